@@ -1,0 +1,66 @@
+"""The core of Fang: tasks, their life, and the protocols of queues and pools. Pure: no driver, no socket, no clock."""
+
+from fang_core.backoff import Backoff, Constant, Exponential, Linear
+from fang_core.config import RetentionMode, SleepParams
+from fang_core.errors import (
+    AccessRefused,
+    BackendError,
+    BackendUnavailable,
+    DefinitionError,
+    DuplicateKind,
+    FangError,
+    NotInRun,
+    OutcomeUnknown,
+    PayloadError,
+    SchemaError,
+    UsageError,
+)
+from fang_core.events import Events
+from fang_core.lifecycle import Cancel, RetryAfter, Snooze
+from fang_core.memory import AsyncMemoryQueue, MemoryQueue
+from fang_core.queueable import AsyncQueueable, Queueable
+from fang_core.record import ClaimedTask, Task, TaskState
+from fang_core.run import Lease, current_run
+from fang_core.runnable import AsyncRunnable, Runnable, TaskConfig
+
+__all__ = (
+    # Tasks
+    "Runnable",
+    "AsyncRunnable",
+    "TaskConfig",
+    "Backoff",
+    "Exponential",
+    "Linear",
+    "Constant",
+    # In a run
+    "Snooze",
+    "Cancel",
+    "RetryAfter",
+    "current_run",
+    "Lease",
+    # Queues
+    "Queueable",
+    "AsyncQueueable",
+    "MemoryQueue",
+    "AsyncMemoryQueue",
+    # Records
+    "Task",
+    "TaskState",
+    "ClaimedTask",
+    # Pools
+    "RetentionMode",
+    "SleepParams",
+    "Events",
+    # Errors
+    "FangError",
+    "DefinitionError",
+    "DuplicateKind",
+    "UsageError",
+    "PayloadError",
+    "NotInRun",
+    "BackendError",
+    "BackendUnavailable",
+    "OutcomeUnknown",
+    "AccessRefused",
+    "SchemaError",
+)

@@ -1,0 +1,77 @@
+"""How a batch of outcomes is written, without I/O: which to send next, given how the last one went.
+
+The plan is a generator that yields what to write and is sent a reply; both modes drive it with the same few lines. It
+holds three rules:
+
+- A refused batch is halved until the culprit stands alone; that task is failed with a fixed text, the rest is written.
+- An outcome that found no row is tried once more alone; then it is *lost*: another pool, or a person, has the task.
+- After a reply that never came, what is missing at the repeat counts as done: the first try may have been committed.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from fang_core.lifecycle import Outcome, unstorable
+
+MOST_IN_A_BATCH: Final = 1_000
+
+
+class Written(NamedTuple):
+    """The statement was committed; ``ids`` are those that found their row."""
+
+    ids: set[UUID]
+
+
+class Refused(NamedTuple):
+    """The backend refused the batch and wrote none of it, or only a part."""
+
+
+class Unanswered(NamedTuple):
+    """Nobody knows whether the batch was written. The same will be yielded again, when the backend answers."""
+
+
+Reply = Written | Refused | Unanswered
+
+
+class Report(NamedTuple):
+    """How a plan ended."""
+
+    lost: list[Outcome]
+    unstorable: list[Outcome]
+
+
+Plan = Generator[list[Outcome], Reply, Report]
+
+
+def plan(outcomes: Sequence[Outcome]) -> Plan:
+    """Yields batches to write until every outcome is written, lost, or failed as unstorable; returns the ``Report``."""
+    report = Report([], [])
+    newest = {outcome.id: outcome for outcome in outcomes}  # one outcome for each id in a batch
+    # (batch, was it tried before, may it have been written unseen)
+    todo: list[tuple[list[Outcome], bool, bool]] = [(list(newest.values()), False, False)]
+    while todo:
+        batch, again, doubtful = todo.pop()
+        reply = yield batch
+        while isinstance(reply, Unanswered):
+            doubtful = True
+            reply = yield batch
+        if isinstance(reply, Written):
+            if doubtful:
+                continue
+            missing = [outcome for outcome in batch if outcome.id not in reply.ids]
+            if again:
+                report.lost.extend(missing)
+            else:
+                todo += [([outcome], True, False) for outcome in missing]
+        elif len(batch) > 1:
+            half = len(batch) // 2
+            todo += [(batch[half:], again, doubtful), (batch[:half], again, doubtful)]
+        else:
+            report.unstorable.append(batch[0])
+            substitute = unstorable(batch[0])
+            if substitute == batch[0]:
+                report.lost.append(batch[0])  # even the fixed text is refused: leave the row to rescue
+            else:
+                todo.append(([substitute], again, doubtful))
+    return report

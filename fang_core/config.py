@@ -1,0 +1,78 @@
+"""Options of a pool: frozen, validated where they are made, with named defaults. Nothing here reads the environment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+
+from fang_core.errors import UsageError
+from fang_core.record import DEFAULT_TASK_TYPE
+
+
+class RetentionMode(Enum):
+    """What becomes of a task's row when its life ends."""
+
+    KEEP_ALL = "keep_all"
+    """Every row stays."""
+    REMOVE_ALL = "remove_all"
+    """Finished, failed and cancelled rows are removed."""
+    REMOVE_FINISHED = "remove_finished"
+    """Finished rows are removed; failed and cancelled ones stay. The default, as in Rust's Fang."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SleepParams:
+    """How long an idle pool sleeps between two claims.
+
+    It begins with ``min_sleep_period``, and each time that nothing was found ``sleep_step`` is added, up to
+    ``max_sleep_period``. Anything found starts over.
+    """
+
+    min_sleep_period: timedelta = timedelta(seconds=1)
+    max_sleep_period: timedelta = timedelta(seconds=5)
+    sleep_step: timedelta = timedelta(seconds=1)
+
+    def __post_init__(self) -> None:
+        if not timedelta(milliseconds=1) <= self.min_sleep_period <= self.max_sleep_period:
+            raise UsageError("SleepParams: 1 ms <= min_sleep_period <= max_sleep_period must hold")
+        if self.sleep_step < timedelta(0):
+            raise UsageError("SleepParams: sleep_step must not be negative")
+
+
+def as_task_types(value: str | Sequence[str]) -> tuple[str, ...]:
+    """One name or several -> a tuple without repetitions, in the given order. Raises ``UsageError``."""
+    names = (value,) if isinstance(value, str) else tuple(dict.fromkeys(value))
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise UsageError("task_type: give one non-empty name, or several")
+    return names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOptions:
+    """What a pool was asked for; both modes take the same.
+
+    Attributes:
+        number_of_workers: how many tasks run at once in this pool.
+        task_types: the task types that the pool serves.
+        retention_mode: what becomes of rows whose life ends.
+        sleep_params: how an idle pool polls.
+        grace_period: how long ``stop()`` waits for runs.
+        keep_finished, keep_failed: the age at which kept rows are pruned; None keeps them for ever. ``keep_finished``
+            holds for cancelled rows too.
+    """
+
+    number_of_workers: int = 1
+    task_types: tuple[str, ...] = (DEFAULT_TASK_TYPE,)
+    retention_mode: RetentionMode = RetentionMode.REMOVE_FINISHED
+    sleep_params: SleepParams = field(default_factory=SleepParams)
+    grace_period: timedelta = timedelta(seconds=25)
+    keep_finished: timedelta | None = timedelta(days=7)
+    keep_failed: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.number_of_workers, int) or not 1 <= self.number_of_workers <= 10_000:
+            raise UsageError(f"number_of_workers must be between 1 and 10000, not {self.number_of_workers!r}")
+        for name in ("grace_period", "keep_finished", "keep_failed"):
+            value = getattr(self, name)
+            if value is not None and value < timedelta(0):
+                raise UsageError(f"{name} must not be negative")

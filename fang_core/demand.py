@@ -1,0 +1,96 @@
+"""How many tasks to claim, and when to look again. Pure: no clock, no sleep."""
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+from fang_core.config import SleepParams
+
+HORIZON: Final = 0.05
+"""Seconds of work to hold ready. Long enough for a claim to be under way, short enough to give back at no loss."""
+
+MOST: Final = 1_000
+"""Rows in one claim; beyond this the statement's cost for each row no longer falls."""
+
+MOST_UNWRITTEN: Final = 10_000
+"""Outcomes waiting to be written at which a pool claims no more: the backend is slower than the runs."""
+
+
+class Demand:
+    """How many tasks a pool wants: one for each free worker, plus what its workers will run through in ``HORIZON``.
+
+    Where a task takes as long as the horizon or longer, nothing is claimed ahead: a waiting task is better off in
+    another process. Where tasks are short the batch is everything: claims of 10 drain 9,000 tasks a second, claims of
+    500 drain 60,000.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._mean = HORIZON  # seconds for each task; pessimistic until something has been seen
+
+    def observe(self, seconds: float) -> None:
+        """A run took this long. (From several threads an observation may be lost; nothing depends on one.)"""
+        # A long run weighs at once, many short ones must speak before it is forgotten.
+        self._mean += (seconds - self._mean) * (0.5 if seconds > self._mean else 0.05)
+
+    @property
+    def ahead(self) -> int:
+        """How many to hold beyond the free workers."""
+        if self._mean >= HORIZON:
+            return 0
+        return min(MOST, int(self._workers * HORIZON / max(self._mean, 1e-6)))
+
+    def wanted(self, *, free: int, waiting: int, unwritten: int) -> int:
+        """How many to claim now; 0 to wait.
+
+        Args:
+            free: workers without a task.
+            waiting: tasks claimed and not started.
+            unwritten: outcomes not yet written.
+        """
+        if unwritten >= MOST_UNWRITTEN:
+            return 0
+        ahead = self.ahead
+        # Half empty is soon enough to claim again, and keeps the batches large.
+        if waiting > ahead // 2 and waiting >= free:
+            return 0
+        return min(MOST, max(0, free + ahead - waiting))
+
+
+class Poll:
+    """How long an idle pool sleeps: ``SleepParams``, spread by a tenth so that pools do not move in step."""
+
+    def __init__(self, params: SleepParams, chance: Callable[[], float] = random.random) -> None:
+        self._least = params.min_sleep_period.total_seconds()
+        self._most = params.max_sleep_period.total_seconds()
+        self._step = params.sleep_step.total_seconds()
+        self._chance = chance
+        self._next = self._least
+
+    def found(self) -> None:
+        """Something was claimed: start over."""
+        self._next = self._least
+
+    def sleep(self) -> float:
+        """Nothing was claimed: seconds to sleep now."""
+        now = self._next
+        self._next = min(self._most, now + self._step)
+        return now * (0.9 + 0.2 * self._chance())
+
+
+class Retry:
+    """How long to wait between tries while a backend does not answer: 0.1 s doubling to 5 s, spread by half."""
+
+    def __init__(self, chance: Callable[[], float] = random.random) -> None:
+        self._chance = chance
+        self._next = 0.1
+
+    def succeeded(self) -> None:
+        """The backend answered: start over."""
+        self._next = 0.1
+
+    def sleep(self) -> float:
+        """Seconds to wait before the next try."""
+        now = self._next
+        self._next = min(5.0, now * 2)
+        return now * (0.5 + self._chance())

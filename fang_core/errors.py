@@ -1,0 +1,85 @@
+"""The errors of Fang, one tree, ordered by who must act on them.
+
+Every message is one line that says what is wrong and what to do. None carries a payload or a password.
+"""
+
+
+class FangError(Exception):
+    """Root of everything that Fang raises on purpose."""
+
+
+# The author of a task class -------------------------------------------------------------------------------------------
+
+
+class DefinitionError(FangError, TypeError):
+    """A task class cannot work as it is written; raised where the class is defined."""
+
+
+class DuplicateKind(DefinitionError):
+    """Two different classes want the same kind."""
+
+
+# The caller of a queue ------------------------------------------------------------------------------------------------
+
+
+class UsageError(FangError, ValueError):
+    """An argument cannot be used; nothing was written, and the caller's transaction is still good."""
+
+
+class PayloadError(UsageError):
+    """A task's fields cannot be stored, or could not be read back by a worker.
+
+    Attributes:
+        kind: the kind of the task.
+        path: where in the task the value stands, like ``.items[2].name``; empty for the task as a whole.
+    """
+
+    def __init__(self, kind: str, path: str, why: str) -> None:
+        super().__init__(f"{kind}{path}: {why}")
+        self.kind = kind
+        self.path = path
+
+
+class NotInRun(FangError, LookupError):
+    """``current_run()`` was called outside of a task's run."""
+
+
+# The worker that meets a row ------------------------------------------------------------------------------------------
+
+
+class UnreadablePayload(FangError, ValueError):
+    """A row's payload does not fit the class that this process knows for its kind; charged as a failure."""
+
+
+# The operator ---------------------------------------------------------------------------------------------------------
+
+
+class BackendError(FangError):
+    """The backend refused what was asked of it."""
+
+
+class BackendUnavailable(BackendError):
+    """The backend does not answer, or closed the connection; the statement may or may not have taken effect."""
+
+
+class OutcomeUnknown(BackendUnavailable):
+    """The connection broke while a write was being committed: it may stand, or not.
+
+    Look with ``find_task_by_id`` before inserting again: the ids of what was inserted are in ``ids``.
+    """
+
+    def __init__(self, message: str, ids: tuple[object, ...] = ()) -> None:
+        super().__init__(message)
+        self.ids = ids
+
+
+class AccessRefused(BackendError):
+    """The database refuses this user, password or database name."""
+
+
+class SchemaError(BackendError):
+    """The tables are missing, or are of another version than this library's."""
+
+
+class MissingExtra(FangError, ImportError):
+    """A mode was imported without its driver."""

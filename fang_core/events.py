@@ -1,0 +1,64 @@
+"""What happens in a pool, for those who watch it: metrics, tracing, tests."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from fang_core.lifecycle import Outcome, Result
+from fang_core.record import ClaimedTask
+
+logger = logging.getLogger("fang_core")
+
+
+class Events:
+    """Derive from it and override what is of interest; every hook does nothing by itself.
+
+    Hooks are called where the thing happens, in a worker's thread or on the event loop: they must be short and must not
+    block. What one raises is logged and goes no further.
+    """
+
+    def pool_started(self, pool_id: UUID) -> None:
+        """The pool is registered and its workers run."""
+
+    def pool_stopped(self, pool_id: UUID) -> None:
+        """The pool has ended; it may have left runs behind that did not end in time."""
+
+    def tasks_claimed(self, pool_id: UUID, count: int) -> None:
+        """A claim returned ``count`` tasks, more than none."""
+
+    def run_started(self, task: ClaimedTask) -> None:
+        """A worker begins a run."""
+
+    def run_ended(self, task: ClaimedTask, result: Result, seconds: float) -> None:
+        """A run has ended, after ``seconds``; its outcome is not yet written."""
+
+    def outcomes_written(self, pool_id: UUID, count: int) -> None:
+        """A batch of outcomes was handled; ``task_lost`` has named those that found no row."""
+
+    def task_lost(self, pool_id: UUID, outcome: Outcome) -> None:
+        """The outcome was refused by the fence: this pool no longer holds the task."""
+
+    def worker_replaced(self, pool_id: UUID, reason: str) -> None:
+        """A worker could not go on and was replaced."""
+
+    def backend_failed(self, pool_id: UUID, error: BaseException) -> None:
+        """The backend refused or did not answer; the pool goes on trying."""
+
+
+class Dispatcher:
+    """Calls every listener, and survives each. It is false when nobody listens, so that hot paths can skip it."""
+
+    def __init__(self, listeners: Sequence[Events]) -> None:
+        self.listeners = tuple(listeners)
+
+    def __bool__(self) -> bool:
+        return bool(self.listeners)
+
+    def emit(self, hook: Callable[..., None], *args: Any) -> None:
+        """``emit(Events.task_lost, pool_id, outcome)`` calls that hook of every listener."""
+        for listener in self.listeners:
+            try:
+                getattr(listener, hook.__name__)(*args)
+            except Exception:
+                logger.exception("an event hook of %s failed in %s", type(listener).__name__, hook.__name__)

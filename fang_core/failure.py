@@ -1,0 +1,45 @@
+"""What is kept of an exception: a line and a traceback, cleaned and cut so that storing them can never fail.
+
+The exception itself is dropped at once: its traceback keeps frames, rows and models alive.
+"""
+
+import traceback
+from typing import Final, NamedTuple
+
+MESSAGE_BYTES: Final = 2_000
+TRACEBACK_BYTES: Final = 8_000
+ERRORS_KEPT: Final = 10
+
+
+class ErrorReport(NamedTuple):
+    """``message`` is ``Type: text``; both parts are valid for Postgres' text and jsonb."""
+
+    message: str
+    traceback: str | None
+
+
+def clean(text: str, limit: int) -> str:
+    """Replaces what Postgres cannot store (NUL, lone surrogates) and cuts to ``limit`` bytes of UTF-8."""
+    # A character is at least a byte: cut first, so that an error of 50 MB costs nothing.
+    data = text[:limit].replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace")
+    return data[:limit].decode("utf-8", "ignore")
+
+
+def describe(error: BaseException) -> ErrorReport:
+    """Never raises, whatever ``error`` does in its ``__str__``."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except BaseException as inner:  # noqa: BLE001 - the user's __str__ may raise anything, SystemExit included
+        text = f"<its __str__ raised {type(inner).__name__}>"
+    message = clean(f"{name}: {text}" if text else name, MESSAGE_BYTES)
+    return ErrorReport(message, _trace(error))
+
+
+def _trace(error: BaseException) -> str | None:
+    """The frames only: the message stands beside it, and formatting it again could raise or cost 50 MB."""
+    try:
+        frames = traceback.format_tb(error.__traceback__, limit=-30)
+    except BaseException:  # noqa: BLE001 - a report without frames is better than none
+        return None
+    return clean("".join(frames)[-TRACEBACK_BYTES:], TRACEBACK_BYTES)

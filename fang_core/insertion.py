@@ -1,0 +1,108 @@
+"""An insert, ready to be sent: all that the client decides about a new row, checked before anything is written."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+from uuid_utils.compat import uuid7
+
+from fang_core import codec
+from fang_core.errors import UsageError
+from fang_core.runnable import BaseRunnable, MaxRetries, Name, Priority
+
+_CHECKS: Final[dict[str, TypeAdapter[Any]]] = {
+    "priority": TypeAdapter(Priority, config={"strict": True}),
+    "task_type": TypeAdapter(Name, config={"strict": True}),
+    "max_retries": TypeAdapter(MaxRetries, config={"strict": True}),
+}
+_LONGEST_DELAY: Final = timedelta(days=36_600)
+
+
+class NewTask(NamedTuple):
+    """A row to be: what an insert sends for it."""
+
+    id: UUID
+    metadata: str
+    kind: str
+    task_type: str
+    priority: int
+    max_retries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What one insert says instead of the task's class. Raises ``UsageError`` where it is made."""
+
+    priority: int | None = None
+    scheduled_at: datetime | None = None
+    delay: timedelta | None = None
+    task_type: str | None = None
+    max_retries: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            value = getattr(self, name)
+            if value is not None:
+                _apply(check, name, value)
+        if self.scheduled_at is not None:
+            _check_time(self.scheduled_at)
+        if self.delay is not None:
+            _check_delay(self.delay)
+            if self.scheduled_at is not None:
+                raise UsageError("give scheduled_at or delay, not both")
+
+    def new_task(self, task: BaseRunnable, *, max_bytes: int) -> NewTask:
+        """Encodes one task. Raises ``PayloadError``."""
+        metadata = codec.encode(task, max_bytes=max_bytes)
+        options = task.__fang_options__
+        return NewTask(
+            uuid7(),
+            metadata,
+            options.kind,
+            options.task_type if self.task_type is None else self.task_type,
+            options.priority if self.priority is None else self.priority,
+            options.max_retries if self.max_retries is None else self.max_retries,
+        )
+
+    def new_tasks(self, tasks: Iterable[BaseRunnable], *, max_bytes: int) -> list[NewTask]:
+        """Encodes many; nothing is sent before all of them are good."""
+        return [self.new_task(task, max_bytes=max_bytes) for task in tasks]
+
+
+def in_chunks(rows: list[NewTask], *, most_rows: int = 5_000, most_chars: int = 16_000_000) -> Iterator[list[NewTask]]:
+    """Cuts a bulk insert into statements of bounded size."""
+    chunk: list[NewTask] = []
+    chars = 0
+    for row in rows:
+        if chunk and (len(chunk) >= most_rows or chars + len(row.metadata) > most_chars):
+            yield chunk
+            chunk, chars = [], 0
+        chunk.append(row)
+        chars += len(row.metadata)
+    if chunk:
+        yield chunk
+
+
+def _apply(check: TypeAdapter[Any], name: str, value: object) -> None:
+    try:
+        check.validate_python(value)
+    except ValidationError as error:
+        message = error.errors(include_url=False, include_input=False, include_context=False)[0]["msg"]
+        raise UsageError(f"{name}: {message}") from None
+
+
+def _check_time(value: datetime) -> None:
+    if not isinstance(value, datetime):
+        raise UsageError(f"scheduled_at must be a datetime, not {type(value).__name__}")
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise UsageError("scheduled_at needs a time zone: datetime.now(timezone.utc), or .astimezone()")
+
+
+def _check_delay(value: timedelta) -> None:
+    if not isinstance(value, timedelta):
+        raise UsageError(f"delay must be a timedelta, not {type(value).__name__}")
+    if not timedelta(0) <= value <= _LONGEST_DELAY:
+        raise UsageError("delay must be between zero and a hundred years")

@@ -1,0 +1,188 @@
+"""The life of a task: the results of a run, and what each means for the task's row.
+
+Every change of state is decided here, and no other place knows what a retry is::
+
+    insert -> new -> claim -> in_progress -> Success      -> row removed | finished     (by retention mode)
+                                          -> Failure      -> retried (retries + 1, later) | failed, retries spent
+                                          -> Snoozed      -> new | retried, later; nothing charged
+                                          -> NotRun       -> new | retried, as it was; nothing charged
+                                          -> Cancelled    -> cancelled
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from fang_core.backoff import Backoff, delay_after
+from fang_core.config import RetentionMode
+from fang_core.failure import MESSAGE_BYTES, ErrorReport, clean, describe
+from fang_core.record import ClaimedTask, TaskState
+
+# What a run may raise -------------------------------------------------------------------------------------------------
+
+_LONGEST_DELAY: Final = timedelta(days=3660)
+
+
+def _checked(delay: timedelta) -> timedelta:
+    if not isinstance(delay, timedelta):
+        raise TypeError(f"a delay is a timedelta, not {type(delay).__name__}")
+    return min(max(delay, timedelta(0)), _LONGEST_DELAY)
+
+
+class Snooze(Exception):
+    """Raised in a run: not now. The task runs again after ``delay``; nothing is charged."""
+
+    def __init__(self, delay: timedelta) -> None:
+        super().__init__(delay)
+        self.delay = _checked(delay)
+
+
+class Cancel(Exception):
+    """Raised in a run: never. The task is cancelled, with ``reason`` as its error message."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RetryAfter(Exception):
+    """Raised in a run: a failure like any other, charged, but the next run is due after ``delay``, not by backoff."""
+
+    def __init__(self, delay: timedelta, reason: str = "") -> None:
+        super().__init__(reason or f"retry after {delay}")
+        self.delay = _checked(delay)
+
+
+# The result of a run --------------------------------------------------------------------------------------------------
+
+
+class Success(NamedTuple):
+    """``run`` returned."""
+
+
+class Failure(NamedTuple):
+    """``run`` raised, or the payload could not be read. ``delay`` stands in for the backoff where it is given."""
+
+    error: ErrorReport
+    delay: timedelta | None = None
+
+
+class Snoozed(NamedTuple):
+    """``run`` raised ``Snooze``."""
+
+    delay: timedelta
+
+
+class Cancelled(NamedTuple):
+    """``run`` raised ``Cancel``."""
+
+    reason: str
+
+
+class NotRun(NamedTuple):
+    """Claimed and never started, or cut short by the pool's own shutdown: given back as it was."""
+
+
+Result = Success | Failure | Snoozed | Cancelled | NotRun
+
+SUCCESS: Final = Success()
+NOT_RUN: Final = NotRun()
+
+
+def result_of(error: BaseException) -> Result:
+    """What an exception that left ``run`` means."""
+    match error:
+        case Snooze(delay=delay):
+            return Snoozed(delay)
+        case Cancel(reason=reason):
+            return Cancelled(clean(str(reason), MESSAGE_BYTES))
+        case RetryAfter(delay=delay):
+            return Failure(describe(error), delay)
+        case _:
+            return Failure(describe(error))
+
+
+# What it means for the row --------------------------------------------------------------------------------------------
+
+
+class Outcome(NamedTuple):
+    """What is to be written for one task, under the fence ``(id, attempt, pool)``.
+
+    Attributes:
+        state: the row's next state; None removes the row.
+        delay: due this long from now, by the database's clock; None leaves ``scheduled_at`` as it is.
+        charge: added to ``retries``.
+        error_message: None leaves the column as it is.
+        error_entry: a JSON object for the error history (the time is added by the database); None adds nothing.
+    """
+
+    id: UUID
+    attempt: int
+    state: TaskState | None
+    delay: timedelta | None = None
+    charge: int = 0
+    error_message: str | None = None
+    error_entry: str | None = None
+
+
+TRANSITIONS: Final[Mapping[type[NamedTuple], frozenset[TaskState | None]]] = MappingProxyType(
+    {
+        Success: frozenset({None, TaskState.FINISHED}),
+        Failure: frozenset({None, TaskState.RETRIED, TaskState.FAILED}),
+        Snoozed: frozenset({TaskState.NEW, TaskState.RETRIED}),
+        Cancelled: frozenset({None, TaskState.CANCELLED}),
+        NotRun: frozenset({TaskState.NEW, TaskState.RETRIED}),
+    }
+)
+"""Result -> the states that a task in progress can go to; None is a removed row."""
+
+DUE_STATES: Final = (TaskState.NEW, TaskState.RETRIED)
+"""A task in one of these is claimed once its time has come."""
+
+TERMINAL_STATES: Final = (TaskState.FINISHED, TaskState.FAILED, TaskState.CANCELLED)
+"""A task in one of these has ended its life."""
+
+
+def decide(task: ClaimedTask, result: Result, *, retention: RetentionMode, backoff: Backoff) -> Outcome:
+    """What the result of a run means for its row. Pure, but for the jitter of ``backoff``."""
+    match result:
+        case Success():
+            keep = retention is RetentionMode.KEEP_ALL
+            return Outcome(task.id, task.attempt, TaskState.FINISHED if keep else None)
+        case Failure(error, delay):
+            return _after_failure(task, error, delay, retention, backoff)
+        case Snoozed(delay):
+            return Outcome(task.id, task.attempt, _waiting_state(task), delay)
+        case NotRun():
+            return Outcome(task.id, task.attempt, _waiting_state(task))
+        case Cancelled(reason):
+            keep = retention is not RetentionMode.REMOVE_ALL
+            return Outcome(task.id, task.attempt, TaskState.CANCELLED if keep else None, error_message=reason)
+
+
+def _after_failure(
+    task: ClaimedTask, error: ErrorReport, delay: timedelta | None, retention: RetentionMode, backoff: Backoff
+) -> Outcome:
+    entry = json.dumps({"number": task.attempt, "error": error.message, "traceback": error.traceback})
+    if task.retries < task.max_retries:
+        if delay is None:
+            delay = delay_after(backoff, task.retries + 1, kind=task.kind)
+        return Outcome(task.id, task.attempt, TaskState.RETRIED, delay, 1, error.message, entry)
+    if retention is RetentionMode.REMOVE_ALL:
+        return Outcome(task.id, task.attempt, None)
+    return Outcome(task.id, task.attempt, TaskState.FAILED, None, 0, error.message, entry)
+
+
+def _waiting_state(task: ClaimedTask) -> TaskState:
+    """The due state that a task which was not charged goes back to."""
+    return TaskState.RETRIED if task.retries + task.crashes > 0 else TaskState.NEW
+
+
+def unstorable(outcome: Outcome) -> Outcome:
+    """Stands in for an outcome that the backend refuses: the task fails, with a text that surely can be stored."""
+    message = "FangError: the outcome of this run could not be stored"
+    entry = json.dumps({"number": outcome.attempt, "error": message, "traceback": None})
+    return Outcome(outcome.id, outcome.attempt, TaskState.FAILED, None, 0, message, entry)

@@ -1,0 +1,155 @@
+"""Task classes: ``Runnable`` for threads, ``AsyncRunnable`` for asyncio, and their ``task_config``.
+
+A task is a pydantic model: its fields are the payload. Its options stand in ``task_config``, a typed dictionary in a
+class variable exactly like pydantic's own ``model_config``: type checkers see a wrong key or type there, which they do
+not in the class keywords of a pydantic model.
+"""
+
+import abc
+import inspect
+from typing import Annotated, Any, ClassVar, Final
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from fang_core.backoff import DEFAULT_BACKOFF, Backoff
+from fang_core.errors import DefinitionError
+from fang_core.queueable import AsyncQueueable, Queueable
+from fang_core.record import DEFAULT_MAX_RETRIES, DEFAULT_TASK_TYPE, HIGHEST_PRIORITY, LOWEST_PRIORITY
+from fang_core.registry import REGISTRY, Mode
+
+Name = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
+Priority = Annotated[int, Field(ge=HIGHEST_PRIORITY, le=LOWEST_PRIORITY)]
+MaxRetries = Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+@with_config(ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True))
+class TaskConfig(TypedDict, total=False):
+    """Options of a task class; a subclass inherits what it does not set, but for ``kind``.
+
+    Attributes:
+        task_type: which pools take it; ``"common"`` unless told otherwise.
+        kind: the name under which rows find this class again; the class's name unless told otherwise.
+        priority: -2 (first) to 2 (last); 0 unless told otherwise.
+        max_retries: how often a failure leads to another run; 20 unless told otherwise.
+        backoff: failures so far -> how long to wait; ``Exponential()`` unless told otherwise.
+    """
+
+    task_type: Name
+    kind: Name
+    priority: Priority
+    max_retries: MaxRetries
+    backoff: Backoff
+
+
+class Options:
+    """A class's ``task_config`` with every option in its place."""
+
+    __slots__ = ("backoff", "kind", "max_retries", "priority", "task_type")
+
+    def __init__(self, kind: str, merged: TaskConfig) -> None:
+        self.kind = kind
+        self.task_type = merged.get("task_type", DEFAULT_TASK_TYPE)
+        self.priority = merged.get("priority", 0)
+        self.max_retries = merged.get("max_retries", DEFAULT_MAX_RETRIES)
+        self.backoff = merged.get("backoff", DEFAULT_BACKOFF)
+
+
+_CONFIG_CHECK: Final = TypeAdapter(TaskConfig)
+_RESERVED: Final = frozenset({"type", "run", "task_config"})
+_NOT_INHERITED: Final = frozenset({"kind"})
+
+
+class BaseRunnable(BaseModel):
+    """What both kinds of task share. Derive from ``Runnable`` or ``AsyncRunnable``."""
+
+    # NaN is refused where a model is built; what slips in by assignment stays visible in the JSON and is refused there.
+    model_config = ConfigDict(
+        allow_inf_nan=False, ser_json_inf_nan="constants", ser_json_bytes="base64", val_json_bytes="base64"
+    )
+
+    task_config: ClassVar[TaskConfig] = TaskConfig()
+
+    __fang_mode__: ClassVar[Mode]
+    __fang_options__: ClassVar[Options]
+    __fang_insertable__: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # pydantic hands us what is no key of its ConfigDict. Class keywords are invisible to type checkers here.
+        if kwargs:
+            unknown = ", ".join(sorted(kwargs))
+            raise DefinitionError(
+                f"{cls.__name__}: unknown class keyword {unknown}; options go into task_config = TaskConfig(...)"
+            )
+        super().__init_subclass__()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        own = _checked_config(cls)
+        _refuse_reserved_fields(cls)
+        cls.task_config = _merged_config(cls, own)
+        cls.__fang_options__ = Options(own.get("kind", cls.__name__), cls.task_config)
+        generic = cls.__pydantic_generic_metadata__
+        cls.__fang_insertable__ = (
+            not inspect.isabstract(cls) and hasattr(cls, "run") and not generic["origin"] and not generic["parameters"]
+        )
+        if cls.__fang_insertable__:
+            REGISTRY.add(cls.__fang_options__.kind, cls)
+
+
+def _checked_config(cls: type[BaseRunnable]) -> TaskConfig:
+    own = cls.__dict__.get("task_config", {})
+    try:
+        return _CONFIG_CHECK.validate_python(own)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in ("task_config", *first["loc"][:1]))
+        raise DefinitionError(f"{cls.__name__}.{where}: {first['msg']}") from None
+
+
+def _refuse_reserved_fields(cls: type[BaseRunnable]) -> None:
+    taken = _RESERVED & set(cls.model_fields)
+    if taken:
+        names = ", ".join(sorted(taken))
+        raise DefinitionError(f"{cls.__name__}: a task cannot have a field named {names}; rename it")
+
+
+def _merged_config(cls: type[BaseRunnable], own: TaskConfig) -> TaskConfig:
+    merged = TaskConfig()
+    for base in reversed(cls.__mro__[1:]):
+        inherited = base.__dict__.get("task_config")
+        if inherited:
+            merged.update({key: value for key, value in inherited.items() if key not in _NOT_INHERITED})  # type: ignore[typeddict-item]
+    merged.update(own)
+    return merged
+
+
+class Runnable(BaseRunnable, abc.ABC):
+    """A task for threads: heavy CPU work, or code that blocks."""
+
+    __fang_mode__ = "threaded"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if inspect.iscoroutinefunction(cls.__dict__.get("run")):
+            raise DefinitionError(f"{cls.__name__}.run must be a plain 'def run', or derive from AsyncRunnable")
+
+    @abc.abstractmethod
+    def run(self, queue: Queueable) -> None:
+        """Does the work. Returning is success; raising is a failure, but for ``Snooze`` and ``Cancel``."""
+
+
+class AsyncRunnable(BaseRunnable, abc.ABC):
+    """A task for asyncio: light, IO-bound work. Code that blocks in it holds up every other task of the process."""
+
+    __fang_mode__ = "async"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        run = cls.__dict__.get("run")
+        if run is not None and not inspect.iscoroutinefunction(run):
+            raise DefinitionError(f"{cls.__name__}.run must be 'async def run', or derive from Runnable")
+
+    @abc.abstractmethod
+    async def run(self, queue: AsyncQueueable) -> None:
+        """Does the work. Returning is success; raising is a failure, but for ``Snooze`` and ``Cancel``."""
