@@ -1,0 +1,90 @@
+"""The async mode of Fang: many light tasks in one event loop, over asyncpg."""
+
+from fang_core import (
+    AccessRefused,
+    AsyncMemoryQueue,
+    AsyncQueueable,
+    AsyncRunnable,
+    BackendError,
+    BackendUnavailable,
+    Backoff,
+    Cancel,
+    ClaimedTask,
+    Constant,
+    DefinitionError,
+    DuplicateKind,
+    Events,
+    Exponential,
+    FangError,
+    Lease,
+    Linear,
+    MemoryQueue,
+    NotInRun,
+    OutcomeUnknown,
+    PayloadError,
+    Queueable,
+    RetentionMode,
+    RetryAfter,
+    Runnable,
+    SchemaError,
+    SleepParams,
+    Snooze,
+    Task,
+    TaskConfig,
+    TaskState,
+    UsageError,
+    current_run,
+)
+from fang_core.errors import MissingExtra
+
+try:
+    import asyncpg as _driver  # noqa: F401
+except ImportError:
+    raise MissingExtra("fang_async needs its driver: pip install 'fang-tasks[async]'") from None
+
+from fang_async.pool import AsyncWorkerPool
+from fang_async.queue import AsyncQueue
+
+__all__ = (
+    "AsyncQueue",
+    "AsyncWorkerPool",
+    # Tasks
+    "Runnable",
+    "AsyncRunnable",
+    "TaskConfig",
+    "Backoff",
+    "Exponential",
+    "Linear",
+    "Constant",
+    # In a run
+    "Snooze",
+    "Cancel",
+    "RetryAfter",
+    "current_run",
+    "Lease",
+    # Queues
+    "Queueable",
+    "AsyncQueueable",
+    "MemoryQueue",
+    "AsyncMemoryQueue",
+    # Records
+    "Task",
+    "TaskState",
+    "ClaimedTask",
+    # Pools
+    "RetentionMode",
+    "SleepParams",
+    "Events",
+    # Errors
+    "FangError",
+    "DefinitionError",
+    "DuplicateKind",
+    "UsageError",
+    "PayloadError",
+    "NotInRun",
+    "BackendError",
+    "BackendUnavailable",
+    "OutcomeUnknown",
+    "AccessRefused",
+    "SchemaError",
+)

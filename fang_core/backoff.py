@@ -6,6 +6,7 @@ chance is a field, so that a test can hold it still.
 """
 
 import logging
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ _SECOND: Final = timedelta(seconds=1)
 
 def _spread(delay: timedelta, jitter: float, chance: Callable[[], float]) -> timedelta:
     """Moves ``delay`` by at most ``jitter`` of itself, up or down, evenly."""
-    return delay * (1 + jitter * (2 * chance() - 1)) if jitter else delay
+    return min(delay * (1 + jitter * (2 * chance() - 1)), _LONGEST) if jitter else delay
 
 
 def _check(jitter: float, **delays: timedelta) -> None:
@@ -52,9 +53,9 @@ class Exponential:
 
     def __call__(self, failures: int) -> timedelta:
         try:
-            seconds = self.initial.total_seconds() * self.factor ** (failures - 1)
+            seconds = self.initial.total_seconds() * float(self.factor) ** (failures - 1)
         except OverflowError:
-            return _spread(self.maximum, self.jitter, self.chance)
+            seconds = math.inf if self.initial else 0.0
         capped = min(seconds, self.maximum.total_seconds())
         return _spread(timedelta(seconds=capped), self.jitter, self.chance)
 
@@ -103,8 +104,8 @@ def delay_after(backoff: Backoff, failures: int, *, kind: str) -> timedelta:
         delay = backoff(failures)
         if isinstance(delay, timedelta) and timedelta(0) <= delay <= _LONGEST:
             return delay
-        problem = f"returned {delay!r:.100}"
-    except Exception as error:  # noqa: BLE001 - user code; the failure that it belongs to must still be recorded
+        problem = f"returned {delay}" if isinstance(delay, timedelta) else f"returned a {type(delay).__name__}"
+    except BaseException as error:  # noqa: BLE001 - user code; the failure that it belongs to must still be recorded
         problem = f"raised {type(error).__name__}"
     logger.warning("backoff of kind %s %s after %d failures; using the default", kind, problem, failures)
     return DEFAULT_BACKOFF(failures)

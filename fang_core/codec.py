@@ -7,17 +7,20 @@ Known limits: dicts lose the order of their keys in jsonb; ``-0.0`` comes back a
 ``float | None`` field of a nested plain model becomes null, since that model's own configuration writes it so.
 """
 
+import dataclasses
 import hashlib
 import json
 import math
 import re
+from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, ValidationError, from_json
+from pydantic_core.core_schema import ErrorType
 
 from fang_core.errors import DefinitionError, PayloadError, UnreadablePayload, UsageError
 from fang_core.failure import clean
@@ -28,6 +31,22 @@ MAX_DEPTH: Final = 190  # pydantic-core's reader stops at 200
 _MAX_INT_BITS: Final = 14_000  # about 4300 digits: what int() reads from text
 # Text that may stand for a NUL, for what is no number in JSON, or for a datetime without a zone.
 _SUSPICIOUS: Final = re.compile(r'\\u0000|NaN|Infinity|\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?"')
+# pydantic's own messages may be shown, but for those that repeat the input or carry the text of another exception.
+_SHOWN: Final = frozenset(get_args(ErrorType)) - {
+    "assertion_error",
+    "bytes_invalid_encoding",
+    "get_attribute_error",
+    "import_error",
+    "iteration_error",
+    "mapping_type",
+    "union_tag_invalid",
+    "uuid_parsing",
+    "value_error",
+}
+# What may be shown of pydantic's message about a value that it could not write: these name types and functions only.
+_UNWRITABLE: Final = re.compile(
+    r"Unable to serialize unknown type: <class '[\w.<>]+'>|Error calling function `\w+`: \w+"
+)
 
 
 def encode(task: BaseRunnable, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> str:
@@ -38,10 +57,14 @@ def encode(task: BaseRunnable, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> str:
         body = cls.__pydantic_serializer__.to_json(task, round_trip=True, by_alias=False, warnings="error").decode()
         # Reading it back at once is the cheapest strong promise: no worker will meet what it cannot read.
         cls.__pydantic_validator__.validate_json(body, by_alias=False, by_name=True)
-    except (PydanticSerializationError, ValidationError, ValueError, RecursionError) as error:
+    except Exception as error:  # noqa: BLE001 - fields may have validators and serializers that raise anything
         raise _explain(kind, task, error) from None
+    if not body.startswith("{"):
+        raise PayloadError(kind, "", "does not serialize to a JSON object")
+    if '"type":' in body and "type" in from_json(body):
+        raise PayloadError(kind, ".type", "this key holds the kind; no extra field can have its name")
     if _SUSPICIOUS.search(body) or body.count("[") + body.count("{") > MAX_DEPTH:
-        _refuse_faults(kind, task)
+        _refuse_faults(kind, task, body)
     if len(body) > max_bytes // 4 and len(body.encode()) > max_bytes:
         raise PayloadError(kind, "", f"the payload is larger than {max_bytes} bytes; store it elsewhere and pass a key")
     head = f'{{"type":{json.dumps(kind, ensure_ascii=False)}'
@@ -53,7 +76,10 @@ def decode(cls: type[BaseRunnable], payload: str) -> BaseRunnable:
     try:
         task: BaseRunnable = cls.__pydantic_validator__.validate_json(payload, by_alias=False, by_name=True)
     except ValidationError as error:
-        raise UnreadablePayload(_unreadable(cls, error)) from None
+        path, message = _first(error)
+        raise UnreadablePayload(f"the payload does not fit {cls.__qualname__}{path}: {message}") from None
+    except Exception as error:  # noqa: BLE001 - a validator that raises anything must not stop a worker
+        raise UnreadablePayload(f"a validator of {cls.__qualname__} raised {type(error).__name__}") from None
     return task
 
 
@@ -81,8 +107,9 @@ def insertable_kind(task: object) -> str:
 # The slow walk, only after a fast check or an exception spoke up ------------------------------------------------------
 
 
-def _refuse_faults(kind: str, task: BaseModel) -> None:
-    found = next(_faults(task), None)
+def _refuse_faults(kind: str, task: BaseModel, body: str) -> None:
+    # The text itself shows what stands in types that the walk does not know, like a Path.
+    found = next(_faults(task), None) or next(_faults(from_json(body)), None)
     if found is not None:
         raise PayloadError(kind, *found)
 
@@ -122,7 +149,7 @@ def _leaf_fault(value: Any) -> str | None:
             return f"{value} is not JSON"
         case int() if value.bit_length() > _MAX_INT_BITS:
             return "the integer has more than 4300 digits"
-        case datetime() if value.tzinfo is None:
+        case datetime() if value.utcoffset() is None:
             return "the datetime has no time zone"
     return None
 
@@ -138,9 +165,12 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
             for key, item in value.items():
                 yield f"[key {key!a:.40}]", key
                 yield f"[{key!a:.40}]", item
-        case list() | tuple() | set() | frozenset():
+        case list() | tuple() | set() | frozenset() | deque():
             for index, item in enumerate(value):
                 yield f"[{index}]", item
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            for field in dataclasses.fields(value):
+                yield f".{field.name}", getattr(value, field.name, None)
 
 
 def _explain(kind: str, task: BaseModel, error: Exception) -> PayloadError:
@@ -153,17 +183,43 @@ def _explain(kind: str, task: BaseModel, error: Exception) -> PayloadError:
     if isinstance(error, ValidationError):
         path, message = _first(error)
         return PayloadError(kind, path, f"cannot be read back by a worker: {message}")
-    return PayloadError(kind, "", f"cannot be written as JSON: {clean(str(error).splitlines()[-1], 200)}")
+    if isinstance(error, PydanticSerializationError):
+        return PayloadError(kind, _unwritable_field(task), f"cannot be written as JSON: {_unwritable_reason(error)}")
+    return PayloadError(kind, "", f"cannot be read back by a worker: a validator raised {type(error).__name__}")
 
 
-def _unreadable(cls: type[BaseRunnable], error: ValidationError) -> str:
-    path, message = _first(error)
-    return f"the payload does not fit {cls.__qualname__}{path}: {message}"
+def _unwritable_field(model: BaseModel) -> str:
+    """The path to the first field that cannot be written; empty where the model as a whole cannot."""
+    if not _is_writable(model, include=set()):
+        return ""
+    for name in type(model).model_fields:
+        if not _is_writable(model, include={name}):
+            value = getattr(model, name, None)
+            return f".{name}" + (_unwritable_field(value) if isinstance(value, BaseModel) else "")
+    return ""
+
+
+def _is_writable(model: BaseModel, include: set[str]) -> bool:
+    try:
+        type(model).__pydantic_serializer__.to_json(
+            model, include=include, round_trip=True, by_alias=False, warnings="error"
+        )
+    except Exception:  # noqa: BLE001 - this is the question
+        return False
+    return True
+
+
+def _unwritable_reason(error: PydanticSerializationError) -> str:
+    text = str(error)
+    shown = _UNWRITABLE.search(text)
+    if shown is not None:
+        return clean(shown[0], 200)
+    return "a value is not of the declared type" if "UnexpectedValue" in text else "pydantic refuses it"
 
 
 def _first(error: ValidationError) -> tuple[str, str]:
-    """Path and message of the first fault; not the messages of a user's validators, which may quote the payload."""
+    """Path and message of the first fault; not a message that may quote the payload, as a user's validator's may."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-    own = first["type"] in {"value_error", "assertion_error"}
-    return clean(path, 200), f"refused by a validator ({first['type']})" if own else clean(first["msg"], 200)
+    path = "".join(f".{part}" if str(part).isidentifier() else f"[{part!a:.40}]" for part in first["loc"])
+    message = first["msg"] if first["type"] in _SHOWN else f"refused by a validator ({first['type']})"
+    return clean(path, 200), clean(message, 200)

@@ -9,6 +9,7 @@ holds three rules:
 """
 
 from collections.abc import Generator, Sequence
+from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -47,7 +48,8 @@ Plan = Generator[list[Outcome], Reply, Report]
 def plan(outcomes: Sequence[Outcome]) -> Plan:
     """Yields batches to write until every outcome is written, lost, or failed as unstorable; returns the ``Report``."""
     report = Report([], [])
-    newest = {outcome.id: outcome for outcome in outcomes}  # one outcome for each id in a batch
+    # One outcome for each id in a batch: that of the latest attempt, the only one that can pass the fence.
+    newest = {outcome.id: outcome for outcome in sorted(outcomes, key=attrgetter("attempt"))}
     # (batch, was it tried before, may it have been written unseen)
     todo: list[tuple[list[Outcome], bool, bool]] = [(list(newest.values()), False, False)]
     while todo:

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
+from typing import Final
 
 from fang_core.errors import UsageError
 from fang_core.record import DEFAULT_TASK_TYPE
+
+_LONGEST_PERIOD: Final = timedelta(days=36_600)
 
 
 class RetentionMode(Enum):
@@ -42,8 +45,8 @@ class SleepParams:
 def as_task_types(value: str | Sequence[str]) -> tuple[str, ...]:
     """One name or several -> a tuple without repetitions, in the given order. Raises ``UsageError``."""
     names = (value,) if isinstance(value, str) else tuple(dict.fromkeys(value))
-    if not names or not all(isinstance(name, str) and name for name in names):
-        raise UsageError("task_type: give one non-empty name, or several")
+    if not names or not all(isinstance(name, str) and name and "\0" not in name for name in names):
+        raise UsageError("task_type: give one non-empty name without NUL, or several")
     return names
 
 
@@ -70,9 +73,19 @@ class PoolOptions:
     keep_failed: timedelta | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.number_of_workers, int) or not 1 <= self.number_of_workers <= 10_000:
+        if type(self.number_of_workers) is not int or not 1 <= self.number_of_workers <= 10_000:
             raise UsageError(f"number_of_workers must be between 1 and 10000, not {self.number_of_workers!r}")
-        for name in ("grace_period", "keep_finished", "keep_failed"):
+        if not isinstance(self.retention_mode, RetentionMode):
+            raise UsageError(f"retention_mode must be a RetentionMode, not {self.retention_mode!r:.100}")
+        _check_period("grace_period", self.grace_period)
+        for name in ("keep_finished", "keep_failed"):
             value = getattr(self, name)
-            if value is not None and value < timedelta(0):
-                raise UsageError(f"{name} must not be negative")
+            if value is not None:
+                _check_period(name, value)
+
+
+def _check_period(name: str, value: timedelta) -> None:
+    if not isinstance(value, timedelta):
+        raise UsageError(f"{name} must be a timedelta, not {type(value).__name__}")
+    if not timedelta(0) <= value <= _LONGEST_PERIOD:
+        raise UsageError(f"{name} must be between zero and a hundred years")

@@ -62,6 +62,10 @@ class BackendUnavailable(BackendError):
     """The backend does not answer, or closed the connection; the statement may or may not have taken effect."""
 
 
+class StatementRefused(BackendError):
+    """A value or the state of a row is at fault: the same statement would be refused again. Nothing was written."""
+
+
 class OutcomeUnknown(BackendUnavailable):
     """The connection broke while a write was being committed: it may stand, or not.
 
@@ -83,3 +87,8 @@ class SchemaError(BackendError):
 
 class MissingExtra(FangError, ImportError):
     """A mode was imported without its driver."""
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether repeating cannot help, since what was sent is at fault and not the backend's condition."""
+    return isinstance(error, StatementRefused)

@@ -28,12 +28,17 @@ def clean(text: str, limit: int) -> str:
 def describe(error: BaseException) -> ErrorReport:
     """Never raises, whatever ``error`` does in its ``__str__``."""
     name = type(error).__name__
-    try:
-        text = str(error)
-    except BaseException as inner:  # noqa: BLE001 - the user's __str__ may raise anything, SystemExit included
-        text = f"<its __str__ raised {type(inner).__name__}>"
+    text = text_of(error)
     message = clean(f"{name}: {text}" if text else name, MESSAGE_BYTES)
     return ErrorReport(message, _trace(error))
+
+
+def text_of(value: object) -> str:
+    """``str(value)``, cleaned and cut, whatever its ``__str__`` does."""
+    try:
+        return clean(str.__str__(str(value)), MESSAGE_BYTES)
+    except BaseException as inner:  # noqa: BLE001 - the user's __str__ may raise anything, SystemExit included
+        return f"<its __str__ raised {type(inner).__name__}>"
 
 
 def _trace(error: BaseException) -> str | None:
@@ -42,4 +47,6 @@ def _trace(error: BaseException) -> str | None:
         frames = traceback.format_tb(error.__traceback__, limit=-30)
     except BaseException:  # noqa: BLE001 - a report without frames is better than none
         return None
-    return clean("".join(frames)[-TRACEBACK_BYTES:], TRACEBACK_BYTES)
+    # The innermost frames tell most: cut at the front.
+    data = clean("".join(frames)[-TRACEBACK_BYTES:], 4 * TRACEBACK_BYTES).encode()
+    return data[-TRACEBACK_BYTES:].decode("utf-8", "ignore")

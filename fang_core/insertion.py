@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -99,6 +99,10 @@ def _check_time(value: datetime) -> None:
         raise UsageError(f"scheduled_at must be a datetime, not {type(value).__name__}")
     if value.tzinfo is None or value.utcoffset() is None:
         raise UsageError("scheduled_at needs a time zone: datetime.now(timezone.utc), or .astimezone()")
+    try:
+        value.astimezone(UTC)  # as drivers write it
+    except OverflowError:
+        raise UsageError("scheduled_at lies outside of the years 1 to 9999 in UTC") from None
 
 
 def _check_delay(value: timedelta) -> None:

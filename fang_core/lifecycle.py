@@ -18,7 +18,7 @@ from uuid import UUID
 
 from fang_core.backoff import Backoff, delay_after
 from fang_core.config import RetentionMode
-from fang_core.failure import MESSAGE_BYTES, ErrorReport, clean, describe
+from fang_core.failure import ErrorReport, describe, text_of
 from fang_core.record import ClaimedTask, TaskState
 
 # What a run may raise -------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def result_of(error: BaseException) -> Result:
         case Snooze(delay=delay):
             return Snoozed(delay)
         case Cancel(reason=reason):
-            return Cancelled(clean(str(reason), MESSAGE_BYTES))
+            return Cancelled(text_of(reason))
         case RetryAfter(delay=delay):
             return Failure(describe(error), delay)
         case _:

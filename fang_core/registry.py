@@ -50,12 +50,13 @@ class Registry:
 
         Raises ``DefinitionError`` where one names a type that cannot be found.
         """
-        found = {kind: cls for kind, cls in self._classes.items() if cls.__fang_mode__ == mode}
+        found = {kind: cls for kind, cls in self._classes.copy().items() if cls.__fang_mode__ == mode}
         for kind, cls in found.items():
             try:
                 cls.model_rebuild()
             except Exception as error:
-                raise DefinitionError(f"kind {kind} ({_place(cls)}) cannot be completed: {error}") from error
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                raise DefinitionError(f"kind {kind} ({_place(cls)}) cannot be completed: {reason}") from error
         return MappingProxyType(found)
 
 

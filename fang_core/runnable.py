@@ -91,7 +91,11 @@ class BaseRunnable(BaseModel):
         cls.__fang_options__ = Options(own.get("kind", cls.__name__), cls.task_config)
         generic = cls.__pydantic_generic_metadata__
         cls.__fang_insertable__ = (
-            not inspect.isabstract(cls) and hasattr(cls, "run") and not generic["origin"] and not generic["parameters"]
+            not inspect.isabstract(cls)
+            and hasattr(cls, "run")
+            and hasattr(cls, "__fang_mode__")
+            and not generic["origin"]
+            and not generic["parameters"]
         )
         if cls.__fang_insertable__:
             REGISTRY.add(cls.__fang_options__.kind, cls)
@@ -131,8 +135,11 @@ class Runnable(BaseRunnable, abc.ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if inspect.iscoroutinefunction(cls.__dict__.get("run")):
+        run = getattr(cls, "run", None)  # it may come from a mixin
+        if inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run):
             raise DefinitionError(f"{cls.__name__}.run must be a plain 'def run', or derive from AsyncRunnable")
+        if inspect.isgeneratorfunction(run):
+            raise DefinitionError(f"{cls.__name__}.run must not yield: nothing would run it")
 
     @abc.abstractmethod
     def run(self, queue: Queueable) -> None:
@@ -146,9 +153,9 @@ class AsyncRunnable(BaseRunnable, abc.ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        run = cls.__dict__.get("run")
+        run = getattr(cls, "run", None)  # it may come from a mixin
         if run is not None and not inspect.iscoroutinefunction(run):
-            raise DefinitionError(f"{cls.__name__}.run must be 'async def run', or derive from Runnable")
+            raise DefinitionError(f"{cls.__name__}.run must be 'async def run' without yield, or derive from Runnable")
 
     @abc.abstractmethod
     async def run(self, queue: AsyncQueueable) -> None:

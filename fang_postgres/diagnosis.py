@@ -5,9 +5,10 @@ Source of the codes: PostgreSQL manual, appendix A.
 
 from typing import Final
 
-from fang_core.errors import AccessRefused, BackendError, BackendUnavailable, SchemaError
+from fang_core.errors import AccessRefused, BackendError, BackendUnavailable, SchemaError, StatementRefused
 
-_SHUTTING_DOWN: Final = frozenset({"57P01", "57P02", "57P03", "57P05"})
+# Cardinality, data, integrity, WITH CHECK OPTION, program limits, RAISE: the values are at fault.
+_REFUSALS: Final = frozenset({"21", "22", "23", "44", "54", "P0"})
 _REPEATABLE: Final = frozenset({"40001", "40P01", "55P03"})
 _MISSING: Final = frozenset({"42P01", "3F000"})
 _MISMATCH: Final = frozenset({"42703", "42704", "42883", "42804"})
@@ -24,8 +25,8 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str) -> BackendError
     match sqlstate:
         case None:
             return BackendUnavailable(f"the database does not answer: {line}")
-        case code if code[:2] in {"08", "53"} or code in _SHUTTING_DOWN:
-            return BackendUnavailable(f"the database does not answer: {line}")
+        case code if code[:2] in _REFUSALS:
+            return StatementRefused(f"the database refused a value ({code}): {line}")
         case code if code[:2] == "28" or code == "3D000":
             return AccessRefused(
                 f"the database refuses the connection: {line}; check the URL's user, password and database"
@@ -38,4 +39,4 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str) -> BackendError
         case code if code in _MISMATCH:
             return SchemaError(f"schema {schema} does not fit this version ({line}): run `fang migrate`")
         case _:
-            return BackendError(f"the database refused the statement ({sqlstate}): {line}")
+            return BackendUnavailable(f"the database does not get it done ({sqlstate}): {line}")

@@ -184,7 +184,7 @@ def _claim(t: Tables) -> Statement:
     """Due rows, range by range (task type, priority), locked and marked in one statement.
 
     It always returns at least one row (a null id: nothing was claimed), for the clock and the snapshot. SKIP LOCKED can
-    still wait, for a row whose former holder ends just then: a claim may be the victim of a deadlock, to be tried again.
+    still wait, for a row whose former holder ends just then: a claim can be the victim of a deadlock, and is repeated.
     RETURNING comes in no order; the client sorts.
     """
     task = _as(t.tasks, "t")

@@ -1,0 +1,121 @@
+"""Writes outcomes, in batches that gather while the last one is in flight.
+
+So one idle task is written at once, and a busy pool writes hundreds in one statement.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+from fang_core.completion import MOST_IN_A_BATCH, Refused, Reply, Report, Unanswered, Written, plan
+from fang_core.demand import Retry
+from fang_core.errors import BackendError, is_refusal
+from fang_core.events import Dispatcher, Events
+from fang_core.lifecycle import Outcome
+from fang_core.store import AsyncStore
+
+logger = logging.getLogger("fang_async")
+
+
+class _GivenUp(Exception):
+    """The backend does not answer and the pool is stopping."""
+
+
+class Completer:
+    """One asyncio task that writes what workers put.
+
+    Args:
+        on_written: called after each batch.
+    """
+
+    def __init__(self, store: AsyncStore, pool_id: UUID, events: Dispatcher, on_written: Callable[[], None]) -> None:
+        self._store = store
+        self._pool_id = pool_id
+        self._events = events
+        self._on_written = on_written
+        self._outcomes: list[Outcome] = []
+        self._retry: Final = Retry()
+        self._ready = asyncio.Event()
+        self._closing = asyncio.Event()
+        self.written = 0
+        """Outcomes dealt with so far."""
+
+    def start(self) -> None:
+        """Starts the task."""
+        self._task = asyncio.create_task(self._loop(), name="fang-completer")
+
+    def put(self, outcome: Outcome) -> None:
+        """Has it written."""
+        self._outcomes.append(outcome)
+        if len(self._outcomes) == 1:
+            self._ready.set()
+
+    async def close(self, timeout: float) -> None:
+        """Writes what is there while the backend answers, for ``timeout`` seconds at most."""
+        self._closing.set()
+        self._ready.set()
+        await asyncio.wait([self._task], timeout=timeout)
+        self._task.cancel()
+
+    async def _loop(self) -> None:
+        while self._outcomes or not self._closing.is_set():
+            if not self._outcomes:
+                self._ready.clear()
+                await self._ready.wait()
+                continue
+            batch, self._outcomes = self._outcomes[:MOST_IN_A_BATCH], self._outcomes[MOST_IN_A_BATCH:]
+            try:
+                await self._flush(batch)
+            except _GivenUp:
+                logger.error("%d outcomes could not be written: the backend does not answer", len(batch))
+            except Exception:
+                logger.exception("%d outcomes could not be written", len(batch))
+            self.written += len(batch)
+            self._on_written()
+
+    async def _flush(self, batch: list[Outcome]) -> None:
+        writing = plan(batch)
+        request = next(writing)
+        while True:
+            reply = await self._write(request)
+            try:
+                request = writing.send(reply)
+            except StopIteration as end:
+                self._report(end.value, len(batch))
+                return
+
+    async def _write(self, request: list[Outcome]) -> Reply:
+        try:
+            written = await self._store.complete(self._pool_id, request)
+        except BackendError as error:
+            self._events.emit(Events.backend_failed, self._pool_id, error)
+            if is_refusal(error):
+                logger.warning("a batch of %d outcomes was refused: %s", len(request), error)
+                return Refused()
+            if self._closing.is_set():
+                raise _GivenUp from error
+            logger.warning("%d outcomes wait to be written: %s", len(request), error)
+            await wait_for(self._closing, self._retry.sleep())
+            return Unanswered()
+        self._retry.succeeded()
+        return Written(written)
+
+    def _report(self, report: Report, count: int) -> None:
+        for outcome in report.unstorable:
+            logger.error("task %s: its outcome could not be stored; it was failed instead", outcome.id)
+        for outcome in report.lost:
+            logger.warning("task %s was lost: attempt %d is no longer ours", outcome.id, outcome.attempt)
+            self._events.emit(Events.task_lost, self._pool_id, outcome)
+        self._events.emit(Events.outcomes_written, self._pool_id, count)
+
+
+async def wait_for(event: asyncio.Event, seconds: float) -> bool:
+    """Whether the event was set within so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

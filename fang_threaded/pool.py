@@ -1,0 +1,374 @@
+"""A pool of worker threads, with the thread that claims for them and the one that writes their outcomes."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import Any, Final, Self
+from uuid import UUID, uuid4
+
+from fang_core.config import PoolOptions, RetentionMode, SleepParams, as_task_types
+from fang_core.demand import Demand, Poll, Retry
+from fang_core.errors import FangError, UsageError
+from fang_core.events import Dispatcher, Events
+from fang_core.failure import ErrorReport
+from fang_core.lifecycle import NOT_RUN, Failure, Result, decide
+from fang_core.record import DEFAULT_TASK_TYPE, ClaimedTask
+from fang_core.registry import REGISTRY
+from fang_core.runnable import BaseRunnable
+from fang_core.store import Backend, Claim, ClaimRequest, PoolRecord, Store
+from fang_threaded.completer import Completer
+from fang_threaded.maintenance import Maintenance
+from fang_threaded.worker import Worker
+
+logger = logging.getLogger("fang_threaded")
+
+EXIT_RUNS_LEFT: Final = 75
+"""The process' exit code where runs had not ended at the end of the grace period (sysexits' EX_TEMPFAIL)."""
+
+
+class WorkerPool:
+    """Runs tasks of some task types in threads.
+
+    Args:
+        queue: a ``Queue``, or a ``MemoryQueue``; opened by the pool where it is closed, and then closed again.
+        number_of_workers: threads, and so tasks at once.
+        task_type: one or several; with several, the first in line moves by one at every claim.
+        retention_mode: what becomes of rows whose life ends.
+        sleep_params: how an idle pool polls.
+        grace_period: how long ``stop()`` waits for runs.
+        keep_finished, keep_failed: the age from which kept rows are pruned; None keeps them.
+        events: who is told what happens.
+    """
+
+    def __init__(
+        self,
+        queue: Backend,
+        /,
+        *,
+        number_of_workers: int = 1,
+        task_type: str | Sequence[str] = DEFAULT_TASK_TYPE,
+        retention_mode: RetentionMode = RetentionMode.REMOVE_FINISHED,
+        sleep_params: SleepParams | None = None,
+        grace_period: timedelta = timedelta(seconds=25),
+        keep_finished: timedelta | None = timedelta(days=7),
+        keep_failed: timedelta | None = None,
+        events: Sequence[Events] = (),
+    ) -> None:
+        self.queue = queue
+        self.options = PoolOptions(
+            number_of_workers=number_of_workers,
+            task_types=as_task_types(task_type),
+            retention_mode=retention_mode,
+            sleep_params=sleep_params or SleepParams(),
+            grace_period=grace_period,
+            keep_finished=keep_finished,
+            keep_failed=keep_failed,
+        )
+        self.id: UUID | None = None
+        """The pool's id while it runs, made anew by every start."""
+        self._events = Dispatcher(events)
+        self._changing = threading.Lock()
+        self._running = False
+
+    # Life -------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Registers the pool and starts its threads; returns when they run.
+
+        Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable`` in one line that says what to do.
+        """
+        with self._changing:
+            if self._running:
+                raise UsageError("this pool is running already")
+            self._prepare()
+            self._store.register(self._record())
+            for worker in self._workers:
+                worker.thread.start()
+            self._completer.start()
+            self._maintenance.start()
+            self._claimer.start()
+            self._running = True
+        logger.info("pool %s started: %d threads for %s", self.id, len(self._workers), ", ".join(self._types))
+        self._events.emit(Events.pool_started, self.id)
+
+    def stop(self) -> int:
+        """Stops gracefully; how many runs had not ended in time. They go on, and their rows stay held.
+
+        Claims no more, gives back what was not started, waits for runs up to the grace period, writes what has ended.
+        """
+        with self._changing:
+            if not self._running:
+                return 0
+            deadline = time.monotonic() + self.options.grace_period.total_seconds()
+            self._stop_claiming(deadline)
+            left = self._wait_for_workers(deadline)
+            self._completer.close(max(2.0, deadline - time.monotonic()))
+            self._maintenance.close(2.0)
+            self._leave(left)
+            self._running = False
+        logger.info("pool %s stopped, %d runs left", self.id, left)
+        self._events.emit(Events.pool_stopped, self.id)
+        return left
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def run(self) -> None:
+        """Starts, and stops gracefully at SIGTERM or SIGINT; a second signal ends the process at once.
+
+        Signals are handled only where this is called in the main thread, and given back. Where runs have not ended at
+        the end of the grace period the process ends with exit code 75.
+        """
+        signals = _Signals()
+        with signals:
+            self.start()
+            try:
+                signals.wait()
+            finally:
+                left = self.stop()
+        if left:
+            os._exit(EXIT_RUNS_LEFT)  # an ordinary exit would run user code's finalizers under running threads
+
+    def drain(self) -> int:
+        """Runs until no due task of the pool's types and kinds is left and its own runs have ended; how many ran.
+
+        Starts the pool, and stops it again, where it was not running.
+        """
+        if not self._running:
+            with self:
+                return self.drain()
+        before = self._ended_runs()
+        self._drained.clear()
+        self._draining.set()
+        self._wake.set()
+        self._drained.wait()
+        self._draining.clear()
+        return self._ended_runs() - before
+
+    # Setting up and leaving -------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        self._opened_queue = not self.queue.is_open
+        self.queue.open()
+        self.id = uuid4()
+        self._types = self.options.task_types
+        self._store: Store = self.queue.store()
+        self._learn_kinds()
+        self._demand = Demand(self.options.number_of_workers)
+        self._waiting: SimpleQueue[ClaimedTask | None] = SimpleQueue()
+        self._claimed = 0
+        self._retired = 0
+        self._hungry = threading.Event()
+        self._claimer_waits = False
+        self._low = 0
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._draining = threading.Event()
+        self._drained = threading.Event()
+        self._completer = Completer(self._store, self.id, self._events, self._written)
+        self._maintenance = Maintenance(self._store, self.options)
+        self._claimer = threading.Thread(target=self._claim_loop, name="fang-claimer", daemon=True)
+        self._workers = [Worker(self, number) for number in range(self.options.number_of_workers)]
+
+    def _learn_kinds(self) -> None:
+        self._registry_version = REGISTRY.version
+        self._classes: Mapping[str, type[BaseRunnable]] = REGISTRY.runnable_kinds("threaded")
+
+    def _record(self) -> PoolRecord:
+        assert self.id is not None
+        kinds = tuple(sorted(self._classes))
+        workers = self.options.number_of_workers
+        return PoolRecord(self.id, "threaded", socket.gethostname(), os.getpid(), self._types, kinds, workers)
+
+    def _stop_claiming(self, deadline: float) -> None:
+        self._stopping.set()
+        self._wake.set()
+        self._hungry.set()
+        self._claimer.join(max(0.0, deadline - time.monotonic()))
+        try:
+            while True:
+                task = self._waiting.get_nowait()
+                if task is not None:
+                    self._completer.put(self._outcome(task, NOT_RUN))
+        except Empty:
+            pass
+
+    def _wait_for_workers(self, deadline: float) -> int:
+        """How many had not ended at the deadline."""
+        for _ in self._workers:
+            self._waiting.put(None)
+        others = [worker for worker in self._workers if worker.thread is not threading.current_thread()]
+        for worker in others:
+            worker.thread.join(max(0.0, deadline - time.monotonic()))
+        return sum(worker.thread.is_alive() for worker in self._workers)
+
+    def _leave(self, left: int) -> None:
+        self._drained.set()
+        if left:
+            logger.warning("pool %s: %d runs have not ended; their tasks stay held", self.id, left)
+            return
+        try:
+            assert self.id is not None
+            self._store.unregister(self.id)
+        except FangError as error:
+            logger.warning("pool %s could not sign off: %s", self.id, error)
+        self._store.close()
+        if self._opened_queue:
+            self.queue.close()
+
+    # Claiming: on the claimer's thread --------------------------------------------------------------------------------
+
+    def _claim_loop(self) -> None:
+        poll, retry = Poll(self.options.sleep_params), Retry()
+        while not self._stopping.is_set():
+            try:
+                wanted = self._wanted()
+                if not wanted:
+                    self._wait_for_hunger()
+                    continue
+                nothing_held = self._held() == 0
+                claim = self._claim(wanted)
+                retry.succeeded()
+            except Exception as error:  # noqa: BLE001 - a claimer outlives whatever its backend does
+                self._claim_failed(error)
+                self._sleep(retry.sleep())
+                continue
+            if claim.tasks:
+                poll.found()
+                self._hand_out(claim.tasks)
+            elif self._draining.is_set() and nothing_held:
+                self._drained.set()
+                self._sleep(poll.sleep())
+            else:
+                self._sleep(poll.sleep())
+
+    def _claim(self, wanted: int) -> Claim:
+        if self._registry_version != REGISTRY.version:
+            self._learn_kinds()
+        assert self.id is not None
+        claim = self._store.claim(ClaimRequest(self.id, self._types, tuple(self._classes), wanted))
+        self._types = (*self._types[1:], self._types[0])  # so that no task type starves
+        if not claim.registered:
+            logger.warning("pool %s was not registered any more; it registers again", self.id)
+            self._store.register(self._record())
+        return claim
+
+    def _hand_out(self, tasks: list[ClaimedTask]) -> None:
+        self._claimed += len(tasks)
+        for task in tasks:
+            self._waiting.put(task)
+        self._events.emit(Events.tasks_claimed, self.id, len(tasks))
+
+    def _wanted(self) -> int:
+        waiting = self._waiting.qsize()
+        ended = self._ended_runs()
+        running = self._claimed - ended - waiting
+        return self._demand.wanted(
+            free=max(0, self.options.number_of_workers - running),
+            waiting=waiting,
+            unwritten=ended - self._completer.written,
+        )
+
+    def _wait_for_hunger(self) -> None:
+        """Until a worker finds little left; see ``_feed``."""
+        self._hungry.clear()
+        self._low = self._demand.ahead // 2
+        self._claimer_waits = True
+        if not self._wanted() and not self._stopping.is_set():  # looked at again: a worker may have ended just before
+            self._hungry.wait(1.0)
+        self._claimer_waits = False
+
+    def _claim_failed(self, error: Exception) -> None:
+        if isinstance(error, FangError):
+            logger.warning("pool %s could not claim and tries again: %s", self.id, error)
+        else:
+            logger.exception("pool %s could not claim and tries again", self.id, exc_info=error)
+        self._events.emit(Events.backend_failed, self.id, error)
+
+    def _sleep(self, seconds: float) -> None:
+        self._wake.wait(seconds)
+        if not self._stopping.is_set():
+            self._wake.clear()
+
+    def _ended_runs(self) -> int:
+        return self._retired + sum(worker.ended for worker in self._workers)
+
+    def _held(self) -> int:
+        return self._claimed - self._completer.written
+
+    # Called by workers, each on its thread, and by the completer on its own -------------------------------------------
+
+    def _feed(self) -> None:
+        if self._claimer_waits and self._waiting.qsize() <= self._low:
+            self._hungry.set()
+
+    def _ended(self, task: ClaimedTask, result: Result | None, seconds: float) -> None:
+        if result is None:
+            result = Failure(ErrorReport("FangError: the worker failed beside the run", None))
+        self._completer.put(self._outcome(task, result))
+        self._demand.observe(seconds)
+        if self._events:
+            self._events.emit(Events.run_ended, task, result, seconds)
+
+    def _outcome(self, task: ClaimedTask, result: Result) -> Any:
+        backoff = self._classes[task.kind].__fang_options__.backoff
+        return decide(task, result, retention=self.options.retention_mode, backoff=backoff)
+
+    def _replace(self, worker: Worker, error: BaseException) -> None:
+        """A worker's thread ended on its own: another takes its place."""
+        logger.error("a worker could not go on and is replaced", exc_info=error)
+        place = self._workers.index(worker)
+        successor = Worker(self, place)
+        successor.ended = worker.ended
+        self._workers[place] = successor
+        successor.thread.start()
+        self._events.emit(Events.worker_replaced, self.id, type(error).__name__)
+
+    def _written(self) -> None:
+        """The completer wrote a batch."""
+        if self._draining.is_set() and self._held() == 0:
+            self._wake.set()
+        if self._claimer_waits:
+            self._hungry.set()
+
+
+class _Signals:
+    """SIGTERM and SIGINT while it is entered: the first one ends ``wait()``, the second has its default action.
+
+    A ``SimpleQueue`` and not an ``Event``: a handler that sets an event deadlocks against its own thread waiting on it.
+    """
+
+    def __init__(self) -> None:
+        self._inbox: SimpleQueue[int] = SimpleQueue()
+        self._former: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._former[number] = signal.signal(number, self._first)
+        return self
+
+    def _first(self, number: int, _frame: FrameType | None) -> None:
+        for each in self._former:
+            # The default action needs no Python, so it works while C code holds on. As process 1 the kernel drops it.
+            signal.signal(each, signal.SIG_DFL if os.getpid() != 1 else lambda again, _: os._exit(128 + again))
+        self._inbox.put(number)
+
+    def wait(self) -> None:
+        """Until the first signal."""
+        self._inbox.get()
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)

@@ -1,0 +1,116 @@
+"""Runs operations: on sessions of our own, or on a connection of the caller's. All errors become typed here."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg.rows import tuple_row
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session, sessionmaker
+
+from fang_core.errors import BackendError, BackendUnavailable, StatementRefused, UsageError
+from fang_postgres.diagnosis import diagnose, is_repeatable
+from fang_postgres.statement import Operation
+
+T = TypeVar("T")
+
+_TRIES: Final = 5  # of a statement that was the victim of a deadlock or a serialization failure
+
+
+class Runner:
+    """Sessions for one purpose."""
+
+    def __init__(self, sessions: sessionmaker[Session], schema: str) -> None:
+        self._sessions = sessions
+        self._schema = schema
+
+    def run(self, operation: Operation[T]) -> T:
+        """One operation, committed when this returns.
+
+        Raises ``BackendUnavailable`` where nobody knows whether it took effect, ``BackendError`` where it did not.
+        """
+        return self.run_all([operation])[0]
+
+    def run_all(self, operations: Sequence[Operation[T]]) -> list[T]:
+        """Several operations in one transaction; see ``run``."""
+        for tries_left in reversed(range(_TRIES)):
+            with self._typed():
+                try:
+                    with self._sessions.begin() as session:
+                        return [_execute(session.execute, operation) for operation in operations]
+                except DBAPIError as error:
+                    if not tries_left or not is_repeatable(sqlstate_of(error)):
+                        raise
+        raise AssertionError("the last try returns or raises")
+
+    @contextmanager
+    def _typed(self) -> Iterator[None]:
+        try:
+            yield
+        except PoolTimeout:
+            raise BackendUnavailable("no connection became free in time: raise max_pool_size") from None
+        except SQLAlchemyError as error:
+            raise typed(error, self._schema) from error
+
+
+def run_on(connection: Any, operation: Operation[T]) -> T:
+    """One operation in the caller's transaction; never commits.
+
+    ``connection`` is a SQLAlchemy ``Session`` or ``Connection`` on Postgres, or a psycopg 3 connection. Errors are left
+    as these raise them: the caller handles them with its transaction.
+    """
+    match connection:
+        case Session():
+            _require_postgres(connection.get_bind().dialect.name)
+            return _execute(connection.execute, operation)
+        case Connection():
+            _require_postgres(connection.dialect.name)
+            return _execute(connection.execute, operation)
+        case psycopg.Connection():
+            with connection.cursor(row_factory=tuple_row) as cursor:
+                cursor.execute(operation.statement.psycopg_text.encode(), dict(operation.params))
+                return operation.decode(cursor.fetchall())
+    name = type(connection).__name__
+    raise UsageError(f"connection= takes a SQLAlchemy Session or Connection, or a psycopg connection, not {name}")
+
+
+def _execute(execute: Callable[..., Any], operation: Operation[T]) -> T:
+    result = execute(operation.statement.core, dict(operation.params))
+    return operation.decode(result.all() if result.returns_rows else ())
+
+
+def _require_postgres(dialect: str) -> None:
+    if dialect != "postgresql":
+        raise UsageError(f"connection= must be on Postgres, not {dialect}")
+
+
+def sqlstate_of(error: SQLAlchemyError) -> str | None:
+    """The SQLSTATE, where the database gave one."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None)
+
+
+def typed(error: SQLAlchemyError, schema: str) -> BackendError:
+    """The typed error of a SQLAlchemy error."""
+    original = getattr(error, "orig", None)
+    if not isinstance(original, psycopg.Error) and not isinstance(error, InterfaceError):
+        return StatementRefused(f"the statement could not be run: {type(error).__name__}")
+    sqlstate = getattr(original, "sqlstate", None)
+    diagnostic = getattr(original, "diag", None)
+    message = (diagnostic and diagnostic.message_primary) or str(original)
+    if sqlstate is None and not isinstance(original, psycopg.OperationalError):
+        return StatementRefused(f"the driver refused the statement: {type(original).__name__}")
+    return diagnose(sqlstate or _connect_failure(message), message, schema=schema)
+
+
+def _connect_failure(message: str) -> str | None:
+    """libpq gives no SQLSTATE when connecting fails: the server's words tell a refusal from silence."""
+    if "authentication failed" in message or "no password supplied" in message or "no pg_hba.conf entry" in message:
+        return "28P01"
+    if 'FATAL:  database "' in message and "does not exist" in message:
+        return "3D000"
+    if 'FATAL:  role "' in message:
+        return "28000"
+    return None

@@ -1,0 +1,64 @@
+"""A worker: one thread that takes claimed tasks and runs them, each in a context of its own."""
+
+import logging
+import threading
+import time
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+from fang_core.codec import decode
+from fang_core.lifecycle import SUCCESS, Result, result_of
+from fang_core.record import ClaimedTask
+from fang_core.run import CURRENT_RUN, Run
+from fang_core.runnable import Runnable
+
+if TYPE_CHECKING:
+    from fang_threaded.pool import WorkerPool
+
+logger = logging.getLogger("fang_threaded")
+
+
+class Worker:
+    """Runs tasks until it is handed None. No exception of a run ends it; whatever else does has it replaced."""
+
+    def __init__(self, pool: "WorkerPool", number: int) -> None:
+        self._pool = pool
+        self.ended = 0
+        """Runs that have ended; only this thread counts them."""
+        self.thread = threading.Thread(target=self._main, name=f"fang-worker-{number}", daemon=True)
+
+    def _main(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the pool must hear of it
+            self._pool._replace(self, error)
+
+    def _loop(self) -> None:
+        pool = self._pool
+        while True:
+            pool._feed()
+            task = pool._waiting.get()
+            if task is None:
+                return
+            started = time.monotonic()
+            result: Result | None = None
+            try:
+                result = self._run(task)
+            finally:
+                # Also where this very loop fails: no claimed task goes without an outcome.
+                pool._ended(task, result, time.monotonic() - started)
+                self.ended += 1
+
+    def _run(self, task: ClaimedTask) -> Result:
+        run = Run(task)
+        try:
+            runnable = decode(self._pool._classes[task.kind], task.payload)
+            assert isinstance(runnable, Runnable)
+            context = copy_context()
+            context.run(CURRENT_RUN.set, run)
+            context.run(runnable.run, self._pool.queue)
+        except BaseException as error:  # noqa: BLE001 - every exception of a run is an outcome
+            return result_of(error)
+        finally:
+            run.over = True
+        return SUCCESS
