@@ -52,11 +52,11 @@ class Completer:
         if len(self._outcomes) == 1:
             self._ready.set()
 
-    async def close(self, timeout: float) -> None:
-        """Writes what is there while the backend answers, for ``timeout`` seconds at most."""
+    async def close(self, within: float) -> None:
+        """Writes what is there while the backend answers, for ``within`` seconds at most."""
         self._closing.set()
         self._ready.set()
-        await asyncio.wait([self._task], timeout=timeout)
+        await asyncio.wait([self._task], timeout=within)
         self._task.cancel()
 
     async def _loop(self) -> None:

@@ -29,10 +29,10 @@ class Maintenance:
         """Starts the task."""
         self._task = asyncio.create_task(self._loop(), name="fang-maintenance")
 
-    async def close(self, timeout: float) -> None:
-        """Ends it."""
+    async def close(self, within: float) -> None:
+        """Ends it, in so many seconds."""
         self._closing.set()
-        await asyncio.wait([self._task], timeout=timeout)
+        await asyncio.wait([self._task], timeout=within)
         self._task.cancel()
 
     async def _loop(self) -> None:

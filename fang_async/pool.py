@@ -33,8 +33,8 @@ EXIT_RUNS_LEFT: Final = 75
 """The process' exit code where runs had not ended at the end of the grace period (sysexits' EX_TEMPFAIL)."""
 
 SLICE: Final = 0.002
-"""Seconds that all workers of a pool together may run on before the loop serves others. One slice for each worker instead
-made a ticker 300 ms late with 50 workers."""
+"""Seconds that all workers of a pool together may run on before the loop serves others. One slice for each worker
+instead made a ticker 300 ms late with 50 workers."""
 
 UNWINDING: Final = 1.0
 """Seconds that cancelled runs have to end."""
@@ -187,9 +187,9 @@ class AsyncWorkerPool:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._draining = False
-        self._drained = asyncio.Event()
-        self._completer = Completer(self._store, self.id, self._events, self._written)
-        self._maintenance = Maintenance(self._store, self.options)
+        self._drained: asyncio.Event = asyncio.Event()
+        self._completer: Completer = Completer(self._store, self.id, self._events, self._written)
+        self._maintenance: Maintenance = Maintenance(self._store, self.options)
         self._workers: dict[int, Worker] = {}
 
     def _learn_kinds(self) -> None:
@@ -369,8 +369,8 @@ class AsyncWorkerPool:
     def _replace(self, number: int, task: "asyncio.Task[None]") -> None:
         """A worker's asyncio task ended: where the pool goes on, another takes its place."""
         error = None if task.cancelled() else task.exception()
-        if self._stopping.is_set() or task.get_loop().is_closed():
-            return
+        if self._stopping.is_set() or self._claimer.done() or self._claimer.cancelling():
+            return  # the pool stops, or the whole loop is being torn down
         reason = "a cancellation left behind" if error is None else type(error).__name__
         logger.warning("a worker could not go on (%s) and is replaced", reason, exc_info=error)
         self._hire(number)

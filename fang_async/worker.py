@@ -12,6 +12,7 @@ import asyncio
 import time
 import types
 from collections.abc import Coroutine, Generator
+from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -99,20 +100,19 @@ def _resume(coroutine: Coroutine[Any, Any, None], context: Context, waiting_for:
             context.run(coroutine.close)
             raise
         except BaseException as error:  # noqa: BLE001 - it is the coroutine's to handle
-            step, sent = coroutine.throw, error
+            step: Any = coroutine.throw
+            value = error
         else:
-            step, sent = coroutine.send, value
+            step = coroutine.send
         try:
-            waiting_for = context.run(step, sent)  # type: ignore[arg-type]
+            waiting_for = context.run(step, value)
         except StopIteration:
             return
 
 
 async def _absorb(me: "asyncio.Task[Any]") -> None:
     """Leaves no cancellation behind for the next run: neither the count nor one still to be delivered."""
-    try:
+    with suppress(asyncio.CancelledError):
         await asyncio.sleep(0)
-    except asyncio.CancelledError:
-        pass
     while me.cancelling():
         me.uncancel()

@@ -48,11 +48,11 @@ class Completer:
         """Starts the thread."""
         self._thread.start()
 
-    def close(self, timeout: float) -> None:
-        """Writes what is there while the backend answers, for ``timeout`` seconds at most."""
+    def close(self, within: float) -> None:
+        """Writes what is there while the backend answers, for ``within`` seconds at most."""
         self._closing.set()
         self._outcomes.put(None)
-        self._thread.join(timeout)
+        self._thread.join(within)
 
     def _loop(self) -> None:
         more = True

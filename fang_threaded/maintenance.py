@@ -29,10 +29,10 @@ class Maintenance:
         """Starts the thread."""
         self._thread.start()
 
-    def close(self, timeout: float) -> None:
-        """Ends it."""
+    def close(self, within: float) -> None:
+        """Ends it, in so many seconds."""
         self._closing.set()
-        self._thread.join(timeout)
+        self._thread.join(within)
 
     def _loop(self) -> None:
         while not self._closing.wait(EVERY):
