@@ -8,10 +8,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
+
+from pydantic_core import from_json
 
 from fang_core.codec import MAX_PAYLOAD_BYTES
 from fang_core.failure import ERRORS_KEPT
@@ -90,8 +92,7 @@ class MemoryState:
             return Claim([self._take(task, request.pool_id, now) for task in due[: request.limit]], now, "", True)
 
     def _take(self, task: Task, pool_id: UUID, now: datetime) -> ClaimedTask:
-        taken = replace(
-            task,
+        taken = task._replace(
             state=TaskState.IN_PROGRESS,
             attempt=task.attempt + 1,
             pool_id=pool_id,
@@ -139,7 +140,7 @@ class MemoryState:
 def _new_row(row: NewTask, due: datetime, now: datetime) -> Task:
     return Task(
         id=row.id,
-        metadata=json.loads(row.metadata),
+        metadata=from_json(row.metadata),
         kind=row.kind,
         task_type=row.task_type,
         state=TaskState.NEW,
@@ -158,8 +159,7 @@ def _after(task: Task, outcome: Outcome, state: TaskState, now: datetime) -> Tas
     errors = task.errors
     if outcome.error_entry is not None:
         errors = (*errors, {**json.loads(outcome.error_entry), "time": now.isoformat()})[-ERRORS_KEPT:]
-    return replace(
-        task,
+    return task._replace(
         state=state,
         scheduled_at=task.scheduled_at if outcome.delay is None else now + outcome.delay,
         retries=task.retries + outcome.charge,

@@ -1,7 +1,6 @@
 """The records: a task's row as applications see it, and the short form of it that a claim hands to a worker."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -24,9 +23,10 @@ class TaskState(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(NamedTuple):
     """One row of ``fang_tasks``, as it was when it was read. A record: it does not act.
+
+    A named tuple, since a bulk insert makes one for each row: a frozen dataclass costs two microseconds more.
 
     Attributes:
         id: made by the inserting client (UUIDv7, so that ids sort by time).
@@ -60,7 +60,7 @@ class Task:
     created_at: datetime
     updated_at: datetime
     error_message: str | None = None
-    errors: Sequence[Mapping[str, Any]] = field(default=())
+    errors: Sequence[Mapping[str, Any]] = ()
     pool_id: UUID | None = None
     claimed_at: datetime | None = None
     uniq_hash: str | None = None

@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+from pydantic_core import from_json
+
 from fang_core.insertion import NewTask, Overrides, in_chunks
 from fang_core.lifecycle import Outcome
 from fang_core.record import HIGHEST_PRIORITY, LOWEST_PRIORITY, ClaimedTask, Task, TaskState
@@ -175,7 +177,7 @@ def as_task(row: Sequence[Any]) -> Task:
 def _new_row(row: NewTask, scheduled_at: datetime, created_at: datetime) -> Task:
     return Task(
         id=row.id,
-        metadata=json.loads(row.metadata),
+        metadata=from_json(row.metadata),
         kind=row.kind,
         task_type=row.task_type,
         state=TaskState.NEW,

@@ -1,0 +1,250 @@
+"""Making and changing the tables: the migrations, run by Alembic, under any schema name.
+
+``upgrade`` and ``downgrade`` work in a transaction of their own, ``upgrade_within`` and ``downgrade_within`` in that of
+an application's revision. The version table stands in our schema; nothing of the application's is touched, and a
+downgrade to base leaves nothing of ours behind.
+
+Raises, all in one line and without the URL: ``UsageError`` (an unusable URL, schema name or revision), ``SchemaError``
+(the tables are missing, or of a version that this one does not know), ``AccessRefused``, ``BackendUnavailable``.
+"""
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine
+from sqlalchemy.exc import DBAPIError
+
+from fang_core.errors import BackendError, MissingExtra, SchemaError, UsageError
+from fang_postgres.connecting import CONNECT_TIMEOUT, database_url
+from fang_postgres.diagnosis import diagnose
+from fang_postgres.operations import schema_problem
+from fang_postgres.schema import DEFAULT_SCHEMA, VERSION_TABLE, checked_schema, tables
+
+try:
+    from alembic.operations import Operations
+    from alembic.runtime.environment import IncludeNameFn, NameFilterParentNames, NameFilterType
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+except ImportError:
+    raise MissingExtra("alembic is missing: pip install 'fang-tasks[cli]'") from None
+
+Database = str | URL | Engine
+
+# alembic.op is one proxy for the whole process: two threads must not migrate through it at once.
+_alembic_op: Final = threading.Lock()
+# libpq gives no SQLSTATE when connecting fails: the server's words tell a refusal from silence.
+_REFUSED: Final = re.compile("authentication failed|no password supplied|no pg_hba.conf entry|FATAL: .* does not exist")
+# CREATE SCHEMA IF NOT EXISTS asks for the right to create even where there is nothing to create.
+_CREATE_SCHEMA: Final = """DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = '{0}')
+    THEN CREATE SCHEMA "{0}"; END IF; END $$"""
+_DROP_EMPTY_SCHEMA: Final = """DO $$ BEGIN DROP SCHEMA IF EXISTS "{0}" RESTRICT;
+    EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege THEN NULL; END $$"""
+
+
+class Op(Protocol):
+    """What a revision knows as ``alembic.op``: the module itself will do."""
+
+    def get_context(self) -> MigrationContext: ...
+
+
+# In a transaction of our own ------------------------------------------------------------------------------------------
+
+
+def upgrade(database: Database, *, schema: str = DEFAULT_SCHEMA, revision: str = "head") -> None:
+    """Make or change the tables; nothing happens where they are at ``revision`` or beyond.
+
+    Several processes may do so at once: one migrates, the others wait for it. ``database`` is a URL or an Engine. Not
+    for use inside a revision of the application's: that is ``upgrade_within``.
+    """
+    with _own_op(database, schema) as op:
+        upgrade_within(op, revision, schema=schema)
+
+
+def downgrade(database: Database, *, schema: str = DEFAULT_SCHEMA, revision: str = "base") -> None:
+    """Take the tables back to ``revision``. Base drops them with all their rows, and the schema if it is empty then."""
+    with _own_op(database, schema) as op:
+        downgrade_within(op, revision, schema=schema)
+
+
+def current(database: Database, *, schema: str = DEFAULT_SCHEMA) -> str | None:
+    """The revision that the tables are at; None where there are none."""
+    with transaction(database, schema) as connection:
+        return MigrationContext.configure(connection, opts=options(schema)).get_current_revision()
+
+
+def check(database: Database, *, schema: str = DEFAULT_SCHEMA) -> None:
+    """Raise ``SchemaError``, which says what to run, unless the tables are of this version."""
+    if problem := schema_problem(schema, current(database, schema=schema)):
+        raise SchemaError(problem)
+
+
+def sql(*, schema: str = DEFAULT_SCHEMA, from_revision: str | None = None) -> str:
+    """The script that brings tables at ``from_revision`` (None: no tables) to this version, for ``psql`` or a DBA."""
+    script = StringIO()
+    context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "output_buffer": script})
+    with _typed(schema), _alembic_op, Operations.context(context) as op, context.begin_transaction():
+        upgrade_within(op, schema=schema, from_revision=from_revision)
+    return script.getvalue()
+
+
+# In a revision, or the env.py, of the application's -------------------------------------------------------------------
+
+
+def upgrade_within(
+    op: Op, revision: str = "head", *, schema: str = DEFAULT_SCHEMA, from_revision: str | None = None
+) -> None:
+    """Inside ``upgrade()`` of an application's Alembic revision: ``upgrade_within(op)``, with its ``alembic.op``.
+
+    Joins its transaction, and its ``--sql`` mode. What is applied already is skipped. A script (``--sql``) cannot see
+    what is applied: it starts where an earlier call in that script ended, or else at ``from_revision`` (None: no
+    tables). Errors of the database are left as they are.
+    """
+    _run(op, schema, revision, from_revision or "base", _scripts()._upgrade_revs)
+
+
+def downgrade_within(
+    op: Op, revision: str = "base", *, schema: str = DEFAULT_SCHEMA, from_revision: str | None = None
+) -> None:
+    """Inside ``downgrade()`` of an application's revision: the way back. A script starts at this version by default."""
+    _run(op, schema, revision, from_revision or "head", _scripts()._downgrade_revs)
+
+
+def include_name_for(schema: str) -> IncludeNameFn:
+    """A hook that keeps an application's autogenerate from seeing this schema (of ``public``: our tables there).
+
+    For ``context.configure(include_name=...)`` in its env.py, with ``include_schemas=True``. Without that option, and
+    with a schema of our own, no hook is needed.
+    """
+    ours = {table.name for table in tables(schema).metadata.tables.values()} | {VERSION_TABLE}
+
+    def include_name(name: str | None, type_: NameFilterType, parent_names: NameFilterParentNames) -> bool:
+        """Whether autogenerate is to look at this."""
+        if schema != "public":
+            return type_ != "schema" or name != schema
+        return type_ != "table" or name not in ours or parent_names.get("schema_name") not in {None, schema}
+
+    return include_name
+
+
+include_name: Final = include_name_for(DEFAULT_SCHEMA)
+"""``include_name_for`` of the default schema."""
+
+
+# How (env.py, which serves the alembic command, uses the public ones) -------------------------------------------------
+
+
+def options(schema: str) -> dict[str, Any]:
+    """What Alembic is always configured with: our own version table."""
+    return {"version_table": VERSION_TABLE, "version_table_schema": schema}
+
+
+@contextmanager
+def transaction(database: Database, schema: str) -> Iterator[Connection]:
+    """A transaction in which a migration can run: whatever a role's defaults are, it may write and take its time."""
+    checked_schema(schema)
+    with _typed(schema), _engine(database).connect() as connection:
+        connection.execution_options(isolation_level="READ COMMITTED")
+        with connection.begin():
+            for setting in ("TRANSACTION READ WRITE", "LOCAL statement_timeout = 0", "LOCAL lock_timeout = 0"):
+                connection.exec_driver_sql(f"SET {setting}")
+            yield connection
+
+
+def prepare(context: MigrationContext, schema: str) -> None:
+    """Before the version is looked at: wait for others who migrate this schema, and make it if it is missing."""
+    if not context.as_sql:
+        key = int.from_bytes(hashlib.sha256(f"fang_migrate {schema}".encode()).digest()[:8], signed=True)
+        context.execute(f"SELECT pg_advisory_xact_lock({key})")
+    context.execute(_CREATE_SCHEMA.format(schema))
+
+
+def remove_traces(context: MigrationContext, schema: str) -> None:
+    """After a downgrade to base: the version table, and the schema if that was all that it held."""
+    context.execute(f'DROP TABLE IF EXISTS "{schema}".{VERSION_TABLE}')
+    if schema != "public":
+        context.execute(_DROP_EMPTY_SCHEMA.format(schema))
+
+
+def _run(op: Op, schema: str, revision: str, start: str, steps: Callable[..., Any]) -> None:
+    # Our revisions import alembic.op, which is this op as long as it lasts. A context of our own keeps our version
+    # table; it is no EnvironmentContext: leaving that would take the application's proxies away.
+    outer = op.get_context()
+    opts = options(checked_schema(schema)) | {"script": _scripts(), "fn": lambda heads, _: steps(revision, heads)}
+    if outer.as_sql:
+        _write(outer, opts, schema, revision, start)
+    else:
+        _apply(MigrationContext.configure(outer.connection, opts=opts), schema)
+
+
+def _apply(context: MigrationContext, schema: str) -> None:
+    prepare(context, schema)
+    version = context.get_current_revision()
+    if version not in {None, *(script.revision for script in _scripts().walk_revisions())}:
+        raise SchemaError(f"schema {schema} is at revision {version}, unknown to this version: upgrade fang-tasks")
+    context.run_migrations(schema=schema)
+    if context.get_current_revision() is None:
+        remove_traces(context, schema)
+
+
+def _write(outer: MigrationContext, opts: dict[str, Any], schema: str, revision: str, start: str) -> None:
+    ends = outer.opts.setdefault("fang_ends", {})  # of earlier calls in the same script
+    start, end = ends.get(schema, start), _scripts().as_revision_number(revision) or "base"
+    opts |= {"as_sql": True, "output_buffer": outer.output_buffer, "starting_rev": start}
+    context = MigrationContext.configure(dialect=outer.dialect, opts=opts)
+    if start == "base":
+        prepare(context, schema)
+    context.run_migrations(schema=schema)
+    if end == "base":
+        remove_traces(context, schema)
+    ends[schema] = end
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    here = Path(__file__).parent  # in a wheel the revisions stand beside this file, in a checkout at the project's root
+    return ScriptDirectory(next(p for p in (here / "alembic", here.parent / "alembic") if (p / "env.py").is_file()))
+
+
+@contextmanager
+def _own_op(database: Database, schema: str) -> Iterator[Operations]:
+    with _alembic_op, transaction(database, schema) as connection:
+        context = MigrationContext.configure(connection)
+        with Operations.context(context) as op:
+            yield op
+
+
+def _engine(database: Database) -> Engine:
+    if isinstance(database, Engine):
+        return database
+    try:
+        return create_engine(
+            database_url(database, "psycopg"), poolclass=NullPool, connect_args={"connect_timeout": CONNECT_TIMEOUT}
+        )
+    except ImportError:
+        raise MissingExtra("psycopg is missing: pip install 'fang-tasks[cli]'") from None
+
+
+@contextmanager
+def _typed(schema: str) -> Iterator[None]:
+    try:
+        yield
+    except CommandError as error:
+        raise UsageError(" ".join(str(error).split())) from None
+    except DBAPIError as error:
+        raise _diagnosed(error.orig, schema) from error
+
+
+def _diagnosed(error: BaseException | None, schema: str) -> BackendError:
+    sqlstate = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    message = " ".join((getattr(getattr(error, "diag", None), "message_primary", None) or str(error)).split())
+    if sqlstate in {"42P07", "42710"}:
+        return SchemaError(f"schema {schema} holds something of that name ({message}): choose another schema")
+    return diagnose(sqlstate or ("28000" if _REFUSED.search(message) else None), message, schema=schema)
