@@ -156,8 +156,10 @@ class AsyncWorkerPool:
         """
         if not self._running:
             async with self:
-                return await self.drain()
-        before = self._ended_runs
+                return await self._drain(0)  # runs that end before it is asked for count as well
+        return await self._drain(self._ended_runs)
+
+    async def _drain(self, before: int) -> int:
         self._drained.clear()
         self._draining = True
         self._wake.set()

@@ -147,8 +147,10 @@ class WorkerPool:
         """
         if not self._running:
             with self:
-                return self.drain()
-        before = self._ended_runs()
+                return self._drain(0)  # runs that end before it is asked for count as well
+        return self._drain(self._ended_runs())
+
+    def _drain(self, before: int) -> int:
         self._drained.clear()
         self._draining.set()
         self._wake.set()

@@ -1,0 +1,40 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help venv check test test-all demo bench clean
+
+help: ## what one can do here
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+$(READY): pyproject.toml
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+venv: $(READY) ## makes the virtual environment
+
+check: $(READY) ## style, types, and the rule of who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## everything, on an embedded Postgres or on FANG_TEST_DATABASE_URL
+	$(BIN)/python -m pytest
+
+PG15 ?= /usr/lib/postgresql/15/bin
+test-all: check ## the tests against Postgres 15 and 18
+	@if test -x $(PG15)/postgres; then FANG_TEST_PG_BIN=$(PG15) $(BIN)/python -m pytest; else echo 'Postgres 15 is not here ($(PG15)): not tested against it'; fi
+	$(BIN)/python -m pytest
+
+demo: $(READY) ## the main job on real input, on an embedded Postgres
+	$(BIN)/fang demo
+
+bench: $(READY) ## how fast a pool drains no-op tasks, in both modes
+	$(BIN)/python benchmarks/drain.py
+
+clean: ## removes the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

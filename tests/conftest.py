@@ -1,0 +1,63 @@
+"""A real Postgres for every test that asks for one: the embedded server, or the one at FANG_TEST_DATABASE_URL."""
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import make_url
+
+from fang_cli.embedded import EmbeddedPostgres
+from fang_postgres import migrate
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """A server on which databases may be made; FANG_TEST_PG_BIN names the binaries of another version."""
+    given = os.environ.get("FANG_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    from pathlib import Path
+
+    bin_dir = os.environ.get("FANG_TEST_PG_BIN")
+    with EmbeddedPostgres(durable=False, bin_dir=Path(bin_dir) if bin_dir else None) as server:
+        yield server.url
+
+
+def _run_ddl(server_url: str, statement: sql.Composed) -> None:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def _database(server_url: str, template: str | None = None) -> Iterator[str]:
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    create = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+    if template is not None:
+        create += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+    _run_ddl(server_url, create)
+    yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    _run_ddl(server_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def database_url(server_url: str) -> Iterator[str]:
+    """A fresh, empty database."""
+    yield from _database(server_url)
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str) -> Iterator[str]:
+    for url in _database(server_url):
+        migrate.upgrade(url)
+        name = make_url(url).database
+        assert name is not None
+        yield name
+
+
+@pytest.fixture
+def url(server_url: str, template: str) -> Iterator[str]:
+    """A fresh database with the tables."""
+    yield from _database(server_url, template)

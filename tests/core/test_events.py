@@ -1,0 +1,62 @@
+"""Listeners see what happens and cannot get in its way."""
+
+import logging
+from uuid import UUID, uuid4
+
+import pytest
+
+from fang_core import Events
+from fang_core.events import Dispatcher
+
+
+class Recorder(Events):
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, object]] = []
+
+    def pool_started(self, pool_id: UUID) -> None:
+        self.seen.append(("pool_started", pool_id))
+
+    def tasks_claimed(self, pool_id: UUID, count: int) -> None:
+        self.seen.append(("tasks_claimed", count))
+
+
+class Broken(Events):
+    def pool_started(self, pool_id: UUID) -> None:
+        raise ValueError("of the listener")
+
+
+def test_every_listener_hears_in_order() -> None:
+    one, two = Recorder(), Recorder()
+    dispatcher = Dispatcher([one, two])
+    pool = uuid4()
+
+    dispatcher.emit(Events.pool_started, pool)
+    dispatcher.emit(Events.tasks_claimed, pool, 3)
+
+    assert one.seen == two.seen == [("pool_started", pool), ("tasks_claimed", 3)]
+
+
+def test_a_hook_that_raises_is_logged_and_goes_no_further(caplog: pytest.LogCaptureFixture) -> None:
+    after = Recorder()
+
+    with caplog.at_level(logging.ERROR, "fang_core"):
+        Dispatcher([Broken(), after]).emit(Events.pool_started, uuid4())
+
+    assert len(after.seen) == 1
+    (record,) = caplog.records
+    assert record.getMessage() == "an event hook of Broken failed in pool_started"
+    assert record.exc_info is not None
+
+
+def test_a_dispatcher_without_listeners_is_false() -> None:
+    assert not Dispatcher([])
+    assert Dispatcher([Events()])
+
+
+def test_hooks_do_nothing_by_themselves() -> None:
+    hooks = [name for name in vars(Events) if not name.startswith("_")]
+
+    assert "task_lost" in hooks
+    for name in hooks:
+        method = getattr(Events(), name)
+        assert method(*[None] * (method.__code__.co_argcount - 1)) is None

@@ -1,0 +1,167 @@
+"""What is kept of an exception can always be stored, whatever the exception does."""
+
+import re
+from typing import Any, NoReturn
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fang_core.failure import MESSAGE_BYTES, TRACEBACK_BYTES, clean, describe, text_of
+
+anything = st.text(st.characters(codec=None, exclude_categories=()))  # lone surrogates and NUL included
+
+
+def size(text: str | None) -> int:
+    """In bytes of UTF-8; raises where it cannot be encoded."""
+    return len((text or "").encode("utf-8", "strict"))
+
+
+@given(anything, st.integers(0, 40))
+def test_clean_text_can_be_stored_and_keeps_to_its_limit(text: str, limit: int) -> None:
+    cleaned = clean(text, limit)
+
+    assert size(cleaned) <= limit
+    assert "\0" not in cleaned
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20))
+def test_clean_leaves_good_text_as_it_is(text: str) -> None:
+    assert clean(text, 200) == text
+
+
+def test_clean_cuts_between_characters() -> None:
+    assert clean("ä" * 10, 5) == "ää"
+    assert clean("a\0b\ud800c", 100) == "a␀b?c"
+
+
+@given(anything)
+def test_any_text_of_an_exception_can_be_stored(text: str) -> None:
+    report = describe(ValueError(text))
+
+    assert size(report.message) <= MESSAGE_BYTES
+    assert report.message.startswith("ValueError")
+
+
+class Hostile(Exception):
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def __str__(self) -> str:
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer  # type: ignore[no-any-return]
+
+
+class Endless(Exception):
+    def __str__(self) -> str:
+        return str(self)
+
+
+class Trap(str):
+    """Text whose own methods raise."""
+
+    def __getitem__(self, _: Any) -> NoReturn:
+        raise SystemExit
+
+    def __format__(self, _: str) -> NoReturn:
+        raise SystemExit
+
+    def __len__(self) -> NoReturn:
+        raise SystemExit
+
+    def replace(self, *_: Any) -> NoReturn:
+        raise SystemExit
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("plain"), "ValueError: plain"),
+        (ValueError(), "ValueError"),
+        (ValueError("two\nlines"), "ValueError: two\nlines"),
+        (Hostile("a\0b\ud800"), "Hostile: a␀b?"),
+        (Hostile(SystemExit(1)), "Hostile: <its __str__ raised SystemExit>"),
+        (Hostile(KeyboardInterrupt()), "Hostile: <its __str__ raised KeyboardInterrupt>"),
+        (Hostile(5), "Hostile: <its __str__ raised TypeError>"),
+        (Hostile(Trap("text")), "Hostile: text"),
+        (Endless(), "Endless: <its __str__ raised RecursionError>"),
+        (BaseExceptionGroup("two", [SystemExit(1), ValueError("x")]), "BaseExceptionGroup: two (2 sub-exceptions)"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_hostile_exceptions(error: BaseException, message: str) -> None:
+    assert describe(error).message == message
+
+
+@pytest.mark.parametrize("text", ["x" * 50_000_000, "ä" * 25_000_000], ids=["ascii", "two bytes each"])
+def test_fifty_megabytes_are_cut(text: str) -> None:
+    message = describe(ValueError(text)).message
+
+    assert size(message) in (MESSAGE_BYTES, MESSAGE_BYTES - 1)
+
+
+def test_a_type_with_an_endless_name_is_cut() -> None:
+    error = type("E" * 100_000, (Exception,), {})("text")
+
+    assert size(describe(error).message) == MESSAGE_BYTES
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as caught:  # noqa: BLE001 - handed on to the test
+        return caught
+
+
+def test_the_traceback_has_the_frames_and_not_the_text() -> None:
+    report = describe(raised(ValueError("SECRET")))
+
+    assert report.traceback is not None
+    assert "in raised" in report.traceback
+    assert "SECRET" not in report.traceback
+
+
+def test_an_exception_that_was_never_raised_has_no_frames() -> None:
+    assert describe(ValueError()).traceback == ""
+
+
+def deeper(levels: int) -> None:
+    if levels == 0:
+        raise ValueError("at the bottom")
+    deeper(levels - 1)
+
+
+def test_of_a_deep_recursion_the_innermost_frames_are_kept() -> None:
+    with pytest.raises(ValueError, match="bottom") as caught:
+        deeper(500)
+
+    trace = describe(caught.value).traceback
+    assert trace is not None
+    assert 0 < size(trace) <= TRACEBACK_BYTES
+    assert 'raise ValueError("at the bottom")' in trace
+
+
+def test_a_traceback_is_cut_in_front_by_bytes() -> None:
+    """Source lines of several bytes a character: what is cut away must not be the innermost frame."""
+    wide = "def step(n):\n" + f"    if n: step(n - 1); '{'ж' * 200}'\n" + "    raise ValueError\n"
+    scope: dict[str, Any] = {}
+    import linecache
+
+    linecache.cache["<wide>"] = (len(wide), None, wide.splitlines(keepends=True), "<wide>")
+    exec(compile(wide, "<wide>", "exec"), scope)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - it has no text
+        scope["step"](40)
+    del linecache.cache["<wide>"]
+
+    trace = describe(caught.value).traceback
+    assert trace is not None
+    assert TRACEBACK_BYTES - 4 <= size(trace) <= TRACEBACK_BYTES
+    assert re.search(r"raise ValueError\s*(\^+\s*)?$", trace)
+
+
+def test_text_of_is_for_any_object() -> None:
+    assert text_of(ValueError("a\0b")) == "a␀b"
+    assert text_of(5) == "5"
+    assert size(text_of("ж" * 5_000)) == MESSAGE_BYTES
+    assert text_of(Hostile(GeneratorExit())) == "<its __str__ raised GeneratorExit>"
