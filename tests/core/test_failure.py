@@ -1,6 +1,7 @@
 """What is kept of an exception can always be stored, whatever the exception does."""
 
-import re
+import runpy
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -142,22 +143,20 @@ def test_of_a_deep_recursion_the_innermost_frames_are_kept() -> None:
     assert 'raise ValueError("at the bottom")' in trace
 
 
-def test_a_traceback_is_cut_in_front_by_bytes() -> None:
+def test_a_traceback_is_cut_in_front_by_bytes(tmp_path: Path) -> None:
     """Source lines of several bytes a character: what is cut away must not be the innermost frame."""
-    wide = "def step(n):\n" + f"    if n: step(n - 1); '{'ж' * 200}'\n" + "    raise ValueError\n"
-    scope: dict[str, Any] = {}
-    import linecache
-
-    linecache.cache["<wide>"] = (len(wide), None, wide.splitlines(keepends=True), "<wide>")
-    exec(compile(wide, "<wide>", "exec"), scope)
+    source = tmp_path / "wide.py"
+    steps = [f"def step{n}():\n    step{n + 1}(); '{'ж' * 150}'\n" for n in range(40)]
+    source.write_text("".join(steps) + "def step40():\n    raise ValueError\n", "utf-8")
+    scope = runpy.run_path(str(source))
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - it has no text
-        scope["step"](40)
-    del linecache.cache["<wide>"]
+        scope["step0"]()
 
     trace = describe(caught.value).traceback
     assert trace is not None
     assert TRACEBACK_BYTES - 4 <= size(trace) <= TRACEBACK_BYTES
-    assert re.search(r"raise ValueError\s*(\^+\s*)?$", trace)
+    assert "in step40" in trace
+    assert trace.rstrip(" ^\n").endswith("raise ValueError")
 
 
 def test_text_of_is_for_any_object() -> None:

@@ -60,7 +60,7 @@ results = st.one_of(
 retentions = st.sampled_from(RetentionMode)
 
 
-# decide(), over everything ---------------------------------------------------------------------------------------------
+# decide(), over everything -------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=300)
@@ -285,10 +285,9 @@ class Life:
         if task is None:
             return False
         self.runs += 1
-        try:
+        with pytest.raises(ValueError, match="always") as caught:
             Doomed().run(self.queue)
-        except ValueError as error:
-            assert self.end(task, result_of(error)) == {task.id}
+        assert self.end(task, result_of(caught.value)) == {task.id}
         return True
 
 

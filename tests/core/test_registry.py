@@ -1,0 +1,171 @@
+"""Which class stands for which kind."""
+
+import importlib.util
+import logging
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fang_core import AsyncRunnable, DefinitionError, DuplicateKind, Runnable, TaskConfig
+from fang_core.registry import Registry
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
+    fresh = Registry()
+    monkeypatch.setattr("fang_core.runnable.REGISTRY", fresh)
+    return fresh
+
+
+def task_class(name: str, module: str, kind: str | None = None) -> Any:
+    """A task class as ``module`` would define it."""
+
+    def body(scope: dict[str, Any]) -> None:
+        scope |= {"__module__": module, "__qualname__": name, "run": lambda self, queue: None}
+        if kind is not None:
+            scope["task_config"] = TaskConfig(kind=kind)
+
+    return types.new_class(name.rpartition(".")[2], (Runnable,), exec_body=body)
+
+
+def load(path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_duplicate_names_both_places(registry: Registry) -> None:
+    first = task_class("Fetch", "one.tasks")
+
+    with pytest.raises(DuplicateKind) as caught:
+        task_class("Fetch", "two.tasks")
+
+    assert str(caught.value) == (
+        "kind 'Fetch' is already taken by one.tasks.Fetch; "
+        "give two.tasks.Fetch another: task_config = TaskConfig(kind='...')"
+    )
+    assert isinstance(caught.value, DefinitionError)
+    assert registry.get("Fetch") is first
+
+
+def test_a_duplicate_kind_within_one_module_is_refused() -> None:
+    task_class("Fetch", "one.tasks")
+
+    with pytest.raises(DuplicateKind, match=r"one\.tasks\.Fetch; give one\.tasks\.Outer\.Fetch another"):
+        task_class("Outer.Fetch", "one.tasks")
+    with pytest.raises(DuplicateKind, match=r"give one\.tasks\.Other another"):
+        task_class("Other", "one.tasks", kind="Fetch")
+
+
+def test_another_kind_is_the_way_out(registry: Registry) -> None:
+    one = task_class("Fetch", "one.tasks")
+    two = task_class("Fetch", "two.tasks", kind="two.Fetch")
+
+    assert (registry.get("Fetch"), registry.get("two.Fetch")) == (one, two)
+
+
+def test_the_same_module_and_name_replaces(registry: Registry) -> None:
+    task_class("Fetch", "one.tasks")
+    again = task_class("Fetch", "one.tasks")
+
+    assert registry.get("Fetch") is again
+    assert dict(registry.runnable_kinds("threaded")) == {"Fetch": again}
+
+
+SOURCE = """
+from fang_core import Queueable, Runnable
+
+class Fetch(Runnable):
+    def run(self, queue: Queueable) -> None: ...
+"""
+
+
+def test_the_same_file_under_two_names_replaces(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "app.py"
+    path.write_text(SOURCE)
+
+    first = load(path, "app_as_main", monkeypatch)
+    second = load(path, "app_imported", monkeypatch)
+
+    assert first.Fetch is not second.Fetch
+    assert registry.get("Fetch") is second.Fetch
+
+
+def test_two_files_with_the_same_text_do_not_replace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(SOURCE)
+    load(tmp_path / "one.py", "app_one", monkeypatch)
+
+    with pytest.raises(DuplicateKind, match=r"app_one\.Fetch; give app_two\.Fetch another"):
+        load(tmp_path / "two.py", "app_two", monkeypatch)
+
+
+def test_what_ran_as_main_is_named_as_an_importer_would(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    main = types.ModuleType("__main__")
+    main.__spec__ = importlib.util.spec_from_loader("shop.worker", loader=None)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+
+    task_class("Fetch", "__main__")
+    imported = task_class("Fetch", "shop.worker")
+
+    assert registry.get("Fetch") is imported
+
+
+def test_a_kind_of_an_interactive_session_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+
+    with caplog.at_level(logging.INFO, "fang_core"):
+        task_class("Fetch", "__main__")
+        task_class("Fetch", "__main__")
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "kind Fetch is defined in an interactive session: other processes cannot run it"
+    ]
+
+
+def test_the_version_rises_with_every_change_and_only_then(registry: Registry) -> None:
+    versions = [registry.version]
+    for name in ("Fetch", "Parse", "Fetch"):
+        task_class(name, "one.tasks")
+        versions.append(registry.version)
+    assert versions == sorted(set(versions))
+
+    with pytest.raises(DuplicateKind):
+        task_class("Fetch", "two.tasks")
+    registry.get("Fetch")
+    registry.runnable_kinds("threaded")
+    assert registry.version == versions[-1]
+
+
+def test_an_unknown_kind_is_none(registry: Registry) -> None:
+    assert registry.get("Nobody") is None
+
+
+def test_what_a_pool_got_does_not_change_beneath_it(registry: Registry) -> None:
+    fetch = task_class("Fetch", "one.tasks")
+    found = registry.runnable_kinds("threaded")
+    task_class("Parse", "one.tasks")
+
+    assert dict(found) == {"Fetch": fetch}
+    assert set(registry.runnable_kinds("threaded")) == {"Fetch", "Parse"}
+    with pytest.raises(TypeError):
+        found["Other"] = fetch  # type: ignore[index]
+
+
+def test_the_name_of_a_class_is_its_kind_in_either_mode(registry: Registry) -> None:
+    class Light(AsyncRunnable):
+        async def run(self, queue: Any) -> None: ...
+
+    assert registry.get("Light") is Light
+    assert "Light" not in registry.runnable_kinds("threaded")

@@ -1,0 +1,334 @@
+"""What a task class is, checked where it is defined."""
+
+import abc
+import sys
+import types
+import warnings
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pytest
+
+from fang_core import AsyncRunnable, Constant, DefinitionError, Exponential, Queueable, Runnable, TaskConfig, codec
+from fang_core.registry import Registry
+from fang_core.runnable import BaseRunnable
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """Kinds are global: the classes of these tests register with one of their own."""
+    fresh = Registry()
+    monkeypatch.setattr("fang_core.runnable.REGISTRY", fresh)
+    return fresh
+
+
+def define(base: type = Runnable, **namespace: Any) -> Any:
+    """A task class, made in one expression."""
+
+    def body(scope: dict[str, Any]) -> None:
+        scope["__module__"] = __name__
+        scope["run"] = lambda self, queue: None
+        scope.update(namespace)
+
+    return types.new_class("Task", (base,), exec_body=body)
+
+
+# Options --------------------------------------------------------------------------------------------------------------
+
+
+def test_options_have_defaults() -> None:
+    class Plain(Runnable):
+        def run(self, queue: Queueable) -> None: ...
+
+    options = Plain.__fang_options__
+    assert (options.kind, options.task_type, options.priority, options.max_retries) == ("Plain", "common", 0, 20)
+    assert options.backoff == Exponential()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"max_retry": 5}, r"^Task\.task_config\.max_retry: Extra inputs are not permitted$"),
+        ({"max_retries": "5"}, r"^Task\.task_config\.max_retries: Input should be a valid integer"),
+        ({"max_retries": 5.0}, r"max_retries: Input should be a valid integer"),
+        ({"max_retries": True}, r"max_retries: Input should be a valid integer"),
+        ({"max_retries": -1}, r"max_retries: .* greater than or equal to 0"),
+        ({"max_retries": 1_000_001}, r"max_retries: .* less than or equal to 1000000"),
+        ({"priority": 3}, r"priority: .* less than or equal to 2"),
+        ({"priority": -3}, r"priority: .* greater than or equal to -2"),
+        ({"priority": "high"}, r"priority: Input should be a valid integer"),
+        ({"task_type": ""}, r"task_type: String should have at least 1 character"),
+        ({"task_type": 5}, r"task_type: Input should be a valid string"),
+        ({"task_type": "a\0b"}, r"task_type: String should match pattern"),
+        ({"task_type": "\ud800"}, r"task_type: Input should be a valid string"),
+        ({"kind": "a\nb\0"}, r"kind: String should match pattern"),
+        ({"kind": "x" * 501}, r"kind: String should have at most 500 characters"),
+        ({"kind": None}, r"kind: Input should be a valid string"),
+        ({"backoff": timedelta(seconds=5)}, r"backoff: Input should be callable"),
+        (5, r"^Task\.task_config: Input should be a valid dictionary$"),
+    ],
+)
+def test_options_are_checked_at_definition(config: Any, message: str, registry: Registry) -> None:
+    with pytest.raises(DefinitionError, match=message) as caught:
+        define(task_config=config)
+
+    assert "\n" not in str(caught.value)
+    assert registry.version == 0
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"priority": -2, "max_retries": 0},
+        {"priority": 2, "max_retries": 1_000_000},
+        {"kind": "x" * 500, "task_type": "mit Umlaut ä"},
+        {"backoff": lambda failures: timedelta(failures)},
+    ],
+)
+def test_options_at_their_limits_are_good(config: dict[str, Any]) -> None:
+    options = define(task_config=config).__fang_options__
+
+    assert {key: getattr(options, key) for key in config} == config
+
+
+def test_options_are_inherited_by_merging_but_for_the_kind() -> None:
+    steady = Constant()
+
+    class Parent(Runnable):
+        task_config = TaskConfig(kind="the.parent", task_type="heavy", max_retries=3, backoff=steady)
+
+        def run(self, queue: Queueable) -> None: ...
+
+    class Child(Parent):
+        task_config = TaskConfig(max_retries=7)
+
+    class Grandchild(Child):
+        task_config = TaskConfig(priority=1)
+
+    class Silent(Grandchild):
+        pass
+
+    for cls, kind, retries, priority in [
+        (Parent, "the.parent", 3, 0),
+        (Child, "Child", 7, 0),
+        (Grandchild, "Grandchild", 7, 1),
+        (Silent, "Silent", 7, 1),
+    ]:
+        options = cls.__fang_options__
+        assert (options.kind, options.max_retries, options.priority) == (kind, retries, priority)
+        assert (options.task_type, options.backoff) == ("heavy", steady)
+
+
+def test_of_two_parents_the_first_decides() -> None:
+    class Left(Runnable):
+        task_config = TaskConfig(task_type="left", max_retries=1)
+
+    class Right(Runnable):
+        task_config = TaskConfig(task_type="right", priority=2)
+
+    class Both(Left, Right):
+        def run(self, queue: Queueable) -> None: ...
+
+    options = Both.__fang_options__
+    assert (options.task_type, options.max_retries, options.priority) == ("left", 1, 2)
+
+
+@pytest.mark.parametrize("base", [Runnable, AsyncRunnable])
+def test_class_keywords_are_refused(base: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"unknown class keyword max_retries; options go into task_config"):
+        types.new_class("Task", (base,), {"max_retries": 5})
+
+
+# Fields ---------------------------------------------------------------------------------------------------------------
+
+
+def test_reserved_names_of_fields_are_refused() -> None:
+    with pytest.raises(DefinitionError, match=r"a task cannot have a field named type; rename it"):
+        define(__annotations__={"type": str})
+
+
+@pytest.mark.parametrize("name", ["run", "task_config"])
+def test_fields_that_would_shadow_are_refused(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydantic's own, that the field shadows an attribute
+        with pytest.raises(DefinitionError, match=f"field named {name}; rename it"):
+            define(__annotations__={name: int}, **{name: 5} if name == "run" else {"task_config": {}})
+
+
+@pytest.mark.parametrize("name", ["kind", "priority", "task_type", "max_retries", "backoff", "state", "id"])
+def test_other_names_are_free(name: str) -> None:
+    task = define(__annotations__={name: int})(**{name: 5})
+
+    assert codec.decode(type(task), f'{{"{name}":5}}') == task
+
+
+# run ------------------------------------------------------------------------------------------------------------------
+
+
+async def of_async(self: Any, queue: Any) -> None: ...
+
+
+async def of_async_generator(self: Any, queue: Any) -> Any:
+    yield
+
+
+def of_threads(self: Any, queue: Any) -> None: ...
+
+
+def of_generator(self: Any, queue: Any) -> Iterator[None]:
+    yield
+
+
+@pytest.mark.parametrize(
+    ("base", "run", "message"),
+    [
+        (Runnable, of_async, r"^Task\.run must be a plain 'def run', or derive from AsyncRunnable$"),
+        (Runnable, of_async_generator, r"must be a plain 'def run'"),
+        (Runnable, of_generator, r"must not yield"),
+        (AsyncRunnable, of_threads, r"^Task\.run must be 'async def run' without yield, or derive from Runnable$"),
+        (AsyncRunnable, of_async_generator, r"must be 'async def run'"),
+        (AsyncRunnable, of_generator, r"must be 'async def run'"),
+    ],
+)
+@pytest.mark.parametrize("inherited", [False, True])
+def test_run_of_the_wrong_sort_is_refused(base: Any, run: Any, message: str, inherited: bool) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        if inherited:
+            types.new_class("Task", (type("Mixin", (), {"run": run}), base))
+        else:
+            define(base, run=run)
+
+
+def test_no_class_is_of_both_modes() -> None:
+    for run in (of_threads, of_async):
+        with pytest.raises(DefinitionError, match="run must be"):
+            types.new_class("Task", (Runnable, AsyncRunnable), exec_body=lambda scope, run=run: scope.update(run=run))  # type: ignore[misc]
+
+
+def test_run_may_come_from_a_mixin(registry: Registry) -> None:
+    class Mixin:
+        def run(self, queue: Queueable) -> None: ...
+
+    class Task(Mixin, Runnable):
+        pass
+
+    assert registry.get("Task") is Task
+
+
+# What is registered ---------------------------------------------------------------------------------------------------
+
+T = TypeVar("T")
+
+
+def test_a_class_without_run_is_neither_registered_nor_insertable(registry: Registry) -> None:
+    class Base(Runnable):
+        n: int = 0
+
+    class AlsoBase(Base):
+        @abc.abstractmethod
+        def step(self) -> None: ...
+
+        def run(self, queue: Queueable) -> None: ...
+
+    class Real(AlsoBase):
+        def step(self) -> None: ...
+
+    assert set(registry.runnable_kinds("threaded")) == {"Real"}
+    for cls in (Base, AlsoBase):
+        with pytest.raises(TypeError, match="abstract"):
+            cls()  # type: ignore[abstract]
+        with pytest.raises(DefinitionError, match="cannot be inserted: derive a class of its own from it, with run"):
+            codec.encode(cls.model_construct())
+
+
+def test_a_class_of_no_mode_is_neither_registered_nor_insertable(registry: Registry) -> None:
+    class Stray(BaseRunnable):
+        def run(self, queue: Queueable) -> None: ...
+
+    assert registry.version == 0
+    assert not registry.runnable_kinds("threaded")
+    with pytest.raises(DefinitionError, match="cannot be inserted"):
+        codec.encode(Stray())
+
+
+def test_generics_are_not_registered_but_what_derives_from_them_is(registry: Registry) -> None:
+    class Box(Runnable, Generic[T]):
+        item: T
+
+        def run(self, queue: Queueable) -> None: ...
+
+    class IntBox(Box[int]):
+        pass
+
+    assert set(registry.runnable_kinds("threaded")) == {"IntBox"}
+    with pytest.raises(DefinitionError, match="derive a class of its own from it"):
+        codec.encode(Box[int](item=1))
+    with pytest.raises(DefinitionError, match="derive a class of its own from it"):
+        codec.encode(Box(item=1))
+    assert codec.encode(IntBox(item=1)) == '{"type":"IntBox","item":1}'
+
+
+def test_each_mode_has_its_own_kinds(registry: Registry) -> None:
+    class Heavy(Runnable):
+        def run(self, queue: Queueable) -> None: ...
+
+    class Light(AsyncRunnable):
+        async def run(self, queue: Any) -> None: ...
+
+    assert dict(registry.runnable_kinds("threaded")) == {"Heavy": Heavy}
+    assert dict(registry.runnable_kinds("async")) == {"Light": Light}
+
+
+# Annotations that are text ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Loads source text as a module."""
+
+    def load(text: str) -> Any:
+        loaded = types.ModuleType("tasks_of_a_test")
+        monkeypatch.setitem(sys.modules, loaded.__name__, loaded)
+        exec(compile(text, str(tmp_path / "tasks.py"), "exec"), loaded.__dict__)
+        return loaded
+
+    return load
+
+
+FUTURE = "from __future__ import annotations\n"
+BODY = """
+from pydantic import BaseModel
+from fang_core import Queueable, Runnable
+
+class Order(Runnable):
+    lines: "list[Line]"
+
+    def run(self, queue: Queueable) -> None: ...
+
+"""
+LINE = """
+class Line(BaseModel):
+    sku: str
+"""
+
+
+@pytest.mark.parametrize("text", [BODY + LINE, FUTURE + BODY + LINE], ids=["quoted", "future"])
+def test_forward_references_are_resolved_when_a_pool_asks(text: str, module: Any, registry: Registry) -> None:
+    loaded = module(text)
+
+    found = registry.runnable_kinds("threaded")
+
+    assert found["Order"] is loaded.Order
+    task = codec.decode(found["Order"], '{"lines":[{"sku":"a"}]}')
+    assert task == loaded.Order(lines=[loaded.Line(sku="a")])
+
+
+def test_a_reference_that_leads_nowhere_is_an_error_that_names_it(module: Any, registry: Registry) -> None:
+    module(FUTURE + BODY)
+
+    with pytest.raises(DefinitionError) as caught:
+        registry.runnable_kinds("threaded")
+
+    assert str(caught.value) == "kind Order (tasks_of_a_test.Order) cannot be completed: name 'Line' is not defined"
