@@ -40,13 +40,16 @@ class Completer:
         self._retry: Final = Retry()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="fang-completer", daemon=True)
-        self.put: Final[Callable[[Outcome], None]] = self._outcomes.put
         self.written = 0
         """Outcomes dealt with so far; only this thread counts them."""
 
     def start(self) -> None:
         """Starts the thread."""
         self._thread.start()
+
+    def put(self, outcome: Outcome) -> None:
+        """Has it written."""
+        self._outcomes.put(outcome)
 
     def close(self, within: float) -> None:
         """Writes what is there while the backend answers, for ``within`` seconds at most."""

@@ -1,0 +1,72 @@
+"""The subcommands of ``fang``. Errors become one line on stderr and an exit code; modes are imported where they run."""
+
+from typing import Any, Final
+
+import click
+
+from fang_cli.embedded import EmbeddedPostgresError
+from fang_cli.settings import chosen_database_url
+from fang_core.errors import AccessRefused, BackendUnavailable, FangError, SchemaError, UsageError
+
+# After sysexits.h: EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG.
+_EXIT_CODES: Final[tuple[tuple[type[FangError], int], ...]] = (
+    (UsageError, 2),
+    (BackendUnavailable, 69),
+    (AccessRefused, 77),
+    (SchemaError, 78),
+)
+_INTERRUPTED: Final = 130
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code that an error ends the command with."""
+    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (FangError, EmbeddedPostgresError) as error:
+            click.echo(f"fang: {' '.join(str(error).split())}", err=True)
+            ctx.exit(exit_code(error))
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(_INTERRUPTED)
+
+
+@click.group(cls=_Group)
+@click.version_option(package_name="fang-tasks", prog_name="fang")
+def fang() -> None:
+    """Background tasks on the Postgres you already have."""
+
+
+@fang.command()
+@click.option("--sql", "as_sql", is_flag=True, help="Print the script instead of running it; needs no database.")
+@click.option("--check", "only_check", is_flag=True, help="Change nothing; exit code 78 unless the tables fit.")
+@click.option("--schema", default="fang", show_default=True, help="The Postgres schema of the tables.")
+@click.option("--database-url", metavar="URL", help="postgresql://user@host/database; else FANG_DATABASE_URL.")
+def migrate(*, as_sql: bool, only_check: bool, schema: str, database_url: str | None) -> None:
+    """Make or change the tables."""
+    if as_sql and only_check:
+        raise UsageError("give --sql or --check, not both")
+    from fang_postgres import migrate as migrations
+
+    if as_sql:
+        click.echo(migrations.sql(schema=schema), nl=False)
+        return
+    url = chosen_database_url(database_url)
+    if not only_check:
+        migrations.upgrade(url, schema=schema)
+    migrations.check(url, schema=schema)
+    click.echo(f"the tables in schema {schema} fit this version")
+
+
+@fang.command()
+@click.option("--files", metavar="N", type=click.IntRange(min=1), help="Only the first N modules.")
+@click.pass_context
+def demo(ctx: click.Context, files: int | None) -> None:
+    """Parse the whole standard library: an asyncio pool reads it, a threaded pool parses it."""
+    from fang_cli.demo import run_demo
+
+    ctx.exit(run_demo(files))

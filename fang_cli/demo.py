@@ -1,0 +1,210 @@
+"""``fang demo``: the standard library, read by an asyncio pool and parsed by a threaded one, in two processes.
+
+Everything is started here and ends here, on a Postgres of its own that is gone afterwards.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from sqlalchemy import Connection, Engine, Row, create_engine, text
+
+from fang_cli.demo_tasks import PARENT_VARIABLE, URL_VARIABLE, ReadModule
+from fang_cli.embedded import EmbeddedPostgres
+from fang_core.errors import FangError
+from fang_postgres import migrate
+from fang_postgres.connecting import database_url
+
+__all__ = ["run_demo"]
+
+_POLL_SECONDS: Final = 0.2
+_STOP_SECONDS: Final = 10.0
+_TABLE: Final = text("""
+    CREATE TABLE demo_modules (
+        path text PRIMARY KEY, lines int, functions int, classes int, branches int, error text,
+        written int NOT NULL DEFAULT 1
+    )
+""")
+_STATE: Final = text("""
+    SELECT count(*) FILTER (WHERE task_type = 'demo-read') AS unread, count(*) AS open,
+        (SELECT count(*) FROM demo_modules) AS parsed
+    FROM fang.fang_tasks WHERE state IN ('new', 'in_progress', 'retried')
+""")
+_LARGEST: Final = text("SELECT * FROM demo_modules ORDER BY lines DESC NULLS LAST, path LIMIT 5")
+_MOST_BRANCHING: Final = text("SELECT * FROM demo_modules ORDER BY branches DESC NULLS LAST, path LIMIT 5")
+
+
+class DemoError(FangError):
+    """The demo cannot go on."""
+
+
+def run_demo(limit: int | None) -> int:
+    """Runs the demo on all modules, or the first ``limit`` of them; the exit code."""
+    console = Console(highlight=False)
+    stdlib = Path(sysconfig.get_path("stdlib"))
+    files = _modules(stdlib)[:limit]
+    if not files:
+        raise DemoError("the standard library of this Python has no .py files")
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    with _one_interrupt(), EmbeddedPostgres() as server:
+        migrate.upgrade(server.url)
+        engine = create_engine(database_url(server.url, "psycopg"))
+        try:
+            with engine.begin() as connection:
+                connection.execute(_TABLE)
+            console.print(f"{len(files)} modules of Python {sys.version.split()[0]}, Postgres {server.version}")
+            started = time.monotonic()
+            with _children(server.url) as children:
+                _insert(engine, files)
+                _follow(engine, children, len(files), console)
+            seconds = time.monotonic() - started
+            with engine.connect() as connection:
+                return _report(connection, console, stdlib, files, seconds)
+        finally:
+            engine.dispose()
+
+
+def _modules(stdlib: Path) -> list[str]:
+    others = {"site-packages", "dist-packages"}
+    return sorted(
+        str(path)
+        for path in stdlib.rglob("*.py")
+        if not others.intersection(path.relative_to(stdlib).parts) and path.is_file()
+    )
+
+
+def _insert(engine: Engine, files: list[str]) -> None:
+    from fang_threaded import Queue
+
+    with Queue(engine) as queue:
+        queue.insert_tasks([ReadModule(path=path) for path in files])
+
+
+def _follow(engine: Engine, children: Mapping[str, "_Child"], total: int, console: Console) -> None:
+    """Shows how far the pools are, until no task is left. What is missing then is found by the report."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        read = progress.add_task("read by asyncio", total=total)
+        parsed = progress.add_task("parsed by threads", total=total)
+        while True:
+            with engine.connect() as connection:
+                state = connection.execute(_STATE).one()
+            progress.update(read, completed=total - state.unread)
+            progress.update(parsed, completed=state.parsed)
+            if state.open == 0:
+                return
+            for name, child in children.items():
+                child.check(name)
+            time.sleep(_POLL_SECONDS)
+
+
+# The two processes ----------------------------------------------------------------------------------------------------
+
+
+class _Child:
+    def __init__(self, mode: str, url: str) -> None:
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
+        # A session of its own keeps Ctrl-C away: we end it, in order.
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "fang_cli.demo_tasks", mode],
+            env={**os.environ, URL_VARIABLE: url, PARENT_VARIABLE: str(os.getpid())},
+            stdin=subprocess.DEVNULL,
+            stdout=self._errors,
+            stderr=self._errors,
+            start_new_session=True,
+        )
+
+    def check(self, name: str) -> None:
+        """Raises ``DemoError`` if it has ended."""
+        code = self.process.poll()
+        if code is not None:
+            self._errors.seek(0)
+            lines = self._errors.read().decode(errors="replace").split("\n")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+            raise DemoError(f"the {name} process died (exit code {code}): {last}")
+
+    def end(self, deadline: float) -> None:
+        try:
+            self.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._errors.close()
+
+
+@contextmanager
+def _children(url: str) -> Iterator[Mapping[str, _Child]]:
+    children: dict[str, _Child] = {}
+    try:
+        for mode in ("async", "threaded"):
+            children[mode] = _Child(mode, url)
+        yield children
+    finally:
+        for child in children.values():
+            child.process.terminate()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for child in children.values():
+            child.end(deadline)
+
+
+@contextmanager
+def _one_interrupt() -> Iterator[None]:
+    """The first Ctrl-C interrupts; further ones would only disturb the tidying up that it leads to."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+# The report -----------------------------------------------------------------------------------------------------------
+
+
+def _report(connection: Connection, console: Console, stdlib: Path, files: list[str], seconds: float) -> int:
+    console.print(_table("The largest modules", connection.execute(_LARGEST).all(), stdlib))
+    console.print(_table("The most branching modules", connection.execute(_MOST_BRANCHING).all(), stdlib))
+    unparsed = connection.execute(text("SELECT count(*) FROM demo_modules WHERE error IS NOT NULL")).scalar_one()
+    if unparsed:
+        console.print(f"{unparsed} of them cannot be parsed, and are not meant to be")
+    rate = 2 * len(files) / seconds
+    console.print(f"{len(files)} files in {seconds:.1f} s: {rate:.0f} tasks per second, two for each file")
+    written = {row.path: row.written for row in connection.execute(text("SELECT path, written FROM demo_modules"))}
+    missing, twice = set(files) - set(written), [path for path, times in written.items() if times != 1]
+    strange = set(written) - set(files)
+    if missing or twice or strange:
+        Console(stderr=True, highlight=False).print(
+            f"fang: results and files differ: {len(missing)} missing, {len(twice)} twice, {len(strange)} unknown",
+            soft_wrap=True,
+        )
+        return 1
+    console.print(f"results = files: {len(written)} = {len(files)}, none missing, none twice")
+    return 0
+
+
+def _table(title: str, rows: Iterable[Row[Any]], stdlib: Path) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("module", overflow="fold")
+    for name in ("lines", "functions", "classes", "branches"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        figures = (row.lines, row.functions, row.classes, row.branches)
+        table.add_row(
+            str(Path(row.path).relative_to(stdlib)), *("-" if figure is None else f"{figure:,}" for figure in figures)
+        )
+    return table

@@ -1,0 +1,145 @@
+"""The demo's two tasks, and the process that runs one kind of them: ``python -m fang_cli.demo_tasks async|threaded``.
+
+Each module of the standard library is read by a task in an asyncio pool, which inserts a task for the threaded pool of
+the other process: that one parses it and writes what it counted.
+"""
+
+import ast
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Engine, create_engine, text
+
+from fang_core import AsyncQueueable, AsyncRunnable, Constant, FangError, Queueable, Runnable, SleepParams, TaskConfig
+from fang_postgres.connecting import database_url
+
+__all__ = ["MAX_PAYLOAD_BYTES", "PARENT_VARIABLE", "URL_VARIABLE", "ParseModule", "ReadModule"]
+
+URL_VARIABLE: Final = "FANG_DATABASE_URL"
+PARENT_VARIABLE: Final = "FANG_DEMO_PARENT"
+MAX_PAYLOAD_BYTES: Final = 4_000_000
+
+_SLEEP: Final = SleepParams(
+    min_sleep_period=timedelta(milliseconds=50),
+    max_sleep_period=timedelta(milliseconds=200),
+    sleep_step=timedelta(milliseconds=50),
+)
+_RETRY_SOON: Final = Constant(delay=timedelta(seconds=1))
+_BRANCHES: Final = (
+    *(ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.TryStar, ast.With, ast.AsyncWith),
+    *(ast.match_case, ast.BoolOp, ast.IfExp),
+)
+_WRITE: Final = text("""
+    INSERT INTO demo_modules (path, lines, functions, classes, branches, error)
+    VALUES (:path, :lines, :functions, :classes, :branches, :error)
+    ON CONFLICT (path) DO UPDATE SET written = demo_modules.written + 1
+""")
+
+
+class ReadModule(AsyncRunnable):
+    """Reads a module's bytes and hands them on."""
+
+    task_config = TaskConfig(task_type="demo-read", max_retries=3, backoff=_RETRY_SOON)
+
+    path: str
+
+    async def run(self, queue: AsyncQueueable) -> None:
+        source = await asyncio.to_thread(Path(self.path).read_bytes)
+        await queue.insert_task(ParseModule(path=self.path, source=source))
+
+
+class ParseModule(Runnable):
+    """Parses a module and writes what it counted, or why it cannot be parsed."""
+
+    task_config = TaskConfig(task_type="demo-parse", max_retries=3, backoff=_RETRY_SOON)
+
+    path: str
+    source: bytes
+
+    def run(self, queue: Queueable) -> None:
+        counts: dict[str, int | str | None] = dict.fromkeys(("functions", "classes", "branches", "error"))
+        try:
+            counts |= count(ast.parse(self.source))
+        except (SyntaxError, ValueError, RecursionError) as error:
+            counts["error"] = " ".join(f"{type(error).__name__}: {error}".replace("\0", " ").split())
+        with _engine().begin() as connection:
+            connection.execute(_WRITE, {"path": self.path, "lines": len(self.source.splitlines()), **counts})
+
+
+def count(tree: ast.AST) -> dict[str, int]:
+    """How many functions, classes and branches stand in a module."""
+    functions = classes = branches = 0
+    for node in ast.walk(tree):
+        functions += isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        classes += isinstance(node, ast.ClassDef)
+        branches += len(node.ifs) if isinstance(node, ast.comprehension) else isinstance(node, _BRANCHES)
+    return {"functions": functions, "classes": classes, "branches": branches}
+
+
+@cache
+def _engine() -> Engine:
+    return create_engine(database_url(os.environ[URL_VARIABLE], "psycopg"), pool_size=4)
+
+
+# The process ----------------------------------------------------------------------------------------------------------
+
+
+async def _run_async() -> None:
+    from fang_async import AsyncQueue, AsyncWorkerPool
+
+    queue = AsyncQueue(os.environ[URL_VARIABLE], max_payload_bytes=MAX_PAYLOAD_BYTES)
+    await AsyncWorkerPool(queue, number_of_workers=50, task_type="demo-read", sleep_params=_SLEEP).run()
+
+
+def _run_threaded() -> None:
+    from fang_threaded import Queue, WorkerPool
+
+    queue = Queue(os.environ[URL_VARIABLE], max_payload_bytes=MAX_PAYLOAD_BYTES)
+    WorkerPool(queue, number_of_workers=4, task_type="demo-parse", sleep_params=_SLEEP).run()
+
+
+def _die_with(parent: int) -> None:
+    """Ends this process as soon as its parent has ended, however that came about."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    else:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:  # it ended before the kernel was told
+        os._exit(1)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def main() -> None:
+    """Runs one of the two pools until SIGTERM."""
+    if PARENT_VARIABLE in os.environ:
+        _die_with(int(os.environ[PARENT_VARIABLE]))
+    warnings.simplefilter("ignore")  # of the parsed code: invalid escapes and the like
+    try:
+        match sys.argv[1:]:
+            case ["async"]:
+                asyncio.run(_run_async())
+            case ["threaded"]:
+                _run_threaded()
+            case _:
+                sys.exit("usage: python -m fang_cli.demo_tasks async|threaded")
+    except FangError as error:
+        sys.exit(f"fang: {error}")
+
+
+if __name__ == "__main__":
+    main()

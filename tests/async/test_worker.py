@@ -1,0 +1,137 @@
+"""Each run stands alone: its context, its cancellation, its exceptions; over the memory backend."""
+
+import asyncio
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any
+
+from fang_async import AsyncWorkerPool
+from fang_core import AsyncMemoryQueue, AsyncRunnable, Constant, Events, TaskConfig, TaskState, current_run
+
+LEAK: ContextVar[str] = ContextVar("leak", default="clean")
+SEEN: list[Any] = []
+GATE: dict[str, asyncio.Event] = {}
+ONCE = TaskConfig(max_retries=0, backoff=Constant(delay=timedelta(0)))
+
+
+class Leaky(AsyncRunnable):
+    suspend: bool = False
+
+    async def run(self, queue: Any) -> None:
+        SEEN.append(LEAK.get())
+        LEAK.set("dirty")
+        if self.suspend:
+            await asyncio.sleep(0)
+        SEEN.append((LEAK.get(), current_run().task.kind))
+
+
+class Raises(AsyncRunnable):
+    task_config = ONCE
+    what: str
+
+    async def run(self, queue: Any) -> None:
+        await asyncio.sleep(0)
+        raise {
+            "exit": SystemExit(3),
+            "interrupt": KeyboardInterrupt(),
+            "cancelled": asyncio.CancelledError(),
+            "generator": GeneratorExit(),
+            "recursion": RecursionError(),
+            "group": BaseExceptionGroup("g", [SystemExit()]),
+        }[self.what]
+
+
+class CancelsItself(AsyncRunnable):
+    task_config = ONCE
+
+    async def run(self, queue: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+
+class Waits(AsyncRunnable):
+    task_config = ONCE
+    swallow: bool = False
+
+    async def run(self, queue: Any) -> None:
+        GATE["started"].set()
+        try:
+            await GATE["open"].wait()
+        except asyncio.CancelledError:
+            SEEN.append("cancelled")
+            if not self.swallow:
+                raise
+            await GATE["open"].wait()
+
+
+class Replaced(Events):
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def worker_replaced(self, pool_id: Any, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+async def drained(*tasks: AsyncRunnable, workers: int = 1, **options: Any) -> AsyncMemoryQueue:
+    SEEN.clear()
+    queue = AsyncMemoryQueue()
+    await queue.insert_tasks(tasks)
+    assert await AsyncWorkerPool(queue, number_of_workers=workers, **options).drain() == len(tasks)
+    return queue
+
+
+async def test_context_variables_do_not_leak_into_the_next_run() -> None:
+    await drained(Leaky(), Leaky(suspend=True), Leaky())
+    assert SEEN == ["clean", ("dirty", "Leaky")] * 3
+
+
+async def test_every_exception_is_an_outcome() -> None:
+    kinds = ["exit", "interrupt", "cancelled", "generator", "recursion", "group"]
+    queue = await drained(*(Raises(what=what) for what in kinds))
+    assert {task.state for task in queue.tasks} == {TaskState.FAILED}
+
+
+async def test_a_cancellation_left_behind_costs_the_worker_and_no_other_run() -> None:
+    events = Replaced()
+    queue = await drained(CancelsItself(), Leaky(suspend=True), Leaky(), events=[events])
+    assert queue.tasks == []
+    assert events.reasons == ["a cancellation left behind"]
+
+
+async def test_stop_gives_back_what_was_not_started_and_what_it_cut_short() -> None:
+    SEEN.clear()
+    GATE.update(started=asyncio.Event(), open=asyncio.Event())
+    queue = AsyncMemoryQueue()
+    await queue.insert_tasks([Waits() for _ in range(5)])
+    pool = AsyncWorkerPool(queue, grace_period=timedelta(0))
+    await pool.start()
+    await asyncio.wait_for(GATE["started"].wait(), 5)
+    assert await pool.stop() == 0
+    assert SEEN == ["cancelled"]
+    assert {(task.state, task.retries, task.pool_id) for task in queue.tasks} == {(TaskState.NEW, 0, None)}
+    assert queue.state.pools == {}
+
+
+async def test_a_run_that_swallows_its_cancellation_stays_held_until_it_ends() -> None:
+    SEEN.clear()
+    GATE.update(started=asyncio.Event(), open=asyncio.Event())
+    queue = AsyncMemoryQueue()
+    task = await queue.insert_task(Waits(swallow=True))
+    pool = AsyncWorkerPool(queue, grace_period=timedelta(0))
+    await pool.start()
+    await asyncio.wait_for(GATE["started"].wait(), 5)
+    assert await pool.stop() == 1
+    row = await queue.find_task_by_id(task.id)
+    assert row is not None
+    assert row.state is TaskState.IN_PROGRESS
+    GATE["open"].set()
+    await asyncio.gather(*(worker.task for worker in pool._workers.values()))
+
+
+async def test_a_pool_can_be_started_again() -> None:
+    queue = AsyncMemoryQueue()
+    pool = AsyncWorkerPool(queue)
+    for _ in range(2):
+        await queue.insert_task(Leaky())
+        assert await pool.drain() == 1

@@ -1,0 +1,182 @@
+"""The command as users meet it: a process, its exit code and its lines."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PASSWORD = "not-to-be-shown"
+
+
+def fang(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fang_cli", *arguments],
+        env={**_environment(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "FANG_DATABASE_URL"}
+
+
+def _one_line(text: str) -> str:
+    assert text.startswith("fang: ")
+    assert text.count("\n") == 1
+    return text
+
+
+# Migrate --------------------------------------------------------------------------------------------------------------
+
+
+def test_migrate_and_check(database_url: str) -> None:
+    before = fang("migrate", "--check", FANG_DATABASE_URL=database_url)
+    assert before.returncode == 78
+    assert "fang migrate" in _one_line(before.stderr)
+    assert fang("migrate", "--database-url", database_url).returncode == 0
+    assert fang("migrate", "--database-url", database_url).returncode == 0
+    after = fang("migrate", "--check", FANG_DATABASE_URL=database_url)
+    assert (after.returncode, after.stderr) == (0, "")
+
+
+def test_check_of_another_schema_names_it(database_url: str) -> None:
+    result = fang("migrate", "--check", "--schema", "other", "--database-url", database_url)
+    assert result.returncode == 78
+    assert "fang migrate --schema other" in _one_line(result.stderr)
+
+
+def test_sql_needs_no_database() -> None:
+    result = fang("migrate", "--sql")
+    assert result.returncode == 0
+    assert "CREATE TABLE" in result.stdout
+
+
+def test_silent_port_ends_in_one_line_without_password() -> None:
+    result = fang("migrate", "--database-url", f"postgresql://someone:{PASSWORD}@127.0.0.1:1/nowhere")
+    assert result.returncode == 69
+    assert PASSWORD not in _one_line(result.stderr) + result.stdout
+
+
+def test_unknown_database_is_access_refused(database_url: str) -> None:
+    result = fang("migrate", "--database-url", database_url.replace("/t_", "/no_such_"))
+    assert result.returncode == 77
+    _one_line(result.stderr)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("migrate",),
+        ("migrate", "--sql", "--check"),
+        ("migrate", "--sql", "--schema", "Not Plain"),
+        ("migrate", "--database-url", "mysql://host/x"),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...]) -> None:
+    result = fang(*arguments)
+    assert result.returncode == 2
+    _one_line(result.stderr)
+
+
+# Demo -----------------------------------------------------------------------------------------------------------------
+
+
+def test_demo_proves_its_results() -> None:
+    result = fang("demo", "--files", "40")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "results = files: 40 = 40, none missing, none twice" in result.stdout
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the descendants are found in /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_ended_demo_leaves_nothing_running(number: signal.Signals) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "fang_cli", "demo"],
+        env=_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        descendants = _when_both_pools_run(demo)
+        demo.send_signal(number)
+        _, errors = demo.communicate(timeout=30)
+    finally:
+        demo.kill()
+    assert demo.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    assert errors == ("interrupted\n" if number == signal.SIGINT else "")
+    deadline = time.monotonic() + (20 if number == signal.SIGKILL else 0)
+    while (left := {pid for pid in descendants if _is_alive(pid)}) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the descendants are found in /proc")
+def test_death_of_a_pool_is_told_in_one_line() -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "fang_cli", "demo"],
+        env=_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        descendants = _when_both_pools_run(demo)
+        victim = next(pid for pid in descendants if _command(pid).endswith("fang_cli.demo_tasks threaded"))
+        os.kill(victim, signal.SIGKILL)
+        _, errors = demo.communicate(timeout=30)
+    finally:
+        demo.kill()
+    assert demo.returncode == 1
+    assert "the threaded process died" in _one_line(errors)
+    assert not {pid for pid in descendants if _is_alive(pid)}
+
+
+def _when_both_pools_run(demo: subprocess.Popen[str]) -> set[int]:
+    """The descendants, Postgres among them, as soon as both pools are processes; none of them is through by then."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and demo.poll() is None:
+        found = _descendants(demo.pid)
+        if sum("fang_cli.demo_tasks" in _command(pid) for pid in found) == 2:
+            assert any("postgres" in _command(pid) for pid in found)
+            return found
+        time.sleep(0.02)
+    raise AssertionError("the pools did not start")
+
+
+def _descendants(root: int) -> set[int]:
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found: set[int] = set()
+    waiting = [root]
+    while waiting:
+        for pid in children.get(waiting.pop(), []):
+            found.add(pid)
+            waiting.append(pid)
+    return found
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    return ""
+
+
+def _is_alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False

@@ -1,0 +1,17 @@
+-- $1=p_pool_id $2=p_task_types $3=p_priorities $4=p_kinds $5=p_limit
+WITH due AS MATERIALIZED
+(SELECT in_level.id AS id
+FROM unnest($2::TEXT[], $3::SMALLINT[]) AS level(task_type, priority) JOIN LATERAL (SELECT t.id AS id
+FROM fang.fang_tasks AS t
+WHERE t.task_type = level.task_type AND t.priority = level.priority AND t.state IN ('new', 'retried') AND t.scheduled_at <= now() AND t.kind = ANY ($4::TEXT[]) AND t.attempt < 9223372036854775807 AND (EXISTS (SELECT 1
+FROM fang.fang_pools
+WHERE fang.fang_pools.id = $1::UUID)) ORDER BY t.scheduled_at, t.id
+ LIMIT $5::INTEGER FOR NO KEY UPDATE OF t SKIP LOCKED) AS in_level ON true
+ LIMIT $5::INTEGER),
+claimed AS
+(UPDATE fang.fang_tasks AS t SET state='in_progress', updated_at=now(), attempt=(t.attempt + 1), pool_id=$1::UUID, claimed_at=now() WHERE t.id = ANY (array((SELECT due.id
+FROM due))) RETURNING t.id, t.kind, CAST(t.metadata - 'type' AS TEXT) AS payload, t.attempt, t.retries, coalesce(t.max_retries, 20) AS max_retries, t.crashes, t.task_type, t.priority, t.scheduled_at)
+ SELECT CAST(pg_current_snapshot() AS TEXT) AS snapshot, now() AS now, EXISTS (SELECT 1
+FROM fang.fang_pools
+WHERE fang.fang_pools.id = $1::UUID) AS registered, claimed.id, claimed.kind, claimed.payload, claimed.attempt, claimed.retries, claimed.max_retries, claimed.crashes, claimed.task_type, claimed.priority, claimed.scheduled_at
+FROM (SELECT 1 AS one) AS one LEFT OUTER JOIN claimed ON true

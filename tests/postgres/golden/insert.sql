@@ -1,0 +1,2 @@
+-- $1=p_id $2=p_metadata $3=p_task_type $4=p_scheduled_at $5=p_delay $6=p_priority $7=p_max_retries
+INSERT INTO fang.fang_tasks (id, metadata, task_type, scheduled_at, priority, max_retries) VALUES ($1::UUID, CAST($2::VARCHAR AS JSONB), $3::VARCHAR, coalesce($4::TIMESTAMP WITH TIME ZONE, clock_timestamp() + coalesce($5::INTERVAL, CAST('0' AS INTERVAL))), $6::SMALLINT, $7::INTEGER) RETURNING fang.fang_tasks.id, fang.fang_tasks.scheduled_at, fang.fang_tasks.created_at

@@ -1,0 +1,3 @@
+-- $1=p_scheduled_at $2=p_delay $3=p_ids $4=p_metadata $5=p_task_types $6=p_priorities $7=p_max_retries
+INSERT INTO fang.fang_tasks (id, metadata, task_type, priority, max_retries, scheduled_at) SELECT new_task.id, CAST(new_task.metadata AS JSONB) AS metadata, new_task.task_type, new_task.priority, new_task.max_retries, coalesce($1::TIMESTAMP WITH TIME ZONE, clock_timestamp() + coalesce($2::INTERVAL, CAST('0' AS INTERVAL))) AS due
+FROM unnest($3::UUID[], $4::TEXT[], $5::TEXT[], $6::SMALLINT[], $7::INTEGER[]) AS new_task(id, metadata, task_type, priority, max_retries) RETURNING fang.fang_tasks.id, fang.fang_tasks.scheduled_at, fang.fang_tasks.created_at

@@ -1,0 +1,112 @@
+"""Each run stands alone, and stop() is graceful; over the memory backend."""
+
+import threading
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fang_core import Constant, Events, MemoryQueue, Runnable, TaskConfig, TaskState, UsageError, current_run
+from fang_threaded import WorkerPool
+
+LEAK: ContextVar[str] = ContextVar("leak", default="clean")
+SEEN: list[Any] = []
+GATE: dict[str, threading.Event] = {}
+ONCE = TaskConfig(max_retries=0, backoff=Constant(delay=timedelta(0)))
+
+
+class SyncLeaky(Runnable):
+    def run(self, queue: Any) -> None:
+        SEEN.append((LEAK.get(), current_run().task.kind))
+        LEAK.set("dirty")
+
+
+class SyncRaises(Runnable):
+    task_config = ONCE
+    what: str
+
+    def run(self, queue: Any) -> None:
+        raise {
+            "exit": SystemExit(3),
+            "interrupt": KeyboardInterrupt(),
+            "generator": GeneratorExit(),
+            "stop": StopIteration(),
+            "group": BaseExceptionGroup("g", [SystemExit()]),
+        }[self.what]
+
+
+class SyncWaits(Runnable):
+    task_config = ONCE
+
+    def run(self, queue: Any) -> None:
+        GATE["started"].set()
+        GATE["open"].wait()
+
+
+class Replaced(Events):
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+        self.failing = True
+
+    def worker_replaced(self, pool_id: Any, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+def test_context_variables_do_not_leak_into_the_next_run() -> None:
+    SEEN.clear()
+    queue = MemoryQueue()
+    queue.insert_tasks([SyncLeaky() for _ in range(3)])
+    assert WorkerPool(queue).drain() == 3
+    assert SEEN == [("clean", "SyncLeaky")] * 3
+
+
+def test_every_exception_is_an_outcome() -> None:
+    queue = MemoryQueue()
+    queue.insert_tasks([SyncRaises(what=what) for what in ["exit", "interrupt", "generator", "stop", "group"]])
+    assert WorkerPool(queue).drain() == 5
+    assert {task.state for task in queue.tasks} == {TaskState.FAILED}
+
+
+def test_a_worker_that_fails_beside_its_run_is_replaced_and_the_task_is_not_lost(monkeypatch: Any) -> None:
+    events, queue = Replaced(), MemoryQueue()
+    queue.insert_tasks([SyncLeaky() for _ in range(3)], max_retries=0)
+    pool = WorkerPool(queue, events=[events])
+    observe, failed = pool._feed, threading.Event()
+
+    def fail_once() -> None:
+        if not failed.is_set():
+            failed.set()
+            raise MemoryError
+        observe()
+
+    monkeypatch.setattr(pool, "_feed", fail_once)
+    assert pool.drain() == 3
+    assert events.reasons == ["MemoryError"]
+    assert queue.tasks == []
+
+
+def test_stop_waits_gives_back_what_was_not_started_and_says_what_is_left() -> None:
+    GATE.update(started=threading.Event(), open=threading.Event())
+    queue = MemoryQueue()
+    queue.insert_tasks([SyncWaits() for _ in range(5)])
+    pool = WorkerPool(queue, grace_period=timedelta(milliseconds=50))
+    pool.start()
+    with pytest.raises(UsageError, match="running"):
+        pool.start()
+    assert GATE["started"].wait(5)
+    assert pool.stop() == 1
+    states = sorted(task.state for task in queue.tasks)
+    assert states == [TaskState.IN_PROGRESS] + [TaskState.NEW] * 4
+    assert len(queue.state.pools) == 1  # it goes on holding its row
+    GATE["open"].set()
+    for worker in pool._workers:
+        worker.thread.join(5)
+
+
+def test_a_pool_can_be_started_again() -> None:
+    queue = MemoryQueue()
+    pool = WorkerPool(queue)
+    for _ in range(2):
+        queue.insert_task(SyncLeaky())
+        assert pool.drain() == 1
