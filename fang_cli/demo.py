@@ -181,7 +181,7 @@ def _report(connection: Connection, console: Console, stdlib: Path, files: list[
     console.print(_table("The most branching modules", connection.execute(_MOST_BRANCHING).all(), stdlib))
     unparsed = connection.execute(text("SELECT count(*) FROM demo_modules WHERE error IS NOT NULL")).scalar_one()
     if unparsed:
-        console.print(f"{unparsed} of them cannot be parsed, and are not meant to be")
+        console.print(f"{unparsed} of them do not parse; each has its reason in its row")
     rate = 2 * len(files) / seconds
     console.print(f"{len(files)} files in {seconds:.1f} s: {rate:.0f} tasks per second, two for each file")
     written = {row.path: row.written for row in connection.execute(text("SELECT path, written FROM demo_modules"))}

@@ -70,10 +70,10 @@ def plan(outcomes: Sequence[Outcome]) -> Plan:
             half = len(batch) // 2
             todo += [(batch[half:], again, doubtful), (batch[:half], again, doubtful)]
         else:
-            report.unstorable.append(batch[0])
             substitute = unstorable(batch[0])
             if substitute == batch[0]:
                 report.lost.append(batch[0])  # even the fixed text is refused: leave the row to rescue
             else:
+                report.unstorable.append(batch[0])
                 todo.append(([substitute], again, doubtful))
     return report

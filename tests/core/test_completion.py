@@ -119,6 +119,7 @@ def test_every_outcome_is_written_once_or_accounted_for(
                 assert one.id in lost
             elif one.id not in gone:
                 assert unstorable(one) in backend.written
+    assert len(report.unstorable) == len({one.id for one in report.unstorable})
     assert all(one.id in refused | hopeless for one in report.unstorable)
     assert all(one.id in gone | hopeless for one in report.lost)
     # Halving sends at most twice as many batches as there are outcomes; each one alone at most twice more.
