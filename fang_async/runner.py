@@ -15,6 +15,8 @@ from fang_postgres.statement import Operation
 T = TypeVar("T")
 
 _TRIES: Final = 5  # of a statement that was the victim of a deadlock or a serialization failure
+# InternalClientError: what asyncpg raises where a connection dies between two of its own messages.
+_DRIVER: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _CANNOT_CONNECT: Final = (OSError, TimeoutError, asyncio.TimeoutError)
 
 
@@ -51,14 +53,14 @@ class Runner:
         """Closes the connections."""
         try:
             await asyncio.wait_for(self._connections.close(), 5)
-        except (*_CANNOT_CONNECT, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (*_DRIVER, *_CANNOT_CONNECT):
             self._connections.terminate()
 
     @asynccontextmanager
     async def _typed(self) -> AsyncIterator[None]:
         try:
             yield
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, *_CANNOT_CONNECT) as error:
+        except (*_DRIVER, *_CANNOT_CONNECT) as error:
             raise typed(error, self._schema) from error
 
 

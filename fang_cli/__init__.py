@@ -1,0 +1,1 @@
+"""The `fang` command, the embedded Postgres, and the demo."""

@@ -4,7 +4,8 @@ What Postgres or JSON cannot hold, and what a worker could not read back, is ref
 to the value. The canonical form sorts keys and drops blanks; its SHA-256 decides whether two tasks are the same.
 
 Known limits: dicts lose the order of their keys in jsonb; ``-0.0`` comes back as ``0.0``; a NaN assigned to a
-``float | None`` field of a nested plain model becomes null, since that model's own configuration writes it so.
+``float | None`` field of a nested plain model becomes null, since that model's own configuration writes it so; sets are
+written in no certain order, so that tasks with equal sets may differ in canonical form.
 """
 
 import dataclasses

@@ -99,14 +99,16 @@ class Completer:
     def _write(self, request: list[Outcome]) -> Reply:
         try:
             written = self._store.complete(self._pool_id, request)
-        except BackendError as error:
+        except Exception as error:
+            # Also what nobody expected: an outcome is kept until it is written, or refused for what it holds.
             self._events.emit(Events.backend_failed, self._pool_id, error)
             if is_refusal(error):
                 logger.warning("a batch of %d outcomes was refused: %s", len(request), error)
                 return Refused()
             if self._closing.is_set():
                 raise _GivenUp from error
-            logger.warning("%d outcomes wait to be written: %s", len(request), error)
+            unexpected = None if isinstance(error, BackendError) else error
+            logger.warning("%d outcomes wait to be written: %s", len(request), error, exc_info=unexpected)
             self._closing.wait(self._retry.sleep())
             return Unanswered()
         self._retry.succeeded()

@@ -29,7 +29,12 @@ PAIRS = [
     (Completer, AsyncCompleter),
     (Maintenance, AsyncMaintenance),
 ]
-PROTOCOLS = [(Queueable, Queue), (Queueable, MemoryQueue), (AsyncQueueable, AsyncQueue), (AsyncQueueable, AsyncMemoryQueue)]
+PROTOCOLS = [
+    (Queueable, Queue),
+    (Queueable, MemoryQueue),
+    (AsyncQueueable, AsyncQueue),
+    (AsyncQueueable, AsyncMemoryQueue),
+]
 
 
 def methods(cls: type) -> dict[str, Any]:

@@ -203,15 +203,13 @@ values: dict[str, st.SearchStrategy[Any]] = {
 fields = st.fixed_dictionaries({}, optional=values)
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @pytest.mark.parametrize("cls", [Everything, Forbidding, Strict, ByName])
 @given(fields)
 def test_what_goes_in_comes_out(cls: type[Everything], given: dict[str, Any]) -> None:
     task = cls(**given)
-    back = there_and_back(task)
 
-    assert back == task
-    assert encode(back) == encode(task)
+    assert there_and_back(task) == task
     assert json.loads(encode(task))["type"] == cls.__fang_options__.kind
 
 
@@ -293,6 +291,7 @@ def test_text_that_cannot_be_stored(bad: str, message: str) -> None:
     nested = Holder(inners=[Inner(), Inner(more=[Inner()])])
     nested.inners[1].more[0].text = bad
 
+    refused(Holder(text=bad), ".text", message)
     refused(assigned, ".text", message)
     refused(nested, ".inners[1].more[0].text", message)
     refused(Holder(any=bad), ".any", message)
@@ -307,11 +306,6 @@ def test_keys_that_cannot_be_stored() -> None:
     refused(Holder(any={"a\0": 1}), r".any[key 'a\x00']", "contains NUL")
     refused(Holder(any={"a\udc80": 1}), r".any[key 'a\udc80']", "lone surrogate")
     refused(Holder(names={"a\0": 1}), r".names[key 'a\x00']", "contains NUL")
-
-
-def test_a_lone_surrogate_in_a_declared_text_is_refused_where_the_task_is_built() -> None:
-    with pytest.raises(ValueError, match="unable to parse raw data as a unicode string"):
-        Holder(text=LONE)
 
 
 def test_text_in_types_that_nobody_looks_into() -> None:
@@ -421,7 +415,7 @@ def test_a_megabyte_is_the_limit_unless_told_otherwise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("whole", SECRET), ("text", 5), ("names", [SECRET]), ("place", 5), ("inner", Cat(lives=1))]
+    ("name", "value"), [("whole", SECRET), ("text", 5), ("names", [SECRET]), ("place", 5), ("inner", {"text": SECRET})]
 )
 def test_a_wrong_type_by_assignment(name: str, value: Any) -> None:
     task = Holder()
@@ -442,7 +436,7 @@ def test_a_wrong_type_by_assignment_further_down() -> None:
 
 def test_what_is_no_json() -> None:
     refused(Holder(any=[object()]), ".any", "Unable to serialize unknown type: <class 'object'>")
-    refused(Holder.model_construct(inner=Inner.model_construct(text=None)), ".inner.text", "not of the declared type")
+    refused(Holder(any={object}), ".any", "cannot be written as JSON")
 
 
 def test_a_missing_field() -> None:

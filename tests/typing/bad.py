@@ -1,0 +1,108 @@
+"""What users get wrong. Each line that ends in ``# red`` is an error to every type checker, and no other line is."""
+
+from datetime import timedelta
+
+from pydantic import BaseModel
+
+from fang_core import AsyncQueueable, AsyncRunnable, Queueable, Runnable, TaskConfig
+
+
+class Plain(BaseModel):
+    path: str
+
+
+class Summarize(Runnable):
+    path: str
+
+    def run(self, queue: Queueable) -> None: ...
+
+
+# Options
+
+
+class UnknownOption(Runnable):
+    task_config = TaskConfig(max_retry=5)  # red
+
+    def run(self, queue: Queueable) -> None: ...
+
+
+class WrongTypeOfOption(Runnable):
+    task_config = TaskConfig(max_retries="5")  # red
+
+    def run(self, queue: Queueable) -> None: ...
+
+
+class WrongBackoff(Runnable):
+    task_config = TaskConfig(backoff=timedelta(seconds=5))  # red
+
+    def run(self, queue: Queueable) -> None: ...
+
+
+class NoConfigAtAll(Runnable):
+    task_config = 5  # red
+
+    def run(self, queue: Queueable) -> None: ...
+
+
+# Inserts
+
+
+def insert(queue: Queueable) -> None:
+    queue.insert_task(Summarize)  # red
+    queue.insert_task(Plain(path="/"))  # red
+    queue.insert_task("Summarize")  # red
+    queue.insert_task(Summarize(path="/"), Summarize(path="/"))  # red
+    queue.insert_task(Summarize(path="/"), priorty=1)  # red
+    queue.insert_task(Summarize(path="/"), priority="high")  # red
+    queue.insert_task(Summarize(path="/"), delay=60)  # red
+    queue.insert_task(Summarize(path="/"), scheduled_at="tomorrow")  # red
+    queue.insert_task(Summarize(path=5))  # red
+    queue.insert_task(Summarize())  # red
+    queue.insert_tasks([Plain(path="/")])  # red
+    queue.insert_tasks(Summarize(path="/"))  # red
+    queue.find_task_by_id("5").state  # red
+
+
+async def insert_async(queue: AsyncQueueable) -> None:
+    queue.insert_task(Summarize(path="/"))  # red
+    queue.insert_task(Summarize(path="/")).state  # red
+    await queue.insert_task(Summarize)  # red
+    await queue.insert_task(Summarize(path="/"), priorty=1)  # red
+
+
+# run
+
+
+class NoArguments(Runnable):
+    def run(self) -> None: ...  # red
+
+
+class TooManyArguments(Runnable):
+    def run(self, queue: Queueable, more: int) -> None: ...  # red
+
+
+class NotAsync(AsyncRunnable):
+    def run(self, queue: AsyncQueueable) -> None: ...  # red
+
+
+class NotSync(Runnable):
+    async def run(self, queue: Queueable) -> None: ...  # red
+
+
+class WrongQueue(Runnable):
+    def run(self, queue: AsyncQueueable) -> None: ...  # red
+
+
+class WrongQueueAsync(AsyncRunnable):
+    async def run(self, queue: Queueable) -> None: ...  # red
+
+
+class Returns(Runnable):
+    def run(self, queue: Queueable) -> int: ...  # red
+
+
+class NoRun(Runnable):
+    path: str
+
+
+NoRun(path="/")  # red

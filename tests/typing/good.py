@@ -1,0 +1,74 @@
+"""What users write. Type checkers find nothing wrong in it."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from fang_core import (
+    AsyncMemoryQueue,
+    AsyncQueueable,
+    AsyncRunnable,
+    Cancel,
+    Constant,
+    MemoryQueue,
+    Queueable,
+    RetryAfter,
+    Runnable,
+    Snooze,
+    Task,
+    TaskConfig,
+    TaskState,
+    current_run,
+)
+
+
+def cubic(failures: int) -> timedelta:
+    return timedelta(seconds=failures**3)
+
+
+class Summarize(Runnable):
+    task_config = TaskConfig(task_type="heavy", priority=-1, max_retries=5, backoff=cubic)
+
+    path: Path
+    lines: list[int] = []
+
+    def run(self, queue: Queueable) -> None:
+        if not self.path.exists():
+            raise Cancel("the file is gone")
+        queue.insert_task(Summarize(path=self.path.parent), delay=timedelta(minutes=5))
+
+
+class SummarizeAgain(Summarize):
+    task_config = TaskConfig(kind="again", backoff=Constant(delay=timedelta(seconds=3)))
+
+
+class FetchFeed(AsyncRunnable):
+    url: str
+    priority: int = 0
+
+    async def run(self, queue: AsyncQueueable) -> None:
+        if current_run().task.retries > 3:
+            raise Snooze(timedelta(hours=1))
+        task = await queue.insert_task(Summarize(path=Path(self.url)))
+        if task.state is TaskState.FAILED:
+            raise RetryAfter(timedelta(seconds=10), "busy")
+
+
+def insert(queue: Queueable) -> list[Task]:
+    task = queue.insert_task(FetchFeed(url="https://example.org"), priority=1, task_type="feeds", max_retries=0)
+    again = queue.find_task_by_id(task.id)
+    assert again is None or again.scheduled_at <= datetime.now(UTC)
+    both = [FetchFeed(url="https://example.org"), Summarize(path=Path("/"))]
+    return queue.insert_tasks(both, scheduled_at=datetime.now(UTC))
+
+
+async def insert_async(queue: AsyncQueueable) -> list[Task]:
+    await queue.insert_task(Summarize(path=Path("/")), connection=None)
+    return await queue.insert_tasks(FetchFeed(url=url) for url in ("a", "b"))
+
+
+async def both_backends() -> int:
+    with MemoryQueue() as queue:
+        rows = insert(queue)
+    async with AsyncMemoryQueue() as other:
+        rows += await insert_async(other)
+    return len(rows)
