@@ -1,7 +1,7 @@
-"""How fast one process drains no-op tasks in each mode, and inserts them, at default settings; medians of several rounds.
+"""How fast one process drains no-op tasks in each mode, and inserts them, at default settings; medians of rounds.
 
-Durability is Postgres' default (fsync and synchronous_commit on). `FANG_DATABASE_URL` names a migrated server to use instead
-of the embedded one: its `fang` schema must be empty.
+Durability is Postgres' default (fsync and synchronous_commit on). `FANG_DATABASE_URL` names a migrated server to use
+instead of the embedded one: its `fang` schema must be empty.
 """
 
 import argparse

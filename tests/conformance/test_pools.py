@@ -1,9 +1,12 @@
-"""What every backend and both modes must do alike. The async shell is driven through one portal, so each test is written once."""
+"""What every backend and both modes must do alike.
+
+The async shell is driven through one portal, so that each test is written once.
+"""
 
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -198,7 +201,7 @@ def test_order_is_by_priority_then_due_time(backend: Backend) -> None:
 
 def test_only_due_tasks_of_the_pools_types_run(backend: Backend) -> None:
     backend.insert(backend.note(n=1), delay=timedelta(hours=1))
-    backend.insert(backend.note(n=2), scheduled_at=datetime.now(timezone.utc) + timedelta(hours=1))
+    backend.insert(backend.note(n=2), scheduled_at=datetime.now(UTC) + timedelta(hours=1))
     backend.insert(backend.note(n=3), task_type="other")
     backend.insert(backend.note(n=4), task_type="mail")
     backend.insert(backend.note(n=5))

@@ -1,4 +1,4 @@
-"""The fence and the claim against concurrent changes of the same row: each statement held until the other has committed."""
+"""The fence and the claim against a concurrent change of the same row, held until the statement waits for it."""
 
 import threading
 import uuid

@@ -1,6 +1,7 @@
 """What users get wrong. Each line that ends in ``# red`` is an error to every type checker, and no other line is."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 from pydantic import BaseModel
 
@@ -60,12 +61,13 @@ def insert(queue: Queueable) -> None:
     queue.insert_task(Summarize())  # red
     queue.insert_tasks([Plain(path="/")])  # red
     queue.insert_tasks(Summarize(path="/"))  # red
-    queue.find_task_by_id("5").state  # red
+    queue.find_task_by_id("5")  # red
+    print(queue.find_task_by_id(uuid4()).state)  # red
 
 
 async def insert_async(queue: AsyncQueueable) -> None:
     queue.insert_task(Summarize(path="/"))  # red
-    queue.insert_task(Summarize(path="/")).state  # red
+    print(queue.insert_task(Summarize(path="/")).state)  # red
     await queue.insert_task(Summarize)  # red
     await queue.insert_task(Summarize(path="/"), priorty=1)  # red
 

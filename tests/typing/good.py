@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pydantic import Field
+
 from fang_core import (
     AsyncMemoryQueue,
     AsyncQueueable,
@@ -29,7 +31,7 @@ class Summarize(Runnable):
     task_config = TaskConfig(task_type="heavy", priority=-1, max_retries=5, backoff=cubic)
 
     path: Path
-    lines: list[int] = []
+    lines: list[int] = Field(default_factory=list)
 
     def run(self, queue: Queueable) -> None:
         if not self.path.exists():

@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -20,8 +21,6 @@ def server_url() -> Iterator[str]:
     if given:
         yield given
         return
-    from pathlib import Path
-
     bin_dir = os.environ.get("FANG_TEST_PG_BIN")
     with EmbeddedPostgres(durable=False, bin_dir=Path(bin_dir) if bin_dir else None) as server:
         yield server.url
@@ -60,4 +59,10 @@ def template(server_url: str) -> Iterator[str]:
 @pytest.fixture
 def url(server_url: str, template: str) -> Iterator[str]:
     """A fresh database with the tables."""
+    yield from _database(server_url, template)
+
+
+@pytest.fixture(scope="session")
+def shared_url(server_url: str, template: str) -> Iterator[str]:
+    """One database with the tables for a whole document, whose examples build on each other."""
     yield from _database(server_url, template)
