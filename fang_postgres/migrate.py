@@ -149,8 +149,7 @@ def options(schema: str) -> dict[str, Any]:
 @contextmanager
 def transaction(database: Database, schema: str) -> Iterator[Connection]:
     """A transaction in which a migration can run: whatever a role's defaults are, it may write and take its time."""
-    checked_schema(schema)
-    with _typed(schema), _engine(database).connect() as connection:
+    with _typed(checked_schema(schema)), _engine(database).connect() as connection:
         connection.execution_options(isolation_level="READ COMMITTED")
         with connection.begin():
             for setting in ("TRANSACTION READ WRITE", "LOCAL statement_timeout = 0", "LOCAL lock_timeout = 0"):

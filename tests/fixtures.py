@@ -22,7 +22,9 @@ def server_url() -> Iterator[str]:
         yield given
         return
     bin_dir = os.environ.get("FANG_TEST_PG_BIN")
-    with EmbeddedPostgres(durable=False, bin_dir=Path(bin_dir) if bin_dir else None) as server:
+    # The role is called like our schema, which "$user" would put first on the path; an application's role is not.
+    settings = {"search_path": "public"}
+    with EmbeddedPostgres(durable=False, bin_dir=Path(bin_dir) if bin_dir else None, settings=settings) as server:
         yield server.url
 
 
