@@ -33,7 +33,8 @@ def _run_ddl(server_url: str, statement: sql.Composed) -> None:
         connection.execute(statement)
 
 
-def _database(server_url: str, template: str | None = None) -> Iterator[str]:
+def database(server_url: str, template: str | None = None) -> Iterator[str]:
+    """A database that is dropped when the iterator goes on."""
     name = f"t_{uuid.uuid4().hex[:12]}"
     create = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
     if template is not None:
@@ -46,12 +47,12 @@ def _database(server_url: str, template: str | None = None) -> Iterator[str]:
 @pytest.fixture
 def database_url(server_url: str) -> Iterator[str]:
     """A fresh, empty database."""
-    yield from _database(server_url)
+    yield from database(server_url)
 
 
 @pytest.fixture(scope="session")
 def template(server_url: str) -> Iterator[str]:
-    for url in _database(server_url):
+    for url in database(server_url):
         migrate.upgrade(url)
         name = make_url(url).database
         assert name is not None
@@ -61,10 +62,10 @@ def template(server_url: str) -> Iterator[str]:
 @pytest.fixture
 def url(server_url: str, template: str) -> Iterator[str]:
     """A fresh database with the tables."""
-    yield from _database(server_url, template)
+    yield from database(server_url, template)
 
 
 @pytest.fixture(scope="session")
 def shared_url(server_url: str, template: str) -> Iterator[str]:
     """One database with the tables for a whole document, whose examples build on each other."""
-    yield from _database(server_url, template)
+    yield from database(server_url, template)

@@ -240,8 +240,8 @@ def test_many_processes_upgrade_at_once(database_url: str) -> None:
 )
 def test_an_upgrade_waits_for_one_under_way(engine: Engine, database_url: str, settings: str) -> None:
     waiting = """SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
-        WHERE datname = current_database() AND locktype = 'advisory' AND waitstart < clock_timestamp() - '300ms'::interval
-    """
+        WHERE datname = current_database() AND locktype = 'advisory'
+        AND waitstart < clock_timestamp() - interval '300 ms'"""
     second = engine_for(database_url, settings)
     with ThreadPoolExecutor(1) as threads:
         with engine.begin() as first:
