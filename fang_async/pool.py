@@ -93,11 +93,14 @@ class AsyncWorkerPool:
         if self._running:
             raise UsageError("this pool is running already")
         self._running = True
+        self._opened_queue = not self.queue.is_open
         try:
             await self._prepare()
             await self._store.register(self._record())
         except BaseException:
             self._running = False
+            if self._opened_queue:
+                await self.queue.close()
             raise
         for number in range(self.options.number_of_workers):
             self._hire(number)
@@ -170,7 +173,6 @@ class AsyncWorkerPool:
     # Setting up and leaving -------------------------------------------------------------------------------------------
 
     async def _prepare(self) -> None:
-        self._opened_queue = not self.queue.is_open
         await self.queue.open()
         self.id = uuid4()
         self._types = self.options.task_types
@@ -321,6 +323,10 @@ class AsyncWorkerPool:
     def _feed(self) -> None:
         if self._claimer_waits and len(self._waiting) <= self._low:
             self._hungry.set()
+
+    def _starting(self, task: ClaimedTask) -> None:
+        if self._events:
+            self._events.emit(Events.run_started, task)
 
     def _ended(self, task: ClaimedTask, result: Result, seconds: float) -> None:
         self._ended_runs += 1

@@ -52,6 +52,7 @@ class Worker:
                     continue
                 task = pool._waiting.popleft()
                 pool._feed()
+                pool._starting(task)
                 started = time.monotonic()
                 result = await self._run(task)
                 if self._cut_short:

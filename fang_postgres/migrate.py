@@ -120,15 +120,15 @@ def downgrade_within(
 def include_name_for(schema: str) -> IncludeNameFn:
     """A hook that keeps an application's autogenerate from seeing this schema (of ``public``: our tables there).
 
-    For ``context.configure(include_name=...)`` in its env.py, with ``include_schemas=True``. Without that option, and
-    with a schema of our own, no hook is needed.
+    For ``context.configure(include_name=...)`` in its env.py, if that says ``include_schemas=True`` or if the schema is
+    ``public`` or on the role's search_path (as ``fang`` is for a role of that name). Otherwise no hook is needed.
     """
     ours = {table.name for table in tables(schema).metadata.tables.values()} | {VERSION_TABLE}
 
     def include_name(name: str | None, type_: NameFilterType, parent_names: NameFilterParentNames) -> bool:
         """Whether autogenerate is to look at this."""
-        if schema != "public":
-            return type_ != "schema" or name != schema
+        if type_ == "schema":
+            return name != schema or schema == "public"
         return type_ != "table" or name not in ours or parent_names.get("schema_name") not in {None, schema}
 
     return include_name

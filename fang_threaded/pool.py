@@ -87,8 +87,14 @@ class WorkerPool:
         with self._changing:
             if self._running:
                 raise UsageError("this pool is running already")
-            self._prepare()
-            self._store.register(self._record())
+            self._opened_queue = not self.queue.is_open
+            try:
+                self._prepare()
+                self._store.register(self._record())
+            except BaseException:
+                if self._opened_queue:
+                    self.queue.close()
+                raise
             for worker in self._workers:
                 worker.thread.start()
             self._completer.start()
@@ -161,7 +167,6 @@ class WorkerPool:
     # Setting up and leaving -------------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        self._opened_queue = not self.queue.is_open
         self.queue.open()
         self.id = uuid4()
         self._types = self.options.task_types
@@ -314,6 +319,10 @@ class WorkerPool:
     def _feed(self) -> None:
         if self._claimer_waits and self._waiting.qsize() <= self._low:
             self._hungry.set()
+
+    def _starting(self, task: ClaimedTask) -> None:
+        if self._events:
+            self._events.emit(Events.run_started, task)
 
     def _ended(self, task: ClaimedTask, result: Result | None, seconds: float) -> None:
         if result is None:

@@ -40,6 +40,7 @@ class Worker:
             task = pool._waiting.get()
             if task is None:
                 return
+            pool._starting(task)
             started = time.monotonic()
             result: Result | None = None
             try:

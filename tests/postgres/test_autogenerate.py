@@ -52,6 +52,13 @@ def test_another_schema_is_hidden_by_its_hook(engine: Engine, application: MetaD
     assert proposals(engine, application, include_schemas=True, include_name=hook) == []
 
 
+def test_our_schema_on_the_search_path_is_hidden_by_the_hook(engine: Engine, application: MetaData) -> None:
+    migrate.upgrade(engine)
+    on_path = create_engine(engine.url, poolclass=NullPool, connect_args={"options": "-c search_path=fang,public"})
+    assert proposals(on_path, application) != []
+    assert proposals(on_path, application, include_name=migrate.include_name) == []
+
+
 @pytest.mark.parametrize("hook", [migrate.include_name, migrate.include_name_for("public")])
 def test_the_hook_hides_nothing_else(engine: Engine, application: MetaData, hook: Callable[..., bool]) -> None:
     with engine.begin() as connection:
