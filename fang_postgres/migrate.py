@@ -195,15 +195,17 @@ def _apply(context: MigrationContext, schema: str) -> None:
 
 def _write(outer: MigrationContext, opts: dict[str, Any], schema: str, revision: str, start: str) -> None:
     ends = outer.opts.setdefault("fang_ends", {})  # of earlier calls in the same script
-    start, end = ends.get(schema, start), _scripts().as_revision_number(revision) or "base"
+    start, end = (_scripts().as_revision_number(name) or "base" for name in (ends.get(schema, start), revision))
+    if start == end:
+        return
     opts |= {"as_sql": True, "output_buffer": outer.output_buffer, "starting_rev": start}
+    opts["on_version_apply"] = (lambda heads, **_: ends.update({schema: next(iter(heads), "base")}),)
     context = MigrationContext.configure(dialect=outer.dialect, opts=opts)
     if start == "base":
         prepare(context, schema)
     context.run_migrations(schema=schema)
     if end == "base":
         remove_traces(context, schema)
-    ends[schema] = end
 
 
 @cache

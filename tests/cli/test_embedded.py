@@ -205,6 +205,9 @@ def test_killed_supervisor_takes_the_server_along(temporary: Path) -> None:
 
 def test_ctrl_c_reaches_the_parent_first(caller: Callable[[str], subprocess.Popen[str]]) -> None:
     process = caller(
+        # A shell's background job starts with SIGINT ignored.
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "try:\n"
         "    print('{}', flush=True)\n"
         "    sys.stdin.read()\n"

@@ -148,6 +148,8 @@ def test_the_catalog_comparison_sees_differences(engine: Engine) -> None:
     assert catalog(engine, "one") != catalog(engine, "other")
 
 
+# Older versions of Alembic say so of every generated column; the catalog comparison above judges its expression.
+@pytest.mark.filterwarnings("ignore:Computed default on fang_tasks.kind cannot be modified")
 def test_autogenerate_of_our_own_metadata_proposes_nothing(engine: Engine) -> None:
     migrate.upgrade(engine)
     options = migrate.options("fang") | {
@@ -471,11 +473,15 @@ def test_a_script_goes_on_where_it_was(engine: Engine) -> None:
 
 @pytest.mark.usefixtures("_later_version")
 def test_several_revisions_in_one_script(engine: Engine, application: Config, tmp_path: Path, capsys: Any) -> None:
-    revision = APPLICATIONS_REVISION.replace('upgrade_within(op, schema="jobs")', 'upgrade_within(op, "0001")', 1)
-    (tmp_path / "versions" / "app1.py").write_text(revision.replace('schema="jobs"', 'schema="fang"'))
+    steps = """upgrade_within(op, "0001")
+    upgrade_within(op)
+    upgrade_within(op, "0001")
+    upgrade_within(op, "later")"""
+    revision = APPLICATIONS_REVISION.replace('upgrade_within(op, schema="jobs")', steps, 1)
+    (tmp_path / "versions" / "app1.py").write_text(revision.replace('    upgrade_within(op, schema="jobs")\n', ""))
     command.upgrade(application, "head", sql=True)
     script = capsys.readouterr().out
-    assert script.count("CREATE TYPE") == 1
+    assert script.count("CREATE TYPE") == script.count("ADD later") == 1
     run(engine, script)
     assert migrate.current(engine) == "later"
 
