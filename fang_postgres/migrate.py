@@ -121,12 +121,11 @@ def include_name_for(schema: str) -> IncludeNameFn:
     """A hook that keeps an application's autogenerate from seeing this schema (of ``public``: our tables there).
 
     For ``context.configure(include_name=...)`` in its env.py, if that says ``include_schemas=True`` or if the schema is
-    ``public`` or on the role's search_path (as ``fang`` is for a role of that name). Otherwise no hook is needed.
+    ``public`` or on the search_path (as ``fang`` is for a role of that name). ``include_name`` is ``fang``'s.
     """
     ours = {table.name for table in tables(schema).metadata.tables.values()} | {VERSION_TABLE}
 
     def include_name(name: str | None, type_: NameFilterType, parent_names: NameFilterParentNames) -> bool:
-        """Whether autogenerate is to look at this."""
         if type_ == "schema":
             return name != schema or schema == "public"
         return type_ != "table" or name not in ours or parent_names.get("schema_name") not in {None, schema}
@@ -135,7 +134,6 @@ def include_name_for(schema: str) -> IncludeNameFn:
 
 
 include_name: Final = include_name_for(DEFAULT_SCHEMA)
-"""``include_name_for`` of the default schema."""
 
 
 # How (env.py, which serves the alembic command, uses the public ones) -------------------------------------------------
@@ -195,16 +193,16 @@ def _apply(context: MigrationContext, schema: str) -> None:
 
 def _write(outer: MigrationContext, opts: dict[str, Any], schema: str, revision: str, start: str) -> None:
     ends = outer.opts.setdefault("fang_ends", {})  # of earlier calls in the same script
-    start, end = (_scripts().as_revision_number(name) or "base" for name in (ends.get(schema, start), revision))
-    if start == end:
+    first, last = (_scripts().as_revision_number(name) or "base" for name in (ends.get(schema, start), revision))
+    if first == last:
         return
-    opts |= {"as_sql": True, "output_buffer": outer.output_buffer, "starting_rev": start}
+    opts |= {"as_sql": True, "output_buffer": outer.output_buffer, "starting_rev": first}
     opts["on_version_apply"] = (lambda heads, **_: ends.update({schema: next(iter(heads), "base")}),)
     context = MigrationContext.configure(dialect=outer.dialect, opts=opts)
-    if start == "base":
+    if first == "base":
         prepare(context, schema)
     context.run_migrations(schema=schema)
-    if end == "base":
+    if last == "base":
         remove_traces(context, schema)
 
 

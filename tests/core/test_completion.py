@@ -189,6 +189,18 @@ def test_after_silence_a_refused_batch_remembers_that_it_may_have_been_written()
     assert end.value.value == Report([], [])
 
 
+def test_after_silence_the_substitute_may_find_its_row_gone() -> None:
+    one = outcome(1)
+    writing = plan([one])
+    next(writing)
+    writing.send(Unanswered())
+
+    assert writing.send(Refused()) == [unstorable(one)]
+    with pytest.raises(StopIteration) as end:
+        writing.send(Written(set()))
+    assert end.value.value == Report(lost=[], unstorable=[one])
+
+
 def test_silence_in_one_half_says_nothing_of_the_other() -> None:
     outcomes = [outcome(number) for number in range(4)]
     writing = plan(outcomes)

@@ -119,6 +119,7 @@ def test_options_are_inherited_by_merging_but_for_the_kind() -> None:
         options = cls.__fang_options__
         assert (options.kind, options.max_retries, options.priority) == (kind, retries, priority)
         assert (options.task_type, options.backoff) == ("heavy", steady)
+        assert ("kind" in cls.task_config) == (cls is Parent)
 
 
 def test_of_two_parents_the_first_decides() -> None:
