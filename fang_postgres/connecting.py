@@ -30,7 +30,7 @@ def database_url(url: str | URL, driver: str | None) -> URL:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number quotes what stands there: perhaps half a password
         raise UsageError("the database URL cannot be read; write postgresql://user@host/database") from None
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise UsageError(f"the database URL must begin with postgresql://, not {parsed.drivername}://")

@@ -28,6 +28,9 @@ class NoOffset(tzinfo):
     def utcoffset(self, _: datetime | None) -> None:
         return None
 
+    def __repr__(self) -> str:
+        return "NoOffset()"  # the same in every process: it stands in the names of tests
+
 
 @pytest.mark.parametrize(
     ("options", "message"),
