@@ -25,7 +25,7 @@ class Written(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The backend refused the batch and wrote none of it, or only a part."""
+    """The backend refused the batch, and wrote none of it."""
 
 
 class Unanswered(NamedTuple):

@@ -74,9 +74,9 @@ class Store(Protocol):
     def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /) -> set[UUID]:
         """Writes outcomes, each one where its task is still held under the same attempt by this pool.
 
-        Returns the ids of those written. One outcome for each id. Raises ``BackendUnavailable`` where the effect is not
-        known, ``BackendError`` where the batch was refused (then outcomes of this batch may have been written all the
-        same, and the rest can be repeated).
+        Returns the ids of those written. One outcome for each id; the batch is one transaction. Raises
+        ``StatementRefused`` where a value in it is at fault and none of it was written, another ``BackendError`` where
+        it is to be repeated: it may have been written.
         """
         ...
 

@@ -35,8 +35,3 @@ def database_url(url: str | URL, driver: str | None) -> URL:
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise UsageError(f"the database URL must begin with postgresql://, not {parsed.drivername}://")
     return parsed.set(drivername="postgresql" if driver is None else f"postgresql+{driver}")
-
-
-def shown(url: URL) -> str:
-    """The URL without its password."""
-    return url.render_as_string(hide_password=True)

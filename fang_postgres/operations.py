@@ -129,14 +129,6 @@ class Operations:
             if keep is not None
         ]
 
-    # Reading ----------------------------------------------------------------------------------------------------------
-
-    def counts(self) -> Operation[dict[tuple[str, TaskState], int]]:
-        """How many tasks there are of each task type and state."""
-        return Operation(
-            self._statements.counts, {}, lambda rows: {(row[0], TaskState(row[1])): int(row[2]) for row in rows}
-        )
-
 
 def schema_problem(schema: str, version: str | None) -> str | None:
     """What is wrong with the tables' revision, in one line that says what to do; None where it is the right one."""

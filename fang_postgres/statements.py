@@ -67,7 +67,6 @@ class Statements:
     prune_cancelled: Statement
     prune_failed: Statement
     version: Statement
-    counts: Statement
 
 
 @lru_cache(maxsize=64)
@@ -88,7 +87,6 @@ def statements(schema: str) -> Statements:
         prune_cancelled=_prune(t, TaskState.CANCELLED),
         prune_failed=_prune(t, TaskState.FAILED),
         version=_version(schema),
-        counts=_counts(t),
     )
 
 
@@ -353,9 +351,3 @@ def _prune(t: Tables, state: TaskState) -> Statement:
 
 def _version(schema: str) -> Statement:
     return Statement("version", select(table(VERSION_TABLE, column("version_num"), schema=schema).c.version_num))
-
-
-def _counts(t: Tables) -> Statement:
-    c = t.tasks.c
-    state = cast(c.state, Text).label("state")
-    return Statement("counts", select(c.task_type, state, func.count().label("tasks")).group_by(c.task_type, c.state))

@@ -175,7 +175,6 @@ class WorkerPool:
         self._demand = Demand(self.options.number_of_workers)
         self._waiting: SimpleQueue[ClaimedTask | None] = SimpleQueue()
         self._claimed = 0
-        self._retired = 0
         self._hungry = threading.Event()
         self._claimer_waits = False
         self._low = 0
@@ -309,7 +308,7 @@ class WorkerPool:
             self._wake.clear()
 
     def _ended_runs(self) -> int:
-        return self._retired + sum(worker.ended for worker in self._workers)
+        return sum(worker.ended for worker in self._workers)
 
     def _held(self) -> int:
         return self._claimed - self._completer.written

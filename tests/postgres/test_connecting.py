@@ -3,7 +3,7 @@
 import pytest
 
 from fang_core import UsageError
-from fang_postgres.connecting import database_url, shown
+from fang_postgres.connecting import database_url
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg"])
@@ -11,7 +11,6 @@ def test_any_scheme_of_postgres_is_read(scheme: str) -> None:
     url = database_url(f"{scheme}://me:secret@host/app", "psycopg")
     assert (url.drivername, url.host, url.database) == ("postgresql+psycopg", "host", "app")
     assert database_url(url, None).drivername == "postgresql"
-    assert "secret" not in shown(url)
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "postgresql://me@host:secret/app"])
