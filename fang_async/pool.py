@@ -3,19 +3,17 @@
 import asyncio
 import logging
 import os
-import signal
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from types import FrameType
-from typing import Any, Final, Self
+from typing import Final, Self
 from uuid import UUID, uuid4
 
 from fang_async.completer import Completer, wait_for
 from fang_async.maintenance import Maintenance
+from fang_async.signals import Signals
 from fang_async.worker import Worker
 from fang_core.config import PoolOptions, RetentionMode, SleepParams, as_task_types
 from fang_core.demand import Demand, Poll, Retry
@@ -142,7 +140,7 @@ class AsyncWorkerPool:
         Signals are handled only where the loop runs in the main thread, and given back. Where runs have not ended at
         the end of the grace period the process ends with exit code 75.
         """
-        signals = _Signals()
+        signals = Signals()
         with signals:
             await self.start()
             try:
@@ -390,36 +388,3 @@ class AsyncWorkerPool:
             self._wake.set()
         if self._claimer_waits:
             self._hungry.set()
-
-
-class _Signals:
-    """SIGTERM and SIGINT while it is entered: the first one ends ``wait()``, the second has its default action.
-
-    ``signal.signal`` and not ``loop.add_signal_handler``: the former handler is known and given back, ``asyncio.run``'s
-    own included, and every loop can do it.
-    """
-
-    def __init__(self) -> None:
-        self._got = asyncio.Event()
-        self._former: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._former[number] = signal.signal(number, self._first)
-        return self
-
-    def _first(self, number: int, _frame: FrameType | None) -> None:
-        for each in self._former:
-            # The default action needs no Python, so it works while C code holds on. As process 1 the kernel drops it.
-            signal.signal(each, signal.SIG_DFL if os.getpid() != 1 else lambda again, _: os._exit(128 + again))
-        self._loop.call_soon_threadsafe(self._got.set)
-
-    async def wait(self) -> None:
-        """Until the first signal."""
-        await self._got.wait()
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)

@@ -2,14 +2,12 @@
 
 import logging
 import os
-import signal
 import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from queue import Empty, SimpleQueue
-from types import FrameType
 from typing import Any, Final, Self
 from uuid import UUID, uuid4
 
@@ -25,6 +23,7 @@ from fang_core.runnable import BaseRunnable
 from fang_core.store import Backend, Claim, ClaimRequest, PoolRecord, Store
 from fang_threaded.completer import Completer
 from fang_threaded.maintenance import Maintenance
+from fang_threaded.signals import Signals
 from fang_threaded.worker import Worker
 
 logger = logging.getLogger("fang_threaded")
@@ -136,7 +135,7 @@ class WorkerPool:
         Signals are handled only where this is called in the main thread, and given back. Where runs have not ended at
         the end of the grace period the process ends with exit code 75.
         """
-        signals = _Signals()
+        signals = Signals()
         with signals:
             self.start()
             try:
@@ -351,34 +350,3 @@ class WorkerPool:
             self._wake.set()
         if self._claimer_waits:
             self._hungry.set()
-
-
-class _Signals:
-    """SIGTERM and SIGINT while it is entered: the first one ends ``wait()``, the second has its default action.
-
-    A ``SimpleQueue`` and not an ``Event``: a handler that sets an event deadlocks against its own thread waiting on it.
-    """
-
-    def __init__(self) -> None:
-        self._inbox: SimpleQueue[int] = SimpleQueue()
-        self._former: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._former[number] = signal.signal(number, self._first)
-        return self
-
-    def _first(self, number: int, _frame: FrameType | None) -> None:
-        for each in self._former:
-            # The default action needs no Python, so it works while C code holds on. As process 1 the kernel drops it.
-            signal.signal(each, signal.SIG_DFL if os.getpid() != 1 else lambda again, _: os._exit(128 + again))
-        self._inbox.put(number)
-
-    def wait(self) -> None:
-        """Until the first signal."""
-        self._inbox.get()
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)

@@ -1,0 +1,41 @@
+"""SIGTERM and SIGINT for as long as a pool runs, where its loop runs in the main thread."""
+
+import asyncio
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any, Self
+
+
+class Signals:
+    """SIGTERM and SIGINT while it is entered: the first one ends ``wait()``, the second has its default action.
+
+    ``signal.signal`` and not ``loop.add_signal_handler``: the former handler is known and given back, ``asyncio.run``'s
+    own included, and every loop can do it.
+    """
+
+    def __init__(self) -> None:
+        self._got = asyncio.Event()
+        self._former: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._former[number] = signal.signal(number, self._first)
+        return self
+
+    def _first(self, number: int, _frame: FrameType | None) -> None:
+        for each in self._former:
+            # The default action needs no Python, so it works while C code holds on. As process 1 the kernel drops it.
+            signal.signal(each, signal.SIG_DFL if os.getpid() != 1 else lambda again, _: os._exit(128 + again))
+        self._loop.call_soon_threadsafe(self._got.set)
+
+    async def wait(self) -> None:
+        """Until the first signal."""
+        await self._got.wait()
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)

@@ -1,0 +1,39 @@
+"""SIGTERM and SIGINT for as long as a pool runs, in the main thread."""
+
+import os
+import signal
+import threading
+from queue import SimpleQueue
+from types import FrameType
+from typing import Any, Self
+
+
+class Signals:
+    """SIGTERM and SIGINT while it is entered: the first one ends ``wait()``, the second has its default action.
+
+    A ``SimpleQueue`` and not an ``Event``: a handler that sets an event deadlocks against its own thread waiting on it.
+    """
+
+    def __init__(self) -> None:
+        self._inbox: SimpleQueue[int] = SimpleQueue()
+        self._former: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._former[number] = signal.signal(number, self._first)
+        return self
+
+    def _first(self, number: int, _frame: FrameType | None) -> None:
+        for each in self._former:
+            # The default action needs no Python, so it works while C code holds on. As process 1 the kernel drops it.
+            signal.signal(each, signal.SIG_DFL if os.getpid() != 1 else lambda again, _: os._exit(128 + again))
+        self._inbox.put(number)
+
+    def wait(self) -> None:
+        """Until the first signal."""
+        self._inbox.get()
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
