@@ -1,0 +1,56 @@
+"""The conformance suite: what every backend must do alike, in both modes, pools included.
+
+The author of a backend supplies one fixture, ``backend``, and a class that takes the tests over::
+
+    import pytest
+    from fang_core.conformance import Backend, ConformanceSuite
+    from fang_threaded import WorkerPool
+
+    @pytest.fixture
+    def backend():
+        made = Backend("threaded", queue=lambda: RedisQueue(URL), pool=WorkerPool)
+        yield made
+        made.close()
+
+    class TestRedis(ConformanceSuite):
+        pass
+
+Each test starts from an empty backend. What a backend may lack is a capability: a test asks for it, never for a
+backend's name, and is skipped where it is missing.
+"""
+
+from fang_core.errors import MissingExtra
+
+try:
+    import pytest
+except ImportError:
+    raise MissingExtra("fang_core.conformance needs pytest: pip install 'fang-tasks[testing]'") from None
+
+# Before the modules are imported: pytest then explains the asserts in them as it does those of a test module.
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{module}" for module in ("backend", "outcomes", "pools", "queues", "transactions"))
+)
+
+from fang_core.conformance.backend import Backend  # noqa: E402
+from fang_core.conformance.outcomes import OutcomeSuite  # noqa: E402
+from fang_core.conformance.pools import PoolSuite  # noqa: E402
+from fang_core.conformance.queues import QueueSuite  # noqa: E402
+from fang_core.conformance.tasks import AsyncNote, ThreadedNote  # noqa: E402
+from fang_core.conformance.transactions import TransactionSuite  # noqa: E402
+
+
+class ConformanceSuite(QueueSuite, TransactionSuite, PoolSuite, OutcomeSuite):
+    """All of it; a backend that takes this over gets the groups of later versions as well."""
+
+
+__all__ = (
+    "Backend",
+    "ThreadedNote",
+    "AsyncNote",
+    # The tests, and their groups
+    "ConformanceSuite",
+    "QueueSuite",
+    "TransactionSuite",
+    "PoolSuite",
+    "OutcomeSuite",
+)
