@@ -5,23 +5,24 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import psycopg
 import pytest
 
-from fang_cli import embedded
+from fang_cli import embedded, postgres_supervisor
 from fang_cli.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 AS_ROOT = os.geteuid() == 0
@@ -35,12 +36,17 @@ WHEEL_AND_15 = [
 ]
 
 CALLER = """
-import json, os, sys
+import json, os, pathlib, sys
 from fang_cli.embedded import EmbeddedPostgres
 import psycopg
-postgres = EmbeddedPostgres(durable=False).start()
+bin_dir = pathlib.Path(sys.argv[1]) if sys.argv[1:] else None
+postgres = EmbeddedPostgres(durable=False, bin_dir=bin_dir).start()
 print(json.dumps({"pid": postgres.pid, "url": postgres.url}), flush=True)
 """
+
+
+class StartCaller(Protocol):
+    def __call__(self, then: str, bin_dir: Path | None = None) -> subprocess.Popen[str]: ...
 
 
 @pytest.fixture
@@ -59,13 +65,13 @@ def temporary(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def caller() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+def caller() -> Iterator[StartCaller]:
     """Starts processes of their own session that start a server, and then do what the test says."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(then: str) -> subprocess.Popen[str]:
+    def start(then: str, bin_dir: Path | None = None) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", CALLER + then],
+            [sys.executable, "-c", CALLER + then, *([str(bin_dir)] if bin_dir else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -102,15 +108,24 @@ def ps(pid: int, column: str) -> str:
     return done.stdout.strip()
 
 
+def supervisor_of(postmaster: int) -> int:
+    return int(ps(postmaster, "ppid"))
+
+
 def alive(pid: int) -> bool:
     return ps(pid, "stat")[:1] not in ("", "Z")
 
 
-def eventually(what: Callable[[], bool], seconds: float = 15) -> bool:
-    deadline = time.monotonic() + seconds
-    while not what() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return what()
+def ends(pid: int, seconds: float = 15) -> bool:
+    """Waits for the end of any process."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([process], [], [], seconds)[0])
+    finally:
+        os.close(process)
 
 
 @pytest.mark.parametrize("bin_dir", WHEEL_AND_15)
@@ -125,7 +140,6 @@ async def test_both_drivers_are_answered(bin_dir: Path | None) -> None:
         assert settings == {"server_encoding": "UTF8", "fsync": "off", "lc_messages": "C"}
         assert await connection.fetchval("SELECT datcollate FROM pg_database WHERE datname = 'fang'") == "C"
         await connection.close()
-        assert answer(postgres.create_database("other db")) == 1
 
 
 def test_libpq_variables_do_not_lead_astray(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +147,6 @@ def test_libpq_variables_do_not_lead_astray(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(name, value)
     with EmbeddedPostgres(durable=False) as postgres:
         assert answer(postgres.url) == 1
-        assert answer(postgres.create_database("other")) == 1
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root has to change its user")
@@ -147,7 +160,7 @@ def test_stop_leaves_no_process_and_no_directory(temporary: Path) -> None:
     postgres = EmbeddedPostgres(durable=False).start()
     pid = postgres.pid
     assert postgres.start().pid == pid
-    supervisor = int(ps(pid, "ppid"))
+    supervisor = supervisor_of(pid)
     postgres.stop()
     postgres.stop()
     assert not alive(pid)
@@ -159,43 +172,67 @@ def test_stop_leaves_no_process_and_no_directory(temporary: Path) -> None:
         assert answer(postgres.url) == 1
 
 
-def test_killed_parent_takes_everything_along(caller: Callable[[str], subprocess.Popen[str]]) -> None:
+def test_killed_parent_takes_everything_along(caller: StartCaller) -> None:
     process = caller("sys.stdin.read()")
     said = told(process)
+    supervisor = supervisor_of(said["pid"])
     process.kill()
     output, _ = process.communicate(timeout=5)  # neither the supervisor nor Postgres holds the pipeline open
     assert output == ""
-    assert eventually(lambda: not alive(said["pid"]))
-    assert eventually(lambda: not run_dir(said["url"]).exists())
+    assert ends(supervisor)
+    assert not alive(said["pid"])
+    assert not run_dir(said["url"]).exists()
 
 
-def test_killed_parent_with_a_forked_child_that_lives_on(caller: Callable[[str], subprocess.Popen[str]]) -> None:
+def test_killed_parent_with_a_forked_child_that_lives_on(caller: StartCaller) -> None:
     process = caller("child = os.fork()\nif child: print(json.dumps({'child': child}), flush=True)\nsys.stdin.read()")
     said, child = told(process), told(process)["child"]
+    supervisor = supervisor_of(said["pid"])
     process.kill()
     try:
-        assert eventually(lambda: not alive(said["pid"]))
-        assert eventually(lambda: not run_dir(said["url"]).exists())
+        assert ends(supervisor)
+        assert not alive(said["pid"])
+        assert not run_dir(said["url"]).exists()
         assert alive(child)
     finally:
         os.kill(child, signal.SIGKILL)
 
 
-def test_parent_killed_during_the_start(
-    root: Path, monkeypatch: pytest.MonkeyPatch, caller: Callable[[str], subprocess.Popen[str]]
-) -> None:
-    monkeypatch.setenv("TMPDIR", str(root))
-    process = caller("")
-    assert eventually(lambda: any(root.iterdir()))
+FAKE_INITDB = """#!/bin/sh
+echo $PPID >{here}/supervisor
+read -r _ <{here}/go
+"""
+FAKE_POSTGRES = """#!/bin/sh
+[ "$1" = -D ] && exec sleep 60
+echo postgres 18.0
+"""
+
+
+def test_parent_killed_during_the_start(root: Path, monkeypatch: pytest.MonkeyPatch, caller: StartCaller) -> None:
+    temporary, here = root / "tmp", root / "bin"
+    for directory in (temporary, here):
+        directory.mkdir()
+    for name, script in {"initdb": FAKE_INITDB, "postgres": FAKE_POSTGRES}.items():
+        (here / name).write_text(script.format(here=here))
+        (here / name).chmod(0o755)
+    for name in ("supervisor", "go"):
+        os.mkfifo(here / name)
+        (here / name).chmod(0o666)
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    process = caller("", bin_dir=here)
+    supervisor = int((here / "supervisor").read_text())  # waits for initdb
+    assert list(temporary.glob("*/data.new"))
     process.kill()
-    assert eventually(lambda: list(root.iterdir()) == [])
+    (here / "go").write_text("on\n")
+    assert ends(supervisor)
+    assert list(temporary.iterdir()) == []
 
 
 def test_killed_supervisor_takes_the_server_along(temporary: Path) -> None:
     postgres = EmbeddedPostgres(durable=False).start()
     pid = postgres.pid
-    os.kill(int(ps(pid, "ppid")), signal.SIGKILL)
-    assert eventually(lambda: not alive(pid)) or sys.platform != "linux"
+    os.kill(supervisor_of(pid), signal.SIGKILL)
+    assert ends(pid)
     with pytest.raises(EmbeddedPostgresError, match=r"supervisor.*stop\(\)"):
         postgres.restart()
     postgres.stop()
@@ -203,7 +240,70 @@ def test_killed_supervisor_takes_the_server_along(temporary: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
-def test_ctrl_c_reaches_the_parent_first(caller: Callable[[str], subprocess.Popen[str]]) -> None:
+def test_what_killed_processes_left_is_swept_by_the_next_start(
+    root: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, caller: StartCaller
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(root))
+    with EmbeddedPostgres(durable=False) as living:
+        process = caller("sys.stdin.read()")
+        said = told(process)
+        os.kill(supervisor_of(said["pid"]), signal.SIGKILL)
+        process.kill()
+        assert ends(said["pid"])
+        assert set(temporary.glob("fang-pg-*")) == {run_dir(living.url), run_dir(said["url"])}
+        with EmbeddedPostgres(durable=False) as next_one:
+            assert set(temporary.glob("fang-pg-*")) == {run_dir(living.url), run_dir(next_one.url)}
+            assert answer(living.url) == answer(next_one.url) == 1
+
+
+def test_the_sweep_keeps_what_is_not_its_own(root: Path) -> None:
+    abandoned, link, file, another_users = (postgres_supervisor.new_run_dir(root) for _ in range(4))
+    (abandoned / "data").mkdir(parents=True)
+    (root / "cluster" / "data").mkdir(parents=True)
+    link.symlink_to(root / "cluster")
+    file.touch()
+    another_users.mkdir()
+    if AS_ROOT:
+        os.chown(another_users, 65534, 65534)
+    postgres_supervisor.sweep(root)
+    assert set(root.iterdir()) == {root / "cluster", link, file, *({another_users} if AS_ROOT else ())}
+    assert (root / "cluster" / "data").exists()
+
+
+def test_the_sweep_waits_for_the_last_child(root: Path) -> None:
+    path = postgres_supervisor.new_run_dir(root)
+    lock = postgres_supervisor._made_and_locked(path)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[lock]) as child:
+        os.close(lock)
+        postgres_supervisor.sweep(root)
+        assert path.exists()
+        child.communicate()
+    postgres_supervisor.sweep(root)
+    assert not path.exists()
+
+
+def test_a_sweep_never_takes_a_directory_that_is_being_made(root: Path) -> None:
+    done = threading.Event()
+
+    def sweep() -> None:
+        while not done.is_set():
+            postgres_supervisor.sweep(root)
+
+    sweepers = [threading.Thread(target=sweep) for _ in range(2)]
+    for sweeper in sweepers:
+        sweeper.start()
+    try:
+        for _ in range(300):
+            path = postgres_supervisor.new_run_dir(root)
+            with postgres_supervisor.owned_run_dir(path):
+                assert path.is_dir()
+    finally:
+        done.set()
+        for sweeper in sweepers:
+            sweeper.join()
+
+
+def test_ctrl_c_reaches_the_parent_first(caller: StartCaller) -> None:
     process = caller(
         # A shell's background job starts with SIGINT ignored.
         "import signal\n"
@@ -215,14 +315,16 @@ def test_ctrl_c_reaches_the_parent_first(caller: Callable[[str], subprocess.Pope
         "    with psycopg.connect(postgres.url) as c: print(c.execute('SELECT 41 + 1').fetchone()[0], flush=True)\n"
     )
     said, _ = told(process), told(process)
+    supervisor = supervisor_of(said["pid"])
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=10)
     assert output == "42\n"
-    assert eventually(lambda: not alive(said["pid"]))
-    assert eventually(lambda: not run_dir(said["url"]).exists())
+    assert ends(supervisor)
+    assert not alive(said["pid"])
+    assert not run_dir(said["url"]).exists()
 
 
-def test_a_forked_copy_does_not_stop_the_server(caller: Callable[[str], subprocess.Popen[str]]) -> None:
+def test_a_forked_copy_does_not_stop_the_server(caller: StartCaller) -> None:
     process = caller(
         "child = os.fork()\n"
         "if not child:\n"
@@ -280,27 +382,29 @@ def test_tcp_asks_for_the_password_and_a_socket_alone_has_no_tcp_url() -> None:
 
 
 def test_a_port_that_is_taken_meanwhile(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
-    class PatientCaller(embedded._Caller):
+    class PatientCaller(postgres_supervisor.Caller):
         def __init__(self) -> None:
-            pass
+            self.patience = threading.Event()
 
         def watch(self, seconds: float) -> None:
-            time.sleep(seconds)
+            self.patience.wait(seconds)
 
-    free_port = embedded._free_port
+    free_port = postgres_supervisor._free_port
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         ports = iter([taken.getsockname()[1], free_port()])
-        monkeypatch.setattr(embedded, "_free_port", lambda: next(ports))
-        server = embedded._Server(EmbeddedPostgres(durable=False, tcp=True)._make_plan(), PatientCaller())
-        try:
-            server.make_directories()
-            server.create_cluster()
-            server.start()
-            assert server.facts()["port"] != taken.getsockname()[1]
-        finally:
-            server.stop("immediate")
+        monkeypatch.setattr(postgres_supervisor, "_free_port", lambda: next(ports))
+        plan = EmbeddedPostgres(durable=False, tcp=True)._make_plan()
+        with postgres_supervisor.owned_run_dir(Path(plan["run_dir"])) as lock:
+            server = postgres_supervisor.Server(plan, PatientCaller(), lock)
+            try:
+                server.make_directories()
+                server.create_cluster()
+                server.start()
+                assert server.facts()["port"] != taken.getsockname()[1]
+            finally:
+                server.stop("immediate")
 
 
 @pytest.mark.parametrize("bin_dir", WHEEL_AND_15)
@@ -365,8 +469,3 @@ def test_no_wheel_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EmbeddedPostgresError, match=r"pip install 'fang-tasks\[cli\]'"):
         EmbeddedPostgres().start()
-
-
-def test_a_database_that_exists_already() -> None:
-    with EmbeddedPostgres(durable=False) as postgres, pytest.raises(EmbeddedPostgresError, match="already exists"):
-        postgres.create_database("fang")
