@@ -199,7 +199,7 @@ class Server:
         self._plan = plan
         self._caller = caller
         self._user = server_user()
-        self._child: dict[str, Any] = {**self._user, "preexec_fn": _tie_to_this_process()}
+        self._child: dict[str, Any] = {**self._user, "pass_fds": (lock,), "preexec_fn": _tie_to_this_process()}
         self._port = 0 if plan["tcp"] else 5432
         self._process: subprocess.Popen[bytes] | None = None
         run_dir = Path(plan["run_dir"])

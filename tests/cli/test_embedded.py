@@ -270,16 +270,24 @@ def test_the_sweep_keeps_what_is_not_its_own(root: Path) -> None:
     assert (root / "cluster" / "data").exists()
 
 
-def test_the_sweep_waits_for_the_last_child(root: Path) -> None:
-    path = postgres_supervisor.new_run_dir(root)
-    lock = postgres_supervisor._made_and_locked(path)
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[lock]) as child:
-        os.close(lock)
+def test_the_sweep_keeps_the_directory_of_a_server_that_still_runs(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caller: StartCaller
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(root))
+    process = caller("sys.stdin.read()")
+    said = told(process)
+    os.kill(said["pid"], signal.SIGSTOP)
+    try:
+        supervisor = supervisor_of(said["pid"])
+        os.kill(supervisor, signal.SIGKILL)
+        assert ends(supervisor)
         postgres_supervisor.sweep(root)
-        assert path.exists()
-        child.communicate()
+        assert (run_dir(said["url"]) / "data").exists()
+    finally:
+        os.kill(said["pid"], signal.SIGCONT)
+    assert ends(said["pid"])
     postgres_supervisor.sweep(root)
-    assert not path.exists()
+    assert not run_dir(said["url"]).exists()
 
 
 def test_a_sweep_never_takes_a_directory_that_is_being_made(root: Path) -> None:
