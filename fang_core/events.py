@@ -15,7 +15,7 @@ class Events:
     """Derive from it and override what is of interest; every hook does nothing by itself.
 
     Hooks are called where the thing happens, in a worker's thread or on the event loop: they must be short and must not
-    block. What one raises is logged and goes no further.
+    block. What one raises, of any kind, is logged and goes no further.
     """
 
     def pool_started(self, pool_id: UUID) -> None:
@@ -60,5 +60,7 @@ class Dispatcher:
         for listener in self.listeners:
             try:
                 getattr(listener, hook.__name__)(*args)
-            except Exception:
+            # A SystemExit would end a worker's thread, a KeyboardInterrupt or CancelledError a loop or a task of the
+            # pool. A Ctrl-C that hits the main thread within a hook is lost: it can be sent again, a worker cannot.
+            except BaseException:
                 logger.exception("an event hook of %s failed in %s", type(listener).__name__, hook.__name__)

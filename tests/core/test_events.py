@@ -1,6 +1,7 @@
 """Listeners see what happens and cannot get in its way."""
 
 import logging
+from asyncio import CancelledError
 from uuid import UUID, uuid4
 
 import pytest
@@ -21,8 +22,11 @@ class Recorder(Events):
 
 
 class Broken(Events):
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
     def pool_started(self, pool_id: UUID) -> None:
-        raise ValueError("of the listener")
+        raise self.error
 
 
 def test_every_listener_hears_in_order() -> None:
@@ -36,16 +40,22 @@ def test_every_listener_hears_in_order() -> None:
     assert one.seen == two.seen == [("pool_started", pool), ("tasks_claimed", 3)]
 
 
-def test_a_hook_that_raises_is_logged_and_goes_no_further(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "error", [ValueError(), SystemExit(1), KeyboardInterrupt(), CancelledError(), GeneratorExit()], ids=repr
+)
+def test_a_hook_that_raises_is_logged_and_goes_no_further(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
     after = Recorder()
 
     with caplog.at_level(logging.ERROR, "fang_core"):
-        Dispatcher([Broken(), after]).emit(Events.pool_started, uuid4())
+        Dispatcher([Broken(error), after]).emit(Events.pool_started, uuid4())
 
     assert len(after.seen) == 1
     (record,) = caplog.records
     assert record.getMessage() == "an event hook of Broken failed in pool_started"
     assert record.exc_info is not None
+    assert record.exc_info[1] is error
 
 
 def test_a_dispatcher_without_listeners_is_false() -> None:
