@@ -4,15 +4,21 @@ The exception itself is dropped at once: its traceback keeps frames, rows and mo
 """
 
 import traceback
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 MESSAGE_BYTES: Final = 2_000
 TRACEBACK_BYTES: Final = 8_000
 ERRORS_KEPT: Final = 10
+_CAUSES_NAMED: Final = 3
 
 
 class ErrorReport(NamedTuple):
-    """``message`` is ``Type: text``; both parts are valid for Postgres' text and jsonb."""
+    """``message`` is ``Type: text``; both parts are valid for Postgres' text and jsonb.
+
+    Of an exception group the first three causes follow, each in a line of its own: ``- Type: text``.
+    """
 
     message: str
     traceback: str | None
@@ -27,9 +33,7 @@ def clean(text: str, limit: int) -> str:
 
 def describe(error: BaseException) -> ErrorReport:
     """Never raises, whatever ``error`` does in its ``__str__``."""
-    name = type(error).__name__
-    text = text_of(error)
-    message = clean(f"{name}: {text}" if text else name, MESSAGE_BYTES)
+    message = _group(error) if isinstance(error, BaseExceptionGroup) else _line(error, MESSAGE_BYTES)
     return ErrorReport(message, _trace(error))
 
 
@@ -39,6 +43,38 @@ def text_of(value: object) -> str:
         return clean(str.__str__(str(value)), MESSAGE_BYTES)
     except BaseException as inner:  # noqa: BLE001 - the user's __str__ may raise anything, SystemExit included
         return f"<its __str__ raised {type(inner).__name__}>"
+
+
+def _line(error: BaseException, limit: int) -> str:
+    name = type(error).__name__
+    text = text_of(error)
+    return clean(f"{name}: {text}" if text else name, limit)
+
+
+def _group(group: BaseExceptionGroup[Any]) -> str:
+    leaves = list(islice(_leaves(group), _CAUSES_NAMED + 1))
+    share = MESSAGE_BYTES // (1 + _CAUSES_NAMED) - len("\n- ")
+    causes = [_line(leaf, share) for leaf in leaves[:_CAUSES_NAMED]]
+    more = ["..."] if len(leaves) > _CAUSES_NAMED else []
+    return "\n- ".join([_line(group, share - len("\n- ...")), *causes, *more])
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    """What a group and the groups in it hold, in order; lazily, and without recursion: both may be of any size."""
+    open_groups = [_held_by(group)]
+    while open_groups:
+        held = next(open_groups[-1], None)
+        if held is None:
+            open_groups.pop()
+        elif isinstance(held, BaseExceptionGroup):
+            open_groups.append(_held_by(held))
+        else:
+            yield held
+
+
+def _held_by(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    # The attribute of the built-in class: a subclass may have put anything in its place.
+    return iter(BaseExceptionGroup.exceptions.__get__(group))
 
 
 def _trace(error: BaseException) -> str | None:

@@ -87,7 +87,6 @@ class Trap(str):
         (Hostile(5), "Hostile: <its __str__ raised TypeError>"),
         (Hostile(Trap("text")), "Hostile: text"),
         (Endless(), "Endless: <its __str__ raised RecursionError>"),
-        (BaseExceptionGroup("two", [SystemExit(1), ValueError("x")]), "BaseExceptionGroup: two (2 sub-exceptions)"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -106,6 +105,73 @@ def test_a_type_with_an_endless_name_is_cut() -> None:
     error = type("E" * 100_000, (Exception,), {})("text")
 
     assert size(describe(error).message) == MESSAGE_BYTES
+
+
+def group_of(*errors: BaseException, text: str = "group") -> BaseExceptionGroup[BaseException]:
+    return BaseExceptionGroup(text, errors)
+
+
+@pytest.mark.parametrize(
+    ("group", "lines"),
+    [
+        (group_of(ValueError("x")), ["ExceptionGroup: group (1 sub-exception)", "- ValueError: x"]),
+        (
+            group_of(SystemExit(1), Hostile(KeyboardInterrupt())),
+            [
+                "BaseExceptionGroup: group (2 sub-exceptions)",
+                "- SystemExit: 1",
+                "- Hostile: <its __str__ raised KeyboardInterrupt>",
+            ],
+        ),
+        (
+            group_of(group_of(KeyError("a"), group_of(OSError("b"))), TypeError("c\0")),
+            ["ExceptionGroup: group (2 sub-exceptions)", "- KeyError: 'a'", "- OSError: b", "- TypeError: c␀"],
+        ),
+        (
+            group_of(*map(ValueError, range(4))),
+            ["ExceptionGroup: group (4 sub-exceptions)", *(f"- ValueError: {n}" for n in range(3)), "- ..."],
+        ),
+    ],
+    ids=["one", "hostile", "nested", "four"],
+)
+def test_of_a_group_the_first_causes_are_named(group: BaseExceptionGroup[BaseException], lines: list[str]) -> None:
+    assert describe(group).message.split("\n") == lines
+
+
+def test_of_a_group_with_long_texts_each_cause_has_its_share() -> None:
+    message = describe(group_of(*(ValueError("ä" * 5_000) for _ in range(4)), text="x" * 5_000)).message
+
+    assert MESSAGE_BYTES - 100 <= size(message) <= MESSAGE_BYTES
+    assert [line[:12] for line in message.split("\n")] == ["ExceptionGro", *["- ValueError"] * 3, "- ..."]
+
+
+def test_groups_of_any_size_and_depth_are_described() -> None:
+    wide = group_of(*[ValueError("x")] * 1_000_000)
+    deep: BaseException = ValueError("at the bottom")
+    for _ in range(10_000):
+        deep = group_of(deep)
+    repeated: BaseException = ValueError("again")
+    for _ in range(200):  # 2^200 paths
+        repeated = group_of(repeated, repeated)
+
+    assert describe(wide).message.endswith("- ValueError: x\n- ...")
+    assert describe(deep).message.endswith("- ValueError: at the bottom")
+    assert describe(repeated).message.endswith("- ValueError: again\n- ...")
+
+
+def test_a_group_that_hides_what_it_holds() -> None:
+    class Hiding(ExceptionGroup[Exception]):
+        @property
+        def exceptions(self) -> NoReturn:
+            raise SystemExit
+
+        def __str__(self) -> NoReturn:
+            raise SystemExit
+
+    assert describe(Hiding("group", [ValueError("x")])).message.split("\n") == [
+        "Hiding: <its __str__ raised SystemExit>",
+        "- ValueError: x",
+    ]
 
 
 def raised(error: BaseException) -> BaseException:

@@ -211,7 +211,7 @@ def test_the_substitute_of_an_unstorable_outcome_fails_the_task(
         (KeyboardInterrupt(), Failure(ErrorReport("KeyboardInterrupt", ""))),
         (
             BaseExceptionGroup("two", [SystemExit(1), ValueError()]),
-            Failure(ErrorReport("BaseExceptionGroup: two (2 sub-exceptions)", "")),
+            Failure(ErrorReport("BaseExceptionGroup: two (2 sub-exceptions)\n- SystemExit: 1\n- ValueError", "")),
         ),
     ],
     ids=repr,
