@@ -3,6 +3,7 @@
 Source of the codes: PostgreSQL manual, appendix A.
 """
 
+import re
 from typing import Final
 
 from fang_core.errors import AccessRefused, BackendError, BackendUnavailable, SchemaError, StatementRefused
@@ -12,11 +13,24 @@ _REFUSALS: Final = frozenset({"21", "22", "23", "44", "54", "P0"})
 _REPEATABLE: Final = frozenset({"40001", "40P01", "55P03"})
 _MISSING: Final = frozenset({"42P01", "3F000"})
 _MISMATCH: Final = frozenset({"42703", "42704", "42883", "42804"})
+_INVALID_AUTHORIZATION: Final = "28000"
+_REFUSED: Final = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry"
+    r"|FATAL:\s+((role|database) .* does not exist|role .* is not permitted to log in|permission denied for database)"
+)
 
 
 def is_repeatable(sqlstate: str | None) -> bool:
     """A deadlock, a serialization failure or a lock timeout: nothing was written, the same may succeed at once."""
     return sqlstate in _REPEATABLE
+
+
+def code_of_connect_failure(message: str) -> str | None:
+    """The SQLSTATE that libpq does not hand on when connecting fails: the words tell a refusal from silence (None).
+
+    A server with another ``lc_messages`` than English is not understood: it counts as one that does not answer.
+    """
+    return _INVALID_AUTHORIZATION if _REFUSED.search(message) else None
 
 
 def diagnose(sqlstate: str | None, message: str, *, schema: str) -> BackendError:

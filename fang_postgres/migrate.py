@@ -9,7 +9,6 @@ Raises, all in one line and without the URL: ``UsageError`` (an unusable URL, sc
 """
 
 import hashlib
-import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fang_core.errors import BackendError, MissingExtra, SchemaError, UsageError
 from fang_postgres.connecting import CONNECT_TIMEOUT, database_url
-from fang_postgres.diagnosis import diagnose
+from fang_postgres.diagnosis import code_of_connect_failure, diagnose
 from fang_postgres.operations import schema_problem
 from fang_postgres.schema import DEFAULT_SCHEMA, VERSION_TABLE, checked_schema, tables
 
@@ -40,8 +39,6 @@ Database = str | URL | Engine
 
 # alembic.op is one proxy for the whole process: two threads must not migrate through it at once.
 _alembic_op: Final = threading.Lock()
-# libpq gives no SQLSTATE when connecting fails: the server's words tell a refusal from silence.
-_REFUSED: Final = re.compile("authentication failed|no password supplied|no pg_hba.conf entry|FATAL: .* does not exist")
 # CREATE SCHEMA IF NOT EXISTS asks for the right to create even where there is nothing to create.
 _CREATE_SCHEMA: Final = """DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = '{0}')
     THEN CREATE SCHEMA "{0}"; END IF; END $$"""
@@ -246,4 +243,4 @@ def _diagnosed(error: BaseException | None, schema: str) -> BackendError:
     message = " ".join((getattr(getattr(error, "diag", None), "message_primary", None) or str(error)).split())
     if sqlstate in {"42P07", "42710"}:
         return SchemaError(f"schema {schema} holds something of that name ({message}): choose another schema")
-    return diagnose(sqlstate or ("28000" if _REFUSED.search(message) else None), message, schema=schema)
+    return diagnose(sqlstate or code_of_connect_failure(message), message, schema=schema)

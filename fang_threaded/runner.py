@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.errors import BackendError, BackendUnavailable, StatementRefused, UsageError
-from fang_postgres.diagnosis import diagnose, is_repeatable
+from fang_postgres.diagnosis import code_of_connect_failure, diagnose, is_repeatable
 from fang_postgres.statement import Operation
 
 T = TypeVar("T")
@@ -102,15 +102,4 @@ def typed(error: SQLAlchemyError, schema: str) -> BackendError:
     message = (diagnostic and diagnostic.message_primary) or str(original)
     if sqlstate is None and not isinstance(original, psycopg.OperationalError):
         return StatementRefused(f"the driver refused the statement: {type(original).__name__}")
-    return diagnose(sqlstate or _connect_failure(message), message, schema=schema)
-
-
-def _connect_failure(message: str) -> str | None:
-    """libpq gives no SQLSTATE when connecting fails: the server's words tell a refusal from silence."""
-    if "authentication failed" in message or "no password supplied" in message or "no pg_hba.conf entry" in message:
-        return "28P01"
-    if 'FATAL:  database "' in message and "does not exist" in message:
-        return "3D000"
-    if 'FATAL:  role "' in message:
-        return "28000"
-    return None
+    return diagnose(sqlstate or code_of_connect_failure(message), message, schema=schema)

@@ -1,0 +1,55 @@
+"""What an error of the database means: by its SQLSTATE, or by libpq's words where connecting fails."""
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from fang_core.errors import AccessRefused, BackendUnavailable
+from fang_postgres.diagnosis import code_of_connect_failure, diagnose
+
+AT = 'connection to server at "127.0.0.1", port 5432 failed: '
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'FATAL:  password authentication failed for user "me"',
+        'FATAL:  Peer authentication failed for user "me"',
+        "fe_sendauth: no password supplied",
+        'FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "me", database "app", no encryption',
+        'FATAL:  role "me" does not exist',
+        'FATAL: database "app" does not exist',
+        'FATAL:  role "me" is not permitted to log in',
+        'FATAL:  permission denied for database "app"\nDETAIL:  User does not have CONNECT privilege.',
+    ],
+)
+def test_a_refusal_is_told_by_its_words(words: str) -> None:
+    refusal = diagnose(code_of_connect_failure(AT + words), AT + words, schema="fang")
+    assert isinstance(refusal, AccessRefused)
+    assert str(refusal).endswith("check the URL's user, password and database")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Connection refused\n\tIs the server running on that host and accepting TCP/IP connections?",
+        "No such file or directory",
+        "timeout expired",
+        "FATAL:  the database system is starting up",
+        "FATAL:  sorry, too many clients already",
+        'FATAL:  database "app" is not currently accepting connections',
+        "server closed the connection unexpectedly",
+    ],
+)
+def test_what_may_pass_counts_as_silence(words: str) -> None:
+    silence = diagnose(code_of_connect_failure(AT + words), AT + words, schema="fang")
+    assert isinstance(silence, BackendUnavailable)
+
+
+@pytest.mark.parametrize("part", ["username", "database"])
+def test_the_words_of_a_real_server(server_url: str, part: str) -> None:
+    parts = make_url(server_url).update_query_dict({"user": "nobody_of_that_name"} if part == "username" else {})
+    url = parts if part == "username" else parts.set(database="nothing_of_that_name")
+    with pytest.raises(psycopg.OperationalError) as caught:
+        psycopg.connect(url.render_as_string(hide_password=False))
+    assert code_of_connect_failure(str(caught.value)) is not None
