@@ -21,12 +21,26 @@ SETTINGS: Final = {
 CONNECT_TIMEOUT: Final = 4
 """Seconds until a server that does not answer counts as down."""
 
+_SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+# Parameters of libpq (18) that asyncpg (0.32) does not know: it would send them to the server as settings.
+_LIBPQ_ALONE: Final = frozenset(
+    {
+        *("hostaddr", "load_balance_hosts", "requirepeer", "fallback_application_name"),
+        *("keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval"),
+        *("channel_binding", "require_auth", "scram_client_key", "scram_server_key", "gssdelegation", "gssencmode"),
+        *("oauth_client_id", "oauth_client_secret", "oauth_issuer", "oauth_scope"),
+        *("sslcertmode", "sslcompression", "sslcrldir", "sslkeylogfile", "sslsni"),
+        *("max_protocol_version", "min_protocol_version"),
+    }
+)
+
 
 def database_url(url: str | URL, driver: str | None) -> URL:
-    """The URL for a driver: ``postgresql+<driver>``, or plain ``postgresql`` for None.
+    """The URL for a driver: ``postgresql+<driver>``, or plain ``postgresql`` for None, which is asyncpg by itself.
 
-    Accepts ``postgres://`` and ``postgresql://``, with any driver named. Raises ``UsageError``, which never repeats the
-    URL: it may hold a password.
+    Accepts ``postgres://`` and ``postgresql://``, with any driver named, and ``?ssl=`` as another word for
+    ``?sslmode=``. Raises ``UsageError``, also for a parameter that the driver cannot honour; it never repeats the URL,
+    which may hold a password.
     """
     try:
         parsed = make_url(url)
@@ -34,4 +48,24 @@ def database_url(url: str | URL, driver: str | None) -> URL:
         raise UsageError("the database URL cannot be read; write postgresql://user@host/database") from None
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise UsageError(f"the database URL must begin with postgresql://, not {parsed.drivername}://")
-    return parsed.set(drivername="postgresql" if driver is None else f"postgresql+{driver}")
+    parsed = _with_sslmode(parsed)
+    if driver is None:
+        return _for_asyncpg(parsed).set(drivername="postgresql")
+    return parsed.set(drivername=f"postgresql+{driver}")
+
+
+def _with_sslmode(url: URL) -> URL:
+    """SQLAlchemy's asyncpg dialect says ``ssl``; ``sslmode``, with the same values, is known to both drivers."""
+    modes = {mode for name in ("ssl", "sslmode") for mode in url.normalized_query.get(name, ())}
+    if not modes:
+        return url
+    if len(modes) > 1 or modes.isdisjoint(_SSL_MODES):
+        raise UsageError(f"the database URL must name one SSL mode: write sslmode= with one of {', '.join(_SSL_MODES)}")
+    return url.difference_update_query(["ssl"]).update_query_dict({"sslmode": modes.pop()})
+
+
+def _for_asyncpg(url: URL) -> URL:
+    unknown = sorted(_LIBPQ_ALONE.intersection(url.query))
+    if unknown:
+        raise UsageError(f"asyncpg cannot honour {', '.join(unknown)}: leave that out of the database URL")
+    return url.difference_update_query(["connect_timeout"])  # ours holds in both modes
