@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.processes import ends
 
 PASSWORD = "not-to-be-shown"
 
@@ -97,60 +100,55 @@ def test_demo_proves_its_results() -> None:
     assert "results = files: 40 = 40, none missing, none twice" in result.stdout
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the descendants are found in /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_ended_demo_leaves_nothing_running(number: signal.Signals) -> None:
-    demo = subprocess.Popen(
+in_proc = pytest.mark.skipif(not Path("/proc").is_dir(), reason="the descendants are found in /proc")
+
+
+@pytest.fixture
+def demo() -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
         [sys.executable, "-m", "fang_cli", "demo"],
         env=_environment(),
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
-        descendants = _when_both_pools_run(demo)
-        demo.send_signal(number)
-        _, errors = demo.communicate(timeout=30)
-    finally:
-        demo.kill()
+    ) as process:
+        yield process
+        process.kill()
+
+
+@in_proc
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_ended_demo_leaves_nothing_running(demo: subprocess.Popen[str], number: signal.Signals) -> None:
+    descendants = _when_both_pools_run(demo)
+    demo.send_signal(number)
+    _, errors = demo.communicate(timeout=30)
     assert demo.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
     assert errors == ("interrupted\n" if number == signal.SIGINT else "")
-    deadline = time.monotonic() + (20 if number == signal.SIGKILL else 0)
-    while (left := {pid for pid in descendants if _is_alive(pid)}) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not left
+    seconds = 20 if number == signal.SIGKILL else 0
+    assert all(ends(pid, seconds) for pid in descendants)
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the descendants are found in /proc")
-def test_death_of_a_pool_is_told_in_one_line() -> None:
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "fang_cli", "demo"],
-        env=_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        descendants = _when_both_pools_run(demo)
-        victim = next(pid for pid in descendants if _command(pid).endswith("fang_cli.demo_tasks threaded"))
-        os.kill(victim, signal.SIGKILL)
-        _, errors = demo.communicate(timeout=30)
-    finally:
-        demo.kill()
+@in_proc
+def test_death_of_a_pool_is_told_in_one_line(demo: subprocess.Popen[str]) -> None:
+    descendants = _when_both_pools_run(demo)
+    victim = next(pid for pid in descendants if _command(pid).endswith("fang_cli.demo_tasks threaded"))
+    os.kill(victim, signal.SIGKILL)
+    _, errors = demo.communicate(timeout=30)
     assert demo.returncode == 1
     assert "the threaded process died" in _one_line(errors)
-    assert not {pid for pid in descendants if _is_alive(pid)}
+    assert all(ends(pid, 0) for pid in descendants)
 
 
 def _when_both_pools_run(demo: subprocess.Popen[str]) -> set[int]:
     """The descendants, Postgres among them, as soon as both pools are processes; none of them is through by then."""
+    assert demo.stdout is not None
+    assert "modules of Python" in demo.stdout.readline()  # Postgres runs, and the pools are about to be started
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and demo.poll() is None:
+    while time.monotonic() < deadline and not ends(demo.pid, 0.02):  # a start of a grandchild cannot be awaited
         found = _descendants(demo.pid)
         if sum("fang_cli.demo_tasks" in _command(pid) for pid in found) == 2:
             assert any("postgres" in _command(pid) for pid in found)
             return found
-        time.sleep(0.02)
     raise AssertionError("the pools did not start")
 
 
@@ -174,9 +172,3 @@ def _command(pid: int) -> str:
     with contextlib.suppress(OSError):
         return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
     return ""
-
-
-def _is_alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False

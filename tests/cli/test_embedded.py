@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import select
 import shutil
 import signal
 import socket
@@ -24,6 +23,7 @@ import pytest
 
 from fang_cli import embedded, postgres_supervisor
 from fang_cli.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from tests.processes import ends
 
 AS_ROOT = os.geteuid() == 0
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
@@ -114,18 +114,6 @@ def supervisor_of(postmaster: int) -> int:
 
 def alive(pid: int) -> bool:
     return ps(pid, "stat")[:1] not in ("", "Z")
-
-
-def ends(pid: int, seconds: float = 15) -> bool:
-    """Waits for the end of any process."""
-    try:
-        process = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([process], [], [], seconds)[0])
-    finally:
-        os.close(process)
 
 
 @pytest.mark.parametrize("bin_dir", WHEEL_AND_15)

@@ -1,5 +1,7 @@
 """What an error of the database means: by its SQLSTATE, or by libpq's words where connecting fails."""
 
+from typing import Any
+
 import psycopg
 import pytest
 from sqlalchemy import make_url
@@ -48,8 +50,7 @@ def test_what_may_pass_counts_as_silence(words: str) -> None:
 
 @pytest.mark.parametrize("part", ["username", "database"])
 def test_the_words_of_a_real_server(server_url: str, part: str) -> None:
-    parts = make_url(server_url).update_query_dict({"user": "nobody_of_that_name"} if part == "username" else {})
-    url = parts if part == "username" else parts.set(database="nothing_of_that_name")
+    changed: dict[str, Any] = {part: "nothing_of_that_name"}
     with pytest.raises(psycopg.OperationalError) as caught:
-        psycopg.connect(url.render_as_string(hide_password=False))
+        psycopg.connect(make_url(server_url).set(**changed).render_as_string(hide_password=False))
     assert code_of_connect_failure(str(caught.value)) is not None
