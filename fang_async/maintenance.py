@@ -1,7 +1,8 @@
-"""What a pool does once in a while, beside its work: pruning rows whose life ended long ago."""
+"""What a pool does once in a while, beside its work: it prunes old rows, and names the kinds that wait in vain."""
 
 import asyncio
 import logging
+import time
 from typing import Final
 
 from fang_async.completer import wait_for
@@ -16,6 +17,9 @@ EVERY: Final = 60.0
 
 BATCH: Final = 1_000
 
+NAME_AGAIN_AFTER: Final = 3_600.0
+"""Seconds until a kind that still waits is named again."""
+
 
 class Maintenance:
     """One asyncio task, asleep nearly always."""
@@ -23,6 +27,8 @@ class Maintenance:
     def __init__(self, store: AsyncStore, options: PoolOptions) -> None:
         self._store = store
         self._request = PruneRequest(options.keep_finished, options.keep_failed, BATCH)
+        self._task_types = options.task_types
+        self._named: dict[str, float] = {}
         self._closing = asyncio.Event()
 
     def start(self) -> None:
@@ -39,10 +45,21 @@ class Maintenance:
         while not await wait_for(self._closing, EVERY):
             try:
                 await self.prune()
+                await self.name_unknown_kinds()
             except FangError as error:
-                logger.warning("pruning failed and will be tried again: %s", error)
+                logger.warning("maintenance failed and will be tried again: %s", error)
             except Exception:
-                logger.exception("pruning failed and will be tried again")
+                logger.exception("maintenance failed and will be tried again")
+
+    async def name_unknown_kinds(self) -> None:
+        """Logs the kinds of due tasks that no registered pool knows, each once an hour."""
+        now = time.monotonic()
+        self._named = {kind: since for kind, since in self._named.items() if now - since < NAME_AGAIN_AFTER}
+        kinds = [kind for kind in await self._store.unknown_kinds(self._task_types) if kind not in self._named]
+        self._named.update(dict.fromkeys(kinds, now))
+        if kinds:
+            names = ", ".join(f"{kind!a:.100}" for kind in kinds)
+            logger.warning("due tasks wait for a pool that knows their kinds: %s", names)
 
     async def prune(self) -> int:
         """Deletes batch after batch until none is full; how many rows."""

@@ -11,19 +11,22 @@ from datetime import timedelta
 from typing import Final, Self
 from uuid import UUID, uuid4
 
-from fang_async.completer import Completer, wait_for
+from fang_async.claimer import Claimer
+from fang_async.completer import Completer
 from fang_async.maintenance import Maintenance
 from fang_async.signals import Signals
+from fang_async.ticker import Ticker
 from fang_async.worker import Worker
 from fang_core.config import PoolOptions, RetentionMode, SleepParams, as_task_types
-from fang_core.demand import Demand, Poll, Retry
+from fang_core.demand import Demand
 from fang_core.errors import FangError, UsageError
 from fang_core.events import Dispatcher, Events
 from fang_core.lifecycle import NOT_RUN, Outcome, Result, decide
 from fang_core.record import DEFAULT_TASK_TYPE, ClaimedTask
 from fang_core.registry import REGISTRY
 from fang_core.runnable import BaseRunnable
-from fang_core.store import AsyncBackend, AsyncStore, Claim, ClaimRequest, PoolRecord
+from fang_core.store import AsyncBackend, AsyncStore, PoolRecord
+from fang_core.ticking import Timetable
 
 logger = logging.getLogger("fang_async")
 
@@ -49,6 +52,7 @@ class AsyncWorkerPool:
         sleep_params: how an idle pool polls.
         grace_period: how long ``stop()`` waits for runs, before it cancels them.
         keep_finished, keep_failed: the age from which kept rows are pruned; None keeps them.
+        listen: whether inserts wake the pool by NOTIFY; False where connections go through a transaction pooler.
         events: who is told what happens.
     """
 
@@ -64,6 +68,7 @@ class AsyncWorkerPool:
         grace_period: timedelta = timedelta(seconds=25),
         keep_finished: timedelta | None = timedelta(days=7),
         keep_failed: timedelta | None = None,
+        listen: bool = True,
         events: Sequence[Events] = (),
     ) -> None:
         self.queue = queue
@@ -75,6 +80,7 @@ class AsyncWorkerPool:
             grace_period=grace_period,
             keep_finished=keep_finished,
             keep_failed=keep_failed,
+            listen=listen,
         )
         self.id: UUID | None = None
         """The pool's id while it runs, made anew by every start."""
@@ -104,8 +110,10 @@ class AsyncWorkerPool:
             self._hire(number)
         self._completer.start()
         self._maintenance.start()
-        self._claimer = asyncio.create_task(self._claim_loop(), name="fang-claimer")
-        logger.info("pool %s started: %d workers for %s", self.id, len(self._workers), ", ".join(self._types))
+        self._ticker.start()
+        self._claimer.start()
+        types = ", ".join(self.options.task_types)
+        logger.info("pool %s started: %d workers for %s", self.id, len(self._workers), types)
         self._events.emit(Events.pool_started, self.id)
 
     async def stop(self) -> int:
@@ -121,6 +129,7 @@ class AsyncWorkerPool:
         left = await self._wait_for_workers(deadline)
         await self._completer.close(max(2.0, deadline - time.monotonic()))
         await self._maintenance.close(2.0)
+        await self._ticker.close(2.0)
         await self._leave(left)
         self._running = False
         logger.info("pool %s stopped, %d runs left", self.id, left)
@@ -158,12 +167,14 @@ class AsyncWorkerPool:
         if not self._running:
             async with self:
                 return await self._drain(0)  # runs that end before it is asked for count as well
-        return await self._drain(self._ended_runs)
+        ran = await self._drain(self._ended_runs)
+        self._claimer.wake()  # it goes on, and has not announced that it waits
+        return ran
 
     async def _drain(self, before: int) -> int:
         self._drained.clear()
         self._draining = True
-        self._wake.set()
+        self._claimer.wake()
         await self._drained.wait()
         self._draining = False
         return self._ended_runs - before
@@ -173,42 +184,39 @@ class AsyncWorkerPool:
     async def _prepare(self) -> None:
         await self.queue.open()
         self.id = uuid4()
-        self._types = self.options.task_types
         self._store: AsyncStore = self.queue.store()
+        self._registry_version = -1
+        self._timetable = Timetable(self.options.task_types, self.queue.rules)
         self._learn_kinds()
         self._demand = Demand(self.options.number_of_workers)
         self._waiting: deque[ClaimedTask] = deque()
         self._resting: deque[asyncio.Future[None]] = deque()
         self._claimed = 0
         self._ended_runs = 0
-        self._hungry = asyncio.Event()
-        self._claimer_waits = False
-        self._low = 0
         self._slice_end = 0.0
         self._slice_renewing = False
-        self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._draining = False
         self._drained: asyncio.Event = asyncio.Event()
         self._completer: Completer = Completer(self._store, self.id, self._events, self._written)
         self._maintenance: Maintenance = Maintenance(self._store, self.options)
+        self._ticker: Ticker = Ticker(self._store, self._timetable)
+        self._claimer: Claimer = Claimer(self)
         self._workers: dict[int, Worker] = {}
-
-    def _learn_kinds(self) -> None:
-        self._registry_version = REGISTRY.version
-        self._classes: Mapping[str, type[BaseRunnable]] = REGISTRY.runnable_kinds("async")
 
     def _record(self) -> PoolRecord:
         assert self.id is not None
         kinds = tuple(sorted(self._classes))
         workers = self.options.number_of_workers
-        return PoolRecord(self.id, "async", socket.gethostname(), os.getpid(), self._types, kinds, workers)
+        types = self.options.task_types
+        return PoolRecord(self.id, "async", socket.gethostname(), os.getpid(), types, kinds, workers)
 
     async def _stop_claiming(self, deadline: float) -> None:
         self._stopping.set()
-        self._wake.set()
-        self._hungry.set()
-        await asyncio.wait([self._claimer], timeout=max(0.0, deadline - time.monotonic()))
+        await self._claimer.close(max(0.0, deadline - time.monotonic()))
+        self._give_back_waiting()
+
+    def _give_back_waiting(self) -> None:
         while self._waiting:
             self._completer.put(self._outcome(self._waiting.popleft(), NOT_RUN))
 
@@ -240,49 +248,16 @@ class AsyncWorkerPool:
         if self._opened_queue:
             await self.queue.close()
 
-    # Claiming: in the claimer's asyncio task --------------------------------------------------------------------------
+    # Called by the claimer --------------------------------------------------------------------------------------------
 
-    async def _claim_loop(self) -> None:
-        poll, retry = Poll(self.options.sleep_params), Retry()
-        while not self._stopping.is_set():
-            try:
-                wanted = self._wanted()
-                if not wanted:
-                    await self._wait_for_hunger()
-                    continue
-                nothing_held = self._held() == 0
-                claim = await self._claim(wanted)
-                retry.succeeded()
-            except Exception as error:  # noqa: BLE001 - a claimer outlives whatever its backend does
-                self._claim_failed(error)
-                await self._sleep(retry.sleep())
-                continue
-            if claim.tasks:
-                poll.found()
-                self._hand_out(claim.tasks)
-            elif self._draining and nothing_held:
-                self._drained.set()
-                await self._sleep(poll.sleep())
-            else:
-                await self._sleep(poll.sleep())
-
-    async def _claim(self, wanted: int) -> Claim:
-        if self._registry_version != REGISTRY.version:
-            self._learn_kinds()
-        assert self.id is not None
-        claim = await self._store.claim(ClaimRequest(self.id, self._types, tuple(self._classes), wanted))
-        self._types = (*self._types[1:], self._types[0])  # so that no task type starves
-        if not claim.registered:
-            logger.warning("pool %s was not registered any more; it registers again", self.id)
-            await self._store.register(self._record())
-        return claim
-
-    def _hand_out(self, tasks: list[ClaimedTask]) -> None:
-        self._claimed += len(tasks)
-        self._waiting.extend(tasks)
-        # One is enough: it drains what never suspends, and wakes another as soon as a run suspends.
-        self._wake_one()
-        self._events.emit(Events.tasks_claimed, self.id, len(tasks))
+    def _learn_kinds(self) -> bool:
+        """Reads the registry again where it has changed; whether it has."""
+        if self._registry_version == REGISTRY.version:
+            return False
+        self._registry_version = REGISTRY.version
+        self._classes: Mapping[str, type[BaseRunnable]] = REGISTRY.runnable_kinds("async")
+        self._timetable.serve(self._classes)
+        return True
 
     def _wanted(self) -> int:
         waiting = len(self._waiting)
@@ -293,34 +268,23 @@ class AsyncWorkerPool:
             unwritten=self._ended_runs - self._completer.written,
         )
 
-    async def _wait_for_hunger(self) -> None:
-        """Until a worker finds little left; see ``_feed``."""
-        self._hungry.clear()
-        self._low = self._demand.ahead // 2
-        self._claimer_waits = True
-        await wait_for(self._hungry, 1.0)
-        self._claimer_waits = False
-
-    def _claim_failed(self, error: Exception) -> None:
-        if isinstance(error, FangError):
-            logger.warning("pool %s could not claim and tries again: %s", self.id, error)
-        else:
-            logger.exception("pool %s could not claim and tries again", self.id, exc_info=error)
-        self._events.emit(Events.backend_failed, self.id, error)
-
-    async def _sleep(self, seconds: float) -> None:
-        await wait_for(self._wake, seconds)
-        if not self._stopping.is_set():
-            self._wake.clear()
-
     def _held(self) -> int:
         return self._claimed - self._completer.written
+
+    def _hand_out(self, tasks: list[ClaimedTask]) -> None:
+        self._claimed += len(tasks)
+        self._waiting.extend(tasks)
+        if self._stopping.is_set():
+            self._give_back_waiting()  # too late: nobody would run them
+            return
+        # One is enough: it drains what never suspends, and wakes another as soon as a run suspends.
+        self._wake_one()
+        self._events.emit(Events.tasks_claimed, self.id, len(tasks))
 
     # Called by workers and by the completer ---------------------------------------------------------------------------
 
     def _feed(self) -> None:
-        if self._claimer_waits and len(self._waiting) <= self._low:
-            self._hungry.set()
+        self._claimer.feed(len(self._waiting))
 
     def _starting(self, task: ClaimedTask) -> None:
         if self._events:
@@ -375,7 +339,7 @@ class AsyncWorkerPool:
     def _replace(self, number: int, task: "asyncio.Task[None]") -> None:
         """A worker's asyncio task ended: where the pool goes on, another takes its place."""
         error = None if task.cancelled() else task.exception()
-        if self._stopping.is_set() or self._claimer.done() or self._claimer.cancelling():
+        if self._stopping.is_set() or self._claimer.is_over:
             return  # the pool stops, or the whole loop is being torn down
         reason = "a cancellation left behind" if error is None else type(error).__name__
         logger.warning("a worker could not go on (%s) and is replaced", reason, exc_info=error)
@@ -385,6 +349,6 @@ class AsyncWorkerPool:
     def _written(self) -> None:
         """The completer wrote a batch."""
         if self._draining and self._held() == 0:
-            self._wake.set()
-        if self._claimer_waits:
-            self._hungry.set()
+            self._claimer.wake()
+        else:
+            self._claimer.wake_if_hungry()

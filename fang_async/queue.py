@@ -1,24 +1,33 @@
 """The queue on Postgres for asyncio code."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
-from typing import Any, Self
-from uuid import UUID
+from functools import partial
+from typing import Any, Self, TypeVar
+from uuid import UUID, uuid4
 
 import asyncpg
 from sqlalchemy.engine import URL
 
-from fang_async.runner import Runner, run_on, typed
+from fang_async.listener import Listener
+from fang_async.runner import Runner, converse_on, may_notify, typed
 from fang_async.store import AsyncPostgresStore
 from fang_core.codec import MAX_PAYLOAD_BYTES
-from fang_core.errors import BackendUnavailable, OutcomeUnknown, SchemaError, UsageError
-from fang_core.insertion import Overrides
-from fang_core.record import Task
+from fang_core.errors import BackendError, BackendUnavailable, OutcomeUnknown, SchemaError, UsageError
+from fang_core.insertion import Overrides, Rules
+from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
+from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
 from fang_core.runnable import BaseRunnable
+from fang_postgres import conversations
 from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, database_url
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.schema import DEFAULT_SCHEMA
+from fang_postgres.statement import Conversation, Operation
+from fang_postgres.statements import channel
+
+T = TypeVar("T")
 
 
 class AsyncQueue:
@@ -29,6 +38,7 @@ class AsyncQueue:
         max_pool_size: connections for the application's calls and for completions.
         schema: the Postgres schema of the tables.
         max_payload_bytes: larger payloads are refused.
+        duplicated_tasks: False makes every task unique whose insert does not say otherwise.
     """
 
     def __init__(
@@ -39,16 +49,20 @@ class AsyncQueue:
         max_pool_size: int = 10,
         schema: str = DEFAULT_SCHEMA,
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+        duplicated_tasks: bool = True,
     ) -> None:
         if max_pool_size < 1:
             raise UsageError("max_pool_size must be at least 1")
         self._database = database_url(database, None)
         self._max_pool_size = max_pool_size
-        self._max_payload_bytes = max_payload_bytes
+        self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks)
         self._operations = Operations(schema)
         self._opening: asyncio.Lock | None = None
         self._writes: Runner | None = None
         self._claims: Runner | None = None
+        self._manual_pool_id = uuid4()
+        self._fetches = False
+        self._listener = Listener(self._connection_to_listen, channel(schema))
 
     # Opening and closing ----------------------------------------------------------------------------------------------
 
@@ -69,11 +83,19 @@ class AsyncQueue:
 
     async def close(self) -> None:
         """Closes the queue's connections. Idempotent; the queue can be opened again."""
+        await self._sign_off()
         runners = (self._writes, self._claims)
         self._writes = self._claims = self._opening = None
         for runner in runners:
             if runner is not None:
                 await runner.close()
+
+    async def _sign_off(self) -> None:
+        """Takes away the row under which tasks were fetched by hand."""
+        if self._fetches and self._writes is not None:
+            with suppress(BackendError):
+                await self._writes.run(self._operations.unregister(self._manual_pool_id))
+        self._fetches, self._manual_pool_id = False, uuid4()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -86,7 +108,7 @@ class AsyncQueue:
         """A store for one pool, of an open queue."""
         if self._writes is None or self._claims is None:
             raise UsageError("the queue is closed: open it before its store is asked for")
-        return AsyncPostgresStore(self._operations, self._claims, self._writes)
+        return AsyncPostgresStore(self._operations, self._claims, self._writes, self._listener)
 
     async def _opened(self) -> Runner:
         if self._writes is None:
@@ -101,16 +123,20 @@ class AsyncQueue:
 
     async def _runner(self, size: int) -> Runner:
         try:
-            connections = await asyncpg.create_pool(
-                self._database.render_as_string(hide_password=False),
-                min_size=0,
-                max_size=size,
-                timeout=CONNECT_TIMEOUT,
-                server_settings={**SETTINGS, "application_name": "fang"},
-            )
+            connections = await asyncpg.create_pool(**self._connecting(), min_size=0, max_size=size)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
             raise typed(error, self._operations.schema) from error
         return Runner(connections, self._operations.schema)
+
+    async def _connection_to_listen(self) -> asyncpg.Connection:
+        return await asyncpg.connect(**self._connecting())
+
+    def _connecting(self) -> dict[str, Any]:
+        return {
+            "dsn": self._database.render_as_string(hide_password=False),
+            "timeout": CONNECT_TIMEOUT,
+            "server_settings": {**SETTINGS, "application_name": "fang"},
+        }
 
     # What applications and runs call ----------------------------------------------------------------------------------
 
@@ -124,21 +150,27 @@ class AsyncQueue:
         delay: timedelta | None = None,
         task_type: str | None = None,
         max_retries: int | None = None,
+        uniq: bool | None = None,
+        id: UUID | None = None,
         connection: Any = None,
     ) -> Task:
         """See ``Queueable.insert_task``. ``connection`` is an asyncpg connection, or an ``AsyncSession`` or
         ``AsyncConnection`` on Postgres. On one in autocommit the insert stands at once."""
         overrides = Overrides(
-            priority=priority, scheduled_at=scheduled_at, delay=delay, task_type=task_type, max_retries=max_retries
+            priority=priority,
+            scheduled_at=scheduled_at,
+            delay=delay,
+            task_type=task_type,
+            max_retries=max_retries,
+            uniq=uniq,
+            id=id,
         )
-        row = overrides.new_task(task, max_bytes=self._max_payload_bytes)
-        operation = self._operations.insert(row, overrides)
+        row = overrides.new_task(task, self.rules)
+        begin = partial(conversations.insert, self._operations, row, overrides)
         if connection is not None:
-            return await run_on(connection, operation)
-        try:
-            return await (await self._opened()).run(operation)
-        except BackendUnavailable as error:
-            raise OutcomeUnknown(f"it is not known whether the task was inserted: {error}", (row.id,)) from error
+            return await self._converse_on(connection, begin)
+        with _unknown_unless_typed("whether the task was inserted", (row.id,)):
+            return await (await self._opened()).converse(begin(notify=True))
 
     async def insert_tasks(
         self,
@@ -150,25 +182,100 @@ class AsyncQueue:
         delay: timedelta | None = None,
         task_type: str | None = None,
         max_retries: int | None = None,
+        uniq: bool | None = None,
         connection: Any = None,
     ) -> list[Task]:
         """See ``Queueable.insert_tasks`` and ``insert_task``."""
         overrides = Overrides(
-            priority=priority, scheduled_at=scheduled_at, delay=delay, task_type=task_type, max_retries=max_retries
+            priority=priority,
+            scheduled_at=scheduled_at,
+            delay=delay,
+            task_type=task_type,
+            max_retries=max_retries,
+            uniq=uniq,
         )
-        rows = overrides.new_tasks(tasks, max_bytes=self._max_payload_bytes)
-        operations = self._operations.insert_many(rows, overrides)
+        rows = overrides.new_tasks(tasks, self.rules)
+        begin = partial(conversations.insert_many, self._operations, rows, overrides)
         if connection is not None:
-            return [task for operation in operations for task in await run_on(connection, operation)]
-        try:
-            return [task for chunk in await (await self._opened()).run_all(operations) for task in chunk]
-        except BackendUnavailable as error:
-            ids = tuple(row.id for row in rows)
-            raise OutcomeUnknown(f"it is not known whether the tasks were inserted: {error}", ids) from error
+            return await self._converse_on(connection, begin)
+        with _unknown_unless_typed("whether the tasks were inserted", tuple(row.id for row in rows)):
+            return await (await self._opened()).transact(partial(begin, notify=True))
+
+    async def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
+        """See ``Queueable.schedule_task``."""
+        return await self._converse(partial(conversations.schedule, self._operations, task, self.rules), connection)
 
     async def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
         """See ``Queueable.find_task_by_id``."""
-        operation = self._operations.find(task_id)
+        return await self._run(self._operations.find(task_id), connection)
+
+    async def fetch_and_touch_task(
+        self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None
+    ) -> Task | None:
+        """See ``Queueable.fetch_and_touch_task``."""
+        self._fetches = True
+        begin = partial(conversations.touch, self._operations, task_type, self._manual_pool_id)
+        return await self._converse(lambda **_: begin(), connection)
+
+    async def update_task_state(self, task: Task, state: TaskState, /, *, connection: Any = None) -> Task:
+        """See ``Queueable.update_task_state``."""
+        return await self._change(change_by_hand(task, state), connection)
+
+    async def fail_task(self, task: Task, error_message: str, /, *, connection: Any = None) -> Task:
+        """See ``Queueable.fail_task``."""
+        return await self._change(fail_by_hand(task, error_message), connection)
+
+    async def schedule_retry(
+        self, task: Task, backoff: timedelta, error_message: str, /, *, connection: Any = None
+    ) -> Task:
+        """See ``Queueable.schedule_retry``."""
+        return await self._change(retry_by_hand(task, backoff, error_message), connection)
+
+    async def remove_task(self, task_id: UUID, /, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_task``."""
+        return await self._run(self._operations.remove_one(task_id), connection)
+
+    async def remove_task_by_metadata(self, task: BaseRunnable, /, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_task_by_metadata``."""
+        return await self._run(self._operations.remove_twin(self.rules.hash_of_unique(task)), connection)
+
+    async def remove_tasks_type(self, task_type: str, /, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_tasks_type``."""
+        return await self._run(self._operations.remove_type(task_type), connection)
+
+    async def remove_all_tasks(self, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_all_tasks``."""
+        return await self._run(self._operations.remove_all(), connection)
+
+    async def remove_all_scheduled_tasks(self, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_all_scheduled_tasks``."""
+        return await self._run(self._operations.remove_scheduled(), connection)
+
+    # How they are run -------------------------------------------------------------------------------------------------
+
+    async def _run(self, operation: Operation[T], connection: Any) -> T:
+        def begin(**_: bool) -> Conversation[T]:
+            result: T = yield operation
+            return result
+
+        return await self._converse(begin, connection)
+
+    async def _change(self, change: Change, connection: Any) -> Task:
+        return await self._converse(partial(conversations.change, self._operations, change), connection)
+
+    async def _converse(self, begin: Callable[..., Conversation[T]], connection: Any) -> T:
         if connection is not None:
-            return await run_on(connection, operation)
-        return await (await self._opened()).run(operation)
+            return await self._converse_on(connection, begin)
+        return await (await self._opened()).converse(begin(notify=True))
+
+    async def _converse_on(self, connection: Any, begin: Callable[..., Conversation[T]]) -> T:
+        return await converse_on(connection, begin(notify=await may_notify(connection)))
+
+
+@contextmanager
+def _unknown_unless_typed(what: str, ids: tuple[UUID, ...]) -> Iterator[None]:
+    """Names the ids of what may stand although no reply came."""
+    try:
+        yield
+    except BackendUnavailable as error:
+        raise OutcomeUnknown(f"it is not known {what}: {error}", ids) from error

@@ -4,13 +4,15 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import asyncpg
+from sqlalchemy import TwoPhaseTransaction
 
 from fang_core.errors import BackendError, BackendUnavailable, StatementRefused, UsageError
 from fang_postgres.diagnosis import diagnose, is_repeatable
-from fang_postgres.statement import Operation
+from fang_postgres.statement import Conversation, Operation
 
 T = TypeVar("T")
 
@@ -36,14 +38,35 @@ class Runner:
 
     async def run_all(self, operations: Sequence[Operation[T]]) -> list[T]:
         """Several operations in one transaction; see ``run``."""
+        if len(operations) == 1:
+            return [await self._on_connection(lambda connection: _fetch(connection, operations[0]))]
+
+        async def work(connection: Any) -> list[T]:
+            async with connection.transaction():
+                return [await _fetch(connection, operation) for operation in operations]
+
+        return await self._on_connection(work)
+
+    async def converse(self, conversation: Conversation[T]) -> T:
+        """A conversation, each of whose operations is committed by itself; see ``run``."""
+        return await _converse(self.run, conversation)
+
+    async def transact(self, begin: Callable[[], Conversation[T]]) -> T:
+        """A conversation in one transaction, begun anew where that was the victim of a deadlock; see ``run``."""
+
+        async def work(connection: Any) -> T:
+            async with connection.transaction():
+                return await _converse(partial(_fetch, connection), begin())
+
+        return await self._on_connection(work)
+
+    async def _on_connection(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Outside of a transaction a single statement commits by itself, in one round trip."""
         for tries_left in reversed(range(_TRIES)):
             async with self._typed():
                 try:
                     async with self._connections.acquire() as connection:
-                        if len(operations) == 1:
-                            return [await _fetch(connection, operations[0])]  # it commits by itself
-                        async with connection.transaction():
-                            return [await _fetch(connection, operation) for operation in operations]
+                        return await work(connection)
                 except asyncpg.PostgresError as error:
                     if not tries_left or not is_repeatable(error.sqlstate):
                         raise
@@ -64,15 +87,45 @@ class Runner:
             raise typed(error, self._schema) from error
 
 
-async def run_on(connection: Any, operation: Operation[T]) -> T:
-    """One operation in the caller's transaction; never commits.
+async def converse_on(connection: Any, conversation: Conversation[T]) -> T:
+    """A conversation in the caller's transaction; never commits.
 
     ``connection`` is an asyncpg connection, or an ``AsyncSession`` or ``AsyncConnection`` of SQLAlchemy on Postgres.
-    Errors are left as these raise them: the caller handles them with its transaction.
+    Errors of the database are left as these raise them: the caller handles them with its transaction.
     """
+    return await _converse(await _runner_on(connection), conversation)
+
+
+async def may_notify(connection: Any) -> bool:
+    """Whether the transaction of a caller's connection may NOTIFY: Postgres refuses to prepare one that has."""
+    sqlalchemy_asyncio = sys.modules.get("sqlalchemy.ext.asyncio")
+    if sqlalchemy_asyncio is None:
+        return True
+    if isinstance(connection, sqlalchemy_asyncio.AsyncSession):
+        connection = await connection.connection()
+    if not isinstance(connection, sqlalchemy_asyncio.AsyncConnection) or connection.sync_connection is None:
+        return True
+    return not isinstance(connection.sync_connection.get_transaction(), TwoPhaseTransaction)
+
+
+async def _converse(run: Callable[[Operation[Any]], Awaitable[Any]], conversation: Conversation[T]) -> T:
+    operation = next(conversation)
+    while True:
+        answer = await run(operation)
+        try:
+            operation = conversation.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+async def _runner_on(connection: Any) -> Callable[[Operation[Any]], Awaitable[Any]]:
     if isinstance(connection, asyncpg.Connection | asyncpg.pool.PoolConnectionProxy):
-        return await _fetch(connection, operation)
-    execute = await _sqlalchemy_execute(connection)
+        return partial(_fetch, connection)
+    return partial(_execute, await _sqlalchemy_execute(connection))
+
+
+async def _execute(execute: Callable[..., Awaitable[Any]], operation: Operation[T]) -> T:
     result = await execute(operation.statement.core, dict(operation.params))
     return operation.decode(result.all() if result.returns_rows else ())
 

@@ -62,6 +62,7 @@ class PoolOptions:
         grace_period: how long ``stop()`` waits for runs.
         keep_finished, keep_failed: the age at which kept rows are pruned; None keeps them for ever. ``keep_finished``
             holds for cancelled rows too.
+        listen: whether inserts wake the pool by NOTIFY; False where connections go through a transaction pooler.
     """
 
     number_of_workers: int = 1
@@ -71,6 +72,7 @@ class PoolOptions:
     grace_period: timedelta = timedelta(seconds=25)
     keep_finished: timedelta | None = timedelta(days=7)
     keep_failed: timedelta | None = None
+    listen: bool = True
 
     def __post_init__(self) -> None:
         if type(self.number_of_workers) is not int or not 1 <= self.number_of_workers <= 10_000:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fang_core.config import SleepParams
+from fang_core.snapshot import parse_snapshot
 
 HORIZON: Final = 0.05
 """Seconds of work to hold ready. Long enough for a claim to be under way, short enough to give back at no loss."""
@@ -14,6 +15,9 @@ MOST: Final = 1_000
 
 MOST_UNWRITTEN: Final = 10_000
 """Outcomes waiting to be written at which a pool claims no more: the backend is slower than the runs."""
+
+SETTLING: Final = 1.0
+"""Seconds at most for which an idle pool waits for transactions that cannot have seen that it waits."""
 
 
 class Demand:
@@ -76,6 +80,47 @@ class Poll:
         now = self._next
         self._next = min(self._most, now + self._step)
         return now * (0.9 + 0.2 * self._chance())
+
+
+class Idle:
+    """How long a pool sleeps that claimed nothing, once it has announced that it waits to be woken.
+
+    A transaction that inserted before it could see the announcement does not notify. So the pool claims on in short
+    steps while any transaction still runs that ran when it first claimed after announcing, for a second at most; then
+    it relies on being woken, and polls beneath. Times are seconds of one monotonic clock.
+    """
+
+    def __init__(self, params: SleepParams, chance: Callable[[], float] = random.random) -> None:
+        self._poll = Poll(params, chance)
+        self._looks = 0
+        self._watched: frozenset[int] = frozenset()
+        self._until = 0.0
+        self._step = 0.0
+
+    def found(self) -> None:
+        """Something was claimed: start over."""
+        self._poll.found()
+
+    def announced(self, mono: float) -> None:
+        """The announcement was committed just now."""
+        # Two looks: a statement may have read "nobody waits" before it, and have got its transaction id after one.
+        self._looks = 2
+        self._watched = frozenset()
+        self._until = mono + SETTLING
+        self._step = 0.005
+
+    def sleep(self, snapshot: str, mono: float) -> float:
+        """Nothing was claimed, and these transactions were running: seconds to sleep now."""
+        running = parse_snapshot(snapshot).running
+        if self._looks:
+            self._looks -= 1
+            self._watched |= running
+        self._watched &= running
+        if mono < self._until and (self._looks or self._watched):
+            now = self._step
+            self._step = min(0.25, now * 1.5)
+            return now
+        return self._poll.sleep()
 
 
 class Retry:

@@ -40,6 +40,14 @@ class PayloadError(UsageError):
         self.path = path
 
 
+class IdInUse(UsageError):
+    """Another task has the id that an insert was given."""
+
+
+class StaleTask(FangError):
+    """The row is not as it was read any more: somebody else changed or removed it. Read it again."""
+
+
 class NotInRun(FangError, LookupError):
     """``current_run()`` was called outside of a task's run."""
 
@@ -64,6 +72,10 @@ class BackendUnavailable(BackendError):
 
 class StatementRefused(BackendError):
     """A value or the state of a row is at fault: the same statement would be refused again. Nothing was written."""
+
+
+class TwinExists(StatementRefused):
+    """A unique task cannot be revived: an equal one is waiting or running."""
 
 
 class OutcomeUnknown(BackendUnavailable):

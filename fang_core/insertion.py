@@ -17,6 +17,8 @@ _CHECKS: Final[dict[str, TypeAdapter[Any]]] = {
     "priority": TypeAdapter(Priority, config={"strict": True}),
     "task_type": TypeAdapter(Name, config={"strict": True}),
     "max_retries": TypeAdapter(MaxRetries, config={"strict": True}),
+    "uniq": TypeAdapter(bool, config={"strict": True}),
+    "id": TypeAdapter(UUID, config={"strict": True}),
 }
 _LONGEST_DELAY: Final = timedelta(days=36_600)
 
@@ -30,6 +32,29 @@ class NewTask(NamedTuple):
     task_type: str
     priority: int
     max_retries: int
+    uniq_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a queue asks of every insert.
+
+    Attributes:
+        max_payload_bytes: larger payloads are refused.
+        duplicated_tasks: False makes every task unique whose insert does not say otherwise.
+    """
+
+    max_payload_bytes: int = codec.MAX_PAYLOAD_BYTES
+    duplicated_tasks: bool = True
+
+    def hash_of_unique(self, task: BaseRunnable) -> str:
+        """The hash of a task that is unique on this queue. Raises ``UsageError`` for one that is not."""
+        metadata = codec.encode(task, max_bytes=self.max_payload_bytes)
+        if self.duplicated_tasks and not task.__fang_options__.uniq:
+            raise UsageError(
+                f"{type(task).__name__} is not unique: find it by its id, or give it TaskConfig(uniq=True)"
+            )
+        return codec.uniq_hash(metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +66,8 @@ class Overrides:
     delay: timedelta | None = None
     task_type: str | None = None
     max_retries: int | None = None
+    uniq: bool | None = None
+    id: UUID | None = None
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -54,22 +81,24 @@ class Overrides:
             if self.scheduled_at is not None:
                 raise UsageError("give scheduled_at or delay, not both")
 
-    def new_task(self, task: BaseRunnable, *, max_bytes: int) -> NewTask:
+    def new_task(self, task: BaseRunnable, rules: Rules) -> NewTask:
         """Encodes one task. Raises ``PayloadError``."""
-        metadata = codec.encode(task, max_bytes=max_bytes)
+        metadata = codec.encode(task, max_bytes=rules.max_payload_bytes)
         options = task.__fang_options__
+        unique = (options.uniq or not rules.duplicated_tasks) if self.uniq is None else self.uniq
         return NewTask(
-            uuid7(),
+            uuid7() if self.id is None else self.id,
             metadata,
             options.kind,
             options.task_type if self.task_type is None else self.task_type,
             options.priority if self.priority is None else self.priority,
             options.max_retries if self.max_retries is None else self.max_retries,
+            codec.uniq_hash(metadata) if unique else None,
         )
 
-    def new_tasks(self, tasks: Iterable[BaseRunnable], *, max_bytes: int) -> list[NewTask]:
+    def new_tasks(self, tasks: Iterable[BaseRunnable], rules: Rules) -> list[NewTask]:
         """Encodes many; nothing is sent before all of them are good."""
-        return [self.new_task(task, max_bytes=max_bytes) for task in tasks]
+        return [self.new_task(task, rules) for task in tasks]
 
 
 def in_chunks(rows: list[NewTask], *, most_rows: int = 5_000, most_chars: int = 16_000_000) -> Iterator[list[NewTask]]:

@@ -7,6 +7,8 @@ Every change of state is decided here, and no other place knows what a retry is:
                                           -> Snoozed      -> new | retried, later; nothing charged
                                           -> NotRun       -> new | retried, as it was; nothing charged
                                           -> Cancelled    -> cancelled
+
+A person, or an application, may move a task as well: ``BY_HAND`` says where to.
 """
 
 import json
@@ -18,8 +20,9 @@ from uuid import UUID
 
 from fang_core.backoff import Backoff, delay_after
 from fang_core.config import RetentionMode
-from fang_core.failure import ErrorReport, describe, text_of
-from fang_core.record import ClaimedTask, TaskState
+from fang_core.errors import UsageError
+from fang_core.failure import MESSAGE_BYTES, ErrorReport, clean, describe, text_of
+from fang_core.record import ClaimedTask, Task, TaskState
 
 # What a run may raise -------------------------------------------------------------------------------------------------
 
@@ -166,7 +169,7 @@ def decide(task: ClaimedTask, result: Result, *, retention: RetentionMode, backo
 def _after_failure(
     task: ClaimedTask, error: ErrorReport, delay: timedelta | None, retention: RetentionMode, backoff: Backoff
 ) -> Outcome:
-    entry = json.dumps({"number": task.attempt, "error": error.message, "traceback": error.traceback})
+    entry = _error_entry(task.attempt, error.message, error.traceback)
     if task.retries < task.max_retries:
         if delay is None:
             delay = delay_after(backoff, task.retries + 1, kind=task.kind)
@@ -184,5 +187,76 @@ def _waiting_state(task: ClaimedTask) -> TaskState:
 def unstorable(outcome: Outcome) -> Outcome:
     """Stands in for an outcome that the backend refuses: the task fails, with a text that surely can be stored."""
     message = "FangError: the outcome of this run could not be stored"
-    entry = json.dumps({"number": outcome.attempt, "error": message, "traceback": None})
+    entry = _error_entry(outcome.attempt, message, None)
     return Outcome(outcome.id, outcome.attempt, TaskState.FAILED, None, 0, message, entry)
+
+
+def _error_entry(attempt: int, message: str, traceback: str | None) -> str:
+    return json.dumps({"number": attempt, "error": message, "traceback": traceback})
+
+
+# By hand --------------------------------------------------------------------------------------------------------------
+
+BY_HAND: Final[Mapping[TaskState, frozenset[TaskState]]] = MappingProxyType(
+    {
+        TaskState.NEW: frozenset(TERMINAL_STATES),
+        TaskState.RETRIED: frozenset(TERMINAL_STATES),
+        TaskState.IN_PROGRESS: frozenset({*DUE_STATES, *TERMINAL_STATES}),
+        **dict.fromkeys(TERMINAL_STATES, frozenset({TaskState.NEW})),
+    }
+)
+"""State -> the states that somebody may move a task to. A move out of ``in_progress`` makes the run lost."""
+
+
+class Change(NamedTuple):
+    """What a move by hand writes, if the row still is as ``task`` was read.
+
+    Attributes:
+        revives: the task's life begins again: retries and crashes are 0, and it is due now at the earliest.
+        delay, charge, error_message, error_entry: as in ``Outcome``.
+    """
+
+    task: Task
+    state: TaskState
+    revives: bool = False
+    delay: timedelta | None = None
+    charge: int = 0
+    error_message: str | None = None
+    error_entry: str | None = None
+
+
+def change_by_hand(task: Task, state: TaskState) -> Change:
+    """A move to ``state``. Raises ``UsageError`` where ``BY_HAND`` has none."""
+    if not isinstance(task, Task):
+        raise UsageError(f"give the Task that was read, not {type(task).__name__}")
+    try:
+        state = TaskState(state)
+    except ValueError:
+        raise UsageError(f"{state!r:.40} is no state of a task") from None
+    if state not in BY_HAND[task.state]:
+        possible = ", ".join(sorted(BY_HAND[task.state]))
+        raise UsageError(f"a task that is {task.state} cannot be made {state}, only {possible}")
+    return Change(task, state, revives=task.state in TERMINAL_STATES)
+
+
+def fail_by_hand(task: Task, error_message: str) -> Change:
+    """A failure that ends the task, whatever retries are left. Raises ``UsageError``."""
+    message = _checked_message(error_message)
+    change = change_by_hand(task, TaskState.FAILED)
+    return change._replace(error_message=message, error_entry=_error_entry(task.attempt, message, None))
+
+
+def retry_by_hand(task: Task, delay: timedelta, error_message: str) -> Change:
+    """A failure that is charged, of a task in progress, due again after ``delay``. Raises ``UsageError``."""
+    message = _checked_message(error_message)
+    if not isinstance(delay, timedelta):
+        raise UsageError(f"the backoff is a timedelta, not {type(delay).__name__}")
+    change = change_by_hand(task, TaskState.RETRIED)
+    entry = _error_entry(task.attempt, message, None)
+    return change._replace(delay=_checked(delay), charge=1, error_message=message, error_entry=entry)
+
+
+def _checked_message(message: str) -> str:
+    if not isinstance(message, str):
+        raise UsageError(f"the error message is a str, not {type(message).__name__}")
+    return clean(message, MESSAGE_BYTES)

@@ -4,199 +4,36 @@ It is the reference for the others: the conformance suite runs over it first. Th
 stands at once, whatever ``connection`` was given.
 """
 
-import json
-import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
-
-from pydantic_core import from_json
+from uuid import UUID, uuid4
 
 from fang_core.codec import MAX_PAYLOAD_BYTES
-from fang_core.failure import ERRORS_KEPT
-from fang_core.insertion import NewTask, Overrides
-from fang_core.lifecycle import DUE_STATES, Outcome
-from fang_core.record import ClaimedTask, Task, TaskState
+from fang_core.insertion import Overrides, Rules
+from fang_core.lifecycle import TERMINAL_STATES, Outcome, change_by_hand, fail_by_hand, retry_by_hand
+from fang_core.memory_state import Clock, MemoryState, utc_clock
+from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
 from fang_core.runnable import BaseRunnable
-from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest
-
-Clock = Callable[[], datetime]
-
-
-def utc_clock() -> datetime:
-    """The wall clock, with its zone."""
-    return datetime.fromtimestamp(time.time(), UTC)
-
-
-@dataclass(slots=True)
-class MemoryState:
-    """All tasks and pools of a memory backend, and every verb on them, behind one lock.
-
-    Share one between a ``MemoryQueue`` and an ``AsyncMemoryQueue`` to let either mode insert for the other.
-    """
-
-    clock: Clock = utc_clock
-    tasks: dict[UUID, Task] = field(default_factory=dict)
-    pools: dict[UUID, PoolRecord] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    # What applications do ---------------------------------------------------------------------------------------------
-
-    def insert(self, rows: Sequence[NewTask], overrides: Overrides) -> list[Task]:
-        """Adds rows; due as the overrides say."""
-        with self.lock:
-            now = self.clock()
-            due = overrides.scheduled_at or now + (overrides.delay or timedelta(0))
-            added = [_new_row(row, due, now) for row in rows]
-            self.tasks.update((task.id, task) for task in added)
-            return added
-
-    def find(self, task_id: UUID) -> Task | None:
-        """The row as it is now."""
-        with self.lock:
-            return self.tasks.get(task_id)
-
-    # What pools do ----------------------------------------------------------------------------------------------------
-
-    def register(self, pool: PoolRecord) -> None:
-        """Makes a pool known."""
-        with self.lock:
-            self.pools[pool.id] = pool
-
-    def unregister(self, pool_id: UUID) -> None:
-        """Forgets a pool."""
-        with self.lock:
-            self.pools.pop(pool_id, None)
-
-    def claim(self, request: ClaimRequest) -> Claim:
-        """Marks due tasks as held by the pool."""
-        with self.lock:
-            now = self.clock()
-            if request.pool_id not in self.pools:
-                return Claim([], now, "", registered=False)
-            order = {task_type: place for place, task_type in enumerate(request.task_types)}
-            due = sorted(
-                (
-                    task
-                    for task in self.tasks.values()
-                    if task.state in DUE_STATES
-                    and task.scheduled_at <= now
-                    and task.task_type in order
-                    and task.kind in request.kinds
-                ),
-                key=lambda task: (order[task.task_type], task.priority, task.scheduled_at, task.id),
-            )
-            return Claim([self._take(task, request.pool_id, now) for task in due[: request.limit]], now, "", True)
-
-    def _take(self, task: Task, pool_id: UUID, now: datetime) -> ClaimedTask:
-        taken = task._replace(
-            state=TaskState.IN_PROGRESS,
-            attempt=task.attempt + 1,
-            pool_id=pool_id,
-            claimed_at=now,
-            updated_at=now,
-        )
-        self.tasks[task.id] = taken
-        return as_claimed(taken)
-
-    def complete(self, pool_id: UUID, outcomes: Sequence[Outcome]) -> set[UUID]:
-        """Writes the outcomes that pass the fence; the ids of those."""
-        written = set()
-        with self.lock:
-            now = self.clock()
-            for outcome in outcomes:
-                task = self.tasks.get(outcome.id)
-                if task is None or (task.attempt, task.pool_id) != (outcome.attempt, pool_id):
-                    continue
-                written.add(outcome.id)
-                if outcome.state is None:
-                    del self.tasks[outcome.id]
-                else:
-                    self.tasks[outcome.id] = _after(task, outcome, outcome.state, now)
-        return written
-
-    def prune(self, request: PruneRequest) -> int:
-        """Deletes rows whose life ended long enough ago."""
-        ages = {
-            TaskState.FINISHED: request.keep_finished,
-            TaskState.CANCELLED: request.keep_finished,
-            TaskState.FAILED: request.keep_failed,
-        }
-        with self.lock:
-            now = self.clock()
-            old = [
-                task.id
-                for task in self.tasks.values()
-                if (keep := ages.get(task.state)) is not None and task.updated_at < now - keep
-            ][: request.limit]
-            for task_id in old:
-                del self.tasks[task_id]
-            return len(old)
-
-
-def _new_row(row: NewTask, due: datetime, now: datetime) -> Task:
-    return Task(
-        id=row.id,
-        metadata=from_json(row.metadata),
-        kind=row.kind,
-        task_type=row.task_type,
-        state=TaskState.NEW,
-        priority=row.priority,
-        retries=0,
-        max_retries=row.max_retries,
-        crashes=0,
-        attempt=0,
-        scheduled_at=due,
-        created_at=now,
-        updated_at=now,
-    )
-
-
-def _after(task: Task, outcome: Outcome, state: TaskState, now: datetime) -> Task:
-    errors = task.errors
-    if outcome.error_entry is not None:
-        errors = (*errors, {**json.loads(outcome.error_entry), "time": now.isoformat()})[-ERRORS_KEPT:]
-    return task._replace(
-        state=state,
-        scheduled_at=task.scheduled_at if outcome.delay is None else now + outcome.delay,
-        retries=task.retries + outcome.charge,
-        error_message=task.error_message if outcome.error_message is None else outcome.error_message,
-        errors=errors,
-        pool_id=None,
-        claimed_at=None,
-        updated_at=now,
-    )
-
-
-def as_claimed(task: Task) -> ClaimedTask:
-    """The short form of a held row."""
-    payload = {key: value for key, value in task.metadata.items() if key != "type"}
-    return ClaimedTask(
-        task.id,
-        task.kind,
-        json.dumps(payload),
-        task.attempt,
-        task.retries,
-        20 if task.max_retries is None else task.max_retries,
-        task.crashes,
-        task.task_type,
-        task.priority,
-        task.scheduled_at,
-    )
+from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Sighting, Tick, manual_pool
+from fang_core.ticking import next_tick
 
 
 class _MemoryBase:
     """What both colours share: the state, and checks that touch nothing."""
 
     def __init__(
-        self, *, state: MemoryState | None = None, clock: Clock = utc_clock, max_payload_bytes: int = MAX_PAYLOAD_BYTES
+        self,
+        *,
+        state: MemoryState | None = None,
+        clock: Clock = utc_clock,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+        duplicated_tasks: bool = True,
     ) -> None:
         self.state = state if state is not None else MemoryState(clock)
-        self.max_payload_bytes = max_payload_bytes
+        self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks)
         self.is_open = True
+        self._manual_pool = manual_pool(uuid4())
 
     @property
     def tasks(self) -> list[Task]:
@@ -205,7 +42,21 @@ class _MemoryBase:
             return list(self.state.tasks.values())
 
     def _insert(self, tasks: Iterable[BaseRunnable], overrides: Overrides) -> list[Task]:
-        return self.state.insert(overrides.new_tasks(tasks, max_bytes=self.max_payload_bytes), overrides)
+        return self.state.insert(overrides.new_tasks(tasks, self.rules), overrides)
+
+    def _schedule(self, task: BaseRunnable) -> Task:
+        with self.state.lock:
+            tick = next_tick(task, self.state.clock(), self.rules)
+            scheduled = self.state.schedule(tick)
+        assert scheduled is not None  # the tick lies ahead
+        return scheduled
+
+    def _remove_twin(self, task: BaseRunnable) -> int:
+        uniq_hash = self.rules.hash_of_unique(task)
+        return self.state.remove(lambda row: row.uniq_hash == uniq_hash and row.state not in TERMINAL_STATES)
+
+    def _is_scheduled(self, task: Task) -> bool:
+        return task.state is TaskState.NEW and task.attempt == 0 and task.scheduled_at > self.state.clock()
 
 
 class MemoryQueue(_MemoryBase):
@@ -237,10 +88,23 @@ class MemoryQueue(_MemoryBase):
         delay: timedelta | None = None,
         task_type: str | None = None,
         max_retries: int | None = None,
+        uniq: bool | None = None,
+        id: UUID | None = None,
         connection: Any = None,
     ) -> Task:
         """See ``Queueable.insert_task``."""
-        return self._insert([task], _overrides(priority, scheduled_at, delay, task_type, max_retries))[0]
+        return self._insert(
+            [task],
+            Overrides(
+                priority=priority,
+                scheduled_at=scheduled_at,
+                delay=delay,
+                task_type=task_type,
+                max_retries=max_retries,
+                uniq=uniq,
+                id=id,
+            ),
+        )[0]
 
     def insert_tasks(
         self,
@@ -252,14 +116,65 @@ class MemoryQueue(_MemoryBase):
         delay: timedelta | None = None,
         task_type: str | None = None,
         max_retries: int | None = None,
+        uniq: bool | None = None,
         connection: Any = None,
     ) -> list[Task]:
         """See ``Queueable.insert_tasks``."""
-        return self._insert(tasks, _overrides(priority, scheduled_at, delay, task_type, max_retries))
+        return self._insert(
+            tasks,
+            Overrides(
+                priority=priority,
+                scheduled_at=scheduled_at,
+                delay=delay,
+                task_type=task_type,
+                max_retries=max_retries,
+                uniq=uniq,
+            ),
+        )
+
+    def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
+        """See ``Queueable.schedule_task``."""
+        return self._schedule(task)
 
     def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
         """See ``Queueable.find_task_by_id``."""
         return self.state.find(task_id)
+
+    def fetch_and_touch_task(self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None) -> Task | None:
+        """See ``Queueable.fetch_and_touch_task``."""
+        return self.state.fetch_and_touch(task_type, self._manual_pool)
+
+    def update_task_state(self, task: Task, state: TaskState, /, *, connection: Any = None) -> Task:
+        """See ``Queueable.update_task_state``."""
+        return self.state.change(change_by_hand(task, state))
+
+    def fail_task(self, task: Task, error_message: str, /, *, connection: Any = None) -> Task:
+        """See ``Queueable.fail_task``."""
+        return self.state.change(fail_by_hand(task, error_message))
+
+    def schedule_retry(self, task: Task, backoff: timedelta, error_message: str, /, *, connection: Any = None) -> Task:
+        """See ``Queueable.schedule_retry``."""
+        return self.state.change(retry_by_hand(task, backoff, error_message))
+
+    def remove_task(self, task_id: UUID, /, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_task``."""
+        return self.state.remove(lambda task: task.id == task_id)
+
+    def remove_task_by_metadata(self, task: BaseRunnable, /, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_task_by_metadata``."""
+        return self._remove_twin(task)
+
+    def remove_tasks_type(self, task_type: str, /, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_tasks_type``."""
+        return self.state.remove(lambda task: task.task_type == task_type)
+
+    def remove_all_tasks(self, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_all_tasks``."""
+        return self.state.remove(lambda _: True)
+
+    def remove_all_scheduled_tasks(self, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_all_scheduled_tasks``."""
+        return self.state.remove(self._is_scheduled)
 
 
 class AsyncMemoryQueue(_MemoryBase):
@@ -291,10 +206,23 @@ class AsyncMemoryQueue(_MemoryBase):
         delay: timedelta | None = None,
         task_type: str | None = None,
         max_retries: int | None = None,
+        uniq: bool | None = None,
+        id: UUID | None = None,
         connection: Any = None,
     ) -> Task:
         """See ``Queueable.insert_task``."""
-        return self._insert([task], _overrides(priority, scheduled_at, delay, task_type, max_retries))[0]
+        return self._insert(
+            [task],
+            Overrides(
+                priority=priority,
+                scheduled_at=scheduled_at,
+                delay=delay,
+                task_type=task_type,
+                max_retries=max_retries,
+                uniq=uniq,
+                id=id,
+            ),
+        )[0]
 
     async def insert_tasks(
         self,
@@ -306,26 +234,69 @@ class AsyncMemoryQueue(_MemoryBase):
         delay: timedelta | None = None,
         task_type: str | None = None,
         max_retries: int | None = None,
+        uniq: bool | None = None,
         connection: Any = None,
     ) -> list[Task]:
         """See ``Queueable.insert_tasks``."""
-        return self._insert(tasks, _overrides(priority, scheduled_at, delay, task_type, max_retries))
+        return self._insert(
+            tasks,
+            Overrides(
+                priority=priority,
+                scheduled_at=scheduled_at,
+                delay=delay,
+                task_type=task_type,
+                max_retries=max_retries,
+                uniq=uniq,
+            ),
+        )
+
+    async def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
+        """See ``Queueable.schedule_task``."""
+        return self._schedule(task)
 
     async def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
         """See ``Queueable.find_task_by_id``."""
         return self.state.find(task_id)
 
+    async def fetch_and_touch_task(
+        self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None
+    ) -> Task | None:
+        """See ``Queueable.fetch_and_touch_task``."""
+        return self.state.fetch_and_touch(task_type, self._manual_pool)
 
-def _overrides(
-    priority: int | None,
-    scheduled_at: datetime | None,
-    delay: timedelta | None,
-    task_type: str | None,
-    max_retries: int | None,
-) -> Overrides:
-    return Overrides(
-        priority=priority, scheduled_at=scheduled_at, delay=delay, task_type=task_type, max_retries=max_retries
-    )
+    async def update_task_state(self, task: Task, state: TaskState, /, *, connection: Any = None) -> Task:
+        """See ``Queueable.update_task_state``."""
+        return self.state.change(change_by_hand(task, state))
+
+    async def fail_task(self, task: Task, error_message: str, /, *, connection: Any = None) -> Task:
+        """See ``Queueable.fail_task``."""
+        return self.state.change(fail_by_hand(task, error_message))
+
+    async def schedule_retry(
+        self, task: Task, backoff: timedelta, error_message: str, /, *, connection: Any = None
+    ) -> Task:
+        """See ``Queueable.schedule_retry``."""
+        return self.state.change(retry_by_hand(task, backoff, error_message))
+
+    async def remove_task(self, task_id: UUID, /, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_task``."""
+        return self.state.remove(lambda task: task.id == task_id)
+
+    async def remove_task_by_metadata(self, task: BaseRunnable, /, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_task_by_metadata``."""
+        return self._remove_twin(task)
+
+    async def remove_tasks_type(self, task_type: str, /, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_tasks_type``."""
+        return self.state.remove(lambda task: task.task_type == task_type)
+
+    async def remove_all_tasks(self, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_all_tasks``."""
+        return self.state.remove(lambda _: True)
+
+    async def remove_all_scheduled_tasks(self, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_all_scheduled_tasks``."""
+        return self.state.remove(self._is_scheduled)
 
 
 class MemoryStore:
@@ -354,8 +325,28 @@ class MemoryStore:
         """See ``Store.prune``."""
         return self._state.prune(request)
 
+    def listen(self, task_types: Sequence[str], on_wake: Callable[[], None], /) -> None:
+        """See ``Store.listen``."""
+        self._state.listen(self, task_types, on_wake)
+
+    def announce(self, pool_id: UUID, waiting: bool, /) -> None:
+        """Every insert wakes who listens: nothing is to be announced."""
+
+    def sight(self, names: Sequence[str], /) -> Sighting:
+        """See ``Store.sight``."""
+        return self._state.sight(names)
+
+    def tick(self, tick: Tick, /) -> bool:
+        """See ``Store.tick``."""
+        return self._state.tick(tick)
+
+    def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
+        """See ``Store.unknown_kinds``."""
+        return self._state.unknown_kinds(task_types)
+
     def close(self) -> None:
-        """Nothing is held."""
+        """Ends listening."""
+        self._state.unlisten(self)
 
 
 class AsyncMemoryStore:
@@ -384,5 +375,25 @@ class AsyncMemoryStore:
         """See ``Store.prune``."""
         return self._state.prune(request)
 
+    def listen(self, task_types: Sequence[str], on_wake: Callable[[], None], /) -> None:
+        """See ``Store.listen``."""
+        self._state.listen(self, task_types, on_wake)
+
+    async def announce(self, pool_id: UUID, waiting: bool, /) -> None:
+        """Every insert wakes who listens: nothing is to be announced."""
+
+    async def sight(self, names: Sequence[str], /) -> Sighting:
+        """See ``Store.sight``."""
+        return self._state.sight(names)
+
+    async def tick(self, tick: Tick, /) -> bool:
+        """See ``Store.tick``."""
+        return self._state.tick(tick)
+
+    async def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
+        """See ``Store.unknown_kinds``."""
+        return self._state.unknown_kinds(task_types)
+
     async def close(self) -> None:
-        """Nothing is held."""
+        """Ends listening."""
+        self._state.unlisten(self)

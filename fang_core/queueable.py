@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-from fang_core.record import Task
+from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
 
 if TYPE_CHECKING:
     from fang_core.runnable import BaseRunnable
@@ -26,6 +26,8 @@ class Queueable(Protocol):
         delay: timedelta | None = None,
         task_type: str | None = None,
         max_retries: int | None = None,
+        uniq: bool | None = None,
+        id: UUID | None = None,
         connection: Any = None,
     ) -> Task:
         """Inserts one task and returns its row.
@@ -37,11 +39,16 @@ class Queueable(Protocol):
             delay: not before this long from now, by the database's clock; not together with ``scheduled_at``.
             task_type: instead of the class's.
             max_retries: instead of the class's.
+            uniq: instead of the class's. Where an equal unique task is waiting or running nothing is written, and that
+                one is returned, its ``conflict`` being true.
+            id: of the new row, so that an insert can be repeated whose reply was lost: where the row is there already
+                with the same fields it is returned, its ``conflict`` being true.
             connection: the caller's own; the task then commits or rolls back with what else the caller does there.
 
         Raises:
             PayloadError: a field cannot be stored; nothing was sent.
             UsageError: an argument cannot be used; nothing was sent.
+            IdInUse: a task with other fields has this id.
             OutcomeUnknown: the connection broke while committing.
             BackendError: the backend refused, or does not answer.
         """
@@ -57,13 +64,80 @@ class Queueable(Protocol):
         delay: timedelta | None = None,
         task_type: str | None = None,
         max_retries: int | None = None,
+        uniq: bool | None = None,
         connection: Any = None,
     ) -> list[Task]:
         """Inserts many, all or none, and returns their rows in the order given. Options hold for all of them."""
         ...
 
+    def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
+        """Inserts a task of a class with ``cron`` for the next tick of its schedule.
+
+        A tick is inserted once: where somebody did it before, that task is returned, its ``conflict`` being true.
+        Raises ``UsageError`` for a class without ``cron``, and where no tick is left.
+        """
+        ...
+
     def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
         """The row as it is now, or None."""
+        ...
+
+    def fetch_and_touch_task(self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None) -> Task | None:
+        """Claims the first due task of a type, of any kind, for this queue; None where there is none.
+
+        The caller does its work, and ends it with ``update_task_state``, ``fail_task``, ``schedule_retry`` or
+        ``remove_task``.
+        """
+        ...
+
+    def update_task_state(self, task: Task, state: TaskState, /, *, connection: Any = None) -> Task:
+        """Moves a task by hand, if its row still is as it was read; returns the new row.
+
+        ``lifecycle.BY_HAND`` says where to. A finished, failed or cancelled one that is made new begins its life again:
+        with no retries charged, due now at the earliest. A run that is under way is lost.
+
+        Raises:
+            UsageError: there is no such move.
+            StaleTask: the row was changed or removed meanwhile.
+            TwinExists: a unique task cannot be revived, since an equal one is waiting or running.
+        """
+        ...
+
+    def fail_task(self, task: Task, error_message: str, /, *, connection: Any = None) -> Task:
+        """Fails a task by hand, whatever retries are left; otherwise like ``update_task_state``."""
+        ...
+
+    def schedule_retry(self, task: Task, backoff: timedelta, error_message: str, /, *, connection: Any = None) -> Task:
+        """Charges a failure of a task in progress; it is due again after ``backoff``.
+
+        Otherwise like ``update_task_state``.
+        """
+        ...
+
+    def remove_task(self, task_id: UUID, /, *, connection: Any = None) -> int:
+        """Removes a task in whatever state; a run of it that is under way is lost. How many were there: 0 or 1."""
+        ...
+
+    def remove_task_by_metadata(self, task: BaseRunnable, /, *, connection: Any = None) -> int:
+        """Removes the unique task that equals this one and is waiting or running; how many: 0 or 1.
+
+        Raises ``UsageError`` for a class that is not unique, on a queue that allows duplicates.
+        """
+        ...
+
+    def remove_tasks_type(self, task_type: str, /, *, connection: Any = None) -> int:
+        """Removes all tasks of a type, in whatever state; how many."""
+        ...
+
+    def remove_all_tasks(self, *, connection: Any = None) -> int:
+        """Removes every task, in whatever state; how many."""
+        ...
+
+    def remove_all_scheduled_tasks(self, *, connection: Any = None) -> int:
+        """Removes the tasks that wait for their first run at a later time; how many.
+
+        A retry in backoff and a snoozed task are no such ones, and stay.
+        """
         ...
 
 
@@ -80,6 +154,8 @@ class AsyncQueueable(Protocol):
         delay: timedelta | None = None,
         task_type: str | None = None,
         max_retries: int | None = None,
+        uniq: bool | None = None,
+        id: UUID | None = None,
         connection: Any = None,
     ) -> Task:
         """See ``Queueable.insert_task``."""
@@ -95,11 +171,56 @@ class AsyncQueueable(Protocol):
         delay: timedelta | None = None,
         task_type: str | None = None,
         max_retries: int | None = None,
+        uniq: bool | None = None,
         connection: Any = None,
     ) -> list[Task]:
         """See ``Queueable.insert_tasks``."""
         ...
 
+    async def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
+        """See ``Queueable.schedule_task``."""
+        ...
+
     async def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
         """See ``Queueable.find_task_by_id``."""
+        ...
+
+    async def fetch_and_touch_task(
+        self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None
+    ) -> Task | None:
+        """See ``Queueable.fetch_and_touch_task``."""
+        ...
+
+    async def update_task_state(self, task: Task, state: TaskState, /, *, connection: Any = None) -> Task:
+        """See ``Queueable.update_task_state``."""
+        ...
+
+    async def fail_task(self, task: Task, error_message: str, /, *, connection: Any = None) -> Task:
+        """See ``Queueable.fail_task``."""
+        ...
+
+    async def schedule_retry(
+        self, task: Task, backoff: timedelta, error_message: str, /, *, connection: Any = None
+    ) -> Task:
+        """See ``Queueable.schedule_retry``."""
+        ...
+
+    async def remove_task(self, task_id: UUID, /, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_task``."""
+        ...
+
+    async def remove_task_by_metadata(self, task: BaseRunnable, /, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_task_by_metadata``."""
+        ...
+
+    async def remove_tasks_type(self, task_type: str, /, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_tasks_type``."""
+        ...
+
+    async def remove_all_tasks(self, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_all_tasks``."""
+        ...
+
+    async def remove_all_scheduled_tasks(self, *, connection: Any = None) -> int:
+        """See ``Queueable.remove_all_scheduled_tasks``."""
         ...

@@ -44,6 +44,7 @@ class Task(NamedTuple):
         errors: the last ten failures, each with ``number`` (the attempt), ``time``, ``error`` and ``traceback``.
         pool_id, claimed_at: which pool holds the task since when; None unless in progress.
         uniq_hash: SHA-256 over the canonical metadata of a unique task.
+        conflict: true where an insert wrote nothing, since this task was there already.
     """
 
     id: UUID
@@ -64,6 +65,7 @@ class Task(NamedTuple):
     pool_id: UUID | None = None
     claimed_at: datetime | None = None
     uniq_hash: str | None = None
+    conflict: bool = False
 
 
 class ClaimedTask(NamedTuple):

@@ -40,12 +40,14 @@ class TaskConfig(TypedDict, total=False):
     priority: Priority
     max_retries: MaxRetries
     backoff: Backoff
+    uniq: bool
+    cron: Any
 
 
 class Options:
     """A class's ``task_config`` with every option in its place."""
 
-    __slots__ = ("backoff", "kind", "max_retries", "priority", "task_type")
+    __slots__ = ("backoff", "cron", "kind", "max_retries", "priority", "task_type", "uniq")
 
     def __init__(self, kind: str, merged: TaskConfig) -> None:
         self.kind = kind
@@ -53,6 +55,8 @@ class Options:
         self.priority = merged.get("priority", 0)
         self.max_retries = merged.get("max_retries", DEFAULT_MAX_RETRIES)
         self.backoff = merged.get("backoff", DEFAULT_BACKOFF)
+        self.uniq = merged.get("uniq", False)
+        self.cron = merged.get("cron")
 
 
 _CONFIG_CHECK: Final = TypeAdapter(TaskConfig)

@@ -1,10 +1,13 @@
-"""What a pool sees of a backend: a few verbs, in both colours. Pools import these and never a backend."""
+"""What a pool sees of a backend: its verbs, in both colours. Pools import these and never a backend."""
 
-from collections.abc import Sequence
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
+from fang_core.insertion import NewTask, Rules
 from fang_core.lifecycle import Outcome
 from fang_core.queueable import AsyncQueueable, Queueable
 from fang_core.record import ClaimedTask
@@ -15,12 +18,17 @@ class PoolRecord(NamedTuple):
     """A pool as it registers itself. ``id`` is made anew for each start and never used again."""
 
     id: UUID
-    mode: Mode
+    mode: Mode | Literal["manual"]
     host: str
     pid: int
     task_types: tuple[str, ...]
     kinds: tuple[str, ...]
     workers: int
+
+
+def manual_pool(pool_id: UUID) -> PoolRecord:
+    """What a queue registers as, to hold the tasks that are fetched by hand."""
+    return PoolRecord(pool_id, "manual", platform.node(), os.getpid(), (), (), 0)
 
 
 class ClaimRequest(NamedTuple):
@@ -46,6 +54,21 @@ class Claim(NamedTuple):
     now: datetime
     snapshot: str
     registered: bool
+
+
+class Sighting(NamedTuple):
+    """The last ticks of schedules by name, and the backend's clock. A name that is missing is to be asked for again."""
+
+    now: datetime
+    last_ticks: Mapping[str, datetime]
+
+
+class Tick(NamedTuple):
+    """One tick of the schedule ``name``, and the task to insert for it, due at the tick."""
+
+    name: str
+    at: datetime
+    row: NewTask
 
 
 class PruneRequest(NamedTuple):
@@ -84,6 +107,30 @@ class Store(Protocol):
         """Deletes rows whose life ended long enough ago; how many."""
         ...
 
+    def listen(self, task_types: Sequence[str], on_wake: Callable[[], None], /) -> None:
+        """Calls ``on_wake`` after inserts of due tasks of these types, until ``close()``; it must not block.
+
+        It may be called too often, and a call may be lost: pools poll beneath. Inserts tell it only while a pool of
+        their type has announced that it waits.
+        """
+        ...
+
+    def announce(self, pool_id: UUID, waiting: bool, /) -> None:
+        """Says that the pool waits to be woken, or no longer does."""
+        ...
+
+    def sight(self, names: Sequence[str], /) -> Sighting:
+        """Reads the last ticks; a schedule that nobody has seen begins now."""
+        ...
+
+    def tick(self, tick: Tick, /) -> bool:
+        """Inserts the tick's task if the schedule's last tick is an earlier one, and raises that; whether it did."""
+        ...
+
+    def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
+        """Kinds among the first due tasks of these types that no registered pool knows."""
+        ...
+
     def close(self) -> None:
         """Gives back what the store holds. Idempotent."""
         ...
@@ -112,6 +159,26 @@ class AsyncStore(Protocol):
         """See ``Store.prune``."""
         ...
 
+    def listen(self, task_types: Sequence[str], on_wake: Callable[[], None], /) -> None:
+        """See ``Store.listen``; ``on_wake`` may be called on any thread."""
+        ...
+
+    async def announce(self, pool_id: UUID, waiting: bool, /) -> None:
+        """See ``Store.announce``."""
+        ...
+
+    async def sight(self, names: Sequence[str], /) -> Sighting:
+        """See ``Store.sight``."""
+        ...
+
+    async def tick(self, tick: Tick, /) -> bool:
+        """See ``Store.tick``."""
+        ...
+
+    async def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
+        """See ``Store.unknown_kinds``."""
+        ...
+
     async def close(self) -> None:
         """See ``Store.close``."""
         ...
@@ -123,6 +190,11 @@ class Backend(Queueable, Protocol):
     @property
     def is_open(self) -> bool:
         """Whether the queue can be used now."""
+        ...
+
+    @property
+    def rules(self) -> Rules:
+        """What the queue asks of every insert."""
         ...
 
     def open(self) -> None:
@@ -144,6 +216,11 @@ class AsyncBackend(AsyncQueueable, Protocol):
     @property
     def is_open(self) -> bool:
         """See ``Backend.is_open``."""
+        ...
+
+    @property
+    def rules(self) -> Rules:
+        """See ``Backend.rules``."""
         ...
 
     async def open(self) -> None:

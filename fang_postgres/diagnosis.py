@@ -6,7 +6,7 @@ Source of the codes: PostgreSQL manual, appendix A.
 import re
 from typing import Final
 
-from fang_core.errors import AccessRefused, BackendError, BackendUnavailable, SchemaError, StatementRefused
+from fang_core.errors import AccessRefused, BackendError, BackendUnavailable, SchemaError, StatementRefused, TwinExists
 
 # Cardinality, data, integrity, WITH CHECK OPTION, program limits, RAISE: the values are at fault.
 _REFUSALS: Final = frozenset({"21", "22", "23", "44", "54", "P0"})
@@ -39,6 +39,8 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str) -> BackendError
     match sqlstate:
         case None:
             return BackendUnavailable(f"the database does not answer: {line}")
+        case "23505" if "fang_tasks_uniq" in line:
+            return TwinExists("an equal unique task is waiting or running")
         case code if code[:2] in _REFUSALS:
             return StatementRefused(f"the database refused a value ({code}): {line}")
         case code if code[:2] == "28" or code == "3D000":

@@ -9,13 +9,16 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
-from fang_core.insertion import NewTask, Overrides, in_chunks
-from fang_core.lifecycle import Outcome
+from fang_core.insertion import NewTask, Overrides
+from fang_core.lifecycle import Change, Outcome
 from fang_core.record import HIGHEST_PRIORITY, LOWEST_PRIORITY, ClaimedTask, Task, TaskState
-from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest
+from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Sighting, Tick
 from fang_postgres.schema import HEAD
 from fang_postgres.statement import Operation, Rows
 from fang_postgres.statements import Statements, statements
+
+_LOOKED_AT: Final = 200
+"""Due rows of a level among which unknown kinds are looked for."""
 
 _PRIORITIES: Final = tuple(range(HIGHEST_PRIORITY, LOWEST_PRIORITY + 1))
 
@@ -27,40 +30,120 @@ class Operations:
         self.schema = schema
         self._statements: Statements = statements(schema)
 
-    # Applications -----------------------------------------------------------------------------------------------------
+    # Inserts; ``notify`` is false where the transaction must not ------------------------------------------------------
 
-    def insert(self, row: NewTask, overrides: Overrides) -> Operation[Task]:
-        """One new row."""
-        params = {
-            "p_id": row.id,
-            "p_metadata": row.metadata,
-            "p_task_type": row.task_type,
-            "p_priority": row.priority,
-            "p_max_retries": row.max_retries,
-            "p_scheduled_at": overrides.scheduled_at,
-            "p_delay": overrides.delay,
-        }
-        return Operation(self._statements.insert, params, lambda rows: _new_row(row, *rows[0][1:]))
+    def insert(self, row: NewTask, overrides: Overrides, *, notify: bool) -> Operation[Task | None]:
+        """One new row; None where its id or its unique hash is taken."""
+        params = _row(row) | _due(overrides) | {"p_notify": notify}
+        return Operation(self._statements.insert, params, lambda rows: new_task(row, *rows[0][:2]) if rows else None)
 
-    def insert_many(self, rows: list[NewTask], overrides: Overrides) -> list[Operation[list[Task]]]:
-        """Many new rows, in statements of bounded size; to be run in one transaction."""
-        return [self._insert_chunk(chunk, overrides) for chunk in in_chunks(rows)]
+    def insert_many(self, rows: list[NewTask], overrides: Overrides, *, notify: bool) -> Operation[list[Task]]:
+        """Many new rows that cannot collide, in the order given."""
+        params = _columns(rows) | _due(overrides) | {"p_notify": notify}
+        return Operation(
+            self._statements.insert_many, params, lambda told: [new_task(row, *told[0][:2]) for row in rows]
+        )
 
-    def _insert_chunk(self, rows: list[NewTask], overrides: Overrides) -> Operation[list[Task]]:
-        params = {
-            "p_ids": [row.id for row in rows],
-            "p_metadata": [row.metadata for row in rows],
-            "p_task_types": [row.task_type for row in rows],
-            "p_priorities": [row.priority for row in rows],
-            "p_max_retries": [row.max_retries for row in rows],
-            "p_scheduled_at": overrides.scheduled_at,
-            "p_delay": overrides.delay,
-        }
-        return Operation(self._statements.insert_many, params, partial(_in_order, rows))
+    def insert_unique(self, rows: list[NewTask], overrides: Overrides, *, notify: bool) -> Operation[dict[UUID, Task]]:
+        """Rows in the order of their hashes; by id those that were inserted."""
+        params = _columns(rows) | _due(overrides)
+        params |= {"p_uniq_hashes": [row.uniq_hash for row in rows], "p_notify": notify}
+        by_id = {row.id: row for row in rows}
+        return Operation(
+            self._statements.insert_unique,
+            params,
+            lambda told: {each[0]: new_task(by_id[each[0]], each[1], each[2]) for each in told},
+        )
+
+    def existing(self, row: NewTask) -> Operation[list[tuple[Task, bool]]]:
+        """Who has the row's id, or its unique hash; and whether it is the same task."""
+        params = {"p_id": row.id, "p_uniq_hash": row.uniq_hash, "p_metadata": row.metadata}
+        return Operation(
+            self._statements.existing, params, lambda rows: [(as_task(found), found[-1]) for found in rows]
+        )
+
+    def twins(self, hashes: list[str]) -> Operation[dict[str | None, Task]]:
+        """The live unique tasks of these hashes."""
+        return Operation(
+            self._statements.twins,
+            {"p_uniq_hashes": hashes},
+            lambda rows: {task.uniq_hash: task for task in map(as_task, rows)},
+        )
+
+    # By hand ----------------------------------------------------------------------------------------------------------
 
     def find(self, task_id: UUID) -> Operation[Task | None]:
         """A row by its id."""
         return Operation(self._statements.find, {"p_id": task_id}, lambda rows: as_task(rows[0]) if rows else None)
+
+    def change(self, change: Change, *, notify: bool) -> Operation[Task | None]:
+        """A move by hand; None where the row is not as it was read, or has a live twin."""
+        params = {
+            "p_id": change.task.id,
+            "p_read_state": str(change.task.state),
+            "p_read_attempt": change.task.attempt,
+            "p_read_updated_at": change.task.updated_at,
+            "p_state": str(change.state),
+            "p_revives": change.revives,
+            "p_delay": change.delay,
+            "p_charge": change.charge,
+            "p_error_message": change.error_message,
+            "p_error_entry": change.error_entry,
+            "p_notify": notify,
+        }
+        return Operation(self._statements.change, params, lambda rows: as_task(rows[0]) if rows else None)
+
+    def touch(self, task_type: str, pool_id: UUID) -> Operation[tuple[bool, Task | None]]:
+        """Whether the queue's row is there, and the task that it now holds."""
+        params = _levels((task_type,)) | {"p_pool_id": pool_id, "p_limit": 1}
+        return Operation(
+            self._statements.touch,
+            params,
+            lambda rows: (rows[0][0], None if rows[0][1] is None else as_task(rows[0][1:])),
+        )
+
+    def remove_one(self, task_id: UUID) -> Operation[int]:
+        """By id; how many."""
+        return Operation(self._statements.remove_one, {"p_id": task_id}, _count)
+
+    def remove_twin(self, uniq_hash: str) -> Operation[int]:
+        """The live unique task of this hash; how many."""
+        return Operation(self._statements.remove_twin, {"p_uniq_hash": uniq_hash}, _count)
+
+    def remove_type(self, task_type: str) -> Operation[int]:
+        """All of a type; how many."""
+        return Operation(self._statements.remove_type, {"p_task_type": task_type}, _count)
+
+    def remove_all(self) -> Operation[int]:
+        """All; how many."""
+        return Operation(self._statements.remove_all, {}, _count)
+
+    def remove_scheduled(self) -> Operation[int]:
+        """All that wait for their first run at a later time; how many."""
+        return Operation(self._statements.remove_scheduled, {}, _count)
+
+    # Schedules --------------------------------------------------------------------------------------------------------
+
+    def clock(self) -> Operation[datetime]:
+        """The database's clock."""
+        return Operation(self._statements.clock, {}, lambda rows: rows[0][0])
+
+    def sight(self, names: Sequence[str]) -> Operation[Sighting]:
+        """The last ticks; a schedule that nobody has seen begins now."""
+        return Operation(
+            self._statements.sight,
+            {"p_names": list(names)},
+            lambda rows: Sighting(rows[0][0], {name: last for _, name, last in rows if name is not None}),
+        )
+
+    def tick(self, tick: Tick, *, notify: bool) -> Operation[tuple[bool, Task | None]]:
+        """Whether the last tick was raised, and the task that was inserted."""
+        params = _row(tick.row) | {"p_name": tick.name, "p_at": tick.at, "p_notify": notify}
+        return Operation(
+            self._statements.tick,
+            params,
+            lambda rows: (rows[0][0], None if rows[0][1] is None else new_task(tick.row, *rows[0][1:3])),
+        )
 
     # Pools ------------------------------------------------------------------------------------------------------------
 
@@ -85,16 +168,14 @@ class Operations:
         """Takes it away."""
         return Operation(self._statements.unregister, {"p_pool_id": pool_id}, _nothing)
 
+    def announce(self, pool_id: UUID, waiting: bool) -> Operation[None]:
+        """That a pool waits to be woken, or no longer does."""
+        return Operation(self._statements.announce, {"p_pool_id": pool_id, "p_waiting": waiting}, _nothing)
+
     def claim(self, request: ClaimRequest) -> Operation[Claim]:
         """Due tasks, now held by the pool, in the order in which they are to be run."""
-        levels = [(task_type, priority) for task_type in request.task_types for priority in _PRIORITIES]
-        params = {
-            "p_pool_id": request.pool_id,
-            "p_task_types": [task_type for task_type, _ in levels],
-            "p_priorities": [priority for _, priority in levels],
-            "p_kinds": list(request.kinds),
-            "p_limit": request.limit,
-        }
+        params = _levels(request.task_types)
+        params |= {"p_pool_id": request.pool_id, "p_kinds": list(request.kinds), "p_limit": request.limit}
         return Operation(self._statements.claim, params, partial(_as_claim, request.task_types))
 
     def complete(self, pool_id: UUID, outcomes: Sequence[Outcome]) -> list[Operation[set[UUID]]]:
@@ -128,6 +209,11 @@ class Operations:
             for statement, keep in ages
             if keep is not None
         ]
+
+    def unknown_kinds(self, task_types: Sequence[str]) -> Operation[list[str]]:
+        """Kinds among the first due rows that no registered pool knows."""
+        params = _levels(task_types) | {"p_limit": _LOOKED_AT}
+        return Operation(self._statements.unknown_kinds, params, lambda rows: [row[0] for row in rows])
 
 
 def schema_problem(schema: str, version: str | None) -> str | None:
@@ -166,7 +252,8 @@ def as_task(row: Sequence[Any]) -> Task:
     )
 
 
-def _new_row(row: NewTask, scheduled_at: datetime, created_at: datetime) -> Task:
+def new_task(row: NewTask, scheduled_at: datetime, created_at: datetime) -> Task:
+    """The row that an insert has made."""
     return Task(
         id=row.id,
         metadata=from_json(row.metadata),
@@ -181,12 +268,41 @@ def _new_row(row: NewTask, scheduled_at: datetime, created_at: datetime) -> Task
         scheduled_at=scheduled_at,
         created_at=created_at,
         updated_at=created_at,
+        uniq_hash=row.uniq_hash,
     )
 
 
-def _in_order(new: list[NewTask], rows: Rows) -> list[Task]:
-    times = {row[0]: (row[1], row[2]) for row in rows}
-    return [_new_row(row, *times[row.id]) for row in new]
+def _row(row: NewTask) -> dict[str, Any]:
+    return {
+        "p_id": row.id,
+        "p_metadata": row.metadata,
+        "p_task_type": row.task_type,
+        "p_priority": row.priority,
+        "p_max_retries": row.max_retries,
+        "p_uniq_hash": row.uniq_hash,
+    }
+
+
+def _columns(rows: list[NewTask]) -> dict[str, Any]:
+    return {
+        "p_ids": [row.id for row in rows],
+        "p_metadata": [row.metadata for row in rows],
+        "p_task_types": [row.task_type for row in rows],
+        "p_priorities": [row.priority for row in rows],
+        "p_max_retries": [row.max_retries for row in rows],
+    }
+
+
+def _due(overrides: Overrides) -> dict[str, Any]:
+    return {"p_scheduled_at": overrides.scheduled_at, "p_delay": overrides.delay}
+
+
+def _levels(task_types: Sequence[str]) -> dict[str, Any]:
+    levels = [(task_type, priority) for task_type in task_types for priority in _PRIORITIES]
+    return {
+        "p_task_types": [task_type for task_type, _ in levels],
+        "p_priorities": [priority for _, priority in levels],
+    }
 
 
 def _as_claim(task_types: tuple[str, ...], rows: Rows) -> Claim:
@@ -219,11 +335,16 @@ def _values(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "p_charges": [outcome.charge for outcome in outcomes],
         "p_error_messages": [outcome.error_message for outcome in outcomes],
         "p_error_entries": [outcome.error_entry for outcome in outcomes],
+        "p_notify": True,
     }
 
 
 def _ids(rows: Rows) -> set[UUID]:
     return {row[0] for row in rows}
+
+
+def _count(rows: Rows) -> int:
+    return int(rows[0][0])
 
 
 def _nothing(rows: Rows) -> None:

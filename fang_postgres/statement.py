@@ -11,7 +11,7 @@ is refused where a statement is made:
 The order of arguments comes from the compiler, never from how the statement was written.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
@@ -69,6 +69,13 @@ class Operation(Generic[T]):
     statement: Statement
     params: Mapping[str, Any]
     decode: Callable[[Rows], T]
+
+
+Conversation = Generator[Operation[Any], Any, T]
+"""What takes more than one statement: yields operations, is sent what each returned, and returns its own result.
+
+Pure, so that both modes hold the same one: see their ``converse``.
+"""
 
 
 def _compile(core: Executable, dialect: Any) -> SQLCompiler:

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from uuid import UUID, uuid4
 
 from fang_core.config import PoolOptions, RetentionMode, SleepParams, as_task_types
-from fang_core.demand import Demand, Poll, Retry
+from fang_core.demand import Demand
 from fang_core.errors import FangError, UsageError
 from fang_core.events import Dispatcher, Events
 from fang_core.failure import ErrorReport
@@ -20,10 +20,13 @@ from fang_core.lifecycle import NOT_RUN, Failure, Result, decide
 from fang_core.record import DEFAULT_TASK_TYPE, ClaimedTask
 from fang_core.registry import REGISTRY
 from fang_core.runnable import BaseRunnable
-from fang_core.store import Backend, Claim, ClaimRequest, PoolRecord, Store
+from fang_core.store import Backend, PoolRecord, Store
+from fang_core.ticking import Timetable
+from fang_threaded.claimer import Claimer
 from fang_threaded.completer import Completer
 from fang_threaded.maintenance import Maintenance
 from fang_threaded.signals import Signals
+from fang_threaded.ticker import Ticker
 from fang_threaded.worker import Worker
 
 logger = logging.getLogger("fang_threaded")
@@ -43,6 +46,7 @@ class WorkerPool:
         sleep_params: how an idle pool polls.
         grace_period: how long ``stop()`` waits for runs.
         keep_finished, keep_failed: the age from which kept rows are pruned; None keeps them.
+        listen: whether inserts wake the pool by NOTIFY; False where connections go through a transaction pooler.
         events: who is told what happens.
     """
 
@@ -58,6 +62,7 @@ class WorkerPool:
         grace_period: timedelta = timedelta(seconds=25),
         keep_finished: timedelta | None = timedelta(days=7),
         keep_failed: timedelta | None = None,
+        listen: bool = True,
         events: Sequence[Events] = (),
     ) -> None:
         self.queue = queue
@@ -69,6 +74,7 @@ class WorkerPool:
             grace_period=grace_period,
             keep_finished=keep_finished,
             keep_failed=keep_failed,
+            listen=listen,
         )
         self.id: UUID | None = None
         """The pool's id while it runs, made anew by every start."""
@@ -98,9 +104,11 @@ class WorkerPool:
                 worker.thread.start()
             self._completer.start()
             self._maintenance.start()
+            self._ticker.start()
             self._claimer.start()
             self._running = True
-        logger.info("pool %s started: %d threads for %s", self.id, len(self._workers), ", ".join(self._types))
+        types = ", ".join(self.options.task_types)
+        logger.info("pool %s started: %d threads for %s", self.id, len(self._workers), types)
         self._events.emit(Events.pool_started, self.id)
 
     def stop(self) -> int:
@@ -116,6 +124,7 @@ class WorkerPool:
             left = self._wait_for_workers(deadline)
             self._completer.close(max(2.0, deadline - time.monotonic()))
             self._maintenance.close(2.0)
+            self._ticker.close(2.0)
             self._leave(left)
             self._running = False
         logger.info("pool %s stopped, %d runs left", self.id, left)
@@ -153,12 +162,14 @@ class WorkerPool:
         if not self._running:
             with self:
                 return self._drain(0)  # runs that end before it is asked for count as well
-        return self._drain(self._ended_runs())
+        ran = self._drain(self._ended_runs())
+        self._claimer.wake()  # it goes on, and has not announced that it waits
+        return ran
 
     def _drain(self, before: int) -> int:
         self._drained.clear()
         self._draining.set()
-        self._wake.set()
+        self._claimer.wake()
         self._drained.wait()
         self._draining.clear()
         return self._ended_runs() - before
@@ -168,39 +179,32 @@ class WorkerPool:
     def _prepare(self) -> None:
         self.queue.open()
         self.id = uuid4()
-        self._types = self.options.task_types
         self._store: Store = self.queue.store()
+        self._registry_version = -1
+        self._timetable = Timetable(self.options.task_types, self.queue.rules)
         self._learn_kinds()
         self._demand = Demand(self.options.number_of_workers)
         self._waiting: SimpleQueue[ClaimedTask | None] = SimpleQueue()
         self._claimed = 0
-        self._hungry = threading.Event()
-        self._claimer_waits = False
-        self._low = 0
-        self._wake = threading.Event()
         self._stopping = threading.Event()
         self._draining = threading.Event()
         self._drained = threading.Event()
         self._completer = Completer(self._store, self.id, self._events, self._written)
         self._maintenance = Maintenance(self._store, self.options)
-        self._claimer = threading.Thread(target=self._claim_loop, name="fang-claimer", daemon=True)
+        self._ticker = Ticker(self._store, self._timetable)
+        self._claimer = Claimer(self)
         self._workers = [Worker(self, number) for number in range(self.options.number_of_workers)]
-
-    def _learn_kinds(self) -> None:
-        self._registry_version = REGISTRY.version
-        self._classes: Mapping[str, type[BaseRunnable]] = REGISTRY.runnable_kinds("threaded")
 
     def _record(self) -> PoolRecord:
         assert self.id is not None
         kinds = tuple(sorted(self._classes))
         workers = self.options.number_of_workers
-        return PoolRecord(self.id, "threaded", socket.gethostname(), os.getpid(), self._types, kinds, workers)
+        types = self.options.task_types
+        return PoolRecord(self.id, "threaded", socket.gethostname(), os.getpid(), types, kinds, workers)
 
     def _stop_claiming(self, deadline: float) -> None:
         self._stopping.set()
-        self._wake.set()
-        self._hungry.set()
-        self._claimer.join(max(0.0, deadline - time.monotonic()))
+        self._claimer.close(max(0.0, deadline - time.monotonic()))
         try:
             while True:
                 task = self._waiting.get_nowait()
@@ -232,48 +236,16 @@ class WorkerPool:
         if self._opened_queue:
             self.queue.close()
 
-    # Claiming: on the claimer's thread --------------------------------------------------------------------------------
+    # Called by the claimer, on its thread -----------------------------------------------------------------------------
 
-    def _claim_loop(self) -> None:
-        poll, retry = Poll(self.options.sleep_params), Retry()
-        while not self._stopping.is_set():
-            try:
-                wanted = self._wanted()
-                if not wanted:
-                    self._wait_for_hunger()
-                    continue
-                nothing_held = self._held() == 0
-                claim = self._claim(wanted)
-                retry.succeeded()
-            except Exception as error:  # noqa: BLE001 - a claimer outlives whatever its backend does
-                self._claim_failed(error)
-                self._sleep(retry.sleep())
-                continue
-            if claim.tasks:
-                poll.found()
-                self._hand_out(claim.tasks)
-            elif self._draining.is_set() and nothing_held:
-                self._drained.set()
-                self._sleep(poll.sleep())
-            else:
-                self._sleep(poll.sleep())
-
-    def _claim(self, wanted: int) -> Claim:
-        if self._registry_version != REGISTRY.version:
-            self._learn_kinds()
-        assert self.id is not None
-        claim = self._store.claim(ClaimRequest(self.id, self._types, tuple(self._classes), wanted))
-        self._types = (*self._types[1:], self._types[0])  # so that no task type starves
-        if not claim.registered:
-            logger.warning("pool %s was not registered any more; it registers again", self.id)
-            self._store.register(self._record())
-        return claim
-
-    def _hand_out(self, tasks: list[ClaimedTask]) -> None:
-        self._claimed += len(tasks)
-        for task in tasks:
-            self._waiting.put(task)
-        self._events.emit(Events.tasks_claimed, self.id, len(tasks))
+    def _learn_kinds(self) -> bool:
+        """Reads the registry again where it has changed; whether it has."""
+        if self._registry_version == REGISTRY.version:
+            return False
+        self._registry_version = REGISTRY.version
+        self._classes: Mapping[str, type[BaseRunnable]] = REGISTRY.runnable_kinds("threaded")
+        self._timetable.serve(self._classes)
+        return True
 
     def _wanted(self) -> int:
         waiting = self._waiting.qsize()
@@ -285,38 +257,26 @@ class WorkerPool:
             unwritten=ended - self._completer.written,
         )
 
-    def _wait_for_hunger(self) -> None:
-        """Until a worker finds little left; see ``_feed``."""
-        self._hungry.clear()
-        self._low = self._demand.ahead // 2
-        self._claimer_waits = True
-        if not self._wanted() and not self._stopping.is_set():  # looked at again: a worker may have ended just before
-            self._hungry.wait(1.0)
-        self._claimer_waits = False
-
-    def _claim_failed(self, error: Exception) -> None:
-        if isinstance(error, FangError):
-            logger.warning("pool %s could not claim and tries again: %s", self.id, error)
-        else:
-            logger.exception("pool %s could not claim and tries again", self.id, exc_info=error)
-        self._events.emit(Events.backend_failed, self.id, error)
-
-    def _sleep(self, seconds: float) -> None:
-        self._wake.wait(seconds)
-        if not self._stopping.is_set():
-            self._wake.clear()
-
     def _ended_runs(self) -> int:
         return sum(worker.ended for worker in self._workers)
 
     def _held(self) -> int:
         return self._claimed - self._completer.written
 
+    def _hand_out(self, tasks: list[ClaimedTask]) -> None:
+        self._claimed += len(tasks)
+        if self._stopping.is_set():
+            for task in tasks:  # too late: nobody would run them
+                self._completer.put(self._outcome(task, NOT_RUN))
+            return
+        for task in tasks:
+            self._waiting.put(task)
+        self._events.emit(Events.tasks_claimed, self.id, len(tasks))
+
     # Called by workers, each on its thread, and by the completer on its own -------------------------------------------
 
     def _feed(self) -> None:
-        if self._claimer_waits and self._waiting.qsize() <= self._low:
-            self._hungry.set()
+        self._claimer.feed(self._waiting.qsize())
 
     def _starting(self, task: ClaimedTask) -> None:
         if self._events:
@@ -347,6 +307,6 @@ class WorkerPool:
     def _written(self) -> None:
         """The completer wrote a batch."""
         if self._draining.is_set() and self._held() == 0:
-            self._wake.set()
-        if self._claimer_waits:
-            self._hungry.set()
+            self._claimer.wake()
+        else:
+            self._claimer.wake_if_hungry()

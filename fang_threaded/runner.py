@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.rows import tuple_row
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine, TwoPhaseTransaction
 from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.errors import BackendError, BackendUnavailable, StatementRefused, UsageError
 from fang_postgres.diagnosis import code_of_connect_failure, diagnose, is_repeatable
-from fang_postgres.statement import Operation
+from fang_postgres.statement import Conversation, Operation
 
 T = TypeVar("T")
 
@@ -23,8 +24,9 @@ _TRIES: Final = 5  # of a statement that was the victim of a deadlock or a seria
 class Runner:
     """Sessions for one purpose."""
 
-    def __init__(self, sessions: sessionmaker[Session], schema: str) -> None:
-        self._sessions = sessions
+    def __init__(self, engine: Engine, schema: str) -> None:
+        self.engine = engine
+        self._sessions = sessionmaker(engine)
         self._schema = schema
 
     def run(self, operation: Operation[T]) -> T:
@@ -36,11 +38,22 @@ class Runner:
 
     def run_all(self, operations: Sequence[Operation[T]]) -> list[T]:
         """Several operations in one transaction; see ``run``."""
+        return self._transact(lambda execute: [_execute(execute, operation) for operation in operations])
+
+    def converse(self, conversation: Conversation[T]) -> T:
+        """A conversation, each of whose operations is committed by itself; see ``run``."""
+        return _converse(self.run, conversation)
+
+    def transact(self, begin: Callable[[], Conversation[T]]) -> T:
+        """A conversation in one transaction, begun anew where that was the victim of a deadlock; see ``run``."""
+        return self._transact(lambda execute: _converse(partial(_execute, execute), begin()))
+
+    def _transact(self, work: Callable[[Callable[..., Any]], T]) -> T:
         for tries_left in reversed(range(_TRIES)):
             with self._typed():
                 try:
                     with self._sessions.begin() as session:
-                        return [_execute(session.execute, operation) for operation in operations]
+                        return work(session.execute)
                 except DBAPIError as error:
                     if not tries_left or not is_repeatable(sqlstate_of(error)):
                         raise
@@ -56,25 +69,51 @@ class Runner:
             raise typed(error, self._schema) from error
 
 
-def run_on(connection: Any, operation: Operation[T]) -> T:
-    """One operation in the caller's transaction; never commits.
+def converse_on(connection: Any, conversation: Conversation[T]) -> T:
+    """A conversation in the caller's transaction; never commits.
 
-    ``connection`` is a SQLAlchemy ``Session`` or ``Connection`` on Postgres, or a psycopg 3 connection. Errors are left
-    as these raise them: the caller handles them with its transaction.
+    ``connection`` is a SQLAlchemy ``Session`` or ``Connection`` on Postgres, or a psycopg 3 connection. Errors of the
+    database are left as these raise them: the caller handles them with its transaction.
     """
+    return _converse(_runner_on(connection), conversation)
+
+
+def may_notify(connection: Any) -> bool:
+    """Whether the transaction of a caller's connection may NOTIFY: Postgres refuses to prepare one that has."""
+    if isinstance(connection, Session):
+        connection = connection.connection()
+    return not (isinstance(connection, Connection) and isinstance(connection.get_transaction(), TwoPhaseTransaction))
+
+
+def _converse(run: Callable[[Operation[Any]], Any], conversation: Conversation[T]) -> T:
+    operation = next(conversation)
+    while True:
+        answer = run(operation)
+        try:
+            operation = conversation.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def _runner_on(connection: Any) -> Callable[[Operation[Any]], Any]:
     match connection:
         case Session():
             _require_postgres(connection.get_bind().dialect.name)
-            return _execute(connection.execute, operation)
+            return partial(_execute, connection.execute)
         case Connection():
             _require_postgres(connection.dialect.name)
-            return _execute(connection.execute, operation)
+            return partial(_execute, connection.execute)
         case psycopg.Connection():
-            with connection.cursor(row_factory=tuple_row) as cursor:
-                cursor.execute(operation.statement.psycopg_text.encode(), dict(operation.params))
-                return operation.decode(cursor.fetchall())
+            return partial(_execute_raw, connection)
     name = type(connection).__name__
     raise UsageError(f"connection= takes a SQLAlchemy Session or Connection, or a psycopg connection, not {name}")
+
+
+def _execute_raw(connection: psycopg.Connection[Any], operation: Operation[T]) -> T:
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(operation.statement.psycopg_text.encode(), dict(operation.params))
+        return operation.decode(cursor.fetchall() if cursor.description else ())
 
 
 def _execute(execute: Callable[..., Any], operation: Operation[T]) -> T:

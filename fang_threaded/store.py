@@ -1,21 +1,23 @@
 """A pool's access to Postgres, from threads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from fang_core.lifecycle import Outcome
-from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest
+from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Sighting, Tick
 from fang_postgres.operations import Operations
+from fang_threaded.listener import Listener
 from fang_threaded.runner import Runner
 
 
 class PostgresStore:
     """A ``Store``. Claims have sessions of their own, so that they go side by side with completions."""
 
-    def __init__(self, operations: Operations, claims: Runner, writes: Runner) -> None:
+    def __init__(self, operations: Operations, claims: Runner, writes: Runner, listener: Listener) -> None:
         self._operations = operations
         self._claims = claims
         self._writes = writes
+        self._listener = listener
 
     def register(self, pool: PoolRecord, /) -> None:
         """See ``Store.register``."""
@@ -37,5 +39,27 @@ class PostgresStore:
         """See ``Store.prune``."""
         return sum(self._writes.run(operation) for operation in self._operations.prune(request))
 
+    def listen(self, task_types: Sequence[str], on_wake: Callable[[], None], /) -> None:
+        """See ``Store.listen``."""
+        self._listener.subscribe(self, tuple(task_types), on_wake)
+
+    def announce(self, pool_id: UUID, waiting: bool, /) -> None:
+        """See ``Store.announce``."""
+        self._claims.run(self._operations.announce(pool_id, waiting))
+
+    def sight(self, names: Sequence[str], /) -> Sighting:
+        """See ``Store.sight``."""
+        return self._writes.run(self._operations.sight(names))
+
+    def tick(self, tick: Tick, /) -> bool:
+        """See ``Store.tick``."""
+        raised, _ = self._writes.run(self._operations.tick(tick, notify=True))
+        return raised
+
+    def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
+        """See ``Store.unknown_kinds``."""
+        return self._writes.run(self._operations.unknown_kinds(task_types))
+
     def close(self) -> None:
-        """The queue owns the connections."""
+        """Ends listening; the queue owns the other connections."""
+        self._listener.unsubscribe(self)

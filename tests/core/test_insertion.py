@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fang_core import PayloadError, Queueable, Runnable, TaskConfig, UsageError
-from fang_core.insertion import NewTask, Overrides, in_chunks
+from fang_core.insertion import NewTask, Overrides, Rules, in_chunks
 
 NOW = datetime(2024, 2, 29, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -91,21 +91,21 @@ def test_what_an_insert_can_say(options: dict[str, Any]) -> None:
 
 
 def test_without_overrides_the_class_decides() -> None:
-    new = Overrides().new_task(Parse(n=5), max_bytes=1000)
+    new = Overrides().new_task(Parse(n=5), Rules(max_payload_bytes=1000))
 
     assert isinstance(new.id, UUID)
     assert new.id.version == 7
-    assert new[1:] == ('{"type":"insertion.Parse","n":5}', "insertion.Parse", "heavy", 1, 3)
+    assert new[1:] == ('{"type":"insertion.Parse","n":5}', "insertion.Parse", "heavy", 1, 3, None)
 
 
 def test_overrides_win_over_the_class_also_where_they_are_zero() -> None:
-    new = Overrides(priority=0, max_retries=0, task_type="light").new_task(Parse(), max_bytes=1000)
+    new = Overrides(priority=0, max_retries=0, task_type="light").new_task(Parse(), Rules(max_payload_bytes=1000))
 
     assert (new.task_type, new.priority, new.max_retries) == ("light", 0, 0)
 
 
 def test_ids_rise_in_the_order_given() -> None:
-    rows = Overrides().new_tasks((Parse(n=n) for n in range(500)), max_bytes=1000)
+    rows = Overrides().new_tasks((Parse(n=n) for n in range(500)), Rules(max_payload_bytes=1000))
 
     assert [row.metadata for row in rows] == [f'{{"type":"insertion.Parse","n":{n}}}' for n in range(500)]
     assert rows == sorted(rows)
@@ -114,9 +114,9 @@ def test_ids_rise_in_the_order_given() -> None:
 
 def test_one_bad_task_stops_them_all() -> None:
     with pytest.raises(PayloadError, match=r"insertion\.Parse\.n: the text contains NUL"):
-        Overrides().new_tasks([Parse(), Parse(n="\0"), Parse()], max_bytes=1000)
+        Overrides().new_tasks([Parse(), Parse(n="\0"), Parse()], Rules(max_payload_bytes=1000))
     with pytest.raises(PayloadError, match="larger than 1000 bytes"):
-        Overrides().new_tasks([Parse(n="x" * 1000)], max_bytes=1000)
+        Overrides().new_tasks([Parse(n="x" * 1000)], Rules(max_payload_bytes=1000))
 
 
 def new_row(chars: int) -> NewTask:

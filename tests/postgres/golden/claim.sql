@@ -3,9 +3,9 @@ WITH due AS MATERIALIZED
 (SELECT in_level.id AS id
 FROM unnest($2::TEXT[], $3::SMALLINT[]) AS level(task_type, priority) JOIN LATERAL (SELECT t.id AS id
 FROM fang.fang_tasks AS t
-WHERE t.task_type = level.task_type AND t.priority = level.priority AND t.state IN ('new', 'retried') AND t.scheduled_at <= now() AND t.kind = ANY ($4::TEXT[]) AND t.attempt < 9223372036854775807 AND (EXISTS (SELECT 1
+WHERE t.task_type = level.task_type AND t.priority = level.priority AND t.state IN ('new', 'retried') AND t.scheduled_at <= now() AND t.attempt < 9223372036854775807 AND (EXISTS (SELECT 1
 FROM fang.fang_pools
-WHERE fang.fang_pools.id = $1::UUID)) ORDER BY t.scheduled_at, t.id
+WHERE fang.fang_pools.id = $1::UUID)) AND t.kind = ANY ($4::TEXT[]) ORDER BY t.scheduled_at, t.id
  LIMIT $5::INTEGER FOR NO KEY UPDATE OF t SKIP LOCKED) AS in_level ON true
  LIMIT $5::INTEGER),
 claimed AS

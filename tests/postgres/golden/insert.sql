@@ -1,2 +1,14 @@
--- $1=p_id $2=p_metadata $3=p_task_type $4=p_scheduled_at $5=p_delay $6=p_priority $7=p_max_retries
-INSERT INTO fang.fang_tasks (id, metadata, task_type, scheduled_at, priority, max_retries) VALUES ($1::UUID, CAST($2::VARCHAR AS JSONB), $3::VARCHAR, coalesce($4::TIMESTAMP WITH TIME ZONE, clock_timestamp() + coalesce($5::INTERVAL, CAST('0' AS INTERVAL))), $6::SMALLINT, $7::INTEGER) RETURNING fang.fang_tasks.id, fang.fang_tasks.scheduled_at, fang.fang_tasks.created_at
+-- $1=p_id $2=p_metadata $3=p_task_type $4=p_uniq_hash $5=p_scheduled_at $6=p_delay $7=p_priority $8=p_max_retries $9=p_notify
+WITH inserted AS
+(INSERT INTO fang.fang_tasks (id, metadata, task_type, uniq_hash, scheduled_at, priority, max_retries) VALUES ($1::UUID, CAST($2::VARCHAR AS JSONB), $3::VARCHAR, $4::VARCHAR, coalesce($5::TIMESTAMP WITH TIME ZONE, (SELECT clock_timestamp() AS clock_timestamp_1) + coalesce($6::INTERVAL, CAST('0' AS INTERVAL))), $7::SMALLINT, $8::INTEGER) ON CONFLICT DO NOTHING RETURNING fang.fang_tasks.task_type, fang.fang_tasks.scheduled_at, fang.fang_tasks.created_at),
+woken AS
+(SELECT pg_notify('fang_fang', left(wanted.task_type, 500)) AS told
+FROM (SELECT DISTINCT inserted.task_type AS task_type
+FROM inserted
+WHERE inserted.scheduled_at <= clock_timestamp() + CAST('10 s' AS INTERVAL)) AS wanted
+WHERE $9::BOOLEAN AND (EXISTS (SELECT 1
+FROM fang.fang_pools AS p
+WHERE p.waiting AND wanted.task_type = ANY (p.task_types))))
+ SELECT inserted.scheduled_at, inserted.created_at, (SELECT count(woken.told) AS count_1
+FROM woken) AS woken
+FROM inserted

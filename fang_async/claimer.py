@@ -1,0 +1,143 @@
+"""Claims due tasks for a pool: how many, when to look again, and how it is woken."""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from fang_async.completer import wait_for
+from fang_core.demand import Idle, Retry
+from fang_core.errors import FangError
+from fang_core.events import Events
+from fang_core.store import Claim, ClaimRequest
+
+if TYPE_CHECKING:
+    from fang_async.pool import AsyncWorkerPool
+
+logger = logging.getLogger("fang_async")
+
+
+class Claimer:
+    """One asyncio task that feeds the workers of a pool."""
+
+    def __init__(self, pool: "AsyncWorkerPool") -> None:
+        self._pool = pool
+        self._types = pool.options.task_types
+        self._idle = Idle(pool.options.sleep_params)
+        self._retry = Retry()
+        self._announced = False
+        self._woken = asyncio.Event()
+        self._hungry = asyncio.Event()
+        self._waits_for_hunger = False
+        self._low = 0
+
+    def start(self) -> None:
+        """Starts the task, and listens for inserts."""
+        loop = asyncio.get_running_loop()
+
+        def on_wake() -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody is left to wake
+                loop.call_soon_threadsafe(self._woken.set)
+
+        if self._pool.options.listen:
+            self._pool._store.listen(self._types, on_wake)
+        self._task = asyncio.create_task(self._loop(), name="fang-claimer")
+
+    def wake(self) -> None:
+        """Has it look again at once."""
+        self._woken.set()
+        self._hungry.set()
+
+    def feed(self, waiting: int) -> None:
+        """A worker took a task, so many are left: too few, perhaps."""
+        if self._waits_for_hunger and waiting <= self._low:
+            self._hungry.set()
+
+    def wake_if_hungry(self) -> None:
+        """Outcomes were written: there may be room for more, or nothing left to wait for."""
+        if self._waits_for_hunger:
+            self._hungry.set()
+
+    async def close(self, within: float) -> None:
+        """Ends it; a claim that is under way has so many seconds. The pool is stopping."""
+        self.wake()
+        await asyncio.wait([self._task], timeout=within)
+        self._task.cancel()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, or is being cancelled."""
+        return self._task.done() or self._task.cancelling() > 0
+
+    async def _loop(self) -> None:
+        while not self._pool._stopping.is_set():
+            try:
+                await self._turn()
+            except Exception as error:  # noqa: BLE001 - a claimer outlives whatever its backend does
+                self._failed(error)
+                await self._sleep(self._retry.sleep())
+
+    async def _turn(self) -> None:
+        pool = self._pool
+        wanted = pool._wanted()
+        if not wanted:
+            await self._wait_for_hunger()
+            return
+        nothing_held = pool._held() == 0
+        claim = await self._claim(wanted)
+        self._retry.succeeded()
+        if claim.tasks:
+            self._idle.found()
+            pool._hand_out(claim.tasks)
+            await self._announce(False)
+        elif pool._draining and nothing_held:
+            pool._drained.set()
+            await self._sleep(self._idle.sleep(claim.snapshot, time.monotonic()))
+        elif await self._announce(True):
+            self._idle.announced(time.monotonic())
+        else:
+            await self._sleep(self._idle.sleep(claim.snapshot, time.monotonic()))
+
+    async def _claim(self, wanted: int) -> Claim:
+        pool = self._pool
+        assert pool.id is not None
+        if pool._learn_kinds():
+            await pool._store.register(pool._record())
+        claim = await pool._store.claim(ClaimRequest(pool.id, self._types, tuple(pool._classes), wanted))
+        self._types = (*self._types[1:], self._types[0])  # so that no task type starves
+        if not claim.registered:
+            logger.warning("pool %s was not registered any more; it registers again", pool.id)
+            await pool._store.register(pool._record())
+            self._announced = False
+        return claim
+
+    async def _announce(self, waiting: bool) -> bool:
+        """Says whether the pool waits to be woken; whether that was news."""
+        pool = self._pool
+        if not pool.options.listen or waiting is self._announced:
+            return False
+        assert pool.id is not None
+        await pool._store.announce(pool.id, waiting)
+        self._announced = waiting
+        return True
+
+    async def _wait_for_hunger(self) -> None:
+        """Until a worker finds little left; see ``feed``."""
+        self._hungry.clear()
+        self._low = self._pool._demand.ahead // 2
+        self._waits_for_hunger = True
+        await wait_for(self._hungry, 1.0)
+        self._waits_for_hunger = False
+
+    async def _sleep(self, seconds: float) -> None:
+        await wait_for(self._woken, seconds)
+        if not self._pool._stopping.is_set():
+            self._woken.clear()
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, FangError):
+            logger.warning("pool %s could not claim and tries again: %s", self._pool.id, error)
+        else:
+            logger.exception("pool %s could not claim and tries again", self._pool.id, exc_info=error)
+        self._pool._events.emit(Events.backend_failed, self._pool.id, error)

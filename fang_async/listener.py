@@ -1,0 +1,97 @@
+"""One LISTEN connection for all pools of a queue: inserts wake the pools that wait for them.
+
+It is an extra: pools poll beneath. A connection that is dead is noticed at once, one that is half-open by a ping, and
+replaced; since a notification may have been missed meanwhile, every pool is woken after each connect.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import asyncpg
+
+from fang_async.completer import wait_for
+from fang_core.demand import Retry
+from fang_postgres.waking import Subscribers
+
+logger = logging.getLogger("fang_async")
+
+PING_EVERY: Final = 10.0
+"""Seconds after which the connection is asked whether it lives."""
+
+PING_TIMEOUT: Final = 5.0
+"""Seconds that it has to answer."""
+
+
+class Listener:
+    """An asyncio task that runs while somebody has subscribed.
+
+    Args:
+        connect: makes a connection of its own, which the listener closes.
+        channel: the name to LISTEN to.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]], channel: str) -> None:
+        self._connect = connect
+        self._channel = channel
+        self._subscribers = Subscribers()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+        self._stirred = asyncio.Event()
+
+    def subscribe(self, subscriber: object, task_types: tuple[str, ...], on_wake: Callable[[], None]) -> None:
+        """Calls ``on_wake`` on the event loop when a task of these types was inserted."""
+        self._subscribers.add(subscriber, task_types, on_wake)
+        if self._task is None:
+            self._closing, self._stirred = asyncio.Event(), asyncio.Event()
+            self._task = asyncio.create_task(self._loop(self._closing, self._stirred), name="fang-listener")
+
+    async def unsubscribe(self, subscriber: object) -> None:
+        """Ends it; with the last one the task ends and its connection is closed. Idempotent."""
+        self._subscribers.remove(subscriber)
+        task = self._task
+        if task is None or self._subscribers:
+            return
+        self._task = None
+        self._closing.set()
+        self._stirred.set()
+        await asyncio.wait([task], timeout=2.0)
+        task.cancel()
+
+    async def _loop(self, closing: asyncio.Event, stirred: asyncio.Event) -> None:
+        retry = Retry()
+        while not closing.is_set():
+            try:
+                async with self._connected() as connection:
+                    stirred.clear()
+                    connection.add_termination_listener(lambda _: stirred.set())
+                    async with asyncio.timeout(PING_TIMEOUT):
+                        await connection.add_listener(self._channel, self._heard)
+                    retry.succeeded()
+                    self._subscribers.wake_all()
+                    while not closing.is_set() and not await wait_for(stirred, PING_EVERY):
+                        async with asyncio.timeout(PING_TIMEOUT):
+                            await connection.execute("SELECT 1")
+                    if not closing.is_set():
+                        raise ConnectionError("the connection was closed")
+            except Exception as error:  # noqa: BLE001 - a listener outlives whatever its database does
+                if not closing.is_set():
+                    logger.warning("pools are not woken until LISTEN works again, and poll: %s", _line(error))
+                    await wait_for(closing, retry.sleep())
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
+        connection = await self._connect()
+        try:
+            yield connection
+        finally:
+            connection.terminate()  # nothing is under way on it that could be lost
+
+    def _heard(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+        self._subscribers.wake(str(payload))
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

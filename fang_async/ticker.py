@@ -1,0 +1,68 @@
+"""Inserts the tasks of the schedules that a pool serves, each tick once however many pools do."""
+
+import asyncio
+import logging
+import time
+from datetime import datetime
+
+from fang_async.completer import wait_for
+from fang_core.demand import Retry
+from fang_core.errors import FangError
+from fang_core.store import AsyncStore
+from fang_core.ticking import Timetable
+
+logger = logging.getLogger("fang_async")
+
+
+class Ticker:
+    """One asyncio task, asleep until the next tick."""
+
+    def __init__(self, store: AsyncStore, timetable: Timetable) -> None:
+        self._store = store
+        self._timetable = timetable
+        self._retry = Retry()
+        self._closing = asyncio.Event()
+
+    def start(self) -> None:
+        """Starts the task."""
+        self._task = asyncio.create_task(self._loop(), name="fang-ticker")
+
+    async def close(self, within: float) -> None:
+        """Ends it, in so many seconds."""
+        self._closing.set()
+        await asyncio.wait([self._task], timeout=within)
+        self._task.cancel()
+
+    async def _loop(self) -> None:
+        seconds = 0.0
+        while not await wait_for(self._closing, seconds):
+            try:
+                seconds = await self._turn()
+                self._retry.succeeded()
+            except FangError as error:
+                logger.warning("schedules could not tick and will be tried again: %s", error)
+                seconds = self._retry.sleep()
+            except Exception:
+                logger.exception("schedules could not tick and will be tried again")
+                seconds = self._retry.sleep()
+
+    async def _turn(self) -> float:
+        """Does what is due; seconds until there is something to do again."""
+        timetable = self._timetable
+        if timetable.must_look(time.monotonic()):
+            sighting = await self._store.sight(timetable.names)
+            timetable.saw(sighting, time.monotonic())
+        for name, at in timetable.due(time.monotonic()):
+            await self._tick(name, at)
+        return timetable.seconds_until_next(time.monotonic())
+
+    async def _tick(self, name: str, at: datetime) -> None:
+        try:
+            tick = self._timetable.tick(name, at)
+        except Exception:
+            # Its class does not build any more: the other schedules go on, and it is tried again in a minute.
+            logger.exception("schedule %s could not make its task for %s", name, at)
+        else:
+            if await self._store.tick(tick):
+                logger.info("schedule %s ticked for %s", name, at)
+        self._timetable.ticked(name, at)

@@ -1,0 +1,121 @@
+"""What takes more than one statement: unique inserts, moves by hand, schedules. Pure; both modes hold the same ones."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+from uuid import UUID
+
+from fang_core.errors import BackendError, IdInUse, StaleTask, TwinExists
+from fang_core.insertion import NewTask, Overrides, Rules, in_chunks
+from fang_core.lifecycle import Change
+from fang_core.record import Task
+from fang_core.runnable import BaseRunnable
+from fang_core.store import manual_pool
+from fang_core.ticking import next_tick
+from fang_postgres.operations import Operations
+from fang_postgres.statement import Conversation
+
+_TRIES: Final = 20  # of an insert whose twin is there when it inserts, and gone when it looks
+
+
+def insert(operations: Operations, row: NewTask, overrides: Overrides, *, notify: bool) -> Conversation[Task]:
+    """One new row, or the one that has its id or its unique hash. Raises ``IdInUse``.
+
+    The index decides: the loser writes nothing and locks nobody's row, it reads the winner's with a second statement,
+    and tries again if that is gone.
+    """
+    for _ in range(_TRIES):
+        inserted: Task | None = yield operations.insert(row, overrides, notify=notify)
+        if inserted is not None:
+            return inserted
+        found = _who_is_there(row, (yield operations.existing(row)))
+        if found is not None:
+            return found
+    raise _came_and_went(row.kind)
+
+
+def insert_many(
+    operations: Operations, rows: list[NewTask], overrides: Overrides, *, notify: bool
+) -> Conversation[list[Task]]:
+    """Many rows, in statements of bounded size; to be held in one transaction. Results in the order given."""
+    if any(row.uniq_hash for row in rows):
+        return (yield from _insert_unique(operations, rows, overrides, notify))
+    tasks: list[Task] = []
+    for chunk in in_chunks(rows):
+        tasks += yield operations.insert_many(chunk, overrides, notify=notify)
+    return tasks
+
+
+def _insert_unique(
+    operations: Operations, rows: list[NewTask], overrides: Overrides, notify: bool
+) -> Conversation[list[Task]]:
+    tasks: dict[UUID, Task] = {}
+    due = overrides
+    # In the order of their hashes two bulks wait for each other in one direction only: no deadlock.
+    missing = sorted(rows, key=lambda row: row.uniq_hash or "")
+    for _ in range(_TRIES):
+        for chunk in in_chunks(missing):
+            inserted: dict[UUID, Task] = yield operations.insert_unique(chunk, due, notify=notify)
+            tasks |= inserted
+            for task in inserted.values():  # one time for all, so that they run in the order of their ids
+                due = replace(due, scheduled_at=task.scheduled_at, delay=None)
+                break
+        missing = [row for row in missing if row.id not in tasks]
+        if not missing:
+            return [tasks[row.id] for row in rows]
+        twins: dict[str | None, Task] = yield operations.twins([row.uniq_hash for row in missing if row.uniq_hash])
+        tasks |= {row.id: twins[row.uniq_hash]._replace(conflict=True) for row in missing if row.uniq_hash in twins}
+        missing = [row for row in missing if row.id not in tasks]
+    raise _came_and_went(rows[0].kind)
+
+
+def schedule(operations: Operations, task: BaseRunnable, rules: Rules, *, notify: bool) -> Conversation[Task]:
+    """The task of its schedule's next tick, inserted, or as it was inserted before. Raises ``UsageError``."""
+    for _ in range(_TRIES):
+        tick = next_tick(task, (yield operations.clock()), rules)
+        inserted: Task | None
+        _, inserted = yield operations.tick(tick, notify=notify)
+        if inserted is not None:
+            return inserted
+        found: list[tuple[Task, bool]] = yield operations.existing(tick.row)
+        if found:
+            return found[0][0]._replace(conflict=True)
+    raise _came_and_went(tick.name)
+
+
+def _who_is_there(row: NewTask, found: Sequence[tuple[Task, bool]]) -> Task | None:
+    for task, is_same in found:
+        if task.id == row.id and not is_same:
+            raise IdInUse(f"another task has the id {row.id}")
+    return found[0][0]._replace(conflict=True) if found else None
+
+
+def _came_and_went(kind: str) -> BackendError:
+    return BackendError(f"{kind}: an equal unique task came and went {_TRIES} times; insert it again")
+
+
+def change(operations: Operations, change: Change, *, notify: bool) -> Conversation[Task]:
+    """A move by hand. Raises ``StaleTask`` or ``TwinExists``."""
+    changed: Task | None = yield operations.change(change, notify=notify)
+    if changed is not None:
+        return changed
+    read = change.task
+    now: Task | None = yield operations.find(read.id)
+    if now is not None and (now.state, now.attempt, now.updated_at) == (read.state, read.attempt, read.updated_at):
+        raise twin_exists(read.id)
+    raise StaleTask(f"task {read.id} is not as it was read any more: read it again")
+
+
+def twin_exists(task_id: UUID) -> TwinExists:
+    """Why a unique task cannot be revived."""
+    return TwinExists(f"task {task_id} cannot be revived: an equal unique task is waiting or running")
+
+
+def touch(operations: Operations, task_type: str, pool_id: UUID) -> Conversation[Task | None]:
+    """The first due task of a type, held by the queue, which is registered where it is not."""
+    task: Task | None
+    registered, task = yield operations.touch(task_type, pool_id)
+    if not registered:
+        yield operations.register(manual_pool(pool_id))
+        _, task = yield operations.touch(task_type, pool_id)
+    return task

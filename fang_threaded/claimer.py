@@ -1,0 +1,131 @@
+"""Claims due tasks for a pool: how many, when to look again, and how it is woken."""
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from fang_core.demand import Idle, Retry
+from fang_core.errors import FangError
+from fang_core.events import Events
+from fang_core.store import Claim, ClaimRequest
+
+if TYPE_CHECKING:
+    from fang_threaded.pool import WorkerPool
+
+logger = logging.getLogger("fang_threaded")
+
+
+class Claimer:
+    """One thread that feeds the workers of a pool."""
+
+    def __init__(self, pool: "WorkerPool") -> None:
+        self._pool = pool
+        self._types = pool.options.task_types
+        self._idle = Idle(pool.options.sleep_params)
+        self._retry = Retry()
+        self._announced = False
+        self._woken = threading.Event()
+        self._hungry = threading.Event()
+        self._waits_for_hunger = False
+        self._low = 0
+        self._thread = threading.Thread(target=self._loop, name="fang-claimer", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread, and listens for inserts."""
+        if self._pool.options.listen:
+            self._pool._store.listen(self._types, self._woken.set)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Has it look again at once."""
+        self._woken.set()
+        self._hungry.set()
+
+    def feed(self, waiting: int) -> None:
+        """A worker took a task, so many are left: too few, perhaps."""
+        if self._waits_for_hunger and waiting <= self._low:
+            self._hungry.set()
+
+    def wake_if_hungry(self) -> None:
+        """Outcomes were written: there may be room for more, or nothing left to wait for."""
+        if self._waits_for_hunger:
+            self._hungry.set()
+
+    def close(self, within: float) -> None:
+        """Ends it; a claim that is under way has so many seconds. The pool is stopping."""
+        self.wake()
+        self._thread.join(within)
+
+    def _loop(self) -> None:
+        while not self._pool._stopping.is_set():
+            try:
+                self._turn()
+            except Exception as error:  # noqa: BLE001 - a claimer outlives whatever its backend does
+                self._failed(error)
+                self._sleep(self._retry.sleep())
+
+    def _turn(self) -> None:
+        pool = self._pool
+        wanted = pool._wanted()
+        if not wanted:
+            self._wait_for_hunger()
+            return
+        nothing_held = pool._held() == 0
+        claim = self._claim(wanted)
+        self._retry.succeeded()
+        if claim.tasks:
+            self._idle.found()
+            pool._hand_out(claim.tasks)
+            self._announce(False)
+        elif pool._draining.is_set() and nothing_held:
+            pool._drained.set()
+            self._sleep(self._idle.sleep(claim.snapshot, time.monotonic()))
+        elif self._announce(True):
+            self._idle.announced(time.monotonic())
+        else:
+            self._sleep(self._idle.sleep(claim.snapshot, time.monotonic()))
+
+    def _claim(self, wanted: int) -> Claim:
+        pool = self._pool
+        assert pool.id is not None
+        if pool._learn_kinds():
+            pool._store.register(pool._record())
+        claim = pool._store.claim(ClaimRequest(pool.id, self._types, tuple(pool._classes), wanted))
+        self._types = (*self._types[1:], self._types[0])  # so that no task type starves
+        if not claim.registered:
+            logger.warning("pool %s was not registered any more; it registers again", pool.id)
+            pool._store.register(pool._record())
+            self._announced = False
+        return claim
+
+    def _announce(self, waiting: bool) -> bool:
+        """Says whether the pool waits to be woken; whether that was news."""
+        pool = self._pool
+        if not pool.options.listen or waiting is self._announced:
+            return False
+        assert pool.id is not None
+        pool._store.announce(pool.id, waiting)
+        self._announced = waiting
+        return True
+
+    def _wait_for_hunger(self) -> None:
+        """Until a worker finds little left; see ``feed``."""
+        self._hungry.clear()
+        self._low = self._pool._demand.ahead // 2
+        self._waits_for_hunger = True
+        if not self._pool._wanted() and not self._pool._stopping.is_set():  # again: a worker may just have ended
+            self._hungry.wait(1.0)
+        self._waits_for_hunger = False
+
+    def _sleep(self, seconds: float) -> None:
+        self._woken.wait(seconds)
+        if not self._pool._stopping.is_set():
+            self._woken.clear()
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, FangError):
+            logger.warning("pool %s could not claim and tries again: %s", self._pool.id, error)
+        else:
+            logger.exception("pool %s could not claim and tries again", self._pool.id, exc_info=error)
+        self._pool._events.emit(Events.backend_failed, self._pool.id, error)

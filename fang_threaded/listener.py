@@ -1,0 +1,116 @@
+"""One LISTEN connection for all pools of a queue: inserts wake the pools that wait for them.
+
+It is an extra: pools poll beneath. A connection that is dead is noticed at once, one that is half-open by a ping, and
+replaced; since a notification may have been missed meanwhile, every pool is woken after each connect.
+"""
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from fang_core.demand import Retry
+from fang_postgres.waking import Subscribers
+
+logger = logging.getLogger("fang_threaded")
+
+PING_EVERY: Final = 10.0
+"""Seconds without a word after which the connection is asked whether it lives."""
+
+PING_TIMEOUT: Final = 5.0
+"""Seconds that it has to answer."""
+
+
+class Listener:
+    """A thread that runs while somebody has subscribed.
+
+    Args:
+        connect: makes a connection of its own, which the listener closes.
+        channel: the name to LISTEN to.
+    """
+
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], channel: str) -> None:
+        self._connect = connect
+        self._channel = channel
+        self._subscribers = Subscribers()
+        self._changing = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def subscribe(self, subscriber: object, task_types: tuple[str, ...], on_wake: Callable[[], None]) -> None:
+        """Calls ``on_wake`` on the listener's thread when a task of these types was inserted."""
+        with self._changing:
+            self._subscribers.add(subscriber, task_types, on_wake)
+            if self._thread is None:
+                self._closing = threading.Event()
+                self._thread = threading.Thread(
+                    target=self._loop, args=(self._closing,), name="fang-listener", daemon=True
+                )
+                self._thread.start()
+
+    def unsubscribe(self, subscriber: object) -> None:
+        """Ends it; with the last one the thread ends and its connection is closed. Idempotent."""
+        with self._changing:
+            self._subscribers.remove(subscriber)
+            thread = self._thread
+            if thread is None or self._subscribers:
+                return
+            self._thread = None
+            self._closing.set()
+        _cut(self._connection)
+        thread.join(2.0)
+
+    def _loop(self, closing: threading.Event) -> None:
+        retry = Retry()
+        while not closing.is_set():
+            try:
+                with self._connect() as self._connection:
+                    self._listen(self._connection)
+                    retry.succeeded()
+                    self._subscribers.wake_all()
+                    self._hear(self._connection, closing)
+            except Exception as error:  # noqa: BLE001 - a listener outlives whatever its database does
+                if not closing.is_set():
+                    logger.warning("pools are not woken until LISTEN works again, and poll: %s", _line(error))
+                    closing.wait(retry.sleep())
+
+    def _listen(self, connection: psycopg.Connection[Any]) -> None:
+        with _cut_after(connection, PING_TIMEOUT):
+            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+
+    def _hear(self, connection: psycopg.Connection[Any], closing: threading.Event) -> None:
+        while not closing.is_set():
+            for notification in connection.notifies(timeout=PING_EVERY):
+                self._subscribers.wake(notification.payload)
+            with _cut_after(connection, PING_TIMEOUT):
+                connection.execute("SELECT 1")
+
+
+@contextmanager
+def _cut_after(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
+    timer = threading.Timer(seconds, _cut, [connection])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(connection: psycopg.Connection[Any] | None) -> None:
+    """Has whoever waits on this connection fail at once, on whatever thread."""
+    with suppress(psycopg.Error, OSError):
+        if connection is not None and not connection.closed:
+            with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,67 @@
+"""Inserts the tasks of the schedules that a pool serves, each tick once however many pools do."""
+
+import logging
+import threading
+import time
+from datetime import datetime
+
+from fang_core.demand import Retry
+from fang_core.errors import FangError
+from fang_core.store import Store
+from fang_core.ticking import Timetable
+
+logger = logging.getLogger("fang_threaded")
+
+
+class Ticker:
+    """One thread, asleep until the next tick."""
+
+    def __init__(self, store: Store, timetable: Timetable) -> None:
+        self._store = store
+        self._timetable = timetable
+        self._retry = Retry()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="fang-ticker", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def close(self, within: float) -> None:
+        """Ends it, in so many seconds."""
+        self._closing.set()
+        self._thread.join(within)
+
+    def _loop(self) -> None:
+        seconds = 0.0
+        while not self._closing.wait(seconds):
+            try:
+                seconds = self._turn()
+                self._retry.succeeded()
+            except FangError as error:
+                logger.warning("schedules could not tick and will be tried again: %s", error)
+                seconds = self._retry.sleep()
+            except Exception:
+                logger.exception("schedules could not tick and will be tried again")
+                seconds = self._retry.sleep()
+
+    def _turn(self) -> float:
+        """Does what is due; seconds until there is something to do again."""
+        timetable = self._timetable
+        if timetable.must_look(time.monotonic()):
+            sighting = self._store.sight(timetable.names)
+            timetable.saw(sighting, time.monotonic())
+        for name, at in timetable.due(time.monotonic()):
+            self._tick(name, at)
+        return timetable.seconds_until_next(time.monotonic())
+
+    def _tick(self, name: str, at: datetime) -> None:
+        try:
+            tick = self._timetable.tick(name, at)
+        except Exception:
+            # Its class does not build any more: the other schedules go on, and it is tried again in a minute.
+            logger.exception("schedule %s could not make its task for %s", name, at)
+        else:
+            if self._store.tick(tick):
+                logger.info("schedule %s ticked for %s", name, at)
+        self._timetable.ticked(name, at)

@@ -1,0 +1,16 @@
+-- $1=p_error_message $2=p_state $3=p_revives $4=p_charge $5=p_delay $6=p_error_entry $7=p_id $8=p_read_state $9=p_read_attempt $10=p_read_updated_at $11=p_notify
+WITH changed AS
+(UPDATE fang.fang_tasks AS t SET error_message=coalesce($1::VARCHAR, t.error_message), state=CAST($2::VARCHAR AS fang.fang_task_state), retries=CASE WHEN $3::BOOLEAN THEN 0 ELSE t.retries + $4::INTEGER END, scheduled_at=CASE WHEN $3::BOOLEAN THEN greatest(coalesce(clock_timestamp() + $5::INTERVAL, t.scheduled_at), clock_timestamp()) ELSE coalesce(clock_timestamp() + $5::INTERVAL, t.scheduled_at) END, updated_at=clock_timestamp(), crashes=CASE WHEN $3::BOOLEAN THEN 0 ELSE t.crashes END, pool_id=NULL, claimed_at=NULL, errors=CASE WHEN ($6::VARCHAR IS NULL) THEN t.errors ELSE jsonb_path_query_array(t.errors || jsonb_build_array(CAST($6::VARCHAR AS JSONB) || jsonb_build_object('time', now())), '$[last - 9 to last]') END WHERE t.id = $7::UUID AND CAST(t.state AS TEXT) = $8::VARCHAR AND t.attempt = $9::BIGINT AND t.updated_at = $10::TIMESTAMP WITH TIME ZONE AND NOT ($3::BOOLEAN AND (EXISTS (SELECT 1
+FROM fang.fang_tasks AS twin
+WHERE twin.uniq_hash = t.uniq_hash AND NOT (twin.state IN ('finished', 'failed', 'cancelled'))))) RETURNING t.id, CAST(t.metadata AS TEXT) AS metadata, t.kind, t.task_type, CAST(t.state AS TEXT) AS state, t.priority, t.retries, t.max_retries, t.crashes, t.attempt, t.scheduled_at, t.created_at, t.updated_at, t.error_message, CAST(t.errors AS TEXT) AS errors, t.pool_id, t.claimed_at, t.uniq_hash),
+woken AS
+(SELECT pg_notify('fang_fang', left(wanted.task_type, 500)) AS told
+FROM (SELECT DISTINCT changed.task_type AS task_type
+FROM changed
+WHERE changed.scheduled_at <= clock_timestamp() + CAST('10 s' AS INTERVAL)) AS wanted
+WHERE $11::BOOLEAN AND (EXISTS (SELECT 1
+FROM fang.fang_pools AS p
+WHERE p.waiting AND wanted.task_type = ANY (p.task_types))))
+ SELECT changed.id, changed.metadata, changed.kind, changed.task_type, changed.state, changed.priority, changed.retries, changed.max_retries, changed.crashes, changed.attempt, changed.scheduled_at, changed.created_at, changed.updated_at, changed.error_message, changed.errors, changed.pool_id, changed.claimed_at, changed.uniq_hash, (SELECT count(woken.told) AS count_1
+FROM woken) AS woken
+FROM changed

@@ -1,0 +1,2 @@
+--
+SELECT clock_timestamp() AS now
