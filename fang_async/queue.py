@@ -24,8 +24,8 @@ from fang_postgres import conversations
 from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, database_url
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.schema import DEFAULT_SCHEMA
+from fang_postgres.sql.fragments import channel
 from fang_postgres.statement import Conversation, Operation
-from fang_postgres.statements import channel
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ FROM fang.fang_tasks AS t
 WHERE t.task_type = level.task_type AND t.priority = level.priority AND t.state IN ('new', 'retried') AND t.scheduled_at <= now() AND t.attempt < 9223372036854775807 AND (EXISTS (SELECT 1
 FROM fang.fang_pools
 WHERE fang.fang_pools.id = $1::UUID)) AND t.kind = ANY ($4::TEXT[]) ORDER BY t.scheduled_at, t.id
- LIMIT $5::INTEGER FOR NO KEY UPDATE OF t SKIP LOCKED) AS in_level ON true
- LIMIT $5::INTEGER),
+ LIMIT (SELECT $5::INTEGER AS anon_1) FOR NO KEY UPDATE OF t SKIP LOCKED) AS in_level ON true
+ LIMIT (SELECT $5::INTEGER AS anon_1)),
 claimed AS
 (UPDATE fang.fang_tasks AS t SET state='in_progress', updated_at=now(), attempt=(t.attempt + 1), pool_id=$1::UUID, claimed_at=now() WHERE t.id = ANY (array((SELECT due.id
 FROM due))) RETURNING t.id, t.kind, CAST(t.metadata - 'type' AS TEXT) AS payload, t.attempt, t.retries, coalesce(t.max_retries, 20) AS max_retries, t.crashes, t.task_type, t.priority, t.scheduled_at)

@@ -1,0 +1,206 @@
+"""What several statements are made of."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Integer,
+    Interval,
+    SmallInteger,
+    Table,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal_column,
+    not_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
+from sqlalchemy.sql.elements import ColumnElement, Grouping
+
+from fang_core.failure import ERRORS_KEPT
+from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
+from fang_core.record import TaskState
+from fang_postgres.schema import Tables
+
+IDS = bindparam("p_ids", type_=ARRAY(UUID))
+ATTEMPTS = bindparam("p_attempts", type_=ARRAY(BigInteger))
+POOL = bindparam("p_pool_id", type_=UUID)
+LIMIT = select(bindparam("p_limit", type_=Integer)).scalar_subquery()
+
+
+def aliased(table: Table, name: str) -> Any:
+    """A name of its own for the table, whose columns are untyped: they are many."""
+    return table.alias(name)
+
+
+def array_of(query: Any) -> ColumnElement[Any]:
+    """``ARRAY(SELECT ..)``: the planner takes it for ten rows, whatever the list."""
+    return func.array(query.scalar_subquery())
+
+
+def state_literals(states: Sequence[TaskState]) -> list[ColumnElement[Any]]:
+    """For ``IN``: literals, since parameters would miss the partial indexes."""
+    return [literal_column(f"'{state}'") for state in states]
+
+
+def has_ended(c: Any) -> ColumnElement[bool]:
+    """As the index of unique hashes says it, negated."""
+    return Grouping(c.state.in_(state_literals(TERMINAL_STATES)))
+
+
+def is_live_twin(c: Any) -> ColumnElement[bool]:
+    """The one row that keeps another of the hash ``p_uniq_hash`` from being inserted."""
+    return and_(c.uniq_hash == bindparam("p_uniq_hash", type_=Text), not_(has_ended(c)))
+
+
+def task_columns(t: Tables, columns: Any = None) -> list[ColumnElement[Any]]:
+    """A whole row, of the table or of an alias' columns, in the order that ``operations.as_task`` reads."""
+    c = t.tasks.c if columns is None else columns
+    return [
+        c.id,
+        cast(c.metadata, Text).label("metadata"),
+        c.kind,
+        c.task_type,
+        cast(c.state, Text).label("state"),
+        c.priority,
+        c.retries,
+        c.max_retries,
+        c.crashes,
+        c.attempt,
+        c.scheduled_at,
+        c.created_at,
+        c.updated_at,
+        c.error_message,
+        cast(c.errors, Text).label("errors"),
+        c.pool_id,
+        c.claimed_at,
+        c.uniq_hash,
+    ]
+
+
+def levels() -> Any:
+    """The ranges of the due index that are read one after the other."""
+    levels = func.unnest(
+        bindparam("p_task_types", type_=ARRAY(Text)), bindparam("p_priorities", type_=ARRAY(SmallInteger))
+    ).table_valued("task_type", "priority")
+    return levels.render_derived(name="level")
+
+
+def is_due(c: Any, level: Any) -> list[ColumnElement[bool]]:
+    """Within a level."""
+    return [
+        c.task_type == level.c.task_type,
+        c.priority == level.c.priority,
+        c.state.in_(state_literals(DUE_STATES)),
+        c.scheduled_at <= func.now(),
+    ]
+
+
+def is_registered(t: Tables) -> ColumnElement[bool]:
+    """Whether the pool's own row is there."""
+    return exists(select(literal_column("1")).where(t.pools.c.id == POOL))
+
+
+def marking_due_rows(t: Tables, task: Any, kinds: ColumnElement[Any] | None) -> Any:
+    """The UPDATE that marks due rows as held by the pool; ``kinds`` is None for all of them."""
+    c = task.c
+    level = levels()
+    in_level = (
+        select(c.id)
+        .where(
+            *is_due(c, level),
+            c.attempt < literal_column(str(2**63 - 1)),
+            is_registered(t),
+            *([] if kinds is None else [c.kind == any_(kinds)]),
+        )
+        .order_by(c.scheduled_at, c.id)
+        .limit(LIMIT)
+        .with_for_update(
+            key_share=True, skip_locked=True, of=task
+        )  # NO KEY UPDATE: foreign keys to tasks do not hide them
+        .lateral("in_level")
+    )
+    # The outer LIMIT is lazy: levels behind the one that fills it are never opened.
+    due = (
+        select(in_level.c.id)
+        .select_from(level.join(in_level, true()))
+        .limit(LIMIT)
+        .cte("due")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    return (
+        update(task)
+        .where(c.id == any_(array_of(select(due.c.id))))
+        .values(
+            {
+                c.state: literal_column("'in_progress'"),
+                c.attempt: c.attempt + literal_column("1"),
+                c.pool_id: POOL,
+                c.claimed_at: func.now(),
+                c.updated_at: func.now(),
+            }
+        )
+    )
+
+
+def with_entry(c: Any, entry: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The error history with one more entry, of which the last ones are kept; as it was where ``entry`` is null."""
+    dated = cast(entry, JSONB).op("||")(func.jsonb_build_object(literal_column("'time'"), func.now()))
+    last_ones: ColumnElement[str] = literal_column(f"'$[last - {ERRORS_KEPT - 1} to last]'")
+    longer = func.jsonb_path_query_array(c.errors.op("||")(func.jsonb_build_array(dated)), last_ones)
+    return case((entry.is_(None), c.errors), else_=longer)
+
+
+def waking(t: Tables, rows: Any) -> ColumnElement[Any]:
+    """Tells the pools that wait for these rows, once a task type; to be selected, or it does not run.
+
+    Only where one waits: NOTIFY serializes commits, and always notifying cost 70 % of concurrent inserts. Rows that are
+    due later than that are found by polling. ``p_notify`` is false in a two-phase transaction, which must not notify.
+    """
+    soon = func.clock_timestamp() + cast(literal_column("'10 s'"), Interval)
+    wanted = select(rows.c.task_type).where(rows.c.scheduled_at <= soon).distinct().subquery("wanted")
+    p = t.pools.alias("p")
+    waits = exists(select(literal_column("1")).where(p.c.waiting, wanted.c.task_type == any_(p.c.task_types)))
+    told = (
+        select(
+            func.pg_notify(
+                literal_column(f"'{channel(t.schema)}'"), func.left(wanted.c.task_type, literal_column("500"))
+            ).label("told")
+        )
+        .where(bindparam("p_notify", type_=Boolean), waits)
+        .cte("woken")
+    )
+    return select(func.count(told.c.told)).scalar_subquery().label("woken")
+
+
+def channel(schema: str) -> str:
+    """The name that pools LISTEN to; Postgres allows 63 bytes."""
+    return f"fang_{schema}"[:63]
+
+
+def new_row() -> dict[str, Any]:
+    """The columns of one new row, from parameters."""
+    return {
+        "id": bindparam("p_id", type_=UUID),
+        "metadata": cast(bindparam("p_metadata", type_=Text), JSONB),
+        "task_type": bindparam("p_task_type", type_=Text),
+        "priority": bindparam("p_priority", type_=SmallInteger),
+        "max_retries": bindparam("p_max_retries", type_=Integer),
+        "uniq_hash": bindparam("p_uniq_hash", type_=Text),
+    }
+
+
+def told_of_new_rows(t: Tables) -> list[ColumnElement[Any]]:
+    """What only the database knows of a new row, and what decides whom to wake."""
+    c = t.tasks.c
+    return [c.task_type, c.scheduled_at, c.created_at]

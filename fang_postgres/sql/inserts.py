@@ -1,0 +1,115 @@
+"""Inserts, and who was there before them."""
+
+from typing import Any
+
+from sqlalchemy import (
+    DateTime,
+    Integer,
+    Interval,
+    SmallInteger,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    not_,
+    select,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
+
+from fang_postgres.schema import Tables
+from fang_postgres.sql.fragments import (
+    IDS,
+    array_of,
+    has_ended,
+    is_live_twin,
+    new_row,
+    task_columns,
+    told_of_new_rows,
+    waking,
+)
+from fang_postgres.statement import Statement
+
+_DUE = func.coalesce(
+    bindparam("p_scheduled_at", type_=DateTime(timezone=True)),
+    # clock_timestamp(), not now(): the caller's transaction may have begun long ago. One time for all rows of a bulk,
+    # whose order is that of their ids.
+    select(func.clock_timestamp()).scalar_subquery()
+    + func.coalesce(bindparam("p_delay", type_=Interval), cast(literal_column("'0'"), Interval)),
+)
+
+
+def insert(t: Tables) -> Statement:
+    """One row, unless its id or its unique hash is taken: then no row comes back, and nobody's row is locked."""
+    inserted = (
+        postgresql.insert(t.tasks)
+        .values({**new_row(), "scheduled_at": _DUE})
+        .on_conflict_do_nothing()
+        .returning(*told_of_new_rows(t))
+        .cte("inserted")
+    )
+    told = select(inserted.c.scheduled_at, inserted.c.created_at, waking(t, inserted))
+    return Statement("insert", told.select_from(inserted))
+
+
+def insert_many(t: Tables) -> Statement:
+    """Rows that cannot collide. One row comes back for all of them: what is left to tell is the same for each."""
+    names, source = _new_rows(unique=False)
+    inserted = postgresql.insert(t.tasks).from_select(names, source).returning(*told_of_new_rows(t)).cte("inserted")
+    told = select(
+        func.max(inserted.c.scheduled_at).label("scheduled_at"),
+        func.max(inserted.c.created_at).label("created_at"),
+        waking(t, inserted),
+    )
+    return Statement("insert_many", told.select_from(inserted))
+
+
+def insert_unique(t: Tables) -> Statement:
+    """Rows of which some may have a live twin; those that were inserted come back.
+
+    They are to be given in the order of their hashes, so that two bulks wait for each other in one direction only.
+    """
+    names, source = _new_rows(unique=True)
+    inserted = (
+        postgresql.insert(t.tasks)
+        .from_select(names, source)
+        .on_conflict_do_nothing()
+        .returning(t.tasks.c.id, *told_of_new_rows(t))
+        .cte("inserted")
+    )
+    told = select(inserted.c.id, inserted.c.scheduled_at, inserted.c.created_at, waking(t, inserted))
+    return Statement("insert_unique", told.select_from(inserted))
+
+
+def _new_rows(*, unique: bool) -> tuple[list[str], Any]:
+    """The columns, and the rows that arrays of parameters stand for."""
+    arrays: dict[str, Any] = {
+        "id": IDS,
+        "metadata": bindparam("p_metadata", type_=ARRAY(Text)),
+        "task_type": bindparam("p_task_types", type_=ARRAY(Text)),
+        "priority": bindparam("p_priorities", type_=ARRAY(SmallInteger)),
+        "max_retries": bindparam("p_max_retries", type_=ARRAY(Integer)),
+    }
+    if unique:
+        arrays["uniq_hash"] = bindparam("p_uniq_hashes", type_=ARRAY(Text))
+    row = func.unnest(*arrays.values()).table_valued(*arrays).render_derived(name="new_task")
+    values = [cast(row.c[name], JSONB) if name == "metadata" else row.c[name] for name in arrays]
+    return [*arrays, "scheduled_at"], select(*values, _DUE.label("due"))
+
+
+def existing(t: Tables) -> Statement:
+    """The row that kept another from being inserted: by its id, or by its unique hash; and whether it is the same."""
+    c = t.tasks.c
+    same = (c.metadata == cast(bindparam("p_metadata", type_=Text), JSONB)).label("same")
+    by_id = select(*task_columns(t), same).where(c.id == bindparam("p_id", type_=UUID))
+    by_hash = select(*task_columns(t), same).where(is_live_twin(c))
+    return Statement("existing", by_id.union_all(by_hash))
+
+
+def twins(t: Tables) -> Statement:
+    """The live rows of these hashes."""
+    c = t.tasks.c
+    hashes = array_of(select(func.unnest(bindparam("p_uniq_hashes", type_=ARRAY(Text)))))
+    return Statement("twins", select(*task_columns(t)).where(c.uniq_hash == any_(hashes), not_(has_ended(c))))

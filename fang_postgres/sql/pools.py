@@ -1,0 +1,91 @@
+"""Pools: their own rows, and their claims."""
+
+from sqlalchemy import (
+    Boolean,
+    Integer,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    exists,
+    func,
+    literal_column,
+    not_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+
+from fang_core.record import DEFAULT_MAX_RETRIES
+from fang_postgres.schema import Tables
+from fang_postgres.sql.fragments import LIMIT, POOL, aliased, is_due, is_registered, levels, marking_due_rows
+from fang_postgres.statement import Statement
+
+
+def register(t: Tables) -> Statement:
+    """A pool's row; once more where it has learnt new kinds."""
+    values = {
+        "id": POOL,
+        "mode": bindparam("p_mode", type_=Text),
+        "host": bindparam("p_host", type_=Text),
+        "pid": bindparam("p_pid", type_=Integer),
+        "task_types": bindparam("p_task_types", type_=ARRAY(Text)),
+        "kinds": bindparam("p_kinds", type_=ARRAY(Text)),
+        "workers": bindparam("p_workers", type_=Integer),
+    }
+    registering = insert(t.pools).values(values)
+    again = registering.on_conflict_do_update(index_elements=[t.pools.c.id], set_={"kinds": registering.excluded.kinds})
+    return Statement("register", again)
+
+
+def announce(t: Tables) -> Statement:
+    """Whether the pool waits to be woken."""
+    waiting = bindparam("p_waiting", type_=Boolean)
+    return Statement("announce", update(t.pools).where(t.pools.c.id == POOL).values({"waiting": waiting}))
+
+
+def claim(t: Tables) -> Statement:
+    """Due rows, range by range (task type, priority), locked and marked in one statement.
+
+    It always returns at least one row (a null id: nothing was claimed), for the clock and the snapshot. SKIP LOCKED can
+    still wait, for a row whose former holder ends just then: a claim can be the victim of a deadlock, and is repeated.
+    RETURNING comes in no order; the client sorts.
+    """
+    task = aliased(t.tasks, "t")
+    c = task.c
+    claimed = (
+        marking_due_rows(t, task, kinds=bindparam("p_kinds", type_=ARRAY(Text)))
+        .returning(
+            c.id,
+            c.kind,
+            cast(c.metadata.op("-")(literal_column("'type'")), Text).label("payload"),
+            c.attempt,
+            c.retries,
+            func.coalesce(c.max_retries, literal_column(str(DEFAULT_MAX_RETRIES))).label("max_retries"),
+            c.crashes,
+            c.task_type,
+            c.priority,
+            c.scheduled_at,
+        )
+        .cte("claimed")
+    )
+    one = select(literal_column("1").label("one")).subquery("one")
+    head = select(
+        cast(func.pg_current_snapshot(), Text).label("snapshot"),
+        func.now().label("now"),
+        is_registered(t).label("registered"),
+        claimed,
+    )
+    return Statement("claim", head.select_from(one.outerjoin(claimed, true())))
+
+
+def unknown_kinds(t: Tables) -> Statement:
+    """Kinds among the first due rows of each level that no registered pool of the task type knows."""
+    c, p, level = t.tasks.c, t.pools.alias("p"), levels()
+    first = select(c.kind).where(*is_due(c, level)).order_by(c.scheduled_at, c.id).limit(LIMIT).lateral("first")
+    known = exists(
+        select(literal_column("1")).where(first.c.kind == any_(p.c.kinds), level.c.task_type == any_(p.c.task_types))
+    )
+    kinds = select(first.c.kind).select_from(level.join(first, true())).where(not_(known)).distinct()
+    return Statement("unknown_kinds", kinds.order_by(first.c.kind))
