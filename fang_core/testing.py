@@ -1,0 +1,225 @@
+"""For the tests of an application: tasks are performed one at a time, and inserts are looked at, all in memory.
+
+``perform`` runs one task as a worker would. ``inserted``, ``assert_inserted`` and ``refute_inserted`` look into a
+``MemoryQueue`` or ``AsyncMemoryQueue``. A ``Clock`` makes due what is due later. To run what was inserted, drain a
+pool: ``WorkerPool(queue).drain()``. Nothing here needs pytest.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from contextvars import Context, copy_context
+from datetime import datetime, timedelta
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from fang_core.codec import decode
+from fang_core.errors import UsageError
+from fang_core.lifecycle import SUCCESS, Cancelled, Failure, Result, Snoozed, Success, result_of
+from fang_core.memory import AsyncMemoryQueue, MemoryQueue, as_claimed, utc_clock
+from fang_core.queueable import AsyncQueueable, Queueable
+from fang_core.record import Task, TaskState
+from fang_core.run import CURRENT_RUN, Run
+from fang_core.runnable import AsyncRunnable, BaseRunnable, Runnable
+
+__all__ = (
+    "perform",
+    "perform_async",
+    # What it returns
+    "Result",
+    "SUCCESS",
+    "Success",
+    "Failure",
+    "Snoozed",
+    "Cancelled",
+    # What was inserted
+    "inserted",
+    "assert_inserted",
+    "refute_inserted",
+    "Inserted",
+    # Time
+    "Clock",
+)
+
+R = TypeVar("R", bound=BaseRunnable)
+
+_SHOWN: Final = 5  # near misses in a message
+
+
+# One run --------------------------------------------------------------------------------------------------------------
+
+
+def perform(task: Runnable, queue: Queueable | None = None, *, retries: int = 0) -> Result:
+    """Runs a task once, as a worker would: read back from its JSON, inside ``current_run()``, its exception a result.
+
+    Ctrl-C and a test framework's own signals pass through. Nothing is written: the task itself is in no queue, and what
+    the result would mean for its row is for ``WorkerPool(queue).drain()`` to show.
+
+    Args:
+        task: read back from what would be stored, so that a field that does not survive is seen here.
+        queue: what ``run`` is handed; an empty ``MemoryQueue`` unless told otherwise.
+        retries: failures charged before, for a ``run`` that looks at ``current_run().task``.
+
+    Returns:
+        ``SUCCESS``, or a ``Failure``, ``Snoozed`` or ``Cancelled`` with what was said.
+
+    Raises:
+        PayloadError: a field cannot be stored.
+        UsageError: this is no threaded task.
+    """
+    run, runnable = _claimed(task, retries)
+    if not isinstance(runnable, Runnable):
+        raise UsageError(f"{type(task).__name__} is an AsyncRunnable: await perform_async(...)")
+    handed = MemoryQueue() if queue is None else queue
+    try:
+        _context_of(run).run(runnable.run, handed)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - every exception of a run is a result
+        return result_of(error)
+    finally:
+        run.over = True
+    return SUCCESS
+
+
+async def perform_async(task: AsyncRunnable, queue: AsyncQueueable | None = None, *, retries: int = 0) -> Result:
+    """See ``perform``; the queue is an ``AsyncMemoryQueue`` unless told otherwise. A cancellation passes through."""
+    run, runnable = _claimed(task, retries)
+    if not isinstance(runnable, AsyncRunnable):
+        raise UsageError(f"{type(task).__name__} is a Runnable: call perform(...)")
+    handed = AsyncMemoryQueue() if queue is None else queue
+
+    async def attempt() -> Result:
+        try:
+            await runnable.run(handed)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - every exception of a run is a result
+            return result_of(error)
+        finally:
+            run.over = True
+        return SUCCESS
+
+    return await asyncio.create_task(attempt(), context=_context_of(run))
+
+
+def _claimed(task: BaseRunnable, retries: int) -> tuple[Run, BaseRunnable]:
+    """The task as a worker meets it."""
+    row = MemoryQueue().insert_task(task)
+    row = row._replace(state=TaskState.IN_PROGRESS, retries=retries, attempt=retries + 1)
+    claimed = as_claimed(row)
+    return Run(claimed), decode(type(task), claimed.payload)
+
+
+def _context_of(run: Run) -> Context:
+    context = copy_context()
+    context.run(CURRENT_RUN.set, run)
+    return context
+
+
+# What was inserted ----------------------------------------------------------------------------------------------------
+
+
+class Inserted(NamedTuple, Generic[R]):
+    """``task`` as a worker would read it, and its ``row`` with priority, due time and the like."""
+
+    task: R
+    row: Task
+
+
+def inserted(queue: MemoryQueue | AsyncMemoryQueue, cls: type[R], /, **fields: Any) -> list[Inserted[R]]:
+    """The tasks of a class that the queue holds now, in any state, in the order of their insertion.
+
+    A pool removes the row of a task that has succeeded: look before draining, or drain with ``RetentionMode.KEEP_ALL``.
+
+    Args:
+        queue: the one that was inserted into.
+        cls: the class itself; a class derived from it is another kind.
+        fields: only tasks whose fields equal these.
+
+    Raises:
+        UsageError: the class has no field of such a name.
+    """
+    return [found for found in _all_of(queue, cls, fields) if not _differences(found.task, fields)]
+
+
+def assert_inserted(queue: MemoryQueue | AsyncMemoryQueue, cls: type[R], /, **fields: Any) -> Inserted[R]:
+    """The first of ``inserted(...)``. Raises ``AssertionError``, with the near misses, where there is none."""
+    __tracebackhide__ = True
+    candidates = _all_of(queue, cls, fields)
+    for found in candidates:
+        if not _differences(found.task, fields):
+            return found
+    raise AssertionError(f"no {_wanted(cls, fields)} was inserted; {_near_misses(queue, candidates, fields)}")
+
+
+def refute_inserted(queue: MemoryQueue | AsyncMemoryQueue, cls: type[BaseRunnable], /, **fields: Any) -> None:
+    """Raises ``AssertionError`` where ``inserted(...)`` finds any."""
+    __tracebackhide__ = True
+    found = inserted(queue, cls, **fields)
+    if found:
+        lines = "".join(f"\n  {task!r}" for task, _ in found[:_SHOWN])
+        raise AssertionError(f"no {_wanted(cls, fields)} was expected; {len(found)} inserted:{lines}")
+
+
+def _all_of(queue: MemoryQueue | AsyncMemoryQueue, cls: type[R], fields: Mapping[str, object]) -> list[Inserted[R]]:
+    # A misspelt name would match nothing, and a refutation would always hold.
+    unknown = fields.keys() - cls.model_fields.keys()
+    if unknown and cls.model_config.get("extra") != "allow":
+        raise UsageError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
+    kind = cls.__fang_options__.kind
+    found = []
+    for row in queue.tasks:
+        if row.kind == kind:
+            task = decode(cls, as_claimed(row).payload)
+            assert isinstance(task, cls)
+            found.append(Inserted(task, row))
+    return found
+
+
+def _differences(task: BaseRunnable, fields: Mapping[str, object]) -> dict[str, object]:
+    """The fields that are not as wanted, with what they are."""
+    return {name: actual for name, value in fields.items() if (actual := getattr(task, name, None)) != value}
+
+
+def _wanted(cls: type[BaseRunnable], fields: Mapping[str, object]) -> str:
+    return f"{cls.__name__} with {_listed(fields)}" if fields else cls.__name__
+
+
+def _listed(fields: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in fields.items())
+
+
+def _near_misses(
+    queue: MemoryQueue | AsyncMemoryQueue, candidates: list[Inserted[R]], fields: Mapping[str, object]
+) -> str:
+    """The candidates, nearest first, or else what there is in their place."""
+    if not candidates:
+        kinds = Counter(row.kind for row in queue.tasks)
+        return "the queue holds " + (", ".join(f"{times} {kind}" for kind, times in kinds.items()) or "nothing")
+    misses = sorted((_differences(found.task, fields) for found in candidates), key=len)
+    lines = "".join(f"\n  {_listed(miss)}" for miss in misses[:_SHOWN])
+    return f"there are {len(candidates)} others, the nearest with:{lines}"
+
+
+# Time -----------------------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """A clock that stands still until it is moved: ``MemoryQueue(clock=clock)``. It starts now, or as it is told."""
+
+    def __init__(self, now: datetime | None = None) -> None:
+        self.now = utc_clock() if now is None else now
+
+    @property
+    def now(self) -> datetime:
+        """What it shows; can be set, to any time with a zone."""
+        return self._now
+
+    @now.setter
+    def now(self, value: datetime) -> None:
+        if value.utcoffset() is None:
+            raise UsageError("a clock needs a time zone: datetime(..., tzinfo=UTC)")
+        self._now = value
+
+    def advance(self, by: timedelta) -> None:
+        """Moves it on."""
+        self._now += by
+
+    def __call__(self) -> datetime:
+        return self._now
