@@ -7,7 +7,7 @@ pool: ``WorkerPool(queue).drain()``. Nothing here needs pytest.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import Context, copy_context
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -42,7 +42,7 @@ __all__ = (
 
 R = TypeVar("R", bound=BaseRunnable)
 
-_SHOWN: Final = 5  # near misses in a message
+_SHOWN: Final = 5  # tasks in a message
 
 
 # One run --------------------------------------------------------------------------------------------------------------
@@ -153,8 +153,8 @@ def refute_inserted(queue: MemoryQueue | AsyncMemoryQueue, cls: type[BaseRunnabl
     __tracebackhide__ = True
     found = inserted(queue, cls, **fields)
     if found:
-        lines = "".join(f"\n  {task!r}" for task, _ in found[:_SHOWN])
-        raise AssertionError(f"no {_wanted(cls, fields)} was expected; {len(found)} inserted:{lines}")
+        lines = _lines(repr(task) for task, _ in found)
+        raise AssertionError(f"no {_wanted(cls, fields)} was expected, but these were inserted:{lines}")
 
 
 def _all_of(queue: MemoryQueue | AsyncMemoryQueue, cls: type[R], fields: Mapping[str, object]) -> list[Inserted[R]]:
@@ -193,8 +193,13 @@ def _near_misses(
         kinds = Counter(row.kind for row in queue.tasks)
         return "the queue holds " + (", ".join(f"{times} {kind}" for kind, times in kinds.items()) or "nothing")
     misses = sorted((_differences(found.task, fields) for found in candidates), key=len)
-    lines = "".join(f"\n  {_listed(miss)}" for miss in misses[:_SHOWN])
-    return f"there are {len(candidates)} others, the nearest with:{lines}"
+    return "these were, nearest first:" + _lines(map(_listed, misses))
+
+
+def _lines(texts: Iterable[str]) -> str:
+    every = list(texts)
+    more = f"\n  and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
+    return "".join(f"\n  {text}" for text in every[:_SHOWN]) + more
 
 
 # Time -----------------------------------------------------------------------------------------------------------------

@@ -233,7 +233,7 @@ def test_assert_inserted_names_the_near_misses_nearest_first(queue: MemoryQueue)
     with pytest.raises(AssertionError) as raised:
         assert_inserted(queue, Step, n=2, path=Path("/a"), raises="")
     assert str(raised.value) == (
-        "no Step with n=2, path=PosixPath('/a'), raises='' was inserted; there are 3 others, the nearest with:\n"
+        "no Step with n=2, path=PosixPath('/a'), raises='' was inserted; these were, nearest first:\n"
         "  n=1\n"
         "  path=PosixPath('/b')\n"
         "  n=1, path=PosixPath('/b')"
@@ -254,8 +254,15 @@ def test_refute_inserted_shows_what_was(queue: MemoryQueue) -> None:
     with pytest.raises(AssertionError) as raised:
         refute_inserted(queue, Step, n=2)
     assert str(raised.value) == (
-        "no Step with n=2 was expected; 1 inserted:\n  Step(path=PosixPath('/b'), n=2, raises='')"
+        "no Step with n=2 was expected, but these were inserted:\n  Step(path=PosixPath('/b'), n=2, raises='')"
     )
+
+
+def test_a_message_shows_five_and_counts_the_rest() -> None:
+    queue = MemoryQueue()
+    queue.insert_tasks([Step(n=n) for n in range(8)])
+    with pytest.raises(AssertionError, match=r"first:(\n  n=\d){5}\n  and 3 more$"):
+        assert_inserted(queue, Step, n=9)
 
 
 @pytest.mark.parametrize("ask", [inserted, assert_inserted, refute_inserted])
