@@ -1,32 +1,70 @@
-"""Runs the Python of README.md and docs/ as tests, on a database of their own."""
+"""Runs the Python of README.md and docs/ as tests.
 
+The blocks of a document build on each other, in a namespace of their own. Each runs as it stands, but that
+
+- the URL that a reader would write becomes that of a database with the tables, made for the document when it is needed;
+- pools end when their work is done;
+- test functions that a block defines are called.
+
+What cannot run says why, above the block: ``<!-- skip: next "the reason" -->``.
+"""
+
+import asyncio
+import inspect
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Column, Integer, create_engine, make_url
 from sqlalchemy.orm import DeclarativeBase, Session
 from sybil import Example, Sybil
-from sybil.parsers.markdown import CodeBlockParser
+from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
-from fang_threaded import Runnable
+from fang_threaded import Queue, Runnable
 
 pytest_plugins = ["tests.fixtures"]
+
+Namespace = dict[str, Any]
+Function = Callable[..., Any]
 
 WRITTEN = "postgresql://localhost/app"  # what a reader would write
 
 
 def evaluate(example: Example) -> None:
-    """As it stands, but on the test's database, and with pools that end when their work is done."""
-    if "engine" not in example.namespace:
-        engine = create_engine(make_url(example.namespace["shared_url"]).set(drivername="postgresql+psycopg"))
-        example.namespace["Order"].metadata.create_all(engine)
-        example.namespace["engine"] = engine
-    code = str(example.parsed).replace(WRITTEN, example.namespace["shared_url"]).replace(".run()", ".drain()")
-    exec(compile("\n" * example.line + code, example.path, "exec", dont_inherit=True), example.namespace)
+    """Runs one block."""
+    namespace = example.namespace
+    code = str(example.parsed).replace(".run()", ".drain()")
+    if WRITTEN in code:
+        code = code.replace(WRITTEN, database_url(namespace))
+    before = tests_in(namespace)
+    exec(compile("\n" * example.line + code, example.path, "exec", dont_inherit=True), namespace)
+    for function in tests_in(namespace):
+        if function not in before:
+            call(function)
 
 
-def prepare(namespace: dict[str, Any]) -> None:
+def database_url(namespace: Namespace) -> str:
+    """The document's database, made when this is first asked for."""
+    if "_databases" not in namespace:
+        namespace["_databases"] = namespace["new_database"]()
+        url = namespace["_url"] = next(namespace["_databases"])
+        namespace["engine"] = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
+        namespace["Order"].metadata.create_all(namespace["engine"])
+    return str(namespace["_url"])
+
+
+def tests_in(namespace: Namespace) -> list[Function]:
+    return [value for name, value in namespace.items() if name.startswith("test_") and inspect.isfunction(value)]
+
+
+def call(function: Function) -> None:
+    value = function()
+    if inspect.iscoroutine(value):
+        asyncio.run(value)
+
+
+def prepare(namespace: Namespace) -> None:
     """Names that stand for the reader's own application."""
     module = types.ModuleType("documented")
     sys.modules["documented"] = module
@@ -47,18 +85,19 @@ def prepare(namespace: dict[str, Any]) -> None:
     namespace.update(Session=Session, Order=Order, SendReceipt=SendReceipt)
 
 
-def finish(namespace: dict[str, Any]) -> None:
-    """Gives back the application's connections."""
-    if "engine" in namespace:
+def finish(namespace: Namespace) -> None:
+    """Gives back the connections, and the database."""
+    if "_databases" in namespace:
         namespace["engine"].dispose()
-    if "queue" in namespace:
-        namespace["queue"].close()
+        for queue in [value for value in namespace.values() if isinstance(value, Queue)]:
+            queue.close()
+        next(namespace["_databases"], None)
 
 
 pytest_collect_file = Sybil(
-    parsers=[CodeBlockParser(language="python", evaluator=evaluate)],
+    parsers=[CodeBlockParser(language="python", evaluator=evaluate), SkipParser()],
     patterns=["README.md", "docs/*.md"],
     setup=prepare,
     teardown=finish,
-    fixtures=["shared_url"],
+    fixtures=["new_database"],
 ).pytest()

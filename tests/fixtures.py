@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -65,7 +65,11 @@ def url(server_url: str, template: str) -> Iterator[str]:
     yield from database(server_url, template)
 
 
-@pytest.fixture(scope="session")
-def shared_url(server_url: str, template: str) -> Iterator[str]:
-    """One database with the tables for a whole document, whose examples build on each other."""
-    yield from database(server_url, template)
+@pytest.fixture
+def new_database(request: pytest.FixtureRequest) -> Callable[[], Iterator[str]]:
+    """Makes databases with the tables, for what may need none: only the first one starts the server."""
+
+    def new() -> Iterator[str]:
+        return database(request.getfixturevalue("server_url"), request.getfixturevalue("template"))
+
+    return new
