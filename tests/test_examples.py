@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SAYS = {"thumbnails.py": "3 tasks ran, 3 images compressed\n", "pages.py": "5 pages seen\n"}
+SAYS = {
+    "thumbnails.py": "3 tasks ran, 3 images compressed\n",
+    "pages.py": "5 pages seen\n",
+    "testing_tasks.py": "3 tests passed\n",
+}
 
 
 def test_every_example_is_tested() -> None:
