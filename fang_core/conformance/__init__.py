@@ -19,6 +19,8 @@ Each test starts from an empty backend. What a backend may lack is a capability:
 backend's name, and is skipped where it is missing.
 """
 
+import pkgutil
+
 from fang_core.errors import MissingExtra
 
 try:
@@ -27,9 +29,7 @@ except ImportError:
     raise MissingExtra("fang_core.conformance needs pytest: pip install 'fang-tasks[testing]'") from None
 
 # Before the modules are imported: pytest then explains the asserts in them as it does those of a test module.
-pytest.register_assert_rewrite(
-    *(f"{__name__}.{module}" for module in ("backend", "outcomes", "pools", "queues", "transactions"))
-)
+pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)))
 
 from fang_core.conformance.backend import Backend  # noqa: E402
 from fang_core.conformance.outcomes import OutcomeSuite  # noqa: E402
