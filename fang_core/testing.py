@@ -15,7 +15,8 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from fang_core.codec import decode
 from fang_core.errors import UsageError
 from fang_core.lifecycle import SUCCESS, Cancelled, Failure, Result, Snoozed, Success, result_of
-from fang_core.memory import AsyncMemoryQueue, MemoryQueue, as_claimed, utc_clock
+from fang_core.memory import AsyncMemoryQueue, MemoryQueue
+from fang_core.memory_state import as_claimed, utc_clock
 from fang_core.queueable import AsyncQueueable, Queueable
 from fang_core.record import Task, TaskState
 from fang_core.run import CURRENT_RUN, Run
