@@ -63,6 +63,23 @@ def migrate(*, as_sql: bool, only_check: bool, schema: str, database_url: str | 
 
 
 @fang.command()
+@click.argument("pools", nargs=-1, required=True, metavar="MODULE:POOL...")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    default="info",
+    show_default=True,
+    help="What is logged to stderr.",
+)
+@click.pass_context
+def worker(ctx: click.Context, *, pools: tuple[str, ...], log_level: str) -> None:
+    """Run pools, as in app.tasks:pool, until SIGTERM or Ctrl-C; a second one ends it at once."""
+    from fang_cli.worker import run_worker
+
+    ctx.exit(run_worker(pools, log_level))
+
+
+@fang.command()
 @click.option("--files", metavar="N", type=click.IntRange(min=1), help="Only the first N modules.")
 @click.pass_context
 def demo(ctx: click.Context, files: int | None) -> None:

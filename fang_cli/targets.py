@@ -1,0 +1,117 @@
+"""What ``module:pool`` names: the user's module is imported, and whatever is wrong with it becomes one line."""
+
+import importlib
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeGuard
+
+from fang_core.errors import FangError, UsageError
+from fang_core.failure import text_of
+from fang_threaded import WorkerPool
+
+if TYPE_CHECKING:
+    from fang_async import AsyncWorkerPool
+
+AnyPool: TypeAlias = "WorkerPool | AsyncWorkerPool"
+
+_LIBRARIES: Final = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    *(str(Path(__file__).parents[1] / f"fang_{name}") for name in ("core", "postgres", "threaded", "async", "cli")),
+)
+
+
+class TargetFailed(FangError):
+    """The module of a target raised an exception while it was imported."""
+
+
+class Target(NamedTuple):
+    """A pool, and how it was asked for."""
+
+    name: str
+    pool: AnyPool
+
+
+def find_targets(names: Sequence[str]) -> list[Target]:
+    """The pools that these names, ``module:attribute``, stand for; the working directory is importable.
+
+    Raises ``UsageError`` for what names no pool or is given twice, ``TargetFailed`` where a module raises.
+    """
+    sys.path.insert(0, str(Path.cwd()))
+    targets: list[Target] = []
+    for name in names:
+        pool = _find(name)
+        for other in targets:
+            if other.pool is pool:
+                raise UsageError(f"{name} is the same pool as {other.name}: give it once")
+        targets.append(Target(name, pool))
+    return targets
+
+
+def is_async(pool: object) -> "TypeGuard[AsyncWorkerPool]":
+    """Whether it is a pool of the async mode."""
+    # The mode is not imported for this, it may lack its driver: whoever has such a pool has imported it.
+    module = sys.modules.get("fang_async.pool")
+    return module is not None and isinstance(pool, module.AsyncWorkerPool)
+
+
+def _find(name: str) -> AnyPool:
+    module, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
+        raise UsageError(f"{name!r} names no pool: write module:pool, as in app.tasks:pool")
+    imported = _import(module)
+    try:
+        value: object = reduce(getattr, attribute.split("."), imported)
+    except AttributeError:
+        raise UsageError(f"module {module} has no attribute {attribute}") from None
+    if is_async(value) or isinstance(value, WorkerPool):
+        return value
+    raise UsageError(f"{name} is no WorkerPool or AsyncWorkerPool, but of type {type(value).__name__}")
+
+
+def _import(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may raise anything, SystemExit included
+        place = _place(error, module)
+        if place is None and isinstance(error, ModuleNotFoundError):
+            raise UsageError(f"there is no module {error.name} (looked for in {Path.cwd()} and on sys.path)") from None
+        reason = error.msg if isinstance(error, SyntaxError) else text_of(error)
+        line = f"importing {module} failed at {place or module}: {type(error).__name__}: {reason}"
+        raise TargetFailed(line.removesuffix(": ")) from error
+
+
+# Where it was raised --------------------------------------------------------------------------------------------------
+
+
+def _place(error: BaseException, module: str) -> str | None:
+    """The innermost line of the user's own code, as ``file:line``; None where none had been reached."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{_short(error.filename)}:{error.lineno}"
+    package = module.partition(".")[0]
+    own = [(frame, line) for frame, line in _frames(error) if _is_users(frame, package)]
+    return f"{_short(own[-1][0].f_code.co_filename)}:{own[-1][1]}" if own else None
+
+
+def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
+    step = error.__traceback__
+    while step is not None:
+        yield step.tb_frame, step.tb_lineno
+        step = step.tb_next
+
+
+def _is_users(frame: FrameType, package: str) -> bool:
+    """An application may itself be installed beside the libraries."""
+    file, name = frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
+    is_library = file.startswith(("<frozen ", *_LIBRARIES))
+    return not is_library or name.partition(".")[0] == package
+
+
+def _short(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file

@@ -1,0 +1,146 @@
+"""``fang worker``: pools of either mode, several at once in one process, until SIGTERM or Ctrl-C.
+
+One event loop in the main thread holds all async pools, and starts and stops the threaded ones.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from fang_cli.targets import Target, find_targets, is_async
+from fang_core.errors import BackendError, BackendUnavailable
+from fang_threaded.pool import EXIT_RUNS_LEFT
+from fang_threaded.signals import Signals
+
+logger = logging.getLogger("fang_cli")
+
+T = TypeVar("T")
+
+_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+_OPENING: Final = 4.5
+"""Seconds that a queue has to connect, also one over an Engine of the application's that would wait for ever."""
+
+_UNWINDING: Final = 1.0
+"""Seconds that cancelled asyncio tasks, which runs have left behind, have to end."""
+
+
+def run_worker(names: Sequence[str], log_level: str) -> int:
+    """Runs the pools that are named until SIGTERM or SIGINT, and stops them gracefully; the exit code.
+
+    Nothing is started unless every name is a pool's and every queue can be opened. A second signal ends the process at
+    once. Where runs have not ended at the end of their pool's grace period, the process ends here, with exit code 75.
+    """
+    logging.basicConfig(format=_FORMAT, level=log_level.upper())
+    targets = find_targets(names)
+    with Signals() as signals, asyncio.Runner() as runner:
+        if _run(runner, _serve(targets, signals)):
+            os._exit(EXIT_RUNS_LEFT)  # an ordinary exit would wait for runs, or run finalizers under running threads
+        if _run(runner, _cancel_leftovers()):
+            os._exit(0)  # no run is left, but an ordinary exit would wait for what runs have left behind
+    return 0
+
+
+async def _serve(targets: Sequence[Target], signals: Signals) -> int:
+    """Opens the queues, runs the pools until the first signal, stops them; how many runs had not ended."""
+    opened = [target for target in _one_for_each_queue(targets) if not target.pool.queue.is_open]
+    started: list[Target] = []
+    left = 0
+    try:
+        # All of them before any pool: none has begun to work when another's database is found to be down.
+        await _all(_open(target) for target in opened)
+        for target in targets:
+            with _named(target):
+                await _call(target, target.pool.start)
+            started.append(target)
+        await _in_thread(signals.wait)
+        logger.info("stopping: runs have until the end of the grace period, a second signal ends the process at once")
+    finally:
+        left = sum(await _all(_call(target, target.pool.stop) for target in started))
+        if not left:
+            await _all(_call(target, target.pool.queue.close) for target in opened)
+    return left
+
+
+def _one_for_each_queue(targets: Sequence[Target]) -> list[Target]:
+    return list({id(target.pool.queue): target for target in targets}.values())
+
+
+async def _open(target: Target) -> None:
+    with _named(target):
+        try:
+            await asyncio.wait_for(_call(target, target.pool.queue.open), _OPENING)
+        except TimeoutError:
+            raise BackendUnavailable("the database does not answer in time") from None
+
+
+@contextmanager
+def _named(target: Target) -> Iterator[None]:
+    """Says whose database it is that is down."""
+    try:
+        yield
+    except BackendError as error:
+        raise type(error)(f"{target.name}: {error}") from error
+
+
+async def _cancel_leftovers() -> int:
+    """Cancels the asyncio tasks that runs have left behind; how many do not end."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    _, left = await asyncio.wait(others, timeout=_UNWINDING) if others else ((), ())
+    if left:
+        logger.warning("%d asyncio tasks that runs have left behind do not end", len(left))
+    return len(left)
+
+
+# Both modes from one loop ---------------------------------------------------------------------------------------------
+
+
+def _run(runner: asyncio.Runner, main: Coroutine[Any, Any, T]) -> T:
+    """Runs it to its end, whatever other tasks of the loop raise.
+
+    An asyncio task that a run has left behind and that raises SystemExit stops the loop under everyone: it goes on.
+    """
+    loop = runner.get_loop()
+    task = loop.create_task(main)
+    while not task.done():
+        try:
+            loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt) as error:
+            logger.error("an asyncio task outside of any run raised %s; the pools go on", type(error).__name__)
+    return task.result()
+
+
+async def _call(target: Target, method: Callable[[], Any]) -> Any:
+    """A method of the target's pool or queue, in the way of its mode."""
+    return await (method() if is_async(target.pool) else _in_thread(method))
+
+
+def _in_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
+    """Runs it in a daemon thread of its own: the loop's executor may be full of what runs do, and exit waits for it."""
+    future: Future[T] = Future()
+
+    def call() -> None:
+        future.set_running_or_notify_cancel()
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - whoever awaits it gets it
+            future.set_exception(error)
+
+    threading.Thread(target=call, name="fang-call", daemon=True).start()
+    return asyncio.wrap_future(future)
+
+
+async def _all(calls: Iterator[Coroutine[Any, Any, T]]) -> list[T]:
+    """All of them at once, each to its end; then raises the first error, if there was one."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results  # type: ignore[return-value]
