@@ -80,6 +80,21 @@ def worker(ctx: click.Context, *, pools: tuple[str, ...], log_level: str) -> Non
 
 
 @fang.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs: keys that stay, ISO times, ages in seconds.")
+@click.option("--schema", default="fang", show_default=True, help="The Postgres schema of the tables.")
+@click.option("--database-url", metavar="URL", help="postgresql://user@host/database; else FANG_DATABASE_URL.")
+def status(*, as_json: bool, schema: str, database_url: str | None) -> None:
+    """Show tasks by type and state, what has waited longest, the pools, and kinds that no pool knows."""
+    from fang_cli import status as reading
+
+    found = reading.read_status(chosen_database_url(database_url), schema)
+    if as_json:
+        click.echo(reading.as_json(found))
+    else:
+        reading.show(found)
+
+
+@fang.command()
 @click.option("--files", metavar="N", type=click.IntRange(min=1), help="Only the first N modules.")
 @click.pass_context
 def demo(ctx: click.Context, files: int | None) -> None:

@@ -1,0 +1,170 @@
+"""``fang status``: what is in the tables, for people or as JSON."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import create_engine
+from sqlalchemy.orm import sessionmaker
+
+from fang_core.errors import SchemaError
+from fang_core.record import TaskState
+from fang_postgres.connecting import CONNECT_TIMEOUT, database_url
+from fang_postgres.operations import Operations, schema_problem
+from fang_postgres.reports import OldestDue, RegisteredPool, Reports, TaskCount, UnknownKind, unknown_kinds
+from fang_threaded.runner import Runner
+
+_PIPED_WIDTH: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the command shows."""
+
+    tasks: Mapping[str, Mapping[TaskState, int]]
+    oldest_due: Sequence[OldestDue]
+    pools: Sequence[RegisteredPool]
+    unknown_kinds: Sequence[UnknownKind]
+
+
+def read_status(url: str, schema: str) -> Status:
+    """Reads it in a few statements. Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable``."""
+    operations, reports = Operations(schema), Reports(schema)
+    with _runner(url, schema) as runner:
+        problem = schema_problem(schema, runner.run(operations.version()))
+        if problem is not None:
+            raise SchemaError(problem)
+        counts = runner.run(reports.tasks())
+        oldest = runner.run(reports.oldest_due())
+        pools = runner.run(reports.pools())
+    return Status(_by_type_and_state(counts), oldest, pools, unknown_kinds(counts, pools))
+
+
+@contextmanager
+def _runner(url: str, schema: str) -> Iterator[Runner]:
+    arguments = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "fang status"}
+    engine = create_engine(database_url(url, "psycopg"), pool_size=1, connect_args=arguments)
+    try:
+        yield Runner(sessionmaker(engine), schema)
+    finally:
+        engine.dispose()
+
+
+def _by_type_and_state(counts: Sequence[TaskCount]) -> dict[str, Counter[TaskState]]:
+    tasks: dict[str, Counter[TaskState]] = {}
+    for count in counts:
+        tasks.setdefault(count.task_type, Counter())[count.state] += count.count
+    return tasks
+
+
+# For programs ---------------------------------------------------------------------------------------------------------
+
+
+def as_json(status: Status) -> str:
+    """Keys that stay, times in ISO 8601, ages in seconds."""
+    return json.dumps(
+        {
+            "tasks": [
+                {"task_type": task_type, "state": state, "count": states[state]}
+                for task_type, states in status.tasks.items()
+                for state in TaskState
+                if states.get(state)
+            ],
+            "oldest_due": [
+                {
+                    "task_type": oldest.task_type,
+                    "id": str(oldest.id),
+                    "scheduled_at": oldest.scheduled_at.isoformat(),
+                    "age_seconds": oldest.age.total_seconds(),
+                }
+                for oldest in status.oldest_due
+            ],
+            "pools": [
+                {
+                    "id": str(pool.id),
+                    "mode": pool.mode,
+                    "host": pool.host,
+                    "pid": pool.pid,
+                    "task_types": pool.task_types,
+                    "workers": pool.workers,
+                    "started_at": pool.started_at.isoformat(),
+                    "stopping": pool.stopping,
+                }
+                for pool in status.pools
+            ],
+            "unknown_kinds": [{"kind": unknown.kind, "due": unknown.due} for unknown in status.unknown_kinds],
+        },
+        indent=2,
+    )
+
+
+# For people -----------------------------------------------------------------------------------------------------------
+
+
+def show(status: Status) -> None:
+    """Prints tables."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH  # there is no edge to fold at
+    states = list(TaskState)
+    _print(
+        console,
+        "tasks",
+        ("task type", *states),
+        [(task_type, *(counts.get(state, 0) for state in states)) for task_type, counts in status.tasks.items()],
+    )
+    _print(
+        console,
+        "oldest due tasks",
+        ("task type", "due for", "id"),
+        [(oldest.task_type, _seconds(oldest.age), oldest.id) for oldest in status.oldest_due],
+    )
+    _print(
+        console,
+        "registered pools",
+        ("id", "mode", "host", "pid", "task types", "workers", "started"),
+        [_of_pool(pool) for pool in status.pools],
+    )
+    _print(
+        console,
+        "kinds that no registered pool knows",
+        ("kind", "due tasks"),
+        [(unknown.kind, unknown.due) for unknown in status.unknown_kinds],
+    )
+
+
+def _of_pool(pool: RegisteredPool) -> tuple[object, ...]:
+    started = pool.started_at.astimezone().isoformat(sep=" ", timespec="seconds")
+    stopping = " (stopping)" if pool.stopping else ""
+    return (pool.id, pool.mode, pool.host, str(pool.pid), ", ".join(pool.task_types), pool.workers, started + stopping)
+
+
+def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    if not rows:
+        console.print(f"no {title}")
+        return
+    console.print(title)
+    table = Table()
+    for place, column in enumerate(columns):
+        figures = isinstance(rows[0][place], int)
+        table.add_column(column, justify="right" if figures else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    console.print(table)
+
+
+def _cell(value: Any) -> Text:
+    """Text of a row is anyone's: neither markup nor what a terminal would obey."""
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return Text("".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text))
+
+
+def _seconds(age: timedelta) -> str:
+    return str(timedelta(seconds=int(age.total_seconds())))
