@@ -1,0 +1,104 @@
+"""`fang status` as users meet it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from fang_threaded import Queue, Runnable, TaskConfig, WorkerPool
+from tests.cli.test_cli import fang
+
+PASSWORD = "not-to-be-shown"
+
+
+class Served(Runnable):
+    task_config = TaskConfig(task_type="served")
+
+    def run(self, queue: Any) -> None: ...
+
+
+INSERT = """
+    INSERT INTO fang.fang_tasks (id, metadata, task_type, state, scheduled_at) VALUES
+    ('00000000-0000-0000-0000-00000000000a', '{"type": "Nobodys"}', 'heavy', 'new', now() - interval '1 hour'),
+    ('00000000-0000-0000-0000-00000000000b', '{"type": "Nobodys"}', 'heavy', 'retried', now() - interval '1 min'),
+    ('00000000-0000-0000-0000-00000000000c', '{"type": "Nobodys"}', 'heavy', 'failed', now()),
+    ('00000000-0000-0000-0000-00000000000d', '{"type": "[red]\\u001b[31m"}', '[bold]strange', 'new', now())
+"""
+
+
+@pytest.fixture
+def pool(url: str) -> Iterator[WorkerPool]:
+    with psycopg.connect(url) as connection:
+        connection.execute(INSERT)
+    with WorkerPool(Queue(url), number_of_workers=3, task_type=["served", "other"]) as pool:
+        yield pool
+
+
+def test_json_has_keys_that_stay(url: str, pool: WorkerPool) -> None:
+    result = fang("status", "--json", "--database-url", url)
+    assert (result.returncode, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
+    assert found["tasks"] == [
+        {"task_type": "[bold]strange", "state": "new", "count": 1},
+        {"task_type": "heavy", "state": "new", "count": 1},
+        {"task_type": "heavy", "state": "failed", "count": 1},
+        {"task_type": "heavy", "state": "retried", "count": 1},
+    ]
+    oldest = found["oldest_due"][1]
+    assert (oldest["task_type"], oldest["id"]) == ("heavy", "00000000-0000-0000-0000-00000000000a")
+    assert 3600 <= oldest["age_seconds"] < 3700
+    [registered] = found["pools"]
+    assert registered.pop("started_at").endswith("+00:00")
+    assert registered.pop("host")
+    assert registered.pop("pid")
+    assert registered == {
+        "id": str(pool.id),
+        "mode": "threaded",
+        "task_types": ["served", "other"],
+        "workers": 3,
+        "stopping": False,
+    }
+    assert found["unknown_kinds"] == [{"kind": "Nobodys", "due": 2}, {"kind": "[red]\x1b[31m", "due": 1}]
+
+
+def test_for_people(url: str, pool: WorkerPool) -> None:
+    result = fang("status", FANG_DATABASE_URL=url)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert str(pool.id) in result.stdout
+    assert "served, other" in result.stdout
+    assert "1:00:0" in result.stdout
+    # What stands in a row is neither markup nor a terminal's command.
+    assert "[bold]strange" in result.stdout
+    assert "[red]" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_empty_tables(url: str) -> None:
+    result = fang("status", "--database-url", url)
+    assert result.returncode == 0
+    assert result.stdout == (
+        "no tasks\nno oldest due tasks\nno registered pools\nno kinds that no registered pool knows\n"
+    )
+
+
+def test_another_schema_that_is_missing(url: str) -> None:
+    result = fang("status", "--schema", "other", "--database-url", url)
+    assert result.returncode == 78
+    assert result.stderr == "fang: table other.fang_tasks is missing: run `fang migrate --schema other`\n"
+
+
+def test_tables_of_an_older_version(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE fang.fang_alembic_version SET version_num = '0000'")
+    result = fang("status", "--database-url", url)
+    assert result.returncode == 78
+    assert "at revision 0000" in result.stderr
+
+
+def test_a_database_that_is_down() -> None:
+    result = fang("status", "--database-url", f"postgresql://someone:{PASSWORD}@127.0.0.1:1/nowhere")
+    assert result.returncode == 69
+    assert result.stderr.startswith("fang: the database does not answer")
+    assert PASSWORD not in result.stderr
