@@ -12,7 +12,7 @@ import asyncpg
 from sqlalchemy.engine import URL
 
 from fang_async.listener import Listener
-from fang_async.runner import Runner, converse_on, may_notify, typed
+from fang_async.runner import Runner, converse_on, may_notify, run_on, typed
 from fang_async.store import AsyncPostgresStore
 from fang_core.codec import MAX_PAYLOAD_BYTES
 from fang_core.errors import BackendError, BackendUnavailable, OutcomeUnknown, SchemaError, UsageError
@@ -254,11 +254,9 @@ class AsyncQueue:
     # How they are run -------------------------------------------------------------------------------------------------
 
     async def _run(self, operation: Operation[T], connection: Any) -> T:
-        def begin(**_: bool) -> Conversation[T]:
-            result: T = yield operation
-            return result
-
-        return await self._converse(begin, connection)
+        if connection is not None:
+            return await run_on(connection, operation)
+        return await (await self._opened()).run(operation)
 
     async def _change(self, change: Change, connection: Any) -> Task:
         return await self._converse(partial(conversations.change, self._operations, change), connection)

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy import create_engine
-from sqlalchemy.orm import sessionmaker
 
 from fang_core.errors import SchemaError
 from fang_core.record import TaskState
@@ -52,7 +51,7 @@ def _runner(url: str, schema: str) -> Iterator[Runner]:
     arguments = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "fang status"}
     engine = create_engine(database_url(url, "psycopg"), pool_size=1, connect_args=arguments)
     try:
-        yield Runner(sessionmaker(engine), schema)
+        yield Runner(engine, schema)
     finally:
         engine.dispose()
 

@@ -26,7 +26,7 @@ from fang_postgres.schema import DEFAULT_SCHEMA
 from fang_postgres.sql.fragments import channel
 from fang_postgres.statement import Conversation, Operation
 from fang_threaded.listener import Listener
-from fang_threaded.runner import Runner, converse_on, may_notify
+from fang_threaded.runner import Runner, converse_on, may_notify, run_on
 from fang_threaded.store import PostgresStore
 
 T = TypeVar("T")
@@ -277,11 +277,9 @@ class Queue:
     # How they are run -------------------------------------------------------------------------------------------------
 
     def _run(self, operation: Operation[T], connection: Any) -> T:
-        def begin(**_: bool) -> Conversation[T]:
-            result: T = yield operation
-            return result
-
-        return self._converse(begin, connection)
+        if connection is not None:
+            return run_on(connection, operation)
+        return self._opened().run(operation)
 
     def _change(self, change: Change, connection: Any) -> Task:
         return self._converse(partial(conversations.change, self._operations, change), connection)

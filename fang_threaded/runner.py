@@ -69,6 +69,12 @@ class Runner:
             raise typed(error, self._schema) from error
 
 
+def run_on(connection: Any, operation: Operation[T]) -> T:
+    """One operation in the caller's transaction; see ``converse_on``."""
+    result: T = _runner_on(connection)(operation)
+    return result
+
+
 def converse_on(connection: Any, conversation: Conversation[T]) -> T:
     """A conversation in the caller's transaction; never commits.
 
