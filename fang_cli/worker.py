@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
@@ -27,7 +27,7 @@ _OPENING: Final = 4.5
 """Seconds that a queue has to connect, also one over an Engine of the application's that would wait for ever."""
 
 _UNWINDING: Final = 1.0
-"""Seconds that cancelled asyncio tasks, which runs have left behind, have to end."""
+"""Seconds that asyncio tasks, and then threads, which runs have left behind, have to end."""
 
 
 def run_worker(names: Sequence[str], log_level: str) -> int:
@@ -38,10 +38,12 @@ def run_worker(names: Sequence[str], log_level: str) -> int:
     """
     logging.basicConfig(format=_FORMAT, level=log_level.upper())
     targets = find_targets(names)
+    executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
     with Signals() as signals, asyncio.Runner() as runner:
+        runner.get_loop().set_default_executor(executor)  # as asyncio makes one, but here its threads can be waited for
         if _run(runner, _serve(targets, signals)):
             os._exit(EXIT_RUNS_LEFT)  # an ordinary exit would wait for runs, or run finalizers under running threads
-        if _run(runner, _cancel_leftovers()):
+        if _run(runner, _end_leftovers(executor)):
             os._exit(0)  # no run is left, but an ordinary exit would wait for what runs have left behind
     return 0
 
@@ -88,15 +90,21 @@ def _named(target: Target) -> Iterator[None]:
         raise type(error)(f"{target.name}: {error}") from error
 
 
-async def _cancel_leftovers() -> int:
-    """Cancels the asyncio tasks that runs have left behind; how many do not end."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
+async def _end_leftovers(executor: ThreadPoolExecutor) -> bool:
+    """Cancels the asyncio tasks that runs have left behind, waits for the threads; whether something does not end."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
         task.cancel()
-    _, left = await asyncio.wait(others, timeout=_UNWINDING) if others else ((), ())
-    if left:
-        logger.warning("%d asyncio tasks that runs have left behind do not end", len(left))
-    return len(left)
+    if tasks:
+        await asyncio.wait(tasks, timeout=_UNWINDING)
+    threads = _in_thread(executor.shutdown)
+    await asyncio.wait({threads}, timeout=_UNWINDING)
+    unended = sum(not task.done() for task in tasks)
+    if unended:
+        logger.warning("%d asyncio tasks that runs have left behind do not end", unended)
+    if not threads.done():
+        logger.warning("threads that runs have left behind do not end")
+    return unended > 0 or not threads.done()
 
 
 # Both modes from one loop ---------------------------------------------------------------------------------------------

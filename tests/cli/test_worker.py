@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 APP = """
     import asyncio, time
+    from contextlib import suppress
     from datetime import timedelta
     from fang_async import AsyncQueue, AsyncRunnable, AsyncWorkerPool
     from fang_threaded import Queue, Runnable, SleepParams, TaskConfig, WorkerPool
@@ -64,12 +65,16 @@ APP = """
         async def run(self, queue):
             async def child():
                 while True:
-                    try:
+                    with suppress(asyncio.CancelledError):
                         await asyncio.sleep(60)
-                    except asyncio.CancelledError:
-                        print("child stays", flush=True)
             children.append(asyncio.create_task(child()))
             print("child left", flush=True)
+
+    class LeavesAThread(AsyncRunnable):
+        task_config = TaskConfig(task_type="light")
+        async def run(self, queue):
+            children.append(asyncio.get_running_loop().run_in_executor(None, time.sleep, 60))
+            print("thread left", flush=True)
 
     class pools:
         options = dict(sleep_params=SOON, grace_period=timedelta(seconds={grace}))
@@ -96,6 +101,10 @@ class LeavesAChild(Light):
 
 
 class LeavesAStubbornChild(Light):
+    task_config = TaskConfig(task_type="light")
+
+
+class LeavesAThread(Light):
     task_config = TaskConfig(task_type="light")
 
 
@@ -239,15 +248,24 @@ def test_a_child_that_a_run_left_behind_and_that_raises_system_exit_ends_nothing
     assert rows(url) == [(0,)]
 
 
-def test_a_child_that_does_not_end_keeps_nobody_from_ending(start: Start, url: str) -> None:
-    insert(url, LeavesAStubbornChild())
+@pytest.mark.parametrize(
+    ("task", "line", "warning"),
+    [
+        (LeavesAStubbornChild(), "child left", "1 asyncio tasks that runs have left behind do not end"),
+        (LeavesAThread(), "thread left", "threads that runs have left behind do not end"),
+    ],
+    ids=["asyncio task", "thread"],
+)
+def test_what_a_run_left_behind_keeps_nobody_from_ending(
+    start: Start, url: str, task: Runnable, line: str, warning: str
+) -> None:
+    insert(url, task)
     process = start()
-    process.wait_for("child left")
+    process.wait_for(line)
     process.popen.send_signal(signal.SIGTERM)
-    process.wait_for("child stays")
     code, log = process.end()
     assert code == 0, log
-    assert "1 asyncio tasks that runs have left behind do not end" in log
+    assert warning in log
     assert rows(url) == [(0,)]
 
 
