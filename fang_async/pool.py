@@ -97,14 +97,11 @@ class AsyncWorkerPool:
         if self._running:
             raise UsageError("this pool is running already")
         self._running = True
-        self._opened_queue = not self.queue.is_open
         try:
+            self._store: AsyncStore = await self.queue.store()
             await self._prepare()
-            await self._store.register(self._record())
         except BaseException:
             self._running = False
-            if self._opened_queue:
-                await self.queue.close()
             raise
         for number in range(self.options.number_of_workers):
             self._hire(number)
@@ -182,9 +179,16 @@ class AsyncWorkerPool:
     # Setting up and leaving -------------------------------------------------------------------------------------------
 
     async def _prepare(self) -> None:
-        await self.queue.open()
+        """Makes everything that one life of the pool needs, and registers it."""
+        try:
+            self._make_parts()
+            await self._store.register(self._record())
+        except BaseException:
+            await self._store.close()
+            raise
+
+    def _make_parts(self) -> None:
         self.id = uuid4()
-        self._store: AsyncStore = self.queue.store()
         self._registry_version = -1
         self._timetable = Timetable(self.options.task_types, self.queue.rules)
         self._learn_kinds()
@@ -245,8 +249,6 @@ class AsyncWorkerPool:
         except FangError as error:
             logger.warning("pool %s could not sign off: %s", self.id, error)
         await self._store.close()
-        if self._opened_queue:
-            await self.queue.close()
 
     # Called by the claimer --------------------------------------------------------------------------------------------
 

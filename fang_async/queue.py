@@ -1,6 +1,5 @@
 """The queue on Postgres for asyncio code."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -8,23 +7,20 @@ from functools import partial
 from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
-import asyncpg
 from sqlalchemy.engine import URL
 
-from fang_async.listener import Listener
-from fang_async.runner import Runner, converse_on, may_notify, run_on, typed
+from fang_async.connections import Connections
+from fang_async.runner import converse_on, may_notify, run_on
 from fang_async.store import AsyncPostgresStore
 from fang_core.codec import MAX_PAYLOAD_BYTES
-from fang_core.errors import BackendError, BackendUnavailable, OutcomeUnknown, SchemaError, UsageError
+from fang_core.errors import BackendError, BackendUnavailable, OutcomeUnknown
 from fang_core.insertion import Overrides, Rules
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
 from fang_core.runnable import BaseRunnable
 from fang_postgres import conversations
-from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, database_url
-from fang_postgres.operations import Operations, schema_problem
+from fang_postgres.operations import Operations
 from fang_postgres.schema import DEFAULT_SCHEMA
-from fang_postgres.sql.fragments import channel
 from fang_postgres.statement import Conversation, Operation
 
 T = TypeVar("T")
@@ -51,50 +47,36 @@ class AsyncQueue:
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         duplicated_tasks: bool = True,
     ) -> None:
-        if max_pool_size < 1:
-            raise UsageError("max_pool_size must be at least 1")
-        self._database = database_url(database, None)
-        self._max_pool_size = max_pool_size
         self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks)
         self._operations = Operations(schema)
-        self._opening: asyncio.Lock | None = None
-        self._writes: Runner | None = None
-        self._claims: Runner | None = None
+        self._connections = Connections(database, max_pool_size, self._operations)
         self._manual_pool_id = uuid4()
         self._fetches = False
-        self._listener = Listener(self._connection_to_listen, channel(schema))
 
     # Opening and closing ----------------------------------------------------------------------------------------------
 
     @property
     def is_open(self) -> bool:
-        """Whether ``open()`` was called and ``close()`` was not."""
-        return self._writes is not None
+        """Whether it holds connections."""
+        return self._connections.is_open
 
     async def open(self) -> None:
-        """Connects and checks the tables. Calls of the queue do it by themselves; pools do it when they start.
+        """Connects and checks the tables. Calls of the queue connect by themselves; pools do it when they start.
 
         Raises ``BackendUnavailable``, ``AccessRefused``, or ``SchemaError`` with the command that mends it.
         """
-        writes = await self._opened()
-        problem = schema_problem(self._operations.schema, await writes.run(self._operations.version()))
-        if problem is not None:
-            raise SchemaError(problem)
+        await self._connections.open()
 
     async def close(self) -> None:
-        """Closes the queue's connections. Idempotent; the queue can be opened again."""
+        """Closes the queue's own connections. Idempotent; the queue can be opened again."""
         await self._sign_off()
-        runners = (self._writes, self._claims)
-        self._writes = self._claims = self._opening = None
-        for runner in runners:
-            if runner is not None:
-                await runner.close()
+        await self._connections.close()
 
     async def _sign_off(self) -> None:
         """Takes away the row under which tasks were fetched by hand."""
-        if self._fetches and self._writes is not None:
+        if self._fetches and self.is_open:
             with suppress(BackendError):
-                await self._writes.run(self._operations.unregister(self._manual_pool_id))
+                await self._run(self._operations.unregister(self._manual_pool_id), None)
         self._fetches, self._manual_pool_id = False, uuid4()
 
     async def __aenter__(self) -> Self:
@@ -104,39 +86,10 @@ class AsyncQueue:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def store(self) -> AsyncPostgresStore:
-        """A store for one pool, of an open queue."""
-        if self._writes is None or self._claims is None:
-            raise UsageError("the queue is closed: open it before its store is asked for")
-        return AsyncPostgresStore(self._operations, self._claims, self._writes, self._listener)
-
-    async def _opened(self) -> Runner:
-        if self._writes is None:
-            if self._opening is None:
-                self._opening = asyncio.Lock()
-            async with self._opening:
-                if self._writes is None:
-                    # Two pools: a claim never waits until a run of the application gives a connection back.
-                    self._claims = await self._runner(1)
-                    self._writes = await self._runner(self._max_pool_size)
-        return self._writes
-
-    async def _runner(self, size: int) -> Runner:
-        try:
-            connections = await asyncpg.create_pool(**self._connecting(), min_size=0, max_size=size)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
-            raise typed(error, self._operations.schema) from error
-        return Runner(connections, self._operations.schema)
-
-    async def _connection_to_listen(self) -> asyncpg.Connection:
-        return await asyncpg.connect(**self._connecting())
-
-    def _connecting(self) -> dict[str, Any]:
-        return {
-            "dsn": self._database.render_as_string(hide_password=False),
-            "timeout": CONNECT_TIMEOUT,
-            "server_settings": {**SETTINGS, "application_name": "fang"},
-        }
+    async def store(self) -> AsyncPostgresStore:
+        """A store for one pool, which closes it when it ends; opens the queue until then. Raises like ``open``."""
+        claims, writes = await self._connections.lend()
+        return AsyncPostgresStore(self._operations, claims, writes, self._connections)
 
     # What applications and runs call ----------------------------------------------------------------------------------
 
@@ -170,7 +123,7 @@ class AsyncQueue:
         if connection is not None:
             return await self._converse_on(connection, begin)
         with _unknown_unless_typed("whether the task was inserted", (row.id,)):
-            return await (await self._opened()).converse(begin(notify=True))
+            return await (await self._connections.writes()).converse(begin(notify=True))
 
     async def insert_tasks(
         self,
@@ -199,7 +152,7 @@ class AsyncQueue:
         if connection is not None:
             return await self._converse_on(connection, begin)
         with _unknown_unless_typed("whether the tasks were inserted", tuple(row.id for row in rows)):
-            return await (await self._opened()).transact(partial(begin, notify=True))
+            return await (await self._connections.writes()).transact(partial(begin, notify=True))
 
     async def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
         """See ``Queueable.schedule_task``."""
@@ -256,7 +209,7 @@ class AsyncQueue:
     async def _run(self, operation: Operation[T], connection: Any) -> T:
         if connection is not None:
             return await run_on(connection, operation)
-        return await (await self._opened()).run(operation)
+        return await (await self._connections.writes()).run(operation)
 
     async def _change(self, change: Change, connection: Any) -> Task:
         return await self._converse(partial(conversations.change, self._operations, change), connection)
@@ -264,7 +217,7 @@ class AsyncQueue:
     async def _converse(self, begin: Callable[..., Conversation[T]], connection: Any) -> T:
         if connection is not None:
             return await self._converse_on(connection, begin)
-        return await (await self._opened()).converse(begin(notify=True))
+        return await (await self._connections.writes()).converse(begin(notify=True))
 
     async def _converse_on(self, connection: Any, begin: Callable[..., Conversation[T]]) -> T:
         return await converse_on(connection, begin(notify=await may_notify(connection)))

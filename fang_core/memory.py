@@ -192,7 +192,7 @@ class AsyncMemoryQueue(_MemoryBase):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def store(self) -> "AsyncMemoryStore":
+    async def store(self) -> "AsyncMemoryStore":
         """A store for one pool."""
         return AsyncMemoryStore(self.state)
 

@@ -206,7 +206,7 @@ class Backend(Queueable, Protocol):
         ...
 
     def store(self) -> Store:
-        """A store for one pool."""
+        """A store for one pool, which closes it when it ends; opens the queue where it is closed, until then."""
         ...
 
 
@@ -231,6 +231,6 @@ class AsyncBackend(AsyncQueueable, Protocol):
         """See ``Backend.close``."""
         ...
 
-    def store(self) -> AsyncStore:
+    async def store(self) -> AsyncStore:
         """See ``Backend.store``."""
         ...

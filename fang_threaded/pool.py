@@ -92,14 +92,8 @@ class WorkerPool:
         with self._changing:
             if self._running:
                 raise UsageError("this pool is running already")
-            self._opened_queue = not self.queue.is_open
-            try:
-                self._prepare()
-                self._store.register(self._record())
-            except BaseException:
-                if self._opened_queue:
-                    self.queue.close()
-                raise
+            self._store: Store = self.queue.store()
+            self._prepare()
             for worker in self._workers:
                 worker.thread.start()
             self._completer.start()
@@ -177,9 +171,16 @@ class WorkerPool:
     # Setting up and leaving -------------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        self.queue.open()
+        """Makes everything that one life of the pool needs, and registers it."""
+        try:
+            self._make_parts()
+            self._store.register(self._record())
+        except BaseException:
+            self._store.close()
+            raise
+
+    def _make_parts(self) -> None:
         self.id = uuid4()
-        self._store: Store = self.queue.store()
         self._registry_version = -1
         self._timetable = Timetable(self.options.task_types, self.queue.rules)
         self._learn_kinds()
@@ -233,8 +234,6 @@ class WorkerPool:
         except FangError as error:
             logger.warning("pool %s could not sign off: %s", self.id, error)
         self._store.close()
-        if self._opened_queue:
-            self.queue.close()
 
     # Called by the claimer, on its thread -----------------------------------------------------------------------------
 

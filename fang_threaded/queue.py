@@ -4,29 +4,25 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
-from threading import Lock
 from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
-import psycopg
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.codec import MAX_PAYLOAD_BYTES
-from fang_core.errors import BackendError, BackendUnavailable, OutcomeUnknown, SchemaError, UsageError
+from fang_core.errors import BackendError, BackendUnavailable, OutcomeUnknown
 from fang_core.insertion import Overrides, Rules
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
 from fang_core.runnable import BaseRunnable
 from fang_postgres import conversations
-from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, database_url
-from fang_postgres.operations import Operations, schema_problem
+from fang_postgres.operations import Operations
 from fang_postgres.schema import DEFAULT_SCHEMA
-from fang_postgres.sql.fragments import channel
 from fang_postgres.statement import Conversation, Operation
-from fang_threaded.listener import Listener
-from fang_threaded.runner import Runner, converse_on, may_notify, run_on
+from fang_threaded.connections import Connections
+from fang_threaded.runner import converse_on, may_notify, run_on
 from fang_threaded.store import PostgresStore
 
 T = TypeVar("T")
@@ -54,51 +50,36 @@ class Queue:
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         duplicated_tasks: bool = True,
     ) -> None:
-        if max_pool_size < 1:
-            raise UsageError("max_pool_size must be at least 1")
-        self._database = database if isinstance(database, Engine | sessionmaker) else database_url(database, "psycopg")
-        self._max_pool_size = max_pool_size
         self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks)
         self._operations = Operations(schema)
-        self._opening = Lock()
-        self._own_engines: list[Engine] = []
-        self._writes: Runner | None = None
-        self._claims: Runner | None = None
+        self._connections = Connections(database, max_pool_size, self._operations)
         self._manual_pool_id = uuid4()
         self._fetches = False
-        self._listener = Listener(self._connection_to_listen, channel(schema))
 
     # Opening and closing ----------------------------------------------------------------------------------------------
 
     @property
     def is_open(self) -> bool:
-        """Whether ``open()`` was called and ``close()`` was not."""
-        return self._writes is not None
+        """Whether it holds connections."""
+        return self._connections.is_open
 
     def open(self) -> None:
-        """Connects and checks the tables. Calls of the queue do it by themselves; pools do it when they start.
+        """Connects and checks the tables. Calls of the queue connect by themselves; pools do it when they start.
 
         Raises ``BackendUnavailable``, ``AccessRefused``, or ``SchemaError`` with the command that mends it.
         """
-        writes = self._opened()
-        problem = schema_problem(self._operations.schema, writes.run(self._operations.version()))
-        if problem is not None:
-            raise SchemaError(problem)
+        self._connections.open()
 
     def close(self) -> None:
         """Closes the queue's own connections. Idempotent; the queue can be opened again."""
         self._sign_off()
-        with self._opening:
-            engines, self._own_engines = self._own_engines, []
-            self._writes = self._claims = None
-        for engine in engines:
-            engine.dispose()
+        self._connections.close()
 
     def _sign_off(self) -> None:
         """Takes away the row under which tasks were fetched by hand."""
-        if self._fetches and self._writes is not None:
+        if self._fetches and self.is_open:
             with suppress(BackendError):
-                self._writes.run(self._operations.unregister(self._manual_pool_id))
+                self._run(self._operations.unregister(self._manual_pool_id), None)
         self._fetches, self._manual_pool_id = False, uuid4()
 
     def __enter__(self) -> Self:
@@ -109,61 +90,9 @@ class Queue:
         self.close()
 
     def store(self) -> PostgresStore:
-        """A store for one pool."""
-        writes = self._opened()
-        assert self._claims is not None
-        return PostgresStore(self._operations, self._claims, writes, self._listener)
-
-    def _opened(self) -> Runner:
-        with self._opening:
-            if self._writes is None:
-                self._writes, self._claims = self._runners()
-            return self._writes
-
-    def _runners(self) -> tuple[Runner, Runner]:
-        """For writes and for claims."""
-        schema = self._operations.schema
-        if isinstance(self._database, URL):
-            # Two engines: a claim never waits until a run of the application gives a connection back.
-            pair = (self._engine(self._database, self._max_pool_size), self._engine(self._database, 1))
-            self._own_engines.extend(pair)
-            writes, claims = (Runner(engine, schema) for engine in pair)
-            return writes, claims
-        if isinstance(self._database, sessionmaker):
-            bound = self._database.kw.get("bind")
-            if not isinstance(bound, Engine):
-                raise UsageError("the sessionmaker must be bound to an Engine")
-            engine = bound
-        else:
-            engine = self._database
-        if engine.dialect.name != "postgresql" or engine.dialect.driver != "psycopg":
-            raise UsageError(
-                f"the Engine must be on postgresql+psycopg, not {engine.dialect.name}+{engine.dialect.driver}"
-            )
-        # Another's engine may have any default: name the level that the statements are made for.
-        runner = Runner(engine.execution_options(isolation_level="READ COMMITTED"), schema)
-        return runner, runner
-
-    def _connection_to_listen(self) -> psycopg.Connection[Any]:
-        """Out of the pool for good: LISTEN holds a connection for as long as it lasts."""
-        if self._writes is None:
-            raise BackendUnavailable("the queue is closed")
-        checked_out = self._writes.engine.raw_connection()
-        connection: psycopg.Connection[Any] = checked_out.driver_connection  # type: ignore[assignment]
-        checked_out.detach()
-        connection.autocommit = True
-        return connection
-
-    def _engine(self, url: URL, size: int) -> Engine:
-        settings = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SETTINGS.items())
-        return create_engine(
-            url,
-            pool_size=size,
-            max_overflow=0,
-            pool_pre_ping=False,  # a dead connection costs one failed try; every caller of ours tries again
-            isolation_level="READ COMMITTED",
-            connect_args={"options": settings, "application_name": "fang", "connect_timeout": CONNECT_TIMEOUT},
-        )
+        """A store for one pool, which closes it when it ends; opens the queue until then. Raises like ``open``."""
+        claims, writes = self._connections.lend()
+        return PostgresStore(self._operations, claims, writes, self._connections)
 
     # What applications and runs call ----------------------------------------------------------------------------------
 
@@ -197,7 +126,7 @@ class Queue:
         if connection is not None:
             return self._converse_on(connection, begin)
         with _unknown_unless_typed("whether the task was inserted", (row.id,)):
-            return (self._opened()).converse(begin(notify=True))
+            return self._connections.writes().converse(begin(notify=True))
 
     def insert_tasks(
         self,
@@ -226,7 +155,7 @@ class Queue:
         if connection is not None:
             return self._converse_on(connection, begin)
         with _unknown_unless_typed("whether the tasks were inserted", tuple(row.id for row in rows)):
-            return (self._opened()).transact(partial(begin, notify=True))
+            return self._connections.writes().transact(partial(begin, notify=True))
 
     def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
         """See ``Queueable.schedule_task``."""
@@ -279,7 +208,7 @@ class Queue:
     def _run(self, operation: Operation[T], connection: Any) -> T:
         if connection is not None:
             return run_on(connection, operation)
-        return self._opened().run(operation)
+        return self._connections.writes().run(operation)
 
     def _change(self, change: Change, connection: Any) -> Task:
         return self._converse(partial(conversations.change, self._operations, change), connection)
@@ -287,7 +216,7 @@ class Queue:
     def _converse(self, begin: Callable[..., Conversation[T]], connection: Any) -> T:
         if connection is not None:
             return self._converse_on(connection, begin)
-        return (self._opened()).converse(begin(notify=True))
+        return self._connections.writes().converse(begin(notify=True))
 
     def _converse_on(self, connection: Any, begin: Callable[..., Conversation[T]]) -> T:
         return converse_on(connection, begin(notify=may_notify(connection)))

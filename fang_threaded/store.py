@@ -6,18 +6,19 @@ from uuid import UUID
 from fang_core.lifecycle import Outcome
 from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Sighting, Tick
 from fang_postgres.operations import Operations
-from fang_threaded.listener import Listener
+from fang_threaded.connections import Connections
 from fang_threaded.runner import Runner
 
 
 class PostgresStore:
     """A ``Store``. Claims have sessions of their own, so that they go side by side with completions."""
 
-    def __init__(self, operations: Operations, claims: Runner, writes: Runner, listener: Listener) -> None:
+    def __init__(self, operations: Operations, claims: Runner, writes: Runner, connections: Connections) -> None:
         self._operations = operations
         self._claims = claims
         self._writes = writes
-        self._listener = listener
+        self._connections = connections
+        self._is_open = True
 
     def register(self, pool: PoolRecord, /) -> None:
         """See ``Store.register``."""
@@ -41,7 +42,7 @@ class PostgresStore:
 
     def listen(self, task_types: Sequence[str], on_wake: Callable[[], None], /) -> None:
         """See ``Store.listen``."""
-        self._listener.subscribe(self, tuple(task_types), on_wake)
+        self._connections.listener.subscribe(self, tuple(task_types), on_wake)
 
     def announce(self, pool_id: UUID, waiting: bool, /) -> None:
         """See ``Store.announce``."""
@@ -61,5 +62,8 @@ class PostgresStore:
         return self._writes.run(self._operations.unknown_kinds(task_types))
 
     def close(self) -> None:
-        """Ends listening; the queue owns the other connections."""
-        self._listener.unsubscribe(self)
+        """Ends listening, and gives the connections back."""
+        if self._is_open:
+            self._is_open = False
+            self._connections.listener.unsubscribe(self)
+            self._connections.give_back()

@@ -163,7 +163,7 @@ async def test_both_colours_share_a_state(clock: Clock) -> None:
 
 async def test_the_async_store_does_the_same(clock: Clock) -> None:
     queue = AsyncMemoryQueue(clock=clock)
-    store = queue.store()
+    store = await queue.store()
     pool = PoolRecord(uuid4(), "async", "host", 1, ("common",), (KIND,), 1)
     task = await queue.insert_task(Parse())
     request = ClaimRequest(pool.id, ("common",), (KIND,), 10)

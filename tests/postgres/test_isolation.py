@@ -131,7 +131,7 @@ def test_64_claimers_race_for_5000_tasks_and_each_runs_once(url: str) -> None:
 
         def race(mine: list[Any]) -> None:
             # A store of its own over the larger pool, so that claims really meet.
-            own = PostgresStore(queue._operations, store._writes, store._writes, store._listener)
+            own = PostgresStore(queue._operations, store._writes, store._writes, store._connections)
             gate.wait()
             while tasks := claim(own, limit=7):
                 mine.extend(task.id for task in tasks)

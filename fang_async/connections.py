@@ -1,0 +1,107 @@
+"""The connections of a queue: for claims, for everything else, and one that listens for inserts."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+from sqlalchemy.engine import URL
+
+from fang_async.listener import Listener
+from fang_async.runner import Runner, typed
+from fang_core.errors import SchemaError, UsageError
+from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, database_url
+from fang_postgres.operations import Operations, schema_problem
+from fang_postgres.sql.fragments import channel
+
+
+class Connections:
+    """Opened by the first who needs them, and closed by whom opened them: the application, or the last of its pools."""
+
+    def __init__(self, database: str | URL, max_pool_size: int, operations: Operations) -> None:
+        if max_pool_size < 1:
+            raise UsageError("max_pool_size must be at least 1")
+        self._database = database_url(database, None)
+        self._max_pool_size = max_pool_size
+        self._operations = operations
+        self._changing: asyncio.Lock | None = None
+        self._writes: Runner | None = None
+        self._claims: Runner | None = None
+        self._opened_by_application = False
+        self._pools = 0
+        self.listener = Listener(self._connection_to_listen, channel(operations.schema))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody opened them and nobody closed them."""
+        return self._writes is not None
+
+    async def open(self) -> None:
+        """Opens them for the application, until ``close()``; checks the tables."""
+        await self._check(await self.writes())
+        self._opened_by_application = True
+
+    async def writes(self) -> Runner:
+        """For the application's calls, and for what pools write. Opens where nobody did."""
+        if self._writes is not None:
+            return self._writes
+        _, writes = await self._opened(by_application=True)
+        return writes
+
+    async def lend(self) -> tuple[Runner, Runner]:
+        """For a pool, until it gives them back: for claims, and for writes. Opens them, and checks the tables."""
+        lent = await self._opened(by_application=False)
+        self._pools += 1
+        try:
+            await self._check(lent[1])
+        except BaseException:
+            await self.give_back()
+            raise
+        return lent
+
+    async def give_back(self) -> None:
+        """A pool has ended; with the last one goes what no application opened."""
+        self._pools -= 1
+        if self._pools <= 0 and not self._opened_by_application:
+            await self.close()
+
+    async def close(self) -> None:
+        """Closes them. Idempotent."""
+        runners = (self._writes, self._claims)
+        self._writes = self._claims = self._changing = None
+        self._opened_by_application = False
+        for runner in runners:
+            if runner is not None:
+                await runner.close()
+
+    async def _opened(self, *, by_application: bool) -> tuple[Runner, Runner]:
+        """For claims and for writes."""
+        if self._changing is None:
+            self._changing = asyncio.Lock()
+        async with self._changing:
+            if self._writes is None or self._claims is None:
+                # Two pools: a claim never waits until a run of the application gives a connection back.
+                self._claims, self._writes = await self._runner(1), await self._runner(self._max_pool_size)
+                self._opened_by_application = by_application
+            return self._claims, self._writes
+
+    async def _check(self, runner: Runner) -> None:
+        problem = schema_problem(self._operations.schema, await runner.run(self._operations.version()))
+        if problem is not None:
+            raise SchemaError(problem)
+
+    async def _runner(self, size: int) -> Runner:
+        try:
+            connections = await asyncpg.create_pool(**self._connecting(), min_size=0, max_size=size)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+            raise typed(error, self._operations.schema) from error
+        return Runner(connections, self._operations.schema)
+
+    async def _connection_to_listen(self) -> asyncpg.Connection:
+        return await asyncpg.connect(**self._connecting())
+
+    def _connecting(self) -> dict[str, Any]:
+        return {
+            "dsn": self._database.render_as_string(hide_password=False),
+            "timeout": CONNECT_TIMEOUT,
+            "server_settings": {**SETTINGS, "application_name": "fang"},
+        }

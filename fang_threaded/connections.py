@@ -1,0 +1,136 @@
+"""The connections of a queue: for claims, for everything else, and one that listens for inserts."""
+
+from threading import Lock
+from typing import Any
+
+import psycopg
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import URL
+from sqlalchemy.orm import Session, sessionmaker
+
+from fang_core.errors import BackendUnavailable, SchemaError, UsageError
+from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, database_url
+from fang_postgres.operations import Operations, schema_problem
+from fang_postgres.sql.fragments import channel
+from fang_threaded.listener import Listener
+from fang_threaded.runner import Runner
+
+
+class Connections:
+    """Opened by the first who needs them, and closed by whom opened them: the application, or the last of its pools."""
+
+    def __init__(
+        self, database: str | URL | Engine | sessionmaker[Session], max_pool_size: int, operations: Operations
+    ) -> None:
+        if max_pool_size < 1:
+            raise UsageError("max_pool_size must be at least 1")
+        self._database = database if isinstance(database, Engine | sessionmaker) else database_url(database, "psycopg")
+        self._max_pool_size = max_pool_size
+        self._operations = operations
+        self._changing = Lock()
+        self._own_engines: list[Engine] = []
+        self._writes: Runner | None = None
+        self._claims: Runner | None = None
+        self._opened_by_application = False
+        self._pools = 0
+        self.listener = Listener(self._connection_to_listen, channel(operations.schema))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody opened them and nobody closed them."""
+        return self._writes is not None
+
+    def open(self) -> None:
+        """Opens them for the application, until ``close()``; checks the tables."""
+        self._check(self.writes())
+        self._opened_by_application = True
+
+    def writes(self) -> Runner:
+        """For the application's calls, and for what pools write. Opens where nobody did."""
+        with self._changing:
+            if self._writes is None:
+                self._writes, self._claims = self._runners()
+                self._opened_by_application = True
+            return self._writes
+
+    def lend(self) -> tuple[Runner, Runner]:
+        """For a pool, until it gives them back: for claims, and for writes. Opens them, and checks the tables."""
+        with self._changing:
+            if self._writes is None or self._claims is None:
+                self._writes, self._claims = self._runners()
+            lent = self._claims, self._writes
+            self._pools += 1
+        try:
+            self._check(lent[1])
+        except BaseException:
+            self.give_back()
+            raise
+        return lent
+
+    def give_back(self) -> None:
+        """A pool has ended; with the last one goes what no application opened."""
+        with self._changing:
+            self._pools -= 1
+            is_needed = self._pools > 0 or self._opened_by_application
+        if not is_needed:
+            self.close()
+
+    def close(self) -> None:
+        """Closes what was opened here; never an engine of the application's. Idempotent."""
+        with self._changing:
+            engines, self._own_engines = self._own_engines, []
+            self._writes = self._claims = None
+            self._opened_by_application = False
+        for engine in engines:
+            engine.dispose()
+
+    def _check(self, runner: Runner) -> None:
+        problem = schema_problem(self._operations.schema, runner.run(self._operations.version()))
+        if problem is not None:
+            raise SchemaError(problem)
+
+    def _runners(self) -> tuple[Runner, Runner]:
+        """For writes and for claims."""
+        schema = self._operations.schema
+        if isinstance(self._database, URL):
+            # Two engines: a claim never waits until a run of the application gives a connection back.
+            pair = (self._engine(self._database, self._max_pool_size), self._engine(self._database, 1))
+            self._own_engines.extend(pair)
+            writes, claims = (Runner(engine, schema) for engine in pair)
+            return writes, claims
+        if isinstance(self._database, sessionmaker):
+            bound = self._database.kw.get("bind")
+            if not isinstance(bound, Engine):
+                raise UsageError("the sessionmaker must be bound to an Engine")
+            engine = bound
+        else:
+            engine = self._database
+        if engine.dialect.name != "postgresql" or engine.dialect.driver != "psycopg":
+            raise UsageError(
+                f"the Engine must be on postgresql+psycopg, not {engine.dialect.name}+{engine.dialect.driver}"
+            )
+        # Another's engine may have any default: name the level that the statements are made for.
+        runner = Runner(engine.execution_options(isolation_level="READ COMMITTED"), schema)
+        return runner, runner
+
+    def _engine(self, url: URL, size: int) -> Engine:
+        settings = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SETTINGS.items())
+        return create_engine(
+            url,
+            pool_size=size,
+            max_overflow=0,
+            pool_pre_ping=False,  # a dead connection costs one failed try; every caller of ours tries again
+            isolation_level="READ COMMITTED",
+            connect_args={"options": settings, "application_name": "fang", "connect_timeout": CONNECT_TIMEOUT},
+        )
+
+    def _connection_to_listen(self) -> psycopg.Connection[Any]:
+        """Out of the pool for good: LISTEN holds a connection for as long as it lasts."""
+        writes = self._writes
+        if writes is None:
+            raise BackendUnavailable("the queue is closed")
+        checked_out = writes.engine.raw_connection()
+        connection: psycopg.Connection[Any] = checked_out.driver_connection  # type: ignore[assignment]
+        checked_out.detach()
+        connection.autocommit = True
+        return connection
