@@ -22,6 +22,7 @@ from fang_core.queueable import AsyncQueueable, Queueable
 from fang_core.record import ClaimedTask, Task, TaskState
 from fang_core.run import Lease, current_run
 from fang_core.runnable import AsyncRunnable, Runnable, TaskConfig
+from fang_core.schedule import Cron, ScheduleOnce
 
 __all__ = (
     # Tasks
@@ -32,6 +33,8 @@ __all__ = (
     "Exponential",
     "Linear",
     "Constant",
+    "Cron",
+    "ScheduleOnce",
     # In a run
     "Snooze",
     "Cancel",

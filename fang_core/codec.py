@@ -1,15 +1,13 @@
 """Task <-> the JSON text of its row: ``{"type": <kind>, <fields>}``, as Rust's Fang writes it.
 
 What Postgres or JSON cannot hold, and what a worker could not read back, is refused here, before any SQL, with the path
-to the value. The canonical form sorts keys and drops blanks; its SHA-256 decides whether two tasks are the same.
+to the value.
 
 Known limits: dicts lose the order of their keys in jsonb; ``-0.0`` comes back as ``0.0``; a NaN assigned to a
-``float | None`` field of a nested plain model becomes null, since that model's own configuration writes it so; sets are
-written in no certain order, so that tasks with equal sets may differ in canonical form.
+``float | None`` field of a nested plain model becomes null, since that model's own configuration writes it so.
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import re
@@ -84,16 +82,6 @@ def decode(cls: type[BaseRunnable], payload: str) -> BaseRunnable:
     return task
 
 
-def canonical(text: str) -> str:
-    """Sorted keys, no blanks; equal to serde_json's writing but for floats with exponents."""
-    return json.dumps(from_json(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def uniq_hash(text: str) -> str:
-    """SHA-256 of the canonical form, in hex, as Rust's Fang computes it."""
-    return hashlib.sha256(canonical(text).encode()).hexdigest()
-
-
 def insertable_kind(task: object) -> str:
     """The kind of a task that can be inserted. Raises ``UsageError`` or ``DefinitionError`` with what to do instead."""
     if not isinstance(task, BaseRunnable):
@@ -127,11 +115,11 @@ def _faults(value: Any, path: str = "", depth: int = 0, above: frozenset[int] = 
     reason = _leaf_fault(value)
     if reason is not None:
         yield path, reason
-    children = list(_children(value))
-    if children and id(value) in above:
+    inner = list(children(value))
+    if inner and id(value) in above:
         yield path, "refers to itself"
         return
-    for step, child in children:
+    for step, child in inner:
         yield from _faults(child, path + step, depth + 1, above | {id(value)})
 
 
@@ -155,7 +143,8 @@ def _leaf_fault(value: Any) -> str | None:
     return None
 
 
-def _children(value: Any) -> Iterator[tuple[str, Any]]:
+def children(value: Any) -> Iterator[tuple[str, Any]]:
+    """What stands in a value, with the step that leads there, like ``.name`` or ``[2]``."""
     match value:
         case BaseModel():
             for name in type(value).model_fields:

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 from fang_core import codec
 from fang_core.errors import UsageError
 from fang_core.runnable import BaseRunnable, MaxRetries, Name, Priority
+from fang_core.unique import uniq_hash
 
 _CHECKS: Final[dict[str, TypeAdapter[Any]]] = {
     "priority": TypeAdapter(Priority, config={"strict": True}),
@@ -54,7 +55,7 @@ class Rules:
             raise UsageError(
                 f"{type(task).__name__} is not unique: find it by its id, or give it TaskConfig(uniq=True)"
             )
-        return codec.uniq_hash(metadata)
+        return uniq_hash(task, metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ class Overrides:
             options.task_type if self.task_type is None else self.task_type,
             options.priority if self.priority is None else self.priority,
             options.max_retries if self.max_retries is None else self.max_retries,
-            codec.uniq_hash(metadata) if unique else None,
+            uniq_hash(task, metadata) if unique else None,
         )
 
     def new_tasks(self, tasks: Iterable[BaseRunnable], rules: Rules) -> list[NewTask]:

@@ -9,23 +9,28 @@ import abc
 import inspect
 from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from fang_core.backoff import DEFAULT_BACKOFF, Backoff
-from fang_core.errors import DefinitionError
+from fang_core.errors import DefinitionError, PayloadError
 from fang_core.queueable import AsyncQueueable, Queueable
 from fang_core.record import DEFAULT_MAX_RETRIES, DEFAULT_TASK_TYPE, HIGHEST_PRIORITY, LOWEST_PRIORITY
 from fang_core.registry import REGISTRY, Mode
+from fang_core.schedule import Cron, Schedule, ScheduleOnce, as_schedule
 
 Name = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
 Priority = Annotated[int, Field(ge=HIGHEST_PRIORITY, le=LOWEST_PRIORITY)]
 MaxRetries = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
+def _schedule(value: Any) -> Schedule | None:
+    return None if value is None else as_schedule(value)
+
+
 @with_config(ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True))
 class TaskConfig(TypedDict, total=False):
-    """Options of a task class; a subclass inherits what it does not set, but for ``kind``.
+    """Options of a task class; a subclass inherits what it does not set, but for ``kind`` and ``cron``.
 
     Attributes:
         task_type: which pools take it; ``"common"`` unless told otherwise.
@@ -33,6 +38,9 @@ class TaskConfig(TypedDict, total=False):
         priority: -2 (first) to 2 (last); 0 unless told otherwise.
         max_retries: how often a failure leads to another run; 20 unless told otherwise.
         backoff: failures so far -> how long to wait; ``Exponential()`` unless told otherwise.
+        uniq: whether a task is inserted only where no equal one is waiting or running; False unless told otherwise.
+        cron: when a task of this class is due by itself: a pattern (in UTC), a ``Cron``, or a ``ScheduleOnce``. Such a
+            class builds without arguments; it is tried once when it is defined.
     """
 
     task_type: Name
@@ -41,7 +49,7 @@ class TaskConfig(TypedDict, total=False):
     max_retries: MaxRetries
     backoff: Backoff
     uniq: bool
-    cron: Any
+    cron: Annotated[str | Cron | ScheduleOnce | None, PlainValidator(_schedule)]
 
 
 class Options:
@@ -56,12 +64,12 @@ class Options:
         self.max_retries = merged.get("max_retries", DEFAULT_MAX_RETRIES)
         self.backoff = merged.get("backoff", DEFAULT_BACKOFF)
         self.uniq = merged.get("uniq", False)
-        self.cron = merged.get("cron")
+        self.cron = _schedule(merged.get("cron"))
 
 
 _CONFIG_CHECK: Final = TypeAdapter(TaskConfig)
 _RESERVED: Final = frozenset({"type", "run", "task_config"})
-_NOT_INHERITED: Final = frozenset({"kind"})
+_NOT_INHERITED: Final = frozenset({"kind", "cron"})
 
 
 class BaseRunnable(BaseModel):
@@ -101,6 +109,8 @@ class BaseRunnable(BaseModel):
             and not generic["origin"]
             and not generic["parameters"]
         )
+        if cls.__fang_options__.cron is not None:
+            _check_that_it_builds_alone(cls)
         if cls.__fang_insertable__:
             REGISTRY.add(cls.__fang_options__.kind, cls)
 
@@ -112,7 +122,8 @@ def _checked_config(cls: type[BaseRunnable]) -> TaskConfig:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in ("task_config", *first["loc"][:1]))
-        raise DefinitionError(f"{cls.__name__}.{where}: {first['msg']}") from None
+        message = first["msg"].removeprefix("Value error, ")  # as_schedule's
+        raise DefinitionError(f"{cls.__name__}.{where}: {message}") from None
 
 
 def _refuse_reserved_fields(cls: type[BaseRunnable]) -> None:
@@ -130,6 +141,39 @@ def _merged_config(cls: type[BaseRunnable], own: TaskConfig) -> TaskConfig:
             merged.update({key: value for key, value in inherited.items() if key not in _NOT_INHERITED})  # type: ignore[typeddict-item]
     merged.update(own)
     return merged
+
+
+def _check_that_it_builds_alone(cls: type[BaseRunnable]) -> None:
+    """A schedule has no arguments to give: refuses a class that needs some, or whose defaults cannot be stored."""
+    if not cls.__fang_insertable__:
+        raise DefinitionError(f"{cls.__name__}: cron needs a class that can run, and is not inherited; set it there")
+    if cls.__pydantic_complete__:
+        _build_alone(cls)
+        return
+    # Forward references are open: nothing can be built yet.
+    required = [name for name, field in cls.model_fields.items() if field.is_required()]
+    if required:
+        raise _not_alone(cls, f"field {required[0]} has no default")
+
+
+def _build_alone(cls: type[BaseRunnable]) -> None:
+    from fang_core.codec import encode  # it imports this module
+
+    try:
+        encode(cls())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = f"field {first['loc'][0]}" if first["loc"] else "the task"
+        what = "has no default" if first["type"] == "missing" else "is refused by its own validation"
+        raise _not_alone(cls, f"{where} {what}") from None
+    except PayloadError as error:
+        raise _not_alone(cls, str(error)) from None
+    except Exception as error:
+        raise _not_alone(cls, f"that raises {type(error).__name__}") from error
+
+
+def _not_alone(cls: type[BaseRunnable], problem: str) -> DefinitionError:
+    return DefinitionError(f"{cls.__name__}: cron builds the task without arguments, but {problem}")
 
 
 class Runnable(BaseRunnable, abc.ABC):

@@ -18,6 +18,7 @@ from fang_core.walltime import gap_around, instant, reached
 # Making a value asks no clock: what lies before this library was written is surely past, and a year that passes later
 # does not keep a program from starting.
 _WRITTEN: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_MOST_GAPS: Final = 100  # two a year for fifty years: a pattern that meets nothing but gaps never fires
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -81,7 +82,9 @@ class Cron:
     def _tick_beside(self, moment: datetime, fold: int, forward: bool) -> datetime | None:
         search = cronsearch.after if forward else cronsearch.until
         wall = search(self._fields, reached(moment, self.tz, fold))
-        while wall is not None:
+        for _ in range(_MOST_GAPS):
+            if wall is None:
+                return None
             tick = instant(wall, self.tz, fold)
             if tick is not None:
                 return tick

@@ -3,7 +3,6 @@
 # ruff: noqa: RUF012 - pydantic copies the defaults of fields
 
 import enum
-import hashlib
 import json
 import math
 from collections import deque
@@ -32,7 +31,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from fang_core import DefinitionError, PayloadError, Queueable, Runnable, TaskConfig, UsageError
-from fang_core.codec import MAX_DEPTH, canonical, decode, encode, uniq_hash
+from fang_core.codec import MAX_DEPTH, decode, encode
 from fang_core.errors import UnreadablePayload
 from fang_core.runnable import BaseRunnable
 
@@ -543,51 +542,6 @@ def test_a_generic_is_refused_with_what_to_do() -> None:
     for task in (Box(item=1), Box[int](item=1)):
         with pytest.raises(DefinitionError, match="cannot be inserted: derive a class of its own from it, with run"):
             encode(task)
-
-
-# The canonical form ---------------------------------------------------------------------------------------------------
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | reals | texts,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
-    max_leaves=15,
-)
-
-
-def reversed_keys(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: reversed_keys(item) for key, item in reversed(value.items())}
-        case list():
-            return [reversed_keys(item) for item in value]
-    return value
-
-
-@given(st.dictionaries(texts, json_values, max_size=5))
-def test_the_canonical_form_does_not_depend_on_the_order_of_keys_nor_on_blanks(value: dict[str, Any]) -> None:
-    text = json.dumps(value)
-    other = json.dumps(reversed_keys(value), indent=3, ensure_ascii=False)
-
-    assert canonical(text) == canonical(other)
-    assert uniq_hash(text) == uniq_hash(other)
-    assert json.loads(canonical(text)) == value
-    assert canonical(canonical(text)) == canonical(text)
-
-
-def test_the_canonical_form() -> None:
-    text = '{ "type": "A", "b": [1, 2.5, {"z": null, "ä": "\\u00e4\\n"}], "a": true }'
-    expected = '{"a":true,"b":[1,2.5,{"z":null,"ä":"ä\\n"}],"type":"A"}'
-
-    assert canonical(text) == expected
-    assert uniq_hash(text) == hashlib.sha256(expected.encode()).hexdigest()
-
-
-def test_two_classes_with_the_same_fields_in_another_order_have_one_hash_but_for_their_kind() -> None:
-    one, two = '{"type":"A","a":1,"b":2}', '{"b":2,"a":1,"type":"A"}'
-
-    assert uniq_hash(one) == uniq_hash(two)
-    assert uniq_hash(one) != uniq_hash(one.replace('"A"', '"B"'))
-    assert uniq_hash(one) != uniq_hash(one.replace("2", "3"))
 
 
 # Refused on the way out -----------------------------------------------------------------------------------------------
