@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, RootModel
 from pydantic_core import from_json
@@ -19,6 +19,8 @@ from pydantic_core import from_json
 from fang_core.codec import children, insertable_kind
 from fang_core.errors import PayloadError
 from fang_core.runnable import BaseRunnable
+
+_LEAVES: Final = frozenset({str, int, float, bool, type(None)})  # most values: no need to ask further
 
 
 def uniq_hash(task: BaseRunnable, text: str) -> str:
@@ -31,15 +33,11 @@ def uniq_hash(task: BaseRunnable, text: str) -> str:
     except _HiddenSet as hidden:
         why = "this set is not written as an array of its items, so that equal tasks may differ; insert without uniq"
         raise PayloadError(insertable_kind(task), hidden.path, why) from None
-    return hashlib.sha256(_written(payload).encode()).hexdigest()
+    return hashlib.sha256(canonical(payload).encode()).hexdigest()
 
 
-def canonical(text: str) -> str:
+def canonical(payload: Any) -> str:
     """Sorted keys, no blanks; equal to serde_json's writing but for floats with exponents."""
-    return _written(from_json(text))
-
-
-def _written(payload: Any) -> str:
     return json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -51,9 +49,11 @@ class _HiddenSet(Exception):
 
 def _settled(value: Any, node: Any, path: str) -> Any:
     """``node``, the JSON of ``value``, with the items of sets in order."""
+    if type(value) in _LEAVES:
+        return node
     match value, node:
         case (set() | frozenset(), list()) if len(value) == len(node):
-            return sorted(_settled_items(value, node, path), key=_written)
+            return sorted(_settled_items(value, node, path), key=canonical)
         case (list() | tuple() | deque(), list()) if len(value) == len(node):
             return _settled_items(value, node, path)
         case (dict(), dict()) if len(value) == len(node):

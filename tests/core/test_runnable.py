@@ -5,13 +5,25 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pytest
+from pydantic import Field, model_validator
 
-from fang_core import AsyncRunnable, Constant, DefinitionError, Exponential, Queueable, Runnable, TaskConfig, codec
+from fang_core import (
+    AsyncRunnable,
+    Constant,
+    Cron,
+    DefinitionError,
+    Exponential,
+    Queueable,
+    Runnable,
+    ScheduleOnce,
+    TaskConfig,
+    codec,
+)
 from fang_core.registry import Registry
 from fang_core.runnable import BaseRunnable
 
@@ -45,6 +57,7 @@ def test_options_have_defaults() -> None:
     options = Plain.__fang_options__
     assert (options.kind, options.task_type, options.priority, options.max_retries) == ("Plain", "common", 0, 20)
     assert options.backoff == Exponential()
+    assert (options.uniq, options.cron) == (False, None)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +80,13 @@ def test_options_have_defaults() -> None:
         ({"kind": "x" * 501}, r"kind: String should have at most 500 characters"),
         ({"kind": None}, r"kind: Input should be a valid string"),
         ({"backoff": timedelta(seconds=5)}, r"backoff: Input should be callable"),
+        ({"uniq": 1}, r"uniq: Input should be a valid boolean"),
+        ({"uniq": None}, r"uniq: Input should be a valid boolean"),
+        ({"cron": 5}, r"^Task\.task_config\.cron: a schedule is a pattern, a Cron or a ScheduleOnce, not a int$"),
+        ({"cron": {"pattern": "@daily"}}, r"cron: a schedule is a pattern"),
+        ({"cron": "0 25 * * *"}, r"^Task\.task_config\.cron: cron '0 25 \* \* \*': hour '25' is not in 0-23$"),
+        ({"cron": "0 0 30 2 *"}, r"cron '0 0 30 2 \*' never fires"),
+        ({"cron": ""}, r"cron '': expected 5 fields"),
         (5, r"^Task\.task_config: Input should be a valid dictionary$"),
     ],
 )
@@ -85,6 +105,9 @@ def test_options_are_checked_at_definition(config: Any, message: str, registry: 
         {"priority": 2, "max_retries": 1_000_000},
         {"kind": "x" * 500, "task_type": "mit Umlaut ä"},
         {"backoff": timedelta},
+        {"uniq": True, "cron": Cron("@daily", "Europe/Berlin")},
+        {"uniq": False, "cron": ScheduleOnce(datetime(2020, 1, 1, tzinfo=UTC))},
+        {"cron": None},
     ],
 )
 def test_options_at_their_limits_are_good(config: dict[str, Any]) -> None:
@@ -120,6 +143,23 @@ def test_options_are_inherited_by_merging_but_for_the_kind() -> None:
         assert (options.kind, options.max_retries, options.priority) == (kind, retries, priority)
         assert (options.task_type, options.backoff) == ("heavy", steady)
         assert ("kind" in cls.task_config) == (cls is Parent)
+
+
+def test_uniq_is_inherited_and_cron_is_not() -> None:
+    class Parent(Runnable):
+        task_config = TaskConfig(uniq=True, cron="@daily")
+
+        def run(self, queue: Queueable) -> None: ...
+
+    class Child(Parent):
+        pass
+
+    class Other(Child):
+        task_config = TaskConfig(uniq=False, cron="@hourly")
+
+    assert (Parent.__fang_options__.uniq, Parent.__fang_options__.cron) == (True, Cron("@daily"))
+    assert (Child.__fang_options__.uniq, Child.__fang_options__.cron) == (True, None)
+    assert (Other.__fang_options__.uniq, Other.__fang_options__.cron) == (False, Cron("@hourly"))
 
 
 def test_of_two_parents_the_first_decides() -> None:
@@ -280,6 +320,73 @@ def test_each_mode_has_its_own_kinds(registry: Registry) -> None:
     assert dict(registry.runnable_kinds("async")) == {"Light": Light}
 
 
+# A schedule builds its tasks without arguments ------------------------------------------------------------------------
+
+
+NAIVE = datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None)
+
+
+def refuse(value: Any) -> Any:
+    raise ValueError(f"no {value}")
+
+
+def of_a_default_that_raises() -> int:
+    raise LookupError("nothing there")
+
+
+@pytest.mark.parametrize(
+    ("namespace", "problem"),
+    [
+        ({"__annotations__": {"a": int, "b": int}, "a": 1}, "field b has no default"),
+        ({"__annotations__": {"a": int}, "a": Field(alias="A")}, "field A has no default"),
+        (
+            {"__annotations__": {"a": int}, "a": Field(default="x", validate_default=True)},
+            "field a is refused by its own",
+        ),
+        ({"check": model_validator(mode="before")(refuse)}, "the task is refused by its own validation"),
+        ({"__annotations__": {"a": int}, "a": Field(default_factory=of_a_default_that_raises)}, "raises LookupError"),
+        ({"__annotations__": {"a": Any}, "a": object()}, r"Task\.a: cannot be written as JSON"),
+        ({"__annotations__": {"a": datetime}, "a": NAIVE}, r"Task\.a: the datetime has no time zone"),
+    ],
+)
+def test_a_schedule_needs_a_class_that_builds_alone(
+    namespace: dict[str, Any], problem: str, registry: Registry
+) -> None:
+    with pytest.raises(
+        DefinitionError, match=rf"^Task: cron builds the task without arguments, but .*{problem}"
+    ) as caught:
+        define(task_config=TaskConfig(cron="@daily"), **namespace)
+
+    assert "\n" not in str(caught.value)
+    assert registry.version == 0
+
+
+def test_a_schedule_may_rely_on_defaults_of_every_sort(registry: Registry) -> None:
+    class Report(AsyncRunnable):
+        task_config = TaskConfig(cron=Cron("0 3 * * *", "Europe/Berlin"))
+        day: datetime = Field(default_factory=lambda: datetime.now(UTC))
+        size: int = 5
+
+        async def run(self, queue: Any) -> None: ...
+
+    assert registry.get("Report") is Report
+
+
+def test_a_schedule_needs_a_class_that_can_run() -> None:
+    with pytest.raises(DefinitionError, match=r"^Base: cron needs a class that can run, and is not inherited"):
+
+        class Base(Runnable):
+            task_config = TaskConfig(cron="@daily")
+
+    with pytest.raises(DefinitionError, match=r"^Box: cron needs a class that can run"):
+
+        class Box(Runnable, Generic[T]):
+            task_config = TaskConfig(cron="@daily")
+            item: T | None = None
+
+            def run(self, queue: Queueable) -> None: ...
+
+
 # Annotations that are text --------------------------------------------------------------------------------------------
 
 
@@ -322,6 +429,28 @@ def test_forward_references_are_resolved_when_a_pool_asks(text: str, module: Any
     assert found["Order"] is loaded.Order
     task = codec.decode(found["Order"], '{"lines":[{"sku":"a"}]}')
     assert task == loaded.Order(lines=[loaded.Line(sku="a")])
+
+
+SCHEDULED = """
+from pydantic import BaseModel
+from fang_core import Queueable, Runnable, TaskConfig
+
+class Order(Runnable):
+    task_config = TaskConfig(cron="@daily")
+    note: "str | None" = None
+    lines: "list[Line]"{default}
+
+    def run(self, queue: Queueable) -> None: ...
+
+"""
+
+
+def test_a_schedule_whose_class_has_open_references_needs_defaults(module: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"^Order: cron builds .*, but field lines has no default$"):
+        module(SCHEDULED.format(default="") + LINE)
+
+    loaded = module(SCHEDULED.format(default=" = []") + LINE)
+    assert loaded.Order.__fang_options__.cron == Cron("@daily")
 
 
 def test_a_reference_that_leads_nowhere_is_an_error_that_names_it(module: Any, registry: Registry) -> None:

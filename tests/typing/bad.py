@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel
 
-from fang_core import AsyncQueueable, AsyncRunnable, Queueable, Runnable, TaskConfig
+from fang_core import AsyncQueueable, AsyncRunnable, Cron, Queueable, Runnable, ScheduleOnce, TaskConfig
 
 
 class Plain(BaseModel):
@@ -39,10 +39,28 @@ class WrongBackoff(Runnable):
     def run(self, queue: Queueable) -> None: ...
 
 
+class WrongUniq(Runnable):
+    task_config = TaskConfig(uniq="yes")  # red
+
+    def run(self, queue: Queueable) -> None: ...
+
+
+class WrongCron(Runnable):
+    task_config = TaskConfig(cron=timedelta(hours=1))  # red
+
+    def run(self, queue: Queueable) -> None: ...
+
+
 class NoConfigAtAll(Runnable):
     task_config = 5  # red
 
     def run(self, queue: Queueable) -> None: ...
+
+
+Cron("@daily", 5)  # red
+ScheduleOnce("tomorrow")  # red
+Cron("@daily").next_after("today")  # red
+Cron("@daily").pattern = "@hourly"  # red
 
 
 # Inserts

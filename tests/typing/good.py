@@ -11,10 +11,12 @@ from fang_core import (
     AsyncRunnable,
     Cancel,
     Constant,
+    Cron,
     MemoryQueue,
     Queueable,
     RetryAfter,
     Runnable,
+    ScheduleOnce,
     Snooze,
     Task,
     TaskConfig,
@@ -40,7 +42,30 @@ class Summarize(Runnable):
 
 
 class SummarizeAgain(Summarize):
-    task_config = TaskConfig(kind="again", backoff=Constant(delay=timedelta(seconds=3)))
+    task_config = TaskConfig(kind="again", backoff=Constant(delay=timedelta(seconds=3)), uniq=True)
+
+
+class Nightly(Runnable):
+    task_config = TaskConfig(cron=Cron("30 2 * * MON-FRI", "Europe/Berlin"), uniq=True)
+
+    def run(self, queue: Queueable) -> None: ...
+
+
+class Hourly(Nightly):
+    task_config = TaskConfig(cron="@hourly")
+
+
+class AtMidnight(Nightly):
+    task_config = TaskConfig(cron=ScheduleOnce(datetime(2030, 1, 1, tzinfo=UTC)))
+
+
+class OnDemand(Nightly):
+    task_config = TaskConfig(cron=None)
+
+
+def times(now: datetime) -> tuple[datetime | None, datetime | None]:
+    cron = Cron("*/5 * * * *", UTC)
+    return cron.next_after(now), cron.latest(now - timedelta(days=1), until=now)
 
 
 class FetchFeed(AsyncRunnable):
