@@ -394,7 +394,7 @@ def test_a_pattern_whose_times_are_all_skipped_never_fires(pattern: str) -> None
     with pytest.raises(UsageError, match="never fires"):
         Cron(pattern, BERLIN)
 
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 0.4
     assert Cron(pattern, UTC)
 
 
