@@ -4,18 +4,22 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fang_async.completer import wait_for
 from fang_core.demand import Idle, Retry
 from fang_core.errors import FangError
 from fang_core.events import Events
+from fang_core.liveness import EVERY
 from fang_core.store import Claim, ClaimRequest
 
 if TYPE_CHECKING:
     from fang_async.pool import AsyncWorkerPool
 
 logger = logging.getLogger("fang_async")
+
+RECONCILE_EVERY: Final = 30.0
+"""Seconds between two looks for tasks that are held in the pool's name and not known to it."""
 
 
 class Claimer:
@@ -31,6 +35,7 @@ class Claimer:
         self._hungry = asyncio.Event()
         self._waits_for_hunger = False
         self._low = 0
+        self._reconcile_at = time.monotonic() + RECONCILE_EVERY
 
     def start(self) -> None:
         """Starts the task, and listens for inserts."""
@@ -80,11 +85,23 @@ class Claimer:
 
     async def _turn(self) -> None:
         pool = self._pool
+        if pool._is_declared_dead:
+            await pool._be_reborn()
+            self._announced = False
+        if pool._is_cut_off():
+            await self._sleep(EVERY)  # others may take the pool for dead: no claim would be safe
+            return
+        if time.monotonic() >= self._reconcile_at:
+            await self._reconcile()
+        if pool._holdings.has_suspect:
+            pool._begin_suspect()
+            await self._wait_for_hunger()
+            return
         wanted = pool._wanted()
         if not wanted:
             await self._wait_for_hunger()
             return
-        nothing_held = pool._held() == 0
+        nothing_held = not pool._holdings
         claim = await self._claim(wanted)
         self._retry.succeeded()
         if claim.tasks:
@@ -107,10 +124,17 @@ class Claimer:
         claim = await pool._store.claim(ClaimRequest(pool.id, self._types, tuple(pool._classes), wanted))
         self._types = (*self._types[1:], self._types[0])  # so that no task type starves
         if not claim.registered:
-            logger.warning("pool %s was not registered any more; it registers again", pool.id)
-            await pool._store.register(pool._record())
-            self._announced = False
+            pool._is_declared_dead = True
         return claim
+
+    async def _reconcile(self) -> None:
+        """Gives back what a claim took whose reply was lost. No claim is under way here."""
+        pool = self._pool
+        assert pool.id is not None
+        count = await pool._store.reconcile(pool.id, pool._holdings.known())
+        self._reconcile_at = time.monotonic() + RECONCILE_EVERY
+        if count:
+            logger.warning("pool %s held %d tasks that it did not know of, and gave them back", pool.id, count)
 
     async def _announce(self, waiting: bool) -> bool:
         """Says whether the pool waits to be woken; whether that was news."""
@@ -136,6 +160,7 @@ class Claimer:
             self._woken.clear()
 
     def _failed(self, error: Exception) -> None:
+        self._reconcile_at = 0.0  # its claim may have been committed all the same
         if isinstance(error, FangError):
             logger.warning("pool %s could not claim and tries again: %s", self._pool.id, error)
         else:

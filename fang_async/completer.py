@@ -27,18 +27,30 @@ class Completer:
     """One asyncio task that writes what workers put.
 
     Args:
-        on_written: called after each batch.
+        on_written: called after each batch, with the outcomes that are dealt with.
+        on_lost: called with each outcome that the fence refused.
     """
 
-    def __init__(self, store: AsyncStore, pool_id: UUID, events: Dispatcher, on_written: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: AsyncStore,
+        pool_id: UUID,
+        events: Dispatcher,
+        on_written: Callable[[list[Outcome]], None],
+        on_lost: Callable[[Outcome], None],
+    ) -> None:
+        self.pool_id = pool_id
+        """Whose outcomes they are from now on."""
         self._store = store
-        self._pool_id = pool_id
         self._events = events
         self._on_written = on_written
+        self._on_lost = on_lost
         self._outcomes: list[Outcome] = []
         self._retry: Final = Retry()
         self._ready = asyncio.Event()
         self._closing = asyncio.Event()
+        self._flushed: list[tuple[int, asyncio.Event]] = []
+        self._put = 0
         self.written = 0
         """Outcomes dealt with so far."""
 
@@ -48,9 +60,17 @@ class Completer:
 
     def put(self, outcome: Outcome) -> None:
         """Has it written."""
+        self._put += 1
         self._outcomes.append(outcome)
         if len(self._outcomes) == 1:
             self._ready.set()
+
+    async def flush(self, within: float) -> None:
+        """Waits until all that was put so far is dealt with, for ``within`` seconds at most."""
+        if self.written < self._put:
+            flushed = asyncio.Event()
+            self._flushed.append((self._put, flushed))
+            await wait_for(flushed, within)
 
     async def close(self, within: float) -> None:
         """Writes what is there while the backend answers, for ``within`` seconds at most."""
@@ -73,25 +93,29 @@ class Completer:
             except Exception:
                 logger.exception("%d outcomes could not be written", len(batch))
             self.written += len(batch)
-            self._on_written()
+            self._on_written(batch)
+            for put, flushed in self._flushed:
+                if self.written >= put:
+                    flushed.set()
 
     async def _flush(self, batch: list[Outcome]) -> None:
+        pool_id = self.pool_id
         writing = plan(batch)
         request = next(writing)
         while True:
-            reply = await self._write(request)
+            reply = await self._write(pool_id, request)
             try:
                 request = writing.send(reply)
             except StopIteration as end:
                 self._report(end.value, len(batch))
                 return
 
-    async def _write(self, request: list[Outcome]) -> Reply:
+    async def _write(self, pool_id: UUID, request: list[Outcome]) -> Reply:
         try:
-            written = await self._store.complete(self._pool_id, request)
+            written = await self._store.complete(pool_id, request)
         except Exception as error:
             # Also what nobody expected: an outcome is kept until it is written, or refused for what it holds.
-            self._events.emit(Events.backend_failed, self._pool_id, error)
+            self._events.emit(Events.backend_failed, pool_id, error)
             if is_refusal(error):
                 logger.warning("a batch of %d outcomes was refused: %s", len(request), error)
                 return Refused()
@@ -109,8 +133,9 @@ class Completer:
             logger.error("task %s: its outcome could not be stored; it was failed instead", outcome.id)
         for outcome in report.lost:
             logger.warning("task %s was lost: attempt %d is no longer ours", outcome.id, outcome.attempt)
-            self._events.emit(Events.task_lost, self._pool_id, outcome)
-        self._events.emit(Events.outcomes_written, self._pool_id, count)
+            self._on_lost(outcome)
+            self._events.emit(Events.task_lost, self.pool_id, outcome)
+        self._events.emit(Events.outcomes_written, self.pool_id, count)
 
 
 async def wait_for(event: asyncio.Event, seconds: float) -> bool:

@@ -28,7 +28,7 @@ class Connections:
         self._claims: Runner | None = None
         self._opened_by_application = False
         self._pools = 0
-        self.listener = Listener(self._connection_to_listen, channel(operations.schema))
+        self.listener = Listener(self.dedicated, channel(operations.schema))
 
     @property
     def is_open(self) -> bool:
@@ -96,7 +96,8 @@ class Connections:
             raise typed(error, self._operations.schema) from error
         return Runner(connections, self._operations.schema)
 
-    async def _connection_to_listen(self) -> asyncpg.Connection:
+    async def dedicated(self) -> asyncpg.Connection:
+        """A connection out of the pool, on whatever loop: for a listener, or a heart."""
         return await asyncpg.connect(**self._connecting())
 
     def _connecting(self) -> dict[str, Any]:

@@ -7,38 +7,53 @@ import socket
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final, Self
 from uuid import UUID, uuid4
 
 from fang_async.claimer import Claimer
 from fang_async.completer import Completer
+from fang_async.heartbeat import Heartbeat
 from fang_async.maintenance import Maintenance
 from fang_async.signals import Signals
 from fang_async.ticker import Ticker
 from fang_async.worker import Worker
-from fang_core.config import PoolOptions, RetentionMode, SleepParams, as_task_types
+from fang_core.config import (
+    DEFAULT_LEASE,
+    DEFAULT_MAX_CRASHES,
+    EXIT_RUNS_LEFT,
+    PoolOptions,
+    RetentionMode,
+    SleepParams,
+    as_task_types,
+)
 from fang_core.demand import Demand
 from fang_core.errors import FangError, UsageError
 from fang_core.events import Dispatcher, Events
+from fang_core.holdings import Holdings
 from fang_core.lifecycle import NOT_RUN, Outcome, Result, decide
 from fang_core.record import DEFAULT_TASK_TYPE, ClaimedTask
 from fang_core.registry import REGISTRY
+from fang_core.run import Run
 from fang_core.runnable import BaseRunnable
 from fang_core.store import AsyncBackend, AsyncStore, PoolRecord
 from fang_core.ticking import Timetable
 
 logger = logging.getLogger("fang_async")
 
-EXIT_RUNS_LEFT: Final = 75
-"""The process' exit code where runs had not ended at the end of the grace period (sysexits' EX_TEMPFAIL)."""
-
 SLICE: Final = 0.002
 """Seconds that all workers of a pool together may run on before the loop serves others. One slice for each worker
 instead made a ticker 300 ms late with 50 workers."""
 
-UNWINDING: Final = 1.0
+UNWINDING: Final = 0.5
 """Seconds that cancelled runs have to end."""
+
+FLUSHING: Final = 1.0
+"""Seconds at least to write what has ended, at the end of the grace period."""
+
+LAST_CALL: Final = 1.8
+"""Seconds after the grace period at which the heartbeat ends a process that hangs."""
 
 
 class AsyncWorkerPool:
@@ -53,6 +68,9 @@ class AsyncWorkerPool:
         grace_period: how long ``stop()`` waits for runs, before it cancels them.
         keep_finished, keep_failed: the age from which kept rows are pruned; None keeps them.
         listen: whether inserts wake the pool by NOTIFY; False where connections go through a transaction pooler.
+        lease: after so long without a sign of life a pool is taken for dead, and its tasks run elsewhere; longer than
+            the longest call of C code that holds the GIL.
+        max_crashes: how often the process may die under a task before that is failed as crashed.
         events: who is told what happens.
     """
 
@@ -69,6 +87,8 @@ class AsyncWorkerPool:
         keep_finished: timedelta | None = timedelta(days=7),
         keep_failed: timedelta | None = None,
         listen: bool = True,
+        lease: timedelta = DEFAULT_LEASE,
+        max_crashes: int = DEFAULT_MAX_CRASHES,
         events: Sequence[Events] = (),
     ) -> None:
         self.queue = queue
@@ -81,11 +101,14 @@ class AsyncWorkerPool:
             keep_finished=keep_finished,
             keep_failed=keep_failed,
             listen=listen,
+            lease=lease,
+            max_crashes=max_crashes,
         )
         self.id: UUID | None = None
         """The pool's id while it runs, made anew by every start."""
         self._events = Dispatcher(events)
         self._running = False
+        self._lingering: asyncio.Task[None] | None = None
 
     # Life -------------------------------------------------------------------------------------------------------------
 
@@ -94,8 +117,8 @@ class AsyncWorkerPool:
 
         Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable`` in one line that says what to do.
         """
-        if self._running:
-            raise UsageError("this pool is running already")
+        if self._running or self._lingering is not None:
+            raise UsageError("this pool is running already, or runs of its last life have not ended")
         self._running = True
         try:
             self._store: AsyncStore = await self.queue.store()
@@ -109,12 +132,14 @@ class AsyncWorkerPool:
         self._maintenance.start()
         self._ticker.start()
         self._claimer.start()
+        if self._heartbeat is not None:
+            self._heartbeat.start()
         types = ", ".join(self.options.task_types)
         logger.info("pool %s started: %d workers for %s", self.id, len(self._workers), types)
         self._events.emit(Events.pool_started, self.id)
 
     async def stop(self) -> int:
-        """Stops gracefully; how many runs had not ended in time. They go on, and their rows stay held.
+        """Stops gracefully; how many runs had not ended in time. They go on and stay held until they end.
 
         Claims no more, gives back what was not started, waits for runs up to the grace period, then cancels them and
         gives them back, and writes what has ended.
@@ -122,13 +147,19 @@ class AsyncWorkerPool:
         if not self._running or self._stopping.is_set():
             return 0
         deadline = time.monotonic() + self.options.grace_period.total_seconds()
+        self._say_stopping()
         await self._stop_claiming(deadline)
         left = await self._wait_for_workers(deadline)
-        await self._completer.close(max(2.0, deadline - time.monotonic()))
-        await self._maintenance.close(2.0)
-        await self._ticker.close(2.0)
-        await self._leave(left)
+        await self._completer.flush(max(FLUSHING, deadline - time.monotonic()))
+        await self._maintenance.close(FLUSHING)
+        await self._ticker.close(FLUSHING)
+        self._drained.set()
         self._running = False
+        if left:
+            logger.warning("pool %s: %d runs have not ended; their tasks stay held until they do", self.id, left)
+            self._lingering = asyncio.create_task(self._linger(), name="fang-lingering")
+        else:
+            await self._leave()
         logger.info("pool %s stopped, %d runs left", self.id, left)
         self._events.emit(Events.pool_stopped, self.id)
         return left
@@ -146,7 +177,7 @@ class AsyncWorkerPool:
         Signals are handled only where the loop runs in the main thread, and given back. Where runs have not ended at
         the end of the grace period the process ends with exit code 75.
         """
-        signals = Signals()
+        signals = Signals(self.begin_last_call)
         with signals:
             await self.start()
             try:
@@ -155,6 +186,12 @@ class AsyncWorkerPool:
                 left = await self.stop()
         if left:
             os._exit(EXIT_RUNS_LEFT)  # an ordinary exit would wait for the runs that swallowed their cancellation
+
+    def begin_last_call(self) -> None:
+        """Bounds the life of the process to the grace period, also where a run blocks the loop; for signal handlers."""
+        if self._running and self._heartbeat is not None:
+            grace = self.options.grace_period.total_seconds()
+            self._heartbeat.say_stopping(exit_at=time.monotonic() + grace + LAST_CALL)
 
     async def drain(self) -> int:
         """Runs until no due task of the pool's types and kinds is left and its own runs have ended; how many ran.
@@ -189,24 +226,46 @@ class AsyncWorkerPool:
 
     def _make_parts(self) -> None:
         self.id = uuid4()
+        self._loop = asyncio.get_running_loop()
         self._registry_version = -1
         self._timetable = Timetable(self.options.task_types, self.queue.rules)
         self._learn_kinds()
         self._demand = Demand(self.options.number_of_workers)
-        self._waiting: deque[ClaimedTask] = deque()
+        self._waiting: deque[Run] = deque()
         self._resting: deque[asyncio.Future[None]] = deque()
         self._claimed = 0
+        self._given_back = 0
         self._ended_runs = 0
         self._slice_end = 0.0
         self._slice_renewing = False
         self._stopping = asyncio.Event()
         self._draining = False
         self._drained: asyncio.Event = asyncio.Event()
-        self._completer: Completer = Completer(self._store, self.id, self._events, self._written)
+        self._heartbeat: Heartbeat | None = self._make_heartbeat()
+        self._holdings: Holdings = Holdings(self._is_cut_off)
+        self._is_declared_dead = False
+        self._completer: Completer = Completer(self._store, self.id, self._events, self._written, self._holdings.lose)
         self._maintenance: Maintenance = Maintenance(self._store, self.options)
         self._ticker: Ticker = Ticker(self._store, self._timetable)
         self._claimer: Claimer = Claimer(self)
         self._workers: dict[int, Worker] = {}
+
+    def _make_heartbeat(self) -> Heartbeat | None:
+        assert self.id is not None
+        heart = self._store.heart(self.options.listen)
+        if heart is None:
+            return None
+        return Heartbeat(
+            heart,
+            self.id,
+            lease=self.options.lease.total_seconds(),
+            max_crashes=self.options.max_crashes,
+            events=self._events,
+            on_declared_dead=self._declared_dead,
+        )
+
+    def _is_cut_off(self) -> bool:
+        return self._heartbeat is not None and self._heartbeat.is_cut_off()
 
     def _record(self) -> PoolRecord:
         assert self.id is not None
@@ -215,14 +274,26 @@ class AsyncWorkerPool:
         types = self.options.task_types
         return PoolRecord(self.id, "async", socket.gethostname(), os.getpid(), types, kinds, workers)
 
+    def _say_stopping(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.say_stopping()
+
     async def _stop_claiming(self, deadline: float) -> None:
         self._stopping.set()
         await self._claimer.close(max(0.0, deadline - time.monotonic()))
         self._give_back_waiting()
+        suspect = self._holdings.give_up_suspect()
+        if suspect is not None:
+            self._give_back(suspect)
 
     def _give_back_waiting(self) -> None:
         while self._waiting:
-            self._completer.put(self._outcome(self._waiting.popleft(), NOT_RUN))
+            self._give_back(self._waiting.popleft())
+
+    def _give_back(self, run: Run) -> None:
+        """It was claimed and not started: nothing is charged."""
+        self._given_back += 1
+        self._completer.put(self._outcome(run.task, NOT_RUN))
 
     async def _wait_for_workers(self, deadline: float) -> int:
         """How many had not ended, neither by themselves nor by cancellation."""
@@ -238,16 +309,24 @@ class AsyncWorkerPool:
             await asyncio.wait([worker.task for worker in late], timeout=UNWINDING)
         return sum(not worker.task.done() for worker in self._workers.values())
 
-    async def _leave(self, left: int) -> None:
-        self._drained.set()
-        if left:
-            logger.warning("pool %s: %d runs have not ended; their tasks stay held", self.id, left)
-            return
+    async def _linger(self) -> None:
+        """In a process that lives on: the heart beats, and outcomes are written, until the last run has ended."""
+        await asyncio.wait([worker.task for worker in self._workers.values()])
+        await self._leave()
+        self._lingering = None
+
+    async def _leave(self) -> None:
+        """Nothing is held any more."""
+        await self._completer.close(FLUSHING)
         try:
             assert self.id is not None
-            await self._store.unregister(self.id)
+            await self._store.reconcile(self.id, self._holdings.known())
+            if not self._holdings:
+                await self._store.unregister(self.id)
         except FangError as error:
             logger.warning("pool %s could not sign off: %s", self.id, error)
+        if self._heartbeat is not None:
+            await self._heartbeat.close(FLUSHING)
         await self._store.close()
 
     # Called by the claimer --------------------------------------------------------------------------------------------
@@ -262,23 +341,49 @@ class AsyncWorkerPool:
         return True
 
     def _wanted(self) -> int:
+        if self._holdings.has_suspect:
+            return 0
         waiting = len(self._waiting)
-        running = self._claimed - self._ended_runs - waiting
+        running = self._claimed - self._given_back - self._ended_runs - waiting
         return self._demand.wanted(
             free=max(0, self.options.number_of_workers - running),
             waiting=waiting,
-            unwritten=self._ended_runs - self._completer.written,
+            unwritten=self._ended_runs + self._given_back - self._completer.written,
         )
 
-    def _held(self) -> int:
-        return self._claimed - self._completer.written
+    def _begin_suspect(self) -> None:
+        """Has the suspect run, once it is alone."""
+        suspect = self._holdings.begin_suspect()
+        if suspect is not None:
+            self._waiting.append(suspect)
+            self._wake_one()
+
+    async def _be_reborn(self) -> None:
+        """Others took the pool for dead: its runs are lost, and it goes on under another id."""
+        former, self.id = self.id, uuid4()
+        assert former is not None
+        logger.warning("pool %s was taken for dead: its runs are lost, it goes on as %s", former, self.id)
+        self._holdings.lose_all()
+        self._completer.pool_id = self.id  # what was not written is refused by the fence, and told as lost
+        self._give_back_waiting()
+        for worker in self._workers.values():
+            worker.cut_short()
+        await self._store.register(self._record())
+        if self._heartbeat is not None:
+            self._heartbeat.pool_id = self.id
+        self._is_declared_dead = False
+        self._events.emit(Events.pool_declared_dead, former, self.id)
 
     def _hand_out(self, tasks: list[ClaimedTask]) -> None:
         self._claimed += len(tasks)
-        self._waiting.extend(tasks)
-        if self._stopping.is_set():
-            self._give_back_waiting()  # too late: nobody would run them
-            return
+        taken = self._holdings.take(tasks)
+        for run in taken.lost:
+            logger.warning("task %s was claimed anew: attempt %d is lost", run.task.id, run.task.attempt)
+        for run in taken.unwanted:
+            self._give_back(run)
+        self._waiting.extend(taken.ready)
+        if self._stopping.is_set() or self._holdings.has_suspect:
+            self._give_back_waiting()  # too late, or not beside a suspect
         # One is enough: it drains what never suspends, and wakes another as soon as a run suspends.
         self._wake_one()
         self._events.emit(Events.tasks_claimed, self.id, len(tasks))
@@ -348,9 +453,16 @@ class AsyncWorkerPool:
         self._hire(number)
         self._events.emit(Events.worker_replaced, self.id, reason)
 
-    def _written(self) -> None:
-        """The completer wrote a batch."""
-        if self._draining and self._held() == 0:
+    def _declared_dead(self) -> None:
+        """On the heartbeat's thread: others have taken this pool for dead."""
+        self._is_declared_dead = True
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._claimer.wake)
+
+    def _written(self, outcomes: list[Outcome]) -> None:
+        """The completer dealt with a batch."""
+        self._holdings.wrote(outcomes)
+        if self._draining and not self._holdings:
             self._claimer.wake()
         else:
             self._claimer.wake_if_hungry()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
@@ -11,11 +12,15 @@ from typing import Any, Self
 class Signals:
     """SIGTERM and SIGINT while it is entered: the first one ends ``wait()``, the second has its default action.
 
+    Args:
+        on_first: called by the first one's handler itself, so also where nobody comes to wait.
+
     ``signal.signal`` and not ``loop.add_signal_handler``: the former handler is known and given back, ``asyncio.run``'s
     own included, and every loop can do it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_first: Callable[[], None] = lambda: None) -> None:
+        self._on_first = on_first
         self._got = asyncio.Event()
         self._former: dict[int, Any] = {}
 
@@ -30,6 +35,7 @@ class Signals:
         for each in self._former:
             # The default action needs no Python, so it works while C code holds on. As process 1 the kernel drops it.
             signal.signal(each, signal.SIG_DFL if os.getpid() != 1 else lambda again, _: os._exit(128 + again))
+        self._on_first()
         self._loop.call_soon_threadsafe(self._got.set)
 
     async def wait(self) -> None:

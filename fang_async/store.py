@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from fang_async.connections import Connections
+from fang_async.heart import AsyncPostgresHeart
 from fang_async.runner import Runner
 from fang_core.lifecycle import Outcome
 from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Sighting, Tick
@@ -35,6 +36,14 @@ class AsyncPostgresStore:
     async def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /) -> set[UUID]:
         """See ``Store.complete``."""
         return set().union(*await self._writes.run_all(self._operations.complete(pool_id, outcomes)))
+
+    async def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:
+        """See ``Store.reconcile``."""
+        return await self._claims.run(self._operations.reconcile(pool_id, known))
+
+    def heart(self, locks: bool, /) -> AsyncPostgresHeart:
+        """See ``Store.heart``."""
+        return AsyncPostgresHeart(self._operations, self._connections.dedicated, locks=locks)
 
     async def prune(self, request: PruneRequest, /) -> int:
         """See ``Store.prune``."""

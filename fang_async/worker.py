@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from fang_core.codec import decode
 from fang_core.lifecycle import NOT_RUN, SUCCESS, Result, result_of
-from fang_core.record import ClaimedTask
 from fang_core.run import CURRENT_RUN, Run
 from fang_core.runnable import AsyncRunnable
 
@@ -50,17 +49,17 @@ class Worker:
                 if time.monotonic() >= pool._slice_end:
                     await pool._breathe()
                     continue
-                task = pool._waiting.popleft()
+                run = pool._waiting.popleft()
                 pool._feed()
-                pool._starting(task)
+                pool._starting(run.task)
                 started = time.monotonic()
-                result = await self._run(task)
+                result = await self._run(run)
                 if self._cut_short:
                     await _absorb(me)
                     if result is not SUCCESS:
                         result = NOT_RUN
                     self._cut_short = False
-                pool._ended(task, result, time.monotonic() - started)
+                pool._ended(run.task, result, time.monotonic() - started)
                 if me.cancelling():
                     return
             pool._feed()
@@ -68,10 +67,10 @@ class Worker:
                 return
             await pool._rest()
 
-    async def _run(self, task: ClaimedTask) -> Result:
-        self._current = run = Run(task)
+    async def _run(self, run: Run) -> Result:
+        self._current = run
         try:
-            runnable = decode(self._pool._classes[task.kind], task.payload)
+            runnable = decode(self._pool._classes[run.task.kind], run.task.payload)
             assert isinstance(runnable, AsyncRunnable)
             context = copy_context()
             context.run(CURRENT_RUN.set, run)

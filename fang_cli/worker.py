@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from fang_cli.targets import Target, find_targets, is_async
+from fang_core.config import EXIT_RUNS_LEFT
 from fang_core.errors import BackendError, BackendUnavailable
-from fang_threaded.pool import EXIT_RUNS_LEFT
 from fang_threaded.signals import Signals
 
 logger = logging.getLogger("fang_cli")
@@ -39,13 +39,19 @@ def run_worker(names: Sequence[str], log_level: str) -> int:
     logging.basicConfig(format=_FORMAT, level=log_level.upper())
     targets = find_targets(names)
     executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
-    with Signals() as signals, asyncio.Runner() as runner:
+    with Signals(lambda: _begin_last_call(targets)) as signals, asyncio.Runner() as runner:
         runner.get_loop().set_default_executor(executor)  # as asyncio makes one, but here its threads can be waited for
         if _run(runner, _serve(targets, signals)):
             os._exit(EXIT_RUNS_LEFT)  # an ordinary exit would wait for runs, or run finalizers under running threads
         if _run(runner, _end_leftovers(executor)):
             os._exit(0)  # no run is left, but an ordinary exit would wait for what runs have left behind
     return 0
+
+
+def _begin_last_call(targets: Sequence[Target]) -> None:
+    """On the first signal, wherever the main thread hangs."""
+    for target in targets:
+        target.pool.begin_last_call()
 
 
 async def _serve(targets: Sequence[Target], signals: Signals) -> int:

@@ -9,7 +9,14 @@ from typing import Final
 from fang_core.errors import UsageError
 from fang_core.record import DEFAULT_TASK_TYPE
 
+EXIT_RUNS_LEFT: Final = 75
+"""The process' exit code where runs had not ended at the end of the grace period (sysexits' EX_TEMPFAIL)."""
+
+DEFAULT_LEASE: Final = timedelta(seconds=60)
+DEFAULT_MAX_CRASHES: Final = 3
+
 _LONGEST_PERIOD: Final = timedelta(days=36_600)
+_SHORTEST_LEASE: Final = timedelta(seconds=3)
 
 
 class RetentionMode(Enum):
@@ -62,7 +69,10 @@ class PoolOptions:
         grace_period: how long ``stop()`` waits for runs.
         keep_finished, keep_failed: the age at which kept rows are pruned; None keeps them for ever. ``keep_finished``
             holds for cancelled rows too.
-        listen: whether inserts wake the pool by NOTIFY; False where connections go through a transaction pooler.
+        listen: whether inserts wake the pool by NOTIFY; False where connections go through a transaction pooler, which
+            keeps no session: the pool then holds no lock either, and is judged by the lease alone.
+        lease: a pool whose heart has not beaten for so long is dead, whatever else it seems.
+        max_crashes: how often a task's pool may die under it before the task is failed as crashed.
     """
 
     number_of_workers: int = 1
@@ -73,13 +83,20 @@ class PoolOptions:
     keep_finished: timedelta | None = timedelta(days=7)
     keep_failed: timedelta | None = None
     listen: bool = True
+    lease: timedelta = DEFAULT_LEASE
+    max_crashes: int = DEFAULT_MAX_CRASHES
 
     def __post_init__(self) -> None:
         if type(self.number_of_workers) is not int or not 1 <= self.number_of_workers <= 10_000:
             raise UsageError(f"number_of_workers must be between 1 and 10000, not {self.number_of_workers!r}")
         if not isinstance(self.retention_mode, RetentionMode):
             raise UsageError(f"retention_mode must be a RetentionMode, not {self.retention_mode!r:.100}")
+        if type(self.max_crashes) is not int or not 1 <= self.max_crashes <= 1_000:
+            raise UsageError(f"max_crashes must be between 1 and 1000, not {self.max_crashes!r}")
         _check_period("grace_period", self.grace_period)
+        _check_period("lease", self.lease)
+        if self.lease < _SHORTEST_LEASE:
+            raise UsageError("lease must be at least 3 seconds: a heart beats once a second")
         for name in ("keep_finished", "keep_failed"):
             value = getattr(self, name)
             if value is not None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fang_core.lifecycle import Outcome, Result
 from fang_core.record import ClaimedTask
+from fang_core.store import Rescued
 
 logger = logging.getLogger("fang_core")
 
@@ -38,6 +39,12 @@ class Events:
 
     def task_lost(self, pool_id: UUID, outcome: Outcome) -> None:
         """The outcome was refused by the fence: this pool no longer holds the task."""
+
+    def task_rescued(self, pool_id: UUID, rescued: Rescued) -> None:
+        """This pool took the task back from a dead one."""
+
+    def pool_declared_dead(self, pool_id: UUID, successor: UUID) -> None:
+        """Others took this pool for dead: its runs are lost, and it goes on under another id."""
 
     def worker_replaced(self, pool_id: UUID, reason: str) -> None:
         """A worker could not go on and was replaced."""

@@ -7,6 +7,7 @@ Every change of state is decided here, and no other place knows what a retry is:
                                           -> Snoozed      -> new | retried, later; nothing charged
                                           -> NotRun       -> new | retried, as it was; nothing charged
                                           -> Cancelled    -> cancelled
+                                          -> its pool died -> retried (crashes + 1) | failed as crashed
 
 A person, or an application, may move a task as well: ``BY_HAND`` says where to.
 """
@@ -177,6 +178,20 @@ def _after_failure(
     if retention is RetentionMode.REMOVE_ALL:
         return Outcome(task.id, task.attempt, None)
     return Outcome(task.id, task.attempt, TaskState.FAILED, None, 0, error.message, entry)
+
+
+# When a pool dies -----------------------------------------------------------------------------------------------------
+
+SUSPECT_AFTER: Final = 2
+"""Crashes from which a task is a suspect: it runs alone, after a delay, so that only it can be charged with the next.
+
+The first crash restricts nothing: the task is due again at once. One whose pool was stopping charges nobody.
+"""
+
+
+def is_suspect(task: ClaimedTask) -> bool:
+    """Whether the task must run alone."""
+    return task.crashes >= SUSPECT_AFTER
 
 
 def _waiting_state(task: ClaimedTask) -> TaskState:

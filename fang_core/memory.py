@@ -321,6 +321,13 @@ class MemoryStore:
         """See ``Store.complete``."""
         return self._state.complete(pool_id, outcomes)
 
+    def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:
+        """See ``Store.reconcile``."""
+        return self._state.reconcile(pool_id, known)
+
+    def heart(self, locks: bool, /) -> None:
+        """The tasks die with the process, and so do its pools: nobody is to be watched."""
+
     def prune(self, request: PruneRequest, /) -> int:
         """See ``Store.prune``."""
         return self._state.prune(request)
@@ -370,6 +377,13 @@ class AsyncMemoryStore:
     async def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /) -> set[UUID]:
         """See ``Store.complete``."""
         return self._state.complete(pool_id, outcomes)
+
+    async def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:
+        """See ``Store.reconcile``."""
+        return self._state.reconcile(pool_id, known)
+
+    def heart(self, locks: bool, /) -> None:
+        """The tasks die with the process, and so do its pools: nobody is to be watched."""
 
     async def prune(self, request: PruneRequest, /) -> int:
         """See ``Store.prune``."""

@@ -171,6 +171,16 @@ class MemoryState:
         self._wake(written[outcome.id].task_type for outcome in outcomes if _gives_back(outcome, written))
         return set(written)
 
+    def reconcile(self, pool_id: UUID, known: Sequence[UUID]) -> int:
+        """Gives back what the pool holds without knowing it."""
+        with self.lock:
+            unknown = [task for task in self.tasks.values() if task.pool_id == pool_id and task.id not in known]
+            for task in unknown:
+                state = TaskState.RETRIED if task.retries + task.crashes else TaskState.NEW
+                self.tasks[task.id] = task._replace(state=state, pool_id=None, claimed_at=None, updated_at=self.clock())
+        self._wake(task.task_type for task in unknown)
+        return len(unknown)
+
     def prune(self, request: PruneRequest) -> int:
         """Deletes rows whose life ended long enough ago."""
         ages = {

@@ -1,5 +1,6 @@
 """What a run can know of itself: ``current_run()``."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from enum import StrEnum
 
@@ -11,8 +12,11 @@ class Lease(StrEnum):
     """Whether the pool still holds the task that is being run."""
 
     HELD = "held"
+    """As far as the pool knows."""
     DOUBTFUL = "doubtful"
+    """The pool has had no answer for most of a lease: others may take it for dead, and the task for free."""
     LOST = "lost"
+    """Another may run it; this run can never complete it."""
 
 
 class Run:
@@ -22,16 +26,24 @@ class Run:
 
     Attributes:
         task: what was claimed.
-        lease: whether the pool still holds it; a lost run can never complete its task.
+        is_lost: whether the pool knows that it no longer holds the task.
         over: true once the run has ended.
     """
 
-    __slots__ = ("lease", "over", "task")
+    __slots__ = ("_is_cut_off", "is_lost", "over", "task")
 
-    def __init__(self, task: ClaimedTask) -> None:
+    def __init__(self, task: ClaimedTask, is_cut_off: Callable[[], bool] = lambda: False) -> None:
         self.task = task
-        self.lease = Lease.HELD
+        self.is_lost = False
         self.over = False
+        self._is_cut_off = is_cut_off
+
+    @property
+    def lease(self) -> Lease:
+        """Whether the pool still holds the task, as of now."""
+        if self.is_lost:
+            return Lease.LOST
+        return Lease.DOUBTFUL if self._is_cut_off() else Lease.HELD
 
 
 CURRENT_RUN: ContextVar[Run] = ContextVar("fang_current_run")

@@ -9,8 +9,9 @@ from uuid import UUID
 
 from fang_core.insertion import NewTask, Rules
 from fang_core.lifecycle import Outcome
+from fang_core.liveness import Beat, Pulse
 from fang_core.queueable import AsyncQueueable, Queueable
-from fang_core.record import ClaimedTask
+from fang_core.record import ClaimedTask, TaskState
 from fang_core.registry import Mode
 
 
@@ -56,6 +57,16 @@ class Claim(NamedTuple):
     registered: bool
 
 
+class Rescued(NamedTuple):
+    """A task that a dead pool held, and what became of it: due again, or ``failed`` as crashed."""
+
+    id: UUID
+    kind: str
+    attempt: int
+    crashes: int
+    state: TaskState
+
+
 class Sighting(NamedTuple):
     """The last ticks of schedules by name, and the backend's clock. A name that is missing is to be asked for again."""
 
@@ -77,6 +88,46 @@ class PruneRequest(NamedTuple):
     keep_finished: timedelta | None
     keep_failed: timedelta | None
     limit: int
+
+
+class Heart(Protocol):
+    """A pool's sign of life, on a connection of its own, from a thread of its own."""
+
+    def beat(self, pool_id: UUID, stopping: bool, /) -> Beat:
+        """Raises the pool's counter, says whether it is stopping, and looks at all others."""
+        ...
+
+    def rescue(self, dead: Sequence[Pulse], max_crashes: int, /) -> list[Rescued]:
+        """Takes back what dead pools held, if their counters still stand, and then their records."""
+        ...
+
+    def rescue_orphans(self, max_crashes: int, /) -> list[Rescued]:
+        """Takes back what is held by pools without a record."""
+        ...
+
+    def close(self) -> None:
+        """Gives its connection, and with it the lock, back. Idempotent."""
+        ...
+
+
+class AsyncHeart(Protocol):
+    """See ``Heart``; it lives on an event loop of its own."""
+
+    async def beat(self, pool_id: UUID, stopping: bool, /) -> Beat:
+        """See ``Heart.beat``."""
+        ...
+
+    async def rescue(self, dead: Sequence[Pulse], max_crashes: int, /) -> list[Rescued]:
+        """See ``Heart.rescue``."""
+        ...
+
+    async def rescue_orphans(self, max_crashes: int, /) -> list[Rescued]:
+        """See ``Heart.rescue_orphans``."""
+        ...
+
+    async def close(self) -> None:
+        """See ``Heart.close``."""
+        ...
 
 
 class Store(Protocol):
@@ -101,6 +152,17 @@ class Store(Protocol):
         ``StatementRefused`` where a value in it is at fault and none of it was written, another ``BackendError`` where
         it is to be repeated: it may have been written.
         """
+        ...
+
+    def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:
+        """Gives back, uncharged, what is held in the pool's name and is not among these; how many.
+
+        To be called while no claim of the pool is under way.
+        """
+        ...
+
+    def heart(self, locks: bool, /) -> Heart | None:
+        """The pool's sign of life; None for a backend that dies with its pools. Without ``locks`` it takes no lock."""
         ...
 
     def prune(self, request: PruneRequest, /) -> int:
@@ -153,6 +215,14 @@ class AsyncStore(Protocol):
 
     async def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /) -> set[UUID]:
         """See ``Store.complete``."""
+        ...
+
+    async def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:
+        """See ``Store.reconcile``."""
+        ...
+
+    def heart(self, locks: bool, /) -> AsyncHeart | None:
+        """See ``Store.heart``."""
         ...
 
     async def prune(self, request: PruneRequest, /) -> int:

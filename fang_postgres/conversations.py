@@ -1,4 +1,4 @@
-"""What takes more than one statement: unique inserts, moves by hand, schedules. Pure; both modes hold the same ones."""
+"""What takes more than one statement: unique inserts, moves by hand, schedules, rescue. Pure, for both modes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,9 +8,10 @@ from uuid import UUID
 from fang_core.errors import BackendError, IdInUse, StaleTask, TwinExists
 from fang_core.insertion import NewTask, Overrides, Rules, in_chunks
 from fang_core.lifecycle import Change
+from fang_core.liveness import Pulse
 from fang_core.record import Task
 from fang_core.runnable import BaseRunnable
-from fang_core.store import manual_pool
+from fang_core.store import Rescued, manual_pool
 from fang_core.ticking import next_tick
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Conversation
@@ -119,3 +120,27 @@ def touch(operations: Operations, task_type: str, pool_id: UUID) -> Conversation
         yield operations.register(manual_pool(pool_id))
         _, task = yield operations.touch(task_type, pool_id)
     return task
+
+
+def rescue(operations: Operations, dead: Sequence[Pulse], max_crashes: int) -> Conversation[list[Rescued]]:
+    """Takes back what dead pools held; to be held in one transaction.
+
+    First their records are locked, if their counters still stand; they go last of all, so that until then everybody can
+    read that a pool was stopping.
+    """
+    confirmed: list[tuple[UUID, bool]] = yield operations.still_dead(dead)
+    rescued: list[Rescued] = []
+    for pool_id, was_stopping in confirmed:
+        rescued += yield operations.rescue(pool_id, charged=not was_stopping, max_crashes=max_crashes)
+    if confirmed:
+        yield operations.bury([pool_id for pool_id, _ in confirmed])
+    return rescued
+
+
+def rescue_orphans(operations: Operations, max_crashes: int) -> Conversation[list[Rescued]]:
+    """Takes back what is held by pools without a record. Their ids are never used again, so nobody alive is meant."""
+    missing: list[UUID] = yield operations.orphaned()
+    rescued: list[Rescued] = []
+    for pool_id in missing:
+        rescued += yield operations.rescue(pool_id, charged=True, max_crashes=max_crashes)
+    return rescued

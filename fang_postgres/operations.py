@@ -11,8 +11,9 @@ from pydantic_core import from_json
 
 from fang_core.insertion import NewTask, Overrides
 from fang_core.lifecycle import Change, Outcome
+from fang_core.liveness import Beat, Pulse, lock_key
 from fang_core.record import HIGHEST_PRIORITY, LOWEST_PRIORITY, ClaimedTask, Task, TaskState
-from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Sighting, Tick
+from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Rescued, Sighting, Tick
 from fang_postgres.schema import HEAD
 from fang_postgres.statement import Operation, Rows
 from fang_postgres.statements import Statements, statements
@@ -178,6 +179,40 @@ class Operations:
         params |= {"p_pool_id": request.pool_id, "p_kinds": list(request.kinds), "p_limit": request.limit}
         return Operation(self._statements.claim, params, partial(_as_claim, request.task_types))
 
+    def beat(self, pool_id: UUID, *, locks: bool, stopping: bool) -> Operation[Beat]:
+        """A pool's sign of life, and all others'."""
+        params = {"p_pool_id": pool_id, "p_locks": locks, "p_stopping": stopping, "p_key": lock_key(pool_id)}
+        return Operation(self._statements.beat, params, _as_beat)
+
+    def still_dead(self, dead: Sequence[Pulse]) -> Operation[list[tuple[UUID, bool]]]:
+        """Those whose counters still stand, and whether they were stopping."""
+        ordered = sorted(dead, key=lambda pulse: pulse.pool_id.bytes)
+        params = {"p_ids": [pulse.pool_id for pulse in ordered], "p_beats": [pulse.beats for pulse in ordered]}
+        return Operation(self._statements.still_dead, params, lambda rows: [(row[0], row[1]) for row in rows])
+
+    def orphaned(self) -> Operation[list[UUID]]:
+        """Pools that hold tasks and have no record."""
+        return Operation(self._statements.orphaned, {}, lambda rows: [row[0] for row in rows])
+
+    def rescue(self, pool_id: UUID, *, charged: bool, max_crashes: int) -> Operation[list[Rescued]]:
+        """Takes back what a dead pool held."""
+        params = {"p_pool_id": pool_id, "p_charged": charged, "p_max_crashes": max_crashes, "p_notify": True}
+        return Operation(
+            self._statements.rescue,
+            params,
+            lambda rows: [Rescued(row[0], row[1], row[2], row[3], TaskState(row[4])) for row in rows],
+        )
+
+    def bury(self, pool_ids: Sequence[UUID]) -> Operation[None]:
+        """Takes the records of dead pools away."""
+        return Operation(self._statements.bury, {"p_ids": list(pool_ids)}, _nothing)
+
+    def reconcile(self, pool_id: UUID, known: Sequence[UUID]) -> Operation[int]:
+        """Gives back what the pool does not know that it holds; how many."""
+        return Operation(
+            self._statements.reconcile, {"p_pool_id": pool_id, "p_ids": list(known), "p_notify": True}, len
+        )
+
     def complete(self, pool_id: UUID, outcomes: Sequence[Outcome]) -> list[Operation[set[UUID]]]:
         """What writes these outcomes: one statement for each way of writing; to be run in one transaction."""
         removed, finished, settled = [], [], []
@@ -341,6 +376,11 @@ def _values(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def _ids(rows: Rows) -> set[UUID]:
     return {row[0] for row in rows}
+
+
+def _as_beat(rows: Rows) -> Beat:
+    pulses = [Pulse(*row[2:]) for row in rows if row[2] is not None]
+    return Beat(rows[0][0], rows[0][1], pulses)
 
 
 def _count(rows: Rows) -> int:

@@ -19,7 +19,7 @@ from sqlalchemy import UUID, Text, bindparam, column, delete, func, select, tabl
 
 from fang_core.record import TaskState
 from fang_postgres.schema import VERSION_TABLE, tables
-from fang_postgres.sql import by_hand, inserts, outcomes, pools, schedules
+from fang_postgres.sql import by_hand, inserts, liveness, outcomes, pools, schedules
 from fang_postgres.sql.fragments import POOL, is_live_twin
 from fang_postgres.statement import Statement
 
@@ -48,6 +48,12 @@ class Statements:
     unregister: Statement
     announce: Statement
     claim: Statement
+    beat: Statement
+    still_dead: Statement
+    orphaned: Statement
+    rescue: Statement
+    bury: Statement
+    reconcile: Statement
     remove: Statement
     finish: Statement
     settle: Statement
@@ -83,6 +89,12 @@ def statements(schema: str) -> Statements:
         unregister=Statement("unregister", delete(t.pools).where(t.pools.c.id == POOL)),
         announce=pools.announce(t),
         claim=pools.claim(t),
+        beat=liveness.beat(t),
+        still_dead=liveness.still_dead(t),
+        orphaned=liveness.orphaned(t),
+        rescue=liveness.rescue(t),
+        bury=liveness.bury(t),
+        reconcile=liveness.reconcile(t),
         remove=outcomes.remove(t),
         finish=outcomes.finish(t),
         settle=outcomes.settle(t),

@@ -3,17 +3,21 @@
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fang_core.demand import Idle, Retry
 from fang_core.errors import FangError
 from fang_core.events import Events
+from fang_core.liveness import EVERY
 from fang_core.store import Claim, ClaimRequest
 
 if TYPE_CHECKING:
     from fang_threaded.pool import WorkerPool
 
 logger = logging.getLogger("fang_threaded")
+
+RECONCILE_EVERY: Final = 30.0
+"""Seconds between two looks for tasks that are held in the pool's name and not known to it."""
 
 
 class Claimer:
@@ -30,6 +34,7 @@ class Claimer:
         self._waits_for_hunger = False
         self._low = 0
         self._thread = threading.Thread(target=self._loop, name="fang-claimer", daemon=True)
+        self._reconcile_at = time.monotonic() + RECONCILE_EVERY
 
     def start(self) -> None:
         """Starts the thread, and listens for inserts."""
@@ -67,11 +72,23 @@ class Claimer:
 
     def _turn(self) -> None:
         pool = self._pool
+        if pool._is_declared_dead:
+            pool._be_reborn()
+            self._announced = False
+        if pool._is_cut_off():
+            self._sleep(EVERY)  # others may take the pool for dead: no claim would be safe
+            return
+        if time.monotonic() >= self._reconcile_at:
+            self._reconcile()
+        if pool._holdings.has_suspect:
+            pool._begin_suspect()
+            self._wait_for_hunger()
+            return
         wanted = pool._wanted()
         if not wanted:
             self._wait_for_hunger()
             return
-        nothing_held = pool._held() == 0
+        nothing_held = not pool._holdings
         claim = self._claim(wanted)
         self._retry.succeeded()
         if claim.tasks:
@@ -94,10 +111,17 @@ class Claimer:
         claim = pool._store.claim(ClaimRequest(pool.id, self._types, tuple(pool._classes), wanted))
         self._types = (*self._types[1:], self._types[0])  # so that no task type starves
         if not claim.registered:
-            logger.warning("pool %s was not registered any more; it registers again", pool.id)
-            pool._store.register(pool._record())
-            self._announced = False
+            pool._is_declared_dead = True
         return claim
+
+    def _reconcile(self) -> None:
+        """Gives back what a claim took whose reply was lost. No claim is under way here."""
+        pool = self._pool
+        assert pool.id is not None
+        count = pool._store.reconcile(pool.id, pool._holdings.known())
+        self._reconcile_at = time.monotonic() + RECONCILE_EVERY
+        if count:
+            logger.warning("pool %s held %d tasks that it did not know of, and gave them back", pool.id, count)
 
     def _announce(self, waiting: bool) -> bool:
         """Says whether the pool waits to be woken; whether that was news."""
@@ -124,6 +148,7 @@ class Claimer:
             self._woken.clear()
 
     def _failed(self, error: Exception) -> None:
+        self._reconcile_at = 0.0  # its claim may have been committed all the same
         if isinstance(error, FangError):
             logger.warning("pool %s could not claim and tries again: %s", self._pool.id, error)
         else:

@@ -28,15 +28,26 @@ class Completer:
     """One thread that writes what workers put.
 
     Args:
-        on_written: called after each batch.
+        on_written: called after each batch, with the outcomes that are dealt with.
+        on_lost: called with each outcome that the fence refused.
     """
 
-    def __init__(self, store: Store, pool_id: UUID, events: Dispatcher, on_written: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        pool_id: UUID,
+        events: Dispatcher,
+        on_written: Callable[[list[Outcome]], None],
+        on_lost: Callable[[Outcome], None],
+    ) -> None:
+        self.pool_id = pool_id
+        """Whose outcomes they are from now on."""
         self._store = store
-        self._pool_id = pool_id
         self._events = events
         self._on_written = on_written
-        self._outcomes: SimpleQueue[Outcome | None] = SimpleQueue()
+        self._on_lost = on_lost
+        # Beside outcomes: an event to set when all before it are dealt with, and None to end.
+        self._outcomes: SimpleQueue[Outcome | threading.Event | None] = SimpleQueue()
         self._retry: Final = Retry()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="fang-completer", daemon=True)
@@ -51,6 +62,12 @@ class Completer:
         """Has it written."""
         self._outcomes.put(outcome)
 
+    def flush(self, within: float) -> None:
+        """Waits until all that was put so far is dealt with, for ``within`` seconds at most."""
+        flushed = threading.Event()
+        self._outcomes.put(flushed)
+        flushed.wait(within)
+
     def close(self, within: float) -> None:
         """Writes what is there while the backend answers, for ``within`` seconds at most."""
         self._closing.set()
@@ -60,7 +77,7 @@ class Completer:
     def _loop(self) -> None:
         more = True
         while more:
-            batch, more = self._gather()
+            batch, flushed, more = self._gather()
             if batch:
                 try:
                     self._flush(batch)
@@ -69,39 +86,44 @@ class Completer:
                 except Exception:
                     logger.exception("%d outcomes could not be written", len(batch))
                 self.written += len(batch)
-                self._on_written()
+                self._on_written(batch)
+            if flushed is not None:
+                flushed.set()
 
-    def _gather(self) -> tuple[list[Outcome], bool]:
-        """What has been put since, at least one; and whether there will be more."""
+    def _gather(self) -> tuple[list[Outcome], threading.Event | None, bool]:
+        """What has been put since, at least one; who waits for just that; and whether there will be more."""
         batch: list[Outcome] = []
         try:
-            outcome = self._outcomes.get()
-            while outcome is not None:
-                batch.append(outcome)
+            item = self._outcomes.get()
+            while item is not None:
+                if isinstance(item, threading.Event):
+                    return batch, item, True
+                batch.append(item)
                 if len(batch) >= MOST_IN_A_BATCH:
-                    return batch, True
-                outcome = self._outcomes.get_nowait()
+                    return batch, None, True
+                item = self._outcomes.get_nowait()
         except Empty:
-            return batch, True
-        return batch, False
+            return batch, None, True
+        return batch, None, False
 
     def _flush(self, batch: list[Outcome]) -> None:
+        pool_id = self.pool_id
         writing = plan(batch)
         request = next(writing)
         while True:
-            reply = self._write(request)
+            reply = self._write(pool_id, request)
             try:
                 request = writing.send(reply)
             except StopIteration as end:
                 self._report(end.value, len(batch))
                 return
 
-    def _write(self, request: list[Outcome]) -> Reply:
+    def _write(self, pool_id: UUID, request: list[Outcome]) -> Reply:
         try:
-            written = self._store.complete(self._pool_id, request)
+            written = self._store.complete(pool_id, request)
         except Exception as error:
             # Also what nobody expected: an outcome is kept until it is written, or refused for what it holds.
-            self._events.emit(Events.backend_failed, self._pool_id, error)
+            self._events.emit(Events.backend_failed, pool_id, error)
             if is_refusal(error):
                 logger.warning("a batch of %d outcomes was refused: %s", len(request), error)
                 return Refused()
@@ -119,5 +141,6 @@ class Completer:
             logger.error("task %s: its outcome could not be stored; it was failed instead", outcome.id)
         for outcome in report.lost:
             logger.warning("task %s was lost: attempt %d is no longer ours", outcome.id, outcome.attempt)
-            self._events.emit(Events.task_lost, self._pool_id, outcome)
-        self._events.emit(Events.outcomes_written, self._pool_id, count)
+            self._on_lost(outcome)
+            self._events.emit(Events.task_lost, self.pool_id, outcome)
+        self._events.emit(Events.outcomes_written, self.pool_id, count)

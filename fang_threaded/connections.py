@@ -33,7 +33,7 @@ class Connections:
         self._claims: Runner | None = None
         self._opened_by_application = False
         self._pools = 0
-        self.listener = Listener(self._connection_to_listen, channel(operations.schema))
+        self.listener = Listener(self.dedicated, channel(operations.schema))
 
     @property
     def is_open(self) -> bool:
@@ -124,8 +124,8 @@ class Connections:
             connect_args={"options": settings, "application_name": "fang", "connect_timeout": CONNECT_TIMEOUT},
         )
 
-    def _connection_to_listen(self) -> psycopg.Connection[Any]:
-        """Out of the pool for good: LISTEN holds a connection for as long as it lasts."""
+    def dedicated(self) -> psycopg.Connection[Any]:
+        """A connection out of the pool for good, in autocommit: for a listener, or a heart."""
         writes = self._writes
         if writes is None:
             raise BackendUnavailable("the queue is closed")

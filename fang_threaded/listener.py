@@ -5,11 +5,8 @@ replaced; since a notification may have been missed meanwhile, every pool is wok
 """
 
 import logging
-import os
-import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from typing import Any, Final
 
 import psycopg
@@ -17,6 +14,7 @@ from psycopg import sql
 
 from fang_core.demand import Retry
 from fang_postgres.waking import Subscribers
+from fang_threaded.cutting import cut, cut_after
 
 logger = logging.getLogger("fang_threaded")
 
@@ -64,7 +62,7 @@ class Listener:
                 return
             self._thread = None
             self._closing.set()
-        _cut(self._connection)
+        cut(self._connection)
         thread.join(2.0)
 
     def _loop(self, closing: threading.Event) -> None:
@@ -82,34 +80,15 @@ class Listener:
                     closing.wait(retry.sleep())
 
     def _listen(self, connection: psycopg.Connection[Any]) -> None:
-        with _cut_after(connection, PING_TIMEOUT):
+        with cut_after(connection, PING_TIMEOUT):
             connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
 
     def _hear(self, connection: psycopg.Connection[Any], closing: threading.Event) -> None:
         while not closing.is_set():
             for notification in connection.notifies(timeout=PING_EVERY):
                 self._subscribers.wake(notification.payload)
-            with _cut_after(connection, PING_TIMEOUT):
+            with cut_after(connection, PING_TIMEOUT):
                 connection.execute("SELECT 1")
-
-
-@contextmanager
-def _cut_after(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
-    timer = threading.Timer(seconds, _cut, [connection])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _cut(connection: psycopg.Connection[Any] | None) -> None:
-    """Has whoever waits on this connection fail at once, on whatever thread."""
-    with suppress(psycopg.Error, OSError):
-        if connection is not None and not connection.closed:
-            with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
-                duplicate.shutdown(socket.SHUT_RDWR)
 
 
 def _line(error: Exception) -> str:

@@ -6,24 +6,36 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Self
 from uuid import UUID, uuid4
 
-from fang_core.config import PoolOptions, RetentionMode, SleepParams, as_task_types
+from fang_core.config import (
+    DEFAULT_LEASE,
+    DEFAULT_MAX_CRASHES,
+    EXIT_RUNS_LEFT,
+    PoolOptions,
+    RetentionMode,
+    SleepParams,
+    as_task_types,
+)
 from fang_core.demand import Demand
 from fang_core.errors import FangError, UsageError
 from fang_core.events import Dispatcher, Events
 from fang_core.failure import ErrorReport
-from fang_core.lifecycle import NOT_RUN, Failure, Result, decide
+from fang_core.holdings import Holdings
+from fang_core.lifecycle import NOT_RUN, Failure, Outcome, Result, decide
 from fang_core.record import DEFAULT_TASK_TYPE, ClaimedTask
 from fang_core.registry import REGISTRY
+from fang_core.run import Run
 from fang_core.runnable import BaseRunnable
 from fang_core.store import Backend, PoolRecord, Store
 from fang_core.ticking import Timetable
 from fang_threaded.claimer import Claimer
 from fang_threaded.completer import Completer
+from fang_threaded.heartbeat import Heartbeat
 from fang_threaded.maintenance import Maintenance
 from fang_threaded.signals import Signals
 from fang_threaded.ticker import Ticker
@@ -31,8 +43,11 @@ from fang_threaded.worker import Worker
 
 logger = logging.getLogger("fang_threaded")
 
-EXIT_RUNS_LEFT: Final = 75
-"""The process' exit code where runs had not ended at the end of the grace period (sysexits' EX_TEMPFAIL)."""
+FLUSHING: Final = 1.0
+"""Seconds at least to write what has ended, at the end of the grace period."""
+
+LAST_CALL: Final = 1.8
+"""Seconds after the grace period at which the heartbeat ends a process that hangs."""
 
 
 class WorkerPool:
@@ -47,6 +62,9 @@ class WorkerPool:
         grace_period: how long ``stop()`` waits for runs.
         keep_finished, keep_failed: the age from which kept rows are pruned; None keeps them.
         listen: whether inserts wake the pool by NOTIFY; False where connections go through a transaction pooler.
+        lease: after so long without a sign of life a pool is taken for dead, and its tasks run elsewhere; longer than
+            the longest call of C code that holds the GIL.
+        max_crashes: how often the process may die under a task before that is failed as crashed.
         events: who is told what happens.
     """
 
@@ -63,6 +81,8 @@ class WorkerPool:
         keep_finished: timedelta | None = timedelta(days=7),
         keep_failed: timedelta | None = None,
         listen: bool = True,
+        lease: timedelta = DEFAULT_LEASE,
+        max_crashes: int = DEFAULT_MAX_CRASHES,
         events: Sequence[Events] = (),
     ) -> None:
         self.queue = queue
@@ -75,12 +95,15 @@ class WorkerPool:
             keep_finished=keep_finished,
             keep_failed=keep_failed,
             listen=listen,
+            lease=lease,
+            max_crashes=max_crashes,
         )
         self.id: UUID | None = None
         """The pool's id while it runs, made anew by every start."""
         self._events = Dispatcher(events)
         self._changing = threading.Lock()
         self._running = False
+        self._lingering: threading.Thread | None = None
 
     # Life -------------------------------------------------------------------------------------------------------------
 
@@ -90,8 +113,8 @@ class WorkerPool:
         Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable`` in one line that says what to do.
         """
         with self._changing:
-            if self._running:
-                raise UsageError("this pool is running already")
+            if self._running or (self._lingering is not None and self._lingering.is_alive()):
+                raise UsageError("this pool is running already, or runs of its last life have not ended")
             self._store: Store = self.queue.store()
             self._prepare()
             for worker in self._workers:
@@ -99,6 +122,8 @@ class WorkerPool:
             self._completer.start()
             self._maintenance.start()
             self._ticker.start()
+            if self._heartbeat is not None:
+                self._heartbeat.start()
             self._claimer.start()
             self._running = True
         types = ", ".join(self.options.task_types)
@@ -106,7 +131,7 @@ class WorkerPool:
         self._events.emit(Events.pool_started, self.id)
 
     def stop(self) -> int:
-        """Stops gracefully; how many runs had not ended in time. They go on, and their rows stay held.
+        """Stops gracefully; how many runs had not ended in time. They go on and stay held until they end.
 
         Claims no more, gives back what was not started, waits for runs up to the grace period, writes what has ended.
         """
@@ -114,13 +139,20 @@ class WorkerPool:
             if not self._running:
                 return 0
             deadline = time.monotonic() + self.options.grace_period.total_seconds()
+            self._say_stopping()
             self._stop_claiming(deadline)
             left = self._wait_for_workers(deadline)
-            self._completer.close(max(2.0, deadline - time.monotonic()))
-            self._maintenance.close(2.0)
-            self._ticker.close(2.0)
-            self._leave(left)
+            self._completer.flush(max(FLUSHING, deadline - time.monotonic()))
+            self._maintenance.close(FLUSHING)
+            self._ticker.close(FLUSHING)
+            self._drained.set()
             self._running = False
+            if left:
+                logger.warning("pool %s: %d runs have not ended; their tasks stay held until they do", self.id, left)
+                self._lingering = threading.Thread(target=self._linger, name="fang-lingering", daemon=True)
+                self._lingering.start()
+            else:
+                self._leave()
         logger.info("pool %s stopped, %d runs left", self.id, left)
         self._events.emit(Events.pool_stopped, self.id)
         return left
@@ -138,7 +170,7 @@ class WorkerPool:
         Signals are handled only where this is called in the main thread, and given back. Where runs have not ended at
         the end of the grace period the process ends with exit code 75.
         """
-        signals = Signals()
+        signals = Signals(self.begin_last_call)
         with signals:
             self.start()
             try:
@@ -147,6 +179,12 @@ class WorkerPool:
                 left = self.stop()
         if left:
             os._exit(EXIT_RUNS_LEFT)  # an ordinary exit would run user code's finalizers under running threads
+
+    def begin_last_call(self) -> None:
+        """Bounds the life of the process to the grace period, also where a thread hangs; for signal handlers."""
+        if self._running and self._heartbeat is not None:
+            grace = self.options.grace_period.total_seconds()
+            self._heartbeat.say_stopping(exit_at=time.monotonic() + grace + LAST_CALL)
 
     def drain(self) -> int:
         """Runs until no due task of the pool's types and kinds is left and its own runs have ended; how many ran.
@@ -185,16 +223,37 @@ class WorkerPool:
         self._timetable = Timetable(self.options.task_types, self.queue.rules)
         self._learn_kinds()
         self._demand = Demand(self.options.number_of_workers)
-        self._waiting: SimpleQueue[ClaimedTask | None] = SimpleQueue()
+        self._waiting: SimpleQueue[Run | None] = SimpleQueue()
         self._claimed = 0
+        self._given_back = 0
         self._stopping = threading.Event()
         self._draining = threading.Event()
         self._drained = threading.Event()
-        self._completer = Completer(self._store, self.id, self._events, self._written)
+        self._heartbeat = self._make_heartbeat()
+        self._holdings = Holdings(self._is_cut_off)
+        self._is_declared_dead = False
+        self._completer = Completer(self._store, self.id, self._events, self._written, self._holdings.lose)
         self._maintenance = Maintenance(self._store, self.options)
         self._ticker = Ticker(self._store, self._timetable)
         self._claimer = Claimer(self)
         self._workers = [Worker(self, number) for number in range(self.options.number_of_workers)]
+
+    def _make_heartbeat(self) -> Heartbeat | None:
+        assert self.id is not None
+        heart = self._store.heart(self.options.listen)
+        if heart is None:
+            return None
+        return Heartbeat(
+            heart,
+            self.id,
+            lease=self.options.lease.total_seconds(),
+            max_crashes=self.options.max_crashes,
+            events=self._events,
+            on_declared_dead=self._declared_dead,
+        )
+
+    def _is_cut_off(self) -> bool:
+        return self._heartbeat is not None and self._heartbeat.is_cut_off()
 
     def _record(self) -> PoolRecord:
         assert self.id is not None
@@ -203,16 +262,29 @@ class WorkerPool:
         types = self.options.task_types
         return PoolRecord(self.id, "threaded", socket.gethostname(), os.getpid(), types, kinds, workers)
 
+    def _say_stopping(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.say_stopping()
+
     def _stop_claiming(self, deadline: float) -> None:
         self._stopping.set()
         self._claimer.close(max(0.0, deadline - time.monotonic()))
-        try:
+        self._give_back_waiting()
+        suspect = self._holdings.give_up_suspect()
+        if suspect is not None:
+            self._give_back(suspect)
+
+    def _give_back_waiting(self) -> None:
+        with suppress(Empty):
             while True:
-                task = self._waiting.get_nowait()
-                if task is not None:
-                    self._completer.put(self._outcome(task, NOT_RUN))
-        except Empty:
-            pass
+                run = self._waiting.get_nowait()
+                if run is not None:
+                    self._give_back(run)
+
+    def _give_back(self, run: Run) -> None:
+        """It was claimed and not started: nothing is charged."""
+        self._given_back += 1
+        self._completer.put(self._outcome(run.task, NOT_RUN))
 
     def _wait_for_workers(self, deadline: float) -> int:
         """How many had not ended at the deadline."""
@@ -223,16 +295,24 @@ class WorkerPool:
             worker.thread.join(max(0.0, deadline - time.monotonic()))
         return sum(worker.thread.is_alive() for worker in self._workers)
 
-    def _leave(self, left: int) -> None:
-        self._drained.set()
-        if left:
-            logger.warning("pool %s: %d runs have not ended; their tasks stay held", self.id, left)
-            return
+    def _linger(self) -> None:
+        """In a process that lives on: the heart beats, and outcomes are written, until the last run has ended."""
+        for worker in self._workers:
+            worker.thread.join()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Nothing is held any more."""
+        self._completer.close(FLUSHING)
         try:
             assert self.id is not None
-            self._store.unregister(self.id)
+            self._store.reconcile(self.id, self._holdings.known())
+            if not self._holdings:
+                self._store.unregister(self.id)
         except FangError as error:
             logger.warning("pool %s could not sign off: %s", self.id, error)
+        if self._heartbeat is not None:
+            self._heartbeat.close(FLUSHING)
         self._store.close()
 
     # Called by the claimer, on its thread -----------------------------------------------------------------------------
@@ -247,29 +327,55 @@ class WorkerPool:
         return True
 
     def _wanted(self) -> int:
+        if self._holdings.has_suspect:
+            return 0
         waiting = self._waiting.qsize()
         ended = self._ended_runs()
-        running = self._claimed - ended - waiting
+        running = self._claimed - self._given_back - ended - waiting
         return self._demand.wanted(
             free=max(0, self.options.number_of_workers - running),
             waiting=waiting,
-            unwritten=ended - self._completer.written,
+            unwritten=ended + self._given_back - self._completer.written,
         )
 
     def _ended_runs(self) -> int:
         return sum(worker.ended for worker in self._workers)
 
-    def _held(self) -> int:
-        return self._claimed - self._completer.written
+    def _begin_suspect(self) -> None:
+        """Has the suspect run, once it is alone."""
+        suspect = self._holdings.begin_suspect()
+        if suspect is not None:
+            self._waiting.put(suspect)
+
+    def _be_reborn(self) -> None:
+        """Others took the pool for dead: its runs are lost, and it goes on under another id."""
+        former, self.id = self.id, uuid4()
+        assert former is not None
+        logger.warning("pool %s was taken for dead: its runs are lost, it goes on as %s", former, self.id)
+        self._holdings.lose_all()
+        self._completer.pool_id = self.id  # what was not written is refused by the fence, and told as lost
+        self._give_back_waiting()
+        self._store.register(self._record())
+        if self._heartbeat is not None:
+            self._heartbeat.pool_id = self.id
+        self._is_declared_dead = False
+        self._events.emit(Events.pool_declared_dead, former, self.id)
 
     def _hand_out(self, tasks: list[ClaimedTask]) -> None:
         self._claimed += len(tasks)
+        taken = self._holdings.take(tasks)
+        for run in taken.lost:
+            logger.warning("task %s was claimed anew: attempt %d is lost", run.task.id, run.task.attempt)
+        for run in taken.unwanted:
+            self._give_back(run)
         if self._stopping.is_set():
-            for task in tasks:  # too late: nobody would run them
-                self._completer.put(self._outcome(task, NOT_RUN))
+            for run in taken.ready:  # too late: nobody would run them
+                self._give_back(run)
             return
-        for task in tasks:
-            self._waiting.put(task)
+        for run in taken.ready:
+            self._waiting.put(run)
+        if self._holdings.has_suspect:
+            self._give_back_waiting()
         self._events.emit(Events.tasks_claimed, self.id, len(tasks))
 
     # Called by workers, each on its thread, and by the completer on its own -------------------------------------------
@@ -303,9 +409,15 @@ class WorkerPool:
         successor.thread.start()
         self._events.emit(Events.worker_replaced, self.id, type(error).__name__)
 
-    def _written(self) -> None:
-        """The completer wrote a batch."""
-        if self._draining.is_set() and self._held() == 0:
+    def _declared_dead(self) -> None:
+        """On the heartbeat's thread: others have taken this pool for dead."""
+        self._is_declared_dead = True
+        self._claimer.wake()
+
+    def _written(self, outcomes: list[Outcome]) -> None:
+        """The completer dealt with a batch."""
+        self._holdings.wrote(outcomes)
+        if self._draining.is_set() and not self._holdings:
             self._claimer.wake()
         else:
             self._claimer.wake_if_hungry()

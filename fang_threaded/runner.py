@@ -137,9 +137,9 @@ def sqlstate_of(error: SQLAlchemyError) -> str | None:
     return getattr(getattr(error, "orig", None), "sqlstate", None)
 
 
-def typed(error: SQLAlchemyError, schema: str) -> BackendError:
-    """The typed error of a SQLAlchemy error."""
-    original = getattr(error, "orig", None)
+def typed(error: SQLAlchemyError | psycopg.Error, schema: str) -> BackendError:
+    """The typed error of an error of SQLAlchemy's, or of psycopg's own."""
+    original = error if isinstance(error, psycopg.Error) else getattr(error, "orig", None)
     if not isinstance(original, psycopg.Error) and not isinstance(error, InterfaceError):
         return StatementRefused(f"the statement could not be run: {type(error).__name__}")
     sqlstate = getattr(original, "sqlstate", None)

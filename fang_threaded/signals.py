@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any, Self
@@ -11,10 +12,14 @@ from typing import Any, Self
 class Signals:
     """SIGTERM and SIGINT while it is entered: the first one ends ``wait()``, the second has its default action.
 
+    Args:
+        on_first: called by the first one's handler itself, so also where nobody comes to wait.
+
     A ``SimpleQueue`` and not an ``Event``: a handler that sets an event deadlocks against its own thread waiting on it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_first: Callable[[], None] = lambda: None) -> None:
+        self._on_first = on_first
         self._inbox: SimpleQueue[int] = SimpleQueue()
         self._former: dict[int, Any] = {}
 
@@ -28,6 +33,7 @@ class Signals:
         for each in self._former:
             # The default action needs no Python, so it works while C code holds on. As process 1 the kernel drops it.
             signal.signal(each, signal.SIG_DFL if os.getpid() != 1 else lambda again, _: os._exit(128 + again))
+        self._on_first()
         self._inbox.put(number)
 
     def wait(self) -> None:

@@ -7,6 +7,7 @@ from fang_core.lifecycle import Outcome
 from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Sighting, Tick
 from fang_postgres.operations import Operations
 from fang_threaded.connections import Connections
+from fang_threaded.heart import PostgresHeart
 from fang_threaded.runner import Runner
 
 
@@ -35,6 +36,14 @@ class PostgresStore:
     def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /) -> set[UUID]:
         """See ``Store.complete``."""
         return set().union(*self._writes.run_all(self._operations.complete(pool_id, outcomes)))
+
+    def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:
+        """See ``Store.reconcile``."""
+        return self._claims.run(self._operations.reconcile(pool_id, known))
+
+    def heart(self, locks: bool, /) -> PostgresHeart:
+        """See ``Store.heart``."""
+        return PostgresHeart(self._operations, self._connections.dedicated, locks=locks)
 
     def prune(self, request: PruneRequest, /) -> int:
         """See ``Store.prune``."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from fang_core.codec import decode
 from fang_core.lifecycle import SUCCESS, Result, result_of
-from fang_core.record import ClaimedTask
 from fang_core.run import CURRENT_RUN, Run
 from fang_core.runnable import Runnable
 
@@ -37,23 +36,22 @@ class Worker:
         pool = self._pool
         while True:
             pool._feed()
-            task = pool._waiting.get()
-            if task is None:
+            run = pool._waiting.get()
+            if run is None:
                 return
-            pool._starting(task)
+            pool._starting(run.task)
             started = time.monotonic()
             result: Result | None = None
             try:
-                result = self._run(task)
+                result = self._run(run)
             finally:
                 # Also where this very loop fails: no claimed task goes without an outcome.
-                pool._ended(task, result, time.monotonic() - started)
+                pool._ended(run.task, result, time.monotonic() - started)
                 self.ended += 1
 
-    def _run(self, task: ClaimedTask) -> Result:
-        run = Run(task)
+    def _run(self, run: Run) -> Result:
         try:
-            runnable = decode(self._pool._classes[task.kind], task.payload)
+            runnable = decode(self._pool._classes[run.task.kind], run.task.payload)
             assert isinstance(runnable, Runnable)
             context = copy_context()
             context.run(CURRENT_RUN.set, run)

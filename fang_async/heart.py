@@ -1,0 +1,76 @@
+"""A pool's sign of life on Postgres: one connection of its own, and the lock that lives and dies with it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+from uuid import UUID
+
+import asyncpg
+
+from fang_async.runner import converse_on, run_on, typed
+from fang_core.liveness import Beat, Pulse
+from fang_core.store import Rescued
+from fang_postgres import conversations
+from fang_postgres.operations import Operations
+from fang_postgres.statement import Conversation
+
+T = TypeVar("T")
+
+ANSWER_WITHIN: Final = 5.0
+"""Seconds for a beat or a rescue; after that the connection is taken for dead and replaced."""
+
+
+class AsyncPostgresHeart:
+    """An ``AsyncHeart``; all of its calls must come from one event loop.
+
+    Args:
+        connect: makes a connection of its own.
+        locks: whether to hold an advisory lock; not behind a pooler, which keeps no session.
+    """
+
+    def __init__(
+        self, operations: Operations, connect: Callable[[], Awaitable[asyncpg.Connection]], *, locks: bool
+    ) -> None:
+        self._operations = operations
+        self._connect = connect
+        self._locks = locks
+        self._connection: asyncpg.Connection | None = None
+
+    async def beat(self, pool_id: UUID, stopping: bool, /) -> Beat:
+        """See ``Heart.beat``."""
+        operation = self._operations.beat(pool_id, locks=self._locks, stopping=stopping)
+        return await self._on_connection(lambda connection: run_on(connection, operation))
+
+    async def rescue(self, dead: Sequence[Pulse], max_crashes: int, /) -> list[Rescued]:
+        """See ``Heart.rescue``."""
+        return await self._transact(conversations.rescue(self._operations, dead, max_crashes))
+
+    async def rescue_orphans(self, max_crashes: int, /) -> list[Rescued]:
+        """See ``Heart.rescue_orphans``."""
+        return await self._transact(conversations.rescue_orphans(self._operations, max_crashes))
+
+    async def close(self) -> None:
+        """See ``Heart.close``."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def _transact(self, conversation: Conversation[T]) -> T:
+        async def work(connection: asyncpg.Connection) -> T:
+            async with connection.transaction():
+                return await converse_on(connection, conversation)
+
+        return await self._on_connection(work)
+
+    async def _on_connection(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+        """Whatever fails: the next one begins on a new connection."""
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                if self._connection is None:
+                    self._connection = await self._connect()
+                return await work(self._connection)
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError | TimeoutError):
+                raise typed(error, self._operations.schema) from error
+            raise

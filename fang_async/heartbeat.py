@@ -1,0 +1,158 @@
+"""Beats for a pool, watches the others, and takes back what dead ones held; on a thread of its own.
+
+A thread with an event loop of its own, so that a run that blocks the application's loop does not stop the heart. C code
+that holds the GIL does: the lease must be longer than the longest of it.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+from uuid import UUID
+
+from fang_async.completer import wait_for
+from fang_core.config import EXIT_RUNS_LEFT
+from fang_core.demand import Retry
+from fang_core.errors import FangError
+from fang_core.events import Dispatcher, Events
+from fang_core.liveness import CUT_OFF_AFTER, EVERY, Watch
+from fang_core.store import AsyncHeart, Rescued
+
+logger = logging.getLogger("fang_async")
+
+SWEEP_EVERY: Final = 15
+"""Beats between two looks for tasks whose holder has no record."""
+
+
+class Heartbeat:
+    """One thread.
+
+    Args:
+        lease: seconds.
+        max_crashes: how often a task's pool may die under it before the task is failed.
+        on_declared_dead: called, on this thread, when others have taken the pool for dead.
+    """
+
+    def __init__(
+        self,
+        heart: AsyncHeart,
+        pool_id: UUID,
+        *,
+        lease: float,
+        max_crashes: int,
+        events: Dispatcher,
+        on_declared_dead: Callable[[], None],
+    ) -> None:
+        self.pool_id = pool_id
+        self._heart = heart
+        self._lease = lease
+        self._max_crashes = max_crashes
+        self._events = events
+        self._on_declared_dead = on_declared_dead
+        self._watch = Watch(lease)
+        self._answered = time.monotonic()
+        self._until_sweep = SWEEP_EVERY
+        self._stopping = False
+        self._exit_at: float | None = None
+        self._closing = False
+        self._stirred = asyncio.Event()  # of the thread's loop
+        self._ended = asyncio.Event()  # of the application's
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._main, name="fang-heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread, which beats at once."""
+        self._application = asyncio.get_running_loop()
+        self._thread.start()
+
+    def is_cut_off(self) -> bool:
+        """Whether the last answer is so long ago that others may take the pool for dead."""
+        return time.monotonic() - self._answered > self._lease * CUT_OFF_AFTER
+
+    def say_stopping(self, exit_at: float | None = None) -> None:
+        """Has the pool marked as stopping, at once: what it leaves behind is then rescued uncharged.
+
+        At ``exit_at``, a time of the monotonic clock, the thread ends the process: the last means of one whose own
+        threads hang.
+        """
+        self._stopping = True
+        self._exit_at = exit_at if exit_at is not None else self._exit_at
+        self._stir()
+
+    async def close(self, within: float) -> None:
+        """Ends it, in so many seconds, and lets the lock go."""
+        self._closing = True
+        self._stir()
+        await wait_for(self._ended, within)
+
+    def _stir(self) -> None:
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):  # it has ended
+                loop.call_soon_threadsafe(self._stirred.set)
+
+    def _main(self) -> None:
+        # asyncio's own loop, also where the application runs another; nothing of asyncpg is shared between the two.
+        try:
+            with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+                runner.run(self._beat_on())
+        finally:
+            with suppress(RuntimeError):  # the application's loop has ended before
+                self._application.call_soon_threadsafe(self._ended.set)
+
+    async def _beat_on(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        retry = Retry()
+        while not self._closing:
+            try:
+                await self._beat()
+                retry.succeeded()
+                seconds = EVERY
+            except Exception as error:  # noqa: BLE001 - a heart goes on whatever its database does
+                self._failed(error)
+                seconds = min(EVERY, retry.sleep())
+            await wait_for(self._stirred, self._exit_if_late(seconds))
+            self._stirred.clear()
+        await self._heart.close()
+
+    def _exit_if_late(self, seconds: float) -> float:
+        """How long to sleep, at most so long; does not return where the time has come."""
+        if self._exit_at is None:
+            return seconds
+        left = self._exit_at - time.monotonic()
+        if left <= 0:
+            os._exit(EXIT_RUNS_LEFT)
+        return min(seconds, left)
+
+    async def _beat(self) -> None:
+        beat = await self._heart.beat(self.pool_id, self._stopping)
+        self._answered = time.monotonic()
+        if not beat.registered:
+            self._on_declared_dead()
+        dead = self._watch.dead(self.pool_id, beat, self._answered)
+        if dead:
+            self._tell(await self._heart.rescue(dead, self._max_crashes))
+        self._until_sweep -= 1
+        if self._until_sweep <= 0:
+            self._until_sweep = SWEEP_EVERY
+            self._tell(await self._heart.rescue_orphans(self._max_crashes))
+
+    def _tell(self, rescued: list[Rescued]) -> None:
+        for task in rescued:
+            logger.warning(
+                "task %s (%s) was held by a dead pool and is %s now, crashes: %d",
+                task.id,
+                task.kind,
+                task.state,
+                task.crashes,
+            )
+            self._events.emit(Events.task_rescued, self.pool_id, task)
+
+    def _failed(self, error: Exception) -> None:
+        unexpected = None if isinstance(error, FangError) else error
+        logger.warning("the heart of pool %s got no answer: %s", self.pool_id, error, exc_info=unexpected)
+        self._events.emit(Events.backend_failed, self.pool_id, error)

@@ -1,0 +1,104 @@
+"""What a pool holds: tasks claimed whose outcome is not yet written. No I/O; each method is a few atomic steps.
+
+A suspect, a task under which pools have died before, runs alone: while the pool holds one it claims nothing, gives back
+what it has not started, and begins the suspect when everything else has been written. So if the pool dies then, the
+suspect is all that it held, and the only one that is charged.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+from uuid import UUID
+
+from fang_core.lifecycle import Outcome, is_suspect
+from fang_core.record import ClaimedTask
+from fang_core.run import Run
+
+
+class Taken(NamedTuple):
+    """What a claim brought.
+
+    Attributes:
+        ready: runs that may begin.
+        unwanted: runs to give back, since a suspect is held.
+        lost: runs of the pool's own that this claim proves lost, since it claimed their tasks again.
+    """
+
+    ready: list[Run]
+    unwanted: list[Run]
+    lost: list[Run]
+
+
+class Holdings:
+    """The runs of one pool by task, from their claim until their outcome is written."""
+
+    def __init__(self, is_cut_off: Callable[[], bool]) -> None:
+        self._is_cut_off = is_cut_off
+        self._runs: dict[UUID, Run] = {}
+        self._suspect: Run | None = None
+        self._suspect_began = False
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    @property
+    def has_suspect(self) -> bool:
+        """Whether the pool must claim nothing."""
+        return self._suspect is not None
+
+    def take(self, tasks: Iterable[ClaimedTask]) -> Taken:
+        """Holds what was claimed."""
+        taken = Taken([], [], [])
+        for task in tasks:
+            former = self._runs.get(task.id)
+            if former is not None:
+                former.is_lost = True
+                taken.lost.append(former)
+            run = self._runs[task.id] = Run(task, self._is_cut_off)
+            if not is_suspect(task):
+                taken.ready.append(run)
+            elif self._suspect is None:
+                self._suspect, self._suspect_began = run, False
+            else:
+                taken.unwanted.append(run)
+        if self._suspect is not None:
+            taken.unwanted.extend(taken.ready)
+            taken.ready.clear()
+        return taken
+
+    def begin_suspect(self) -> Run | None:
+        """The suspect, once, as soon as nothing else is held."""
+        if self._suspect is None or self._suspect_began or len(self._runs) > 1:
+            return None
+        self._suspect_began = True
+        return self._suspect
+
+    def wrote(self, outcomes: Iterable[Outcome]) -> None:
+        """These are dealt with: written, or found to be lost."""
+        for outcome in outcomes:
+            run = self._runs.get(outcome.id)
+            if run is not None and run.task.attempt == outcome.attempt:
+                del self._runs[outcome.id]
+                if run is self._suspect:
+                    self._suspect = None
+
+    def lose(self, outcome: Outcome) -> None:
+        """The fence refused this outcome."""
+        run = self._runs.get(outcome.id)
+        if run is not None and run.task.attempt == outcome.attempt:
+            run.is_lost = True
+
+    def lose_all(self) -> None:
+        """Others have taken the pool for dead."""
+        for run in tuple(self._runs.values()):
+            run.is_lost = True
+
+    def give_up_suspect(self) -> Run | None:
+        """The suspect, where it has not begun: the pool stops."""
+        if self._suspect is None or self._suspect_began:
+            return None
+        self._suspect_began = True
+        return self._suspect
+
+    def known(self) -> list[UUID]:
+        """The ids of all that is held."""
+        return list(self._runs)

@@ -1,0 +1,227 @@
+"""Signs of life, and what becomes of the tasks of dead pools."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Double,
+    Integer,
+    Interval,
+    Text,
+    all_,
+    any_,
+    bindparam,
+    case,
+    cast,
+    column,
+    delete,
+    exists,
+    extract,
+    func,
+    literal_column,
+    not_,
+    null,
+    or_,
+    select,
+    table,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql.elements import ColumnElement, Grouping
+
+from fang_core.lifecycle import SUSPECT_AFTER
+from fang_postgres.schema import Tables
+from fang_postgres.sql.fragments import IDS, POOL, aliased, array_of, waking, with_entry
+from fang_postgres.statement import Statement
+
+_LOCKS = table(
+    "pg_locks",
+    column("locktype"),
+    column("database"),
+    column("classid"),
+    column("objid"),
+    column("objsubid"),
+    column("pid"),
+    column("granted"),
+)
+_TRUE: ColumnElement[bool] = literal_column("true", Boolean)
+_FALSE: ColumnElement[bool] = literal_column("false", Boolean)
+_LONGEST = 10  # the delay of a suspect doubles up to 2^10 seconds
+
+
+def beat(t: Tables) -> Statement:
+    """Raises the counter, takes the lock where this connection does not hold it, and looks at everybody: all in one.
+
+    The locks of others are seen in ``pg_locks`` and never tried, so that a watcher cannot hold up who wants his own.
+    """
+    holds = case(
+        (not_(bindparam("p_locks", type_=Boolean)), _FALSE),
+        (exists(_advisory().where(_LOCKS.c.pid == func.pg_backend_pid(), _key_in_locks() == _key(POOL))), _TRUE),
+        else_=func.pg_try_advisory_lock(bindparam("p_key", type_=BigInteger)),
+    )
+    mine = select(holds.label("holds")).cte("mine").prefix_with("MATERIALIZED", dialect="postgresql")
+    beaten = (
+        update(t.pools)
+        .where(t.pools.c.id == POOL)
+        .values(
+            beats=t.pools.c.beats + literal_column("1"),
+            locks=select(mine.c.holds).scalar_subquery(),
+            stopping=bindparam("p_stopping", type_=Boolean),
+        )
+        .returning(t.pools.c.id)
+        .cte("beaten")
+    )
+    p = t.pools.alias("p")
+    one = select(
+        exists(select(literal_column("1")).select_from(beaten)).label("registered"),
+        cast(extract("epoch", func.clock_timestamp() - func.pg_postmaster_start_time()), Double).label("server_up"),
+    ).subquery("one")
+    locked = _key(p.c.id) == any_(array_of(_advisory_keys()))
+    head = select(one.c.registered, one.c.server_up, p.c.id, p.c.beats, p.c.locks, locked.label("is_locked"))
+    return Statement("beat", head.select_from(one.outerjoin(p, true())))
+
+
+def _key(pool_id: Any) -> ColumnElement[str]:
+    """The first eight bytes of an id, in hex, as ``_key_in_locks`` writes them."""
+    return func.left(
+        func.replace(cast(pool_id, Text), literal_column("'-'"), literal_column("''")), literal_column("16")
+    )
+
+
+def _key_in_locks() -> ColumnElement[str]:
+    """A lock on one bigint has its high half in ``classid`` and its low half in ``objid``."""
+
+    def half(name: str) -> ColumnElement[str]:
+        hexed = func.to_hex(cast(_LOCKS.c[name], BigInteger))
+        return func.lpad(hexed, literal_column("8"), literal_column("'0'"))
+
+    return func.concat(half("classid"), half("objid"))
+
+
+def _advisory() -> Any:
+    return select(literal_column("1")).select_from(_LOCKS).where(*_is_advisory())
+
+
+def _advisory_keys() -> Any:
+    return select(_key_in_locks().label("key")).select_from(_LOCKS).where(*_is_advisory())
+
+
+def _is_advisory() -> list[ColumnElement[bool]]:
+    d = table("pg_database", column("oid"), column("datname"))
+    here = select(d.c.oid).where(d.c.datname == func.current_database()).scalar_subquery()
+    return [
+        _LOCKS.c.locktype == literal_column("'advisory'"),
+        _LOCKS.c.objsubid == literal_column("1"),
+        _LOCKS.c.granted,
+        _LOCKS.c.database == here,
+    ]
+
+
+def still_dead(t: Tables) -> Statement:
+    """Locks the records of pools whose counters still stand where they stood; another rescuer's are passed by.
+
+    Until this transaction ends such a pool cannot beat, and cannot be taken for alive by itself.
+    """
+    p = aliased(t.pools, "p")
+    place = func.width_bucket(p.c.id, IDS, type_=Integer)
+    beats = Grouping(bindparam("p_beats", type_=ARRAY(BigInteger)))[place]
+    rows = (
+        select(p.c.id, p.c.stopping)
+        .where(p.c.id == any_(array_of(select(func.unnest(IDS)))), Grouping(IDS)[place] == p.c.id, beats == p.c.beats)
+        .with_for_update(skip_locked=True, of=p)
+    )
+    return Statement("still_dead", rows)
+
+
+def orphaned(t: Tables) -> Statement:
+    """Pools that hold tasks and have no record."""
+    c = t.tasks.c
+    unknown = c.pool_id != all_(array_of(select(t.pools.c.id)))
+    rows = select(c.pool_id).where(c.state == literal_column("'in_progress'"), unknown).distinct()
+    return Statement("orphaned", rows)
+
+
+def rescue(t: Tables) -> Statement:
+    """Takes back what a dead pool held.
+
+    Where it held a suspect alone, that one is charged. Where it held others beside, the suspect had not begun, and the
+    others are charged. Nobody is, where the pool was stopping.
+    """
+    task, other = aliased(t.tasks, "t"), aliased(t.tasks, "other")
+    c = task.c
+    suspect_from: ColumnElement[int] = literal_column(str(SUSPECT_AFTER))
+    beside = exists(
+        select(literal_column("1")).where(
+            other.c.pool_id == POOL, other.c.state == literal_column("'in_progress'"), other.c.crashes < suspect_from
+        )
+    )
+    is_charged = bindparam("p_charged", type_=Boolean) & or_(c.crashes < suspect_from, not_(beside))
+    most = bindparam("p_max_crashes", type_=Integer)
+    crashes = func.least(c.crashes + literal_column("1"), literal_column("32767"))
+    is_parked = is_charged & (crashes >= most)
+    waits = is_charged & (crashes >= suspect_from)
+    delay = func.power(literal_column("2"), func.least(crashes, literal_column(str(_LONGEST))))
+    message = func.concat(
+        literal_column("'crashed: the process of its worker died under it, '"),
+        crashes,
+        literal_column("' of '"),
+        most,
+        literal_column("' times'"),
+    )
+    entry = func.jsonb_build_object(
+        literal_column("'number'"), c.attempt, literal_column("'error'"), message, literal_column("'traceback'"), null()
+    )
+    due_state = case(
+        (is_charged | (c.retries + c.crashes > literal_column("0")), literal_column("'retried'")),
+        else_=literal_column("'new'"),
+    )
+    rescued = (
+        update(task)
+        .where(c.pool_id == POOL, c.state == literal_column("'in_progress'"))
+        .values(
+            state=cast(case((is_parked, literal_column("'failed'")), else_=due_state), t.tasks.c.state.type),
+            crashes=case((is_charged, crashes), else_=c.crashes),
+            scheduled_at=case(
+                (waits, func.clock_timestamp() + delay * cast(literal_column("'1 s'"), Interval)), else_=c.scheduled_at
+            ),
+            error_message=case((is_charged, message), else_=c.error_message),
+            errors=case((is_charged, with_entry(c, cast(entry, Text))), else_=c.errors),
+            pool_id=null(),
+            claimed_at=null(),
+            updated_at=func.now(),
+        )
+        .returning(c.id, c.kind, c.attempt, c.crashes, cast(c.state, Text).label("state"), c.task_type, c.scheduled_at)
+        .cte("rescued")
+    )
+    r = rescued.c
+    told = select(r.id, r.kind, r.attempt, r.crashes, r.state, waking(t, rescued))
+    return Statement("rescue", told.select_from(rescued))
+
+
+def bury(t: Tables) -> Statement:
+    """Takes the records of dead pools away, last of all."""
+    return Statement("bury", delete(t.pools).where(t.pools.c.id == any_(array_of(select(func.unnest(IDS))))))
+
+
+def reconcile(t: Tables) -> Statement:
+    """Gives back, uncharged, what a pool holds without knowing it."""
+    task = aliased(t.tasks, "t")
+    c = task.c
+    due = case(
+        (c.retries + c.crashes > literal_column("0"), literal_column("'retried'")), else_=literal_column("'new'")
+    )
+    given_back = (
+        update(task)
+        .where(c.pool_id == POOL, c.state == literal_column("'in_progress'"), c.id != all_(IDS))
+        .values(
+            state=cast(due, t.tasks.c.state.type),
+            pool_id=null(),
+            claimed_at=null(),
+            updated_at=func.now(),
+        )
+        .returning(c.id, c.task_type, c.scheduled_at)
+        .cte("given_back")
+    )
+    return Statement("reconcile", select(given_back.c.id, waking(t, given_back)).select_from(given_back))

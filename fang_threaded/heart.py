@@ -1,0 +1,76 @@
+"""A pool's sign of life on Postgres: one connection of its own, and the lock that lives and dies with it."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import psycopg
+
+from fang_core.liveness import Beat, Pulse
+from fang_core.store import Rescued
+from fang_postgres import conversations
+from fang_postgres.operations import Operations
+from fang_postgres.statement import Conversation
+from fang_threaded.cutting import cut_after
+from fang_threaded.runner import converse_on, run_on, typed
+
+T = TypeVar("T")
+
+ANSWER_WITHIN: Final = 5.0
+"""Seconds for a beat or a rescue; after that the connection is taken for dead and replaced."""
+
+
+class PostgresHeart:
+    """A ``Heart``.
+
+    Args:
+        connect: makes a connection of its own, in autocommit.
+        locks: whether to hold an advisory lock; not behind a pooler, which keeps no session.
+    """
+
+    def __init__(self, operations: Operations, connect: Callable[[], psycopg.Connection[Any]], *, locks: bool) -> None:
+        self._operations = operations
+        self._connect = connect
+        self._locks = locks
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def beat(self, pool_id: UUID, stopping: bool, /) -> Beat:
+        """See ``Heart.beat``."""
+        operation = self._operations.beat(pool_id, locks=self._locks, stopping=stopping)
+        return self._on_connection(lambda connection: run_on(connection, operation))
+
+    def rescue(self, dead: Sequence[Pulse], max_crashes: int, /) -> list[Rescued]:
+        """See ``Heart.rescue``."""
+        return self._transact(conversations.rescue(self._operations, dead, max_crashes))
+
+    def rescue_orphans(self, max_crashes: int, /) -> list[Rescued]:
+        """See ``Heart.rescue_orphans``."""
+        return self._transact(conversations.rescue_orphans(self._operations, max_crashes))
+
+    def close(self) -> None:
+        """See ``Heart.close``."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error):
+                connection.close()
+
+    def _transact(self, conversation: Conversation[T]) -> T:
+        def work(connection: psycopg.Connection[Any]) -> T:
+            with connection.transaction():
+                return converse_on(connection, conversation)
+
+        return self._on_connection(work)
+
+    def _on_connection(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Whatever fails: the next one begins on a new connection."""
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            with cut_after(self._connection, ANSWER_WITHIN):
+                return work(self._connection)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, psycopg.Error):
+                raise typed(error, self._operations.schema) from error
+            raise
