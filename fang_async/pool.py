@@ -31,8 +31,9 @@ from fang_core.config import (
 from fang_core.demand import Demand
 from fang_core.errors import FangError, UsageError
 from fang_core.events import Dispatcher, Events
+from fang_core.failure import ErrorReport
 from fang_core.holdings import Holdings
-from fang_core.lifecycle import NOT_RUN, Outcome, Result, decide
+from fang_core.lifecycle import NOT_RUN, Failure, Outcome, Result, decide
 from fang_core.record import DEFAULT_TASK_TYPE, ClaimedTask
 from fang_core.registry import REGISTRY
 from fang_core.run import Run
@@ -397,7 +398,9 @@ class AsyncWorkerPool:
         if self._events:
             self._events.emit(Events.run_started, task)
 
-    def _ended(self, task: ClaimedTask, result: Result, seconds: float) -> None:
+    def _ended(self, task: ClaimedTask, result: Result | None, seconds: float) -> None:
+        if result is None:
+            result = Failure(ErrorReport("FangError: the worker failed beside the run", None))
         self._ended_runs += 1
         self._completer.put(self._outcome(task, result))
         self._demand.observe(seconds)

@@ -163,10 +163,10 @@ async def _sqlalchemy_execute(connection: Any) -> Callable[..., Awaitable[Any]]:
 
 def typed(error: Exception, schema: str) -> BackendError:
     """The typed error of a driver's error."""
+    if type(error) is asyncpg.DataError:  # the driver's own, which quotes the value; the server's are derived from it
+        return StatementRefused("the driver refused a value of the statement")
     if isinstance(error, asyncpg.PostgresError):
         return diagnose(error.sqlstate, error.message or str(error), schema=schema)
-    if isinstance(error, asyncpg.DataError):
-        return StatementRefused("the driver refused a value of the statement")
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         return BackendUnavailable("the database does not answer in time")
     return BackendUnavailable(f"the database does not answer: {error}")

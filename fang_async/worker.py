@@ -53,13 +53,17 @@ class Worker:
                 pool._feed()
                 pool._starting(run.task)
                 started = time.monotonic()
-                result = await self._run(run)
-                if self._cut_short:
-                    await _absorb(me)
-                    if result is not SUCCESS:
-                        result = NOT_RUN
-                    self._cut_short = False
-                pool._ended(run.task, result, time.monotonic() - started)
+                result: Result | None = None
+                try:
+                    result = await self._run(run)
+                    if self._cut_short:
+                        await _absorb(me)
+                        if result is not SUCCESS:
+                            result = NOT_RUN
+                        self._cut_short = False
+                finally:
+                    # Also where this very loop fails: no claimed task goes without an outcome.
+                    pool._ended(run.task, result, time.monotonic() - started)
                 if me.cancelling():
                     return
             pool._feed()

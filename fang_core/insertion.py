@@ -2,26 +2,16 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
-from pydantic import TypeAdapter, ValidationError
 from uuid_utils.compat import uuid7
 
-from fang_core import codec
+from fang_core import arguments, codec
 from fang_core.errors import UsageError
-from fang_core.runnable import BaseRunnable, MaxRetries, Name, Priority
+from fang_core.runnable import BaseRunnable
 from fang_core.unique import uniq_hash
-
-_CHECKS: Final[dict[str, TypeAdapter[Any]]] = {
-    "priority": TypeAdapter(Priority, config={"strict": True}),
-    "task_type": TypeAdapter(Name, config={"strict": True}),
-    "max_retries": TypeAdapter(MaxRetries, config={"strict": True}),
-    "uniq": TypeAdapter(bool, config={"strict": True}),
-    "id": TypeAdapter(UUID, config={"strict": True}),
-}
-_LONGEST_DELAY: Final = timedelta(days=36_600)
 
 
 class NewTask(NamedTuple):
@@ -71,14 +61,14 @@ class Overrides:
     id: UUID | None = None
 
     def __post_init__(self) -> None:
-        for name, check in _CHECKS.items():
+        for name in arguments.OPTIONS:
             value = getattr(self, name)
             if value is not None:
-                _apply(check, name, value)
+                arguments.check_option(name, value)
         if self.scheduled_at is not None:
-            _check_time(self.scheduled_at)
+            arguments.check_time(self.scheduled_at)
         if self.delay is not None:
-            _check_delay(self.delay)
+            arguments.check_delay(self.delay)
             if self.scheduled_at is not None:
                 raise UsageError("give scheduled_at or delay, not both")
 
@@ -99,6 +89,8 @@ class Overrides:
 
     def new_tasks(self, tasks: Iterable[BaseRunnable], rules: Rules) -> list[NewTask]:
         """Encodes many; nothing is sent before all of them are good."""
+        if isinstance(tasks, BaseRunnable):  # a model can be iterated over: one without fields would insert nothing
+            raise UsageError(f"give several tasks, or insert_task for one {type(tasks).__name__}")
         return [self.new_task(task, rules) for task in tasks]
 
 
@@ -114,29 +106,3 @@ def in_chunks(rows: list[NewTask], *, most_rows: int = 5_000, most_chars: int = 
         chars += len(row.metadata)
     if chunk:
         yield chunk
-
-
-def _apply(check: TypeAdapter[Any], name: str, value: object) -> None:
-    try:
-        check.validate_python(value)
-    except ValidationError as error:
-        message = error.errors(include_url=False, include_input=False, include_context=False)[0]["msg"]
-        raise UsageError(f"{name}: {message}") from None
-
-
-def _check_time(value: datetime) -> None:
-    if not isinstance(value, datetime):
-        raise UsageError(f"scheduled_at must be a datetime, not {type(value).__name__}")
-    if value.tzinfo is None or value.utcoffset() is None:
-        raise UsageError("scheduled_at needs a time zone: datetime.now(timezone.utc), or .astimezone()")
-    try:
-        value.astimezone(UTC)  # as drivers write it
-    except OverflowError:
-        raise UsageError("scheduled_at lies outside of the years 1 to 9999 in UTC") from None
-
-
-def _check_delay(value: timedelta) -> None:
-    if not isinstance(value, timedelta):
-        raise UsageError(f"delay must be a timedelta, not {type(value).__name__}")
-    if not timedelta(0) <= value <= _LONGEST_DELAY:
-        raise UsageError("delay must be between zero and a hundred years")

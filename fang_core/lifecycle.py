@@ -97,16 +97,28 @@ NOT_RUN: Final = NotRun()
 
 
 def result_of(error: BaseException) -> Result:
-    """What an exception that left ``run`` means."""
+    """What an exception that left ``run`` means. Never raises, whatever ``error`` does when it is looked at."""
+    try:
+        return _meaning(error)
+    except BaseException as inner:  # noqa: BLE001 - a class of the user's may lie about its name, its type, anything
+        return Failure(ErrorReport(f"FangError: the run's exception cannot be described: {_name_of(inner)}", None))
+
+
+def _meaning(error: BaseException) -> Result:
+    # A delay is checked again: a derived class may have an __init__ of its own, and set anything.
     match error:
-        case Snooze(delay=delay):
-            return Snoozed(delay)
+        case Snooze(delay=timedelta() as delay):
+            return Snoozed(_checked(delay))
         case Cancel(reason=reason):
             return Cancelled(text_of(reason))
-        case RetryAfter(delay=delay):
-            return Failure(describe(error), delay)
+        case RetryAfter(delay=timedelta() as delay):
+            return Failure(describe(error), _checked(delay))
         case _:
             return Failure(describe(error))
+
+
+def _name_of(error: BaseException) -> str:
+    return text_of(type.__dict__["__name__"].__get__(type(error)))
 
 
 # What it means for the row --------------------------------------------------------------------------------------------

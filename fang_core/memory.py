@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from fang_core.arguments import checked_id, checked_task_type
 from fang_core.codec import MAX_PAYLOAD_BYTES
 from fang_core.insertion import Overrides, Rules
 from fang_core.lifecycle import TERMINAL_STATES, Outcome, change_by_hand, fail_by_hand, retry_by_hand
@@ -50,6 +51,12 @@ class _MemoryBase:
             scheduled = self.state.schedule(tick)
         assert scheduled is not None  # the tick lies ahead
         return scheduled
+
+    def _remove(self, task_id: UUID) -> int:
+        return self.state.remove(lambda task: task.id == task_id)
+
+    def _remove_type(self, task_type: str) -> int:
+        return self.state.remove(lambda task: task.task_type == task_type)
 
     def _remove_twin(self, task: BaseRunnable) -> int:
         uniq_hash = self.rules.hash_of_unique(task)
@@ -138,11 +145,11 @@ class MemoryQueue(_MemoryBase):
 
     def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
         """See ``Queueable.find_task_by_id``."""
-        return self.state.find(task_id)
+        return self.state.find(checked_id(task_id))
 
     def fetch_and_touch_task(self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None) -> Task | None:
         """See ``Queueable.fetch_and_touch_task``."""
-        return self.state.fetch_and_touch(task_type, self._manual_pool)
+        return self.state.fetch_and_touch(checked_task_type(task_type), self._manual_pool)
 
     def update_task_state(self, task: Task, state: TaskState, /, *, connection: Any = None) -> Task:
         """See ``Queueable.update_task_state``."""
@@ -158,7 +165,7 @@ class MemoryQueue(_MemoryBase):
 
     def remove_task(self, task_id: UUID, /, *, connection: Any = None) -> int:
         """See ``Queueable.remove_task``."""
-        return self.state.remove(lambda task: task.id == task_id)
+        return self._remove(checked_id(task_id))
 
     def remove_task_by_metadata(self, task: BaseRunnable, /, *, connection: Any = None) -> int:
         """See ``Queueable.remove_task_by_metadata``."""
@@ -166,7 +173,7 @@ class MemoryQueue(_MemoryBase):
 
     def remove_tasks_type(self, task_type: str, /, *, connection: Any = None) -> int:
         """See ``Queueable.remove_tasks_type``."""
-        return self.state.remove(lambda task: task.task_type == task_type)
+        return self._remove_type(checked_task_type(task_type))
 
     def remove_all_tasks(self, *, connection: Any = None) -> int:
         """See ``Queueable.remove_all_tasks``."""
@@ -256,13 +263,13 @@ class AsyncMemoryQueue(_MemoryBase):
 
     async def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
         """See ``Queueable.find_task_by_id``."""
-        return self.state.find(task_id)
+        return self.state.find(checked_id(task_id))
 
     async def fetch_and_touch_task(
         self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None
     ) -> Task | None:
         """See ``Queueable.fetch_and_touch_task``."""
-        return self.state.fetch_and_touch(task_type, self._manual_pool)
+        return self.state.fetch_and_touch(checked_task_type(task_type), self._manual_pool)
 
     async def update_task_state(self, task: Task, state: TaskState, /, *, connection: Any = None) -> Task:
         """See ``Queueable.update_task_state``."""
@@ -280,7 +287,7 @@ class AsyncMemoryQueue(_MemoryBase):
 
     async def remove_task(self, task_id: UUID, /, *, connection: Any = None) -> int:
         """See ``Queueable.remove_task``."""
-        return self.state.remove(lambda task: task.id == task_id)
+        return self._remove(checked_id(task_id))
 
     async def remove_task_by_metadata(self, task: BaseRunnable, /, *, connection: Any = None) -> int:
         """See ``Queueable.remove_task_by_metadata``."""
@@ -288,7 +295,7 @@ class AsyncMemoryQueue(_MemoryBase):
 
     async def remove_tasks_type(self, task_type: str, /, *, connection: Any = None) -> int:
         """See ``Queueable.remove_tasks_type``."""
-        return self.state.remove(lambda task: task.task_type == task_type)
+        return self._remove_type(checked_task_type(task_type))
 
     async def remove_all_tasks(self, *, connection: Any = None) -> int:
         """See ``Queueable.remove_all_tasks``."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
+from fang_core.arguments import checked_id, checked_task_type
 from fang_core.insertion import NewTask, Overrides
 from fang_core.lifecycle import Change, Outcome
 from fang_core.liveness import Beat, Pulse, lock_key
@@ -75,7 +76,9 @@ class Operations:
 
     def find(self, task_id: UUID) -> Operation[Task | None]:
         """A row by its id."""
-        return Operation(self._statements.find, {"p_id": task_id}, lambda rows: as_task(rows[0]) if rows else None)
+        return Operation(
+            self._statements.find, {"p_id": checked_id(task_id)}, lambda rows: as_task(rows[0]) if rows else None
+        )
 
     def change(self, change: Change, *, notify: bool) -> Operation[Task | None]:
         """A move by hand; None where the row is not as it was read, or has a live twin."""
@@ -96,7 +99,7 @@ class Operations:
 
     def touch(self, task_type: str, pool_id: UUID) -> Operation[tuple[bool, Task | None]]:
         """Whether the queue's row is there, and the task that it now holds."""
-        params = _levels((task_type,)) | {"p_pool_id": pool_id, "p_limit": 1}
+        params = _levels((checked_task_type(task_type),)) | {"p_pool_id": pool_id, "p_limit": 1}
         return Operation(
             self._statements.touch,
             params,
@@ -105,7 +108,7 @@ class Operations:
 
     def remove_one(self, task_id: UUID) -> Operation[int]:
         """By id; how many."""
-        return Operation(self._statements.remove_one, {"p_id": task_id}, _count)
+        return Operation(self._statements.remove_one, {"p_id": checked_id(task_id)}, _count)
 
     def remove_twin(self, uniq_hash: str) -> Operation[int]:
         """The live unique task of this hash; how many."""
@@ -113,7 +116,7 @@ class Operations:
 
     def remove_type(self, task_type: str) -> Operation[int]:
         """All of a type; how many."""
-        return Operation(self._statements.remove_type, {"p_task_type": task_type}, _count)
+        return Operation(self._statements.remove_type, {"p_task_type": checked_task_type(task_type)}, _count)
 
     def remove_all(self) -> Operation[int]:
         """All; how many."""

@@ -2,13 +2,15 @@
 
 The author of a backend supplies one fixture, ``backend``, and a class that takes the tests over::
 
+    from functools import partial
+
     import pytest
     from fang_core.conformance import Backend, ConformanceSuite
     from fang_threaded import WorkerPool
 
     @pytest.fixture
     def backend():
-        made = Backend("threaded", queue=lambda: RedisQueue(URL), pool=WorkerPool)
+        made = Backend("threaded", queue=partial(RedisQueue, URL), pool=WorkerPool)
         yield made
         made.close()
 
@@ -32,14 +34,29 @@ except ImportError:
 pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)))
 
 from fang_core.conformance.backend import Backend  # noqa: E402
+from fang_core.conformance.by_hand import ByHandSuite  # noqa: E402
+from fang_core.conformance.exceptions import ExceptionSuite  # noqa: E402
 from fang_core.conformance.outcomes import OutcomeSuite  # noqa: E402
 from fang_core.conformance.pools import PoolSuite  # noqa: E402
 from fang_core.conformance.queues import QueueSuite  # noqa: E402
-from fang_core.conformance.tasks import AsyncNote, ThreadedNote  # noqa: E402
+from fang_core.conformance.refusals import RefusalSuite  # noqa: E402
+from fang_core.conformance.removals import RemovalSuite  # noqa: E402
+from fang_core.conformance.tasks import AsyncNote, AsyncUniqueNote, ThreadedNote, ThreadedUniqueNote  # noqa: E402
 from fang_core.conformance.transactions import TransactionSuite  # noqa: E402
+from fang_core.conformance.unique import UniqueSuite  # noqa: E402
 
 
-class ConformanceSuite(QueueSuite, TransactionSuite, PoolSuite, OutcomeSuite):
+class ConformanceSuite(
+    QueueSuite,
+    UniqueSuite,
+    ByHandSuite,
+    RemovalSuite,
+    RefusalSuite,
+    TransactionSuite,
+    PoolSuite,
+    OutcomeSuite,
+    ExceptionSuite,
+):
     """All of it; a backend that takes this over gets the groups of later versions as well."""
 
 
@@ -47,10 +64,17 @@ __all__ = (
     "Backend",
     "ThreadedNote",
     "AsyncNote",
+    "ThreadedUniqueNote",
+    "AsyncUniqueNote",
     # The tests, and their groups
     "ConformanceSuite",
     "QueueSuite",
+    "UniqueSuite",
+    "ByHandSuite",
+    "RemovalSuite",
+    "RefusalSuite",
     "TransactionSuite",
     "PoolSuite",
     "OutcomeSuite",
+    "ExceptionSuite",
 )

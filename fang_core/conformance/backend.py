@@ -2,19 +2,27 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import pytest
 
-from fang_core.conformance.tasks import JOURNAL, AsyncNote, Ran, ThreadedNote
-from fang_core.record import Task
+from fang_core.conformance.tasks import (
+    JOURNAL,
+    AsyncNote,
+    AsyncUniqueNote,
+    Ran,
+    ThreadedNote,
+    ThreadedUniqueNote,
+)
+from fang_core.record import Task, TaskState
 from fang_core.registry import Mode
 
 Note = type[ThreadedNote] | type[AsyncNote]
 
 _NOTES: Final[dict[Mode, Note]] = {"threaded": ThreadedNote, "async": AsyncNote}
+_UNIQUE_NOTES: Final[dict[Mode, Note]] = {"threaded": ThreadedUniqueNote, "async": AsyncUniqueNote}
 
 
 def needs(capability: bool, name: str) -> None:
@@ -23,12 +31,16 @@ def needs(capability: bool, name: str) -> None:
         pytest.skip(f"this backend has no {name}")
 
 
+class _RolledBack(Exception):
+    """Leaves a transaction."""
+
+
 class Backend:
     """One backend in one mode.
 
     Args:
         mode: which sort of task its pools run.
-        queue: makes the queue, on an empty backend.
+        queue: makes the queue, on an empty backend; takes the options of ``Queue``.
         pool: makes a pool on that queue; takes the options of ``WorkerPool``.
         transaction: makes a context manager, in the colour of the mode, around a transaction of the caller's own; it
             gives what ``connection=`` takes, and commits, or rolls back where the block raises. None for a backend
@@ -39,13 +51,15 @@ class Backend:
         self,
         mode: Mode,
         *,
-        queue: Callable[[], Any],
+        queue: Callable[..., Any],
         pool: Callable[..., Any],
         transaction: Callable[[], Any] | None = None,
     ) -> None:
         self.note = _NOTES[mode]
         self.foreign_note = _NOTES["async" if mode == "threaded" else "threaded"]
+        self.unique_note = _UNIQUE_NOTES[mode]
         self._mode = mode
+        self._make_queue = queue
         self._make_pool = pool
         self._make_transaction = transaction
         self._loop = asyncio.Runner()
@@ -77,6 +91,11 @@ class Backend:
         row: Task = self.call(self.queue.insert_task, task, **options)
         return row
 
+    def insert_many(self, tasks: Iterable[Any], **options: Any) -> list[Task]:
+        """``queue.insert_tasks``."""
+        rows: list[Task] = self.call(self.queue.insert_tasks, tasks, **options)
+        return rows
+
     def find(self, task: Task) -> Task | None:
         """The task's row as it is now."""
         row: Task | None = self.call(self.queue.find_task_by_id, task.id)
@@ -88,10 +107,40 @@ class Backend:
         assert row is not None, "the row is gone"
         return row
 
+    def move(self, task: Task, state: TaskState, **options: Any) -> Task:
+        """``queue.update_task_state``."""
+        row: Task = self.call(self.queue.update_task_state, task, state, **options)
+        return row
+
+    def fetch(self, *args: Any, **options: Any) -> Task | None:
+        """``queue.fetch_and_touch_task``."""
+        row: Task | None = self.call(self.queue.fetch_and_touch_task, *args, **options)
+        return row
+
+    def held(self, task: Any, **options: Any) -> Task:
+        """A task that was inserted and fetched by hand; no other may be due."""
+        inserted = self.insert(task, **options)
+        row = self.fetch(inserted.task_type)
+        assert row is not None
+        assert row.id == inserted.id
+        return row
+
+    def reopen(self, **options: Any) -> None:
+        """Another queue, with these options, takes the place of the one that was made; a backend may begin empty."""
+        self.call(self.queue.close)
+        self.queue = self._make_queue(**options)
+
     def drain(self, **options: Any) -> int:
         """Drains a pool made with these options; how many tasks ran."""
         ran: int = self.call(self._make_pool(self.queue, **options).drain)
         return ran
+
+    @contextmanager
+    def rolled_back(self) -> Iterator[Any]:
+        """A transaction of the caller's own, which is rolled back at its end."""
+        with suppress(_RolledBack), self.transaction() as connection:
+            yield connection
+            raise _RolledBack
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:

@@ -99,6 +99,19 @@ async def test_a_cancellation_left_behind_costs_the_worker_and_no_other_run() ->
     assert events.reasons == ["a cancellation left behind"]
 
 
+async def test_a_worker_that_fails_beside_its_run_is_replaced_and_the_task_is_not_lost(monkeypatch: Any) -> None:
+    def fail(_: BaseException) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr("fang_async.worker.result_of", fail)
+    events = Replaced()
+    queue = await drained(Raises(what="exit"), Leaky(), events=[events])
+    assert events.reasons == ["MemoryError"]
+    assert [(task.state, task.error_message) for task in queue.tasks] == [
+        (TaskState.FAILED, "FangError: the worker failed beside the run")
+    ]
+
+
 async def test_stop_gives_back_what_was_not_started_and_what_it_cut_short() -> None:
     SEEN.clear()
     GATE.update(started=asyncio.Event(), open=asyncio.Event())

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -27,11 +28,11 @@ async def transaction(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 def threaded_on_postgres(url: str) -> Backend:
-    return Backend("threaded", queue=lambda: Queue(url), pool=WorkerPool, transaction=lambda: psycopg.connect(url))
+    return Backend("threaded", queue=partial(Queue, url), pool=WorkerPool, transaction=lambda: psycopg.connect(url))
 
 
 def async_on_postgres(url: str) -> Backend:
-    return Backend("async", queue=lambda: AsyncQueue(url), pool=AsyncWorkerPool, transaction=lambda: transaction(url))
+    return Backend("async", queue=partial(AsyncQueue, url), pool=AsyncWorkerPool, transaction=lambda: transaction(url))
 
 
 @pytest.fixture(params=["memory-threaded", "memory-async", "postgres-threaded", "postgres-async"])

@@ -1,8 +1,9 @@
 """What one insert may say for itself, and how bulk inserts are cut."""
 
+import threading
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fang_core import PayloadError, Queueable, Runnable, TaskConfig, UsageError
+from fang_core import PayloadError, Queueable, Runnable, TaskConfig, UsageError, codec
+from fang_core.arguments import EARLIEST, LATEST
 from fang_core.insertion import NewTask, Overrides, Rules, in_chunks
 
 NOW = datetime(2024, 2, 29, 12, 0, tzinfo=UTC)
@@ -57,8 +59,13 @@ class NoOffset(tzinfo):
         ({"scheduled_at": 0}, "scheduled_at must be a datetime, not int"),
         (
             {"scheduled_at": datetime.max.replace(tzinfo=timezone(-timedelta(hours=1)))},
-            "scheduled_at lies outside of the years 1 to 9999 in UTC",
+            "scheduled_at must lie between 0001-01-03 and 9999-12-29",
         ),
+        ({"scheduled_at": datetime(1, 1, 2, tzinfo=UTC)}, "scheduled_at must lie between"),
+        ({"uniq": "yes"}, "uniq: Input should be a valid boolean"),
+        ({"uniq": 1}, "uniq: Input should be a valid boolean"),
+        ({"id": "x"}, "id: Input should be an instance of UUID"),
+        ({"id": str(UUID(int=7))}, "id: Input should be an instance of UUID"),
         ({"delay": -SECOND}, "delay must be between zero and a hundred years"),
         ({"delay": timedelta.max}, "delay must be between zero and a hundred years"),
         ({"delay": 60}, "delay must be a timedelta, not int"),
@@ -83,6 +90,9 @@ def test_what_an_insert_cannot_say(options: dict[str, Any], message: str) -> Non
         {"delay": timedelta(0)},
         {"delay": timedelta(days=36_600)},
         {"scheduled_at": NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))},
+        {"scheduled_at": EARLIEST},
+        {"scheduled_at": LATEST},
+        {"uniq": False, "id": UUID(int=0)},
     ],
     ids=repr,
 )
@@ -117,6 +127,79 @@ def test_one_bad_task_stops_them_all() -> None:
         Overrides().new_tasks([Parse(), Parse(n="\0"), Parse()], Rules(max_payload_bytes=1000))
     with pytest.raises(PayloadError, match="larger than 1000 bytes"):
         Overrides().new_tasks([Parse(n="x" * 1000)], Rules(max_payload_bytes=1000))
+
+
+def test_one_task_is_not_many() -> None:
+    class Bare(Runnable):
+        task_config = TaskConfig(kind="insertion.Bare")
+
+        def run(self, queue: Queueable) -> None: ...
+
+    with pytest.raises(UsageError, match="give several tasks, or insert_task for one Bare"):
+        Overrides().new_tasks(Bare(), Rules())  # type: ignore[arg-type]
+
+
+# Unique tasks, and ids ------------------------------------------------------------------------------------------------
+
+
+class Once(Parse):
+    task_config = TaskConfig(kind="insertion.Once", uniq=True)
+
+
+@pytest.mark.parametrize(
+    ("cls", "uniq", "duplicated_tasks", "is_unique"),
+    [
+        (Parse, None, True, False),
+        (Parse, True, True, True),
+        (Parse, None, False, True),
+        (Parse, False, False, False),
+        (Once, None, True, True),
+        (Once, False, True, False),
+        (Once, None, False, True),
+        (Once, False, False, False),
+    ],
+)
+def test_the_insert_decides_what_is_unique_then_the_class_and_the_queue(
+    cls: type[Parse], uniq: bool | None, duplicated_tasks: bool, is_unique: bool
+) -> None:
+    row = Overrides(uniq=uniq).new_task(cls(n=5), Rules(duplicated_tasks=duplicated_tasks))
+
+    assert row.uniq_hash == (codec.uniq_hash(row.metadata) if is_unique else None)
+
+
+def test_the_hash_of_a_unique_task_is_that_of_its_insert() -> None:
+    for task, rules in ((Once(n=5), Rules()), (Parse(n=5), Rules(duplicated_tasks=False))):
+        assert rules.hash_of_unique(task) == Overrides().new_task(task, rules).uniq_hash
+    with pytest.raises(UsageError, match=r"^Parse is not unique: find it by its id"):
+        Rules().hash_of_unique(Parse())
+    with pytest.raises(UsageError, match="str is not a task"):
+        Rules().hash_of_unique("Parse")  # type: ignore[arg-type]
+    with pytest.raises(PayloadError, match="larger than 10 bytes"):
+        Rules(max_payload_bytes=10).hash_of_unique(Once(n="x" * 10))
+
+
+def test_an_id_may_be_given() -> None:
+    assert Overrides(id=UUID(int=7)).new_task(Parse(), Rules()).id == UUID(int=7)
+
+
+def test_ids_sort_in_the_order_of_their_making_on_every_thread() -> None:
+    """The order in which a bulk runs depends on it."""
+    made: list[list[UUID]] = [[] for _ in range(4)]
+    gate = threading.Barrier(4)
+
+    def make(ids: list[UUID]) -> None:
+        gate.wait()
+        ids.extend(Overrides().new_task(Parse(), Rules()).id for _ in range(3_000))
+
+    threads = [threading.Thread(target=make, args=(ids,)) for ids in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    for ids in made:
+        assert len(ids) == 3_000
+        assert ids == sorted(ids)
+    assert len(set(chain(*made))) == 12_000
 
 
 def new_row(chars: int) -> NewTask:
