@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
-from fang_core.errors import BackendError, BackendUnavailable, StatementRefused, UsageError
+from fang_core.errors import BackendError, StatementRefused, UsageError
 from fang_postgres.diagnosis import code_of_connect_failure, diagnose, is_repeatable
 from fang_postgres.statement import Conversation, Operation
 
@@ -64,7 +64,7 @@ class Runner:
         try:
             yield
         except PoolTimeout:
-            raise BackendUnavailable("no connection became free in time: raise max_pool_size") from None
+            raise BackendError("no connection became free in time: raise max_pool_size") from None
         except SQLAlchemyError as error:
             raise typed(error, self._schema) from error
 
@@ -86,6 +86,8 @@ def converse_on(connection: Any, conversation: Conversation[T]) -> T:
 
 def may_notify(connection: Any) -> bool:
     """Whether the transaction of a caller's connection may NOTIFY: Postgres refuses to prepare one that has."""
+    if isinstance(connection, psycopg.Connection):
+        return connection._tpc is None  # psycopg has no public word for it
     if isinstance(connection, Session):
         connection = connection.connection()
     return not (isinstance(connection, Connection) and isinstance(connection.get_transaction(), TwoPhaseTransaction))

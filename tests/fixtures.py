@@ -23,7 +23,7 @@ def server_url() -> Iterator[str]:
         return
     bin_dir = os.environ.get("FANG_TEST_PG_BIN")
     # The role is called like our schema, which "$user" would put first on the path; an application's role is not.
-    settings = {"search_path": "public"}
+    settings = {"search_path": "public", "max_prepared_transactions": "10"}
     with EmbeddedPostgres(durable=False, bin_dir=Path(bin_dir) if bin_dir else None, settings=settings) as server:
         yield server.url
 

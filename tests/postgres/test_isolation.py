@@ -2,7 +2,6 @@
 
 import threading
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -14,6 +13,7 @@ from fang_core.record import TaskState
 from fang_core.store import ClaimRequest, PoolRecord
 from fang_threaded import Queue
 from fang_threaded.store import PostgresStore
+from tests.postgres.blocking import while_changed
 
 POOL, OTHER = uuid.uuid4(), uuid.uuid4()
 
@@ -55,21 +55,6 @@ CHANGES = {
     "edited by hand": "UPDATE fang.fang_tasks SET state = 'cancelled' WHERE id = %(id)s",
     "removed": "DELETE FROM fang.fang_tasks WHERE id = %(id)s",
 }
-
-
-def while_changed(url: str, sql: str, params: dict[str, Any], act: Callable[[], Any]) -> Any:
-    """Runs ``act`` in a thread while ``sql`` is done and not committed; commits once ``act`` waits for its lock."""
-    result: list[Any] = []
-    with psycopg.connect(url) as changer, psycopg.connect(url, autocommit=True) as watcher:
-        changer.execute(sql, params)
-        thread = threading.Thread(target=lambda: result.append(act()))
-        thread.start()
-        blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        while thread.is_alive() and not watcher.execute(blocked).fetchone()[0]:  # type: ignore[index]
-            thread.join(0.01)
-        changer.commit()
-        thread.join(20)
-    return result[0]
 
 
 @pytest.mark.parametrize("write", OUTCOMES)
