@@ -56,7 +56,10 @@ class NotInRun(FangError, LookupError):
 
 
 class UnreadablePayload(FangError, ValueError):
-    """A row's payload does not fit the class that this process knows for its kind; charged as a failure."""
+    """A row's payload cannot be read, or does not fit the class that this process knows for its kind.
+
+    To a worker it is a failure of the task like any other.
+    """
 
 
 # The operator ---------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic_core import from_json
 
 from fang_core.arguments import checked_id, checked_task_type
+from fang_core.errors import UnreadablePayload
 from fang_core.insertion import NewTask, Overrides
 from fang_core.lifecycle import Change, Outcome
 from fang_core.liveness import Beat, Pulse, lock_key
@@ -267,10 +268,10 @@ def schema_problem(schema: str, version: str | None) -> str | None:
 
 
 def as_task(row: Sequence[Any]) -> Task:
-    """A whole row, as ``statements.task_columns`` reads it."""
+    """A whole row, as ``statements.task_columns`` reads it. Raises ``UnreadablePayload``."""
     return Task(
         id=row[0],
-        metadata=json.loads(row[1]),
+        metadata=_from_json(row[1], row[0]),
         kind=row[2],
         task_type=row[3],
         state=TaskState(row[4]),
@@ -283,11 +284,18 @@ def as_task(row: Sequence[Any]) -> Task:
         created_at=row[11],
         updated_at=row[12],
         error_message=row[13],
-        errors=tuple(json.loads(row[14])),
+        errors=tuple(_from_json(row[14], row[0])),
         pool_id=row[15],
         claimed_at=row[16],
         uniq_hash=row[17],
     )
+
+
+def _from_json(text: str, task_id: UUID) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # jsonb holds longer numbers and deeper nesting than Python reads
+        raise UnreadablePayload(f"the row of task {task_id} cannot be read: its JSON is too deep or too long") from None
 
 
 def new_task(row: NewTask, scheduled_at: datetime, created_at: datetime) -> Task:

@@ -58,7 +58,7 @@ class Backend:
         self.note = _NOTES[mode]
         self.foreign_note = _NOTES["async" if mode == "threaded" else "threaded"]
         self.unique_note = _UNIQUE_NOTES[mode]
-        self._mode = mode
+        self.mode = mode
         self._make_queue = queue
         self._make_pool = pool
         self._make_transaction = transaction
@@ -148,7 +148,7 @@ class Backend:
         assert self._make_transaction is not None
         block = self._make_transaction()
         enter, leave = (
-            (block.__enter__, block.__exit__) if self._mode == "threaded" else (block.__aenter__, block.__aexit__)
+            (block.__enter__, block.__exit__) if self.mode == "threaded" else (block.__aenter__, block.__aexit__)
         )
         connection = self.call(enter)
         try:

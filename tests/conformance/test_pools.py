@@ -1,38 +1,17 @@
 """The conformance suite over the four backends."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-import psycopg
 import pytest
 
-from fang_async import AsyncQueue, AsyncWorkerPool
+from fang_async import AsyncWorkerPool
 from fang_core import AsyncMemoryQueue, MemoryQueue
 from fang_core.conformance import Backend, ConformanceSuite, QueueSuite
-from fang_threaded import Queue, WorkerPool
-
-
-@asynccontextmanager
-async def transaction(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url)
-    try:
-        async with connection.transaction():
-            yield connection
-    finally:
-        await connection.close()
-
-
-def threaded_on_postgres(url: str) -> Backend:
-    return Backend("threaded", queue=partial(Queue, url), pool=WorkerPool, transaction=lambda: psycopg.connect(url))
-
-
-def async_on_postgres(url: str) -> Backend:
-    return Backend("async", queue=partial(AsyncQueue, url), pool=AsyncWorkerPool, transaction=lambda: transaction(url))
+from fang_threaded import WorkerPool
+from tests.backends import async_on_postgres, threaded_on_postgres
 
 
 @pytest.fixture(params=["memory-threaded", "memory-async", "postgres-threaded", "postgres-async"])

@@ -1,6 +1,7 @@
 """The memory backend: the reference for the others."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,6 +22,7 @@ from fang_core import (
 )
 from fang_core.backoff import Constant
 from fang_core.config import RetentionMode
+from fang_core.errors import StaleTask
 from fang_core.failure import ErrorReport
 from fang_core.lifecycle import NOT_RUN, SUCCESS, Cancelled, Failure, Outcome, Result, decide
 from fang_core.memory import MemoryState, MemoryStore
@@ -367,3 +369,86 @@ def test_prune_keeps_to_its_limit(queue: MemoryQueue, pool: Pool, clock: Clock) 
     request = PruneRequest(timedelta(0), None, 2)
 
     assert [pool.store.prune(request) for _ in range(4)] == [2, 2, 1, 0]
+
+
+# By hand, and unique tasks: what the clock shows; the conformance suite holds the rest --------------------------------
+
+
+class Once(Parse):
+    task_config = TaskConfig(kind="memory.Once", uniq=True)
+
+
+def test_a_row_that_was_moved_and_back_is_not_as_it_was_read(queue: MemoryQueue, clock: Clock) -> None:
+    task = queue.insert_task(Parse())
+    clock.now += timedelta(microseconds=1)
+    queue.update_task_state(queue.update_task_state(task, TaskState.CANCELLED), TaskState.NEW)
+
+    with pytest.raises(StaleTask):
+        queue.update_task_state(task, TaskState.FINISHED)
+
+
+@pytest.mark.parametrize(("waits", "due"), [(-DAY, NOW + MINUTE), (timedelta(0), NOW + MINUTE), (DAY, NOW + DAY)])
+def test_a_revived_task_is_due_now_at_the_earliest(
+    queue: MemoryQueue, clock: Clock, waits: timedelta, due: datetime
+) -> None:
+    ended = queue.fail_task(queue.insert_task(Parse(), scheduled_at=NOW + waits), "no")
+    clock.now += MINUTE
+    revived = queue.update_task_state(ended, TaskState.NEW)
+
+    assert (revived.scheduled_at, revived.updated_at, revived.created_at) == (due, NOW + MINUTE, NOW)
+    assert revived.errors == ({"number": 0, "error": "no", "traceback": None, "time": NOW.isoformat()},)
+
+
+def test_a_retry_by_hand_is_due_after_its_backoff(queue: MemoryQueue, clock: Clock) -> None:
+    queue.insert_task(Parse(), scheduled_at=NOW - DAY)
+    held = queue.fetch_and_touch_task()
+    assert held is not None
+    clock.now += MINUTE
+
+    assert queue.schedule_retry(held, DAY, "no").scheduled_at == NOW + MINUTE + DAY
+
+
+def test_by_hand_a_queue_holds_tasks_in_its_own_name(queue: MemoryQueue, pool: Pool) -> None:
+    queue.insert_tasks([Parse(), Parse()])
+    held = queue.fetch_and_touch_task()
+    assert held is not None
+    assert held.pool_id is not None
+    assert queue.state.pools[held.pool_id].mode == "manual"
+
+    (claimed,) = pool.claim()
+    assert (claimed.id != held.id, pool.end(claimed._replace(id=held.id), SUCCESS)) == (True, set())
+
+
+def test_scheduled_are_those_that_lie_ahead(queue: MemoryQueue, clock: Clock) -> None:
+    queue.insert_task(Parse(), delay=MINUTE)
+    later = queue.insert_task(Parse(), delay=MINUTE + timedelta(microseconds=1))
+    clock.now += MINUTE
+
+    assert queue.remove_all_scheduled_tasks() == 1
+    assert queue.find_task_by_id(later.id) is None
+
+
+def test_what_was_changed_wakes_and_what_was_there_already_does_not(queue: MemoryQueue) -> None:
+    woken: list[str] = []
+    queue.state.listen("me", ["common"], lambda: woken.append("common"))
+
+    task = queue.insert_task(Once())
+    assert len(woken) == 1
+    queue.insert_task(Once())
+    queue.insert_tasks([Once(), Once()])
+    queue.insert_task(Parse(), task_type="other")
+    assert len(woken) == 1
+    queue.update_task_state(queue.update_task_state(task, TaskState.FAILED), TaskState.NEW)
+    assert len(woken) > 1
+    queue.state.unlisten("me")
+    before = len(woken)
+    queue.insert_task(Parse())
+    assert len(woken) == before
+
+
+def test_many_threads_insert_one_unique_task(queue: MemoryQueue) -> None:
+    with ThreadPoolExecutor(16) as executor:
+        rows = list(executor.map(lambda _: queue.insert_task(Once()), range(200)))
+
+    assert [row.conflict for row in rows].count(False) == 1
+    assert [task.id for task in queue.tasks] == [rows[0].id]
