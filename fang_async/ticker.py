@@ -7,7 +7,7 @@ from datetime import datetime
 
 from fang_async.completer import wait_for
 from fang_core.demand import Retry
-from fang_core.errors import FangError
+from fang_core.errors import BackendError, FangError, is_refusal
 from fang_core.store import AsyncStore
 from fang_core.ticking import Timetable
 
@@ -58,11 +58,13 @@ class Ticker:
 
     async def _tick(self, name: str, at: datetime) -> None:
         try:
-            tick = self._timetable.tick(name, at)
-        except Exception:
-            # Its class does not build any more: the other schedules go on, and it is tried again in a minute.
-            logger.exception("schedule %s could not make its task for %s", name, at)
+            ticked = await self._store.tick(self._timetable.tick(name, at))
+        except Exception as error:
+            if isinstance(error, BackendError) and not is_refusal(error):
+                raise
+            # Its class does not build any more, or builds what the backend refuses: the other schedules go on.
+            logger.exception("schedule %s could not tick for %s", name, at)
         else:
-            if await self._store.tick(tick):
+            if ticked:
                 logger.info("schedule %s ticked for %s", name, at)
         self._timetable.ticked(name, at)

@@ -16,6 +16,9 @@ from fang_core.store import Sighting, Tick
 RESIGHT: Final = 60.0
 """Seconds after which the last ticks and the backend's clock are read again."""
 
+LOOK_AGAIN: Final = 0.1
+"""Seconds until a schedule is asked for again that another pool was just adding."""
+
 
 class Timetable:
     """The schedules of some task classes: which ticks are due, and how long until the next.
@@ -75,6 +78,8 @@ class Timetable:
         """How long to wait before asking again what is due."""
         if self._now is None:
             return RESIGHT
+        if self._last.keys() != self._classes.keys():
+            return LOOK_AGAIN
         now = self._backend_time(mono)
         nexts = [schedule.next_after(last) for _, schedule, last in self._schedules()]
         waits = [(at - now).total_seconds() for at in nexts if at is not None]

@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 
 from fang_core.demand import Retry
-from fang_core.errors import FangError
+from fang_core.errors import BackendError, FangError, is_refusal
 from fang_core.store import Store
 from fang_core.ticking import Timetable
 
@@ -57,11 +57,13 @@ class Ticker:
 
     def _tick(self, name: str, at: datetime) -> None:
         try:
-            tick = self._timetable.tick(name, at)
-        except Exception:
-            # Its class does not build any more: the other schedules go on, and it is tried again in a minute.
-            logger.exception("schedule %s could not make its task for %s", name, at)
+            ticked = self._store.tick(self._timetable.tick(name, at))
+        except Exception as error:
+            if isinstance(error, BackendError) and not is_refusal(error):
+                raise
+            # Its class does not build any more, or builds what the backend refuses: the other schedules go on.
+            logger.exception("schedule %s could not tick for %s", name, at)
         else:
-            if self._store.tick(tick):
+            if ticked:
                 logger.info("schedule %s ticked for %s", name, at)
         self._timetable.ticked(name, at)
