@@ -44,7 +44,7 @@ class Listener:
     def subscribe(self, subscriber: object, task_types: tuple[str, ...], on_wake: Callable[[], None]) -> None:
         """Calls ``on_wake`` on the event loop when a task of these types was inserted."""
         self._subscribers.add(subscriber, task_types, on_wake)
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._closing, self._stirred = asyncio.Event(), asyncio.Event()
             self._task = asyncio.create_task(self._loop(self._closing, self._stirred), name="fang-listener")
 
