@@ -30,7 +30,8 @@ class Claimer:
         self._types = pool.options.task_types
         self._idle = Idle(pool.options.sleep_params)
         self._retry = Retry()
-        self._announced = False
+        self._registered = True
+        self._announced: bool | None = False  # None where the reply was lost
         self._woken = asyncio.Event()
         self._hungry = asyncio.Event()
         self._waits_for_hunger = False
@@ -101,26 +102,29 @@ class Claimer:
         if not wanted:
             await self._wait_for_hunger()
             return
-        nothing_held = not pool._holdings
+        drains = pool._drains_at_their_end()  # before the claim, which then sees what was inserted before each
         claim = await self._claim(wanted)
         self._retry.succeeded()
         if claim.tasks:
             self._idle.found()
             pool._hand_out(claim.tasks)
             await self._announce(False)
-        elif pool._draining and nothing_held:
-            pool._drained.set()
-            await self._sleep(self._idle.sleep(claim.snapshot, time.monotonic()))
-        elif await self._announce(True):
-            self._idle.announced(time.monotonic())
-        else:
-            await self._sleep(self._idle.sleep(claim.snapshot, time.monotonic()))
+        elif claim.registered:
+            for drained in drains:
+                drained.set()
+            if await self._announce(True):
+                self._idle.announced(time.monotonic())
+            else:
+                await self._sleep(self._idle.sleep(claim.snapshot, time.monotonic()))
 
     async def _claim(self, wanted: int) -> Claim:
         pool = self._pool
         assert pool.id is not None
         if pool._learn_kinds():
+            self._registered = False
+        if not self._registered:
             await pool._store.register(pool._record())
+            self._registered = True
         claim = await pool._store.claim(ClaimRequest(pool.id, self._types, tuple(pool._classes), wanted))
         self._types = (*self._types[1:], self._types[0])  # so that no task type starves
         if not claim.registered:
@@ -142,6 +146,7 @@ class Claimer:
         if not pool.options.listen or waiting is self._announced:
             return False
         assert pool.id is not None
+        self._announced = None
         await pool._store.announce(pool.id, waiting)
         self._announced = waiting
         return True

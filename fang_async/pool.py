@@ -108,6 +108,7 @@ class AsyncWorkerPool:
         self.id: UUID | None = None
         """The pool's id while it runs, made anew by every start."""
         self._events = Dispatcher(events)
+        self._changing = asyncio.Lock()
         self._running = False
         self._lingering: asyncio.Task[None] | None = None
 
@@ -118,23 +119,20 @@ class AsyncWorkerPool:
 
         Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable`` in one line that says what to do.
         """
-        if self._running or self._lingering is not None:
-            raise UsageError("this pool is running already, or runs of its last life have not ended")
-        self._running = True
-        try:
+        async with self._changing:
+            if self._running or self._lingering is not None:
+                raise UsageError("this pool is running already, or runs of its last life have not ended")
             self._store: AsyncStore = await self.queue.store()
             await self._prepare()
-        except BaseException:
-            self._running = False
-            raise
-        for number in range(self.options.number_of_workers):
-            self._hire(number)
-        self._completer.start()
-        self._maintenance.start()
-        self._ticker.start()
-        self._claimer.start()
-        if self._heartbeat is not None:
-            self._heartbeat.start()
+            for number in range(self.options.number_of_workers):
+                self._hire(number)
+            self._completer.start()
+            self._maintenance.start()
+            self._ticker.start()
+            self._claimer.start()
+            if self._heartbeat is not None:
+                self._heartbeat.start()
+            self._running = True
         types = ", ".join(self.options.task_types)
         logger.info("pool %s started: %d workers for %s", self.id, len(self._workers), types)
         self._events.emit(Events.pool_started, self.id)
@@ -145,22 +143,25 @@ class AsyncWorkerPool:
         Claims no more, gives back what was not started, waits for runs up to the grace period, then cancels them and
         gives them back, and writes what has ended.
         """
-        if not self._running or self._stopping.is_set():
+        if self._is_stopping_and_called_by_a_run():
             return 0
-        deadline = time.monotonic() + self.options.grace_period.total_seconds()
-        self._say_stopping()
-        await self._stop_claiming(deadline)
-        left = await self._wait_for_workers(deadline)
-        await self._completer.flush(max(FLUSHING, deadline - time.monotonic()))
-        await self._maintenance.close(FLUSHING)
-        await self._ticker.close(FLUSHING)
-        self._drained.set()
-        self._running = False
-        if left:
-            logger.warning("pool %s: %d runs have not ended; their tasks stay held until they do", self.id, left)
-            self._lingering = asyncio.create_task(self._linger(), name="fang-lingering")
-        else:
-            await self._leave()
+        async with self._changing:
+            if not self._running:
+                return 0
+            deadline = time.monotonic() + self.options.grace_period.total_seconds()
+            self._say_stopping()
+            await self._stop_claiming(deadline)
+            left = await self._wait_for_workers(deadline)
+            await self._completer.flush(max(FLUSHING, deadline - time.monotonic()))
+            await self._maintenance.close(FLUSHING)
+            await self._ticker.close(FLUSHING)
+            self._end_drains()
+            self._running = False
+            if left:
+                logger.warning("pool %s: %d runs have not ended; their tasks stay held until they do", self.id, left)
+                self._lingering = asyncio.create_task(self._linger(), name="fang-lingering")
+            else:
+                await self._leave()
         logger.info("pool %s stopped, %d runs left", self.id, left)
         self._events.emit(Events.pool_stopped, self.id)
         return left
@@ -202,16 +203,17 @@ class AsyncWorkerPool:
         if not self._running:
             async with self:
                 return await self._drain(0)  # runs that end before it is asked for count as well
-        ran = await self._drain(self._ended_runs)
-        self._claimer.wake()  # it goes on, and has not announced that it waits
-        return ran
+        return await self._drain(self._ended_runs)
 
     async def _drain(self, before: int) -> int:
-        self._drained.clear()
-        self._draining = True
-        self._claimer.wake()
-        await self._drained.wait()
-        self._draining = False
+        drained = asyncio.Event()
+        self._drains.append(drained)
+        try:
+            self._claimer.wake()
+            if not self._stopping.is_set():
+                await drained.wait()
+        finally:
+            self._drains.remove(drained)
         return self._ended_runs - before
 
     # Setting up and leaving -------------------------------------------------------------------------------------------
@@ -240,8 +242,7 @@ class AsyncWorkerPool:
         self._slice_end = 0.0
         self._slice_renewing = False
         self._stopping = asyncio.Event()
-        self._draining = False
-        self._drained: asyncio.Event = asyncio.Event()
+        self._drains: list[asyncio.Event] = []
         self._heartbeat: Heartbeat | None = self._make_heartbeat()
         self._holdings: Holdings = Holdings(self._is_cut_off)
         self._is_declared_dead = False
@@ -275,13 +276,19 @@ class AsyncWorkerPool:
         types = self.options.task_types
         return PoolRecord(self.id, "async", socket.gethostname(), os.getpid(), types, kinds, workers)
 
+    def _is_stopping_and_called_by_a_run(self) -> bool:
+        """Whether the stop that is under way waits for the very run that asks for another."""
+        if not self._running or not self._stopping.is_set():
+            return False
+        return any(worker.task is asyncio.current_task() for worker in self._workers.values())
+
     def _say_stopping(self) -> None:
         if self._heartbeat is not None:
             self._heartbeat.say_stopping()
 
     async def _stop_claiming(self, deadline: float) -> None:
         self._stopping.set()
-        await self._claimer.close(max(0.0, deadline - time.monotonic()))
+        await self._claimer.close(max(FLUSHING, deadline - time.monotonic()))
         self._give_back_waiting()
         suspect = self._holdings.give_up_suspect()
         if suspect is not None:
@@ -351,6 +358,14 @@ class AsyncWorkerPool:
             waiting=waiting,
             unwritten=self._ended_runs + self._given_back - self._completer.written,
         )
+
+    def _drains_at_their_end(self) -> tuple[asyncio.Event, ...]:
+        """Those that are over when nothing is claimed now."""
+        return () if self._holdings else tuple(self._drains)
+
+    def _end_drains(self) -> None:
+        for drained in tuple(self._drains):
+            drained.set()
 
     def _begin_suspect(self) -> None:
         """Has the suspect run, once it is alone."""
@@ -465,7 +480,7 @@ class AsyncWorkerPool:
     def _written(self, outcomes: list[Outcome]) -> None:
         """The completer dealt with a batch."""
         self._holdings.wrote(outcomes)
-        if self._draining and not self._holdings:
+        if self._drains and not self._holdings:
             self._claimer.wake()
         else:
             self._claimer.wake_if_hungry()

@@ -43,6 +43,9 @@ from fang_threaded.worker import Worker
 
 logger = logging.getLogger("fang_threaded")
 
+UNWINDING: Final = 0.2
+"""Seconds that threads have to end which run nothing, where the grace period is over."""
+
 FLUSHING: Final = 1.0
 """Seconds at least to write what has ended, at the end of the grace period."""
 
@@ -135,6 +138,8 @@ class WorkerPool:
 
         Claims no more, gives back what was not started, waits for runs up to the grace period, writes what has ended.
         """
+        if self._is_stopping_and_called_by_a_run():
+            return 0
         with self._changing:
             if not self._running:
                 return 0
@@ -145,7 +150,7 @@ class WorkerPool:
             self._completer.flush(max(FLUSHING, deadline - time.monotonic()))
             self._maintenance.close(FLUSHING)
             self._ticker.close(FLUSHING)
-            self._drained.set()
+            self._end_drains()
             self._running = False
             if left:
                 logger.warning("pool %s: %d runs have not ended; their tasks stay held until they do", self.id, left)
@@ -194,16 +199,17 @@ class WorkerPool:
         if not self._running:
             with self:
                 return self._drain(0)  # runs that end before it is asked for count as well
-        ran = self._drain(self._ended_runs())
-        self._claimer.wake()  # it goes on, and has not announced that it waits
-        return ran
+        return self._drain(self._ended_runs())
 
     def _drain(self, before: int) -> int:
-        self._drained.clear()
-        self._draining.set()
-        self._claimer.wake()
-        self._drained.wait()
-        self._draining.clear()
+        drained = threading.Event()
+        self._drains.append(drained)
+        try:
+            self._claimer.wake()
+            if not self._stopping.is_set():
+                drained.wait()
+        finally:
+            self._drains.remove(drained)
         return self._ended_runs() - before
 
     # Setting up and leaving -------------------------------------------------------------------------------------------
@@ -227,8 +233,7 @@ class WorkerPool:
         self._claimed = 0
         self._given_back = 0
         self._stopping = threading.Event()
-        self._draining = threading.Event()
-        self._drained = threading.Event()
+        self._drains: list[threading.Event] = []
         self._heartbeat = self._make_heartbeat()
         self._holdings = Holdings(self._is_cut_off)
         self._is_declared_dead = False
@@ -262,13 +267,19 @@ class WorkerPool:
         types = self.options.task_types
         return PoolRecord(self.id, "threaded", socket.gethostname(), os.getpid(), types, kinds, workers)
 
+    def _is_stopping_and_called_by_a_run(self) -> bool:
+        """Whether the stop that is under way waits for the very run that asks for another."""
+        if not self._running or not self._stopping.is_set():
+            return False
+        return any(worker.thread is threading.current_thread() for worker in self._workers)
+
     def _say_stopping(self) -> None:
         if self._heartbeat is not None:
             self._heartbeat.say_stopping()
 
     def _stop_claiming(self, deadline: float) -> None:
         self._stopping.set()
-        self._claimer.close(max(0.0, deadline - time.monotonic()))
+        self._claimer.close(max(FLUSHING, deadline - time.monotonic()))
         self._give_back_waiting()
         suspect = self._holdings.give_up_suspect()
         if suspect is not None:
@@ -291,6 +302,7 @@ class WorkerPool:
         for _ in self._workers:
             self._waiting.put(None)
         others = [worker for worker in self._workers if worker.thread is not threading.current_thread()]
+        deadline = max(deadline, time.monotonic() + UNWINDING)
         for worker in others:
             worker.thread.join(max(0.0, deadline - time.monotonic()))
         return sum(worker.thread.is_alive() for worker in self._workers)
@@ -340,6 +352,14 @@ class WorkerPool:
 
     def _ended_runs(self) -> int:
         return sum(worker.ended for worker in self._workers)
+
+    def _drains_at_their_end(self) -> tuple[threading.Event, ...]:
+        """Those that are over when nothing is claimed now."""
+        return () if self._holdings else tuple(self._drains)
+
+    def _end_drains(self) -> None:
+        for drained in tuple(self._drains):
+            drained.set()
 
     def _begin_suspect(self) -> None:
         """Has the suspect run, once it is alone."""
@@ -417,7 +437,7 @@ class WorkerPool:
     def _written(self, outcomes: list[Outcome]) -> None:
         """The completer dealt with a batch."""
         self._holdings.wrote(outcomes)
-        if self._draining.is_set() and not self._holdings:
+        if self._drains and not self._holdings:
             self._claimer.wake()
         else:
             self._claimer.wake_if_hungry()
