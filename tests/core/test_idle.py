@@ -1,0 +1,135 @@
+"""How an idle pool sleeps once it has announced that it waits; and snapshots, from which it knows who still runs."""
+
+from datetime import timedelta
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fang_core import SleepParams
+from fang_core.demand import SETTLING, Idle
+from fang_core.snapshot import parse_snapshot
+
+HOUR = 3600.0
+POLL = SleepParams(
+    min_sleep_period=timedelta(hours=1), max_sleep_period=timedelta(hours=1), sleep_step=timedelta(seconds=0)
+)
+NOBODY = "9:9:"
+
+
+def running(*xids: int) -> str:
+    return f"1:{max(xids, default=1) + 1}:{','.join(map(str, sorted(xids)))}"
+
+
+def idle() -> Idle:
+    return Idle(POLL, chance=lambda: 0.5)
+
+
+# Idle -----------------------------------------------------------------------------------------------------------------
+
+
+def test_before_any_announcement_it_polls() -> None:
+    assert idle().sleep(running(1, 2), 0.0) == HOUR
+
+
+def test_an_announcement_is_followed_by_two_looks_though_nobody_runs() -> None:
+    waits = idle()
+    waits.announced(0.0)
+    assert [waits.sleep(NOBODY, mono) for mono in (0.0, 0.01)] == [0.005, HOUR]
+
+
+def test_it_settles_until_those_have_ended_that_ran_at_either_look() -> None:
+    waits = idle()
+    waits.announced(0.0)
+    snapshots = [running(5), running(5, 6), running(6, 7), running(6, 7), running(7)]
+    sleeps = [waits.sleep(snapshot, n / 100) for n, snapshot in enumerate(snapshots)]
+    assert all(seconds < 0.1 for seconds in sleeps[:4])
+    assert sleeps[4] == HOUR  # 7 got its id after the second look, and has read the announcement
+
+
+def test_a_transaction_that_stays_is_left_to_the_poll_after_a_second() -> None:
+    waits = idle()
+    waits.announced(100.0)
+    mono, looks = 100.0, 0
+    while (seconds := waits.sleep(running(5), mono)) < HOUR:
+        mono += seconds
+        looks += 1
+    assert SETTLING <= mono - 100.0 <= SETTLING + 0.25
+    assert looks < 20
+
+
+def test_a_new_announcement_settles_anew() -> None:
+    waits = idle()
+    for mono in (0.0, 50.0):
+        waits.announced(mono)
+        assert waits.sleep(running(5), mono) == pytest.approx(0.005)
+        assert waits.sleep(running(5), mono + SETTLING) == HOUR
+
+
+periods = st.integers(1, 100_000).map(lambda milliseconds: timedelta(milliseconds=milliseconds))
+snapshots = st.frozensets(st.integers(1, 50)).map(lambda xids: running(*xids))
+
+
+@given(
+    st.tuples(periods, periods).map(sorted),
+    periods,
+    st.lists(st.tuples(st.sampled_from(["announced", "found", "sleep"]), snapshots, st.floats(0, 2)), max_size=60),
+    st.floats(0, 1),
+)
+def test_sleeps_are_bounded(
+    least_and_most: list[timedelta], step: timedelta, calls: list[tuple[str, str, float]], chance: float
+) -> None:
+    least, most = least_and_most
+    params = SleepParams(min_sleep_period=least, max_sleep_period=most, sleep_step=step)
+    waits, mono = Idle(params, chance=lambda: chance), 0.0
+    for call, snapshot, later in calls:
+        mono += later
+        if call == "announced":
+            waits.announced(mono)
+        elif call == "found":
+            waits.found()
+        else:
+            seconds = waits.sleep(snapshot, mono)
+            assert min(0.005, 0.9 * least.total_seconds()) <= seconds <= max(0.25, 1.1 * most.total_seconds())
+
+
+class Transaction(NamedTuple):
+    """One that has an id from ``begin`` on, and inserts something that does not notify."""
+
+    begin: float
+    end: float
+
+
+moments = st.floats(-1, 2 * SETTLING)
+transactions = st.lists(st.tuples(moments, moments).map(sorted).map(lambda pair: Transaction(*pair)), max_size=8)
+
+
+@given(transactions, st.lists(st.floats(0.0001, 0.05), min_size=1, max_size=8))
+def test_whoever_ran_at_a_look_and_ends_within_the_settle_is_found(
+    producers: list[Transaction], claim_times: list[float]
+) -> None:
+    waits, mono, looks = idle(), 0.0, []
+    waits.announced(mono)
+    while True:
+        looks.append(mono)
+        snapshot = running(*(xid for xid, producer in enumerate(producers, 2) if producer.begin <= mono < producer.end))
+        mono += claim_times[len(looks) % len(claim_times)]
+        seconds = waits.sleep(snapshot, mono)
+        if seconds == HOUR:
+            break
+        mono += seconds
+    for producer in producers:
+        if producer.begin <= looks[1] and 0 <= producer.end < SETTLING - 0.1:
+            assert any(look >= producer.end for look in looks)
+
+
+# Snapshots ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "xmax", "xids"),
+    [("", 0, []), ("100:100:", 100, []), ("100:104:100,102", 104, [100, 102]), (f"{2**40}:{2**41}:", 2**41, [])],
+)
+def test_snapshots_are_read_as_postgres_writes_them(text: str, xmax: int, xids: list[int]) -> None:
+    assert parse_snapshot(text) == (xmax, frozenset(xids))
