@@ -1,0 +1,168 @@
+"""A TCP proxy before a server, which does to connections what networks do.
+
+It runs on an event loop of its own in a thread. A rule decides for each connection, and for all of them at once when it
+changes: ``PASS`` forwards; ``BLACKHOLE`` forwards nothing more and keeps the sockets open, so that each side believes
+in the other (half-open); ``RESET`` ends a connection with RST; ``REFUSE`` does so before anything was forwarded, and
+leaves those alone that stand. Bytes that a black hole has swallowed do not come out of it again.
+"""
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Callable, Coroutine
+from enum import Enum, auto
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from sqlalchemy import make_url
+
+T = TypeVar("T")
+
+CHUNK: Final = 65_536
+
+
+class Mode(Enum):
+    """What becomes of a connection's bytes."""
+
+    PASS = auto()
+    BLACKHOLE = auto()
+    RESET = auto()
+    REFUSE = auto()
+
+
+class Connection:
+    """One client's connection, and ours to the server in its name."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._client = (reader, writer)
+        self._writers = [writer]
+        self._swallows = False
+        self.sent = bytearray()
+        """What the client has sent so far: says which connection this is."""
+
+    async def forward(self, server_reader: asyncio.StreamReader, server_writer: asyncio.StreamWriter) -> None:
+        """Until one side ends."""
+        reader, writer = self._client
+        self._writers.append(server_writer)
+        up = asyncio.create_task(self._pump(reader, server_writer, self.sent.extend))
+        down = asyncio.create_task(self._pump(server_reader, writer, lambda data: None))
+        await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
+        for pump in (up, down):
+            pump.cancel()
+        await asyncio.gather(up, down, return_exceptions=True)
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, see: Callable[[bytes], None]
+    ) -> None:
+        while data := await reader.read(CHUNK):
+            see(data)
+            if not self._swallows:
+                writer.write(data)
+                await writer.drain()
+        if self._swallows:
+            await asyncio.Event().wait()  # the other side does not learn of the end either
+
+    def obey(self, mode: Mode) -> None:
+        """From now on."""
+        self._swallows = mode is Mode.BLACKHOLE
+        if mode is Mode.RESET:
+            self.reset()
+
+    def reset(self) -> None:
+        """Ends both sides with RST."""
+        for writer in self._writers:
+            peer = writer.get_extra_info("socket")
+            if peer.family != socket.AF_UNIX:
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+
+    def close(self) -> None:
+        """Ends both sides."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+
+class Proxy:
+    """Listens while it is entered; ``url`` leads to the server at the URL that was given, through the proxy."""
+
+    def __init__(self, url: str) -> None:
+        self._server_url = make_url(url)
+        self._mode = Mode.PASS
+        self._connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self.accepted = 0
+        """Connections that were made so far."""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._server = self._call(asyncio.start_server(self._accept, "127.0.0.1", 0))
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = self._server_url.set(host="127.0.0.1", port=port, query={}).render_as_string(hide_password=False)
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self._call(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def set(self, mode: Mode) -> None:
+        """For every connection there is, and every one to come."""
+        self._call(self._set(mode, None))
+
+    def set_where(self, mode: Mode, sent: bytes) -> int:
+        """For those connections whose client has sent this; how many."""
+        return self._call(self._set(mode, sent))
+
+    async def _set(self, mode: Mode, sent: bytes | None) -> int:
+        if sent is None:
+            self._mode = mode
+        chosen = [connection for connection in self._connections if sent is None or sent in connection.sent]
+        for connection in chosen:
+            connection.obey(mode)
+        return len(chosen)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.accepted += 1
+        connection = Connection(reader, writer)
+        if self._mode in {Mode.REFUSE, Mode.RESET}:
+            connection.reset()
+            self._tasks.discard(task)
+            return
+        connection.obey(self._mode)
+        self._connections.add(connection)
+        try:
+            await connection.forward(*await self._server_streams())
+        except (OSError, asyncio.CancelledError):
+            pass  # the server is not there, or the proxy ends
+        finally:
+            connection.close()
+            self._connections.discard(connection)
+            self._tasks.discard(task)
+
+    async def _server_streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        url = self._server_url
+        host = url.host or str(url.query["host"])
+        port = url.port or int(str(url.query.get("port", 5432)))
+        if host.startswith("/"):
+            return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        return await asyncio.open_connection(host, port)
+
+    async def _close(self) -> None:
+        self._server.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)

@@ -1,0 +1,25 @@
+"""Each test of this folder runs in both modes."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.modes import Database, Nights, Side, side_of
+
+
+@pytest.fixture(params=["threaded", "async"])
+def side(request: pytest.FixtureRequest) -> Iterator[Side]:
+    with side_of(request.param) as side:
+        yield side
+
+
+@pytest.fixture
+def nights(monkeypatch: pytest.MonkeyPatch) -> Nights:
+    return Nights(monkeypatch)
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    database = Database(url)
+    yield database
+    database.close()
