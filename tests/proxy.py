@@ -7,10 +7,12 @@ leaves those alone that stand. Bytes that a black hole has swallowed do not come
 """
 
 import asyncio
+import re
 import socket
 import struct
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from enum import Enum, auto
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -77,10 +79,12 @@ class Connection:
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Ends both sides."""
         for writer in self._writers:
             writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
 
 
 class Proxy:
@@ -116,13 +120,13 @@ class Proxy:
         self._call(self._set(mode, None))
 
     def set_where(self, mode: Mode, sent: bytes) -> int:
-        """For those connections whose client has sent this; how many."""
+        """For those connections whose client has sent what this expression finds; how many."""
         return self._call(self._set(mode, sent))
 
     async def _set(self, mode: Mode, sent: bytes | None) -> int:
         if sent is None:
             self._mode = mode
-        chosen = [connection for connection in self._connections if sent is None or sent in connection.sent]
+        chosen = [connection for connection in self._connections if sent is None or re.search(sent, connection.sent)]
         for connection in chosen:
             connection.obey(mode)
         return len(chosen)
@@ -144,7 +148,7 @@ class Proxy:
         except (OSError, asyncio.CancelledError):
             pass  # the server is not there, or the proxy ends
         finally:
-            connection.close()
+            await connection.close()
             self._connections.discard(connection)
             self._tasks.discard(task)
 

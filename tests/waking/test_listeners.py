@@ -1,0 +1,159 @@
+"""The LISTEN connection: one for a queue, replaced when it dies or falls silent, gone when nobody waits any more."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+import fang_async.listener
+import fang_threaded.listener
+from fang_threaded import Queue
+from tests.modes import GATES, Database, Nights, Side, eventually, ran, side_of
+from tests.proxy import Mode, Proxy
+
+LISTENS = rb"(?<!UN)LISTEN "  # asyncpg sends UNLISTEN whenever a connection goes back to its pool
+
+
+@pytest.fixture
+def proxy(url: str) -> Iterator[Proxy]:
+    with Proxy(url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def quick_pings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (fang_threaded.listener, fang_async.listener):
+        monkeypatch.setattr(module, "PING_EVERY", 0.2)
+        monkeypatch.setattr(module, "PING_TIMEOUT", 0.2)
+
+
+def insert(side: Side, url: str, n: int) -> None:
+    """In a program of its own, so to say."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        Queue(url).insert_task(side.note(n=n), connection=connection)
+
+
+def test_pools_of_one_queue_share_a_connection_which_goes_with_the_last_one(
+    side: Side, url: str, database: Database, nights: Nights
+) -> None:
+    queue = side.queue(url)
+    pools = [side.pool(queue, task_type=task_type) for task_type in ("common", "mail")]
+    nights.fall(2)
+    shared = database.listeners
+    assert len(shared) == 1
+    insert(side, url, 1)
+    assert ran() == [1]
+    side.stop(pools[0])
+    assert database.listeners == shared
+    side.stop(pools[1])
+    eventually(lambda: database.listeners == [])
+    assert database.waiting == []
+    side.pool(queue)  # and once more
+    nights.fall()
+    insert(side, url, 2)
+    assert ran() == [2]
+
+
+def test_a_dead_connection_is_replaced_and_inserts_wake_again(
+    side: Side, url: str, database: Database, nights: Nights
+) -> None:
+    side.pool(side.queue(url))
+    nights.fall()
+    for n in range(3):
+        (old,) = database.listeners
+        database.execute("SELECT pg_terminate_backend(%s)", old)
+        nights.fall()  # the new connection has woken it
+        (new,) = database.listeners
+        assert new != old
+        insert(side, url, n)
+        assert ran() == [n]
+        nights.fall()
+
+
+def test_what_was_inserted_while_nobody_could_listen_is_found_at_the_next_connect(
+    proxy: Proxy, side: Side, url: str, database: Database, nights: Nights
+) -> None:
+    side.pool(side.queue(proxy.url))
+    nights.fall()
+    proxy.set(Mode.REFUSE)
+    assert proxy.set_where(Mode.RESET, LISTENS) == 1
+    eventually(lambda: database.listeners == [])
+    insert(side, url, 1)
+    proxy.set(Mode.PASS)
+    assert ran() == [1]
+
+
+@pytest.mark.usefixtures("quick_pings")
+def test_a_silent_connection_is_replaced_by_its_ping(
+    proxy: Proxy, side: Side, url: str, database: Database, nights: Nights
+) -> None:
+    side.pool(side.queue(proxy.url))
+    nights.fall()
+    assert proxy.set_where(Mode.BLACKHOLE, LISTENS) == 1
+    before = proxy.accepted
+    insert(side, url, 1)  # its notification goes into the black hole
+    assert ran() == [1]
+    assert proxy.accepted > before
+    nights.fall()
+    insert(side, url, 2)
+    assert ran() == [2]
+
+
+def test_until_then_tasks_wait_no_longer_than_the_poll(proxy: Proxy, side: Side, url: str, database: Database) -> None:
+    side.pool(side.queue(proxy.url), poll=timedelta(milliseconds=100))
+    eventually(lambda: database.waiting == [True])
+    assert proxy.set_where(Mode.BLACKHOLE, LISTENS) == 1
+    for n in range(3):
+        insert(side, url, n)
+        assert ran(within=2) == [n]  # a ping comes after ten seconds
+
+
+@pytest.mark.usefixtures("quick_pings")
+def test_pings_do_not_swallow_notifications(side: Side, url: str, nights: Nights) -> None:
+    side.pool(side.queue(url))
+    for n in range(4):
+        nights.fall()
+        insert(side, url, n)
+        assert ran(within=2) == [n]
+
+
+def test_a_pool_can_be_stopped_while_its_listener_connects(
+    proxy: Proxy, side: Side, url: str, nights: Nights, database: Database
+) -> None:
+    pool = side.pool(side.queue(proxy.url))
+    nights.fall()
+    proxy.set(Mode.REFUSE)
+    assert proxy.set_where(Mode.RESET, LISTENS) == 1
+    assert side.stop(pool) == 0
+    assert database.rows("SELECT count(*) FROM fang.fang_pools") == [(0,)]
+
+
+def test_a_pool_that_leaves_runs_behind_listens_no_more(url: str, database: Database) -> None:
+    with side_of("threaded") as side:
+        queue = side.queue(url)
+        pool = side.pool(queue, grace_period=timedelta(milliseconds=50))
+        side.call(queue.insert_task, side.note(waits=True))
+        ran()
+        assert side.stop(pool) == 1
+        eventually(lambda: database.listeners == [])
+        assert not queue._listener._subscribers
+        GATES["gate"].set()
+
+
+def test_a_listener_whose_event_loop_ended_under_it_is_started_anew(url: str, nights: Nights) -> None:
+    with side_of("async") as side:
+        queue = side.queue(url)
+        first = side.pool(queue, task_type="mail")
+        nights.fall()
+
+        async def cancel() -> None:
+            queue._listener._task.cancel()
+
+        side.call(cancel)
+        eventually(queue._listener._task.done)
+        side.pool(queue)
+        nights.fall()
+        insert(side, url, 1)
+        assert ran() == [1]
+        side.stop(first)
