@@ -1,0 +1,93 @@
+"""What a pool's claimer knows of itself: that it is registered, and whether it has said that it waits."""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fang_core import BackendUnavailable, Runnable
+from fang_core.memory_state import MemoryState
+from tests.modes import Database, Nights, Side, eventually, ran
+
+SOON = timedelta(milliseconds=100)
+
+
+class Loses:
+    """The reply of the first call, after it has done its work."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, _result: Any) -> None:
+        self.calls += 1
+        if self.calls == 1:
+            raise BackendUnavailable("the reply was lost")
+
+
+def test_an_announcement_whose_reply_was_lost_is_repeated(
+    side: Side, url: str, database: Database, nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = side.queue(url)
+    pool = side.pool(queue)
+    nights.fall()
+    side.wrap(monkeypatch, pool._store, "announce", after=Loses())
+    side.call(queue.insert_task, side.note(n=1))  # that it does not wait any more: done, but not known to be
+    assert ran() == [1]
+    nights.fall()
+    assert database.waiting == [True]
+    side.call(queue.insert_task, side.note(n=2))
+    assert ran() == [2]
+
+
+def test_a_pool_whose_row_is_gone_registers_and_announces_again(
+    side: Side, url: str, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = side.queue(url)
+    side.pool(queue, poll=SOON)
+    eventually(lambda: database.waiting == [True])
+    with caplog.at_level(logging.WARNING):
+        database.execute("DELETE FROM fang.fang_pools")
+        eventually(lambda: database.waiting == [True])
+    assert "was not registered any more" in caplog.text
+    side.call(queue.insert_task, side.note(n=1))
+    assert ran() == [1]
+
+
+def test_a_drain_is_not_over_because_the_pools_row_is_gone(
+    side: Side, url: str, database: Database, nights: Nights
+) -> None:
+    queue = side.queue(url)
+    pool = side.pool(queue)
+    nights.fall()
+    database.execute("DELETE FROM fang.fang_pools")
+    side.call(queue.insert_task, side.note(n=1))
+    assert side.call(pool.drain) == 1
+
+
+def test_kinds_that_were_learned_while_the_backend_was_away_are_registered_later(
+    side: Side, nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = MemoryState()
+    queue = side.memory_queue(state)
+    pool = side.pool(queue)
+    nights.fall()
+    unavailable = Loses()
+    side.wrap(monkeypatch, pool._store, "register", before=unavailable)
+
+    learned: Any = type(
+        f"Learned{side.mode}",
+        (type(side.note()).__mro__[1],),
+        {"__module__": __name__, "run": type(side.note()).run, "__qualname__": f"Learned{side.mode}"},
+    )
+    side.call(queue.insert_task, side.note(n=1))
+    assert ran() == [1]
+    eventually(lambda: [record for record in state.pools.values() if learned.__name__ in record.kinds])
+    assert unavailable.calls == 2
+
+
+def test_a_class_of_the_other_mode_is_not_the_pools(side: Side) -> None:
+    state = MemoryState()
+    side.pool(side.memory_queue(state))
+    (record,) = state.pools.values()
+    assert ("tests.ThreadedNote" in record.kinds) is issubclass(side.note, Runnable)

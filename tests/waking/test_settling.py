@@ -1,0 +1,49 @@
+"""Transactions that inserted before they could see that a pool waits, and so do not notify."""
+
+from datetime import timedelta
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from fang_threaded import Queue
+from tests.modes import RAN, Database, Nights, Side, eventually, ran
+
+
+@pytest.mark.parametrize("hold", [0.0, 0.5])
+def test_one_that_commits_soon_after_the_announcement_is_found_by_looking_again(
+    side: Side, url: str, database: Database, hold: float
+) -> None:
+    queue = side.queue(url)
+    with psycopg.connect(url) as producer:
+        Queue(url).insert_task(side.note(n=1), connection=producer)
+        side.pool(queue)
+        eventually(lambda: database.waiting == [True])
+        producer.execute("SELECT pg_sleep(%s)", [hold])
+        assert RAN.empty()
+        producer.commit()
+        assert ran(within=2) == [1]
+
+
+def test_one_that_runs_for_long_is_left_to_the_poll(side: Side, url: str, database: Database, nights: Nights) -> None:
+    queue = side.queue(url)
+    with psycopg.connect(url) as producer, psycopg.connect(url, autocommit=True) as ear:
+        ear.execute(sql.SQL("LISTEN {}").format(sql.Identifier("fang_fang")))
+        Queue(url).insert_task(side.note(n=1), connection=producer)
+        side.pool(queue, poll=timedelta(seconds=1.5))
+        nights.fall()
+        producer.commit()
+        assert ran(within=4) == [1]
+        assert list(ear.notifies(timeout=0)) == []
+
+
+def test_who_reads_the_announcement_notifies_whenever_it_commits(
+    side: Side, url: str, database: Database, nights: Nights
+) -> None:
+    with psycopg.connect(url) as producer:
+        producer.execute("SELECT 1")  # it began before
+        side.pool(side.queue(url))
+        nights.fall()
+        Queue(url).insert_task(side.note(n=1), connection=producer)
+        producer.commit()
+        assert ran() == [1]
