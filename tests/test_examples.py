@@ -1,6 +1,7 @@
 """Every example runs, as a user would run it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,11 @@ SAYS = {
     "thumbnails.py": "3 tasks ran, 3 images compressed\n",
     "pages.py": "5 pages seen\n",
     "testing_tasks.py": "3 tests passed\n",
+    "transactions.py": "2 orders, 2 receipts sent\n",
+    "unique.py": (
+        "3 tasks for 5 uploads, 5 images indexed\n[True, False, False] of every album: the sea's waits already\n"
+    ),
+    "schedules.py": ("28.03. 01:30 29.03. 01:00 30.03. 00:30 UTC\nTea is ready, Clocks go forward tonight\n"),
 }
 
 
@@ -26,3 +32,12 @@ def test_example(name: str, url: str) -> None:
         command, env={**os.environ, "FANG_DATABASE_URL": url}, capture_output=True, text=True, check=False, timeout=50
     )
     assert (done.returncode, done.stdout) == (0, SAYS[name]), done.stderr
+
+
+def test_the_feed_reader(url: str) -> None:
+    command = [sys.executable, "-W", "error", "-m", "examples.feed_reader", "--feeds", "50", "--database-url", url]
+    done = subprocess.run(command, cwd=EXAMPLES.parent, capture_output=True, text=True, check=False, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "50 of 50 feeds synced 2 times or more; 0 differ from what was published\n" in done.stdout
+    assert re.search(r"^[1-9]\d+ syncs in .* feeds a minute; [1-9]\d* had not changed$", done.stdout, re.MULTILINE)
+    assert re.search(r"^[1-9]\d+ entries, 0 of them twice$", done.stdout, re.MULTILINE)

@@ -1,0 +1,44 @@
+"""Unique tasks: many ask for the same work, and it is done once.
+
+Over the memory backend, so that it needs no database; with `Queue("postgresql://...")` the same runs on Postgres.
+"""
+
+from fang_core import MemoryQueue, Queueable, Runnable, TaskConfig
+from fang_threaded import WorkerPool
+
+ALBUMS: dict[str, list[str]] = {}
+INDEX: dict[str, int] = {}
+
+
+class IndexAlbum(Runnable):
+    """One album: tasks of different albums are not equal. What else the run needs it reads when it runs."""
+
+    task_config = TaskConfig(uniq=True)
+
+    album: str
+
+    def run(self, queue: Queueable) -> None:
+        INDEX[self.album] = len(ALBUMS[self.album])
+
+
+def upload(queue: Queueable, album: str, image: str) -> bool:
+    """Whether a new task came of it: where one waits already, that one will see this image as well."""
+    ALBUMS.setdefault(album, []).append(image)
+    return not queue.insert_task(IndexAlbum(album=album)).conflict
+
+
+def main() -> None:
+    queue = MemoryQueue()
+    pool = WorkerPool(queue)
+    images = [("sea", "a.jpg"), ("sea", "b.jpg"), ("hills", "c.jpg"), ("sea", "d.jpg"), ("town", "e.jpg")]
+    inserted = sum(upload(queue, album, image) for album, image in images)
+    assert pool.drain() == inserted
+    print(f"{inserted} tasks for {len(images)} uploads, {sum(INDEX.values())} images indexed")
+
+    assert upload(queue, "sea", "f.jpg")  # the former one has ended: its place is free
+    every_album = queue.insert_tasks([IndexAlbum(album=album) for album in ALBUMS])
+    print([task.conflict for task in every_album], "of every album: the sea's waits already")
+
+
+if __name__ == "__main__":
+    main()
