@@ -11,12 +11,13 @@ What cannot run says why, above the block: ``<!-- skip: next "the reason" -->``.
 
 import asyncio
 import inspect
+import re
 import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Column, Integer, create_engine, make_url
+from sqlalchemy import Column, Engine, Integer, create_engine, make_url
 from sqlalchemy.orm import DeclarativeBase, Session
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
@@ -28,15 +29,16 @@ pytest_plugins = ["tests.fixtures"]
 Namespace = dict[str, Any]
 Function = Callable[..., Any]
 
-WRITTEN = "postgresql://localhost/app"  # what a reader would write
+WRITTEN = re.compile(r"postgresql(\+\w+)?://localhost/app")  # what a reader would write
 
 
 def evaluate(example: Example) -> None:
     """Runs one block."""
     namespace = example.namespace
     code = str(example.parsed).replace(".run()", ".drain()")
-    if WRITTEN in code:
-        code = code.replace(WRITTEN, database_url(namespace))
+    if WRITTEN.search(code):
+        url = database_url(namespace)
+        code = WRITTEN.sub(lambda written: url.replace("postgresql", f"postgresql{written[1] or ''}", 1), code)
     before = tests_in(namespace)
     exec(compile("\n" * example.line + code, example.path, "exec", dont_inherit=True), namespace)
     for function in tests_in(namespace):
@@ -49,7 +51,7 @@ def database_url(namespace: Namespace) -> str:
     if "_databases" not in namespace:
         namespace["_databases"] = namespace["new_database"]()
         url = namespace["_url"] = next(namespace["_databases"])
-        namespace["engine"] = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
+        namespace["_engine"] = namespace["engine"] = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
         namespace["Order"].metadata.create_all(namespace["engine"])
     return str(namespace["_url"])
 
@@ -88,9 +90,10 @@ def prepare(namespace: Namespace) -> None:
 def finish(namespace: Namespace) -> None:
     """Gives back the connections, and the database."""
     if "_databases" in namespace:
-        namespace["engine"].dispose()
         for queue in [value for value in namespace.values() if isinstance(value, Queue)]:
             queue.close()
+        for engine in [value for value in namespace.values() if isinstance(value, Engine)]:
+            engine.dispose()
         next(namespace["_databases"], None)
 
 

@@ -1,7 +1,7 @@
 """Schedules: a report every night in a zone, a reminder once, a task after a while; on a clock that is moved by hand.
 
-Over the memory backend, whose clock an application's tests can set. On Postgres the database's clock decides, and a pool
-inserts the tasks of its schedules by itself: here `schedule_task` does so.
+Over the memory backend, whose clock an application's tests can set; on Postgres the database's clock decides. Pools
+insert the tasks of schedules by themselves; `schedule_task` does so before.
 """
 
 from datetime import UTC, datetime, timedelta

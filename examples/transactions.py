@@ -1,4 +1,4 @@
-"""A task and the application's own rows, committed together or not at all, and effects that a second run repeats safely.
+"""A task and the application's own rows, committed together or not at all; effects that a second run does not repeat.
 
 Run it with `FANG_DATABASE_URL` set to a migrated database: `python examples/transactions.py`.
 """
