@@ -4,15 +4,21 @@ Run it with `FANG_DATABASE_URL` set to a migrated database: `python examples/tra
 """
 
 import os
+from contextlib import suppress
 from uuid import UUID, uuid4
 
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.orm import Session
 
 from fang_threaded import OutcomeUnknown, Queue, Queueable, Runnable, WorkerPool
 
 URL = os.environ.get("FANG_DATABASE_URL", "postgresql://localhost/app")
 ENGINE = create_engine(make_url(URL).set(drivername="postgresql+psycopg"))
+TABLES = text("""
+    DROP TABLE IF EXISTS example_orders, example_receipts;
+    CREATE TABLE example_orders (id uuid PRIMARY KEY, item text);
+    CREATE TABLE example_receipts (order_id uuid PRIMARY KEY REFERENCES example_orders);
+""")
 
 
 class SendReceipt(Runnable):
@@ -22,13 +28,15 @@ class SendReceipt(Runnable):
         # A task runs again where its process died after the work and before the outcome was written. The key says that
         # this order has its receipt; a mail server would be handed the order's id as the key of the message.
         with ENGINE.begin() as connection:
-            connection.execute(text("INSERT INTO receipts VALUES (:id) ON CONFLICT DO NOTHING"), {"id": self.order_id})
+            connection.execute(
+                text("INSERT INTO example_receipts VALUES (:id) ON CONFLICT DO NOTHING"), {"id": self.order_id}
+            )
 
 
-def place_order(engine: Engine, queue: Queue, item: str, order_id: UUID) -> None:
+def place_order(queue: Queue, item: str, order_id: UUID) -> None:
     """The order and its task."""
-    with Session(engine) as session, session.begin():
-        session.execute(text("INSERT INTO orders VALUES (:id, :item)"), {"id": order_id, "item": item})
+    with Session(ENGINE) as session, session.begin():
+        session.execute(text("INSERT INTO example_orders VALUES (:id, :item)"), {"id": order_id, "item": item})
         queue.insert_task(SendReceipt(order_id=order_id), connection=session)
         if item == "moon":
             raise LookupError("sold out")  # neither the order nor its task is there
@@ -45,21 +53,18 @@ def send_again(queue: Queue, order_id: UUID) -> None:
 
 def main() -> None:
     with ENGINE.begin() as connection:
-        connection.execute(text("CREATE TABLE IF NOT EXISTS orders (id uuid PRIMARY KEY, item text)"))
-        connection.execute(text("CREATE TABLE IF NOT EXISTS receipts (order_id uuid PRIMARY KEY REFERENCES orders)"))
-        connection.execute(text("TRUNCATE orders, receipts"))
+        connection.execute(TABLES)
     with Queue(URL) as queue:
-        for item in ("tea", "moon", "cake"):
-            order_id = uuid4()
-            try:
-                place_order(ENGINE, queue, item, order_id)
-            except LookupError:
-                continue
-        send_again(queue, order_id)
+        tea, moon, cake = uuid4(), uuid4(), uuid4()
+        place_order(queue, "tea", tea)
+        with suppress(LookupError):
+            place_order(queue, "moon", moon)
+        place_order(queue, "cake", cake)
+        send_again(queue, cake)
         WorkerPool(queue, number_of_workers=2).drain()
     with ENGINE.begin() as connection:
-        orders = connection.execute(text("SELECT count(*) FROM orders")).scalar_one()
-        receipts = connection.execute(text("SELECT count(*) FROM receipts")).scalar_one()
+        orders = connection.execute(text("SELECT count(*) FROM example_orders")).scalar_one()
+        receipts = connection.execute(text("SELECT count(*) FROM example_receipts")).scalar_one()
     print(f"{orders} orders, {receipts} receipts sent")
     ENGINE.dispose()
 
