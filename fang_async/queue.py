@@ -18,6 +18,7 @@ from fang_core.insertion import Overrides, Rules
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
 from fang_core.runnable import BaseRunnable
+from fang_core.store import manual_pool
 from fang_postgres import conversations
 from fang_postgres.operations import Operations
 from fang_postgres.schema import DEFAULT_SCHEMA
@@ -166,6 +167,9 @@ class AsyncQueue:
         self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None
     ) -> Task | None:
         """See ``Queueable.fetch_and_touch_task``."""
+        if connection is not None and not self._fetches:
+            # Not in the caller's transaction: until its end nobody else could fetch for this queue.
+            await (await self._opened()).run(self._operations.register(manual_pool(self._manual_pool_id)))
         self._fetches = True
         begin = partial(conversations.touch, self._operations, task_type, self._manual_pool_id)
         return await self._converse(lambda **_: begin(), connection)

@@ -115,14 +115,14 @@ async def may_notify(connection: Any) -> bool:
 
 
 async def _converse(run: Callable[[Operation[Any]], Awaitable[Any]], conversation: Conversation[T]) -> T:
-    operation = next(conversation)
+    answer = None
     while True:
-        answer = await run(operation)
         try:
             operation = conversation.send(answer)
-        except StopIteration as end:
+        except StopIteration as end:  # perhaps before anything was asked
             result: T = end.value
             return result
+        answer = await run(operation)
 
 
 async def _runner_on(connection: Any) -> Callable[[Operation[Any]], Awaitable[Any]]:

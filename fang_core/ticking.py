@@ -99,8 +99,8 @@ class Timetable:
 
 
 def tick_of(task: BaseRunnable, at: datetime, rules: Rules) -> Tick:
-    """The tick of the task's schedule at this time."""
-    row = Overrides().new_task(task, rules)
+    """The tick of the task's schedule at this time. Raises ``UsageError``."""
+    row = Overrides(scheduled_at=at).new_task(task, rules)
     return Tick(row.kind, at, row._replace(id=tick_id(row.kind, at)))
 
 

@@ -17,6 +17,7 @@ from fang_core.insertion import Overrides, Rules
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
 from fang_core.runnable import BaseRunnable
+from fang_core.store import manual_pool
 from fang_postgres import conversations
 from fang_postgres.operations import Operations
 from fang_postgres.schema import DEFAULT_SCHEMA
@@ -167,6 +168,9 @@ class Queue:
 
     def fetch_and_touch_task(self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None) -> Task | None:
         """See ``Queueable.fetch_and_touch_task``."""
+        if connection is not None and not self._fetches:
+            # Not in the caller's transaction: until its end nobody else could fetch for this queue.
+            self._opened().run(self._operations.register(manual_pool(self._manual_pool_id)))
         self._fetches = True
         begin = partial(conversations.touch, self._operations, task_type, self._manual_pool_id)
         return self._converse(lambda **_: begin(), connection)

@@ -94,14 +94,14 @@ def may_notify(connection: Any) -> bool:
 
 
 def _converse(run: Callable[[Operation[Any]], Any], conversation: Conversation[T]) -> T:
-    operation = next(conversation)
+    answer = None
     while True:
-        answer = run(operation)
         try:
             operation = conversation.send(answer)
-        except StopIteration as end:
+        except StopIteration as end:  # perhaps before anything was asked
             result: T = end.value
             return result
+        answer = run(operation)
 
 
 def _runner_on(connection: Any) -> Callable[[Operation[Any]], Any]:

@@ -175,6 +175,20 @@ class ByHandSuite:
         assert backend.fetch() is None
         assert backend.fetch("other").metadata["n"] == 6  # type: ignore[union-attr]
 
+    def test_one_who_fetches_in_a_transaction_keeps_nobody_waiting(self, backend: Backend) -> None:
+        needs(backend.has_transactions, "transactions")
+        first, second = backend.insert(backend.note(n=1)), backend.insert(backend.note(n=2))
+        with backend.rolled_back() as connection:
+            held = backend.fetch("common", connection=connection)
+            assert held is not None
+            assert held.id == first.id
+            other = backend.fetch()
+            assert other is not None
+            assert (other.id, other.pool_id) == (second.id, held.pool_id)
+            assert backend.fetch() is None
+        assert backend.row(first) == first
+        assert backend.row(second) == other
+
     def test_what_is_held_by_hand_runs_nowhere_else(self, backend: Backend) -> None:
         held = backend.held(backend.note())
         assert backend.drain() == 0

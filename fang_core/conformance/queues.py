@@ -33,6 +33,11 @@ class QueueSuite:
         assert backend.drain(number_of_workers=1) == 250
         assert [n for n, _ in backend.journal] == list(range(250))
 
+    def test_a_bulk_of_nothing_is_nothing(self, backend: Backend) -> None:
+        assert backend.insert_many([]) == []
+        assert backend.insert_many((), uniq=True) == []
+        assert backend.drain() == 0
+
     def test_what_cannot_be_stored_is_refused_before_anything_is_written(self, backend: Backend) -> None:
         with pytest.raises(PayloadError, match=r"\.text: .*NUL"):
             backend.call(backend.queue.insert_tasks, [backend.note(), backend.note(text="a\0b")])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fang_core import PayloadError, Queueable, Runnable, TaskConfig, UsageError, codec
 from fang_core.arguments import EARLIEST, LATEST
 from fang_core.insertion import NewTask, Overrides, Rules, in_chunks
+from fang_core.ticking import tick_of
 
 NOW = datetime(2024, 2, 29, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -176,6 +177,11 @@ def test_the_hash_of_a_unique_task_is_that_of_its_insert() -> None:
         Rules().hash_of_unique("Parse")  # type: ignore[arg-type]
     with pytest.raises(PayloadError, match="larger than 10 bytes"):
         Rules(max_payload_bytes=10).hash_of_unique(Once(n="x" * 10))
+
+
+def test_a_tick_beyond_what_can_be_stored_is_refused() -> None:
+    with pytest.raises(UsageError, match="scheduled_at must lie between"):
+        tick_of(Parse(), datetime(9999, 12, 31, tzinfo=UTC), Rules())
 
 
 def test_an_id_may_be_given() -> None:
