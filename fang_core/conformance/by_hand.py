@@ -156,15 +156,14 @@ class ByHandSuite:
 
     def test_fetch_takes_the_first_due_task_of_any_kind(self, backend: Backend) -> None:
         """By priority, then by time; one at a time; and its caller ends it."""
-        late, first, foreign = (
-            backend.insert(backend.note(n=1), priority=1),
-            backend.insert(backend.note(n=2), priority=-1),
-            backend.insert(backend.foreign_note(n=3)),
-        )
+        late = backend.insert(backend.note(n=1), priority=1)
+        first = backend.insert(backend.note(n=2), priority=-1)
+        foreign = backend.insert(backend.foreign_note(n=3))
         second = backend.insert(backend.note(n=4))
-        backend.insert(backend.note(n=5), delay=HOUR)
-        backend.insert(backend.note(n=6), task_type="other")
-        for expected in (first, foreign, second, late):
+        oldest = backend.insert(backend.note(n=5), scheduled_at=second.scheduled_at - HOUR)
+        backend.insert(backend.note(n=6), delay=HOUR)
+        backend.insert(backend.note(n=7), task_type="other")
+        for expected in (first, oldest, foreign, second, late):
             held = backend.fetch()
             assert held is not None
             assert held == backend.row(expected)
@@ -173,7 +172,7 @@ class ByHandSuite:
             assert held.claimed_at is not None
             assert backend.move(held, TaskState.FINISHED).state is TaskState.FINISHED
         assert backend.fetch() is None
-        assert backend.fetch("other").metadata["n"] == 6  # type: ignore[union-attr]
+        assert backend.fetch("other").metadata["n"] == 7  # type: ignore[union-attr]
 
     def test_one_who_fetches_in_a_transaction_keeps_nobody_waiting(self, backend: Backend) -> None:
         needs(backend.has_transactions, "transactions")

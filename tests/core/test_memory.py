@@ -399,6 +399,15 @@ def test_a_revived_task_is_due_now_at_the_earliest(
     assert revived.errors == ({"number": 0, "error": "no", "traceback": None, "time": NOW.isoformat()},)
 
 
+def test_a_revival_forgets_crashes_and_no_other_move_does(queue: MemoryQueue) -> None:
+    task = queue.insert_task(Parse())
+    queue.state.tasks[task.id] = task._replace(crashes=2, retries=1)
+    ended = queue.update_task_state(task, TaskState.FINISHED)
+    assert (ended.crashes, ended.retries) == (2, 1)
+    revived = queue.update_task_state(ended, TaskState.NEW)
+    assert (revived.crashes, revived.retries) == (0, 0)
+
+
 def test_a_retry_by_hand_is_due_after_its_backoff(queue: MemoryQueue, clock: Clock) -> None:
     queue.insert_task(Parse(), scheduled_at=NOW - DAY)
     held = queue.fetch_and_touch_task()

@@ -231,6 +231,16 @@ def test_bulks_that_wait_for_each_other_do_so_in_one_direction(
         assert [row.conflict for row in second.result(20)] == [False] * 100
 
 
+def test_a_bulk_of_several_statements_is_due_at_one_time(queue: Queue) -> None:
+    """It is written in the order of hashes, and is to run in the order given: that of the ids."""
+    queue.insert_task(Once(n=-1))
+    rows = queue.insert_tasks([Once(n=n) for n in range(-1, 5_500)])
+    assert [row.metadata["n"] for row in rows] == list(range(-1, 5_500))
+    assert [row.conflict for row in rows] == [True] + [False] * 5_500
+    assert len({row.scheduled_at for row in rows[1:]}) == 1
+    assert [row.id for row in rows] == sorted(row.id for row in rows)
+
+
 # Moves by hand against a concurrent change ----------------------------------------------------------------------------
 
 CHANGES = {
@@ -273,6 +283,15 @@ def test_a_move_by_hand_keeps_what_was_edited_beside_it(url: str, queue: Queue) 
     edit = "UPDATE fang.fang_tasks SET priority = -2 WHERE id = %(id)s"
     result = while_changed(url, edit, {"id": task.id}, lambda: moved(queue, task, TaskState.CANCELLED))
     assert (result.state, result.priority) == (TaskState.CANCELLED, -2)
+
+
+def test_a_revival_forgets_crashes_and_no_other_move_does(queue: Queue, watcher: psycopg.Connection[Any]) -> None:
+    task = queue.insert_task(Once())
+    watcher.execute("UPDATE fang.fang_tasks SET crashes = 2, retries = 1")
+    ended = queue.update_task_state(task, TaskState.FINISHED)
+    assert (ended.crashes, ended.retries) == (2, 1)
+    revived = queue.update_task_state(ended, TaskState.NEW)
+    assert (revived.crashes, revived.retries) == (0, 0)
 
 
 @pytest.mark.parametrize(("end", "result"), [("COMMIT", "TwinExists"), ("ROLLBACK", TaskState.NEW)])
