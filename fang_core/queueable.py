@@ -79,7 +79,7 @@ class Queueable(Protocol):
         ...
 
     def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
-        """The row as it is now, or None."""
+        """The row as it is now, or None. Raises ``UnreadablePayload`` for JSON that Python cannot read."""
         ...
 
     def fetch_and_touch_task(self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None) -> Task | None:
@@ -99,7 +99,8 @@ class Queueable(Protocol):
         Raises:
             UsageError: there is no such move.
             StaleTask: the row was changed or removed meanwhile.
-            TwinExists: a unique task cannot be revived, since an equal one is waiting or running.
+            TwinExists: a unique task cannot be revived, since an equal one is waiting or running. Where another is
+                being revived at that very moment, the caller's own ``connection`` fails with the database's error.
         """
         ...
 

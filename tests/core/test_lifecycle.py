@@ -10,32 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from fang_core import Cancel, Constant, RetentionMode, RetryAfter, Snooze, TaskConfig, TaskState, UsageError
+from fang_core import Cancel, Constant, RetentionMode, RetryAfter, Snooze, TaskConfig, TaskState
 from fang_core.failure import ErrorReport
 from fang_core.lifecycle import (
-    BY_HAND,
     DUE_STATES,
     NOT_RUN,
     SUCCESS,
     TERMINAL_STATES,
     TRANSITIONS,
     Cancelled,
-    Change,
     Failure,
     NotRun,
     Outcome,
     Result,
     Snoozed,
     Success,
-    change_by_hand,
     decide,
-    fail_by_hand,
     result_of,
-    retry_by_hand,
     unstorable,
 )
 from fang_core.memory import MemoryQueue, MemoryState
-from fang_core.record import ClaimedTask, Task
+from fang_core.record import ClaimedTask
 from fang_core.runnable import Runnable
 from fang_core.store import ClaimRequest, PoolRecord
 
@@ -237,88 +232,6 @@ def test_a_reason_that_cannot_be_told_cancels_all_the_same() -> None:
 def test_a_delay_must_be_a_timedelta(signal: Any) -> None:
     with pytest.raises(TypeError, match="a delay is a timedelta, not int"):
         signal(60)
-
-
-def test_a_snooze_without_its_delay_is_a_failure() -> None:
-    class Careless(Snooze):
-        def __init__(self) -> None:
-            Exception.__init__(self, "later")
-
-    assert isinstance(result_of(Careless()), Failure)
-
-
-# By hand --------------------------------------------------------------------------------------------------------------
-
-
-def read(state: TaskState, attempt: int) -> Task:
-    return Task(uuid4(), {}, "Some", "common", state, 0, 0, 20, 0, attempt, NOW, NOW, NOW)
-
-
-rows = st.builds(read, st.sampled_from(TaskState), st.integers(0, 2**40))
-
-
-@given(rows, st.sampled_from(TaskState))
-def test_a_move_by_hand_keeps_to_its_table(row: Task, state: TaskState) -> None:
-    if state not in BY_HAND[row.state]:
-        with pytest.raises(UsageError, match=f"^a task that is {row.state} cannot be made {state}, only "):
-            change_by_hand(row, state)
-        return
-    for named in (state, str(state)):
-        assert change_by_hand(row, named) == Change(row, state, revives=row.state in TERMINAL_STATES)  # type: ignore[arg-type]
-
-
-def test_the_table_by_hand() -> None:
-    """Nobody can claim by hand, nor leave a task where it is; an ended one can only begin again."""
-    assert BY_HAND.keys() == set(TaskState)
-    for state, possible in BY_HAND.items():
-        assert possible
-        assert possible.isdisjoint({state, TaskState.IN_PROGRESS})
-        if state in TERMINAL_STATES:
-            assert possible == {TaskState.NEW}
-        else:
-            assert possible >= set(TERMINAL_STATES)
-
-
-@given(rows, texts)
-def test_a_failure_by_hand(row: Task, text: str) -> None:
-    if row.state in (*DUE_STATES, TaskState.IN_PROGRESS):
-        change = fail_by_hand(row, text)
-        assert change == Change(row, TaskState.FAILED, False, None, 0, change.error_message, change.error_entry)
-        _tells(change, row, text)
-    else:
-        with pytest.raises(UsageError, match="cannot be made failed"):
-            fail_by_hand(row, text)
-
-
-@given(rows, st.timedeltas(), texts)
-def test_a_retry_by_hand(row: Task, delay: timedelta, text: str) -> None:
-    if row.state is TaskState.IN_PROGRESS:
-        change = retry_by_hand(row, delay, text)
-        bounded = min(max(delay, timedelta(0)), timedelta(days=3660))
-        assert change == Change(row, TaskState.RETRIED, False, bounded, 1, change.error_message, change.error_entry)
-        _tells(change, row, text)
-    else:
-        with pytest.raises(UsageError, match="cannot be made retried"):
-            retry_by_hand(row, delay, text)
-
-
-def _tells(change: Change, row: Task, text: str) -> None:
-    message = change.error_message
-    assert message == text.replace("\0", "␀").encode("utf-8", "replace").decode()
-    entry = json.loads(change.error_entry or "")
-    assert entry == {"number": row.attempt, "error": message, "traceback": None}
-
-
-@pytest.mark.parametrize("state", ["gone", None, 7, [], "IN_PROGRESS"], ids=repr)
-def test_what_is_no_state(state: Any) -> None:
-    with pytest.raises(UsageError, match=r"is no state of a task$"):
-        change_by_hand(read(TaskState.NEW, 0), state)
-
-
-@pytest.mark.parametrize("task", [uuid4(), None, claimed()], ids=lambda task: type(task).__name__)
-def test_a_move_is_of_the_row_that_was_read(task: Any) -> None:
-    with pytest.raises(UsageError, match=r"^give the Task that was read, not "):
-        change_by_hand(task, TaskState.FAILED)
 
 
 # Exceptions of classes that do as they like ---------------------------------------------------------------------------
