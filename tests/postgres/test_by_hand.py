@@ -97,5 +97,5 @@ def test_twins_that_many_revive_at_once(queue: Queue, watcher: psycopg.Connectio
     with ThreadPoolExecutor(16) as executor:
         results = list(executor.map(lambda task: moved(queue, task, TaskState.NEW), ended))
     assert results.count("TwinExists") == 15
-    live: list[tuple[UUID]] = watcher.execute("SELECT id FROM fang.fang_tasks WHERE state = 'new'").fetchall()
+    live = watcher.execute("SELECT id FROM fang.fang_tasks WHERE state = 'new'").fetchall()
     assert live == [(task.id,) for task in results if isinstance(task, Task)]
