@@ -169,7 +169,7 @@ class AsyncQueue:
         """See ``Queueable.fetch_and_touch_task``."""
         if connection is not None and not self._fetches:
             # Not in the caller's transaction: until its end nobody else could fetch for this queue.
-            await (await self._opened()).run(self._operations.register(manual_pool(self._manual_pool_id)))
+            await (await self._connections.writes()).run(self._operations.register(manual_pool(self._manual_pool_id)))
         self._fetches = True
         begin = partial(conversations.touch, self._operations, task_type, self._manual_pool_id)
         return await self._converse(lambda **_: begin(), connection)

@@ -115,7 +115,7 @@ class ByHandSuite:
 
     def _writes_nothing(self, backend: Backend, held: Task) -> None:
         """What the run that ``held`` stands for would write."""
-        now, store = backend.find(held), backend.queue.store()
+        now, store = backend.find(held), backend.call(backend.queue.store)
         for state in (None, TaskState.FINISHED, TaskState.RETRIED, TaskState.FAILED):
             outcome = Outcome(held.id, held.attempt, state, charge=1, error_message="late")
             assert backend.call(store.complete, held.pool_id, [outcome]) == set()

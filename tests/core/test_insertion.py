@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fang_core import PayloadError, Queueable, Runnable, TaskConfig, UsageError, codec
+from fang_core import PayloadError, Queueable, Runnable, TaskConfig, UsageError
 from fang_core.arguments import EARLIEST, LATEST
 from fang_core.insertion import NewTask, Overrides, Rules, in_chunks
 from fang_core.ticking import tick_of
+from fang_core.unique import uniq_hash
 
 NOW = datetime(2024, 2, 29, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -165,7 +166,7 @@ def test_the_insert_decides_what_is_unique_then_the_class_and_the_queue(
 ) -> None:
     row = Overrides(uniq=uniq).new_task(cls(n=5), Rules(duplicated_tasks=duplicated_tasks))
 
-    assert row.uniq_hash == (codec.uniq_hash(row.metadata) if is_unique else None)
+    assert row.uniq_hash == (uniq_hash(cls(n=5), row.metadata) if is_unique else None)
 
 
 def test_the_hash_of_a_unique_task_is_that_of_its_insert() -> None:

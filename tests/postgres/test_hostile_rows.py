@@ -121,7 +121,7 @@ def test_unknown_kinds_stay_and_are_named_once(
     runs_innocents(backend, hostile=0)
     assert [state_of(sql, task_id) for task_id in rows] == [("new", None, 0)] * len(rows)
 
-    store = backend.queue.store()
+    store = backend.call(backend.queue.store)
     maintenance = MAINTENANCE[backend.mode](store, PoolOptions())
     with caplog.at_level(logging.WARNING):
         backend.call(maintenance.name_unknown_kinds)
