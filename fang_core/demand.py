@@ -116,7 +116,7 @@ class Idle:
             self._looks -= 1
             self._watched |= running
         self._watched &= running
-        if mono < self._until and (self._looks or self._watched):
+        if self._looks or (mono < self._until and self._watched):
             now = self._step
             self._step = min(0.25, now * 1.5)
             return now

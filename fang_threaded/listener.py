@@ -69,11 +69,14 @@ class Listener:
         retry = Retry()
         while not closing.is_set():
             try:
-                with self._connect() as self._connection:
-                    self._listen(self._connection)
+                with self._connect() as connection:
+                    if closing.is_set():
+                        return  # another thread may be listening by now
+                    self._connection = connection
+                    self._listen(connection)
                     retry.succeeded()
                     self._subscribers.wake_all()
-                    self._hear(self._connection, closing)
+                    self._hear(connection, closing)
             except Exception as error:  # noqa: BLE001 - a listener outlives whatever its database does
                 if not closing.is_set():
                     logger.warning("pools are not woken until LISTEN works again, and poll: %s", _line(error))

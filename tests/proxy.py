@@ -49,10 +49,12 @@ class Connection:
         self._writers.append(server_writer)
         up = asyncio.create_task(self._pump(reader, server_writer, self.sent.extend))
         down = asyncio.create_task(self._pump(server_reader, writer, lambda data: None))
-        await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
-        for pump in (up, down):
-            pump.cancel()
-        await asyncio.gather(up, down, return_exceptions=True)
+        try:
+            await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in (up, down):
+                pump.cancel()
+            await asyncio.gather(up, down, return_exceptions=True)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, see: Callable[[bytes], None]

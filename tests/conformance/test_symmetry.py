@@ -6,18 +6,24 @@ from typing import Any
 import pytest
 
 from fang_async import AsyncQueue, AsyncWorkerPool
+from fang_async.claimer import Claimer as AsyncClaimer
 from fang_async.completer import Completer as AsyncCompleter
+from fang_async.listener import Listener as AsyncListener
 from fang_async.maintenance import Maintenance as AsyncMaintenance
 from fang_async.runner import Runner as AsyncRunner
 from fang_async.store import AsyncPostgresStore
+from fang_async.ticker import Ticker as AsyncTicker
 from fang_core import AsyncMemoryQueue, MemoryQueue
 from fang_core.queueable import AsyncQueueable, Queueable
 from fang_core.store import AsyncStore, Store
 from fang_threaded import Queue, WorkerPool
+from fang_threaded.claimer import Claimer
 from fang_threaded.completer import Completer
+from fang_threaded.listener import Listener
 from fang_threaded.maintenance import Maintenance
 from fang_threaded.runner import Runner
 from fang_threaded.store import PostgresStore
+from fang_threaded.ticker import Ticker
 
 PAIRS = [
     (Queueable, AsyncQueueable),
@@ -26,8 +32,11 @@ PAIRS = [
     (WorkerPool, AsyncWorkerPool),
     (PostgresStore, AsyncPostgresStore),
     (MemoryQueue, AsyncMemoryQueue),
+    (Claimer, AsyncClaimer),
     (Completer, AsyncCompleter),
+    (Listener, AsyncListener),
     (Maintenance, AsyncMaintenance),
+    (Ticker, AsyncTicker),
 ]
 PROTOCOLS = [
     (Queueable, Queue),

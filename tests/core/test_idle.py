@@ -59,6 +59,12 @@ def test_a_transaction_that_stays_is_left_to_the_poll_after_a_second() -> None:
     assert looks < 20
 
 
+def test_two_looks_follow_however_long_a_claim_takes() -> None:
+    waits = idle()
+    waits.announced(0.0)
+    assert [waits.sleep(NOBODY, mono) for mono in (7.0, 14.0)] == [0.005, HOUR]
+
+
 def test_a_new_announcement_settles_anew() -> None:
     waits = idle()
     for mono in (0.0, 50.0):
