@@ -43,9 +43,10 @@ class Connection:
         self.sent = bytearray()
         """What the client has sent so far: says which connection this is."""
 
-    async def forward(self, server_reader: asyncio.StreamReader, server_writer: asyncio.StreamWriter) -> None:
+    async def forward(self, server: Coroutine[Any, Any, tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> None:
         """Until one side ends."""
         reader, writer = self._client
+        server_reader, server_writer = await server
         self._writers.append(server_writer)
         up = asyncio.create_task(self._pump(reader, server_writer, self.sent.extend))
         down = asyncio.create_task(self._pump(server_reader, writer, lambda data: None))
@@ -85,6 +86,7 @@ class Connection:
         """Ends both sides."""
         for writer in self._writers:
             writer.transport.abort()
+        for writer in self._writers:
             with suppress(OSError):
                 await writer.wait_closed()
 
@@ -146,7 +148,7 @@ class Proxy:
         connection.obey(self._mode)
         self._connections.add(connection)
         try:
-            await connection.forward(*await self._server_streams())
+            await connection.forward(self._server_streams())
         except (OSError, asyncio.CancelledError):
             pass  # the server is not there, or the proxy ends
         finally:
@@ -169,6 +171,7 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._server.wait_closed()
+        await asyncio.sleep(0)  # transports that were aborted close in the loop's next round
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)

@@ -9,6 +9,8 @@ from tests.modes import Database, Nights, Side, side_of
 
 @pytest.fixture(params=["threaded", "async"])
 def side(request: pytest.FixtureRequest) -> Iterator[Side]:
+    for name in {"url", "proxy"}.intersection(request.fixturenames):
+        request.getfixturevalue(name)  # made before the pools that connect there, and taken away after them
     with side_of(request.param) as side:
         yield side
 

@@ -73,14 +73,14 @@ def test_what_a_stopping_pool_gives_back_wakes_an_idle_one(
 ) -> None:
     queue = side.queue(url)
     stopping = side.pool(queue)
-    side.call(queue.insert_tasks, [side.note() for _ in range(200)])  # short ones: it learns to claim ahead
-    ran(200)
     nights.fall()
+    for _ in range(500):
+        stopping._demand.observe(0.0)  # so it claims ahead
     side.call(queue.insert_tasks, [side.note(n=1, waits=True), *[side.note(n=n) for n in range(2, 7)]])
     assert ran() == [1]
     assert database.rows("SELECT count(*) FROM fang.fang_tasks WHERE state = 'in_progress'") == [(6,)]
     side.pool(queue)
-    nights.fall()
+    nights.fall(2)
     stopped = side.begin(stopping.stop)
     assert ran(5) == [2, 3, 4, 5, 6]
     GATES["gate"].set()
