@@ -128,12 +128,16 @@ class Side:
         left: int = self.call(pool.stop)
         return left
 
-    def close(self) -> None:
+    def end(self) -> None:
+        """Stops the pools and closes the queues."""
         GATES["gate"].set()
         for pool in list(self._pools):
             self.stop(pool)
-        for queue in self._queues:
-            self.call(queue.close)
+        while self._queues:
+            self.call(self._queues.pop().close)
+
+    def close(self) -> None:
+        self.end()
         eventually(lambda: not asyncio.all_tasks(self._loop))
         asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -49,7 +49,7 @@ def test_a_pool_whose_row_is_gone_registers_and_announces_again(
     with caplog.at_level(logging.WARNING):
         database.execute("DELETE FROM fang.fang_pools")
         eventually(lambda: database.waiting == [True])
-    assert "was not registered any more" in caplog.text
+    assert "was taken for dead" in caplog.text
     side.call(queue.insert_task, side.note(n=1))
     assert ran() == [1]
 

@@ -129,16 +129,16 @@ def test_a_pool_can_be_stopped_while_its_listener_connects(
     assert database.rows("SELECT count(*) FROM fang.fang_pools") == [(0,)]
 
 
-def test_a_pool_that_leaves_runs_behind_listens_no_more(url: str, database: Database) -> None:
+def test_a_pool_that_left_runs_behind_listens_no_more_when_they_have_ended(url: str, database: Database) -> None:
     with side_of("threaded") as side:
         queue = side.queue(url)
         pool = side.pool(queue, grace_period=timedelta(milliseconds=50))
         side.call(queue.insert_task, side.note(waits=True))
         ran()
         assert side.stop(pool) == 1
-        eventually(lambda: database.listeners == [])
-        assert not queue._listener._subscribers
         GATES["gate"].set()
+        eventually(lambda: database.listeners == [])
+        eventually(lambda: database.waiting == [])
 
 
 def test_a_listener_whose_event_loop_ended_under_it_is_started_anew(url: str, nights: Nights) -> None:
@@ -148,10 +148,10 @@ def test_a_listener_whose_event_loop_ended_under_it_is_started_anew(url: str, ni
         nights.fall()
 
         async def cancel() -> None:
-            queue._listener._task.cancel()
+            queue._connections.listener._task.cancel()
 
         side.call(cancel)
-        eventually(queue._listener._task.done)
+        eventually(queue._connections.listener._task.done)
         side.pool(queue)
         nights.fall()
         insert(side, url, 1)

@@ -120,7 +120,7 @@ def test_where_listening_is_switched_off_a_pool_polls_and_says_nothing(
         "CREATE TABLE announcements (waiting boolean);"
         "CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS"
         " 'BEGIN INSERT INTO public.announcements VALUES (new.waiting); RETURN new; END';"
-        "CREATE TRIGGER noted AFTER UPDATE ON fang.fang_pools FOR EACH ROW EXECUTE FUNCTION noted()"
+        "CREATE TRIGGER noted AFTER UPDATE OF waiting ON fang.fang_pools FOR EACH ROW EXECUTE FUNCTION noted()"
     )
     queue = side.queue(url)
     side.pool(queue, poll=SHORT, listen=False)

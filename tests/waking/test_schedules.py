@@ -108,10 +108,12 @@ class InMemory:
 
 
 @pytest.fixture(params=["postgres", "memory"])
-def backend(request: pytest.FixtureRequest, side: Side) -> InPostgres | InMemory:
+def backend(request: pytest.FixtureRequest, side: Side) -> Iterator[InPostgres | InMemory]:
     if request.param == "memory":
-        return InMemory(side)
-    return InPostgres(side, request.getfixturevalue("url"), request.getfixturevalue("database"))
+        yield InMemory(side)
+    else:
+        yield InPostgres(side, request.getfixturevalue("url"), request.getfixturevalue("database"))
+    side.end()  # before the database goes
 
 
 @pytest.fixture(autouse=True)

@@ -33,11 +33,11 @@ def test_stop_waits_for_the_start_that_is_under_way(side: Side, monkeypatch: pyt
     side.call(pool.stop)
     opening, go_on = Event(), Event()
 
-    def hold() -> None:
+    def hold(*_: Any) -> None:
         opening.set()
         go_on.wait(5)
 
-    side.wrap(monkeypatch, pool.queue, "open", before=hold)
+    side.wrap(monkeypatch, type(pool._store), "register", before=hold)
     started = side.begin(pool.start)
     assert opening.wait(5)
     stopped = side.begin(pool.stop)
