@@ -25,6 +25,7 @@ from fang_cli.embedded import EmbeddedPostgres
 from fang_core.errors import FangError
 from fang_postgres import migrate
 from fang_postgres.connecting import database_url
+from fang_threaded import Queue
 
 __all__ = ["run_demo"]
 
@@ -85,8 +86,6 @@ def _modules(stdlib: Path) -> list[str]:
 
 
 def _insert(engine: Engine, files: list[str]) -> None:
-    from fang_threaded import Queue
-
     with Queue(engine) as queue:
         queue.insert_tasks([ReadModule(path=path) for path in files])
 
