@@ -244,7 +244,7 @@ class AsyncWorkerPool:
         self._stopping = asyncio.Event()
         self._drains: list[asyncio.Event] = []
         self._heartbeat: Heartbeat | None = self._make_heartbeat()
-        self._holdings: Holdings = Holdings(self._is_cut_off)
+        self._holdings: Holdings = Holdings(self.options.retention_mode, self._is_cut_off)
         self._is_declared_dead = False
         self._completer: Completer = Completer(self._store, self.id, self._events, self._written, self._holdings.lose)
         self._maintenance: Maintenance = Maintenance(self._store, self.options)
@@ -301,7 +301,7 @@ class AsyncWorkerPool:
     def _give_back(self, run: Run) -> None:
         """It was claimed and not started: nothing is charged."""
         self._given_back += 1
-        self._completer.put(self._outcome(run.task, NOT_RUN))
+        self._completer.put(self._outcome(run, NOT_RUN))
 
     async def _wait_for_workers(self, deadline: float) -> int:
         """How many had not ended, neither by themselves nor by cancellation."""
@@ -392,7 +392,8 @@ class AsyncWorkerPool:
 
     def _hand_out(self, tasks: list[ClaimedTask]) -> None:
         self._claimed += len(tasks)
-        taken = self._holdings.take(tasks)
+        assert self.id is not None
+        taken = self._holdings.take(tasks, self.id)
         for run in taken.lost:
             logger.warning("task %s was claimed anew: attempt %d is lost", run.task.id, run.task.attempt)
         for run in taken.unwanted:
@@ -413,18 +414,19 @@ class AsyncWorkerPool:
         if self._events:
             self._events.emit(Events.run_started, task)
 
-    def _ended(self, task: ClaimedTask, result: Result | None, seconds: float) -> None:
+    def _ended(self, run: Run, result: Result | None, seconds: float) -> None:
         if result is None:
             result = Failure(ErrorReport("FangError: the worker failed beside the run", None))
         self._ended_runs += 1
-        self._completer.put(self._outcome(task, result))
+        self._completer.put(self._outcome(run, result))
         self._demand.observe(seconds)
         if self._events:
-            self._events.emit(Events.run_ended, task, result, seconds)
+            self._events.emit(Events.run_ended, run.task, result, seconds)
 
-    def _outcome(self, task: ClaimedTask, result: Result) -> Outcome:
-        backoff = self._classes[task.kind].__fang_options__.backoff
-        return decide(task, result, retention=self.options.retention_mode, backoff=backoff)
+    def _outcome(self, run: Run, result: Result) -> Outcome:
+        backoff = self._classes[run.task.kind].__fang_options__.backoff
+        outcome = decide(run.task, result, retention=self.options.retention_mode, backoff=backoff)
+        return outcome._replace(completed_by_run=True) if run.completed else outcome
 
     async def _rest(self) -> None:
         """Until there is something to run."""

@@ -1,27 +1,29 @@
 """The queue on Postgres for asyncio code."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Self, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy.engine import URL
 
 from fang_async.connections import Connections
-from fang_async.runner import converse_on, may_notify, run_on
+from fang_async.manual import ManualPool
+from fang_async.runner import converse_on, may_notify, refuse_autocommit, run_on
 from fang_async.store import AsyncPostgresStore
 from fang_core.codec import MAX_PAYLOAD_BYTES
-from fang_core.errors import BackendError, BackendUnavailable, OutcomeUnknown
+from fang_core.errors import BackendUnavailable, OutcomeUnknown, TaskLost
 from fang_core.insertion import Overrides, Rules
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
+from fang_core.run import current_run
 from fang_core.runnable import BaseRunnable
-from fang_core.store import manual_pool
 from fang_postgres import conversations
 from fang_postgres.operations import Operations
 from fang_postgres.schema import DEFAULT_SCHEMA
+from fang_postgres.sql.outcomes import STALE_RUN
 from fang_postgres.statement import Conversation, Operation
 
 T = TypeVar("T")
@@ -51,8 +53,7 @@ class AsyncQueue:
         self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks)
         self._operations = Operations(schema)
         self._connections = Connections(database, max_pool_size, self._operations)
-        self._manual_pool_id = uuid4()
-        self._fetches = False
+        self._manual = ManualPool(self._operations, self._connections)
 
     # Opening and closing ----------------------------------------------------------------------------------------------
 
@@ -70,15 +71,8 @@ class AsyncQueue:
 
     async def close(self) -> None:
         """Closes the queue's own connections. Idempotent; the queue can be opened again."""
-        await self._sign_off()
+        await self._manual.end()
         await self._connections.close()
-
-    async def _sign_off(self) -> None:
-        """Takes away the row under which tasks were fetched by hand."""
-        if self._fetches and self.is_open:
-            with suppress(BackendError):
-                await self._run(self._operations.unregister(self._manual_pool_id), None)
-        self._fetches, self._manual_pool_id = False, uuid4()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -159,6 +153,18 @@ class AsyncQueue:
         """See ``Queueable.schedule_task``."""
         return await self._converse(partial(conversations.schedule, self._operations, task, self.rules), connection)
 
+    async def complete(self, *, connection: Any) -> None:
+        """See ``Queueable.complete``."""
+        run = current_run()
+        await refuse_autocommit(connection)
+        run.completed = True
+        try:
+            await run_on(connection, self._operations.complete_one(run))
+        except Exception as error:
+            if STALE_RUN in str(error):
+                raise TaskLost(f"the run no longer holds task {run.task.id}: roll back") from error
+            raise
+
     async def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
         """See ``Queueable.find_task_by_id``."""
         return await self._run(self._operations.find(task_id), connection)
@@ -167,11 +173,8 @@ class AsyncQueue:
         self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None
     ) -> Task | None:
         """See ``Queueable.fetch_and_touch_task``."""
-        if connection is not None and not self._fetches:
-            # Not in the caller's transaction: until its end nobody else could fetch for this queue.
-            await (await self._connections.writes()).run(self._operations.register(manual_pool(self._manual_pool_id)))
-        self._fetches = True
-        begin = partial(conversations.touch, self._operations, task_type, self._manual_pool_id)
+        await self._manual.begin()
+        begin = partial(conversations.touch, self._operations, task_type, self._manual.id)
         return await self._converse(lambda **_: begin(), connection)
 
     async def update_task_state(self, task: Task, state: TaskState, /, *, connection: Any = None) -> Task:

@@ -102,6 +102,22 @@ async def converse_on(connection: Any, conversation: Conversation[T]) -> T:
     return await _converse(await _runner_on(connection), conversation)
 
 
+async def refuse_autocommit(connection: Any) -> None:
+    """Raises ``UsageError`` where a statement would stand at once."""
+    in_autocommit = False
+    if isinstance(connection, asyncpg.Connection | asyncpg.pool.PoolConnectionProxy):
+        in_autocommit = not connection.is_in_transaction()
+    else:
+        sqlalchemy_asyncio = sys.modules.get("sqlalchemy.ext.asyncio")
+        if sqlalchemy_asyncio is not None and isinstance(connection, sqlalchemy_asyncio.AsyncSession):
+            connection = await connection.connection()
+        if sqlalchemy_asyncio is not None and isinstance(connection, sqlalchemy_asyncio.AsyncConnection):
+            raw = (await connection.get_raw_connection()).dbapi_connection
+            in_autocommit = bool(getattr(raw, "autocommit", False))
+    if in_autocommit:
+        raise UsageError("complete() needs a transaction, and this connection is in autocommit")
+
+
 async def may_notify(connection: Any) -> bool:
     """Whether the transaction of a caller's connection may NOTIFY: Postgres refuses to prepare one that has."""
     sqlalchemy_asyncio = sys.modules.get("sqlalchemy.ext.asyncio")

@@ -1,6 +1,7 @@
 """A pool's access to Postgres, from asyncio."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from uuid import UUID
 
 from fang_async.connections import Connections
@@ -8,6 +9,7 @@ from fang_async.heart import AsyncPostgresHeart
 from fang_async.runner import Runner
 from fang_core.lifecycle import Outcome
 from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Sighting, Tick
+from fang_postgres import conversations
 from fang_postgres.operations import Operations
 
 
@@ -35,6 +37,9 @@ class AsyncPostgresStore:
 
     async def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /) -> set[UUID]:
         """See ``Store.complete``."""
+        if any(outcome.completed_by_run for outcome in outcomes):
+            begin = partial(conversations.complete_unlocked, self._operations, pool_id, outcomes)
+            return await self._writes.transact(begin)
         return set().union(*await self._writes.run_all(self._operations.complete(pool_id, outcomes)))
 
     async def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:

@@ -63,7 +63,7 @@ class Worker:
                         self._cut_short = False
                 finally:
                     # Also where this very loop fails: no claimed task goes without an outcome.
-                    pool._ended(run.task, result, time.monotonic() - started)
+                    pool._ended(run, result, time.monotonic() - started)
                 if me.cancelling():
                     return
             pool._feed()

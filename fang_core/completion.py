@@ -6,6 +6,7 @@ holds three rules:
 - A refused batch is halved until the culprit stands alone; that task is failed with a fixed text, the rest is written.
 - An outcome that found no row is tried once more alone; then it is *lost*: another pool, or a person, has the task.
 - After a reply that never came, what is missing at the repeat counts as done: the first try may have been committed.
+- What a run has completed in a transaction of its own comes last, and apart: missing is as good as written.
 """
 
 from collections.abc import Generator, Sequence
@@ -51,7 +52,13 @@ def plan(outcomes: Sequence[Outcome]) -> Plan:
     # One outcome for each id in a batch: that of the latest attempt, the only one that can pass the fence.
     newest = {outcome.id: outcome for outcome in sorted(outcomes, key=attrgetter("attempt"))}
     # (batch, was it tried before, may it have been written unseen)
-    todo: list[tuple[list[Outcome], bool, bool]] = [(list(newest.values()), False, False)]
+    by_runs = [outcome for outcome in newest.values() if outcome.completed_by_run]
+    by_pool = [outcome for outcome in newest.values() if not outcome.completed_by_run]
+    todo: list[tuple[list[Outcome], bool, bool]] = []
+    if by_runs:
+        todo.append((by_runs, False, True))
+    if by_pool:
+        todo.append((by_pool, False, False))
     while todo:
         batch, again, doubtful = todo.pop()
         reply = yield batch

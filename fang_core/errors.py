@@ -77,6 +77,10 @@ class StatementRefused(BackendError):
     """A value or the state of a row is at fault: the same statement would be refused again. Nothing was written."""
 
 
+class TaskLost(FangError):
+    """A run wanted to complete its task, which it no longer holds: its transaction can only be rolled back."""
+
+
 class TwinExists(StatementRefused):
     """A unique task cannot be revived: an equal one is waiting or running."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 from uuid import UUID
 
+from fang_core.config import RetentionMode
 from fang_core.lifecycle import Outcome, is_suspect
 from fang_core.record import ClaimedTask
 from fang_core.run import Run
@@ -31,7 +32,8 @@ class Taken(NamedTuple):
 class Holdings:
     """The runs of one pool by task, from their claim until their outcome is written."""
 
-    def __init__(self, is_cut_off: Callable[[], bool]) -> None:
+    def __init__(self, retention_mode: RetentionMode, is_cut_off: Callable[[], bool]) -> None:
+        self._retention_mode = retention_mode
         self._is_cut_off = is_cut_off
         self._runs: dict[UUID, Run] = {}
         self._suspect: Run | None = None
@@ -45,15 +47,15 @@ class Holdings:
         """Whether the pool must claim nothing."""
         return self._suspect is not None
 
-    def take(self, tasks: Iterable[ClaimedTask]) -> Taken:
-        """Holds what was claimed."""
+    def take(self, tasks: Iterable[ClaimedTask], pool_id: UUID) -> Taken:
+        """Holds what was claimed under this id."""
         taken = Taken([], [], [])
         for task in tasks:
             former = self._runs.get(task.id)
             if former is not None:
                 former.is_lost = True
                 taken.lost.append(former)
-            run = self._runs[task.id] = Run(task, self._is_cut_off)
+            run = self._runs[task.id] = Run(task, pool_id, self._retention_mode, self._is_cut_off)
             if not is_suspect(task):
                 taken.ready.append(run)
             elif self._suspect is None:

@@ -133,6 +133,8 @@ class Outcome(NamedTuple):
         charge: added to ``retries``.
         error_message: None leaves the column as it is.
         error_entry: a JSON object for the error history (the time is added by the database); None adds nothing.
+        completed_by_run: the run has completed its task in a transaction of its own. Where that was committed there is
+            nothing left to write; where it is still open the row is not to be waited for.
     """
 
     id: UUID
@@ -142,6 +144,7 @@ class Outcome(NamedTuple):
     charge: int = 0
     error_message: str | None = None
     error_entry: str | None = None
+    completed_by_run: bool = False
 
 
 TRANSITIONS: Final[Mapping[type[NamedTuple], frozenset[TaskState | None]]] = MappingProxyType(

@@ -15,6 +15,7 @@ from fang_core.insertion import Overrides, Rules
 from fang_core.lifecycle import TERMINAL_STATES, Outcome, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.memory_state import Clock, MemoryState, utc_clock
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
+from fang_core.run import current_run
 from fang_core.runnable import BaseRunnable
 from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Sighting, Tick, manual_pool
 from fang_core.ticking import next_tick
@@ -143,6 +144,10 @@ class MemoryQueue(_MemoryBase):
         """See ``Queueable.schedule_task``."""
         return self._schedule(task)
 
+    def complete(self, *, connection: Any) -> None:
+        """See ``Queueable.complete``; here it stands at once."""
+        self.state.complete_run(current_run())
+
     def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
         """See ``Queueable.find_task_by_id``."""
         return self.state.find(checked_id(task_id))
@@ -260,6 +265,10 @@ class AsyncMemoryQueue(_MemoryBase):
     async def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
         """See ``Queueable.schedule_task``."""
         return self._schedule(task)
+
+    async def complete(self, *, connection: Any) -> None:
+        """See ``Queueable.complete``; here it stands at once."""
+        self.state.complete_run(current_run())
 
     async def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
         """See ``Queueable.find_task_by_id``."""

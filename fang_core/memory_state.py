@@ -10,11 +10,13 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
-from fang_core.errors import IdInUse, StaleTask, TwinExists
+from fang_core.config import RetentionMode
+from fang_core.errors import IdInUse, StaleTask, TaskLost, TwinExists
 from fang_core.failure import ERRORS_KEPT
 from fang_core.insertion import NewTask, Overrides
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES, Change, Outcome
 from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState
+from fang_core.run import Run
 from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Sighting, Tick
 
 Clock = Callable[[], datetime]
@@ -170,6 +172,19 @@ class MemoryState:
                     self.tasks[outcome.id] = _after(task, outcome, outcome.state, now)
         self._wake(written[outcome.id].task_type for outcome in outcomes if _gives_back(outcome, written))
         return set(written)
+
+    def complete_run(self, run: Run) -> None:
+        """A run completes its own task. Raises ``TaskLost``."""
+        with self.lock:
+            task = self.tasks.get(run.task.id)
+            if task is None or (task.attempt, task.pool_id) != (run.task.attempt, run.pool_id):
+                raise TaskLost(f"the run no longer holds task {run.task.id}")
+            run.completed = True
+            if run.retention_mode is RetentionMode.KEEP_ALL:
+                outcome = Outcome(task.id, task.attempt, TaskState.FINISHED)
+                self.tasks[task.id] = _after(task, outcome, TaskState.FINISHED, self.clock())
+            else:
+                del self.tasks[task.id]
 
     def reconcile(self, pool_id: UUID, known: Sequence[UUID]) -> int:
         """Gives back what the pool holds without knowing it."""

@@ -78,6 +78,21 @@ class Queueable(Protocol):
         """
         ...
 
+    def complete(self, *, connection: Any) -> None:
+        """Inside of a run: marks its task finished in the caller's transaction.
+
+        What the run writes in that transaction and its completion then commit together or not at all: the effect is
+        there once, whatever dies when. The transaction is the last thing that a run does; after a rollback and a normal
+        return the task is finished as usual.
+
+        Raises:
+            TaskLost: this run no longer holds its task. The statement has failed in the database, so that the
+                transaction, or the savepoint, can only be rolled back.
+            NotInRun: there is no run.
+            UsageError: the connection is in autocommit, where nothing could be rolled back.
+        """
+        ...
+
     def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
         """The row as it is now, or None. Raises ``UnreadablePayload`` for JSON that Python cannot read."""
         ...
@@ -180,6 +195,10 @@ class AsyncQueueable(Protocol):
 
     async def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
         """See ``Queueable.schedule_task``."""
+        ...
+
+    async def complete(self, *, connection: Any) -> None:
+        """See ``Queueable.complete``."""
         ...
 
     async def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:

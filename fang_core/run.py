@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from contextvars import ContextVar
 from enum import StrEnum
+from uuid import UUID
 
+from fang_core.config import RetentionMode
 from fang_core.errors import NotInRun
 from fang_core.record import ClaimedTask
 
@@ -26,15 +28,27 @@ class Run:
 
     Attributes:
         task: what was claimed.
+        pool_id: who claimed it.
+        retention_mode: what becomes of the row when the task has ended.
         is_lost: whether the pool knows that it no longer holds the task.
+        completed: whether ``queue.complete()`` was called in it.
         over: true once the run has ended.
     """
 
-    __slots__ = ("_is_cut_off", "is_lost", "over", "task")
+    __slots__ = ("_is_cut_off", "completed", "is_lost", "over", "pool_id", "retention_mode", "task")
 
-    def __init__(self, task: ClaimedTask, is_cut_off: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        task: ClaimedTask,
+        pool_id: UUID,
+        retention_mode: RetentionMode = RetentionMode.REMOVE_FINISHED,
+        is_cut_off: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.task = task
+        self.pool_id = pool_id
+        self.retention_mode = retention_mode
         self.is_lost = False
+        self.completed = False
         self.over = False
         self._is_cut_off = is_cut_off
 

@@ -7,16 +7,18 @@ pool: ``WorkerPool(queue).drain()``. Nothing here needs pytest.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, NamedTuple, TypeVar
+from uuid import uuid4
 
 from fang_core.codec import decode
 from fang_core.errors import UsageError
 from fang_core.lifecycle import SUCCESS, Cancelled, Failure, Result, Snoozed, Success, result_of
 from fang_core.memory import AsyncMemoryQueue, MemoryQueue
-from fang_core.memory_state import as_claimed, utc_clock
+from fang_core.memory_state import MemoryState, as_claimed, utc_clock
 from fang_core.queueable import AsyncQueueable, Queueable
 from fang_core.record import Task, TaskState
 from fang_core.run import CURRENT_RUN, Run
@@ -67,12 +69,13 @@ def perform(task: Runnable, queue: Queueable | None = None, *, retries: int = 0)
         PayloadError: a field cannot be stored.
         UsageError: this is no threaded task.
     """
-    run, runnable = _claimed(task, retries)
+    run, runnable, row = _claimed(task, retries)
     if not isinstance(runnable, Runnable):
         raise UsageError(f"{type(task).__name__} is an AsyncRunnable: await perform_async(...)")
     handed = MemoryQueue() if queue is None else queue
     try:
-        _context_of(run).run(runnable.run, handed)
+        with _held(handed, row):
+            _context_of(run).run(runnable.run, handed)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - every exception of a run is a result
         return result_of(error)
     finally:
@@ -82,14 +85,15 @@ def perform(task: Runnable, queue: Queueable | None = None, *, retries: int = 0)
 
 async def perform_async(task: AsyncRunnable, queue: AsyncQueueable | None = None, *, retries: int = 0) -> Result:
     """See ``perform``; the queue is an ``AsyncMemoryQueue`` unless told otherwise. A cancellation passes through."""
-    run, runnable = _claimed(task, retries)
+    run, runnable, row = _claimed(task, retries)
     if not isinstance(runnable, AsyncRunnable):
         raise UsageError(f"{type(task).__name__} is a Runnable: call perform(...)")
     handed = AsyncMemoryQueue() if queue is None else queue
 
     async def attempt() -> Result:
         try:
-            await runnable.run(handed)
+            with _held(handed, row):
+                await runnable.run(handed)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - every exception of a run is a result
             return result_of(error)
         finally:
@@ -99,12 +103,24 @@ async def perform_async(task: AsyncRunnable, queue: AsyncQueueable | None = None
     return await asyncio.create_task(attempt(), context=_context_of(run))
 
 
-def _claimed(task: BaseRunnable, retries: int) -> tuple[Run, BaseRunnable]:
+def _claimed(task: BaseRunnable, retries: int) -> tuple[Run, BaseRunnable, Task]:
     """The task as a worker meets it."""
     row = MemoryQueue().insert_task(task)
-    row = row._replace(state=TaskState.IN_PROGRESS, retries=retries, attempt=retries + 1)
+    held_by = uuid4()
+    row = row._replace(state=TaskState.IN_PROGRESS, retries=retries, attempt=retries + 1, pool_id=held_by)
     claimed = as_claimed(row)
-    return Run(claimed), decode(type(task), claimed.payload)
+    return Run(claimed, held_by), decode(type(task), claimed.payload), row
+
+
+@contextmanager
+def _held(queue: object, row: Task) -> Iterator[None]:
+    """In the queue for as long as the run lasts, so that it can complete its task."""
+    state = queue.state if isinstance(queue, MemoryQueue | AsyncMemoryQueue) else MemoryState()
+    state.tasks[row.id] = row
+    try:
+        yield
+    finally:
+        state.tasks.pop(row.id, None)
 
 
 def _context_of(run: Run) -> Context:

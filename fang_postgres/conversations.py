@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fang_core.errors import BackendError, IdInUse, StaleTask, TwinExists
 from fang_core.insertion import NewTask, Overrides, Rules, in_chunks
-from fang_core.lifecycle import Change
+from fang_core.lifecycle import Change, Outcome
 from fang_core.liveness import Pulse
 from fang_core.record import Task
 from fang_core.runnable import BaseRunnable
@@ -144,3 +144,15 @@ def rescue_orphans(operations: Operations, max_crashes: int) -> Conversation[lis
     for pool_id in missing:
         rescued += yield operations.rescue(pool_id, charged=True, max_crashes=max_crashes)
     return rescued
+
+
+def complete_unlocked(operations: Operations, pool_id: UUID, outcomes: Sequence[Outcome]) -> Conversation[set[UUID]]:
+    """Writes outcomes of tasks that runs have completed in transactions of their own, where these were rolled back.
+
+    To be held in one transaction. What a run's transaction still locks is not waited for.
+    """
+    free: set[UUID] = yield operations.unlocked(pool_id, outcomes)
+    written: set[UUID] = set()
+    for operation in operations.complete(pool_id, [outcome for outcome in outcomes if outcome.id in free]):
+        written |= yield operation
+    return written

@@ -10,11 +10,13 @@ from uuid import UUID
 from pydantic_core import from_json
 
 from fang_core.arguments import checked_id, checked_task_type
+from fang_core.config import RetentionMode
 from fang_core.errors import UnreadablePayload
 from fang_core.insertion import NewTask, Overrides
 from fang_core.lifecycle import Change, Outcome
 from fang_core.liveness import Beat, Pulse, lock_key
 from fang_core.record import HIGHEST_PRIORITY, LOWEST_PRIORITY, ClaimedTask, Task, TaskState
+from fang_core.run import Run
 from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Rescued, Sighting, Tick
 from fang_postgres.schema import HEAD
 from fang_postgres.statement import Operation, Rows
@@ -235,6 +237,18 @@ class Operations:
         if settled:
             operations.append(Operation(self._statements.settle, _fence(pool_id, settled) | _values(settled), _ids))
         return operations
+
+    def unlocked(self, pool_id: UUID, outcomes: Sequence[Outcome]) -> Operation[set[UUID]]:
+        """Those that are still held, and locked by nobody."""
+        return Operation(self._statements.unlocked, _fence(pool_id, sorted(outcomes, key=_by_id)), _ids)
+
+    def complete_one(self, run: Run) -> Operation[None]:
+        """What completes a run's task in the run's own transaction; fails where it is stale."""
+        keep = run.retention_mode is RetentionMode.KEEP_ALL
+        params = {"p_id": run.task.id, "p_attempt": run.task.attempt, "p_pool_id": run.pool_id}
+        return Operation(
+            self._statements.complete_and_keep if keep else self._statements.complete_and_remove, params, _nothing
+        )
 
     def prune(self, request: PruneRequest) -> list[Operation[int]]:
         """What deletes old rows, a state each."""

@@ -57,6 +57,9 @@ class Statements:
     remove: Statement
     finish: Statement
     settle: Statement
+    unlocked: Statement
+    complete_and_keep: Statement
+    complete_and_remove: Statement
     prune_finished: Statement
     prune_cancelled: Statement
     prune_failed: Statement
@@ -98,6 +101,9 @@ def statements(schema: str) -> Statements:
         remove=outcomes.remove(t),
         finish=outcomes.finish(t),
         settle=outcomes.settle(t),
+        unlocked=outcomes.unlocked(t),
+        complete_and_keep=outcomes.complete_one(t, keep=True),
+        complete_and_remove=outcomes.complete_one(t, keep=False),
         prune_finished=outcomes.prune(t, TaskState.FINISHED),
         prune_cancelled=outcomes.prune(t, TaskState.CANCELLED),
         prune_failed=outcomes.prune(t, TaskState.FAILED),

@@ -1,29 +1,31 @@
 """The queue on Postgres for threaded code."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Self, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.codec import MAX_PAYLOAD_BYTES
-from fang_core.errors import BackendError, BackendUnavailable, OutcomeUnknown
+from fang_core.errors import BackendUnavailable, OutcomeUnknown, TaskLost
 from fang_core.insertion import Overrides, Rules
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
+from fang_core.run import current_run
 from fang_core.runnable import BaseRunnable
-from fang_core.store import manual_pool
 from fang_postgres import conversations
 from fang_postgres.operations import Operations
 from fang_postgres.schema import DEFAULT_SCHEMA
+from fang_postgres.sql.outcomes import STALE_RUN
 from fang_postgres.statement import Conversation, Operation
 from fang_threaded.connections import Connections
-from fang_threaded.runner import converse_on, may_notify, run_on
+from fang_threaded.manual import ManualPool
+from fang_threaded.runner import converse_on, may_notify, refuse_autocommit, run_on
 from fang_threaded.store import PostgresStore
 
 T = TypeVar("T")
@@ -54,8 +56,7 @@ class Queue:
         self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks)
         self._operations = Operations(schema)
         self._connections = Connections(database, max_pool_size, self._operations)
-        self._manual_pool_id = uuid4()
-        self._fetches = False
+        self._manual = ManualPool(self._operations, self._connections)
 
     # Opening and closing ----------------------------------------------------------------------------------------------
 
@@ -73,15 +74,8 @@ class Queue:
 
     def close(self) -> None:
         """Closes the queue's own connections. Idempotent; the queue can be opened again."""
-        self._sign_off()
+        self._manual.end()
         self._connections.close()
-
-    def _sign_off(self) -> None:
-        """Takes away the row under which tasks were fetched by hand."""
-        if self._fetches and self.is_open:
-            with suppress(BackendError):
-                self._run(self._operations.unregister(self._manual_pool_id), None)
-        self._fetches, self._manual_pool_id = False, uuid4()
 
     def __enter__(self) -> Self:
         self.open()
@@ -162,17 +156,26 @@ class Queue:
         """See ``Queueable.schedule_task``."""
         return self._converse(partial(conversations.schedule, self._operations, task, self.rules), connection)
 
+    def complete(self, *, connection: Any) -> None:
+        """See ``Queueable.complete``."""
+        run = current_run()
+        refuse_autocommit(connection)
+        run.completed = True
+        try:
+            run_on(connection, self._operations.complete_one(run))
+        except Exception as error:
+            if STALE_RUN in str(error):
+                raise TaskLost(f"the run no longer holds task {run.task.id}: roll back") from error
+            raise
+
     def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
         """See ``Queueable.find_task_by_id``."""
         return self._run(self._operations.find(task_id), connection)
 
     def fetch_and_touch_task(self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None) -> Task | None:
         """See ``Queueable.fetch_and_touch_task``."""
-        if connection is not None and not self._fetches:
-            # Not in the caller's transaction: until its end nobody else could fetch for this queue.
-            self._connections.writes().run(self._operations.register(manual_pool(self._manual_pool_id)))
-        self._fetches = True
-        begin = partial(conversations.touch, self._operations, task_type, self._manual_pool_id)
+        self._manual.begin()
+        begin = partial(conversations.touch, self._operations, task_type, self._manual.id)
         return self._converse(lambda **_: begin(), connection)
 
     def update_task_state(self, task: Task, state: TaskState, /, *, connection: Any = None) -> Task:

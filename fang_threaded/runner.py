@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from sqlalchemy import Connection, Engine, TwoPhaseTransaction
 from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
@@ -82,6 +83,19 @@ def converse_on(connection: Any, conversation: Conversation[T]) -> T:
     database are left as these raise them: the caller handles them with its transaction.
     """
     return _converse(_runner_on(connection), conversation)
+
+
+def refuse_autocommit(connection: Any) -> None:
+    """Raises ``UsageError`` where a statement would stand at once."""
+    if isinstance(connection, Session):
+        connection = connection.connection()
+    if isinstance(connection, Connection):
+        in_autocommit = getattr(connection.connection.dbapi_connection, "autocommit", False)
+    else:
+        status = connection.info.transaction_status if isinstance(connection, psycopg.Connection) else None
+        in_autocommit = status is TransactionStatus.IDLE and connection.autocommit
+    if in_autocommit:
+        raise UsageError("complete() needs a transaction, and this connection is in autocommit")
 
 
 def may_notify(connection: Any) -> bool:

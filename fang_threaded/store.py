@@ -1,10 +1,12 @@
 """A pool's access to Postgres, from threads."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from uuid import UUID
 
 from fang_core.lifecycle import Outcome
 from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Sighting, Tick
+from fang_postgres import conversations
 from fang_postgres.operations import Operations
 from fang_threaded.connections import Connections
 from fang_threaded.heart import PostgresHeart
@@ -35,6 +37,9 @@ class PostgresStore:
 
     def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /) -> set[UUID]:
         """See ``Store.complete``."""
+        if any(outcome.completed_by_run for outcome in outcomes):
+            begin = partial(conversations.complete_unlocked, self._operations, pool_id, outcomes)
+            return self._writes.transact(begin)
         return set().union(*self._writes.run_all(self._operations.complete(pool_id, outcomes)))
 
     def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:

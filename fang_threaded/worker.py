@@ -46,7 +46,7 @@ class Worker:
                 result = self._run(run)
             finally:
                 # Also where this very loop fails: no claimed task goes without an outcome.
-                pool._ended(run.task, result, time.monotonic() - started)
+                pool._ended(run, result, time.monotonic() - started)
                 self.ended += 1
 
     def _run(self, run: Run) -> Result:

@@ -179,7 +179,7 @@ def rescue(t: Tables) -> Statement:
     )
     rescued = (
         update(task)
-        .where(c.pool_id == POOL, c.state == literal_column("'in_progress'"))
+        .where(*_held_and_unlocked(t, c))
         .values(
             state=cast(case((is_parked, literal_column("'failed'")), else_=due_state), t.tasks.c.state.type),
             crashes=case((is_charged, crashes), else_=c.crashes),
@@ -200,6 +200,20 @@ def rescue(t: Tables) -> Statement:
     return Statement("rescue", told.select_from(rescued))
 
 
+def _held_and_unlocked(t: Tables, c: Any) -> list[ColumnElement[bool]]:
+    """What a pool holds, but for rows that a run's own transaction has locked: they are not to be waited for.
+
+    They are gone when it commits. Where it does not, their holder has no record any more, and a later sweep finds them.
+    """
+    held = aliased(t.tasks, "held")
+    unlocked = (
+        select(held.c.id)
+        .where(held.c.pool_id == POOL, held.c.state == literal_column("'in_progress'"))
+        .with_for_update(key_share=True, skip_locked=True, of=held)
+    )
+    return [c.id == any_(array_of(unlocked)), c.pool_id == POOL, cast(c.state, Text) == literal_column("'in_progress'")]
+
+
 def bury(t: Tables) -> Statement:
     """Takes the records of dead pools away, last of all."""
     return Statement("bury", delete(t.pools).where(t.pools.c.id == any_(array_of(select(func.unnest(IDS))))))
@@ -214,7 +228,7 @@ def reconcile(t: Tables) -> Statement:
     )
     given_back = (
         update(task)
-        .where(c.pool_id == POOL, c.state == literal_column("'in_progress'"), c.id != all_(IDS))
+        .where(*_held_and_unlocked(t, c), c.id != all_(IDS))
         .values(
             state=cast(due, t.tasks.c.state.type),
             pool_id=null(),

@@ -3,6 +3,7 @@
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Integer,
     Interval,
     Text,
@@ -17,7 +18,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.sql.elements import ColumnElement, Grouping
 
 from fang_core.lifecycle import DUE_STATES
@@ -52,6 +53,39 @@ def _fence(c: Any) -> list[ColumnElement[bool]]:
         Grouping(IDS)[place] == c.id,
         Grouping(ATTEMPTS)[place] == c.attempt,
     ]
+
+
+def unlocked(t: Tables) -> Statement:
+    """Which of these rows are held as the fence says, and locked by nobody; locks them."""
+    task = aliased(t.tasks, "t")
+    rows = select(task.c.id).where(*_fence(task.c)).with_for_update(key_share=True, skip_locked=True, of=task)
+    return Statement("unlocked", rows)
+
+
+def complete_one(t: Tables, *, keep: bool) -> Statement:
+    """A run completes its own task in its own transaction. Where it no longer holds it, the statement fails.
+
+    The text that is no number is built from a row, so that the planner cannot work it out, and fail, beforehand.
+    """
+    task = aliased(t.tasks, "t")
+    c = task.c
+    held = [
+        c.id == bindparam("p_id", type_=UUID),
+        c.attempt == bindparam("p_attempt", type_=BigInteger),
+        c.pool_id == POOL,
+        cast(c.state, Text) == literal_column("'in_progress'"),
+    ]
+    finished = {"state": literal_column("'finished'"), **_RELEASED}
+    write = update(task).values(finished) if keep else delete(task)
+    done = write.where(*held).returning(c.id).cte("done")
+    counted = select(func.count().label("count")).select_from(done).subquery("counted")
+    failure = cast(func.concat(literal_column(f"'{STALE_RUN}: '"), counted.c.count), Integer)
+    held_it = case((counted.c.count == literal_column("1"), literal_column("1")), else_=failure)
+    return Statement("complete_and_keep" if keep else "complete_and_remove", select(held_it.label("done")))
+
+
+STALE_RUN = "fang: this run no longer holds its task; rows"
+"""Stands in the error that a stale run's transaction is ended with."""
 
 
 def _place(c: Any) -> ColumnElement[int]:

@@ -1,0 +1,57 @@
+"""What a queue is to others while tasks are fetched by hand: a pool of its own, whose heart beats until it closes."""
+
+from contextlib import suppress
+from uuid import uuid4
+
+from fang_async.connections import Connections
+from fang_async.heart import AsyncPostgresHeart
+from fang_async.heartbeat import Heartbeat
+from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
+from fang_core.errors import BackendError
+from fang_core.events import Dispatcher
+from fang_core.store import manual_pool
+from fang_postgres.operations import Operations
+
+
+class ManualPool:
+    """Begins with the first fetch, and ends with the queue. Under a new id where others took it for dead."""
+
+    def __init__(self, operations: Operations, connections: Connections) -> None:
+        self._operations = operations
+        self._connections = connections
+        self._heartbeat: Heartbeat | None = None
+        self._holds = False
+        self.id = uuid4()
+
+    async def begin(self) -> None:
+        """Registers, on a connection of its own, and has its heart beat; where that is not so already."""
+        if not self._holds:
+            writes = await self._connections.writes()
+            await writes.run(self._operations.register(manual_pool(self.id)))
+            self._holds = True
+        if self._heartbeat is None:
+            self._heartbeat = Heartbeat(
+                AsyncPostgresHeart(self._operations, self._connections.dedicated, locks=True),
+                self.id,
+                lease=DEFAULT_LEASE.total_seconds(),
+                max_crashes=DEFAULT_MAX_CRASHES,
+                events=Dispatcher(()),
+                on_declared_dead=self._declared_dead,
+            )
+            self._heartbeat.start()
+
+    async def end(self) -> None:
+        """Signs off. What was fetched and not ended is taken back by others."""
+        heartbeat, self._heartbeat = self._heartbeat, None
+        if heartbeat is None:
+            return
+        await heartbeat.close(1.0)
+        with suppress(BackendError):
+            await (await self._connections.writes()).run(self._operations.unregister(self.id))
+        self._holds, self.id = False, uuid4()
+
+    def _declared_dead(self) -> None:
+        """What was fetched is lost; the next fetch registers anew."""
+        if self._holds and self._heartbeat is not None:
+            self._holds, self.id = False, uuid4()
+            self._heartbeat.pool_id = self.id
