@@ -30,8 +30,8 @@ test-all: check ## the tests against Postgres 15 and 18
 	@if test -x $(PG15)/postgres; then FANG_TEST_PG_BIN=$(PG15) $(BIN)/python -m pytest -n auto; else echo 'Postgres 15 is not here ($(PG15)): not tested against it'; fi
 	$(BIN)/python -m pytest -n auto
 
-demo: $(READY) ## the main job on real input, on an embedded Postgres
-	$(BIN)/fang demo
+demo: $(READY) ## the main job on real input, on an embedded Postgres; CHAOS=1 kills worker processes
+	$(BIN)/fang demo $(if $(CHAOS),--chaos)
 
 bench: $(READY) ## how fast a pool drains no-op tasks, in both modes
 	$(BIN)/python benchmarks/drain.py

@@ -96,9 +96,10 @@ def status(*, as_json: bool, schema: str, database_url: str | None) -> None:
 
 @fang.command()
 @click.option("--files", metavar="N", type=click.IntRange(min=1), help="Only the first N modules.")
+@click.option("--chaos", is_flag=True, help="Kill a worker process every few seconds, and start it again.")
 @click.pass_context
-def demo(ctx: click.Context, files: int | None) -> None:
+def demo(ctx: click.Context, *, files: int | None, chaos: bool) -> None:
     """Parse the whole standard library: an asyncio pool reads it, a threaded pool parses it."""
     from fang_cli.demo import run_demo
 
-    ctx.exit(run_demo(files))
+    ctx.exit(run_demo(files, chaos=chaos))

@@ -31,6 +31,7 @@ __all__ = ["run_demo"]
 
 _POLL_SECONDS: Final = 0.2
 _STOP_SECONDS: Final = 10.0
+_KILL_SECONDS: Final = 2.0
 _TABLE: Final = text("""
     CREATE TABLE demo_modules (
         path text PRIMARY KEY, lines int, functions int, classes int, branches int, error text,
@@ -50,8 +51,11 @@ class DemoError(FangError):
     """The demo cannot go on."""
 
 
-def run_demo(limit: int | None) -> int:
-    """Runs the demo on all modules, or the first ``limit`` of them; the exit code."""
+def run_demo(limit: int | None, *, chaos: bool = False) -> int:
+    """Runs the demo on all modules, or the first ``limit`` of them; the exit code.
+
+    With ``chaos`` worker processes are killed while they work; the result must be the same.
+    """
     console = Console(highlight=False)
     stdlib = Path(sysconfig.get_path("stdlib"))
     files = _modules(stdlib)[:limit]
@@ -68,7 +72,10 @@ def run_demo(limit: int | None) -> int:
             started = time.monotonic()
             with _children(server.url) as children:
                 _insert(engine, files)
-                _follow(engine, children, len(files), console)
+                killer = _Killer(children, server.url) if chaos else None
+                _follow(engine, children, len(files), console, killer)
+            if killer is not None:
+                console.print(f"killed {killer.count} worker processes while they worked")
             seconds = time.monotonic() - started
             with engine.connect() as connection:
                 return _report(connection, console, stdlib, files, seconds)
@@ -90,7 +97,9 @@ def _insert(engine: Engine, files: list[str]) -> None:
         queue.insert_tasks([ReadModule(path=path) for path in files])
 
 
-def _follow(engine: Engine, children: Mapping[str, "_Child"], total: int, console: Console) -> None:
+def _follow(
+    engine: Engine, children: Mapping[str, "_Child"], total: int, console: Console, killer: "_Killer | None"
+) -> None:
     """Shows how far the pools are, until no task is left. What is missing then is found by the report."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
@@ -105,6 +114,8 @@ def _follow(engine: Engine, children: Mapping[str, "_Child"], total: int, consol
                 return
             for name, child in children.items():
                 child.check(name)
+            if killer is not None:
+                killer.strike()
             time.sleep(_POLL_SECONDS)
 
 
@@ -142,8 +153,28 @@ class _Child:
         self._errors.close()
 
 
+class _Killer:
+    """SIGKILL for a worker process every few seconds, in turn, and another in its place."""
+
+    def __init__(self, children: dict[str, _Child], url: str) -> None:
+        self._children = children
+        self._url = url
+        self._next = time.monotonic() + _KILL_SECONDS
+        self.count = 0
+
+    def strike(self) -> None:
+        if time.monotonic() < self._next:
+            return
+        name = sorted(self._children)[self.count % len(self._children)]
+        self._children[name].process.kill()
+        self._children[name].end(time.monotonic() + _STOP_SECONDS)
+        self._children[name] = _Child(name, self._url)
+        self.count += 1
+        self._next = time.monotonic() + _KILL_SECONDS
+
+
 @contextmanager
-def _children(url: str) -> Iterator[Mapping[str, _Child]]:
+def _children(url: str) -> Iterator[dict[str, _Child]]:
     children: dict[str, _Child] = {}
     try:
         for mode in ("async", "threaded"):

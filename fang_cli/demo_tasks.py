@@ -13,14 +13,16 @@ import sys
 import threading
 import time
 import warnings
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Final
 
+import asyncpg
 from sqlalchemy import Engine, create_engine, text
 
-from fang_core import AsyncQueueable, AsyncRunnable, Constant, FangError, Queueable, Runnable, SleepParams, TaskConfig
+from fang_core import AsyncQueueable, AsyncRunnable, Constant, FangError, Queueable, Runnable, TaskConfig
 from fang_postgres.connecting import database_url
 
 __all__ = ["MAX_PAYLOAD_BYTES", "PARENT_VARIABLE", "URL_VARIABLE", "ParseModule", "ReadModule"]
@@ -29,11 +31,12 @@ URL_VARIABLE: Final = "FANG_DATABASE_URL"
 PARENT_VARIABLE: Final = "FANG_DEMO_PARENT"
 MAX_PAYLOAD_BYTES: Final = 4_000_000
 
-_SLEEP: Final = SleepParams(
-    min_sleep_period=timedelta(milliseconds=50),
-    max_sleep_period=timedelta(milliseconds=200),
-    sleep_step=timedelta(milliseconds=50),
-)
+_LEASE: Final = timedelta(seconds=3)
+"""Short, since the demo's Postgres has just started, and free locks are not trusted for a lease after that."""
+
+_MAX_CRASHES: Final = 20
+"""Many, since ``--chaos`` kills processes for no fault of their tasks."""
+
 _RETRY_SOON: Final = Constant(delay=timedelta(seconds=1))
 _BRANCHES: Final = (
     *(ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.TryStar, ast.With, ast.AsyncWith),
@@ -55,7 +58,9 @@ class ReadModule(AsyncRunnable):
 
     async def run(self, queue: AsyncQueueable) -> None:
         source = await asyncio.to_thread(Path(self.path).read_bytes)
-        await queue.insert_task(ParseModule(path=self.path, source=source))
+        async with _connections().acquire() as connection, connection.transaction():
+            await queue.insert_task(ParseModule(path=self.path, source=source), connection=connection)
+            await queue.complete(connection=connection)  # one task of the next kind, whatever dies when
 
 
 class ParseModule(Runnable):
@@ -74,6 +79,7 @@ class ParseModule(Runnable):
             counts["error"] = " ".join(f"{type(error).__name__}: {error}".replace("\0", " ").split())
         with _engine().begin() as connection:
             connection.execute(_WRITE, {"path": self.path, "lines": len(self.source.splitlines()), **counts})
+            queue.complete(connection=connection)  # the result is there once, whatever dies when
 
 
 def count(tree: ast.AST) -> dict[str, int]:
@@ -91,21 +97,34 @@ def _engine() -> Engine:
     return create_engine(database_url(os.environ[URL_VARIABLE], "psycopg"), pool_size=4)
 
 
+_POOL: ContextVar[asyncpg.Pool] = ContextVar("connections of the async demo")
+
+
+def _connections() -> asyncpg.Pool:
+    return _POOL.get()
+
+
 # The process ----------------------------------------------------------------------------------------------------------
 
 
 async def _run_async() -> None:
     from fang_async import AsyncQueue, AsyncWorkerPool
 
-    queue = AsyncQueue(os.environ[URL_VARIABLE], max_payload_bytes=MAX_PAYLOAD_BYTES)
-    await AsyncWorkerPool(queue, number_of_workers=50, task_type="demo-read", sleep_params=_SLEEP).run()
+    url = os.environ[URL_VARIABLE]
+    async with asyncpg.create_pool(url, min_size=0, max_size=8) as connections:
+        _POOL.set(connections)
+        queue = AsyncQueue(url, max_payload_bytes=MAX_PAYLOAD_BYTES)
+        pool = AsyncWorkerPool(
+            queue, number_of_workers=50, task_type="demo-read", lease=_LEASE, max_crashes=_MAX_CRASHES
+        )
+        await pool.run()
 
 
 def _run_threaded() -> None:
     from fang_threaded import Queue, WorkerPool
 
     queue = Queue(os.environ[URL_VARIABLE], max_payload_bytes=MAX_PAYLOAD_BYTES)
-    WorkerPool(queue, number_of_workers=4, task_type="demo-parse", sleep_params=_SLEEP).run()
+    WorkerPool(queue, number_of_workers=4, task_type="demo-parse", lease=_LEASE, max_crashes=_MAX_CRASHES).run()
 
 
 def _die_with(parent: int) -> None:
