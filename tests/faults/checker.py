@@ -1,0 +1,278 @@
+"""Decides the invariants I1 to I7 from what runs, producers and the audit have recorded; never from the table alone.
+
+Pure. A record is complete once its workload has settled: every task that is left waiting, or held, counts as lost.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from tests.faults.audit import Change, PoolChange
+from tests.faults.ledger import Acknowledgement, Entry
+
+INVARIANTS: Final = {
+    "I1": "nothing lost",
+    "I2": "nothing invented",
+    "I3": "one completion",
+    "I4": "fenced",
+    "I5": "counted",
+    "I6": "overlap only after loss",
+    "I7": "bounded recovery",
+}
+TERMINAL: Final = {"finished", "failed", "cancelled", None}
+DUE: Final = {"new", "retried"}
+SUSPECT_AFTER: Final = 2
+
+SLACK: Final = 0.1
+"""Seconds by which the wall clock that the audit writes may have been slewed against the monotonic one of the runs."""
+
+
+class Strike(NamedTuple):
+    """A fault that hit a process at a time. What it held must run again, or end, within ``bound`` seconds.
+
+    ``held`` are the (task, attempt) that it held then; where there are none, some run must start within the bound.
+    """
+
+    at: float
+    bound: float
+    held: Sequence[tuple[UUID, int]]
+
+
+class Violation(NamedTuple):
+    """What is wrong."""
+
+    invariant: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant} ({INVARIANTS[self.invariant]}): {self.what}"
+
+
+@dataclass
+class Run:
+    """One attempt, as the ledger tells of it; ``ended`` is infinite where it never did."""
+
+    task: UUID
+    attempt: int
+    started: float
+    ended: float = float("inf")
+    result: str | None = None
+
+
+@dataclass
+class Record:
+    """All that was recorded of one workload."""
+
+    entries: list[Entry]
+    changes: list[Change]
+    pools: list[PoolChange]
+    acknowledgements: list[Acknowledgement]
+    strikes: list[Strike] = field(default_factory=list)
+    max_crashes: int = 3
+
+    def __post_init__(self) -> None:
+        self.runs: dict[tuple[UUID, int], list[Run]] = defaultdict(list)
+        for entry in self.entries:
+            if entry.event == "start":
+                self.runs[entry.task, entry.attempt].append(Run(entry.task, entry.attempt, entry.at))
+            else:
+                run = self.runs[entry.task, entry.attempt][-1]
+                run.ended, run.result = entry.at, entry.event
+        self.lives: dict[UUID, list[Change]] = defaultdict(list)
+        for change in self.changes:
+            self.lives[change.task].append(change)
+        self.ends_of_pools = {change.pool: change for change in self.pools if change.event == "gone"}
+        self.stops_of_pools = {change.pool: change for change in self.pools if change.event == "stopping"}
+
+    def run_of(self, change: Change) -> Run | None:
+        """The run under the claim that this change is, or ends."""
+        runs = self.runs.get((change.task, change.attempt or 0))
+        return runs[0] if runs else None
+
+    def is_rescue(self, change: Change) -> bool:
+        """Whether the task was taken from a pool that was declared dead: its row goes in the same transaction, or
+        had gone before."""
+        if change.pool is None or change.by_hand:
+            return False
+        gone = self.ends_of_pools.get(change.pool)
+        return gone is not None and (gone.transaction == change.transaction or gone.place < change.place)
+
+    def was_stopping(self, change: Change) -> bool:
+        """Whether the pool that held the task had said that it stops."""
+        stop = self.stops_of_pools.get(change.pool) if change.pool is not None else None
+        return stop is not None and stop.place < change.place
+
+
+def check(record: Record) -> list[Violation]:
+    """Everything that is wrong; an empty list where all invariants hold."""
+    return [
+        *nothing_lost(record),
+        *nothing_invented(record),
+        *one_completion(record),
+        *fenced(record),
+        *counted(record),
+        *overlap_only_after_loss(record),
+        *bounded_recovery(record),
+    ]
+
+
+def nothing_lost(record: Record) -> Iterator[Violation]:
+    """I1: what was acknowledged has ended: done, failed with its retries or crashes spent, cancelled, or removed by hand.
+
+    That a row goes only after its run has succeeded is I4's to say.
+    """
+    for acknowledged in record.acknowledgements:
+        life = record.lives.get(acknowledged.task, [])
+        if not life:
+            if acknowledged.known:
+                yield Violation("I1", f"{acknowledged.task} was acknowledged, and never inserted")
+        elif life[-1].became not in TERMINAL:
+            yield Violation("I1", f"{acknowledged.task} was left {life[-1].became}")
+    for change in record.changes:
+        if change.was == "in_progress" and change.became == "failed" and not change.by_hand:
+            crashed = record.is_rescue(change) and (change.new_crashes or 0) >= record.max_crashes
+            spent = not record.is_rescue(change) and (change.retries or 0) >= change.max_retries
+            if not crashed and not spent:
+                left = f"{change.retries} of {change.max_retries} retries, {change.new_crashes} crashes"
+                yield Violation("I1", f"{change.task} was failed after {left}")
+
+
+def nothing_invented(record: Record) -> Iterator[Violation]:
+    """I2: every run is of a task that was inserted, under a claim that was made before it, and once."""
+    claims = {(each.task, each.attempt): each for each in record.changes if each.became == "in_progress"}
+    for (task, attempt), runs in record.runs.items():
+        claim = claims.get((task, attempt))
+        if claim is None:
+            yield Violation("I2", f"{task} ran as attempt {attempt}, which nobody claimed")
+        elif runs[0].started < claim.at - SLACK:
+            yield Violation("I2", f"{task} ran as attempt {attempt} before it was claimed")
+        if len(runs) > 1:
+            yield Violation("I2", f"{task} ran {len(runs)} times as attempt {attempt}")
+
+
+def one_completion(record: Record) -> Iterator[Violation]:
+    """I3: each life ends once; after that only a retry by hand, or the removal of the ended row."""
+    for task, life in record.lives.items():
+        for before, after in zip(life, life[1:], strict=False):
+            if before.became != after.was:
+                yield Violation("I3", f"{task} became {before.became}, then {after.became} from {after.was}")
+            elif before.became in TERMINAL and after.became is not None and not after.by_hand:
+                yield Violation("I3", f"{task} had become {before.became or 'nothing'}, and then {after.became}")
+
+
+def fenced(record: Record) -> Iterator[Violation]:
+    """I4: a claim raises the attempt by one; what ends it is the outcome of that very attempt's run, once it has ended.
+
+    A stale completion that got through shows itself as a row that went while its latest run still ran, or had failed,
+    or had not started.
+    """
+    for life in record.lives.values():
+        attempt = 0
+        for change in life:
+            if change.became == "in_progress":
+                if change.attempt != attempt + 1:
+                    yield Violation("I4", f"{change.task} was claimed as {change.attempt} after {attempt}")
+                attempt = change.attempt or 0
+            elif change.was == "in_progress" and not change.by_hand and not record.is_rescue(change):
+                yield from _is_outcome(record, change)
+
+
+def _is_outcome(record: Record, change: Change) -> Iterator[Violation]:
+    """Whether this change, made by the pool that holds the task, is what its run came to."""
+    run = record.run_of(change)
+    result = _result(change)
+    name = f"{change.task}, attempt {change.attempt},"
+    if run is None:
+        if result != "given back":
+            yield Violation("I4", f"{name} {result} without a run")
+    elif run.ended > change.at + SLACK and result != "given back":
+        yield Violation("I4", f"{name} {result} while its run went on")
+    elif result == "done" and run.result != "ok":
+        yield Violation("I4", f"{name} done, and its run had {run.result}")
+    elif result == "failed" and run.result not in {"failed", "cancelled"}:
+        yield Violation("I4", f"{name} charged as failed, and its run was {run.result}")
+
+
+def _result(change: Change) -> str:
+    """What a pool's own change says of the run."""
+    if change.became in {None, "finished"}:
+        return "done"
+    if change.became in DUE and change.new_retries == change.retries:
+        return "given back"
+    return "failed"
+
+
+def counted(record: Record) -> Iterator[Violation]:
+    """I5: claims are at most max_retries + 1 + max_crashes, and one for each release that charges nothing; and these
+    are snoozes, give-backs and reconciles of what never ran, what a stop cut short, and rescues from a stopping pool or
+    of a suspect beside others."""
+    for task, life in record.lives.items():
+        claims = sum(change.became == "in_progress" for change in life)
+        free = [change for change in life if change.was == "in_progress" and _is_free(change)]
+        most = life[0].max_retries + 1 + record.max_crashes + len(free)
+        if claims > most and not any(change.by_hand for change in life):
+            yield Violation("I5", f"{task} was claimed {claims} times, {most} at most were allowed")
+        for change in free:
+            if not _may_be_free(record, change):
+                yield Violation("I5", f"{task}: attempt {change.attempt} ran, and its end charged nothing")
+        for change in life:
+            if change.new_crashes != change.crashes and change.was == "in_progress" and change.became is not None:
+                if not record.is_rescue(change) and not change.by_hand:
+                    yield Violation("I5", f"{task}: attempt {change.attempt} was charged with a crash of a live pool")
+                elif record.was_stopping(change):
+                    yield Violation("I5", f"{task}: attempt {change.attempt} was charged with the end of a stopping pool")
+
+
+def _is_free(change: Change) -> bool:
+    counters = (change.retries, change.crashes) == (change.new_retries, change.new_crashes)
+    return change.became in DUE and counters
+
+
+def _may_be_free(record: Record, change: Change) -> bool:
+    if change.by_hand:
+        return True
+    if record.is_rescue(change):
+        return record.was_stopping(change) or (change.crashes or 0) >= SUSPECT_AFTER
+    run = record.run_of(change)
+    # A reconcile, or a give-back, of what then ran all the same is I6's to see.
+    return run is None or run.started > change.at + SLACK or run.result in {"snoozed", "cancelled"}
+
+
+def overlap_only_after_loss(record: Record) -> Iterator[Violation]:
+    """I6: while a run goes on, or has died without a word, only a rescue or a hand lets the next one begin."""
+    releases = {(each.task, each.attempt): each for each in record.changes if each.was == "in_progress"}
+    by_task: dict[UUID, list[Run]] = defaultdict(list)
+    for runs in record.runs.values():
+        by_task[runs[0].task] += runs
+    for task, runs in by_task.items():
+        runs.sort(key=lambda run: run.attempt)
+        for first, second in zip(runs, runs[1:], strict=False):
+            if second.started >= first.ended:
+                continue
+            release = releases.get((task, first.attempt))
+            if release is None or not (release.by_hand or record.is_rescue(release)):
+                yield Violation("I6", f"{task}: attempt {second.attempt} began while {first.attempt} held the task")
+
+
+def bounded_recovery(record: Record) -> Iterator[Violation]:
+    """I7: within the bound what was held ran again, or ended; where nothing was held, something ran."""
+    for strike in record.strikes:
+        seconds = recovery(record, strike)
+        if seconds > strike.bound:
+            yield Violation("I7", f"recovery took {seconds:.1f} s, {strike.bound:.1f} s were allowed")
+
+
+def recovery(record: Record, strike: Strike) -> float:
+    """Seconds from the strike until the last of what was held had run again, or ended."""
+    if not strike.held:
+        starts = [entry.at for entry in record.entries if entry.event == "start" and entry.at >= strike.at]
+        return min(starts, default=float("inf")) - strike.at
+    return max(_again(record, task, attempt) for task, attempt in strike.held) - strike.at
+
+
+def _again(record: Record, task: UUID, attempt: int) -> float:
+    starts = [entry.at for entry in record.entries if entry.task == task and entry.attempt > attempt]
+    ends = [change.at for change in record.lives.get(task, []) if change.was is not None and change.became in TERMINAL]
+    return min([*starts, *ends], default=float("inf"))
