@@ -7,7 +7,7 @@ written before a SIGKILL is there. Times are CLOCK_MONOTONIC, which on one machi
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -55,16 +55,16 @@ class Appender:
 
 
 class Ledger:
-    """The runs' file. ``pool`` is set by the process that runs a pool, and says its id at the moment."""
+    """The runs' file. ``pool_id`` says which pool this process runs at the moment."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pool_id: Callable[[], UUID | None]) -> None:
         self._appender = Appender(path)
-        self.pool: UUID | None = None
+        self._pool_id = pool_id
 
     def write(self, event: Event) -> None:
         """Of the run that this is called in."""
         task = current_run().task
-        self._appender.append(task.id, task.attempt, event, time.monotonic(), os.getpid(), self.pool)
+        self._appender.append(task.id, task.attempt, event, time.monotonic(), os.getpid(), self._pool_id())
 
     @contextmanager
     def recorded(self) -> Iterator[None]:

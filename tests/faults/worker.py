@@ -1,0 +1,102 @@
+"""What a worker process of a fleet does: it runs one pool, under the orders that it was given."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel
+from sqlalchemy import create_engine, make_url
+
+from fang_async import AsyncQueue, AsyncWorkerPool
+from fang_core.config import RetentionMode, SleepParams
+from fang_core.events import Events
+from fang_core.record import ClaimedTask
+from fang_core.registry import Mode
+from fang_threaded import Queue, WorkerPool
+from tests.faults import tasks
+from tests.faults.nursery import tell
+
+
+class Given(BaseModel):
+    """The orders. What is None is left to the pool's own default; times are seconds."""
+
+    mode: Mode
+    url: str
+    directory: str
+    log: str
+    workers: int = 4
+    lease: float | None = None
+    grace_period: float | None = None
+    max_crashes: int | None = None
+    poll: float | None = None
+    shared_engine: bool = False
+    """Threaded only: the pool works on an engine of the application's, which its tasks use as well."""
+    dies_at_start: bool = False
+    """The process kills itself when its first run is about to start."""
+    pid: int | None = None
+    """What it says that its pid is."""
+
+    def options(self) -> dict[str, Any]:
+        """Of the pool."""
+        seconds = {"lease": self.lease, "grace_period": self.grace_period}
+        options: dict[str, Any] = {
+            name: timedelta(seconds=value) for name, value in seconds.items() if value is not None
+        }
+        if self.max_crashes is not None:
+            options["max_crashes"] = self.max_crashes
+        if self.poll is not None:
+            poll = timedelta(seconds=self.poll)
+            options["sleep_params"] = SleepParams(min_sleep_period=poll, max_sleep_period=poll)
+        return options | {"number_of_workers": self.workers, "retention_mode": RetentionMode.REMOVE_FINISHED}
+
+
+REAL_PID = os.getpid
+
+
+class Reporting(Events):
+    """Says that the pool is ready; and dies where it was told to."""
+
+    def __init__(self, dies_at_start: bool) -> None:
+        self._dies_at_start = dies_at_start
+
+    def pool_started(self, pool_id: UUID) -> None:
+        tell("ready", REAL_PID())
+
+    def run_started(self, task: ClaimedTask) -> None:
+        if self._dies_at_start:
+            os.kill(REAL_PID(), signal.SIGKILL)
+
+
+def main(orders: dict[str, Any]) -> None:
+    """In a process of its own."""
+    given = Given(**orders)
+    _take_leave(given.log)
+    if given.pid is not None:
+        said = given.pid
+        os.getpid = lambda: said
+    events = [Reporting(given.dies_at_start)]
+    if given.mode == "threaded":
+        engine = create_engine(make_url(given.url).set(drivername="postgresql+psycopg")) if given.shared_engine else None
+        pool = WorkerPool(Queue(engine or given.url), events=events, **given.options())
+        tasks.at_work(Path(given.directory), given.url, lambda: pool.id, engine)
+        pool.run()
+    else:
+        async_pool = AsyncWorkerPool(AsyncQueue(given.url), events=events, **given.options())
+        tasks.at_work(Path(given.directory), given.url, lambda: async_pool.id, None)
+        asyncio.run(async_pool.run())
+
+
+def _take_leave(path: str) -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)  # the nursery's orders are not for us
+    os.close(nothing)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 2)
+    os.close(log)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s")
