@@ -20,7 +20,8 @@ CREATE TABLE audit.tasks (
     transaction xid8 NOT NULL DEFAULT pg_current_xact_id(),
     by_hand boolean NOT NULL DEFAULT current_setting('application_name') = 'by hand',
     task_id uuid NOT NULL, was text, became text, attempt bigint, pool_id uuid,
-    retries int, crashes int, max_retries int, new_retries int, new_crashes int);
+    retries int, crashes int, max_retries int, new_retries int, new_crashes int,
+    kind text, due timestamptz);
 CREATE TABLE audit.pools (
     place bigint NOT NULL DEFAULT nextval('audit.places'), at timestamptz NOT NULL DEFAULT clock_timestamp(),
     transaction xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -32,11 +33,13 @@ BEGIN
         RETURN NULL;
     END IF;
     INSERT INTO audit.tasks
-        (task_id, was, became, attempt, pool_id, retries, crashes, max_retries, new_retries, new_crashes)
+        (task_id, was, became, attempt, pool_id, retries, crashes, max_retries, new_retries, new_crashes,
+         kind, due)
     VALUES (coalesce(NEW.id, OLD.id), OLD.state, NEW.state,
         CASE WHEN NEW.state = 'in_progress' THEN NEW.attempt ELSE OLD.attempt END,
         CASE WHEN NEW.state = 'in_progress' THEN NEW.pool_id ELSE OLD.pool_id END,
-        OLD.retries, OLD.crashes, coalesce(NEW.max_retries, OLD.max_retries, 20), NEW.retries, NEW.crashes);
+        OLD.retries, OLD.crashes, coalesce(NEW.max_retries, OLD.max_retries, 20), NEW.retries, NEW.crashes,
+        coalesce(NEW.kind, OLD.kind), coalesce(NEW.scheduled_at, OLD.scheduled_at));
     RETURN NULL;
 END $$;
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON fang.fang_tasks

@@ -64,10 +64,14 @@ class Worker:
         return self.log.read_text() if self.log.exists() else ""
 
     def vitals(self) -> Vitals:
+        """All zero once it has ended."""
         process = Path("/proc", str(self.pid))
-        status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-        kilobytes = int(status["VmRSS"].split()[0])
-        return Vitals(len(list((process / "fd").iterdir())), int(status["Threads"]), kilobytes)
+        try:
+            status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+            kilobytes = int(status["VmRSS"].split()[0])
+            return Vitals(len(list((process / "fd").iterdir())), int(status["Threads"]), kilobytes)
+        except (KeyError, OSError):
+            return Vitals(0, 0, 0)
 
     def _until(self, holds: Callable[[], bool], within: float) -> bool:
         deadline = time.monotonic() + within

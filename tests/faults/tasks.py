@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -15,11 +16,12 @@ import asyncpg
 import psycopg
 from sqlalchemy import Engine, text
 
-from fang_core import AsyncRunnable, Constant, Runnable, Snooze, TaskConfig, current_run
+from fang_core import AsyncRunnable, Constant, Cron, Runnable, Snooze, TaskConfig, current_run
 from tests.faults.ledger import Acknowledgements, Ledger
 
-SOON: Final = Constant(timedelta(milliseconds=100))
+SOON: Final = Constant(delay=timedelta(milliseconds=100))
 LONG: Final = 3600.0
+TICKS: Final = "ticks"
 
 
 class Work:
@@ -39,7 +41,7 @@ def at_work(directory: Path, url: str, pool_id: Callable[[], UUID | None], engin
 
 
 class Blocking(Runnable):
-    """Takes ``seconds``, then waits until the file ``gate`` is there, then does its deed."""
+    """Takes ``seconds``, then waits until the file ``gate`` is there, or ``gate.<attempt>``, then does its deed."""
 
     task_config = TaskConfig(kind="faults.Blocking", backoff=SOON)
     deed: str = "work"
@@ -49,11 +51,12 @@ class Blocking(Runnable):
 
     def run(self, queue: Any) -> None:
         with Work.ledger.recorded():
-            time.sleep(self.seconds)
-            while self.gate and not Path(self.gate).exists():
+            time.sleep(0 if self.deed in ON_THEIR_OWN else self.seconds)
+            while not _is_open(self.gate):
                 time.sleep(0.01)
-            if self.deed == "relay":
-                Work.acknowledgements.write(queue.insert_task(Cooperative()).id)
+            if self.deed in {"relay", "relay across"}:
+                task = Blocking() if self.deed == "relay" else Cooperative()
+                Work.acknowledgements.write(queue.insert_task(task).id)
             else:
                 DEEDS[self.deed](self.seconds)
         AFTERWARDS.get(self.deed, _nothing)()
@@ -70,11 +73,13 @@ class Cooperative(AsyncRunnable):
 
     async def run(self, queue: Any) -> None:
         with Work.ledger.recorded():
-            await (_stubbornly(self.seconds) if self.deed == "be stubborn" else asyncio.sleep(self.seconds))
-            while self.gate and not Path(self.gate).exists():  # noqa: ASYNC240 - a file system in memory
-                await asyncio.sleep(0.01)
-            if self.deed == "relay":
-                Work.acknowledgements.write((await queue.insert_task(Blocking())).id)
+            await asyncio.sleep(0 if self.deed in ON_THEIR_OWN else self.seconds)
+            while not _is_open(self.gate):
+                with suppress(asyncio.CancelledError) if self.deed == "be stubborn" else nullcontext():
+                    await asyncio.sleep(0.01)
+            if self.deed in {"relay", "relay across"}:
+                task = Cooperative() if self.deed == "relay" else Blocking()
+                Work.acknowledgements.write((await queue.insert_task(task)).id)
             elif self.deed in ASYNC_DEEDS:
                 await ASYNC_DEEDS[self.deed]()
             else:
@@ -82,14 +87,21 @@ class Cooperative(AsyncRunnable):
         AFTERWARDS.get(self.deed, _nothing)()
 
 
-async def _stubbornly(seconds: float) -> None:
-    """Sleeps, whoever cancels it."""
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        try:
-            await asyncio.sleep(left)
-        except asyncio.CancelledError:
-            pass
+class TickingBlocking(Blocking):
+    """Each second, where a pool serves its type."""
+
+    task_config = TaskConfig(kind="faults.TickingBlocking", task_type=TICKS, cron=Cron("* * * * * *"))
+
+
+class TickingCooperative(Cooperative):
+    """As ``TickingBlocking``."""
+
+    task_config = TaskConfig(kind="faults.TickingCooperative", task_type=TICKS, cron=Cron("* * * * * *"))
+
+
+def _is_open(gate: str) -> bool:
+    """For all attempts, or for this one."""
+    return not gate or Path(gate).exists() or Path(f"{gate}.{current_run().task.attempt}").exists()
 
 
 # Deeds ----------------------------------------------------------------------------------------------------------------
@@ -122,14 +134,16 @@ def _eat_memory(_: float) -> None:
     time.sleep(LONG)
 
 
-def _hold_gil(seconds: float) -> None:
+def _hold_gil_once(seconds: float) -> None:
     """In C code that keeps the GIL: no Python runs anywhere in this process."""
-    ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+    if current_run().task.attempt == 1:
+        ctypes.PyDLL(None).usleep(int(seconds * 1e6))
 
 
-def _wait_in_c(_: float) -> None:
-    """For ever, in C code that has let go of the GIL."""
-    ctypes.CDLL(None).sleep(int(LONG))
+def _hang_once(_: float) -> None:
+    """For ever, in C code that has let go of the GIL, and that goes on after a signal."""
+    while current_run().task.attempt == 1:
+        ctypes.CDLL(None).sleep(int(LONG))
 
 
 def _spin(seconds: float) -> None:
@@ -186,8 +200,8 @@ DEEDS: Final[dict[str, Callable[[float], None]]] = {
     "segfault": _segfault,
     "kill itself": lambda _: _die(),
     "eat memory": _eat_memory,
-    "hold the GIL": _hold_gil,
-    "wait in C": _wait_in_c,
+    "hold the GIL once": _hold_gil_once,
+    "hang once": _hang_once,
     "spin": _spin,
     "snooze once": _snooze_once,
     "die after its effect": _nothing,
@@ -195,6 +209,9 @@ DEEDS: Final[dict[str, Callable[[float], None]]] = {
     "change the session": lambda _: _change_session(),
     **EXCEPTIONS,
 }
+ON_THEIR_OWN: Final = {"hold the GIL once", "spin"}
+"""Deeds that take the ``seconds`` themselves."""
+
 AFTERWARDS: Final[dict[str, Callable[[], None]]] = {"die after its effect": _die_once}
 """What is done once the ledger says that the run has ended well."""
 

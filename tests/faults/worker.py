@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from datetime import timedelta
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 from sqlalchemy import create_engine, make_url
 
 from fang_async import AsyncQueue, AsyncWorkerPool
-from fang_core.config import RetentionMode, SleepParams
+from fang_core.config import SleepParams
 from fang_core.events import Events
 from fang_core.record import ClaimedTask
 from fang_core.registry import Mode
@@ -39,6 +40,8 @@ class Given(BaseModel):
     """Threaded only: the pool works on an engine of the application's, which its tasks use as well."""
     dies_at_start: bool = False
     """The process kills itself when its first run is about to start."""
+    ticks: bool = False
+    """Whether it serves the task type whose tasks are scheduled."""
     pid: int | None = None
     """What it says that its pid is."""
 
@@ -53,7 +56,9 @@ class Given(BaseModel):
         if self.poll is not None:
             poll = timedelta(seconds=self.poll)
             options["sleep_params"] = SleepParams(min_sleep_period=poll, max_sleep_period=poll)
-        return options | {"number_of_workers": self.workers, "retention_mode": RetentionMode.REMOVE_FINISHED}
+        if self.ticks:
+            options["task_type"] = ("common", tasks.TICKS)
+        return options | {"number_of_workers": self.workers}
 
 
 REAL_PID = os.getpid
@@ -77,6 +82,7 @@ def main(orders: dict[str, Any]) -> None:
     """In a process of its own."""
     given = Given(**orders)
     _take_leave(given.log)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are wanted here, their cores are not
     if given.pid is not None:
         said = given.pid
         os.getpid = lambda: said

@@ -1,0 +1,94 @@
+"""Processes that die: F01 to F03, F08, F09."""
+
+import time
+from functools import partial
+from typing import Final
+
+from tests.faults.registry import BOUND, SHORT, fault
+from tests.faults.trial import Trial
+
+MEMORY_LIMIT: Final = 400_000
+"""Kilobytes above which a process is killed, as the kernel or a container's host would."""
+
+
+@fault("F01", "SIGKILL of a random worker every 300 ms under load, restarted at once", quick=True, given=SHORT)
+def kill_at_random(trial: Trial) -> None:
+    _kill_at_random(trial, kills=8, bound=BOUND)
+
+
+@fault("F01-defaults", "the same, 12 kills with the default settings", modes=("mixed",))
+def kill_at_random_by_default(trial: Trial) -> None:
+    # A free lock is not believed within a lease of a hiccup of the watcher: then the whole lease is waited for.
+    _kill_at_random(trial, kills=12, bound=60 + BOUND)
+
+
+def _kill_at_random(trial: Trial, kills: int, bound: float) -> None:
+    trial.start(2)
+    trial.insert(30 * kills, seconds=0.05)
+    trial.insert(kills, deed="relay across" if trial.mix == "mixed" else "relay")
+    trial.until(trial.starts)
+    for _ in range(kills):
+        time.sleep(0.3)
+        victim = trial.chance.choice(trial.fleet.alive)
+        trial.strike(victim, victim.kill, bound)
+        trial.replace_dead()
+        trial.insert(10, seconds=0.02 * trial.chance.randrange(5))
+    trial.settle(within=2 * bound)
+
+
+@fault("F02", "SIGKILL between a task's effect and its completion", given=SHORT)
+def kill_after_effect(trial: Trial) -> None:
+    trial.start(2)
+    trial.insert(20, seconds=0.1)
+    doomed = trial.insert(2, deed="die after its effect")
+    _keep_alive(trial)
+    assert all(trial.starts(each, attempt=2) for each in doomed), "its effect was seen, its completion was not"
+
+
+@fault("F03", "SIGKILL between the claim and the start of the first run", quick=True, given=SHORT)
+def kill_before_start(trial: Trial) -> None:
+    doomed = trial.start(dies_at_start=True)
+    trial.insert(8)
+    for victim in doomed:
+        trial.strike(victim, partial(victim.ends, 20), BOUND)
+    assert not trial.starts(), "it died too late"
+    trial.start()
+    trial.settle()
+    assert trial.attempts() == 2
+
+
+@fault("F08", "poison: os._exit, a segmentation fault, SIGKILL, memory past a limit", quick=True, given=SHORT)
+def poison(trial: Trial) -> None:
+    trial.start(2)
+    deeds = ("exit", "segfault", "kill itself", "eat memory")
+    poisonous = [task for deed in deeds for task in trial.insert(1, deed=deed)]
+    trial.insert(60, seconds=0.1)
+    _keep_alive(trial)
+    parked = "state = 'failed' AND crashes = 3 AND error_message LIKE 'crashed%%'"
+    assert trial.count(f"{parked} AND id = ANY(%s)", poisonous) == len(poisonous)
+    assert trial.count("true") == len(poisonous), "a neighbour was not finished"
+
+
+def _keep_alive(trial: Trial) -> None:
+    """Restarts what dies, and kills what eats too much, until every task's life has ended."""
+
+    def is_over() -> bool:
+        for worker in trial.fleet.alive:
+            if worker.vitals().kilobytes > MEMORY_LIMIT:
+                worker.kill()
+        trial.replace_dead()
+        return not trial.count("state IN ('new', 'retried', 'in_progress')")
+
+    trial.until(is_over, within=90)
+
+
+@fault("F09", "the host name and pid of a killed worker are taken by the next one at once", given=SHORT)
+def same_pid(trial: Trial) -> None:
+    trial.start(pid=4711)
+    for _ in range(3):
+        trial.insert(8, seconds=0.5)
+        trial.until(lambda: all(trial.held(worker) for worker in trial.fleet.alive))
+        for victim in trial.fleet.alive:
+            trial.strike(victim, victim.kill, BOUND)
+        trial.replace_dead()
+    trial.settle()

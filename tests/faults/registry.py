@@ -1,0 +1,77 @@
+"""The faults by their ids, shared by pytest (the quick ones) and ``make faults`` (all)."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from tests.faults.checker import Violation
+from tests.faults.nursery import Nursery
+from tests.faults.trial import Mix, Trial, trial
+
+SHORT_LEASE: Final = 3.0
+"""Seconds, and the shortest that a pool takes: so that a fault that only the lease ends is a matter of seconds."""
+
+SHORT: Final[Mapping[str, Any]] = {"lease": SHORT_LEASE}
+
+BOUND: Final = SHORT_LEASE + 7
+"""Seconds within which orphans run again under the short lease, on two busy cores: the lease, a beat, the rescue, a
+claim, and the processes that start beside."""
+
+ALL_MODES: Final[tuple[Mix, ...]] = ("threaded", "async", "mixed")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row of the matrix.
+
+    Attributes:
+        id: as in docs/faults.md.
+        what: what is done, in one line.
+        does: does it to a trial; what it asserts itself holds beside the invariants.
+        modes: in which it is tried.
+        quick: whether it is tried in ``make test``, in one mode.
+        given: orders for every worker, see ``worker.Given``.
+    """
+
+    id: str
+    what: str
+    does: Callable[[Trial], None]
+    modes: tuple[Mix, ...] = ALL_MODES
+    quick: bool = False
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Tried(NamedTuple):
+    """How a trial went."""
+
+    fault: Fault
+    mix: Mix
+    seed: int
+    violations: list[Violation]
+    recoveries: list[float]
+    seconds: float
+
+
+FAULTS: Final[dict[str, Fault]] = {}
+
+
+def fault(id: str, what: str, **options: Any) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
+    """Registers a function as a fault."""
+
+    def register(does: Callable[[Trial], None]) -> Callable[[Trial], None]:
+        assert id not in FAULTS, f"{id} is taken"
+        FAULTS[id] = Fault(id, what, does, **options)
+        return does
+
+    return register
+
+
+def attempt(fault: Fault, mix: Mix, url: str, directory: Path, nursery: Nursery, seed: int) -> Tried:
+    """Tries a fault on a fresh database."""
+    started = time.monotonic()
+    with trial(url, mix, directory, nursery, seed, **fault.given) as made:
+        fault.does(made)
+        violations, recoveries = made.verdict()
+    return Tried(fault, mix, seed, violations, recoveries, time.monotonic() - started)

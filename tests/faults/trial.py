@@ -1,0 +1,203 @@
+"""One trial of one fault: a database with the audit, a fleet, a producer, and the verdict at the end."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import psycopg
+
+from fang_async import AsyncQueue
+from fang_core.registry import Mode
+from fang_threaded import Queue
+from tests.faults import audit
+from tests.faults.checker import Record, Strike, Violation, check, recovery
+from tests.faults.fleet import Fleet, Worker
+from tests.faults.ledger import Acknowledgements, read_acknowledgements, read_ledger
+from tests.faults.nursery import Nursery
+from tests.faults.tasks import Blocking, Cooperative
+
+Mix = Literal["threaded", "async", "mixed"]
+"""``mixed``: workers of both modes, and each mode's producer inserts for the other."""
+
+MODES: Final[dict[Mix, tuple[Mode, ...]]] = {
+    "threaded": ("threaded",),
+    "async": ("async",),
+    "mixed": ("threaded", "async"),
+}
+
+
+class Trial:
+    """What a fault has in its hands.
+
+    Args:
+        given: orders for every worker, see ``worker.Given``.
+    """
+
+    def __init__(self, url: str, mix: Mix, directory: Path, nursery: Nursery, seed: int, **given: Any) -> None:
+        audit.install(url)
+        self.url = url
+        self.mix = mix
+        self.directory = directory
+        self.chance = random.Random(seed)
+        self.max_crashes: int = given.get("max_crashes", 3)
+        self.fleet = Fleet(nursery, directory, {"url": url, **given})
+        self.database = psycopg.connect(url, autocommit=True, application_name=audit.BY_HAND)
+        """For looking, and for what a person does by hand."""
+        self._acknowledgements = Acknowledgements(directory / "acknowledgements")
+        self._strikes: list[Strike] = []
+        self._replaced: list[Worker] = []
+
+    # Workers ----------------------------------------------------------------------------------------------------------
+
+    def start(self, count: int = 1, **given: Any) -> list[Worker]:
+        """So many more workers of each mode of the mix; ready."""
+        started = [self.fleet.start(mode, **given) for _ in range(count) for mode in MODES[self.mix]]
+        return [worker.await_ready() for worker in started]
+
+    def replace_dead(self) -> None:
+        """Starts another one like it for each worker that has died since; they are not ready yet."""
+        for worker in tuple(self.fleet.workers):
+            if worker.exit_code is not None and worker not in self._replaced:
+                self._replaced.append(worker)
+                self.fleet.start(worker.mode, **worker.given)
+
+    def strike(self, worker: Worker, action: Callable[[], Any], bound: float) -> None:
+        """Does something to a worker after which all that it holds must run again, or end, within so many seconds."""
+        at = time.monotonic()
+        action()
+        held = self.held(worker)
+        if held:
+            self._strikes.append(Strike(at, bound, held))
+
+    def expect_flow(self, bound: float) -> None:
+        """From now on some run must start within so many seconds."""
+        self._strikes.append(Strike(time.monotonic(), bound, ()))
+
+    def held(self, worker: Worker) -> list[tuple[UUID, int]]:
+        """(task, attempt) that the pools of a process hold, as the table says."""
+        return self.rows(
+            "SELECT t.id, t.attempt FROM fang.fang_tasks t JOIN fang.fang_pools p ON p.id = t.pool_id"
+            " WHERE t.state = 'in_progress' AND p.pid = %s AND p.mode = %s",
+            worker.given.get("pid", worker.pid),
+            worker.mode,
+        )
+
+    def assert_slots(self, worker: Worker, slots: int = 4) -> None:
+        """I8: the process is the same, and all its slots work at once. No other worker of its mode may be alive."""
+        assert worker.exit_code is None, worker.said()
+        name = f"slots-{len(self._strikes)}-{self.starts()}"
+        kind: Any = Blocking if worker.mode == "threaded" else Cooperative
+        with Queue(self.url) as queue:
+            together = queue.insert_tasks([kind(gate=self.gate(name)) for _ in range(slots)])
+        for task in together:
+            self.acknowledge(task.id)
+        ids = [task.id for task in together]
+        self.until(lambda: all(self.starts(each) for each in ids))
+        self.open_gate(name)
+        self.settle()
+
+    # Tasks ------------------------------------------------------------------------------------------------------------
+
+    def insert(self, count: int = 1, *, max_retries: int | None = None, uniq: bool = False, **fields: Any) -> list[UUID]:
+        """So many tasks, by turns for each mode of the mix."""
+        classes: list[Any] = [Blocking if mode == "threaded" else Cooperative for mode in MODES[self.mix]]
+        made = [make(**fields) for make in islice(cycle(classes), count)]
+        options: dict[str, Any] = {"max_retries": max_retries, "uniq": uniq}
+        by_threads = [task for task in made if isinstance(task, Blocking) is (self.mix != "mixed")]
+        by_asyncio = [task for task in made if task not in by_threads]
+        inserted = []
+        if by_threads:
+            with Queue(self.url) as queue:
+                inserted += queue.insert_tasks(by_threads, **options)
+        if by_asyncio:
+            inserted += asyncio.run(self._insert_async(by_asyncio, options))
+        for task in inserted:
+            self.acknowledge(task.id)
+        return [task.id for task in inserted]
+
+    def acknowledge(self, task: UUID, *, known: bool = True) -> None:
+        """An insert that a fault made itself."""
+        self._acknowledgements.write(task, known=known)
+
+    async def _insert_async(self, made: list[Any], options: dict[str, Any]) -> list[Any]:
+        async with AsyncQueue(self.url) as queue:
+            return await queue.insert_tasks(made, **options)
+
+    # Looking, and waiting ---------------------------------------------------------------------------------------------
+
+    def rows(self, query: str, *parameters: Any) -> list[Any]:
+        return self.database.execute(query.encode(), parameters or None).fetchall()
+
+    def count(self, condition: str, *parameters: Any) -> int:
+        """Rows of tasks."""
+        number: int = self.rows(f"SELECT count(*) FROM fang.fang_tasks WHERE {condition}", *parameters)[0][0]
+        return number
+
+    def starts(self, task: UUID | None = None, attempt: int = 1) -> int:
+        """Runs that have started: all, or those of a task, from this attempt on."""
+        starts = [each for each in read_ledger(self.directory / "ledger") if each.event == "start"]
+        return sum(task in {None, each.task} and each.attempt >= attempt for each in starts)
+
+    def attempts(self) -> int:
+        """The most that any task has had."""
+        return max((each.attempt for each in read_ledger(self.directory / "ledger")), default=0)
+
+    def until(self, holds: Callable[[], Any], within: float = 20) -> None:
+        """Asks every 20 ms: what is waited for happens in other processes, and tells nobody."""
+        deadline = time.monotonic() + within
+        while not holds():
+            if time.monotonic() > deadline:
+                said = "\n".join(worker.said()[-800:] for worker in self.fleet.workers[-4:])
+                raise AssertionError(f"it did not come true within {within} s; workers said:\n{said}")
+            time.sleep(0.02)
+
+    def settle(self, within: float = 30) -> None:
+        """Until every task's life has ended."""
+        self.until(lambda: not self.count("state IN ('new', 'retried', 'in_progress')"), within)
+
+    def gate(self, name: str = "gate") -> str:
+        """A file that tasks can be told to wait for."""
+        return str(self.directory / name)
+
+    def open_gate(self, name: str = "gate") -> None:
+        (self.directory / name).touch()
+
+    # The verdict ------------------------------------------------------------------------------------------------------
+
+    def record(self) -> Record:
+        changes, pools = audit.read(self.url)
+        return Record(
+            read_ledger(self.directory / "ledger"),
+            changes,
+            pools,
+            read_acknowledgements(self.directory / "acknowledgements"),
+            self._strikes,
+            self.max_crashes,
+        )
+
+    def verdict(self) -> tuple[list[Violation], list[float]]:
+        """What is wrong, and the seconds of each recovery."""
+        record = self.record()
+        assert record.entries, "nothing ran: this trial shows nothing"
+        return check(record), [recovery(record, strike) for strike in self._strikes]
+
+    def close(self) -> None:
+        self.fleet.close()
+        self.database.close()
+        self._acknowledgements.close()
+
+
+@contextmanager
+def trial(url: str, mix: Mix, directory: Path, nursery: Nursery, seed: int, **given: Any) -> Iterator[Trial]:
+    """A trial whose processes and connections end with it."""
+    made = Trial(url, mix, directory, nursery, seed, **given)
+    try:
+        yield made
+    finally:
+        made.close()
