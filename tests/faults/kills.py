@@ -13,18 +13,13 @@ MEMORY_LIMIT: Final = 400_000
 
 @fault("F01", "SIGKILL of a random worker every 300 ms under load, restarted at once", quick=True, given=SHORT)
 def kill_at_random(trial: Trial) -> None:
-    _kill_at_random(trial, kills=8, bound=BOUND)
+    kill_by_turns(trial, kills=8, bound=BOUND)
 
 
-@fault("F01-defaults", "the same, 12 kills with the default settings", modes=("mixed",))
-def kill_at_random_by_default(trial: Trial) -> None:
-    # A free lock is not believed within a lease of a hiccup of the watcher: then the whole lease is waited for.
-    _kill_at_random(trial, kills=12, bound=60 + BOUND)
-
-
-def _kill_at_random(trial: Trial, kills: int, bound: float) -> None:
+def kill_by_turns(trial: Trial, kills: int, bound: float) -> None:
+    """Kills, restarts and inserts; a random one of those that live, be they ready or not."""
     trial.start(2)
-    trial.insert(30 * kills, seconds=0.05)
+    trial.insert(60 * kills, seconds=0.05)
     trial.insert(kills, deed="relay across" if trial.mix == "mixed" else "relay")
     trial.until(trial.starts)
     for _ in range(kills):
@@ -41,7 +36,7 @@ def kill_after_effect(trial: Trial) -> None:
     trial.start(2)
     trial.insert(20, seconds=0.1)
     doomed = trial.insert(2, deed="die after its effect")
-    _keep_alive(trial)
+    _keep_alive(trial, BOUND)
     assert all(trial.starts(each, attempt=2) for each in doomed), "its effect was seen, its completion was not"
 
 
@@ -69,14 +64,14 @@ def poison(trial: Trial) -> None:
     assert trial.count("true") == len(poisonous), "a neighbour was not finished"
 
 
-def _keep_alive(trial: Trial) -> None:
+def _keep_alive(trial: Trial, bound: float | None = None) -> None:
     """Restarts what dies, and kills what eats too much, until every task's life has ended."""
 
     def is_over() -> bool:
         for worker in trial.fleet.alive:
             if worker.vitals().kilobytes > MEMORY_LIMIT:
                 worker.kill()
-        trial.replace_dead()
+        trial.replace_dead(bound)
         return not trial.count("state IN ('new', 'retried', 'in_progress')")
 
     trial.until(is_over, within=90)

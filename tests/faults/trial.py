@@ -60,11 +60,13 @@ class Trial:
         started = [self.fleet.start(mode, **given) for _ in range(count) for mode in MODES[self.mix]]
         return [worker.await_ready() for worker in started]
 
-    def replace_dead(self) -> None:
-        """Starts another one like it for each worker that has died since; they are not ready yet."""
+    def replace_dead(self, bound: float | None = None) -> None:
+        """Starts another one like it for each worker that has died since, not ready yet; ``bound`` as in ``strike``."""
         for worker in tuple(self.fleet.workers):
             if worker.exit_code is not None and worker not in self._replaced:
                 self._replaced.append(worker)
+                if bound is not None:
+                    self.strike(worker, lambda: None, bound)
                 self.fleet.start(worker.mode, **worker.given)
 
     def strike(self, worker: Worker, action: Callable[[], Any], bound: float) -> None:
