@@ -1,0 +1,192 @@
+"""Many at once: F33 to F37."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import psycopg
+
+from fang_async import AsyncQueue
+from fang_threaded import Queue
+from tests.faults.registry import fault
+from tests.faults.tasks import Blocking, Cooperative
+from tests.faults.trial import MODES, Trial
+
+CLIENTS: Final = 64
+
+
+# A unique task --------------------------------------------------------------------------------------------------------
+
+
+@fault("F33", "64 clients insert one unique task; the winner rolls back, or dies, or a loser stays open", quick=True)
+def unique(trial: Trial) -> None:
+    """A transaction wins and keeps all others waiting, then it is gone: exactly one of them has the row, and all of
+    them the same task. The losers' transactions then stay open while the twin runs: they hold nobody up."""
+    for end_of_winner in ("ROLLBACK", "its backend dies"):
+        for mode in MODES[trial.mix]:
+            kind: Any = Blocking if mode == "threaded" else Cooperative
+            race = _race_of_threads if mode == "threaded" else _race_of_coroutines
+            task = kind(name=end_of_winner)
+            with Queue(trial.url) as queue, psycopg.connect(trial.url) as winner:
+                won = queue.insert_task(task, uniq=True, connection=winner)
+                told = race(trial, task, lambda: _end(trial, winner, end_of_winner))
+            assert len({each.id for each in told}) == 1, "clients were told of different twins"
+            assert [each.conflict for each in told].count(False) == 1
+            assert told[0].id != won.id
+            assert trial.count("id = %s", won.id) == 0
+            trial.acknowledge(told[0].id)
+    _losers_hold_nobody_up(trial)
+
+
+def _end(trial: Trial, winner: Any, how: str) -> None:
+    """Once some wait for it."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'transactionid'"
+    trial.until(lambda: trial.rows(waiting)[0][0] >= CLIENTS // 2)
+    if how == "ROLLBACK":
+        winner.rollback()
+    else:
+        trial.rows("SELECT pg_terminate_backend(%s)", winner.info.backend_pid)
+
+
+def _race_of_threads(trial: Trial, task: Any, end: Callable[[], None]) -> list[Any]:
+    told: list[Any] = []
+    queue = Queue(trial.url)
+
+    def insert() -> None:
+        with psycopg.connect(trial.url) as connection:
+            told.append(queue.insert_task(task, uniq=True, connection=connection))
+
+    clients = [threading.Thread(target=insert) for _ in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    end()
+    for client in clients:
+        client.join(20)
+    assert len(told) == CLIENTS
+    return told
+
+
+def _race_of_coroutines(trial: Trial, task: Any, end: Callable[[], None]) -> list[Any]:
+    queue = AsyncQueue(trial.url)
+
+    async def insert() -> Any:
+        connection = await asyncpg.connect(trial.url)
+        try:
+            async with connection.transaction():
+                return await queue.insert_task(task, uniq=True, connection=connection)
+        finally:
+            await connection.close()
+
+    async def race() -> list[Any]:
+        clients = [asyncio.create_task(insert()) for _ in range(CLIENTS)]
+        await asyncio.to_thread(end)
+        return await asyncio.gather(*clients)
+
+    return asyncio.run(race())
+
+
+def _losers_hold_nobody_up(trial: Trial) -> None:
+    with Queue(trial.url) as queue, psycopg.connect(trial.url) as loser:
+        for mode in MODES[trial.mix]:
+            kind: Any = Blocking if mode == "threaded" else Cooperative
+            lost = queue.insert_task(kind(name="its backend dies"), uniq=True, connection=loser)
+            assert lost.conflict
+        trial.start()
+        trial.settle(within=10)  # while the loser's transaction is open
+
+
+@fault("F34", "bulk inserts of the same unique tasks in different orders")
+def unique_in_bulk(trial: Trial) -> None:
+    """No deadlock reaches a caller, and every task is there once."""
+    modes = MODES[trial.mix]
+    tasks = [(Blocking if modes[each % len(modes)] == "threaded" else Cooperative)(name=str(each)) for each in range(300)]
+
+    def insert(order: int) -> list[Any]:
+        mine = list(tasks)
+        trial.chance.shuffle(mine)
+        if modes[order % len(modes)] == "threaded":
+            with Queue(trial.url) as queue:
+                return queue.insert_tasks(mine, uniq=True)
+        return asyncio.run(_insert_async(trial.url, mine))
+
+    told = [each for each in _at_once(insert, range(16)) if not each.conflict]
+    assert len(told) == len(tasks), "a task was inserted twice, or never"
+    for each in told:
+        trial.acknowledge(each.id)
+    trial.start()
+    trial.settle()
+    assert trial.starts() == len(tasks)
+
+
+async def _insert_async(url: str, tasks: list[Any]) -> list[Any]:
+    async with AsyncQueue(url) as queue:
+        return await queue.insert_tasks(tasks, uniq=True)
+
+
+def _at_once(call: Callable[[int], list[Any]], numbers: Iterable[int]) -> list[Any]:
+    """All the results, of calls in threads of their own."""
+    results: list[Any] = []
+    threads = [threading.Thread(target=lambda number=number: results.extend(call(number))) for number in numbers]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+    return results
+
+
+# Rows and workers -----------------------------------------------------------------------------------------------------
+
+LONGEST_POLL: Final = 5.5
+"""Seconds after which an idle pool with default settings has looked again."""
+
+
+@fault("F35", "rows that become visible late, behind others that were claimed since")
+def late_rows(trial: Trial) -> None:
+    """Under load and idle; with a transaction that is longer than an idle pool waits for such, too."""
+    trial.start()
+    for held_for in (0.3, 3.0):
+        for load in (0, 100):
+            with Queue(trial.url) as queue, psycopg.connect(trial.url) as late:
+                for mode in MODES[trial.mix]:
+                    kind: Any = Blocking if mode == "threaded" else Cooperative
+                    trial.acknowledge(queue.insert_task(kind(), connection=late).id)
+                trial.insert(load + 1, seconds=0.01)
+                time.sleep(held_for)
+                late.commit()
+            trial.expect_flow(LONGEST_POLL)
+            trial.settle(within=LONGEST_POLL + 5)
+
+
+@fault("F36", "200 idle workers and one task; a burst of 10,000; many commits that notify", given={"workers": 50})
+def bursts(trial: Trial) -> None:
+    trial.start(4 // len(MODES[trial.mix]))
+    trial.until(lambda: trial.rows("SELECT count(*) FROM fang.fang_pools WHERE waiting") == [(4,)])
+    for _ in range(5):
+        trial.insert()
+        trial.expect_flow(2)
+        trial.settle()
+    trial.insert(10_000)
+    trial.settle(within=60)
+
+    def insert_one_by_one(number: int) -> list[UUID]:
+        with Queue(trial.url) as queue:
+            mode = MODES[trial.mix][number % len(MODES[trial.mix])]
+            kind: Any = Blocking if mode == "threaded" else Cooperative
+            return [queue.insert_task(kind()).id for _ in range(100)]
+
+    for task in _at_once(insert_one_by_one, range(8)):
+        trial.acknowledge(task)
+    trial.settle()
+    assert trial.starts() == 5 + 10_000 + 800, "a task ran twice"
+
+
+@fault("F37", "64 workers race for 5,000 tasks", quick=True, given={"workers": 16})
+def race_for_tasks(trial: Trial) -> None:
+    trial.start(4 // len(MODES[trial.mix]))
+    trial.insert(5_000)
+    trial.settle(within=60)
+    assert trial.starts() == 5_000, "a task ran twice"
