@@ -26,7 +26,7 @@ def main() -> None:
         migrate.upgrade(template)
         for fault in FAULTS.values():
             for mix in fault.modes:
-                if wanted and not any(each in {fault.id, mix} for each in wanted): continue
+                if wanted and not any(each in {fault.id, fault.id.split()[0], mix} for each in wanted): continue
                 for url in database(server.url, make_url(template).database):
                     with tempfile.TemporaryDirectory() as d:
                         try:

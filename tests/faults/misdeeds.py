@@ -1,25 +1,35 @@
 """Tasks that raise anything, and tasks that misuse connections: F12, F13."""
 
+from typing import Final
+
 from tests.faults.registry import SHORT, fault
 from tests.faults.tasks import EXCEPTIONS
 from tests.faults.trial import MODES, Trial
+
+CONNECTIONS: Final = 3
+"""By which a queue's own may have grown meanwhile."""
 
 
 @fault("F12", "every kind of exception, one without a text, one of 50 MB", quick=True)
 def raise_anything(trial: Trial) -> None:
     workers = trial.start()
-    before = [worker.vitals().descriptors for worker in workers]
+    _raise_everything(trial)
+    before = [worker.vitals() for worker in workers]
+    _raise_everything(trial)
+    assert trial.starts() == 4 * (len(EXCEPTIONS) + 1) * len(workers), "each fails once, or snoozes, then succeeds"
+    charged = "was = 'in_progress' AND new_retries = retries + 1"
+    assert trial.rows(f"SELECT count(*) FROM audit.tasks WHERE {charged}") == [(2 * len(EXCEPTIONS) * len(workers),)]
+    for worker, vitals in zip(workers, before, strict=True):
+        trial.assert_slots(worker)
+        assert worker.vitals().descriptors <= vitals.descriptors + CONNECTIONS, "descriptors were left open"
+        assert worker.vitals().threads <= vitals.threads + 1, "threads were left behind"
+
+
+def _raise_everything(trial: Trial) -> None:
     for deed in EXCEPTIONS:
         trial.insert(len(MODES[trial.mix]), deed=deed)
     trial.insert(len(MODES[trial.mix]), deed="snooze once")
-    count = trial.starts
     trial.settle()
-    assert count() == 2 * (len(EXCEPTIONS) + 1) * len(workers), "each fails once, or snoozes, and then succeeds"
-    charged = "was = 'in_progress' AND new_retries = retries + 1"
-    assert trial.rows(f"SELECT count(*) FROM audit.tasks WHERE {charged}") == [(len(EXCEPTIONS) * len(workers),)]
-    for worker, descriptors in zip(workers, before, strict=True):
-        trial.assert_slots(worker)
-        assert worker.vitals().descriptors <= descriptors + 3, "descriptors were left open"
 
 
 @fault("F13", "tasks leave transactions open, and change settings of the session", given={**SHORT, "shared_engine": True})
