@@ -105,8 +105,13 @@ def read(url: str) -> tuple[list[Change], list[PoolChange]]:
     """The whole record, in the order in which things happened to each row."""
     offset = time.time() - time.monotonic()
     with psycopg.connect(url) as connection:
-        changes = _rows(connection, Change, "tasks", "by_hand, task_id, was, became, attempt, pool_id, retries, crashes,"
-                        " max_retries, new_retries, new_crashes", offset)
+        changes = _rows(
+            connection,
+            Change,
+            "tasks",
+            "by_hand, task_id, was, became, attempt, pool_id, retries, crashes, max_retries, new_retries, new_crashes",
+            offset,
+        )
         pools = _rows(connection, PoolChange, "pools", "pool_id, pid, event", offset)
     return changes, pools
 

@@ -6,6 +6,7 @@ Pure. A record is complete once its workload has settled: every task that is lef
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -30,9 +31,9 @@ SLACK: Final = 0.1
 
 
 class Strike(NamedTuple):
-    """A fault that hit a process at a time. What it held must run again, or end, within ``bound`` seconds.
+    """A moment from which tasks must run again, or end, within ``bound`` seconds.
 
-    ``held`` are the (task, attempt) that it held then; where there are none, some run must start within the bound.
+    ``held`` are the (task, attempt) that a process held when the fault hit it; attempt 0 is a task that has not run.
     """
 
     at: float
@@ -119,7 +120,7 @@ def check(record: Record) -> list[Violation]:
 
 
 def nothing_lost(record: Record) -> Iterator[Violation]:
-    """I1: what was acknowledged has ended: done, failed with its retries or crashes spent, cancelled, or removed by hand.
+    """I1: what was acknowledged has ended: done, failed with its retries or crashes spent, cancelled, removed by hand.
 
     That a row goes only after its run has succeeded is I4's to say.
     """
@@ -155,7 +156,7 @@ def nothing_invented(record: Record) -> Iterator[Violation]:
 def one_completion(record: Record) -> Iterator[Violation]:
     """I3: each life ends once; after that only a retry by hand, or the removal of the ended row."""
     for task, life in record.lives.items():
-        for before, after in zip(life, life[1:], strict=False):
+        for before, after in pairwise(life):
             if before.became != after.was:
                 yield Violation("I3", f"{task} became {before.became}, then {after.became} from {after.was}")
             elif before.became in TERMINAL and after.became is not None and not after.by_hand:
@@ -222,7 +223,9 @@ def counted(record: Record) -> Iterator[Violation]:
                 if not record.is_rescue(change) and not change.by_hand:
                     yield Violation("I5", f"{task}: attempt {change.attempt} was charged with a crash of a live pool")
                 elif record.was_stopping(change):
-                    yield Violation("I5", f"{task}: attempt {change.attempt} was charged with the end of a stopping pool")
+                    yield Violation(
+                        "I5", f"{task}: attempt {change.attempt} was charged with the end of a stopping pool"
+                    )
 
 
 def _is_free(change: Change) -> bool:
@@ -248,7 +251,7 @@ def overlap_only_after_loss(record: Record) -> Iterator[Violation]:
         by_task[runs[0].task] += runs
     for task, runs in by_task.items():
         runs.sort(key=lambda run: run.attempt)
-        for first, second in zip(runs, runs[1:], strict=False):
+        for first, second in pairwise(runs):
             if second.started >= first.ended:
                 continue
             release = releases.get((task, first.attempt))
@@ -257,7 +260,7 @@ def overlap_only_after_loss(record: Record) -> Iterator[Violation]:
 
 
 def bounded_recovery(record: Record) -> Iterator[Violation]:
-    """I7: within the bound what was held ran again, or ended; where nothing was held, something ran."""
+    """I7: within the bound what was held ran again, or ended."""
     for strike in record.strikes:
         seconds = recovery(record, strike)
         if seconds > strike.bound:
@@ -266,9 +269,6 @@ def bounded_recovery(record: Record) -> Iterator[Violation]:
 
 def recovery(record: Record, strike: Strike) -> float:
     """Seconds from the strike until the last of what was held had run again, or ended."""
-    if not strike.held:
-        starts = [entry.at for entry in record.entries if entry.event == "start" and entry.at >= strike.at]
-        return min(starts, default=float("inf")) - strike.at
     return max(_again(record, task, attempt) for task, attempt in strike.held) - strike.at
 
 

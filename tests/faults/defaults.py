@@ -19,6 +19,6 @@ def kill_at_random_by_default(trial: Trial) -> None:
     kill_by_turns(trial, kills=12, bound=DEFAULT_LEASE + BOUND)
 
 
-@fault("F04 by default", "SIGSTOP past the lease, with the default settings", modes=("mixed",))
+@fault("F04 by default", "SIGSTOP past the lease, with the default settings", also=("I8", "I10"), modes=("mixed",))
 def stop_past_the_default_lease(trial: Trial) -> None:
     stop_and_continue(trial, bound=DEFAULT_LEASE + BOUND)

@@ -9,8 +9,12 @@ from tests.faults.stops import GRACE, LAST_CALL
 from tests.faults.trial import Trial
 
 
-@fault("F10", "C code that holds the GIL past the lease, and C code that never returns",
-       given={**SHORT, "grace_period": GRACE})  # fmt: skip
+@fault(
+    "F10",
+    "C code that holds the GIL past the lease, and C code that never returns",
+    also=("I8", "I10"),
+    given={**SHORT, "grace_period": GRACE},
+)
 def hang_in_c(trial: Trial) -> None:
     """The first are taken over, and the process goes on under another id; the second go when it is told to end."""
     holders = trial.start()
@@ -44,7 +48,9 @@ def hang_in_c(trial: Trial) -> None:
 SPIN: Final = 3 * SHORT_LEASE
 
 
-@fault("F11", "an event loop blocked for three leases, threads busy with Python code as long", given=SHORT)
+@fault(
+    "F11", "an event loop blocked for three leases, threads busy with Python code as long", also=("I8",), given=SHORT
+)
 def busy_with_python(trial: Trial) -> None:
     """The heart has a thread of its own: nothing is taken away."""
     busy = trial.start()

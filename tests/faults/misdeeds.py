@@ -10,7 +10,7 @@ CONNECTIONS: Final = 3
 """By which a queue's own may have grown meanwhile."""
 
 
-@fault("F12", "every kind of exception, one without a text, one of 50 MB", quick=True)
+@fault("F12", "every kind of exception, one without a text, one of 50 MB", quick=True, also=("I8", "I9"))
 def raise_anything(trial: Trial) -> None:
     workers = trial.start()
     _raise_everything(trial)
@@ -32,7 +32,12 @@ def _raise_everything(trial: Trial) -> None:
     trial.settle()
 
 
-@fault("F13", "tasks leave transactions open, and change settings of the session", given={**SHORT, "shared_engine": True})
+@fault(
+    "F13",
+    "tasks leave transactions open, and change settings of the session",
+    also=("I8",),
+    given={**SHORT, "shared_engine": True},
+)
 def misuse_connections(trial: Trial) -> None:
     """Threaded: on the engine that the pool itself works on. Async: on connections of their own, as a pool there takes
     no other's."""

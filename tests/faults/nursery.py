@@ -102,8 +102,8 @@ def main() -> None:
                 die_with(parent)
                 for each in children:
                     os.close(each)
-                # Returns into an ordinary end of the interpreter.
-                return worker.main(json.loads(request))
+                worker.main(json.loads(request))
+                return  # into an ordinary end of the interpreter
             children[os.pidfd_open(pid)] = pid
             tell("started", pid)
 

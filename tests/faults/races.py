@@ -4,6 +4,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,6 +21,11 @@ from tests.faults.trial import MODES, Trial
 CLIENTS: Final = 64
 
 
+def _kinds(trial: Trial) -> list[Any]:
+    """The class of each mode of the mix."""
+    return [Blocking if mode == "threaded" else Cooperative for mode in MODES[trial.mix]]
+
+
 # A unique task --------------------------------------------------------------------------------------------------------
 
 
@@ -27,13 +34,12 @@ def unique(trial: Trial) -> None:
     """A transaction wins and keeps all others waiting, then it is gone: exactly one of them has the row, and all of
     them the same task. The losers' transactions then stay open while the twin runs: they hold nobody up."""
     for end_of_winner in ("ROLLBACK", "its backend dies"):
-        for mode in MODES[trial.mix]:
-            kind: Any = Blocking if mode == "threaded" else Cooperative
-            race = _race_of_threads if mode == "threaded" else _race_of_coroutines
+        for kind in _kinds(trial):
+            race = _race_of_threads if kind is Blocking else _race_of_coroutines
             task = kind(name=end_of_winner)
-            with Queue(trial.url) as queue, psycopg.connect(trial.url) as winner:
+            with Queue(trial.url) as queue, closing(psycopg.connect(trial.url)) as winner:
                 won = queue.insert_task(task, uniq=True, connection=winner)
-                told = race(trial, task, lambda: _end(trial, winner, end_of_winner))
+                told = race(trial, task, partial(_end, trial, winner, end_of_winner))
             assert len({each.id for each in told}) == 1, "clients were told of different twins"
             assert [each.conflict for each in told].count(False) == 1
             assert told[0].id != won.id
@@ -91,8 +97,7 @@ def _race_of_coroutines(trial: Trial, task: Any, end: Callable[[], None]) -> lis
 
 def _losers_hold_nobody_up(trial: Trial) -> None:
     with Queue(trial.url) as queue, psycopg.connect(trial.url) as loser:
-        for mode in MODES[trial.mix]:
-            kind: Any = Blocking if mode == "threaded" else Cooperative
+        for kind in _kinds(trial):
             lost = queue.insert_task(kind(name="its backend dies"), uniq=True, connection=loser)
             assert lost.conflict
         trial.start()
@@ -102,13 +107,13 @@ def _losers_hold_nobody_up(trial: Trial) -> None:
 @fault("F34", "bulk inserts of the same unique tasks in different orders")
 def unique_in_bulk(trial: Trial) -> None:
     """No deadlock reaches a caller, and every task is there once."""
-    modes = MODES[trial.mix]
-    tasks = [(Blocking if modes[each % len(modes)] == "threaded" else Cooperative)(name=str(each)) for each in range(300)]
+    kinds = _kinds(trial)
+    tasks = [kinds[each % len(kinds)](name=str(each)) for each in range(300)]
 
     def insert(order: int) -> list[Any]:
         mine = list(tasks)
         trial.chance.shuffle(mine)
-        if modes[order % len(modes)] == "threaded":
+        if kinds[order % len(kinds)] is Blocking:
             with Queue(trial.url) as queue:
                 return queue.insert_tasks(mine, uniq=True)
         return asyncio.run(_insert_async(trial.url, mine))
@@ -151,13 +156,14 @@ def late_rows(trial: Trial) -> None:
     for held_for in (0.3, 3.0):
         for load in (0, 100):
             with Queue(trial.url) as queue, psycopg.connect(trial.url) as late:
-                for mode in MODES[trial.mix]:
-                    kind: Any = Blocking if mode == "threaded" else Cooperative
-                    trial.acknowledge(queue.insert_task(kind(), connection=late).id)
+                tasks = [queue.insert_task(kind(), connection=late).id for kind in _kinds(trial)]
                 trial.insert(load + 1, seconds=0.01)
                 time.sleep(held_for)
+                committed = time.monotonic()
                 late.commit()
-            trial.expect_flow(LONGEST_POLL)
+            for task in tasks:
+                trial.acknowledge(task)
+            trial.expect(tasks, committed, LONGEST_POLL)
             trial.settle(within=LONGEST_POLL + 5)
 
 
@@ -166,16 +172,15 @@ def bursts(trial: Trial) -> None:
     trial.start(4 // len(MODES[trial.mix]))
     trial.until(lambda: trial.rows("SELECT count(*) FROM fang.fang_pools WHERE waiting") == [(4,)])
     for _ in range(5):
-        trial.insert()
-        trial.expect_flow(2)
+        inserted = time.monotonic()
+        trial.expect(trial.insert(), inserted, bound=2)
         trial.settle()
     trial.insert(10_000)
     trial.settle(within=60)
 
     def insert_one_by_one(number: int) -> list[UUID]:
         with Queue(trial.url) as queue:
-            mode = MODES[trial.mix][number % len(MODES[trial.mix])]
-            kind: Any = Blocking if mode == "threaded" else Cooperative
+            kind = _kinds(trial)[number % len(MODES[trial.mix])]
             return [queue.insert_task(kind()).id for _ in range(100)]
 
     for task in _at_once(insert_one_by_one, range(8)):

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from tests.faults.checker import Violation
 from tests.faults.nursery import Nursery
-from tests.faults.trial import Mix, Trial, trial
+from tests.faults.trial import Mix, Trial, Verdict, trial
 
 SHORT_LEASE: Final = 3.0
 """Seconds, and the shortest that a pool takes: so that a fault that only the lease ends is a matter of seconds."""
@@ -32,6 +31,7 @@ class Fault:
         does: does it to a trial; what it asserts itself holds beside the invariants.
         modes: in which it is tried.
         quick: whether it is tried in ``make test``, in one mode.
+        also: what it asserts itself, of I8 (same process), I9 (no leak) and I10 (visible).
         given: orders for every worker, see ``worker.Given``.
     """
 
@@ -40,6 +40,7 @@ class Fault:
     does: Callable[[Trial], None]
     modes: tuple[Mix, ...] = ALL_MODES
     quick: bool = False
+    also: tuple[str, ...] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -48,9 +49,7 @@ class Tried(NamedTuple):
 
     fault: Fault
     mix: Mix
-    seed: int
-    violations: list[Violation]
-    recoveries: list[float]
+    verdict: Verdict
     seconds: float
 
 
@@ -73,5 +72,5 @@ def attempt(fault: Fault, mix: Mix, url: str, directory: Path, nursery: Nursery,
     started = time.monotonic()
     with trial(url, mix, directory, nursery, seed, **fault.given) as made:
         fault.does(made)
-        violations, recoveries = made.verdict()
-    return Tried(fault, mix, seed, violations, recoveries, time.monotonic() - started)
+        verdict = made.verdict()
+    return Tried(fault, mix, verdict, time.monotonic() - started)

@@ -57,7 +57,7 @@ def _insert(mode: Mode, url: str, task: Any, options: dict[str, Any]) -> Any:
         return queue.insert_task(task, **options)
 
 
-@fault("F20 on claim", "the same on a claim, with the pool alive throughout: its rows run", quick=True)
+@fault("F20 on claim", "the same on a claim, with the pool alive throughout: its rows run", quick=True, also=("I8",))
 def on_claim(trial: Trial) -> None:
     with ReplyDropper(trial.url) as dropper:
         workers = trial.start(url=dropper.url)

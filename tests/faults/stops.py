@@ -19,6 +19,7 @@ LAST_CALL: Final = 8.0
     "F04",
     "SIGSTOP past the lease, another worker goes on, SIGCONT; also where the row was removed, or inserted anew",
     quick=True,
+    also=("I8", "I10"),
     given=SHORT,
 )
 def stop_past_the_lease(trial: Trial) -> None:
@@ -75,8 +76,11 @@ def terminate_with_short_tasks(trial: Trial) -> None:
     assert trial.starts() == count, "a task ran twice"
 
 
-@fault("F06", "SIGTERM with tasks longer than the grace period, deaf to cancellation; a second SIGTERM ends at once",
-       given={**SHORT, "grace_period": GRACE})  # fmt: skip
+@fault(
+    "F06",
+    "SIGTERM with tasks longer than the grace period, deaf to cancellation; a second SIGTERM ends at once",
+    given={**SHORT, "grace_period": GRACE},
+)
 def terminate_with_long_tasks(trial: Trial) -> None:
     first = trial.start()
     deaf = trial.insert(len(first), deed="be stubborn", gate=trial.gate())

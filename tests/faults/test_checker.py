@@ -72,8 +72,9 @@ class Story:
         place = self._place()
         after = (None, None) if became is None else (self.row["retries"], self.row["crashes"])
         attempt, pool = self.row.get("attempt", 0), self.row.get("pool")
-        change = Change(place, self._tick(), place, by_hand, task, was, became, attempt, pool, *before,
-                        self.max_retries, *after)
+        change = Change(
+            place, self._tick(), place, by_hand, task, was, became, attempt, pool, *before, self.max_retries, *after
+        )
         self.record["changes"].append(change)
         return self
 
@@ -151,7 +152,8 @@ BROKEN = {
         .ran("ok").became(None), "I6"),
     "not recovered in time": (story().claimed(A).ran("start").struck((TASK, 1), bound=2).rescued().claimed(B)
         .run().became(None), "I7"),
-    "never ran again": (story().claimed(A).run().became(None).struck(), "I7"),
+    "never ran again": (story().claimed(A).ran("start").struck((TASK, 1)).rescued(), "I7"),
+    "never ran": (story().struck((TASK, 0)), "I7"),
 }  # fmt: skip
 
 

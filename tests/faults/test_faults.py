@@ -1,16 +1,14 @@
-"""The quick faults, in one mode each by turns; ``make faults`` tries all of them in every mode."""
+"""The quick faults, each in one mode, by turns; ``make faults`` tries all of them in every mode."""
 
 from collections.abc import Iterator
-from itertools import cycle
 from pathlib import Path
 
 import pytest
 
 from tests.faults.matrix import FAULTS
 from tests.faults.nursery import Nursery
-from tests.faults.registry import attempt
-
-QUICK = [fault for fault in FAULTS.values() if fault.quick]
+from tests.faults.registry import Fault, attempt
+from tests.faults.trial import Mix
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +17,13 @@ def nursery() -> Iterator[Nursery]:
         yield nursery
 
 
-@pytest.mark.parametrize(("fault", "turn"), zip(QUICK, cycle(range(3)), strict=False), ids=lambda each: getattr(each, "id", ""))
-def test_quick(fault, turn, url: str, tmp_path: Path, nursery: Nursery) -> None:
-    tried = attempt(fault, fault.modes[turn % len(fault.modes)], url, tmp_path, nursery, seed=1)
-    assert not tried.violations, "\n".join(map(str, tried.violations[:10]))
+def _by_turns() -> list[tuple[Fault, Mix]]:
+    quick = [fault for fault in FAULTS.values() if fault.quick]
+    return [(fault, fault.modes[turn % len(fault.modes)]) for turn, fault in enumerate(quick)]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("fault", "mix"), _by_turns(), ids=[f"{fault.id}-{mix}" for fault, mix in _by_turns()])
+def test_quick(fault: Fault, mix: Mix, url: str, tmp_path: Path, nursery: Nursery) -> None:
+    verdict = attempt(fault, mix, url, tmp_path, nursery, seed=1).verdict
+    assert not verdict.violations, "\n".join(map(str, verdict.violations[:10]))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -30,6 +30,16 @@ MODES: Final[dict[Mix, tuple[Mode, ...]]] = {
     "async": ("async",),
     "mixed": ("threaded", "async"),
 }
+
+
+class Verdict(NamedTuple):
+    """How a trial ended: what was violated, how many runs there were, the seconds of each recovery, and the most that
+    was allowed."""
+
+    violations: list[Violation]
+    runs: int
+    recoveries: list[float]
+    bound: float | None
 
 
 class Trial:
@@ -77,9 +87,9 @@ class Trial:
         if held:
             self._strikes.append(Strike(at, bound, held))
 
-    def expect_flow(self, bound: float) -> None:
-        """From now on some run must start within so many seconds."""
-        self._strikes.append(Strike(time.monotonic(), bound, ()))
+    def expect(self, tasks: list[UUID], since: float, bound: float) -> None:
+        """These must have run for the first time within so many seconds of a moment."""
+        self._strikes.append(Strike(since, bound, [(task, 0) for task in tasks]))
 
     def held(self, worker: Worker) -> list[tuple[UUID, int]]:
         """(task, attempt) that the pools of a process hold, as the table says."""
@@ -106,7 +116,9 @@ class Trial:
 
     # Tasks ------------------------------------------------------------------------------------------------------------
 
-    def insert(self, count: int = 1, *, max_retries: int | None = None, uniq: bool = False, **fields: Any) -> list[UUID]:
+    def insert(
+        self, count: int = 1, *, max_retries: int | None = None, uniq: bool = False, **fields: Any
+    ) -> list[UUID]:
         """So many tasks, by turns for each mode of the mix."""
         classes: list[Any] = [Blocking if mode == "threaded" else Cooperative for mode in MODES[self.mix]]
         made = [make(**fields) for make in islice(cycle(classes), count)]
@@ -183,11 +195,16 @@ class Trial:
             self.max_crashes,
         )
 
-    def verdict(self) -> tuple[list[Violation], list[float]]:
-        """What is wrong, and the seconds of each recovery."""
+    def verdict(self) -> "Verdict":
+        """What the checker says of all that was recorded."""
         record = self.record()
         assert record.entries, "nothing ran: this trial shows nothing"
-        return check(record), [recovery(record, strike) for strike in self._strikes]
+        return Verdict(
+            check(record),
+            sum(map(len, record.runs.values())),
+            [recovery(record, strike) for strike in self._strikes],
+            max((strike.bound for strike in self._strikes), default=None),
+        )
 
     def close(self) -> None:
         self.fleet.close()

@@ -8,7 +8,7 @@ import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -88,7 +88,9 @@ def main(orders: dict[str, Any]) -> None:
         os.getpid = lambda: said
     events = [Reporting(given.dies_at_start)]
     if given.mode == "threaded":
-        engine = create_engine(make_url(given.url).set(drivername="postgresql+psycopg")) if given.shared_engine else None
+        engine = (
+            create_engine(make_url(given.url).set(drivername="postgresql+psycopg")) if given.shared_engine else None
+        )
         pool = WorkerPool(Queue(engine or given.url), events=events, **given.options())
         tasks.at_work(Path(given.directory), given.url, lambda: pool.id, engine)
         pool.run()

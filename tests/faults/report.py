@@ -1,0 +1,63 @@
+"""What ``make faults`` found, as the table of docs/faults.md."""
+
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.faults.registry import Fault, Tried
+from tests.faults.trial import Mix
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "faults.md"
+BEGIN: Final = "<!-- written by `make faults`: begin -->"
+END: Final = "<!-- written by `make faults`: end -->"
+
+_HEAD: Final = (
+    "| fault | what is done | mode | runs | also checked | recoveries | median | worst | allowed | holds |\n"
+    "|---|---|---|---:|---|---:|---:|---:|---:|---|"
+)
+
+
+class Row(NamedTuple):
+    """One fault in one mode; ``tried`` is None where the trial itself failed."""
+
+    fault: Fault
+    mix: Mix
+    tried: Tried | None
+
+    @property
+    def holds(self) -> bool:
+        return self.tried is not None and not self.tried.verdict.violations
+
+    def __str__(self) -> str:
+        cells = [self.fault.id, self.fault.what, self.mix]
+        if self.tried is None:
+            cells += ["", "", "", "", "", "", "**no**"]
+        else:
+            verdict = self.tried.verdict
+            seconds = verdict.recoveries
+            cells += [
+                f"{verdict.runs:,}",
+                ", ".join(self.fault.also),
+                str(len(seconds) or ""),
+                f"{statistics.median(seconds):.1f} s" if seconds else "",
+                f"{max(seconds):.1f} s" if seconds else "",
+                "" if verdict.bound is None else f"{verdict.bound:.0f} s",
+                "yes" if self.holds else "**no**",
+            ]
+        return f"| {' | '.join(cells)} |"
+
+
+def table(rows: Sequence[Row]) -> str:
+    return "\n".join([_HEAD, *map(str, rows)])
+
+
+def write(rows: Sequence[Row], *, seed: int, server: str) -> None:
+    """Puts the table where the page says."""
+    page = PAGE.read_text()
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, Postgres {server}, seed {seed}"
+    PAGE.write_text(f"{before}{BEGIN}\n\nMeasured on {machine}.\n\n{table(rows)}\n\n{END}{after}")
