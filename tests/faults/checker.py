@@ -164,7 +164,8 @@ def one_completion(record: Record) -> Iterator[Violation]:
 
 
 def fenced(record: Record) -> Iterator[Violation]:
-    """I4: a claim raises the attempt by one; what ends it is the outcome of that very attempt's run, once it has ended.
+    """I4: a claim takes what is due, and raises the attempt by one; what ends it is the outcome of that very attempt's
+    run, once it has ended.
 
     A stale completion that got through shows itself as a row that went while its latest run still ran, or had failed,
     or had not started.
@@ -173,6 +174,8 @@ def fenced(record: Record) -> Iterator[Violation]:
         attempt = 0
         for change in life:
             if change.became == "in_progress":
+                if change.was not in DUE:
+                    yield Violation("I4", f"{change.task} was claimed while it was {change.was}")
                 if change.attempt != attempt + 1:
                     yield Violation("I4", f"{change.task} was claimed as {change.attempt} after {attempt}")
                 attempt = change.attempt or 0

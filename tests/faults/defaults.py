@@ -21,4 +21,4 @@ def kill_at_random_by_default(trial: Trial) -> None:
 
 @fault("F04 by default", "SIGSTOP past the lease, with the default settings", also=("I8", "I10"), modes=("mixed",))
 def stop_past_the_default_lease(trial: Trial) -> None:
-    stop_and_continue(trial, bound=DEFAULT_LEASE + BOUND)
+    stop_and_continue(trial, DEFAULT_LEASE + BOUND, knows_late=False)

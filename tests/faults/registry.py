@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from tests.faults.checker import check
 from tests.faults.nursery import Nursery
 from tests.faults.trial import Mix, Trial, Verdict, trial
 
@@ -71,6 +72,11 @@ def attempt(fault: Fault, mix: Mix, url: str, directory: Path, nursery: Nursery,
     """Tries a fault on a fresh database."""
     started = time.monotonic()
     with trial(url, mix, directory, nursery, seed, **fault.given) as made:
-        fault.does(made)
+        try:
+            fault.does(made)
+        except AssertionError as error:
+            for violation in check(made.record())[:10]:
+                error.add_note(str(violation))  # where the trial broke off, I1 says no more than that
+            raise
         verdict = made.verdict()
     return Tried(fault, mix, verdict, time.monotonic() - started)

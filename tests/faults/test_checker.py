@@ -137,6 +137,7 @@ BROKEN = {
     "done without a run": (story().claimed(A).became(None), "I4"),
     "done though it failed": (story().claimed(A).run("failed").became(None), "I4"),
     "charged though it succeeded": (story(max_retries=0).claimed(A).run().became("failed"), "I4"),
+    "claimed while another held it": (story().claimed(A).run().claimed(B).run().became(None), "I4"),
     "a claim without a new attempt": (story().claimed(A).run("snoozed").became("new")
         .claimed(B, raises=2).run().became(None), "I4"),
     "a give-back that charges": (story().claimed(A).became("retried", retries=1).claimed(B).run().became(None), "I4"),
