@@ -1,7 +1,7 @@
 """The connections of a queue: for claims, for everything else, and one that listens for inserts."""
 
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from sqlalchemy import Engine, create_engine
@@ -94,7 +94,12 @@ class Connections:
         schema = self._operations.schema
         if isinstance(self._database, URL):
             # Two engines: a claim never waits until a run of the application gives a connection back.
-            pair = (self._engine(self._database, self._max_pool_size), self._engine(self._database, 1))
+            pair = (
+                self._engine(self._database, self._max_pool_size, "READ COMMITTED"),
+                # Its statements stand alone. A process that is stopped between one and its COMMIT would keep the lock
+                # on its own record, and nobody could declare it dead.
+                self._engine(self._database, 1, "AUTOCOMMIT"),
+            )
             self._own_engines.extend(pair)
             writes, claims = (Runner(engine, schema) for engine in pair)
             return writes, claims
@@ -113,14 +118,14 @@ class Connections:
         runner = Runner(engine.execution_options(isolation_level="READ COMMITTED"), schema)
         return runner, runner
 
-    def _engine(self, url: URL, size: int) -> Engine:
+    def _engine(self, url: URL, size: int, isolation_level: Literal["READ COMMITTED", "AUTOCOMMIT"]) -> Engine:
         settings = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SETTINGS.items())
         return create_engine(
             url,
             pool_size=size,
             max_overflow=0,
             pool_pre_ping=False,  # a dead connection costs one failed try; every caller of ours tries again
-            isolation_level="READ COMMITTED",
+            isolation_level=isolation_level,
             connect_args={"options": settings, "application_name": "fang", "connect_timeout": CONNECT_TIMEOUT},
         )
 
