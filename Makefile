@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv check test test-all demo bench clean
+.PHONY: help venv check test test-all faults mutants demo bench clean
 
 help: ## what one can do here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -29,6 +29,12 @@ PG15 ?= /usr/lib/postgresql/15/bin
 test-all: check ## the tests against Postgres 15 and 18
 	@if test -x $(PG15)/postgres; then FANG_TEST_PG_BIN=$(PG15) $(BIN)/python -m pytest -n auto; else echo 'Postgres 15 is not here ($(PG15)): not tested against it'; fi
 	$(BIN)/python -m pytest -n auto
+
+faults: $(READY) ## real processes under every fault, in both modes; writes the table of docs/faults.md (SEED= repeats)
+	$(BIN)/python -m tests.faults
+
+mutants: $(READY) ## shows that the faults can fail: builds defects into copies of the product
+	$(BIN)/python -m tests.faults.mutants
 
 demo: $(READY) ## the main job on real input, on an embedded Postgres; CHAOS=1 kills worker processes
 	$(BIN)/fang demo $(if $(CHAOS),--chaos)

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
-from fang_core.errors import BackendError, StatementRefused, UsageError
+from fang_core.errors import BackendError, StatementRefused, UsageError, is_refusal
 from fang_postgres.diagnosis import code_of_connect_failure, diagnose, is_repeatable
 from fang_postgres.statement import Conversation, Operation
 
@@ -54,11 +54,25 @@ class Runner:
             with self._typed():
                 try:
                     with self._sessions.begin() as session:
-                        return work(session.execute)
+                        return self._work_on(session, work)
                 except DBAPIError as error:
                     if not tries_left or not is_repeatable(sqlstate_of(error)):
                         raise
         raise AssertionError("the last try returns or raises")
+
+    def _work_on(self, session: Session, work: Callable[[Callable[..., Any]], T]) -> T:
+        """Unless what was sent is at fault, or the rows' other users, the connection is, and it is not used again.
+
+        On an engine of the application's, a run may have left any setting behind: a transaction that is read only, or
+        a date style that the driver cannot read.
+        """
+        try:
+            return work(session.execute)
+        except Exception as error:
+            is_sound = isinstance(error, DBAPIError) and is_repeatable(sqlstate_of(error))
+            if not is_sound and not (isinstance(error, SQLAlchemyError) and is_refusal(typed(error, self._schema))):
+                session.invalidate()
+            raise
 
     @contextmanager
     def _typed(self) -> Iterator[None]:

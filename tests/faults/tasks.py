@@ -228,11 +228,20 @@ def _leave_transaction_open() -> None:
     LEFT_OPEN.append(connection)
 
 
+HOSTILE: Final = (
+    "search_path = nowhere",
+    "TimeZone = 'Asia/Kathmandu'",
+    "DateStyle = 'German'",
+    "default_transaction_read_only = on",
+    "default_transaction_isolation = serializable",
+)
+
+
 def _change_session() -> None:
     """On a connection that the pool uses next: its settings stay, since they were committed."""
     assert Work.engine is not None
     with Work.engine.connect() as connection:
-        for setting in ("search_path = nowhere", "TimeZone = 'Asia/Kathmandu'", "DateStyle = 'German'", "jit = on"):
+        for setting in HOSTILE:
             connection.execute(text(f"SET SESSION {setting}"))
         connection.commit()
 
@@ -245,7 +254,7 @@ async def _leave_async_transaction_open() -> None:
 
 async def _change_async_session() -> None:
     connection = await asyncpg.connect(Work.url)
-    await connection.execute("SET SESSION search_path = nowhere; SET SESSION TimeZone = 'Asia/Kathmandu'")
+    await connection.execute("; ".join(f"SET SESSION {setting}" for setting in HOSTILE))
     await connection.close()
 
 
