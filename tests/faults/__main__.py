@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 from fang_cli.embedded import EmbeddedPostgres
 from fang_postgres import migrate
 from tests.faults import report
-from tests.faults.matrix import FAULTS
+from tests.faults.matrix import MATRIX
 from tests.faults.nursery import Nursery
 from tests.faults.registry import Fault, Tried, attempt
 from tests.faults.trial import Mix
@@ -24,7 +24,7 @@ from tests.fixtures import database
 
 def main() -> int:
     seed = int(os.environ.get("SEED") or random.randrange(1_000_000))
-    chosen = [(fault, mix) for fault in FAULTS.values() for mix in fault.modes if _is_wanted(fault, mix, sys.argv[1:])]
+    chosen = [(fault, mix) for fault in MATRIX for mix in fault.modes if _is_wanted(fault, mix, sys.argv[1:])]
     print(f"SEED={seed}", flush=True)
     settings = {"search_path": "public", "max_connections": "300"}
     with EmbeddedPostgres(durable=False, settings=settings) as server, Nursery() as nursery:

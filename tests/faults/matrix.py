@@ -1,6 +1,8 @@
-"""All faults that there are: importing their modules registers them, in this order."""
+"""All faults that there are: importing their modules registers them."""
 
-from tests.faults import kills, stops, hangs, misdeeds, replies, races, defaults  # noqa: I001 - the order of the trials
+from tests.faults import defaults, hangs, kills, misdeeds, races, replies, stops
 from tests.faults.registry import FAULTS
 
-__all__ = ["FAULTS", "defaults", "hangs", "kills", "misdeeds", "races", "replies", "stops"]
+MODULES = (defaults, hangs, kills, misdeeds, races, replies, stops)
+MATRIX = sorted(FAULTS.values(), key=lambda fault: (fault.is_late, fault.id))
+"""In the order in which they are tried."""

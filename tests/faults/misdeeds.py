@@ -2,8 +2,8 @@
 
 from typing import Final
 
+from tests.faults.deeds import EXCEPTIONS
 from tests.faults.registry import SHORT, fault
-from tests.faults.tasks import EXCEPTIONS
 from tests.faults.trial import MODES, Trial
 
 CONNECTIONS: Final = 3

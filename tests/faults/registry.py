@@ -32,6 +32,7 @@ class Fault:
         does: does it to a trial; what it asserts itself holds beside the invariants.
         modes: in which it is tried.
         quick: whether it is tried in ``make test``, in one mode.
+        is_late: whether it is tried last, when the server has been up for the default lease.
         also: what it asserts itself, of I8 (same process), I9 (no leak) and I10 (visible).
         given: orders for every worker, see ``worker.Given``.
     """
@@ -41,6 +42,7 @@ class Fault:
     does: Callable[[Trial], None]
     modes: tuple[Mix, ...] = ALL_MODES
     quick: bool = False
+    is_late: bool = False
     also: tuple[str, ...] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
 

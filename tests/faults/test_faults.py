@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.matrix import FAULTS
+from tests.faults.matrix import MATRIX
 from tests.faults.nursery import Nursery
 from tests.faults.registry import Fault, attempt
 from tests.faults.trial import Mix
@@ -18,7 +18,7 @@ def nursery() -> Iterator[Nursery]:
 
 
 def _by_turns() -> list[tuple[Fault, Mix]]:
-    quick = [fault for fault in FAULTS.values() if fault.quick]
+    quick = [fault for fault in MATRIX if fault.quick]
     return [(fault, fault.modes[turn % len(fault.modes)]) for turn, fault in enumerate(quick)]
 
 

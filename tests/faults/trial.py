@@ -55,7 +55,6 @@ class Trial:
         self.mix = mix
         self.directory = directory
         self.chance = random.Random(seed)
-        self.max_crashes: int = given.get("max_crashes", 3)
         self.fleet = Fleet(nursery, directory, {"url": url, **given})
         self.database = psycopg.connect(url, autocommit=True, application_name=audit.BY_HAND)
         """For looking, and for what a person does by hand."""
@@ -192,7 +191,6 @@ class Trial:
             pools,
             read_acknowledgements(self.directory / "acknowledgements"),
             self._strikes,
-            self.max_crashes,
         )
 
     def verdict(self) -> "Verdict":

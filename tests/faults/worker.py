@@ -8,7 +8,7 @@ import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -20,8 +20,9 @@ from fang_core.events import Events
 from fang_core.record import ClaimedTask
 from fang_core.registry import Mode
 from fang_threaded import Queue, WorkerPool
-from tests.faults import tasks
+from tests.faults.deeds import at_work
 from tests.faults.nursery import tell
+from tests.faults.tasks import TICKS
 
 
 class Given(BaseModel):
@@ -34,7 +35,6 @@ class Given(BaseModel):
     workers: int = 4
     lease: float | None = None
     grace_period: float | None = None
-    max_crashes: int | None = None
     poll: float | None = None
     shared_engine: bool = False
     """Threaded only: the pool works on an engine of the application's, which its tasks use as well."""
@@ -51,17 +51,16 @@ class Given(BaseModel):
         options: dict[str, Any] = {
             name: timedelta(seconds=value) for name, value in seconds.items() if value is not None
         }
-        if self.max_crashes is not None:
-            options["max_crashes"] = self.max_crashes
         if self.poll is not None:
             poll = timedelta(seconds=self.poll)
             options["sleep_params"] = SleepParams(min_sleep_period=poll, max_sleep_period=poll)
         if self.ticks:
-            options["task_type"] = ("common", tasks.TICKS)
+            options["task_type"] = ("common", TICKS)
         return options | {"number_of_workers": self.workers}
 
 
-REAL_PID = os.getpid
+REAL_PID: Final = os.getpid
+"""What ``os.getpid`` was before a process began to lie."""
 
 
 class Reporting(Events):
@@ -86,23 +85,30 @@ def main(orders: dict[str, Any]) -> None:
     if given.pid is not None:
         said = given.pid
         os.getpid = lambda: said
-    events = [Reporting(given.dies_at_start)]
     if given.mode == "threaded":
-        engine = (
-            create_engine(make_url(given.url).set(drivername="postgresql+psycopg")) if given.shared_engine else None
-        )
-        pool = WorkerPool(Queue(engine or given.url), events=events, **given.options())
-        tasks.at_work(Path(given.directory), given.url, lambda: pool.id, engine)
-        pool.run()
+        _run_threads(given)
     else:
-        async_pool = AsyncWorkerPool(AsyncQueue(given.url), events=events, **given.options())
-        tasks.at_work(Path(given.directory), given.url, lambda: async_pool.id, None)
-        asyncio.run(async_pool.run())
+        asyncio.run(_run_asyncio(given))
+
+
+def _run_threads(given: Given) -> None:
+    url = make_url(given.url).set(drivername="postgresql+psycopg")
+    engine = create_engine(url) if given.shared_engine else None
+    pool = WorkerPool(Queue(engine or given.url), events=[Reporting(given.dies_at_start)], **given.options())
+    at_work(Path(given.directory), given.url, lambda: pool.id, engine)
+    pool.run()
+
+
+async def _run_asyncio(given: Given) -> None:
+    pool = AsyncWorkerPool(AsyncQueue(given.url), events=[Reporting(given.dies_at_start)], **given.options())
+    at_work(Path(given.directory), given.url, lambda: pool.id, None)
+    await pool.run()
 
 
 def _take_leave(path: str) -> None:
+    """From the nursery: of what is shared with it, only its standard output is kept, to say that the pool is ready."""
     nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)  # the nursery's orders are not for us
+    os.dup2(nothing, 0)
     os.close(nothing)
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 2)
