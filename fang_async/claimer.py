@@ -86,7 +86,7 @@ class Claimer:
 
     async def _turn(self) -> None:
         pool = self._pool
-        if pool._is_declared_dead:
+        if pool._dead_id == pool.id:
             await pool._be_reborn()
             self._announced = False
         if pool._is_cut_off():
@@ -128,7 +128,7 @@ class Claimer:
         claim = await pool._store.claim(ClaimRequest(pool.id, self._types, tuple(pool._classes), wanted))
         self._types = (*self._types[1:], self._types[0])  # so that no task type starves
         if not claim.registered:
-            pool._is_declared_dead = True
+            pool._dead_id = pool.id
         return claim
 
     async def _reconcile(self) -> None:

@@ -11,6 +11,8 @@ from fang_async.runner import converse_on, run_on, typed
 from fang_core.liveness import Beat, Pulse
 from fang_core.store import Rescued
 from fang_postgres import conversations
+from fang_postgres.connecting import RESCUE_WAITS
+from fang_postgres.diagnosis import is_repeatable
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Conversation
 
@@ -58,19 +60,22 @@ class AsyncPostgresHeart:
     async def _transact(self, conversation: Conversation[T]) -> T:
         async def work(connection: asyncpg.Connection) -> T:
             async with connection.transaction():
+                await connection.execute(RESCUE_WAITS)
                 return await converse_on(connection, conversation)
 
         return await self._on_connection(work)
 
     async def _on_connection(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
-        """Whatever fails: the next one begins on a new connection."""
+        """Whatever fails: the next one begins on a new connection, but where only others were at the same rows, since
+        with the connection goes the lock."""
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 if self._connection is None:
                     self._connection = await self._connect()
                 return await work(self._connection)
         except BaseException as error:
-            await self.close()
+            if not (isinstance(error, asyncpg.PostgresError) and is_repeatable(error.sqlstate)):
+                await self.close()
             if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError | TimeoutError):
                 raise typed(error, self._operations.schema) from error
             raise

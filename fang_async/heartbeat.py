@@ -34,7 +34,7 @@ class Heartbeat:
     Args:
         lease: seconds.
         max_crashes: how often a task's pool may die under it before the task is failed.
-        on_declared_dead: called, on this thread, when others have taken the pool for dead.
+        on_declared_dead: called, on this thread, with the id under which others have taken the pool for dead.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Heartbeat:
         lease: float,
         max_crashes: int,
         events: Dispatcher,
-        on_declared_dead: Callable[[], None],
+        on_declared_dead: Callable[[UUID], None],
     ) -> None:
         self.pool_id = pool_id
         self._heart = heart
@@ -54,6 +54,7 @@ class Heartbeat:
         self._events = events
         self._on_declared_dead = on_declared_dead
         self._watch = Watch(lease)
+        self._retry = Retry()
         self._answered = time.monotonic()
         self._until_sweep = SWEEP_EVERY
         self._stopping = False
@@ -76,11 +77,11 @@ class Heartbeat:
     def say_stopping(self, exit_at: float | None = None) -> None:
         """Has the pool marked as stopping, at once: what it leaves behind is then rescued uncharged.
 
-        At ``exit_at``, a time of the monotonic clock, the thread ends the process: the last means of one whose own
-        threads hang.
+        At ``exit_at``, a time of the monotonic clock of which the first counts, the thread ends the process: the last
+        means of one whose own threads hang.
         """
         self._stopping = True
-        self._exit_at = exit_at if exit_at is not None else self._exit_at
+        self._exit_at = self._exit_at or exit_at
         self._stir()
 
     async def close(self, within: float) -> None:
@@ -106,15 +107,9 @@ class Heartbeat:
 
     async def _beat_on(self) -> None:
         self._loop = asyncio.get_running_loop()
-        retry = Retry()
-        while not self._closing:
-            try:
-                await self._beat()
-                retry.succeeded()
-                seconds = EVERY
-            except Exception as error:  # noqa: BLE001 - a heart goes on whatever its database does
-                self._failed(error)
-                seconds = min(EVERY, retry.sleep())
+        # With the application's loop its runs have ended; a heart that went on would keep their tasks held.
+        while not self._closing and not self._application.is_closed():
+            seconds = await self._try()
             await wait_for(self._stirred, self._exit_if_late(seconds))
             self._stirred.clear()
         await self._heart.close()
@@ -128,18 +123,33 @@ class Heartbeat:
             os._exit(EXIT_RUNS_LEFT)
         return min(seconds, left)
 
+    async def _try(self) -> float:
+        """One beat; seconds until the next."""
+        try:
+            await self._beat()
+        except Exception as error:  # noqa: BLE001 - a heart goes on whatever its database does
+            self._failed(error)
+            return min(EVERY, self._retry.sleep())
+        self._retry.succeeded()
+        return EVERY
+
     async def _beat(self) -> None:
-        beat = await self._heart.beat(self.pool_id, self._stopping)
+        pool_id = self.pool_id  # the pool may get another meanwhile
+        try:
+            beat = await self._heart.beat(pool_id, self._stopping)
+        except BaseException:
+            self._watch.missed()
+            raise
         self._answered = time.monotonic()
         if not beat.registered:
-            self._on_declared_dead()
-        dead = self._watch.dead(self.pool_id, beat, self._answered)
+            self._on_declared_dead(pool_id)
+        dead = self._watch.dead(pool_id, beat, self._answered)
         if dead:
             self._tell(await self._heart.rescue(dead, self._max_crashes))
         self._until_sweep -= 1
         if self._until_sweep <= 0:
-            self._until_sweep = SWEEP_EVERY
             self._tell(await self._heart.rescue_orphans(self._max_crashes))
+            self._until_sweep = SWEEP_EVERY
 
     def _tell(self, rescued: list[Rescued]) -> None:
         for task in rescued:
@@ -154,5 +164,5 @@ class Heartbeat:
 
     def _failed(self, error: Exception) -> None:
         unexpected = None if isinstance(error, FangError) else error
-        logger.warning("the heart of pool %s got no answer: %s", self.pool_id, error, exc_info=unexpected)
+        logger.warning("the heart of pool %s tries again: %s", self.pool_id, error, exc_info=unexpected)
         self._events.emit(Events.backend_failed, self.pool_id, error)

@@ -120,7 +120,7 @@ class AsyncWorkerPool:
         Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable`` in one line that says what to do.
         """
         async with self._changing:
-            if self._running or self._lingering is not None:
+            if self._running or (self._lingering is not None and not self._lingering.done()):
                 raise UsageError("this pool is running already, or runs of its last life have not ended")
             self._store: AsyncStore = await self.queue.store()
             await self._prepare()
@@ -184,6 +184,7 @@ class AsyncWorkerPool:
             await self.start()
             try:
                 await signals.wait()
+                self.begin_last_call()  # the signal may have come while the pool started
             finally:
                 left = await self.stop()
         if left:
@@ -245,7 +246,7 @@ class AsyncWorkerPool:
         self._drains: list[asyncio.Event] = []
         self._heartbeat: Heartbeat | None = self._make_heartbeat()
         self._holdings: Holdings = Holdings(self.options.retention_mode, self._is_cut_off)
-        self._is_declared_dead = False
+        self._dead_id: UUID | None = None
         self._completer: Completer = Completer(self._store, self.id, self._events, self._written, self._holdings.lose)
         self._maintenance: Maintenance = Maintenance(self._store, self.options)
         self._ticker: Ticker = Ticker(self._store, self._timetable)
@@ -289,6 +290,9 @@ class AsyncWorkerPool:
     async def _stop_claiming(self, deadline: float) -> None:
         self._stopping.set()
         await self._claimer.close(max(FLUSHING, deadline - time.monotonic()))
+        self._give_back_unstarted()
+
+    def _give_back_unstarted(self) -> None:
         self._give_back_waiting()
         suspect = self._holdings.give_up_suspect()
         if suspect is not None:
@@ -321,7 +325,6 @@ class AsyncWorkerPool:
         """In a process that lives on: the heart beats, and outcomes are written, until the last run has ended."""
         await asyncio.wait([worker.task for worker in self._workers.values()])
         await self._leave()
-        self._lingering = None
 
     async def _leave(self) -> None:
         """Nothing is held any more."""
@@ -376,19 +379,18 @@ class AsyncWorkerPool:
 
     async def _be_reborn(self) -> None:
         """Others took the pool for dead: its runs are lost, and it goes on under another id."""
-        former, self.id = self.id, uuid4()
+        former, successor = self.id, uuid4()
         assert former is not None
-        logger.warning("pool %s was taken for dead: its runs are lost, it goes on as %s", former, self.id)
         self._holdings.lose_all()
-        self._completer.pool_id = self.id  # what was not written is refused by the fence, and told as lost
-        self._give_back_waiting()
+        self._give_back_unstarted()
         for worker in self._workers.values():
             worker.cut_short()
-        await self._store.register(self._record())
+        await self._store.register(self._record()._replace(id=successor))
+        self.id = self._completer.pool_id = successor  # the fence refuses what was not written, and it is told as lost
         if self._heartbeat is not None:
-            self._heartbeat.pool_id = self.id
-        self._is_declared_dead = False
-        self._events.emit(Events.pool_declared_dead, former, self.id)
+            self._heartbeat.pool_id = successor
+        logger.warning("pool %s was taken for dead: its runs are lost, it goes on as %s", former, successor)
+        self._events.emit(Events.pool_declared_dead, former, successor)
 
     def _hand_out(self, tasks: list[ClaimedTask]) -> None:
         self._claimed += len(tasks)
@@ -473,9 +475,9 @@ class AsyncWorkerPool:
         self._hire(number)
         self._events.emit(Events.worker_replaced, self.id, reason)
 
-    def _declared_dead(self) -> None:
-        """On the heartbeat's thread: others have taken this pool for dead."""
-        self._is_declared_dead = True
+    def _declared_dead(self, pool_id: UUID) -> None:
+        """On the heartbeat's thread: others have taken this pool for dead, under this id and no later one."""
+        self._dead_id = pool_id
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._claimer.wake)
 

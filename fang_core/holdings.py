@@ -80,8 +80,9 @@ class Holdings:
             run = self._runs.get(outcome.id)
             if run is not None and run.task.attempt == outcome.attempt:
                 del self._runs[outcome.id]
-                if run is self._suspect:
-                    self._suspect = None
+            suspect = self._suspect  # perhaps no longer among the runs: its task was claimed anew
+            if suspect is not None and (suspect.task.id, suspect.task.attempt) == (outcome.id, outcome.attempt):
+                self._suspect = None
 
     def lose(self, outcome: Outcome) -> None:
         """The fence refused this outcome."""
@@ -95,7 +96,7 @@ class Holdings:
             run.is_lost = True
 
     def give_up_suspect(self) -> Run | None:
-        """The suspect, where it has not begun: the pool stops."""
+        """The suspect, where it has not begun: the pool stops, or is reborn."""
         if self._suspect is None or self._suspect_began:
             return None
         self._suspect_began = True

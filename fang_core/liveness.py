@@ -5,7 +5,9 @@ still takes the pool for dead after ``LOCK_FREE_FOR`` where its lock is free, si
 after the lease whatever its lock says, since a process that is stopped, partitioned, or stuck in C code keeps it.
 
 A free lock proves nothing where the server itself has let all of them go (it restarted), or where the watcher was away
-and cannot know what it missed: then the lease alone decides. Times are seconds of the watcher's monotonic clock.
+and cannot know what it missed: then the lease alone decides. Nor does a counter say anything for a time in which nobody
+could have raised it: of a watcher's own gap no more counts than ``GAP``. Times are seconds of the watcher's monotonic
+clock.
 """
 
 from typing import Final, NamedTuple
@@ -18,7 +20,8 @@ LOCK_FREE_FOR: Final = 2.0
 """Seconds without a beat, and with a free lock, after which a pool is dead."""
 
 GAP: Final = 2.0
-"""Seconds between two answers after which a watcher no longer trusts free locks, for a lease."""
+"""Seconds between two answers after which a watcher no longer trusts free locks, for a lease; and how much of a longer
+silence counts for what stood still in it."""
 
 CUT_OFF_AFTER: Final = 0.8
 """The part of a lease without an answer after which a pool must think that others take it for dead."""
@@ -58,31 +61,45 @@ class Watch:
         self._lease = lease
         self._seen: dict[UUID, tuple[int, float]] = {}  # counter, and since when it stands
         self._answered: float | None = None
-        self._gap_ended: float | None = None
+        self._watched = 0.0  # seconds in which it would have seen a counter move; the clock of what follows
+        self._has_missed = False
+        self._trusts_locks_from = 0.0
+
+    def missed(self) -> None:
+        """A beat brought no answer.
+
+        Where nobody's does, since the server recovers from a crash or a standby takes over, all locks are free as well,
+        though the server's start is long ago.
+        """
+        self._has_missed = True
 
     def dead(self, me: UUID, beat: Beat, mono: float) -> list[Pulse]:
         """The pools that are dead, given this answer at this time."""
-        if self._answered is not None and mono - self._answered > GAP:
-            self._gap_ended = mono
-        self._answered = mono
-        trusts_locks = beat.server_up >= self._lease and (
-            self._gap_ended is None or mono - self._gap_ended >= self._lease
-        )
+        self._look(mono)
+        trusts_locks = beat.server_up >= self._lease and self._watched >= self._trusts_locks_from
         dead = []
         seen: dict[UUID, tuple[int, float]] = {}
         for pulse in beat.pulses:
             if pulse.pool_id == me:
                 continue
-            beats, since = self._seen.get(pulse.pool_id, (None, mono))
+            beats, since = self._seen.get(pulse.pool_id, (None, self._watched))
             if beats != pulse.beats:
-                since = mono
+                since = self._watched
             seen[pulse.pool_id] = (pulse.beats, since)
-            still = mono - since
+            still = self._watched - since
             let_go = trusts_locks and pulse.claims_lock and not pulse.is_locked
             if still >= self._lease or (let_go and still >= LOCK_FREE_FOR):
                 dead.append(pulse)
         self._seen = seen
         return dead
+
+    def _look(self, mono: float) -> None:
+        silence = 0.0 if self._answered is None else mono - self._answered
+        self._answered = mono
+        self._watched += min(silence, GAP)
+        if silence > GAP or self._has_missed:
+            self._trusts_locks_from = self._watched + self._lease
+        self._has_missed = False
 
 
 def lock_key(pool_id: UUID) -> int:

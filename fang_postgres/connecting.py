@@ -35,6 +35,10 @@ last setting is needed because the others do not replace a plan that is cached a
 CONNECT_TIMEOUT: Final = 4
 """Seconds until a server that does not answer counts as down."""
 
+RESCUE_WAITS: Final = "SET LOCAL lock_timeout = '1s'"
+"""For a rescue, which a heart does between two beats: rows, or the whole table, that somebody else has locked must not
+keep it from beating until it looks dead itself. It is tried again after the next beat."""
+
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 # Parameters of libpq (18) that asyncpg (0.32) does not know: it would send them to the server as settings.
 _LIBPQ_ALONE: Final = frozenset(

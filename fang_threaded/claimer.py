@@ -73,7 +73,7 @@ class Claimer:
 
     def _turn(self) -> None:
         pool = self._pool
-        if pool._is_declared_dead:
+        if pool._dead_id == pool.id:
             pool._be_reborn()
             self._announced = False
         if pool._is_cut_off():
@@ -115,7 +115,7 @@ class Claimer:
         claim = pool._store.claim(ClaimRequest(pool.id, self._types, tuple(pool._classes), wanted))
         self._types = (*self._types[1:], self._types[0])  # so that no task type starves
         if not claim.registered:
-            pool._is_declared_dead = True
+            pool._dead_id = pool.id
         return claim
 
     def _reconcile(self) -> None:

@@ -134,8 +134,10 @@ class Connections:
         writes = self._writes
         if writes is None:
             raise BackendUnavailable("the queue is closed")
-        checked_out = writes.engine.raw_connection()
+        # From a pool of its own, made in the same way: it must not wait until a run gives a connection back.
+        checked_out = writes.engine.pool.recreate().connect()
         connection: psycopg.Connection[Any] = checked_out.driver_connection  # type: ignore[assignment]
         checked_out.detach()
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.autocommit = True
         return connection

@@ -20,6 +20,7 @@ def cut_after(connection: psycopg.Connection[Any], seconds: float) -> Iterator[N
         yield
     finally:
         timer.cancel()
+        timer.join()  # from here on the number of the socket may be another's
 
 
 def cut(connection: psycopg.Connection[Any] | None) -> None:

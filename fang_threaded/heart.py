@@ -10,6 +10,8 @@ import psycopg
 from fang_core.liveness import Beat, Pulse
 from fang_core.store import Rescued
 from fang_postgres import conversations
+from fang_postgres.connecting import RESCUE_WAITS
+from fang_postgres.diagnosis import is_repeatable
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Conversation
 from fang_threaded.cutting import cut_after
@@ -58,19 +60,22 @@ class PostgresHeart:
     def _transact(self, conversation: Conversation[T]) -> T:
         def work(connection: psycopg.Connection[Any]) -> T:
             with connection.transaction():
+                connection.execute(RESCUE_WAITS.encode())
                 return converse_on(connection, conversation)
 
         return self._on_connection(work)
 
     def _on_connection(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
-        """Whatever fails: the next one begins on a new connection."""
+        """Whatever fails: the next one begins on a new connection, but where only others were at the same rows, since
+        with the connection goes the lock."""
         try:
             if self._connection is None:
                 self._connection = self._connect()
             with cut_after(self._connection, ANSWER_WITHIN):
                 return work(self._connection)
         except BaseException as error:
-            self.close()
+            if not (isinstance(error, psycopg.Error) and is_repeatable(error.sqlstate)):
+                self.close()
             if isinstance(error, psycopg.Error):
                 raise typed(error, self._operations.schema) from error
             raise

@@ -31,7 +31,7 @@ class Heartbeat:
     Args:
         lease: seconds.
         max_crashes: how often a task's pool may die under it before the task is failed.
-        on_declared_dead: called, on this thread, when others have taken the pool for dead.
+        on_declared_dead: called, on this thread, with the id under which others have taken the pool for dead.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Heartbeat:
         lease: float,
         max_crashes: int,
         events: Dispatcher,
-        on_declared_dead: Callable[[], None],
+        on_declared_dead: Callable[[UUID], None],
     ) -> None:
         self.pool_id = pool_id
         self._heart = heart
@@ -51,6 +51,7 @@ class Heartbeat:
         self._events = events
         self._on_declared_dead = on_declared_dead
         self._watch = Watch(lease)
+        self._retry = Retry()
         self._answered = time.monotonic()
         self._until_sweep = SWEEP_EVERY
         self._stopping = False
@@ -61,10 +62,7 @@ class Heartbeat:
 
     def start(self) -> None:
         """Beats once, so that the pool has its lock before it claims, and starts the thread."""
-        try:
-            self._beat()
-        except FangError as error:
-            self._failed(error)
+        self._try()
         self._thread.start()
 
     def is_cut_off(self) -> bool:
@@ -74,11 +72,11 @@ class Heartbeat:
     def say_stopping(self, exit_at: float | None = None) -> None:
         """Has the pool marked as stopping, at once: what it leaves behind is then rescued uncharged.
 
-        At ``exit_at``, a time of the monotonic clock, the thread ends the process: the last means of one whose own
-        threads hang.
+        At ``exit_at``, a time of the monotonic clock of which the first counts, the thread ends the process: the last
+        means of one whose own threads hang.
         """
         self._stopping = True
-        self._exit_at = exit_at if exit_at is not None else self._exit_at
+        self._exit_at = self._exit_at or exit_at
         self._stirred.set()
 
     def close(self, within: float) -> None:
@@ -90,20 +88,13 @@ class Heartbeat:
         self._heart.close()
 
     def _loop(self) -> None:
-        retry = Retry()
         seconds = EVERY
         while True:
             self._stirred.wait(self._exit_if_late(seconds))
             self._stirred.clear()
             if self._closing:
                 return
-            try:
-                self._beat()
-                retry.succeeded()
-                seconds = EVERY
-            except Exception as error:  # noqa: BLE001 - a heart goes on whatever its database does
-                self._failed(error)
-                seconds = min(EVERY, retry.sleep())
+            seconds = self._try()
 
     def _exit_if_late(self, seconds: float) -> float:
         """How long to sleep, at most so long; does not return where the time has come."""
@@ -114,18 +105,33 @@ class Heartbeat:
             os._exit(EXIT_RUNS_LEFT)
         return min(seconds, left)
 
+    def _try(self) -> float:
+        """One beat; seconds until the next."""
+        try:
+            self._beat()
+        except Exception as error:  # noqa: BLE001 - a heart goes on whatever its database does
+            self._failed(error)
+            return min(EVERY, self._retry.sleep())
+        self._retry.succeeded()
+        return EVERY
+
     def _beat(self) -> None:
-        beat = self._heart.beat(self.pool_id, self._stopping)
+        pool_id = self.pool_id  # the pool may get another meanwhile
+        try:
+            beat = self._heart.beat(pool_id, self._stopping)
+        except BaseException:
+            self._watch.missed()
+            raise
         self._answered = time.monotonic()
         if not beat.registered:
-            self._on_declared_dead()
-        dead = self._watch.dead(self.pool_id, beat, self._answered)
+            self._on_declared_dead(pool_id)
+        dead = self._watch.dead(pool_id, beat, self._answered)
         if dead:
             self._tell(self._heart.rescue(dead, self._max_crashes))
         self._until_sweep -= 1
         if self._until_sweep <= 0:
-            self._until_sweep = SWEEP_EVERY
             self._tell(self._heart.rescue_orphans(self._max_crashes))
+            self._until_sweep = SWEEP_EVERY
 
     def _tell(self, rescued: list[Rescued]) -> None:
         for task in rescued:
@@ -140,5 +146,5 @@ class Heartbeat:
 
     def _failed(self, error: Exception) -> None:
         unexpected = None if isinstance(error, FangError) else error
-        logger.warning("the heart of pool %s got no answer: %s", self.pool_id, error, exc_info=unexpected)
+        logger.warning("the heart of pool %s tries again: %s", self.pool_id, error, exc_info=unexpected)
         self._events.emit(Events.backend_failed, self.pool_id, error)

@@ -180,6 +180,7 @@ class WorkerPool:
             self.start()
             try:
                 signals.wait()
+                self.begin_last_call()  # the signal may have come while the pool started
             finally:
                 left = self.stop()
         if left:
@@ -236,7 +237,7 @@ class WorkerPool:
         self._drains: list[threading.Event] = []
         self._heartbeat = self._make_heartbeat()
         self._holdings = Holdings(self.options.retention_mode, self._is_cut_off)
-        self._is_declared_dead = False
+        self._dead_id: UUID | None = None
         self._completer = Completer(self._store, self.id, self._events, self._written, self._holdings.lose)
         self._maintenance = Maintenance(self._store, self.options)
         self._ticker = Ticker(self._store, self._timetable)
@@ -280,6 +281,9 @@ class WorkerPool:
     def _stop_claiming(self, deadline: float) -> None:
         self._stopping.set()
         self._claimer.close(max(FLUSHING, deadline - time.monotonic()))
+        self._give_back_unstarted()
+
+    def _give_back_unstarted(self) -> None:
         self._give_back_waiting()
         suspect = self._holdings.give_up_suspect()
         if suspect is not None:
@@ -369,17 +373,16 @@ class WorkerPool:
 
     def _be_reborn(self) -> None:
         """Others took the pool for dead: its runs are lost, and it goes on under another id."""
-        former, self.id = self.id, uuid4()
+        former, successor = self.id, uuid4()
         assert former is not None
-        logger.warning("pool %s was taken for dead: its runs are lost, it goes on as %s", former, self.id)
         self._holdings.lose_all()
-        self._completer.pool_id = self.id  # what was not written is refused by the fence, and told as lost
-        self._give_back_waiting()
-        self._store.register(self._record())
+        self._give_back_unstarted()
+        self._store.register(self._record()._replace(id=successor))
+        self.id = self._completer.pool_id = successor  # the fence refuses what was not written, and it is told as lost
         if self._heartbeat is not None:
-            self._heartbeat.pool_id = self.id
-        self._is_declared_dead = False
-        self._events.emit(Events.pool_declared_dead, former, self.id)
+            self._heartbeat.pool_id = successor
+        logger.warning("pool %s was taken for dead: its runs are lost, it goes on as %s", former, successor)
+        self._events.emit(Events.pool_declared_dead, former, successor)
 
     def _hand_out(self, tasks: list[ClaimedTask]) -> None:
         self._claimed += len(tasks)
@@ -431,9 +434,9 @@ class WorkerPool:
         successor.thread.start()
         self._events.emit(Events.worker_replaced, self.id, type(error).__name__)
 
-    def _declared_dead(self) -> None:
-        """On the heartbeat's thread: others have taken this pool for dead."""
-        self._is_declared_dead = True
+    def _declared_dead(self, pool_id: UUID) -> None:
+        """On the heartbeat's thread: others have taken this pool for dead, under this id and no later one."""
+        self._dead_id = pool_id
         self._claimer.wake()
 
     def _written(self, outcomes: list[Outcome]) -> None:

@@ -1,0 +1,188 @@
+"""Who is dead, in simulated time: a watcher, and pools that beat, pause, die, and lose their locks or never had them."""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fang_core.liveness import EVERY, GAP, LOCK_FREE_FOR, Beat, Pulse, Watch, lock_key
+
+LEASE = 10.0
+OLD = 1e6  # seconds that a server is up which never restarted
+ME, POOL = uuid.UUID(int=1), uuid.UUID(int=2)
+
+
+@dataclass
+class Life:
+    """A pool: when it beat, and from when to when somebody held its lock."""
+
+    beats: list[float]
+    locks: list[tuple[float, float]] = field(default_factory=list)
+    claims_lock: bool = True
+    id: uuid.UUID = POOL
+
+    def pulse(self, now: float) -> Pulse:
+        count = sum(beat <= now for beat in self.beats)
+        return Pulse(self.id, count, self.claims_lock, any(start <= now < end for start, end in self.locks))
+
+
+def deaths(
+    pools: Iterable[Life], answers: Iterable[float], *, started: float = -OLD, missed: Iterable[float] = ()
+) -> dict[uuid.UUID, float]:
+    """When the watcher first took which pool for dead, given the times of its answers and of its failed beats."""
+    watch = Watch(LEASE)
+    dead: dict[uuid.UUID, float] = {}
+    for now, answered in sorted([*((now, True) for now in answers), *((now, False) for now in missed)]):
+        if not answered:
+            watch.missed()
+            continue
+        pulses = [pool.pulse(now) for pool in pools]
+        for pulse in watch.dead(ME, Beat(True, now - started, [Pulse(ME, 0, True, False), *pulses]), now):
+            dead.setdefault(pulse.pool_id, now)
+    return dead
+
+
+def steps(least: float, most: float, count: int = 60) -> st.SearchStrategy[list[float]]:
+    """Times that lie so far apart, from 0 on."""
+    gaps = st.lists(st.floats(least, most), min_size=count, max_size=count)
+    return gaps.map(lambda gaps: [sum(gaps[:n]) for n in range(len(gaps) + 1)])
+
+
+def every(seconds: float, begin: float, end: float) -> list[float]:
+    return [begin + n * seconds for n in range(int((end - begin) / seconds) + 1)]
+
+
+LOCKS = st.lists(st.tuples(st.floats(0, 60), st.floats(0, 60)), max_size=4)
+
+
+# Who lives ------------------------------------------------------------------------------------------------------------
+
+
+@given(steps(0.01, 1.99), steps(0.01, 30.0), LOCKS, st.booleans(), st.floats(0, OLD), st.sets(st.integers(0, 60)))
+def test_who_beats_within_two_seconds_lives_whatever_its_lock_looks_like(
+    beats: list[float],
+    answers: list[float],
+    locks: list[tuple[float, float]],
+    claims_lock: bool,
+    server_up: float,
+    missed: set[int],
+) -> None:
+    """And however a watcher's answers come, from the start of the one to the end of the other."""
+    answers = [now for now in answers if now <= beats[-1]]
+    assert not deaths([Life(beats, locks, claims_lock)], answers, started=-server_up, missed=missed)
+
+
+@given(steps(0.01, LEASE - 0.01), steps(0.01, 30.0), st.booleans())
+def test_who_beats_within_the_lease_lives_while_its_lock_is_held_or_where_it_has_none(
+    beats: list[float], answers: list[float], claims_lock: bool
+) -> None:
+    answers = [now for now in answers if now <= beats[-1]]
+    assert not deaths([Life(beats, [(0, 1e9)] if claims_lock else [], claims_lock)], answers)
+
+
+@given(st.floats(GAP + 0.1, 1_000), st.integers(5, 30), steps(0.01, EVERY, 20), st.booleans(), st.booleans())
+@example(LEASE + 1, 10, every(0.9, 0, 18), False, False)
+def test_an_outage_of_the_server_kills_nobody_who_comes_back(
+    length: float, begin: int, answers_after: list[float], restarts: bool, held: bool
+) -> None:
+    """However long, and whoever comes back first: the pool does within the seconds that it waits between its tries."""
+    back = begin + length
+    answers = [*every(EVERY, 0, begin), *(back + now for now in answers_after)]
+    pool = Life([*every(EVERY, 0.5, begin), *every(EVERY, back + 1.5, back + 40)], [(0, begin)] if held else [])
+    assert not deaths([pool], answers, started=back - 1 if restarts else -OLD)
+
+
+@pytest.mark.parametrize("length", [0.5, 1.0, 1.5, 1.9])
+def test_a_short_recovery_frees_all_locks_and_kills_nobody(length: float) -> None:
+    """The server's processes start anew after one of them was killed, but its start stays: only failed beats tell."""
+    pool = Life([0.0, 2.95], [(0, 1.0), (2.95, 99)])  # the last one before, and the first one after a failed try
+    answers = [0.05, 0.9, 1.0 + length + 0.02, 2.9]
+    assert deaths([pool], answers)
+    assert not deaths([pool], answers, missed=[1.0])
+
+
+def test_a_watcher_that_was_away_takes_no_free_lock_for_a_sign() -> None:
+    away = [*every(EVERY, 0, 5), *every(EVERY, 8.5, 8.5 + LEASE)]  # it answers again after 3.5 s
+    pool = Life([*every(EVERY, 0.5, 6.5), *every(4.0, 10.5, 40)])  # then its lock is free and it is slow: it lives
+    assert not deaths([pool], away)
+
+
+@given(LOCKS, st.floats(0, OLD))
+def test_a_watcher_never_takes_itself_for_dead(locks: list[tuple[float, float]], server_up: float) -> None:
+    assert not deaths([Life([], locks, id=ME)], every(EVERY, 0, 50), started=-server_up)
+
+
+# Who is dead ----------------------------------------------------------------------------------------------------------
+
+
+@given(st.floats(0, 20), steps(0.2, EVERY), st.floats(0, 5))
+def test_who_died_is_dead_within_two_seconds_and_a_beat(died: float, answers: list[float], age: float) -> None:
+    """To a watcher that answers steadily, on a server that is a lease old."""
+    pool = Life(every(EVERY, 0, died), [(0, died)])
+    found = deaths([pool], answers, started=answers[0] - LEASE - age)
+    if answers[-1] > died + LOCK_FREE_FOR + 2 * EVERY:
+        # One answer sees the last beat, at most EVERY after it; the one that takes it for dead is as late again.
+        assert found[POOL] <= max(died, 0) + LOCK_FREE_FOR + 2 * EVERY
+    assert found.get(POOL, LOCK_FREE_FOR) >= LOCK_FREE_FOR
+
+
+@given(st.floats(0, 20), steps(0.2, EVERY, 80), st.booleans(), st.booleans())
+def test_who_stands_still_is_dead_after_the_lease_and_not_before(
+    stopped: float, answers: list[float], holds_lock: bool, claims_lock: bool
+) -> None:
+    """While its lock is held, or where it has none."""
+    pool = Life(every(EVERY, 0, stopped), [(0, 1e9)] if holds_lock else [], claims_lock and holds_lock)
+    found = deaths([pool], answers)
+    last = pool.beats[-1]
+    if answers[-1] > last + LEASE + 2 * EVERY:
+        assert last + LEASE <= found[POOL] <= last + LEASE + 2 * EVERY
+    else:
+        assert found.get(POOL, last + LEASE) >= last + LEASE
+
+
+@pytest.mark.parametrize(("server_up", "when"), [(LEASE, 2.0), (LEASE - 5, 5.0), (0.0, LEASE)])
+def test_free_locks_are_believed_once_the_server_is_a_lease_old(server_up: float, when: float) -> None:
+    assert deaths([Life([-1.0])], every(EVERY, 0, 20), started=-server_up) == {POOL: when}
+
+
+@pytest.mark.parametrize("gap", [GAP - 0.1, GAP + 0.1])
+def test_free_locks_are_not_believed_within_a_lease_of_a_gap(gap: float) -> None:
+    steady = every(EVERY, gap, 40)
+    died = steady[3]
+    pool = Life(every(EVERY, 0, died), [(0, died)])
+    when = died + LOCK_FREE_FOR if gap < GAP else steady[0] + LEASE
+    assert deaths([pool], [0.0, *steady])[POOL] == pytest.approx(when, abs=EVERY)
+
+
+def test_free_locks_are_not_believed_within_a_lease_of_a_beat_that_failed() -> None:
+    pool = Life([0.0], [(0, 0.5)])
+    assert deaths([pool], every(EVERY, 0, 20)) == {POOL: 2.0}
+    assert deaths([pool], every(EVERY, 0, 20), missed=[0.5]) == {POOL: LEASE}
+    assert deaths([Life([0.0, 8.0], [(0, 8.5)])], every(EVERY, 0, 20), missed=[0.5]) == {POOL: 11.0}
+
+
+def test_the_start_of_a_watcher_is_no_gap() -> None:
+    assert deaths([Life([0.0])], every(EVERY, 1_000, 1_020)) == {POOL: 1_002.0}
+
+
+def test_a_watcher_whose_answers_come_slowly_still_finds_the_dead() -> None:
+    found = deaths([Life([0.0])], every(4.0, 0, 100))
+    assert found == {POOL: LEASE / GAP * 4.0}  # of each silence of 4 s, 2 s count
+
+
+def test_a_record_that_was_away_begins_anew() -> None:
+    watch = Watch(LEASE)
+    still = Pulse(POOL, 7, False, False)
+    for now in range(9):
+        assert not watch.dead(ME, Beat(True, OLD, [still]), float(now))
+    assert not watch.dead(ME, Beat(True, OLD, []), 9.0)
+    assert not watch.dead(ME, Beat(True, OLD, [still]), 10.0)
+
+
+def test_the_key_of_a_lock_is_the_head_of_the_id() -> None:
+    assert lock_key(uuid.UUID(int=1 << 64)) == 1
+    assert lock_key(uuid.UUID(int=(1 << 128) - 1)) == -1
+    assert lock_key(uuid.UUID(int=1 << 127)) == -(2**63)
