@@ -1,7 +1,7 @@
 """What a queue is to others while tasks are fetched by hand: a pool of its own, whose heart beats until it closes."""
 
 from contextlib import suppress
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
 from fang_core.errors import BackendError
@@ -50,8 +50,8 @@ class ManualPool:
             self._connections.writes().run(self._operations.unregister(self.id))
         self._holds, self.id = False, uuid4()
 
-    def _declared_dead(self) -> None:
+    def _declared_dead(self, dead: UUID) -> None:
         """What was fetched is lost; the next fetch registers anew."""
-        if self._holds and self._heartbeat is not None:
+        if self._holds and dead == self.id and self._heartbeat is not None:
             self._holds, self.id = False, uuid4()
             self._heartbeat.pool_id = self.id
