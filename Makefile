@@ -23,12 +23,12 @@ check: $(READY) ## style, types, and the rule of who imports whom
 	$(BIN)/lint-imports
 
 test: check ## everything, on an embedded Postgres or on FANG_TEST_DATABASE_URL
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 PG15 ?= /usr/lib/postgresql/15/bin
 test-all: check ## the tests against Postgres 15 and 18
-	@if test -x $(PG15)/postgres; then FANG_TEST_PG_BIN=$(PG15) $(BIN)/python -m pytest -n auto --dist loadgroup; else echo 'Postgres 15 is not here ($(PG15)): not tested against it'; fi
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	@if test -x $(PG15)/postgres; then FANG_TEST_PG_BIN=$(PG15) $(BIN)/python -m pytest -n auto --dist loadfile; else echo 'Postgres 15 is not here ($(PG15)): not tested against it'; fi
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 faults: $(READY) ## real processes under every fault, in both modes; writes the table of docs/faults.md (SEED= repeats)
 	$(BIN)/python -m tests.faults

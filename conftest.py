@@ -17,7 +17,6 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from sqlalchemy import Column, Engine, Integer, create_engine, make_url
 from sqlalchemy.orm import DeclarativeBase, Session
 from sybil import Example, Sybil
@@ -105,11 +104,3 @@ pytest_collect_file = Sybil(
     teardown=finish,
     fixtures=["new_database"],
 ).pytest()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The blocks of a document build on each other: pytest-xdist keeps them in one process."""
-    for item in items:
-        if item.path.suffix == ".md":
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
