@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
-from fang_core.errors import BackendError, StatementRefused, UsageError, is_refusal
+from fang_core.errors import BackendError, FangError, StatementRefused, UsageError, is_refusal
 from fang_postgres.diagnosis import code_of_connect_failure, diagnose, is_repeatable
 from fang_postgres.statement import Conversation, Operation
 
@@ -61,7 +61,7 @@ class Runner:
         raise AssertionError("the last try returns or raises")
 
     def _work_on(self, session: Session, work: Callable[[Callable[..., Any]], T]) -> T:
-        """Unless what was sent is at fault, or the rows' other users, the connection is, and it is not used again.
+        """Does not use the connection again where a failure may lie in it.
 
         On an engine of the application's, a run may have left any setting behind: a transaction that is read only, or
         a date style that the driver cannot read.
@@ -69,10 +69,15 @@ class Runner:
         try:
             return work(session.execute)
         except Exception as error:
-            is_sound = isinstance(error, DBAPIError) and is_repeatable(sqlstate_of(error))
-            if not is_sound and not (isinstance(error, SQLAlchemyError) and is_refusal(typed(error, self._schema))):
+            if not self._lies_elsewhere(error):
                 session.invalidate()
             raise
+
+    def _lies_elsewhere(self, error: Exception) -> bool:
+        """In what was sent, in others who use the same rows, or in what the rows say."""
+        if isinstance(error, SQLAlchemyError):
+            return is_repeatable(sqlstate_of(error)) or is_refusal(typed(error, self._schema))
+        return isinstance(error, FangError)
 
     @contextmanager
     def _typed(self) -> Iterator[None]:
