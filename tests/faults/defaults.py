@@ -6,7 +6,7 @@ Before that a free lock is not believed, since a restart of the server has let g
 from typing import Final
 
 from tests.faults.kills import kill_by_turns
-from tests.faults.registry import BOUND, fault
+from tests.faults.registry import BOUND, SUSPECTED, fault
 from tests.faults.stops import stop_and_continue
 from tests.faults.trial import Trial
 
@@ -16,7 +16,7 @@ DEFAULT_LEASE: Final = 60.0
 @fault("F01 by default", "12 kills by turns, with the default settings", modes=("mixed",), is_late=True)
 def kill_at_random_by_default(trial: Trial) -> None:
     # A free lock is not believed either within a lease of a hiccup of the watcher: the bound is that of the lease.
-    kill_by_turns(trial, kills=12, bound=DEFAULT_LEASE + BOUND)
+    kill_by_turns(trial, kills=12, bound=DEFAULT_LEASE + BOUND + SUSPECTED)
 
 
 @fault(

@@ -4,7 +4,7 @@ import time
 from functools import partial
 from typing import Final
 
-from tests.faults.registry import BOUND, SHORT, fault
+from tests.faults.registry import BOUND, SHORT, SUSPECTED, fault
 from tests.faults.trial import Trial
 
 MEMORY_LIMIT: Final = 400_000
@@ -13,7 +13,7 @@ MEMORY_LIMIT: Final = 400_000
 
 @fault("F01", "SIGKILL of a random worker every 300 ms under load, restarted at once", quick=True, given=SHORT)
 def kill_at_random(trial: Trial) -> None:
-    kill_by_turns(trial, kills=8, bound=BOUND)
+    kill_by_turns(trial, kills=8, bound=BOUND + SUSPECTED)
 
 
 def kill_by_turns(trial: Trial, kills: int, bound: float) -> None:
@@ -84,6 +84,6 @@ def same_pid(trial: Trial) -> None:
         trial.insert(8, seconds=0.5)
         trial.until(lambda: all(trial.held(worker) for worker in trial.fleet.alive))
         for victim in trial.fleet.alive:
-            trial.strike(victim, victim.kill, BOUND)
+            trial.strike(victim, victim.kill, BOUND + SUSPECTED)
         trial.replace_dead()
     trial.settle()

@@ -64,6 +64,8 @@ class Nursery:
             event, pid, *rest = json.loads(line)
             if event == "started":
                 self._started.append(pid)
+                self.ready.discard(pid)  # of a former process, where the kernel gives a pid again
+                self.ended.pop(pid, None)
             elif event == "ready":
                 self.ready.add(pid)
             else:

@@ -19,6 +19,10 @@ BOUND: Final = SHORT_LEASE + 7
 """Seconds within which orphans run again under the short lease, on two busy cores: the lease, a beat, the rescue, a
 claim, and the processes that start beside."""
 
+SUSPECTED: Final = 10
+"""Seconds more for a task that has crashed twice: it is due after four of them, an idle pool finds it at its next poll,
+up to five and a half later, and it waits until it can run alone."""
+
 ALL_MODES: Final[tuple[Mix, ...]] = ("threaded", "async", "mixed")
 
 
