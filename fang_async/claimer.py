@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fang_async")
 
+SHORTEST_SLEEP: Final = 0.001
+"""Seconds: clocks of different machines pass the same moment a little apart."""
+
 RECONCILE_EVERY: Final = 30.0
 """Seconds between two looks for tasks that are held in the pool's name and not known to it."""
 
@@ -115,7 +118,7 @@ class Claimer:
             if await self._announce(True):
                 self._idle.announced(time.monotonic())
             else:
-                await self._sleep(self._idle.sleep(claim.snapshot, time.monotonic()))
+                await self._sleep(await self._seconds_to_sleep(claim.snapshot))
 
     async def _claim(self, wanted: int) -> Claim:
         pool = self._pool
@@ -158,6 +161,14 @@ class Claimer:
         self._waits_for_hunger = True
         await wait_for(self._hungry, 1.0)
         self._waits_for_hunger = False
+
+    async def _seconds_to_sleep(self, snapshot: str) -> float:
+        """Until the next poll, or until a task is due before: it notified when it was inserted, if at all."""
+        seconds = self._idle.sleep(snapshot, time.monotonic())
+        if self._idle.is_settling:
+            return seconds
+        due = await self._pool._store.next_due(self._types, tuple(self._pool._classes))
+        return seconds if due is None else min(seconds, max(due, SHORTEST_SLEEP))
 
     async def _sleep(self, seconds: float) -> None:
         await wait_for(self._woken, seconds)

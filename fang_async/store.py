@@ -71,6 +71,10 @@ class AsyncPostgresStore:
         raised, _ = await self._writes.run(self._operations.tick(tick, notify=True))
         return raised
 
+    async def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:
+        """See ``Store.next_due``."""
+        return await self._claims.run(self._operations.next_due(task_types, kinds))
+
     async def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
         """See ``Store.unknown_kinds``."""
         return await self._writes.run(self._operations.unknown_kinds(task_types))

@@ -96,6 +96,8 @@ class Idle:
         self._watched: frozenset[int] = frozenset()
         self._until = 0.0
         self._step = 0.0
+        self.is_settling = False
+        """Whether the last sleep was such a short step."""
 
     def found(self) -> None:
         """Something was claimed: start over."""
@@ -116,7 +118,8 @@ class Idle:
             self._looks -= 1
             self._watched |= running
         self._watched &= running
-        if self._looks or (mono < self._until and self._watched):
+        self.is_settling = bool(self._looks or (mono < self._until and self._watched))
+        if self.is_settling:
             now = self._step
             self._step = min(0.25, now * 1.5)
             return now

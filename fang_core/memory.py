@@ -363,6 +363,10 @@ class MemoryStore:
         """See ``Store.tick``."""
         return self._state.tick(tick)
 
+    def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:
+        """See ``Store.next_due``."""
+        return self._state.next_due(task_types, kinds)
+
     def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
         """See ``Store.unknown_kinds``."""
         return self._state.unknown_kinds(task_types)
@@ -419,6 +423,10 @@ class AsyncMemoryStore:
     async def tick(self, tick: Tick, /) -> bool:
         """See ``Store.tick``."""
         return self._state.tick(tick)
+
+    async def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:
+        """See ``Store.next_due``."""
+        return self._state.next_due(task_types, kinds)
 
     async def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
         """See ``Store.unknown_kinds``."""

@@ -253,6 +253,17 @@ class MemoryState:
         with self.lock:
             self.listeners.pop(listener, None)
 
+    def next_due(self, task_types: Sequence[str], kinds: Sequence[str]) -> float | None:
+        """Seconds until the next of these tasks is due that is not yet."""
+        with self.lock:
+            now = self.clock()
+            later = [
+                (task.scheduled_at - now).total_seconds()
+                for task in self.tasks.values()
+                if task.state in DUE_STATES and task.task_type in task_types and task.kind in kinds
+            ]
+        return min((seconds for seconds in later if seconds > 0), default=None)
+
     def unknown_kinds(self, task_types: Sequence[str]) -> list[str]:
         """Kinds of due tasks of these types that no registered pool of the type knows."""
         with self.lock:

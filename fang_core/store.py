@@ -189,6 +189,10 @@ class Store(Protocol):
         """Inserts the tick's task if the schedule's last tick is an earlier one, and raises that; whether it did."""
         ...
 
+    def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:
+        """Seconds until the next of these tasks is due that is not yet; None where none is known."""
+        ...
+
     def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
         """Kinds among the first due tasks of these types that no registered pool knows."""
         ...
@@ -243,6 +247,10 @@ class AsyncStore(Protocol):
 
     async def tick(self, tick: Tick, /) -> bool:
         """See ``Store.tick``."""
+        ...
+
+    async def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:
+        """See ``Store.next_due``."""
         ...
 
     async def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:

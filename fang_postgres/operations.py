@@ -23,7 +23,7 @@ from fang_postgres.statement import Operation, Rows
 from fang_postgres.statements import Statements, statements
 
 _LOOKED_AT: Final = 200
-"""Due rows of a level among which unknown kinds are looked for."""
+"""Rows of a level among which unknown kinds, or the next due ones, are looked for."""
 
 _PRIORITIES: Final = tuple(range(HIGHEST_PRIORITY, LOWEST_PRIORITY + 1))
 
@@ -262,6 +262,11 @@ class Operations:
             for statement, keep in ages
             if keep is not None
         ]
+
+    def next_due(self, task_types: Sequence[str], kinds: Sequence[str]) -> Operation[float | None]:
+        """Seconds until the next task is due that is not yet."""
+        params = _levels(task_types) | {"p_kinds": list(kinds), "p_limit": _LOOKED_AT}
+        return Operation(self._statements.next_due, params, lambda rows: rows[0][0])
 
     def unknown_kinds(self, task_types: Sequence[str]) -> Operation[list[str]]:
         """Kinds among the first due rows that no registered pool knows."""

@@ -63,6 +63,7 @@ class Statements:
     prune_finished: Statement
     prune_cancelled: Statement
     prune_failed: Statement
+    next_due: Statement
     unknown_kinds: Statement
     version: Statement
 
@@ -107,6 +108,7 @@ def statements(schema: str) -> Statements:
         prune_finished=outcomes.prune(t, TaskState.FINISHED),
         prune_cancelled=outcomes.prune(t, TaskState.CANCELLED),
         prune_failed=outcomes.prune(t, TaskState.FAILED),
+        next_due=pools.next_due(t),
         unknown_kinds=pools.unknown_kinds(t),
         version=_version(schema),
     )

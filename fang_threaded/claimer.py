@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fang_threaded")
 
+SHORTEST_SLEEP: Final = 0.001
+"""Seconds: clocks of different machines pass the same moment a little apart."""
+
 RECONCILE_EVERY: Final = 30.0
 """Seconds between two looks for tasks that are held in the pool's name and not known to it."""
 
@@ -102,7 +105,7 @@ class Claimer:
             if self._announce(True):
                 self._idle.announced(time.monotonic())
             else:
-                self._sleep(self._idle.sleep(claim.snapshot, time.monotonic()))
+                self._sleep(self._seconds_to_sleep(claim.snapshot))
 
     def _claim(self, wanted: int) -> Claim:
         pool = self._pool
@@ -146,6 +149,14 @@ class Claimer:
         if not self._pool._wanted() and not self._pool._stopping.is_set():  # again: a worker may just have ended
             self._hungry.wait(1.0)
         self._waits_for_hunger = False
+
+    def _seconds_to_sleep(self, snapshot: str) -> float:
+        """Until the next poll, or until a task is due before: it notified when it was inserted, if at all."""
+        seconds = self._idle.sleep(snapshot, time.monotonic())
+        if self._idle.is_settling:
+            return seconds
+        due = self._pool._store.next_due(self._types, tuple(self._pool._classes))
+        return seconds if due is None else min(seconds, max(due, SHORTEST_SLEEP))
 
     def _sleep(self, seconds: float) -> None:
         self._woken.wait(seconds)

@@ -71,6 +71,10 @@ class PostgresStore:
         raised, _ = self._writes.run(self._operations.tick(tick, notify=True))
         return raised
 
+    def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:
+        """See ``Store.next_due``."""
+        return self._claims.run(self._operations.next_due(task_types, kinds))
+
     def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
         """See ``Store.unknown_kinds``."""
         return self._writes.run(self._operations.unknown_kinds(task_types))

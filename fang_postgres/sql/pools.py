@@ -2,12 +2,14 @@
 
 from sqlalchemy import (
     Boolean,
+    Double,
     Integer,
     Text,
     any_,
     bindparam,
     cast,
     exists,
+    extract,
     func,
     literal_column,
     not_,
@@ -17,9 +19,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from fang_core.lifecycle import DUE_STATES
 from fang_core.record import DEFAULT_MAX_RETRIES
 from fang_postgres.schema import Tables
-from fang_postgres.sql.fragments import LIMIT, POOL, aliased, is_due, is_registered, levels, marking_due_rows
+from fang_postgres.sql.fragments import (
+    LIMIT,
+    POOL,
+    aliased,
+    is_due,
+    is_registered,
+    levels,
+    marking_due_rows,
+    state_literals,
+)
 from fang_postgres.statement import Statement
 
 
@@ -78,6 +90,26 @@ def claim(t: Tables) -> Statement:
         claimed,
     )
     return Statement("claim", head.select_from(one.outerjoin(claimed, true())))
+
+
+def next_due(t: Tables) -> Statement:
+    """Seconds until the first row of these kinds is due that is not yet; null where none is near the front."""
+    c, level = t.tasks.c, levels()
+    later = (
+        select(c.kind, c.scheduled_at)
+        .where(
+            c.task_type == level.c.task_type,
+            c.priority == level.c.priority,
+            c.state.in_(state_literals(DUE_STATES)),
+            c.scheduled_at > func.now(),
+        )
+        .order_by(c.scheduled_at, c.id)
+        .limit(LIMIT)  # foreign kinds may stand before
+        .lateral("later")
+    )
+    known = later.c.kind == any_(bindparam("p_kinds", type_=ARRAY(Text)))
+    left = cast(extract("epoch", func.min(later.c.scheduled_at) - func.clock_timestamp()), Double)
+    return Statement("next_due", select(left.label("seconds")).select_from(level.join(later, known)))
 
 
 def unknown_kinds(t: Tables) -> Statement:

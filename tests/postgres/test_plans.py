@@ -9,15 +9,17 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
+from fang_core.config import RetentionMode
 from fang_core.insertion import NewTask
 from fang_core.lifecycle import Outcome, change_by_hand
-from fang_core.record import Task, TaskState
+from fang_core.record import ClaimedTask, Task, TaskState
+from fang_core.run import Run
 from fang_core.store import ClaimRequest, PoolRecord, PruneRequest
 from fang_postgres.connecting import GUARD
 from fang_postgres.operations import Operations
@@ -47,6 +49,10 @@ EXPECTED: dict[str, tuple[set[str], int, int]] = {
     "remove_one": ({"fang_tasks_pkey"}, 1, 1),
     "remove_twin": ({"fang_tasks_uniq"}, 1, 1),
     "unknown_kinds": ({"fang_tasks_due"}, 200, 0),
+    "next_due": ({"fang_tasks_due"}, 200, 1),
+    "unlocked": ({"fang_tasks_pkey"}, 1_000, 1_000),
+    "complete_and_keep": ({"fang_tasks_pkey"}, 1, 1),
+    "complete_and_remove": ({"fang_tasks_pkey"}, 1, 1),
 }
 INSERTS = {"insert", "insert_many", "insert_unique", "tick"}
 READ_ALL = {"remove_type", "remove_all", "remove_scheduled"}  # by hand, and rare
@@ -119,8 +125,17 @@ def operations(connection: psycopg.Connection[Any]) -> dict[str, Operation[Any]]
         OPS.remove_one(ids[0]),
         OPS.remove_twin(hashes[0]),
         OPS.unknown_kinds(["common", "other"]),
+        OPS.next_due(["common", "other"], ["Planned"]),
+        OPS.unlocked(POOL, [Outcome(id_, 1, None) for id_ in ids]),
+        OPS.complete_one(held_run(ids[0], RetentionMode.KEEP_ALL)),
+        OPS.complete_one(held_run(ids[0], RetentionMode.REMOVE_ALL)),
     ]
     return {operation.statement.name: operation for operation in of}
+
+
+def held_run(task_id: uuid.UUID, mode: RetentionMode) -> Run:
+    task = ClaimedTask(task_id, "Planned", "{}", 1, 0, 20, 0, "common", 0, datetime.now(UTC))
+    return Run(task, POOL, mode)
 
 
 def one_ended(connection: psycopg.Connection[Any]) -> Task:

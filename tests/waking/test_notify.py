@@ -87,6 +87,14 @@ def test_what_a_stopping_pool_gives_back_wakes_an_idle_one(
     assert stopped.result(10) == 0
 
 
+def test_a_delayed_task_runs_when_it_is_due_and_not_at_the_next_poll(side: Side, url: str, nights: Nights) -> None:
+    queue = side.queue(url)
+    side.pool(queue)
+    nights.fall()
+    side.call(queue.insert_task, side.note(n=1), delay=timedelta(seconds=1))
+    assert ran() == [1]
+
+
 def test_other_task_types_do_not_wake_it(side: Side, url: str, nights: Nights) -> None:
     side.pool(side.queue(url), task_type="mail")
     nights.fall()
