@@ -1,0 +1,398 @@
+"""Beats and their locks; rescue: whom it confirms, what becomes of the tasks, and what happens at the same time."""
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+
+from fang_core import Runnable
+from fang_core.errors import BackendError
+from fang_core.lifecycle import SUSPECT_AFTER, Outcome
+from fang_core.liveness import Pulse, lock_key
+from fang_core.record import ClaimedTask, TaskState
+from fang_core.store import ClaimRequest, PoolRecord
+from fang_threaded import Queue
+from fang_threaded.heart import PostgresHeart
+from tests.modes import Database, eventually
+from tests.postgres.blocking import await_waiting, while_changed
+
+DEAD, OTHER, WATCHER = (uuid.UUID(int=(n << 64) + 7) for n in (5, 1 << 63, 9))  # one key is negative as a bigint
+MAX_CRASHES = 3
+
+OURS = """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+TASKS = """SELECT state::text, crashes, retries, pool_id IS NULL AND claimed_at IS NULL,
+    round(extract(epoch FROM scheduled_at - updated_at)), error_message FROM fang.fang_tasks ORDER BY id"""
+
+
+class Crashing(Runnable):
+    n: int = 0
+
+    def run(self, queue: Any) -> None: ...
+
+
+class Scene:
+    """A database with three pools, and whatever hearts are asked for, each on a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+        self.queue = Queue(url)
+        self.store = self.queue.store()
+        self._hearts: list[PostgresHeart] = []
+        for pool_id in (DEAD, OTHER, WATCHER):
+            self.register(pool_id)
+
+    def register(self, pool_id: uuid.UUID) -> None:
+        self.store.register(PoolRecord(pool_id, "threaded", "host", 1, ("common",), ("Crashing",), 1))
+
+    def heart(self, locks: bool = True) -> PostgresHeart:
+        self._hearts.append(self.store.heart(locks))
+        return self._hearts[-1]
+
+    def hold(self, crashes: list[int], pool_id: uuid.UUID = DEAD) -> list[ClaimedTask]:
+        """Tasks that the pool has claimed, which have crashed so often before; in this order."""
+        ids = [task.id for task in self.queue.insert_tasks([Crashing(n=n) for n in range(len(crashes))])]
+        sql = "UPDATE fang.fang_tasks SET crashes = (%s::int[])[array_position(%s, id)] WHERE id = ANY(%s)"
+        self.database.execute(sql, crashes, ids, ids)
+        return sorted(self.claim(pool_id), key=lambda task: ids.index(task.id))
+
+    def claim(self, pool_id: uuid.UUID = DEAD) -> list[ClaimedTask]:
+        return self.store.claim(ClaimRequest(pool_id, ("common",), ("Crashing",), 1_000)).tasks
+
+    def pools(self) -> set[uuid.UUID]:
+        return {pool_id for (pool_id,) in self.database.rows("SELECT id FROM fang.fang_pools")}
+
+    def close(self) -> None:
+        for heart in self._hearts:
+            heart.close()
+        self.store.close()
+        self.queue.close()
+        self.database.close()
+
+
+@pytest.fixture
+def scene(url: str) -> Iterator[Scene]:
+    scene = Scene(url)
+    yield scene
+    scene.close()
+
+
+def still(pool_id: uuid.UUID = DEAD, beats: int = 0) -> Pulse:
+    return Pulse(pool_id, beats, True, False)
+
+
+# Beats ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_beat_takes_the_lock_once_and_says_so(scene: Scene) -> None:
+    heart = scene.heart()
+    for count in (1, 2, 3):
+        beat = heart.beat(DEAD, False)
+        assert beat.registered
+        assert scene.database.rows(OURS) == [(1,)]
+        row = "SELECT beats, locks, stopping FROM fang.fang_pools WHERE id = %s"
+        assert scene.database.rows(row, DEAD) == [(count, True, False)]
+    heart.beat(DEAD, True)
+    assert scene.database.rows("SELECT stopping FROM fang.fang_pools WHERE id = %s", DEAD) == [(True,)]
+    scene.database.execute("SELECT pg_advisory_lock(%s)", lock_key(OTHER))  # the key is what it should be
+    assert {pulse.pool_id for pulse in heart.beat(DEAD, False).pulses if pulse.is_locked} == {DEAD, OTHER}
+
+
+@pytest.mark.parametrize("pool_id", [DEAD, OTHER])
+def test_a_beat_sees_counters_and_locks_of_others(scene: Scene, pool_id: uuid.UUID) -> None:
+    heart = scene.heart()
+    heart.beat(pool_id, False)
+    watcher = scene.heart()
+    pulses = {pulse.pool_id: pulse for pulse in watcher.beat(WATCHER, False).pulses}
+    assert pulses.keys() == {DEAD, OTHER, WATCHER}
+    assert pulses[pool_id] == Pulse(pool_id, 1, True, True)
+
+    heart.close()  # with the connection goes the lock, whatever the record says
+    eventually(lambda: scene.database.rows(OURS) == [(1,)])
+    assert Pulse(pool_id, 1, True, False) in watcher.beat(WATCHER, False).pulses
+
+
+def test_a_lock_that_a_former_connection_still_holds_is_taken_when_it_ends(scene: Scene) -> None:
+    former, heart = scene.heart(), scene.heart()
+    former.beat(DEAD, False)
+    heart.beat(DEAD, False)
+    locks = "SELECT locks FROM fang.fang_pools WHERE id = %s"
+    assert scene.database.rows(locks, DEAD) == [(False,)]  # judged by the lease alone
+    former.close()
+    eventually(lambda: scene.database.rows(OURS) == [(0,)])
+    heart.beat(DEAD, False)
+    assert scene.database.rows(locks, DEAD) == [(True,)]
+
+
+def test_without_locks_none_is_taken(scene: Scene) -> None:
+    scene.heart(False).beat(DEAD, False)
+    assert scene.database.rows(OURS) == [(0,)]
+    assert scene.database.rows("SELECT beats, locks FROM fang.fang_pools WHERE id = %s", DEAD) == [(1, False)]
+
+
+def test_a_lock_of_another_sort_or_database_is_nobodys(scene: Scene, server_url: str) -> None:
+    key = lock_key(DEAD)
+    with psycopg.connect(server_url) as elsewhere:
+        elsewhere.execute("SELECT pg_advisory_lock(%s)", [key])
+        scene.database.execute("SELECT pg_advisory_lock(%s::int, %s::int)", key >> 32, key & 0xFFFFFFFF)
+        assert not [pulse for pulse in scene.heart(False).beat(WATCHER, False).pulses if pulse.is_locked]
+
+
+def test_a_pool_without_a_record_is_told_so_and_takes_no_lock(scene: Scene) -> None:
+    scene.database.execute("DELETE FROM fang.fang_pools")
+    beat = scene.heart().beat(DEAD, False)
+    assert (beat.registered, beat.pulses) == (False, [])
+    assert scene.database.rows(OURS) == [(0,)]
+
+
+def test_a_beat_says_how_long_the_server_is_up(scene: Scene) -> None:
+    ((up,),) = scene.database.rows("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float")
+    assert up <= scene.heart().beat(DEAD, False).server_up <= up + 30
+
+
+def test_a_heart_that_is_cut_off_begins_anew_and_has_its_lock_again(scene: Scene) -> None:
+    heart = scene.heart()
+    heart.beat(DEAD, False)
+    holder = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = 5"
+    scene.database.rows(f"SELECT pg_terminate_backend(pid) FROM ({holder}) held")
+    with pytest.raises(BackendError):
+        heart.beat(DEAD, False)
+    assert heart.beat(DEAD, False).registered
+    assert scene.database.rows(OURS) == [(1,)]
+
+
+def test_a_heart_needs_no_connection_of_the_applications(scene: Scene, url: str) -> None:
+    with Queue(url, max_pool_size=1) as queue:
+        store = queue.store()
+        with store._writes._sessions() as session:
+            session.connection()  # the only one is in use
+            heart = store.heart(True)
+            assert heart.beat(DEAD, False).registered
+            heart.close()
+
+
+# What rescue makes of the tasks ---------------------------------------------------------------------------------------
+
+
+def rescued(scene: Scene, *pulses: Pulse) -> set[tuple[str, int]]:
+    return {(task.state, task.crashes) for task in scene.heart().rescue(list(pulses) or [still()], MAX_CRASHES)}
+
+
+def test_the_first_crash_is_charged_and_restricts_nothing(scene: Scene) -> None:
+    tasks = scene.hold([0, 0])
+    assert rescued(scene) == {("retried", 1)}
+    assert [row[:4] for row in scene.database.rows(TASKS)] == [("retried", 1, 0, True)] * 2
+    assert scene.database.rows("SELECT scheduled_at <= now() FROM fang.fang_tasks") == [(True,), (True,)]
+    assert {task.attempt for task in scene.claim(OTHER)} == {tasks[0].attempt + 1}
+    assert scene.pools() == {OTHER, WATCHER}
+
+
+def test_from_the_second_on_it_waits(scene: Scene) -> None:
+    scene.hold([1])
+    assert rescued(scene) == {("retried", SUSPECT_AFTER)}
+    assert scene.database.rows(TASKS)[0][:5] == ("retried", 2, 0, True, 4)
+    assert scene.claim(OTHER) == []
+
+
+@pytest.mark.parametrize("crashes", [[2, 0], [2, 1, 2]])
+def test_a_suspect_beside_others_had_not_begun(scene: Scene, crashes: list[int]) -> None:
+    scene.hold(crashes)
+    assert rescued(scene) == {("retried", 2)} | {("retried", n + 1) for n in crashes if n < SUSPECT_AFTER}
+    uncharged = scene.database.rows(
+        "SELECT count(*) FROM fang.fang_tasks WHERE errors = '[]' AND scheduled_at <= now()"
+    )
+    assert uncharged == [(crashes.count(SUSPECT_AFTER),)]
+
+
+def test_of_two_suspects_alone_none_had_begun(scene: Scene) -> None:
+    scene.hold([2, 2])
+    assert rescued(scene) == {("retried", 2)}
+
+
+def test_a_suspect_alone_fails_at_the_last_crash_with_the_reason(scene: Scene) -> None:
+    (task,) = scene.hold([2])
+    assert rescued(scene) == {("failed", 3)}
+    ((state, crashes, retries, is_free, _, message),) = scene.database.rows(TASKS)
+    assert (state, crashes, retries, is_free) == ("failed", 3, 0, True)
+    assert message == "crashed: the process of its worker died under it, 3 of 3 times"
+    ((errors,),) = scene.database.rows("SELECT errors::text FROM fang.fang_tasks")
+    (entry,) = json.loads(errors)
+    assert (entry["number"], entry["error"], entry["traceback"]) == (task.attempt, message, None)
+
+
+@pytest.mark.parametrize(("crashes", "state"), [(0, "new"), (1, "retried"), (2, "retried")])
+def test_nothing_is_charged_to_a_pool_that_was_stopping(scene: Scene, crashes: int, state: str) -> None:
+    scene.hold([crashes])
+    scene.heart().beat(DEAD, True)
+    due = scene.database.rows("SELECT scheduled_at FROM fang.fang_tasks")
+    assert rescued(scene, still(beats=1)) == {(state, crashes)}
+    assert scene.database.rows("SELECT scheduled_at FROM fang.fang_tasks") == due
+    assert scene.database.rows("SELECT error_message, errors::text FROM fang.fang_tasks") == [(None, "[]")]
+
+
+def test_others_tasks_and_ended_ones_are_left_alone(scene: Scene) -> None:
+    scene.hold([0])
+    (cancelled,) = scene.hold([0], pool_id=OTHER)
+    scene.database.execute(
+        "UPDATE fang.fang_tasks SET state = 'cancelled', pool_id = %s WHERE id = %s", DEAD, cancelled.id
+    )
+    scene.hold([0], pool_id=OTHER)
+    assert len(scene.heart().rescue([still()], MAX_CRASHES)) == 1
+    states = scene.database.rows("SELECT state::text FROM fang.fang_tasks ORDER BY 1")
+    assert sorted(state for (state,) in states) == ["cancelled", "in_progress", "retried"]
+
+
+def test_orphans_are_charged_and_nobody_elses_tasks(scene: Scene) -> None:
+    scene.hold([0])
+    scene.hold([0], pool_id=OTHER)
+    assert scene.heart().rescue_orphans(MAX_CRASHES) == []
+    scene.store.unregister(DEAD)
+    assert [(task.state, task.crashes) for task in scene.heart().rescue_orphans(MAX_CRASHES)] == [("retried", 1)]
+    assert scene.heart().rescue_orphans(MAX_CRASHES) == []
+
+
+def test_an_outcome_after_the_rescue_is_refused_also_when_it_was_claimed_again(scene: Scene) -> None:
+    (task,) = scene.hold([0])
+    late = [Outcome(task.id, task.attempt, None)]
+    scene.heart().rescue([still()], MAX_CRASHES)
+    assert scene.store.complete(DEAD, late) == set()
+    scene.register(DEAD)
+    assert len(scene.claim(DEAD)) == 1
+    assert scene.store.complete(DEAD, late) == set()
+
+
+def test_reconcile_gives_back_what_is_unknown_and_charges_nothing(scene: Scene) -> None:
+    known, unknown, crashed = sorted(scene.hold([0, 0, 1]), key=lambda task: task.crashes)
+    others = scene.hold([0], pool_id=OTHER)
+    assert scene.store.reconcile(DEAD, [known.id]) == 2
+    states = dict(scene.database.rows("SELECT id, state::text FROM fang.fang_tasks"))
+    assert [states[task.id] for task in (known, unknown, crashed, *others)] == [
+        *("in_progress", "new", "retried", "in_progress")
+    ]
+    assert scene.database.rows("SELECT sum(crashes), sum(retries) FROM fang.fang_tasks") == [(1, 0)]
+    assert scene.store.reconcile(DEAD, [known.id]) == 0
+    assert scene.store.reconcile(DEAD, []) == 1
+
+
+# At the same time -----------------------------------------------------------------------------------------------------
+
+BEAT = "UPDATE fang.fang_pools SET beats = beats + 1 WHERE id = %(id)s"
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_a_pool_that_is_beating_just_now_is_passed_by(url: str, scene: Scene, end: str) -> None:
+    scene.hold([0])
+    watcher = scene.heart()
+    assert while_changed(url, BEAT, {"id": DEAD}, lambda: watcher.rescue([still()], MAX_CRASHES), end=end) == []
+    assert scene.pools() == {DEAD, OTHER, WATCHER}
+    again = watcher.rescue([still()], MAX_CRASHES)
+    assert len(again) == (0 if end == "COMMIT" else 1)  # its counter still stands where it stood, or does not
+
+
+def test_of_several_that_seem_dead_only_those_that_stand_still_are(scene: Scene) -> None:
+    scene.hold([0], pool_id=OTHER)
+    scene.hold([0])
+    scene.heart().beat(OTHER, False)
+    assert len(scene.heart().rescue([still(OTHER), still()], MAX_CRASHES)) == 1
+    assert scene.pools() == {OTHER, WATCHER}
+
+
+def test_a_beat_waits_for_the_rescue_and_then_learns_of_it(url: str, scene: Scene) -> None:
+    """What a rescuer does last of all is to take the record away; here it is held up in the midst, by a locked task."""
+    scene.hold([0])
+    dead, watcher = scene.heart(), scene.heart()
+    dead.beat(DEAD, True)
+    with ThreadPoolExecutor(2) as executor, psycopg.connect(url) as locker:
+        locker.execute("SELECT id FROM fang.fang_tasks FOR UPDATE")
+        rescue = executor.submit(watcher.rescue, [still(beats=1)], MAX_CRASHES)
+        await_waiting(scene.database.connection, 1)
+        assert scene.pools() == {DEAD, OTHER, WATCHER}  # that it was stopping can still be read
+        beat = executor.submit(dead.beat, DEAD, True)
+        await_waiting(scene.database.connection, 2)
+        locker.rollback()
+        assert [task.crashes for task in rescue.result(5)] == [0]
+        assert not beat.result(5).registered
+
+
+def test_a_rescue_that_is_held_up_gives_up_and_keeps_the_hearts_lock(url: str, scene: Scene) -> None:
+    scene.hold([0])
+    watcher = scene.heart()
+    watcher.beat(WATCHER, False)
+    with psycopg.connect(url) as locker:
+        locker.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
+        for rescue in (lambda: watcher.rescue([still()], MAX_CRASHES), lambda: watcher.rescue_orphans(MAX_CRASHES)):
+            with pytest.raises(BackendError, match="nothing was written"):
+                rescue()
+            assert scene.database.rows(OURS) == [(1,)]
+            assert watcher.beat(WATCHER, False).registered
+    assert len(watcher.rescue([still()], MAX_CRASHES)) == 1
+
+
+@pytest.mark.parametrize("by_orphans", [False, True])
+def test_of_two_rescuers_at_once_each_task_has_one(scene: Scene, by_orphans: bool) -> None:
+    ids = sorted(task.id for task in scene.hold([0] * 50))
+    if by_orphans:
+        scene.store.unregister(DEAD)
+    gate = threading.Barrier(2)
+
+    def rescue() -> list[uuid.UUID]:
+        heart = scene.heart()
+        heart.beat(WATCHER, False)
+        gate.wait()
+        found = heart.rescue_orphans(MAX_CRASHES) if by_orphans else heart.rescue([still()], MAX_CRASHES)
+        return [task.id for task in found]
+
+    with ThreadPoolExecutor(2) as executor:
+        both = [executor.submit(rescue) for _ in range(2)]
+        assert sorted(both[0].result(10) + both[1].result(10)) == ids
+    assert scene.database.rows("SELECT DISTINCT crashes FROM fang.fang_tasks") == [(1,)]
+
+
+@pytest.mark.parametrize("first", ["rescue", "complete"])
+def test_of_a_rescue_and_an_outcome_at_once_each_row_has_one(url: str, scene: Scene, first: str) -> None:
+    """The one that comes first holds half of the rows; the other waits, sees what they are now, and takes the rest."""
+    tasks = sorted(scene.hold([0] * 50), key=lambda task: task.id)
+    half = {"ids": [task.id for task in tasks[:25]]}
+    if first == "rescue":
+        sql = "UPDATE fang.fang_tasks SET state = 'retried', crashes = 1, pool_id = NULL WHERE id = ANY(%(ids)s)"
+        outcomes = [Outcome(task.id, task.attempt, TaskState.FINISHED) for task in tasks]
+        done = while_changed(url, sql, half, lambda: scene.store.complete(DEAD, outcomes))
+    else:
+        sql = "UPDATE fang.fang_tasks SET state = 'finished' WHERE id = ANY(%(ids)s)"
+        done = {task.id for task in while_changed(url, sql, half, lambda: scene.heart().rescue([still()], MAX_CRASHES))}
+    assert done == {task.id for task in tasks[25:]}
+    counted = scene.database.rows("SELECT state::text, crashes, count(*)::int FROM fang.fang_tasks GROUP BY 1, 2")
+    assert sorted(counted) == [("finished", 0, 25), ("retried", 1, 25)]
+
+
+def test_rescues_and_outcomes_race_and_every_row_ends_once(scene: Scene) -> None:
+    for _ in range(5):
+        scene.register(DEAD)
+        tasks = scene.hold([0] * 200)
+        gate = threading.Barrier(3)
+
+        def complete(mine: list[ClaimedTask], gate: threading.Barrier = gate) -> set[uuid.UUID]:
+            gate.wait()
+            done: set[uuid.UUID] = set()
+            for n in range(0, len(mine), 10):
+                done |= scene.store.complete(DEAD, [Outcome(task.id, task.attempt, None) for task in mine[n : n + 10]])
+            return done
+
+        def rescue(gate: threading.Barrier = gate) -> set[uuid.UUID]:
+            heart = scene.heart()
+            heart.beat(WATCHER, False)
+            gate.wait()
+            return {task.id for task in heart.rescue([still()], MAX_CRASHES)}
+
+        with ThreadPoolExecutor(3) as executor:
+            ended = [executor.submit(complete, tasks[::2]), executor.submit(complete, tasks[1::2])]
+            back = executor.submit(rescue).result(10)
+            done = ended[0].result(10) | ended[1].result(10)
+        assert done | back == {task.id for task in tasks}
+        assert not done & back
+        scene.database.execute("DELETE FROM fang.fang_tasks")
