@@ -136,11 +136,18 @@ def still_dead(t: Tables) -> Statement:
 
 
 def orphaned(t: Tables) -> Statement:
-    """Pools that hold tasks and have no record."""
+    """Pools that hold tasks and have no record.
+
+    It goes from holder to holder through the index of held rows, so it costs a step for each pool and not for each row,
+    whatever the statistics say; DISTINCT read the whole table where they told of few rows that are not held.
+    """
     c = t.tasks.c
-    unknown = c.pool_id != all_(array_of(select(t.pools.c.id)))
-    rows = select(c.pool_id).where(c.state == literal_column("'in_progress'"), unknown).distinct()
-    return Statement("orphaned", rows)
+    held = select(c.pool_id).where(c.state == literal_column("'in_progress'")).order_by(c.pool_id)
+    holder = held.limit(literal_column("1")).cte("holder", recursive=True)
+    following = held.where(c.pool_id > holder.c.pool_id).limit(literal_column("1")).scalar_subquery()
+    holder = holder.union_all(select(following).where(holder.c.pool_id.is_not(None)))
+    unknown = holder.c.pool_id != all_(array_of(select(t.pools.c.id)))
+    return Statement("orphaned", select(holder.c.pool_id).where(unknown))
 
 
 def rescue(t: Tables) -> Statement:
@@ -152,14 +159,13 @@ def rescue(t: Tables) -> Statement:
     task, other = aliased(t.tasks, "t"), aliased(t.tasks, "other")
     c = task.c
     suspect_from: ColumnElement[int] = literal_column(str(SUSPECT_AFTER))
-    # Two are as good as all. A CTE, so that the rows are looked for once, and not in each place of the text.
-    two = (
-        select(literal_column("1"))
+    # A CTE, so that they are counted once, and not in each place of the text. All of them: where statistics are old,
+    # a look for just another one goes through the table instead of the index.
+    held = (
+        select((func.count() == literal_column("1")).label("one"))
         .where(other.c.pool_id == POOL, other.c.state == literal_column("'in_progress'"))
-        .limit(literal_column("2"))
-        .subquery("two")
+        .cte("held")
     )
-    held = select((func.count() == literal_column("1")).label("one")).select_from(two).cte("held")
     is_alone = select(held.c.one).scalar_subquery()
     is_charged = bindparam("p_charged", type_=Boolean) & or_(c.crashes < suspect_from, is_alone)
     most = bindparam("p_max_crashes", type_=Integer)

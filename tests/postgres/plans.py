@@ -30,7 +30,8 @@ def explain(
     With a guard, the plan of the mode is cached before the guard is set, as in a pool that runs into trouble.
     """
     arguments = operation.statement.arguments(operation.params)
-    execute = f"EXECUTE explained({', '.join(['%s'] * len(arguments))})"
+    values = f"({', '.join(['%s'] * len(arguments))})" if arguments else ""
+    execute = f"EXECUTE explained{values}"
     with connection.transaction(force_rollback=True):
         _set_local(connection, {"plan_cache_mode": mode})
         connection.execute("DEALLOCATE ALL")

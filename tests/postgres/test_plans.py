@@ -29,7 +29,7 @@ from fang_threaded.runner import run_on
 from tests.postgres.plans import MODES, explain, faults
 
 MILLION = 1_000_000
-POOL = uuid.UUID(int=7)
+POOL, OTHER = uuid.UUID(int=7), uuid.UUID(int=8)
 OPS = Operations("fang")
 
 # The indexes that each statement goes by, the tasks that it deals with, and how many rows it returns.
@@ -53,21 +53,24 @@ EXPECTED: dict[str, tuple[set[str], int, int]] = {
     "unlocked": ({"fang_tasks_pkey"}, 1_000, 1_000),
     "complete_and_keep": ({"fang_tasks_pkey"}, 1, 1),
     "complete_and_remove": ({"fang_tasks_pkey"}, 1, 1),
+    "orphaned": ({"fang_tasks_held"}, 10_000, 0),
+    "rescue": ({"fang_tasks_held", "fang_tasks_pkey"}, 10_000, 10_000),
+    "reconcile": ({"fang_tasks_held", "fang_tasks_pkey"}, 10_000, 9_000),
 }
 INSERTS = {"insert", "insert_many", "insert_unique", "tick"}
 READ_ALL = {"remove_type", "remove_all", "remove_scheduled"}  # by hand, and rare
 WRITES = ("claim", "remove", "finish", "settle")
 
 
-def fill(state: str, count: int = 100_000) -> str:
-    """Due for an hour, or held by the pool, or ended more than a day ago.
+def fill(state: str, count: int = 100_000, holder: uuid.UUID = POOL) -> str:
+    """Due for an hour, or held by a pool, or ended more than a day ago.
 
     Ids at random, as other clients make them: more forms of a statement fall over these than over ids that ascend.
     """
     return f"""
         INSERT INTO fang.fang_tasks (id, metadata, state, attempt, pool_id, uniq_hash, scheduled_at, updated_at)
         SELECT gen_random_uuid(), '{{"type": "Planned"}}', '{state}', 1,
-               {f"'{POOL}', gen_random_uuid()" if state == "in_progress" else "NULL, NULL"},
+               {f"'{holder}', gen_random_uuid()" if state == "in_progress" else "NULL, NULL"},
                now() - interval '1 hour' + n * interval '1 millisecond',
                now() - interval '1 day' - n * interval '1 millisecond'
         FROM generate_series(1, {count}) n"""
@@ -85,7 +88,9 @@ SCENARIOS: dict[str, list[str]] = {
     "no statistics": [fill("new"), HELD, *ENDED],
     "statistics of an empty table": [ANALYZE, fill("new"), HELD, *ENDED],
     "statistics of when all were new": [fill("new"), ANALYZE, HELD, *ENDED],
-    "statistics of when all were in progress": [fill("in_progress"), ANALYZE, fill("new"), *ENDED],
+    "statistics of when all were in progress": [
+        *(fill("in_progress", holder=OTHER), HELD, ANALYZE, fill("new"), *ENDED)
+    ],
     "statistics of before the rows ended": [fill("new"), HELD, ANALYZE, *ENDED],
     "fresh statistics": [fill("new"), HELD, *ENDED, ANALYZE],
 }
@@ -93,11 +98,11 @@ SCENARIOS: dict[str, list[str]] = {
 
 @pytest.fixture
 def connection(url: str) -> Iterator[psycopg.Connection[Any]]:
-    """To a database in which the pool is registered and nothing is analyzed but by the test."""
+    """To a database in which the pools are registered and nothing is analyzed but by the test."""
     with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
         connection.execute("ALTER TABLE fang.fang_tasks SET (autovacuum_enabled = off)")
-        register = OPS.register(PoolRecord(POOL, "threaded", "h", 1, ("common",), ("Planned",), 1))
-        connection.execute(register.statement.psycopg_text.encode(), register.params)
+        for pool_id in (POOL, OTHER):
+            run_on(connection, OPS.register(PoolRecord(pool_id, "threaded", "h", 1, ("common",), ("Planned",), 1)))
         yield connection
 
 
@@ -129,6 +134,9 @@ def operations(connection: psycopg.Connection[Any]) -> dict[str, Operation[Any]]
         OPS.unlocked(POOL, [Outcome(id_, 1, None) for id_ in ids]),
         OPS.complete_one(held_run(ids[0], RetentionMode.KEEP_ALL)),
         OPS.complete_one(held_run(ids[0], RetentionMode.REMOVE_ALL)),
+        OPS.orphaned(),
+        OPS.rescue(POOL, charged=True, max_crashes=3),
+        OPS.reconcile(POOL, ids),
     ]
     return {operation.statement.name: operation for operation in of}
 

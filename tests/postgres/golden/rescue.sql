@@ -1,10 +1,8 @@
 -- $1=p_charged $2=p_pool_id $3=p_max_crashes $4=p_notify
 WITH held AS
 (SELECT count(*) = 1 AS one
-FROM (SELECT 1
 FROM fang.fang_tasks AS other
-WHERE other.pool_id = $2::UUID AND other.state = 'in_progress'
- LIMIT 2) AS two),
+WHERE other.pool_id = $2::UUID AND other.state = 'in_progress'),
 rescued AS
 (UPDATE fang.fang_tasks AS t SET error_message=CASE WHEN ($1::BOOLEAN AND (t.crashes < 2 OR (SELECT held.one
 FROM held))) THEN concat('crashed: the process of its worker died under it, ', least(t.crashes + 1, 32767), ' of ', $3::INTEGER, ' times') ELSE t.error_message END, state=CAST(CASE WHEN ($1::BOOLEAN AND (t.crashes < 2 OR (SELECT held.one
