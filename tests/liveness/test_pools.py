@@ -1,0 +1,319 @@
+"""Pools that lose a reply, their record or the database for a while, and pools that stop while runs go on."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+from uuid import UUID
+
+import pytest
+
+from fang_core import (
+    AsyncRunnable,
+    BackendUnavailable,
+    Lease,
+    RetentionMode,
+    Runnable,
+    TaskConfig,
+    UsageError,
+    current_run,
+)
+from fang_core.events import Events
+from fang_core.lifecycle import Outcome
+from fang_core.run import Run
+from tests.modes import GATES, RAN, Database, Side, eventually, ran
+from tests.proxy import Mode, Proxy
+
+SOON: Final = timedelta(milliseconds=100)
+LEASE: Final = timedelta(seconds=3)
+RUNS: Final[SimpleQueue[Run]] = SimpleQueue()
+"""What each run of a stubborn task knows of itself."""
+GATE: Final = threading.Event()
+CANCELLED: Final = threading.Event()
+
+
+class ThreadedStubborn(Runnable):
+    task_config = TaskConfig(kind="tests.ThreadedStubborn")
+
+    def run(self, queue: Any) -> None:
+        RUNS.put(current_run())
+        GATE.wait()
+
+
+class AsyncStubborn(AsyncRunnable):
+    task_config = TaskConfig(kind="tests.AsyncStubborn")
+
+    async def run(self, queue: Any) -> None:
+        RUNS.put(current_run())
+        while not GATE.is_set():
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                CANCELLED.set()
+
+
+class Told(Events):
+    """What the pool's events tell."""
+
+    def __init__(self) -> None:
+        self.reborn: SimpleQueue[tuple[UUID, UUID]] = SimpleQueue()
+        self.lost: SimpleQueue[Outcome] = SimpleQueue()
+
+    def pool_declared_dead(self, pool_id: UUID, successor: UUID) -> None:
+        self.reborn.put((pool_id, successor))
+
+    def task_lost(self, pool_id: UUID, outcome: Outcome) -> None:
+        self.lost.put(outcome)
+
+
+@pytest.fixture(autouse=True)
+def gate() -> Iterator[None]:
+    while not RUNS.empty():
+        RUNS.get()
+    GATE.clear()
+    CANCELLED.clear()
+    yield
+    GATE.set()
+
+
+def stubborn(side: Side) -> Any:
+    return ThreadedStubborn() if side.mode == "threaded" else AsyncStubborn()
+
+
+def starts(side: Side, pool: Any) -> bool:
+    """Whether the pool let itself be started."""
+    try:
+        side.call(pool.start)
+    except UsageError:
+        return False
+    return True
+
+
+def pools(database: Database) -> list[Any]:
+    return database.rows("SELECT id, beats, stopping FROM fang.fang_pools")
+
+
+def tasks(database: Database) -> list[Any]:
+    return database.rows("SELECT state::text, attempt, crashes, retries FROM fang.fang_tasks ORDER BY id")
+
+
+def connections(database: Database) -> int:
+    ours = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'fang'"
+    return int(database.rows(ours)[0][0])
+
+
+# Replies that are lost ------------------------------------------------------------------------------------------------
+
+
+def test_a_claim_whose_reply_is_lost_is_given_back_at_once_and_runs_uncharged(
+    side: Side, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = side.queue(url)
+    pool = side.pool(queue, poll=SOON, lease=LEASE, retention_mode=RetentionMode.KEEP_ALL)
+    lost: list[Any] = []
+
+    def lose(claim: Any) -> None:
+        if claim.tasks and not lost:
+            lost.extend(claim.tasks)
+            raise BackendUnavailable("the reply was lost")
+
+    eventually(lambda: database.waiting == [True])  # so its first claim is over
+    side.wrap(monkeypatch, pool._store, "claim", after=lose)
+    former = pool.id
+    side.call(queue.insert_task, side.note(n=1))
+    assert ran(within=2) == [1]
+    eventually(lambda: tasks(database)[0][0] == "finished")
+    assert tasks(database) == [("finished", 2, 0, 0)]
+    assert (len(lost), pool.id) == (1, former)
+    assert RAN.empty()
+
+
+# A pool that was declared dead ----------------------------------------------------------------------------------------
+
+
+def test_a_pool_that_was_declared_dead_loses_its_runs_and_goes_on(side: Side, url: str, database: Database) -> None:
+    told = Told()
+    queue = side.queue(url)
+    pool = side.pool(queue, poll=SOON, lease=LEASE, number_of_workers=2, events=[told])
+    side.call(queue.insert_task, stubborn(side))
+    run = RUNS.get(timeout=5)
+    assert run.lease is Lease.HELD
+    former = pool.id
+
+    # As another's rescue would, but that the task waits for somebody else; so its outcome would be seen.
+    with database.connection.transaction():
+        database.execute("UPDATE fang.fang_tasks SET state = 'retried', pool_id = NULL, task_type = 'elsewhere'")
+        database.execute("DELETE FROM fang.fang_pools")
+    assert told.reborn.get(timeout=5) == (former, pool.id)
+    assert former != pool.id
+    assert run.lease is Lease.LOST
+    if side.mode == "async":
+        assert CANCELLED.wait(5)
+
+    side.call(queue.insert_task, side.note(n=1))
+    assert ran() == [1]  # by the second worker, under the new id
+    eventually(lambda: len(tasks(database)) == 1)
+    eventually(lambda: [row[0] for row in pools(database)] == [pool.id] and pools(database)[0][1] > 0)
+    GATE.set()
+    assert told.lost.get(timeout=5).id == run.task.id
+    assert tasks(database) == [("retried", 1, 0, 0)]
+    assert told.reborn.empty()
+
+
+def test_what_was_not_started_is_not_begun_once_the_pool_was_declared_dead(
+    side: Side, url: str, database: Database
+) -> None:
+    """A suspect above all: it waits for another run to end, and would then run beside whoever has it now."""
+    told = Told()
+    queue = side.queue(url)
+    pool = side.pool(queue, poll=SOON, lease=LEASE, number_of_workers=2, events=[told])
+    side.call(queue.insert_task, stubborn(side))
+    RUNS.get(timeout=5)
+    task = side.call(queue.insert_task, side.note(n=7), delay=timedelta(hours=1))
+    database.execute("UPDATE fang.fang_tasks SET crashes = 2, scheduled_at = now() WHERE id = %s", task.id)
+    eventually(lambda: pool._holdings.has_suspect)
+    with database.connection.transaction():
+        database.execute("UPDATE fang.fang_tasks SET state = 'retried', pool_id = NULL, task_type = 'elsewhere'")
+        database.execute("DELETE FROM fang.fang_pools")
+    told.reborn.get(timeout=5)
+    assert told.lost.get(timeout=5).id == task.id
+    GATE.set()
+    side.call(queue.insert_task, side.note(n=1))
+    assert ran() == [1]
+    assert RAN.empty()
+
+
+def test_a_late_answer_about_a_former_id_is_not_taken_for_news(side: Side, url: str) -> None:
+    queue = side.queue(url)
+    told = Told()
+    pool = side.pool(queue, poll=SOON, lease=LEASE, events=[told])
+    former = pool.id
+    pool._declared_dead(former)
+    assert told.reborn.get(timeout=5) == (former, pool.id)
+    pool._declared_dead(former)
+    side.call(queue.insert_task, side.note(n=1))
+    assert ran() == [1]
+    assert told.reborn.empty()
+
+
+def test_a_rebirth_that_fails_is_tried_again_and_told_once(
+    side: Side, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    queue = side.queue(url)
+    pool = side.pool(queue, poll=SOON, lease=LEASE, events=[told])
+    former = pool.id
+    tries: list[Any] = []
+
+    def fail(record: Any) -> None:
+        tries.append(record)
+        if len(tries) < 3:
+            raise BackendUnavailable("not yet")
+
+    side.wrap(monkeypatch, pool._store, "register", before=fail)
+    database.execute("DELETE FROM fang.fang_pools")
+    assert told.reborn.get(timeout=5) == (former, pool.id)
+    assert len(tries) == 3
+    side.call(queue.insert_task, side.note(n=1))
+    assert ran() == [1]
+    assert told.reborn.empty()
+
+
+# A heart without answers ----------------------------------------------------------------------------------------------
+
+
+def test_a_lease_is_doubtful_while_the_heart_gets_no_answer_and_held_again_after(
+    side: Side, proxy: Proxy, url: str, database: Database
+) -> None:
+    queue = side.queue(proxy.url)
+    pool = side.pool(queue, poll=SOON, lease=LEASE, number_of_workers=2)
+    side.call(queue.insert_task, stubborn(side))
+    run = RUNS.get(timeout=5)
+    eventually(lambda: pools(database)[0][1] > 1)
+    assert proxy.set_where(Mode.BLACKHOLE, rb"pg_try_advisory_lock") == 1
+    eventually(lambda: run.lease is Lease.DOUBTFUL)
+    side.call(queue.insert_task, side.note(n=1))
+    with pytest.raises(Empty):
+        RAN.get(timeout=0.5)  # it claims nothing now
+    assert [state for state, *_ in tasks(database)] == ["in_progress", "new"]
+    eventually(lambda: run.lease is Lease.HELD, within=10)  # on a new connection, since the old one does not answer
+    assert ran() == [1]
+    GATE.set()
+    eventually(lambda: tasks(database) == [])
+    assert pool.id == pools(database)[0][0]
+
+
+# Runs that outlive stop() ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_outlives_the_stop_stays_held_until_it_ends(side: Side, url: str, database: Database) -> None:
+    queue = side.queue(url)
+    pool = side.pool(queue, poll=SOON, lease=LEASE, grace_period=timedelta(seconds=0))
+    side.call(queue.insert_task, stubborn(side))
+    side.call(queue.insert_task, side.note(n=1))
+    RUNS.get(timeout=5)
+    assert side.stop(pool) == 1
+    ((pool_id, beats, _),) = pools(database)
+    assert pool_id == pool.id
+    with pytest.raises(UsageError, match="have not ended"):
+        side.call(pool.start)
+    eventually(lambda: pools(database)[0][1] > beats + 1)  # it beats on
+    assert pools(database)[0][2]
+    assert [state for state, *_ in tasks(database)] == ["in_progress", "new"]
+
+    GATE.set()
+    eventually(lambda: pools(database) == [])
+    assert tasks(database) == [("new", 0, 0, 0)]  # the other one, which never was begun
+    eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("fang-")])
+    side.call(queue.close)
+    eventually(lambda: connections(database) == 0)
+
+
+def test_a_pool_says_that_it_is_stopping_while_it_waits_for_its_runs(side: Side, url: str, database: Database) -> None:
+    queue = side.queue(url)
+    pool = side.pool(queue, poll=SOON, lease=LEASE)
+    side.call(queue.insert_task, side.note(n=1, waits=True))
+    assert ran() == [1]
+    assert pools(database)[0][2] is False
+    stopping = side.begin(pool.stop)
+    eventually(lambda: pools(database)[0][2], within=0.9)  # at once, not at the next second
+    GATES["gate"].set()
+    assert stopping.result(5) == 0
+    assert (pools(database), tasks(database)) == ([], [])
+
+
+def test_a_stopped_pool_starts_again_under_another_id(side: Side, url: str, database: Database) -> None:
+    queue = side.queue(url)
+    pool = side.pool(queue, poll=SOON, lease=LEASE, grace_period=timedelta(seconds=0))
+    former = pool.id
+    side.call(queue.insert_task, stubborn(side))
+    RUNS.get(timeout=5)
+    assert side.stop(pool) == 1
+    GATE.set()
+    eventually(lambda: starts(side, pool))
+    side.call(queue.insert_task, side.note(n=1))
+    assert ran() == [1]
+    assert pool.id != former
+    side.call(pool.stop)
+
+
+# Rescue ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pool_that_stands_still_is_rescued_after_the_lease(side: Side, url: str, database: Database) -> None:
+    queue = side.queue(url)
+    side.pool(queue, poll=SOON, lease=LEASE)
+    database.execute(
+        "INSERT INTO fang.fang_pools (id, mode, host, pid, task_types, kinds, workers, beats)"
+        " VALUES (gen_random_uuid(), 'threaded', 'h', 1, '{}', '{}', 1, 7)"
+    )
+    task = side.call(queue.insert_task, side.note(n=1), delay=timedelta(hours=1))
+    database.execute(
+        "UPDATE fang.fang_tasks SET state = 'in_progress', attempt = 1, scheduled_at = now(), claimed_at = now(),"
+        " pool_id = (SELECT id FROM fang.fang_pools WHERE beats = 7 AND host = 'h') WHERE id = %s",
+        task.id,
+    )
+    assert ran(within=6) == [1]
+    eventually(lambda: len(pools(database)) == 1)
