@@ -44,7 +44,11 @@ MUTANTS: Final = (
     Mutant(
         "fence dropped: an outcome is written whoever holds the task",
         [
-            Edit("fang_postgres/sql/outcomes.py", "c.pool_id == POOL,", "(c.pool_id == POOL) | (c.pool_id != POOL),"),
+            Edit(
+                "fang_postgres/sql/outcomes.py",
+                "func.unnest(IDS)))),\n        c.pool_id == POOL,",
+                "func.unnest(IDS)))),\n        (c.pool_id == POOL) | (c.pool_id != POOL),",
+            ),
             Edit(
                 "fang_postgres/sql/outcomes.py",
                 "Grouping(ATTEMPTS)[place] == c.attempt,",
