@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from fang_core.config import RetentionMode
 from fang_core.holdings import Holdings
 from fang_core.lifecycle import SUSPECT_AFTER, Outcome, is_suspect
 from fang_core.record import ClaimedTask
 from fang_core.run import Lease, Run
 
+POOL = uuid.UUID(int=10**9)
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -27,7 +29,7 @@ def outcome(run: Run) -> Outcome:
 
 
 def holdings() -> Holdings:
-    return Holdings(is_cut_off=lambda: False)
+    return Holdings(RetentionMode.REMOVE_FINISHED, lambda: False)
 
 
 class PoolAroundHoldings(RuleBasedStateMachine):
@@ -55,7 +57,7 @@ class PoolAroundHoldings(RuleBasedStateMachine):
         suspects = [each.id for each in tasks if is_suspect(each)]
         self.waiting = suspects[0] if suspects else None
 
-        taken = self.holdings.take(tasks)
+        taken = self.holdings.take(tasks, POOL)
 
         assert {run.task.id for run in taken.lost} == held_before.intersection(each.id for each in tasks)
         assert all(run.lease is Lease.LOST for run in taken.lost)
@@ -123,10 +125,10 @@ TestPoolAroundHoldings = PoolAroundHoldings.TestCase
 
 def test_a_suspect_that_is_claimed_anew_keeps_nobody_waiting_for_ever() -> None:
     held = holdings()
-    held.take([suspect(1)])
+    held.take([suspect(1)], POOL)
     first = held.begin_suspect()
     assert first is not None
-    again = held.take([suspect(1, attempt=2)])
+    again = held.take([suspect(1, attempt=2)], POOL)
     assert (again.lost, [run.task.attempt for run in again.unwanted]) == ([first], [2])
     held.wrote([outcome(again.unwanted[0])])
     held.wrote([outcome(first)])
@@ -135,8 +137,8 @@ def test_a_suspect_that_is_claimed_anew_keeps_nobody_waiting_for_ever() -> None:
 
 def test_an_outcome_of_an_older_run_ends_nothing() -> None:
     held = holdings()
-    (old,) = held.take([task(1)]).ready
-    (new,) = held.take([task(1, attempt=2)]).ready
+    (old,) = held.take([task(1)], POOL).ready
+    (new,) = held.take([task(1, attempt=2)], POOL).ready
     held.lose(outcome(old))
     held.wrote([outcome(old)])
     assert (old.lease, new.lease, held.known()) == (Lease.LOST, Lease.HELD, [new.task.id])
@@ -146,8 +148,8 @@ def test_an_outcome_of_an_older_run_ends_nothing() -> None:
 
 def test_a_run_is_doubtful_while_the_pool_is_cut_off_and_lost_for_good() -> None:
     cut_off = True
-    held = Holdings(is_cut_off=lambda: cut_off)
-    (run,) = held.take([task(1)]).ready
+    held = Holdings(RetentionMode.REMOVE_FINISHED, lambda: cut_off)
+    (run,) = held.take([task(1)], POOL).ready
     assert run.lease is Lease.DOUBTFUL
     cut_off = False
     assert run.lease is Lease.HELD

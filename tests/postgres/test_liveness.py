@@ -303,12 +303,12 @@ def test_of_several_that_seem_dead_only_those_that_stand_still_are(scene: Scene)
 
 
 def test_a_beat_waits_for_the_rescue_and_then_learns_of_it(url: str, scene: Scene) -> None:
-    """What a rescuer does last of all is to take the record away; here it is held up in the midst, by a locked task."""
+    """What a rescuer does last of all is to take the record away; here it is held up in the midst, by a locked table."""
     scene.hold([0])
     dead, watcher = scene.heart(), scene.heart()
     dead.beat(DEAD, True)
     with ThreadPoolExecutor(2) as executor, psycopg.connect(url) as locker:
-        locker.execute("SELECT id FROM fang.fang_tasks FOR UPDATE")
+        locker.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
         rescue = executor.submit(watcher.rescue, [still(beats=1)], MAX_CRASHES)
         await_waiting(scene.database.connection, 1)
         assert scene.pools() == {DEAD, OTHER, WATCHER}  # that it was stopping can still be read
