@@ -303,7 +303,7 @@ def test_of_several_that_seem_dead_only_those_that_stand_still_are(scene: Scene)
 
 
 def test_a_beat_waits_for_the_rescue_and_then_learns_of_it(url: str, scene: Scene) -> None:
-    """What a rescuer does last of all is to take the record away; here it is held up in the midst, by a locked table."""
+    """What a rescuer does last of all is to take the record away; here a locked table holds it up."""
     scene.hold([0])
     dead, watcher = scene.heart(), scene.heart()
     dead.beat(DEAD, True)
