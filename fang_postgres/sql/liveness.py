@@ -161,12 +161,12 @@ def rescue(t: Tables) -> Statement:
     suspect_from: ColumnElement[int] = literal_column(str(SUSPECT_AFTER))
     # A CTE, so that they are counted once, and not in each place of the text. All of them: where statistics are old,
     # a look for just another one goes through the table instead of the index.
-    held = (
+    holding = (
         select((func.count() == literal_column("1")).label("one"))
         .where(other.c.pool_id == POOL, other.c.state == literal_column("'in_progress'"))
-        .cte("held")
+        .cte("holding")
     )
-    is_alone = select(held.c.one).scalar_subquery()
+    is_alone = select(holding.c.one).scalar_subquery()
     is_charged = bindparam("p_charged", type_=Boolean) & or_(c.crashes < suspect_from, is_alone)
     most = bindparam("p_max_crashes", type_=Integer)
     crashes = func.least(c.crashes + literal_column("1"), literal_column("32767"))

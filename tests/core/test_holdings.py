@@ -12,7 +12,7 @@ from fang_core.lifecycle import SUSPECT_AFTER, Outcome, is_suspect
 from fang_core.record import ClaimedTask
 from fang_core.run import Lease, Run
 
-POOL = uuid.UUID(int=10**9)
+POOL = uuid.UUID(int=99)
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
 
 

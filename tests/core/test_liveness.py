@@ -1,4 +1,4 @@
-"""Who is dead, in simulated time: a watcher, and pools that beat, pause, die, lose their locks or never had them."""
+"""Who is dead, in simulated time: a watcher, and pools that beat, pause, die, and lose or never had their locks."""
 
 import uuid
 from collections.abc import Iterable

@@ -63,9 +63,9 @@ MUTANTS: Final = (
         [
             Edit(
                 "fang_postgres/sql/liveness.py",
-                """literal_column("'in_progress'"), unknown)""",
-                """literal_column("'in_progress'"), or_(unknown, c.claimed_at < func.now() """
-                """- cast(literal_column("'3 s'"), Interval)))""",
+                "all_(array_of(select(t.pools.c.id)))",
+                "all_(array_of(select(t.pools.c.id)"
+                """.where(t.pools.c.started_at > func.now() - cast(literal_column("'3 s'"), Interval))))""",
             ),
             *(Edit(f"{mode}/heartbeat.py", "SWEEP_EVERY: Final = 15", "SWEEP_EVERY: Final = 1") for mode in BOTH_MODES),
         ],

@@ -303,12 +303,12 @@ def test_of_several_that_seem_dead_only_those_that_stand_still_are(scene: Scene)
 
 
 def test_a_beat_waits_for_the_rescue_and_then_learns_of_it(url: str, scene: Scene) -> None:
-    """What a rescuer does last of all is to take the record away; here a locked table holds it up."""
+    """A rescuer takes the record away last of all; here it is held up before that, by a locked table."""
     scene.hold([0])
     dead, watcher = scene.heart(), scene.heart()
     dead.beat(DEAD, True)
     with ThreadPoolExecutor(2) as executor, psycopg.connect(url) as locker:
-        locker.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
+        locker.execute("LOCK TABLE fang.fang_tasks IN SHARE MODE")
         rescue = executor.submit(watcher.rescue, [still(beats=1)], MAX_CRASHES)
         await_waiting(scene.database.connection, 1)
         assert scene.pools() == {DEAD, OTHER, WATCHER}  # that it was stopping can still be read
@@ -355,7 +355,7 @@ def test_of_two_rescuers_at_once_each_task_has_one(scene: Scene, by_orphans: boo
 
 @pytest.mark.parametrize("first", ["rescue", "complete"])
 def test_of_a_rescue_and_an_outcome_at_once_each_row_has_one(url: str, scene: Scene, first: str) -> None:
-    """The one that comes first holds half of the rows; the other waits, sees what they are now, and takes the rest."""
+    """The one that comes first holds half of the rows; the other takes the rest, and leaves these as they are then."""
     tasks = sorted(scene.hold([0] * 50), key=lambda task: task.id)
     half = {"ids": [task.id for task in tasks[:25]]}
     if first == "rescue":

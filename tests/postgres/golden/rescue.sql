@@ -1,16 +1,16 @@
 -- $1=p_charged $2=p_pool_id $3=p_max_crashes $4=p_notify
-WITH held AS
+WITH holding AS
 (SELECT count(*) = 1 AS one
 FROM fang.fang_tasks AS other
 WHERE other.pool_id = $2::UUID AND other.state = 'in_progress'),
 rescued AS
-(UPDATE fang.fang_tasks AS t SET error_message=CASE WHEN ($1::BOOLEAN AND (t.crashes < 2 OR (SELECT held.one
-FROM held))) THEN concat('crashed: the process of its worker died under it, ', least(t.crashes + 1, 32767), ' of ', $3::INTEGER, ' times') ELSE t.error_message END, state=CAST(CASE WHEN ($1::BOOLEAN AND (t.crashes < 2 OR (SELECT held.one
-FROM held)) AND least(t.crashes + 1, 32767) >= $3::INTEGER) THEN 'failed' ELSE CASE WHEN ($1::BOOLEAN AND (t.crashes < 2 OR (SELECT held.one
-FROM held)) OR t.retries + t.crashes > 0) THEN 'retried' ELSE 'new' END END AS fang.fang_task_state), scheduled_at=CASE WHEN ($1::BOOLEAN AND (t.crashes < 2 OR (SELECT held.one
-FROM held)) AND least(t.crashes + 1, 32767) >= 2) THEN clock_timestamp() + power(2, least(least(t.crashes + 1, 32767), 10)) * CAST('1 s' AS INTERVAL) ELSE t.scheduled_at END, updated_at=now(), crashes=CASE WHEN ($1::BOOLEAN AND (t.crashes < 2 OR (SELECT held.one
-FROM held))) THEN least(t.crashes + 1, 32767) ELSE t.crashes END, pool_id=NULL, claimed_at=NULL, errors=CASE WHEN ($1::BOOLEAN AND (t.crashes < 2 OR (SELECT held.one
-FROM held))) THEN CASE WHEN (CAST(jsonb_build_object('number', t.attempt, 'error', concat('crashed: the process of its worker died under it, ', least(t.crashes + 1, 32767), ' of ', $3::INTEGER, ' times'), 'traceback', NULL) AS TEXT) IS NULL) THEN t.errors ELSE jsonb_path_query_array(t.errors || jsonb_build_array(CAST(CAST(jsonb_build_object('number', t.attempt, 'error', concat('crashed: the process of its worker died under it, ', least(t.crashes + 1, 32767), ' of ', $3::INTEGER, ' times'), 'traceback', NULL) AS TEXT) AS JSONB) || jsonb_build_object('time', now())), '$[last - 9 to last]') END ELSE t.errors END WHERE t.id = ANY (array((SELECT held.id
+(UPDATE fang.fang_tasks AS t SET error_message=CASE WHEN ($1::BOOLEAN AND (t.crashes < 2 OR (SELECT holding.one
+FROM holding))) THEN concat('crashed: the process of its worker died under it, ', least(t.crashes + 1, 32767), ' of ', $3::INTEGER, ' times') ELSE t.error_message END, state=CAST(CASE WHEN ($1::BOOLEAN AND (t.crashes < 2 OR (SELECT holding.one
+FROM holding)) AND least(t.crashes + 1, 32767) >= $3::INTEGER) THEN 'failed' ELSE CASE WHEN ($1::BOOLEAN AND (t.crashes < 2 OR (SELECT holding.one
+FROM holding)) OR t.retries + t.crashes > 0) THEN 'retried' ELSE 'new' END END AS fang.fang_task_state), scheduled_at=CASE WHEN ($1::BOOLEAN AND (t.crashes < 2 OR (SELECT holding.one
+FROM holding)) AND least(t.crashes + 1, 32767) >= 2) THEN clock_timestamp() + power(2, least(least(t.crashes + 1, 32767), 10)) * CAST('1 s' AS INTERVAL) ELSE t.scheduled_at END, updated_at=now(), crashes=CASE WHEN ($1::BOOLEAN AND (t.crashes < 2 OR (SELECT holding.one
+FROM holding))) THEN least(t.crashes + 1, 32767) ELSE t.crashes END, pool_id=NULL, claimed_at=NULL, errors=CASE WHEN ($1::BOOLEAN AND (t.crashes < 2 OR (SELECT holding.one
+FROM holding))) THEN CASE WHEN (CAST(jsonb_build_object('number', t.attempt, 'error', concat('crashed: the process of its worker died under it, ', least(t.crashes + 1, 32767), ' of ', $3::INTEGER, ' times'), 'traceback', NULL) AS TEXT) IS NULL) THEN t.errors ELSE jsonb_path_query_array(t.errors || jsonb_build_array(CAST(CAST(jsonb_build_object('number', t.attempt, 'error', concat('crashed: the process of its worker died under it, ', least(t.crashes + 1, 32767), ' of ', $3::INTEGER, ' times'), 'traceback', NULL) AS TEXT) AS JSONB) || jsonb_build_object('time', now())), '$[last - 9 to last]') END ELSE t.errors END WHERE t.id = ANY (array((SELECT held.id
 FROM fang.fang_tasks AS held
 WHERE held.pool_id = $2::UUID AND held.state = 'in_progress' FOR NO KEY UPDATE OF held SKIP LOCKED))) AND t.pool_id = $2::UUID AND CAST(t.state AS TEXT) = 'in_progress' RETURNING t.id, t.kind, t.attempt, t.crashes, CAST(t.state AS TEXT) AS state, t.task_type, t.scheduled_at),
 woken AS
