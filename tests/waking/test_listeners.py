@@ -40,6 +40,7 @@ def test_pools_of_one_queue_share_a_connection_which_goes_with_the_last_one(
     queue = side.queue(url)
     pools = [side.pool(queue, task_type=task_type) for task_type in ("common", "mail")]
     nights.fall(2)
+    eventually(lambda: len(database.listeners) == 1)
     shared = database.listeners
     assert len(shared) == 1
     insert(side, url, 1)
@@ -60,6 +61,7 @@ def test_a_dead_connection_is_replaced_and_inserts_wake_again(
 ) -> None:
     side.pool(side.queue(url))
     nights.fall()
+    eventually(lambda: len(database.listeners) == 1)
     for n in range(3):
         (old,) = database.listeners
         database.execute("SELECT pg_terminate_backend(%s)", old)
@@ -75,6 +77,7 @@ def test_what_was_inserted_while_nobody_could_listen_is_found_at_the_next_connec
 ) -> None:
     side.pool(side.queue(proxy.url))
     nights.fall()
+    eventually(lambda: len(database.listeners) == 1)
     proxy.set(Mode.REFUSE)
     assert proxy.set_where(Mode.RESET, LISTENS) == 1
     eventually(lambda: database.listeners == [])
@@ -89,6 +92,7 @@ def test_a_silent_connection_is_replaced_by_its_ping(
 ) -> None:
     side.pool(side.queue(proxy.url))
     nights.fall()
+    eventually(lambda: len(database.listeners) == 1)
     assert proxy.set_where(Mode.BLACKHOLE, LISTENS) == 1
     before = proxy.accepted
     insert(side, url, 1)  # its notification goes into the black hole
@@ -101,7 +105,7 @@ def test_a_silent_connection_is_replaced_by_its_ping(
 
 def test_until_then_tasks_wait_no_longer_than_the_poll(proxy: Proxy, side: Side, url: str, database: Database) -> None:
     side.pool(side.queue(proxy.url), poll=timedelta(milliseconds=100))
-    eventually(lambda: database.waiting == [True])
+    eventually(lambda: database.waiting == [True] and len(database.listeners) == 1)
     assert proxy.set_where(Mode.BLACKHOLE, LISTENS) == 1
     for n in range(3):
         insert(side, url, n)
@@ -122,6 +126,7 @@ def test_a_pool_can_be_stopped_while_its_listener_connects(
 ) -> None:
     pool = side.pool(side.queue(proxy.url))
     nights.fall()
+    eventually(lambda: len(database.listeners) == 1)
     proxy.set(Mode.REFUSE)
     assert proxy.set_where(Mode.RESET, LISTENS) == 1
     assert side.stop(pool) == 0
