@@ -1,7 +1,7 @@
 """Operations: a statement with its parameters and the meaning of its rows. Each mode runs them its own way."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -52,7 +52,7 @@ class Operations:
     def insert_unique(self, rows: list[NewTask], overrides: Overrides, *, notify: bool) -> Operation[dict[UUID, Task]]:
         """Rows in the order of their hashes; by id those that were inserted."""
         params = _columns(rows) | _due(overrides)
-        params |= {"p_uniq_hashes": [row.uniq_hash for row in rows], "p_notify": notify}
+        params |= {"p_uniq_hashes": _as_lines(row.uniq_hash or "" for row in rows), "p_notify": notify}
         by_id = {row.id: row for row in rows}
         return Operation(
             self._statements.insert_unique,
@@ -350,12 +350,17 @@ def _row(row: NewTask) -> dict[str, Any]:
 
 def _columns(rows: list[NewTask]) -> dict[str, Any]:
     return {
-        "p_ids": [row.id for row in rows],
-        "p_metadata": [row.metadata for row in rows],
+        "p_ids": _as_lines(str(row.id) for row in rows),
+        "p_metadata": _as_lines(row.metadata for row in rows),
         "p_task_types": [row.task_type for row in rows],
-        "p_priorities": [row.priority for row in rows],
-        "p_max_retries": [row.max_retries for row in rows],
+        "p_priorities": _as_lines(str(row.priority) for row in rows),
+        "p_max_retries": _as_lines(str(row.max_retries) for row in rows),
     }
+
+
+def _as_lines(items: Iterable[str]) -> str:
+    """A list in one text, as ``inserts._lines`` reads it: no item holds a line feed, and an empty one stands for null."""
+    return "\n".join(items)
 
 
 def _due(overrides: Overrides) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from fang_postgres.schema import Tables
 from fang_postgres.sql.fragments import (
-    IDS,
     array_of,
     has_ended,
     is_live_twin,
@@ -84,19 +83,29 @@ def insert_unique(t: Tables) -> Statement:
 
 
 def _new_rows(*, unique: bool) -> tuple[list[str], Any]:
-    """The columns, and the rows that arrays of parameters stand for."""
-    arrays: dict[str, Any] = {
-        "id": IDS,
-        "metadata": bindparam("p_metadata", type_=ARRAY(Text)),
+    """The columns, and the rows that lists in parameters stand for.
+
+    Most lists are one text, a line an item: psycopg escaped an array of JSON texts for longer than it took to insert
+    them, and asyncpg has no array types to look up on each new connection. A task type may hold any character.
+    """
+    lists: dict[str, Any] = {
+        "id": cast(_lines("p_ids"), ARRAY(UUID)),
+        "metadata": _lines("p_metadata"),
         "task_type": bindparam("p_task_types", type_=ARRAY(Text)),
-        "priority": bindparam("p_priorities", type_=ARRAY(SmallInteger)),
-        "max_retries": bindparam("p_max_retries", type_=ARRAY(Integer)),
+        "priority": cast(_lines("p_priorities"), ARRAY(SmallInteger)),
+        "max_retries": cast(_lines("p_max_retries"), ARRAY(Integer)),
     }
     if unique:
-        arrays["uniq_hash"] = bindparam("p_uniq_hashes", type_=ARRAY(Text))
-    row = func.unnest(*arrays.values()).table_valued(*arrays).render_derived(name="new_task")
-    values = [cast(row.c[name], JSONB) if name == "metadata" else row.c[name] for name in arrays]
-    return [*arrays, "scheduled_at"], select(*values, _DUE.label("due"))
+        lists["uniq_hash"] = _lines("p_uniq_hashes")
+    row = func.unnest(*lists.values()).table_valued(*lists).render_derived(name="new_task")
+    values = [cast(row.c[name], JSONB) if name == "metadata" else row.c[name] for name in lists]
+    return [*lists, "scheduled_at"], select(*values, _DUE.label("due"))
+
+
+def _lines(name: str) -> Any:
+    """The items of ``operations._as_lines``."""
+    line_feed: Any = literal_column("E'\\n'")
+    return func.string_to_array(bindparam(name, type_=Text), line_feed, literal_column("''"), type_=ARRAY(Text))
 
 
 def existing(t: Tables) -> Statement:

@@ -1,7 +1,7 @@
 -- $1=p_scheduled_at $2=p_delay $3=p_ids $4=p_metadata $5=p_task_types $6=p_priorities $7=p_max_retries $8=p_uniq_hashes $9=p_notify
 WITH inserted AS
 (INSERT INTO fang.fang_tasks (id, metadata, task_type, priority, max_retries, uniq_hash, scheduled_at) SELECT new_task.id AS id, CAST(new_task.metadata AS JSONB) AS metadata, new_task.task_type AS task_type, new_task.priority AS priority, new_task.max_retries AS max_retries, new_task.uniq_hash AS uniq_hash, coalesce($1::TIMESTAMP WITH TIME ZONE, (SELECT clock_timestamp() AS clock_timestamp_1) + coalesce($2::INTERVAL, CAST('0' AS INTERVAL))) AS due
-FROM unnest($3::UUID[], $4::TEXT[], $5::TEXT[], $6::SMALLINT[], $7::INTEGER[], $8::TEXT[]) AS new_task(id, metadata, task_type, priority, max_retries, uniq_hash) ON CONFLICT DO NOTHING RETURNING fang.fang_tasks.id, fang.fang_tasks.task_type, fang.fang_tasks.scheduled_at, fang.fang_tasks.created_at),
+FROM unnest(CAST(string_to_array($3::VARCHAR, E'\n', '') AS UUID[]), string_to_array($4::VARCHAR, E'\n', ''), $5::TEXT[], CAST(string_to_array($6::VARCHAR, E'\n', '') AS SMALLINT[]), CAST(string_to_array($7::VARCHAR, E'\n', '') AS INTEGER[]), string_to_array($8::VARCHAR, E'\n', '')) AS new_task(id, metadata, task_type, priority, max_retries, uniq_hash) ON CONFLICT DO NOTHING RETURNING fang.fang_tasks.id, fang.fang_tasks.task_type, fang.fang_tasks.scheduled_at, fang.fang_tasks.created_at),
 woken AS
 (SELECT pg_notify('fang_fang', left(wanted.task_type, 500)) AS told
 FROM (SELECT DISTINCT inserted.task_type AS task_type
