@@ -359,7 +359,7 @@ def _columns(rows: list[NewTask]) -> dict[str, Any]:
 
 
 def _as_lines(items: Iterable[str]) -> str:
-    """A list in one text, as ``inserts._lines`` reads it: no item holds a line feed, and an empty one stands for null."""
+    """A list in one text, as ``inserts._lines`` reads it: no line feed within an item; an empty one stands for null."""
     return "\n".join(items)
 
 
