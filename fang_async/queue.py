@@ -14,7 +14,7 @@ from fang_async.manual import ManualPool
 from fang_async.runner import converse_on, may_notify, refuse_autocommit, run_on
 from fang_async.store import AsyncPostgresStore
 from fang_core.codec import MAX_PAYLOAD_BYTES
-from fang_core.errors import BackendUnavailable, OutcomeUnknown, TaskLost
+from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, TaskLost
 from fang_core.insertion import Overrides, Rules
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
@@ -117,8 +117,9 @@ class AsyncQueue:
         begin = partial(conversations.insert, self._operations, row, overrides)
         if connection is not None:
             return await self._converse_on(connection, begin)
+        writes = await self._connections.writes()
         with _unknown_unless_typed("whether the task was inserted", (row.id,)):
-            return await (await self._connections.writes()).converse(begin(notify=True))
+            return await writes.converse(begin(notify=True))
 
     async def insert_tasks(
         self,
@@ -146,8 +147,9 @@ class AsyncQueue:
         begin = partial(conversations.insert_many, self._operations, rows, overrides)
         if connection is not None:
             return await self._converse_on(connection, begin)
+        writes = await self._connections.writes()
         with _unknown_unless_typed("whether the tasks were inserted", tuple(row.id for row in rows)):
-            return await (await self._connections.writes()).transact(partial(begin, notify=True))
+            return await writes.transact(partial(begin, notify=True))
 
     async def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
         """See ``Queueable.schedule_task``."""
@@ -235,5 +237,7 @@ def _unknown_unless_typed(what: str, ids: tuple[UUID, ...]) -> Iterator[None]:
     """Names the ids of what may stand although no reply came."""
     try:
         yield
+    except NotConnected:
+        raise
     except BackendUnavailable as error:
         raise OutcomeUnknown(f"it is not known {what}: {error}", ids) from error

@@ -2,8 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -11,7 +10,7 @@ import asyncpg
 from sqlalchemy import TwoPhaseTransaction
 
 from fang_core.errors import BackendError, BackendUnavailable, StatementRefused, UsageError
-from fang_postgres.diagnosis import diagnose, is_repeatable
+from fang_postgres.diagnosis import before_sending, diagnose, is_repeatable
 from fang_postgres.statement import Conversation, Operation
 
 T = TypeVar("T")
@@ -32,7 +31,8 @@ class Runner:
     async def run(self, operation: Operation[T]) -> T:
         """One operation, committed when this returns.
 
-        Raises ``BackendUnavailable`` where nobody knows whether it took effect, ``BackendError`` where it did not.
+        Raises ``BackendUnavailable`` where nobody knows whether it took effect, ``NotConnected`` or another
+        ``BackendError`` where it did not.
         """
         return (await self.run_all([operation]))[0]
 
@@ -63,13 +63,16 @@ class Runner:
     async def _on_connection(self, work: Callable[[Any], Awaitable[T]]) -> T:
         """Outside of a transaction a single statement commits by itself, in one round trip."""
         for tries_left in reversed(range(_TRIES)):
-            async with self._typed():
-                try:
-                    async with self._connections.acquire() as connection:
-                        return await work(connection)
-                except asyncpg.PostgresError as error:
-                    if not tries_left or not is_repeatable(error.sqlstate):
-                        raise
+            is_connected = False
+            try:
+                async with self._connections.acquire() as connection:
+                    is_connected = True
+                    return await work(connection)
+            except (*_DRIVER, *_CANNOT_CONNECT) as error:
+                if not is_connected:
+                    raise before_sending(typed(error, self._schema)) from error
+                if not tries_left or not is_repeatable(getattr(error, "sqlstate", None)):
+                    raise typed(error, self._schema) from error
         raise AssertionError("the last try returns or raises")
 
     async def close(self) -> None:
@@ -78,13 +81,6 @@ class Runner:
             await asyncio.wait_for(self._connections.close(), 5)
         except (*_DRIVER, *_CANNOT_CONNECT):
             self._connections.terminate()
-
-    @asynccontextmanager
-    async def _typed(self) -> AsyncIterator[None]:
-        try:
-            yield
-        except (*_DRIVER, *_CANNOT_CONNECT) as error:
-            raise typed(error, self._schema) from error
 
 
 async def run_on(connection: Any, operation: Operation[T]) -> T:

@@ -73,6 +73,10 @@ class BackendUnavailable(BackendError):
     """The backend does not answer, or closed the connection; the statement may or may not have taken effect."""
 
 
+class NotConnected(BackendUnavailable):
+    """No connection could be made: nothing was sent, so nothing was written."""
+
+
 class StatementRefused(BackendError):
     """A value or the state of a row is at fault: the same statement would be refused again. Nothing was written."""
 

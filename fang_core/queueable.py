@@ -49,6 +49,7 @@ class Queueable(Protocol):
             PayloadError: a field cannot be stored; nothing was sent.
             UsageError: an argument cannot be used; nothing was sent.
             IdInUse: a task with other fields has this id.
+            NotConnected: the backend cannot be reached; nothing was sent.
             OutcomeUnknown: the connection broke while committing.
             BackendError: the backend refused, or does not answer.
         """

@@ -6,7 +6,15 @@ Source of the codes: PostgreSQL manual, appendix A.
 import re
 from typing import Final
 
-from fang_core.errors import AccessRefused, BackendError, BackendUnavailable, SchemaError, StatementRefused, TwinExists
+from fang_core.errors import (
+    AccessRefused,
+    BackendError,
+    BackendUnavailable,
+    NotConnected,
+    SchemaError,
+    StatementRefused,
+    TwinExists,
+)
 
 # Cardinality, data, integrity, WITH CHECK OPTION, program limits, RAISE: the values are at fault.
 _REFUSALS: Final = frozenset({"21", "22", "23", "44", "54", "P0"})
@@ -58,3 +66,8 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str) -> BackendError
             return SchemaError(f"schema {schema} does not fit this version ({line}): run `fang migrate`")
         case _:
             return BackendUnavailable(f"the database does not get it done ({sqlstate}): {line}")
+
+
+def before_sending(error: BackendError) -> BackendError:
+    """The same error where it struck before anything was sent: what did not answer was never asked."""
+    return NotConnected(str(error)) if type(error) is BackendUnavailable else error

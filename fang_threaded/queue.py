@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.codec import MAX_PAYLOAD_BYTES
-from fang_core.errors import BackendUnavailable, OutcomeUnknown, TaskLost
+from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, TaskLost
 from fang_core.insertion import Overrides, Rules
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
@@ -120,8 +120,9 @@ class Queue:
         begin = partial(conversations.insert, self._operations, row, overrides)
         if connection is not None:
             return self._converse_on(connection, begin)
+        writes = self._connections.writes()
         with _unknown_unless_typed("whether the task was inserted", (row.id,)):
-            return self._connections.writes().converse(begin(notify=True))
+            return writes.converse(begin(notify=True))
 
     def insert_tasks(
         self,
@@ -149,8 +150,9 @@ class Queue:
         begin = partial(conversations.insert_many, self._operations, rows, overrides)
         if connection is not None:
             return self._converse_on(connection, begin)
+        writes = self._connections.writes()
         with _unknown_unless_typed("whether the tasks were inserted", tuple(row.id for row in rows)):
-            return self._connections.writes().transact(partial(begin, notify=True))
+            return writes.transact(partial(begin, notify=True))
 
     def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
         """See ``Queueable.schedule_task``."""
@@ -234,5 +236,7 @@ def _unknown_unless_typed(what: str, ids: tuple[UUID, ...]) -> Iterator[None]:
     """Names the ids of what may stand although no reply came."""
     try:
         yield
+    except NotConnected:
+        raise
     except BackendUnavailable as error:
         raise OutcomeUnknown(f"it is not known {what}: {error}", ids) from error

@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.errors import BackendError, FangError, StatementRefused, UsageError, is_refusal
-from fang_postgres.diagnosis import code_of_connect_failure, diagnose, is_repeatable
+from fang_postgres.diagnosis import before_sending, code_of_connect_failure, diagnose, is_repeatable
 from fang_postgres.statement import Conversation, Operation
 
 T = TypeVar("T")
@@ -33,7 +33,8 @@ class Runner:
     def run(self, operation: Operation[T]) -> T:
         """One operation, committed when this returns.
 
-        Raises ``BackendUnavailable`` where nobody knows whether it took effect, ``BackendError`` where it did not.
+        Raises ``BackendUnavailable`` where nobody knows whether it took effect, ``NotConnected`` or another
+        ``BackendError`` where it did not.
         """
         return self.run_all([operation])[0]
 
@@ -54,11 +55,19 @@ class Runner:
             with self._typed():
                 try:
                     with self._sessions.begin() as session:
+                        self._connect(session)
                         return self._work_on(session, work)
                 except DBAPIError as error:
                     if not tries_left or not is_repeatable(sqlstate_of(error)):
                         raise
         raise AssertionError("the last try returns or raises")
+
+    def _connect(self, session: Session) -> None:
+        """Apart from the work, so that a caller can tell what was never sent."""
+        try:
+            session.connection()
+        except DBAPIError as error:
+            raise before_sending(typed(error, self._schema)) from error
 
     def _work_on(self, session: Session, work: Callable[[Callable[..., Any]], T]) -> T:
         """Does not use the connection again where a failure may lie in it.

@@ -1,0 +1,46 @@
+"""A queue whose server does not answer, in both modes: what was never sent is not told as unknown."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from fang_core import NotConnected
+from fang_core.registry import Mode
+from tests.modes import Side, side_of
+
+NOWHERE = "postgresql://someone@127.0.0.1:1/nowhere"
+VERBS: dict[str, Callable[[Any, Any], tuple[Any, ...]]] = {
+    "insert_task": lambda queue, note: (queue.insert_task, note()),
+    "insert_tasks": lambda queue, note: (queue.insert_tasks, [note(), note()]),
+    "find_task_by_id": lambda queue, _: (queue.find_task_by_id, uuid4()),
+    "fetch_and_touch_task": lambda queue, _: (queue.fetch_and_touch_task,),
+    "remove_task": lambda queue, _: (queue.remove_task, uuid4()),
+    "remove_tasks_type": lambda queue, _: (queue.remove_tasks_type, "common"),
+    "remove_all_tasks": lambda queue, _: (queue.remove_all_tasks,),
+    "remove_all_scheduled_tasks": lambda queue, _: (queue.remove_all_scheduled_tasks,),
+}
+
+
+@pytest.fixture(params=["threaded", "async"])
+def side(request: pytest.FixtureRequest) -> Iterator[Side]:
+    mode: Mode = request.param
+    with side_of(mode) as side:
+        yield side
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_nothing_was_sent(side: Side, verb: str) -> None:
+    queue = side.queue(NOWHERE)
+    with pytest.raises(NotConnected, match="does not answer"):
+        side.call(*VERBS[verb](queue, side.note))
+
+
+def test_an_insert_that_is_unique_and_one_that_is_late(side: Side) -> None:
+    queue = side.queue(NOWHERE)
+    with pytest.raises(NotConnected):
+        side.call(queue.insert_task, side.note(), uniq=True)
+    with pytest.raises(NotConnected):
+        side.call(queue.insert_task, side.note(), delay=timedelta(hours=1))
