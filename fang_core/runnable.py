@@ -6,6 +6,7 @@ not in the class keywords of a pydantic model.
 """
 
 import abc
+import difflib
 import inspect
 from typing import Annotated, Any, ClassVar, Final
 
@@ -115,15 +116,34 @@ class BaseRunnable(BaseModel):
             REGISTRY.add(cls.__fang_options__.kind, cls)
 
 
+def _require_queue_parameter(cls: type[BaseRunnable], right: str) -> None:
+    """Workers call ``run`` with the queue and nothing else."""
+    run = inspect.getattr_static(cls, "run", None)
+    if not inspect.isfunction(run):
+        return  # none yet, or a descriptor, which may take what it likes
+    try:
+        inspect.signature(run).bind("the task", "the queue")
+    except TypeError:
+        raise DefinitionError(f"{cls.__name__}.run must take the queue and nothing else: write '{right}'") from None
+
+
 def _checked_config(cls: type[BaseRunnable]) -> TaskConfig:
     own = cls.__dict__.get("task_config", {})
     try:
         return _CONFIG_CHECK.validate_python(own)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        if first["type"] == "extra_forbidden":
+            raise DefinitionError(f"{cls.__name__}.task_config: {_no_option(str(first['loc'][0]))}") from None
         where = ".".join(str(part) for part in ("task_config", *first["loc"][:1]))
         message = first["msg"].removeprefix("Value error, ")  # as_schedule's
         raise DefinitionError(f"{cls.__name__}.{where}: {message}") from None
+
+
+def _no_option(name: str) -> str:
+    known = sorted(TaskConfig.__annotations__)
+    meant = "".join(f" (did you mean {near!r}?)" for near in difflib.get_close_matches(name, known, n=1))
+    return f"there is no option {name!r}{meant}; options are {', '.join(known)}"
 
 
 def _refuse_reserved_fields(cls: type[BaseRunnable]) -> None:
@@ -188,6 +208,7 @@ class Runnable(BaseRunnable, abc.ABC):
             raise DefinitionError(f"{cls.__name__}.run must be a plain 'def run', or derive from AsyncRunnable")
         if inspect.isgeneratorfunction(run):
             raise DefinitionError(f"{cls.__name__}.run must not yield: nothing would run it")
+        _require_queue_parameter(cls, "def run(self, queue: Queueable) -> None")
 
     @abc.abstractmethod
     def run(self, queue: Queueable) -> None:
@@ -204,6 +225,7 @@ class AsyncRunnable(BaseRunnable, abc.ABC):
         run = getattr(cls, "run", None)  # it may come from a mixin
         if run is not None and not inspect.iscoroutinefunction(run):
             raise DefinitionError(f"{cls.__name__}.run must be 'async def run' without yield, or derive from Runnable")
+        _require_queue_parameter(cls, "async def run(self, queue: AsyncQueueable) -> None")
 
     @abc.abstractmethod
     async def run(self, queue: AsyncQueueable) -> None:

@@ -63,7 +63,8 @@ def test_options_have_defaults() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"max_retry": 5}, r"^Task\.task_config\.max_retry: Extra inputs are not permitted$"),
+        ({"max_retry": 5}, r"^Task\.task_config: there is no option 'max_retry' \(did you mean 'max_retries'\?\); "),
+        ({"x": 5}, r"no option 'x'; options are backoff, cron, kind, max_retries, priority, task_type, uniq$"),
         ({"max_retries": "5"}, r"^Task\.task_config\.max_retries: Input should be a valid integer"),
         ({"max_retries": 5.0}, r"max_retries: Input should be a valid integer"),
         ({"max_retries": True}, r"max_retries: Input should be a valid integer"),
@@ -218,6 +219,18 @@ async def of_async_generator(self: Any, queue: Any) -> Any:
 def of_threads(self: Any, queue: Any) -> None: ...
 
 
+def without_queue(self: Any) -> None: ...
+
+
+async def async_without_queue(self: Any) -> None: ...
+
+
+def of_two(self: Any, queue: Any, more: Any) -> None: ...
+
+
+def by_keyword(self: Any, *, queue: Any) -> None: ...
+
+
 def of_generator(self: Any, queue: Any) -> Iterator[None]:
     yield
 
@@ -231,6 +244,14 @@ def of_generator(self: Any, queue: Any) -> Iterator[None]:
         (AsyncRunnable, of_threads, r"^Task\.run must be 'async def run' without yield, or derive from Runnable$"),
         (AsyncRunnable, of_async_generator, r"must be 'async def run'"),
         (AsyncRunnable, of_generator, r"must be 'async def run'"),
+        (
+            Runnable,
+            without_queue,
+            r"^Task\.run must take the queue and nothing else: write 'def run\(self, queue: Queueable\) -> None'$",
+        ),
+        (AsyncRunnable, async_without_queue, r"else: write 'async def run\(self, queue: AsyncQueueable\) -> None'$"),
+        (Runnable, of_two, r"must take the queue and nothing else"),
+        (Runnable, by_keyword, r"must take the queue and nothing else"),
     ],
 )
 @pytest.mark.parametrize("inherited", [False, True])
@@ -240,6 +261,15 @@ def test_run_of_the_wrong_sort_is_refused(base: Any, run: Any, message: str, inh
 
     with pytest.raises(DefinitionError, match=message):
         types.new_class("Task", bases, exec_body=lambda scope: scope.update(own))
+
+
+@pytest.mark.parametrize(
+    "run",
+    [lambda self, queue: None, lambda *_: None, lambda self, queue=None, **_: None, staticmethod(lambda queue: None)],
+    ids=["named", "any", "optional", "static"],
+)
+def test_run_may_take_the_queue_in_any_way(run: Any) -> None:
+    assert define(run=run).__fang_insertable__
 
 
 def test_no_class_is_of_both_modes() -> None:
