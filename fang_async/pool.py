@@ -19,6 +19,7 @@ from fang_async.maintenance import Maintenance
 from fang_async.signals import Signals
 from fang_async.ticker import Ticker
 from fang_async.worker import Worker
+from fang_core.arguments import check_queue
 from fang_core.config import (
     DEFAULT_LEASE,
     DEFAULT_MAX_CRASHES,
@@ -92,6 +93,7 @@ class AsyncWorkerPool:
         max_crashes: int = DEFAULT_MAX_CRASHES,
         events: Sequence[Events] = (),
     ) -> None:
+        check_queue(queue, "async")
         self.queue = queue
         self.options = PoolOptions(
             number_of_workers=number_of_workers,

@@ -3,6 +3,7 @@
 All of it raises ``UsageError``, in one line that repeats no value.
 """
 
+import inspect
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from uuid import UUID
 from pydantic import Field, TypeAdapter, ValidationError
 
 from fang_core.errors import UsageError
+from fang_core.registry import Mode
 from fang_core.runnable import MaxRetries, Name, Priority
 
 EARLIEST: Final = datetime(1, 1, 3, tzinfo=UTC)
@@ -86,3 +88,18 @@ def _apply(check: TypeAdapter[Any], name: str, value: object) -> None:
     except ValidationError as error:
         message = error.errors(include_url=False, include_input=False, include_context=False)[0]["msg"]
         raise UsageError(f"{name}: {message}") from None
+
+
+_POOLS: Final[Mapping[Mode, str]] = MappingProxyType({"threaded": "WorkerPool", "async": "AsyncWorkerPool"})
+_QUEUES: Final[Mapping[Mode, str]] = MappingProxyType({"threaded": "Queue", "async": "AsyncQueue"})
+
+
+def check_queue(queue: object, mode: Mode) -> None:
+    """What a pool of this mode can run on is told by the colour of its ``store()``."""
+    store = None if isinstance(queue, type) else getattr(queue, "store", None)
+    pool, wanted, name = _POOLS[mode], _QUEUES[mode], type(queue).__name__
+    if not callable(store):
+        raise UsageError(f"{pool} takes a queue, not {name}: write {pool}({wanted}('postgresql://...'))")
+    its_mode: Mode = "async" if inspect.iscoroutinefunction(store) else "threaded"
+    if its_mode != mode:
+        raise UsageError(f"{pool} cannot run on {name}: give it {wanted}, or take {_POOLS[its_mode]} for this one")

@@ -91,6 +91,8 @@ class Overrides:
         """Encodes many; nothing is sent before all of them are good."""
         if isinstance(tasks, BaseRunnable):  # a model can be iterated over: one without fields would insert nothing
             raise UsageError(f"give several tasks, or insert_task for one {type(tasks).__name__}")
+        if not isinstance(tasks, Iterable):
+            raise UsageError(f"give several tasks, not {type(tasks).__name__}")
         return [self.new_task(task, rules) for task in tasks]
 
 

@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, Self
 from uuid import UUID, uuid4
 
+from fang_core.arguments import check_queue
 from fang_core.config import (
     DEFAULT_LEASE,
     DEFAULT_MAX_CRASHES,
@@ -88,6 +89,7 @@ class WorkerPool:
         max_crashes: int = DEFAULT_MAX_CRASHES,
         events: Sequence[Events] = (),
     ) -> None:
+        check_queue(queue, "threaded")
         self.queue = queue
         self.options = PoolOptions(
             number_of_workers=number_of_workers,
