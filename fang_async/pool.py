@@ -33,6 +33,7 @@ from fang_core.demand import Demand
 from fang_core.errors import FangError, UsageError
 from fang_core.events import Dispatcher, Events
 from fang_core.failure import ErrorReport
+from fang_core.failurelog import log_failure
 from fang_core.holdings import Holdings
 from fang_core.lifecycle import NOT_RUN, Failure, Outcome, Result, decide
 from fang_core.record import DEFAULT_TASK_TYPE, ClaimedTask
@@ -422,7 +423,10 @@ class AsyncWorkerPool:
         if result is None:
             result = Failure(ErrorReport("FangError: the worker failed beside the run", None))
         self._ended_runs += 1
-        self._completer.put(self._outcome(run, result))
+        outcome = self._outcome(run, result)
+        self._completer.put(outcome)
+        if isinstance(result, Failure):
+            log_failure(logger, run.task, result, outcome)
         self._demand.observe(seconds)
         if self._events:
             self._events.emit(Events.run_ended, run.task, result, seconds)

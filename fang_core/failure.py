@@ -3,6 +3,7 @@
 The exception itself is dropped at once: its traceback keeps frames, rows and models alive.
 """
 
+import re
 import traceback
 from collections.abc import Iterator
 from itertools import islice
@@ -12,6 +13,9 @@ MESSAGE_BYTES: Final = 2_000
 TRACEBACK_BYTES: Final = 8_000
 ERRORS_KEPT: Final = 10
 _CAUSES_NAMED: Final = 3
+# Of ``traceback.format_tb``: a frame is indented by two, its source line by four.
+_FRAME: Final = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
+_NAME: Final = re.compile(r"\w+")
 
 
 class ErrorReport(NamedTuple):
@@ -35,6 +39,14 @@ def describe(error: BaseException) -> ErrorReport:
     """Never raises, whatever ``error`` does in its ``__str__``."""
     message = _group(error) if isinstance(error, BaseExceptionGroup) else _line(error, MESSAGE_BYTES)
     return ErrorReport(message, _trace(error))
+
+
+def origin(report: ErrorReport) -> str:
+    """Type and place, like ``ValueError at /app/tasks.py:12``: what a log may say. The text may quote a payload."""
+    name = _NAME.match(report.message)
+    frames = _FRAME.findall(report.traceback or "")
+    place = f" at {frames[-1][0]}:{frames[-1][1]}" if frames else ""
+    return (name[0] if name else "an exception") + place
 
 
 def text_of(value: object) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import subprocess
 import sys
@@ -26,6 +27,8 @@ GIVE_UP_SECONDS = 300.0
 def main() -> int:
     """The exit code: 0 where everything was synced and written once."""
     options = _options()
+    # The publishers refuse a part of the requests on purpose; a warning for each retry would bury the report.
+    logging.getLogger("fang_async").setLevel(logging.ERROR)
     if options.database_url:
         return run(options.database_url, options.feeds, options.times)
     with EmbeddedPostgres() as postgres:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fang_core.failure import MESSAGE_BYTES, TRACEBACK_BYTES, clean, describe, text_of
+from fang_core.failure import MESSAGE_BYTES, TRACEBACK_BYTES, clean, describe, origin, text_of
 
 anything = st.text(st.characters(codec=None, exclude_categories=()))  # lone surrogates and NUL included
 
@@ -187,6 +187,13 @@ def test_the_traceback_has_the_frames_and_not_the_text() -> None:
     assert report.traceback is not None
     assert "in raised" in report.traceback
     assert "SECRET" not in report.traceback
+
+
+def test_the_origin_is_type_and_innermost_place() -> None:
+    line = raised.__code__.co_firstlineno + 2
+    assert origin(describe(raised(ValueError("SECRET")))) == f"ValueError at {__file__}:{line}"
+    assert origin(describe(ValueError("SECRET"))) == "ValueError"
+    assert origin(describe(ExceptionGroup("SECRET", [raised(ValueError("x"))]))) == "ExceptionGroup"
 
 
 def test_an_exception_that_was_never_raised_has_no_frames() -> None:

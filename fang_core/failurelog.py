@@ -1,0 +1,32 @@
+"""The log line of a run that failed: enough to find the fault, and nothing of the payload.
+
+The error's own text may quote the payload, so it is only in the row: ``error_message`` and ``errors``.
+"""
+
+import logging
+
+from fang_core.failure import origin
+from fang_core.lifecycle import Failure, Outcome
+from fang_core.record import ClaimedTask, TaskState
+
+
+def log_failure(logger: logging.Logger, task: ClaimedTask, failure: Failure, outcome: Outcome) -> None:
+    """One line for each failed run: a warning where the task runs again, an error where it was the last."""
+    runs_again = outcome.state is TaskState.RETRIED
+    logger.log(
+        logging.WARNING if runs_again else logging.ERROR,
+        "task %s (%s): attempt %d failed with %s; %s",
+        task.id,
+        task.kind,
+        task.attempt,
+        origin(failure.error),
+        _what_follows(task, outcome),
+    )
+
+
+def _what_follows(task: ClaimedTask, outcome: Outcome) -> str:
+    if outcome.completed_by_run:
+        return "it counts as done if the transaction in which it was completed is committed"
+    if outcome.state is not TaskState.RETRIED or outcome.delay is None:
+        return "it has failed for good"
+    return f"retry {task.retries + 1} of {task.max_retries} is due in {outcome.delay.total_seconds():.1f} s"
