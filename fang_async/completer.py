@@ -89,9 +89,9 @@ class Completer:
             try:
                 await self._flush(batch)
             except _GivenUp:
-                logger.error("%d outcomes could not be written: the backend does not answer", len(batch))
+                logger.error("outcomes that could not be written, as the backend does not answer: %d", len(batch))
             except Exception:
-                logger.exception("%d outcomes could not be written", len(batch))
+                logger.exception("outcomes that could not be written: %d", len(batch))
             self.written += len(batch)
             self._on_written(batch)
             for put, flushed in self._flushed:
@@ -117,12 +117,12 @@ class Completer:
             # Also what nobody expected: an outcome is kept until it is written, or refused for what it holds.
             self._events.emit(Events.backend_failed, pool_id, error)
             if is_refusal(error):
-                logger.warning("a batch of %d outcomes was refused: %s", len(request), error)
+                logger.warning("a batch was refused, outcomes: %d: %s", len(request), error)
                 return Refused()
             if self._closing.is_set():
                 raise _GivenUp from error
             unexpected = None if isinstance(error, BackendError) else error
-            logger.warning("%d outcomes wait to be written: %s", len(request), error, exc_info=unexpected)
+            logger.warning("outcomes that wait to be written: %d: %s", len(request), error, exc_info=unexpected)
             await wait_for(self._closing, self._retry.sleep())
             return Unanswered()
         self._retry.succeeded()

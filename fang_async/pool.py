@@ -137,7 +137,7 @@ class AsyncWorkerPool:
                 self._heartbeat.start()
             self._running = True
         types = ", ".join(self.options.task_types)
-        logger.info("pool %s started: %d workers for %s", self.id, len(self._workers), types)
+        logger.info("pool %s started, workers: %d, for %s", self.id, len(self._workers), types)
         self._events.emit(Events.pool_started, self.id)
 
     async def stop(self) -> int:
@@ -161,11 +161,11 @@ class AsyncWorkerPool:
             self._end_drains()
             self._running = False
             if left:
-                logger.warning("pool %s: %d runs have not ended; their tasks stay held until they do", self.id, left)
+                logger.warning("pool %s: runs not ended: %d; their tasks stay held until they do", self.id, left)
                 self._lingering = asyncio.create_task(self._linger(), name="fang-lingering")
             else:
                 await self._leave()
-        logger.info("pool %s stopped, %d runs left", self.id, left)
+        logger.info("pool %s stopped, runs left: %d", self.id, left)
         self._events.emit(Events.pool_stopped, self.id)
         return left
 
@@ -424,9 +424,9 @@ class AsyncWorkerPool:
             result = Failure(ErrorReport("FangError: the worker failed beside the run", None))
         self._ended_runs += 1
         outcome = self._outcome(run, result)
-        self._completer.put(outcome)
         if isinstance(result, Failure):
             log_failure(logger, run.task, result, outcome)
+        self._completer.put(outcome)
         self._demand.observe(seconds)
         if self._events:
             self._events.emit(Events.run_ended, run.task, result, seconds)

@@ -56,10 +56,19 @@ def migrate(*, as_sql: bool, only_check: bool, schema: str, database_url: str | 
         click.echo(migrations.sql(schema=schema), nl=False)
         return
     url = chosen_database_url(database_url)
+    before = migrations.current(url, schema=schema)
     if not only_check:
         migrations.upgrade(url, schema=schema)
     migrations.check(url, schema=schema)
-    click.echo(f"the tables in schema {schema} fit this version")
+    click.echo(f"the tables in schema {schema} {_what_was_done(before, migrations.current(url, schema=schema))}")
+
+
+def _what_was_done(before: str | None, after: str | None) -> str:
+    if before == after:
+        return f"are up to date (revision {after})"
+    if before is None:
+        return f"have been made (revision {after})"
+    return f"have been changed from revision {before} to {after}"
 
 
 @fang.command()
@@ -84,7 +93,7 @@ def worker(ctx: click.Context, *, pools: tuple[str, ...], log_level: str) -> Non
 @click.option("--schema", default="fang", show_default=True, help="The Postgres schema of the tables.")
 @click.option("--database-url", metavar="URL", help="postgresql://user@host/database; else FANG_DATABASE_URL.")
 def status(*, as_json: bool, schema: str, database_url: str | None) -> None:
-    """Show tasks by type and state, what has waited longest, the pools, and kinds that no pool knows."""
+    """Show tasks by type and state, what waited longest, what failed last, the pools, and kinds that no pool knows."""
     from fang_cli import status as reading
 
     found = reading.read_status(chosen_database_url(database_url), schema)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from rich.console import Console
@@ -17,7 +17,7 @@ from fang_core.errors import SchemaError
 from fang_core.record import TaskState
 from fang_postgres.connecting import CONNECT_TIMEOUT, database_url
 from fang_postgres.operations import Operations, schema_problem
-from fang_postgres.reports import OldestDue, RegisteredPool, Reports, TaskCount, UnknownKind, unknown_kinds
+from fang_postgres.reports import LastFailure, OldestDue, RegisteredPool, Reports, TaskCount, UnknownKind, unknown_kinds
 from fang_threaded.runner import Runner
 
 _PIPED_WIDTH: Final = 200
@@ -29,6 +29,7 @@ class Status:
 
     tasks: Mapping[str, Mapping[TaskState, int]]
     oldest_due: Sequence[OldestDue]
+    last_failures: Sequence[LastFailure]
     pools: Sequence[RegisteredPool]
     unknown_kinds: Sequence[UnknownKind]
 
@@ -42,8 +43,9 @@ def read_status(url: str, schema: str) -> Status:
             raise SchemaError(problem)
         counts = runner.run(reports.tasks())
         oldest = runner.run(reports.oldest_due())
+        failures = runner.run(reports.last_failures())
         pools = runner.run(reports.pools())
-    return Status(_by_type_and_state(counts), oldest, pools, unknown_kinds(counts, pools))
+    return Status(_by_type_and_state(counts), oldest, failures, pools, unknown_kinds(counts, pools))
 
 
 @contextmanager
@@ -84,6 +86,16 @@ def as_json(status: Status) -> str:
                     "age_seconds": oldest.age.total_seconds(),
                 }
                 for oldest in status.oldest_due
+            ],
+            "last_failures": [
+                {
+                    "task_type": failure.task_type,
+                    "kind": failure.kind,
+                    "id": str(failure.id),
+                    "failed_at": failure.failed_at.isoformat(),
+                    "error": failure.error,
+                }
+                for failure in status.last_failures
             ],
             "pools": [
                 {
@@ -127,6 +139,12 @@ def show(status: Status) -> None:
     )
     _print(
         console,
+        "tasks that failed last",
+        ("kind", "failed", "id", "error"),
+        [(failure.kind, _time(failure.failed_at), failure.id, failure.error) for failure in status.last_failures],
+    )
+    _print(
+        console,
         "registered pools",
         ("id", "mode", "host", "pid", "task types", "workers", "started"),
         [_of_pool(pool) for pool in status.pools],
@@ -140,7 +158,7 @@ def show(status: Status) -> None:
 
 
 def _of_pool(pool: RegisteredPool) -> tuple[object, ...]:
-    started = pool.started_at.astimezone().isoformat(sep=" ", timespec="seconds")
+    started = _time(pool.started_at)
     stopping = " (stopping)" if pool.stopping else ""
     return (pool.id, pool.mode, pool.host, str(pool.pid), ", ".join(pool.task_types), pool.workers, started + stopping)
 
@@ -163,6 +181,10 @@ def _cell(value: Any) -> Text:
     """Text of a row is anyone's: neither markup nor what a terminal would obey."""
     text = f"{value:,}" if isinstance(value, int) else str(value)
     return Text("".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text))
+
+
+def _time(value: datetime) -> str:
+    return value.astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def _seconds(age: timedelta) -> str:

@@ -67,7 +67,10 @@ async def _serve(targets: Sequence[Target], signals: Signals) -> int:
                 await _call(target, target.pool.start)
             started.append(target)
         await _in_thread(signals.wait)
-        logger.info("stopping: runs have until the end of the grace period, a second signal ends the process at once")
+        logger.info(
+            "stopping: runs have until the end of the grace period; a second signal ends the process at once, and what "
+            "has not ended then runs again, uncharged"
+        )
     finally:
         left = sum(await _all(_call(target, target.pool.stop) for target in started))
         if not left:
@@ -107,7 +110,7 @@ async def _end_leftovers(executor: ThreadPoolExecutor) -> bool:
     await asyncio.wait({threads}, timeout=_UNWINDING)
     unended = sum(not task.done() for task in tasks)
     if unended:
-        logger.warning("%d asyncio tasks that runs have left behind do not end", unended)
+        logger.warning("asyncio tasks that runs have left behind and that do not end: %d", unended)
     if not threads.done():
         logger.warning("threads that runs have left behind do not end")
     return unended > 0 or not threads.done()

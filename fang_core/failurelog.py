@@ -1,4 +1,4 @@
-"""The log line of a run that failed: enough to find the fault, and nothing of the payload.
+"""The log lines of runs that failed, or whose pool died: enough to find the fault, and nothing of the payload.
 
 The error's own text may quote the payload, so it is only in the row: ``error_message`` and ``errors``.
 """
@@ -8,6 +8,7 @@ import logging
 from fang_core.failure import origin
 from fang_core.lifecycle import Failure, Outcome
 from fang_core.record import ClaimedTask, TaskState
+from fang_core.store import Rescued
 
 
 def log_failure(logger: logging.Logger, task: ClaimedTask, failure: Failure, outcome: Outcome) -> None:
@@ -30,3 +31,16 @@ def _what_follows(task: ClaimedTask, outcome: Outcome) -> str:
     if outcome.state is not TaskState.RETRIED or outcome.delay is None:
         return "it has failed for good"
     return f"retry {task.retries + 1} of {task.max_retries} is due in {outcome.delay.total_seconds():.1f} s"
+
+
+def log_rescue(logger: logging.Logger, rescued: Rescued) -> None:
+    """One line for each task that a dead pool held; it says whether the task is charged with that death."""
+    charge = "its pool was stopping, so nothing is charged" if rescued.was_stopping else "its pool crashed"
+    logger.warning(
+        "task %s (%s) was held by a dead pool and is %s now; %s; crashes charged to it so far: %d",
+        rescued.id,
+        rescued.kind,
+        rescued.state,
+        charge,
+        rescued.crashes,
+    )

@@ -58,13 +58,17 @@ class Claim(NamedTuple):
 
 
 class Rescued(NamedTuple):
-    """A task that a dead pool held, and what became of it: due again, or ``failed`` as crashed."""
+    """A task that a dead pool held, and what became of it: due again, or ``failed`` as crashed.
+
+    Where the pool was stopping its end is nobody's fault, and nothing was charged.
+    """
 
     id: UUID
     kind: str
     attempt: int
     crashes: int
     state: TaskState
+    was_stopping: bool
 
 
 class Sighting(NamedTuple):

@@ -206,7 +206,7 @@ class Operations:
         return Operation(
             self._statements.rescue,
             params,
-            lambda rows: [Rescued(row[0], row[1], row[2], row[3], TaskState(row[4])) for row in rows],
+            lambda rows: [Rescued(row[0], row[1], row[2], row[3], TaskState(row[4]), not charged) for row in rows],
         )
 
     def bury(self, pool_ids: Sequence[UUID]) -> Operation[None]:

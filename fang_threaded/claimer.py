@@ -128,7 +128,7 @@ class Claimer:
         count = pool._store.reconcile(pool.id, pool._holdings.known())
         self._reconcile_at = time.monotonic() + RECONCILE_EVERY
         if count:
-            logger.warning("pool %s held %d tasks that it did not know of, and gave them back", pool.id, count)
+            logger.warning("pool %s gave back what it held and did not know of, tasks: %d", pool.id, count)
 
     def _announce(self, waiting: bool) -> bool:
         """Says whether the pool waits to be woken; whether that was news."""

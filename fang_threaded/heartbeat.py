@@ -16,6 +16,7 @@ from fang_core.config import EXIT_RUNS_LEFT
 from fang_core.demand import Retry
 from fang_core.errors import FangError
 from fang_core.events import Dispatcher, Events
+from fang_core.failurelog import log_rescue
 from fang_core.liveness import CUT_OFF_AFTER, EVERY, Watch
 from fang_core.store import Heart, Rescued
 
@@ -135,13 +136,7 @@ class Heartbeat:
 
     def _tell(self, rescued: list[Rescued]) -> None:
         for task in rescued:
-            logger.warning(
-                "task %s (%s) was held by a dead pool and is %s now, crashes: %d",
-                task.id,
-                task.kind,
-                task.state,
-                task.crashes,
-            )
+            log_rescue(logger, task)
             self._events.emit(Events.task_rescued, self.pool_id, task)
 
     def _failed(self, error: Exception) -> None:

@@ -133,7 +133,7 @@ class WorkerPool:
             self._claimer.start()
             self._running = True
         types = ", ".join(self.options.task_types)
-        logger.info("pool %s started: %d threads for %s", self.id, len(self._workers), types)
+        logger.info("pool %s started, threads: %d, for %s", self.id, len(self._workers), types)
         self._events.emit(Events.pool_started, self.id)
 
     def stop(self) -> int:
@@ -156,12 +156,12 @@ class WorkerPool:
             self._end_drains()
             self._running = False
             if left:
-                logger.warning("pool %s: %d runs have not ended; their tasks stay held until they do", self.id, left)
+                logger.warning("pool %s: runs not ended: %d; their tasks stay held until they do", self.id, left)
                 self._lingering = threading.Thread(target=self._linger, name="fang-lingering", daemon=True)
                 self._lingering.start()
             else:
                 self._leave()
-        logger.info("pool %s stopped, %d runs left", self.id, left)
+        logger.info("pool %s stopped, runs left: %d", self.id, left)
         self._events.emit(Events.pool_stopped, self.id)
         return left
 
@@ -418,9 +418,9 @@ class WorkerPool:
         if result is None:
             result = Failure(ErrorReport("FangError: the worker failed beside the run", None))
         outcome = self._outcome(run, result)
-        self._completer.put(outcome)
         if isinstance(result, Failure):
             log_failure(logger, run.task, result, outcome)
+        self._completer.put(outcome)
         self._demand.observe(seconds)
         if self._events:
             self._events.emit(Events.run_ended, run.task, result, seconds)

@@ -46,10 +46,12 @@ def test_migrate_and_check(database_url: str) -> None:
     before = fang("migrate", "--check", FANG_DATABASE_URL=database_url)
     assert before.returncode == 78
     assert "fang migrate" in _one_line(before.stderr)
-    assert fang("migrate", "--database-url", database_url).returncode == 0
-    assert fang("migrate", "--database-url", database_url).returncode == 0
+    made = fang("migrate", "--database-url", database_url)
+    assert (made.returncode, made.stdout) == (0, "the tables in schema fang have been made (revision 0001)\n")
+    again = fang("migrate", "--database-url", database_url)
     after = fang("migrate", "--check", FANG_DATABASE_URL=database_url)
     assert (after.returncode, after.stderr) == (0, "")
+    assert again.stdout == after.stdout == "the tables in schema fang are up to date (revision 0001)\n"
 
 
 def test_check_of_another_schema_names_it(database_url: str) -> None:

@@ -20,11 +20,11 @@ class Served(Runnable):
 
 
 INSERT = """
-    INSERT INTO fang.fang_tasks (id, metadata, task_type, state, scheduled_at) VALUES
-    ('00000000-0000-0000-0000-00000000000a', '{"type": "Nobodys"}', 'heavy', 'new', now() - interval '1 hour'),
-    ('00000000-0000-0000-0000-00000000000b', '{"type": "Nobodys"}', 'heavy', 'retried', now() - interval '1 min'),
-    ('00000000-0000-0000-0000-00000000000c', '{"type": "Nobodys"}', 'heavy', 'failed', now()),
-    ('00000000-0000-0000-0000-00000000000d', '{"type": "[red]\\u001b[31m"}', '[bold]strange', 'new', now())
+    INSERT INTO fang.fang_tasks (id, metadata, task_type, state, scheduled_at, error_message) VALUES
+    ('00000000-0000-0000-0000-00000000000a', '{"type": "Nobodys"}', 'heavy', 'new', now() - interval '1 hour', NULL),
+    ('00000000-0000-0000-0000-00000000000b', '{"type": "Nobodys"}', 'heavy', 'retried', now() - interval '1 min', 'E'),
+    ('00000000-0000-0000-0000-00000000000c', '{"type": "Nobodys"}', 'heavy', 'failed', now(), E'KeyError: 7\n- more'),
+    ('00000000-0000-0000-0000-00000000000d', '{"type": "[red]\\u001b[31m"}', '[bold]strange', 'new', now(), NULL)
 """
 
 
@@ -49,6 +49,14 @@ def test_json_has_keys_that_stay(url: str, pool: WorkerPool) -> None:
     oldest = found["oldest_due"][1]
     assert (oldest["task_type"], oldest["id"]) == ("heavy", "00000000-0000-0000-0000-00000000000a")
     assert 3600 <= oldest["age_seconds"] < 3700
+    [failure] = found["last_failures"]
+    assert failure.pop("failed_at").endswith("+00:00")
+    assert failure == {
+        "task_type": "heavy",
+        "kind": "Nobodys",
+        "id": "00000000-0000-0000-0000-00000000000c",
+        "error": "KeyError: 7",
+    }
     [registered] = found["pools"]
     assert registered.pop("started_at").endswith("+00:00")
     assert registered.pop("host")
@@ -69,6 +77,7 @@ def test_for_people(url: str, pool: WorkerPool) -> None:
     assert str(pool.id) in result.stdout
     assert "served, other" in result.stdout
     assert "1:00:0" in result.stdout
+    assert "KeyError: 7" in result.stdout
     # What stands in a row is neither markup nor a terminal's command.
     assert "[bold]strange" in result.stdout
     assert "[red]" in result.stdout
@@ -79,7 +88,8 @@ def test_empty_tables(url: str) -> None:
     result = fang("status", "--database-url", url)
     assert result.returncode == 0
     assert result.stdout == (
-        "no tasks\nno oldest due tasks\nno registered pools\nno kinds that no registered pool knows\n"
+        "no tasks\nno oldest due tasks\nno tasks that failed last\n"
+        "no registered pools\nno kinds that no registered pool knows\n"
     )
 
 

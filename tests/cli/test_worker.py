@@ -204,7 +204,7 @@ def test_both_modes_at_once_and_the_first_signal_is_graceful(start: Start, url: 
     assert code == 0, log
     assert rows(url) == [(0,)]
     lines = log.splitlines()
-    assert sum("started" in line for line in lines) == sum("stopped, 0 runs left" in line for line in lines) == 2
+    assert sum("started" in line for line in lines) == sum("stopped, runs left: 0" in line for line in lines) == 2
     assert all(" INFO fang_" in line for line in lines), log  # one line a record
 
 
@@ -251,7 +251,7 @@ def test_a_child_that_a_run_left_behind_and_that_raises_system_exit_ends_nothing
 @pytest.mark.parametrize(
     ("task", "line", "warning"),
     [
-        (LeavesAStubbornChild(), "child left", "1 asyncio tasks that runs have left behind do not end"),
+        (LeavesAStubbornChild(), "child left", "asyncio tasks that runs have left behind and that do not end: 1"),
         (LeavesAThread(), "thread left", "threads that runs have left behind do not end"),
     ],
     ids=["asyncio task", "thread"],

@@ -10,11 +10,12 @@ import pytest
 
 from fang_core import AsyncRunnable, Cancel, Constant, Runnable, Snooze, TaskConfig
 from fang_core.failure import ErrorReport
-from fang_core.failurelog import log_failure
+from fang_core.failurelog import log_failure, log_rescue
 from fang_core.lifecycle import Failure, Outcome
 from fang_core.memory_state import MemoryState
 from fang_core.record import ClaimedTask, TaskState
 from fang_core.registry import Mode
+from fang_core.store import Rescued
 from tests.modes import Side, side_of
 
 SECRET = "s3cr3t"
@@ -96,3 +97,18 @@ def test_a_run_that_completed_its_task_and_then_fails(caplog: pytest.LogCaptureF
     assert caplog.messages[0].endswith(
         "failed with an exception; it counts as done if the transaction in which it was completed is committed"
     )
+
+
+@pytest.mark.parametrize(
+    ("was_stopping", "charge"),
+    [(True, "its pool was stopping, so nothing is charged"), (False, "its pool crashed")],
+)
+def test_a_rescue_says_whether_the_task_is_charged(
+    caplog: pytest.LogCaptureFixture, was_stopping: bool, charge: str
+) -> None:
+    rescued = Rescued(uuid4(), "Kind", 3, 1, TaskState.RETRIED, was_stopping)
+    log_rescue(logging.getLogger("fang_core"), rescued)
+    line = (
+        f"task {rescued.id} (Kind) was held by a dead pool and is retried now; {charge}; crashes charged to it so far"
+    )
+    assert caplog.messages == [f"{line}: 1"]

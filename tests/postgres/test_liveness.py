@@ -235,6 +235,13 @@ def test_nothing_is_charged_to_a_pool_that_was_stopping(scene: Scene, crashes: i
     assert scene.database.rows("SELECT error_message, errors::text FROM fang.fang_tasks") == [(None, "[]")]
 
 
+@pytest.mark.parametrize("stopping", [False, True])
+def test_a_rescue_tells_whether_the_pool_was_stopping(scene: Scene, stopping: bool) -> None:
+    scene.hold([0])
+    scene.heart().beat(DEAD, stopping)
+    assert [task.was_stopping for task in scene.heart().rescue([still(beats=1)], MAX_CRASHES)] == [stopping]
+
+
 def test_others_tasks_and_ended_ones_are_left_alone(scene: Scene) -> None:
     scene.hold([0])
     (cancelled,) = scene.hold([0], pool_id=OTHER)

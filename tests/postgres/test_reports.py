@@ -95,6 +95,39 @@ def test_the_oldest_due_task_of_each_type(connection: psycopg.Connection[Any]) -
     ]
 
 
+def test_the_last_failures_come_first_with_the_first_line_of_their_message(
+    connection: psycopg.Connection[Any],
+) -> None:
+    insert(connection, "A", state="retried")
+    ids = [insert(connection, "A", state="failed") for _ in range(12)]
+    for age, task_id in enumerate(ids):
+        connection.execute(
+            "UPDATE fang.fang_tasks SET error_message = %s, updated_at = now() - %s * interval '1 s' WHERE id = %s",
+            (f"E: {age}\nmore", age, task_id),
+        )
+    connection.execute("UPDATE fang.fang_tasks SET error_message = NULL WHERE id = %s", (ids[0],))
+    found = run_on(connection, REPORTS.last_failures())
+    assert [failure.id for failure in found] == ids[:10]
+    assert [failure.error for failure in found] == ["", *(f"E: {age}" for age in range(1, 10))]
+
+
+@pytest.mark.parametrize("statistics", ["none", "fresh"])
+def test_the_last_failures_come_from_the_index(connection: psycopg.Connection[Any], statistics: str) -> None:
+    connection.execute(
+        """INSERT INTO fang.fang_tasks (id, metadata, state, updated_at)
+        SELECT gen_random_uuid(), '{"type": "A"}', 'failed', now() - n * interval '1 s'
+        FROM generate_series(1, 60000) n"""
+    )
+    if statistics == "fresh":
+        connection.execute("ANALYZE fang.fang_tasks")
+    text = report_statements("fang").last_failures.psycopg_text
+    row = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}".encode()).fetchone()
+    assert row is not None
+    plan = row[0][0]["Plan"]
+    assert plan["Actual Rows"] == 10
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 50  # of more than a thousand
+
+
 def test_an_empty_table(connection: psycopg.Connection[Any]) -> None:
     assert run_on(connection, REPORTS.tasks()) == []
     assert run_on(connection, REPORTS.oldest_due()) == []
