@@ -4,6 +4,7 @@ The blocks of a document build on each other, in a namespace of their own. Each 
 
 - the URL that a reader would write becomes that of a database with the tables, made for the document when it is needed;
 - pools end when their work is done;
+- it is the main program, and what it defines can be imported from the file that the document names;
 - test functions that a block defines are called.
 
 What cannot run says why, above the block: ``<!-- skip: next "the reason" -->``.
@@ -35,12 +36,14 @@ WRITTEN = re.compile(r"postgresql(\+\w+)?://localhost/app")  # what a reader wou
 def evaluate(example: Example) -> None:
     """Runs one block."""
     namespace = example.namespace
-    code = str(example.parsed).replace(".run()", ".drain()")
+    code = str(example.parsed).replace(".run()", ".drain()").replace('if __name__ == "__main__":', "if True:")
     if WRITTEN.search(code):
         url = database_url(namespace)
         code = WRITTEN.sub(lambda written: url.replace("postgresql", f"postgresql{written[1] or ''}", 1), code)
     before = tests_in(namespace)
     exec(compile("\n" * example.line + code, example.path, "exec", dont_inherit=True), namespace)
+    vars(sys.modules["documented"]).update(namespace)
+    namespace["_opened"] += [value for value in namespace.values() if isinstance(value, Queue | Engine)]
     for function in tests_in(namespace):
         if function not in before:
             call(function)
@@ -69,7 +72,7 @@ def call(function: Function) -> None:
 def prepare(namespace: Namespace) -> None:
     """Names that stand for the reader's own application."""
     module = types.ModuleType("documented")
-    sys.modules["documented"] = module
+    sys.modules["documented"] = sys.modules["tasks"] = module  # README's first file
     namespace["__name__"] = "documented"
 
     class Base(DeclarativeBase):
@@ -84,16 +87,17 @@ def prepare(namespace: Namespace) -> None:
 
         def run(self, queue: Any) -> None: ...
 
-    namespace.update(Session=Session, Order=Order, SendReceipt=SendReceipt)
+    namespace.update(_opened=[], Session=Session, Order=Order, SendReceipt=SendReceipt)
 
 
 def finish(namespace: Namespace) -> None:
     """Gives back the connections, and the database."""
     if "_databases" in namespace:
-        for queue in [value for value in namespace.values() if isinstance(value, Queue)]:
-            queue.close()
-        for engine in [value for value in namespace.values() if isinstance(value, Engine)]:
-            engine.dispose()
+        for opened in namespace["_opened"]:  # a later block may have given the name to another
+            if isinstance(opened, Queue):
+                opened.close()
+            else:
+                opened.dispose()
         next(namespace["_databases"], None)
 
 
