@@ -1,4 +1,4 @@
-"""``make faults``: every fault in every mode, and the table of docs/faults.md.
+"""``make faults``: every fault in every mode, and the tables of docs/faults.md.
 
 Arguments choose among them by id or mode (``F01 async``), and leave the page alone. ``SEED`` repeats a schedule.
 """
@@ -33,7 +33,7 @@ def main() -> int:
         migrate.upgrade(template)
         rows = [report.Row(fault, mix, _try(fault, mix, server.url, template, nursery, seed)) for fault, mix in chosen]
         version = str(server.version)
-    print(report.table(rows))
+    print(report.table(rows), report.table_of_waits(rows), sep="\n\n")
     if not sys.argv[1:]:
         report.write(rows, seed=seed, server=version)
     return 0 if all(row.holds for row in rows) else 1

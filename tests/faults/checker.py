@@ -275,6 +275,12 @@ def recovery(record: Record, strike: Strike) -> float:
     return max(_again(record, task, attempt) for task, attempt in strike.held) - strike.at
 
 
+def wait(record: Record, task: UUID) -> float:
+    """Seconds from a task's insert, due at once, until its life had ended."""
+    life = record.lives[task]
+    return life[-1].at - life[0].at
+
+
 def _again(record: Record, task: UUID, attempt: int) -> float:
     starts = [entry.at for entry in record.entries if entry.task == task and entry.attempt > attempt]
     ends = [change.at for change in record.lives.get(task, []) if change.was is not None and change.became in TERMINAL]

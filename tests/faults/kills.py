@@ -1,4 +1,4 @@
-"""Processes that die: F01 to F03, F08, F09."""
+"""Processes that are killed: F01 to F03, F09."""
 
 import time
 from functools import partial
@@ -36,7 +36,7 @@ def kill_after_effect(trial: Trial) -> None:
     trial.start(2)
     trial.insert(20, seconds=0.1)
     doomed = trial.insert(2, deed="die after its effect")
-    _keep_alive(trial, BOUND)
+    keep_alive(trial, BOUND)
     assert all(trial.starts(each, attempt=2) for each in doomed), "its effect was seen, its completion was not"
 
 
@@ -52,19 +52,7 @@ def kill_before_start(trial: Trial) -> None:
     assert trial.attempts() == 2
 
 
-@fault("F08", "poison: os._exit, a segmentation fault, SIGKILL, memory past a limit", quick=True, given=SHORT)
-def poison(trial: Trial) -> None:
-    trial.start(2)
-    deeds = ("exit", "segfault", "kill itself", "eat memory")
-    poisonous = [task for deed in deeds for task in trial.insert(1, deed=deed)]
-    trial.insert(60, seconds=0.1)
-    _keep_alive(trial)
-    parked = "state = 'failed' AND crashes = 3 AND error_message LIKE 'crashed%%'"
-    assert trial.count(f"{parked} AND id = ANY(%s)", poisonous) == len(poisonous)
-    assert trial.count("true") == len(poisonous), "a neighbour was not finished"
-
-
-def _keep_alive(trial: Trial, bound: float | None = None) -> None:
+def keep_alive(trial: Trial, bound: float | None = None) -> None:
     """Restarts what dies, and kills what eats too much, until every task's life has ended."""
 
     def is_over() -> bool:

@@ -1,4 +1,4 @@
-"""What ``make faults`` found, as the table of docs/faults.md."""
+"""What ``make faults`` found, as the tables of docs/faults.md."""
 
 import os
 import platform
@@ -18,6 +18,7 @@ _HEAD: Final = (
     "| fault | what is done | mode | runs | also checked | recoveries | median | worst | allowed | holds |\n"
     "|---|---|---|---:|---|---:|---:|---:|---:|---|"
 )
+_HEAD_OF_WAITS: Final = "| workers | mode | tasks | median wait | worst wait |\n|---:|---|---:|---:|---:|"
 
 
 class Row(NamedTuple):
@@ -54,10 +55,25 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join([_HEAD, *map(str, rows)])
 
 
+def table_of_waits(rows: Sequence[Row]) -> str:
+    """Empty where no trial measured any."""
+    measured = [row.tried for row in rows if row.tried is not None and row.tried.verdict.waits]
+    measured.sort(key=lambda tried: tried.fault.given["workers"])
+    return "\n".join([_HEAD_OF_WAITS, *map(_line_of_waits, measured)]) if measured else ""
+
+
+def _line_of_waits(tried: Tried) -> str:
+    waits = tried.verdict.waits
+    times = f"{statistics.median(waits):.1f} s | {max(waits):.1f} s"
+    return f"| {tried.fault.given['workers']} | {tried.mix} | {len(waits)} | {times} |"
+
+
 def write(rows: Sequence[Row], *, seed: int, server: str) -> None:
-    """Puts the table where the page says."""
+    """Puts the tables where the page says."""
     page = PAGE.read_text()
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, Postgres {server}, seed {seed}"
-    PAGE.write_text(f"{before}{BEGIN}\n\nMeasured on {machine}.\n\n{table(rows)}\n\n{END}{after}")
+    waits = f"How long innocent tasks waited among three poisons:\n\n{table_of_waits(rows)}"
+    measured = f"Measured on {machine}.\n\n{table(rows)}\n\n{waits}"
+    PAGE.write_text(f"{before}{BEGIN}\n\n{measured}\n\n{END}{after}")

@@ -16,7 +16,7 @@ from fang_async import AsyncQueue
 from fang_core.registry import Mode
 from fang_threaded import Queue
 from tests.faults import audit
-from tests.faults.checker import Record, Strike, Violation, check, recovery
+from tests.faults.checker import Record, Strike, Violation, check, recovery, wait
 from tests.faults.fleet import Fleet, Worker
 from tests.faults.ledger import Acknowledgements, read_acknowledgements, read_ledger
 from tests.faults.nursery import Nursery
@@ -34,12 +34,13 @@ MODES: Final[dict[Mix, tuple[Mode, ...]]] = {
 
 class Verdict(NamedTuple):
     """How a trial ended: what was violated, how many runs there were, the seconds of each recovery, and the most that
-    was allowed."""
+    was allowed; and the seconds of each wait that was measured."""
 
     violations: list[Violation]
     runs: int
     recoveries: list[float]
     bound: float | None
+    waits: list[float]
 
 
 class Trial:
@@ -60,6 +61,7 @@ class Trial:
         """For looking, and for what a person does by hand."""
         self._acknowledgements = Acknowledgements(directory / "acknowledgements")
         self._strikes: list[Strike] = []
+        self._waits: list[float] = []
         self._replaced: list[Worker] = []
 
     # Workers ----------------------------------------------------------------------------------------------------------
@@ -89,6 +91,12 @@ class Trial:
     def expect(self, tasks: list[UUID], since: float, bound: float) -> None:
         """These must have run for the first time within so many seconds of a moment."""
         self._strikes.append(Strike(since, bound, [(task, 0) for task in tasks]))
+
+    def measure_waits(self, tasks: list[UUID]) -> list[float]:
+        """Seconds from the insert of each, due at once, until its life had ended; kept for the report."""
+        record = self.record()
+        self._waits = [wait(record, task) for task in tasks]
+        return self._waits
 
     def held(self, worker: Worker) -> list[tuple[UUID, int]]:
         """(task, attempt) that the pools of a process hold, as the table says."""
@@ -202,6 +210,7 @@ class Trial:
             sum(map(len, record.runs.values())),
             [recovery(record, strike) for strike in self._strikes],
             max((strike.bound for strike in self._strikes), default=None),
+            self._waits,
         )
 
     def close(self) -> None:
