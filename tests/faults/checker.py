@@ -53,13 +53,15 @@ class Violation(NamedTuple):
 
 @dataclass
 class Run:
-    """One attempt, as the ledger tells of it; ``ended`` is infinite where it never did."""
+    """One attempt, as the ledger tells of it; ``ended`` is infinite where it never did. ``transaction`` is that of its
+    own in which it was about to complete its task."""
 
     task: UUID
     attempt: int
     started: float
     ended: float = float("inf")
     result: str | None = None
+    transaction: int | None = None
 
 
 @dataclass
@@ -78,8 +80,11 @@ class Record:
         for entry in self.entries:
             if entry.event == "start":
                 self.runs[entry.task, entry.attempt].append(Run(entry.task, entry.attempt, entry.at))
+                continue
+            run = self.runs[entry.task, entry.attempt][-1]
+            if entry.event == "completing":
+                run.transaction = entry.transaction
             else:
-                run = self.runs[entry.task, entry.attempt][-1]
                 run.ended, run.result = entry.at, entry.event
         self.lives: dict[UUID, list[Change]] = defaultdict(list)
         for change in self.changes:
@@ -165,7 +170,7 @@ def one_completion(record: Record) -> Iterator[Violation]:
 
 def fenced(record: Record) -> Iterator[Violation]:
     """I4: a claim takes what is due, and raises the attempt by one; what ends it is the outcome of that very attempt's
-    run, once it has ended.
+    run, once it has ended, or a completion in that run's own transaction.
 
     A stale completion that got through shows itself as a row that went while its latest run still ran, or had failed,
     or had not started.
@@ -191,6 +196,8 @@ def _is_outcome(record: Record, change: Change) -> Iterator[Violation]:
     if run is None:
         if result != "given back":
             yield Violation("I4", f"{name} {result} without a run")
+    elif result == "done" and run.transaction == change.transaction:
+        return  # whatever became of the run then
     elif run.ended > change.at + SLACK and result != "given back":
         yield Violation("I4", f"{name} {result} while its run went on")
     elif result == "done" and run.result != "ok":

@@ -47,7 +47,7 @@ def _die(_: float = 0) -> None:
     time.sleep(LONG)
 
 
-def _die_once() -> None:
+def die_once() -> None:
     if current_run().task.attempt == 1:
         _die()
 
@@ -185,7 +185,7 @@ DEEDS: Final[dict[str, Callable[[float], None]]] = {
 ON_THEIR_OWN: Final = {"hold the GIL once", "spin"}
 """Deeds that take the ``seconds`` themselves."""
 
-AFTERWARDS: Final[dict[str, Callable[[], None]]] = {"die after its effect": _die_once}
+AFTERWARDS: Final[dict[str, Callable[[], None]]] = {"die after its effect": die_once}
 """What is done once the ledger says that the run has ended well."""
 
 ASYNC_DEEDS: Final = {

@@ -4,6 +4,7 @@ import time
 from functools import partial
 from typing import Final
 
+from tests.faults.effects import CREATE_EFFECTS, DEATHS
 from tests.faults.registry import BOUND, SHORT, SUSPECTED, fault
 from tests.faults.trial import Trial
 
@@ -38,6 +39,30 @@ def kill_after_effect(trial: Trial) -> None:
     doomed = trial.insert(2, deed="die after its effect")
     keep_alive(trial, BOUND)
     assert all(trial.starts(each, attempt=2) for each in doomed), "its effect was seen, its completion was not"
+
+
+@fault(
+    "F02 as one", "processes and sessions killed anywhere around a transaction of effect and completion", given=SHORT
+)
+def kill_around_transaction(trial: Trial) -> None:
+    """By the tasks themselves between any two steps, and by another's hand at random."""
+    trial.database.execute(CREATE_EFFECTS)
+    trial.start(2)
+    tasks = trial.insert(200, deed="take effect")
+    for death in DEATHS:
+        tasks += trial.insert(2, deed="take effect", death=death)
+    trial.until(trial.starts)
+    for _ in range(6):
+        trial.replace_dead()
+        tasks += trial.insert(100, deed="take effect")
+        time.sleep(0.1 * trial.chance.random())
+        trial.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'")
+        if alive := trial.fleet.alive:  # none, where the last two have just killed themselves
+            trial.chance.choice(alive).kill()
+    keep_alive(trial)
+    parked = [task for (task,) in trial.rows("SELECT id FROM fang.fang_tasks")]
+    effects = [task for (task,) in trial.rows("SELECT task FROM effects")]
+    assert sorted([*effects, *parked]) == sorted(tasks), "one effect of each task, but of what was killed for good none"
 
 
 @fault("F03", "SIGKILL between the claim and the start of the first run", quick=True, given=SHORT)

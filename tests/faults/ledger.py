@@ -16,12 +16,16 @@ from uuid import UUID
 from fang_core.lifecycle import Snooze
 from fang_core.run import current_run
 
-Event = Literal["start", "ok", "failed", "snoozed", "cancelled"]
-"""``cancelled`` is a run that a CancelledError has left: the pool's at its stop, or its own."""
+Event = Literal["start", "completing", "ok", "failed", "snoozed", "cancelled"]
+"""``completing``: the run is about to complete its task in a transaction of its own. ``cancelled`` is a run that a
+CancelledError has left: the pool's at its stop, or its own."""
 
 
 class Entry(NamedTuple):
-    """One line of the ledger: a run has started, or has ended in one of four ways."""
+    """One line of the ledger: a run has started, is completing its task, or has ended in one of four ways.
+
+    ``transaction`` is the one that it completes its task in.
+    """
 
     task: UUID
     attempt: int
@@ -29,6 +33,7 @@ class Entry(NamedTuple):
     at: float
     pid: int
     pool: UUID | None
+    transaction: int | None = None
 
 
 class Acknowledgement(NamedTuple):
@@ -61,10 +66,10 @@ class Ledger:
         self._appender = Appender(path)
         self._pool_id = pool_id
 
-    def write(self, event: Event) -> None:
+    def write(self, event: Event, transaction: int | None = None) -> None:
         """Of the run that this is called in."""
-        task = current_run().task
-        self._appender.append(task.id, task.attempt, event, time.monotonic(), os.getpid(), self._pool_id())
+        task, now = current_run().task, time.monotonic()
+        self._appender.append(task.id, task.attempt, event, now, os.getpid(), self._pool_id(), transaction)
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -96,8 +101,8 @@ class Acknowledgements:
 
 def read_ledger(path: Path) -> list[Entry]:
     return [
-        Entry(UUID(task), attempt, event, at, pid, UUID(pool) if pool else None)
-        for task, attempt, event, at, pid, pool in _lines(path)
+        Entry(UUID(task), attempt, event, at, pid, UUID(pool) if pool else None, transaction)
+        for task, attempt, event, at, pid, pool, transaction in _lines(path)
     ]
 
 

@@ -111,6 +111,19 @@ MUTANTS: Final = (
         r"I5 \(counted\)",
     ),
     Mutant(
+        "a suspect runs beside others, and is charged with them",
+        [
+            Edit("fang_core/lifecycle.py", "    return task.crashes >= SUSPECT_AFTER", "    return False"),
+            Edit(
+                "fang_postgres/sql/liveness.py",
+                "or_(c.crashes < suspect_from, is_alone)",
+                "or_(c.crashes >= literal_column('0'), is_alone)",
+            ),
+        ],
+        ("F08 beside innocents, 8", "threaded"),
+        r"an innocent was not finished",
+    ),
+    Mutant(
         "give-back charged",
         [
             Edit(
@@ -134,6 +147,18 @@ MUTANTS: Final = (
         ],
         ("F20 on claim", "async"),
         r"did not come true",
+    ),
+    Mutant(
+        "complete() outside of the caller's transaction: the pool writes it when the run has ended",
+        [
+            Edit(
+                "fang_threaded/queue.py",
+                "            run_on(connection, self._operations.complete_one(run))",
+                "            pass",
+            )
+        ],
+        ("F02 as one", "threaded"),
+        r"one effect of each task",
     ),
     Mutant(
         "after a lost reply, a missing row counts as lost",

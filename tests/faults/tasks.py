@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fang_core import AsyncRunnable, Constant, Cron, Runnable, TaskConfig, current_run
 from tests.faults.deeds import AFTERWARDS, ASYNC_DEEDS, DEEDS, ON_THEIR_OWN, Work, nothing
+from tests.faults.effects import take_effect, take_effect_async
 
 SOON: Final = Constant(delay=timedelta(milliseconds=100))
 TICKS: Final = "ticks"
@@ -22,6 +23,7 @@ class Blocking(Runnable):
     seconds: float = 0
     gate: str = ""
     name: str = ""
+    death: str = ""
 
     def run(self, queue: Any) -> None:
         with Work.ledger.recorded():
@@ -31,6 +33,8 @@ class Blocking(Runnable):
             if self.deed in {"relay", "relay across"}:
                 task = Blocking() if self.deed == "relay" else Cooperative()
                 Work.acknowledgements.write(queue.insert_task(task).id)
+            elif self.deed == "take effect":
+                take_effect(queue, self.death)
             else:
                 DEEDS[self.deed](self.seconds)
         AFTERWARDS.get(self.deed, nothing)()
@@ -44,6 +48,7 @@ class Cooperative(AsyncRunnable):
     seconds: float = 0
     gate: str = ""
     name: str = ""
+    death: str = ""
 
     async def run(self, queue: Any) -> None:
         with Work.ledger.recorded():
@@ -54,6 +59,8 @@ class Cooperative(AsyncRunnable):
             if self.deed in {"relay", "relay across"}:
                 task = Cooperative() if self.deed == "relay" else Blocking()
                 Work.acknowledgements.write((await queue.insert_task(task)).id)
+            elif self.deed == "take effect":
+                await take_effect_async(queue, self.death)
             elif self.deed in ASYNC_DEEDS:
                 await ASYNC_DEEDS[self.deed]()
             else:

@@ -54,6 +54,13 @@ class Story:
         self.record["entries"].append(Entry(task, number, event, self._tick(), 1, None))  # type: ignore[arg-type]
         return self
 
+    def completing(self, attempt: int | None = None, *, commits: bool = True) -> "Story":
+        """In the transaction of the next change, or in one that is rolled back."""
+        self.ran("completing", attempt)
+        entry = self.record["entries"].pop()
+        self.record["entries"].append(entry._replace(transaction=self._place() if commits else -1))
+        return self
+
     def run(self, result: str = "ok") -> "Story":
         return self.ran("start").ran(result)
 
@@ -94,6 +101,13 @@ SOUND = {
     "done": story().claimed(A).run().became(None),
     "kept": story().claimed(A).run().became("finished"),
     "pruned": story().claimed(A).run().became("finished").became(None),
+    "completed in the run's transaction": story().claimed(A).ran("start").completing().became(None).ran("ok"),
+    "completed by a run that died then": story().claimed(A).ran("start").completing().became(None),
+    "completed by a run that failed then": story().claimed(A).ran("start").completing().became(None).ran("failed"),
+    "rolled back, and done all the same": story().claimed(A).ran("start").completing(commits=False).ran("ok")
+        .became(None),
+    "killed before it committed": story().claimed(A).ran("start").completing(commits=False).rescued()
+        .claimed(B).ran("start").completing().became(None),
     "failed and retried": story().claimed(A).run("failed").became("retried", retries=1).claimed(B).run().became(None),
     "retries spent": story(max_retries=0).claimed(A).run("failed").became("failed"),
     "snoozed": story().claimed(A).run("snoozed").became("new").claimed(A).run().became(None),
@@ -134,6 +148,10 @@ BROKEN = {
         .ran("ok", 1), "I4"),
     "done by the one that was lost": (story().claimed(A).ran("start").rescued().claimed(B).ran("start").ran("ok", 1)
         .became(None).ran("ok", 2), "I4"),
+    "done in another transaction than the run's": (story().claimed(A).ran("start").completing(commits=False)
+        .became(None).ran("ok"), "I4"),
+    "done in the transaction of one that was lost": (story().claimed(A).ran("start").rescued().claimed(B).ran("start")
+        .completing(1).became(None).ran("ok", 1), "I4"),
     "done without a run": (story().claimed(A).became(None), "I4"),
     "done though it failed": (story().claimed(A).run("failed").became(None), "I4"),
     "charged though it succeeded": (story(max_retries=0).claimed(A).run().became("failed"), "I4"),
