@@ -74,6 +74,6 @@ def write(rows: Sequence[Row], *, seed: int, server: str) -> None:
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, Postgres {server}, seed {seed}"
-    waits = f"How long innocent tasks waited among three poisons:\n\n{table_of_waits(rows)}"
+    waits = f"How long innocents waited:\n\n{table_of_waits(rows)}"
     measured = f"Measured on {machine}.\n\n{table(rows)}\n\n{waits}"
     PAGE.write_text(f"{before}{BEGIN}\n\n{measured}\n\n{END}{after}")

@@ -16,7 +16,10 @@ TICKS: Final = "ticks"
 
 
 class Blocking(Runnable):
-    """Takes ``seconds``, then waits until the file ``gate`` is there, or ``gate.<attempt>``, then does its deed."""
+    """Takes ``seconds``, then waits until the file ``gate`` is there, or ``gate.<attempt>``, then does its deed.
+
+    ``death`` is of the deed "take effect", see ``effects.DEATHS``.
+    """
 
     task_config = TaskConfig(kind="faults.Blocking", backoff=SOON)
     deed: str = "work"
