@@ -10,6 +10,8 @@ from uuid import UUID
 
 import pytest
 
+import fang_async.heart
+import fang_threaded.heart
 from fang_core import (
     AsyncRunnable,
     BackendUnavailable,
@@ -225,8 +227,10 @@ def test_a_rebirth_that_fails_is_tried_again_and_told_once(
 
 
 def test_a_lease_is_doubtful_while_the_heart_gets_no_answer_and_held_again_after(
-    side: Side, proxy: Proxy, url: str, database: Database
+    side: Side, proxy: Proxy, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for module in (fang_threaded.heart, fang_async.heart):
+        monkeypatch.setattr(module, "ANSWER_WITHIN", LEASE.total_seconds() + 0.5)
     queue = side.queue(proxy.url)
     pool = side.pool(queue, poll=SOON, lease=LEASE, number_of_workers=2)
     side.call(queue.insert_task, stubborn(side))

@@ -1,0 +1,82 @@
+"""The heartbeat's thread against a heart that the test holds in its hand."""
+
+import threading
+import uuid
+from collections.abc import Sequence
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from fang_core.errors import BackendUnavailable
+from fang_core.events import Dispatcher
+from fang_core.liveness import Beat, Pulse
+from fang_core.store import Rescued
+from fang_threaded.heartbeat import Heartbeat
+
+ME, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
+
+
+class Heart:
+    """Answers what it is given; an exception is raised."""
+
+    def __init__(self, *answers: Beat | Exception) -> None:
+        self._answers = list(answers)
+        self.beats: SimpleQueue[tuple[uuid.UUID, bool]] = SimpleQueue()
+        self.closed = threading.Event()
+
+    def beat(self, pool_id: uuid.UUID, stopping: bool, /) -> Beat:
+        self.beats.put((pool_id, stopping))
+        answer = self._answers.pop(0) if self._answers else Beat(True, 1e6, [])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def rescue(self, dead: Sequence[Pulse], max_crashes: int, /) -> list[Rescued]:
+        raise AssertionError("nobody is dead")
+
+    def rescue_orphans(self, max_crashes: int, /) -> list[Rescued]:
+        return []
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def heartbeat(heart: Any, on_declared_dead: Any = None) -> Heartbeat:
+    def unexpected(pool_id: uuid.UUID) -> None:
+        raise AssertionError(f"{pool_id} is not dead")
+
+    return Heartbeat(
+        heart, ME, lease=60, max_crashes=3, events=Dispatcher([]), on_declared_dead=on_declared_dead or unexpected
+    )
+
+
+def test_it_says_at_once_that_the_pool_stops_and_ends_when_it_is_closed() -> None:
+    heart = Heart()
+    beating = heartbeat(heart)
+    beating.start()
+    assert heart.beats.get_nowait() == (ME, False)  # so the pool has its lock before it claims
+    beating.say_stopping()
+    assert heart.beats.get(timeout=0.9) == (ME, True)
+    beating.close(5)
+    assert heart.closed.is_set()
+    assert not beating._thread.is_alive()
+
+
+@pytest.mark.parametrize("error", [BackendUnavailable("away"), ValueError("nobody expected this")])
+def test_it_starts_though_its_first_beat_fails(error: Exception) -> None:
+    heart = Heart(error)
+    beating = heartbeat(heart)
+    beating.start()
+    for _ in range(2):
+        heart.beats.get(timeout=5)
+    beating.close(5)
+
+
+def test_it_names_the_id_that_it_beat_with() -> None:
+    dead: SimpleQueue[uuid.UUID] = SimpleQueue()
+    beating = heartbeat(Heart(Beat(False, 1e6, [])), dead.put)
+    beating.start()
+    assert dead.get(timeout=5) == ME
+    beating.pool_id = OTHER
+    beating.close(5)
