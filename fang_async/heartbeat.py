@@ -4,6 +4,7 @@ A thread with an event loop of its own, so that a run that blocks the applicatio
 that holds the GIL does: the lease must be longer than the longest of it.
 """
 
+import _thread
 import asyncio
 import logging
 import os
@@ -59,17 +60,24 @@ class Heartbeat:
         self._answered = time.monotonic()
         self._until_sweep = SWEEP_EVERY
         self._stopping = False
-        self._exit_at: float | None = None
-        self._closing = False
+        self._is_last_call = False
+        self._closed = threading.Event()
         self._stirred = asyncio.Event()  # of the thread's loop
-        self._ended = asyncio.Event()  # of the application's
+        self._begun = asyncio.Event()  # of the application's, as the next one
+        self._ended = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._main, name="fang-heartbeat", daemon=True)
 
-    def start(self) -> None:
-        """Starts the thread, which beats at once."""
+    async def start(self) -> None:
+        """Starts the thread, which beats once before this returns, so that the pool has its lock before it claims."""
         self._application = asyncio.get_running_loop()
         self._thread.start()
+        try:
+            await self._begun.wait()
+        except BaseException:
+            self._closed.set()
+            self._stir()
+            raise
 
     def is_cut_off(self) -> bool:
         """Whether the last answer is so long ago that others may take the pool for dead."""
@@ -78,16 +86,19 @@ class Heartbeat:
     def say_stopping(self, exit_at: float | None = None) -> None:
         """Has the pool marked as stopping, at once: what it leaves behind is then rescued uncharged.
 
-        At ``exit_at``, a time of the monotonic clock of which the first counts, the thread ends the process: the last
-        means of one whose own threads hang.
+        At ``exit_at``, a time of the monotonic clock of which the first counts, the process ends unless this is closed
+        before: the last means of one whose own threads hang. May be called by a signal's handler.
         """
         self._stopping = True
-        self._exit_at = self._exit_at or exit_at
+        if exit_at is not None and not self._is_last_call:
+            self._is_last_call = True
+            # Not threading.Thread: its start takes a lock that the interrupted code may hold.
+            _thread.start_new_thread(self._exit_late, (exit_at,))
         self._stir()
 
     async def close(self, within: float) -> None:
         """Ends it, in so many seconds, and lets the lock go."""
-        self._closing = True
+        self._closed.set()
         self._stir()
         await wait_for(self._ended, within)
 
@@ -103,26 +114,27 @@ class Heartbeat:
             with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
                 runner.run(self._beat_on())
         finally:
-            with suppress(RuntimeError):  # the application's loop has ended before
-                self._application.call_soon_threadsafe(self._ended.set)
+            self._say(self._begun)
+            self._say(self._ended)
+
+    def _say(self, event: asyncio.Event) -> None:
+        with suppress(RuntimeError):  # the application's loop has ended before
+            self._application.call_soon_threadsafe(event.set)
 
     async def _beat_on(self) -> None:
         self._loop = asyncio.get_running_loop()
         # With the application's loop its runs have ended; a heart that went on would keep their tasks held.
-        while not self._closing and not self._application.is_closed():
+        while not self._closed.is_set() and not self._application.is_closed():
             seconds = await self._try()
-            await wait_for(self._stirred, self._exit_if_late(seconds))
+            self._say(self._begun)
+            await wait_for(self._stirred, seconds)
             self._stirred.clear()
         await self._heart.close()
 
-    def _exit_if_late(self, seconds: float) -> float:
-        """How long to sleep, at most so long; does not return where the time has come."""
-        if self._exit_at is None:
-            return seconds
-        left = self._exit_at - time.monotonic()
-        if left <= 0:
+    def _exit_late(self, exit_at: float) -> None:
+        """On a thread of its own: a beat may wait for an answer."""
+        if not self._closed.wait(max(0.0, exit_at - time.monotonic())):
             os._exit(EXIT_RUNS_LEFT)
-        return min(seconds, left)
 
     async def _try(self) -> float:
         """One beat; seconds until the next."""

@@ -133,8 +133,6 @@ class AsyncWorkerPool:
             self._maintenance.start()
             self._ticker.start()
             self._claimer.start()
-            if self._heartbeat is not None:
-                self._heartbeat.start()
             self._running = True
         types = ", ".join(self.options.task_types)
         logger.info("pool %s started, workers: %d, for %s", self.id, len(self._workers), types)
@@ -223,10 +221,12 @@ class AsyncWorkerPool:
     # Setting up and leaving -------------------------------------------------------------------------------------------
 
     async def _prepare(self) -> None:
-        """Makes everything that one life of the pool needs, and registers it."""
+        """Makes everything that one life of the pool needs, registers it, and has its heart beat."""
         try:
             self._make_parts()
             await self._store.register(self._record())
+            if self._heartbeat is not None:
+                await self._heartbeat.start()
         except BaseException:
             await self._store.close()
             raise
@@ -388,6 +388,8 @@ class AsyncWorkerPool:
         self._give_back_unstarted()
         for worker in self._workers.values():
             worker.cut_short()
+        # A claim that was committed while others took the pool's tasks back was not among them.
+        await self._store.reconcile(former, ())
         await self._store.register(self._record()._replace(id=successor))
         self.id = self._completer.pool_id = successor  # the fence refuses what was not written, and it is told as lost
         if self._heartbeat is not None:

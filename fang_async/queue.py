@@ -14,7 +14,7 @@ from fang_async.manual import ManualPool
 from fang_async.runner import converse_on, may_notify, refuse_autocommit, run_on
 from fang_async.store import AsyncPostgresStore
 from fang_core.codec import MAX_PAYLOAD_BYTES
-from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, TaskLost
+from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, TaskLost, UsageError
 from fang_core.insertion import Overrides, Rules
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
@@ -175,9 +175,13 @@ class AsyncQueue:
         self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None
     ) -> Task | None:
         """See ``Queueable.fetch_and_touch_task``."""
-        await self._manual.begin()
-        begin = partial(conversations.touch, self._operations, task_type, self._manual.id)
-        return await self._converse(lambda **_: begin(), connection)
+        for _ in range(2):
+            pool_id = await self._manual.begin()
+            registered, task = await self._run(self._operations.touch(task_type, pool_id), connection)
+            if registered:
+                return task
+            await self._manual.doubt(pool_id)  # others have taken it for dead, or the transaction does not see it yet
+        raise UsageError("a snapshot of the transaction is older than this queue's first fetch: begin another one")
 
     async def update_task_state(self, task: Task, state: TaskState, /, *, connection: Any = None) -> Task:
         """See ``Queueable.update_task_state``."""

@@ -27,6 +27,10 @@ class AsyncPostgresStore:
         """See ``Store.register``."""
         await self._claims.run(self._operations.register(pool))
 
+    async def learn(self, pool_id: UUID, kinds: Sequence[str], /) -> None:
+        """See ``Store.learn``."""
+        await self._claims.run(self._operations.learn(pool_id, kinds))
+
     async def unregister(self, pool_id: UUID, /) -> None:
         """See ``Store.unregister``."""
         await self._claims.run(self._operations.unregister(pool_id))

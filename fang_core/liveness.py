@@ -23,6 +23,10 @@ GAP: Final = 2.0
 """Seconds between two answers after which a watcher no longer trusts free locks, for a lease; and how much of a longer
 silence counts for what stood still in it."""
 
+DECLARED_DEAD: Final = -1
+"""The counter of a pool that others have taken for dead, while its record is kept since a task of it could not be taken
+back yet. The pool itself can neither beat nor claim under that id again."""
+
 CUT_OFF_AFTER: Final = 0.8
 """The part of a lease without an answer after which a pool must think that others take it for dead."""
 
@@ -88,7 +92,7 @@ class Watch:
             seen[pulse.pool_id] = (pulse.beats, since)
             still = self._watched - since
             let_go = trusts_locks and pulse.claims_lock and not pulse.is_locked
-            if still >= self._lease or (let_go and still >= LOCK_FREE_FOR):
+            if pulse.beats == DECLARED_DEAD or still >= self._lease or (let_go and still >= LOCK_FREE_FOR):
                 dead.append(pulse)
         self._seen = seen
         return dead

@@ -325,6 +325,10 @@ class MemoryStore:
         """See ``Store.register``."""
         self._state.register(pool)
 
+    def learn(self, pool_id: UUID, kinds: Sequence[str], /) -> None:
+        """See ``Store.learn``."""
+        self._state.learn(pool_id, kinds)
+
     def unregister(self, pool_id: UUID, /) -> None:
         """See ``Store.unregister``."""
         self._state.unregister(pool_id)
@@ -385,6 +389,10 @@ class AsyncMemoryStore:
     async def register(self, pool: PoolRecord, /) -> None:
         """See ``Store.register``."""
         self._state.register(pool)
+
+    async def learn(self, pool_id: UUID, kinds: Sequence[str], /) -> None:
+        """See ``Store.learn``."""
+        self._state.learn(pool_id, kinds)
 
     async def unregister(self, pool_id: UUID, /) -> None:
         """See ``Store.unregister``."""

@@ -117,6 +117,12 @@ class MemoryState:
         with self.lock:
             self.pools[pool.id] = pool
 
+    def learn(self, pool_id: UUID, kinds: Sequence[str]) -> None:
+        """Has a known pool's record name these kinds."""
+        with self.lock:
+            if pool_id in self.pools:
+                self.pools[pool_id] = self.pools[pool_id]._replace(kinds=tuple(kinds))
+
     def unregister(self, pool_id: UUID) -> None:
         """Forgets a pool."""
         with self.lock:

@@ -102,7 +102,10 @@ class Heart(Protocol):
         ...
 
     def rescue(self, dead: Sequence[Pulse], max_crashes: int, /) -> list[Rescued]:
-        """Takes back what dead pools held, if their counters still stand, and then their records."""
+        """Takes back what dead pools held, if their counters still stand, and then their records.
+
+        Where a task is locked just then the record stays, as ``DECLARED_DEAD``, until a later rescue has all of them.
+        """
         ...
 
     def rescue_orphans(self, max_crashes: int, /) -> list[Rescued]:
@@ -139,6 +142,10 @@ class Store(Protocol):
 
     def register(self, pool: PoolRecord, /) -> None:
         """Makes the pool known; it can claim from now on. Repeating it is harmless."""
+        ...
+
+    def learn(self, pool_id: UUID, kinds: Sequence[str], /) -> None:
+        """Has the pool's record name these kinds. One that others have taken away stays away."""
         ...
 
     def unregister(self, pool_id: UUID, /) -> None:
@@ -211,6 +218,10 @@ class AsyncStore(Protocol):
 
     async def register(self, pool: PoolRecord, /) -> None:
         """See ``Store.register``."""
+        ...
+
+    async def learn(self, pool_id: UUID, kinds: Sequence[str], /) -> None:
+        """See ``Store.learn``."""
         ...
 
     async def unregister(self, pool_id: UUID, /) -> None:

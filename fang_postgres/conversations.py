@@ -11,7 +11,7 @@ from fang_core.lifecycle import Change, Outcome
 from fang_core.liveness import Pulse
 from fang_core.record import Task
 from fang_core.runnable import BaseRunnable
-from fang_core.store import Rescued, manual_pool
+from fang_core.store import Rescued
 from fang_core.ticking import next_tick
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Conversation
@@ -112,28 +112,19 @@ def twin_exists(task_id: UUID) -> TwinExists:
     return TwinExists(f"task {task_id} cannot be revived: an equal unique task is waiting or running")
 
 
-def touch(operations: Operations, task_type: str, pool_id: UUID) -> Conversation[Task | None]:
-    """The first due task of a type, held by the queue, which is registered where it is not."""
-    task: Task | None
-    registered, task = yield operations.touch(task_type, pool_id)
-    if not registered:
-        yield operations.register(manual_pool(pool_id))
-        _, task = yield operations.touch(task_type, pool_id)
-    return task
-
-
 def rescue(operations: Operations, dead: Sequence[Pulse], max_crashes: int) -> Conversation[list[Rescued]]:
     """Takes back what dead pools held; to be held in one transaction.
 
     First their records are locked, if their counters still stand; they go last of all, so that until then everybody can
-    read that a pool was stopping.
+    read that a pool was stopping. A record whose tasks are not all taken back, since some were locked, stays for the
+    next rescue.
     """
     confirmed: list[tuple[UUID, bool]] = yield operations.still_dead(dead)
     rescued: list[Rescued] = []
     for pool_id, was_stopping in confirmed:
         rescued += yield operations.rescue(pool_id, charged=not was_stopping, max_crashes=max_crashes)
-    if confirmed:
-        yield operations.bury([pool_id for pool_id, _ in confirmed])
+        held: int = yield operations.held(pool_id)
+        yield operations.declare_dead(pool_id) if held else operations.unregister(pool_id)
     return rescued
 
 

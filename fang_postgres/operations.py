@@ -171,6 +171,10 @@ class Operations:
         }
         return Operation(self._statements.register, params, _nothing)
 
+    def learn(self, pool_id: UUID, kinds: Sequence[str]) -> Operation[bool]:
+        """Has a pool's row name these kinds; whether it is still there."""
+        return Operation(self._statements.learn, {"p_pool_id": pool_id, "p_kinds": list(kinds)}, bool)
+
     def unregister(self, pool_id: UUID) -> Operation[None]:
         """Takes it away."""
         return Operation(self._statements.unregister, {"p_pool_id": pool_id}, _nothing)
@@ -209,9 +213,13 @@ class Operations:
             lambda rows: [Rescued(row[0], row[1], row[2], row[3], TaskState(row[4]), not charged) for row in rows],
         )
 
-    def bury(self, pool_ids: Sequence[UUID]) -> Operation[None]:
-        """Takes the records of dead pools away."""
-        return Operation(self._statements.bury, {"p_ids": list(pool_ids)}, _nothing)
+    def held(self, pool_id: UUID) -> Operation[int]:
+        """How many tasks a pool holds."""
+        return Operation(self._statements.held, {"p_pool_id": pool_id}, _count)
+
+    def declare_dead(self, pool_id: UUID) -> Operation[None]:
+        """Keeps the record of a dead pool, which can never beat or claim again."""
+        return Operation(self._statements.declare_dead, {"p_pool_id": pool_id}, _nothing)
 
     def reconcile(self, pool_id: UUID, known: Sequence[UUID]) -> Operation[int]:
         """Gives back what the pool does not know that it holds; how many."""

@@ -45,6 +45,7 @@ class Statements:
     sight: Statement
     tick: Statement
     register: Statement
+    learn: Statement
     unregister: Statement
     announce: Statement
     claim: Statement
@@ -52,7 +53,8 @@ class Statements:
     still_dead: Statement
     orphaned: Statement
     rescue: Statement
-    bury: Statement
+    held: Statement
+    declare_dead: Statement
     reconcile: Statement
     remove: Statement
     finish: Statement
@@ -90,6 +92,7 @@ def statements(schema: str) -> Statements:
         sight=schedules.sight(t),
         tick=schedules.tick(t),
         register=pools.register(t),
+        learn=pools.learn(t),
         unregister=Statement("unregister", delete(t.pools).where(t.pools.c.id == POOL)),
         announce=pools.announce(t),
         claim=pools.claim(t),
@@ -97,7 +100,8 @@ def statements(schema: str) -> Statements:
         still_dead=liveness.still_dead(t),
         orphaned=liveness.orphaned(t),
         rescue=liveness.rescue(t),
-        bury=liveness.bury(t),
+        held=liveness.held(t),
+        declare_dead=liveness.declare_dead(t),
         reconcile=liveness.reconcile(t),
         remove=outcomes.remove(t),
         finish=outcomes.finish(t),

@@ -31,7 +31,7 @@ class Claimer:
         self._types = pool.options.task_types
         self._idle = Idle(pool.options.sleep_params)
         self._retry = Retry()
-        self._registered = True
+        self._knows_kinds = True
         self._announced: bool | None = False  # None where the reply was lost
         self._woken = threading.Event()
         self._hungry = threading.Event()
@@ -111,10 +111,10 @@ class Claimer:
         pool = self._pool
         assert pool.id is not None
         if pool._learn_kinds():
-            self._registered = False
-        if not self._registered:
-            pool._store.register(pool._record())
-            self._registered = True
+            self._knows_kinds = False
+        if not self._knows_kinds:
+            pool._store.learn(pool.id, tuple(sorted(pool._classes)))
+            self._knows_kinds = True
         claim = pool._store.claim(ClaimRequest(pool.id, self._types, tuple(pool._classes), wanted))
         self._types = (*self._types[1:], self._types[0])  # so that no task type starves
         if not claim.registered:

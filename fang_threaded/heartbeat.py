@@ -4,6 +4,7 @@ A thread, so that a busy GIL or a slow claim does not stop the heart. C code tha
 longer than the longest of it.
 """
 
+import _thread
 import logging
 import os
 import threading
@@ -56,9 +57,9 @@ class Heartbeat:
         self._answered = time.monotonic()
         self._until_sweep = SWEEP_EVERY
         self._stopping = False
-        self._exit_at: float | None = None
+        self._is_last_call = False
         self._stirred = threading.Event()
-        self._closing = False
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="fang-heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -73,16 +74,19 @@ class Heartbeat:
     def say_stopping(self, exit_at: float | None = None) -> None:
         """Has the pool marked as stopping, at once: what it leaves behind is then rescued uncharged.
 
-        At ``exit_at``, a time of the monotonic clock of which the first counts, the thread ends the process: the last
-        means of one whose own threads hang.
+        At ``exit_at``, a time of the monotonic clock of which the first counts, the process ends unless this is closed
+        before: the last means of one whose own threads hang. May be called by a signal's handler.
         """
         self._stopping = True
-        self._exit_at = self._exit_at or exit_at
+        if exit_at is not None and not self._is_last_call:
+            self._is_last_call = True
+            # Not threading.Thread: its start takes a lock that the interrupted code may hold.
+            _thread.start_new_thread(self._exit_late, (exit_at,))
         self._stirred.set()
 
     def close(self, within: float) -> None:
         """Ends it, in so many seconds, and lets the lock go."""
-        self._closing = True
+        self._closed.set()
         self._stirred.set()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(within)
@@ -91,20 +95,16 @@ class Heartbeat:
     def _loop(self) -> None:
         seconds = EVERY
         while True:
-            self._stirred.wait(self._exit_if_late(seconds))
+            self._stirred.wait(seconds)
             self._stirred.clear()
-            if self._closing:
+            if self._closed.is_set():
                 return
             seconds = self._try()
 
-    def _exit_if_late(self, seconds: float) -> float:
-        """How long to sleep, at most so long; does not return where the time has come."""
-        if self._exit_at is None:
-            return seconds
-        left = self._exit_at - time.monotonic()
-        if left <= 0:
+    def _exit_late(self, exit_at: float) -> None:
+        """On a thread of its own: a beat may wait for an answer."""
+        if not self._closed.wait(max(0.0, exit_at - time.monotonic())):
             os._exit(EXIT_RUNS_LEFT)
-        return min(seconds, left)
 
     def _try(self) -> float:
         """One beat; seconds until the next."""

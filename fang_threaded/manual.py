@@ -1,5 +1,6 @@
 """What a queue is to others while tasks are fetched by hand: a pool of its own, whose heart beats until it closes."""
 
+import threading
 from contextlib import suppress
 from uuid import UUID, uuid4
 
@@ -20,38 +21,55 @@ class ManualPool:
         self._operations = operations
         self._connections = connections
         self._heartbeat: Heartbeat | None = None
-        self._holds = False
-        self.id = uuid4()
+        self._changing = threading.Lock()
+        self._id: UUID | None = None
 
-    def begin(self) -> None:
-        """Registers, on a connection of its own, and has its heart beat; where that is not so already."""
-        if not self._holds:
-            writes = self._connections.writes()
-            writes.run(self._operations.register(manual_pool(self.id)))
-            self._holds = True
-        if self._heartbeat is None:
-            self._heartbeat = Heartbeat(
-                PostgresHeart(self._operations, self._connections.dedicated, locks=True),
-                self.id,
-                lease=DEFAULT_LEASE.total_seconds(),
-                max_crashes=DEFAULT_MAX_CRASHES,
-                events=Dispatcher(()),
-                on_declared_dead=self._declared_dead,
-            )
-            self._heartbeat.start()
+    def begin(self) -> UUID:
+        """Registers and has its heart beat, where that is not so already; the id under which tasks are held."""
+        with self._changing:
+            pool_id = self._id
+            if pool_id is None:
+                pool_id = uuid4()
+                writes = self._connections.writes()
+                writes.run(self._operations.register(manual_pool(pool_id)))
+                self._id = pool_id
+                self._beat(pool_id)
+            return pool_id
+
+    def doubt(self, pool_id: UUID) -> None:
+        """A fetch did not find its record: looks whether it is gone."""
+        writes = self._connections.writes()
+        if not writes.run(self._operations.learn(pool_id, ())):
+            self._declared_dead(pool_id)
 
     def end(self) -> None:
-        """Signs off. What was fetched and not ended is taken back by others."""
+        """Signs off. What was fetched and not ended is given back, uncharged."""
+        pool_id, self._id = self._id, None
         heartbeat, self._heartbeat = self._heartbeat, None
         if heartbeat is None:
             return
-        heartbeat.close(1.0)
         with suppress(BackendError):
-            self._connections.writes().run(self._operations.unregister(self.id))
-        self._holds, self.id = False, uuid4()
+            if pool_id is not None:
+                writes = self._connections.writes()
+                writes.run(self._operations.reconcile(pool_id, ()))
+                writes.run(self._operations.unregister(pool_id))
+        heartbeat.close(1.0)
+
+    def _beat(self, pool_id: UUID) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.pool_id = pool_id
+            return
+        self._heartbeat = Heartbeat(
+            PostgresHeart(self._operations, self._connections.dedicated, locks=True),
+            pool_id,
+            lease=DEFAULT_LEASE.total_seconds(),
+            max_crashes=DEFAULT_MAX_CRASHES,
+            events=Dispatcher(()),
+            on_declared_dead=self._declared_dead,
+        )
+        self._heartbeat.start()
 
     def _declared_dead(self, dead: UUID) -> None:
         """What was fetched is lost; the next fetch registers anew."""
-        if self._holds and dead == self.id and self._heartbeat is not None:
-            self._holds, self.id = False, uuid4()
-            self._heartbeat.pool_id = self.id
+        if dead == self._id:
+            self._id = None

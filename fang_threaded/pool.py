@@ -128,8 +128,6 @@ class WorkerPool:
             self._completer.start()
             self._maintenance.start()
             self._ticker.start()
-            if self._heartbeat is not None:
-                self._heartbeat.start()
             self._claimer.start()
             self._running = True
         types = ", ".join(self.options.task_types)
@@ -219,10 +217,12 @@ class WorkerPool:
     # Setting up and leaving -------------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        """Makes everything that one life of the pool needs, and registers it."""
+        """Makes everything that one life of the pool needs, registers it, and has its heart beat."""
         try:
             self._make_parts()
             self._store.register(self._record())
+            if self._heartbeat is not None:
+                self._heartbeat.start()
         except BaseException:
             self._store.close()
             raise
@@ -380,6 +380,8 @@ class WorkerPool:
         assert former is not None
         self._holdings.lose_all()
         self._give_back_unstarted()
+        # A claim that was committed while others took the pool's tasks back was not among them.
+        self._store.reconcile(former, ())
         self._store.register(self._record()._replace(id=successor))
         self.id = self._completer.pool_id = successor  # the fence refuses what was not written, and it is told as lost
         if self._heartbeat is not None:

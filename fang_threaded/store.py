@@ -27,6 +27,10 @@ class PostgresStore:
         """See ``Store.register``."""
         self._claims.run(self._operations.register(pool))
 
+    def learn(self, pool_id: UUID, kinds: Sequence[str], /) -> None:
+        """See ``Store.learn``."""
+        self._claims.run(self._operations.learn(pool_id, kinds))
+
     def unregister(self, pool_id: UUID, /) -> None:
         """See ``Store.unregister``."""
         self._claims.run(self._operations.unregister(pool_id))

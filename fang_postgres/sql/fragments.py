@@ -29,6 +29,7 @@ from sqlalchemy.sql.elements import ColumnElement, Grouping
 
 from fang_core.failure import ERRORS_KEPT
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
+from fang_core.liveness import DECLARED_DEAD
 from fang_core.record import TaskState
 from fang_postgres.schema import Tables
 
@@ -106,9 +107,14 @@ def is_due(c: Any, level: Any) -> list[ColumnElement[bool]]:
     ]
 
 
+def is_alive(t: Tables) -> list[ColumnElement[bool]]:
+    """The pool's own row, where others have not taken the pool for dead."""
+    return [t.pools.c.id == POOL, t.pools.c.beats > literal_column(str(DECLARED_DEAD))]
+
+
 def is_registered(t: Tables) -> ColumnElement[bool]:
     """Whether the pool's own row is there."""
-    return exists(select(literal_column("1")).where(t.pools.c.id == POOL))
+    return exists(select(literal_column("1")).where(*is_alive(t)))
 
 
 def marking_due_rows(t: Tables, task: Any, kinds: ColumnElement[Any] | None) -> Any:

@@ -15,7 +15,6 @@ from sqlalchemy import (
     case,
     cast,
     column,
-    delete,
     exists,
     extract,
     func,
@@ -32,8 +31,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.elements import ColumnElement, Grouping
 
 from fang_core.lifecycle import SUSPECT_AFTER
+from fang_core.liveness import DECLARED_DEAD
 from fang_postgres.schema import Tables
-from fang_postgres.sql.fragments import IDS, POOL, aliased, array_of, waking, with_entry
+from fang_postgres.sql.fragments import IDS, POOL, aliased, array_of, is_alive, waking, with_entry
 from fang_postgres.statement import Statement
 
 _LOCKS = table(
@@ -64,7 +64,7 @@ def beat(t: Tables) -> Statement:
     mine = select(holds.label("holds")).cte("mine").prefix_with("MATERIALIZED", dialect="postgresql")
     beaten = (
         update(t.pools)
-        .where(t.pools.c.id == POOL)
+        .where(*is_alive(t))
         .values(
             beats=t.pools.c.beats + literal_column("1"),
             locks=select(mine.c.holds).scalar_subquery(),
@@ -213,7 +213,7 @@ def rescue(t: Tables) -> Statement:
 def _held_and_unlocked(t: Tables, c: Any) -> list[ColumnElement[bool]]:
     """What a pool holds, but for rows that a run's own transaction has locked: they are not to be waited for.
 
-    They are gone when it commits. Where it does not, their holder has no record any more, and a later sweep finds them.
+    They are gone when it commits. Where it does not, a later rescue finds them: their holder's record is kept.
     """
     held = aliased(t.tasks, "held")
     unlocked = (
@@ -224,9 +224,17 @@ def _held_and_unlocked(t: Tables, c: Any) -> list[ColumnElement[bool]]:
     return [c.id == any_(array_of(unlocked)), c.pool_id == POOL, cast(c.state, Text) == literal_column("'in_progress'")]
 
 
-def bury(t: Tables) -> Statement:
-    """Takes the records of dead pools away, last of all."""
-    return Statement("bury", delete(t.pools).where(t.pools.c.id == any_(array_of(select(func.unnest(IDS))))))
+def held(t: Tables) -> Statement:
+    """How many tasks a pool holds. All are counted: see ``rescue``."""
+    c = t.tasks.c
+    rows = select(func.count().label("count")).where(c.pool_id == POOL, c.state == literal_column("'in_progress'"))
+    return Statement("held", rows)
+
+
+def declare_dead(t: Tables) -> Statement:
+    """Keeps the record of a dead pool, so that its last tasks are taken back as the others were; once."""
+    dead = update(t.pools).where(*is_alive(t)).values(beats=literal_column(str(DECLARED_DEAD)))
+    return Statement("declare_dead", dead)
 
 
 def reconcile(t: Tables) -> Statement:

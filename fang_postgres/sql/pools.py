@@ -26,6 +26,7 @@ from fang_postgres.sql.fragments import (
     LIMIT,
     POOL,
     aliased,
+    is_alive,
     is_due,
     is_registered,
     levels,
@@ -36,7 +37,7 @@ from fang_postgres.statement import Statement
 
 
 def register(t: Tables) -> Statement:
-    """A pool's row; once more where it has learnt new kinds."""
+    """A pool's row; repeating it is harmless."""
     values = {
         "id": POOL,
         "mode": bindparam("p_mode", type_=Text),
@@ -46,9 +47,13 @@ def register(t: Tables) -> Statement:
         "kinds": bindparam("p_kinds", type_=ARRAY(Text)),
         "workers": bindparam("p_workers", type_=Integer),
     }
-    registering = insert(t.pools).values(values)
-    again = registering.on_conflict_do_update(index_elements=[t.pools.c.id], set_={"kinds": registering.excluded.kinds})
-    return Statement("register", again)
+    return Statement("register", insert(t.pools).values(values).on_conflict_do_nothing(index_elements=[t.pools.c.id]))
+
+
+def learn(t: Tables) -> Statement:
+    """The kinds of a pool. Never an upsert: an id whose record others have taken away must not come back."""
+    kinds = bindparam("p_kinds", type_=ARRAY(Text))
+    return Statement("learn", update(t.pools).where(*is_alive(t)).values(kinds=kinds).returning(t.pools.c.id))
 
 
 def announce(t: Tables) -> Statement:

@@ -55,7 +55,7 @@ def heartbeat(heart: Any, on_declared_dead: Any = None) -> Heartbeat:
 async def test_it_says_at_once_that_the_pool_stops_and_ends_when_it_is_closed() -> None:
     heart = Heart()
     beating = heartbeat(heart)
-    beating.start()
+    await beating.start()
     assert await asyncio.to_thread(heart.beats.get, True, 5) == (ME, False)
     beating.say_stopping()
     assert await asyncio.to_thread(heart.beats.get, True, 0.9) == (ME, True)
@@ -68,7 +68,7 @@ def test_it_ends_with_the_loop_of_an_application_that_forgot_to_stop_its_pool() 
     beating = heartbeat(heart)
 
     async def application() -> None:
-        beating.start()
+        await beating.start()
 
     asyncio.run(application())
     assert heart.closed.wait(5)
@@ -80,7 +80,7 @@ def test_it_ends_with_the_loop_of_an_application_that_forgot_to_stop_its_pool() 
 async def test_a_beat_that_fails_is_tried_again_before_the_next_second(error: Exception) -> None:
     heart = Heart(error)
     beating = heartbeat(heart)
-    beating.start()
+    await beating.start()
     for _ in range(2):
         await asyncio.to_thread(heart.beats.get, True, 0.9)
     await beating.close(5)
@@ -89,7 +89,7 @@ async def test_a_beat_that_fails_is_tried_again_before_the_next_second(error: Ex
 async def test_it_names_the_id_that_it_beat_with() -> None:
     dead: SimpleQueue[uuid.UUID] = SimpleQueue()
     beating = heartbeat(Heart(Beat(False, 1e6, [])), dead.put)
-    beating.start()
+    await beating.start()
     assert await asyncio.to_thread(dead.get, True, 5) == ME
     beating.pool_id = OTHER
     await beating.close(5)

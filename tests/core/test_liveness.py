@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fang_core.liveness import EVERY, GAP, LOCK_FREE_FOR, Beat, Pulse, Watch, lock_key
+from fang_core.liveness import DECLARED_DEAD, EVERY, GAP, LOCK_FREE_FOR, Beat, Pulse, Watch, lock_key
 
 LEASE = 10.0
 OLD = 1e6  # seconds that a server is up which never restarted
@@ -171,6 +171,11 @@ def test_the_start_of_a_watcher_is_no_gap() -> None:
 def test_a_watcher_whose_answers_come_slowly_still_finds_the_dead() -> None:
     found = deaths([Life([0.0])], every(4.0, 0, 100))
     assert found == {POOL: LEASE / GAP * 4.0}  # of each silence of 4 s, 2 s count
+
+
+def test_who_was_declared_dead_is_dead_at_the_first_look_whatever_its_lock_says() -> None:
+    kept = Pulse(POOL, DECLARED_DEAD, True, True)
+    assert Watch(LEASE).dead(ME, Beat(True, 0.0, [kept]), 0.0) == [kept]
 
 
 def test_a_record_that_was_away_begins_anew() -> None:

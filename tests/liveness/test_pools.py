@@ -223,6 +223,50 @@ def test_a_rebirth_that_fails_is_tried_again_and_told_once(
     assert told.reborn.empty()
 
 
+def test_a_dead_pool_that_learns_a_kind_does_not_come_back_under_its_id(
+    side: Side, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    queue = side.queue(url)
+    pool = side.pool(queue, poll=SOON, lease=LEASE, events=[told])
+    former = pool.id
+
+    def bury(pool_id: UUID, kinds: Any) -> None:
+        assert "tests.Learnt" in kinds
+        database.execute("DELETE FROM fang.fang_pools WHERE id = %s", pool_id)
+
+    side.wrap(monkeypatch, pool._store, "learn", before=bury)
+
+    class Learnt(side.note):  # type: ignore[name-defined,misc]
+        task_config = TaskConfig(kind="tests.Learnt")
+
+    side.call(queue.insert_task, Learnt(n=4))
+    assert ran() == [4]
+    assert told.reborn.get_nowait() == (former, pool.id)
+    assert [row[0] for row in pools(database)] == [pool.id]
+
+
+def test_a_claim_that_nobody_saw_when_its_pool_was_declared_dead_is_given_back_uncharged(
+    side: Side, url: str, database: Database
+) -> None:
+    """It was committed between the rescue of what the pool held and the end of its record."""
+    queue = side.queue(url)
+    pool = side.pool(queue, poll=SOON, lease=LEASE, retention_mode=RetentionMode.KEEP_ALL)
+    former = pool.id
+    task = side.call(queue.insert_task, side.note(n=1), delay=timedelta(hours=1))
+    with database.connection.transaction():
+        database.execute(
+            "UPDATE fang.fang_tasks SET state = 'in_progress', attempt = 1, scheduled_at = now(), pool_id = %s"
+            " WHERE id = %s",
+            former,
+            task.id,
+        )
+        database.execute("DELETE FROM fang.fang_pools")
+    assert ran() == [1]
+    eventually(lambda: tasks(database) == [("finished", 2, 0, 0)])
+    assert pool.id != former
+
+
 # A heart without answers ----------------------------------------------------------------------------------------------
 
 

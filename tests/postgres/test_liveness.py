@@ -13,7 +13,7 @@ import pytest
 from fang_core import Runnable
 from fang_core.errors import BackendError
 from fang_core.lifecycle import SUSPECT_AFTER, Outcome
-from fang_core.liveness import Pulse, lock_key
+from fang_core.liveness import DECLARED_DEAD, Pulse, lock_key
 from fang_core.record import ClaimedTask, TaskState
 from fang_core.store import ClaimRequest, PoolRecord
 from fang_threaded import Queue
@@ -338,6 +338,35 @@ def test_a_rescue_that_is_held_up_gives_up_and_keeps_the_hearts_lock(url: str, s
             assert scene.database.rows(OURS) == [(1,)]
             assert watcher.beat(WATCHER, False).registered
     assert len(watcher.rescue([still()], MAX_CRASHES)) == 1
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_a_record_stays_until_a_rescue_has_all_tasks_and_its_pool_is_dead_meanwhile(
+    url: str, scene: Scene, stopping: bool
+) -> None:
+    """A run's own transaction locks one of them."""
+    locked, free = scene.hold([0, 0])
+    dead, watcher = scene.heart(), scene.heart()
+    dead.beat(DEAD, stopping)
+    sql = "SELECT 1 FROM fang.fang_tasks WHERE id = %(id)s FOR UPDATE"
+    first = while_changed(
+        url, sql, {"id": locked.id}, lambda: watcher.rescue([still(beats=1)], MAX_CRASHES), end="ROLLBACK"
+    )
+    assert [task.id for task in first] == [free.id]
+    assert scene.pools() == {DEAD, OTHER, WATCHER}
+    assert watcher.rescue_orphans(MAX_CRASHES) == []
+    beat = dead.beat(DEAD, False)
+    assert not beat.registered
+    assert {pulse.beats for pulse in beat.pulses if pulse.pool_id == DEAD} == {DECLARED_DEAD}
+    assert scene.claim(DEAD) == []
+    scene.store.learn(DEAD, ["Crashing", "Other"])
+    scene.register(DEAD)
+
+    second = watcher.rescue([still(beats=DECLARED_DEAD)], MAX_CRASHES)
+    assert [(task.id, task.crashes) for task in second] == [(locked.id, 0 if stopping else 1)]
+    assert scene.pools() == {OTHER, WATCHER}
+    scene.store.learn(DEAD, ["Crashing"])
+    assert scene.pools() == {OTHER, WATCHER}
 
 
 @pytest.mark.parametrize("by_orphans", [False, True])

@@ -5,7 +5,7 @@ FROM unnest($2::TEXT[], $3::SMALLINT[]) AS level(task_type, priority) JOIN LATER
 FROM fang.fang_tasks AS t
 WHERE t.task_type = level.task_type AND t.priority = level.priority AND t.state IN ('new', 'retried') AND t.scheduled_at <= now() AND t.attempt < 9223372036854775807 AND (EXISTS (SELECT 1
 FROM fang.fang_pools
-WHERE fang.fang_pools.id = $1::UUID)) AND t.kind = ANY ($4::TEXT[]) ORDER BY t.scheduled_at, t.id
+WHERE fang.fang_pools.id = $1::UUID AND fang.fang_pools.beats > -1)) AND t.kind = ANY ($4::TEXT[]) ORDER BY t.scheduled_at, t.id
  LIMIT (SELECT $5::INTEGER AS anon_1) FOR NO KEY UPDATE OF t SKIP LOCKED) AS in_level ON true
  LIMIT (SELECT $5::INTEGER AS anon_1)),
 claimed AS
@@ -13,5 +13,5 @@ claimed AS
 FROM due))) RETURNING t.id, t.kind, CAST(t.metadata - 'type' AS TEXT) AS payload, t.attempt, t.retries, coalesce(t.max_retries, 20) AS max_retries, t.crashes, t.task_type, t.priority, t.scheduled_at)
  SELECT CAST(pg_current_snapshot() AS TEXT) AS snapshot, now() AS now, EXISTS (SELECT 1
 FROM fang.fang_pools
-WHERE fang.fang_pools.id = $1::UUID) AS registered, claimed.id, claimed.kind, claimed.payload, claimed.attempt, claimed.retries, claimed.max_retries, claimed.crashes, claimed.task_type, claimed.priority, claimed.scheduled_at
+WHERE fang.fang_pools.id = $1::UUID AND fang.fang_pools.beats > -1) AS registered, claimed.id, claimed.kind, claimed.payload, claimed.attempt, claimed.retries, claimed.max_retries, claimed.crashes, claimed.task_type, claimed.priority, claimed.scheduled_at
 FROM (SELECT 1 AS one) AS one LEFT OUTER JOIN claimed ON true
