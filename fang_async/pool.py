@@ -339,9 +339,9 @@ class AsyncWorkerPool:
                 await self._store.unregister(self.id)
         except FangError as error:
             logger.warning("pool %s could not sign off: %s", self.id, error)
-        if self._heartbeat is not None:
-            await self._heartbeat.close(FLUSHING)
         await self._store.close()
+        if self._heartbeat is not None:
+            await self._heartbeat.close(FLUSHING)  # last of all, since it keeps the deadline of the process
 
     # Called by the claimer --------------------------------------------------------------------------------------------
 

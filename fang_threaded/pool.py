@@ -330,9 +330,9 @@ class WorkerPool:
                 self._store.unregister(self.id)
         except FangError as error:
             logger.warning("pool %s could not sign off: %s", self.id, error)
-        if self._heartbeat is not None:
-            self._heartbeat.close(FLUSHING)
         self._store.close()
+        if self._heartbeat is not None:
+            self._heartbeat.close(FLUSHING)  # last of all, since it keeps the deadline of the process
 
     # Called by the claimer, on its thread -----------------------------------------------------------------------------
 

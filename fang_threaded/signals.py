@@ -4,9 +4,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Final, Self
+
+LOOK_AGAIN: Final = 0.5
+"""Seconds."""
 
 
 class Signals:
@@ -38,7 +42,11 @@ class Signals:
 
     def wait(self) -> None:
         """Until the first signal."""
-        self._inbox.get()
+        # A signal that comes between Python's last look for one and the system call that waits does not end that wait.
+        while True:
+            with suppress(Empty):
+                self._inbox.get(timeout=LOOK_AGAIN)
+                return
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._former.items():

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import psycopg
 import pytest
 
 from fang_threaded import Queue, Runnable
+from tests.proxy import Mode, Proxy
 
 
 class Slow(Runnable):
@@ -73,8 +75,8 @@ class Process:
 def start(request: pytest.FixtureRequest, url: str) -> Iterator[Any]:
     started: list[Process] = []
 
-    def start(grace: float = 20) -> Process:
-        started.append(Process(request.param.format(url=url, grace=grace)))
+    def start(grace: float = 20, through: str = url) -> Process:
+        started.append(Process(request.param.format(url=through, grace=grace)))
         return started[-1]
 
     yield start
@@ -114,6 +116,20 @@ def test_the_second_signal_ends_it_now(start: Any, url: str) -> None:
         except subprocess.TimeoutExpired:
             pass
     assert process.end() == (-signal.SIGTERM, "")
+
+
+def test_it_ends_in_time_though_the_database_does_not_answer(start: Any, url: str) -> None:
+    """Its heart waits for an answer for longer."""
+    with Queue(url) as queue:
+        queue.insert_task(Slow(seconds=30))
+    with Proxy(url) as proxy:
+        process = start(grace=1, through=proxy.url)
+        assert process.line() == "run"
+        proxy.set(Mode.BLACKHOLE)
+        process.popen.send_signal(signal.SIGTERM)
+        signalled = time.monotonic()
+        assert process.end() == (75, "")
+        assert time.monotonic() - signalled < 3.5  # 1 s of grace and 2 s; half of one for a busy machine
 
 
 def test_a_thread_that_does_not_end_in_time_leaves_75(url: str) -> None:
