@@ -62,13 +62,17 @@ class Connections:
         """A pool has ended; with the last one goes what no application opened."""
         self._pools -= 1
         if self._pools <= 0 and not self._opened_by_application:
-            await self.close()
+            await self._close()
 
     async def close(self) -> None:
-        """Closes them. Idempotent."""
+        """The application needs them no more: closes them, or has the last of the pools close them. Idempotent."""
+        self._opened_by_application = False
+        if self._pools <= 0:
+            await self._close()
+
+    async def _close(self) -> None:
         runners = (self._writes, self._claims)
         self._writes = self._claims = self._changing = None
-        self._opened_by_application = False
         for runner in runners:
             if runner is not None:
                 await runner.close()

@@ -70,7 +70,10 @@ class AsyncQueue:
         await self._connections.open()
 
     async def close(self) -> None:
-        """Closes the queue's own connections. Idempotent; the queue can be opened again."""
+        """Closes the queue's own connections; where pools still run on it, the last of them does when it stops.
+
+        Idempotent; the queue can be opened again. What was fetched by hand and not ended is given back.
+        """
         await self._manual.end()
         await self._connections.close()
 

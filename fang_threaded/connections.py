@@ -73,14 +73,23 @@ class Connections:
             self._pools -= 1
             is_needed = self._pools > 0 or self._opened_by_application
         if not is_needed:
-            self.close()
+            self._close()
 
     def close(self) -> None:
-        """Closes what was opened here; never an engine of the application's. Idempotent."""
+        """The application needs them no more: closes what was opened here, or has the last of the pools close it.
+
+        Never an engine of the application's. Idempotent.
+        """
+        with self._changing:
+            self._opened_by_application = False
+            is_needed = self._pools > 0
+        if not is_needed:
+            self._close()
+
+    def _close(self) -> None:
         with self._changing:
             engines, self._own_engines = self._own_engines, []
             self._writes = self._claims = None
-            self._opened_by_application = False
         for engine in engines:
             engine.dispose()
 
@@ -129,8 +138,12 @@ class Connections:
             connect_args={"options": settings, "application_name": "fang", "connect_timeout": CONNECT_TIMEOUT},
         )
 
-    def dedicated(self) -> psycopg.Connection[Any]:
-        """A connection out of the pool for good, in autocommit: for a listener, or a heart."""
+    def dedicated(self, *, keeps_session: bool = True) -> psycopg.Connection[Any]:
+        """A connection out of the pool for good, in autocommit: for a listener, or a heart.
+
+        On an engine of the application's it is given our settings too, where it keeps its session. Behind a transaction
+        pooler others would meet them.
+        """
         writes = self._writes
         if writes is None:
             raise BackendUnavailable("the queue is closed")
@@ -140,4 +153,7 @@ class Connections:
         checked_out.detach()
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.autocommit = True
+        if keeps_session and not isinstance(self._database, URL):
+            for setting in SETTINGS.items():
+                connection.execute("SELECT set_config(%s, %s, false)", setting)
         return connection

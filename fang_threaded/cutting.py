@@ -3,7 +3,8 @@
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -21,6 +22,35 @@ def cut_after(connection: psycopg.Connection[Any], seconds: float) -> Iterator[N
     finally:
         timer.cancel()
         timer.join()  # from here on the number of the socket may be another's
+
+
+def connect_within(seconds: float, connect: Callable[[], psycopg.Connection[Any]]) -> psycopg.Connection[Any]:
+    """What ``connect`` returns; raises what it raises, or ``psycopg.OperationalError`` after so many seconds.
+
+    An application's engine may wait for minutes, and looking up a host's name has no timeout at all. It is left alone
+    then, on a thread of its own, and what it may still bring is closed.
+    """
+    attempt: Future[psycopg.Connection[Any]] = Future()
+
+    def work() -> None:
+        try:
+            connection = connect()
+        except BaseException as error:  # noqa: BLE001 - the caller's to see
+            if attempt.set_running_or_notify_cancel():
+                attempt.set_exception(error)
+        else:
+            if attempt.set_running_or_notify_cancel():
+                attempt.set_result(connection)
+            else:
+                connection.close()
+
+    threading.Thread(target=work, name="fang-connecting", daemon=True).start()
+    try:
+        return attempt.result(seconds)
+    except TimeoutError:
+        if attempt.cancel():
+            raise psycopg.OperationalError(f"no connection within {seconds:g} s") from None
+        return attempt.result()
 
 
 def cut(connection: psycopg.Connection[Any] | None) -> None:

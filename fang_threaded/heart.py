@@ -14,13 +14,13 @@ from fang_postgres.connecting import RESCUE_WAITS
 from fang_postgres.diagnosis import is_repeatable
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Conversation
-from fang_threaded.cutting import cut_after
+from fang_threaded.cutting import connect_within, cut_after
 from fang_threaded.runner import converse_on, run_on, typed
 
 T = TypeVar("T")
 
 ANSWER_WITHIN: Final = 5.0
-"""Seconds for a beat or a rescue; after that the connection is taken for dead and replaced."""
+"""Seconds for a connect, a beat or a rescue; after that the connection is taken for dead and replaced."""
 
 
 class PostgresHeart:
@@ -70,7 +70,7 @@ class PostgresHeart:
         with the connection goes the lock."""
         try:
             if self._connection is None:
-                self._connection = self._connect()
+                self._connection = connect_within(ANSWER_WITHIN, self._connect)
             with cut_after(self._connection, ANSWER_WITHIN):
                 return work(self._connection)
         except BaseException as error:

@@ -73,7 +73,10 @@ class Queue:
         self._connections.open()
 
     def close(self) -> None:
-        """Closes the queue's own connections. Idempotent; the queue can be opened again."""
+        """Closes the queue's own connections; where pools still run on it, the last of them does when it stops.
+
+        Idempotent; the queue can be opened again. What was fetched by hand and not ended is given back.
+        """
         self._manual.end()
         self._connections.close()
 

@@ -52,7 +52,8 @@ class PostgresStore:
 
     def heart(self, locks: bool, /) -> PostgresHeart:
         """See ``Store.heart``."""
-        return PostgresHeart(self._operations, self._connections.dedicated, locks=locks)
+        connect = partial(self._connections.dedicated, keeps_session=locks)
+        return PostgresHeart(self._operations, connect, locks=locks)
 
     def prune(self, request: PruneRequest, /) -> int:
         """See ``Store.prune``."""

@@ -1,5 +1,7 @@
 """What a connection of a queue keeps, and what it may have been left with."""
 
+import socket
+import threading
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -8,9 +10,15 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from fang_core.errors import BackendError, StatementRefused
+from fang_core.errors import BackendError, BackendUnavailable, StatementRefused
 from fang_core.store import PoolRecord
+from fang_postgres.connecting import SETTINGS
+from fang_postgres.operations import Operations
 from fang_threaded import Queue, Runnable
+from fang_threaded.connections import Connections
+from fang_threaded.cutting import connect_within
+from fang_threaded.heart import PostgresHeart
+from tests.modes import eventually
 
 
 class Noop(Runnable):
@@ -48,6 +56,49 @@ def test_a_connection_that_a_run_has_spoilt_is_not_used_again(url: str, setting:
         task = queue.insert_task(Noop())
         assert queue.find_task_by_id(task.id) is not None
     engine.dispose()
+
+
+def test_a_heart_has_our_settings_on_an_engine_with_others(url: str) -> None:
+    """Serializable beats would fail on each other."""
+    others = "-c default_transaction_isolation=serializable -c statement_timeout=1h -c lock_timeout=1h"
+    address = make_url(url).set(drivername="postgresql+psycopg")
+    engine = create_engine(address, isolation_level="SERIALIZABLE", connect_args={"options": others})
+    with Queue(engine) as queue:
+        for locks in (True, False):
+            heart = queue.store().heart(locks)
+            heart.beat(uuid4(), False)
+            assert heart._connection is not None
+            found = [heart._connection.execute(f"SHOW {name}".encode()).fetchone() for name in SETTINGS]
+            ours = [(value,) for value in ("read committed", "off", "1min", "10s", "1min", "UTF8")]
+            assert (found == ours) is locks  # behind a pooler the session is everybody's
+            heart.close()
+    engine.dispose()
+
+
+def test_a_heart_waits_for_a_connection_no_longer_than_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine of the application's may have no timeout."""
+    monkeypatch.setattr("fang_threaded.heart.ANSWER_WITHIN", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        engine = create_engine(f"postgresql+psycopg://u@127.0.0.1:{server.getsockname()[1]}/d")
+        connections = Connections(engine, 1, Operations("fang"))
+        connections.writes()
+        heart = PostgresHeart(Operations("fang"), connections.dedicated, locks=True)
+        with pytest.raises(BackendUnavailable, match="no connection within"):
+            heart.beat(uuid4(), False)
+    eventually(lambda: "fang-connecting" not in [thread.name for thread in threading.enumerate()])
+
+
+def test_a_connection_that_comes_too_late_is_closed(url: str) -> None:
+    come, late = threading.Event(), psycopg.connect(url)
+
+    def connect() -> psycopg.Connection[Any]:
+        come.wait()
+        return late
+
+    with pytest.raises(psycopg.OperationalError):
+        connect_within(0.01, connect)
+    come.set()
+    eventually(lambda: late.closed)
 
 
 def test_a_connection_on_which_a_value_was_refused_is_kept(url: str) -> None:
