@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from queue import SimpleQueue
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from fang_async.heartbeat import Heartbeat
+from fang_core.config import EXIT_RUNS_LEFT
 from fang_core.errors import BackendUnavailable
 from fang_core.events import Dispatcher
 from fang_core.liveness import Beat, Pulse
@@ -43,6 +45,19 @@ class Heart:
         self.closed.set()
 
 
+class Stuck(Heart):
+    """Answers once, and then only when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = threading.Event()
+
+    async def beat(self, pool_id: uuid.UUID, stopping: bool, /) -> Beat:
+        if not self.beats.empty():
+            await asyncio.to_thread(self.answers.wait)
+        return await super().beat(pool_id, stopping)
+
+
 def heartbeat(heart: Any, on_declared_dead: Any = None) -> Heartbeat:
     def unexpected(pool_id: uuid.UUID) -> None:
         raise AssertionError(f"{pool_id} is not dead")
@@ -56,7 +71,7 @@ async def test_it_says_at_once_that_the_pool_stops_and_ends_when_it_is_closed() 
     heart = Heart()
     beating = heartbeat(heart)
     await beating.start()
-    assert await asyncio.to_thread(heart.beats.get, True, 5) == (ME, False)
+    assert heart.beats.get_nowait() == (ME, False)  # so the pool has its lock before it claims
     beating.say_stopping()
     assert await asyncio.to_thread(heart.beats.get, True, 0.9) == (ME, True)
     await beating.close(5)
@@ -92,4 +107,17 @@ async def test_it_names_the_id_that_it_beat_with() -> None:
     await beating.start()
     assert await asyncio.to_thread(dead.get, True, 5) == ME
     beating.pool_id = OTHER
+    await beating.close(5)
+
+
+async def test_the_last_call_waits_for_no_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: SimpleQueue[int] = SimpleQueue()
+    monkeypatch.setattr("os._exit", codes.put)
+    heart = Stuck()
+    beating = heartbeat(heart)
+    await beating.start()
+    beating.say_stopping(exit_at=time.monotonic() + 0.1)
+    beating.say_stopping(exit_at=time.monotonic() + 3600)  # the first counts
+    assert await asyncio.to_thread(codes.get, True, 5) == EXIT_RUNS_LEFT
+    heart.answers.set()
     await beating.close(5)

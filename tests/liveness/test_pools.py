@@ -11,7 +11,9 @@ from uuid import UUID
 import pytest
 
 import fang_async.heart
+import fang_async.pool
 import fang_threaded.heart
+import fang_threaded.pool
 from fang_core import (
     AsyncRunnable,
     BackendUnavailable,
@@ -345,6 +347,44 @@ def test_a_stopped_pool_starts_again_under_another_id(side: Side, url: str, data
     assert ran() == [1]
     assert pool.id != former
     side.call(pool.stop)
+
+
+# The end of a process -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ends_in_time", [True, False])
+def test_a_last_call_ends_the_process_unless_the_pool_has_stopped_by_then(
+    side: Side, url: str, ends_in_time: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (fang_threaded.pool, fang_async.pool):
+        monkeypatch.setattr(module, "LAST_CALL", 3600 if ends_in_time else 0.1)
+    codes: SimpleQueue[int] = SimpleQueue()
+    monkeypatch.setattr("os._exit", codes.put)
+    queue = side.queue(url)
+    pool = side.pool(queue, poll=SOON, lease=LEASE, grace_period=timedelta(seconds=0.1))
+    side.call(queue.insert_task, stubborn(side))
+    RUNS.get(timeout=5)
+    pool.begin_last_call()
+    if not ends_in_time:
+        assert codes.get(timeout=5) == 75
+    GATE.set()
+    assert side.stop(pool) == 0
+    eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("fang-")])
+    assert codes.empty()
+
+
+def test_a_queue_that_closes_under_a_pool_serves_it_until_it_stops(side: Side, url: str, database: Database) -> None:
+    queue = side.queue(url)
+    side.call(queue.open)
+    pool = side.pool(queue, poll=SOON, lease=LEASE)
+    side.call(queue.close)
+    side.call(side.queue(url).insert_task, side.note(n=1))
+    assert ran() == [1]
+    assert queue.is_open
+    eventually(lambda: tasks(database) == [])
+    assert side.stop(pool) == 0
+    assert not queue.is_open
+    assert pools(database) == []
 
 
 # Rescue ---------------------------------------------------------------------------------------------------------------

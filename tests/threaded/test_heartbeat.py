@@ -1,6 +1,7 @@
 """The heartbeat's thread against a heart that the test holds in its hand."""
 
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from queue import SimpleQueue
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fang_core.config import EXIT_RUNS_LEFT
 from fang_core.errors import BackendUnavailable
 from fang_core.events import Dispatcher
 from fang_core.liveness import Beat, Pulse
@@ -40,6 +42,19 @@ class Heart:
 
     def close(self) -> None:
         self.closed.set()
+
+
+class Stuck(Heart):
+    """Answers once, and then only when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = threading.Event()
+
+    def beat(self, pool_id: uuid.UUID, stopping: bool, /) -> Beat:
+        if not self.beats.empty():
+            self.answers.wait()
+        return super().beat(pool_id, stopping)
 
 
 def heartbeat(heart: Any, on_declared_dead: Any = None) -> Heartbeat:
@@ -79,4 +94,17 @@ def test_it_names_the_id_that_it_beat_with() -> None:
     beating.start()
     assert dead.get(timeout=5) == ME
     beating.pool_id = OTHER
+    beating.close(5)
+
+
+def test_the_last_call_waits_for_no_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: SimpleQueue[int] = SimpleQueue()
+    monkeypatch.setattr("os._exit", codes.put)
+    heart = Stuck()
+    beating = heartbeat(heart)
+    beating.start()
+    beating.say_stopping(exit_at=time.monotonic() + 0.1)
+    beating.say_stopping(exit_at=time.monotonic() + 3600)  # the first counts
+    assert codes.get(timeout=5) == EXIT_RUNS_LEFT
+    heart.answers.set()
     beating.close(5)

@@ -110,3 +110,14 @@ def test_a_queue_on_the_applications_engine_or_sessionmaker(url: str) -> None:
     with engine.connect() as connection:  # the application's engine was not closed
         assert connection.execute(text("SELECT count(*) FROM fang.fang_tasks")).scalar_one() == 2
     engine.dispose()
+
+
+def test_a_snapshot_older_than_the_queues_record_is_refused_and_costs_nothing(url: str) -> None:
+    with psycopg.connect(url) as connection, Queue(url) as queue:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.execute("SELECT 1 FROM fang.fang_tasks")
+        with pytest.raises(UsageError, match="begin another one"):
+            queue.fetch_and_touch_task(connection=connection)
+        connection.rollback()
+        assert queue.fetch_and_touch_task(connection=connection) is None
+        assert connection.execute("SELECT count(*) FROM fang.fang_pools").fetchone() == (1,)
