@@ -32,6 +32,7 @@ class Status:
     last_failures: Sequence[LastFailure]
     pools: Sequence[RegisteredPool]
     unknown_kinds: Sequence[UnknownKind]
+    unheld: Sequence[TaskCount]
 
 
 def read_status(url: str, schema: str) -> Status:
@@ -45,7 +46,8 @@ def read_status(url: str, schema: str) -> Status:
         oldest = runner.run(reports.oldest_due())
         failures = runner.run(reports.last_failures())
         pools = runner.run(reports.pools())
-    return Status(_by_type_and_state(counts), oldest, failures, pools, unknown_kinds(counts, pools))
+    unheld = [each for each in counts if each.unheld]
+    return Status(_by_type_and_state(counts), oldest, failures, pools, unknown_kinds(counts, pools), unheld)
 
 
 @contextmanager
@@ -111,6 +113,9 @@ def as_json(status: Status) -> str:
                 for pool in status.pools
             ],
             "unknown_kinds": [{"kind": unknown.kind, "due": unknown.due} for unknown in status.unknown_kinds],
+            "unheld": [
+                {"task_type": each.task_type, "kind": each.kind, "count": each.unheld} for each in status.unheld
+            ],
         },
         indent=2,
     )
@@ -154,6 +159,12 @@ def show(status: Status) -> None:
         "kinds that no registered pool knows",
         ("kind", "due tasks"),
         [(unknown.kind, unknown.due) for unknown in status.unknown_kinds],
+    )
+    _print(
+        console,
+        "tasks in progress that no pool holds",
+        ("task type", "kind", "tasks"),
+        [(each.task_type, each.kind, each.unheld) for each in status.unheld],
     )
 
 

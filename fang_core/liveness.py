@@ -4,10 +4,10 @@ A pool raises a counter and holds a lock on the connection that it does so on. A
 still takes the pool for dead after ``LOCK_FREE_FOR`` where its lock is free, since a process that dies lets it go; or
 after the lease whatever its lock says, since a process that is stopped, partitioned, or stuck in C code keeps it.
 
-A free lock proves nothing where the server itself has let all of them go (it restarted), or where the watcher was away
-and cannot know what it missed: then the lease alone decides. Nor does a counter say anything for a time in which nobody
-could have raised it: of a watcher's own gap no more counts than ``GAP``. Times are seconds of the watcher's monotonic
-clock.
+A free lock proves nothing where the server itself has let all of them go (it restarted, or took over from another), or
+where the watcher was away and cannot know what it missed: then the lease alone decides. Nor does a counter say anything
+for a time in which nobody could have raised it: of a watcher's own gap no more counts than ``GAP``. Times are seconds
+of the watcher's monotonic clock.
 """
 
 from typing import Final, NamedTuple
@@ -45,7 +45,8 @@ class Beat(NamedTuple):
 
     Attributes:
         registered: whether the pool's own row is there; where it is not, others have taken it for dead.
-        server_up: seconds since the backend started, by its own clock.
+        server_up: seconds since all locks may have been let go at once, by the backend's clock: since it started, or,
+            where it is a standby that took over, since the last transaction that it was told of before.
         pulses: all pools.
     """
 

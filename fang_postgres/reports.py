@@ -24,13 +24,20 @@ from fang_postgres.statement import Operation, Rows, Statement
 
 @dataclass(frozen=True, slots=True)
 class TaskCount:
-    """Tasks of one type, state and kind; ``due`` of them wait for a worker only, and not for their time."""
+    """Tasks of one type, state and kind.
+
+    Attributes:
+        due: those that wait for a worker only, and not for their time.
+        unheld: those in progress that no pool holds, since none of Fang's claimed them. No heart beats for them, so
+            nobody can tell whether they run, and nobody takes them back.
+    """
 
     task_type: str
     state: TaskState
     kind: str
     count: int
     due: int
+    unheld: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +140,8 @@ def _tasks(t: Tables) -> Statement:
     c = t.tasks.alias("t").c
     due = func.count().filter(_waits(c), c.scheduled_at <= func.now())
     state = cast(c.state, Text).label("state")
-    rows = select(c.task_type, state, c.kind, func.count().label("count"), due.label("due"))
+    unheld = func.count().filter(c.state == literal_column("'in_progress'"), c.pool_id.is_(None))
+    rows = select(c.task_type, state, c.kind, func.count().label("count"), due.label("due"), unheld.label("unheld"))
     return Statement("tasks", rows.group_by(c.task_type, c.state, c.kind).order_by(c.task_type, c.state, c.kind))
 
 

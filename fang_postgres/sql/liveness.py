@@ -74,9 +74,11 @@ def beat(t: Tables) -> Statement:
         .cte("beaten")
     )
     p = t.pools.alias("p")
+    # A standby keeps its start when it is promoted; the second one is null on a server that never was a standby.
+    locks_since = func.greatest(func.pg_postmaster_start_time(), func.pg_last_xact_replay_timestamp())
     one = select(
         exists(select(literal_column("1")).select_from(beaten)).label("registered"),
-        cast(extract("epoch", func.clock_timestamp() - func.pg_postmaster_start_time()), Double).label("server_up"),
+        cast(extract("epoch", func.clock_timestamp() - locks_since), Double).label("server_up"),
     ).subquery("one")
     locked = _key(p.c.id) == any_(array_of(_advisory_keys()))
     head = select(one.c.registered, one.c.server_up, p.c.id, p.c.beats, p.c.locks, locked.label("is_locked"))

@@ -90,7 +90,19 @@ def test_empty_tables(url: str) -> None:
     assert result.stdout == (
         "no tasks\nno oldest due tasks\nno tasks that failed last\n"
         "no registered pools\nno kinds that no registered pool knows\n"
+        "no tasks in progress that no pool holds\n"
     )
+
+
+def test_tasks_that_no_pool_holds(url: str) -> None:
+    """Another program claimed them, or a hand did: nobody can tell whether they run."""
+    with psycopg.connect(url) as connection:
+        connection.execute(INSERT)
+        connection.execute("UPDATE fang.fang_tasks SET state = 'in_progress' WHERE state IN ('new', 'retried')")
+        connection.execute("UPDATE fang.fang_tasks SET pool_id = gen_random_uuid() WHERE task_type != 'heavy'")
+    result = fang("status", "--json", "--database-url", url)
+    assert json.loads(result.stdout)["unheld"] == [{"task_type": "heavy", "kind": "Nobodys", "count": 2}]
+    assert "tasks in progress that no pool holds\n" in fang("status", FANG_DATABASE_URL=url).stdout
 
 
 def test_another_schema_that_is_missing(url: str) -> None:

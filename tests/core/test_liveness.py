@@ -148,6 +148,15 @@ def test_free_locks_are_believed_once_the_server_is_a_lease_old(server_up: float
     assert deaths([Life([-1.0])], every(EVERY, 0, 20), started=-server_up) == {POOL: when}
 
 
+@given(st.floats(0, LEASE), steps(0.01, 1.9), st.floats(0, LEASE - 0.1))
+def test_a_watcher_that_starts_just_after_a_failover_believes_no_free_lock(
+    begin: float, answers: list[float], back: float
+) -> None:
+    """All locks were let go with the former server; the pool needs a while to notice, and beats again."""
+    pool = Life([-1.0, *every(EVERY, back, back + 200)])
+    assert not deaths([pool], [begin + now for now in answers], started=0.0)
+
+
 @pytest.mark.parametrize("gap", [GAP - 0.1, GAP + 0.1])
 def test_free_locks_are_not_believed_within_a_lease_of_a_gap(gap: float) -> None:
     steady = every(EVERY, gap, 40)

@@ -174,6 +174,7 @@ def test_a_heart_needs_no_connection_of_the_applications(scene: Scene, url: str)
             heart = store.heart(True)
             assert heart.beat(DEAD, False).registered
             heart.close()
+        store.close()
 
 
 # What rescue makes of the tasks ---------------------------------------------------------------------------------------
@@ -261,6 +262,21 @@ def test_orphans_are_charged_and_nobody_elses_tasks(scene: Scene) -> None:
     scene.store.unregister(DEAD)
     assert [(task.state, task.crashes) for task in scene.heart().rescue_orphans(MAX_CRASHES)] == [("retried", 1)]
     assert scene.heart().rescue_orphans(MAX_CRASHES) == []
+
+
+def test_what_no_pool_holds_is_nobodys_to_rescue_and_a_persons_to_revive(scene: Scene) -> None:
+    """A program in Rust claimed it, or a hand did: a run that may live is never taken away for its age."""
+    (task,) = scene.hold([0])
+    scene.database.execute(
+        "UPDATE fang.fang_tasks SET pool_id = NULL, claimed_at = now() - interval '1 day', updated_at = claimed_at"
+    )
+    scene.hold([0])
+    scene.store.unregister(DEAD)
+    assert [each.id == task.id for each in scene.heart().rescue_orphans(MAX_CRASHES)] == [False]
+    unheld = scene.queue.find_task_by_id(task.id)
+    assert unheld is not None
+    assert scene.queue.update_task_state(unheld, TaskState.NEW).state is TaskState.NEW
+    assert [each.id for each in scene.claim(OTHER) if each.id == task.id] == [task.id]
 
 
 def test_an_outcome_after_the_rescue_is_refused_also_when_it_was_claimed_again(scene: Scene) -> None:

@@ -74,11 +74,13 @@ def test_tasks_are_counted_by_type_state_and_kind(connection: psycopg.Connection
     insert(connection, "A")
     insert(connection, "A", due="1 hour")
     insert(connection, "A", state="retried")
+    insert(connection, "A", state="in_progress")
     insert(connection, "B", task_type="heavy", state="finished")
     assert run_on(connection, REPORTS.tasks()) == [
-        TaskCount("common", TaskState.NEW, "A", 2, due=1),
-        TaskCount("common", TaskState.RETRIED, "A", 1, due=1),
-        TaskCount("heavy", TaskState.FINISHED, "B", 1, due=0),
+        TaskCount("common", TaskState.NEW, "A", 2, due=1, unheld=0),
+        TaskCount("common", TaskState.IN_PROGRESS, "A", 1, due=0, unheld=1),
+        TaskCount("common", TaskState.RETRIED, "A", 1, due=1, unheld=0),
+        TaskCount("heavy", TaskState.FINISHED, "B", 1, due=0, unheld=0),
     ]
 
 

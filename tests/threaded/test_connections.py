@@ -64,14 +64,16 @@ def test_a_heart_has_our_settings_on_an_engine_with_others(url: str) -> None:
     address = make_url(url).set(drivername="postgresql+psycopg")
     engine = create_engine(address, isolation_level="SERIALIZABLE", connect_args={"options": others})
     with Queue(engine) as queue:
+        store = queue.store()
         for locks in (True, False):
-            heart = queue.store().heart(locks)
+            heart = store.heart(locks)
             heart.beat(uuid4(), False)
             assert heart._connection is not None
             found = [heart._connection.execute(f"SHOW {name}".encode()).fetchone() for name in SETTINGS]
             ours = [(value,) for value in ("read committed", "off", "1min", "10s", "1min", "UTF8")]
             assert (found == ours) is locks  # behind a pooler the session is everybody's
             heart.close()
+        store.close()
     engine.dispose()
 
 

@@ -14,4 +14,4 @@ WHERE pg_locks.locktype = 'advisory' AND pg_locks.objsubid = 1 AND pg_locks.gran
 FROM pg_database
 WHERE pg_database.datname = current_database())))) AS is_locked
 FROM (SELECT EXISTS (SELECT 1
-FROM beaten) AS registered, CAST(EXTRACT(epoch FROM clock_timestamp() - pg_postmaster_start_time()) AS DOUBLE PRECISION) AS server_up) AS one LEFT OUTER JOIN fang.fang_pools AS p ON true
+FROM beaten) AS registered, CAST(EXTRACT(epoch FROM clock_timestamp() - greatest(pg_postmaster_start_time(), pg_last_xact_replay_timestamp())) AS DOUBLE PRECISION) AS server_up) AS one LEFT OUTER JOIN fang.fang_pools AS p ON true
