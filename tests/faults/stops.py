@@ -12,8 +12,9 @@ from tests.faults.trial import Trial
 from tests.proxy import Mode, Proxy
 
 GRACE: Final = 1.0
-LAST_CALL: Final = 8.0
-"""Seconds beyond the grace period within which a process that was told to end has ended, whatever hangs."""
+LAST_CALL: Final = 3.0
+"""Seconds beyond the grace period within which a process that was told to end has ended, whatever hangs: two that are
+promised, and one for a busy machine."""
 
 
 @fault(

@@ -41,6 +41,7 @@ def store(url: str) -> Any:
         register(store, POOL)
         register(store, OTHER)
         yield store
+        store.close()
 
 
 OUTCOMES = {
@@ -126,4 +127,5 @@ def test_64_claimers_race_for_5000_tasks_and_each_runs_once(url: str) -> None:
             thread.start()
         for thread in threads:
             thread.join(50)
+        store.close()
         assert sorted(task_id for mine in taken for task_id in mine) == sorted(ids)

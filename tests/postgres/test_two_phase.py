@@ -35,6 +35,7 @@ def queue(url: str) -> Iterator[Queue]:
         store.register(PoolRecord(pool_id, "threaded", "host", 1, ("common",), ("two_phase.Prepared",), 1))
         store.announce(pool_id, True)
         yield queue
+        store.close()
 
 
 @pytest.fixture

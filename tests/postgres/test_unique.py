@@ -44,10 +44,11 @@ def watcher(url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 @pytest.fixture
-def store(queue: Queue) -> PostgresStore:
+def store(queue: Queue) -> Iterator[PostgresStore]:
     store = queue.store()
     store.register(PoolRecord(POOL, "threaded", "host", 1, ("common",), ("unique.Once",), 1))
-    return store
+    yield store
+    store.close()
 
 
 def claim(store: PostgresStore) -> Any:
