@@ -3,15 +3,17 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from fang_async.completer import wait_for
+from fang_core.cursor import Cursor
 from fang_core.demand import Idle, Retry
 from fang_core.errors import FangError
 from fang_core.events import Events
 from fang_core.liveness import EVERY
-from fang_core.store import Claim, ClaimRequest
+from fang_core.store import Behind, Claim, ClaimRequest
 
 if TYPE_CHECKING:
     from fang_async.pool import AsyncWorkerPool
@@ -33,6 +35,9 @@ class Claimer:
         self._types = pool.options.task_types
         self._idle = Idle(pool.options.sleep_params)
         self._retry = Retry()
+        self._cursor = Cursor(time.monotonic())
+        self._told: deque[Behind] = deque()  # appended to by whoever listens
+        self._looked_twice = False
         self._knows_kinds = True
         self._announced: bool | None = False  # None where the reply was lost
         self._woken = asyncio.Event()
@@ -45,7 +50,9 @@ class Claimer:
         """Starts the task, and listens for inserts."""
         loop = asyncio.get_running_loop()
 
-        def on_wake() -> None:
+        def on_wake(behind: Behind | None) -> None:
+            if behind is not None:
+                self._told.append(behind)
             with suppress(RuntimeError):  # the loop is closed: nobody is left to wake
                 loop.call_soon_threadsafe(self._woken.set)
 
@@ -106,10 +113,11 @@ class Claimer:
             await self._wait_for_hunger()
             return
         drains = pool._drains_at_their_end()  # before the claim, which then sees what was inserted before each
-        claim = await self._claim(wanted)
+        claim = await self._claim(wanted, whole=bool(drains))
         self._retry.succeeded()
         if claim.tasks:
             self._idle.found()
+            self._looked_twice = False
             pool._hand_out(claim.tasks)
             await self._announce(False)
         elif claim.registered:
@@ -117,18 +125,30 @@ class Claimer:
                 drained.set()
             if await self._announce(True):
                 self._idle.announced(time.monotonic())
+            elif self._cursor.is_behind and not self._looked_twice:
+                # Once, at once: where other transactions come and go it is behind for ever.
+                self._looked_twice = True
             else:
+                self._looked_twice = False
                 await self._sleep(await self._seconds_to_sleep(claim.snapshot))
 
-    async def _claim(self, wanted: int) -> Claim:
+    async def _claim(self, wanted: int, *, whole: bool) -> Claim:
         pool = self._pool
         assert pool.id is not None
         if pool._learn_kinds():
             self._knows_kinds = False
+            self._cursor.forget()  # it has passed them
         if not self._knows_kinds:
             await pool._store.learn(pool.id, tuple(sorted(pool._classes)))
             self._knows_kinds = True
-        claim = await pool._store.claim(ClaimRequest(pool.id, self._types, tuple(pool._classes), wanted))
+        while self._told:
+            self._cursor.behind(self._told.popleft())
+        began = time.monotonic()
+        after = self._cursor.start(began, whole=whole)
+        request = ClaimRequest(pool.id, self._types, tuple(pool._classes), wanted, after)
+        claim = await pool._store.claim(request)
+        ended = time.monotonic()
+        self._cursor.claimed(request, claim, seconds=ended - began, mono=ended)
         self._types = (*self._types[1:], self._types[0])  # so that no task type starves
         if not claim.registered:
             pool._dead_id = pool.id
@@ -177,6 +197,7 @@ class Claimer:
 
     def _failed(self, error: Exception) -> None:
         self._reconcile_at = 0.0  # its claim may have been committed all the same
+        self._cursor.forget()
         if isinstance(error, FangError):
             logger.warning("pool %s could not claim and tries again: %s", self._pool.id, error)
         else:

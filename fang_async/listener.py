@@ -14,6 +14,7 @@ import asyncpg
 
 from fang_async.completer import wait_for
 from fang_core.demand import Retry
+from fang_core.store import OnWake
 from fang_postgres.waking import Subscribers
 
 logger = logging.getLogger("fang_async")
@@ -41,7 +42,7 @@ class Listener:
         self._closing = asyncio.Event()
         self._stirred = asyncio.Event()
 
-    def subscribe(self, subscriber: object, task_types: tuple[str, ...], on_wake: Callable[[], None]) -> None:
+    def subscribe(self, subscriber: object, task_types: tuple[str, ...], on_wake: OnWake) -> None:
         """Calls ``on_wake`` on the event loop when a task of these types was inserted."""
         self._subscribers.add(subscriber, task_types, on_wake)
         if self._task is None or self._task.done():

@@ -1,6 +1,6 @@
 """A pool's access to Postgres, from asyncio."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
@@ -8,7 +8,7 @@ from fang_async.connections import Connections
 from fang_async.heart import AsyncPostgresHeart
 from fang_async.runner import Runner
 from fang_core.lifecycle import Outcome
-from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Sighting, Tick
+from fang_core.store import Claim, ClaimRequest, OnWake, PoolRecord, PruneRequest, Sighting, Tick
 from fang_postgres import conversations
 from fang_postgres.operations import Operations
 
@@ -58,7 +58,7 @@ class AsyncPostgresStore:
         """See ``Store.prune``."""
         return sum([await self._writes.run(operation) for operation in self._operations.prune(request)])
 
-    def listen(self, task_types: Sequence[str], on_wake: Callable[[], None], /) -> None:
+    def listen(self, task_types: Sequence[str], on_wake: OnWake, /) -> None:
         """See ``Store.listen``."""
         self._connections.listener.subscribe(self, tuple(task_types), on_wake)
 

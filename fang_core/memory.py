@@ -4,7 +4,7 @@ It is the reference for the others: the conformance suite runs over it first. Th
 stands at once, whatever ``connection`` was given.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,7 +17,7 @@ from fang_core.memory_state import Clock, MemoryState, utc_clock
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
 from fang_core.run import current_run
 from fang_core.runnable import BaseRunnable
-from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Sighting, Tick, manual_pool
+from fang_core.store import Claim, ClaimRequest, OnWake, PoolRecord, PruneRequest, Sighting, Tick, manual_pool
 from fang_core.ticking import next_tick
 
 
@@ -352,7 +352,7 @@ class MemoryStore:
         """See ``Store.prune``."""
         return self._state.prune(request)
 
-    def listen(self, task_types: Sequence[str], on_wake: Callable[[], None], /) -> None:
+    def listen(self, task_types: Sequence[str], on_wake: OnWake, /) -> None:
         """See ``Store.listen``."""
         self._state.listen(self, task_types, on_wake)
 
@@ -417,7 +417,7 @@ class AsyncMemoryStore:
         """See ``Store.prune``."""
         return self._state.prune(request)
 
-    def listen(self, task_types: Sequence[str], on_wake: Callable[[], None], /) -> None:
+    def listen(self, task_types: Sequence[str], on_wake: OnWake, /) -> None:
         """See ``Store.listen``."""
         self._state.listen(self, task_types, on_wake)
 

@@ -17,10 +17,9 @@ from fang_core.insertion import NewTask, Overrides
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES, Change, Outcome
 from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState
 from fang_core.run import Run
-from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Sighting, Tick
+from fang_core.store import Claim, ClaimRequest, OnWake, PoolRecord, PruneRequest, Sighting, Tick
 
 Clock = Callable[[], datetime]
-OnWake = Callable[[], None]
 
 
 def utc_clock() -> datetime:
@@ -288,7 +287,7 @@ class MemoryState:
         if woken:
             for types, on_wake in list(self.listeners.values()):
                 if not types.isdisjoint(woken):
-                    on_wake()
+                    on_wake(None)
 
 
 def _gives_back(outcome: Outcome, written: dict[UUID, Task]) -> bool:

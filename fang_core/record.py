@@ -10,6 +10,8 @@ DEFAULT_TASK_TYPE: Final = "common"
 DEFAULT_MAX_RETRIES: Final = 20
 HIGHEST_PRIORITY: Final = -2
 LOWEST_PRIORITY: Final = 2
+PRIORITIES: Final = tuple(range(HIGHEST_PRIORITY, LOWEST_PRIORITY + 1))
+"""The levels of a task type, in the order in which they are served."""
 
 
 class TaskState(StrEnum):

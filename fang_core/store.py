@@ -4,7 +4,8 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from fang_core.insertion import NewTask, Rules
@@ -32,13 +33,40 @@ def manual_pool(pool_id: UUID) -> PoolRecord:
     return PoolRecord(pool_id, "manual", platform.node(), os.getpid(), (), (), 0)
 
 
+Level: TypeAlias = tuple[str, int]
+"""A task type and a priority: a range of due rows of its own."""
+
+Position: TypeAlias = tuple[datetime, UUID]
+"""A row's due time and id: its place in its level."""
+
+Positions: TypeAlias = Mapping[Level, Position]
+
+
+class Behind(NamedTuple):
+    """Rows of a level are due from this time on that a cursor may have passed; ``at`` is None for rows anywhere."""
+
+    task_type: str
+    priority: int
+    at: datetime | None
+
+
+ANYWHERE: Final = Behind("", 0, None)
+
+OnWake: TypeAlias = Callable[[Behind | None], None]
+"""Called with None after ordinary inserts."""
+
+
 class ClaimRequest(NamedTuple):
-    """``task_types`` in the order in which they are to be served; within each by priority, then by due time."""
+    """``task_types`` in the order in which they are to be served; within each by priority, then by due time.
+
+    A backend may leave out what does not lie behind ``after``; levels that are not in it are read from their start.
+    """
 
     pool_id: UUID
     task_types: tuple[str, ...]
     kinds: tuple[str, ...]
     limit: int
+    after: Positions = MappingProxyType({})
 
 
 class Claim(NamedTuple):
@@ -180,11 +208,11 @@ class Store(Protocol):
         """Deletes rows whose life ended long enough ago; how many."""
         ...
 
-    def listen(self, task_types: Sequence[str], on_wake: Callable[[], None], /) -> None:
+    def listen(self, task_types: Sequence[str], on_wake: OnWake, /) -> None:
         """Calls ``on_wake`` after inserts of due tasks of these types, until ``close()``; it must not block.
 
         It may be called too often, and a call may be lost: pools poll beneath. Inserts tell it only while a pool of
-        their type has announced that it waits.
+        their type has announced that it waits; writers of rows behind cursors always do, and say where.
         """
         ...
 
@@ -248,7 +276,7 @@ class AsyncStore(Protocol):
         """See ``Store.prune``."""
         ...
 
-    def listen(self, task_types: Sequence[str], on_wake: Callable[[], None], /) -> None:
+    def listen(self, task_types: Sequence[str], on_wake: OnWake, /) -> None:
         """See ``Store.listen``; ``on_wake`` may be called on any thread."""
         ...
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import product
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from fang_core.errors import UnreadablePayload
 from fang_core.insertion import NewTask, Overrides
 from fang_core.lifecycle import Change, Outcome
 from fang_core.liveness import Beat, Pulse, lock_key
-from fang_core.record import HIGHEST_PRIORITY, LOWEST_PRIORITY, ClaimedTask, Task, TaskState
+from fang_core.record import PRIORITIES, ClaimedTask, Task, TaskState
 from fang_core.run import Run
 from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Rescued, Sighting, Tick
 from fang_postgres.schema import HEAD
@@ -24,8 +25,6 @@ from fang_postgres.statements import Statements, statements
 
 _LOOKED_AT: Final = 200
 """Rows of a level among which unknown kinds, or the next due ones, are looked for."""
-
-_PRIORITIES: Final = tuple(range(HIGHEST_PRIORITY, LOWEST_PRIORITY + 1))
 
 
 class Operations:
@@ -185,7 +184,7 @@ class Operations:
 
     def claim(self, request: ClaimRequest) -> Operation[Claim]:
         """Due tasks, now held by the pool, in the order in which they are to be run."""
-        params = _levels(request.task_types)
+        params = _levels(request.task_types) | _after(request)
         params |= {"p_pool_id": request.pool_id, "p_kinds": list(request.kinds), "p_limit": request.limit}
         return Operation(self._statements.claim, params, partial(_as_claim, request.task_types))
 
@@ -376,11 +375,18 @@ def _due(overrides: Overrides) -> dict[str, Any]:
 
 
 def _levels(task_types: Sequence[str]) -> dict[str, Any]:
-    levels = [(task_type, priority) for task_type in task_types for priority in _PRIORITIES]
+    levels = list(product(task_types, PRIORITIES))
     return {
         "p_task_types": [task_type for task_type, _ in levels],
         "p_priorities": [priority for _, priority in levels],
     }
+
+
+def _after(request: ClaimRequest) -> dict[str, Any]:
+    """Where each of the levels begins, in their order; null for its start."""
+    levels = product(request.task_types, PRIORITIES)
+    places = [request.after.get(level, (None, None)) for level in levels]
+    return {"p_after_at": [at for at, _ in places], "p_after_id": [task_id for _, task_id in places]}
 
 
 def _as_claim(task_types: tuple[str, ...], rows: Rows) -> Claim:

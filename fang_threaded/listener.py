@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from fang_core.demand import Retry
+from fang_core.store import OnWake
 from fang_postgres.waking import Subscribers
 from fang_threaded.cutting import cut, cut_after
 
@@ -42,7 +43,7 @@ class Listener:
         self._closing = threading.Event()
         self._connection: psycopg.Connection[Any] | None = None
 
-    def subscribe(self, subscriber: object, task_types: tuple[str, ...], on_wake: Callable[[], None]) -> None:
+    def subscribe(self, subscriber: object, task_types: tuple[str, ...], on_wake: OnWake) -> None:
         """Calls ``on_wake`` on the listener's thread when a task of these types was inserted."""
         with self._changing:
             self._subscribers.add(subscriber, task_types, on_wake)

@@ -1,11 +1,11 @@
 """A pool's access to Postgres, from threads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
 from fang_core.lifecycle import Outcome
-from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Sighting, Tick
+from fang_core.store import Claim, ClaimRequest, OnWake, PoolRecord, PruneRequest, Sighting, Tick
 from fang_postgres import conversations
 from fang_postgres.operations import Operations
 from fang_threaded.connections import Connections
@@ -59,7 +59,7 @@ class PostgresStore:
         """See ``Store.prune``."""
         return sum(self._writes.run(operation) for operation in self._operations.prune(request))
 
-    def listen(self, task_types: Sequence[str], on_wake: Callable[[], None], /) -> None:
+    def listen(self, task_types: Sequence[str], on_wake: OnWake, /) -> None:
         """See ``Store.listen``."""
         self._connections.listener.subscribe(self, tuple(task_types), on_wake)
 

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    DateTime,
     Integer,
     Interval,
     SmallInteger,
@@ -17,11 +18,13 @@ from sqlalchemy import (
     case,
     cast,
     exists,
+    extract,
     func,
     literal_column,
     not_,
     select,
     true,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
@@ -89,12 +92,24 @@ def task_columns(t: Tables, columns: Any = None) -> list[ColumnElement[Any]]:
     ]
 
 
-def levels() -> Any:
-    """The ranges of the due index that are read one after the other."""
-    levels = func.unnest(
-        bindparam("p_task_types", type_=ARRAY(Text)), bindparam("p_priorities", type_=ARRAY(SmallInteger))
-    ).table_valued("task_type", "priority")
-    return levels.render_derived(name="level")
+def levels(*, with_places: bool = False) -> Any:
+    """The ranges of the due index that are read one after the other, and the places behind which each is read."""
+    lists: dict[str, Any] = {
+        "task_type": bindparam("p_task_types", type_=ARRAY(Text)),
+        "priority": bindparam("p_priorities", type_=ARRAY(SmallInteger)),
+    }
+    if with_places:
+        lists["after_at"] = bindparam("p_after_at", type_=ARRAY(DateTime(timezone=True)))
+        lists["after_id"] = bindparam("p_after_id", type_=ARRAY(UUID))
+    return func.unnest(*lists.values()).table_valued(*lists).render_derived(name="level")
+
+
+def lies_behind(c: Any, level: Any) -> ColumnElement[bool]:
+    """Behind the place of its level; where that is null, anywhere."""
+    first_at: ColumnElement[Any] = literal_column("'-infinity'::timestamptz")
+    first_id: ColumnElement[Any] = literal_column("'00000000-0000-0000-0000-000000000000'::uuid")
+    place = tuple_(func.coalesce(level.c.after_at, first_at), func.coalesce(level.c.after_id, first_id))
+    return tuple_(c.scheduled_at, c.id) > place
 
 
 def is_due(c: Any, level: Any) -> list[ColumnElement[bool]]:
@@ -118,16 +133,16 @@ def is_registered(t: Tables) -> ColumnElement[bool]:
 
 
 def marking_due_rows(t: Tables, task: Any, kinds: ColumnElement[Any] | None) -> Any:
-    """The UPDATE that marks due rows as held by the pool; ``kinds`` is None for all of them."""
+    """The UPDATE that marks due rows as held by the pool; ``kinds`` is None for all, from each level's start."""
     c = task.c
-    level = levels()
+    level = levels(with_places=kinds is not None)
     in_level = (
         select(c.id)
         .where(
             *is_due(c, level),
             c.attempt < literal_column(str(2**63 - 1)),
             is_registered(t),
-            *([] if kinds is None else [c.kind == any_(kinds)]),
+            *([] if kinds is None else [lies_behind(c, level), c.kind == any_(kinds)]),
         )
         .order_by(c.scheduled_at, c.id)
         .limit(LIMIT)
@@ -167,26 +182,42 @@ def with_entry(c: Any, entry: ColumnElement[Any]) -> ColumnElement[Any]:
     return case((entry.is_(None), c.errors), else_=longer)
 
 
-def waking(t: Tables, rows: Any) -> ColumnElement[Any]:
-    """Tells the pools that wait for these rows, once a task type; to be selected, or it does not run.
+def waking(t: Tables, rows: Any, *, passed_at: ColumnElement[Any] | None = None) -> ColumnElement[Any]:
+    """Tells pools of these rows; to be selected, or it does not run.
 
-    Only where one waits: NOTIFY serializes commits, and always notifying cost 70 % of concurrent inserts. Rows that are
-    due later than that are found by polling. ``p_notify`` is false in a two-phase transaction, which must not notify.
+    The pools that wait for them, once a task type. Only where one waits: NOTIFY serializes commits, and always
+    notifying cost 70 % of concurrent inserts. Rows that are due later than that are found by polling.
+
+    And all pools, of rows that were due at ``passed_at`` or before: cursors may have passed there. That is the row's
+    own due time, unless told otherwise: an insert's, which is its clock, is not passed unless its caller has set it.
+
+    ``p_notify`` is false in a two-phase transaction, which must not notify.
     """
     soon = func.clock_timestamp() + cast(literal_column("'10 s'"), Interval)
     wanted = select(rows.c.task_type).where(rows.c.scheduled_at <= soon).distinct().subquery("wanted")
     p = t.pools.alias("p")
     waits = exists(select(literal_column("1")).where(p.c.waiting, wanted.c.task_type == any_(p.c.task_types)))
-    told = (
-        select(
-            func.pg_notify(
-                literal_column(f"'{channel(t.schema)}'"), func.left(wanted.c.task_type, literal_column("500"))
-            ).label("told")
-        )
-        .where(bindparam("p_notify", type_=Boolean), waits)
-        .cte("woken")
+    may_notify = bindparam("p_notify", type_=Boolean)
+    to_wake = select(_notify(t, _short(wanted.c.task_type))).where(may_notify, waits)
+    microseconds = extract("epoch", func.min(rows.c.scheduled_at)) * literal_column("1000000")
+    due_at = rows.c.scheduled_at if passed_at is None else passed_at
+    passed = (
+        select(rows.c.task_type, rows.c.priority, cast(microseconds, BigInteger).label("first"))
+        .where(due_at <= func.clock_timestamp())
+        .group_by(rows.c.task_type, rows.c.priority)
+        .subquery("passed")
     )
+    place = func.concat_ws(literal_column("','"), _short(passed.c.task_type), passed.c.priority, passed.c.first)
+    told = to_wake.union_all(select(_notify(t, place)).where(may_notify)).cte("woken")
     return select(func.count(told.c.told)).scalar_subquery().label("woken")
+
+
+def _notify(t: Tables, payload: Any) -> ColumnElement[Any]:
+    return func.pg_notify(literal_column(f"'{channel(t.schema)}'"), payload).label("told")
+
+
+def _short(task_type: Any) -> ColumnElement[str]:
+    return func.left(task_type, literal_column("500"))
 
 
 def channel(schema: str) -> str:
@@ -209,4 +240,4 @@ def new_row() -> dict[str, Any]:
 def told_of_new_rows(t: Tables) -> list[ColumnElement[Any]]:
     """What only the database knows of a new row, and what decides whom to wake."""
     c = t.tasks.c
-    return [c.task_type, c.scheduled_at, c.created_at]
+    return [c.task_type, c.priority, c.scheduled_at, c.created_at]

@@ -31,8 +31,9 @@ from fang_postgres.sql.fragments import (
 )
 from fang_postgres.statement import Statement
 
+_SET_BY_HAND = bindparam("p_scheduled_at", type_=DateTime(timezone=True))
 _DUE = func.coalesce(
-    bindparam("p_scheduled_at", type_=DateTime(timezone=True)),
+    _SET_BY_HAND,
     # clock_timestamp(), not now(): the caller's transaction may have begun long ago. One time for all rows of a bulk,
     # whose order is that of their ids.
     select(func.clock_timestamp()).scalar_subquery()
@@ -49,7 +50,7 @@ def insert(t: Tables) -> Statement:
         .returning(*told_of_new_rows(t))
         .cte("inserted")
     )
-    told = select(inserted.c.scheduled_at, inserted.c.created_at, waking(t, inserted))
+    told = select(inserted.c.scheduled_at, inserted.c.created_at, waking(t, inserted, passed_at=_SET_BY_HAND))
     return Statement("insert", told.select_from(inserted))
 
 
@@ -60,7 +61,7 @@ def insert_many(t: Tables) -> Statement:
     told = select(
         func.max(inserted.c.scheduled_at).label("scheduled_at"),
         func.max(inserted.c.created_at).label("created_at"),
-        waking(t, inserted),
+        waking(t, inserted, passed_at=_SET_BY_HAND),
     )
     return Statement("insert_many", told.select_from(inserted))
 
@@ -78,7 +79,9 @@ def insert_unique(t: Tables) -> Statement:
         .returning(t.tasks.c.id, *told_of_new_rows(t))
         .cte("inserted")
     )
-    told = select(inserted.c.id, inserted.c.scheduled_at, inserted.c.created_at, waking(t, inserted))
+    told = select(
+        inserted.c.id, inserted.c.scheduled_at, inserted.c.created_at, waking(t, inserted, passed_at=_SET_BY_HAND)
+    )
     return Statement("insert_unique", told.select_from(inserted))
 
 

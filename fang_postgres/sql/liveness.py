@@ -204,7 +204,16 @@ def rescue(t: Tables) -> Statement:
             claimed_at=null(),
             updated_at=func.now(),
         )
-        .returning(c.id, c.kind, c.attempt, c.crashes, cast(c.state, Text).label("state"), c.task_type, c.scheduled_at)
+        .returning(
+            c.id,
+            c.kind,
+            c.attempt,
+            c.crashes,
+            cast(c.state, Text).label("state"),
+            c.task_type,
+            c.priority,
+            c.scheduled_at,
+        )
         .cte("rescued")
     )
     r = rescued.c
@@ -255,7 +264,7 @@ def reconcile(t: Tables) -> Statement:
             claimed_at=null(),
             updated_at=func.now(),
         )
-        .returning(c.id, c.task_type, c.scheduled_at)
+        .returning(c.id, c.task_type, c.priority, c.scheduled_at)
         .cte("given_back")
     )
     return Statement("reconcile", select(given_back.c.id, waking(t, given_back)).select_from(given_back))

@@ -129,7 +129,9 @@ def settle(t: Tables) -> Statement:
         **_RELEASED,
     }
     due_at = case((c.state.in_(state_literals(DUE_STATES)), c.scheduled_at)).label("scheduled_at")
-    settled = update(task).where(*_fence(c)).values(values).returning(c.id, c.task_type, due_at).cte("settled")
+    settled = (
+        update(task).where(*_fence(c)).values(values).returning(c.id, c.task_type, c.priority, due_at).cte("settled")
+    )
     return Statement("settle", select(settled.c.id, waking(t, settled)).select_from(settled))
 
 

@@ -439,7 +439,7 @@ def test_scheduled_are_those_that_lie_ahead(queue: MemoryQueue, clock: Clock) ->
 
 def test_what_was_changed_wakes_and_what_was_there_already_does_not(queue: MemoryQueue) -> None:
     woken: list[str] = []
-    queue.state.listen("me", ["common"], lambda: woken.append("common"))
+    queue.state.listen("me", ["common"], lambda _: woken.append("common"))
 
     task = queue.insert_task(Once())
     assert len(woken) == 1

@@ -1,12 +1,17 @@
 """Who is woken by a notification: no database is needed for this."""
 
+from datetime import UTC, datetime
+
+import pytest
+
+from fang_core.store import ANYWHERE, Behind
 from fang_postgres.waking import MOST_CHARS, Subscribers
 
 
 def test_a_task_type_wakes_the_pools_that_serve_it() -> None:
     subscribers, woken = Subscribers(), list[str]()
-    subscribers.add("a", ("mail", "heavy"), lambda: woken.append("a"))
-    subscribers.add("b", ("mail",), lambda: woken.append("b"))
+    subscribers.add("a", ("mail", "heavy"), lambda _: woken.append("a"))
+    subscribers.add("b", ("mail",), lambda _: woken.append("b"))
     for payload in ("heavy", "mail", "other", "mai"):
         subscribers.wake(payload)
     assert woken == ["a", "a", "b"]
@@ -16,7 +21,7 @@ def test_a_task_type_wakes_the_pools_that_serve_it() -> None:
 
 def test_who_has_left_is_not_woken_and_may_leave_twice() -> None:
     subscribers, woken = Subscribers(), list[str]()
-    subscribers.add("a", ("mail",), lambda: woken.append("a"))
+    subscribers.add("a", ("mail",), lambda _: woken.append("a"))
     assert subscribers
     for _ in range(2):
         subscribers.remove("a")
@@ -28,8 +33,8 @@ def test_who_has_left_is_not_woken_and_may_leave_twice() -> None:
 
 def test_a_pool_may_leave_while_it_is_woken() -> None:
     subscribers, woken = Subscribers(), list[str]()
-    subscribers.add("a", ("mail",), lambda: subscribers.remove("a"))
-    subscribers.add("b", ("mail",), lambda: woken.append("b"))
+    subscribers.add("a", ("mail",), lambda _: subscribers.remove("a"))
+    subscribers.add("b", ("mail",), lambda _: woken.append("b"))
     subscribers.wake("mail")
     subscribers.wake_all()
     assert woken == ["b", "b"]
@@ -37,6 +42,18 @@ def test_a_pool_may_leave_while_it_is_woken() -> None:
 
 def test_a_long_task_type_is_compared_as_far_as_it_is_sent() -> None:
     subscribers, woken = Subscribers(), list[str]()
-    subscribers.add("a", ("é" * MOST_CHARS + "x",), lambda: woken.append("a"))
+    subscribers.add("a", ("é" * MOST_CHARS + "x",), lambda _: woken.append("a"))
     subscribers.wake("é" * MOST_CHARS)
     assert woken == ["a"]
+
+
+@pytest.mark.parametrize("task_type", ["mail", "mail,2,3", ""])
+def test_rows_behind_cursors_are_told_with_their_place(task_type: str) -> None:
+    subscribers, told = Subscribers(), list[Behind | None]()
+    subscribers.add("a", (task_type,), told.append)
+    subscribers.wake(f"{task_type},-2,1500000")
+    subscribers.wake(f"{task_type},-2,{-(10**18)}")  # before the first year of a datetime
+    subscribers.wake(f"{task_type},x,1500000")
+    assert told == [Behind(task_type, -2, datetime(1970, 1, 1, 0, 0, 1, 500_000, UTC)), Behind(task_type, 0, None)]
+    subscribers.wake_all()
+    assert told[2:] == [ANYWHERE]

@@ -12,7 +12,7 @@ FROM holding)) AND least(t.crashes + 1, 32767) >= 2) THEN clock_timestamp() + po
 FROM holding))) THEN least(t.crashes + 1, 32767) ELSE t.crashes END, pool_id=NULL, claimed_at=NULL, errors=CASE WHEN ($1::BOOLEAN AND (t.crashes < 2 OR (SELECT holding.one
 FROM holding))) THEN CASE WHEN (CAST(jsonb_build_object('number', t.attempt, 'error', concat('crashed: the process of its worker died under it, ', least(t.crashes + 1, 32767), ' of ', $3::INTEGER, ' times'), 'traceback', NULL) AS TEXT) IS NULL) THEN t.errors ELSE jsonb_path_query_array(t.errors || jsonb_build_array(CAST(CAST(jsonb_build_object('number', t.attempt, 'error', concat('crashed: the process of its worker died under it, ', least(t.crashes + 1, 32767), ' of ', $3::INTEGER, ' times'), 'traceback', NULL) AS TEXT) AS JSONB) || jsonb_build_object('time', now())), '$[last - 9 to last]') END ELSE t.errors END WHERE t.id = ANY (array((SELECT held.id
 FROM fang.fang_tasks AS held
-WHERE held.pool_id = $2::UUID AND held.state = 'in_progress' FOR NO KEY UPDATE OF held SKIP LOCKED))) AND t.pool_id = $2::UUID AND CAST(t.state AS TEXT) = 'in_progress' RETURNING t.id, t.kind, t.attempt, t.crashes, CAST(t.state AS TEXT) AS state, t.task_type, t.scheduled_at),
+WHERE held.pool_id = $2::UUID AND held.state = 'in_progress' FOR NO KEY UPDATE OF held SKIP LOCKED))) AND t.pool_id = $2::UUID AND CAST(t.state AS TEXT) = 'in_progress' RETURNING t.id, t.kind, t.attempt, t.crashes, CAST(t.state AS TEXT) AS state, t.task_type, t.priority, t.scheduled_at),
 woken AS
 (SELECT pg_notify('fang_fang', left(wanted.task_type, 500)) AS told
 FROM (SELECT DISTINCT rescued.task_type AS task_type
@@ -20,7 +20,11 @@ FROM rescued
 WHERE rescued.scheduled_at <= clock_timestamp() + CAST('10 s' AS INTERVAL)) AS wanted
 WHERE $4::BOOLEAN AND (EXISTS (SELECT 1
 FROM fang.fang_pools AS p
-WHERE p.waiting AND wanted.task_type = ANY (p.task_types))))
+WHERE p.waiting AND wanted.task_type = ANY (p.task_types))) UNION ALL SELECT pg_notify('fang_fang', concat_ws(',', left(passed.task_type, 500), passed.priority, passed.first)) AS told
+FROM (SELECT rescued.task_type AS task_type, rescued.priority AS priority, CAST(EXTRACT(epoch FROM min(rescued.scheduled_at)) * 1000000 AS BIGINT) AS first
+FROM rescued
+WHERE rescued.scheduled_at <= clock_timestamp() GROUP BY rescued.task_type, rescued.priority) AS passed
+WHERE $4::BOOLEAN)
  SELECT rescued.id, rescued.kind, rescued.attempt, rescued.crashes, rescued.state, (SELECT count(woken.told) AS count_1
 FROM woken) AS woken
 FROM rescued

@@ -1,0 +1,219 @@
+"""The cursor against a simulated table: transactions of all lengths, claims in between, times that were set by hand."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise, product
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fang_core import cursor as cursors
+from fang_core.cursor import Cursor
+from fang_core.record import PRIORITIES, ClaimedTask
+from fang_core.store import ANYWHERE, Behind, Claim, ClaimRequest
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+POOL = UUID(int=7)
+LEVELS = [("mail", 0), ("mail", 2), ("heavy", -1)]
+
+
+def at(seconds: float) -> datetime:
+    return EPOCH + timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True)
+class Row:
+    number: int
+    level: tuple[str, int]
+    due: float  # its due time
+    xid: float  # when its transaction got its id; ids are given in this order
+    committed: float
+
+    @property
+    def place(self) -> tuple[datetime, UUID]:
+        return at(self.due), UUID(int=self.number)
+
+
+@dataclass
+class Table:
+    """What a claim would see at each moment."""
+
+    rows: list[Row]
+    claimed: dict[int, float] = field(default_factory=dict)
+    cursor: Cursor = field(default_factory=lambda: Cursor(0.0))
+
+    def claim(self, now: float, limit: int = 1_000, *, whole: bool = False) -> int:
+        request = ClaimRequest(POOL, ("mail", "heavy"), ("K",), limit, self.cursor.start(now, whole=whole))
+        visible = [
+            row
+            for row in self.rows
+            if row.committed <= now
+            and row.due <= now
+            and row.number not in self.claimed
+            and (row.level not in request.after or row.place > request.after[row.level])
+        ]
+        order = {level: number for number, level in enumerate(product(request.task_types, PRIORITIES))}
+        seen = sorted(visible, key=lambda row: (order[row.level], row.place))[:limit]
+        self.claimed |= {row.number: now for row in seen}
+        tasks = [_task(row) for row in seen]
+        claim = Claim(tasks, at(now), self._snapshot(now), registered=True)
+        self.cursor.claimed(request, claim, seconds=0.001, mono=now)
+        return len(tasks)
+
+    def _snapshot(self, now: float) -> str:
+        begun = [row for row in sorted(self.rows, key=lambda row: row.xid) if row.xid <= now]
+        running = [str(xid) for xid, row in enumerate(begun, start=100) if row.committed > now]
+        return f"0:{100 + len(begun)}:{','.join(running)}"
+
+
+def _task(row: Row) -> ClaimedTask:
+    due, task_id = row.place
+    return ClaimedTask(task_id, "K", "{}", 1, 0, 20, 0, *row.level, due)
+
+
+@st.composite
+def tables(draw: st.DrawFn, longest: float = 5.0) -> list[Row]:
+    """Rows as the library inserts them: due when they were inserted, hardly before their transaction got its id."""
+    rows = []
+    for number in range(draw(st.integers(1, 30))):
+        begun = draw(st.floats(0, 5))
+        xid = begun + draw(st.floats(0, 0.04))
+        rows.append(Row(number, draw(st.sampled_from(LEVELS)), begun, xid, xid + draw(st.floats(0, longest))))
+    return rows
+
+
+def moments(gaps: list[float], until: float) -> list[float]:
+    found, now = [], 0.0
+    while now < until:
+        for gap in gaps:
+            now += gap
+            found.append(now)
+    return found
+
+
+GAPS = st.lists(st.floats(0.03, 0.5), min_size=1, max_size=5)
+
+
+@settings(deadline=None)
+@given(tables(), GAPS)
+def test_a_row_is_found_by_the_second_claim_after_its_commit(rows: list[Row], gaps: list[float]) -> None:
+    table, times = Table(rows), moments(gaps, 12.0)
+    for now in times:
+        table.claim(now)
+    for row in rows:
+        after = [now for now in times if now >= row.committed]
+        assert table.claimed[row.number] <= after[1]
+
+
+@settings(deadline=None)
+@given(tables(), GAPS, st.integers(1, 4))
+def test_small_claims_find_all_and_a_look_back_goes_on_until_one_is_not_full(
+    rows: list[Row], gaps: list[float], limit: int
+) -> None:
+    table, times = Table(rows), moments(gaps, 12.0)
+    for now in times:
+        while table.claim(now, limit) == limit:
+            pass
+    for row in rows:
+        after = [now for now in times if now >= row.committed]
+        assert table.claimed[row.number] <= after[1]
+
+
+@settings(deadline=None)
+@given(tables(), GAPS)
+def test_what_a_whole_claim_leaves_is_not_there(rows: list[Row], gaps: list[float]) -> None:
+    table = Table(rows)
+    for before, now in pairwise(moments(gaps, 5.0)):
+        table.claim(before)
+        table.claim(now, whole=True)
+        assert all(row.number in table.claimed for row in rows if row.committed <= now)
+
+
+@pytest.mark.parametrize(("back", "within"), [(0.5, 0.15), (5.0, 1.05), (3_600.0, 10.05)])
+def test_the_ladder_finds_times_that_were_set_by_hand(back: float, within: float) -> None:
+    steady = [Row(number, ("mail", 0), number / 10, number / 10, number / 10) for number in range(400)]
+    late = Row(1_000, ("mail", 0), 20.0 - back, 20.0, 20.0)
+    table = Table([*steady, late])
+    for now in moments([0.01], 35.0):
+        table.claim(now)
+    assert table.claimed[1_000] <= 20.0 + within
+
+
+def test_a_step_of_the_ladder_that_costs_much_is_taken_less_often() -> None:
+    cursor = Cursor(0.0)
+    request = ClaimRequest(POOL, ("mail",), ("K",), 10)
+    whole = []
+    for now in moments([0.01], 100.0):
+        starts = cursor.start(now)
+        is_whole = now > 11 and not starts  # before that, ten seconds ago is the start
+        if is_whole:
+            whole.append(now)
+        seconds = 0.5 if is_whole else 0.001
+        cursor.claimed(request, Claim([], at(now), "0:100:", True), seconds=seconds, mono=now)
+    assert len(whole) >= 3
+    assert all(24.0 < later - earlier < 26.0 for earlier, later in pairwise(whole))  # 0.5 s at a fiftieth of the time
+
+
+def test_who_is_told_of_rows_behind_starts_there() -> None:
+    cursor = Cursor(0.0)
+    request = ClaimRequest(POOL, ("mail",), ("K",), 10)
+    cursor.claimed(request, Claim([], at(100), "0:100:", True), seconds=0.001, mono=0.0)
+    front = dict(cursor.start(0.01))
+    assert not cursor.is_behind
+
+    cursor.behind(Behind("mail", 0, at(200)))  # ahead of it
+    cursor.behind(Behind("other", 0, at(1)))
+    assert not cursor.is_behind
+
+    cursor.behind(Behind("mail", 0, at(50)))
+    assert cursor.is_behind
+    assert cursor.start(0.02) == {**front, ("mail", 0): (at(50), UUID(int=0))}
+
+    cursor.behind(ANYWHERE)
+    assert cursor.start(0.02) == {}
+    cursor.claimed(request, Claim([], at(101), "0:100:", True), seconds=0.001, mono=0.02)
+    assert not cursor.is_behind
+
+
+def test_a_claim_that_found_no_record_of_its_pool_moves_nothing() -> None:
+    cursor = Cursor(0.0)
+    request = ClaimRequest(POOL, ("mail",), ("K",), 10)
+    cursor.claimed(request, Claim([], at(100), "0:100:", False), seconds=0.001, mono=0.0)
+    assert cursor.start(0.01) == {}
+
+
+def test_a_cursor_that_forgets_starts_over() -> None:
+    table = Table([Row(1, ("mail", 0), 1.0, 1.0, 1.0)])
+    table.claim(2.0)
+    assert table.cursor.start(2.0)
+    table.cursor.forget()
+    assert table.cursor.start(2.0) == {}
+
+
+class TestMutants:
+    """Each part of the rule is missed by a test above where it is gone."""
+
+    second_claim = staticmethod(test_a_row_is_found_by_the_second_claim_after_its_commit.hypothesis.inner_test)
+
+    def test_a_cursor_without_the_xid_rule(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        quick, slow = Row(1, ("mail", 0), 0.2, 0.2, 0.2), Row(2, ("mail", 0), 0.1, 0.1, 0.45)
+        monkeypatch.setattr(cursors, "LADDER", ())
+        self.second_claim([quick, slow], [0.03])
+        monkeypatch.setattr(Cursor, "_before", lambda self, xid: self._next)
+        with pytest.raises(KeyError):
+            self.second_claim([quick, slow], [0.03])
+
+    def test_a_cursor_without_look_backs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cursors, "LADDER", ())
+        with pytest.raises(KeyError):
+            test_the_ladder_finds_times_that_were_set_by_hand(0.5, 0.15)
+
+    def test_a_cursor_that_does_not_stay_behind_the_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        slow_to_begin = Row(1, ("mail", 0), 0.29, 0.32, 0.32)
+        monkeypatch.setattr(cursors, "LADDER", ())
+        self.second_claim([slow_to_begin], [0.03])
+        monkeypatch.setattr(cursors, "MARGIN", timedelta(0))
+        with pytest.raises(KeyError):
+            self.second_claim([slow_to_begin], [0.03])
