@@ -99,6 +99,7 @@ class Claimer:
         if pool._dead_id == pool.id:
             await pool._be_reborn()
             self._announced = False
+        pool._give_back_overdue()
         if pool._is_cut_off():
             await self._sleep(EVERY)  # others may take the pool for dead: no claim would be safe
             return
@@ -177,9 +178,9 @@ class Claimer:
     async def _wait_for_hunger(self) -> None:
         """Until a worker finds little left; see ``feed``."""
         self._hungry.clear()
-        self._low = self._pool._demand.ahead // 2
+        self._low = self._pool._low_stock()
         self._waits_for_hunger = True
-        await wait_for(self._hungry, 1.0)
+        await wait_for(self._hungry, min(1.0, self._pool._patience()))
         self._waits_for_hunger = False
 
     async def _seconds_to_sleep(self, snapshot: str) -> float:
@@ -191,7 +192,7 @@ class Claimer:
         return seconds if due is None else min(seconds, max(due, SHORTEST_SLEEP))
 
     async def _sleep(self, seconds: float) -> None:
-        await wait_for(self._woken, seconds)
+        await wait_for(self._woken, min(seconds, self._pool._patience()))
         if not self._pool._stopping.is_set():
             self._woken.clear()
 

@@ -40,6 +40,7 @@ from fang_core.record import DEFAULT_TASK_TYPE, ClaimedTask
 from fang_core.registry import REGISTRY
 from fang_core.run import Run
 from fang_core.runnable import BaseRunnable
+from fang_core.stock import Stock
 from fang_core.store import AsyncBackend, AsyncStore, PoolRecord
 from fang_core.ticking import Timetable
 
@@ -238,6 +239,7 @@ class AsyncWorkerPool:
         self._timetable = Timetable(self.options.task_types, self.queue.rules)
         self._learn_kinds()
         self._demand = Demand(self.options.number_of_workers)
+        self._stock = Stock()
         self._waiting: deque[Run] = deque()
         self._resting: deque[asyncio.Future[None]] = deque()
         self._claimed = 0
@@ -296,14 +298,16 @@ class AsyncWorkerPool:
         self._give_back_unstarted()
 
     def _give_back_unstarted(self) -> None:
-        self._give_back_waiting()
+        self._give_back_waiting(len(self._waiting))
         suspect = self._holdings.give_up_suspect()
         if suspect is not None:
             self._give_back(suspect)
 
-    def _give_back_waiting(self) -> None:
-        while self._waiting:
+    def _give_back_waiting(self, count: int) -> None:
+        """The first in line."""
+        for _ in range(count):
             self._give_back(self._waiting.popleft())
+        self._stock.went_back(len(self._waiting), time.monotonic())
 
     def _give_back(self, run: Run) -> None:
         """It was claimed and not started: nothing is charged."""
@@ -358,12 +362,29 @@ class AsyncWorkerPool:
         if self._holdings.has_suspect:
             return 0
         waiting = len(self._waiting)
+        self._stock.measure(waiting, time.monotonic())
         running = self._claimed - self._given_back - self._ended_runs - waiting
         return self._demand.wanted(
             free=max(0, self.options.number_of_workers - running),
             waiting=waiting,
             unwritten=self._ended_runs + self._given_back - self._completer.written,
+            pace=self._stock.pace,
         )
+
+    def _low_stock(self) -> int:
+        """So few waiting tasks are few enough to claim again."""
+        return self._demand.ahead(self._stock.pace) // 2
+
+    def _patience(self) -> float:
+        """Seconds until a waiting task has waited too long; infinite where none waits."""
+        return self._stock.patience(len(self._waiting), time.monotonic())
+
+    def _give_back_overdue(self) -> None:
+        """Gives back what has waited for too long: another process may have a free worker."""
+        overdue = self._stock.overdue(len(self._waiting), time.monotonic())
+        if overdue and not self._holdings.has_suspect:
+            logger.debug("pool %s gives back %d tasks that waited too long for a worker", self.id, overdue)
+            self._give_back_waiting(overdue)
 
     def _drains_at_their_end(self) -> tuple[asyncio.Event, ...]:
         """Those that are over when nothing is claimed now."""
@@ -377,8 +398,7 @@ class AsyncWorkerPool:
         """Has the suspect run, once it is alone."""
         suspect = self._holdings.begin_suspect()
         if suspect is not None:
-            self._waiting.append(suspect)
-            self._wake_one()
+            self._put_waiting([suspect])
 
     async def _be_reborn(self) -> None:
         """Others took the pool for dead: its runs are lost, and it goes on under another id."""
@@ -405,12 +425,16 @@ class AsyncWorkerPool:
             logger.warning("task %s was claimed anew: attempt %d is lost", run.task.id, run.task.attempt)
         for run in taken.unwanted:
             self._give_back(run)
-        self._waiting.extend(taken.ready)
+        self._put_waiting(taken.ready)
         if self._stopping.is_set() or self._holdings.has_suspect:
-            self._give_back_waiting()  # too late, or not beside a suspect
+            self._give_back_waiting(len(self._waiting))  # too late, or not beside a suspect
+        self._events.emit(Events.tasks_claimed, self.id, len(tasks))
+
+    def _put_waiting(self, runs: list[Run]) -> None:
+        self._stock.hand_out(len(runs), len(self._waiting), time.monotonic())
+        self._waiting.extend(runs)
         # One is enough: it drains what never suspends, and wakes another as soon as a run suspends.
         self._wake_one()
-        self._events.emit(Events.tasks_claimed, self.id, len(tasks))
 
     # Called by workers and by the completer ---------------------------------------------------------------------------
 

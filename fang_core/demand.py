@@ -25,7 +25,7 @@ class Demand:
 
     Where a task takes as long as the horizon or longer, nothing is claimed ahead: a waiting task is better off in
     another process. Where tasks are short the batch is everything: claims of 10 drain 9,000 tasks a second, claims of
-    500 drain 60,000.
+    500 drain 60,000. ``pace`` is how many tasks a second workers were seen to take, see ``Stock``.
     """
 
     def __init__(self, workers: int) -> None:
@@ -37,24 +37,24 @@ class Demand:
         # A long run weighs at once, many short ones must speak before it is forgotten.
         self._mean += (seconds - self._mean) * (0.5 if seconds > self._mean else 0.05)
 
-    @property
-    def ahead(self) -> int:
+    def ahead(self, pace: float) -> int:
         """How many to hold beyond the free workers."""
         if self._mean >= HORIZON:
             return 0
-        return min(MOST, int(self._workers * HORIZON / max(self._mean, 1e-6)))
+        return min(MOST, int(HORIZON * min(pace, self._workers / max(self._mean, 1e-6))))
 
-    def wanted(self, *, free: int, waiting: int, unwritten: int) -> int:
+    def wanted(self, *, free: int, waiting: int, unwritten: int, pace: float) -> int:
         """How many to claim now; 0 to wait.
 
         Args:
             free: workers without a task.
             waiting: tasks claimed and not started.
             unwritten: outcomes not yet written.
+            pace: tasks that workers take, a second.
         """
         if unwritten >= MOST_UNWRITTEN:
             return 0
-        ahead = self.ahead
+        ahead = self.ahead(pace)
         # Half empty is soon enough to claim again, and keeps the batches large.
         if waiting > ahead // 2 and waiting >= free:
             return 0

@@ -89,6 +89,7 @@ class Claimer:
         if pool._dead_id == pool.id:
             pool._be_reborn()
             self._announced = False
+        pool._give_back_overdue()
         if pool._is_cut_off():
             self._sleep(EVERY)  # others may take the pool for dead: no claim would be safe
             return
@@ -167,10 +168,10 @@ class Claimer:
     def _wait_for_hunger(self) -> None:
         """Until a worker finds little left; see ``feed``."""
         self._hungry.clear()
-        self._low = self._pool._demand.ahead // 2
+        self._low = self._pool._low_stock()
         self._waits_for_hunger = True
         if not self._pool._wanted() and not self._pool._stopping.is_set():  # again: a worker may just have ended
-            self._hungry.wait(1.0)
+            self._hungry.wait(min(1.0, self._pool._patience()))
         self._waits_for_hunger = False
 
     def _seconds_to_sleep(self, snapshot: str) -> float:
@@ -182,7 +183,7 @@ class Claimer:
         return seconds if due is None else min(seconds, max(due, SHORTEST_SLEEP))
 
     def _sleep(self, seconds: float) -> None:
-        self._woken.wait(seconds)
+        self._woken.wait(min(seconds, self._pool._patience()))
         if not self._pool._stopping.is_set():
             self._woken.clear()
 

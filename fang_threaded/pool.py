@@ -33,6 +33,7 @@ from fang_core.record import DEFAULT_TASK_TYPE, ClaimedTask
 from fang_core.registry import REGISTRY
 from fang_core.run import Run
 from fang_core.runnable import BaseRunnable
+from fang_core.stock import Stock
 from fang_core.store import Backend, PoolRecord, Store
 from fang_core.ticking import Timetable
 from fang_threaded.claimer import Claimer
@@ -233,6 +234,7 @@ class WorkerPool:
         self._timetable = Timetable(self.options.task_types, self.queue.rules)
         self._learn_kinds()
         self._demand = Demand(self.options.number_of_workers)
+        self._stock = Stock()
         self._waiting: SimpleQueue[Run | None] = SimpleQueue()
         self._claimed = 0
         self._given_back = 0
@@ -287,17 +289,19 @@ class WorkerPool:
         self._give_back_unstarted()
 
     def _give_back_unstarted(self) -> None:
-        self._give_back_waiting()
+        self._give_back_waiting(self._waiting.qsize())
         suspect = self._holdings.give_up_suspect()
         if suspect is not None:
             self._give_back(suspect)
 
-    def _give_back_waiting(self) -> None:
+    def _give_back_waiting(self, count: int) -> None:
+        """The first in line; workers may be faster, and then it is those behind."""
         with suppress(Empty):
-            while True:
+            for _ in range(count):
                 run = self._waiting.get_nowait()
                 if run is not None:
                     self._give_back(run)
+        self._stock.went_back(self._waiting.qsize(), time.monotonic())
 
     def _give_back(self, run: Run) -> None:
         """It was claimed and not started: nothing is charged."""
@@ -349,13 +353,30 @@ class WorkerPool:
         if self._holdings.has_suspect:
             return 0
         waiting = self._waiting.qsize()
+        self._stock.measure(waiting, time.monotonic())
         ended = self._ended_runs()
         running = self._claimed - self._given_back - ended - waiting
         return self._demand.wanted(
             free=max(0, self.options.number_of_workers - running),
             waiting=waiting,
             unwritten=ended + self._given_back - self._completer.written,
+            pace=self._stock.pace,
         )
+
+    def _low_stock(self) -> int:
+        """So few waiting tasks are few enough to claim again."""
+        return self._demand.ahead(self._stock.pace) // 2
+
+    def _patience(self) -> float:
+        """Seconds until a waiting task has waited too long; infinite where none waits."""
+        return self._stock.patience(self._waiting.qsize(), time.monotonic())
+
+    def _give_back_overdue(self) -> None:
+        """Gives back what has waited for too long: another process may have a free worker."""
+        overdue = self._stock.overdue(self._waiting.qsize(), time.monotonic())
+        if overdue and not self._holdings.has_suspect:
+            logger.debug("pool %s gives back %d tasks that waited too long for a worker", self.id, overdue)
+            self._give_back_waiting(overdue)
 
     def _ended_runs(self) -> int:
         return sum(worker.ended for worker in self._workers)
@@ -372,7 +393,7 @@ class WorkerPool:
         """Has the suspect run, once it is alone."""
         suspect = self._holdings.begin_suspect()
         if suspect is not None:
-            self._waiting.put(suspect)
+            self._put_waiting([suspect])
 
     def _be_reborn(self) -> None:
         """Others took the pool for dead: its runs are lost, and it goes on under another id."""
@@ -401,11 +422,15 @@ class WorkerPool:
             for run in taken.ready:  # too late: nobody would run them
                 self._give_back(run)
             return
-        for run in taken.ready:
-            self._waiting.put(run)
+        self._put_waiting(taken.ready)
         if self._holdings.has_suspect:
-            self._give_back_waiting()
+            self._give_back_waiting(self._waiting.qsize())
         self._events.emit(Events.tasks_claimed, self.id, len(tasks))
+
+    def _put_waiting(self, runs: list[Run]) -> None:
+        self._stock.hand_out(len(runs), self._waiting.qsize(), time.monotonic())
+        for run in runs:
+            self._waiting.put(run)
 
     # Called by workers, each on its thread, and by the completer on its own -------------------------------------------
 

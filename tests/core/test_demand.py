@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from fang_core import SleepParams
 from fang_core.demand import HORIZON, MOST, MOST_UNWRITTEN, Demand, Poll, Retry
 
+FAST = 1e6  # tasks a second that workers take: more than matters, the mean decides
+
 durations = st.lists(st.floats(0, 3600), max_size=50)
 
 
@@ -26,15 +28,17 @@ def seen(workers: int, *seconds: float, times: int = 1) -> Demand:
     st.integers(0, 10_000),
     st.integers(0, 5_000),
     st.integers(0, 2 * MOST_UNWRITTEN),
+    st.floats(0, 1e6),
 )
 def test_wanted_keeps_to_its_bounds(
-    workers: int, seconds: list[float], free: int, waiting: int, unwritten: int
+    workers: int, seconds: list[float], free: int, waiting: int, unwritten: int, pace: float
 ) -> None:
     demand = seen(workers, *seconds)
-    wanted = demand.wanted(free=free, waiting=waiting, unwritten=unwritten)
+    wanted = demand.wanted(free=free, waiting=waiting, unwritten=unwritten, pace=pace)
 
     assert 0 <= wanted <= MOST
-    assert wanted <= max(0, free + demand.ahead - waiting)
+    assert wanted <= max(0, free + demand.ahead(pace) - waiting)
+    assert demand.ahead(pace) <= pace * HORIZON
     if unwritten >= MOST_UNWRITTEN:
         assert wanted == 0
     elif free > waiting:
@@ -46,47 +50,47 @@ def test_wanted_keeps_to_its_bounds(
 def test_long_tasks_are_not_claimed_ahead(seconds: float, free: int) -> None:
     demand = seen(4, seconds, times=10)
 
-    assert demand.ahead == 0
-    assert demand.wanted(free=free, waiting=0, unwritten=0) == free
+    assert demand.ahead(FAST) == 0
+    assert demand.wanted(free=free, waiting=0, unwritten=0, pace=FAST) == free
 
 
 def test_before_anything_was_seen_nothing_is_claimed_ahead() -> None:
-    assert Demand(8).wanted(free=8, waiting=0, unwritten=0) == 8
-    assert Demand(8).wanted(free=0, waiting=0, unwritten=0) == 0
+    assert Demand(8).wanted(free=8, waiting=0, unwritten=0, pace=FAST) == 8
+    assert Demand(8).wanted(free=0, waiting=0, unwritten=0, pace=FAST) == 0
 
 
 def test_short_tasks_are_claimed_in_large_batches() -> None:
     demand = seen(4, 0.0001, times=500)
 
-    assert demand.ahead == MOST
-    assert demand.wanted(free=4, waiting=0, unwritten=0) == MOST
-    assert demand.wanted(free=0, waiting=400, unwritten=0) == MOST - 400
+    assert demand.ahead(FAST) == MOST
+    assert demand.wanted(free=4, waiting=0, unwritten=0, pace=FAST) == MOST
+    assert demand.wanted(free=0, waiting=400, unwritten=0, pace=FAST) == MOST - 400
 
 
 def test_a_pool_claims_again_when_half_of_its_stock_is_gone() -> None:
     demand = seen(10, 0.005, times=500)  # 100 ahead
-    ahead = demand.ahead
+    ahead = demand.ahead(FAST)
 
     assert 90 <= ahead <= 100
-    assert demand.wanted(free=0, waiting=ahead // 2 + 1, unwritten=0) == 0
-    assert demand.wanted(free=0, waiting=ahead // 2, unwritten=0) == ahead - ahead // 2
+    assert demand.wanted(free=0, waiting=ahead // 2 + 1, unwritten=0, pace=FAST) == 0
+    assert demand.wanted(free=0, waiting=ahead // 2, unwritten=0, pace=FAST) == ahead - ahead // 2
 
 
 def test_one_long_run_is_enough_to_stop_claiming_ahead() -> None:
     demand = seen(4, 0.001, times=500)
-    assert demand.ahead > 100
+    assert demand.ahead(FAST) > 100
 
     demand.observe(1)
-    assert demand.ahead == 0
+    assert demand.ahead(FAST) == 0
     demand.observe(0.001)
-    assert demand.ahead == 0  # and one short run does not make up for it
+    assert demand.ahead(FAST) == 0  # and one short run does not make up for it
 
 
 def test_nothing_is_claimed_while_too_much_is_unwritten() -> None:
     demand = seen(4, 0.001, times=500)
 
-    assert demand.wanted(free=4, waiting=0, unwritten=MOST_UNWRITTEN - 1) > 0
-    assert demand.wanted(free=4, waiting=0, unwritten=MOST_UNWRITTEN) == 0
+    assert demand.wanted(free=4, waiting=0, unwritten=MOST_UNWRITTEN - 1, pace=FAST) > 0
+    assert demand.wanted(free=4, waiting=0, unwritten=MOST_UNWRITTEN, pace=FAST) == 0
 
 
 # Poll and Retry -------------------------------------------------------------------------------------------------------

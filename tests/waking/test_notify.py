@@ -69,13 +69,13 @@ def test_a_task_that_is_revived_by_hand_wakes_an_idle_pool(side: Side, url: str,
 
 
 def test_what_a_stopping_pool_gives_back_wakes_an_idle_one(
-    side: Side, url: str, database: Database, nights: Nights
+    side: Side, url: str, database: Database, nights: Nights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = side.queue(url)
     stopping = side.pool(queue)
     nights.fall()
-    for _ in range(500):
-        stopping._demand.observe(0.0)  # so it claims ahead
+    monkeypatch.setattr(stopping._demand, "ahead", lambda pace: 100)
+    monkeypatch.setattr("fang_core.stock.PATIENCE", 60)
     side.call(queue.insert_tasks, [side.note(n=1, waits=True), *[side.note(n=n) for n in range(2, 7)]])
     assert ran() == [1]
     assert database.rows("SELECT count(*) FROM fang.fang_tasks WHERE state = 'in_progress'") == [(6,)]
