@@ -1,0 +1,62 @@
+"""What is claimed ahead goes back where no worker takes it in time, and another pool runs it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fang_core import RetentionMode
+from fang_core.stock import PATIENCE
+from tests.modes import GATES, Database, Nights, Side, eventually, ran
+from tests.waking.longs import waits
+
+SLACK = 0.85
+"""Seconds that a crowded machine may take beyond the patience; without give-back tasks waited for two seconds."""
+
+STATES = "SELECT state, count(*), max(attempt), sum(retries + crashes) FROM fang.fang_tasks GROUP BY 1 ORDER BY 1"
+
+
+def prefetching(side: Side, queue: Any, **options: Any) -> Any:
+    """A pool of two that was busy with short tasks until now."""
+    pool = side.pool(queue, number_of_workers=2, **options)
+    for _ in range(500):
+        pool._demand.observe(0.0001)
+    pool._stock.pace = 10_000.0
+    return pool
+
+
+def test_what_waits_behind_long_runs_is_run_by_another_pool(
+    side: Side, url: str, database: Database, nights: Nights
+) -> None:
+    queue = side.queue(url)
+    busy = prefetching(side, queue)
+    nights.fall()
+    side.call(queue.insert_tasks, [side.note(n=0, waits=True), side.note(n=1, waits=True)])
+    side.call(queue.insert_tasks, [side.note(n=n) for n in range(2, 22)])
+    assert ran(2) == [0, 1]
+    side.pool(queue, retention_mode=RetentionMode.KEEP_ALL)  # an hour's poll: it must be woken
+    assert ran(20) == list(range(2, 22))
+    eventually(lambda: [state for state, *_ in database.rows(STATES)] == ["in_progress", "finished"])
+    assert [row[1:] for row in database.rows(STATES)] == [(2, 1, 0), (20, 2, 0)]  # given back once, uncharged
+    assert busy._given_back == 20
+
+
+def test_it_is_claimed_again_only_when_a_worker_is_free(
+    side: Side, url: str, database: Database, nights: Nights
+) -> None:
+    queue = side.queue(url)
+    busy = prefetching(side, queue)
+    nights.fall()
+    side.call(queue.insert_tasks, [*[side.note(waits=True) for _ in range(2)], *[side.note(n=n) for n in range(1, 6)]])
+    assert ran(2) == [0, 0]
+    eventually(lambda: [(row[0], *row[1:3]) for row in database.rows(STATES)] == [("new", 5, 1), ("in_progress", 2, 1)])
+    eventually(lambda: busy._claimer._waits_for_hunger)
+    assert busy._wanted() == 0
+    GATES["gate"].set()
+    assert ran(5) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.timeout(120)
+def test_processes_with_a_long_task_in_a_hundred(side: Side, url: str, tmp_path: Path) -> None:
+    seen = waits(side.mode, url, tmp_path, tasks=2_000, long=2)
+    assert seen[-1] <= PATIENCE + SLACK
