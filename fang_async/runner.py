@@ -1,7 +1,9 @@
 """Runs operations: on connections of our own, or on one of the caller's. All errors become typed here."""
 
 import asyncio
+import logging
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -10,10 +12,14 @@ import asyncpg
 from sqlalchemy import TwoPhaseTransaction
 
 from fang_core.errors import BackendError, BackendUnavailable, StatementRefused, UsageError
+from fang_core.guard import GUARDED_FOR, PlanGuard
+from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
 from fang_postgres.diagnosis import before_sending, diagnose, is_repeatable
 from fang_postgres.statement import Conversation, Operation
 
 T = TypeVar("T")
+
+logger = logging.getLogger("fang_async")
 
 _TRIES: Final = 5  # of a statement that was the victim of a deadlock or a serialization failure
 # InternalClientError: what asyncpg raises where a connection dies between two of its own messages.
@@ -28,46 +34,44 @@ class Runner:
         self._connections = connections
         self._schema = schema
 
-    async def run(self, operation: Operation[T]) -> T:
-        """One operation, committed when this returns.
+    async def run(self, operation: Operation[T], guard: PlanGuard | None = None) -> T:
+        """One operation, committed when this returns; under a guard, where that is on.
 
         Raises ``BackendUnavailable`` where nobody knows whether it took effect, ``NotConnected`` or another
         ``BackendError`` where it did not.
         """
-        return (await self.run_all([operation]))[0]
+        return (await self.run_all([operation], guard))[0]
 
-    async def run_all(self, operations: Sequence[Operation[T]]) -> list[T]:
+    async def run_all(self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None) -> list[T]:
         """Several operations in one transaction; see ``run``."""
-        if len(operations) == 1:
-            return [await self._on_connection(lambda connection: _fetch(connection, operations[0]))]
 
         async def work(connection: Any) -> list[T]:
-            async with connection.transaction():
-                return [await _fetch(connection, operation) for operation in operations]
+            return [await _fetch(connection, operation) for operation in operations]
 
-        return await self._on_connection(work)
+        # Outside of a transaction a single statement commits by itself, in one round trip.
+        return await self._on_connection(work, guard, in_transaction=len(operations) > 1)
 
     async def converse(self, conversation: Conversation[T]) -> T:
         """A conversation, each of whose operations is committed by itself; see ``run``."""
         return await _converse(self.run, conversation)
 
-    async def transact(self, begin: Callable[[], Conversation[T]]) -> T:
+    async def transact(self, begin: Callable[[], Conversation[T]], guard: PlanGuard | None = None) -> T:
         """A conversation in one transaction, begun anew where that was the victim of a deadlock; see ``run``."""
 
         async def work(connection: Any) -> T:
-            async with connection.transaction():
-                return await _converse(partial(_fetch, connection), begin())
+            return await _converse(partial(_fetch, connection), begin())
 
-        return await self._on_connection(work)
+        return await self._on_connection(work, guard, in_transaction=True)
 
-    async def _on_connection(self, work: Callable[[Any], Awaitable[T]]) -> T:
-        """Outside of a transaction a single statement commits by itself, in one round trip."""
+    async def _on_connection(
+        self, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None, *, in_transaction: bool
+    ) -> T:
         for tries_left in reversed(range(_TRIES)):
             is_connected = False
             try:
                 async with self._connections.acquire() as connection:
                     is_connected = True
-                    return await work(connection)
+                    return await _watched(connection, work, guard, in_transaction=in_transaction)
             except (*_DRIVER, *_CANNOT_CONNECT) as error:
                 if not is_connected:
                     raise before_sending(typed(error, self._schema)) from error
@@ -81,6 +85,26 @@ class Runner:
             await asyncio.wait_for(self._connections.close(), 5)
         except (*_DRIVER, *_CANNOT_CONNECT):
             self._connections.terminate()
+
+
+async def _watched(
+    connection: Any, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None, *, in_transaction: bool
+) -> T:
+    """Under the guard, where it is on; else told to it how long it took, without waiting for a connection."""
+    began = time.monotonic()
+    if guard is not None and guard.is_on(began):
+        async with connection.transaction():
+            await connection.execute(SET_GUARD)
+            return await work(connection)
+    if in_transaction:
+        async with connection.transaction():
+            result = await work(connection)
+    else:
+        result = await work(connection)
+    now = time.monotonic()
+    if guard is not None and guard.observe(now - began, now):
+        logger.warning(SLOW_STATEMENT, now - began, GUARDED_FOR)
+    return result
 
 
 async def run_on(connection: Any, operation: Operation[T]) -> T:

@@ -32,6 +32,15 @@ planner then takes a million waiting rows for ten, and scans them all: 1.1 s ins
 last setting is needed because the others do not replace a plan that is cached already.
 """
 
+SET_GUARD: Final = "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in GUARD.items())
+"""``SET LOCAL`` of them all, as one statement: psycopg prepares what it sends often, and cannot prepare several."""
+
+SLOW_STATEMENT: Final = (
+    "a claim or a completion took %.3f s, perhaps by a wrong plan: for %.0f s plans are guarded; "
+    "ANALYZE the task table if this is logged again"
+)
+"""What is then logged, with the seconds that it took and those that the guard holds."""
+
 CONNECT_TIMEOUT: Final = 4
 """Seconds until a server that does not answer counts as down."""
 

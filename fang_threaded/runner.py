@@ -1,5 +1,7 @@
 """Runs operations: on sessions of our own, or on a connection of the caller's. All errors become typed here."""
 
+import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -8,17 +10,22 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
-from sqlalchemy import Connection, Engine, TwoPhaseTransaction
+from sqlalchemy import Connection, Engine, TwoPhaseTransaction, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.errors import BackendError, FangError, StatementRefused, UsageError, is_refusal
+from fang_core.guard import GUARDED_FOR, PlanGuard
+from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
 from fang_postgres.diagnosis import before_sending, code_of_connect_failure, diagnose, is_repeatable
 from fang_postgres.statement import Conversation, Operation
 
 T = TypeVar("T")
 
+logger = logging.getLogger("fang_threaded")
+
+_SET_GUARD: Final = text(SET_GUARD)
 _TRIES: Final = 5  # of a statement that was the victim of a deadlock or a serialization failure
 
 
@@ -30,33 +37,33 @@ class Runner:
         self._sessions = sessionmaker(engine)
         self._schema = schema
 
-    def run(self, operation: Operation[T]) -> T:
-        """One operation, committed when this returns.
+    def run(self, operation: Operation[T], guard: PlanGuard | None = None) -> T:
+        """One operation, committed when this returns; under a guard, where that is on.
 
         Raises ``BackendUnavailable`` where nobody knows whether it took effect, ``NotConnected`` or another
         ``BackendError`` where it did not.
         """
-        return self.run_all([operation])[0]
+        return self.run_all([operation], guard)[0]
 
-    def run_all(self, operations: Sequence[Operation[T]]) -> list[T]:
+    def run_all(self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None) -> list[T]:
         """Several operations in one transaction; see ``run``."""
-        return self._transact(lambda execute: [_execute(execute, operation) for operation in operations])
+        return self._transact(lambda execute: [_execute(execute, operation) for operation in operations], guard)
 
     def converse(self, conversation: Conversation[T]) -> T:
         """A conversation, each of whose operations is committed by itself; see ``run``."""
         return _converse(self.run, conversation)
 
-    def transact(self, begin: Callable[[], Conversation[T]]) -> T:
+    def transact(self, begin: Callable[[], Conversation[T]], guard: PlanGuard | None = None) -> T:
         """A conversation in one transaction, begun anew where that was the victim of a deadlock; see ``run``."""
-        return self._transact(lambda execute: _converse(partial(_execute, execute), begin()))
+        return self._transact(lambda execute: _converse(partial(_execute, execute), begin()), guard)
 
-    def _transact(self, work: Callable[[Callable[..., Any]], T]) -> T:
+    def _transact(self, work: Callable[[Callable[..., Any]], T], guard: PlanGuard | None) -> T:
         for tries_left in reversed(range(_TRIES)):
             with self._typed():
                 try:
                     with self._sessions.begin() as session:
                         self._connect(session)
-                        return self._work_on(session, work)
+                        return self._work_on(session, lambda: _watched(session, work, guard))
                 except DBAPIError as error:
                     if not tries_left or not is_repeatable(sqlstate_of(error)):
                         raise
@@ -69,14 +76,14 @@ class Runner:
         except DBAPIError as error:
             raise before_sending(typed(error, self._schema)) from error
 
-    def _work_on(self, session: Session, work: Callable[[Callable[..., Any]], T]) -> T:
+    def _work_on(self, session: Session, work: Callable[[], T]) -> T:
         """Does not use the connection again where a failure may lie in it.
 
         On an engine of the application's, a run may have left any setting behind: a transaction that is read only, or
         a date style that the driver cannot read.
         """
         try:
-            return work(session.execute)
+            return work()
         except Exception as error:
             if not self._lies_elsewhere(error):
                 session.invalidate()
@@ -96,6 +103,24 @@ class Runner:
             raise BackendError("no connection became free in time: raise max_pool_size") from None
         except SQLAlchemyError as error:
             raise typed(error, self._schema) from error
+
+
+def _watched(session: Session, work: Callable[[Callable[..., Any]], T], guard: PlanGuard | None) -> T:
+    """Under the guard, where it is on; else told to it how long it took, without waiting for a connection."""
+    if guard is None:
+        return work(session.execute)
+    if guard.is_on(time.monotonic()):
+        # Claims are in autocommit, where SET LOCAL has no effect.
+        session.connection(execution_options={"isolation_level": "READ COMMITTED"})
+        session.execute(_SET_GUARD)
+        return work(session.execute)
+    session.connection()
+    began = time.monotonic()
+    result = work(session.execute)
+    now = time.monotonic()
+    if guard.observe(now - began, now):
+        logger.warning(SLOW_STATEMENT, now - began, GUARDED_FOR)
+    return result
 
 
 def run_on(connection: Any, operation: Operation[T]) -> T:

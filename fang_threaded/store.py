@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
+from fang_core.guard import AlwaysOn, PlanGuard
 from fang_core.lifecycle import Outcome
 from fang_core.store import Claim, ClaimRequest, OnWake, PoolRecord, PruneRequest, Sighting, Tick
 from fang_postgres import conversations
@@ -22,6 +23,9 @@ class PostgresStore:
         self._writes = writes
         self._connections = connections
         self._is_open = True
+        self._guard_of_claims = PlanGuard()
+        self._guard_of_outcomes = PlanGuard()
+        self._guard_of_pruning = AlwaysOn()
 
     def register(self, pool: PoolRecord, /) -> None:
         """See ``Store.register``."""
@@ -37,14 +41,15 @@ class PostgresStore:
 
     def claim(self, request: ClaimRequest, /) -> Claim:
         """See ``Store.claim``."""
-        return self._claims.run(self._operations.claim(request))
+        return self._claims.run(self._operations.claim(request), self._guard_of_claims)
 
     def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /) -> set[UUID]:
         """See ``Store.complete``."""
         if any(outcome.completed_by_run for outcome in outcomes):
             begin = partial(conversations.complete_unlocked, self._operations, pool_id, outcomes)
-            return self._writes.transact(begin)
-        return set().union(*self._writes.run_all(self._operations.complete(pool_id, outcomes)))
+            return self._writes.transact(begin, self._guard_of_outcomes)
+        operations = self._operations.complete(pool_id, outcomes)
+        return set().union(*self._writes.run_all(operations, self._guard_of_outcomes))
 
     def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:
         """See ``Store.reconcile``."""
@@ -57,7 +62,8 @@ class PostgresStore:
 
     def prune(self, request: PruneRequest, /) -> int:
         """See ``Store.prune``."""
-        return sum(self._writes.run(operation) for operation in self._operations.prune(request))
+        operations = self._operations.prune(request)
+        return sum(self._writes.run(operation, self._guard_of_pruning) for operation in operations)
 
     def listen(self, task_types: Sequence[str], on_wake: OnWake, /) -> None:
         """See ``Store.listen``."""

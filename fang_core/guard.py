@@ -1,0 +1,55 @@
+"""When the planner must have been led astray: statements take far longer than they ever do. Pure: no clock.
+
+A burst of tasks is worked off, VACUUM leaves a few rows in many pages, and the next burst comes before the next
+ANALYZE: the planner then takes a million waiting rows for ten, and scans them all for each claim, 2.3 s instead of
+6 ms. No form of the statement escapes that; some settings do. They cost round trips, and so are set in trouble only.
+"""
+
+from collections import deque
+from math import inf
+from statistics import median
+from typing import Final
+
+SLOW: Final = 0.05
+"""Seconds that no healthy statement takes: claims of 500 and outcomes of 1,000 take 2 to 20 ms."""
+
+TIMES_MEDIAN: Final = 10
+"""A slow disk makes all statements slow, a wrong plan makes them slower than their own past."""
+
+HEALTHY: Final = 0.005
+"""Seconds, taken for the past of a pool that has none yet: it may start in the middle of the trouble."""
+
+REMEMBERED: Final = 101
+"""Statements that make the median."""
+
+GUARDED_FOR: Final = 60.0
+"""Seconds: by then autovacuum's ANALYZE has usually ended the trouble (``autovacuum_naptime``); if not, one slow
+statement tells."""
+
+
+class PlanGuard:
+    """Whether the statements of one kind run guarded; times are seconds of one monotonic clock."""
+
+    def __init__(self) -> None:
+        self._past = deque([HEALTHY] * 5, maxlen=REMEMBERED)
+        self._until = -inf
+
+    def is_on(self, now: float) -> bool:
+        """Whether the next statement is to be guarded."""
+        return now < self._until
+
+    def observe(self, seconds: float, now: float) -> bool:
+        """An unguarded statement took this long; whether that turned the guard on."""
+        if seconds > SLOW and seconds > TIMES_MEDIAN * median(self._past):
+            self._until = now + GUARDED_FOR
+            return True
+        self._past.append(seconds)
+        return False
+
+
+class AlwaysOn(PlanGuard):
+    """For statements that are rare, and need no haste."""
+
+    def is_on(self, now: float) -> bool:
+        """It is."""
+        return True

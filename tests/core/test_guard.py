@@ -1,0 +1,56 @@
+"""When statements run guarded: where one took far longer than its kind has taken, and for a minute."""
+
+from statistics import median
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fang_core.guard import GUARDED_FOR, HEALTHY, REMEMBERED, SLOW, TIMES_MEDIAN, AlwaysOn, PlanGuard
+
+times = st.floats(0, 100)
+
+
+@given(st.lists(times, max_size=300), st.floats(0, 1e6))
+def test_it_turns_on_for_what_is_slow_and_far_above_the_median(past: list[float], now: float) -> None:
+    guard = PlanGuard()
+    remembered = [HEALTHY] * 5
+    for seconds in past:
+        is_slow = seconds > SLOW and seconds > TIMES_MEDIAN * median(remembered)
+        assert guard.observe(seconds, now) == is_slow
+        if not is_slow:
+            remembered = [*remembered, seconds][-REMEMBERED:]
+        else:
+            assert guard.is_on(now)
+            now += GUARDED_FOR
+        assert not guard.is_on(now)
+
+
+@given(st.lists(st.floats(0, SLOW)))
+def test_what_is_not_slow_never_turns_it_on(past: list[float]) -> None:
+    guard = PlanGuard()
+    assert not any(guard.observe(seconds, 0) for seconds in past)
+
+
+def test_a_disk_that_slows_down_is_no_wrong_plan() -> None:
+    guard = PlanGuard()
+    for usual in (0.01, 0.05, 0.2, 0.8):
+        for _ in range(REMEMBERED):
+            assert not guard.observe(usual, 0)
+    assert guard.observe(8.1, 0)
+
+
+def test_a_pool_that_starts_in_trouble_is_guarded_after_its_first_statement() -> None:
+    assert PlanGuard().observe(0.3, 0)
+
+
+@pytest.mark.parametrize(("after", "is_on"), [(0, True), (GUARDED_FOR - 0.01, True), (GUARDED_FOR, False)])
+def test_it_holds_for_a_minute(after: float, is_on: bool) -> None:
+    guard = PlanGuard()
+    assert not guard.is_on(1_000)
+    guard.observe(2, 1_000)
+    assert guard.is_on(1_000 + after) is is_on
+
+
+def test_pruning_is_always_guarded() -> None:
+    assert AlwaysOn().is_on(0)

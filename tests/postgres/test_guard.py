@@ -1,0 +1,140 @@
+"""Claims that fall into the trap of ``test_plans`` come out of it: the ones that follow run under the guard."""
+
+import logging
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import create_engine, make_url
+
+from fang_core.guard import PlanGuard
+from fang_core.lifecycle import Outcome
+from fang_core.record import TaskState
+from fang_core.store import ClaimRequest, PoolRecord, PruneRequest
+from fang_postgres.connecting import GUARD
+from fang_postgres.operations import Operations
+from tests.modes import Side, side_of
+from tests.postgres.plans import explain, faults
+from tests.postgres.test_plans import DRAIN, EXPECTED, fill
+
+POOL = uuid.UUID(int=7)
+ROWS = 200_000
+REQUEST = ClaimRequest(POOL, ("common",), ("Planned",), 500)
+GUARDED, NOT_GUARDED = "guarded", "not guarded"
+
+IS_GUARDED = " AND ".join(f"current_setting('{name}') = '{value}'" for name, value in GUARD.items())
+LEDGER = f"""
+    CREATE TABLE ledger (n serial, did text, how text);
+    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO ledger (did, how) SELECT TG_OP, CASE WHEN {IS_GUARDED} THEN '{GUARDED}' ELSE '{NOT_GUARDED}' END;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER note BEFORE UPDATE OR DELETE ON fang.fang_tasks FOR EACH STATEMENT EXECUTE FUNCTION note();
+"""
+
+
+@pytest.fixture(params=["threaded", "threaded on an engine", "async"])
+def store(request: pytest.FixtureRequest, url: str) -> Iterator[Any]:
+    """Of a registered pool, with each method called from the test's thread."""
+    mode, _, shared = request.param.partition(" ")
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg")) if shared else None
+    with side_of(mode) as side:
+        made = Called(side, side.call(side.queue(url if engine is None else engine).store))
+        made.register(PoolRecord(POOL, mode, "h", 1, ("common",), ("Planned",), 1))
+        yield made
+        made.close()
+    if engine is not None:
+        engine.dispose()
+
+
+class Called:
+    """A store's methods, whatever its mode."""
+
+    def __init__(self, side: Side, store: Any) -> None:
+        self._side = side
+        self.store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: self._side.call(getattr(self.store, name), *args)
+
+
+@pytest.fixture
+def connection(url: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
+        connection.execute("ALTER TABLE fang.fang_tasks SET (autovacuum_enabled = off)")
+        yield connection
+
+
+def how(connection: psycopg.Connection[Any]) -> list[Any]:
+    """What ran since the last look, in order."""
+    rows = connection.execute("DELETE FROM ledger RETURNING n, did, how").fetchall()
+    return [(did, guarded) for _, did, guarded in sorted(rows)]
+
+
+@pytest.mark.timeout(120)
+def test_claims_come_out_of_the_trap(
+    connection: psycopg.Connection[Any], store: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for step in (fill("new", ROWS), *DRAIN, fill("new", ROWS), LEDGER):
+        connection.execute(step.encode())
+    plan = explain(connection, Operations("fang").claim(REQUEST), "force_custom_plan")
+    assert "goes by Seq Scan" in str(faults(plan, *EXPECTED["claim"]))  # no trap, no test of the guard
+    how(connection)
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(10):
+            assert len(store.claim(REQUEST).tasks) == REQUEST.limit
+    claims = how(connection)
+    fell = claims.index(("UPDATE", GUARDED))
+    assert 1 <= fell <= 3
+    assert claims[fell:] == [("UPDATE", GUARDED)] * (10 - fell)
+    assert [record.getMessage() for record in caplog.records if "plans are guarded" in record.getMessage()]
+    held = "SELECT count(*) FROM fang.fang_tasks WHERE state = 'in_progress'"
+    assert connection.execute(held).fetchall() == [(10 * REQUEST.limit,)]  # each was committed
+
+    store.store._guard_of_claims = PlanGuard()  # on the same connection: the settings ended with each transaction
+    store.claim(REQUEST)
+    assert how(connection) == [("UPDATE", NOT_GUARDED)]
+
+
+def test_outcomes_are_guarded_as_well(connection: psycopg.Connection[Any], store: Any) -> None:
+    for step in (fill("new", 10), LEDGER):
+        connection.execute(step.encode())
+    claimed = store.claim(REQUEST).tasks
+    ended = [Outcome(task.id, task.attempt, None) for task in claimed]
+    how(connection)
+
+    store.complete(POOL, ended[:2])
+    assert how(connection) == [("DELETE", NOT_GUARDED)]
+    store.store._guard_of_outcomes.observe(1, 1e12)
+    store.complete(POOL, ended[2:4])
+    assert how(connection) == [("DELETE", GUARDED)]
+    several = [ended[4], ended[5]._replace(state=TaskState.FINISHED)]
+    assert store.complete(POOL, several) == {outcome.id for outcome in several}
+    assert sorted(how(connection)) == [("DELETE", GUARDED), ("UPDATE", GUARDED)]
+    assert store.complete(POOL, [ended[6]._replace(completed_by_run=True)]) == {ended[6].id}
+    assert how(connection) == [("DELETE", GUARDED)]
+
+
+def test_every_prune_is_guarded(connection: psycopg.Connection[Any], store: Any) -> None:
+    for step in (fill("finished", 10), LEDGER):
+        connection.execute(step.encode())
+    assert store.prune(PruneRequest(keep_finished=timedelta(days=1), keep_failed=None, limit=4)) == 4
+    assert {guarded for _, guarded in how(connection)} == {GUARDED}
+
+
+def test_a_guarded_statement_that_is_refused_leaves_a_connection_that_works(
+    connection: psycopg.Connection[Any], store: Any
+) -> None:
+    for step in (fill("new", 2), LEDGER):
+        connection.execute(step.encode())
+    store.store._guard_of_claims.observe(1, 1e12)
+    connection.execute("ALTER TABLE fang.fang_tasks ADD CONSTRAINT no_claim CHECK (attempt < 2) NOT VALID")
+    with pytest.raises(Exception, match="no_claim"):
+        store.claim(REQUEST)
+    connection.execute("ALTER TABLE fang.fang_tasks DROP CONSTRAINT no_claim")
+    assert len(store.claim(REQUEST).tasks) == 2
+    assert how(connection) == [("UPDATE", GUARDED)]
