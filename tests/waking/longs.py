@@ -1,6 +1,6 @@
 """Processes that share tasks of a millisecond, of which one in a hundred takes seconds: how long do claimed ones wait?
 
-``python -m tests.waking.longs MODE [TASKS [SECONDS]]`` makes a trial of its own and prints what was seen.
+``python -m tests.waking.longs MODE [TASKS [SECONDS [WORKERS]]]`` makes a trial of its own and prints what was seen.
 """
 
 import asyncio
@@ -23,7 +23,6 @@ from fang_core.registry import Mode
 from fang_postgres import migrate
 from fang_threaded import Queue, WorkerPool
 
-WORKERS: Final = 10
 PROCESSES: Final = 4
 
 # Each claim and each give-back, by the same clock as the starts of runs: all are on one machine.
@@ -67,7 +66,7 @@ class Starts(Events):
         self.seen.append((str(task.id), task.attempt, time.time()))
 
 
-def waits(mode: Mode, url: str, directory: Path, *, tasks: int, long: float) -> list[float]:
+def waits(mode: Mode, url: str, directory: Path, *, tasks: int, long: float, workers: int) -> list[float]:
     """How long each claimed task waited in a pool, until it was started or given back, in seconds; in order."""
     with psycopg.connect(url) as connection:
         connection.execute(LEDGER.encode())
@@ -75,7 +74,7 @@ def waits(mode: Mode, url: str, directory: Path, *, tasks: int, long: float) -> 
     with Queue(url) as queue:
         queue.insert_tasks([nap(seconds=0.001 if n % 100 else long) for n in range(tasks)])
     files = [directory / f"{number}.json" for number in range(PROCESSES)]
-    command = [sys.executable, "-m", "tests.waking.longs", "--process", mode, url]
+    command = [sys.executable, "-m", "tests.waking.longs", "--process", mode, url, str(workers)]
     processes = [subprocess.Popen([*command, str(file)]) for file in files]
     assert [process.wait(120) for process in processes] == [0] * PROCESSES
     started = {(id_, attempt): at for file in files for id_, attempt, at in json.loads(file.read_text())}
@@ -91,12 +90,12 @@ def _waits(url: str, started: dict[tuple[str, int], float]) -> Iterator[float]:
             yield (back_at or started[id_, attempt]) - claimed_at
 
 
-def process(mode: Mode, url: str, file: Path) -> None:
+def process(mode: Mode, url: str, workers: int, file: Path) -> None:
     """Works until no due task is left."""
     starts = Starts()
     poll = timedelta(seconds=5)
     options: dict[str, Any] = {
-        "number_of_workers": WORKERS,
+        "number_of_workers": workers,
         "sleep_params": SleepParams(min_sleep_period=poll, max_sleep_period=poll),
         "events": [starts],
     }
@@ -107,11 +106,11 @@ def process(mode: Mode, url: str, file: Path) -> None:
     file.write_text(json.dumps(starts.seen))
 
 
-def main(mode: Mode, tasks: int = 20_000, long: float = 3) -> None:
+def main(mode: Mode, tasks: int = 20_000, long: float = 3, workers: int = 10) -> None:
     with EmbeddedPostgres() as server, tempfile.TemporaryDirectory() as directory:
         migrate.upgrade(server.url)
         began = time.monotonic()
-        seen = waits(mode, server.url, Path(directory), tasks=tasks, long=long)
+        seen = waits(mode, server.url, Path(directory), tasks=tasks, long=long, workers=workers)
         took = time.monotonic() - began
     at = {share: f"{seen[int(share * (len(seen) - 1))] * 1000:.0f}" for share in (0.5, 0.99, 0.999, 1)}
     late = sum(wait > 0.2 for wait in seen)
@@ -120,6 +119,6 @@ def main(mode: Mode, tasks: int = 20_000, long: float = 3) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--process":
-        process(sys.argv[2], sys.argv[3], Path(sys.argv[4]))  # type: ignore[arg-type]
+        process(sys.argv[2], sys.argv[3], int(sys.argv[4]), Path(sys.argv[5]))  # type: ignore[arg-type]
     else:
         main(sys.argv[1], *(int(number) for number in sys.argv[2:]))  # type: ignore[arg-type]

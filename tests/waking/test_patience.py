@@ -58,5 +58,5 @@ def test_it_is_claimed_again_only_when_a_worker_is_free(
 
 @pytest.mark.timeout(120)
 def test_processes_with_a_long_task_in_a_hundred(side: Side, url: str, tmp_path: Path) -> None:
-    seen = waits(side.mode, url, tmp_path, tasks=2_000, long=2)
+    seen = waits(side.mode, url, tmp_path, tasks=2_000, long=2, workers=3)  # 20 long ones for 12 workers
     assert seen[-1] <= PATIENCE + SLACK
