@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv check test test-all faults mutants demo bench clean
+.PHONY: help venv check test test-all faults mutants demo bench bench-all bench-quick clean
 
 help: ## what one can do here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -39,8 +39,15 @@ mutants: $(READY) ## shows that the faults can fail: builds defects into copies 
 demo: $(READY) ## the main job on real input, on an embedded Postgres; CHAOS=1 kills worker processes
 	$(BIN)/fang demo $(if $(CHAOS),--chaos)
 
-bench: $(READY) ## how fast a pool drains no-op tasks, in both modes
-	$(BIN)/python benchmarks/drain.py
+bench: $(READY) ## ours beside its peers, about ten minutes; ARGS=--write updates docs/benchmarks.md
+	$(BIN)/python -m benchmarks compare $(ARGS)
+
+bench-all: $(READY) ## ours in many situations, half an hour; ARGS='--only idle' or '--scale 0.1' for less
+	$(BIN)/python -m benchmarks all $(ARGS)
+
+REF ?= HEAD
+bench-quick: $(READY) ## the working tree beside the commit REF, in a minute
+	$(BIN)/python -m benchmarks quick $(REF) $(ARGS)
 
 clean: ## removes the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

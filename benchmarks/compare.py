@@ -1,0 +1,119 @@
+"""`make bench`: both modes of ours and others from PyPI, in turn, on one Postgres."""
+
+import random
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Final, Self
+
+from benchmarks.comparison import drain_table, held_table, latency_table, plot, versions
+from benchmarks.driver import Driver, PeerFailed, interpreter
+from benchmarks.report import publish, surroundings
+from benchmarks.server import Server
+from benchmarks.systems import SYSTEMS, TASKS, Seen, System
+
+SAMPLES: Final = 80
+"""Single inserts in each round."""
+
+
+def main(*, rounds: int, scale: float, only: Sequence[str], write: bool) -> None:
+    """Measures, and publishes tables and plots."""
+    systems = [system for system in SYSTEMS if not only or any(name in system.name for name in only)]
+    seen = {system.name: Seen() for system in systems}
+    with Server() as server:
+        with _Field(server, systems, seen) as field:
+            for number in range(rounds):
+                _tell(f"round {number + 1} of {rounds}")
+                order = random.sample(systems, len(systems))  # nobody always comes after the same neighbour
+                for system in order:
+                    field.drain(system, int(TASKS * scale * system.share))
+                for system in order:
+                    field.idle(system, number)
+        for system in systems:
+            _hold(server, system, seen[system.name], int(system.held * scale))
+        facts = [*surroundings(server.version), versions(systems, seen), f"{rounds} rounds"]
+    tables = [drain_table(systems, seen), latency_table(systems, seen), held_table(systems, seen, scale)]
+    publish("compare", tables, facts, write=write)
+    plot(systems, seen)
+
+
+class _Field:
+    """A process for each system, with a database of its own; what fails is out, and the tables say why."""
+
+    def __init__(self, server: Server, systems: Sequence[System], seen: dict[str, Seen]) -> None:
+        self._server = server
+        self._systems = systems
+        self._seen = seen
+        self._drivers: dict[str, Driver] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        for system in self._systems:
+            seen = self._seen[system.name]
+            try:
+                self._drivers[system.name] = self._stack.enter_context(_start(self._server, system, seen))
+            except PeerFailed as error:
+                seen.failures["start"] = str(error)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def drain(self, system: System, tasks: int) -> None:
+        """One bulk insert, and its drain."""
+
+        def measure(driver: Driver, seen: Seen) -> None:
+            inserting = driver.ask("insert", tasks=tasks)
+            drained = driver.ask("drain", tasks=tasks)
+            seen.inserts.append(tasks / inserting)
+            seen.drains.append(tasks / drained["seconds"])
+            seen.starts.append(drained["starting"])
+
+        self._turn(system, "drain", measure)
+
+    def idle(self, system: System, number: int) -> None:
+        """Single inserts."""
+
+        def measure(driver: Driver, seen: Seen) -> None:
+            seen.latencies.append(driver.ask("latency", samples=SAMPLES, seed=number))
+
+        if system.idles:
+            self._turn(system, "pick-up", measure)
+
+    def _turn(self, system: System, what: str, measure: Callable[[Driver, Seen], None]) -> None:
+        if system.name in self._drivers:
+            try:
+                measure(self._drivers[system.name], self._seen[system.name])
+            except PeerFailed as error:
+                self._seen[system.name].failures[what] = str(error)
+                self._drivers.pop(system.name).close()
+
+
+def _start(server: Server, system: System, seen: Seen) -> Driver:
+    python = interpreter(system.requirement) if system.requirement else None
+    driver = Driver(system.peer, server.database(), python=python, setting=system.setting)
+    try:
+        seen.version, _ = driver.ask("version")
+        driver.ask("install")
+    except PeerFailed:
+        driver.close()
+        raise
+    return driver
+
+
+def _hold(server: Server, system: System, seen: Seen, tasks: int) -> None:
+    """On a fresh database: what dies there stays."""
+    if not tasks:
+        return
+    _tell(f"{system.name} under a held xmin")
+    try:
+        with _start(server, system, seen) as driver:
+            driver.ask("insert", tasks=tasks)
+            with server.held_xmin(driver.url):
+                seen.held.append(driver.ask("drain", tasks=tasks)["course"])
+    except PeerFailed as error:
+        seen.failures["held xmin"] = str(error)
+
+
+def _tell(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)

@@ -1,0 +1,44 @@
+"""Fang's async mode, at its defaults."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any, ClassVar
+
+from fang_async import AsyncQueue, AsyncQueueable, AsyncRunnable, AsyncWorkerPool
+from fang_postgres import migrate
+
+
+class Noop(AsyncRunnable):
+    n: int
+    ran: ClassVar[Callable[[int], None]]
+
+    async def run(self, queue: AsyncQueueable) -> None:
+        Noop.ran(self.n)
+
+
+class Peer:
+    def __init__(self, url: str, *, workers: int) -> None:
+        self.version = version("fang-tasks")
+        self._url = url
+        self._workers = workers
+
+    async def install(self) -> None:
+        migrate.upgrade(self._url)
+
+    async def imported_from(self) -> str:
+        """The file of the package that is measured."""
+        return str(migrate.__file__)
+
+    async def insert(self, numbers: Sequence[int]) -> None:
+        async with AsyncQueue(self._url) as queue:
+            await queue.insert_tasks([Noop(n=number) for number in numbers])
+
+    @asynccontextmanager
+    async def working(self, ran: Callable[[int], None]) -> AsyncIterator[Callable[[int], Any]]:
+        Noop.ran = staticmethod(ran)
+        async with (
+            AsyncQueue(self._url) as queue,
+            AsyncWorkerPool(queue, number_of_workers=self._workers),
+        ):
+            yield lambda number: queue.insert_task(Noop(n=number))

@@ -1,0 +1,179 @@
+"""Runs one system in a process of its own: a line of JSON in for each command, a line of JSON out.
+
+Run as a script by the system's own interpreter, so it needs the standard library alone and loads the one peer by its
+path. ``["drain", {"tasks": 1000}]`` is answered by ``{"result": ...}``, or by ``{"error": "..."}``.
+"""
+
+import asyncio
+import importlib.util
+import itertools
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+CHUNK = 20_000
+"""Tasks in one bulk insert."""
+
+STEPS = 100
+"""Points in the course of a drain."""
+
+SETTLING = 1.5
+"""Seconds in which a worker has started, and has found nothing to do."""
+
+WARMING = 5
+"""Inserts before those that count."""
+
+Ran = Callable[[int], None]
+Insert = Callable[[int], Awaitable[object]]
+
+
+class Peer(Protocol):
+    """What a peer's module calls ``Peer``: made with a database's URL and the setting that is measured."""
+
+    version: str
+
+    async def install(self) -> None:
+        """Makes the tables."""
+
+    async def insert(self, numbers: Sequence[int]) -> None:
+        """Inserts a no-op task for each number, in bulk, by the fastest way that is documented."""
+
+    def working(self, ran: Ran) -> AbstractAsyncContextManager[Insert]:
+        """A worker runs, until the end of the context; it ends gracefully, with all that ran written.
+
+        Each task does nothing but ``ran(its number)``. The context's value inserts one task.
+        """
+
+
+# Commands -------------------------------------------------------------------------------------------------------------
+
+
+async def insert(peer: Peer, tasks: int) -> float:
+    """Seconds for the bulk insert of so many."""
+    began = time.perf_counter()
+    for chunk in range(0, tasks, CHUNK):
+        await peer.insert(range(chunk, min(tasks, chunk + CHUNK)))
+    return time.perf_counter() - began
+
+
+async def drain(peer: Peer, tasks: int) -> dict[str, Any]:
+    """Has a worker run so many of the tasks that are there.
+
+    ``seconds`` are those from the first run to the end of the worker's graceful stop, when all is written;
+    ``starting`` those before the first run; ``course`` has how many had run, and at what second.
+    """
+    course = _Course(tasks)
+    began = time.perf_counter()
+    async with peer.working(course.ran):
+        await course.over()
+    ended = time.perf_counter()
+    points = sorted(course.points)
+    first = points[0][1]
+    return {
+        "starting": first - began,
+        "seconds": ended - first,
+        "course": [(count, at - first) for count, at in points],
+    }
+
+
+async def latency(peer: Peer, samples: int, seed: int) -> list[float]:
+    """Milliseconds from before a single insert to its run, in a worker that is idle for 20 to 50 ms between two."""
+    loop = asyncio.get_running_loop()
+    ran = asyncio.Event()
+    seen: list[float] = []
+
+    def on_run(began: int) -> None:
+        seen.append((time.perf_counter_ns() - began) / 1e6)
+        loop.call_soon_threadsafe(ran.set)
+
+    chance = random.Random(seed)
+    async with peer.working(on_run) as insert_one:
+        await asyncio.sleep(SETTLING)
+        for _ in range(WARMING + samples):
+            await asyncio.sleep(chance.uniform(0.02, 0.05))
+            ran.clear()
+            await insert_one(time.perf_counter_ns())
+            await ran.wait()
+    return seen[WARMING:]
+
+
+async def version(peer: Peer) -> list[str]:
+    """Of the system, and of Python."""
+    return [peer.version, sys.version.split()[0]]
+
+
+class _Course:
+    """Counts runs, from any thread, and keeps the time of every hundredth part."""
+
+    def __init__(self, tasks: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._over = asyncio.Event()
+        self._counter: Iterator[int] = itertools.count(1)  # next() is atomic, += is not
+        self._step = max(1, tasks // STEPS)
+        self._tasks = tasks
+        self.points: list[tuple[int, float]] = []
+
+    def ran(self, _number: int) -> None:
+        count = next(self._counter)
+        if count % self._step == 0 or count in {1, self._tasks}:
+            self.points.append((count, time.perf_counter()))
+            if count == self._tasks:  # and not again, where a worker goes on to run others
+                self._loop.call_soon_threadsafe(self._over.set)
+
+    async def over(self) -> None:
+        await self._over.wait()
+
+
+# The conversation -----------------------------------------------------------------------------------------------------
+
+COMMANDS: dict[str, Callable[..., Awaitable[Any]]] = {
+    "insert": insert,
+    "drain": drain,
+    "latency": latency,
+    "version": version,
+}
+
+
+def main(name: str, url: str, setting: str) -> None:
+    """Answers commands, each on an event loop of its own, until its input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
+    module = _load(name)
+    peer = module.Peer(url, **json.loads(setting))
+    new_loop = getattr(module, "new_event_loop", asyncio.new_event_loop)
+    for line in sys.stdin:
+        command, arguments = json.loads(line)
+        try:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                answer = {"result": runner.run(_perform(peer, command, arguments))}
+        except Exception as error:  # noqa: BLE001 - the one who asked shows it
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+async def _perform(peer: Any, command: str, arguments: dict[str, Any]) -> Any:
+    if command in COMMANDS:
+        return await COMMANDS[command](peer, **arguments)
+    return await getattr(peer, command)(**arguments)  # what only this peer can do
+
+
+def _load(name: str) -> ModuleType:
+    # Not by an import: the peer's file is called like the library that it imports.
+    spec = importlib.util.spec_from_file_location(f"peer_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,64 @@
+"""The Postgres that everything runs on: fresh, durable, and with a database for each system."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Self
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import make_url
+
+from fang_cli.embedded import EmbeddedPostgres
+
+SETTINGS: Final = {
+    "shared_buffers": "1GB",
+    "max_wal_size": "4GB",  # no checkpoint falls into one system's turn and not into another's
+    "max_connections": "300",
+    "shared_preload_libraries": "pg_stat_statements",
+}
+"""Beside these the server is at its defaults: fsync and synchronous_commit are on."""
+
+
+class Server:
+    """An embedded Postgres for the time of its context."""
+
+    def __init__(self) -> None:
+        self._postgres = EmbeddedPostgres(settings=SETTINGS)
+        self._numbers = itertools.count(1)
+
+    def __enter__(self) -> Self:
+        self._postgres.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._postgres.stop()
+
+    @property
+    def version(self) -> str:
+        """Such as 18.1."""
+        return str(self.query(self._postgres.url, "SHOW server_version")[0][0]).split()[0]
+
+    def database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"bench_{next(self._numbers)}"
+        with psycopg.connect(self._postgres.url, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return make_url(self._postgres.url).set(database=name).render_as_string(hide_password=False)
+
+    @staticmethod
+    def query(url: str, statement: str) -> list[tuple[Any, ...]]:
+        """The rows of one statement, in autocommit."""
+        with psycopg.connect(url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    @staticmethod
+    @contextmanager
+    def held_xmin(url: str) -> Iterator[None]:
+        """Meanwhile a transaction is open that has a snapshot: what dies is not removed."""
+        with psycopg.connect(url) as connection:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("SELECT count(*) FROM pg_class")
+            yield
+            connection.rollback()
