@@ -78,10 +78,13 @@ class Driver:
             raise PeerFailed(" ".join(answer["error"].split())[:300])
         return answer["result"]
 
-    @property
-    def pid(self) -> int:
-        """Of its process."""
-        return self._process.pid
+    def twin(self, **setting: Any) -> "Driver":
+        """Another process of the same system on the same database."""
+        return Driver(self.peer, self.url, setting=setting)
+
+    def kill(self) -> None:
+        """Ends the process in the middle of what it does."""
+        self._process.kill()
 
     def close(self) -> None:
         """Ends the process."""

@@ -46,6 +46,29 @@ class Server:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return make_url(self._postgres.url).set(database=name).render_as_string(hide_password=False)
 
+    def drop(self, url: str) -> None:
+        """Takes a database away, and whoever is connected to it."""
+        name = sql.Identifier(make_url(url).database or "")
+        with psycopg.connect(self._postgres.url, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+    def statements(self, url: str) -> int:
+        """How many were executed in this database so far."""
+        return self._count(
+            "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements JOIN pg_database d ON d.oid = dbid", url
+        )
+
+    def connections(self, url: str) -> int:
+        """How many clients this database has now."""
+        return self._count("SELECT count(*) FROM pg_stat_activity d", url)
+
+    def _count(self, statement: str, url: str) -> int:
+        # From another database, so as not to be counted.
+        with psycopg.connect(self._postgres.url, autocommit=True) as connection:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+            row = connection.execute(f"{statement} WHERE d.datname = %s".encode(), (make_url(url).database,)).fetchone()
+            return int(row[0]) if row else 0
+
     @staticmethod
     def query(url: str, statement: str) -> list[tuple[Any, ...]]:
         """The rows of one statement, in autocommit."""

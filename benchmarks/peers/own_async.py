@@ -1,0 +1,85 @@
+"""What is measured of Fang's async mode alone: tasks that take time, single inserts, an idle process."""
+
+import asyncio
+import time
+from pathlib import Path
+from resource import getpagesize
+from typing import Any
+
+import asyncpg
+from uuid_utils.compat import uuid7
+
+from fang_async import AsyncQueue, AsyncQueueable, AsyncRunnable, AsyncWorkerPool
+from fang_postgres import migrate
+
+# What insert_task writes, and nothing else.
+PLAIN = """INSERT INTO fang.fang_tasks (id, metadata, task_type, scheduled_at, priority, max_retries)
+VALUES ($1, $2::text::jsonb, 'common', clock_timestamp(), 0, 20) RETURNING scheduled_at, created_at"""
+
+
+class Noop(AsyncRunnable):
+    n: int
+
+    async def run(self, queue: AsyncQueueable) -> None: ...
+
+
+class Wait(AsyncRunnable):
+    ms: float
+
+    async def run(self, queue: AsyncQueueable) -> None:
+        await asyncio.sleep(self.ms / 1000)
+
+
+class Peer:
+    def __init__(self, url: str, *, workers: int = 10) -> None:
+        self._url = url
+        self._workers = workers
+
+    async def install(self) -> None:
+        migrate.upgrade(self._url)
+
+    async def insert_waits(self, tasks: int, ms: float) -> None:
+        async with AsyncQueue(self._url) as queue:
+            await queue.insert_tasks([Wait(ms=ms)] * tasks)
+
+    async def drain_all(self) -> int:
+        """Runs until nothing is left that is due; how many ran here."""
+        async with AsyncQueue(self._url) as queue:
+            return await AsyncWorkerPool(queue, number_of_workers=self._workers).drain()
+
+    async def insert_single(self, clients: int, tasks: int) -> float:
+        """Rows a second of ``insert_task``."""
+        async with AsyncQueue(self._url, max_pool_size=clients) as queue:
+            return await _rate(clients, tasks, lambda n: queue.insert_task(Noop(n=n)))
+
+    async def insert_plain(self, clients: int, tasks: int) -> float:
+        """Rows a second of an INSERT of the same row, by the driver itself."""
+        async with asyncpg.create_pool(self._url, min_size=clients, max_size=clients) as pool:
+            text = '{"type": "Noop", "n": %d}'
+            return await _rate(clients, tasks, lambda n: pool.fetchrow(PLAIN, uuid7(), text % n))
+
+    async def idle(self, settling: float, seconds: float) -> dict[str, float]:
+        """What a process costs whose pool finds nothing to do, ``settling`` seconds after its start."""
+        async with AsyncQueue(self._url) as queue, AsyncWorkerPool(queue, number_of_workers=self._workers):
+            await asyncio.sleep(settling)
+            before = time.process_time()
+            await asyncio.sleep(seconds)
+            cpu = time.process_time() - before
+            return {"cpu": 100 * cpu / seconds, "rss": _resident_bytes() / 1e6}
+
+
+async def _rate(clients: int, tasks: int, insert: Any) -> float:
+    await asyncio.gather(*(insert(n) for n in range(clients)))  # each connection is there, and its statement prepared
+    numbers = iter(range(tasks))
+
+    async def client() -> None:
+        for n in numbers:
+            await insert(n)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return tasks / (time.perf_counter() - began)
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * getpagesize()
