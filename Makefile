@@ -42,12 +42,12 @@ demo: $(READY) ## the main job on real input, on an embedded Postgres; CHAOS=1 k
 bench: $(READY) ## ours beside its peers, about ten minutes; ARGS=--write updates docs/benchmarks.md
 	$(BIN)/python -m benchmarks compare $(ARGS)
 
-bench-all: $(READY) ## ours in many situations, half an hour; ARGS='--only idle' or '--scale 0.1' for less
+bench-all: $(READY) ## ours in many situations, half an hour; SCALE=0.1 for less, ARGS=--huge for more
 	$(BIN)/python -m benchmarks all $(ARGS)
 
 REF ?= HEAD
 bench-quick: $(READY) ## the working tree beside the commit REF, in a minute
-	$(BIN)/python -m benchmarks quick $(REF) $(ARGS)
+	$(BIN)/python -m benchmarks.quick $(REF) $(ARGS)
 
 clean: ## removes the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,35 +1,68 @@
-"""The command behind the three targets of the Makefile."""
+"""The command behind `make bench` and `make bench-all`: `python -m benchmarks NAME...`."""
 
 import argparse
-from collections.abc import Callable
+import os
+from collections.abc import Sequence
 
-from benchmarks import compare, quick, situations
+from benchmarks import compare
+from benchmarks.bench import Bench
+from benchmarks.driver import PeerFailed
+from benchmarks.report import RESULTS, Table, publish, surroundings
 from benchmarks.scenarios import SCENARIOS
+from benchmarks.server import Server
+from benchmarks.telling import tell
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    programs: dict[str, Callable[..., None]] = {"compare": compare.main, "all": situations.main, "quick": quick.main}
-    commands = parser.add_subparsers(dest="command", required=True)
+    """Measures what was named, prints tables, and leaves them under ``benchmarks/results``."""
+    options = _parser().parse_args()
+    names = list(SCENARIOS) if "all" in options.names else [name for name in options.names if name in SCENARIOS]
+    if "compare" in options.names:
+        tables, facts = compare.compare(only=options.only, rounds=options.rounds, scale=options.scale)
+        _show(tables)
+        publish("compare", tables, facts, write=options.write)
+    if names:
+        _measure(names, options)
+    tell(f"results are in {RESULTS}")
 
-    bench = commands.add_parser("compare", help="ours beside others from PyPI")
-    bench.add_argument("--rounds", type=int, default=5)
-    bench.add_argument("--scale", type=float, default=1.0, help="of the numbers of tasks")
-    bench.add_argument("--only", nargs="+", default=[], help="systems whose names contain one of these")
-    bench.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
 
-    alone = commands.add_parser("all", help="ours in many situations")
-    alone.add_argument("--only", nargs="+", default=[], choices=SCENARIOS, help="these scenarios")
-    alone.add_argument("--scale", type=float, default=1.0, help="of the numbers of tasks")
-    alone.add_argument("--huge", action="store_true", help="a backlog of ten million as well")
-    alone.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+def _measure(names: Sequence[str], options: argparse.Namespace) -> None:
+    """One scenario after the other; one that fails says why, and what is done is published at once."""
+    tables: list[Table] = []
+    title = "all" if "all" in options.names else "some"
+    with Server() as server:
+        bench = Bench(server, options.scale, options.huge)
+        for name in names:
+            tell(name)
+            try:
+                tables.append(SCENARIOS[name](bench))
+            except PeerFailed as error:
+                tables.append(Table(name, name, ("failed",), notes=[str(error)]))
+            _show(tables[-1:])
+            publish(title, tables, surroundings(server.version), write=options.write and title == "all")
 
-    change = commands.add_parser("quick", help="the working tree beside another commit")
-    change.add_argument("ref", help="a commit, branch or tag")
-    change.add_argument("--rounds", type=int, default=5)
 
-    options = vars(parser.parse_args())
-    programs[options.pop("command")](**options)
+def _show(tables: Sequence[Table]) -> None:
+    for table in tables:
+        print(table.markdown(), flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
+    parser.add_argument(
+        "names",
+        nargs="+",
+        choices=["compare", "all", *SCENARIOS],
+        metavar="NAME",
+        help=f"compare (ours beside others from PyPI), all (of those that follow), {', '.join(SCENARIOS)}",
+    )
+    scale = float(os.environ.get("SCALE", "1"))
+    parser.add_argument("--scale", type=float, default=scale, help="of the numbers of tasks; $SCALE if not given")
+    parser.add_argument("--rounds", type=int, default=compare.ROUNDS, help="of compare")
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="systems of compare named so")
+    parser.add_argument("--huge", action="store_true", help="a backlog, and kept rows, of ten million as well")
+    parser.add_argument("--write", action="store_true", help="put tables of compare and all into docs/benchmarks.md")
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,40 +1,39 @@
 """`make bench`: both modes of ours and others from PyPI, in turn, on one Postgres."""
 
 import random
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Final, Self
 
-from benchmarks.comparison import drain_table, held_table, latency_table, plot, versions
+from benchmarks.compare_tables import tables, versions
 from benchmarks.driver import Driver, PeerFailed, interpreter
-from benchmarks.report import publish, surroundings
+from benchmarks.report import Table, surroundings
 from benchmarks.server import Server
-from benchmarks.systems import SYSTEMS, TASKS, Seen, System
+from benchmarks.systems import SYSTEMS, Seen, System
+from benchmarks.telling import tell
 
-SAMPLES: Final = 80
+ROUNDS: Final = 5
+SAMPLES: Final = 150
 """Single inserts in each round."""
 
 
-def main(*, rounds: int, scale: float, only: Sequence[str], write: bool) -> None:
-    """Measures, and publishes tables and plots."""
-    systems = [system for system in SYSTEMS if not only or any(name in system.name for name in only)]
+def compare(*, only: Sequence[str], rounds: int, scale: float) -> tuple[list[Table], list[str]]:
+    """Tables of the systems whose names contain one of these words, of all if there are none; and facts."""
+    systems = [system for system in SYSTEMS if not only or any(word in system.name for word in only)]
     seen = {system.name: Seen() for system in systems}
     with Server() as server:
         with _Field(server, systems, seen) as field:
             for number in range(rounds):
-                _tell(f"round {number + 1} of {rounds}")
+                tell(f"round {number + 1} of {rounds}")
                 order = random.sample(systems, len(systems))  # nobody always comes after the same neighbour
                 for system in order:
-                    field.drain(system, int(TASKS * scale * system.share))
+                    field.drain(system, int(system.tasks * scale))
                 for system in order:
-                    field.idle(system, number)
+                    field.pick_up(system, number)
         for system in systems:
             _hold(server, system, seen[system.name], int(system.held * scale))
         facts = [*surroundings(server.version), versions(systems, seen), f"{rounds} rounds"]
-    tables = [drain_table(systems, seen), latency_table(systems, seen), held_table(systems, seen, scale)]
-    publish("compare", tables, facts, write=write)
-    plot(systems, seen)
+    return tables(systems, seen, scale), facts
 
 
 class _Field:
@@ -71,7 +70,7 @@ class _Field:
 
         self._turn(system, "drain", measure)
 
-    def idle(self, system: System, number: int) -> None:
+    def pick_up(self, system: System, number: int) -> None:
         """Single inserts."""
 
         def measure(driver: Driver, seen: Seen) -> None:
@@ -105,15 +104,11 @@ def _hold(server: Server, system: System, seen: Seen, tasks: int) -> None:
     """On a fresh database: what dies there stays."""
     if not tasks:
         return
-    _tell(f"{system.name} under a held xmin")
+    tell(f"{system.name} under a held xmin")
     try:
         with _start(server, system, seen) as driver:
             driver.ask("insert", tasks=tasks)
             with server.held_xmin(driver.url):
-                seen.held.append(driver.ask("drain", tasks=tasks)["course"])
+                seen.held = driver.ask("drain", tasks=tasks, within=600)["course"]
     except PeerFailed as error:
         seen.failures["held xmin"] = str(error)
-
-
-def _tell(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)

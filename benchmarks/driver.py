@@ -41,10 +41,11 @@ class Driver:
     ) -> None:
         self.peer = peer
         self.url = url
+        self._setting = setting or {}
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
         self._is_late = False
         # -P: neither the directory of the script nor the working directory is searched for modules.
-        command = [str(python or sys.executable), "-P", str(HOST), peer, url, json.dumps(setting or {})]
+        command = [str(python or sys.executable), "-P", str(HOST), peer, url, json.dumps(self._setting)]
         environment = {**os.environ, "PYTHONPATH": str(tree) if python is None else ""}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment
@@ -78,9 +79,9 @@ class Driver:
             raise PeerFailed(" ".join(answer["error"].split())[:300])
         return answer["result"]
 
-    def twin(self, **setting: Any) -> "Driver":
-        """Another process of the same system on the same database."""
-        return Driver(self.peer, self.url, setting=setting)
+    def twin(self) -> "Driver":
+        """Another process of the same system, with the same setting, on the same database."""
+        return Driver(self.peer, self.url, setting=self._setting)
 
     def kill(self) -> None:
         """Ends the process in the middle of what it does."""

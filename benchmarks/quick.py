@@ -1,30 +1,45 @@
 """`make bench-quick REF=...`: the working tree beside another commit, both on one Postgres, in turn."""
 
+import argparse
 import random
 import statistics
 import subprocess
-import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
 from benchmarks.driver import ROOT, Driver
-from benchmarks.report import Table, percentile, publish, spread, surroundings
+from benchmarks.figures import percentile, spread
+from benchmarks.report import Table, publish, surroundings
 from benchmarks.server import Server
+from benchmarks.telling import tell
 
 PEERS: Final = ("fang_async", "fang_threaded")
 HERE: Final = "working tree"
 TASKS: Final = 20_000
-SAMPLES: Final = 25
+SAMPLES: Final = 40
 
 Key = tuple[str, str]  # what is measured, whose
 
 
-def main(*, ref: str, rounds: int) -> None:
-    """Prints how the working tree does, as a ratio to the commit: above 1 is faster."""
+def main() -> None:
+    """Compares the working tree with another commit, in less than a minute."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quick", description=main.__doc__)
+    parser.add_argument("ref", help="a commit, branch or tag")
+    parser.add_argument("--seconds", type=float, default=45, help="after which no further round begins")
+    options = parser.parse_args()
+    table, facts = quick(options.ref, options.seconds)
+    print("\n".join(f"- {fact}" for fact in facts), "", table.markdown(), sep="\n")
+    publish("quick", [table], facts)
+
+
+def quick(ref: str, seconds: float) -> tuple[Table, list[str]]:
+    """How the working tree does, as a ratio to the commit: above 1 it is faster."""
     seen: dict[Key, list[float]] = {}
+    until = time.monotonic() + seconds
     with ExitStack() as stack:
         server = stack.enter_context(Server())
         trees = {HERE: ROOT, ref: stack.enter_context(checkout(ref))}
@@ -33,13 +48,15 @@ def main(*, ref: str, rounds: int) -> None:
             for peer in PEERS
             for name, tree in trees.items()
         }
-        for number in range(rounds):
-            print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+        rounds = 0
+        while not rounds or time.monotonic() < until:
+            tell(f"round {rounds + 1}")
             for (peer, name), driver in random.sample(list(drivers.items()), len(drivers)):
-                for what, value in _measure(driver, idle=number % 2 == 0).items():
+                for what, value in _measure(driver, idle=rounds % 3 == 0).items():
                     seen.setdefault((f"{peer}: {what}", name), []).append(value)
+            rounds += 1
         facts = [*surroundings(server.version), f"{rounds} rounds, {TASKS:,} tasks, 10 workers"]
-    publish("quick", [_table(seen, ref)], facts)
+    return _table(seen, ref), facts
 
 
 @contextmanager
@@ -78,7 +95,7 @@ def _measure(driver: Driver, *, idle: bool) -> dict[str, float]:
 
 
 def _table(seen: dict[Key, list[float]], ref: str) -> Table:
-    table = Table(f"{HERE} beside {ref}", ("", HERE, ref, "faster by the factor"))
+    table = Table("quick", f"The {HERE} beside {ref}", ("", HERE, ref, "faster by the factor"))
     for what, name in sorted(seen):
         if name == HERE:
             mine, theirs = seen[what, HERE], seen[what, ref]
@@ -87,3 +104,7 @@ def _table(seen: dict[Key, list[float]], ref: str) -> Table:
             table.rows.append((what, spread(mine), spread(theirs), spread(ratios)))
             table.raw[what] = {HERE: mine, ref: theirs, "median": statistics.median(ratios)}
     return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,36 +1,44 @@
-"""Figures as text: medians with their spread, tables in Markdown, and the facts that stand beside them."""
+"""What scenarios come to: tables as Markdown, all figures as JSON, plots as SVG, and the facts beside them."""
 
 import json
 import os
 import platform
-import statistics
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import plot
 from benchmarks.driver import ROOT
+from benchmarks.figures import Bar, Cell, Line, number
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
 DOCUMENT: Final = ROOT / "docs" / "benchmarks.md"
-
-Cell = str | float | None
 
 
 @dataclass
 class Table:
     """What a scenario comes to.
 
-    ``notes`` stand below: one line each, such as why a system shows nothing. ``raw`` goes into the JSON alone.
+    Attributes:
+        name: of the scenario, and of the file of its plot.
+        title: what is measured, and its unit.
+        notes: stand below, a line each: such as why a system shows nothing.
+        raw: every single figure; goes into the JSON alone.
+        bars, lines: of its plot; ``x_name`` says what lines go along.
     """
 
+    name: str
     title: str
     columns: Sequence[str]
     rows: list[Sequence[Cell]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     raw: dict[str, Any] = field(default_factory=dict)
+    bars: list[Bar] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    x_name: str = ""
 
     def markdown(self) -> str:
         """A heading, the table, and the notes."""
@@ -38,68 +46,61 @@ class Table:
         lines += [_line([number(cell) for cell in row]) for row in self.rows]
         return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)]).rstrip() + "\n"
 
+    def svg(self) -> str | None:
+        """Its plot, if it has one."""
+        if self.bars:
+            return plot.bars(self.title, self.bars)
+        return plot.lines(self.title, self.x_name, self.lines) if self.lines else None
+
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def number(value: Cell) -> str:
-    """Three digits are what these measurements bear."""
-    if value is None:
-        return "-"
-    if isinstance(value, str):
-        return value
-    if abs(value) >= 1000:
-        return (
-            f"{round(value, 2 - len(str(int(abs(value))))):,.0f}" if abs(value) < 10_000 else f"{round(value, -2):,.0f}"
-        )
-    return f"{value:.3g}"
-
-
-def spread(values: Sequence[float]) -> str:
-    """The median, and what it lies between: 63,500 (61,000 - 66,200)."""
-    middle = number(statistics.median(values))
-    return middle if len(values) == 1 else f"{middle} ({number(min(values))} - {number(max(values))})"
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """By the nearest rank."""
-    ranked = sorted(values)
-    return ranked[min(len(ranked) - 1, int(len(ranked) * percent / 100))]
-
-
 def surroundings(postgres: str) -> list[str]:
     """On what it was measured, and beside what load; a line each."""
-    cpu = "processor not named"
-    facts = Path("/proc/cpuinfo")
-    if facts.exists():
-        models = [line.partition(":")[2].strip() for line in facts.read_text().splitlines() if "model name" in line]
-        cpu = models[0] if models else cpu
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
     return [
-        f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, commit {commit.stdout.strip() or 'unknown'}",
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores ({cpu})",
+        f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, commit {_commit()}",
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores ({_processor()})",
         f"PostgreSQL {postgres}, fsync and synchronous_commit on; Python {platform.python_version()}",
         f"load average at the end (1, 5, 15 minutes): {load}",
     ]
 
 
+def _commit() -> str:
+    describe = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return models[0] if models else "processor not named"
+
+
 def publish(name: str, tables: Sequence[Table], facts: Sequence[str], *, write: bool = False) -> None:
-    """Prints the tables and leaves them under ``benchmarks/results``; ``write`` puts them into the document as well."""
+    """Leaves everything under ``benchmarks/results``; ``write`` puts facts and tables into the document as well."""
     text = "\n".join([*(f"- {fact}" for fact in facts), "", *(table.markdown() for table in tables)])
-    print(text)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.md").write_text(text)
-    raw = {"facts": list(facts), "tables": [vars(table) for table in tables]}
+    raw = {"facts": list(facts), "tables": [asdict(table) for table in tables]}
     (RESULTS / f"{name}.json").write_text(json.dumps(raw, indent=1))
+    for table in tables:
+        svg = table.svg()
+        if svg is not None:
+            (RESULTS / f"{table.name}.svg").write_text(svg)
     if write:
-        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
-        before, _, rest = DOCUMENT.read_text().partition(begin)
-        DOCUMENT.write_text(f"{before}{begin}{text}{end}{rest.partition(end)[2]}")
-    print(
-        f"written to {RESULTS.relative_to(ROOT)}/{name}.md, .json"
-        + (f" and {DOCUMENT.relative_to(ROOT)}" if write else "")
-    )
+        DOCUMENT.write_text(replaced(DOCUMENT.read_text(), name, text))
+
+
+def replaced(document: str, name: str, text: str) -> str:
+    """The document with another text between the marks of this name; raises ``ValueError`` where it has none."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
+    before, found, rest = document.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"the document has no lines {begin.strip()} and {end.strip()}")
+    return f"{before}{begin}{text}{end}{after}"

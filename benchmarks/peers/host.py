@@ -66,8 +66,8 @@ async def insert(peer: Peer, tasks: int) -> float:
 async def drain(peer: Peer, tasks: int) -> dict[str, Any]:
     """Has a worker run so many of the tasks that are there.
 
-    ``seconds`` are those from the first run to the end of the worker's graceful stop, when all is written;
-    ``starting`` those before the first run; ``course`` has how many had run, and at what second.
+    ``seconds`` are those from before the worker's start, connecting included, to the end of its graceful stop, when
+    all is written; ``starting`` those before the first run; ``course`` has how many had run, and at what second after.
     """
     course = _Course(tasks)
     began = time.perf_counter()
@@ -78,7 +78,7 @@ async def drain(peer: Peer, tasks: int) -> dict[str, Any]:
     first = points[0][1]
     return {
         "starting": first - began,
-        "seconds": ended - first,
+        "seconds": ended - began,
         "course": [(count, at - first) for count, at in points],
     }
 

@@ -1,7 +1,9 @@
-"""What is measured of Fang's async mode alone: tasks that take time, single inserts, an idle process."""
+"""What is measured of Fang's async mode alone: tasks that take time or fail, single inserts, an idle process."""
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from resource import getpagesize
 from typing import Any
@@ -9,8 +11,7 @@ from typing import Any
 import asyncpg
 from uuid_utils.compat import uuid7
 
-from fang_async import AsyncQueue, AsyncQueueable, AsyncRunnable, AsyncWorkerPool
-from fang_postgres import migrate
+from fang_async import AsyncQueue, AsyncQueueable, AsyncRunnable, AsyncWorkerPool, Cron, TaskConfig, current_run
 
 # What insert_task writes, and nothing else.
 PLAIN = """INSERT INTO fang.fang_tasks (id, metadata, task_type, scheduled_at, priority, max_retries)
@@ -30,17 +31,54 @@ class Wait(AsyncRunnable):
         await asyncio.sleep(self.ms / 1000)
 
 
+class Flaky(AsyncRunnable):
+    """Fails once, and is due again at once."""
+
+    task_config = TaskConfig(backoff=lambda failures: timedelta(0))
+    n: int
+
+    async def run(self, queue: AsyncQueueable) -> None:
+        if current_run().task.retries == 0:
+            raise ConnectionError("as it happens")
+
+
+class Once(AsyncRunnable):
+    task_config = TaskConfig(uniq=True)
+    n: int
+
+    async def run(self, queue: AsyncQueueable) -> None: ...
+
+
 class Peer:
     def __init__(self, url: str, *, workers: int = 10) -> None:
         self._url = url
         self._workers = workers
 
     async def install(self) -> None:
+        from fang_postgres import migrate  # here, so that an idle process is not weighed with Alembic
+
         migrate.upgrade(self._url)
+
+    async def insert_noops(self, tasks: int) -> None:
+        async with AsyncQueue(self._url) as queue:
+            await queue.insert_tasks([Noop(n=n) for n in range(tasks)])
 
     async def insert_waits(self, tasks: int, ms: float) -> None:
         async with AsyncQueue(self._url) as queue:
             await queue.insert_tasks([Wait(ms=ms)] * tasks)
+
+    async def insert_mixed(self, tasks: int) -> None:
+        """One in ten fails once; one in ten is unique, and half of these meet an equal one; one is due each second."""
+
+        class Tick(AsyncRunnable):  # defined where it is wanted: a process that knows it would never be idle
+            task_config = TaskConfig(cron=Cron("* * * * * *"))
+
+            async def run(self, queue: AsyncQueueable) -> None: ...
+
+        kinds: list[Callable[..., AsyncRunnable]] = [Flaky, Once, *[Noop] * 8]
+        async with AsyncQueue(self._url) as queue:
+            await queue.schedule_task(Tick())
+            await queue.insert_tasks([kinds[n % 10](n=n // 20) for n in range(tasks)])
 
     async def drain_all(self) -> int:
         """Runs until nothing is left that is due; how many ran here."""
@@ -68,7 +106,7 @@ class Peer:
             return {"cpu": 100 * cpu / seconds, "rss": _resident_bytes() / 1e6}
 
 
-async def _rate(clients: int, tasks: int, insert: Any) -> float:
+async def _rate(clients: int, tasks: int, insert: Callable[[int], Awaitable[Any]]) -> float:
     await asyncio.gather(*(insert(n) for n in range(clients)))  # each connection is there, and its statement prepared
     numbers = iter(range(tasks))
 

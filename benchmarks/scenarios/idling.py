@@ -3,25 +3,30 @@
 import time
 from typing import Final
 
+from benchmarks.bench import Bench
+from benchmarks.driver import Driver
 from benchmarks.report import Table
-from benchmarks.scenarios import Bench, scenario
 
 SETTLING: Final = 12  # an idle pool's polls have become as rare as they get
 SECONDS: Final = 20
 
 
-@scenario("idle")
 def idle(bench: Bench) -> Table:
     """Statements of its database, processor time, connections and memory of a pool that waits."""
-    table = Table("An idle process (async)", ("workers", "statements a second", "CPU %", "connections", "RSS, MB"))
-    for workers in (10, 1_000):
-        with bench.system("own_async", workers=workers) as driver:
+    columns = ("pool", "statements a second", "CPU %", "connections", "RSS, MB")
+    table = Table("idle", "An idle process", columns)
+    for mode, workers in (("async", 10), ("async", 1_000), ("threaded", 10)):
+        url = bench.server.database()
+        with Driver(f"own_{mode}", url) as other:  # what migrates does not count
+            other.ask("install")
+        with Driver(f"own_{mode}", url, setting={"workers": workers}) as driver:
             driver.begin("idle", settling=SETTLING, seconds=SECONDS)
-            time.sleep(SETTLING)
-            before = bench.server.statements(driver.url)
+            time.sleep(SETTLING + 1)  # in which Python starts
+            before = bench.server.statements(url)
             time.sleep(SECONDS - 2)
-            rate = (bench.server.statements(driver.url) - before) / (SECONDS - 2)
-            connections = bench.server.connections(driver.url)
+            rate = (bench.server.statements(url) - before) / (SECONDS - 2)
+            connections = bench.server.connections(url)
             seen = driver.result()
-        table.rows.append((str(workers), rate, seen["cpu"], str(connections), seen["rss"]))
+        name = f"{mode}, {workers:,} workers"
+        table.rows.append((name, rate, seen["cpu"], str(connections), seen["rss"]))
     return table

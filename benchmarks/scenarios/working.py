@@ -1,67 +1,82 @@
 """Tasks that take time, or the processor, by one process and by several on one table."""
 
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import partial
 
+from benchmarks.bench import Bench
 from benchmarks.driver import Driver
+from benchmarks.figures import Bar, Line
 from benchmarks.report import Table
-from benchmarks.scenarios import Bench, scenario
+
+System = Callable[[], AbstractContextManager[Driver]]
 
 
-def seconds_of(drivers: list[Driver]) -> float:
-    """Until all of them together have run what is there, each starting and stopping its pool."""
-    began = time.perf_counter()
-    for driver in drivers:
-        driver.begin("drain_all")
-    for driver in drivers:
-        driver.result()
-    return time.perf_counter() - began
-
-
-@scenario("short-tasks")
 def short_tasks(bench: Bench) -> Table:
     """How much of what the workers could run do they run, where tasks wait for 1 or 10 ms?"""
     columns = ("mode", "task, ms", "workers", "tasks a second", "of what workers could")
-    table = Table("Tasks that wait", columns)
-    for peer in ("own_async", "own_threaded"):
+    table = Table("short-tasks", "Tasks that wait, tasks a second", columns)
+    for mode in ("async", "threaded"):
         for ms in (1, 10):
             for count in (50, 500):
                 most = 1000 / ms * count
                 tasks = bench.tasks(min(60_000, int(most * 3)))
-                with bench.system(peer, workers=count) as driver:
+                with bench.system(f"own_{mode}", workers=count) as driver:
                     driver.ask("insert_waits", tasks=tasks, ms=ms)
-                    rate = tasks / seconds_of([driver])
-                table.rows.append((peer, str(ms), str(count), rate, f"{100 * rate / most:.0f} %"))
+                    seconds, runs = seconds_of([driver])
+                rate = runs / seconds
+                table.rows.append((mode, str(ms), str(count), rate, f"{100 * rate / most:.0f} %"))
+                table.bars.append(Bar(f"{mode}, {ms} ms, {count} workers", rate, rate, rate))
     return table
 
 
-@scenario("processes")
 def processes(bench: Bench) -> Table:
     """Do processes on one table get into each other's way? Tasks of 1 ms, ten async workers in each."""
-    table = Table("Processes on one table, tasks of 1 ms", ("processes", "tasks a second", "against one"))
     tasks = bench.tasks(40_000)
-    rates: list[float] = []
-    for count in (1, 2, 4, 8):
-        with bench.system("own_async", workers=10) as first, ExitStack() as stack:
-            drivers = [first, *(stack.enter_context(first.twin(workers=10)) for _ in range(count - 1))]
-            for driver in drivers:
-                driver.ask("insert_waits", tasks=tasks // count, ms=1)  # each has imported what it needs
-            rates.append(tasks / seconds_of(drivers))
-        table.rows.append((str(count), rates[-1], rates[-1] / rates[0]))
+    title = "Processes on one table, tasks of 1 ms: tasks a second"
+    table = Table("processes", title, ("processes", "tasks a second", "against one"), x_name="processes")
+    _by_processes(table, (1, 2, 4, 8), partial(bench.system, "own_async", workers=10), _Load("waits", tasks, {"ms": 1}))
     return table
 
 
-@scenario("cpu-bound")
 def cpu_bound(bench: Bench) -> Table:
     """Does a second process double what a first one computes? Two threads in each."""
-    table = Table("Tasks that compute (threaded)", ("processes", "tasks a second", "against one"))
     tasks = bench.tasks(1_000)
-    rates: list[float] = []
-    for count in (1, 2):
-        with bench.system("own_threaded", workers=2) as first, ExitStack() as stack:
-            drivers = [first, *(stack.enter_context(first.twin(workers=2)) for _ in range(count - 1))]
-            for driver in drivers:
-                driver.ask("insert_computations", tasks=tasks // count, loops=500_000)
-            rates.append(tasks / seconds_of(drivers))
-        table.rows.append((str(count), rates[-1], rates[-1] / rates[0]))
+    title = "Tasks that compute (threaded), tasks a second"
+    table = Table("cpu-bound", title, ("processes", "tasks a second", "against one"), x_name="processes")
+    load = _Load("computations", tasks, {"loops": 500_000})
+    _by_processes(table, (1, 2), partial(bench.system, "own_threaded", workers=2), load)
     return table
+
+
+def seconds_of(drivers: list[Driver]) -> tuple[float, int]:
+    """Until all of them together have run what is there, each starting and stopping its pool; and how many ran."""
+    began = time.perf_counter()
+    for driver in drivers:
+        driver.begin("drain_all")
+    runs = sum(driver.result(600) for driver in drivers)
+    return time.perf_counter() - began, runs
+
+
+@dataclass(frozen=True)
+class _Load:
+    """What a peer's ``insert_<kind>`` is asked for."""
+
+    kind: str
+    tasks: int
+    fields: Mapping[str, float]
+
+
+def _by_processes(table: Table, counts: Sequence[int], system: System, load: _Load) -> None:
+    rates: list[float] = []
+    for count in counts:
+        with system() as first, ExitStack() as stack:
+            drivers = [first, *(stack.enter_context(first.twin()) for _ in range(count - 1))]
+            for driver in drivers:  # each has imported what it needs
+                driver.ask(f"insert_{load.kind}", tasks=load.tasks // count, **load.fields)
+            seconds, runs = seconds_of(drivers)
+            rates.append(runs / seconds)
+        table.rows.append((str(count), rates[-1], rates[-1] / rates[0]))
+    table.lines.append(Line(load.kind, [(float(count), rate) for count, rate in zip(counts, rates, strict=True)]))

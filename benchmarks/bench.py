@@ -1,0 +1,42 @@
+"""What a scenario of `make bench-all` is given."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.driver import Driver
+from benchmarks.report import Table
+from benchmarks.server import Server
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A server, and how much is asked for.
+
+    Attributes:
+        scale: of the numbers of tasks.
+        huge: whether sizes are tried that take the better part of an hour.
+    """
+
+    server: Server
+    scale: float = 1.0
+    huge: bool = False
+
+    def tasks(self, count: int) -> int:
+        """So many, or fewer where the whole run is scaled down."""
+        return max(50, int(count * self.scale))
+
+    @contextmanager
+    def system(self, peer: str, **setting: Any) -> Iterator[Driver]:
+        """A process on a database of its own, with the tables."""
+        url = self.server.database()
+        try:
+            with Driver(peer, url, setting=setting) as driver:
+                driver.ask("install")
+                yield driver
+        finally:
+            self.server.drop(url)
+
+
+Scenario = Callable[[Bench], Table]

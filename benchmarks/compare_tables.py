@@ -1,0 +1,91 @@
+"""What `make bench` has seen, as tables and plots."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from benchmarks.figures import Bar, Line, bar, percentile, spread, windows
+from benchmarks.report import Table
+from benchmarks.systems import OURS, TASKS, Seen, System
+
+Everything = Mapping[str, Seen]
+
+
+def tables(systems: Sequence[System], seen: Everything, scale: float) -> list[Table]:
+    """One for each of the three questions."""
+    return [_drain(systems, seen, scale), _pick_up(systems, seen), _held_xmin(systems, seen)]
+
+
+def versions(systems: Sequence[System], seen: Everything) -> str:
+    found = {system.peer: seen[system.name].version for system in systems}
+    return ", ".join(f"{peer} {version or '-'}" for peer, version in found.items())
+
+
+def _drain(systems: Sequence[System], seen: Everything, scale: float) -> Table:
+    table = Table(
+        "compare-drain",
+        f"Drain of {int(TASKS * scale):,} no-op tasks by one process, tasks a second",
+        ("system", "drain", f"{OURS} is faster by", "bulk insert, rows a second", "first run after, ms"),
+    )
+    ours = seen[OURS].drains if OURS in seen else []
+    for system in systems:
+        one = seen[system.name]
+        if one.drains:
+            # Each round against the same round of ours: the machine's speed drifts.
+            ratios = [mine / theirs for mine, theirs in zip(ours, one.drains, strict=False)]
+            times = None if system.name == OURS else _times(ratios)
+            start = statistics.median(one.starts) * 1000
+            table.rows.append((system.name, spread(one.drains), times, spread(one.inserts), start))
+            table.bars.append(bar(system.name, one.drains))
+        table.raw[system.name] = {"drain": one.drains, "insert": one.inserts, "start": one.starts}
+    fewer = [system for system in systems if system.tasks != TASKS]
+    table.notes += [f"{system.name}: {int(system.tasks * scale):,} tasks" for system in fewer]
+    table.notes += _failures(systems, seen, ("start", "drain"))
+    return table
+
+
+def _pick_up(systems: Sequence[System], seen: Everything) -> Table:
+    """The 99th percentile is that of all rounds: one round has too few inserts for it."""
+    table = Table(
+        "compare-pick-up",
+        "Pick-up by an idle worker, from before a single insert to the run, ms",
+        ("system", "p50", "p99 of all", f"p50 against {OURS}"),
+    )
+    ours = [percentile(values, 50) for values in seen[OURS].latencies] if OURS in seen else []
+    for system in systems:
+        latencies = seen[system.name].latencies
+        if latencies:
+            p50 = [percentile(values, 50) for values in latencies]
+            together = [value for values in latencies for value in values]
+            ratios = [theirs / mine for mine, theirs in zip(ours, p50, strict=False)]
+            times = None if system.name == OURS else _times(ratios)
+            table.rows.append((system.name, spread(p50), percentile(together, 99), times))
+            middle, late = percentile(together, 50), percentile(together, 99)
+            table.bars.append(Bar(system.name, middle, middle, late))
+        table.raw[system.name] = latencies
+    table.notes += ["in the plot, the thin line goes to p99", *_failures(systems, seen, ("pick-up",))]
+    return table
+
+
+def _held_xmin(systems: Sequence[System], seen: Everything) -> Table:
+    columns = ("system", "tasks", "first tenth", "middle", "last tenth", "last / first")
+    table = Table("compare-held-xmin", "Drain while another session holds a snapshot, tasks a second", columns)
+    table.x_name = "tasks drained"
+    for system in systems:
+        course = seen[system.name].held
+        if course:
+            rates = [rate for _, rate in windows(course)]
+            tasks = f"{course[-1][0]:,}"
+            table.rows.append((system.name, tasks, rates[0], rates[5], rates[-1], rates[-1] / rates[0]))
+            table.lines.append(Line(system.name, windows(course, 20)))
+        table.raw[system.name] = course
+    table.notes += _failures(systems, seen, ("held xmin",))
+    return table
+
+
+def _times(ratios: Sequence[float]) -> str | None:
+    return spread(ratios) if ratios else None
+
+
+def _failures(systems: Iterable[System], seen: Everything, where: Sequence[str]) -> list[str]:
+    found = ((system.name, seen[system.name].failures) for system in systems)
+    return [f"{name}: {failures[step]}" for name, failures in found for step in where if step in failures]

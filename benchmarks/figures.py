@@ -1,0 +1,59 @@
+"""Figures: the median, what it lies between, and as many digits as such measurements bear."""
+
+import itertools
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+Cell = str | float | None
+
+
+class Bar(NamedTuple):
+    """One value, and what it lay between."""
+
+    label: str
+    value: float
+    least: float
+    most: float
+
+
+class Line(NamedTuple):
+    """Points of one line, in order of x."""
+
+    label: str
+    points: Sequence[tuple[float, float]]
+
+
+def number(value: Cell) -> str:
+    """Three digits: 12.3, 4,560, 78,900."""
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    if abs(value) < 1000:
+        return f"{value:.3g}"
+    digits = len(str(int(abs(value))))
+    return f"{round(value, 3 - digits):,.0f}"
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median, and what it lies between: 63,500 (61,000 - 66,200)."""
+    middle = number(statistics.median(values))
+    return middle if len(values) == 1 else f"{middle} ({number(min(values))} - {number(max(values))})"
+
+
+def bar(label: str, values: Sequence[float]) -> Bar:
+    """The median of rounds, with their least and most."""
+    return Bar(label, statistics.median(values), min(values), max(values))
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """By the nearest rank."""
+    ranked = sorted(values)
+    return ranked[min(len(ranked) - 1, int(len(ranked) * percent / 100))]
+
+
+def windows(course: Sequence[tuple[int, float]], count: int = 10) -> list[tuple[float, float]]:
+    """The rate in each of so many equal parts of a drain: (tasks drained by its end, tasks a second)."""
+    ends = [course[round(index * (len(course) - 1) / count)] for index in range(count + 1)]
+    return [(upto, (upto - since) / max(1e-9, end - begin)) for (since, begin), (upto, end) in itertools.pairwise(ends)]
