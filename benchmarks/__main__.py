@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks import compare
 from benchmarks.bench import Bench
-from benchmarks.driver import PeerFailed
+from benchmarks.driver import ROOT, PeerFailed
 from benchmarks.report import RESULTS, Table, publish, surroundings
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.server import Server
@@ -23,7 +23,7 @@ def main() -> None:
         publish("compare", tables, facts, write=options.write)
     if names:
         _measure(names, options)
-    tell(f"results are in {RESULTS}")
+    tell(f"results are in {RESULTS.relative_to(ROOT)}")
 
 
 def _measure(names: Sequence[str], options: argparse.Namespace) -> None:
