@@ -146,7 +146,7 @@ class Claimer:
             self._cursor.behind(self._told.popleft())
         began = time.monotonic()
         after = self._cursor.start(began, whole=whole)
-        request = ClaimRequest(pool.id, self._types, tuple(pool._classes), wanted, after)
+        request = ClaimRequest(pool.id, self._types, tuple(pool._classes), wanted, after, self._cursor.is_behind)
         claim = await pool._store.claim(request)
         ended = time.monotonic()
         self._cursor.claimed(request, claim, seconds=ended - began, mono=ended)

@@ -7,7 +7,7 @@ from uuid import UUID
 from fang_async.connections import Connections
 from fang_async.heart import AsyncPostgresHeart
 from fang_async.runner import Runner
-from fang_core.guard import AlwaysOn, PlanGuard
+from fang_core.guard import AlwaysOn, PlanGuard, Unjudged
 from fang_core.lifecycle import Outcome
 from fang_core.store import Claim, ClaimRequest, OnWake, PoolRecord, PruneRequest, Sighting, Tick
 from fang_postgres import conversations
@@ -24,6 +24,7 @@ class AsyncPostgresStore:
         self._connections = connections
         self._is_open = True
         self._guard_of_claims = PlanGuard()
+        self._guard_of_look_backs = Unjudged(self._guard_of_claims)
         self._guard_of_outcomes = PlanGuard()
         self._guard_of_pruning = AlwaysOn()
 
@@ -41,7 +42,8 @@ class AsyncPostgresStore:
 
     async def claim(self, request: ClaimRequest, /) -> Claim:
         """See ``Store.claim``."""
-        return await self._claims.run(self._operations.claim(request), self._guard_of_claims)
+        guard = self._guard_of_look_backs if request.looks_back else self._guard_of_claims
+        return await self._claims.run(self._operations.claim(request), guard)
 
     async def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /) -> set[UUID]:
         """See ``Store.complete``."""

@@ -53,3 +53,19 @@ class AlwaysOn(PlanGuard):
     def is_on(self, now: float) -> bool:
         """It is."""
         return True
+
+
+class Unjudged(PlanGuard):
+    """For statements of another's kind that may take long for reasons of their own: guarded as those, never judged."""
+
+    def __init__(self, guard: PlanGuard) -> None:
+        super().__init__()
+        self._guard = guard
+
+    def is_on(self, now: float) -> bool:
+        """Whether the other is."""
+        return self._guard.is_on(now)
+
+    def observe(self, seconds: float, now: float) -> bool:
+        """Learns nothing."""
+        return False

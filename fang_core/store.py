@@ -59,7 +59,8 @@ OnWake: TypeAlias = Callable[[Behind | None], None]
 class ClaimRequest(NamedTuple):
     """``task_types`` in the order in which they are to be served; within each by priority, then by due time.
 
-    A backend may leave out what does not lie behind ``after``; levels that are not in it are read from their start.
+    A backend may leave out what does not lie behind ``after``; levels that are not in it are read from their start. A
+    claim that ``looks_back`` walks through more dead entries than others.
     """
 
     pool_id: UUID
@@ -67,6 +68,7 @@ class ClaimRequest(NamedTuple):
     kinds: tuple[str, ...]
     limit: int
     after: Positions = MappingProxyType({})
+    looks_back: bool = False
 
 
 class Claim(NamedTuple):

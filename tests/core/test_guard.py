@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fang_core.guard import GUARDED_FOR, HEALTHY, REMEMBERED, SLOW, TIMES_MEDIAN, AlwaysOn, PlanGuard
+from fang_core.guard import GUARDED_FOR, HEALTHY, REMEMBERED, SLOW, TIMES_MEDIAN, AlwaysOn, PlanGuard, Unjudged
 
 times = st.floats(0, 100)
 
@@ -54,3 +54,12 @@ def test_it_holds_for_a_minute(after: float, is_on: bool) -> None:
 
 def test_pruning_is_always_guarded() -> None:
     assert AlwaysOn().is_on(0)
+
+
+def test_what_is_not_judged_is_guarded_with_the_others() -> None:
+    guard = PlanGuard()
+    unjudged = Unjudged(guard)
+    assert not unjudged.observe(10.0, 0.0)
+    assert not guard.is_on(0.0)
+    assert guard.observe(10.0, 0.0)
+    assert unjudged.is_on(0.0)
