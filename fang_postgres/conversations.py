@@ -122,9 +122,9 @@ def rescue(operations: Operations, dead: Sequence[Pulse], max_crashes: int) -> C
     confirmed: list[tuple[UUID, bool]] = yield operations.still_dead(dead)
     rescued: list[Rescued] = []
     for pool_id, was_stopping in confirmed:
-        rescued += yield operations.rescue(pool_id, charged=not was_stopping, max_crashes=max_crashes)
-        held: int = yield operations.held(pool_id)
-        yield operations.declare_dead(pool_id) if held else operations.unregister(pool_id)
+        held, back = yield operations.rescue(pool_id, charged=not was_stopping, max_crashes=max_crashes)
+        yield operations.declare_dead(pool_id) if held > len(back) else operations.unregister(pool_id)
+        rescued += back
     return rescued
 
 
@@ -133,7 +133,8 @@ def rescue_orphans(operations: Operations, max_crashes: int) -> Conversation[lis
     missing: list[UUID] = yield operations.orphaned()
     rescued: list[Rescued] = []
     for pool_id in missing:
-        rescued += yield operations.rescue(pool_id, charged=True, max_crashes=max_crashes)
+        _, back = yield operations.rescue(pool_id, charged=True, max_crashes=max_crashes)
+        rescued += back
     return rescued
 
 

@@ -203,18 +203,10 @@ class Operations:
         """Pools that hold tasks and have no record."""
         return Operation(self._statements.orphaned, {}, lambda rows: [row[0] for row in rows])
 
-    def rescue(self, pool_id: UUID, *, charged: bool, max_crashes: int) -> Operation[list[Rescued]]:
-        """Takes back what a dead pool held."""
+    def rescue(self, pool_id: UUID, *, charged: bool, max_crashes: int) -> Operation[tuple[int, list[Rescued]]]:
+        """How many tasks a dead pool held, and those that are taken back: all that nobody has locked."""
         params = {"p_pool_id": pool_id, "p_charged": charged, "p_max_crashes": max_crashes, "p_notify": True}
-        return Operation(
-            self._statements.rescue,
-            params,
-            lambda rows: [Rescued(row[0], row[1], row[2], row[3], TaskState(row[4]), not charged) for row in rows],
-        )
-
-    def held(self, pool_id: UUID) -> Operation[int]:
-        """How many tasks a pool holds."""
-        return Operation(self._statements.held, {"p_pool_id": pool_id}, _count)
+        return Operation(self._statements.rescue, params, partial(_as_rescued, was_stopping=not charged))
 
     def declare_dead(self, pool_id: UUID) -> Operation[None]:
         """Keeps the record of a dead pool, which can never beat or claim again."""
@@ -425,6 +417,11 @@ def _values(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def _ids(rows: Rows) -> set[UUID]:
     return {row[0] for row in rows}
+
+
+def _as_rescued(rows: Rows, *, was_stopping: bool) -> tuple[int, list[Rescued]]:
+    back = [row for row in rows if row[1] is not None]
+    return rows[0][0], [Rescued(row[1], row[2], row[3], row[4], TaskState(row[5]), was_stopping) for row in back]
 
 
 def _as_beat(rows: Rows) -> Beat:

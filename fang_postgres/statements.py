@@ -53,7 +53,6 @@ class Statements:
     still_dead: Statement
     orphaned: Statement
     rescue: Statement
-    held: Statement
     declare_dead: Statement
     reconcile: Statement
     remove: Statement
@@ -100,7 +99,6 @@ def statements(schema: str) -> Statements:
         still_dead=liveness.still_dead(t),
         orphaned=liveness.orphaned(t),
         rescue=liveness.rescue(t),
-        held=liveness.held(t),
         declare_dead=liveness.declare_dead(t),
         reconcile=liveness.reconcile(t),
         remove=outcomes.remove(t),

@@ -153,7 +153,7 @@ def orphaned(t: Tables) -> Statement:
 
 
 def rescue(t: Tables) -> Statement:
-    """Takes back what a dead pool held.
+    """Takes back what a dead pool held, and says how much that was: more than is taken back, where rows are locked.
 
     Where it held a suspect alone, that one is charged. Where it held anything beside, even another suspect, the suspect
     had not begun, and is not. Nobody is charged where the pool was stopping.
@@ -164,7 +164,7 @@ def rescue(t: Tables) -> Statement:
     # A CTE, so that they are counted once, and not in each place of the text. All of them: where statistics are old,
     # a look for just another one goes through the table instead of the index.
     holding = (
-        select((func.count() == literal_column("1")).label("one"))
+        select(func.count().label("count"), (func.count() == literal_column("1")).label("one"))
         .where(other.c.pool_id == POOL, other.c.state == literal_column("'in_progress'"))
         .cte("holding")
     )
@@ -217,8 +217,8 @@ def rescue(t: Tables) -> Statement:
         .cte("rescued")
     )
     r = rescued.c
-    told = select(r.id, r.kind, r.attempt, r.crashes, r.state, waking(t, rescued))
-    return Statement("rescue", told.select_from(rescued))
+    told = select(holding.c.count, r.id, r.kind, r.attempt, r.crashes, r.state, waking(t, rescued))
+    return Statement("rescue", told.select_from(holding.outerjoin(rescued, true())))
 
 
 def _held_and_unlocked(t: Tables, c: Any) -> list[ColumnElement[bool]]:
@@ -233,13 +233,6 @@ def _held_and_unlocked(t: Tables, c: Any) -> list[ColumnElement[bool]]:
         .with_for_update(key_share=True, skip_locked=True, of=held)
     )
     return [c.id == any_(array_of(unlocked)), c.pool_id == POOL, cast(c.state, Text) == literal_column("'in_progress'")]
-
-
-def held(t: Tables) -> Statement:
-    """How many tasks a pool holds. All are counted: see ``rescue``."""
-    c = t.tasks.c
-    rows = select(func.count().label("count")).where(c.pool_id == POOL, c.state == literal_column("'in_progress'"))
-    return Statement("held", rows)
 
 
 def declare_dead(t: Tables) -> Statement:

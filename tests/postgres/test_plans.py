@@ -55,7 +55,6 @@ EXPECTED: dict[str, tuple[set[str], int, int]] = {
     "complete_and_remove": ({"fang_tasks_pkey"}, 1, 1),
     "orphaned": ({"fang_tasks_held"}, 10_000, 0),
     "rescue": ({"fang_tasks_held", "fang_tasks_pkey"}, 10_000, 10_000),
-    "held": ({"fang_tasks_held"}, 10_000, 1),
     "reconcile": ({"fang_tasks_held", "fang_tasks_pkey"}, 10_000, 9_000),
 }
 INSERTS = {"insert", "insert_many", "insert_unique", "tick"}
@@ -137,7 +136,6 @@ def operations(connection: psycopg.Connection[Any]) -> dict[str, Operation[Any]]
         OPS.complete_one(held_run(ids[0], RetentionMode.REMOVE_ALL)),
         OPS.orphaned(),
         OPS.rescue(POOL, charged=True, max_crashes=3),
-        OPS.held(POOL),
         OPS.reconcile(POOL, ids),
     ]
     return {operation.statement.name: operation for operation in of}

@@ -19,7 +19,7 @@ class Loses:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, _result: Any) -> None:
+    def __call__(self, *_: Any) -> None:
         self.calls += 1
         if self.calls == 1:
             raise BackendUnavailable("the reply was lost")
@@ -73,7 +73,7 @@ def test_kinds_that_were_learned_while_the_backend_was_away_are_registered_later
     pool = side.pool(queue)
     nights.fall()
     unavailable = Loses()
-    side.wrap(monkeypatch, pool._store, "register", before=unavailable)
+    side.wrap(monkeypatch, pool._store, "learn", before=unavailable)
 
     learned: Any = type(
         f"Learned{side.mode}",

@@ -1,6 +1,6 @@
 -- $1=p_charged $2=p_pool_id $3=p_max_crashes $4=p_notify
 WITH holding AS
-(SELECT count(*) = 1 AS one
+(SELECT count(*) AS count, count(*) = 1 AS one
 FROM fang.fang_tasks AS other
 WHERE other.pool_id = $2::UUID AND other.state = 'in_progress'),
 rescued AS
@@ -25,6 +25,6 @@ FROM (SELECT rescued.task_type AS task_type, rescued.priority AS priority, CAST(
 FROM rescued
 WHERE rescued.scheduled_at <= clock_timestamp() GROUP BY rescued.task_type, rescued.priority) AS passed
 WHERE $4::BOOLEAN)
- SELECT rescued.id, rescued.kind, rescued.attempt, rescued.crashes, rescued.state, (SELECT count(woken.told) AS count_1
+ SELECT holding.count, rescued.id, rescued.kind, rescued.attempt, rescued.crashes, rescued.state, (SELECT count(woken.told) AS count_1
 FROM woken) AS woken
-FROM rescued
+FROM holding LEFT OUTER JOIN rescued ON true
