@@ -123,12 +123,14 @@ class Heartbeat:
 
     async def _beat_on(self) -> None:
         self._loop = asyncio.get_running_loop()
+        seconds = await self._try()
+        self._say(self._begun)
         # With the application's loop its runs have ended; a heart that went on would keep their tasks held.
         while not self._closed.is_set() and not self._application.is_closed():
-            seconds = await self._try()
-            self._say(self._begun)
             await wait_for(self._stirred, seconds)
             self._stirred.clear()
+            if not self._closed.is_set():
+                seconds = await self._try()
         await self._heart.close()
 
     def _exit_late(self, exit_at: float) -> None:
