@@ -62,17 +62,20 @@ class Runner:
             with self._typed():
                 try:
                     with self._sessions.begin() as session:
-                        self._connect(session)
-                        return self._work_on(session, lambda: _watched(session, work, guard))
+                        is_guarded = guard is not None and guard.is_on(time.monotonic())
+                        self._connect(session, is_guarded)
+                        return self._work_on(session, partial(_watched, session, work, guard, is_guarded))
                 except DBAPIError as error:
                     if not tries_left or not is_repeatable(sqlstate_of(error)):
                         raise
         raise AssertionError("the last try returns or raises")
 
-    def _connect(self, session: Session) -> None:
+    def _connect(self, session: Session, is_guarded: bool) -> None:
         """Apart from the work, so that a caller can tell what was never sent."""
+        # Claims are in autocommit, where SET LOCAL has no effect.
+        options = {"isolation_level": "READ COMMITTED"} if is_guarded else {}
         try:
-            session.connection()
+            session.connection(execution_options=options)
         except DBAPIError as error:
             raise before_sending(typed(error, self._schema)) from error
 
@@ -105,16 +108,12 @@ class Runner:
             raise typed(error, self._schema) from error
 
 
-def _watched(session: Session, work: Callable[[Callable[..., Any]], T], guard: PlanGuard | None) -> T:
+def _watched(session: Session, work: Callable[[Callable[..., Any]], T], guard: PlanGuard | None, is_guarded: bool) -> T:
     """Under the guard, where it is on; else told to it how long it took, without waiting for a connection."""
-    if guard is None:
-        return work(session.execute)
-    if guard.is_on(time.monotonic()):
-        # Claims are in autocommit, where SET LOCAL has no effect.
-        session.connection(execution_options={"isolation_level": "READ COMMITTED"})
+    if is_guarded:
         session.execute(_SET_GUARD)
+    if guard is None or is_guarded:
         return work(session.execute)
-    session.connection()
     began = time.monotonic()
     result = work(session.execute)
     now = time.monotonic()
