@@ -29,6 +29,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from fang_postgres.schema import Tables
 from fang_postgres.sql.fragments import (
     aliased,
+    due_time,
     has_ended,
     is_registered,
     marking_due_rows,
@@ -81,7 +82,7 @@ def change(t: Tables) -> Statement:
         .returning(*task_columns(t, c))
         .cte("changed")
     )
-    return Statement("change", select(changed, waking(t, changed)).select_from(changed))
+    return Statement("change", select(changed, waking(t, changed, passed_at=due_time(changed.c))).select_from(changed))
 
 
 def touch(t: Tables) -> Statement:

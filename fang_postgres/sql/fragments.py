@@ -182,6 +182,11 @@ def with_entry(c: Any, entry: ColumnElement[Any]) -> ColumnElement[Any]:
     return case((entry.is_(None), c.errors), else_=longer)
 
 
+def due_time(c: Any) -> ColumnElement[Any]:
+    """Of rows that came back as ``state`` and ``scheduled_at``; null of one that nobody is to take."""
+    return case((c.state.in_(state_literals(DUE_STATES)), c.scheduled_at))
+
+
 def waking(t: Tables, rows: Any, *, passed_at: ColumnElement[Any] | None = None) -> ColumnElement[Any]:
     """Tells pools of these rows; to be selected, or it does not run.
 

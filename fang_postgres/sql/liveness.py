@@ -33,7 +33,7 @@ from sqlalchemy.sql.elements import ColumnElement, Grouping
 from fang_core.lifecycle import SUSPECT_AFTER
 from fang_core.liveness import DECLARED_DEAD
 from fang_postgres.schema import Tables
-from fang_postgres.sql.fragments import IDS, POOL, aliased, array_of, is_alive, waking, with_entry
+from fang_postgres.sql.fragments import IDS, POOL, aliased, array_of, due_time, is_alive, waking, with_entry
 from fang_postgres.statement import Statement
 
 _LOCKS = table(
@@ -217,7 +217,8 @@ def rescue(t: Tables) -> Statement:
         .cte("rescued")
     )
     r = rescued.c
-    told = select(holding.c.count, r.id, r.kind, r.attempt, r.crashes, r.state, waking(t, rescued))
+    woken = waking(t, rescued, passed_at=due_time(r))
+    told = select(holding.c.count, r.id, r.kind, r.attempt, r.crashes, r.state, woken)
     return Statement("rescue", told.select_from(holding.outerjoin(rescued, true())))
 
 

@@ -13,7 +13,7 @@ FROM fang.fang_pools AS p
 WHERE p.waiting AND wanted.task_type = ANY (p.task_types))) UNION ALL SELECT pg_notify('fang_fang', concat_ws(',', left(passed.task_type, 500), passed.priority, passed.first)) AS told
 FROM (SELECT changed.task_type AS task_type, changed.priority AS priority, CAST(EXTRACT(epoch FROM min(changed.scheduled_at)) * 1000000 AS BIGINT) AS first
 FROM changed
-WHERE changed.scheduled_at <= clock_timestamp() GROUP BY changed.task_type, changed.priority) AS passed
+WHERE CASE WHEN (changed.state IN ('new', 'retried')) THEN changed.scheduled_at END <= clock_timestamp() GROUP BY changed.task_type, changed.priority) AS passed
 WHERE $11::BOOLEAN)
  SELECT changed.id, changed.metadata, changed.kind, changed.task_type, changed.state, changed.priority, changed.retries, changed.max_retries, changed.crashes, changed.attempt, changed.scheduled_at, changed.created_at, changed.updated_at, changed.error_message, changed.errors, changed.pool_id, changed.claimed_at, changed.uniq_hash, (SELECT count(woken.told) AS count_1
 FROM woken) AS woken

@@ -23,7 +23,7 @@ FROM fang.fang_pools AS p
 WHERE p.waiting AND wanted.task_type = ANY (p.task_types))) UNION ALL SELECT pg_notify('fang_fang', concat_ws(',', left(passed.task_type, 500), passed.priority, passed.first)) AS told
 FROM (SELECT rescued.task_type AS task_type, rescued.priority AS priority, CAST(EXTRACT(epoch FROM min(rescued.scheduled_at)) * 1000000 AS BIGINT) AS first
 FROM rescued
-WHERE rescued.scheduled_at <= clock_timestamp() GROUP BY rescued.task_type, rescued.priority) AS passed
+WHERE CASE WHEN (rescued.state IN ('new', 'retried')) THEN rescued.scheduled_at END <= clock_timestamp() GROUP BY rescued.task_type, rescued.priority) AS passed
 WHERE $4::BOOLEAN)
  SELECT holding.count, rescued.id, rescued.kind, rescued.attempt, rescued.crashes, rescued.state, (SELECT count(woken.told) AS count_1
 FROM woken) AS woken
