@@ -18,7 +18,9 @@ def main() -> None:
     options = _parser().parse_args()
     names = list(SCENARIOS) if "all" in options.names else [name for name in options.names if name in SCENARIOS]
     if "compare" in options.names:
-        tables, facts = compare.compare(only=options.only, rounds=options.rounds, scale=options.scale)
+        tables, facts = compare.compare(
+            more=options.more, only=options.only, rounds=options.rounds, scale=options.scale
+        )
         _show(tables)
         publish("compare", tables, facts, write=options.write)
     if names:
@@ -59,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     scale = float(os.environ.get("SCALE", "1"))
     parser.add_argument("--scale", type=float, default=scale, help="of the numbers of tasks; $SCALE if not given")
     parser.add_argument("--rounds", type=int, default=compare.ROUNDS, help="of compare")
+    parser.add_argument("--more", action="store_true", help="systems of compare: also slower ones, and those on Redis")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="systems of compare named so")
     parser.add_argument("--huge", action="store_true", help="a backlog, and kept rows, of ten million as well")
     parser.add_argument("--write", action="store_true", help="put tables of compare and all into docs/benchmarks.md")

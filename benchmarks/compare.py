@@ -7,9 +7,10 @@ from typing import Final, Self
 
 from benchmarks.compare_tables import tables, versions
 from benchmarks.driver import Driver, PeerFailed, interpreter
+from benchmarks.redis import Redis
 from benchmarks.report import Table, surroundings
 from benchmarks.server import Server
-from benchmarks.systems import SYSTEMS, Seen, System
+from benchmarks.systems import MORE, SYSTEMS, Seen, System
 from benchmarks.telling import tell
 
 ROUNDS: Final = 5
@@ -17,12 +18,13 @@ SAMPLES: Final = 150
 """Single inserts in each round."""
 
 
-def compare(*, only: Sequence[str], rounds: int, scale: float) -> tuple[list[Table], list[str]]:
+def compare(*, more: bool, only: Sequence[str], rounds: int, scale: float) -> tuple[list[Table], list[str]]:
     """Tables of the systems whose names contain one of these words, of all if there are none; and facts."""
-    systems = [system for system in SYSTEMS if not only or any(word in system.name for word in only)]
+    everyone = (*SYSTEMS, *MORE) if more else SYSTEMS
+    systems = [system for system in everyone if not only or any(word in system.name for word in only)]
     seen = {system.name: Seen() for system in systems}
-    with Server() as server:
-        with _Field(server, systems, seen) as field:
+    with Server() as server, Redis() as redis:
+        with _Field(server, redis, systems, seen) as field:
             for number in range(rounds):
                 tell(f"round {number + 1} of {rounds}")
                 order = random.sample(systems, len(systems))  # nobody always comes after the same neighbour
@@ -31,7 +33,7 @@ def compare(*, only: Sequence[str], rounds: int, scale: float) -> tuple[list[Tab
                 for system in order:
                     field.pick_up(system, number)
         for system in systems:
-            _hold(server, system, seen[system.name], int(system.held * scale))
+            _hold(server, redis, system, seen[system.name], int(system.held * scale))
         facts = [*surroundings(server.version), versions(systems, seen), f"{rounds} rounds"]
     return tables(systems, seen, scale), facts
 
@@ -39,8 +41,9 @@ def compare(*, only: Sequence[str], rounds: int, scale: float) -> tuple[list[Tab
 class _Field:
     """A process for each system, with a database of its own; what fails is out, and the tables say why."""
 
-    def __init__(self, server: Server, systems: Sequence[System], seen: dict[str, Seen]) -> None:
+    def __init__(self, server: Server, redis: Redis, systems: Sequence[System], seen: dict[str, Seen]) -> None:
         self._server = server
+        self._redis = redis
         self._systems = systems
         self._seen = seen
         self._drivers: dict[str, Driver] = {}
@@ -50,7 +53,7 @@ class _Field:
         for system in self._systems:
             seen = self._seen[system.name]
             try:
-                self._drivers[system.name] = self._stack.enter_context(_start(self._server, system, seen))
+                self._drivers[system.name] = self._stack.enter_context(_start(self._server, self._redis, system, seen))
             except PeerFailed as error:
                 seen.failures["start"] = str(error)
         return self
@@ -67,6 +70,7 @@ class _Field:
             seen.inserts.append(tasks / inserting)
             seen.drains.append(tasks / drained["seconds"])
             seen.starts.append(drained["starting"])
+            seen.stops.append(drained["stopping"])
 
         self._turn(system, "drain", measure)
 
@@ -88,9 +92,10 @@ class _Field:
                 self._drivers.pop(system.name).close()
 
 
-def _start(server: Server, system: System, seen: Seen) -> Driver:
-    python = interpreter(system.requirement) if system.requirement else None
-    driver = Driver(system.peer, server.database(), python=python, setting=system.setting)
+def _start(server: Server, redis: Redis, system: System, seen: Seen) -> Driver:
+    python = interpreter(system.requirement, system.python) if system.requirement else None
+    url = redis.database() if system.on_redis else server.database()
+    driver = Driver(system.peer, url, python=python, setting=system.setting)
     try:
         seen.version, _ = driver.ask("version")
         driver.ask("install")
@@ -100,13 +105,13 @@ def _start(server: Server, system: System, seen: Seen) -> Driver:
     return driver
 
 
-def _hold(server: Server, system: System, seen: Seen, tasks: int) -> None:
+def _hold(server: Server, redis: Redis, system: System, seen: Seen, tasks: int) -> None:
     """On a fresh database: what dies there stays."""
     if not tasks:
         return
     tell(f"{system.name} under a held xmin")
     try:
-        with _start(server, system, seen) as driver:
+        with _start(server, redis, system, seen) as driver:
             driver.ask("insert", tasks=tasks)
             with server.held_xmin(driver.url):
                 seen.held = driver.ask("drain", tasks=tasks, within=600)["course"]

@@ -24,7 +24,7 @@ def _drain(systems: Sequence[System], seen: Everything, scale: float) -> Table:
     table = Table(
         "compare-drain",
         f"Drain of {int(TASKS * scale):,} no-op tasks by one process, tasks a second",
-        ("system", "drain", f"{OURS} is faster by", "bulk insert, rows a second", "first run after, ms"),
+        ("system", "drain", f"{OURS} is faster by", "start, ms", "stop, ms", "bulk insert, rows a second"),
     )
     ours = seen[OURS].drains if OURS in seen else []
     for system in systems:
@@ -33,10 +33,10 @@ def _drain(systems: Sequence[System], seen: Everything, scale: float) -> Table:
             # Each round against the same round of ours: the machine's speed drifts.
             ratios = [mine / theirs for mine, theirs in zip(ours, one.drains, strict=False)]
             times = None if system.name == OURS else _times(ratios)
-            start = statistics.median(one.starts) * 1000
-            table.rows.append((system.name, spread(one.drains), times, spread(one.inserts), start))
+            start, stop = (statistics.median(seconds) * 1000 for seconds in (one.starts, one.stops))
+            table.rows.append((system.name, spread(one.drains), times, start, stop, spread(one.inserts)))
             table.bars.append(bar(system.name, one.drains))
-        table.raw[system.name] = {"drain": one.drains, "insert": one.inserts, "start": one.starts}
+        table.raw[system.name] = {"drain": one.drains, "insert": one.inserts, "start": one.starts, "stop": one.stops}
     fewer = [system for system in systems if system.tasks != TASKS]
     table.notes += [f"{system.name}: {int(system.tasks * scale):,} tasks" for system in fewer]
     table.notes += _failures(systems, seen, ("start", "drain"))

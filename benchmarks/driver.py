@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -117,18 +119,24 @@ class Driver:
         return f"its process ended with code {code}: {lines[-1][:300] if lines else 'without a word'}"
 
 
-def interpreter(requirement: str) -> Path:
-    """The interpreter of a virtual environment that holds this and nothing else, made when it is first asked for."""
-    home = VENVS / requirement.replace("[", "-").replace("]", "").replace(",", "-")
-    python = home / "bin" / "python"
+def interpreter(requirements: str, python: str | None = None) -> Path:
+    """The interpreter of a virtual environment that holds these and nothing else, made when it is first asked for.
+
+    ``python`` is the command of another Python than that which runs this. Raises ``PeerFailed``.
+    """
+    home = VENVS / re.sub(r"[^a-z0-9]+", "-", requirements).strip("-")
+    inner = home / "bin" / "python"
     ready = home / ".ready"
     if not ready.exists():
-        print(f"installing {requirement} into {home.relative_to(ROOT)}", file=sys.stderr)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement]
-        for command in ([sys.executable, "-m", "venv", "--clear", str(home)], install):
+        base = shutil.which(python) if python else sys.executable
+        if base is None:
+            raise PeerFailed(f"needs {python}, which is not here")
+        print(f"installing {requirements} into {home.relative_to(ROOT)}", file=sys.stderr)
+        install = [str(inner), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements.split()]
+        for command in ([base, "-m", "venv", "--clear", str(home)], install):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 words = done.stderr.strip().splitlines()
                 raise PeerFailed(f"not installed: {words[-1][:300] if words else command}")
         ready.touch()
-    return python
+    return inner

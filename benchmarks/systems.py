@@ -23,6 +23,8 @@ class System:
         peer: its file in ``benchmarks/peers``.
         setting: what its ``Peer`` is made with.
         requirement: what is installed from PyPI; None for ours.
+        python: the command of the Python that it needs, where that is another one.
+        on_redis: whether it keeps its tasks in Redis.
         tasks: of one drain.
         held: of one drain under a held xmin; 0 where it is not measured in this setting.
         idles: whether its pick-up is measured in this setting.
@@ -32,6 +34,8 @@ class System:
     peer: str
     setting: Mapping[str, Any]
     requirement: str | None = None
+    python: str | None = None
+    on_redis: bool = False
     tasks: int = TASKS
     held: int = 0
     idles: bool = False
@@ -47,8 +51,27 @@ SYSTEMS: Final = (
     System("awa, 1000 workers", "awa", {"workers": 1000}, "awa-pg", held=HELD, idles=True),
     System("awa, 10 workers", "awa", {"workers": 10}, "awa-pg"),
     # It is no faster at 20, nor at 100. Fewer tasks are in its favour: its table stays small.
-    System("procrastinate, 10", "procrastinate", {"concurrency": 10}, "procrastinate", 5_000, held=20_000, idles=True),
+    System(
+        "procrastinate, 10", "procrastinate", {"concurrency": 10}, "procrastinate", tasks=5_000, held=20_000, idles=True
+    ),
 )
+
+TASKIQ: Final = "taskiq-redis"
+DRAMATIQ: Final = "dramatiq[redis]"
+CELERY: Final = "celery[redis]"
+MORE: Final = (
+    System("oban, 200", "oban", {"limit": 200}, "oban", "python3.12", held=20_000, idles=True),
+    System("oban, 10", "oban", {"limit": 10}, "oban", "python3.12"),
+    System("chancy, 200", "chancy", {"concurrency": 200}, "chancy", held=20_000, idles=True),
+    System("chancy, 10", "chancy", {"concurrency": 10}, "chancy"),
+    System("taskiq on Redis, 100", "taskiq", {"tasks": 100}, TASKIQ, on_redis=True, idles=True),
+    System("taskiq on Redis, 10", "taskiq", {"tasks": 10}, TASKIQ, on_redis=True),
+    System("dramatiq on Redis, 128 threads", "dramatiq", {"threads": 128}, DRAMATIQ, on_redis=True),
+    System("dramatiq on Redis, 10 threads", "dramatiq", {"threads": 10}, DRAMATIQ, on_redis=True, idles=True),
+    System("huey on Redis, 10 threads", "huey", {"threads": 10}, "huey redis", on_redis=True, idles=True),
+    System("celery on Redis, 10 threads", "celery", {"threads": 10}, CELERY, on_redis=True, tasks=5_000, idles=True),
+)
+"""Those of `make bench-all`."""
 
 
 @dataclass
@@ -59,6 +82,7 @@ class Seen:
     drains: list[float] = field(default_factory=list)
     inserts: list[float] = field(default_factory=list)
     starts: list[float] = field(default_factory=list)
+    stops: list[float] = field(default_factory=list)
     latencies: list[list[float]] = field(default_factory=list)
     held: list[tuple[int, float]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)

@@ -67,7 +67,8 @@ async def drain(peer: Peer, tasks: int) -> dict[str, Any]:
     """Has a worker run so many of the tasks that are there.
 
     ``seconds`` are those from before the worker's start, connecting included, to the end of its graceful stop, when
-    all is written; ``starting`` those before the first run; ``course`` has how many had run, and at what second after.
+    all is written; ``starting`` those before the first run, and ``stopping`` those after the last; ``course`` has how
+    many had run, and at what second after the first.
     """
     course = _Course(tasks)
     began = time.perf_counter()
@@ -78,6 +79,7 @@ async def drain(peer: Peer, tasks: int) -> dict[str, Any]:
     first = points[0][1]
     return {
         "starting": first - began,
+        "stopping": ended - points[-1][1],
         "seconds": ended - began,
         "course": [(count, at - first) for count, at in points],
     }

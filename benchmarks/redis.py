@@ -1,0 +1,53 @@
+"""Debian's Redis for those that need one: at its defaults, on a unix socket."""
+
+import itertools
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Self
+
+from benchmarks.driver import PeerFailed
+
+
+class Redis:
+    """A server that starts with the first database that is asked for, and lives as long as its context.
+
+    At its defaults it writes a snapshot after so many changes, and does not call fsync for each of them: what it was
+    given since is lost with the machine.
+    """
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory()
+        self._server: subprocess.Popen[bytes] | None = None
+        self._numbers = itertools.count()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.terminate()
+            self._server.wait()
+        self._directory.cleanup()
+
+    def database(self) -> str:
+        """The URL of an empty database; raises ``PeerFailed`` where there is no Redis."""
+        socket = Path(self._directory.name, "socket")
+        if self._server is None:
+            self._server = self._start(socket)
+        return f"unix://{socket}?db={next(self._numbers)}"
+
+    def _start(self, socket: Path) -> subprocess.Popen[bytes]:
+        program = shutil.which("redis-server")
+        if program is None:
+            raise PeerFailed("needs Redis: apt-get install redis-server")
+        command = [program, "--port", "0", "--unixsocket", str(socket), "--dir", self._directory.name]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while not socket.exists():
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise PeerFailed("Redis did not start")
+            time.sleep(0.01)
+        return server
