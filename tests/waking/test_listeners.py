@@ -91,8 +91,8 @@ def test_a_silent_connection_is_replaced_by_its_ping(
     proxy: Proxy, side: Side, url: str, database: Database, nights: Nights
 ) -> None:
     side.pool(side.queue(proxy.url))
+    eventually(lambda: len(database.listeners) == 1)  # until its first ping
     nights.fall()
-    eventually(lambda: len(database.listeners) == 1)
     assert proxy.set_where(Mode.BLACKHOLE, LISTENS) == 1
     before = proxy.accepted
     insert(side, url, 1)  # its notification goes into the black hole
