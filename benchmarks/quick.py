@@ -29,7 +29,7 @@ def main() -> None:
     """Compares the working tree with another commit, in less than a minute."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quick", description=main.__doc__)
     parser.add_argument("ref", help="a commit, branch or tag")
-    parser.add_argument("--seconds", type=float, default=45, help="after which no further round begins")
+    parser.add_argument("--seconds", type=float, default=40, help="after which no further round begins")
     options = parser.parse_args()
     table, facts = quick(options.ref, options.seconds)
     print("\n".join(f"- {fact}" for fact in facts), "", table.markdown(), sep="\n")
