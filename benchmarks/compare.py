@@ -24,6 +24,7 @@ def compare(*, more: bool, only: Sequence[str], rounds: int, scale: float) -> tu
     systems = [system for system in everyone if not only or any(word in system.name for word in only)]
     seen = {system.name: Seen() for system in systems}
     with Server() as server, Redis() as redis:
+        version = server.version
         with _Field(server, redis, systems, seen) as field:
             for number in range(rounds):
                 tell(f"round {number + 1} of {rounds}")
@@ -34,7 +35,7 @@ def compare(*, more: bool, only: Sequence[str], rounds: int, scale: float) -> tu
                     field.pick_up(system, number)
         for system in systems:
             _hold(server, redis, system, seen[system.name], int(system.held * scale))
-        facts = [*surroundings(server.version), versions(systems, seen), f"{rounds} rounds"]
+        facts = [*surroundings(version), versions(systems, seen), f"{rounds} rounds"]
     return tables(systems, seen, scale), facts
 
 
