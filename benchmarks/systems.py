@@ -50,7 +50,7 @@ SYSTEMS: Final = (
     System("pgqueuer, batch 10", "pgqueuer", {"batch_size": 10}, PGQUEUER),
     System("awa, 1000 workers", "awa", {"workers": 1000}, "awa-pg", held=HELD, idles=True),
     System("awa, 10 workers", "awa", {"workers": 10}, "awa-pg"),
-    # It is no faster at 20, nor at 100. Fewer tasks are in its favour: its table stays small.
+    # Fewer tasks are in its favour: its table stays small.
     System(
         "procrastinate, 10", "procrastinate", {"concurrency": 10}, "procrastinate", tasks=5_000, held=20_000, idles=True
     ),

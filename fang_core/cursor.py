@@ -14,7 +14,7 @@ A look-back goes on until a claim came back with less than it asked for: all beh
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import product
 from types import MappingProxyType
@@ -52,6 +52,9 @@ LADDER: Final = (_Step(10.0, None), _Step(1.0, 10.0), _Step(0.1, 1.0))
 _LOWEST: Final = UUID(int=0)
 
 
+Places: TypeAlias = dict[Level, Position]
+
+
 class _Mark(NamedTuple):
     """A claim: when it was made, the first transaction id not given away by then, and where it left the front."""
 
@@ -59,9 +62,6 @@ class _Mark(NamedTuple):
     now: datetime
     xmax: int
     front: Positions
-
-
-Places: TypeAlias = dict[Level, Position]
 
 
 class Cursor:
@@ -184,7 +184,7 @@ def _last_of_each(tasks: Sequence[ClaimedTask]) -> Places:
     return {(task.task_type, task.priority): (task.scheduled_at, task.id) for task in tasks}
 
 
-def _furthest(one: Mapping[Level, Position], other: Mapping[Level, Position]) -> Places:
+def _furthest(one: Positions, other: Positions) -> Places:
     merged = dict(one)
     for level, at in other.items():
         merged[level] = max(at, merged[level]) if level in merged else at

@@ -21,7 +21,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.sql.elements import ColumnElement, Grouping
 
-from fang_core.lifecycle import DUE_STATES
 from fang_core.record import TaskState
 from fang_postgres.schema import Tables
 from fang_postgres.sql.fragments import (
@@ -31,7 +30,7 @@ from fang_postgres.sql.fragments import (
     POOL,
     aliased,
     array_of,
-    state_literals,
+    due_time,
     waking,
     with_entry,
 )
@@ -128,7 +127,7 @@ def settle(t: Tables) -> Statement:
         "errors": with_entry(c, of_row("p_error_entries", Text)),
         **_RELEASED,
     }
-    due_at = case((c.state.in_(state_literals(DUE_STATES)), c.scheduled_at)).label("scheduled_at")
+    due_at = due_time(c).label("scheduled_at")
     settled = (
         update(task).where(*_fence(c)).values(values).returning(c.id, c.task_type, c.priority, due_at).cte("settled")
     )

@@ -8,9 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from fang_core.insertion import NewTask, Overrides
 from fang_core.lifecycle import Outcome, change_by_hand, retry_by_hand
 from fang_core.record import ClaimedTask, Task, TaskState
-from fang_core.store import ClaimRequest, PoolRecord
+from fang_core.store import ClaimRequest, PoolRecord, Tick
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Operation
 from fang_threaded.runner import run_on
@@ -72,6 +73,33 @@ def database(url: str) -> Iterator[Database]:
 
 
 BOTH_LEVELS = [telling(0, PAST), telling(2, LATER)]
+
+
+def new_row(task_type: str = "common") -> NewTask:
+    return NewTask(uuid.uuid4(), '{"type": "Told"}', "Told", task_type, 1, 20, f"hash of {uuid.uuid4()}")
+
+
+def test_an_insert_of_now_is_ahead_of_all_cursors(database: Database) -> None:
+    for overrides in (Overrides(), Overrides(delay=timedelta(0))):
+        database.run(OPS.insert(new_row(), overrides, notify=True))
+        database.run(OPS.insert_many([new_row()], overrides, notify=True))
+        database.run(OPS.insert_unique([new_row()], overrides, notify=True))
+    assert database.heard() == []
+
+
+def test_an_insert_with_a_due_time_in_the_past(database: Database) -> None:
+    past = Overrides(scheduled_at=PAST)
+    database.run(OPS.insert(new_row(), past, notify=True))
+    assert database.heard() == [telling(1, PAST)]
+    database.run(OPS.insert_many([new_row(), new_row()], past, notify=True))
+    assert database.heard() == [telling(1, PAST)]
+    database.run(OPS.insert_unique([new_row()], past, notify=True))
+    assert database.heard() == [telling(1, PAST)]
+
+
+def test_a_tick_is_due_at_its_own_time(database: Database) -> None:
+    database.run(OPS.tick(Tick("nightly", PAST, new_row()), notify=True))
+    assert database.heard() == [telling(1, PAST)]
 
 
 @pytest.mark.parametrize("state", [TaskState.NEW, TaskState.RETRIED])
