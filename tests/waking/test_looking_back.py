@@ -1,0 +1,126 @@
+"""What makes a pool look behind its cursor, and that it rests again."""
+
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from fang_core import BackendUnavailable
+from fang_core.cursor import BEGINNING
+from fang_core.memory_state import MemoryState
+from fang_core.store import ANYWHERE, Behind, Claim, ClaimRequest
+from tests.modes import Nights, Side, ran
+
+
+class Backend(MemoryState):
+    """Keeps the claims that were asked for, and may answer as others would have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: SimpleQueue[ClaimRequest] = SimpleQueue()
+        self.answer: Callable[[Claim], Claim] = lambda claim: claim
+
+    def claim(self, request: ClaimRequest) -> Claim:
+        claim = self.answer(super().claim(request))
+        self.requests.put(request)
+        return claim
+
+    def tell(self, behind: Behind | None) -> None:
+        for _, on_wake in tuple(self.listeners.values()):
+            on_wake(behind)
+
+    def requested(self) -> list[ClaimRequest]:
+        """Since the last time."""
+        return [self.requests.get() for _ in range(self.requests.qsize())]
+
+
+@pytest.fixture
+def backend() -> Backend:
+    return Backend()
+
+
+@pytest.fixture
+def pool(side: Side, nights: Nights, backend: Backend) -> Any:
+    """One that sleeps, behind its cursor."""
+    pool = side.pool(side.memory_queue(backend))
+    nights.fall()
+    assert backend.requested()[-1].after
+    return pool
+
+
+@pytest.mark.usefixtures("pool")
+def test_who_is_told_of_rows_behind_looks_there_and_says_so(backend: Backend) -> None:
+    backend.tell(ANYWHERE)
+    told = backend.requests.get(timeout=5)
+    assert told.after == BEGINNING
+    assert told.looks_back
+
+
+@pytest.mark.usefixtures("pool")
+def test_an_ordinary_insert_does_not_make_it_look_back(backend: Backend) -> None:
+    backend.tell(None)
+    woken = backend.requests.get(timeout=5)
+    assert woken.after
+    assert not woken.looks_back
+
+
+def test_a_drain_ends_with_a_claim_of_everything(side: Side, backend: Backend, pool: Any) -> None:
+    side.call(pool.drain)
+    assert BEGINNING in [request.after for request in backend.requested()]
+
+
+def test_a_kind_that_was_learned_may_lie_behind(side: Side, backend: Backend, pool: Any) -> None:
+    assert pool
+    note = type(side.note())
+    name = f"Newly{side.mode}"
+    type(name, (note.__mro__[1],), {"__module__": __name__, "run": note.run, "__qualname__": name})
+    backend.tell(None)
+    learned = backend.requests.get(timeout=5)
+    assert any(kind.endswith(name) for kind in learned.kinds)
+    assert learned.after == BEGINNING
+
+
+def test_after_a_claim_that_failed_it_starts_over(side: Side, backend: Backend, pool: Any) -> None:
+    def fail(claim: Claim) -> Claim:
+        backend.answer = lambda claim: claim
+        backend.requests.put(ClaimRequest(pool.id, (), (), 0))  # the failed one
+        raise BackendUnavailable("the reply was lost")
+
+    backend.answer = fail
+    backend.tell(None)
+    assert backend.requests.get(timeout=5).limit == 0
+    assert backend.requests.get(timeout=5).after == BEGINNING
+    side.call(pool.queue.insert_task, side.note(n=3))
+    assert ran() == [3]
+
+
+def test_it_looks_back_once_and_rests_though_transactions_end_all_the_time(
+    side: Side, nights: Nights, backend: Backend
+) -> None:
+    xid = iter(range(100, 1_000_000))
+
+    def busy(claim: Claim) -> Claim:
+        running = next(xid)
+        return claim._replace(snapshot=f"{running}:{running + 1}:{running}")
+
+    backend.answer = busy
+    pool = side.pool(side.memory_queue(backend), listen=False)
+    nights.fall()
+    backend.requested()
+
+    def wake() -> list[bool]:
+        side.call(_wake_async if side.mode == "async" else _wake, pool)
+        nights.fall()
+        return [request.looks_back for request in backend.requested()]
+
+    assert wake() == [False, True]  # one transaction has ended since the first claim
+    assert wake() == [True, True]
+
+
+def _wake(pool: Any) -> None:
+    pool._claimer.wake()
+
+
+async def _wake_async(pool: Any) -> None:
+    pool._claimer.wake()
