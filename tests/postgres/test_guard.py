@@ -138,3 +138,19 @@ def test_a_guarded_statement_that_is_refused_leaves_a_connection_that_works(
     connection.execute("ALTER TABLE fang.fang_tasks DROP CONSTRAINT no_claim")
     assert len(store.claim(REQUEST).tasks) == 2
     assert how(connection) == [("UPDATE", GUARDED)]
+
+
+def test_only_a_claim_that_does_not_look_back_is_judged_by_its_time(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[float] = []
+
+    def observe(guard: PlanGuard, seconds: float, now: float) -> bool:
+        judged.append(seconds)
+        return False
+
+    monkeypatch.setattr(PlanGuard, "observe", observe)
+    store.claim(REQUEST._replace(looks_back=True))
+    assert not judged
+    store.claim(REQUEST)
+    assert len(judged) == 1
