@@ -35,7 +35,12 @@ def _what_follows(task: ClaimedTask, outcome: Outcome) -> str:
 
 def log_rescue(logger: logging.Logger, rescued: Rescued) -> None:
     """One line for each task that a dead pool held; it says whether the task is charged with that death."""
-    charge = "its pool was stopping, so nothing is charged" if rescued.was_stopping else "its pool crashed"
+    if rescued.charged:
+        charge = "its pool crashed"
+    elif rescued.was_stopping:
+        charge = "its pool was stopping, so nothing is charged"
+    else:
+        charge = "its pool crashed before it began, so nothing is charged"
     logger.warning(
         "task %s (%s) was held by a dead pool and is %s now; %s; crashes charged to it so far: %d",
         rescued.id,

@@ -90,7 +90,11 @@ class Claim(NamedTuple):
 class Rescued(NamedTuple):
     """A task that a dead pool held, and what became of it: due again, or ``failed`` as crashed.
 
-    Where the pool was stopping its end is nobody's fault, and nothing was charged.
+    Attributes:
+        crashes: those charged so far, this one included where it is.
+        was_stopping: the pool had said that it stops. Its end is nobody's fault, and nothing is charged.
+        charged: whether this death is. Not where the pool was stopping, and not to a suspect that it held beside other
+            tasks: that had not begun.
     """
 
     id: UUID
@@ -99,6 +103,7 @@ class Rescued(NamedTuple):
     crashes: int
     state: TaskState
     was_stopping: bool
+    charged: bool
 
 
 class Sighting(NamedTuple):

@@ -420,8 +420,12 @@ def _ids(rows: Rows) -> set[UUID]:
 
 
 def _as_rescued(rows: Rows, *, was_stopping: bool) -> tuple[int, list[Rescued]]:
-    back = [row for row in rows if row[1] is not None]
-    return rows[0][0], [Rescued(row[1], row[2], row[3], row[4], TaskState(row[5]), was_stopping) for row in back]
+    back = [
+        Rescued(task_id, kind, attempt, crashes, TaskState(state), was_stopping, charged)
+        for _, task_id, kind, attempt, crashes, state, charged, _ in rows
+        if task_id is not None
+    ]
+    return rows[0][0], back
 
 
 def _as_beat(rows: Rows) -> Beat:

@@ -164,7 +164,11 @@ def rescue(t: Tables) -> Statement:
     # A CTE, so that they are counted once, and not in each place of the text. All of them: where statistics are old,
     # a look for just another one goes through the table instead of the index.
     holding = (
-        select(func.count().label("count"), (func.count() == literal_column("1")).label("one"))
+        select(
+            func.count().label("count"),
+            (func.count() == literal_column("1")).label("one"),
+            func.array_agg(other.c.id).filter(other.c.crashes >= suspect_from).label("suspects"),
+        )
         .where(other.c.pool_id == POOL, other.c.state == literal_column("'in_progress'"))
         .cte("holding")
     )
@@ -218,7 +222,10 @@ def rescue(t: Tables) -> Statement:
     )
     r = rescued.c
     woken = waking(t, rescued, passed_at=due_time(r))
-    told = select(holding.c.count, r.id, r.kind, r.attempt, r.crashes, r.state, woken)
+    # The row that is returned no longer tells: it has the new count.
+    was_spared = func.coalesce(r.id == any_(holding.c.suspects), _FALSE) & not_(holding.c.one)
+    charged = (bindparam("p_charged", type_=Boolean) & not_(was_spared)).label("charged")
+    told = select(holding.c.count, r.id, r.kind, r.attempt, r.crashes, r.state, charged, woken)
     return Statement("rescue", told.select_from(holding.outerjoin(rescued, true())))
 
 

@@ -100,13 +100,17 @@ def test_a_run_that_completed_its_task_and_then_fails(caplog: pytest.LogCaptureF
 
 
 @pytest.mark.parametrize(
-    ("was_stopping", "charge"),
-    [(True, "its pool was stopping, so nothing is charged"), (False, "its pool crashed")],
+    ("was_stopping", "charged", "charge"),
+    [
+        (False, True, "its pool crashed"),
+        (True, False, "its pool was stopping, so nothing is charged"),
+        (False, False, "its pool crashed before it began, so nothing is charged"),
+    ],
 )
 def test_a_rescue_says_whether_the_task_is_charged(
-    caplog: pytest.LogCaptureFixture, was_stopping: bool, charge: str
+    caplog: pytest.LogCaptureFixture, was_stopping: bool, charged: bool, charge: str
 ) -> None:
-    rescued = Rescued(uuid4(), "Kind", 3, 1, TaskState.RETRIED, was_stopping)
+    rescued = Rescued(uuid4(), "Kind", 3, 1, TaskState.RETRIED, was_stopping, charged)
     log_rescue(logging.getLogger("fang_core"), rescued)
     line = (
         f"task {rescued.id} (Kind) was held by a dead pool and is retried now; {charge}; crashes charged to it so far"

@@ -181,7 +181,11 @@ def test_a_heart_needs_no_connection_of_the_applications(scene: Scene, url: str)
 
 
 def rescued(scene: Scene, *pulses: Pulse) -> set[tuple[str, int]]:
-    return {(task.state, task.crashes) for task in scene.heart().rescue(list(pulses) or [still()], MAX_CRASHES)}
+    """The states and crashes of what comes back; whether these were charged is told as it is."""
+    before = dict(scene.database.rows("SELECT id, crashes FROM fang.fang_tasks"))
+    back = scene.heart().rescue(list(pulses) or [still()], MAX_CRASHES)
+    assert [task.charged for task in back] == [task.crashes > before[task.id] for task in back]
+    return {(task.state, task.crashes) for task in back}
 
 
 def test_the_first_crash_is_charged_and_restricts_nothing(scene: Scene) -> None:

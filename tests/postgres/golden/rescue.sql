@@ -1,6 +1,6 @@
 -- $1=p_charged $2=p_pool_id $3=p_max_crashes $4=p_notify
 WITH holding AS
-(SELECT count(*) AS count, count(*) = 1 AS one
+(SELECT count(*) AS count, count(*) = 1 AS one, array_agg(other.id) FILTER (WHERE other.crashes >= 2) AS suspects
 FROM fang.fang_tasks AS other
 WHERE other.pool_id = $2::UUID AND other.state = 'in_progress'),
 rescued AS
@@ -25,6 +25,6 @@ FROM (SELECT rescued.task_type AS task_type, rescued.priority AS priority, CAST(
 FROM rescued
 WHERE CASE WHEN (rescued.state IN ('new', 'retried')) THEN rescued.scheduled_at END <= clock_timestamp() GROUP BY rescued.task_type, rescued.priority) AS passed
 WHERE $4::BOOLEAN)
- SELECT holding.count, rescued.id, rescued.kind, rescued.attempt, rescued.crashes, rescued.state, (SELECT count(woken.told) AS count_1
+ SELECT holding.count, rescued.id, rescued.kind, rescued.attempt, rescued.crashes, rescued.state, $1::BOOLEAN AND NOT (coalesce(rescued.id = ANY (holding.suspects), false) AND NOT holding.one) AS charged, (SELECT count(woken.told) AS count_1
 FROM woken) AS woken
 FROM holding LEFT OUTER JOIN rescued ON true
