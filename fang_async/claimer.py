@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from fang_async.completer import wait_for
+from fang_core.caution import Caution
 from fang_core.cursor import Cursor
 from fang_core.demand import Idle, Retry
 from fang_core.errors import FangError
@@ -36,6 +37,7 @@ class Claimer:
         self._idle = Idle(pool.options.sleep_params)
         self._retry = Retry()
         self._cursor = Cursor(time.monotonic())
+        self._caution = Caution()
         self._told: deque[Behind] = deque()  # appended to by whoever listens
         self._looked_twice = False
         self._knows_kinds = True
@@ -59,6 +61,11 @@ class Claimer:
         if self._pool.options.listen:
             self._pool._store.listen(self._types, on_wake)
         self._task = asyncio.create_task(self._loop(), name="fang-claimer")
+
+    @property
+    def abstains(self) -> bool:
+        """Whether it leaves suspects to others, until the pool is idle."""
+        return self._caution.abstains
 
     def wake(self) -> None:
         """Has it look again at once."""
@@ -98,6 +105,7 @@ class Claimer:
         pool = self._pool
         if pool._dead_id == pool.id:
             await pool._be_reborn()
+            self._caution = Caution()  # it holds no suspect now that has not begun
             self._announced = False
         pool._give_back_overdue()
         if pool._is_cut_off():
@@ -106,7 +114,7 @@ class Claimer:
         if time.monotonic() >= self._reconcile_at:
             await self._reconcile()
         if pool._holdings.has_suspect:
-            pool._begin_suspect()
+            self._mind_suspect()
             await self._wait_for_hunger()
             return
         wanted = pool._wanted()
@@ -131,7 +139,8 @@ class Claimer:
                 self._looked_twice = True
             else:
                 self._looked_twice = False
-                await self._sleep(await self._seconds_to_sleep(claim.snapshot))
+                seconds = await self._seconds_to_sleep(claim.snapshot)
+                await self._sleep(min(seconds, self._caution.until_allowed(time.monotonic())))
 
     async def _claim(self, wanted: int, *, whole: bool) -> Claim:
         pool = self._pool
@@ -145,15 +154,37 @@ class Claimer:
         while self._told:
             self._cursor.behind(self._told.popleft())
         began = time.monotonic()
-        after = self._cursor.start(began, whole=whole)
-        request = ClaimRequest(pool.id, self._types, tuple(pool._classes), wanted, after, self._cursor.is_behind)
+        suspects = self._caution.allows(is_idle=not pool._holdings, mono=began)
+        after = self._cursor.start(began, whole=whole, suspects=suspects)
+        request = ClaimRequest(
+            pool.id,
+            self._types,
+            tuple(pool._classes),
+            self._caution.limit(wanted) if suspects else wanted,
+            after,
+            self._cursor.is_behind,
+            suspects,
+        )
         claim = await pool._store.claim(request)
         ended = time.monotonic()
         self._cursor.claimed(request, claim, seconds=ended - began, mono=ended)
+        self._caution.claimed(request, claim, mono=ended)
         self._types = (*self._types[1:], self._types[0])  # so that no task type starves
         if not claim.registered:
             pool._dead_id = pool.id
         return claim
+
+    def _mind_suspect(self) -> None:
+        """Begins the suspect once it is alone, or gives it back where that takes too long."""
+        pool, now = self._pool, time.monotonic()
+        if pool._begin_suspect():
+            self._caution.began()
+        elif self._caution.is_over(now):
+            pool._give_up_suspect()
+            seconds = self._caution.went_back(now)
+            logger.info(
+                "pool %s gives a suspect back, since other runs go on; it claims none for %.0f s", pool.id, seconds
+            )
 
     async def _reconcile(self) -> None:
         """Gives back what a claim took whose reply was lost. No claim is under way here."""
@@ -180,7 +211,7 @@ class Claimer:
         self._hungry.clear()
         self._low = self._pool._low_stock()
         self._waits_for_hunger = True
-        await wait_for(self._hungry, min(1.0, self._pool._patience()))
+        await wait_for(self._hungry, min(1.0, self._pool._patience(), self._caution.until_over(time.monotonic())))
         self._waits_for_hunger = False
 
     async def _seconds_to_sleep(self, snapshot: str) -> float:

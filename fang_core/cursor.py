@@ -11,6 +11,8 @@ in normal traffic: their transaction was still running when it passed. So three 
   ``SHARE`` of the time.
 
 A look-back goes on until a claim came back with less than it asked for: all behind was looked at then.
+
+A claim may leave suspects out, and passes them. The next one that does not reads everything.
 """
 
 from collections import deque
@@ -76,17 +78,19 @@ class Cursor:
         self._step: int | None = None  # the step that the claim under way takes
         self._usual = 0.0  # seconds of a claim that does not look back
         self._now: datetime | None = None  # the backend's, at the last claim
+        self._left_suspects = False  # behind it
 
     @property
     def is_behind(self) -> bool:
         """Whether the next claim looks back: then an empty one before it says little."""
         return self._next != self._front
 
-    def start(self, mono: float, *, whole: bool = False) -> Positions:
-        """Where the claim starts that is made now; ``whole`` has it read everything."""
+    def start(self, mono: float, *, whole: bool = False, suspects: bool = True) -> Positions:
+        """Where the claim starts that is made now; ``whole`` has it read everything, ``suspects`` what was left out."""
         self._step = None
-        if whole:
+        if whole or (suspects and self._left_suspects):
             self._next = {}
+            self._left_suspects = False
         elif not self.is_behind:
             self._step = self._step_due(mono)
             if self._step is not None:
@@ -98,6 +102,7 @@ class Cursor:
         snapshot = parse_snapshot(claim.snapshot)
         looked_back = self.is_behind
         self._now = claim.now
+        self._left_suspects |= not request.suspects
         self._advance(request, claim)
         self._look_again(looked_back, seconds, mono)
         self._mark(mono, claim.now, snapshot.xmax)

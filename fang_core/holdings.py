@@ -1,8 +1,8 @@
 """What a pool holds: tasks claimed whose outcome is not yet written. No I/O; each method is a few atomic steps.
 
 A suspect, a task under which pools have died before, runs alone: while the pool holds one it claims nothing, gives back
-what it has not started, and begins the suspect when everything else has been written. So if the pool dies then, the
-suspect is all that it held, and the only one that is charged.
+what it claimed behind it, and begins the suspect when everything else has ended and is written. So if the pool dies
+then, the suspect is all that it held, and the only one that is charged. How long it waits is said in ``caution``.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ class Taken(NamedTuple):
 
     Attributes:
         ready: runs that may begin.
-        unwanted: runs to give back, since a suspect is held.
+        unwanted: runs to give back, since they stand behind a suspect.
         lost: runs of the pool's own that this claim proves lost, since it claimed their tasks again.
     """
 
@@ -47,8 +47,18 @@ class Holdings:
         """Whether the pool must claim nothing."""
         return self._suspect is not None
 
+    @property
+    def suspect_may_begin(self) -> bool:
+        """Whether a suspect waits, and nothing else is held."""
+        return self._suspect is not None and not self._suspect_began and len(self._runs) <= 1
+
+    @property
+    def suspect_began(self) -> bool:
+        """Whether a suspect runs, or goes back."""
+        return self._suspect is not None and self._suspect_began
+
     def take(self, tasks: Iterable[ClaimedTask], pool_id: UUID) -> Taken:
-        """Holds what was claimed under this id."""
+        """Holds what was claimed under this id, in this order."""
         taken = Taken([], [], [])
         for task in tasks:
             former = self._runs.get(task.id)
@@ -56,20 +66,17 @@ class Holdings:
                 former.is_lost = True
                 taken.lost.append(former)
             run = self._runs[task.id] = Run(task, pool_id, self._retention_mode, self._is_cut_off)
-            if not is_suspect(task):
-                taken.ready.append(run)
-            elif self._suspect is None:
+            if self._suspect is not None:
+                taken.unwanted.append(run)
+            elif is_suspect(task):
                 self._suspect, self._suspect_began = run, False
             else:
-                taken.unwanted.append(run)
-        if self._suspect is not None:
-            taken.unwanted.extend(taken.ready)
-            taken.ready.clear()
+                taken.ready.append(run)
         return taken
 
     def begin_suspect(self) -> Run | None:
         """The suspect, once, as soon as nothing else is held."""
-        if self._suspect is None or self._suspect_began or len(self._runs) > 1:
+        if not self.suspect_may_begin:
             return None
         self._suspect_began = True
         return self._suspect
@@ -96,7 +103,7 @@ class Holdings:
             run.is_lost = True
 
     def give_up_suspect(self) -> Run | None:
-        """The suspect, where it has not begun: the pool stops, or is reborn."""
+        """The suspect, where it has not begun: it has waited too long, or the pool stops or is reborn."""
         if self._suspect is None or self._suspect_began:
             return None
         self._suspect_began = True

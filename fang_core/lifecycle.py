@@ -204,7 +204,7 @@ The first crash restricts nothing: the task is due again at once. One whose pool
 """
 
 
-def is_suspect(task: ClaimedTask) -> bool:
+def is_suspect(task: ClaimedTask | Task) -> bool:
     """Whether the task must run alone."""
     return task.crashes >= SUSPECT_AFTER
 

@@ -14,7 +14,7 @@ from fang_core.config import RetentionMode
 from fang_core.errors import IdInUse, StaleTask, TaskLost, TwinExists
 from fang_core.failure import ERRORS_KEPT
 from fang_core.insertion import NewTask, Overrides
-from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES, Change, Outcome
+from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES, Change, Outcome, is_suspect
 from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState
 from fang_core.run import Run
 from fang_core.store import Claim, ClaimRequest, OnWake, PoolRecord, PruneRequest, Sighting, Tick
@@ -133,8 +133,9 @@ class MemoryState:
             now = self.clock()
             if request.pool_id not in self.pools:
                 return Claim([], now, "", registered=False)
-            due = self._due(request.task_types, request.kinds, now)[: request.limit]
-            return Claim([as_claimed(self._take(task, request.pool_id, now)) for task in due], now, "", True)
+            due = self._due(request.task_types, request.kinds, now)
+            wanted = [task for task in due if request.suspects or not is_suspect(task)][: request.limit]
+            return Claim([as_claimed(self._take(task, request.pool_id, now)) for task in wanted], now, "", True)
 
     def _due(self, task_types: Sequence[str], kinds: Sequence[str] | None, now: datetime) -> list[Task]:
         """In the order in which they are to be run."""

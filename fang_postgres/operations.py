@@ -186,6 +186,7 @@ class Operations:
         """Due tasks, now held by the pool, in the order in which they are to be run."""
         params = _levels(request.task_types) | _after(request)
         params |= {"p_pool_id": request.pool_id, "p_kinds": list(request.kinds), "p_limit": request.limit}
+        params["p_suspects"] = request.suspects
         return Operation(self._statements.claim, params, partial(_as_claim, request.task_types))
 
     def beat(self, pool_id: UUID, *, locks: bool, stopping: bool) -> Operation[Beat]:

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from fang_core.caution import Caution
 from fang_core.cursor import Cursor
 from fang_core.demand import Idle, Retry
 from fang_core.errors import FangError
@@ -34,6 +35,7 @@ class Claimer:
         self._idle = Idle(pool.options.sleep_params)
         self._retry = Retry()
         self._cursor = Cursor(time.monotonic())
+        self._caution = Caution()
         self._told: deque[Behind] = deque()  # appended to by whoever listens
         self._looked_twice = False
         self._knows_kinds = True
@@ -55,6 +57,11 @@ class Claimer:
         if behind is not None:
             self._told.append(behind)
         self._woken.set()
+
+    @property
+    def abstains(self) -> bool:
+        """Whether it leaves suspects to others, until the pool is idle."""
+        return self._caution.abstains
 
     def wake(self) -> None:
         """Has it look again at once."""
@@ -88,6 +95,7 @@ class Claimer:
         pool = self._pool
         if pool._dead_id == pool.id:
             pool._be_reborn()
+            self._caution = Caution()  # it holds no suspect now that has not begun
             self._announced = False
         pool._give_back_overdue()
         if pool._is_cut_off():
@@ -96,7 +104,7 @@ class Claimer:
         if time.monotonic() >= self._reconcile_at:
             self._reconcile()
         if pool._holdings.has_suspect:
-            pool._begin_suspect()
+            self._mind_suspect()
             self._wait_for_hunger()
             return
         wanted = pool._wanted()
@@ -121,7 +129,8 @@ class Claimer:
                 self._looked_twice = True
             else:
                 self._looked_twice = False
-                self._sleep(self._seconds_to_sleep(claim.snapshot))
+                seconds = self._seconds_to_sleep(claim.snapshot)
+                self._sleep(min(seconds, self._caution.until_allowed(time.monotonic())))
 
     def _claim(self, wanted: int, *, whole: bool) -> Claim:
         pool = self._pool
@@ -135,15 +144,37 @@ class Claimer:
         while self._told:
             self._cursor.behind(self._told.popleft())
         began = time.monotonic()
-        after = self._cursor.start(began, whole=whole)
-        request = ClaimRequest(pool.id, self._types, tuple(pool._classes), wanted, after, self._cursor.is_behind)
+        suspects = self._caution.allows(is_idle=not pool._holdings, mono=began)
+        after = self._cursor.start(began, whole=whole, suspects=suspects)
+        request = ClaimRequest(
+            pool.id,
+            self._types,
+            tuple(pool._classes),
+            self._caution.limit(wanted) if suspects else wanted,
+            after,
+            self._cursor.is_behind,
+            suspects,
+        )
         claim = pool._store.claim(request)
         ended = time.monotonic()
         self._cursor.claimed(request, claim, seconds=ended - began, mono=ended)
+        self._caution.claimed(request, claim, mono=ended)
         self._types = (*self._types[1:], self._types[0])  # so that no task type starves
         if not claim.registered:
             pool._dead_id = pool.id
         return claim
+
+    def _mind_suspect(self) -> None:
+        """Begins the suspect once it is alone, or gives it back where that takes too long."""
+        pool, now = self._pool, time.monotonic()
+        if pool._begin_suspect():
+            self._caution.began()
+        elif self._caution.is_over(now):
+            pool._give_up_suspect()
+            seconds = self._caution.went_back(now)
+            logger.info(
+                "pool %s gives a suspect back, since other runs go on; it claims none for %.0f s", pool.id, seconds
+            )
 
     def _reconcile(self) -> None:
         """Gives back what a claim took whose reply was lost. No claim is under way here."""
@@ -170,9 +201,12 @@ class Claimer:
         self._hungry.clear()
         self._low = self._pool._low_stock()
         self._waits_for_hunger = True
-        if not self._pool._wanted() and not self._pool._stopping.is_set():  # again: a worker may just have ended
-            self._hungry.wait(min(1.0, self._pool._patience()))
+        if not self._has_work() and not self._pool._stopping.is_set():  # again: a worker may just have ended
+            self._hungry.wait(min(1.0, self._pool._patience(), self._caution.until_over(time.monotonic())))
         self._waits_for_hunger = False
+
+    def _has_work(self) -> bool:
+        return self._pool._holdings.suspect_may_begin or self._pool._wanted() > 0
 
     def _seconds_to_sleep(self, snapshot: str) -> float:
         """Until the next poll, or until a task is due before: it notified when it was inserted, if at all."""

@@ -290,9 +290,7 @@ class WorkerPool:
 
     def _give_back_unstarted(self) -> None:
         self._give_back_waiting(self._waiting.qsize())
-        suspect = self._holdings.give_up_suspect()
-        if suspect is not None:
-            self._give_back(suspect)
+        self._give_up_suspect()
 
     def _give_back_waiting(self, count: int) -> None:
         """The first in line; workers may be faster, and then it is those behind."""
@@ -374,7 +372,7 @@ class WorkerPool:
     def _give_back_overdue(self) -> None:
         """Gives back what has waited for too long: another process may have a free worker."""
         overdue = self._stock.overdue(self._waiting.qsize(), time.monotonic())
-        if overdue and not self._holdings.has_suspect:
+        if overdue and not self._holdings.suspect_began:
             logger.debug("pool %s gives back %d tasks that waited too long for a worker", self.id, overdue)
             self._give_back_waiting(overdue)
 
@@ -389,11 +387,18 @@ class WorkerPool:
         for drained in tuple(self._drains):
             drained.set()
 
-    def _begin_suspect(self) -> None:
-        """Has the suspect run, once it is alone."""
+    def _begin_suspect(self) -> bool:
+        """Has the suspect run, once it is alone; whether it now does."""
         suspect = self._holdings.begin_suspect()
         if suspect is not None:
             self._put_waiting([suspect])
+        return suspect is not None
+
+    def _give_up_suspect(self) -> None:
+        """Gives the suspect back, where it has not begun."""
+        suspect = self._holdings.give_up_suspect()
+        if suspect is not None:
+            self._give_back(suspect)
 
     def _be_reborn(self) -> None:
         """Others took the pool for dead: its runs are lost, and it goes on under another id."""
@@ -423,8 +428,6 @@ class WorkerPool:
                 self._give_back(run)
             return
         self._put_waiting(taken.ready)
-        if self._holdings.has_suspect:
-            self._give_back_waiting(self._waiting.qsize())
         self._events.emit(Events.tasks_claimed, self.id, len(tasks))
 
     def _put_waiting(self, runs: list[Run]) -> None:
@@ -475,7 +478,7 @@ class WorkerPool:
     def _written(self, outcomes: list[Outcome]) -> None:
         """The completer dealt with a batch."""
         self._holdings.wrote(outcomes)
-        if self._drains and not self._holdings:
+        if not self._holdings and (self._drains or self._claimer.abstains):
             self._claimer.wake()
         else:
             self._claimer.wake_if_hungry()

@@ -88,7 +88,7 @@ def change(t: Tables) -> Statement:
 def touch(t: Tables) -> Statement:
     """Claims one due row of whatever kind; its first column says whether the queue's own row is there."""
     task = aliased(t.tasks, "t")
-    claimed = marking_due_rows(t, task, kinds=None).returning(*task_columns(t, task.c)).cte("claimed")
+    claimed = marking_due_rows(t, task, of_kinds=False).returning(*task_columns(t, task.c)).cte("claimed")
     one = select(literal_column("1").label("one")).subquery("one")
     head = select(is_registered(t).label("registered"), claimed)
     return Statement("touch", head.select_from(one.outerjoin(claimed, true())))

@@ -22,6 +22,7 @@ from sqlalchemy import (
     func,
     literal_column,
     not_,
+    or_,
     select,
     true,
     tuple_,
@@ -31,7 +32,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.sql.elements import ColumnElement, Grouping
 
 from fang_core.failure import ERRORS_KEPT
-from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
+from fang_core.lifecycle import DUE_STATES, SUSPECT_AFTER, TERMINAL_STATES
 from fang_core.liveness import DECLARED_DEAD
 from fang_core.record import TaskState
 from fang_postgres.schema import Tables
@@ -132,17 +133,23 @@ def is_registered(t: Tables) -> ColumnElement[bool]:
     return exists(select(literal_column("1")).where(*is_alive(t)))
 
 
-def marking_due_rows(t: Tables, task: Any, kinds: ColumnElement[Any] | None) -> Any:
-    """The UPDATE that marks due rows as held by the pool; ``kinds`` is None for all, from each level's start."""
+def marking_due_rows(t: Tables, task: Any, *, of_kinds: bool) -> Any:
+    """The UPDATE that marks due rows as held by the pool.
+
+    ``of_kinds`` has it take those of ``p_kinds`` behind each level's place, suspects only where ``p_suspects`` is true;
+    else it takes any, from each level's start.
+    """
     c = task.c
-    level = levels(with_places=kinds is not None)
+    level = levels(with_places=of_kinds)
+    known = c.kind == any_(bindparam("p_kinds", type_=ARRAY(Text)))
+    wanted = or_(bindparam("p_suspects", type_=Boolean), c.crashes < literal_column(str(SUSPECT_AFTER)))
     in_level = (
         select(c.id)
         .where(
             *is_due(c, level),
             c.attempt < literal_column(str(2**63 - 1)),
             is_registered(t),
-            *([] if kinds is None else [lies_behind(c, level), c.kind == any_(kinds)]),
+            *([lies_behind(c, level), known, wanted] if of_kinds else []),
         )
         .order_by(c.scheduled_at, c.id)
         .limit(LIMIT)

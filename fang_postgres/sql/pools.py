@@ -72,7 +72,7 @@ def claim(t: Tables) -> Statement:
     task = aliased(t.tasks, "t")
     c = task.c
     claimed = (
-        marking_due_rows(t, task, kinds=bindparam("p_kinds", type_=ARRAY(Text)))
+        marking_due_rows(t, task, of_kinds=True)
         .returning(
             c.id,
             c.kind,

@@ -1,8 +1,8 @@
 """The cursor against a simulated table: transactions of all lengths, claims in between, times that were set by hand."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise, product
+from itertools import cycle, pairwise, product
 from uuid import UUID
 
 import pytest
@@ -30,6 +30,7 @@ class Row:
     due: float  # its due time
     xid: float  # when its transaction got its id; ids are given in this order
     committed: float
+    is_suspect: bool = False
 
     @property
     def place(self) -> tuple[datetime, UUID]:
@@ -44,14 +45,16 @@ class Table:
     claimed: dict[int, float] = field(default_factory=dict)
     cursor: Cursor = field(default_factory=lambda: Cursor(0.0))
 
-    def claim(self, now: float, limit: int = 1_000, *, whole: bool = False) -> int:
-        request = ClaimRequest(POOL, ("mail", "heavy"), ("K",), limit, self.cursor.start(now, whole=whole))
+    def claim(self, now: float, limit: int = 1_000, *, whole: bool = False, suspects: bool = True) -> int:
+        after = self.cursor.start(now, whole=whole, suspects=suspects)
+        request = ClaimRequest(POOL, ("mail", "heavy"), ("K",), limit, after, suspects=suspects)
         visible = [
             row
             for row in self.rows
             if row.committed <= now
             and row.due <= now
             and row.number not in self.claimed
+            and (suspects or not row.is_suspect)
             and (row.level not in request.after or row.place > request.after[row.level])
         ]
         order = {level: number for number, level in enumerate(product(request.task_types, PRIORITIES))}
@@ -93,6 +96,7 @@ def moments(gaps: list[float], until: float) -> list[float]:
     return found
 
 
+LIMITS = st.integers(1, 4)
 GAPS = st.lists(st.floats(0.03, 0.5), min_size=1, max_size=5)
 
 
@@ -108,7 +112,7 @@ def test_a_row_is_found_by_the_second_claim_after_its_commit(rows: list[Row], ga
 
 
 @settings(deadline=None)
-@given(tables(), GAPS, st.integers(1, 4))
+@given(tables(), GAPS, LIMITS)
 def test_small_claims_find_all_and_a_look_back_goes_on_until_one_is_not_full(
     rows: list[Row], gaps: list[float], limit: int
 ) -> None:
@@ -118,6 +122,22 @@ def test_small_claims_find_all_and_a_look_back_goes_on_until_one_is_not_full(
             pass
     for row in rows:
         after = [now for now in times if now >= row.committed]
+        assert table.claimed[row.number] <= after[1]
+
+
+@settings(deadline=None)
+@given(tables(), GAPS, st.lists(st.booleans(), min_size=30, max_size=30), st.lists(st.booleans(), min_size=1), LIMITS)
+def test_what_claims_left_out_is_found_by_those_that_do_not(
+    rows: list[Row], gaps: list[float], suspected: list[bool], allowed: list[bool], limit: int
+) -> None:
+    rows = [replace(row, is_suspect=suspected[row.number]) for row in rows]
+    table = Table(rows)
+    times = list(zip(moments(gaps, 12.0), cycle([*allowed, True]), strict=False))
+    for now, suspects in times:
+        while table.claim(now, limit, suspects=suspects) == limit:
+            pass
+    for row in rows:
+        after = [now for now, suspects in times if now >= row.committed and (suspects or not row.is_suspect)]
         assert table.claimed[row.number] <= after[1]
 
 
@@ -209,6 +229,19 @@ class TestMutants:
         monkeypatch.setattr(cursors, "LADDER", ())
         with pytest.raises(KeyError):
             test_the_ladder_finds_times_that_were_set_by_hand(0.5, 0.15)
+
+    def test_a_cursor_that_forgets_what_was_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        left_out = test_what_claims_left_out_is_found_by_those_that_do_not.hypothesis.inner_test
+        rows = [Row(1, ("mail", 0), 0.1, 0.1, 0.1)]
+        arguments = (rows, [0.03], [True] * 30, [False] * 20, 4)
+        monkeypatch.setattr(cursors, "LADDER", ())
+        left_out(*arguments)
+        start = Cursor.start
+        monkeypatch.setattr(
+            Cursor, "start", lambda self, now, *, whole, suspects: start(self, now, whole=whole, suspects=False)
+        )
+        with pytest.raises(KeyError):
+            left_out(*arguments)
 
     def test_a_cursor_that_does_not_stay_behind_the_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
         slow_to_begin = Row(1, ("mail", 0), 0.29, 0.32, 0.32)
