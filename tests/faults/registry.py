@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from fang_core import config
 from tests.faults.checker import check
 from tests.faults.nursery import Nursery
 from tests.faults.trial import Mix, Trial, Verdict, trial
@@ -14,6 +15,8 @@ SHORT_LEASE: Final = 3.0
 """Seconds, and the shortest that a pool takes: so that a fault that only the lease ends is a matter of seconds."""
 
 SHORT: Final[Mapping[str, Any]] = {"lease": SHORT_LEASE}
+
+DEFAULT_LEASE: Final = config.DEFAULT_LEASE.total_seconds()
 
 BOUND: Final = SHORT_LEASE + 7
 """Seconds within which orphans run again under the short lease, on two busy cores: the lease, a beat, the rescue, a
@@ -36,7 +39,7 @@ class Fault:
         does: does it to a trial; what it asserts itself holds beside the invariants.
         modes: in which it is tried.
         quick: whether it is tried in ``make test``, in one mode.
-        is_late: whether it is tried last, when the server has been up for the default lease.
+        is_late: whether it is tried only once the server has been up for the default lease, and so last.
         also: what it asserts itself, of I8 (same process), I9 (no leak) and I10 (visible).
         given: orders for every worker, see ``worker.Given``.
     """
@@ -76,8 +79,10 @@ def fault(id: str, what: str, **options: Any) -> Callable[[Callable[[Trial], Non
 
 def attempt(fault: Fault, mix: Mix, url: str, directory: Path, nursery: Nursery, seed: int) -> Tried:
     """Tries a fault on a fresh database."""
-    started = time.monotonic()
     with trial(url, mix, directory, nursery, seed, **fault.given) as made:
+        if fault.is_late:
+            made.until(lambda: made.server_up() > DEFAULT_LEASE, within=DEFAULT_LEASE + 10)
+        started = time.monotonic()
         try:
             fault.does(made)
         except AssertionError as error:

@@ -189,6 +189,12 @@ class Trial:
     def open_gate(self, name: str = "gate") -> None:
         (self.directory / name).touch()
 
+    def server_up(self) -> float:
+        """Seconds since the server started."""
+        age = "SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8"
+        seconds: float = self.rows(age)[0][0]
+        return seconds
+
     # The verdict ------------------------------------------------------------------------------------------------------
 
     def record(self) -> Record:
@@ -201,6 +207,11 @@ class Trial:
             self._strikes,
         )
 
+    def recoveries(self) -> list[float]:
+        """Seconds from each strike until the last task that it hit ran again, or had ended."""
+        record = self.record()
+        return [recovery(record, strike) for strike in self._strikes]
+
     def verdict(self) -> "Verdict":
         """What the checker says of all that was recorded."""
         record = self.record()
@@ -208,7 +219,7 @@ class Trial:
         return Verdict(
             check(record),
             sum(map(len, record.runs.values())),
-            [recovery(record, strike) for strike in self._strikes],
+            self.recoveries(),
             max((strike.bound for strike in self._strikes), default=None),
             self._waits,
         )
