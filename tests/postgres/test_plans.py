@@ -190,14 +190,18 @@ def test_a_generic_plan_is_generic(connection: psycopg.Connection[Any], mode: st
     assert ("$1" in json.dumps(plan)) == (mode == "force_generic_plan")
 
 
+@pytest.mark.parametrize("suspects", [True, False])
 @pytest.mark.parametrize("mode", MODES)
-def test_a_claim_starts_at_its_position_within_the_index(connection: psycopg.Connection[Any], mode: str) -> None:
+def test_a_claim_starts_at_its_position_within_the_index(
+    connection: psycopg.Connection[Any], mode: str, suspects: bool
+) -> None:
     run(connection, fill("new"), ANALYZE)
     [(at, id_)] = connection.execute(
         "SELECT scheduled_at, id FROM fang.fang_tasks ORDER BY scheduled_at, id OFFSET 90000 LIMIT 1"
     ).fetchall()
     starts = {("common", 0): (at, id_)}
-    plan = explain(connection, OPS.claim(ClaimRequest(POOL, ("common",), ("Planned",), 500, starts)), mode)
+    request = ClaimRequest(POOL, ("common",), ("Planned",), 500, starts, suspects=suspects)
+    plan = explain(connection, OPS.claim(request), mode)
     assert not faults(plan, {"fang_tasks_due", "fang_tasks_pkey"}, 500, 500)
     (scan,) = (node for node in plan if node.get("Index Name") == "fang_tasks_due")
     assert "ROW(scheduled_at, id) > ROW(COALESCE(level.after_at" in scan["Index Cond"]

@@ -1,6 +1,7 @@
 """Suspects, which run alone: they hold up neither their pool nor each other, and are not claimed over and over."""
 
 import random
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -74,9 +75,9 @@ def row(database: Database, task_id: UUID) -> Any:
 
 
 def test_a_suspect_goes_back_uncharged_while_other_runs_go_on_and_runs_once_they_have_ended(
-    side: Side, busy: Callable[[float], tuple[Any, Any]], database: Database
+    side: Side, busy: Callable[[float], tuple[Any, Any]], database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue, pool = busy(0.3)
+    queue, pool = busy(0.6)  # and so claims no suspects for longer than this test waits
     suspect = insert_suspect(side, queue, database, 2)
     side.call(queue.insert_task, side.note(n=3))  # wakes the pool
     assert ran() == [3]  # when the suspect has gone back
@@ -85,8 +86,11 @@ def test_a_suspect_goes_back_uncharged_while_other_runs_go_on_and_runs_once_they
     side.call(queue.insert_task, side.note(n=4))
     assert ran() == [4]
     assert RAN.empty()
+    woken, wake = threading.Event(), pool._claimer.wake
+    monkeypatch.setattr(pool._claimer, "wake", lambda: (woken.set(), wake()))  # it may sleep, or be about to
     GATES["gate"].set()
-    assert ran() == [2]  # an idle pool takes it, and polls once an hour
+    assert ran() == [2]
+    assert woken.wait(5)
 
 
 def test_a_suspect_is_claimed_again_after_ten_times_its_wait(
