@@ -23,6 +23,7 @@ class AsyncPostgresStore:
         self._writes = writes
         self._connections = connections
         self._is_open = True
+        self._waits = False
         self._guard_of_claims = PlanGuard()
         self._guard_of_look_backs = Unjudged(self._guard_of_claims)
         self._guard_of_outcomes = PlanGuard()
@@ -64,7 +65,7 @@ class AsyncPostgresStore:
     async def prune(self, request: PruneRequest, /) -> int:
         """See ``Store.prune``."""
         operations = self._operations.prune(request)
-        return sum([await self._writes.run(operation, self._guard_of_pruning) for operation in operations])
+        return sum([await self._spare.run(operation, self._guard_of_pruning) for operation in operations])
 
     def listen(self, task_types: Sequence[str], on_wake: OnWake, /) -> None:
         """See ``Store.listen``."""
@@ -73,6 +74,13 @@ class AsyncPostgresStore:
     async def announce(self, pool_id: UUID, waiting: bool, /) -> None:
         """See ``Store.announce``."""
         await self._claims.run(self._operations.announce(pool_id, waiting))
+        self._waits = waiting
+
+    @property
+    def _spare(self) -> Runner:
+        """For what is done once in a while: by the connection for claims, while these are rare, so that an idle process
+        keeps none for writes."""
+        return self._claims if self._waits else self._writes
 
     async def sight(self, names: Sequence[str], /) -> Sighting:
         """See ``Store.sight``."""
@@ -89,7 +97,7 @@ class AsyncPostgresStore:
 
     async def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
         """See ``Store.unknown_kinds``."""
-        return await self._writes.run(self._operations.unknown_kinds(task_types))
+        return await self._spare.run(self._operations.unknown_kinds(task_types))
 
     async def close(self) -> None:
         """Ends listening, and gives the connections back."""

@@ -28,9 +28,13 @@ statement tells."""
 
 
 class PlanGuard:
-    """Whether the statements of one kind run guarded; times are seconds of one monotonic clock."""
+    """Whether the statements of one kind run guarded; times are seconds of one monotonic clock.
+
+    The first statement is not judged: its connection has yet to read the catalogs, and its process to start.
+    """
 
     def __init__(self) -> None:
+        self._is_new = True
         self._past = deque([HEALTHY] * 5, maxlen=REMEMBERED)
         self._until = -inf
 
@@ -40,6 +44,9 @@ class PlanGuard:
 
     def observe(self, seconds: float, now: float) -> bool:
         """An unguarded statement took this long; whether that turned the guard on."""
+        if self._is_new:
+            self._is_new = False
+            return False
         if seconds > SLOW and seconds > TIMES_MEDIAN * median(self._past):
             self._until = now + GUARDED_FOR
             return True
