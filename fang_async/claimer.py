@@ -125,10 +125,11 @@ class Claimer:
         claim = await self._claim(wanted, whole=bool(drains))
         self._retry.succeeded()
         if claim.tasks:
-            self._idle.found()
+            is_busy = self._idle.found()
             self._looked_twice = False
             pool._hand_out(claim.tasks)
-            await self._announce(False)
+            if is_busy:
+                await self._announce(False)
         elif claim.registered:
             for drained in drains:
                 drained.set()
@@ -208,6 +209,7 @@ class Claimer:
 
     async def _wait_for_hunger(self) -> None:
         """Until a worker finds little left; see ``feed``."""
+        await self._announce(False)
         self._hungry.clear()
         self._low = self._pool._low_stock()
         self._waits_for_hunger = True

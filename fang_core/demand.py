@@ -92,6 +92,7 @@ class Idle:
 
     def __init__(self, params: SleepParams, chance: Callable[[], float] = random.random) -> None:
         self._poll = Poll(params, chance)
+        self._found = False
         self._looks = 0
         self._watched: frozenset[int] = frozenset()
         self._until = 0.0
@@ -99,12 +100,18 @@ class Idle:
         self.is_settling = False
         """Whether the last sleep was such a short step."""
 
-    def found(self) -> None:
-        """Something was claimed: start over."""
+    def found(self) -> bool:
+        """Something was claimed: start over. Whether the claim before found something, too: the pool waits no more.
+
+        After a single one it is likely to wait again at once, and whoever inserts meanwhile may as well wake it.
+        """
         self._poll.found()
+        is_busy, self._found = self._found, True
+        return is_busy
 
     def announced(self, mono: float) -> None:
-        """The announcement was committed just now."""
+        """Nothing was claimed, and the announcement was committed just now."""
+        self._found = False
         # Two looks: a statement may have read "nobody waits" before it, and have got its transaction id after one.
         self._looks = 2
         self._watched = frozenset()
@@ -113,6 +120,7 @@ class Idle:
 
     def sleep(self, snapshot: str, mono: float) -> float:
         """Nothing was claimed, and these transactions were running: seconds to sleep now."""
+        self._found = False
         running = parse_snapshot(snapshot).running
         if self._looks:
             self._looks -= 1

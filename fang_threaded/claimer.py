@@ -115,10 +115,11 @@ class Claimer:
         claim = self._claim(wanted, whole=bool(drains))
         self._retry.succeeded()
         if claim.tasks:
-            self._idle.found()
+            is_busy = self._idle.found()
             self._looked_twice = False
             pool._hand_out(claim.tasks)
-            self._announce(False)
+            if is_busy:
+                self._announce(False)
         elif claim.registered:
             for drained in drains:
                 drained.set()
@@ -198,6 +199,7 @@ class Claimer:
 
     def _wait_for_hunger(self) -> None:
         """Until a worker finds little left; see ``feed``."""
+        self._announce(False)
         self._hungry.clear()
         self._low = self._pool._low_stock()
         self._waits_for_hunger = True
