@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections import deque
 from contextlib import suppress
@@ -50,11 +51,14 @@ class Claimer:
 
     def start(self) -> None:
         """Starts the task, and listens for inserts."""
-        loop = asyncio.get_running_loop()
+        loop, thread = asyncio.get_running_loop(), threading.get_ident()
 
         def on_wake(behind: Behind | None) -> None:
             if behind is not None:
                 self._told.append(behind)
+            if threading.get_ident() == thread:
+                self._woken.set()
+                return
             with suppress(RuntimeError):  # the loop is closed: nobody is left to wake
                 loop.call_soon_threadsafe(self._woken.set)
 
