@@ -15,6 +15,7 @@ from fang_core.demand import Idle, Retry
 from fang_core.errors import FangError
 from fang_core.events import Events
 from fang_core.liveness import EVERY
+from fang_core.record import ClaimedTask
 from fang_core.store import Behind, Claim, ClaimRequest
 
 if TYPE_CHECKING:
@@ -129,23 +130,31 @@ class Claimer:
         claim = await self._claim(wanted, whole=bool(drains))
         self._retry.succeeded()
         if claim.tasks:
-            is_busy = self._idle.found()
-            self._looked_twice = False
-            pool._hand_out(claim.tasks)
-            if is_busy:
-                await self._announce(False)
+            await self._found(claim.tasks)
         elif claim.registered:
             for drained in drains:
                 drained.set()
-            if await self._announce(True):
-                self._idle.announced(time.monotonic())
-            elif self._cursor.is_behind and not self._looked_twice:
-                # Once, at once: where other transactions come and go it is behind for ever.
-                self._looked_twice = True
-            else:
-                self._looked_twice = False
-                seconds = await self._seconds_to_sleep(claim.snapshot)
-                await self._sleep(min(seconds, self._caution.until_allowed(time.monotonic())))
+            await self._found_nothing(claim.snapshot)
+
+    async def _found(self, tasks: list[ClaimedTask]) -> None:
+        is_busy = self._idle.found()
+        self._looked_twice = False
+        self._pool._hand_out(tasks)
+        if is_busy:
+            await self._announce(False)
+        else:
+            await asyncio.sleep(0)  # the run goes first: there is hardly more to claim
+
+    async def _found_nothing(self, snapshot: str) -> None:
+        if await self._announce(True):
+            self._idle.announced(time.monotonic())
+        elif self._cursor.is_behind and not self._looked_twice:
+            # Once, at once: where other transactions come and go it is behind for ever.
+            self._looked_twice = True
+        else:
+            self._looked_twice = False
+            seconds = await self._seconds_to_sleep(snapshot)
+            await self._sleep(min(seconds, self._caution.until_allowed(time.monotonic())))
 
     async def _claim(self, wanted: int, *, whole: bool) -> Claim:
         pool = self._pool
