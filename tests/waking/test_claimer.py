@@ -1,6 +1,7 @@
 """What a pool's claimer knows of itself: that it is registered, and whether it has said that it waits."""
 
 import logging
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from fang_core import BackendUnavailable, Runnable
 from fang_core.memory_state import MemoryState
-from tests.modes import Database, Nights, Side, eventually, ran
+from tests.modes import GATES, Database, Nights, Side, eventually, ran
 
 SOON = timedelta(milliseconds=100)
 
@@ -38,6 +39,38 @@ def test_an_announcement_whose_reply_was_lost_is_repeated(
     assert database.waiting == [True]
     side.call(queue.insert_task, side.note(n=2))
     assert ran() == [2]
+
+
+def test_a_pool_goes_on_waiting_beside_a_lone_task_and_not_beside_many(
+    side: Side, url: str, database: Database, nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = side.queue(url)
+    pool = side.pool(queue, number_of_workers=2)
+    nights.fall()
+    said: list[bool] = []
+    side.wrap(monkeypatch, pool._store, "announce", before=lambda _, waiting: said.append(waiting))
+    for n in range(3):
+        side.call(queue.insert_task, side.note(n=n))
+        assert ran() == [n]
+        nights.fall()
+    assert said == []
+
+    side.call(queue.insert_tasks, [side.note(n=n) for n in range(500)])
+    assert ran(500) == list(range(500))
+    nights.fall()
+    assert said[::2] == [False] * (len(said) // 2) != []
+    assert said[1::2] == [True] * (len(said) // 2)
+
+
+def test_a_pool_without_a_free_worker_does_not_wait(side: Side, url: str, database: Database, nights: Nights) -> None:
+    queue = side.queue(url)
+    side.pool(queue, number_of_workers=1)
+    nights.fall()
+    GATES["gate"] = threading.Event()
+    side.call(queue.insert_task, side.note(waits=True))
+    eventually(lambda: database.waiting == [False])
+    GATES["gate"].set()
+    eventually(lambda: database.waiting == [True])
 
 
 def test_a_pool_whose_row_is_gone_registers_and_announces_again(
