@@ -24,7 +24,7 @@ from fang_core.backoff import Constant
 from fang_core.config import RetentionMode
 from fang_core.errors import StaleTask
 from fang_core.failure import ErrorReport
-from fang_core.lifecycle import NOT_RUN, SUCCESS, Cancelled, Failure, Outcome, Result, decide
+from fang_core.lifecycle import NOT_RUN, SUCCESS, SUSPECT_AFTER, Cancelled, Failure, Outcome, Result, decide
 from fang_core.memory import MemoryState, MemoryStore
 from fang_core.record import ClaimedTask, Task
 from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest
@@ -161,6 +161,15 @@ async def test_both_colours_share_a_state(clock: Clock) -> None:
     with threaded:
         assert threaded.tasks == asynchronous.tasks == [one, two, three]
     assert await asynchronous.find_task_by_id(two.id) == threaded.find_task_by_id(two.id) == two
+
+
+def test_a_claim_of_innocents_passes_suspects(queue: MemoryQueue, pool: Pool) -> None:
+    suspect, innocent = (queue.insert_task(Parse(n=n)) for n in range(2))
+    queue.state.tasks[suspect.id] = suspect._replace(crashes=SUSPECT_AFTER)
+    request = ClaimRequest(pool.id, ("common",), (KIND,), 1, suspects=False)
+    assert [task.id for task in pool.store.claim(request).tasks] == [innocent.id]
+    assert pool.store.claim(request).tasks == []
+    assert [task.id for task in pool.claim()] == [suspect.id]
 
 
 async def test_the_async_store_does_the_same(clock: Clock) -> None:
