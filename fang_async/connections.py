@@ -1,7 +1,7 @@
 """The connections of a queue: for claims, for everything else, and one that listens for inserts."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any
 
 import asyncpg
 from sqlalchemy.engine import URL
@@ -12,9 +12,6 @@ from fang_core.errors import SchemaError, UsageError
 from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, database_url
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
-
-UNUSED_FOR: Final = 60.0
-"""Seconds after which a connection for writes that nobody uses is closed."""
 
 
 class Connections:
@@ -87,8 +84,7 @@ class Connections:
         async with self._changing:
             if self._writes is None or self._claims is None:
                 # Two pools: a claim never waits until a run of the application gives a connection back.
-                self._claims = await self._runner(1, unused_for=0)
-                self._writes = await self._runner(self._max_pool_size, unused_for=UNUSED_FOR)
+                self._claims, self._writes = await self._runner(1), await self._runner(self._max_pool_size)
                 self._opened_by_application = by_application
             return self._claims, self._writes
 
@@ -97,12 +93,9 @@ class Connections:
         if problem is not None:
             raise SchemaError(problem)
 
-    async def _runner(self, size: int, *, unused_for: float) -> Runner:
-        """Its connections are closed when they have not been used for so long; never, for 0."""
+    async def _runner(self, size: int) -> Runner:
         try:
-            connections = await asyncpg.create_pool(
-                **self._connecting(), min_size=0, max_size=size, max_inactive_connection_lifetime=unused_for
-            )
+            connections = await asyncpg.create_pool(**self._connecting(), min_size=0, max_size=size)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
             raise typed(error, self._operations.schema) from error
         return Runner(connections, self._operations.schema)
