@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from resource import getpagesize
@@ -12,6 +12,8 @@ import asyncpg
 from uuid_utils.compat import uuid7
 
 from fang_async import AsyncQueue, AsyncQueueable, AsyncRunnable, AsyncWorkerPool, Cron, TaskConfig, current_run
+
+Insert = Callable[[int], Awaitable[Any]]
 
 # What insert_task writes, and nothing else.
 PLAIN = """INSERT INTO fang.fang_tasks (id, metadata, task_type, scheduled_at, priority, max_retries)
@@ -88,13 +90,20 @@ class Peer:
     async def insert_single(self, clients: int, tasks: int) -> float:
         """Rows a second of ``insert_task``."""
         async with AsyncQueue(self._url, max_pool_size=clients) as queue:
-            return await _rate(clients, tasks, lambda n: queue.insert_task(Noop(n=n)))
+            return await _rate(tasks, [lambda n: queue.insert_task(Noop(n=n))] * clients)
 
     async def insert_plain(self, clients: int, tasks: int) -> float:
-        """Rows a second of an INSERT of the same row, by the driver itself."""
-        async with asyncpg.create_pool(self._url, min_size=clients, max_size=clients) as pool:
-            text = '{"type": "Noop", "n": %d}'
-            return await _rate(clients, tasks, lambda n: pool.fetchrow(PLAIN, uuid7(), text % n))
+        """Rows a second of an INSERT of the same row, by the driver itself, on a connection for each client."""
+        connections = [await asyncpg.connect(self._url) for _ in range(clients)]
+        text = '{"type": "Noop", "n": %d}'
+
+        def client(connection: asyncpg.Connection) -> Insert:
+            return lambda n: connection.fetchrow(PLAIN, uuid7(), text % n)
+
+        rate = await _rate(tasks, [client(connection) for connection in connections])
+        for connection in connections:
+            await connection.close()
+        return rate
 
     async def idle(self, settling: float, seconds: float) -> dict[str, float]:
         """What a process costs whose pool finds nothing to do, ``settling`` seconds after its start."""
@@ -106,16 +115,16 @@ class Peer:
             return {"cpu": 100 * cpu / seconds, "rss": _resident_bytes() / 1e6}
 
 
-async def _rate(clients: int, tasks: int, insert: Callable[[int], Awaitable[Any]]) -> float:
-    await asyncio.gather(*(insert(n) for n in range(clients)))  # each connection is there, and its statement prepared
+async def _rate(tasks: int, clients: Sequence[Insert]) -> float:
+    await asyncio.gather(*(insert(0) for insert in clients))  # each connection is there, and its statement prepared
     numbers = iter(range(tasks))
 
-    async def client() -> None:
+    async def client(insert: Insert) -> None:
         for n in numbers:
             await insert(n)
 
     began = time.perf_counter()
-    await asyncio.gather(*(client() for _ in range(clients)))
+    await asyncio.gather(*(client(insert) for insert in clients))
     return tasks / (time.perf_counter() - began)
 
 
