@@ -95,7 +95,9 @@ class Connections:
 
     async def _runner(self, size: int) -> Runner:
         try:
-            connections = await asyncpg.create_pool(**self._connecting(), min_size=0, max_size=size)
+            connections = await asyncpg.create_pool(
+                **self._connecting(), min_size=0, max_size=size, reset=_keep_session
+            )
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
             raise typed(error, self._operations.schema) from error
         return Runner(connections, self._operations.schema)
@@ -110,3 +112,11 @@ class Connections:
             "timeout": CONNECT_TIMEOUT,
             "server_settings": {**SETTINGS, "application_name": "fang"},
         }
+
+
+async def _keep_session(connection: asyncpg.Connection) -> None:
+    """Instead of a reset at each release, which is one more round trip, with four statements in it.
+
+    Operations leave nothing in a session: no lock, no cursor, no LISTEN, and settings by SET LOCAL only. What must be
+    there asyncpg does by itself before it asks for this: it waits for the end of what was cancelled, and rolls back.
+    """

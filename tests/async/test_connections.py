@@ -1,0 +1,86 @@
+"""What a connection of a queue keeps from one operation to the next: nothing, even where one was cancelled."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from fang_async import AsyncQueue, AsyncRunnable
+from fang_async.runner import Runner
+from fang_core.guard import AlwaysOn
+from fang_core.store import ClaimRequest
+
+OURS = "datname = current_database() AND application_name = 'fang'"
+
+
+class Noop(AsyncRunnable):
+    async def run(self, queue: Any) -> None: ...
+
+
+@pytest.fixture
+async def queue(url: str) -> AsyncIterator[AsyncQueue]:
+    async with AsyncQueue(url, max_pool_size=1) as queue:
+        yield queue
+
+
+@pytest.fixture
+async def watcher(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url)
+    yield connection
+    await connection.close()
+
+
+async def test_an_insert_is_one_statement(queue: AsyncQueue, watcher: asyncpg.Connection) -> None:
+    await queue.insert_task(Noop())
+    last = await watcher.fetchval(f"SELECT query FROM pg_stat_activity WHERE {OURS} ORDER BY query_start DESC LIMIT 1")
+    assert "INSERT INTO fang.fang_tasks" in last
+
+
+async def test_a_bulk_that_was_cancelled_leaves_nothing(queue: AsyncQueue, watcher: asyncpg.Connection) -> None:
+    await cancelled(watcher, queue.insert_tasks([Noop(), Noop()]))
+    assert await kept_by(await queue._connections.writes()) == (False, "on")
+    task = await queue.insert_task(Noop())
+    assert [row["id"] for row in await watcher.fetch("SELECT id FROM fang.fang_tasks")] == [task.id]
+
+
+async def test_a_guarded_claim_that_was_cancelled_leaves_nothing(
+    queue: AsyncQueue, watcher: asyncpg.Connection
+) -> None:
+    store = await queue.store()
+    store._guard_of_claims = AlwaysOn()
+    await cancelled(watcher, store.claim(ClaimRequest(uuid4(), ("common",), (Noop.__name__,), 1)))
+    assert await kept_by(store._claims) == (False, "on")
+    await store.close()
+
+
+async def test_a_statement_that_was_refused_in_a_transaction_leaves_nothing(
+    queue: AsyncQueue, watcher: asyncpg.Connection
+) -> None:
+    await watcher.execute("ALTER TABLE fang.fang_tasks ADD CHECK (priority < 2)")
+    with pytest.raises(Exception, match="refused a value"):
+        await queue.insert_tasks([Noop()], priority=2)
+    assert await kept_by(await queue._connections.writes()) == (False, "on")
+
+
+async def cancelled(watcher: asyncpg.Connection, call: Awaitable[Any]) -> None:
+    """Cancels a call once its statement waits for the table."""
+    async with watcher.transaction():
+        await watcher.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
+        calling = asyncio.ensure_future(call)
+        while not await watcher.fetchval(
+            f"SELECT count(*) FROM pg_stat_activity WHERE {OURS} AND wait_event_type = 'Lock'"
+        ):
+            await asyncio.sleep(0.01)
+            await watcher.execute("SELECT pg_stat_clear_snapshot()")
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+
+
+async def kept_by(runner: Runner) -> tuple[bool, str]:
+    """Whether the connection that is given out next is in a transaction, and one of the guard's settings."""
+    async with runner._connections.acquire() as connection:
+        return connection.is_in_transaction(), await connection.fetchval("SHOW enable_sort")
