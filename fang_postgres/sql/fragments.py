@@ -40,6 +40,7 @@ from fang_postgres.schema import Tables
 IDS = bindparam("p_ids", type_=ARRAY(UUID))
 ATTEMPTS = bindparam("p_attempts", type_=ARRAY(BigInteger))
 POOL = bindparam("p_pool_id", type_=UUID)
+_MAY_NOTIFY = bindparam("p_notify", type_=Boolean)
 LIMIT = select(bindparam("p_limit", type_=Integer)).scalar_subquery()
 
 
@@ -205,23 +206,48 @@ def waking(t: Tables, rows: Any, *, passed_at: ColumnElement[Any] | None = None)
 
     ``p_notify`` is false in a two-phase transaction, which must not notify.
     """
-    soon = func.clock_timestamp() + cast(literal_column("'10 s'"), Interval)
-    wanted = select(rows.c.task_type).where(rows.c.scheduled_at <= soon).distinct().subquery("wanted")
-    p = t.pools.alias("p")
-    waits = exists(select(literal_column("1")).where(p.c.waiting, wanted.c.task_type == any_(p.c.task_types)))
-    may_notify = bindparam("p_notify", type_=Boolean)
-    to_wake = select(_notify(t, _short(wanted.c.task_type))).where(may_notify, waits)
-    microseconds = extract("epoch", func.min(rows.c.scheduled_at)) * literal_column("1000000")
+    wanted = select(rows.c.task_type).where(_is_due_soon(rows.c)).distinct().subquery("wanted")
+    to_wake = select(_notify(t, _short(wanted.c.task_type))).where(_MAY_NOTIFY, _is_waited_for(t, wanted.c.task_type))
     due_at = rows.c.scheduled_at if passed_at is None else passed_at
     passed = (
-        select(rows.c.task_type, rows.c.priority, cast(microseconds, BigInteger).label("first"))
+        select(rows.c.task_type, rows.c.priority, _microseconds(func.min(rows.c.scheduled_at)).label("first"))
         .where(due_at <= func.clock_timestamp())
         .group_by(rows.c.task_type, rows.c.priority)
         .subquery("passed")
     )
-    place = func.concat_ws(literal_column("','"), _short(passed.c.task_type), passed.c.priority, passed.c.first)
-    told = to_wake.union_all(select(_notify(t, place)).where(may_notify)).cte("woken")
+    place = _place(passed.c, passed.c.first)
+    told = to_wake.union_all(select(_notify(t, place)).where(_MAY_NOTIFY)).cte("woken")
     return select(func.count(told.c.told)).scalar_subquery().label("woken")
+
+
+def waking_of_one(t: Tables, *, passed_at: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    """The same of the one row of ``new_row`` that a statement inserts, for its RETURNING."""
+    c = t.tasks.c
+    # The parameter: SQLAlchemy would not take the row's own column for one of the statement around the subquery.
+    is_waited_for = _is_waited_for(t, bindparam("p_task_type", type_=Text))
+    is_passed = passed_at <= func.clock_timestamp()
+    return [
+        case((and_(_MAY_NOTIFY, _is_due_soon(c), is_waited_for), _notify(t, _short(c.task_type)))),
+        case((and_(_MAY_NOTIFY, is_passed), _notify(t, _place(c, _microseconds(c.scheduled_at))))),
+    ]
+
+
+def _is_due_soon(c: Any) -> ColumnElement[bool]:
+    soon: ColumnElement[bool] = c.scheduled_at <= func.clock_timestamp() + cast(literal_column("'10 s'"), Interval)
+    return soon
+
+
+def _is_waited_for(t: Tables, task_type: ColumnElement[str]) -> ColumnElement[bool]:
+    p = t.pools.alias("p")
+    return exists(select(literal_column("1")).where(p.c.waiting, task_type == any_(p.c.task_types)))
+
+
+def _microseconds(time: ColumnElement[Any]) -> ColumnElement[int]:
+    return cast(extract("epoch", time) * literal_column("1000000"), BigInteger)
+
+
+def _place(c: Any, microseconds: ColumnElement[int]) -> ColumnElement[str]:
+    return func.concat_ws(literal_column("','"), _short(c.task_type), c.priority, microseconds)
 
 
 def _notify(t: Tables, payload: Any) -> ColumnElement[Any]:

@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
+from sqlalchemy.sql.elements import ColumnElement
 
 from fang_postgres.schema import Tables
 from fang_postgres.sql.fragments import (
@@ -28,30 +29,38 @@ from fang_postgres.sql.fragments import (
     task_columns,
     told_of_new_rows,
     waking,
+    waking_of_one,
 )
 from fang_postgres.statement import Statement
 
 _SET_BY_HAND = bindparam("p_scheduled_at", type_=DateTime(timezone=True))
-_DUE = func.coalesce(
-    _SET_BY_HAND,
-    # clock_timestamp(), not now(): the caller's transaction may have begun long ago. One time for all rows of a bulk,
-    # whose order is that of their ids.
-    select(func.clock_timestamp()).scalar_subquery()
-    + func.coalesce(bindparam("p_delay", type_=Interval), cast(literal_column("'0'"), Interval)),
-)
+
+
+def _due(now: ColumnElement[Any]) -> ColumnElement[Any]:
+    delay = func.coalesce(bindparam("p_delay", type_=Interval), cast(literal_column("'0'"), Interval))
+    return func.coalesce(_SET_BY_HAND, now + delay)
+
+
+# clock_timestamp(), not now(): the caller's transaction may have begun long ago.
+_DUE_OF_ONE = _due(func.clock_timestamp())
+# One time for all rows of a bulk, whose order is that of their ids.
+_DUE_OF_ALL = _due(select(func.clock_timestamp()).scalar_subquery())
 
 
 def insert(t: Tables) -> Statement:
-    """One row, unless its id or its unique hash is taken: then no row comes back, and nobody's row is locked."""
+    """One row, unless its id or its unique hash is taken: then no row comes back, and nobody's row is locked.
+
+    What wakes stands in its RETURNING: the lists and groups of ``waking`` cost 30 microseconds more, beside 180 of a
+    plain INSERT whose commit waits for no disk.
+    """
+    c = t.tasks.c
     inserted = (
         postgresql.insert(t.tasks)
-        .values({**new_row(), "scheduled_at": _DUE})
+        .values({**new_row(), "scheduled_at": _DUE_OF_ONE})
         .on_conflict_do_nothing()
-        .returning(*told_of_new_rows(t))
-        .cte("inserted")
+        .returning(c.scheduled_at, c.created_at, *waking_of_one(t, passed_at=_SET_BY_HAND))
     )
-    told = select(inserted.c.scheduled_at, inserted.c.created_at, waking(t, inserted, passed_at=_SET_BY_HAND))
-    return Statement("insert", told.select_from(inserted))
+    return Statement("insert", inserted)
 
 
 def insert_many(t: Tables) -> Statement:
@@ -102,7 +111,7 @@ def _new_rows(*, unique: bool) -> tuple[list[str], Any]:
         lists["uniq_hash"] = _lines("p_uniq_hashes")
     row = func.unnest(*lists.values()).table_valued(*lists).render_derived(name="new_task")
     values = [cast(row.c[name], JSONB) if name == "metadata" else row.c[name] for name in lists]
-    return [*lists, "scheduled_at"], select(*values, _DUE.label("due"))
+    return [*lists, "scheduled_at"], select(*values, _DUE_OF_ALL.label("due"))
 
 
 def _lines(name: str) -> Any:

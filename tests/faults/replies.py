@@ -15,7 +15,7 @@ from tests.faults.registry import SHORT, fault
 from tests.faults.tasks import Blocking, Cooperative
 from tests.faults.trial import MODES, Trial
 
-INSERT: Final = rb"^WITH inserted AS\s+\(INSERT INTO fang\.fang_tasks"
+INSERT: Final = rb"^INSERT INTO fang\.fang_tasks"
 CLAIM: Final = rb"^WITH due AS MATERIALIZED"
 COMPLETION: Final = rb"^DELETE FROM fang\.fang_tasks AS t WHERE"
 BEAT: Final = rb"SET beats="
