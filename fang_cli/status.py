@@ -18,7 +18,7 @@ from fang_core.record import TaskState
 from fang_postgres.connecting import CONNECT_TIMEOUT, database_url
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.reports import LastFailure, OldestDue, RegisteredPool, Reports, TaskCount, UnknownKind, unknown_kinds
-from fang_threaded.runner import Runner
+from fang_threaded.runner import Runner, SessionRunner
 
 _PIPED_WIDTH: Final = 200
 
@@ -55,7 +55,7 @@ def _runner(url: str, schema: str) -> Iterator[Runner]:
     arguments = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "fang status"}
     engine = create_engine(database_url(url, "psycopg"), pool_size=1, connect_args=arguments)
     try:
-        yield Runner(engine, schema)
+        yield SessionRunner(engine, schema)
     finally:
         engine.dispose()
 

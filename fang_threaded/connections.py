@@ -1,10 +1,12 @@
 """The connections of a queue: for claims, for everything else, and one that listens for inserts."""
 
+from functools import partial
 from threading import Lock
-from typing import Any, Literal
+from typing import Any, Final
 
 import psycopg
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
+from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -13,7 +15,10 @@ from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, database_url
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
 from fang_threaded.listener import Listener
-from fang_threaded.runner import Runner
+from fang_threaded.reserve import Reserve
+from fang_threaded.runner import OwnRunner, Runner, SessionRunner
+
+_DIALECT: Final = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
 
 
 class Connections:
@@ -28,7 +33,7 @@ class Connections:
         self._max_pool_size = max_pool_size
         self._operations = operations
         self._changing = Lock()
-        self._own_engines: list[Engine] = []
+        self._reserves: list[Reserve] = []
         self._writes: Runner | None = None
         self._claims: Runner | None = None
         self._opened_by_application = False
@@ -88,10 +93,10 @@ class Connections:
 
     def _close(self) -> None:
         with self._changing:
-            engines, self._own_engines = self._own_engines, []
+            reserves, self._reserves = self._reserves, []
             self._writes = self._claims = None
-        for engine in engines:
-            engine.dispose()
+        for reserve in reserves:
+            reserve.close()
 
     def _check(self, runner: Runner) -> None:
         problem = schema_problem(self._operations.schema, runner.run(self._operations.version()))
@@ -101,42 +106,16 @@ class Connections:
     def _runners(self) -> tuple[Runner, Runner]:
         """For writes and for claims."""
         schema = self._operations.schema
-        if isinstance(self._database, URL):
-            # Two engines: a claim never waits until a run of the application gives a connection back.
-            pair = (
-                self._engine(self._database, self._max_pool_size, "READ COMMITTED"),
-                # Its statements stand alone. A process that is stopped between one and its COMMIT would keep the lock
-                # on its own record, and nobody could declare it dead.
-                self._engine(self._database, 1, "AUTOCOMMIT"),
-            )
-            self._own_engines.extend(pair)
-            writes, claims = (Runner(engine, schema) for engine in pair)
-            return writes, claims
-        if isinstance(self._database, sessionmaker):
-            bound = self._database.kw.get("bind")
-            if not isinstance(bound, Engine):
-                raise UsageError("the sessionmaker must be bound to an Engine")
-            engine = bound
-        else:
-            engine = self._database
-        if engine.dialect.name != "postgresql" or engine.dialect.driver != "psycopg":
-            raise UsageError(
-                f"the Engine must be on postgresql+psycopg, not {engine.dialect.name}+{engine.dialect.driver}"
-            )
-        # Another's engine may have any default: name the level that the statements are made for.
-        runner = Runner(engine.execution_options(isolation_level="READ COMMITTED"), schema)
-        return runner, runner
-
-    def _engine(self, url: URL, size: int, isolation_level: Literal["READ COMMITTED", "AUTOCOMMIT"]) -> Engine:
-        settings = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SETTINGS.items())
-        return create_engine(
-            url,
-            pool_size=size,
-            max_overflow=0,
-            pool_pre_ping=False,  # a dead connection costs one failed try; every caller of ours tries again
-            isolation_level=isolation_level,
-            connect_args={"options": settings, "application_name": "fang", "connect_timeout": CONNECT_TIMEOUT},
-        )
+        if not isinstance(self._database, URL):
+            # Another's engine may have any default: name the level that the statements are made for.
+            engine = _engine_of(self._database).execution_options(isolation_level="READ COMMITTED")
+            runner = SessionRunner(engine, schema)
+            return runner, runner
+        # Two: a claim never waits until a run of the application gives a connection back.
+        connect = partial(_connect, self._database)
+        self._reserves = [Reserve(connect, self._max_pool_size), Reserve(connect, 1)]
+        writes, claims = (OwnRunner(reserve, schema) for reserve in self._reserves)
+        return writes, claims
 
     def dedicated(self, *, keeps_session: bool = True) -> psycopg.Connection[Any]:
         """A connection out of the pool for good, in autocommit: for a listener, or a heart.
@@ -144,16 +123,37 @@ class Connections:
         On an engine of the application's it is given our settings too, where it keeps its session. Behind a transaction
         pooler others would meet them.
         """
-        writes = self._writes
-        if writes is None:
+        if self._writes is None:
             raise BackendUnavailable("the queue is closed")
+        if isinstance(self._database, URL):
+            return _connect(self._database)
         # From a pool of its own, made in the same way: it must not wait until a run gives a connection back.
-        checked_out = writes.engine.pool.recreate().connect()
+        checked_out = _engine_of(self._database).pool.recreate().connect()
         connection: psycopg.Connection[Any] = checked_out.driver_connection  # type: ignore[assignment]
         checked_out.detach()
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.autocommit = True
-        if keeps_session and not isinstance(self._database, URL):
+        if keeps_session:
             for setting in SETTINGS.items():
                 connection.execute("SELECT set_config(%s, %s, false)", setting)
         return connection
+
+
+def _engine_of(database: Engine | sessionmaker[Session]) -> Engine:
+    engine = database.kw.get("bind") if isinstance(database, sessionmaker) else database
+    if not isinstance(engine, Engine):
+        raise UsageError("the sessionmaker must be bound to an Engine")
+    if engine.dialect.name != "postgresql" or engine.dialect.driver != "psycopg":
+        raise UsageError(f"the Engine must be on postgresql+psycopg, not {engine.dialect.name}+{engine.dialect.driver}")
+    return engine
+
+
+def _connect(url: URL) -> psycopg.Connection[Any]:
+    """One in autocommit: a process that is stopped between a statement and its COMMIT would keep its locks, that on its
+    own record too, and nobody could declare it dead."""
+    words, options = _DIALECT.create_connect_args(url)  # type: ignore[no-untyped-call]
+    settings = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SETTINGS.items())
+    options |= {"options": settings, "application_name": "fang", "connect_timeout": CONNECT_TIMEOUT}
+    connection: psycopg.Connection[Any] = psycopg.connect(*words, **options, autocommit=True)
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    return connection

@@ -1,9 +1,13 @@
-"""Runs operations: on sessions of our own, or on a connection of the caller's. All errors become typed here."""
+"""Runs operations: on connections of our own, on an application's engine, or on a connection of the caller's.
+
+All errors become typed here.
+"""
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -20,21 +24,23 @@ from fang_core.guard import GUARDED_FOR, PlanGuard
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
 from fang_postgres.diagnosis import before_sending, code_of_connect_failure, diagnose, is_repeatable
 from fang_postgres.statement import Conversation, Operation
+from fang_threaded.reserve import Reserve
 
 T = TypeVar("T")
 
 logger = logging.getLogger("fang_threaded")
 
-_SET_GUARD: Final = text(SET_GUARD)
+_SET_GUARD: Final = SET_GUARD.encode()
+_SET_GUARD_TEXT: Final = text(SET_GUARD)
 _TRIES: Final = 5  # of a statement that was the victim of a deadlock or a serialization failure
 
+Run = Callable[[Operation[Any]], Any]
 
-class Runner:
-    """Sessions for one purpose."""
 
-    def __init__(self, engine: Engine, schema: str) -> None:
-        self.engine = engine
-        self._sessions = sessionmaker(engine)
+class Runner(ABC):
+    """Runs operations; on which connections, subclasses say."""
+
+    def __init__(self, schema: str) -> None:
         self._schema = schema
 
     def run(self, operation: Operation[T], guard: PlanGuard | None = None) -> T:
@@ -47,7 +53,9 @@ class Runner:
 
     def run_all(self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None) -> list[T]:
         """Several operations in one transaction; see ``run``."""
-        return self._transact(lambda execute: [_execute(execute, operation) for operation in operations], guard)
+        # Outside of a transaction a single statement commits by itself, in one round trip.
+        in_transaction = len(operations) > 1
+        return self._repeat(lambda run: [run(operation) for operation in operations], guard, in_transaction)
 
     def converse(self, conversation: Conversation[T]) -> T:
         """A conversation, each of whose operations is committed by itself; see ``run``."""
@@ -55,67 +63,92 @@ class Runner:
 
     def transact(self, begin: Callable[[], Conversation[T]], guard: PlanGuard | None = None) -> T:
         """A conversation in one transaction, begun anew where that was the victim of a deadlock; see ``run``."""
-        return self._transact(lambda execute: _converse(partial(_execute, execute), begin()), guard)
+        return self._repeat(lambda run: _converse(run, begin()), guard, True)
 
-    def _transact(self, work: Callable[[Callable[..., Any]], T], guard: PlanGuard | None) -> T:
+    def _repeat(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
         for tries_left in reversed(range(_TRIES)):
-            with self._typed():
-                try:
-                    with self._sessions.begin() as session:
-                        is_guarded = guard is not None and guard.is_on(time.monotonic())
-                        self._connect(session, is_guarded)
-                        return self._work_on(session, partial(_watched, session, work, guard, is_guarded))
-                except DBAPIError as error:
-                    if not tries_left or not is_repeatable(sqlstate_of(error)):
-                        raise
+            try:
+                return self._on_connection(work, guard, in_transaction)
+            except (SQLAlchemyError, psycopg.Error) as error:
+                if not tries_left or not is_repeatable(sqlstate_of(error)):
+                    raise typed(error, self._schema) from error
         raise AssertionError("the last try returns or raises")
 
-    def _connect(self, session: Session, is_guarded: bool) -> None:
-        """Apart from the work, so that a caller can tell what was never sent."""
-        # Claims are in autocommit, where SET LOCAL has no effect.
-        options = {"isolation_level": "READ COMMITTED"} if is_guarded else {}
-        try:
-            session.connection(execution_options=options)
-        except DBAPIError as error:
-            raise before_sending(typed(error, self._schema)) from error
-
-    def _work_on(self, session: Session, work: Callable[[], T]) -> T:
-        """Does not use the connection again where a failure may lie in it.
-
-        On an engine of the application's, a run may have left any setting behind: a transaction that is read only, or
-        a date style that the driver cannot read.
-        """
-        try:
-            return work()
-        except Exception as error:
-            if not self._lies_elsewhere(error):
-                session.invalidate()
-            raise
+    @abstractmethod
+    def _on_connection(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
+        """Raises the driver's errors; typed ones where nothing was sent, so that a caller can tell."""
 
     def _lies_elsewhere(self, error: Exception) -> bool:
-        """In what was sent, in others who use the same rows, or in what the rows say."""
-        if isinstance(error, SQLAlchemyError):
+        """Not in the connection: in what was sent, in others who use the same rows, or in what the rows say."""
+        if isinstance(error, SQLAlchemyError | psycopg.Error):
             return is_repeatable(sqlstate_of(error)) or is_refusal(typed(error, self._schema))
         return isinstance(error, FangError)
 
-    @contextmanager
-    def _typed(self) -> Iterator[None]:
+
+class OwnRunner(Runner):
+    """On connections of our own."""
+
+    def __init__(self, reserve: Reserve, schema: str) -> None:
+        super().__init__(schema)
+        self.reserve = reserve
+
+    def _on_connection(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
         try:
-            yield
-        except PoolTimeout:
-            raise BackendError("no connection became free in time: raise max_pool_size") from None
-        except SQLAlchemyError as error:
-            raise typed(error, self._schema) from error
+            connection = self.reserve.take()
+        except psycopg.Error as error:
+            raise before_sending(typed(error, self._schema)) from error
+        try:
+            is_guarded = _is_on(guard)
+            with connection.transaction() if in_transaction or is_guarded else nullcontext():
+                if is_guarded:
+                    connection.execute(_SET_GUARD)
+                return _watched(partial(work, partial(_execute_raw, connection)), None if is_guarded else guard)
+        except Exception as error:
+            if not self._lies_elsewhere(error):
+                connection.close()
+            raise
+        finally:
+            self.reserve.give_back(connection)
 
 
-def _watched(session: Session, work: Callable[[Callable[..., Any]], T], guard: PlanGuard | None, is_guarded: bool) -> T:
-    """Under the guard, where it is on; else told to it how long it took, without waiting for a connection."""
-    if is_guarded:
-        session.execute(_SET_GUARD)
-    if guard is None or is_guarded:
-        return work(session.execute)
+class SessionRunner(Runner):
+    """In sessions on an engine of the application's, where every operation is a transaction: its hooks may need one."""
+
+    def __init__(self, engine: Engine, schema: str) -> None:
+        super().__init__(schema)
+        self._sessions = sessionmaker(engine)
+
+    def _on_connection(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
+        with self._sessions.begin() as session:
+            try:
+                session.connection()
+            except PoolTimeout:
+                raise BackendError("no connection became free in time: raise the engine's pool_size") from None
+            except DBAPIError as error:
+                raise before_sending(typed(error, self._schema)) from error
+            is_guarded = _is_on(guard)
+            try:
+                if is_guarded:
+                    session.execute(_SET_GUARD_TEXT)
+                return _watched(partial(work, partial(_execute, session.execute)), None if is_guarded else guard)
+            except Exception as error:
+                # A run may have left any setting behind: a transaction that is read only, or a date style that the
+                # driver cannot read.
+                if not self._lies_elsewhere(error):
+                    session.invalidate()
+                raise
+
+
+def _is_on(guard: PlanGuard | None) -> bool:
+    return guard is not None and guard.is_on(time.monotonic())
+
+
+def _watched(work: Callable[[], T], guard: PlanGuard | None) -> T:
+    """Tells the guard how long it took, without waiting for a connection."""
+    if guard is None:
+        return work()
     began = time.monotonic()
-    result = work(session.execute)
+    result = work()
     now = time.monotonic()
     if guard.observe(now - began, now):
         logger.warning(SLOW_STATEMENT, now - began, GUARDED_FOR)
@@ -200,9 +233,9 @@ def _require_postgres(dialect: str) -> None:
         raise UsageError(f"connection= must be on Postgres, not {dialect}")
 
 
-def sqlstate_of(error: SQLAlchemyError) -> str | None:
+def sqlstate_of(error: SQLAlchemyError | psycopg.Error) -> str | None:
     """The SQLSTATE, where the database gave one."""
-    return getattr(getattr(error, "orig", None), "sqlstate", None)
+    return getattr(error if isinstance(error, psycopg.Error) else getattr(error, "orig", None), "sqlstate", None)
 
 
 def typed(error: SQLAlchemyError | psycopg.Error, schema: str) -> BackendError:

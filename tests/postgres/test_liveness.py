@@ -18,6 +18,7 @@ from fang_core.record import ClaimedTask, TaskState
 from fang_core.store import ClaimRequest, PoolRecord
 from fang_threaded import Queue
 from fang_threaded.heart import PostgresHeart
+from fang_threaded.runner import OwnRunner
 from tests.modes import Database, eventually
 from tests.postgres.blocking import await_waiting, while_changed
 
@@ -169,11 +170,12 @@ def test_a_heart_that_is_cut_off_begins_anew_and_has_its_lock_again(scene: Scene
 def test_a_heart_needs_no_connection_of_the_applications(scene: Scene, url: str) -> None:
     with Queue(url, max_pool_size=1) as queue:
         store = queue.store()
-        with store._writes._sessions() as session:
-            session.connection()  # the only one is in use
-            heart = store.heart(True)
-            assert heart.beat(DEAD, False).registered
-            heart.close()
+        assert isinstance(store._writes, OwnRunner)
+        taken = store._writes.reserve.take()  # the only one is in use
+        heart = store.heart(True)
+        assert heart.beat(DEAD, False).registered
+        heart.close()
+        store._writes.reserve.give_back(taken)
         store.close()
 
 

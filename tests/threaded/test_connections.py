@@ -18,6 +18,7 @@ from fang_threaded import Queue, Runnable
 from fang_threaded.connections import Connections
 from fang_threaded.cutting import connect_within
 from fang_threaded.heart import PostgresHeart
+from fang_threaded.runner import OwnRunner
 from tests.modes import eventually
 
 
@@ -106,10 +107,12 @@ def test_a_connection_that_comes_too_late_is_closed(url: str) -> None:
 def test_a_connection_on_which_a_value_was_refused_is_kept(url: str) -> None:
     with Queue(url, max_pool_size=1) as queue:
         runner = queue._connections.writes()
+        assert isinstance(runner, OwnRunner)
 
         def backend() -> int:
-            with runner.engine.connect() as connection:
-                return int(connection.scalar(text("SELECT pg_backend_pid()")) or 0)
+            connection = runner.reserve.take()
+            runner.reserve.give_back(connection)
+            return connection.info.backend_pid
 
         before = backend()
         with pytest.raises(StatementRefused):

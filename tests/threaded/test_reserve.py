@@ -1,0 +1,108 @@
+"""Connections that are lent and come back."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+import pytest
+
+from fang_core.errors import BackendError, BackendUnavailable, OutcomeUnknown
+from fang_threaded import Queue, Runnable
+from fang_threaded.reserve import Reserve
+from fang_threaded.runner import OwnRunner
+
+
+class Loan(Runnable):
+    def run(self, queue: Any) -> None: ...
+
+
+@pytest.fixture
+def reserve(url: str) -> Iterator[Reserve]:
+    made: list[psycopg.Connection[Any]] = []
+
+    def connect() -> psycopg.Connection[Any]:
+        made.append(psycopg.connect(url, autocommit=True))
+        return made[-1]
+
+    yield Reserve(connect, 2)
+    for connection in made:
+        connection.close()
+
+
+def test_the_last_that_came_back_goes_out_first(reserve: Reserve) -> None:
+    first, second = reserve.take(), reserve.take()
+    reserve.give_back(first)
+    reserve.give_back(second)
+    assert [reserve.take(), reserve.take()] == [second, first]
+
+
+def test_no_more_than_its_size_and_a_wait_for_one(reserve: Reserve, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = reserve.take(), reserve.take()
+    monkeypatch.setattr("fang_threaded.reserve.WAIT_FOR_ONE", 0.01)
+    with pytest.raises(BackendError, match="raise max_pool_size"):
+        reserve.take()
+    monkeypatch.undo()
+    taken: list[Any] = []
+    waiting = threading.Thread(target=lambda: taken.append(reserve.take()))
+    waiting.start()
+    reserve.give_back(first)
+    waiting.join(10)
+    assert taken == [first]
+
+
+def test_a_failed_connect_takes_no_place() -> None:
+    def connect() -> psycopg.Connection[Any]:
+        raise psycopg.OperationalError("nobody there")
+
+    reserve = Reserve(connect, 1)
+    for _ in range(3):
+        with pytest.raises(psycopg.OperationalError):
+            reserve.take()
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "BEGIN; SELECT 1/0"])
+def test_one_in_a_transaction_is_not_kept(reserve: Reserve, statement: str) -> None:
+    connection = reserve.take()
+    with suppress(psycopg.DataError):
+        connection.execute(statement.encode())
+    reserve.give_back(connection)
+    assert connection.closed
+    assert reserve.take() is not connection
+
+
+def test_one_that_comes_back_after_the_end_is_closed(reserve: Reserve) -> None:
+    lent, idle = reserve.take(), reserve.take()
+    reserve.give_back(idle)
+    reserve.close()
+    assert idle.closed
+    assert not lent.closed
+    reserve.give_back(lent)
+    assert lent.closed
+
+
+def test_a_server_that_was_restarted_costs_one_failed_try(url: str) -> None:
+    with Queue(url, max_pool_size=3) as queue, psycopg.connect(url, autocommit=True) as other:
+        runner = queue._connections.writes()
+        assert isinstance(runner, OwnRunner)
+        for connection in [runner.reserve.take() for _ in range(3)]:
+            runner.reserve.give_back(connection)
+        other.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'fang'")
+        with pytest.raises(OutcomeUnknown):
+            queue.insert_task(Loan())
+        for _ in range(3):
+            queue.insert_task(Loan())
+
+
+def test_a_bulk_whose_connection_dies_leaves_nothing(url: str) -> None:
+    with Queue(url, max_pool_size=1) as queue, psycopg.connect(url, autocommit=True) as other:
+        kill = "CREATE FUNCTION kill() RETURNS trigger LANGUAGE plpgsql AS "
+        kill += "$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$"
+        other.execute(kill.encode())
+        other.execute("CREATE TRIGGER kill AFTER INSERT ON fang.fang_tasks EXECUTE FUNCTION kill()")
+        with pytest.raises(BackendUnavailable):
+            queue.insert_tasks([Loan(), Loan()])
+        other.execute("DROP TRIGGER kill ON fang.fang_tasks")
+        assert other.execute("SELECT count(*) FROM fang.fang_tasks").fetchone() == (0,)
+        assert len(queue.insert_tasks([Loan(), Loan()])) == 2
