@@ -7,7 +7,8 @@ import asyncpg
 from sqlalchemy.engine import URL
 
 from fang_async.listener import Listener
-from fang_async.runner import Runner, typed
+from fang_async.reserve import Reserve
+from fang_async.runner import Runner
 from fang_core.errors import SchemaError, UsageError
 from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, database_url
 from fang_postgres.operations import Operations, schema_problem
@@ -84,7 +85,7 @@ class Connections:
         async with self._changing:
             if self._writes is None or self._claims is None:
                 # Two pools: a claim never waits until a run of the application gives a connection back.
-                self._claims, self._writes = await self._runner(1), await self._runner(self._max_pool_size)
+                self._claims, self._writes = self._runner(1), self._runner(self._max_pool_size)
                 self._opened_by_application = by_application
             return self._claims, self._writes
 
@@ -93,14 +94,8 @@ class Connections:
         if problem is not None:
             raise SchemaError(problem)
 
-    async def _runner(self, size: int) -> Runner:
-        try:
-            connections = await asyncpg.create_pool(
-                **self._connecting(), min_size=0, max_size=size, reset=_keep_session
-            )
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
-            raise typed(error, self._operations.schema) from error
-        return Runner(connections, self._operations.schema)
+    def _runner(self, size: int) -> Runner:
+        return Runner(Reserve(self.dedicated, size), self._operations.schema)
 
     async def dedicated(self) -> asyncpg.Connection:
         """A connection out of the pool, on whatever loop: for a listener, or a heart."""
@@ -112,11 +107,3 @@ class Connections:
             "timeout": CONNECT_TIMEOUT,
             "server_settings": {**SETTINGS, "application_name": "fang"},
         }
-
-
-async def _keep_session(connection: asyncpg.Connection) -> None:
-    """Instead of a reset at each release, which is one more round trip, with four statements in it.
-
-    Operations leave nothing in a session: no lock, no cursor, no LISTEN, and settings by SET LOCAL only. What must be
-    there asyncpg does by itself before it asks for this: it waits for the end of what was cancelled, and rolls back.
-    """

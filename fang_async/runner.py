@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 from sqlalchemy import TwoPhaseTransaction
 
+from fang_async.reserve import Reserve
 from fang_core.errors import BackendError, BackendUnavailable, StatementRefused, UsageError
 from fang_core.guard import GUARDED_FOR, PlanGuard
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
@@ -28,10 +29,10 @@ _CANNOT_CONNECT: Final = (OSError, TimeoutError, asyncio.TimeoutError)
 
 
 class Runner:
-    """A pool of connections for one purpose."""
+    """Runs operations on connections of our own."""
 
-    def __init__(self, connections: asyncpg.Pool, schema: str) -> None:
-        self._connections = connections
+    def __init__(self, reserve: Reserve, schema: str) -> None:
+        self.reserve = reserve
         self._schema = schema
 
     async def run(self, operation: Operation[T], guard: PlanGuard | None = None) -> T:
@@ -67,24 +68,26 @@ class Runner:
         self, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None, *, in_transaction: bool
     ) -> T:
         for tries_left in reversed(range(_TRIES)):
-            is_connected = False
             try:
-                async with self._connections.acquire() as connection:
-                    is_connected = True
-                    return await _watched(connection, work, guard, in_transaction=in_transaction)
-            except (*_DRIVER, *_CANNOT_CONNECT) as error:
-                if not is_connected:
-                    raise before_sending(typed(error, self._schema)) from error
+                connection = await self.reserve.take()
+            except (*_DRIVER, *_CANNOT_CONNECT, ValueError) as error:  # ValueError: what stands in the URL
+                raise before_sending(typed(error, self._schema)) from error
+            try:
+                result = await _watched(connection, work, guard, in_transaction=in_transaction)
+            except BaseException as error:
+                await self.reserve.tidy(connection)
+                if not isinstance(error, (*_DRIVER, *_CANNOT_CONNECT)):
+                    raise
                 if not tries_left or not is_repeatable(getattr(error, "sqlstate", None)):
                     raise typed(error, self._schema) from error
+            else:
+                self.reserve.give_back(connection)
+                return result
         raise AssertionError("the last try returns or raises")
 
     async def close(self) -> None:
         """Closes the connections."""
-        try:
-            await asyncio.wait_for(self._connections.close(), 5)
-        except (*_DRIVER, *_CANNOT_CONNECT):
-            self._connections.terminate()
+        await self.reserve.close()
 
 
 async def _watched(

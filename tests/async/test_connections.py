@@ -16,7 +16,7 @@ from fang_core.store import ClaimRequest
 OURS = "datname = current_database() AND application_name = 'fang'"
 
 
-class Noop(AsyncRunnable):
+class AsyncKept(AsyncRunnable):
     async def run(self, queue: Any) -> None: ...
 
 
@@ -34,15 +34,15 @@ async def watcher(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def test_an_insert_is_one_statement(queue: AsyncQueue, watcher: asyncpg.Connection) -> None:
-    await queue.insert_task(Noop())
+    await queue.insert_task(AsyncKept())
     last = await watcher.fetchval(f"SELECT query FROM pg_stat_activity WHERE {OURS} ORDER BY query_start DESC LIMIT 1")
     assert "INSERT INTO fang.fang_tasks" in last
 
 
 async def test_a_bulk_that_was_cancelled_leaves_nothing(queue: AsyncQueue, watcher: asyncpg.Connection) -> None:
-    await cancelled(watcher, queue.insert_tasks([Noop(), Noop()]))
+    await cancelled(watcher, queue.insert_tasks([AsyncKept(), AsyncKept()]))
     assert await kept_by(await queue._connections.writes()) == (False, "on")
-    task = await queue.insert_task(Noop())
+    task = await queue.insert_task(AsyncKept())
     assert [row["id"] for row in await watcher.fetch("SELECT id FROM fang.fang_tasks")] == [task.id]
 
 
@@ -51,7 +51,7 @@ async def test_a_guarded_claim_that_was_cancelled_leaves_nothing(
 ) -> None:
     store = await queue.store()
     store._guard_of_claims = AlwaysOn()
-    await cancelled(watcher, store.claim(ClaimRequest(uuid4(), ("common",), (Noop.__name__,), 1)))
+    await cancelled(watcher, store.claim(ClaimRequest(uuid4(), ("common",), (AsyncKept.__name__,), 1)))
     assert await kept_by(store._claims) == (False, "on")
     await store.close()
 
@@ -61,7 +61,7 @@ async def test_a_statement_that_was_refused_in_a_transaction_leaves_nothing(
 ) -> None:
     await watcher.execute("ALTER TABLE fang.fang_tasks ADD CHECK (priority < 2)")
     with pytest.raises(Exception, match="refused a value"):
-        await queue.insert_tasks([Noop()], priority=2)
+        await queue.insert_tasks([AsyncKept()], priority=2)
     assert await kept_by(await queue._connections.writes()) == (False, "on")
 
 
@@ -82,5 +82,7 @@ async def cancelled(watcher: asyncpg.Connection, call: Awaitable[Any]) -> None:
 
 async def kept_by(runner: Runner) -> tuple[bool, str]:
     """Whether the connection that is given out next is in a transaction, and one of the guard's settings."""
-    async with runner._connections.acquire() as connection:
-        return connection.is_in_transaction(), await connection.fetchval("SHOW enable_sort")
+    connection = await runner.reserve.take()
+    kept = connection.is_in_transaction(), await connection.fetchval("SHOW enable_sort")
+    runner.reserve.give_back(connection)
+    return kept

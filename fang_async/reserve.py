@@ -1,0 +1,85 @@
+"""Connections of our own, kept from one operation to the next."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import asyncpg
+
+TIDY_WITHIN: Final = 5.0
+"""Seconds for a connection to end what was cancelled on it, or to close."""
+
+
+class Reserve:
+    """At most ``size`` connections, made when they are wanted; that which came back last goes out first.
+
+    Not asyncpg's pool: with a task, a proxy and timers for each loan it costs 65 microseconds, beside 100 of an INSERT,
+    and four statements more, where it resets a session. Operations that went well leave nothing to be reset: no lock,
+    no cursor, no LISTEN, and settings by SET LOCAL only.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]], size: int) -> None:
+        self._connect = connect
+        self._size = size
+        self._free = asyncio.Semaphore(size)
+        self._made: set[asyncpg.Connection] = set()
+        self._idle: list[asyncpg.Connection] = []
+        self._tidying: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    async def take(self) -> asyncpg.Connection:
+        """One that is in no transaction. Raises what connecting raises, and ``asyncpg.InterfaceError`` once closed."""
+        await self._free.acquire()
+        try:
+            if self._is_closed:
+                raise asyncpg.InterfaceError("the queue is closed")
+            while self._idle:
+                connection = self._idle.pop()
+                if not connection.is_closed():
+                    return connection
+                self._made.discard(connection)
+            connection = await self._connect()
+        except BaseException:
+            self._free.release()
+            raise
+        self._made.add(connection)
+        return connection
+
+    def give_back(self, connection: asyncpg.Connection) -> None:
+        """After what went well."""
+        self._idle.append(connection)
+        self._free.release()
+
+    async def tidy(self, connection: asyncpg.Connection) -> None:
+        """After a failure or a cancellation: gives it back once it is in no transaction, or closes it.
+
+        Goes on where the caller, who waits for it, is cancelled again.
+        """
+        task = asyncio.create_task(self._tidy(connection))
+        self._tidying.add(task)
+        task.add_done_callback(self._tidying.discard)
+        await asyncio.shield(task)
+
+    async def _tidy(self, connection: asyncpg.Connection) -> None:
+        try:
+            await connection.reset(timeout=TIDY_WITHIN)  # waits for what was cancelled, and rolls back
+        except Exception:  # noqa: BLE001 - the caller has a reason of its own; this connection is not used again
+            connection.terminate()
+        self.give_back(connection)
+
+    async def close(self) -> None:
+        """Closes them; waits a little for those that are lent."""
+        self._is_closed = True
+        try:
+            async with asyncio.timeout(TIDY_WITHIN):
+                for _ in range(self._size):
+                    await self._free.acquire()
+                for connection in self._made:
+                    await connection.close()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            for connection in self._made:
+                connection.terminate()
+        for _ in range(self._size):
+            self._free.release()
+        self._made.clear()
+        self._idle.clear()

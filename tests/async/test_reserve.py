@@ -1,0 +1,122 @@
+"""Connections that are lent and come back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from fang_async import AsyncQueue, AsyncRunnable
+from fang_async.reserve import Reserve
+from fang_core.errors import BackendUnavailable
+
+
+class AsyncLoan(AsyncRunnable):
+    async def run(self, queue: Any) -> None: ...
+
+
+@pytest.fixture
+async def reserve(url: str) -> AsyncIterator[Reserve]:
+    made: list[asyncpg.Connection] = []
+
+    async def connect() -> asyncpg.Connection:
+        made.append(await asyncpg.connect(url))
+        return made[-1]
+
+    yield Reserve(connect, 2)
+    for connection in made:
+        connection.terminate()
+
+
+async def test_the_last_that_came_back_goes_out_first(reserve: Reserve) -> None:
+    first, second = await reserve.take(), await reserve.take()
+    reserve.give_back(first)
+    reserve.give_back(second)
+    assert [await reserve.take(), await reserve.take()] == [second, first]
+
+
+async def test_no_more_than_its_size_and_a_wait_for_one(reserve: Reserve) -> None:
+    first, _ = await reserve.take(), await reserve.take()
+    waiting = asyncio.create_task(reserve.take())
+    await asyncio.sleep(0)  # it has asked
+    assert not waiting.done()
+    reserve.give_back(first)
+    assert await waiting is first
+
+
+async def test_a_failed_connect_takes_no_place() -> None:
+    async def connect() -> asyncpg.Connection:
+        raise OSError("nobody there")
+
+    reserve = Reserve(connect, 1)
+    for _ in range(3):
+        with pytest.raises(OSError, match="nobody there"):
+            await reserve.take()
+
+
+async def test_one_in_a_transaction_is_rolled_back(reserve: Reserve) -> None:
+    connection = await reserve.take()
+    await connection.transaction().start()
+    loop, shown = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _, context: shown.append(context["message"]))  # asyncpg tells of it
+    await reserve.tidy(connection)
+    assert not connection.is_in_transaction()
+    assert await reserve.take() is connection
+    assert len(shown) == 1
+
+
+async def test_one_that_died_is_replaced(reserve: Reserve) -> None:
+    idle, lent = await reserve.take(), await reserve.take()
+    reserve.give_back(idle)
+    idle.terminate()
+    lent.terminate()
+    await reserve.tidy(lent)
+    for connection in [await reserve.take(), await reserve.take()]:
+        assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_tidying_goes_on_without_its_caller(reserve: Reserve) -> None:
+    connection, _ = await reserve.take(), await reserve.take()
+    await connection.execute("BEGIN")
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    caller = asyncio.create_task(reserve.tidy(connection))
+    await asyncio.sleep(0)  # it has begun
+    caller.cancel()
+    assert await reserve.take() is connection
+    assert not connection.is_in_transaction()
+
+
+async def test_the_end_waits_for_what_is_lent(reserve: Reserve) -> None:
+    lent = await reserve.take()
+    closing = asyncio.create_task(reserve.close())
+    await asyncio.sleep(0)  # it has begun
+    assert await lent.fetchval("SELECT 1") == 1
+    reserve.give_back(lent)
+    await closing
+    assert lent.is_closed()
+    with pytest.raises(asyncpg.InterfaceError, match="closed"):
+        await reserve.take()
+
+
+async def test_the_end_does_not_wait_for_long(reserve: Reserve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fang_async.reserve.TIDY_WITHIN", 0.01)
+    lent = await reserve.take()
+    await reserve.close()
+    assert lent.is_closed()
+
+
+async def test_a_bulk_whose_connection_dies_leaves_nothing(url: str) -> None:
+    other = await asyncpg.connect(url)
+    async with AsyncQueue(url, max_pool_size=1) as queue:
+        await other.execute(
+            "CREATE FUNCTION kill() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$"
+        )
+        await other.execute("CREATE TRIGGER kill AFTER INSERT ON fang.fang_tasks EXECUTE FUNCTION kill()")
+        with pytest.raises(BackendUnavailable):
+            await queue.insert_tasks([AsyncLoan(), AsyncLoan()])
+        await other.execute("DROP TRIGGER kill ON fang.fang_tasks")
+        assert await other.fetchval("SELECT count(*) FROM fang.fang_tasks") == 0
+        assert len(await queue.insert_tasks([AsyncLoan(), AsyncLoan()])) == 2
+    await other.close()
