@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel
@@ -66,8 +67,12 @@ def encode(task: BaseRunnable, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> str:
         _refuse_faults(kind, task, body)
     if len(body) > max_bytes // 4 and len(body.encode()) > max_bytes:
         raise PayloadError(kind, "", f"the payload is larger than {max_bytes} bytes; store it elsewhere and pass a key")
-    head = f'{{"type":{json.dumps(kind, ensure_ascii=False)}'
-    return head + "}" if body == "{}" else f"{head},{body[1:]}"
+    return _head(kind) + "}" if body == "{}" else f"{_head(kind)},{body[1:]}"
+
+
+@lru_cache(maxsize=1024)
+def _head(kind: str) -> str:
+    return f'{{"type":{json.dumps(kind, ensure_ascii=False)}'
 
 
 def decode(cls: type[BaseRunnable], payload: str) -> BaseRunnable:

@@ -319,21 +319,26 @@ def _from_json(text: str, task_id: UUID) -> Any:
 
 def new_task(row: NewTask, scheduled_at: datetime, created_at: datetime) -> Task:
     """The row that an insert has made."""
+    # By position, in the order of Task's fields: by name it takes twice as long, and a bulk makes one for each row.
     return Task(
-        id=row.id,
-        metadata=from_json(row.metadata),
-        kind=row.kind,
-        task_type=row.task_type,
-        state=TaskState.NEW,
-        priority=row.priority,
-        retries=0,
-        max_retries=row.max_retries,
-        crashes=0,
-        attempt=0,
-        scheduled_at=scheduled_at,
-        created_at=created_at,
-        updated_at=created_at,
-        uniq_hash=row.uniq_hash,
+        row.id,
+        from_json(row.metadata),
+        row.kind,
+        row.task_type,
+        TaskState.NEW,
+        row.priority,
+        0,  # retries
+        row.max_retries,
+        0,  # crashes
+        0,  # attempt
+        scheduled_at,
+        created_at,
+        created_at,  # updated_at
+        None,  # error_message
+        (),  # errors
+        None,  # pool_id
+        None,  # claimed_at
+        row.uniq_hash,
     )
 
 
@@ -350,11 +355,11 @@ def _row(row: NewTask) -> dict[str, Any]:
 
 def _columns(rows: list[NewTask]) -> dict[str, Any]:
     return {
-        "p_ids": _as_lines(str(row.id) for row in rows),
-        "p_metadata": _as_lines(row.metadata for row in rows),
+        "p_ids": _as_lines([row.id.hex for row in rows]),
+        "p_metadata": _as_lines([row.metadata for row in rows]),
         "p_task_types": [row.task_type for row in rows],
-        "p_priorities": _as_lines(str(row.priority) for row in rows),
-        "p_max_retries": _as_lines(str(row.max_retries) for row in rows),
+        "p_priorities": _as_lines([str(row.priority) for row in rows]),
+        "p_max_retries": _as_lines([str(row.max_retries) for row in rows]),
     }
 
 
