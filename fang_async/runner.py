@@ -41,7 +41,8 @@ class Runner:
         Raises ``BackendUnavailable`` where nobody knows whether it took effect, ``NotConnected`` or another
         ``BackendError`` where it did not.
         """
-        return (await self.run_all([operation], guard))[0]
+        # Outside of a transaction a single statement commits by itself, in one round trip.
+        return await self._on_connection(partial(_fetch, operation=operation), guard, in_transaction=False)
 
     async def run_all(self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None) -> list[T]:
         """Several operations in one transaction; see ``run``."""
@@ -49,7 +50,6 @@ class Runner:
         async def work(connection: Any) -> list[T]:
             return [await _fetch(connection, operation) for operation in operations]
 
-        # Outside of a transaction a single statement commits by itself, in one round trip.
         return await self._on_connection(work, guard, in_transaction=len(operations) > 1)
 
     async def converse(self, conversation: Conversation[T]) -> T:

@@ -49,11 +49,12 @@ class Runner(ABC):
         Raises ``BackendUnavailable`` where nobody knows whether it took effect, ``NotConnected`` or another
         ``BackendError`` where it did not.
         """
-        return self.run_all([operation], guard)[0]
+        # Outside of a transaction a single statement commits by itself, in one round trip.
+        result: T = self._repeat(lambda run: run(operation), guard, False)
+        return result
 
     def run_all(self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None) -> list[T]:
         """Several operations in one transaction; see ``run``."""
-        # Outside of a transaction a single statement commits by itself, in one round trip.
         in_transaction = len(operations) > 1
         return self._repeat(lambda run: [run(operation) for operation in operations], guard, in_transaction)
 
