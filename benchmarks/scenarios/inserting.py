@@ -1,6 +1,5 @@
 """Inserts: single ones beside a plain INSERT of the same row, and in bulk."""
 
-import statistics
 from typing import Final
 
 from benchmarks.bench import Bench
@@ -11,25 +10,33 @@ ROUNDS: Final = 5
 
 
 def insert_single(bench: Bench) -> Table:
-    """Does waking cost the inserting side? A pool that waits, or works, is one in another process."""
+    """What does insert_task cost beside a plain INSERT of the same row, and does waking cost the inserting side?
+
+    All by the same driver, each client on a connection of its own, in autocommit, in turn. A pool that waits, or works,
+    is one in another process.
+    """
     table = Table(
         "insert-single",
         "Single inserts by one process, rows a second",
-        ("clients", "plain INSERT", "insert_task", "of plain", "insert_task, a pool beside", "of plain"),
+        ("clients", "plain INSERT", "insert_task", "% of plain", "insert_task, a pool beside", "% of plain"),
     )
     for mode in ("async", "threaded"):
         for clients in (1, 32):
             plain, alone, beside = _single(bench, f"own_{mode}", clients)
-            parts = [
-                f"{100 * statistics.median(values) / statistics.median(plain):.0f} %" for values in (alone, beside)
-            ]
             name = f"{mode}, {clients}"
-            table.rows.append((name, spread(plain), spread(alone), parts[0], spread(beside), parts[1]))
+            table.rows.append(
+                (name, spread(plain), spread(alone), _percent(alone, plain), spread(beside), _percent(beside, plain))
+            )
             table.bars += [bar(f"{name}: plain INSERT", plain), bar(f"{name}: insert_task", alone)]
             table.bars.append(bar(f"{name}: a pool beside", beside))
             table.raw[name] = {"plain": plain, "alone": alone, "beside": beside}
+    table.notes.append("percentages are those of each round")
     table.notes.append("the pool beside takes each task as it comes, on the same cores")
     return table
+
+
+def _percent(values: list[float], plain: list[float]) -> str:
+    return spread([100 * value / of for value, of in zip(values, plain, strict=True)])
 
 
 def _single(bench: Bench, peer: str, clients: int) -> tuple[list[float], list[float], list[float]]:
@@ -38,14 +45,12 @@ def _single(bench: Bench, peer: str, clients: int) -> tuple[list[float], list[fl
     plain: list[float] = []
     alone: list[float] = []
     beside: list[float] = []
-    with bench.system(peer) as client:
+    with bench.system(peer) as client, bench.system(peer) as served, served.twin() as pool:
+        pool.begin("idle", settling=0, seconds=3600)  # until its process is ended
         for _ in range(ROUNDS):
             plain.append(client.ask("insert_plain", clients=clients, tasks=tasks))
             alone.append(client.ask("insert_single", clients=clients, tasks=tasks))
-    with bench.system(peer) as client, client.twin() as pool:
-        pool.begin("idle", settling=0, seconds=3600)  # until its process is ended
-        for _ in range(ROUNDS):
-            beside.append(client.ask("insert_single", clients=clients, tasks=tasks))
+            beside.append(served.ask("insert_single", clients=clients, tasks=tasks))
         pool.kill()
     return plain, alone, beside
 
