@@ -1,8 +1,8 @@
 """A statement, written once in SQLAlchemy Core and compiled once for raw drivers; and an operation, ready to be run.
 
-The threaded mode executes ``Statement.core`` in a session; the async mode sends ``Statement.text`` with ``arguments()``
-through raw asyncpg; a raw psycopg connection gets ``Statement.psycopg_text``. What breaks silently in one of these ways
-is refused where a statement is made:
+The threaded mode sends ``Statement.psycopg_text`` through raw psycopg, the async mode ``Statement.text`` with
+``arguments()`` through raw asyncpg; sessions and connections of SQLAlchemy execute ``Statement.core``. What breaks
+silently in one of these ways is refused where a statement is made:
 
 - bind names start with ``p_``: plain column names are reserved inside UPDATE;
 - no text that depends on values (``.in_()`` with a list): it could not be compiled once;
