@@ -1,7 +1,7 @@
 """The connections of a queue: for claims, for everything else, and one that listens for inserts."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 from sqlalchemy.engine import URL
@@ -13,6 +13,9 @@ from fang_core.errors import SchemaError, UsageError
 from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, database_url
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
+
+UNUSED_FOR: Final = 60.0
+"""Seconds after which a connection for writes that nobody used is closed."""
 
 
 class Connections:
@@ -85,7 +88,8 @@ class Connections:
         async with self._changing:
             if self._writes is None or self._claims is None:
                 # Two pools: a claim never waits until a run of the application gives a connection back.
-                self._claims, self._writes = self._runner(1), self._runner(self._max_pool_size)
+                self._claims = self._runner(Reserve(self.dedicated, 1))
+                self._writes = self._runner(Reserve(self.dedicated, self._max_pool_size, UNUSED_FOR))
                 self._opened_by_application = by_application
             return self._claims, self._writes
 
@@ -94,8 +98,8 @@ class Connections:
         if problem is not None:
             raise SchemaError(problem)
 
-    def _runner(self, size: int) -> Runner:
-        return Runner(Reserve(self.dedicated, size), self._operations.schema)
+    def _runner(self, reserve: Reserve) -> Runner:
+        return Runner(reserve, self._operations.schema)
 
     async def dedicated(self) -> asyncpg.Connection:
         """A connection out of the pool, on whatever loop: for a listener, or a heart."""

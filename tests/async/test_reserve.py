@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -43,6 +44,21 @@ async def test_no_more_than_its_size_and_a_wait_for_one(reserve: Reserve) -> Non
     assert not waiting.done()
     reserve.give_back(first)
     assert await waiting is first
+
+
+async def test_those_that_nobody_used_are_closed(url: str) -> None:
+    reserve = Reserve(partial(asyncpg.connect, url), 3, unused_for=0.1)
+    first, second, third = [await reserve.take() for _ in range(3)]
+    for connection in (first, second, third):
+        reserve.give_back(connection)
+    async with asyncio.timeout(10):
+        while not (first.is_closed() and second.is_closed()):
+            assert await reserve.take() is third  # used again and again
+            await third.fetchval("SELECT pg_sleep(0.01)")
+            reserve.give_back(third)
+    assert await reserve.take() is third
+    assert await reserve.take() not in (first, second)
+    await reserve.close()
 
 
 async def test_a_failed_connect_takes_no_place() -> None:
