@@ -33,7 +33,7 @@ test-all: check ## the tests against Postgres 15 and 18
 faults: $(READY) ## real processes under every fault, in both modes; writes the table of docs/faults.md (SEED= repeats)
 	$(BIN)/python -m tests.faults
 
-mutants: $(READY) ## shows that the faults can fail: builds defects into copies of the product
+mutants: $(READY) ## shows that faults and tests can fail: builds defects into copies of the product
 	$(BIN)/python -m tests.faults.mutants
 
 demo: $(READY) ## the main job on real input, on an embedded Postgres; CHAOS=1 kills worker processes

@@ -1,7 +1,8 @@
 """``make mutants``: shows that the faults can fail. Each mutant is the product with one defect, in a copy of its own.
 
-The fault that is named must then fail, and say why in the words that are expected: a mutant that merely cannot start
-shows nothing.
+The fault, or the test, that is named must then fail, and say why in the words that are expected: a mutant that merely
+cannot start shows nothing. Arguments choose among the mutants by how their defect begins (``"fence dropped"``), and
+leave the page alone.
 """
 
 import os
@@ -13,7 +14,9 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+
+from tests.faults.report import write_mutants
 
 ROOT: Final = Path(__file__).parents[2]
 COPIED: Final = ("fang_core", "fang_postgres", "fang_threaded", "fang_async", "fang_cli", "alembic")
@@ -28,13 +31,44 @@ class Edit:
     instead: str
 
 
+class InFault(NamedTuple):
+    """Shown by one fault in one mode."""
+
+    fault: str
+    mode: str
+
+    @property
+    def command(self) -> Sequence[str]:
+        return ("tests.faults", self.fault, self.mode)
+
+    def __str__(self) -> str:
+        return f"{self.fault}, {self.mode}"
+
+
+class InTest(NamedTuple):
+    """Shown by one test."""
+
+    node: str
+
+    @property
+    def command(self) -> Sequence[str]:
+        return ("pytest", "-q", "-p", "no:cacheprovider", self.node)
+
+    def __str__(self) -> str:
+        return self.node
+
+
+Trial = InFault | InTest
+"""A command exits with 0 where all holds, and with 1 where something does not."""
+
+
 @dataclass(frozen=True)
 class Mutant:
-    """A defect; the fault and mode that must show it; and what is then said."""
+    """A defect; what must show it; and what is then said, a regular expression."""
 
     defect: str
     edits: Sequence[Edit]
-    fault: tuple[str, str]
+    trial: Trial
     says: str
 
 
@@ -55,7 +89,7 @@ MUTANTS: Final = (
                 "Grouping(ATTEMPTS)[place] <= c.attempt,",
             ),
         ],
-        ("F04", "threaded"),
+        InFault("F04", "threaded"),
         r"I4 \(fenced\): .* while its run went on",
     ),
     Mutant(
@@ -69,7 +103,7 @@ MUTANTS: Final = (
             ),
             *(Edit(f"{mode}/heartbeat.py", "SWEEP_EVERY: Final = 15", "SWEEP_EVERY: Final = 1") for mode in BOTH_MODES),
         ],
-        ("F11", "threaded"),
+        InFault("F11", "threaded"),
         r"I5 \(counted\): .* charged with a crash of a live pool",
     ),
     Mutant(
@@ -81,7 +115,7 @@ MUTANTS: Final = (
                 "        self._outcomes = SimpleQueue()",
             )
         ],
-        ("F05", "threaded"),
+        InFault("F05", "threaded"),
         r"left tasks held",
     ),
     Mutant(
@@ -95,7 +129,7 @@ MUTANTS: Final = (
                 "        ",
             )
         ],
-        ("F37", "threaded"),
+        InFault("F37", "threaded"),
         r"I4 \(fenced\): .* was claimed while it was in_progress",
     ),
     Mutant(
@@ -107,7 +141,7 @@ MUTANTS: Final = (
                 "crashes=c.crashes,",
             )
         ],
-        ("F03", "threaded"),
+        InFault("F03", "threaded"),
         r"I5 \(counted\)",
     ),
     Mutant(
@@ -120,7 +154,7 @@ MUTANTS: Final = (
                 "or_(c.crashes >= literal_column('0'), is_alone)",
             ),
         ],
-        ("F08 beside innocents, 8", "threaded"),
+        InFault("F08 beside innocents, 8", "threaded"),
         r"an innocent was not finished",
     ),
     Mutant(
@@ -132,7 +166,7 @@ MUTANTS: Final = (
                 "        case NotRun():\n            return Outcome(task.id, task.attempt, TaskState.RETRIED, None, 1)",
             )
         ],
-        ("F05", "threaded"),
+        InFault("F05", "threaded"),
         r"I4 \(fenced\).* failed without a run",
     ),
     Mutant(
@@ -145,7 +179,7 @@ MUTANTS: Final = (
             )
             for mode, wait in (("fang_threaded", ""), ("fang_async", "await "))
         ],
-        ("F20 on claim", "async"),
+        InFault("F20 on claim", "async"),
         r"did not come true",
     ),
     Mutant(
@@ -157,46 +191,80 @@ MUTANTS: Final = (
                 "            pass",
             )
         ],
-        ("F02 as one", "threaded"),
+        InFault("F02 as one", "threaded"),
         r"one effect of each task",
     ),
     Mutant(
         "after a lost reply, a missing row counts as lost",
         [Edit("fang_core/completion.py", "            if doubtful:\n                continue\n", "")],
-        ("F20 on completion", "async"),
+        InFault("F20 on completion", "async"),
         r"was taken for lost",
+    ),
+    Mutant(
+        "cursor without the xid rule: what commits late is behind it",
+        [Edit("fang_core/cursor.py", "            self._lower(self._before(min(ended)))", "            pass")],
+        InTest("tests/core/test_cursor.py::test_a_row_is_found_by_the_second_claim_after_its_commit"),
+        r"assert table\.claimed\[row\.number\] <= after\[1\]",
+    ),
+    Mutant(
+        "cursor without look-backs: a due time that was set by hand is behind it",
+        [Edit("fang_core/cursor.py", "(_Step(10.0, None), _Step(1.0, 10.0), _Step(0.1, 1.0))", "()")],
+        InTest("tests/core/test_cursor.py::test_the_ladder_finds_times_that_were_set_by_hand"),
+        r"KeyError: 1000",
+    ),
+    Mutant(
+        "prefetch never given back: what was claimed ahead waits for long runs",
+        [Edit("fang_core/stock.py", "now - handed_out_at < PATIENCE", "now - handed_out_at < 3600 * PATIENCE")],
+        InTest("tests/waking/test_patience.py::test_what_waits_behind_long_runs_is_run_by_another_pool"),
+        r"only 0 of 20 tasks ran in time",
+    ),
+    Mutant(
+        "plan guard off: slow claims are noticed, and plans stay as they are",
+        [Edit("fang_core/guard.py", "self._until = now + GUARDED_FOR", "self._until = now")],
+        InTest("tests/postgres/test_guard.py::test_claims_come_out_of_the_trap"),
+        r"ValueError: .* is not in list",
     ),
 )
 
 
 def main() -> int:
-    survivors = 0
-    faults = sorted({mutant.fault for mutant in MUTANTS})
-    for fault in faults:
-        code, said = _try(fault, [])
+    words = sys.argv[1:]
+    mutants = [mutant for mutant in MUTANTS if not words or any(mutant.defect.startswith(word) for word in words)]
+    if not mutants:
+        print(f"no defect begins with {' or '.join(words)}; there are:")
+        print(*(mutant.defect for mutant in MUTANTS), sep="\n")
+        return 2
+    for trial in dict.fromkeys(mutant.trial for mutant in mutants):
+        code, said = _try(trial, [])
         if code != 0:
-            print(f"{' '.join(fault)} fails without a defect, so it shows nothing:\n{said}")
+            print(f"{trial} fails without a defect, so it shows nothing:\n{said}")
             return 1
-    print(f"without a defect: {', '.join(' '.join(fault) for fault in faults)} hold", flush=True)
-    for mutant in MUTANTS:
-        code, said = _try(mutant.fault, mutant.edits)
-        is_caught = code == 1 and re.search(mutant.says, said) is not None
-        print(f"{'caught' if is_caught else 'SURVIVED'} by {' '.join(mutant.fault)}: {mutant.defect}", flush=True)
-        if not is_caught:
-            survivors += 1
-            print(said)
-    return 1 if survivors else 0
+        print(f"holds without a defect: {trial}", flush=True)
+    caught = [_is_caught(mutant) for mutant in mutants]
+    if not words and all(caught):
+        write_mutants([(mutant.defect, str(mutant.trial)) for mutant in mutants])
+    return 0 if all(caught) else 1
 
 
-def _try(fault: tuple[str, str], edits: Sequence[Edit]) -> tuple[int, str]:
-    """The exit code of ``make faults`` for one fault in one mode, on a copy of the product, and all that it said."""
+def _is_caught(mutant: Mutant) -> bool:
+    code, said = _try(mutant.trial, mutant.edits)
+    is_caught = code == 1 and re.search(mutant.says, said) is not None
+    print(f"{'caught' if is_caught else 'SURVIVED'} by {mutant.trial}: {mutant.defect}", flush=True)
+    if not is_caught:
+        print(said)
+    return is_caught
+
+
+def _try(trial: Trial, edits: Sequence[Edit]) -> tuple[int, str]:
+    """The exit code of the trial on a copy of the product, and all that it said."""
     with tempfile.TemporaryDirectory() as copy:
         for name in COPIED:
             shutil.copytree(ROOT / name, Path(copy, name), ignore=shutil.ignore_patterns("__pycache__"))
         for edit in edits:
             _apply(edit, Path(copy))
         tried = subprocess.run(
-            [sys.executable, "-P", "-m", "tests.faults", *fault],
+            [sys.executable, "-P", "-m", *trial.command],
+            cwd=ROOT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([copy, str(ROOT)])},
             capture_output=True,
             text=True,

@@ -1,4 +1,4 @@
-"""What ``make faults`` found, as the tables of docs/faults.md."""
+"""What ``make faults`` and ``make mutants`` found, as the tables of docs/faults.md."""
 
 import os
 import platform
@@ -11,8 +11,8 @@ from tests.faults.registry import Fault, Tried
 from tests.faults.trial import Mix
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "faults.md"
-BEGIN: Final = "<!-- written by `make faults`: begin -->"
-END: Final = "<!-- written by `make faults`: end -->"
+BEGIN: Final = "<!-- written by `make {name}`: begin -->"
+END: Final = "<!-- written by `make {name}`: end -->"
 
 _HEAD: Final = (
     "| fault | what is done | mode | runs | also checked | recoveries | median | worst | allowed | holds |\n"
@@ -68,12 +68,25 @@ def _line_of_waits(tried: Tried) -> str:
     return f"| {tried.fault.given['workers']} | {tried.mix} | {len(waits)} | {times} |"
 
 
+def table_of_mutants(mutants: Sequence[tuple[str, str]]) -> str:
+    """Of each its defect, and what catches it."""
+    return "\n".join(["| defect | caught by |\n|---|---|", *(f"| {defect} | {trial} |" for defect, trial in mutants)])
+
+
 def write(rows: Sequence[Row], *, seed: int, server: str) -> None:
     """Puts the tables where the page says."""
-    page = PAGE.read_text()
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, Postgres {server}, seed {seed}"
     waits = f"How long innocents waited:\n\n{table_of_waits(rows)}"
-    measured = f"Measured on {machine}.\n\n{table(rows)}\n\n{waits}"
-    PAGE.write_text(f"{before}{BEGIN}\n\n{measured}\n\n{END}{after}")
+    _put("faults", f"Measured on {machine}.\n\n{table(rows)}\n\n{waits}")
+
+
+def write_mutants(mutants: Sequence[tuple[str, str]]) -> None:
+    """Puts the table of those that were caught where the page says."""
+    _put("mutants", table_of_mutants(mutants))
+
+
+def _put(name: str, text: str) -> None:
+    begin, end = BEGIN.format(name=name), END.format(name=name)
+    before, _, rest = PAGE.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
