@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import time
 from collections.abc import Sequence
 
 from benchmarks import compare
@@ -36,10 +37,13 @@ def _measure(names: Sequence[str], options: argparse.Namespace) -> None:
         bench = Bench(server, options.scale, options.huge)
         for name in names:
             tell(name)
+            load, began = os.getloadavg()[0], time.monotonic()
             try:
                 tables.append(SCENARIOS[name](bench))
             except PeerFailed as error:
                 tables.append(Table(name, name, ("failed",), notes=[str(error)]))
+            took = f"{time.monotonic() - began:.0f} s"
+            tables[-1].notes.append(f"load average {load:.1f} before, {os.getloadavg()[0]:.1f} after {took}")
             _show(tables[-1:])
             publish(title, tables, surroundings(server.version), write=options.write and title == "all")
 

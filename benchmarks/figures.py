@@ -2,7 +2,8 @@
 
 import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import inf
 from typing import NamedTuple
 
 Cell = str | float | None
@@ -30,6 +31,8 @@ def number(value: Cell) -> str:
         return "-"
     if isinstance(value, str):
         return value
+    if value == inf:
+        return "never"
     if abs(value) < 1000:
         return f"{value:.3g}"
     digits = len(str(int(abs(value))))
@@ -51,6 +54,19 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """By the nearest rank."""
     ranked = sorted(values)
     return ranked[min(len(ranked) - 1, int(len(ranked) * percent / 100))]
+
+
+Times = Iterable[tuple[int, float]]
+"""What has a number, and a moment in seconds, on the one clock of a machine."""
+
+
+def waits(committed: Times, started: Times) -> list[float]:
+    """Milliseconds from the commit of each task to the start of its run, in order; infinite where it did not run.
+
+    Who commits hears of it later than others see it: a run that has started by then has waited for nothing.
+    """
+    first = dict(sorted(started, key=lambda run: run[1], reverse=True))
+    return sorted(max(0.0, first.get(number, inf) - at) * 1000 for number, at in committed)
 
 
 def windows(course: Sequence[tuple[int, float]], count: int = 10) -> list[tuple[float, float]]:

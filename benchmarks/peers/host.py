@@ -67,10 +67,11 @@ async def drain(peer: Peer, tasks: int) -> dict[str, Any]:
     """Has a worker run so many of the tasks that are there.
 
     ``seconds`` are those from before the worker's start, connecting included, to the end of its graceful stop, when
-    all is written; ``starting`` those before the first run, and ``stopping`` those after the last; ``course`` has how
-    many had run, and at what second after the first.
+    all is written, and ``cpu`` those of this process' processor time meanwhile; ``starting`` are those before the first
+    run, and ``stopping`` those after the last; ``course`` has how many had run, and at what second after the first.
     """
     course = _Course(tasks)
+    cpu = time.process_time()
     began = time.perf_counter()
     async with peer.working(course.ran):
         await course.over()
@@ -81,6 +82,7 @@ async def drain(peer: Peer, tasks: int) -> dict[str, Any]:
         "starting": first - began,
         "stopping": ended - points[-1][1],
         "seconds": ended - began,
+        "cpu": time.process_time() - cpu,
         "course": [(count, at - first) for count, at in points],
     }
 
@@ -104,6 +106,20 @@ async def latency(peer: Peer, samples: int, seed: int) -> list[float]:
             await insert_one(time.perf_counter_ns())
             await ran.wait()
     return seen[WARMING:]
+
+
+async def record(peer: Peer, quiet: float) -> list[tuple[int, float]]:
+    """The number of each run and when it started, until none has for so many seconds; a worker takes what comes.
+
+    The time is that of the machine's monotonic clock, in seconds: other processes' times can be compared with it.
+    """
+    runs: list[tuple[int, float]] = []
+    async with peer.working(lambda number: runs.append((number, time.monotonic()))):
+        last = time.monotonic()
+        while time.monotonic() < last + quiet:
+            await asyncio.sleep(last + quiet - time.monotonic())
+            last = runs[-1][1] if runs else last
+    return runs
 
 
 async def version(peer: Peer) -> list[str]:
@@ -139,6 +155,7 @@ COMMANDS: dict[str, Callable[..., Awaitable[Any]]] = {
     "insert": insert,
     "drain": drain,
     "latency": latency,
+    "record": record,
     "version": version,
 }
 

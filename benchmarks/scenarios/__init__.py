@@ -3,7 +3,7 @@
 from typing import Final
 
 from benchmarks.bench import Scenario
-from benchmarks.scenarios import draining, idling, inserting, mixing, working
+from benchmarks.scenarios import committing, draining, idling, inserting, mixing, working
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     "insert-single": inserting.insert_single,
@@ -13,6 +13,8 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "cpu-bound": working.cpu_bound,
     "processes": working.processes,
     "mixed": mixing.mixed,
+    "late-commits": committing.late_commits,
+    "wake-race": committing.wake_race,
     "workers": draining.workers,
     "backlog": draining.backlog,
     "kept": draining.kept,

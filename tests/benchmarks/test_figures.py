@@ -1,11 +1,21 @@
+from math import inf
+
 import pytest
 
-from benchmarks.figures import number, percentile, spread, windows
+from benchmarks.figures import number, percentile, spread, waits, windows
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), ("1 of 2", "1 of 2"), (0.0824, "0.0824"), (12.34, "12.3"), (1234.0, "1,230"), (98765.0, "98,800")],
+    [
+        (None, "-"),
+        (inf, "never"),
+        ("1 of 2", "1 of 2"),
+        (0.0824, "0.0824"),
+        (12.34, "12.3"),
+        (1234.0, "1,230"),
+        (98765.0, "98,800"),
+    ],
 )
 def test_three_digits_are_shown(value: float | str | None, text: str) -> None:
     assert number(value) == text
@@ -26,3 +36,9 @@ def test_percentiles_are_values_that_were_seen() -> None:
 def test_windows_are_rates_of_equal_parts() -> None:
     course = [(n, n / 10 if n <= 50 else 5 + (n - 50) / 5) for n in range(101)]  # ten a second, then five
     assert windows(course, 2) == [(50, pytest.approx(10)), (100, pytest.approx(5))]
+
+
+def test_a_wait_is_from_the_commit_to_the_first_start() -> None:
+    committed = [(1, 10.0), (2, 10.0), (3, 10.0), (4, 10.0)]
+    started = [(1, 10.5), (1, 12.0), (2, 9.9), (3, 10.25)]
+    assert waits(committed, started) == [0.0, 250.0, 500.0, inf]

@@ -1,0 +1,19 @@
+"""A pool that waits and knows none of the kinds that others insert: what is inserted wakes it for nothing."""
+
+import asyncio
+
+from fang_async import AsyncQueue, AsyncQueueable, AsyncRunnable, AsyncWorkerPool
+
+
+class NeverInserted(AsyncRunnable):
+    async def run(self, queue: AsyncQueueable) -> None: ...
+
+
+class Peer:
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def stand_by(self) -> None:
+        """Until its process is ended."""
+        async with AsyncQueue(self._url) as queue, AsyncWorkerPool(queue):
+            await asyncio.Event().wait()
