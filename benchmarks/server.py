@@ -54,19 +54,19 @@ class Server:
 
     def statements(self, url: str) -> int:
         """How many were executed in this database so far."""
-        return self._count(
-            "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements JOIN pg_database d ON d.oid = dbid", url
-        )
+        of_database = "FROM pg_stat_statements JOIN pg_database d ON d.oid = dbid WHERE datname = %s"
+        return self._count(f"SELECT coalesce(sum(calls), 0) {of_database}", url)
 
     def connections(self, url: str) -> int:
         """How many clients this database has now."""
-        return self._count("SELECT count(*) FROM pg_stat_activity d", url)
+        of_clients = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = %s"
+        return self._count(f"SELECT count(*) {of_clients}", url)
 
     def _count(self, statement: str, url: str) -> int:
         # From another database, so as not to be counted.
         with psycopg.connect(self._postgres.url, autocommit=True) as connection:
             connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-            row = connection.execute(f"{statement} WHERE d.datname = %s".encode(), (make_url(url).database,)).fetchone()
+            row = connection.execute(statement.encode(), (make_url(url).database,)).fetchone()
             return int(row[0]) if row else 0
 
     @staticmethod

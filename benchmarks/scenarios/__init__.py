@@ -13,11 +13,14 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "cpu-bound": working.cpu_bound,
     "processes": working.processes,
     "mixed": mixing.mixed,
+    "long-among-short": working.long_among_short,
+    "worker-cpu": draining.worker_cpu,
     "late-commits": committing.late_commits,
     "wake-race": committing.wake_race,
     "workers": draining.workers,
     "backlog": draining.backlog,
+    "foreign": draining.foreign,
     "kept": draining.kept,
     "dead-rows": draining.dead_rows,
 }
-"""The last four should be flat."""
+"""The last five should be flat."""

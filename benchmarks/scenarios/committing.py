@@ -32,8 +32,9 @@ def late_commits(bench: Bench) -> Table:
     """Do claims that start at a cursor find what becomes visible behind it, under load?"""
     columns = ("mode, processes", "tasks a second", "p50", "p99", "worst", "long: p50", "long: worst", "never ran")
     table = Table("late-commits", "From commit to run under load, ms", columns)
-    short = {"clients": 8, "transactions": bench.tasks(600), "rows": 20, "held": (0, 0.02), "gap": 0.02}
-    long = {"clients": 4, "transactions": max(1, round(5 * bench.scale)), "rows": 20, "held": (3, 3), "gap": 0.5}
+    seconds = max(5.0, 15 * bench.scale)  # the long transactions end among the short ones
+    short = {"clients": 8, "transactions": int(seconds * 40), "rows": 20, "held": (0, 0.02), "gap": 0.02}
+    long = {"clients": 4, "transactions": int(seconds / 3.3), "rows": 20, "held": (3, 3), "gap": 0.5}
     for mode, peer in MODES.items():
         for setting, processes, is_held in (("one", 1, False), ("one, held xmin", 1, True), ("four", 4, False)):
             with ExitStack() as stack:
@@ -44,16 +45,11 @@ def late_commits(bench: Bench) -> Table:
                 seen = lane.result()
             of_short, of_long = seen.waits
             name = f"{mode}, {setting}"
-            row = (
-                percentile(of_short, 50),
-                percentile(of_short, 99),
-                of_short[-1],
-                percentile(of_long, 50),
-                of_long[-1],
-            )
-            table.rows.append((name, seen.rate, *row, str(seen.never_ran)))
-            table.bars.append(Bar(name, row[0], row[0], row[1]))
-            table.raw[name] = {"short": of_short, "long": of_long, "rate": seen.rate}
+            p50, p99 = percentile(of_short, 50), percentile(of_short, 99)
+            late = (percentile(of_long, 50), of_long[-1])
+            table.rows.append((name, seen.rate, p50, p99, of_short[-1], *late, str(seen.never_ran)))
+            table.bars.append(Bar(name, p50, p50, p99))
+            table.raw[name] = {"short": _percentiles(of_short), "long": _percentiles(of_long), "rate": seen.rate}
     table.notes += [
         "eight clients insert 20 tasks in each transaction and hold it for up to 20 ms; four hold theirs for three "
         "seconds (long)",
@@ -81,10 +77,10 @@ def wake_race(bench: Bench) -> Table:
             label = f"{mode}, {name}"
             late = sum(wait > LATE for wait in found)
             never = sum(one.never_ran for of, one in seen if of == name)
-            row = (percentile(found, 50), percentile(found, 99), found[-1])
-            table.rows.append((label, f"{len(found):,}", *row, str(late), str(never)))
-            table.bars.append(Bar(label, row[0], row[0], row[1]))
-            table.raw[label] = found
+            p50, p99 = percentile(found, 50), percentile(found, 99)
+            table.rows.append((label, f"{len(found):,}", p50, p99, found[-1], str(late), str(never)))
+            table.bars.append(Bar(label, p50, p50, p99))
+            table.raw[label] = _percentiles(found)
     table.notes += [
         f"{2 * LANES} databases at once, each with a pool and a producer in processes of their own",
         "in the plot, the thin line goes to p99",
@@ -102,6 +98,11 @@ class _Seen:
     @property
     def never_ran(self) -> int:
         return sum(wait == inf for waits in self.waits for wait in waits)
+
+
+def _percentiles(found: Sequence[float]) -> list[float]:
+    """From the least to the worst."""
+    return [percentile(found, percent) for percent in range(101)]
 
 
 class _Lane:

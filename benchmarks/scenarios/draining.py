@@ -1,16 +1,22 @@
-"""Drains of no-op tasks beside a backlog, finished or dead rows, and by more or fewer workers: all should be flat."""
+"""Drains of no-op tasks beside a backlog, foreign, finished or dead rows, and by more or fewer workers: should be flat.
 
+And what a task costs the worker's process.
+"""
+
+import statistics
 from collections.abc import Callable, Sequence
-from typing import Final
+from contextlib import ExitStack
+from typing import Any, Final
 
 from benchmarks.bench import Bench
 from benchmarks.driver import Driver
-from benchmarks.figures import Line, windows
+from benchmarks.figures import Line, bar, spread, windows
 from benchmarks.report import Table
 
-FILL: Final = """INSERT INTO fang.fang_tasks (metadata, state) SELECT '{{"type": "Noop", "n": 0}}', '{state}'
+FILL: Final = """INSERT INTO fang.fang_tasks (metadata, state) SELECT '{{"type": "{kind}", "n": 0}}', '{state}'
 FROM generate_series(1, {rows})"""
 DRAINED: Final = 20_000
+ROUNDS: Final = 3
 MODES: Final = ("fang_async", "fang_threaded")
 
 
@@ -20,10 +26,9 @@ def backlog(bench: Bench) -> Table:
     sizes = [10**3, 10**4, 10**5, 10**6, *([10**7] if bench.huge else [])]
 
     def rate(driver: Driver, rows: int) -> float:
-        bench.server.query(driver.url, FILL.format(state="new", rows=rows))
+        _fill(bench, driver, rows)
         course = driver.ask("drain", tasks=min(rows, DRAINED), within=600)["course"]
-        (begin, first), (end, last) = course[0], course[-1]
-        return float((end - begin) / (last - first))  # without its stop, which gives back
+        return _rate(course)  # without its stop, which gives back
 
     _measure(bench, table, [bench.tasks(size) for size in sizes], rate)
     return table
@@ -35,7 +40,7 @@ def kept(bench: Bench) -> Table:
     sizes = [10**5, 10**6, *([10**7] if bench.huge else [])]
 
     def rate(driver: Driver, rows: int) -> float:
-        bench.server.query(driver.url, FILL.format(state="finished", rows=rows))
+        _fill(bench, driver, rows, state="finished")
         return _drain(driver, bench.tasks(DRAINED))
 
     _measure(bench, table, [0, *(bench.tasks(size) for size in sizes)], rate)
@@ -65,13 +70,73 @@ def dead_rows(bench: Bench) -> Table:
     tasks = bench.tasks(10**6)
     for mode in MODES:
         with bench.system(mode, workers=10) as driver:
-            bench.server.query(driver.url, FILL.format(state="new", rows=tasks))
+            _fill(bench, driver, tasks)
             with bench.server.held_xmin(driver.url):
                 course = driver.ask("drain", tasks=tasks, within=600)["course"]
         rates = [rate for _, rate in windows(course)]
         table.rows.append((mode, f"{tasks:,}", rates[0], rates[5], rates[-1], rates[-1] / rates[0]))
         table.lines.append(Line(mode, windows(course, 20)))
     return table
+
+
+def foreign(bench: Bench) -> Table:
+    """Do rows of kinds that no pool knows slow down those behind them? The first claim walks through them all."""
+    columns = ("mode", "foreign rows", "start, ms", "tasks a second", "first tenth", "last tenth", "of none")
+    table = Table("foreign", "Drain behind due rows of a foreign kind, tasks a second from the first run on", columns)
+    tasks, rows = bench.tasks(100_000), bench.tasks(10**6)
+    for mode in MODES:
+        with bench.system(mode, workers=10) as without, bench.system(mode, workers=10) as behind:
+            _fill(bench, behind, rows, kind="Foreign")
+            seen: dict[int, list[dict[str, Any]]] = {0: [], rows: []}
+            for _ in range(ROUNDS):
+                for driver, drains in zip((without, behind), seen.values(), strict=True):
+                    _fill(bench, driver, tasks)
+                    drains.append(driver.ask("drain", tasks=tasks, within=600))
+        of_none = [_rate(drain["course"]) for drain in seen[0]]
+        for count, drains in seen.items():
+            rates = [_rate(drain["course"]) for drain in drains]
+            parts = [windows(drain["course"]) for drain in drains]
+            first, last = (statistics.median(part[index][1] for part in parts) for index in (0, -1))
+            start = spread([1000 * drain["starting"] for drain in drains])
+            ratios = [rate / none for rate, none in zip(rates, of_none, strict=True)]
+            against = spread(ratios) if count else None
+            table.rows.append((mode, f"{count:,}", start, spread(rates), first, last, against))
+            table.bars.append(bar(f"{mode}, {count:,} foreign rows", rates))
+            table.raw[f"{mode}, {count}"] = drains
+    table.notes.append("start: to the first run, with connecting and the first claim")
+    return table
+
+
+def worker_cpu(bench: Bench) -> Table:
+    """What does a task cost the worker's process?"""
+    columns = ("mode", "CPU a task, microseconds", "tasks a second")
+    table = Table("worker-cpu", "Processor time of the worker's process for each no-op task", columns)
+    tasks = bench.tasks(100_000)
+    seen: dict[str, list[tuple[float, float]]] = {mode: [] for mode in MODES}
+    with ExitStack() as stack:
+        drivers = {mode: stack.enter_context(bench.system(mode, workers=10)) for mode in MODES}
+        for _ in range(ROUNDS):
+            for mode, driver in drivers.items():
+                driver.ask("insert", tasks=tasks)
+                drain = driver.ask("drain", tasks=tasks, within=600)
+                seen[mode].append((1e6 * drain["cpu"] / tasks, tasks / drain["seconds"]))
+    for mode, figures in seen.items():
+        cpu, rates = zip(*figures, strict=True)
+        table.rows.append((mode, spread(cpu), spread(rates)))
+        table.bars.append(bar(mode, cpu))
+        table.raw[mode] = figures
+    table.notes.append("user and system time, from before the start of its pool to the end of its stop")
+    return table
+
+
+def _fill(bench: Bench, driver: Driver, rows: int, *, kind: str = "Noop", state: str = "new") -> None:
+    bench.server.query(driver.url, FILL.format(kind=kind, state=state, rows=rows))
+
+
+def _rate(course: Sequence[tuple[int, float]]) -> float:
+    """From the first run to the last."""
+    (begin, first), (end, last) = course[0], course[-1]
+    return (end - begin) / (last - first)
 
 
 def _drain(driver: Driver, tasks: int) -> float:

@@ -1,58 +1,97 @@
 """Inserts: single ones beside a plain INSERT of the same row, and in bulk."""
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from operator import truediv
 from typing import Final
 
 from benchmarks.bench import Bench
+from benchmarks.driver import Driver
 from benchmarks.figures import bar, spread
 from benchmarks.report import Table
 
 ROUNDS: Final = 5
+SETTLING: Final = 3  # a pool has started, and does what it is there for
+ALONE: Final = "insert_task"
 
 
 def insert_single(bench: Bench) -> Table:
     """What does insert_task cost beside a plain INSERT of the same row, and does waking cost the inserting side?
 
-    All by the same driver, each client on a connection of its own, in autocommit, in turn. A pool that waits, or works,
-    is one in another process.
+    NOTIFY serializes commits, so it should be sent only where a pool waits. All by the same driver, each client on a
+    connection of its own, in autocommit, in turn.
     """
-    table = Table(
-        "insert-single",
-        "Single inserts by one process, rows a second",
-        ("clients", "plain INSERT", "insert_task", "% of plain", "insert_task, a pool beside", "% of plain"),
-    )
+    columns = ("clients", "plain INSERT", *(name for beside in BESIDE for name in (beside, "% of plain")))
+    table = Table("insert-single", "Single inserts by one process, rows a second", columns)
     for mode in ("async", "threaded"):
         for clients in (1, 32):
-            plain, alone, beside = _single(bench, f"own_{mode}", clients)
+            plain, besides = _single(bench, f"own_{mode}", clients)
             name = f"{mode}, {clients}"
-            table.rows.append(
-                (name, spread(plain), spread(alone), _percent(alone, plain), spread(beside), _percent(beside, plain))
-            )
-            table.bars += [bar(f"{name}: plain INSERT", plain), bar(f"{name}: insert_task", alone)]
-            table.bars.append(bar(f"{name}: a pool beside", beside))
-            table.raw[name] = {"plain": plain, "alone": alone, "beside": beside}
-    table.notes.append("percentages are those of each round")
-    table.notes.append("the pool beside takes each task as it comes, on the same cores")
+            row: list[str] = [name, spread(plain)]
+            for rates in besides.values():
+                row += [spread(rates), spread([100 * rate for rate in map(truediv, rates, plain)])]
+            table.rows.append(row)
+            table.bars += [bar(f"{name}: {what}", rates) for what, rates in {"plain INSERT": plain, **besides}.items()]
+            table.raw[name] = {"plain": plain, **besides}
+    table.notes += [
+        "insert_task: with nobody waiting; then beside a pool all of whose workers are busy; beside one that takes "
+        "each task as it comes; beside one that waits on, for it knows no such kind, and is woken by every insert",
+        "pools work on the same cores as those who insert; percentages are those of each round",
+    ]
     return table
 
 
-def _percent(values: list[float], plain: list[float]) -> str:
-    return spread([100 * value / of for value, of in zip(values, plain, strict=True)])
-
-
-def _single(bench: Bench, peer: str, clients: int) -> tuple[list[float], list[float], list[float]]:
-    """A plain INSERT; ``insert_task``; the same where a pool waits."""
-    tasks = bench.tasks(1_000 if clients == 1 else 10_000)
+def _single(bench: Bench, peer: str, clients: int) -> tuple[list[float], dict[str, list[float]]]:
+    """A plain INSERT; and ``insert_task`` beside each of ``BESIDE``, in turn, each on a database of its own."""
+    tasks = bench.tasks(500 if clients == 1 else 3_000)
     plain: list[float] = []
-    alone: list[float] = []
-    beside: list[float] = []
-    with bench.system(peer) as client, bench.system(peer) as served, served.twin() as pool:
-        pool.begin("idle", settling=0, seconds=3600)  # until its process is ended
+    besides: dict[str, list[float]] = {name: [] for name in BESIDE}
+    with ExitStack() as stack:
+        inserting = {name: stack.enter_context(_beside(bench.system(peer), begin)) for name, begin in BESIDE.items()}
         for _ in range(ROUNDS):
-            plain.append(client.ask("insert_plain", clients=clients, tasks=tasks))
-            alone.append(client.ask("insert_single", clients=clients, tasks=tasks))
-            beside.append(served.ask("insert_single", clients=clients, tasks=tasks))
-        pool.kill()
-    return plain, alone, beside
+            plain.append(inserting[ALONE].ask("insert_plain", clients=clients, tasks=tasks))
+            for name, client in inserting.items():
+                besides[name].append(client.ask("insert_single", clients=clients, tasks=tasks))
+    return plain, besides
+
+
+@contextmanager
+def _beside(system: AbstractContextManager[Driver], begin: Callable[[Driver], Driver] | None) -> Iterator[Driver]:
+    """A process that inserts, and a pool beside it that was begun."""
+    with system as client:
+        if begin is None:
+            yield client
+            return
+        with begin(client) as pool:
+            time.sleep(SETTLING)
+            yield client
+            pool.kill()
+
+
+def _busy(client: Driver) -> Driver:
+    client.ask("insert_waits", tasks=10, ms=3_600_000)  # for its ten workers
+    return _taking(client)
+
+
+def _taking(client: Driver) -> Driver:
+    pool = client.twin()
+    pool.begin("idle", settling=0, seconds=3600)
+    return pool
+
+
+def _waiting(client: Driver) -> Driver:
+    pool = Driver("own_bystander", client.url)
+    pool.begin("stand_by")
+    return pool
+
+
+BESIDE: Final[dict[str, Callable[[Driver], Driver] | None]] = {
+    ALONE: None,
+    "a busy pool": _busy,
+    "a pool that takes them": _taking,
+    "a pool that waits on": _waiting,
+}
 
 
 def insert_bulk(bench: Bench) -> Table:

@@ -1,15 +1,22 @@
 """Tasks that take time, or the processor, by one process and by several on one table."""
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Final
 
 from benchmarks.bench import Bench
 from benchmarks.driver import Driver
-from benchmarks.figures import Bar, Line
+from benchmarks.figures import Bar, Line, percentile
 from benchmarks.report import Table
+from fang_core.registry import Mode
+from tests.waking.longs import waits
+
+MODES: Final[tuple[Mode, ...]] = ("async", "threaded")
 
 System = Callable[[], AbstractContextManager[Driver]]
 
@@ -48,6 +55,29 @@ def cpu_bound(bench: Bench) -> Table:
     table = Table("cpu-bound", title, ("processes", "tasks a second", "against one"), x_name="processes")
     load = _Load("computations", tasks, {"loops": 500_000})
     _by_processes(table, (1, 2), partial(bench.system, "own_threaded", workers=2), load)
+    return table
+
+
+def long_among_short(bench: Bench) -> Table:
+    """How long do claimed tasks wait for a worker, in four processes where one task in a hundred is long?"""
+    long = 10.0 if bench.scale >= 1 else 1.0
+    columns = ("mode", "tasks", "p50", "p99", "worst", "above 200 ms")
+    title = f"From claim to start, or back to the table, of tasks of 1 ms with one in a hundred of {long:.0f} s; ms"
+    table = Table("long-among-short", title, columns)
+    tasks = bench.tasks(10_000)
+    for mode in MODES:
+        with bench.system(f"own_{mode}") as driver, tempfile.TemporaryDirectory() as directory:
+            seconds = waits(mode, driver.url, Path(directory), tasks=tasks, long=long, workers=10)
+        found = [1000 * wait for wait in seconds]
+        late = sum(wait > 200 for wait in found)
+        p50, p99 = percentile(found, 50), percentile(found, 99)
+        table.rows.append((mode, f"{tasks:,}", p50, p99, found[-1], str(late)))
+        table.bars.append(Bar(mode, p50, p50, p99))
+        table.raw[mode] = found
+    table.notes += [
+        "every wait counts, whether another process had a free worker or not; ten workers in each",
+        "in the plot, the thin line goes to p99",
+    ]
     return table
 
 
