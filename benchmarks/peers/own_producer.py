@@ -5,6 +5,7 @@ import itertools
 import random
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ class Traffic(NamedTuple):
 
 class Peer:
     def __init__(self, url: str) -> None:
+        self.version = version("fang-tasks")
         self._url = url
 
     async def produce(self, traffic: list[dict[str, Any]], seed: int) -> dict[str, Any]:

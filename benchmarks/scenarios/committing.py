@@ -37,14 +37,18 @@ def late_commits(bench: Bench) -> Table:
     long = {"clients": 4, "transactions": int(seconds / 3.3), "rows": 20, "held": (3, 3), "gap": 0.5}
     for mode, peer in MODES.items():
         for setting, processes, is_held in (("one", 1, False), ("one, held xmin", 1, True), ("four", 4, False)):
-            with ExitStack() as stack:
-                lane = stack.enter_context(_Lane(bench, peer, processes))
-                if is_held:
-                    stack.enter_context(bench.server.held_xmin(lane.url))
-                lane.begin([short, long], seed=0)
-                seen = lane.result()
-            of_short, of_long = seen.waits
             name = f"{mode}, {setting}"
+            try:
+                with ExitStack() as stack:
+                    lane = stack.enter_context(_Lane(bench, peer, processes))
+                    if is_held:
+                        stack.enter_context(bench.server.held_xmin(lane.url))
+                    lane.begin([short, long], seed=0)
+                    seen = lane.result()
+            except PeerFailed as error:
+                table.notes.append(f"{name}: {error}")
+                continue
+            of_short, of_long = seen.waits
             p50, p99 = percentile(of_short, 50), percentile(of_short, 99)
             late = (percentile(of_long, 50), of_long[-1])
             table.rows.append((name, seen.rate, p50, p99, of_short[-1], *late, str(seen.never_ran)))
@@ -67,11 +71,11 @@ def wake_race(bench: Bench) -> Table:
     held = {"autocommit": None, "held for up to 20 ms": (0, 0.02)}
     traffic = {"clients": 1, "transactions": each, "rows": 1, "gap": 0.03}
     for mode, peer in MODES.items():
-        with ExitStack() as stack:
-            lanes = [(name, stack.enter_context(_Lane(bench, peer))) for name in held for _ in range(LANES)]
-            for seed, (name, lane) in enumerate(lanes):
-                lane.begin([{**traffic, "held": held[name]}], seed=seed)
-            seen = [(name, lane.result()) for name, lane in lanes]
+        try:
+            seen = _race(bench, peer, traffic, held)
+        except PeerFailed as error:
+            table.notes.append(f"{mode}: {error}")
+            continue
         for name in held:
             found = sorted(wait for of, one in seen if of == name for wait in one.waits[0])
             label = f"{mode}, {name}"
@@ -86,6 +90,15 @@ def wake_race(bench: Bench) -> Table:
         "in the plot, the thin line goes to p99",
     ]
     return table
+
+
+def _race(bench: Bench, peer: str, traffic: Traffic, held: Mapping[str, Any]) -> list[tuple[str, "_Seen"]]:
+    """What each lane came to, all of them at once."""
+    with ExitStack() as stack:
+        lanes = [(name, stack.enter_context(_Lane(bench, peer))) for name in held for _ in range(LANES)]
+        for seed, (name, lane) in enumerate(lanes):
+            lane.begin([{**traffic, "held": held[name]}], seed=seed)
+        return [(name, lane.result()) for name, lane in lanes]
 
 
 @dataclass(frozen=True)
@@ -121,6 +134,8 @@ class _Lane:
             self._workers = [first, *twins]
             self.url = first.url
             self._producer = stack.enter_context(Driver("own_producer", self.url))
+            for driver in (*twins, self._producer):
+                driver.ask("version")  # each has imported what it needs
             self._stack = stack.pop_all()
         return self
 
