@@ -12,7 +12,7 @@ ROUNDS: Final = 3
 
 def mixed(bench: Bench) -> Table:
     """What do retries, unique tasks and a schedule cost, beside no-op tasks alone?"""
-    columns = ("mode", "no-op tasks", "one in ten fails once, one in ten is unique")
+    columns = ("mode", "no-op tasks", "one in ten fails once, one in ten is unique, a tick each second")
     table = Table("mixed", "Drain of a mixed load, runs a second", columns)
     tasks = bench.tasks(50_000)
     for mode in ("async", "threaded"):
