@@ -176,7 +176,7 @@ class Claimer:
             tuple(pool._classes),
             self._caution.limit(wanted) if suspects else wanted,
             after,
-            self._cursor.is_behind,
+            self._cursor.looks_back,
             suspects,
         )
         claim = await pool._store.claim(request)

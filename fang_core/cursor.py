@@ -85,6 +85,11 @@ class Cursor:
         """Whether the next claim looks back: then an empty one before it says little."""
         return self._next != self._front
 
+    @property
+    def looks_back(self) -> bool:
+        """Whether the next claim walks through what later ones will not: behind the front, or from the beginning."""
+        return self.is_behind or not self._next
+
     def start(self, mono: float, *, whole: bool = False, suspects: bool = True) -> Positions:
         """Where the claim starts that is made now; ``whole`` has it read everything, ``suspects`` what was left out."""
         self._step = None
@@ -100,7 +105,7 @@ class Cursor:
     def claimed(self, request: ClaimRequest, claim: Claim, *, seconds: float, mono: float) -> None:
         """What the claim returned that started there, and how long it took."""
         snapshot = parse_snapshot(claim.snapshot)
-        looked_back = self.is_behind
+        looked_back = self.looks_back
         self._now = claim.now
         self._left_suspects |= not request.suspects
         self._advance(request, claim)

@@ -60,8 +60,8 @@ class ClaimRequest(NamedTuple):
     """``task_types`` in the order in which they are to be served; within each by priority, then by due time.
 
     A backend may leave out what does not lie behind ``after``; levels that are not in it are read from their start. A
-    claim that ``looks_back`` walks through more dead entries than others. ``suspects`` is false where none may be among
-    the tasks; see ``lifecycle.is_suspect``.
+    claim that ``looks_back`` walks through more entries than others, dead ones or of foreign kinds. ``suspects`` is
+    false where none may be among the tasks; see ``lifecycle.is_suspect``.
     """
 
     pool_id: UUID

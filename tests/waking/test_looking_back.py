@@ -49,6 +49,15 @@ def pool(side: Side, nights: Nights, backend: Backend) -> Any:
     return pool
 
 
+def test_the_first_claim_walks_through_all_there_is_and_says_so(side: Side, nights: Nights, backend: Backend) -> None:
+    side.pool(side.memory_queue(backend))
+    nights.fall()
+    assert [(bool(request.after), request.looks_back) for request in backend.requested()[:2]] == [
+        (False, True),
+        (True, False),
+    ]
+
+
 @pytest.mark.usefixtures("pool")
 def test_who_is_told_of_rows_behind_looks_there_and_says_so(backend: Backend) -> None:
     backend.tell(ANYWHERE)
