@@ -38,7 +38,7 @@ class Operations:
 
     def insert(self, row: NewTask, overrides: Overrides, *, notify: bool) -> Operation[Task | None]:
         """One new row; None where its id or its unique hash is taken."""
-        params = _row(row) | _due(overrides) | {"p_notify": notify}
+        params = _row(row) | _due(overrides) | {"p_kind": row.kind, "p_notify": notify}
         return Operation(self._statements.insert, params, lambda rows: new_task(row, *rows[0][:2]) if rows else None)
 
     def insert_many(self, rows: list[NewTask], overrides: Overrides, *, notify: bool) -> Operation[list[Task]]:

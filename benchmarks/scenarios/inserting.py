@@ -36,7 +36,7 @@ def insert_single(bench: Bench) -> Table:
             table.raw[name] = {"plain": plain, **besides}
     table.notes += [
         "insert_task: with nobody waiting; then beside a pool all of whose workers are busy; beside one that takes "
-        "each task as it comes; beside one that waits on, for it knows no such kind, and is woken by every insert",
+        "each task as it comes; beside one that waits on, since it knows no such kind",
         "pools work on the same cores as those who insert; percentages are those of each round",
     ]
     return table

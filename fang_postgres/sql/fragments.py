@@ -221,10 +221,14 @@ def waking(t: Tables, rows: Any, *, passed_at: ColumnElement[Any] | None = None)
 
 
 def waking_of_one(t: Tables, *, passed_at: ColumnElement[Any]) -> list[ColumnElement[Any]]:
-    """The same of the one row of ``new_row`` that a statement inserts, for its RETURNING."""
+    """The same of the one row of ``new_row`` that a statement inserts, for its RETURNING.
+
+    Only pools that know its kind count: one that waits beside others, and has no use for it, must not cost them a
+    NOTIFY for each commit.
+    """
     c = t.tasks.c
-    # The parameter: SQLAlchemy would not take the row's own column for one of the statement around the subquery.
-    is_waited_for = _is_waited_for(t, bindparam("p_task_type", type_=Text))
+    # Parameters: SQLAlchemy would not take the row's own columns for those of the statement around the subquery.
+    is_waited_for = _is_waited_for(t, bindparam("p_task_type", type_=Text), bindparam("p_kind", type_=Text))
     is_passed = passed_at <= func.clock_timestamp()
     return [
         case((and_(_MAY_NOTIFY, _is_due_soon(c), is_waited_for), _notify(t, _short(c.task_type)))),
@@ -237,9 +241,12 @@ def _is_due_soon(c: Any) -> ColumnElement[bool]:
     return soon
 
 
-def _is_waited_for(t: Tables, task_type: ColumnElement[str]) -> ColumnElement[bool]:
+def _is_waited_for(
+    t: Tables, task_type: ColumnElement[str], kind: ColumnElement[str] | None = None
+) -> ColumnElement[bool]:
     p = t.pools.alias("p")
-    return exists(select(literal_column("1")).where(p.c.waiting, task_type == any_(p.c.task_types)))
+    knows_it = [] if kind is None else [kind == any_(p.c.kinds)]
+    return exists(select(literal_column("1")).where(p.c.waiting, task_type == any_(p.c.task_types), *knows_it))
 
 
 def _microseconds(time: ColumnElement[Any]) -> ColumnElement[int]:

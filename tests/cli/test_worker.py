@@ -26,7 +26,7 @@ PASSWORD = "not-to-be-shown"
 ROOT = Path(__file__).parents[2]
 
 APP = """
-    import asyncio, time
+    import asyncio, os, time
     from contextlib import suppress
     from datetime import timedelta
     from fang_async import AsyncQueue, AsyncRunnable, AsyncWorkerPool
@@ -34,21 +34,24 @@ APP = """
 
     SOON = SleepParams(min_sleep_period=timedelta(milliseconds=20), max_sleep_period=timedelta(milliseconds=20))
 
+    def say(line):
+        os.write(1, (line + "\\n").encode())  # at once: both modes speak in one process
+
     class Heavy(Runnable):
         task_config = TaskConfig(task_type="heavy")
         seconds: float = 0
         def run(self, queue):
-            print("heavy runs", flush=True)
+            say("heavy runs")
             time.sleep(self.seconds)
-            print("heavy ran", flush=True)
+            say("heavy ran")
 
     class Light(AsyncRunnable):
         task_config = TaskConfig(task_type="light")
         seconds: float = 0
         async def run(self, queue):
-            print("light runs", flush=True)
+            say("light runs")
             await asyncio.sleep(self.seconds)
-            print("light ran", flush=True)
+            say("light ran")
 
     children = []
 
@@ -56,7 +59,7 @@ APP = """
         task_config = TaskConfig(task_type="light")
         async def run(self, queue):
             async def child():
-                print("child raises", flush=True)
+                say("child raises")
                 raise SystemExit(3)
             children.append(asyncio.create_task(child()))
 
@@ -68,13 +71,13 @@ APP = """
                     with suppress(asyncio.CancelledError):
                         await asyncio.sleep(60)
             children.append(asyncio.create_task(child()))
-            print("child left", flush=True)
+            say("child left")
 
     class LeavesAThread(AsyncRunnable):
         task_config = TaskConfig(task_type="light")
         async def run(self, queue):
             children.append(asyncio.get_running_loop().run_in_executor(None, time.sleep, 60))
-            print("thread left", flush=True)
+            say("thread left")
 
     class pools:
         options = dict(sleep_params=SOON, grace_period=timedelta(seconds={grace}))
@@ -109,7 +112,7 @@ class LeavesAThread(Light):
 
 
 COMMAND = (sys.executable, "-P", "-m", "fang_cli", "worker")  # -P, as with the script `fang`: Python adds no directory
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
 
 
 class Process:
@@ -137,7 +140,11 @@ class Process:
         """Until each of these has been printed, in any order."""
         missing = set(lines)
         while missing:
-            missing.discard(self._lines.get(timeout=20))
+            try:
+                missing.discard(self._lines.get(timeout=20))
+            except queue.Empty:
+                self.popen.send_signal(signal.SIGABRT)  # has it say what its threads are at
+                raise AssertionError(f"not printed: {missing}; {self.end()}") from None
 
     def end(self) -> tuple[int, str]:
         """Its exit code and what it wrote to stderr."""

@@ -87,6 +87,14 @@ def test_an_insert_of_now_is_ahead_of_all_cursors(database: Database) -> None:
     assert database.heard() == []
 
 
+def test_a_single_insert_is_told_to_those_who_wait_for_its_kind(database: Database) -> None:
+    database.run(OPS.announce(POOL, True))
+    database.run(OPS.insert(new_row()._replace(kind="Unknown"), Overrides(), notify=True))
+    assert database.heard() == []
+    database.run(OPS.insert(new_row(), Overrides(), notify=True))
+    assert database.heard() == ["common"]
+
+
 def test_an_insert_with_a_due_time_in_the_past(database: Database) -> None:
     past = Overrides(scheduled_at=PAST)
     database.run(OPS.insert(new_row(), past, notify=True))
