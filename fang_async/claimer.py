@@ -26,6 +26,9 @@ logger = logging.getLogger("fang_async")
 SHORTEST_SLEEP: Final = 0.001
 """Seconds: clocks of different machines pass the same moment a little apart."""
 
+LONGEST_WAIT: Final = 1.0
+"""Seconds for which a pool that wants nothing is content not to be told that it does."""
+
 RECONCILE_EVERY: Final = 30.0
 """Seconds between two looks for tasks that are held in the pool's name and not known to it."""
 
@@ -141,7 +144,7 @@ class Claimer:
         self._looked_twice = False
         self._pool._hand_out(tasks)
         if is_busy:
-            await self._announce(False)
+            await self._say_busy()
         else:
             await asyncio.sleep(0)  # the run goes first: there is hardly more to claim
 
@@ -165,6 +168,8 @@ class Claimer:
         if not self._knows_kinds:
             await pool._store.learn(pool.id, tuple(sorted(pool._classes)))
             self._knows_kinds = True
+            if self._announced:
+                self._announced = None  # to be said again: who inserted these kinds before did not know of it
         while self._told:
             self._cursor.behind(self._told.popleft())
         began = time.monotonic()
@@ -222,12 +227,22 @@ class Claimer:
 
     async def _wait_for_hunger(self) -> None:
         """Until a worker finds little left; see ``feed``."""
-        await self._announce(False)
+        await self._say_busy()
         self._hungry.clear()
         self._low = self._pool._low_stock()
         self._waits_for_hunger = True
-        await wait_for(self._hungry, min(1.0, self._pool._patience(), self._caution.until_over(time.monotonic())))
+        if not self._has_work() and not self._pool._stopping.is_set():  # again: a worker may just have ended
+            seconds = min(LONGEST_WAIT, self._pool._patience(), self._caution.until_over(time.monotonic()))
+            await wait_for(self._hungry, seconds)
         self._waits_for_hunger = False
+
+    async def _say_busy(self) -> None:
+        """Where that fails the pool is woken in vain, until it succeeds."""
+        with suppress(FangError):
+            await self._announce(False)
+
+    def _has_work(self) -> bool:
+        return self._pool._holdings.suspect_may_begin or self._pool._wanted() > 0
 
     async def _seconds_to_sleep(self, snapshot: str) -> float:
         """Until the next poll, or until a task is due before: it notified when it was inserted, if at all."""

@@ -75,11 +75,14 @@ class Connections:
             await self._close()
 
     async def _close(self) -> None:
-        runners = (self._writes, self._claims)
+        writes, claims = self._writes, self._claims
         self._writes = self._claims = self._changing = None
-        for runner in runners:
-            if runner is not None:
-                await runner.close()
+        try:
+            if writes is not None:
+                await writes.close()
+        finally:  # also where this is cancelled
+            if claims is not None:
+                await claims.close()
 
     async def _opened(self, *, by_application: bool) -> tuple[Runner, Runner]:
         """For claims and for writes."""

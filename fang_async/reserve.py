@@ -2,9 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import asyncpg
+
+_FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 TIDY_WITHIN: Final = 5.0
 """Seconds for a connection to end what was cancelled on it, or to close."""
@@ -72,7 +76,7 @@ class Reserve:
         spare, self._idle = self._idle[: self._spare], self._idle[self._spare :]
         for connection in spare:
             self._made.discard(connection)
-            connection.terminate()  # nothing is under way on it
+            _end(connection)  # nothing is under way on it
         self._spare = len(self._idle)
         self._look = None
         if self._idle:
@@ -83,16 +87,23 @@ class Reserve:
 
         Goes on where the caller, who waits for it, is cancelled again.
         """
-        task = asyncio.create_task(self._tidy(connection))
+        task = asyncio.create_task(connection.reset(timeout=TIDY_WITHIN))  # waits for what was cancelled, rolls back
         self._tidying.add(task)
-        task.add_done_callback(self._tidying.discard)
-        await asyncio.shield(task)
+        # A callback, since a task may be cancelled before its first step.
+        task.add_done_callback(partial(self._tidied, connection))
+        with suppress(Exception):  # the caller has a reason of its own
+            await asyncio.shield(task)
 
-    async def _tidy(self, connection: asyncpg.Connection) -> None:
-        try:
-            await connection.reset(timeout=TIDY_WITHIN)  # waits for what was cancelled, and rolls back
-        except Exception:  # noqa: BLE001 - the caller has a reason of its own; this connection is not used again
-            connection.terminate()
+    def _tidied(self, connection: asyncpg.Connection, task: "asyncio.Task[None]") -> None:
+        self._tidying.discard(task)
+        if task.cancelled() or task.exception() is not None:
+            self.drop(connection)
+        else:
+            self.give_back(connection)
+
+    def drop(self, connection: asyncpg.Connection) -> None:
+        """Takes it back and closes it at once."""
+        _end(connection)
         self.give_back(connection)
 
     async def close(self) -> None:
@@ -100,16 +111,24 @@ class Reserve:
         self._is_closed = True
         if self._look is not None:
             self._look.cancel()
+        taken = 0
         try:
-            async with asyncio.timeout(TIDY_WITHIN):
-                for _ in range(self._size):
-                    await self._free.acquire()
-                for connection in self._made:
-                    await connection.close()
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            with suppress(TimeoutError, OSError, *_FAILURES):
+                async with asyncio.timeout(TIDY_WITHIN):
+                    for _ in range(self._size):
+                        await self._free.acquire()
+                        taken += 1
+                    for connection in self._made:
+                        await connection.close()
+        finally:  # also where this is cancelled
             for connection in self._made:
-                connection.terminate()
-        for _ in range(self._size):
-            self._free.release()
-        self._made.clear()
-        self._idle.clear()
+                _end(connection)
+            for _ in range(taken):
+                self._free.release()
+            self._made.clear()
+            self._idle.clear()
+
+
+def _end(connection: asyncpg.Connection) -> None:
+    with suppress(RuntimeError):  # its event loop is closed
+        connection.terminate()

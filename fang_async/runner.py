@@ -74,6 +74,9 @@ class Runner:
                 raise before_sending(typed(error, self._schema)) from error
             try:
                 result = await _watched(connection, work, guard, in_transaction=in_transaction)
+            except GeneratorExit:  # nothing can be awaited any more
+                self.reserve.drop(connection)
+                raise
             except BaseException as error:
                 await self.reserve.tidy(connection)
                 if not isinstance(error, (*_DRIVER, *_CANNOT_CONNECT)):

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from fang_core.caution import Caution
@@ -22,6 +23,9 @@ logger = logging.getLogger("fang_threaded")
 
 SHORTEST_SLEEP: Final = 0.001
 """Seconds: clocks of different machines pass the same moment a little apart."""
+
+LONGEST_WAIT: Final = 1.0
+"""Seconds for which a pool that wants nothing is content not to be told that it does."""
 
 RECONCILE_EVERY: Final = 30.0
 """Seconds between two looks for tasks that are held in the pool's name and not known to it."""
@@ -127,7 +131,7 @@ class Claimer:
         self._looked_twice = False
         self._pool._hand_out(tasks)
         if is_busy:
-            self._announce(False)
+            self._say_busy()
         else:
             time.sleep(0)  # the run goes first: there is hardly more to claim
 
@@ -151,6 +155,8 @@ class Claimer:
         if not self._knows_kinds:
             pool._store.learn(pool.id, tuple(sorted(pool._classes)))
             self._knows_kinds = True
+            if self._announced:
+                self._announced = None  # to be said again: who inserted these kinds before did not know of it
         while self._told:
             self._cursor.behind(self._told.popleft())
         began = time.monotonic()
@@ -208,13 +214,19 @@ class Claimer:
 
     def _wait_for_hunger(self) -> None:
         """Until a worker finds little left; see ``feed``."""
-        self._announce(False)
+        self._say_busy()
         self._hungry.clear()
         self._low = self._pool._low_stock()
         self._waits_for_hunger = True
         if not self._has_work() and not self._pool._stopping.is_set():  # again: a worker may just have ended
-            self._hungry.wait(min(1.0, self._pool._patience(), self._caution.until_over(time.monotonic())))
+            seconds = min(LONGEST_WAIT, self._pool._patience(), self._caution.until_over(time.monotonic()))
+            self._hungry.wait(seconds)
         self._waits_for_hunger = False
+
+    def _say_busy(self) -> None:
+        """Where that fails the pool is woken in vain, until it succeeds."""
+        with suppress(FangError):
+            self._announce(False)
 
     def _has_work(self) -> bool:
         return self._pool._holdings.suspect_may_begin or self._pool._wanted() > 0

@@ -426,6 +426,7 @@ class WorkerPool:
         if self._stopping.is_set():
             for run in taken.ready:  # too late: nobody would run them
                 self._give_back(run)
+            self._give_up_suspect()
             return
         self._put_waiting(taken.ready)
         self._events.emit(Events.tasks_claimed, self.id, len(tasks))

@@ -46,6 +46,8 @@ class Reserve:
         same way more often than not."""
         if connection.pgconn.transaction_status == TransactionStatus.IDLE and not self._is_closed:
             self._idle.append(connection)
+            if self._is_closed:  # by now
+                self._close_idle()
         else:
             if connection.broken:
                 self._close_idle()

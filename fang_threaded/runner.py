@@ -104,8 +104,9 @@ class OwnRunner(Runner):
                 if is_guarded:
                     connection.execute(_SET_GUARD)
                 return _watched(partial(work, partial(_execute_raw, connection)), None if is_guarded else guard)
-        except Exception as error:
-            if not self._lies_elsewhere(error):
+        except BaseException as error:
+            # A KeyboardInterrupt may have come in the middle of a BEGIN.
+            if not isinstance(error, Exception) or not self._lies_elsewhere(error):
                 connection.close()
             raise
         finally:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     DateTime,
     Integer,
     Interval,
+    Select,
     SmallInteger,
     Table,
     Text,
@@ -223,8 +224,8 @@ def waking(t: Tables, rows: Any, *, passed_at: ColumnElement[Any] | None = None)
 def waking_of_one(t: Tables, *, passed_at: ColumnElement[Any]) -> list[ColumnElement[Any]]:
     """The same of the one row of ``new_row`` that a statement inserts, for its RETURNING.
 
-    Only pools that know its kind count: one that waits beside others, and has no use for it, must not cost them a
-    NOTIFY for each commit.
+    Where a pool knows its kind only such pools count: one that waits beside them, and has no use for it, must not cost
+    a NOTIFY for each commit. A kind that none knows may be one that a process has imported since.
     """
     c = t.tasks.c
     # Parameters: SQLAlchemy would not take the row's own columns for those of the statement around the subquery.
@@ -244,9 +245,13 @@ def _is_due_soon(c: Any) -> ColumnElement[bool]:
 def _is_waited_for(
     t: Tables, task_type: ColumnElement[str], kind: ColumnElement[str] | None = None
 ) -> ColumnElement[bool]:
-    p = t.pools.alias("p")
-    knows_it = [] if kind is None else [kind == any_(p.c.kinds)]
-    return exists(select(literal_column("1")).where(p.c.waiting, task_type == any_(p.c.task_types), *knows_it))
+    p, knowing = t.pools.alias("p"), t.pools.alias("knowing")
+    one: Select[Any] = select(literal_column("1"))
+    wanted = [p.c.waiting, task_type == any_(p.c.task_types)]
+    if kind is not None:
+        known = exists(one.where(task_type == any_(knowing.c.task_types), kind == any_(knowing.c.kinds)))
+        wanted.append(or_(kind == any_(p.c.kinds), not_(known)))
+    return exists(one.where(*wanted))
 
 
 def _microseconds(time: ColumnElement[Any]) -> ColumnElement[int]:

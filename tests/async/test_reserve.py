@@ -136,3 +136,31 @@ async def test_a_bulk_whose_connection_dies_leaves_nothing(url: str) -> None:
         assert await other.fetchval("SELECT count(*) FROM fang.fang_tasks") == 0
         assert len(await queue.insert_tasks([AsyncLoan(), AsyncLoan()])) == 2
     await other.close()
+
+
+async def test_a_close_that_is_cancelled_ends_all_and_keeps_no_place(reserve: Reserve) -> None:
+    idle, lent = await reserve.take(), await reserve.take()
+    reserve.give_back(idle)
+    closing = asyncio.create_task(reserve.close())
+    await asyncio.sleep(0)  # it waits for the one that is lent
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert idle.is_closed()
+    assert lent.is_closed()
+    reserve.give_back(lent)
+    for _ in range(2):
+        await asyncio.wait_for(reserve._free.acquire(), 1)
+
+
+async def test_tidying_that_is_cancelled_ends_the_connection_and_keeps_no_place(reserve: Reserve) -> None:
+    connection = await reserve.take()
+    await connection.transaction().start()
+    tidying = asyncio.create_task(reserve.tidy(connection))
+    await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()  # as asyncio.run() does at its end
+    with pytest.raises(asyncio.CancelledError):
+        await tidying
+    assert await reserve.take() is not connection
+    assert await asyncio.wait_for(reserve.take(), 1) is not connection

@@ -87,9 +87,14 @@ def test_an_insert_of_now_is_ahead_of_all_cursors(database: Database) -> None:
     assert database.heard() == []
 
 
-def test_a_single_insert_is_told_to_those_who_wait_for_its_kind(database: Database) -> None:
+def test_a_single_insert_is_told_where_a_pool_waits_for_its_kind_or_nobody_knows_it(database: Database) -> None:
     database.run(OPS.announce(POOL, True))
-    database.run(OPS.insert(new_row()._replace(kind="Unknown"), Overrides(), notify=True))
+    other = new_row()._replace(kind="Other")
+    database.run(OPS.insert(other, Overrides(), notify=True))
+    database.run(OPS.insert(new_row(), Overrides(), notify=True))
+    assert database.heard() == ["common", "common"]
+    database.run(OPS.register(PoolRecord(uuid.uuid4(), "async", "h", 1, ("common",), ("Other",), 1)))
+    database.run(OPS.insert(other._replace(id=uuid.uuid4(), uniq_hash=None), Overrides(), notify=True))
     assert database.heard() == []
     database.run(OPS.insert(new_row(), Overrides(), notify=True))
     assert database.heard() == ["common"]

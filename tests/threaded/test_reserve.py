@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from fang_core.errors import BackendError, BackendUnavailable, OutcomeUnknown
+from fang_postgres.operations import Operations
 from fang_threaded import Queue, Runnable
 from fang_threaded.reserve import Reserve
 from fang_threaded.runner import OwnRunner
@@ -106,3 +107,19 @@ def test_a_bulk_whose_connection_dies_leaves_nothing(url: str) -> None:
         other.execute("DROP TRIGGER kill ON fang.fang_tasks")
         assert other.execute("SELECT count(*) FROM fang.fang_tasks").fetchone() == (0,)
         assert len(queue.insert_tasks([Loan(), Loan()])) == 2
+
+
+def test_an_interrupt_within_begin_ends_the_connection(reserve: Reserve, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def __enter__(self) -> None:
+            raise KeyboardInterrupt
+
+        def __exit__(self, *_: object) -> None: ...
+
+    connection = reserve.take()
+    reserve.give_back(connection)
+    monkeypatch.setattr(psycopg.Connection, "transaction", lambda _: Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        OwnRunner(reserve, "fang").run_all([Operations("fang").clock()] * 2)
+    assert connection.closed
+    assert reserve.take() is not connection

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from fang_core import BackendUnavailable, Runnable
+import fang_async.claimer
+import fang_threaded.claimer
+from fang_core import BackendUnavailable, Events, Runnable
 from fang_core.memory_state import MemoryState
 from tests.modes import GATES, Database, Nights, Side, eventually, ran
 
@@ -73,6 +75,68 @@ def test_a_pool_without_a_free_worker_does_not_wait(side: Side, url: str, databa
     eventually(lambda: database.waiting == [True])
 
 
+def test_a_worker_that_becomes_free_while_the_pool_says_that_it_is_busy_is_not_forgotten(
+    side: Side, nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fang_async.claimer, "LONGEST_WAIT", 30.0)
+    monkeypatch.setattr(fang_threaded.claimer, "LONGEST_WAIT", 30.0)
+    ended = threading.Event()
+
+    class Tells(Events):
+        def run_ended(self, *_: Any) -> None:
+            ended.set()
+
+    queue = side.memory_queue(MemoryState())
+    pool = side.pool(queue, events=[Tells()])
+    nights.fall()
+
+    def end_the_run(_: Any, waiting: bool) -> None:
+        if not waiting:
+            GATES["gate"].set()
+            assert ended.wait(5)
+
+    side.wrap(monkeypatch, pool._store, "announce", before=end_the_run)
+    side.call(queue.insert_tasks, [side.note(n=1, waits=True), side.note(n=2)])
+    assert ran(2) == [1, 2]
+
+
+def test_what_cannot_be_said_does_not_keep_a_pool_from_working(
+    side: Side, nights: Nights, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = side.memory_queue(MemoryState())
+    pool = side.pool(queue)
+    nights.fall()
+
+    def refuse(_: Any, waiting: bool) -> None:
+        if not waiting:
+            raise BackendUnavailable("not now")
+
+    side.wrap(monkeypatch, pool._store, "announce", before=refuse)
+    side.call(queue.insert_tasks, [side.note(n=n) for n in range(20)])
+    assert ran(20) == list(range(20))
+    assert "not now" not in caplog.text
+
+
+def test_a_kind_that_is_imported_late_wakes_an_idle_pool(side: Side, url: str, nights: Nights) -> None:
+    queue = side.queue(url)
+    side.pool(queue)
+    nights.fall()
+    late = _late(side, "Late")
+    side.call(queue.insert_task, late(n=1))
+    assert ran() == [1]
+
+
+def _late(side: Side, name: str) -> Any:
+    """A class of a new kind, which a pool that runs does not know yet."""
+    known = type(side.note())
+    name = f"{name}{side.mode}"
+    return type(
+        name,
+        (known.__mro__[1],),
+        {"__module__": __name__, "run": known.run, "__qualname__": name, "__annotations__": {"n": int}},
+    )
+
+
 def test_a_pool_whose_row_is_gone_registers_and_announces_again(
     side: Side, url: str, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -108,11 +172,7 @@ def test_kinds_that_were_learned_while_the_backend_was_away_are_registered_later
     unavailable = Loses()
     side.wrap(monkeypatch, pool._store, "learn", before=unavailable)
 
-    learned: Any = type(
-        f"Learned{side.mode}",
-        (type(side.note()).__mro__[1],),
-        {"__module__": __name__, "run": type(side.note()).run, "__qualname__": f"Learned{side.mode}"},
-    )
+    learned = _late(side, "Learned")
     side.call(queue.insert_task, side.note(n=1))
     assert ran() == [1]
     eventually(lambda: [record for record in state.pools.values() if learned.__name__ in record.kinds])
