@@ -19,14 +19,19 @@ def main() -> None:
     options = _parser().parse_args()
     names = list(SCENARIOS) if "all" in options.names else [name for name in options.names if name in SCENARIOS]
     if "compare" in options.names:
-        tables, facts = compare.compare(
-            more=options.more, only=options.only, rounds=options.rounds, scale=options.scale
-        )
-        _show(tables)
-        publish("compare", tables, facts, write=options.write)
+        _compare(options)
     if names:
         _measure(names, options)
     tell(f"results are in {RESULTS.relative_to(ROOT)}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    """What is done is published at once, and shown at the end."""
+    tables: list[Table] = []
+    steps = compare.compare(more=options.more, only=options.only, rounds=options.rounds, scale=options.scale)
+    for tables, facts in steps:
+        publish("compare", tables, facts, write=options.write)
+    _show(tables)
 
 
 def _measure(names: Sequence[str], options: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """`make bench`: both modes of ours and others from PyPI, in turn, on one Postgres."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Final, Self
 
@@ -18,13 +18,20 @@ SAMPLES: Final = 150
 """Single inserts in each round."""
 
 
-def compare(*, more: bool, only: Sequence[str], rounds: int, scale: float) -> tuple[list[Table], list[str]]:
-    """Tables of the systems whose names contain one of these words, of all if there are none; and facts."""
+def compare(*, more: bool, only: Sequence[str], rounds: int, scale: float) -> Iterator[tuple[list[Table], list[str]]]:
+    """Tables of the systems whose names contain one of these words, of all if there are none; and facts.
+
+    Of what has been seen so far, after each step: a run takes long, and may be ended by something else.
+    """
     everyone = (*SYSTEMS, *MORE) if more else SYSTEMS
     systems = [system for system in everyone if not only or any(word in system.name for word in only)]
     seen = {system.name: Seen() for system in systems}
     with Server() as server, Redis() as redis:
         version = server.version
+
+        def facts(done: int) -> list[str]:
+            return [*surroundings(version), versions(systems, seen), f"{done} rounds"]
+
         with _Field(server, redis, systems, seen) as field:
             for number in range(rounds):
                 tell(f"round {number + 1} of {rounds}")
@@ -33,10 +40,10 @@ def compare(*, more: bool, only: Sequence[str], rounds: int, scale: float) -> tu
                     field.drain(system, int(system.tasks * scale))
                 for system in order:
                     field.pick_up(system, number)
+                yield tables(systems, seen, scale), facts(number + 1)
         for system in systems:
             _hold(server, redis, system, seen[system.name], int(system.held * scale))
-        facts = [*surroundings(version), versions(systems, seen), f"{rounds} rounds"]
-    return tables(systems, seen, scale), facts
+            yield tables(systems, seen, scale), facts(rounds)
 
 
 class _Field:
