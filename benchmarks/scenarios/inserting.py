@@ -36,7 +36,7 @@ def insert_single(bench: Bench) -> Table:
             table.raw[name] = {"plain": plain, **besides}
     table.notes += [
         "insert_task: with nobody waiting; then beside a pool all of whose workers are busy; beside one that takes "
-        "each task as it comes; beside one that waits on, since it knows no such kind",
+        "each task as it comes; beside one that every insert wakes, since no pool knows the kind: it waits on",
         "pools work on the same cores as those who insert; percentages are those of each round",
     ]
     return table
