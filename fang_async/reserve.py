@@ -24,7 +24,7 @@ class Reserve:
     Args:
         connect: makes a connection, which the reserve closes.
         size: at least 1.
-        unused_for: seconds after which, or twice of them, one that nobody used is closed; None keeps them.
+        unused_for: seconds after which one that nobody used is closed, or from half of them on; None keeps them.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Reserve:
 
     def _look_later(self) -> None:
         if self._unused_for is not None:
-            self._look = asyncio.get_running_loop().call_later(self._unused_for, self._close_spare)
+            self._look = asyncio.get_running_loop().call_later(self._unused_for / 2, self._close_spare)
 
     def _close_spare(self) -> None:
         """Closes those that nobody has used since it was called before."""
