@@ -3,18 +3,17 @@
 import logging
 import threading
 import time
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from fang_core.caution import Caution
-from fang_core.cursor import Cursor
+from fang_core.claiming import Claims
 from fang_core.demand import Idle, Retry
 from fang_core.errors import FangError
 from fang_core.events import Events
 from fang_core.liveness import EVERY
 from fang_core.record import ClaimedTask
-from fang_core.store import Behind, Claim, ClaimRequest
+from fang_core.store import Behind, Claim
 
 if TYPE_CHECKING:
     from fang_threaded.pool import WorkerPool
@@ -36,13 +35,9 @@ class Claimer:
 
     def __init__(self, pool: "WorkerPool") -> None:
         self._pool = pool
-        self._types = pool.options.task_types
+        self._claims = Claims(pool.options.task_types, time.monotonic())
         self._idle = Idle(pool.options.sleep_params)
         self._retry = Retry()
-        self._cursor = Cursor(time.monotonic())
-        self._caution = Caution()
-        self._told: deque[Behind] = deque()  # appended to by whoever listens
-        self._looked_twice = False
         self._knows_kinds = True
         self._announced: bool | None = False  # None where the reply was lost
         self._woken = threading.Event()
@@ -55,18 +50,18 @@ class Claimer:
     def start(self) -> None:
         """Starts the thread, and listens for inserts."""
         if self._pool.options.listen:
-            self._pool._store.listen(self._types, self._on_wake)
+            self._pool._store.listen(self._pool.options.task_types, self._on_wake)
         self._thread.start()
 
     def _on_wake(self, behind: Behind | None) -> None:
         if behind is not None:
-            self._told.append(behind)
+            self._claims.tell(behind)
         self._woken.set()
 
     @property
     def abstains(self) -> bool:
         """Whether it leaves suspects to others, until the pool is idle."""
-        return self._caution.abstains
+        return self._claims.caution.abstains
 
     def wake(self) -> None:
         """Has it look again at once."""
@@ -100,7 +95,7 @@ class Claimer:
         pool = self._pool
         if pool._dead_id == pool.id:
             pool._be_reborn()
-            self._caution = Caution()  # it holds no suspect now that has not begun
+            self._claims.caution = Caution()  # it holds no suspect now that has not begun
             self._announced = False
         pool._give_back_overdue()
         if pool._is_cut_off():
@@ -128,7 +123,6 @@ class Claimer:
 
     def _found(self, tasks: list[ClaimedTask]) -> None:
         is_busy = self._idle.found()
-        self._looked_twice = False
         self._pool._hand_out(tasks)
         if is_busy:
             self._say_busy()
@@ -138,44 +132,27 @@ class Claimer:
     def _found_nothing(self, snapshot: str) -> None:
         if self._announce(True):
             self._idle.announced(time.monotonic())
-        elif self._cursor.is_behind and not self._looked_twice:
-            # Once, at once: where other transactions come and go it is behind for ever.
-            self._looked_twice = True
-        else:
-            self._looked_twice = False
+        elif not self._claims.again_at_once():
             seconds = self._seconds_to_sleep(snapshot)
-            self._sleep(min(seconds, self._caution.until_allowed(time.monotonic())))
+            self._sleep(min(seconds, self._claims.caution.until_allowed(time.monotonic())))
 
     def _claim(self, wanted: int, *, whole: bool) -> Claim:
         pool = self._pool
         assert pool.id is not None
         if pool._learn_kinds():
             self._knows_kinds = False
-            self._cursor.forget()  # it has passed them
+            self._claims.forget()  # it has passed them
         if not self._knows_kinds:
             pool._store.learn(pool.id, tuple(sorted(pool._classes)))
             self._knows_kinds = True
             if self._announced:
                 self._announced = None  # to be said again: who inserted these kinds before did not know of it
-        while self._told:
-            self._cursor.behind(self._told.popleft())
         began = time.monotonic()
-        suspects = self._caution.allows(is_idle=not pool._holdings, mono=began)
-        after = self._cursor.start(began, whole=whole, suspects=suspects)
-        request = ClaimRequest(
-            pool.id,
-            self._types,
-            tuple(pool._classes),
-            self._caution.limit(wanted) if suspects else wanted,
-            after,
-            self._cursor.looks_back,
-            suspects,
+        request = self._claims.request(
+            pool.id, tuple(pool._classes), wanted, is_idle=not pool._holdings, whole=whole, mono=began
         )
         claim = pool._store.claim(request)
-        ended = time.monotonic()
-        self._cursor.claimed(request, claim, seconds=ended - began, mono=ended)
-        self._caution.claimed(request, claim, mono=ended)
-        self._types = (*self._types[1:], self._types[0])  # so that no task type starves
+        self._claims.claimed(request, claim, began=began, ended=time.monotonic())
         if not claim.registered:
             pool._dead_id = pool.id
         return claim
@@ -184,10 +161,10 @@ class Claimer:
         """Begins the suspect once it is alone, or gives it back where that takes too long."""
         pool, now = self._pool, time.monotonic()
         if pool._begin_suspect():
-            self._caution.began()
-        elif self._caution.is_over(now):
+            self._claims.caution.began()
+        elif self._claims.caution.is_over(now):
             pool._give_up_suspect()
-            seconds = self._caution.went_back(now)
+            seconds = self._claims.caution.went_back(now)
             logger.info(
                 "pool %s gives a suspect back, since other runs go on; it claims none for %.0f s", pool.id, seconds
             )
@@ -219,7 +196,7 @@ class Claimer:
         self._low = self._pool._low_stock()
         self._waits_for_hunger = True
         if not self._has_work() and not self._pool._stopping.is_set():  # again: a worker may just have ended
-            seconds = min(LONGEST_WAIT, self._pool._patience(), self._caution.until_over(time.monotonic()))
+            seconds = min(LONGEST_WAIT, self._pool._patience(), self._claims.caution.until_over(time.monotonic()))
             self._hungry.wait(seconds)
         self._waits_for_hunger = False
 
@@ -236,7 +213,7 @@ class Claimer:
         seconds = self._idle.sleep(snapshot, time.monotonic())
         if self._idle.is_settling:
             return seconds
-        due = self._pool._store.next_due(self._types, tuple(self._pool._classes))
+        due = self._pool._store.next_due(self._claims.task_types, tuple(self._pool._classes))
         return seconds if due is None else min(seconds, max(due, SHORTEST_SLEEP))
 
     def _sleep(self, seconds: float) -> None:
@@ -246,7 +223,7 @@ class Claimer:
 
     def _failed(self, error: Exception) -> None:
         self._reconcile_at = 0.0  # its claim may have been committed all the same
-        self._cursor.forget()
+        self._claims.forget()
         if isinstance(error, FangError):
             logger.warning("pool %s could not claim and tries again: %s", self._pool.id, error)
         else:

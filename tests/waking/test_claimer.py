@@ -5,13 +5,15 @@ import threading
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 import fang_async.claimer
 import fang_threaded.claimer
 from fang_core import BackendUnavailable, Events, Runnable
 from fang_core.memory_state import MemoryState
-from tests.modes import GATES, Database, Nights, Side, eventually, ran
+from fang_threaded import Queue
+from tests.modes import GATES, RAN, Database, Nights, Side, eventually, ran
 
 SOON = timedelta(milliseconds=100)
 
@@ -124,6 +126,29 @@ def test_a_kind_that_is_imported_late_wakes_an_idle_pool(side: Side, url: str, n
     late = _late(side, "Late")
     side.call(queue.insert_task, late(n=1))
     assert ran() == [1]
+
+
+def test_what_was_inserted_before_the_pool_was_known_to_know_its_kind_is_found_by_looking_again(
+    side: Side, url: str, database: Database, nights: Nights
+) -> None:
+    queue = side.queue(url)
+    side.pool(queue)
+    nights.fall()
+    late = _late(side, "Later")
+    # Another pool knows the kind, so nobody is told who does not.
+    database.execute(
+        "INSERT INTO fang.fang_pools (id, mode, host, pid, task_types, kinds, workers, beats)"
+        " SELECT gen_random_uuid(), mode, 'h', 1, task_types, ARRAY[%s], 1, 0 FROM fang.fang_pools",
+        late.__name__,
+    )
+    with psycopg.connect(url) as producer:
+        Queue(url).insert_task(late(n=2), connection=producer)
+        side.call(queue.insert_task, side.note(n=1))  # wakes the pool, which learns the kind
+        assert ran() == [1]
+        producer.execute("SELECT pg_sleep(0.5)")
+        assert RAN.empty()
+        producer.commit()
+        assert ran(within=3) == [2]
 
 
 def _late(side: Side, name: str) -> Any:

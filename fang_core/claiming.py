@@ -1,0 +1,64 @@
+"""What a pool's next claim asks for: where it starts, how many, of which task types first. Pure.
+
+One for a pool; both modes send what it asks for, and tell it what came back.
+"""
+
+from collections import deque
+from uuid import UUID
+
+from fang_core.caution import Caution
+from fang_core.cursor import Cursor
+from fang_core.store import Behind, Claim, ClaimRequest
+
+
+class Claims:
+    """One claim after the other. Times are seconds of one monotonic clock."""
+
+    def __init__(self, task_types: tuple[str, ...], mono: float) -> None:
+        self.task_types = task_types
+        """In the order of the next claim: the first in line moves back at each, so that none starves."""
+        self.caution = Caution()
+        self._cursor = Cursor(mono)
+        self._told: deque[Behind] = deque()  # appended to on any thread
+        self._looked_twice = False
+
+    def tell(self, behind: Behind) -> None:
+        """Rows are due that the cursor may have passed; may be called on any thread."""
+        self._told.append(behind)
+
+    def forget(self) -> None:
+        """The next one reads everything: what was passed may be wanted now, or nobody knows what was claimed."""
+        self._cursor.forget()
+
+    def request(
+        self, pool_id: UUID, kinds: tuple[str, ...], wanted: int, *, is_idle: bool, whole: bool, mono: float
+    ) -> ClaimRequest:
+        """What to claim now.
+
+        Args:
+            wanted: tasks; fewer are asked for where suspects are about.
+            is_idle: whether the pool holds nothing, and so may run a suspect at once.
+            whole: whether nothing that is due may be missed.
+        """
+        while self._told:
+            self._cursor.behind(self._told.popleft())
+        suspects = self.caution.allows(is_idle=is_idle, mono=mono)
+        after = self._cursor.start(mono, whole=whole, suspects=suspects)
+        limit = self.caution.limit(wanted) if suspects else wanted
+        return ClaimRequest(pool_id, self.task_types, kinds, limit, after, self._cursor.looks_back, suspects)
+
+    def claimed(self, request: ClaimRequest, claim: Claim, *, began: float, ended: float) -> None:
+        """What came back, and when the claim was made and answered."""
+        self._cursor.claimed(request, claim, seconds=ended - began, mono=ended)
+        self.caution.claimed(request, claim, mono=ended)
+        self.task_types = (*self.task_types[1:], self.task_types[0])
+        if claim.tasks:
+            self._looked_twice = False
+
+    def again_at_once(self) -> bool:
+        """Whether a claim that brought nothing says little, since the next one looks back; once.
+
+        Where other transactions come and go it is so for ever.
+        """
+        self._looked_twice = self._cursor.is_behind and not self._looked_twice
+        return self._looked_twice
