@@ -44,9 +44,9 @@ class Reserve:
     def give_back(self, connection: psycopg.Connection[Any]) -> None:
         """It is kept if it is as it was when it was lent; a dead one takes along those that are idle, which went the
         same way more often than not."""
-        if connection.pgconn.transaction_status == TransactionStatus.IDLE and not self._is_closed:
+        if connection.pgconn.transaction_status == TransactionStatus.IDLE:
             self._idle.append(connection)
-            if self._is_closed:  # by now
+            if self._is_closed:  # asked last: another thread may close it meanwhile
                 self._close_idle()
         else:
             if connection.broken:

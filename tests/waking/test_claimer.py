@@ -132,7 +132,7 @@ def test_what_was_inserted_before_the_pool_was_known_to_know_its_kind_is_found_b
     side: Side, url: str, database: Database, nights: Nights
 ) -> None:
     queue = side.queue(url)
-    side.pool(queue)
+    side.pool(queue, number_of_workers=2)
     nights.fall()
     late = _late(side, "Later")
     # Another pool knows the kind, so nobody is told who does not.
