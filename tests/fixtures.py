@@ -1,6 +1,7 @@
 """A real Postgres for every test that asks for one: the embedded server, or the one at FANG_TEST_DATABASE_URL."""
 
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,20 @@ from sqlalchemy import make_url
 
 from fang_cli.embedded import EmbeddedPostgres
 from fang_postgres import migrate
+
+MEMORY = Path("/dev/shm")
+ENOUGH = 8 << 30
+
+
+def pytest_configure() -> None:
+    """Has servers and all temporary files live in memory, where there is room: most tests have a database of their
+    own, and on a journaling disk it took 0.4 s to make one, not 0.03. ``TMPDIR`` says otherwise."""
+    if "TMPDIR" not in os.environ and MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
+        file_system = os.statvfs(MEMORY)
+        may_execute = not file_system.f_flag & os.ST_NOEXEC  # a test copies the binaries of Postgres to there
+        if may_execute and file_system.f_bavail * file_system.f_frsize >= ENOUGH:
+            os.environ["TMPDIR"] = str(MEMORY)
+            tempfile.tempdir = None  # to be found anew
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ class ExceptionSuite:
         assert sorted(n for n, _ in backend.journal if n >= 0) == list(range(20))
         for name, task in raising.items():
             row = backend.row(task)
-            assert (row.state, row.attempt, row.pool_id) == (TaskState.FAILED, 1, None), name
+            assert (row.state, len(row.errors), row.pool_id) == (TaskState.FAILED, 1, None), name
             assert row.error_message is not None
             assert ("cannot be described" if name == "Disguised" else name) in row.error_message[:60]
             assert len(row.error_message.encode()) <= 2_000, name

@@ -93,8 +93,8 @@ def test_a_silent_connection_is_replaced_by_its_ping(
     side.pool(side.queue(proxy.url))
     eventually(lambda: len(database.listeners) == 1)  # until its first ping
     nights.fall()
-    assert proxy.set_where(Mode.BLACKHOLE, LISTENS) == 1
     before = proxy.accepted
+    assert proxy.set_where(Mode.BLACKHOLE, LISTENS) == 1
     insert(side, url, 1)  # its notification goes into the black hole
     assert ran() == [1]
     assert proxy.accepted > before
