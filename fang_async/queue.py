@@ -1,6 +1,6 @@
 """The queue on Postgres for asyncio code."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,7 +15,7 @@ from fang_async.runner import converse_on, may_notify, refuse_autocommit, run_on
 from fang_async.store import AsyncPostgresStore
 from fang_core.codec import MAX_PAYLOAD_BYTES
 from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, TaskLost, UsageError
-from fang_core.insertion import Overrides, Rules
+from fang_core.insertion import Bulk, NewTask, Overrides, Rules
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
 from fang_core.run import current_run
@@ -121,7 +121,7 @@ class AsyncQueue:
         if connection is not None:
             return await self._converse_on(connection, begin)
         writes = await self._connections.writes()
-        with _unknown_unless_typed("whether the task was inserted", (row.id,)):
+        with _unknown_unless_typed("whether the task was inserted", (row,)):
             return await writes.converse(begin(notify=True))
 
     async def insert_tasks(
@@ -146,13 +146,16 @@ class AsyncQueue:
             max_retries=max_retries,
             uniq=uniq,
         )
-        rows = overrides.new_tasks(tasks, self.rules)
-        begin = partial(conversations.insert_many, self._operations, rows, overrides)
+        bulk = Bulk(tasks, overrides, self.rules)
+        begin = partial(conversations.insert_many, self._operations, bulk, overrides)
         if connection is not None:
             return await self._converse_on(connection, begin)
         writes = await self._connections.writes()
-        with _unknown_unless_typed("whether the tasks were inserted", tuple(row.id for row in rows)):
-            return await writes.transact(partial(begin, notify=True))
+        with _unknown_unless_typed("whether the tasks were inserted", bulk.rows):
+            if bulk.is_unique:
+                return await writes.transact(partial(begin, notify=True))
+            ahead = partial(conversations.insert_ahead, self._operations, bulk, overrides, notify=True)
+            return await writes.pipeline(ahead)
 
     async def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
         """See ``Queueable.schedule_task``."""
@@ -240,11 +243,11 @@ class AsyncQueue:
 
 
 @contextmanager
-def _unknown_unless_typed(what: str, ids: tuple[UUID, ...]) -> Iterator[None]:
+def _unknown_unless_typed(what: str, rows: Sequence[NewTask]) -> Iterator[None]:
     """Names the ids of what may stand although no reply came."""
     try:
         yield
     except NotConnected:
         raise
     except BackendUnavailable as error:
-        raise OutcomeUnknown(f"it is not known {what}: {error}", ids) from error
+        raise OutcomeUnknown(f"it is not known {what}: {error}", tuple(row.id for row in rows)) from error

@@ -16,7 +16,7 @@ from fang_core.errors import BackendError, BackendUnavailable, StatementRefused,
 from fang_core.guard import GUARDED_FOR, PlanGuard
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
 from fang_postgres.diagnosis import before_sending, diagnose, is_repeatable
-from fang_postgres.statement import Conversation, Operation
+from fang_postgres.statement import Conversation, Operation, Pipeline, Rows
 
 T = TypeVar("T")
 
@@ -63,6 +63,14 @@ class Runner:
             return await _converse(partial(_fetch, connection), begin())
 
         return await self._on_connection(work, guard, in_transaction=True)
+
+    async def pipeline(self, begin: Callable[[], Pipeline[T]]) -> T:
+        """A pipeline in one transaction; see ``transact``."""
+
+        async def work(connection: Any) -> T:
+            return await _pipeline(partial(_send, connection), begin())
+
+        return await self._on_connection(work, None, in_transaction=True)
 
     async def _on_connection(
         self, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None, *, in_transaction: bool
@@ -167,6 +175,30 @@ async def _converse(run: Callable[[Operation[Any]], Awaitable[Any]], conversatio
         answer = await run(operation)
 
 
+async def _pipeline(send: Callable[[Operation[Any]], Awaitable[Rows]], pipeline: Pipeline[T]) -> T:
+    last: Operation[Any] | None = None
+    in_flight: asyncio.Task[Rows] | None = None
+    answer = None
+    try:
+        while True:
+            try:
+                operation = pipeline.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            rows = () if in_flight is None else await in_flight
+            answered, last, in_flight = last, operation, None
+            if operation is not None:
+                in_flight = asyncio.ensure_future(send(operation))
+                await asyncio.sleep(0)  # now it is under way
+            answer = None if answered is None else answered.decode(rows)
+    except (Exception, asyncio.CancelledError):
+        if in_flight is not None:  # the connection is not free before it has ended
+            in_flight.cancel()
+            await asyncio.gather(in_flight, return_exceptions=True)
+        raise
+
+
 async def _runner_on(connection: Any) -> Callable[[Operation[Any]], Awaitable[Any]]:
     if isinstance(connection, asyncpg.Connection | asyncpg.pool.PoolConnectionProxy):
         return partial(_fetch, connection)
@@ -179,8 +211,13 @@ async def _execute(execute: Callable[..., Awaitable[Any]], operation: Operation[
 
 
 async def _fetch(connection: Any, operation: Operation[T]) -> T:
+    return operation.decode(await _send(connection, operation))
+
+
+def _send(connection: Any, operation: Operation[Any]) -> Awaitable[Rows]:
     statement = operation.statement
-    return operation.decode(await connection.fetch(statement.text, *statement.arguments(operation.params)))
+    rows: Awaitable[Rows] = connection.fetch(statement.text, *statement.arguments(operation.params))
+    return rows
 
 
 async def _sqlalchemy_execute(connection: Any) -> Callable[..., Awaitable[Any]]:

@@ -63,7 +63,7 @@ def encode(task: BaseRunnable, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> str:
         raise PayloadError(kind, "", "does not serialize to a JSON object")
     if '"type":' in body and "type" in from_json(body):
         raise PayloadError(kind, ".type", "this key holds the kind; no extra field can have its name")
-    if _SUSPICIOUS.search(body) or body.count("[") + body.count("{") > MAX_DEPTH:
+    if _SUSPICIOUS.search(body) or (len(body) > MAX_DEPTH and body.count("[") + body.count("{") > MAX_DEPTH):
         _refuse_faults(kind, task, body)
     if len(body) > max_bytes // 4 and len(body.encode()) > max_bytes:
         raise PayloadError(kind, "", f"the payload is larger than {max_bytes} bytes; store it elsewhere and pass a key")

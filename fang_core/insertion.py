@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from fang_core import arguments, codec
 from fang_core.errors import UsageError
@@ -76,28 +76,60 @@ class Overrides:
         """Encodes one task. Raises ``PayloadError``."""
         metadata = codec.encode(task, max_bytes=rules.max_payload_bytes)
         options = task.__fang_options__
-        unique = (options.uniq or not rules.duplicated_tasks) if self.uniq is None else self.uniq
         return NewTask(
-            uuid7() if self.id is None else self.id,
+            UUID(int=uuid7().int) if self.id is None else self.id,
             metadata,
             options.kind,
             options.task_type if self.task_type is None else self.task_type,
             options.priority if self.priority is None else self.priority,
             options.max_retries if self.max_retries is None else self.max_retries,
-            uniq_hash(task, metadata) if unique else None,
+            uniq_hash(task, metadata) if self.are_unique(task, rules) else None,
         )
 
-    def new_tasks(self, tasks: Iterable[BaseRunnable], rules: Rules) -> list[NewTask]:
-        """Encodes many; nothing is sent before all of them are good."""
+    def are_unique(self, task: BaseRunnable, rules: Rules) -> bool:
+        """Whether tasks like this one are inserted as unique."""
+        return (task.__fang_options__.uniq or not rules.duplicated_tasks) if self.uniq is None else self.uniq
+
+
+class Bulk:
+    """The tasks of one bulk insert. Their rows are made while one iterates over them, each once.
+
+    Raises ``UsageError`` where it is made, and ``PayloadError`` where a row is.
+
+    Attributes:
+        rows: those that were made.
+        is_unique: whether any of the tasks is.
+    """
+
+    def __init__(self, tasks: Iterable[BaseRunnable], overrides: Overrides, rules: Rules) -> None:
         if isinstance(tasks, BaseRunnable):  # a model can be iterated over: one without fields would insert nothing
             raise UsageError(f"give several tasks, or insert_task for one {type(tasks).__name__}")
         if not isinstance(tasks, Iterable):
             raise UsageError(f"give several tasks, not {type(tasks).__name__}")
-        return [self.new_task(task, rules) for task in tasks]
+        self._tasks = list(tasks)
+        self._overrides = overrides
+        self._rules = rules
+        self.rows: list[NewTask] = []
+        one_of_each = {type(task): task for task in self._tasks}.values()
+        for task in one_of_each:
+            codec.insertable_kind(task)
+        self.is_unique = any(overrides.are_unique(task, rules) for task in one_of_each)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[NewTask]:
+        yield from self.rows
+        for task in self._tasks[len(self.rows) :]:
+            row = self._overrides.new_task(task, self._rules)
+            self.rows.append(row)
+            yield row
 
 
-def in_chunks(rows: list[NewTask], *, most_rows: int = 5_000, most_chars: int = 16_000_000) -> Iterator[list[NewTask]]:
-    """Cuts a bulk insert into statements of bounded size."""
+def in_chunks(
+    rows: Iterable[NewTask], *, most_rows: int = 5_000, most_chars: int = 16_000_000
+) -> Iterator[list[NewTask]]:
+    """Cuts a bulk insert into statements of bounded size; asks for no more rows than it yields, but for one."""
     chunk: list[NewTask] = []
     chars = 0
     for row in rows:

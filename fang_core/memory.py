@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from fang_core.arguments import checked_id, checked_task_type
 from fang_core.codec import MAX_PAYLOAD_BYTES
-from fang_core.insertion import Overrides, Rules
+from fang_core.insertion import Bulk, Overrides, Rules
 from fang_core.lifecycle import TERMINAL_STATES, Outcome, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.memory_state import Clock, MemoryState, utc_clock
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
@@ -44,7 +44,7 @@ class _MemoryBase:
             return list(self.state.tasks.values())
 
     def _insert(self, tasks: Iterable[BaseRunnable], overrides: Overrides) -> list[Task]:
-        return self.state.insert(overrides.new_tasks(tasks, self.rules), overrides)
+        return self.state.insert(list(Bulk(tasks, overrides, self.rules)), overrides)
 
     def _schedule(self, task: BaseRunnable) -> Task:
         with self.state.lock:

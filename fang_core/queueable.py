@@ -68,7 +68,10 @@ class Queueable(Protocol):
         uniq: bool | None = None,
         connection: Any = None,
     ) -> list[Task]:
-        """Inserts many, all or none, and returns their rows in the order given. Options hold for all of them."""
+        """Inserts many, all or none, and returns their rows in the order given. Options hold for all of them.
+
+        Without ``connection=`` rows are made while others are on their way: where one turns out bad, nothing stands.
+        """
         ...
 
     def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:

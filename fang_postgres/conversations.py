@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from fang_core.errors import BackendError, IdInUse, StaleTask, TwinExists
-from fang_core.insertion import NewTask, Overrides, Rules, in_chunks
+from fang_core.insertion import Bulk, NewTask, Overrides, Rules, in_chunks
 from fang_core.lifecycle import Change, Outcome
 from fang_core.liveness import Pulse
 from fang_core.record import Task
@@ -14,9 +14,13 @@ from fang_core.runnable import BaseRunnable
 from fang_core.store import Rescued
 from fang_core.ticking import next_tick
 from fang_postgres.operations import Operations
-from fang_postgres.statement import Conversation
+from fang_postgres.statement import Conversation, Pipeline
 
 _TRIES: Final = 20  # of an insert whose twin is there when it inserts, and gone when it looks
+
+_AHEAD: Final = 1_000
+"""Rows of a statement that is in flight while the next is made: much larger ones leave less to do at once, and do not
+fit into a socket's buffer."""
 
 
 def insert(operations: Operations, row: NewTask, overrides: Overrides, *, notify: bool) -> Conversation[Task]:
@@ -35,15 +39,23 @@ def insert(operations: Operations, row: NewTask, overrides: Overrides, *, notify
     raise _came_and_went(row.kind)
 
 
-def insert_many(
-    operations: Operations, rows: list[NewTask], overrides: Overrides, *, notify: bool
-) -> Conversation[list[Task]]:
+def insert_many(operations: Operations, bulk: Bulk, overrides: Overrides, *, notify: bool) -> Conversation[list[Task]]:
     """Many rows, in statements of bounded size; to be held in one transaction. Results in the order given."""
-    if any(row.uniq_hash for row in rows):
+    rows = list(bulk)
+    if bulk.is_unique:
         return (yield from _insert_unique(operations, rows, overrides, notify))
     tasks: list[Task] = []
     for chunk in in_chunks(rows):
         tasks += yield operations.insert_many(chunk, overrides, notify=notify)
+    return tasks
+
+
+def insert_ahead(operations: Operations, bulk: Bulk, overrides: Overrides, *, notify: bool) -> Pipeline[list[Task]]:
+    """Many rows, none of them unique: the next ones are made while the last are on their way; see ``insert_many``."""
+    tasks: list[Task] = []
+    for chunk in in_chunks(bulk, most_rows=_AHEAD):
+        tasks += (yield operations.insert_many(chunk, overrides, notify=notify)) or ()
+    tasks += (yield None) or ()
     return tasks
 
 

@@ -77,6 +77,13 @@ Conversation = Generator[Operation[Any], Any, T]
 Pure, so that both modes hold the same one: see their ``converse``.
 """
 
+Pipeline = Generator[Operation[Any] | None, Any, T]
+"""A conversation that goes on while its last operation is in flight: it is sent what the one before has returned.
+
+It begins with None, and where it has nothing more to ask it yields None, to be sent what is still missing. See the
+modes' ``pipeline``.
+"""
+
 
 def _compile(core: Executable, dialect: Any) -> SQLCompiler:
     compiled = core.compile(dialect=dialect)  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
 """The queue on Postgres for threaded code."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.codec import MAX_PAYLOAD_BYTES
 from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, TaskLost, UsageError
-from fang_core.insertion import Overrides, Rules
+from fang_core.insertion import Bulk, NewTask, Overrides, Rules
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
 from fang_core.run import current_run
@@ -124,7 +124,7 @@ class Queue:
         if connection is not None:
             return self._converse_on(connection, begin)
         writes = self._connections.writes()
-        with _unknown_unless_typed("whether the task was inserted", (row.id,)):
+        with _unknown_unless_typed("whether the task was inserted", (row,)):
             return writes.converse(begin(notify=True))
 
     def insert_tasks(
@@ -149,13 +149,16 @@ class Queue:
             max_retries=max_retries,
             uniq=uniq,
         )
-        rows = overrides.new_tasks(tasks, self.rules)
-        begin = partial(conversations.insert_many, self._operations, rows, overrides)
+        bulk = Bulk(tasks, overrides, self.rules)
+        begin = partial(conversations.insert_many, self._operations, bulk, overrides)
         if connection is not None:
             return self._converse_on(connection, begin)
         writes = self._connections.writes()
-        with _unknown_unless_typed("whether the tasks were inserted", tuple(row.id for row in rows)):
-            return writes.transact(partial(begin, notify=True))
+        with _unknown_unless_typed("whether the tasks were inserted", bulk.rows):
+            if bulk.is_unique:
+                return writes.transact(partial(begin, notify=True))
+            ahead = partial(conversations.insert_ahead, self._operations, bulk, overrides, notify=True)
+            return writes.pipeline(ahead)
 
     def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
         """See ``Queueable.schedule_task``."""
@@ -239,11 +242,11 @@ class Queue:
 
 
 @contextmanager
-def _unknown_unless_typed(what: str, ids: tuple[UUID, ...]) -> Iterator[None]:
+def _unknown_unless_typed(what: str, rows: Sequence[NewTask]) -> Iterator[None]:
     """Names the ids of what may stand although no reply came."""
     try:
         yield
     except NotConnected:
         raise
     except BackendUnavailable as error:
-        raise OutcomeUnknown(f"it is not known {what}: {error}", ids) from error
+        raise OutcomeUnknown(f"it is not known {what}: {error}", tuple(row.id for row in rows)) from error

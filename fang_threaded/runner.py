@@ -23,7 +23,7 @@ from fang_core.errors import BackendError, FangError, StatementRefused, UsageErr
 from fang_core.guard import GUARDED_FOR, PlanGuard
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
 from fang_postgres.diagnosis import before_sending, code_of_connect_failure, diagnose, is_repeatable
-from fang_postgres.statement import Conversation, Operation
+from fang_postgres.statement import Conversation, Operation, Pipeline, Rows
 from fang_threaded.reserve import Reserve
 
 T = TypeVar("T")
@@ -35,6 +35,20 @@ _SET_GUARD_TEXT: Final = text(SET_GUARD)
 _TRIES: Final = 5  # of a statement that was the victim of a deadlock or a serialization failure
 
 Run = Callable[[Operation[Any]], Any]
+Send = Callable[[Operation[Any]], Callable[[], Rows]]
+"""Sends an operation, and returns what waits for its rows."""
+
+
+class Loan(ABC):
+    """A connection, lent for one piece of work."""
+
+    @abstractmethod
+    def run(self, operation: Operation[T]) -> T:
+        """One operation."""
+
+    @abstractmethod
+    def pipeline(self, pipeline: Pipeline[T]) -> T:
+        """Several, each of which may be in flight while the next is made."""
 
 
 class Runner(ABC):
@@ -50,13 +64,12 @@ class Runner(ABC):
         ``BackendError`` where it did not.
         """
         # Outside of a transaction a single statement commits by itself, in one round trip.
-        result: T = self._repeat(lambda run: run(operation), guard, False)
-        return result
+        return self._repeat(lambda loan: loan.run(operation), guard, False)
 
     def run_all(self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None) -> list[T]:
         """Several operations in one transaction; see ``run``."""
         in_transaction = len(operations) > 1
-        return self._repeat(lambda run: [run(operation) for operation in operations], guard, in_transaction)
+        return self._repeat(lambda loan: [loan.run(operation) for operation in operations], guard, in_transaction)
 
     def converse(self, conversation: Conversation[T]) -> T:
         """A conversation, each of whose operations is committed by itself; see ``run``."""
@@ -64,9 +77,13 @@ class Runner(ABC):
 
     def transact(self, begin: Callable[[], Conversation[T]], guard: PlanGuard | None = None) -> T:
         """A conversation in one transaction, begun anew where that was the victim of a deadlock; see ``run``."""
-        return self._repeat(lambda run: _converse(run, begin()), guard, True)
+        return self._repeat(lambda loan: _converse(loan.run, begin()), guard, True)
 
-    def _repeat(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
+    def pipeline(self, begin: Callable[[], Pipeline[T]]) -> T:
+        """A pipeline in one transaction; see ``transact``."""
+        return self._repeat(lambda loan: loan.pipeline(begin()), None, True)
+
+    def _repeat(self, work: Callable[[Loan], T], guard: PlanGuard | None, in_transaction: bool) -> T:
         for tries_left in reversed(range(_TRIES)):
             try:
                 return self._on_connection(work, guard, in_transaction)
@@ -76,7 +93,7 @@ class Runner(ABC):
         raise AssertionError("the last try returns or raises")
 
     @abstractmethod
-    def _on_connection(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
+    def _on_connection(self, work: Callable[[Loan], T], guard: PlanGuard | None, in_transaction: bool) -> T:
         """Raises the driver's errors; typed ones where nothing was sent, so that a caller can tell."""
 
     def _lies_elsewhere(self, error: Exception) -> bool:
@@ -93,7 +110,7 @@ class OwnRunner(Runner):
         super().__init__(schema)
         self.reserve = reserve
 
-    def _on_connection(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
+    def _on_connection(self, work: Callable[[Loan], T], guard: PlanGuard | None, in_transaction: bool) -> T:
         try:
             connection = self.reserve.take()
         except psycopg.Error as error:
@@ -103,7 +120,7 @@ class OwnRunner(Runner):
             with connection.transaction() if in_transaction or is_guarded else nullcontext():
                 if is_guarded:
                     connection.execute(_SET_GUARD)
-                return _watched(partial(work, partial(_execute_raw, connection)), None if is_guarded else guard)
+                return _watched(partial(work, _OwnLoan(connection)), None if is_guarded else guard)
         except BaseException as error:
             # A KeyboardInterrupt may have come in the middle of a BEGIN.
             if not isinstance(error, Exception) or not self._lies_elsewhere(error):
@@ -120,7 +137,7 @@ class SessionRunner(Runner):
         super().__init__(schema)
         self._sessions = sessionmaker(engine)
 
-    def _on_connection(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
+    def _on_connection(self, work: Callable[[Loan], T], guard: PlanGuard | None, in_transaction: bool) -> T:
         with self._sessions.begin() as session:
             try:
                 session.connection()
@@ -132,13 +149,58 @@ class SessionRunner(Runner):
             try:
                 if is_guarded:
                     session.execute(_SET_GUARD_TEXT)
-                return _watched(partial(work, partial(_execute, session.execute)), None if is_guarded else guard)
+                return _watched(partial(work, _SessionLoan(session)), None if is_guarded else guard)
             except Exception as error:
                 # A run may have left any setting behind: a transaction that is read only, or a date style that the
                 # driver cannot read.
                 if not self._lies_elsewhere(error):
                     session.invalidate()
                 raise
+
+
+class _OwnLoan(Loan):
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def run(self, operation: Operation[T]) -> T:
+        return _execute_raw(self._connection, operation)
+
+    def pipeline(self, pipeline: Pipeline[T]) -> T:
+        with self._connection.pipeline() if psycopg.Pipeline.is_supported() else nullcontext():
+            return _pipeline(partial(_send_raw, self._connection), pipeline)
+
+
+class _SessionLoan(Loan):
+    """SQLAlchemy knows of no operation in flight: each has ended when the next is made."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def run(self, operation: Operation[T]) -> T:
+        return _execute(self._session.execute, operation)
+
+    def pipeline(self, pipeline: Pipeline[T]) -> T:
+        return _pipeline(self._send, pipeline)
+
+    def _send(self, operation: Operation[Any]) -> Callable[[], Rows]:
+        result = self._session.execute(operation.statement.core, dict(operation.params))
+        return result.all
+
+
+def _pipeline(send: Send, pipeline: Pipeline[T]) -> T:
+    last: Operation[Any] | None = None
+    in_flight: Callable[[], Rows] | None = None
+    answer = None
+    while True:
+        try:
+            operation = pipeline.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        rows = () if in_flight is None else in_flight()
+        answered, last = last, operation
+        in_flight = None if operation is None else send(operation)
+        answer = None if answered is None else answered.decode(rows)
 
 
 def _is_on(guard: PlanGuard | None) -> bool:
@@ -223,6 +285,12 @@ def _execute_raw(connection: psycopg.Connection[Any], operation: Operation[T]) -
     with connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(operation.statement.psycopg_text.encode(), dict(operation.params))
         return operation.decode(cursor.fetchall() if cursor.description else ())
+
+
+def _send_raw(connection: psycopg.Connection[Any], operation: Operation[Any]) -> Callable[[], Rows]:
+    cursor = connection.cursor(row_factory=tuple_row)
+    cursor.execute(operation.statement.psycopg_text.encode(), dict(operation.params))
+    return cursor.fetchall
 
 
 def _execute(execute: Callable[..., Any], operation: Operation[T]) -> T:

@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 
 from fang_cli.embedded import EmbeddedPostgres
 from fang_postgres import migrate
+from tests.modes import Database, Side, side_of
 
 MEMORY = Path("/dev/shm")
 ENOUGH = 8 << 30
@@ -88,3 +89,19 @@ def new_database(request: pytest.FixtureRequest) -> Callable[[], Iterator[str]]:
         return database(request.getfixturevalue("server_url"), request.getfixturevalue("template"))
 
     return new
+
+
+@pytest.fixture(params=["threaded", "async"])
+def side(request: pytest.FixtureRequest) -> Iterator[Side]:
+    """Each test that asks for it runs in both modes."""
+    for name in {"url", "proxy"}.intersection(request.fixturenames):
+        request.getfixturevalue(name)  # made before the pools that connect there, and taken away after them
+    with side_of(request.param) as side:
+        yield side
+
+
+@pytest.fixture(name="database")
+def watched_database(url: str) -> Iterator[Database]:
+    watched = Database(url)
+    yield watched
+    watched.close()

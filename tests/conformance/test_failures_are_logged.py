@@ -1,7 +1,6 @@
 """A failed run leaves a line in the log, in both modes, and the line nothing of the payload."""
 
 import logging
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -14,9 +13,8 @@ from fang_core.failurelog import log_failure, log_rescue
 from fang_core.lifecycle import Failure, Outcome
 from fang_core.memory_state import MemoryState
 from fang_core.record import ClaimedTask, TaskState
-from fang_core.registry import Mode
 from fang_core.store import Rescued
-from tests.modes import Side, side_of
+from tests.modes import Side
 
 SECRET = "s3cr3t"
 NOW = Constant(delay=timedelta(0), jitter=0)
@@ -48,13 +46,6 @@ def end(how: str, secret: str) -> None:
             raise Cancel(secret)
         case "later":
             raise Snooze(timedelta(hours=1))
-
-
-@pytest.fixture(params=["threaded", "async"])
-def side(request: pytest.FixtureRequest) -> Iterator[Side]:
-    mode: Mode = request.param
-    with side_of(mode) as side:
-        yield side
 
 
 def lines_of(side: Side, caplog: pytest.LogCaptureFixture, ends: str) -> list[tuple[int, str]]:

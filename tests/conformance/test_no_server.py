@@ -1,6 +1,6 @@
 """A queue whose server does not answer, in both modes: what was never sent is not told as unknown."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -8,8 +8,7 @@ from uuid import uuid4
 import pytest
 
 from fang_core import NotConnected
-from fang_core.registry import Mode
-from tests.modes import Side, side_of
+from tests.modes import Side
 
 NOWHERE = "postgresql://someone@127.0.0.1:1/nowhere"
 VERBS: dict[str, Callable[[Any, Any], tuple[Any, ...]]] = {
@@ -22,13 +21,6 @@ VERBS: dict[str, Callable[[Any, Any], tuple[Any, ...]]] = {
     "remove_all_tasks": lambda queue, _: (queue.remove_all_tasks,),
     "remove_all_scheduled_tasks": lambda queue, _: (queue.remove_all_scheduled_tasks,),
 }
-
-
-@pytest.fixture(params=["threaded", "async"])
-def side(request: pytest.FixtureRequest) -> Iterator[Side]:
-    mode: Mode = request.param
-    with side_of(mode) as side:
-        yield side
 
 
 @pytest.mark.parametrize("verb", VERBS)

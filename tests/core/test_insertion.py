@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fang_core import PayloadError, Queueable, Runnable, TaskConfig, UsageError
 from fang_core.arguments import EARLIEST, LATEST
-from fang_core.insertion import NewTask, Overrides, Rules, in_chunks
+from fang_core.insertion import Bulk, NewTask, Overrides, Rules, in_chunks
 from fang_core.ticking import tick_of
 from fang_core.unique import uniq_hash
 
@@ -117,7 +117,7 @@ def test_overrides_win_over_the_class_also_where_they_are_zero() -> None:
 
 
 def test_ids_rise_in_the_order_given() -> None:
-    rows = Overrides().new_tasks((Parse(n=n) for n in range(500)), Rules(max_payload_bytes=1000))
+    rows = list(Bulk((Parse(n=n) for n in range(500)), Overrides(), Rules(max_payload_bytes=1000)))
 
     assert [row.metadata for row in rows] == [f'{{"type":"insertion.Parse","n":{n}}}' for n in range(500)]
     assert rows == sorted(rows)
@@ -126,9 +126,35 @@ def test_ids_rise_in_the_order_given() -> None:
 
 def test_one_bad_task_stops_them_all() -> None:
     with pytest.raises(PayloadError, match=r"insertion\.Parse\.n: the text contains NUL"):
-        Overrides().new_tasks([Parse(), Parse(n="\0"), Parse()], Rules(max_payload_bytes=1000))
+        list(Bulk([Parse(), Parse(n="\0"), Parse()], Overrides(), Rules(max_payload_bytes=1000)))
     with pytest.raises(PayloadError, match="larger than 1000 bytes"):
-        Overrides().new_tasks([Parse(n="x" * 1000)], Rules(max_payload_bytes=1000))
+        list(Bulk([Parse(n="x" * 1000)], Overrides(), Rules(max_payload_bytes=1000)))
+
+
+def test_rows_of_a_bulk_are_made_when_they_are_asked_for_and_once() -> None:
+    bulk = Bulk((Parse(n=n) for n in range(5)), Overrides(), Rules())
+    assert (len(bulk), bulk.rows) == (5, [])
+    rows = iter(bulk)
+    first = [next(rows), next(rows)]
+    assert bulk.rows == first
+    assert list(bulk)[:2] == first
+    assert list(bulk) == bulk.rows
+    assert len(bulk.rows) == 5
+
+
+@pytest.mark.parametrize(
+    ("uniq", "rules", "is_unique"),
+    [
+        (None, Rules(), False),
+        (True, Rules(), True),
+        (None, Rules(duplicated_tasks=False), True),
+        (False, Rules(duplicated_tasks=False), False),
+    ],
+)
+def test_whether_any_of_a_bulk_is_unique_is_known_before(uniq: bool | None, rules: Rules, is_unique: bool) -> None:
+    bulk = Bulk([Parse()], Overrides(uniq=uniq), rules)
+    assert (bulk.is_unique, bulk.rows) == (is_unique, [])
+    assert (next(iter(bulk)).uniq_hash is not None) == is_unique
 
 
 def test_one_task_is_not_many() -> None:
@@ -138,7 +164,7 @@ def test_one_task_is_not_many() -> None:
         def run(self, queue: Queueable) -> None: ...
 
     with pytest.raises(UsageError, match="give several tasks, or insert_task for one Bare"):
-        Overrides().new_tasks(Bare(), Rules())  # type: ignore[arg-type]
+        Bulk(Bare(), Overrides(), Rules())  # type: ignore[arg-type]
 
 
 # Unique tasks, and ids ------------------------------------------------------------------------------------------------

@@ -1,27 +1,10 @@
-"""Each test of this folder runs in both modes."""
-
-from collections.abc import Iterator
+"""What tests of waking share."""
 
 import pytest
 
-from tests.modes import Database, Nights, Side, side_of
-
-
-@pytest.fixture(params=["threaded", "async"])
-def side(request: pytest.FixtureRequest) -> Iterator[Side]:
-    for name in {"url", "proxy"}.intersection(request.fixturenames):
-        request.getfixturevalue(name)  # made before the pools that connect there, and taken away after them
-    with side_of(request.param) as side:
-        yield side
+from tests.modes import Nights
 
 
 @pytest.fixture
 def nights(monkeypatch: pytest.MonkeyPatch) -> Nights:
     return Nights(monkeypatch)
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    database = Database(url)
-    yield database
-    database.close()
