@@ -110,15 +110,23 @@ async def _watched(
         async with connection.transaction():
             await connection.execute(SET_GUARD)
             return await work(connection)
-    if in_transaction:
-        async with connection.transaction():
+    try:
+        if in_transaction:
+            async with connection.transaction():
+                result = await work(connection)
+        else:
             result = await work(connection)
-    else:
-        result = await work(connection)
+    except asyncpg.QueryCanceledError:  # most likely by its timeout
+        _tell(guard, began)
+        raise
+    _tell(guard, began)
+    return result
+
+
+def _tell(guard: PlanGuard | None, began: float) -> None:
     now = time.monotonic()
     if guard is not None and guard.observe(now - began, now):
         logger.warning(SLOW_STATEMENT, now - began, GUARDED_FOR)
-    return result
 
 
 async def run_on(connection: Any, operation: Operation[T]) -> T:

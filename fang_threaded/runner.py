@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import psycopg
+from psycopg.errors import QueryCanceled
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from sqlalchemy import Connection, Engine, TwoPhaseTransaction, text
@@ -212,11 +213,20 @@ def _watched(work: Callable[[], T], guard: PlanGuard | None) -> T:
     if guard is None:
         return work()
     began = time.monotonic()
-    result = work()
+    try:
+        result = work()
+    except (SQLAlchemyError, psycopg.Error) as error:
+        if sqlstate_of(error) == QueryCanceled.sqlstate:  # most likely by its timeout
+            _tell(guard, began)
+        raise
+    _tell(guard, began)
+    return result
+
+
+def _tell(guard: PlanGuard, began: float) -> None:
     now = time.monotonic()
     if guard.observe(now - began, now):
         logger.warning(SLOW_STATEMENT, now - began, GUARDED_FOR)
-    return result
 
 
 def run_on(connection: Any, operation: Operation[T]) -> T:

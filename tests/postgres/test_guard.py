@@ -10,11 +10,12 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, make_url
 
+from fang_core.errors import FangError
 from fang_core.guard import PlanGuard
 from fang_core.lifecycle import Outcome
 from fang_core.record import TaskState
 from fang_core.store import ClaimRequest, PoolRecord, PruneRequest
-from fang_postgres.connecting import GUARD
+from fang_postgres.connecting import GUARD, SETTINGS
 from fang_postgres.operations import Operations
 from tests.modes import Side, side_of
 from tests.postgres.plans import explain, faults
@@ -34,6 +35,23 @@ LEDGER = f"""
     END $$;
     CREATE TRIGGER note BEFORE UPDATE OR DELETE ON fang.fang_tasks FOR EACH STATEMENT EXECUTE FUNCTION note();
 """
+
+SLEEPS = f"""
+    CREATE FUNCTION sleeps() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NOT ({IS_GUARDED}) THEN PERFORM pg_sleep(60); END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER sleeps BEFORE UPDATE ON fang.fang_tasks FOR EACH STATEMENT EXECUTE FUNCTION sleeps();
+"""
+
+
+@pytest.fixture
+def short_statements(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """On our own connections, and on those of an application's engine."""
+    monkeypatch.setitem(SETTINGS, "statement_timeout", "500ms")
+    name = make_url(url).database
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f'ALTER DATABASE "{name}" SET statement_timeout = 500'.encode())
 
 
 @pytest.fixture(params=["threaded", "threaded on an engine", "async"])
@@ -98,6 +116,23 @@ def test_claims_come_out_of_the_trap(
     store.store._guard_of_claims = PlanGuard()  # on the same connection: the settings ended with each transaction
     store.claim(REQUEST)
     assert how(connection) == [("UPDATE", NOT_GUARDED)]
+
+
+@pytest.mark.usefixtures("short_statements")
+def test_a_claim_that_dies_of_its_timeout_is_followed_by_guarded_ones(
+    connection: psycopg.Connection[Any], store: Any
+) -> None:
+    for step in (fill("new", 10), LEDGER):
+        connection.execute(step.encode())
+    one = REQUEST._replace(limit=1)
+    for _ in range(2):  # the first is not judged, nor is what takes long on a new connection
+        assert len(store.claim(one).tasks) == 1
+    connection.execute(SLEEPS.encode())
+    with pytest.raises(FangError, match="statement timeout"):
+        store.claim(one)
+    how(connection)
+    assert len(store.claim(one).tasks) == 1
+    assert how(connection) == [("UPDATE", GUARDED)]
 
 
 def test_outcomes_are_guarded_as_well(connection: psycopg.Connection[Any], store: Any) -> None:
