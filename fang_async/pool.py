@@ -3,22 +3,14 @@
 import asyncio
 import logging
 import os
-import socket
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from fang_async.claimer import Claimer
-from fang_async.completer import Completer
-from fang_async.heartbeat import Heartbeat
-from fang_async.maintenance import Maintenance
+from fang_async.shift import Shift
 from fang_async.signals import Signals
-from fang_async.ticker import Ticker
-from fang_async.worker import Worker
 from fang_core.arguments import check_queue
 from fang_core.config import (
     DEFAULT_LEASE,
@@ -29,32 +21,12 @@ from fang_core.config import (
     SleepParams,
     as_task_types,
 )
-from fang_core.demand import Demand
-from fang_core.errors import FangError, UsageError
+from fang_core.errors import UsageError
 from fang_core.events import Dispatcher, Events
-from fang_core.failure import ErrorReport
-from fang_core.failurelog import log_failure
-from fang_core.holdings import Holdings
-from fang_core.lifecycle import NOT_RUN, Failure, Outcome, Result, decide
-from fang_core.record import DEFAULT_TASK_TYPE, ClaimedTask
-from fang_core.registry import REGISTRY
-from fang_core.run import Run
-from fang_core.runnable import BaseRunnable
-from fang_core.stock import Stock
-from fang_core.store import AsyncBackend, AsyncStore, PoolRecord
-from fang_core.ticking import Timetable
+from fang_core.record import DEFAULT_TASK_TYPE
+from fang_core.store import AsyncBackend
 
 logger = logging.getLogger("fang_async")
-
-SLICE: Final = 0.002
-"""Seconds that all workers of a pool together may run on before the loop serves others. One slice for each worker
-instead made a ticker 300 ms late with 50 workers."""
-
-UNWINDING: Final = 0.5
-"""Seconds that cancelled runs have to end."""
-
-FLUSHING: Final = 1.0
-"""Seconds at least to write what has ended, at the end of the grace period."""
 
 LAST_CALL: Final = 1.8
 """Seconds after the grace period at which the heartbeat ends a process that hangs."""
@@ -109,12 +81,16 @@ class AsyncWorkerPool:
             lease=lease,
             max_crashes=max_crashes,
         )
-        self.id: UUID | None = None
-        """The pool's id while it runs, made anew by every start."""
         self._events = Dispatcher(events)
         self._changing = asyncio.Lock()
+        self._shift: Shift | None = None  # the present one, or the last
         self._running = False
         self._lingering: asyncio.Task[None] | None = None
+
+    @property
+    def id(self) -> UUID | None:
+        """The pool's id while it runs, made anew by every start."""
+        return None if self._shift is None else self._shift.id
 
     # Life -------------------------------------------------------------------------------------------------------------
 
@@ -126,18 +102,12 @@ class AsyncWorkerPool:
         async with self._changing:
             if self._running or (self._lingering is not None and not self._lingering.done()):
                 raise UsageError("this pool is running already, or runs of its last life have not ended")
-            self._store: AsyncStore = await self.queue.store()
-            await self._prepare()
-            for number in range(self.options.number_of_workers):
-                self._hire(number)
-            self._completer.start()
-            self._maintenance.start()
-            self._ticker.start()
-            self._claimer.start()
+            shift = await self._begin_shift()
+            shift.start()
             self._running = True
-        types = ", ".join(self.options.task_types)
-        logger.info("pool %s started, workers: %d, for %s", self.id, len(self._workers), types)
-        self._events.emit(Events.pool_started, self.id)
+        types, workers = ", ".join(self.options.task_types), self.options.number_of_workers
+        logger.info("pool %s started, workers: %d, for %s", shift.id, workers, types)
+        self._events.emit(Events.pool_started, shift.id)
 
     async def stop(self) -> int:
         """Stops gracefully; how many runs had not ended in time. They go on and stay held until they end.
@@ -148,24 +118,18 @@ class AsyncWorkerPool:
         if self._is_stopping_and_called_by_a_run():
             return 0
         async with self._changing:
-            if not self._running:
+            shift = self._shift
+            if shift is None or not self._running:
                 return 0
-            deadline = time.monotonic() + self.options.grace_period.total_seconds()
-            self._say_stopping()
-            await self._stop_claiming(deadline)
-            left = await self._wait_for_workers(deadline)
-            await self._completer.flush(max(FLUSHING, deadline - time.monotonic()))
-            await self._maintenance.close(FLUSHING)
-            await self._ticker.close(FLUSHING)
-            self._end_drains()
+            left = await shift.stop(time.monotonic() + self.options.grace_period.total_seconds())
             self._running = False
             if left:
-                logger.warning("pool %s: runs not ended: %d; their tasks stay held until they do", self.id, left)
-                self._lingering = asyncio.create_task(self._linger(), name="fang-lingering")
+                logger.warning("pool %s: runs not ended: %d; their tasks stay held until they do", shift.id, left)
+                self._lingering = asyncio.create_task(_linger(shift), name="fang-lingering")
             else:
-                await self._leave()
-        logger.info("pool %s stopped, runs left: %d", self.id, left)
-        self._events.emit(Events.pool_stopped, self.id)
+                await shift.leave()
+        logger.info("pool %s stopped, runs left: %d", shift.id, left)
+        self._events.emit(Events.pool_stopped, shift.id)
         return left
 
     async def __aenter__(self) -> Self:
@@ -194,334 +158,40 @@ class AsyncWorkerPool:
 
     def begin_last_call(self) -> None:
         """Bounds the life of the process to the grace period, also where a run blocks the loop; for signal handlers."""
-        if self._running and self._heartbeat is not None:
+        if self._running and self._shift is not None:
             grace = self.options.grace_period.total_seconds()
-            self._heartbeat.say_stopping(exit_at=time.monotonic() + grace + LAST_CALL)
+            self._shift.say_stopping(exit_at=time.monotonic() + grace + LAST_CALL)
 
     async def drain(self) -> int:
         """Runs until no due task of the pool's types and kinds is left and its own runs have ended; how many ran.
 
         Starts the pool, and stops it again, where it was not running.
         """
-        if not self._running:
-            async with self:
-                return await self._drain(0)  # runs that end before it is asked for count as well
-        return await self._drain(self._ended_runs)
+        shift = self._shift
+        if shift is not None and self._running:
+            return await shift.drain(shift.crew.ended_runs)
+        async with self:
+            assert self._shift is not None
+            return await self._shift.drain(0)  # runs that end before it is asked for count as well
 
-    async def _drain(self, before: int) -> int:
-        drained = asyncio.Event()
-        self._drains.append(drained)
+    async def _begin_shift(self) -> Shift:
+        """One that is registered, and whose heart beats."""
+        store = await self.queue.store()
         try:
-            self._claimer.wake()
-            if not self._stopping.is_set():
-                await drained.wait()
-        finally:
-            self._drains.remove(drained)
-        return self._ended_runs - before
-
-    # Setting up and leaving -------------------------------------------------------------------------------------------
-
-    async def _prepare(self) -> None:
-        """Makes everything that one life of the pool needs, registers it, and has its heart beat."""
-        try:
-            self._make_parts()
-            await self._store.register(self._record())
-            if self._heartbeat is not None:
-                await self._heartbeat.start()
+            shift = self._shift = Shift(store, self.queue, self.options, self._events)
+            await shift.register()
         except BaseException:
-            await self._store.close()
+            await store.close()
             raise
-
-    def _make_parts(self) -> None:
-        self.id = uuid4()
-        self._loop = asyncio.get_running_loop()
-        self._registry_version = -1
-        self._timetable = Timetable(self.options.task_types, self.queue.rules)
-        self._learn_kinds()
-        self._demand = Demand(self.options.number_of_workers)
-        self._stock = Stock()
-        self._waiting: deque[Run] = deque()
-        self._resting: deque[asyncio.Future[None]] = deque()
-        self._claimed = 0
-        self._given_back = 0
-        self._ended_runs = 0
-        self._slice_end = 0.0
-        self._slice_renewing = False
-        self._stopping = asyncio.Event()
-        self._drains: list[asyncio.Event] = []
-        self._heartbeat: Heartbeat | None = self._make_heartbeat()
-        self._holdings: Holdings = Holdings(self.options.retention_mode, self._is_cut_off)
-        self._dead_id: UUID | None = None
-        self._completer: Completer = Completer(self._store, self.id, self._events, self._written, self._holdings.lose)
-        self._maintenance: Maintenance = Maintenance(self._store, self.options)
-        self._ticker: Ticker = Ticker(self._store, self._timetable)
-        self._claimer: Claimer = Claimer(self)
-        self._workers: dict[int, Worker] = {}
-
-    def _make_heartbeat(self) -> Heartbeat | None:
-        assert self.id is not None
-        heart = self._store.heart(self.options.listen)
-        if heart is None:
-            return None
-        return Heartbeat(
-            heart,
-            self.id,
-            lease=self.options.lease.total_seconds(),
-            max_crashes=self.options.max_crashes,
-            events=self._events,
-            on_declared_dead=self._declared_dead,
-        )
-
-    def _is_cut_off(self) -> bool:
-        return self._heartbeat is not None and self._heartbeat.is_cut_off()
-
-    def _record(self) -> PoolRecord:
-        assert self.id is not None
-        kinds = tuple(sorted(self._classes))
-        workers = self.options.number_of_workers
-        types = self.options.task_types
-        return PoolRecord(self.id, "async", socket.gethostname(), os.getpid(), types, kinds, workers)
+        return shift
 
     def _is_stopping_and_called_by_a_run(self) -> bool:
         """Whether the stop that is under way waits for the very run that asks for another."""
-        if not self._running or not self._stopping.is_set():
-            return False
-        return any(worker.task is asyncio.current_task() for worker in self._workers.values())
+        shift = self._shift
+        return shift is not None and self._running and shift.stopping.is_set() and shift.crew.is_caller()
 
-    def _say_stopping(self) -> None:
-        if self._heartbeat is not None:
-            self._heartbeat.say_stopping()
 
-    async def _stop_claiming(self, deadline: float) -> None:
-        self._stopping.set()
-        await self._claimer.close(max(FLUSHING, deadline - time.monotonic()))
-        self._give_back_unstarted()
-
-    def _give_back_unstarted(self) -> None:
-        self._give_back_waiting(len(self._waiting))
-        self._give_up_suspect()
-
-    def _give_back_waiting(self, count: int) -> None:
-        """The first in line."""
-        for _ in range(count):
-            self._give_back(self._waiting.popleft())
-        self._stock.went_back(len(self._waiting), time.monotonic())
-
-    def _give_back(self, run: Run) -> None:
-        """It was claimed and not started: nothing is charged."""
-        self._given_back += 1
-        self._completer.put(self._outcome(run, NOT_RUN))
-
-    async def _wait_for_workers(self, deadline: float) -> int:
-        """How many had not ended, neither by themselves nor by cancellation."""
-        self._wake_all()
-        me = asyncio.current_task()
-        others = [worker for worker in self._workers.values() if worker.task is not me and not worker.task.done()]
-        if others:
-            await asyncio.wait([worker.task for worker in others], timeout=max(0.0, deadline - time.monotonic()))
-        late = [worker for worker in others if not worker.task.done()]
-        if late:
-            for worker in late:
-                worker.cut_short()
-            await asyncio.wait([worker.task for worker in late], timeout=UNWINDING)
-        return sum(not worker.task.done() for worker in self._workers.values())
-
-    async def _linger(self) -> None:
-        """In a process that lives on: the heart beats, and outcomes are written, until the last run has ended."""
-        await asyncio.wait([worker.task for worker in self._workers.values()])
-        await self._leave()
-
-    async def _leave(self) -> None:
-        """Nothing is held any more."""
-        await self._completer.close(FLUSHING)
-        try:
-            assert self.id is not None
-            await self._store.reconcile(self.id, self._holdings.known())
-            if not self._holdings:
-                await self._store.unregister(self.id)
-        except FangError as error:
-            logger.warning("pool %s could not sign off: %s", self.id, error)
-        await self._store.close()
-        if self._heartbeat is not None:
-            await self._heartbeat.close(FLUSHING)  # last of all, since it keeps the deadline of the process
-
-    # Called by the claimer --------------------------------------------------------------------------------------------
-
-    def _learn_kinds(self) -> bool:
-        """Reads the registry again where it has changed; whether it has."""
-        if self._registry_version == REGISTRY.version:
-            return False
-        self._registry_version = REGISTRY.version
-        self._classes: Mapping[str, type[BaseRunnable]] = REGISTRY.runnable_kinds("async")
-        self._timetable.serve(self._classes)
-        return True
-
-    def _wanted(self) -> int:
-        if self._holdings.has_suspect:
-            return 0
-        waiting = len(self._waiting)
-        self._stock.measure(waiting, time.monotonic())
-        running = self._claimed - self._given_back - self._ended_runs - waiting
-        return self._demand.wanted(
-            free=max(0, self.options.number_of_workers - running),
-            waiting=waiting,
-            unwritten=self._ended_runs + self._given_back - self._completer.written,
-            pace=self._stock.pace,
-        )
-
-    def _low_stock(self) -> int:
-        """So few waiting tasks are few enough to claim again."""
-        return self._demand.ahead(self._stock.pace) // 2
-
-    def _patience(self) -> float:
-        """Seconds until a waiting task has waited too long; infinite where none waits."""
-        return self._stock.patience(len(self._waiting), time.monotonic())
-
-    def _give_back_overdue(self) -> None:
-        """Gives back what has waited for too long: another process may have a free worker."""
-        overdue = self._stock.overdue(len(self._waiting), time.monotonic())
-        if overdue and not self._holdings.suspect_began:
-            logger.debug("pool %s gives back %d tasks that waited too long for a worker", self.id, overdue)
-            self._give_back_waiting(overdue)
-
-    def _drains_at_their_end(self) -> tuple[asyncio.Event, ...]:
-        """Those that are over when nothing is claimed now."""
-        return () if self._holdings else tuple(self._drains)
-
-    def _end_drains(self) -> None:
-        for drained in tuple(self._drains):
-            drained.set()
-
-    def _begin_suspect(self) -> bool:
-        """Has the suspect run, once it is alone; whether it now does."""
-        suspect = self._holdings.begin_suspect()
-        if suspect is not None:
-            self._put_waiting([suspect])
-        return suspect is not None
-
-    def _give_up_suspect(self) -> None:
-        """Gives the suspect back, where it has not begun."""
-        suspect = self._holdings.give_up_suspect()
-        if suspect is not None:
-            self._give_back(suspect)
-
-    async def _be_reborn(self) -> None:
-        """Others took the pool for dead: its runs are lost, and it goes on under another id."""
-        former, successor = self.id, uuid4()
-        assert former is not None
-        self._holdings.lose_all()
-        self._give_back_unstarted()
-        for worker in self._workers.values():
-            worker.cut_short()
-        # A claim that was committed while others took the pool's tasks back was not among them.
-        await self._store.reconcile(former, ())
-        await self._store.register(self._record()._replace(id=successor))
-        self.id = self._completer.pool_id = successor  # the fence refuses what was not written, and it is told as lost
-        if self._heartbeat is not None:
-            self._heartbeat.pool_id = successor
-        logger.warning("pool %s was taken for dead: its runs are lost, it goes on as %s", former, successor)
-        self._events.emit(Events.pool_declared_dead, former, successor)
-
-    def _hand_out(self, tasks: list[ClaimedTask]) -> None:
-        self._claimed += len(tasks)
-        assert self.id is not None
-        taken = self._holdings.take(tasks, self.id)
-        for run in taken.lost:
-            logger.warning("task %s was claimed anew: attempt %d is lost", run.task.id, run.task.attempt)
-        for run in taken.unwanted:
-            self._give_back(run)
-        self._put_waiting(taken.ready)
-        if self._stopping.is_set():
-            self._give_back_waiting(len(self._waiting))  # too late
-        self._events.emit(Events.tasks_claimed, self.id, len(tasks))
-
-    def _put_waiting(self, runs: list[Run]) -> None:
-        self._stock.hand_out(len(runs), len(self._waiting), time.monotonic())
-        self._waiting.extend(runs)
-        # One is enough: it drains what never suspends, and wakes another as soon as a run suspends.
-        self._wake_one()
-
-    # Called by workers and by the completer ---------------------------------------------------------------------------
-
-    def _feed(self) -> None:
-        self._claimer.feed(len(self._waiting))
-
-    def _starting(self, task: ClaimedTask) -> None:
-        if self._events:
-            self._events.emit(Events.run_started, task)
-
-    def _ended(self, run: Run, result: Result | None, seconds: float) -> None:
-        if result is None:
-            result = Failure(ErrorReport("FangError: the worker failed beside the run", None))
-        self._ended_runs += 1
-        outcome = self._outcome(run, result)
-        if isinstance(result, Failure):
-            log_failure(logger, run.task, result, outcome)
-        self._completer.put(outcome)
-        self._demand.observe(seconds)
-        if self._events:
-            self._events.emit(Events.run_ended, run.task, result, seconds)
-
-    def _outcome(self, run: Run, result: Result) -> Outcome:
-        backoff = self._classes[run.task.kind].__fang_options__.backoff
-        outcome = decide(run.task, result, retention=self.options.retention_mode, backoff=backoff)
-        return outcome._replace(completed_by_run=True) if run.completed else outcome
-
-    async def _rest(self) -> None:
-        """Until there is something to run."""
-        woken = asyncio.get_running_loop().create_future()
-        self._resting.append(woken)
-        await woken
-
-    def _wake_one(self) -> None:
-        while self._waiting and self._resting:
-            woken = self._resting.popleft()
-            if not woken.done():
-                woken.set_result(None)
-                return
-
-    def _wake_all(self) -> None:
-        while self._resting:
-            woken = self._resting.popleft()
-            if not woken.done():
-                woken.set_result(None)
-
-    async def _breathe(self) -> None:
-        """Lets the loop serve others; the first to come here renews the slice for all."""
-        if not self._slice_renewing:
-            self._slice_renewing = True
-            asyncio.get_running_loop().call_soon(self._renew_slice)
-        await asyncio.sleep(0)
-
-    def _renew_slice(self) -> None:
-        self._slice_end = time.monotonic() + SLICE
-        self._slice_renewing = False
-
-    def _hire(self, number: int) -> None:
-        worker = Worker(self, number)
-        self._workers[number] = worker
-        worker.task.add_done_callback(lambda task: self._replace(number, task))
-
-    def _replace(self, number: int, task: "asyncio.Task[None]") -> None:
-        """A worker's asyncio task ended: where the pool goes on, another takes its place."""
-        error = None if task.cancelled() else task.exception()
-        if self._stopping.is_set() or self._claimer.is_over:
-            return  # the pool stops, or the whole loop is being torn down
-        reason = "a cancellation left behind" if error is None else type(error).__name__
-        logger.warning("a worker could not go on (%s) and is replaced", reason, exc_info=error)
-        self._hire(number)
-        self._events.emit(Events.worker_replaced, self.id, reason)
-
-    def _declared_dead(self, pool_id: UUID) -> None:
-        """On the heartbeat's thread: others have taken this pool for dead, under this id and no later one."""
-        self._dead_id = pool_id
-        with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._claimer.wake)
-
-    def _written(self, outcomes: list[Outcome]) -> None:
-        """The completer dealt with a batch."""
-        self._holdings.wrote(outcomes)
-        if not self._holdings and (self._drains or self._claimer.abstains):
-            self._claimer.wake()
-        else:
-            self._claimer.wake_if_hungry()
+async def _linger(shift: Shift) -> None:
+    """In a process that lives on: the heart beats, and outcomes are written, until the last run has ended."""
+    await shift.crew.join()
+    await shift.leave()

@@ -17,19 +17,24 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from fang_core.codec import decode
+from fang_core.events import Events
 from fang_core.lifecycle import NOT_RUN, SUCCESS, Result, result_of
 from fang_core.run import CURRENT_RUN, Run
 from fang_core.runnable import AsyncRunnable
 
 if TYPE_CHECKING:
-    from fang_async.pool import AsyncWorkerPool
+    from fang_async.crew import Crew
+    from fang_async.shift import Shift
 
 
 class Worker:
     """Runs tasks until the pool stops. No exception of a run ends it; whatever else does has it replaced."""
 
-    def __init__(self, pool: "AsyncWorkerPool", number: int) -> None:
-        self._pool = pool
+    def __init__(self, shift: "Shift", crew: "Crew", number: int) -> None:
+        self._shift = shift
+        self._crew = crew
+        self._kinds = shift.kinds
+        self._queue = shift.queue
         self._cut_short = False
         self._current: Run | None = None
         self.task = asyncio.create_task(self._loop(), name=f"fang-worker-{number}")
@@ -41,17 +46,19 @@ class Worker:
             self.task.cancel()
 
     async def _loop(self) -> None:
-        pool = self._pool
+        shift, crew, waiting = self._shift, self._crew, self._crew.waiting
+        events, feed, ended = shift.events, shift.claimer.feed, shift.supply.ended
         me = asyncio.current_task()
         assert me is not None
         while True:
-            while pool._waiting:
-                if time.monotonic() >= pool._slice_end:
-                    await pool._breathe()
+            while waiting:
+                if time.monotonic() >= crew.slice_end:
+                    await crew.breathe()
                     continue
-                run = pool._waiting.popleft()
-                pool._feed()
-                pool._starting(run.task)
+                run = waiting.popleft()
+                feed(len(waiting))
+                if events:
+                    events.emit(Events.run_started, run.task)
                 started = time.monotonic()
                 result: Result | None = None
                 try:
@@ -63,28 +70,29 @@ class Worker:
                         self._cut_short = False
                 finally:
                     # Also where this very loop fails: no claimed task goes without an outcome.
-                    pool._ended(run, result, time.monotonic() - started)
+                    crew.ended_runs += 1
+                    ended(run, result, time.monotonic() - started)
                 if me.cancelling():
                     return
-            pool._feed()
-            if pool._stopping.is_set():
+            feed(0)
+            if shift.stopping.is_set():
                 return
-            await pool._rest()
+            await crew.rest()
 
     async def _run(self, run: Run) -> Result:
         self._current = run
         try:
-            runnable = decode(self._pool._classes[run.task.kind], run.task.payload)
+            runnable = decode(self._kinds.classes[run.task.kind], run.task.payload)
             assert isinstance(runnable, AsyncRunnable)
             context = copy_context()
             context.run(CURRENT_RUN.set, run)
-            coroutine = context.run(runnable.run, self._pool.queue)
+            coroutine = context.run(runnable.run, self._queue)
             try:
                 waiting_for = context.run(coroutine.send, None)
             except StopIteration:
                 pass  # it never suspended
             else:
-                self._pool._wake_one()
+                self._crew.wake_one()
                 await _resume(coroutine, context, waiting_for)
         except BaseException as error:  # noqa: BLE001 - every exception of a run is an outcome
             return result_of(error)

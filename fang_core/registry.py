@@ -64,6 +64,25 @@ REGISTRY = Registry()
 """The one that task classes register with."""
 
 
+class Kinds:
+    """What a pool of some mode runs, as it last read the registry."""
+
+    def __init__(self, mode: Mode) -> None:
+        self._mode: Mode = mode
+        self._version = -1
+        self.classes: Mapping[str, type[BaseRunnable]] = {}
+        """By kind."""
+        self.learn()
+
+    def learn(self) -> bool:
+        """Reads the registry again where it has changed; whether it has. Raises ``DefinitionError``."""
+        if self._version == REGISTRY.version:
+            return False
+        self._version = REGISTRY.version
+        self.classes = REGISTRY.runnable_kinds(self._mode)
+        return True
+
+
 def _module_of(cls: type) -> str:
     """The module's name as an importer would say it, also where it runs as ``python -m``."""
     if cls.__module__ == "__main__":

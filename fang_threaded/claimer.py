@@ -16,7 +16,7 @@ from fang_core.record import ClaimedTask
 from fang_core.store import Behind, Claim
 
 if TYPE_CHECKING:
-    from fang_threaded.pool import WorkerPool
+    from fang_threaded.shift import Shift
 
 logger = logging.getLogger("fang_threaded")
 
@@ -33,10 +33,10 @@ RECONCILE_EVERY: Final = 30.0
 class Claimer:
     """One thread that feeds the workers of a pool."""
 
-    def __init__(self, pool: "WorkerPool") -> None:
-        self._pool = pool
-        self._claims = Claims(pool.options.task_types, time.monotonic())
-        self._idle = Idle(pool.options.sleep_params)
+    def __init__(self, shift: "Shift") -> None:
+        self._shift = shift
+        self._claims = Claims(shift.options.task_types, time.monotonic())
+        self._idle = Idle(shift.options.sleep_params)
         self._retry = Retry()
         self._knows_kinds = True
         self._announced: bool | None = False  # None where the reply was lost
@@ -49,8 +49,8 @@ class Claimer:
 
     def start(self) -> None:
         """Starts the thread, and listens for inserts."""
-        if self._pool.options.listen:
-            self._pool._store.listen(self._pool.options.task_types, self._on_wake)
+        if self._shift.options.listen:
+            self._shift.store.listen(self._shift.options.task_types, self._on_wake)
         self._thread.start()
 
     def _on_wake(self, behind: Behind | None) -> None:
@@ -84,7 +84,7 @@ class Claimer:
         self._thread.join(within)
 
     def _loop(self) -> None:
-        while not self._pool._stopping.is_set():
+        while not self._shift.stopping.is_set():
             try:
                 self._turn()
             except Exception as error:  # noqa: BLE001 - a claimer outlives whatever its backend does
@@ -92,26 +92,26 @@ class Claimer:
                 self._sleep(self._retry.sleep())
 
     def _turn(self) -> None:
-        pool = self._pool
-        if pool._dead_id == pool.id:
-            pool._be_reborn()
+        shift = self._shift
+        if shift.dead_id == shift.id:
+            shift.be_reborn()
             self._claims.caution = Caution()  # it holds no suspect now that has not begun
             self._announced = False
-        pool._give_back_overdue()
-        if pool._is_cut_off():
+        self._give_back_overdue()
+        if shift.is_cut_off():
             self._sleep(EVERY)  # others may take the pool for dead: no claim would be safe
             return
         if time.monotonic() >= self._reconcile_at:
             self._reconcile()
-        if pool._holdings.has_suspect:
+        if shift.holdings.has_suspect:
             self._mind_suspect()
             self._wait_for_hunger()
             return
-        wanted = pool._wanted()
+        wanted = shift.supply.wanted(time.monotonic())
         if not wanted:
             self._wait_for_hunger()
             return
-        drains = pool._drains_at_their_end()  # before the claim, which then sees what was inserted before each
+        drains = shift.drains_at_their_end()  # before the claim, which then sees what was inserted before each
         claim = self._claim(wanted, whole=bool(drains))
         self._retry.succeeded()
         if claim.tasks:
@@ -123,7 +123,8 @@ class Claimer:
 
     def _found(self, tasks: list[ClaimedTask]) -> None:
         is_busy = self._idle.found()
-        self._pool._hand_out(tasks)
+        self._shift.supply.hand_out(tasks, self._shift.id, time.monotonic())
+        self._shift.events.emit(Events.tasks_claimed, self._shift.id, len(tasks))
         if is_busy:
             self._say_busy()
         else:
@@ -137,55 +138,57 @@ class Claimer:
             self._sleep(min(seconds, self._claims.caution.until_allowed(time.monotonic())))
 
     def _claim(self, wanted: int, *, whole: bool) -> Claim:
-        pool = self._pool
-        assert pool.id is not None
-        if pool._learn_kinds():
+        shift = self._shift
+        if shift.learn_kinds():
             self._knows_kinds = False
             self._claims.forget()  # it has passed them
         if not self._knows_kinds:
-            pool._store.learn(pool.id, tuple(sorted(pool._classes)))
+            shift.store.learn(shift.id, tuple(sorted(shift.kinds.classes)))
             self._knows_kinds = True
             if self._announced:
                 self._announced = None  # to be said again: who inserted these kinds before did not know of it
         began = time.monotonic()
         request = self._claims.request(
-            pool.id, tuple(pool._classes), wanted, is_idle=not pool._holdings, whole=whole, mono=began
+            shift.id, tuple(shift.kinds.classes), wanted, is_idle=not shift.holdings, whole=whole, mono=began
         )
-        claim = pool._store.claim(request)
+        claim = shift.store.claim(request)
         self._claims.claimed(request, claim, began=began, ended=time.monotonic())
         if not claim.registered:
-            pool._dead_id = pool.id
+            shift.dead_id = shift.id
         return claim
 
     def _mind_suspect(self) -> None:
         """Begins the suspect once it is alone, or gives it back where that takes too long."""
-        pool, now = self._pool, time.monotonic()
-        if pool._begin_suspect():
+        shift, now = self._shift, time.monotonic()
+        if shift.supply.begin_suspect(now):
             self._claims.caution.began()
         elif self._claims.caution.is_over(now):
-            pool._give_up_suspect()
+            shift.supply.give_up_suspect()
             seconds = self._claims.caution.went_back(now)
             logger.info(
-                "pool %s gives a suspect back, since other runs go on; it claims none for %.0f s", pool.id, seconds
+                "pool %s gives a suspect back, since other runs go on; it claims none for %.0f s", shift.id, seconds
             )
+
+    def _give_back_overdue(self) -> None:
+        overdue = self._shift.supply.give_back_overdue(time.monotonic())
+        if overdue:
+            logger.debug("pool %s gives back %d tasks that waited too long for a worker", self._shift.id, overdue)
 
     def _reconcile(self) -> None:
         """Gives back what a claim took whose reply was lost. No claim is under way here."""
-        pool = self._pool
-        assert pool.id is not None
-        count = pool._store.reconcile(pool.id, pool._holdings.known())
+        shift = self._shift
+        count = shift.store.reconcile(shift.id, shift.holdings.known())
         self._reconcile_at = time.monotonic() + RECONCILE_EVERY
         if count:
-            logger.warning("pool %s gave back what it held and did not know of, tasks: %d", pool.id, count)
+            logger.warning("pool %s gave back what it held and did not know of, tasks: %d", shift.id, count)
 
     def _announce(self, waiting: bool) -> bool:
         """Says whether the pool waits to be woken; whether that was news."""
-        pool = self._pool
-        if not pool.options.listen or waiting is self._announced:
+        shift = self._shift
+        if not shift.options.listen or waiting is self._announced:
             return False
-        assert pool.id is not None
         self._announced = None
-        pool._store.announce(pool.id, waiting)
+        shift.store.announce(shift.id, waiting)
         self._announced = waiting
         return True
 
@@ -193,10 +196,11 @@ class Claimer:
         """Until a worker finds little left; see ``feed``."""
         self._say_busy()
         self._hungry.clear()
-        self._low = self._pool._low_stock()
+        self._low = self._shift.supply.low_stock()
         self._waits_for_hunger = True
-        if not self._has_work() and not self._pool._stopping.is_set():  # again: a worker may just have ended
-            seconds = min(LONGEST_WAIT, self._pool._patience(), self._claims.caution.until_over(time.monotonic()))
+        if not self._has_work() and not self._shift.stopping.is_set():  # again: a worker may just have ended
+            now = time.monotonic()
+            seconds = min(LONGEST_WAIT, self._shift.supply.patience(now), self._claims.caution.until_over(now))
             self._hungry.wait(seconds)
         self._waits_for_hunger = False
 
@@ -206,26 +210,26 @@ class Claimer:
             self._announce(False)
 
     def _has_work(self) -> bool:
-        return self._pool._holdings.suspect_may_begin or self._pool._wanted() > 0
+        return self._shift.holdings.suspect_may_begin or self._shift.supply.wanted(time.monotonic()) > 0
 
     def _seconds_to_sleep(self, snapshot: str) -> float:
         """Until the next poll, or until a task is due before: it notified when it was inserted, if at all."""
         seconds = self._idle.sleep(snapshot, time.monotonic())
         if self._idle.is_settling:
             return seconds
-        due = self._pool._store.next_due(self._claims.task_types, tuple(self._pool._classes))
+        due = self._shift.store.next_due(self._claims.task_types, tuple(self._shift.kinds.classes))
         return seconds if due is None else min(seconds, max(due, SHORTEST_SLEEP))
 
     def _sleep(self, seconds: float) -> None:
-        self._woken.wait(min(seconds, self._pool._patience()))
-        if not self._pool._stopping.is_set():
+        self._woken.wait(min(seconds, self._shift.supply.patience(time.monotonic())))
+        if not self._shift.stopping.is_set():
             self._woken.clear()
 
     def _failed(self, error: Exception) -> None:
         self._reconcile_at = 0.0  # its claim may have been committed all the same
         self._claims.forget()
         if isinstance(error, FangError):
-            logger.warning("pool %s could not claim and tries again: %s", self._pool.id, error)
+            logger.warning("pool %s could not claim and tries again: %s", self._shift.id, error)
         else:
-            logger.exception("pool %s could not claim and tries again", self._pool.id, exc_info=error)
-        self._pool._events.emit(Events.backend_failed, self._pool.id, error)
+            logger.exception("pool %s could not claim and tries again", self._shift.id, exc_info=error)
+        self._shift.events.emit(Events.backend_failed, self._shift.id, error)

@@ -7,12 +7,14 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from fang_core.codec import decode
+from fang_core.events import Events
 from fang_core.lifecycle import SUCCESS, Result, result_of
 from fang_core.run import CURRENT_RUN, Run
 from fang_core.runnable import Runnable
 
 if TYPE_CHECKING:
-    from fang_threaded.pool import WorkerPool
+    from fang_threaded.crew import Crew
+    from fang_threaded.shift import Shift
 
 logger = logging.getLogger("fang_threaded")
 
@@ -20,8 +22,11 @@ logger = logging.getLogger("fang_threaded")
 class Worker:
     """Runs tasks until it is handed None. No exception of a run ends it; whatever else does has it replaced."""
 
-    def __init__(self, pool: "WorkerPool", number: int) -> None:
-        self._pool = pool
+    def __init__(self, shift: "Shift", crew: "Crew", number: int) -> None:
+        self._shift = shift
+        self._crew = crew
+        self._kinds = shift.kinds
+        self._queue = shift.queue
         self.ended = 0
         """Runs that have ended; only this thread counts them."""
         self.thread = threading.Thread(target=self._main, name=f"fang-worker-{number}", daemon=True)
@@ -30,32 +35,34 @@ class Worker:
         try:
             self._loop()
         except BaseException as error:  # noqa: BLE001 - whatever it is, the pool must hear of it
-            self._pool._replace(self, error)
+            self._crew.replace(self, error)
 
     def _loop(self) -> None:
-        pool = self._pool
+        waiting, feed, ended = self._crew.waiting, self._shift.claimer.feed, self._shift.supply.ended
+        events = self._shift.events
         while True:
-            pool._feed()
-            run = pool._waiting.get()
+            feed(waiting.qsize())
+            run = waiting.get()
             if run is None:
                 return
-            pool._starting(run.task)
+            if events:
+                events.emit(Events.run_started, run.task)
             started = time.monotonic()
             result: Result | None = None
             try:
                 result = self._run(run)
             finally:
                 # Also where this very loop fails: no claimed task goes without an outcome.
-                pool._ended(run, result, time.monotonic() - started)
+                ended(run, result, time.monotonic() - started)
                 self.ended += 1
 
     def _run(self, run: Run) -> Result:
         try:
-            runnable = decode(self._pool._classes[run.task.kind], run.task.payload)
+            runnable = decode(self._kinds.classes[run.task.kind], run.task.payload)
             assert isinstance(runnable, Runnable)
             context = copy_context()
             context.run(CURRENT_RUN.set, run)
-            context.run(runnable.run, self._pool.queue)
+            context.run(runnable.run, self._queue)
         except BaseException as error:  # noqa: BLE001 - every exception of a run is an outcome
             return result_of(error)
         finally:

@@ -42,7 +42,7 @@ def test_an_idle_pool_keeps_three_and_is_maintained_on_these(url: str, monkeypat
 
 async def _rounds(pool: AsyncWorkerPool, count: int) -> None:
     """Until maintenance has been done so often."""
-    store: Any = pool._store
+    store: Any = pool._shift.store
     done = asyncio.Event()
     left = count
     prune = store.prune

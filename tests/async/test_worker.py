@@ -139,7 +139,8 @@ async def test_a_run_that_swallows_its_cancellation_stays_held_until_it_ends() -
     assert row is not None
     assert row.state is TaskState.IN_PROGRESS
     GATE["open"].set()
-    await asyncio.gather(*(worker.task for worker in pool._workers.values()))
+    assert pool._shift is not None
+    await pool._shift.crew.join()
 
 
 async def test_a_pool_can_be_started_again() -> None:

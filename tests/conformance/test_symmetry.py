@@ -11,6 +11,7 @@ from fang_async.completer import Completer as AsyncCompleter
 from fang_async.listener import Listener as AsyncListener
 from fang_async.maintenance import Maintenance as AsyncMaintenance
 from fang_async.runner import Runner as AsyncRunner
+from fang_async.shift import Shift as AsyncShift
 from fang_async.store import AsyncPostgresStore
 from fang_async.ticker import Ticker as AsyncTicker
 from fang_core import AsyncMemoryQueue, MemoryQueue
@@ -22,6 +23,7 @@ from fang_threaded.completer import Completer
 from fang_threaded.listener import Listener
 from fang_threaded.maintenance import Maintenance
 from fang_threaded.runner import Runner
+from fang_threaded.shift import Shift
 from fang_threaded.store import PostgresStore
 from fang_threaded.ticker import Ticker
 
@@ -32,6 +34,7 @@ PAIRS = [
     (WorkerPool, AsyncWorkerPool),
     (PostgresStore, AsyncPostgresStore),
     (MemoryQueue, AsyncMemoryQueue),
+    (Shift, AsyncShift),
     (Claimer, AsyncClaimer),
     (Completer, AsyncCompleter),
     (Listener, AsyncListener),

@@ -174,7 +174,7 @@ MUTANTS: Final = (
         [
             Edit(
                 f"{mode}/claimer.py",
-                f"count = {wait}pool._store.reconcile(pool.id, pool._holdings.known())",
+                f"count = {wait}shift.store.reconcile(shift.id, shift.holdings.known())",
                 "count = 0",
             )
             for mode, wait in (("fang_threaded", ""), ("fang_async", "await "))

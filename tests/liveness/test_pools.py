@@ -124,7 +124,7 @@ def test_a_claim_whose_reply_is_lost_is_given_back_at_once_and_runs_uncharged(
             raise BackendUnavailable("the reply was lost")
 
     eventually(lambda: database.waiting == [True])  # so its first claim is over
-    side.wrap(monkeypatch, pool._store, "claim", after=lose)
+    side.wrap(monkeypatch, pool._shift.store, "claim", after=lose)
     former = pool.id
     side.call(queue.insert_task, side.note(n=1))
     assert ran(within=2) == [1]
@@ -177,7 +177,7 @@ def test_what_was_not_started_is_not_begun_once_the_pool_was_declared_dead(
     RUNS.get(timeout=5)
     task = side.call(queue.insert_task, side.note(n=7), delay=timedelta(hours=1))
     database.execute("UPDATE fang.fang_tasks SET crashes = 2, scheduled_at = now() WHERE id = %s", task.id)
-    eventually(lambda: pool._holdings.has_suspect)
+    eventually(lambda: pool._shift.holdings.has_suspect)
     with database.connection.transaction():
         database.execute("UPDATE fang.fang_tasks SET state = 'retried', pool_id = NULL, task_type = 'elsewhere'")
         database.execute("DELETE FROM fang.fang_pools")
@@ -194,9 +194,9 @@ def test_a_late_answer_about_a_former_id_is_not_taken_for_news(side: Side, url: 
     told = Told()
     pool = side.pool(queue, poll=SOON, lease=LEASE, events=[told])
     former = pool.id
-    pool._declared_dead(former)
+    pool._shift._declared_dead(former)
     assert told.reborn.get(timeout=5) == (former, pool.id)
-    pool._declared_dead(former)
+    pool._shift._declared_dead(former)
     side.call(queue.insert_task, side.note(n=1))
     assert ran() == [1]
     assert told.reborn.empty()
@@ -216,7 +216,7 @@ def test_a_rebirth_that_fails_is_tried_again_and_told_once(
         if len(tries) < 3:
             raise BackendUnavailable("not yet")
 
-    side.wrap(monkeypatch, pool._store, "register", before=fail)
+    side.wrap(monkeypatch, pool._shift.store, "register", before=fail)
     database.execute("DELETE FROM fang.fang_pools")
     assert told.reborn.get(timeout=5) == (former, pool.id)
     assert len(tries) == 3
@@ -237,7 +237,7 @@ def test_a_dead_pool_that_learns_a_kind_does_not_come_back_under_its_id(
         assert "tests.Learnt" in kinds
         database.execute("DELETE FROM fang.fang_pools WHERE id = %s", pool_id)
 
-    side.wrap(monkeypatch, pool._store, "learn", before=bury)
+    side.wrap(monkeypatch, pool._shift.store, "learn", before=bury)
 
     class Learnt(side.note):  # type: ignore[name-defined,misc]
         task_config = TaskConfig(kind="tests.Learnt")

@@ -35,23 +35,25 @@ def test_what_is_claimed_too_late_is_given_back(crashes: int, monkeypatch: pytes
     pool = WorkerPool(queue, grace_period=timedelta(0))
     pool.start()
     assert claiming.wait(10)
-    give_back, hand_out, flush = pool._give_back_unstarted, pool._hand_out, pool._completer.flush
+    shift = pool._shift
+    assert shift is not None
+    dismiss, hand_out, flush = shift.crew.dismiss, shift.supply.hand_out, shift.completer.flush
 
-    def gives_back() -> None:
-        give_back()
+    def dismisses(deadline: float) -> int:
         gave_up.set()
+        return dismiss(deadline)
 
-    def hands_out(tasks: Any) -> None:
-        hand_out(tasks)
+    def hands_out(*claimed: Any) -> None:
+        hand_out(*claimed)
         handed_out.set()
 
     def flushes(within: float) -> Any:
         assert handed_out.wait(10)
         return flush(within)
 
-    monkeypatch.setattr(pool, "_give_back_unstarted", gives_back)
-    monkeypatch.setattr(pool, "_hand_out", hands_out)
-    monkeypatch.setattr(pool._completer, "flush", flushes)
+    monkeypatch.setattr(shift.crew, "dismiss", dismisses)
+    monkeypatch.setattr(shift.supply, "hand_out", hands_out)
+    monkeypatch.setattr(shift.completer, "flush", flushes)
     assert pool.stop() == 0
     left = state.tasks[task.id]
     assert (left.pool_id, left.crashes) == (None, crashes)

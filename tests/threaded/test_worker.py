@@ -9,6 +9,7 @@ import pytest
 
 from fang_core import Constant, Events, MemoryQueue, Runnable, TaskConfig, TaskState, UsageError, current_run
 from fang_threaded import WorkerPool
+from fang_threaded.claimer import Claimer
 
 LEAK: ContextVar[str] = ContextVar("leak", default="clean")
 SEEN: list[Any] = []
@@ -72,15 +73,15 @@ def test_a_worker_that_fails_beside_its_run_is_replaced_and_the_task_is_not_lost
     events, queue = Replaced(), MemoryQueue()
     queue.insert_tasks([SyncLeaky() for _ in range(3)], max_retries=0)
     pool = WorkerPool(queue, events=[events])
-    observe, failed = pool._feed, threading.Event()
+    feed, failed = Claimer.feed, threading.Event()
 
-    def fail_once() -> None:
+    def fail_once(claimer: Claimer, waiting: int) -> None:
         if not failed.is_set():
             failed.set()
             raise MemoryError
-        observe()
+        feed(claimer, waiting)
 
-    monkeypatch.setattr(pool, "_feed", fail_once)
+    monkeypatch.setattr(Claimer, "feed", fail_once)
     assert pool.drain() == 3
     assert events.reasons == ["MemoryError"]
     assert queue.tasks == []
@@ -100,8 +101,8 @@ def test_stop_waits_gives_back_what_was_not_started_and_says_what_is_left() -> N
     assert states == [TaskState.IN_PROGRESS] + [TaskState.NEW] * 4
     assert len(queue.state.pools) == 1  # it goes on holding its row
     GATE["open"].set()
-    for worker in pool._workers:
-        worker.thread.join(5)
+    assert pool._shift is not None
+    pool._shift.crew.join()
 
 
 def test_a_pool_can_be_started_again() -> None:

@@ -36,7 +36,7 @@ def test_an_announcement_whose_reply_was_lost_is_repeated(
     queue = side.queue(url)
     pool = side.pool(queue)
     nights.fall()
-    side.wrap(monkeypatch, pool._store, "announce", after=Loses())
+    side.wrap(monkeypatch, pool._shift.store, "announce", after=Loses())
     side.call(queue.insert_task, side.note(n=1))  # that it does not wait any more: done, but not known to be
     assert ran() == [1]
     nights.fall()
@@ -52,7 +52,7 @@ def test_a_pool_goes_on_waiting_beside_a_lone_task_and_not_beside_many(
     pool = side.pool(queue, number_of_workers=2)
     nights.fall()
     said: list[bool] = []
-    side.wrap(monkeypatch, pool._store, "announce", before=lambda _, waiting: said.append(waiting))
+    side.wrap(monkeypatch, pool._shift.store, "announce", before=lambda _, waiting: said.append(waiting))
     for n in range(3):
         side.call(queue.insert_task, side.note(n=n))
         assert ran() == [n]
@@ -97,7 +97,7 @@ def test_a_worker_that_becomes_free_while_the_pool_says_that_it_is_busy_is_not_f
             GATES["gate"].set()
             assert ended.wait(5)
 
-    side.wrap(monkeypatch, pool._store, "announce", before=end_the_run)
+    side.wrap(monkeypatch, pool._shift.store, "announce", before=end_the_run)
     side.call(queue.insert_tasks, [side.note(n=1, waits=True), side.note(n=2)])
     assert ran(2) == [1, 2]
 
@@ -113,7 +113,7 @@ def test_what_cannot_be_said_does_not_keep_a_pool_from_working(
         if not waiting:
             raise BackendUnavailable("not now")
 
-    side.wrap(monkeypatch, pool._store, "announce", before=refuse)
+    side.wrap(monkeypatch, pool._shift.store, "announce", before=refuse)
     side.call(queue.insert_tasks, [side.note(n=n) for n in range(20)])
     assert ran(20) == list(range(20))
     assert "not now" not in caplog.text
@@ -195,7 +195,7 @@ def test_kinds_that_were_learned_while_the_backend_was_away_are_registered_later
     pool = side.pool(queue)
     nights.fall()
     unavailable = Loses()
-    side.wrap(monkeypatch, pool._store, "learn", before=unavailable)
+    side.wrap(monkeypatch, pool._shift.store, "learn", before=unavailable)
 
     learned = _late(side, "Learned")
     side.call(queue.insert_task, side.note(n=1))

@@ -22,12 +22,12 @@ def test_a_claim_that_was_under_way_does_not_end_a_drain(
         claimed.set()
         inserted.wait(5)
 
-    side.wrap(monkeypatch, pool._store, "claim", after=hold)
-    pool._claimer.wake() if side.mode == "threaded" else side.call(call_on_loop, pool._claimer.wake)
+    side.wrap(monkeypatch, pool._shift.store, "claim", after=hold)
+    pool._shift.claimer.wake() if side.mode == "threaded" else side.call(call_on_loop, pool._shift.claimer.wake)
     assert claimed.wait(5)
     side.call(queue.insert_task, side.note(n=1))
     drained = side.begin(pool.drain)
-    eventually(lambda: pool._drains)
+    eventually(lambda: pool._shift._drains)
     inserted.set()
     assert drained.result(5) == 1
 
@@ -44,7 +44,7 @@ def test_drains_at_once_all_end(side: Side) -> None:
         (number,) = ran()
         assert number == n
         drains = [side.begin(pool.drain) for _ in range(4)]
-        eventually(lambda: len(pool._drains) == 4)
+        eventually(lambda: len(pool._shift._drains) == 4)
         GATES["gate"].set()
         assert [drain.result(5) for drain in drains] == [1, 1, 1, 1]
         GATES["gate"].clear()
@@ -56,9 +56,9 @@ def test_stop_ends_a_drain(side: Side) -> None:
     side.call(queue.insert_task, side.note(waits=True))
     ran()
     drain = side.begin(pool.drain)
-    eventually(lambda: pool._drains)
+    eventually(lambda: pool._shift._drains)
     stopped = side.begin(pool.stop)
-    eventually(pool._stopping.is_set)
+    eventually(pool._shift.stopping.is_set)
     late = side.begin(pool.drain)
     GATES["gate"].set()
     assert stopped.result(5) == 0

@@ -128,8 +128,8 @@ def test_it_looks_back_once_and_rests_though_transactions_end_all_the_time(
 
 
 def _wake(pool: Any) -> None:
-    pool._claimer.wake()
+    pool._shift.claimer.wake()
 
 
 async def _wake_async(pool: Any) -> None:
-    pool._claimer.wake()
+    pool._shift.claimer.wake()

@@ -74,7 +74,7 @@ def test_what_a_stopping_pool_gives_back_wakes_an_idle_one(
     queue = side.queue(url)
     stopping = side.pool(queue)
     nights.fall()
-    monkeypatch.setattr(stopping._demand, "ahead", lambda pace: 100)
+    monkeypatch.setattr(stopping._shift.supply._demand, "ahead", lambda pace: 100)
     monkeypatch.setattr("fang_core.stock.PATIENCE", 60)
     side.call(queue.insert_tasks, [side.note(n=1, waits=True), *[side.note(n=n) for n in range(2, 7)]])
     assert ran() == [1]

@@ -1,5 +1,6 @@
 """What is claimed ahead goes back where no worker takes it in time, and another pool runs it."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ def prefetching(side: Side, queue: Any, **options: Any) -> Any:
     """A pool of two that was busy with short tasks until now."""
     pool = side.pool(queue, number_of_workers=2, **options)
     for _ in range(500):
-        pool._demand.observe(0.0001)
-    pool._stock.pace = 10_000.0
+        pool._shift.supply._demand.observe(0.0001)
+    pool._shift.supply._stock.pace = 10_000.0
     return pool
 
 
@@ -38,7 +39,7 @@ def test_what_waits_behind_long_runs_is_run_by_another_pool(
     assert ran(20) == list(range(2, 22))
     uncharged = [("in_progress", 2, 1, 0), ("finished", 20, 2, 0)]  # these were given back once
     eventually(lambda: database.rows(STATES) == uncharged)
-    assert busy._given_back == 20
+    assert busy._shift.supply.given_back == 20
 
 
 def test_it_is_claimed_again_only_when_a_worker_is_free(
@@ -50,8 +51,8 @@ def test_it_is_claimed_again_only_when_a_worker_is_free(
     side.call(queue.insert_tasks, [*[side.note(waits=True) for _ in range(2)], *[side.note(n=n) for n in range(1, 6)]])
     assert ran(2) == [0, 0]
     eventually(lambda: [(row[0], *row[1:3]) for row in database.rows(STATES)] == [("new", 5, 1), ("in_progress", 2, 1)])
-    eventually(lambda: busy._claimer._waits_for_hunger)
-    assert busy._wanted() == 0
+    eventually(lambda: busy._shift.claimer._waits_for_hunger)
+    assert busy._shift.supply.wanted(time.monotonic()) == 0
     GATES["gate"].set()
     assert ran(5) == [1, 2, 3, 4, 5]
 

@@ -23,7 +23,7 @@ class ThreadedStopper(Runnable):
 class AsyncStopper(AsyncRunnable):
     async def run(self, queue: Any) -> None:
         RAN.put(1)
-        await POOLS["pool"]._stopping.wait()
+        await POOLS["pool"]._shift.stopping.wait()
         RAN.put(await POOLS["pool"].stop())
 
 
@@ -37,7 +37,7 @@ def test_stop_waits_for_the_start_that_is_under_way(side: Side, monkeypatch: pyt
         opening.set()
         go_on.wait(5)
 
-    side.wrap(monkeypatch, type(pool._store), "register", before=hold)
+    side.wrap(monkeypatch, type(pool._shift.store), "register", before=hold)
     started = side.begin(pool.start)
     assert opening.wait(5)
     stopped = side.begin(pool.stop)
@@ -65,7 +65,7 @@ def test_stops_at_once_all_return_when_the_pool_has_stopped(side: Side) -> None:
     side.call(queue.insert_task, side.note(waits=True))
     ran()
     stops = [side.begin(pool.stop) for _ in range(3)]
-    eventually(pool._stopping.is_set)
+    eventually(pool._shift.stopping.is_set)
     assert not any(stop.done() for stop in stops)
     GATES["gate"].set()
     assert [stop.result(5) for stop in stops] == [0, 0, 0]
@@ -78,7 +78,7 @@ def test_a_run_that_asks_for_the_stop_that_waits_for_it_goes_on(side: Side) -> N
     side.call(queue.insert_task, ThreadedStopper() if side.mode == "threaded" else AsyncStopper())
     ran()
     stopped = side.begin(pool.stop)
-    eventually(pool._stopping.is_set)
+    eventually(pool._shift.stopping.is_set)
     GATES["gate"].set()
     assert stopped.result(5) == 0
     assert ran() == [0]
@@ -115,11 +115,11 @@ def test_a_claim_that_is_under_way_has_time_to_end_whatever_the_grace_period(
             claimed.set()
             go_on.wait(5)
 
-    side.wrap(monkeypatch, pool._store, "claim", after=hold)
+    side.wrap(monkeypatch, pool._shift.store, "claim", after=hold)
     task = side.call(queue.insert_task, side.note())
     assert claimed.wait(5)
     stopped = side.begin(pool.stop)
-    eventually(pool._stopping.is_set)
+    eventually(pool._shift.stopping.is_set)
     go_on.set()
     assert stopped.result(5) == 0
     assert (state.tasks[task.id].state, state.tasks[task.id].pool_id) == ("new", None)

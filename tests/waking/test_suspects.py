@@ -82,12 +82,12 @@ def test_a_suspect_goes_back_uncharged_while_other_runs_go_on_and_runs_once_they
     side.call(queue.insert_task, side.note(n=3))  # wakes the pool
     assert ran() == [3]  # when the suspect has gone back
     assert row(database, suspect) == ("retried", 0, SUSPECT_AFTER)
-    assert pool._claimer.abstains
+    assert pool._shift.claimer.abstains
     side.call(queue.insert_task, side.note(n=4))
     assert ran() == [4]
     assert RAN.empty()
-    woken, wake = threading.Event(), pool._claimer.wake
-    monkeypatch.setattr(pool._claimer, "wake", lambda: (woken.set(), wake()))  # it may sleep, or be about to
+    woken, wake = threading.Event(), pool._shift.claimer.wake
+    monkeypatch.setattr(pool._shift.claimer, "wake", lambda: (woken.set(), wake()))  # it may sleep, or be about to
     GATES["gate"].set()
     assert ran() == [2]
     assert woken.wait(5)
@@ -100,7 +100,7 @@ def test_a_suspect_is_claimed_again_after_ten_times_its_wait(
     suspect = insert_suspect(side, queue, database, 2)
     side.call(queue.insert_task, side.note(n=3))
     assert ran() == [3]
-    assert pool._claimer.abstains
+    assert pool._shift.claimer.abstains
     first = attempt(database, suspect)
     eventually(lambda: attempt(database, suspect) == first + 1, within=5)
     side.call(queue.insert_task, side.note(n=4))
@@ -119,8 +119,8 @@ def test_a_claim_of_innocents_passes_suspects(side: Side, url: str, database: Da
     assert side.call(queue.insert_task, side.note(n=1), delay=timedelta(0))
     insert_suspect(side, queue, database, 2)
     pool = side.pool(queue, task_type="elsewhere")
-    request = ClaimRequest(pool.id, ("common",), tuple(pool._classes), 10, suspects=False)
-    assert [task.crashes for task in side.call(pool._store.claim, request).tasks] == [0]
-    assert side.call(pool._store.claim, request).tasks == []
-    both = side.call(pool._store.claim, request._replace(suspects=True)).tasks
+    request = ClaimRequest(pool.id, ("common",), tuple(pool._shift.kinds.classes), 10, suspects=False)
+    assert [task.crashes for task in side.call(pool._shift.store.claim, request).tasks] == [0]
+    assert side.call(pool._shift.store.claim, request).tasks == []
+    both = side.call(pool._shift.store.claim, request._replace(suspects=True)).tasks
     assert [task.crashes for task in both] == [SUSPECT_AFTER]

@@ -1,0 +1,180 @@
+"""How claimed tasks come to the workers of a pool, or go back, and how many more it wants. Pure: it is told the time.
+
+One for each life of a pool, in both modes.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+from uuid import UUID
+
+from fang_core.config import PoolOptions
+from fang_core.demand import Demand
+from fang_core.events import Dispatcher, Events
+from fang_core.failure import ErrorReport
+from fang_core.failurelog import log_failure
+from fang_core.holdings import Holdings
+from fang_core.lifecycle import NOT_RUN, Failure, Outcome, Result, decide
+from fang_core.record import ClaimedTask
+from fang_core.registry import Kinds
+from fang_core.run import Run
+from fang_core.stock import Stock
+
+
+class Line(Protocol):
+    """Where runs wait for a worker, first in first out."""
+
+    @property
+    def backlog(self) -> int:
+        """How many wait."""
+
+    @property
+    def ended_runs(self) -> int:
+        """How many have ended so far."""
+
+    def put(self, runs: list[Run]) -> None:
+        """These wait from now on."""
+
+    def take_back(self, count: int) -> Iterator[Run]:
+        """The first in line, which wait no more; fewer where workers are faster."""
+
+
+class Outcomes(Protocol):
+    """Where outcomes go to be written."""
+
+    written: int
+    """How many are dealt with."""
+
+    def put(self, outcome: Outcome) -> None:
+        """Has it written."""
+
+
+class Supply:
+    """Between claimer and workers: hands out what was claimed, and has its outcome written, run or not.
+
+    ``now`` is in seconds of one monotonic clock. The claimer calls all methods but ``ended``, which workers call, and
+    ``give_back_unstarted``, which is also called when the claimer has ended.
+
+    Args:
+        is_stopping: whether no worker will take what is handed out now.
+        logger: the mode's.
+    """
+
+    def __init__(
+        self,
+        options: PoolOptions,
+        kinds: Kinds,
+        holdings: Holdings,
+        line: Line,
+        outcomes: Outcomes,
+        *,
+        events: Dispatcher,
+        is_stopping: Callable[[], bool],
+        logger: logging.Logger,
+    ) -> None:
+        self._options = options
+        self._kinds = kinds
+        self._holdings = holdings
+        self._line = line
+        self._outcomes = outcomes
+        self._events = events
+        self._is_stopping = is_stopping
+        self._logger = logger
+        self._demand = Demand(options.number_of_workers)
+        self._stock = Stock()
+        self._claimed = 0
+        self.given_back = 0
+        """Tasks that were claimed and not started."""
+
+    def wanted(self, now: float) -> int:
+        """How many tasks to claim now."""
+        if self._holdings.has_suspect:
+            return 0
+        waiting = self._line.backlog
+        self._stock.measure(waiting, now)
+        ended = self._line.ended_runs
+        running = self._claimed - self.given_back - ended - waiting
+        return self._demand.wanted(
+            free=max(0, self._options.number_of_workers - running),
+            waiting=waiting,
+            unwritten=ended + self.given_back - self._outcomes.written,
+            pace=self._stock.pace,
+        )
+
+    def low_stock(self) -> int:
+        """So few waiting tasks are few enough to claim again."""
+        return self._demand.ahead(self._stock.pace) // 2
+
+    def patience(self, now: float) -> float:
+        """Seconds until a waiting task has waited too long; infinite where none waits."""
+        return self._stock.patience(self._line.backlog, now)
+
+    def hand_out(self, tasks: list[ClaimedTask], pool_id: UUID, now: float) -> None:
+        """Has workers run what was claimed under this id."""
+        self._claimed += len(tasks)
+        taken = self._holdings.take(tasks, pool_id)
+        for run in taken.lost:
+            self._logger.warning("task %s was claimed anew: attempt %d is lost", run.task.id, run.task.attempt)
+        self._give_back(taken.unwanted)
+        if self._is_stopping():
+            self._give_back(taken.ready)  # too late: nobody would run them
+            self.give_up_suspect()
+        else:
+            self._put(taken.ready, now)
+
+    def begin_suspect(self, now: float) -> bool:
+        """Has the suspect run, once it is alone; whether it now does."""
+        suspect = self._holdings.begin_suspect()
+        if suspect is not None:
+            self._put([suspect], now)
+        return suspect is not None
+
+    def give_up_suspect(self) -> None:
+        """Gives the suspect back, where it has not begun."""
+        suspect = self._holdings.give_up_suspect()
+        if suspect is not None:
+            self._give_back([suspect])
+
+    def give_back_overdue(self, now: float) -> int:
+        """Gives back what has waited for too long, since another process may have a free worker; how many."""
+        overdue = self._stock.overdue(self._line.backlog, now)
+        if not overdue or self._holdings.suspect_began:
+            return 0
+        self._give_back_waiting(overdue, now)
+        return overdue
+
+    def give_back_unstarted(self, now: float) -> None:
+        """Gives back all that waits: the pool stops, or is reborn."""
+        self._give_back_waiting(self._line.backlog, now)
+        self.give_up_suspect()
+
+    def ended(self, run: Run, result: Result | None, seconds: float) -> None:
+        """A run has ended, after so many seconds; the result is None where the worker itself failed."""
+        if result is None:
+            result = Failure(ErrorReport("FangError: the worker failed beside the run", None))
+        outcome = self._outcome(run, result)
+        if isinstance(result, Failure):
+            log_failure(self._logger, run.task, result, outcome)
+        self._outcomes.put(outcome)
+        self._demand.observe(seconds)
+        if self._events:
+            self._events.emit(Events.run_ended, run.task, result, seconds)
+
+    def _put(self, runs: list[Run], now: float) -> None:
+        self._stock.hand_out(len(runs), self._line.backlog, now)
+        self._line.put(runs)
+
+    def _give_back_waiting(self, count: int, now: float) -> None:
+        self._give_back(self._line.take_back(count))
+        self._stock.went_back(self._line.backlog, now)
+
+    def _give_back(self, runs: Iterable[Run]) -> None:
+        """They were claimed and not started: nothing is charged."""
+        for run in runs:
+            self.given_back += 1
+            self._outcomes.put(self._outcome(run, NOT_RUN))
+
+    def _outcome(self, run: Run, result: Result) -> Outcome:
+        backoff = self._kinds.classes[run.task.kind].__fang_options__.backoff
+        outcome = decide(run.task, result, retention=self._options.retention_mode, backoff=backoff)
+        return outcome._replace(completed_by_run=True) if run.completed else outcome
