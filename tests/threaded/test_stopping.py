@@ -36,7 +36,6 @@ def test_what_is_claimed_too_late_is_given_back(crashes: int, monkeypatch: pytes
     pool.start()
     assert claiming.wait(10)
     shift = pool._shift
-    assert shift is not None
     dismiss, hand_out, flush = shift.crew.dismiss, shift.supply.hand_out, shift.completer.flush
 
     def dismisses(deadline: float) -> int:

@@ -1,0 +1,249 @@
+"""What a pool claims comes to a worker or goes back, once, in whatever order; and the counts are exact."""
+
+import logging
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from fang_core import Constant, Runnable, TaskConfig
+from fang_core.config import PoolOptions, RetentionMode
+from fang_core.demand import MOST_UNWRITTEN
+from fang_core.events import Dispatcher
+from fang_core.holdings import Holdings
+from fang_core.lifecycle import SUCCESS, SUSPECT_AFTER, Outcome
+from fang_core.record import ClaimedTask, TaskState
+from fang_core.registry import Kinds
+from fang_core.run import Run
+from fang_core.stock import PATIENCE
+from fang_core.supply import Supply
+
+POOL = uuid.UUID(int=99)
+DUE = datetime(2026, 1, 1, tzinfo=UTC)
+WORKERS = 2
+
+
+class Supplied(Runnable):
+    task_config = TaskConfig(backoff=Constant(delay=timedelta(seconds=7), jitter=0))
+
+    def run(self, queue: Any) -> None: ...
+
+
+def task(number: int, *, attempt: int = 1, crashes: int = 0) -> ClaimedTask:
+    return ClaimedTask(uuid.UUID(int=number), "Supplied", "{}", attempt, 0, 20, crashes, "common", 0, DUE)
+
+
+def suspect(number: int) -> ClaimedTask:
+    return task(number, crashes=SUSPECT_AFTER)
+
+
+class Waiting:
+    """A line, as a crew keeps it."""
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        self.ended_runs = 0
+
+    @property
+    def backlog(self) -> int:
+        return len(self.runs)
+
+    def put(self, runs: list[Run]) -> None:
+        self.runs += runs
+
+    def take_back(self, count: int) -> Iterator[Run]:
+        for _ in range(count):
+            yield self.runs.pop(0)
+
+
+class Put:
+    """Outcomes that wait to be written."""
+
+    def __init__(self) -> None:
+        self.written = 0
+        self.outcomes: list[Outcome] = []
+
+    def put(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+
+class Pool:
+    """A supply with all that stands around it."""
+
+    def __init__(self) -> None:
+        options = PoolOptions(number_of_workers=WORKERS)
+        self.is_stopping = False
+        self.line, self.put = Waiting(), Put()
+        self.holdings = Holdings(RetentionMode.REMOVE_FINISHED, lambda: False)
+        self.supply = Supply(
+            options,
+            Kinds("threaded"),
+            self.holdings,
+            self.line,
+            self.put,
+            events=Dispatcher(()),
+            is_stopping=lambda: self.is_stopping,
+            logger=logging.getLogger("tests"),
+        )
+
+    def hand_out(self, *tasks: ClaimedTask) -> None:
+        self.supply.hand_out(list(tasks), POOL, 0.0)
+
+    @property
+    def given_back(self) -> list[int]:
+        return [outcome.id.int for outcome in self.put.outcomes if outcome.state is not None]
+
+
+class PoolAroundSupply(RuleBasedStateMachine):
+    """Claims what is wanted, begins what waits where a worker is free, ends, writes and gives back in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = Pool()
+        self.supply = self.pool.supply
+        self.now = 0.0
+        self.claimed: list[uuid.UUID] = []
+        self.running: list[Run] = []
+        self.done: list[uuid.UUID] = []  # in the order in which outcomes came
+
+    @precondition(lambda self: self.supply.wanted(self.now))
+    @rule(count=st.integers(1, 50), crashes=st.lists(st.integers(0, SUSPECT_AFTER), max_size=3))
+    def claim(self, count: int, crashes: list[int]) -> None:
+        crashes += [0] * count
+        first = len(self.claimed)
+        tasks = [task(first + n, crashes=crashes[n]) for n in range(min(count, self.supply.wanted(self.now)))]
+        self.claimed += [each.id for each in tasks]
+        self.supply.hand_out(tasks, POOL, self.now)
+
+    @precondition(lambda self: self.pool.line.runs and len(self.running) < WORKERS)
+    @rule()
+    def begin(self) -> None:
+        self.running.append(self.pool.line.runs.pop(0))
+
+    @precondition(lambda self: self.running)
+    @rule(seconds=st.sampled_from([0.0001, 10.0]))
+    def end(self, seconds: float) -> None:
+        self.pool.line.ended_runs += 1
+        self.supply.ended(self.running.pop(0), SUCCESS, seconds)
+
+    @rule()
+    def write(self) -> None:
+        batch, self.pool.put.outcomes = self.pool.put.outcomes, []
+        self.pool.put.written += len(batch)
+        self.done += [outcome.id for outcome in batch]
+        self.pool.holdings.wrote(batch)
+
+    @rule(seconds=st.sampled_from([0.001, 0.05, 1.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def give_back_overdue(self) -> None:
+        before = self.pool.line.backlog
+        assert self.supply.give_back_overdue(self.now) == before - self.pool.line.backlog
+
+    @rule()
+    def begin_suspect(self) -> None:
+        if self.supply.begin_suspect(self.now):
+            assert not self.running
+            assert self.pool.line.backlog == len(self.pool.holdings) == 1
+
+    @rule()
+    def give_up_suspect(self) -> None:
+        self.supply.give_up_suspect()
+
+    @rule()
+    def give_back_unstarted(self) -> None:
+        self.supply.give_back_unstarted(self.now)
+        assert not self.pool.line.backlog
+
+    @invariant()
+    def each_task_is_in_one_place(self) -> None:
+        outcomes = [outcome.id for outcome in self.pool.put.outcomes]
+        away = [*self.done, *outcomes, *(run.task.id for run in (*self.running, *self.pool.line.runs))]
+        assert len(set(away)) == len(away)
+        assert len(set(self.claimed) - set(away)) <= 1  # the suspect that has not begun
+
+    @invariant()
+    def a_free_worker_is_claimed_for(self) -> None:
+        free = WORKERS - len(self.running)
+        if self.pool.holdings.has_suspect:
+            assert self.supply.wanted(self.now) == 0
+        else:
+            assert self.supply.wanted(self.now) >= free - self.pool.line.backlog
+
+
+TestPoolAroundSupply = PoolAroundSupply.TestCase
+
+
+@pytest.mark.parametrize("tasks", [[task(1), task(2)], [suspect(1), task(2)]])
+def test_what_comes_too_late_goes_back(tasks: list[ClaimedTask]) -> None:
+    pool = Pool()
+    pool.is_stopping = True
+    pool.hand_out(*tasks)
+    assert not pool.line.runs
+    assert sorted(pool.given_back) == [1, 2]
+    assert pool.supply.given_back == 2
+
+
+def test_a_worker_that_fails_beside_a_run_has_failed_it_with_the_backoff_of_its_class() -> None:
+    pool = Pool()
+    pool.hand_out(task(1))
+    pool.supply.ended(pool.line.runs.pop(), None, 0.1)
+    (outcome,) = pool.put.outcomes
+    assert (outcome.state, outcome.delay) == (TaskState.RETRIED, timedelta(seconds=7))
+    assert outcome.error_message == "FangError: the worker failed beside the run"
+
+
+def test_a_run_that_was_completed_by_itself_says_so() -> None:
+    pool = Pool()
+    pool.hand_out(task(1), task(2))
+    pool.line.runs[0].completed = True
+    for run in pool.line.runs:
+        pool.supply.ended(run, SUCCESS, 0.1)
+    assert [outcome.completed_by_run for outcome in pool.put.outcomes] == [True, False]
+
+
+def test_what_is_claimed_again_proves_the_older_run_lost(caplog: pytest.LogCaptureFixture) -> None:
+    pool = Pool()
+    pool.hand_out(task(1))
+    pool.hand_out(task(1, attempt=2))
+    assert [run.is_lost for run in pool.line.runs] == [True, False]
+    assert "attempt 1 is lost" in caplog.text
+
+
+def test_what_has_waited_too_long_goes_back_and_nothing_is_claimed_ahead_of_it_again() -> None:
+    pool = Pool()
+    pool.hand_out(*map(task, range(1000)))
+    for run in pool.line.runs:
+        pool.supply.ended(run, SUCCESS, 0.0001)
+    pool.line.ended_runs, pool.line.runs = 1000, []
+    assert pool.supply.wanted(1.0) > WORKERS  # a thousand a second
+    pool.supply.hand_out([task(1001), task(1002)], POOL, 1.0)
+    assert pool.supply.patience(1.0) == pytest.approx(PATIENCE)
+    assert pool.supply.give_back_overdue(1.0 + PATIENCE / 2) == 0
+    assert pool.supply.give_back_overdue(1.0 + PATIENCE * 2) == 2
+    assert pool.supply.given_back == 2
+    assert pool.supply.wanted(1.0 + PATIENCE * 2) == WORKERS
+
+
+def test_a_suspect_that_was_begun_does_not_go_back() -> None:
+    pool = Pool()
+    pool.hand_out(suspect(1))
+    assert pool.supply.begin_suspect(0.0)
+    assert pool.supply.give_back_overdue(10 * PATIENCE) == 0
+    pool.supply.give_up_suspect()
+    assert not pool.put.outcomes
+
+
+def test_nothing_is_claimed_while_too_much_is_to_be_written() -> None:
+    pool = Pool()
+    pool.hand_out(*map(task, range(MOST_UNWRITTEN)))
+    pool.supply.give_back_unstarted(0.0)
+    assert pool.supply.wanted(0.0) == 0
+    pool.put.written = 1
+    assert pool.supply.wanted(0.0) == WORKERS
