@@ -53,8 +53,8 @@ class Worker:
                 result = self._run(run)
             finally:
                 # Also where this very loop fails: no claimed task goes without an outcome.
+                self.ended += 1  # before its outcome can be written, and a drain be over
                 ended(run, result, time.monotonic() - started)
-                self.ended += 1
 
     def _run(self, run: Run) -> Result:
         try:

@@ -110,3 +110,18 @@ def test_a_pool_can_be_started_again() -> None:
     for _ in range(2):
         queue.insert_task(SyncLeaky())
         assert pool.drain() == 1
+
+
+def test_a_drain_counts_a_run_whose_end_is_still_being_told() -> None:
+    told = threading.Event()
+
+    class Slow(Events):
+        def run_ended(self, *_: Any) -> None:
+            told.wait(10)
+
+    queue = MemoryQueue()
+    queue.insert_task(SyncLeaky())
+    pool = WorkerPool(queue, number_of_workers=2, grace_period=timedelta(0), events=[Slow()])
+    assert pool.drain() == 1
+    told.set()
+    pool._shift.crew.join()
