@@ -1,6 +1,6 @@
 """The queue on Postgres for asyncio code."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -147,15 +147,11 @@ class AsyncQueue:
             uniq=uniq,
         )
         bulk = Bulk(tasks, overrides, self.rules)
-        begin = partial(conversations.insert_many, self._operations, bulk, overrides)
         if connection is not None:
+            list(bulk)  # they are made before anything is sent
+            begin = partial(conversations.insert_many, self._operations, bulk, overrides)
             return await self._converse_on(connection, begin)
-        writes = await self._connections.writes()
-        with _unknown_unless_typed("whether the tasks were inserted", bulk.rows):
-            if bulk.is_unique:
-                return await writes.transact(partial(begin, notify=True))
-            ahead = partial(conversations.insert_ahead, self._operations, bulk, overrides, notify=True)
-            return await writes.pipeline(ahead)
+        return await self._insert_bulk(bulk, overrides)
 
     async def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
         """See ``Queueable.schedule_task``."""
@@ -225,6 +221,18 @@ class AsyncQueue:
 
     # How they are run -------------------------------------------------------------------------------------------------
 
+    async def _insert_bulk(self, bulk: Bulk, overrides: Overrides) -> list[Task]:
+        writes = await self._connections.writes()
+        inserting = (self._operations, bulk, overrides)
+        with _unknown_unless_typed("whether the tasks were inserted", bulk):
+            if bulk.is_unique:
+                list(bulk)  # no user's code runs within the transaction
+                return await writes.transact(partial(conversations.insert_many, *inserting, notify=True))
+            if len(bulk) > conversations.AHEAD:
+                return await writes.pipeline(partial(conversations.insert_ahead, *inserting, notify=True))
+            chunks = await writes.run_all(conversations.insert_chunks(*inserting, notify=True))
+            return [task for chunk in chunks for task in chunk]
+
     async def _run(self, operation: Operation[T], connection: Any) -> T:
         if connection is not None:
             return await run_on(connection, operation)
@@ -243,7 +251,7 @@ class AsyncQueue:
 
 
 @contextmanager
-def _unknown_unless_typed(what: str, rows: Sequence[NewTask]) -> Iterator[None]:
+def _unknown_unless_typed(what: str, rows: Iterable[NewTask]) -> Iterator[None]:
     """Names the ids of what may stand although no reply came."""
     try:
         yield

@@ -12,7 +12,7 @@ import asyncpg
 from sqlalchemy import TwoPhaseTransaction
 
 from fang_async.reserve import Reserve
-from fang_core.errors import BackendError, BackendUnavailable, StatementRefused, UsageError
+from fang_core.errors import BackendError, BackendUnavailable, FangError, StatementRefused, UsageError
 from fang_core.guard import GUARDED_FOR, PlanGuard
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
 from fang_postgres.diagnosis import before_sending, diagnose, is_repeatable
@@ -66,11 +66,22 @@ class Runner:
 
     async def pipeline(self, begin: Callable[[], Pipeline[T]]) -> T:
         """A pipeline in one transaction; see ``transact``."""
+        refused: FangError | None = None
 
         async def work(connection: Any) -> T:
-            return await _pipeline(partial(_send, connection), begin())
+            nonlocal refused
+            try:
+                return await _pipeline(partial(_send, connection), begin())
+            except FangError as error:
+                refused = error
+                raise
 
-        return await self._on_connection(work, None, in_transaction=True)
+        try:
+            return await self._on_connection(work, None, in_transaction=True)
+        except BackendError:
+            if refused is not None:  # and then the transaction could not be rolled back, the connection being lost
+                raise refused from None
+            raise
 
     async def _on_connection(
         self, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None, *, in_transaction: bool
@@ -117,15 +128,17 @@ async def _watched(
         else:
             result = await work(connection)
     except asyncpg.QueryCanceledError:  # most likely by its timeout
-        _tell(guard, began)
+        if guard is not None:
+            _tell(guard.timed_out, began)
         raise
-    _tell(guard, began)
+    if guard is not None:
+        _tell(guard.observe, began)
     return result
 
 
-def _tell(guard: PlanGuard | None, began: float) -> None:
+def _tell(judge: Callable[[float, float], bool], began: float) -> None:
     now = time.monotonic()
-    if guard is not None and guard.observe(now - began, now):
+    if judge(now - began, now):
         logger.warning(SLOW_STATEMENT, now - began, GUARDED_FOR)
 
 
@@ -200,7 +213,9 @@ async def _pipeline(send: Callable[[Operation[Any]], Awaitable[Rows]], pipeline:
                 in_flight = asyncio.ensure_future(send(operation))
                 await asyncio.sleep(0)  # now it is under way
             answer = None if answered is None else answered.decode(rows)
-    except (Exception, asyncio.CancelledError):
+    except GeneratorExit:  # nothing can be awaited any more
+        raise
+    except BaseException:
         if in_flight is not None:  # the connection is not free before it has ended
             in_flight.cancel()
             await asyncio.gather(in_flight, return_exceptions=True)

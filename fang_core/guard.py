@@ -47,11 +47,17 @@ class PlanGuard:
         if self._is_new:
             self._is_new = False
             return False
-        if seconds > SLOW and seconds > TIMES_MEDIAN * median(self._past):
-            self._until = now + GUARDED_FOR
+        if self.timed_out(seconds, now):
             return True
         self._past.append(seconds)
         return False
+
+    def timed_out(self, seconds: float, now: float) -> bool:
+        """An unguarded statement was cancelled after so long; whether that turned the guard on. Also the first one."""
+        if seconds <= SLOW or seconds <= TIMES_MEDIAN * median(self._past):
+            return False
+        self._until = now + GUARDED_FOR
+        return True
 
 
 class AlwaysOn(PlanGuard):
@@ -74,5 +80,9 @@ class Unjudged(PlanGuard):
         return self._guard.is_on(now)
 
     def observe(self, seconds: float, now: float) -> bool:
+        """Learns nothing."""
+        return False
+
+    def timed_out(self, seconds: float, now: float) -> bool:
         """Learns nothing."""
         return False

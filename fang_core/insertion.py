@@ -1,4 +1,4 @@
-"""An insert, ready to be sent: all that the client decides about a new row, checked before anything is written."""
+"""An insert, ready to be sent: all that the client decides about a new row, checked before that is sent."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ class Overrides:
 class Bulk:
     """The tasks of one bulk insert. Their rows are made while one iterates over them, each once.
 
-    Raises ``UsageError`` where it is made, and ``PayloadError`` where a row is.
+    Raises ``UsageError`` or ``DefinitionError`` where it is made, and ``PayloadError`` where a row is.
 
     Attributes:
         rows: those that were made.

@@ -70,7 +70,7 @@ class Queueable(Protocol):
     ) -> list[Task]:
         """Inserts many, all or none, and returns their rows in the order given. Options hold for all of them.
 
-        Without ``connection=`` rows are made while others are on their way: where one turns out bad, nothing stands.
+        Some may be on their way when another one turns out bad, unless ``connection=`` is given: then nothing stands.
         """
         ...
 

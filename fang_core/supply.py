@@ -53,7 +53,7 @@ class Supply:
     """Between claimer and workers: hands out what was claimed, and has its outcome written, run or not.
 
     ``now`` is in seconds of one monotonic clock. The claimer calls all methods but ``ended``, which workers call, and
-    ``give_back_unstarted``, which is also called when the claimer has ended.
+    ``give_back_unstarted``, which stopping calls too: once the claimer has ended, or does not end in time.
 
     Args:
         is_stopping: whether no worker will take what is handed out now.

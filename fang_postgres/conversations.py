@@ -14,11 +14,11 @@ from fang_core.runnable import BaseRunnable
 from fang_core.store import Rescued
 from fang_core.ticking import next_tick
 from fang_postgres.operations import Operations
-from fang_postgres.statement import Conversation, Pipeline
+from fang_postgres.statement import Conversation, Operation, Pipeline
 
 _TRIES: Final = 20  # of an insert whose twin is there when it inserts, and gone when it looks
 
-_AHEAD: Final = 1_000
+AHEAD: Final = 1_000
 """Rows of a statement that is in flight while the next is made: much larger ones leave less to do at once, and do not
 fit into a socket's buffer."""
 
@@ -41,19 +41,25 @@ def insert(operations: Operations, row: NewTask, overrides: Overrides, *, notify
 
 def insert_many(operations: Operations, bulk: Bulk, overrides: Overrides, *, notify: bool) -> Conversation[list[Task]]:
     """Many rows, in statements of bounded size; to be held in one transaction. Results in the order given."""
-    rows = list(bulk)
     if bulk.is_unique:
-        return (yield from _insert_unique(operations, rows, overrides, notify))
+        return (yield from _insert_unique(operations, list(bulk), overrides, notify))
     tasks: list[Task] = []
-    for chunk in in_chunks(rows):
-        tasks += yield operations.insert_many(chunk, overrides, notify=notify)
+    for operation in insert_chunks(operations, bulk, overrides, notify=notify):
+        tasks += yield operation
     return tasks
+
+
+def insert_chunks(
+    operations: Operations, bulk: Bulk, overrides: Overrides, *, notify: bool
+) -> list[Operation[list[Task]]]:
+    """Many rows, none of them unique, all made before anything is sent."""
+    return [operations.insert_many(chunk, overrides, notify=notify) for chunk in in_chunks(bulk)]
 
 
 def insert_ahead(operations: Operations, bulk: Bulk, overrides: Overrides, *, notify: bool) -> Pipeline[list[Task]]:
     """Many rows, none of them unique: the next ones are made while the last are on their way; see ``insert_many``."""
     tasks: list[Task] = []
-    for chunk in in_chunks(bulk, most_rows=_AHEAD):
+    for chunk in in_chunks(bulk, most_rows=AHEAD):
         tasks += (yield operations.insert_many(chunk, overrides, notify=notify)) or ()
     tasks += (yield None) or ()
     return tasks

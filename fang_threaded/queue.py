@@ -1,6 +1,6 @@
 """The queue on Postgres for threaded code."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -25,7 +25,7 @@ from fang_postgres.sql.outcomes import STALE_RUN
 from fang_postgres.statement import Conversation, Operation
 from fang_threaded.connections import Connections
 from fang_threaded.manual import ManualPool
-from fang_threaded.runner import converse_on, may_notify, refuse_autocommit, run_on
+from fang_threaded.runner import OwnRunner, converse_on, may_notify, refuse_autocommit, run_on
 from fang_threaded.store import PostgresStore
 
 T = TypeVar("T")
@@ -150,15 +150,11 @@ class Queue:
             uniq=uniq,
         )
         bulk = Bulk(tasks, overrides, self.rules)
-        begin = partial(conversations.insert_many, self._operations, bulk, overrides)
         if connection is not None:
+            list(bulk)  # they are made before anything is sent
+            begin = partial(conversations.insert_many, self._operations, bulk, overrides)
             return self._converse_on(connection, begin)
-        writes = self._connections.writes()
-        with _unknown_unless_typed("whether the tasks were inserted", bulk.rows):
-            if bulk.is_unique:
-                return writes.transact(partial(begin, notify=True))
-            ahead = partial(conversations.insert_ahead, self._operations, bulk, overrides, notify=True)
-            return writes.pipeline(ahead)
+        return self._insert_bulk(bulk, overrides)
 
     def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
         """See ``Queueable.schedule_task``."""
@@ -224,6 +220,18 @@ class Queue:
 
     # How they are run -------------------------------------------------------------------------------------------------
 
+    def _insert_bulk(self, bulk: Bulk, overrides: Overrides) -> list[Task]:
+        writes = self._connections.writes()
+        inserting = (self._operations, bulk, overrides)
+        with _unknown_unless_typed("whether the tasks were inserted", bulk):
+            if bulk.is_unique:
+                list(bulk)  # no user's code runs within the transaction
+                return writes.transact(partial(conversations.insert_many, *inserting, notify=True))
+            if len(bulk) > conversations.AHEAD and isinstance(writes, OwnRunner) and writes.can_pipeline:
+                return writes.pipeline(partial(conversations.insert_ahead, *inserting, notify=True))
+            chunks = writes.run_all(conversations.insert_chunks(*inserting, notify=True))
+            return [task for chunk in chunks for task in chunk]
+
     def _run(self, operation: Operation[T], connection: Any) -> T:
         if connection is not None:
             return run_on(connection, operation)
@@ -242,7 +250,7 @@ class Queue:
 
 
 @contextmanager
-def _unknown_unless_typed(what: str, rows: Sequence[NewTask]) -> Iterator[None]:
+def _unknown_unless_typed(what: str, rows: Iterable[NewTask]) -> Iterator[None]:
     """Names the ids of what may stand although no reply came."""
     try:
         yield

@@ -7,7 +7,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -33,23 +33,10 @@ logger = logging.getLogger("fang_threaded")
 
 _SET_GUARD: Final = SET_GUARD.encode()
 _SET_GUARD_TEXT: Final = text(SET_GUARD)
+_CANCELLED_WITHIN: Final = 5.0  # seconds
 _TRIES: Final = 5  # of a statement that was the victim of a deadlock or a serialization failure
 
 Run = Callable[[Operation[Any]], Any]
-Send = Callable[[Operation[Any]], Callable[[], Rows]]
-"""Sends an operation, and returns what waits for its rows."""
-
-
-class Loan(ABC):
-    """A connection, lent for one piece of work."""
-
-    @abstractmethod
-    def run(self, operation: Operation[T]) -> T:
-        """One operation."""
-
-    @abstractmethod
-    def pipeline(self, pipeline: Pipeline[T]) -> T:
-        """Several, each of which may be in flight while the next is made."""
 
 
 class Runner(ABC):
@@ -65,12 +52,13 @@ class Runner(ABC):
         ``BackendError`` where it did not.
         """
         # Outside of a transaction a single statement commits by itself, in one round trip.
-        return self._repeat(lambda loan: loan.run(operation), guard, False)
+        result: T = self._try(lambda run: run(operation), guard, in_transaction=False)
+        return result
 
     def run_all(self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None) -> list[T]:
         """Several operations in one transaction; see ``run``."""
         in_transaction = len(operations) > 1
-        return self._repeat(lambda loan: [loan.run(operation) for operation in operations], guard, in_transaction)
+        return self._try(lambda run: [run(operation) for operation in operations], guard, in_transaction=in_transaction)
 
     def converse(self, conversation: Conversation[T]) -> T:
         """A conversation, each of whose operations is committed by itself; see ``run``."""
@@ -78,23 +66,22 @@ class Runner(ABC):
 
     def transact(self, begin: Callable[[], Conversation[T]], guard: PlanGuard | None = None) -> T:
         """A conversation in one transaction, begun anew where that was the victim of a deadlock; see ``run``."""
-        return self._repeat(lambda loan: _converse(loan.run, begin()), guard, True)
+        return self._try(lambda run: _converse(run, begin()), guard, in_transaction=True)
 
-    def pipeline(self, begin: Callable[[], Pipeline[T]]) -> T:
-        """A pipeline in one transaction; see ``transact``."""
-        return self._repeat(lambda loan: loan.pipeline(begin()), None, True)
+    def _try(self, work: Callable[[Run], T], guard: PlanGuard | None, *, in_transaction: bool) -> T:
+        return self._repeat(lambda: self._on_connection(work, guard, in_transaction))
 
-    def _repeat(self, work: Callable[[Loan], T], guard: PlanGuard | None, in_transaction: bool) -> T:
+    def _repeat(self, attempt: Callable[[], T]) -> T:
         for tries_left in reversed(range(_TRIES)):
             try:
-                return self._on_connection(work, guard, in_transaction)
+                return attempt()
             except (SQLAlchemyError, psycopg.Error) as error:
                 if not tries_left or not is_repeatable(sqlstate_of(error)):
                     raise typed(error, self._schema) from error
         raise AssertionError("the last try returns or raises")
 
     @abstractmethod
-    def _on_connection(self, work: Callable[[Loan], T], guard: PlanGuard | None, in_transaction: bool) -> T:
+    def _on_connection(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
         """Raises the driver's errors; typed ones where nothing was sent, so that a caller can tell."""
 
     def _lies_elsewhere(self, error: Exception) -> bool:
@@ -107,11 +94,30 @@ class Runner(ABC):
 class OwnRunner(Runner):
     """On connections of our own."""
 
+    can_pipeline: Final = psycopg.capabilities.has_pipeline()
+    """Whether libpq can: since version 14."""
+
     def __init__(self, reserve: Reserve, schema: str) -> None:
         super().__init__(schema)
         self.reserve = reserve
 
-    def _on_connection(self, work: Callable[[Loan], T], guard: PlanGuard | None, in_transaction: bool) -> T:
+    def pipeline(self, begin: Callable[[], Pipeline[T]]) -> T:
+        """A pipeline in one transaction; see ``transact``."""
+
+        def work(connection: psycopg.Connection[Any]) -> T:
+            with connection.pipeline():
+                return _pipeline(connection, begin())
+
+        return self._repeat(lambda: self._lend(work, None, in_transaction=True))
+
+    def _on_connection(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
+        return self._lend(
+            lambda connection: work(partial(_execute_raw, connection)), guard, in_transaction=in_transaction
+        )
+
+    def _lend(
+        self, work: Callable[[psycopg.Connection[Any]], T], guard: PlanGuard | None, *, in_transaction: bool
+    ) -> T:
         try:
             connection = self.reserve.take()
         except psycopg.Error as error:
@@ -121,7 +127,7 @@ class OwnRunner(Runner):
             with connection.transaction() if in_transaction or is_guarded else nullcontext():
                 if is_guarded:
                     connection.execute(_SET_GUARD)
-                return _watched(partial(work, _OwnLoan(connection)), None if is_guarded else guard)
+                return _watched(partial(work, connection), None if is_guarded else guard)
         except BaseException as error:
             # A KeyboardInterrupt may have come in the middle of a BEGIN.
             if not isinstance(error, Exception) or not self._lies_elsewhere(error):
@@ -138,7 +144,7 @@ class SessionRunner(Runner):
         super().__init__(schema)
         self._sessions = sessionmaker(engine)
 
-    def _on_connection(self, work: Callable[[Loan], T], guard: PlanGuard | None, in_transaction: bool) -> T:
+    def _on_connection(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
         with self._sessions.begin() as session:
             try:
                 session.connection()
@@ -150,7 +156,7 @@ class SessionRunner(Runner):
             try:
                 if is_guarded:
                     session.execute(_SET_GUARD_TEXT)
-                return _watched(partial(work, _SessionLoan(session)), None if is_guarded else guard)
+                return _watched(partial(work, partial(_execute, session.execute)), None if is_guarded else guard)
             except Exception as error:
                 # A run may have left any setting behind: a transaction that is read only, or a date style that the
                 # driver cannot read.
@@ -159,49 +165,28 @@ class SessionRunner(Runner):
                 raise
 
 
-class _OwnLoan(Loan):
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
-
-    def run(self, operation: Operation[T]) -> T:
-        return _execute_raw(self._connection, operation)
-
-    def pipeline(self, pipeline: Pipeline[T]) -> T:
-        with self._connection.pipeline() if psycopg.Pipeline.is_supported() else nullcontext():
-            return _pipeline(partial(_send_raw, self._connection), pipeline)
-
-
-class _SessionLoan(Loan):
-    """SQLAlchemy knows of no operation in flight: each has ended when the next is made."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def run(self, operation: Operation[T]) -> T:
-        return _execute(self._session.execute, operation)
-
-    def pipeline(self, pipeline: Pipeline[T]) -> T:
-        return _pipeline(self._send, pipeline)
-
-    def _send(self, operation: Operation[Any]) -> Callable[[], Rows]:
-        result = self._session.execute(operation.statement.core, dict(operation.params))
-        return result.all
-
-
-def _pipeline(send: Send, pipeline: Pipeline[T]) -> T:
+def _pipeline(connection: psycopg.Connection[Any], pipeline: Pipeline[T]) -> T:
     last: Operation[Any] | None = None
     in_flight: Callable[[], Rows] | None = None
     answer = None
-    while True:
-        try:
-            operation = pipeline.send(answer)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        rows = () if in_flight is None else in_flight()
-        answered, last = last, operation
-        in_flight = None if operation is None else send(operation)
-        answer = None if answered is None else answered.decode(rows)
+    try:
+        while True:
+            try:
+                operation = pipeline.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            rows = () if in_flight is None else in_flight()
+            answered, last, in_flight = last, operation, None
+            if operation is not None:
+                in_flight = _send_raw(connection, operation)
+            answer = None if answered is None else answered.decode(rows)
+    except BaseException:
+        if in_flight is not None:  # psycopg would wait for it, and log what it says
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=_CANCELLED_WITHIN)
+                in_flight()
+        raise
 
 
 def _is_on(guard: PlanGuard | None) -> bool:
@@ -217,15 +202,15 @@ def _watched(work: Callable[[], T], guard: PlanGuard | None) -> T:
         result = work()
     except (SQLAlchemyError, psycopg.Error) as error:
         if sqlstate_of(error) == QueryCanceled.sqlstate:  # most likely by its timeout
-            _tell(guard, began)
+            _tell(guard.timed_out, began)
         raise
-    _tell(guard, began)
+    _tell(guard.observe, began)
     return result
 
 
-def _tell(guard: PlanGuard, began: float) -> None:
+def _tell(judge: Callable[[float, float], bool], began: float) -> None:
     now = time.monotonic()
-    if guard.observe(now - began, now):
+    if judge(now - began, now):
         logger.warning(SLOW_STATEMENT, now - began, GUARDED_FOR)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -11,13 +11,19 @@ from pydantic import field_serializer
 from sqlalchemy import create_engine, make_url
 
 from fang_async import AsyncQueue
-from fang_core import PayloadError, Runnable, TaskConfig
+from fang_core import NotConnected, OutcomeUnknown, PayloadError, Runnable, TaskConfig
+from fang_postgres.operations import Operations
 from fang_threaded import Queue
 from tests.modes import Side
 from tests.postgres.blocking import await_waiting
 
 MANY = 2_500
 MADE = threading.Event()
+DIES = """
+    CREATE FUNCTION dies() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+    CREATE TRIGGER dies AFTER INSERT ON fang.fang_tasks EXECUTE FUNCTION dies();
+"""
 COUNT = "SELECT count(*) FROM fang.fang_tasks"
 
 
@@ -86,6 +92,61 @@ def test_a_bad_one_leaves_nothing_of_those_that_were_sent(
         side.call(queue.insert_tasks, [*(Numbered(n=n) for n in range(MANY)), Numbered(n=MANY, text="\0")])
     assert watcher.execute(COUNT).fetchone() == (0,)
     assert len(side.call(queue.insert_tasks, [Numbered(n=1)])) == 1
+
+
+@pytest.mark.parametrize("bulk", [[1], range(1_001)], ids=["of one statement", "of several"])
+def test_a_connection_that_is_lost_leaves_nothing_and_all_ids_are_told(
+    side: Side, url: str, watcher: psycopg.Connection[Any], bulk: Sequence[int]
+) -> None:
+    queue = side.queue(url)
+    watcher.execute(DIES.encode())
+    with pytest.raises(OutcomeUnknown) as unknown:
+        side.call(queue.insert_tasks, [Numbered(n=n) for n in bulk])
+    assert len(set(unknown.value.ids)) == len(bulk)
+    assert watcher.execute(COUNT).fetchone() == (0,)
+
+
+def test_a_bad_one_is_told_also_where_the_connection_is_lost(
+    side: Side, url: str, watcher: psycopg.Connection[Any]
+) -> None:
+    watcher.execute(DIES.encode())
+    with pytest.raises(PayloadError, match="NUL"):
+        side.call(side.queue(url).insert_tasks, [*(Numbered(n=n) for n in range(MANY)), Numbered(n=0, text="\0")])
+
+
+@pytest.mark.parametrize("uniq", [True, False])
+def test_small_and_unique_ones_are_made_before_a_connection_is_asked_for(side: Side, uniq: bool) -> None:
+    queue = side.queue("postgresql://someone@127.0.0.1:1/nowhere")
+    with pytest.raises(PayloadError, match="NUL"):
+        side.call(queue.insert_tasks, [Numbered(n=1), Numbered(n=2, text="\0")], uniq=uniq)
+    with pytest.raises(NotConnected):
+        side.call(queue.insert_tasks, [Numbered(n=1), Numbered(n=2)], uniq=uniq)
+
+
+def test_an_interrupt_is_told_as_such(
+    url: str, watcher: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Operations.insert_many
+    calls = iter(range(10))
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        if next(calls):
+            raise KeyboardInterrupt
+        return made(*args, **kwargs)
+
+    monkeypatch.setattr(Operations, "insert_many", interrupted)
+    tasks = [Numbered(n=n) for n in range(MANY)]
+
+    async def asynchronously() -> None:
+        async with AsyncQueue(url) as queue:
+            await queue.insert_tasks(tasks)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(asynchronously())
+    calls = iter(range(10))
+    with pytest.raises(KeyboardInterrupt), Queue(url) as queue:
+        queue.insert_tasks(tasks)
+    assert watcher.execute(COUNT).fetchone() == (0,)
 
 
 async def test_one_that_is_cancelled_leaves_nothing(
