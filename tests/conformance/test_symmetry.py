@@ -22,7 +22,7 @@ from fang_threaded.claimer import Claimer
 from fang_threaded.completer import Completer
 from fang_threaded.listener import Listener
 from fang_threaded.maintenance import Maintenance
-from fang_threaded.runner import Runner
+from fang_threaded.runner import OwnRunner
 from fang_threaded.shift import Shift
 from fang_threaded.store import PostgresStore
 from fang_threaded.ticker import Ticker
@@ -77,4 +77,4 @@ def test_queues_keep_the_protocol(protocol: type, implementation: type) -> None:
 
 
 def test_runners_mirror_but_for_closing() -> None:
-    assert methods(Runner).keys() | {"close"} == methods(AsyncRunner).keys()
+    assert methods(OwnRunner).keys() | {"close"} == methods(AsyncRunner).keys()

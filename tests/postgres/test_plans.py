@@ -218,7 +218,7 @@ def test_plans_whatever_the_statistics_say(connection: psycopg.Connection[Any], 
 @pytest.mark.timeout(180)
 def test_plans_with_a_million_waiting(connection: psycopg.Connection[Any]) -> None:
     # The natural trap: the statistics of a drained table, few rows in many pages, when the next burst comes.
-    run(connection, fill("new", MILLION // 4), *DRAIN, fill("new", MILLION), HELD, *ENDED)
+    run(connection, fill("new", MILLION), *DRAIN, fill("new", MILLION), HELD, *ENDED)
     for name in WRITES:  # no trap, no test of the guard
         assert "goes by" in str(wrong_plans(connection, "drained and filled again", names=[name]))
     wrong = wrong_plans(connection, "drained and filled again, guarded", GUARD)
