@@ -148,7 +148,7 @@ class AsyncQueue:
         )
         bulk = Bulk(tasks, overrides, self.rules)
         if connection is not None:
-            list(bulk)  # they are made before anything is sent
+            bulk.make_all()
             begin = partial(conversations.insert_many, self._operations, bulk, overrides)
             return await self._converse_on(connection, begin)
         return await self._insert_bulk(bulk, overrides)
@@ -226,7 +226,7 @@ class AsyncQueue:
         inserting = (self._operations, bulk, overrides)
         with _unknown_unless_typed("whether the tasks were inserted", bulk):
             if bulk.is_unique:
-                list(bulk)  # no user's code runs within the transaction
+                bulk.make_all()
                 return await writes.transact(partial(conversations.insert_many, *inserting, notify=True))
             if len(bulk) > conversations.AHEAD:
                 return await writes.pipeline(partial(conversations.insert_ahead, *inserting, notify=True))

@@ -118,6 +118,11 @@ class Bulk:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    def make_all(self) -> None:
+        """Makes all rows: nothing is left to go wrong, and no code of tasks left to run, while they are sent."""
+        for _ in self:
+            pass
+
     def __iter__(self) -> Iterator[NewTask]:
         yield from self.rows
         for task in self._tasks[len(self.rows) :]:

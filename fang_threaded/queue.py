@@ -151,7 +151,7 @@ class Queue:
         )
         bulk = Bulk(tasks, overrides, self.rules)
         if connection is not None:
-            list(bulk)  # they are made before anything is sent
+            bulk.make_all()
             begin = partial(conversations.insert_many, self._operations, bulk, overrides)
             return self._converse_on(connection, begin)
         return self._insert_bulk(bulk, overrides)
@@ -225,7 +225,7 @@ class Queue:
         inserting = (self._operations, bulk, overrides)
         with _unknown_unless_typed("whether the tasks were inserted", bulk):
             if bulk.is_unique:
-                list(bulk)  # no user's code runs within the transaction
+                bulk.make_all()
                 return writes.transact(partial(conversations.insert_many, *inserting, notify=True))
             if len(bulk) > conversations.AHEAD and isinstance(writes, OwnRunner) and writes.can_pipeline:
                 return writes.pipeline(partial(conversations.insert_ahead, *inserting, notify=True))

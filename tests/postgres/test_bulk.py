@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, make_url
 
 from fang_async import AsyncQueue
 from fang_core import NotConnected, OutcomeUnknown, PayloadError, Runnable, TaskConfig
+from fang_postgres.connecting import SETTINGS
 from fang_postgres.operations import Operations
 from fang_threaded import Queue
 from tests.modes import Side
@@ -92,6 +93,16 @@ def test_a_bad_one_leaves_nothing_of_those_that_were_sent(
         side.call(queue.insert_tasks, [*(Numbered(n=n) for n in range(MANY)), Numbered(n=MANY, text="\0")])
     assert watcher.execute(COUNT).fetchone() == (0,)
     assert len(side.call(queue.insert_tasks, [Numbered(n=1)])) == 1
+
+
+@pytest.mark.usefixtures("lock")
+def test_a_bad_one_does_not_wait_for_those_that_were_sent(
+    side: Side, url: str, watcher: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SETTINGS, "lock_timeout", "60s")
+    with pytest.raises(PayloadError, match="NUL"):
+        side.call(side.queue(url).insert_tasks, [*(Numbered(n=n) for n in range(1_500)), Numbered(n=0, text="\0")])
+    assert watcher.execute(COUNT).fetchone() == (0,)
 
 
 @pytest.mark.parametrize("bulk", [[1], range(1_001)], ids=["of one statement", "of several"])
