@@ -3,7 +3,7 @@
 from typing import Final
 
 from benchmarks.bench import Scenario
-from benchmarks.scenarios import committing, draining, idling, inserting, mixing, working
+from benchmarks.scenarios import committing, draining, idling, inserting, mixing, vacuuming, working
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     "insert-single": inserting.insert_single,
@@ -22,5 +22,6 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "foreign": draining.foreign,
     "kept": draining.kept,
     "dead-rows": draining.dead_rows,
+    "autovacuum": vacuuming.autovacuum,
 }
-"""The last five should be flat."""
+"""The five from ``workers`` on should be flat."""

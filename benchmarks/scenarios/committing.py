@@ -1,31 +1,21 @@
 """From the commit of a task to its run, while transactions come and go and pools go to sleep: none waits for a poll."""
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from math import inf
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from benchmarks.bench import Bench
-from benchmarks.driver import Driver, PeerFailed
-from benchmarks.figures import Bar, percentile, waits
+from benchmarks.driver import PeerFailed
+from benchmarks.figures import Bar, percentile
 from benchmarks.report import Table
+from benchmarks.scenarios.lane import WORKERS, Lane, Seen, Traffic
 
 MODES: Final = {"async": "fang_async", "threaded": "fang_threaded"}
-WORKERS: Final = 10
-
-QUIET: Final = 8.0
-"""Seconds without a run, after which none is expected: longer than any poll of an idle pool."""
-
 LATE: Final = 100.0
 """Milliseconds that a wake-up takes only if it was lost, and a poll or a look back came in its place."""
 
 LANES: Final = 2
 """Of each traffic, at once."""
-
-Traffic = Mapping[str, Any]
-"""See ``benchmarks/peers/own_producer.py``."""
 
 
 def late_commits(bench: Bench) -> Table:
@@ -40,7 +30,7 @@ def late_commits(bench: Bench) -> Table:
             name = f"{mode}, {setting}"
             try:
                 with ExitStack() as stack:
-                    lane = stack.enter_context(_Lane(bench, peer, processes))
+                    lane = stack.enter_context(Lane(bench, peer, processes))
                     if is_held:
                         stack.enter_context(bench.server.held_xmin(lane.url))
                     lane.begin([short, long], seed=0)
@@ -92,74 +82,15 @@ def wake_race(bench: Bench) -> Table:
     return table
 
 
-def _race(bench: Bench, peer: str, traffic: Traffic, held: Mapping[str, Any]) -> list[tuple[str, "_Seen"]]:
+def _race(bench: Bench, peer: str, traffic: Traffic, held: Mapping[str, Any]) -> list[tuple[str, Seen]]:
     """What each lane came to, all of them at once."""
     with ExitStack() as stack:
-        lanes = [(name, stack.enter_context(_Lane(bench, peer))) for name in held for _ in range(LANES)]
+        lanes = [(name, stack.enter_context(Lane(bench, peer))) for name in held for _ in range(LANES)]
         for seed, (name, lane) in enumerate(lanes):
             lane.begin([{**traffic, "held": held[name]}], seed=seed)
         return [(name, lane.result()) for name, lane in lanes]
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """The waits of each traffic in order, in ms; and the tasks inserted a second."""
-
-    waits: Sequence[Sequence[float]]
-    rate: float
-
-    @property
-    def never_ran(self) -> int:
-        return sum(wait == inf for waits in self.waits for wait in waits)
-
-
 def _percentiles(found: Sequence[float]) -> list[float]:
     """From the least to the worst."""
     return [percentile(found, percent) for percent in range(101)]
-
-
-class _Lane:
-    """A database of its own, with processes that work and one that inserts."""
-
-    def __init__(self, bench: Bench, peer: str, processes: int = 1) -> None:
-        self._bench = bench
-        self._peer = peer
-        self._processes = processes
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            first = stack.enter_context(self._bench.system(self._peer, workers=WORKERS))
-            twins = [stack.enter_context(first.twin()) for _ in range(self._processes - 1)]
-            self._workers = [first, *twins]
-            self.url = first.url
-            self._producer = stack.enter_context(Driver("own_producer", self.url))
-            for driver in (*twins, self._producer):
-                driver.ask("version")  # each has imported what it needs
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def begin(self, traffic: Sequence[Traffic], *, seed: int) -> None:
-        """Has the clients begin, once all processes wait for what they insert."""
-        for worker in self._workers:
-            worker.begin("record", quiet=QUIET)
-        deadline = time.monotonic() + QUIET
-        while self._waiting() < self._processes:
-            if time.monotonic() > deadline:
-                raise PeerFailed(f"{self._waiting()} of {self._processes} pools wait, {QUIET:.0f} s after their start")
-            time.sleep(0.05)
-        self._producer.begin("produce", traffic=traffic, seed=seed)
-
-    def result(self) -> _Seen:
-        """When all that was inserted has run, or will not."""
-        produced = self._producer.result(600)
-        runs = [run for worker in self._workers for run in worker.result(600)]
-        committed = produced["committed"]
-        rate = sum(len(of_each) for of_each in committed) / produced["seconds"]
-        return _Seen([waits(of_each, runs) for of_each in committed], rate)
-
-    def _waiting(self) -> int:
-        return int(self._bench.server.query(self.url, "SELECT count(*) FROM fang.fang_pools WHERE waiting")[0][0])

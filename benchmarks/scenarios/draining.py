@@ -4,8 +4,9 @@ And what a task costs the worker's process.
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Final
 
 from benchmarks.bench import Bench
@@ -18,6 +19,7 @@ FROM generate_series(1, {rows})"""
 DRAINED: Final = 20_000
 ROUNDS: Final = 3
 MODES: Final = ("fang_async", "fang_threaded")
+MOST_THREADS: Final = 100
 
 
 def backlog(bench: Bench) -> Table:
@@ -26,11 +28,12 @@ def backlog(bench: Bench) -> Table:
     sizes = [10**3, 10**4, 10**5, 10**6, *([10**7] if bench.huge else [])]
 
     def rate(driver: Driver, rows: int) -> float:
-        _fill(bench, driver, rows)
-        course = driver.ask("drain", tasks=min(rows, DRAINED), within=600)["course"]
+        drained = min(rows, DRAINED)
+        course = driver.ask("drain", tasks=drained, within=600)["course"]
+        _fill(bench, driver, drained)
         return _rate(course)  # without its stop, which gives back
 
-    _measure(bench, table, [bench.tasks(size) for size in sizes], rate)
+    _measure(bench, table, [bench.tasks(size) for size in sizes], rate, state="new")
     return table
 
 
@@ -40,10 +43,9 @@ def kept(bench: Bench) -> Table:
     sizes = [10**5, 10**6, *([10**7] if bench.huge else [])]
 
     def rate(driver: Driver, rows: int) -> float:
-        _fill(bench, driver, rows, state="finished")
         return _drain(driver, bench.tasks(DRAINED))
 
-    _measure(bench, table, [0, *(bench.tasks(size) for size in sizes)], rate)
+    _measure(bench, table, [0, *(bench.tasks(size) for size in sizes)], rate, state="finished")
     return table
 
 
@@ -51,14 +53,10 @@ def workers(bench: Bench) -> Table:
     """Does it matter how many workers a pool has, where tasks take no time?"""
     table = Table("workers", "Drain by so many workers, tasks a second", ("workers", "async", "threaded"))
     for count in (1, 10, 100, 1_000):
-        rates: list[float | None] = []
-        for mode, most in (("fang_async", 1_000), ("fang_threaded", 100)):
-            if count <= most:
-                with bench.system(mode, workers=count) as driver:
-                    rates.append(_drain(driver, bench.tasks(DRAINED)))
-            else:
-                rates.append(None)
-        table.rows.append((str(count), *rates))
+        modes = MODES if count <= MOST_THREADS else MODES[:1]
+        with ExitStack() as stack:
+            drivers = {mode: stack.enter_context(bench.system(mode, workers=count)) for mode in modes}
+            _take_turns(table, count, drivers, lambda driver: _drain(driver, bench.tasks(DRAINED)))
     _draw(table)
     return table
 
@@ -144,20 +142,31 @@ def _drain(driver: Driver, tasks: int) -> float:
     return float(tasks / driver.ask("drain", tasks=tasks, within=600)["seconds"])
 
 
-def _measure(bench: Bench, table: Table, sizes: Sequence[int], rate: Callable[[Driver, int], float]) -> None:
-    """A row for each size, each mode on a database of its own."""
+def _measure(bench: Bench, table: Table, sizes: Sequence[int], rate: Callable[..., float], *, state: str) -> None:
+    """A row for each size, each mode on a database of its own with so many rows in this state."""
     for size in sizes:
-        rates = []
-        for mode in MODES:
-            with bench.system(mode, workers=10) as driver:
-                rates.append(rate(driver, size))
-        table.rows.append((f"{size:,}", *rates))
+        with ExitStack() as stack:
+            drivers = {mode: stack.enter_context(bench.system(mode, workers=10)) for mode in MODES}
+            for driver in drivers.values():
+                _fill(bench, driver, size, state=state)
+                bench.server.query(driver.url, "CHECKPOINT")  # what the fill has to write is no part of a drain
+            _take_turns(table, size, drivers, partial(rate, rows=size))
     _draw(table)
+
+
+def _take_turns(table: Table, size: int, drivers: Mapping[str, Driver], rate: Callable[[Driver], float]) -> None:
+    """A row with the rates of all rounds."""
+    seen: dict[str, list[float]] = {mode: [] for mode in drivers}
+    for _ in range(ROUNDS):
+        for mode, driver in drivers.items():
+            seen[mode].append(rate(driver))
+    table.rows.append((f"{size:,}", *(spread(seen[mode]) if mode in seen else None for mode in MODES)))
+    table.raw[str(size)] = seen
 
 
 def _draw(table: Table) -> None:
     """A line for each mode, along the first column."""
     table.x_name = table.columns[0]
-    for column, mode in enumerate(table.columns[1:], 1):
-        points = [(float(str(row[0]).replace(",", "")), row[column]) for row in table.rows]
-        table.lines.append(Line(mode, [(x, y) for x, y in points if isinstance(y, float)]))
+    for name, mode in zip(table.columns[1:], MODES, strict=True):
+        points = [(float(size), statistics.median(seen[mode])) for size, seen in table.raw.items() if mode in seen]
+        table.lines.append(Line(name, points))
