@@ -1,7 +1,8 @@
 """Task <-> the JSON text of its row: ``{"type": <kind>, <fields>}``, as Rust's Fang writes it.
 
 What Postgres or JSON cannot hold, and what a worker could not read back, is refused here, before any SQL, with the path
-to the value.
+to the value; and so is what it would read back without being told that something is missing: a secret that is written
+as asterisks, or a field's subclass whose own fields are dropped.
 
 Known limits: dicts lose the order of their keys in jsonb; ``-0.0`` comes back as ``0.0``; a NaN assigned to a
 ``float | None`` field of a nested plain model becomes null, since that model's own configuration writes it so.
@@ -18,7 +19,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic_core import PydanticSerializationError, ValidationError, from_json
 from pydantic_core.core_schema import ErrorType
 
@@ -48,17 +49,24 @@ _UNWRITABLE: Final = re.compile(
     r"Unable to serialize unknown type: <class '[\w.<>]+'>|Error calling function `\w+`: \w+"
 )
 
+Fault = tuple[str, str]
+"""(path, reason)"""
+
 
 def encode(task: BaseRunnable, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> str:
     """The row's metadata as JSON text. Raises ``PayloadError``, or ``UsageError`` for what is no task at all."""
     cls = type(task)
     kind = insertable_kind(task)
     try:
-        body = cls.__pydantic_serializer__.to_json(task, round_trip=True, by_alias=False, warnings="error").decode()
+        body = cls.__pydantic_serializer__.to_json(task, round_trip=True, by_alias=False, warnings=False).decode()
         # Reading it back at once is the cheapest strong promise: no worker will meet what it cannot read.
-        cls.__pydantic_validator__.validate_json(body, by_alias=False, by_name=True)
+        read = cls.__pydantic_validator__.validate_json(body, by_alias=False, by_name=True)
+        if not _is_equal(task, read):
+            _refuse_what_changes(kind, task, read)
+    except PayloadError:
+        raise
     except Exception as error:  # noqa: BLE001 - fields may have validators and serializers that raise anything
-        raise _explain(kind, task, error) from None
+        raise _explain(kind, task, _error_of_writing(task) or error) from None
     if not body.startswith("{"):
         raise PayloadError(kind, "", "does not serialize to a JSON object")
     if '"type":' in body and "type" in from_json(body):
@@ -101,15 +109,59 @@ def insertable_kind(task: object) -> str:
 # The slow walk, only after a fast check or an exception spoke up ------------------------------------------------------
 
 
+def _is_equal(task: BaseModel, read: Any) -> bool:
+    """Whether it was read back as it was: most are. (What a task is not equal to for other reasons is looked at.)"""
+    try:
+        return bool(task.__dict__ == read.__dict__ and task.__pydantic_extra__ == read.__pydantic_extra__)
+    except Exception:  # noqa: BLE001 - values may compare in their own way
+        return False
+
+
+def _refuse_what_changes(kind: str, task: BaseModel, read: Any) -> None:
+    error = _error_of_writing(task)
+    if error is not None:
+        raise error
+    found = next(_losses(task, read), None)
+    if found is not None:
+        raise PayloadError(kind, *found)
+
+
+def _error_of_writing(task: BaseModel) -> Exception | None:
+    """What pydantic says of values that are not of their declared types. It takes a microsecond to ask: what is equal
+    when it is read back is not asked about, whatever its type was, since no worker sees a difference."""
+    try:
+        type(task).__pydantic_serializer__.to_json(task, round_trip=True, by_alias=False, warnings="error")
+    except Exception as error:  # noqa: BLE001 - fields may have serializers that raise anything
+        return error
+    return None
+
+
+def _losses(value: Any, read: Any, path: str = "") -> Iterator[Fault]:
+    """Yields what looks whole when it is read back, and is not."""
+    if isinstance(value, Secret | SecretStr | SecretBytes):
+        if value != read:
+            yield path, "a secret is written as asterisks: store a key to it, or give the field a serializer"
+        return
+    if isinstance(value, BaseModel) and isinstance(read, BaseModel):
+        lost = type(value).model_fields.keys() - type(read).model_fields.keys() - (read.model_extra or {}).keys()
+        if lost:
+            declared, given = type(read).__qualname__, type(value).__qualname__
+            yield (
+                path,
+                f"holds a {given}, of which only what a {declared} has is kept: declare it as {given}, or a union",
+            )
+    if not isinstance(value, set | frozenset):  # which are in no order
+        of_read = dict(children(read))
+        for step, child in children(value):
+            if step in of_read:
+                yield from _losses(child, of_read[step], path + step)
+
+
 def _refuse_faults(kind: str, task: BaseModel, body: str) -> None:
     # The text itself shows what stands in types that the walk does not know, like a Path.
     found = next(_faults(task), None) or next(_faults(from_json(body)), None)
     if found is not None:
         raise PayloadError(kind, *found)
-
-
-Fault = tuple[str, str]
-"""(path, reason)"""
 
 
 def _faults(value: Any, path: str = "", depth: int = 0, above: frozenset[int] = frozenset()) -> Iterator[Fault]:

@@ -18,9 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    SerializeAsAny,
     computed_field,
     field_serializer,
     field_validator,
@@ -511,6 +516,98 @@ def test_a_model_that_is_written_as_something_else() -> None:
     refused(Textual(), "", "does not serialize to a JSON object")
     refused(Renaming(), ".type", "this key holds the kind")
     refused(Open(type="else"), ".type", "this key holds the kind")  # type: ignore[call-arg]
+
+
+# Read back, and not what it was ---------------------------------------------------------------------------------------
+
+
+class Shape(BaseModel):
+    name: str = "shape"
+
+
+class Circle(Shape):
+    radius: int = 1
+
+
+class Named(Shape):
+    """Nothing more to store."""
+
+
+class Login(BaseModel):
+    password: SecretStr = SecretStr("")
+
+
+class Keeper(Step):
+    token: SecretStr = SecretStr("")
+    key: SecretBytes = SecretBytes(b"")
+    pin: Secret[int] | None = None
+    logins: list[Login] = []
+    shape: Shape = Shape()
+    any_shape: SerializeAsAny[Shape] = Shape()
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        (".token", {"token": SECRET}),
+        (".logins[1].password", {"logins": [Login(), Login(password=SecretStr(SECRET))]}),
+    ],
+)
+def test_a_secret_that_would_become_asterisks(path: str, fields: dict[str, Any]) -> None:
+    refused(Keeper(**fields), path, "a secret is written as asterisks: store a key to it")
+
+
+def test_secrets_whose_asterisks_are_not_even_read_back() -> None:
+    refused(Keeper(pin=Secret[int](7)), ".pin", "cannot be read back by a worker")
+    refused(Keeper(key=SECRET.encode()), ".key", "cannot be read back by a worker")  # type: ignore[arg-type]
+
+
+def test_an_empty_secret_and_one_with_a_serializer_are_kept() -> None:
+    class Told(Step):
+        token: Annotated[SecretStr, PlainSerializer(lambda secret: secret.get_secret_value(), when_used="json")]
+        stars: str = "**********"
+
+    assert there_and_back(Keeper()) == Keeper()
+    task = Told(token=SecretStr(SECRET))
+    assert there_and_back(task) == task
+
+
+def test_a_subclass_whose_fields_would_be_dropped() -> None:
+    message = "holds a Circle, of which only what a Shape has is kept"
+    refused(Keeper(shape=Circle()), ".shape", message)
+    refused(Keeper(any_shape=Circle()), ".any_shape", message)  # written, and not read
+
+
+def test_a_subclass_that_has_no_more_to_store_or_is_declared_is_kept() -> None:
+    class Both(Step):
+        shape: Circle | Shape
+
+    assert there_and_back(Keeper(shape=Named(name="mine"))) == Keeper(shape=Shape(name="mine"))
+    assert there_and_back(Both(shape=Circle(radius=7))) == Both(shape=Circle(radius=7))
+
+
+def test_values_that_compare_in_their_own_way() -> None:
+    class Incomparable:
+        def __init__(self, text: str) -> None:
+            self.text = text
+
+        def __eq__(self, other: object) -> bool:
+            raise TypeError("compared")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    class Odd(Step):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+        odd: Annotated[
+            Incomparable,
+            PlainSerializer(lambda odd: odd.text, return_type=str),
+            BeforeValidator(lambda text: text if isinstance(text, Incomparable) else Incomparable(text)),
+        ]
+        loose: Any = None
+
+    task = there_and_back(Odd(odd=Incomparable("x"), loose=(1, {2: 3})))
+    assert isinstance(task, Odd)
+    assert (task.odd.text, task.loose) == ("x", [1, {"2": 3}])
 
 
 # What is no task ------------------------------------------------------------------------------------------------------
