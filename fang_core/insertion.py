@@ -1,14 +1,17 @@
 """An insert, ready to be sent: all that the client decides about a new row, checked before that is sent."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
 from uuid_utils import uuid7
 
 from fang_core import arguments, codec
+from fang_core.collector import uncollected
 from fang_core.errors import UsageError
 from fang_core.runnable import BaseRunnable
 from fang_core.unique import uniq_hash
@@ -120,8 +123,7 @@ class Bulk:
 
     def make_all(self) -> None:
         """Makes all rows: nothing is left to go wrong, and no code of tasks left to run, while they are sent."""
-        for _ in self:
-            pass
+        uncollected(lambda: deque(self, maxlen=0))
 
     def __iter__(self) -> Iterator[NewTask]:
         yield from self.rows
@@ -135,6 +137,12 @@ def in_chunks(
     rows: Iterable[NewTask], *, most_rows: int = 5_000, most_chars: int = 16_000_000
 ) -> Iterator[list[NewTask]]:
     """Cuts a bulk insert into statements of bounded size; asks for no more rows than it yields, but for one."""
+    chunks = _chunks(rows, most_rows, most_chars)
+    while chunk := uncollected(partial(next, chunks, None)):
+        yield chunk
+
+
+def _chunks(rows: Iterable[NewTask], most_rows: int, most_chars: int) -> Iterator[list[NewTask]]:
     chunk: list[NewTask] = []
     chars = 0
     for row in rows:

@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic_core import from_json
 
 from fang_core.arguments import checked_id, checked_task_type
+from fang_core.collector import uncollected
 from fang_core.config import RetentionMode
 from fang_core.errors import UnreadablePayload
 from fang_core.insertion import NewTask, Overrides
@@ -44,9 +45,7 @@ class Operations:
     def insert_many(self, rows: list[NewTask], overrides: Overrides, *, notify: bool) -> Operation[list[Task]]:
         """Many new rows that cannot collide, in the order given."""
         params = _columns(rows) | _due(overrides) | {"p_notify": notify}
-        return Operation(
-            self._statements.insert_many, params, lambda told: [new_task(row, *told[0][:2]) for row in rows]
-        )
+        return Operation(self._statements.insert_many, params, partial(_new_tasks, rows))
 
     def insert_unique(self, rows: list[NewTask], overrides: Overrides, *, notify: bool) -> Operation[dict[UUID, Task]]:
         """Rows in the order of their hashes; by id those that were inserted."""
@@ -340,6 +339,11 @@ def new_task(row: NewTask, scheduled_at: datetime, created_at: datetime) -> Task
         None,  # claimed_at
         row.uniq_hash,
     )
+
+
+def _new_tasks(rows: list[NewTask], told: Rows) -> list[Task]:
+    scheduled_at, created_at = told[0][:2]
+    return uncollected(lambda: [new_task(row, scheduled_at, created_at) for row in rows])
 
 
 def _row(row: NewTask) -> dict[str, Any]:

@@ -1,22 +1,26 @@
 """Tasks that take time, or the processor, by one process and by several on one table."""
 
+import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
+from operator import truediv
 from pathlib import Path
 from typing import Final
 
 from benchmarks.bench import Bench
 from benchmarks.driver import Driver
-from benchmarks.figures import Bar, Line, percentile
+from benchmarks.figures import Bar, Line, bar, percentile, spread
 from benchmarks.report import Table
 from fang_core.registry import Mode
 from tests.waking.longs import waits
 
 MODES: Final[tuple[Mode, ...]] = ("async", "threaded")
+
+ROUNDS: Final = 3
 
 System = Callable[[], AbstractContextManager[Driver]]
 
@@ -41,20 +45,42 @@ def short_tasks(bench: Bench) -> Table:
 
 def processes(bench: Bench) -> Table:
     """Do processes on one table get into each other's way? Tasks of 1 ms, ten async workers in each."""
-    tasks = bench.tasks(40_000)
-    title = "Processes on one table, tasks of 1 ms: tasks a second"
-    table = Table("processes", title, ("processes", "tasks a second", "against one"), x_name="processes")
-    _by_processes(table, (1, 2, 4, 8), partial(bench.system, "own_async", workers=10), _Load("waits", tasks, {"ms": 1}))
+    columns = ("processes", "on one table", "against one", "on a table each", "one table against that")
+    table = Table("processes", "Processes with tasks of 1 ms, tasks a second", columns, x_name="processes")
+    system = partial(bench.system, "own_async", workers=10)
+    load = _Load("waits", bench.tasks(40_000), {"ms": 1})
+    seen: dict[int, tuple[list[float], list[float]]] = {count: ([], []) for count in (1, 2, 4, 8)}
+    for _ in range(ROUNDS):
+        for count, (shared, apart) in seen.items():
+            shared.append(_rate(system, count, load))
+            apart.append(_rate(system, count, load, apart=True))
+    for count, (shared, apart) in seen.items():
+        against_one = spread(list(map(truediv, shared, seen[1][0])))
+        table.rows.append(
+            (str(count), spread(shared), against_one, spread(apart), spread(list(map(truediv, shared, apart))))
+        )
+    for column, name in enumerate(("on one table", "on a table each")):
+        points = [(float(count), statistics.median(rates[column])) for count, rates in seen.items()]
+        table.lines.append(Line(name, points))
+    table.raw = {str(count): rates for count, rates in seen.items()}
+    table.notes.append("with a table each there is nothing to contend for: the last column is the price of sharing")
     return table
 
 
 def cpu_bound(bench: Bench) -> Table:
     """Does a second process double what a first one computes? Two threads in each."""
-    tasks = bench.tasks(1_000)
-    title = "Tasks that compute (threaded), tasks a second"
-    table = Table("cpu-bound", title, ("processes", "tasks a second", "against one"), x_name="processes")
-    load = _Load("computations", tasks, {"loops": 500_000})
-    _by_processes(table, (1, 2), partial(bench.system, "own_threaded", workers=2), load)
+    table = Table(
+        "cpu-bound", "Tasks that compute (threaded), tasks a second", ("processes", "tasks a second", "against one")
+    )
+    system = partial(bench.system, "own_threaded", workers=2)
+    load = _Load("computations", bench.tasks(1_000), {"loops": 500_000})
+    seen: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(ROUNDS):
+        for count, rates in seen.items():
+            rates.append(_rate(system, count, load))
+    for count, rates in seen.items():
+        table.rows.append((str(count), spread(rates), spread(list(map(truediv, rates, seen[1])))))
+        table.bars.append(bar(f"{count} processes", rates))
     return table
 
 
@@ -99,14 +125,13 @@ class _Load:
     fields: Mapping[str, float]
 
 
-def _by_processes(table: Table, counts: Sequence[int], system: System, load: _Load) -> None:
-    rates: list[float] = []
-    for count in counts:
-        with system() as first, ExitStack() as stack:
-            drivers = [first, *(stack.enter_context(first.twin()) for _ in range(count - 1))]
-            for driver in drivers:  # each has imported what it needs
-                driver.ask(f"insert_{load.kind}", tasks=load.tasks // count, **load.fields)
-            seconds, runs = seconds_of(drivers)
-            rates.append(runs / seconds)
-        table.rows.append((str(count), rates[-1], rates[-1] / rates[0]))
-    table.lines.append(Line(load.kind, [(float(count), rate) for count, rate in zip(counts, rates, strict=True)]))
+def _rate(system: System, count: int, load: _Load, *, apart: bool = False) -> float:
+    """Tasks a second by so many processes, each of which has inserted its share."""
+    with ExitStack() as stack:
+        first = stack.enter_context(system())
+        others = (system() if apart else first.twin() for _ in range(count - 1))
+        drivers = [first, *map(stack.enter_context, others)]
+        for driver in drivers:  # each has imported what it needs
+            driver.ask(f"insert_{load.kind}", tasks=load.tasks // count, **load.fields)
+        seconds, runs = seconds_of(drivers)
+        return runs / seconds
