@@ -14,8 +14,10 @@ from benchmarks.driver import Driver
 from benchmarks.figures import Line, bar, spread, windows
 from benchmarks.report import Table
 
-FILL: Final = """INSERT INTO fang.fang_tasks (metadata, state) SELECT '{{"type": "{kind}", "n": 0}}', '{state}'
-FROM generate_series(1, {rows})"""
+FILL: Final = """INSERT INTO fang.fang_tasks (id, metadata, state)
+SELECT uuidv7(), '{{"type": "{kind}", "n": 0}}', '{state}' FROM generate_series(1, {rows})"""
+"""With ids such as clients make: the primary key grows at one end, and shrinks at the other."""
+
 DRAINED: Final = 20_000
 ROUNDS: Final = 3
 MODES: Final = ("fang_async", "fang_threaded")
