@@ -33,8 +33,8 @@ class ManualPool:
                 pool_id = uuid4()
                 writes = await self._connections.writes()
                 await writes.run(self._operations.register(manual_pool(pool_id)))
-                self._id = pool_id
                 await self._beat(pool_id)
+                self._id = pool_id  # not before its heart beats: others would take what is fetched under it
             return pool_id
 
     async def doubt(self, pool_id: UUID) -> None:
@@ -61,7 +61,7 @@ class ManualPool:
         if self._heartbeat is not None:
             self._heartbeat.pool_id = pool_id
             return
-        self._heartbeat = Heartbeat(
+        heartbeat = Heartbeat(
             AsyncPostgresHeart(self._operations, self._connections.dedicated, locks=True),
             pool_id,
             lease=DEFAULT_LEASE.total_seconds(),
@@ -69,7 +69,8 @@ class ManualPool:
             events=Dispatcher(()),
             on_declared_dead=self._declared_dead,
         )
-        await self._heartbeat.start()
+        await heartbeat.start()
+        self._heartbeat = heartbeat
 
     def _declared_dead(self, dead: UUID) -> None:
         """What was fetched is lost; the next fetch registers anew."""

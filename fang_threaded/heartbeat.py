@@ -64,8 +64,12 @@ class Heartbeat:
 
     def start(self) -> None:
         """Beats once, so that the pool has its lock before it claims, and starts the thread."""
-        self._try()
-        self._thread.start()
+        try:
+            self._try()
+            self._thread.start()
+        except BaseException:  # Ctrl-C, or no thread can be started
+            self._heart.close()
+            raise
 
     def is_cut_off(self) -> bool:
         """Whether the last answer is so long ago that others may take the pool for dead."""

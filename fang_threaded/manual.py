@@ -32,8 +32,8 @@ class ManualPool:
                 pool_id = uuid4()
                 writes = self._connections.writes()
                 writes.run(self._operations.register(manual_pool(pool_id)))
-                self._id = pool_id
                 self._beat(pool_id)
+                self._id = pool_id  # not before its heart beats: others would take what is fetched under it
             return pool_id
 
     def doubt(self, pool_id: UUID) -> None:
@@ -59,7 +59,7 @@ class ManualPool:
         if self._heartbeat is not None:
             self._heartbeat.pool_id = pool_id
             return
-        self._heartbeat = Heartbeat(
+        heartbeat = Heartbeat(
             PostgresHeart(self._operations, self._connections.dedicated, locks=True),
             pool_id,
             lease=DEFAULT_LEASE.total_seconds(),
@@ -67,7 +67,8 @@ class ManualPool:
             events=Dispatcher(()),
             on_declared_dead=self._declared_dead,
         )
-        self._heartbeat.start()
+        heartbeat.start()
+        self._heartbeat = heartbeat
 
     def _declared_dead(self, dead: UUID) -> None:
         """What was fetched is lost; the next fetch registers anew."""

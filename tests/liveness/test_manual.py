@@ -1,7 +1,10 @@
 """A queue that holds tasks fetched by hand: it beats like a pool while it is open, and gives back when it closes."""
 
 from datetime import timedelta
+from importlib import import_module
 from typing import Any, Final
+
+import pytest
 
 from fang_core import TaskState
 from tests.modes import Database, Side, eventually
@@ -49,3 +52,25 @@ def test_a_queue_that_was_declared_dead_fetches_on_under_another_id(side: Side, 
     assert (second.attempt, second.id == first.id, second.pool_id == first.pool_id) == (1, False, False)
     eventually(lambda: manual(database)[0][1] > 0)
     assert [pool_id for pool_id, _ in manual(database)] == [second.pool_id]
+
+
+def test_a_first_fetch_that_failed_leaves_no_id_without_a_heart(
+    side: Side, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manual_module = import_module(f"fang_{side.mode}.manual")
+    failures = iter([RuntimeError("can't start new thread")])
+
+    class Failing(manual_module.Heartbeat):  # type: ignore[misc, name-defined]
+        def start(self) -> Any:
+            for failure in failures:
+                raise failure
+            return super().start()
+
+    monkeypatch.setattr(manual_module, "Heartbeat", Failing)
+    queue = side.queue(url)
+    side.call(queue.insert_task, side.note(n=1))
+    with pytest.raises(RuntimeError):
+        side.call(queue.fetch_and_touch_task)
+
+    held = side.call(queue.fetch_and_touch_task)
+    eventually(lambda: dict(manual(database))[held.pool_id] >= 2)
