@@ -35,7 +35,10 @@ class SleepParams:
     """How long an idle pool sleeps between two claims.
 
     It begins with ``min_sleep_period``, and each time that nothing was found ``sleep_step`` is added, up to
-    ``max_sleep_period``. Anything found starts over.
+    ``max_sleep_period``. Anything found starts over. It ends before where a task that the pool knows of is due.
+
+    A pool that listens sleeps 8 s at most, whatever stands here: inserts do not tell of a task that is due in 10 s or
+    later, so it looks before. With ``listen=False`` nothing else bounds how late a task may run.
     """
 
     min_sleep_period: timedelta = timedelta(seconds=1)
@@ -65,7 +68,7 @@ class PoolOptions:
         number_of_workers: how many tasks run at once in this pool.
         task_types: the task types that the pool serves.
         retention_mode: what becomes of rows whose life ends.
-        sleep_params: how an idle pool polls.
+        sleep_params: how an idle pool polls; more than 8 s only with ``listen=False``.
         grace_period: how long ``stop()`` waits for runs.
         keep_finished, keep_failed: the age at which kept rows are pruned; None keeps them for ever. ``keep_finished``
             holds for cancelled rows too.

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 from fang_core.config import SleepParams
@@ -18,6 +19,14 @@ MOST_UNWRITTEN: Final = 10_000
 
 SETTLING: Final = 1.0
 """Seconds at most for which an idle pool waits for transactions that cannot have seen that it waits."""
+
+TOLD_AHEAD: Final = 10.0
+"""Seconds before its time from which on a task's insert wakes a pool that waits. Of others nobody is told, since NOTIFY
+serializes commits: a pool must look again before they are due."""
+
+LONGEST_SLEEP: Final = 8.0
+"""Seconds, spread by a tenth, for which a pool that listens sleeps at most. That leaves a second to transactions that
+insert and do not commit at once. A look is two statements; the heart sends eight in that time."""
 
 
 class Demand:
@@ -62,11 +71,16 @@ class Demand:
 
 
 class Poll:
-    """How long an idle pool sleeps: ``SleepParams``, spread by a tenth so that pools do not move in step."""
+    """How long an idle pool sleeps: ``SleepParams``, spread by a tenth so that pools do not move in step.
 
-    def __init__(self, params: SleepParams, chance: Callable[[], float] = random.random) -> None:
-        self._least = params.min_sleep_period.total_seconds()
-        self._most = params.max_sleep_period.total_seconds()
+    ``longest``, in seconds, is what no sleep is to exceed, but for the spread.
+    """
+
+    def __init__(
+        self, params: SleepParams, chance: Callable[[], float] = random.random, *, longest: float = inf
+    ) -> None:
+        self._least = min(longest, params.min_sleep_period.total_seconds())
+        self._most = min(longest, params.max_sleep_period.total_seconds())
         self._step = params.sleep_step.total_seconds()
         self._chance = chance
         self._next = self._least
@@ -88,10 +102,13 @@ class Idle:
     A transaction that inserted before it could see the announcement does not notify. So the pool claims on in short
     steps while any transaction still runs that ran when it first claimed after announcing, for a second at most; then
     it relies on being woken, and polls beneath. Times are seconds of one monotonic clock.
+
+    One that ``listens`` is told of what is due in ``TOLD_AHEAD``, and has to see what is due later by itself: it looks
+    before that time is over. One that does not has nothing but its ``SleepParams``.
     """
 
-    def __init__(self, params: SleepParams, chance: Callable[[], float] = random.random) -> None:
-        self._poll = Poll(params, chance)
+    def __init__(self, params: SleepParams, *, listens: bool, chance: Callable[[], float] = random.random) -> None:
+        self._poll = Poll(params, chance, longest=LONGEST_SLEEP if listens else inf)
         self._found = False
         self._looks = 0
         self._watched: frozenset[int] = frozenset()

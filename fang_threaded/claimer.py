@@ -36,7 +36,7 @@ class Claimer:
     def __init__(self, shift: "Shift") -> None:
         self._shift = shift
         self._claims = Claims(shift.options.task_types, time.monotonic())
-        self._idle = Idle(shift.options.sleep_params)
+        self._idle = Idle(shift.options.sleep_params, listens=shift.options.listen)
         self._retry = Retry()
         self._knows_kinds = True
         self._announced: bool | None = False  # None where the reply was lost

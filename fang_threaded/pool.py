@@ -40,7 +40,7 @@ class WorkerPool:
         number_of_workers: threads, and so tasks at once.
         task_type: one or several; with several, the first in line moves by one at every claim.
         retention_mode: what becomes of rows whose life ends.
-        sleep_params: how an idle pool polls.
+        sleep_params: how an idle pool polls; more than 8 s only with ``listen=False``.
         grace_period: how long ``stop()`` waits for runs.
         keep_finished, keep_failed: the age from which kept rows are pruned; None keeps them.
         listen: whether inserts wake the pool by NOTIFY; False where connections go through a transaction pooler.

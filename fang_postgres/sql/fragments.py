@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.sql.elements import ColumnElement, Grouping
 
+from fang_core.demand import TOLD_AHEAD
 from fang_core.failure import ERRORS_KEPT
 from fang_core.lifecycle import DUE_STATES, SUSPECT_AFTER, TERMINAL_STATES
 from fang_core.liveness import DECLARED_DEAD
@@ -200,7 +201,8 @@ def waking(t: Tables, rows: Any, *, passed_at: ColumnElement[Any] | None = None)
     """Tells pools of these rows; to be selected, or it does not run.
 
     The pools that wait for them, once a task type. Only where one waits: NOTIFY serializes commits, and always
-    notifying cost 70 % of concurrent inserts. Rows that are due later than that are found by polling.
+    notifying cost 70 % of concurrent inserts. And only of rows that are due within ``TOLD_AHEAD``: a pool looks again
+    before others are. To tell of these, too, would wake it for each, and leave it waiting for the next one.
 
     And all pools, of rows that were due at ``passed_at`` or before: cursors may have passed there. That is the row's
     own due time, unless told otherwise: an insert's, which is its clock, is not passed unless its caller has set it.
@@ -238,7 +240,8 @@ def waking_of_one(t: Tables, *, passed_at: ColumnElement[Any]) -> list[ColumnEle
 
 
 def _is_due_soon(c: Any) -> ColumnElement[bool]:
-    soon: ColumnElement[bool] = c.scheduled_at <= func.clock_timestamp() + cast(literal_column("'10 s'"), Interval)
+    ahead = cast(literal_column(f"'{TOLD_AHEAD:g} s'"), Interval)
+    soon: ColumnElement[bool] = c.scheduled_at <= func.clock_timestamp() + ahead
     return soon
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fang_core import SleepParams
-from fang_core.demand import SETTLING, Idle
+from fang_core.demand import SETTLING, TOLD_AHEAD, Idle
 from fang_core.snapshot import parse_snapshot
 
 HOUR = 3600.0
@@ -23,7 +23,7 @@ def running(*xids: int) -> str:
 
 
 def idle() -> Idle:
-    return Idle(POLL, chance=lambda: 0.5)
+    return Idle(POLL, listens=False, chance=lambda: 0.5)
 
 
 # Idle -----------------------------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ def test_a_new_announcement_settles_anew() -> None:
         assert waits.sleep(running(5), mono + SETTLING) == HOUR
 
 
-periods = st.integers(1, 100_000).map(lambda milliseconds: timedelta(milliseconds=milliseconds))
+periods = (st.integers(1, 1_000) | st.integers(10_000, 100_000)).map(lambda ms: timedelta(milliseconds=ms))
 snapshots = st.frozensets(st.integers(1, 50)).map(lambda xids: running(*xids))
 
 
@@ -82,13 +82,14 @@ snapshots = st.frozensets(st.integers(1, 50)).map(lambda xids: running(*xids))
     periods,
     st.lists(st.tuples(st.sampled_from(["announced", "found", "sleep"]), snapshots, st.floats(0, 2)), max_size=60),
     st.floats(0, 1),
+    st.booleans(),
 )
 def test_sleeps_are_bounded(
-    least_and_most: list[timedelta], step: timedelta, calls: list[tuple[str, str, float]], chance: float
+    least_and_most: list[timedelta], step: timedelta, calls: list[tuple[str, str, float]], chance: float, listens: bool
 ) -> None:
     least, most = least_and_most
     params = SleepParams(min_sleep_period=least, max_sleep_period=most, sleep_step=step)
-    waits, mono = Idle(params, chance=lambda: chance), 0.0
+    waits, mono = Idle(params, listens=listens, chance=lambda: chance), 0.0
     for call, snapshot, later in calls:
         mono += later
         if call == "announced":
@@ -98,6 +99,22 @@ def test_sleeps_are_bounded(
         else:
             seconds = waits.sleep(snapshot, mono)
             assert min(0.005, 0.9 * least.total_seconds()) <= seconds <= max(0.25, 1.1 * most.total_seconds())
+            if listens:
+                assert seconds <= TOLD_AHEAD - 1
+
+
+@given(st.floats(0, 1), st.lists(st.tuples(st.floats(0, 30), st.floats(0, 1)), min_size=1, max_size=20))
+def test_no_task_is_late_by_a_sleep_where_a_pool_listens(chance: float, inserts: list[tuple[float, float]]) -> None:
+    """Told or not: inserts at some time, due so much later than ``TOLD_AHEAD``, that commit so much later."""
+    waits, look = Idle(POLL, listens=True, chance=lambda: chance), 0.0
+    waits.announced(look)
+    tasks = [(at + commits, at + TOLD_AHEAD + later) for at, commits in inserts for later in (0.0, 0.1, 20.0)]
+    while tasks:
+        next_due = min((due for visible, due in tasks if visible <= look), default=look + HOUR)
+        look = min(look + waits.sleep(NOBODY, look), next_due)
+        seen = [(visible, due) for visible, due in tasks if max(visible, due) <= look]
+        assert all(look == due for _, due in seen)
+        tasks = [task for task in tasks if task not in seen]
 
 
 class Transaction(NamedTuple):

@@ -2,7 +2,14 @@
 
 import pytest
 
-from tests.modes import Nights
+from fang_core import demand
+from tests.modes import HOUR, Nights
+
+
+@pytest.fixture(autouse=True)
+def long_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pools sleep for as long as their polls say: what is to wake one is not helped by its looking anyway."""
+    monkeypatch.setattr(demand, "LONGEST_SLEEP", HOUR.total_seconds())
 
 
 @pytest.fixture

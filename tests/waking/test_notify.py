@@ -1,7 +1,7 @@
 """An idle pool that polls once an hour: whatever makes a task due wakes it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -10,8 +10,11 @@ import pytest
 from psycopg import sql
 
 from fang_async import AsyncQueue
-from fang_core import MemoryQueue, TaskState
+from fang_core import MemoryQueue, TaskState, demand
+from fang_core.demand import LONGEST_SLEEP
 from fang_core.memory_state import MemoryState
+from fang_postgres.sql import fragments
+from fang_postgres.statements import statements
 from fang_threaded import Queue
 from tests.modes import GATES, RAN, Database, Nights, Side, eventually, ran
 
@@ -92,6 +95,38 @@ def test_a_delayed_task_runs_when_it_is_due_and_not_at_the_next_poll(side: Side,
     side.pool(queue)
     nights.fall()
     side.call(queue.insert_task, side.note(n=1), delay=timedelta(seconds=1))
+    assert ran() == [1]
+
+
+@pytest.fixture
+def told_a_second_ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Inserts and sleeps as they are by default, but that everything happens ten times as fast."""
+    monkeypatch.setattr(fragments, "TOLD_AHEAD", demand.TOLD_AHEAD / 10)
+    monkeypatch.setattr(demand, "LONGEST_SLEEP", LONGEST_SLEEP / 10)
+    statements.cache_clear()
+    yield
+    statements.cache_clear()
+
+
+@pytest.mark.usefixtures("told_a_second_ahead")
+def test_a_delayed_task_that_nobody_was_told_of_runs_when_it_is_due(side: Side, url: str, nights: Nights) -> None:
+    queue = side.queue(url)
+    side.pool(queue)
+    nights.fall()
+    with Notifications(url) as heard:
+        side.call(queue.insert_task, side.note(n=1), delay=timedelta(seconds=1.5))
+        assert heard.so_far() == []
+    assert ran() == [1]
+
+
+@pytest.mark.usefixtures("told_a_second_ahead")
+def test_a_retry_that_nobody_was_told_of_runs_when_it_is_due(side: Side, url: str, nights: Nights) -> None:
+    queue = side.queue(url)
+    side.call(queue.insert_task, side.note(n=1))
+    held = side.call(queue.fetch_and_touch_task)
+    side.pool(queue)
+    nights.fall()
+    side.call(queue.schedule_retry, held, timedelta(seconds=1.5), "later")
     assert ran() == [1]
 
 
