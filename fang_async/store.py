@@ -1,6 +1,7 @@
 """A pool's access to Postgres, from asyncio."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
@@ -98,6 +99,10 @@ class AsyncPostgresStore:
     async def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
         """See ``Store.unknown_kinds``."""
         return await self._spare.run(self._operations.unknown_kinds(task_types))
+
+    async def unserved_types(self, due_for: timedelta, /) -> list[str]:
+        """See ``Store.unserved_types``."""
+        return await self._spare.run(self._operations.unserved_types(due_for))
 
     async def close(self) -> None:
         """Ends listening, and gives the connections back."""

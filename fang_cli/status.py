@@ -17,7 +17,17 @@ from fang_core.errors import SchemaError
 from fang_core.record import TaskState
 from fang_postgres.connecting import CONNECT_TIMEOUT, database_url
 from fang_postgres.operations import Operations, schema_problem
-from fang_postgres.reports import LastFailure, OldestDue, RegisteredPool, Reports, TaskCount, UnknownKind, unknown_kinds
+from fang_postgres.reports import (
+    LastFailure,
+    OldestDue,
+    RegisteredPool,
+    Reports,
+    TaskCount,
+    UnknownKind,
+    UnservedType,
+    unknown_kinds,
+    unserved_types,
+)
 from fang_threaded.runner import Runner, SessionRunner
 
 _PIPED_WIDTH: Final = 200
@@ -31,6 +41,7 @@ class Status:
     oldest_due: Sequence[OldestDue]
     last_failures: Sequence[LastFailure]
     pools: Sequence[RegisteredPool]
+    unserved_types: Sequence[UnservedType]
     unknown_kinds: Sequence[UnknownKind]
     unheld: Sequence[TaskCount]
 
@@ -47,7 +58,15 @@ def read_status(url: str, schema: str) -> Status:
         failures = runner.run(reports.last_failures())
         pools = runner.run(reports.pools())
     unheld = [each for each in counts if each.unheld]
-    return Status(_by_type_and_state(counts), oldest, failures, pools, unknown_kinds(counts, pools), unheld)
+    return Status(
+        tasks=_by_type_and_state(counts),
+        oldest_due=oldest,
+        last_failures=failures,
+        pools=pools,
+        unserved_types=unserved_types(counts, pools),
+        unknown_kinds=unknown_kinds(counts, pools),
+        unheld=unheld,
+    )
 
 
 @contextmanager
@@ -112,7 +131,13 @@ def as_json(status: Status) -> str:
                 }
                 for pool in status.pools
             ],
-            "unknown_kinds": [{"kind": unknown.kind, "due": unknown.due} for unknown in status.unknown_kinds],
+            "unserved_types": [
+                {"task_type": unserved.task_type, "due": unserved.due} for unserved in status.unserved_types
+            ],
+            "unknown_kinds": [
+                {"task_type": unknown.task_type, "kind": unknown.kind, "due": unknown.due}
+                for unknown in status.unknown_kinds
+            ],
             "unheld": [
                 {"task_type": each.task_type, "kind": each.kind, "count": each.unheld} for each in status.unheld
             ],
@@ -156,9 +181,15 @@ def show(status: Status) -> None:
     )
     _print(
         console,
-        "kinds that no registered pool knows",
-        ("kind", "due tasks"),
-        [(unknown.kind, unknown.due) for unknown in status.unknown_kinds],
+        "task types that no registered pool serves",
+        ("task type", "due tasks"),
+        [(unserved.task_type, unserved.due) for unserved in status.unserved_types],
+    )
+    _print(
+        console,
+        "kinds that no registered pool of their task type knows",
+        ("task type", "kind", "due tasks"),
+        [(unknown.task_type, unknown.kind, unknown.due) for unknown in status.unknown_kinds],
     )
     _print(
         console,

@@ -375,6 +375,10 @@ class MemoryStore:
         """See ``Store.unknown_kinds``."""
         return self._state.unknown_kinds(task_types)
 
+    def unserved_types(self, due_for: timedelta, /) -> list[str]:
+        """See ``Store.unserved_types``."""
+        return self._state.unserved_types(due_for)
+
     def close(self) -> None:
         """Ends listening."""
         self._state.unlisten(self)
@@ -439,6 +443,10 @@ class AsyncMemoryStore:
     async def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
         """See ``Store.unknown_kinds``."""
         return self._state.unknown_kinds(task_types)
+
+    async def unserved_types(self, due_for: timedelta, /) -> list[str]:
+        """See ``Store.unserved_types``."""
+        return self._state.unserved_types(due_for)
 
     async def close(self) -> None:
         """Ends listening."""

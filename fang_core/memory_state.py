@@ -282,6 +282,13 @@ class MemoryState:
             due = self._due(task_types, None, self.clock())
             return sorted({task.kind for task in due if (task.task_type, task.kind) not in known})
 
+    def unserved_types(self, due_for: timedelta) -> list[str]:
+        """Task types with tasks that have been due for so long, and that no registered pool serves."""
+        with self.lock:
+            served = {task_type for pool in self.pools.values() for task_type in pool.task_types}
+            unserved = {task.task_type for task in self.tasks.values()} - served
+            return sorted({task.task_type for task in self._due(tuple(unserved), None, self.clock() - due_for)})
+
     def _wake(self, task_types: Iterable[str]) -> None:
         """Outside of the lock: a listener may do anything."""
         woken = frozenset(task_types)

@@ -245,6 +245,10 @@ class Store(Protocol):
         """Kinds among the first due tasks of these types that no registered pool knows."""
         ...
 
+    def unserved_types(self, due_for: timedelta, /) -> list[str]:
+        """Task types with tasks that have been due for so long, and that no registered pool serves."""
+        ...
+
     def close(self) -> None:
         """Gives back what the store holds. Idempotent."""
         ...
@@ -307,6 +311,10 @@ class AsyncStore(Protocol):
 
     async def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
         """See ``Store.unknown_kinds``."""
+        ...
+
+    async def unserved_types(self, due_for: timedelta, /) -> list[str]:
+        """See ``Store.unserved_types``."""
         ...
 
     async def close(self) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import product
 from typing import Any, Final
@@ -26,6 +26,9 @@ from fang_postgres.statements import Statements, statements
 
 _LOOKED_AT: Final = 200
 """Rows of a level among which unknown kinds, or the next due ones, are looked for."""
+
+_MOST_TYPES: Final = 1_000
+"""Task types with waiting rows among which unserved ones are looked for: a step of some microseconds each."""
 
 
 class Operations:
@@ -271,6 +274,11 @@ class Operations:
         """Kinds among the first due rows that no registered pool knows."""
         params = _levels(task_types) | {"p_limit": _LOOKED_AT}
         return Operation(self._statements.unknown_kinds, params, lambda rows: [row[0] for row in rows])
+
+    def unserved_types(self, due_for: timedelta) -> Operation[list[str]]:
+        """Task types with tasks that have been due for so long, and that no registered pool serves."""
+        params = {"p_due_for": due_for, "p_limit": _MOST_TYPES}
+        return Operation(self._statements.unserved_types, params, lambda rows: [row[0] for row in rows])
 
 
 def schema_problem(schema: str, version: str | None) -> str | None:

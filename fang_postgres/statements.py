@@ -66,6 +66,7 @@ class Statements:
     prune_failed: Statement
     next_due: Statement
     unknown_kinds: Statement
+    unserved_types: Statement
     version: Statement
 
 
@@ -112,6 +113,7 @@ def statements(schema: str) -> Statements:
         prune_failed=outcomes.prune(t, TaskState.FAILED),
         next_due=pools.next_due(t),
         unknown_kinds=pools.unknown_kinds(t),
+        unserved_types=pools.unserved_types(t),
         version=_version(schema),
     )
 

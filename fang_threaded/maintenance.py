@@ -1,8 +1,10 @@
-"""What a pool does once in a while, beside its work: it prunes old rows, and names the kinds that wait in vain."""
+"""What a pool does once in a while, beside its work: it prunes old rows, and names what waits in vain."""
 
 import logging
 import threading
 import time
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final
 
 from fang_core.config import PoolOptions
@@ -17,7 +19,10 @@ EVERY: Final = 60.0
 BATCH: Final = 1_000
 
 NAME_AGAIN_AFTER: Final = 3_600.0
-"""Seconds until a kind that still waits is named again."""
+"""Seconds until a name whose tasks still wait is named again."""
+
+UNSERVED_FOR: Final = timedelta(minutes=1)
+"""For so long tasks wait whose type nobody serves before that is named: pools may be restarting."""
 
 
 class Maintenance:
@@ -27,7 +32,7 @@ class Maintenance:
         self._store = store
         self._request = PruneRequest(options.keep_finished, options.keep_failed, BATCH)
         self._task_types = options.task_types
-        self._named: dict[str, float] = {}
+        self._named: dict[tuple[str, str], float] = {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="fang-maintenance", daemon=True)
 
@@ -45,6 +50,7 @@ class Maintenance:
             try:
                 self.prune()
                 self.name_unknown_kinds()
+                self.name_unserved_types()
             except FangError as error:
                 logger.warning("maintenance failed and will be tried again: %s", error)
             except Exception:
@@ -52,13 +58,22 @@ class Maintenance:
 
     def name_unknown_kinds(self) -> None:
         """Logs the kinds of due tasks that no registered pool knows, each once an hour."""
+        kinds = self._store.unknown_kinds(self._task_types)
+        self._name("due tasks wait for a pool that knows their kinds", kinds)
+
+    def name_unserved_types(self) -> None:
+        """Logs the task types of due tasks that no registered pool serves, each once an hour."""
+        task_types = self._store.unserved_types(UNSERVED_FOR)
+        self._name("due tasks wait for a pool that serves their task types", task_types)
+
+    def _name(self, what: str, names: Sequence[str]) -> None:
+        """Logs those that were not named within the hour."""
         now = time.monotonic()
-        self._named = {kind: since for kind, since in self._named.items() if now - since < NAME_AGAIN_AFTER}
-        kinds = [kind for kind in self._store.unknown_kinds(self._task_types) if kind not in self._named]
-        self._named.update(dict.fromkeys(kinds, now))
-        if kinds:
-            names = ", ".join(f"{kind!a:.100}" for kind in kinds)
-            logger.warning("due tasks wait for a pool that knows their kinds: %s", names)
+        self._named = {named: since for named, since in self._named.items() if now - since < NAME_AGAIN_AFTER}
+        names = [name for name in names if (what, name) not in self._named]
+        self._named.update(dict.fromkeys(((what, name) for name in names), now))
+        if names:
+            logger.warning("%s: %s", what, ", ".join(f"{name!a:.100}" for name in names))
 
     def prune(self) -> int:
         """Deletes batch after batch until none is full; how many rows."""

@@ -1,6 +1,7 @@
 """A pool's access to Postgres, from threads."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
@@ -91,6 +92,10 @@ class PostgresStore:
     def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
         """See ``Store.unknown_kinds``."""
         return self._writes.run(self._operations.unknown_kinds(task_types))
+
+    def unserved_types(self, due_for: timedelta, /) -> list[str]:
+        """See ``Store.unserved_types``."""
+        return self._writes.run(self._operations.unserved_types(due_for))
 
     def close(self) -> None:
         """Ends listening, and gives the connections back."""

@@ -1,9 +1,11 @@
 """Which tasks a pool takes, and in which order."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 from fang_core.conformance.backend import Backend
 from fang_core.record import TaskState
+from fang_core.store import PoolRecord
 
 
 class PoolSuite:
@@ -34,3 +36,19 @@ class PoolSuite:
         task = backend.insert(backend.foreign_note(n=1))
         assert backend.drain() == 0
         assert backend.row(task).state is TaskState.NEW
+
+    def test_task_types_wait_in_vain_that_no_pool_serves(self, backend: Backend) -> None:
+        hour, now = timedelta(hours=1), datetime.now(UTC)
+        past = now - 2 * hour
+        for task_type in ("served", "b", "a", "a"):
+            backend.insert(backend.note(), task_type=task_type, scheduled_at=past, priority=2)
+        backend.insert(backend.note(), task_type="not for long", scheduled_at=now - hour / 2)
+        backend.insert(backend.note(), task_type="later", scheduled_at=now + hour)
+        backend.move(backend.insert(backend.note(), task_type="ended", scheduled_at=past), TaskState.CANCELLED)
+        pool = PoolRecord(uuid4(), backend.mode, "host", 1, ("common", "served"), (), 1)
+        store = backend.call(backend.queue.store)
+        backend.call(store.register, pool)
+        assert backend.call(store.unserved_types, hour) == ["a", "b"]
+        backend.call(store.unregister, pool.id)
+        assert backend.call(store.unserved_types, hour) == ["a", "b", "served"]
+        backend.call(store.close)

@@ -4,7 +4,10 @@ from sqlalchemy import (
     Boolean,
     Double,
     Integer,
+    Interval,
+    SmallInteger,
     Text,
+    all_,
     any_,
     bindparam,
     cast,
@@ -20,12 +23,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from fang_core.lifecycle import DUE_STATES
-from fang_core.record import DEFAULT_MAX_RETRIES
+from fang_core.record import DEFAULT_MAX_RETRIES, HIGHEST_PRIORITY, LOWEST_PRIORITY
 from fang_postgres.schema import Tables
 from fang_postgres.sql.fragments import (
     LIMIT,
     POOL,
     aliased,
+    array_of,
     is_alive,
     is_due,
     is_registered,
@@ -126,3 +130,35 @@ def unknown_kinds(t: Tables) -> Statement:
     )
     kinds = select(first.c.kind).select_from(level.join(first, true())).where(not_(known)).distinct()
     return Statement("unknown_kinds", kinds.order_by(first.c.kind))
+
+
+def unserved_types(t: Tables) -> Statement:
+    """Task types with rows that have been due for so long, and that no registered pool serves, by name.
+
+    It goes from type to type through the index of due rows, ``p_limit`` steps at most, and looks at the first row of
+    each level of a type that nobody serves: however many rows wait, they are not read.
+    """
+    c, due_c = t.tasks.c, t.tasks.alias("t").c
+    waiting = select(c.task_type).where(c.state.in_(state_literals(DUE_STATES))).order_by(c.task_type)
+    one = literal_column("1", Integer)
+    found = waiting.add_columns(one.label("step")).limit(one).cte("found", recursive=True)
+    following = waiting.where(c.task_type > found.c.task_type).limit(one).scalar_subquery()
+    goes_on = (found.c.task_type.is_not(None), found.c.step < bindparam("p_limit", type_=Integer))
+    found = found.union_all(select(following, found.c.step + one).where(*goes_on))
+    levels_of_it = func.generate_series(literal_column(str(HIGHEST_PRIORITY)), literal_column(str(LOWEST_PRIORITY)))
+    level = levels_of_it.table_valued("priority").render_derived(name="level")
+    due = (
+        select(due_c.id)
+        .where(
+            due_c.task_type == found.c.task_type,
+            due_c.priority == cast(level.c.priority, SmallInteger),
+            due_c.state.in_(state_literals(DUE_STATES)),
+            due_c.scheduled_at <= func.now() - bindparam("p_due_for", type_=Interval),
+        )
+        .order_by(due_c.scheduled_at, due_c.id)
+        .limit(one)
+        .lateral("due")
+    )
+    is_unserved = found.c.task_type != all_(array_of(select(func.unnest(t.pools.c.task_types))))
+    types = select(found.c.task_type).select_from(found.join(level, true()).join(due, true())).where(is_unserved)
+    return Statement("unserved_types", types.distinct().order_by(found.c.task_type))

@@ -68,7 +68,11 @@ def test_json_has_keys_that_stay(url: str, pool: WorkerPool) -> None:
         "workers": 3,
         "stopping": False,
     }
-    assert found["unknown_kinds"] == [{"kind": "Nobodys", "due": 2}, {"kind": "[red]\x1b[31m", "due": 1}]
+    assert found["unserved_types"] == [{"task_type": "heavy", "due": 2}, {"task_type": "[bold]strange", "due": 1}]
+    assert found["unknown_kinds"] == [
+        {"task_type": "heavy", "kind": "Nobodys", "due": 2},
+        {"task_type": "[bold]strange", "kind": "[red]\x1b[31m", "due": 1},
+    ]
 
 
 def test_for_people(url: str, pool: WorkerPool) -> None:
@@ -78,6 +82,7 @@ def test_for_people(url: str, pool: WorkerPool) -> None:
     assert "served, other" in result.stdout
     assert "1:00:0" in result.stdout
     assert "KeyError: 7" in result.stdout
+    assert "task types that no registered pool serves\n" in result.stdout
     # What stands in a row is neither markup nor a terminal's command.
     assert "[bold]strange" in result.stdout
     assert "[red]" in result.stdout
@@ -89,7 +94,8 @@ def test_empty_tables(url: str) -> None:
     assert result.returncode == 0
     assert result.stdout == (
         "no tasks\nno oldest due tasks\nno tasks that failed last\n"
-        "no registered pools\nno kinds that no registered pool knows\n"
+        "no registered pools\nno task types that no registered pool serves\n"
+        "no kinds that no registered pool of their task type knows\n"
         "no tasks in progress that no pool holds\n"
     )
 

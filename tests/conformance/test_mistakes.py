@@ -1,13 +1,16 @@
 """What a newcomer hands to the wrong place is told where it is handed over, in both modes."""
 
+import logging
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_core import AsyncMemoryQueue, MemoryQueue, UsageError
+from fang_core.memory_state import MemoryState
 from fang_threaded import Queue, WorkerPool
-from tests.modes import AsyncNote, ThreadedNote
+from tests.modes import AsyncNote, Side, ThreadedNote, eventually
 
 URL = "postgresql://localhost/app"
 
@@ -44,3 +47,17 @@ async def test_what_is_no_task_is_not_inserted_from_asyncio(value: Any) -> None:
         await AsyncQueue(URL).insert_task(value)
     with pytest.raises(UsageError, match=r"is not a task: derive it from|give several tasks"):
         await AsyncQueue(URL).insert_tasks(value)
+
+
+def test_a_pool_names_a_task_type_that_nobody_serves(
+    side: Side, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(f"fang_{side.mode}.maintenance.EVERY", 0.01)
+    queue = side.memory_queue(MemoryState())
+    for task_type, minutes in (("mial", 2), ("mail", 2), ("news", 0)):
+        due = datetime.now(UTC) - timedelta(minutes=minutes)
+        side.call(queue.insert_task, side.note(), task_type=task_type, scheduled_at=due)
+    with caplog.at_level(logging.WARNING):
+        side.pool(queue, task_type="mail")
+        eventually(lambda: caplog.records)
+    assert caplog.messages == ["due tasks wait for a pool that serves their task types: 'mial'"]

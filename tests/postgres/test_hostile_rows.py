@@ -134,6 +134,31 @@ def test_unknown_kinds_stay_and_are_named_once(
     backend.call(store.close)
 
 
+STRANGE_TYPES = ["", "commom", "x" * 2_000, "\n\r\x1b[31m", "'; DROP TABLE fang.fang_tasks"]
+
+
+def test_types_that_no_pool_serves_are_named_once_and_not_at_once(
+    backend: Backend, sql: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    for task_type in STRANGE_TYPES:
+        put(sql, {"type": "Unknown"}, task_type=task_type)
+    store = backend.call(backend.queue.store)
+    maintenance = MAINTENANCE[backend.mode](store, PoolOptions())
+    with caplog.at_level(logging.WARNING):
+        backend.call(maintenance.name_unserved_types)
+        assert not caplog.records  # their pools may be restarting
+        sql.execute("UPDATE fang.fang_tasks SET scheduled_at = scheduled_at - interval '1 minute'")
+        backend.call(maintenance.name_unserved_types)
+        backend.call(maintenance.name_unserved_types)
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith("due tasks wait for a pool that serves their task types: ")
+    for task_type in STRANGE_TYPES:
+        assert f"{task_type!a:.100}" in message
+    assert message.isprintable()
+    assert len(message) < 1_000
+    backend.call(store.close)
+
+
 LIMITS = {
     "no max_retries": {"max_retries": None},
     "max_retries at its limit": {"max_retries": 2**31 - 1},

@@ -49,6 +49,7 @@ EXPECTED: dict[str, tuple[set[str], int, int]] = {
     "remove_one": ({"fang_tasks_pkey"}, 1, 1),
     "remove_twin": ({"fang_tasks_uniq"}, 1, 1),
     "unknown_kinds": ({"fang_tasks_due"}, 200, 0),
+    "unserved_types": ({"fang_tasks_due"}, 1, 0),
     "next_due": ({"fang_tasks_due"}, 200, 1),
     "unlocked": ({"fang_tasks_pkey"}, 1_000, 1_000),
     "complete_and_keep": ({"fang_tasks_pkey"}, 1, 1),
@@ -130,6 +131,7 @@ def operations(connection: psycopg.Connection[Any]) -> dict[str, Operation[Any]]
         OPS.remove_one(ids[0]),
         OPS.remove_twin(hashes[0]),
         OPS.unknown_kinds(["common", "other"]),
+        OPS.unserved_types(timedelta(minutes=1)),
         OPS.next_due(["common", "other"], ["Planned"]),
         OPS.unlocked(POOL, [Outcome(id_, 1, None) for id_ in ids]),
         OPS.complete_one(held_run(ids[0], RetentionMode.KEEP_ALL)),
@@ -213,6 +215,21 @@ def test_plans_whatever_the_statistics_say(connection: psycopg.Connection[Any], 
     run(connection, *SCENARIOS[scenario])
     wrong = wrong_plans(connection, scenario)
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("mode", MODES)
+def test_types_that_nobody_serves_are_found_step_by_step(
+    connection: psycopg.Connection[Any], mode: str, scenario: str
+) -> None:
+    """Three of them, beside one that a pool serves: rows that wait are not read, whoever's they are."""
+    others = "UPDATE fang.fang_pools SET task_types = ARRAY['other']"
+    renamed = "UPDATE fang.fang_tasks SET task_type = '{}' WHERE state = 'new' AND get_byte(uuid_send(id), 0) < {}"
+    names = [renamed.format(*name) for name in (("a", 192), ("other", 128), ("z", 64))]
+    run(connection, others, *SCENARIOS[scenario], *names)
+    operation = OPS.unserved_types(timedelta(minutes=1))
+    assert run_on(connection, operation) == ["a", "common", "z"]
+    assert not faults(explain(connection, operation, mode), {"fang_tasks_due"}, 20, 3)
 
 
 @pytest.mark.timeout(180)

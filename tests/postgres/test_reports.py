@@ -21,8 +21,10 @@ from fang_postgres.reports import (
     ReportStatements,
     TaskCount,
     UnknownKind,
+    UnservedType,
     report_statements,
     unknown_kinds,
+    unserved_types,
 )
 from fang_threaded.runner import run_on
 
@@ -173,16 +175,35 @@ def test_pools_as_they_registered(connection: psycopg.Connection[Any]) -> None:
     assert pool.started_at.tzinfo is not None
 
 
-def test_unknown_kinds_are_those_with_due_tasks_that_no_pool_has(connection: psycopg.Connection[Any]) -> None:
+def test_unknown_kinds_are_those_with_due_tasks_that_no_pool_of_their_type_has(
+    connection: psycopg.Connection[Any],
+) -> None:
     for kind in ("Known", "Unknown", "Foreign", "Foreign"):
         insert(connection, kind)
     insert(connection, "Foreign", task_type="heavy")
+    insert(connection, "Known", task_type="unserved")
     insert(connection, "Future", due="1 hour")
     insert(connection, "Past", state="failed")
     register(connection, ["Known"])
     register(connection, [])
     counts, pools = run_on(connection, REPORTS.tasks()), run_on(connection, REPORTS.pools())
-    assert unknown_kinds(counts, pools) == [UnknownKind("Foreign", 3), UnknownKind("Unknown", 1)]
+    assert unknown_kinds(counts, pools) == [
+        UnknownKind("common", "Foreign", 2),
+        UnknownKind("heavy", "Foreign", 1),
+        UnknownKind("unserved", "Known", 1),
+        UnknownKind("common", "Unknown", 1),
+    ]
+
+
+def test_unserved_types_are_those_with_due_tasks_that_no_pool_has(connection: psycopg.Connection[Any]) -> None:
+    for task_type in ("common", "b", "b", "a", "c"):
+        insert(connection, "A", task_type=task_type)
+    insert(connection, "B", task_type="c")
+    insert(connection, "A", task_type="future", due="1 hour")
+    insert(connection, "A", task_type="past", state="failed")
+    register(connection, ["A"])
+    counts, pools = run_on(connection, REPORTS.tasks()), run_on(connection, REPORTS.pools())
+    assert unserved_types(counts, pools) == [UnservedType("b", 2), UnservedType("c", 2), UnservedType("a", 1)]
 
 
 @pytest.mark.parametrize("statistics", ["none", "fresh"])
