@@ -1,7 +1,6 @@
 """Claims due tasks for a pool: how many, when to look again, and how it is woken."""
 
 import asyncio
-import logging
 import threading
 import time
 from contextlib import suppress
@@ -14,13 +13,14 @@ from fang_core.demand import Idle, Retry
 from fang_core.errors import FangError
 from fang_core.events import Events
 from fang_core.liveness import EVERY
+from fang_core.logs import SafeLogger
 from fang_core.record import ClaimedTask
 from fang_core.store import Behind, Claim
 
 if TYPE_CHECKING:
     from fang_async.shift import Shift
 
-logger = logging.getLogger("fang_async")
+logger = SafeLogger("fang_async")
 
 SHORTEST_SLEEP: Final = 0.001
 """Seconds: clocks of different machines pass the same moment a little apart."""

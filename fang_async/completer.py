@@ -4,7 +4,6 @@ So one idle task is written at once, and a busy pool writes hundreds in one stat
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Final
 from uuid import UUID
@@ -14,9 +13,10 @@ from fang_core.demand import Retry
 from fang_core.errors import BackendError, is_refusal
 from fang_core.events import Dispatcher, Events
 from fang_core.lifecycle import Outcome
+from fang_core.logs import SafeLogger
 from fang_core.store import AsyncStore
 
-logger = logging.getLogger("fang_async")
+logger = SafeLogger("fang_async")
 
 
 class _GivenUp(Exception):

@@ -1,7 +1,6 @@
 """The workers of one life of a pool, and the runs that wait for one of them."""
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -9,12 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from fang_async.worker import Worker
 from fang_core.events import Events
+from fang_core.logs import SafeLogger
 from fang_core.run import Run
 
 if TYPE_CHECKING:
     from fang_async.shift import Shift
 
-logger = logging.getLogger("fang_async")
+logger = SafeLogger("fang_async")
 
 SLICE: Final = 0.002
 """Seconds that all workers of a pool together may run on before the loop serves others. One slice for each worker

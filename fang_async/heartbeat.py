@@ -6,7 +6,6 @@ that holds the GIL does: the lease must be longer than the longest of it.
 
 import _thread
 import asyncio
-import logging
 import os
 import threading
 import time
@@ -22,9 +21,10 @@ from fang_core.errors import FangError
 from fang_core.events import Dispatcher, Events
 from fang_core.failurelog import log_rescue
 from fang_core.liveness import CUT_OFF_AFTER, EVERY, Watch
+from fang_core.logs import SafeLogger
 from fang_core.store import AsyncHeart, Rescued
 
-logger = logging.getLogger("fang_async")
+logger = SafeLogger("fang_async")
 
 SWEEP_EVERY: Final = 15
 """Beats between two looks for tasks whose holder has no record."""

@@ -5,7 +5,6 @@ replaced; since a notification may have been missed meanwhile, every pool is wok
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -14,10 +13,11 @@ import asyncpg
 
 from fang_async.completer import wait_for
 from fang_core.demand import Retry
+from fang_core.logs import SafeLogger
 from fang_core.store import OnWake
 from fang_postgres.waking import Subscribers
 
-logger = logging.getLogger("fang_async")
+logger = SafeLogger("fang_async")
 
 PING_EVERY: Final = 10.0
 """Seconds after which the connection is asked whether it lives."""

@@ -1,7 +1,6 @@
 """What a pool does once in a while, beside its work: it prunes old rows, and names what waits in vain."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,9 +9,10 @@ from typing import Final
 from fang_async.completer import wait_for
 from fang_core.config import PoolOptions
 from fang_core.errors import FangError
+from fang_core.logs import SafeLogger
 from fang_core.store import AsyncStore, PruneRequest
 
-logger = logging.getLogger("fang_async")
+logger = SafeLogger("fang_async")
 
 EVERY: Final = 60.0
 """Seconds between two rounds."""

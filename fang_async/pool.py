@@ -1,7 +1,6 @@
 """A pool of async workers, with the asyncio task that claims for them and the one that writes their outcomes."""
 
 import asyncio
-import logging
 import os
 import time
 from collections.abc import Sequence
@@ -23,10 +22,11 @@ from fang_core.config import (
 )
 from fang_core.errors import UsageError
 from fang_core.events import Dispatcher, Events
+from fang_core.logs import SafeLogger
 from fang_core.record import DEFAULT_TASK_TYPE
 from fang_core.store import AsyncBackend
 
-logger = logging.getLogger("fang_async")
+logger = SafeLogger("fang_async")
 
 LAST_CALL: Final = 1.8
 """Seconds after the grace period at which the heartbeat ends a process that hangs."""
@@ -121,11 +121,17 @@ class AsyncWorkerPool:
             shift = self._shift
             if shift is None or not self._running:
                 return 0
-            left = await shift.stop(time.monotonic() + self.options.grace_period.total_seconds())
-            self._running = False
+            deadline = time.monotonic() + self.options.grace_period.total_seconds()
+            try:
+                left = await shift.stop(deadline)
+            except BaseException:  # a cancellation: whoever called this waits no more, the pool stops all the same
+                self._linger(shift, deadline)
+                raise
+            finally:
+                self._running = False
             if left:
                 logger.warning("pool %s: runs not ended: %d; their tasks stay held until they do", shift.id, left)
-                self._lingering = asyncio.create_task(_linger(shift), name="fang-lingering")
+                self._linger(shift, None)
             else:
                 await shift.leave()
         logger.info("pool %s stopped, runs left: %d", shift.id, left)
@@ -185,13 +191,21 @@ class AsyncWorkerPool:
             raise
         return shift
 
+    def _linger(self, shift: Shift, stop_by: float | None) -> None:
+        self._lingering = asyncio.create_task(_linger(shift, stop_by), name="fang-lingering")
+
     def _is_stopping_and_called_by_a_run(self) -> bool:
         """Whether the stop that is under way waits for the very run that asks for another."""
         shift = self._shift
         return shift is not None and self._running and shift.stopping.is_set() and shift.crew.is_caller()
 
 
-async def _linger(shift: Shift) -> None:
-    """In a process that lives on: the heart beats, and outcomes are written, until the last run has ended."""
+async def _linger(shift: Shift, stop_by: float | None) -> None:
+    """In a process that lives on: the heart beats, and outcomes are written, until the last run has ended.
+
+    ``stop_by`` is the deadline of a stop that was interrupted, and is begun again.
+    """
+    if stop_by is not None:
+        await shift.stop(stop_by)
     await shift.crew.join()
     await shift.leave()

@@ -1,7 +1,6 @@
 """Runs operations: on connections of our own, or on one of the caller's. All errors become typed here."""
 
 import asyncio
-import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,13 +13,14 @@ from sqlalchemy import TwoPhaseTransaction
 from fang_async.reserve import Reserve
 from fang_core.errors import BackendError, BackendUnavailable, FangError, StatementRefused, UsageError
 from fang_core.guard import GUARDED_FOR, PlanGuard
+from fang_core.logs import SafeLogger
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
 from fang_postgres.diagnosis import before_sending, diagnose, is_repeatable
 from fang_postgres.statement import Conversation, Operation, Pipeline, Rows
 
 T = TypeVar("T")
 
-logger = logging.getLogger("fang_async")
+logger = SafeLogger("fang_async")
 
 _TRIES: Final = 5  # of a statement that was the victim of a deadlock or a serialization failure
 # InternalClientError: what asyncpg raises where a connection dies between two of its own messages.

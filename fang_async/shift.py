@@ -1,11 +1,10 @@
 """One life of a pool, from its start until its last run has ended: its workers, its services, and what they share."""
 
 import asyncio
-import logging
 import os
 import socket
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -20,12 +19,13 @@ from fang_core.errors import FangError
 from fang_core.events import Dispatcher, Events
 from fang_core.holdings import Holdings
 from fang_core.lifecycle import Outcome
+from fang_core.logs import SafeLogger
 from fang_core.registry import Kinds
 from fang_core.store import AsyncBackend, AsyncStore, PoolRecord
 from fang_core.supply import Supply
 from fang_core.ticking import Timetable
 
-logger = logging.getLogger("fang_async")
+logger = SafeLogger("fang_async")
 
 FLUSHING: Final = 1.0
 """Seconds at least to write what has ended, at the end of the grace period."""
@@ -132,16 +132,20 @@ class Shift:
 
     async def leave(self) -> None:
         """Writes what is left, signs off and closes the store: nothing is held any more."""
-        await self.completer.close(FLUSHING)
+        async with AsyncExitStack() as last:  # whatever fails or is interrupted before
+            if self._heartbeat is not None:
+                last.push_async_callback(self._heartbeat.close, FLUSHING)  # since it keeps the process' deadline
+            last.push_async_callback(self.store.close)
+            await self.completer.close(FLUSHING)
+            await self._sign_off()
+
+    async def _sign_off(self) -> None:
         try:
             await self.store.reconcile(self.id, self.holdings.known())
             if not self.holdings:
                 await self.store.unregister(self.id)
         except FangError as error:
             logger.warning("pool %s could not sign off: %s", self.id, error)
-        await self.store.close()
-        if self._heartbeat is not None:
-            await self._heartbeat.close(FLUSHING)  # last of all, since it keeps the deadline of the process
 
     def _record(self, pool_id: UUID) -> PoolRecord:
         kinds = tuple(sorted(self.kinds.classes))
@@ -195,7 +199,13 @@ class Shift:
     def _declared_dead(self, pool_id: UUID) -> None:
         self.dead_id = pool_id
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self.claimer.wake)
+            self._loop.call_soon_threadsafe(self._is_declared_dead)
+
+    def _is_declared_dead(self) -> None:
+        if self.stopping.is_set():  # it is not reborn: what goes on here does so in vain
+            self.holdings.lose_all()
+            self.crew.cut_short()
+        self.claimer.wake()
 
     def _written(self, outcomes: list[Outcome]) -> None:
         self.holdings.wrote(outcomes)

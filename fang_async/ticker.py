@@ -1,17 +1,17 @@
 """Inserts the tasks of the schedules that a pool serves, each tick once however many pools do."""
 
 import asyncio
-import logging
 import time
 from datetime import datetime
 
 from fang_async.completer import wait_for
 from fang_core.demand import Retry
 from fang_core.errors import BackendError, FangError, is_refusal
+from fang_core.logs import SafeLogger
 from fang_core.store import AsyncStore
 from fang_core.ticking import Timetable
 
-logger = logging.getLogger("fang_async")
+logger = SafeLogger("fang_async")
 
 
 class Ticker:

@@ -5,7 +5,6 @@ records, so that they can stand in a class's ``task_config``. Jitter spreads tas
 chance is a field, so that a test can hold it still.
 """
 
-import logging
 import math
 import random
 from collections.abc import Callable
@@ -13,10 +12,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from fang_core.logs import SafeLogger
+
 Backoff = Callable[[int], timedelta]
 """Failures charged so far (at least 1) -> the delay before the next run."""
 
-logger = logging.getLogger("fang_core")
+logger = SafeLogger("fang_core")
 
 _LONGEST: Final = timedelta(days=366)
 _DAY: Final = timedelta(days=1)

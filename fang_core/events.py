@@ -1,15 +1,15 @@
 """What happens in a pool, for those who watch it: metrics, tracing, tests."""
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 from fang_core.lifecycle import Outcome, Result
+from fang_core.logs import SafeLogger
 from fang_core.record import ClaimedTask
 from fang_core.store import Rescued
 
-logger = logging.getLogger("fang_core")
+logger = SafeLogger("fang_core")
 
 
 class Events:

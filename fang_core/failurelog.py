@@ -7,11 +7,12 @@ import logging
 
 from fang_core.failure import origin
 from fang_core.lifecycle import Failure, Outcome
+from fang_core.logs import SafeLogger
 from fang_core.record import ClaimedTask, TaskState
 from fang_core.store import Rescued
 
 
-def log_failure(logger: logging.Logger, task: ClaimedTask, failure: Failure, outcome: Outcome) -> None:
+def log_failure(logger: SafeLogger, task: ClaimedTask, failure: Failure, outcome: Outcome) -> None:
     """One line for each failed run: a warning where the task runs again, an error where it was the last."""
     runs_again = outcome.state is TaskState.RETRIED
     logger.log(
@@ -33,7 +34,7 @@ def _what_follows(task: ClaimedTask, outcome: Outcome) -> str:
     return f"retry {task.retries + 1} of {task.max_retries} is due in {outcome.delay.total_seconds():.1f} s"
 
 
-def log_rescue(logger: logging.Logger, rescued: Rescued) -> None:
+def log_rescue(logger: SafeLogger, rescued: Rescued) -> None:
     """One line for each task that a dead pool held; it says whether the task is charged with that death."""
     if rescued.charged:
         charge = "its pool crashed"

@@ -1,17 +1,17 @@
 """kind -> class: which tasks this process knows."""
 
-import logging
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from fang_core.errors import DefinitionError, DuplicateKind
+from fang_core.logs import SafeLogger
 
 if TYPE_CHECKING:
     from fang_core.runnable import BaseRunnable
 
-logger = logging.getLogger("fang_core")
+logger = SafeLogger("fang_core")
 
 Mode = Literal["threaded", "async"]
 

@@ -3,7 +3,6 @@
 One for each life of a pool, in both modes.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 from uuid import UUID
@@ -15,6 +14,7 @@ from fang_core.failure import ErrorReport
 from fang_core.failurelog import log_failure
 from fang_core.holdings import Holdings
 from fang_core.lifecycle import NOT_RUN, Failure, Outcome, Result, decide
+from fang_core.logs import SafeLogger
 from fang_core.record import ClaimedTask
 from fang_core.registry import Kinds
 from fang_core.run import Run
@@ -70,7 +70,7 @@ class Supply:
         *,
         events: Dispatcher,
         is_stopping: Callable[[], bool],
-        logger: logging.Logger,
+        logger: SafeLogger,
     ) -> None:
         self._options = options
         self._kinds = kinds

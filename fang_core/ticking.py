@@ -67,8 +67,13 @@ class Timetable:
         return [(name, at) for name, at in latest if at is not None]
 
     def tick(self, name: str, at: datetime) -> Tick:
-        """What is to be inserted for it. Raises whatever building the task raises."""
-        return tick_of(self._classes[name](), at, self._rules)
+        """What is to be inserted for it. Raises whatever building the task raises, if that would not end a thread."""
+        try:
+            return tick_of(self._classes[name](), at, self._rules)
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # a SystemExit of a default's factory
+            raise UsageError(f"{name} cannot be built without arguments: {type(error).__name__}") from error
 
     def ticked(self, name: str, at: datetime) -> None:
         """The tick is done, by whomever."""

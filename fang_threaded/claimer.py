@@ -1,6 +1,5 @@
 """Claims due tasks for a pool: how many, when to look again, and how it is woken."""
 
-import logging
 import threading
 import time
 from contextlib import suppress
@@ -12,13 +11,14 @@ from fang_core.demand import Idle, Retry
 from fang_core.errors import FangError
 from fang_core.events import Events
 from fang_core.liveness import EVERY
+from fang_core.logs import SafeLogger
 from fang_core.record import ClaimedTask
 from fang_core.store import Behind, Claim
 
 if TYPE_CHECKING:
     from fang_threaded.shift import Shift
 
-logger = logging.getLogger("fang_threaded")
+logger = SafeLogger("fang_threaded")
 
 SHORTEST_SLEEP: Final = 0.001
 """Seconds: clocks of different machines pass the same moment a little apart."""
@@ -81,7 +81,8 @@ class Claimer:
     def close(self, within: float) -> None:
         """Ends it; a claim that is under way has so many seconds. The pool is stopping."""
         self.wake()
-        self._thread.join(within)
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(within)
 
     def _loop(self) -> None:
         while not self._shift.stopping.is_set():

@@ -3,7 +3,6 @@
 So one idle task is written at once, and a busy pool writes hundreds in one statement.
 """
 
-import logging
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -15,9 +14,10 @@ from fang_core.demand import Retry
 from fang_core.errors import BackendError, is_refusal
 from fang_core.events import Dispatcher, Events
 from fang_core.lifecycle import Outcome
+from fang_core.logs import SafeLogger
 from fang_core.store import Store
 
-logger = logging.getLogger("fang_threaded")
+logger = SafeLogger("fang_threaded")
 
 
 class _GivenUp(Exception):
@@ -72,7 +72,8 @@ class Completer:
         """Writes what is there while the backend answers, for ``within`` seconds at most."""
         self._closing.set()
         self._outcomes.put(None)
-        self._thread.join(within)
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(within)
 
     def _loop(self) -> None:
         more = True

@@ -1,6 +1,5 @@
 """The workers of one life of a pool, and the runs that wait for one of them."""
 
-import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -9,13 +8,14 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from fang_core.events import Events
+from fang_core.logs import SafeLogger
 from fang_core.run import Run
 from fang_threaded.worker import Worker
 
 if TYPE_CHECKING:
     from fang_threaded.shift import Shift
 
-logger = logging.getLogger("fang_threaded")
+logger = SafeLogger("fang_threaded")
 
 UNWINDING: Final = 0.2
 """Seconds that threads have to end which run nothing, where the grace period is over."""
@@ -66,8 +66,12 @@ class Crew:
         place = self._workers.index(worker)
         successor = Worker(self._shift, self, place)
         successor.ended = worker.ended
+        try:
+            successor.thread.start()
+        except RuntimeError as refused:  # the limit of threads is reached
+            logger.error("a worker could not be replaced, the pool goes on with fewer: %s", refused)
+            return
         self._workers[place] = successor
-        successor.thread.start()
         self._shift.events.emit(Events.worker_replaced, self._shift.id, type(error).__name__)
 
     def is_caller(self) -> bool:
@@ -78,13 +82,12 @@ class Crew:
         """Has each worker end when its run has; how many had not at the deadline."""
         for _ in self._workers:
             self.waiting.put(None)
-        others = [worker for worker in self._workers if worker.thread is not threading.current_thread()]
         deadline = max(deadline, time.monotonic() + UNWINDING)
-        for worker in others:
-            worker.thread.join(max(0.0, deadline - time.monotonic()))
+        for worker in self._workers:
+            worker.join(deadline)
         return sum(worker.thread.is_alive() for worker in self._workers)
 
     def join(self) -> None:
         """Until the last worker has ended."""
         for worker in self._workers:
-            worker.thread.join()
+            worker.join()

@@ -5,7 +5,6 @@ longer than the longest of it.
 """
 
 import _thread
-import logging
 import os
 import threading
 import time
@@ -19,9 +18,10 @@ from fang_core.errors import FangError
 from fang_core.events import Dispatcher, Events
 from fang_core.failurelog import log_rescue
 from fang_core.liveness import CUT_OFF_AFTER, EVERY, Watch
+from fang_core.logs import SafeLogger
 from fang_core.store import Heart, Rescued
 
-logger = logging.getLogger("fang_threaded")
+logger = SafeLogger("fang_threaded")
 
 SWEEP_EVERY: Final = 15
 """Beats between two looks for tasks whose holder has no record."""

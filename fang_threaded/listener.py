@@ -4,7 +4,6 @@ It is an extra: pools poll beneath. A connection that is dead is noticed at once
 replaced; since a notification may have been missed meanwhile, every pool is woken after each connect.
 """
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -13,11 +12,12 @@ import psycopg
 from psycopg import sql
 
 from fang_core.demand import Retry
+from fang_core.logs import SafeLogger
 from fang_core.store import OnWake
 from fang_postgres.waking import Subscribers
 from fang_threaded.cutting import cut, cut_after
 
-logger = logging.getLogger("fang_threaded")
+logger = SafeLogger("fang_threaded")
 
 PING_EVERY: Final = 10.0
 """Seconds without a word after which the connection is asked whether it lives."""

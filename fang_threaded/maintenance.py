@@ -1,6 +1,5 @@
 """What a pool does once in a while, beside its work: it prunes old rows, and names what waits in vain."""
 
-import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -9,9 +8,10 @@ from typing import Final
 
 from fang_core.config import PoolOptions
 from fang_core.errors import FangError
+from fang_core.logs import SafeLogger
 from fang_core.store import PruneRequest, Store
 
-logger = logging.getLogger("fang_threaded")
+logger = SafeLogger("fang_threaded")
 
 EVERY: Final = 60.0
 """Seconds between two rounds."""
@@ -43,7 +43,8 @@ class Maintenance:
     def close(self, within: float) -> None:
         """Ends it, in so many seconds."""
         self._closing.set()
-        self._thread.join(within)
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(within)
 
     def _loop(self) -> None:
         while not self._closing.wait(EVERY):

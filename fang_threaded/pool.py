@@ -1,6 +1,5 @@
 """A pool of worker threads, with the thread that claims for them and the one that writes their outcomes."""
 
-import logging
 import os
 import threading
 import time
@@ -21,12 +20,13 @@ from fang_core.config import (
 )
 from fang_core.errors import UsageError
 from fang_core.events import Dispatcher, Events
+from fang_core.logs import SafeLogger
 from fang_core.record import DEFAULT_TASK_TYPE
 from fang_core.store import Backend
 from fang_threaded.shift import Shift
 from fang_threaded.signals import Signals
 
-logger = logging.getLogger("fang_threaded")
+logger = SafeLogger("fang_threaded")
 
 LAST_CALL: Final = 1.8
 """Seconds after the grace period at which the heartbeat ends a process that hangs."""
@@ -120,12 +120,17 @@ class WorkerPool:
             shift = self._shift
             if shift is None or not self._running:
                 return 0
-            left = shift.stop(time.monotonic() + self.options.grace_period.total_seconds())
-            self._running = False
+            deadline = time.monotonic() + self.options.grace_period.total_seconds()
+            try:
+                left = shift.stop(deadline)
+            except BaseException:  # a Ctrl-C: whoever called this waits no more, the pool stops all the same
+                self._linger(shift, deadline)
+                raise
+            finally:
+                self._running = False
             if left:
                 logger.warning("pool %s: runs not ended: %d; their tasks stay held until they do", shift.id, left)
-                self._lingering = threading.Thread(target=_linger, args=(shift,), name="fang-lingering", daemon=True)
-                self._lingering.start()
+                self._linger(shift, None)
             else:
                 shift.leave()
         logger.info("pool %s stopped, runs left: %d", shift.id, left)
@@ -185,13 +190,22 @@ class WorkerPool:
             raise
         return shift
 
+    def _linger(self, shift: Shift, stop_by: float | None) -> None:
+        self._lingering = threading.Thread(target=_linger, args=(shift, stop_by), name="fang-lingering", daemon=True)
+        self._lingering.start()
+
     def _is_stopping_and_called_by_a_run(self) -> bool:
         """Whether the stop that is under way waits for the very run that asks for another."""
         shift = self._shift
         return shift is not None and self._running and shift.stopping.is_set() and shift.crew.is_caller()
 
 
-def _linger(shift: Shift) -> None:
-    """In a process that lives on: the heart beats, and outcomes are written, until the last run has ended."""
+def _linger(shift: Shift, stop_by: float | None) -> None:
+    """In a process that lives on: the heart beats, and outcomes are written, until the last run has ended.
+
+    ``stop_by`` is the deadline of a stop that was interrupted, and is begun again.
+    """
+    if stop_by is not None:
+        shift.stop(stop_by)
     shift.crew.join()
     shift.leave()

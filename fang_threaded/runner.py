@@ -3,7 +3,6 @@
 All errors become typed here.
 """
 
-import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.errors import BackendError, FangError, StatementRefused, UsageError, is_refusal
 from fang_core.guard import GUARDED_FOR, PlanGuard
+from fang_core.logs import SafeLogger
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
 from fang_postgres.diagnosis import before_sending, code_of_connect_failure, diagnose, is_repeatable
 from fang_postgres.statement import Conversation, Operation, Pipeline, Rows
@@ -29,7 +29,7 @@ from fang_threaded.reserve import Reserve
 
 T = TypeVar("T")
 
-logger = logging.getLogger("fang_threaded")
+logger = SafeLogger("fang_threaded")
 
 _SET_GUARD: Final = SET_GUARD.encode()
 _SET_GUARD_TEXT: Final = text(SET_GUARD)

@@ -1,10 +1,10 @@
 """One life of a pool, from its start until its last run has ended: its workers, its services, and what they share."""
 
-import logging
 import os
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -13,6 +13,7 @@ from fang_core.errors import FangError
 from fang_core.events import Dispatcher, Events
 from fang_core.holdings import Holdings
 from fang_core.lifecycle import Outcome
+from fang_core.logs import SafeLogger
 from fang_core.registry import Kinds
 from fang_core.store import Backend, PoolRecord, Store
 from fang_core.supply import Supply
@@ -24,7 +25,7 @@ from fang_threaded.heartbeat import Heartbeat
 from fang_threaded.maintenance import Maintenance
 from fang_threaded.ticker import Ticker
 
-logger = logging.getLogger("fang_threaded")
+logger = SafeLogger("fang_threaded")
 
 FLUSHING: Final = 1.0
 """Seconds at least to write what has ended, at the end of the grace period."""
@@ -93,12 +94,17 @@ class Shift:
             self._heartbeat.start()
 
     def start(self) -> None:
-        """Starts workers and services."""
-        self.crew.start()
-        self.completer.start()
-        self._maintenance.start()
-        self._ticker.start()
-        self.claimer.start()
+        """Starts workers and services: all, or none."""
+        try:
+            self.crew.start()
+            self.completer.start()
+            self._maintenance.start()
+            self._ticker.start()
+            self.claimer.start()
+        except BaseException:  # such as RuntimeError: can't start new thread
+            self.stop(time.monotonic())
+            self.leave()
+            raise
 
     def drain(self, before: int) -> int:
         """Until no due task is left and its own runs have ended, or it stops; how many have ended, less ``before``."""
@@ -130,16 +136,20 @@ class Shift:
 
     def leave(self) -> None:
         """Writes what is left, signs off and closes the store: nothing is held any more."""
-        self.completer.close(FLUSHING)
+        with ExitStack() as last:  # whatever fails or is interrupted before
+            if self._heartbeat is not None:
+                last.callback(self._heartbeat.close, FLUSHING)  # since it keeps the process' deadline
+            last.callback(self.store.close)
+            self.completer.close(FLUSHING)
+            self._sign_off()
+
+    def _sign_off(self) -> None:
         try:
             self.store.reconcile(self.id, self.holdings.known())
             if not self.holdings:
                 self.store.unregister(self.id)
         except FangError as error:
             logger.warning("pool %s could not sign off: %s", self.id, error)
-        self.store.close()
-        if self._heartbeat is not None:
-            self._heartbeat.close(FLUSHING)  # last of all, since it keeps the deadline of the process
 
     def _record(self, pool_id: UUID) -> PoolRecord:
         kinds = tuple(sorted(self.kinds.classes))
@@ -191,6 +201,8 @@ class Shift:
 
     def _declared_dead(self, pool_id: UUID) -> None:
         self.dead_id = pool_id
+        if self.stopping.is_set():
+            self.holdings.lose_all()  # it is not reborn: what goes on here does so in vain
         self.claimer.wake()
 
     def _written(self, outcomes: list[Outcome]) -> None:

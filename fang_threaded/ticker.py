@@ -1,16 +1,16 @@
 """Inserts the tasks of the schedules that a pool serves, each tick once however many pools do."""
 
-import logging
 import threading
 import time
 from datetime import datetime
 
 from fang_core.demand import Retry
 from fang_core.errors import BackendError, FangError, is_refusal
+from fang_core.logs import SafeLogger
 from fang_core.store import Store
 from fang_core.ticking import Timetable
 
-logger = logging.getLogger("fang_threaded")
+logger = SafeLogger("fang_threaded")
 
 
 class Ticker:
@@ -30,7 +30,8 @@ class Ticker:
     def close(self, within: float) -> None:
         """Ends it, in so many seconds."""
         self._closing.set()
-        self._thread.join(within)
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(within)
 
     def _loop(self) -> None:
         seconds = 0.0

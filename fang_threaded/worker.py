@@ -1,6 +1,5 @@
 """A worker: one thread that takes claimed tasks and runs them, each in a context of its own."""
 
-import logging
 import threading
 import time
 from contextvars import copy_context
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 from fang_core.codec import decode
 from fang_core.events import Events
 from fang_core.lifecycle import SUCCESS, Result, result_of
+from fang_core.logs import SafeLogger
 from fang_core.run import CURRENT_RUN, Run
 from fang_core.runnable import Runnable
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fang_threaded.crew import Crew
     from fang_threaded.shift import Shift
 
-logger = logging.getLogger("fang_threaded")
+logger = SafeLogger("fang_threaded")
 
 
 class Worker:
@@ -30,6 +30,11 @@ class Worker:
         self.ended = 0
         """Runs that have ended; only this thread counts them."""
         self.thread = threading.Thread(target=self._main, name=f"fang-worker-{number}", daemon=True)
+
+    def join(self, deadline: float | None = None) -> None:
+        """Until it has ended, if it was started; at once where it is itself that calls this."""
+        if self.thread.ident is not None and self.thread is not threading.current_thread():
+            self.thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def _main(self) -> None:
         try:

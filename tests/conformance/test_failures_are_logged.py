@@ -107,3 +107,20 @@ def test_a_rescue_says_whether_the_task_is_charged(
         f"task {rescued.id} (Kind) was held by a dead pool and is retried now; {charge}; crashes charged to it so far"
     )
     assert caplog.messages == [f"{line}: 1"]
+
+
+def test_a_filter_that_raises_is_in_nobodys_way(side: Side) -> None:
+    def breaks(record: logging.LogRecord) -> bool:
+        raise RuntimeError("this filter is broken")
+
+    logger = logging.getLogger(f"fang_{side.mode}")
+    logger.addFilter(breaks)
+    try:
+        state = MemoryState()
+        queue = side.memory_queue(state)
+        task = (ThreadedMishap if side.mode == "threaded" else AsyncMishap)()
+        row = side.call(queue.insert_task, task)
+        side.call(side.pool(queue).drain)
+        assert state.tasks[row.id].state is TaskState.FAILED
+    finally:
+        logger.removeFilter(breaks)

@@ -9,6 +9,7 @@ from uuid import RFC_4122
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from fang_core import MemoryQueue, Runnable, TaskConfig, UsageError
 from fang_core.insertion import Rules
@@ -207,3 +208,22 @@ def test_scheduling_twice_in_memory_makes_one_task(classes: dict[str, Any]) -> N
     assert (first.conflict, second.conflict) == (False, True)
     assert first.scheduled_at == NOON + seconds(10)
     assert [task.id for task in queue.tasks] == [first.id] == [second.id]
+
+
+def test_a_default_that_would_end_the_thread_is_an_error_of_the_class() -> None:
+    is_there = False
+
+    def leave() -> int:
+        if is_there:
+            raise SystemExit
+        return 0
+
+    class Leaving(Runnable):
+        task_config = TaskConfig(task_type="ticks", cron=Cron("* * * * * *"))
+        n: int = Field(default_factory=leave)
+
+        def run(self, queue: Any) -> None: ...
+
+    is_there = True
+    with pytest.raises(UsageError, match="Leaving cannot be built without arguments: SystemExit"):
+        timetable({"Leaving": Leaving}, "Leaving").tick("Leaving", NOON)

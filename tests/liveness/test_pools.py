@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Any, Final
@@ -347,6 +348,67 @@ def test_a_stopped_pool_starts_again_under_another_id(side: Side, url: str, data
     assert ran() == [1]
     assert pool.id != former
     side.call(pool.stop)
+
+
+def test_a_stop_that_nobody_waits_for_any_more_goes_on(
+    side: Side, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = side.queue(url)
+    pool = side.pool(queue, poll=SOON, lease=LEASE)
+    side.call(queue.insert_task, side.note(n=1, waits=True))
+    assert ran() == [1]
+    crew = pool._shift.crew
+    dismiss = crew.dismiss
+    interruptions: list[BaseException] = [asyncio.CancelledError() if side.mode == "async" else KeyboardInterrupt()]
+
+    def dismisses(deadline: float) -> Any:
+        if interruptions:
+            raise interruptions.pop()
+        return dismiss(deadline)
+
+    monkeypatch.setattr(crew, "dismiss", dismisses)
+    with pytest.raises((KeyboardInterrupt, CancelledError)):
+        side.call(pool.stop)
+    assert not starts(side, pool)  # it has not ended yet
+    eventually(lambda: pools(database)[0][2])
+
+    GATES["gate"].set()
+    eventually(lambda: pools(database) == [])
+    assert tasks(database) == []
+    eventually(lambda: starts(side, pool))
+
+
+def test_a_pool_that_is_interrupted_while_it_signs_off_leaves_no_heart_behind(
+    side: Side, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = side.queue(url)
+    pool = side.pool(queue, poll=SOON, lease=LEASE)
+
+    def interrupted(*_: Any) -> Any:
+        raise asyncio.CancelledError if side.mode == "async" else KeyboardInterrupt
+
+    monkeypatch.setattr(pool._shift.store, "reconcile", interrupted)
+    with pytest.raises((KeyboardInterrupt, CancelledError)):
+        side.stop(pool)
+    eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("fang-")])
+    side.call(queue.close)
+    eventually(lambda: connections(database) == 0)
+
+
+def test_runs_of_a_pool_that_stops_hear_that_it_was_declared_dead(side: Side, url: str, database: Database) -> None:
+    queue = side.queue(url)
+    pool = side.pool(queue, poll=SOON, lease=LEASE)
+    side.call(queue.insert_task, stubborn(side))
+    run = RUNS.get(timeout=5)
+    stopping = side.begin(pool.stop)
+    eventually(lambda: pools(database)[0][2])
+    assert run.lease is Lease.HELD
+    database.execute("DELETE FROM fang.fang_pools")
+    eventually(lambda: run.lease is Lease.LOST)
+    if side.mode == "async":
+        assert CANCELLED.wait(5)
+    GATE.set()
+    assert stopping.result(10) == 0
 
 
 # The end of a process -------------------------------------------------------------------------------------------------

@@ -11,11 +11,16 @@ from fang_core.lifecycle import SUSPECT_AFTER
 from fang_core.memory_state import MemoryState
 from fang_core.store import Claim, ClaimRequest
 from fang_threaded import Runnable, WorkerPool
+from tests.modes import eventually
 
 
 class Straggler(Runnable):
     def run(self, queue: Any) -> None:
         raise AssertionError("nobody runs it")
+
+
+class Passing(Runnable):
+    def run(self, queue: Any) -> None: ...
 
 
 @pytest.mark.parametrize("crashes", [0, SUSPECT_AFTER])
@@ -57,3 +62,51 @@ def test_what_is_claimed_too_late_is_given_back(crashes: int, monkeypatch: pytes
     left = state.tasks[task.id]
     assert (left.pool_id, left.crashes) == (None, crashes)
     assert left.state in (TaskState.NEW, TaskState.RETRIED)
+
+
+class Refusing:
+    """Has threads of this name not start, from some moment on: the process has as many as it may."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.prefix = "fang-nothing"
+        start = threading.Thread.start
+
+        def starts(thread: threading.Thread) -> None:
+            if thread.name.startswith(self.prefix):
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        patch.setattr(threading.Thread, "start", starts)
+
+
+def ours() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("fang-")]
+
+
+@pytest.mark.parametrize("name", ["fang-worker-2", "fang-completer", "fang-ticker", "fang-claimer"])
+def test_a_pool_starts_with_all_of_its_threads_or_with_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing = Refusing(monkeypatch)
+    queue = MemoryQueue(state=MemoryState())
+    pool = WorkerPool(queue, number_of_workers=3)
+    refusing.prefix = name
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        pool.start()
+    eventually(lambda: not ours())
+
+    refusing.prefix = "fang-nothing"
+    queue.insert_task(Passing())
+    assert pool.drain() == 1
+
+
+def test_a_pool_goes_on_with_fewer_workers_where_none_can_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing = Refusing(monkeypatch)
+    queue = MemoryQueue(state=MemoryState())
+    with WorkerPool(queue, number_of_workers=2) as pool:
+        refusing.prefix = "fang-worker"
+        assert pool._shift is not None
+        crew = pool._shift.crew
+        first, second = crew._workers
+        crew.waiting.put("no run")  # type: ignore[arg-type]
+        eventually(lambda: sum(worker.thread.is_alive() for worker in (first, second)) == 1)
+        queue.insert_task(Passing())
+        assert pool.drain() == 1
