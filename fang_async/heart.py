@@ -43,9 +43,9 @@ class AsyncPostgresHeart:
         operation = self._operations.beat(pool_id, locks=self._locks, stopping=stopping)
         return await self._on_connection(lambda connection: run_on(connection, operation))
 
-    async def rescue(self, dead: Sequence[Pulse], max_crashes: int, /) -> list[Rescued]:
+    async def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
         """See ``Heart.rescue``."""
-        return await self._transact(conversations.rescue(self._operations, dead, max_crashes))
+        return await self._transact(conversations.rescue(self._operations, dead))
 
     async def rescue_orphans(self, max_crashes: int, /) -> list[Rescued]:
         """See ``Heart.rescue_orphans``."""

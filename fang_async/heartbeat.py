@@ -34,8 +34,8 @@ class Heartbeat:
     """One thread.
 
     Args:
-        lease: seconds.
-        max_crashes: how often a task's pool may die under it before the task is failed.
+        lease: the pool's own, in seconds. Others are judged by theirs.
+        max_crashes: how often a task's pool may die under it before the task is failed, where that pool has no record.
         on_declared_dead: called, on this thread, with the id under which others have taken the pool for dead.
     """
 
@@ -55,7 +55,7 @@ class Heartbeat:
         self._max_crashes = max_crashes
         self._events = events
         self._on_declared_dead = on_declared_dead
-        self._watch = Watch(lease)
+        self._watch = Watch()
         self._retry = Retry()
         self._answered = time.monotonic()
         self._until_sweep = SWEEP_EVERY
@@ -160,7 +160,7 @@ class Heartbeat:
             self._on_declared_dead(pool_id)
         dead = self._watch.dead(pool_id, beat, self._answered)
         if dead:
-            self._tell(await self._heart.rescue(dead, self._max_crashes))
+            self._tell(await self._heart.rescue(dead))
         self._until_sweep -= 1
         if self._until_sweep <= 0:
             self._tell(await self._heart.rescue_orphans(self._max_crashes))

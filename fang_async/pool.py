@@ -46,7 +46,8 @@ class AsyncWorkerPool:
         listen: whether inserts wake the pool by NOTIFY; False where connections go through a transaction pooler.
         lease: after so long without a sign of life a pool is taken for dead, and its tasks run elsewhere; longer than
             the longest call of C code that holds the GIL.
-        max_crashes: how often the process may die under a task before that is failed as crashed.
+        max_crashes: how often the process may die under a task before that is failed as crashed; 1 and 2 fail
+            innocent tasks with it.
         events: who is told what happens.
     """
 

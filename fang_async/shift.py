@@ -149,9 +149,17 @@ class Shift:
 
     def _record(self, pool_id: UUID) -> PoolRecord:
         kinds = tuple(sorted(self.kinds.classes))
-        workers = self.options.number_of_workers
-        types = self.options.task_types
-        return PoolRecord(pool_id, "async", socket.gethostname(), os.getpid(), types, kinds, workers)
+        return PoolRecord(
+            pool_id,
+            "async",
+            socket.gethostname(),
+            os.getpid(),
+            self.options.task_types,
+            kinds,
+            self.options.number_of_workers,
+            self.options.lease,
+            self.options.max_crashes,
+        )
 
     async def _stop_claiming(self, deadline: float) -> None:
         self.stopping.set()

@@ -74,8 +74,12 @@ class PoolOptions:
             holds for cancelled rows too.
         listen: whether inserts wake the pool by NOTIFY; False where connections go through a transaction pooler, which
             keeps no session: the pool then holds no lock either, and is judged by the lease alone.
-        lease: a pool whose heart has not beaten for so long is dead, whatever else it seems.
-        max_crashes: how often a task's pool may die under it before the task is failed as crashed.
+        lease: when its heart has not beaten for so long the pool is dead to all others, whatever else it seems and
+            whatever their own leases are.
+        max_crashes: how often a task's pool may die under it before the task is failed as crashed. That of the pool
+            that died counts; of one that left no record, that of whoever takes its tasks back. Only from 3 up are
+            innocents spared: a task runs alone once it has seen two crashes, and until then all that a dying process
+            held is charged, begun or not. So 2 parks what was twice beside a death, and 1 everything at the first.
     """
 
     number_of_workers: int = 1

@@ -2,7 +2,8 @@
 
 A pool raises a counter and holds a lock on the connection that it does so on. A watcher that has seen the counter stand
 still takes the pool for dead after ``LOCK_FREE_FOR`` where its lock is free, since a process that dies lets it go; or
-after the lease whatever its lock says, since a process that is stopped, partitioned, or stuck in C code keeps it.
+after the lease whatever its lock says, since a process that is stopped, partitioned, or stuck in C code keeps it. It is
+always the lease of the pool that is judged, as its record has it: only who runs it knows how long it may stand still.
 
 A free lock proves nothing where the server itself has let all of them go (it restarted, or took over from another), or
 where the watcher was away and cannot know what it missed: then the lease alone decides. Nor does a counter say anything
@@ -10,6 +11,7 @@ for a time in which nobody could have raised it: of a watcher's own gap no more 
 of the watcher's monotonic clock.
 """
 
+from math import inf
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -20,8 +22,8 @@ LOCK_FREE_FOR: Final = 2.0
 """Seconds without a beat, and with a free lock, after which a pool is dead."""
 
 GAP: Final = 2.0
-"""Seconds between two answers after which a watcher no longer trusts free locks, for a lease; and how much of a longer
-silence counts for what stood still in it."""
+"""Seconds between two answers after which a watcher no longer trusts the free lock of a pool, for that pool's lease;
+and how much of a longer silence counts for what stood still in it."""
 
 DECLARED_DEAD: Final = -1
 """The counter of a pool that others have taken for dead, while its record is kept since a task of it could not be taken
@@ -32,12 +34,20 @@ CUT_OFF_AFTER: Final = 0.8
 
 
 class Pulse(NamedTuple):
-    """One pool, as a beat found it: its counter, whether it says that it holds its lock, and whether somebody does."""
+    """One pool, as a beat found it.
+
+    Attributes:
+        beats: its counter.
+        claims_lock: whether it says that it holds its lock.
+        is_locked: whether somebody does.
+        lease: its own, in seconds.
+    """
 
     pool_id: UUID
     beats: int
     claims_lock: bool
     is_locked: bool
+    lease: float
 
 
 class Beat(NamedTuple):
@@ -56,19 +66,14 @@ class Beat(NamedTuple):
 
 
 class Watch:
-    """What one watcher has seen of the others.
+    """What one watcher has seen of the others, each of which it judges by that one's own lease."""
 
-    Args:
-        lease: seconds.
-    """
-
-    def __init__(self, lease: float) -> None:
-        self._lease = lease
+    def __init__(self) -> None:
         self._seen: dict[UUID, tuple[int, float]] = {}  # counter, and since when it stands
         self._answered: float | None = None
         self._watched = 0.0  # seconds in which it would have seen a counter move; the clock of what follows
         self._has_missed = False
-        self._trusts_locks_from = 0.0
+        self._doubted_at = -inf  # when all locks may have been let go without its knowledge
 
     def missed(self) -> None:
         """A beat brought no answer.
@@ -81,7 +86,8 @@ class Watch:
     def dead(self, me: UUID, beat: Beat, mono: float) -> list[Pulse]:
         """The pools that are dead, given this answer at this time."""
         self._look(mono)
-        trusts_locks = beat.server_up >= self._lease and self._watched >= self._trusts_locks_from
+        # Who is alive has beaten since within its lease, and so has its lock again.
+        undoubted = min(beat.server_up, self._watched - self._doubted_at)
         dead = []
         seen: dict[UUID, tuple[int, float]] = {}
         for pulse in beat.pulses:
@@ -92,8 +98,8 @@ class Watch:
                 since = self._watched
             seen[pulse.pool_id] = (pulse.beats, since)
             still = self._watched - since
-            let_go = trusts_locks and pulse.claims_lock and not pulse.is_locked
-            if pulse.beats == DECLARED_DEAD or still >= self._lease or (let_go and still >= LOCK_FREE_FOR):
+            let_go = pulse.claims_lock and not pulse.is_locked and undoubted >= pulse.lease
+            if pulse.beats == DECLARED_DEAD or still >= pulse.lease or (let_go and still >= LOCK_FREE_FOR):
                 dead.append(pulse)
         self._seen = seen
         return dead
@@ -103,7 +109,7 @@ class Watch:
         self._answered = mono
         self._watched += min(silence, GAP)
         if silence > GAP or self._has_missed:
-            self._trusts_locks_from = self._watched + self._lease
+            self._doubted_at = self._watched
         self._has_missed = False
 
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
+from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
 from fang_core.insertion import NewTask, Rules
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Beat, Pulse
@@ -17,7 +18,10 @@ from fang_core.registry import Mode
 
 
 class PoolRecord(NamedTuple):
-    """A pool as it registers itself. ``id`` is made anew for each start and never used again."""
+    """A pool as it registers itself. ``id`` is made anew for each start and never used again.
+
+    By ``lease`` and ``max_crashes`` others judge this pool and what it held, whatever their own are.
+    """
 
     id: UUID
     mode: Mode | Literal["manual"]
@@ -26,6 +30,8 @@ class PoolRecord(NamedTuple):
     task_types: tuple[str, ...]
     kinds: tuple[str, ...]
     workers: int
+    lease: timedelta = DEFAULT_LEASE
+    max_crashes: int = DEFAULT_MAX_CRASHES
 
 
 def manual_pool(pool_id: UUID) -> PoolRecord:
@@ -138,15 +144,16 @@ class Heart(Protocol):
         """Raises the pool's counter, says whether it is stopping, and looks at all others."""
         ...
 
-    def rescue(self, dead: Sequence[Pulse], max_crashes: int, /) -> list[Rescued]:
+    def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
         """Takes back what dead pools held, if their counters still stand, and then their records.
 
+        Each one's tasks are parked by the ``max_crashes`` that it had registered with.
         Where a task is locked just then the record stays, as ``DECLARED_DEAD``, until a later rescue has all of them.
         """
         ...
 
     def rescue_orphans(self, max_crashes: int, /) -> list[Rescued]:
-        """Takes back what is held by pools without a record."""
+        """Takes back what is held by pools without a record; so the rescuer's own ``max_crashes`` has to do."""
         ...
 
     def close(self) -> None:
@@ -161,7 +168,7 @@ class AsyncHeart(Protocol):
         """See ``Heart.beat``."""
         ...
 
-    async def rescue(self, dead: Sequence[Pulse], max_crashes: int, /) -> list[Rescued]:
+    async def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
         """See ``Heart.rescue``."""
         ...
 

@@ -130,16 +130,16 @@ def twin_exists(task_id: UUID) -> TwinExists:
     return TwinExists(f"task {task_id} cannot be revived: an equal unique task is waiting or running")
 
 
-def rescue(operations: Operations, dead: Sequence[Pulse], max_crashes: int) -> Conversation[list[Rescued]]:
+def rescue(operations: Operations, dead: Sequence[Pulse]) -> Conversation[list[Rescued]]:
     """Takes back what dead pools held; to be held in one transaction.
 
     First their records are locked, if their counters still stand; they go last of all, so that until then everybody can
-    read that a pool was stopping. A record whose tasks are not all taken back, since some were locked, stays for the
-    next rescue.
+    read that a pool was stopping, and how many crashes its tasks are allowed. A record whose tasks are not all taken
+    back, since some were locked, stays for the next rescue.
     """
-    confirmed: list[tuple[UUID, bool]] = yield operations.still_dead(dead)
+    confirmed: list[tuple[UUID, bool, int]] = yield operations.still_dead(dead)
     rescued: list[Rescued] = []
-    for pool_id, was_stopping in confirmed:
+    for pool_id, was_stopping, max_crashes in confirmed:
         held, back = yield operations.rescue(pool_id, charged=not was_stopping, max_crashes=max_crashes)
         yield operations.declare_dead(pool_id) if held > len(back) else operations.unregister(pool_id)
         rescued += back

@@ -169,6 +169,8 @@ class Operations:
             "p_task_types": list(pool.task_types),
             "p_kinds": list(pool.kinds),
             "p_workers": pool.workers,
+            "p_lease": pool.lease,
+            "p_max_crashes": pool.max_crashes,
         }
         return Operation(self._statements.register, params, _nothing)
 
@@ -196,11 +198,11 @@ class Operations:
         params = {"p_pool_id": pool_id, "p_locks": locks, "p_stopping": stopping, "p_key": lock_key(pool_id)}
         return Operation(self._statements.beat, params, _as_beat)
 
-    def still_dead(self, dead: Sequence[Pulse]) -> Operation[list[tuple[UUID, bool]]]:
-        """Those whose counters still stand, and whether they were stopping."""
+    def still_dead(self, dead: Sequence[Pulse]) -> Operation[list[tuple[UUID, bool, int]]]:
+        """Those whose counters still stand, whether they were stopping, and their ``max_crashes``."""
         ordered = sorted(dead, key=lambda pulse: pulse.pool_id.bytes)
         params = {"p_ids": [pulse.pool_id for pulse in ordered], "p_beats": [pulse.beats for pulse in ordered]}
-        return Operation(self._statements.still_dead, params, lambda rows: [(row[0], row[1]) for row in rows])
+        return Operation(self._statements.still_dead, params, lambda rows: [(row[0], row[1], row[2]) for row in rows])
 
     def orphaned(self) -> Operation[list[UUID]]:
         """Pools that hold tasks and have no record."""

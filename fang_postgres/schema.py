@@ -18,6 +18,7 @@ from sqlalchemy import (
     DateTime,
     Index,
     Integer,
+    Interval,
     MetaData,
     SmallInteger,
     Table,
@@ -29,7 +30,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB, UUID
 from fang_core.errors import UsageError
 from fang_core.record import TaskState
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The revision that this version of the library works with."""
 
 VERSION_TABLE: Final = "fang_alembic_version"
@@ -145,6 +146,9 @@ def _pools(metadata: MetaData) -> Table:
         Column("locks", Boolean, nullable=False, server_default=text("false")),
         Column("waiting", Boolean, nullable=False, server_default=text("false")),
         Column("stopping", Boolean, nullable=False, server_default=text("false")),
+        # What others judge it by.
+        Column("lease", Interval, nullable=False, server_default=text("'60 s'")),
+        Column("max_crashes", Integer, nullable=False, server_default=text("3")),
         # Heartbeats change no indexed column; half-empty pages keep them on their page.
         postgresql_with={"fillfactor": 50},
     )

@@ -42,9 +42,9 @@ class PostgresHeart:
         operation = self._operations.beat(pool_id, locks=self._locks, stopping=stopping)
         return self._on_connection(lambda connection: run_on(connection, operation))
 
-    def rescue(self, dead: Sequence[Pulse], max_crashes: int, /) -> list[Rescued]:
+    def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
         """See ``Heart.rescue``."""
-        return self._transact(conversations.rescue(self._operations, dead, max_crashes))
+        return self._transact(conversations.rescue(self._operations, dead))
 
     def rescue_orphans(self, max_crashes: int, /) -> list[Rescued]:
         """See ``Heart.rescue_orphans``."""

@@ -81,7 +81,9 @@ def beat(t: Tables) -> Statement:
         cast(extract("epoch", func.clock_timestamp() - locks_since), Double).label("server_up"),
     ).subquery("one")
     locked = _key(p.c.id) == any_(array_of(_advisory_keys()))
-    head = select(one.c.registered, one.c.server_up, p.c.id, p.c.beats, p.c.locks, locked.label("is_locked"))
+    lease = cast(extract("epoch", p.c.lease), Double).label("lease")
+    pulse = (p.c.id, p.c.beats, p.c.locks, locked.label("is_locked"), lease)
+    head = select(one.c.registered, one.c.server_up, *pulse)
     return Statement("beat", head.select_from(one.outerjoin(p, true())))
 
 
@@ -130,7 +132,7 @@ def still_dead(t: Tables) -> Statement:
     place = func.width_bucket(p.c.id, IDS, type_=Integer)
     beats = Grouping(bindparam("p_beats", type_=ARRAY(BigInteger)))[place]
     rows = (
-        select(p.c.id, p.c.stopping)
+        select(p.c.id, p.c.stopping, p.c.max_crashes)
         .where(p.c.id == any_(array_of(select(func.unnest(IDS)))), Grouping(IDS)[place] == p.c.id, beats == p.c.beats)
         .with_for_update(skip_locked=True, of=p)
     )

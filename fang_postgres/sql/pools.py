@@ -50,6 +50,8 @@ def register(t: Tables) -> Statement:
         "task_types": bindparam("p_task_types", type_=ARRAY(Text)),
         "kinds": bindparam("p_kinds", type_=ARRAY(Text)),
         "workers": bindparam("p_workers", type_=Integer),
+        "lease": bindparam("p_lease", type_=Interval),
+        "max_crashes": bindparam("p_max_crashes", type_=Integer),
     }
     return Statement("register", insert(t.pools).values(values).on_conflict_do_nothing(index_elements=[t.pools.c.id]))
 

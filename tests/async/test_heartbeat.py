@@ -35,7 +35,7 @@ class Heart:
             raise answer
         return answer
 
-    async def rescue(self, dead: Sequence[Pulse], max_crashes: int, /) -> list[Rescued]:
+    async def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
         raise AssertionError("nobody is dead")
 
     async def rescue_orphans(self, max_crashes: int, /) -> list[Rescued]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fang_postgres.schema import HEAD
 from tests.processes import ends
 
 PASSWORD = "not-to-be-shown"
@@ -47,11 +48,11 @@ def test_migrate_and_check(database_url: str) -> None:
     assert before.returncode == 78
     assert "fang migrate" in _one_line(before.stderr)
     made = fang("migrate", "--database-url", database_url)
-    assert (made.returncode, made.stdout) == (0, "the tables in schema fang have been made (revision 0001)\n")
+    assert (made.returncode, made.stdout) == (0, f"the tables in schema fang have been made (revision {HEAD})\n")
     again = fang("migrate", "--database-url", database_url)
     after = fang("migrate", "--check", FANG_DATABASE_URL=database_url)
     assert (after.returncode, after.stderr) == (0, "")
-    assert again.stdout == after.stdout == "the tables in schema fang are up to date (revision 0001)\n"
+    assert again.stdout == after.stdout == f"the tables in schema fang are up to date (revision {HEAD})\n"
 
 
 def test_check_of_another_schema_names_it(database_url: str) -> None:

@@ -23,24 +23,26 @@ class Life:
     locks: list[tuple[float, float]] = field(default_factory=list)
     claims_lock: bool = True
     id: uuid.UUID = POOL
+    lease: float = LEASE
 
     def pulse(self, now: float) -> Pulse:
         count = sum(beat <= now for beat in self.beats)
-        return Pulse(self.id, count, self.claims_lock, any(start <= now < end for start, end in self.locks))
+        is_locked = any(start <= now < end for start, end in self.locks)
+        return Pulse(self.id, count, self.claims_lock, is_locked, self.lease)
 
 
 def deaths(
     pools: Iterable[Life], answers: Iterable[float], *, started: float = -OLD, missed: Iterable[float] = ()
 ) -> dict[uuid.UUID, float]:
     """When the watcher first took which pool for dead, given the times of its answers and of its failed beats."""
-    watch = Watch(LEASE)
+    watch = Watch()
     dead: dict[uuid.UUID, float] = {}
     for now, answered in sorted([*((now, True) for now in answers), *((now, False) for now in missed)]):
         if not answered:
             watch.missed()
             continue
         pulses = [pool.pulse(now) for pool in pools]
-        for pulse in watch.dead(ME, Beat(True, now - started, [Pulse(ME, 0, True, False), *pulses]), now):
+        for pulse in watch.dead(ME, Beat(True, now - started, [Pulse(ME, 0, True, False, LEASE), *pulses]), now):
             dead.setdefault(pulse.pool_id, now)
     return dead
 
@@ -173,6 +175,38 @@ def test_free_locks_are_not_believed_within_a_lease_of_a_beat_that_failed() -> N
     assert deaths([Life([0.0, 8.0], [(0, 8.5)])], every(EVERY, 0, 20), missed=[0.5]) == {POOL: 11.0}
 
 
+# Whose lease counts ---------------------------------------------------------------------------------------------------
+
+HAPPENINGS = {  # by what all locks may have been let go at ten seconds: the answers, and what else the watcher is told
+    "a restart": (every(EVERY, 0, 200), {"started": 10.0}),
+    "a gap": ([*every(EVERY, 0, 10), *every(EVERY, 10 + GAP + 0.5, 200)], {}),
+    "a failed beat": (every(EVERY, 0, 200), {"missed": [10.5]}),
+}
+
+
+def test_each_stands_still_for_its_own_lease() -> None:
+    pools = [Life([0.0], [(0, 1e9)], id=uuid.UUID(int=n), lease=float(n)) for n in (3, 10, 60)]
+    assert deaths(pools, every(EVERY, 0, 100)) == {pool.id: pool.lease for pool in pools}
+
+
+@given(st.sampled_from([*HAPPENINGS]), st.floats(3, 120), st.floats(0, 0.99))
+@example("a restart", 120.0, 0.9)
+def test_when_all_locks_were_let_go_each_may_be_away_for_its_own_lease(what: str, lease: float, part: float) -> None:
+    answers, told = HAPPENINGS[what]
+    back = 10 + lease * part
+    pool = Life([*every(EVERY, 0, 10), *every(EVERY, back, 200)], [(0, 10), (back, 1e9)], lease=lease)
+    assert not deaths([pool], answers, **told)
+
+
+@pytest.mark.parametrize("what", HAPPENINGS)
+def test_when_all_locks_were_let_go_a_short_lease_beside_a_long_one_is_as_short(what: str) -> None:
+    answers, told = HAPPENINGS[what]
+    died = every(EVERY, 0, 10)
+    pools = [Life(died, [(0, 10)], id=uuid.UUID(int=n), lease=float(n)) for n in (3, 60)]
+    found = deaths(pools, answers, **told)
+    assert [found[pool.id] for pool in pools] == pytest.approx([10 + 3, 10 + 60], abs=2 * EVERY)
+
+
 def test_the_start_of_a_watcher_is_no_gap() -> None:
     assert deaths([Life([0.0])], every(EVERY, 1_000, 1_020)) == {POOL: 1_002.0}
 
@@ -183,13 +217,13 @@ def test_a_watcher_whose_answers_come_slowly_still_finds_the_dead() -> None:
 
 
 def test_who_was_declared_dead_is_dead_at_the_first_look_whatever_its_lock_says() -> None:
-    kept = Pulse(POOL, DECLARED_DEAD, True, True)
-    assert Watch(LEASE).dead(ME, Beat(True, 0.0, [kept]), 0.0) == [kept]
+    kept = Pulse(POOL, DECLARED_DEAD, True, True, LEASE)
+    assert Watch().dead(ME, Beat(True, 0.0, [kept]), 0.0) == [kept]
 
 
 def test_a_record_that_was_away_begins_anew() -> None:
-    watch = Watch(LEASE)
-    still = Pulse(POOL, 7, False, False)
+    watch = Watch()
+    still = Pulse(POOL, 7, False, False, LEASE)
     for now in range(9):
         assert not watch.dead(ME, Beat(True, OLD, [still]), float(now))
     assert not watch.dead(ME, Beat(True, OLD, []), 9.0)

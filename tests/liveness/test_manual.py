@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from fang_core import TaskState
+from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
 from tests.modes import Database, Side, eventually
 
 LEASE: Final = timedelta(seconds=3)
@@ -41,6 +42,13 @@ def test_what_was_fetched_stays_held_past_a_lease_and_is_given_back_when_the_que
     assert again.attempt == 2
     assert again.pool_id != pool_id
     assert side.call(queue.update_task_state, again, TaskState.FINISHED).state is TaskState.FINISHED
+
+
+def test_a_queue_is_judged_by_the_defaults(side: Side, url: str, database: Database) -> None:
+    queue = side.queue(url)
+    side.call(queue.fetch_and_touch_task)
+    said = "SELECT lease, max_crashes FROM fang.fang_pools WHERE mode = 'manual'"
+    assert database.rows(said) == [(DEFAULT_LEASE, DEFAULT_MAX_CRASHES)]
 
 
 def test_a_queue_that_was_declared_dead_fetches_on_under_another_id(side: Side, url: str, database: Database) -> None:

@@ -452,18 +452,71 @@ def test_a_queue_that_closes_under_a_pool_serves_it_until_it_stops(side: Side, u
 # Rescue ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_pool_that_stands_still_is_rescued_after_the_lease(side: Side, url: str, database: Database) -> None:
-    queue = side.queue(url)
-    side.pool(queue, poll=SOON, lease=LEASE)
+def hold_still(side: Side, queue: Any, database: Database, task: Any, **columns: Any) -> None:
+    """The task is held by a pool that does not beat, with these columns in its record."""
+    given = {"mode": "threaded", "host": "h", "pid": 1, "task_types": [], "kinds": [], "workers": 1} | columns
+    task = side.call(queue.insert_task, task, delay=timedelta(hours=1))
     database.execute(
-        "INSERT INTO fang.fang_pools (id, mode, host, pid, task_types, kinds, workers, beats)"
-        " VALUES (gen_random_uuid(), 'threaded', 'h', 1, '{}', '{}', 1, 7)"
-    )
-    task = side.call(queue.insert_task, side.note(n=1), delay=timedelta(hours=1))
-    database.execute(
-        "UPDATE fang.fang_tasks SET state = 'in_progress', attempt = 1, scheduled_at = now(), claimed_at = now(),"
-        " pool_id = (SELECT id FROM fang.fang_pools WHERE beats = 7 AND host = 'h') WHERE id = %s",
+        f"WITH pool AS (INSERT INTO fang.fang_pools (id, {', '.join(given)})"
+        f" VALUES (gen_random_uuid(){', %s' * len(given)}) RETURNING id)"
+        " UPDATE fang.fang_tasks SET state = 'in_progress', attempt = 1, scheduled_at = now(), claimed_at = now(),"
+        " pool_id = pool.id FROM pool WHERE fang_tasks.id = %s",
+        *given.values(),
         task.id,
     )
+
+
+def test_a_pool_that_stands_still_is_rescued_after_its_lease(side: Side, url: str, database: Database) -> None:
+    queue = side.queue(url)
+    side.pool(queue, poll=SOON)
+    hold_still(side, queue, database, side.note(n=1), lease=LEASE, beats=7)
     assert ran(within=6) == [1]
     eventually(lambda: len(pools(database)) == 1)
+
+
+def test_a_pool_of_a_long_lease_may_stand_still_for_longer_than_others(
+    side: Side, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C code holds the GIL in it, as far as others can see."""
+    queue, told = side.queue(url), Told()
+    pool = side.pool(queue, poll=SOON, lease=timedelta(hours=1), events=[told])
+    side.call(queue.insert_task, stubborn(side))
+    run = RUNS.get(timeout=5)
+    stopped = threading.Event()
+
+    def stop(*_: Any) -> None:
+        stopped.set()
+        GATE.wait()
+
+    side.wrap(monkeypatch, pool._shift._heartbeat._heart, "beat", before=stop)
+    assert stopped.wait(5)
+    try:
+        side.pool(side.queue(url), poll=SOON, lease=LEASE)
+        hold_still(side, queue, database, side.note(n=1), lease=LEASE)  # who is dead no sooner than the other would be
+        assert ran(within=10) == [1]
+        assert sorted(tasks(database))[0] == ("in_progress", 1, 0, 0)
+        assert run.lease is Lease.HELD
+    finally:
+        GATE.set()
+    eventually(lambda: tasks(database) == [])
+    assert (told.reborn.empty(), told.lost.empty()) == (True, True)
+
+
+def test_a_task_is_parked_by_the_max_crashes_of_its_own_pool(side: Side, url: str, database: Database) -> None:
+    queue = side.queue(url)
+    side.pool(queue, poll=SOON, max_crashes=1)
+    hold_still(side, queue, database, side.note(n=1), lease=LEASE, max_crashes=2)
+    assert ran(within=6) == [1]
+
+
+def test_a_pool_says_by_what_it_is_to_be_judged_also_when_it_is_reborn(
+    side: Side, url: str, database: Database
+) -> None:
+    told = Told()
+    lease = timedelta(minutes=10, milliseconds=1)
+    pool = side.pool(side.queue(url), poll=SOON, lease=lease, max_crashes=7, events=[told])
+    said = "SELECT id, lease, max_crashes FROM fang.fang_pools"
+    assert database.rows(said) == [(pool.id, lease, 7)]
+    database.execute("DELETE FROM fang.fang_pools")
+    told.reborn.get(timeout=5)
+    assert database.rows(said) == [(pool.id, lease, 7)]

@@ -5,6 +5,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -23,7 +24,8 @@ from tests.modes import Database, eventually
 from tests.postgres.blocking import await_waiting, while_changed
 
 DEAD, OTHER, WATCHER = (uuid.UUID(int=(n << 64) + 7) for n in (5, 1 << 63, 9))  # one key is negative as a bigint
-MAX_CRASHES = 3
+MAX_CRASHES = 3  # of those who find orphans
+LEASE = timedelta(seconds=90)
 
 OURS = """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
@@ -48,8 +50,10 @@ class Scene:
         for pool_id in (DEAD, OTHER, WATCHER):
             self.register(pool_id)
 
-    def register(self, pool_id: uuid.UUID) -> None:
-        self.store.register(PoolRecord(pool_id, "threaded", "host", 1, ("common",), ("Crashing",), 1))
+    def register(self, pool_id: uuid.UUID, max_crashes: int = 3) -> None:
+        self.store.register(
+            PoolRecord(pool_id, "threaded", "host", 1, ("common",), ("Crashing",), 1, LEASE, max_crashes)
+        )
 
     def heart(self, locks: bool = True) -> PostgresHeart:
         self._hearts.append(self.store.heart(locks))
@@ -84,7 +88,7 @@ def scene(url: str) -> Iterator[Scene]:
 
 
 def still(pool_id: uuid.UUID = DEAD, beats: int = 0) -> Pulse:
-    return Pulse(pool_id, beats, True, False)
+    return Pulse(pool_id, beats, True, False, LEASE.total_seconds())
 
 
 # Beats ----------------------------------------------------------------------------------------------------------------
@@ -111,11 +115,11 @@ def test_a_beat_sees_counters_and_locks_of_others(scene: Scene, pool_id: uuid.UU
     watcher = scene.heart()
     pulses = {pulse.pool_id: pulse for pulse in watcher.beat(WATCHER, False).pulses}
     assert pulses.keys() == {DEAD, OTHER, WATCHER}
-    assert pulses[pool_id] == Pulse(pool_id, 1, True, True)
+    assert pulses[pool_id] == Pulse(pool_id, 1, True, True, LEASE.total_seconds())
 
     heart.close()  # with the connection goes the lock, whatever the record says
     eventually(lambda: scene.database.rows(OURS) == [(1,)])
-    assert Pulse(pool_id, 1, True, False) in watcher.beat(WATCHER, False).pulses
+    assert still(pool_id, 1) in watcher.beat(WATCHER, False).pulses
 
 
 def test_a_lock_that_a_former_connection_still_holds_is_taken_when_it_ends(scene: Scene) -> None:
@@ -185,7 +189,7 @@ def test_a_heart_needs_no_connection_of_the_applications(scene: Scene, url: str)
 def rescued(scene: Scene, *pulses: Pulse) -> set[tuple[str, int]]:
     """The states and crashes of what comes back; whether these were charged is told as it is."""
     before = dict(scene.database.rows("SELECT id, crashes FROM fang.fang_tasks"))
-    back = scene.heart().rescue(list(pulses) or [still()], MAX_CRASHES)
+    back = scene.heart().rescue(list(pulses) or [still()])
     assert [task.charged for task in back] == [task.crashes > before[task.id] for task in back]
     return {(task.state, task.crashes) for task in back}
 
@@ -232,6 +236,23 @@ def test_a_suspect_alone_fails_at_the_last_crash_with_the_reason(scene: Scene) -
     assert (entry["number"], entry["error"], entry["traceback"]) == (task.attempt, message, None)
 
 
+def test_a_task_is_parked_by_the_max_crashes_of_the_pool_that_died(scene: Scene) -> None:
+    for pool_id, max_crashes in ((DEAD, 5), (OTHER, 1)):
+        scene.store.unregister(pool_id)
+        scene.register(pool_id, max_crashes)
+    scene.hold([2])
+    scene.hold([0], pool_id=OTHER)
+    assert rescued(scene, still(), still(OTHER)) == {("retried", 3), ("failed", 1)}
+    assert [row[5].rpartition(", ")[2] for row in scene.database.rows(TASKS)] == ["3 of 5 times", "1 of 1 times"]
+
+
+@pytest.mark.parametrize(("max_crashes", "state"), [(1, "failed"), (2, "retried")])
+def test_an_orphan_is_parked_by_the_max_crashes_of_who_finds_it(scene: Scene, max_crashes: int, state: str) -> None:
+    scene.hold([0])
+    scene.store.unregister(DEAD)
+    assert [(task.state, task.crashes) for task in scene.heart().rescue_orphans(max_crashes)] == [(state, 1)]
+
+
 @pytest.mark.parametrize(("crashes", "state"), [(0, "new"), (1, "retried"), (2, "retried")])
 def test_nothing_is_charged_to_a_pool_that_was_stopping(scene: Scene, crashes: int, state: str) -> None:
     scene.hold([crashes])
@@ -246,7 +267,7 @@ def test_nothing_is_charged_to_a_pool_that_was_stopping(scene: Scene, crashes: i
 def test_a_rescue_tells_whether_the_pool_was_stopping(scene: Scene, stopping: bool) -> None:
     scene.hold([0])
     scene.heart().beat(DEAD, stopping)
-    assert [task.was_stopping for task in scene.heart().rescue([still(beats=1)], MAX_CRASHES)] == [stopping]
+    assert [task.was_stopping for task in scene.heart().rescue([still(beats=1)])] == [stopping]
 
 
 def test_others_tasks_and_ended_ones_are_left_alone(scene: Scene) -> None:
@@ -256,7 +277,7 @@ def test_others_tasks_and_ended_ones_are_left_alone(scene: Scene) -> None:
         "UPDATE fang.fang_tasks SET state = 'cancelled', pool_id = %s WHERE id = %s", DEAD, cancelled.id
     )
     scene.hold([0], pool_id=OTHER)
-    assert len(scene.heart().rescue([still()], MAX_CRASHES)) == 1
+    assert len(scene.heart().rescue([still()])) == 1
     states = scene.database.rows("SELECT state::text FROM fang.fang_tasks ORDER BY 1")
     assert sorted(state for (state,) in states) == ["cancelled", "in_progress", "retried"]
 
@@ -288,7 +309,7 @@ def test_what_no_pool_holds_is_nobodys_to_rescue_and_a_persons_to_revive(scene: 
 def test_an_outcome_after_the_rescue_is_refused_also_when_it_was_claimed_again(scene: Scene) -> None:
     (task,) = scene.hold([0])
     late = [Outcome(task.id, task.attempt, None)]
-    scene.heart().rescue([still()], MAX_CRASHES)
+    scene.heart().rescue([still()])
     assert scene.store.complete(DEAD, late) == set()
     scene.register(DEAD)
     assert len(scene.claim(DEAD)) == 1
@@ -317,9 +338,9 @@ BEAT = "UPDATE fang.fang_pools SET beats = beats + 1 WHERE id = %(id)s"
 def test_a_pool_that_is_beating_just_now_is_passed_by(url: str, scene: Scene, end: str) -> None:
     scene.hold([0])
     watcher = scene.heart()
-    assert while_changed(url, BEAT, {"id": DEAD}, lambda: watcher.rescue([still()], MAX_CRASHES), end=end) == []
+    assert while_changed(url, BEAT, {"id": DEAD}, lambda: watcher.rescue([still()]), end=end) == []
     assert scene.pools() == {DEAD, OTHER, WATCHER}
-    again = watcher.rescue([still()], MAX_CRASHES)
+    again = watcher.rescue([still()])
     assert len(again) == (0 if end == "COMMIT" else 1)  # its counter still stands where it stood, or does not
 
 
@@ -327,7 +348,7 @@ def test_of_several_that_seem_dead_only_those_that_stand_still_are(scene: Scene)
     scene.hold([0], pool_id=OTHER)
     scene.hold([0])
     scene.heart().beat(OTHER, False)
-    assert len(scene.heart().rescue([still(OTHER), still()], MAX_CRASHES)) == 1
+    assert len(scene.heart().rescue([still(OTHER), still()])) == 1
     assert scene.pools() == {OTHER, WATCHER}
 
 
@@ -338,7 +359,7 @@ def test_a_beat_waits_for_the_rescue_and_then_learns_of_it(url: str, scene: Scen
     dead.beat(DEAD, True)
     with ThreadPoolExecutor(2) as executor, psycopg.connect(url) as locker:
         locker.execute("LOCK TABLE fang.fang_tasks IN SHARE MODE")
-        rescue = executor.submit(watcher.rescue, [still(beats=1)], MAX_CRASHES)
+        rescue = executor.submit(watcher.rescue, [still(beats=1)])
         await_waiting(scene.database.connection, 1)
         assert scene.pools() == {DEAD, OTHER, WATCHER}  # that it was stopping can still be read
         beat = executor.submit(dead.beat, DEAD, True)
@@ -354,12 +375,12 @@ def test_a_rescue_that_is_held_up_gives_up_and_keeps_the_hearts_lock(url: str, s
     watcher.beat(WATCHER, False)
     with psycopg.connect(url) as locker:
         locker.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
-        for rescue in (lambda: watcher.rescue([still()], MAX_CRASHES), lambda: watcher.rescue_orphans(MAX_CRASHES)):
+        for rescue in (lambda: watcher.rescue([still()]), lambda: watcher.rescue_orphans(MAX_CRASHES)):
             with pytest.raises(BackendError, match="nothing was written"):
                 rescue()
             assert scene.database.rows(OURS) == [(1,)]
             assert watcher.beat(WATCHER, False).registered
-    assert len(watcher.rescue([still()], MAX_CRASHES)) == 1
+    assert len(watcher.rescue([still()])) == 1
 
 
 @pytest.mark.parametrize("stopping", [False, True])
@@ -371,9 +392,7 @@ def test_a_record_stays_until_a_rescue_has_all_tasks_and_its_pool_is_dead_meanwh
     dead, watcher = scene.heart(), scene.heart()
     dead.beat(DEAD, stopping)
     sql = "SELECT 1 FROM fang.fang_tasks WHERE id = %(id)s FOR UPDATE"
-    first = while_changed(
-        url, sql, {"id": locked.id}, lambda: watcher.rescue([still(beats=1)], MAX_CRASHES), end="ROLLBACK"
-    )
+    first = while_changed(url, sql, {"id": locked.id}, lambda: watcher.rescue([still(beats=1)]), end="ROLLBACK")
     assert [task.id for task in first] == [free.id]
     assert scene.pools() == {DEAD, OTHER, WATCHER}
     assert watcher.rescue_orphans(MAX_CRASHES) == []
@@ -384,7 +403,7 @@ def test_a_record_stays_until_a_rescue_has_all_tasks_and_its_pool_is_dead_meanwh
     scene.store.learn(DEAD, ["Crashing", "Other"])
     scene.register(DEAD)
 
-    second = watcher.rescue([still(beats=DECLARED_DEAD)], MAX_CRASHES)
+    second = watcher.rescue([still(beats=DECLARED_DEAD)])
     assert [(task.id, task.crashes) for task in second] == [(locked.id, 0 if stopping else 1)]
     assert scene.pools() == {OTHER, WATCHER}
     scene.store.learn(DEAD, ["Crashing"])
@@ -402,7 +421,7 @@ def test_of_two_rescuers_at_once_each_task_has_one(scene: Scene, by_orphans: boo
         heart = scene.heart()
         heart.beat(WATCHER, False)
         gate.wait()
-        found = heart.rescue_orphans(MAX_CRASHES) if by_orphans else heart.rescue([still()], MAX_CRASHES)
+        found = heart.rescue_orphans(MAX_CRASHES) if by_orphans else heart.rescue([still()])
         return [task.id for task in found]
 
     with ThreadPoolExecutor(2) as executor:
@@ -422,7 +441,7 @@ def test_of_a_rescue_and_an_outcome_at_once_each_row_has_one(url: str, scene: Sc
         done = while_changed(url, sql, half, lambda: scene.store.complete(DEAD, outcomes))
     else:
         sql = "UPDATE fang.fang_tasks SET state = 'finished' WHERE id = ANY(%(ids)s)"
-        done = {task.id for task in while_changed(url, sql, half, lambda: scene.heart().rescue([still()], MAX_CRASHES))}
+        done = {task.id for task in while_changed(url, sql, half, lambda: scene.heart().rescue([still()]))}
     assert done == {task.id for task in tasks[25:]}
     counted = scene.database.rows("SELECT state::text, crashes, count(*)::int FROM fang.fang_tasks GROUP BY 1, 2")
     assert sorted(counted) == [("finished", 0, 25), ("retried", 1, 25)]
@@ -445,7 +464,7 @@ def test_rescues_and_outcomes_race_and_every_row_ends_once(scene: Scene) -> None
             heart = scene.heart()
             heart.beat(WATCHER, False)
             gate.wait()
-            return {task.id for task in heart.rescue([still()], MAX_CRASHES)}
+            return {task.id for task in heart.rescue([still()])}
 
         with ThreadPoolExecutor(3) as executor:
             ended = [executor.submit(complete, tasks[::2]), executor.submit(complete, tasks[1::2])]

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, te
 from sqlalchemy.exc import ProgrammingError
 
 from alembic import command, op
+from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
 from fang_core.errors import AccessRefused, BackendError, BackendUnavailable, SchemaError, UsageError
 from fang_postgres import migrate
 from fang_postgres.schema import HEAD, VERSION_TABLE, tables
@@ -422,12 +423,56 @@ async def test_within_an_application_on_asyncpg(engine: Engine, database_url: st
     migrate.check(engine)
 
 
-# Several revisions, of which the library has one so far ---------------------------------------------------------------
+# From revision to revision --------------------------------------------------------------------------------------------
+
+AT_0001 = """
+INSERT INTO fang.fang_pools (id, mode, host, pid, task_types, kinds, workers, beats)
+    VALUES (gen_random_uuid(), 'async', 'there', 7, '{common}', '{A}', 1, 9);
+INSERT INTO fang.fang_tasks (metadata, state) VALUES ('{"type": "A"}', 'finished'), ('{"type": "B"}', 'new');
+"""
+DEFINED = """
+SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default) FROM information_schema.columns
+    WHERE table_schema = 'fang' UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'fang' ORDER BY 1
+"""
+
+
+@pytest.mark.parametrize("by_script", [False, True])
+def test_the_second_revision_keeps_what_is_there(engine: Engine, by_script: bool) -> None:
+    migrate.upgrade(engine, revision="0001")
+    before = rows(engine, DEFINED)
+    run(engine, AT_0001)
+    if by_script:
+        run(engine, migrate.sql(from_revision="0001").replace("%", "%%"))
+    else:
+        migrate.upgrade(engine)
+    migrate.check(engine)
+    pool = "SELECT concat_ws(' ', host, beats, lease, max_crashes) FROM fang.fang_pools"
+    assert rows(engine, pool) == ["there 9 00:01:00 3"]
+    kept = "SELECT kind || ' ' || state FROM fang.fang_tasks ORDER BY 1"
+    assert rows(engine, kept) == ["A finished", "B new"]
+
+    migrate.downgrade(engine, revision="0001")
+    assert rows(engine, DEFINED) == before
+    assert rows(engine, "SELECT host FROM fang.fang_pools") == ["there"]
+    assert rows(engine, kept) == ["A finished", "B new"]
+    migrate.upgrade(engine)
+    assert rows(engine, pool) == ["there 9 00:01:00 3"]
+
+
+def test_the_defaults_are_those_of_a_pool(engine: Engine) -> None:
+    """Of a record that was written before, or by hand."""
+    migrate.upgrade(engine)
+    run(engine, AT_0001)
+    defaults = f"SELECT lease = '{DEFAULT_LEASE}' AND max_crashes = {DEFAULT_MAX_CRASHES} FROM fang.fang_pools"
+    assert rows(engine, defaults) == [True]
+
+
+# A revision to come ---------------------------------------------------------------------------------------------------
 
 LATER = """
 from alembic import op
 
-revision, down_revision = "later", "0001"
+revision, down_revision = "later", "HEAD"
 
 def upgrade(schema):
     op.execute(f'ALTER TABLE "{schema}".fang_tasks ADD later int')
@@ -441,7 +486,7 @@ def downgrade(schema):
 def _later_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     later = tmp_path / "later"
     later.mkdir()
-    (later / "later.py").write_text(LATER)
+    (later / "later.py").write_text(LATER.replace("HEAD", HEAD))
     scripts = ScriptDirectory(ROOT / "alembic", version_locations=[ROOT / "alembic" / "versions", later])
     monkeypatch.setattr(migrate, "_scripts", lambda: scripts)
 
@@ -450,15 +495,17 @@ def _later_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_step_by_step(engine: Engine) -> None:
     migrate.upgrade(engine, revision="0001")
     assert migrate.current(engine) == "0001"
+    with pytest.raises(SchemaError, match="is at revision 0001, this version needs"):
+        migrate.check(engine)
     migrate.upgrade(engine)
     assert migrate.current(engine) == "later"
     migrate.upgrade(engine, revision="0001")  # an older revision of an application's, run on a newer library
     assert migrate.current(engine) == "later"
     with pytest.raises(SchemaError, match="upgrade fang-tasks"):
         migrate.check(engine)
-    migrate.downgrade(engine, revision="0001")
+    migrate.downgrade(engine, revision=HEAD)
     migrate.check(engine)
-    migrate.downgrade(engine, revision="0001")
+    migrate.downgrade(engine, revision=HEAD)
     migrate.check(engine)
 
 

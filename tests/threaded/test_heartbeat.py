@@ -34,7 +34,7 @@ class Heart:
             raise answer
         return answer
 
-    def rescue(self, dead: Sequence[Pulse], max_crashes: int, /) -> list[Rescued]:
+    def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
         raise AssertionError("nobody is dead")
 
     def rescue_orphans(self, max_crashes: int, /) -> list[Rescued]:

@@ -12,6 +12,6 @@ FROM mine), stopping=$4::BOOLEAN WHERE fang.fang_pools.id = $2::UUID AND fang.fa
 FROM pg_locks
 WHERE pg_locks.locktype = 'advisory' AND pg_locks.objsubid = 1 AND pg_locks.granted AND pg_locks.database = (SELECT pg_database.oid
 FROM pg_database
-WHERE pg_database.datname = current_database())))) AS is_locked
+WHERE pg_database.datname = current_database())))) AS is_locked, CAST(EXTRACT(epoch FROM p.lease) AS DOUBLE PRECISION) AS lease
 FROM (SELECT EXISTS (SELECT 1
 FROM beaten) AS registered, CAST(EXTRACT(epoch FROM clock_timestamp() - greatest(pg_postmaster_start_time(), pg_last_xact_replay_timestamp())) AS DOUBLE PRECISION) AS server_up) AS one LEFT OUTER JOIN fang.fang_pools AS p ON true
