@@ -43,17 +43,22 @@ def fang() -> None:
 
 @fang.command()
 @click.option("--sql", "as_sql", is_flag=True, help="Print the script instead of running it; needs no database.")
+@click.option(
+    "--from", "start", metavar="REVISION", help="With --sql: what the tables are at; without, there are none."
+)
 @click.option("--check", "only_check", is_flag=True, help="Change nothing; exit code 78 unless the tables fit.")
 @click.option("--schema", default="fang", show_default=True, help="The Postgres schema of the tables.")
 @click.option("--database-url", metavar="URL", help="postgresql://user@host/database; else FANG_DATABASE_URL.")
-def migrate(*, as_sql: bool, only_check: bool, schema: str, database_url: str | None) -> None:
+def migrate(*, as_sql: bool, start: str | None, only_check: bool, schema: str, database_url: str | None) -> None:
     """Make or change the tables."""
     if as_sql and only_check:
         raise UsageError("give --sql or --check, not both")
+    if start is not None and not as_sql:
+        raise UsageError("--from belongs to --sql: a database knows its own revision")
     from fang_postgres import migrate as migrations
 
     if as_sql:
-        click.echo(migrations.sql(schema=schema), nl=False)
+        click.echo(migrations.sql(schema=schema, from_revision=start), nl=False)
         return
     url = chosen_database_url(database_url)
     before = migrations.current(url, schema=schema)

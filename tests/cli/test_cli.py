@@ -67,6 +67,13 @@ def test_sql_needs_no_database() -> None:
     assert "CREATE TABLE" in result.stdout
 
 
+def test_sql_goes_on_from_a_revision() -> None:
+    result = fang("migrate", "--sql", "--from", "0001", "--schema", "jobs")
+    assert result.returncode == 0
+    assert "CREATE TABLE" not in result.stdout
+    assert 'ALTER TABLE "jobs".fang_pools' in result.stdout
+
+
 def test_silent_port_ends_in_one_line_without_password() -> None:
     result = fang("migrate", "--database-url", f"postgresql://someone:{PASSWORD}@127.0.0.1:1/nowhere")
     assert result.returncode == 69
@@ -84,6 +91,8 @@ def test_unknown_database_is_access_refused(database_url: str) -> None:
     [
         ("migrate",),
         ("migrate", "--sql", "--check"),
+        ("migrate", "--from", "0001"),
+        ("migrate", "--sql", "--from", "nonsense"),
         ("migrate", "--sql", "--schema", "Not Plain"),
         ("migrate", "--database-url", "mysql://host/x"),
     ],
