@@ -1,4 +1,4 @@
-"""What a pool does once in a while, beside its work: it prunes old rows, and names what waits in vain."""
+"""What a pool does once in a while for its task types: it prunes old rows, and names what waits in vain."""
 
 import asyncio
 import time
@@ -31,7 +31,7 @@ class Maintenance:
 
     def __init__(self, store: AsyncStore, options: PoolOptions) -> None:
         self._store = store
-        self._request = PruneRequest(options.keep_finished, options.keep_failed, BATCH)
+        self._request = PruneRequest(options.task_types, options.keep_finished, options.keep_failed, BATCH)
         self._task_types = options.task_types
         self._named: dict[tuple[str, str], float] = {}
         self._closing = asyncio.Event()

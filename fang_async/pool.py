@@ -42,7 +42,7 @@ class AsyncWorkerPool:
         retention_mode: what becomes of rows whose life ends.
         sleep_params: how an idle pool polls; more than 8 s only with ``listen=False``.
         grace_period: how long ``stop()`` waits for runs, before it cancels them.
-        keep_finished, keep_failed: the age from which kept rows are pruned; None keeps them.
+        keep_finished, keep_failed: the age from which kept rows of these task types are pruned; None keeps them.
         listen: whether inserts wake the pool by NOTIFY; False where connections go through a transaction pooler.
         lease: after so long without a sign of life a pool is taken for dead, and its tasks run elsewhere; longer than
             the longest call of C code that holds the GIL.

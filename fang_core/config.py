@@ -70,8 +70,8 @@ class PoolOptions:
         retention_mode: what becomes of rows whose life ends.
         sleep_params: how an idle pool polls; more than 8 s only with ``listen=False``.
         grace_period: how long ``stop()`` waits for runs.
-        keep_finished, keep_failed: the age at which kept rows are pruned; None keeps them for ever. ``keep_finished``
-            holds for cancelled rows too.
+        keep_finished, keep_failed: the age at which kept rows of the pool's task types are pruned; None keeps them for
+            ever. ``keep_finished`` holds for cancelled rows too.
         listen: whether inserts wake the pool by NOTIFY; False where connections go through a transaction pooler, which
             keeps no session: the pool then holds no lock either, and is judged by the lease alone.
         lease: when its heart has not beaten for so long the pool is dead to all others, whatever else it seems and

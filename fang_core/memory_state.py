@@ -203,7 +203,7 @@ class MemoryState:
         return len(unknown)
 
     def prune(self, request: PruneRequest) -> int:
-        """Deletes rows whose life ended long enough ago."""
+        """Deletes rows of some task types whose life ended long enough ago."""
         ages = {
             TaskState.FINISHED: request.keep_finished,
             TaskState.CANCELLED: request.keep_finished,
@@ -214,7 +214,9 @@ class MemoryState:
             old = [
                 task.id
                 for task in self.tasks.values()
-                if (keep := ages.get(task.state)) is not None and task.updated_at < now - keep
+                if task.task_type in request.task_types
+                and (keep := ages.get(task.state)) is not None
+                and task.updated_at < now - keep
             ][: request.limit]
             for task_id in old:
                 del self.tasks[task_id]

@@ -130,8 +130,12 @@ class Tick(NamedTuple):
 
 
 class PruneRequest(NamedTuple):
-    """Ages from which terminal rows are deleted; None keeps that sort for ever. At most ``limit`` rows at once."""
+    """Ages from which terminal rows of these task types are deleted; None keeps that sort for ever.
 
+    At most ``limit`` rows of a state at once.
+    """
+
+    task_types: tuple[str, ...]
     keep_finished: timedelta | None
     keep_failed: timedelta | None
     limit: int
@@ -221,7 +225,7 @@ class Store(Protocol):
         ...
 
     def prune(self, request: PruneRequest, /) -> int:
-        """Deletes rows whose life ended long enough ago; how many."""
+        """Deletes rows of these task types whose life ended long enough ago; how many."""
         ...
 
     def listen(self, task_types: Sequence[str], on_wake: OnWake, /) -> None:

@@ -255,14 +255,16 @@ class Operations:
         )
 
     def prune(self, request: PruneRequest) -> list[Operation[int]]:
-        """What deletes old rows, a state each."""
+        """What deletes old rows of some task types, a state each."""
         ages = (
             (self._statements.prune_finished, request.keep_finished),
             (self._statements.prune_cancelled, request.keep_finished),
             (self._statements.prune_failed, request.keep_failed),
         )
         return [
-            Operation(statement, {"p_keep": keep, "p_limit": request.limit}, len)
+            Operation(
+                statement, {"p_task_types": list(request.task_types), "p_keep": keep, "p_limit": request.limit}, len
+            )
             for statement, keep in ages
             if keep is not None
         ]

@@ -125,8 +125,8 @@ def _tasks(metadata: MetaData, schema: str) -> Table:
         ),
         # What a pool holds.
         Index("fang_tasks_held", "pool_id", postgresql_where=text("state = 'in_progress'")),
-        # The pruner's.
-        Index("fang_tasks_ended", "state", "updated_at", postgresql_where=text(terminal)),
+        # The pruner's: what ended, type by type, in order of time.
+        Index("fang_tasks_ended", "state", "task_type", "updated_at", postgresql_where=text(terminal)),
     )
 
 

@@ -1,4 +1,4 @@
-"""The record of a pool says by what others judge it.
+"""What others judge a pool by; pruning by task type.
 
 Revision ID: 0002
 Revises: 0001
@@ -11,12 +11,24 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+ENDED = "state IN ('finished', 'failed', 'cancelled')"
+
 
 def upgrade(schema: str) -> None:
+    # The pools last: their table is locked for a moment only, so that hearts beat while the index is made.
+    _index_what_ended(schema, "state, task_type, updated_at")
     op.execute(f"""ALTER TABLE "{schema}".fang_pools
         ADD COLUMN lease interval DEFAULT '60 s' NOT NULL,
         ADD COLUMN max_crashes integer DEFAULT 3 NOT NULL""")
 
 
 def downgrade(schema: str) -> None:
+    _index_what_ended(schema, "state, updated_at")
     op.execute(f'ALTER TABLE "{schema}".fang_pools DROP COLUMN lease, DROP COLUMN max_crashes')
+
+
+def _index_what_ended(schema: str, columns: str) -> None:
+    # DROP first: it takes the strongest lock at once. The other way round a lock would be raised, and whoever reads
+    # the table and then writes it in one transaction would be in a deadlock with this one.
+    op.execute(f'DROP INDEX "{schema}".fang_tasks_ended')
+    op.execute(f'CREATE INDEX fang_tasks_ended ON "{schema}".fang_tasks ({columns}) WHERE {ENDED}')

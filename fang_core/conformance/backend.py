@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any, Final
 
 import pytest
@@ -18,6 +19,7 @@ from fang_core.conformance.tasks import (
 )
 from fang_core.record import Task, TaskState
 from fang_core.registry import Mode
+from fang_core.store import PruneRequest
 
 Note = type[ThreadedNote] | type[AsyncNote]
 
@@ -134,6 +136,15 @@ class Backend:
         """Drains a pool made with these options; how many tasks ran."""
         ran: int = self.call(self._make_pool(self.queue, **options).drain)
         return ran
+
+    def prune(self, *task_types: str) -> int:
+        """Prunes what of these task types has ended by now, as a pool does once in a while; how many rows."""
+        store = self.call(self.queue.store)
+        try:
+            pruned: int = self.call(store.prune, PruneRequest(task_types, timedelta(0), timedelta(0), 1_000))
+        finally:
+            self.call(store.close)
+        return pruned
 
     @contextmanager
     def rolled_back(self) -> Iterator[Any]:

@@ -32,6 +32,20 @@ class OutcomeSuite:
         row = backend.find(task)
         assert (row.state if row else None) is state
 
+    def test_only_ended_rows_of_the_task_types_that_are_named_are_pruned(self, backend: Backend) -> None:
+        types = ("common", "mail", "billing")
+        kept = backend.insert(backend.note(), task_type="billing")
+        old = [backend.insert(backend.note(), task_type=task_type) for task_type in types[:2]]
+        old.append(backend.insert(backend.note(ending="fail"), max_retries=0))
+        old.append(backend.insert(backend.note(ending="cancel")))
+        assert backend.drain(task_type=types, retention_mode=RetentionMode.KEEP_ALL) == 5
+        waits = backend.insert(backend.note(), delay=timedelta(hours=1))
+        assert backend.prune("common", "mail") == 4
+        assert [task for task in old if backend.find(task)] == []
+        assert backend.row(kept).state is TaskState.FINISHED
+        assert backend.row(waits).state is TaskState.NEW
+        assert backend.prune("common", "mail") == 0
+
     def test_a_failing_task_runs_once_more_for_each_retry_and_keeps_its_errors(self, backend: Backend) -> None:
         task = backend.insert(backend.note(ending="fail"))
         assert backend.drain() == 3

@@ -187,7 +187,7 @@ async def test_the_async_store_does_the_same(clock: Clock) -> None:
     assert await store.complete(uuid4(), [outcome]) == set()
     assert await store.complete(pool.id, [outcome]) == {task.id}
     clock.now += MINUTE
-    assert await store.prune(PruneRequest(timedelta(0), None, 10)) == 1
+    assert await store.prune(PruneRequest(("common",), timedelta(0), None, 10)) == 1
     await store.unregister(pool.id)
     assert not (await store.claim(request)).registered
     await store.close()
@@ -364,7 +364,7 @@ def test_prune(
     queue.insert_task(Parse(text="due"))
     clock.now += 2 * DAY
 
-    pruned = pool.store.prune(PruneRequest(keep_finished, keep_failed, 100))
+    pruned = pool.store.prune(PruneRequest(("common",), keep_finished, keep_failed, 100))
 
     assert {task.metadata["text"] for task in queue.tasks} == left
     assert pruned == 5 - len(left)
@@ -375,7 +375,7 @@ def test_prune_keeps_to_its_limit(queue: MemoryQueue, pool: Pool, clock: Clock) 
     for task in pool.claim():
         pool.end(task, SUCCESS)
     clock.now += MINUTE
-    request = PruneRequest(timedelta(0), None, 2)
+    request = PruneRequest(("common",), timedelta(0), None, 2)
 
     assert [pool.store.prune(request) for _ in range(4)] == [2, 2, 1, 0]
 

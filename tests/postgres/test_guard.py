@@ -154,7 +154,7 @@ def test_outcomes_are_guarded_as_well(connection: psycopg.Connection[Any], store
 def test_every_prune_is_guarded(connection: psycopg.Connection[Any], store: Any) -> None:
     for step in (fill("finished", 10), LEDGER):
         connection.execute(step.encode())
-    assert store.prune(PruneRequest(keep_finished=timedelta(days=1), keep_failed=None, limit=4)) == 4
+    assert store.prune(PruneRequest(("common",), keep_finished=timedelta(days=1), keep_failed=None, limit=4)) == 4
     assert {guarded for _, guarded in how(connection)} == {GUARDED}
 
 

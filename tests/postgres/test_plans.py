@@ -61,16 +61,18 @@ EXPECTED: dict[str, tuple[set[str], int, int]] = {
 INSERTS = {"insert", "insert_many", "insert_unique", "tick"}
 READ_ALL = {"remove_type", "remove_all", "remove_scheduled"}  # by hand, and rare
 WRITES = ("claim", "remove", "finish", "settle")
+PRUNES = ("prune_finished", "prune_cancelled", "prune_failed")
 
 
-def fill(state: str, count: int = 100_000, holder: uuid.UUID = POOL) -> str:
+def fill(state: str, count: int = 100_000, holder: uuid.UUID = POOL, task_type: str = "common") -> str:
     """Due for an hour, or held by a pool, or ended more than a day ago.
 
     Ids at random, as other clients make them: more forms of a statement fall over these than over ids that ascend.
     """
     return f"""
-        INSERT INTO fang.fang_tasks (id, metadata, state, attempt, pool_id, uniq_hash, scheduled_at, updated_at)
-        SELECT gen_random_uuid(), '{{"type": "Planned"}}', '{state}', 1,
+        INSERT INTO fang.fang_tasks
+            (id, metadata, task_type, state, attempt, pool_id, uniq_hash, scheduled_at, updated_at)
+        SELECT gen_random_uuid(), '{{"type": "Planned"}}', '{task_type}', '{state}', 1,
                {f"'{holder}', gen_random_uuid()" if state == "in_progress" else "NULL, NULL"},
                now() - interval '1 hour' + n * interval '1 millisecond',
                now() - interval '1 day' - n * interval '1 millisecond'
@@ -79,7 +81,11 @@ def fill(state: str, count: int = 100_000, holder: uuid.UUID = POOL) -> str:
 
 ANALYZE = "ANALYZE fang.fang_tasks"
 HELD = fill("in_progress", 10_000)
-ENDED = [fill(state, 10_000) for state in ("finished", "cancelled", "failed")]
+FOREIGN = "billing"  # a task type that no pool here serves, whose ended rows are all older than most others
+ENDED = [
+    *(fill(state, 10_000) for state in ("finished", "cancelled", "failed")),
+    *(fill(state, 50_000, task_type=FOREIGN) for state in ("finished", "cancelled", "failed")),
+]
 DRAIN = [
     "DELETE FROM fang.fang_tasks WHERE id NOT IN (SELECT id FROM fang.fang_tasks ORDER BY scheduled_at DESC LIMIT 10)",
     "VACUUM ANALYZE fang.fang_tasks",
@@ -93,6 +99,8 @@ SCENARIOS: dict[str, list[str]] = {
         *(fill("in_progress", holder=OTHER), HELD, ANALYZE, fill("new"), *ENDED)
     ],
     "statistics of before the rows ended": [fill("new"), HELD, ANALYZE, *ENDED],
+    "statistics of when what had ended was of another type": [fill("new"), HELD, *ENDED[3:], ANALYZE, *ENDED[:3]],
+    "statistics of when nothing of another type had ended": [fill("new"), HELD, *ENDED[:3], ANALYZE, *ENDED[3:]],
     "fresh statistics": [fill("new"), HELD, *ENDED, ANALYZE],
 }
 
@@ -122,7 +130,7 @@ def operations(connection: psycopg.Connection[Any]) -> dict[str, Operation[Any]]
         *OPS.complete(POOL, [Outcome(id_, 1, None) for id_ in ids]),
         *OPS.complete(POOL, [Outcome(id_, 1, TaskState.FINISHED) for id_ in ids]),
         *OPS.complete(POOL, [Outcome(id_, 1, TaskState.FAILED, error_entry="{}") for id_ in ids]),
-        *OPS.prune(PruneRequest(keep_finished=day, keep_failed=day, limit=1_000)),
+        *OPS.prune(PruneRequest(("common", "other"), keep_finished=day, keep_failed=day, limit=1_000)),
         OPS.find(ids[0]),
         OPS.existing(NewTask(ids[0], "{}", "Planned", "common", 0, 20, hashes[1])),
         OPS.twins(list(hashes[:500])),
@@ -259,4 +267,21 @@ def test_plans_with_a_million_kept(connection: psycopg.Connection[Any]) -> None:
     wrong += wrong_plans(connection, "fresh statistics")
     run(connection, *DRAIN, fill("finished"), fill("new", 5_000), HELD, *ENDED)
     wrong += wrong_plans(connection, "pruned and filled again, guarded", GUARD)
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.timeout(180)
+def test_pruning_beside_a_million_rows_of_another_type(connection: psycopg.Connection[Any]) -> None:
+    """Also where nothing is to be pruned: a pool looks each minute."""
+    nothing = OPS.prune(PruneRequest(("other", "more"), timedelta(days=1), timedelta(days=1), 1_000))
+    run(connection, fill("new", 5_000), HELD, ANALYZE, fill("finished", MILLION, task_type=FOREIGN), *ENDED)
+    wrong = []
+    for where in ("statistics of before they ended", "fresh statistics"):
+        wrong += wrong_plans(connection, where, GUARD, PRUNES)
+        for operation in nothing:
+            for mode in MODES:
+                plan = explain(connection, operation, mode, GUARD)
+                indexes, *_ = EXPECTED[operation.statement.name]
+                wrong += [f"{where}, {mode}: nothing to prune, and it {fault}" for fault in faults(plan, indexes, 1, 0)]
+        run(connection, ANALYZE)
     assert not wrong, "\n".join(wrong)

@@ -103,7 +103,7 @@ def test_the_last_failures_come_first_with_the_first_line_of_their_message(
     connection: psycopg.Connection[Any],
 ) -> None:
     insert(connection, "A", state="retried")
-    ids = [insert(connection, "A", state="failed") for _ in range(12)]
+    ids = [insert(connection, "A", task_type=f"type{n % 5}", state="failed") for n in range(12)]
     for age, task_id in enumerate(ids):
         connection.execute(
             "UPDATE fang.fang_tasks SET error_message = %s, updated_at = now() - %s * interval '1 s' WHERE id = %s",
@@ -118,9 +118,9 @@ def test_the_last_failures_come_first_with_the_first_line_of_their_message(
 @pytest.mark.parametrize("statistics", ["none", "fresh"])
 def test_the_last_failures_come_from_the_index(connection: psycopg.Connection[Any], statistics: str) -> None:
     connection.execute(
-        """INSERT INTO fang.fang_tasks (id, metadata, state, updated_at)
-        SELECT gen_random_uuid(), '{"type": "A"}', 'failed', now() - n * interval '1 s'
-        FROM generate_series(1, 60000) n"""
+        """INSERT INTO fang.fang_tasks (id, metadata, task_type, state, updated_at)
+        SELECT gen_random_uuid(), '{"type": "A"}', 'type' || n / 20000, 'failed', now() - n * interval '1 s'
+        FROM generate_series(1, 59999) n"""
     )
     if statistics == "fresh":
         connection.execute("ANALYZE fang.fang_tasks")
@@ -129,7 +129,7 @@ def test_the_last_failures_come_from_the_index(connection: psycopg.Connection[An
     assert row is not None
     plan = row[0][0]["Plan"]
     assert plan["Actual Rows"] == 10
-    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 50  # of more than a thousand
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 150  # of more than a thousand
 
 
 def test_an_empty_table(connection: psycopg.Connection[Any]) -> None:

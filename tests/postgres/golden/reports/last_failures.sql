@@ -1,4 +1,14 @@
-SELECT t.task_type, t.kind, t.id, t.updated_at, split_part(coalesce(t.error_message, ''), E'\n', 1) AS error
+WITH RECURSIVE types(task_type) AS
+(SELECT min(t.task_type) AS task_type
 FROM fang.fang_tasks AS t
-WHERE t.state = 'failed' ORDER BY t.updated_at DESC
+WHERE t.state = 'failed' UNION ALL SELECT (SELECT min(later.task_type) AS min_1
+FROM fang.fang_tasks AS later
+WHERE later.state = 'failed' AND later.task_type > types.task_type) AS anon_1
+FROM types
+WHERE types.task_type IS NOT NULL)
+ SELECT of_type.task_type, of_type.kind, of_type.id, of_type.updated_at, split_part(coalesce(of_type.error_message, ''), E'\n', 1) AS error
+FROM types JOIN LATERAL (SELECT t.task_type AS task_type, t.kind AS kind, t.id AS id, t.updated_at AS updated_at, t.error_message AS error_message
+FROM fang.fang_tasks AS t
+WHERE t.state = 'failed' AND t.task_type = types.task_type ORDER BY t.updated_at DESC
+ LIMIT 10) AS of_type ON true ORDER BY of_type.updated_at DESC
  LIMIT 10

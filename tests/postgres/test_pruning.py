@@ -1,0 +1,29 @@
+"""What pools with options of their own delete beside each other."""
+
+from datetime import timedelta
+from typing import Any
+
+from fang_core import RetentionMode
+from tests.modes import Database, Side, eventually, ran
+
+
+def kept(database: Database) -> list[str]:
+    return [
+        task_type for (task_type,) in database.rows("SELECT task_type FROM fang.fang_tasks WHERE state = 'finished'")
+    ]
+
+
+def test_a_pool_prunes_by_its_options_what_it_serves_and_nothing_else(side: Side, url: str, database: Database) -> None:
+    queue = side.queue(url)
+
+    def pool(task_type: str | tuple[str, ...], keep: timedelta | None) -> Any:
+        return side.pool(queue, task_type=task_type, retention_mode=RetentionMode.KEEP_ALL, keep_finished=keep)
+
+    billing, others = pool("billing", None), pool(("common", "mail"), timedelta(0))
+    for n, task_type in enumerate(("billing", "common", "mail")):
+        side.call(queue.insert_task, side.note(n=n), task_type=task_type)
+    assert ran(3) == [0, 1, 2]
+    eventually(lambda: len(kept(database)) == 3)
+    assert side.call(billing._shift._maintenance.prune) == 0
+    assert side.call(others._shift._maintenance.prune) == 2
+    assert kept(database) == ["billing"]
