@@ -23,7 +23,8 @@ class RetentionMode(Enum):
     """What becomes of a task's row when its life ends."""
 
     KEEP_ALL = "keep_all"
-    """Every row stays."""
+    """No row is removed when its task's life ends; finished and cancelled ones are pruned when they are as old as the
+    pool's ``keep_finished``, 7 days by default."""
     REMOVE_ALL = "remove_all"
     """Finished, failed and cancelled rows are removed."""
     REMOVE_FINISHED = "remove_finished"
