@@ -1,16 +1,20 @@
 """Writes outcomes, in batches that gather while the last one is in flight.
 
-So one idle task is written at once, and a busy pool writes hundreds in one statement.
+So one idle task is written at once, and a busy pool writes hundreds in one statement. What others have locked is set
+apart, and tried again while later ones go on.
 """
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
-from fang_core.completion import MOST_IN_A_BATCH, Refused, Reply, Report, Unanswered, Written, plan
+from fang_core.apart import Apart
+from fang_core.completion import MOST_IN_A_BATCH, Refused, Reply, Report, Unanswered, Unwritten, Written, plan, without
 from fang_core.demand import Retry
-from fang_core.errors import BackendError, is_refusal
+from fang_core.errors import BackendError, NotConnected, RowsLocked, is_refusal
 from fang_core.events import Dispatcher, Events
 from fang_core.lifecycle import Outcome
 from fang_core.logs import SafeLogger
@@ -48,6 +52,7 @@ class Completer:
         self._outcomes: list[Outcome] = []
         self._retry: Final = Retry()
         self._ready = asyncio.Event()
+        self._apart = Apart()
         self._closing = asyncio.Event()
         self._flushed: list[tuple[int, asyncio.Event]] = []
         self._put = 0
@@ -70,50 +75,87 @@ class Completer:
         if self.written < self._put:
             flushed = asyncio.Event()
             self._flushed.append((self._put, flushed))
+            self._hasten()
             await wait_for(flushed, within)
 
     async def close(self, within: float) -> None:
-        """Writes what is there while the backend answers, for ``within`` seconds at most."""
+        """Writes what is there while the backend answers, for ``within`` seconds at most.
+
+        What others have locked even then stays held, for those who take this pool for dead.
+        """
+        self._apart.close_at = time.monotonic() + within
         self._closing.set()
-        self._ready.set()
+        self._hasten()
         await asyncio.wait([self._task], timeout=within)
         self._task.cancel()
+        if self._apart:
+            logger.error("outcomes that could not be written, as others have locked their tasks: %d", len(self._apart))
+
+    def _hasten(self) -> None:
+        self._apart.hasten()
+        self._ready.set()
 
     async def _loop(self) -> None:
-        while self._outcomes or not self._closing.is_set():
-            if not self._outcomes:
-                self._ready.clear()
-                await self._ready.wait()
-                continue
-            batch, self._outcomes = self._outcomes[:MOST_IN_A_BATCH], self._outcomes[MOST_IN_A_BATCH:]
-            try:
-                await self._flush(batch)
-            except _GivenUp:
-                logger.error("outcomes that could not be written, as the backend does not answer: %d", len(batch))
-            except Exception:
-                logger.exception("outcomes that could not be written: %d", len(batch))
+        while self._outcomes or not self._closing.is_set() or self._apart.will_be_tried(time.monotonic()):
+            batch = await self._gather()
+            if batch:
+                await self._deal_with(batch)
+            for locked in self._apart.due(time.monotonic()):
+                await self._deal_with(locked, again=True)
+            if not self._apart:
+                for put, flushed in self._flushed:
+                    if self.written >= put:
+                        flushed.set()
+
+    async def _deal_with(self, batch: list[Outcome], *, again: bool = False) -> None:
+        locked: list[Outcome] = []
+        try:
+            locked = await self._flush(batch, waits=not again)
+        except _GivenUp:
+            logger.error("outcomes that could not be written, as the backend does not answer: %d", len(batch))
+        except Exception:
+            logger.exception("outcomes that could not be written: %d", len(batch))
+        if locked:
+            level = logging.WARNING if again else logging.INFO
+            logger.log(level, "outcomes that wait to be written, as others have locked their tasks: %d", len(locked))
+            self._apart.put(locked, time.monotonic(), again=again)
+            batch = without(batch, locked)
+        if batch:
             self.written += len(batch)
             self._on_written(batch)
-            for put, flushed in self._flushed:
-                if self.written >= put:
-                    flushed.set()
 
-    async def _flush(self, batch: list[Outcome]) -> None:
+    async def _gather(self) -> list[Outcome]:
+        """What has been put since. It waits until there is something, or what is apart is due."""
+        if not self._outcomes:
+            self._ready.clear()
+            if self._apart:
+                await wait_for(self._ready, self._apart.seconds(time.monotonic()))
+            elif not self._closing.is_set():
+                await self._ready.wait()
+        batch, self._outcomes = self._outcomes[:MOST_IN_A_BATCH], self._outcomes[MOST_IN_A_BATCH:]
+        return batch
+
+    async def _flush(self, batch: list[Outcome], *, waits: bool) -> list[Outcome]:
+        """Those that others have locked, to be tried again."""
         pool_id = self.pool_id
         writing = plan(batch)
         request = next(writing)
         while True:
-            reply = await self._write(pool_id, request)
+            reply = await self._write(pool_id, request, waits)
             try:
                 request = writing.send(reply)
             except StopIteration as end:
-                self._report(end.value, len(batch))
-                return
+                report: Report = end.value
+                self._report(report, len(batch) - len(report.locked))
+                return report.locked
 
-    async def _write(self, pool_id: UUID, request: list[Outcome]) -> Reply:
+    async def _write(self, pool_id: UUID, request: list[Outcome], waits: bool) -> Reply:
         try:
-            written = await self._store.complete(pool_id, request)
+            written = await self._store.complete(pool_id, request, waits=waits)
         except Exception as error:
+            if isinstance(error, RowsLocked) and error.locked:
+                self._retry.succeeded()
+                return Written(error.written, error.locked)
             # Also what nobody expected: an outcome is kept until it is written, or refused for what it holds.
             self._events.emit(Events.backend_failed, pool_id, error)
             if is_refusal(error):
@@ -124,7 +166,7 @@ class Completer:
             unexpected = None if isinstance(error, BackendError) else error
             logger.warning("outcomes that wait to be written: %d: %s", len(request), error, exc_info=unexpected)
             await wait_for(self._closing, self._retry.sleep())
-            return Unanswered()
+            return Unwritten() if isinstance(error, RowsLocked | NotConnected) else Unanswered()
         self._retry.succeeded()
         return Written(written)
 
@@ -135,10 +177,11 @@ class Completer:
             logger.warning("task %s was lost: attempt %d is no longer ours", outcome.id, outcome.attempt)
             self._on_lost(outcome)
             self._events.emit(Events.task_lost, self.pool_id, outcome)
-        self._events.emit(Events.outcomes_written, self.pool_id, count)
+        if count:
+            self._events.emit(Events.outcomes_written, self.pool_id, count)
 
 
-async def wait_for(event: asyncio.Event, seconds: float) -> bool:
+async def wait_for(event: asyncio.Event, seconds: float | None) -> bool:
     """Whether the event was set within so many seconds."""
     try:
         async with asyncio.timeout(seconds):

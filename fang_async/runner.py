@@ -44,13 +44,15 @@ class Runner:
         # Outside of a transaction a single statement commits by itself, in one round trip.
         return await self._on_connection(partial(_fetch, operation=operation), guard, in_transaction=False)
 
-    async def run_all(self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None) -> list[T]:
-        """Several operations in one transaction; see ``run``."""
+    async def run_all(
+        self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None, *, tries: int = _TRIES
+    ) -> list[T]:
+        """Several operations in one transaction; see ``run``. So many tries where others are at the same rows."""
 
         async def work(connection: Any) -> list[T]:
             return [await _fetch(connection, operation) for operation in operations]
 
-        return await self._on_connection(work, guard, in_transaction=len(operations) > 1)
+        return await self._on_connection(work, guard, in_transaction=len(operations) > 1, tries=tries)
 
     async def converse(self, conversation: Conversation[T]) -> T:
         """A conversation, each of whose operations is committed by itself; see ``run``."""
@@ -84,9 +86,9 @@ class Runner:
             raise
 
     async def _on_connection(
-        self, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None, *, in_transaction: bool
+        self, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None, *, in_transaction: bool, tries: int = _TRIES
     ) -> T:
-        for tries_left in reversed(range(_TRIES)):
+        for tries_left in reversed(range(tries)):
             try:
                 connection = await self.reserve.take()
             except (*_DRIVER, *_CANNOT_CONNECT, ValueError) as error:  # ValueError: what stands in the URL

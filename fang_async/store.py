@@ -1,6 +1,7 @@
 """A pool's access to Postgres, from asyncio."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
@@ -8,6 +9,7 @@ from uuid import UUID
 from fang_async.connections import Connections
 from fang_async.heart import AsyncPostgresHeart
 from fang_async.runner import Runner
+from fang_core.errors import RowsLocked
 from fang_core.guard import AlwaysOn, PlanGuard, Unjudged
 from fang_core.lifecycle import Outcome
 from fang_core.store import Claim, ClaimRequest, OnWake, PoolRecord, PruneRequest, Sighting, Tick
@@ -47,13 +49,17 @@ class AsyncPostgresStore:
         guard = self._guard_of_look_backs if request.looks_back else self._guard_of_claims
         return await self._claims.run(self._operations.claim(request), guard)
 
-    async def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /) -> set[UUID]:
+    async def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /, *, waits: bool = True) -> set[UUID]:
         """See ``Store.complete``."""
-        if any(outcome.completed_by_run for outcome in outcomes):
-            begin = partial(conversations.complete_unlocked, self._operations, pool_id, outcomes)
-            return await self._writes.transact(begin, self._guard_of_outcomes)
-        operations = self._operations.complete(pool_id, outcomes)
-        return set().union(*await self._writes.run_all(operations, self._guard_of_outcomes))
+        if waits and not any(outcome.completed_by_run for outcome in outcomes):
+            operations = self._operations.complete(pool_id, outcomes)
+            with suppress(RowsLocked):  # nothing was written then
+                return set().union(*await self._writes.run_all(operations, self._guard_of_outcomes, tries=1))
+        begin = partial(conversations.complete_unlocked, self._operations, pool_id, outcomes)
+        written, locked = await self._writes.transact(begin, self._guard_of_outcomes)
+        if locked:
+            raise conversations.some_locked(written, locked)
+        return written
 
     async def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:
         """See ``Store.reconcile``."""

@@ -1,15 +1,16 @@
 """How a batch of outcomes is written, without I/O: which to send next, given how the last one went.
 
 The plan is a generator that yields what to write and is sent a reply; both modes drive it with the same few lines. It
-holds three rules:
+holds these rules:
 
 - A refused batch is halved until the culprit stands alone; that task is failed with a fixed text, the rest is written.
 - An outcome that found no row is tried once more alone; then it is *lost*: another pool, or a person, has the task.
 - After a reply that never came, what is missing at the repeat counts as done: the first try may have been committed.
 - What a run has completed in a transaction of its own comes last, and apart: missing is as good as written.
+- What others have locked holds up nobody: it is neither written nor missing, and reported, to be tried again later.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence, Set
 from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -20,55 +21,64 @@ MOST_IN_A_BATCH: Final = 1_000
 
 
 class Written(NamedTuple):
-    """The statement was committed; ``ids`` are those that found their row."""
+    """It was committed. ``ids`` are those that found their row; those that are ``locked`` are still held, and not
+    written."""
 
-    ids: set[UUID]
+    ids: Set[UUID]
+    locked: Set[UUID] = frozenset()
 
 
 class Refused(NamedTuple):
     """The backend refused the batch, and wrote none of it."""
 
 
+class Unwritten(NamedTuple):
+    """The batch was not written, for no fault of its own. The same will be yielded again, when it may be."""
+
+
 class Unanswered(NamedTuple):
     """Nobody knows whether the batch was written. The same will be yielded again, when the backend answers."""
 
 
-Reply = Written | Refused | Unanswered
+Reply = Written | Refused | Unwritten | Unanswered
 
 
 class Report(NamedTuple):
-    """How a plan ended."""
+    """How a plan ended; the ``locked`` are to be planned again."""
 
     lost: list[Outcome]
     unstorable: list[Outcome]
+    locked: list[Outcome]
 
 
 Plan = Generator[list[Outcome], Reply, Report]
 
 
 def plan(outcomes: Sequence[Outcome]) -> Plan:
-    """Yields batches to write until every outcome is written, lost, or failed as unstorable; returns the ``Report``."""
-    report = Report([], [])
+    """Yields batches until every outcome is written, lost, failed as unstorable, or locked; returns the ``Report``."""
+    report = Report([], [], [])
     # One outcome for each id in a batch: that of the latest attempt, the only one that can pass the fence.
     newest = {outcome.id: outcome for outcome in sorted(outcomes, key=attrgetter("attempt"))}
     # (batch, was it tried before, may it have been written unseen)
-    by_runs = [outcome for outcome in newest.values() if outcome.completed_by_run]
-    by_pool = [outcome for outcome in newest.values() if not outcome.completed_by_run]
+    unsure = [outcome for outcome in newest.values() if outcome.completed_by_run or outcome.doubtful]
+    sure = without(newest.values(), unsure)
     todo: list[tuple[list[Outcome], bool, bool]] = []
-    if by_runs:
-        todo.append((by_runs, False, True))
-    if by_pool:
-        todo.append((by_pool, False, False))
+    if unsure:
+        todo.append((unsure, False, True))
+    if sure:
+        todo.append((sure, False, False))
     while todo:
         batch, again, doubtful = todo.pop()
         reply = yield batch
-        while isinstance(reply, Unanswered):
-            doubtful = True
+        while isinstance(reply, Unanswered | Unwritten):
+            doubtful = doubtful or isinstance(reply, Unanswered)
             reply = yield batch
         if isinstance(reply, Written):
+            locked = [outcome for outcome in batch if outcome.id in reply.locked] if reply.locked else []
+            report.locked.extend(outcome._replace(doubtful=doubtful) for outcome in locked)
             if doubtful:
                 continue
-            missing = [outcome for outcome in batch if outcome.id not in reply.ids]
+            missing = [outcome for outcome in batch if outcome.id not in reply.ids and outcome.id not in reply.locked]
             if again:
                 report.lost.extend(missing)
             else:
@@ -84,3 +94,11 @@ def plan(outcomes: Sequence[Outcome]) -> Plan:
                 report.unstorable.append(batch[0])
                 todo.append(([substitute], again, doubtful))
     return report
+
+
+def without(outcomes: Iterable[Outcome], left_out: Sequence[Outcome]) -> list[Outcome]:
+    """Those that are of no claim of ``left_out``."""
+    if not left_out:
+        return list(outcomes)
+    claims = {(outcome.id, outcome.attempt) for outcome in left_out}
+    return [outcome for outcome in outcomes if (outcome.id, outcome.attempt) not in claims]

@@ -3,6 +3,9 @@
 Every message is one line that says what is wrong and what to do. None carries a payload or a password.
 """
 
+from collections.abc import Collection
+from uuid import UUID
+
 
 class FangError(Exception):
     """Root of everything that Fang raises on purpose."""
@@ -75,6 +78,20 @@ class BackendUnavailable(BackendError):
 
 class NotConnected(BackendUnavailable):
     """No connection could be made: nothing was sent, so nothing was written."""
+
+
+class RowsLocked(BackendError):
+    """Others have locked rows, or the whole table, for too long. Try again.
+
+    Attributes:
+        written: ids of the outcomes that found their row and were written all the same; nothing else was.
+        locked: ids of those whose rows are locked, where that is known.
+    """
+
+    def __init__(self, message: str, *, written: Collection[UUID] = (), locked: Collection[UUID] = ()) -> None:
+        super().__init__(message)
+        self.written = frozenset(written)
+        self.locked = frozenset(locked)
 
 
 class StatementRefused(BackendError):

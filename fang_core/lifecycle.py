@@ -135,6 +135,7 @@ class Outcome(NamedTuple):
         error_entry: a JSON object for the error history (the time is added by the database); None adds nothing.
         completed_by_run: the run has completed its task in a transaction of its own. Where that was committed there is
             nothing left to write; where it is still open the row is not to be waited for.
+        doubtful: it may have been written unseen; a row that is gone counts as done.
     """
 
     id: UUID
@@ -145,6 +146,7 @@ class Outcome(NamedTuple):
     error_message: str | None = None
     error_entry: str | None = None
     completed_by_run: bool = False
+    doubtful: bool = False
 
 
 TRANSITIONS: Final[Mapping[type[NamedTuple], frozenset[TaskState | None]]] = MappingProxyType(
@@ -218,7 +220,8 @@ def unstorable(outcome: Outcome) -> Outcome:
     """Stands in for an outcome that the backend refuses: the task fails, with a text that surely can be stored."""
     message = "FangError: the outcome of this run could not be stored"
     entry = _error_entry(outcome.attempt, message, None)
-    return Outcome(outcome.id, outcome.attempt, TaskState.FAILED, None, 0, message, entry)
+    failed = Outcome(outcome.id, outcome.attempt, TaskState.FAILED, None, 0, message, entry)
+    return failed._replace(doubtful=outcome.doubtful)
 
 
 def _error_entry(attempt: int, message: str, traceback: str | None) -> str:

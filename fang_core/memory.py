@@ -337,7 +337,7 @@ class MemoryStore:
         """See ``Store.claim``."""
         return self._state.claim(request)
 
-    def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /) -> set[UUID]:
+    def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /, *, waits: bool = True) -> set[UUID]:
         """See ``Store.complete``."""
         return self._state.complete(pool_id, outcomes)
 
@@ -406,7 +406,7 @@ class AsyncMemoryStore:
         """See ``Store.claim``."""
         return self._state.claim(request)
 
-    async def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /) -> set[UUID]:
+    async def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /, *, waits: bool = True) -> set[UUID]:
         """See ``Store.complete``."""
         return self._state.complete(pool_id, outcomes)
 

@@ -204,12 +204,14 @@ class Store(Protocol):
         """Marks due tasks as in progress for this pool, raising each one's ``attempt``."""
         ...
 
-    def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /) -> set[UUID]:
+    def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /, *, waits: bool = True) -> set[UUID]:
         """Writes outcomes, each one where its task is still held under the same attempt by this pool.
 
-        Returns the ids of those written. One outcome for each id; the batch is one transaction. Raises
-        ``StatementRefused`` where a value in it is at fault and none of it was written, another ``BackendError`` where
-        it is to be repeated: it may have been written.
+        Returns the ids of those written. One outcome for each id; the batch is one transaction. Rows that others have
+        locked hold up nobody else's outcome: they are waited for a moment at most, or, without ``waits``, not at all.
+        Raises ``RowsLocked``, which says what was written and what is locked and still held; ``StatementRefused`` where
+        a value in it is at fault and none of it was written; another ``BackendError`` where it is to be repeated: it
+        may have been written, but not after ``NotConnected``.
         """
         ...
 
@@ -284,7 +286,7 @@ class AsyncStore(Protocol):
         """See ``Store.claim``."""
         ...
 
-    async def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /) -> set[UUID]:
+    async def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /, *, waits: bool = True) -> set[UUID]:
         """See ``Store.complete``."""
         ...
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
-from fang_core.errors import BackendError, IdInUse, StaleTask, TwinExists
+from fang_core.errors import BackendError, IdInUse, RowsLocked, StaleTask, TwinExists
 from fang_core.insertion import Bulk, NewTask, Overrides, Rules, in_chunks
 from fang_core.lifecycle import Change, Outcome
 from fang_core.liveness import Pulse
@@ -13,6 +13,7 @@ from fang_core.record import Task
 from fang_core.runnable import BaseRunnable
 from fang_core.store import Rescued
 from fang_core.ticking import next_tick
+from fang_postgres.connecting import SETTINGS
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Conversation, Operation, Pipeline
 
@@ -156,13 +157,27 @@ def rescue_orphans(operations: Operations, max_crashes: int) -> Conversation[lis
     return rescued
 
 
-def complete_unlocked(operations: Operations, pool_id: UUID, outcomes: Sequence[Outcome]) -> Conversation[set[UUID]]:
-    """Writes outcomes of tasks that runs have completed in transactions of their own, where these were rolled back.
+def complete_unlocked(
+    operations: Operations, pool_id: UUID, outcomes: Sequence[Outcome]
+) -> Conversation[tuple[set[UUID], set[UUID]]]:
+    """Writes outcomes whose rows nobody has locked; the ids of those written, and of those still held but locked.
 
-    To be held in one transaction. What a run's transaction still locks is not waited for.
+    To be held in one transaction. What a run has completed in a transaction of its own, which may still be open, is
+    never among the locked: there is nothing left to write but where that was rolled back.
     """
     free: set[UUID] = yield operations.unlocked(pool_id, outcomes)
     written: set[UUID] = set()
-    for operation in operations.complete(pool_id, [outcome for outcome in outcomes if outcome.id in free]):
+    # No row is waited for any more; what else a statement may wait for is not as quickly over.
+    lock_wait = SETTINGS["lock_timeout"]
+    unlocked = [outcome for outcome in outcomes if outcome.id in free]
+    for operation in operations.complete(pool_id, unlocked, lock_wait=lock_wait):
         written |= yield operation
-    return written
+    others = [outcome for outcome in outcomes if outcome.id not in free and not outcome.completed_by_run]
+    if not others:
+        return written, set()
+    return written, (yield operations.held(pool_id, others))
+
+
+def some_locked(written: set[UUID], locked: set[UUID]) -> RowsLocked:
+    """What a store says of it."""
+    return RowsLocked(f"others have locked tasks: {len(locked)}", written=written, locked=locked)

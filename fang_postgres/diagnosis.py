@@ -11,6 +11,7 @@ from fang_core.errors import (
     BackendError,
     BackendUnavailable,
     NotConnected,
+    RowsLocked,
     SchemaError,
     StatementRefused,
     TwinExists,
@@ -48,7 +49,7 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str) -> BackendError
         case None:
             return BackendUnavailable(f"the database does not answer: {line}")
         case code if is_repeatable(code):
-            return BackendError(f"others were at the same rows for too long ({code}); nothing was written, try again")
+            return RowsLocked(f"others were at the same rows for too long ({code}); nothing was written, try again")
         case "23505" if "fang_tasks_uniq" in line:
             return TwinExists("an equal unique task is waiting or running")
         case code if code[:2] in _REFUSALS:

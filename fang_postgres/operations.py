@@ -30,6 +30,12 @@ _LOOKED_AT: Final = 200
 _MOST_TYPES: Final = 1_000
 """Task types with waiting rows among which unserved ones are looked for: a step of some microseconds each."""
 
+LOCK_WAIT: Final = "30ms"
+"""For which an outcome's statement waits for a row that others have locked; then it writes those that are not.
+
+Short changes by hand end in that time. It is too short to be taken for the time of a wrong plan, see ``guard.SLOW``.
+"""
+
 
 class Operations:
     """Everything that can be asked of the tables under one schema name."""
@@ -223,8 +229,13 @@ class Operations:
             self._statements.reconcile, {"p_pool_id": pool_id, "p_ids": list(known), "p_notify": True}, len
         )
 
-    def complete(self, pool_id: UUID, outcomes: Sequence[Outcome]) -> list[Operation[set[UUID]]]:
-        """What writes these outcomes: one statement for each way of writing; to be run in one transaction."""
+    def complete(
+        self, pool_id: UUID, outcomes: Sequence[Outcome], *, lock_wait: str = LOCK_WAIT
+    ) -> list[Operation[set[UUID]]]:
+        """What writes these outcomes: one statement for each way of writing; to be run in one transaction.
+
+        ``lock_wait`` is how long each may wait for a row that others have locked, as Postgres writes it.
+        """
         removed, finished, settled = [], [], []
         for outcome in sorted(outcomes, key=_by_id):
             if outcome.state is None:
@@ -234,17 +245,23 @@ class Operations:
             else:
                 settled.append(outcome)
         operations = []
+        wait = {"p_lock_wait": lock_wait}
         if removed:
-            operations.append(Operation(self._statements.remove, _fence(pool_id, removed), _ids))
+            operations.append(Operation(self._statements.remove, _fence(pool_id, removed) | wait, _ids))
         if finished:
-            operations.append(Operation(self._statements.finish, _fence(pool_id, finished), _ids))
+            operations.append(Operation(self._statements.finish, _fence(pool_id, finished) | wait, _ids))
         if settled:
-            operations.append(Operation(self._statements.settle, _fence(pool_id, settled) | _values(settled), _ids))
+            params = _fence(pool_id, settled) | _values(settled) | wait
+            operations.append(Operation(self._statements.settle, params, _ids))
         return operations
 
     def unlocked(self, pool_id: UUID, outcomes: Sequence[Outcome]) -> Operation[set[UUID]]:
         """Those that are still held, and locked by nobody."""
         return Operation(self._statements.unlocked, _fence(pool_id, sorted(outcomes, key=_by_id)), _ids)
+
+    def held(self, pool_id: UUID, outcomes: Sequence[Outcome]) -> Operation[set[UUID]]:
+        """Those that are still held, locked or not."""
+        return Operation(self._statements.held, _fence(pool_id, sorted(outcomes, key=_by_id)), _ids)
 
     def complete_one(self, run: Run) -> Operation[None]:
         """What completes a run's task in the run's own transaction; fails where it is stale."""

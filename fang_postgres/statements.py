@@ -59,6 +59,7 @@ class Statements:
     finish: Statement
     settle: Statement
     unlocked: Statement
+    held: Statement
     complete_and_keep: Statement
     complete_and_remove: Statement
     prune_finished: Statement
@@ -106,6 +107,7 @@ def statements(schema: str) -> Statements:
         finish=outcomes.finish(t),
         settle=outcomes.settle(t),
         unlocked=outcomes.unlocked(t),
+        held=outcomes.held(t),
         complete_and_keep=outcomes.complete_one(t, keep=True),
         complete_and_remove=outcomes.complete_one(t, keep=False),
         prune_finished=outcomes.prune(t, TaskState.FINISHED),

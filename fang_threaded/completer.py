@@ -1,17 +1,21 @@
 """Writes outcomes, in batches that gather while the last one is in flight.
 
-So one idle task is written at once, and a busy pool writes hundreds in one statement.
+So one idle task is written at once, and a busy pool writes hundreds in one statement. What others have locked is set
+apart, and tried again while later ones go on.
 """
 
+import logging
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Final
 from uuid import UUID
 
-from fang_core.completion import MOST_IN_A_BATCH, Refused, Reply, Report, Unanswered, Written, plan
+from fang_core.apart import Apart
+from fang_core.completion import MOST_IN_A_BATCH, Refused, Reply, Report, Unanswered, Unwritten, Written, plan, without
 from fang_core.demand import Retry
-from fang_core.errors import BackendError, is_refusal
+from fang_core.errors import BackendError, NotConnected, RowsLocked, is_refusal
 from fang_core.events import Dispatcher, Events
 from fang_core.lifecycle import Outcome
 from fang_core.logs import SafeLogger
@@ -49,6 +53,8 @@ class Completer:
         # Beside outcomes: an event to set when all before it are dealt with, and None to end.
         self._outcomes: SimpleQueue[Outcome | threading.Event | None] = SimpleQueue()
         self._retry: Final = Retry()
+        self._apart = Apart()
+        self._flushes: list[threading.Event] = []  # to be set when nothing is apart any more
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="fang-completer", daemon=True)
         self.written = 0
@@ -69,33 +75,60 @@ class Completer:
         flushed.wait(within)
 
     def close(self, within: float) -> None:
-        """Writes what is there while the backend answers, for ``within`` seconds at most."""
+        """Writes what is there while the backend answers, for ``within`` seconds at most.
+
+        What others have locked even then stays held, for those who take this pool for dead.
+        """
+        self._apart.close_at = time.monotonic() + within
         self._closing.set()
         self._outcomes.put(None)
         if self._thread.ident is not None:  # it was started
             self._thread.join(within)
+        if self._apart:
+            logger.error("outcomes that could not be written, as others have locked their tasks: %d", len(self._apart))
 
     def _loop(self) -> None:
         more = True
-        while more:
-            batch, flushed, more = self._gather()
+        while more or self._apart.will_be_tried(time.monotonic()):
+            batch, flushed, goes_on = self._gather()
             if batch:
-                try:
-                    self._flush(batch)
-                except _GivenUp:
-                    logger.error("outcomes that could not be written, as the backend does not answer: %d", len(batch))
-                except Exception:
-                    logger.exception("outcomes that could not be written: %d", len(batch))
-                self.written += len(batch)
-                self._on_written(batch)
+                self._deal_with(batch)
             if flushed is not None:
-                flushed.set()
+                self._flushes.append(flushed)
+            if flushed is not None or not goes_on:
+                self._apart.hasten()
+            more = more and goes_on
+            for locked in self._apart.due(time.monotonic()):
+                self._deal_with(locked, again=True)
+            if not self._apart:
+                while self._flushes:
+                    self._flushes.pop().set()
+
+    def _deal_with(self, batch: list[Outcome], *, again: bool = False) -> None:
+        locked: list[Outcome] = []
+        try:
+            locked = self._flush(batch, waits=not again)
+        except _GivenUp:
+            logger.error("outcomes that could not be written, as the backend does not answer: %d", len(batch))
+        except Exception:
+            logger.exception("outcomes that could not be written: %d", len(batch))
+        if locked:
+            level = logging.WARNING if again else logging.INFO
+            logger.log(level, "outcomes that wait to be written, as others have locked their tasks: %d", len(locked))
+            self._apart.put(locked, time.monotonic(), again=again)
+            batch = without(batch, locked)
+        if batch:
+            self.written += len(batch)
+            self._on_written(batch)
 
     def _gather(self) -> tuple[list[Outcome], threading.Event | None, bool]:
-        """What has been put since, at least one; who waits for just that; and whether there will be more."""
+        """What has been put since; who waits for just that; and whether there will be more.
+
+        It waits until there is something, or what is apart is due.
+        """
         batch: list[Outcome] = []
         try:
-            item = self._outcomes.get()
+            item = self._outcomes.get(timeout=self._apart.seconds(time.monotonic()))
             while item is not None:
                 if isinstance(item, threading.Event):
                     return batch, item, True
@@ -107,22 +140,27 @@ class Completer:
             return batch, None, True
         return batch, None, False
 
-    def _flush(self, batch: list[Outcome]) -> None:
+    def _flush(self, batch: list[Outcome], *, waits: bool) -> list[Outcome]:
+        """Those that others have locked, to be tried again."""
         pool_id = self.pool_id
         writing = plan(batch)
         request = next(writing)
         while True:
-            reply = self._write(pool_id, request)
+            reply = self._write(pool_id, request, waits)
             try:
                 request = writing.send(reply)
             except StopIteration as end:
-                self._report(end.value, len(batch))
-                return
+                report: Report = end.value
+                self._report(report, len(batch) - len(report.locked))
+                return report.locked
 
-    def _write(self, pool_id: UUID, request: list[Outcome]) -> Reply:
+    def _write(self, pool_id: UUID, request: list[Outcome], waits: bool) -> Reply:
         try:
-            written = self._store.complete(pool_id, request)
+            written = self._store.complete(pool_id, request, waits=waits)
         except Exception as error:
+            if isinstance(error, RowsLocked) and error.locked:
+                self._retry.succeeded()
+                return Written(error.written, error.locked)
             # Also what nobody expected: an outcome is kept until it is written, or refused for what it holds.
             self._events.emit(Events.backend_failed, pool_id, error)
             if is_refusal(error):
@@ -133,7 +171,7 @@ class Completer:
             unexpected = None if isinstance(error, BackendError) else error
             logger.warning("outcomes that wait to be written: %d: %s", len(request), error, exc_info=unexpected)
             self._closing.wait(self._retry.sleep())
-            return Unanswered()
+            return Unwritten() if isinstance(error, RowsLocked | NotConnected) else Unanswered()
         self._retry.succeeded()
         return Written(written)
 
@@ -144,4 +182,5 @@ class Completer:
             logger.warning("task %s was lost: attempt %d is no longer ours", outcome.id, outcome.attempt)
             self._on_lost(outcome)
             self._events.emit(Events.task_lost, self.pool_id, outcome)
-        self._events.emit(Events.outcomes_written, self.pool_id, count)
+        if count:
+            self._events.emit(Events.outcomes_written, self.pool_id, count)

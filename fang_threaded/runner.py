@@ -55,10 +55,14 @@ class Runner(ABC):
         result: T = self._try(lambda run: run(operation), guard, in_transaction=False)
         return result
 
-    def run_all(self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None) -> list[T]:
-        """Several operations in one transaction; see ``run``."""
+    def run_all(
+        self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None, *, tries: int = _TRIES
+    ) -> list[T]:
+        """Several operations in one transaction; see ``run``. So many tries where others are at the same rows."""
         in_transaction = len(operations) > 1
-        return self._try(lambda run: [run(operation) for operation in operations], guard, in_transaction=in_transaction)
+        return self._try(
+            lambda run: [run(operation) for operation in operations], guard, in_transaction=in_transaction, tries=tries
+        )
 
     def converse(self, conversation: Conversation[T]) -> T:
         """A conversation, each of whose operations is committed by itself; see ``run``."""
@@ -68,11 +72,13 @@ class Runner(ABC):
         """A conversation in one transaction, begun anew where that was the victim of a deadlock; see ``run``."""
         return self._try(lambda run: _converse(run, begin()), guard, in_transaction=True)
 
-    def _try(self, work: Callable[[Run], T], guard: PlanGuard | None, *, in_transaction: bool) -> T:
-        return self._repeat(lambda: self._on_connection(work, guard, in_transaction))
+    def _try(
+        self, work: Callable[[Run], T], guard: PlanGuard | None, *, in_transaction: bool, tries: int = _TRIES
+    ) -> T:
+        return self._repeat(lambda: self._on_connection(work, guard, in_transaction), tries)
 
-    def _repeat(self, attempt: Callable[[], T]) -> T:
-        for tries_left in reversed(range(_TRIES)):
+    def _repeat(self, attempt: Callable[[], T], tries: int = _TRIES) -> T:
+        for tries_left in reversed(range(tries)):
             try:
                 return attempt()
             except (SQLAlchemyError, psycopg.Error) as error:

@@ -1,10 +1,12 @@
 """A pool's access to Postgres, from threads."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
+from fang_core.errors import RowsLocked
 from fang_core.guard import AlwaysOn, PlanGuard, Unjudged
 from fang_core.lifecycle import Outcome
 from fang_core.store import Claim, ClaimRequest, OnWake, PoolRecord, PruneRequest, Sighting, Tick
@@ -46,13 +48,17 @@ class PostgresStore:
         guard = self._guard_of_look_backs if request.looks_back else self._guard_of_claims
         return self._claims.run(self._operations.claim(request), guard)
 
-    def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /) -> set[UUID]:
+    def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /, *, waits: bool = True) -> set[UUID]:
         """See ``Store.complete``."""
-        if any(outcome.completed_by_run for outcome in outcomes):
-            begin = partial(conversations.complete_unlocked, self._operations, pool_id, outcomes)
-            return self._writes.transact(begin, self._guard_of_outcomes)
-        operations = self._operations.complete(pool_id, outcomes)
-        return set().union(*self._writes.run_all(operations, self._guard_of_outcomes))
+        if waits and not any(outcome.completed_by_run for outcome in outcomes):
+            operations = self._operations.complete(pool_id, outcomes)
+            with suppress(RowsLocked):  # nothing was written then
+                return set().union(*self._writes.run_all(operations, self._guard_of_outcomes, tries=1))
+        begin = partial(conversations.complete_unlocked, self._operations, pool_id, outcomes)
+        written, locked = self._writes.transact(begin, self._guard_of_outcomes)
+        if locked:
+            raise conversations.some_locked(written, locked)
+        return written
 
     def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:
         """See ``Store.reconcile``."""

@@ -39,7 +39,7 @@ from fang_postgres.sql.fragments import (
 from fang_postgres.statement import Statement
 
 
-def _fence(c: Any) -> list[ColumnElement[bool]]:
+def _fence(c: Any, ids: Any = None) -> list[ColumnElement[bool]]:
     """(id, attempt, pool) of each row against two arrays that are sorted by id.
 
     ``width_bucket`` is a binary search: the place of the row's id in the sorted ids. In an unsorted array it can only
@@ -48,12 +48,30 @@ def _fence(c: Any) -> list[ColumnElement[bool]]:
     """
     place = _place(c)
     return [
-        c.id == any_(array_of(select(func.unnest(IDS)))),
+        c.id == any_(array_of(select(func.unnest(IDS)) if ids is None else ids)),
         c.pool_id == POOL,
         cast(c.state, Text) == literal_column("'in_progress'"),
         Grouping(IDS)[place] == c.id,
         Grouping(ATTEMPTS)[place] == c.attempt,
     ]
+
+
+def _fence_of_write(c: Any) -> list[ColumnElement[bool]]:
+    """The same, of a statement that waits for a row that others have locked, but for ``p_lock_wait`` at most.
+
+    The setting is made where the ids are read, so before any row is found; it ends with the transaction. No other
+    form sets it in the same round trip.
+    """
+    setting = func.set_config(
+        literal_column("'lock_timeout'"), bindparam("p_lock_wait", type_=Text), literal_column("true")
+    )
+    return _fence(c, select(func.unnest(IDS)).where(setting.is_not(None)))
+
+
+def held(t: Tables) -> Statement:
+    """Which of these rows are held as the fence says, locked or not."""
+    task = aliased(t.tasks, "t")
+    return Statement("held", select(task.c.id).where(*_fence(task.c)))
 
 
 def unlocked(t: Tables) -> Statement:
@@ -96,7 +114,7 @@ def _place(c: Any) -> ColumnElement[int]:
 def remove(t: Tables) -> Statement:
     """Held rows go."""
     task = aliased(t.tasks, "t")
-    return Statement("remove", delete(task).where(*_fence(task.c)).returning(task.c.id))
+    return Statement("remove", delete(task).where(*_fence_of_write(task.c)).returning(task.c.id))
 
 
 _RELEASED = {"pool_id": null(), "claimed_at": null(), "updated_at": func.now()}
@@ -106,7 +124,7 @@ def finish(t: Tables) -> Statement:
     """Held rows are finished, and stay."""
     task = aliased(t.tasks, "t")
     values = {"state": literal_column("'finished'"), **_RELEASED}
-    return Statement("finish", update(task).where(*_fence(task.c)).values(values).returning(task.c.id))
+    return Statement("finish", update(task).where(*_fence_of_write(task.c)).values(values).returning(task.c.id))
 
 
 def settle(t: Tables) -> Statement:
@@ -130,9 +148,8 @@ def settle(t: Tables) -> Statement:
         **_RELEASED,
     }
     due_at = due_time(c).label("scheduled_at")
-    settled = (
-        update(task).where(*_fence(c)).values(values).returning(c.id, c.task_type, c.priority, due_at).cte("settled")
-    )
+    returned = (c.id, c.task_type, c.priority, due_at)
+    settled = update(task).where(*_fence_of_write(c)).values(values).returning(*returned).cte("settled")
     return Statement("settle", select(settled.c.id, waking(t, settled)).select_from(settled))
 
 

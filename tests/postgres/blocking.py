@@ -3,9 +3,13 @@
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partialmethod
 from typing import Any
 
 import psycopg
+import pytest
+
+from fang_postgres.operations import Operations
 
 WAITING = """SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock'"""
@@ -16,6 +20,11 @@ def await_waiting(watcher: psycopg.Connection[Any], count: int, seconds: float =
     deadline = time.monotonic() + seconds
     while (waiting := watcher.execute(WAITING).fetchone()[0]) < count:  # type: ignore[index]
         assert time.monotonic() < deadline, f"{waiting} sessions wait for a lock, not {count}"
+
+
+def wait_for_rows(patch: pytest.MonkeyPatch) -> None:
+    """Has outcomes wait for locked rows until these are free, so that they meet what was changed meanwhile."""
+    patch.setattr(Operations, "complete", partialmethod(Operations.complete, lock_wait="10s"))
 
 
 def while_changed(url: str, sql: str, params: Mapping[str, Any], act: Callable[[], Any], *, end: str = "COMMIT") -> Any:

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from fang_core.errors import AccessRefused, BackendError, BackendUnavailable
+from fang_core.errors import AccessRefused, BackendUnavailable, RowsLocked
 from fang_postgres.diagnosis import code_of_connect_failure, diagnose
 
 AT = 'connection to server at "127.0.0.1", port 5432 failed: '
@@ -52,7 +52,7 @@ def test_what_may_pass_counts_as_silence(words: str) -> None:
 def test_what_was_given_up_for_others_was_not_written(sqlstate: str) -> None:
     """So an insert's outcome is known, and a completion is no refusal."""
     error = diagnose(sqlstate, "deadlock detected", schema="fang")
-    assert type(error) is BackendError
+    assert type(error) is RowsLocked
 
 
 @pytest.mark.parametrize("part", ["username", "database"])

@@ -13,7 +13,7 @@ from fang_core.record import TaskState
 from fang_core.store import ClaimRequest, PoolRecord
 from fang_threaded import Queue
 from fang_threaded.store import PostgresStore
-from tests.postgres.blocking import while_changed
+from tests.postgres.blocking import wait_for_rows, while_changed
 
 POOL, OTHER = uuid.uuid4(), uuid.uuid4()
 
@@ -33,7 +33,8 @@ def claim(store: PostgresStore, pool_id: uuid.UUID = POOL, limit: int = 10_000) 
 
 
 @pytest.fixture
-def store(url: str) -> Any:
+def store(url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    wait_for_rows(monkeypatch)
     with Queue(url) as queue:
         # Thousands of rows: a table of three is read by a sequential scan, which hides faults.
         queue.insert_tasks([Held(n=n) for n in range(3_000)])

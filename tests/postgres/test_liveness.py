@@ -21,7 +21,7 @@ from fang_threaded import Queue
 from fang_threaded.heart import PostgresHeart
 from fang_threaded.runner import OwnRunner
 from tests.modes import Database, eventually
-from tests.postgres.blocking import await_waiting, while_changed
+from tests.postgres.blocking import await_waiting, wait_for_rows, while_changed
 
 DEAD, OTHER, WATCHER = (uuid.UUID(int=(n << 64) + 7) for n in (5, 1 << 63, 9))  # one key is negative as a bigint
 MAX_CRASHES = 3  # of those who find orphans
@@ -431,8 +431,11 @@ def test_of_two_rescuers_at_once_each_task_has_one(scene: Scene, by_orphans: boo
 
 
 @pytest.mark.parametrize("first", ["rescue", "complete"])
-def test_of_a_rescue_and_an_outcome_at_once_each_row_has_one(url: str, scene: Scene, first: str) -> None:
+def test_of_a_rescue_and_an_outcome_at_once_each_row_has_one(
+    url: str, scene: Scene, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
     """The one that comes first holds half of the rows; the other takes the rest, and leaves these as they are then."""
+    wait_for_rows(monkeypatch)
     tasks = sorted(scene.hold([0] * 50), key=lambda task: task.id)
     half = {"ids": [task.id for task in tasks[:25]]}
     if first == "rescue":
@@ -447,7 +450,8 @@ def test_of_a_rescue_and_an_outcome_at_once_each_row_has_one(url: str, scene: Sc
     assert sorted(counted) == [("finished", 0, 25), ("retried", 1, 25)]
 
 
-def test_rescues_and_outcomes_race_and_every_row_ends_once(scene: Scene) -> None:
+def test_rescues_and_outcomes_race_and_every_row_ends_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_for_rows(monkeypatch)
     for _ in range(5):
         scene.register(DEAD)
         tasks = scene.hold([0] * 200)

@@ -1,0 +1,236 @@
+"""A task that somebody else has locked holds up no other, and keeps its outcome until it is free; in both modes."""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from queue import SimpleQueue
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import func, literal_column, select
+
+from fang_core import Events, TaskState
+from fang_core.errors import RowsLocked
+from fang_core.guard import SLOW, PlanGuard
+from fang_core.lifecycle import Outcome
+from fang_core.store import ClaimRequest, PoolRecord
+from fang_postgres.connecting import SETTINGS
+from fang_postgres.operations import LOCK_WAIT
+from fang_postgres.statement import Operation, Statement
+from tests.modes import GATES, Database, Side, eventually, ran
+
+POOL = uuid.UUID(int=7)
+LOCK = "SELECT 1 FROM fang.fang_tasks WHERE id = %s FOR UPDATE"
+LOCK_TIMEOUT = Operation(
+    Statement("lock_timeout", select(func.current_setting(literal_column("'lock_timeout'")))),
+    {},
+    lambda rows: rows[0][0],
+)
+CHANGES = {
+    "cancelled": "UPDATE fang.fang_tasks SET state = 'cancelled', pool_id = NULL, claimed_at = NULL WHERE id = %s",
+    "removed": "DELETE FROM fang.fang_tasks WHERE id = %s",
+}
+
+
+class Seen(Events):
+    def __init__(self) -> None:
+        self.lost: SimpleQueue[uuid.UUID] = SimpleQueue()
+        self.failed: list[BaseException] = []
+
+    def task_lost(self, pool_id: uuid.UUID, outcome: Outcome) -> None:
+        self.lost.put(outcome.id)
+
+    def backend_failed(self, pool_id: uuid.UUID, error: BaseException) -> None:
+        self.failed.append(error)
+
+
+@pytest.fixture
+def locker(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """Whoever leaves a transaction open."""
+    with psycopg.connect(url) as connection:
+        yield connection
+        connection.rollback()
+
+
+class Scene:
+    """A pool that runs a task which waits, and which is locked meanwhile; others come behind it."""
+
+    def __init__(self, side: Side, url: str, **options: Any) -> None:
+        self.seen = Seen()
+        self.side = side
+        self.queue = side.queue(url)
+        self.pool = side.pool(self.queue, number_of_workers=2, events=[self.seen], **options)
+        (self.task,) = self.insert(0, waits=True)
+        ran()
+
+    def insert(self, *numbers: int, waits: bool = False) -> list[Any]:
+        tasks = [self.side.note(n=n, waits=waits) for n in numbers]
+        rows: list[Any] = self.side.call(self.queue.insert_tasks, tasks)
+        return rows
+
+    def apart(self) -> int:
+        """Outcomes that are set apart."""
+        return len(self.pool._shift.completer._apart)
+
+    def end_locked(self) -> None:
+        """Its run ends, and its outcome meets the lock."""
+        GATES["gate"].set()
+        eventually(self.apart)
+
+
+def left(database: Database) -> list[Any]:
+    return [row[0] for row in database.rows("SELECT id FROM fang.fang_tasks")]
+
+
+def test_others_are_written_while_it_is_locked_and_it_is_when_it_is_free(
+    side: Side, url: str, database: Database, locker: psycopg.Connection[Any]
+) -> None:
+    scene = Scene(side, url)
+    locker.execute(LOCK, [scene.task.id])
+    GATES["gate"].set()
+    for n in range(1, 6):
+        scene.insert(n)
+    assert ran(5) == [1, 2, 3, 4, 5]
+    eventually(lambda: left(database) == [scene.task.id])
+    locker.rollback()
+    eventually(lambda: not left(database))
+    assert (scene.seen.lost.empty(), scene.seen.failed) == (True, [])
+    eventually(lambda: not scene.pool._shift.holdings)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_changed_under_the_lock_is_lost(
+    side: Side, url: str, database: Database, locker: psycopg.Connection[Any], change: str
+) -> None:
+    scene = Scene(side, url)
+    locker.execute(CHANGES[change].encode(), [scene.task.id])
+    scene.end_locked()
+    locker.commit()
+    assert scene.seen.lost.get(timeout=20) == scene.task.id
+    row = side.call(scene.queue.find_task_by_id, scene.task.id)
+    assert (row and row.state) == (TaskState.CANCELLED if change == "cancelled" else None)
+
+
+def test_a_stop_writes_it_where_it_becomes_free_in_time(
+    side: Side, url: str, database: Database, locker: psycopg.Connection[Any]
+) -> None:
+    scene = Scene(side, url)
+    locker.execute(LOCK, [scene.task.id])
+    scene.end_locked()
+    completer = scene.pool._shift.completer
+    flush, flushing = completer.flush, threading.Event()
+
+    def watched(within: float) -> Any:
+        flushing.set()
+        return flush(within)
+
+    completer.flush = watched
+    stopped = side.begin(scene.pool.stop)
+    assert flushing.wait(10)
+    locker.rollback()
+    assert stopped.result(20) == 0
+    side._pools.remove(scene.pool)
+    assert left(database) == []
+    assert database.rows("SELECT 1 FROM fang.fang_pools") == []
+
+
+def test_a_stop_leaves_it_to_others_uncharged_where_it_stays_locked(
+    side: Side, url: str, database: Database, locker: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = Scene(side, url, grace_period=timedelta(0))
+    locker.execute(LOCK, [scene.task.id])
+    scene.end_locked()
+    side.stop(scene.pool)
+    assert "could not be written, as others have locked their tasks: 1" in caplog.text
+    # Whoever finds it does so by the record of its holder, which says that nobody is to be charged.
+    held = "SELECT p.stopping FROM fang.fang_tasks t JOIN fang.fang_pools p ON p.id = t.pool_id"
+    assert database.rows(held) == [(True,)]
+
+
+def test_a_drain_waits_for_it(side: Side, url: str, database: Database, locker: psycopg.Connection[Any]) -> None:
+    scene = Scene(side, url)
+    locker.execute(LOCK, [scene.task.id])
+    drained = side.begin(scene.pool.drain)
+    scene.end_locked()
+    locker.rollback()
+    drained.result(20)
+    assert left(database) == []
+
+
+# The store ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(side: Side, url: str, database: Database) -> Iterator[Any]:
+    """Of a registered pool that may hold tasks."""
+    made = side.call(side.queue(url).store)
+    side.call(made.register, PoolRecord(POOL, "threaded", "h", 1, ("common",), ("Held",), 1))
+    yield made
+    side.call(made.close)
+
+
+def hold(side: Side, store: Any, database: Database, count: int) -> list[Any]:
+    database.execute(
+        'INSERT INTO fang.fang_tasks (metadata) SELECT \'{"type": "Held"}\' FROM generate_series(1, %s)', count
+    )
+    tasks: list[Any] = side.call(store.claim, ClaimRequest(POOL, ("common",), ("Held",), count)).tasks
+    return tasks
+
+
+STATES = [None, TaskState.FINISHED, TaskState.FAILED]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_store_says_what_is_locked_and_what_it_wrote(
+    side: Side, store: Any, database: Database, locker: psycopg.Connection[Any], waits: bool
+) -> None:
+    """Each in its own way of writing; one of another attempt is neither."""
+    tasks = hold(side, store, database, 10)
+    locker.execute("SELECT 1 FROM fang.fang_tasks WHERE id = ANY(%s) FOR UPDATE", [[task.id for task in tasks[:3]]])
+    outcomes = [Outcome(task.id, task.attempt, STATES[n % 3]) for n, task in enumerate(tasks)]
+    outcomes[9] = outcomes[9]._replace(attempt=7)
+    with pytest.raises(RowsLocked) as caught:
+        side.call(store.complete, POOL, outcomes, waits=waits)
+    assert caught.value.locked == {task.id for task in tasks[:3]}
+    assert caught.value.written == {task.id for task in tasks[3:9]}
+    locker.rollback()
+    rest = side.call(store.complete, POOL, outcomes, waits=waits)
+    assert rest == {task.id for task in tasks[:3]}
+
+
+def test_what_a_run_completes_by_itself_is_never_said_to_be_locked(
+    side: Side, store: Any, database: Database, locker: psycopg.Connection[Any]
+) -> None:
+    (task,) = hold(side, store, database, 1)
+    locker.execute(LOCK, [task.id])
+    outcome = Outcome(task.id, task.attempt, None, completed_by_run=True)
+    assert side.call(store.complete, POOL, [outcome]) == set()
+
+
+def test_the_wait_ends_with_its_statement_and_is_no_slow_plan(
+    side: Side, store: Any, database: Database, locker: psycopg.Connection[Any]
+) -> None:
+    tasks = hold(side, store, database, 3)
+    guard: PlanGuard = store._guard_of_outcomes
+    side.call(store.complete, POOL, [Outcome(tasks[0].id, 1, None)])  # the first is not judged
+    locker.execute(LOCK, [tasks[1].id])
+    with pytest.raises(RowsLocked):
+        side.call(store.complete, POOL, [Outcome(tasks[1].id, 1, None)])
+    assert not guard.is_on(time.monotonic())
+    assert float(LOCK_WAIT.removesuffix("ms")) / 1000 < SLOW
+    assert side.call(store._writes.run, LOCK_TIMEOUT) == SETTINGS["lock_timeout"]
+
+
+def test_of_a_locked_table_it_only_says_that_nothing_was_written(
+    side: Side, url: str, database: Database, locker: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SETTINGS, "lock_timeout", "100ms")
+    store = side.call(side.queue(url).store)
+    locker.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
+    with pytest.raises(RowsLocked, match="nothing was written") as caught:
+        side.call(store.complete, POOL, [Outcome(POOL, 1, None)])
+    assert (caught.value.written, caught.value.locked) == (frozenset(), frozenset())
+    side.call(store.close)
