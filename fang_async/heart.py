@@ -1,6 +1,7 @@
 """A pool's sign of life on Postgres: one connection of its own, and the lock that lives and dies with it."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 from uuid import UUID
@@ -8,6 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from fang_async.runner import converse_on, run_on, typed
+from fang_core.errors import NotificationsFull
 from fang_core.liveness import Beat, Pulse
 from fang_core.store import Rescued
 from fang_postgres import conversations
@@ -15,6 +17,7 @@ from fang_postgres.connecting import RESCUE_WAITS
 from fang_postgres.diagnosis import is_repeatable
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Conversation
+from fang_postgres.waking import Quiet
 
 T = TypeVar("T")
 
@@ -36,6 +39,7 @@ class AsyncPostgresHeart:
         self._operations = operations
         self._connect = connect
         self._locks = locks
+        self._quiet = Quiet()
         self._connection: asyncpg.Connection | None = None
 
     async def beat(self, pool_id: UUID, stopping: bool, /) -> Beat:
@@ -61,9 +65,13 @@ class AsyncPostgresHeart:
         async def work(connection: asyncpg.Connection) -> T:
             async with connection.transaction():
                 await connection.execute(RESCUE_WAITS)
-                return await converse_on(connection, conversation)
+                return await converse_on(connection, self._quiet.of_all(conversation, time.monotonic()))
 
-        return await self._on_connection(work)
+        try:
+            return await self._on_connection(work)
+        except NotificationsFull:
+            self._quiet.begin(time.monotonic())  # for the next one, after the next beat
+            raise
 
     async def _on_connection(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
         """Whatever fails: the next one begins on a new connection, but where only others were at the same rows, since

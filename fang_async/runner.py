@@ -11,12 +11,20 @@ import asyncpg
 from sqlalchemy import TwoPhaseTransaction
 
 from fang_async.reserve import Reserve
-from fang_core.errors import BackendError, BackendUnavailable, FangError, StatementRefused, UsageError
+from fang_core.errors import (
+    BackendError,
+    BackendUnavailable,
+    FangError,
+    NotificationsFull,
+    StatementRefused,
+    UsageError,
+)
 from fang_core.guard import GUARDED_FOR, PlanGuard
 from fang_core.logs import SafeLogger
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
 from fang_postgres.diagnosis import before_sending, diagnose, is_repeatable
 from fang_postgres.statement import Conversation, Operation, Pipeline, Rows
+from fang_postgres.waking import NOBODY_IS_WOKEN, QUIET_FOR, Quiet
 
 T = TypeVar("T")
 
@@ -34,6 +42,7 @@ class Runner:
     def __init__(self, reserve: Reserve, schema: str) -> None:
         self.reserve = reserve
         self._schema = schema
+        self._quiet = Quiet()
 
     async def run(self, operation: Operation[T], guard: PlanGuard | None = None) -> T:
         """One operation, committed when this returns; under a guard, where that is on.
@@ -42,7 +51,9 @@ class Runner:
         ``BackendError`` where it did not.
         """
         # Outside of a transaction a single statement commits by itself, in one round trip.
-        return await self._on_connection(partial(_fetch, operation=operation), guard, in_transaction=False)
+        return await self._on_connection(
+            lambda connection: self._fetch(connection, operation), guard, in_transaction=False
+        )
 
     async def run_all(
         self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None, *, tries: int = _TRIES
@@ -50,7 +61,7 @@ class Runner:
         """Several operations in one transaction; see ``run``. So many tries where others are at the same rows."""
 
         async def work(connection: Any) -> list[T]:
-            return [await _fetch(connection, operation) for operation in operations]
+            return [await self._fetch(connection, operation) for operation in operations]
 
         return await self._on_connection(work, guard, in_transaction=len(operations) > 1, tries=tries)
 
@@ -62,7 +73,7 @@ class Runner:
         """A conversation in one transaction, begun anew where that was the victim of a deadlock; see ``run``."""
 
         async def work(connection: Any) -> T:
-            return await _converse(partial(_fetch, connection), begin())
+            return await _converse(partial(self._fetch, connection), begin())
 
         return await self._on_connection(work, guard, in_transaction=True)
 
@@ -73,7 +84,7 @@ class Runner:
         async def work(connection: Any) -> T:
             nonlocal refused
             try:
-                return await _pipeline(partial(_send, connection), begin())
+                return await _pipeline(partial(self._send, connection), begin())
             except FangError as error:
                 refused = error
                 raise
@@ -87,6 +98,16 @@ class Runner:
 
     async def _on_connection(
         self, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None, *, in_transaction: bool, tries: int = _TRIES
+    ) -> T:
+        try:
+            return await self._insist(work, guard, in_transaction, tries)
+        except NotificationsFull as error:
+            logger.warning(NOBODY_IS_WOKEN, QUIET_FOR, error)
+            self._quiet.begin(time.monotonic())
+            return await self._insist(work, guard, in_transaction, tries)
+
+    async def _insist(
+        self, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None, in_transaction: bool, tries: int
     ) -> T:
         for tries_left in reversed(range(tries)):
             try:
@@ -108,6 +129,12 @@ class Runner:
                 self.reserve.give_back(connection)
                 return result
         raise AssertionError("the last try returns or raises")
+
+    def _fetch(self, connection: Any, operation: Operation[T]) -> Awaitable[T]:
+        return _fetch(connection, self._quiet.of(operation, time.monotonic()))
+
+    def _send(self, connection: Any, operation: Operation[Any]) -> Awaitable[Rows]:
+        return _send(connection, self._quiet.of(operation, time.monotonic()))
 
     async def close(self) -> None:
         """Closes the connections."""

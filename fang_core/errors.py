@@ -94,6 +94,10 @@ class RowsLocked(BackendError):
         self.locked = frozenset(locked)
 
 
+class NotificationsFull(BackendError):
+    """Nobody can be notified any more, since somebody else does not read what was told. Nothing was written."""
+
+
 class StatementRefused(BackendError):
     """A value or the state of a row is at fault: the same statement would be refused again. Nothing was written."""
 

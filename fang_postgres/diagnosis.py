@@ -11,6 +11,7 @@ from fang_core.errors import (
     BackendError,
     BackendUnavailable,
     NotConnected,
+    NotificationsFull,
     RowsLocked,
     SchemaError,
     StatementRefused,
@@ -19,6 +20,7 @@ from fang_core.errors import (
 
 # Cardinality, data, integrity, WITH CHECK OPTION, program limits, RAISE: the values are at fault.
 _REFUSALS: Final = frozenset({"21", "22", "23", "44", "54", "P0"})
+_PROGRAM_LIMIT: Final = "54000"
 _REPEATABLE: Final = frozenset({"40001", "40P01", "55P03"})
 _MISSING: Final = frozenset({"42P01", "3F000"})
 _MISMATCH: Final = frozenset({"42703", "42704", "42883", "42804"})
@@ -52,6 +54,11 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str) -> BackendError
             return RowsLocked(f"others were at the same rows for too long ({code}); nothing was written, try again")
         case "23505" if "fang_tasks_uniq" in line:
             return TwinExists("an equal unique task is waiting or running")
+        case code if code == _PROGRAM_LIMIT and "NOTIFY" in line:  # in every language
+            return NotificationsFull(
+                "the server's NOTIFY queue is full, and nothing was written: end the oldest transaction of a session "
+                "that listens, whose pid is in the server's log; pg_notification_queue_usage() tells how full it is"
+            )
         case code if code[:2] in _REFUSALS:
             return StatementRefused(f"the database refused a value ({code}): {line}")
         case code if code[:2] == "28" or code == "3D000":

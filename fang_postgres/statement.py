@@ -12,7 +12,7 @@ The order of arguments comes from the compiler, never from how the statement was
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar
 
@@ -69,6 +69,10 @@ class Operation(Generic[T]):
     statement: Statement
     params: Mapping[str, Any]
     decode: Callable[[Rows], T]
+
+    def quiet(self) -> "Operation[T]":
+        """The same, which wakes nobody."""
+        return replace(self, params={**self.params, "p_notify": False}) if "p_notify" in self.params else self
 
 
 Conversation = Generator[Operation[Any], Any, T]

@@ -1,12 +1,22 @@
-"""Who is to be woken by a notification. Thread-safe, no I/O."""
+"""Who is to be woken by a notification, and when nobody is. Thread-safe, no I/O."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from math import inf
+from typing import Any, Final, TypeVar
 
 from fang_core.store import ANYWHERE, Behind, OnWake
+from fang_postgres.statement import Conversation, Operation
+
+T = TypeVar("T")
 
 MOST_CHARS: Final = 500
 """Of a task type in a notification; Postgres allows 8000 bytes."""
+
+QUIET_FOR: Final = 60.0
+"""Seconds for which nobody is woken where the server's queue of notifications was full."""
+
+NOBODY_IS_WOKEN: Final = "pools are not woken for %.0f s, and poll: %s"
+"""What is then logged, with these seconds and the error."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -54,3 +64,34 @@ def _parse(payload: str) -> Behind | None:
         return Behind(task_type, priority, _EPOCH + timedelta(microseconds=microseconds))
     except OverflowError:
         return ANYWHERE._replace(task_type=task_type)
+
+
+class Quiet:
+    """Writes wake nobody for a while after the server's queue of notifications was found full.
+
+    It fills (8 GB by default) where some session listens, and stays in a transaction; then each transaction that
+    notifies fails at its COMMIT. To wake pools is a favour: they poll beneath, and look back by themselves. Times are
+    seconds of one monotonic clock.
+    """
+
+    def __init__(self) -> None:
+        self._until = -inf
+
+    def begin(self, now: float) -> None:
+        """It was full."""
+        self._until = now + QUIET_FOR
+
+    def of(self, operation: Operation[T], now: float) -> Operation[T]:
+        """What is to be run now in place of this."""
+        return operation.quiet() if now < self._until else operation
+
+    def of_all(self, conversation: Conversation[T], now: float) -> Conversation[T]:
+        """What is to be held now in place of this."""
+        answer: Any = None
+        while True:
+            try:
+                operation = conversation.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            answer = yield self.of(operation, now)

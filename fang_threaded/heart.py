@@ -1,5 +1,6 @@
 """A pool's sign of life on Postgres: one connection of its own, and the lock that lives and dies with it."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -7,6 +8,7 @@ from uuid import UUID
 
 import psycopg
 
+from fang_core.errors import NotificationsFull
 from fang_core.liveness import Beat, Pulse
 from fang_core.store import Rescued
 from fang_postgres import conversations
@@ -14,6 +16,7 @@ from fang_postgres.connecting import RESCUE_WAITS
 from fang_postgres.diagnosis import is_repeatable
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Conversation
+from fang_postgres.waking import Quiet
 from fang_threaded.cutting import connect_within, cut_after
 from fang_threaded.runner import converse_on, run_on, typed
 
@@ -35,6 +38,7 @@ class PostgresHeart:
         self._operations = operations
         self._connect = connect
         self._locks = locks
+        self._quiet = Quiet()
         self._connection: psycopg.Connection[Any] | None = None
 
     def beat(self, pool_id: UUID, stopping: bool, /) -> Beat:
@@ -61,9 +65,13 @@ class PostgresHeart:
         def work(connection: psycopg.Connection[Any]) -> T:
             with connection.transaction():
                 connection.execute(RESCUE_WAITS.encode())
-                return converse_on(connection, conversation)
+                return converse_on(connection, self._quiet.of_all(conversation, time.monotonic()))
 
-        return self._on_connection(work)
+        try:
+            return self._on_connection(work)
+        except NotificationsFull:
+            self._quiet.begin(time.monotonic())  # for the next one, after the next beat
+            raise
 
     def _on_connection(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
         """Whatever fails: the next one begins on a new connection, but where only others were at the same rows, since

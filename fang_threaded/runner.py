@@ -19,12 +19,13 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
-from fang_core.errors import BackendError, FangError, StatementRefused, UsageError, is_refusal
+from fang_core.errors import BackendError, FangError, NotificationsFull, StatementRefused, UsageError, is_refusal
 from fang_core.guard import GUARDED_FOR, PlanGuard
 from fang_core.logs import SafeLogger
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
 from fang_postgres.diagnosis import before_sending, code_of_connect_failure, diagnose, is_repeatable
 from fang_postgres.statement import Conversation, Operation, Pipeline, Rows
+from fang_postgres.waking import NOBODY_IS_WOKEN, QUIET_FOR, Quiet
 from fang_threaded.reserve import Reserve
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class Runner(ABC):
 
     def __init__(self, schema: str) -> None:
         self._schema = schema
+        self._quiet = Quiet()
 
     def run(self, operation: Operation[T], guard: PlanGuard | None = None) -> T:
         """One operation, committed when this returns; under a guard, where that is on.
@@ -78,6 +80,14 @@ class Runner(ABC):
         return self._repeat(lambda: self._on_connection(work, guard, in_transaction), tries)
 
     def _repeat(self, attempt: Callable[[], T], tries: int = _TRIES) -> T:
+        try:
+            return self._insist(attempt, tries)
+        except NotificationsFull as error:
+            logger.warning(NOBODY_IS_WOKEN, QUIET_FOR, error)
+            self._quiet.begin(time.monotonic())
+            return self._insist(attempt, tries)
+
+    def _insist(self, attempt: Callable[[], T], tries: int) -> T:
         for tries_left in reversed(range(tries)):
             try:
                 return attempt()
@@ -93,8 +103,12 @@ class Runner(ABC):
     def _lies_elsewhere(self, error: Exception) -> bool:
         """Not in the connection: in what was sent, in others who use the same rows, or in what the rows say."""
         if isinstance(error, SQLAlchemyError | psycopg.Error):
-            return is_repeatable(sqlstate_of(error)) or is_refusal(typed(error, self._schema))
+            problem = typed(error, self._schema)
+            return is_repeatable(sqlstate_of(error)) or is_refusal(problem) or isinstance(problem, NotificationsFull)
         return isinstance(error, FangError)
+
+    def _quieted(self, run: Callable[[Operation[Any]], T]) -> Callable[[Operation[Any]], T]:
+        return lambda operation: run(self._quiet.of(operation, time.monotonic()))
 
 
 class OwnRunner(Runner):
@@ -112,13 +126,15 @@ class OwnRunner(Runner):
 
         def work(connection: psycopg.Connection[Any]) -> T:
             with connection.pipeline():
-                return _pipeline(connection, begin())
+                return _pipeline(connection, self._quieted(partial(_send_raw, connection)), begin())
 
         return self._repeat(lambda: self._lend(work, None, in_transaction=True))
 
     def _on_connection(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
         return self._lend(
-            lambda connection: work(partial(_execute_raw, connection)), guard, in_transaction=in_transaction
+            lambda connection: work(self._quieted(partial(_execute_raw, connection))),
+            guard,
+            in_transaction=in_transaction,
         )
 
     def _lend(
@@ -162,7 +178,8 @@ class SessionRunner(Runner):
             try:
                 if is_guarded:
                     session.execute(_SET_GUARD_TEXT)
-                return _watched(partial(work, partial(_execute, session.execute)), None if is_guarded else guard)
+                run = self._quieted(partial(_execute, session.execute))
+                return _watched(partial(work, run), None if is_guarded else guard)
             except Exception as error:
                 # A run may have left any setting behind: a transaction that is read only, or a date style that the
                 # driver cannot read.
@@ -171,7 +188,9 @@ class SessionRunner(Runner):
                 raise
 
 
-def _pipeline(connection: psycopg.Connection[Any], pipeline: Pipeline[T]) -> T:
+def _pipeline(
+    connection: psycopg.Connection[Any], send: Callable[[Operation[Any]], Callable[[], Rows]], pipeline: Pipeline[T]
+) -> T:
     last: Operation[Any] | None = None
     in_flight: Callable[[], Rows] | None = None
     answer = None
@@ -185,7 +204,7 @@ def _pipeline(connection: psycopg.Connection[Any], pipeline: Pipeline[T]) -> T:
             rows = () if in_flight is None else in_flight()
             answered, last, in_flight = last, operation, None
             if operation is not None:
-                in_flight = _send_raw(connection, operation)
+                in_flight = send(operation)
             answer = None if answered is None else answered.decode(rows)
     except BaseException:
         if in_flight is not None:  # psycopg would wait for it, and log what it says
