@@ -98,8 +98,8 @@ class Crew:
         if self._shift.stopping.is_set() or self._shift.claimer.is_over:
             return  # the pool stops, or the whole loop is being torn down
         reason = "a cancellation left behind" if error is None else type(error).__name__
-        logger.warning("a worker could not go on (%s) and is replaced", reason, exc_info=error)
         self._hire(number)
+        logger.warning("a worker could not go on (%s) and is replaced", reason, exc_info=error)
         self._shift.events.emit(Events.worker_replaced, self._shift.id, reason)
 
     # Called by workers ------------------------------------------------------------------------------------------------

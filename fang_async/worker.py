@@ -56,12 +56,13 @@ class Worker:
                     await crew.breathe()
                     continue
                 run = waiting.popleft()
-                feed(len(waiting))
-                if events:
-                    events.emit(Events.run_started, run.task)
                 started = time.monotonic()
                 result: Result | None = None
                 try:
+                    feed(len(waiting))
+                    if events:
+                        events.emit(Events.run_started, run.task)
+                        started = time.monotonic()
                     result = await self._run(run)
                     if self._cut_short:
                         await _absorb(me)

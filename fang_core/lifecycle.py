@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from fang_core.backoff import Backoff, delay_after
+from fang_core.backoff import DEFAULT_BACKOFF, Backoff, delay_after
 from fang_core.config import RetentionMode
 from fang_core.errors import UsageError
 from fang_core.failure import MESSAGE_BYTES, ErrorReport, clean, describe, text_of
@@ -182,6 +182,15 @@ def decide(task: ClaimedTask, result: Result, *, retention: RetentionMode, backo
         case Cancelled(reason):
             keep = retention is not RetentionMode.REMOVE_ALL
             return Outcome(task.id, task.attempt, TaskState.CANCELLED if keep else None, error_message=reason)
+
+
+def decide_anyhow(task: ClaimedTask, result: Result, *, retention: RetentionMode) -> Outcome:
+    """Stands in for ``decide`` where that has raised: without code of the user's, and at last without the result."""
+    try:
+        return decide(task, result, retention=retention, backoff=DEFAULT_BACKOFF)
+    except BaseException as error:  # noqa: BLE001 - a run without an outcome would be held for ever
+        failure = Failure(ErrorReport(f"FangError: no outcome of the run could be made: {type(error).__name__}", None))
+        return decide(task, failure, retention=retention, backoff=DEFAULT_BACKOFF)
 
 
 def _after_failure(

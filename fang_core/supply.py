@@ -4,6 +4,7 @@ One for each life of a pool, in both modes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from fang_core.events import Dispatcher, Events
 from fang_core.failure import ErrorReport
 from fang_core.failurelog import log_failure
 from fang_core.holdings import Holdings
-from fang_core.lifecycle import NOT_RUN, Failure, Outcome, Result, decide
+from fang_core.lifecycle import NOT_RUN, Failure, Outcome, Result, decide, decide_anyhow
 from fang_core.logs import SafeLogger
 from fang_core.record import ClaimedTask
 from fang_core.registry import Kinds
@@ -113,14 +114,14 @@ class Supply:
         """Has workers run what was claimed under this id."""
         self._claimed += len(tasks)
         taken = self._holdings.take(tasks, pool_id)
-        for run in taken.lost:
-            self._logger.warning("task %s was claimed anew: attempt %d is lost", run.task.id, run.task.attempt)
         self._give_back(taken.unwanted)
         if self._is_stopping():
             self._give_back(taken.ready)  # too late: nobody would run them
             self.give_up_suspect()
         else:
             self._put(taken.ready, now)
+        for run in taken.lost:
+            self._logger.warning("task %s was claimed anew: attempt %d is lost", run.task.id, run.task.attempt)
 
     def begin_suspect(self, now: float) -> bool:
         """Has the suspect run, once it is alone; whether it now does."""
@@ -153,12 +154,13 @@ class Supply:
         if result is None:
             result = Failure(ErrorReport("FangError: the worker failed beside the run", None))
         outcome = self._outcome(run, result)
-        if isinstance(result, Failure):
-            log_failure(self._logger, run.task, result, outcome)
         self._outcomes.put(outcome)
+        # From here on anything may fail, logging too: the outcome is on its way.
         self._demand.observe(seconds)
         if self._events:
             self._events.emit(Events.run_ended, run.task, result, seconds)
+        if isinstance(result, Failure):
+            log_failure(self._logger, run.task, result, outcome)
 
     def _put(self, runs: list[Run], now: float) -> None:
         self._stock.hand_out(len(runs), self._line.backlog, now)
@@ -175,6 +177,13 @@ class Supply:
             self._outcomes.put(self._outcome(run, NOT_RUN))
 
     def _outcome(self, run: Run, result: Result) -> Outcome:
-        backoff = self._kinds.classes[run.task.kind].__fang_options__.backoff
-        outcome = decide(run.task, result, retention=self._options.retention_mode, backoff=backoff)
+        """Never raises."""
+        try:
+            backoff = self._kinds.classes[run.task.kind].__fang_options__.backoff
+            outcome = decide(run.task, result, retention=self._options.retention_mode, backoff=backoff)
+        except BaseException as error:
+            # The user's backoff, or a filter of the user's logging. Without an outcome the run would be held for ever.
+            outcome = decide_anyhow(run.task, result, retention=self._options.retention_mode)
+            with suppress(BaseException):
+                self._logger.error("task %s: its outcome could not be made as usual", run.task.id, exc_info=error)
         return outcome._replace(completed_by_run=True) if run.completed else outcome

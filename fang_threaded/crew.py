@@ -62,16 +62,16 @@ class Crew:
 
     def replace(self, worker: Worker, error: BaseException) -> None:
         """A worker's thread ended on its own: another takes its place."""
-        logger.error("a worker could not go on and is replaced", exc_info=error)
         place = self._workers.index(worker)
         successor = Worker(self._shift, self, place)
         successor.ended = worker.ended
         try:
             successor.thread.start()
         except RuntimeError as refused:  # the limit of threads is reached
-            logger.error("a worker could not be replaced, the pool goes on with fewer: %s", refused)
+            logger.error("a worker could not go on, nor be replaced (%s)", refused, exc_info=error)
             return
         self._workers[place] = successor
+        logger.error("a worker could not go on and is replaced", exc_info=error)
         self._shift.events.emit(Events.worker_replaced, self._shift.id, type(error).__name__)
 
     def is_caller(self) -> bool:

@@ -50,11 +50,12 @@ class Worker:
             run = waiting.get()
             if run is None:
                 return
-            if events:
-                events.emit(Events.run_started, run.task)
             started = time.monotonic()
             result: Result | None = None
             try:
+                if events:
+                    events.emit(Events.run_started, run.task)
+                    started = time.monotonic()
                 result = self._run(run)
             finally:
                 # Also where this very loop fails: no claimed task goes without an outcome.

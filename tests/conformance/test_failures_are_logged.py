@@ -54,7 +54,9 @@ def lines_of(side: Side, caplog: pytest.LogCaptureFixture, ends: str) -> list[tu
     queue = side.memory_queue(MemoryState())
     task = (ThreadedMishap if side.mode == "threaded" else AsyncMishap)(ends=ends)
     row = side.call(queue.insert_task, task)
-    side.call(side.pool(queue).drain)
+    pool = side.pool(queue)
+    side.call(pool.drain)
+    side.stop(pool)  # the last line comes after the outcome
     assert SECRET not in caplog.text
     name = f"fang_{side.mode}"
     return [
@@ -109,18 +111,26 @@ def test_a_rescue_says_whether_the_task_is_charged(
     assert caplog.messages == [f"{line}: 1"]
 
 
-def test_a_filter_that_raises_is_in_nobodys_way(side: Side) -> None:
-    def breaks(record: logging.LogRecord) -> bool:
-        raise RuntimeError("this filter is broken")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("words", ["failed with", ""])
+def test_logging_that_fails_costs_no_outcome_and_no_worker(side: Side, words: str) -> None:
+    """A filter of the application's raises, at the line of the failure or at every line."""
 
+    def fails(record: logging.LogRecord) -> bool:
+        if words in record.getMessage() and record.levelno > logging.INFO:
+            raise RuntimeError
+        return True
+
+    queue = side.memory_queue(MemoryState())
+    mishap = ThreadedMishap if side.mode == "threaded" else AsyncMishap
     logger = logging.getLogger(f"fang_{side.mode}")
-    logger.addFilter(breaks)
+    logger.addFilter(fails)
     try:
-        state = MemoryState()
-        queue = side.memory_queue(state)
-        task = (ThreadedMishap if side.mode == "threaded" else AsyncMishap)()
-        row = side.call(queue.insert_task, task)
-        side.call(side.pool(queue).drain)
-        assert state.tasks[row.id].state is TaskState.FAILED
+        pool = side.pool(queue)
+        for _ in range(2):
+            row = side.call(queue.insert_task, mishap())
+            side.call(pool.drain)
+            assert side.call(queue.find_task_by_id, row.id).state is TaskState.FAILED
+        side.stop(pool)
     finally:
-        logger.removeFilter(breaks)
+        logger.removeFilter(fails)

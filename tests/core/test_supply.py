@@ -3,6 +3,7 @@
 import logging
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,8 +15,19 @@ from fang_core import Constant, Runnable, TaskConfig
 from fang_core.config import PoolOptions, RetentionMode
 from fang_core.demand import MOST_UNWRITTEN
 from fang_core.events import Dispatcher
+from fang_core.failure import ErrorReport
 from fang_core.holdings import Holdings
-from fang_core.lifecycle import SUCCESS, SUSPECT_AFTER, Outcome
+from fang_core.lifecycle import (
+    NOT_RUN,
+    SUCCESS,
+    SUSPECT_AFTER,
+    Cancelled,
+    Failure,
+    Outcome,
+    Result,
+    Snoozed,
+    decide,
+)
 from fang_core.record import ClaimedTask, TaskState
 from fang_core.registry import Kinds
 from fang_core.run import Run
@@ -197,6 +209,91 @@ def test_a_worker_that_fails_beside_a_run_has_failed_it_with_the_backoff_of_its_
     (outcome,) = pool.put.outcomes
     assert (outcome.state, outcome.delay) == (TaskState.RETRIED, timedelta(seconds=7))
     assert outcome.error_message == "FangError: the worker failed beside the run"
+
+
+def no_filter(record: logging.LogRecord) -> bool:
+    raise RuntimeError("a filter of the application's")
+
+
+@pytest.fixture(params=["tests", "fang_core"])
+def failing_logger(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The supply's own, or that which tells of a backoff that misbehaves."""
+    logger = logging.getLogger(request.param)
+    logger.addFilter(no_filter)
+    yield request.param
+    logger.removeFilter(no_filter)
+
+
+class Misbehaves(Runnable):
+    task_config = TaskConfig(backoff=lambda failures: 1 / 0)
+
+    def run(self, queue: Any) -> None: ...
+
+
+FAILURE = Failure(ErrorReport("ValueError", None))
+
+
+def test_a_run_has_an_outcome_whatever_fails_beside_it(failing_logger: str) -> None:
+    pool = Pool()
+    pool.hand_out(task(1)._replace(kind="Misbehaves"))
+    with suppress(RuntimeError):
+        pool.supply.ended(pool.line.runs.pop(), FAILURE, 0.1)
+    (outcome,) = pool.put.outcomes
+    assert (outcome.state, outcome.charge, outcome.error_message) == (TaskState.RETRIED, 1, "ValueError")
+    assert outcome.delay is not None
+    assert timedelta(seconds=0.9) <= outcome.delay <= timedelta(seconds=1.1)  # the default's
+
+
+def test_a_run_that_proves_another_lost_runs_though_that_cannot_be_told() -> None:
+    pool = Pool()
+    pool.hand_out(task(1))
+    logging.getLogger("tests").addFilter(no_filter)
+    try:
+        with pytest.raises(RuntimeError):
+            pool.hand_out(task(1, attempt=2))
+    finally:
+        logging.getLogger("tests").removeFilter(no_filter)
+    assert len(pool.line.runs) == 2
+
+
+@pytest.mark.parametrize(
+    ("result", "state", "message"),
+    [
+        (SUCCESS, None, None),
+        (NOT_RUN, TaskState.NEW, None),
+        (Snoozed(timedelta(seconds=5)), TaskState.NEW, None),
+        (Cancelled("no"), TaskState.CANCELLED, "no"),
+        (FAILURE, TaskState.RETRIED, "ValueError"),
+    ],
+)
+def test_a_kind_that_is_gone_costs_no_outcome(
+    result: Result, state: TaskState | None, message: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = Pool()
+    pool.hand_out(task(1)._replace(kind="gone"))
+    pool.supply.ended(pool.line.runs.pop(), result, 0.1)
+    (outcome,) = pool.put.outcomes
+    assert (outcome.state, outcome.error_message) == (state, message)
+    assert "KeyError" in caplog.text
+    pool.hand_out(task(2)._replace(kind="gone"))
+    pool.supply.give_back_unstarted(0.0)
+    assert pool.given_back[-1] == 2
+
+
+def test_what_cannot_be_decided_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decides(task: ClaimedTask, result: Result, **options: Any) -> Outcome:
+        if isinstance(result, Failure):
+            return decide(task, result, **options)
+        raise MemoryError
+
+    for module in ("supply", "lifecycle"):
+        monkeypatch.setattr(f"fang_core.{module}.decide", decides)
+    pool = Pool()
+    pool.hand_out(task(1))
+    pool.supply.ended(pool.line.runs.pop(), SUCCESS, 0.1)
+    (outcome,) = pool.put.outcomes
+    assert (outcome.state, outcome.charge) == (TaskState.RETRIED, 1)
+    assert outcome.error_message == "FangError: no outcome of the run could be made: MemoryError"
 
 
 def test_a_run_that_was_completed_by_itself_says_so() -> None:
