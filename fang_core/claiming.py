@@ -3,12 +3,14 @@
 One for a pool; both modes send what it asks for, and tell it what came back.
 """
 
-from collections import deque
+from datetime import datetime
+from threading import Lock
 from uuid import UUID
 
 from fang_core.caution import Caution
 from fang_core.cursor import Cursor
-from fang_core.store import Behind, Claim, ClaimRequest
+from fang_core.record import PRIORITIES
+from fang_core.store import Behind, Claim, ClaimRequest, Level
 
 
 class Claims:
@@ -19,12 +21,21 @@ class Claims:
         """In the order of the next claim: the first in line moves back at each, so that none starves."""
         self.caution = Caution()
         self._cursor = Cursor(mono)
-        self._told: deque[Behind] = deque()  # appended to on any thread
+        # What was told since the last claim; while all workers are busy, that may be long ago, and thousands a second.
+        self._told: dict[Level, datetime | None] = {}
+        self._telling = Lock()
         self._looked_twice = False
 
     def tell(self, behind: Behind) -> None:
         """Rows are due that the cursor may have passed; may be called on any thread."""
-        self._told.append(behind)
+        level, at = (behind.task_type, behind.priority), behind.at
+        if at is not None and (behind.task_type not in self.task_types or behind.priority not in PRIORITIES):
+            return  # anybody can notify
+        with self._telling:
+            if level in self._told:
+                first = self._told[level]
+                at = None if at is None or first is None else min(at, first)
+            self._told[level] = at
 
     def forget(self) -> None:
         """The next one reads everything: what was passed may be wanted now, or nobody knows what was claimed."""
@@ -40,8 +51,11 @@ class Claims:
             is_idle: whether the pool holds nothing, and so may run a suspect at once.
             whole: whether nothing that is due may be missed.
         """
-        while self._told:
-            self._cursor.behind(self._told.popleft())
+        if self._told:
+            with self._telling:
+                told, self._told = self._told, {}
+            for (task_type, priority), at in told.items():
+                self._cursor.behind(Behind(task_type, priority, at))
         suspects = self.caution.allows(is_idle=is_idle, mono=mono)
         after = self._cursor.start(mono, whole=whole, suspects=suspects)
         limit = self.caution.limit(wanted) if suspects else wanted
