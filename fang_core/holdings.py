@@ -1,4 +1,7 @@
-"""What a pool holds: tasks claimed whose outcome is not yet written. No I/O; each method is a few atomic steps.
+"""What a pool holds: tasks claimed whose outcome is not yet written. No I/O.
+
+Claimer and completer call it from threads of their own, and a task may be claimed anew while an older outcome of it is
+being dealt with. So what looks and then changes does both under a lock, once for a claim or a batch.
 
 A suspect, a task under which pools have died before, runs alone: while the pool holds one it claims nothing, gives back
 what it claimed behind it, and begins the suspect when everything else has ended and is written. So if the pool dies
@@ -6,6 +9,7 @@ then, the suspect is all that it held, and the only one that is charged. How lon
 """
 
 from collections.abc import Callable, Iterable
+from threading import Lock
 from typing import NamedTuple
 from uuid import UUID
 
@@ -35,6 +39,7 @@ class Holdings:
     def __init__(self, retention_mode: RetentionMode, is_cut_off: Callable[[], bool]) -> None:
         self._retention_mode = retention_mode
         self._is_cut_off = is_cut_off
+        self._changing = Lock()
         self._runs: dict[UUID, Run] = {}
         self._suspect: Run | None = None
         self._suspect_began = False
@@ -60,18 +65,19 @@ class Holdings:
     def take(self, tasks: Iterable[ClaimedTask], pool_id: UUID) -> Taken:
         """Holds what was claimed under this id, in this order."""
         taken = Taken([], [], [])
-        for task in tasks:
-            former = self._runs.get(task.id)
-            if former is not None:
-                former.is_lost = True
-                taken.lost.append(former)
-            run = self._runs[task.id] = Run(task, pool_id, self._retention_mode, self._is_cut_off)
-            if self._suspect is not None:
-                taken.unwanted.append(run)
-            elif is_suspect(task):
-                self._suspect, self._suspect_began = run, False
-            else:
-                taken.ready.append(run)
+        with self._changing:
+            for task in tasks:
+                former = self._runs.get(task.id)
+                if former is not None:
+                    former.is_lost = True
+                    taken.lost.append(former)
+                run = self._runs[task.id] = Run(task, pool_id, self._retention_mode, self._is_cut_off)
+                if self._suspect is not None:
+                    taken.unwanted.append(run)
+                elif is_suspect(task):
+                    self._suspect, self._suspect_began = run, False
+                else:
+                    taken.ready.append(run)
         return taken
 
     def begin_suspect(self) -> Run | None:
@@ -83,13 +89,14 @@ class Holdings:
 
     def wrote(self, outcomes: Iterable[Outcome]) -> None:
         """These are dealt with: written, or found to be lost."""
-        for outcome in outcomes:
-            run = self._runs.get(outcome.id)
-            if run is not None and run.task.attempt == outcome.attempt:
-                del self._runs[outcome.id]
-            suspect = self._suspect  # perhaps no longer among the runs: its task was claimed anew
-            if suspect is not None and (suspect.task.id, suspect.task.attempt) == (outcome.id, outcome.attempt):
-                self._suspect = None
+        with self._changing:
+            for outcome in outcomes:
+                run = self._runs.get(outcome.id)
+                if run is not None and run.task.attempt == outcome.attempt:
+                    del self._runs[outcome.id]
+                suspect = self._suspect  # perhaps no longer among the runs: its task was claimed anew
+                if suspect is not None and (suspect.task.id, suspect.task.attempt) == (outcome.id, outcome.attempt):
+                    self._suspect = None
 
     def lose(self, outcome: Outcome) -> None:
         """The fence refused this outcome."""

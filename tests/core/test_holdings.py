@@ -1,8 +1,11 @@
 """What a pool holds: a suspect runs alone whatever comes in which order, and the counts are exact."""
 
+import threading
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import takewhile
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -144,6 +147,38 @@ def test_an_outcome_of_an_older_run_ends_nothing() -> None:
     assert (old.lease, new.lease, held.known()) == (Lease.LOST, Lease.HELD, [new.task.id])
     held.lose(outcome(new))
     assert new.lease is Lease.LOST
+
+
+class Interrupted(dict[uuid.UUID, Run]):
+    """Has another thread act between a look at an entry and what follows from it, for as long as that can."""
+
+    def __init__(self, entries: dict[uuid.UUID, Run], act: Callable[[], object]) -> None:
+        super().__init__(entries)
+        self._act = act
+        self.thread: threading.Thread | None = None
+
+    def get(self, key: uuid.UUID, default: Any = None) -> Any:
+        found = super().get(key, default)
+        if self.thread is None:
+            self.thread = threading.Thread(target=self._act)
+            self.thread.start()
+            self.thread.join(0.5)  # it ends, or waits until the other has done
+        return found
+
+
+def test_a_task_that_is_claimed_anew_while_its_older_outcome_is_dealt_with_stays_held() -> None:
+    """Else reconcile gave back what runs."""
+    held = holdings()
+    (old,) = held.take([task(1)], POOL).ready
+    taken: list[Run] = []
+    runs = Interrupted(held._runs, lambda: taken.extend(held.take([task(1, attempt=2)], POOL).ready))
+    held._runs = runs
+    held.wrote([outcome(old)])
+    assert runs.thread is not None
+    runs.thread.join(10)
+    assert held.known() == [old.task.id]
+    held.wrote([outcome(run) for run in taken])
+    assert held.known() == []
 
 
 def test_a_run_is_doubtful_while_the_pool_is_cut_off_and_lost_for_good() -> None:
