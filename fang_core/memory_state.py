@@ -231,23 +231,32 @@ class MemoryState:
             return Sighting(now, {name: self.last_ticks.setdefault(name, now) for name in names})
 
     def tick(self, tick: Tick) -> bool:
-        """One task for each tick, however often it is asked for."""
-        return self.schedule(tick) is not None
+        """One task for each tick, however often it is asked for; whether the last tick was raised."""
+        raised, _ = self._tick(tick)
+        return raised
 
     def schedule(self, tick: Tick) -> Task | None:
-        """Like ``tick``, also for one ahead of time; the task, or None where the tick was done before."""
+        """Like ``tick``; the task that is there now, or None where the tick was done before."""
+        _, task = self._tick(tick)
+        return task
+
+    def _tick(self, tick: Tick) -> tuple[bool, Task | None]:
         with self.lock:
             now = self.clock()
+            is_ahead = tick.at > now
             last = self.last_ticks.get(tick.name)
-            if last is not None and tick.at <= last and tick.at <= now:
-                return None
-            self.last_ticks[tick.name] = tick.at if last is None else max(tick.at, last)
-            inserted = self.tasks.get(tick.row.id)
-            if inserted is not None:
-                return inserted._replace(conflict=True)
-            task = self._insert(tick.row, tick.at, now)
-        self._wake([task.task_type])
-        return task
+            is_news = last is None or last < tick.at
+            if not is_news and not is_ahead:
+                return False, None
+            there = self.tasks.get(tick.row.id)
+            task = self._insert(tick.row, tick.at, now) if there is None else there._replace(conflict=True)
+            # A twin leaves a tick out when its time has come, not ahead of it: the twin may have ended by then.
+            raised = is_news and (not is_ahead or task.id == tick.row.id)
+            if raised:
+                self.last_ticks[tick.name] = tick.at
+        if not task.conflict:
+            self._wake([task.task_type])
+        return raised, task
 
     # Waking -----------------------------------------------------------------------------------------------------------
 

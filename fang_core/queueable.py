@@ -77,7 +77,8 @@ class Queueable(Protocol):
     def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
         """Inserts a task of a class with ``cron`` for the next tick of its schedule.
 
-        A tick is inserted once: where somebody did it before, that task is returned, its ``conflict`` being true.
+        A tick is inserted once: where somebody did it before, that task is returned, its ``conflict`` being true. So is
+        an equal unique task that waits or runs; nothing is written then, and a pool does the tick when its time comes.
         Raises ``UsageError`` for a class without ``cron``, and where no tick is left.
         """
         ...

@@ -247,7 +247,10 @@ class Store(Protocol):
         ...
 
     def tick(self, tick: Tick, /) -> bool:
-        """Inserts the tick's task if the schedule's last tick is an earlier one, and raises that; whether it did."""
+        """Inserts the tick's task if the schedule's last tick is an earlier one, and raises that; whether it did.
+
+        A unique twin leaves the tick out, but not one that still lies ahead: that is to be asked for again.
+        """
         ...
 
     def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:

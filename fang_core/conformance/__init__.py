@@ -41,7 +41,15 @@ from fang_core.conformance.pools import PoolSuite  # noqa: E402
 from fang_core.conformance.queues import QueueSuite  # noqa: E402
 from fang_core.conformance.refusals import RefusalSuite  # noqa: E402
 from fang_core.conformance.removals import RemovalSuite  # noqa: E402
-from fang_core.conformance.tasks import AsyncNote, AsyncUniqueNote, ThreadedNote, ThreadedUniqueNote  # noqa: E402
+from fang_core.conformance.schedules import ScheduleSuite  # noqa: E402
+from fang_core.conformance.tasks import (  # noqa: E402
+    AsyncNote,
+    AsyncUniqueNote,
+    AsyncYearlyNote,
+    ThreadedNote,
+    ThreadedUniqueNote,
+    ThreadedYearlyNote,
+)
 from fang_core.conformance.transactions import TransactionSuite  # noqa: E402
 from fang_core.conformance.unique import UniqueSuite  # noqa: E402
 
@@ -51,6 +59,7 @@ class ConformanceSuite(
     UniqueSuite,
     ByHandSuite,
     RemovalSuite,
+    ScheduleSuite,
     RefusalSuite,
     TransactionSuite,
     PoolSuite,
@@ -66,12 +75,15 @@ __all__ = (
     "AsyncNote",
     "ThreadedUniqueNote",
     "AsyncUniqueNote",
+    "ThreadedYearlyNote",
+    "AsyncYearlyNote",
     # The tests, and their groups
     "ConformanceSuite",
     "QueueSuite",
     "UniqueSuite",
     "ByHandSuite",
     "RemovalSuite",
+    "ScheduleSuite",
     "RefusalSuite",
     "TransactionSuite",
     "PoolSuite",

@@ -13,9 +13,11 @@ from fang_core.conformance.tasks import (
     JOURNAL,
     AsyncNote,
     AsyncUniqueNote,
+    AsyncYearlyNote,
     Ran,
     ThreadedNote,
     ThreadedUniqueNote,
+    ThreadedYearlyNote,
 )
 from fang_core.record import Task, TaskState
 from fang_core.registry import Mode
@@ -25,6 +27,7 @@ Note = type[ThreadedNote] | type[AsyncNote]
 
 _NOTES: Final[dict[Mode, Note]] = {"threaded": ThreadedNote, "async": AsyncNote}
 _UNIQUE_NOTES: Final[dict[Mode, Note]] = {"threaded": ThreadedUniqueNote, "async": AsyncUniqueNote}
+_YEARLY_NOTES: Final[dict[Mode, Note]] = {"threaded": ThreadedYearlyNote, "async": AsyncYearlyNote}
 
 
 def needs(capability: bool, name: str) -> None:
@@ -60,6 +63,7 @@ class Backend:
         self.note = _NOTES[mode]
         self.foreign_note = _NOTES["async" if mode == "threaded" else "threaded"]
         self.unique_note = _UNIQUE_NOTES[mode]
+        self.yearly_note = _YEARLY_NOTES[mode]
         self.mode = mode
         self._make_queue = queue
         self._make_pool = pool

@@ -66,6 +66,22 @@ class AsyncUniqueNote(AsyncNote):
     task_config = TaskConfig(kind="conformance.AsyncUniqueNote", uniq=True)
 
 
+class ThreadedYearlyNote(ThreadedNote):
+    """For pools of threads; unique, and on a schedule of a task type that the suite's pools do not serve."""
+
+    task_config = TaskConfig(
+        kind="conformance.ThreadedYearlyNote", task_type="conformance.yearly", uniq=True, cron="@yearly"
+    )
+
+
+class AsyncYearlyNote(AsyncNote):
+    """For pools of asyncio tasks; see ``ThreadedYearlyNote``."""
+
+    task_config = TaskConfig(
+        kind="conformance.AsyncYearlyNote", task_type="conformance.yearly", uniq=True, cron="@yearly"
+    )
+
+
 def _end(ending: Ending, text: str) -> None:
     match ending:
         case "ok":

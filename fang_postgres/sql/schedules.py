@@ -1,7 +1,10 @@
 """Schedules."""
 
+from typing import Any, Final
+
 from sqlalchemy import (
     DateTime,
+    Select,
     Text,
     all_,
     any_,
@@ -9,15 +12,19 @@ from sqlalchemy import (
     exists,
     func,
     literal_column,
+    not_,
     or_,
     select,
     true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.sql.elements import ColumnElement
 
 from fang_postgres.schema import Tables
 from fang_postgres.sql.fragments import array_of, new_row, told_of_new_rows, waking
 from fang_postgres.statement import Statement
+
+_ONE: Final[Select[Any]] = select(literal_column("1"))
 
 
 def sight(t: Tables) -> Statement:
@@ -40,34 +47,40 @@ def sight(t: Tables) -> Statement:
 
 
 def tick(t: Tables) -> Statement:
-    """Raises a schedule's last tick and inserts the tick's task, or does neither.
+    """Raises a schedule's last tick and inserts the tick's task, each tick once. Always one row comes back.
 
-    Also where the tick was raised before but still lies ahead: its task cannot have run, and its id admits it once.
-    Always one row comes back.
+    A tick whose time has come is raised first, and its task inserted by whoever raised it: it may have run already. A
+    unique twin leaves it out. One that lies ahead is inserted first: its task cannot have run, and its id admits it
+    once. Where a unique twin keeps it out it is not raised, since the twin may have ended by then.
     """
-    s, at = t.schedules, bindparam("p_at", type_=DateTime(timezone=True))
-    raising = insert(s).values({"name": bindparam("p_name", type_=Text), "last_tick": at})
+    s, c = t.schedules.c, t.tasks.c
+    at = bindparam("p_at", type_=DateTime(timezone=True))
+    # One reading of the clock for all of it.
+    moment = select((at > func.clock_timestamp()).label("is_ahead")).cte("moment")
+    values = new_row()
+
+    def inserting(name: str, *where: ColumnElement[bool]) -> Any:
+        row = select(*values.values(), at).select_from(moment).where(*where)
+        insertion = insert(t.tasks).from_select([*values, "scheduled_at"], row).on_conflict_do_nothing()
+        return insertion.returning(*told_of_new_rows(t)).cte(name)
+
+    ahead = inserting("ahead", moment.c.is_ahead)
+    is_there = exists(_ONE.where(c.id == values["id"]))
+    may_raise = or_(not_(moment.c.is_ahead), exists(_ONE.select_from(ahead)), is_there)
+    row = select(bindparam("p_name", type_=Text), at).select_from(moment).where(may_raise)
+    raising = insert(t.schedules).from_select(["name", "last_tick"], row)
     raised = (
         raising.on_conflict_do_update(
-            index_elements=[s.c.name],
+            index_elements=[s.name],
             set_={"last_tick": raising.excluded.last_tick},
-            where=s.c.last_tick < raising.excluded.last_tick,
+            where=s.last_tick < raising.excluded.last_tick,
         )
-        .returning(s.c.name)
+        .returning(s.name)
         .cte("raised")
     )
-    was_raised = exists(select(literal_column("1")).select_from(raised))
-    values = new_row()
-    inserted = (
-        insert(t.tasks)
-        .from_select(
-            [*values, "scheduled_at"],
-            select(*values.values(), at).where(or_(was_raised, at > func.clock_timestamp())),
-        )
-        .on_conflict_do_nothing()
-        .returning(*told_of_new_rows(t))
-        .cte("inserted")
-    )
+    was_raised = exists(_ONE.select_from(raised))
+    due = inserting("due", not_(moment.c.is_ahead), was_raised)
+    inserted = select(ahead).union_all(select(due)).cte("inserted")
     one = select(was_raised.label("raised")).subquery("one")
     head = select(one.c.raised, inserted.c.scheduled_at, inserted.c.created_at, waking(t, inserted))
     return Statement("tick", head.select_from(one.outerjoin(inserted, true())))

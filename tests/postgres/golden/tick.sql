@@ -1,10 +1,26 @@
 -- $1=p_id $2=p_metadata $3=p_task_type $4=p_priority $5=p_max_retries $6=p_uniq_hash $7=p_at $8=p_name $9=p_notify
-WITH raised AS
-(INSERT INTO fang.fang_schedules (name, last_tick) VALUES ($8::VARCHAR, $7::TIMESTAMP WITH TIME ZONE) ON CONFLICT (name) DO UPDATE SET last_tick = excluded.last_tick WHERE fang.fang_schedules.last_tick < excluded.last_tick RETURNING fang.fang_schedules.name),
-inserted AS
+WITH moment AS
+(SELECT $7::TIMESTAMP WITH TIME ZONE > clock_timestamp() AS is_ahead),
+ahead AS
 (INSERT INTO fang.fang_tasks (id, metadata, task_type, priority, max_retries, uniq_hash, scheduled_at) SELECT $1::UUID AS anon_1, CAST($2::VARCHAR AS JSONB) AS anon_2, $3::VARCHAR AS anon_3, $4::SMALLINT AS anon_4, $5::INTEGER AS anon_5, $6::VARCHAR AS anon_6, $7::TIMESTAMP WITH TIME ZONE AS anon_7
-WHERE (EXISTS (SELECT 1
-FROM raised)) OR $7::TIMESTAMP WITH TIME ZONE > clock_timestamp() ON CONFLICT DO NOTHING RETURNING fang.fang_tasks.task_type, fang.fang_tasks.priority, fang.fang_tasks.scheduled_at, fang.fang_tasks.created_at),
+FROM moment
+WHERE moment.is_ahead ON CONFLICT DO NOTHING RETURNING fang.fang_tasks.task_type, fang.fang_tasks.priority, fang.fang_tasks.scheduled_at, fang.fang_tasks.created_at),
+raised AS
+(INSERT INTO fang.fang_schedules (name, last_tick) SELECT $8::VARCHAR AS anon_8, $7::TIMESTAMP WITH TIME ZONE AS anon_7
+FROM moment
+WHERE NOT moment.is_ahead OR (EXISTS (SELECT 1
+FROM ahead)) OR (EXISTS (SELECT 1
+FROM fang.fang_tasks
+WHERE fang.fang_tasks.id = $1::UUID)) ON CONFLICT (name) DO UPDATE SET last_tick = excluded.last_tick WHERE fang.fang_schedules.last_tick < excluded.last_tick RETURNING fang.fang_schedules.name),
+due AS
+(INSERT INTO fang.fang_tasks (id, metadata, task_type, priority, max_retries, uniq_hash, scheduled_at) SELECT $1::UUID AS anon_1, CAST($2::VARCHAR AS JSONB) AS anon_2, $3::VARCHAR AS anon_3, $4::SMALLINT AS anon_4, $5::INTEGER AS anon_5, $6::VARCHAR AS anon_6, $7::TIMESTAMP WITH TIME ZONE AS anon_7
+FROM moment
+WHERE NOT moment.is_ahead AND (EXISTS (SELECT 1
+FROM raised)) ON CONFLICT DO NOTHING RETURNING fang.fang_tasks.task_type, fang.fang_tasks.priority, fang.fang_tasks.scheduled_at, fang.fang_tasks.created_at),
+inserted AS
+(SELECT ahead.task_type AS task_type, ahead.priority AS priority, ahead.scheduled_at AS scheduled_at, ahead.created_at AS created_at
+FROM ahead UNION ALL SELECT due.task_type AS task_type, due.priority AS priority, due.scheduled_at AS scheduled_at, due.created_at AS created_at
+FROM due),
 woken AS
 (SELECT pg_notify('fang_fang', left(wanted.task_type, 500)) AS told
 FROM (SELECT DISTINCT inserted.task_type AS task_type
