@@ -4,7 +4,7 @@ Every change of state is decided here, and no other place knows what a retry is:
 
     insert -> new -> claim -> in_progress -> Success      -> row removed | finished     (by retention mode)
                                           -> Failure      -> retried (retries + 1, later) | failed, retries spent
-                                          -> Snoozed      -> new | retried, later; nothing charged
+                                          -> Snoozed      -> new | retried, later; nothing charged, crashes forgotten
                                           -> NotRun       -> new | retried, as it was; nothing charged
                                           -> Cancelled    -> cancelled
                                           -> its pool died -> retried (crashes + 1) | failed as crashed
@@ -37,7 +37,11 @@ def _checked(delay: timedelta) -> timedelta:
 
 
 class Snooze(Exception):
-    """Raised in a run: not now. The task runs again after ``delay``; nothing is charged."""
+    """Raised in a run: not now. The task runs again after ``delay``; nothing is charged.
+
+    Its crashes are forgotten, since a run that has ended did not kill its process: a task that lives by snoozing would
+    else gather those of years. Its retries stay as they are.
+    """
 
     def __init__(self, delay: timedelta) -> None:
         super().__init__(delay)
@@ -136,6 +140,7 @@ class Outcome(NamedTuple):
         completed_by_run: the run has completed its task in a transaction of its own. Where that was committed there is
             nothing left to write; where it is still open the row is not to be waited for.
         doubtful: it may have been written unseen; a row that is gone counts as done.
+        forgets_crashes: ``crashes`` becomes 0; else it stays as it is.
     """
 
     id: UUID
@@ -147,6 +152,7 @@ class Outcome(NamedTuple):
     error_entry: str | None = None
     completed_by_run: bool = False
     doubtful: bool = False
+    forgets_crashes: bool = False
 
 
 TRANSITIONS: Final[Mapping[type[NamedTuple], frozenset[TaskState | None]]] = MappingProxyType(
@@ -176,7 +182,8 @@ def decide(task: ClaimedTask, result: Result, *, retention: RetentionMode, backo
         case Failure(error, delay):
             return _after_failure(task, error, delay, retention, backoff)
         case Snoozed(delay):
-            return Outcome(task.id, task.attempt, _waiting_state(task), delay)
+            state = _waiting_state(task._replace(crashes=0))
+            return Outcome(task.id, task.attempt, state, delay, forgets_crashes=True)
         case NotRun():
             return Outcome(task.id, task.attempt, _waiting_state(task))
         case Cancelled(reason):

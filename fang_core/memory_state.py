@@ -338,6 +338,7 @@ def _after(task: Task, outcome: Outcome, state: TaskState, now: datetime) -> Tas
         state=state,
         scheduled_at=task.scheduled_at if outcome.delay is None else now + outcome.delay,
         retries=task.retries + outcome.charge,
+        crashes=0 if outcome.forgets_crashes else task.crashes,
         error_message=task.error_message if outcome.error_message is None else outcome.error_message,
         errors=_with_entry(task, outcome.error_entry, now),
         pool_id=None,

@@ -448,6 +448,7 @@ def _values(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "p_states": [str(outcome.state) for outcome in outcomes],
         "p_delays": [outcome.delay for outcome in outcomes],
         "p_charges": [outcome.charge for outcome in outcomes],
+        "p_forget_crashes": [outcome.forgets_crashes for outcome in outcomes],
         "p_error_messages": [outcome.error_message for outcome in outcomes],
         "p_error_entries": [outcome.error_entry for outcome in outcomes],
         "p_notify": True,

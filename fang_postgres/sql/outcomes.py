@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Integer,
     Interval,
     Text,
@@ -143,6 +144,7 @@ def settle(t: Tables) -> Statement:
         "state": cast(of_row("p_states", Text), t.tasks.c.state.type),
         "scheduled_at": func.coalesce(func.now() + of_row("p_delays", Interval), c.scheduled_at),
         "retries": c.retries + of_row("p_charges", Integer),
+        "crashes": case((of_row("p_forget_crashes", Boolean), literal_column("0")), else_=c.crashes),
         "error_message": func.coalesce(of_row("p_error_messages", Text), c.error_message),
         "errors": with_entry(c, of_row("p_error_entries", Text)),
         **_RELEASED,

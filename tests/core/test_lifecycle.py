@@ -106,9 +106,11 @@ def test_what_did_not_fail_is_not_charged(
 ) -> None:
     outcome = decide(task, result, retention=retention, backoff=STEADY)
 
-    touched = task.retries + task.crashes > 0
+    is_snoozed = isinstance(result, Snoozed)
+    touched = task.retries + (0 if is_snoozed else task.crashes) > 0
     delay = result.delay if isinstance(result, Snoozed) else None
-    assert outcome == Outcome(task.id, task.attempt, TaskState.RETRIED if touched else TaskState.NEW, delay)
+    state = TaskState.RETRIED if touched else TaskState.NEW
+    assert outcome == Outcome(task.id, task.attempt, state, delay, forgets_crashes=is_snoozed)
 
 
 @pytest.mark.parametrize("retries", [0, 1, 4])

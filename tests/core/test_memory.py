@@ -24,7 +24,7 @@ from fang_core.backoff import Constant
 from fang_core.config import RetentionMode
 from fang_core.errors import StaleTask
 from fang_core.failure import ErrorReport
-from fang_core.lifecycle import NOT_RUN, SUCCESS, SUSPECT_AFTER, Cancelled, Failure, Outcome, Result, decide
+from fang_core.lifecycle import NOT_RUN, SUCCESS, SUSPECT_AFTER, Cancelled, Failure, Outcome, Result, Snoozed, decide
 from fang_core.memory import MemoryState, MemoryStore
 from fang_core.record import ClaimedTask, Task
 from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest
@@ -292,6 +292,18 @@ def test_a_given_back_task_is_as_it_was(queue: MemoryQueue, pool: Pool) -> None:
     pool.end(task, NOT_RUN)
 
     assert found(queue, task.id) == before._replace(attempt=1)
+
+
+def test_a_snooze_forgets_crashes_and_no_other_end_does(queue: MemoryQueue, pool: Pool) -> None:
+    endings = [Snoozed(DAY), NOT_RUN, Failure(ErrorReport("no", None)), SUCCESS]
+    for task in queue.insert_tasks([Parse() for _ in endings]):
+        queue.state.tasks[task.id] = task._replace(crashes=2, retries=1)
+    ended = pool.claim()
+    for task, result in zip(ended, endings, strict=True):
+        pool.end(task, result)
+
+    rows = [found(queue, task.id) for task in ended]
+    assert [(row.crashes, row.retries) for row in rows] == [(0, 1), (2, 1), (2, 2), (2, 1)]
 
 
 def test_an_outcome_without_state_removes_the_row(queue: MemoryQueue, pool: Pool) -> None:

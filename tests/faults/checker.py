@@ -216,20 +216,24 @@ def _result(change: Change) -> str:
 
 
 def counted(record: Record) -> Iterator[Violation]:
-    """I5: claims are at most max_retries + 1 + max_crashes, and one for each release that charges nothing; and these
-    are snoozes, give-backs and reconciles of what never ran, what a stop cut short, and rescues from a stopping pool or
-    of a suspect beside others."""
+    """I5: claims are at most max_retries + 1 + max_crashes, one for each crash that a snooze forgets, and one for each
+    release that charges nothing; and these are snoozes, give-backs and reconciles of what never ran, what a stop cut
+    short, and rescues from a stopping pool or of a suspect beside others."""
     for task, life in record.lives.items():
         claims = sum(change.became == "in_progress" for change in life)
         free = [change for change in life if change.was == "in_progress" and _is_free(change)]
-        most = life[0].max_retries + 1 + record.max_crashes + len(free)
+        forgotten = sum(_forgotten(change) for change in life)
+        most = life[0].max_retries + 1 + record.max_crashes + len(free) + forgotten
         if claims > most and not any(change.by_hand for change in life):
             yield Violation("I5", f"{task} was claimed {claims} times, {most} at most were allowed")
         for change in free:
             if not _may_be_free(record, change):
                 yield Violation("I5", f"{task}: attempt {change.attempt} ran, and its end charged nothing")
         for change in life:
-            if change.new_crashes != change.crashes and change.was == "in_progress" and change.became is not None:
+            if _forgotten(change):
+                if not change.by_hand and _run_result(record, change) != "snoozed":
+                    yield Violation("I5", f"{task}: attempt {change.attempt} did not snooze, and forgot a crash")
+            elif change.new_crashes != change.crashes and change.was == "in_progress" and change.became is not None:
                 if not record.is_rescue(change) and not change.by_hand:
                     yield Violation("I5", f"{task}: attempt {change.attempt} was charged with a crash of a live pool")
                 elif record.was_stopping(change):
@@ -238,9 +242,19 @@ def counted(record: Record) -> Iterator[Violation]:
                     )
 
 
+def _forgotten(change: Change) -> int:
+    """How many crashes are counted no more."""
+    return max(0, (change.crashes or 0) - (change.new_crashes or 0)) if change.became is not None else 0
+
+
+def _run_result(record: Record, change: Change) -> str | None:
+    run = record.run_of(change)
+    return None if run is None else run.result
+
+
 def _is_free(change: Change) -> bool:
-    counters = (change.retries, change.crashes) == (change.new_retries, change.new_crashes)
-    return change.became in DUE and counters
+    is_charged = change.new_retries != change.retries or (change.new_crashes or 0) > (change.crashes or 0)
+    return change.became in DUE and not is_charged
 
 
 def _may_be_free(record: Record, change: Change) -> bool:

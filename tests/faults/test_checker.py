@@ -111,6 +111,8 @@ SOUND = {
     "failed and retried": story().claimed(A).run("failed").became("retried", retries=1).claimed(B).run().became(None),
     "retries spent": story(max_retries=0).claimed(A).run("failed").became("failed"),
     "snoozed": story().claimed(A).run("snoozed").became("new").claimed(A).run().became(None),
+    "snoozed after a crash": story(max_crashes=1, max_retries=0).claimed(A).ran("start").rescued().claimed(B)
+        .run("snoozed").became("new", crashes=-1).claimed(B).ran("start").rescued("failed"),
     "given back": story().claimed(A).became("new").claimed(B).run().became(None),
     "cut short": story().claimed(A).run("cancelled").became("new").claimed(B).run().became(None),
     "rescued": story().claimed(A).ran("start").rescued().claimed(B).run().became(None),
@@ -165,6 +167,8 @@ BROKEN = {
         .claimed(B).run().became(None), "I5"),
     "a crash of a pool that lives": (story().claimed(A).became("retried", crashes=1).claimed(B).run()
         .became(None), "I5"),
+    "a crash that a give-back forgets": (story().claimed(A).ran("start").rescued().claimed(B)
+        .became("new", crashes=-1).claimed(B).run().became(None), "I5"),
     "more claims than allowed": (story(max_retries=0, max_crashes=0).claimed(A).run("failed")
         .became("retried", retries=1).claimed(B).run().became(None), "I5"),
     "began while another held it": (story().claimed(A).ran("start").became("new").claimed(B).ran("start").ran("ok", 1)

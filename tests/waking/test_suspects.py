@@ -9,8 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from fang_core import RetentionMode, caution
-from fang_core.lifecycle import SUSPECT_AFTER
+from fang_core import Exponential, RetentionMode, caution
+from fang_core.failure import ErrorReport
+from fang_core.lifecycle import NOT_RUN, SUSPECT_AFTER, Failure, Snoozed, decide
 from fang_core.memory_state import MemoryState
 from fang_core.store import Claim, ClaimRequest
 from tests.modes import GATES, HOUR, RAN, Database, Side, eventually, ran
@@ -107,6 +108,25 @@ def test_a_suspect_is_claimed_again_after_ten_times_its_wait(
     assert ran() == [4]
     GATES["gate"].set()
     assert ran() == [2]
+
+
+def test_a_snooze_forgets_crashes_and_no_other_end_does(side: Side, url: str, database: Database) -> None:
+    """All of them written by one statement."""
+    endings = [Snoozed(HOUR), NOT_RUN, Failure(ErrorReport("no", None)), Snoozed(HOUR)]
+    queue = side.queue(url)
+    pool = side.pool(queue, task_type="elsewhere")
+    for n in range(len(endings)):
+        insert_suspect(side, queue, database, n)
+    database.execute("UPDATE fang.fang_tasks SET retries = 1 WHERE metadata -> 'n' = '3'")
+    request = ClaimRequest(pool.id, ("common",), tuple(pool._shift.kinds.classes), 10)
+    tasks = side.call(pool._shift.store.claim, request).tasks
+    outcomes = [
+        decide(task, result, retention=RetentionMode.KEEP_ALL, backoff=Exponential())
+        for task, result in zip(tasks, endings, strict=True)
+    ]
+    assert side.call(pool._shift.store.complete, pool.id, outcomes) == {task.id for task in tasks}
+    rows = [row(database, task.id) for task in tasks]
+    assert rows == [("new", 0, 0), ("retried", 0, 2), ("retried", 1, 2), ("retried", 1, 0)]
 
 
 def attempt(database: Database, task_id: UUID) -> int:
