@@ -86,6 +86,8 @@ class AsyncWorkerPool:
         self._changing = asyncio.Lock()
         self._shift: Shift | None = None  # the present one, or the last
         self._running = False
+        self._deadline = 0.0  # of the last stop
+        self._waiting: list[Signals] = []  # of each run()
         self._lingering: asyncio.Task[None] | None = None
 
     @property
@@ -114,15 +116,18 @@ class AsyncWorkerPool:
         """Stops gracefully; how many runs had not ended in time. They go on and stay held until they end.
 
         Claims no more, gives back what was not started, waits for runs up to the grace period, then cancels them and
-        gives them back, and writes what has ended.
+        gives them back, and writes what has ended. A run of the pool's own that calls it counts as one that has not
+        ended.
         """
         if self._is_stopping_and_called_by_a_run():
             return 0
         async with self._changing:
+            for signals in tuple(self._waiting):
+                signals.wake()
             shift = self._shift
             if shift is None or not self._running:
                 return 0
-            deadline = time.monotonic() + self.options.grace_period.total_seconds()
+            deadline = self._deadline = time.monotonic() + self.options.grace_period.total_seconds()
             try:
                 left = await shift.stop(deadline)
             except BaseException:  # a cancellation: whoever called this waits no more, the pool stops all the same
@@ -146,22 +151,41 @@ class AsyncWorkerPool:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    async def run(self) -> None:
-        """Starts, and stops gracefully at SIGTERM or SIGINT; a second signal ends the process at once.
+    async def run(self) -> int:
+        """Starts, and stops gracefully at SIGTERM or SIGINT, or where ``stop()`` is called; the exit code.
 
-        Signals are handled only where the loop runs in the main thread, and given back. Where runs have not ended at
-        the end of the grace period the process ends with exit code 75.
+        A second signal ends the process at once. Signals are handled only where the loop runs in the main thread, and
+        given back.
+
+        Returns:
+            0 where every run has ended by the end of the grace period, else 75. After a signal it does not return 75:
+            the process ends here with that code. After ``stop()`` it goes on.
         """
         signals = Signals(self.begin_last_call)
-        with signals:
-            await self.start()
-            try:
-                await signals.wait()
-                self.begin_last_call()  # the signal may have come while the pool started
-            finally:
-                left = await self.stop()
-        if left:
-            os._exit(EXIT_RUNS_LEFT)  # an ordinary exit would wait for the runs that swallowed their cancellation
+        self._waiting.append(signals)
+        try:
+            with signals:
+                await self.start()
+                try:
+                    await signals.wait()
+                    if signals.came:
+                        self.begin_last_call()  # it may have come while the pool started
+                finally:
+                    await self.stop()
+                code = await self._exit_code()
+        finally:
+            self._waiting.remove(signals)
+        if code and signals.came:
+            os._exit(code)  # an ordinary exit would wait for the runs that swallowed their cancellation
+        return code
+
+    async def _exit_code(self) -> int:
+        """Of a life that was stopped, by whomever: a run of its own that did it ends after that."""
+        if self._lingering is not None:
+            await asyncio.wait([self._lingering], timeout=max(0.0, self._deadline - time.monotonic()))
+            if not self._lingering.done():
+                return EXIT_RUNS_LEFT
+        return 0
 
     def begin_last_call(self) -> None:
         """Bounds the life of the process to the grace period, also where a run blocks the loop; for signal handlers."""

@@ -15,11 +15,15 @@ class Signals:
     Args:
         on_first: called by the first one's handler itself, so also where nobody comes to wait.
 
+    Attributes:
+        came: whether there was a first one.
+
     ``signal.signal`` and not ``loop.add_signal_handler``: the former handler is known and given back, ``asyncio.run``'s
     own included, and every loop can do it.
     """
 
     def __init__(self, on_first: Callable[[], None] = lambda: None) -> None:
+        self.came = False
         self._on_first = on_first
         self._got = asyncio.Event()
         self._former: dict[int, Any] = {}
@@ -35,11 +39,16 @@ class Signals:
         for each in self._former:
             # The default action needs no Python, so it works while C code holds on. As process 1 the kernel drops it.
             signal.signal(each, signal.SIG_DFL if os.getpid() != 1 else lambda again, _: os._exit(128 + again))
+        self.came = True
         self._on_first()
         self._loop.call_soon_threadsafe(self._got.set)
 
+    def wake(self) -> None:
+        """Ends ``wait()`` without a signal."""
+        self._got.set()
+
     async def wait(self) -> None:
-        """Until the first signal."""
+        """Until the first signal, or until it is woken."""
         await self._got.wait()
 
     def __exit__(self, *_: object) -> None:

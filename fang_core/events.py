@@ -1,6 +1,7 @@
 """What happens in a pool, for those who watch it: metrics, tracing, tests."""
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
@@ -62,12 +63,27 @@ class Dispatcher:
     def __bool__(self) -> bool:
         return bool(self.listeners)
 
+    @property
+    def is_caller(self) -> bool:
+        """Whether it is one of its hooks that asks."""
+        return _CALLING.get() is self
+
     def emit(self, hook: Callable[..., None], *args: Any) -> None:
         """``emit(Events.task_lost, pool_id, outcome)`` calls that hook of every listener."""
-        for listener in self.listeners:
-            try:
-                getattr(listener, hook.__name__)(*args)
-            # A SystemExit would end a worker's thread, a KeyboardInterrupt or CancelledError a loop or a task of the
-            # pool. A Ctrl-C that hits the main thread within a hook is lost: it can be sent again, a worker cannot.
-            except BaseException:
-                logger.exception("an event hook of %s failed in %s", type(listener).__name__, hook.__name__)
+        former = _CALLING.set(self)
+        try:
+            for listener in self.listeners:
+                self._call(listener, hook.__name__, args)
+        finally:
+            _CALLING.reset(former)
+
+    def _call(self, listener: Events, hook: str, args: tuple[Any, ...]) -> None:
+        try:
+            getattr(listener, hook)(*args)
+        # A SystemExit would end a worker's thread, a KeyboardInterrupt or CancelledError a loop or a task of the
+        # pool. A Ctrl-C that hits the main thread within a hook is lost: it can be sent again, a worker cannot.
+        except BaseException:
+            logger.exception("an event hook of %s failed in %s", type(listener).__name__, hook)
+
+
+_CALLING: ContextVar[Dispatcher | None] = ContextVar("fang_calling", default=None)

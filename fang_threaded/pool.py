@@ -86,6 +86,8 @@ class WorkerPool:
         self._changing = threading.Lock()
         self._shift: Shift | None = None  # the present one, or the last
         self._running = False
+        self._deadline = 0.0  # of the last stop
+        self._waiting: list[Signals] = []  # of each run()
         self._lingering: threading.Thread | None = None
 
     @property
@@ -114,14 +116,21 @@ class WorkerPool:
         """Stops gracefully; how many runs had not ended in time. They go on and stay held until they end.
 
         Claims no more, gives back what was not started, waits for runs up to the grace period, writes what has ended.
+        A run of the pool's own that calls it counts as one that has not ended; a hook of ``Events`` only has it begin.
         """
         if self._is_stopping_and_called_by_a_run():
             return 0
+        if self._events.is_caller:
+            # On one of the very threads that this would wait for.
+            threading.Thread(target=self.stop, name="fang-stop", daemon=True).start()
+            return 0
         with self._changing:
+            for signals in tuple(self._waiting):
+                signals.wake()
             shift = self._shift
             if shift is None or not self._running:
                 return 0
-            deadline = time.monotonic() + self.options.grace_period.total_seconds()
+            deadline = self._deadline = time.monotonic() + self.options.grace_period.total_seconds()
             try:
                 left = shift.stop(deadline)
             except BaseException:  # a Ctrl-C: whoever called this waits no more, the pool stops all the same
@@ -145,22 +154,41 @@ class WorkerPool:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def run(self) -> None:
-        """Starts, and stops gracefully at SIGTERM or SIGINT; a second signal ends the process at once.
+    def run(self) -> int:
+        """Starts, and stops gracefully at SIGTERM or SIGINT, or where ``stop()`` is called; the exit code.
 
-        Signals are handled only where this is called in the main thread, and given back. Where runs have not ended at
-        the end of the grace period the process ends with exit code 75.
+        A second signal ends the process at once. Signals are handled only where this is called in the main thread, and
+        given back.
+
+        Returns:
+            0 where every run has ended by the end of the grace period, else 75. After a signal it does not return 75:
+            the process ends here with that code. After ``stop()`` it goes on.
         """
         signals = Signals(self.begin_last_call)
-        with signals:
-            self.start()
-            try:
-                signals.wait()
-                self.begin_last_call()  # the signal may have come while the pool started
-            finally:
-                left = self.stop()
-        if left:
-            os._exit(EXIT_RUNS_LEFT)  # an ordinary exit would run user code's finalizers under running threads
+        self._waiting.append(signals)
+        try:
+            with signals:
+                self.start()
+                try:
+                    signals.wait()
+                    if signals.came:
+                        self.begin_last_call()  # it may have come while the pool started
+                finally:
+                    self.stop()
+                code = self._exit_code()
+        finally:
+            self._waiting.remove(signals)
+        if code and signals.came:
+            os._exit(code)  # an ordinary exit would run user code's finalizers under running threads
+        return code
+
+    def _exit_code(self) -> int:
+        """Of a life that was stopped, by whomever: a run of its own that did it ends after that."""
+        if self._lingering is not None:
+            self._lingering.join(max(0.0, self._deadline - time.monotonic()))
+            if self._lingering.is_alive():
+                return EXIT_RUNS_LEFT
+        return 0
 
     def begin_last_call(self) -> None:
         """Bounds the life of the process to the grace period, also where a thread hangs; for signal handlers."""

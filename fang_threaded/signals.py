@@ -19,10 +19,14 @@ class Signals:
     Args:
         on_first: called by the first one's handler itself, so also where nobody comes to wait.
 
+    Attributes:
+        came: whether there was a first one.
+
     A ``SimpleQueue`` and not an ``Event``: a handler that sets an event deadlocks against its own thread waiting on it.
     """
 
     def __init__(self, on_first: Callable[[], None] = lambda: None) -> None:
+        self.came = False
         self._on_first = on_first
         self._inbox: SimpleQueue[int] = SimpleQueue()
         self._former: dict[int, Any] = {}
@@ -37,11 +41,16 @@ class Signals:
         for each in self._former:
             # The default action needs no Python, so it works while C code holds on. As process 1 the kernel drops it.
             signal.signal(each, signal.SIG_DFL if os.getpid() != 1 else lambda again, _: os._exit(128 + again))
+        self.came = True
         self._on_first()
         self._inbox.put(number)
 
+    def wake(self) -> None:
+        """Ends ``wait()`` without a signal."""
+        self._inbox.put(0)
+
     def wait(self) -> None:
-        """Until the first signal."""
+        """Until the first signal, or until it is woken."""
         # A signal that comes between Python's last look for one and the system call that waits does not end that wait.
         while True:
             with suppress(Empty):

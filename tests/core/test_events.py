@@ -70,3 +70,19 @@ def test_hooks_do_nothing_by_themselves() -> None:
     for name in hooks:
         method = getattr(Events(), name)
         assert method(*[None] * (method.__code__.co_argcount - 1)) is None
+
+
+def test_a_hook_knows_by_whom_it_is_called_and_nobody_else_is() -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    class Asking(Events):
+        def pool_started(self, pool_id: UUID) -> None:
+            other.emit(Events.pool_stopped, pool_id)
+            seen.append((dispatcher.is_caller, other.is_caller))
+            raise SystemExit
+
+    dispatcher, other = Dispatcher([Asking()]), Dispatcher([Events()])
+    dispatcher.emit(Events.pool_started, uuid4())
+
+    assert seen == [(True, False)]
+    assert not dispatcher.is_caller

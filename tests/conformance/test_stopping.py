@@ -1,0 +1,175 @@
+"""``run()`` returns when somebody stops the pool: from elsewhere, from a run of its own, from a hook."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+
+from fang_async import AsyncWorkerPool
+from fang_core import AsyncRunnable, Events, RetentionMode, Runnable, TaskConfig, TaskState
+from fang_core.memory_state import MemoryState
+from fang_threaded import WorkerPool
+from tests.modes import GATES, RAN, Side, ran
+
+POOLS: Final[list[Any]] = []
+"""The one that tasks stop."""
+
+
+class ThreadedStopper(Runnable):
+    task_config = TaskConfig(kind="tests.ThreadedStopper")
+
+    def run(self, queue: Any) -> None:
+        POOLS[0].stop()
+        RAN.put(0)
+
+
+class AsyncStopper(AsyncRunnable):
+    task_config = TaskConfig(kind="tests.AsyncStopper")
+
+    async def run(self, queue: Any) -> None:
+        await POOLS[0].stop()
+        RAN.put(0)
+
+
+class ThreadedDeaf(Runnable):
+    task_config = TaskConfig(kind="tests.ThreadedDeaf")
+
+    def run(self, queue: Any) -> None:
+        RAN.put(1)
+        GATES["gate"].wait()
+
+
+class AsyncDeaf(AsyncRunnable):
+    """Goes on when it is cancelled."""
+
+    task_config = TaskConfig(kind="tests.AsyncDeaf")
+
+    async def run(self, queue: Any) -> None:
+        RAN.put(1)
+        while not GATES["gate"].is_set():
+            try:
+                await asyncio.to_thread(GATES["gate"].wait)
+            except asyncio.CancelledError:
+                continue
+
+
+class Started(Events):
+    def __init__(self) -> None:
+        self.started = threading.Event()
+        self.ended = 0
+
+    def pool_started(self, pool_id: Any) -> None:
+        self.started.set()
+
+    def run_ended(self, task: Any, result: Any, seconds: float) -> None:
+        self.ended += 1
+
+
+class Scene:
+    """A pool in memory that ``run()`` was called on, beside the test."""
+
+    def __init__(self, side: Side) -> None:
+        self.side = side
+        self.state = MemoryState()
+        self.queue = side.memory_queue(self.state)
+        self.events = Started()
+        self.pool: Any = None
+
+    def made(self, *events: Events, grace: float = 20) -> Any:
+        make: Any = WorkerPool if self.side.mode == "threaded" else AsyncWorkerPool
+        options: dict[str, Any] = {"grace_period": timedelta(seconds=grace), "retention_mode": RetentionMode.KEEP_ALL}
+        self.pool = make(self.queue, number_of_workers=2, events=[self.events, *events], **options)
+        return self.pool
+
+    def running(self, *events: Events, grace: float = 20) -> "Future[int]":
+        running = self.side.begin(self.made(*events, grace=grace).run)
+        assert self.events.started.wait(10)
+        return running
+
+    def insert(self, threaded: Any, asynchronous: Any) -> None:
+        self.side.call(self.queue.insert_task, (threaded if self.side.mode == "threaded" else asynchronous)())
+
+    @property
+    def states(self) -> list[TaskState]:
+        return [task.state for task in self.state.tasks.values()]
+
+
+@pytest.fixture
+def scene(side: Side) -> Iterator[Scene]:
+    scene = Scene(side)
+    yield scene
+    GATES["gate"].set()
+    side.call(scene.pool.stop)
+    POOLS.clear()
+
+
+def test_it_returns_when_another_stops_the_pool(scene: Scene) -> None:
+    running = scene.running()
+    scene.side.call(scene.queue.insert_task, scene.side.note(n=7))
+    assert ran() == [7]
+    assert scene.side.call(scene.pool.stop) == 0
+    assert running.result(10) == 0
+    assert scene.state.pools == {}
+    assert scene.side.begin(scene.pool.drain).result(10) == 0  # it can be started again
+
+
+def test_it_returns_where_the_pool_is_stopped_before_it_has_started(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = scene.made()
+    scene.side.wrap(monkeypatch, pool, "start", before=lambda: scene.side.call(pool.stop))
+    assert scene.side.begin(pool.run).result(10) == 0
+    assert scene.state.pools == {}
+
+
+def test_it_tells_of_runs_that_another_left_and_the_process_goes_on(scene: Scene) -> None:
+    running = scene.running(grace=0.2)
+    scene.insert(ThreadedDeaf, AsyncDeaf)
+    assert ran() == [1]
+    assert scene.side.call(scene.pool.stop) == 1
+    assert running.result(10) == 75
+    assert scene.states == [TaskState.IN_PROGRESS]
+
+
+def test_a_run_may_stop_its_own_pool_and_is_waited_for(scene: Scene) -> None:
+    running = scene.running()
+    POOLS.append(scene.pool)
+    scene.insert(ThreadedStopper, AsyncStopper)
+    assert running.result(10) == 0
+    assert ran() == [0]
+    assert scene.states == [TaskState.FINISHED]
+    assert scene.state.pools == {}
+
+
+class Stopping(Events):
+    """Stops the pool in one of its hooks, each time that this is called."""
+
+    def __init__(self, mode: str, hook: str) -> None:
+        def stop(*_: Any) -> None:
+            if mode == "threaded":
+                POOLS[0].stop()
+            else:
+                self.stop = asyncio.get_running_loop().create_task(POOLS[0].stop())
+
+        setattr(self, hook, stop)
+
+
+@pytest.mark.parametrize(
+    "hook", ["pool_started", "tasks_claimed", "run_started", "run_ended", "outcomes_written", "pool_stopped"]
+)
+def test_a_hook_may_stop_the_pool(scene: Scene, hook: str, caplog: pytest.LogCaptureFixture) -> None:
+    POOLS.append(scene.made(Stopping(scene.side.mode, hook)))
+    scene.side.call(scene.queue.insert_task, scene.side.note(n=7))
+    running = scene.side.begin(scene.pool.run)
+    if hook == "pool_stopped":
+        assert scene.events.started.wait(10)
+        assert ran() == [7]
+        scene.side.call(scene.pool.stop)
+    assert running.result(10) == 0
+    assert scene.state.pools == {}
+    assert scene.states[0] is not TaskState.IN_PROGRESS
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
