@@ -60,6 +60,7 @@ class Completer:
         self._closing = asyncio.Event()
         self._flushed: list[tuple[int, asyncio.Event]] = []
         self._put = 0
+        self._has_given_up = False
         self.written = 0
         """Outcomes dealt with so far."""
 
@@ -82,8 +83,8 @@ class Completer:
             self._hasten()
             await wait_for(flushed, within)
 
-    async def close(self, within: float) -> None:
-        """Writes what is there while the backend answers, for ``within`` seconds at most.
+    async def close(self, within: float) -> bool:
+        """Writes what is there while the backend answers, for ``within`` seconds at most; whether all was written.
 
         What others have locked even then stays held, for those who take this pool for dead.
         """
@@ -91,9 +92,13 @@ class Completer:
         self._closing.set()
         self._hasten()
         await asyncio.wait([self._task], timeout=within)
-        self._task.cancel()
+        is_over = self._task.done()
+        if not is_over:
+            logger.error("outcomes could not be written in time, as the backend does not answer")
+            self._task.cancel()
         if self._apart:
             logger.error("outcomes that could not be written, as others have locked their tasks: %d", len(self._apart))
+        return is_over and not self._has_given_up and not self._apart
 
     def _hasten(self) -> None:
         self._apart.hasten()
@@ -116,8 +121,10 @@ class Completer:
         try:
             locked = await self._flush(batch, waits=not again)
         except _GivenUp:
+            self._has_given_up = True
             logger.error("outcomes that could not be written, as the backend does not answer: %d", len(batch))
         except Exception:
+            self._has_given_up = True
             logger.exception("outcomes that could not be written: %d", len(batch))
         if locked:
             level = logging.WARNING if again else logging.INFO

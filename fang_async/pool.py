@@ -86,6 +86,8 @@ class AsyncWorkerPool:
         self._changing = asyncio.Lock()
         self._shift: Shift | None = None  # the present one, or the last
         self._running = False
+        self.is_clean = True
+        """Whether nothing is left: no run goes on, and all that came of the last life's runs is written."""
         self._deadline = 0.0  # of the last stop
         self._waiting: list[Signals] = []  # of each run()
         self._lingering: asyncio.Task[None] | None = None
@@ -108,6 +110,7 @@ class AsyncWorkerPool:
             shift = await self._begin_shift()
             shift.start()
             self._running = True
+            self.is_clean = False
         types, workers = ", ".join(self.options.task_types), self.options.number_of_workers
         logger.info("pool %s started, workers: %d, for %s", shift.id, workers, types)
         self._events.emit(Events.pool_started, shift.id)
@@ -139,7 +142,7 @@ class AsyncWorkerPool:
                 logger.warning("pool %s: runs not ended: %d; their tasks stay held until they do", shift.id, left)
                 self._linger(shift, None)
             else:
-                await shift.leave()
+                self.is_clean = await shift.leave()
         logger.info("pool %s stopped, runs left: %d", shift.id, left)
         self._events.emit(Events.pool_stopped, shift.id)
         return left
@@ -158,8 +161,9 @@ class AsyncWorkerPool:
         given back.
 
         Returns:
-            0 where every run has ended by the end of the grace period, else 75. After a signal it does not return 75:
-            the process ends here with that code. After ``stop()`` it goes on.
+            0 where every run has ended by the end of the grace period, and all is written; else 75. After a signal it
+            does not return 75: it ends the process with that code, by ``SystemExit`` where no run goes on, else at
+            once. After ``stop()`` the process goes on.
         """
         signals = Signals(self.begin_last_call)
         self._waiting.append(signals)
@@ -172,20 +176,22 @@ class AsyncWorkerPool:
                         self.begin_last_call()  # it may have come while the pool started
                 finally:
                     await self.stop()
-                code = await self._exit_code()
+                runs_go_on = await self._runs_go_on()
         finally:
             self._waiting.remove(signals)
+        code = 0 if self.is_clean else EXIT_RUNS_LEFT
         if code and signals.came:
-            os._exit(code)  # an ordinary exit would wait for the runs that swallowed their cancellation
+            if runs_go_on:
+                os._exit(code)  # an ordinary exit would wait for the runs that swallowed their cancellation
+            raise SystemExit(code)
         return code
 
-    async def _exit_code(self) -> int:
-        """Of a life that was stopped, by whomever: a run of its own that did it ends after that."""
-        if self._lingering is not None:
-            await asyncio.wait([self._lingering], timeout=max(0.0, self._deadline - time.monotonic()))
-            if not self._lingering.done():
-                return EXIT_RUNS_LEFT
-        return 0
+    async def _runs_go_on(self) -> bool:
+        """Past the end of the grace period; until then a run of its own that has stopped the pool is waited for."""
+        if self._lingering is None:
+            return False
+        await asyncio.wait([self._lingering], timeout=max(0.0, self._deadline - time.monotonic()))
+        return not self._lingering.done()
 
     def begin_last_call(self) -> None:
         """Bounds the life of the process to the grace period, also where a run blocks the loop; for signal handlers."""
@@ -217,20 +223,19 @@ class AsyncWorkerPool:
         return shift
 
     def _linger(self, shift: Shift, stop_by: float | None) -> None:
-        self._lingering = asyncio.create_task(_linger(shift, stop_by), name="fang-lingering")
+        self._lingering = asyncio.create_task(self._end(shift, stop_by), name="fang-lingering")
+
+    async def _end(self, shift: Shift, stop_by: float | None) -> None:
+        """In a process that lives on: the heart beats, and outcomes are written, until the last run has ended.
+
+        ``stop_by`` is the deadline of a stop that was interrupted, and is begun again.
+        """
+        if stop_by is not None:
+            await shift.stop(stop_by)
+        await shift.crew.join()
+        self.is_clean = await shift.leave()
 
     def _is_stopping_and_called_by_a_run(self) -> bool:
         """Whether the stop that is under way waits for the very run that asks for another."""
         shift = self._shift
         return shift is not None and self._running and shift.stopping.is_set() and shift.crew.is_caller()
-
-
-async def _linger(shift: Shift, stop_by: float | None) -> None:
-    """In a process that lives on: the heart beats, and outcomes are written, until the last run has ended.
-
-    ``stop_by`` is the deadline of a stop that was interrupted, and is begun again.
-    """
-    if stop_by is not None:
-        await shift.stop(stop_by)
-    await shift.crew.join()
-    await shift.leave()

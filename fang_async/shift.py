@@ -130,22 +130,25 @@ class Shift:
         self._end_drains()
         return left
 
-    async def leave(self) -> None:
-        """Writes what is left, signs off and closes the store: nothing is held any more."""
+    async def leave(self) -> bool:
+        """Writes what is left, signs off and closes the store: nothing is held any more. Whether all went well."""
         async with AsyncExitStack() as last:  # whatever fails or is interrupted before
             if self._heartbeat is not None:
                 last.push_async_callback(self._heartbeat.close, FLUSHING)  # since it keeps the process' deadline
             last.push_async_callback(self.store.close)
-            await self.completer.close(FLUSHING)
-            await self._sign_off()
+            has_written = await self.completer.close(FLUSHING)
+            has_signed_off = await self._sign_off()
+        return has_written and has_signed_off
 
-    async def _sign_off(self) -> None:
+    async def _sign_off(self) -> bool:
         try:
             await self.store.reconcile(self.id, self.holdings.known())
             if not self.holdings:
                 await self.store.unregister(self.id)
-        except FangError as error:
+        except FangError as error:  # a claim whose reply was lost may be held in its name
             logger.warning("pool %s could not sign off: %s", self.id, error)
+            return False
+        return True
 
     def _record(self, pool_id: UUID) -> PoolRecord:
         kinds = tuple(sorted(self.kinds.classes))

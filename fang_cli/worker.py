@@ -34,7 +34,8 @@ def run_worker(names: Sequence[str], log_level: str) -> int:
     """Runs the pools that are named until SIGTERM or SIGINT, and stops them gracefully; the exit code.
 
     Nothing is started unless every name is a pool's and every queue can be opened. A second signal ends the process at
-    once. Where runs have not ended at the end of their pool's grace period, the process ends here, with exit code 75.
+    once. Where runs have not ended at the end of their pool's grace period, the process ends here, with exit code 75;
+    where some were not written the code is the same.
     """
     logging.basicConfig(format=_FORMAT, level=log_level.upper())
     targets = find_targets(names)
@@ -43,9 +44,10 @@ def run_worker(names: Sequence[str], log_level: str) -> int:
         runner.get_loop().set_default_executor(executor)  # as asyncio makes one, but here its threads can be waited for
         if _run(runner, _serve(targets, signals)):
             os._exit(EXIT_RUNS_LEFT)  # an ordinary exit would wait for runs, or run finalizers under running threads
+        code = 0 if all(target.pool.is_clean for target in targets) else EXIT_RUNS_LEFT
         if _run(runner, _end_leftovers(executor)):
-            os._exit(0)  # no run is left, but an ordinary exit would wait for what runs have left behind
-    return 0
+            os._exit(code)  # no run is left, but an ordinary exit would wait for what runs have left behind
+    return code
 
 
 def _begin_last_call(targets: Sequence[Target]) -> None:

@@ -10,7 +10,8 @@ from fang_core.errors import UsageError
 from fang_core.record import DEFAULT_TASK_TYPE
 
 EXIT_RUNS_LEFT: Final = 75
-"""The process' exit code where runs had not ended at the end of the grace period (sysexits' EX_TEMPFAIL)."""
+"""The process' exit code where runs had not ended at the end of the grace period, or were not written (sysexits'
+EX_TEMPFAIL)."""
 
 DEFAULT_LEASE: Final = timedelta(seconds=60)
 DEFAULT_MAX_CRASHES: Final = 3

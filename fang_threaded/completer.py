@@ -61,6 +61,7 @@ class Completer:
         self._flushes: list[threading.Event] = []  # to be set when nothing is apart any more
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="fang-completer", daemon=True)
+        self._has_given_up = False
         self.written = 0
         """Outcomes dealt with so far; only this thread counts them."""
 
@@ -78,8 +79,8 @@ class Completer:
         self._outcomes.put(flushed)
         flushed.wait(within)
 
-    def close(self, within: float) -> None:
-        """Writes what is there while the backend answers, for ``within`` seconds at most.
+    def close(self, within: float) -> bool:
+        """Writes what is there while the backend answers, for ``within`` seconds at most; whether all was written.
 
         What others have locked even then stays held, for those who take this pool for dead.
         """
@@ -88,8 +89,12 @@ class Completer:
         self._outcomes.put(None)
         if self._thread.ident is not None:  # it was started
             self._thread.join(within)
+        is_over = not self._thread.is_alive()
+        if not is_over:
+            logger.error("outcomes could not be written in time, as the backend does not answer")
         if self._apart:
             logger.error("outcomes that could not be written, as others have locked their tasks: %d", len(self._apart))
+        return is_over and not self._has_given_up and not self._apart
 
     def _loop(self) -> None:
         more = True
@@ -113,8 +118,10 @@ class Completer:
         try:
             locked = self._flush(batch, waits=not again)
         except _GivenUp:
+            self._has_given_up = True
             logger.error("outcomes that could not be written, as the backend does not answer: %d", len(batch))
         except Exception:
+            self._has_given_up = True
             logger.exception("outcomes that could not be written: %d", len(batch))
         if locked:
             level = logging.WARNING if again else logging.INFO

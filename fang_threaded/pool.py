@@ -86,6 +86,8 @@ class WorkerPool:
         self._changing = threading.Lock()
         self._shift: Shift | None = None  # the present one, or the last
         self._running = False
+        self.is_clean = True
+        """Whether nothing is left: no run goes on, and all that came of the last life's runs is written."""
         self._deadline = 0.0  # of the last stop
         self._waiting: list[Signals] = []  # of each run()
         self._lingering: threading.Thread | None = None
@@ -108,6 +110,7 @@ class WorkerPool:
             shift = self._begin_shift()
             shift.start()
             self._running = True
+            self.is_clean = False
         types, workers = ", ".join(self.options.task_types), self.options.number_of_workers
         logger.info("pool %s started, threads: %d, for %s", shift.id, workers, types)
         self._events.emit(Events.pool_started, shift.id)
@@ -142,7 +145,7 @@ class WorkerPool:
                 logger.warning("pool %s: runs not ended: %d; their tasks stay held until they do", shift.id, left)
                 self._linger(shift, None)
             else:
-                shift.leave()
+                self.is_clean = shift.leave()
         logger.info("pool %s stopped, runs left: %d", shift.id, left)
         self._events.emit(Events.pool_stopped, shift.id)
         return left
@@ -161,8 +164,9 @@ class WorkerPool:
         given back.
 
         Returns:
-            0 where every run has ended by the end of the grace period, else 75. After a signal it does not return 75:
-            the process ends here with that code. After ``stop()`` it goes on.
+            0 where every run has ended by the end of the grace period, and all is written; else 75. After a signal it
+            does not return 75: it ends the process with that code, by ``SystemExit`` where no run goes on, else at
+            once. After ``stop()`` the process goes on.
         """
         signals = Signals(self.begin_last_call)
         self._waiting.append(signals)
@@ -175,20 +179,22 @@ class WorkerPool:
                         self.begin_last_call()  # it may have come while the pool started
                 finally:
                     self.stop()
-                code = self._exit_code()
+                runs_go_on = self._runs_go_on()
         finally:
             self._waiting.remove(signals)
+        code = 0 if self.is_clean else EXIT_RUNS_LEFT
         if code and signals.came:
-            os._exit(code)  # an ordinary exit would run user code's finalizers under running threads
+            if runs_go_on:
+                os._exit(code)  # an ordinary exit would run user code's finalizers under running threads
+            raise SystemExit(code)
         return code
 
-    def _exit_code(self) -> int:
-        """Of a life that was stopped, by whomever: a run of its own that did it ends after that."""
-        if self._lingering is not None:
-            self._lingering.join(max(0.0, self._deadline - time.monotonic()))
-            if self._lingering.is_alive():
-                return EXIT_RUNS_LEFT
-        return 0
+    def _runs_go_on(self) -> bool:
+        """Past the end of the grace period; until then a run of its own that has stopped the pool is waited for."""
+        if self._lingering is None:
+            return False
+        self._lingering.join(max(0.0, self._deadline - time.monotonic()))
+        return self._lingering.is_alive()
 
     def begin_last_call(self) -> None:
         """Bounds the life of the process to the grace period, also where a thread hangs; for signal handlers."""
@@ -220,21 +226,21 @@ class WorkerPool:
         return shift
 
     def _linger(self, shift: Shift, stop_by: float | None) -> None:
-        self._lingering = threading.Thread(target=_linger, args=(shift, stop_by), name="fang-lingering", daemon=True)
-        self._lingering.start()
+        ending = threading.Thread(target=self._end, args=(shift, stop_by), name="fang-lingering", daemon=True)
+        self._lingering = ending
+        ending.start()
+
+    def _end(self, shift: Shift, stop_by: float | None) -> None:
+        """In a process that lives on: the heart beats, and outcomes are written, until the last run has ended.
+
+        ``stop_by`` is the deadline of a stop that was interrupted, and is begun again.
+        """
+        if stop_by is not None:
+            shift.stop(stop_by)
+        shift.crew.join()
+        self.is_clean = shift.leave()
 
     def _is_stopping_and_called_by_a_run(self) -> bool:
         """Whether the stop that is under way waits for the very run that asks for another."""
         shift = self._shift
         return shift is not None and self._running and shift.stopping.is_set() and shift.crew.is_caller()
-
-
-def _linger(shift: Shift, stop_by: float | None) -> None:
-    """In a process that lives on: the heart beats, and outcomes are written, until the last run has ended.
-
-    ``stop_by`` is the deadline of a stop that was interrupted, and is begun again.
-    """
-    if stop_by is not None:
-        shift.stop(stop_by)
-    shift.crew.join()
-    shift.leave()

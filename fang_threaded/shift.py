@@ -134,22 +134,25 @@ class Shift:
         self._end_drains()
         return left
 
-    def leave(self) -> None:
-        """Writes what is left, signs off and closes the store: nothing is held any more."""
+    def leave(self) -> bool:
+        """Writes what is left, signs off and closes the store: nothing is held any more. Whether all went well."""
         with ExitStack() as last:  # whatever fails or is interrupted before
             if self._heartbeat is not None:
                 last.callback(self._heartbeat.close, FLUSHING)  # since it keeps the process' deadline
             last.callback(self.store.close)
-            self.completer.close(FLUSHING)
-            self._sign_off()
+            has_written = self.completer.close(FLUSHING)
+            has_signed_off = self._sign_off()
+        return has_written and has_signed_off
 
-    def _sign_off(self) -> None:
+    def _sign_off(self) -> bool:
         try:
             self.store.reconcile(self.id, self.holdings.known())
             if not self.holdings:
                 self.store.unregister(self.id)
-        except FangError as error:
+        except FangError as error:  # a claim whose reply was lost may be held in its name
             logger.warning("pool %s could not sign off: %s", self.id, error)
+            return False
+        return True
 
     def _record(self, pool_id: UUID) -> PoolRecord:
         kinds = tuple(sorted(self.kinds.classes))

@@ -20,6 +20,7 @@ from sqlalchemy import make_url
 from fang_cli.embedded import EmbeddedPostgres
 from fang_threaded import Queue, Runnable, TaskConfig
 from tests.cli.test_cli import fang
+from tests.proxy import Mode, Proxy
 
 PASSWORD = "not-to-be-shown"
 ROOT = Path(__file__).parents[2]
@@ -174,8 +175,8 @@ Start = Callable[..., Process]
 def start(tmp_path: Path, url: str) -> Iterator[Start]:
     started: list[Process] = []
 
-    def start(*arguments: str, grace: float = 20) -> Process:
-        (tmp_path / "app.py").write_text(textwrap.dedent(APP).format(url=url, grace=grace))
+    def start(*arguments: str, grace: float = 20, through: str = url) -> Process:
+        (tmp_path / "app.py").write_text(textwrap.dedent(APP).format(url=through, grace=grace))
         started.append(Process(tmp_path, *(arguments or ("app:pools.heavy", "app:pools.light"))))
         return started[-1]
 
@@ -239,6 +240,19 @@ def test_a_run_that_does_not_end_in_time_leaves_75_and_no_other_pool_is_kept_fro
     code, log = process.end()
     assert code == 75, log
     assert rows(url) == [("Heavy", "in_progress", 0), ("Light", "new", 0), (1,)]
+
+
+def test_what_has_ended_and_could_not_be_written_leaves_75(start: Start, url: str) -> None:
+    insert(url, Heavy(seconds=1), Light(seconds=1))
+    with Proxy(url) as proxy:
+        process = start(grace=3, through=proxy.url)
+        process.wait_for("heavy runs", "light runs")
+        proxy.set(Mode.RESET)
+        process.popen.send_signal(signal.SIGTERM)
+        process.wait_for("heavy ran", "light ran")
+        code, log = process.end()
+    assert code == 75, log
+    assert rows(url) == [("Heavy", "in_progress", 0), ("Light", "in_progress", 0), (2,)]
 
 
 def test_a_child_that_a_run_left_behind_and_that_raises_system_exit_ends_nothing(start: Start, url: str) -> None:

@@ -13,7 +13,7 @@ from fang_async import AsyncWorkerPool
 from fang_core import AsyncRunnable, Events, RetentionMode, Runnable, TaskConfig, TaskState
 from fang_core.memory_state import MemoryState
 from fang_threaded import WorkerPool
-from tests.modes import GATES, RAN, Side, ran
+from tests.modes import GATES, RAN, Side, eventually, ran
 
 POOLS: Final[list[Any]] = []
 """The one that tasks stop."""
@@ -133,6 +133,10 @@ def test_it_tells_of_runs_that_another_left_and_the_process_goes_on(scene: Scene
     assert scene.side.call(scene.pool.stop) == 1
     assert running.result(10) == 75
     assert scene.states == [TaskState.IN_PROGRESS]
+    assert not scene.pool.is_clean
+    GATES["gate"].set()
+    eventually(lambda: scene.pool.is_clean)
+    assert scene.states == [TaskState.FINISHED]
 
 
 def test_a_run_may_stop_its_own_pool_and_is_waited_for(scene: Scene) -> None:

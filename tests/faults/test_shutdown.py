@@ -132,6 +132,33 @@ def test_it_ends_in_time_though_the_database_does_not_answer(start: Any, url: st
         assert time.monotonic() - signalled < 3.5  # 1 s of grace and 2 s; half of one for a busy machine
 
 
+def test_what_has_ended_and_could_not_be_written_leaves_75(start: Any, url: str) -> None:
+    """The database refuses connections from before the signal on."""
+    with Queue(url) as queue:
+        queue.insert_task(Slow(seconds=1))
+    with Proxy(url) as proxy:
+        process = start(grace=3, through=proxy.url)  # within which it is tried
+        assert process.line() == "run"
+        proxy.set(Mode.RESET)
+        process.popen.send_signal(signal.SIGTERM)
+        assert process.end() == (75, "ran\n")
+    assert rows(url) == [("in_progress", 0), (1,)]
+
+
+def test_an_idle_pool_that_could_not_sign_off_leaves_75(start: Any, url: str) -> None:
+    """A claim may have been committed whose reply it did not get."""
+    with Queue(url) as queue:
+        queue.insert_task(Slow())
+    with Proxy(url) as proxy:
+        process = start(through=proxy.url)
+        assert [process.line(), process.line()] == ["run", "ran"]
+        while rows(url) != [(1,)]:  # it is written
+            time.sleep(0.01)
+        proxy.set(Mode.RESET)
+        process.popen.send_signal(signal.SIGTERM)
+        assert process.end() == (75, "")
+
+
 def test_a_thread_that_does_not_end_in_time_leaves_75(url: str) -> None:
     with Queue(url) as queue:
         queue.insert_task(Slow(seconds=30))
