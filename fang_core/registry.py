@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from fang_core.errors import DefinitionError, DuplicateKind
 from fang_core.logs import SafeLogger
@@ -50,37 +50,77 @@ class Registry:
 
         Raises ``DefinitionError`` where one names a type that cannot be found.
         """
-        found = {kind: cls for kind, cls in self._classes.copy().items() if cls.__fang_mode__ == mode}
+        found = self.kinds(mode)
         for kind, cls in found.items():
-            try:
-                cls.model_rebuild()
-            except Exception as error:
-                reason = next(iter(str(error).splitlines()), type(error).__name__)
-                raise DefinitionError(f"kind {kind} ({_place(cls)}) cannot be completed: {reason}") from error
+            _complete(kind, cls)
         return MappingProxyType(found)
+
+    def kinds(self, mode: Mode) -> "dict[str, type[BaseRunnable]]":
+        """The classes of this mode, as they are."""
+        return {kind: cls for kind, cls in self._classes.copy().items() if cls.__fang_mode__ == mode}
 
 
 REGISTRY = Registry()
 """The one that task classes register with."""
 
 
+LOOK_AGAIN: Final = 1.0
+"""Seconds until classes that name a type that was not there are looked at again: the registry does not hear of it."""
+
+
 class Kinds:
-    """What a pool of some mode runs, as it last read the registry."""
+    """What a pool of some mode runs, as it last read the registry.
+
+    Raises ``DefinitionError`` where it is made and a class cannot be completed. One that comes later is left out, and
+    logged once, until it can be: the type that it names may be defined after it.
+    """
 
     def __init__(self, mode: Mode) -> None:
         self._mode: Mode = mode
-        self._version = -1
-        self.classes: Mapping[str, type[BaseRunnable]] = {}
+        self._version = REGISTRY.version  # before it is read: what comes meanwhile is read the next time
+        self.classes: Mapping[str, type[BaseRunnable]] = REGISTRY.runnable_kinds(mode)
         """By kind."""
-        self.learn()
+        self._left_out: dict[str, type[BaseRunnable]] = {}
+        self._look_again_at = 0.0
 
-    def learn(self) -> bool:
-        """Reads the registry again where it has changed; whether it has. Raises ``DefinitionError``."""
-        if self._version == REGISTRY.version:
+    def learn(self, mono: float) -> bool:
+        """Reads the registry again where it has changed, and what was left out; whether other classes came of it.
+
+        ``mono`` is in seconds of one monotonic clock.
+        """
+        if self._version == REGISTRY.version and not self._may_be_complete(mono):
             return False
         self._version = REGISTRY.version
-        self.classes = REGISTRY.runnable_kinds(self._mode)
-        return True
+        former, former_left_out = self.classes, self._left_out
+        classes = REGISTRY.kinds(self._mode)
+        self._left_out = {}
+        for kind, cls in tuple(classes.items()):
+            try:
+                _complete(kind, cls)
+            except DefinitionError as error:
+                self._left_out[kind] = classes.pop(kind)
+                if kind in former:
+                    classes[kind] = former[kind]  # tasks of it may be running
+                if former_left_out.get(kind) is not cls:
+                    logger.warning("%s; it is left out until it can be", error)
+        self._look_again_at = mono + LOOK_AGAIN
+        self.classes = MappingProxyType(classes)
+        return self.classes != former
+
+    def _may_be_complete(self, mono: float) -> bool:
+        """Whether to look again at what was left out; one that was used meanwhile has completed itself."""
+        if not self._left_out:
+            return False
+        return mono >= self._look_again_at or any(cls.__pydantic_complete__ for cls in self._left_out.values())
+
+
+def _complete(kind: str, cls: "type[BaseRunnable]") -> None:
+    """Resolves its forward references. Raises ``DefinitionError``."""
+    try:
+        cls.model_rebuild()
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DefinitionError(f"kind {kind} ({_place(cls)}) cannot be completed: {reason}") from error
 
 
 def _module_of(cls: type) -> str:

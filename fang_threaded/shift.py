@@ -198,8 +198,8 @@ class Shift:
         self.events.emit(Events.pool_declared_dead, former, successor)
 
     def learn_kinds(self) -> bool:
-        """Reads the registry again where it has changed; whether it has."""
-        if not self.kinds.learn():
+        """Reads the registry again where it has changed; whether other classes came of it."""
+        if not self.kinds.learn(time.monotonic()):
             return False
         self._timetable.serve(self.kinds.classes)
         return True

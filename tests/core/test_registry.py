@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from fang_core import AsyncRunnable, DefinitionError, DuplicateKind, Runnable, TaskConfig
-from fang_core.registry import Registry
+from fang_core.registry import LOOK_AGAIN, Kinds, Registry
 
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     fresh = Registry()
     monkeypatch.setattr("fang_core.runnable.REGISTRY", fresh)
+    monkeypatch.setattr("fang_core.registry.REGISTRY", fresh)
     return fresh
 
 
@@ -169,3 +170,100 @@ def test_the_name_of_a_class_is_its_kind_in_either_mode(registry: Registry) -> N
 
     assert registry.get("Light") is Light
     assert "Light" not in registry.runnable_kinds("threaded")
+
+
+# What a pool that runs learns -----------------------------------------------------------------------------------------
+
+HEAD = """
+from pydantic import BaseModel
+from fang_core import AsyncRunnable, Runnable
+"""
+OPEN = """
+class Open(Runnable):
+    address: "Address"
+    def run(self, queue): ...
+"""
+WHOLE = """
+class Whole(Runnable):
+    def run(self, queue): ...
+"""
+ADDRESS = """
+class Address(BaseModel):
+    street: str = ""
+"""
+
+
+@pytest.fixture
+def growing(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs the next part of a module's text."""
+    module = types.ModuleType("growing")
+    monkeypatch.setitem(sys.modules, "growing", module)
+
+    def grow(part: str) -> None:
+        exec(compile(part, "growing.py", "exec", dont_inherit=True), vars(module))
+
+    grow(HEAD)
+    return grow
+
+
+def test_a_class_that_cannot_be_completed_is_left_out_once_said_and_holds_up_no_other(
+    growing: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    kinds = Kinds("threaded")
+    growing(OPEN)
+    assert not kinds.learn(0.0)
+    growing(WHOLE)
+    assert kinds.learn(0.0)
+    assert set(kinds.classes) == {"Whole"}
+    for mono in range(10):
+        assert not kinds.learn(float(mono))
+    growing(WHOLE.replace("Whole", "Other"))
+    assert kinds.learn(10.0)
+    assert set(kinds.classes) == {"Whole", "Other"}
+    assert [record.getMessage() for record in caplog.records] == [
+        "kind Open (growing.Open) cannot be completed: name 'Address' is not defined; it is left out until it can be"
+    ]
+
+
+def test_it_is_taken_up_when_the_type_is_there_though_the_registry_has_not_changed(growing: Any) -> None:
+    kinds = Kinds("threaded")
+    growing(OPEN)
+    assert not kinds.learn(5.0)
+    growing(ADDRESS)
+    assert not kinds.learn(5.0 + LOOK_AGAIN / 2)
+    assert kinds.learn(5.0 + LOOK_AGAIN)
+    assert set(kinds.classes) == {"Open"}
+    assert not kinds.learn(100.0)
+
+
+def test_it_is_taken_up_at_once_when_it_was_used(growing: Any) -> None:
+    kinds = Kinds("threaded")
+    growing(OPEN)
+    assert not kinds.learn(5.0)
+    growing(ADDRESS + "Open(address=Address())")
+    assert kinds.learn(5.0)
+    assert set(kinds.classes) == {"Open"}
+
+
+def test_one_that_is_defined_anew_and_cannot_be_completed_leaves_the_former_in_its_place(growing: Any) -> None:
+    growing(WHOLE.replace("Whole", "Open"))
+    kinds = Kinds("threaded")
+    former = kinds.classes["Open"]
+    growing(OPEN)
+    assert not kinds.learn(0.0)
+    assert kinds.classes["Open"] is former
+    growing(ADDRESS)
+    assert kinds.learn(LOOK_AGAIN)
+    assert kinds.classes["Open"] is not former
+
+
+def test_a_class_of_the_other_mode_is_no_news(growing: Any) -> None:
+    kinds = Kinds("threaded")
+    growing("class Light(AsyncRunnable):\n    async def run(self, queue): ...")
+    assert not kinds.learn(0.0)
+
+
+def test_a_pool_does_not_start_where_a_class_cannot_be_completed(growing: Any) -> None:
+    growing(OPEN)
+    with pytest.raises(DefinitionError, match="cannot be completed: name 'Address' is not defined"):
+        Kinds("threaded")

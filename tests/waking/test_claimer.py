@@ -151,15 +151,35 @@ def test_what_was_inserted_before_the_pool_was_known_to_know_its_kind_is_found_b
         assert ran(within=3) == [2]
 
 
-def _late(side: Side, name: str) -> Any:
+def _late(side: Side, name: str, **fields: str) -> Any:
     """A class of a new kind, which a pool that runs does not know yet."""
     known = type(side.note())
     name = f"{name}{side.mode}"
     return type(
         name,
         (known.__mro__[1],),
-        {"__module__": __name__, "run": known.run, "__qualname__": name, "__annotations__": {"n": int}},
+        {"__module__": __name__, "run": known.run, "__qualname__": name, "__annotations__": {"n": int, **fields}},
     )
+
+
+def test_a_class_that_names_a_type_that_is_not_there_yet_holds_up_no_other_and_is_taken_up_later(
+    side: Side, url: str, nights: Nights, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = side.queue(url)
+    side.pool(queue)
+    nights.fall()
+    early = _late(side, "Early", address=f"Address{side.mode} | None")
+    try:
+        late = _late(side, "Latest")
+        side.call(queue.insert_task, late(n=1))
+        assert ran() == [1]
+        assert caplog.text.count("it is left out until it can be") == 1
+    finally:
+        monkeypatch.setitem(globals(), f"Address{side.mode}", int)
+        early.model_rebuild()  # for the other tests' pools as well
+    side.call(queue.insert_task, early(n=2, address=None))
+    assert ran() == [2]
+    assert "could not claim" not in caplog.text
 
 
 def test_a_pool_whose_row_is_gone_registers_and_announces_again(
