@@ -297,7 +297,8 @@ def typed(error: Exception, schema: str) -> BackendError:
     if type(error) is asyncpg.DataError:  # the driver's own, which quotes the value; the server's are derived from it
         return StatementRefused("the driver refused a value of the statement")
     if isinstance(error, asyncpg.PostgresError):
-        return diagnose(error.sqlstate, error.message or str(error), schema=schema)
+        severity = getattr(error, "severity_en", None)
+        return diagnose(error.sqlstate, error.message or str(error), schema=schema, severity=severity)
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         return BackendUnavailable("the database does not answer in time")
     return BackendUnavailable(f"the database does not answer: {error}")

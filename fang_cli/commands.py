@@ -6,14 +6,14 @@ import click
 
 from fang_cli.embedded import EmbeddedPostgresError
 from fang_cli.settings import chosen_database_url
-from fang_core.errors import AccessRefused, BackendUnavailable, FangError, SchemaError, UsageError
+from fang_core.errors import AccessRefused, BackendError, FangError, SchemaError, UsageError
 
 # After sysexits.h: EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG.
 _EXIT_CODES: Final[tuple[tuple[type[FangError], int], ...]] = (
     (UsageError, 2),
-    (BackendUnavailable, 69),
     (AccessRefused, 77),
     (SchemaError, 78),
+    (BackendError, 69),
 )
 _INTERRUPTED: Final = 130
 

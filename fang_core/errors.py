@@ -69,7 +69,10 @@ class UnreadablePayload(FangError, ValueError):
 
 
 class BackendError(FangError):
-    """The backend refused what was asked of it."""
+    """The backend refused what was asked of it, or failed at it: nothing was written, unless a subclass says otherwise.
+
+    Where it is of none of them the same can succeed later: the text says what to do.
+    """
 
 
 class BackendUnavailable(BackendError):

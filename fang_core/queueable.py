@@ -50,8 +50,8 @@ class Queueable(Protocol):
             UsageError: an argument cannot be used; nothing was sent.
             IdInUse: a task with other fields has this id.
             NotConnected: the backend cannot be reached; nothing was sent.
-            OutcomeUnknown: the connection broke while committing.
-            BackendError: the backend refused, or does not answer.
+            OutcomeUnknown: the connection broke before the reply came: the task may be there, or not.
+            BackendError: the backend refused, or failed: nothing was written.
         """
         ...
 

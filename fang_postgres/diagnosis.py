@@ -23,8 +23,14 @@ _REFUSALS: Final = frozenset({"21", "22", "23", "44", "54", "P0"})
 _PROGRAM_LIMIT: Final = "54000"
 _REPEATABLE: Final = frozenset({"40001", "40P01", "55P03"})
 _MISSING: Final = frozenset({"42P01", "3F000"})
+# Connection exceptions; statement completion unknown; shut down, crashed, starting, database dropped, too long idle.
+_LOST: Final = re.compile("08...|40003|57P0.")
+_ENDS_SESSION: Final = frozenset({"FATAL", "PANIC"})
 _MISMATCH: Final = frozenset({"42703", "42704", "42883", "42804"})
 _INVALID_AUTHORIZATION: Final = "28000"
+_QUERY_CANCELED: Final = "57014"
+_READ_ONLY: Final = "25006"
+_LACKS_RESOURCES: Final = "53"
 _REFUSED: Final = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry"
     r"|FATAL:\s+((role|database) .* does not exist|role .* is not permitted to log in|permission denied for database)"
@@ -44,8 +50,12 @@ def code_of_connect_failure(message: str) -> str | None:
     return _INVALID_AUTHORIZATION if _REFUSED.search(message) else None
 
 
-def diagnose(sqlstate: str | None, message: str, *, schema: str) -> BackendError:
-    """One typed error in one line. ``message`` is the server's primary message: it holds no values of ours."""
+def diagnose(sqlstate: str | None, message: str, *, schema: str, severity: str | None = None) -> BackendError:
+    """One typed error in one line. ``message`` is the server's primary message: it holds no values of ours.
+
+    ``severity`` is the server's, not translated. An ERROR is the reply to what was sent, which has failed as a whole;
+    what ends the session may come after a commit was written.
+    """
     line = message.strip().splitlines()[0] if message.strip() else "no message"
     match sqlstate:
         case None:
@@ -72,10 +82,22 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str) -> BackendError
             return SchemaError(f"table {schema}.fang_tasks is missing: run `fang migrate{where}`")
         case code if code in _MISMATCH:
             return SchemaError(f"schema {schema} does not fit this version ({line}): run `fang migrate`")
-        case _:
-            return BackendUnavailable(f"the database does not get it done ({sqlstate}): {line}")
+        case code if severity in _ENDS_SESSION or _LOST.fullmatch(code):
+            return BackendUnavailable(f"the database does not get it done ({code}): {line}")
+        case code:
+            return BackendError(f"the database failed ({code}): {line}; nothing was written: {_what_to_do(code)}")
+
+
+def _what_to_do(code: str) -> str:
+    if code == _QUERY_CANCELED:
+        return "try again, or less at once"
+    if code == _READ_ONLY:
+        return "connect to a server that takes writes"
+    if code[:2] == _LACKS_RESOURCES:
+        return "try again when the server has room"
+    return "try again; the server's log says more"
 
 
 def before_sending(error: BackendError) -> BackendError:
-    """The same error where it struck before anything was sent: what did not answer was never asked."""
-    return NotConnected(str(error)) if type(error) is BackendUnavailable else error
+    """The same error where it struck before anything was sent: what did not answer, or failed, was never asked."""
+    return NotConnected(str(error)) if type(error) in {BackendUnavailable, BackendError} else error

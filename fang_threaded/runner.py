@@ -338,4 +338,5 @@ def typed(error: SQLAlchemyError | psycopg.Error, schema: str) -> BackendError:
     message = (diagnostic and diagnostic.message_primary) or str(original)
     if sqlstate is None and not isinstance(original, psycopg.OperationalError):
         return StatementRefused(f"the driver refused the statement: {type(original).__name__}")
-    return diagnose(sqlstate or code_of_connect_failure(message), message, schema=schema)
+    severity = diagnostic and diagnostic.severity_nonlocalized
+    return diagnose(sqlstate or code_of_connect_failure(message), message, schema=schema, severity=severity)

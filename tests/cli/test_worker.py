@@ -427,6 +427,16 @@ def test_tables_of_an_older_version(tmp_path: Path, url: str) -> None:
     ends_in_one_line(tmp_path, url, 78, "at revision 0000", "run `fang migrate`")
 
 
+def test_one_that_fails(start: Start, url: str) -> None:
+    with psycopg.connect(url) as connection:
+        full = "$$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '53100'; END $$"
+        connection.execute(f"CREATE FUNCTION full_() RETURNS trigger LANGUAGE plpgsql AS {full}".encode())
+        connection.execute("CREATE TRIGGER full_ BEFORE INSERT ON fang.fang_pools EXECUTE FUNCTION full_()")
+    code, log = start("app:pools.heavy").end()
+    assert (code, log.count("\n")) == (69, 1), log
+    assert "the database failed (53100): no room; nothing was written: try again when the server has room" in log
+
+
 def test_nothing_runs_where_one_database_is_down(start: Start, url: str, tmp_path: Path) -> None:
     insert(url, Heavy(), Light())
     (tmp_path / "down.py").write_text(textwrap.dedent(DOWN).format(url="postgresql://127.0.0.1:1/app"))

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from fang_core.errors import AccessRefused, BackendUnavailable, RowsLocked
-from fang_postgres.diagnosis import code_of_connect_failure, diagnose
+from fang_core.errors import AccessRefused, BackendError, BackendUnavailable, NotConnected, RowsLocked, is_refusal
+from fang_postgres.diagnosis import before_sending, code_of_connect_failure, diagnose
 
 AT = 'connection to server at "127.0.0.1", port 5432 failed: '
 
@@ -53,6 +53,41 @@ def test_what_was_given_up_for_others_was_not_written(sqlstate: str) -> None:
     """So an insert's outcome is known, and a completion is no refusal."""
     error = diagnose(sqlstate, "deadlock detected", schema="fang")
     assert type(error) is RowsLocked
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "words"),
+    [
+        ("57014", "canceling statement due to statement timeout; nothing was written: try again, or less at once"),
+        ("53100", "try again when the server has room"),
+        ("25006", "connect to a server that takes writes"),
+        ("XX000", "try again; the server's log says more"),
+        ("25P02", "nothing was written"),
+    ],
+)
+def test_a_failure_that_the_server_replies_with_has_written_nothing(sqlstate: str, words: str) -> None:
+    """It is no refusal either: a completion that meets it is tried again as it is."""
+    error = diagnose(sqlstate, "canceling statement due to statement timeout", schema="fang", severity="ERROR")
+    assert type(error) is BackendError
+    assert str(error).endswith(words) or words in str(error)
+    assert not is_refusal(error)
+    assert type(before_sending(error)) is NotConnected
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "severity"),
+    [
+        *((code, "ERROR") for code in ("08006", "08P01", "40003")),
+        *((code, "FATAL") for code in ("57P01", "57P02", "57P03", "57P05", "25P03", "53300", "XX000")),
+        ("57P01", None),
+        ("58030", "PANIC"),
+        (None, None),
+    ],
+)
+def test_what_ends_the_session_leaves_it_open_what_was_written(sqlstate: str | None, severity: str | None) -> None:
+    error = diagnose(sqlstate, "terminating connection", schema="fang", severity=severity)
+    assert type(error) is BackendUnavailable
+    assert type(before_sending(error)) is NotConnected
 
 
 @pytest.mark.parametrize("part", ["username", "database"])

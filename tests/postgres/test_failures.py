@@ -1,0 +1,121 @@
+"""What the server replies with an error has failed, and is known to: by statement and at COMMIT, in both modes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import create_engine, make_url
+
+from fang_core import BackendError, OutcomeUnknown, Runnable, TaskConfig
+from fang_postgres.connecting import SETTINGS
+from tests.modes import Database, Side, eventually, ran, side_of
+
+RAISES = """
+    CREATE FUNCTION raises() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'so says the server' USING ERRCODE = '{code}'; END $$;
+    CREATE {constraint} TRIGGER raises AFTER {event} ON fang.fang_tasks {deferred}
+        FOR EACH ROW EXECUTE FUNCTION raises();
+"""
+AT_ONCE = {"constraint": "", "deferred": ""}
+AT_COMMIT = {"constraint": "CONSTRAINT", "deferred": "DEFERRABLE INITIALLY DEFERRED"}
+CODES = ["57014", "53100", "25006", "XX000"]
+BULK = 2_500
+
+
+class Numbered(Runnable):
+    task_config = TaskConfig(kind="failures.Numbered")
+    n: int
+
+    def run(self, queue: Any) -> None: ...
+
+
+@pytest.fixture(params=["threaded", "threaded on an engine", "async"])
+def inserting(request: pytest.FixtureRequest, url: str) -> Iterator[Any]:
+    """``inserting(method, what)`` calls a method of a queue."""
+    mode, _, shared = request.param.partition(" ")
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg")) if shared else None
+    with side_of(mode) as side:
+        queue = side.queue(url if engine is None else engine)
+        yield lambda method, what, **options: side.call(getattr(queue, method), what, **options)
+    if engine is not None:
+        engine.dispose()
+
+
+@pytest.fixture
+def server(url: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+def raise_from_now_on(server: psycopg.Connection[Any], code: str, how: dict[str, str], event: str = "INSERT") -> None:
+    server.execute(RAISES.format(code=code, event=event, **how).encode())
+
+
+def stop_raising(server: psycopg.Connection[Any]) -> None:
+    server.execute("DROP FUNCTION raises CASCADE")
+
+
+CALLS: list[tuple[str, Any, dict[str, Any]]] = [
+    ("insert_task", Numbered(n=1), {}),
+    ("insert_task", Numbered(n=1), {"uniq": True}),
+    ("insert_tasks", [Numbered(n=1), Numbered(n=2)], {}),
+    ("insert_tasks", [Numbered(n=1), Numbered(n=2)], {"uniq": True}),
+    ("insert_tasks", [Numbered(n=n) for n in range(BULK)], {}),
+]
+
+
+@pytest.mark.parametrize("how", [AT_ONCE, AT_COMMIT], ids=["at once", "at commit"])
+@pytest.mark.parametrize("code", CODES)
+def test_nothing_was_written_and_the_error_says_so(
+    inserting: Any, server: psycopg.Connection[Any], code: str, how: dict[str, str]
+) -> None:
+    raise_from_now_on(server, code, how)
+    for method, what, options in CALLS:
+        with pytest.raises(BackendError, match=rf"\({code}\): so says the server; nothing was written: ") as caught:
+            inserting(method, what, **options)
+        assert type(caught.value) is BackendError
+    stop_raising(server)
+    assert server.execute("SELECT count(*) FROM fang.fang_tasks").fetchone() == (0,)
+    for method, what, options in CALLS:
+        inserting(method, what, **options)
+
+
+def test_a_timeout_of_the_servers_is_one_of_them(
+    inserting: Any, url: str, server: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SETTINGS, "statement_timeout", "200ms")
+    server.execute(f'ALTER DATABASE "{make_url(url).database}" SET statement_timeout = 200'.encode())
+    raise_from_now_on(server, "57014", AT_ONCE)
+    sleeps = "CREATE OR REPLACE FUNCTION raises() RETURNS trigger LANGUAGE plpgsql AS "
+    server.execute(f"{sleeps} $$ BEGIN PERFORM pg_sleep(60); RETURN NULL; END $$".encode())
+    with pytest.raises(BackendError, match="statement timeout; nothing was written") as caught:
+        inserting("insert_tasks", [Numbered(n=1), Numbered(n=2)])
+    assert type(caught.value) is BackendError
+
+
+@pytest.mark.parametrize("code", ["57P01", "08006"])
+def test_a_reply_that_is_not_the_statements_own_leaves_it_open(
+    inserting: Any, server: psycopg.Connection[Any], code: str
+) -> None:
+    raise_from_now_on(server, code, AT_ONCE)
+    for method, what, options in CALLS:
+        with pytest.raises(OutcomeUnknown) as unknown:
+            inserting(method, what, **options)
+        assert len(unknown.value.ids) == (len(what) if method == "insert_tasks" else 1)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_outcomes_are_tried_again_as_they_are(
+    side: Side, url: str, database: Database, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And no refusal of what a run has said, for which its task would fail."""
+    queue = side.queue(url)
+    side.call(queue.insert_tasks, [side.note(n=n) for n in range(3)])
+    raise_from_now_on(database.connection, code, AT_ONCE, "DELETE")
+    side.pool(queue)
+    assert ran(3) == [0, 1, 2]
+    eventually(lambda: f": the database failed ({code}): so says the server; nothing was written" in caplog.text)
+    stop_raising(database.connection)
+    eventually(lambda: database.rows("SELECT state::text FROM fang.fang_tasks") == [], within=20)
+    assert "refused" not in caplog.text
