@@ -42,13 +42,8 @@ class Rules:
     duplicated_tasks: bool = True
 
     def hash_of_unique(self, task: BaseRunnable) -> str:
-        """The hash of a task that is unique on this queue. Raises ``UsageError`` for one that is not."""
-        metadata = codec.encode(task, max_bytes=self.max_payload_bytes)
-        if self.duplicated_tasks and not task.__fang_options__.uniq:
-            raise UsageError(
-                f"{type(task).__name__} is not unique: find it by its id, or give it TaskConfig(uniq=True)"
-            )
-        return uniq_hash(task, metadata)
+        """The hash that the task has where it is inserted as unique, be it by its class, one insert, or the queue."""
+        return uniq_hash(task, codec.encode(task, max_bytes=self.max_payload_bytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

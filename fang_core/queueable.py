@@ -142,7 +142,8 @@ class Queueable(Protocol):
     def remove_task_by_metadata(self, task: BaseRunnable, /, *, connection: Any = None) -> int:
         """Removes the unique task that equals this one and is waiting or running; how many: 0 or 1.
 
-        Raises ``UsageError`` for a class that is not unique, on a queue that allows duplicates.
+        It does not matter what made it unique: its class, ``uniq=`` of its insert, or the queue. One that was not
+        inserted as unique is not found by its fields, but by its id.
         """
         ...
 

@@ -66,7 +66,6 @@ def bad_calls(backend: Backend) -> Iterator[Call]:
         yield "insert_tasks", ([note(), bad],), {}
     yield "insert_tasks", (note(),), {}
     yield "schedule_task", (note(),), {}  # it has no schedule
-    yield "remove_task_by_metadata", (note(),), {}  # it is not unique
 
     yield from (("update_task_state", (row, state), {}) for state in BAD_STATES)
     yield from (("update_task_state", (bad, TaskState.FAILED), {}) for bad in (row.id, None, note()))

@@ -7,7 +7,7 @@ import pytest
 
 from fang_core.config import RetentionMode
 from fang_core.conformance.backend import Backend, needs
-from fang_core.errors import IdInUse, TwinExists, UsageError
+from fang_core.errors import IdInUse, TwinExists
 from fang_core.record import TaskState
 
 HOUR = timedelta(hours=1)
@@ -111,8 +111,16 @@ class UniqueSuite:
         assert remove() == 1
         assert backend.row(ended) == ended
         assert backend.insert(backend.unique_note(n=1)).conflict
-        with pytest.raises(UsageError, match="is not unique: find it by its id"):
-            backend.call(backend.queue.remove_task_by_metadata, backend.note())
+
+    def test_removal_by_content_takes_what_one_insert_made_unique(self, backend: Backend) -> None:
+        """And nothing that was not inserted as unique."""
+        plain = backend.insert(backend.note())
+        assert backend.call(backend.queue.remove_task_by_metadata, backend.note()) == 0
+        unique = backend.insert(backend.note(), uniq=True)
+        assert backend.call(backend.queue.remove_task_by_metadata, backend.note(n=1)) == 0
+        assert backend.call(backend.queue.remove_task_by_metadata, backend.note()) == 1
+        assert (backend.row(plain), backend.find(unique)) == (plain, None)
+        assert not backend.insert(backend.note(), uniq=True).conflict
 
     # By id ------------------------------------------------------------------------------------------------------------
 

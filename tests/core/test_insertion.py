@@ -196,10 +196,12 @@ def test_the_insert_decides_what_is_unique_then_the_class_and_the_queue(
 
 
 def test_the_hash_of_a_unique_task_is_that_of_its_insert() -> None:
-    for task, rules in ((Once(n=5), Rules()), (Parse(n=5), Rules(duplicated_tasks=False))):
-        assert rules.hash_of_unique(task) == Overrides().new_task(task, rules).uniq_hash
-    with pytest.raises(UsageError, match=r"^Parse is not unique: find it by its id"):
-        Rules().hash_of_unique(Parse())
+    for task, rules, uniq in (
+        (Once(n=5), Rules(), None),
+        (Parse(n=5), Rules(duplicated_tasks=False), None),
+        (Parse(n=5), Rules(), True),
+    ):
+        assert rules.hash_of_unique(task) == Overrides(uniq=uniq).new_task(task, rules).uniq_hash
     with pytest.raises(UsageError, match="str is not a task"):
         Rules().hash_of_unique("Parse")  # type: ignore[arg-type]
     with pytest.raises(PayloadError, match="larger than 10 bytes"):
