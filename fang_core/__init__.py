@@ -9,15 +9,31 @@ from fang_core.errors import (
     DefinitionError,
     DuplicateKind,
     FangError,
+    IdInUse,
     NotConnected,
     NotInRun,
     OutcomeUnknown,
     PayloadError,
     SchemaError,
+    StaleTask,
+    StatementRefused,
+    TaskLost,
+    TwinExists,
+    UnreadablePayload,
     UsageError,
 )
 from fang_core.events import Events
-from fang_core.lifecycle import Cancel, RetryAfter, Snooze
+from fang_core.lifecycle import (
+    Cancel,
+    Cancelled,
+    Failure,
+    NotRun,
+    Result,
+    RetryAfter,
+    Snooze,
+    Snoozed,
+    Success,
+)
 from fang_core.memory import AsyncMemoryQueue, MemoryQueue
 from fang_core.queueable import AsyncQueueable, Queueable
 from fang_core.record import ClaimedTask, Task, TaskState
@@ -55,17 +71,30 @@ __all__ = (
     "RetentionMode",
     "SleepParams",
     "Events",
+    # What a run came to
+    "Result",
+    "Success",
+    "Failure",
+    "Snoozed",
+    "Cancelled",
+    "NotRun",
     # Errors
     "FangError",
     "DefinitionError",
     "DuplicateKind",
     "UsageError",
     "PayloadError",
-    "NotConnected",
+    "IdInUse",
+    "StaleTask",
     "NotInRun",
+    "TaskLost",
+    "UnreadablePayload",
     "BackendError",
     "BackendUnavailable",
+    "NotConnected",
     "OutcomeUnknown",
+    "StatementRefused",
+    "TwinExists",
     "AccessRefused",
     "SchemaError",
 )

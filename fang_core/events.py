@@ -33,7 +33,10 @@ class Events:
         """A worker begins a run."""
 
     def run_ended(self, task: ClaimedTask, result: Result, seconds: float) -> None:
-        """A run has ended, after ``seconds``; its outcome is not yet written."""
+        """A run has ended, after ``seconds``; its outcome is not yet written.
+
+        ``result`` is a ``Success``, ``Failure``, ``Snoozed`` or ``Cancelled``; ``NotRun`` where the pool cut it short.
+        """
 
     def outcomes_written(self, pool_id: UUID, count: int) -> None:
         """A batch of outcomes was handled; ``task_lost`` has named those that found no row."""
