@@ -6,6 +6,7 @@ from typing import Any, Final
 import asyncpg
 from sqlalchemy.engine import URL
 
+from fang_async.bounded import BoundedConnection
 from fang_async.listener import Listener
 from fang_async.reserve import Reserve
 from fang_async.runner import Runner
@@ -111,6 +112,7 @@ class Connections:
     def _connecting(self) -> dict[str, Any]:
         return {
             "dsn": self._database.render_as_string(hide_password=False),
+            "connection_class": BoundedConnection,
             "timeout": CONNECT_TIMEOUT,
             "server_settings": {**SETTINGS, "application_name": "fang"},
         }

@@ -97,6 +97,7 @@ class Reserve:
     def _tidied(self, connection: asyncpg.Connection, task: "asyncio.Task[None]") -> None:
         self._tidying.discard(task)
         if task.cancelled() or task.exception() is not None:
+            self._end_idle()  # they went the same way more often than not, and half-open ones do not know it
             self.drop(connection)
         else:
             self.give_back(connection)
@@ -105,6 +106,13 @@ class Reserve:
         """Takes it back and closes it at once."""
         _end(connection)
         self.give_back(connection)
+
+    def _end_idle(self) -> None:
+        while self._idle:
+            connection = self._idle.pop()
+            self._made.discard(connection)
+            _end(connection)
+        self._spare = 0
 
     async def close(self) -> None:
         """Closes them; waits a little for those that are lent."""

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 from sqlalchemy import TwoPhaseTransaction
 
+from fang_async.bounded import Unanswered
 from fang_async.reserve import Reserve
 from fang_core.errors import (
     BackendError,
@@ -294,11 +295,13 @@ async def _sqlalchemy_execute(connection: Any) -> Callable[..., Awaitable[Any]]:
 
 def typed(error: Exception, schema: str) -> BackendError:
     """The typed error of a driver's error."""
+    if isinstance(error.__context__, Unanswered):
+        error = error.__context__  # the end of a transaction says only that the connection is closed, and not why
     if type(error) is asyncpg.DataError:  # the driver's own, which quotes the value; the server's are derived from it
         return StatementRefused("the driver refused a value of the statement")
     if isinstance(error, asyncpg.PostgresError):
         severity = getattr(error, "severity_en", None)
         return diagnose(error.sqlstate, error.message or str(error), schema=schema, severity=severity)
-    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+    if isinstance(error, TimeoutError | asyncio.TimeoutError) and not isinstance(error, Unanswered):
         return BackendUnavailable("the database does not answer in time")
     return BackendUnavailable(f"the database does not answer: {error}")

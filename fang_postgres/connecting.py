@@ -44,6 +44,19 @@ SLOW_STATEMENT: Final = (
 CONNECT_TIMEOUT: Final = 4
 """Seconds until a server that does not answer counts as down."""
 
+ANSWER_WITHIN: Final = 75.0
+"""Seconds that a server has to answer one statement; after that the connection is taken for dead and replaced.
+
+For a failover, a load balancer or a NAT that drops a connection without telling us: the system would notice after a
+quarter of an hour, or never. It is a server's ``statement_timeout`` and a margin, so that a statement which the server
+still works on is ended by the server, and what a claim or a completion did is decided before it is repeated. (But for a
+COMMIT that waits for a synchronous standby: nothing ends that. What it did is then found by the next reconcile, and a
+completion is written once its rows are free.)
+"""
+
+UNANSWERED: Final = "no answer to a statement for {:g} s; the connection is given up"
+"""What is then raised, with the seconds."""
+
 RESCUE_WAITS: Final = "SET LOCAL lock_timeout = '1s'"
 """For a rescue, which a heart does between two beats: rows, or the whole table, that somebody else has locked must not
 keep it from beating until it looks dead itself. It is tried again after the next beat."""

@@ -14,6 +14,7 @@ from fang_core.errors import BackendUnavailable, SchemaError, UsageError
 from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, database_url
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
+from fang_threaded.bounded import BoundedConnection
 from fang_threaded.listener import Listener
 from fang_threaded.reserve import Reserve
 from fang_threaded.runner import OwnRunner, Runner, SessionRunner
@@ -154,6 +155,6 @@ def _connect(url: URL) -> psycopg.Connection[Any]:
     words, options = _DIALECT.create_connect_args(url)  # type: ignore[no-untyped-call]
     settings = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SETTINGS.items())
     options |= {"options": settings, "application_name": "fang", "connect_timeout": CONNECT_TIMEOUT}
-    connection: psycopg.Connection[Any] = psycopg.connect(*words, **options, autocommit=True)
+    connection = BoundedConnection.connect(*words, **options, autocommit=True)
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     return connection

@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 
 from fang_cli.embedded import EmbeddedPostgres
 from fang_postgres import migrate
-from tests.modes import Database, Side, side_of
+from tests.modes import Database, Nights, Side, side_of
 
 MEMORY = Path("/dev/shm")
 ENOUGH = 8 << 30
@@ -98,6 +98,11 @@ def side(request: pytest.FixtureRequest) -> Iterator[Side]:
         request.getfixturevalue(name)  # made before the pools that connect there, and taken away after them
     with side_of(request.param) as side:
         yield side
+
+
+@pytest.fixture
+def nights(monkeypatch: pytest.MonkeyPatch) -> Nights:
+    return Nights(monkeypatch)
 
 
 @pytest.fixture(name="database")

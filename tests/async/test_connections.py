@@ -1,6 +1,7 @@
 """What a connection of a queue keeps from one operation to the next: nothing, even where one was cancelled."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 from uuid import uuid4
@@ -9,6 +10,7 @@ import asyncpg
 import pytest
 
 from fang_async import AsyncQueue, AsyncRunnable
+from fang_async.bounded import BoundedConnection, Unanswered
 from fang_async.runner import Runner
 from fang_core.guard import AlwaysOn
 from fang_core.store import ClaimRequest
@@ -63,6 +65,18 @@ async def test_a_statement_that_was_refused_in_a_transaction_leaves_nothing(
     with pytest.raises(Exception, match="refused a value"):
         await queue.insert_tasks([AsyncKept()], priority=2)
     assert await kept_by(await queue._connections.writes()) == (False, "on")
+
+
+async def test_a_loop_that_was_blocked_has_not_listened(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fang_async.bounded.ANSWER_WITHIN", 0.5)
+    connection = await asyncpg.connect(url, connection_class=BoundedConnection)
+    fetching = asyncio.create_task(connection.fetch("SELECT 1 AS one"))  # which has two answers
+    await asyncio.sleep(0)  # it is under way
+    time.sleep(1.0)  # noqa: ASYNC251 - as a run may
+    assert [row["one"] for row in await fetching] == [1]
+    with pytest.raises(Unanswered, match=r"no answer to a statement for 0\.5 s"):
+        await connection.fetch("SELECT pg_sleep(60)")
+    assert connection.is_closed()
 
 
 async def cancelled(watcher: asyncpg.Connection, call: Awaitable[Any]) -> None:

@@ -15,6 +15,7 @@ from fang_core.store import PoolRecord
 from fang_postgres.connecting import SETTINGS
 from fang_postgres.operations import Operations
 from fang_threaded import Queue, Runnable
+from fang_threaded.bounded import BoundedConnection
 from fang_threaded.connections import Connections
 from fang_threaded.cutting import connect_within
 from fang_threaded.heart import PostgresHeart
@@ -102,6 +103,16 @@ def test_a_connection_that_comes_too_late_is_closed(url: str) -> None:
         connect_within(0.01, connect)
     come.set()
     eventually(lambda: late.closed)
+
+
+def test_a_long_answer_is_no_silence(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fang_threaded.bounded.ANSWER_WITHIN", 1.0)
+    rows = "SELECT repeat('x', 100000), pg_sleep(0.3) FROM generate_series(1, 8)"  # each too wide to be held back
+    with BoundedConnection.connect(url, autocommit=True) as connection:
+        assert len(connection.execute(rows).fetchall()) == 8
+        with pytest.raises(psycopg.OperationalError, match="no answer to a statement for 1 s"):
+            connection.execute("SELECT pg_sleep(60)")
+        assert connection.broken
 
 
 def test_a_connection_on_which_a_value_was_refused_is_kept(url: str) -> None:

@@ -3,15 +3,10 @@
 import pytest
 
 from fang_core import demand
-from tests.modes import HOUR, Nights
+from tests.modes import HOUR
 
 
 @pytest.fixture(autouse=True)
 def long_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pools sleep for as long as their polls say: what is to wake one is not helped by its looking anyway."""
     monkeypatch.setattr(demand, "LONGEST_SLEEP", HOUR.total_seconds())
-
-
-@pytest.fixture
-def nights(monkeypatch: pytest.MonkeyPatch) -> Nights:
-    return Nights(monkeypatch)

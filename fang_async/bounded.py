@@ -1,0 +1,73 @@
+"""Connections of our own, on which nobody waits for ever."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import asyncpg
+
+from fang_postgres.connecting import ANSWER_WITHIN, UNANSWERED
+
+T = TypeVar("T")
+
+
+class Unanswered(TimeoutError):
+    """The connection was given up."""
+
+
+LOOKS: Final = 15
+"""A statement is given up at the look after so many that found it unanswered."""
+
+
+class BoundedConnection(asyncpg.Connection):  # type: ignore[misc]
+    """Dead once ``fetch`` or ``execute`` had no answer for ``ANSWER_WITHIN``, or a fifteenth longer; then they raise
+    ``Unanswered``.
+
+    That goes for asyncpg's BEGIN and COMMIT as well. Its own ``command_timeout`` asks the silent server to cancel what
+    it does, and has a ROLLBACK wait as long again for the answer to that; it also makes a timer for each statement.
+    Here one timer looks every few seconds while the connection is used. It counts looks: a loop that was blocked has
+    not listened meanwhile.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_asked = False
+        self._is_silent = False
+        self._looks = 0
+        self._next_look: asyncio.TimerHandle | None = None
+
+    async def execute(self, query: str, *args: Any, **options: Any) -> str:
+        """See asyncpg's own."""
+        return await self._answered(super().execute, query, *args, **options)
+
+    async def fetch(self, query: str, *args: Any, **options: Any) -> list[asyncpg.Record]:
+        """See asyncpg's own."""
+        return await self._answered(super().fetch, query, *args, **options)
+
+    async def _answered(self, ask: Callable[..., Awaitable[T]], *args: Any, **options: Any) -> T:
+        self._looks = 0
+        self._is_asked = True
+        if self._next_look is None:
+            self._look_later()
+        try:
+            return await ask(*args, **options)
+        except Exception:
+            if self._is_silent:
+                raise Unanswered(UNANSWERED.format(ANSWER_WITHIN)) from None
+            raise
+        finally:
+            self._is_asked = False
+
+    def _look_later(self) -> None:
+        self._next_look = asyncio.get_running_loop().call_later(ANSWER_WITHIN / LOOKS, self._look)
+
+    def _look(self) -> None:
+        self._next_look = None
+        if not self._is_asked:
+            return  # the next statement has it looked again
+        self._looks += 1
+        if self._looks <= LOOKS:
+            self._look_later()
+        else:
+            self._is_silent = True
+            self.terminate()

@@ -1,0 +1,45 @@
+"""Connections of our own, on which nobody waits for ever."""
+
+import time
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+
+from fang_postgres.connecting import ANSWER_WITHIN, UNANSWERED
+
+T = TypeVar("T")
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """Dead once its server has been silent for ``ANSWER_WITHIN`` while something waited for it; then it raises
+    ``psycopg.OperationalError``.
+
+    Whatever waits does so in ``wait``, a BEGIN and a COMMIT as well. There psycopg asks its generator every 0.1 s
+    whether to go on: so no other thread ever needs to cut a connection that may be another's by then, and a statement
+    that is answered at once costs no look at a clock.
+    """
+
+    def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
+        """What the generator returns; see psycopg's own."""
+        return super().wait(self._unless_silent(gen), *args, **kwargs)
+
+    def _unless_silent(self, gen: PQGen[T]) -> PQGen[T]:
+        silent_since: float | None = None
+        try:
+            state = next(gen)
+            while True:
+                ready = yield state
+                if ready:
+                    silent_since = None
+                elif silent_since is None:
+                    silent_since = time.monotonic()
+                elif time.monotonic() - silent_since > ANSWER_WITHIN:
+                    self.pgconn.finish()  # first: what the generator still does to clean up must not wait as long again
+                    error = psycopg.OperationalError(UNANSWERED.format(ANSWER_WITHIN))
+                    gen.throw(error)
+                    raise error
+                state = gen.send(ready)
+        except StopIteration as end:
+            result: T = end.value
+            return result

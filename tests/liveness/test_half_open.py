@@ -1,0 +1,171 @@
+"""Connections that something between drops without a word, most of them while the server is about to answer."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from queue import SimpleQueue
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+import pytest
+
+import fang_async.bounded
+import fang_threaded.bounded
+from fang_core import RetentionMode
+from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown
+from fang_core.events import Events
+from fang_core.lifecycle import Outcome
+from fang_postgres.operations import Operations
+from fang_threaded import Queue
+from tests.modes import GATES, RAN, Database, Nights, Side, eventually, ran
+from tests.proxy import Mode, Proxy
+
+CLAIM: Final = "WITH due AS"
+COMPLETION: Final = "UPDATE fang.fang_tasks AS t SET state='finished'"
+INSERT: Final = "INSERT INTO fang.fang_tasks"
+
+
+class Told(Events):
+    """What the pool's events tell."""
+
+    def __init__(self) -> None:
+        self.failed: SimpleQueue[BaseException] = SimpleQueue()
+        self.lost: SimpleQueue[Outcome] = SimpleQueue()
+
+    def backend_failed(self, pool_id: UUID, error: BaseException) -> None:
+        self.failed.put(error)
+
+    def task_lost(self, pool_id: UUID, outcome: Outcome) -> None:
+        self.lost.put(outcome)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (fang_threaded.bounded, fang_async.bounded):
+        monkeypatch.setattr(module, "ANSWER_WITHIN", 1.0)
+
+
+@contextmanager
+def locked(database: Database) -> Iterator[None]:
+    """What comes to the tasks meanwhile waits on the server, which does it afterwards."""
+    with database.connection.transaction():
+        database.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+def cut_off(proxy: Proxy, database: Database, statement: str) -> None:
+    """Lets a connection fall silent once its statement is on the server and waits for the tasks."""
+    found = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    def waits() -> bool:
+        database.execute("SELECT pg_stat_clear_snapshot()")  # which stands still in a transaction
+        return bool(database.rows(f"{found} AND starts_with(ltrim(query), %s)", statement))
+
+    eventually(waits)
+    assert proxy.set_where(Mode.BLACKHOLE, statement.encode()) == 1
+
+
+def states(database: Database) -> list[Any]:
+    return database.rows("SELECT state::text, attempt, crashes, retries FROM fang.fang_tasks ORDER BY id")
+
+
+def given_up(told: Told) -> bool:
+    """Whether the first failure that was told is of a connection that had no answer."""
+    error = told.failed.get(timeout=5)
+    return type(error) is BackendUnavailable and "no answer to a statement for 1 s" in str(error)
+
+
+# Pools ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_claim_without_an_answer_is_made_again_and_what_it_took_runs_uncharged(
+    side: Side, proxy: Proxy, url: str, database: Database, nights: Nights
+) -> None:
+    told = Told()
+    side.pool(side.queue(proxy.url), retention_mode=RetentionMode.KEEP_ALL, events=[told])
+    nights.fall()
+    with psycopg.connect(url, autocommit=True) as other, locked(database):
+        Queue(url).insert_task(side.note(n=1), connection=database.connection)
+        other.execute("SELECT pg_notify('fang_fang', 'common')")
+        cut_off(proxy, database, CLAIM)
+    assert given_up(told)
+    assert ran() == [1]
+    eventually(lambda: states(database) == [("finished", 2, 0, 0)])
+    assert RAN.empty()
+
+
+def test_a_completion_without_an_answer_is_written_again(
+    side: Side, proxy: Proxy, url: str, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told()
+    queue = side.queue(proxy.url)
+    side.pool(queue, number_of_workers=2, retention_mode=RetentionMode.KEEP_ALL, events=[told])
+    side.call(queue.insert_task, side.note(n=1, waits=True))
+    assert ran() == [1]
+    with locked(database):
+        GATES["gate"].set()
+        cut_off(proxy, database, COMPLETION)
+    assert given_up(told)
+    side.call(queue.insert_task, side.note(n=2))
+    assert ran() == [2]
+    eventually(lambda: states(database) == [("finished", 1, 0, 0)] * 2)
+    assert told.lost.empty()
+    assert RAN.empty()
+    assert "outcomes that wait to be written: 1: the database does not answer: no answer to a statement" in caplog.text
+
+
+# Queues ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "uniq"), [(1, False), (2, False), (2, True), (2_500, False)])
+def test_an_insert_without_an_answer_is_of_unknown_outcome(
+    side: Side, proxy: Proxy, database: Database, count: int, uniq: bool
+) -> None:
+    queue = side.queue(proxy.url)
+    with locked(database):
+        if count == 1:
+            inserting = side.begin(queue.insert_task, side.note())
+        else:
+            inserting = side.begin(queue.insert_tasks, [side.note(n=n) for n in range(count)], uniq=uniq)
+        cut_off(proxy, database, INSERT if count == 1 else "WITH inserted AS")
+        with pytest.raises(OutcomeUnknown, match="no answer to a statement for 1 s") as unknown:
+            inserting.result(10)
+        assert len(unknown.value.ids) == count
+    side.call(queue.insert_task, side.note())
+
+
+@pytest.mark.parametrize("answers", [0, 1, 2])
+def test_each_part_of_a_transaction_is_given_up(side: Side, proxy: Proxy, answers: int) -> None:
+    """BEGIN, a statement, COMMIT."""
+    queue = side.queue(proxy.url)
+    writes = side.call(queue._connections.writes)
+
+    def operations(cut_after: int) -> list[Any]:
+        return [replace(Operations("fang").clock(), decode=cut(n == cut_after)) for n in range(1, 3)]
+
+    def cut(cuts: bool) -> Callable[[Any], None]:
+        return lambda _: cuts and proxy.set_where(Mode.BLACKHOLE, b"")
+
+    side.call(writes.run_all, operations(0))
+    if answers == 0:
+        assert proxy.set_where(Mode.BLACKHOLE, b"") == 1
+    with pytest.raises(BackendUnavailable, match="no answer to a statement for 1 s") as unavailable:
+        side.call(writes.run_all, operations(answers))
+    assert not isinstance(unavailable.value, NotConnected)
+    side.call(writes.run_all, operations(0))
+
+
+def test_one_that_is_given_up_takes_the_idle_ones_along(side: Side, proxy: Proxy) -> None:
+    queue = side.queue(proxy.url)
+    reserve = side.call(queue._connections.writes).reserve
+
+    async def give_back(connection: Any) -> None:
+        reserve.give_back(connection)
+
+    for connection in [side.call(reserve.take) for _ in range(3)]:
+        side.call(reserve.give_back if side.mode == "threaded" else give_back, connection)
+    assert proxy.set_where(Mode.BLACKHOLE, b"") == 3
+    with pytest.raises(OutcomeUnknown):
+        side.call(queue.insert_task, side.note())
+    side.call(queue.insert_task, side.note())
