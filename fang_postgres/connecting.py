@@ -54,6 +54,17 @@ COMMIT that waits for a synchronous standby: nothing ends that. What it did is t
 completion is written once its rows are free.)
 """
 
+TCP: Final = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""For libpq, where the URL does not say otherwise: a peer that is gone is noticed after 30 s to 60 s, where TCP can
+tell, and a NAT sees traffic. What accepts data and does not answer is alive to TCP; for that there is
+``ANSWER_WITHIN``. asyncpg has no public way to an option of its socket.
+"""
+
 UNANSWERED: Final = "no answer to a statement for {:g} s; the connection is given up"
 """What is then raised, with the seconds."""
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.errors import BackendUnavailable, SchemaError, UsageError
-from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, database_url
+from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, TCP, database_url
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
 from fang_threaded.bounded import BoundedConnection
@@ -155,6 +155,6 @@ def _connect(url: URL) -> psycopg.Connection[Any]:
     words, options = _DIALECT.create_connect_args(url)  # type: ignore[no-untyped-call]
     settings = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SETTINGS.items())
     options |= {"options": settings, "application_name": "fang", "connect_timeout": CONNECT_TIMEOUT}
-    connection = BoundedConnection.connect(*words, **options, autocommit=True)
+    connection = BoundedConnection.connect(*words, **{**TCP, **options}, autocommit=True)
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     return connection

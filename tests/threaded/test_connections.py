@@ -1,5 +1,6 @@
 """What a connection of a queue keeps, and what it may have been left with."""
 
+import os
 import socket
 import threading
 from dataclasses import replace
@@ -21,6 +22,7 @@ from fang_threaded.cutting import connect_within
 from fang_threaded.heart import PostgresHeart
 from fang_threaded.runner import OwnRunner
 from tests.modes import eventually
+from tests.proxy import Proxy
 
 
 class Noop(Runnable):
@@ -113,6 +115,17 @@ def test_a_long_answer_is_no_silence(url: str, monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(psycopg.OperationalError, match="no answer to a statement for 1 s"):
             connection.execute("SELECT pg_sleep(60)")
         assert connection.broken
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="not on this system")
+@pytest.mark.parametrize(("query", "idle"), [({}, 30), ({"keepalives_idle": "7"}, 7)])
+def test_a_peer_that_is_gone_is_noticed_by_tcp(url: str, query: dict[str, str], idle: int) -> None:
+    with Proxy(url) as proxy, Queue(make_url(proxy.url).update_query_dict(query)) as queue:
+        connection = queue._connections.dedicated()
+        with socket.socket(fileno=os.dup(connection.fileno())) as peer:
+            assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle
+            assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+        connection.close()
 
 
 def test_a_connection_on_which_a_value_was_refused_is_kept(url: str) -> None:
