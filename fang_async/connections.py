@@ -1,7 +1,7 @@
 """The connections of a queue: for claims, for everything else, and one that listens for inserts."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any
 
 import asyncpg
 from sqlalchemy.engine import URL
@@ -11,12 +11,9 @@ from fang_async.listener import Listener
 from fang_async.reserve import Reserve
 from fang_async.runner import Runner
 from fang_core.errors import SchemaError, UsageError
-from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, database_url
+from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, UNUSED_FOR, database_url
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
-
-UNUSED_FOR: Final = 60.0
-"""Seconds after which a connection for writes that nobody used is closed."""
 
 
 class Connections:
@@ -92,7 +89,7 @@ class Connections:
         async with self._changing:
             if self._writes is None or self._claims is None:
                 # Two pools: a claim never waits until a run of the application gives a connection back.
-                self._claims = self._runner(Reserve(self.dedicated, 1))
+                self._claims = self._runner(Reserve(self.dedicated, 1, UNUSED_FOR))
                 self._writes = self._runner(Reserve(self.dedicated, self._max_pool_size, UNUSED_FOR))
                 self._opened_by_application = by_application
             return self._claims, self._writes

@@ -68,6 +68,10 @@ tell, and a NAT sees traffic. What accepts data and does not answer is alive to 
 UNANSWERED: Final = "no answer to a statement for {:g} s; the connection is given up"
 """What is then raised, with the seconds."""
 
+UNUSED_FOR: Final = 60.0
+"""Seconds after which a connection that nobody used is not used any more: what stands between forgets idle ones, some
+within minutes, and the next statement would wait for ``ANSWER_WITHIN``."""
+
 RESCUE_WAITS: Final = "SET LOCAL lock_timeout = '1s'"
 """For a rescue, which a heart does between two beats: rows, or the whole table, that somebody else has locked must not
 keep it from beating until it looks dead itself. It is tried again after the next beat."""

@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.errors import BackendUnavailable, SchemaError, UsageError
-from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, TCP, database_url
+from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, TCP, UNUSED_FOR, database_url
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
 from fang_threaded.bounded import BoundedConnection
@@ -114,7 +114,7 @@ class Connections:
             return runner, runner
         # Two: a claim never waits until a run of the application gives a connection back.
         connect = partial(_connect, self._database)
-        self._reserves = [Reserve(connect, self._max_pool_size), Reserve(connect, 1)]
+        self._reserves = [Reserve(connect, self._max_pool_size, UNUSED_FOR), Reserve(connect, 1, UNUSED_FOR)]
         writes, claims = (OwnRunner(reserve, schema) for reserve in self._reserves)
         return writes, claims
 

@@ -1,12 +1,21 @@
 """How many connections a process keeps that has nothing to do."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
-from fang_async import AsyncQueue, AsyncQueueable, AsyncRunnable, AsyncWorkerPool, connections, maintenance
+from fang_async import (
+    AsyncQueue,
+    AsyncQueueable,
+    AsyncRunnable,
+    AsyncWorkerPool,
+    SleepParams,
+    connections,
+    maintenance,
+)
 
 CLIENTS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
@@ -38,6 +47,25 @@ def test_an_idle_pool_keeps_three_and_is_maintained_on_these(url: str, monkeypat
                 return counts
 
     assert asyncio.run(seen()) == [3, 3, 3]
+
+
+def test_a_pool_that_hardly_looks_keeps_its_heart_alone(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands between may forget a connection from one look to the next."""
+    monkeypatch.setattr(connections, "UNUSED_FOR", 0.2)
+    hour = timedelta(hours=1)
+    sleep = SleepParams(min_sleep_period=hour, max_sleep_period=hour)
+
+    async def ran() -> int:
+        with psycopg.connect(url, autocommit=True) as connection:
+            async with AsyncQueue(url) as queue, AsyncWorkerPool(queue, sleep_params=sleep, listen=False) as pool:
+                async with asyncio.timeout(10):
+                    while connection.execute(CLIENTS).fetchall() != [(1,)]:
+                        await asyncio.sleep(0.01)
+                        connection.execute("SELECT pg_stat_clear_snapshot()")
+                await queue.insert_task(Rare())
+                return await pool.drain()
+
+    assert asyncio.run(ran()) == 1
 
 
 async def _rounds(pool: AsyncWorkerPool, count: int) -> None:

@@ -107,6 +107,18 @@ def test_a_connection_that_comes_too_late_is_closed(url: str) -> None:
     eventually(lambda: late.closed)
 
 
+def test_neither_claims_nor_writes_use_one_that_lay_idle(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fang_threaded.connections.UNUSED_FOR", 0.0)
+    connections = Connections(url, 2, Operations("fang"))
+    for runner in connections.lend():
+        assert isinstance(runner, OwnRunner)
+        idle = runner.reserve.take()
+        runner.reserve.give_back(idle)
+        runner.reserve.give_back(runner.reserve.take())
+        assert idle.closed
+    connections.give_back()
+
+
 def test_a_long_answer_is_no_silence(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fang_threaded.bounded.ANSWER_WITHIN", 1.0)
     rows = "SELECT repeat('x', 100000), pg_sleep(0.3) FROM generate_series(1, 8)"  # each too wide to be held back

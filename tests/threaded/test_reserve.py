@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -51,6 +53,28 @@ def test_no_more_than_its_size_and_a_wait_for_one(reserve: Reserve, monkeypatch:
     reserve.give_back(first)
     waiting.join(10)
     assert taken == [first]
+
+
+def test_one_that_nobody_used_is_closed_instead_of_being_used(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("fang_threaded.reserve.time", SimpleNamespace(monotonic=lambda: now))
+    reserve = Reserve(partial(psycopg.connect, url, autocommit=True), 3, unused_for=60.0)
+    first, second, third = [reserve.take() for _ in range(3)]
+    reserve.give_back(first)
+    now = 30.0
+    reserve.give_back(second)
+    now = 89.0
+    assert reserve.take() is second
+    reserve.give_back(third)
+    now = 150.0
+    fresh = reserve.take()
+    assert fresh not in (first, second, third)
+    assert first.closed  # it lay there for longer
+    assert third.closed
+    assert not second.closed  # that is lent
+    for connection in (second, fresh):
+        reserve.give_back(connection)
+    reserve.close()
 
 
 def test_a_failed_connect_takes_no_place() -> None:
