@@ -8,6 +8,9 @@ from typing import Final
 
 import asyncpg
 
+from fang_core.errors import BackendError
+from fang_postgres.connecting import NONE_FREE, WAIT_FOR_ONE
+
 _FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 TIDY_WITHIN: Final = 5.0
@@ -42,8 +45,9 @@ class Reserve:
         self._is_closed = False
 
     async def take(self) -> asyncpg.Connection:
-        """One that is in no transaction. Raises what connecting raises, and ``asyncpg.InterfaceError`` once closed."""
-        await self._free.acquire()
+        """One that is in no transaction. Raises what connecting raises, ``BackendError`` where none becomes free in
+        time, and ``asyncpg.InterfaceError`` once closed."""
+        await self._place()
         try:
             if self._is_closed:
                 raise asyncpg.InterfaceError("the queue is closed")
@@ -59,6 +63,16 @@ class Reserve:
             raise
         self._made.add(connection)
         return connection
+
+    async def _place(self) -> None:
+        if not self._free.locked():
+            await self._free.acquire()  # at once
+            return
+        try:
+            async with asyncio.timeout(WAIT_FOR_ONE):
+                await self._free.acquire()
+        except TimeoutError:
+            raise BackendError(NONE_FREE) from None
 
     def give_back(self, connection: asyncpg.Connection) -> None:
         """After what went well."""

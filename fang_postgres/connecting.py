@@ -72,6 +72,12 @@ UNUSED_FOR: Final = 60.0
 """Seconds after which a connection that nobody used is not used any more: what stands between forgets idle ones, some
 within minutes, and the next statement would wait for ``ANSWER_WITHIN``."""
 
+WAIT_FOR_ONE: Final = 30.0
+"""Seconds for a connection to become free."""
+
+NONE_FREE: Final = "no connection became free in time: raise max_pool_size"
+"""What is then raised."""
+
 RESCUE_WAITS: Final = "SET LOCAL lock_timeout = '1s'"
 """For a rescue, which a heart does between two beats: rows, or the whole table, that somebody else has locked must not
 keep it from beating until it looks dead itself. It is tried again after the next beat."""

@@ -4,15 +4,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from threading import BoundedSemaphore
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
 from fang_core.errors import BackendError
-
-WAIT_FOR_ONE: Final = 30.0
-"""Seconds for a connection to become free."""
+from fang_postgres.connecting import NONE_FREE, WAIT_FOR_ONE
 
 
 class Reserve:
@@ -40,7 +38,7 @@ class Reserve:
         """One that is in no transaction. Raises ``psycopg.Error`` where none can be made, ``BackendError`` where none
         becomes free in time."""
         if not self._free.acquire(timeout=WAIT_FOR_ONE):
-            raise BackendError("no connection became free in time: raise max_pool_size")
+            raise BackendError(NONE_FREE)
         try:
             return self._used_lately() or self._connect()
         except BaseException:

@@ -10,7 +10,7 @@ import pytest
 
 from fang_async import AsyncQueue, AsyncRunnable
 from fang_async.reserve import Reserve
-from fang_core.errors import BackendUnavailable
+from fang_core.errors import BackendError, BackendUnavailable
 
 
 class AsyncLoan(AsyncRunnable):
@@ -37,8 +37,12 @@ async def test_the_last_that_came_back_goes_out_first(reserve: Reserve) -> None:
     assert [await reserve.take(), await reserve.take()] == [second, first]
 
 
-async def test_no_more_than_its_size_and_a_wait_for_one(reserve: Reserve) -> None:
+async def test_no_more_than_its_size_and_a_wait_for_one(reserve: Reserve, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = await reserve.take(), await reserve.take()
+    monkeypatch.setattr("fang_async.reserve.WAIT_FOR_ONE", 0.01)
+    with pytest.raises(BackendError, match="raise max_pool_size"):
+        await reserve.take()
+    monkeypatch.undo()
     waiting = asyncio.create_task(reserve.take())
     await asyncio.sleep(0)  # it has asked
     assert not waiting.done()
