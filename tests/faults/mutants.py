@@ -80,8 +80,8 @@ MUTANTS: Final = (
         [
             Edit(
                 "fang_postgres/sql/outcomes.py",
-                "func.unnest(IDS)))),\n        c.pool_id == POOL,",
-                "func.unnest(IDS)))),\n        (c.pool_id == POOL) | (c.pool_id != POOL),",
+                "is None else ids)),\n        c.pool_id == POOL,",
+                "is None else ids)),\n        (c.pool_id == POOL) | (c.pool_id != POOL),",
             ),
             Edit(
                 "fang_postgres/sql/outcomes.py",

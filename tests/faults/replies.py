@@ -19,7 +19,7 @@ INSERT: Final = rb"^INSERT INTO fang\.fang_tasks"
 CLAIM: Final = rb"^WITH due AS MATERIALIZED"
 COMPLETION: Final = rb"^DELETE FROM fang\.fang_tasks AS t WHERE"
 BEAT: Final = rb"SET beats="
-TICK: Final = rb"^WITH raised AS"
+TICK: Final = rb"^WITH moment AS"
 
 MANY: Final = 1_000_000
 

@@ -173,8 +173,8 @@ def test_the_tasks_of_a_dead_pool_are_taken_back_at_the_second_try(side: Side, q
     store, _ = hold(side, queue, watched)
     heart = side.call(store.heart, False) if side.mode == "threaded" else store.heart(False)
     with pytest.raises(NotificationsFull):
-        side.call(heart.rescue, [Pulse(POOL, 0, True, False)], 3)
-    assert len(side.call(heart.rescue, [Pulse(POOL, 0, True, False)], 3)) == 10
+        side.call(heart.rescue, [Pulse(POOL, 0, True, False, 60.0)])
+    assert len(side.call(heart.rescue, [Pulse(POOL, 0, True, False, 60.0)])) == 10
     side.call(heart.close)
     side.call(store.close)
 
