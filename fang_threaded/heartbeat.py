@@ -6,6 +6,7 @@ longer than the longest of it.
 
 import _thread
 import os
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from fang_core.demand import Retry
 from fang_core.errors import FangError
 from fang_core.events import Dispatcher, Events
 from fang_core.failurelog import log_rescue
-from fang_core.liveness import CUT_OFF_AFTER, EVERY, Watch
+from fang_core.liveness import CUT_OFF_AFTER, EVERY, Pulse, Watch
 from fang_core.logs import SafeLogger
 from fang_core.store import Heart, Rescued
 
@@ -131,12 +132,21 @@ class Heartbeat:
         if not beat.registered:
             self._on_declared_dead(pool_id)
         dead = self._watch.dead(pool_id, beat, self._answered)
-        if dead:
-            self._tell(self._heart.rescue(dead))
+        self._rescue(dead)
         self._until_sweep -= 1
         if self._until_sweep <= 0:
             self._tell(self._heart.rescue_orphans(self._max_crashes))
             self._until_sweep = SWEEP_EVERY
+
+    def _rescue(self, dead: list[Pulse]) -> None:
+        """One by one, each for good: where many have died at once the next beat comes first, and finds the others.
+
+        In no order, so that one whose rescue fails does not stand before the others each time.
+        """
+        for pulse in random.sample(dead, len(dead)):
+            self._tell(self._heart.rescue([pulse]))
+            if time.monotonic() - self._answered > EVERY:
+                return
 
     def _tell(self, rescued: list[Rescued]) -> None:
         for task in rescued:

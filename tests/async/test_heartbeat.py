@@ -14,7 +14,7 @@ from fang_async.heartbeat import Heartbeat
 from fang_core.config import EXIT_RUNS_LEFT
 from fang_core.errors import BackendUnavailable
 from fang_core.events import Dispatcher
-from fang_core.liveness import Beat, Pulse
+from fang_core.liveness import DECLARED_DEAD, Beat, Pulse
 from fang_core.store import Rescued
 
 ME, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
@@ -121,3 +121,21 @@ async def test_the_last_call_waits_for_no_beat(monkeypatch: pytest.MonkeyPatch) 
     assert await asyncio.to_thread(codes.get, True, 5) == EXIT_RUNS_LEFT
     heart.answers.set()
     await beating.close(5)
+
+
+async def test_many_dead_pools_do_not_keep_it_from_beating() -> None:
+    dead = [Pulse(uuid.UUID(int=n), DECLARED_DEAD, True, False, 60) for n in (2, 3, 4)]
+    rescued: list[Pulse] = []
+
+    class Slow(Heart):
+        async def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
+            rescued.extend(dead)
+            if len(rescued) == 1:
+                beating._answered -= 10  # so long did it take
+            return []
+
+    beating = heartbeat(Slow(Beat(True, 1e6, dead), Beat(True, 1e6, dead)))
+    await beating._beat()
+    assert len(rescued) == 1
+    await beating._beat()
+    assert sorted(rescued[1:]) == dead

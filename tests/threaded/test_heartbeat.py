@@ -12,7 +12,7 @@ import pytest
 from fang_core.config import EXIT_RUNS_LEFT
 from fang_core.errors import BackendUnavailable
 from fang_core.events import Dispatcher
-from fang_core.liveness import Beat, Pulse
+from fang_core.liveness import DECLARED_DEAD, Beat, Pulse
 from fang_core.store import Rescued
 from fang_threaded.heartbeat import Heartbeat
 
@@ -108,3 +108,21 @@ def test_the_last_call_waits_for_no_beat(monkeypatch: pytest.MonkeyPatch) -> Non
     assert codes.get(timeout=5) == EXIT_RUNS_LEFT
     heart.answers.set()
     beating.close(5)
+
+
+def test_many_dead_pools_do_not_keep_it_from_beating() -> None:
+    dead = [Pulse(uuid.UUID(int=n), DECLARED_DEAD, True, False, 60) for n in (2, 3, 4)]
+    rescued: list[Pulse] = []
+
+    class Slow(Heart):
+        def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
+            rescued.extend(dead)
+            if len(rescued) == 1:
+                beating._answered -= 10  # so long did it take
+            return []
+
+    beating = heartbeat(Slow(Beat(True, 1e6, dead), Beat(True, 1e6, dead)))
+    beating._beat()
+    assert len(rescued) == 1
+    beating._beat()
+    assert sorted(rescued[1:]) == dead
