@@ -58,6 +58,6 @@ def busy_with_python(trial: Trial) -> None:
     trial.until(trial.starts)
     trial.start()
     trial.settle(within=10 * SPIN)
-    assert trial.attempts() == 1, "a live run was taken away"
-    assert trial.starts() == len(spinning)
+    # What waits while the loop is blocked may go back, and be claimed again; what has begun may not.
+    assert trial.starts() == len(spinning), "a live run was taken away"
     assert all(worker.exit_code is None for worker in busy)
