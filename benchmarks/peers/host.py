@@ -11,6 +11,7 @@ import json
 import os
 import random
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -162,6 +163,7 @@ COMMANDS: dict[str, Callable[..., Awaitable[Any]]] = {
 
 def main(name: str, url: str, setting: str) -> None:
     """Answers commands, each on an event loop of its own, until its input ends."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
     module = _load(name)
@@ -175,6 +177,13 @@ def main(name: str, url: str, setting: str) -> None:
         except Exception as error:  # noqa: BLE001 - the one who asked shows it
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def _end_with(parent: int) -> None:
+    """A command may last for an hour, and who asked be killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 async def _perform(peer: Any, command: str, arguments: dict[str, Any]) -> Any:
