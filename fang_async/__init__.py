@@ -79,7 +79,6 @@ __all__ = (
     "Snooze",
     "Cancel",
     "RetryAfter",
-    "RowsLocked",
     "current_run",
     "Lease",
     # Queues
@@ -116,8 +115,9 @@ __all__ = (
     "BackendError",
     "BackendUnavailable",
     "NotConnected",
-    "NotificationsFull",
     "OutcomeUnknown",
+    "RowsLocked",
+    "NotificationsFull",
     "StatementRefused",
     "TwinExists",
     "AccessRefused",

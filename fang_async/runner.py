@@ -132,10 +132,13 @@ class Runner:
         raise AssertionError("the last try returns or raises")
 
     def _fetch(self, connection: Any, operation: Operation[T]) -> Awaitable[T]:
-        return _fetch(connection, self._quiet.of(operation, time.monotonic()))
+        return _fetch(connection, self._quieted(operation))
 
     def _send(self, connection: Any, operation: Operation[Any]) -> Awaitable[Rows]:
-        return _send(connection, self._quiet.of(operation, time.monotonic()))
+        return _send(connection, self._quieted(operation))
+
+    def _quieted(self, operation: Operation[T]) -> Operation[T]:
+        return self._quiet.of(operation, time.monotonic()) if self._quiet.was_ever else operation
 
     async def close(self) -> None:
         """Closes the connections."""

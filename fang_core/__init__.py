@@ -58,7 +58,6 @@ __all__ = (
     "Snooze",
     "Cancel",
     "RetryAfter",
-    "RowsLocked",
     "current_run",
     "Lease",
     # Queues
@@ -95,8 +94,9 @@ __all__ = (
     "BackendError",
     "BackendUnavailable",
     "NotConnected",
-    "NotificationsFull",
     "OutcomeUnknown",
+    "RowsLocked",
+    "NotificationsFull",
     "StatementRefused",
     "TwinExists",
     "AccessRefused",

@@ -75,11 +75,14 @@ class Quiet:
     """
 
     def __init__(self) -> None:
+        self.was_ever = False
+        """Whether it has ever begun: hot paths can skip all else."""
         self._until = -inf
 
     def begin(self, now: float) -> None:
         """It was full."""
         self._until = now + QUIET_FOR
+        self.was_ever = True
 
     def of(self, operation: Operation[T], now: float) -> Operation[T]:
         """What is to be run now in place of this."""

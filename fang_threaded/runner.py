@@ -108,6 +108,8 @@ class Runner(ABC):
         return isinstance(error, FangError)
 
     def _quieted(self, run: Callable[[Operation[Any]], T]) -> Callable[[Operation[Any]], T]:
+        if not self._quiet.was_ever:
+            return run
         return lambda operation: run(self._quiet.of(operation, time.monotonic()))
 
 

@@ -1,7 +1,6 @@
 """A pool's access to Postgres, from threads."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
@@ -52,8 +51,10 @@ class PostgresStore:
         """See ``Store.complete``."""
         if waits and not any(outcome.completed_by_run for outcome in outcomes):
             operations = self._operations.complete(pool_id, outcomes)
-            with suppress(RowsLocked):  # nothing was written then
+            try:
                 return set().union(*self._writes.run_all(operations, self._guard_of_outcomes, tries=1))
+            except RowsLocked:
+                pass  # nothing was written
         begin = partial(conversations.complete_unlocked, self._operations, pool_id, outcomes)
         written, locked = self._writes.transact(begin, self._guard_of_outcomes)
         if locked:

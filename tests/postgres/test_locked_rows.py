@@ -1,7 +1,6 @@
 """A task that somebody else has locked holds up no other, and keeps its outcome until it is free; in both modes."""
 
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -210,16 +209,32 @@ def test_what_a_run_completes_by_itself_is_never_said_to_be_locked(
     assert side.call(store.complete, POOL, [outcome]) == set()
 
 
+class Judged(PlanGuard):
+    """What it was told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by: list[str] = []
+
+    def observe(self, seconds: float, now: float) -> bool:
+        self.by.append("observe")
+        return False
+
+    def timed_out(self, seconds: float, now: float) -> bool:
+        self.by.append("timed out")
+        return False
+
+
 def test_the_wait_ends_with_its_statement_and_is_no_slow_plan(
     side: Side, store: Any, database: Database, locker: psycopg.Connection[Any]
 ) -> None:
-    tasks = hold(side, store, database, 3)
-    guard: PlanGuard = store._guard_of_outcomes
-    side.call(store.complete, POOL, [Outcome(tasks[0].id, 1, None)])  # the first is not judged
-    locker.execute(LOCK, [tasks[1].id])
+    (task,) = hold(side, store, database, 1)
+    judged = Judged()
+    store._guard_of_outcomes = judged
+    locker.execute(LOCK, [task.id])
     with pytest.raises(RowsLocked):
-        side.call(store.complete, POOL, [Outcome(tasks[1].id, 1, None)])
-    assert not guard.is_on(time.monotonic())
+        side.call(store.complete, POOL, [Outcome(task.id, 1, None)])
+    assert judged.by == ["observe"]  # what was done without waiting, when the wait was over
     assert float(LOCK_WAIT.removesuffix("ms")) / 1000 < SLOW
     assert side.call(store._writes.run, LOCK_TIMEOUT) == SETTINGS["lock_timeout"]
 
