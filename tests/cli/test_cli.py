@@ -136,7 +136,7 @@ def test_ended_demo_leaves_nothing_running(demo: subprocess.Popen[str], number: 
     _, errors = demo.communicate(timeout=30)
     assert demo.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
     assert errors == ("interrupted\n" if number == signal.SIGINT else "")
-    seconds = 20 if number == signal.SIGKILL else 2  # a process that was waited for may still be on its way out
+    seconds = 20 if number == signal.SIGKILL else 0
     commands = {pid: _command(pid) for pid in descendants}
     assert [commands[pid] for pid in descendants if not ends(pid, seconds)] == []
 
@@ -149,7 +149,7 @@ def test_death_of_a_pool_is_told_in_one_line(demo: subprocess.Popen[str]) -> Non
     _, errors = demo.communicate(timeout=30)
     assert demo.returncode == 1
     assert "the threaded process died" in _one_line(errors)
-    assert all(ends(pid, 2) for pid in descendants)
+    assert all(ends(pid, 0) for pid in descendants)
 
 
 def _when_both_pools_run(demo: subprocess.Popen[str]) -> set[int]:
