@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NoReturn, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -61,8 +61,7 @@ def run_demo(limit: int | None, *, chaos: bool = False) -> int:
     files = _modules(stdlib)[:limit]
     if not files:
         raise DemoError("the standard library of this Python has no .py files")
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    with _one_interrupt(), EmbeddedPostgres() as server:
+    with _Signals() as signals, EmbeddedPostgres() as server:
         migrate.upgrade(server.url)
         engine = create_engine(database_url(server.url, "psycopg"))
         try:
@@ -70,9 +69,9 @@ def run_demo(limit: int | None, *, chaos: bool = False) -> int:
                 connection.execute(_TABLE)
             console.print(f"{len(files)} modules of Python {sys.version.split()[0]}, Postgres {server.version}")
             started = time.monotonic()
-            with _children(server.url) as children:
+            with _children(server.url, signals) as children:
                 _insert(engine, files)
-                killer = _Killer(children, server.url) if chaos else None
+                killer = _Killer(children, server.url, signals) if chaos else None
                 _follow(engine, children, len(files), console, killer)
             if killer is not None:
                 console.print(f"killed {killer.count} worker processes while they worked")
@@ -156,9 +155,10 @@ class _Child:
 class _Killer:
     """SIGKILL for a worker process every few seconds, in turn, and another in its place."""
 
-    def __init__(self, children: dict[str, _Child], url: str) -> None:
+    def __init__(self, children: dict[str, _Child], url: str, signals: "_Signals") -> None:
         self._children = children
         self._url = url
+        self._signals = signals
         self._next = time.monotonic() + _KILL_SECONDS
         self.count = 0
 
@@ -168,17 +168,19 @@ class _Killer:
         name = sorted(self._children)[self.count % len(self._children)]
         self._children[name].process.kill()
         self._children[name].end(time.monotonic() + _STOP_SECONDS)
-        self._children[name] = _Child(name, self._url)
+        with self._signals.held():
+            self._children[name] = _Child(name, self._url)
         self.count += 1
         self._next = time.monotonic() + _KILL_SECONDS
 
 
 @contextmanager
-def _children(url: str) -> Iterator[dict[str, _Child]]:
+def _children(url: str, signals: "_Signals") -> Iterator[dict[str, _Child]]:
     children: dict[str, _Child] = {}
     try:
         for mode in ("async", "threaded"):
-            children[mode] = _Child(mode, url)
+            with signals.held():  # else a child could run that nobody knows of
+                children[mode] = _Child(mode, url)
         yield children
     finally:
         for child in children.values():
@@ -188,19 +190,48 @@ def _children(url: str) -> Iterator[dict[str, _Child]]:
             child.end(deadline)
 
 
-@contextmanager
-def _one_interrupt() -> Iterator[None]:
-    """The first Ctrl-C interrupts; further ones would only disturb the tidying up that it leads to."""
+class _Interrupted(KeyboardInterrupt):
+    """Of a class of its own: ``python -m`` ends by a signal, whatever the exit code, where a KeyboardInterrupt itself
+    came in the middle of an ``exec`` (every dataclass and every named tuple is made by one)."""
 
-    def interrupt(_number: int, _frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt
 
-    former = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, former)
+class _Signals:
+    """The first SIGINT or SIGTERM ends the demo; further ones would only disturb the tidying up that it leads to."""
+
+    def __enter__(self) -> Self:
+        self._came = self._is_held = False
+        self._waits: int | None = None
+        self._former = {number: signal.signal(number, self._come) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """One that comes meanwhile ends the demo afterwards."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            if self._waits is not None:
+                self._end(self._waits)
+
+    def _come(self, number: int, _frame: object) -> None:
+        if self._came:
+            return
+        self._came = True
+        if self._is_held:
+            self._waits = number
+        else:
+            self._end(number)
+
+    def _end(self, number: int) -> NoReturn:
+        if number == signal.SIGINT:
+            raise _Interrupted
+        sys.exit(128 + number)
 
 
 # The report -----------------------------------------------------------------------------------------------------------
