@@ -232,21 +232,21 @@ class MemoryState:
 
     def tick(self, tick: Tick) -> bool:
         """One task for each tick, however often it is asked for; whether the last tick was raised."""
-        raised, _ = self._tick(tick)
+        raised, _ = self._tick(tick, by_hand=False)
         return raised
 
     def schedule(self, tick: Tick) -> Task | None:
-        """Like ``tick``; the task that is there now, or None where the tick was done before."""
-        _, task = self._tick(tick)
+        """Like ``tick``, by hand; the task that is there now, or None where the tick lies back and was done before."""
+        _, task = self._tick(tick, by_hand=True)
         return task
 
-    def _tick(self, tick: Tick) -> tuple[bool, Task | None]:
+    def _tick(self, tick: Tick, *, by_hand: bool) -> tuple[bool, Task | None]:
         with self.lock:
             now = self.clock()
             is_ahead = tick.at > now
             last = self.last_ticks.get(tick.name)
             is_news = last is None or last < tick.at
-            if not is_news and not is_ahead:
+            if not is_news and not (by_hand and is_ahead):
                 return False, None
             there = self.tasks.get(tick.row.id)
             task = self._insert(tick.row, tick.at, now) if there is None else there._replace(conflict=True)

@@ -94,7 +94,7 @@ def schedule(operations: Operations, task: BaseRunnable, rules: Rules, *, notify
     for _ in range(_TRIES):
         tick = next_tick(task, (yield operations.clock()), rules)
         inserted: Task | None
-        _, inserted = yield operations.tick(tick, notify=notify)
+        _, inserted = yield operations.tick(tick, notify=notify, by_hand=True)
         if inserted is not None:
             return inserted
         found: list[tuple[Task, bool]] = yield operations.existing(tick.row)

@@ -150,9 +150,9 @@ class Operations:
             lambda rows: Sighting(rows[0][0], {name: last for _, name, last in rows if name is not None}),
         )
 
-    def tick(self, tick: Tick, *, notify: bool) -> Operation[tuple[bool, Task | None]]:
+    def tick(self, tick: Tick, *, notify: bool, by_hand: bool = False) -> Operation[tuple[bool, Task | None]]:
         """Whether the last tick was raised, and the task that was inserted."""
-        params = _row(tick.row) | {"p_name": tick.name, "p_at": tick.at, "p_notify": notify}
+        params = _row(tick.row) | {"p_name": tick.name, "p_at": tick.at, "p_notify": notify, "p_by_hand": by_hand}
         return Operation(
             self._statements.tick,
             params,

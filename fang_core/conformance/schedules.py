@@ -34,6 +34,15 @@ class ScheduleSuite:
         assert not tick.conflict
         assert _last_tick(backend) == tick.scheduled_at
 
+    def test_a_tick_ahead_that_was_done_is_not_done_again(self, backend: Backend) -> None:
+        """It may have run, before the backend's clock was set back; and of those before it only the last counted."""
+        at = _last_tick(backend) + timedelta(hours=1)
+        assert _tick(backend, at)
+        assert backend.call(backend.queue.remove_all_tasks) == 1
+        assert not _tick(backend, at)
+        assert not _tick(backend, at - timedelta(minutes=1))
+        assert backend.call(backend.queue.remove_all_tasks) == 0
+
     def test_a_tick_whose_time_has_come_is_left_out_for_a_twin(self, backend: Backend) -> None:
         twin = backend.insert(backend.yearly_note(), delay=timedelta(hours=1))
         before = _last_tick(backend)

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from sqlalchemy import (
+    Boolean,
     DateTime,
     Select,
     Text,
@@ -52,8 +53,12 @@ def tick(t: Tables) -> Statement:
     A tick whose time has come is raised first, and its task inserted by whoever raised it: it may have run already. A
     unique twin leaves it out. One that lies ahead is inserted first: its task cannot have run, and its id admits it
     once. Where a unique twin keeps it out it is not raised, since the twin may have ended by then.
+
+    One that was done is not done again, unless it is ``p_by_hand`` and lies ahead: its task may have been removed.
+    (Without that it may also have run, before the clock was set back.)
     """
     s, c = t.schedules.c, t.tasks.c
+    name = bindparam("p_name", type_=Text)
     at = bindparam("p_at", type_=DateTime(timezone=True))
     # One reading of the clock for all of it.
     moment = select((at > func.clock_timestamp()).label("is_ahead")).cte("moment")
@@ -64,10 +69,11 @@ def tick(t: Tables) -> Statement:
         insertion = insert(t.tasks).from_select([*values, "scheduled_at"], row).on_conflict_do_nothing()
         return insertion.returning(*told_of_new_rows(t)).cte(name)
 
-    ahead = inserting("ahead", moment.c.is_ahead)
+    was_done = exists(_ONE.where(s.name == name, s.last_tick >= at))
+    ahead = inserting("ahead", moment.c.is_ahead, or_(bindparam("p_by_hand", type_=Boolean), not_(was_done)))
     is_there = exists(_ONE.where(c.id == values["id"]))
     may_raise = or_(not_(moment.c.is_ahead), exists(_ONE.select_from(ahead)), is_there)
-    row = select(bindparam("p_name", type_=Text), at).select_from(moment).where(may_raise)
+    row = select(name, at).select_from(moment).where(may_raise)
     raising = insert(t.schedules).from_select(["name", "last_tick"], row)
     raised = (
         raising.on_conflict_do_update(

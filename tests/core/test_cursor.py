@@ -6,7 +6,7 @@ from itertools import cycle, pairwise, product
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fang_core import cursor as cursors
@@ -100,7 +100,6 @@ LIMITS = st.integers(1, 4)
 GAPS = st.lists(st.floats(0.03, 0.5), min_size=1, max_size=5)
 
 
-@settings(deadline=None)
 @given(tables(), GAPS)
 def test_a_row_is_found_by_the_second_claim_after_its_commit(rows: list[Row], gaps: list[float]) -> None:
     table, times = Table(rows), moments(gaps, 12.0)
@@ -111,7 +110,6 @@ def test_a_row_is_found_by_the_second_claim_after_its_commit(rows: list[Row], ga
         assert table.claimed[row.number] <= after[1]
 
 
-@settings(deadline=None)
 @given(tables(), GAPS, LIMITS)
 def test_small_claims_find_all_and_a_look_back_goes_on_until_one_is_not_full(
     rows: list[Row], gaps: list[float], limit: int
@@ -125,7 +123,6 @@ def test_small_claims_find_all_and_a_look_back_goes_on_until_one_is_not_full(
         assert table.claimed[row.number] <= after[1]
 
 
-@settings(deadline=None)
 @given(
     tables(),
     GAPS,
@@ -148,7 +145,6 @@ def test_what_claims_left_out_is_found_by_those_that_do_not(
         assert table.claimed[row.number] <= after[1]
 
 
-@settings(deadline=None)
 @given(tables(), GAPS)
 def test_what_a_whole_claim_leaves_is_not_there(rows: list[Row], gaps: list[float]) -> None:
     table = Table(rows)

@@ -130,7 +130,7 @@ def cronsim_refuses(pattern: str) -> bool:
 # As cronsim -----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(five | timely, places(ZONES))
 def test_five_fields_mean_what_they_mean_to_cronsim(pattern: str, place: tuple[tzinfo, datetime]) -> None:
     zone, moment = place
@@ -144,7 +144,7 @@ def test_five_fields_mean_what_they_mean_to_cronsim(pattern: str, place: tuple[t
         assert cron.latest(EVER, moment) == cronsim_latest(pattern, zone, moment)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(six, anytime)
 def test_six_fields_mean_what_they_mean_to_cronsim(pattern: str, moment: datetime) -> None:
     cron = made(pattern, UTC)
@@ -157,7 +157,7 @@ def test_six_fields_mean_what_they_mean_to_cronsim(pattern: str, moment: datetim
         assert ours == moment or ours == next(CronSim(pattern, moment, reverse=True), None)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(timely.filter(is_elapsed), st.sampled_from(CHANGES[LORD_HOWE]))
 @example("45 * * * *", datetime(2024, 4, 6, 15, tzinfo=UTC))  # cronsim goes from 1:45 to 2:45, past the second 1:45
 @example("* 3 * * *", datetime(2024, 10, 5, 15, 30, tzinfo=UTC))  # cronsim begins at 3:30 if it comes from before 2:00
@@ -191,7 +191,7 @@ def ticks_back(cron: Cron, after: datetime, until: datetime) -> Iterator[datetim
 # Both directions ------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(five | timely | six | seven, places([*ZONES, *ODD_ZONES]))
 def test_both_directions_see_the_same_ticks(pattern: str, place: tuple[tzinfo, datetime]) -> None:
     zone, moment = place
