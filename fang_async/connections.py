@@ -8,6 +8,7 @@ from sqlalchemy.engine import URL
 
 from fang_async.bounded import BoundedConnection
 from fang_async.listener import Listener
+from fang_async.pooler import PoolerConnection, PoolerRunner
 from fang_async.reserve import Reserve
 from fang_async.runner import Runner
 from fang_core.errors import SchemaError, UsageError
@@ -19,12 +20,16 @@ from fang_postgres.sql.fragments import channel
 class Connections:
     """Opened by the first who needs them, and closed by whom opened them: the application, or the last of its pools."""
 
-    def __init__(self, database: str | URL, max_pool_size: int, operations: Operations) -> None:
+    def __init__(
+        self, database: str | URL, max_pool_size: int, operations: Operations, *, behind_pooler: bool = False
+    ) -> None:
         if max_pool_size < 1:
             raise UsageError("max_pool_size must be at least 1")
         self._database = database_url(database, None)
         self._max_pool_size = max_pool_size
         self._operations = operations
+        self.keeps_session = not behind_pooler
+        """Whether a connection has its server for good."""
         self._changing: asyncio.Lock | None = None
         self._writes: Runner | None = None
         self._claims: Runner | None = None
@@ -100,16 +105,16 @@ class Connections:
             raise SchemaError(problem)
 
     def _runner(self, reserve: Reserve) -> Runner:
-        return Runner(reserve, self._operations.schema)
+        return (Runner if self.keeps_session else PoolerRunner)(reserve, self._operations.schema)
 
     async def dedicated(self) -> asyncpg.Connection:
         """A connection out of the pool, on whatever loop: for a listener, or a heart."""
         return await asyncpg.connect(**self._connecting())
 
     def _connecting(self) -> dict[str, Any]:
-        return {
-            "dsn": self._database.render_as_string(hide_password=False),
-            "connection_class": BoundedConnection,
-            "timeout": CONNECT_TIMEOUT,
-            "server_settings": {**SETTINGS, "application_name": "fang"},
-        }
+        common = {"dsn": self._database.render_as_string(hide_password=False), "timeout": CONNECT_TIMEOUT}
+        name = {"application_name": "fang"}
+        if not self.keeps_session:
+            others = {"connection_class": PoolerConnection, "statement_cache_size": 0}
+            return common | others | {"server_settings": name}
+        return common | {"connection_class": BoundedConnection, "server_settings": SETTINGS | name}

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -45,7 +46,13 @@ class AsyncPostgresHeart:
     async def beat(self, pool_id: UUID, stopping: bool, /) -> Beat:
         """See ``Heart.beat``."""
         operation = self._operations.beat(pool_id, locks=self._locks, stopping=stopping)
-        return await self._on_connection(lambda connection: run_on(connection, operation))
+
+        async def work(connection: asyncpg.Connection) -> Beat:
+            # Where others share the session, a transaction is the least that has settings of its own.
+            async with nullcontext() if self._locks else connection.transaction():
+                return await run_on(connection, operation)
+
+        return await self._on_connection(work)
 
     async def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
         """See ``Heart.rescue``."""

@@ -62,7 +62,7 @@ class ManualPool:
             self._heartbeat.pool_id = pool_id
             return
         heartbeat = Heartbeat(
-            AsyncPostgresHeart(self._operations, self._connections.dedicated, locks=True),
+            AsyncPostgresHeart(self._operations, self._connections.dedicated, locks=self._connections.keeps_session),
             pool_id,
             lease=DEFAULT_LEASE.total_seconds(),
             max_crashes=DEFAULT_MAX_CRASHES,

@@ -31,10 +31,10 @@ T = TypeVar("T")
 
 logger = SafeLogger("fang_async")
 
-_TRIES: Final = 5  # of a statement that was the victim of a deadlock or a serialization failure
+TRIES: Final = 5  # of a statement that was the victim of a deadlock or a serialization failure
 # InternalClientError: what asyncpg raises where a connection dies between two of its own messages.
-_DRIVER: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-_CANNOT_CONNECT: Final = (OSError, TimeoutError, asyncio.TimeoutError)
+DRIVER: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+CANNOT_CONNECT: Final = (OSError, TimeoutError, asyncio.TimeoutError)
 
 
 class Runner:
@@ -57,7 +57,7 @@ class Runner:
         )
 
     async def run_all(
-        self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None, *, tries: int = _TRIES
+        self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None, *, tries: int = TRIES
     ) -> list[T]:
         """Several operations in one transaction; see ``run``. So many tries where others are at the same rows."""
 
@@ -98,7 +98,7 @@ class Runner:
             raise
 
     async def _on_connection(
-        self, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None, *, in_transaction: bool, tries: int = _TRIES
+        self, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None, *, in_transaction: bool, tries: int = TRIES
     ) -> T:
         try:
             return await self._insist(work, guard, in_transaction, tries)
@@ -113,16 +113,16 @@ class Runner:
         for tries_left in reversed(range(tries)):
             try:
                 connection = await self.reserve.take()
-            except (*_DRIVER, *_CANNOT_CONNECT, ValueError) as error:  # ValueError: what stands in the URL
+            except (*DRIVER, *CANNOT_CONNECT, ValueError) as error:  # ValueError: what stands in the URL
                 raise before_sending(typed(error, self._schema)) from error
             try:
-                result = await _watched(connection, work, guard, in_transaction=in_transaction)
+                result = await watched(connection, work, guard, in_transaction=in_transaction)
             except GeneratorExit:  # nothing can be awaited any more
                 self.reserve.drop(connection)
                 raise
             except BaseException as error:
                 await self.reserve.tidy(connection)
-                if not isinstance(error, (*_DRIVER, *_CANNOT_CONNECT)):
+                if not isinstance(error, (*DRIVER, *CANNOT_CONNECT)):
                     raise
                 if not tries_left or not is_repeatable(getattr(error, "sqlstate", None)):
                     raise typed(error, self._schema) from error
@@ -145,7 +145,7 @@ class Runner:
         await self.reserve.close()
 
 
-async def _watched(
+async def watched(
     connection: Any, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None, *, in_transaction: bool
 ) -> T:
     """Under the guard, where it is on; else told to it how long it took, without waiting for a connection."""

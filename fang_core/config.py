@@ -74,8 +74,8 @@ class PoolOptions:
         grace_period: how long ``stop()`` waits for runs.
         keep_finished, keep_failed: the age at which kept rows of the pool's task types are pruned; None keeps them for
             ever. ``keep_finished`` holds for cancelled rows too.
-        listen: whether inserts wake the pool by NOTIFY; False where connections go through a transaction pooler, which
-            keeps no session: the pool then holds no lock either, and is judged by the lease alone.
+        listen: whether inserts wake the pool by NOTIFY; False behind a transaction pooler, which keeps no session: the
+            pool then holds no lock either, and is judged by the lease alone.
         lease: when its heart has not beaten for so long the pool is dead to all others, whatever else it seems and
             whatever their own leases are.
         max_crashes: how often a task's pool may die under it before the task is failed as crashed. That of the pool

@@ -35,6 +35,7 @@ class _MemoryBase:
         self.state = state if state is not None else MemoryState(clock)
         self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks)
         self.is_open = True
+        self.keeps_session = True
         self._manual_pool = manual_pool(uuid4())
 
     @property

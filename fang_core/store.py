@@ -347,6 +347,11 @@ class Backend(Queueable, Protocol):
         ...
 
     @property
+    def keeps_session(self) -> bool:
+        """Whether a pool on it can be woken and hold a lock; behind a transaction pooler it can only poll."""
+        ...
+
+    @property
     def rules(self) -> Rules:
         """What the queue asks of every insert."""
         ...
@@ -370,6 +375,11 @@ class AsyncBackend(AsyncQueueable, Protocol):
     @property
     def is_open(self) -> bool:
         """See ``Backend.is_open``."""
+        ...
+
+    @property
+    def keeps_session(self) -> bool:
+        """See ``Backend.keeps_session``."""
         ...
 
     @property

@@ -18,6 +18,14 @@ SETTINGS: Final = {
     "client_encoding": "UTF8",
 }
 
+BEGIN_PINNED: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE" + "".join(
+    f"; SET LOCAL {name} = '{value}'" for name, value in SETTINGS.items() if name.endswith("_timeout")
+)
+"""Behind a transaction pooler, where a session is everybody's: the same settings for one transaction, in one message.
+
+The encoding is a parameter of the connection, which poolers know.
+"""
+
 GUARD: Final = {
     "enable_sort": "off",
     "enable_seqscan": "off",

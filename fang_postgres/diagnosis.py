@@ -28,12 +28,16 @@ _LOST: Final = re.compile("08...|40003|57P0.")
 _ENDS_SESSION: Final = frozenset({"FATAL", "PANIC"})
 _MISMATCH: Final = frozenset({"42703", "42704", "42883", "42804"})
 _INVALID_AUTHORIZATION: Final = "28000"
+_PREPARED_ELSEWHERE: Final = frozenset({"26000", "42P05"})
 _QUERY_CANCELED: Final = "57014"
 _READ_ONLY: Final = "25006"
 _LACKS_RESOURCES: Final = "53"
+_REFUSES_SETTINGS: Final = re.compile("unsupported startup parameter|command-line options")  # PgBouncer; RDS Proxy
+_REFUSED_BY_POOLER: Final = re.compile(f"no such (database|user)|{_REFUSES_SETTINGS.pattern}")  # whatever its code
 _REFUSED: Final = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry"
     r"|FATAL:\s+((role|database) .* does not exist|role .* is not permitted to log in|permission denied for database)"
+    rf"|{_REFUSED_BY_POOLER.pattern}"
 )
 
 
@@ -71,10 +75,8 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str, severity: str |
             )
         case code if code[:2] in _REFUSALS:
             return StatementRefused(f"the database refused a value ({code}): {line}")
-        case code if code[:2] == "28" or code == "3D000":
-            return AccessRefused(
-                f"the database refuses the connection: {line}; check the URL's user, password and database"
-            )
+        case code if code[:2] == "28" or code == "3D000" or _REFUSED_BY_POOLER.search(line):
+            return AccessRefused(f"the database refuses the connection: {line}; {_what_to_mend(line)}")
         case "42501":
             return AccessRefused(f"the database refuses: {line}; grant the role its rights on schema {schema}")
         case code if code in _MISSING:
@@ -88,7 +90,18 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str, severity: str |
             return BackendError(f"the database failed ({code}): {line}; nothing was written: {_what_to_do(code)}")
 
 
+def _what_to_mend(line: str) -> str:
+    if _REFUSES_SETTINGS.search(line):
+        return "a pooler stands before it: make the queue with behind_pooler=True"
+    return "check the URL's user, password and database"
+
+
 def _what_to_do(code: str) -> str:
+    if code in _PREPARED_ELSEWHERE:
+        return (
+            "behind a transaction pooler make the queue with behind_pooler=True, an Engine of yours with "
+            'connect_args={"prepare_threshold": None}'
+        )
     if code == _QUERY_CANCELED:
         return "try again, or less at once"
     if code == _READ_ONLY:

@@ -16,6 +16,7 @@ from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
 from fang_threaded.bounded import BoundedConnection
 from fang_threaded.listener import Listener
+from fang_threaded.pooler import PoolerConnection, PoolerRunner
 from fang_threaded.reserve import Reserve
 from fang_threaded.runner import OwnRunner, Runner, SessionRunner
 
@@ -26,13 +27,20 @@ class Connections:
     """Opened by the first who needs them, and closed by whom opened them: the application, or the last of its pools."""
 
     def __init__(
-        self, database: str | URL | Engine | sessionmaker[Session], max_pool_size: int, operations: Operations
+        self,
+        database: str | URL | Engine | sessionmaker[Session],
+        max_pool_size: int,
+        operations: Operations,
+        *,
+        behind_pooler: bool = False,
     ) -> None:
         if max_pool_size < 1:
             raise UsageError("max_pool_size must be at least 1")
         self._database = database if isinstance(database, Engine | sessionmaker) else database_url(database, "psycopg")
         self._max_pool_size = max_pool_size
         self._operations = operations
+        self.keeps_session = not behind_pooler
+        """Whether a connection has its server for good."""
         self._changing = Lock()
         self._reserves: list[Reserve] = []
         self._writes: Runner | None = None
@@ -113,9 +121,10 @@ class Connections:
             runner = SessionRunner(engine, schema)
             return runner, runner
         # Two: a claim never waits until a run of the application gives a connection back.
-        connect = partial(_connect, self._database)
+        connect = partial(self._connect, self._database)
         self._reserves = [Reserve(connect, self._max_pool_size, UNUSED_FOR), Reserve(connect, 1, UNUSED_FOR)]
-        writes, claims = (OwnRunner(reserve, schema) for reserve in self._reserves)
+        make = OwnRunner if self.keeps_session else PoolerRunner
+        writes, claims = (make(reserve, schema) for reserve in self._reserves)
         return writes, claims
 
     def dedicated(self, *, keeps_session: bool = True) -> psycopg.Connection[Any]:
@@ -127,7 +136,7 @@ class Connections:
         if self._writes is None:
             raise BackendUnavailable("the queue is closed")
         if isinstance(self._database, URL):
-            return _connect(self._database)
+            return self._connect(self._database)
         # From a pool of its own, made in the same way: it must not wait until a run gives a connection back.
         checked_out = _engine_of(self._database).pool.recreate().connect()
         connection: psycopg.Connection[Any] = checked_out.driver_connection  # type: ignore[assignment]
@@ -137,6 +146,21 @@ class Connections:
         if keeps_session:
             for setting in SETTINGS.items():
                 connection.execute("SELECT set_config(%s, %s, false)", setting)
+        else:
+            connection.prepare_threshold = None
+        return connection
+
+    def _connect(self, url: URL) -> psycopg.Connection[Any]:
+        """One in autocommit: a process that is stopped between a statement and its COMMIT would keep its locks, that on
+        its own record too, and nobody could declare it dead."""
+        words, options = _DIALECT.create_connect_args(url)  # type: ignore[no-untyped-call]
+        options = {**TCP, **options, "application_name": "fang", "connect_timeout": CONNECT_TIMEOUT}
+        if not self.keeps_session:
+            options |= {"options": "", "client_encoding": SETTINGS["client_encoding"], "prepare_threshold": None}
+            return PoolerConnection.connect(*words, **options, autocommit=True)
+        settings = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SETTINGS.items())
+        connection = BoundedConnection.connect(*words, **{**options, "options": settings}, autocommit=True)
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         return connection
 
 
@@ -147,14 +171,3 @@ def _engine_of(database: Engine | sessionmaker[Session]) -> Engine:
     if engine.dialect.name != "postgresql" or engine.dialect.driver != "psycopg":
         raise UsageError(f"the Engine must be on postgresql+psycopg, not {engine.dialect.name}+{engine.dialect.driver}")
     return engine
-
-
-def _connect(url: URL) -> psycopg.Connection[Any]:
-    """One in autocommit: a process that is stopped between a statement and its COMMIT would keep its locks, that on its
-    own record too, and nobody could declare it dead."""
-    words, options = _DIALECT.create_connect_args(url)  # type: ignore[no-untyped-call]
-    settings = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SETTINGS.items())
-    options |= {"options": settings, "application_name": "fang", "connect_timeout": CONNECT_TIMEOUT}
-    connection = BoundedConnection.connect(*words, **{**TCP, **options}, autocommit=True)
-    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-    return connection

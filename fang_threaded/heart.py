@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -44,7 +44,13 @@ class PostgresHeart:
     def beat(self, pool_id: UUID, stopping: bool, /) -> Beat:
         """See ``Heart.beat``."""
         operation = self._operations.beat(pool_id, locks=self._locks, stopping=stopping)
-        return self._on_connection(lambda connection: run_on(connection, operation))
+
+        def work(connection: psycopg.Connection[Any]) -> Beat:
+            # Where others share the session, a transaction is the least that has settings of its own.
+            with nullcontext() if self._locks else connection.transaction():
+                return run_on(connection, operation)
+
+        return self._on_connection(work)
 
     def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
         """See ``Heart.rescue``."""

@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import suppress
+from functools import partial
 from uuid import UUID, uuid4
 
 from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
@@ -59,8 +60,10 @@ class ManualPool:
         if self._heartbeat is not None:
             self._heartbeat.pool_id = pool_id
             return
+        keeps_session = self._connections.keeps_session
+        connect = partial(self._connections.dedicated, keeps_session=keeps_session)
         heartbeat = Heartbeat(
-            PostgresHeart(self._operations, self._connections.dedicated, locks=True),
+            PostgresHeart(self._operations, connect, locks=keeps_session),
             pool_id,
             lease=DEFAULT_LEASE.total_seconds(),
             max_crashes=DEFAULT_MAX_CRASHES,

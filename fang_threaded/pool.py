@@ -43,7 +43,7 @@ class WorkerPool:
         sleep_params: how an idle pool polls; more than 8 s only with ``listen=False``.
         grace_period: how long ``stop()`` waits for runs.
         keep_finished, keep_failed: the age from which kept rows of these task types are pruned; None keeps them.
-        listen: whether inserts wake the pool by NOTIFY; False where connections go through a transaction pooler.
+        listen: whether inserts wake the pool by NOTIFY; never where the queue is behind a pooler.
         lease: after so long without a sign of life a pool is taken for dead, and its tasks run elsewhere; longer than
             the longest call of C code that holds the GIL.
         max_crashes: how often the process may die under a task before that is failed as crashed; 1 and 2 fail
@@ -78,7 +78,7 @@ class WorkerPool:
             grace_period=grace_period,
             keep_finished=keep_finished,
             keep_failed=keep_failed,
-            listen=listen,
+            listen=listen and queue.keeps_session,
             lease=lease,
             max_crashes=max_crashes,
         )

@@ -41,6 +41,8 @@ class Queue:
         schema: the Postgres schema of the tables.
         max_payload_bytes: larger payloads are refused.
         duplicated_tasks: False makes every task unique whose insert does not say otherwise.
+        behind_pooler: whether connections go through a transaction pooler, such as PgBouncer. Then nothing is kept in
+            a session: pools on this queue poll and hold no lock, and an operation is a transaction of its own.
     """
 
     def __init__(
@@ -52,10 +54,11 @@ class Queue:
         schema: str = DEFAULT_SCHEMA,
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         duplicated_tasks: bool = True,
+        behind_pooler: bool = False,
     ) -> None:
         self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks)
         self._operations = Operations(schema)
-        self._connections = Connections(database, max_pool_size, self._operations)
+        self._connections = Connections(database, max_pool_size, self._operations, behind_pooler=behind_pooler)
         self._manual = ManualPool(self._operations, self._connections)
 
     # Opening and closing ----------------------------------------------------------------------------------------------
@@ -64,6 +67,11 @@ class Queue:
     def is_open(self) -> bool:
         """Whether it holds connections."""
         return self._connections.is_open
+
+    @property
+    def keeps_session(self) -> bool:
+        """Whether a pool can listen and hold a lock: not behind a pooler."""
+        return self._connections.keeps_session
 
     def open(self) -> None:
         """Connects and checks the tables. Calls of the queue connect by themselves; pools do it when they start.

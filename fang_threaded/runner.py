@@ -32,10 +32,10 @@ T = TypeVar("T")
 
 logger = SafeLogger("fang_threaded")
 
-_SET_GUARD: Final = SET_GUARD.encode()
+SET_GUARD_RAW: Final = SET_GUARD.encode()
 _SET_GUARD_TEXT: Final = text(SET_GUARD)
 _CANCELLED_WITHIN: Final = 5.0  # seconds
-_TRIES: Final = 5  # of a statement that was the victim of a deadlock or a serialization failure
+TRIES: Final = 5  # of a statement that was the victim of a deadlock or a serialization failure
 
 Run = Callable[[Operation[Any]], Any]
 
@@ -58,7 +58,7 @@ class Runner(ABC):
         return result
 
     def run_all(
-        self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None, *, tries: int = _TRIES
+        self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None, *, tries: int = TRIES
     ) -> list[T]:
         """Several operations in one transaction; see ``run``. So many tries where others are at the same rows."""
         in_transaction = len(operations) > 1
@@ -74,12 +74,10 @@ class Runner(ABC):
         """A conversation in one transaction, begun anew where that was the victim of a deadlock; see ``run``."""
         return self._try(lambda run: _converse(run, begin()), guard, in_transaction=True)
 
-    def _try(
-        self, work: Callable[[Run], T], guard: PlanGuard | None, *, in_transaction: bool, tries: int = _TRIES
-    ) -> T:
+    def _try(self, work: Callable[[Run], T], guard: PlanGuard | None, *, in_transaction: bool, tries: int = TRIES) -> T:
         return self._repeat(lambda: self._on_connection(work, guard, in_transaction), tries)
 
-    def _repeat(self, attempt: Callable[[], T], tries: int = _TRIES) -> T:
+    def _repeat(self, attempt: Callable[[], T], tries: int = TRIES) -> T:
         try:
             return self._insist(attempt, tries)
         except NotificationsFull as error:
@@ -147,11 +145,11 @@ class OwnRunner(Runner):
         except psycopg.Error as error:
             raise before_sending(typed(error, self._schema)) from error
         try:
-            is_guarded = _is_on(guard)
+            is_guarded = is_on(guard)
             with connection.transaction() if in_transaction or is_guarded else nullcontext():
                 if is_guarded:
-                    connection.execute(_SET_GUARD)
-                return _watched(partial(work, connection), None if is_guarded else guard)
+                    connection.execute(SET_GUARD_RAW)
+                return watched(partial(work, connection), None if is_guarded else guard)
         except BaseException as error:
             # A KeyboardInterrupt may have come in the middle of a BEGIN.
             if not isinstance(error, Exception) or not self._lies_elsewhere(error):
@@ -176,12 +174,12 @@ class SessionRunner(Runner):
                 raise BackendError("no connection became free in time: raise the engine's pool_size") from None
             except DBAPIError as error:
                 raise before_sending(typed(error, self._schema)) from error
-            is_guarded = _is_on(guard)
+            is_guarded = is_on(guard)
             try:
                 if is_guarded:
                     session.execute(_SET_GUARD_TEXT)
                 run = self._quieted(partial(_execute, session.execute))
-                return _watched(partial(work, run), None if is_guarded else guard)
+                return watched(partial(work, run), None if is_guarded else guard)
             except Exception as error:
                 # A run may have left any setting behind: a transaction that is read only, or a date style that the
                 # driver cannot read.
@@ -216,11 +214,12 @@ def _pipeline(
         raise
 
 
-def _is_on(guard: PlanGuard | None) -> bool:
+def is_on(guard: PlanGuard | None) -> bool:
+    """Whether there is one, and the next statement is to be guarded."""
     return guard is not None and guard.is_on(time.monotonic())
 
 
-def _watched(work: Callable[[], T], guard: PlanGuard | None) -> T:
+def watched(work: Callable[[], T], guard: PlanGuard | None) -> T:
     """Tells the guard how long it took, without waiting for a connection."""
     if guard is None:
         return work()

@@ -48,6 +48,29 @@ def test_what_may_pass_counts_as_silence(words: str) -> None:
     assert isinstance(silence, BackendUnavailable)
 
 
+@pytest.mark.parametrize("sqlstate", ["08P01", None])
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("unsupported startup parameter: options", "make the queue with behind_pooler=True"),
+        ("unsupported startup parameter in options: lock_timeout", "make the queue with behind_pooler=True"),
+        ("RDS Proxy currently doesn't support command-line options.", "make the queue with behind_pooler=True"),
+        ("no such database: app", "check the URL's user, password and database"),
+    ],
+)
+def test_what_a_pooler_refuses_is_told_by_its_words(sqlstate: str | None, words: str, advice: str) -> None:
+    """Its code is that of any of its errors."""
+    words = words if sqlstate else f"{AT}FATAL:  {words}"
+    refusal = diagnose(sqlstate or code_of_connect_failure(words), words, schema="fang", severity="FATAL")
+    assert isinstance(refusal, AccessRefused)
+    assert str(refusal).endswith(advice)
+
+
+@pytest.mark.parametrize("words", ["query_wait_timeout", "no more connections allowed", "server conn crashed?"])
+def test_what_may_pass_with_a_pooler_counts_as_silence(words: str) -> None:
+    assert type(diagnose("08P01", words, schema="fang", severity="FATAL")) is BackendUnavailable
+
+
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01", "55P03"])
 def test_what_was_given_up_for_others_was_not_written(sqlstate: str) -> None:
     """So an insert's outcome is known, and a completion is no refusal."""
@@ -63,6 +86,8 @@ def test_what_was_given_up_for_others_was_not_written(sqlstate: str) -> None:
         ("25006", "connect to a server that takes writes"),
         ("XX000", "try again; the server's log says more"),
         ("25P02", "nothing was written"),
+        ("26000", "make the queue with behind_pooler=True"),
+        ("42P05", "make the queue with behind_pooler=True"),
     ],
 )
 def test_a_failure_that_the_server_replies_with_has_written_nothing(sqlstate: str, words: str) -> None:

@@ -1,0 +1,76 @@
+"""Behind a transaction pooler, such as PgBouncer: nothing is left to a session, which is another's by the next
+transaction.
+
+So every operation is a transaction, which begins with our settings. asyncpg sends a statement in two halves, which must
+meet on one server: within a transaction they do, and with the first half goes no name that would stay on the server.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+from fang_async.bounded import BoundedConnection
+from fang_async.runner import CANNOT_CONNECT, DRIVER, TRIES, Runner, typed, watched
+from fang_core.errors import BackendUnavailable
+from fang_core.guard import PlanGuard
+from fang_postgres.connecting import BEGIN_PINNED, SET_GUARD
+from fang_postgres.diagnosis import before_sending
+
+T = TypeVar("T")
+
+
+class PoolerConnection(BoundedConnection):
+    """One whose transactions begin with our settings, in the same round trip. To be made without a statement cache."""
+
+    @asynccontextmanager
+    async def transaction(self, **_: Any) -> AsyncIterator[None]:
+        """One that is not nested. What fails in it is raised as it is, also where it cannot be rolled back."""
+        await self.execute(BEGIN_PINNED)
+        try:
+            yield
+        except GeneratorExit:  # nothing can be awaited any more
+            raise
+        except BaseException:
+            with suppress(*DRIVER, *CANNOT_CONNECT):
+                await self.execute("ROLLBACK")
+            raise
+        await self.execute("COMMIT")
+
+    async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's own
+        """Waits for what was cancelled, and rolls back. asyncpg's own would reset a session that is another's."""
+        async with asyncio.timeout(timeout):
+            await self.execute("")
+            if self.is_in_transaction():
+                await self.execute("ROLLBACK")
+
+
+class PoolerRunner(Runner):
+    """Runs each operation in a transaction. Until its COMMIT is sent nothing can have been written, so what is lost
+    before, such as the wait for a server, is ``NotConnected``."""
+
+    async def _on_connection(
+        self, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None, *, in_transaction: bool, tries: int = TRIES
+    ) -> T:
+        async def transact(connection: Any) -> T:
+            is_committing = False
+            try:
+                async with connection.transaction():
+                    result = await _guarded(connection, work, guard)
+                    is_committing = True
+            except (*DRIVER, *CANNOT_CONNECT) as error:
+                problem = typed(error, self._schema)
+                if is_committing or type(problem) is not BackendUnavailable:
+                    raise
+                raise before_sending(problem) from error
+            return result
+
+        return await super()._on_connection(transact, None, in_transaction=False, tries=tries)
+
+
+async def _guarded(connection: Any, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None) -> T:
+    if guard is not None and guard.is_on(time.monotonic()):
+        await connection.execute(SET_GUARD)
+        return await work(connection)
+    return await watched(connection, work, guard, in_transaction=False)
