@@ -7,7 +7,6 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -72,6 +71,7 @@ class PgBouncer:
             "listen_port": self._port,
             "unix_socket_dir": "",
             "auth_type": "any",
+            "admin_users": "fang",
             "pool_mode": "transaction",
             **self._settings,
         }
@@ -111,9 +111,3 @@ def pgbouncer(url: str, **settings: object) -> PgBouncer:
     if BINARY is None:
         pytest.skip("no pgbouncer on the PATH: it does not come from PyPI; apt-get install pgbouncer")
     return PgBouncer(url, **settings)
-
-
-@pytest.fixture
-def bouncer(url: str) -> Iterator[PgBouncer]:
-    with pgbouncer(url) as bouncer:
-        yield bouncer

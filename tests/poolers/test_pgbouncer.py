@@ -1,0 +1,294 @@
+"""Queues behind PgBouncer in transaction mode, with two sessions for all clients; it comes, goes and stands still."""
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import Any, Final
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import create_engine, make_url, text
+
+from fang_cli.commands import fang
+from fang_core.errors import AccessRefused, BackendError, NotConnected, OutcomeUnknown
+from fang_postgres.connecting import SETTINGS
+from fang_postgres.statement import Operation, Statement
+from fang_threaded import Queue, WorkerPool
+from tests.faults.pgproxy import ReplyDropper
+from tests.modes import GATES, Database, Side, ThreadedNote, eventually, ran, side_of
+from tests.pgbouncer import PgBouncer, pgbouncer
+
+SETTINGS_THERE: Final = Operation(
+    Statement("settings", text("SELECT name, setting FROM pg_settings WHERE name <> 'application_name'")), {}, dict
+)
+OURS: Final = {
+    "transaction_isolation": "read committed",
+    "transaction_read_only": "off",
+    "client_encoding": "UTF8",
+    "statement_timeout": "60000",
+    "lock_timeout": "10000",
+    "idle_in_transaction_session_timeout": "60000",
+}
+
+
+@contextmanager
+def both_sessions(bouncer: PgBouncer) -> Iterator[list["psycopg.Connection[Any]"]]:
+    """Each in a transaction of another client's, so that no two are the same."""
+    with ExitStack() as stack:
+        clients = [psycopg.connect(bouncer.url, prepare_threshold=None) for _ in range(2)]
+        yield [stack.enter_context(client) for client in clients]
+
+
+def left_in(session: "psycopg.Connection[Any]") -> dict[str, Any]:
+    """What clients can leave behind."""
+    row = session.execute(
+        "SELECT pg_backend_pid(), (SELECT jsonb_object_agg(name, setting) FROM pg_settings"
+        "   WHERE name NOT IN ('application_name', 'client_encoding')),"
+        " (SELECT count(*) FROM pg_prepared_statements), (SELECT count(*) FROM pg_listening_channels()),"
+        " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())"
+    ).fetchone()
+    assert row is not None
+    pid, settings, *counts = row
+    return {"pid": pid, "settings": settings, "counts": counts}
+
+
+def notes(side: Side, count: int) -> list[Any]:
+    return [side.note(n=n) for n in range(count)]
+
+
+# What works -----------------------------------------------------------------------------------------------------------
+
+
+def test_many_clients_share_few_sessions_and_leave_nothing_in_them(
+    bouncer: PgBouncer, side: Side, database: Database
+) -> None:
+    """More clients than sessions work at once: applications that insert, one by one and many at once, and two pools."""
+    with both_sessions(bouncer) as sessions:
+        before = {each["pid"]: each for each in map(left_in, sessions)}
+    queues = [side.queue(bouncer.url, behind_pooler=True, max_pool_size=4) for _ in range(2)]
+    pools = [side.pool(queue, number_of_workers=8) for queue in queues]
+    inserts = [side.begin(queue.insert_tasks, notes(side, 1_500)) for queue in queues]
+    singles = [side.begin(queues[n % 2].insert_task, side.note(n=n)) for n in range(100)]
+    uniques = [side.begin(queues[n % 2].insert_task, side.note(n=-1), uniq=True) for n in range(20)]
+    for insert in [*inserts, *singles, *uniques]:
+        insert.result(30)
+    for pool in pools:
+        side.call(pool.drain)
+    winners = [each.result().id for each in uniques if not each.result().conflict]
+    numbers = ran(3_100 + len(winners))
+    assert sorted(numbers) == sorted([*range(1_500), *range(1_500), *range(100), *([-1] * len(winners))])
+    assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(0,)]
+    with both_sessions(bouncer) as sessions:
+        after = {each["pid"]: each for each in map(left_in, sessions)}
+    assert after == before  # also: no other session was ever needed
+    assert all(each["counts"] == [0, 0, 0] for each in after.values())
+
+
+def test_an_operation_has_our_settings_whatever_the_session_has(
+    bouncer: PgBouncer, side: Side, database: Database
+) -> None:
+    name = make_url(bouncer.url).database
+    for setting in ("isolation = 'serializable'", "read_only = on"):
+        database.execute(f"ALTER DATABASE {name} SET default_transaction_{setting}")
+    for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        database.execute(f"ALTER DATABASE {name} SET {setting} = '1h'")
+    queue = side.queue(bouncer.url, behind_pooler=True)
+    side.call(queue.open)
+    store = side.call(queue.store)
+    for runner in (store._claims, store._writes):
+        found = side.call(runner.run, SETTINGS_THERE)
+        assert {name: found[name] for name in OURS} == OURS
+    side.call(store.close)
+    task = side.call(queue.insert_task, side.note())
+    assert side.call(queue.remove_task, task.id) == 1
+
+
+def test_ours_are_all_there_are() -> None:
+    """What is pinned for a session is pinned for a transaction, too."""
+    assert {name.replace("default_", "") for name in SETTINGS} == set(OURS)
+
+
+def test_a_transaction_of_the_callers_commits_or_rolls_back_with_the_insert(bouncer: PgBouncer) -> None:
+    """One of the application's own, on its own engine behind the pooler; here with a pool on that engine as well."""
+    engine = create_engine(
+        make_url(bouncer.url).set(drivername="postgresql+psycopg"), connect_args={"prepare_threshold": None}
+    )
+    with Queue(engine, behind_pooler=True) as queue:
+        with engine.begin() as connection:
+            kept = queue.insert_task(ThreadedNote(n=1), connection=connection)
+        with engine.connect() as connection:
+            queue.insert_task(ThreadedNote(n=2), connection=connection)
+            connection.rollback()
+        assert queue.find_task_by_id(kept.id) is not None
+        assert WorkerPool(queue).drain() == 1
+        assert queue.fetch_and_touch_task() is None
+    engine.dispose()
+    with both_sessions(bouncer) as sessions:
+        assert [left_in(session)["counts"] for session in sessions] == [[0, 0, 0]] * 2
+
+
+def test_what_is_fetched_by_hand_is_held_without_a_lock(bouncer: PgBouncer, side: Side, database: Database) -> None:
+    queue = side.queue(bouncer.url, behind_pooler=True)
+    side.call(queue.insert_task, side.note())
+    held = side.call(queue.fetch_and_touch_task)
+    assert database.rows("SELECT id FROM fang.fang_tasks WHERE state = 'in_progress'") == [(held.id,)]
+    eventually(lambda: database.rows("SELECT beats > 1, locks FROM fang.fang_pools") == [(True, False)])
+    side.call(queue.remove_task, held.id)
+
+
+def test_a_pool_polls_and_holds_no_lock_though_it_was_not_told(
+    bouncer: PgBouncer, side: Side, database: Database
+) -> None:
+    pool = side.pool(side.queue(bouncer.url, behind_pooler=True))
+    assert not pool.options.listen
+    eventually(lambda: database.rows("SELECT beats > 1, locks, waiting FROM fang.fang_pools") == [(True, False, False)])
+    assert database.listeners == []
+
+
+def test_the_command_goes_through_it(database_url: str) -> None:
+    with pgbouncer(database_url) as bouncer:
+        for words in (["migrate"], ["migrate", "--check"], ["status"]):
+            result = CliRunner().invoke(fang, [*words, "--database-url", bouncer.url])
+            assert result.exit_code == 0, result.output
+
+
+# Who forgets the option -----------------------------------------------------------------------------------------------
+
+
+def test_who_forgets_the_option_is_told(bouncer: PgBouncer, side: Side) -> None:
+    queue = side.queue(bouncer.url)
+    with pytest.raises(AccessRefused, match=r"unsupported startup parameter.*behind_pooler=True") as refused:
+        side.call(queue.open)
+    assert "\n" not in str(refused.value)
+
+
+def test_who_forgets_it_where_settings_are_ignored_is_told(url: str, side: Side) -> None:
+    """A common setting of PgBouncer lets connections of ours through: what they prepare is lost."""
+    ignored = ",".join(["options", *(name for name in SETTINGS if name != "client_encoding")])
+    with pgbouncer(url, ignore_startup_parameters=ignored) as bouncer:
+        queue = side.queue(bouncer.url, max_pool_size=1)
+        for _ in range(10):
+            side.call(queue.insert_task, side.note())
+        with psycopg.connect(bouncer.url) as other:
+            other.execute("SELECT")  # in a transaction, on the only session so far
+            with pytest.raises(BackendError, match=r"does not exist.*behind_pooler=True"):
+                side.call(queue.insert_task, side.note())
+        side.end()
+
+
+# Trouble --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trouble", ["pause", "reconnect", "restart"])
+def test_workers_outlive_it(trouble: str, bouncer: PgBouncer, side: Side, url: str, database: Database) -> None:
+    queue = side.queue(bouncer.url, behind_pooler=True)
+    side.pool(queue, poll=timedelta(milliseconds=100), number_of_workers=4)
+    side.call(queue.insert_tasks, [side.note(n=n, waits=True) for n in range(4)])
+    eventually(lambda: database.rows("SELECT count(*) FROM fang.fang_tasks WHERE state = 'in_progress'") == [(4,)])
+    match trouble:
+        case "pause":
+            bouncer.tell("PAUSE")
+        case "reconnect":
+            bouncer.tell("RECONNECT")
+        case "restart":
+            bouncer.stop()
+    GATES["gate"].set()  # they end, and what came of them is to be written
+    with Queue(url) as direct:
+        direct.insert_tasks([side.note(n=n) for n in range(4, 104)])
+    match trouble:
+        case "pause":
+            bouncer.tell("RESUME")
+        case "restart":
+            bouncer.start()
+    assert ran(104, within=20) == list(range(104))
+    eventually(lambda: database.rows("SELECT count(*) FROM fang.fang_tasks") == [(0,)], within=20)
+    assert database.rows("SELECT count(*) FROM fang.fang_pools") == [(1,)]
+
+
+def test_what_waits_in_vain_for_a_session_was_not_written(url: str, side: Side) -> None:
+    """No outcome is unknown while no COMMIT was sent."""
+    with pgbouncer(url, query_wait_timeout=1) as bouncer:
+        queue = side.queue(bouncer.url, behind_pooler=True)
+        side.call(queue.open)
+        bouncer.tell("PAUSE")
+        for insert in (side.begin(queue.insert_task, side.note()), side.begin(queue.insert_tasks, notes(side, 2_000))):
+            with pytest.raises(NotConnected, match="query_wait_timeout"):
+                insert.result(20)
+        bouncer.tell("RESUME")
+        assert not side.call(queue.insert_task, side.note()).conflict
+        side.end()
+
+
+def test_what_is_cut_before_its_commit_was_not_written(bouncer: PgBouncer, side: Side, database: Database) -> None:
+    queue = side.queue(bouncer.url, behind_pooler=True)
+    side.call(queue.open)
+    with database.connection.transaction():
+        database.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
+        insert = side.begin(queue.insert_task, side.note())
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        eventually(lambda: database.rows(waits) == [(1,)])
+        bouncer.stop()
+        with pytest.raises(NotConnected):
+            insert.result(20)
+    bouncer.start()
+    assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(0,)]
+
+
+def test_a_lost_reply_to_the_commit_is_an_unknown_outcome(bouncer: PgBouncer, side: Side, database: Database) -> None:
+    with ReplyDropper(bouncer.url) as dropper:
+        queue = side.queue(dropper.url, behind_pooler=True)
+        side.call(queue.open)
+        dropper.drop(b"INSERT INTO fang.fang_tasks", 1)
+        with pytest.raises(OutcomeUnknown) as unknown:
+            side.call(queue.insert_task, side.note())
+        assert [(id,) for id in unknown.value.ids] == database.rows("SELECT id FROM fang.fang_tasks")
+        side.end()
+
+
+def test_a_pooler_that_is_full_or_gone_is_no_connection(url: str, side: Side) -> None:
+    with pgbouncer(url, max_client_conn=2) as bouncer:
+        clients = [psycopg.connect(bouncer.url) for _ in range(2)]
+        queue = side.queue(bouncer.url, behind_pooler=True)
+        with pytest.raises(NotConnected, match="no more connections allowed"):
+            side.call(queue.open)
+        for client in clients:
+            client.close()
+        side.call(queue.open)
+        bouncer.stop()
+        for _ in range(2):
+            with pytest.raises(NotConnected):
+                side.call(queue.insert_task, side.note())
+        side.end()
+
+
+def test_a_database_that_is_gone_behind_it_is_no_connection(server_url: str, side: Side) -> None:
+    missing = make_url(server_url).set(database="missing").render_as_string(hide_password=False)
+    with pgbouncer(missing, server_login_retry=1) as bouncer:
+        queue = side.queue(bouncer.url, behind_pooler=True)
+        with pytest.raises(BackendError) as refused:
+            side.call(queue.open)
+        assert re.search("missing|login|connect", str(refused.value))
+        side.end()
+
+
+def test_a_cancelled_call_leaves_the_session_as_it_is(url: str, database: Database) -> None:
+    """Its transaction is rolled back; asyncpg's own way would reset the session, which is another's as well."""
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 23"
+    with pgbouncer(url, default_pool_size=1) as bouncer, side_of("async") as side:
+        with psycopg.connect(bouncer.url, autocommit=True) as other:
+            other.execute("SELECT pg_advisory_lock(23)")
+        queue = side.queue(bouncer.url, behind_pooler=True, max_pool_size=1)
+        side.call(queue.open)
+        with database.connection.transaction():
+            database.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
+            insert = side.begin(queue.insert_task, side.note())
+            eventually(lambda: database.rows(waits) == [(1,)])
+            insert.cancel()
+            eventually(lambda: database.rows(waits) == [(0,)])
+        side.call(queue.insert_task, side.note())
+        assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(1,)]
+        assert database.rows(locks) == [(1,)]
+        side.end()
