@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from unittest import SkipTest
 
 import psycopg
-import pytest
 from sqlalchemy import make_url
 
 from fang_cli.postgres_supervisor import server_user
@@ -86,11 +86,11 @@ class PgBouncer:
             cursor = console.execute(command.encode())
             return cursor.fetchall() if cursor.description else []
 
-    def stop(self) -> None:
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> None:
         """At once: its clients and servers are cut."""
         process, self._process = self._process, None
         if process is not None:
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(by)
             process.wait(10)
 
     def said(self) -> str:
@@ -107,7 +107,7 @@ class PgBouncer:
 
 
 def pgbouncer(url: str, **settings: object) -> PgBouncer:
-    """One that is not started yet; skips the test where there is no such program."""
+    """One that is not started yet. Where there is no such program the test is skipped."""
     if BINARY is None:
-        pytest.skip("no pgbouncer on the PATH: it does not come from PyPI; apt-get install pgbouncer")
+        raise SkipTest("there is no pgbouncer, which does not come from PyPI: apt-get install pgbouncer")
     return PgBouncer(url, **settings)

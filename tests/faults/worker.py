@@ -36,6 +36,8 @@ class Given(BaseModel):
     lease: float | None = None
     grace_period: float | None = None
     poll: float | None = None
+    behind_pooler: bool = False
+    """Whether the URL leads to a transaction pooler."""
     shared_engine: bool = False
     """Threaded only: the pool works on an engine of the application's, which its tasks use as well."""
     dies_at_start: bool = False
@@ -94,13 +96,15 @@ def main(orders: dict[str, Any]) -> None:
 def _run_threads(given: Given) -> None:
     url = make_url(given.url).set(drivername="postgresql+psycopg")
     engine = create_engine(url) if given.shared_engine else None
-    pool = WorkerPool(Queue(engine or given.url), events=[Reporting(given.dies_at_start)], **given.options())
+    queue = Queue(engine or given.url, behind_pooler=given.behind_pooler)
+    pool = WorkerPool(queue, events=[Reporting(given.dies_at_start)], **given.options())
     at_work(Path(given.directory), given.url, lambda: pool.id, engine)
     pool.run()
 
 
 async def _run_asyncio(given: Given) -> None:
-    pool = AsyncWorkerPool(AsyncQueue(given.url), events=[Reporting(given.dies_at_start)], **given.options())
+    queue = AsyncQueue(given.url, behind_pooler=given.behind_pooler)
+    pool = AsyncWorkerPool(queue, events=[Reporting(given.dies_at_start)], **given.options())
     at_work(Path(given.directory), given.url, lambda: pool.id, None)
     await pool.run()
 
