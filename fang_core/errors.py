@@ -80,7 +80,7 @@ class BackendUnavailable(BackendError):
 
 
 class NotConnected(BackendUnavailable):
-    """No connection could be made: nothing was sent, so nothing was written."""
+    """No connection could be made, or it broke before what could be written was sent: nothing was written."""
 
 
 class RowsLocked(BackendError):
@@ -125,7 +125,7 @@ class OutcomeUnknown(BackendUnavailable):
 
 
 class AccessRefused(BackendError):
-    """The database refuses this user, password or database name."""
+    """The database refuses this user, password or database name; or a pooler the settings with which we connect."""
 
 
 class SchemaError(BackendError):

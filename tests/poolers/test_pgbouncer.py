@@ -17,7 +17,7 @@ from fang_postgres.connecting import SETTINGS
 from fang_postgres.statement import Operation, Statement
 from fang_threaded import Queue, WorkerPool
 from tests.faults.pgproxy import ReplyDropper
-from tests.modes import GATES, Database, Side, ThreadedNote, eventually, ran, side_of
+from tests.modes import GATES, Database, Nights, Side, ThreadedNote, eventually, ran, side_of
 from tests.pgbouncer import PgBouncer, pgbouncer
 
 SETTINGS_THERE: Final = Operation(
@@ -145,6 +145,15 @@ def test_a_pool_polls_and_holds_no_lock_though_it_was_not_told(
     assert not pool.options.listen
     eventually(lambda: database.rows("SELECT beats > 1, locks, waiting FROM fang.fang_pools") == [(True, False, False)])
     assert database.listeners == []
+
+
+def test_an_insert_through_it_wakes_who_listens_at_the_server(
+    bouncer: PgBouncer, side: Side, url: str, nights: Nights
+) -> None:
+    side.pool(side.queue(url))  # which would poll in an hour
+    nights.fall()
+    side.call(side.queue(bouncer.url, behind_pooler=True).insert_task, side.note(n=7))
+    assert ran() == [7]
 
 
 def test_the_command_goes_through_it(database_url: str) -> None:
