@@ -11,9 +11,12 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import create_engine, make_url, text
 
+import fang_async.bounded
+import fang_threaded.bounded
 from fang_cli.commands import fang
-from fang_core.errors import AccessRefused, BackendError, NotConnected, OutcomeUnknown
-from fang_postgres.connecting import SETTINGS
+from fang_core.errors import AccessRefused, BackendError, NotConnected, OutcomeUnknown, StatementRefused
+from fang_core.guard import AlwaysOn
+from fang_postgres.connecting import GUARD, SETTINGS
 from fang_postgres.statement import Operation, Statement
 from fang_threaded import Queue, WorkerPool
 from tests.faults.pgproxy import ReplyDropper
@@ -100,6 +103,9 @@ def test_an_operation_has_our_settings_whatever_the_session_has(
     for runner in (store._claims, store._writes):
         found = side.call(runner.run, SETTINGS_THERE)
         assert {name: found[name] for name in OURS} == OURS
+        guarded = side.call(runner.run, SETTINGS_THERE, AlwaysOn())
+        assert {name: guarded[name] for name in OURS | GUARD} == OURS | GUARD
+        assert side.call(runner.run, SETTINGS_THERE) == found
     side.call(store.close)
     task = side.call(queue.insert_task, side.note())
     assert side.call(queue.remove_task, task.id) == 1
@@ -161,6 +167,16 @@ def test_the_command_goes_through_it(database_url: str) -> None:
         for words in (["migrate"], ["migrate", "--check"], ["status"]):
             result = CliRunner().invoke(fang, [*words, "--database-url", bouncer.url])
             assert result.exit_code == 0, result.output
+
+
+def test_a_bulk_that_is_refused_leaves_nothing(bouncer: PgBouncer, side: Side, database: Database) -> None:
+    """Its rows are pipelined; the connection is good for the next one."""
+    database.execute("ALTER TABLE fang.fang_tasks ADD CONSTRAINT unlucky CHECK (metadata ->> 'n' <> '2500')")
+    queue = side.queue(bouncer.url, behind_pooler=True, max_pool_size=1)
+    with pytest.raises(StatementRefused):
+        side.call(queue.insert_tasks, notes(side, 4_000))
+    assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(0,)]
+    assert len(side.call(queue.insert_tasks, notes(side, 2_400))) == 2_400
 
 
 # Who forgets the option -----------------------------------------------------------------------------------------------
@@ -228,6 +244,18 @@ def test_what_waits_in_vain_for_a_session_was_not_written(url: str, side: Side) 
         bouncer.tell("RESUME")
         assert not side.call(queue.insert_task, side.note()).conflict
         side.end()
+
+
+def test_a_pause_is_given_up(bouncer: PgBouncer, side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (fang_threaded.bounded, fang_async.bounded):
+        monkeypatch.setattr(module, "ANSWER_WITHIN", 0.5)
+    queue = side.queue(bouncer.url, behind_pooler=True)
+    side.call(queue.open)
+    bouncer.tell("PAUSE")
+    with pytest.raises(NotConnected, match="the connection is given up"):
+        side.call(queue.insert_task, side.note())
+    bouncer.tell("RESUME")
+    assert side.call(queue.insert_task, side.note()) is not None
 
 
 def test_what_is_cut_before_its_commit_was_not_written(bouncer: PgBouncer, side: Side, database: Database) -> None:
