@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from logging import INFO, WARNING
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -20,7 +21,7 @@ from fang_core.errors import (
     StatementRefused,
     UsageError,
 )
-from fang_core.guard import GUARDED_FOR, PlanGuard
+from fang_core.guard import FELT, GUARDED_FOR, PlanGuard
 from fang_core.logs import SafeLogger
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
 from fang_postgres.diagnosis import before_sending, diagnose, is_repeatable
@@ -172,7 +173,7 @@ async def watched(
 def _tell(judge: Callable[[float, float], bool], began: float) -> None:
     now = time.monotonic()
     if judge(now - began, now):
-        logger.warning(SLOW_STATEMENT, now - began, GUARDED_FOR)
+        logger.log(WARNING if now - began >= FELT else INFO, SLOW_STATEMENT, now - began, GUARDED_FOR)
 
 
 async def run_on(connection: Any, operation: Operation[T]) -> T:

@@ -13,6 +13,9 @@ from typing import Final
 SLOW: Final = 0.05
 """Seconds that no healthy statement takes: claims of 500 and outcomes of 1,000 take 2 to 20 ms."""
 
+FELT: Final = 0.5
+"""Seconds from which on a slow statement is worth a warning. A busy machine takes ``SLOW`` now and then."""
+
 TIMES_MEDIAN: Final = 10
 """A slow disk makes all statements slow, a wrong plan makes them slower than their own past."""
 

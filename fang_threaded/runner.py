@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
+from logging import INFO, WARNING
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -20,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.errors import BackendError, FangError, NotificationsFull, StatementRefused, UsageError, is_refusal
-from fang_core.guard import GUARDED_FOR, PlanGuard
+from fang_core.guard import FELT, GUARDED_FOR, PlanGuard
 from fang_core.logs import SafeLogger
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
 from fang_postgres.diagnosis import before_sending, code_of_connect_failure, diagnose, is_repeatable
@@ -237,7 +238,7 @@ def watched(work: Callable[[], T], guard: PlanGuard | None) -> T:
 def _tell(judge: Callable[[float, float], bool], began: float) -> None:
     now = time.monotonic()
     if judge(now - began, now):
-        logger.warning(SLOW_STATEMENT, now - began, GUARDED_FOR)
+        logger.log(WARNING if now - began >= FELT else INFO, SLOW_STATEMENT, now - began, GUARDED_FOR)
 
 
 def run_on(connection: Any, operation: Operation[T]) -> T:

@@ -102,7 +102,7 @@ def test_claims_come_out_of_the_trap(
     assert "goes by Seq Scan" in str(faults(plan, *EXPECTED["claim"]))  # no trap, no test of the guard
     how(connection)
 
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         for _ in range(10):
             assert len(store.claim(REQUEST).tasks) == REQUEST.limit
     claims = how(connection)
