@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final, Self
 from uuid import UUID
@@ -89,7 +89,7 @@ class AsyncWorkerPool:
         self.is_clean = True
         """Whether nothing is left: no run goes on, and all that came of the last life's runs is written."""
         self._deadline = 0.0  # of the last stop
-        self._waiting: list[Signals] = []  # of each run()
+        self._on_stop: list[Callable[[], None]] = []
         self._lingering: asyncio.Task[None] | None = None
 
     @property
@@ -125,8 +125,8 @@ class AsyncWorkerPool:
         if self._is_stopping_and_called_by_a_run():
             return 0
         async with self._changing:
-            for signals in tuple(self._waiting):
-                signals.wake()
+            for wake in tuple(self._on_stop):
+                wake()
             shift = self._shift
             if shift is None or not self._running:
                 return 0
@@ -166,7 +166,7 @@ class AsyncWorkerPool:
             once. After ``stop()`` the process goes on.
         """
         signals = Signals(self.begin_last_call)
-        self._waiting.append(signals)
+        self.on_stop(signals.wake)
         try:
             with signals:
                 await self.start()
@@ -176,9 +176,9 @@ class AsyncWorkerPool:
                         self.begin_last_call()  # it may have come while the pool started
                 finally:
                     await self.stop()
-                runs_go_on = await self._runs_go_on()
+                runs_go_on = await self.runs_go_on()
         finally:
-            self._waiting.remove(signals)
+            self._on_stop.remove(signals.wake)
         code = 0 if self.is_clean else EXIT_RUNS_LEFT
         if code and signals.came:
             if runs_go_on:
@@ -186,8 +186,15 @@ class AsyncWorkerPool:
             raise SystemExit(code)
         return code
 
-    async def _runs_go_on(self) -> bool:
-        """Past the end of the grace period; until then a run of its own that has stopped the pool is waited for."""
+    def on_stop(self, wake: Callable[[], None]) -> None:
+        """Has it called when ``stop()`` is, by whomever, on the thread that calls that; for who waits for it to end."""
+        self._on_stop.append(wake)
+
+    async def runs_go_on(self) -> bool:
+        """Whether runs of the last life go on, past the end of its grace period.
+
+        Until then a run of its own that has stopped the pool is waited for.
+        """
         if self._lingering is None:
             return False
         await asyncio.wait([self._lingering], timeout=max(0.0, self._deadline - time.monotonic()))

@@ -1,4 +1,4 @@
-"""``fang worker``: pools of either mode, several at once in one process, until SIGTERM or Ctrl-C.
+"""``fang worker``: pools of either mode, several at once in one process, until SIGTERM or Ctrl-C, or all are stopped.
 
 One event loop in the main thread holds all async pools, and starts and stops the threaded ones.
 """
@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from fang_cli.targets import Target, find_targets, is_async
@@ -33,6 +34,8 @@ _UNWINDING: Final = 1.0
 def run_worker(names: Sequence[str], log_level: str) -> int:
     """Runs the pools that are named until SIGTERM or SIGINT, and stops them gracefully; the exit code.
 
+    Where a task or a hook of ``Events`` stops a pool the others go on: the process ends once all of them have ended.
+
     Nothing is started unless every name is a pool's and every queue can be opened. A second signal ends the process at
     once. Where runs have not ended at the end of their pool's grace period, the process ends here, with exit code 75;
     where some were not written the code is the same.
@@ -42,6 +45,7 @@ def run_worker(names: Sequence[str], log_level: str) -> int:
     executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
     with Signals(lambda: _begin_last_call(targets)) as signals, asyncio.Runner() as runner:
         runner.get_loop().set_default_executor(executor)  # as asyncio makes one, but here its threads can be waited for
+        _wake_after_the_last(targets, signals)
         if _run(runner, _serve(targets, signals)):
             os._exit(EXIT_RUNS_LEFT)  # an ordinary exit would wait for runs, or run finalizers under running threads
         code = 0 if all(target.pool.is_clean for target in targets) else EXIT_RUNS_LEFT
@@ -56,11 +60,24 @@ def _begin_last_call(targets: Sequence[Target]) -> None:
         target.pool.begin_last_call()
 
 
-async def _serve(targets: Sequence[Target], signals: Signals) -> int:
-    """Opens the queues, runs the pools until the first signal, stops them; how many runs had not ended."""
+def _wake_after_the_last(targets: Sequence[Target], signals: Signals) -> None:
+    """Ends the wait for a signal when each of the pools has been stopped, by whomever."""
+    unstopped = {target.name for target in targets}
+
+    def stopped(name: str) -> None:
+        unstopped.discard(name)
+        if not unstopped:
+            signals.wake()
+
+    for target in targets:
+        target.pool.on_stop(partial(stopped, target.name))
+
+
+async def _serve(targets: Sequence[Target], signals: Signals) -> bool:
+    """Opens the queues, runs the pools until the first signal or the last stop, stops them; whether runs go on."""
     opened = [target for target in _one_for_each_queue(targets) if not target.pool.queue.is_open]
     started: list[Target] = []
-    left = 0
+    runs_go_on = False
     try:
         # All of them before any pool: none has begun to work when another's database is found to be down.
         await _all(_open(target) for target in opened)
@@ -69,15 +86,17 @@ async def _serve(targets: Sequence[Target], signals: Signals) -> int:
                 await _call(target, target.pool.start)
             started.append(target)
         await _in_thread(signals.wait)
-        logger.info(
-            "stopping: runs have until the end of the grace period; a second signal ends the process at once, and what "
-            "has not ended then runs again, uncharged"
-        )
+        if signals.came:
+            logger.info(
+                "stopping: runs have until the end of the grace period; a second signal ends the process at once, and "
+                "what has not ended then runs again, uncharged"
+            )
     finally:
-        left = sum(await _all(_call(target, target.pool.stop) for target in started))
-        if not left:
+        await _all(_call(target, target.pool.stop) for target in started)
+        runs_go_on = any(await _all(_call(target, target.pool.runs_go_on) for target in started))
+        if not runs_go_on:
             await _all(_call(target, target.pool.queue.close) for target in opened)
-    return left
+    return runs_go_on
 
 
 def _one_for_each_queue(targets: Sequence[Target]) -> list[Target]:

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final, Self
 from uuid import UUID
@@ -89,7 +89,7 @@ class WorkerPool:
         self.is_clean = True
         """Whether nothing is left: no run goes on, and all that came of the last life's runs is written."""
         self._deadline = 0.0  # of the last stop
-        self._waiting: list[Signals] = []  # of each run()
+        self._on_stop: list[Callable[[], None]] = []
         self._lingering: threading.Thread | None = None
 
     @property
@@ -128,8 +128,8 @@ class WorkerPool:
             threading.Thread(target=self.stop, name="fang-stop", daemon=True).start()
             return 0
         with self._changing:
-            for signals in tuple(self._waiting):
-                signals.wake()
+            for wake in tuple(self._on_stop):
+                wake()
             shift = self._shift
             if shift is None or not self._running:
                 return 0
@@ -169,7 +169,7 @@ class WorkerPool:
             once. After ``stop()`` the process goes on.
         """
         signals = Signals(self.begin_last_call)
-        self._waiting.append(signals)
+        self.on_stop(signals.wake)
         try:
             with signals:
                 self.start()
@@ -179,9 +179,9 @@ class WorkerPool:
                         self.begin_last_call()  # it may have come while the pool started
                 finally:
                     self.stop()
-                runs_go_on = self._runs_go_on()
+                runs_go_on = self.runs_go_on()
         finally:
-            self._waiting.remove(signals)
+            self._on_stop.remove(signals.wake)
         code = 0 if self.is_clean else EXIT_RUNS_LEFT
         if code and signals.came:
             if runs_go_on:
@@ -189,8 +189,15 @@ class WorkerPool:
             raise SystemExit(code)
         return code
 
-    def _runs_go_on(self) -> bool:
-        """Past the end of the grace period; until then a run of its own that has stopped the pool is waited for."""
+    def on_stop(self, wake: Callable[[], None]) -> None:
+        """Has it called when ``stop()`` is, by whomever, on the thread that calls that; for who waits for it to end."""
+        self._on_stop.append(wake)
+
+    def runs_go_on(self) -> bool:
+        """Whether runs of the last life go on, past the end of its grace period.
+
+        Until then a run of its own that has stopped the pool is waited for.
+        """
         if self._lingering is None:
             return False
         self._lingering.join(max(0.0, self._deadline - time.monotonic()))

@@ -20,6 +20,7 @@ from sqlalchemy import make_url
 from fang_cli.embedded import EmbeddedPostgres
 from fang_threaded import Queue, Runnable, TaskConfig
 from tests.cli.test_cli import fang
+from tests.modes import eventually
 from tests.proxy import Mode, Proxy
 
 PASSWORD = "not-to-be-shown"
@@ -30,7 +31,7 @@ APP = """
     from contextlib import suppress
     from datetime import timedelta
     from fang_async import AsyncQueue, AsyncRunnable, AsyncWorkerPool
-    from fang_threaded import Queue, Runnable, SleepParams, TaskConfig, WorkerPool
+    from fang_threaded import Events, Queue, Runnable, SleepParams, TaskConfig, WorkerPool
 
     SOON = SleepParams(min_sleep_period=timedelta(milliseconds=20), max_sleep_period=timedelta(milliseconds=20))
 
@@ -79,10 +80,28 @@ APP = """
             children.append(asyncio.get_running_loop().run_in_executor(None, time.sleep, 60))
             say("thread left")
 
+    class StopsHeavy(Runnable):
+        task_config = TaskConfig(task_type="heavy")
+        seconds: float = 0
+        def run(self, queue):
+            pools.heavy.stop()
+            time.sleep(self.seconds)
+
+    class StopsLight(AsyncRunnable):
+        task_config = TaskConfig(task_type="light")
+        async def run(self, queue):
+            await pools.light.stop()
+
+    class Once(Events):
+        def run_ended(self, task, result, seconds):
+            say("once ran")
+            pools.once.stop()
+
     class pools:
         options = dict(sleep_params=SOON, grace_period=timedelta(seconds={grace}))
         heavy = WorkerPool(Queue({url!r}), task_type="heavy", **options)
         light = AsyncWorkerPool(AsyncQueue({url!r}), number_of_workers=3, task_type="light", **options)
+        once = WorkerPool(Queue({url!r}), task_type="heavy", events=[Once()], **options)
 """
 
 
@@ -108,6 +127,14 @@ class LeavesAStubbornChild(Light):
 
 
 class LeavesAThread(Light):
+    task_config = TaskConfig(task_type="light")
+
+
+class StopsHeavy(Heavy):
+    task_config = TaskConfig(task_type="heavy")
+
+
+class StopsLight(Light):
     task_config = TaskConfig(task_type="light")
 
 
@@ -253,6 +280,40 @@ def test_what_has_ended_and_could_not_be_written_leaves_75(start: Start, url: st
         code, log = process.end()
     assert code == 75, log
     assert rows(url) == [("Heavy", "in_progress", 0), ("Light", "in_progress", 0), (2,)]
+
+
+def test_it_ends_as_run_does_when_a_hook_stops_its_pool(start: Start, url: str) -> None:
+    insert(url, Heavy())
+    process = start("app:pools.once")
+    process.wait_for("once ran")
+    code, log = process.end()
+    assert code == 0, log
+    assert rows(url) == [(0,)]
+
+
+@pytest.mark.parametrize(("last", "first"), [(StopsHeavy(), StopsLight()), (StopsLight(), StopsHeavy())])
+def test_where_tasks_stop_their_pools_it_ends_with_the_last(
+    start: Start, url: str, first: Runnable, last: Runnable
+) -> None:
+    process = start(grace=1)  # for so long a pool of threads waits for the very run that stops it
+    insert(url, Heavy(), Light())
+    process.wait_for("heavy ran", "light ran")
+    insert(url, first)
+    with psycopg.connect(url, autocommit=True) as connection:
+        eventually(lambda: connection.execute("SELECT 1 FROM fang.fang_pools").rowcount == 1)
+    insert(url, Heavy() if isinstance(last, StopsHeavy) else Light())
+    process.wait_for("heavy ran" if isinstance(last, StopsHeavy) else "light ran")
+    insert(url, last)
+    code, log = process.end()
+    assert code == 0, log
+    assert rows(url) == [(0,)]
+
+
+def test_a_run_that_stops_its_pool_and_goes_on_leaves_75(start: Start, url: str) -> None:
+    insert(url, StopsHeavy(seconds=60))
+    code, log = start("app:pools.heavy", grace=0.3).end()
+    assert code == 75, log
+    assert rows(url) == [("StopsHeavy", "in_progress", 0), (1,)]
 
 
 def test_a_child_that_a_run_left_behind_and_that_raises_system_exit_ends_nothing(start: Start, url: str) -> None:
