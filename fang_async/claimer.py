@@ -162,7 +162,13 @@ class Claimer:
                 self._announced = None  # to be said again: who inserted these kinds before did not know of it
         began = time.monotonic()
         request = self._claims.request(
-            shift.id, tuple(shift.kinds.classes), wanted, is_idle=not shift.holdings, whole=whole, mono=began
+            shift.id,
+            tuple(shift.kinds.classes),
+            wanted,
+            is_idle=not shift.holdings,
+            has_apart=shift.holdings.has_apart,
+            whole=whole,
+            mono=began,
         )
         claim = await shift.store.claim(request)
         self._claims.claimed(request, claim, began=began, ended=time.monotonic())

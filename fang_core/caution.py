@@ -7,6 +7,9 @@ A suspect begins when the pool's other runs have ended, and meanwhile nothing el
 Then it goes back, and the pool claims none for ``ABSTAINS`` times as long as it waited, unless it has nothing else to
 do. A suspect that comes again waits twice as long as before: in the end for longer than any run, in this pool or in
 another. So a pool stands still for an eleventh of the time at most, and every suspect runs.
+
+Where an outcome waits for others to unlock its row nobody knows for how long a suspect would not be alone: the pool
+claims none.
 """
 
 from collections import OrderedDict
@@ -37,16 +40,18 @@ class Caution:
         self._since = 0.0  # when it was brought
         self._waits: OrderedDict[UUID, float] = OrderedDict()  # the next wait of those that waited in vain
         self._abstains_until = -inf
+        self._is_held_up = False
 
     # What to claim ----------------------------------------------------------------------------------------------------
 
     @property
     def abstains(self) -> bool:
         """Whether claims leave suspects out, as far as is known; see ``allows``."""
-        return self._abstains_until > -inf
+        return self._is_held_up or self._abstains_until > -inf
 
-    def allows(self, *, is_idle: bool, mono: float) -> bool:
+    def allows(self, *, is_idle: bool, has_apart: bool, mono: float) -> bool:
         """Whether suspects may be among what is claimed now; always where the pool is idle, and holds nothing."""
+        self._is_held_up = has_apart
         if is_idle or mono >= self._abstains_until:
             self._abstains_until = -inf
         return not self.abstains
@@ -92,8 +97,8 @@ class Caution:
         return inf if self._suspect is None else max(0.0, self._since + self._wait(self._suspect) - mono)
 
     def until_allowed(self, mono: float) -> float:
-        """Seconds until suspects may be claimed again; infinite where they may be now."""
-        return max(0.0, self._abstains_until - mono) if self.abstains else inf
+        """Seconds until suspects may be claimed again; infinite where they may be now, or nobody knows."""
+        return max(0.0, self._abstains_until - mono) if self._abstains_until > -inf else inf
 
     def _wait(self, task_id: UUID) -> float:
         return self._waits.get(task_id, FIRST_WAIT)

@@ -42,13 +42,22 @@ class Claims:
         self._cursor.forget()
 
     def request(
-        self, pool_id: UUID, kinds: tuple[str, ...], wanted: int, *, is_idle: bool, whole: bool, mono: float
+        self,
+        pool_id: UUID,
+        kinds: tuple[str, ...],
+        wanted: int,
+        *,
+        is_idle: bool,
+        has_apart: bool,
+        whole: bool,
+        mono: float,
     ) -> ClaimRequest:
         """What to claim now.
 
         Args:
             wanted: tasks; fewer are asked for where suspects are about.
             is_idle: whether the pool holds nothing, and so may run a suspect at once.
+            has_apart: whether it holds what others have locked, beside which no suspect can begin.
             whole: whether nothing that is due may be missed.
         """
         if self._told:
@@ -56,7 +65,7 @@ class Claims:
                 told, self._told = self._told, {}
             for (task_type, priority), at in told.items():
                 self._cursor.behind(Behind(task_type, priority, at))
-        suspects = self.caution.allows(is_idle=is_idle, mono=mono)
+        suspects = self.caution.allows(is_idle=is_idle, has_apart=has_apart, mono=mono)
         after = self._cursor.start(mono, whole=whole, suspects=suspects)
         limit = self.caution.limit(wanted) if suspects else wanted
         return ClaimRequest(pool_id, self.task_types, kinds, limit, after, self._cursor.looks_back, suspects)

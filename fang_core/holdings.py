@@ -6,6 +6,9 @@ being dealt with. So what looks and then changes does both under a lock, once fo
 A suspect, a task under which pools have died before, runs alone: while the pool holds one it claims nothing, gives back
 what it claimed behind it, and begins the suspect when everything else has ended and is written. So if the pool dies
 then, the suspect is all that it held, and the only one that is charged. How long it waits is said in ``caution``.
+
+One that has ended, or goes back, while others have locked its row is in nobody's way: the pool claims on, and holds it
+until it is written. Should the pool die then, it is not charged, since it was not alone.
 """
 
 from collections.abc import Callable, Iterable
@@ -43,6 +46,7 @@ class Holdings:
         self._runs: dict[UUID, Run] = {}
         self._suspect: Run | None = None
         self._suspect_began = False
+        self._apart: set[tuple[UUID, int]] = set()  # with their attempts
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -61,6 +65,11 @@ class Holdings:
     def suspect_began(self) -> bool:
         """Whether a suspect runs, or goes back."""
         return self._suspect is not None and self._suspect_began
+
+    @property
+    def has_apart(self) -> bool:
+        """Whether it will hold something, for nobody knows how long, that others have locked: no suspect is alone."""
+        return bool(self._apart)
 
     def take(self, tasks: Iterable[ClaimedTask], pool_id: UUID) -> Taken:
         """Holds what was claimed under this id, in this order."""
@@ -91,12 +100,23 @@ class Holdings:
         """These are dealt with: written, or found to be lost."""
         with self._changing:
             for outcome in outcomes:
+                self._apart.discard((outcome.id, outcome.attempt))
                 run = self._runs.get(outcome.id)
                 if run is not None and run.task.attempt == outcome.attempt:
                     del self._runs[outcome.id]
-                suspect = self._suspect  # perhaps no longer among the runs: its task was claimed anew
-                if suspect is not None and (suspect.task.id, suspect.task.attempt) == (outcome.id, outcome.attempt):
-                    self._suspect = None
+                self._forget_suspect(outcome)
+
+    def set_apart(self, outcomes: Iterable[Outcome]) -> None:
+        """Others have locked these: they stay held until they are written, and their runs are over."""
+        with self._changing:
+            for outcome in outcomes:
+                self._apart.add((outcome.id, outcome.attempt))
+                self._forget_suspect(outcome)
+
+    def _forget_suspect(self, outcome: Outcome) -> None:
+        suspect = self._suspect  # perhaps no longer among the runs: its task was claimed anew
+        if suspect is not None and (suspect.task.id, suspect.task.attempt) == (outcome.id, outcome.attempt):
+            self._suspect = None
 
     def lose(self, outcome: Outcome) -> None:
         """The fence refused this outcome."""

@@ -37,6 +37,7 @@ class Completer:
 
     Args:
         on_written: called after each batch, with the outcomes that are dealt with.
+        on_locked: called with those that others have locked, and that are tried again.
         on_lost: called with each outcome that the fence refused.
     """
 
@@ -45,7 +46,9 @@ class Completer:
         store: Store,
         pool_id: UUID,
         events: Dispatcher,
+        *,
         on_written: Callable[[list[Outcome]], None],
+        on_locked: Callable[[list[Outcome]], None],
         on_lost: Callable[[Outcome], None],
     ) -> None:
         self.pool_id = pool_id
@@ -53,6 +56,7 @@ class Completer:
         self._store = store
         self._events = events
         self._on_written = on_written
+        self._on_locked = on_locked
         self._on_lost = on_lost
         # Beside outcomes: an event to set when all before it are dealt with, and None to end.
         self._outcomes: SimpleQueue[Outcome | threading.Event | None] = SimpleQueue()
@@ -127,6 +131,7 @@ class Completer:
             level = logging.WARNING if again else logging.INFO
             logger.log(level, "outcomes that wait to be written, as others have locked their tasks: %d", len(locked))
             self._apart.put(locked, time.monotonic(), again=again)
+            self._on_locked(locked)
             batch = without(batch, locked)
         if batch:
             self.written += len(batch)

@@ -56,7 +56,14 @@ class Shift:
         self._drains: list[threading.Event] = []
         self._heartbeat = self._make_heartbeat()
         self.holdings = Holdings(options.retention_mode, self.is_cut_off)
-        self.completer = Completer(store, self.id, events, self._written, self.holdings.lose)
+        self.completer = Completer(
+            store,
+            self.id,
+            events,
+            on_written=self._written,
+            on_locked=self._locked,
+            on_lost=self.holdings.lose,
+        )
         self.crew = Crew(self)
         self.supply = Supply(
             options,
@@ -222,3 +229,7 @@ class Shift:
             self.claimer.wake()
         else:
             self.claimer.wake_if_hungry()
+
+    def _locked(self, outcomes: list[Outcome]) -> None:
+        self.holdings.set_apart(outcomes)
+        self.claimer.wake_if_hungry()  # it may have been a suspect, in whose way nothing was claimed

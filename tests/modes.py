@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Any, Final
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_core import AsyncMemoryQueue, AsyncRunnable, MemoryQueue, Runnable, SleepParams, TaskConfig
 from fang_core.demand import Idle
+from fang_core.lifecycle import SUSPECT_AFTER
 from fang_core.memory_state import MemoryState
 from fang_core.registry import Mode
 from fang_threaded import Queue, WorkerPool
@@ -222,3 +224,15 @@ class Database:
 
     def close(self) -> None:
         self.connection.close()
+
+
+def insert_suspect(side: Side, queue: Any, database: Database, n: int, *, waits: bool = False) -> UUID:
+    """One that is due and wakes who waits for it."""
+    task = side.call(queue.insert_task, side.note(n=n, waits=waits), delay=HOUR)
+    database.execute(
+        "UPDATE fang.fang_tasks SET state = 'retried', crashes = %s, scheduled_at = now() WHERE id = %s",
+        SUSPECT_AFTER,
+        task.id,
+    )
+    task_id: UUID = task.id
+    return task_id

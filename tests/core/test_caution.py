@@ -98,8 +98,8 @@ def test_a_suspect_goes_back_and_none_is_claimed_for_ten_times_as_long_as_it_wai
     ends = FIRST_WAIT * (1 + ABSTAINS)
     assert caution.abstains
     assert caution.until_allowed(ends - 2.0) == 2.0
-    assert not caution.allows(is_idle=False, mono=ends - 0.001)
-    assert caution.allows(is_idle=False, mono=ends)
+    assert not caution.allows(is_idle=False, has_apart=False, mono=ends - 0.001)
+    assert caution.allows(is_idle=False, has_apart=False, mono=ends)
     assert not caution.abstains
     assert (caution.until_allowed(ends), caution.until_over(ends)) == (inf, inf)
 
@@ -107,8 +107,25 @@ def test_a_suspect_goes_back_and_none_is_claimed_for_ten_times_as_long_as_it_wai
 def test_an_idle_pool_claims_suspects_at_once() -> None:
     caution = Caution()
     wait_in_vain(caution)
-    assert caution.allows(is_idle=True, mono=FIRST_WAIT)
-    assert caution.allows(is_idle=False, mono=FIRST_WAIT)
+    assert caution.allows(is_idle=True, has_apart=False, mono=FIRST_WAIT)
+    assert caution.allows(is_idle=False, has_apart=False, mono=FIRST_WAIT)
+
+
+def test_beside_what_others_have_locked_no_suspect_is_claimed_and_at_once_when_it_is_written() -> None:
+    caution = Caution()
+    assert not caution.allows(is_idle=False, has_apart=True, mono=0.0)
+    assert caution.abstains
+    assert caution.until_allowed(0.0) == inf
+    assert caution.allows(is_idle=False, has_apart=False, mono=0.0)
+    assert not caution.abstains
+
+
+def test_what_was_locked_ends_no_abstention() -> None:
+    caution = Caution()
+    wait_in_vain(caution)
+    assert not caution.allows(is_idle=False, has_apart=True, mono=FIRST_WAIT)
+    assert not caution.allows(is_idle=False, has_apart=False, mono=FIRST_WAIT + 1)
+    assert caution.until_allowed(FIRST_WAIT + 1) == ABSTAINS * FIRST_WAIT - 1
 
 
 def test_each_further_wait_is_twice_as_long_until_the_suspect_has_run() -> None:
@@ -167,7 +184,7 @@ class Busy:
 
     def _suspect_runs(self) -> bool:
         is_idle, has_room = not self._ends, len(self._ends) < self._workers
-        if not has_room or not self._caution.allows(is_idle=is_idle, mono=self.mono):
+        if not has_room or not self._caution.allows(is_idle=is_idle, has_apart=False, mono=self.mono):
             return False
         claim(self._caution, [suspect()], mono=self.mono)
         over = self.mono + self._caution.until_over(self.mono)

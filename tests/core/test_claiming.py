@@ -15,7 +15,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 def ask(claims: Claims, mono: float, *, whole: bool = False) -> ClaimRequest:
     """A request that brings nothing."""
-    request = claims.request(POOL, ("K",), 5, is_idle=True, whole=whole, mono=mono)
+    request = claims.request(POOL, ("K",), 5, is_idle=True, has_apart=False, whole=whole, mono=mono)
     answer(claims, request, mono, "100:100:")
     return request
 
@@ -99,9 +99,9 @@ def test_an_empty_claim_is_repeated_at_once_where_the_next_one_looks_back_and_on
     claims = Claims(("a",), 0.0)
     ask(claims, 0.0)
     assert not claims.again_at_once()
-    request = claims.request(POOL, ("K",), 5, is_idle=True, whole=False, mono=0.03)
+    request = claims.request(POOL, ("K",), 5, is_idle=True, has_apart=False, whole=False, mono=0.03)
     answer(claims, request, 0.03, "100:101:100")
-    request = claims.request(POOL, ("K",), 5, is_idle=True, whole=False, mono=0.06)
+    request = claims.request(POOL, ("K",), 5, is_idle=True, has_apart=False, whole=False, mono=0.06)
     answer(claims, request, 0.06, "101:101:")  # the one that ran has ended: what it inserted may lie behind
     assert claims.again_at_once()
     assert not claims.again_at_once()

@@ -47,6 +47,7 @@ class PoolAroundHoldings(RuleBasedStateMachine):
         self.open: list[Run] = []  # an outcome is still to come
         self.waiting: uuid.UUID | None = None  # the suspect that has not begun
         self.alone: Run | None = None  # the one that has
+        self.apart: set[Run] = set()  # of which nobody knows when they are written
 
     @precondition(lambda self: not self.holdings.has_suspect)
     @rule(claimed=st.dictionaries(st.integers(0, 5), st.integers(0, SUSPECT_AFTER + 1), min_size=1, max_size=4))
@@ -96,7 +97,18 @@ class PoolAroundHoldings(RuleBasedStateMachine):
             del self.held[run.task.id]
         if run is self.alone:
             self.alone = None
+        self.apart.discard(run)
         self.holdings.wrote([outcome(run)])
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def meet_a_lock(self, data: st.DataObject) -> None:
+        """Once or more often, before it is written."""
+        run = data.draw(st.sampled_from(self.open))
+        self.apart.add(run)
+        if run is self.alone:
+            self.alone = None
+        self.holdings.set_apart([outcome(run)])
 
     @rule()
     def lose_all(self) -> None:
@@ -108,6 +120,7 @@ class PoolAroundHoldings(RuleBasedStateMachine):
     def the_counts_are_exact(self) -> None:
         assert sorted(self.holdings.known()) == sorted(self.held)
         assert len(self.holdings) == len(self.held)
+        assert self.holdings.has_apart == bool(self.apart)
 
     @invariant()
     def a_suspect_runs_alone(self) -> None:
@@ -119,7 +132,7 @@ class PoolAroundHoldings(RuleBasedStateMachine):
         in_the_way = [run for run in self.open if is_suspect(run.task) and run is self.alone]
         if self.waiting is not None or in_the_way:
             assert self.holdings.has_suspect
-        if not self.open and self.waiting is None:
+        if not set(self.open) - self.apart and self.waiting is None:
             assert not self.holdings.has_suspect
 
 

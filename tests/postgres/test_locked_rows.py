@@ -19,7 +19,7 @@ from fang_core.store import ClaimRequest, PoolRecord
 from fang_postgres.connecting import SETTINGS
 from fang_postgres.operations import LOCK_WAIT
 from fang_postgres.statement import Operation, Statement
-from tests.modes import GATES, Database, Side, eventually, ran
+from tests.modes import GATES, Database, Side, eventually, insert_suspect, ran
 
 POOL = uuid.UUID(int=7)
 LOCK = "SELECT 1 FROM fang.fang_tasks WHERE id = %s FOR UPDATE"
@@ -98,6 +98,29 @@ def test_others_are_written_while_it_is_locked_and_it_is_when_it_is_free(
     eventually(lambda: not left(database))
     assert (scene.seen.lost.empty(), scene.seen.failed) == (True, [])
     eventually(lambda: not scene.pool._shift.holdings)
+
+
+def test_a_suspect_that_is_locked_keeps_its_pool_from_nothing_but_another_suspect(
+    side: Side, url: str, database: Database, locker: psycopg.Connection[Any]
+) -> None:
+    """Which would not be alone."""
+    queue = side.queue(url)
+    first = insert_suspect(side, queue, database, 0, waits=True)
+    pool = side.pool(queue, number_of_workers=2)
+    assert ran() == [0]
+    locker.execute(LOCK, [first])
+    GATES["gate"].set()
+    eventually(lambda: len(pool._shift.completer._apart))
+    second = insert_suspect(side, queue, database, 1)
+    for n in range(2, 6):
+        side.call(queue.insert_task, side.note(n=n))
+        assert ran() == [n]
+    eventually(lambda: sorted(left(database)) == sorted([first, second]))
+    assert pool._shift.claimer.abstains
+    locker.rollback()
+    assert ran() == [1]
+    eventually(lambda: not left(database))
+    eventually(lambda: not pool._shift.holdings)
 
 
 @pytest.mark.parametrize("change", CHANGES)

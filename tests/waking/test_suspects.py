@@ -14,7 +14,7 @@ from fang_core.failure import ErrorReport
 from fang_core.lifecycle import NOT_RUN, SUSPECT_AFTER, Failure, Snoozed, decide
 from fang_core.memory_state import MemoryState
 from fang_core.store import Claim, ClaimRequest
-from tests.modes import GATES, HOUR, RAN, Database, Side, eventually, ran
+from tests.modes import GATES, HOUR, RAN, Database, Side, eventually, insert_suspect, ran
 
 
 class Backend(MemoryState):
@@ -42,18 +42,6 @@ def test_many_suspects_among_innocents_are_claimed_twice_on_average_at_most(side
     assert side.stop(pool) == 0
     assert backend.claimed <= 2 * 60 + 50
     assert max(task.attempt for task in backend.tasks.values()) <= 4
-
-
-def insert_suspect(side: Side, queue: Any, database: Database, n: int) -> UUID:
-    """One that is due and wakes who waits for it."""
-    task = side.call(queue.insert_task, side.note(n=n), delay=HOUR)
-    database.execute(
-        "UPDATE fang.fang_tasks SET state = 'retried', crashes = %s, scheduled_at = now() WHERE id = %s",
-        SUSPECT_AFTER,
-        task.id,
-    )
-    task_id: UUID = task.id
-    return task_id
 
 
 @pytest.fixture
