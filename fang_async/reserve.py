@@ -1,6 +1,8 @@
 """Connections of our own, kept from one operation to the next."""
 
 import asyncio
+import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -9,7 +11,8 @@ from typing import Final
 import asyncpg
 
 from fang_core.errors import BackendError
-from fang_postgres.connecting import NONE_FREE, WAIT_FOR_ONE
+from fang_postgres.connecting import NONE_FREE
+from fang_postgres.patience import Patience
 
 _FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
@@ -37,6 +40,9 @@ class Reserve:
         self._size = size
         self._unused_for = unused_for
         self._free = asyncio.Semaphore(size)
+        self._patience = Patience()
+        self._line: OrderedDict[asyncio.Timeout, float] = OrderedDict()  # since when each waits, first in first out
+        self._judgement: asyncio.TimerHandle | None = None  # one timer for all of the line
         self._made: set[asyncpg.Connection] = set()
         self._idle: list[asyncpg.Connection] = []
         self._spare = 0  # so many of the first of these were not used since the last look
@@ -46,7 +52,7 @@ class Reserve:
 
     async def take(self) -> asyncpg.Connection:
         """One that is in no transaction. Raises what connecting raises, ``BackendError`` where none becomes free in
-        time, and ``asyncpg.InterfaceError`` once closed."""
+        time (see ``Patience``), and ``asyncpg.InterfaceError`` once closed."""
         await self._place()
         try:
             if self._is_closed:
@@ -65,14 +71,38 @@ class Reserve:
         return connection
 
     async def _place(self) -> None:
-        if not self._free.locked():
+        if self._free.locked():
+            await self._wait_in_line()
+        else:
             await self._free.acquire()  # at once
-            return
+        self._patience.lent(time.monotonic())
+
+    async def _wait_in_line(self) -> None:
         try:
-            async with asyncio.timeout(WAIT_FOR_ONE):
-                await self._free.acquire()
+            async with asyncio.timeout(None) as wait:
+                self._line[wait] = time.monotonic()
+                if self._judgement is None:
+                    self._judge()
+                try:
+                    await self._free.acquire()
+                finally:
+                    self._line.pop(wait, None)
         except TimeoutError:
             raise BackendError(NONE_FREE) from None
+
+    def _judge(self) -> None:
+        """Those whose patience is at its end wait no more; comes again when that of the next one may be."""
+        loop = asyncio.get_running_loop()
+        self._judgement = None
+        now = time.monotonic()
+        while self._line:
+            wait, since = next(iter(self._line.items()))
+            left = self._patience.left(since, now)
+            if left > 0:
+                self._judgement = loop.call_later(left, self._judge)
+                return
+            del self._line[wait]
+            wait.reschedule(loop.time())  # at once
 
     def give_back(self, connection: asyncpg.Connection) -> None:
         """After what went well."""

@@ -81,7 +81,7 @@ UNUSED_FOR: Final = 60.0
 within minutes, and the next statement would wait for ``ANSWER_WITHIN``."""
 
 WAIT_FOR_ONE: Final = 30.0
-"""Seconds for a connection to become free."""
+"""Seconds for a connection to become free; see ``Patience``."""
 
 NONE_FREE: Final = "no connection became free in time: raise max_pool_size"
 """What is then raised."""

@@ -10,7 +10,8 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from fang_core.errors import BackendError
-from fang_postgres.connecting import NONE_FREE, WAIT_FOR_ONE
+from fang_postgres.connecting import NONE_FREE
+from fang_postgres.patience import Patience
 
 
 class Reserve:
@@ -30,20 +31,28 @@ class Reserve:
         self._connect = connect
         self._unused_for = unused_for
         self._free = BoundedSemaphore(size)
+        self._patience = Patience()
         # With the time of the monotonic clock at which it came back.
         self._idle: deque[tuple[psycopg.Connection[Any], float]] = deque()
         self._is_closed = False
 
     def take(self) -> psycopg.Connection[Any]:
         """One that is in no transaction. Raises ``psycopg.Error`` where none can be made, ``BackendError`` where none
-        becomes free in time."""
-        if not self._free.acquire(timeout=WAIT_FOR_ONE):
-            raise BackendError(NONE_FREE)
+        becomes free in time; see ``Patience``."""
+        self._place()
         try:
             return self._used_lately() or self._connect()
         except BaseException:
             self._free.release()
             raise
+
+    def _place(self) -> None:
+        since = now = time.monotonic()
+        while not self._free.acquire(timeout=self._patience.left(since, now)):
+            now = time.monotonic()
+            if self._patience.left(since, now) <= 0:
+                raise BackendError(NONE_FREE)
+        self._patience.lent(time.monotonic())
 
     def _used_lately(self) -> psycopg.Connection[Any] | None:
         try:

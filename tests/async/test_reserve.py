@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import asyncpg
 import pytest
@@ -39,7 +41,7 @@ async def test_the_last_that_came_back_goes_out_first(reserve: Reserve) -> None:
 
 async def test_no_more_than_its_size_and_a_wait_for_one(reserve: Reserve, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = await reserve.take(), await reserve.take()
-    monkeypatch.setattr("fang_async.reserve.WAIT_FOR_ONE", 0.01)
+    monkeypatch.setattr("fang_postgres.patience.WAIT_FOR_ONE", 0.01)
     with pytest.raises(BackendError, match="raise max_pool_size"):
         await reserve.take()
     monkeypatch.undo()
@@ -48,6 +50,37 @@ async def test_no_more_than_its_size_and_a_wait_for_one(reserve: Reserve, monkey
     assert not waiting.done()
     reserve.give_back(first)
     assert await waiting is first
+
+
+async def test_who_waits_gives_up_where_nobody_got_one_for_so_long_and_not_in_a_line_that_moves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, judged = 0.0, asyncio.Semaphore(0)
+
+    def monotonic() -> float:
+        judged.release()
+        return now
+
+    monkeypatch.setattr("fang_async.reserve.time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr("fang_postgres.patience.WAIT_FOR_ONE", 0.01)  # of both clocks: it looks so often
+
+    connection: Any = Mock(is_closed=lambda: False)
+    reserve = Reserve(AsyncMock(return_value=connection), 1)
+    lent = await reserve.take()
+    first, last = [asyncio.create_task(reserve.take()) for _ in range(2)]
+    await asyncio.sleep(0)  # they have asked
+    now = 0.009
+    reserve.give_back(lent)
+    assert await asyncio.wait_for(first, 10) is lent
+    now = 0.018
+    while not judged.locked():
+        await judged.acquire()
+    for _ in range(3):
+        await asyncio.wait_for(judged.acquire(), 10)
+    assert not last.done()
+    now = 0.02
+    with pytest.raises(BackendError, match="raise max_pool_size"):
+        await asyncio.wait_for(last, 10)
 
 
 async def test_those_that_nobody_used_are_closed(url: str) -> None:

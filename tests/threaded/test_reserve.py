@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from fang_postgres.operations import Operations
 from fang_threaded import Queue, Runnable
 from fang_threaded.reserve import Reserve
 from fang_threaded.runner import OwnRunner
+from tests.modes import eventually
 
 
 class Loan(Runnable):
@@ -43,7 +45,7 @@ def test_the_last_that_came_back_goes_out_first(reserve: Reserve) -> None:
 
 def test_no_more_than_its_size_and_a_wait_for_one(reserve: Reserve, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = reserve.take(), reserve.take()
-    monkeypatch.setattr("fang_threaded.reserve.WAIT_FOR_ONE", 0.01)
+    monkeypatch.setattr("fang_postgres.patience.WAIT_FOR_ONE", 0.01)
     with pytest.raises(BackendError, match="raise max_pool_size"):
         reserve.take()
     monkeypatch.undo()
@@ -53,6 +55,39 @@ def test_no_more_than_its_size_and_a_wait_for_one(reserve: Reserve, monkeypatch:
     reserve.give_back(first)
     waiting.join(10)
     assert taken == [first]
+
+
+def test_who_waits_gives_up_where_nobody_got_one_for_so_long_and_not_in_a_line_that_moves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, judged = 0.0, threading.Semaphore(0)
+    asked: set[int] = set()
+
+    def monotonic() -> float:
+        asked.add(threading.get_ident())
+        judged.release()
+        return now
+
+    monkeypatch.setattr("fang_threaded.reserve.time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr("fang_postgres.patience.WAIT_FOR_ONE", 0.01)  # of both clocks: it looks so often
+    reserve = Reserve(SimpleNamespace, 1)  # type: ignore[arg-type]
+    reserve.take()
+    with ThreadPoolExecutor() as executor:
+        waiting = {executor.submit(reserve.take) for _ in range(2)}
+        eventually(lambda: len(asked) == 3)
+        now = 0.009
+        reserve._free.release()  # it comes back
+        done, waiting = wait(waiting, 10, FIRST_COMPLETED)
+        assert (len(done), len(waiting)) == (1, 1)
+        now = 0.018
+        while judged.acquire(blocking=False):
+            pass
+        for _ in range(3):
+            assert judged.acquire(timeout=10)
+        (last,) = waiting
+        assert not last.done()
+        now = 0.02
+        assert isinstance(last.exception(10), BackendError)
 
 
 def test_one_that_nobody_used_is_closed_instead_of_being_used(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
