@@ -18,6 +18,33 @@ class Unanswered(TimeoutError):
 LOOKS: Final = 15
 """A statement is given up at the look after so many that found it unanswered."""
 
+_ASYNCPG_WITHIN: Final = 600.0  # seconds for a connect: never the first to end it
+
+
+async def connect_within(seconds: float, **options: Any) -> asyncpg.Connection:
+    """A connection; raises what asyncpg does, and ``TimeoutError`` where there is none in so many seconds.
+
+    As below it counts looks: who begins 30,000 inserts at once blocks the loop for longer than that, and none of the
+    connections that these wait for has been heard meanwhile. asyncpg's own ``timeout`` would end them all.
+    """
+    loop = asyncio.get_running_loop()
+
+    next_look: asyncio.TimerHandle
+
+    def look(left: int) -> None:
+        nonlocal next_look
+        if left:
+            next_look = loop.call_later(seconds / LOOKS, look, left - 1)
+        else:
+            wait.reschedule(loop.time())
+
+    next_look = loop.call_later(seconds / LOOKS, look, LOOKS - 1)
+    try:
+        async with asyncio.timeout(None) as wait:
+            return await asyncpg.connect(timeout=_ASYNCPG_WITHIN, **options)
+    finally:
+        next_look.cancel()
+
 
 class BoundedConnection(asyncpg.Connection):  # type: ignore[misc]
     """Dead once ``fetch`` or ``execute`` had no answer for ``ANSWER_WITHIN``, or a fifteenth longer; then they raise

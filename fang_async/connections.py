@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy.engine import URL
 
-from fang_async.bounded import BoundedConnection
+from fang_async.bounded import BoundedConnection, connect_within
 from fang_async.listener import Listener
 from fang_async.pooler import PoolerConnection, PoolerRunner
 from fang_async.reserve import Reserve
@@ -109,10 +109,10 @@ class Connections:
 
     async def dedicated(self) -> asyncpg.Connection:
         """A connection out of the pool, on whatever loop: for a listener, or a heart."""
-        return await asyncpg.connect(**self._connecting())
+        return await connect_within(CONNECT_TIMEOUT, **self._connecting())
 
     def _connecting(self) -> dict[str, Any]:
-        common = {"dsn": self._database.render_as_string(hide_password=False), "timeout": CONNECT_TIMEOUT}
+        common = {"dsn": self._database.render_as_string(hide_password=False)}
         name = {"application_name": "fang"}
         if not self.keeps_session:
             others = {"connection_class": PoolerConnection, "statement_cache_size": 0}

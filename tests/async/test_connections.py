@@ -100,3 +100,15 @@ async def kept_by(runner: Runner) -> tuple[bool, str]:
     kept = connection.is_in_transaction(), await connection.fetchval("SHOW enable_sort")
     runner.reserve.give_back(connection)
     return kept
+
+
+async def test_a_loop_that_is_blocked_for_longer_than_a_connect_may_take_ends_none(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where many tasks begin an insert at once."""
+    monkeypatch.setattr("fang_async.connections.CONNECT_TIMEOUT", 2.0)
+    connecting = asyncio.create_task(AsyncQueue(url)._connections.dedicated())
+    await asyncio.sleep(0)  # it has begun
+    time.sleep(2.5)  # noqa: ASYNC251
+    connection = await connecting
+    connection.terminate()
