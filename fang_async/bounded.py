@@ -6,7 +6,12 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from fang_postgres.connecting import ANSWER_WITHIN, UNANSWERED
+from fang_postgres.connecting import (
+    ANSWER_WITHIN,
+    NO_TRANSACTION_TIMEOUT,
+    TRANSACTION_TIMEOUT_SINCE,
+    UNANSWERED,
+)
 
 T = TypeVar("T")
 
@@ -70,6 +75,20 @@ class BoundedConnection(asyncpg.Connection):  # type: ignore[misc]
     async def fetch(self, query: str, *args: Any, **options: Any) -> list[asyncpg.Record]:
         """See asyncpg's own."""
         return await self._answered(super().fetch, query, *args, **options)
+
+    async def lift_transaction_timeout(self) -> None:
+        """For good: a reset brings back only what a connection has from its start."""
+        if self._has_transaction_timeout:
+            await self.execute(NO_TRANSACTION_TIMEOUT)
+
+    def get_reset_query(self) -> str:
+        """See asyncpg's own."""
+        query: str = super().get_reset_query()
+        return f"{query}\n{NO_TRANSACTION_TIMEOUT};" if self._has_transaction_timeout else query
+
+    @property
+    def _has_transaction_timeout(self) -> bool:
+        return bool(self.get_server_version().major >= TRANSACTION_TIMEOUT_SINCE)
 
     async def _answered(self, ask: Callable[..., Awaitable[T]], *args: Any, **options: Any) -> T:
         self._looks = 0

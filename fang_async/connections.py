@@ -109,7 +109,15 @@ class Connections:
 
     async def dedicated(self) -> asyncpg.Connection:
         """A connection out of the pool, on whatever loop: for a listener, or a heart."""
-        return await connect_within(CONNECT_TIMEOUT, **self._connecting())
+        connection = await connect_within(CONNECT_TIMEOUT, **self._connecting())
+        if not self.keeps_session:
+            return connection
+        try:
+            await connection.lift_transaction_timeout()
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     def _connecting(self) -> dict[str, Any]:
         common = {"dsn": self._database.render_as_string(hide_password=False)}

@@ -1,5 +1,6 @@
 """How Fang connects, whatever the driver: the URL's form, and the settings that connections of our own pin."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy import make_url
@@ -15,16 +16,37 @@ SETTINGS: Final = {
     "statement_timeout": "60s",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",
+    # A pool's heart and its LISTEN connection are idle most of the time, and queues keep connections.
+    "idle_session_timeout": "0",
     "client_encoding": "UTF8",
+    # psycopg reads no other styles, and writes a null in a list as NULL.
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "array_nulls": "on",
 }
 
-BEGIN_PINNED: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE" + "".join(
-    f"; SET LOCAL {name} = '{value}'" for name, value in SETTINGS.items() if name.endswith("_timeout")
-)
-"""Behind a transaction pooler, where a session is everybody's: the same settings for one transaction, in one message.
+_OF_A_TRANSACTION: Final = {
+    name: value
+    for name, value in SETTINGS.items()
+    if not name.startswith("default_transaction_") and name not in {"client_encoding", "idle_session_timeout"}
+}
+"""Those that count within one. The encoding is a parameter of the connection, which poolers know."""
 
-The encoding is a parameter of the connection, which poolers know.
-"""
+BEGIN_PINNED: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE" + "".join(
+    f"; SET LOCAL {name} = '{value}'" for name, value in _OF_A_TRANSACTION.items()
+)
+"""Behind a transaction pooler, where a session is everybody's: the same for one transaction, in one message."""
+
+SET_FOR_TRANSACTION: Final = "SELECT " + ", ".join(
+    f"set_config('{name}', '{value}', true)" for name, value in _OF_A_TRANSACTION.items()
+)
+"""``SET LOCAL`` of the same as one statement, for connections that may go through a pooler."""
+
+TRANSACTION_TIMEOUT_SINCE: Final = 17
+"""The first version of Postgres that has one. Older ones would refuse a connection that names it among its settings."""
+
+NO_TRANSACTION_TIMEOUT: Final = "SET transaction_timeout = 0"
+"""It would end the session, so that nobody knows what became of a COMMIT. Single statements have a timeout anyway."""
 
 GUARD: Final = {
     "enable_sort": "off",
@@ -121,6 +143,11 @@ def database_url(url: str | URL, driver: str | None) -> URL:
     if driver is None:
         return _for_asyncpg(parsed).set(drivername="postgresql")
     return parsed.set(drivername=f"postgresql+{driver}")
+
+
+def as_options(settings: Mapping[str, str]) -> str:
+    """Settings as libpq's ``options``, by which a connection has them from its start, whatever its role's are."""
+    return " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in settings.items())
 
 
 def _with_sslmode(url: URL) -> URL:

@@ -21,7 +21,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from fang_core.errors import BackendError, MissingExtra, SchemaError, UsageError
-from fang_postgres.connecting import CONNECT_TIMEOUT, database_url
+from fang_postgres.connecting import CONNECT_TIMEOUT, TRANSACTION_TIMEOUT_SINCE, database_url
 from fang_postgres.diagnosis import code_of_connect_failure, diagnose
 from fang_postgres.operations import schema_problem
 from fang_postgres.schema import DEFAULT_SCHEMA, VERSION_TABLE, checked_schema, tables
@@ -147,8 +147,9 @@ def transaction(database: Database, schema: str) -> Iterator[Connection]:
     with _typed(checked_schema(schema)), _engine(database).connect() as connection:
         connection.execution_options(isolation_level="READ COMMITTED")
         with connection.begin():
-            for setting in ("TRANSACTION READ WRITE", "LOCAL statement_timeout = 0", "LOCAL lock_timeout = 0"):
-                connection.exec_driver_sql(f"SET {setting}")
+            connection.exec_driver_sql("SET TRANSACTION READ WRITE")
+            for timeout in _timeouts(connection):
+                connection.exec_driver_sql(f"SET LOCAL {timeout} = 0")
             yield connection
 
 
@@ -226,6 +227,14 @@ def _engine(database: Database) -> Engine:
         )
     except ImportError:
         raise MissingExtra("psycopg is missing: pip install 'fang-tasks[cli]'") from None
+
+
+def _timeouts(connection: Connection) -> list[str]:
+    timeouts = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
+    version = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one())
+    if version // 10_000 >= TRANSACTION_TIMEOUT_SINCE:
+        timeouts.append("transaction_timeout")
+    return timeouts
 
 
 @contextmanager

@@ -11,7 +11,16 @@ from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.errors import BackendUnavailable, SchemaError, UsageError
-from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, TCP, UNUSED_FOR, database_url
+from fang_postgres.connecting import (
+    CONNECT_TIMEOUT,
+    NO_TRANSACTION_TIMEOUT,
+    SETTINGS,
+    TCP,
+    TRANSACTION_TIMEOUT_SINCE,
+    UNUSED_FOR,
+    as_options,
+    database_url,
+)
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
 from fang_threaded.bounded import BoundedConnection
@@ -146,6 +155,7 @@ class Connections:
         if keeps_session:
             for setting in SETTINGS.items():
                 connection.execute("SELECT set_config(%s, %s, false)", setting)
+            _lift_transaction_timeout(connection)
         else:
             connection.prepare_threshold = None
         return connection
@@ -158,9 +168,10 @@ class Connections:
         if not self.keeps_session:
             options |= {"options": "", "client_encoding": SETTINGS["client_encoding"], "prepare_threshold": None}
             return PoolerConnection.connect(*words, **options, autocommit=True)
-        settings = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SETTINGS.items())
-        connection = BoundedConnection.connect(*words, **{**options, "options": settings}, autocommit=True)
+        options["options"] = as_options(SETTINGS)
+        connection = BoundedConnection.connect(*words, **options, autocommit=True)
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        _lift_transaction_timeout(connection)
         return connection
 
 
@@ -171,3 +182,13 @@ def _engine_of(database: Engine | sessionmaker[Session]) -> Engine:
     if engine.dialect.name != "postgresql" or engine.dialect.driver != "psycopg":
         raise UsageError(f"the Engine must be on postgresql+psycopg, not {engine.dialect.name}+{engine.dialect.driver}")
     return engine
+
+
+def _lift_transaction_timeout(connection: psycopg.Connection[Any]) -> None:
+    if connection.info.server_version // 10_000 < TRANSACTION_TIMEOUT_SINCE:
+        return
+    try:
+        connection.execute(NO_TRANSACTION_TIMEOUT)
+    except BaseException:
+        connection.close()
+        raise

@@ -1,0 +1,93 @@
+"""What a role's or a database's settings do to queues that connect by a URL: nothing. In both modes."""
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import bindparam, func, make_url, select
+
+from fang_core import BackendError
+from fang_postgres.connecting import TRANSACTION_TIMEOUT_SINCE
+from fang_postgres.statement import Operation, Statement
+from tests.cli.test_cli import fang
+from tests.modes import Database, Side, eventually, ran
+
+HOSTILE = {
+    "DateStyle": "German, DMY",
+    "IntervalStyle": "sql_standard",
+    "TimeZone": "Asia/Kathmandu",
+    "array_nulls": "off",
+    "client_encoding": "LATIN1",
+    "default_transaction_isolation": "serializable",
+    "default_transaction_read_only": "on",
+    "idle_in_transaction_session_timeout": "1ms",
+    "idle_session_timeout": "50ms",
+    "lock_timeout": "1ms",
+    "search_path": "",
+    "standard_conforming_strings": "off",
+    "statement_timeout": "1ms",
+    "transaction_timeout": "50ms",
+}
+OURS = {"idle_session_timeout": "0", "transaction_timeout": "0", "array_nulls": "on", "statement_timeout": "1min"}
+
+
+@pytest.fixture(params=HOSTILE)
+def setting(request: pytest.FixtureRequest, url: str) -> str:
+    """The database has it, for all who connect later."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        if request.param == "transaction_timeout" and not _has_transaction_timeout(connection):
+            pytest.skip("this server has none")
+        database, value = make_url(url).database, HOSTILE[request.param]
+        connection.execute(f"ALTER DATABASE \"{database}\" SET {request.param} = '{value}'".encode())
+    name: str = request.param
+    return name
+
+
+def _has_transaction_timeout(connection: psycopg.Connection[Any]) -> bool:
+    return connection.info.server_version // 10_000 >= TRANSACTION_TIMEOUT_SINCE
+
+
+def shown(name: str) -> Operation[str]:
+    statement = Statement("shown", select(func.current_setting(bindparam("p_name"))))
+    return Operation(statement, {"p_name": name}, lambda rows: rows[0][0])
+
+
+def test_tasks_are_inserted_found_and_run(side: Side, setting: str, url: str) -> None:
+    queue = side.queue(url)
+    task = side.call(queue.insert_task, side.note(n=1))
+    assert side.call(queue.find_task_by_id, task.id) == task
+    side.call(queue.insert_tasks, [side.note(n=n) for n in (2, 3)])
+    side.call(queue.insert_tasks, [side.note(n=n) for n in (4, 5)], uniq=True)
+    side.pool(queue)
+    assert ran(5) == [1, 2, 3, 4, 5]
+    late = side.call(queue.insert_task, side.note(n=6))
+    assert ran() == [6]
+    eventually(lambda: side.call(queue.find_task_by_id, late.id) is None)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_connection_has_our_settings_and_keeps_them(side: Side, url: str, database: Database, name: str) -> None:
+    """Also where it was used again after a failure, for which some drivers reset it."""
+    if name == "transaction_timeout" and not _has_transaction_timeout(database.connection):
+        pytest.skip("this server has none")
+    database.execute(f"ALTER DATABASE \"{make_url(url).database}\" SET {name} = '{HOSTILE[name]}'")
+    queue = side.queue(url, max_pool_size=1)
+    store = side.call(queue.store)
+    assert side.call(store._writes.run, shown(name)) == OURS[name]
+    database.execute("ALTER TABLE fang.fang_tasks ADD CHECK (priority < 2)")
+    with pytest.raises(BackendError):
+        side.call(queue.insert_tasks, [side.note(), side.note()], priority=2)
+    assert side.call(store._writes.run, shown(name)) == OURS[name]
+    side.call(store.close)
+
+
+def test_status_can_be_read(setting: str, url: str) -> None:
+    if setting == "statement_timeout":
+        pytest.skip("one of a millisecond may end the first statement, with which SQLAlchemy looks around")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute('INSERT INTO fang.fang_tasks (metadata) VALUES (\'{"type": "Any"}\')')
+    result = fang("status", "--json", "--database-url", url)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert [each["count"] for each in json.loads(result.stdout)["tasks"]] == [1]
