@@ -2,8 +2,10 @@
 
 It runs on an event loop of its own in a thread. A rule decides for each connection, and for all of them at once when it
 changes: ``PASS`` forwards; ``BLACKHOLE`` forwards nothing more and keeps the sockets open, so that each side believes
-in the other (half-open); ``RESET`` ends a connection with RST; ``REFUSE`` does so before anything was forwarded, and
-leaves those alone that stand. Bytes that a black hole has swallowed do not come out of it again.
+in the other (half-open); ``HOLD`` does the same, and forwards what it has kept once all is well again, as TCP does when
+a network heals; ``RESET`` ends a connection with RST; ``REFUSE`` does so before anything was forwarded, and leaves those
+alone that stand. Bytes that a black hole has swallowed do not come out of it again. ``slow_down`` makes the way long, or
+narrow, or both.
 """
 
 import asyncio
@@ -11,9 +13,11 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from enum import Enum, auto
+from math import inf
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -22,6 +26,7 @@ from sqlalchemy import make_url
 T = TypeVar("T")
 
 CHUNK: Final = 65_536
+SMALL_CHUNK: Final = 2_048
 
 
 class Mode(Enum):
@@ -29,27 +34,51 @@ class Mode(Enum):
 
     PASS = auto()
     BLACKHOLE = auto()
+    HOLD = auto()
     RESET = auto()
     REFUSE = auto()
+
+
+class Way:
+    """How long it takes, for all connections together. Each piece waits by itself, so that small ones overtake."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.bytes_per_second = inf
+        self._free_at = 0.0
+
+    def wait(self, size: int) -> float:
+        """Seconds until so many bytes have gone along."""
+        now = time.monotonic()
+        self._free_at = max(now, self._free_at) + size / self.bytes_per_second
+        return self._free_at - now + self.seconds
 
 
 class Connection:
     """One client's connection, and ours to the server in its name."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ways: tuple[Way, Way]) -> None:
         self._client = (reader, writer)
         self._writers = [writer]
+        self._ways = ways
         self._swallows = False
+        self._flows = asyncio.Event()
         self.sent = bytearray()
         """What the client has sent so far: says which connection this is."""
 
     async def forward(self, server: Coroutine[Any, Any, tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> None:
         """Until one side ends."""
         reader, writer = self._client
+        try:
+            await self._flows.wait()
+        except asyncio.CancelledError:
+            server.close()
+            raise
         server_reader, server_writer = await server
         self._writers.append(server_writer)
-        up = asyncio.create_task(self._pump(reader, server_writer, self.sent.extend))
-        down = asyncio.create_task(self._pump(server_reader, writer, lambda data: None))
+        there, back = self._ways
+        up = asyncio.create_task(self._pump(reader, server_writer, there, self.sent.extend))
+        down = asyncio.create_task(self._pump(server_reader, writer, back, lambda data: None))
         try:
             await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -58,19 +87,27 @@ class Connection:
             await asyncio.gather(up, down, return_exceptions=True)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, see: Callable[[bytes], None]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way, see: Callable[[bytes], None]
     ) -> None:
-        while data := await reader.read(CHUNK):
+        while data := await reader.read(CHUNK if way.bytes_per_second == inf else SMALL_CHUNK):
             see(data)
+            if seconds := way.wait(len(data)):
+                await asyncio.sleep(seconds)
+            await self._flows.wait()
             if not self._swallows:
                 writer.write(data)
                 await writer.drain()
+        await self._flows.wait()
         if self._swallows:
             await asyncio.Event().wait()  # the other side does not learn of the end either
 
     def obey(self, mode: Mode) -> None:
         """From now on."""
         self._swallows = mode is Mode.BLACKHOLE
+        if mode is Mode.HOLD:
+            self._flows.clear()
+        else:
+            self._flows.set()
         if mode is Mode.RESET:
             self.reset()
 
@@ -97,6 +134,7 @@ class Proxy:
     def __init__(self, url: str) -> None:
         self._server_url = make_url(url)
         self._mode = Mode.PASS
+        self._ways = (Way(), Way())
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -127,6 +165,11 @@ class Proxy:
         """For those connections whose client has sent what this expression finds; how many."""
         return self._call(self._set(mode, sent))
 
+    def slow_down(self, *, seconds: float = 0.0, bytes_per_second: float = inf) -> None:
+        """Every piece takes so long, each way; and so many bytes pass in a second, each way, of all connections."""
+        for way in self._ways:
+            way.seconds, way.bytes_per_second = seconds, bytes_per_second
+
     async def _set(self, mode: Mode, sent: bytes | None) -> int:
         if sent is None:
             self._mode = mode
@@ -140,7 +183,7 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         self.accepted += 1
-        connection = Connection(reader, writer)
+        connection = Connection(reader, writer, self._ways)
         if self._mode in {Mode.REFUSE, Mode.RESET}:
             connection.reset()
             self._tasks.discard(task)

@@ -1,5 +1,6 @@
 """The proxy does what it says: other tests build on it."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.modes import eventually
 from tests.proxy import Mode, Proxy
 
 
@@ -60,3 +62,39 @@ def test_a_rule_can_be_for_some_connections_alone(proxy: Proxy, connection: psyc
             other.execute("SELECT 1")
     connection.execute("SELECT 1")
     assert proxy.accepted == 2
+
+
+def test_what_was_held_comes_when_all_is_well_again(proxy: Proxy, connection: psycopg.Connection[Any]) -> None:
+    proxy.set(Mode.HOLD)
+    with ThreadPoolExecutor(2) as callers:
+        answer = callers.submit(connection.execute, "SELECT 1")
+        newcomer = callers.submit(psycopg.connect, proxy.url)
+        for waiting in (answer, newcomer):
+            with pytest.raises(TimeoutError):
+                waiting.result(0.2)
+        proxy.set(Mode.PASS)
+        assert answer.result(5).fetchone() == (1,)
+        newcomer.result(5).close()
+
+
+def test_the_other_side_does_not_learn_of_an_end_that_is_held(proxy: Proxy, url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as watcher, psycopg.connect(proxy.url) as held:
+        pid = held.info.backend_pid
+        proxy.set(Mode.HOLD)
+        held.close()
+        there = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+        time.sleep(0.2)
+        assert watcher.execute(there, [pid]).fetchone() == (1,)
+        proxy.set(Mode.PASS)
+        eventually(lambda: watcher.execute(there, [pid]).fetchone() == (0,))
+
+
+def test_a_way_can_be_long_and_narrow(proxy: Proxy, connection: psycopg.Connection[Any]) -> None:
+    proxy.slow_down(seconds=0.1)
+    began = time.monotonic()
+    connection.execute("SELECT 1")
+    assert time.monotonic() - began >= 0.2, "there and back"
+    proxy.slow_down(bytes_per_second=100_000)
+    began = time.monotonic()
+    (text,) = connection.execute("SELECT repeat('x', 30000)").fetchone() or ("",)
+    assert (time.monotonic() - began, text) >= (0.3, "x" * 30_000)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from fang_core import config
 from tests.faults.checker import check
 from tests.faults.nursery import Nursery
+from tests.faults.ownserver import own_server
 from tests.faults.trial import Mix, Trial, Verdict, trial
 
 SHORT_LEASE: Final = 3.0
@@ -42,6 +44,7 @@ class Fault:
         is_late: whether it is tried only once the server has been up for the default lease, and so last.
         also: what it asserts itself, of I8 (same process), I9 (no leak) and I10 (visible).
         given: orders for every worker, see ``worker.Given``.
+        own_server: whether it is tried on a server of its own, ``trial.server``, which it may crash.
     """
 
     id: str
@@ -52,6 +55,7 @@ class Fault:
     is_late: bool = False
     also: tuple[str, ...] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
+    own_server: bool = False
 
 
 class Tried(NamedTuple):
@@ -79,7 +83,10 @@ def fault(id: str, what: str, **options: Any) -> Callable[[Callable[[Trial], Non
 
 def attempt(fault: Fault, mix: Mix, url: str, directory: Path, nursery: Nursery, seed: int) -> Tried:
     """Tries a fault on a fresh database."""
-    with trial(url, mix, directory, nursery, seed, **fault.given) as made:
+    with ExitStack() as stack:
+        server = stack.enter_context(own_server()) if fault.own_server else None
+        made = stack.enter_context(trial(server.url if server else url, mix, directory, nursery, seed, **fault.given))
+        made.server = server
         if fault.is_late:
             made.until(lambda: made.server_up() > DEFAULT_LEASE, within=DEFAULT_LEASE + 10)
         started = time.monotonic()

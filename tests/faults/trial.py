@@ -20,6 +20,7 @@ from tests.faults.checker import Record, Strike, Violation, check, recovery, wai
 from tests.faults.fleet import Fleet, Worker
 from tests.faults.ledger import Acknowledgements, read_acknowledgements, read_ledger
 from tests.faults.nursery import Nursery
+from tests.faults.ownserver import OwnServer
 from tests.faults.tasks import Blocking, Cooperative
 
 Mix = Literal["threaded", "async", "mixed"]
@@ -59,6 +60,8 @@ class Trial:
         self.fleet = Fleet(nursery, directory, {"url": url, **given})
         self.database = psycopg.connect(url, autocommit=True, application_name=audit.BY_HAND)
         """For looking, and for what a person does by hand."""
+        self.server: OwnServer | None = None
+        """Where it has one of its own."""
         self._acknowledgements = Acknowledgements(directory / "acknowledgements")
         self._strikes: list[Strike] = []
         self._waits: list[float] = []
@@ -152,6 +155,19 @@ class Trial:
 
     # Looking, and waiting ---------------------------------------------------------------------------------------------
 
+    def reconnect(self, url: str | None = None) -> None:
+        """After the server was away; to another one, where that took over."""
+        self.url = url or self.url
+        self.database.close()
+        self.until(self._connects)
+
+    def _connects(self) -> bool:
+        try:
+            self.database = psycopg.connect(self.url, autocommit=True, application_name=audit.BY_HAND)
+        except psycopg.OperationalError:
+            return False
+        return True
+
     def rows(self, query: str, *parameters: Any) -> list[Any]:
         return self.database.execute(query.encode(), parameters or None).fetchall()
 
@@ -164,6 +180,10 @@ class Trial:
         """Runs that have started: all, or those of a task, from this attempt on."""
         starts = [each for each in read_ledger(self.directory / "ledger") if each.event == "start"]
         return sum(task in {None, each.task} and each.attempt >= attempt for each in starts)
+
+    def ended(self, tasks: list[UUID]) -> int:
+        """How many of these have had a run that went well."""
+        return len({each.task for each in read_ledger(self.directory / "ledger") if each.event == "ok"} & {*tasks})
 
     def attempts(self) -> int:
         """The most that any task has had."""

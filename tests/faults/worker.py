@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from sqlalchemy import create_engine, make_url
 
 from fang_async import AsyncQueue, AsyncWorkerPool
-from fang_core.config import SleepParams
+from fang_core.config import RetentionMode, SleepParams
 from fang_core.events import Events
 from fang_core.record import ClaimedTask
 from fang_core.registry import Mode
@@ -42,6 +42,8 @@ class Given(BaseModel):
     """Threaded only: the pool works on an engine of the application's, which its tasks use as well."""
     dies_at_start: bool = False
     """The process kills itself when its first run is about to start."""
+    keep_all: bool = False
+    """Whether rows stay when their tasks have ended."""
     ticks: bool = False
     """Whether it serves the task type whose tasks are scheduled."""
     pid: int | None = None
@@ -56,6 +58,8 @@ class Given(BaseModel):
         if self.poll is not None:
             poll = timedelta(seconds=self.poll)
             options["sleep_params"] = SleepParams(min_sleep_period=poll, max_sleep_period=poll)
+        if self.keep_all:
+            options["retention_mode"] = RetentionMode.KEEP_ALL
         if self.ticks:
             options["task_type"] = ("common", TICKS)
         return options | {"number_of_workers": self.workers}
@@ -65,14 +69,23 @@ REAL_PID: Final = os.getpid
 """What ``os.getpid`` was before a process began to lie."""
 
 
+logger = logging.getLogger(__name__)
+
+
 class Reporting(Events):
-    """Says that the pool is ready; and dies where it was told to."""
+    """Says that the pool is ready, and in the log what it hears of faults; and dies where it was told to."""
 
     def __init__(self, dies_at_start: bool) -> None:
         self._dies_at_start = dies_at_start
 
     def pool_started(self, pool_id: UUID) -> None:
         tell("ready", REAL_PID())
+
+    def backend_failed(self, pool_id: UUID, error: BaseException) -> None:
+        logger.info("event: backend_failed, %s", type(error).__name__)
+
+    def pool_declared_dead(self, pool_id: UUID, successor: UUID) -> None:
+        logger.info("event: pool_declared_dead")
 
     def run_started(self, task: ClaimedTask) -> None:
         if self._dies_at_start:

@@ -1,0 +1,120 @@
+"""Servers that one trial may crash, stop and start again."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import psycopg
+from sqlalchemy import make_url
+
+from fang_cli.embedded import EmbeddedPostgres
+from fang_cli.postgres_supervisor import server_user, usable_install
+from fang_postgres import migrate
+
+SETTINGS: Final = {"search_path": "public", "synchronous_commit": "on", "restart_after_crash": "on"}
+"""Without the second a crash would forget what was acknowledged. Data need not be flushed: the machine does not crash."""
+
+_SIGNALS: Final = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+
+
+class OwnServer:
+    """One that listens on a unix socket. It ends with the process that started it."""
+
+    def __init__(self, directory: Path | None = None, **settings: str) -> None:
+        bin_dir = os.environ.get("FANG_TEST_PG_BIN")
+        self._postgres = EmbeddedPostgres(
+            bin_dir=Path(bin_dir) if bin_dir else None,
+            directory=directory,
+            settings=SETTINGS | settings,
+            durable=False,
+        )
+
+    def start(self) -> None:
+        """Makes the cluster, where there is none."""
+        self._postgres.start()
+        self.url = self._postgres.url
+
+    def stop(self) -> None:
+        self._postgres.stop()
+
+    def restart(self) -> None:
+        """As after a crash; returns when it is back."""
+        self._postgres.restart("immediate")
+
+    def down(self, mode: Literal["fast", "immediate"]) -> None:
+        """Until ``up()``; returns when all its processes have heard of it."""
+        pid = self._postgres.pid
+        os.kill(pid, _SIGNALS[mode])
+        deadline = time.monotonic() + 20
+        while _runs(pid):
+            assert time.monotonic() < deadline, "the server did not end"
+            time.sleep(0.01)
+
+    def up(self) -> None:
+        """After ``down()``; returns when it is back."""
+        self._postgres.restart()
+
+    @property
+    def _run_directory(self) -> Path:
+        """Where the user of the server can go, and what is swept up if all of us are killed."""
+        return Path(str(make_url(self.url).query["host"])).parent
+
+    def execute(self, statement: str, *parameters: Any) -> list[Any]:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def make_standby(self, name: str, **settings: str) -> "OwnServer":
+        """Another one, which follows this one under this name. It has started; it must be stopped before this one."""
+        directory = self._run_directory / name
+        directory.mkdir(0o711)
+        given = os.environ.get("FANG_TEST_PG_BIN")
+        bin_dir = Path(given) if given else _bin_dir_of_wheel()
+        with tempfile.TemporaryDirectory() as temporary:
+            user = server_user()
+            usable, _ = usable_install(bin_dir, Path(temporary), user)
+            data = directory / "data"
+            subprocess.run(
+                [f"{usable}/pg_basebackup", "-d", f"{self.url}&application_name={name}", "-D", data, "-R", "-c", "fast"],
+                check=True,
+                capture_output=True,
+            )
+            if user:
+                for path in (data, *data.rglob("*")):
+                    shutil.chown(path, user["user"], user["group"])
+        standby = OwnServer(directory, **settings)
+        standby.start()
+        return standby
+
+
+@contextmanager
+def own_server(**settings: str) -> Iterator[OwnServer]:
+    """One with the tables."""
+    server = OwnServer(**settings)
+    try:
+        server.start()
+        migrate.upgrade(server.url)
+        yield server
+    finally:
+        server.stop()
+
+
+def _bin_dir_of_wheel() -> Path:
+    from fang_cli.embedded import _bin_dir_of_wheel
+
+    return _bin_dir_of_wheel()
+
+
+def _runs(pid: int) -> bool:
+    """A zombie does not: its supervisor has not looked yet."""
+    try:
+        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

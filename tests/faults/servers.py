@@ -1,0 +1,165 @@
+"""A server that crashes, is away, or ends sessions of ours: F14 to F17."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+from tests.faults.aftermath import assert_as_before, assert_each_ran_once, assert_nobody_died, warmed_up
+from tests.faults.producers import producing
+from tests.faults.registry import SHORT, fault
+from tests.faults.trial import Trial
+
+KEPT: Final = {**SHORT, "keep_all": True}
+
+BACK: Final = 10.0
+"""Seconds within which work flows again when a server is back: tries are 7.5 s apart at most, then comes a claim."""
+
+SESSIONS: Final = "FROM pg_stat_activity WHERE application_name = 'fang' AND datname = current_database()"
+
+
+@fault(
+    "F14",
+    "the server crashes again and again under load: immediate restarts, and SIGKILL of a backend",
+    quick=True,
+    also=("I8", "I9", "I10"),
+    given=KEPT,
+    own_server=True,
+)
+def crash_again_and_again(trial: Trial) -> None:
+    server = trial.server
+    assert server is not None
+
+    def kill_a_backend() -> None:
+        ((pid,),) = trial.rows(f"SELECT pid {SESSIONS} ORDER BY random() LIMIT 1")
+        os.kill(pid, signal.SIGKILL)
+
+    before = warmed_up(trial, trial.start(2))
+    with producing(trial) as producers:
+        for crash in (server.restart, kill_a_backend, server.restart):
+            held = trial.insert(2 * len(before.workers), gate=trial.gate(crash.__name__))
+            trial.insert(100, seconds=0.02)
+            trial.until(lambda held=held: all(trial.starts(each) for each in held))
+            crash()
+            trial.reconnect()
+            _assert_flows_again(trial, held, lambda crash=crash: trial.open_gate(crash.__name__))
+    assert producers.told["OutcomeUnknown"], "no insert was cut off"
+    trial.settle()
+    assert_nobody_died(trial)
+    assert_each_ran_once(trial)
+    assert_as_before(trial, before)
+
+
+def _assert_flows_again(trial: Trial, held: list[UUID], let_go: Callable[[], None]) -> None:
+    """From now on: what comes in runs, and what was held through the fault ends, within ``BACK``."""
+    now = time.monotonic()
+    trial.expect(trial.insert(4), now, BACK)
+    let_go()
+    trial.until(lambda: not trial.count("state = 'in_progress' AND id = ANY(%s)", held), within=BACK)
+
+
+@fault(
+    "F15",
+    "the server is down for 5 s while tasks run and end",
+    quick=True,
+    also=("I8", "I9", "I10"),
+    given=KEPT,
+    own_server=True,
+)
+def down_for_a_while(trial: Trial) -> None:
+    """Longer than the lease."""
+    down(trial, 5.0)
+
+
+@fault(
+    "F15 for long",
+    "the server is down for 60 s while tasks run and end",
+    also=("I8", "I9", "I10"),
+    given=KEPT,
+    own_server=True,
+)
+def down_for_long(trial: Trial) -> None:
+    down(trial, 60.0)
+
+
+def down(trial: Trial, seconds: float) -> None:
+    """What has ended meanwhile is completed when the server is back, and does not run again; nor does what runs on."""
+    server = trial.server
+    assert server is not None
+    before = warmed_up(trial, trial.start(2))
+    end = trial.insert(2 * len(before.workers), gate=trial.gate("first"))
+    run_on = trial.insert(2 * len(before.workers), gate=trial.gate("second"))
+    trial.until(lambda: all(trial.starts(each) for each in [*end, *run_on]))
+    with producing(trial) as producers:
+        trial.until(lambda: all(producer.inserted for producer in producers))
+        server.down("fast")
+        went = time.monotonic()
+        trial.open_gate("first")
+        trial.until(lambda: trial.ended(end) == len(end))
+        trial.until(lambda: producers.told["NotConnected"])
+        time.sleep(max(0.0, went + seconds - time.monotonic()))
+        server.up()
+        trial.reconnect()
+        back = time.monotonic()
+        trial.until(lambda: not trial.count("state = 'in_progress' AND id = ANY(%s)", end), within=BACK)
+        trial.expect(trial.insert(len(before.workers)), back, BACK)
+        trial.until(lambda: not trial.count("state = 'new'"), within=BACK)
+        trial.open_gate("second")
+    trial.settle()
+    assert_nobody_died(trial)
+    assert_each_ran_once(trial)
+    assert_as_before(trial, before)
+
+
+@fault(
+    "F16", "pg_terminate_backend on random connections of ours, under load", quick=True, also=("I8", "I9", "I10"),
+    given=KEPT,
+)  # fmt: skip
+def terminate_at_random(trial: Trial) -> None:
+    before = warmed_up(trial, trial.start(2))
+    with producing(trial):
+        for _ in range(30):
+            trial.insert(20, seconds=0.02)
+            time.sleep(0.1 * trial.chance.random())
+            pids = trial.rows(f"SELECT pid {SESSIONS} ORDER BY pid")
+            for (pid,) in trial.chance.sample(pids, min(2, len(pids))):
+                trial.rows("SELECT pg_terminate_backend(%s)", pid)
+        last = time.monotonic()
+        trial.expect(trial.insert(4), last, BACK)
+    trial.settle()
+    assert_nobody_died(trial)
+    assert_each_ran_once(trial)
+    assert_as_before(trial, before)
+
+
+WOKEN: Final = 3.0
+"""Seconds within which a sleeping pool has been woken, on a busy machine; by itself it would look after seven or more."""
+
+
+@fault("F17", "only the LISTEN connections are killed: wake-ups come back", quick=True, also=("I8", "I9", "I10"))
+def kill_the_listeners(trial: Trial) -> None:
+    before = warmed_up(trial, trial.start(poll=8))
+    for _ in range(3):
+        old = listeners(trial)
+        assert len(old) == len(before.workers)
+        for pid in old:
+            trial.rows("SELECT pg_terminate_backend(%s)", pid)
+        trial.until(lambda old=old: len(set(listeners(trial)) - set(old)) == len(before.workers))
+        assert_woken(trial)
+    assert_as_before(trial, before, visible="pools are not woken until LISTEN works again")
+
+
+def assert_woken(trial: Trial) -> None:
+    """A task that is inserted for each pool, while they sleep, runs at once."""
+    trial.until(lambda: trial.rows("SELECT count(*) FROM fang.fang_pools WHERE NOT waiting") == [(0,)])
+    time.sleep(1.5)  # they look again for a second, since transactions may not have seen that they wait
+    now = time.monotonic()
+    trial.expect(trial.insert(len(trial.fleet.alive)), now, WOKEN)
+    trial.settle()
+
+
+def listeners(trial: Trial) -> list[int]:
+    """The processes of LISTEN connections that were not pinged yet."""
+    return [pid for (pid,) in trial.rows(f"SELECT pid {SESSIONS} AND query ILIKE 'LISTEN%%'")]
