@@ -10,7 +10,7 @@ from fang_async.completer import wait_for
 from fang_core.caution import Caution
 from fang_core.claiming import Claims
 from fang_core.demand import Idle, Retry
-from fang_core.errors import FangError
+from fang_core.errors import BackendError, FangError
 from fang_core.events import Events
 from fang_core.liveness import EVERY
 from fang_core.logs import SafeLogger
@@ -62,8 +62,11 @@ class Claimer:
                 loop.call_soon_threadsafe(self._woken.set)
 
         if self._shift.options.listen:
-            self._shift.store.listen(self._shift.options.task_types, on_wake)
+            self._shift.store.listen(self._shift.options.task_types, on_wake, self._on_silence)
         self._task = asyncio.create_task(self._loop(), name="fang-claimer")
+
+    def _on_silence(self, error: BackendError) -> None:
+        self._shift.events.emit(Events.backend_failed, self._shift.id, error)
 
     @property
     def abstains(self) -> bool:

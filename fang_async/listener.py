@@ -13,9 +13,10 @@ import asyncpg
 
 from fang_async.completer import wait_for
 from fang_core.demand import Retry
+from fang_core.errors import BackendUnavailable
 from fang_core.logs import SafeLogger
-from fang_core.store import OnWake
-from fang_postgres.waking import Subscribers
+from fang_core.store import OnSilence, OnWake
+from fang_postgres.waking import NOBODY_LISTENS, Subscribers
 
 logger = SafeLogger("fang_async")
 
@@ -42,9 +43,12 @@ class Listener:
         self._closing = asyncio.Event()
         self._stirred = asyncio.Event()
 
-    def subscribe(self, subscriber: object, task_types: tuple[str, ...], on_wake: OnWake) -> None:
-        """Calls ``on_wake`` on the event loop when a task of these types was inserted."""
-        self._subscribers.add(subscriber, task_types, on_wake)
+    def subscribe(
+        self, subscriber: object, task_types: tuple[str, ...], on_wake: OnWake, on_silence: OnSilence
+    ) -> None:
+        """Calls ``on_wake`` on the event loop when a task of these types was inserted, and ``on_silence`` when the
+        connection is lost."""
+        self._subscribers.add(subscriber, task_types, on_wake, on_silence)
         if self._task is None or self._task.done():
             self._closing, self._stirred = asyncio.Event(), asyncio.Event()
             self._task = asyncio.create_task(self._loop(self._closing, self._stirred), name="fang-listener")
@@ -79,7 +83,9 @@ class Listener:
                         raise ConnectionError("the connection was closed")
             except Exception as error:  # noqa: BLE001 - a listener outlives whatever its database does
                 if not closing.is_set():
-                    logger.warning("pools are not woken until LISTEN works again, and poll: %s", _line(error))
+                    silence = BackendUnavailable(NOBODY_LISTENS.format(_line(error)))
+                    logger.warning("%s", silence)
+                    self._subscribers.tell(silence)
                     await wait_for(closing, retry.sleep())
 
     @asynccontextmanager

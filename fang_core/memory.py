@@ -17,7 +17,17 @@ from fang_core.memory_state import Clock, MemoryState, utc_clock
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
 from fang_core.run import current_run
 from fang_core.runnable import BaseRunnable
-from fang_core.store import Claim, ClaimRequest, OnWake, PoolRecord, PruneRequest, Sighting, Tick, manual_pool
+from fang_core.store import (
+    Claim,
+    ClaimRequest,
+    OnSilence,
+    OnWake,
+    PoolRecord,
+    PruneRequest,
+    Sighting,
+    Tick,
+    manual_pool,
+)
 from fang_core.ticking import next_tick
 
 
@@ -353,7 +363,7 @@ class MemoryStore:
         """See ``Store.prune``."""
         return self._state.prune(request)
 
-    def listen(self, task_types: Sequence[str], on_wake: OnWake, /) -> None:
+    def listen(self, task_types: Sequence[str], on_wake: OnWake, on_silence: OnSilence, /) -> None:
         """See ``Store.listen``."""
         self._state.listen(self, task_types, on_wake)
 
@@ -422,7 +432,7 @@ class AsyncMemoryStore:
         """See ``Store.prune``."""
         return self._state.prune(request)
 
-    def listen(self, task_types: Sequence[str], on_wake: OnWake, /) -> None:
+    def listen(self, task_types: Sequence[str], on_wake: OnWake, on_silence: OnSilence, /) -> None:
         """See ``Store.listen``."""
         self._state.listen(self, task_types, on_wake)
 

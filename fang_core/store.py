@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
+from fang_core.errors import BackendError
 from fang_core.insertion import NewTask, Rules
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Beat, Pulse
@@ -59,6 +60,7 @@ class Behind(NamedTuple):
 ANYWHERE: Final = Behind("", 0, None)
 
 OnWake: TypeAlias = Callable[[Behind | None], None]
+OnSilence: TypeAlias = Callable[[BackendError], None]
 """Called with None after ordinary inserts."""
 
 
@@ -230,11 +232,13 @@ class Store(Protocol):
         """Deletes rows of these task types whose life ended long enough ago; how many."""
         ...
 
-    def listen(self, task_types: Sequence[str], on_wake: OnWake, /) -> None:
+    def listen(self, task_types: Sequence[str], on_wake: OnWake, on_silence: OnSilence, /) -> None:
         """Calls ``on_wake`` after inserts of due tasks of these types, until ``close()``; it must not block.
 
         It may be called too often, and a call may be lost: pools poll beneath. Inserts tell it only while a pool of
         their type has announced that it waits; writers of rows behind cursors always do, and say where.
+
+        ``on_silence`` is called each time that nobody can be woken for a while, with the reason.
         """
         ...
 
@@ -305,8 +309,8 @@ class AsyncStore(Protocol):
         """See ``Store.prune``."""
         ...
 
-    def listen(self, task_types: Sequence[str], on_wake: OnWake, /) -> None:
-        """See ``Store.listen``; ``on_wake`` may be called on any thread."""
+    def listen(self, task_types: Sequence[str], on_wake: OnWake, on_silence: OnSilence, /) -> None:
+        """See ``Store.listen``; both may be called on any thread."""
         ...
 
     async def announce(self, pool_id: UUID, waiting: bool, /) -> None:

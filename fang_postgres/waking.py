@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Any, Final, TypeVar
 
-from fang_core.store import ANYWHERE, Behind, OnWake
+from fang_core.errors import BackendError
+from fang_core.store import ANYWHERE, Behind, OnSilence, OnWake
 from fang_postgres.statement import Conversation, Operation
 
 T = TypeVar("T")
@@ -18,6 +19,9 @@ QUIET_FOR: Final = 60.0
 NOBODY_IS_WOKEN: Final = "pools are not woken for %.0f s, and poll: %s"
 """What is then logged, with these seconds and the error."""
 
+NOBODY_LISTENS: Final = "pools are not woken until LISTEN works again, and poll: {}"
+"""What is then logged and told, with the reason."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -25,14 +29,15 @@ class Subscribers:
     """The pools of a queue, by the task types that they serve."""
 
     def __init__(self) -> None:
-        self._wakes: dict[object, tuple[frozenset[str], OnWake]] = {}
+        self._wakes: dict[object, tuple[frozenset[str], OnWake, OnSilence]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._wakes)
 
-    def add(self, subscriber: object, task_types: tuple[str, ...], on_wake: OnWake) -> None:
+    def add(self, subscriber: object, task_types: tuple[str, ...], on_wake: OnWake, on_silence: OnSilence) -> None:
         """Has it called for these types."""
-        self._wakes[subscriber] = (frozenset(task_type[:MOST_CHARS] for task_type in task_types), on_wake)
+        known_by = frozenset(task_type[:MOST_CHARS] for task_type in task_types)
+        self._wakes[subscriber] = (known_by, on_wake, on_silence)
 
     def remove(self, subscriber: object) -> None:
         """Forgets it."""
@@ -41,7 +46,7 @@ class Subscribers:
     def wake(self, payload: str) -> None:
         """``payload`` is a task type; or type, priority and time of rows that cursors may have passed."""
         behind = _parse(payload)
-        for task_types, on_wake in tuple(self._wakes.values()):
+        for task_types, on_wake, _ in tuple(self._wakes.values()):
             if payload in task_types:
                 on_wake(None)
             elif behind is not None and behind.task_type in task_types:
@@ -49,8 +54,13 @@ class Subscribers:
 
     def wake_all(self) -> None:
         """Something may have been missed."""
-        for _, on_wake in tuple(self._wakes.values()):
+        for _, on_wake, _ in tuple(self._wakes.values()):
             on_wake(ANYWHERE)
+
+    def tell(self, silence: BackendError) -> None:
+        """Nobody is woken for a while, for this reason."""
+        for _, _, on_silence in tuple(self._wakes.values()):
+            on_silence(silence)
 
 
 def _parse(payload: str) -> Behind | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from fang_core.caution import Caution
 from fang_core.claiming import Claims
 from fang_core.demand import Idle, Retry
-from fang_core.errors import FangError
+from fang_core.errors import BackendError, FangError
 from fang_core.events import Events
 from fang_core.liveness import EVERY
 from fang_core.logs import SafeLogger
@@ -50,13 +50,16 @@ class Claimer:
     def start(self) -> None:
         """Starts the thread, and listens for inserts."""
         if self._shift.options.listen:
-            self._shift.store.listen(self._shift.options.task_types, self._on_wake)
+            self._shift.store.listen(self._shift.options.task_types, self._on_wake, self._on_silence)
         self._thread.start()
 
     def _on_wake(self, behind: Behind | None) -> None:
         if behind is not None:
             self._claims.tell(behind)
         self._woken.set()
+
+    def _on_silence(self, error: BackendError) -> None:
+        self._shift.events.emit(Events.backend_failed, self._shift.id, error)
 
     @property
     def abstains(self) -> bool:

@@ -12,9 +12,10 @@ import psycopg
 from psycopg import sql
 
 from fang_core.demand import Retry
+from fang_core.errors import BackendUnavailable
 from fang_core.logs import SafeLogger
-from fang_core.store import OnWake
-from fang_postgres.waking import Subscribers
+from fang_core.store import OnSilence, OnWake
+from fang_postgres.waking import NOBODY_LISTENS, Subscribers
 from fang_threaded.cutting import cut, cut_after
 
 logger = SafeLogger("fang_threaded")
@@ -43,10 +44,13 @@ class Listener:
         self._closing = threading.Event()
         self._connection: psycopg.Connection[Any] | None = None
 
-    def subscribe(self, subscriber: object, task_types: tuple[str, ...], on_wake: OnWake) -> None:
-        """Calls ``on_wake`` on the listener's thread when a task of these types was inserted."""
+    def subscribe(
+        self, subscriber: object, task_types: tuple[str, ...], on_wake: OnWake, on_silence: OnSilence
+    ) -> None:
+        """Calls ``on_wake`` on the listener's thread when a task of these types was inserted, and ``on_silence`` when
+        the connection is lost."""
         with self._changing:
-            self._subscribers.add(subscriber, task_types, on_wake)
+            self._subscribers.add(subscriber, task_types, on_wake, on_silence)
             if self._thread is None:
                 self._closing = threading.Event()
                 self._thread = threading.Thread(
@@ -80,7 +84,9 @@ class Listener:
                     self._hear(connection, closing)
             except Exception as error:  # noqa: BLE001 - a listener outlives whatever its database does
                 if not closing.is_set():
-                    logger.warning("pools are not woken until LISTEN works again, and poll: %s", _line(error))
+                    silence = BackendUnavailable(NOBODY_LISTENS.format(_line(error)))
+                    logger.warning("%s", silence)
+                    self._subscribers.tell(silence)
                     closing.wait(retry.sleep())
 
     def _listen(self, connection: psycopg.Connection[Any]) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 from fang_core.errors import RowsLocked
 from fang_core.guard import AlwaysOn, PlanGuard, Unjudged
 from fang_core.lifecycle import Outcome
-from fang_core.store import Claim, ClaimRequest, OnWake, PoolRecord, PruneRequest, Sighting, Tick
+from fang_core.store import Claim, ClaimRequest, OnSilence, OnWake, PoolRecord, PruneRequest, Sighting, Tick
 from fang_postgres import conversations
 from fang_postgres.operations import Operations
 from fang_threaded.connections import Connections
@@ -75,9 +75,9 @@ class PostgresStore:
         operations = self._operations.prune(request)
         return sum(self._writes.run(operation, self._guard_of_pruning) for operation in operations)
 
-    def listen(self, task_types: Sequence[str], on_wake: OnWake, /) -> None:
+    def listen(self, task_types: Sequence[str], on_wake: OnWake, on_silence: OnSilence, /) -> None:
         """See ``Store.listen``."""
-        self._connections.listener.subscribe(self, tuple(task_types), on_wake)
+        self._connections.listener.subscribe(self, tuple(task_types), on_wake, on_silence)
 
     def announce(self, pool_id: UUID, waiting: bool, /) -> None:
         """See ``Store.announce``."""

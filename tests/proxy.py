@@ -2,10 +2,10 @@
 
 It runs on an event loop of its own in a thread. A rule decides for each connection, and for all of them at once when it
 changes: ``PASS`` forwards; ``BLACKHOLE`` forwards nothing more and keeps the sockets open, so that each side believes
-in the other (half-open); ``HOLD`` does the same, and forwards what it has kept once all is well again, as TCP does when
-a network heals; ``RESET`` ends a connection with RST; ``REFUSE`` does so before anything was forwarded, and leaves those
-alone that stand. Bytes that a black hole has swallowed do not come out of it again. ``slow_down`` makes the way long, or
-narrow, or both.
+in the other (half-open); ``HOLD`` does the same, and forwards what it has kept once all is well again, as TCP does
+when a network heals; ``RESET`` ends a connection with RST; ``REFUSE`` does so before anything was forwarded, and
+leaves those alone that stand. Bytes that a black hole has swallowed do not come out of it again. ``slow_down`` makes
+the way long, or narrow, or both.
 """
 
 import asyncio

@@ -19,7 +19,7 @@ from fang_cli.postgres_supervisor import server_user, usable_install
 from fang_postgres import migrate
 
 SETTINGS: Final = {"search_path": "public", "synchronous_commit": "on", "restart_after_crash": "on"}
-"""Without the second a crash would forget what was acknowledged. Data need not be flushed: the machine does not crash."""
+"""Without the second a crash would forget what was acknowledged. Nothing need be flushed: the machine does not crash."""
 
 _SIGNALS: Final = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
@@ -82,7 +82,16 @@ class OwnServer:
             usable, _ = usable_install(bin_dir, Path(temporary), user)
             data = directory / "data"
             subprocess.run(
-                [f"{usable}/pg_basebackup", "-d", f"{self.url}&application_name={name}", "-D", data, "-R", "-c", "fast"],
+                [
+                    f"{usable}/pg_basebackup",
+                    "-d",
+                    f"{self.url}&application_name={name}",
+                    "-D",
+                    data,
+                    "-R",
+                    "-c",
+                    "fast",
+                ],
                 check=True,
                 capture_output=True,
             )

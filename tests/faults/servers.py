@@ -135,7 +135,7 @@ def terminate_at_random(trial: Trial) -> None:
 
 
 WOKEN: Final = 3.0
-"""Seconds within which a sleeping pool has been woken, on a busy machine; by itself it would look after seven or more."""
+"""Seconds within which a sleeping pool has been woken, on a busy machine; by itself it looks after seven or more."""
 
 
 @fault("F17", "only the LISTEN connections are killed: wake-ups come back", quick=True, also=("I8", "I9", "I10"))

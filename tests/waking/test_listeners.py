@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from uuid import UUID
 
 import psycopg
 import pytest
 
 import fang_async.listener
 import fang_threaded.listener
+from fang_core.events import Events
 from fang_threaded import Queue
 from tests.modes import GATES, Database, Nights, Side, eventually, ran, side_of
 from tests.proxy import Mode, Proxy
@@ -26,6 +28,14 @@ def quick_pings(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (fang_threaded.listener, fang_async.listener):
         monkeypatch.setattr(module, "PING_EVERY", 0.2)
         monkeypatch.setattr(module, "PING_TIMEOUT", 0.2)
+
+
+class Told(Events):
+    def __init__(self) -> None:
+        self.failures: list[BaseException] = []
+
+    def backend_failed(self, pool_id: UUID, error: BaseException) -> None:
+        self.failures.append(error)
 
 
 def insert(side: Side, url: str, n: int) -> None:
@@ -59,7 +69,8 @@ def test_pools_of_one_queue_share_a_connection_which_goes_with_the_last_one(
 def test_a_dead_connection_is_replaced_and_inserts_wake_again(
     side: Side, url: str, database: Database, nights: Nights
 ) -> None:
-    side.pool(side.queue(url))
+    told = Told()
+    side.pool(side.queue(url), events=[told])
     nights.fall()
     eventually(lambda: len(database.listeners) == 1)
     for n in range(3):
@@ -70,6 +81,8 @@ def test_a_dead_connection_is_replaced_and_inserts_wake_again(
         insert(side, url, n)
         assert ran() == [n]
         nights.fall()
+        assert len(told.failures) == n + 1
+    assert "pools are not woken" in str(told.failures[0])
 
 
 def test_what_was_inserted_while_nobody_could_listen_is_found_at_the_next_connect(
