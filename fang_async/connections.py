@@ -1,7 +1,8 @@
 """The connections of a queue: for claims, for everything else, and one that listens for inserts."""
 
 import asyncio
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 import asyncpg
 from sqlalchemy.engine import URL
@@ -12,9 +13,20 @@ from fang_async.pooler import PoolerConnection, PoolerRunner
 from fang_async.reserve import Reserve
 from fang_async.runner import Runner
 from fang_core.errors import SchemaError, UsageError
-from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, UNUSED_FOR, database_url
+from fang_postgres.connecting import (
+    CONNECT_TIMEOUT,
+    DEFAULT_PORT,
+    SETTINGS,
+    UNUSED_FOR,
+    database_url,
+    hosts_of,
+)
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
+
+_NOT_THIS_ONE: Final = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError,
+                        asyncpg.InternalClientError)  # fmt: skip
+"""Where the next host is tried: nobody there, not ready, or not of the kind that ``target_session_attrs`` wants."""
 
 
 class Connections:
@@ -108,8 +120,20 @@ class Connections:
         return (Runner if self.keeps_session else PoolerRunner)(reserve, self._operations.schema)
 
     async def dedicated(self) -> asyncpg.Connection:
-        """A connection out of the pool, on whatever loop: for a listener, or a heart."""
-        connection = await connect_within(CONNECT_TIMEOUT, **self._connecting())
+        """A connection out of the pool, on whatever loop: for a listener, or a heart; within ``CONNECT_TIMEOUT`` for
+        each host."""
+        hosts = hosts_of(self._database)
+        if not hosts or self._database.query.get("target_session_attrs") == "prefer-standby":
+            return await self._connect()
+        # One by one: asyncpg would give them all together the time that a single one has that does not answer.
+        for host, port in hosts[:-1]:
+            with suppress(*_NOT_THIS_ONE):
+                return await self._connect(host=host, port=int(port or DEFAULT_PORT))
+        host, port = hosts[-1]
+        return await self._connect(host=host, port=int(port or DEFAULT_PORT))
+
+    async def _connect(self, **place: Any) -> asyncpg.Connection:
+        connection = await connect_within(CONNECT_TIMEOUT, **self._connecting(), **place)
         if not self.keeps_session:
             return connection
         try:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from fang_async.runner import converse_on, run_on, typed
+from fang_async.runner import DRIVER, converse_on, run_on, typed
 from fang_core.errors import NotificationsFull
 from fang_core.liveness import Beat, Pulse
 from fang_core.store import Rescued
@@ -30,7 +30,7 @@ class AsyncPostgresHeart:
     """An ``AsyncHeart``; all of its calls must come from one event loop.
 
     Args:
-        connect: makes a connection of its own.
+        connect: makes a connection of its own, in bounded time.
         locks: whether to hold an advisory lock; not behind a pooler, which keeps no session.
     """
 
@@ -84,13 +84,13 @@ class AsyncPostgresHeart:
         """Whatever fails: the next one begins on a new connection, but where only others were at the same rows, since
         with the connection goes the lock."""
         try:
+            if self._connection is None:
+                self._connection = await self._connect()
             async with asyncio.timeout(ANSWER_WITHIN):
-                if self._connection is None:
-                    self._connection = await self._connect()
                 return await work(self._connection)
         except BaseException as error:
             if not (isinstance(error, asyncpg.PostgresError) and is_repeatable(error.sqlstate)):
                 await self.close()
-            if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError | TimeoutError):
+            if isinstance(error, (*DRIVER, OSError, TimeoutError)):
                 raise typed(error, self._operations.schema) from error
             raise

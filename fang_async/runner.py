@@ -35,6 +35,7 @@ logger = SafeLogger("fang_async")
 TRIES: Final = 5  # of a statement that was the victim of a deadlock or a serialization failure
 # InternalClientError: what asyncpg raises where a connection dies between two of its own messages.
 DRIVER: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises, beside what the system does."""
 CANNOT_CONNECT: Final = (OSError, TimeoutError, asyncio.TimeoutError)
 
 

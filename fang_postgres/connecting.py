@@ -1,5 +1,6 @@
 """How Fang connects, whatever the driver: the URL's form, and the settings that connections of our own pin."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -71,6 +72,8 @@ SLOW_STATEMENT: Final = (
 )
 """What is then logged, with the seconds that it took and those that the guard holds."""
 
+DEFAULT_PORT: Final = 5432
+
 CONNECT_TIMEOUT: Final = 4
 """Seconds until a server that does not answer counts as down."""
 
@@ -113,6 +116,12 @@ RESCUE_WAITS: Final = "SET LOCAL lock_timeout = '1s'"
 keep it from beating until it looks dead itself. It is tried again after the next beat."""
 
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+# libpq's form of several hosts, with the ports of which make_url cannot do anything.
+_SEVERAL_HOSTS: Final = re.compile(
+    r"(?P<before>[\w+]+://(?:[^:/?#@]*(?::[^@]*)?@|(?![^?#]*@)))(?P<hosts>[^/?#@,]*,[^/?#@]*)(?:/|(?=[?#]|$))(?P<after>.*)"
+)
+_HOST: Final = re.compile(r"([^:\[\]]*|\[[^\]]*\])(?::(\d+))?")
+_WRITE_HOSTS: Final = "several hosts in the database URL are written host:port,host:port"
 # Parameters of libpq (18) that asyncpg (0.32) does not know: it would send them to the server as settings.
 _LIBPQ_ALONE: Final = frozenset(
     {
@@ -130,16 +139,20 @@ def database_url(url: str | URL, driver: str | None) -> URL:
     """The URL for a driver: ``postgresql+<driver>``, or plain ``postgresql`` for None, which is asyncpg by itself.
 
     Accepts ``postgres://`` and ``postgresql://``, with any driver named, and ``?ssl=`` as another word for
-    ``?sslmode=``. Raises ``UsageError``, also for a parameter that the driver cannot honour; it never repeats the URL,
+    ``?sslmode=``. Several hosts, in libpq's form or in SQLAlchemy's, become ``?host=h1,h2&port=p1,p2``, which both
+    drivers read. Raises ``UsageError``, also for a parameter that the driver cannot honour; it never repeats the URL,
     which may hold a password.
     """
+    hosts: list[str] = []
     try:
+        if isinstance(url, str) and (several := _SEVERAL_HOSTS.match(url)):
+            url, hosts = f"{several['before']}/{several['after']}", several["hosts"].split(",")
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # a port that is no number quotes what stands there: perhaps half a password
         raise UsageError("the database URL cannot be read; write postgresql://user@host/database") from None
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise UsageError(f"the database URL must begin with postgresql://, not {parsed.drivername}://")
-    parsed = _with_sslmode(parsed)
+    parsed = _with_hosts(_with_sslmode(parsed), hosts)
     if driver is None:
         return _for_asyncpg(parsed).set(drivername="postgresql")
     return parsed.set(drivername=f"postgresql+{driver}")
@@ -148,6 +161,41 @@ def database_url(url: str | URL, driver: str | None) -> URL:
 def as_options(settings: Mapping[str, str]) -> str:
     """Settings as libpq's ``options``, by which a connection has them from its start, whatever its role's are."""
     return " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in settings.items())
+
+
+def hosts_of(url: URL) -> list[tuple[str, str]]:
+    """Host and port of each server that a URL of ``database_url`` names, where it names several; else nothing."""
+    hosts = str(url.query.get("host", "")).split(",")
+    ports = str(url.query.get("port", "")).split(",")
+    if len(hosts) == 1:
+        return []
+    return list(zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=True))
+
+
+def connect_seconds(url: URL) -> float:
+    """Seconds within which one of its servers has answered a connect, if any does."""
+    return CONNECT_TIMEOUT * max(1, len(hosts_of(url)))
+
+
+def _with_hosts(url: URL, hosts: list[str]) -> URL:
+    """In the one form of several hosts that both drivers read; as it is, where it names one."""
+    if url.host and "," in url.host:  # as make_url has read it: the port is the last one's
+        hosts = url.host.split(",")
+        hosts[-1] += f":{url.port}" if url.port else ""
+    elif not hosts:
+        hosts = list(url.normalized_query.get("host", ()))
+    if len(hosts) < 2:
+        try:
+            hosts_of(url)
+        except ValueError:
+            raise UsageError(_WRITE_HOSTS) from None
+        return url
+    pairs = [_HOST.fullmatch(host) for host in hosts]
+    if not all(pairs) or "port" in url.query:
+        raise UsageError(_WRITE_HOSTS)
+    names = ",".join(pair[1].strip("[]") for pair in pairs if pair)
+    ports = ",".join(pair[2] or str(DEFAULT_PORT) for pair in pairs if pair)
+    return url._replace(host=None, port=None).update_query_dict({"host": names, "port": ports})
 
 
 def _with_sslmode(url: URL) -> URL:

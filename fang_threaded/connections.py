@@ -19,6 +19,7 @@ from fang_postgres.connecting import (
     TRANSACTION_TIMEOUT_SINCE,
     UNUSED_FOR,
     as_options,
+    connect_seconds,
     database_url,
 )
 from fang_postgres.operations import Operations, schema_problem
@@ -30,6 +31,9 @@ from fang_threaded.reserve import Reserve
 from fang_threaded.runner import OwnRunner, Runner, SessionRunner
 
 _DIALECT: Final = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
+
+SPARE: Final = 1.0
+"""Seconds beyond the time that a host, or each of several, has to answer a connect."""
 
 
 class Connections:
@@ -135,6 +139,11 @@ class Connections:
         make = OwnRunner if self.keeps_session else PoolerRunner
         writes, claims = (make(reserve, schema) for reserve in self._reserves)
         return writes, claims
+
+    @property
+    def connects_within(self) -> float:
+        """Seconds for ``dedicated``, which is not bounded where another's engine makes the connection."""
+        return SPARE + (connect_seconds(self._database) if isinstance(self._database, URL) else CONNECT_TIMEOUT)
 
     def dedicated(self, *, keeps_session: bool = True) -> psycopg.Connection[Any]:
         """A connection out of the pool for good, in autocommit: for a listener, or a heart.

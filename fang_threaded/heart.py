@@ -23,7 +23,7 @@ from fang_threaded.runner import converse_on, run_on, typed
 T = TypeVar("T")
 
 ANSWER_WITHIN: Final = 5.0
-"""Seconds for a connect, a beat or a rescue; after that the connection is taken for dead and replaced."""
+"""Seconds for a beat, a rescue, or a connect to a single host; then the connection is taken for dead and replaced."""
 
 
 class PostgresHeart:
@@ -32,12 +32,21 @@ class PostgresHeart:
     Args:
         connect: makes a connection of its own, in autocommit.
         locks: whether to hold an advisory lock; not behind a pooler, which keeps no session.
+        connects_within: seconds for a connect.
     """
 
-    def __init__(self, operations: Operations, connect: Callable[[], psycopg.Connection[Any]], *, locks: bool) -> None:
+    def __init__(
+        self,
+        operations: Operations,
+        connect: Callable[[], psycopg.Connection[Any]],
+        *,
+        locks: bool,
+        connects_within: float = ANSWER_WITHIN,
+    ) -> None:
         self._operations = operations
         self._connect = connect
         self._locks = locks
+        self._connects_within = connects_within
         self._quiet = Quiet()
         self._connection: psycopg.Connection[Any] | None = None
 
@@ -84,7 +93,7 @@ class PostgresHeart:
         with the connection goes the lock."""
         try:
             if self._connection is None:
-                self._connection = connect_within(ANSWER_WITHIN, self._connect)
+                self._connection = connect_within(self._connects_within, self._connect)
             with cut_after(self._connection, ANSWER_WITHIN):
                 return work(self._connection)
         except BaseException as error:

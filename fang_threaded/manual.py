@@ -63,7 +63,9 @@ class ManualPool:
         keeps_session = self._connections.keeps_session
         connect = partial(self._connections.dedicated, keeps_session=keeps_session)
         heartbeat = Heartbeat(
-            PostgresHeart(self._operations, connect, locks=keeps_session),
+            PostgresHeart(
+                self._operations, connect, locks=keeps_session, connects_within=self._connections.connects_within
+            ),
             pool_id,
             lease=DEFAULT_LEASE.total_seconds(),
             max_crashes=DEFAULT_MAX_CRASHES,

@@ -19,7 +19,7 @@ from fang_cli.postgres_supervisor import server_user, usable_install
 from fang_postgres import migrate
 
 SETTINGS: Final = {"search_path": "public", "synchronous_commit": "on", "restart_after_crash": "on"}
-"""Without the second a crash would forget what was acknowledged. Nothing need be flushed: the machine does not crash."""
+"""Without the second a crash would forget what was acknowledged. Nothing need be flushed: no machine crashes."""
 
 _SIGNALS: Final = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
