@@ -24,7 +24,7 @@ from fang_core.errors import (
 from fang_core.guard import FELT, GUARDED_FOR, PlanGuard
 from fang_core.logs import SafeLogger
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
-from fang_postgres.diagnosis import before_sending, diagnose, is_repeatable
+from fang_postgres.diagnosis import READ_ONLY, before_sending, diagnose, is_repeatable
 from fang_postgres.statement import Conversation, Operation, Pipeline, Rows
 from fang_postgres.waking import NOBODY_IS_WOKEN, QUIET_FOR, Quiet
 
@@ -123,7 +123,10 @@ class Runner:
                 self.reserve.drop(connection)
                 raise
             except BaseException as error:
-                await self.reserve.tidy(connection)
+                if getattr(error, "sqlstate", None) == READ_ONLY:
+                    self.reserve.drop(connection)
+                else:
+                    await self.reserve.tidy(connection)
                 if not isinstance(error, (*DRIVER, *CANNOT_CONNECT)):
                     raise
                 if not tries_left or not is_repeatable(getattr(error, "sqlstate", None)):

@@ -30,7 +30,9 @@ _MISMATCH: Final = frozenset({"42703", "42704", "42883", "42804"})
 _INVALID_AUTHORIZATION: Final = "28000"
 _PREPARED_ELSEWHERE: Final = frozenset({"26000", "42P05"})
 _QUERY_CANCELED: Final = "57014"
-_READ_ONLY: Final = "25006"
+READ_ONLY: Final = "25006"
+"""The SQLSTATE of a write on a standby: a connection that leads there is no use, a new one may lead elsewhere."""
+
 _LACKS_RESOURCES: Final = "53"
 _REFUSES_SETTINGS: Final = re.compile("unsupported startup parameter|command-line options")  # PgBouncer; RDS Proxy
 _REFUSED_BY_POOLER: Final = re.compile(f"no such (database|user)|{_REFUSES_SETTINGS.pattern}")  # whatever its code
@@ -104,7 +106,7 @@ def _what_to_do(code: str) -> str:
         )
     if code == _QUERY_CANCELED:
         return "try again, or less at once"
-    if code == _READ_ONLY:
+    if code == READ_ONLY:
         return "connect to a server that takes writes"
     if code[:2] == _LACKS_RESOURCES:
         return "try again when the server has room"

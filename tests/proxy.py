@@ -165,6 +165,10 @@ class Proxy:
         """For those connections whose client has sent what this expression finds; how many."""
         return self._call(self._set(mode, sent))
 
+    def lead_to(self, url: str) -> None:
+        """Connections to come go to another server, as where an address has moved."""
+        self._server_url = make_url(url)
+
     def slow_down(self, *, seconds: float = 0.0, bytes_per_second: float = inf) -> None:
         """Every piece takes so long, each way; and so many bytes pass in a second, each way, of all connections."""
         for way in self._ways:

@@ -12,6 +12,7 @@ import pytest
 
 from fang_async import AsyncQueue, AsyncRunnable
 from fang_async.reserve import Reserve
+from fang_async.runner import Runner
 from fang_core.errors import BackendError, BackendUnavailable
 
 
@@ -201,3 +202,17 @@ async def test_tidying_that_is_cancelled_ends_the_connection_and_keeps_no_place(
         await tidying
     assert await reserve.take() is not connection
     assert await asyncio.wait_for(reserve.take(), 1) is not connection
+
+
+async def test_one_that_leads_to_a_server_without_writes_is_not_lent_again(reserve: Reserve) -> None:
+    """An address may lead to the primary again: only a new connection gets there."""
+    connection = await reserve.take()
+    reserve.give_back(connection)
+
+    async def refused(_: Any) -> None:
+        raise asyncpg.ReadOnlySQLTransactionError("cannot execute INSERT in a read-only transaction")
+
+    with pytest.raises(BackendError, match="connect to a server that takes writes"):
+        await Runner(reserve, "fang")._on_connection(refused, None, in_transaction=False)
+    assert connection.is_closed()
+    assert await reserve.take() is not connection

@@ -29,6 +29,7 @@ class OwnServer:
 
     def __init__(self, directory: Path | None = None, **settings: str) -> None:
         bin_dir = os.environ.get("FANG_TEST_PG_BIN")
+        self._standbys: list[OwnServer] = []
         self._postgres = EmbeddedPostgres(
             bin_dir=Path(bin_dir) if bin_dir else None,
             directory=directory,
@@ -42,6 +43,9 @@ class OwnServer:
         self.url = self._postgres.url
 
     def stop(self) -> None:
+        """With its standbys."""
+        while self._standbys:
+            self._standbys.pop().stop()
         self._postgres.stop()
 
     def restart(self) -> None:
@@ -72,7 +76,7 @@ class OwnServer:
             return cursor.fetchall() if cursor.description else []
 
     def make_standby(self, name: str, **settings: str) -> "OwnServer":
-        """Another one, which follows this one under this name. It has started; it must be stopped before this one."""
+        """Another one, which follows this one under this name. It has started, and ends with this one."""
         directory = self._run_directory / name
         directory.mkdir(0o711)
         given = os.environ.get("FANG_TEST_PG_BIN")
@@ -99,6 +103,7 @@ class OwnServer:
                 for path in (data, *data.rglob("*")):
                     shutil.chown(path, user["user"], user["group"])
         standby = OwnServer(directory, **settings)
+        self._standbys.append(standby)
         standby.start()
         return standby
 

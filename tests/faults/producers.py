@@ -44,7 +44,7 @@ class Producer:
     def stop(self) -> None:
         """Returns when the last insert stands."""
         self._stopping.set()
-        self._thread.join(60)
+        self._thread.join(120)
         assert not self._thread.is_alive(), "an insert went on without an end"
 
     def _run(self) -> None:

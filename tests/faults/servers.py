@@ -44,7 +44,7 @@ def crash_again_and_again(trial: Trial) -> None:
             trial.until(lambda held=held: all(trial.starts(each) for each in held))
             crash()
             trial.reconnect()
-            _assert_flows_again(trial, held, lambda crash=crash: trial.open_gate(crash.__name__))
+            assert_flows_again(trial, held, lambda crash=crash: trial.open_gate(crash.__name__))
     assert producers.told["OutcomeUnknown"], "no insert was cut off"
     trial.settle()
     assert_nobody_died(trial)
@@ -52,12 +52,12 @@ def crash_again_and_again(trial: Trial) -> None:
     assert_as_before(trial, before)
 
 
-def _assert_flows_again(trial: Trial, held: list[UUID], let_go: Callable[[], None]) -> None:
-    """From now on: what comes in runs, and what was held through the fault ends, within ``BACK``."""
+def assert_flows_again(trial: Trial, held: list[UUID], let_go: Callable[[], None], within: float = BACK) -> None:
+    """From now on: what comes in runs, and what was held through the fault ends, within so many seconds."""
     now = time.monotonic()
-    trial.expect(trial.insert(4), now, BACK)
+    trial.expect(trial.insert(4), now, within)
     let_go()
-    trial.until(lambda: not trial.count("state = 'in_progress' AND id = ANY(%s)", held), within=BACK)
+    trial.until(lambda: not trial.count("state = 'in_progress' AND id = ANY(%s)", held), within=within)
 
 
 @fault(
