@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from fang_async.bounded import BoundedConnection
-from fang_async.runner import CANNOT_CONNECT, DRIVER, TRIES, Runner, typed, watched
+from fang_async.runner import CANNOT_CONNECT, DRIVER, TRIES, Runner, guarded, typed, watched
 from fang_core.errors import BackendUnavailable
 from fang_core.guard import PlanGuard
-from fang_postgres.connecting import BEGIN_PINNED, SET_GUARD
+from fang_postgres.connecting import BEGIN_PINNED
 from fang_postgres.diagnosis import before_sending
 
 T = TypeVar("T")
@@ -71,6 +71,5 @@ class PoolerRunner(Runner):
 
 async def _guarded(connection: Any, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None) -> T:
     if guard is not None and guard.is_on(time.monotonic()):
-        await connection.execute(SET_GUARD)
-        return await work(connection)
+        return await guarded(connection, work, guard)
     return await watched(connection, work, guard, in_transaction=False)

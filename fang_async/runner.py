@@ -157,8 +157,7 @@ async def watched(
     began = time.monotonic()
     if guard is not None and guard.is_on(began):
         async with connection.transaction():
-            await connection.execute(SET_GUARD)
-            return await work(connection)
+            return await guarded(connection, work, guard)
     try:
         if in_transaction:
             async with connection.transaction():
@@ -171,6 +170,15 @@ async def watched(
         raise
     if guard is not None:
         _tell(guard.observe, began)
+    return result
+
+
+async def guarded(connection: Any, work: Callable[[Any], Awaitable[T]], guard: PlanGuard) -> T:
+    """With the guard's settings, in a transaction that has begun; told to it how long that took."""
+    await connection.execute(SET_GUARD)
+    began = time.monotonic()
+    result = await work(connection)
+    guard.compare(time.monotonic() - began)
     return result
 
 

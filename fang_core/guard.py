@@ -29,6 +29,9 @@ GUARDED_FOR: Final = 60.0
 """Seconds: by then autovacuum's ANALYZE has usually ended the trouble (``autovacuum_naptime``); if not, one slow
 statement tells."""
 
+COMPARED: Final = 5
+"""Guarded statements of which the fastest is compared with the slow one: a busy machine may slow down some."""
+
 
 class PlanGuard:
     """Whether the statements of one kind run guarded; times are seconds of one monotonic clock.
@@ -40,6 +43,8 @@ class PlanGuard:
         self._is_new = True
         self._past = deque([HEALTHY] * 5, maxlen=REMEMBERED)
         self._until = -inf
+        self._slow = 0.0
+        self._guarded: list[float] = []
 
     def is_on(self, now: float) -> bool:
         """Whether the next statement is to be guarded."""
@@ -60,7 +65,19 @@ class PlanGuard:
         if seconds <= SLOW or seconds <= TIMES_MEDIAN * median(self._past):
             return False
         self._until = now + GUARDED_FOR
+        self._slow, self._guarded = seconds, []
         return True
+
+    def compare(self, seconds: float) -> None:
+        """A guarded statement took this long. Where that is what the slow one took, no plan was at fault but the way to
+        the server, or its load: the guard goes off, and that is the past from now on."""
+        if not self._slow or len(self._guarded) == COMPARED:
+            return
+        self._guarded.append(seconds)
+        fastest = min(self._guarded)
+        if len(self._guarded) == COMPARED and fastest > self._slow / 2:
+            self._past = deque([fastest] * 5, maxlen=REMEMBERED)
+            self._until = -inf
 
 
 class AlwaysOn(PlanGuard):
@@ -89,3 +106,6 @@ class Unjudged(PlanGuard):
     def timed_out(self, seconds: float, now: float) -> bool:
         """Learns nothing."""
         return False
+
+    def compare(self, seconds: float) -> None:
+        """Learns nothing."""

@@ -70,7 +70,7 @@ class PoolerRunner(OwnRunner):
 def _guarded(
     connection: psycopg.Connection[Any], work: Callable[[psycopg.Connection[Any]], T], guard: PlanGuard | None
 ) -> T:
-    if is_on(guard):
+    is_guarded = is_on(guard)
+    if is_guarded:
         connection.execute(SET_GUARD_RAW)
-        return work(connection)
-    return watched(partial(work, connection), guard)
+    return watched(partial(work, connection), guard, is_guarded=is_guarded)

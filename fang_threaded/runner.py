@@ -150,7 +150,7 @@ class OwnRunner(Runner):
             with connection.transaction() if in_transaction or is_guarded else nullcontext():
                 if is_guarded:
                     connection.execute(SET_GUARD_RAW)
-                return watched(partial(work, connection), None if is_guarded else guard)
+                return watched(partial(work, connection), guard, is_guarded=is_guarded)
         except BaseException as error:
             # A KeyboardInterrupt may have come in the middle of a BEGIN.
             if not isinstance(error, Exception) or not self._lies_elsewhere(error):
@@ -180,7 +180,7 @@ class SessionRunner(Runner):
                 if is_guarded:
                     session.execute(_SET_GUARD_TEXT)
                 run = self._quieted(partial(_execute, session.execute))
-                return watched(partial(work, run), None if is_guarded else guard)
+                return watched(partial(work, run), guard, is_guarded=is_guarded)
             except Exception as error:
                 # A run may have left any setting behind: a transaction that is read only, or a date style that the
                 # driver cannot read.
@@ -220,7 +220,7 @@ def is_on(guard: PlanGuard | None) -> bool:
     return guard is not None and guard.is_on(time.monotonic())
 
 
-def watched(work: Callable[[], T], guard: PlanGuard | None) -> T:
+def watched(work: Callable[[], T], guard: PlanGuard | None, *, is_guarded: bool) -> T:
     """Tells the guard how long it took, without waiting for a connection."""
     if guard is None:
         return work()
@@ -228,10 +228,13 @@ def watched(work: Callable[[], T], guard: PlanGuard | None) -> T:
     try:
         result = work()
     except (SQLAlchemyError, psycopg.Error) as error:
-        if sqlstate_of(error) == QueryCanceled.sqlstate:  # most likely by its timeout
+        if not is_guarded and sqlstate_of(error) == QueryCanceled.sqlstate:  # most likely by its timeout
             _tell(guard.timed_out, began)
         raise
-    _tell(guard.observe, began)
+    if is_guarded:
+        guard.compare(time.monotonic() - began)
+    else:
+        _tell(guard.observe, began)
     return result
 
 

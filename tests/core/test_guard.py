@@ -72,3 +72,23 @@ def test_what_is_not_judged_is_guarded_with_the_others() -> None:
     assert not guard.is_on(0.0)
     assert guard.observe(10.0, 0.0)
     assert unjudged.is_on(0.0)
+
+
+@pytest.mark.parametrize(("guarded", "is_on"), [([0.4, 0.41, 0.5, 0.4, 2], False), ([0.4, 0.4, 0.4, 0.4, 0.01], True)])
+def test_what_a_guard_does_not_make_faster_was_not_slow_by_its_plan(guarded: list[float], is_on: bool) -> None:
+    """A long way makes all statements slow: to guard them costs three times as long again."""
+    guard = seasoned()
+    assert guard.observe(0.42, 0.0)
+    for seconds in guarded:
+        assert guard.is_on(0.0)
+        guard.compare(seconds)
+    assert guard.is_on(0.0) is is_on
+    assert guard.observe(0.45, GUARDED_FOR + 1) is is_on
+    assert guard.observe(6, GUARDED_FOR + 2), "what is far slower than that tells"
+
+
+def test_a_guard_that_was_never_turned_on_compares_nothing() -> None:
+    guard = AlwaysOn()
+    for _ in range(20):
+        guard.compare(1)
+    assert guard.is_on(0)

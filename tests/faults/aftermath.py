@@ -33,7 +33,7 @@ def warmed_up(trial: Trial, workers: Sequence[Worker]) -> Before:
     return Before(workers, [worker.vitals() for worker in workers], _sessions(trial))
 
 
-def assert_as_before(trial: Trial, before: Before, *, visible: str | None = "tries again") -> None:
+def assert_as_before(trial: Trial, before: Before, *, visible: str | None = "again") -> None:
     """The same processes run as many tasks at once as before, and hold no more than before; each has logged this, and
     told an event. None for ``visible`` where nothing has failed."""
     for worker in before.workers:
