@@ -191,10 +191,7 @@ def rescue(t: Tables) -> Statement:
     entry = func.jsonb_build_object(
         literal_column("'number'"), c.attempt, literal_column("'error'"), message, literal_column("'traceback'"), null()
     )
-    due_state = case(
-        (is_charged | (c.retries + c.crashes > literal_column("0")), literal_column("'retried'")),
-        else_=literal_column("'new'"),
-    )
+    due_state = case((is_charged | _was_charged(c), literal_column("'retried'")), else_=literal_column("'new'"))
     rescued = (
         update(task)
         .where(*_held_and_unlocked(t, c))
@@ -231,6 +228,11 @@ def rescue(t: Tables) -> Statement:
     return Statement("rescue", told.select_from(holding.outerjoin(rescued, true())))
 
 
+def _was_charged(c: Any) -> ColumnElement[bool]:
+    """Not by their sum, which is too large for an integer where one of them is at its limit."""
+    return or_(c.retries > literal_column("0"), c.crashes > literal_column("0"))
+
+
 def _held_and_unlocked(t: Tables, c: Any) -> list[ColumnElement[bool]]:
     """What a pool holds, but for rows that a run's own transaction has locked: they are not to be waited for.
 
@@ -255,9 +257,7 @@ def reconcile(t: Tables) -> Statement:
     """Gives back, uncharged, what a pool holds without knowing it."""
     task = aliased(t.tasks, "t")
     c = task.c
-    due = case(
-        (c.retries + c.crashes > literal_column("0"), literal_column("'retried'")), else_=literal_column("'new'")
-    )
+    due = case((_was_charged(c), literal_column("'retried'")), else_=literal_column("'new'"))
     given_back = (
         update(task)
         .where(*_held_and_unlocked(t, c), c.id != all_(IDS))

@@ -329,6 +329,15 @@ def test_reconcile_gives_back_what_is_unknown_and_charges_nothing(scene: Scene) 
     assert scene.store.reconcile(DEAD, []) == 1
 
 
+def test_counters_at_their_limits_can_be_taken_back(scene: Scene) -> None:
+    """And their sum, which no integer holds, keeps nothing else back either."""
+    scene.hold([1, 2**15 - 1, 0])
+    scene.database.execute("UPDATE fang.fang_tasks SET retries = 2147483647, max_retries = 2147483647")
+    assert scene.store.reconcile(DEAD, []) == 3
+    assert len(scene.claim(DEAD)) == 3
+    assert rescued(scene) == {("retried", 2), ("retried", 2**15 - 1), ("retried", 1)}
+
+
 # At the same time -----------------------------------------------------------------------------------------------------
 
 BEAT = "UPDATE fang.fang_pools SET beats = beats + 1 WHERE id = %(id)s"

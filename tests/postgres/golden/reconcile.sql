@@ -1,6 +1,6 @@
 -- $1=p_pool_id $2=p_ids $3=p_notify
 WITH given_back AS
-(UPDATE fang.fang_tasks AS t SET state=CAST(CASE WHEN (t.retries + t.crashes > 0) THEN 'retried' ELSE 'new' END AS fang.fang_task_state), updated_at=now(), pool_id=NULL, claimed_at=NULL WHERE t.id = ANY (array((SELECT held.id
+(UPDATE fang.fang_tasks AS t SET state=CAST(CASE WHEN (t.retries > 0 OR t.crashes > 0) THEN 'retried' ELSE 'new' END AS fang.fang_task_state), updated_at=now(), pool_id=NULL, claimed_at=NULL WHERE t.id = ANY (array((SELECT held.id
 FROM fang.fang_tasks AS held
 WHERE held.pool_id = $1::UUID AND held.state = 'in_progress' FOR NO KEY UPDATE OF held SKIP LOCKED))) AND t.pool_id = $1::UUID AND CAST(t.state AS TEXT) = 'in_progress' AND t.id != ALL ($2::UUID[]) RETURNING t.id, t.task_type, t.priority, t.scheduled_at),
 woken AS
