@@ -24,7 +24,7 @@ from fang_core.errors import (
 from fang_core.guard import FELT, GUARDED_FOR, PlanGuard
 from fang_core.logs import SafeLogger
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
-from fang_postgres.diagnosis import READ_ONLY, before_sending, diagnose, is_repeatable
+from fang_postgres.diagnosis import READ_ONLY, before_sending, diagnose, is_victim
 from fang_postgres.statement import Conversation, Operation, Pipeline, Rows
 from fang_postgres.waking import NOBODY_IS_WOKEN, QUIET_FOR, Quiet
 
@@ -61,7 +61,7 @@ class Runner:
     async def run_all(
         self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None, *, tries: int = TRIES
     ) -> list[T]:
-        """Several operations in one transaction; see ``run``. So many tries where others are at the same rows."""
+        """Several operations in one transaction; see ``run``. So many tries where it is the victim of others."""
 
         async def work(connection: Any) -> list[T]:
             return [await self._fetch(connection, operation) for operation in operations]
@@ -129,7 +129,7 @@ class Runner:
                     await self.reserve.tidy(connection)
                 if not isinstance(error, (*DRIVER, *CANNOT_CONNECT)):
                     raise
-                if not tries_left or not is_repeatable(getattr(error, "sqlstate", None)):
+                if not tries_left or not is_victim(getattr(error, "sqlstate", None)):
                     raise typed(error, self._schema) from error
             else:
                 self.reserve.give_back(connection)

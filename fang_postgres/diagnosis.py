@@ -21,7 +21,8 @@ from fang_core.errors import (
 # Cardinality, data, integrity, WITH CHECK OPTION, program limits, RAISE: the values are at fault.
 _REFUSALS: Final = frozenset({"21", "22", "23", "44", "54", "P0"})
 _PROGRAM_LIMIT: Final = "54000"
-_REPEATABLE: Final = frozenset({"40001", "40P01", "55P03"})
+_VICTIM: Final = frozenset({"40001", "40P01"})
+_REPEATABLE: Final = _VICTIM | {"55P03"}
 _MISSING: Final = frozenset({"42P01", "3F000"})
 # Connection exceptions; statement completion unknown; shut down, crashed, starting, database dropped, too long idle.
 _LOST: Final = re.compile("08...|40003|57P0.")
@@ -44,8 +45,14 @@ _REFUSED: Final = re.compile(
 
 
 def is_repeatable(sqlstate: str | None) -> bool:
-    """A deadlock, a serialization failure or a lock timeout: nothing was written, the same may succeed at once."""
+    """A deadlock, a serialization failure or a lock timeout: nothing was written, the same may succeed."""
     return sqlstate in _REPEATABLE
+
+
+def is_victim(sqlstate: str | None) -> bool:
+    """The same may succeed at once. After a lock timeout that is unlikely: it has waited for all of that already, and
+    whoever asked is to be told."""
+    return sqlstate in _VICTIM
 
 
 def code_of_connect_failure(message: str) -> str | None:

@@ -24,7 +24,7 @@ from fang_core.errors import BackendError, FangError, NotificationsFull, Stateme
 from fang_core.guard import FELT, GUARDED_FOR, PlanGuard
 from fang_core.logs import SafeLogger
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
-from fang_postgres.diagnosis import before_sending, code_of_connect_failure, diagnose, is_repeatable
+from fang_postgres.diagnosis import before_sending, code_of_connect_failure, diagnose, is_repeatable, is_victim
 from fang_postgres.statement import Conversation, Operation, Pipeline, Rows
 from fang_postgres.waking import NOBODY_IS_WOKEN, QUIET_FOR, Quiet
 from fang_threaded.reserve import Reserve
@@ -61,7 +61,7 @@ class Runner(ABC):
     def run_all(
         self, operations: Sequence[Operation[T]], guard: PlanGuard | None = None, *, tries: int = TRIES
     ) -> list[T]:
-        """Several operations in one transaction; see ``run``. So many tries where others are at the same rows."""
+        """Several operations in one transaction; see ``run``. So many tries where it is the victim of others."""
         in_transaction = len(operations) > 1
         return self._try(
             lambda run: [run(operation) for operation in operations], guard, in_transaction=in_transaction, tries=tries
@@ -91,7 +91,7 @@ class Runner(ABC):
             try:
                 return attempt()
             except (SQLAlchemyError, psycopg.Error) as error:
-                if not tries_left or not is_repeatable(sqlstate_of(error)):
+                if not tries_left or not is_victim(sqlstate_of(error)):
                     raise typed(error, self._schema) from error
         raise AssertionError("the last try returns or raises")
 

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, make_url
 
-from fang_core import BackendError, OutcomeUnknown, Runnable, TaskConfig
+from fang_core import BackendError, OutcomeUnknown, RowsLocked, Runnable, TaskConfig
 from fang_postgres.connecting import SETTINGS
 from tests.modes import Database, Side, eventually, ran, side_of
 
@@ -92,6 +92,21 @@ def test_a_timeout_of_the_servers_is_one_of_them(
     with pytest.raises(BackendError, match="statement timeout; nothing was written") as caught:
         inserting("insert_tasks", [Numbered(n=1), Numbered(n=2)])
     assert type(caught.value) is BackendError
+
+
+@pytest.mark.parametrize(("code", "tries"), [("40001", 5), ("40P01", 5), ("55P03", 1)])
+def test_a_victim_is_tried_again_at_once_and_who_has_waited_for_a_lock_is_told(
+    inserting: Any, server: psycopg.Connection[Any], code: str, tries: int
+) -> None:
+    """Five waits of ten seconds, one after the other, would be far more than a statement may take."""
+    raise_from_now_on(server, code, AT_ONCE)
+    counts = "CREATE SEQUENCE tries; CREATE OR REPLACE FUNCTION raises() RETURNS trigger LANGUAGE plpgsql AS "
+    raises = f"$$ BEGIN PERFORM nextval('tries'); RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$"
+    server.execute((counts + raises).encode())
+    for number, (method, what, options) in enumerate(CALLS[:3], start=1):
+        with pytest.raises(RowsLocked, match="nothing was written, try again"):
+            inserting(method, what, **options)
+        assert server.execute("SELECT last_value FROM tries").fetchone() == (number * tries,)
 
 
 @pytest.mark.parametrize("code", ["57P01", "08006"])
