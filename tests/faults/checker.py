@@ -77,8 +77,10 @@ class Record:
 
     def __post_init__(self) -> None:
         self.runs: dict[tuple[UUID, int], list[Run]] = defaultdict(list)
+        self.starts: dict[UUID, list[Entry]] = defaultdict(list)
         for entry in self.entries:
             if entry.event == "start":
+                self.starts[entry.task].append(entry)
                 self.runs[entry.task, entry.attempt].append(Run(entry.task, entry.attempt, entry.at))
                 continue
             run = self.runs[entry.task, entry.attempt][-1]
@@ -178,7 +180,9 @@ def fenced(record: Record) -> Iterator[Violation]:
     for life in record.lives.values():
         attempt = 0
         for change in life:
-            if change.became == "in_progress":
+            if change.became == "in_progress" and change.by_hand:
+                attempt = change.attempt or 0  # no claim: somebody has set it
+            elif change.became == "in_progress":
                 if change.was not in DUE:
                     yield Violation("I4", f"{change.task} was claimed while it was {change.was}")
                 if change.attempt != attempt + 1:
@@ -303,6 +307,6 @@ def wait(record: Record, task: UUID) -> float:
 
 
 def _again(record: Record, task: UUID, attempt: int) -> float:
-    starts = [entry.at for entry in record.entries if entry.task == task and entry.attempt > attempt]
+    starts = [entry.at for entry in record.starts.get(task, ()) if entry.attempt > attempt]
     ends = [change.at for change in record.lives.get(task, []) if change.was is not None and change.became in TERMINAL]
     return min([*starts, *ends], default=float("inf"))

@@ -37,6 +37,7 @@ class Given(BaseModel):
     lease: float | None = None
     grace_period: float | None = None
     poll: float | None = None
+    max_pool_size: int = 10
     behind_pooler: bool = False
     """Whether the URL leads to a transaction pooler."""
     shared_engine: bool = False
@@ -92,6 +93,9 @@ class Reporting(Events):
         if self._dies_at_start:
             os.kill(REAL_PID(), signal.SIGKILL)
 
+    def backend_failed(self, pool_id: UUID, error: BaseException) -> None:
+        logging.getLogger("faults").info("event: backend_failed, %s", error)
+
 
 def main(orders: dict[str, Any]) -> None:
     """In a process of its own."""
@@ -109,14 +113,14 @@ def main(orders: dict[str, Any]) -> None:
 
 def _run_threads(given: Given) -> None:
     engine = create_engine(database_url(given.url, "psycopg")) if given.shared_engine else None
-    queue = Queue(engine or given.url, behind_pooler=given.behind_pooler)
+    queue = Queue(engine or given.url, max_pool_size=given.max_pool_size, behind_pooler=given.behind_pooler)
     pool = WorkerPool(queue, events=[Reporting(given.dies_at_start)], **given.options())
     at_work(Path(given.directory), given.url, lambda: pool.id, engine)
     pool.run()
 
 
 async def _run_asyncio(given: Given) -> None:
-    queue = AsyncQueue(given.url, behind_pooler=given.behind_pooler)
+    queue = AsyncQueue(given.url, max_pool_size=given.max_pool_size, behind_pooler=given.behind_pooler)
     pool = AsyncWorkerPool(queue, events=[Reporting(given.dies_at_start)], **given.options())
     at_work(Path(given.directory), given.url, lambda: pool.id, None)
     await pool.run()
