@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from fang_core.errors import BackendError, BackendUnavailable, NotConnected
 from fang_core.lifecycle import Outcome, unstorable
 
 MOST_IN_A_BATCH: Final = 1_000
@@ -52,6 +53,13 @@ class Report(NamedTuple):
 
 
 Plan = Generator[list[Outcome], Reply, Report]
+
+
+def reply_of(error: Exception) -> Unwritten | Unanswered:
+    """What an error that is no refusal says of the batch: every one of the backend's is definite, but where it did not
+    answer."""
+    is_open = isinstance(error, BackendUnavailable) and not isinstance(error, NotConnected)
+    return Unwritten() if isinstance(error, BackendError) and not is_open else Unanswered()
 
 
 def plan(outcomes: Sequence[Outcome]) -> Plan:

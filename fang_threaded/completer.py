@@ -13,19 +13,15 @@ from typing import Final
 from uuid import UUID
 
 from fang_core.apart import Apart
-from fang_core.completion import MOST_IN_A_BATCH, Refused, Reply, Report, Unanswered, Unwritten, Written, plan, without
+from fang_core.completion import MOST_IN_A_BATCH, Refused, Reply, Report, Written, plan, reply_of, without
 from fang_core.demand import Retry
-from fang_core.errors import BackendError, NotConnected, NotificationsFull, RowsLocked, is_refusal
+from fang_core.errors import BackendError, RowsLocked, is_refusal
 from fang_core.events import Dispatcher, Events
 from fang_core.lifecycle import Outcome
 from fang_core.logs import SafeLogger
 from fang_core.store import Store
 
 logger = SafeLogger("fang_threaded")
-
-
-_UNWRITTEN: Final = (RowsLocked, NotConnected, NotificationsFull)
-"""After these nobody need doubt that nothing was written."""
 
 
 class _GivenUp(Exception):
@@ -187,7 +183,7 @@ class Completer:
             unexpected = None if isinstance(error, BackendError) else error
             logger.warning("outcomes that wait to be written: %d: %s", len(request), error, exc_info=unexpected)
             self._closing.wait(self._retry.sleep())
-            return Unwritten() if isinstance(error, _UNWRITTEN) else Unanswered()
+            return reply_of(error)
         self._retry.succeeded()
         return Written(written)
 

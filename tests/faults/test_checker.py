@@ -37,6 +37,10 @@ class Story:
     def became(self, state: str | None, *, retries: int = 0, crashes: int = 0, by_hand: bool = False) -> "Story":
         return self._change(TASK, self.row["state"], state, retries, crashes, by_hand)
 
+    def edited(self, *, attempt: int) -> "Story":
+        self.row["attempt"] = attempt
+        return self._change(TASK, "in_progress", "in_progress", by_hand=True)
+
     def rescued(self, state: str = "retried", *, crashes: int = 1, record_goes: bool = True) -> "Story":
         pool = self.row["pool"]
         self._change(TASK, "in_progress", state, 0, crashes)
@@ -101,6 +105,8 @@ SOUND = {
     "done": story().claimed(A).run().became(None),
     "kept": story().claimed(A).run().became("finished"),
     "pruned": story().claimed(A).run().became("finished").became(None),
+    "another attempt set by hand": story().claimed(A).ran("start").edited(attempt=6).ran("ok", 1)
+        .became("new").claimed(B).run().became(None),
     "completed in the run's transaction": story().claimed(A).ran("start").completing().became(None).ran("ok"),
     "completed by a run that died then": story().claimed(A).ran("start").completing().became(None),
     "completed by a run that failed then": story().claimed(A).ran("start").completing().became(None).ran("failed"),

@@ -1,13 +1,16 @@
 """What the server replies with an error has failed, and is known to: by statement and at COMMIT, in both modes."""
 
 from collections.abc import Iterator
+from queue import SimpleQueue
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 from sqlalchemy import create_engine, make_url
 
-from fang_core import BackendError, OutcomeUnknown, RowsLocked, Runnable, TaskConfig
+from fang_core import BackendError, Events, OutcomeUnknown, RowsLocked, Runnable, TaskConfig
+from fang_core.lifecycle import Outcome
 from fang_postgres.connecting import SETTINGS
 from tests.modes import Database, Side, eventually, ran, side_of
 
@@ -21,6 +24,18 @@ AT_ONCE = {"constraint": "", "deferred": ""}
 AT_COMMIT = {"constraint": "CONSTRAINT", "deferred": "DEFERRABLE INITIALLY DEFERRED"}
 CODES = ["57014", "53100", "25006", "XX000"]
 BULK = 2_500
+
+
+class Seen(Events):
+    def __init__(self) -> None:
+        self.failed: SimpleQueue[BaseException] = SimpleQueue()
+        self.lost: SimpleQueue[UUID] = SimpleQueue()
+
+    def backend_failed(self, pool_id: UUID, error: BaseException) -> None:
+        self.failed.put(error)
+
+    def task_lost(self, pool_id: UUID, outcome: Outcome) -> None:
+        self.lost.put(outcome.id)
 
 
 class Numbered(Runnable):
@@ -134,3 +149,18 @@ def test_outcomes_are_tried_again_as_they_are(
     stop_raising(database.connection)
     eventually(lambda: database.rows("SELECT state::text FROM fang.fang_tasks") == [], within=20)
     assert "refused" not in caplog.text
+
+
+def test_what_was_changed_by_hand_while_the_server_failed_is_told_as_lost(
+    side: Side, url: str, database: Database
+) -> None:
+    """The server has said that nothing was written: so a row that is not as it was is not one of ours."""
+    queue, seen = side.queue(url), Seen()
+    task = side.call(queue.insert_task, side.note(n=0))
+    raise_from_now_on(database.connection, "53100", AT_ONCE, "DELETE")
+    side.pool(queue, events=[seen])
+    assert ran() == [0]
+    seen.failed.get(timeout=10)
+    database.execute("UPDATE fang.fang_tasks SET state = 'cancelled', pool_id = NULL, claimed_at = NULL")
+    stop_raising(database.connection)
+    assert seen.lost.get(timeout=20) == task.id
