@@ -1,19 +1,21 @@
 """Faults inside the database: F24 to F32."""
 
 import os
+import signal
 import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from fang_cli.embedded import EmbeddedPostgres
 from fang_core.errors import BackendError, NotConnected, RowsLocked
 from fang_postgres import migrate
 from tests.faults.registry import BOUND, SHORT, SHORT_LEASE, SUSPECTED, fault
@@ -30,12 +32,12 @@ def _relay(trial: Trial) -> str:
     return "relay across" if trial.mix == "mixed" else "relay"
 
 
-def _hold(trial: Trial, gate: str = "gate") -> int:
-    """Two gated tasks for each worker; how many. All of them run when it returns."""
+def _hold(trial: Trial, gate: str = "gate") -> list[UUID]:
+    """Two gated tasks for each worker. All of them run when it returns."""
     before = trial.starts()
     held = trial.insert(2 * len(trial.fleet.alive), gate=trial.gate(gate))
     trial.until(lambda: trial.starts() == before + len(held))
-    return len(held)
+    return held
 
 
 def _until_said(trial: Trial, words: str) -> None:
@@ -84,7 +86,7 @@ def connections_used_up(trial: Trial) -> None:
     freed = time.monotonic()
     trial.expect(trial.insert(len(workers)), freed, BOUND)
     trial.settle()
-    assert trial.starts() == held + len(workers), "a task ran again"
+    assert trial.starts() == len(held) + len(workers), "a task ran again"
     assert _connections(trial) <= connected + CONNECTIONS * len(workers)
     for worker, vitals in zip(workers, before, strict=True):
         assert worker.exit_code is None
@@ -144,7 +146,7 @@ HOSTILE: Final = {
 @contextmanager
 def _role(trial: Trial, settings: dict[str, str], *, of_database: bool) -> Iterator[str]:
     """The URL of a role that has these settings, or whose database has them."""
-    name = f"app_{uuid.uuid4().hex[:12]}"
+    name = f"app_{uuid4().hex[:12]}"
     trial.database.execute(f"CREATE ROLE {name} LOGIN SUPERUSER".encode())
     whose = f'DATABASE "{make_url(trial.url).database}"' if of_database else f"ROLE {name}"
     for setting, value in settings.items():
@@ -260,7 +262,6 @@ def raise_by_chance(trial: Trial) -> None:
 
 # F27: no room ---------------------------------------------------------------------------------------------------------
 
-_ROOM: Final = "24m"
 _LONG: Final = os.urandom(900).hex()
 """Too long for many rows of a page, and too short to be put elsewhere."""
 
@@ -268,24 +269,31 @@ _TABLES: Final = ("fang_tasks", "fang_pools", "fang_schedules")
 
 
 @contextmanager
-def _small_disk(trial: Trial) -> Iterator[Path]:
-    """The tables lie on a file system of their own, with little room, where root may mount one."""
-    owner = Path(trial.rows("SHOW data_directory")[0][0]).stat()
-    with tempfile.TemporaryDirectory(dir="/tmp") as mounted:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_ROOM},mode=711", "tmpfs", mounted], check=True)
+def _mounted(room: str) -> Iterator[str]:
+    """A small file system of its own."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        os.chmod(directory, 0o711)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room},mode=711", "tmpfs", directory], check=True)
         try:
-            os.chmod(mounted, 0o711)
-            there = Path(mounted, "tables")
-            there.mkdir(mode=0o700)
-            os.chown(there, owner.st_uid, owner.st_gid)
-            name = f"small_{uuid.uuid4().hex[:12]}"
-            trial.database.execute(f"CREATE TABLESPACE {name} LOCATION '{there}'".encode())
-            _move(trial, name)
-            yield Path(mounted, "filler")
-            _move(trial, "pg_default")
-            trial.database.execute(f"DROP TABLESPACE {name}".encode())
+            yield directory
         finally:
-            subprocess.run(["umount", "-l", mounted], check=True)
+            subprocess.run(["umount", "-l", directory], check=True)
+
+
+@contextmanager
+def _small_disk(trial: Trial) -> Iterator[Path]:
+    """The tables lie on a file system with little room; what fills it."""
+    owner = Path(trial.rows("SHOW data_directory")[0][0]).stat()
+    with _mounted("24m") as directory:
+        there = Path(directory, "tables")
+        there.mkdir(mode=0o700)
+        os.chown(there, owner.st_uid, owner.st_gid)
+        name = f"small_{uuid4().hex[:12]}"
+        trial.database.execute(f"CREATE TABLESPACE {name} LOCATION '{there}'".encode())
+        _move(trial, name)
+        yield Path(directory, "filler")
+        _move(trial, "pg_default")
+        trial.database.execute(f"DROP TABLESPACE {name}".encode())
 
 
 def _move(trial: Trial, tablespace: str) -> None:
@@ -356,6 +364,44 @@ _FULL: Final = """
 """
 
 
+@fault(
+    "F27 of the WAL",
+    "no room for the WAL: the server ends itself, until there is room again",
+    also=("I8", "I10"),
+    given=SHORT,
+)
+def no_room_for_wal(trial: Trial) -> None:
+    """Where this may not mount a small file system, the server is killed instead."""
+    filler = Path(trial.lasting.enter_context(_mounted("160m")), "filler") if os.geteuid() == 0 else None
+    settings = {"search_path": "public", "max_wal_size": "48MB", "min_wal_size": "32MB"}
+    there = None if filler is None else filler.with_name("cluster")
+    server = trial.lasting.enter_context(EmbeddedPostgres(durable=False, directory=there, settings=settings))
+    migrate.upgrade(server.url)
+    trial.move(server.url)
+    workers = trial.start()
+    held = _hold(trial)
+    if filler is not None:
+        _fill(filler)
+        with pytest.raises(psycopg.OperationalError):
+            while True:  # without a table, whose growth would be refused first
+                trial.database.execute("SELECT pg_logical_emit_message(false, 'faults', repeat('x', 1000000))")
+    else:
+        os.kill(server.pid, signal.SIGQUIT)
+    trial.open_gate()
+    _until_said(trial, "the database does not answer")
+    time.sleep(1.5 * SHORT_LEASE)
+    if filler is not None:
+        filler.unlink()
+    server.restart("immediate")
+    trial.look_again()
+    up = time.monotonic()
+    trial.expect(trial.insert(len(workers)), up, BOUND)
+    trial.settle()
+    assert all(trial.starts(task) == 1 for task in held), "a task ran again"
+    for worker in workers:
+        trial.assert_slots(worker)
+
+
 # F28: locks and DDL ---------------------------------------------------------------------------------------------------
 
 
@@ -372,7 +418,7 @@ def _lock(trial: Trial, *tables: str) -> None:
     freed = time.monotonic()
     trial.expect(trial.insert(len(workers)), freed, BOUND)
     trial.settle()
-    assert trial.starts() == held + len(workers), "a task ran again"
+    assert trial.starts() == len(held) + len(workers), "a task ran again"
     for worker in workers[len(MODES[trial.mix]) :]:
         worker.kill()
     for worker in workers[: len(MODES[trial.mix])]:

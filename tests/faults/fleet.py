@@ -87,13 +87,14 @@ class Fleet:
     def __init__(self, nursery: Nursery, directory: Path, given: dict[str, Any]) -> None:
         self._nursery = nursery
         self._directory = directory
-        self._given = {**given, "directory": str(directory)}
+        self.given = {**given, "directory": str(directory)}
+        """For all that are started from now on."""
         self.workers: list[Worker] = []
 
     def start(self, mode: Mode, **given: Any) -> Worker:
         """One more; it is not ready yet. ``given`` is what ``worker.Given`` has, beyond what the fleet gives to all."""
         log = self._directory / f"worker-{len(self.workers)}.log"
-        self.workers.append(Worker(self._nursery, mode, {**self._given, **given}, log))
+        self.workers.append(Worker(self._nursery, mode, {**self.given, **given}, log))
         return self.workers[-1]
 
     @property

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -57,6 +57,8 @@ class Trial:
         self.mix = mix
         self.directory = directory
         self.chance = random.Random(seed)
+        self.lasting = ExitStack()
+        """What must outlive the fault, and ends with the trial."""
         self.fleet = Fleet(nursery, directory, {"url": url, **given})
         self.database = psycopg.connect(url, autocommit=True, application_name=audit.BY_HAND)
         """For looking, and for what a person does by hand."""
@@ -244,10 +246,23 @@ class Trial:
             self._waits,
         )
 
+    def move(self, url: str) -> None:
+        """To another server, before anything was started or inserted."""
+        audit.install(url)
+        self.url = url
+        self.fleet.given["url"] = url
+        self.look_again()
+
+    def look_again(self) -> None:
+        """On a new connection."""
+        self.database.close()
+        self.database = psycopg.connect(self.url, autocommit=True, application_name=audit.BY_HAND)
+
     def close(self) -> None:
         self.fleet.close()
         self.database.close()
         self._acknowledgements.close()
+        self.lasting.close()
 
 
 @contextmanager
