@@ -137,19 +137,22 @@ class Trial:
         options: dict[str, Any] = {"max_retries": max_retries, "uniq": uniq}
         by_threads = [task for task in made if isinstance(task, Blocking) is (self.mix != "mixed")]
         by_asyncio = [task for task in made if task not in by_threads]
-        inserted = []
+        inserted: list[UUID] = []
         if by_threads:
             with Queue(self.url) as queue:
-                inserted += queue.insert_tasks(by_threads, **options)
+                inserted += self._acknowledged(queue.insert_tasks(by_threads, **options))
         if by_asyncio:
-            inserted += asyncio.run(self._insert_async(by_asyncio, options))
-        for task in inserted:
-            self.acknowledge(task.id)
-        return [task.id for task in inserted]
+            inserted += self._acknowledged(asyncio.run(self._insert_async(by_asyncio, options)))
+        return inserted
 
     def acknowledge(self, task: UUID, *, known: bool = True) -> None:
         """An insert that a fault made itself."""
         self._acknowledgements.write(task, known=known)
+
+    def _acknowledged(self, tasks: list[Any]) -> list[UUID]:
+        for task in tasks:
+            self.acknowledge(task.id)
+        return [task.id for task in tasks]
 
     async def _insert_async(self, made: list[Any], options: dict[str, Any]) -> list[Any]:
         async with AsyncQueue(self.url) as queue:
