@@ -93,9 +93,6 @@ class Reporting(Events):
         if self._dies_at_start:
             os.kill(REAL_PID(), signal.SIGKILL)
 
-    def backend_failed(self, pool_id: UUID, error: BaseException) -> None:
-        logging.getLogger("faults").info("event: backend_failed, %s", error)
-
 
 def main(orders: dict[str, Any]) -> None:
     """In a process of its own."""
