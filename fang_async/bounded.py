@@ -1,11 +1,14 @@
 """Connections of our own, on which nobody waits for ever."""
 
 import asyncio
+import os
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import asyncpg
 
+from fang_core.forks import in_child
 from fang_postgres.connecting import (
     ANSWER_WITHIN,
     NO_TRANSACTION_TIMEOUT,
@@ -33,7 +36,6 @@ async def connect_within(seconds: float, **options: Any) -> asyncpg.Connection:
     connections that these wait for has been heard meanwhile. asyncpg's own ``timeout`` would end them all.
     """
     loop = asyncio.get_running_loop()
-
     next_look: asyncio.TimerHandle
 
     def look(left: int) -> None:
@@ -46,9 +48,29 @@ async def connect_within(seconds: float, **options: Any) -> asyncpg.Connection:
     next_look = loop.call_later(seconds / LOOKS, look, LOOKS - 1)
     try:
         async with asyncio.timeout(None) as wait:
-            return await asyncpg.connect(timeout=_ASYNCPG_WITHIN, **options)
+            connection = await asyncpg.connect(timeout=_ASYNCPG_WITHIN, **options)
     finally:
         next_look.cancel()
+    _sever_in_child(connection)
+    return connection
+
+
+def _sever_in_child(connection: asyncpg.Connection) -> None:
+    """Has it dead in each child that is forked. That keeps the number of the socket, but not the socket, which is the
+    parent's: what asyncpg still does there, in its finalizer, does not touch the parent's epoll, and the server sees
+    when the parent dies."""
+    transport = getattr(connection, "_transport", None)  # asyncpg has no public word for it
+    inherited = transport and transport.get_extra_info("socket")
+    if inherited is not None:
+        in_child(connection, lambda _: _sever(inherited.fileno()))
+
+
+def _sever(number: int) -> None:
+    if number < 0:
+        return  # it is closed
+    ours, other = socket.socketpair()
+    with ours, other:
+        os.dup2(ours.fileno(), number, inheritable=False)
 
 
 class BoundedConnection(asyncpg.Connection):  # type: ignore[misc]

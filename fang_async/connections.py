@@ -13,6 +13,7 @@ from fang_async.pooler import PoolerConnection, PoolerRunner
 from fang_async.reserve import Reserve
 from fang_async.runner import Runner
 from fang_core.errors import SchemaError, UsageError
+from fang_core.forks import in_child
 from fang_postgres.connecting import (
     CONNECT_TIMEOUT,
     DEFAULT_PORT,
@@ -42,12 +43,17 @@ class Connections:
         self._operations = operations
         self.keeps_session = not behind_pooler
         """Whether a connection has its server for good."""
+        self._begin()
+        in_child(self, Connections._begin)
+
+    def _begin(self) -> None:
+        """Closed; also in a child, where what there was is the parent's: the next who needs one connects anew."""
         self._changing: asyncio.Lock | None = None
         self._writes: Runner | None = None
         self._claims: Runner | None = None
         self._opened_by_application = False
         self._pools = 0
-        self.listener = Listener(self.dedicated, channel(operations.schema))
+        self.listener = Listener(self.dedicated, channel(self._operations.schema))
 
     @property
     def is_open(self) -> bool:

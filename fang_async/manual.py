@@ -10,6 +10,7 @@ from fang_async.heartbeat import Heartbeat
 from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
 from fang_core.errors import BackendError
 from fang_core.events import Dispatcher
+from fang_core.forks import in_child
 from fang_core.store import manual_pool
 from fang_postgres.operations import Operations
 
@@ -20,6 +21,11 @@ class ManualPool:
     def __init__(self, operations: Operations, connections: Connections) -> None:
         self._operations = operations
         self._connections = connections
+        self._begin()
+        in_child(self, ManualPool._begin)
+
+    def _begin(self) -> None:
+        """Not begun; also in a child: what the parent has fetched is the parent's."""
         self._heartbeat: Heartbeat | None = None
         self._changing: asyncio.Lock | None = None  # of whatever loop the queue is used on
         self._id: UUID | None = None

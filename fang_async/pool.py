@@ -22,6 +22,7 @@ from fang_core.config import (
 )
 from fang_core.errors import UsageError
 from fang_core.events import Dispatcher, Events
+from fang_core.forks import in_child
 from fang_core.logs import SafeLogger
 from fang_core.record import DEFAULT_TASK_TYPE
 from fang_core.store import AsyncBackend
@@ -83,11 +84,16 @@ class AsyncWorkerPool:
             max_crashes=max_crashes,
         )
         self._events = Dispatcher(events)
+        self._begin()
+        in_child(self, AsyncWorkerPool._begin)
+        self.is_clean = True
+        """Whether nothing is left: no run goes on, and all that came of the last life's runs is written."""
+
+    def _begin(self) -> None:
+        """Not started; also in a child, where nothing of the parent's pool goes on: to stop it there ends nothing."""
         self._changing = asyncio.Lock()
         self._shift: Shift | None = None  # the present one, or the last
         self._running = False
-        self.is_clean = True
-        """Whether nothing is left: no run goes on, and all that came of the last life's runs is written."""
         self._deadline = 0.0  # of the last stop
         self._on_stop: list[Callable[[], None]] = []
         self._lingering: asyncio.Task[None] | None = None

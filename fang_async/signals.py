@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
+from fang_core.forks import in_child
+
 
 class Signals:
     """SIGTERM and SIGINT while it is entered: the first one ends ``wait()``, the second has its default action.
@@ -33,6 +35,7 @@ class Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._former[number] = signal.signal(number, self._first)
+        in_child(self, Signals._give_back)  # a child ends by a signal, as if it were not there
         return self
 
     def _first(self, number: int, _frame: FrameType | None) -> None:
@@ -52,5 +55,9 @@ class Signals:
         await self._got.wait()
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
+        self._give_back()
+
+    def _give_back(self) -> None:
+        former, self._former = self._former, {}
+        for number, handler in former.items():
             signal.signal(number, handler)

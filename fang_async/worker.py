@@ -9,6 +9,7 @@ A task of asyncio's for each run would cost five microseconds more. What simpler
 """
 
 import asyncio
+import os
 import time
 import types
 from collections.abc import Coroutine, Generator
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from fang_core.codec import decode
 from fang_core.events import Events
+from fang_core.forks import end_if_child
 from fang_core.lifecycle import NOT_RUN, SUCCESS, Result, result_of
 from fang_core.run import CURRENT_RUN, Run
 from fang_core.runnable import AsyncRunnable
@@ -35,6 +37,7 @@ class Worker:
         self._crew = crew
         self._kinds = shift.kinds
         self._queue = shift.queue
+        self._process = os.getpid()
         self._cut_short = False
         self._current: Run | None = None
         self.task = asyncio.create_task(self._loop(), name=f"fang-worker-{number}")
@@ -96,10 +99,12 @@ class Worker:
                 self._crew.wake_one()
                 await _resume(coroutine, context, waiting_for)
         except BaseException as error:  # noqa: BLE001 - every exception of a run is an outcome
+            end_if_child(self._process, error)
             return result_of(error)
         finally:
             run.over = True
             self._current = None
+        end_if_child(self._process)
         return SUCCESS
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.errors import BackendUnavailable, SchemaError, UsageError
+from fang_core.forks import in_child
 from fang_postgres.connecting import (
     CONNECT_TIMEOUT,
     NO_TRANSACTION_TIMEOUT,
@@ -25,6 +26,7 @@ from fang_postgres.connecting import (
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
 from fang_threaded.bounded import BoundedConnection
+from fang_threaded.cutting import sever_in_child
 from fang_threaded.listener import Listener
 from fang_threaded.pooler import PoolerConnection, PoolerRunner
 from fang_threaded.reserve import Reserve
@@ -54,13 +56,18 @@ class Connections:
         self._operations = operations
         self.keeps_session = not behind_pooler
         """Whether a connection has its server for good."""
+        self._begin()
+        in_child(self, Connections._begin)
+
+    def _begin(self) -> None:
+        """Closed; also in a child, where what there was is the parent's: the next who needs one connects anew."""
         self._changing = Lock()
         self._reserves: list[Reserve] = []
         self._writes: Runner | None = None
         self._claims: Runner | None = None
         self._opened_by_application = False
         self._pools = 0
-        self.listener = Listener(self.dedicated, channel(operations.schema))
+        self.listener = Listener(self.dedicated, channel(self._operations.schema))
 
     @property
     def is_open(self) -> bool:
@@ -159,6 +166,7 @@ class Connections:
         checked_out = _engine_of(self._database).pool.recreate().connect()
         connection: psycopg.Connection[Any] = checked_out.driver_connection  # type: ignore[assignment]
         checked_out.detach()
+        sever_in_child(connection)
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.autocommit = True
         if keeps_session:
@@ -176,9 +184,12 @@ class Connections:
         options = {**TCP, **options, "application_name": "fang", "connect_timeout": CONNECT_TIMEOUT}
         if not self.keeps_session:
             options |= {"options": "", "client_encoding": SETTINGS["client_encoding"], "prepare_threshold": None}
-            return PoolerConnection.connect(*words, **options, autocommit=True)
+            connection: BoundedConnection = PoolerConnection.connect(*words, **options, autocommit=True)
+            sever_in_child(connection)
+            return connection
         options["options"] = as_options(SETTINGS)
         connection = BoundedConnection.connect(*words, **options, autocommit=True)
+        sever_in_child(connection)
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         _lift_transaction_timeout(connection)
         return connection

@@ -1,4 +1,4 @@
-"""Ends the wait for a server that does not answer: libpq's synchronous calls have no timeout of their own."""
+"""Cuts connections: where a server does not answer, as libpq's synchronous calls have no timeout, and in a child."""
 
 import os
 import socket
@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
+
+from fang_core.forks import in_child
 
 
 @contextmanager
@@ -51,6 +53,18 @@ def connect_within(seconds: float, connect: Callable[[], psycopg.Connection[Any]
         if attempt.cancel():
             raise psycopg.OperationalError(f"no connection within {seconds:g} s") from None
         return attempt.result()
+
+
+def sever_in_child(connection: psycopg.Connection[Any]) -> None:
+    """Has it dead in each child that is forked. That keeps the number of the socket, but not the socket, which is the
+    parent's: nothing that libpq still says there is heard, and the server sees when the parent dies."""
+    in_child(connection, lambda inherited: _sever(inherited.fileno()))
+
+
+def _sever(number: int) -> None:
+    ours, other = socket.socketpair()
+    with ours, other:
+        os.dup2(ours.fileno(), number, inheritable=False)
 
 
 def cut(connection: psycopg.Connection[Any] | None) -> None:

@@ -9,6 +9,8 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Final, Self
 
+from fang_core.forks import in_child
+
 LOOK_AGAIN: Final = 0.5
 """Seconds."""
 
@@ -35,6 +37,7 @@ class Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._former[number] = signal.signal(number, self._first)
+        in_child(self, Signals._give_back)  # a child ends by a signal, as if it were not there
         return self
 
     def _first(self, number: int, _frame: FrameType | None) -> None:
@@ -58,5 +61,9 @@ class Signals:
                 return
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
+        self._give_back()
+
+    def _give_back(self) -> None:
+        former, self._former = self._former, {}
+        for number, handler in former.items():
             signal.signal(number, handler)

@@ -1,5 +1,6 @@
 """A worker: one thread that takes claimed tasks and runs them, each in a context of its own."""
 
+import os
 import threading
 import time
 from contextvars import copy_context
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fang_core.codec import decode
 from fang_core.events import Events
+from fang_core.forks import end_if_child
 from fang_core.lifecycle import SUCCESS, Result, result_of
 from fang_core.logs import SafeLogger
 from fang_core.run import CURRENT_RUN, Run
@@ -27,6 +29,7 @@ class Worker:
         self._crew = crew
         self._kinds = shift.kinds
         self._queue = shift.queue
+        self._process = os.getpid()
         self.ended = 0
         """Runs that have ended; only this thread counts them."""
         self.thread = threading.Thread(target=self._main, name=f"fang-worker-{number}", daemon=True)
@@ -70,7 +73,9 @@ class Worker:
             context.run(CURRENT_RUN.set, run)
             context.run(runnable.run, self._queue)
         except BaseException as error:  # noqa: BLE001 - every exception of a run is an outcome
+            end_if_child(self._process, error)
             return result_of(error)
         finally:
             run.over = True
+        end_if_child(self._process)
         return SUCCESS

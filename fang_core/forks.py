@@ -1,0 +1,57 @@
+"""What a process that was forked, without exec, must not do with what it has a copy of.
+
+Of the parent's threads none goes on in it, and of the parent's connections the sockets are the same: one that speaks on
+them speaks for the parent, and one that merely keeps them keeps the server from seeing that the parent has died.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+T = TypeVar("T")
+
+_OWNERS: WeakKeyDictionary[Any, Callable[[Any], None]] = WeakKeyDictionary()
+
+
+def in_child(owner: T, act: Callable[[T], None]) -> None:
+    """Has ``act(owner)`` called in each child that is forked while the owner is there, before anything else runs in it.
+
+    It must take no lock: in the child whoever held that will never let it go.
+    """
+    _OWNERS[owner] = act
+
+
+def end_if_child(parent: int, error: BaseException | None = None) -> None:
+    """Ends this process, at once, where it is not the parent, but a child into which a run was copied that has ended.
+
+    Else the child would go on as a worker, and run its copies of what waits in the parent. The exit code is that of a
+    ``SystemExit``, 1 after any other error, else 0.
+    """
+    if os.getpid() == parent:
+        return
+    code: Any = 0
+    if isinstance(error, SystemExit):
+        code = error.code or 0
+    elif error is not None:
+        code = 1
+        with suppress(Exception):
+            traceback.print_exception(error)
+    with suppress(Exception):
+        sys.stderr.flush()
+    os._exit(code & 0xFF if isinstance(code, int) else 1)
+
+
+def _forked() -> None:
+    # A list, so that each stays until all have been told: asyncpg finalizes a connection by taking its socket out of
+    # the epoll, which is the parent's as well; once the socket is another, that is in vain.
+    for owner, act in list(_OWNERS.items()):
+        with suppress(Exception):  # the others' turn comes all the same
+            act(owner)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
