@@ -27,6 +27,8 @@ PROCESSES: Final = 4
 
 # Each claim and each give-back, by the same clock as the starts of runs: all are on one machine.
 LEDGER: Final = """
+    DROP TABLE IF EXISTS ledger;
+    DROP FUNCTION IF EXISTS note CASCADE;
     CREATE TABLE ledger (id uuid, attempt bigint, pool_id uuid, claimed_at timestamptz, back_at timestamptz);
     CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         IF NEW.state = 'in_progress' THEN
