@@ -1,16 +1,20 @@
 """Cuts connections: where a server does not answer, as libpq's synchronous calls have no timeout, and in a child."""
 
 import os
+import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
 from fang_core.forks import in_child
+
+_ASK_AGAIN: Final = 0.2  # seconds
 
 
 @contextmanager
@@ -65,6 +69,19 @@ def _sever(number: int) -> None:
     ours, other = socket.socketpair()
     with ours, other:
         os.dup2(ours.fileno(), number, inheritable=False)
+
+
+def cancel(connection: psycopg.Connection[Any], seconds: float) -> None:
+    """Has the server end the statement that is under way, and answer; asks for that again and again, for so long.
+
+    What it is asked before it has begun the statement, as on a crowded machine, it forgets.
+    """
+    end = time.monotonic() + seconds
+    with selectors.DefaultSelector() as answer:
+        answer.register(connection, selectors.EVENT_READ)
+        while not answer.select(0) and time.monotonic() < end:
+            connection.cancel_safe(timeout=seconds)
+            answer.select(_ASK_AGAIN)
 
 
 def cut(connection: psycopg.Connection[Any] | None) -> None:

@@ -27,6 +27,7 @@ from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
 from fang_postgres.diagnosis import before_sending, code_of_connect_failure, diagnose, is_repeatable, is_victim
 from fang_postgres.statement import Conversation, Operation, Pipeline, Rows
 from fang_postgres.waking import NOBODY_IS_WOKEN, QUIET_FOR, Quiet
+from fang_threaded.cutting import cancel, cut_after
 from fang_threaded.reserve import Reserve
 
 T = TypeVar("T")
@@ -209,8 +210,8 @@ def _pipeline(
             answer = None if answered is None else answered.decode(rows)
     except BaseException:
         if in_flight is not None:  # psycopg would wait for it, and log what it says
-            with suppress(psycopg.Error):
-                connection.cancel_safe(timeout=_CANCELLED_WITHIN)
+            with suppress(psycopg.Error), cut_after(connection, 2 * _CANCELLED_WITHIN):
+                cancel(connection, _CANCELLED_WITHIN)
                 in_flight()
         raise
 

@@ -105,6 +105,20 @@ def test_a_bad_one_does_not_wait_for_those_that_were_sent(
     assert watcher.execute(COUNT).fetchone() == (0,)
 
 
+@pytest.mark.usefixtures("lock")
+def test_a_bad_one_does_not_wait_either_where_the_server_forgets_the_first_request_to_cancel(
+    url: str, watcher: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does where it has not begun the statement yet. With asyncio the connection is then given up after 5 s."""
+    monkeypatch.setitem(SETTINGS, "lock_timeout", "60s")
+    ask, asked = psycopg.Connection.cancel_safe, iter(range(100))
+    monkeypatch.setattr(psycopg.Connection, "cancel_safe", lambda *args, **kw: next(asked) and ask(*args, **kw))
+    with Queue(url) as queue, pytest.raises(PayloadError, match="NUL"):
+        queue.insert_tasks([*(Numbered(n=n) for n in range(1_500)), Numbered(n=0, text="\0")])
+    assert watcher.execute(COUNT).fetchone() == (0,)
+    assert next(asked) > 1
+
+
 @pytest.mark.parametrize("bulk", [[1], range(1_001)], ids=["of one statement", "of several"])
 def test_a_connection_that_is_lost_leaves_nothing_and_all_ids_are_told(
     side: Side, url: str, watcher: psycopg.Connection[Any], bulk: Sequence[int]
