@@ -52,7 +52,10 @@ class AsyncPostgresHeart:
             async with nullcontext() if self._locks else connection.transaction():
                 return await run_on(connection, operation)
 
-        return await self._on_connection(work)
+        former = self._connection
+        beat = await self._on_connection(work)
+        # Without a lock it may be a pooler's connection, which outlives sessions.
+        return beat._replace(continues=self._locks and self._connection is former)
 
     async def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
         """See ``Heart.rescue``."""

@@ -6,9 +6,12 @@ after the lease whatever its lock says, since a process that is stopped, partiti
 always the lease of the pool that is judged, as its record has it: only who runs it knows how long it may stand still.
 
 A free lock proves nothing where the server itself has let all of them go (it restarted, or took over from another), or
-where the watcher was away and cannot know what it missed: then the lease alone decides. Nor does a counter say anything
-for a time in which nobody could have raised it: of a watcher's own gap no more counts than ``GAP``. Times are seconds
-of the watcher's monotonic clock.
+where the watcher was away and cannot know what it missed: then the lease alone decides. Where it comes back on the very
+session that it had before, the server has been up all the time, so that the lock was let go with its owner's session
+alone; but what kept the watcher may have kept the other from beating, too, which has ``BACK_WITHIN`` to come back.
+
+Nor does a counter say anything for a time in which nobody could have raised it: of a watcher's own gap no more counts
+than ``GAP``. Times are seconds of the watcher's monotonic clock.
 """
 
 from math import inf
@@ -22,8 +25,12 @@ LOCK_FREE_FOR: Final = 2.0
 """Seconds without a beat, and with a free lock, after which a pool is dead."""
 
 GAP: Final = 2.0
-"""Seconds between two answers after which a watcher no longer trusts the free lock of a pool, for that pool's lease;
-and how much of a longer silence counts for what stood still in it."""
+"""Seconds between two answers after which a watcher no longer trusts the free lock of a pool, for that pool's lease or,
+on the same session, for ``BACK_WITHIN``; and how much of a longer silence counts for what stood still in it."""
+
+BACK_WITHIN: Final = 15.0
+"""Seconds in which a pool beats again that the same has held up as the watcher, a stall of the server or the sleep of
+a machine: it gives up a beat and then a connect after 5 s each, and tries again within 1 s."""
 
 DECLARED_DEAD: Final = -1
 """The counter of a pool that others have taken for dead, while its record is kept since a task of it could not be taken
@@ -58,11 +65,14 @@ class Beat(NamedTuple):
         server_up: seconds since all locks may have been let go at once, by the backend's clock: since it started, or,
             where it is a standby that took over, since the last transaction that it was told of before.
         pulses: all pools.
+        continues: whether it was answered on the session of the beat before, which no restart of the server would have
+            left.
     """
 
     registered: bool
     server_up: float
     pulses: list[Pulse]
+    continues: bool = False
 
 
 class Watch:
@@ -74,6 +84,7 @@ class Watch:
         self._watched = 0.0  # seconds in which it would have seen a counter move; the clock of what follows
         self._has_missed = False
         self._doubted_at = -inf  # when all locks may have been let go without its knowledge
+        self._back_at = -inf  # when it was last back from a silence in which that was not so
 
     def missed(self) -> None:
         """A beat brought no answer.
@@ -85,7 +96,7 @@ class Watch:
 
     def dead(self, me: UUID, beat: Beat, mono: float) -> list[Pulse]:
         """The pools that are dead, given this answer at this time."""
-        self._look(mono)
+        self._look(mono, beat.continues)
         # Who is alive has beaten since within its lease, and so has its lock again.
         undoubted = min(beat.server_up, self._watched - self._doubted_at)
         dead = []
@@ -98,18 +109,22 @@ class Watch:
                 since = self._watched
             seen[pulse.pool_id] = (pulse.beats, since)
             still = self._watched - since
-            let_go = pulse.claims_lock and not pulse.is_locked and undoubted >= pulse.lease
+            is_back = since > self._back_at or self._watched - self._back_at >= BACK_WITHIN
+            let_go = pulse.claims_lock and not pulse.is_locked and undoubted >= pulse.lease and is_back
             if pulse.beats == DECLARED_DEAD or still >= pulse.lease or (let_go and still >= LOCK_FREE_FOR):
                 dead.append(pulse)
         self._seen = seen
         return dead
 
-    def _look(self, mono: float) -> None:
+    def _look(self, mono: float, continues: bool) -> None:
         silence = 0.0 if self._answered is None else mono - self._answered
         self._answered = mono
         self._watched += min(silence, GAP)
         if silence > GAP or self._has_missed:
-            self._doubted_at = self._watched
+            if continues:
+                self._back_at = self._watched
+            else:
+                self._doubted_at = self._watched
         self._has_missed = False
 
 

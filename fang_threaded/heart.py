@@ -59,7 +59,10 @@ class PostgresHeart:
             with nullcontext() if self._locks else connection.transaction():
                 return run_on(connection, operation)
 
-        return self._on_connection(work)
+        former = self._connection
+        beat = self._on_connection(work)
+        # Without a lock it may be a pooler's connection, which outlives sessions.
+        return beat._replace(continues=self._locks and self._connection is former)
 
     def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
         """See ``Heart.rescue``."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fang_core.liveness import DECLARED_DEAD, EVERY, GAP, LOCK_FREE_FOR, Beat, Pulse, Watch, lock_key
+from fang_core.liveness import BACK_WITHIN, DECLARED_DEAD, EVERY, GAP, LOCK_FREE_FOR, Beat, Pulse, Watch, lock_key
 
 LEASE = 10.0
 OLD = 1e6  # seconds that a server is up which never restarted
@@ -32,9 +32,15 @@ class Life:
 
 
 def deaths(
-    pools: Iterable[Life], answers: Iterable[float], *, started: float = -OLD, missed: Iterable[float] = ()
+    pools: Iterable[Life],
+    answers: Iterable[float],
+    *,
+    started: float = -OLD,
+    missed: Iterable[float] = (),
+    continues: bool = False,
 ) -> dict[uuid.UUID, float]:
-    """When the watcher first took which pool for dead, given the times of its answers and of its failed beats."""
+    """When the watcher first took which pool for dead, given the times of its answers and of its failed beats, and
+    whether all of them were on one session."""
     watch = Watch()
     dead: dict[uuid.UUID, float] = {}
     for now, answered in sorted([*((now, True) for now in answers), *((now, False) for now in missed)]):
@@ -42,7 +48,8 @@ def deaths(
             watch.missed()
             continue
         pulses = [pool.pulse(now) for pool in pools]
-        for pulse in watch.dead(ME, Beat(True, now - started, [Pulse(ME, 0, True, False, LEASE), *pulses]), now):
+        beat = Beat(True, now - started, [Pulse(ME, 0, True, False, LEASE), *pulses], continues)
+        for pulse in watch.dead(ME, beat, now):
             dead.setdefault(pulse.pool_id, now)
     return dead
 
@@ -173,6 +180,36 @@ def test_free_locks_are_not_believed_within_a_lease_of_a_beat_that_failed() -> N
     assert deaths([pool], every(EVERY, 0, 20)) == {POOL: 2.0}
     assert deaths([pool], every(EVERY, 0, 20), missed=[0.5]) == {POOL: LEASE}
     assert deaths([Life([0.0, 8.0], [(0, 8.5)])], every(EVERY, 0, 20), missed=[0.5]) == {POOL: 11.0}
+
+
+AWAY = 30.0
+AROUND_A_GAP = [*every(EVERY, 0, 10), *every(EVERY, 10 + AWAY, 200)]
+
+
+@pytest.mark.parametrize(("continues", "when"), [(True, 10 + AWAY + BACK_WITHIN), (False, 10 + AWAY + 113)])
+def test_after_a_gap_on_one_session_a_free_lock_is_believed_long_before_the_lease(continues: bool, when: float) -> None:
+    pool = Life(every(EVERY, 0, 5), [(0, 12)], lease=120.0)
+    assert deaths([pool], AROUND_A_GAP, continues=continues)[POOL] == pytest.approx(when, abs=2 * EVERY)
+
+
+@given(st.floats(0.01, BACK_WITHIN - 0.01), st.floats(0.1, AWAY))
+def test_who_was_away_with_the_watcher_may_come_back_without_its_lock(late: float, away: float) -> None:
+    back = 10 + away + late
+    pool = Life([*every(EVERY, 0, 10), *every(EVERY, back, 250)], [(0, 10)], lease=120.0)
+    answers = [*every(EVERY, 0, 10), *every(EVERY, 10 + max(GAP + 0.1, away), 250)]
+    assert not deaths([pool], answers, continues=True)
+
+
+def test_who_has_beaten_since_a_gap_and_then_dies_is_dead_as_always() -> None:
+    died = 10 + AWAY + 3.5
+    pool = Life([*every(EVERY, 0, 10), *every(EVERY, 10 + AWAY + 0.5, died)], [(0, died)], lease=120.0)
+    assert deaths([pool], AROUND_A_GAP, continues=True)[POOL] == pytest.approx(died + LOCK_FREE_FOR, abs=EVERY)
+
+
+def test_on_one_session_a_restart_of_the_server_still_counts() -> None:
+    """As the server says it, whatever the watcher thinks."""
+    pool = Life(every(EVERY, 0, 10), [(0, 10)], lease=120.0)
+    assert deaths([pool], every(EVERY, 0, 200), started=10.0, continues=True)[POOL] == 130.0
 
 
 # Whose lease counts ---------------------------------------------------------------------------------------------------

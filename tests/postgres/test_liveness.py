@@ -11,8 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from fang_async import AsyncQueue
 from fang_core import Runnable
-from fang_core.errors import BackendError
+from fang_core.errors import BackendError, BackendUnavailable
 from fang_core.lifecycle import SUSPECT_AFTER, Outcome
 from fang_core.liveness import DECLARED_DEAD, Pulse, lock_key
 from fang_core.record import ClaimedTask, TaskState
@@ -138,6 +139,29 @@ def test_without_locks_none_is_taken(scene: Scene) -> None:
     scene.heart(False).beat(DEAD, False)
     assert scene.database.rows(OURS) == [(0,)]
     assert scene.database.rows("SELECT beats, locks FROM fang.fang_pools WHERE id = %s", DEAD) == [(1, False)]
+
+
+def test_a_beat_says_whether_it_continues_the_session_of_the_last(scene: Scene) -> None:
+    heart = scene.heart()
+    assert [heart.beat(DEAD, False).continues for _ in range(3)] == [False, True, True]
+    scene.database.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM ({OURS.replace('count(*)', 'pid')}) AS ours")
+    with pytest.raises(BackendUnavailable):
+        heart.beat(DEAD, False)
+    assert [heart.beat(DEAD, False).continues for _ in range(2)] == [False, True]
+    pooled = scene.heart(locks=False)  # perhaps a pooler's
+    assert [pooled.beat(OTHER, False).continues for _ in range(2)] == [False, False]
+
+
+async def test_a_beat_says_whether_it_continues_the_session_of_the_last_with_asyncio(url: str, scene: Scene) -> None:
+    store = await AsyncQueue(url).store()
+    heart = store.heart(True)
+    assert [(await heart.beat(DEAD, False)).continues for _ in range(3)] == [False, True, True]
+    scene.database.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM ({OURS.replace('count(*)', 'pid')}) AS ours")
+    with pytest.raises(BackendUnavailable):
+        await heart.beat(DEAD, False)
+    assert [(await heart.beat(DEAD, False)).continues for _ in range(2)] == [False, True]
+    await heart.close()
+    await store.close()
 
 
 def test_a_lock_of_another_sort_or_database_is_nobodys(scene: Scene, server_url: str) -> None:
