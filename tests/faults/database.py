@@ -611,7 +611,8 @@ def _bury(trial: Trial, dead: int, tasks: int) -> None:
         once, often = spent
         assert once > dead / 100, f"the first claim did not meet the dead: {once} blocks"
         print(f"    blocks for the first: {once}, for {tasks}: {often}", flush=True)
-        assert often < 4 * once, f"{tasks} tasks cost {often} blocks, and the first one {once}"
+        # To pass the dead for each task, a third of the first claims' cost, would be far beyond this.
+        assert often < 6 * once, f"{tasks} tasks cost {often} blocks, and the first one {once}"
 
 
 @fault("F30", "a million dead rows under a pinned xmin: each claim but the first is cheap")
@@ -630,7 +631,6 @@ def _pile_up(trial: Trial, future: int, due: int, bound: float) -> None:
     with _unseen(trial) as connection:
         connection.execute(_MANY, ("1 s", future // 2))
         connection.execute("UPDATE fang.fang_tasks SET scheduled_at = scheduled_at + interval '1 hour'")
-        since = time.monotonic()
         tasks = trial.insert(due)
         connection.execute(_MANY, ("1 hour", future // 2))
     trial.start()
@@ -643,9 +643,9 @@ def _pile_up(trial: Trial, future: int, due: int, bound: float) -> None:
     assert trial.starts() == due + len(more), "a task ran twice, or too soon"
 
 
-@fault("F31", "a million rows of backlog, nine tenths in the future, never analyzed: what is due runs")
+@fault("F31", "900,000 rows of backlog in the future, 20,000 due among them, never analyzed: these run")
 def backlog(trial: Trial) -> None:
-    _pile_up(trial, 900_000, 100_000, bound=120)
+    _pile_up(trial, 900_000, 20_000, bound=90)
 
 
 @fault("F31 in small", "50,000 rows of backlog, most of them in the future, never analyzed", quick=True)
