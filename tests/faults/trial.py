@@ -166,6 +166,14 @@ class Trial:
         self.database.close()
         self.until(self._connects)
 
+    def is_cut_off(self) -> bool:
+        """Whether the server has ended the session of the trial."""
+        try:
+            self.database.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return True
+        return False
+
     def _connects(self) -> bool:
         try:
             self.database = psycopg.connect(self.url, autocommit=True, application_name=audit.BY_HAND)
