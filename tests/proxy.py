@@ -74,7 +74,12 @@ class Connection:
         except asyncio.CancelledError:
             server.close()
             raise
-        server_reader, server_writer = await server
+        try:
+            server_reader, server_writer = await server
+        except OSError:
+            if self._swallows:
+                await asyncio.Event().wait()  # nor does it learn that nobody is there
+            raise
         self._writers.append(server_writer)
         there, back = self._ways
         up = asyncio.create_task(self._pump(reader, server_writer, there, self.sent.extend))

@@ -1,5 +1,6 @@
 """A standby takes over: F22. All that was acknowledged is there, since a commit waits for the standby."""
 
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import make_url
@@ -31,7 +32,14 @@ def fail_over(trial: Trial) -> None:
     with Proxy(primary.url) as first, Proxy(standby.url) as second:
         before = warmed_up(trial, trial.start(2, url=_url_of(first, second)))
         with producing(trial, _url_of(first, second)) as producers:
-            _take_over(trial, before, producers, primary, standby, BACK)
+
+            def crash() -> None:
+                """Applications are refused by the standby for a while."""
+                told = producers.told["NotConnected"]
+                primary.down("immediate")
+                trial.until(lambda: producers.told["NotConnected"] > told)
+
+            _take_over(trial, before, producers, crash, standby, BACK)
         _assert_all_is_well(trial, before)
 
 
@@ -48,8 +56,13 @@ def fail_over_in_silence(trial: Trial) -> None:
     with Proxy(primary.url) as first, Proxy(standby.url) as second:
         before = warmed_up(trial, trial.start(2, url=_url_of(first, second)))
         with producing(trial, _url_of(first, second)) as producers:
-            first.set(Mode.BLACKHOLE)
-            _take_over(trial, before, producers, primary, standby, GIVEN_UP + SEVERAL_CONNECTS)
+
+            def crash() -> None:
+                first.set(Mode.BLACKHOLE)
+                primary.down("immediate")
+
+            _take_over(trial, before, producers, crash, standby, GIVEN_UP + SEVERAL_CONNECTS)
+            assert producers.told["OutcomeUnknown"]
         _assert_all_is_well(trial, before)
 
 
@@ -75,8 +88,13 @@ def move_the_address(trial: Trial) -> None:
             address.lead_to(primary.url)  # nobody ends the connections to the standby
             assert_flows_again(trial, held, lambda: trial.open_gate("back"))
 
-            _lead_to(address, standby)
-            _take_over(trial, before, producers, primary, standby, BACK)
+            def crash() -> None:
+                refused = producers.told["BackendError"]
+                _lead_to(address, standby)
+                primary.down("immediate")
+                trial.until(lambda: producers.told["BackendError"] > refused + 10)
+
+            _take_over(trial, before, producers, crash, standby, BACK)
         _assert_all_is_well(trial, before)
 
 
@@ -87,19 +105,19 @@ def _lead_to(address: Proxy, server: OwnServer) -> None:
 
 
 def _take_over(
-    trial: Trial, before: Before, producers: Producers, primary: OwnServer, standby: OwnServer, within: float
+    trial: Trial, before: Before, producers: Producers, crash: Callable[[], object], standby: OwnServer, within: float
 ) -> None:
-    """The primary crashes under load; the standby is promoted once an application has been refused."""
+    """The primary crashes under load, and the standby is promoted."""
     held = trial.insert(2 * len(before.workers), gate=trial.gate("over"))
+    trial.until(lambda: all(trial.starts(each) for each in held))
     trial.insert(100, seconds=0.02)
-    if primary.url == trial.url:
-        trial.until(lambda: producers.inserted)
-    told = sum(producers.told.values())
-    primary.down("immediate")
-    trial.until(lambda: sum(producers.told.values()) > told, within=within)
+    inserted = producers.inserted
+    trial.until(lambda: producers.inserted > inserted + 10)
+    crash()
     standby.execute("SELECT pg_promote()")
     trial.reconnect(standby.url)
     assert_flows_again(trial, held, lambda: trial.open_gate("over"), within)
+    assert producers.told, "no insert was cut off"
 
 
 def _assert_all_is_well(trial: Trial, before: Before) -> None:
