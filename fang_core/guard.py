@@ -29,7 +29,7 @@ GUARDED_FOR: Final = 60.0
 """Seconds: by then autovacuum's ANALYZE has usually ended the trouble (``autovacuum_naptime``); if not, one slow
 statement tells."""
 
-COMPARED: Final = 5
+COMPARED: Final = 3
 """Guarded statements of which the fastest is compared with the slow one: a busy machine may slow down some."""
 
 

@@ -11,7 +11,7 @@ session that it had before, the server has been up all the time, so that the loc
 alone; but what kept the watcher may have kept the other from beating, too, which has ``BACK_WITHIN`` to come back.
 
 Nor does a counter say anything for a time in which nobody could have raised it: of a watcher's own gap no more counts
-than ``GAP``. Times are seconds of the watcher's monotonic clock.
+than ``EVERY``. Times are seconds of the watcher's monotonic clock.
 """
 
 from math import inf
@@ -26,7 +26,9 @@ LOCK_FREE_FOR: Final = 2.0
 
 GAP: Final = 2.0
 """Seconds between two answers after which a watcher no longer trusts the free lock of a pool, for that pool's lease or,
-on the same session, for ``BACK_WITHIN``; and how much of a longer silence counts for what stood still in it."""
+on the same session, for ``BACK_WITHIN``. Of a longer silence no more than ``EVERY`` counts for what stood still in it:
+where the server was away, others may come back after the watcher, and have time for that also with the shortest lease.
+"""
 
 BACK_WITHIN: Final = 15.0
 """Seconds in which a pool beats again that the same has held up as the watcher, a stall of the server or the sleep of
@@ -119,7 +121,7 @@ class Watch:
     def _look(self, mono: float, continues: bool) -> None:
         silence = 0.0 if self._answered is None else mono - self._answered
         self._answered = mono
-        self._watched += min(silence, GAP)
+        self._watched += silence if silence <= GAP else EVERY
         if silence > GAP or self._has_missed:
             if continues:
                 self._back_at = self._watched

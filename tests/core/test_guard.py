@@ -74,7 +74,7 @@ def test_what_is_not_judged_is_guarded_with_the_others() -> None:
     assert unjudged.is_on(0.0)
 
 
-@pytest.mark.parametrize(("guarded", "is_on"), [([0.4, 0.41, 0.5, 0.4, 2], False), ([0.4, 0.4, 0.4, 0.4, 0.01], True)])
+@pytest.mark.parametrize(("guarded", "is_on"), [([0.41, 0.4, 2], False), ([0.4, 0.4, 0.01], True)])
 def test_what_a_guard_does_not_make_faster_was_not_slow_by_its_plan(guarded: list[float], is_on: bool) -> None:
     """A long way makes all statements slow: to guard them costs three times as long again."""
     guard = seasoned()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fang_core.liveness import BACK_WITHIN, DECLARED_DEAD, EVERY, GAP, LOCK_FREE_FOR, Beat, Pulse, Watch, lock_key
 
 LEASE = 10.0
+SHORTEST_LEASE = 3.0
 OLD = 1e6  # seconds that a server is up which never restarted
 ME, POOL = uuid.UUID(int=1), uuid.UUID(int=2)
 
@@ -92,15 +93,17 @@ def test_who_beats_within_the_lease_lives_while_its_lock_is_held_or_where_it_has
     assert not deaths([Life(beats, [(0, 1e9)] if claims_lock else [], claims_lock)], answers)
 
 
+@pytest.mark.parametrize("lease", [SHORTEST_LEASE, LEASE])
 @given(st.floats(GAP + 0.1, 1_000), st.integers(5, 30), steps(0.01, EVERY, 20), st.booleans(), st.booleans())
 @example(LEASE + 1, 10, every(0.9, 0, 18), False, False)
 def test_an_outage_of_the_server_kills_nobody_who_comes_back(
-    length: float, begin: int, answers_after: list[float], restarts: bool, held: bool
+    lease: float, length: float, begin: int, answers_after: list[float], restarts: bool, held: bool
 ) -> None:
     """However long, and whoever comes back first: the pool does within the seconds that it waits between its tries."""
     back = begin + length
     answers = [*every(EVERY, 0, begin), *(back + now for now in answers_after)]
-    pool = Life([*every(EVERY, 0.5, begin), *every(EVERY, back + 1.5, back + 40)], [(0, begin)] if held else [])
+    beats = [*every(EVERY, 0.5, begin), *every(EVERY, back + 1.5, back + 40)]
+    pool = Life(beats, [(0, begin)] if held else [], lease=lease)
     assert not deaths([pool], answers, started=back - 1 if restarts else -OLD)
 
 
@@ -250,7 +253,7 @@ def test_the_start_of_a_watcher_is_no_gap() -> None:
 
 def test_a_watcher_whose_answers_come_slowly_still_finds_the_dead() -> None:
     found = deaths([Life([0.0])], every(4.0, 0, 100))
-    assert found == {POOL: LEASE / GAP * 4.0}  # of each silence of 4 s, 2 s count
+    assert found == {POOL: LEASE / EVERY * 4.0}  # of each silence of 4 s, 1 s counts
 
 
 def test_who_was_declared_dead_is_dead_at_the_first_look_whatever_its_lock_says() -> None:
