@@ -204,7 +204,8 @@ class Proxy:
         except (OSError, asyncio.CancelledError):
             pass  # the server is not there, or the proxy ends
         finally:
-            await connection.close()
+            with suppress(asyncio.CancelledError):  # it was ending already when the proxy did
+                await connection.close()
             self._connections.discard(connection)
             self._tasks.discard(task)
 
