@@ -104,7 +104,7 @@ def partition(trial: Trial, mode: Mode) -> None:
 
 @fault(
     "F21",
-    "a slow network: 100 ms each way, then 30 kB/s for all: nothing is lost, and nobody taken for dead",
+    "a slow network: 100 ms each way, then 250 ms, then 30 kB/s for all: nothing is lost, and nobody taken for dead",
     also=("I8", "I9"),
     given=KEPT,
 )
@@ -112,11 +112,11 @@ def slow(trial: Trial) -> None:
     with Proxy(trial.url) as proxy:
         before = warmed_up(trial, trial.start(2, url=proxy.url))
         with producing(trial, proxy.url) as producers:
-            for seconds, speed in ((0.1, float("inf")), (0.4, float("inf")), (0.02, 30_000.0)):
+            for seconds, speed in ((0.1, float("inf")), (0.25, float("inf")), (0.02, 30_000.0)):
                 proxy.slow_down(seconds=seconds, bytes_per_second=speed)
-                many = trial.insert(200, name="x" * 500)
+                many = trial.insert(100, name="x" * 500)
                 inserted = producers.inserted
-                trial.until(lambda many=many: trial.ended(many) == len(many), within=60)
+                trial.until(lambda many=many: trial.ended(many) == len(many), within=90)
                 trial.until(lambda inserted=inserted: producers.inserted > inserted + 2)
         proxy.slow_down()
         assert not producers.told, producers.told
