@@ -1,36 +1,16 @@
 """All faults that there are: importing their modules registers them."""
 
-from tests.faults import (
-    database,
-    defaults,
-    failover,
-    hangs,
-    kills,
-    misdeeds,
-    network,
-    poison,
-    poolers,
-    races,
-    replies,
-    servers,
-    stops,
-)
+from importlib import import_module
+from typing import Final
+
 from tests.faults.registry import FAULTS
 
-MODULES = (
-    database,
-    defaults,
-    failover,
-    hangs,
-    kills,
-    misdeeds,
-    network,
-    poison,
-    poolers,
-    races,
-    replies,
-    servers,
-    stops,
+MODULES: Final = (
+    *("kills", "poison", "hangs", "misdeeds", "stops", "races", "defaults"),
+    *("replies", "servers", "network", "failover", "poolers", "database"),
 )
+for name in MODULES:
+    import_module(f"tests.faults.{name}")
+
 MATRIX = sorted(FAULTS.values(), key=lambda fault: (fault.is_late, fault.id))
 """In the order in which they are tried."""
