@@ -36,6 +36,12 @@ def pytest_configure() -> None:
             tempfile.tempdir = None  # to be found anew
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What ``-n auto`` stands for: a third of the time tests wait for processes, servers and clocks."""
+    return max(2, (os.cpu_count() or 1) * 3 // 2)
+
+
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
     """A server on which databases may be made; FANG_TEST_PG_BIN names the binaries of another version."""
