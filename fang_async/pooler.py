@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
+import asyncpg
+
 from fang_async.bounded import BoundedConnection
 from fang_async.runner import CANNOT_CONNECT, DRIVER, TRIES, Runner, guarded, typed, watched
 from fang_core.errors import BackendUnavailable
@@ -27,7 +29,11 @@ class PoolerConnection(BoundedConnection):
     @asynccontextmanager
     async def transaction(self, **_: Any) -> AsyncIterator[None]:
         """One that is not nested. What fails in it is raised as it is, also where it cannot be rolled back."""
-        await self.execute(BEGIN_PINNED)
+        try:
+            await self.execute(BEGIN_PINNED)
+        except asyncpg.PostgresError:  # a standby's, perhaps: another connection may lead elsewhere
+            self.terminate()
+            raise
         try:
             yield
         except GeneratorExit:  # nothing can be awaited any more

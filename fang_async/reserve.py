@@ -61,6 +61,7 @@ class Reserve:
                 connection = self._idle.pop()
                 self._spare = min(self._spare, len(self._idle))
                 if not connection.is_closed():
+                    self._patience.lent(time.monotonic())
                     return connection
                 self._made.discard(connection)
             connection = await self._connect()
@@ -68,6 +69,7 @@ class Reserve:
             self._free.release()
             raise
         self._made.add(connection)
+        self._patience.lent(time.monotonic())
         return connection
 
     async def _place(self) -> None:
@@ -75,7 +77,6 @@ class Reserve:
             await self._wait_in_line()
         else:
             await self._free.acquire()  # at once
-        self._patience.lent(time.monotonic())
 
     async def _wait_in_line(self) -> None:
         try:

@@ -10,11 +10,12 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 T = TypeVar("T")
 
-_OWNERS: WeakKeyDictionary[Any, Callable[[Any], None]] = WeakKeyDictionary()
+# By identity: a subclass of ours may compare by value, or have no hash.
+_OWNERS: dict[int, tuple[Callable[[], Any], Callable[[Any], None]]] = {}
 
 
 def in_child(owner: T, act: Callable[[T], None]) -> None:
@@ -22,7 +23,8 @@ def in_child(owner: T, act: Callable[[T], None]) -> None:
 
     It must take no lock: in the child whoever held that will never let it go.
     """
-    _OWNERS[owner] = act
+    number = id(owner)
+    _OWNERS[number] = (ref(owner, lambda _: _OWNERS.pop(number, None)), act)
 
 
 def end_if_child(parent: int, error: BaseException | None = None) -> None:
@@ -48,7 +50,8 @@ def end_if_child(parent: int, error: BaseException | None = None) -> None:
 def _forked() -> None:
     # A list, so that each stays until all have been told: asyncpg finalizes a connection by taking its socket out of
     # the epoll, which is the parent's as well; once the socket is another, that is in vain.
-    for owner, act in list(_OWNERS.items()):
+    owners = [(find(), act) for find, act in list(_OWNERS.values())]
+    for owner, act in owners:
         with suppress(Exception):  # the others' turn comes all the same
             act(owner)
 

@@ -118,7 +118,7 @@ keep it from beating until it looks dead itself. It is tried again after the nex
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 # libpq's form of several hosts, with the ports of which make_url cannot do anything.
 _SEVERAL_HOSTS: Final = re.compile(
-    r"(?P<before>[\w+]+://(?:[^:/?#@]*(?::[^@]*)?@|(?![^?#]*@)))(?P<hosts>[^/?#@,]*,[^/?#@]*)(?:/|(?=[?#]|$))(?P<after>.*)"
+    r"(?P<before>[\w+]+://(?:[^:/?#@]*(?::[^@]*)?@|(?!.*@)))(?P<hosts>[^/?#@,]*,[^/?#@]*)(?:/|(?=[?#]|$))(?P<after>.*)"
 )
 _HOST: Final = re.compile(r"([^:\[\]]*|\[[^\]]*\])(?::(\d+))?")
 _WRITE_HOSTS: Final = "several hosts in the database URL are written host:port,host:port"

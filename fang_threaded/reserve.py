@@ -41,10 +41,12 @@ class Reserve:
         becomes free in time; see ``Patience``."""
         self._place()
         try:
-            return self._used_lately() or self._connect()
+            connection = self._used_lately() or self._connect()
         except BaseException:
             self._free.release()
             raise
+        self._patience.lent(time.monotonic())
+        return connection
 
     def _place(self) -> None:
         since = now = time.monotonic()
@@ -52,7 +54,6 @@ class Reserve:
             now = time.monotonic()
             if self._patience.left(since, now) <= 0:
                 raise BackendError(NONE_FREE)
-        self._patience.lent(time.monotonic())
 
     def _used_lately(self) -> psycopg.Connection[Any] | None:
         try:

@@ -210,7 +210,7 @@ def _pipeline(
             answer = None if answered is None else answered.decode(rows)
     except BaseException:
         if in_flight is not None:  # psycopg would wait for it, and log what it says
-            with suppress(psycopg.Error), cut_after(connection, 2 * _CANCELLED_WITHIN):
+            with suppress(psycopg.Error, OSError, RuntimeError), cut_after(connection, 2 * _CANCELLED_WITHIN):
                 cancel(connection, _CANCELLED_WITHIN)
                 in_flight()
         raise
