@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import make_url
 
-from fang_cli.embedded import EmbeddedPostgres
+from fang_embedded import EmbeddedPostgres
 
 SETTINGS: Final = {
     "shared_buffers": "1GB",

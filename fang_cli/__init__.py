@@ -1,1 +1,1 @@
-"""The `fang` command, the embedded Postgres, and the demo."""
+"""The `fang` command, and the demo."""

@@ -4,9 +4,9 @@ from typing import Any, Final
 
 import click
 
-from fang_cli.embedded import EmbeddedPostgresError
 from fang_cli.settings import chosen_database_url
 from fang_core.errors import AccessRefused, BackendError, FangError, SchemaError, UsageError
+from fang_embedded import EmbeddedPostgresError
 
 # After sysexits.h: EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG.
 _EXIT_CODES: Final[tuple[tuple[type[FangError], int], ...]] = (

@@ -21,8 +21,8 @@ from rich.table import Table
 from sqlalchemy import Connection, Engine, Row, create_engine, text
 
 from fang_cli.demo_tasks import PARENT_VARIABLE, URL_VARIABLE, ReadModule
-from fang_cli.embedded import EmbeddedPostgres
 from fang_core.errors import FangError
+from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
 from fang_postgres.connecting import database_url
 from fang_threaded import Queue

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 AnyPool: TypeAlias = "WorkerPool | AsyncWorkerPool"
 
+_OURS: Final = ("fang_core", "fang_postgres", "fang_threaded", "fang_async", "fang_embedded", "fang_cli")
 _LIBRARIES: Final = (
     *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    *(str(Path(__file__).parents[1] / f"fang_{name}") for name in ("core", "postgres", "threaded", "async", "cli")),
+    *(str(Path(__file__).parents[1] / name) for name in _OURS),
 )
 
 

@@ -12,7 +12,7 @@ from hypothesis import settings
 from psycopg import sql
 from sqlalchemy import make_url
 
-from fang_cli.embedded import EmbeddedPostgres
+from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
 from tests.modes import Database, Nights, Side, side_of
 

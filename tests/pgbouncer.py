@@ -15,7 +15,7 @@ from unittest import SkipTest
 import psycopg
 from sqlalchemy import make_url
 
-from fang_cli.postgres_supervisor import server_user
+from fang_embedded.postgres_supervisor import server_user
 
 BINARY: Final = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
 

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, create_engine
 from examples.feed_reader import database, server
 from examples.feed_reader.tasks import Application
 from fang_async import AsyncQueue, AsyncWorkerPool
-from fang_cli.embedded import EmbeddedPostgres
+from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
 from fang_postgres.connecting import database_url
 from fang_threaded import Queue, WorkerPool

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from fang_cli.embedded import EmbeddedPostgres
+from fang_embedded import EmbeddedPostgres
 from fang_threaded import Queue, Runnable, TaskConfig
 from tests.cli.test_cli import fang
 from tests.modes import eventually

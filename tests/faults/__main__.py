@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from fang_cli.embedded import EmbeddedPostgres
+from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
 from tests.faults import report
 from tests.faults.matrix import MATRIX

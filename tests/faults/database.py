@@ -15,8 +15,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from fang_cli.embedded import EmbeddedPostgres
 from fang_core.errors import BackendError, NotConnected, RowsLocked
+from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
 from tests.faults.registry import BOUND, SHORT, SHORT_LEASE, SUSPECTED, fault
 from tests.faults.trial import MODES, Trial

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from tests.faults.report import write_mutants
 
 ROOT: Final = Path(__file__).parents[2]
-COPIED: Final = ("fang_core", "fang_postgres", "fang_threaded", "fang_async", "fang_cli", "alembic")
+COPIED: Final = ("fang_core", "fang_postgres", "fang_threaded", "fang_async", "fang_embedded", "fang_cli", "alembic")
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from typing import Any, Final, Literal
 import psycopg
 from sqlalchemy import make_url
 
-from fang_cli.embedded import EmbeddedPostgres
-from fang_cli.postgres_supervisor import server_user, usable_install
+from fang_embedded import EmbeddedPostgres
+from fang_embedded.launcher import bin_dir_of_wheel
+from fang_embedded.postgres_supervisor import server_user, usable_install
 from fang_postgres import migrate
 
 SETTINGS: Final = {"search_path": "public", "synchronous_commit": "on", "restart_after_crash": "on"}
@@ -80,7 +81,7 @@ class OwnServer:
         directory = self._run_directory / name
         directory.mkdir(0o711)
         given = os.environ.get("FANG_TEST_PG_BIN")
-        bin_dir = Path(given) if given else _bin_dir_of_wheel()
+        bin_dir = Path(given) if given else bin_dir_of_wheel()
         with tempfile.TemporaryDirectory() as temporary:
             user = server_user()
             usable, _ = usable_install(bin_dir, Path(temporary), user)
@@ -118,12 +119,6 @@ def own_server(**settings: str) -> Iterator[OwnServer]:
         yield server
     finally:
         server.stop()
-
-
-def _bin_dir_of_wheel() -> Path:
-    from fang_cli.embedded import _bin_dir_of_wheel
-
-    return _bin_dir_of_wheel()
 
 
 def _runs(pid: int) -> bool:

@@ -12,13 +12,13 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, make_url
 
-from fang_cli.embedded import EmbeddedPostgres
 from fang_core import AsyncRunnable, Constant, Runnable, TaskConfig, TaskState
 from fang_core.errors import NotificationsFull, is_refusal
 from fang_core.insertion import NewTask, Overrides
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Pulse
 from fang_core.store import ClaimRequest
+from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
 from fang_postgres.diagnosis import diagnose
 from fang_postgres.operations import Operations

@@ -17,9 +17,9 @@ from typing import Any, Final
 import psycopg
 
 from fang_async import AsyncQueue, AsyncRunnable, AsyncWorkerPool
-from fang_cli.embedded import EmbeddedPostgres
 from fang_core import ClaimedTask, Events, Runnable, SleepParams, TaskConfig
 from fang_core.registry import Mode
+from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
 from fang_threaded import Queue, WorkerPool
 

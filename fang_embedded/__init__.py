@@ -1,0 +1,5 @@
+"""A Postgres server from a wheel, for development and tests, which ends with the process that started it."""
+
+from fang_embedded.launcher import EmbeddedPostgres, EmbeddedPostgresError
+
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
