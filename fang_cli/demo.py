@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, Row, create_engine, text
 
 from fang_cli.demo_tasks import PARENT_VARIABLE, URL_VARIABLE, ReadModule
 from fang_core.errors import FangError
-from fang_embedded import EmbeddedPostgres
+from fang_embedded import EmbeddedPostgres, EmbeddedPostgresError
 from fang_postgres import migrate
 from fang_postgres.connecting import database_url
 from fang_threaded import Queue
@@ -61,7 +61,7 @@ def run_demo(limit: int | None, *, chaos: bool = False) -> int:
     files = _modules(stdlib)[:limit]
     if not files:
         raise DemoError("the standard library of this Python has no .py files")
-    with _Signals() as signals, EmbeddedPostgres() as server:
+    with _Signals() as signals, _server() as server:
         migrate.upgrade(server.url)
         engine = create_engine(database_url(server.url, "psycopg"))
         try:
@@ -80,6 +80,15 @@ def run_demo(limit: int | None, *, chaos: bool = False) -> int:
                 return _report(connection, console, stdlib, files, seconds)
         finally:
             engine.dispose()
+
+
+@contextmanager
+def _server() -> Iterator[EmbeddedPostgres]:
+    try:
+        with EmbeddedPostgres() as server:
+            yield server
+    except EmbeddedPostgresError as error:
+        raise DemoError(str(error)) from error
 
 
 def _modules(stdlib: Path) -> list[str]:

