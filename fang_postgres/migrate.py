@@ -150,6 +150,7 @@ def transaction(database: Database, schema: str) -> Iterator[Connection]:
             connection.exec_driver_sql("SET TRANSACTION READ WRITE")
             for timeout in _timeouts(connection):
                 connection.exec_driver_sql(f"SET LOCAL {timeout} = 0")
+            connection.exec_driver_sql("SET LOCAL jit = off")
             yield connection
 
 

@@ -36,6 +36,7 @@ OURS: Final = {
     "DateStyle": "ISO, DMY",
     "IntervalStyle": "postgres",
     "array_nulls": "on",
+    "jit": "off",
 }
 
 
@@ -100,7 +101,7 @@ def test_an_operation_has_our_settings_whatever_the_session_has(
         database.execute(f"ALTER DATABASE {name} SET default_transaction_{setting}")
     for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
         database.execute(f"ALTER DATABASE {name} SET {setting} = '1h'")
-    for setting in ("DateStyle = 'German'", "IntervalStyle = 'sql_standard'", "array_nulls = off"):
+    for setting in ("DateStyle = 'German'", "IntervalStyle = 'sql_standard'", "array_nulls = off", "jit = on"):
         database.execute(f"ALTER DATABASE {name} SET {setting}")
     queue = side.queue(bouncer.url, behind_pooler=True)
     side.call(queue.open)

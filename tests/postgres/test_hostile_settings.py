@@ -7,7 +7,11 @@ import psycopg
 import pytest
 from sqlalchemy import bindparam, func, make_url, select
 
+import fang_async.runner
+import fang_threaded.runner
+from fang_cli.status import _runner
 from fang_core import BackendError
+from fang_postgres import migrate
 from fang_postgres.connecting import TRANSACTION_TIMEOUT_SINCE
 from fang_postgres.statement import Operation, Statement
 from tests.cli.test_cli import fang
@@ -23,13 +27,20 @@ HOSTILE = {
     "default_transaction_read_only": "on",
     "idle_in_transaction_session_timeout": "1ms",
     "idle_session_timeout": "50ms",
+    "jit": "on",
     "lock_timeout": "1ms",
     "search_path": "",
     "standard_conforming_strings": "off",
     "statement_timeout": "1ms",
     "transaction_timeout": "50ms",
 }
-OURS = {"idle_session_timeout": "0", "transaction_timeout": "0", "array_nulls": "on", "statement_timeout": "1min"}
+OURS = {
+    "idle_session_timeout": "0",
+    "transaction_timeout": "0",
+    "array_nulls": "on",
+    "statement_timeout": "1min",
+    "jit": "off",
+}
 
 
 @pytest.fixture(params=HOSTILE)
@@ -51,6 +62,19 @@ def _has_transaction_timeout(connection: psycopg.Connection[Any]) -> bool:
 def shown(name: str) -> Operation[str]:
     statement = Statement("shown", select(func.current_setting(bindparam("p_name"))))
     return Operation(statement, {"p_name": name}, lambda rows: rows[0][0])
+
+
+async def _async_dedicated_shows(queue: Any, name: str) -> str:
+    connection = await queue._connections.dedicated()
+    try:
+        return await fang_async.runner.run_on(connection, shown(name))
+    finally:
+        await connection.close()
+
+
+def _dedicated_shows(queue: Any, name: str) -> str:
+    with queue._connections.dedicated() as connection:
+        return fang_threaded.runner.run_on(connection, shown(name))
 
 
 def test_tasks_are_inserted_found_and_run(side: Side, setting: str, url: str) -> None:
@@ -75,11 +99,22 @@ def test_a_connection_has_our_settings_and_keeps_them(side: Side, url: str, data
     queue = side.queue(url, max_pool_size=1)
     store = side.call(queue.store)
     assert side.call(store._writes.run, shown(name)) == OURS[name]
+    assert side.call(store._claims.run, shown(name)) == OURS[name]
+    dedicated_shows = _dedicated_shows if side.mode == "threaded" else _async_dedicated_shows
+    assert side.call(dedicated_shows, queue, name) == OURS[name]
     database.execute("ALTER TABLE fang.fang_tasks ADD CHECK (priority < 2)")
     with pytest.raises(BackendError):
         side.call(queue.insert_tasks, [side.note(), side.note()], priority=2)
     assert side.call(store._writes.run, shown(name)) == OURS[name]
     side.call(store.close)
+
+
+def test_status_and_migrate_compile_no_plans(url: str, database: Database) -> None:
+    database.execute(f'ALTER DATABASE "{make_url(url).database}" SET jit = on')
+    with _runner(url, "fang") as runner:
+        assert runner.run(shown("jit")) == "off"
+    with migrate.transaction(url, "fang") as connection:
+        assert connection.exec_driver_sql("SHOW jit").scalar_one() == "off"
 
 
 def test_status_can_be_read(setting: str, url: str) -> None:
