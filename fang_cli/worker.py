@@ -16,9 +16,10 @@ from typing import Any, Final, TypeVar
 from fang_cli.targets import Target, find_targets, is_async
 from fang_core.config import EXIT_RUNS_LEFT
 from fang_core.errors import BackendError, BackendUnavailable
+from fang_core.logs import SafeLogger
 from fang_threaded.signals import Signals
 
-logger = logging.getLogger("fang_cli")
+logger = SafeLogger("fang_cli")
 
 T = TypeVar("T")
 
