@@ -1,44 +1,37 @@
 """The connections of a queue: for claims, for everything else, and one that listens for inserts."""
 
 import asyncio
-from contextlib import suppress
-from typing import Any, Final
 
-import asyncpg
 from sqlalchemy.engine import URL
 
-from fang_async.bounded import BoundedConnection, connect_within
+from fang_async.connecting import Connector, Password
 from fang_async.listener import Listener
-from fang_async.pooler import PoolerConnection, PoolerRunner
+from fang_async.pooler import PoolerRunner
 from fang_async.reserve import Reserve
 from fang_async.runner import Runner
 from fang_core.errors import SchemaError, UsageError
 from fang_core.forks import in_child
-from fang_postgres.connecting import (
-    CONNECT_TIMEOUT,
-    DEFAULT_PORT,
-    SETTINGS,
-    UNUSED_FOR,
-    database_url,
-    hosts_of,
-)
+from fang_postgres.connecting import UNUSED_FOR
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
-
-_NOT_THIS_ONE: Final = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError,
-                        asyncpg.InternalClientError)  # fmt: skip
-"""Where the next host is tried: nobody there, not ready, or not of the kind that ``target_session_attrs`` wants."""
 
 
 class Connections:
     """Opened by the first who needs them, and closed by whom opened them: the application, or the last of its pools."""
 
     def __init__(
-        self, database: str | URL, max_pool_size: int, operations: Operations, *, behind_pooler: bool = False
+        self,
+        database: str | URL,
+        max_pool_size: int,
+        operations: Operations,
+        *,
+        behind_pooler: bool = False,
+        password: Password | None = None,
     ) -> None:
         if max_pool_size < 1:
             raise UsageError("max_pool_size must be at least 1")
-        self._database = database_url(database, None)
+        self.dedicated = Connector(database, password, operations.schema, keeps_session=not behind_pooler)
+        """Makes a connection out of the pool, on whatever loop: for a listener, or a heart."""
         self._max_pool_size = max_pool_size
         self._operations = operations
         self.keeps_session = not behind_pooler
@@ -124,35 +117,3 @@ class Connections:
 
     def _runner(self, reserve: Reserve) -> Runner:
         return (Runner if self.keeps_session else PoolerRunner)(reserve, self._operations.schema)
-
-    async def dedicated(self) -> asyncpg.Connection:
-        """A connection out of the pool, on whatever loop: for a listener, or a heart; within ``CONNECT_TIMEOUT`` for
-        each host."""
-        hosts = hosts_of(self._database)
-        if not hosts or self._database.query.get("target_session_attrs") == "prefer-standby":
-            return await self._connect()
-        # One by one: asyncpg would give them all together the time that a single one has that does not answer.
-        for host, port in hosts[:-1]:
-            with suppress(*_NOT_THIS_ONE):
-                return await self._connect(host=host, port=int(port or DEFAULT_PORT))
-        host, port = hosts[-1]
-        return await self._connect(host=host, port=int(port or DEFAULT_PORT))
-
-    async def _connect(self, **place: Any) -> asyncpg.Connection:
-        connection = await connect_within(CONNECT_TIMEOUT, **self._connecting(), **place)
-        if not self.keeps_session:
-            return connection
-        try:
-            await connection.lift_transaction_timeout()
-        except BaseException:
-            connection.terminate()
-            raise
-        return connection
-
-    def _connecting(self) -> dict[str, Any]:
-        common = {"dsn": self._database.render_as_string(hide_password=False)}
-        name = {"application_name": "fang"}
-        if not self.keeps_session:
-            others = {"connection_class": PoolerConnection, "statement_cache_size": 0}
-            return common | others | {"server_settings": name}
-        return common | {"connection_class": BoundedConnection, "server_settings": SETTINGS | name}

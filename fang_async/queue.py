@@ -1,6 +1,6 @@
 """The queue on Postgres for asyncio code."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -40,6 +40,10 @@ class AsyncQueue:
         duplicated_tasks: False makes every task unique whose insert does not say otherwise.
         behind_pooler: whether connections go through a transaction pooler, such as PgBouncer. Then nothing is kept in
             a session: pools on this queue poll and hold no lock, and an operation is a transaction of its own.
+        password: returns the password, for a URL without one. It is called for each connection that is made, on the
+            loop if it is an async function, or else on a thread of its own; and once more if the password is refused.
+
+    Raises ``UsageError`` for a URL that says what cannot be honoured.
     """
 
     def __init__(
@@ -52,10 +56,13 @@ class AsyncQueue:
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         duplicated_tasks: bool = True,
         behind_pooler: bool = False,
+        password: Callable[[], str | Awaitable[str]] | None = None,
     ) -> None:
         self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks)
         self._operations = Operations(schema)
-        self._connections = Connections(database, max_pool_size, self._operations, behind_pooler=behind_pooler)
+        self._connections = Connections(
+            database, max_pool_size, self._operations, behind_pooler=behind_pooler, password=password
+        )
         self._manual = ManualPool(self._operations, self._connections)
 
     # Opening and closing ----------------------------------------------------------------------------------------------

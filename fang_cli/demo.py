@@ -18,13 +18,13 @@ from typing import IO, Any, Final, NoReturn, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from sqlalchemy import Connection, Engine, Row, create_engine, text
+from sqlalchemy import Connection, Engine, Row, text
 
 from fang_cli.demo_tasks import PARENT_VARIABLE, URL_VARIABLE, ReadModule
 from fang_core.errors import FangError
 from fang_embedded import EmbeddedPostgres, EmbeddedPostgresError
 from fang_postgres import migrate
-from fang_postgres.connecting import database_url
+from fang_postgres.engine import engine_for
 from fang_threaded import Queue
 
 __all__ = ["run_demo"]
@@ -63,7 +63,7 @@ def run_demo(limit: int | None, *, chaos: bool = False) -> int:
         raise DemoError("the standard library of this Python has no .py files")
     with _Signals() as signals, _server() as server:
         migrate.upgrade(server.url)
-        engine = create_engine(database_url(server.url, "psycopg"))
+        engine = engine_for(server.url)
         try:
             with engine.begin() as connection:
                 connection.execute(_TABLE)

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 
 from fang_core import AsyncQueueable, AsyncRunnable, Constant, FangError, Queueable, Runnable, TaskConfig
-from fang_postgres.connecting import database_url
+from fang_postgres.engine import engine_for
 
 __all__ = ["MAX_PAYLOAD_BYTES", "PARENT_VARIABLE", "URL_VARIABLE", "ParseModule", "ReadModule"]
 
@@ -94,7 +94,7 @@ def count(tree: ast.AST) -> dict[str, int]:
 
 @cache
 def _engine() -> Engine:
-    return create_engine(database_url(os.environ[URL_VARIABLE], "psycopg"), pool_size=4)
+    return engine_for(os.environ[URL_VARIABLE], pool_size=4)
 
 
 _POOL: ContextVar[asyncpg.Pool] = ContextVar("connections of the async demo")

@@ -11,11 +11,12 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import create_engine, event
+from sqlalchemy import event
 
 from fang_core.errors import SchemaError
 from fang_core.record import TaskState
-from fang_postgres.connecting import CONNECT_TIMEOUT, SET_FOR_TRANSACTION, database_url
+from fang_postgres.connecting import SET_FOR_TRANSACTION
+from fang_postgres.engine import engine_for
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.reports import (
     LastFailure,
@@ -71,8 +72,7 @@ def read_status(url: str, schema: str) -> Status:
 
 @contextmanager
 def _runner(url: str, schema: str) -> Iterator[Runner]:
-    arguments = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "fang status"}
-    engine = create_engine(database_url(url, "psycopg"), pool_size=1, connect_args=arguments)
+    engine = engine_for(url, application_name="fang status", pool_size=1)
     # For each transaction: a pooler would refuse settings at the start, and give its other clients those of a session.
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(SET_FOR_TRANSACTION))
     try:

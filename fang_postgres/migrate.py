@@ -17,12 +17,13 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine
+from sqlalchemy import URL, Connection, Engine, NullPool
 from sqlalchemy.exc import DBAPIError
 
 from fang_core.errors import BackendError, MissingExtra, SchemaError, UsageError
-from fang_postgres.connecting import CONNECT_TIMEOUT, TRANSACTION_TIMEOUT_SINCE, database_url
+from fang_postgres.connecting import TRANSACTION_TIMEOUT_SINCE
 from fang_postgres.diagnosis import code_of_connect_failure, diagnose
+from fang_postgres.engine import engine_for
 from fang_postgres.operations import schema_problem
 from fang_postgres.schema import DEFAULT_SCHEMA, VERSION_TABLE, checked_schema, tables
 
@@ -222,12 +223,7 @@ def _own_op(database: Database, schema: str) -> Iterator[Operations]:
 def _engine(database: Database) -> Engine:
     if isinstance(database, Engine):
         return database
-    try:
-        return create_engine(
-            database_url(database, "psycopg"), poolclass=NullPool, connect_args={"connect_timeout": CONNECT_TIMEOUT}
-        )
-    except ImportError:
-        raise MissingExtra("psycopg is missing: pip install 'fang-tasks[cli]'") from None
+    return engine_for(database, application_name="fang migrate", poolclass=NullPool)
 
 
 def _timeouts(connection: Connection) -> list[str]:

@@ -1,41 +1,25 @@
 """The connections of a queue: for claims, for everything else, and one that listens for inserts."""
 
-from functools import partial
+from collections.abc import Callable
 from threading import Lock
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 from sqlalchemy import Engine
-from sqlalchemy.dialects.postgresql import psycopg as psycopg_dialect
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.errors import BackendUnavailable, SchemaError, UsageError
 from fang_core.forks import in_child
-from fang_postgres.connecting import (
-    CONNECT_TIMEOUT,
-    NO_TRANSACTION_TIMEOUT,
-    SETTINGS,
-    TCP,
-    TRANSACTION_TIMEOUT_SINCE,
-    UNUSED_FOR,
-    as_options,
-    connect_seconds,
-    database_url,
-)
+from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, UNUSED_FOR
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
-from fang_threaded.bounded import BoundedConnection
+from fang_threaded.connecting import SPARE, Connector, lift_transaction_timeout
 from fang_threaded.cutting import sever_in_child
 from fang_threaded.listener import Listener
-from fang_threaded.pooler import PoolerConnection, PoolerRunner
+from fang_threaded.pooler import PoolerRunner
 from fang_threaded.reserve import Reserve
 from fang_threaded.runner import OwnRunner, Runner, SessionRunner
-
-_DIALECT: Final = psycopg_dialect.dialect()  # type: ignore[no-untyped-call]
-
-SPARE: Final = 1.0
-"""Seconds beyond the time that a host, or each of several, has to answer a connect."""
 
 
 class Connections:
@@ -48,10 +32,16 @@ class Connections:
         operations: Operations,
         *,
         behind_pooler: bool = False,
+        password: Callable[[], str] | None = None,
     ) -> None:
         if max_pool_size < 1:
             raise UsageError("max_pool_size must be at least 1")
-        self._database = database if isinstance(database, Engine | sessionmaker) else database_url(database, "psycopg")
+        if isinstance(database, Engine | sessionmaker):
+            if password is not None:
+                raise UsageError("password= goes with a URL; give an Engine its passwords by SQLAlchemy's do_connect")
+            self._database: Engine | sessionmaker[Session] | Connector = database
+        else:
+            self._database = Connector(database, password, operations.schema, keeps_session=not behind_pooler)
         self._max_pool_size = max_pool_size
         self._operations = operations
         self.keeps_session = not behind_pooler
@@ -135,13 +125,13 @@ class Connections:
     def _runners(self) -> tuple[Runner, Runner]:
         """For writes and for claims."""
         schema = self._operations.schema
-        if not isinstance(self._database, URL):
+        if not isinstance(self._database, Connector):
             # Another's engine may have any default: name the level that the statements are made for.
             engine = _engine_of(self._database).execution_options(isolation_level="READ COMMITTED")
             runner = SessionRunner(engine, schema)
             return runner, runner
         # Two: a claim never waits until a run of the application gives a connection back.
-        connect = partial(self._connect, self._database)
+        connect = self._database
         self._reserves = [Reserve(connect, self._max_pool_size, UNUSED_FOR), Reserve(connect, 1, UNUSED_FOR)]
         make = OwnRunner if self.keeps_session else PoolerRunner
         writes, claims = (make(reserve, schema) for reserve in self._reserves)
@@ -150,7 +140,9 @@ class Connections:
     @property
     def connects_within(self) -> float:
         """Seconds for ``dedicated``, which is not bounded where another's engine makes the connection."""
-        return SPARE + (connect_seconds(self._database) if isinstance(self._database, URL) else CONNECT_TIMEOUT)
+        if isinstance(self._database, Connector):
+            return self._database.connects_within
+        return SPARE + CONNECT_TIMEOUT
 
     def dedicated(self, *, keeps_session: bool = True) -> psycopg.Connection[Any]:
         """A connection out of the pool for good, in autocommit: for a listener, or a heart.
@@ -160,8 +152,8 @@ class Connections:
         """
         if self._writes is None:
             raise BackendUnavailable("the queue is closed")
-        if isinstance(self._database, URL):
-            return self._connect(self._database)
+        if isinstance(self._database, Connector):
+            return self._database()
         # From a pool of its own, made in the same way: it must not wait until a run gives a connection back.
         checked_out = _engine_of(self._database).pool.recreate().connect()
         connection: psycopg.Connection[Any] = checked_out.driver_connection  # type: ignore[assignment]
@@ -172,26 +164,9 @@ class Connections:
         if keeps_session:
             for setting in SETTINGS.items():
                 connection.execute("SELECT set_config(%s, %s, false)", setting)
-            _lift_transaction_timeout(connection)
+            lift_transaction_timeout(connection)
         else:
             connection.prepare_threshold = None
-        return connection
-
-    def _connect(self, url: URL) -> psycopg.Connection[Any]:
-        """One in autocommit: a process that is stopped between a statement and its COMMIT would keep its locks, that on
-        its own record too, and nobody could declare it dead."""
-        words, options = _DIALECT.create_connect_args(url)  # type: ignore[no-untyped-call]
-        options = {**TCP, **options, "application_name": "fang", "connect_timeout": CONNECT_TIMEOUT}
-        if not self.keeps_session:
-            options |= {"options": "", "client_encoding": SETTINGS["client_encoding"], "prepare_threshold": None}
-            connection: BoundedConnection = PoolerConnection.connect(*words, **options, autocommit=True)
-            sever_in_child(connection)
-            return connection
-        options["options"] = as_options(SETTINGS)
-        connection = BoundedConnection.connect(*words, **options, autocommit=True)
-        sever_in_child(connection)
-        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
-        _lift_transaction_timeout(connection)
         return connection
 
 
@@ -202,13 +177,3 @@ def _engine_of(database: Engine | sessionmaker[Session]) -> Engine:
     if engine.dialect.name != "postgresql" or engine.dialect.driver != "psycopg":
         raise UsageError(f"the Engine must be on postgresql+psycopg, not {engine.dialect.name}+{engine.dialect.driver}")
     return engine
-
-
-def _lift_transaction_timeout(connection: psycopg.Connection[Any]) -> None:
-    if connection.info.server_version // 10_000 < TRANSACTION_TIMEOUT_SINCE:
-        return
-    try:
-        connection.execute(NO_TRANSACTION_TIMEOUT)
-    except BaseException:
-        connection.close()
-        raise

@@ -43,6 +43,10 @@ class Queue:
         duplicated_tasks: False makes every task unique whose insert does not say otherwise.
         behind_pooler: whether connections go through a transaction pooler, such as PgBouncer. Then nothing is kept in
             a session: pools on this queue poll and hold no lock, and an operation is a transaction of its own.
+        password: returns the password, for a URL without one. It is called for each connection that is made, on the
+            thread that makes it; and once more if the password is refused.
+
+    Raises ``UsageError`` for a URL that says what cannot be honoured.
     """
 
     def __init__(
@@ -55,10 +59,13 @@ class Queue:
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         duplicated_tasks: bool = True,
         behind_pooler: bool = False,
+        password: Callable[[], str] | None = None,
     ) -> None:
         self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks)
         self._operations = Operations(schema)
-        self._connections = Connections(database, max_pool_size, self._operations, behind_pooler=behind_pooler)
+        self._connections = Connections(
+            database, max_pool_size, self._operations, behind_pooler=behind_pooler, password=password
+        )
         self._manual = ManualPool(self._operations, self._connections)
 
     # Opening and closing ----------------------------------------------------------------------------------------------

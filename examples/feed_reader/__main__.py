@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import asyncpg
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, make_url
 
 from examples.feed_reader import database, server
 from examples.feed_reader.tasks import Application
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
-from fang_postgres.connecting import database_url
 from fang_threaded import Queue, WorkerPool
 
 GIVE_UP_SECONDS = 300.0
@@ -38,7 +37,7 @@ def main() -> int:
 def run(url: str, feeds: int, times: int) -> int:
     """Syncs this many feeds this often."""
     migrate.upgrade(url)
-    Application.engine = create_engine(database_url(url, "psycopg"))
+    Application.engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
     try:
         with publishers() as address, Queue(url) as queue:
             for task_type in ("feeds", "parse"):
@@ -54,9 +53,8 @@ def run(url: str, feeds: int, times: int) -> int:
 async def sync(url: str, feeds: int, times: int) -> database.Progress:
     """Runs the asyncio pool until every feed was synced often enough; the schedule begins by itself."""
     queue = AsyncQueue(url)
-    plain = database_url(url, None).render_as_string(hide_password=False)
     async with (
-        asyncpg.create_pool(plain) as Application.pool,
+        asyncpg.create_pool(url) as Application.pool,
         AsyncWorkerPool(queue, number_of_workers=100, task_type="feeds"),
     ):
         deadline = time.monotonic() + GIVE_UP_SECONDS

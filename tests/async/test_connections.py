@@ -106,7 +106,7 @@ async def test_a_loop_that_is_blocked_for_longer_than_a_connect_may_take_ends_no
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where many tasks begin an insert at once."""
-    monkeypatch.setattr("fang_async.connections.CONNECT_TIMEOUT", 2.0)
+    monkeypatch.setattr("fang_postgres.urls.CONNECT_TIMEOUT", 2.0)
     connecting = asyncio.create_task(AsyncQueue(url)._connections.dedicated())
     await asyncio.sleep(0)  # it has begun
     time.sleep(2.5)  # noqa: ASYNC251

@@ -12,14 +12,13 @@ from typing import Any, Final
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import create_engine
 
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_core.config import RetentionMode, SleepParams
 from fang_core.events import Events
 from fang_core.record import ClaimedTask
 from fang_core.registry import Mode
-from fang_postgres.connecting import database_url
+from fang_postgres.engine import engine_for
 from fang_threaded import Queue, WorkerPool
 from tests.faults.deeds import at_work
 from tests.faults.nursery import tell
@@ -109,7 +108,7 @@ def main(orders: dict[str, Any]) -> None:
 
 
 def _run_threads(given: Given) -> None:
-    engine = create_engine(database_url(given.url, "psycopg")) if given.shared_engine else None
+    engine = engine_for(given.url) if given.shared_engine else None
     queue = Queue(engine or given.url, max_pool_size=given.max_pool_size, behind_pooler=given.behind_pooler)
     pool = WorkerPool(queue, events=[Reporting(given.dies_at_start)], **given.options())
     at_work(Path(given.directory), given.url, lambda: pool.id, engine)

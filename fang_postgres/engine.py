@@ -1,0 +1,20 @@
+"""An engine of SQLAlchemy's on psycopg, for the command and for migrations."""
+
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine
+
+from fang_core.errors import MissingExtra
+from fang_postgres.urls import address
+
+
+def engine_for(url: str | URL, *, application_name: str = "fang", **options: Any) -> Engine:
+    """An engine that connects as the URL says; ``options`` are those of ``create_engine``.
+
+    Raises ``UsageError`` for a URL that cannot be honoured, and ``MissingExtra``.
+    """
+    arguments = address(url).for_psycopg(application_name=application_name)
+    try:
+        return create_engine("postgresql+psycopg://", connect_args=arguments, **options)
+    except ImportError:
+        raise MissingExtra("psycopg is missing: pip install 'fang-tasks[cli]'") from None

@@ -1,0 +1,37 @@
+"""Passwords that an application's callable fetches for each connect, since they live for minutes only."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final
+
+from fang_core.errors import NotConnected, UsageError
+from fang_postgres.urls import Address
+
+FETCHED_WITHIN: Final = 10.0
+"""Seconds that the callable has to return."""
+
+
+def check_password(password: Callable[[], Any] | None, address: Address, *, may_be_async: bool) -> None:
+    """Raises ``UsageError`` for what cannot fetch a password, and where the URL holds one already."""
+    if password is None:
+        return
+    if not callable(password):
+        raise UsageError("password= takes a callable that returns the password; a fixed one belongs into the URL")
+    if inspect.iscoroutinefunction(password) and not may_be_async:
+        raise UsageError("password= of a threaded queue takes a plain function, not an async one")
+    if address.password is not None:
+        raise UsageError("the database URL holds a password, and password= fetches one: leave one of them out")
+
+
+def as_password(found: object) -> str:
+    """What the callable returned. Raises ``NotConnected`` where that is no text."""
+    if not isinstance(found, str):
+        raise NotConnected(f"no password for the database: its callable returned {type(found).__name__}, not a str")
+    return found
+
+
+def not_fetched(error: BaseException) -> NotConnected:
+    """The typed error of what the callable raised. It names the type alone, since the text may quote a secret."""
+    if isinstance(error, NotConnected):
+        return error
+    return NotConnected(f"no password for the database: its callable raised {type(error).__name__}")
