@@ -43,7 +43,8 @@ class Worker:
         self.task = asyncio.create_task(self._loop(), name=f"fang-worker-{number}")
 
     def cut_short(self) -> None:
-        """Cancels the run that is under way, for the pool's sake: its task is given back."""
+        """Cancels the run that is under way, for the pool's sake. If it ends by that, its task is given back; if it
+        answers otherwise, its answer counts."""
         if self._current is not None and not self._cut_short:
             self._cut_short = True
             self.task.cancel()
@@ -69,8 +70,6 @@ class Worker:
                     result = await self._run(run)
                     if self._cut_short:
                         await _absorb(me)
-                        if result is not SUCCESS:
-                            result = NOT_RUN
                         self._cut_short = False
                 finally:
                     # Also where this very loop fails: no claimed task goes without an outcome.
@@ -100,6 +99,8 @@ class Worker:
                 await _resume(coroutine, context, waiting_for)
         except BaseException as error:  # noqa: BLE001 - every exception of a run is an outcome
             end_if_child(self._process, error)
+            if self._cut_short and _is_cancellation(error):
+                return NOT_RUN
             return result_of(error)
         finally:
             run.over = True
@@ -126,6 +127,13 @@ def _resume(coroutine: Coroutine[Any, Any, None], context: Context, waiting_for:
             waiting_for = context.run(step, value)
         except StopIteration:
             return
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether the run ended by its cancellation, and said nothing of its own."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_cancellation, error.exceptions))
+    return isinstance(error, asyncio.CancelledError)
 
 
 async def _absorb(me: "asyncio.Task[Any]") -> None:

@@ -35,7 +35,8 @@ class Events:
     def run_ended(self, task: ClaimedTask, result: Result, seconds: float) -> None:
         """A run has ended, after ``seconds``; its outcome is not yet written.
 
-        ``result`` is a ``Success``, ``Failure``, ``Snoozed`` or ``Cancelled``; ``NotRun`` where the pool cut it short.
+        ``result`` is a ``Success``, ``Failure``, ``Snoozed`` or ``Cancelled``; ``NotRun`` if the pool's
+        cancellation ended it.
         """
 
     def outcomes_written(self, pool_id: UUID, count: int) -> None:

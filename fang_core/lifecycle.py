@@ -91,7 +91,7 @@ class Cancelled(NamedTuple):
 
 
 class NotRun(NamedTuple):
-    """Claimed and never started, or cut short by the pool's own shutdown: given back as it was."""
+    """Claimed and never started, or ended by the pool's own cancellation: given back as it was."""
 
 
 Result = Success | Failure | Snoozed | Cancelled | NotRun

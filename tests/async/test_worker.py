@@ -5,8 +5,22 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from fang_async import AsyncWorkerPool
-from fang_core import AsyncMemoryQueue, AsyncRunnable, Constant, Events, TaskConfig, TaskState, current_run
+from fang_core import (
+    AsyncMemoryQueue,
+    AsyncRunnable,
+    Cancel,
+    Constant,
+    Events,
+    RetentionMode,
+    RetryAfter,
+    Snooze,
+    TaskConfig,
+    TaskState,
+    current_run,
+)
 
 LEAK: ContextVar[str] = ContextVar("leak", default="clean")
 SEEN: list[Any] = []
@@ -63,6 +77,40 @@ class Waits(AsyncRunnable):
             if not self.swallow:
                 raise
             await GATE["open"].wait()
+
+
+class Answers(AsyncRunnable):
+    """Waits until it is cancelled, and answers that as its field says."""
+
+    task_config = TaskConfig(max_retries=3, backoff=Constant(delay=timedelta(minutes=1), jitter=0))
+    answer: str
+
+    async def run(self, queue: Any) -> None:
+        GATE["started"].set()
+        try:
+            await GATE["open"].wait()
+        except asyncio.CancelledError as cancelled:
+            match self.answer:
+                case "it returns":
+                    return
+                case "snooze":
+                    raise Snooze(timedelta(hours=1)) from None
+                case "cancel":
+                    raise Cancel("no more") from cancelled
+                case "retry after":
+                    raise RetryAfter(timedelta(hours=2)) from cancelled
+                case "error":
+                    raise OSError("the connection is gone") from None
+                case "group with an error":
+                    raise BaseExceptionGroup("", [cancelled, ExceptionGroup("", [OSError("gone")])]) from None
+                case "group of cancellations":
+                    raise BaseExceptionGroup(
+                        "", [cancelled, BaseExceptionGroup("", [asyncio.CancelledError()])]
+                    ) from None
+            raise
+        finally:
+            if self.answer == "error of its cleanup":
+                raise OSError("cannot roll back")
 
 
 class Replaced(Events):
@@ -124,6 +172,39 @@ async def test_stop_gives_back_what_was_not_started_and_what_it_cut_short() -> N
     assert SEEN == ["cancelled"]
     assert {(task.state, task.retries, task.pool_id) for task in queue.tasks} == {(TaskState.NEW, 0, None)}
     assert queue.state.pools == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "retries", "due_in", "says"),
+    [
+        ("it returns", TaskState.FINISHED, 0, None, None),
+        ("snooze", TaskState.NEW, 0, timedelta(hours=1), None),
+        ("cancel", TaskState.CANCELLED, 0, None, "no more"),
+        ("retry after", TaskState.RETRIED, 1, timedelta(hours=2), "RetryAfter"),
+        ("error", TaskState.RETRIED, 1, timedelta(minutes=1), "OSError: the connection is gone"),
+        ("error of its cleanup", TaskState.RETRIED, 1, timedelta(minutes=1), "OSError: cannot roll back"),
+        ("group with an error", TaskState.RETRIED, 1, timedelta(minutes=1), "BaseExceptionGroup"),
+        ("group of cancellations", TaskState.NEW, 0, None, None),
+        ("nothing of its own", TaskState.NEW, 0, None, None),
+    ],
+)
+async def test_what_a_run_answers_to_its_cancellation_at_shutdown_counts(
+    answer: str, state: TaskState, retries: int, due_in: timedelta | None, says: str | None
+) -> None:
+    GATE.update(started=asyncio.Event(), open=asyncio.Event())
+    queue = AsyncMemoryQueue()
+    inserted = await queue.insert_task(Answers(answer=answer))
+    pool = AsyncWorkerPool(queue, grace_period=timedelta(0), retention_mode=RetentionMode.KEEP_ALL)
+    await pool.start()
+    await asyncio.wait_for(GATE["started"].wait(), 5)
+    assert await pool.stop() == 0
+    (task,) = queue.tasks
+    assert (task.state, task.retries, task.pool_id) == (state, retries, None)
+    assert (task.scheduled_at - inserted.scheduled_at) // timedelta(minutes=1) == (due_in or timedelta(0)) // timedelta(
+        minutes=1
+    )
+    assert (task.error_message or "").startswith(says or "")
+    assert (task.error_message is None) == (says is None)
 
 
 async def test_a_run_that_swallows_its_cancellation_stays_held_until_it_ends() -> None:
