@@ -14,6 +14,7 @@ from fang_async.manual import ManualPool
 from fang_async.runner import converse_on, may_notify, refuse_autocommit, run_on
 from fang_async.store import AsyncPostgresStore
 from fang_core.codec import MAX_PAYLOAD_BYTES
+from fang_core.copying import Uncopyable
 from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, TaskLost, UsageError
 from fang_core.insertion import Bulk, NewTask, Overrides, Rules
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
@@ -29,7 +30,7 @@ from fang_postgres.statement import Conversation, Operation
 T = TypeVar("T")
 
 
-class AsyncQueue:
+class AsyncQueue(Uncopyable):
     """An ``AsyncQueueable`` on Postgres, for one event loop. It can be made where no loop runs.
 
     Args:

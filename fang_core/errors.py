@@ -47,6 +47,10 @@ class IdInUse(UsageError):
     """Another task has the id that an insert was given."""
 
 
+class NotCopyable(UsageError, TypeError):
+    """A queue or a pool was copied or pickled. A ``TypeError`` as well, as Python raises it for locks and sockets."""
+
+
 class StaleTask(FangError):
     """The row is not as it was read any more: somebody else changed or removed it. Read it again."""
 

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 from fang_core.arguments import checked_id, checked_task_type
 from fang_core.codec import MAX_PAYLOAD_BYTES
+from fang_core.copying import Uncopyable
 from fang_core.insertion import Bulk, Overrides, Rules
 from fang_core.lifecycle import TERMINAL_STATES, Outcome, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.memory_state import Clock, MemoryState, utc_clock
@@ -31,7 +32,7 @@ from fang_core.store import (
 from fang_core.ticking import next_tick
 
 
-class _MemoryBase:
+class _MemoryBase(Uncopyable):
     """What both colours share: the state, and checks that touch nothing."""
 
     def __init__(

@@ -18,6 +18,7 @@ from fang_core.config import (
     SleepParams,
     as_task_types,
 )
+from fang_core.copying import Uncopyable
 from fang_core.errors import UsageError
 from fang_core.events import Dispatcher, Events
 from fang_core.forks import in_child
@@ -33,7 +34,7 @@ LAST_CALL: Final = 1.8
 """Seconds after the grace period at which the heartbeat ends a process that hangs."""
 
 
-class WorkerPool:
+class WorkerPool(Uncopyable):
     """Runs tasks of some task types in threads.
 
     Args:

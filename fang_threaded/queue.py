@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.codec import MAX_PAYLOAD_BYTES
+from fang_core.copying import Uncopyable
 from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, TaskLost, UsageError
 from fang_core.insertion import Bulk, NewTask, Overrides, Rules
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
@@ -31,7 +32,7 @@ from fang_threaded.store import PostgresStore
 T = TypeVar("T")
 
 
-class Queue:
+class Queue(Uncopyable):
     """A ``Queueable`` on Postgres. Threads may share one.
 
     Args:
