@@ -160,7 +160,14 @@ class Heartbeat:
         if not beat.registered:
             self._on_declared_dead(pool_id)
         dead = self._watch.dead(pool_id, beat, self._answered)
-        await self._rescue(dead)
+        try:
+            await self._rescue(dead)
+            await self._sweep()
+        except BaseException:
+            self._watch.rescue_failed()
+            raise
+
+    async def _sweep(self) -> None:
         self._until_sweep -= 1
         if self._until_sweep <= 0:
             self._tell(await self._heart.rescue_orphans(self._max_crashes))

@@ -5,10 +5,15 @@ still takes the pool for dead after ``LOCK_FREE_FOR`` where its lock is free, si
 after the lease whatever its lock says, since a process that is stopped, partitioned, or stuck in C code keeps it. It is
 always the lease of the pool that is judged, as its record has it: only who runs it knows how long it may stand still.
 
-A free lock proves nothing where the server itself has let all of them go (it restarted, or took over from another), or
-where the watcher was away and cannot know what it missed: then the lease alone decides. Where it comes back on the very
-session that it had before, the server has been up all the time, so that the lock was let go with its owner's session
-alone; but what kept the watcher may have kept the other from beating, too, which has ``BACK_WITHIN`` to come back.
+A free lock proves nothing when the server itself may have let all of them go (it restarted, or took over from another),
+or when the watcher was away and cannot know what it missed. The watcher then doubts all free locks, and the lease alone
+decides, until it has seen the lock of a pool *held* since the doubt began. Whoever holds a lock on this server has
+reconnected, so letting go of it means the same as ever. A session that has survived the watcher's own outage may hold
+its lock for a while although its owner is still away, so if the server did not restart the owner must have beaten, too.
+
+If the watcher comes back on the very session that it had before, the server has been up all the time, so a lock was let
+go with its owner's session alone; but what kept the watcher may have kept the other from beating, too: that one has
+``BACK_WITHIN`` to come back.
 
 Nor does a counter say anything for a time in which nobody could have raised it: of a watcher's own gap no more counts
 than ``EVERY``. Times are seconds of the watcher's monotonic clock.
@@ -25,9 +30,10 @@ LOCK_FREE_FOR: Final = 2.0
 """Seconds without a beat, and with a free lock, after which a pool is dead."""
 
 GAP: Final = 2.0
-"""Seconds between two answers after which a watcher no longer trusts the free lock of a pool, for that pool's lease or,
-on the same session, for ``BACK_WITHIN``. Of a longer silence no more than ``EVERY`` counts for what stood still in it:
-where the server was away, others may come back after the watcher, and have time for that also with the shortest lease.
+"""Seconds between two answers after which a watcher doubts free locks: until it has seen the pool back, at most for
+that pool's lease or, on the same session, for ``BACK_WITHIN``. Of a longer silence no more than ``EVERY`` counts as
+standing still: if the server was away, pools may come back after the watcher, and even the shortest lease must leave
+them time for that.
 """
 
 BACK_WITHIN: Final = 15.0
@@ -82,27 +88,34 @@ class Watch:
 
     def __init__(self) -> None:
         self._seen: dict[UUID, tuple[int, float]] = {}  # counter, and since when it stands
-        self._answered: float | None = None
+        self._held: dict[UUID, float] = {}  # when it last saw the lock of a pool that has come back since the doubt
+        self._answered = -inf
         self._watched = 0.0  # seconds in which it would have seen a counter move; the clock of what follows
         self._has_missed = False
+        self._may_have_reconnected = False
         self._doubted_at = -inf  # when all locks may have been let go without its knowledge
+        self._answered_before_doubt = -inf  # on the monotonic clock
         self._back_at = -inf  # when it was last back from a silence in which that was not so
 
     def missed(self) -> None:
-        """A beat brought no answer.
+        """Notes that a beat brought no answer.
 
-        Where nobody's does, since the server recovers from a crash or a standby takes over, all locks are free as well,
-        though the server's start is long ago.
+        If no pool's beat does, since the server recovers from a crash or a standby takes over, all locks are free as
+        well, though the server's start is long ago.
         """
         self._has_missed = True
 
+    def rescue_failed(self) -> None:
+        """Notes that a rescue failed on the connection of the beats: the next beat may come on another one."""
+        self._may_have_reconnected = True
+
     def dead(self, me: UUID, beat: Beat, mono: float) -> list[Pulse]:
-        """The pools that are dead, given this answer at this time."""
+        """Returns the pools that are dead, given this answer at this time."""
         self._look(mono, beat.continues)
-        # Who is alive has beaten since within its lease, and so has its lock again.
-        undoubted = min(beat.server_up, self._watched - self._doubted_at)
+        started = mono - beat.server_up
         dead = []
         seen: dict[UUID, tuple[int, float]] = {}
+        held: dict[UUID, float] = {}
         for pulse in beat.pulses:
             if pulse.pool_id == me:
                 continue
@@ -110,24 +123,40 @@ class Watch:
             if beats != pulse.beats:
                 since = self._watched
             seen[pulse.pool_id] = (pulse.beats, since)
+            if pulse.is_locked and (started > self._answered_before_doubt or since > self._doubted_at):
+                held[pulse.pool_id] = mono
+            elif pulse.pool_id in self._held:
+                held[pulse.pool_id] = self._held[pulse.pool_id]
             still = self._watched - since
+            let_go = pulse.claims_lock and not pulse.is_locked
+            believed = self._undoubted(beat) >= pulse.lease or held.get(pulse.pool_id, -inf) > started
             is_back = since > self._back_at or self._watched - self._back_at >= BACK_WITHIN
-            let_go = pulse.claims_lock and not pulse.is_locked and undoubted >= pulse.lease and is_back
-            if pulse.beats == DECLARED_DEAD or still >= pulse.lease or (let_go and still >= LOCK_FREE_FOR):
+            has_died = let_go and believed and is_back and still >= LOCK_FREE_FOR
+            if pulse.beats == DECLARED_DEAD or still >= pulse.lease or has_died:
                 dead.append(pulse)
-        self._seen = seen
+        self._seen, self._held = seen, held
         return dead
 
+    def _undoubted(self, beat: Beat) -> float:
+        """Returns for how many seconds no event can have freed all locks at once.
+
+        A pool that lives has beaten within its lease, and so has its lock again if this is longer.
+        """
+        return min(beat.server_up, self._watched - self._doubted_at)
+
     def _look(self, mono: float, continues: bool) -> None:
-        silence = 0.0 if self._answered is None else mono - self._answered
-        self._answered = mono
+        """Moves the clock on to this answer, and begins to doubt if the watcher was away or has reconnected."""
+        silence = mono - self._answered if self._answered > -inf else 0.0
         self._watched += silence if silence <= GAP else EVERY
-        if silence > GAP or self._has_missed:
-            if continues:
-                self._back_at = self._watched
-            else:
-                self._doubted_at = self._watched
-        self._has_missed = False
+        was_away = silence > GAP or self._has_missed
+        if was_away and continues:
+            self._back_at = self._watched
+        elif was_away or (self._may_have_reconnected and not continues):
+            self._doubted_at = self._watched
+            self._answered_before_doubt = self._answered
+            self._held = {}
+        self._answered = mono
+        self._has_missed = self._may_have_reconnected = False
 
 
 def lock_key(pool_id: UUID) -> int:

@@ -132,7 +132,14 @@ class Heartbeat:
         if not beat.registered:
             self._on_declared_dead(pool_id)
         dead = self._watch.dead(pool_id, beat, self._answered)
-        self._rescue(dead)
+        try:
+            self._rescue(dead)
+            self._sweep()
+        except BaseException:
+            self._watch.rescue_failed()
+            raise
+
+    def _sweep(self) -> None:
         self._until_sweep -= 1
         if self._until_sweep <= 0:
             self._tell(self._heart.rescue_orphans(self._max_crashes))

@@ -170,19 +170,88 @@ def test_a_watcher_that_starts_just_after_a_failover_believes_no_free_lock(
 
 
 @pytest.mark.parametrize("gap", [GAP - 0.1, GAP + 0.1])
-def test_free_locks_are_not_believed_within_a_lease_of_a_gap(gap: float) -> None:
+def test_free_locks_that_were_not_seen_held_since_a_gap_are_not_believed_for_a_lease(gap: float) -> None:
+    pool = Life([0.0], [(0, 0.5)])
     steady = every(EVERY, gap, 40)
-    died = steady[3]
-    pool = Life(every(EVERY, 0, died), [(0, died)])
-    when = died + LOCK_FREE_FOR if gap < GAP else steady[0] + LEASE
+    when = LOCK_FREE_FOR if gap < GAP else gap + LEASE
     assert deaths([pool], [0.0, *steady])[POOL] == pytest.approx(when, abs=EVERY)
 
 
-def test_free_locks_are_not_believed_within_a_lease_of_a_beat_that_failed() -> None:
+def test_free_locks_that_were_not_seen_held_since_a_failed_beat_are_not_believed_for_a_lease() -> None:
     pool = Life([0.0], [(0, 0.5)])
     assert deaths([pool], every(EVERY, 0, 20)) == {POOL: 2.0}
     assert deaths([pool], every(EVERY, 0, 20), missed=[0.5]) == {POOL: LEASE}
-    assert deaths([Life([0.0, 8.0], [(0, 8.5)])], every(EVERY, 0, 20), missed=[0.5]) == {POOL: 11.0}
+
+
+# A free lock is believed again once it was seen held ------------------------------------------------------------------
+
+LONG = 120.0  # a lease that no test below waits for
+
+
+@given(
+    st.sampled_from(["a restart", "a gap", "a failed beat", "the watcher's start"]),
+    st.floats(0.5, 20),
+    steps(0.2, EVERY, 100),
+)
+def test_who_came_back_after_all_locks_were_let_go_and_then_dies_is_dead_as_always(
+    what: str, lived: float, answers_after: list[float]
+) -> None:
+    """Whatever raised the doubt; two answers must have seen it beat and hold its lock."""
+    doubt, back = 10.0, 12.5
+    died = back + 2 * EVERY + lived
+    pool = Life([*every(EVERY, 0, doubt), *every(EVERY, back, died)], [(0, doubt), (back, died)], lease=LONG)
+    before = [] if what == "the watcher's start" else every(EVERY, 0, doubt)
+    answers = [*before, *(doubt + (GAP + 0.1 if what == "a gap" else 0.1) + now for now in answers_after)]
+    started = doubt if what in ("a restart", "the watcher's start") else -OLD
+    found = deaths(
+        [pool], answers, started=started, missed=[doubt + 0.05] if what in ("a restart", "a failed beat") else []
+    )
+    if answers[-1] > died + LOCK_FREE_FOR + 2 * EVERY:
+        assert pool.beats[-1] + LOCK_FREE_FOR <= found[POOL] <= died + LOCK_FREE_FOR + 2 * EVERY
+
+
+@pytest.mark.parametrize("what", ["a restart", "a failed beat"])
+def test_one_look_at_a_held_lock_is_enough_only_if_the_server_restarted_since_the_last_answer(what: str) -> None:
+    """Otherwise the session that holds it may be left over from before, while its owner is still away."""
+    pool = Life([*every(EVERY, 0.5, 10), 11.0], [(0, 10), (11.0, 11.5)], lease=LONG)
+    restarts = what == "a restart"
+    found = deaths(
+        [pool], [*every(EVERY, 0, 10), *every(EVERY, 11.2, 200)], started=10.1 if restarts else -OLD, missed=[10.5]
+    )
+    assert found == {POOL: pytest.approx(13.2 if restarts else 11.2 + LONG, abs=EVERY)}
+
+
+@given(st.floats(GAP + 0.1, 100), st.floats(0, 20), st.floats(0.1, 7.5), steps(0.2, EVERY, 60))
+def test_a_session_left_over_from_before_an_outage_that_ends_late_kills_nobody(
+    length: float, left_over: float, away: float, answers_after: list[float]
+) -> None:
+    """The watcher comes back first and sees the lock held, which falls once the server ends the old session."""
+    begin, back = 10.0, 10.0 + length
+    pool = Life(
+        [*every(EVERY, 0, begin), *every(EVERY, back + away, back + 100)],
+        [(0, back + min(left_over, away)), (back + away, 1e9)],
+        lease=LONG,
+    )
+    answers = [*every(EVERY, 0, begin), *(back + now for now in answers_after)]
+    assert not deaths([pool], answers, missed=[begin + 1.5])
+
+
+def test_each_restart_raises_a_doubt_of_its_own() -> None:
+    """What was seen held on the former server says nothing of a lock on this one."""
+    pool = Life([*every(EVERY, 0, 20), 26.0], [(0, 10), (11, 20), (26, 99)], lease=LONG)
+    answers = [*every(EVERY, 0, 10), *every(EVERY, 11, 20), *every(EVERY, 21, 25)]
+    assert not deaths([pool], answers, missed=[10.5, 20.5])
+
+
+@pytest.mark.parametrize("reconnects", [True, False])
+def test_a_rescue_that_failed_with_its_connection_raises_a_doubt(reconnects: bool) -> None:
+    """Quicker than a gap, and without a beat that failed: the server may have restarted in between."""
+    watch = Watch()
+    watch.dead(ME, Beat(True, OLD, [Pulse(POOL, 1, True, True, LONG)]), 0.0)
+    watch.rescue_failed()
+    still = Beat(True, OLD, [Pulse(POOL, 1, True, False, LONG)], continues=not reconnects)
+    found = [watch.dead(ME, still, now) for now in (0.5, 1.5, 2.5, 3.5)]
+    assert any(found) is not reconnects
 
 
 AWAY = 30.0

@@ -1,6 +1,6 @@
 """The two that are tried with the default settings, a lease of 60 seconds: last, once the server has been up as long.
 
-Before that a free lock is not believed, since a restart of the server has let go of all of them.
+Before that a watcher that starts does not believe a free lock that it never saw held.
 """
 
 import statistics

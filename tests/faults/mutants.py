@@ -213,6 +213,18 @@ MUTANTS: Final = (
         r"KeyError: 1000",
     ),
     Mutant(
+        "a free lock is believed after all were let go, without having been seen held since",
+        [
+            Edit(
+                "fang_core/liveness.py",
+                "self._undoubted(beat) >= pulse.lease or held.get(pulse.pool_id, -inf) > started",
+                "True",
+            )
+        ],
+        InTest("tests/core/test_liveness.py::test_when_all_locks_were_let_go_each_may_be_away_for_its_own_lease"),
+        r"assert not \{UUID",
+    ),
+    Mutant(
         "prefetch never given back: what was claimed ahead waits for long runs",
         [Edit("fang_core/stock.py", "now - handed_out_at < PATIENCE", "now - handed_out_at < 3600 * PATIENCE")],
         InTest("tests/waking/test_patience.py::test_what_waits_behind_long_runs_is_run_by_another_pool"),

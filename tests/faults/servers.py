@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
+from fang_core.liveness import lock_key
 from tests.faults.aftermath import assert_as_before, assert_each_ran_once, assert_nobody_died, warmed_up
+from tests.faults.defaults import PROMISED
 from tests.faults.producers import producing
 from tests.faults.registry import SHORT, fault
 from tests.faults.trial import Trial
@@ -32,20 +34,15 @@ def crash_again_and_again(trial: Trial) -> None:
     server = trial.server
     assert server is not None
 
-    def kill_a_backend() -> None:
-        ((pid,),) = trial.rows(f"SELECT pid {SESSIONS} ORDER BY random() LIMIT 1")
-        os.kill(pid, signal.SIGKILL)
-        trial.until(trial.is_cut_off)  # by then the server has ended all sessions, and recovers
-
     before = warmed_up(trial, trial.start(2))
     with producing(trial) as producers:
-        for crash in (server.restart, kill_a_backend, server.restart):
-            held = trial.insert(2 * len(before.workers), gate=trial.gate(crash.__name__))
+        for number, crash in enumerate((server.restart, lambda: kill_a_backend(trial), server.restart)):
+            held = trial.insert(2 * len(before.workers), gate=trial.gate(str(number)))
             trial.insert(100, seconds=0.02)
             trial.until(lambda held=held: all(trial.starts(each) for each in held))
             crash()
             trial.reconnect()
-            assert_flows_again(trial, held, lambda crash=crash: trial.open_gate(crash.__name__))
+            assert_flows_again(trial, held, lambda number=number: trial.open_gate(str(number)))
     assert producers.told["OutcomeUnknown"], "no insert was cut off"
     trial.settle()
     assert_nobody_died(trial)
@@ -59,6 +56,56 @@ def assert_flows_again(trial: Trial, held: list[UUID], let_go: Callable[[], None
     trial.expect(trial.insert(4), now, within)
     let_go()
     trial.until(lambda: not trial.count("state = 'in_progress' AND id = ANY(%s)", held), within=within)
+
+
+@fault(
+    "F01 after F14",
+    f"SIGKILL of a worker once it is back after a crash of the server, a lease of 60 s; {PROMISED:.0f} s at most",
+    also=("I8",),
+    given={"keep_all": True},
+    own_server=True,
+)
+def kill_after_a_crash(trial: Trial) -> None:
+    """Free locks are believed again as soon as the pools that are left have seen the dead one back."""
+    server = trial.server
+    assert server is not None
+    trial.start(3)
+    for number, crash in enumerate((server.restart, lambda: kill_a_backend(trial))):
+        await_all_back(trial)
+        crash()
+        trial.reconnect()
+        await_all_back(trial)
+        held = trial.insert(4 * len(trial.fleet.alive), gate=trial.gate(str(number)))
+        trial.until(lambda held=held: all(trial.starts(each) for each in held))
+        victim = trial.fleet.alive[0]
+        trial.strike(victim, victim.kill, PROMISED)
+        trial.until(lambda victim=victim: not trial.held(victim))
+        trial.open_gate(str(number))
+        trial.settle()
+        trial.replace_dead()
+    assert len(trial.recoveries()) == 2, "a victim held nothing"
+
+
+def kill_a_backend(trial: Trial) -> None:
+    """Kills any of ours, and returns when the server has ended all sessions; its start stays as it was."""
+    ((pid,),) = trial.rows(f"SELECT pid {SESSIONS} ORDER BY random() LIMIT 1")
+    os.kill(pid, signal.SIGKILL)
+    trial.until(trial.is_cut_off)
+
+
+def await_all_back(trial: Trial) -> None:
+    """Returns when each living pool holds its lock on this server and has beaten twice since, so that all saw it."""
+    trial.until(lambda: len(beats_under_lock(trial)) == len(trial.fleet.alive))
+    before = beats_under_lock(trial)
+    trial.until(lambda: all(beats >= before[pool] + 2 for pool, beats in beats_under_lock(trial).items()))
+
+
+def beats_under_lock(trial: Trial) -> dict[UUID, int]:
+    """The counter of each pool whose lock is held."""
+    locks = "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"
+    held = {key for (key,) in trial.rows(locks)}
+    pools = trial.rows("SELECT id, beats FROM fang.fang_pools")
+    return {pool: beats for pool, beats in pools if lock_key(pool) in held}
 
 
 @fault(

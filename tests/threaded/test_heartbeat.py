@@ -126,3 +126,26 @@ def test_many_dead_pools_do_not_keep_it_from_beating() -> None:
     assert len(rescued) == 1
     beating._beat()
     assert sorted(rescued[1:]) == dead
+
+
+@pytest.mark.parametrize("what", ["rescue", "rescue_orphans"])
+def test_a_rescue_that_fails_on_the_heart_s_connection_raises_a_doubt(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next beat may come on another session, within a second and without a beat that failed."""
+    dead, held, free = (
+        Pulse(OTHER, *seen, 600.0) for seen in ((DECLARED_DEAD, True, False), (1, True, True), (1, True, False))
+    )
+    heart = Heart(Beat(True, 1e6, [dead] if what == "rescue" else [held]), *(Beat(True, 1e6, [free]) for _ in range(3)))
+    beating = heartbeat(heart)
+    beating._until_sweep = 1
+
+    def fails(*_: Any) -> list[Rescued]:
+        raise BackendUnavailable("away")
+
+    monkeypatch.setattr(heart, what, fails)
+    with pytest.raises(BackendUnavailable):
+        beating._beat()
+    for mono in (10.0, 11.0, 12.0):
+        beat = heart.beat(ME, False)
+        assert not beating._watch.dead(ME, beat, time.monotonic() + mono - 9.5)
