@@ -24,6 +24,7 @@ from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 from fang_threaded import Queue, Runnable
+from tests.logs import logging_as_it_is
 
 pytest_plugins = ["tests.fixtures"]
 
@@ -87,11 +88,13 @@ def prepare(namespace: Namespace) -> None:
 
         def run(self, queue: Any) -> None: ...
 
+    namespace["_restore_logging"] = logging_as_it_is()
     namespace.update(_opened=[], Session=Session, Order=Order, SendReceipt=SendReceipt)
 
 
 def finish(namespace: Namespace) -> None:
-    """Gives back the connections, and the database."""
+    """Gives back the connections, the database, and the process' logging."""
+    namespace["_restore_logging"]()
     if "_databases" in namespace:
         for opened in namespace["_opened"]:  # a later block may have given the name to another
             if isinstance(opened, Queue):

@@ -13,11 +13,13 @@ from uuid import UUID
 
 from fang_core.apart import Apart
 from fang_core.completion import MOST_IN_A_BATCH, Refused, Reply, Report, Written, plan, reply_of, without
-from fang_core.demand import Retry
 from fang_core.errors import BackendError, RowsLocked, is_refusal
 from fang_core.events import Dispatcher, Events
+from fang_core.failurelog import log_lost, log_unstorable
 from fang_core.lifecycle import Outcome
 from fang_core.logs import SafeLogger
+from fang_core.outage import Outage
+from fang_core.record import ClaimedTask
 from fang_core.store import AsyncStore
 
 logger = SafeLogger("fang_async")
@@ -34,6 +36,7 @@ class Completer:
         on_written: called after each batch, with the outcomes that are dealt with.
         on_locked: called with those that others have locked, and that are tried again.
         on_lost: called with each outcome that the fence refused.
+        task_of: what was claimed for an outcome, if it is known.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Completer:
         on_written: Callable[[list[Outcome]], None],
         on_locked: Callable[[list[Outcome]], None],
         on_lost: Callable[[Outcome], None],
+        task_of: Callable[[Outcome], ClaimedTask | None],
     ) -> None:
         self.pool_id = pool_id
         """Whose outcomes they are from now on."""
@@ -53,8 +57,9 @@ class Completer:
         self._on_written = on_written
         self._on_locked = on_locked
         self._on_lost = on_lost
+        self._task_of = task_of
         self._outcomes: list[Outcome] = []
-        self._retry: Final = Retry()
+        self._outage: Final = Outage(logger, "pool %s writes outcomes again")
         self._ready = asyncio.Event()
         self._apart = Apart()
         self._closing = asyncio.Event()
@@ -166,7 +171,7 @@ class Completer:
             written = await self._store.complete(pool_id, request, waits=waits)
         except Exception as error:
             if isinstance(error, RowsLocked) and error.locked:
-                self._retry.succeeded()
+                self._outage.over(time.monotonic(), pool_id)
                 return Written(error.written, error.locked)
             # Also what nobody expected: an outcome is kept until it is written, or refused for what it holds.
             self._events.emit(Events.backend_failed, pool_id, error)
@@ -177,16 +182,16 @@ class Completer:
                 raise _GivenUp from error
             unexpected = None if isinstance(error, BackendError) else error
             logger.warning("outcomes that wait to be written: %d: %s", len(request), error, exc_info=unexpected)
-            await wait_for(self._closing, self._retry.sleep())
+            await wait_for(self._closing, self._outage.failed(time.monotonic()))
             return reply_of(error)
-        self._retry.succeeded()
+        self._outage.over(time.monotonic(), pool_id)
         return Written(written)
 
     def _report(self, report: Report, count: int) -> None:
         for outcome in report.unstorable:
-            logger.error("task %s: its outcome could not be stored; it was failed instead", outcome.id)
+            log_unstorable(logger, outcome, self._task_of(outcome))
         for outcome in report.lost:
-            logger.warning("task %s was lost: attempt %d is no longer ours", outcome.id, outcome.attempt)
+            log_lost(logger, outcome, self._task_of(outcome))
             self._on_lost(outcome)
             self._events.emit(Events.task_lost, self.pool_id, outcome)
         if count:

@@ -5,6 +5,7 @@ replaced; since a notification may have been missed meanwhile, every pool is wok
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -12,9 +13,9 @@ from typing import Any, Final
 import asyncpg
 
 from fang_async.completer import wait_for
-from fang_core.demand import Retry
 from fang_core.errors import BackendUnavailable
 from fang_core.logs import SafeLogger
+from fang_core.outage import Outage
 from fang_core.store import OnSilence, OnWake
 from fang_postgres.waking import NOBODY_LISTENS, Subscribers
 
@@ -66,7 +67,7 @@ class Listener:
         task.cancel()
 
     async def _loop(self, closing: asyncio.Event, stirred: asyncio.Event) -> None:
-        retry = Retry()
+        outage = Outage(logger, "LISTEN works again, and inserts wake pools")
         while not closing.is_set():
             try:
                 async with self._connected() as connection:
@@ -74,7 +75,7 @@ class Listener:
                     connection.add_termination_listener(lambda _: stirred.set())
                     async with asyncio.timeout(PING_TIMEOUT):
                         await connection.add_listener(self._channel, self._heard)
-                    retry.succeeded()
+                    outage.over(time.monotonic())
                     self._subscribers.wake_all()
                     while not closing.is_set() and not await wait_for(stirred, PING_EVERY):
                         async with asyncio.timeout(PING_TIMEOUT):
@@ -86,7 +87,7 @@ class Listener:
                     silence = BackendUnavailable(NOBODY_LISTENS.format(_line(error)))
                     logger.warning("%s", silence)
                     self._subscribers.tell(silence)
-                    await wait_for(closing, retry.sleep())
+                    await wait_for(closing, outage.failed(time.monotonic()))
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:

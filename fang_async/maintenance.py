@@ -10,6 +10,7 @@ from fang_async.completer import wait_for
 from fang_core.config import PoolOptions
 from fang_core.errors import FangError
 from fang_core.logs import SafeLogger
+from fang_core.outage import Outage
 from fang_core.store import AsyncStore, PruneRequest
 
 logger = SafeLogger("fang_async")
@@ -34,6 +35,7 @@ class Maintenance:
         self._request = PruneRequest(options.task_types, options.keep_finished, options.keep_failed, BATCH)
         self._task_types = options.task_types
         self._named: dict[tuple[str, str], float] = {}
+        self._outage = Outage(logger, "maintenance works again")
         self._closing = asyncio.Event()
 
     def start(self) -> None:
@@ -52,10 +54,13 @@ class Maintenance:
                 await self.prune()
                 await self.name_unknown_kinds()
                 await self.name_unserved_types()
+                self._outage.over(time.monotonic())
             except FangError as error:
                 logger.warning("maintenance failed and will be tried again: %s", error)
+                self._outage.failed(time.monotonic())
             except Exception:
                 logger.exception("maintenance failed and will be tried again")
+                self._outage.failed(time.monotonic())
 
     async def name_unknown_kinds(self) -> None:
         """Logs the kinds of due tasks that no registered pool knows, each once an hour."""

@@ -50,6 +50,7 @@ class AsyncWorkerPool(Uncopyable):
             the longest call of C code that holds the GIL.
         max_crashes: how often the process may die under a task before that is failed as crashed; 1 and 2 fail
             innocent tasks with it.
+        log_tracebacks: whether the line of a failed run has its traceback, whose text may quote payloads.
         events: who is told what happens.
     """
 
@@ -68,6 +69,7 @@ class AsyncWorkerPool(Uncopyable):
         listen: bool = True,
         lease: timedelta = DEFAULT_LEASE,
         max_crashes: int = DEFAULT_MAX_CRASHES,
+        log_tracebacks: bool = False,
         events: Sequence[Events] = (),
     ) -> None:
         check_queue(queue, "async")
@@ -83,6 +85,7 @@ class AsyncWorkerPool(Uncopyable):
             listen=listen and queue.keeps_session,
             lease=lease,
             max_crashes=max_crashes,
+            log_tracebacks=log_tracebacks,
         )
         self._events = Dispatcher(events)
         self._begin()

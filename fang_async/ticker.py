@@ -5,9 +5,9 @@ import time
 from datetime import datetime
 
 from fang_async.completer import wait_for
-from fang_core.demand import Retry
 from fang_core.errors import BackendError, FangError, is_refusal
 from fang_core.logs import SafeLogger
+from fang_core.outage import Outage
 from fang_core.store import AsyncStore
 from fang_core.ticking import Timetable
 
@@ -20,7 +20,7 @@ class Ticker:
     def __init__(self, store: AsyncStore, timetable: Timetable) -> None:
         self._store = store
         self._timetable = timetable
-        self._retry = Retry()
+        self._outage = Outage(logger, "schedules tick again")
         self._closing = asyncio.Event()
 
     def start(self) -> None:
@@ -38,13 +38,13 @@ class Ticker:
         while not await wait_for(self._closing, seconds):
             try:
                 seconds = await self._turn()
-                self._retry.succeeded()
+                self._outage.over(time.monotonic())
             except FangError as error:
                 logger.warning("schedules could not tick and will be tried again: %s", error)
-                seconds = self._retry.sleep()
+                seconds = self._outage.failed(time.monotonic())
             except Exception:
                 logger.exception("schedules could not tick and will be tried again")
-                seconds = self._retry.sleep()
+                seconds = self._outage.failed(time.monotonic())
 
     async def _turn(self) -> float:
         """Does what is due; seconds until there is something to do again."""

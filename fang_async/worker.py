@@ -75,6 +75,7 @@ class Worker:
                     # Also where this very loop fails: no claimed task goes without an outcome.
                     crew.ended_runs += 1
                     ended(run, result, time.monotonic() - started)
+                    result = None  # a failure's exception keeps all frames of its run, until the next run
                 if me.cancelling():
                     return
             feed(0)
@@ -101,7 +102,7 @@ class Worker:
             end_if_child(self._process, error)
             if self._cut_short and _is_cancellation(error):
                 return NOT_RUN
-            return result_of(error)
+            return result_of(error, self._kinds.module_of(run.task.kind))
         finally:
             run.over = True
             self._current = None

@@ -88,12 +88,13 @@ def _what_was_done(before: str | None, after: str | None) -> str:
     show_default=True,
     help="What is logged to stderr.",
 )
+@click.option("--log-tracebacks", is_flag=True, help="Log the traceback of each failed run; it may quote payloads.")
 @click.pass_context
-def worker(ctx: click.Context, *, pools: tuple[str, ...], log_level: str) -> None:
+def worker(ctx: click.Context, *, pools: tuple[str, ...], log_level: str, log_tracebacks: bool) -> None:
     """Run pools, as in app.tasks:pool, until SIGTERM or Ctrl-C; a second one ends it at once."""
     from fang_cli.worker import run_worker
 
-    ctx.exit(run_worker(pools, log_level))
+    ctx.exit(run_worker(pools, log_level, log_tracebacks=log_tracebacks))
 
 
 @fang.command()

@@ -2,27 +2,21 @@
 
 import importlib
 import sys
-import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
-from types import FrameType, ModuleType
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeGuard
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard
 
 from fang_core.errors import FangError, UsageError
 from fang_core.failure import text_of
+from fang_core.places import own_place
 from fang_threaded import WorkerPool
 
 if TYPE_CHECKING:
     from fang_async import AsyncWorkerPool
 
 AnyPool: TypeAlias = "WorkerPool | AsyncWorkerPool"
-
-_OURS: Final = ("fang_core", "fang_postgres", "fang_threaded", "fang_async", "fang_embedded", "fang_cli")
-_LIBRARIES: Final = (
-    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    *(str(Path(__file__).parents[1] / name) for name in _OURS),
-)
 
 
 class TargetFailed(FangError):
@@ -94,23 +88,8 @@ def _place(error: BaseException, module: str) -> str | None:
     """The innermost line of the user's own code, as ``file:line``; None where none had been reached."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_short(error.filename)}:{error.lineno}"
-    package = module.partition(".")[0]
-    own = [(frame, line) for frame, line in _frames(error) if _is_users(frame, package)]
-    return f"{_short(own[-1][0].f_code.co_filename)}:{own[-1][1]}" if own else None
-
-
-def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
-    step = error.__traceback__
-    while step is not None:
-        yield step.tb_frame, step.tb_lineno
-        step = step.tb_next
-
-
-def _is_users(frame: FrameType, package: str) -> bool:
-    """An application may itself be installed beside the libraries."""
-    file, name = frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
-    is_library = file.startswith(("<frozen ", *_LIBRARIES))
-    return not is_library or name.partition(".")[0] == package
+    place = own_place(error, module)
+    return None if place is None else _short(place)
 
 
 def _short(file: str) -> str:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -32,8 +33,10 @@ _UNWINDING: Final = 1.0
 """Seconds that asyncio tasks, and then threads, which runs have left behind, have to end."""
 
 
-def run_worker(names: Sequence[str], log_level: str) -> int:
+def run_worker(names: Sequence[str], log_level: str, *, log_tracebacks: bool = False) -> int:
     """Runs the pools that are named until SIGTERM or SIGINT, and stops them gracefully; the exit code.
+
+    With ``log_tracebacks`` each pool has that option, whatever it was made with.
 
     Where a task or a hook of ``Events`` stops a pool the others go on: the process ends once all of them have ended.
 
@@ -43,6 +46,9 @@ def run_worker(names: Sequence[str], log_level: str) -> int:
     """
     logging.basicConfig(format=_FORMAT, level=log_level.upper())
     targets = find_targets(names)
+    if log_tracebacks:
+        for target in targets:
+            target.pool.options = replace(target.pool.options, log_tracebacks=True)
     executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
     with Signals(lambda: _begin_last_call(targets)) as signals, asyncio.Runner() as runner:
         runner.get_loop().set_default_executor(executor)  # as asyncio makes one, but here its threads can be waited for

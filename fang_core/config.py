@@ -82,6 +82,7 @@ class PoolOptions:
             that died counts; of one that left no record, that of whoever takes its tasks back. Only from 3 up are
             innocents spared: a task runs alone once it has seen two crashes, and until then all that a dying process
             held is charged, begun or not. So 2 parks what was twice beside a death, and 1 everything at the first.
+        log_tracebacks: whether the line of a failed run has its traceback, whose text may quote payloads.
     """
 
     number_of_workers: int = 1
@@ -94,6 +95,7 @@ class PoolOptions:
     listen: bool = True
     lease: timedelta = DEFAULT_LEASE
     max_crashes: int = DEFAULT_MAX_CRASHES
+    log_tracebacks: bool = False
 
     def __post_init__(self) -> None:
         if type(self.number_of_workers) is not int or not 1 <= self.number_of_workers <= 10_000:

@@ -1,6 +1,6 @@
 """What is kept of an exception: a line and a traceback, cleaned and cut so that storing them can never fail.
 
-The exception itself is dropped at once: its traceback keeps frames, rows and models alive.
+The exception itself is not kept: its traceback keeps frames, rows and models alive.
 """
 
 import re
@@ -9,23 +9,25 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from fang_core.places import place
+
 MESSAGE_BYTES: Final = 2_000
 TRACEBACK_BYTES: Final = 8_000
 ERRORS_KEPT: Final = 10
 _CAUSES_NAMED: Final = 3
-# Of ``traceback.format_tb``: a frame is indented by two, its source line by four.
-_FRAME: Final = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
 _NAME: Final = re.compile(r"\w+")
 
 
 class ErrorReport(NamedTuple):
     """``message`` is ``Type: text``; both parts are valid for Postgres' text and jsonb.
 
-    Of an exception group the first three causes follow, each in a line of its own: ``- Type: text``.
+    Of an exception group the first three causes follow, each in a line of its own: ``- Type: text``. ``place`` is the
+    innermost line of the task's own code, which a log may name; it is not stored.
     """
 
     message: str
     traceback: str | None
+    place: str | None = None
 
 
 def clean(text: str, limit: int) -> str:
@@ -35,18 +37,16 @@ def clean(text: str, limit: int) -> str:
     return data[:limit].decode("utf-8", "ignore")
 
 
-def describe(error: BaseException) -> ErrorReport:
-    """Never raises, whatever ``error`` does in its ``__str__``."""
+def describe(error: BaseException, module: str = "") -> ErrorReport:
+    """Never raises, whatever ``error`` does in its ``__str__``. ``module`` is that of the task's class."""
     message = _group(error) if isinstance(error, BaseExceptionGroup) else _line(error, MESSAGE_BYTES)
-    return ErrorReport(message, _trace(error))
+    return ErrorReport(message, _trace(error), _place(error, module))
 
 
 def origin(report: ErrorReport) -> str:
     """Type and place, like ``ValueError at /app/tasks.py:12``: what a log may say. The text may quote a payload."""
     name = _NAME.match(report.message)
-    frames = _FRAME.findall(report.traceback or "")
-    place = f" at {frames[-1][0]}:{frames[-1][1]}" if frames else ""
-    return (name[0] if name else "an exception") + place
+    return (name[0] if name else "an exception") + (f" at {report.place}" if report.place else "")
 
 
 def text_of(value: object) -> str:
@@ -87,6 +87,18 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
 def _held_by(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
     # The attribute of the built-in class: a subclass may have put anything in its place.
     return iter(BaseExceptionGroup.exceptions.__get__(group))
+
+
+def _place(error: BaseException, module: str) -> str | None:
+    """Of a group also that of its first cause: its own is where it was gathered."""
+    try:
+        found = place(error, module)
+        first = next(_leaves(error), None) if isinstance(error, BaseExceptionGroup) else None
+        if found is None or first is None:
+            return found
+        return f"{found} ({origin(ErrorReport(type(first).__name__, None, place(first, module)))})"
+    except BaseException:  # noqa: BLE001 - a report without a place is better than none
+        return None
 
 
 def _trace(error: BaseException) -> str | None:

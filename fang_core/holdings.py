@@ -136,6 +136,11 @@ class Holdings:
         self._suspect_began = True
         return self._suspect
 
+    def task_of(self, outcome: Outcome) -> ClaimedTask | None:
+        """What was claimed for this outcome; None once the task has been claimed again, or is dealt with."""
+        run = self._runs.get(outcome.id)
+        return run.task if run is not None and run.task.attempt == outcome.attempt else None
+
     def known(self) -> list[UUID]:
         """The ids of all that is held."""
         return list(self._runs)

@@ -71,11 +71,30 @@ class Success(NamedTuple):
     """``run`` returned."""
 
 
-class Failure(NamedTuple):
-    """``run`` raised, or the payload could not be read. ``delay`` stands in for the backoff where it is given."""
-
+class _Failure(NamedTuple):
     error: ErrorReport
     delay: timedelta | None = None
+
+
+class Failure(_Failure):
+    """``run`` raised, or the payload could not be read. ``delay`` stands in for the backoff where it is given.
+
+    ``exception`` is what was raised, for hooks and logs: no part of what is compared, copied, pickled or stored. It is
+    None where no exception of a run is behind the failure. Its traceback holds the frames of the run with all that they
+    refer to: keep what you need of it, not the exception or the failure itself.
+    """
+
+    exception: BaseException | None = None
+
+    @classmethod
+    def by(cls, exception: BaseException, error: ErrorReport, delay: timedelta | None = None) -> "Failure":
+        """The failure of a run that raised ``exception``."""
+        failure = cls(error, delay)
+        failure.exception = exception
+        return failure
+
+    def __reduce__(self) -> tuple[type["Failure"], tuple[ErrorReport, timedelta | None]]:
+        return Failure, (self.error, self.delay)
 
 
 class Snoozed(NamedTuple):
@@ -100,15 +119,19 @@ SUCCESS: Final = Success()
 NOT_RUN: Final = NotRun()
 
 
-def result_of(error: BaseException) -> Result:
-    """What an exception that left ``run`` means. Never raises, whatever ``error`` does when it is looked at."""
+def result_of(error: BaseException, module: str = "") -> Result:
+    """What an exception that left ``run`` means, where ``module`` is that of the task's class.
+
+    Never raises, whatever ``error`` does when it is looked at.
+    """
     try:
-        return _meaning(error)
+        return _meaning(error, module)
     except BaseException as inner:  # noqa: BLE001 - a class of the user's may lie about its name, its type, anything
-        return Failure(ErrorReport(f"FangError: the run's exception cannot be described: {_name_of(inner)}", None))
+        message = f"FangError: the run's exception cannot be described: {_name_of(inner)}"
+        return Failure.by(error, ErrorReport(message, None))
 
 
-def _meaning(error: BaseException) -> Result:
+def _meaning(error: BaseException, module: str) -> Result:
     # A delay is checked again: a derived class may have an __init__ of its own, and set anything.
     match error:
         case Snooze(delay=timedelta() as delay):
@@ -116,9 +139,9 @@ def _meaning(error: BaseException) -> Result:
         case Cancel(reason=reason):
             return Cancelled(text_of(reason))
         case RetryAfter(delay=timedelta() as delay):
-            return Failure(describe(error), _checked(delay))
+            return Failure.by(error, describe(error, module), _checked(delay))
         case _:
-            return Failure(describe(error))
+            return Failure.by(error, describe(error, module))
 
 
 def _name_of(error: BaseException) -> str:

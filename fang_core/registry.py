@@ -107,6 +107,10 @@ class Kinds:
         self.classes = MappingProxyType(classes)
         return self.classes != former
 
+    def module_of(self, kind: str) -> str:
+        """The module of the class, as its frames name it; empty if there is no class of this kind."""
+        return getattr(self.classes.get(kind), "__module__", "")
+
     def _may_be_complete(self, mono: float) -> bool:
         """Whether to look again at what was left out; one that was used meanwhile has completed itself."""
         if not self._left_out:

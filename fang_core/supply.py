@@ -12,7 +12,7 @@ from fang_core.config import PoolOptions
 from fang_core.demand import Demand
 from fang_core.events import Dispatcher, Events
 from fang_core.failure import ErrorReport
-from fang_core.failurelog import log_failure
+from fang_core.failurelog import about, log_failure
 from fang_core.holdings import Holdings
 from fang_core.lifecycle import NOT_RUN, Failure, Outcome, Result, decide, decide_anyhow
 from fang_core.logs import SafeLogger
@@ -121,7 +121,9 @@ class Supply:
         else:
             self._put(taken.ready, now)
         for run in taken.lost:
-            self._logger.warning("task %s was claimed anew: attempt %d is lost", run.task.id, run.task.attempt)
+            self._logger.warning(
+                "task %s was claimed anew: its earlier run is lost", run.task.id, extra=about(run.task)
+            )
 
     def begin_suspect(self, now: float) -> bool:
         """Has the suspect run, once it is alone; whether it now does."""
@@ -160,7 +162,14 @@ class Supply:
         if self._events:
             self._events.emit(Events.run_ended, run.task, result, seconds)
         if isinstance(result, Failure):
-            log_failure(self._logger, run.task, result, outcome)
+            log_failure(
+                self._logger,
+                run.task,
+                result,
+                outcome,
+                seconds=seconds,
+                with_traceback=self._options.log_tracebacks,
+            )
 
     def _put(self, runs: list[Run], now: float) -> None:
         self._stock.hand_out(len(runs), self._line.backlog, now)
@@ -185,5 +194,10 @@ class Supply:
             # The user's backoff, or a filter of the user's logging. Without an outcome the run would be held for ever.
             outcome = decide_anyhow(run.task, result, retention=self._options.retention_mode)
             with suppress(BaseException):
-                self._logger.error("task %s: its outcome could not be made as usual", run.task.id, exc_info=error)
+                self._logger.error(
+                    "task %s: its outcome could not be made as usual",
+                    run.task.id,
+                    exc_info=error,
+                    extra=about(run.task),
+                )
         return outcome._replace(completed_by_run=True) if run.completed else outcome

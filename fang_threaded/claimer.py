@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from fang_core.caution import Caution
 from fang_core.claiming import Claims
-from fang_core.demand import Idle, Retry
+from fang_core.demand import Idle
 from fang_core.errors import BackendError, FangError
 from fang_core.events import Events
 from fang_core.liveness import EVERY
 from fang_core.logs import SafeLogger
+from fang_core.outage import Outage
 from fang_core.record import ClaimedTask
 from fang_core.store import Behind, Claim
 
@@ -37,7 +38,7 @@ class Claimer:
         self._shift = shift
         self._claims = Claims(shift.options.task_types, time.monotonic())
         self._idle = Idle(shift.options.sleep_params, listens=shift.options.listen)
-        self._retry = Retry()
+        self._outage = Outage(logger, "pool %s claims again")
         self._knows_kinds = True
         self._announced: bool | None = False  # None where the reply was lost
         self._woken = threading.Event()
@@ -93,7 +94,7 @@ class Claimer:
                 self._turn()
             except Exception as error:  # noqa: BLE001 - a claimer outlives whatever its backend does
                 self._failed(error)
-                self._sleep(self._retry.sleep())
+                self._sleep(self._outage.failed(time.monotonic()))
 
     def _turn(self) -> None:
         shift = self._shift
@@ -117,7 +118,7 @@ class Claimer:
             return
         drains = shift.drains_at_their_end()  # before the claim, which then sees what was inserted before each
         claim = self._claim(wanted, whole=bool(drains))
-        self._retry.succeeded()
+        self._outage.over(time.monotonic(), shift.id)
         if claim.tasks:
             self._found(claim.tasks)
         elif claim.registered:

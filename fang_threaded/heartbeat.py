@@ -14,12 +14,12 @@ from typing import Final
 from uuid import UUID
 
 from fang_core.config import EXIT_RUNS_LEFT
-from fang_core.demand import Retry
 from fang_core.errors import FangError
 from fang_core.events import Dispatcher, Events
 from fang_core.failurelog import log_rescue
 from fang_core.liveness import CUT_OFF_AFTER, EVERY, Pulse, Watch
 from fang_core.logs import SafeLogger
+from fang_core.outage import Outage
 from fang_core.store import Heart, Rescued
 
 logger = SafeLogger("fang_threaded")
@@ -54,7 +54,7 @@ class Heartbeat:
         self._events = events
         self._on_declared_dead = on_declared_dead
         self._watch = Watch()
-        self._retry = Retry()
+        self._outage = Outage(logger, "the heart of pool %s beats again")
         self._answered = time.monotonic()
         self._until_sweep = SWEEP_EVERY
         self._stopping = False
@@ -117,8 +117,8 @@ class Heartbeat:
             self._beat()
         except Exception as error:  # noqa: BLE001 - a heart goes on whatever its database does
             self._failed(error)
-            return min(EVERY, self._retry.sleep())
-        self._retry.succeeded()
+            return min(EVERY, self._outage.failed(time.monotonic()))
+        self._outage.over(time.monotonic(), self.pool_id)
         return EVERY
 
     def _beat(self) -> None:

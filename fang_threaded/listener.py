@@ -5,15 +5,16 @@ replaced; since a notification may have been missed meanwhile, every pool is wok
 """
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
 import psycopg
 from psycopg import sql
 
-from fang_core.demand import Retry
 from fang_core.errors import BackendUnavailable
 from fang_core.logs import SafeLogger
+from fang_core.outage import Outage
 from fang_core.store import OnSilence, OnWake
 from fang_postgres.waking import NOBODY_LISTENS, Subscribers
 from fang_threaded.cutting import cut, cut_after
@@ -71,7 +72,7 @@ class Listener:
         thread.join(2.0)
 
     def _loop(self, closing: threading.Event) -> None:
-        retry = Retry()
+        outage = Outage(logger, "LISTEN works again, and inserts wake pools")
         while not closing.is_set():
             try:
                 with self._connect() as connection:
@@ -79,7 +80,7 @@ class Listener:
                         return  # another thread may be listening by now
                     self._connection = connection
                     self._listen(connection)
-                    retry.succeeded()
+                    outage.over(time.monotonic())
                     self._subscribers.wake_all()
                     self._hear(connection, closing)
             except Exception as error:  # noqa: BLE001 - a listener outlives whatever its database does
@@ -87,7 +88,7 @@ class Listener:
                     silence = BackendUnavailable(NOBODY_LISTENS.format(_line(error)))
                     logger.warning("%s", silence)
                     self._subscribers.tell(silence)
-                    closing.wait(retry.sleep())
+                    closing.wait(outage.failed(time.monotonic()))
 
     def _listen(self, connection: psycopg.Connection[Any]) -> None:
         with cut_after(connection, PING_TIMEOUT):

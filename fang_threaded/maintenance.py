@@ -9,6 +9,7 @@ from typing import Final
 from fang_core.config import PoolOptions
 from fang_core.errors import FangError
 from fang_core.logs import SafeLogger
+from fang_core.outage import Outage
 from fang_core.store import PruneRequest, Store
 
 logger = SafeLogger("fang_threaded")
@@ -33,6 +34,7 @@ class Maintenance:
         self._request = PruneRequest(options.task_types, options.keep_finished, options.keep_failed, BATCH)
         self._task_types = options.task_types
         self._named: dict[tuple[str, str], float] = {}
+        self._outage = Outage(logger, "maintenance works again")
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="fang-maintenance", daemon=True)
 
@@ -52,10 +54,13 @@ class Maintenance:
                 self.prune()
                 self.name_unknown_kinds()
                 self.name_unserved_types()
+                self._outage.over(time.monotonic())
             except FangError as error:
                 logger.warning("maintenance failed and will be tried again: %s", error)
+                self._outage.failed(time.monotonic())
             except Exception:
                 logger.exception("maintenance failed and will be tried again")
+                self._outage.failed(time.monotonic())
 
     def name_unknown_kinds(self) -> None:
         """Logs the kinds of due tasks that no registered pool knows, each once an hour."""

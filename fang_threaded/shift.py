@@ -63,6 +63,7 @@ class Shift:
             on_written=self._written,
             on_locked=self._locked,
             on_lost=self.holdings.lose,
+            task_of=self.holdings.task_of,
         )
         self.crew = Crew(self)
         self.supply = Supply(

@@ -4,9 +4,9 @@ import threading
 import time
 from datetime import datetime
 
-from fang_core.demand import Retry
 from fang_core.errors import BackendError, FangError, is_refusal
 from fang_core.logs import SafeLogger
+from fang_core.outage import Outage
 from fang_core.store import Store
 from fang_core.ticking import Timetable
 
@@ -19,7 +19,7 @@ class Ticker:
     def __init__(self, store: Store, timetable: Timetable) -> None:
         self._store = store
         self._timetable = timetable
-        self._retry = Retry()
+        self._outage = Outage(logger, "schedules tick again")
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="fang-ticker", daemon=True)
 
@@ -38,13 +38,13 @@ class Ticker:
         while not self._closing.wait(seconds):
             try:
                 seconds = self._turn()
-                self._retry.succeeded()
+                self._outage.over(time.monotonic())
             except FangError as error:
                 logger.warning("schedules could not tick and will be tried again: %s", error)
-                seconds = self._retry.sleep()
+                seconds = self._outage.failed(time.monotonic())
             except Exception:
                 logger.exception("schedules could not tick and will be tried again")
-                seconds = self._retry.sleep()
+                seconds = self._outage.failed(time.monotonic())
 
     def _turn(self) -> float:
         """Does what is due; seconds until there is something to do again."""

@@ -64,6 +64,7 @@ class Worker:
                 # Also where this very loop fails: no claimed task goes without an outcome.
                 self.ended += 1  # before its outcome can be written, and a drain be over
                 ended(run, result, time.monotonic() - started)
+                result = None  # a failure's exception keeps all frames of its run, until the next run
 
     def _run(self, run: Run) -> Result:
         try:
@@ -74,7 +75,7 @@ class Worker:
             context.run(runnable.run, self._queue)
         except BaseException as error:  # noqa: BLE001 - every exception of a run is an outcome
             end_if_child(self._process, error)
-            return result_of(error)
+            return result_of(error, self._kinds.module_of(run.task.kind))
         finally:
             run.over = True
         end_if_child(self._process)

@@ -148,7 +148,7 @@ async def test_a_cancellation_left_behind_costs_the_worker_and_no_other_run() ->
 
 
 async def test_a_worker_that_fails_beside_its_run_is_replaced_and_the_task_is_not_lost(monkeypatch: Any) -> None:
-    def fail(_: BaseException) -> Any:
+    def fail(*_: Any) -> Any:
         raise MemoryError
 
     monkeypatch.setattr("fang_async.worker.result_of", fail)

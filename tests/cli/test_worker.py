@@ -358,6 +358,17 @@ def test_the_log_level(start: Start, url: str) -> None:
     assert process.end() == (0, "")
 
 
+def test_tracebacks_in_the_log(start: Start, url: str) -> None:
+    insert(url, Heavy(seconds=-1))
+    process = start("app:pools.heavy", "app:pools.once", "--log-tracebacks")
+    assert process.popen.stderr is not None
+    for line in process.popen.stderr:
+        if "sleep length must be non-negative" in line:
+            break
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.end()[0] == 0
+
+
 # What is no pool ------------------------------------------------------------------------------------------------------
 
 FILES = {

@@ -1,20 +1,27 @@
 """A failed run leaves a line in the log, in both modes, and the line nothing of the payload."""
 
+import copy
+import gc
+import json
 import logging
-from datetime import timedelta
-from typing import Any
-from uuid import uuid4
+import pickle
+import weakref
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any, NoReturn
+from uuid import UUID, uuid4
 
 import pytest
 
-from fang_core import AsyncRunnable, Cancel, Constant, Runnable, Snooze, TaskConfig
+from fang_core import AsyncRunnable, Cancel, Constant, Events, Runnable, Snooze, TaskConfig
 from fang_core.failure import ErrorReport
-from fang_core.failurelog import log_failure, log_rescue
-from fang_core.lifecycle import Failure, Outcome
+from fang_core.failurelog import log_failure, log_lost, log_rescue, log_unstorable
+from fang_core.lifecycle import Failure, Outcome, Result
+from fang_core.logs import SafeLogger
 from fang_core.memory_state import MemoryState
 from fang_core.record import ClaimedTask, TaskState
 from fang_core.store import Rescued
-from tests.modes import Side
+from tests.modes import Side, eventually
 
 SECRET = "s3cr3t"
 NOW = Constant(delay=timedelta(0), jitter=0)
@@ -72,9 +79,9 @@ def test_each_failed_attempt_says_what_and_where_and_what_follows(side: Side, ca
     assert lines_of(side, caplog, "in failure") == [
         (
             logging.WARNING,
-            f"task ID ({kind}): attempt 1 failed with ValueError at {place}; retry 1 of 1 is due in 0.0 s",
+            f"task ID ({kind}): run 1 failed with ValueError at {place}; retry 1 of 1 is due in 0.0 s",
         ),
-        (logging.ERROR, f"task ID ({kind}): attempt 2 failed with ValueError at {place}; it has failed for good"),
+        (logging.ERROR, f"task ID ({kind}): run 2 failed with ValueError at {place}; it has failed for good"),
     ]
 
 
@@ -84,9 +91,9 @@ def test_what_is_no_failure_is_no_warning(side: Side, caplog: pytest.LogCaptureF
 
 
 def test_a_run_that_completed_its_task_and_then_fails(caplog: pytest.LogCaptureFixture) -> None:
-    task = ClaimedTask._make([uuid4(), "Kind", "{}", 1, *(None for _ in ClaimedTask._fields[4:])])
+    task = ClaimedTask(uuid4(), "Kind", "{}", 1, 0, 20, 0, "common", 0, datetime.now(UTC))
     outcome = Outcome(task.id, 1, TaskState.FAILED)._replace(completed_by_run=True)
-    log_failure(logging.getLogger("fang_core"), task, Failure(ErrorReport("", None)), outcome)
+    log_failure(logging.getLogger("fang_core"), task, Failure(ErrorReport("", None)), outcome, seconds=1.0)
     assert caplog.messages[0].endswith(
         "failed with an exception; it counts as done if the transaction in which it was completed is committed"
     )
@@ -134,3 +141,185 @@ def test_logging_that_fails_costs_no_outcome_and_no_worker(side: Side, words: st
         side.stop(pool)
     finally:
         logger.removeFilter(fails)
+
+
+class AsJson(logging.Formatter):
+    """As JSON formatters do: every attribute that ``logging`` itself does not set."""
+
+    USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps({name: value for name, value in vars(record).items() if name not in self.USUAL})
+
+
+def failures_in_json(side: Side, **options: Any) -> list[dict[str, Any]]:
+    """The lines of a task that fails twice, as a formatter of JSON writes them."""
+    written = StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(AsJson())
+    logger = logging.getLogger(f"fang_{side.mode}")
+    logger.addHandler(handler)
+    try:
+        queue = side.memory_queue(MemoryState())
+        side.call(queue.insert_task, (ThreadedMishap if side.mode == "threaded" else AsyncMishap)())
+        pool = side.pool(queue, **options)
+        side.call(pool.drain)
+        side.stop(pool)
+    finally:
+        logger.removeHandler(handler)
+    return [line for line in map(json.loads, written.getvalue().splitlines()) if line]
+
+
+def test_records_carry_what_the_line_says_for_logs_in_json(side: Side) -> None:
+    first, second = failures_in_json(side)
+    task_id, seconds = UUID(first.pop("task_id")), first.pop("seconds")
+    kind = "tests.ThreadedMishap" if side.mode == "threaded" else "tests.AsyncMishap"
+    assert first == {"kind": kind, "task_type": "common", "run": 1}
+    assert 0 <= seconds < 20
+    assert (UUID(second["task_id"]), second["run"]) == (task_id, 2)
+
+
+def test_every_line_that_concerns_a_task_names_it_in_its_record(caplog: pytest.LogCaptureFixture) -> None:
+    task = ClaimedTask(uuid4(), "Kind", "{}", 7, 2, 20, 0, "heavy", 0, datetime.now(UTC))
+    outcome = Outcome(task.id, 7, TaskState.FAILED)
+    logger = SafeLogger("fang_core")
+    log_lost(logger, outcome, task)
+    log_unstorable(logger, outcome, task)
+    log_lost(logger, outcome, None)
+    log_rescue(logger, Rescued(task.id, "Kind", 7, 1, TaskState.RETRIED, False, True))
+    known = ("task_id", "kind", "task_type", "run")
+    found = [tuple(getattr(record, name, None) for name in known) for record in caplog.records]
+    whole = (str(task.id), "Kind", "heavy", 3)
+    assert found == [whole, whole, (str(task.id), None, None, None), (str(task.id), "Kind", None, None)]
+
+
+@pytest.mark.parametrize("log_tracebacks", [False, True])
+def test_tracebacks_are_logged_if_the_pool_is_asked_to(
+    side: Side, caplog: pytest.LogCaptureFixture, log_tracebacks: bool
+) -> None:
+    queue = side.memory_queue(MemoryState())
+    side.call(queue.insert_task, (ThreadedMishap if side.mode == "threaded" else AsyncMishap)())
+    pool = side.pool(queue, log_tracebacks=log_tracebacks)
+    side.call(pool.drain)
+    side.stop(pool)
+    assert caplog.text.count("failed with ValueError at") == 2
+    assert caplog.text.count(f"no such user: {SECRET}") == (2 if log_tracebacks else 0)
+    assert caplog.text.count("in end\n") == (2 if log_tracebacks else 0)
+
+
+# The exception itself ------------------------------------------------------------------------------------------------
+
+
+class Large:
+    """What a run's frame refers to."""
+
+
+class ThreadedHolding(Runnable):
+    task_config = TaskConfig(kind="tests.ThreadedHolding", max_retries=0)
+
+    def run(self, queue: Any) -> None:
+        hold_and_fail()
+
+
+class AsyncHolding(AsyncRunnable):
+    task_config = TaskConfig(kind="tests.AsyncHolding", max_retries=0)
+
+    async def run(self, queue: Any) -> None:
+        hold_and_fail()
+
+
+HELD: list["weakref.ref[Large]"] = []
+
+
+def hold_and_fail() -> None:
+    large = Large()
+    HELD.append(weakref.ref(large))
+    raise KeyError("nothing here")
+
+
+class Watching(Events):
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, bool]] = []
+
+    def run_ended(self, task: ClaimedTask, result: Result, seconds: float) -> None:
+        assert isinstance(result, Failure)
+        self.seen.append((repr(result.exception), HELD[-1]() is not None))
+
+
+def test_a_hook_is_handed_the_exception_and_nothing_keeps_it_afterwards(side: Side) -> None:
+    """Neither a worker that is idle nor a cycle keeps the frames of the run that failed: no collector runs here."""
+    queue = side.memory_queue(MemoryState())
+    side.call(queue.insert_task, (ThreadedHolding if side.mode == "threaded" else AsyncHolding)())
+    watching = Watching()
+    gc.disable()
+    try:
+        pool = side.pool(queue, events=[watching])
+        side.call(pool.drain)
+        eventually(lambda: HELD[-1]() is None)
+    finally:
+        gc.enable()
+    assert watching.seen == [("KeyError('nothing here')", True)]
+
+
+def test_the_exception_is_no_part_of_the_failure_but_for_hooks() -> None:
+    report = ErrorReport("ValueError", "", "here.py:1")
+    failure = Failure.by(ValueError(), report)
+    assert failure == Failure(report)
+    assert hash(failure) == hash(Failure(report))
+    assert isinstance(failure.exception, ValueError)
+    assert Failure(report).exception is None
+    assert pickle.loads(pickle.dumps(failure)) == failure
+    assert copy.copy(failure).exception is copy.deepcopy(failure).exception is failure._replace().exception is None
+    match failure:
+        case Failure(error, delay):
+            assert (error, delay) == (report, None)
+
+
+class Exploding(Exception):
+    """Raises whatever is looked at."""
+
+    def __getattribute__(self, name: str) -> NoReturn:
+        raise SystemExit
+
+    def __str__(self) -> NoReturn:
+        raise SystemExit
+
+    __repr__ = __str__
+
+
+class ThreadedExploding(Runnable):
+    task_config = TaskConfig(kind="tests.ThreadedExploding", max_retries=0)
+
+    def run(self, queue: Any) -> None:
+        raise Exploding
+
+
+class AsyncExploding(AsyncRunnable):
+    task_config = TaskConfig(kind="tests.AsyncExploding", max_retries=0)
+
+    async def run(self, queue: Any) -> None:
+        raise Exploding
+
+
+class Touching(Events):
+    def __init__(self) -> None:
+        self.replaced = 0
+
+    def run_ended(self, task: ClaimedTask, result: Result, seconds: float) -> None:
+        assert isinstance(result, Failure)
+        raise result.exception or AssertionError
+
+    def worker_replaced(self, pool_id: UUID, reason: str) -> None:
+        self.replaced += 1
+
+
+def test_an_exception_that_raises_when_it_is_looked_at_ends_no_worker(side: Side) -> None:
+    queue = side.memory_queue(MemoryState())
+    touching = Touching()
+    pool = side.pool(queue, events=[touching], log_tracebacks=True)
+    for _ in range(2):
+        row = side.call(queue.insert_task, (ThreadedExploding if side.mode == "threaded" else AsyncExploding)())
+        side.call(pool.drain)
+        assert side.call(queue.find_task_by_id, row.id).state is TaskState.FAILED
+    side.stop(pool)
+    assert touching.replaced == 0

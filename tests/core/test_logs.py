@@ -12,6 +12,7 @@ import pytest
 
 import fang_core
 from fang_core.logs import SafeLogger
+from tests.logs import logging_as_it_is
 
 NAME = "tests.safe"
 
@@ -56,17 +57,9 @@ def logger() -> Iterator[SafeLogger]:
 @pytest.fixture
 def configuration() -> Iterator[None]:
     """What a configuration changes for the whole process is undone."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    disabled = {each: each.disabled for each in loggers()}
+    restore = logging_as_it_is()
     yield
-    root.handlers[:], root.level = handlers, level
-    for each, was_disabled in disabled.items():
-        each.disabled = was_disabled
-
-
-def loggers() -> list[logging.Logger]:
-    return [each for each in logging.Logger.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    restore()
 
 
 def by_dict(_: Path) -> None:

@@ -310,7 +310,7 @@ def test_what_is_claimed_again_proves_the_older_run_lost(caplog: pytest.LogCaptu
     pool.hand_out(task(1))
     pool.hand_out(task(1, attempt=2))
     assert [run.is_lost for run in pool.line.runs] == [True, False]
-    assert "attempt 1 is lost" in caplog.text
+    assert "its earlier run is lost" in caplog.text
 
 
 def test_what_has_waited_too_long_goes_back_and_nothing_is_claimed_ahead_of_it_again() -> None:

@@ -67,7 +67,7 @@ def test_pools_of_one_queue_share_a_connection_which_goes_with_the_last_one(
 
 
 def test_a_dead_connection_is_replaced_and_inserts_wake_again(
-    side: Side, url: str, database: Database, nights: Nights
+    side: Side, url: str, database: Database, nights: Nights, caplog: pytest.LogCaptureFixture
 ) -> None:
     told = Told()
     side.pool(side.queue(url), events=[told])
@@ -83,6 +83,7 @@ def test_a_dead_connection_is_replaced_and_inserts_wake_again(
         nights.fall()
         assert len(told.failures) == n + 1
     assert "pools are not woken" in str(told.failures[0])
+    assert caplog.text.count("LISTEN works again, and inserts wake pools") == 3
 
 
 def test_what_was_inserted_while_nobody_could_listen_is_found_at_the_next_connect(
