@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy.engine import URL
 
 from fang_async.connections import Connections
+from fang_async.handed import CallersConnection, handed
 from fang_async.manual import ManualPool
-from fang_async.runner import converse_on, may_notify, refuse_autocommit, run_on
 from fang_async.store import AsyncPostgresStore
 from fang_core.codec import MAX_PAYLOAD_BYTES
 from fang_core.copying import Uncopyable
@@ -119,10 +119,10 @@ class AsyncQueue(Uncopyable):
         max_retries: int | None = None,
         uniq: bool | None = None,
         id: UUID | None = None,
-        connection: Any = None,
+        connection: CallersConnection | None = None,
     ) -> Task:
-        """See ``Queueable.insert_task``. ``connection`` is an asyncpg connection, or an ``AsyncSession`` or
-        ``AsyncConnection`` on Postgres. On one in autocommit the insert stands at once."""
+        """See ``Queueable.insert_task``. ``connection`` is an asyncpg connection, or an ``AsyncSession``,
+        ``async_scoped_session`` or ``AsyncConnection`` on Postgres. On one in autocommit the insert stands at once."""
         overrides = Overrides(
             priority=priority,
             scheduled_at=scheduled_at,
@@ -151,7 +151,7 @@ class AsyncQueue(Uncopyable):
         task_type: str | None = None,
         max_retries: int | None = None,
         uniq: bool | None = None,
-        connection: Any = None,
+        connection: CallersConnection | None = None,
     ) -> list[Task]:
         """See ``Queueable.insert_tasks`` and ``insert_task``."""
         overrides = Overrides(
@@ -169,28 +169,29 @@ class AsyncQueue(Uncopyable):
             return await self._converse_on(connection, begin)
         return await self._insert_bulk(bulk, overrides)
 
-    async def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
+    async def schedule_task(self, task: BaseRunnable, /, *, connection: CallersConnection | None = None) -> Task:
         """See ``Queueable.schedule_task``."""
         return await self._converse(partial(conversations.schedule, self._operations, task, self.rules), connection)
 
-    async def complete(self, *, connection: Any) -> None:
+    async def complete(self, *, connection: CallersConnection) -> None:
         """See ``Queueable.complete``."""
         run = current_run()
-        await refuse_autocommit(connection)
+        callers = handed(connection)
+        await callers.refuse_autocommit()
         run.completed = True
         try:
-            await run_on(connection, self._operations.complete_one(run))
+            await callers.run(self._operations.complete_one(run))
         except Exception as error:
             if STALE_RUN in str(error):
                 raise TaskLost(f"the run no longer holds task {run.task.id}: roll back") from error
             raise
 
-    async def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
+    async def find_task_by_id(self, task_id: UUID, /, *, connection: CallersConnection | None = None) -> Task | None:
         """See ``Queueable.find_task_by_id``."""
         return await self._run(self._operations.find(task_id), connection)
 
     async def fetch_and_touch_task(
-        self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None
+        self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: CallersConnection | None = None
     ) -> Task | None:
         """See ``Queueable.fetch_and_touch_task``."""
         for _ in range(2):
@@ -201,37 +202,43 @@ class AsyncQueue(Uncopyable):
             await self._manual.doubt(pool_id)  # others have taken it for dead, or the transaction does not see it yet
         raise UsageError("a snapshot of the transaction is older than this queue's first fetch: begin another one")
 
-    async def update_task_state(self, task: Task, state: TaskState, /, *, connection: Any = None) -> Task:
+    async def update_task_state(
+        self, task: Task, state: TaskState, /, *, connection: CallersConnection | None = None
+    ) -> Task:
         """See ``Queueable.update_task_state``."""
         return await self._change(change_by_hand(task, state), connection)
 
-    async def fail_task(self, task: Task, error_message: str, /, *, connection: Any = None) -> Task:
+    async def fail_task(
+        self, task: Task, error_message: str, /, *, connection: CallersConnection | None = None
+    ) -> Task:
         """See ``Queueable.fail_task``."""
         return await self._change(fail_by_hand(task, error_message), connection)
 
     async def schedule_retry(
-        self, task: Task, backoff: timedelta, error_message: str, /, *, connection: Any = None
+        self, task: Task, backoff: timedelta, error_message: str, /, *, connection: CallersConnection | None = None
     ) -> Task:
         """See ``Queueable.schedule_retry``."""
         return await self._change(retry_by_hand(task, backoff, error_message), connection)
 
-    async def remove_task(self, task_id: UUID, /, *, connection: Any = None) -> int:
+    async def remove_task(self, task_id: UUID, /, *, connection: CallersConnection | None = None) -> int:
         """See ``Queueable.remove_task``."""
         return await self._run(self._operations.remove_one(task_id), connection)
 
-    async def remove_task_by_metadata(self, task: BaseRunnable, /, *, connection: Any = None) -> int:
+    async def remove_task_by_metadata(
+        self, task: BaseRunnable, /, *, connection: CallersConnection | None = None
+    ) -> int:
         """See ``Queueable.remove_task_by_metadata``."""
         return await self._run(self._operations.remove_twin(self.rules.hash_of_unique(task)), connection)
 
-    async def remove_tasks_type(self, task_type: str, /, *, connection: Any = None) -> int:
+    async def remove_tasks_type(self, task_type: str, /, *, connection: CallersConnection | None = None) -> int:
         """See ``Queueable.remove_tasks_type``."""
         return await self._run(self._operations.remove_type(task_type), connection)
 
-    async def remove_all_tasks(self, *, connection: Any = None) -> int:
+    async def remove_all_tasks(self, *, connection: CallersConnection | None = None) -> int:
         """See ``Queueable.remove_all_tasks``."""
         return await self._run(self._operations.remove_all(), connection)
 
-    async def remove_all_scheduled_tasks(self, *, connection: Any = None) -> int:
+    async def remove_all_scheduled_tasks(self, *, connection: CallersConnection | None = None) -> int:
         """See ``Queueable.remove_all_scheduled_tasks``."""
         return await self._run(self._operations.remove_scheduled(), connection)
 
@@ -249,21 +256,21 @@ class AsyncQueue(Uncopyable):
             chunks = await writes.run_all(conversations.insert_chunks(*inserting, notify=True))
             return [task for chunk in chunks for task in chunk]
 
-    async def _run(self, operation: Operation[T], connection: Any) -> T:
+    async def _run(self, operation: Operation[T], connection: CallersConnection | None) -> T:
         if connection is not None:
-            return await run_on(connection, operation)
+            return await handed(connection).run(operation)
         return await (await self._connections.writes()).run(operation)
 
-    async def _change(self, change: Change, connection: Any) -> Task:
+    async def _change(self, change: Change, connection: CallersConnection | None) -> Task:
         return await self._converse(partial(conversations.change, self._operations, change), connection)
 
-    async def _converse(self, begin: Callable[..., Conversation[T]], connection: Any) -> T:
+    async def _converse(self, begin: Callable[..., Conversation[T]], connection: CallersConnection | None) -> T:
         if connection is not None:
             return await self._converse_on(connection, begin)
         return await (await self._connections.writes()).converse(begin(notify=True))
 
-    async def _converse_on(self, connection: Any, begin: Callable[..., Conversation[T]]) -> T:
-        return await converse_on(connection, begin(notify=await may_notify(connection)))
+    async def _converse_on(self, connection: CallersConnection, begin: Callable[..., Conversation[T]]) -> T:
+        return await handed(connection).converse(begin)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
-"""Runs operations: on connections of our own, or on one of the caller's. All errors become typed here."""
+"""Runs operations on connections of our own. (On a caller's: see ``handed``.) All errors become typed here."""
 
 import asyncio
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -9,7 +8,6 @@ from logging import INFO, WARNING
 from typing import Any, Final, TypeVar
 
 import asyncpg
-from sqlalchemy import TwoPhaseTransaction
 
 from fang_async.bounded import Unanswered
 from fang_async.reserve import Reserve
@@ -19,7 +17,6 @@ from fang_core.errors import (
     FangError,
     NotificationsFull,
     StatementRefused,
-    UsageError,
 )
 from fang_core.guard import FELT, GUARDED_FOR, PlanGuard
 from fang_core.logs import SafeLogger
@@ -70,13 +67,13 @@ class Runner:
 
     async def converse(self, conversation: Conversation[T]) -> T:
         """A conversation, each of whose operations is committed by itself; see ``run``."""
-        return await _converse(self.run, conversation)
+        return await converse(self.run, conversation)
 
     async def transact(self, begin: Callable[[], Conversation[T]], guard: PlanGuard | None = None) -> T:
         """A conversation in one transaction, begun anew where that was the victim of a deadlock; see ``run``."""
 
         async def work(connection: Any) -> T:
-            return await _converse(partial(self._fetch, connection), begin())
+            return await converse(partial(self._fetch, connection), begin())
 
         return await self._on_connection(work, guard, in_transaction=True)
 
@@ -189,49 +186,17 @@ def _tell(judge: Callable[[float, float], bool], began: float) -> None:
 
 
 async def run_on(connection: Any, operation: Operation[T]) -> T:
-    """One operation in the caller's transaction; see ``converse_on``."""
-    result: T = await (await _runner_on(connection))(operation)
-    return result
+    """One operation on a connection of our own."""
+    return await _fetch(connection, operation)
 
 
 async def converse_on(connection: Any, conversation: Conversation[T]) -> T:
-    """A conversation in the caller's transaction; never commits.
-
-    ``connection`` is an asyncpg connection, or an ``AsyncSession`` or ``AsyncConnection`` of SQLAlchemy on Postgres.
-    Errors of the database are left as these raise them: the caller handles them with its transaction.
-    """
-    return await _converse(await _runner_on(connection), conversation)
+    """A conversation on a connection of our own."""
+    return await converse(partial(_fetch, connection), conversation)
 
 
-async def refuse_autocommit(connection: Any) -> None:
-    """Raises ``UsageError`` where a statement would stand at once."""
-    in_autocommit = False
-    if isinstance(connection, asyncpg.Connection | asyncpg.pool.PoolConnectionProxy):
-        in_autocommit = not connection.is_in_transaction()
-    else:
-        sqlalchemy_asyncio = sys.modules.get("sqlalchemy.ext.asyncio")
-        if sqlalchemy_asyncio is not None and isinstance(connection, sqlalchemy_asyncio.AsyncSession):
-            connection = await connection.connection()
-        if sqlalchemy_asyncio is not None and isinstance(connection, sqlalchemy_asyncio.AsyncConnection):
-            raw = (await connection.get_raw_connection()).dbapi_connection
-            in_autocommit = bool(getattr(raw, "autocommit", False))
-    if in_autocommit:
-        raise UsageError("complete() needs a transaction, and this connection is in autocommit")
-
-
-async def may_notify(connection: Any) -> bool:
-    """Whether the transaction of a caller's connection may NOTIFY: Postgres refuses to prepare one that has."""
-    sqlalchemy_asyncio = sys.modules.get("sqlalchemy.ext.asyncio")
-    if sqlalchemy_asyncio is None:
-        return True
-    if isinstance(connection, sqlalchemy_asyncio.AsyncSession):
-        connection = await connection.connection()
-    if not isinstance(connection, sqlalchemy_asyncio.AsyncConnection) or connection.sync_connection is None:
-        return True
-    return not isinstance(connection.sync_connection.get_transaction(), TwoPhaseTransaction)
-
-
-async def _converse(run: Callable[[Operation[Any]], Awaitable[Any]], conversation: Conversation[T]) -> T:
+async def converse(run: Callable[[Operation[Any]], Awaitable[Any]], conversation: Conversation[T]) -> T:
+    """Holds a conversation by what runs one operation."""
     answer = None
     while True:
         try:
@@ -268,17 +233,6 @@ async def _pipeline(send: Callable[[Operation[Any]], Awaitable[Rows]], pipeline:
         raise
 
 
-async def _runner_on(connection: Any) -> Callable[[Operation[Any]], Awaitable[Any]]:
-    if isinstance(connection, asyncpg.Connection | asyncpg.pool.PoolConnectionProxy):
-        return partial(_fetch, connection)
-    return partial(_execute, await _sqlalchemy_execute(connection))
-
-
-async def _execute(execute: Callable[..., Awaitable[Any]], operation: Operation[T]) -> T:
-    result = await execute(operation.statement.core, dict(operation.params))
-    return operation.decode(result.all() if result.returns_rows else ())
-
-
 async def _fetch(connection: Any, operation: Operation[T]) -> T:
     return operation.decode(await _send(connection, operation))
 
@@ -287,26 +241,6 @@ def _send(connection: Any, operation: Operation[Any]) -> Awaitable[Rows]:
     statement = operation.statement
     rows: Awaitable[Rows] = connection.fetch(statement.text, *statement.arguments(operation.params))
     return rows
-
-
-async def _sqlalchemy_execute(connection: Any) -> Callable[..., Awaitable[Any]]:
-    """The public ``execute`` of a SQLAlchemy object. The raw asyncpg connection beneath must not be used: SQLAlchemy
-    sends BEGIN with its own first statement only, so that a raw insert would survive a rollback."""
-    # Whoever has such an object has imported the module: it needs greenlet, which we do not.
-    sqlalchemy_asyncio = sys.modules.get("sqlalchemy.ext.asyncio")
-    if sqlalchemy_asyncio is not None:
-        dialect = None
-        if isinstance(connection, sqlalchemy_asyncio.AsyncSession):
-            dialect = (await connection.connection()).dialect.name
-        elif isinstance(connection, sqlalchemy_asyncio.AsyncConnection):
-            dialect = connection.dialect.name
-        if dialect == "postgresql":
-            execute: Callable[..., Awaitable[Any]] = connection.execute
-            return execute
-        if dialect is not None:
-            raise UsageError(f"connection= must be on Postgres, not {dialect}")
-    name = type(connection).__name__
-    raise UsageError(f"connection= takes an asyncpg connection, an AsyncSession or an AsyncConnection, not {name}")
 
 
 def typed(error: Exception, schema: str) -> BackendError:

@@ -1,8 +1,8 @@
 """A statement, written once in SQLAlchemy Core and compiled once for raw drivers; and an operation, ready to be run.
 
 The threaded mode sends ``Statement.psycopg_text`` through raw psycopg, the async mode ``Statement.text`` with
-``arguments()`` through raw asyncpg; sessions and connections of SQLAlchemy execute ``Statement.core``. What breaks
-silently in one of these ways is refused where a statement is made:
+``arguments()`` through raw asyncpg; an application's engine executes ``Statement.core``, and a connection that a caller
+hands in gets ``Statement.text_form``. What breaks silently in one of these ways is refused where a statement is made:
 
 - bind names start with ``p_``: plain column names are reserved inside UPDATE;
 - no text that depends on values (``.in_()`` with a list): it could not be compiled once;
@@ -14,19 +14,17 @@ The order of arguments comes from the compiler, never from how the statement was
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import BindParameter, Executable
-from sqlalchemy.dialects.postgresql import asyncpg, psycopg
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import ARRAY, JSON, Enum
+
+from fang_postgres.compiling import ASYNCPG, PSYCOPG, compiled
+from fang_postgres.textform import TextForm
 
 T = TypeVar("T")
 Rows = Sequence[Sequence[Any]]
-
-_ASYNCPG: Final = asyncpg.dialect()  # type: ignore[no-untyped-call]
-_PSYCOPG: Final = psycopg.dialect()  # type: ignore[no-untyped-call]
 
 
 class Statement:
@@ -43,16 +41,21 @@ class Statement:
         _refuse_what_breaks(name, core)
         self.name = name
         self.core = core
-        compiled = _compile(core, _ASYNCPG)
-        self.text = str(compiled)
-        self.order: tuple[str, ...] = tuple(compiled.positiontup or ())
+        for_asyncpg = compiled(core, ASYNCPG)
+        self.text = str(for_asyncpg)
+        self.order: tuple[str, ...] = tuple(for_asyncpg.positiontup or ())
         if "POSTCOMPILE" in self.text:
             raise ValueError(f"{name}: the text depends on values; use = ANY(array) instead of .in_()")
 
     @cached_property
     def psycopg_text(self) -> str:
         """Compiled for a raw psycopg connection, with ``%(name)s``."""
-        return str(_compile(self.core, _PSYCOPG))
+        return str(compiled(self.core, PSYCOPG))
+
+    @cached_property
+    def text_form(self) -> TextForm:
+        """The same for a connection that is not our own."""
+        return TextForm(self.core)
 
     def arguments(self, params: Mapping[str, Any]) -> list[Any]:
         """The parameters in the order of ``text``."""
@@ -87,12 +90,6 @@ Pipeline = Generator[Operation[Any] | None, Any, T]
 It begins with None, and where it has nothing more to ask it yields None, to be sent what is still missing. See the
 modes' ``pipeline``.
 """
-
-
-def _compile(core: Executable, dialect: Any) -> SQLCompiler:
-    compiled = core.compile(dialect=dialect)  # type: ignore[attr-defined]
-    assert isinstance(compiled, SQLCompiler)
-    return compiled
 
 
 def _refuse_what_breaks(name: str, core: Executable) -> None:

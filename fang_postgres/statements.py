@@ -15,7 +15,7 @@ Rules that these forms follow, each learned from a plan or a race that went wron
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sqlalchemy import UUID, Text, bindparam, column, delete, func, select, table
+from sqlalchemy import UUID, DateTime, Text, bindparam, column, delete, func, select, table
 
 from fang_core.record import TaskState
 from fang_postgres.schema import VERSION_TABLE, tables
@@ -89,7 +89,7 @@ def statements(schema: str) -> Statements:
         remove_type=by_hand.removal(t, "type", t.tasks.c.task_type == bindparam("p_task_type", type_=Text)),
         remove_all=by_hand.removal(t, "all"),
         remove_scheduled=by_hand.removal(t, "scheduled", *by_hand.is_scheduled(t.tasks.c)),
-        clock=Statement("clock", select(func.clock_timestamp().label("now"))),
+        clock=Statement("clock", select(func.clock_timestamp(type_=DateTime(timezone=True)).label("now"))),
         sight=schedules.sight(t),
         tick=schedules.tick(t),
         register=pools.register(t),
@@ -121,4 +121,4 @@ def statements(schema: str) -> Statements:
 
 
 def _version(schema: str) -> Statement:
-    return Statement("version", select(table(VERSION_TABLE, column("version_num"), schema=schema).c.version_num))
+    return Statement("version", select(table(VERSION_TABLE, column("version_num", Text), schema=schema).c.version_num))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -25,8 +25,9 @@ from fang_postgres.schema import DEFAULT_SCHEMA
 from fang_postgres.sql.outcomes import STALE_RUN
 from fang_postgres.statement import Conversation, Operation
 from fang_threaded.connections import Connections
+from fang_threaded.handed import CallersConnection, handed
 from fang_threaded.manual import ManualPool
-from fang_threaded.runner import OwnRunner, converse_on, may_notify, refuse_autocommit, run_on
+from fang_threaded.runner import OwnRunner
 from fang_threaded.store import PostgresStore
 
 T = TypeVar("T")
@@ -122,10 +123,12 @@ class Queue(Uncopyable):
         max_retries: int | None = None,
         uniq: bool | None = None,
         id: UUID | None = None,
-        connection: Any = None,
+        connection: CallersConnection | None = None,
     ) -> Task:
-        """See ``Queueable.insert_task``. ``connection`` is a SQLAlchemy ``Session`` or ``Connection`` on Postgres, or a
-        psycopg connection. On one in autocommit the insert stands at once."""
+        """See ``Queueable.insert_task``. ``connection`` is a SQLAlchemy ``Session``, ``scoped_session`` or
+        ``Connection``, a psycopg or psycopg2 connection, or ``django.db.connection``. On one in autocommit the insert
+        stands at once.
+        """
         overrides = Overrides(
             priority=priority,
             scheduled_at=scheduled_at,
@@ -154,7 +157,7 @@ class Queue(Uncopyable):
         task_type: str | None = None,
         max_retries: int | None = None,
         uniq: bool | None = None,
-        connection: Any = None,
+        connection: CallersConnection | None = None,
     ) -> list[Task]:
         """See ``Queueable.insert_tasks`` and ``insert_task``."""
         overrides = Overrides(
@@ -172,27 +175,30 @@ class Queue(Uncopyable):
             return self._converse_on(connection, begin)
         return self._insert_bulk(bulk, overrides)
 
-    def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
+    def schedule_task(self, task: BaseRunnable, /, *, connection: CallersConnection | None = None) -> Task:
         """See ``Queueable.schedule_task``."""
         return self._converse(partial(conversations.schedule, self._operations, task, self.rules), connection)
 
-    def complete(self, *, connection: Any) -> None:
+    def complete(self, *, connection: CallersConnection) -> None:
         """See ``Queueable.complete``."""
         run = current_run()
-        refuse_autocommit(connection)
+        callers = handed(connection)
+        callers.refuse_autocommit()
         run.completed = True
         try:
-            run_on(connection, self._operations.complete_one(run))
+            callers.run(self._operations.complete_one(run))
         except Exception as error:
             if STALE_RUN in str(error):
                 raise TaskLost(f"the run no longer holds task {run.task.id}: roll back") from error
             raise
 
-    def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
+    def find_task_by_id(self, task_id: UUID, /, *, connection: CallersConnection | None = None) -> Task | None:
         """See ``Queueable.find_task_by_id``."""
         return self._run(self._operations.find(task_id), connection)
 
-    def fetch_and_touch_task(self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None) -> Task | None:
+    def fetch_and_touch_task(
+        self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: CallersConnection | None = None
+    ) -> Task | None:
         """See ``Queueable.fetch_and_touch_task``."""
         for _ in range(2):
             pool_id = self._manual.begin()
@@ -202,35 +208,39 @@ class Queue(Uncopyable):
             self._manual.doubt(pool_id)  # others have taken it for dead, or the transaction does not see it yet
         raise UsageError("a snapshot of the transaction is older than this queue's first fetch: begin another one")
 
-    def update_task_state(self, task: Task, state: TaskState, /, *, connection: Any = None) -> Task:
+    def update_task_state(
+        self, task: Task, state: TaskState, /, *, connection: CallersConnection | None = None
+    ) -> Task:
         """See ``Queueable.update_task_state``."""
         return self._change(change_by_hand(task, state), connection)
 
-    def fail_task(self, task: Task, error_message: str, /, *, connection: Any = None) -> Task:
+    def fail_task(self, task: Task, error_message: str, /, *, connection: CallersConnection | None = None) -> Task:
         """See ``Queueable.fail_task``."""
         return self._change(fail_by_hand(task, error_message), connection)
 
-    def schedule_retry(self, task: Task, backoff: timedelta, error_message: str, /, *, connection: Any = None) -> Task:
+    def schedule_retry(
+        self, task: Task, backoff: timedelta, error_message: str, /, *, connection: CallersConnection | None = None
+    ) -> Task:
         """See ``Queueable.schedule_retry``."""
         return self._change(retry_by_hand(task, backoff, error_message), connection)
 
-    def remove_task(self, task_id: UUID, /, *, connection: Any = None) -> int:
+    def remove_task(self, task_id: UUID, /, *, connection: CallersConnection | None = None) -> int:
         """See ``Queueable.remove_task``."""
         return self._run(self._operations.remove_one(task_id), connection)
 
-    def remove_task_by_metadata(self, task: BaseRunnable, /, *, connection: Any = None) -> int:
+    def remove_task_by_metadata(self, task: BaseRunnable, /, *, connection: CallersConnection | None = None) -> int:
         """See ``Queueable.remove_task_by_metadata``."""
         return self._run(self._operations.remove_twin(self.rules.hash_of_unique(task)), connection)
 
-    def remove_tasks_type(self, task_type: str, /, *, connection: Any = None) -> int:
+    def remove_tasks_type(self, task_type: str, /, *, connection: CallersConnection | None = None) -> int:
         """See ``Queueable.remove_tasks_type``."""
         return self._run(self._operations.remove_type(task_type), connection)
 
-    def remove_all_tasks(self, *, connection: Any = None) -> int:
+    def remove_all_tasks(self, *, connection: CallersConnection | None = None) -> int:
         """See ``Queueable.remove_all_tasks``."""
         return self._run(self._operations.remove_all(), connection)
 
-    def remove_all_scheduled_tasks(self, *, connection: Any = None) -> int:
+    def remove_all_scheduled_tasks(self, *, connection: CallersConnection | None = None) -> int:
         """See ``Queueable.remove_all_scheduled_tasks``."""
         return self._run(self._operations.remove_scheduled(), connection)
 
@@ -248,21 +258,21 @@ class Queue(Uncopyable):
             chunks = writes.run_all(conversations.insert_chunks(*inserting, notify=True))
             return [task for chunk in chunks for task in chunk]
 
-    def _run(self, operation: Operation[T], connection: Any) -> T:
+    def _run(self, operation: Operation[T], connection: CallersConnection | None) -> T:
         if connection is not None:
-            return run_on(connection, operation)
+            return handed(connection).run(operation)
         return self._connections.writes().run(operation)
 
-    def _change(self, change: Change, connection: Any) -> Task:
+    def _change(self, change: Change, connection: CallersConnection | None) -> Task:
         return self._converse(partial(conversations.change, self._operations, change), connection)
 
-    def _converse(self, begin: Callable[..., Conversation[T]], connection: Any) -> T:
+    def _converse(self, begin: Callable[..., Conversation[T]], connection: CallersConnection | None) -> T:
         if connection is not None:
             return self._converse_on(connection, begin)
         return self._connections.writes().converse(begin(notify=True))
 
-    def _converse_on(self, connection: Any, begin: Callable[..., Conversation[T]]) -> T:
-        return converse_on(connection, begin(notify=may_notify(connection)))
+    def _converse_on(self, connection: CallersConnection, begin: Callable[..., Conversation[T]]) -> T:
+        return handed(connection).converse(begin)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Runs operations: on connections of our own, on an application's engine, or on a connection of the caller's.
+"""Runs operations: on connections of our own, or on an application's engine. (On a caller's: see ``handed``.)
 
 All errors become typed here.
 """
@@ -13,14 +13,13 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.errors import QueryCanceled
-from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
-from sqlalchemy import Connection, Engine, TwoPhaseTransaction, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import sessionmaker
 
-from fang_core.errors import BackendError, FangError, NotificationsFull, StatementRefused, UsageError, is_refusal
+from fang_core.errors import BackendError, FangError, NotificationsFull, StatementRefused, is_refusal
 from fang_core.guard import FELT, GUARDED_FOR, PlanGuard
 from fang_core.logs import SafeLogger
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
@@ -70,11 +69,11 @@ class Runner(ABC):
 
     def converse(self, conversation: Conversation[T]) -> T:
         """A conversation, each of whose operations is committed by itself; see ``run``."""
-        return _converse(self.run, conversation)
+        return converse(self.run, conversation)
 
     def transact(self, begin: Callable[[], Conversation[T]], guard: PlanGuard | None = None) -> T:
         """A conversation in one transaction, begun anew where that was the victim of a deadlock; see ``run``."""
-        return self._try(lambda run: _converse(run, begin()), guard, in_transaction=True)
+        return self._try(lambda run: converse(run, begin()), guard, in_transaction=True)
 
     def _try(self, work: Callable[[Run], T], guard: PlanGuard | None, *, in_transaction: bool, tries: int = TRIES) -> T:
         return self._repeat(lambda: self._on_connection(work, guard, in_transaction), tries)
@@ -245,44 +244,18 @@ def _tell(judge: Callable[[float, float], bool], began: float) -> None:
         logger.log(WARNING if now - began >= FELT else INFO, SLOW_STATEMENT, now - began, GUARDED_FOR)
 
 
-def run_on(connection: Any, operation: Operation[T]) -> T:
-    """One operation in the caller's transaction; see ``converse_on``."""
-    result: T = _runner_on(connection)(operation)
-    return result
+def run_on(connection: psycopg.Connection[Any], operation: Operation[T]) -> T:
+    """One operation on a connection of our own."""
+    return _execute_raw(connection, operation)
 
 
-def converse_on(connection: Any, conversation: Conversation[T]) -> T:
-    """A conversation in the caller's transaction; never commits.
-
-    ``connection`` is a SQLAlchemy ``Session`` or ``Connection`` on Postgres, or a psycopg 3 connection. Errors of the
-    database are left as these raise them: the caller handles them with its transaction.
-    """
-    return _converse(_runner_on(connection), conversation)
+def converse_on(connection: psycopg.Connection[Any], conversation: Conversation[T]) -> T:
+    """A conversation on a connection of our own."""
+    return converse(partial(_execute_raw, connection), conversation)
 
 
-def refuse_autocommit(connection: Any) -> None:
-    """Raises ``UsageError`` where a statement would stand at once."""
-    if isinstance(connection, Session):
-        connection = connection.connection()
-    if isinstance(connection, Connection):
-        in_autocommit = getattr(connection.connection.dbapi_connection, "autocommit", False)
-    else:
-        status = connection.info.transaction_status if isinstance(connection, psycopg.Connection) else None
-        in_autocommit = status is TransactionStatus.IDLE and connection.autocommit
-    if in_autocommit:
-        raise UsageError("complete() needs a transaction, and this connection is in autocommit")
-
-
-def may_notify(connection: Any) -> bool:
-    """Whether the transaction of a caller's connection may NOTIFY: Postgres refuses to prepare one that has."""
-    if isinstance(connection, psycopg.Connection):
-        return connection._tpc is None  # psycopg has no public word for it
-    if isinstance(connection, Session):
-        connection = connection.connection()
-    return not (isinstance(connection, Connection) and isinstance(connection.get_transaction(), TwoPhaseTransaction))
-
-
-def _converse(run: Callable[[Operation[Any]], Any], conversation: Conversation[T]) -> T:
+def converse(run: Callable[[Operation[Any]], Any], conversation: Conversation[T]) -> T:
+    """Holds a conversation by what runs one operation."""
     answer = None
     while True:
         try:
@@ -291,20 +264,6 @@ def _converse(run: Callable[[Operation[Any]], Any], conversation: Conversation[T
             result: T = end.value
             return result
         answer = run(operation)
-
-
-def _runner_on(connection: Any) -> Callable[[Operation[Any]], Any]:
-    match connection:
-        case Session():
-            _require_postgres(connection.get_bind().dialect.name)
-            return partial(_execute, connection.execute)
-        case Connection():
-            _require_postgres(connection.dialect.name)
-            return partial(_execute, connection.execute)
-        case psycopg.Connection():
-            return partial(_execute_raw, connection)
-    name = type(connection).__name__
-    raise UsageError(f"connection= takes a SQLAlchemy Session or Connection, or a psycopg connection, not {name}")
 
 
 def _execute_raw(connection: psycopg.Connection[Any], operation: Operation[T]) -> T:
@@ -322,11 +281,6 @@ def _send_raw(connection: psycopg.Connection[Any], operation: Operation[Any]) ->
 def _execute(execute: Callable[..., Any], operation: Operation[T]) -> T:
     result = execute(operation.statement.core, dict(operation.params))
     return operation.decode(result.all() if result.returns_rows else ())
-
-
-def _require_postgres(dialect: str) -> None:
-    if dialect != "postgresql":
-        raise UsageError(f"connection= must be on Postgres, not {dialect}")
 
 
 def sqlstate_of(error: SQLAlchemyError | psycopg.Error) -> str | None:

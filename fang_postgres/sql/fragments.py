@@ -213,7 +213,7 @@ def waking(t: Tables, rows: Any, *, passed_at: ColumnElement[Any] | None = None)
     to_wake = select(_notify(t, _short(wanted.c.task_type))).where(_MAY_NOTIFY, _is_waited_for(t, wanted.c.task_type))
     due_at = rows.c.scheduled_at if passed_at is None else passed_at
     passed = (
-        select(rows.c.task_type, rows.c.priority, _microseconds(func.min(rows.c.scheduled_at)).label("first"))
+        select(rows.c.task_type, rows.c.priority, microseconds(func.min(rows.c.scheduled_at)).label("first"))
         .where(due_at <= func.clock_timestamp())
         .group_by(rows.c.task_type, rows.c.priority)
         .subquery("passed")
@@ -235,7 +235,7 @@ def waking_of_one(t: Tables, *, passed_at: ColumnElement[Any]) -> list[ColumnEle
     is_passed = passed_at <= func.clock_timestamp()
     return [
         case((and_(_MAY_NOTIFY, _is_due_soon(c), is_waited_for), _notify(t, _short(c.task_type)))),
-        case((and_(_MAY_NOTIFY, is_passed), _notify(t, _place(c, _microseconds(c.scheduled_at))))),
+        case((and_(_MAY_NOTIFY, is_passed), _notify(t, _place(c, microseconds(c.scheduled_at))))),
     ]
 
 
@@ -257,7 +257,8 @@ def _is_waited_for(
     return exists(one.where(*wanted))
 
 
-def _microseconds(time: ColumnElement[Any]) -> ColumnElement[int]:
+def microseconds(time: ColumnElement[Any]) -> ColumnElement[int]:
+    """Since 1970."""
     return cast(extract("epoch", time) * literal_column("1000000"), BigInteger)
 
 

@@ -187,7 +187,7 @@ MUTANTS: Final = (
         [
             Edit(
                 "fang_threaded/queue.py",
-                "            run_on(connection, self._operations.complete_one(run))",
+                "            callers.run(self._operations.complete_one(run))",
                 "            pass",
             )
         ],

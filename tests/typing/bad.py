@@ -3,9 +3,15 @@
 from datetime import timedelta
 from uuid import uuid4
 
+import psycopg
 from pydantic import BaseModel
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Session
 
+from fang_async import AsyncQueue
 from fang_core import AsyncQueueable, AsyncRunnable, Cron, Queueable, Runnable, ScheduleOnce, TaskConfig
+from fang_threaded import Queue
 
 
 class Plain(BaseModel):
@@ -88,6 +94,24 @@ async def insert_async(queue: AsyncQueueable) -> None:
     print(queue.insert_task(Summarize(path="/")).state)  # red
     await queue.insert_task(Summarize)  # red
     await queue.insert_task(Summarize(path="/"), priorty=1)  # red
+
+
+# connection=
+
+
+def hand_in(queue: Queue, session: AsyncSession, connection: AsyncConnection, engine: Engine) -> None:
+    queue.insert_task(Summarize(path="/"), connection=session)  # red
+    queue.insert_task(Summarize(path="/"), connection=connection)  # red
+    queue.insert_task(Summarize(path="/"), connection=engine)  # red
+    queue.insert_tasks([Summarize(path="/")], connection="postgresql://localhost/app")  # red
+    queue.remove_all_tasks(connection=session)  # red
+
+
+async def hand_in_async(queue: AsyncQueue, session: Session, raw: psycopg.Connection, engine: Engine) -> None:
+    await queue.insert_task(Summarize(path="/"), connection=session)  # red
+    await queue.insert_task(Summarize(path="/"), connection=raw)  # red
+    await queue.insert_task(Summarize(path="/"), connection=engine)  # red
+    await queue.remove_all_tasks(connection=session)  # red
 
 
 # run

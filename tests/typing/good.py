@@ -3,8 +3,18 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
+import flask_sqlalchemy
+import psycopg
+import psycopg2
+from django.db import connection as djangos
+from django.db import connections
 from pydantic import Field
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
 
+from fang_async import AsyncQueue
 from fang_core import (
     AsyncMemoryQueue,
     AsyncQueueable,
@@ -23,6 +33,7 @@ from fang_core import (
     TaskState,
     current_run,
 )
+from fang_threaded import Queue
 
 
 def cubic(failures: int) -> timedelta:
@@ -99,3 +110,33 @@ async def both_backends() -> int:
     async with AsyncMemoryQueue() as other:
         rows += await insert_async(other)
     return len(rows)
+
+
+def hand_in(
+    queue: Queue, engine: Engine, session: Session, scoped: scoped_session[Session], db: flask_sqlalchemy.SQLAlchemy
+) -> None:
+    task = Summarize(path=Path("/"))
+    queue.insert_task(task, connection=session)
+    queue.insert_tasks([task], connection=scoped)
+    queue.insert_task(task, connection=db.session)
+    with engine.begin() as connection, psycopg.connect() as raw:
+        queue.insert_task(task, connection=connection)
+        queue.insert_task(task, connection=raw)
+    queue.insert_task(task, connection=engine.raw_connection())
+    queue.insert_task(task, connection=psycopg2.connect())
+    queue.insert_task(task, connection=djangos)
+    queue.find_task_by_id(queue.insert_task(task, connection=None).id, connection=connections["other"])
+
+
+async def hand_in_async(
+    queue: AsyncQueue, engine: AsyncEngine, session: AsyncSession, scoped: async_scoped_session[AsyncSession]
+) -> None:
+    task = Summarize(path=Path("/"))
+    await queue.insert_task(task, connection=session)
+    await queue.insert_tasks([task], connection=scoped)
+    async with engine.begin() as connection:
+        await queue.insert_task(task, connection=connection)
+    raw = await asyncpg.connect()
+    await queue.insert_task(task, connection=raw)
+    async with asyncpg.create_pool() as pool, pool.acquire() as pooled:
+        await queue.insert_task(task, connection=pooled)

@@ -1,0 +1,158 @@
+"""The same statements for connections that an application has set up in its own way.
+
+Codecs, loaders, dumpers and type casters of such a connection can turn any value into anything. So nothing is left to
+them: each parameter is sent as a text that is written here and cast in SQL, each column is cast to text in SQL and read
+here. No setting of the session, such as ``DateStyle`` or ``IntervalStyle``, changes these texts.
+
+The texts cross as ``refcursor``: every driver takes that for a plain string, and an application that gives ``text`` or
+``varchar`` a codec of its own has no reason to give it one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import BindParameter, ColumnElement, DateTime, Executable, Text, bindparam, cast, select
+from sqlalchemy import types as sqltypes
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.expression import Alias, ColumnClause, TableClause
+from sqlalchemy.types import UserDefinedType
+
+from fang_postgres.compiling import ASYNCPG, PSYCOPG, compiled
+from fang_postgres.sql.fragments import microseconds
+
+Reader = Callable[[str], Any]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class TextForm:
+    """A statement whose parameters and columns are all texts.
+
+    Attributes:
+        core: the SQLAlchemy object.
+        returns_rows: whether there is something to fetch.
+    """
+
+    def __init__(self, core: Executable) -> None:
+        with_texts: Any = visitors.replacement_traverse(core, {}, _sent_as_text)  # type: ignore[call-overload]
+        columns = list(core.exported_columns)  # type: ignore[attr-defined]
+        self.returns_rows = bool(columns)
+        self._readers = [_reader(column.type) for column in columns]
+        self.core: Executable = _columns_as_text(with_texts) if columns else with_texts
+
+    @cached_property
+    def _for_asyncpg(self) -> tuple[str, tuple[str, ...]]:
+        it = compiled(self.core, ASYNCPG)
+        return str(it), tuple(it.positiontup or ())
+
+    @property
+    def text(self) -> str:
+        """Compiled for asyncpg, with ``$1``; see ``arguments``."""
+        return self._for_asyncpg[0]
+
+    @cached_property
+    def psycopg_text(self) -> str:
+        """Compiled for psycopg 3 or psycopg2, with ``%(name)s``; see ``parameters``."""
+        return str(compiled(self.core, PSYCOPG))
+
+    def parameters(self, params: Mapping[str, Any]) -> dict[str, str | None]:
+        """What is sent, by name."""
+        return {name: as_text(value) for name, value in params.items()}
+
+    def arguments(self, params: Mapping[str, Any]) -> list[str | None]:
+        """The same in the order of ``text``."""
+        sent = self.parameters(params)
+        return [sent[name] for name in self._for_asyncpg[1]]
+
+    def read(self, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+        """The rows as the statement itself returns them on a connection of our own."""
+        return [
+            tuple(
+                None if value is None else read(value if isinstance(value, str) else bytes(value).decode())
+                for read, value in zip(self._readers, row, strict=True)
+            )
+            for row in rows
+        ]
+
+
+def as_text(value: Any) -> str | None:
+    """A parameter as Postgres reads it, whatever the session's settings are. Raises ``OverflowError`` for a time that
+    is outside of Python's years in UTC."""
+    match value:
+        case None:
+            return None
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case timedelta():
+            # Each part with its sign: IntervalStyle sql_standard would give them all that of the first.
+            return f"{value.days:+d} days {value.seconds:+d} secs {value.microseconds:+d} microseconds"
+        case list() | tuple():
+            return "{" + ",".join(map(_as_element, value)) + "}"
+    return str(value)
+
+
+def _as_element(value: Any) -> str:
+    text = as_text(value)
+    if text is None:
+        return "NULL"
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+class _Carried(UserDefinedType[str]):
+    """How the texts cross; see the module."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "refcursor"
+
+
+def _sent_as_text(element: Any, **_: Any) -> Any:
+    """For ``replacement_traverse``: what stands for a parameter; itself for what is not to be looked into."""
+    if isinstance(element, BindParameter):
+        sent = cast(cast(bindparam(element.key, type_=_Carried()), _Carried()), Text)
+        if isinstance(element.type, Text):
+            return sent
+        value = cast(sent, element.type)
+        # A list is read from its text once, not once for each row that is compared with it.
+        return select(value).scalar_subquery() if isinstance(element.type, sqltypes.ARRAY) else value
+    owner = element.table if isinstance(element, ColumnClause) else element
+    # A copy of a table would no longer be the one whose columns an UPDATE names.
+    is_table = isinstance(owner.element if isinstance(owner, Alias) else owner, TableClause)
+    return element if is_table else None
+
+
+def _columns_as_text(core: Any) -> Executable:
+    told = core.cte("told") if isinstance(core, UpdateBase) else core.subquery("told")
+    return select(*(cast(_text_of(column), _Carried()).label(f"c{n}") for n, column in enumerate(told.c)))
+
+
+def _text_of(column: ColumnElement[Any]) -> ColumnElement[str]:
+    return cast(microseconds(column) if isinstance(column.type, DateTime) else column, Text)
+
+
+def _reader(type_: Any) -> Reader:
+    """What reads the text of a column of this type."""
+    for known, read in _READERS.items():
+        if isinstance(type_, known):
+            return read
+    raise TypeError(f"columns of type {type_!r} are not read from text")
+
+
+_READERS: Final[dict[type[Any], Reader]] = {
+    sqltypes.Text: str,
+    sqltypes.Uuid: UUID,
+    sqltypes.DateTime: lambda text: _EPOCH + timedelta(microseconds=int(text)),
+    sqltypes.Boolean: "true".__eq__,
+    sqltypes.Integer: int,
+    sqltypes.Double: float,
+    sqltypes.NullType: lambda _: None,  # of pg_notify
+}
