@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
@@ -14,8 +15,9 @@ from sqlalchemy.engine import URL
 from fang_async.bounded import BoundedConnection, connect_within
 from fang_async.pooler import PoolerConnection
 from fang_async.runner import DRIVER, typed
-from fang_core.errors import AccessRefused
+from fang_core.errors import AccessRefused, BackendError, UsageError
 from fang_postgres.connecting import SETTINGS
+from fang_postgres.diagnosis import code_of_connect_failure, diagnose
 from fang_postgres.passwords import FETCHED_WITHIN, as_password, check_password, not_fetched
 from fang_postgres.urls import Host, address
 
@@ -52,9 +54,27 @@ class Connector:
     async def __call__(self) -> asyncpg.Connection:
         """One of ours, within the time of each host.
 
-        Raises what asyncpg does, ``OSError``, and ``NotConnected`` where no password could be fetched. A password that
-        is refused is fetched once more: it may have expired meanwhile.
+        Raises what asyncpg does, and ``OSError``; and ``NotConnected`` where no password could be fetched,
+        ``AccessRefused`` where TLS is refused or a file is missing, and ``UsageError``. A password that is refused is
+        fetched once more: it may have expired.
         """
+        self._address.refuse_missing_files()
+        try:
+            return await self._with_password()
+        except asyncpg.ClientConfigurationError as error:
+            raise self._refusal(error) or UsageError(f"the database URL cannot be used: {_line(error)}") from None
+        except (*DRIVER, OSError) as error:
+            refusal = self._refusal(_of_tls(error))
+            if refusal is None:
+                raise
+            raise refusal from error
+
+    def _refusal(self, error: BaseException | None) -> BackendError | None:
+        """What asyncpg has no code for: it did not get as far as the server's own word."""
+        code = None if error is None else code_of_connect_failure(_line(error))
+        return diagnose(code, _line(error), schema=self._schema) if error is not None and code is not None else None
+
+    async def _with_password(self) -> asyncpg.Connection:
         if self._password is None:
             return await self._reach()
         try:
@@ -98,6 +118,20 @@ class Connector:
             connection.terminate()
             raise
         return connection
+
+
+def _of_tls(error: BaseException) -> BaseException | None:
+    """The error of TLS that lies beneath; asyncpg says of some only that the connection was closed."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, ssl.SSLError | ConnectionError):
+            return found
+        found = found.__cause__ or found.__context__
+    return None
+
+
+def _line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _in_thread(function: Callable[[], Any]) -> "asyncio.Future[Any]":

@@ -112,7 +112,7 @@ class Runner:
         for tries_left in reversed(range(tries)):
             try:
                 connection = await self.reserve.take()
-            except (*DRIVER, *CANNOT_CONNECT, ValueError) as error:  # ValueError: what stands in the URL
+            except (*DRIVER, *CANNOT_CONNECT) as error:
                 raise before_sending(typed(error, self._schema)) from error
             try:
                 result = await watched(connection, work, guard, in_transaction=in_transaction)

@@ -37,11 +37,26 @@ READ_ONLY: Final = "25006"
 _LACKS_RESOURCES: Final = "53"
 _REFUSES_SETTINGS: Final = re.compile("unsupported startup parameter|command-line options")  # PgBouncer; RDS Proxy
 _REFUSED_BY_POOLER: Final = re.compile(f"no such (database|user)|{_REFUSES_SETTINGS.pattern}")  # whatever its code
-_REFUSED: Final = re.compile(
-    r"authentication failed|no password supplied|no pg_hba\.conf entry"
-    r"|FATAL:\s+((role|database) .* does not exist|role .* is not permitted to log in|permission denied for database)"
-    rf"|{_REFUSED_BY_POOLER.pattern}"
+# Of libpq, of Python's ssl, and of asyncpg, before anything was sent but the wish to connect.
+_REFUSED_BY_TLS: Final = re.compile(
+    r"certificate|private key|key values mismatch|SSL protocol version|protocols available|channel binding"
+    r"|does not support SSL|rejected SSL|direct TLS|PEM lib"
+    r"|alert (unknown|bad|unsupported|handshake|protocol|no cert|access|decrypt)"
 )
+_REFUSED_BY_HBA: Final = re.compile(r"pg_hba\.conf")
+_REFUSED_SETTING: Final = re.compile(
+    r"invalid value for parameter|unrecognized configuration parameter|permission denied to set|cannot be (changed|set)"
+)
+_REFUSED: Final = re.compile(
+    r"authentication failed|authentication method requirement|no password supplied|pg_hba\.conf"
+    r"|FATAL:\s+((role|database) .* does not exist|role .* is not permitted to log in|permission denied for database)"
+    rf"|FATAL:\s+({_REFUSED_SETTING.pattern})"
+    rf"|{_REFUSED_BY_POOLER.pattern}|{_REFUSED_BY_TLS.pattern}"
+)
+_REFUSES_WHO_CONNECTS: Final = frozenset({"22", "42"})
+"""With these the server ends a session that is just beginning: a setting is refused, or the right to connect."""
+
+_BEFORE_THE_REASON: Final = re.compile(r"^connection failed: .*? failed: (FATAL:\s+)?")  # psycopg; the address is known
 
 
 def is_repeatable(sqlstate: str | None) -> bool:
@@ -56,7 +71,7 @@ def is_victim(sqlstate: str | None) -> bool:
 
 
 def code_of_connect_failure(message: str) -> str | None:
-    """The SQLSTATE that libpq does not hand on when connecting fails: the words tell a refusal from silence (None).
+    """The SQLSTATE that nobody hands on when connecting fails: the words tell a refusal from silence (None).
 
     A server with another ``lc_messages`` than English is not understood: it counts as one that does not answer.
     """
@@ -73,6 +88,8 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str, severity: str |
     match sqlstate:
         case None:
             return BackendUnavailable(f"the database does not answer: {line}")
+        case code if severity == "FATAL" and code[:2] in _REFUSES_WHO_CONNECTS:
+            return _access_refused(line)
         case code if is_repeatable(code):
             return RowsLocked(f"others were at the same rows for too long ({code}); nothing was written, try again")
         case "23505" if "fang_tasks_uniq" in line:
@@ -85,7 +102,7 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str, severity: str |
         case code if code[:2] in _REFUSALS:
             return StatementRefused(f"the database refused a value ({code}): {line}")
         case code if code[:2] == "28" or code == "3D000" or _REFUSED_BY_POOLER.search(line):
-            return AccessRefused(f"the database refuses the connection: {line}; {_what_to_mend(line)}")
+            return _access_refused(line)
         case "42501":
             return AccessRefused(f"the database refuses: {line}; grant the role its rights on schema {schema}")
         case code if code in _MISSING:
@@ -99,9 +116,22 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str, severity: str |
             return BackendError(f"the database failed ({code}): {line}; nothing was written: {_what_to_do(code)}")
 
 
+def _access_refused(line: str) -> AccessRefused:
+    line = _BEFORE_THE_REASON.sub("", line)
+    return AccessRefused(f"the database refuses the connection: {line}; {_what_to_mend(line)}")
+
+
 def _what_to_mend(line: str) -> str:
     if _REFUSES_SETTINGS.search(line):
-        return "a pooler stands before it: make the queue with behind_pooler=True"
+        return "a pooler stands before it: make the queue with behind_pooler=True, and a URL without options="
+    if _REFUSED_BY_HBA.search(line):
+        return "let pg_hba.conf accept this user, database and host, or check sslmode of the URL"
+    if _REFUSED_BY_TLS.search(line):
+        return "check sslmode, sslrootcert, sslcert and sslkey of the URL"
+    if _REFUSED_SETTING.search(line):
+        return "check options of the URL"
+    if line.startswith("permission denied for database"):
+        return "grant the role CONNECT on the database"
     return "check the URL's user, password and database"
 
 

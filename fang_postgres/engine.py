@@ -11,9 +11,12 @@ from fang_postgres.urls import address
 def engine_for(url: str | URL, *, application_name: str = "fang", **options: Any) -> Engine:
     """An engine that connects as the URL says; ``options`` are those of ``create_engine``.
 
-    Raises ``UsageError`` for a URL that cannot be honoured, and ``MissingExtra``.
+    Raises ``UsageError`` for a URL that cannot be honoured, ``AccessRefused`` if a file is missing that it names, and
+    ``MissingExtra``.
     """
-    arguments = address(url).for_psycopg(application_name=application_name)
+    there = address(url)
+    there.refuse_missing_files()
+    arguments = there.for_psycopg(application_name=application_name)
     try:
         return create_engine("postgresql+psycopg://", connect_args=arguments, **options)
     except ImportError:

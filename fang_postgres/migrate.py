@@ -246,7 +246,8 @@ def _typed(schema: str) -> Iterator[None]:
 
 def _diagnosed(error: BaseException | None, schema: str) -> BackendError:
     sqlstate = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    message = " ".join((getattr(getattr(error, "diag", None), "message_primary", None) or str(error)).split())
+    message = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
     if sqlstate in {"42P07", "42710"}:
-        return SchemaError(f"schema {schema} holds something of that name ({message}): choose another schema")
+        taken = " ".join(message.split())
+        return SchemaError(f"schema {schema} holds something of that name ({taken}): choose another schema")
     return diagnose(sqlstate or code_of_connect_failure(message), message, schema=schema)

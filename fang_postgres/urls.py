@@ -19,7 +19,7 @@ from sqlalchemy import make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 
-from fang_core.errors import UsageError
+from fang_core.errors import AccessRefused, UsageError
 from fang_postgres.connecting import CONNECT_TIMEOUT, DEFAULT_PORT, SETTINGS, TCP
 
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -32,6 +32,8 @@ _BOTH: Final = frozenset(
     }
 )
 """What both drivers read by themselves, under libpq's names."""
+
+_FILES: Final = frozenset({"sslrootcert", "sslcert", "sslkey", "sslcrl"})
 
 _LIBPQ_ALONE: Final = frozenset(
     {
@@ -214,6 +216,16 @@ class Address:
             "server_settings": ({"options": self.options} if self.options else {}) | dict(settings) | own,
         }
         return {name: value for name, value in arguments.items() if value is not None}
+
+    def refuse_missing_files(self, exists: Callable[[str], bool] = os.path.exists) -> None:
+        """Raises ``AccessRefused`` for a file that is not there: libpq would connect without it, if the server lets it.
+
+        To be asked at each connect: the files of a container's secrets come and go.
+        """
+        for name in sorted(_FILES & self.others.keys()):
+            path = self.others[name]
+            if path != "system" and not exists(os.path.expanduser(path)):
+                raise AccessRefused(f"{name} of the database URL names a file that does not exist: {path}")
 
     def refuse_beyond_asyncpg(self) -> "Address":
         """The same without what asyncpg does anyway. Raises ``UsageError`` where it cannot do what the URL asks."""

@@ -45,8 +45,8 @@ class Connector:
         """One in autocommit: a process that is stopped between a statement and its COMMIT would keep its locks, that on
         its own record too, and nobody could declare it dead.
 
-        Raises ``psycopg.Error``, ``NotConnected`` where no password could be fetched, and ``UsageError``. A password
-        that is refused is fetched once more: it may have expired meanwhile.
+        Raises ``psycopg.Error``; and ``NotConnected`` where no password could be fetched, ``AccessRefused`` where a
+        file is missing, and ``UsageError``. A password that is refused is fetched once more: it may have expired.
         """
         if self._password is None:
             return self._connect()
@@ -64,6 +64,7 @@ class Connector:
             raise not_fetched(error) from error
 
     def _connect(self, **password: str) -> psycopg.Connection[Any]:
+        self._address.refuse_missing_files()
         settings = as_options(SETTINGS) if self._keeps_session else ""
         options = self._address.for_psycopg(settings=settings) | password
         made_as = BoundedConnection if self._keeps_session else PoolerConnection

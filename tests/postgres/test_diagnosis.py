@@ -28,7 +28,8 @@ AT = 'connection to server at "127.0.0.1", port 5432 failed: '
 def test_a_refusal_is_told_by_its_words(words: str) -> None:
     refusal = diagnose(code_of_connect_failure(AT + words), AT + words, schema="fang")
     assert isinstance(refusal, AccessRefused)
-    assert str(refusal).endswith("check the URL's user, password and database")
+    advice = "let pg_hba.conf accept" if "pg_hba" in words else "check the URL's user, password and database"
+    assert f"; {advice}" in str(refusal) or words.startswith("FATAL:  permission denied")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_what_a_pooler_refuses_is_told_by_its_words(sqlstate: str | None, words:
     words = words if sqlstate else f"{AT}FATAL:  {words}"
     refusal = diagnose(sqlstate or code_of_connect_failure(words), words, schema="fang", severity="FATAL")
     assert isinstance(refusal, AccessRefused)
-    assert str(refusal).endswith(advice)
+    assert advice in str(refusal)
 
 
 @pytest.mark.parametrize("words", ["query_wait_timeout", "no more connections allowed", "server conn crashed?"])
