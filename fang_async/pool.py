@@ -165,15 +165,21 @@ class AsyncWorkerPool(Uncopyable):
         await self.stop()
 
     async def run(self) -> int:
-        """Starts, and stops gracefully at SIGTERM or SIGINT, or where ``stop()`` is called; the exit code.
+        """Starts, and stops gracefully at SIGTERM or SIGINT, or when ``stop()`` is called; returns the exit code.
 
-        A second signal ends the process at once. Signals are handled only where the loop runs in the main thread, and
-        given back.
+        It is for a process whose work is the pool. Inside of an application, such as a web server, use ``async with
+        pool:``, or ``start()`` and ``stop()``, which leave signals alone.
+
+        A second signal, a second or more after the first, ends the process at once. Signals are handled only if the
+        loop runs in the main thread, and given back. If the application has a handler of its own, that is called too,
+        and what becomes of the process is its decision.
 
         Returns:
-            0 where every run has ended by the end of the grace period, and all is written; else 75. After a signal it
-            does not return 75: it ends the process with that code, by ``SystemExit`` where no run goes on, else at
-            once. After ``stop()`` the process goes on.
+            0 if every run has ended by the end of the grace period, and all is written; else 75. After a signal that
+            the application does not handle it does not return 75: it ends the process with that code, by
+            ``SystemExit`` if no run goes on, else at once. In all other cases the process goes on.
+
+        The first cancellation during the stop waits for the end of that; a second one leaves it to the background.
         """
         signals = Signals(self.begin_last_call)
         self.on_stop(signals.wake)
@@ -182,15 +188,15 @@ class AsyncWorkerPool(Uncopyable):
                 await self.start()
                 try:
                     await signals.wait()
-                    if signals.came:
+                    if signals.ends_process:
                         self.begin_last_call()  # it may have come while the pool started
                 finally:
-                    await self.stop()
+                    await self._stop_undisturbed()
                 runs_go_on = await self.runs_go_on()
         finally:
             self._on_stop.remove(signals.wake)
         code = 0 if self.is_clean else EXIT_RUNS_LEFT
-        if code and signals.came:
+        if code and signals.ends_process:
             if runs_go_on:
                 os._exit(code)  # an ordinary exit would wait for the runs that swallowed their cancellation
             raise SystemExit(code)
@@ -238,6 +244,18 @@ class AsyncWorkerPool(Uncopyable):
             await store.close()
             raise
         return shift
+
+    async def _stop_undisturbed(self) -> None:
+        """Stops, and goes on with it when it is cancelled once.
+
+        A server that ends by a signal cancels a task that has begun to stop by the same signal.
+        """
+        stopping = asyncio.create_task(self.stop(), name="fang-stopping")
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:
+            await stopping
+            raise
 
     def _linger(self, shift: Shift, stop_by: float | None) -> None:
         self._lingering = asyncio.create_task(self._end(shift, stop_by), name="fang-lingering")

@@ -1,63 +1,27 @@
-"""SIGTERM and SIGINT for as long as a pool runs, where its loop runs in the main thread."""
+"""The wait of an asyncio task for SIGTERM or SIGINT."""
 
 import asyncio
-import os
-import signal
-import threading
 from collections.abc import Callable
-from types import FrameType
-from typing import Any, Self
+from typing import Self
 
-from fang_core.forks import in_child
+from fang_core.signals import StopSignals
 
 
-class Signals:
-    """SIGTERM and SIGINT while it is entered: the first one ends ``wait()``, the second has its default action.
+class Signals(StopSignals):
+    """The first signal ends ``wait()``."""
 
-    Args:
-        on_first: called by the first one's handler itself, so also where nobody comes to wait.
-
-    Attributes:
-        came: whether there was a first one.
-
-    ``signal.signal`` and not ``loop.add_signal_handler``: the former handler is known and given back, ``asyncio.run``'s
-    own included, and every loop can do it.
-    """
-
-    def __init__(self, on_first: Callable[[], None] = lambda: None) -> None:
-        self.came = False
-        self._on_first = on_first
-        self._got = asyncio.Event()
-        self._former: dict[int, Any] = {}
+    def __init__(self, on_first: Callable[[], None] = lambda: None, *, shares: bool = True) -> None:
+        super().__init__(on_first, shares=shares)
+        self._woken = asyncio.Event()
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._former[number] = signal.signal(number, self._first)
-        in_child(self, Signals._give_back)  # a child ends by a signal, as if it were not there
-        return self
-
-    def _first(self, number: int, _frame: FrameType | None) -> None:
-        for each in self._former:
-            # The default action needs no Python, so it works while C code holds on. As process 1 the kernel drops it.
-            signal.signal(each, signal.SIG_DFL if os.getpid() != 1 else lambda again, _: os._exit(128 + again))
-        self.came = True
-        self._on_first()
-        self._loop.call_soon_threadsafe(self._got.set)
+        return super().__enter__()
 
     def wake(self) -> None:
-        """Ends ``wait()`` without a signal."""
-        self._got.set()
+        """Ends ``wait()``, also without a signal."""
+        self._loop.call_soon_threadsafe(self._woken.set)
 
     async def wait(self) -> None:
-        """Until the first signal, or until it is woken."""
-        await self._got.wait()
-
-    def __exit__(self, *_: object) -> None:
-        self._give_back()
-
-    def _give_back(self) -> None:
-        former, self._former = self._former, {}
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        """Waits for the first signal, or until it is woken."""
+        await self._woken.wait()

@@ -50,7 +50,7 @@ def run_worker(names: Sequence[str], log_level: str, *, log_tracebacks: bool = F
         for target in targets:
             target.pool.options = replace(target.pool.options, log_tracebacks=True)
     executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
-    with Signals(lambda: _begin_last_call(targets)) as signals, asyncio.Runner() as runner:
+    with Signals(lambda: _begin_last_call(targets), shares=False) as signals, asyncio.Runner() as runner:
         runner.get_loop().set_default_executor(executor)  # as asyncio makes one, but here its threads can be waited for
         _wake_after_the_last(targets, signals)
         if _run(runner, _serve(targets, signals)):
@@ -93,7 +93,7 @@ async def _serve(targets: Sequence[Target], signals: Signals) -> bool:
                 await _call(target, target.pool.start)
             started.append(target)
         await _in_thread(signals.wait)
-        if signals.came:
+        if signals.ends_process:
             logger.info(
                 "stopping: runs have until the end of the grace period; a second signal ends the process at once, and "
                 "what has not ended then runs again, uncharged"

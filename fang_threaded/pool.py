@@ -168,15 +168,19 @@ class WorkerPool(Uncopyable):
         self.stop()
 
     def run(self) -> int:
-        """Starts, and stops gracefully at SIGTERM or SIGINT, or where ``stop()`` is called; the exit code.
+        """Starts, and stops gracefully at SIGTERM or SIGINT, or when ``stop()`` is called; returns the exit code.
 
-        A second signal ends the process at once. Signals are handled only where this is called in the main thread, and
-        given back.
+        It is for a process whose work is the pool. Inside of an application, such as a web server, use ``with pool:``,
+        or ``start()`` and ``stop()``, which leave signals alone.
+
+        A second signal, a second or more after the first, ends the process at once. Signals are handled only if this is
+        called in the main thread, and given back. If the application has a handler of its own, that is called too, and
+        what becomes of the process is its decision.
 
         Returns:
-            0 where every run has ended by the end of the grace period, and all is written; else 75. After a signal it
-            does not return 75: it ends the process with that code, by ``SystemExit`` where no run goes on, else at
-            once. After ``stop()`` the process goes on.
+            0 if every run has ended by the end of the grace period, and all is written; else 75. After a signal that
+            the application does not handle it does not return 75: it ends the process with that code, by
+            ``SystemExit`` if no run goes on, else at once. In all other cases the process goes on.
         """
         signals = Signals(self.begin_last_call)
         self.on_stop(signals.wake)
@@ -185,7 +189,7 @@ class WorkerPool(Uncopyable):
                 self.start()
                 try:
                     signals.wait()
-                    if signals.came:
+                    if signals.ends_process:
                         self.begin_last_call()  # it may have come while the pool started
                 finally:
                     self.stop()
@@ -193,7 +197,7 @@ class WorkerPool(Uncopyable):
         finally:
             self._on_stop.remove(signals.wake)
         code = 0 if self.is_clean else EXIT_RUNS_LEFT
-        if code and signals.came:
+        if code and signals.ends_process:
             if runs_go_on:
                 os._exit(code)  # an ordinary exit would run user code's finalizers under running threads
             raise SystemExit(code)
