@@ -11,6 +11,7 @@ import asyncpg
 from fang_core.forks import in_child
 from fang_postgres.connecting import (
     ANSWER_WITHIN,
+    LIVES_WITHIN,
     NO_TRANSACTION_TIMEOUT,
     TRANSACTION_TIMEOUT_SINCE,
     UNANSWERED,
@@ -97,6 +98,17 @@ class BoundedConnection(asyncpg.Connection):  # type: ignore[misc]
     async def fetch(self, query: str, *args: Any, **options: Any) -> list[asyncpg.Record]:
         """See asyncpg's own."""
         return await self._answered(super().fetch, query, *args, **options)
+
+    async def lives(self) -> bool:
+        """Returns whether the server answers within ``LIVES_WITHIN``; if not, the connection is closed."""
+        silent = asyncio.get_running_loop().call_later(LIVES_WITHIN, self.terminate)
+        try:
+            await super().execute("SELECT 1")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+            return False
+        finally:
+            silent.cancel()
+        return not self.is_closed()
 
     async def lift_transaction_timeout(self) -> None:
         """For good: a reset brings back only what a connection has from its start."""

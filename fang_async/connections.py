@@ -4,6 +4,7 @@ import asyncio
 
 from sqlalchemy.engine import URL
 
+from fang_async.bounded import BoundedConnection
 from fang_async.connecting import Connector, Password
 from fang_async.listener import Listener
 from fang_async.pooler import PoolerRunner
@@ -11,7 +12,7 @@ from fang_async.reserve import Reserve
 from fang_async.runner import Runner
 from fang_core.errors import SchemaError, UsageError
 from fang_core.forks import in_child
-from fang_postgres.connecting import UNUSED_FOR
+from fang_postgres.connecting import ASK_AFTER, UNUSED_FOR
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
 
@@ -67,7 +68,8 @@ class Connections:
 
     async def lend(self) -> tuple[Runner, Runner]:
         """For a pool, until it gives them back: for claims, and for writes. Opens them, and checks the tables."""
-        lent = await self._opened(by_application=False)
+        claims, writes = await self._opened(by_application=False)
+        lent = claims, writes.for_pool()
         self._pools += 1
         try:
             await self._check(lent[1])
@@ -106,7 +108,10 @@ class Connections:
             if self._writes is None or self._claims is None:
                 # Two pools: a claim never waits until a run of the application gives a connection back.
                 self._claims = self._runner(Reserve(self.dedicated, 1, UNUSED_FOR))
-                self._writes = self._runner(Reserve(self.dedicated, self._max_pool_size, UNUSED_FOR))
+                # Behind a pooler the BEGIN of each operation asks already, and one that stands still would not answer.
+                lives = BoundedConnection.lives if self.keeps_session else None
+                writes = Reserve(self.dedicated, self._max_pool_size, UNUSED_FOR, lives=lives, ask_after=ASK_AFTER)
+                self._writes = self._runner(writes)
                 self._opened_by_application = by_application
             return self._claims, self._writes
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from logging import INFO, WARNING
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import asyncpg
 
@@ -39,10 +39,15 @@ CANNOT_CONNECT: Final = (OSError, TimeoutError, asyncio.TimeoutError)
 class Runner:
     """Runs operations on connections of our own."""
 
-    def __init__(self, reserve: Reserve, schema: str) -> None:
+    def __init__(self, reserve: Reserve, schema: str, *, of_pool: bool = False) -> None:
         self.reserve = reserve
         self._schema = schema
+        self._of_pool = of_pool
         self._quiet = Quiet()
+
+    def for_pool(self) -> Self:
+        """Returns one for what a pool writes, on the same connections; see ``Places``."""
+        return type(self)(self.reserve, self._schema, of_pool=True)
 
     async def run(self, operation: Operation[T], guard: PlanGuard | None = None) -> T:
         """One operation, committed when this returns; under a guard, where that is on.
@@ -109,13 +114,23 @@ class Runner:
     async def _insist(
         self, work: Callable[[Any], Awaitable[T]], guard: PlanGuard | None, in_transaction: bool, tries: int
     ) -> T:
+        is_committing = False
+
+        async def noting_its_end(connection: Any) -> T:
+            nonlocal is_committing
+            result = await work(connection)
+            is_committing = True
+            return result
+
         for tries_left in reversed(range(tries)):
             try:
-                connection = await self.reserve.take()
+                connection = await self.reserve.take(of_pool=self._of_pool)
             except (*DRIVER, *CANNOT_CONNECT) as error:
                 raise before_sending(typed(error, self._schema)) from error
             try:
-                result = await watched(connection, work, guard, in_transaction=in_transaction)
+                is_committing = False
+                noted = noting_its_end if in_transaction else work
+                result = await watched(connection, noted, guard, in_transaction=in_transaction)
             except GeneratorExit:  # nothing can be awaited any more
                 self.reserve.drop(connection)
                 raise
@@ -127,11 +142,16 @@ class Runner:
                 if not isinstance(error, (*DRIVER, *CANNOT_CONNECT)):
                     raise
                 if not tries_left or not is_victim(getattr(error, "sqlstate", None)):
-                    raise typed(error, self._schema) from error
+                    raise self._typed(error, nothing_stands=in_transaction and not is_committing) from error
             else:
                 self.reserve.give_back(connection)
                 return result
         raise AssertionError("the last try returns or raises")
+
+    def _typed(self, error: Exception, *, nothing_stands: bool) -> BackendError:
+        """Returns the typed error: ``NotConnected`` if the connection was lost before COMMIT was sent."""
+        problem = typed(error, self._schema)
+        return before_sending(problem) if nothing_stands and type(problem) is BackendUnavailable else problem
 
     def _fetch(self, connection: Any, operation: Operation[T]) -> Awaitable[T]:
         return _fetch(connection, self._quieted(operation))

@@ -106,6 +106,18 @@ WAIT_FOR_ONE: Final = 30.0
 NONE_FREE: Final = "no connection became free in time: raise max_pool_size"
 """What is then raised."""
 
+NO_ROOM: Final = "no connection became free in time, and the server has no room for more: raise its max_connections"
+"""What is raised instead if it was the server that kept the queue from making another one."""
+
+ASK_AFTER: Final = 0.5
+"""Seconds after which an unused connection is asked whether it still lives before a call of the application's uses it.
+
+A NAT or a proxy may have forgotten it without a word. The first packet then meets a reset or silence, and if that is an
+INSERT, nobody knows whether it was written. A busy queue's connections are never asked."""
+
+LIVES_WITHIN: Final = 5.0
+"""Seconds within which it has to answer."""
+
 RESCUE_WAITS: Final = "SET LOCAL lock_timeout = '1s'"
 """For a rescue, which a heart does between two beats: rows, or the whole table, that somebody else has locked must not
 keep it from beating until it looks dead itself. It is tried again after the next beat."""

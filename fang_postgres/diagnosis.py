@@ -30,11 +30,18 @@ _ENDS_SESSION: Final = frozenset({"FATAL", "PANIC"})
 _MISMATCH: Final = frozenset({"42703", "42704", "42883", "42804"})
 _INVALID_AUTHORIZATION: Final = "28000"
 _PREPARED_ELSEWHERE: Final = frozenset({"26000", "42P05"})
+_PROTOCOL_VIOLATION: Final = "08P01"  # a pooler's code for what it refuses
 _QUERY_CANCELED: Final = "57014"
 READ_ONLY: Final = "25006"
 """The SQLSTATE of a write on a standby: a connection that leads there is no use, a new one may lead elsewhere."""
 
 _LACKS_RESOURCES: Final = "53"
+_TOO_MANY_CONNECTIONS: Final = "53300"
+_NO_ROOM: Final = re.compile(
+    r"too many (clients already|connections for)|remaining connection slots|no more connections allowed"
+    r"|max client connections reached|max clients reached",  # PgBouncer; Supavisor
+    re.IGNORECASE,
+)
 _REFUSES_SETTINGS: Final = re.compile("unsupported startup parameter|command-line options")  # PgBouncer; RDS Proxy
 _REFUSED_BY_POOLER: Final = re.compile(f"no such (database|user)|{_REFUSES_SETTINGS.pattern}")  # whatever its code
 # Of libpq, of Python's ssl, and of asyncpg, before anything was sent but the wish to connect.
@@ -75,7 +82,17 @@ def code_of_connect_failure(message: str) -> str | None:
 
     A server with another ``lc_messages`` than English is not understood: it counts as one that does not answer.
     """
-    return _INVALID_AUTHORIZATION if _REFUSED.search(message) else None
+    if _REFUSED.search(message):
+        return _INVALID_AUTHORIZATION
+    return _TOO_MANY_CONNECTIONS if _NO_ROOM.search(message) else None
+
+
+def has_no_room(sqlstate: str | None, message: str) -> bool:
+    """Returns whether a connect failed only because the server, the role or the database has its full number of
+    connections."""
+    return sqlstate == _TOO_MANY_CONNECTIONS or (
+        sqlstate in {None, _PROTOCOL_VIOLATION} and bool(_NO_ROOM.search(message))
+    )
 
 
 def diagnose(sqlstate: str | None, message: str, *, schema: str, severity: str | None = None) -> BackendError:
@@ -110,6 +127,8 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str, severity: str |
             return SchemaError(f"table {schema}.fang_tasks is missing: run `fang migrate{where}`")
         case code if code in _MISMATCH:
             return SchemaError(f"schema {schema} does not fit this version ({line}): run `fang migrate`")
+        case code if code == _TOO_MANY_CONNECTIONS:  # which only a connect meets
+            return NotConnected(f"the server has no room for another connection: {line}; raise its limit, or use fewer")
         case code if severity in _ENDS_SESSION or _LOST.fullmatch(code):
             return BackendUnavailable(f"the database does not get it done ({code}): {line}")
         case code:

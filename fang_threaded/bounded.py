@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.abc import PQGen
 
-from fang_postgres.connecting import ANSWER_WITHIN, UNANSWERED
+from fang_postgres.connecting import ANSWER_WITHIN, LIVES_WITHIN, UNANSWERED
 
 T = TypeVar("T")
 
@@ -20,12 +20,26 @@ class BoundedConnection(psycopg.Connection[Any]):
     that is answered at once costs no look at a clock.
     """
 
+    _answers_within: float | None = None
+
     def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
         """What the generator returns; see psycopg's own."""
         return super().wait(self._unless_silent(gen), *args, **kwargs)
 
+    def lives(self) -> bool:
+        """Returns whether the server answers within ``LIVES_WITHIN``. To be called in no transaction."""
+        self._answers_within = LIVES_WITHIN
+        try:
+            self.execute(b"")
+        except psycopg.Error:
+            return False
+        finally:
+            self._answers_within = None
+        return True
+
     def _unless_silent(self, gen: PQGen[T]) -> PQGen[T]:
         silent_since: float | None = None
+        within = ANSWER_WITHIN if self._answers_within is None else self._answers_within
         try:
             state = next(gen)
             while True:
@@ -34,9 +48,9 @@ class BoundedConnection(psycopg.Connection[Any]):
                     silent_since = None
                 elif silent_since is None:
                     silent_since = time.monotonic()
-                elif time.monotonic() - silent_since > ANSWER_WITHIN:
+                elif time.monotonic() - silent_since > within:
                     self.pgconn.finish()  # first: what the generator still does to clean up must not wait as long again
-                    error = psycopg.OperationalError(UNANSWERED.format(ANSWER_WITHIN))
+                    error = psycopg.OperationalError(UNANSWERED.format(within))
                     gen.throw(error)
                     raise error
                 state = gen.send(ready)

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.errors import BackendUnavailable, SchemaError, UsageError
 from fang_core.forks import in_child
-from fang_postgres.connecting import CONNECT_TIMEOUT, SETTINGS, UNUSED_FOR
+from fang_postgres.connecting import ASK_AFTER, CONNECT_TIMEOUT, SETTINGS, UNUSED_FOR
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
+from fang_threaded.bounded import BoundedConnection
 from fang_threaded.connecting import SPARE, Connector, lift_transaction_timeout
 from fang_threaded.cutting import sever_in_child
 from fang_threaded.listener import Listener
@@ -82,7 +83,7 @@ class Connections:
         with self._changing:
             if self._writes is None or self._claims is None:
                 self._writes, self._claims = self._runners()
-            lent = self._claims, self._writes
+            lent = self._claims, self._writes.for_pool()
             self._pools += 1
         try:
             self._check(lent[1])
@@ -132,7 +133,12 @@ class Connections:
             return runner, runner
         # Two: a claim never waits until a run of the application gives a connection back.
         connect = self._database
-        self._reserves = [Reserve(connect, self._max_pool_size, UNUSED_FOR), Reserve(connect, 1, UNUSED_FOR)]
+        # Behind a pooler the BEGIN of each operation asks already, and one that stands still would not answer.
+        lives = BoundedConnection.lives if self.keeps_session else None
+        self._reserves = [
+            Reserve(connect, self._max_pool_size, UNUSED_FOR, lives=lives, ask_after=ASK_AFTER),
+            Reserve(connect, 1, UNUSED_FOR),
+        ]
         make = OwnRunner if self.keeps_session else PoolerRunner
         writes, claims = (make(reserve, schema) for reserve in self._reserves)
         return writes, claims

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from logging import INFO, WARNING
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import psycopg
 from psycopg.errors import QueryCanceled
@@ -19,7 +19,15 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import sessionmaker
 
-from fang_core.errors import BackendError, FangError, NotificationsFull, StatementRefused, is_refusal
+from fang_core.errors import (
+    BackendError,
+    BackendUnavailable,
+    FangError,
+    NotConnected,
+    NotificationsFull,
+    StatementRefused,
+    is_refusal,
+)
 from fang_core.guard import FELT, GUARDED_FOR, PlanGuard
 from fang_core.logs import SafeLogger
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
@@ -41,12 +49,20 @@ TRIES: Final = 5  # of a statement that was the victim of a deadlock or a serial
 Run = Callable[[Operation[Any]], Any]
 
 
+class _Lost(NotConnected):
+    """The connection was lost before COMMIT was sent."""
+
+
 class Runner(ABC):
     """Runs operations; on which connections, subclasses say."""
 
     def __init__(self, schema: str) -> None:
         self._schema = schema
         self._quiet = Quiet()
+
+    def for_pool(self) -> "Runner":
+        """Returns one for what a pool writes, on the same connections; see ``Places``."""
+        return self
 
     def run(self, operation: Operation[T], guard: PlanGuard | None = None) -> T:
         """One operation, committed when this returns; under a guard, where that is on.
@@ -106,6 +122,14 @@ class Runner(ABC):
             return is_repeatable(sqlstate_of(error)) or is_refusal(problem) or isinstance(problem, NotificationsFull)
         return isinstance(error, FangError)
 
+    def _raise_if_lost(self, error: BaseException) -> None:
+        """Raises ``NotConnected`` if the connection was lost. To be called of what failed in a transaction whose COMMIT
+        was not sent: nothing of that can have been written."""
+        if isinstance(error, SQLAlchemyError | psycopg.Error):
+            problem = typed(error, self._schema)
+            if type(problem) is BackendUnavailable:
+                raise before_sending(problem) from error
+
     def _quieted(self, run: Callable[[Operation[Any]], T]) -> Callable[[Operation[Any]], T]:
         if not self._quiet.was_ever:
             return run
@@ -118,9 +142,14 @@ class OwnRunner(Runner):
     can_pipeline: Final = psycopg.capabilities.has_pipeline()
     """Whether libpq can: since version 14."""
 
-    def __init__(self, reserve: Reserve, schema: str) -> None:
+    def __init__(self, reserve: Reserve, schema: str, *, of_pool: bool = False) -> None:
         super().__init__(schema)
         self.reserve = reserve
+        self._of_pool = of_pool
+
+    def for_pool(self) -> Self:
+        """See ``Runner.for_pool``."""
+        return type(self)(self.reserve, self._schema, of_pool=True)
 
     def pipeline(self, begin: Callable[[], Pipeline[T]]) -> T:
         """A pipeline in one transaction; see ``transact``."""
@@ -142,32 +171,48 @@ class OwnRunner(Runner):
         self, work: Callable[[psycopg.Connection[Any]], T], guard: PlanGuard | None, *, in_transaction: bool
     ) -> T:
         try:
-            connection = self.reserve.take()
+            connection = self.reserve.take(of_pool=self._of_pool)
         except psycopg.Error as error:
             raise before_sending(typed(error, self._schema)) from error
+        is_guarded = is_on(guard)
+        in_transaction = in_transaction or is_guarded
+        is_committing = False
         try:
-            is_guarded = is_on(guard)
-            with connection.transaction() if in_transaction or is_guarded else nullcontext():
+            with connection.transaction() if in_transaction else nullcontext():
                 if is_guarded:
                     connection.execute(SET_GUARD_RAW)
-                return watched(partial(work, connection), guard, is_guarded=is_guarded)
+                result = watched(partial(work, connection), guard, is_guarded=is_guarded)
+                is_committing = True
         except BaseException as error:
             # A KeyboardInterrupt may have come in the middle of a BEGIN.
             if not isinstance(error, Exception) or not self._lies_elsewhere(error):
                 connection.close()
+            if in_transaction and not is_committing:
+                self._raise_if_lost(error)
             raise
         finally:
             self.reserve.give_back(connection)
+        return result
 
 
 class SessionRunner(Runner):
-    """In sessions on an engine of the application's, where every operation is a transaction: its hooks may need one."""
+    """In sessions on an engine of the application's, where every operation is a transaction: its hooks may need one.
+
+    The engine's pool may hand out a connection whose session was ended while it lay idle. What is lost before its
+    COMMIT is sent was not written, so it is sent again, once: SQLAlchemy has emptied the pool by then.
+    """
 
     def __init__(self, engine: Engine, schema: str) -> None:
         super().__init__(schema)
         self._sessions = sessionmaker(engine)
 
     def _on_connection(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
+        try:
+            return self._in_session(work, guard)
+        except _Lost:
+            return self._in_session(work, guard)
+
+    def _in_session(self, work: Callable[[Run], T], guard: PlanGuard | None) -> T:
         with self._sessions.begin() as session:
             try:
                 session.connection()
@@ -186,6 +231,9 @@ class SessionRunner(Runner):
                 # driver cannot read.
                 if not self._lies_elsewhere(error):
                     session.invalidate()
+                if isinstance(error, DBAPIError) and error.connection_invalidated:
+                    raise _Lost(str(typed(error, self._schema))) from error
+                self._raise_if_lost(error)
                 raise
 
 

@@ -3,9 +3,10 @@
 It runs on an event loop of its own in a thread. A rule decides for each connection, and for all of them at once when it
 changes: ``PASS`` forwards; ``BLACKHOLE`` forwards nothing more and keeps the sockets open, so that each side believes
 in the other (half-open); ``HOLD`` does the same, and forwards what it has kept once all is well again, as TCP does
-when a network heals; ``RESET`` ends a connection with RST; ``REFUSE`` does so before anything was forwarded, and
-leaves those alone that stand. Bytes that a black hole has swallowed do not come out of it again. ``slow_down`` makes
-the way long, or narrow, or both.
+when a network heals; ``RESET`` ends a connection with RST, ``CLOSE`` with FIN; ``FORGET`` ends it with RST when the
+client sends something next, as a NAT does that has forgotten it; ``REFUSE`` ends new ones before anything was
+forwarded, and leaves those alone that stand. Bytes that a black hole has swallowed do not come out of it again.
+``slow_down`` makes the way long, or narrow, or both.
 """
 
 import asyncio
@@ -36,6 +37,8 @@ class Mode(Enum):
     BLACKHOLE = auto()
     HOLD = auto()
     RESET = auto()
+    CLOSE = auto()
+    FORGET = auto()
     REFUSE = auto()
 
 
@@ -62,6 +65,7 @@ class Connection:
         self._writers = [writer]
         self._ways = ways
         self._swallows = False
+        self._is_forgotten = False
         self._flows = asyncio.Event()
         self.sent = bytearray()
         """What the client has sent so far: says which connection this is."""
@@ -96,6 +100,9 @@ class Connection:
     ) -> None:
         while data := await reader.read(CHUNK if way.bytes_per_second == inf else SMALL_CHUNK):
             see(data)
+            if self._is_forgotten:
+                self.reset()
+                return
             if seconds := way.wait(len(data)):
                 await asyncio.sleep(seconds)
             await self._flows.wait()
@@ -109,12 +116,19 @@ class Connection:
     def obey(self, mode: Mode) -> None:
         """From now on."""
         self._swallows = mode is Mode.BLACKHOLE
+        self._is_forgotten = mode is Mode.FORGET
         if mode is Mode.HOLD:
             self._flows.clear()
         else:
             self._flows.set()
         if mode is Mode.RESET:
             self.reset()
+        if mode is Mode.CLOSE:
+            self._abort()
+
+    def _abort(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
 
     def reset(self) -> None:
         """Ends both sides with RST."""
@@ -122,12 +136,11 @@ class Connection:
             peer = writer.get_extra_info("socket")
             if peer.family != socket.AF_UNIX:
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            writer.transport.abort()
+        self._abort()
 
     async def close(self) -> None:
         """Ends both sides."""
-        for writer in self._writers:
-            writer.transport.abort()
+        self._abort()
         for writer in self._writers:
             with suppress(OSError):
                 await writer.wait_closed()

@@ -65,7 +65,7 @@ async def test_who_waits_gives_up_where_nobody_got_one_for_so_long_and_not_in_a_
     monkeypatch.setattr("fang_async.reserve.time", SimpleNamespace(monotonic=monotonic))
     monkeypatch.setattr("fang_postgres.patience.WAIT_FOR_ONE", 0.01)  # of both clocks: it looks so often
 
-    connection: Any = Mock(is_closed=lambda: False)
+    connection: Any = Mock(is_closed=lambda: False, _transport=None)
     reserve = Reserve(AsyncMock(return_value=connection), 1)
     lent = await reserve.take()
     first, last = [asyncio.create_task(reserve.take()) for _ in range(2)]
@@ -82,6 +82,57 @@ async def test_who_waits_gives_up_where_nobody_got_one_for_so_long_and_not_in_a_
     now = 0.02
     with pytest.raises(BackendError, match="raise max_pool_size"):
         await asyncio.wait_for(last, 10)
+
+
+async def test_a_caller_that_has_a_place_and_no_connection_yet_moves_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, connected = 0.0, asyncio.Event()
+
+    async def connect() -> Any:
+        await connected.wait()
+        return Mock()
+
+    monkeypatch.setattr("fang_async.reserve.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("fang_postgres.patience.WAIT_FOR_ONE", 0.01)
+    reserve = Reserve(connect, 1)
+    first, last = [asyncio.create_task(reserve.take()) for _ in range(2)]
+    await asyncio.sleep(0)  # they have asked
+    now = 0.01
+    with pytest.raises(BackendError, match="raise max_pool_size"):
+        await asyncio.wait_for(last, 10)
+    connected.set()
+    await asyncio.wait_for(first, 10)
+
+
+async def test_a_waiting_pool_has_every_second_turn() -> None:
+    reserve = Reserve(AsyncMock(), 1)
+    turns: list[str] = []
+
+    async def take(name: str) -> None:
+        await reserve.take(of_pool=name == "pool")
+        turns.append(name)
+        reserve._leave()
+
+    await reserve.take()
+    async with asyncio.TaskGroup() as group:
+        for name in ["insert", "insert", "insert", "pool", "pool"]:
+            group.create_task(take(name))
+        await asyncio.sleep(0)  # they have asked
+        reserve._leave()
+    assert turns == ["pool", "insert", "pool", "insert", "insert"]
+
+
+async def test_callers_that_are_cancelled_in_line_or_with_a_place_keep_none() -> None:
+    reserve = Reserve(AsyncMock(), 1)
+    await reserve.take()
+    waiting = [asyncio.create_task(reserve.take()) for _ in range(5_000)]
+    await asyncio.sleep(0)  # they have asked
+    for task in waiting[1:-1]:
+        task.cancel()
+    reserve._leave()
+    waiting[0].cancel()  # it has a place, and does not know it yet
+    await asyncio.wait(waiting[:-1])
+    await asyncio.wait_for(waiting[-1], 10)
+    assert reserve._places.taken == 1
 
 
 async def test_those_that_nobody_used_are_closed(url: str) -> None:
@@ -187,8 +238,7 @@ async def test_a_close_that_is_cancelled_ends_all_and_keeps_no_place(reserve: Re
     assert idle.is_closed()
     assert lent.is_closed()
     reserve.give_back(lent)
-    for _ in range(2):
-        await asyncio.wait_for(reserve._free.acquire(), 1)
+    assert reserve._places.taken == 0
 
 
 async def test_tidying_that_is_cancelled_ends_the_connection_and_keeps_no_place(reserve: Reserve) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import make_url
 
 from fang_core.errors import AccessRefused, BackendError, BackendUnavailable, NotConnected, RowsLocked, is_refusal
-from fang_postgres.diagnosis import before_sending, code_of_connect_failure, diagnose
+from fang_postgres.diagnosis import before_sending, code_of_connect_failure, diagnose, has_no_room
 
 AT = 'connection to server at "127.0.0.1", port 5432 failed: '
 
@@ -104,7 +104,7 @@ def test_a_failure_that_the_server_replies_with_has_written_nothing(sqlstate: st
     ("sqlstate", "severity"),
     [
         *((code, "ERROR") for code in ("08006", "08P01", "40003")),
-        *((code, "FATAL") for code in ("57P01", "57P02", "57P03", "57P05", "25P03", "53300", "XX000")),
+        *((code, "FATAL") for code in ("57P01", "57P02", "57P03", "57P05", "25P03", "XX000")),
         ("57P01", None),
         ("58030", "PANIC"),
         (None, None),
@@ -114,6 +114,29 @@ def test_what_ends_the_session_leaves_it_open_what_was_written(sqlstate: str | N
     error = diagnose(sqlstate, "terminating connection", schema="fang", severity=severity)
     assert type(error) is BackendUnavailable
     assert type(before_sending(error)) is NotConnected
+
+
+@pytest.mark.parametrize(
+    ("words", "has_room"),
+    [
+        ("FATAL:  sorry, too many clients already", False),
+        ("FATAL:  remaining connection slots are reserved for non-replication superuser connections", False),
+        ('FATAL:  too many connections for role "app"', False),
+        ('FATAL:  too many connections for database "app"', False),
+        ("FATAL:  no more connections allowed (max_client_conn)", False),
+        ("FATAL:  the database system is starting up", True),
+        ("Connection refused", True),
+    ],
+)
+def test_a_server_without_room_for_a_connection_is_told_by_its_words(words: str, has_room: bool) -> None:
+    """libpq hands on no code if a connect fails."""
+    assert has_no_room(None, f"{AT}{words}") is not has_room
+    assert has_no_room("53300", "in any language")
+    code = code_of_connect_failure(f"{AT}{words}")
+    assert (code == "53300") is not has_room
+    error = before_sending(diagnose(code, words, schema="fang"))
+    assert type(error) is NotConnected
+    assert ("no room" in str(error)) is not has_room
 
 
 @pytest.mark.parametrize("part", ["username", "database"])

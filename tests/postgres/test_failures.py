@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, make_url
 
-from fang_core import BackendError, Events, OutcomeUnknown, RowsLocked, Runnable, TaskConfig
+from fang_core import BackendError, Events, NotConnected, OutcomeUnknown, RowsLocked, Runnable, TaskConfig
 from fang_core.lifecycle import Outcome
 from fang_postgres.connecting import SETTINGS
 from tests.modes import Database, Side, eventually, ran, side_of
@@ -128,11 +128,20 @@ def test_a_victim_is_tried_again_at_once_and_who_has_waited_for_a_lock_is_told(
 def test_a_reply_that_is_not_the_statements_own_leaves_it_open(
     inserting: Any, server: psycopg.Connection[Any], code: str
 ) -> None:
-    raise_from_now_on(server, code, AT_ONCE)
+    raise_from_now_on(server, code, AT_COMMIT)
     for method, what, options in CALLS:
         with pytest.raises(OutcomeUnknown) as unknown:
             inserting(method, what, **options)
         assert len(unknown.value.ids) == (len(what) if method == "insert_tasks" else 1)
+
+
+@pytest.mark.parametrize("code", ["57P01", "08006"])
+def test_one_that_comes_before_the_commit_does_not(inserting: Any, server: psycopg.Connection[Any], code: str) -> None:
+    """Nothing of a transaction can stand whose COMMIT was not sent."""
+    raise_from_now_on(server, code, AT_ONCE)
+    for method, what, options in (CALLS[3], CALLS[4]):
+        with pytest.raises(NotConnected, match="so says the server"):
+            inserting(method, what, **options)
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from fang_core.errors import BackendError, BackendUnavailable, OutcomeUnknown
+from fang_core.errors import BackendError, BackendUnavailable
 from fang_postgres.operations import Operations
 from fang_threaded import Queue, Runnable
 from fang_threaded.reserve import Reserve
@@ -76,7 +76,7 @@ def test_who_waits_gives_up_where_nobody_got_one_for_so_long_and_not_in_a_line_t
         waiting = {executor.submit(reserve.take) for _ in range(2)}
         eventually(lambda: len(asked) == 3)
         now = 0.009
-        reserve._free.release()  # it comes back
+        reserve._leave()  # it comes back
         done, waiting = wait(waiting, 10, FIRST_COMPLETED)
         assert (len(done), len(waiting)) == (1, 1)
         now = 0.018
@@ -88,6 +88,50 @@ def test_who_waits_gives_up_where_nobody_got_one_for_so_long_and_not_in_a_line_t
         assert not last.done()
         now = 0.02
         assert isinstance(last.exception(10), BackendError)
+
+
+def test_a_caller_that_has_a_place_and_no_connection_yet_moves_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, connects, connected = 0.0, threading.Event(), threading.Event()
+
+    def connect() -> Any:
+        connects.set()
+        assert connected.wait(10)
+        return SimpleNamespace()
+
+    monkeypatch.setattr("fang_threaded.reserve.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("fang_postgres.patience.WAIT_FOR_ONE", 0.01)
+    reserve = Reserve(connect, 1)
+    with ThreadPoolExecutor() as executor:
+        first = executor.submit(reserve.take)
+        assert connects.wait(10)
+        last = executor.submit(reserve.take)
+        eventually(reserve._places._is_line)
+        now = 0.01
+        assert isinstance(last.exception(10), BackendError)
+        connected.set()
+        first.result(10)
+
+
+def test_a_waiting_pool_has_every_second_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    reserve = Reserve(SimpleNamespace, 1)  # type: ignore[arg-type]
+    turns: list[str] = []
+
+    def take(name: str) -> None:
+        reserve.take(of_pool=name == "pool")
+        turns.append(name)
+        reserve._leave()
+
+    reserve.take()
+    with ThreadPoolExecutor(8) as executor:
+        for number, name in enumerate(["insert", "insert", "insert", "pool", "pool"], start=1):
+            executor.submit(take, name)
+            eventually(lambda number=number: _waiting(reserve) == number)  # type: ignore[misc]
+        reserve._leave()
+    assert turns == ["pool", "insert", "pool", "insert", "insert"]
+
+
+def _waiting(reserve: Reserve) -> int:
+    return len(reserve._places._of_pools) + len(reserve._places._of_callers)
 
 
 def test_one_that_nobody_used_is_closed_instead_of_being_used(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,19 +184,6 @@ def test_one_that_comes_back_after_the_end_is_closed(reserve: Reserve) -> None:
     assert not lent.closed
     reserve.give_back(lent)
     assert lent.closed
-
-
-def test_a_server_that_was_restarted_costs_one_failed_try(url: str) -> None:
-    with Queue(url, max_pool_size=3) as queue, psycopg.connect(url, autocommit=True) as other:
-        runner = queue._connections.writes()
-        assert isinstance(runner, OwnRunner)
-        for connection in [runner.reserve.take() for _ in range(3)]:
-            runner.reserve.give_back(connection)
-        other.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'fang'")
-        with pytest.raises(OutcomeUnknown):
-            queue.insert_task(Loan())
-        for _ in range(3):
-            queue.insert_task(Loan())
 
 
 def test_a_bulk_whose_connection_dies_leaves_nothing(url: str) -> None:
