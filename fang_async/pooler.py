@@ -26,6 +26,12 @@ T = TypeVar("T")
 class PoolerConnection(BoundedConnection):
     """One whose transactions begin with our settings, in the same round trip. To be made without a statement cache."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Before it looks up types asyncpg sets jit off for the session, and then back to what it was: in a transaction
+        # of ours that is off as well, and the session would keep it.
+        self._server_caps: Any = self._server_caps._replace(jit=False)
+
     @asynccontextmanager
     async def transaction(self, **_: Any) -> AsyncIterator[None]:
         """One that is not nested. What fails in it is raised as it is, also where it cannot be rolled back."""

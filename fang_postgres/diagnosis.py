@@ -127,9 +127,7 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str, severity: str |
             return SchemaError(f"table {schema}.fang_tasks is missing: run `fang migrate{where}`")
         case code if code in _MISMATCH:
             return SchemaError(f"schema {schema} does not fit this version ({line}): run `fang migrate`")
-        case code if code == _TOO_MANY_CONNECTIONS:  # which only a connect meets
-            return NotConnected(f"the server has no room for another connection: {line}; raise its limit, or use fewer")
-        case code if severity in _ENDS_SESSION or _LOST.fullmatch(code):
+        case code if (severity in _ENDS_SESSION and code != _TOO_MANY_CONNECTIONS) or _LOST.fullmatch(code):
             return BackendUnavailable(f"the database does not get it done ({code}): {line}")
         case code:
             return BackendError(f"the database failed ({code}): {line}; nothing was written: {_what_to_do(code)}")
@@ -164,6 +162,8 @@ def _what_to_do(code: str) -> str:
         return "try again, or less at once"
     if code == READ_ONLY:
         return "connect to a server that takes writes"
+    if code == _TOO_MANY_CONNECTIONS:  # only a connect meets it
+        return "it has no room for another connection; raise its limit, or use fewer"
     if code[:2] == _LACKS_RESOURCES:
         return "try again when the server has room"
     return "try again; the server's log says more"
