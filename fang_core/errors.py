@@ -4,11 +4,24 @@ Every message is one line that says what is wrong and what to do. None carries a
 """
 
 from collections.abc import Collection
+from typing import Any, TypeVar
 from uuid import UUID
+
+E = TypeVar("E", bound="FangError")
 
 
 class FangError(Exception):
-    """Root of everything that Fang raises on purpose."""
+    """Root of everything that Fang raises on purpose. Each can be copied and pickled, with its attributes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own calls __init__ with the message, which is not what all of them take.
+        return _remade, (type(self), self.args, dict(self.__dict__))
+
+
+def _remade(cls: type[E], args: tuple[object, ...], attributes: dict[str, object]) -> E:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 # The author of a task class -------------------------------------------------------------------------------------------
@@ -66,7 +79,16 @@ class UnreadablePayload(FangError, ValueError):
     """A row's payload cannot be read, or does not fit the class that this process knows for its kind.
 
     To a worker it is a failure of the task like any other.
+
+    Attributes:
+        path: which field does not fit, like ``.items[2].name``; empty for the payload as a whole.
+        reason: pydantic's name for what is wrong with it, like ``missing`` or ``int_type``; empty if it is not known.
     """
+
+    def __init__(self, message: str, *, path: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.reason = reason
 
 
 # The operator ---------------------------------------------------------------------------------------------------------

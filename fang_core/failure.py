@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from fang_core.errors import UnreadablePayload
 from fang_core.places import place
 
 MESSAGE_BYTES: Final = 2_000
@@ -22,7 +23,8 @@ class ErrorReport(NamedTuple):
     """``message`` is ``Type: text``; both parts are valid for Postgres' text and jsonb.
 
     Of an exception group the first three causes follow, each in a line of its own: ``- Type: text``. ``place`` is the
-    innermost line of the task's own code, which a log may name; it is not stored.
+    innermost line of the task's own code, or the field of a payload that cannot be read, like ``.b (missing)``: a log
+    may name either, since neither holds a value. It is not stored.
     """
 
     message: str
@@ -92,6 +94,8 @@ def _held_by(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
 def _place(error: BaseException, module: str) -> str | None:
     """Of a group also that of its first cause: its own is where it was gathered."""
     try:
+        if isinstance(error, UnreadablePayload) and error.reason:
+            return f"{error.path or 'the payload as a whole'} ({error.reason})"
         found = place(error, module)
         first = next(_leaves(error), None) if isinstance(error, BaseExceptionGroup) else None
         if found is None or first is None:

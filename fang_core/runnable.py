@@ -86,6 +86,7 @@ class BaseRunnable(BaseModel):
     __fang_mode__: ClassVar[Mode]
     __fang_options__: ClassVar[Options]
     __fang_insertable__: ClassVar[bool] = False
+    __fang_reader__: ClassVar[Any] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # pydantic hands us what is no key of its ConfigDict. Class keywords are invisible to type checkers here.

@@ -16,8 +16,9 @@ from typing import Any, Final
 from pydantic import BaseModel, RootModel
 from pydantic_core import from_json
 
-from fang_core.codec import children, insertable_kind
+from fang_core.codec import insertable_kind
 from fang_core.errors import PayloadError
+from fang_core.payload import children
 from fang_core.runnable import BaseRunnable
 
 _LEAVES: Final = frozenset({str, int, float, bool, type(None)})  # most values: no need to ask further

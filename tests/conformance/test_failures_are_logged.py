@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from uuid import UUID, uuid4
 
 import pytest
+from pydantic import BaseModel, field_validator
 
 from fang_core import AsyncRunnable, Cancel, Constant, Events, Runnable, Snooze, TaskConfig
 from fang_core.failure import ErrorReport
@@ -27,10 +28,23 @@ SECRET = "s3cr3t"
 NOW = Constant(delay=timedelta(0), jitter=0)
 
 
+class Inner(BaseModel):
+    number: int = 0
+    odd: str = ""
+
+    @field_validator("odd")
+    @classmethod
+    def refuse(cls, text: str) -> str:
+        if text:
+            raise ValueError(f"not {text}")
+        return text
+
+
 class ThreadedMishap(Runnable):
     task_config = TaskConfig(kind="tests.ThreadedMishap", max_retries=1, backoff=NOW)
     secret: str = SECRET
     ends: str = "in failure"
+    inner: Inner = Inner()
 
     def run(self, queue: Any) -> None:
         end(self.ends, self.secret)
@@ -40,6 +54,7 @@ class AsyncMishap(AsyncRunnable):
     task_config = TaskConfig(kind="tests.AsyncMishap", max_retries=1, backoff=NOW)
     secret: str = SECRET
     ends: str = "in failure"
+    inner: Inner = Inner()
 
     async def run(self, queue: Any) -> None:
         end(self.ends, self.secret)
@@ -83,6 +98,31 @@ def test_each_failed_attempt_says_what_and_where_and_what_follows(side: Side, ca
         ),
         (logging.ERROR, f"task ID ({kind}): run 2 failed with ValueError at {place}; it has failed for good"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("payload", "place"),
+    [
+        ({"ends": [SECRET]}, ".ends (string_type)"),
+        ({"ends": "well", "inner": {"number": SECRET}}, ".inner.number (int_parsing)"),
+        ({"ends": "well", "inner": {"odd": SECRET}}, ".inner.odd (value_error)"),
+    ],
+    ids=str,
+)
+def test_an_unreadable_payload_is_told_by_its_field_and_never_by_its_value(
+    side: Side, caplog: pytest.LogCaptureFixture, payload: dict[str, Any], place: str
+) -> None:
+    cls = ThreadedMishap if side.mode == "threaded" else AsyncMishap
+    state = MemoryState()
+    queue = side.memory_queue(state)
+    row = side.call(queue.insert_task, cls())
+    state.tasks[row.id] = row._replace(metadata={"type": row.kind, **payload}, max_retries=0)
+    pool = side.pool(queue)
+    side.call(pool.drain)
+    side.stop(pool)
+
+    assert f"failed with UnreadablePayload at {place}; it has failed for good" in caplog.text
+    assert SECRET not in caplog.text
 
 
 @pytest.mark.parametrize("ends", ["well", "cancelled", "later"])

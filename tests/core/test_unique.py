@@ -145,7 +145,6 @@ class Sets(Comparable):
     free: Any = None
     sorted_by_hand: Annotated[Ints, PlainSerializer(sorted)] = set()
     aliased: Ints = Field(default=set(), alias="Aliased")
-    left_out: Any = Field(default=None, exclude=True)
 
 
 def both_orders(numbers: list[int]) -> tuple[Ints, Ints]:
@@ -177,7 +176,6 @@ SHAPES: dict[str, Any] = {
     "sorted_by_hand": lambda ids: ids,
     "Aliased": lambda ids: ids,
     "extra": lambda ids: ids,
-    "left_out": lambda ids: ids,
 }
 
 
@@ -189,8 +187,7 @@ def test_equal_sets_have_one_hash_wherever_they_stand(name: str) -> None:
     first, second = (Sets(**{name: SHAPES[name](ids)}) for ids in (one, two))
 
     assert hash_of(first) == hash_of(second)
-    if name != "left_out":
-        assert hash_of(first) != hash_of(Sets(**{name: SHAPES[name]({0, 8, 9})}))
+    assert hash_of(first) != hash_of(Sets(**{name: SHAPES[name]({0, 8, 9})}))
 
 
 @given(st.lists(st.integers(min_value=0, max_value=64), unique=True), st.sampled_from(sorted(SHAPES)))
@@ -241,21 +238,13 @@ class Renamed(BaseModel):
 
 class Family(Comparable):
     members: list[Any] = []
-    keyed: dict[Any, Any] = {}
 
 
-@pytest.mark.parametrize(
-    ("task", "path"),
-    [
-        (Family(members=[1, Renamed(tags={1})]), ".members[1].tags"),
-        (Family(keyed={1: {2}, "1": 3}), ".keyed[1]"),
-    ],
-)
-def test_a_set_that_is_written_in_another_form_is_refused(task: Comparable, path: str) -> None:
+def test_a_set_that_is_written_in_another_form_is_refused() -> None:
     with pytest.raises(PayloadError, match="not written as an array of its items") as caught:
-        hash_of(task)
+        hash_of(Family(members=[1, Renamed(tags={1})]))
 
-    assert caught.value.path == path
+    assert caught.value.path == ".members[1].tags"
     assert "\n" not in str(caught.value)
 
 

@@ -1,0 +1,223 @@
+"""What a worker would read differently from what was given: the task as it is, beside the task as it is read back.
+
+A difference has the path to it. What is declared decides how much is asked: a typed value has to come back equal and of
+its type, an untyped one (``Any``) as whatever JSON makes of it, as long as nothing is missing. docs/payloads.md has the
+tables.
+"""
+
+import dataclasses
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from datetime import datetime, time
+from typing import Any
+
+from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr
+
+from fang_core.coreschema import Hints
+from fang_core.payload import Fault, children, item_step, key_step
+
+_EXCLUDED = "is not written (exclude=True), so a run would see its default: have it written, or leave it out"
+_VALIDATORS = (
+    "would be read back as another value: validators run again when a worker reads it, "
+    "and must leave their own results as they are"
+)
+_NO_INIT = "is not read back, as it is set with init=False"
+_ZONE = "is a time whose zone is not written: keep the zone's name in a field of its own"
+_ORDER = "is an OrderedDict, and Postgres keeps no order of keys: use a list of pairs"
+_ITERATOR = "is an iterator, which can be read only once: declare a list"
+_SECRET = "a secret is written as asterisks: store a key to it, or give the field a serializer"
+
+
+def changes(value: Any, read: Any, hints: Hints, path: str = "") -> Iterator[Fault]:
+    """Yields what ``read`` has otherwise than the value that it was read back from."""
+    if not hints.hides_changes and _is_equal(value, read):
+        return
+    match value:
+        case Secret() | SecretStr() | SecretBytes():
+            if value != read:
+                yield path, _SECRET
+        case _ if hints.is_untyped:
+            yield from _untyped(value, read, path)
+        case RootModel() if isinstance(read, RootModel):
+            yield from changes(value.root, read.root, hints.root(), path)
+        case BaseModel() if isinstance(read, BaseModel):
+            yield from _of_model(value, read, hints, path)
+        case _ if _is_dataclass(value) and _is_dataclass(read):
+            yield from _of_dataclass(value, read, hints, path)
+        case dict() if isinstance(read, dict) and isinstance(value, type(read)):
+            yield from _of_dict(value, read, hints, path)
+        case list() | tuple() | deque() if isinstance(read, list | tuple | deque) and _fits(value, read, hints):
+            yield from _of_items(value, read, hints, path)
+        case _:
+            if not _is_same(value, read, hints):
+                yield path, _reason(value, read, hints)
+
+
+def _of_model(value: BaseModel, read: BaseModel, hints: Hints, path: str) -> Iterator[Fault]:
+    extra = read.model_extra or {}
+    declared = type(read).model_fields
+    lost = type(value).model_fields.keys() - declared.keys() - extra.keys()
+    if lost:
+        wanted, given = type(read).__qualname__, type(value).__qualname__
+        yield path, f"holds a {given}, of which only what a {wanted} has is kept: declare it as {given}, or a union"
+        return
+    if not isinstance(value, type(read)):
+        yield path, _other_type(value, read, hints)
+        return
+    for name, field in declared.items():
+        one, other = getattr(value, name, None), getattr(read, name, None)
+        for fault in changes(one, other, hints.field(name), f"{path}.{name}"):
+            yield (fault[0], _EXCLUDED) if field.exclude else fault
+    for name, one in (value.model_extra or {}).items():
+        if name not in extra:
+            yield f"{path}.{name}", "is not read back"
+            return
+        yield from changes(one, extra[name], hints.extra(), f"{path}.{name}")
+
+
+def _of_dataclass(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fault]:
+    if not isinstance(value, type(read)):
+        yield path, _other_type(value, read, hints)
+        return
+    for field in dataclasses.fields(value):
+        if not hasattr(read, field.name):
+            given, wanted = type(value).__qualname__, type(read).__qualname__
+            yield path, f"holds a {given}, of which only what a {wanted} has is kept: declare it as {given}"
+            return
+        one, other = getattr(value, field.name, None), getattr(read, field.name)
+        for fault in changes(one, other, hints.field(field.name), f"{path}.{field.name}"):
+            yield fault if field.init else (fault[0], _NO_INIT)
+
+
+def _of_dict(value: dict[Any, Any], read: dict[Any, Any], hints: Hints, path: str) -> Iterator[Fault]:
+    if len(value) != len(read):
+        yield from _lost_keys(value, read, path)
+        return
+    if isinstance(value, OrderedDict) and list(value) != sorted(value, key=_place_in_jsonb):
+        yield path, _ORDER
+    # Both are in the order of the text.
+    for (key, one), (key_read, other) in zip(value.items(), read.items(), strict=True):
+        yield from changes(key, key_read, hints.key(), path + key_step(key))
+        yield from changes(one, other, hints.value(key), path + item_step(key))
+
+
+def _of_items(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fault]:
+    if len(value) != len(read):
+        yield path, _VALIDATORS
+        return
+    names = getattr(value, "_fields", ())  # of a NamedTuple
+    for index, (one, other) in enumerate(zip(value, read, strict=True)):
+        declared = hints.field(names[index]) if index < len(names) else hints.item(index)
+        yield from changes(one, other, declared, f"{path}[{index}]")
+
+
+def _untyped(value: Any, read: Any, path: str) -> Iterator[Fault]:
+    """Yields what is missing; the types are those of JSON, whatever they were."""
+    match value:
+        case Secret() | SecretStr() | SecretBytes():
+            if value != read:
+                yield path, _SECRET
+        case BaseModel() if isinstance(read, dict) and not isinstance(value, RootModel):
+            yield from _unwritten_fields(value, read, path)
+        case dict() if isinstance(read, dict) and len(value) != len(read):
+            yield from _lost_keys(value, read, path)
+            return
+        case _ if read is None and value is not None:
+            yield path, "would be read back as None"
+    for step, one, other in _inner_pairs(value, read):
+        yield from _untyped(one, other, path + step)
+
+
+def _unwritten_fields(value: BaseModel, read: dict[str, Any], path: str) -> Iterator[Fault]:
+    for name, field in type(value).model_fields.items():
+        if field.exclude and name not in read:
+            yield f"{path}.{name}", _EXCLUDED
+
+
+def _inner_pairs(value: Any, read: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yields what stands in an untyped value beside what stands in its JSON, with the step that leads there."""
+    match value, read:
+        case RootModel(), _:
+            yield "", value.root, read
+        case dict(), dict():  # both in the order of the text
+            for (key, one), other in zip(value.items(), read.values(), strict=True):
+                yield item_step(key), one, other
+        case (list() | tuple() | deque(), list()) if len(value) == len(read):
+            for index, (one, other) in enumerate(zip(value, read, strict=True)):
+                yield f"[{index}]", one, other
+        case _, dict() if isinstance(value, BaseModel) or _is_dataclass(value):
+            for step, one in children(value):
+                if step[1:] in read:
+                    yield step, one, read[step[1:]]
+
+
+def _lost_keys(value: dict[Any, Any], read: dict[Any, Any], path: str) -> Iterator[Fault]:
+    texts = [str(key) for key in value]
+    if len(set(texts)) < len(texts):
+        twice = next(key for key in value if texts.count(str(key)) > 1)
+        yield path + key_step(twice), "is written like another key, so that only one of them is kept"
+        return
+    lost = next((key for key in value if key not in read), None)
+    yield (path, "would be read back with other keys") if lost is None else (path + item_step(lost), "is not read back")
+
+
+def _is_same(value: Any, read: Any, hints: Hints) -> bool:
+    if type(value) is not type(read) and hints.of_union and type(value) in hints.types:
+        return False
+    try:
+        match value, read:
+            case datetime(), datetime():  # times in different zones are never equal while clocks are being set back
+                return _instant(value) == _instant(read)
+            case time(), time() if (value.tzinfo is None) != (read.tzinfo is None):
+                return False
+        return bool(value == read) or (type(value) is type(read) and _is_incomparable(value))
+    except Exception:  # noqa: BLE001 - values may compare in their own way
+        return isinstance(value, type(read))
+
+
+def _is_equal(value: Any, read: Any) -> bool:
+    try:
+        return bool(value == read)
+    except Exception:  # noqa: BLE001 - values may compare in their own way
+        return False
+
+
+def _is_incomparable(value: Any) -> bool:
+    """Whether its class says nothing about equality; such a one is taken to be what its own serializer makes of it."""
+    return "__eq__" not in {name for cls in type(value).__mro__[:-1] for name in vars(cls)} and not hasattr(
+        value, "__next__"
+    )
+
+
+def _instant(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=None) - (moment.utcoffset() or moment.resolution * 0)
+
+
+def _reason(value: Any, read: Any, hints: Hints) -> str:
+    if isinstance(value, time) and isinstance(read, time) and value.tzinfo is not None and read.tzinfo is None:
+        return _ZONE
+    if hasattr(value, "__next__"):
+        return _ITERATOR
+    return _VALIDATORS if type(value) is type(read) else _other_type(value, read, hints)
+
+
+def _other_type(value: Any, read: Any, hints: Hints) -> str:
+    given, other = type(value).__qualname__, type(read).__qualname__
+    what = f"name {given} before it in the union, or declare one of them" if hints.of_union else f"give it as {other}"
+    return f"is of type {given} and would be read back as {other}: {what}"
+
+
+def _fits(value: Any, read: Any, hints: Hints) -> bool:
+    """Whether the sequence that is read is of a type that was asked for."""
+    if type(value) is type(read) or hints.is_abstract:  # for a Sequence, say, any will do
+        return True
+    return isinstance(value, type(read)) and not (hints.of_union and type(value) in hints.types)
+
+
+def _is_dataclass(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _place_in_jsonb(key: Any) -> tuple[int, bytes]:
+    text = str(key).encode()
+    return len(text), text

@@ -1,0 +1,92 @@
+"""How the rows of a task class are read: by the names of its fields first, and by their aliases too.
+
+Rows are written by names. An alias is how a field can have been called in an older release, which is what
+``validation_alias=AliasChoices("user_id", "uid")`` says; pydantic alone looks for aliases first, and would take the
+value of another field that has that name today.
+"""
+
+from typing import Any, Final
+
+from pydantic_core import SchemaValidator
+
+from fang_core.coreschema import NAMED, OPAQUE, Hints, Schema, nodes, schema_of
+from fang_core.runnable import BaseRunnable
+
+_FIELDS: Final = frozenset({"model-fields", "typed-dict", "dataclass-args"})
+
+
+class Reader:
+    """Reads the payloads of one class, as a worker does.
+
+    Attributes:
+        validate_json: reads the JSON text of a payload; to be called with ``by_alias`` and ``by_name`` as they are
+            here, since a ``partial`` takes longer.
+        hints: what is declared for the payload's parts.
+        hides_changes: whether a task can be equal to what is read back, and differ from it all the same.
+        made_for: the class's validator when this was made. A class that was rebuilt since needs another reader.
+    """
+
+    __slots__ = ("by_alias", "by_name", "hides_changes", "hints", "made_for", "validate_json")
+
+    def __init__(self, cls: type[BaseRunnable]) -> None:
+        schema = schema_of(cls)
+        self.hints = Hints([schema], {})
+        self.made_for: Any = cls.__pydantic_validator__
+        if any(_needs_own_validator(node) for node in nodes(schema)):
+            # Without what pydantic built for the classes of fields: their aliases would come first again.
+            own = SchemaValidator(_for_reading(schema), _use_prebuilt=False)
+            self.validate_json: Any = own.validate_json
+            self.by_alias, self.by_name = True, False
+        else:
+            self.validate_json = self.made_for.validate_json
+            self.by_alias, self.by_name = False, True
+        self.hides_changes = self.hints.hides_changes
+
+
+def reader_of(cls: type[BaseRunnable]) -> Reader:
+    """Returns the reader of a class, made when it is first asked for: forward references may be open until then."""
+    reader: Reader | None = cls.__fang_reader__
+    if reader is None or reader.made_for is not cls.__pydantic_validator__:  # that of a base class, too
+        cls.model_rebuild()
+        cls.__fang_reader__ = reader = Reader(cls)
+    return reader
+
+
+def _needs_own_validator(node: Schema) -> bool:
+    return "validation_alias" in node or node.get("now_op") == "future"
+
+
+def _for_reading(node: Any) -> Any:
+    """Returns a copy of a schema that takes names first, and asks for nothing that was true only at the insert."""
+    if isinstance(node, list | tuple):
+        return type(node)(map(_for_reading, node))
+    if not isinstance(node, dict):
+        return node
+    copy = {key: value if key in OPAQUE else _inner(key, value) for key, value in node.items()}
+    if copy.get("now_op") == "future":
+        del copy["now_op"]
+    if copy.get("type") in _FIELDS:
+        _put_names_first(copy["fields"])
+    return copy
+
+
+def _inner(key: str, value: Any) -> Any:
+    if key in NAMED and isinstance(value, dict):
+        return {name: _for_reading(each) for name, each in value.items()}
+    return _for_reading(value)
+
+
+def _put_names_first(fields: Any) -> None:
+    """A key that is the name of a field belongs to that field alone."""
+    by_name = fields if isinstance(fields, dict) else {field["name"]: field for field in fields}
+    for name, field in by_name.items():
+        alias = field.get("validation_alias")
+        if alias is not None:
+            others = [path for path in _paths(alias) if path[0] not in by_name or path[0] == name]
+            field["validation_alias"] = [[name], *others]
+
+
+def _paths(alias: Any) -> list[list[str | int]]:
+    if isinstance(alias, str):
+        return [[alias]]
+    return alias if isinstance(alias[0], list) else [alias]
