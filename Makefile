@@ -30,8 +30,9 @@ test-all: check ## the tests against Postgres 15 and 18
 	@if test -x $(PG15)/postgres; then FANG_TEST_PG_BIN=$(PG15) $(BIN)/python -m pytest -n auto --dist loadfile; else echo 'Postgres 15 is not here ($(PG15)): not tested against it'; fi
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-faults: $(READY) ## real processes under every fault, in both modes; writes the table of docs/faults.md (SEED= repeats)
+faults: $(READY) ## real processes under every fault, in both modes; writes the table of docs/faults.md (SEED= repeats); and the tests that are long
 	$(BIN)/python -m tests.faults
+	$(BIN)/python -m pytest -m long
 
 mutants: $(READY) ## shows that faults and tests can fail: builds defects into copies of the product
 	$(BIN)/python -m tests.faults.mutants

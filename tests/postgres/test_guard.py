@@ -17,12 +17,14 @@ from fang_core.record import TaskState
 from fang_core.store import ClaimRequest, PoolRecord, PruneRequest
 from fang_postgres.connecting import GUARD, SETTINGS
 from fang_postgres.operations import Operations
+from tests.fixtures import database
 from tests.modes import Side, side_of
 from tests.postgres.plans import explain, faults
 from tests.postgres.test_plans import DRAIN, EXPECTED, fill
 
 POOL = uuid.UUID(int=7)
 ROWS = 200_000
+AUTOVACUUM_OFF = "ALTER TABLE fang.fang_tasks SET (autovacuum_enabled = off)"
 REQUEST = ClaimRequest(POOL, ("common",), ("Planned",), 500)
 GUARDED, NOT_GUARDED = "guarded", "not guarded"
 
@@ -82,7 +84,7 @@ class Called:
 @pytest.fixture
 def connection(url: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
-        connection.execute("ALTER TABLE fang.fang_tasks SET (autovacuum_enabled = off)")
+        connection.execute(AUTOVACUUM_OFF.encode())
         yield connection
 
 
@@ -92,30 +94,43 @@ def how(connection: psycopg.Connection[Any]) -> list[Any]:
     return [(did, guarded) for _, did, guarded in sorted(rows)]
 
 
-@pytest.mark.timeout(120)
-def test_claims_come_out_of_the_trap(
-    connection: psycopg.Connection[Any], store: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    for step in (fill("new", ROWS), *DRAIN, fill("new", ROWS), LEDGER):
-        connection.execute(step.encode())
-    plan = explain(connection, Operations("fang").claim(REQUEST), "force_custom_plan")
-    assert "goes by Seq Scan" in str(faults(plan, *EXPECTED["claim"]))  # no trap, no test of the guard
-    how(connection)
+@pytest.fixture(scope="module")
+def trap(server_url: str, template: str) -> Iterator[str]:
+    """The name of a database whose table was drained and filled again, to be copied: filling it takes long."""
+    for url in database(server_url, template):
+        with psycopg.connect(url, autocommit=True) as connection:
+            for step in (AUTOVACUUM_OFF, fill("new", ROWS), *DRAIN, fill("new", ROWS), LEDGER):
+                connection.execute(step.encode())
+            name = connection.info.dbname
+        yield name
 
-    with caplog.at_level(logging.INFO):
-        for _ in range(10):
-            assert len(store.claim(REQUEST).tasks) == REQUEST.limit
-    claims = how(connection)
-    fell = claims.index(("UPDATE", GUARDED))
-    assert 1 <= fell <= 3
-    assert claims[fell:] == [("UPDATE", GUARDED)] * (10 - fell)
-    assert [record.getMessage() for record in caplog.records if "plans are guarded" in record.getMessage()]
-    held = "SELECT count(*) FROM fang.fang_tasks WHERE state = 'in_progress'"
-    assert connection.execute(held).fetchall() == [(10 * REQUEST.limit,)]  # each was committed
 
-    store.store._guard_of_claims = PlanGuard()  # on the same connection: the settings ended with each transaction
-    store.claim(REQUEST)
-    assert how(connection) == [("UPDATE", NOT_GUARDED)]
+class TestInTheTrap:
+    @pytest.fixture
+    def url(self, server_url: str, trap: str) -> Iterator[str]:
+        yield from database(server_url, trap)
+
+    def test_claims_come_out_of_the_trap(
+        self, connection: psycopg.Connection[Any], store: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        plan = explain(connection, Operations("fang").claim(REQUEST), "force_custom_plan")
+        assert "goes by Seq Scan" in str(faults(plan, *EXPECTED["claim"]))  # no trap, no test of the guard
+        how(connection)
+
+        with caplog.at_level(logging.INFO):
+            for _ in range(10):
+                assert len(store.claim(REQUEST).tasks) == REQUEST.limit
+        claims = how(connection)
+        fell = claims.index(("UPDATE", GUARDED))
+        assert 1 <= fell <= 3
+        assert claims[fell:] == [("UPDATE", GUARDED)] * (10 - fell)
+        assert [record.getMessage() for record in caplog.records if "plans are guarded" in record.getMessage()]
+        held = "SELECT count(*) FROM fang.fang_tasks WHERE state = 'in_progress'"
+        assert connection.execute(held).fetchall() == [(10 * REQUEST.limit,)]  # each was committed
+
+        store.store._guard_of_claims = PlanGuard()  # on the same connection: the settings ended with each transaction
+        store.claim(REQUEST)
+        assert how(connection) == [("UPDATE", NOT_GUARDED)]
 
 
 @pytest.mark.usefixtures("short_statements")
