@@ -68,7 +68,7 @@ WRITES = ("claim", "remove", "finish", "settle")
 PRUNES = ("prune_finished", "prune_cancelled", "prune_failed")
 
 
-def fill(state: str, count: int = 100_000, holder: uuid.UUID = POOL, task_type: str = "common") -> str:
+def fill(state: str, count: int = 50_000, holder: uuid.UUID = POOL, task_type: str = "common") -> str:
     """Due for an hour, or held by a pool, or ended more than a day ago.
 
     Ids at random, as other clients make them: more forms of a statement fall over these than over ids that ascend.
@@ -88,7 +88,7 @@ HELD = fill("in_progress", 10_000)
 FOREIGN = "billing"  # a task type that no pool here serves, whose ended rows are all older than most others
 ENDED = [
     *(fill(state, 10_000) for state in ("finished", "cancelled", "failed")),
-    *(fill(state, 50_000, task_type=FOREIGN) for state in ("finished", "cancelled", "failed")),
+    *(fill(state, 20_000, task_type=FOREIGN) for state in ("finished", "cancelled", "failed")),
 ]
 DRAIN = [
     "DELETE FROM fang.fang_tasks WHERE id NOT IN (SELECT id FROM fang.fang_tasks ORDER BY scheduled_at DESC LIMIT 10)",
@@ -229,7 +229,7 @@ def test_a_claim_starts_at_its_position_within_the_index(
 ) -> None:
     run(connection, fill("new"), ANALYZE)
     [(at, id_)] = connection.execute(
-        "SELECT scheduled_at, id FROM fang.fang_tasks ORDER BY scheduled_at, id OFFSET 90000 LIMIT 1"
+        "SELECT scheduled_at, id FROM fang.fang_tasks ORDER BY scheduled_at, id OFFSET 45000 LIMIT 1"
     ).fetchall()
     starts = {("common", 0): (at, id_)}
     request = ClaimRequest(POOL, ("common",), ("Planned",), 500, starts, suspects=suspects)
