@@ -3,7 +3,9 @@
 import asyncio
 import os
 import socket
+from asyncio.trsock import TransportSocket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -64,6 +66,21 @@ def _sever_in_child(connection: asyncpg.Connection) -> None:
     inherited = transport and transport.get_extra_info("socket")
     if inherited is not None:
         in_child(connection, lambda _: _sever(inherited.fileno()))
+
+
+def bury(connection: asyncpg.Connection) -> None:
+    """Ends the session of a connection whose event loop has ended, or stands still. It may be called on any thread."""
+    transport = getattr(connection, "_transport", None)
+    inherited = transport and transport.get_extra_info("socket")
+    loop = connection._loop
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(connection.terminate)  # if it ever goes on
+        if inherited is not None:
+            _sever(inherited.fileno())
+    elif isinstance(inherited, TransportSocket):  # asyncio's own loop; another one closes its sockets when it is closed
+        with suppress(RuntimeError):  # what is left to do once the server is told, the loop would have to do
+            connection.terminate()
+        inherited._sock.close()  # type: ignore[attr-defined]
 
 
 def _sever(number: int) -> None:

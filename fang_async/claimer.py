@@ -1,7 +1,6 @@
 """Claims due tasks for a pool: how many, when to look again, and how it is woken."""
 
 import asyncio
-import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -51,12 +50,12 @@ class Claimer:
 
     def start(self) -> None:
         """Starts the task, and listens for inserts."""
-        loop, thread = asyncio.get_running_loop(), threading.get_ident()
+        loop = asyncio.get_running_loop()
 
         def on_wake(behind: Behind | None) -> None:
             if behind is not None:
                 self._claims.tell(behind)
-            if threading.get_ident() == thread:
+            if _is_running(loop):
                 self._woken.set()
                 return
             with suppress(RuntimeError):  # the loop is closed: nobody is left to wake
@@ -256,3 +255,11 @@ class Claimer:
         else:
             logger.exception("pool %s could not claim and tries again", self._shift.id, exc_info=error)
         self._shift.events.emit(Events.backend_failed, self._shift.id, error)
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether it is this loop that calls; on the same thread there may be another one by now."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False

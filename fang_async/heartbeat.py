@@ -99,9 +99,13 @@ class Heartbeat:
 
     async def close(self, within: float) -> None:
         """Ends it, in so many seconds, and lets the lock go."""
+        self.end()
+        await wait_for(self._ended, within)
+
+    def end(self) -> None:
+        """Has it end soon, and does not wait for it."""
         self._closed.set()
         self._stir()
-        await wait_for(self._ended, within)
 
     def _stir(self) -> None:
         loop = self._loop

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from fang_async.bounded import bury
 from fang_async.completer import wait_for
 from fang_core.errors import BackendUnavailable
 from fang_core.logs import SafeLogger
@@ -41,6 +42,7 @@ class Listener:
         self._channel = channel
         self._subscribers = Subscribers()
         self._task: asyncio.Task[None] | None = None
+        self._connection: asyncpg.Connection | None = None
         self._closing = asyncio.Event()
         self._stirred = asyncio.Event()
 
@@ -65,6 +67,11 @@ class Listener:
         self._stirred.set()
         await asyncio.wait([task], timeout=2.0)
         task.cancel()
+
+    def abandon(self) -> None:
+        """Drops its connection, whose event loop has ended or stands still."""
+        if self._connection is not None:
+            bury(self._connection)
 
     async def _loop(self, closing: asyncio.Event, stirred: asyncio.Event) -> None:
         outage = Outage(logger, "LISTEN works again, and inserts wake pools")
@@ -91,10 +98,11 @@ class Listener:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
-        connection = await self._connect()
+        connection = self._connection = await self._connect()
         try:
             yield connection
         finally:
+            self._connection = None
             connection.terminate()  # nothing is under way on it that could be lost
 
     def _heard(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:

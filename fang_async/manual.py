@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 from fang_async.connections import Connections
 from fang_async.heart import AsyncPostgresHeart
 from fang_async.heartbeat import Heartbeat
+from fang_async.home import HomeLoop
 from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
 from fang_core.errors import BackendError
 from fang_core.events import Dispatcher
@@ -18,21 +19,22 @@ from fang_postgres.operations import Operations
 class ManualPool:
     """Begins with the first fetch, and ends with the queue. Under a new id where others took it for dead."""
 
-    def __init__(self, operations: Operations, connections: Connections) -> None:
+    def __init__(self, operations: Operations, connections: Connections, home: HomeLoop) -> None:
         self._operations = operations
         self._connections = connections
+        self._home = home
         self._begin()
         in_child(self, ManualPool._begin)
 
     def _begin(self) -> None:
         """Not begun; also in a child: what the parent has fetched is the parent's."""
         self._heartbeat: Heartbeat | None = None
-        self._changing: asyncio.Lock | None = None  # of whatever loop the queue is used on
+        self._changing = asyncio.Lock()
         self._id: UUID | None = None
 
     async def begin(self) -> UUID:
         """Registers and has its heart beat, where that is not so already; the id under which tasks are held."""
-        self._changing = self._changing or asyncio.Lock()
+        self._home.enter()
         async with self._changing:
             pool_id = self._id
             if pool_id is None:
@@ -53,7 +55,6 @@ class ManualPool:
         """Signs off. What was fetched and not ended is given back, uncharged."""
         pool_id, self._id = self._id, None
         heartbeat, self._heartbeat = self._heartbeat, None
-        self._changing = None
         if heartbeat is None:
             return
         with suppress(BackendError):
@@ -62,6 +63,12 @@ class ManualPool:
                 await writes.run(self._operations.reconcile(pool_id, ()))
                 await writes.run(self._operations.unregister(pool_id))
         await heartbeat.close(1.0)
+
+    def abandon(self) -> None:
+        """Lets its heart end, whose event loop has ended or stands still: what was fetched is taken back by pools."""
+        if self._heartbeat is not None:
+            self._heartbeat.end()
+        self._begin()
 
     async def _beat(self, pool_id: UUID) -> None:
         if self._heartbeat is not None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Final, Self
 from uuid import UUID
 
+from fang_async.home import HomeLoop
 from fang_async.shift import Shift
 from fang_async.signals import Signals
 from fang_core.arguments import check_queue
@@ -29,6 +30,10 @@ from fang_core.record import DEFAULT_TASK_TYPE
 from fang_core.store import AsyncBackend
 
 logger = SafeLogger("fang_async")
+
+RUNS_ELSEWHERE: Final = (
+    "this AsyncWorkerPool runs on another event loop: stop it there, or make one AsyncWorkerPool for each loop"
+)
 
 LAST_CALL: Final = 1.8
 """Seconds after the grace period at which the heartbeat ends a process that hangs."""
@@ -88,18 +93,24 @@ class AsyncWorkerPool(Uncopyable):
             log_tracebacks=log_tracebacks,
         )
         self._events = Dispatcher(events)
+        self._on_stop: list[Callable[[], None]] = []
+        self._home = HomeLoop(RUNS_ELSEWHERE, moved=self._begin, is_busy=lambda: True)
         self._begin()
-        in_child(self, AsyncWorkerPool._begin)
+        in_child(self, AsyncWorkerPool._forget)
         self.is_clean = True
         """Whether nothing is left: no run goes on, and all that came of the last life's runs is written."""
 
+    def _forget(self) -> None:
+        """Not started, in a child, where nothing of the parent's pool goes on: to stop it there ends nothing."""
+        self._begin()
+        self._on_stop = []
+
     def _begin(self) -> None:
-        """Not started; also in a child, where nothing of the parent's pool goes on: to stop it there ends nothing."""
+        """Not started; also where the event loop of its last life has ended before the pool was stopped."""
         self._changing = asyncio.Lock()
         self._shift: Shift | None = None  # the present one, or the last
         self._running = False
         self._deadline = 0.0  # of the last stop
-        self._on_stop: list[Callable[[], None]] = []
         self._lingering: asyncio.Task[None] | None = None
 
     @property
@@ -112,15 +123,21 @@ class AsyncWorkerPool(Uncopyable):
     async def start(self) -> None:
         """Registers the pool and starts its workers; returns when they run.
 
-        Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable`` in one line that says what to do.
+        Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable`` in one line that says what to do, and
+        ``UsageError`` if it runs already.
         """
-        async with self._changing:
-            if self._running or (self._lingering is not None and not self._lingering.done()):
-                raise UsageError("this pool is running already, or runs of its last life have not ended")
-            shift = await self._begin_shift()
-            shift.start()
-            self._running = True
-            self.is_clean = False
+        self._home.enter()
+        try:
+            async with self._changing:
+                self._home.enter()  # again: a stop for which this has waited has left it
+                if self._is_alive:
+                    raise UsageError("this pool is running already, or runs of its last life have not ended")
+                shift = await self._begin_shift()
+                shift.start()
+                self._running = True
+                self.is_clean = False
+        finally:
+            self._leave_if_over()
         types, workers = ", ".join(self.options.task_types), self.options.number_of_workers
         logger.info("pool %s started, workers: %d, for %s", shift.id, workers, types)
         self._events.emit(Events.pool_started, shift.id)
@@ -132,6 +149,9 @@ class AsyncWorkerPool(Uncopyable):
         gives them back, and writes what has ended. A run of the pool's own that calls it counts as one that has not
         ended.
         """
+        self._home.check()
+        if self._home.has_ended:
+            self._begin()
         if self._is_stopping_and_called_by_a_run():
             return 0
         async with self._changing:
@@ -153,6 +173,7 @@ class AsyncWorkerPool(Uncopyable):
                 self._linger(shift, None)
             else:
                 self.is_clean = await shift.leave()
+                self._leave_if_over()
         logger.info("pool %s stopped, runs left: %d", shift.id, left)
         self._events.emit(Events.pool_stopped, shift.id)
         return left
@@ -227,12 +248,24 @@ class AsyncWorkerPool(Uncopyable):
 
         Starts the pool, and stops it again, where it was not running.
         """
+        self._home.check()
+        if self._home.has_ended:
+            self._begin()
         shift = self._shift
         if shift is not None and self._running:
             return await shift.drain(shift.crew.ended_runs)
         async with self:
             assert self._shift is not None
             return await self._shift.drain(0)  # runs that end before it is asked for count as well
+
+    @property
+    def _is_alive(self) -> bool:
+        """Whether it runs, or runs of its last life go on."""
+        return self._running or (self._lingering is not None and not self._lingering.done())
+
+    def _leave_if_over(self) -> None:
+        if not self._is_alive:
+            self._home.leave()
 
     async def _begin_shift(self) -> Shift:
         """One that is registered, and whose heart beats."""
@@ -269,6 +302,7 @@ class AsyncWorkerPool(Uncopyable):
             await shift.stop(stop_by)
         await shift.crew.join()
         self.is_clean = await shift.leave()
+        self._home.leave()
 
     def _is_stopping_and_called_by_a_run(self) -> bool:
         """Whether the stop that is under way waits for the very run that asks for another."""

@@ -4,13 +4,14 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy.engine import URL
 
 from fang_async.connections import Connections
 from fang_async.handed import CallersConnection, handed
+from fang_async.home import HomeLoop
 from fang_async.manual import ManualPool
 from fang_async.store import AsyncPostgresStore
 from fang_core.codec import MAX_PAYLOAD_BYTES
@@ -29,9 +30,17 @@ from fang_postgres.statement import Conversation, Operation
 
 T = TypeVar("T")
 
+IN_USE_ELSEWHERE: Final = (
+    "this AsyncQueue is in use on another event loop, which still runs: make one AsyncQueue for each loop, or close it "
+    "there first; one fang_threaded.Queue serves threads that each run a loop of their own"
+)
+
 
 class AsyncQueue(Uncopyable):
-    """An ``AsyncQueueable`` on Postgres, for one event loop. It can be made where no loop runs.
+    """An ``AsyncQueueable`` on Postgres. It can be made where no loop runs.
+
+    It serves one event loop at a time. When that has ended, it starts over on the next one, with new connections; while
+    that still runs, calls on another raise ``UsageError``, and nothing is sent.
 
     Args:
         database: a URL.
@@ -61,10 +70,11 @@ class AsyncQueue(Uncopyable):
     ) -> None:
         self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks)
         self._operations = Operations(schema)
+        self._home = HomeLoop(IN_USE_ELSEWHERE, moved=self._abandon, is_busy=self._is_lent, ends=self._end)
         self._connections = Connections(
-            database, max_pool_size, self._operations, behind_pooler=behind_pooler, password=password
+            database, max_pool_size, self._operations, self._home, behind_pooler=behind_pooler, password=password
         )
-        self._manual = ManualPool(self._operations, self._connections)
+        self._manual = ManualPool(self._operations, self._connections, self._home)
 
     # Opening and closing ----------------------------------------------------------------------------------------------
 
@@ -88,10 +98,25 @@ class AsyncQueue(Uncopyable):
     async def close(self) -> None:
         """Closes the queue's own connections; where pools still run on it, the last of them does when it stops.
 
-        Idempotent; the queue can be opened again. What was fetched by hand and not ended is given back.
+        Idempotent; the queue can be opened again, on another event loop as well. What was fetched by hand and not ended
+        is given back.
         """
+        self._home.check()
+        if self._home.has_ended:
+            self._abandon()
         await self._manual.end()
         await self._connections.close()
+
+    def _is_lent(self) -> bool:
+        return self._connections.are_lent
+
+    def _abandon(self) -> None:
+        self._manual.abandon()
+        self._connections.abandon()
+
+    async def _end(self) -> None:
+        await self._manual.end()
+        await self._connections.end()
 
     async def __aenter__(self) -> Self:
         await self.open()

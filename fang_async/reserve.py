@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from fang_async.bounded import bury
 from fang_core.errors import BackendError
 from fang_postgres.diagnosis import has_no_room
 from fang_postgres.places import Places
@@ -220,6 +221,13 @@ class Reserve:
         while self._idle:
             self._forget(self._idle.pop()[0])
         self._spare = 0
+
+    def abandon(self) -> None:
+        """Drops all of them: their event loop has ended, or stands still. It may be called on another loop's thread."""
+        self._is_closed = True
+        self._idle.clear()
+        while self._made:
+            bury(self._made.pop())
 
     async def close(self) -> None:
         """Closes them; waits a little for those that are lent."""
