@@ -2,9 +2,20 @@
 
 import sys
 
+from fang_cli.ending import ENDED_BY_SIGTERM, Ended, end_at_sigterm
+
 
 def main() -> None:
-    """Runs the command; without its libraries it says in one line what to install."""
+    """Runs the command, which SIGTERM ends until pools run; without its libraries it says what to install."""
+    end_at_sigterm()
+    try:
+        _run()
+    except Ended:
+        # A worker whose pools have not started has left nothing undone; what another command has, is not known here.
+        sys.exit(0 if sys.argv[1:2] == ["worker"] else ENDED_BY_SIGTERM)
+
+
+def _run() -> None:
     try:
         from fang_cli.commands import fang
     except ModuleNotFoundError as error:

@@ -84,13 +84,12 @@ def _what_was_done(before: str | None, after: str | None) -> str:
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-    default="info",
-    show_default=True,
-    help="What is logged to stderr.",
+    help="From which level on lines are logged to stderr (default: info); if the application has configured logging, "
+    "the level of Fang's own loggers.",
 )
 @click.option("--log-tracebacks", is_flag=True, help="Log the traceback of each failed run; it may quote payloads.")
 @click.pass_context
-def worker(ctx: click.Context, *, pools: tuple[str, ...], log_level: str, log_tracebacks: bool) -> None:
+def worker(ctx: click.Context, *, pools: tuple[str, ...], log_level: str | None, log_tracebacks: bool) -> None:
     """Run pools, as in app.tasks:pool, until SIGTERM or Ctrl-C; a second one ends it at once."""
     from fang_cli.worker import run_worker
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard
 
+from fang_cli.ending import Ended, check_ended
 from fang_core.errors import FangError, UsageError
 from fang_core.failure import text_of
 from fang_core.places import own_place
@@ -43,6 +44,7 @@ def find_targets(names: Sequence[str]) -> list[Target]:
             if other.pool is pool:
                 raise UsageError(f"{name} is the same pool as {other.name}: give it once")
         targets.append(Target(name, pool))
+    check_ended()
     return targets
 
 
@@ -70,7 +72,7 @@ def _find(name: str) -> AnyPool:
 def _import(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Ended):
         raise
     except BaseException as error:  # a module may raise anything, SystemExit included
         place = _place(error, module)

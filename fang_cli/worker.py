@@ -4,7 +4,6 @@ One event loop in the main thread holds all async pools, and starts and stops th
 """
 
 import asyncio
-import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -14,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from fang_cli.logs import applications_logging
 from fang_cli.targets import Target, find_targets, is_async
 from fang_core.config import EXIT_RUNS_LEFT
 from fang_core.errors import BackendError, BackendUnavailable
@@ -24,8 +24,6 @@ logger = SafeLogger("fang_cli")
 
 T = TypeVar("T")
 
-_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
 _OPENING: Final = 4.5
 """Seconds that a queue has to connect, also one over an Engine of the application's that would wait for ever."""
 
@@ -33,7 +31,7 @@ _UNWINDING: Final = 1.0
 """Seconds that asyncio tasks, and then threads, which runs have left behind, have to end."""
 
 
-def run_worker(names: Sequence[str], log_level: str, *, log_tracebacks: bool = False) -> int:
+def run_worker(names: Sequence[str], log_level: str | None, *, log_tracebacks: bool = False) -> int:
     """Runs the pools that are named until SIGTERM or SIGINT, and stops them gracefully; the exit code.
 
     With ``log_tracebacks`` each pool has that option, whatever it was made with.
@@ -44,8 +42,8 @@ def run_worker(names: Sequence[str], log_level: str, *, log_tracebacks: bool = F
     once. Where runs have not ended at the end of their pool's grace period, the process ends here, with exit code 75;
     where some were not written the code is the same.
     """
-    logging.basicConfig(format=_FORMAT, level=log_level.upper())
-    targets = find_targets(names)
+    with applications_logging(log_level):
+        targets = find_targets(names)
     if log_tracebacks:
         for target in targets:
             target.pool.options = replace(target.pool.options, log_tracebacks=True)

@@ -1,0 +1,164 @@
+"""`fang worker` while it imports the application: what a signal does then, and whose logging it is."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FANG = (sys.executable, "-P", "-m", "fang_cli")
+AS_PROCESS_1 = ("unshare", "--pid", "--fork", "--kill-child")
+"""Its ``/proc`` is that of the test, and so are the ids of processes there."""
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, app: str = "", prefix: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
+        (tmp_path / "app.py").write_text(textwrap.dedent(app))
+        process = subprocess.Popen(
+            [*prefix, *FANG, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+# Signals --------------------------------------------------------------------------------------------------------------
+
+IMPORTING = """
+    import asyncio, os, time
+    print(os.readlink("/proc/self"), flush=True)
+    {blocks}
+    from fang_core import MemoryQueue
+    from fang_threaded import WorkerPool
+    pool = WorkerPool(MemoryQueue())
+"""
+BLOCKS = {
+    "sleeps": "time.sleep(60)",
+    "computes": "while True: pass",
+    "in a loop": "asyncio.run(asyncio.sleep(60))",
+    "catches all": """
+    try:
+        time.sleep(60)
+    except BaseException:
+        pass
+""",
+}
+
+may_unshare = pytest.mark.skipif(
+    shutil.which("unshare") is None
+    or subprocess.run([*AS_PROCESS_1, "true"], capture_output=True, check=False).returncode != 0,
+    reason="no rights to have a process 1",
+)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "prefix"),
+    [*((blocks, ()) for blocks in BLOCKS), pytest.param("sleeps", AS_PROCESS_1, marks=may_unshare, id="process 1")],
+)
+def test_sigterm_during_the_import_ends_it(start: Start, blocks: str, prefix: tuple[str, ...]) -> None:
+    process = start("worker", "app:pool", app=IMPORTING.format(blocks=BLOCKS[blocks]), prefix=prefix)
+    assert process.stdout is not None
+    os.kill(int(process.stdout.readline()), signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize("prefix", [(), pytest.param(AS_PROCESS_1, marks=may_unshare, id="process 1")])
+def test_sigterm_ends_another_command(start: Start, prefix: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = start(
+            "migrate", "--database-url", f"postgresql://127.0.0.1:{silent.getsockname()[1]}/app", prefix=prefix
+        )
+        silent.settimeout(20)
+        with silent.accept()[0]:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            os.kill(int(children[0]) if prefix else process.pid, signal.SIGTERM)
+            out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (143, "", "")
+
+
+# Logging --------------------------------------------------------------------------------------------------------------
+
+LOGS = """
+    import logging
+    from fang_core import MemoryQueue
+    from fang_threaded import Events, WorkerPool
+
+    class Stop(Events):
+        def pool_started(self, pool_id):
+            pool.stop()
+
+    logging.getLogger("app").info("before")
+    {configures}
+    logging.getLogger("app").info("info")
+    logging.getLogger("app").warning("warning")
+    pool = WorkerPool(MemoryQueue(), events=[Stop()])
+"""
+AS_BASIC_CONFIG = 'logging.basicConfig(format="APP %(levelname)s %(message)s", level=logging.{level})'
+
+
+def logged(start: Start, configures: str, *options: str) -> list[str]:
+    process = start("worker", "app:pool", *options, app=LOGS.format(configures=configures))
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "")
+    lines = re.sub(r"^[-\d]+ [:,\d]+ ", "", err, flags=re.MULTILINE)
+    return re.sub(r"pool [-\w]{36} ", "pool ", lines).splitlines()
+
+
+STARTED, STOPPED = "pool started, threads: 1, for common", "pool stopped, runs left: 0"
+
+
+def test_an_application_without_logging_gets_lines_from_its_import_on(start: Start) -> None:
+    lines = logged(start, "")
+    assert lines[:3] == ["INFO app: before", "INFO app: info", "WARNING app: warning"]
+    assert lines[3:] == [f"INFO fang_threaded: {STARTED}", f"INFO fang_threaded: {STOPPED}"]
+
+
+@pytest.mark.parametrize(("level", "expected"), [("warning", ["WARNING app: warning"]), ("error", [])])
+def test_the_level_holds_for_the_import_too(start: Start, level: str, expected: list[str]) -> None:
+    assert logged(start, "", "--log-level", level) == expected
+
+
+def test_the_applications_own_logging_stands(start: Start) -> None:
+    lines = logged(start, AS_BASIC_CONFIG.format(level="WARNING"))
+    assert lines == ["INFO app: before", "APP WARNING warning"]
+
+
+def test_a_handler_without_a_level_leaves_the_usual_one(start: Start) -> None:
+    lines = logged(start, "logging.basicConfig()")
+    assert "WARNING:app:warning" in lines
+    assert not any("fang_threaded" in line for line in lines)  # INFO; the level of the root logger is WARNING
+
+
+def test_a_level_that_is_given_is_that_of_our_own_loggers(start: Start) -> None:
+    lines = logged(start, AS_BASIC_CONFIG.format(level="WARNING"), "--log-level", "info")
+    assert lines == ["INFO app: before", "APP WARNING warning", f"APP INFO {STARTED}", f"APP INFO {STOPPED}"]
+
+
+def test_an_import_that_fails_is_told_whatever_the_logging(start: Start) -> None:
+    process = start("worker", "app:pool", app="import logging\nlogging.basicConfig(level='CRITICAL')\n1 / 0\n")
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (1, "")
+    assert err == "fang: importing app failed at app.py:3: ZeroDivisionError: division by zero\n"
