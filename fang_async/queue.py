@@ -16,8 +16,8 @@ from fang_async.manual import ManualPool
 from fang_async.store import AsyncPostgresStore
 from fang_core.codec import MAX_PAYLOAD_BYTES
 from fang_core.copying import Uncopyable
-from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, TaskLost, UsageError
-from fang_core.insertion import Bulk, NewTask, Overrides, Rules
+from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, StatementRefused, TaskLost, UsageError
+from fang_core.insertion import Bulk, NewTask, Overrides, Rules, name_unstorable
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
 from fang_core.run import current_run
@@ -300,10 +300,13 @@ class AsyncQueue(Uncopyable):
 
 @contextmanager
 def _unknown_unless_typed(what: str, rows: Iterable[NewTask]) -> Iterator[None]:
-    """Names the ids of what may stand although no reply came."""
+    """Names the ids of what may stand although no reply came, and the place of what cannot be stored."""
     try:
         yield
     except NotConnected:
+        raise
+    except StatementRefused as error:
+        name_unstorable(rows, error.character)
         raise
     except BackendUnavailable as error:
         raise OutcomeUnknown(f"it is not known {what}: {error}", tuple(row.id for row in rows)) from error

@@ -3,7 +3,8 @@
 The plan is a generator that yields what to write and is sent a reply; both modes drive it with the same few lines. It
 holds these rules:
 
-- A refused batch is halved until the culprit stands alone; that task is failed with a fixed text, the rest is written.
+- A refused batch is halved until the culprit stands alone, and the rest is written. The culprit is tried again with its
+  texts in ASCII, since the database's encoding may lack a character; then that task is failed with a fixed text.
 - An outcome that found no row is tried once more alone; then it is *lost*: another pool, or a person, has the task.
 - After a reply that never came, what is missing at the repeat counts as done: the first try may have been committed.
 - What a run has completed in a transaction of its own comes last, and apart: missing is as good as written.
@@ -16,7 +17,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from fang_core.errors import BackendError, BackendUnavailable, NotConnected
-from fang_core.lifecycle import Outcome, unstorable
+from fang_core.lifecycle import Outcome, spelled, unstorable
 
 MOST_IN_A_BATCH: Final = 1_000
 
@@ -95,13 +96,21 @@ def plan(outcomes: Sequence[Outcome]) -> Plan:
             half = len(batch) // 2
             todo += [(batch[half:], again, doubtful), (batch[:half], again, doubtful)]
         else:
-            substitute = unstorable(batch[0])
-            if substitute == batch[0]:
-                report.lost.append(batch[0])  # even the fixed text is refused: leave the row to rescue
-            else:
-                report.unstorable.append(batch[0])
-                todo.append(([substitute], again, doubtful))
+            todo += [([substitute], again, doubtful) for substitute in _instead_of(batch[0], report)]
     return report
+
+
+def _instead_of(refused: Outcome, report: Report) -> list[Outcome]:
+    """What is written in its place, if anything is; tells the report of an outcome that is given up."""
+    in_ascii = spelled(refused)
+    if in_ascii != refused:
+        return [in_ascii]
+    fixed = unstorable(refused)
+    if fixed != refused:
+        report.unstorable.append(refused)
+        return [fixed]
+    report.lost.append(refused)  # even the fixed text is refused: leave the row to rescue
+    return []
 
 
 def without(outcomes: Iterable[Outcome], left_out: Sequence[Outcome]) -> list[Outcome]:

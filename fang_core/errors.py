@@ -128,7 +128,15 @@ class NotificationsFull(BackendError):
 
 
 class StatementRefused(BackendError):
-    """A value or the state of a row is at fault: the same statement would be refused again. Nothing was written."""
+    """A value or the state of a row is at fault: the same statement would be refused again. Nothing was written.
+
+    Attributes:
+        character: the one that the database's encoding does not have, if that is why.
+    """
+
+    def __init__(self, message: str, *, character: str | None = None) -> None:
+        super().__init__(message)
+        self.character = character
 
 
 class TaskLost(FangError):

@@ -12,7 +12,8 @@ from uuid_utils import uuid7
 
 from fang_core import arguments, codec
 from fang_core.collector import uncollected
-from fang_core.errors import UsageError
+from fang_core.errors import PayloadError, UsageError
+from fang_core.payload import path_of
 from fang_core.runnable import BaseRunnable
 from fang_core.unique import uniq_hash
 
@@ -87,6 +88,20 @@ class Overrides:
     def are_unique(self, task: BaseRunnable, rules: Rules) -> bool:
         """Whether tasks like this one are inserted as unique."""
         return (task.__fang_options__.uniq or not rules.duplicated_tasks) if self.uniq is None else self.uniq
+
+
+def name_unstorable(rows: Iterable[NewTask], character: str | None) -> None:
+    """Raises ``PayloadError`` with the place of this character, which the database's encoding does not have.
+
+    Returns where no payload holds it.
+    """
+    if character is None:
+        return
+    why = f"the character U+{ord(character):04X} is not in the database's encoding: use a database with ENCODING 'UTF8'"
+    for row in rows:
+        path = path_of(row.metadata, character)
+        if path is not None:
+            raise PayloadError(row.kind, path, why)
 
 
 class Bulk:

@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from fang_core.backoff import DEFAULT_BACKOFF, Backoff, delay_after
@@ -255,6 +255,26 @@ def _waiting_state(task: ClaimedTask) -> TaskState:
     return TaskState.RETRIED if task.retries + task.crashes > 0 else TaskState.NEW
 
 
+def spelled(outcome: Outcome) -> Outcome:
+    """The same, with every character of its texts that is not ASCII written as Python writes it, like ``\\u2014``.
+
+    For a database whose encoding does not have them.
+    """
+    message, entry = outcome.error_message, outcome.error_entry
+    return outcome._replace(
+        error_message=None if message is None else _ascii(message),
+        error_entry=None if entry is None else json.dumps(json.loads(entry, object_hook=_ascii_values)),
+    )
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()
+
+
+def _ascii_values(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: _ascii(value) if isinstance(value, str) else value for key, value in entry.items()}
+
+
 def unstorable(outcome: Outcome) -> Outcome:
     """Stands in for an outcome that the backend refuses: the task fails, with a text that surely can be stored."""
     message = "FangError: the outcome of this run could not be stored"
@@ -264,7 +284,8 @@ def unstorable(outcome: Outcome) -> Outcome:
 
 
 def _error_entry(attempt: int, message: str, traceback: str | None) -> str:
-    return json.dumps({"number": attempt, "error": message, "traceback": traceback})
+    # Not with \u: a database in SQL_ASCII, which takes any text, takes no such escape.
+    return json.dumps({"number": attempt, "error": message, "traceback": traceback}, ensure_ascii=False)
 
 
 # By hand --------------------------------------------------------------------------------------------------------------

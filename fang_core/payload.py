@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from pydantic import BaseModel
+from pydantic_core import from_json
 
 MAX_DEPTH: Final = 190  # pydantic-core's reader stops at 200
 _MAX_INT_BITS: Final = 14_000  # about 4300 digits: what int() reads from text
@@ -81,3 +82,18 @@ def _leaf_fault(value: Any) -> str | None:
         case datetime() if value.utcoffset() is None:
             return "the datetime has no time zone"
     return None
+
+
+def path_of(metadata: str, character: str) -> str | None:
+    """Where in a row's metadata this character stands first; None if it does not."""
+    if character not in metadata:
+        return None
+    fields = from_json(metadata).items()
+    return next((path for name, value in fields for path in _paths_of(value, f".{name}", character)), "")
+
+
+def _paths_of(value: Any, path: str, character: str) -> Iterator[str]:
+    if isinstance(value, str) and character in value:
+        yield path
+    for step, child in children(value):
+        yield from _paths_of(child, path + step, character)

@@ -21,6 +21,7 @@ from fang_core.errors import (
 # Cardinality, data, integrity, WITH CHECK OPTION, program limits, RAISE: the values are at fault.
 _REFUSALS: Final = frozenset({"21", "22", "23", "44", "54", "P0"})
 _PROGRAM_LIMIT: Final = "54000"
+_UNTRANSLATABLE: Final = "22P05"
 _VICTIM: Final = frozenset({"40001", "40P01"})
 _REPEATABLE: Final = _VICTIM | {"55P03"}
 _MISSING: Final = frozenset({"42P01", "3F000"})
@@ -117,7 +118,7 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str, severity: str |
                 "that listens, whose pid is in the server's log; pg_notification_queue_usage() tells how full it is"
             )
         case code if code[:2] in _REFUSALS:
-            return StatementRefused(f"the database refused a value ({code}): {line}")
+            return _value_refused(code, line)
         case code if code[:2] == "28" or code == "3D000" or _REFUSED_BY_POOLER.search(line):
             return _access_refused(line)
         case "42501":
@@ -131,6 +132,23 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str, severity: str |
             return BackendUnavailable(f"the database does not get it done ({code}): {line}")
         case code:
             return BackendError(f"the database failed ({code}): {line}; nothing was written: {_what_to_do(code)}")
+
+
+def _value_refused(code: str, line: str) -> StatementRefused:
+    character = _untranslatable(line) if code == _UNTRANSLATABLE else None
+    if character is None:
+        return StatementRefused(f"the database refused a value ({code}): {line}")
+    why = f"the database's encoding does not have the character U+{ord(character):04X}: use one with ENCODING 'UTF8'"
+    return StatementRefused(why, character=character)
+
+
+def _untranslatable(line: str) -> str | None:
+    """The character that has no equivalent in the server's encoding; its bytes stand in the message in any language."""
+    found = re.search(r"(0x[0-9a-f]{2}\b ?)+", line)
+    try:
+        return bytes(int(byte, 16) for byte in found[0].split()).decode() if found else None
+    except ValueError:
+        return None
 
 
 def _access_refused(line: str) -> AccessRefused:

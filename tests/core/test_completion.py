@@ -1,7 +1,9 @@
 """How batches of outcomes are written: against a backend that refuses, falls silent, has locked and has lost rows."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -288,3 +290,25 @@ def test_of_two_outcomes_for_one_task_that_of_the_later_attempt_is_written(newes
 
     assert report == Report([], [], [])
     assert backend.written == [newer]
+
+
+def test_a_text_that_the_encoding_lacks_is_written_in_ascii() -> None:
+    """Such as a dash in LATIN1: what is to become of the task stays as it was decided."""
+    entry = json.dumps({"number": 1, "error": "no room \u2014", "traceback": None}, ensure_ascii=False)
+    retried = Outcome(UUID(int=3), 1, TaskState.RETRIED, timedelta(0), 1, "no room \u2014", entry)
+    neighbours = [outcome(number) for number in (1, 2, 4)]
+    writing = plan([*neighbours, retried])
+    request = next(writing)
+    written: list[Outcome] = []
+    report = None
+    while report is None:
+        is_ascii = all((one.error_message or "").isascii() and (one.error_entry or "").isascii() for one in request)
+        written += request if is_ascii else []
+        try:
+            request = writing.send(Written({one.id for one in request}) if is_ascii else Refused())
+        except StopIteration as end:
+            report = end.value
+    assert report == Report([], [], [])
+    in_ascii = '{"number": 1, "error": "no room \\\\u2014", "traceback": null}'
+    expected = retried._replace(error_message="no room \\u2014", error_entry=in_ascii)
+    assert sorted(written, key=lambda one: one.id) == sorted([*neighbours, expected], key=lambda one: one.id)
