@@ -113,7 +113,7 @@ class Claimer:
             await shift.be_reborn()
             self._claims.caution = Caution()  # it holds no suspect now that has not begun
             self._announced = False
-        self._give_back_overdue()
+        await self._give_back_overdue()
         if shift.is_cut_off():
             await self._sleep(EVERY)  # others may take the pool for dead: no claim would be safe
             return
@@ -191,10 +191,14 @@ class Claimer:
                 "pool %s gives a suspect back, since other runs go on; it claims none for %.0f s", shift.id, seconds
             )
 
-    def _give_back_overdue(self) -> None:
-        overdue = self._shift.supply.give_back_overdue(time.monotonic())
-        if overdue:
-            logger.debug("pool %s gives back %d tasks that waited too long for a worker", self._shift.id, overdue)
+    async def _give_back_overdue(self) -> None:
+        shift = self._shift
+        overdue = shift.supply.overdue(time.monotonic())
+        if overdue.tasks and (
+            overdue.goes_anyhow or shift.is_cut_off() or await shift.store.has_taker(shift.id, overdue.tasks)
+        ):
+            count = shift.supply.give_back_overdue(time.monotonic())
+            logger.debug("pool %s gives back %d tasks that waited too long for a worker", shift.id, count)
 
     async def _reconcile(self) -> None:
         """Gives back what a claim took whose reply was lost. No claim is under way here."""

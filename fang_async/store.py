@@ -1,6 +1,6 @@
 """A pool's access to Postgres, from asyncio."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
@@ -11,7 +11,7 @@ from fang_async.runner import Runner
 from fang_core.errors import RowsLocked
 from fang_core.guard import AlwaysOn, PlanGuard, Unjudged
 from fang_core.lifecycle import Outcome
-from fang_core.store import Claim, ClaimRequest, OnSilence, OnWake, PoolRecord, PruneRequest, Sighting, Tick
+from fang_core.store import Claim, ClaimRequest, OnSilence, OnWake, PoolRecord, PruneRequest, Serves, Sighting, Tick
 from fang_postgres import conversations
 from fang_postgres.operations import Operations
 
@@ -89,6 +89,10 @@ class AsyncPostgresStore:
         """For what is done once in a while: by the connection for claims, while these are rare, so that an idle process
         keeps none for writes."""
         return self._claims if self._waits else self._writes
+
+    async def has_taker(self, pool_id: UUID, tasks: Collection[Serves], /) -> bool:
+        """See ``Store.has_taker``."""
+        return await self._claims.run(self._operations.has_taker(pool_id, tasks))
 
     async def sight(self, names: Sequence[str], /) -> Sighting:
         """See ``Store.sight``."""

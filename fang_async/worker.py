@@ -60,6 +60,7 @@ class Worker:
                     await crew.breathe()
                     continue
                 run = waiting.popleft()
+                run.started = True
                 started = time.monotonic()
                 result: Result | None = None
                 try:

@@ -32,6 +32,8 @@ insert and do not commit at once. A look is two statements; the heart sends eigh
 class Demand:
     """How many tasks a pool wants: one for each free worker, plus what its workers will run through in ``HORIZON``.
 
+    No more are to wait than workers were seen to start in time, however many of them are free.
+
     Where a task takes as long as the horizon or longer, nothing is claimed ahead: a waiting task is better off in
     another process. Where tasks are short the batch is everything: claims of 10 drain 9,000 tasks a second, claims of
     500 drain 60,000. ``pace`` is how many tasks a second workers were seen to take, see ``Stock``.
@@ -52,7 +54,12 @@ class Demand:
             return 0
         return min(MOST, int(HORIZON * min(pace, self._workers / max(self._mean, 1e-6))))
 
-    def wanted(self, *, free: int, waiting: int, unwritten: int, pace: float) -> int:
+    def low(self, *, free: int, pace: float, most: int) -> int:
+        """So few waiting tasks are few enough to claim again. Half empty is soon enough, and keeps batches large."""
+        ahead = self.ahead(pace)
+        return (most - 1) // 2 if free + ahead > most else ahead // 2
+
+    def wanted(self, *, free: int, waiting: int, unwritten: int, pace: float, most: int) -> int:
         """How many to claim now; 0 to wait.
 
         Args:
@@ -60,14 +67,15 @@ class Demand:
             waiting: tasks claimed and not started.
             unwritten: outcomes not yet written.
             pace: tasks that workers take, a second.
+            most: tasks that may wait, see ``Stock``: however many workers are free, they start no more in time.
         """
         if unwritten >= MOST_UNWRITTEN:
             return 0
-        ahead = self.ahead(pace)
-        # Half empty is soon enough to claim again, and keeps the batches large.
-        if waiting > ahead // 2 and waiting >= free:
-            return 0
-        return min(MOST, max(0, free + ahead - waiting))
+        target = free + self.ahead(pace)
+        is_low = waiting <= self.low(free=free, pace=pace, most=most)
+        if target > most:
+            return most - waiting if is_low else 0
+        return max(0, target - waiting) if is_low or waiting < free else 0
 
 
 class Poll:

@@ -20,6 +20,7 @@ from fang_core.config import RetentionMode
 from fang_core.lifecycle import Outcome, is_suspect
 from fang_core.record import ClaimedTask
 from fang_core.run import Run
+from fang_core.store import Serves
 
 
 class Taken(NamedTuple):
@@ -28,7 +29,7 @@ class Taken(NamedTuple):
     Attributes:
         ready: runs that may begin.
         unwanted: runs to give back, since they stand behind a suspect.
-        lost: runs of the pool's own that this claim proves lost, since it claimed their tasks again.
+        lost: runs of the pool's own that go on and that this claim proves lost, since it claimed their tasks again.
     """
 
     ready: list[Run]
@@ -72,14 +73,19 @@ class Holdings:
         return bool(self._apart)
 
     def take(self, tasks: Iterable[ClaimedTask], pool_id: UUID) -> Taken:
-        """Holds what was claimed under this id, in this order."""
+        """Holds what was claimed under this id, in this order.
+
+        A task whose former run is over was claimed after that one's outcome was written, but before this was told.
+        Whether it was written is known when it is told.
+        """
         taken = Taken([], [], [])
         with self._changing:
             for task in tasks:
                 former = self._runs.get(task.id)
-                if former is not None:
+                if former is not None and not former.over:
                     former.is_lost = True
-                    taken.lost.append(former)
+                    if former.started:
+                        taken.lost.append(former)
                 run = self._runs[task.id] = Run(task, pool_id, self._retention_mode, self._is_cut_off)
                 if self._suspect is not None:
                     taken.unwanted.append(run)
@@ -118,11 +124,13 @@ class Holdings:
         if suspect is not None and (suspect.task.id, suspect.task.attempt) == (outcome.id, outcome.attempt):
             self._suspect = None
 
-    def lose(self, outcome: Outcome) -> None:
-        """The fence refused this outcome."""
+    def lose(self, outcome: Outcome) -> bool:
+        """The fence refused this outcome. Returns whether a run of it had started, as far as is known."""
         run = self._runs.get(outcome.id)
-        if run is not None and run.task.attempt == outcome.attempt:
-            run.is_lost = True
+        if run is None or run.task.attempt != outcome.attempt:
+            return True
+        run.is_lost = True
+        return run.started
 
     def lose_all(self) -> None:
         """Others have taken the pool for dead."""
@@ -140,6 +148,11 @@ class Holdings:
         """What was claimed for this outcome; None once the task has been claimed again, or is dealt with."""
         run = self._runs.get(outcome.id)
         return run.task if run is not None and run.task.attempt == outcome.attempt else None
+
+    def waiting(self) -> set[Serves]:
+        """The task types and kinds of what waits for a worker."""
+        waiting = [run for run in tuple(self._runs.values()) if not run.started and not run.over]
+        return {(run.task.task_type, run.task.kind) for run in waiting if run is not self._suspect}
 
     def known(self) -> list[UUID]:
         """The ids of all that is held."""

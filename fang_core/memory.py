@@ -4,7 +4,7 @@ It is the reference for the others: the conformance suite runs over it first. Th
 stands at once, whatever ``connection`` was given.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -25,6 +25,7 @@ from fang_core.store import (
     OnWake,
     PoolRecord,
     PruneRequest,
+    Serves,
     Sighting,
     Tick,
     manual_pool,
@@ -369,7 +370,12 @@ class MemoryStore:
         self._state.listen(self, task_types, on_wake)
 
     def announce(self, pool_id: UUID, waiting: bool, /) -> None:
-        """Every insert wakes who listens: nothing is to be announced."""
+        """See ``Store.announce``; every insert wakes who listens, announced or not."""
+        self._state.announce(pool_id, waiting)
+
+    def has_taker(self, pool_id: UUID, tasks: Collection[Serves], /) -> bool:
+        """See ``Store.has_taker``; not known of pools that do not listen."""
+        return self._state.has_taker(pool_id, tasks)
 
     def sight(self, names: Sequence[str], /) -> Sighting:
         """See ``Store.sight``."""
@@ -438,7 +444,12 @@ class AsyncMemoryStore:
         self._state.listen(self, task_types, on_wake)
 
     async def announce(self, pool_id: UUID, waiting: bool, /) -> None:
-        """Every insert wakes who listens: nothing is to be announced."""
+        """See ``Store.announce``; every insert wakes who listens, announced or not."""
+        self._state.announce(pool_id, waiting)
+
+    async def has_taker(self, pool_id: UUID, tasks: Collection[Serves], /) -> bool:
+        """See ``Store.has_taker``; not known of pools that do not listen."""
+        return self._state.has_taker(pool_id, tasks)
 
     async def sight(self, names: Sequence[str], /) -> Sighting:
         """See ``Store.sight``."""

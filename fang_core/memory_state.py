@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from fang_core.insertion import NewTask, Overrides
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES, Change, Outcome, is_suspect
 from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState
 from fang_core.run import Run
-from fang_core.store import Claim, ClaimRequest, OnWake, PoolRecord, PruneRequest, Sighting, Tick
+from fang_core.store import Claim, ClaimRequest, OnWake, PoolRecord, PruneRequest, Serves, Sighting, Tick
 
 Clock = Callable[[], datetime]
 
@@ -37,6 +37,7 @@ class MemoryState:
     clock: Clock = utc_clock
     tasks: dict[UUID, Task] = field(default_factory=dict)
     pools: dict[UUID, PoolRecord] = field(default_factory=dict)
+    waiting: set[UUID] = field(default_factory=set)
     last_ticks: dict[str, datetime] = field(default_factory=dict)
     listeners: dict[object, tuple[frozenset[str], OnWake]] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -126,6 +127,21 @@ class MemoryState:
         """Forgets a pool."""
         with self.lock:
             self.pools.pop(pool_id, None)
+            self.waiting.discard(pool_id)
+
+    def announce(self, pool_id: UUID, waiting: bool) -> None:
+        """Remembers whether a pool waits to be woken."""
+        with self.lock:
+            if waiting:
+                self.waiting.add(pool_id)
+            else:
+                self.waiting.discard(pool_id)
+
+    def has_taker(self, pool_id: UUID, tasks: Collection[Serves]) -> bool:
+        """Whether another pool waits for one of these."""
+        with self.lock:
+            others = [self.pools[other] for other in self.waiting & self.pools.keys() if other != pool_id]
+        return any(task_type in pool.task_types and kind in pool.kinds for pool in others for task_type, kind in tasks)
 
     def claim(self, request: ClaimRequest) -> Claim:
         """Marks due tasks as held by the pool."""

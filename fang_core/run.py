@@ -32,10 +32,11 @@ class Run:
         retention_mode: what becomes of the row when the task has ended.
         is_lost: whether the pool knows that it no longer holds the task.
         completed: whether ``queue.complete()`` was called in it.
-        over: true once the run has ended.
+        started: whether a worker has taken it.
+        over: true once the run has ended, or its task goes back.
     """
 
-    __slots__ = ("_is_cut_off", "completed", "is_lost", "over", "pool_id", "retention_mode", "task")
+    __slots__ = ("_is_cut_off", "completed", "is_lost", "over", "pool_id", "retention_mode", "started", "task")
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Run:
         self.retention_mode = retention_mode
         self.is_lost = False
         self.completed = False
+        self.started = False
         self.over = False
         self._is_cut_off = is_cut_off
 

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
@@ -58,6 +58,9 @@ class Behind(NamedTuple):
 
 
 ANYWHERE: Final = Behind("", 0, None)
+
+Serves: TypeAlias = tuple[str, str]
+"""A task type and a kind, both of which a pool must serve to run a task."""
 
 OnWake: TypeAlias = Callable[[Behind | None], None]
 OnSilence: TypeAlias = Callable[[BackendError], None]
@@ -246,6 +249,13 @@ class Store(Protocol):
         """Says that the pool waits to be woken, or no longer does."""
         ...
 
+    def has_taker(self, pool_id: UUID, tasks: Collection[Serves], /) -> bool:
+        """Whether another pool may have a free worker for a task of one of these.
+
+        It has said that it waits; of one that does not listen, and never says so, nobody knows.
+        """
+        ...
+
     def sight(self, names: Sequence[str], /) -> Sighting:
         """Reads the last ticks; a schedule that nobody has seen begins now."""
         ...
@@ -315,6 +325,10 @@ class AsyncStore(Protocol):
 
     async def announce(self, pool_id: UUID, waiting: bool, /) -> None:
         """See ``Store.announce``."""
+        ...
+
+    async def has_taker(self, pool_id: UUID, tasks: Collection[Serves], /) -> bool:
+        """See ``Store.has_taker``."""
         ...
 
     async def sight(self, names: Sequence[str], /) -> Sighting:

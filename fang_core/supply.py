@@ -3,9 +3,9 @@
 One for each life of a pool, in both modes.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import suppress
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from fang_core.config import PoolOptions
@@ -19,7 +19,8 @@ from fang_core.logs import SafeLogger
 from fang_core.record import ClaimedTask
 from fang_core.registry import Kinds
 from fang_core.run import Run
-from fang_core.stock import Stock
+from fang_core.stock import PATIENCE, Stock
+from fang_core.store import Serves
 
 
 class Line(Protocol):
@@ -38,6 +39,22 @@ class Line(Protocol):
 
     def take_back(self, count: int) -> Iterator[Run]:
         """The first in line, which wait no more; fewer where workers are faster."""
+
+
+class Overdue(NamedTuple):
+    """What has waited too long for a worker of the pool.
+
+    Attributes:
+        tasks: the task types and kinds of what waits, to ask whether another pool would take one; empty where there is
+            nothing to ask.
+        goes_anyhow: whether it goes back without being asked for: all workers are busy for long.
+    """
+
+    tasks: Set[Serves]
+    goes_anyhow: bool = False
+
+
+NOTHING_OVERDUE: Final = Overdue(frozenset())
 
 
 class Outcomes(Protocol):
@@ -84,6 +101,8 @@ class Supply:
         self._demand = Demand(options.number_of_workers)
         self._stock = Stock()
         self._claimed = 0
+        self._rests_until = float("-inf")
+        self._ended_before_rest = 0
         self.given_back = 0
         """Tasks that were claimed and not started."""
 
@@ -91,24 +110,36 @@ class Supply:
         """How many tasks to claim now."""
         if self._holdings.has_suspect:
             return 0
-        waiting = self._line.backlog
+        waiting, ended = self._line.backlog, self._line.ended_runs
         self._stock.measure(waiting, now)
-        ended = self._line.ended_runs
-        running = self._claimed - self.given_back - ended - waiting
+        if now < self._rests_until and ended == self._ended_before_rest:
+            return 0
         return self._demand.wanted(
-            free=max(0, self._options.number_of_workers - running),
+            free=self._free(waiting, ended),
             waiting=waiting,
             unwritten=ended + self.given_back - self._outcomes.written,
             pace=self._stock.pace,
+            most=self._stock.most,
         )
 
     def low_stock(self) -> int:
         """So few waiting tasks are few enough to claim again."""
-        return self._demand.ahead(self._stock.pace) // 2
+        free = self._free(self._line.backlog, self._line.ended_runs)
+        return self._demand.low(free=free, pace=self._stock.pace, most=self._stock.most)
 
     def patience(self, now: float) -> float:
-        """Seconds until a waiting task has waited too long; infinite where none waits."""
-        return self._stock.patience(self._line.backlog, now)
+        """Seconds until a task may be overdue, or the pool may claim again what it gave back; infinite without such."""
+        patience = self._stock.patience(self._line.backlog, now)
+        return min(patience, self._rests_until - now) if now < self._rests_until else patience
+
+    def overdue(self, now: float) -> Overdue:
+        """What has waited too long, if another pool is to be asked for just now, or it goes back anyhow."""
+        waiting, ended = self._line.backlog, self._line.ended_runs
+        self._stock.measure(waiting, now)
+        if self._holdings.suspect_began or not self._stock.asks(waiting, now):
+            return NOTHING_OVERDUE
+        is_stuck = self._stock.is_stuck(now) and not self._free(waiting, ended)
+        return Overdue(self._holdings.waiting(), is_stuck)
 
     def hand_out(self, tasks: list[ClaimedTask], pool_id: UUID, now: float) -> None:
         """Has workers run what was claimed under this id."""
@@ -122,7 +153,7 @@ class Supply:
             self._put(taken.ready, now)
         for run in taken.lost:
             self._logger.warning(
-                "task %s was claimed anew: its earlier run is lost", run.task.id, extra=about(run.task)
+                "task %s was claimed again while it ran: that run is lost", run.task.id, extra=about(run.task)
             )
 
     def begin_suspect(self, now: float) -> bool:
@@ -139,12 +170,17 @@ class Supply:
             self._give_back([suspect])
 
     def give_back_overdue(self, now: float) -> int:
-        """Gives back what has waited for too long, since another process may have a free worker; how many."""
+        """Gives back what has waited for too long; how many.
+
+        It is left to others until a run has ended here, or they have had the time to take it.
+        """
         overdue = self._stock.overdue(self._line.backlog, now)
         if not overdue or self._holdings.suspect_began:
             return 0
+        before = self.given_back
         self._give_back_waiting(overdue, now)
-        return overdue
+        self._rests_until, self._ended_before_rest = now + PATIENCE, self._line.ended_runs
+        return self.given_back - before
 
     def give_back_unstarted(self, now: float) -> None:
         """Gives back all that waits: the pool stops, or is reborn."""
@@ -171,17 +207,24 @@ class Supply:
                 with_traceback=self._options.log_tracebacks,
             )
 
+    def _free(self, waiting: int, ended: int) -> int:
+        """How many workers run nothing."""
+        running = self._claimed - self.given_back - ended - waiting
+        return max(0, self._options.number_of_workers - running)
+
     def _put(self, runs: list[Run], now: float) -> None:
         self._stock.hand_out(len(runs), self._line.backlog, now)
         self._line.put(runs)
 
     def _give_back_waiting(self, count: int, now: float) -> None:
+        before = self.given_back
         self._give_back(self._line.take_back(count))
-        self._stock.went_back(self._line.backlog, now)
+        self._stock.went_back(self.given_back - before, self._line.backlog, now)
 
     def _give_back(self, runs: Iterable[Run]) -> None:
         """They were claimed and not started: nothing is charged."""
         for run in runs:
+            run.over = True
             self.given_back += 1
             self._outcomes.put(self._outcome(run, NOT_RUN))
 

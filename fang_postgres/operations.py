@@ -1,7 +1,7 @@
 """Operations: a statement with its parameters and the meaning of its rows. Each mode runs them its own way."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import product
@@ -19,7 +19,7 @@ from fang_core.lifecycle import Change, Outcome
 from fang_core.liveness import Beat, Pulse, lock_key
 from fang_core.record import PRIORITIES, ClaimedTask, Task, TaskState
 from fang_core.run import Run
-from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Rescued, Sighting, Tick
+from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Rescued, Serves, Sighting, Tick
 from fang_postgres.schema import HEAD
 from fang_postgres.statement import Operation, Rows
 from fang_postgres.statements import Statements, statements
@@ -191,6 +191,15 @@ class Operations:
     def announce(self, pool_id: UUID, waiting: bool) -> Operation[None]:
         """That a pool waits to be woken, or no longer does."""
         return Operation(self._statements.announce, {"p_pool_id": pool_id, "p_waiting": waiting}, _nothing)
+
+    def has_taker(self, pool_id: UUID, tasks: Collection[Serves]) -> Operation[bool]:
+        """Whether another pool may have a free worker for one of these."""
+        params = {
+            "p_pool_id": pool_id,
+            "p_task_types": [task_type for task_type, _ in tasks],
+            "p_kinds": [kind for _, kind in tasks],
+        }
+        return Operation(self._statements.has_taker, params, lambda rows: rows[0][0])
 
     def claim(self, request: ClaimRequest) -> Operation[Claim]:
         """Due tasks, now held by the pool, in the order in which they are to be run."""

@@ -48,6 +48,7 @@ class Statements:
     learn: Statement
     unregister: Statement
     announce: Statement
+    has_taker: Statement
     claim: Statement
     beat: Statement
     still_dead: Statement
@@ -96,6 +97,7 @@ def statements(schema: str) -> Statements:
         learn=pools.learn(t),
         unregister=Statement("unregister", delete(t.pools).where(t.pools.c.id == POOL)),
         announce=pools.announce(t),
+        has_taker=pools.has_taker(t),
         claim=pools.claim(t),
         beat=liveness.beat(t),
         still_dead=liveness.still_dead(t),

@@ -181,9 +181,13 @@ class Claimer:
             )
 
     def _give_back_overdue(self) -> None:
-        overdue = self._shift.supply.give_back_overdue(time.monotonic())
-        if overdue:
-            logger.debug("pool %s gives back %d tasks that waited too long for a worker", self._shift.id, overdue)
+        shift = self._shift
+        overdue = shift.supply.overdue(time.monotonic())
+        if overdue.tasks and (
+            overdue.goes_anyhow or shift.is_cut_off() or shift.store.has_taker(shift.id, overdue.tasks)
+        ):
+            count = shift.supply.give_back_overdue(time.monotonic())
+            logger.debug("pool %s gives back %d tasks that waited too long for a worker", shift.id, count)
 
     def _reconcile(self) -> None:
         """Gives back what a claim took whose reply was lost. No claim is under way here."""

@@ -36,7 +36,7 @@ class Completer:
     Args:
         on_written: called after each batch, with the outcomes that are dealt with.
         on_locked: called with those that others have locked, and that are tried again.
-        on_lost: called with each outcome that the fence refused.
+        on_lost: called with each outcome that the fence refused; returns whether its run had started.
         task_of: what was claimed for an outcome, if it is known.
     """
 
@@ -48,7 +48,7 @@ class Completer:
         *,
         on_written: Callable[[list[Outcome]], None],
         on_locked: Callable[[list[Outcome]], None],
-        on_lost: Callable[[Outcome], None],
+        on_lost: Callable[[Outcome], bool],
         task_of: Callable[[Outcome], ClaimedTask | None],
     ) -> None:
         self.pool_id = pool_id
@@ -196,8 +196,8 @@ class Completer:
         for outcome in report.unstorable:
             log_unstorable(logger, outcome, self._task_of(outcome))
         for outcome in report.lost:
-            log_lost(logger, outcome, self._task_of(outcome))
-            self._on_lost(outcome)
+            if self._on_lost(outcome):
+                log_lost(logger, outcome, self._task_of(outcome))
             self._events.emit(Events.task_lost, self.pool_id, outcome)
         if count:
             self._events.emit(Events.outcomes_written, self.pool_id, count)

@@ -1,6 +1,6 @@
 """A pool's access to Postgres, from threads."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
@@ -8,7 +8,7 @@ from uuid import UUID
 from fang_core.errors import RowsLocked
 from fang_core.guard import AlwaysOn, PlanGuard, Unjudged
 from fang_core.lifecycle import Outcome
-from fang_core.store import Claim, ClaimRequest, OnSilence, OnWake, PoolRecord, PruneRequest, Sighting, Tick
+from fang_core.store import Claim, ClaimRequest, OnSilence, OnWake, PoolRecord, PruneRequest, Serves, Sighting, Tick
 from fang_postgres import conversations
 from fang_postgres.operations import Operations
 from fang_threaded.connections import Connections
@@ -82,6 +82,10 @@ class PostgresStore:
     def announce(self, pool_id: UUID, waiting: bool, /) -> None:
         """See ``Store.announce``."""
         self._claims.run(self._operations.announce(pool_id, waiting))
+
+    def has_taker(self, pool_id: UUID, tasks: Collection[Serves], /) -> bool:
+        """See ``Store.has_taker``."""
+        return self._claims.run(self._operations.has_taker(pool_id, tasks))
 
     def sight(self, names: Sequence[str], /) -> Sighting:
         """See ``Store.sight``."""

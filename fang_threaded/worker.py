@@ -53,6 +53,7 @@ class Worker:
             run = waiting.get()
             if run is None:
                 return
+            run.started = True
             started = time.monotonic()
             result: Result | None = None
             try:

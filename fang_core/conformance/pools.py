@@ -52,3 +52,19 @@ class PoolSuite:
         backend.call(store.unregister, pool.id)
         assert backend.call(store.unserved_types, hour) == ["a", "b", "served"]
         backend.call(store.close)
+
+    def test_a_pool_that_waits_takes_tasks_of_its_types_and_kinds(self, backend: Backend) -> None:
+        busy = PoolRecord(uuid4(), backend.mode, "host", 1, ("common", "mail"), ("A", "B"), 1)
+        idle = busy._replace(id=uuid4(), task_types=("mail", "other"), kinds=("B", "C"))
+        store = backend.call(backend.queue.store)
+        for pool in (busy, idle):
+            backend.call(store.register, pool)
+        backend.call(store.announce, idle.id, True)
+        assert backend.call(store.has_taker, busy.id, {("common", "A"), ("mail", "B")})
+        assert not backend.call(store.has_taker, busy.id, {("common", "B"), ("mail", "A")})
+        assert not backend.call(store.has_taker, busy.id, set())
+        backend.call(store.unregister, busy.id)
+        assert not backend.call(store.has_taker, idle.id, {("mail", "B")})  # it is itself that waits
+        backend.call(store.unregister, idle.id)
+        assert not backend.call(store.has_taker, busy.id, {("mail", "B")})
+        backend.call(store.close)

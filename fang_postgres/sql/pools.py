@@ -8,6 +8,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     all_,
+    and_,
     any_,
     bindparam,
     cast,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     func,
     literal_column,
     not_,
+    or_,
     select,
     true,
     update,
@@ -23,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from fang_core.lifecycle import DUE_STATES
+from fang_core.liveness import DECLARED_DEAD
 from fang_core.record import DEFAULT_MAX_RETRIES, HIGHEST_PRIORITY, LOWEST_PRIORITY
 from fang_postgres.schema import Tables
 from fang_postgres.sql.fragments import (
@@ -66,6 +69,28 @@ def announce(t: Tables) -> Statement:
     """Whether the pool waits to be woken."""
     waiting = bindparam("p_waiting", type_=Boolean)
     return Statement("announce", update(t.pools).where(t.pools.c.id == POOL).values({"waiting": waiting}))
+
+
+def has_taker(t: Tables) -> Statement:
+    """Whether another pool may have a free worker for a row of one of these types and kinds.
+
+    One without a lock may not listen, and then it never says whether it waits.
+    """
+    p = t.pools.alias("p")
+    lists = {
+        "task_type": bindparam("p_task_types", type_=ARRAY(Text)),
+        "kind": bindparam("p_kinds", type_=ARRAY(Text)),
+    }
+    one = func.unnest(*lists.values()).table_valued(*lists).render_derived(name="task")
+    serves = and_(one.c.task_type == any_(p.c.task_types), one.c.kind == any_(p.c.kinds))
+    may_be_free = and_(
+        p.c.id != POOL,
+        p.c.beats > literal_column(str(DECLARED_DEAD)),
+        not_(p.c.stopping),
+        or_(p.c.waiting, not_(p.c.locks)),
+    )
+    found = exists(select(literal_column("1")).select_from(p.join(one, serves)).where(may_be_free))
+    return Statement("has_taker", select(found.label("has_taker")))
 
 
 def claim(t: Tables) -> Statement:

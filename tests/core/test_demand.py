@@ -29,20 +29,22 @@ def seen(workers: int, *seconds: float, times: int = 1) -> Demand:
     st.integers(0, 5_000),
     st.integers(0, 2 * MOST_UNWRITTEN),
     st.floats(0, 1e6),
+    st.integers(1, MOST),
 )
 def test_wanted_keeps_to_its_bounds(
-    workers: int, seconds: list[float], free: int, waiting: int, unwritten: int, pace: float
+    workers: int, seconds: list[float], free: int, waiting: int, unwritten: int, pace: float, most: int
 ) -> None:
     demand = seen(workers, *seconds)
-    wanted = demand.wanted(free=free, waiting=waiting, unwritten=unwritten, pace=pace)
+    wanted = demand.wanted(free=free, waiting=waiting, unwritten=unwritten, pace=pace, most=most)
 
     assert 0 <= wanted <= MOST
+    assert not wanted or waiting + wanted <= most
     assert wanted <= max(0, free + demand.ahead(pace) - waiting)
     assert demand.ahead(pace) <= pace * HORIZON
     if unwritten >= MOST_UNWRITTEN:
         assert wanted == 0
-    elif free > waiting:
-        assert wanted > 0  # a worker without a task is never left idle
+    elif free and not waiting:
+        assert wanted > 0  # a worker is never left idle where nothing waits for it
 
 
 @pytest.mark.parametrize("seconds", [HORIZON, 0.2, 60])
@@ -51,20 +53,20 @@ def test_long_tasks_are_not_claimed_ahead(seconds: float, free: int) -> None:
     demand = seen(4, seconds, times=10)
 
     assert demand.ahead(FAST) == 0
-    assert demand.wanted(free=free, waiting=0, unwritten=0, pace=FAST) == free
+    assert demand.wanted(free=free, waiting=0, unwritten=0, pace=FAST, most=MOST) == free
 
 
 def test_before_anything_was_seen_nothing_is_claimed_ahead() -> None:
-    assert Demand(8).wanted(free=8, waiting=0, unwritten=0, pace=FAST) == 8
-    assert Demand(8).wanted(free=0, waiting=0, unwritten=0, pace=FAST) == 0
+    assert Demand(8).wanted(free=8, waiting=0, unwritten=0, pace=FAST, most=MOST) == 8
+    assert Demand(8).wanted(free=0, waiting=0, unwritten=0, pace=FAST, most=MOST) == 0
 
 
 def test_short_tasks_are_claimed_in_large_batches() -> None:
     demand = seen(4, 0.0001, times=500)
 
     assert demand.ahead(FAST) == MOST
-    assert demand.wanted(free=4, waiting=0, unwritten=0, pace=FAST) == MOST
-    assert demand.wanted(free=0, waiting=400, unwritten=0, pace=FAST) == MOST - 400
+    assert demand.wanted(free=4, waiting=0, unwritten=0, pace=FAST, most=MOST) == MOST
+    assert demand.wanted(free=0, waiting=400, unwritten=0, pace=FAST, most=MOST) == MOST - 400
 
 
 def test_a_pool_claims_again_when_half_of_its_stock_is_gone() -> None:
@@ -72,8 +74,8 @@ def test_a_pool_claims_again_when_half_of_its_stock_is_gone() -> None:
     ahead = demand.ahead(FAST)
 
     assert 90 <= ahead <= 100
-    assert demand.wanted(free=0, waiting=ahead // 2 + 1, unwritten=0, pace=FAST) == 0
-    assert demand.wanted(free=0, waiting=ahead // 2, unwritten=0, pace=FAST) == ahead - ahead // 2
+    assert demand.wanted(free=0, waiting=ahead // 2 + 1, unwritten=0, pace=FAST, most=MOST) == 0
+    assert demand.wanted(free=0, waiting=ahead // 2, unwritten=0, pace=FAST, most=MOST) == ahead - ahead // 2
 
 
 def test_one_long_run_is_enough_to_stop_claiming_ahead() -> None:
@@ -89,8 +91,8 @@ def test_one_long_run_is_enough_to_stop_claiming_ahead() -> None:
 def test_nothing_is_claimed_while_too_much_is_unwritten() -> None:
     demand = seen(4, 0.001, times=500)
 
-    assert demand.wanted(free=4, waiting=0, unwritten=MOST_UNWRITTEN - 1, pace=FAST) > 0
-    assert demand.wanted(free=4, waiting=0, unwritten=MOST_UNWRITTEN, pace=FAST) == 0
+    assert demand.wanted(free=4, waiting=0, unwritten=MOST_UNWRITTEN - 1, pace=FAST, most=MOST) > 0
+    assert demand.wanted(free=4, waiting=0, unwritten=MOST_UNWRITTEN, pace=FAST, most=MOST) == 0
 
 
 # Poll and Retry -------------------------------------------------------------------------------------------------------

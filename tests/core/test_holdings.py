@@ -50,13 +50,19 @@ class PoolAroundHoldings(RuleBasedStateMachine):
         self.apart: set[Run] = set()  # of which nobody knows when they are written
 
     @precondition(lambda self: not self.holdings.has_suspect)
-    @rule(claimed=st.dictionaries(st.integers(0, 5), st.integers(0, SUSPECT_AFTER + 1), min_size=1, max_size=4))
-    def claim(self, claimed: dict[int, int]) -> None:
+    @rule(
+        claimed=st.dictionaries(st.integers(0, 5), st.integers(0, SUSPECT_AFTER + 1), min_size=1, max_size=4),
+        data=st.data(),
+    )
+    def claim(self, claimed: dict[int, int], data: st.DataObject) -> None:
         tasks = []
         for number, crashes in claimed.items():
             attempt = self.attempts.get(uuid.UUID(int=number), 0) + 1
             tasks.append(task(number, attempt=attempt, crashes=crashes))
-        held_before = set(self.held)
+        former = {run.task.id: run for run in self.open if self.held.get(run.task.id) == run.task.attempt}
+        for run in former.values():
+            run.started, run.over = data.draw(st.sampled_from([(False, False), (True, False), (True, True)]))
+        lost_before = {run for run in former.values() if run.is_lost}
         self.attempts |= {each.id: each.attempt for each in tasks}
         self.held |= {each.id: each.attempt for each in tasks}
         suspects = [each.id for each in tasks if is_suspect(each)]
@@ -64,8 +70,9 @@ class PoolAroundHoldings(RuleBasedStateMachine):
 
         taken = self.holdings.take(tasks, POOL)
 
-        assert {run.task.id for run in taken.lost} == held_before.intersection(each.id for each in tasks)
-        assert all(run.lease is Lease.LOST for run in taken.lost)
+        again = [former[each.id] for each in tasks if each.id in former]
+        assert taken.lost == [run for run in again if run.started and not run.over]
+        assert [run.is_lost for run in again] == [run in lost_before or not run.over for run in again]
         before = list(takewhile(lambda each: not is_suspect(each), tasks))
         assert [run.task for run in taken.ready] == before
         assert [run.task for run in taken.unwanted] == tasks[len(before) + 1 :]
@@ -145,7 +152,7 @@ def test_a_suspect_that_is_claimed_anew_keeps_nobody_waiting_for_ever() -> None:
     first = held.begin_suspect()
     assert first is not None
     again = held.take([suspect(1, attempt=2)], POOL)
-    assert (again.lost, [run.task.attempt for run in again.unwanted]) == ([first], [2])
+    assert (first.is_lost, [run.task.attempt for run in again.unwanted]) == (True, [2])
     held.wrote([outcome(again.unwanted[0])])
     held.wrote([outcome(first)])
     assert not held.has_suspect
@@ -155,11 +162,22 @@ def test_an_outcome_of_an_older_run_ends_nothing() -> None:
     held = holdings()
     (old,) = held.take([task(1)], POOL).ready
     (new,) = held.take([task(1, attempt=2)], POOL).ready
-    held.lose(outcome(old))
+    assert held.lose(outcome(old))  # perhaps it had started: it is no longer known
     held.wrote([outcome(old)])
     assert (old.lease, new.lease, held.known()) == (Lease.LOST, Lease.HELD, [new.task.id])
-    held.lose(outcome(new))
+    assert not held.lose(outcome(new))
     assert new.lease is Lease.LOST
+    new.started = True
+    assert held.lose(outcome(new))
+
+
+def test_what_waits_for_a_worker_is_neither_what_runs_nor_what_has_ended() -> None:
+    held = holdings()
+    runs = held.take([task(1), task(2)._replace(task_type="t"), task(3)._replace(kind="L")], POOL).ready
+    assert held.waiting() == {("common", "K"), ("t", "K"), ("common", "L")}
+    runs[0].started = True
+    runs[1].over = True
+    assert held.waiting() == {("common", "L")}
 
 
 class Interrupted(dict[uuid.UUID, Run]):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fang_core.demand import HORIZON, MOST, Demand
-from fang_core.stock import MEASURED, PATIENCE, SHORTEST_WAIT, Stock
+from fang_core.stock import FIRST, LOOK_AGAIN, MEASURED, PATIENCE, SHORTEST_WAIT, Stock
 
 TICKS_A_SECOND = 1000  # whole ticks: sums of floats would differ in their last digit from what the stock computes
 
@@ -43,12 +43,14 @@ class PoolAroundStock(RuleBasedStateMachine):
     def measure(self) -> None:
         self.stock.measure(len(self.line), self.now)
         assert self.stock.pace >= 0
+        assert 1 <= self.stock.most <= MOST
 
     @precondition(lambda self: self.line)
     @rule()
     def give_back(self) -> None:
-        del self.line[: self.stock.overdue(len(self.line), self.now)]
-        self.stock.went_back(len(self.line), self.now)
+        overdue = self.stock.overdue(len(self.line), self.now)
+        del self.line[:overdue]
+        self.stock.went_back(overdue, len(self.line), self.now)
         assert self.stock.pace == 0
         assert not [since for since in self.line if self.now - since / TICKS_A_SECOND >= PATIENCE]
 
@@ -104,7 +106,7 @@ def test_it_is_not_measured_over_a_moment() -> None:
 def test_what_was_given_back_was_not_taken() -> None:
     stock = Stock()
     stock.hand_out(100, 0, 10)
-    stock.went_back(0, 10.15)
+    stock.went_back(100, 0, 10.15)
     stock.measure(0, 10.2)
     assert stock.pace == 0
 
@@ -116,18 +118,18 @@ def test_while_all_workers_are_busy_for_long_nothing_is_claimed_ahead() -> None:
         demand.observe(0.001)
     stock.hand_out(500, 0, 10)
     stock.measure(250, 10.05)
-    assert demand.wanted(free=0, waiting=120, unwritten=0, pace=stock.pace) > 0
+    assert demand.wanted(free=0, waiting=120, unwritten=0, pace=stock.pace, most=MOST) > 0
 
     stock.measure(240, 10.1)
     assert demand.ahead(stock.pace) <= 240 * HORIZON / 0.05
-    assert demand.wanted(free=0, waiting=240, unwritten=0, pace=stock.pace) == 0
+    assert demand.wanted(free=0, waiting=240, unwritten=0, pace=stock.pace, most=MOST) == 0
     overdue = stock.overdue(240, 10 + PATIENCE)
     assert overdue == 240
-    stock.went_back(0, 10 + PATIENCE)
+    stock.went_back(240, 0, 10 + PATIENCE)
     for now in (10.2, 10.3, 20):
         stock.measure(0, now)
-        assert demand.wanted(free=0, waiting=0, unwritten=0, pace=stock.pace) == 0
-    assert demand.wanted(free=1, waiting=0, unwritten=0, pace=stock.pace) == 1
+        assert demand.wanted(free=0, waiting=0, unwritten=0, pace=stock.pace, most=MOST) == 0
+    assert demand.wanted(free=1, waiting=0, unwritten=0, pace=stock.pace, most=MOST) == 1
 
 
 @given(workers=st.integers(1, 200), taken_each_10_ms=st.integers(0, 500), own=st.floats(1e-4, 1e-2))
@@ -138,7 +140,7 @@ def test_what_is_claimed_ahead_is_taken_within_the_horizon(workers: int, taken_e
         demand.observe(own)
     most = 0
     for turn in range(200):
-        wanted = demand.wanted(free=int(waiting == 0), waiting=waiting, unwritten=0, pace=stock.pace)
+        wanted = demand.wanted(free=int(waiting == 0), waiting=waiting, unwritten=0, pace=stock.pace, most=MOST)
         stock.hand_out(wanted, waiting, now)
         waiting += wanted
         if turn > 20:
@@ -147,3 +149,75 @@ def test_what_is_claimed_ahead_is_taken_within_the_horizon(workers: int, taken_e
         now += 0.01
         stock.measure(waiting, now)
     assert most <= 1 + min(MOST, 100 * taken_each_10_ms * HORIZON * 1.001)
+
+
+# How many may wait ----------------------------------------------------------------------------------------------------
+
+
+def supplied(stock: Stock, *, seconds_each: float, claims: int, now: float = 10.0) -> float:
+    """Has workers of one event loop, all of them free, take a task each so many seconds; the time when they end."""
+    for _ in range(claims):
+        waiting, brought = stock.most, now
+        stock.hand_out(waiting, 0, now)
+        while waiting > (stock.most - 1) // 2 or now < brought + 0.001:
+            now += seconds_each
+            waiting -= 1
+            stock.measure(waiting, now)
+            if not waiting:
+                break
+        while waiting:  # what is left goes as fast
+            now += seconds_each
+            waiting -= 1
+        stock.measure(0, now)
+    return now
+
+
+@pytest.mark.parametrize(("milliseconds", "enough"), [(30, 2), (5, 10), (1, 50), (0.1, 500)])
+def test_no_more_wait_than_what_workers_take_in_the_horizon(milliseconds: float, enough: int) -> None:
+    stock = Stock()
+    supplied(stock, seconds_each=milliseconds / 1000, claims=30)
+    assert enough / 2 <= stock.most <= 2 * enough
+
+
+def test_a_pool_that_was_slow_claims_much_again_as_soon_as_it_is_not() -> None:
+    stock = Stock()
+    now = supplied(stock, seconds_each=0.2, claims=3)
+    assert stock.most == 1
+    supplied(stock, seconds_each=0.00001, claims=10, now=now)
+    assert stock.most == MOST
+
+
+def test_workers_that_have_nothing_to_take_are_not_slow() -> None:
+    stock = Stock()
+    stock.hand_out(FIRST, 0, 10)
+    stock.measure(0, 10.001)
+    before = stock.most
+    for second in range(11, 100):
+        stock.measure(0, second)
+    assert stock.most == before > FIRST
+
+
+# Whom to ask ----------------------------------------------------------------------------------------------------------
+
+
+def test_it_asks_once_in_a_while_and_only_while_a_task_waits_too_long() -> None:
+    stock, overdue_at = Stock(), 10 + PATIENCE
+    stock.hand_out(5, 0, 10)
+    assert not stock.asks(5, 10 + PATIENCE / 2)
+    assert stock.asks(5, overdue_at)
+    assert not stock.asks(5, overdue_at + LOOK_AGAIN / 3)
+    assert stock.patience(5, overdue_at + LOOK_AGAIN / 3) == pytest.approx(LOOK_AGAIN * 2 / 3)
+    assert stock.asks(5, overdue_at + 1.1 * LOOK_AGAIN)
+    assert not stock.asks(0, overdue_at + 3 * LOOK_AGAIN)
+
+
+def test_workers_are_stuck_once_they_have_taken_nothing_for_a_while_of_what_waits() -> None:
+    stock = Stock()
+    stock.hand_out(5, 0, 10)
+    stock.measure(4, 10.5)
+    assert not stock.is_stuck(10.5 + 0.9 * LOOK_AGAIN)
+    assert stock.is_stuck(10.5 + 1.1 * LOOK_AGAIN)
+    stock.measure(0, 12)
+    assert not stock.is_stuck(20)
+    stock.hand_out(1, 0, 20)  # they had nothing to take
+    assert not stock.is_stuck(20 + 0.9 * LOOK_AGAIN)

@@ -32,7 +32,7 @@ from fang_core.record import ClaimedTask, TaskState
 from fang_core.registry import Kinds
 from fang_core.run import Run
 from fang_core.stock import PATIENCE
-from fang_core.supply import Supply
+from fang_core.supply import Overdue, Supply
 
 POOL = uuid.UUID(int=99)
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -121,6 +121,7 @@ class PoolAroundSupply(RuleBasedStateMachine):
         self.claimed: list[uuid.UUID] = []
         self.running: list[Run] = []
         self.done: list[uuid.UUID] = []  # in the order in which outcomes came
+        self.rests_until = 0.0
 
     @precondition(lambda self: self.supply.wanted(self.now))
     @rule(count=st.integers(1, 50), crashes=st.lists(st.integers(0, SUSPECT_AFTER), max_size=3))
@@ -134,12 +135,16 @@ class PoolAroundSupply(RuleBasedStateMachine):
     @precondition(lambda self: self.pool.line.runs and len(self.running) < WORKERS)
     @rule()
     def begin(self) -> None:
-        self.running.append(self.pool.line.runs.pop(0))
+        run = self.pool.line.runs.pop(0)
+        run.started = True
+        self.running.append(run)
 
     @precondition(lambda self: self.running)
     @rule(seconds=st.sampled_from([0.0001, 10.0]))
     def end(self, seconds: float) -> None:
+        self.rests_until = 0.0
         self.pool.line.ended_runs += 1
+        self.running[0].over = True
         self.supply.ended(self.running.pop(0), SUCCESS, seconds)
 
     @rule()
@@ -156,7 +161,16 @@ class PoolAroundSupply(RuleBasedStateMachine):
     @rule()
     def give_back_overdue(self) -> None:
         before = self.pool.line.backlog
-        assert self.supply.give_back_overdue(self.now) == before - self.pool.line.backlog
+        overdue = self.supply.overdue(self.now)
+        assert set(overdue.tasks) <= {("common", "Supplied")}
+        assert not overdue.goes_anyhow or len(self.running) == WORKERS
+        if overdue.tasks:
+            assert before
+        given_back = self.supply.give_back_overdue(self.now)
+        assert given_back == before - self.pool.line.backlog
+        assert given_back or not overdue.tasks
+        if given_back:
+            self.rests_until = self.now + PATIENCE
 
     @rule()
     def begin_suspect(self) -> None:
@@ -183,10 +197,10 @@ class PoolAroundSupply(RuleBasedStateMachine):
     @invariant()
     def a_free_worker_is_claimed_for(self) -> None:
         free = WORKERS - len(self.running)
-        if self.pool.holdings.has_suspect:
+        if self.pool.holdings.has_suspect or self.now < self.rests_until:
             assert self.supply.wanted(self.now) == 0
-        else:
-            assert self.supply.wanted(self.now) >= free - self.pool.line.backlog
+        elif free and not self.pool.line.backlog:
+            assert self.supply.wanted(self.now) > 0
 
 
 TestPoolAroundSupply = PoolAroundSupply.TestCase
@@ -247,6 +261,7 @@ def test_a_run_has_an_outcome_whatever_fails_beside_it(failing_logger: str) -> N
 def test_a_run_that_proves_another_lost_runs_though_that_cannot_be_told() -> None:
     pool = Pool()
     pool.hand_out(task(1))
+    pool.line.runs[0].started = True
     logging.getLogger("tests").addFilter(no_filter)
     try:
         with pytest.raises(RuntimeError):
@@ -308,9 +323,43 @@ def test_a_run_that_was_completed_by_itself_says_so() -> None:
 def test_what_is_claimed_again_proves_the_older_run_lost(caplog: pytest.LogCaptureFixture) -> None:
     pool = Pool()
     pool.hand_out(task(1))
+    pool.line.runs[0].started = True
     pool.hand_out(task(1, attempt=2))
     assert [run.is_lost for run in pool.line.runs] == [True, False]
-    assert "its earlier run is lost" in caplog.text
+    assert "was claimed again while it ran: that run is lost" in caplog.text
+
+
+@pytest.mark.parametrize("result", [FAILURE._replace(delay=timedelta(0)), Snoozed(timedelta(0)), NOT_RUN])
+def test_what_the_pool_has_just_written_itself_was_not_lost(result: Result, caplog: pytest.LogCaptureFixture) -> None:
+    """It is due at once, and is claimed before the completer has told that its outcome stands."""
+    pool = Pool()
+    pool.hand_out(task(1))
+    (run,) = pool.line.take_back(1)
+    run.started = run.over = True
+    with caplog.at_level(logging.CRITICAL, "tests"):  # but for the failure's own line
+        pool.supply.ended(run, result, 0.1)
+    pool.hand_out(task(1, attempt=2))
+    assert not caplog.text
+    assert [run.is_lost for run in pool.line.runs] == [False]
+    pool.holdings.wrote(pool.put.outcomes)
+    assert pool.holdings.known() == [run.task.id]
+
+
+def test_what_was_given_back_and_claimed_again_was_not_lost(caplog: pytest.LogCaptureFixture) -> None:
+    pool = Pool()
+    pool.hand_out(task(1))
+    pool.supply.give_back_overdue(PATIENCE)
+    pool.hand_out(task(1, attempt=2))
+    assert not caplog.text
+    assert [run.is_lost for run in pool.line.runs] == [False]
+
+
+def test_nothing_is_said_of_a_run_that_never_started(caplog: pytest.LogCaptureFixture) -> None:
+    """Its task was moved by hand while it waited."""
+    pool = Pool()
+    pool.hand_out(task(1))
+    pool.hand_out(task(1, attempt=2))
+    assert not caplog.text
 
 
 def test_what_has_waited_too_long_goes_back_and_nothing_is_claimed_ahead_of_it_again() -> None:
@@ -322,16 +371,50 @@ def test_what_has_waited_too_long_goes_back_and_nothing_is_claimed_ahead_of_it_a
     assert pool.supply.wanted(1.0) > WORKERS  # a thousand a second
     pool.supply.hand_out([task(1001), task(1002)], POOL, 1.0)
     assert pool.supply.patience(1.0) == pytest.approx(PATIENCE)
+    assert not pool.supply.overdue(1.0 + PATIENCE / 2).tasks
     assert pool.supply.give_back_overdue(1.0 + PATIENCE / 2) == 0
+    assert pool.supply.overdue(1.0 + PATIENCE * 2) == Overdue({("common", "Supplied")})
     assert pool.supply.give_back_overdue(1.0 + PATIENCE * 2) == 2
     assert pool.supply.given_back == 2
-    assert pool.supply.wanted(1.0 + PATIENCE * 2) == WORKERS
+    assert pool.supply.wanted(1.0 + PATIENCE * 2) == 0  # left to others, who have the time to take it
+    assert pool.supply.patience(1.0 + PATIENCE * 2) == pytest.approx(PATIENCE)
+    assert pool.supply.wanted(1.0 + PATIENCE * 3) == 1  # two were too many
+
+
+def test_what_went_back_is_claimed_again_as_soon_as_a_run_has_ended() -> None:
+    pool = Pool()
+    pool.hand_out(task(1), task(2))
+    running = pool.line.runs.pop(0)
+    assert pool.supply.give_back_overdue(PATIENCE) == 1
+    assert pool.supply.wanted(PATIENCE) == 0
+    pool.line.ended_runs += 1
+    pool.supply.ended(running, SUCCESS, PATIENCE)
+    assert pool.supply.wanted(PATIENCE) > 0
+
+
+def test_a_pool_whose_workers_are_all_busy_for_long_asks_nobody_whether_to_keep_what_waits() -> None:
+    pool = Pool()
+    pool.hand_out(task(1), task(2), task(3))
+    pool.line.runs = pool.line.runs[2:]
+    pool.supply.wanted(PATIENCE)  # it sees that they have taken two just now
+    assert pool.supply.overdue(PATIENCE) == Overdue({("common", "Supplied")}, goes_anyhow=False)
+    assert pool.supply.overdue(2 * PATIENCE) == Overdue({("common", "Supplied")}, goes_anyhow=True)
+    assert pool.supply.give_back_overdue(2 * PATIENCE) == 1
+
+
+def test_a_pool_with_a_free_worker_keeps_what_waits_however_long_that_takes_it() -> None:
+    """Its event loop computes: only another pool, if there is one, can start the task earlier."""
+    pool = Pool()
+    pool.hand_out(task(1), task(2))
+    pool.line.runs = pool.line.runs[1:]
+    assert pool.supply.overdue(100 * PATIENCE) == Overdue({("common", "Supplied")}, goes_anyhow=False)
 
 
 def test_a_suspect_that_was_begun_does_not_go_back() -> None:
     pool = Pool()
     pool.hand_out(suspect(1))
     assert pool.supply.begin_suspect(0.0)
+    assert not pool.supply.overdue(10 * PATIENCE).tasks
     assert pool.supply.give_back_overdue(10 * PATIENCE) == 0
     pool.supply.give_up_suspect()
     assert not pool.put.outcomes

@@ -226,9 +226,15 @@ MUTANTS: Final = (
     ),
     Mutant(
         "prefetch never given back: what was claimed ahead waits for long runs",
-        [Edit("fang_core/stock.py", "now - handed_out_at < PATIENCE", "now - handed_out_at < 3600 * PATIENCE")],
+        [Edit("fang_core/stock.py", "now - batch.at < PATIENCE", "now - batch.at < 3600 * PATIENCE")],
         InTest("tests/waking/test_patience.py::test_what_waits_behind_long_runs_is_run_by_another_pool"),
         r"only 0 of 20 tasks ran in time",
+    ),
+    Mutant(
+        "a free worker is believed: a pool whose loop computes claims on what it cannot start, and gives it back",
+        [Edit("fang_core/demand.py", "if target > most:", "if target > 1_000 * most:")],
+        InTest("tests/core/test_sharing.py::test_pools_that_come_later_run_what_waits_in_others"),
+        r"assert sum\(table\.claims\) <= len\(computes\)",
     ),
     Mutant(
         "plan guard off: slow claims are noticed, and plans stay as they are",

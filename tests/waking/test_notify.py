@@ -83,7 +83,7 @@ def test_what_a_stopping_pool_gives_back_wakes_an_idle_one(
     assert ran() == [1]
     assert database.rows("SELECT count(*) FROM fang.fang_tasks WHERE state = 'in_progress'") == [(6,)]
     side.pool(queue)
-    nights.fall(2)
+    nights.fall()
     stopped = side.begin(stopping.stop)
     assert ran(5) == [2, 3, 4, 5, 6]
     GATES["gate"].set()

@@ -1,12 +1,16 @@
 """What is claimed ahead goes back where no worker takes it in time, and another pool runs it."""
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import asyncpg
+import psycopg
 import pytest
 
-from fang_core import RetentionMode
+from fang_core import AsyncRunnable, ClaimedTask, Events, RetentionMode, Runnable, TaskConfig
 from fang_core.stock import PATIENCE
 from tests.modes import GATES, Database, Nights, Side, eventually, ran
 from tests.waking.longs import waits
@@ -17,12 +21,57 @@ SLACK = 0.85
 STATES = "SELECT state, count(*), max(attempt), sum(retries + crashes) FROM fang.fang_tasks GROUP BY 1 ORDER BY 1"
 
 
+class Claimed(Events):
+    def __init__(self) -> None:
+        self.claimed = self.ended = 0
+
+    def tasks_claimed(self, pool_id: UUID, count: int) -> None:
+        self.claimed += count
+
+    def run_ended(self, task: ClaimedTask, result: Any, seconds: float) -> None:
+        self.ended += 1
+
+
+def compute(milliseconds: int) -> None:
+    end = time.perf_counter() + milliseconds / 1000
+    while time.perf_counter() < end:
+        pass
+
+
+class ThreadedCompute(Runnable):
+    task_config = TaskConfig(kind="tests.ThreadedCompute")
+    milliseconds: int
+    url: str
+
+    def run(self, queue: Any) -> None:
+        compute(self.milliseconds)
+        if self.url:
+            with psycopg.connect(self.url) as connection:
+                queue.complete(connection=connection)
+
+
+class AsyncCompute(AsyncRunnable):
+    task_config = TaskConfig(kind="tests.AsyncCompute")
+    milliseconds: int
+    url: str
+
+    async def run(self, queue: Any) -> None:
+        compute(self.milliseconds)
+        await asyncio.sleep(0.02)
+        if self.url:
+            connection = await asyncpg.connect(self.url)
+            async with connection.transaction():
+                await queue.complete(connection=connection)
+            await connection.close()
+
+
 def prefetching(side: Side, queue: Any, **options: Any) -> Any:
     """A pool of two that was busy with short tasks until now."""
     pool = side.pool(queue, number_of_workers=2, **options)
     for _ in range(500):
         pool._shift.supply._demand.observe(0.0001)
     pool._shift.supply._stock.pace = 10_000.0
+    pool._shift.supply._stock.most = 1_000
     return pool
 
 
@@ -55,6 +104,21 @@ def test_it_is_claimed_again_only_when_a_worker_is_free(
     assert busy._shift.supply.wanted(time.monotonic()) == 0
     GATES["gate"].set()
     assert ran(5) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("completes", [False, True])
+def test_a_busy_pool_alone_claims_each_task_once(
+    side: Side, url: str, completes: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its workers are free and start nothing, since they share a processor; no other pool could take what waits."""
+    count = Claimed()
+    queue = side.queue(url)
+    compute = ThreadedCompute if side.mode == "threaded" else AsyncCompute
+    side.call(queue.insert_tasks, [compute(milliseconds=n % 10, url=url if completes else "") for n in range(100)])
+    side.pool(queue, number_of_workers=50, events=[count])
+    eventually(lambda: count.ended == 100, within=60)
+    assert count.claimed == 100
+    assert "lost" not in caplog.text
 
 
 @pytest.mark.timeout(240)
