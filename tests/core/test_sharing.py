@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from fang_core import Runnable
@@ -150,10 +150,11 @@ def work(table: Table, pools: list[Loop]) -> None:
         assert tick < 500_000, "it stands still"
 
 
+simulated = settings(max_examples=10, phases=[Phase.generate])  # to shrink a failure would take minutes
 tasks = st.lists(st.integers(5, 30), min_size=150, max_size=250)
 
 
-@settings(max_examples=10)
+@simulated
 @given(tasks, st.sampled_from([1, 10, 50, 200]), st.integers(0, 80))
 def test_a_pool_alone_claims_each_task_once(computes: list[int], workers: int, sleeps: int) -> None:
     """Nothing is gained by giving back what only it can run."""
@@ -163,7 +164,7 @@ def test_a_pool_alone_claims_each_task_once(computes: list[int], workers: int, s
     assert table.runs == table.claims == [1] * len(computes)
 
 
-@settings(max_examples=10)
+@simulated
 @given(tasks, st.lists(st.integers(0, 1_500), min_size=1, max_size=3), st.sampled_from([2, 10, 50]), st.integers(0, 80))
 def test_pools_that_come_later_run_what_waits_in_others(
     computes: list[int], starts: list[int], workers: int, sleeps: int
@@ -176,7 +177,7 @@ def test_pools_that_come_later_run_what_waits_in_others(
     assert max(pool.longest for pool in pools) <= 2 * PATIENCE / TICK + 3 * max(computes)
 
 
-@settings(max_examples=10)
+@simulated
 @given(st.lists(st.sampled_from([0, 0, 0, 0, 1, 100, 400]), min_size=200, max_size=400), st.sampled_from([1, 2, 3]))
 def test_tasks_of_all_lengths_wait_for_no_pool_while_another_is_free(computes: list[int], number: int) -> None:
     table = Table(computes)
