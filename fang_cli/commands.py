@@ -101,14 +101,15 @@ def worker(ctx: click.Context, *, pools: tuple[str, ...], log_level: str | None,
 @click.option("--schema", default="fang", show_default=True, help="The Postgres schema of the tables.")
 @click.option("--database-url", metavar="URL", help="postgresql://user@host/database; else FANG_DATABASE_URL.")
 def status(*, as_json: bool, schema: str, database_url: str | None) -> None:
-    """Show tasks by type and state, what waited longest, what failed last, the pools, and kinds that no pool knows."""
-    from fang_cli import status as reading
+    """Show how many tasks there are, what runs, what fails and why, which pools live, and what waits for none."""
+    from fang_cli import showing
+    from fang_cli.status import read_status
 
-    found = reading.read_status(chosen_database_url(database_url), schema)
+    found = read_status(chosen_database_url(database_url), schema)
     if as_json:
-        click.echo(reading.as_json(found))
+        click.echo(showing.as_json(found))
     else:
-        reading.show(found)
+        showing.show(found)
 
 
 @fang.command()

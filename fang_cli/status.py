@@ -1,20 +1,17 @@
-"""``fang status``: what is in the tables, for people or as JSON."""
+"""What ``fang status`` reads, in statements that are bounded each, in what they read and in time."""
 
-import json
-from collections import Counter
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+from uuid import UUID
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
 
-from fang_core.errors import SchemaError
-from fang_core.record import TaskState
+from fang_core.errors import BackendError, SchemaError
+from fang_core.glance import EVERY, Glance, Life
 from fang_postgres.connecting import SET_FOR_TRANSACTION
 from fang_postgres.engine import engine_for
 from fang_postgres.operations import Operations, schema_problem
@@ -23,213 +20,149 @@ from fang_postgres.reports import (
     OldestDue,
     RegisteredPool,
     Reports,
+    RetriedKind,
+    RunningKind,
     TaskCount,
     UnknownKind,
     UnservedType,
     unknown_kinds,
     unserved_types,
 )
-from fang_threaded.runner import Runner, SessionRunner
+from fang_postgres.sql.reports import SETTINGS
+from fang_postgres.statement import Conversation, Operation
+from fang_threaded.runner import Runner, SessionRunner, sqlstate_of
 
-_PIPED_WIDTH: Final = 200
+T = TypeVar("T")
+
+_QUERY_CANCELED: Final = "57014"
+_PINNED: Final = "".join(f"set_config('{name}', '{value}', true), " for name, value in SETTINGS.items())
+
+
+@dataclass(slots=True)
+class Patience:
+    """How long to wait for a statement: of a database that is cold, locked or overloaded a part is read all the same.
+
+    After each that takes too long it is half as long as before, so that all of them together take 4 s at most.
+    """
+
+    milliseconds: int = 2_000
+
+    def used_up(self) -> None:
+        """A statement took too long."""
+        self.milliseconds = max(1, self.milliseconds // 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the command shows."""
+    """What the command shows.
 
-    tasks: Mapping[str, Mapping[TaskState, int]]
+    Attributes:
+        lives: what was seen of each pool.
+        unserved_types, unknown_kinds: with regard to the pools that are alive.
+        unread: the names of statements that took too long: what they would have told is missing.
+    """
+
+    counts: Sequence[TaskCount]
     oldest_due: Sequence[OldestDue]
     last_failures: Sequence[LastFailure]
+    retried: Sequence[RetriedKind]
+    running: Sequence[RunningKind]
     pools: Sequence[RegisteredPool]
+    lives: Mapping[UUID, Life]
     unserved_types: Sequence[UnservedType]
     unknown_kinds: Sequence[UnknownKind]
-    unheld: Sequence[TaskCount]
+    unread: Sequence[str]
 
 
 def read_status(url: str, schema: str) -> Status:
-    """Reads it in a few statements. Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable``."""
+    """Reads it; returns after 2.5 s at the latest if a pool does not beat, and all statements are fast.
+
+    Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable``.
+    """
     operations, reports = Operations(schema), Reports(schema)
-    with _runner(url, schema) as runner:
+    patience = Patience()
+    with _runner(url, schema, patience) as runner:
         problem = schema_problem(schema, runner.run(operations.version()))
         if problem is not None:
             raise SchemaError(problem)
-        counts = runner.run(reports.tasks())
-        oldest = runner.run(reports.oldest_due())
-        failures = runner.run(reports.last_failures())
-        pools = runner.run(reports.pools())
-    unheld = [each for each in counts if each.unheld]
+        reader = _Reader(runner, patience)
+        glance = Glance()
+        reader.look(reports, glance)
+        running = reader.ask(reports.running()) or []
+        counts = reader.converse(reports.tasks(running))
+        retried = reader.converse(reports.retries(counts))
+        oldest = reader.ask(reports.oldest_due()) or []
+        failures = reader.ask(reports.last_failures()) or []
+        while not glance.is_over and reader.look(reports, glance):
+            time.sleep(EVERY)
+        pools = reader.ask(reports.pools()) or []
+    lives = {pool.id: glance.life(pool.id) for pool in pools}
+    alive = [pool for pool in pools if lives[pool.id] is Life.ALIVE]
     return Status(
-        tasks=_by_type_and_state(counts),
+        counts=counts,
         oldest_due=oldest,
         last_failures=failures,
+        retried=retried,
+        running=running,
         pools=pools,
-        unserved_types=unserved_types(counts, pools),
-        unknown_kinds=unknown_kinds(counts, pools),
-        unheld=unheld,
+        lives=lives,
+        unserved_types=unserved_types(counts, alive),
+        unknown_kinds=unknown_kinds(counts, alive),
+        unread=reader.unread,
     )
 
 
+class _Reader:
+    """Asks one statement after the other; one that takes too long is left out."""
+
+    def __init__(self, runner: Runner, patience: Patience) -> None:
+        self._runner = runner
+        self._patience = patience
+        self.unread: list[str] = []
+        """The names of those that took too long."""
+
+    def ask(self, operation: Operation[T]) -> T | None:
+        """What it returns; None if it took too long."""
+        try:
+            return self._runner.run(operation)
+        except BackendError as error:
+            cause = error.__cause__
+            if not isinstance(cause, DBAPIError) or sqlstate_of(cause) != _QUERY_CANCELED:
+                raise
+        self._patience.used_up()
+        self.unread.append(operation.statement.name)
+        return None
+
+    def converse(self, conversation: Conversation[T]) -> T:
+        """What it returns, if it is sent None for each statement that took too long."""
+        answer: Any = None
+        while True:
+            try:
+                answer = self.ask(conversation.send(answer))
+            except StopIteration as end:
+                result: T = end.value
+                return result
+
+    def look(self, reports: Reports, glance: Glance) -> bool:
+        """Looks at the pools once more; whether that could be done."""
+        beat = self.ask(reports.look())
+        if beat is not None:
+            glance.look(beat, time.monotonic())
+        return beat is not None
+
+
 @contextmanager
-def _runner(url: str, schema: str) -> Iterator[Runner]:
+def _runner(url: str, schema: str, patience: Patience) -> Iterator[Runner]:
     engine = engine_for(url, application_name="fang status", pool_size=1)
+
     # For each transaction: a pooler would refuse settings at the start, and give its other clients those of a session.
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(SET_FOR_TRANSACTION))
+    @event.listens_for(engine, "begin")
+    def pin(connection: Any) -> None:
+        connection.exec_driver_sql(SET_FOR_TRANSACTION)
+        timeout = f"set_config('statement_timeout', '{patience.milliseconds}', true)"
+        connection.exec_driver_sql(f"SELECT {_PINNED}{timeout}")
+
     try:
         yield SessionRunner(engine, schema)
     finally:
         engine.dispose()
-
-
-def _by_type_and_state(counts: Sequence[TaskCount]) -> dict[str, Counter[TaskState]]:
-    tasks: dict[str, Counter[TaskState]] = {}
-    for count in counts:
-        tasks.setdefault(count.task_type, Counter())[count.state] += count.count
-    return tasks
-
-
-# For programs ---------------------------------------------------------------------------------------------------------
-
-
-def as_json(status: Status) -> str:
-    """Keys that stay, times in ISO 8601, ages in seconds."""
-    return json.dumps(
-        {
-            "tasks": [
-                {"task_type": task_type, "state": state, "count": states[state]}
-                for task_type, states in status.tasks.items()
-                for state in TaskState
-                if states.get(state)
-            ],
-            "oldest_due": [
-                {
-                    "task_type": oldest.task_type,
-                    "id": str(oldest.id),
-                    "scheduled_at": oldest.scheduled_at.isoformat(),
-                    "age_seconds": oldest.age.total_seconds(),
-                }
-                for oldest in status.oldest_due
-            ],
-            "last_failures": [
-                {
-                    "task_type": failure.task_type,
-                    "kind": failure.kind,
-                    "id": str(failure.id),
-                    "failed_at": failure.failed_at.isoformat(),
-                    "error": failure.error,
-                }
-                for failure in status.last_failures
-            ],
-            "pools": [
-                {
-                    "id": str(pool.id),
-                    "mode": pool.mode,
-                    "host": pool.host,
-                    "pid": pool.pid,
-                    "task_types": pool.task_types,
-                    "workers": pool.workers,
-                    "started_at": pool.started_at.isoformat(),
-                    "stopping": pool.stopping,
-                }
-                for pool in status.pools
-            ],
-            "unserved_types": [
-                {"task_type": unserved.task_type, "due": unserved.due} for unserved in status.unserved_types
-            ],
-            "unknown_kinds": [
-                {"task_type": unknown.task_type, "kind": unknown.kind, "due": unknown.due}
-                for unknown in status.unknown_kinds
-            ],
-            "unheld": [
-                {"task_type": each.task_type, "kind": each.kind, "count": each.unheld} for each in status.unheld
-            ],
-        },
-        indent=2,
-    )
-
-
-# For people -----------------------------------------------------------------------------------------------------------
-
-
-def show(status: Status) -> None:
-    """Prints tables."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _PIPED_WIDTH  # there is no edge to fold at
-    states = list(TaskState)
-    _print(
-        console,
-        "tasks",
-        ("task type", *states),
-        [(task_type, *(counts.get(state, 0) for state in states)) for task_type, counts in status.tasks.items()],
-    )
-    _print(
-        console,
-        "oldest due tasks",
-        ("task type", "due for", "id"),
-        [(oldest.task_type, _seconds(oldest.age), oldest.id) for oldest in status.oldest_due],
-    )
-    _print(
-        console,
-        "tasks that failed last",
-        ("kind", "failed", "id", "error"),
-        [(failure.kind, _time(failure.failed_at), failure.id, failure.error) for failure in status.last_failures],
-    )
-    _print(
-        console,
-        "registered pools",
-        ("id", "mode", "host", "pid", "task types", "workers", "started"),
-        [_of_pool(pool) for pool in status.pools],
-    )
-    _print(
-        console,
-        "task types that no registered pool serves",
-        ("task type", "due tasks"),
-        [(unserved.task_type, unserved.due) for unserved in status.unserved_types],
-    )
-    _print(
-        console,
-        "kinds that no registered pool of their task type knows",
-        ("task type", "kind", "due tasks"),
-        [(unknown.task_type, unknown.kind, unknown.due) for unknown in status.unknown_kinds],
-    )
-    _print(
-        console,
-        "tasks in progress that no pool holds",
-        ("task type", "kind", "tasks"),
-        [(each.task_type, each.kind, each.unheld) for each in status.unheld],
-    )
-
-
-def _of_pool(pool: RegisteredPool) -> tuple[object, ...]:
-    started = _time(pool.started_at)
-    stopping = " (stopping)" if pool.stopping else ""
-    return (pool.id, pool.mode, pool.host, str(pool.pid), ", ".join(pool.task_types), pool.workers, started + stopping)
-
-
-def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    if not rows:
-        console.print(f"no {title}")
-        return
-    console.print(title)
-    table = Table()
-    for place, column in enumerate(columns):
-        figures = isinstance(rows[0][place], int)
-        table.add_column(column, justify="right" if figures else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    console.print(table)
-
-
-def _cell(value: Any) -> Text:
-    """Text of a row is anyone's: neither markup nor what a terminal would obey."""
-    text = f"{value:,}" if isinstance(value, int) else str(value)
-    return Text("".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text))
-
-
-def _time(value: datetime) -> str:
-    return value.astimezone().isoformat(sep=" ", timespec="seconds")
-
-
-def _seconds(age: timedelta) -> str:
-    return str(timedelta(seconds=int(age.total_seconds())))

@@ -211,7 +211,7 @@ class Operations:
     def beat(self, pool_id: UUID, *, locks: bool, stopping: bool) -> Operation[Beat]:
         """A pool's sign of life, and all others'."""
         params = {"p_pool_id": pool_id, "p_locks": locks, "p_stopping": stopping, "p_key": lock_key(pool_id)}
-        return Operation(self._statements.beat, params, _as_beat)
+        return Operation(self._statements.beat, params, as_beat)
 
     def still_dead(self, dead: Sequence[Pulse]) -> Operation[list[tuple[UUID, bool, int]]]:
         """Those whose counters still stand, whether they were stopping, and their ``max_crashes``."""
@@ -477,7 +477,8 @@ def _as_rescued(rows: Rows, *, was_stopping: bool) -> tuple[int, list[Rescued]]:
     return rows[0][0], back
 
 
-def _as_beat(rows: Rows) -> Beat:
+def as_beat(rows: Rows) -> Beat:
+    """What a statement that looks at all pools has brought."""
     pulses = [Pulse(*row[2:]) for row in rows if row[2] is not None]
     return Beat(rows[0][0], rows[0][1], pulses)
 

@@ -73,18 +73,32 @@ def beat(t: Tables) -> Statement:
         .returning(t.pools.c.id)
         .cte("beaten")
     )
+    registered = exists(select(literal_column("1")).select_from(beaten))
+    return Statement("beat", _everybody(t, registered, _server_up()))
+
+
+def look(t: Tables) -> Statement:
+    """What a beat brings back, for a reader that has no pool: it writes nothing, and reads a standby as well.
+
+    A standby does not show the locks of its primary, so none of them is to be believed: as if it had just started.
+    """
+    server_up = case((func.pg_is_in_recovery(), literal_column("0", Double)), else_=_server_up())
+    return Statement("look", _everybody(t, _FALSE, server_up))
+
+
+def _everybody(t: Tables, registered: ColumnElement[bool], server_up: ColumnElement[float]) -> Any:
     p = t.pools.alias("p")
-    # A standby keeps its start when it is promoted; the second one is null on a server that never was a standby.
-    locks_since = func.greatest(func.pg_postmaster_start_time(), func.pg_last_xact_replay_timestamp())
-    one = select(
-        exists(select(literal_column("1")).select_from(beaten)).label("registered"),
-        cast(extract("epoch", func.clock_timestamp() - locks_since), Double).label("server_up"),
-    ).subquery("one")
+    one = select(registered.label("registered"), server_up.label("server_up")).subquery("one")
     locked = _key(p.c.id) == any_(array_of(_advisory_keys()))
     lease = cast(extract("epoch", p.c.lease), Double).label("lease")
     pulse = (p.c.id, p.c.beats, p.c.locks, locked.label("is_locked"), lease)
-    head = select(one.c.registered, one.c.server_up, *pulse)
-    return Statement("beat", head.select_from(one.outerjoin(p, true())))
+    return select(one.c.registered, one.c.server_up, *pulse).select_from(one.outerjoin(p, true()))
+
+
+def _server_up() -> ColumnElement[float]:
+    # A standby keeps its start when it is promoted; the second one is null on a server that never was a standby.
+    locks_since = func.greatest(func.pg_postmaster_start_time(), func.pg_last_xact_replay_timestamp())
+    return cast(extract("epoch", func.clock_timestamp() - locks_since), Double)
 
 
 def _key(pool_id: Any) -> ColumnElement[str]:

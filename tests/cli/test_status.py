@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 
+from fang_cli.showing import as_json
+from fang_cli.status import Patience, read_status
 from fang_threaded import Queue, Runnable, TaskConfig, WorkerPool
 from tests.cli.test_cli import fang
 
@@ -41,11 +44,21 @@ def test_json_has_keys_that_stay(url: str, pool: WorkerPool) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     found = json.loads(result.stdout)
     assert found["tasks"] == [
-        {"task_type": "[bold]strange", "state": "new", "count": 1},
-        {"task_type": "heavy", "state": "new", "count": 1},
-        {"task_type": "heavy", "state": "failed", "count": 1},
-        {"task_type": "heavy", "state": "retried", "count": 1},
+        {"task_type": "[bold]strange", "state": "new", "count": 1, "estimated": False},
+        {"task_type": "heavy", "state": "new", "count": 1, "estimated": False},
+        {"task_type": "heavy", "state": "failed", "count": 1, "estimated": False},
+        {"task_type": "heavy", "state": "retried", "count": 1, "estimated": False},
     ]
+    assert found["kinds"][-1] == {
+        "task_type": "heavy",
+        "kind": "Nobodys",
+        "state": "retried",
+        "count": 1,
+        "estimated": False,
+    }
+    [retried] = found["retried"]
+    assert retried.pop("next_due").endswith("+00:00")
+    assert retried == {"task_type": "heavy", "kind": "Nobodys", "count": 1, "estimated": False, "error": "E"}
     oldest = found["oldest_due"][1]
     assert (oldest["task_type"], oldest["id"]) == ("heavy", "00000000-0000-0000-0000-00000000000a")
     assert 3600 <= oldest["age_seconds"] < 3700
@@ -67,11 +80,15 @@ def test_json_has_keys_that_stay(url: str, pool: WorkerPool) -> None:
         "task_types": ["served", "other"],
         "workers": 3,
         "stopping": False,
+        "life": "alive",
     }
-    assert found["unserved_types"] == [{"task_type": "heavy", "due": 2}, {"task_type": "[bold]strange", "due": 1}]
+    assert found["unserved_types"] == [
+        {"task_type": "heavy", "due": 2, "estimated": False},
+        {"task_type": "[bold]strange", "due": 1, "estimated": False},
+    ]
     assert found["unknown_kinds"] == [
-        {"task_type": "heavy", "kind": "Nobodys", "due": 2},
-        {"task_type": "[bold]strange", "kind": "[red]\x1b[31m", "due": 1},
+        {"task_type": "heavy", "kind": "Nobodys", "due": 2, "estimated": False},
+        {"task_type": "[bold]strange", "kind": "[red]\x1b[31m", "due": 1, "estimated": False},
     ]
 
 
@@ -82,7 +99,7 @@ def test_for_people(url: str, pool: WorkerPool) -> None:
     assert "served, other" in result.stdout
     assert "1:00:0" in result.stdout
     assert "KeyError: 7" in result.stdout
-    assert "task types that no registered pool serves\n" in result.stdout
+    assert "task types that no live pool serves\n" in result.stdout
     # What stands in a row is neither markup nor a terminal's command.
     assert "[bold]strange" in result.stdout
     assert "[red]" in result.stdout
@@ -93,9 +110,10 @@ def test_empty_tables(url: str) -> None:
     result = fang("status", "--database-url", url)
     assert result.returncode == 0
     assert result.stdout == (
-        "no tasks\nno oldest due tasks\nno tasks that failed last\n"
-        "no registered pools\nno task types that no registered pool serves\n"
-        "no kinds that no registered pool of their task type knows\n"
+        "no tasks\nno tasks by kind\nno tasks in progress\nno tasks that failed and run again\n"
+        "no oldest due tasks\nno tasks that failed last\n"
+        "no registered pools\nno task types that no live pool serves\n"
+        "no kinds that no live pool of their task type knows\n"
         "no tasks in progress that no pool holds\n"
     )
 
@@ -109,6 +127,43 @@ def test_tasks_that_no_pool_holds(url: str) -> None:
     result = fang("status", "--json", "--database-url", url)
     assert json.loads(result.stdout)["unheld"] == [{"task_type": "heavy", "kind": "Nobodys", "count": 2}]
     assert "tasks in progress that no pool holds\n" in fang("status", FANG_DATABASE_URL=url).stdout
+
+
+LEFT_BEHIND = """
+    INSERT INTO fang.fang_pools (id, mode, host, pid, task_types, kinds, workers, lease, locks)
+    VALUES ('00000000-0000-0000-0000-0000000000aa', 'threaded', 'here', 7, '{heavy}', '{Nobodys}', 1, '3 s', true)
+"""
+
+
+def test_a_pool_that_was_killed_serves_nothing_and_is_shown_as_dead(url: str) -> None:
+    """Nobody else is there to take its tasks back, nor its record."""
+    with psycopg.connect(url) as connection:
+        connection.execute(LEFT_BEHIND)
+        connection.execute(INSERT)
+        connection.execute(
+            "UPDATE fang.fang_tasks SET state = 'in_progress', claimed_at = now() - interval '1 hour',"
+            " pool_id = '00000000-0000-0000-0000-0000000000aa' WHERE state = 'retried'"
+        )
+    found = json.loads(fang("status", "--json", "--database-url", url).stdout)
+    assert [pool["life"] for pool in found["pools"]] == ["dead"]
+    assert {"task_type": "heavy", "due": 1, "estimated": False} in found["unserved_types"]
+    [running] = found["running"]
+    assert (running["kind"], running["count"], running["pool"]) == ("Nobodys", 1, "dead")
+    assert 3600 <= running["age_seconds"] < 3700
+
+
+def test_what_is_locked_is_left_out_and_said(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a migration, or if the database is too slow: status answers all the same."""
+    patience = partial(Patience, milliseconds=100)
+    monkeypatch.setattr("fang_cli.status.Patience", patience)
+    with psycopg.connect(url) as connection:
+        connection.execute(LEFT_BEHIND)
+        connection.commit()
+        connection.execute("LOCK fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
+        status = read_status(url, "fang")
+    assert (list(status.counts), len(status.pools)) == ([], 1)
+    assert {"pages", "oldest_due", "last_failures", "running"} <= set(status.unread)
+    assert json.loads(as_json(status))["unread"] == status.unread
 
 
 def test_another_schema_that_is_missing(url: str) -> None:

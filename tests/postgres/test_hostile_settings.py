@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, make_url, select
 
 import fang_async.runner
 import fang_threaded.runner
-from fang_cli.status import _runner
+from fang_cli.status import Patience, _runner
 from fang_core import BackendError
 from fang_postgres import migrate
 from fang_postgres.connecting import TRANSACTION_TIMEOUT_SINCE
@@ -111,7 +111,7 @@ def test_a_connection_has_our_settings_and_keeps_them(side: Side, url: str, data
 
 def test_status_and_migrate_compile_no_plans(url: str, database: Database) -> None:
     database.execute(f'ALTER DATABASE "{make_url(url).database}" SET jit = on')
-    with _runner(url, "fang") as runner:
+    with _runner(url, "fang", Patience()) as runner:
         assert runner.run(shown("jit")) == "off"
     with migrate.transaction(url, "fang") as connection:
         assert connection.exec_driver_sql("SHOW jit").scalar_one() == "off"

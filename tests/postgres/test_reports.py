@@ -6,6 +6,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import psycopg
 import pytest
 
 from fang_async.runner import run_on as run_async
+from fang_core.liveness import Pulse, lock_key
 from fang_core.record import TaskState
+from fang_postgres import reports
 from fang_postgres.reports import (
     Reports,
     ReportStatements,
@@ -26,7 +29,8 @@ from fang_postgres.reports import (
     unknown_kinds,
     unserved_types,
 )
-from fang_threaded.runner import run_on
+from fang_postgres.sql.reports import SETTINGS
+from fang_threaded.runner import converse_on, run_on
 
 GOLDEN = Path(__file__).parent / "golden" / "reports"
 NAMES = [field.name for field in dataclasses.fields(ReportStatements)]
@@ -36,7 +40,6 @@ REPORTS = Reports("fang")
 @pytest.mark.parametrize("name", NAMES)
 def test_golden(name: str) -> None:
     statement = getattr(report_statements("fang"), name)
-    assert not statement.order
     text = "\n".join(line.rstrip() for line in statement.text.splitlines()) + "\n"
     file = GOLDEN / f"{name}.sql"
     if os.environ.get("UPDATE_GOLDEN"):
@@ -72,17 +75,164 @@ def insert(
     return task_id
 
 
+def counts_of(connection: psycopg.Connection[Any]) -> list[TaskCount]:
+    running = run_on(connection, REPORTS.running())
+    return converse_on(connection, REPORTS.tasks(running))
+
+
+def fill(
+    connection: psycopg.Connection[Any], count: int, state: str, task_type: str = "'common'", **columns: str
+) -> None:
+    """Inserts so many rows; the columns are SQL, in which ``n`` counts them."""
+    columns = {"kind": "'A'", "scheduled_at": "now() - n * interval '1 ms'", "error_message": "NULL", **columns}
+    connection.execute(
+        f"""INSERT INTO fang.fang_tasks (id, metadata, task_type, state, scheduled_at, updated_at, error_message)
+        SELECT gen_random_uuid(), jsonb_build_object('type', {columns["kind"]}, 'payload', repeat('x', 100)),
+        {task_type}, '{state}', {columns["scheduled_at"]}, now() - n * interval '1 ms', {columns["error_message"]}
+        FROM generate_series(1, {count}) n""".encode()
+    )
+
+
+@pytest.fixture
+def small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a table that is a hundred times as large."""
+    monkeypatch.setattr(reports, "COUNTED", 100)
+    monkeypatch.setattr(reports, "SAMPLED", 60)
+
+
+@pytest.mark.usefixtures("small_bounds")
+def test_what_is_too_much_to_count_is_estimated_and_says_so(connection: psycopg.Connection[Any]) -> None:
+    fill(connection, 15_000, "finished")
+    fill(connection, 5_000, "new")
+    fill(connection, 30, "retried", "'small'")
+    fill(connection, 7, "in_progress", "'small'")
+    counts = {(each.task_type, each.state): each for each in counts_of(connection)}
+    assert counts["small", TaskState.RETRIED] == TaskCount("small", TaskState.RETRIED, "A", 30, 30)
+    assert counts["small", TaskState.IN_PROGRESS] == TaskCount("small", TaskState.IN_PROGRESS, "A", 7, 0)
+    for state, real in ((TaskState.FINISHED, 15_000), (TaskState.NEW, 5_000)):
+        estimate = counts["common", state]
+        assert estimate.is_estimate
+        assert real / 2 < estimate.count < real * 2
+        assert estimate.due == (estimate.count if state is TaskState.NEW else 0)
+    assert len(counts) == 4
+    assert unserved_types(list(counts.values()), []) == [
+        UnservedType("common", counts["common", TaskState.NEW].due, True),
+        UnservedType("small", 30),
+    ]
+
+
+@pytest.mark.usefixtures("small_bounds")
+def test_more_task_types_than_are_listed_are_estimated(
+    connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports.sql, "MOST_TYPES", 200)
+    fill(connection, 15_000, "new", "'type' || n % 300")
+    counts = counts_of(connection)
+    assert len({each.task_type for each in counts}) > 200
+    assert all(each.is_estimate for each in counts)
+
+
+@pytest.mark.usefixtures("small_bounds")
+def test_what_took_too_long_is_left_to_the_sample() -> None:
+    conversation, answers = (
+        REPORTS.tasks([]),
+        {"pages": 1_000, "sample": [TaskCount("a", TaskState.NEW, "A", 5, 5, True)]},
+    )
+    asked: list[str] = []
+    answer: Any = None
+    with suppress(StopIteration):
+        while True:
+            operation = conversation.send(answer)
+            asked.append(operation.statement.name)
+            answer = answers.get(operation.statement.name)
+    assert asked == ["pages", "waiting", "ended", "sample"]
+
+
+def test_what_is_retried_and_why(connection: psycopg.Connection[Any]) -> None:
+    fill(connection, 5, "new")
+    later = "now() + n * interval '1 hour'"
+    fill(connection, 3, "retried", scheduled_at=later, error_message="'KeyError: ' || n || E'\\nmore'")
+    fill(connection, 1, "retried", "'other'", kind="'B'")
+    found = converse_on(connection, REPORTS.retries(counts_of(connection)))
+    hour = timedelta(hours=1)
+    now = connection.execute("SELECT now()").fetchone()[0]  # type: ignore[index]
+    assert [(each.task_type, each.kind, each.count, each.error, each.is_estimate) for each in found] == [
+        ("common", "A", 3, "KeyError: 1", False),
+        ("other", "B", 1, "", False),
+    ]
+    assert found[0].next_due == now + hour
+
+
+@pytest.mark.usefixtures("small_bounds")
+def test_what_is_retried_behind_a_long_backlog_is_found(connection: psycopg.Connection[Any]) -> None:
+    fill(connection, 15_000, "new")
+    fill(connection, 3, "retried", kind="'B'", scheduled_at="now() + n * interval '1 hour'", error_message="'E'")
+    (found,) = converse_on(connection, REPORTS.retries(counts_of(connection)))
+    assert (found.kind, found.count, found.error) == ("B", 3, "E")
+
+
+def test_what_runs_and_since_when(connection: psycopg.Connection[Any]) -> None:
+    pool_id = register(connection, ["A"])
+    fill(connection, 2, "in_progress")
+    connection.execute(
+        "UPDATE fang.fang_tasks SET pool_id = %s, claimed_at = clock_timestamp() - interval '1 hour'", (pool_id,)
+    )
+    fill(connection, 1, "in_progress", kind="'B'")
+    held, unheld = run_on(connection, REPORTS.running())
+    assert (held.kind, held.pool_id, held.count) == ("A", pool_id, 2)
+    assert held.age is not None
+    assert timedelta(hours=1) <= held.age < timedelta(hours=2)
+    assert (unheld.kind, unheld.pool_id, unheld.count, unheld.age) == ("B", None, 1, None)
+
+
+BOUNDED = ["waiting", "ended", "running", "retried", "oldest_due", "last_failures"]
+
+
+@pytest.mark.parametrize("statistics", ["none", "stale", "fresh"])
+def test_no_statement_reads_more_than_its_bound(connection: psycopg.Connection[Any], statistics: str) -> None:
+    """Counts blocks, not time: each part of the table that is bounded here has more of them."""
+    connection.execute("ALTER TABLE fang.fang_tasks SET (autovacuum_enabled = off)")
+    if statistics == "stale":
+        fill(connection, 10, "new")
+        connection.execute("ANALYZE fang.fang_tasks")
+    for state in ("new", "retried", "in_progress", "finished", "failed"):
+        fill(connection, 5_000, state, "'type' || n % 4")
+    if statistics == "fresh":
+        connection.execute("ANALYZE fang.fang_tasks")
+    for name, value in SETTINGS.items():
+        connection.execute(f"SET LOCAL {name} = {value}".encode())
+    blocks = {}
+    for name in BOUNDED:
+        text = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {getattr(report_statements('fang'), name).psycopg_text}"
+        row = connection.execute(text.encode(), {"p_each": 20}).fetchone()
+        assert row is not None
+        blocks[name] = row[0][0]["Plan"]["Shared Hit Blocks"] + row[0][0]["Plan"]["Shared Read Blocks"]
+    assert max(blocks.values()) < 400, blocks
+
+
+def test_a_reader_without_a_pool_sees_counters_and_locks_and_writes_nothing(
+    connection: psycopg.Connection[Any],
+) -> None:
+    pool_id = register(connection, ["A"])
+    connection.execute("UPDATE fang.fang_pools SET locks = true")
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_key(pool_id),))
+    connection.execute("SET TRANSACTION READ ONLY")
+    beat = run_on(connection, REPORTS.look())
+    assert beat.pulses == [Pulse(pool_id, 0, True, True, 60.0)]
+    assert beat.server_up > 0
+
+
 def test_tasks_are_counted_by_type_state_and_kind(connection: psycopg.Connection[Any]) -> None:
     insert(connection, "A")
     insert(connection, "A", due="1 hour")
     insert(connection, "A", state="retried")
     insert(connection, "A", state="in_progress")
     insert(connection, "B", task_type="heavy", state="finished")
-    assert run_on(connection, REPORTS.tasks()) == [
-        TaskCount("common", TaskState.NEW, "A", 2, due=1, unheld=0),
-        TaskCount("common", TaskState.IN_PROGRESS, "A", 1, due=0, unheld=1),
-        TaskCount("common", TaskState.RETRIED, "A", 1, due=1, unheld=0),
-        TaskCount("heavy", TaskState.FINISHED, "B", 1, due=0, unheld=0),
+    assert counts_of(connection) == [
+        TaskCount("common", TaskState.NEW, "A", 2, due=1),
+        TaskCount("common", TaskState.IN_PROGRESS, "A", 1, due=0),
+        TaskCount("common", TaskState.RETRIED, "A", 1, due=1),
+        TaskCount("heavy", TaskState.FINISHED, "B", 1, due=0),
     ]
 
 
@@ -133,7 +283,7 @@ def test_the_last_failures_come_from_the_index(connection: psycopg.Connection[An
 
 
 def test_an_empty_table(connection: psycopg.Connection[Any]) -> None:
-    assert run_on(connection, REPORTS.tasks()) == []
+    assert counts_of(connection) == []
     assert run_on(connection, REPORTS.oldest_due()) == []
     assert run_on(connection, REPORTS.pools()) == []
 
@@ -146,13 +296,13 @@ def test_both_drivers_read_the_same(connection: psycopg.Connection[Any], url: st
     async def read() -> list[Any]:
         asynchronous = await asyncpg.connect(url)
         try:
-            operations = (REPORTS.tasks(), REPORTS.oldest_due(), REPORTS.pools())
+            operations = (REPORTS.waiting(10), REPORTS.oldest_due(), REPORTS.pools())
             return [await run_async(asynchronous, operation) for operation in operations]  # type: ignore[arg-type]
         finally:
             await asynchronous.close()
 
     tasks, [oldest], pools = asyncio.run(read())
-    assert tasks == run_on(connection, REPORTS.tasks())
+    assert tasks == counts_of(connection)
     assert oldest.id == run_on(connection, REPORTS.oldest_due())[0].id
     assert pools == run_on(connection, REPORTS.pools())
 
@@ -186,7 +336,7 @@ def test_unknown_kinds_are_those_with_due_tasks_that_no_pool_of_their_type_has(
     insert(connection, "Past", state="failed")
     register(connection, ["Known"])
     register(connection, [])
-    counts, pools = run_on(connection, REPORTS.tasks()), run_on(connection, REPORTS.pools())
+    counts, pools = counts_of(connection), run_on(connection, REPORTS.pools())
     assert unknown_kinds(counts, pools) == [
         UnknownKind("common", "Foreign", 2),
         UnknownKind("heavy", "Foreign", 1),
@@ -202,7 +352,7 @@ def test_unserved_types_are_those_with_due_tasks_that_no_pool_has(connection: ps
     insert(connection, "A", task_type="future", due="1 hour")
     insert(connection, "A", task_type="past", state="failed")
     register(connection, ["A"])
-    counts, pools = run_on(connection, REPORTS.tasks()), run_on(connection, REPORTS.pools())
+    counts, pools = counts_of(connection), run_on(connection, REPORTS.pools())
     assert unserved_types(counts, pools) == [UnservedType("b", 2), UnservedType("c", 2), UnservedType("a", 1)]
 
 

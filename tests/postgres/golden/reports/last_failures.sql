@@ -1,12 +1,12 @@
-WITH RECURSIVE types(task_type) AS
-(SELECT min(t.task_type) AS task_type
+WITH RECURSIVE types(task_type, number) AS
+(SELECT min(t.task_type) AS task_type, 1 AS number
 FROM fang.fang_tasks AS t
 WHERE t.state = 'failed' UNION ALL SELECT (SELECT min(later.task_type) AS min_1
 FROM fang.fang_tasks AS later
-WHERE later.state = 'failed' AND later.task_type > types.task_type) AS anon_1
+WHERE later.state = 'failed' AND later.task_type > types.task_type) AS anon_1, types.number + 1 AS anon_2
 FROM types
-WHERE types.task_type IS NOT NULL)
- SELECT of_type.task_type, of_type.kind, of_type.id, of_type.updated_at, split_part(coalesce(of_type.error_message, ''), E'\n', 1) AS error
+WHERE types.task_type IS NOT NULL AND types.number < 200)
+ SELECT of_type.task_type, of_type.kind, of_type.id, of_type.updated_at, left(split_part(coalesce(of_type.error_message, ''), E'\n', 1), 200) AS error
 FROM types JOIN LATERAL (SELECT t.task_type AS task_type, t.kind AS kind, t.id AS id, t.updated_at AS updated_at, t.error_message AS error_message
 FROM fang.fang_tasks AS t
 WHERE t.state = 'failed' AND t.task_type = types.task_type ORDER BY t.updated_at DESC

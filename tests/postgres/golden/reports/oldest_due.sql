@@ -1,11 +1,11 @@
-WITH RECURSIVE types(task_type) AS
-(SELECT min(t.task_type) AS task_type
+WITH RECURSIVE types(task_type, number) AS
+(SELECT min(t.task_type) AS task_type, 1 AS number
 FROM fang.fang_tasks AS t
 WHERE t.state IN ('new', 'retried') UNION ALL SELECT (SELECT min(later.task_type) AS min_1
 FROM fang.fang_tasks AS later
-WHERE later.state IN ('new', 'retried') AND later.task_type > types.task_type) AS anon_1
+WHERE later.state IN ('new', 'retried') AND later.task_type > types.task_type) AS anon_1, types.number + 1 AS anon_2
 FROM types
-WHERE types.task_type IS NOT NULL)
+WHERE types.task_type IS NOT NULL AND types.number < 200)
  SELECT DISTINCT ON (types.task_type) types.task_type, first.id, first.scheduled_at, now() - first.scheduled_at AS age
 FROM types JOIN generate_series(-2, 2) AS level(priority) ON true JOIN LATERAL (SELECT t.id AS id, t.scheduled_at AS scheduled_at
 FROM fang.fang_tasks AS t

@@ -1,0 +1,243 @@
+"""The statements behind reports. Each reads a bounded part of the table, whatever stands in it.
+
+What takes longest at 10,000,000 rows is what visits rows: the counts, about 5,000 rows for each statement, and the
+sample, a few hundred pages. Each bounded part is ordered by the whole key of its index, and so walked from its start.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Float,
+    Integer,
+    SmallInteger,
+    Text,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    null,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
+from sqlalchemy.sql.elements import ColumnElement
+
+from fang_core.lifecycle import TERMINAL_STATES
+from fang_core.record import HIGHEST_PRIORITY, LOWEST_PRIORITY, TaskState
+from fang_postgres.schema import Tables
+from fang_postgres.statement import Statement
+
+MOST_TYPES: Final = 200
+"""So many task types are looked at one by one, in the order of their names."""
+
+SETTINGS: Final = {
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_sort": "off",
+    "enable_indexscan": "on",
+    "enable_indexonlyscan": "on",
+    "enable_nestloop": "on",
+}
+"""With which the walks go through their indexes, whatever statistics and roles say."""
+
+_EACH: ColumnElement[int] = bindparam("p_each", type_=Integer)
+_ERROR_SHOWN: Final = "200"  # characters
+
+Condition = Callable[[Any], ColumnElement[bool]]
+
+
+def waits(c: Any) -> ColumnElement[bool]:
+    """As the index of due rows has it."""
+    condition: ColumnElement[bool] = c.state.in_([literal_column("'new'"), literal_column("'retried'")])
+    return condition
+
+
+def is_in(state: TaskState) -> Condition:
+    """As the indexes of held and of ended rows have it."""
+
+    def condition(c: Any) -> ColumnElement[bool]:
+        return c.state == literal_column(f"'{state.value}'")  # type: ignore[no-any-return]
+
+    return condition
+
+
+def pages(t: Tables) -> Statement:
+    """The size of the table in pages."""
+    name: ColumnElement[str] = literal_column(f"'{t.schema}.{t.tasks.name}'")
+    size = func.pg_relation_size(func.to_regclass(name))
+    page = cast(func.current_setting(literal_column("'block_size'")), BigInteger)
+    return Statement("pages", select((size / page).label("pages")))
+
+
+def sample(t: Tables) -> Statement:
+    """Counts the rows of ``p_percent`` of all pages: the same ones each time, which so are likely to be cached."""
+    c = t.tasks.tablesample(func.system(bindparam("p_percent", type_=Float)), name="t", seed=literal_column("0")).c
+    return _counted("sample", select(c.task_type, c.state, c.kind, c.scheduled_at).subquery("x"))
+
+
+def waiting(t: Tables) -> Statement:
+    """Counts the first ``p_each`` waiting rows of each type."""
+    types = task_types(t, waits)
+    c = t.tasks.alias("t").c
+    first = (
+        select(c.task_type, c.state, c.kind, c.scheduled_at)
+        .where(c.task_type == types.c.task_type, waits(c))
+        .order_by(c.task_type, c.priority, c.scheduled_at, c.id)
+        .limit(_EACH)
+        .lateral("x")
+    )
+    return _counted("waiting", first, types.join(first, true()))
+
+
+def ended(t: Tables) -> Statement:
+    """Counts the last ``p_each`` ended rows of each state and type."""
+    parts = []
+    for state in TERMINAL_STATES:
+        types = task_types(t, is_in(state), name=f"types_{state.value}")
+        c = t.tasks.alias("t").c
+        last = (
+            select(c.task_type, c.state, c.kind, c.scheduled_at)
+            .where(is_in(state)(c), c.task_type == types.c.task_type)
+            .order_by(c.updated_at.desc())
+            .limit(_EACH)
+            .lateral("last")
+        )
+        parts.append(select(last).select_from(types.join(last, true())))
+    return _counted("ended", union_all(*parts).subquery("x"))
+
+
+def _counted(name: str, rows: Any, source: Any = None) -> Statement:
+    due = func.count().filter(waits(rows.c), rows.c.scheduled_at <= func.now())
+    state = cast(rows.c.state, Text).label("state")
+    counts = select(rows.c.task_type, state, rows.c.kind, func.count().label("count"), due.label("due"))
+    counts = counts.select_from(rows if source is None else source)
+    return Statement(name, counts.group_by(rows.c.task_type, rows.c.state, rows.c.kind))
+
+
+def running(t: Tables) -> Statement:
+    """Counts the first ``p_each`` rows in progress by type, kind and holder, with the oldest claim."""
+    c = t.tasks.alias("t").c
+    held = (
+        select(c.task_type, c.kind, c.pool_id, c.claimed_at)
+        .where(is_in(TaskState.IN_PROGRESS)(c))
+        .order_by(c.pool_id)
+        .limit(_EACH)
+        .subquery("x")
+    )
+    x = held.c
+    since = func.min(x.claimed_at)
+    counts = select(x.task_type, x.kind, x.pool_id, func.count(), since, func.clock_timestamp() - since)
+    return Statement("running", counts.group_by(x.task_type, x.kind, x.pool_id))
+
+
+def retried(t: Tables) -> Statement:
+    """Among the first ``p_each`` rows that are due, and as many that are not yet, of each type and level.
+
+    By kind: how many, when the next is due, and the first line of the last error.
+    """
+    types, level = task_types(t, waits), _levels()
+
+    def first(is_due: bool, name: str) -> Any:
+        c = t.tasks.alias("t").c
+        found = (
+            select(c.state, c.task_type, c.kind, c.scheduled_at, c.updated_at, c.error_message)
+            .where(
+                c.task_type == types.c.task_type,
+                c.priority == cast(level.c.priority, SmallInteger),
+                waits(c),
+                c.scheduled_at <= func.now() if is_due else c.scheduled_at > func.now(),
+            )
+            .order_by(c.scheduled_at, c.id)
+            .limit(_EACH)
+            .correlate(types, level)
+        )
+        return found.subquery(name)
+
+    both = union_all(select(first(True, "due")), select(first(False, "later"))).lateral("x")
+    x = both.c
+    errors = func.array_agg(aggregate_order_by(_first_line(x.error_message), x.updated_at.desc()))
+    by_kind = (
+        select(x.task_type, x.kind, func.count(), func.min(x.scheduled_at), errors[literal_column("1")])
+        .select_from(types.join(level, true()).join(both, true()))
+        .where(is_in(TaskState.RETRIED)(x))
+        .group_by(x.task_type, x.kind)
+    )
+    return Statement("retried", by_kind.order_by(x.task_type, x.kind))
+
+
+def oldest_due(t: Tables) -> Statement:
+    """The oldest due row of each type: one step in the index of due rows for each type and level."""
+    types, level = task_types(t, waits), _levels()
+    c = t.tasks.alias("t").c
+    first = (
+        select(c.id, c.scheduled_at)
+        .where(
+            c.task_type == types.c.task_type,
+            c.priority == cast(level.c.priority, SmallInteger),
+            waits(c),
+            c.scheduled_at <= func.now(),
+        )
+        .order_by(c.scheduled_at, c.id)
+        .limit(literal_column("1"))
+        .lateral("first")
+    )
+    age = (func.now() - first.c.scheduled_at).label("age")
+    return Statement(
+        "oldest_due",
+        select(types.c.task_type, first.c.id, first.c.scheduled_at, age)
+        .ext(distinct_on(types.c.task_type))
+        .select_from(types.join(level, true()).join(first, true()))
+        .order_by(types.c.task_type, first.c.scheduled_at, first.c.id),
+    )
+
+
+def last_failures(t: Tables) -> Statement:
+    """The ten rows that failed last, from the ends of their types' ranges in the index of ended rows."""
+    has_failed = is_in(TaskState.FAILED)
+    types = task_types(t, has_failed)
+    c = t.tasks.alias("t").c
+    ten: ColumnElement[int] = literal_column("10")
+    of_type = (
+        select(c.task_type, c.kind, c.id, c.updated_at, c.error_message)
+        .where(has_failed(c), c.task_type == types.c.task_type)
+        .order_by(c.updated_at.desc())
+        .limit(ten)
+        .lateral("of_type")
+    )
+    last = of_type.c
+    rows = select(last.task_type, last.kind, last.id, last.updated_at, _first_line(last.error_message).label("error"))
+    failed = rows.select_from(types.join(of_type, true()))
+    return Statement("last_failures", failed.order_by(last.updated_at.desc()).limit(ten))
+
+
+def pools(t: Tables) -> Statement:
+    """The registered pools, in the order in which they started."""
+    c = t.pools.alias("p").c
+    rows = select(c.id, c.mode, c.host, c.pid, c.task_types, c.kinds, c.workers, c.started_at, c.stopping)
+    return Statement("pools", rows.order_by(c.started_at, c.id))
+
+
+def task_types(t: Tables, are: Condition, *, name: str = "types") -> Any:
+    """The task types that have such rows, each found by one step in an index: DISTINCT would read it all."""
+    c, later = t.tasks.alias("t").c, t.tasks.alias("later").c
+    one: ColumnElement[int] = literal_column("1", Integer)
+    types = (
+        select(func.min(c.task_type).label("task_type"), one.label("number")).where(are(c)).cte(name, recursive=True)
+    )
+    after = select(func.min(later.task_type)).where(are(later), later.task_type > types.c.task_type)
+    is_short = types.c.number < literal_column(str(MOST_TYPES), Integer)
+    more = select(after.scalar_subquery(), types.c.number + one).where(types.c.task_type.is_not(null()), is_short)
+    return types.union_all(more)
+
+
+def _levels() -> Any:
+    levels = func.generate_series(literal_column(str(HIGHEST_PRIORITY)), literal_column(str(LOWEST_PRIORITY)))
+    return levels.table_valued("priority").render_derived(name="level")
+
+
+def _first_line(message: Any) -> ColumnElement[str]:
+    line = func.split_part(func.coalesce(message, literal_column("''")), literal_column("E'\\n'"), literal_column("1"))
+    return func.left(line, literal_column(_ERROR_SHOWN))

@@ -1,0 +1,38 @@
+WITH RECURSIVE types_finished(task_type, number) AS
+(SELECT min(t.task_type) AS task_type, 1 AS number
+FROM fang.fang_tasks AS t
+WHERE t.state = 'finished' UNION ALL SELECT (SELECT min(later.task_type) AS min_1
+FROM fang.fang_tasks AS later
+WHERE later.state = 'finished' AND later.task_type > types_finished.task_type) AS anon_1, types_finished.number + 1 AS anon_2
+FROM types_finished
+WHERE types_finished.task_type IS NOT NULL AND types_finished.number < 200),
+types_failed(task_type, number) AS
+(SELECT min(t.task_type) AS task_type, 1 AS number
+FROM fang.fang_tasks AS t
+WHERE t.state = 'failed' UNION ALL SELECT (SELECT min(later.task_type) AS min_2
+FROM fang.fang_tasks AS later
+WHERE later.state = 'failed' AND later.task_type > types_failed.task_type) AS anon_3, types_failed.number + 1 AS anon_4
+FROM types_failed
+WHERE types_failed.task_type IS NOT NULL AND types_failed.number < 200),
+types_cancelled(task_type, number) AS
+(SELECT min(t.task_type) AS task_type, 1 AS number
+FROM fang.fang_tasks AS t
+WHERE t.state = 'cancelled' UNION ALL SELECT (SELECT min(later.task_type) AS min_3
+FROM fang.fang_tasks AS later
+WHERE later.state = 'cancelled' AND later.task_type > types_cancelled.task_type) AS anon_5, types_cancelled.number + 1 AS anon_6
+FROM types_cancelled
+WHERE types_cancelled.task_type IS NOT NULL AND types_cancelled.number < 200)
+ SELECT x.task_type, CAST(x.state AS TEXT) AS state, x.kind, count(*) AS count, count(*) FILTER (WHERE x.state IN ('new', 'retried') AND x.scheduled_at <= now()) AS due
+FROM (SELECT last.task_type AS task_type, last.state AS state, last.kind AS kind, last.scheduled_at AS scheduled_at
+FROM types_finished JOIN LATERAL (SELECT t.task_type AS task_type, t.state AS state, t.kind AS kind, t.scheduled_at AS scheduled_at
+FROM fang.fang_tasks AS t
+WHERE t.state = 'finished' AND t.task_type = types_finished.task_type ORDER BY t.updated_at DESC
+ LIMIT $1::INTEGER) AS last ON true UNION ALL SELECT last.task_type AS task_type, last.state AS state, last.kind AS kind, last.scheduled_at AS scheduled_at
+FROM types_failed JOIN LATERAL (SELECT t.task_type AS task_type, t.state AS state, t.kind AS kind, t.scheduled_at AS scheduled_at
+FROM fang.fang_tasks AS t
+WHERE t.state = 'failed' AND t.task_type = types_failed.task_type ORDER BY t.updated_at DESC
+ LIMIT $1::INTEGER) AS last ON true UNION ALL SELECT last.task_type AS task_type, last.state AS state, last.kind AS kind, last.scheduled_at AS scheduled_at
+FROM types_cancelled JOIN LATERAL (SELECT t.task_type AS task_type, t.state AS state, t.kind AS kind, t.scheduled_at AS scheduled_at
+FROM fang.fang_tasks AS t
+WHERE t.state = 'cancelled' AND t.task_type = types_cancelled.task_type ORDER BY t.updated_at DESC
+ LIMIT $1::INTEGER) AS last ON true) AS x GROUP BY x.task_type, x.state, x.kind

@@ -1,0 +1,13 @@
+WITH RECURSIVE types(task_type, number) AS
+(SELECT min(t.task_type) AS task_type, 1 AS number
+FROM fang.fang_tasks AS t
+WHERE t.state IN ('new', 'retried') UNION ALL SELECT (SELECT min(later.task_type) AS min_1
+FROM fang.fang_tasks AS later
+WHERE later.state IN ('new', 'retried') AND later.task_type > types.task_type) AS anon_1, types.number + 1 AS anon_2
+FROM types
+WHERE types.task_type IS NOT NULL AND types.number < 200)
+ SELECT x.task_type, CAST(x.state AS TEXT) AS state, x.kind, count(*) AS count, count(*) FILTER (WHERE x.state IN ('new', 'retried') AND x.scheduled_at <= now()) AS due
+FROM types JOIN LATERAL (SELECT t.task_type AS task_type, t.state AS state, t.kind AS kind, t.scheduled_at AS scheduled_at
+FROM fang.fang_tasks AS t
+WHERE t.task_type = types.task_type AND t.state IN ('new', 'retried') ORDER BY t.task_type, t.priority, t.scheduled_at, t.id
+ LIMIT $1::INTEGER) AS x ON true GROUP BY x.task_type, x.state, x.kind
