@@ -57,8 +57,9 @@ class Hints:
     """
 
     def __init__(self, schemas: Iterable[Schema], definitions: Definitions) -> None:
+        self._declared = tuple(schemas)
         found = _Unwrapping(definitions)
-        for schema in schemas:
+        for schema in self._declared:
             found.unwrap(schema)
         self.of_union = found.of_union
         self.is_abstract = found.is_abstract
@@ -66,12 +67,13 @@ class Hints:
         self._schemas = found.schemas
         self._definitions = found.definitions
         self._sorts = {schema["type"] for schema in found.schemas}
+        self._unlike_items = max((len(s["items_schema"]) for s in found.schemas if s["type"] == "tuple"), default=0)
         self._inner: dict[object, Hints] = {}
 
     @cached_property
     def hides_changes(self) -> bool:
         """Whether a value can be read back here as another one that is equal to it."""
-        return self.has_lookalikes or any(_hides_changes(node, self._definitions) for node in self._all_nodes())
+        return any(_hides_changes(node, self._definitions) for node in self._all_nodes())
 
     @property
     def has_lookalikes(self) -> bool:
@@ -107,8 +109,7 @@ class Hints:
 
     def item(self, index: int) -> "Hints":
         """Returns what is declared for an item of a list, tuple or the like."""
-        if "tuple" not in self._sorts:
-            index = 0  # all are alike
+        index = min(index, self._unlike_items)
         return self._kept(index, lambda: filter(None, (_item(schema, index) for schema in self._schemas)))
 
     def root(self) -> "Hints":
@@ -132,7 +133,7 @@ class Hints:
     def _all_nodes(self) -> Iterator[Schema]:
         """Yields every schema that a value here can meet, those of references included."""
         seen: set[str] = set()
-        left: list[Schema] = list(self._schemas)
+        left: list[Schema] = list(self._declared)
         while left:
             for node in nodes(left.pop()):
                 yield node

@@ -33,9 +33,7 @@ class Reader:
         self.hints = Hints([schema], {})
         self.made_for: Any = cls.__pydantic_validator__
         if any(_needs_own_validator(node) for node in nodes(schema)):
-            # Without what pydantic built for the classes of fields: their aliases would come first again.
-            own = SchemaValidator(_for_reading(schema), _use_prebuilt=False)
-            self.validate_json: Any = own.validate_json
+            self.validate_json: Any = _built_from_scratch(_for_reading(schema)).validate_json
             self.by_alias, self.by_name = True, False
         else:
             self.validate_json = self.made_for.validate_json
@@ -50,6 +48,22 @@ def reader_of(cls: type[BaseRunnable]) -> Reader:
         cls.model_rebuild()
         cls.__fang_reader__ = reader = Reader(cls)
     return reader
+
+
+def _built_from_scratch(schema: Schema) -> SchemaValidator:
+    """Without what pydantic built for the classes of fields: their aliases would come first again."""
+    try:
+        return SchemaValidator(schema, _use_prebuilt=False)
+    except TypeError:  # pydantic 2.12 has no such argument, but builds anew what is not complete
+        classes = {node["cls"] for node in nodes(schema) if node["type"] in {"model", "dataclass"}}
+        complete = [cls for cls in classes if vars(cls).get("__pydantic_complete__")]
+        try:
+            for cls in complete:
+                cls.__pydantic_complete__ = False
+            return SchemaValidator(schema)
+        finally:
+            for cls in complete:
+                cls.__pydantic_complete__ = True
 
 
 def _needs_own_validator(node: Schema) -> bool:

@@ -1,7 +1,7 @@
 """kind -> class: which tasks this process knows."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -28,17 +28,20 @@ class Registry:
         self.version = 0
         """Raised by every change, so that a pool can see that it has to read again."""
 
-    def add(self, kind: str, cls: "type[BaseRunnable]") -> None:
-        """Raises ``DuplicateKind``."""
-        known = self._classes.get(kind)
-        if known is not None and known is not cls and not _same_definition(known, cls):
-            raise DuplicateKind(
-                f"kind {kind!r} is already taken by {_place(known)}; "
-                f"give {_place(cls)} another: task_config = TaskConfig(kind='...')"
-            )
-        if known is None and _is_interactive(cls):
-            logger.info("kind %s is defined in an interactive session: other processes cannot run it", kind)
-        self._classes[kind] = cls
+    def add(self, kinds: Sequence[str], cls: "type[BaseRunnable]") -> None:
+        """Takes a class under its kind, which comes first, and under its former ones. Raises ``DuplicateKind``."""
+        for kind in kinds:
+            known = self._classes.get(kind)
+            if known is not None and known is not cls and not _same_definition(known, cls):
+                raise DuplicateKind(_taken(kind, known, cls))
+        if kinds[0] not in self._classes and _is_interactive(cls):
+            logger.info("kind %s is defined in an interactive session: other processes cannot run it", kinds[0])
+        replaced = self._classes.get(kinds[0])
+        if replaced is not None:
+            for kind in replaced.__fang_options__.former_kinds:
+                self._classes.pop(kind, None)
+        for kind in kinds:
+            self._classes[kind] = cls
         self.version += 1
 
     def get(self, kind: str) -> "type[BaseRunnable] | None":
@@ -56,7 +59,7 @@ class Registry:
         return MappingProxyType(found)
 
     def kinds(self, mode: Mode) -> "dict[str, type[BaseRunnable]]":
-        """The classes of this mode, as they are."""
+        """The classes of this mode, as they are, under their former kinds too."""
         return {kind: cls for kind, cls in self._classes.copy().items() if cls.__fang_mode__ == mode}
 
 
@@ -116,6 +119,23 @@ class Kinds:
         if not self._left_out:
             return False
         return mono >= self._look_again_at or any(cls.__pydantic_complete__ for cls in self._left_out.values())
+
+
+def _taken(kind: str, known: "type[BaseRunnable]", cls: "type[BaseRunnable]") -> str:
+    if kind != cls.__fang_options__.kind:
+        return (
+            f"former kind {kind!r} of {_place(cls)} is taken by {_place(known)}: "
+            "remove that class, or take the name from former_kinds"
+        )
+    if kind != known.__fang_options__.kind:
+        return (
+            f"kind {kind!r} of {_place(cls)} is a former kind of {_place(known)}: "
+            f"give {_place(cls)} another: task_config = TaskConfig(kind='...')"
+        )
+    return (
+        f"kind {kind!r} is already taken by {_place(known)}; "
+        f"give {_place(cls)} another: task_config = TaskConfig(kind='...')"
+    )
 
 
 def _complete(kind: str, cls: "type[BaseRunnable]") -> None:

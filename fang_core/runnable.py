@@ -31,11 +31,13 @@ def _schedule(value: Any) -> Schedule | None:
 
 @with_config(ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True))
 class TaskConfig(TypedDict, total=False):
-    """Options of a task class; a subclass inherits what it does not set, but for ``kind`` and ``cron``.
+    """Options of a task class; a subclass inherits what it does not set, but for ``kind``, ``former_kinds``, ``cron``.
 
     Attributes:
         task_type: which pools take it; ``"common"`` unless told otherwise.
         kind: the name under which rows find this class again; the class's name unless told otherwise.
+        former_kinds: the names under which older releases inserted tasks of this class, the oldest first. Its pools run
+            those as well. The schedule of ``cron`` goes by the first of them.
         priority: -2 (first) to 2 (last); 0 unless told otherwise.
         max_retries: how often a failure leads to another run; 20 unless told otherwise.
         backoff: failures so far -> how long to wait; ``Exponential()`` unless told otherwise.
@@ -46,6 +48,7 @@ class TaskConfig(TypedDict, total=False):
 
     task_type: Name
     kind: Name
+    former_kinds: tuple[Name, ...]
     priority: Priority
     max_retries: MaxRetries
     backoff: Backoff
@@ -56,10 +59,11 @@ class TaskConfig(TypedDict, total=False):
 class Options:
     """A class's ``task_config`` with every option in its place."""
 
-    __slots__ = ("backoff", "cron", "kind", "max_retries", "priority", "task_type", "uniq")
+    __slots__ = ("backoff", "cron", "former_kinds", "kind", "max_retries", "priority", "task_type", "uniq")
 
     def __init__(self, kind: str, merged: TaskConfig) -> None:
         self.kind = kind
+        self.former_kinds = merged.get("former_kinds", ())
         self.task_type = merged.get("task_type", DEFAULT_TASK_TYPE)
         self.priority = merged.get("priority", 0)
         self.max_retries = merged.get("max_retries", DEFAULT_MAX_RETRIES)
@@ -67,10 +71,20 @@ class Options:
         self.uniq = merged.get("uniq", False)
         self.cron = _schedule(merged.get("cron"))
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Every name under which rows can hold tasks of the class."""
+        return (self.kind, *self.former_kinds)
+
+    @property
+    def schedule_name(self) -> str:
+        """The name of the class's schedule. It outlives a rename, so that old and new pools do not both make a tick."""
+        return self.former_kinds[0] if self.former_kinds else self.kind
+
 
 _CONFIG_CHECK: Final = TypeAdapter(TaskConfig)
 _RESERVED: Final = frozenset({"type", "run", "task_config"})
-_NOT_INHERITED: Final = frozenset({"kind", "cron"})
+_NOT_INHERITED: Final = frozenset({"kind", "former_kinds", "cron"})
 
 
 class BaseRunnable(BaseModel):
@@ -111,10 +125,12 @@ class BaseRunnable(BaseModel):
             and not generic["origin"]
             and not generic["parameters"]
         )
+        if cls.__fang_options__.kind in cls.__fang_options__.former_kinds:
+            raise DefinitionError(f"{cls.__name__}.task_config.former_kinds names its present kind: remove it there")
         if cls.__fang_options__.cron is not None:
             _check_that_it_builds_alone(cls)
         if cls.__fang_insertable__:
-            REGISTRY.add(cls.__fang_options__.kind, cls)
+            REGISTRY.add(cls.__fang_options__.kinds, cls)
 
 
 def _require_queue_parameter(cls: type[BaseRunnable], right: str) -> None:

@@ -179,10 +179,10 @@ def _all_of(queue: MemoryQueue | AsyncMemoryQueue, cls: type[R], fields: Mapping
     unknown = fields.keys() - cls.model_fields.keys()
     if unknown and cls.model_config.get("extra") != "allow":
         raise UsageError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
-    kind = cls.__fang_options__.kind
+    kinds = cls.__fang_options__.kinds
     found = []
     for row in queue.tasks:
-        if row.kind == kind:
+        if row.kind in kinds:
             task = decode(cls, as_claimed(row).payload)
             assert isinstance(task, cls)
             found.append(Inserted(task, row))

@@ -37,14 +37,14 @@ class Timetable:
     def serve(self, classes: Mapping[str, type[BaseRunnable]]) -> None:
         """Takes the classes that have a schedule and whose task type is served."""
         self._classes = {
-            kind: cls
-            for kind, cls in classes.items()
+            cls.__fang_options__.schedule_name: cls
+            for cls in classes.values()
             if cls.__fang_options__.cron is not None and cls.__fang_options__.task_type in self._task_types
         }
 
     @property
     def names(self) -> list[str]:
-        """The schedules' names: their kinds."""
+        """The schedules' names: the kinds of their classes, or what those were at first."""
         return list(self._classes)
 
     def saw(self, sighting: Sighting, mono: float) -> None:
@@ -106,7 +106,8 @@ class Timetable:
 def tick_of(task: BaseRunnable, at: datetime, rules: Rules) -> Tick:
     """The tick of the task's schedule at this time. Raises ``UsageError``."""
     row = Overrides(scheduled_at=at).new_task(task, rules)
-    return Tick(row.kind, at, row._replace(id=tick_id(row.kind, at)))
+    name = task.__fang_options__.schedule_name
+    return Tick(name, at, row._replace(id=tick_id(name, at)))
 
 
 def next_tick(task: BaseRunnable, now: datetime, rules: Rules) -> Tick:

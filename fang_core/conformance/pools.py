@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import pytest
+
 from fang_core.conformance.backend import Backend
 from fang_core.record import TaskState
 from fang_core.store import PoolRecord
@@ -36,6 +38,16 @@ class PoolSuite:
         task = backend.insert(backend.foreign_note(n=1))
         assert backend.drain() == 0
         assert backend.row(task).state is TaskState.NEW
+
+    def test_a_renamed_class_runs_what_was_inserted_under_its_former_kind(self, backend: Backend) -> None:
+        options = backend.note.__fang_options__
+        with pytest.MonkeyPatch.context() as release:
+            release.setattr(options, "kind", options.former_kinds[0])
+            task = backend.insert(backend.note(n=7, ending="fail"))
+        assert backend.row(task).kind == options.former_kinds[0] != options.kind
+        assert backend.drain() == 3  # its retries as well
+        assert [n for n, _ in backend.journal] == [7, 7, 7]
+        assert backend.row(task).state is TaskState.FAILED
 
     def test_task_types_wait_in_vain_that_no_pool_serves(self, backend: Backend) -> None:
         hour, now = timedelta(hours=1), datetime.now(UTC)

@@ -30,7 +30,12 @@ JOURNAL: Final[list[Ran]] = []
 class ThreadedNote(Runnable):
     """For pools of threads."""
 
-    task_config = TaskConfig(kind="conformance.ThreadedNote", max_retries=2, backoff=AT_ONCE)
+    task_config = TaskConfig(
+        kind="conformance.ThreadedNote",
+        former_kinds=("conformance.FormerThreadedNote",),
+        max_retries=2,
+        backoff=AT_ONCE,
+    )
     n: int = 0
     ending: Ending = "ok"
     text: str = ""
@@ -43,7 +48,12 @@ class ThreadedNote(Runnable):
 class AsyncNote(AsyncRunnable):
     """For pools of asyncio tasks."""
 
-    task_config = TaskConfig(kind="conformance.AsyncNote", max_retries=2, backoff=AT_ONCE)
+    task_config = TaskConfig(
+        kind="conformance.AsyncNote",
+        former_kinds=("conformance.FormerAsyncNote",),
+        max_retries=2,
+        backoff=AT_ONCE,
+    )
     n: int = 0
     ending: Ending = "ok"
     text: str = ""

@@ -21,13 +21,13 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     return fresh
 
 
-def task_class(name: str, module: str, kind: str | None = None) -> Any:
+def task_class(name: str, module: str, kind: str | None = None, former: tuple[str, ...] = ()) -> Any:
     """A task class as ``module`` would define it."""
 
     def body(scope: dict[str, Any]) -> None:
         scope |= {"__module__": module, "__qualname__": name, "run": lambda self, queue: None}
-        if kind is not None:
-            scope["task_config"] = TaskConfig(kind=kind)
+        if kind is not None or former:
+            scope["task_config"] = TaskConfig(kind=kind or name, former_kinds=former)
 
     return types.new_class(name.rpartition(".")[2], (Runnable,), exec_body=body)
 
@@ -78,6 +78,44 @@ def test_the_same_module_and_name_replaces(registry: Registry) -> None:
 
     assert registry.get("Fetch") is again
     assert dict(registry.runnable_kinds("threaded")) == {"Fetch": again}
+
+
+def test_a_class_is_found_under_its_former_kinds_too(registry: Registry) -> None:
+    renamed = task_class("Greet", "one.tasks", former=("SendHello", "SendWelcome"))
+
+    assert dict(registry.kinds("threaded")) == dict.fromkeys(("Greet", "SendHello", "SendWelcome"), renamed)
+    assert registry.get("SendWelcome") is renamed
+    assert set(Kinds("threaded").classes) == {"Greet", "SendHello", "SendWelcome"}
+
+
+def test_a_former_kind_that_is_taken_names_both_places(registry: Registry) -> None:
+    task_class("Send", "one.tasks")
+    task_class("Greet", "one.tasks", former=("SendWelcome",))
+
+    with pytest.raises(DuplicateKind) as caught:
+        task_class("Deliver", "two.tasks", former=("Send",))
+    assert str(caught.value) == (
+        "former kind 'Send' of two.tasks.Deliver is taken by one.tasks.Send: "
+        "remove that class, or take the name from former_kinds"
+    )
+    with pytest.raises(
+        DuplicateKind, match=r"^former kind 'SendWelcome' of two\.tasks\.Deliver is taken by one\.tasks\."
+    ):
+        task_class("Deliver", "two.tasks", former=("SendWelcome",))
+    with pytest.raises(DuplicateKind) as caught:
+        task_class("SendWelcome", "two.tasks")
+    assert str(caught.value) == (
+        "kind 'SendWelcome' of two.tasks.SendWelcome is a former kind of one.tasks.Greet: "
+        "give two.tasks.SendWelcome another: task_config = TaskConfig(kind='...')"
+    )
+    assert set(registry.kinds("threaded")) == {"Send", "Greet", "SendWelcome"}  # a refused class leaves nothing
+
+
+def test_a_class_that_comes_again_has_the_former_kinds_of_its_last_definition(registry: Registry) -> None:
+    task_class("Greet", "one.tasks", former=("SendWelcome",))
+    again = task_class("Greet", "one.tasks", former=("SendHello",))
+
+    assert dict(registry.kinds("threaded")) == {"Greet": again, "SendHello": again}
 
 
 SOURCE = """

@@ -64,7 +64,7 @@ def test_options_have_defaults() -> None:
     ("config", "message"),
     [
         ({"max_retry": 5}, r"^Task\.task_config: there is no option 'max_retry' \(did you mean 'max_retries'\?\); "),
-        ({"x": 5}, r"no option 'x'; options are backoff, cron, kind, max_retries, priority, task_type, uniq$"),
+        ({"x": 5}, r"no option 'x'; options are backoff, cron, former_kinds, .*, task_type, uniq$"),
         ({"max_retries": "5"}, r"^Task\.task_config\.max_retries: Input should be a valid integer"),
         ({"max_retries": 5.0}, r"max_retries: Input should be a valid integer"),
         ({"max_retries": True}, r"max_retries: Input should be a valid integer"),
@@ -490,3 +490,31 @@ def test_a_reference_that_leads_nowhere_is_an_error_that_names_it(module: Any, r
         registry.runnable_kinds("threaded")
 
     assert str(caught.value) == "kind Order (tasks_of_a_test.Order) cannot be completed: name 'Line' is not defined"
+
+
+def test_former_kinds_are_not_inherited_and_not_the_present_kind() -> None:
+    class Renamed(Runnable):
+        task_config = TaskConfig(kind="runnable.Renamed", former_kinds=("runnable.Old",), cron="@daily")
+
+        def run(self, queue: Queueable) -> None: ...
+
+    class Derived(Renamed):
+        pass
+
+    assert Renamed.__fang_options__.kinds == ("runnable.Renamed", "runnable.Old")
+    assert Renamed.__fang_options__.schedule_name == "runnable.Old"
+    assert Derived.__fang_options__.kinds == ("Derived",)
+    assert "former_kinds" not in Derived.task_config
+    with pytest.raises(DefinitionError, match="former_kinds names its present kind: remove it there"):
+
+        class Circular(Runnable):
+            task_config = TaskConfig(former_kinds=("Circular",))
+
+            def run(self, queue: Queueable) -> None: ...
+
+    with pytest.raises(DefinitionError, match=r"task_config\.former_kinds: .*tuple"):
+
+        class Misspelt(Runnable):
+            task_config = TaskConfig(former_kinds="runnable.Old")  # type: ignore[typeddict-item]
+
+            def run(self, queue: Queueable) -> None: ...

@@ -70,6 +70,35 @@ def test_it_serves_the_schedules_of_its_task_types(classes: dict[str, Any]) -> N
     assert timetable(classes, *classes).names == ["EverySecond", "EveryTenSeconds", "Once"]
 
 
+def test_old_and_new_pools_make_one_tick_of_a_renamed_class() -> None:
+    """The schedule goes by the first of its kinds, whichever release the pool is of."""
+    state = MemoryState(clock=lambda: NOON)
+    releases: list[tuple[str, tuple[str, ...]]] = [
+        ("SendNews", ()),
+        ("SendPaper", ("SendNews",)),
+        ("Deliver", ("SendNews", "SendPaper")),
+    ]
+    tables = []
+    for kind, former in releases:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("fang_core.runnable.REGISTRY", release := Registry())
+
+            class News(Runnable):
+                task_config = TaskConfig(kind=kind, former_kinds=former, task_type="ticks", cron=Cron("@hourly"))
+
+                def run(self, queue: Any) -> None: ...
+
+        tables.append(Timetable(("ticks",), Rules()))
+        tables[-1].serve(release.kinds("threaded"))
+        assert tables[-1].names == ["SendNews"]
+    for table in tables:
+        table.saw(state.sight(table.names), 0.0)
+    made = [state.tick(table.tick(name, at)) for table in tables for name, at in table.due(3600.0)]
+
+    assert made == [True, False, False]
+    assert [(task.kind, task.scheduled_at) for task in state.tasks.values()] == [("SendNews", NOON + seconds(3600))]
+
+
 def test_without_schedules_there_is_nothing_to_look_at(classes: dict[str, Any]) -> None:
     table = timetable(classes, "Unscheduled", "Elsewhere")
     assert not table.must_look(0.0)
