@@ -13,17 +13,20 @@ from fang_async.connections import Connections
 from fang_async.handed import CallersConnection, handed
 from fang_async.home import HomeLoop
 from fang_async.manual import ManualPool
+from fang_async.runner import logger
 from fang_async.store import AsyncPostgresStore
 from fang_core.codec import MAX_PAYLOAD_BYTES
 from fang_core.copying import Uncopyable
 from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, StatementRefused, TaskLost, UsageError
+from fang_core.guard import AlwaysOn
 from fang_core.insertion import Bulk, NewTask, Overrides, Rules, name_unstorable
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
+from fang_core.removal import OnProgress, Removal
 from fang_core.run import current_run
 from fang_core.runnable import BaseRunnable
 from fang_postgres import conversations
-from fang_postgres.operations import Operations
+from fang_postgres.operations import Operations, Removing
 from fang_postgres.schema import DEFAULT_SCHEMA
 from fang_postgres.sql.outcomes import STALE_RUN
 from fang_postgres.statement import Conversation, Operation
@@ -34,6 +37,8 @@ IN_USE_ELSEWHERE: Final = (
     "this AsyncQueue is in use on another event loop, which still runs: make one AsyncQueue for each loop, or close it "
     "there first; one fang_threaded.Queue serves threads that each run a loop of their own"
 )
+
+_GUARD_OF_REMOVALS: Final = AlwaysOn()
 
 
 class AsyncQueue(Uncopyable):
@@ -255,17 +260,23 @@ class AsyncQueue(Uncopyable):
         """See ``Queueable.remove_task_by_metadata``."""
         return await self._run(self._operations.remove_twin(self.rules.hash_of_unique(task)), connection)
 
-    async def remove_tasks_type(self, task_type: str, /, *, connection: CallersConnection | None = None) -> int:
+    async def remove_tasks_type(
+        self, task_type: str, /, *, on_progress: OnProgress | None = None, connection: CallersConnection | None = None
+    ) -> int:
         """See ``Queueable.remove_tasks_type``."""
-        return await self._run(self._operations.remove_type(task_type), connection)
+        return await self._remove(self._operations.remove_type(task_type), on_progress, connection)
 
-    async def remove_all_tasks(self, *, connection: CallersConnection | None = None) -> int:
+    async def remove_all_tasks(
+        self, *, on_progress: OnProgress | None = None, connection: CallersConnection | None = None
+    ) -> int:
         """See ``Queueable.remove_all_tasks``."""
-        return await self._run(self._operations.remove_all(), connection)
+        return await self._remove(self._operations.remove_all(), on_progress, connection)
 
-    async def remove_all_scheduled_tasks(self, *, connection: CallersConnection | None = None) -> int:
+    async def remove_all_scheduled_tasks(
+        self, *, on_progress: OnProgress | None = None, connection: CallersConnection | None = None
+    ) -> int:
         """See ``Queueable.remove_all_scheduled_tasks``."""
-        return await self._run(self._operations.remove_scheduled(), connection)
+        return await self._remove(self._operations.remove_scheduled(), on_progress, connection)
 
     # How they are run -------------------------------------------------------------------------------------------------
 
@@ -285,6 +296,16 @@ class AsyncQueue(Uncopyable):
         if connection is not None:
             return await handed(connection).run(operation)
         return await (await self._connections.writes()).run(operation)
+
+    async def _remove(
+        self, batch: Removing, on_progress: OnProgress | None, connection: CallersConnection | None
+    ) -> int:
+        removal = Removal(on_progress)
+        begin = partial(conversations.remove, self._operations, batch, removal)
+        with removal.told(logger, in_transaction=connection is not None):
+            if connection is not None:
+                return await self._converse_on(connection, begin)
+            return await (await self._connections.writes()).converse(begin(), _GUARD_OF_REMOVALS)
 
     async def _change(self, change: Change, connection: CallersConnection | None) -> Task:
         return await self._converse(partial(conversations.change, self._operations, change), connection)

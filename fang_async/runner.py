@@ -70,9 +70,9 @@ class Runner:
 
         return await self._on_connection(work, guard, in_transaction=len(operations) > 1, tries=tries)
 
-    async def converse(self, conversation: Conversation[T]) -> T:
+    async def converse(self, conversation: Conversation[T], guard: PlanGuard | None = None) -> T:
         """A conversation, each of whose operations is committed by itself; see ``run``."""
-        return await converse(self.run, conversation)
+        return await converse(partial(self.run, guard=guard), conversation)
 
     async def transact(self, begin: Callable[[], Conversation[T]], guard: PlanGuard | None = None) -> T:
         """A conversation in one transaction, begun anew where that was the victim of a deadlock; see ``run``."""

@@ -4,7 +4,7 @@ It is the reference for the others: the conformance suite runs over it first. Th
 stands at once, whatever ``connection`` was given.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,8 +14,10 @@ from fang_core.codec import MAX_PAYLOAD_BYTES
 from fang_core.copying import Uncopyable
 from fang_core.insertion import Bulk, Overrides, Rules
 from fang_core.lifecycle import TERMINAL_STATES, Outcome, change_by_hand, fail_by_hand, retry_by_hand
+from fang_core.logs import SafeLogger
 from fang_core.memory_state import Clock, MemoryState, utc_clock
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
+from fang_core.removal import OnProgress, Removal
 from fang_core.run import current_run
 from fang_core.runnable import BaseRunnable
 from fang_core.store import (
@@ -31,6 +33,8 @@ from fang_core.store import (
     manual_pool,
 )
 from fang_core.ticking import next_tick
+
+logger = SafeLogger("fang_core")
 
 
 class _MemoryBase(Uncopyable):
@@ -69,8 +73,14 @@ class _MemoryBase(Uncopyable):
     def _remove(self, task_id: UUID) -> int:
         return self.state.remove(lambda task: task.id == task_id)
 
-    def _remove_type(self, task_type: str) -> int:
-        return self.state.remove(lambda task: task.task_type == task_type)
+    def _remove_many(self, which: Callable[[Task], bool], on_progress: OnProgress | None) -> int:
+        removal = Removal(on_progress)
+        with removal.told(logger, in_transaction=False):
+            removal.ended(self.state.remove(which))
+        return removal.removed
+
+    def _remove_type(self, task_type: str, on_progress: OnProgress | None) -> int:
+        return self._remove_many(lambda task: task.task_type == task_type, on_progress)
 
     def _remove_twin(self, task: BaseRunnable) -> int:
         uniq_hash = self.rules.hash_of_unique(task)
@@ -189,17 +199,19 @@ class MemoryQueue(_MemoryBase):
         """See ``Queueable.remove_task_by_metadata``."""
         return self._remove_twin(task)
 
-    def remove_tasks_type(self, task_type: str, /, *, connection: Any = None) -> int:
+    def remove_tasks_type(
+        self, task_type: str, /, *, on_progress: OnProgress | None = None, connection: Any = None
+    ) -> int:
         """See ``Queueable.remove_tasks_type``."""
-        return self._remove_type(checked_task_type(task_type))
+        return self._remove_type(checked_task_type(task_type), on_progress)
 
-    def remove_all_tasks(self, *, connection: Any = None) -> int:
+    def remove_all_tasks(self, *, on_progress: OnProgress | None = None, connection: Any = None) -> int:
         """See ``Queueable.remove_all_tasks``."""
-        return self.state.remove(lambda _: True)
+        return self._remove_many(lambda _: True, on_progress)
 
-    def remove_all_scheduled_tasks(self, *, connection: Any = None) -> int:
+    def remove_all_scheduled_tasks(self, *, on_progress: OnProgress | None = None, connection: Any = None) -> int:
         """See ``Queueable.remove_all_scheduled_tasks``."""
-        return self.state.remove(self._is_scheduled)
+        return self._remove_many(self._is_scheduled, on_progress)
 
 
 class AsyncMemoryQueue(_MemoryBase):
@@ -315,17 +327,19 @@ class AsyncMemoryQueue(_MemoryBase):
         """See ``Queueable.remove_task_by_metadata``."""
         return self._remove_twin(task)
 
-    async def remove_tasks_type(self, task_type: str, /, *, connection: Any = None) -> int:
+    async def remove_tasks_type(
+        self, task_type: str, /, *, on_progress: OnProgress | None = None, connection: Any = None
+    ) -> int:
         """See ``Queueable.remove_tasks_type``."""
-        return self._remove_type(checked_task_type(task_type))
+        return self._remove_type(checked_task_type(task_type), on_progress)
 
-    async def remove_all_tasks(self, *, connection: Any = None) -> int:
+    async def remove_all_tasks(self, *, on_progress: OnProgress | None = None, connection: Any = None) -> int:
         """See ``Queueable.remove_all_tasks``."""
-        return self.state.remove(lambda _: True)
+        return self._remove_many(lambda _: True, on_progress)
 
-    async def remove_all_scheduled_tasks(self, *, connection: Any = None) -> int:
+    async def remove_all_scheduled_tasks(self, *, on_progress: OnProgress | None = None, connection: Any = None) -> int:
         """See ``Queueable.remove_all_scheduled_tasks``."""
-        return self.state.remove(self._is_scheduled)
+        return self._remove_many(self._is_scheduled, on_progress)
 
 
 class MemoryStore:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
+from fang_core.removal import OnProgress
 
 if TYPE_CHECKING:
     from fang_core.runnable import BaseRunnable
@@ -147,16 +148,29 @@ class Queueable(Protocol):
         """
         ...
 
-    def remove_tasks_type(self, task_type: str, /, *, connection: Any = None) -> int:
-        """Removes all tasks of a type, in whatever state; how many."""
+    def remove_tasks_type(
+        self, task_type: str, /, *, on_progress: OnProgress | None = None, connection: Any = None
+    ) -> int:
+        """Removes all tasks of a type, in whatever state; how many.
+
+        On Postgres it works in batches of about a second, and goes on for as long as there are tasks that were there
+        when it began. Without ``connection`` each batch is committed by itself: if the call is interrupted, cancelled
+        or fails, what is done stays done, and the exception has a note of how many were removed.
+
+        Args:
+            task_type: the type.
+            on_progress: called after each batch with the number of tasks removed so far. What it raises stops the
+                removal.
+            connection: the caller's own; then all is part of one transaction.
+        """
         ...
 
-    def remove_all_tasks(self, *, connection: Any = None) -> int:
-        """Removes every task, in whatever state; how many."""
+    def remove_all_tasks(self, *, on_progress: OnProgress | None = None, connection: Any = None) -> int:
+        """Removes every task, in whatever state; how many. See ``remove_tasks_type``."""
         ...
 
-    def remove_all_scheduled_tasks(self, *, connection: Any = None) -> int:
-        """Removes the tasks that wait for their first run at a later time; how many.
+    def remove_all_scheduled_tasks(self, *, on_progress: OnProgress | None = None, connection: Any = None) -> int:
+        """Removes the tasks that wait for their first run at a later time; how many. See ``remove_tasks_type``.
 
         A retry in backoff and a snoozed task are no such ones, and stay.
         """
@@ -239,14 +253,16 @@ class AsyncQueueable(Protocol):
         """See ``Queueable.remove_task_by_metadata``."""
         ...
 
-    async def remove_tasks_type(self, task_type: str, /, *, connection: Any = None) -> int:
+    async def remove_tasks_type(
+        self, task_type: str, /, *, on_progress: OnProgress | None = None, connection: Any = None
+    ) -> int:
         """See ``Queueable.remove_tasks_type``."""
         ...
 
-    async def remove_all_tasks(self, *, connection: Any = None) -> int:
+    async def remove_all_tasks(self, *, on_progress: OnProgress | None = None, connection: Any = None) -> int:
         """See ``Queueable.remove_all_tasks``."""
         ...
 
-    async def remove_all_scheduled_tasks(self, *, connection: Any = None) -> int:
+    async def remove_all_scheduled_tasks(self, *, on_progress: OnProgress | None = None, connection: Any = None) -> int:
         """See ``Queueable.remove_all_scheduled_tasks``."""
         ...

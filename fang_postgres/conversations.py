@@ -10,11 +10,12 @@ from fang_core.insertion import Bulk, NewTask, Overrides, Rules, in_chunks
 from fang_core.lifecycle import Change, Outcome
 from fang_core.liveness import Pulse
 from fang_core.record import Task
+from fang_core.removal import Removal
 from fang_core.runnable import BaseRunnable
 from fang_core.store import Rescued
 from fang_core.ticking import next_tick
 from fang_postgres.connecting import SETTINGS
-from fang_postgres.operations import Operations
+from fang_postgres.operations import Operations, Removing
 from fang_postgres.statement import Conversation, Operation, Pipeline
 
 _TRIES: Final = 20  # of an insert whose twin is there when it inserts, and gone when it looks
@@ -129,6 +130,23 @@ def change(operations: Operations, change: Change, *, notify: bool) -> Conversat
 def twin_exists(task_id: UUID) -> TwinExists:
     """Why a unique task cannot be revived."""
     return TwinExists(f"task {task_id} cannot be revived: an equal unique task is waiting or running")
+
+
+def remove(operations: Operations, batch: Removing, removal: Removal, *, notify: bool = True) -> Conversation[int]:
+    """Removes many tasks, in batches of about a second; how many. Each may be committed by itself.
+
+    They go in the order of their ids, up to the greatest that there is at the beginning.
+    """
+    last: UUID | None = yield operations.last_id()
+    first = UUID(int=0)
+    while last is not None and first <= last:
+        removal.begin()
+        removed, reached = yield batch(first, last, removal.limit)
+        removal.ended(removed)
+        if reached is None or reached == last:
+            break
+        first = UUID(int=reached.int + 1)
+    return removal.removed
 
 
 def rescue(operations: Operations, dead: Sequence[Pulse]) -> Conversation[list[Rescued]]:

@@ -1,7 +1,7 @@
 """Operations: a statement with its parameters and the meaning of its rows. Each mode runs them its own way."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import product
@@ -21,8 +21,12 @@ from fang_core.record import PRIORITIES, ClaimedTask, Task, TaskState
 from fang_core.run import Run
 from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Rescued, Serves, Sighting, Tick
 from fang_postgres.schema import HEAD
-from fang_postgres.statement import Operation, Rows
+from fang_postgres.statement import Operation, Rows, Statement
 from fang_postgres.statements import Statements, statements
+
+Removing = Callable[[UUID, UUID, int], Operation[tuple[int, UUID | None]]]
+"""Makes one batch: between these two ids, of so many tasks at most. It returns how many were removed, and the id that
+it has reached; None if nothing is left."""
 
 _LOOKED_AT: Final = 200
 """Rows of a level among which unknown kinds, or the next due ones, are looked for."""
@@ -124,17 +128,28 @@ class Operations:
         """The live unique task of this hash; how many."""
         return Operation(self._statements.remove_twin, {"p_uniq_hash": uniq_hash}, _count)
 
-    def remove_type(self, task_type: str) -> Operation[int]:
-        """All of a type; how many."""
-        return Operation(self._statements.remove_type, {"p_task_type": checked_task_type(task_type)}, _count)
+    def last_id(self) -> Operation[UUID | None]:
+        """The greatest id; None if there is no task."""
+        return Operation(self._statements.last_id, {}, lambda rows: rows[0][0] if rows else None)
 
-    def remove_all(self) -> Operation[int]:
-        """All; how many."""
-        return Operation(self._statements.remove_all, {}, _count)
+    def remove_type(self, task_type: str) -> Removing:
+        """Batches of the removal of all tasks of a type."""
+        return self._removing(self._statements.remove_type, {"p_task_type": checked_task_type(task_type)})
 
-    def remove_scheduled(self) -> Operation[int]:
-        """All that wait for their first run at a later time; how many."""
-        return Operation(self._statements.remove_scheduled, {}, _count)
+    def remove_all(self) -> Removing:
+        """Batches of the removal of all tasks."""
+        return self._removing(self._statements.remove_all, {})
+
+    def remove_scheduled(self) -> Removing:
+        """Batches of the removal of all tasks that wait for their first run at a later time."""
+        return self._removing(self._statements.remove_scheduled, {})
+
+    def _removing(self, statement: Statement, which: dict[str, Any]) -> Removing:
+        def batch(first: UUID, last: UUID, limit: int) -> Operation[tuple[int, UUID | None]]:
+            params = {"p_from": first, "p_until": last, "p_limit": limit} | which
+            return Operation(statement, params, lambda rows: (rows[0][0], rows[0][1]))
+
+        return batch
 
     # Schedules --------------------------------------------------------------------------------------------------------
 

@@ -38,6 +38,7 @@ class Statements:
     touch: Statement
     remove_one: Statement
     remove_twin: Statement
+    last_id: Statement
     remove_type: Statement
     remove_all: Statement
     remove_scheduled: Statement
@@ -87,9 +88,10 @@ def statements(schema: str) -> Statements:
         touch=by_hand.touch(t),
         remove_one=by_hand.removal(t, "one", t.tasks.c.id == bindparam("p_id", type_=UUID)),
         remove_twin=by_hand.removal(t, "twin", is_live_twin(t.tasks.c)),
-        remove_type=by_hand.removal(t, "type", t.tasks.c.task_type == bindparam("p_task_type", type_=Text)),
-        remove_all=by_hand.removal(t, "all"),
-        remove_scheduled=by_hand.removal(t, "scheduled", *by_hand.is_scheduled(t.tasks.c)),
+        last_id=by_hand.last_id(t),
+        remove_type=by_hand.removal_batch(t, "type", lambda c: [c.task_type == bindparam("p_task_type", type_=Text)]),
+        remove_all=by_hand.removal_batch(t, "all", lambda _: []),
+        remove_scheduled=by_hand.removal_batch(t, "scheduled", by_hand.is_scheduled),
         clock=Statement("clock", select(func.clock_timestamp(type_=DateTime(timezone=True)).label("now"))),
         sight=schedules.sight(t),
         tick=schedules.tick(t),

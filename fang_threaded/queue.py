@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -14,23 +14,27 @@ from sqlalchemy.orm import Session, sessionmaker
 from fang_core.codec import MAX_PAYLOAD_BYTES
 from fang_core.copying import Uncopyable
 from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, StatementRefused, TaskLost, UsageError
+from fang_core.guard import AlwaysOn
 from fang_core.insertion import Bulk, NewTask, Overrides, Rules, name_unstorable
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
+from fang_core.removal import OnProgress, Removal
 from fang_core.run import current_run
 from fang_core.runnable import BaseRunnable
 from fang_postgres import conversations
-from fang_postgres.operations import Operations
+from fang_postgres.operations import Operations, Removing
 from fang_postgres.schema import DEFAULT_SCHEMA
 from fang_postgres.sql.outcomes import STALE_RUN
 from fang_postgres.statement import Conversation, Operation
 from fang_threaded.connections import Connections
 from fang_threaded.handed import CallersConnection, handed
 from fang_threaded.manual import ManualPool
-from fang_threaded.runner import OwnRunner
+from fang_threaded.runner import OwnRunner, logger
 from fang_threaded.store import PostgresStore
 
 T = TypeVar("T")
+
+_GUARD_OF_REMOVALS: Final = AlwaysOn()
 
 
 class Queue(Uncopyable):
@@ -232,17 +236,23 @@ class Queue(Uncopyable):
         """See ``Queueable.remove_task_by_metadata``."""
         return self._run(self._operations.remove_twin(self.rules.hash_of_unique(task)), connection)
 
-    def remove_tasks_type(self, task_type: str, /, *, connection: CallersConnection | None = None) -> int:
+    def remove_tasks_type(
+        self, task_type: str, /, *, on_progress: OnProgress | None = None, connection: CallersConnection | None = None
+    ) -> int:
         """See ``Queueable.remove_tasks_type``."""
-        return self._run(self._operations.remove_type(task_type), connection)
+        return self._remove(self._operations.remove_type(task_type), on_progress, connection)
 
-    def remove_all_tasks(self, *, connection: CallersConnection | None = None) -> int:
+    def remove_all_tasks(
+        self, *, on_progress: OnProgress | None = None, connection: CallersConnection | None = None
+    ) -> int:
         """See ``Queueable.remove_all_tasks``."""
-        return self._run(self._operations.remove_all(), connection)
+        return self._remove(self._operations.remove_all(), on_progress, connection)
 
-    def remove_all_scheduled_tasks(self, *, connection: CallersConnection | None = None) -> int:
+    def remove_all_scheduled_tasks(
+        self, *, on_progress: OnProgress | None = None, connection: CallersConnection | None = None
+    ) -> int:
         """See ``Queueable.remove_all_scheduled_tasks``."""
-        return self._run(self._operations.remove_scheduled(), connection)
+        return self._remove(self._operations.remove_scheduled(), on_progress, connection)
 
     # How they are run -------------------------------------------------------------------------------------------------
 
@@ -262,6 +272,14 @@ class Queue(Uncopyable):
         if connection is not None:
             return handed(connection).run(operation)
         return self._connections.writes().run(operation)
+
+    def _remove(self, batch: Removing, on_progress: OnProgress | None, connection: CallersConnection | None) -> int:
+        removal = Removal(on_progress)
+        begin = partial(conversations.remove, self._operations, batch, removal)
+        with removal.told(logger, in_transaction=connection is not None):
+            if connection is not None:
+                return self._converse_on(connection, begin)
+            return self._connections.writes().converse(begin(), _GUARD_OF_REMOVALS)
 
     def _change(self, change: Change, connection: CallersConnection | None) -> Task:
         return self._converse(partial(conversations.change, self._operations, change), connection)

@@ -83,9 +83,9 @@ class Runner(ABC):
             lambda run: [run(operation) for operation in operations], guard, in_transaction=in_transaction, tries=tries
         )
 
-    def converse(self, conversation: Conversation[T]) -> T:
+    def converse(self, conversation: Conversation[T], guard: PlanGuard | None = None) -> T:
         """A conversation, each of whose operations is committed by itself; see ``run``."""
-        return converse(self.run, conversation)
+        return converse(partial(self.run, guard=guard), conversation)
 
     def transact(self, begin: Callable[[], Conversation[T]], guard: PlanGuard | None = None) -> T:
         """A conversation in one transaction, begun anew where that was the victim of a deadlock; see ``run``."""

@@ -3,10 +3,27 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from fang_core.conformance.backend import Backend, needs
 from fang_core.record import Task, TaskState
 
 HOUR = timedelta(hours=1)
+
+
+MANY: list[tuple[str, list[str]]] = [
+    ("remove_tasks_type", ["common"]),
+    ("remove_all_tasks", []),
+    ("remove_all_scheduled_tasks", []),
+]
+
+
+class Stop(Exception):
+    """Stops a removal."""
+
+
+def stop(removed: int) -> None:
+    raise Stop(removed)
 
 
 def in_every_state(backend: Backend) -> dict[str, Task]:
@@ -63,6 +80,24 @@ class RemovalSuite:
         assert backend.call(backend.queue.remove_all_scheduled_tasks) == 2
         assert left(backend, tasks) == tasks.keys() - {"scheduled"}
         assert backend.call(backend.queue.remove_all_scheduled_tasks) == 0
+
+    def test_progress_is_told_up_to_all_that_were_removed(self, backend: Backend) -> None:
+        for method, args in MANY:
+            backend.insert_many([backend.note() for _ in range(20)], delay=HOUR)
+            told: list[int] = []
+            assert backend.call(getattr(backend.queue, method), *args, on_progress=told.append) == 20
+            assert told == sorted(set(told))
+            assert told[-1] == 20
+            assert backend.call(getattr(backend.queue, method), *args, on_progress=told.append) == 0
+            assert told[-1] == 20
+
+    def test_what_progress_raises_stops_a_removal_and_says_how_many_are_gone(self, backend: Backend) -> None:
+        backend.insert_many([backend.note() for _ in range(3)])
+        with pytest.raises(Stop) as stopped:
+            backend.call(backend.queue.remove_all_tasks, on_progress=stop)
+        left = backend.call(backend.queue.remove_all_tasks)
+        assert stopped.value.args == (3 - left,)
+        assert f" {3 - left} tasks were removed" in stopped.value.__notes__[0]
 
     def test_removals_are_part_of_their_callers_transaction(self, backend: Backend) -> None:
         needs(backend.has_transactions, "transactions")

@@ -1,6 +1,7 @@
 """What applications do with rows that are there."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -8,8 +9,10 @@ from sqlalchemy import (
     DateTime,
     Integer,
     Interval,
+    Select,
     Text,
     and_,
+    any_,
     bindparam,
     case,
     cast,
@@ -29,6 +32,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from fang_postgres.schema import Tables
 from fang_postgres.sql.fragments import (
     aliased,
+    array_of,
     due_time,
     has_ended,
     is_registered,
@@ -100,10 +104,65 @@ def removal(t: Tables, name: str, *which: ColumnElement[bool]) -> Statement:
     return Statement(f"remove_{name}", select(func.count().label("count")).select_from(gone))
 
 
+LOOKED_AT: Final = 10_000
+"""Rows that one batch of a removal looks at, at most."""
+
+
+def removal_batch(t: Tables, name: str, which: Callable[[Any], list[ColumnElement[bool]]]) -> Statement:
+    """Deletes the first ``p_limit`` such rows among those that it looks at, in the order of their ids.
+
+    It looks at rows from ``p_from`` to ``p_until``. Besides the count comes the id that it has reached; null if no row
+    is left. The next batch begins behind that: to begin anew it would walk the dead entries of all batches before.
+    """
+    task, looked = aliased(t.tasks, "t"), aliased(t.tasks, "looked")
+    limit = bindparam("p_limit", type_=Integer)
+    window: Any = literal_column(str(LOOKED_AT))
+    in_range = (looked.c.id >= bindparam("p_from", type_=UUID), looked.c.id <= bindparam("p_until", type_=UUID))
+    seen = (
+        select(looked.c.id, and_(true(), *which(looked.c)).label("wanted"))
+        .where(*in_range)
+        .order_by(looked.c.id)
+        .limit(window)
+        .cte("seen")
+        .prefix_with("MATERIALIZED")
+    )
+    first = select(seen.c.id).where(seen.c.wanted).order_by(seen.c.id).limit(limit)
+    doomed = first.cte("doomed").prefix_with("MATERIALIZED")
+    gone = (
+        delete(task)
+        .where(task.c.id == any_(array_of(select(doomed.c.id))), *which(task.c))
+        .returning(task.c.id)
+        .cte("gone")
+    )
+    last_doomed = _last_of(doomed.c.id)
+    last_seen = _last_of(seen.c.id).where(select(func.count()).select_from(seen).scalar_subquery() == window)
+    is_full = select(func.count()).select_from(doomed).scalar_subquery() == limit
+    return Statement(
+        f"remove_{name}",
+        select(
+            select(func.count()).select_from(gone).scalar_subquery().label("count"),
+            case((is_full, last_doomed.scalar_subquery()), else_=last_seen.scalar_subquery()).label("reached"),
+        ),
+    )
+
+
+def last_id(t: Tables) -> Statement:
+    """The greatest id: how far a removal goes, so that rows inserted meanwhile do not keep it going for ever."""
+    return Statement("last_id", _last_of(t.tasks.c.id))
+
+
+def _last_of(id_: Any) -> Select[Any]:
+    # max() of a uuid is new in Postgres 18.
+    return select(id_).order_by(id_.desc()).limit(literal_column("1"))
+
+
 def is_scheduled(c: Any) -> list[ColumnElement[bool]]:
-    """Waits for its first run: neither a retry in backoff nor a snoozed task."""
+    """Waits for its first run: neither a retry in backoff nor a snoozed task.
+
+    The state is compared as text, so that a removal never goes by the index of due rows, with all of its dead entries.
+    """
     return [
-        c.state == literal_column("'new'"),
+        cast(c.state, Text) == literal_column("'new'"),
         c.attempt == literal_column("0"),
         c.scheduled_at > func.clock_timestamp(),
     ]

@@ -1,5 +1,23 @@
---
-WITH gone AS
-(DELETE FROM fang.fang_tasks RETURNING fang.fang_tasks.id)
- SELECT count(*) AS count
-FROM gone
+-- $1=p_from $2=p_until $3=p_limit
+WITH seen AS MATERIALIZED
+(SELECT looked.id AS id, true AS wanted
+FROM fang.fang_tasks AS looked
+WHERE looked.id >= $1::UUID AND looked.id <= $2::UUID ORDER BY looked.id
+ LIMIT 10000),
+doomed AS MATERIALIZED
+(SELECT seen.id AS id
+FROM seen
+WHERE seen.wanted ORDER BY seen.id
+ LIMIT $3::INTEGER),
+gone AS
+(DELETE FROM fang.fang_tasks AS t WHERE t.id = ANY (array((SELECT doomed.id
+FROM doomed))) RETURNING t.id)
+ SELECT (SELECT count(*) AS count_1
+FROM gone) AS count, CASE WHEN ((SELECT count(*) AS count_2
+FROM doomed) = $3::INTEGER) THEN (SELECT doomed.id
+FROM doomed ORDER BY doomed.id DESC
+ LIMIT 1) ELSE (SELECT seen.id
+FROM seen
+WHERE (SELECT count(*) AS count_3
+FROM seen) = 10000 ORDER BY seen.id DESC
+ LIMIT 1) END AS reached

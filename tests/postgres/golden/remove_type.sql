@@ -1,5 +1,23 @@
--- $1=p_task_type
-WITH gone AS
-(DELETE FROM fang.fang_tasks WHERE fang.fang_tasks.task_type = $1::VARCHAR RETURNING fang.fang_tasks.id)
- SELECT count(*) AS count
-FROM gone
+-- $1=p_task_type $2=p_from $3=p_until $4=p_limit
+WITH seen AS MATERIALIZED
+(SELECT looked.id AS id, looked.task_type = $1::VARCHAR AS wanted
+FROM fang.fang_tasks AS looked
+WHERE looked.id >= $2::UUID AND looked.id <= $3::UUID ORDER BY looked.id
+ LIMIT 10000),
+doomed AS MATERIALIZED
+(SELECT seen.id AS id
+FROM seen
+WHERE seen.wanted ORDER BY seen.id
+ LIMIT $4::INTEGER),
+gone AS
+(DELETE FROM fang.fang_tasks AS t WHERE t.id = ANY (array((SELECT doomed.id
+FROM doomed))) AND t.task_type = $1::VARCHAR RETURNING t.id)
+ SELECT (SELECT count(*) AS count_1
+FROM gone) AS count, CASE WHEN ((SELECT count(*) AS count_2
+FROM doomed) = $4::INTEGER) THEN (SELECT doomed.id
+FROM doomed ORDER BY doomed.id DESC
+ LIMIT 1) ELSE (SELECT seen.id
+FROM seen
+WHERE (SELECT count(*) AS count_3
+FROM seen) = 10000 ORDER BY seen.id DESC
+ LIMIT 1) END AS reached

@@ -1,0 +1,4 @@
+--
+SELECT fang.fang_tasks.id
+FROM fang.fang_tasks ORDER BY fang.fang_tasks.id DESC
+ LIMIT 1
