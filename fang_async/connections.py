@@ -1,5 +1,11 @@
 """The connections of a queue: for claims, for everything else, and one that listens for inserts."""
 
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
 from sqlalchemy.engine import URL
 
 from fang_async.bounded import BoundedConnection
@@ -9,11 +15,17 @@ from fang_async.listener import Listener
 from fang_async.pooler import PoolerRunner
 from fang_async.reserve import Reserve
 from fang_async.runner import Runner
-from fang_core.errors import SchemaError, UsageError
+from fang_core.errors import BackendError, SchemaError, UsageError
 from fang_core.forks import in_child
+from fang_core.logs import SafeLogger
+from fang_core.turns import WAITS, Turns, waits_for
 from fang_postgres.connecting import ASK_AFTER, UNUSED_FOR
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
+
+T = TypeVar("T")
+
+logger = SafeLogger("fang_async")
 
 
 class Connections:
@@ -28,6 +40,7 @@ class Connections:
         *,
         behind_pooler: bool = False,
         password: Password | None = None,
+        wait_for_database: timedelta = timedelta(0),
     ) -> None:
         if max_pool_size < 1:
             raise UsageError("max_pool_size must be at least 1")
@@ -36,6 +49,8 @@ class Connections:
         self._max_pool_size = max_pool_size
         self._operations = operations
         self._home = home
+        self._turns = Turns(wait_for_database)
+        self._closings = 0  # a call that waits for the database ends when the queue is closed
         self.keeps_session = not behind_pooler
         """Whether a connection has its server for good."""
         self._begin()
@@ -61,7 +76,7 @@ class Connections:
 
     async def open(self) -> None:
         """Opens them for the application, until ``close()``; checks the tables."""
-        await self._check(await self.writes())
+        await self.call(self._check)
         self._opened_by_application = True
 
     async def writes(self) -> Runner:
@@ -69,13 +84,50 @@ class Connections:
         _, writes = self._opened(by_application=True)
         return writes
 
+    async def call(self, use: Callable[[Runner], Awaitable[T]]) -> T:
+        """Returns what ``use`` makes of the runner for the application's calls; while the database is away it is called
+        again, for ``wait_for_database``. Opens the connections if they are not open."""
+        return await self._outlast(lambda: self._use(use))
+
+    async def _use(self, use: Callable[[Runner], Awaitable[T]]) -> T:
+        return await use(await self.writes())
+
+    async def _outlast(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        give_up_at: float | None = None
+        closings = self._closings
+        while True:
+            try:
+                result = await attempt()
+            except BackendError as error:
+                now = time.monotonic()
+                if give_up_at is None and self._turns.within:
+                    give_up_at = now + self._turns.within
+                if give_up_at is None or now >= give_up_at or not waits_for(error):
+                    raise
+                logger.debug(WAITS, give_up_at - now, error)
+                self._turns.failed(now)
+                if not await self._has_turn(give_up_at, closings):
+                    raise
+            else:
+                if give_up_at is not None:
+                    self._turns.ended()
+                return result
+
+    async def _has_turn(self, give_up_at: float, closings: int) -> bool:
+        """Waits for the turn of a call, or for its last one; returns False if the queue is closed meanwhile."""
+        while (now := time.monotonic()) < give_up_at and (seconds := self._turns.wait(now)):
+            await asyncio.sleep(min(seconds, give_up_at - now))
+            if closings != self._closings:
+                return False
+        return True
+
     async def lend(self) -> tuple[Runner, Runner]:
         """For a pool, until it gives them back: for claims, and for writes. Opens them, and checks the tables."""
         claims, writes = self._opened(by_application=False)
         lent = claims, writes.for_pool()
         self._pools += 1
         try:
-            await self._check(lent[1])
+            await self._outlast(lambda: self._check(lent[1]))
         except BaseException:
             await self.give_back()
             raise
@@ -89,6 +141,7 @@ class Connections:
 
     async def close(self) -> None:
         """The application needs them no more: closes them, or has the last of the pools close them. Idempotent."""
+        self._closings += 1
         self._opened_by_application = False
         if self._pools <= 0:
             await self._close()

@@ -39,16 +39,16 @@ class ManualPool:
             pool_id = self._id
             if pool_id is None:
                 pool_id = uuid4()
-                writes = await self._connections.writes()
-                await writes.run(self._operations.register(manual_pool(pool_id)))
+                registering = self._operations.register(manual_pool(pool_id))
+                await self._connections.call(lambda writes: writes.run(registering))
                 await self._beat(pool_id)
                 self._id = pool_id  # not before its heart beats: others would take what is fetched under it
             return pool_id
 
     async def doubt(self, pool_id: UUID) -> None:
         """A fetch did not find its record: looks whether it is gone."""
-        writes = await self._connections.writes()
-        if not await writes.run(self._operations.learn(pool_id, ())):
+        learning = self._operations.learn(pool_id, ())
+        if not await self._connections.call(lambda writes: writes.run(learning)):
             self._declared_dead(pool_id)
 
     async def end(self) -> None:

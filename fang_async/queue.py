@@ -13,7 +13,7 @@ from fang_async.connections import Connections
 from fang_async.handed import CallersConnection, handed
 from fang_async.home import HomeLoop
 from fang_async.manual import ManualPool
-from fang_async.runner import logger
+from fang_async.runner import Runner, logger
 from fang_async.store import AsyncPostgresStore
 from fang_core.codec import MAX_PAYLOAD_BYTES
 from fang_core.copying import Uncopyable
@@ -55,6 +55,9 @@ class AsyncQueue(Uncopyable):
         duplicated_tasks: False makes every task unique whose insert does not say otherwise.
         behind_pooler: whether connections go through a transaction pooler, such as PgBouncer. Then nothing is kept in
             a session: pools on this queue poll and hold no lock, and an operation is a transaction of its own.
+        wait_for_database: how long ``open`` and the calls of the application, and a pool's start, wait for a database
+            that cannot be reached, starts, stops, or is a standby, instead of failing at once: as long as it is certain
+            that nothing was written. A call waits without a connection. Without effect on calls with ``connection=``.
         password: returns the password, for a URL without one. It is called for each connection that is made, on the
             loop if it is an async function, or else on a thread of its own; and once more if the password is refused.
 
@@ -71,13 +74,20 @@ class AsyncQueue(Uncopyable):
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         duplicated_tasks: bool = True,
         behind_pooler: bool = False,
+        wait_for_database: timedelta = timedelta(0),
         password: Callable[[], str | Awaitable[str]] | None = None,
     ) -> None:
         self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks)
         self._operations = Operations(schema)
         self._home = HomeLoop(IN_USE_ELSEWHERE, moved=self._abandon, is_busy=self._is_lent, ends=self._end)
         self._connections = Connections(
-            database, max_pool_size, self._operations, self._home, behind_pooler=behind_pooler, password=password
+            database,
+            max_pool_size,
+            self._operations,
+            self._home,
+            behind_pooler=behind_pooler,
+            password=password,
+            wait_for_database=wait_for_database,
         )
         self._manual = ManualPool(self._operations, self._connections, self._home)
 
@@ -166,9 +176,8 @@ class AsyncQueue(Uncopyable):
         begin = partial(conversations.insert, self._operations, row, overrides)
         if connection is not None:
             return await self._converse_on(connection, begin)
-        writes = await self._connections.writes()
         with _unknown_unless_typed("whether the task was inserted", (row,)):
-            return await writes.converse(begin(notify=True))
+            return await self._connections.call(lambda writes: writes.converse(begin(notify=True)))
 
     async def insert_tasks(
         self,
@@ -281,21 +290,25 @@ class AsyncQueue(Uncopyable):
     # How they are run -------------------------------------------------------------------------------------------------
 
     async def _insert_bulk(self, bulk: Bulk, overrides: Overrides) -> list[Task]:
-        writes = await self._connections.writes()
         inserting = (self._operations, bulk, overrides)
-        with _unknown_unless_typed("whether the tasks were inserted", bulk):
+
+        async def insert(writes: Runner) -> list[Task]:
             if bulk.is_unique:
-                bulk.make_all()
                 return await writes.transact(partial(conversations.insert_many, *inserting, notify=True))
             if len(bulk) > conversations.AHEAD:
                 return await writes.pipeline(partial(conversations.insert_ahead, *inserting, notify=True))
             chunks = await writes.run_all(conversations.insert_chunks(*inserting, notify=True))
             return [task for chunk in chunks for task in chunk]
 
+        with _unknown_unless_typed("whether the tasks were inserted", bulk):
+            if bulk.is_unique:
+                bulk.make_all()
+            return await self._connections.call(insert)
+
     async def _run(self, operation: Operation[T], connection: CallersConnection | None) -> T:
         if connection is not None:
             return await handed(connection).run(operation)
-        return await (await self._connections.writes()).run(operation)
+        return await self._connections.call(lambda writes: writes.run(operation))
 
     async def _remove(
         self, batch: Removing, on_progress: OnProgress | None, connection: CallersConnection | None
@@ -305,7 +318,7 @@ class AsyncQueue(Uncopyable):
         with removal.told(logger, in_transaction=connection is not None):
             if connection is not None:
                 return await self._converse_on(connection, begin)
-            return await (await self._connections.writes()).converse(begin(), _GUARD_OF_REMOVALS)
+            return await self._connections.call(lambda writes: writes.converse(begin(), _GUARD_OF_REMOVALS))
 
     async def _change(self, change: Change, connection: CallersConnection | None) -> Task:
         return await self._converse(partial(conversations.change, self._operations, change), connection)
@@ -313,7 +326,7 @@ class AsyncQueue(Uncopyable):
     async def _converse(self, begin: Callable[..., Conversation[T]], connection: CallersConnection | None) -> T:
         if connection is not None:
             return await self._converse_on(connection, begin)
-        return await (await self._connections.writes()).converse(begin(notify=True))
+        return await self._connections.call(lambda writes: writes.converse(begin(notify=True)))
 
     async def _converse_on(self, connection: CallersConnection, begin: Callable[..., Conversation[T]]) -> T:
         return await handed(connection).converse(begin)

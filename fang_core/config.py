@@ -104,17 +104,18 @@ class PoolOptions:
             raise UsageError(f"retention_mode must be a RetentionMode, not {self.retention_mode!r:.100}")
         if type(self.max_crashes) is not int or not 1 <= self.max_crashes <= 1_000:
             raise UsageError(f"max_crashes must be between 1 and 1000, not {self.max_crashes!r}")
-        _check_period("grace_period", self.grace_period)
-        _check_period("lease", self.lease)
+        check_period("grace_period", self.grace_period)
+        check_period("lease", self.lease)
         if self.lease < _SHORTEST_LEASE:
             raise UsageError("lease must be at least 3 seconds: a heart beats once a second")
         for name in ("keep_finished", "keep_failed"):
             value = getattr(self, name)
             if value is not None:
-                _check_period(name, value)
+                check_period(name, value)
 
 
-def _check_period(name: str, value: timedelta) -> None:
+def check_period(name: str, value: timedelta) -> None:
+    """Raises ``UsageError`` for what is no ``timedelta`` between zero and a hundred years."""
     if not isinstance(value, timedelta):
         raise UsageError(f"{name} must be a timedelta, not {type(value).__name__}")
     if not timedelta(0) <= value <= _LONGEST_PERIOD:

@@ -109,6 +109,13 @@ class NotConnected(BackendUnavailable):
     """No connection could be made, or it broke before what could be written was sent: nothing was written."""
 
 
+class ReadOnlyServer(BackendError):
+    """The server takes no writes: it is a standby, or its database is read only. Nothing was written.
+
+    The connection is closed: during a failover a new one may lead to a server that takes writes.
+    """
+
+
 class RowsLocked(BackendError):
     """Others have locked rows, or the whole table, for too long. Try again.
 

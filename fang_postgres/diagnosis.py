@@ -12,6 +12,7 @@ from fang_core.errors import (
     BackendUnavailable,
     NotConnected,
     NotificationsFull,
+    ReadOnlyServer,
     RowsLocked,
     SchemaError,
     StatementRefused,
@@ -131,7 +132,8 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str, severity: str |
         case code if (severity in _ENDS_SESSION and code != _TOO_MANY_CONNECTIONS) or _LOST.fullmatch(code):
             return BackendUnavailable(f"the database does not get it done ({code}): {line}")
         case code:
-            return BackendError(f"the database failed ({code}): {line}; nothing was written: {_what_to_do(code)}")
+            error = ReadOnlyServer if code == READ_ONLY else BackendError
+            return error(f"the database failed ({code}): {line}; nothing was written: {_what_to_do(code)}")
 
 
 def _value_refused(code: str, line: str) -> StatementRefused:
@@ -189,4 +191,4 @@ def _what_to_do(code: str) -> str:
 
 def before_sending(error: BackendError) -> BackendError:
     """The same error where it struck before anything was sent: what did not answer, or failed, was never asked."""
-    return NotConnected(str(error)) if type(error) in {BackendUnavailable, BackendError} else error
+    return NotConnected(str(error)) if type(error) in {BackendUnavailable, BackendError, ReadOnlyServer} else error

@@ -1,16 +1,20 @@
 """The connections of a queue: for claims, for everything else, and one that listens for inserts."""
 
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from sqlalchemy import Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
 
-from fang_core.errors import BackendUnavailable, SchemaError, UsageError
+from fang_core.errors import BackendError, BackendUnavailable, SchemaError, UsageError
 from fang_core.forks import in_child
+from fang_core.logs import SafeLogger
+from fang_core.turns import WAITS, Turns, waits_for
 from fang_postgres.connecting import ASK_AFTER, CONNECT_TIMEOUT, SETTINGS, UNUSED_FOR
 from fang_postgres.operations import Operations, schema_problem
 from fang_postgres.sql.fragments import channel
@@ -21,6 +25,10 @@ from fang_threaded.listener import Listener
 from fang_threaded.pooler import PoolerRunner
 from fang_threaded.reserve import Reserve
 from fang_threaded.runner import OwnRunner, Runner, SessionRunner
+
+T = TypeVar("T")
+
+logger = SafeLogger("fang_threaded")
 
 
 class Connections:
@@ -34,6 +42,7 @@ class Connections:
         *,
         behind_pooler: bool = False,
         password: Callable[[], str] | None = None,
+        wait_for_database: timedelta = timedelta(0),
     ) -> None:
         if max_pool_size < 1:
             raise UsageError("max_pool_size must be at least 1")
@@ -45,6 +54,8 @@ class Connections:
             self._database = Connector(database, password, operations.schema, keeps_session=not behind_pooler)
         self._max_pool_size = max_pool_size
         self._operations = operations
+        self._turns = Turns(wait_for_database)
+        self._closings = 0  # a call that waits for the database ends when the queue is closed
         self.keeps_session = not behind_pooler
         """Whether a connection has its server for good."""
         self._begin()
@@ -67,7 +78,7 @@ class Connections:
 
     def open(self) -> None:
         """Opens them for the application, until ``close()``; checks the tables."""
-        self._check(self.writes())
+        self.call(self._check)
         self._opened_by_application = True
 
     def writes(self) -> Runner:
@@ -78,6 +89,40 @@ class Connections:
                 self._opened_by_application = True
             return self._writes
 
+    def call(self, use: Callable[[Runner], T]) -> T:
+        """Returns what ``use`` makes of the runner for the application's calls; while the database is away it is called
+        again, for ``wait_for_database``. Opens the connections if they are not open."""
+        return self._outlast(lambda: use(self.writes()))
+
+    def _outlast(self, attempt: Callable[[], T]) -> T:
+        give_up_at: float | None = None
+        closings = self._closings
+        while True:
+            try:
+                result = attempt()
+            except BackendError as error:
+                now = time.monotonic()
+                if give_up_at is None and self._turns.within:
+                    give_up_at = now + self._turns.within
+                if give_up_at is None or now >= give_up_at or not waits_for(error):
+                    raise
+                logger.debug(WAITS, give_up_at - now, error)
+                self._turns.failed(now)
+                if not self._has_turn(give_up_at, closings):
+                    raise
+            else:
+                if give_up_at is not None:
+                    self._turns.ended()
+                return result
+
+    def _has_turn(self, give_up_at: float, closings: int) -> bool:
+        """Waits for the turn of a call, or for its last one; returns False if the queue is closed meanwhile."""
+        while (now := time.monotonic()) < give_up_at and (seconds := self._turns.wait(now)):
+            time.sleep(min(seconds, give_up_at - now))
+            if closings != self._closings:
+                return False
+        return True
+
     def lend(self) -> tuple[Runner, Runner]:
         """For a pool, until it gives them back: for claims, and for writes. Opens them, and checks the tables."""
         with self._changing:
@@ -86,7 +131,7 @@ class Connections:
             lent = self._claims, self._writes.for_pool()
             self._pools += 1
         try:
-            self._check(lent[1])
+            self._outlast(lambda: self._check(lent[1]))
         except BaseException:
             self.give_back()
             raise
@@ -105,6 +150,7 @@ class Connections:
 
         Never an engine of the application's. Idempotent.
         """
+        self._closings += 1
         with self._changing:
             self._opened_by_application = False
             is_needed = self._pools > 0

@@ -37,16 +37,16 @@ class ManualPool:
             pool_id = self._id
             if pool_id is None:
                 pool_id = uuid4()
-                writes = self._connections.writes()
-                writes.run(self._operations.register(manual_pool(pool_id)))
+                registering = self._operations.register(manual_pool(pool_id))
+                self._connections.call(lambda writes: writes.run(registering))
                 self._beat(pool_id)
                 self._id = pool_id  # not before its heart beats: others would take what is fetched under it
             return pool_id
 
     def doubt(self, pool_id: UUID) -> None:
         """A fetch did not find its record: looks whether it is gone."""
-        writes = self._connections.writes()
-        if not writes.run(self._operations.learn(pool_id, ())):
+        learning = self._operations.learn(pool_id, ())
+        if not self._connections.call(lambda writes: writes.run(learning)):
             self._declared_dead(pool_id)
 
     def end(self) -> None:

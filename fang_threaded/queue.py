@@ -29,7 +29,7 @@ from fang_postgres.statement import Conversation, Operation
 from fang_threaded.connections import Connections
 from fang_threaded.handed import CallersConnection, handed
 from fang_threaded.manual import ManualPool
-from fang_threaded.runner import OwnRunner, logger
+from fang_threaded.runner import OwnRunner, Runner, logger
 from fang_threaded.store import PostgresStore
 
 T = TypeVar("T")
@@ -49,6 +49,9 @@ class Queue(Uncopyable):
         duplicated_tasks: False makes every task unique whose insert does not say otherwise.
         behind_pooler: whether connections go through a transaction pooler, such as PgBouncer. Then nothing is kept in
             a session: pools on this queue poll and hold no lock, and an operation is a transaction of its own.
+        wait_for_database: how long ``open`` and the calls of the application, and a pool's start, wait for a database
+            that cannot be reached, starts, stops, or is a standby, instead of failing at once: as long as it is certain
+            that nothing was written. A call waits without a connection. Without effect on calls with ``connection=``.
         password: returns the password, for a URL without one. It is called for each connection that is made, on the
             thread that makes it; and once more if the password is refused.
 
@@ -65,12 +68,18 @@ class Queue(Uncopyable):
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         duplicated_tasks: bool = True,
         behind_pooler: bool = False,
+        wait_for_database: timedelta = timedelta(0),
         password: Callable[[], str] | None = None,
     ) -> None:
         self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks)
         self._operations = Operations(schema)
         self._connections = Connections(
-            database, max_pool_size, self._operations, behind_pooler=behind_pooler, password=password
+            database,
+            max_pool_size,
+            self._operations,
+            behind_pooler=behind_pooler,
+            password=password,
+            wait_for_database=wait_for_database,
         )
         self._manual = ManualPool(self._operations, self._connections)
 
@@ -146,9 +155,8 @@ class Queue(Uncopyable):
         begin = partial(conversations.insert, self._operations, row, overrides)
         if connection is not None:
             return self._converse_on(connection, begin)
-        writes = self._connections.writes()
         with _unknown_unless_typed("whether the task was inserted", (row,)):
-            return writes.converse(begin(notify=True))
+            return self._connections.call(lambda writes: writes.converse(begin(notify=True)))
 
     def insert_tasks(
         self,
@@ -257,21 +265,25 @@ class Queue(Uncopyable):
     # How they are run -------------------------------------------------------------------------------------------------
 
     def _insert_bulk(self, bulk: Bulk, overrides: Overrides) -> list[Task]:
-        writes = self._connections.writes()
         inserting = (self._operations, bulk, overrides)
-        with _unknown_unless_typed("whether the tasks were inserted", bulk):
+
+        def insert(writes: Runner) -> list[Task]:
             if bulk.is_unique:
-                bulk.make_all()
                 return writes.transact(partial(conversations.insert_many, *inserting, notify=True))
             if len(bulk) > conversations.AHEAD and isinstance(writes, OwnRunner) and writes.can_pipeline:
                 return writes.pipeline(partial(conversations.insert_ahead, *inserting, notify=True))
             chunks = writes.run_all(conversations.insert_chunks(*inserting, notify=True))
             return [task for chunk in chunks for task in chunk]
 
+        with _unknown_unless_typed("whether the tasks were inserted", bulk):
+            if bulk.is_unique:
+                bulk.make_all()
+            return self._connections.call(insert)
+
     def _run(self, operation: Operation[T], connection: CallersConnection | None) -> T:
         if connection is not None:
             return handed(connection).run(operation)
-        return self._connections.writes().run(operation)
+        return self._connections.call(lambda writes: writes.run(operation))
 
     def _remove(self, batch: Removing, on_progress: OnProgress | None, connection: CallersConnection | None) -> int:
         removal = Removal(on_progress)
@@ -279,7 +291,7 @@ class Queue(Uncopyable):
         with removal.told(logger, in_transaction=connection is not None):
             if connection is not None:
                 return self._converse_on(connection, begin)
-            return self._connections.writes().converse(begin(), _GUARD_OF_REMOVALS)
+            return self._connections.call(lambda writes: writes.converse(begin(), _GUARD_OF_REMOVALS))
 
     def _change(self, change: Change, connection: CallersConnection | None) -> Task:
         return self._converse(partial(conversations.change, self._operations, change), connection)
@@ -287,7 +299,7 @@ class Queue(Uncopyable):
     def _converse(self, begin: Callable[..., Conversation[T]], connection: CallersConnection | None) -> T:
         if connection is not None:
             return self._converse_on(connection, begin)
-        return self._connections.writes().converse(begin(notify=True))
+        return self._connections.call(lambda writes: writes.converse(begin(notify=True)))
 
     def _converse_on(self, connection: CallersConnection, begin: Callable[..., Conversation[T]]) -> T:
         return handed(connection).converse(begin)
