@@ -12,6 +12,7 @@ from fang_async.claimer import Claimer
 from fang_async.completer import Completer
 from fang_async.crew import Crew
 from fang_async.heartbeat import Heartbeat
+from fang_async.loopevents import LoopDispatcher
 from fang_async.maintenance import Maintenance
 from fang_async.ticker import Ticker
 from fang_core.config import PoolOptions
@@ -44,7 +45,7 @@ class Shift:
         self.store = store
         self.queue = queue
         self.options = options
-        self.events = events
+        self.events = LoopDispatcher(events)
         self.id = uuid4()
         """Under which it claims. Another one after each time that it was taken for dead."""
         self.dead_id: UUID | None = None
@@ -60,7 +61,7 @@ class Shift:
         self.completer = Completer(
             store,
             self.id,
-            events,
+            self.events,
             on_written=self._written,
             on_locked=self._locked,
             on_lost=self.holdings.lose,
@@ -73,7 +74,7 @@ class Shift:
             self.holdings,
             self.crew,
             self.completer,
-            events=events,
+            events=self.events,
             is_stopping=self.stopping.is_set,
             logger=logger,
         )
