@@ -25,13 +25,16 @@ from fang_core.errors import (
     TwinExists,
     UnreadablePayload,
     UsageError,
+    WrongArguments,
 )
 from fang_core.events import Events
+from fang_core.failure import ErrorReport
 from fang_core.lifecycle import (
     Cancel,
     Cancelled,
     Failure,
     NotRun,
+    Outcome,
     Result,
     RetryAfter,
     Snooze,
@@ -44,6 +47,7 @@ from fang_core.record import ClaimedTask, Task, TaskState
 from fang_core.run import Lease, current_run
 from fang_core.runnable import AsyncRunnable, Runnable, TaskConfig
 from fang_core.schedule import Cron, ScheduleOnce
+from fang_core.store import Rescued
 
 __all__ = (
     # Tasks
@@ -82,11 +86,16 @@ __all__ = (
     "Snoozed",
     "Cancelled",
     "NotRun",
+    "ErrorReport",
+    # What events tell of rows
+    "Outcome",
+    "Rescued",
     # Errors
     "FangError",
     "DefinitionError",
     "DuplicateKind",
     "UsageError",
+    "WrongArguments",
     "PayloadError",
     "IdInUse",
     "StaleTask",

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from fang_core.errors import UsageError
 from fang_core.logs import SafeLogger
+from fang_core.naming import names_arguments
 
 Backoff = Callable[[int], timedelta]
 """Failures charged so far (at least 1) -> the delay before the next run."""
@@ -31,12 +33,15 @@ def _spread(delay: timedelta, jitter: float, chance: Callable[[], float]) -> tim
 
 def _check(jitter: float, **delays: timedelta) -> None:
     for name, delay in delays.items():
+        if not isinstance(delay, timedelta):
+            raise UsageError(f"{name} must be a timedelta, not {type(delay).__name__}")
         if not timedelta(0) <= delay <= _LONGEST:
-            raise ValueError(f"{name} must be between zero and {_LONGEST.days} days, not {delay}")
-    if not 0 <= jitter <= 1:
-        raise ValueError(f"jitter is a fraction between 0 and 1, not {jitter}")
+            raise UsageError(f"{name} must be between zero and {_LONGEST.days} days, not {delay}")
+    if not isinstance(jitter, int | float) or not 0 <= jitter <= 1:
+        raise UsageError(f"jitter is a fraction between 0 and 1, not {jitter!r:.40}")
 
 
+@names_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exponential:
     """``initial * factor ** (failures - 1)``, at most ``maximum``: 1 s, 2 s, 4 s, ... by default, as in Rust's Fang."""
@@ -49,8 +54,8 @@ class Exponential:
 
     def __post_init__(self) -> None:
         _check(self.jitter, initial=self.initial, maximum=self.maximum)
-        if not 1 <= self.factor <= 1000:
-            raise ValueError(f"factor must be between 1 and 1000, not {self.factor}")
+        if not isinstance(self.factor, int | float) or not 1 <= self.factor <= 1000:
+            raise UsageError(f"factor must be between 1 and 1000, not {self.factor!r:.40}")
 
     def __call__(self, failures: int) -> timedelta:
         try:
@@ -61,6 +66,7 @@ class Exponential:
         return _spread(timedelta(seconds=capped), self.jitter, self.chance)
 
 
+@names_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Linear:
     """``step * failures``, at most ``maximum``."""
@@ -78,6 +84,7 @@ class Linear:
         return _spread(timedelta(seconds=seconds), self.jitter, self.chance)
 
 
+@names_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constant:
     """The same ``delay`` every time."""

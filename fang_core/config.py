@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Final
 
 from fang_core.errors import UsageError
+from fang_core.naming import names_arguments
 from fang_core.record import DEFAULT_TASK_TYPE
 
 EXIT_RUNS_LEFT: Final = 75
@@ -32,6 +33,7 @@ class RetentionMode(Enum):
     """Finished rows are removed; failed and cancelled ones stay. The default, as in Rust's Fang."""
 
 
+@names_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SleepParams:
     """How long an idle pool sleeps between two claims.
@@ -48,6 +50,9 @@ class SleepParams:
     sleep_step: timedelta = timedelta(seconds=1)
 
     def __post_init__(self) -> None:
+        for name in ("min_sleep_period", "max_sleep_period", "sleep_step"):
+            if not isinstance(getattr(self, name), timedelta):
+                raise UsageError(f"SleepParams: {name} must be a timedelta, not {type(getattr(self, name)).__name__}")
         if not timedelta(milliseconds=1) <= self.min_sleep_period <= self.max_sleep_period:
             raise UsageError("SleepParams: 1 ms <= min_sleep_period <= max_sleep_period must hold")
         if self.sleep_step < timedelta(0):

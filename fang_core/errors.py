@@ -7,14 +7,18 @@ from collections.abc import Collection
 from typing import Any, TypeVar
 from uuid import UUID
 
-E = TypeVar("E", bound="FangError")
+E = TypeVar("E", bound=Exception)
 
 
-class FangError(Exception):
-    """Root of everything that Fang raises on purpose. Each can be copied and pickled, with its attributes."""
+class Picklable:
+    """Has an exception copied and pickled with its attributes, whatever its ``__init__`` takes.
+
+    Exception's own ``__reduce__`` calls ``__init__`` with the message.
+    """
+
+    args: tuple[object, ...]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exception's own calls __init__ with the message, which is not what all of them take.
         return _remade, (type(self), self.args, dict(self.__dict__))
 
 
@@ -22,6 +26,10 @@ def _remade(cls: type[E], args: tuple[object, ...], attributes: dict[str, object
     error = cls.__new__(cls, *args)
     error.__dict__.update(attributes)
     return error
+
+
+class FangError(Picklable, Exception):
+    """Root of everything that Fang raises on purpose."""
 
 
 # The author of a task class -------------------------------------------------------------------------------------------
@@ -40,6 +48,10 @@ class DuplicateKind(DefinitionError):
 
 class UsageError(FangError, ValueError):
     """An argument cannot be used; nothing was written, and the caller's transaction is still good."""
+
+
+class WrongArguments(UsageError, TypeError):
+    """A call has arguments that its callee does not take; the message lists those that it takes."""
 
 
 class PayloadError(UsageError):

@@ -21,7 +21,7 @@ from uuid import UUID
 
 from fang_core.backoff import DEFAULT_BACKOFF, Backoff, delay_after
 from fang_core.config import RetentionMode
-from fang_core.errors import UsageError
+from fang_core.errors import Picklable, UsageError
 from fang_core.failure import MESSAGE_BYTES, ErrorReport, clean, describe, text_of
 from fang_core.record import ClaimedTask, Task, TaskState
 
@@ -36,7 +36,7 @@ def _checked(delay: timedelta) -> timedelta:
     return min(max(delay, timedelta(0)), _LONGEST_DELAY)
 
 
-class Snooze(Exception):
+class Snooze(Picklable, Exception):
     """Raised in a run: not now. The task runs again after ``delay``; nothing is charged.
 
     Its crashes are forgotten, since a run that has ended did not kill its process: a task that lives by snoozing would
@@ -48,7 +48,7 @@ class Snooze(Exception):
         self.delay = _checked(delay)
 
 
-class Cancel(Exception):
+class Cancel(Picklable, Exception):
     """Raised in a run: never. The task is cancelled, with ``reason`` as its error message."""
 
     def __init__(self, reason: str = "") -> None:
@@ -56,7 +56,7 @@ class Cancel(Exception):
         self.reason = reason
 
 
-class RetryAfter(Exception):
+class RetryAfter(Picklable, Exception):
     """Raised in a run: a failure like any other, charged, but the next run is due after ``delay``, not by backoff."""
 
     def __init__(self, delay: timedelta, reason: str = "") -> None:

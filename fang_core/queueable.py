@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from uuid import UUID
 
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fang_core.runnable import BaseRunnable
 
 
+@runtime_checkable
 class Queueable(Protocol):
     """A queue for threaded code."""
 
@@ -177,6 +178,7 @@ class Queueable(Protocol):
         ...
 
 
+@runtime_checkable
 class AsyncQueueable(Protocol):
     """A queue for asyncio code; see ``Queueable``."""
 

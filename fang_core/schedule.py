@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fang_core import cronsearch
 from fang_core.cronfields import CronFields
 from fang_core.errors import UsageError
+from fang_core.naming import names_arguments
 from fang_core.walltime import gap_around, instant, reached
 
 # Making a value asks no clock: what lies before this library was written is surely past, and a year that passes later
@@ -21,6 +22,7 @@ _WRITTEN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _MOST_GAPS: Final = 100  # two a year for fifty years: a pattern that meets nothing but gaps never fires
 
 
+@names_arguments
 @dataclass(frozen=True, slots=True, init=False)
 class Cron:
     """Due at the times that a pattern names, in a zone.
@@ -95,6 +97,7 @@ class Cron:
         return None
 
 
+@names_arguments
 @dataclass(frozen=True, slots=True)
 class ScheduleOnce:
     """Due once, at ``at``: a datetime with a zone, kept in UTC. Raises ``UsageError`` where the zone is missing."""

@@ -1,8 +1,14 @@
 """What can be imported without knowing where it is defined."""
 
+import copy
 import inspect
+import pickle
+import re
+from collections.abc import Callable
+from datetime import timedelta
 from types import ModuleType
-from typing import get_args
+from typing import Any, get_args, get_type_hints
+from uuid import UUID
 
 import pytest
 
@@ -28,3 +34,120 @@ def test_every_error_that_a_caller_can_meet_and_every_result_of_a_run_is_there(m
     told = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, Exception)}
     assert told - {"MissingExtra"} <= set(module.__all__)  # which is met where the module itself cannot be imported
     assert {result.__name__ for result in get_args(Result)} <= set(module.__all__)
+
+
+def classes_named_by(hints: dict[str, Any]) -> set[type]:
+    """The classes that annotations name, whatever they stand in."""
+    left, found = list(hints.values()), set()
+    while left:
+        hint = left.pop()
+        left += get_args(hint)
+        if isinstance(hint, type):
+            found.add(hint)
+    return {cls for cls in found if cls.__module__.startswith("fang_")}
+
+
+@MODULES
+def test_what_hooks_of_events_are_given_can_be_named(module: ModuleType) -> None:
+    hooks = [value for name, value in vars(fang_core.Events).items() if inspect.isfunction(value)]
+    told = set().union(*(classes_named_by(get_type_hints(hook)) for hook in hooks))
+    told |= set().union(*(classes_named_by(get_type_hints(cls)) for cls in told))
+    assert {"Outcome", "Rescued", "ErrorReport"} <= {cls.__name__ for cls in told} <= set(module.__all__)
+
+
+# Errors cross processes -----------------------------------------------------------------------------------------------
+
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "PayloadError": ("Kind", ".path", "is no good"),
+    "Snooze": (timedelta(seconds=3),),
+    "RetryAfter": (timedelta(seconds=3), "busy"),
+}
+ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "UnreadablePayload": {"path": ".b", "reason": "missing"},
+    "RowsLocked": {"written": {UUID(int=1)}, "locked": {UUID(int=2)}},
+    "OutcomeUnknown": {"ids": (UUID(int=1), UUID(int=2))},
+}
+RAISED = [
+    *(value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Exception)),
+    *(fang_core.Snooze, fang_core.Cancel, fang_core.RetryAfter),
+]
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    **{
+        f"pickle {n}": lambda error, n=n: pickle.loads(pickle.dumps(error, n))
+        for n in range(pickle.HIGHEST_PROTOCOL + 1)
+    },
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("cls", RAISED, ids=lambda cls: cls.__name__)
+def test_errors_are_copied_and_pickled_with_their_attributes(cls: type[Exception], way: str) -> None:
+    error = cls(*ARGUMENTS.get(cls.__name__, ("text",)), **ATTRIBUTES.get(cls.__name__, {}))
+    error.add_note("a note")
+
+    again = WAYS[way](error)
+
+    assert type(again) is cls
+    assert again is not error
+    assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
+    assert again.__notes__ == ["a note"]
+
+
+# Wrong arguments are told the right ones ------------------------------------------------------------------------------
+
+DELAY = timedelta(seconds=1)
+WRONG: list[tuple[Callable[[], Any], str]] = [
+    (
+        lambda: fang_core.Exponential(base=2),  # type: ignore[call-arg]
+        "Exponential: got an unexpected keyword argument 'base'; "
+        "its arguments are initial, factor, maximum, jitter, chance",
+    ),
+    (lambda: fang_core.Exponential(DELAY), "Exponential: too many positional"),  # type: ignore[misc]
+    (lambda: fang_core.Linear(delay=DELAY), "its arguments are step, maximum, jitter, chance"),  # type: ignore[call-arg]
+    (lambda: fang_core.Constant(seconds=1), "its arguments are delay, jitter, chance"),  # type: ignore[call-arg]
+    (lambda: fang_core.Cron("@daily", timezone="UTC"), "its arguments are pattern, tz"),  # type: ignore[call-arg]
+    (fang_core.Cron, "Cron: missing a required argument: 'pattern'"),  # type: ignore[call-arg]
+    (lambda: fang_core.ScheduleOnce(when=1), "its arguments are at"),  # type: ignore[call-arg]
+    (
+        lambda: fang_core.SleepParams(step=DELAY),  # type: ignore[call-arg]
+        "its arguments are min_sleep_period, max_sleep_period, sleep_step",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG, ids=[message for _, message in WRONG])
+def test_a_wrong_argument_is_told_the_right_ones(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(fang_core.WrongArguments, match=re.escape(message)) as caught:
+        call()
+    assert isinstance(caught.value, TypeError)
+    assert "\n" not in str(caught.value)
+
+
+def test_values_of_the_wrong_type_are_told_the_right_one() -> None:
+    seconds: Any = 5
+    for make in (
+        lambda: fang_core.Exponential(initial=seconds),
+        lambda: fang_core.Linear(maximum=seconds),
+        lambda: fang_core.Constant(delay=seconds),
+        lambda: fang_core.SleepParams(sleep_step=seconds),
+    ):
+        with pytest.raises(fang_core.UsageError, match="must be a timedelta, not int"):
+            make()
+    text: Any = "2"
+    for make in (lambda: fang_core.Exponential(factor=text), lambda: fang_core.Constant(jitter=text)):
+        with pytest.raises(fang_core.UsageError, match=r"between .* not '2'"):
+            make()
+
+
+# Checked at run time --------------------------------------------------------------------------------------------------
+
+
+def test_queues_are_instances_of_their_protocols() -> None:
+    threaded: list[Any] = [fang_core.MemoryQueue(), fang_threaded.Queue("postgresql://localhost/app")]
+    asynchronous: list[Any] = [fang_core.AsyncMemoryQueue(), fang_async.AsyncQueue("postgresql://localhost/app")]
+
+    assert all(isinstance(queue, fang_core.Queueable) for queue in threaded)
+    assert all(isinstance(queue, fang_core.AsyncQueueable) for queue in asynchronous)
+    assert not isinstance(object(), fang_core.Queueable | fang_core.AsyncQueueable)
