@@ -287,6 +287,16 @@ class AsyncQueue(Uncopyable):
         """See ``Queueable.remove_all_scheduled_tasks``."""
         return await self._remove(self._operations.remove_scheduled(), on_progress, connection)
 
+    # For tests --------------------------------------------------------------------------------------------------------
+
+    async def tasks_of_kind(self, kind: str, /, *, connection: CallersConnection | None = None) -> list[Task]:
+        """See ``Backend.tasks_of_kind``."""
+        return await self._run(self._operations.of_kind(kind), connection)
+
+    async def count_by_kind(self, *, connection: CallersConnection | None = None) -> dict[str, int]:
+        """See ``Backend.count_by_kind``."""
+        return await self._run(self._operations.kinds(), connection)
+
     # How they are run -------------------------------------------------------------------------------------------------
 
     async def _insert_bulk(self, bulk: Bulk, overrides: Overrides) -> list[Task]:

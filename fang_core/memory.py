@@ -4,6 +4,7 @@ It is the reference for the others: the conformance suite runs over it first. Th
 stands at once, whatever ``connection`` was given.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -60,6 +61,9 @@ class _MemoryBase(Uncopyable):
         with self.state.lock:
             return list(self.state.tasks.values())
 
+    def _count_by_kind(self) -> dict[str, int]:
+        return dict(Counter(task.kind for task in self.tasks))
+
     def _insert(self, tasks: Iterable[BaseRunnable], overrides: Overrides) -> list[Task]:
         return self.state.insert(list(Bulk(tasks, overrides, self.rules)), overrides)
 
@@ -104,6 +108,14 @@ class MemoryQueue(_MemoryBase):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def tasks_of_kind(self, kind: str, /, *, connection: Any = None) -> list[Task]:
+        """See ``Backend.tasks_of_kind``."""
+        return [task for task in self.tasks if task.kind == kind]
+
+    def count_by_kind(self, *, connection: Any = None) -> dict[str, int]:
+        """See ``Backend.count_by_kind``."""
+        return self._count_by_kind()
 
     def store(self) -> "MemoryStore":
         """A store for one pool."""
@@ -228,6 +240,14 @@ class AsyncMemoryQueue(_MemoryBase):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    async def tasks_of_kind(self, kind: str, /, *, connection: Any = None) -> list[Task]:
+        """See ``Backend.tasks_of_kind``."""
+        return [task for task in self.tasks if task.kind == kind]
+
+    async def count_by_kind(self, *, connection: Any = None) -> dict[str, int]:
+        """See ``Backend.count_by_kind``."""
+        return self._count_by_kind()
 
     async def store(self) -> "AsyncMemoryStore":
         """A store for one pool."""

@@ -5,7 +5,7 @@ import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
@@ -14,7 +14,7 @@ from fang_core.insertion import NewTask, Rules
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Beat, Pulse
 from fang_core.queueable import AsyncQueueable, Queueable
-from fang_core.record import ClaimedTask, TaskState
+from fang_core.record import ClaimedTask, Task, TaskState
 from fang_core.registry import Mode
 
 
@@ -382,6 +382,14 @@ class Backend(Queueable, Protocol):
         """Closes what the queue opened itself. Idempotent."""
         ...
 
+    def tasks_of_kind(self, kind: str, /, *, connection: Any = None) -> list[Task]:
+        """All rows of a kind, in any state, in the order of their insertion: for tests, as it may read every task."""
+        ...
+
+    def count_by_kind(self, *, connection: Any = None) -> dict[str, int]:
+        """How many tasks of each kind there are: for tests."""
+        ...
+
     def store(self) -> Store:
         """A store for one pool, which closes it when it ends; opens the queue where it is closed, until then."""
         ...
@@ -411,6 +419,14 @@ class AsyncBackend(AsyncQueueable, Protocol):
 
     async def close(self) -> None:
         """See ``Backend.close``."""
+        ...
+
+    async def tasks_of_kind(self, kind: str, /, *, connection: Any = None) -> list[Task]:
+        """See ``Backend.tasks_of_kind``."""
+        ...
+
+    async def count_by_kind(self, *, connection: Any = None) -> dict[str, int]:
+        """See ``Backend.count_by_kind``."""
         ...
 
     async def store(self) -> AsyncStore:

@@ -1,13 +1,14 @@
-"""For the tests of an application: tasks are performed one at a time, and inserts are looked at, all in memory.
+"""For the tests of an application: tasks are performed one at a time, and inserts are looked at.
 
-``perform`` runs one task as a worker would. ``inserted``, ``assert_inserted`` and ``refute_inserted`` look into a
-``MemoryQueue`` or ``AsyncMemoryQueue``. A ``Clock`` makes due what is due later. To run what was inserted, drain a
-pool: ``WorkerPool(queue).drain()``. Nothing here needs pytest.
+``perform`` runs one task as a worker would. ``inserted``, ``assert_inserted`` and ``refute_inserted`` look into any
+queue; ``inserted_async`` and the like into one for asyncio. A ``Clock`` makes due what is due later. To run what was
+inserted, drain a pool: ``WorkerPool(queue).drain()``. Nothing here needs pytest.
 """
 
 import asyncio
+import inspect
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Context, copy_context
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ from fang_core.queueable import AsyncQueueable, Queueable
 from fang_core.record import Task, TaskState
 from fang_core.run import CURRENT_RUN, Run
 from fang_core.runnable import AsyncRunnable, BaseRunnable, Runnable
+from fang_core.store import AsyncBackend, Backend
 
 __all__ = (
     "perform",
@@ -38,6 +40,9 @@ __all__ = (
     "inserted",
     "assert_inserted",
     "refute_inserted",
+    "inserted_async",
+    "assert_inserted_async",
+    "refute_inserted_async",
     "Inserted",
     # Time
     "Clock",
@@ -139,54 +144,131 @@ class Inserted(NamedTuple, Generic[R]):
     row: Task
 
 
-def inserted(queue: MemoryQueue | AsyncMemoryQueue, cls: type[R], /, **fields: Any) -> list[Inserted[R]]:
+def inserted(
+    queue: Backend | AsyncMemoryQueue, cls: type[R], /, *, connection: Any = None, **fields: Any
+) -> list[Inserted[R]]:
     """The tasks of a class that the queue holds now, in any state, in the order of their insertion.
 
     A pool removes the row of a task that has succeeded: look before draining, or drain with ``RetentionMode.KEEP_ALL``.
 
     Args:
-        queue: the one that was inserted into.
+        queue: the one that was inserted into, or another one on the same tables.
         cls: the class itself; a class derived from it is another kind.
+        connection: the caller's own, to see what was inserted in its open transaction. (A field of this name is left to
+            the caller to compare.)
         fields: only tasks whose fields equal these.
 
     Raises:
-        UsageError: the class has no field of such a name.
+        UsageError: the class has no field of such a name; or this is an ``AsyncQueue``.
     """
-    return [found for found in _all_of(queue, cls, fields) if not _differences(found.task, fields)]
+    return _matching(_read(cls, fields, _rows(queue, cls, connection)), fields)
 
 
-def assert_inserted(queue: MemoryQueue | AsyncMemoryQueue, cls: type[R], /, **fields: Any) -> Inserted[R]:
-    """The first of ``inserted(...)``. Raises ``AssertionError``, with the near misses, where there is none."""
+def assert_inserted(
+    queue: Backend | AsyncMemoryQueue, cls: type[R], /, *, connection: Any = None, **fields: Any
+) -> Inserted[R]:
+    """The first of ``inserted(...)``. Raises ``AssertionError``, with the near misses, if there is none."""
     __tracebackhide__ = True
-    candidates = _all_of(queue, cls, fields)
-    for found in candidates:
-        if not _differences(found.task, fields):
-            return found
-    raise AssertionError(f"no {_wanted(cls, fields)} was inserted; {_near_misses(queue, candidates, fields)}")
+    candidates = _read(cls, fields, _rows(queue, cls, connection))
+    for found in _matching(candidates, fields):
+        return found
+    if candidates:
+        raise _none_matches(cls, fields, candidates)
+    raise _none_there(cls, fields, _kinds(queue, connection))
 
 
-def refute_inserted(queue: MemoryQueue | AsyncMemoryQueue, cls: type[BaseRunnable], /, **fields: Any) -> None:
-    """Raises ``AssertionError`` where ``inserted(...)`` finds any."""
+def refute_inserted(
+    queue: Backend | AsyncMemoryQueue, cls: type[BaseRunnable], /, *, connection: Any = None, **fields: Any
+) -> None:
+    """Raises ``AssertionError`` if ``inserted(...)`` finds any."""
     __tracebackhide__ = True
-    found = inserted(queue, cls, **fields)
-    if found:
-        lines = _lines(repr(task) for task, _ in found)
-        raise AssertionError(f"no {_wanted(cls, fields)} was expected, but these were inserted:{lines}")
+    _refute(cls, fields, inserted(queue, cls, connection=connection, **fields))
 
 
-def _all_of(queue: MemoryQueue | AsyncMemoryQueue, cls: type[R], fields: Mapping[str, object]) -> list[Inserted[R]]:
+async def inserted_async(
+    queue: AsyncBackend, cls: type[R], /, *, connection: Any = None, **fields: Any
+) -> list[Inserted[R]]:
+    """See ``inserted``."""
+    return _matching(_read(cls, fields, await _rows_async(queue, cls, connection)), fields)
+
+
+async def assert_inserted_async(
+    queue: AsyncBackend, cls: type[R], /, *, connection: Any = None, **fields: Any
+) -> Inserted[R]:
+    """See ``assert_inserted``."""
+    __tracebackhide__ = True
+    candidates = _read(cls, fields, await _rows_async(queue, cls, connection))
+    for found in _matching(candidates, fields):
+        return found
+    if candidates:
+        raise _none_matches(cls, fields, candidates)
+    raise _none_there(cls, fields, await queue.count_by_kind(connection=connection))
+
+
+async def refute_inserted_async(
+    queue: AsyncBackend, cls: type[BaseRunnable], /, *, connection: Any = None, **fields: Any
+) -> None:
+    """See ``refute_inserted``."""
+    __tracebackhide__ = True
+    _refute(cls, fields, await inserted_async(queue, cls, connection=connection, **fields))
+
+
+def _rows(queue: Backend | AsyncMemoryQueue, cls: type[BaseRunnable], connection: Any) -> list[Task]:
+    kind = cls.__fang_options__.kind
+    if isinstance(queue, AsyncMemoryQueue):  # its rows are there without waiting
+        return [row for row in queue.tasks if row.kind == kind]
+    if inspect.iscoroutinefunction(queue.tasks_of_kind):
+        raise UsageError(f"{type(queue).__name__} is asyncio: await inserted_async(...), assert_inserted_async(...)")
+    return queue.tasks_of_kind(kind, connection=connection)
+
+
+async def _rows_async(queue: AsyncBackend, cls: type[BaseRunnable], connection: Any) -> list[Task]:
+    if not inspect.iscoroutinefunction(queue.tasks_of_kind):
+        raise UsageError(f"{type(queue).__name__} is threaded: call inserted(...), assert_inserted(...)")
+    return await queue.tasks_of_kind(cls.__fang_options__.kind, connection=connection)
+
+
+def _kinds(queue: Backend | AsyncMemoryQueue, connection: Any) -> Mapping[str, int]:
+    if isinstance(queue, AsyncMemoryQueue):
+        return Counter(row.kind for row in queue.tasks)
+    return queue.count_by_kind(connection=connection)
+
+
+def _read(cls: type[R], fields: Mapping[str, object], rows: Iterable[Task]) -> list[Inserted[R]]:
     # A misspelt name would match nothing, and a refutation would always hold.
     unknown = fields.keys() - cls.model_fields.keys()
     if unknown and cls.model_config.get("extra") != "allow":
         raise UsageError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
-    kinds = cls.__fang_options__.kinds
     found = []
-    for row in queue.tasks:
-        if row.kind in kinds:
-            task = decode(cls, as_claimed(row).payload)
-            assert isinstance(task, cls)
-            found.append(Inserted(task, row))
+    for row in rows:
+        task = decode(cls, as_claimed(row).payload)
+        assert isinstance(task, cls)
+        found.append(Inserted(task, row))
     return found
+
+
+def _matching(candidates: list[Inserted[R]], fields: Mapping[str, object]) -> list[Inserted[R]]:
+    return [found for found in candidates if not _differences(found.task, fields)]
+
+
+def _none_matches(
+    cls: type[BaseRunnable], fields: Mapping[str, object], candidates: list[Inserted[R]]
+) -> AssertionError:
+    misses = sorted((_differences(found.task, fields) for found in candidates), key=len)
+    nearest = _lines(map(_listed, misses))
+    return AssertionError(f"no {_wanted(cls, fields)} was inserted; these were, nearest first:{nearest}")
+
+
+def _none_there(cls: type[BaseRunnable], fields: Mapping[str, object], kinds: Mapping[str, int]) -> AssertionError:
+    there = ", ".join(f"{times} {kind}" for kind, times in kinds.items()) or "nothing"
+    return AssertionError(f"no {_wanted(cls, fields)} was inserted; the queue holds {there}")
+
+
+def _refute(cls: type[BaseRunnable], fields: Mapping[str, object], found: Sequence[Inserted[R]]) -> None:
+    __tracebackhide__ = True
+    if found:
+        lines = _lines(repr(task) for task, _ in found)
+        raise AssertionError(f"no {_wanted(cls, fields)} was expected, but these were inserted:{lines}")
 
 
 def _differences(task: BaseRunnable, fields: Mapping[str, object]) -> dict[str, object]:
@@ -200,17 +282,6 @@ def _wanted(cls: type[BaseRunnable], fields: Mapping[str, object]) -> str:
 
 def _listed(fields: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in fields.items())
-
-
-def _near_misses(
-    queue: MemoryQueue | AsyncMemoryQueue, candidates: list[Inserted[R]], fields: Mapping[str, object]
-) -> str:
-    """The candidates, nearest first, or else what there is in their place."""
-    if not candidates:
-        kinds = Counter(row.kind for row in queue.tasks)
-        return "the queue holds " + (", ".join(f"{times} {kind}" for kind, times in kinds.items()) or "nothing")
-    misses = sorted((_differences(found.task, fields) for found in candidates), key=len)
-    return "these were, nearest first:" + _lines(map(_listed, misses))
 
 
 def _lines(texts: Iterable[str]) -> str:

@@ -94,6 +94,14 @@ class Operations:
             self._statements.find, {"p_id": checked_id(task_id)}, lambda rows: as_task(rows[0]) if rows else None
         )
 
+    def of_kind(self, kind: str) -> Operation[list[Task]]:
+        """All rows of a kind, in the order of their insertion."""
+        return Operation(self._statements.of_kind, {"p_kind": kind}, lambda rows: [as_task(row) for row in rows])
+
+    def kinds(self) -> Operation[dict[str, int]]:
+        """How many rows of each kind there are."""
+        return Operation(self._statements.kinds, {}, lambda rows: {row[0]: row[1] for row in rows})
+
     def change(self, change: Change, *, notify: bool) -> Operation[Task | None]:
         """A move by hand; None where the row is not as it was read, or has a live twin."""
         params = {

@@ -34,6 +34,8 @@ class Statements:
     existing: Statement
     twins: Statement
     find: Statement
+    of_kind: Statement
+    kinds: Statement
     change: Statement
     touch: Statement
     remove_one: Statement
@@ -84,6 +86,8 @@ def statements(schema: str) -> Statements:
         existing=inserts.existing(t),
         twins=inserts.twins(t),
         find=by_hand.find(t),
+        of_kind=by_hand.of_kind(t),
+        kinds=by_hand.kinds(t),
         change=by_hand.change(t),
         touch=by_hand.touch(t),
         remove_one=by_hand.removal(t, "one", t.tasks.c.id == bindparam("p_id", type_=UUID)),

@@ -262,6 +262,16 @@ class Queue(Uncopyable):
         """See ``Queueable.remove_all_scheduled_tasks``."""
         return self._remove(self._operations.remove_scheduled(), on_progress, connection)
 
+    # For tests --------------------------------------------------------------------------------------------------------
+
+    def tasks_of_kind(self, kind: str, /, *, connection: CallersConnection | None = None) -> list[Task]:
+        """See ``Backend.tasks_of_kind``."""
+        return self._run(self._operations.of_kind(kind), connection)
+
+    def count_by_kind(self, *, connection: CallersConnection | None = None) -> dict[str, int]:
+        """See ``Backend.count_by_kind``."""
+        return self._run(self._operations.kinds(), connection)
+
     # How they are run -------------------------------------------------------------------------------------------------
 
     def _insert_bulk(self, bulk: Bulk, overrides: Overrides) -> list[Task]:

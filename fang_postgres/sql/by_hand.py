@@ -49,6 +49,19 @@ def find(t: Tables) -> Statement:
     return Statement("find", select(*task_columns(t)).where(t.tasks.c.id == bindparam("p_id", type_=UUID)))
 
 
+def of_kind(t: Tables) -> Statement:
+    """All rows of a kind: for tests of applications, as it reads every row."""
+    c = t.tasks.c
+    rows = select(*task_columns(t)).where(c.kind == bindparam("p_kind", type_=Text))
+    return Statement("of_kind", rows.order_by(c.created_at, c.id))
+
+
+def kinds(t: Tables) -> Statement:
+    """How many rows of each kind there are: for tests of applications, as it reads every row."""
+    c = t.tasks.c
+    return Statement("kinds", select(c.kind, func.count().label("count")).group_by(c.kind).order_by(c.kind))
+
+
 def change(t: Tables) -> Statement:
     """A move by hand, where the row still is as it was read. No row comes back where it is not.
 

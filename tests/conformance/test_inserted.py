@@ -1,0 +1,97 @@
+"""What was inserted can be looked at on every backend, in the caller's open transaction too."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from fang_async import AsyncWorkerPool
+from fang_core import AsyncMemoryQueue, MemoryQueue, UsageError
+from fang_core.conformance import Backend
+from fang_core.testing import (
+    assert_inserted,
+    assert_inserted_async,
+    inserted,
+    inserted_async,
+    refute_inserted,
+    refute_inserted_async,
+)
+from fang_threaded import WorkerPool
+from tests.backends import async_on_postgres, threaded_on_postgres
+
+
+@pytest.fixture(params=["threaded in memory", "async in memory", "threaded on Postgres", "async on Postgres"])
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    if request.param == "threaded in memory":
+        made = Backend("threaded", queue=MemoryQueue, pool=WorkerPool)
+    elif request.param == "async in memory":
+        made = Backend("async", queue=AsyncMemoryQueue, pool=AsyncWorkerPool)
+    else:
+        make = threaded_on_postgres if request.param.startswith("threaded") else async_on_postgres
+        made = make(request.getfixturevalue("url"))
+    yield made
+    made.close()
+
+
+def functions(backend: Backend) -> list[Callable[..., Any]]:
+    """``inserted``, ``assert_inserted`` and ``refute_inserted`` of the backend's mode, with its queue."""
+
+    def with_queue(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **fields: backend.call(function, backend.queue, *args, **fields)
+
+    sync, asynchronous = (
+        (inserted, assert_inserted, refute_inserted),
+        (inserted_async, assert_inserted_async, refute_inserted_async),
+    )
+    return [with_queue(function) for function in (sync if backend.mode == "threaded" else asynchronous)]
+
+
+def test_they_are_found_in_the_order_of_their_insertion(backend: Backend) -> None:
+    find, first, refute = functions(backend)
+    rows = backend.insert_many([backend.note(text=text) for text in "cab"])
+    backend.insert(backend.foreign_note(text="a"))
+    found = find(backend.note)
+    assert [task.text for task, _ in found] == ["c", "a", "b"]
+    assert [row for _, row in found] == rows
+    assert first(backend.note, text="a") == (backend.note(text="a"), rows[1])
+    refute(backend.note, text="d")
+    refute(backend.unique_note)
+
+
+def test_what_is_missed_is_told_with_what_is_there(backend: Backend) -> None:
+    _, first, refute = functions(backend)
+    with pytest.raises(AssertionError, match=r"the queue holds nothing$"):
+        first(backend.note)
+    backend.insert(backend.note(text="a"))
+    with pytest.raises(AssertionError, match=r"nearest first:\n  text='a'$"):
+        first(backend.note, text="b")
+    with pytest.raises(AssertionError, match="but these were inserted:"):
+        refute(backend.note, text="a")
+    kind = backend.note.__fang_options__.kind
+    with pytest.raises(AssertionError, match=f"the queue holds 1 {kind}$"):
+        first(backend.unique_note)
+    with pytest.raises(UsageError, match="has no field txt"):
+        refute(backend.note, txt="a")
+
+
+def test_an_open_transaction_is_looked_into(backend: Backend) -> None:
+    if not backend.has_transactions:
+        pytest.skip("memory has no transactions")
+    _, first, refute = functions(backend)
+    with backend.rolled_back() as connection:
+        task = backend.insert(backend.note(text="a"), connection=connection)
+        assert first(backend.note, text="a", connection=connection).row == task
+        refute(backend.note)
+        with pytest.raises(AssertionError, match="the queue holds 1 "):
+            first(backend.unique_note, connection=connection)
+    refute(backend.note)
+
+
+def test_the_wrong_colour_says_which_one_is_right(backend: Backend) -> None:
+    if backend.mode == "threaded":
+        with pytest.raises(UsageError, match=r"is threaded: call inserted\("):
+            asyncio.run(inserted_async(backend.queue, backend.note))
+    elif not isinstance(backend.queue, AsyncMemoryQueue):
+        with pytest.raises(UsageError, match="is asyncio: await inserted_async"):
+            inserted(backend.queue, backend.note)
