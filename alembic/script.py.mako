@@ -7,6 +7,9 @@ Revises: ${down_revision | comma,n}
 from alembic import op
 
 revision = ${repr(up_revision)}
+# The oldest revision whose code may insert and work on these tables, while processes are replaced one by one. Say above
+# why: what is added has defaults, and nothing is taken away or means something else.
+oldest_code = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}

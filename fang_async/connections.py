@@ -20,7 +20,8 @@ from fang_core.forks import in_child
 from fang_core.logs import SafeLogger
 from fang_core.turns import WAITS, Turns, waits_for
 from fang_postgres.connecting import ASK_AFTER, UNUSED_FOR
-from fang_postgres.operations import Operations, schema_problem
+from fang_postgres.operations import Operations
+from fang_postgres.revisions import schema_problem
 from fang_postgres.sql.fragments import channel
 
 T = TypeVar("T")

@@ -72,6 +72,10 @@ def migrate(*, as_sql: bool, start: str | None, only_check: bool, schema: str, d
 
 
 def _what_was_done(before: str | None, after: str | None) -> str:
+    from fang_postgres.schema import HEAD
+
+    if after is not None and after > HEAD:
+        return f"are at revision {after}; this version, made for {HEAD}, may use them"
     if before == after:
         return f"are up to date (revision {after})"
     if before is None:

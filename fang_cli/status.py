@@ -14,7 +14,7 @@ from fang_core.errors import BackendError, SchemaError
 from fang_core.glance import EVERY, Glance, Life
 from fang_postgres.connecting import SET_FOR_TRANSACTION
 from fang_postgres.engine import engine_for
-from fang_postgres.operations import Operations, schema_problem
+from fang_postgres.operations import Operations
 from fang_postgres.reports import (
     LastFailure,
     OldestDue,
@@ -28,6 +28,7 @@ from fang_postgres.reports import (
     unknown_kinds,
     unserved_types,
 )
+from fang_postgres.revisions import schema_problem
 from fang_postgres.sql.reports import SETTINGS
 from fang_postgres.statement import Conversation, Operation
 from fang_threaded.runner import Runner, SessionRunner, sqlstate_of

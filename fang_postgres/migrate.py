@@ -10,7 +10,7 @@ Raises, all in one line and without the URL: ``UsageError`` (an unusable URL, sc
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from io import StringIO
@@ -24,7 +24,7 @@ from fang_core.errors import BackendError, MissingExtra, SchemaError, UsageError
 from fang_postgres.connecting import TRANSACTION_TIMEOUT_SINCE
 from fang_postgres.diagnosis import code_of_connect_failure, diagnose
 from fang_postgres.engine import engine_for
-from fang_postgres.operations import schema_problem
+from fang_postgres.revisions import Revision, comment_for, read_revision, schema_problem
 from fang_postgres.schema import DEFAULT_SCHEMA, VERSION_TABLE, checked_schema, tables
 
 try:
@@ -59,6 +59,8 @@ class Op(Protocol):
 def upgrade(database: Database, *, schema: str = DEFAULT_SCHEMA, revision: str = "head") -> None:
     """Make or change the tables; nothing happens where they are at ``revision`` or beyond.
 
+    That goes for a revision that this version does not know as well, if it lets this version use the tables.
+
     Several processes may do so at once: one migrates, the others wait for it. ``database`` is a URL or an Engine. Not
     for use inside a revision of the application's: that is ``upgrade_within``.
     """
@@ -73,14 +75,14 @@ def downgrade(database: Database, *, schema: str = DEFAULT_SCHEMA, revision: str
 
 
 def current(database: Database, *, schema: str = DEFAULT_SCHEMA) -> str | None:
-    """The revision that the tables are at; None where there are none."""
-    with transaction(database, schema) as connection:
-        return MigrationContext.configure(connection, opts=options(schema)).get_current_revision()
+    """The revision that the tables are at; None where there are none. A standby can be asked as well."""
+    found = _found(database, schema)
+    return found and found.number
 
 
 def check(database: Database, *, schema: str = DEFAULT_SCHEMA) -> None:
-    """Raise ``SchemaError``, which says what to run, unless the tables are of this version."""
-    if problem := schema_problem(schema, current(database, schema=schema)):
+    """Raise ``SchemaError``, which says what to run, unless this version may use the tables; see ``current``."""
+    if problem := schema_problem(schema, _found(database, schema)):
         raise SchemaError(problem)
 
 
@@ -105,14 +107,14 @@ def upgrade_within(
     what is applied: it starts where an earlier call in that script ended, or else at ``from_revision`` (None: no
     tables). Errors of the database are left as they are.
     """
-    _run(op, schema, revision, from_revision or "base", _scripts()._upgrade_revs)
+    _run(op, schema, revision, from_revision or "base", _upgrade)
 
 
 def downgrade_within(
     op: Op, revision: str = "base", *, schema: str = DEFAULT_SCHEMA, from_revision: str | None = None
 ) -> None:
     """Inside ``downgrade()`` of an application's revision: the way back. A script starts at this version by default."""
-    _run(op, schema, revision, from_revision or "head", _scripts()._downgrade_revs)
+    _run(op, schema, revision, from_revision or "head", _downgrade)
 
 
 def include_name_for(schema: str) -> IncludeNameFn:
@@ -138,17 +140,27 @@ include_name: Final = include_name_for(DEFAULT_SCHEMA)
 
 
 def options(schema: str) -> dict[str, Any]:
-    """What Alembic is always configured with: our own version table."""
-    return {"version_table": VERSION_TABLE, "version_table_schema": schema}
+    """What Alembic is always configured with: our own version table, which says what each revision allows."""
+
+    def say_oldest_code(ctx: MigrationContext, heads: Collection[str], **_: Any) -> None:
+        for head in heads:  # one, or none when the table goes
+            script = ctx.script and ctx.script.get_revision(head)
+            text = comment_for(head, getattr(script and script.module, "oldest_code", head))
+            ctx.execute(f"COMMENT ON TABLE \"{schema}\".{VERSION_TABLE} IS '{text}'")
+
+    return {"version_table": VERSION_TABLE, "version_table_schema": schema, "on_version_apply": (say_oldest_code,)}
 
 
 @contextmanager
-def transaction(database: Database, schema: str) -> Iterator[Connection]:
-    """A transaction in which a migration can run: whatever a role's defaults are, it may write and take its time."""
+def transaction(database: Database, schema: str, *, writes: bool = True) -> Iterator[Connection]:
+    """A transaction in which a migration can run: whatever a role's defaults are, it may write and take its time.
+
+    One that does not write can be had of a standby, too.
+    """
     with _typed(checked_schema(schema)), _engine(database).connect() as connection:
         connection.execution_options(isolation_level="READ COMMITTED")
         with connection.begin():
-            connection.exec_driver_sql("SET TRANSACTION READ WRITE")
+            connection.exec_driver_sql(f"SET TRANSACTION READ {'WRITE' if writes else 'ONLY'}")
             for timeout in _timeouts(connection):
                 connection.exec_driver_sql(f"SET LOCAL {timeout} = 0")
             connection.exec_driver_sql("SET LOCAL jit = off")
@@ -170,6 +182,27 @@ def remove_traces(context: MigrationContext, schema: str) -> None:
         context.execute(_DROP_EMPTY_SCHEMA.format(schema))
 
 
+def _found(database: Database, schema: str) -> Revision | None:
+    with transaction(database, schema, writes=False) as connection:
+        return _read(MigrationContext.configure(connection, opts=options(schema)), schema)
+
+
+def _read(context: MigrationContext, schema: str) -> Revision | None:
+    number = context.get_current_revision()
+    if number is None or context.connection is None:
+        return None
+    asked = f"SELECT obj_description('{schema}.{VERSION_TABLE}'::regclass, 'pg_class')"
+    return read_revision(number, context.connection.exec_driver_sql(asked).scalar_one())
+
+
+def _upgrade(wanted: str, heads: Any) -> Any:
+    return _scripts()._upgrade_revs(wanted, heads)
+
+
+def _downgrade(wanted: str, heads: Any) -> Any:
+    return _scripts()._downgrade_revs(wanted, heads)
+
+
 def _run(op: Op, schema: str, revision: str, start: str, steps: Callable[..., Any]) -> None:
     # Our revisions import alembic.op, which is this op as long as it lasts. A context of our own keeps our version
     # table; it is no EnvironmentContext: leaving that would take the application's proxies away.
@@ -178,14 +211,16 @@ def _run(op: Op, schema: str, revision: str, start: str, steps: Callable[..., An
     if outer.as_sql:
         _write(outer, opts, schema, revision, start)
     else:
-        _apply(MigrationContext.configure(outer.connection, opts=opts), schema)
+        _apply(MigrationContext.configure(outer.connection, opts=opts), schema, is_upgrade=steps is _upgrade)
 
 
-def _apply(context: MigrationContext, schema: str) -> None:
+def _apply(context: MigrationContext, schema: str, *, is_upgrade: bool) -> None:
     prepare(context, schema)
-    version = context.get_current_revision()
-    if version not in {None, *(script.revision for script in _scripts().walk_revisions())}:
-        raise SchemaError(f"schema {schema} is at revision {version}, unknown to this version: upgrade fang-tasks")
+    found = _read(context, schema)
+    if found is not None and found.number not in {script.revision for script in _scripts().walk_revisions()}:
+        if is_upgrade and found.may_be_used:
+            return
+        raise SchemaError(f"schema {schema} is at revision {found.number}, unknown to this version: upgrade fang-tasks")
     context.run_migrations(schema=schema)
     if context.get_current_revision() is None:
         remove_traces(context, schema)
@@ -197,7 +232,7 @@ def _write(outer: MigrationContext, opts: dict[str, Any], schema: str, revision:
     if first == last:
         return
     opts |= {"as_sql": True, "output_buffer": outer.output_buffer, "starting_rev": first}
-    opts["on_version_apply"] = (lambda heads, **_: ends.update({schema: next(iter(heads), "base")}),)
+    opts["on_version_apply"] += (lambda heads, **_: ends.update({schema: next(iter(heads), "base")}),)
     context = MigrationContext.configure(dialect=outer.dialect, opts=opts)
     if first == "base":
         prepare(context, schema)

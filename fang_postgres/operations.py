@@ -20,7 +20,7 @@ from fang_core.liveness import Beat, Pulse, lock_key
 from fang_core.record import PRIORITIES, ClaimedTask, Task, TaskState
 from fang_core.run import Run
 from fang_core.store import Claim, ClaimRequest, PoolRecord, PruneRequest, Rescued, Serves, Sighting, Tick
-from fang_postgres.schema import HEAD
+from fang_postgres.revisions import Revision, read_revision
 from fang_postgres.statement import Operation, Rows, Statement
 from fang_postgres.statements import Statements, statements
 
@@ -184,9 +184,9 @@ class Operations:
 
     # Pools ------------------------------------------------------------------------------------------------------------
 
-    def version(self) -> Operation[str | None]:
+    def version(self) -> Operation[Revision | None]:
         """The revision that the tables are at."""
-        return Operation(self._statements.version, {}, lambda rows: rows[0][0] if rows else None)
+        return Operation(self._statements.version, {}, lambda rows: read_revision(*rows[0]) if rows else None)
 
     def register(self, pool: PoolRecord) -> Operation[None]:
         """A pool's own row; it claims nothing without."""
@@ -332,18 +332,6 @@ class Operations:
         """Task types with tasks that have been due for so long, and that no registered pool serves."""
         params = {"p_due_for": due_for, "p_limit": _MOST_TYPES}
         return Operation(self._statements.unserved_types, params, lambda rows: [row[0] for row in rows])
-
-
-def schema_problem(schema: str, version: str | None) -> str | None:
-    """What is wrong with the tables' revision, in one line that says what to do; None where it is the right one."""
-    if version == HEAD:
-        return None
-    where = "" if schema == "fang" else f" --schema {schema}"
-    if version is None:
-        return f"table {schema}.fang_tasks is missing: run `fang migrate{where}`"
-    if version < HEAD:
-        return f"schema {schema} is at revision {version}, this version needs {HEAD}: run `fang migrate{where}`"
-    return f"schema {schema} is at revision {version}, this version only knows {HEAD}: upgrade fang-tasks"
 
 
 def as_task(row: Sequence[Any]) -> Task:

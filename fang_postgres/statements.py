@@ -15,7 +15,8 @@ Rules that these forms follow, each learned from a plan or a race that went wron
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sqlalchemy import UUID, DateTime, Text, bindparam, column, delete, func, select, table
+from sqlalchemy import UUID, DateTime, Text, bindparam, cast, column, delete, func, literal_column, select, table
+from sqlalchemy.dialects.postgresql import REGCLASS
 
 from fang_core.record import TaskState
 from fang_postgres.schema import VERSION_TABLE, tables
@@ -129,4 +130,8 @@ def statements(schema: str) -> Statements:
 
 
 def _version(schema: str) -> Statement:
-    return Statement("version", select(table(VERSION_TABLE, column("version_num", Text), schema=schema).c.version_num))
+    """The revision, and the comment on its table, which says which older code may use the tables."""
+    versions = table(VERSION_TABLE, column("version_num"), schema=schema)
+    name = cast(literal_column(f"'{schema}.{VERSION_TABLE}'"), REGCLASS)
+    comment = func.obj_description(name, literal_column("'pg_class'"))
+    return Statement("version", select(versions.c.version_num, comment.label("comment")))

@@ -16,7 +16,8 @@ from fang_core.forks import in_child
 from fang_core.logs import SafeLogger
 from fang_core.turns import WAITS, Turns, waits_for
 from fang_postgres.connecting import ASK_AFTER, CONNECT_TIMEOUT, SETTINGS, UNUSED_FOR
-from fang_postgres.operations import Operations, schema_problem
+from fang_postgres.operations import Operations
+from fang_postgres.revisions import schema_problem
 from fang_postgres.sql.fragments import channel
 from fang_threaded.bounded import BoundedConnection
 from fang_threaded.connecting import SPARE, Connector, lift_transaction_timeout

@@ -7,6 +7,7 @@ Revises:
 from alembic import op
 
 revision = "0001"
+oldest_code = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None

@@ -1,5 +1,7 @@
 """What others judge a pool by; pruning by task type.
 
+Code of 0001 may go on: what is added has defaults, and it never reads it.
+
 Revision ID: 0002
 Revises: 0001
 """
@@ -7,6 +9,7 @@ Revises: 0001
 from alembic import op
 
 revision = "0002"
+oldest_code = "0001"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
