@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from fang_core.forks import in_child
+from fang_core.forks import ForkWatch, in_child
 from fang_postgres.connecting import (
     ANSWER_WITHIN,
     LIVES_WITHIN,
@@ -29,10 +29,28 @@ class Unanswered(TimeoutError):
 LOOKS: Final = 15
 """A statement is given up at the look after so many that found it unanswered."""
 
+_UNSHARED_TRIES: Final = 5  # a process that forks all the time gets a connection, too
 _ASYNCPG_WITHIN: Final = 600.0  # seconds for a connect: never the first to end it
 
 
 async def connect_within(seconds: float, **options: Any) -> asyncpg.Connection:
+    """Returns a connection that is dead in each child that is forked from now on, and that no child has a copy of.
+
+    A child that is forked while a connect is under way inherits its socket, and nothing severs it there: the server
+    would not see when the parent dies. So such a connection is cut, and another one is made. Raises what asyncpg does,
+    and ``TimeoutError`` if there is none in so many seconds.
+    """
+    for tries_left in reversed(range(_UNSHARED_TRIES)):
+        watch = ForkWatch()
+        connection = await _connect_within(seconds, **options)
+        _sever_in_child(connection)
+        if not watch.has_forked() or not tries_left:
+            break
+        _cut(connection)
+    return connection
+
+
+async def _connect_within(seconds: float, **options: Any) -> asyncpg.Connection:
     """A connection; raises what asyncpg does, and ``TimeoutError`` where there is none in so many seconds.
 
     As below it counts looks: who begins 30,000 inserts at once blocks the loop for longer than that, and none of the
@@ -54,24 +72,34 @@ async def connect_within(seconds: float, **options: Any) -> asyncpg.Connection:
             connection = await asyncpg.connect(timeout=_ASYNCPG_WITHIN, **options)
     finally:
         next_look.cancel()
-    _sever_in_child(connection)
     return connection
+
+
+def _cut(connection: asyncpg.Connection) -> None:
+    """Ends it for every process that has a copy of its socket."""
+    with suppress(OSError), socket.socket(fileno=os.dup(socket_of(connection).fileno())) as duplicate:
+        duplicate.shutdown(socket.SHUT_RDWR)
+    connection.terminate()
 
 
 def _sever_in_child(connection: asyncpg.Connection) -> None:
     """Has it dead in each child that is forked. That keeps the number of the socket, but not the socket, which is the
     parent's: what asyncpg still does there, in its finalizer, does not touch the parent's epoll, and the server sees
     when the parent dies."""
-    transport = getattr(connection, "_transport", None)  # asyncpg has no public word for it
-    inherited = transport and transport.get_extra_info("socket")
+    inherited = socket_of(connection)
     if inherited is not None:
         in_child(connection, lambda _: _sever(inherited.fileno()))
 
 
+def socket_of(connection: asyncpg.Connection) -> Any:
+    """Returns its socket, or what stands for it on other loops than asyncio's; None if it has none any more."""
+    transport = getattr(connection, "_transport", None)  # asyncpg has no public word for it
+    return transport and transport.get_extra_info("socket")
+
+
 def bury(connection: asyncpg.Connection) -> None:
     """Ends the session of a connection whose event loop has ended, or stands still. It may be called on any thread."""
-    transport = getattr(connection, "_transport", None)
-    inherited = transport and transport.get_extra_info("socket")
+    inherited = socket_of(connection)
     loop = connection._loop
     if not loop.is_closed():
         loop.call_soon_threadsafe(connection.terminate)  # if it ever goes on

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from fang_async.bounded import bury
+from fang_async.bounded import bury, socket_of
 from fang_core.errors import BackendError
 from fang_postgres.diagnosis import has_no_room
 from fang_postgres.places import Places
@@ -260,8 +260,7 @@ def _is_spoken_to(connection: asyncpg.Connection) -> bool:
     A loop that was blocked, or did not run, has not seen it; what is sent now would be lost. (A server that reloads its
     settings may tell of them, too. Then a new connection is made for nothing, which is rare.)
     """
-    transport = getattr(connection, "_transport", None)  # asyncpg has no public word for it
-    ours = transport and transport.get_extra_info("socket")
+    ours = socket_of(connection)
     number = -1 if ours is None else ours.fileno()
     if number < 0:
         return False

@@ -9,12 +9,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 from weakref import ref
 
 T = TypeVar("T")
 
 # By identity: a subclass of ours may compare by value, or have no hash.
+_COUNTS = {"begun": 0, "ended": 0}  # of forks; Python code of other threads may run in between
 _OWNERS: dict[int, tuple[Callable[[], Any], Callable[[Any], None]]] = {}
 
 
@@ -25,6 +27,17 @@ def in_child(owner: T, act: Callable[[T], None]) -> None:
     """
     number = id(owner)
     _OWNERS[number] = (ref(owner, lambda _: _OWNERS.pop(number, None)), act)
+
+
+class ForkWatch:
+    """Tells whether this process was forked while something was under way in it that no owner stands for yet."""
+
+    def __init__(self) -> None:
+        self._begun, self._is_forking = _COUNTS["begun"], _COUNTS["begun"] != _COUNTS["ended"]
+
+    def has_forked(self) -> bool:
+        """Returns whether a child may have a copy of what was made since the watch was."""
+        return self._is_forking or self._begun != _COUNTS["begun"]
 
 
 def end_if_child(parent: int, error: BaseException | None = None) -> None:
@@ -50,11 +63,18 @@ def end_if_child(parent: int, error: BaseException | None = None) -> None:
 def _forked() -> None:
     # A list, so that each stays until all have been told: asyncpg finalizes a connection by taking its socket out of
     # the epoll, which is the parent's as well; once the socket is another, that is in vain.
+    _COUNTS["ended"] = _COUNTS["begun"]  # the forks of other threads are the parent's
     owners = [(find(), act) for find, act in list(_OWNERS.values())]
     for owner, act in owners:
         with suppress(Exception):  # the others' turn comes all the same
             act(owner)
 
 
+def _count(what: str) -> None:
+    _COUNTS[what] += 1
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(
+        before=partial(_count, "begun"), after_in_parent=partial(_count, "ended"), after_in_child=_forked
+    )

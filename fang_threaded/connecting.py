@@ -11,7 +11,7 @@ from fang_postgres.connecting import NO_TRANSACTION_TIMEOUT, SETTINGS, TRANSACTI
 from fang_postgres.passwords import FETCHED_WITHIN, as_password, check_password, not_fetched
 from fang_postgres.urls import address
 from fang_threaded.bounded import BoundedConnection
-from fang_threaded.cutting import sever_in_child
+from fang_threaded.cutting import unshared
 from fang_threaded.pooler import PoolerConnection
 from fang_threaded.runner import typed
 
@@ -70,10 +70,11 @@ class Connector:
         made_as = BoundedConnection if self._keeps_session else PoolerConnection
         prepared: dict[str, Any] = {} if self._keeps_session else {"prepare_threshold": None}
         try:
-            connection: BoundedConnection = made_as.connect(**options, **prepared, autocommit=True)
+            connection: BoundedConnection = unshared(
+                lambda: made_as.connect(**options, **prepared, autocommit=True),
+            )
         except psycopg.ProgrammingError as error:  # libpq's own, which may be older than a parameter
             raise UsageError(f"the database URL cannot be used: {error}") from None
-        sever_in_child(connection)
         if self._keeps_session:
             connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
             lift_transaction_timeout(connection)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from fang_postgres.revisions import schema_problem
 from fang_postgres.sql.fragments import channel
 from fang_threaded.bounded import BoundedConnection
 from fang_threaded.connecting import SPARE, Connector, lift_transaction_timeout
-from fang_threaded.cutting import sever_in_child
+from fang_threaded.cutting import unshared
 from fang_threaded.listener import Listener
 from fang_threaded.pooler import PoolerRunner
 from fang_threaded.reserve import Reserve
@@ -208,10 +209,7 @@ class Connections:
         if isinstance(self._database, Connector):
             return self._database()
         # From a pool of its own, made in the same way: it must not wait until a run gives a connection back.
-        checked_out = _engine_of(self._database).pool.recreate().connect()
-        connection: psycopg.Connection[Any] = checked_out.driver_connection  # type: ignore[assignment]
-        checked_out.detach()
-        sever_in_child(connection)
+        connection = unshared(partial(_connect_apart, _engine_of(self._database)))
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.autocommit = True
         if keeps_session:
@@ -221,6 +219,14 @@ class Connections:
         else:
             connection.prepare_threshold = None
         return connection
+
+
+def _connect_apart(engine: Engine) -> psycopg.Connection[Any]:
+    """Makes a connection as the engine's pool does, which never sees it."""
+    checked_out = engine.pool.recreate().connect()
+    connection: psycopg.Connection[Any] = checked_out.driver_connection  # type: ignore[assignment]
+    checked_out.detach()
+    return connection
 
 
 def _engine_of(database: Engine | sessionmaker[Session]) -> Engine:

@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 
-from fang_core.forks import in_child
+from fang_core.forks import ForkWatch, in_child
+
+C = TypeVar("C", bound=psycopg.Connection[Any])
 
 _ASK_AGAIN: Final = 0.2  # seconds
+_UNSHARED_TRIES: Final = 5  # a process that forks all the time gets a connection, too
 
 
 @contextmanager
@@ -57,6 +60,23 @@ def connect_within(seconds: float, connect: Callable[[], psycopg.Connection[Any]
         if attempt.cancel():
             raise psycopg.OperationalError(f"no connection within {seconds:g} s") from None
         return attempt.result()
+
+
+def unshared(connect: Callable[[], C]) -> C:
+    """Returns a connection that is dead in each child that is forked from now on, and that no child has a copy of.
+
+    A child that is forked while a connect is under way inherits its socket, and nothing severs it there: the server
+    would not see when the parent dies. So such a connection is cut, and another one is made.
+    """
+    for tries_left in reversed(range(_UNSHARED_TRIES)):
+        watch = ForkWatch()
+        connection = connect()
+        sever_in_child(connection)
+        if not watch.has_forked() or not tries_left:
+            break
+        cut(connection)
+        connection.close()
+    return connection
 
 
 def sever_in_child(connection: psycopg.Connection[Any]) -> None:

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from fang_async import AsyncQueue, AsyncRunnable
+from fang_async.pooler import PoolerConnection
 from fang_async.reserve import Reserve
 from fang_async.runner import Runner
 from fang_core.errors import BackendError, BackendUnavailable
@@ -266,3 +267,13 @@ async def test_one_that_leads_to_a_server_without_writes_is_not_lent_again(reser
         await Runner(reserve, "fang")._on_connection(refused, None, in_transaction=False)
     assert connection.is_closed()
     assert await reserve.take() is not connection
+
+
+async def test_behind_a_pooler_one_that_cannot_begin_is_not_kept(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may lead to a standby, and another one elsewhere."""
+    monkeypatch.setattr("fang_async.pooler.BEGIN_PINNED", "SELECT 1/0")
+    connection = await asyncpg.connect(url, connection_class=PoolerConnection, statement_cache_size=0)
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        async with connection.transaction():
+            raise AssertionError("it has not begun")
+    assert connection.is_closed()

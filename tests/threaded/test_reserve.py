@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from fang_core.errors import BackendError, BackendUnavailable
+from fang_core.errors import BackendError, BackendUnavailable, PayloadError
 from fang_postgres.operations import Operations
 from fang_threaded import Queue, Runnable
 from fang_threaded.reserve import Reserve
@@ -20,6 +20,12 @@ from tests.modes import eventually
 
 
 class Loan(Runnable):
+    def run(self, queue: Any) -> None: ...
+
+
+class Payload(Runnable):
+    value: Any = None
+
     def run(self, queue: Any) -> None: ...
 
 
@@ -213,3 +219,21 @@ def test_an_interrupt_within_begin_ends_the_connection(reserve: Reserve, monkeyp
         OwnRunner(reserve, "fang").run_all([Operations("fang").clock()] * 2)
     assert connection.closed
     assert reserve.take() is not connection
+
+
+@pytest.mark.parametrize("trouble", [OSError, RuntimeError, psycopg.OperationalError])
+def test_a_bulk_that_fails_on_its_way_says_why_whatever_its_cleanup_meets(
+    url: str, monkeypatch: pytest.MonkeyPatch, trouble: type[Exception]
+) -> None:
+    """There is no thread to be had, say, or no connection on which to ask for a cancellation."""
+
+    def cancel(*_: Any) -> None:
+        raise trouble("in the cleanup")
+
+    monkeypatch.setattr("fang_threaded.runner.cancel", cancel)
+    with Queue(url, max_pool_size=1) as queue:
+        with pytest.raises(PayloadError):
+            queue.insert_tasks([*(Payload() for _ in range(2_500)), Payload(value=object())])
+        assert queue.insert_task(Payload()) is not None
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) FROM fang.fang_tasks").fetchone() == (1,)
