@@ -4,15 +4,16 @@ import asyncio
 import os
 import socket
 from asyncio.trsock import TransportSocket
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, ClassVar, Final, TypeVar
 
 import asyncpg
 
 from fang_core.forks import ForkWatch, in_child
 from fang_postgres.connecting import (
     ANSWER_WITHIN,
+    ENDED_WHILE_IDLE,
     LIVES_WITHIN,
     NO_TRANSACTION_TIMEOUT,
     TRANSACTION_TIMEOUT_SINCE,
@@ -22,9 +23,23 @@ from fang_postgres.connecting import (
 T = TypeVar("T")
 
 
+# InternalClientError: what asyncpg raises where a connection dies between two of its own messages.
+DRIVER: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises, beside what the system does."""
+CANNOT_CONNECT: Final = (OSError, TimeoutError, asyncio.TimeoutError)
+
+
 class Unanswered(TimeoutError):
     """The connection was given up."""
 
+
+class NotSent(asyncpg.InterfaceError):  # type: ignore[misc]
+    """The connection had been ended before the statement, which was not sent, could use it."""
+
+
+_ENDED_UNCLOSED: Final = "cannot switch to state"
+"""What asyncpg raises, before it sends anything, if the server's last words have come on a connection, but not its end
+yet. asyncpg does not say what the words were."""
 
 LOOKS: Final = 15
 """A statement is given up at the look after so many that found it unanswered."""
@@ -70,6 +85,12 @@ async def _connect_within(seconds: float, **options: Any) -> asyncpg.Connection:
     try:
         async with asyncio.timeout(None) as wait:
             connection = await asyncpg.connect(timeout=_ASYNCPG_WITHIN, **options)
+            _sever_in_child(connection)
+            try:
+                await connection.lift_transaction_timeout()
+            except BaseException:
+                connection.terminate()
+                raise
     finally:
         next_look.cancel()
     return connection
@@ -129,8 +150,12 @@ class BoundedConnection(asyncpg.Connection):  # type: ignore[misc]
     not listened meanwhile.
     """
 
+    BEGIN: ClassVar[str] = "BEGIN"
+    """Begins a transaction."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._has_begun = False
         self._is_asked = False
         self._is_silent = False
         self._looks = 0
@@ -149,11 +174,48 @@ class BoundedConnection(asyncpg.Connection):  # type: ignore[misc]
         silent = asyncio.get_running_loop().call_later(LIVES_WITHIN, self.terminate)
         try:
             await super().execute("SELECT 1")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+        except (*DRIVER, OSError):
             return False
         finally:
             silent.cancel()
         return not self.is_closed()
+
+    @asynccontextmanager
+    async def transaction(self, **_: Any) -> AsyncIterator[None]:
+        """Is one transaction, not nested. What fails in it is raised as it is, also if it cannot be rolled back.
+
+        After a cancellation it stays open, since a ROLLBACK would wait until the server has ended what was cancelled,
+        and a silent one never does: whoever owns the connection calls ``reset``, in bounded time, or closes it.
+        """
+        self._has_begun = True
+        try:
+            await self.execute(self.BEGIN)
+        except asyncpg.PostgresError:  # a standby's, perhaps: another connection may lead elsewhere
+            self.terminate()
+            raise
+        try:
+            yield
+        except (GeneratorExit, asyncio.CancelledError):
+            raise
+        except BaseException:
+            with suppress(*DRIVER, *CANNOT_CONNECT):
+                await self.roll_back()
+            raise
+        await self.execute("COMMIT")
+        self._has_begun = False
+
+    async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's own
+        """Waits for what was cancelled, rolls back, and has the session as new."""
+        async with asyncio.timeout(timeout):
+            await self.roll_back()
+            await super().reset()
+
+    async def roll_back(self) -> None:
+        """Waits for what was cancelled; leaves no transaction open."""
+        # A BEGIN that was cancelled has perhaps begun one of which asyncpg does not know yet.
+        if self._has_begun or self.is_in_transaction():
+            await self.execute("ROLLBACK")
+            self._has_begun = False
 
     async def lift_transaction_timeout(self) -> None:
         """For good: a reset brings back only what a connection has from its start."""
@@ -170,15 +232,19 @@ class BoundedConnection(asyncpg.Connection):  # type: ignore[misc]
         return bool(self.get_server_version().major >= TRANSACTION_TIMEOUT_SINCE)
 
     async def _answered(self, ask: Callable[..., Awaitable[T]], *args: Any, **options: Any) -> T:
+        if self.is_closed() and not self._is_silent:
+            raise NotSent(ENDED_WHILE_IDLE)
         self._looks = 0
         self._is_asked = True
         if self._next_look is None:
             self._look_later()
         try:
             return await ask(*args, **options)
-        except Exception:
+        except Exception as error:
             if self._is_silent:
                 raise Unanswered(UNANSWERED.format(ANSWER_WITHIN)) from None
+            if isinstance(error, asyncpg.InternalClientError) and str(error).startswith(_ENDED_UNCLOSED):
+                raise NotSent(ENDED_WHILE_IDLE) from error
             raise
         finally:
             self._is_asked = False

@@ -12,9 +12,9 @@ from typing import Any, Final
 import asyncpg
 from sqlalchemy.engine import URL
 
-from fang_async.bounded import BoundedConnection, connect_within
+from fang_async.bounded import DRIVER, BoundedConnection, connect_within
 from fang_async.pooler import PoolerConnection
-from fang_async.runner import DRIVER, typed
+from fang_async.runner import typed
 from fang_core.errors import AccessRefused, BackendError, UsageError
 from fang_postgres.connecting import SETTINGS
 from fang_postgres.diagnosis import code_of_connect_failure, diagnose
@@ -109,15 +109,7 @@ class Connector:
             options["connection_class"] = BoundedConnection
         else:
             options |= {"connection_class": PoolerConnection, "statement_cache_size": 0}
-        connection = await connect_within(self._address.host_connects_within, **options)
-        if not self._keeps_session:
-            return connection
-        try:
-            await connection.lift_transaction_timeout()
-        except BaseException:
-            connection.terminate()
-            raise
-        return connection
+        return await connect_within(self._address.host_connects_within, **options)
 
 
 def _of_tls(error: BaseException) -> BaseException | None:

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import asyncpg
 
-from fang_async.runner import DRIVER, converse_on, run_on, typed
+from fang_async.bounded import DRIVER
+from fang_async.runner import converse_on, run_on, typed
 from fang_core.errors import NotificationsFull
 from fang_core.liveness import Beat, Pulse
 from fang_core.store import Rescued

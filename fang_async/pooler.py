@@ -7,14 +7,11 @@ meet on one server: within a transaction they do, and with the first half goes n
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import asyncpg
-
-from fang_async.bounded import BoundedConnection
-from fang_async.runner import CANNOT_CONNECT, DRIVER, TRIES, Runner, guarded, typed, watched
+from fang_async.bounded import CANNOT_CONNECT, DRIVER, BoundedConnection
+from fang_async.runner import TRIES, Runner, guarded, typed, watched
 from fang_core.errors import BackendUnavailable
 from fang_core.guard import PlanGuard
 from fang_postgres.connecting import BEGIN_PINNED
@@ -26,36 +23,21 @@ T = TypeVar("T")
 class PoolerConnection(BoundedConnection):
     """One whose transactions begin with our settings, in the same round trip. To be made without a statement cache."""
 
+    BEGIN = BEGIN_PINNED
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Before it looks up types asyncpg sets jit off for the session, and then back to what it was: in a transaction
         # of ours that is off as well, and the session would keep it.
         self._server_caps: Any = self._server_caps._replace(jit=False)
 
-    @asynccontextmanager
-    async def transaction(self, **_: Any) -> AsyncIterator[None]:
-        """One that is not nested. What fails in it is raised as it is, also where it cannot be rolled back."""
-        try:
-            await self.execute(BEGIN_PINNED)
-        except asyncpg.PostgresError:  # a standby's, perhaps: another connection may lead elsewhere
-            self.terminate()
-            raise
-        try:
-            yield
-        except GeneratorExit:  # nothing can be awaited any more
-            raise
-        except BaseException:
-            with suppress(*DRIVER, *CANNOT_CONNECT):
-                await self.execute("ROLLBACK")
-            raise
-        await self.execute("COMMIT")
+    async def lift_transaction_timeout(self) -> None:
+        """Leaves the session's as it is: it is set for each transaction."""
 
     async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's own
-        """Waits for what was cancelled, and rolls back. asyncpg's own would reset a session that is another's."""
+        """Waits for what was cancelled, and rolls back. The session is another's by then: it is not reset."""
         async with asyncio.timeout(timeout):
-            await self.execute("")
-            if self.is_in_transaction():
-                await self.execute("ROLLBACK")
+            await self.roll_back()
 
 
 class PoolerRunner(Runner):

@@ -192,17 +192,16 @@ class Reserve:
         if self._idle:
             self._look_later()
 
-    async def tidy(self, connection: asyncpg.Connection) -> None:
+    async def tidy(self, connection: asyncpg.Connection, *, within: float = TIDY_WITHIN) -> None:
         """After a failure or a cancellation: gives it back once it is in no transaction, or closes it.
 
-        Goes on where the caller, who waits for it, is cancelled again.
+        Returns after ``within`` seconds at the latest; it goes on then, as it does if the caller is cancelled again.
         """
         task = asyncio.create_task(connection.reset(timeout=TIDY_WITHIN))  # waits for what was cancelled, rolls back
         self._tidying.add(task)
         # A callback, since a task may be cancelled before its first step.
         task.add_done_callback(partial(self._tidied, connection))
-        with suppress(Exception):  # the caller has a reason of its own
-            await asyncio.shield(task)
+        await asyncio.wait([task], timeout=within)
 
     def _tidied(self, connection: asyncpg.Connection, task: "asyncio.Task[None]") -> None:
         self._tidying.discard(task)

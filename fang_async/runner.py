@@ -9,12 +9,13 @@ from typing import Any, Final, Self, TypeVar
 
 import asyncpg
 
-from fang_async.bounded import Unanswered
-from fang_async.reserve import Reserve
+from fang_async.bounded import CANNOT_CONNECT, DRIVER, NotSent, Unanswered
+from fang_async.reserve import TIDY_WITHIN, Reserve
 from fang_core.errors import (
     BackendError,
     BackendUnavailable,
     FangError,
+    NotConnected,
     NotificationsFull,
     StatementRefused,
 )
@@ -30,10 +31,9 @@ T = TypeVar("T")
 logger = SafeLogger("fang_async")
 
 TRIES: Final = 5  # of a statement that was the victim of a deadlock or a serialization failure
-# InternalClientError: what asyncpg raises where a connection dies between two of its own messages.
-DRIVER: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What asyncpg raises, beside what the system does."""
-CANNOT_CONNECT: Final = (OSError, TimeoutError, asyncio.TimeoutError)
+
+CANCELLED_WITHIN: Final = 1.0
+"""Seconds for which a call that was cancelled waits until its connection is in no transaction any more."""
 
 
 class Runner:
@@ -122,7 +122,8 @@ class Runner:
             is_committing = True
             return result
 
-        for tries_left in reversed(range(tries)):
+        was_ended = False
+        while True:
             try:
                 connection = await self.reserve.take(of_pool=self._of_pool)
             except (*DRIVER, *CANNOT_CONNECT) as error:
@@ -138,15 +139,18 @@ class Runner:
                 if getattr(error, "sqlstate", None) == READ_ONLY:
                     self.reserve.drop(connection)
                 else:
-                    await self.reserve.tidy(connection)
+                    await self.reserve.tidy(connection, within=_tidied_within(error))
                 if not isinstance(error, (*DRIVER, *CANNOT_CONNECT)):
                     raise
-                if not tries_left or not is_victim(getattr(error, "sqlstate", None)):
+                if isinstance(error, NotSent) and not was_ended:
+                    was_ended = True  # and what was idle beside it is closed by now: the next connection is a new one
+                    continue
+                tries -= 1
+                if not tries or not is_victim(getattr(error, "sqlstate", None)):
                     raise self._typed(error, nothing_stands=in_transaction and not is_committing) from error
             else:
                 self.reserve.give_back(connection)
                 return result
-        raise AssertionError("the last try returns or raises")
 
     def _typed(self, error: Exception, *, nothing_stands: bool) -> BackendError:
         """Returns the typed error: ``NotConnected`` if the connection was lost before COMMIT was sent."""
@@ -165,6 +169,10 @@ class Runner:
     async def close(self) -> None:
         """Closes the connections."""
         await self.reserve.close()
+
+
+def _tidied_within(error: BaseException) -> float:
+    return CANCELLED_WITHIN if isinstance(error, asyncio.CancelledError) else TIDY_WITHIN
 
 
 async def watched(
@@ -265,8 +273,8 @@ def _send(connection: Any, operation: Operation[Any]) -> Awaitable[Rows]:
 
 def typed(error: Exception, schema: str) -> BackendError:
     """The typed error of a driver's error."""
-    if isinstance(error.__context__, Unanswered):
-        error = error.__context__  # the end of a transaction says only that the connection is closed, and not why
+    if isinstance(error, NotSent):
+        return NotConnected(str(error))
     if type(error) is asyncpg.DataError:  # the driver's own, which quotes the value; the server's are derived from it
         return StatementRefused("the driver refused a value of the statement")
     if isinstance(error, asyncpg.PostgresError):

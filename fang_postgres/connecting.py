@@ -96,6 +96,9 @@ tell, and a NAT sees traffic. What accepts data and does not answer is alive to 
 UNANSWERED: Final = "no answer to a statement for {:g} s; the connection is given up"
 """What is then raised, with the seconds."""
 
+ENDED_WHILE_IDLE: Final = "the server ended the connection while it was idle; nothing was sent"
+"""What is then raised, if that happens twice in a row."""
+
 UNUSED_FOR: Final = 60.0
 """Seconds after which a connection that nobody used is not used any more: what stands between forgets idle ones, some
 within minutes, and the next statement would wait for ``ANSWER_WITHIN``."""
