@@ -291,6 +291,42 @@ def test_it_ends_as_run_does_when_a_hook_stops_its_pool(start: Start, url: str) 
     assert rows(url) == [(0,)]
 
 
+@pytest.mark.parametrize("closing", ["", "queue.close"])
+def test_a_module_may_seed_its_queue_by_asyncio_run_while_it_is_imported(
+    tmp_path: Path, url: str, closing: str
+) -> None:
+    (tmp_path / "seeds.py").write_text(
+        textwrap.dedent(f"""
+            import asyncio, os
+            from fang_async import AsyncQueue, AsyncRunnable, AsyncWorkerPool
+
+            class Seed(AsyncRunnable):
+                n: int
+                async def run(self, queue):
+                    os.write(1, b"seed %d\\n" % self.n)
+
+            queue = AsyncQueue({url!r})
+            pool = AsyncWorkerPool(queue)
+
+            async def seed(base):
+                await asyncio.gather(*(queue.insert_task(Seed(n=base + n)) for n in range(20)))
+                {"await " + closing + "()" if closing else ""}
+
+            asyncio.run(seed(0))
+            asyncio.run(seed(20))
+            """)
+    )
+    process = Process(tmp_path, "seeds:pool")
+    try:
+        process.wait_for(*(f"seed {n}" for n in range(40)))
+        process.popen.send_signal(signal.SIGTERM)
+        code, errors = process.end()
+        assert code == 0, errors
+        assert "Traceback" not in errors
+    finally:
+        process.close()
+
+
 @pytest.mark.parametrize(("last", "first"), [(StopsHeavy(), StopsLight()), (StopsLight(), StopsHeavy())])
 def test_where_tasks_stop_their_pools_it_ends_with_the_last(
     start: Start, url: str, first: Runnable, last: Runnable
