@@ -210,8 +210,10 @@ def _unheld(status: Status) -> list[RunningKind]:
 def _by_states(
     sums: Mapping[tuple[str, ...], Mapping[TaskState, Number]], states: Sequence[TaskState]
 ) -> list[tuple[object, ...]]:
+    """Most tasks first: of a long table only the head is shown."""
     none = Number(0, False)
-    return [(*place, *(counts.get(state, none) for state in states)) for place, counts in sums.items()]
+    most_first = sorted(sums.items(), key=lambda item: -sum(number.value for number in item[1].values()))
+    return [(*place, *(counts.get(state, none) for state in states)) for place, counts in most_first]
 
 
 def _of_running(status: Status, each: RunningKind) -> tuple[object, ...]:

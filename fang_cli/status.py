@@ -94,8 +94,10 @@ def read_status(url: str, schema: str) -> Status:
         retried = reader.converse(reports.retries(counts))
         oldest = reader.ask(reports.oldest_due()) or []
         failures = reader.ask(reports.last_failures()) or []
-        while not glance.is_over and reader.look(reports, glance):
+        while not glance.is_over:
             time.sleep(EVERY)
+            if not reader.look(reports, glance):
+                break
         pools = reader.ask(reports.pools()) or []
     lives = {pool.id: glance.life(pool.id) for pool in pools}
     alive = [pool for pool in pools if lives[pool.id] is Life.ALIVE]

@@ -62,7 +62,8 @@ class Glance:
         return self._began is not None and (not waits_for or self._now - self._began >= LONGEST)
 
     def life(self, pool_id: UUID) -> Life:
-        """What is known of this pool by now."""
+        """What is known of this pool by now. One that has registered since the last look is alive."""
         if pool_id in self._dead:
             return Life.DEAD
-        return Life.ALIVE if pool_id in self._alive else Life.SILENT
+        is_new = self._began is not None and pool_id not in self._first
+        return Life.ALIVE if is_new or pool_id in self._alive else Life.SILENT

@@ -56,6 +56,11 @@ def test_one_that_leaves_is_not_waited_for_and_one_that_comes_is() -> None:
     assert (glance.life(ONE), glance.life(TWO)) == (Life.SILENT, Life.ALIVE)
 
 
+def test_one_that_registers_after_the_last_look_is_alive() -> None:
+    assert looked([[]]).life(ONE) is Life.ALIVE
+    assert Glance().life(ONE) is Life.SILENT  # there was no look
+
+
 def test_without_pools_there_is_nothing_to_wait_for() -> None:
     glance = Glance()
     assert not glance.is_over
