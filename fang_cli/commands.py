@@ -50,10 +50,35 @@ def fang() -> None:
     "--from", "start", metavar="REVISION", help="With --sql: what the tables are at; without, there are none."
 )
 @click.option("--check", "only_check", is_flag=True, help="Change nothing; exit code 78 unless the tables fit.")
+@click.option("--grants", "role", metavar="ROLE", help="Print the SQL that gives a role the least rights it needs.")
+@click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(["web", "worker", "status"]),
+    help="With --grants: what the role does; without, a web application's rights and a worker's are printed.",
+)
 @click.option("--schema", default="fang", show_default=True, help="The Postgres schema of the tables.")
 @click.option("--database-url", metavar="URL", help="postgresql://user@host/database; else FANG_DATABASE_URL.")
-def migrate(*, as_sql: bool, start: str | None, only_check: bool, schema: str, database_url: str | None) -> None:
+def migrate(
+    *,
+    as_sql: bool,
+    start: str | None,
+    only_check: bool,
+    role: str | None,
+    purpose: Any,
+    schema: str,
+    database_url: str | None,
+) -> None:
     """Make or change the tables."""
+    if role is not None:
+        if as_sql or only_check:
+            raise UsageError("--grants only prints: give it without --sql and --check")
+        from fang_postgres.grants import grants
+
+        click.echo(grants(role, purpose, schema=schema), nl=False)
+        return
+    if purpose is not None:
+        raise UsageError("--for belongs to --grants")
     if as_sql and only_check:
         raise UsageError("give --sql or --check, not both")
     if start is not None and not as_sql:

@@ -160,6 +160,8 @@ def transaction(database: Database, schema: str, *, writes: bool = True) -> Iter
     with _typed(checked_schema(schema)), _engine(database).connect() as connection:
         connection.execution_options(isolation_level="READ COMMITTED")
         with connection.begin():
+            if writes and connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one():
+                raise BackendError("the database is a standby: connect to a server that takes writes")
             connection.exec_driver_sql(f"SET TRANSACTION READ {'WRITE' if writes else 'ONLY'}")
             for timeout in _timeouts(connection):
                 connection.exec_driver_sql(f"SET LOCAL {timeout} = 0")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -23,8 +24,10 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, te
 from sqlalchemy.exc import ProgrammingError
 
 from alembic import command, op
+from fang_cli.commands import fang
 from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
 from fang_core.errors import AccessRefused, BackendError, BackendUnavailable, SchemaError, UsageError
+from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
 from fang_postgres.connecting import TRANSACTION_TIMEOUT_SINCE
 from fang_postgres.schema import HEAD, VERSION_TABLE, tables
@@ -674,3 +677,20 @@ def server_that_refuses(message: str) -> Iterator[int]:
     with listener:
         yield listener.getsockname()[1]
         thread.join(DEADLINE)
+
+
+def test_a_standby_can_be_asked() -> None:
+    """It takes no writes; what is there can be read, and is good enough."""
+    with TemporaryDirectory(prefix="fang-standby-") as directory:
+        where = Path(directory) / "cluster"
+        Path(directory).chmod(0o755)  # the server may run as another user
+        with EmbeddedPostgres(directory=where) as primary:
+            migrate.upgrade(primary.url)
+        (where / "data" / "standby.signal").touch()
+        with EmbeddedPostgres(directory=where) as standby:
+            migrate.check(standby.url)
+            assert migrate.current(standby.url) == HEAD
+            assert not fang.main(["migrate", "--check", "--database-url", standby.url], standalone_mode=False)
+            assert not fang.main(["status", "--database-url", standby.url], standalone_mode=False)
+            with pytest.raises(BackendError, match="connect to a server that takes writes"):
+                migrate.upgrade(standby.url)
