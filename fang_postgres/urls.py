@@ -178,7 +178,7 @@ class Address:
         return self.connect_timeout or CONNECT_TIMEOUT
 
     def for_psycopg(self, *, application_name: str = "fang", settings: str = "") -> dict[str, Any]:
-        """Arguments of ``psycopg.connect``; these settings, as ``options``, go before what the URL sets."""
+        """Arguments of ``psycopg.connect``; these settings, as ``options``, follow those of the URL."""
         arguments: dict[str, Any] = {
             **TCP,
             **self.others,
@@ -206,7 +206,7 @@ class Address:
             del others["sslrootcert"], others["sslmode"]
         own = {"application_name": self.application_name or "fang"}
         arguments: dict[str, Any] = {
-            "dsn": f"postgresql:///?{urlencode(others)}" if others else None,
+            "dsn": f"postgresql://?{urlencode(others)}" if others else None,
             "host": [host.name for host in hosts] or None,
             "port": [host.port for host in hosts] or self.port,
             "user": self.user,
@@ -224,7 +224,7 @@ class Address:
         """
         for name in sorted(_FILES & self.others.keys()):
             path = self.others[name]
-            if path != "system" and not exists(os.path.expanduser(path)):
+            if path != "system" and not exists(path):
                 raise AccessRefused(f"{name} of the database URL names a file that does not exist: {path}")
 
     def refuse_beyond_asyncpg(self) -> "Address":

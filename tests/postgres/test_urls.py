@@ -331,3 +331,4 @@ def test_what_the_environment_says_holds(
     }.items():
         monkeypatch.setenv(name, str(value))
     assert ask("postgresql://", asked) == ("123kB", "shop", url.database)
+    assert ask("postgresql://?sslmode=prefer", asked) == ("123kB", "shop", url.database)
