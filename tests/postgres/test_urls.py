@@ -327,8 +327,8 @@ def test_what_the_environment_says_holds(
         "PGHOST": at.name,
         "PGPORT": at.port,
         "PGUSER": url.username,
-        "PGDATABASE": url.database,
+        "PGDATABASE": "template1",
     }.items():
         monkeypatch.setenv(name, str(value))
-    assert ask("postgresql://", asked) == ("123kB", "shop", url.database)
-    assert ask("postgresql://?sslmode=prefer", asked) == ("123kB", "shop", url.database)
+    assert ask("postgresql://", asked) == ("123kB", "shop", "template1")
+    assert ask("postgresql://?sslmode=prefer", asked) == ("123kB", "shop", "template1")
