@@ -71,6 +71,11 @@ class Connections:
         return self._writes is not None and not self._home.has_ended
 
     @property
+    def connects_within(self) -> float:
+        """Seconds for a connect."""
+        return self.dedicated.connects_within
+
+    @property
     def are_lent(self) -> bool:
         """Whether pools have them."""
         return self._pools > 0

@@ -117,12 +117,27 @@ def _what_was_done(before: str | None, after: str | None) -> str:
     "the level of Fang's own loggers.",
 )
 @click.option("--log-tracebacks", is_flag=True, help="Log the traceback of each failed run; it may quote payloads.")
+@click.option(
+    "--wait-for-database",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=30,
+    show_default=True,
+    help="How long to wait at the start for a database that does not answer yet.",
+)
 @click.pass_context
-def worker(ctx: click.Context, *, pools: tuple[str, ...], log_level: str | None, log_tracebacks: bool) -> None:
+def worker(
+    ctx: click.Context,
+    *,
+    pools: tuple[str, ...],
+    log_level: str | None,
+    log_tracebacks: bool,
+    wait_for_database: float,
+) -> None:
     """Run pools, as in app.tasks:pool, until SIGTERM or Ctrl-C; a second one ends it at once."""
     from fang_cli.worker import run_worker
 
-    ctx.exit(run_worker(pools, log_level, log_tracebacks=log_tracebacks))
+    ctx.exit(run_worker(pools, log_level, log_tracebacks=log_tracebacks, wait_for_database=wait_for_database))
 
 
 @fang.command()

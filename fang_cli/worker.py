@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from fang_cli.logs import applications_logging
+from fang_cli.patience import Interrupted, Patience
 from fang_cli.targets import Target, find_targets, is_async
 from fang_core.config import EXIT_RUNS_LEFT
 from fang_core.errors import BackendError, BackendUnavailable
@@ -24,17 +25,26 @@ logger = SafeLogger("fang_cli")
 
 T = TypeVar("T")
 
-_OPENING: Final = 4.5
-"""Seconds that a queue has to connect, also one over an Engine of the application's that would wait for ever."""
+_CHECKING: Final = 2.0
+"""Seconds that a queue has to read the version of the tables, beside those that its servers have to answer a connect.
+
+Over an Engine of the application's it would wait for ever."""
 
 _UNWINDING: Final = 1.0
 """Seconds that asyncio tasks, and then threads, which runs have left behind, have to end."""
 
 
-def run_worker(names: Sequence[str], log_level: str | None, *, log_tracebacks: bool = False) -> int:
+def run_worker(
+    names: Sequence[str],
+    log_level: str | None = None,
+    *,
+    log_tracebacks: bool = False,
+    wait_for_database: float = 0.0,
+) -> int:
     """Runs the pools that are named until SIGTERM or SIGINT, and stops them gracefully; the exit code.
 
-    With ``log_tracebacks`` each pool has that option, whatever it was made with.
+    With ``log_tracebacks`` each pool has that option, whatever it was made with. A database that does not answer is
+    waited for, for ``wait_for_database`` seconds.
 
     Where a task or a hook of ``Events`` stops a pool the others go on: the process ends once all of them have ended.
 
@@ -51,7 +61,7 @@ def run_worker(names: Sequence[str], log_level: str | None, *, log_tracebacks: b
     with Signals(lambda: _begin_last_call(targets), shares=False) as signals, asyncio.Runner() as runner:
         runner.get_loop().set_default_executor(executor)  # as asyncio makes one, but here its threads can be waited for
         _wake_after_the_last(targets, signals)
-        if _run(runner, _serve(targets, signals)):
+        if _run(runner, _serve(targets, signals, wait_for_database)):
             os._exit(EXIT_RUNS_LEFT)  # an ordinary exit would wait for runs, or run finalizers under running threads
         code = 0 if all(target.pool.is_clean for target in targets) else EXIT_RUNS_LEFT
         if _run(runner, _end_leftovers(executor)):
@@ -78,25 +88,29 @@ def _wake_after_the_last(targets: Sequence[Target], signals: Signals) -> None:
         target.pool.on_stop(partial(stopped, target.name))
 
 
-async def _serve(targets: Sequence[Target], signals: Signals) -> bool:
+async def _serve(targets: Sequence[Target], signals: Signals, wait_for_database: float) -> bool:
     """Opens the queues, runs the pools until the first signal or the last stop, stops them; whether runs go on."""
+    stopping = _in_thread(signals.wait)
+    patience = Patience(wait_for_database, stopping)
     opened = [target for target in _one_for_each_queue(targets) if not target.pool.queue.is_open]
     started: list[Target] = []
     runs_go_on = False
     try:
         # All of them before any pool: none has begun to work when another's database is found to be down.
-        await _all(_open(target) for target in opened)
+        await _all_or_none(patience.answer(target.name, partial(_open, target, patience)) for target in opened)
         for target in targets:
-            with _named(target):
-                await _call(target, target.pool.start)
+            await patience.answer(target.name, partial(_start, target))
             started.append(target)
-        await _in_thread(signals.wait)
+        await stopping
         if signals.ends_process:
             logger.info(
                 "stopping: runs have until the end of the grace period; a second signal ends the process at once, and "
                 "what has not ended then runs again, uncharged"
             )
+    except Interrupted:
+        logger.info("stopping: a signal came before all pools had started")
     finally:
+        signals.wake()  # for the thread that waits
         await _all(_call(target, target.pool.stop) for target in started)
         runs_go_on = any(await _all(_call(target, target.pool.runs_go_on) for target in started))
         if not runs_go_on:
@@ -108,12 +122,20 @@ def _one_for_each_queue(targets: Sequence[Target]) -> list[Target]:
     return list({id(target.pool.queue): target for target in targets}.values())
 
 
-async def _open(target: Target) -> None:
+async def _open(target: Target, patience: Patience) -> None:
+    queue = target.pool.queue
     with _named(target):
         try:
-            await asyncio.wait_for(_call(target, target.pool.queue.open), _OPENING)
+            opening = asyncio.wait_for(_call(target, queue.open), queue.connects_within + _CHECKING)
+            await patience.unless_interrupted(opening)
         except TimeoutError:
             raise BackendUnavailable("the database does not answer in time") from None
+
+
+async def _start(target: Target) -> None:
+    # Not given up at a signal: a pool may have registered, and claimed.
+    with _named(target):
+        await _call(target, target.pool.start)
 
 
 @contextmanager
@@ -178,6 +200,20 @@ def _in_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
 
     threading.Thread(target=call, name="fang-call", daemon=True).start()
     return asyncio.wrap_future(future)
+
+
+async def _all_or_none(calls: Iterator[Coroutine[Any, Any, object]]) -> None:
+    """All of them at once, until one fails; then gives the others up and raises its error."""
+    tasks = [asyncio.create_task(call) for call in calls]
+    if not tasks:
+        return
+    done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=_UNWINDING)
+    for task in done:
+        task.result()
 
 
 async def _all(calls: Iterator[Coroutine[Any, Any, T]]) -> list[T]:

@@ -53,6 +53,7 @@ class _MemoryBase(Uncopyable):
         self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks)
         self.is_open = True
         self.keeps_session = True
+        self.connects_within = 0.0
         self._manual_pool = manual_pool(uuid4())
 
     @property

@@ -370,6 +370,11 @@ class Backend(Queueable, Protocol):
         ...
 
     @property
+    def connects_within(self) -> float:
+        """Seconds within which one of its servers has answered a connect, if any does."""
+        ...
+
+    @property
     def rules(self) -> Rules:
         """What the queue asks of every insert."""
         ...
@@ -406,6 +411,11 @@ class AsyncBackend(AsyncQueueable, Protocol):
     @property
     def keeps_session(self) -> bool:
         """See ``Backend.keeps_session``."""
+        ...
+
+    @property
+    def connects_within(self) -> float:
+        """See ``Backend.connects_within``."""
         ...
 
     @property

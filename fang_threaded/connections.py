@@ -20,6 +20,7 @@ from fang_postgres.connecting import ASK_AFTER, CONNECT_TIMEOUT, SETTINGS, UNUSE
 from fang_postgres.operations import Operations
 from fang_postgres.revisions import schema_problem
 from fang_postgres.sql.fragments import channel
+from fang_postgres.urls import address
 from fang_threaded.bounded import BoundedConnection
 from fang_threaded.connecting import SPARE, Connector, lift_transaction_timeout
 from fang_threaded.cutting import unshared
@@ -193,10 +194,13 @@ class Connections:
 
     @property
     def connects_within(self) -> float:
-        """Seconds for ``dedicated``, which is not bounded where another's engine makes the connection."""
+        """Seconds for a connect; what another's engine makes is bounded by nothing but that engine's own options."""
         if isinstance(self._database, Connector):
             return self._database.connects_within
-        return SPARE + CONNECT_TIMEOUT
+        try:
+            return SPARE + address(_engine_of(self._database).url).connects_within
+        except UsageError:  # the URL says what SQLAlchemy alone knows
+            return SPARE + CONNECT_TIMEOUT
 
     def dedicated(self, *, keeps_session: bool = True) -> psycopg.Connection[Any]:
         """A connection out of the pool for good, in autocommit: for a listener, or a heart.

@@ -95,6 +95,11 @@ class Queue(Uncopyable):
         """Whether a pool can listen and hold a lock: not behind a pooler."""
         return self._connections.keeps_session
 
+    @property
+    def connects_within(self) -> float:
+        """Seconds within which one of its servers has answered a connect, if any does."""
+        return self._connections.connects_within
+
     def open(self) -> None:
         """Connects and checks the tables. Calls of the queue connect by themselves; pools do it when they start.
 

@@ -495,7 +495,9 @@ def ends_in_one_line(directory: Path, url: str, code: int, *words: str) -> None:
 
     with ThreadPoolExecutor() as executor:
         pools = [f"down:{name}" for name in ("threaded", "asynchronous", "engine")]
-        results = {f"fang: {pool}: ": executor.submit(worker, directory, pool) for pool in pools}
+        results = {
+            f"fang: {pool}: ": executor.submit(worker, directory, pool, "--wait-for-database", "0") for pool in pools
+        }
         results["fang: "] = executor.submit(migrate)
     for start, result in results.items():
         returned, log = result.result()
@@ -548,6 +550,6 @@ def test_one_that_fails(start: Start, url: str) -> None:
 def test_nothing_runs_where_one_database_is_down(start: Start, url: str, tmp_path: Path) -> None:
     insert(url, Heavy(), Light())
     (tmp_path / "down.py").write_text(textwrap.dedent(DOWN).format(url="postgresql://127.0.0.1:1/app"))
-    process = start("app:pools.heavy", "app:pools.light", "down:asynchronous")
+    process = start("app:pools.heavy", "app:pools.light", "down:asynchronous", "--wait-for-database", "0")
     assert process.end()[0] == 69
     assert rows(url) == [("Heavy", "new", 0), ("Light", "new", 0), (0,)]

@@ -1,0 +1,79 @@
+"""How ``fang worker`` waits for a database that does not answer yet: again and again, until a signal or for a time."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from math import inf
+from typing import Any, Final, TypeVar
+
+from fang_core.demand import Retry
+from fang_core.errors import BackendUnavailable
+from fang_core.logs import SafeLogger
+
+logger = SafeLogger("fang_cli")
+
+T = TypeVar("T")
+
+_LONGEST_PAUSE: Final = 1.0
+_TOLD_EACH: Final = 10.0
+_UNWINDING: Final = 1.0
+
+
+class Interrupted(Exception):
+    """A signal has come while a database was waited for."""
+
+
+class Patience:
+    """Times are seconds.
+
+    Args:
+        within: how long all of the waiting may take, from now on; a try that has begun by then goes on to its end.
+        stopping: is done when there is nothing to wait for any more.
+    """
+
+    def __init__(self, within: float, stopping: "asyncio.Future[None]") -> None:
+        self._deadline = time.monotonic() + within
+        self._stopping = stopping
+
+    async def answer(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Returns what comes of the call, made again while the database does not answer.
+
+        Logs that it waits, at once and then each ten seconds. Raises ``BackendUnavailable`` when the time is over,
+        ``Interrupted``, and whatever waiting cannot mend.
+        """
+        retry, told_at, began = Retry(), -inf, time.monotonic()
+        while True:
+            self.check()
+            try:
+                result = await call()
+            except BackendUnavailable as error:
+                now = time.monotonic()
+                left = self._deadline - now
+                if left <= 0:
+                    raise
+                if now - told_at >= _TOLD_EACH:
+                    told_at = now
+                    logger.warning("%s; waits for it, for %.0f s more at most", error, left)
+                await asyncio.wait({self._stopping}, timeout=min(retry.sleep(), _LONGEST_PAUSE, left))
+            else:
+                if told_at > -inf:
+                    logger.info("%s: the database answers, after %.1f s", name, time.monotonic() - began)
+                return result
+
+    async def unless_interrupted(self, awaitable: Awaitable[T]) -> T:
+        """Awaits it, and gives it up at a signal, with ``Interrupted``."""
+        task = asyncio.ensure_future(awaitable)
+        either: set[asyncio.Future[Any]] = {task, self._stopping}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+        finally:
+            task.cancel()
+        await asyncio.wait({task}, timeout=_UNWINDING)  # closes what it had begun to open
+        raise Interrupted
+
+    def check(self) -> None:
+        """Raises ``Interrupted`` if there is nothing to wait for any more."""
+        if self._stopping.done():
+            raise Interrupted
