@@ -85,7 +85,6 @@ async def _connect_within(seconds: float, **options: Any) -> asyncpg.Connection:
     try:
         async with asyncio.timeout(None) as wait:
             connection = await asyncpg.connect(timeout=_ASYNCPG_WITHIN, **options)
-            _sever_in_child(connection)
             try:
                 await connection.lift_transaction_timeout()
             except BaseException:

@@ -26,8 +26,8 @@ class HomeLoop:
     """Binds an owner to one event loop at a time.
 
     Args:
-        moved: drops whatever the owner has on its former loop, which has ended or stands still. It is called before the
-            owner is bound to a loop, on that loop's thread, and must not wait.
+        moved: drops whatever the owner has on its former loop, which has ended or stands still. It is called on another
+            loop's thread, also before the owner is bound to its first loop, and must not wait.
         is_busy: says whether the owner needs its former loop even if that stands still now.
         ends: closes what the owner has, when its loop is about to end; cancelled after ``END_WITHIN`` seconds.
         refusal: what ``UsageError`` says while the former loop still runs.
@@ -69,14 +69,23 @@ class HomeLoop:
         with self._changing:  # threads may begin to use the owner at once, each on a loop of its own
             self._check(loop)
             if loop is not self._loop:
-                self.leave()
-                self._moved()
+                self._move()
             self._loop, self._stay = loop, _Stay(self._ends)
 
     def check(self) -> None:
-        """Raises ``UsageError`` if the owner is in use on another loop than the running one."""
+        """Raises ``UsageError`` if the owner is in use on another loop than the running one.
+
+        If the owner's loop has ended, drops what it has there.
+        """
         with self._changing:
             self._check(asyncio.get_running_loop())
+            if self.has_ended:
+                self._move()
+
+    def _move(self) -> None:
+        self.leave()
+        self._loop = None
+        self._moved()
 
     def _check(self, loop: asyncio.AbstractEventLoop) -> None:
         former = self._loop

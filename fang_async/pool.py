@@ -150,8 +150,6 @@ class AsyncWorkerPool(Uncopyable):
         ended.
         """
         self._home.check()
-        if self._home.has_ended:
-            self._begin()
         if self._is_stopping_and_called_by_a_run():
             return 0
         async with self._changing:
@@ -249,8 +247,6 @@ class AsyncWorkerPool(Uncopyable):
         Starts the pool, and stops it again, where it was not running.
         """
         self._home.check()
-        if self._home.has_ended:
-            self._begin()
         shift = self._shift
         if shift is not None and self._running:
             return await shift.drain(shift.crew.ended_runs)

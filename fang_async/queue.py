@@ -122,8 +122,6 @@ class AsyncQueue(Uncopyable):
         is given back.
         """
         self._home.check()
-        if self._home.has_ended:
-            self._abandon()
         await self._manual.end()
         await self._connections.close()
 
