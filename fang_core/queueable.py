@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Queueable(Protocol):
-    """A queue for threaded code."""
+    """What every queue for threaded code offers. Runs are handed one."""
 
     def insert_task(
         self,
@@ -35,20 +35,21 @@ class Queueable(Protocol):
         """Inserts one task and returns its row.
 
         Args:
-            task: of either mode; a worker of its mode runs it.
+            task: a task of either mode; a worker of its mode runs it.
             priority: -2 (first) to 2 (last), instead of the class's.
-            scheduled_at: not before this time, which needs a zone.
-            delay: not before this long from now, by the database's clock; not together with ``scheduled_at``.
-            task_type: instead of the class's.
-            max_retries: instead of the class's.
-            uniq: instead of the class's. Where an equal unique task is waiting or running nothing is written, and that
-                one is returned, its ``conflict`` being true.
-            id: of the new row, so that an insert can be repeated whose reply was lost: where the row is there already
-                with the same fields it is returned, its ``conflict`` being true.
-            connection: the caller's own; the task then commits or rolls back with what else the caller does there.
+            scheduled_at: the earliest time to run it, with a time zone.
+            delay: how long to wait at least, by the database's clock; not together with ``scheduled_at``.
+            task_type: which pools take it, instead of the class's.
+            max_retries: how often a failure leads to another run, instead of the class's.
+            uniq: whether it is unique, instead of the class's. If an equal unique task is waiting or running, nothing
+                is written, and that one is returned with ``conflict`` true.
+            id: the id of the new row, so that an insert whose reply was lost can be repeated: if the row is there
+                already, with the same fields, it is returned with ``conflict`` true.
+            connection: a connection of the caller's; the task is then committed or rolled back with the caller's own
+                writes.
 
         Raises:
-            PayloadError: a field cannot be stored; nothing was sent.
+            PayloadError: a field cannot be stored, or a worker would read it as something else; nothing was sent.
             UsageError: an argument cannot be used; nothing was sent.
             IdInUse: a task with other fields has this id.
             NotConnected: the backend cannot be reached; nothing was sent.
@@ -70,117 +71,135 @@ class Queueable(Protocol):
         uniq: bool | None = None,
         connection: Any = None,
     ) -> list[Task]:
-        """Inserts many, all or none, and returns their rows in the order given. Options hold for all of them.
+        """Inserts many tasks, all or none, and returns their rows in the order given.
 
-        Some may be on their way when another one turns out bad, unless ``connection=`` is given: then nothing stands.
+        The options are those of ``insert_task`` but for ``id``, and hold for all of the tasks.
+
+        Raises what ``insert_task`` raises. Some tasks may be on their way when another one turns out bad, and are
+        rolled back; with ``connection`` nothing is sent before all of them are known to be good.
         """
         ...
 
     def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
-        """Inserts a task of a class with ``cron`` for the next tick of its schedule.
+        """Inserts a task of a class with ``cron`` for the next tick of its schedule, and returns its row.
 
-        A tick is inserted once: where somebody did it before, that task is returned, its ``conflict`` being true. So is
-        an equal unique task that waits or runs; nothing is written then, and a pool does the tick when its time comes.
-        Raises ``UsageError`` for a class without ``cron``, and where no tick is left.
+        A tick is inserted once: if its task is there already, that one is returned with ``conflict`` true. So is an
+        equal unique task that waits or runs; nothing is written then, and a pool inserts the tick when its time comes.
+
+        Raises ``UsageError`` if the class has no ``cron``, or its schedule has no tick left; otherwise like
+        ``insert_task``.
         """
         ...
 
     def complete(self, *, connection: Any) -> None:
-        """Inside of a run: marks its task finished in the caller's transaction.
+        """Marks the task of this run as finished, in the caller's transaction.
 
-        What the run writes in that transaction and its completion then commit together or not at all: the effect is
-        there once, whatever dies when. The transaction is the last thing that a run does; after a rollback and a normal
-        return the task is finished as usual.
+        What the run writes in that transaction and the completion of its task are committed together, or not at all, so
+        that the effect happens once even if the process dies. Let the transaction be the last thing that the run does.
+        If it is rolled back and the run returns, the task is finished as usual.
 
         Raises:
             TaskLost: this run no longer holds its task. The statement has failed in the database, so that the
                 transaction, or the savepoint, can only be rolled back.
-            NotInRun: there is no run.
-            UsageError: the connection is in autocommit, where nothing could be rolled back.
+            NotInRun: it was called outside of a run.
+            UsageError: the connection is in autocommit, so that nothing could be rolled back.
         """
         ...
 
     def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
-        """The row as it is now, or None. Raises ``UnreadablePayload`` for JSON that Python cannot read."""
+        """Returns the row as it is now, or None if there is none.
+
+        Raises ``UnreadablePayload`` for JSON that Python cannot read.
+        """
         ...
 
     def fetch_and_touch_task(self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None) -> Task | None:
-        """Claims the first due task of a type, of any kind, for this queue; None where there is none.
+        """Claims the first due task of a type, of any kind, for this queue; returns None if no task is due.
 
-        The caller does its work, and ends it with ``update_task_state``, ``fail_task``, ``schedule_retry`` or
+        The caller does the work, and ends the task with ``update_task_state``, ``fail_task``, ``schedule_retry`` or
         ``remove_task``.
         """
         ...
 
     def update_task_state(self, task: Task, state: TaskState, /, *, connection: Any = None) -> Task:
-        """Moves a task by hand, if its row still is as it was read; returns the new row.
+        """Moves a task to another state by hand, if its row is still as it was read; returns the new row.
 
-        ``lifecycle.BY_HAND`` says where to. A finished, failed or cancelled one that is made new begins its life again:
-        with no retries charged, due now at the earliest. A run that is under way is lost.
+        ``lifecycle.BY_HAND`` has the moves. A finished, failed or cancelled task that is made new begins its life
+        again, with no retries charged, and due now at the earliest. A run that is under way loses its task.
 
         Raises:
             UsageError: there is no such move.
             StaleTask: the row was changed or removed meanwhile.
-            TwinExists: a unique task cannot be revived, since an equal one is waiting or running. Where another is
-                being revived at that very moment, the caller's own ``connection`` fails with the database's error.
+            TwinExists: a unique task cannot be revived, since an equal one is waiting or running. If another one is
+                being revived at the same moment, the caller's own ``connection`` fails with the database's error.
         """
         ...
 
     def fail_task(self, task: Task, error_message: str, /, *, connection: Any = None) -> Task:
-        """Fails a task by hand, whatever retries are left; otherwise like ``update_task_state``."""
+        """Fails a task by hand, whatever retries are left, and returns the new row.
+
+        Raises what ``update_task_state`` raises.
+        """
         ...
 
     def schedule_retry(self, task: Task, backoff: timedelta, error_message: str, /, *, connection: Any = None) -> Task:
-        """Charges a failure of a task in progress; it is due again after ``backoff``.
+        """Charges a failure to a task in progress, has it run again after ``backoff``, and returns the new row.
 
-        Otherwise like ``update_task_state``.
+        Raises what ``update_task_state`` raises.
         """
         ...
 
     def remove_task(self, task_id: UUID, /, *, connection: Any = None) -> int:
-        """Removes a task in whatever state; a run of it that is under way is lost. How many were there: 0 or 1."""
+        """Removes a task in whatever state, and returns how many were removed: 0 or 1.
+
+        A run that is under way loses its task.
+        """
         ...
 
     def remove_task_by_metadata(self, task: BaseRunnable, /, *, connection: Any = None) -> int:
-        """Removes the unique task that equals this one and is waiting or running; how many: 0 or 1.
+        """Removes the unique task that equals this one and waits or runs; returns how many: 0 or 1.
 
-        It does not matter what made it unique: its class, ``uniq=`` of its insert, or the queue. One that was not
-        inserted as unique is not found by its fields, but by its id.
+        It does not matter whether its class, ``uniq=`` of its insert or the queue made it unique. A task that was not
+        inserted as unique is not found by its fields: remove it by its id.
         """
         ...
 
     def remove_tasks_type(
         self, task_type: str, /, *, on_progress: OnProgress | None = None, connection: Any = None
     ) -> int:
-        """Removes all tasks of a type, in whatever state; how many.
+        """Removes all tasks of a type, in whatever state, and returns how many.
 
-        On Postgres it works in batches of about a second, and goes on for as long as there are tasks that were there
-        when it began. Without ``connection`` each batch is committed by itself: if the call is interrupted, cancelled
-        or fails, what is done stays done, and the exception has a note of how many were removed.
+        On Postgres it works in batches of about a second, and removes the tasks that were there when it began. Without
+        ``connection`` each batch is committed by itself: if the call is interrupted, cancelled or fails, what is done
+        stays done, and the exception has a note that says how many were removed.
 
         Args:
             task_type: the type.
             on_progress: called after each batch with the number of tasks removed so far. What it raises stops the
                 removal.
-            connection: the caller's own; then all is part of one transaction.
+            connection: a connection of the caller's; then all is part of one transaction.
         """
         ...
 
     def remove_all_tasks(self, *, on_progress: OnProgress | None = None, connection: Any = None) -> int:
-        """Removes every task, in whatever state; how many. See ``remove_tasks_type``."""
+        """Removes every task, in whatever state, and returns how many.
+
+        It works in batches, as ``remove_tasks_type`` does, whose ``on_progress`` and ``connection`` it takes.
+        """
         ...
 
     def remove_all_scheduled_tasks(self, *, on_progress: OnProgress | None = None, connection: Any = None) -> int:
-        """Removes the tasks that wait for their first run at a later time; how many. See ``remove_tasks_type``.
+        """Removes the tasks that wait for their first run at a later time, and returns how many.
 
-        A retry in backoff and a snoozed task are no such ones, and stay.
+        A task that was run before stays: a retry in backoff, or a snoozed one. It works in batches, as
+        ``remove_tasks_type`` does, whose ``on_progress`` and ``connection`` it takes.
         """
         ...
 
 
 @runtime_checkable
 class AsyncQueueable(Protocol):
-    """A queue for asyncio code; see ``Queueable``."""
+    """What every queue for asyncio code offers. Runs are handed one."""
 
     async def insert_task(
         self,
@@ -196,7 +215,30 @@ class AsyncQueueable(Protocol):
         id: UUID | None = None,
         connection: Any = None,
     ) -> Task:
-        """See ``Queueable.insert_task``."""
+        """Inserts one task and returns its row.
+
+        Args:
+            task: a task of either mode; a worker of its mode runs it.
+            priority: -2 (first) to 2 (last), instead of the class's.
+            scheduled_at: the earliest time to run it, with a time zone.
+            delay: how long to wait at least, by the database's clock; not together with ``scheduled_at``.
+            task_type: which pools take it, instead of the class's.
+            max_retries: how often a failure leads to another run, instead of the class's.
+            uniq: whether it is unique, instead of the class's. If an equal unique task is waiting or running, nothing
+                is written, and that one is returned with ``conflict`` true.
+            id: the id of the new row, so that an insert whose reply was lost can be repeated: if the row is there
+                already, with the same fields, it is returned with ``conflict`` true.
+            connection: a connection of the caller's; the task is then committed or rolled back with the caller's own
+                writes.
+
+        Raises:
+            PayloadError: a field cannot be stored, or a worker would read it as something else; nothing was sent.
+            UsageError: an argument cannot be used; nothing was sent.
+            IdInUse: a task with other fields has this id.
+            NotConnected: the backend cannot be reached; nothing was sent.
+            OutcomeUnknown: the connection broke before the reply came: the task may be there, or not.
+            BackendError: the backend refused, or failed: nothing was written.
+        """
         ...
 
     async def insert_tasks(
@@ -212,59 +254,131 @@ class AsyncQueueable(Protocol):
         uniq: bool | None = None,
         connection: Any = None,
     ) -> list[Task]:
-        """See ``Queueable.insert_tasks``."""
+        """Inserts many tasks, all or none, and returns their rows in the order given.
+
+        The options are those of ``insert_task`` but for ``id``, and hold for all of the tasks.
+
+        Raises what ``insert_task`` raises. Some tasks may be on their way when another one turns out bad, and are
+        rolled back; with ``connection`` nothing is sent before all of them are known to be good.
+        """
         ...
 
     async def schedule_task(self, task: BaseRunnable, /, *, connection: Any = None) -> Task:
-        """See ``Queueable.schedule_task``."""
+        """Inserts a task of a class with ``cron`` for the next tick of its schedule, and returns its row.
+
+        A tick is inserted once: if its task is there already, that one is returned with ``conflict`` true. So is an
+        equal unique task that waits or runs; nothing is written then, and a pool inserts the tick when its time comes.
+
+        Raises ``UsageError`` if the class has no ``cron``, or its schedule has no tick left; otherwise like
+        ``insert_task``.
+        """
         ...
 
     async def complete(self, *, connection: Any) -> None:
-        """See ``Queueable.complete``."""
+        """Marks the task of this run as finished, in the caller's transaction.
+
+        What the run writes in that transaction and the completion of its task are committed together, or not at all, so
+        that the effect happens once even if the process dies. Let the transaction be the last thing that the run does.
+        If it is rolled back and the run returns, the task is finished as usual.
+
+        Raises:
+            TaskLost: this run no longer holds its task. The statement has failed in the database, so that the
+                transaction, or the savepoint, can only be rolled back.
+            NotInRun: it was called outside of a run.
+            UsageError: the connection is in autocommit, so that nothing could be rolled back.
+        """
         ...
 
     async def find_task_by_id(self, task_id: UUID, /, *, connection: Any = None) -> Task | None:
-        """See ``Queueable.find_task_by_id``."""
+        """Returns the row as it is now, or None if there is none.
+
+        Raises ``UnreadablePayload`` for JSON that Python cannot read.
+        """
         ...
 
     async def fetch_and_touch_task(
         self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None
     ) -> Task | None:
-        """See ``Queueable.fetch_and_touch_task``."""
+        """Claims the first due task of a type, of any kind, for this queue; returns None if no task is due.
+
+        The caller does the work, and ends the task with ``update_task_state``, ``fail_task``, ``schedule_retry`` or
+        ``remove_task``.
+        """
         ...
 
     async def update_task_state(self, task: Task, state: TaskState, /, *, connection: Any = None) -> Task:
-        """See ``Queueable.update_task_state``."""
+        """Moves a task to another state by hand, if its row is still as it was read; returns the new row.
+
+        ``lifecycle.BY_HAND`` has the moves. A finished, failed or cancelled task that is made new begins its life
+        again, with no retries charged, and due now at the earliest. A run that is under way loses its task.
+
+        Raises:
+            UsageError: there is no such move.
+            StaleTask: the row was changed or removed meanwhile.
+            TwinExists: a unique task cannot be revived, since an equal one is waiting or running. If another one is
+                being revived at the same moment, the caller's own ``connection`` fails with the database's error.
+        """
         ...
 
     async def fail_task(self, task: Task, error_message: str, /, *, connection: Any = None) -> Task:
-        """See ``Queueable.fail_task``."""
+        """Fails a task by hand, whatever retries are left, and returns the new row.
+
+        Raises what ``update_task_state`` raises.
+        """
         ...
 
     async def schedule_retry(
         self, task: Task, backoff: timedelta, error_message: str, /, *, connection: Any = None
     ) -> Task:
-        """See ``Queueable.schedule_retry``."""
+        """Charges a failure to a task in progress, has it run again after ``backoff``, and returns the new row.
+
+        Raises what ``update_task_state`` raises.
+        """
         ...
 
     async def remove_task(self, task_id: UUID, /, *, connection: Any = None) -> int:
-        """See ``Queueable.remove_task``."""
+        """Removes a task in whatever state, and returns how many were removed: 0 or 1.
+
+        A run that is under way loses its task.
+        """
         ...
 
     async def remove_task_by_metadata(self, task: BaseRunnable, /, *, connection: Any = None) -> int:
-        """See ``Queueable.remove_task_by_metadata``."""
+        """Removes the unique task that equals this one and waits or runs; returns how many: 0 or 1.
+
+        It does not matter whether its class, ``uniq=`` of its insert or the queue made it unique. A task that was not
+        inserted as unique is not found by its fields: remove it by its id.
+        """
         ...
 
     async def remove_tasks_type(
         self, task_type: str, /, *, on_progress: OnProgress | None = None, connection: Any = None
     ) -> int:
-        """See ``Queueable.remove_tasks_type``."""
+        """Removes all tasks of a type, in whatever state, and returns how many.
+
+        On Postgres it works in batches of about a second, and removes the tasks that were there when it began. Without
+        ``connection`` each batch is committed by itself: if the call is interrupted, cancelled or fails, what is done
+        stays done, and the exception has a note that says how many were removed.
+
+        Args:
+            task_type: the type.
+            on_progress: called after each batch with the number of tasks removed so far. What it raises stops the
+                removal.
+            connection: a connection of the caller's; then all is part of one transaction.
+        """
         ...
 
     async def remove_all_tasks(self, *, on_progress: OnProgress | None = None, connection: Any = None) -> int:
-        """See ``Queueable.remove_all_tasks``."""
+        """Removes every task, in whatever state, and returns how many.
+
+        It works in batches, as ``remove_tasks_type`` does, whose ``on_progress`` and ``connection`` it takes.
+        """
         ...
 
     async def remove_all_scheduled_tasks(self, *, on_progress: OnProgress | None = None, connection: Any = None) -> int:
-        """See ``Queueable.remove_all_scheduled_tasks``."""
+        """Removes the tasks that wait for their first run at a later time, and returns how many.
+
+        A task that was run before stays: a retry in backoff, or a snoozed one. It works in batches, as
+        ``remove_tasks_type`` does, whose ``on_progress`` and ``connection`` it takes.
+        """
         ...

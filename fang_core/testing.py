@@ -89,7 +89,10 @@ def perform(task: Runnable, queue: Queueable | None = None, *, retries: int = 0)
 
 
 async def perform_async(task: AsyncRunnable, queue: AsyncQueueable | None = None, *, retries: int = 0) -> Result:
-    """See ``perform``; the queue is an ``AsyncMemoryQueue`` unless told otherwise. A cancellation passes through."""
+    """Runs an asyncio task once, as a worker would, and returns the result; ``perform`` says how, and what is raised.
+
+    ``queue`` is an empty ``AsyncMemoryQueue`` unless told otherwise. A cancellation passes through.
+    """
     run, runnable, row = _claimed(task, retries)
     if not isinstance(runnable, AsyncRunnable):
         raise UsageError(f"{type(task).__name__} is a Runnable: call perform(...)")

@@ -143,9 +143,30 @@ class Queue(Uncopyable):
         id: UUID | None = None,
         connection: CallersConnection | None = None,
     ) -> Task:
-        """See ``Queueable.insert_task``. ``connection`` is a SQLAlchemy ``Session``, ``scoped_session`` or
-        ``Connection``, a psycopg or psycopg2 connection, or ``django.db.connection``. On one in autocommit the insert
-        stands at once.
+        """Inserts one task and returns its row.
+
+        Args:
+            task: a task of either mode; a worker of its mode runs it.
+            priority: -2 (first) to 2 (last), instead of the class's.
+            scheduled_at: the earliest time to run it, with a time zone.
+            delay: how long to wait at least, by the database's clock; not together with ``scheduled_at``.
+            task_type: which pools take it, instead of the class's.
+            max_retries: how often a failure leads to another run, instead of the class's.
+            uniq: whether it is unique, instead of the class's. If an equal unique task is waiting or running, nothing
+                is written, and that one is returned with ``conflict`` true.
+            id: the id of the new row, so that an insert whose reply was lost can be repeated: if the row is there
+                already, with the same fields, it is returned with ``conflict`` true.
+            connection: a connection of the caller's; the task is then committed or rolled back with the caller's own
+                writes. It can be a SQLAlchemy ``Session``, ``scoped_session`` or ``Connection``, a psycopg or psycopg2
+                connection, or ``django.db.connection``. On a connection in autocommit the insert stands at once.
+
+        Raises:
+            PayloadError: a field cannot be stored, or a worker would read it as something else; nothing was sent.
+            UsageError: an argument cannot be used; nothing was sent.
+            IdInUse: a task with other fields has this id.
+            NotConnected: the backend cannot be reached; nothing was sent.
+            OutcomeUnknown: the connection broke before the reply came: the task may be there, or not.
+            BackendError: the backend refused, or failed: nothing was written.
         """
         overrides = Overrides(
             priority=priority,
@@ -176,7 +197,13 @@ class Queue(Uncopyable):
         uniq: bool | None = None,
         connection: CallersConnection | None = None,
     ) -> list[Task]:
-        """See ``Queueable.insert_tasks`` and ``insert_task``."""
+        """Inserts many tasks, all or none, and returns their rows in the order given.
+
+        The options are those of ``insert_task`` but for ``id``, and hold for all of the tasks.
+
+        Raises what ``insert_task`` raises. Some tasks may be on their way when another one turns out bad, and are
+        rolled back; with ``connection`` nothing is sent before all of them are known to be good.
+        """
         overrides = Overrides(
             priority=priority,
             scheduled_at=scheduled_at,
@@ -193,11 +220,29 @@ class Queue(Uncopyable):
         return self._insert_bulk(bulk, overrides)
 
     def schedule_task(self, task: BaseRunnable, /, *, connection: CallersConnection | None = None) -> Task:
-        """See ``Queueable.schedule_task``."""
+        """Inserts a task of a class with ``cron`` for the next tick of its schedule, and returns its row.
+
+        A tick is inserted once: if its task is there already, that one is returned with ``conflict`` true. So is an
+        equal unique task that waits or runs; nothing is written then, and a pool inserts the tick when its time comes.
+
+        Raises ``UsageError`` if the class has no ``cron``, or its schedule has no tick left; otherwise like
+        ``insert_task``.
+        """
         return self._converse(partial(conversations.schedule, self._operations, task, self.rules), connection)
 
     def complete(self, *, connection: CallersConnection) -> None:
-        """See ``Queueable.complete``."""
+        """Marks the task of this run as finished, in the caller's transaction.
+
+        What the run writes in that transaction and the completion of its task are committed together, or not at all, so
+        that the effect happens once even if the process dies. Let the transaction be the last thing that the run does.
+        If it is rolled back and the run returns, the task is finished as usual.
+
+        Raises:
+            TaskLost: this run no longer holds its task. The statement has failed in the database, so that the
+                transaction, or the savepoint, can only be rolled back.
+            NotInRun: it was called outside of a run.
+            UsageError: the connection is in autocommit, so that nothing could be rolled back.
+        """
         run = current_run()
         callers = handed(connection)
         callers.refuse_autocommit()
@@ -210,13 +255,20 @@ class Queue(Uncopyable):
             raise
 
     def find_task_by_id(self, task_id: UUID, /, *, connection: CallersConnection | None = None) -> Task | None:
-        """See ``Queueable.find_task_by_id``."""
+        """Returns the row as it is now, or None if there is none.
+
+        Raises ``UnreadablePayload`` for JSON that Python cannot read.
+        """
         return self._run(self._operations.find(task_id), connection)
 
     def fetch_and_touch_task(
         self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: CallersConnection | None = None
     ) -> Task | None:
-        """See ``Queueable.fetch_and_touch_task``."""
+        """Claims the first due task of a type, of any kind, for this queue; returns None if no task is due.
+
+        The caller does the work, and ends the task with ``update_task_state``, ``fail_task``, ``schedule_retry`` or
+        ``remove_task``.
+        """
         for _ in range(2):
             pool_id = self._manual.begin()
             registered, task = self._run(self._operations.touch(task_type, pool_id), connection)
@@ -228,43 +280,84 @@ class Queue(Uncopyable):
     def update_task_state(
         self, task: Task, state: TaskState, /, *, connection: CallersConnection | None = None
     ) -> Task:
-        """See ``Queueable.update_task_state``."""
+        """Moves a task to another state by hand, if its row is still as it was read; returns the new row.
+
+        ``lifecycle.BY_HAND`` has the moves. A finished, failed or cancelled task that is made new begins its life
+        again, with no retries charged, and due now at the earliest. A run that is under way loses its task.
+
+        Raises:
+            UsageError: there is no such move.
+            StaleTask: the row was changed or removed meanwhile.
+            TwinExists: a unique task cannot be revived, since an equal one is waiting or running. If another one is
+                being revived at the same moment, the caller's own ``connection`` fails with the database's error.
+        """
         return self._change(change_by_hand(task, state), connection)
 
     def fail_task(self, task: Task, error_message: str, /, *, connection: CallersConnection | None = None) -> Task:
-        """See ``Queueable.fail_task``."""
+        """Fails a task by hand, whatever retries are left, and returns the new row.
+
+        Raises what ``update_task_state`` raises.
+        """
         return self._change(fail_by_hand(task, error_message), connection)
 
     def schedule_retry(
         self, task: Task, backoff: timedelta, error_message: str, /, *, connection: CallersConnection | None = None
     ) -> Task:
-        """See ``Queueable.schedule_retry``."""
+        """Charges a failure to a task in progress, has it run again after ``backoff``, and returns the new row.
+
+        Raises what ``update_task_state`` raises.
+        """
         return self._change(retry_by_hand(task, backoff, error_message), connection)
 
     def remove_task(self, task_id: UUID, /, *, connection: CallersConnection | None = None) -> int:
-        """See ``Queueable.remove_task``."""
+        """Removes a task in whatever state, and returns how many were removed: 0 or 1.
+
+        A run that is under way loses its task.
+        """
         return self._run(self._operations.remove_one(task_id), connection)
 
     def remove_task_by_metadata(self, task: BaseRunnable, /, *, connection: CallersConnection | None = None) -> int:
-        """See ``Queueable.remove_task_by_metadata``."""
+        """Removes the unique task that equals this one and waits or runs; returns how many: 0 or 1.
+
+        It does not matter whether its class, ``uniq=`` of its insert or the queue made it unique. A task that was not
+        inserted as unique is not found by its fields: remove it by its id.
+        """
         return self._run(self._operations.remove_twin(self.rules.hash_of_unique(task)), connection)
 
     def remove_tasks_type(
         self, task_type: str, /, *, on_progress: OnProgress | None = None, connection: CallersConnection | None = None
     ) -> int:
-        """See ``Queueable.remove_tasks_type``."""
+        """Removes all tasks of a type, in whatever state, and returns how many.
+
+        On Postgres it works in batches of about a second, and removes the tasks that were there when it began. Without
+        ``connection`` each batch is committed by itself: if the call is interrupted, cancelled or fails, what is done
+        stays done, and the exception has a note that says how many were removed.
+
+        Args:
+            task_type: the type.
+            on_progress: called after each batch with the number of tasks removed so far. What it raises stops the
+                removal.
+            connection: a connection of the caller's; then all is part of one transaction.
+        """
         return self._remove(self._operations.remove_type(task_type), on_progress, connection)
 
     def remove_all_tasks(
         self, *, on_progress: OnProgress | None = None, connection: CallersConnection | None = None
     ) -> int:
-        """See ``Queueable.remove_all_tasks``."""
+        """Removes every task, in whatever state, and returns how many.
+
+        It works in batches, as ``remove_tasks_type`` does, whose ``on_progress`` and ``connection`` it takes.
+        """
         return self._remove(self._operations.remove_all(), on_progress, connection)
 
     def remove_all_scheduled_tasks(
         self, *, on_progress: OnProgress | None = None, connection: CallersConnection | None = None
     ) -> int:
-        """See ``Queueable.remove_all_scheduled_tasks``."""
+        """Removes the tasks that wait for their first run at a later time, and returns how many.
+
+        A task that was run before stays: a retry in backoff, or a snoozed one. It works in batches, as
+        ``remove_tasks_type`` does, whose ``on_progress`` and ``connection`` it takes.
+        """
         return self._remove(self._operations.remove_scheduled(), on_progress, connection)
 
     # For tests --------------------------------------------------------------------------------------------------------

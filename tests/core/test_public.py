@@ -55,6 +55,44 @@ def test_what_hooks_of_events_are_given_can_be_named(module: ModuleType) -> None
     assert {"Outcome", "Rescued", "ErrorReport"} <= {cls.__name__ for cls in told} <= set(module.__all__)
 
 
+# Editors show docstrings as they stand in the source ------------------------------------------------------------------
+
+QUEUES: dict[type, type] = {
+    fang_core.AsyncQueueable: fang_core.Queueable,
+    fang_core.MemoryQueue: fang_core.Queueable,
+    fang_core.AsyncMemoryQueue: fang_core.Queueable,
+    fang_threaded.Queue: fang_core.Queueable,
+    fang_async.AsyncQueue: fang_core.Queueable,
+}
+
+
+def public_methods(cls: type) -> dict[str, Any]:
+    return {name: value for name, value in inspect.getmembers(cls) if not name.startswith("_") and callable(value)}
+
+
+@pytest.mark.parametrize("cls", [*QUEUES, fang_core.Queueable, fang_threaded.WorkerPool, fang_async.AsyncWorkerPool])
+def test_every_public_method_says_itself_what_it_does(cls: type) -> None:
+    for name, method in {cls.__name__: cls, **public_methods(cls)}.items():
+        assert method.__doc__, name
+        assert not re.match(r"See |.*; see ", method.__doc__), name
+
+
+@pytest.mark.parametrize("name", public_methods(fang_core.Queueable))
+@pytest.mark.parametrize("cls", QUEUES, ids=lambda cls: cls.__name__)
+def test_the_methods_of_queues_say_what_their_protocol_says(cls: type, name: str) -> None:
+    """Word for word; a queue may add to it. The text of ``Queueable`` is the one to change, and to copy."""
+    wanted = (getattr(QUEUES[cls], name).__doc__ or "").split()
+    said = iter((getattr(cls, name).__doc__ or "").split())
+    assert [word for word in wanted if word not in said] == []
+
+
+@MODULES
+def test_what_is_public_has_a_docstring_that_says_something(module: ModuleType) -> None:
+    told = {name: getattr(module, name) for name in module.__all__}
+    documented = {name: value for name, value in told.items() if inspect.isclass(value) or inspect.isfunction(value)}
+    assert [name for name, value in documented.items() if re.match("$|See ", value.__doc__ or "")] == []
+
+
 # Errors cross processes -----------------------------------------------------------------------------------------------
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
