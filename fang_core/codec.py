@@ -9,6 +9,7 @@ and more come back as integers of the same value.
 
 import json
 import re
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, get_args
 
@@ -27,6 +28,9 @@ from fang_core.runnable import BaseRunnable
 MAX_PAYLOAD_BYTES: Final = 1_000_000
 # Text that may stand for a NUL, for what is no number in JSON, or for a datetime without a zone.
 _SUSPICIOUS: Final = re.compile(r'\\u0000|NaN|Infinity|\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?"')
+_EXPONENT: Final = re.compile(r"\d[eE]\+?\d")
+# Texts, which are left alone, and numbers with an exponent.
+_LARGE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(-?\d+(?:\.\d+)?[eE]\+?\d+)')
 # pydantic's own messages may be shown, but for those that repeat the input or carry the text of another exception.
 _SHOWN: Final = frozenset(get_args(ErrorType)) - {
     "assertion_error",
@@ -53,7 +57,8 @@ def encode(task: BaseRunnable, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> str:
         body = cls.__pydantic_serializer__.to_json(task, round_trip=True, by_alias=False, warnings=False).decode()
         # Reading it back at once is the cheapest strong promise: no worker will meet what it cannot read.
         reader = reader_of(cls)
-        read = reader.validate_json(body, by_alias=reader.by_alias, by_name=reader.by_name)
+        text = _as_jsonb(body) if reader.hides_changes else body
+        read = reader.validate_json(text, by_alias=reader.by_alias, by_name=reader.by_name)
         if not _is_equal(task, read):
             _refuse_what_changes(kind, task, read, reader.hints, _error_of_writing(task))
         elif reader.hides_changes:
@@ -71,6 +76,13 @@ def encode(task: BaseRunnable, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> str:
     if len(body) > max_bytes // 4 and len(body.encode()) > max_bytes:
         raise PayloadError(kind, "", f"the payload is larger than {max_bytes} bytes; store it elsewhere and pass a key")
     return _head(kind) + "}" if body == "{}" else f"{_head(kind)},{body[1:]}"
+
+
+def _as_jsonb(body: str) -> str:
+    """Writes numbers out as Postgres does, which makes an integer of 1e16."""
+    if not _EXPONENT.search(body):
+        return body
+    return _LARGE.sub(lambda found: f"{Decimal(found[1]):f}" if found[1] else found[0], body)
 
 
 @lru_cache(maxsize=1024)
