@@ -388,11 +388,11 @@ class AsyncQueue(Uncopyable):
     # For tests --------------------------------------------------------------------------------------------------------
 
     async def tasks_of_kind(self, kind: str, /, *, connection: CallersConnection | None = None) -> list[Task]:
-        """See ``Backend.tasks_of_kind``."""
+        """Returns the rows of a kind, in the order of their insertion: for tests."""
         return await self._run(self._operations.of_kind(kind), connection)
 
     async def count_by_kind(self, *, connection: CallersConnection | None = None) -> dict[str, int]:
-        """See ``Backend.count_by_kind``."""
+        """Returns how many tasks of each kind there are: for tests."""
         return await self._run(self._operations.kinds(), connection)
 
     # How they are run -------------------------------------------------------------------------------------------------

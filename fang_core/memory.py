@@ -111,11 +111,11 @@ class MemoryQueue(_MemoryBase):
         self.close()
 
     def tasks_of_kind(self, kind: str, /, *, connection: Any = None) -> list[Task]:
-        """See ``Backend.tasks_of_kind``."""
+        """Returns the rows of a kind, in the order of their insertion: for tests."""
         return [task for task in self.tasks if task.kind == kind]
 
     def count_by_kind(self, *, connection: Any = None) -> dict[str, int]:
-        """See ``Backend.count_by_kind``."""
+        """Returns how many tasks of each kind there are: for tests."""
         return self._count_by_kind()
 
     def store(self) -> "MemoryStore":
@@ -338,11 +338,11 @@ class AsyncMemoryQueue(_MemoryBase):
         await self.close()
 
     async def tasks_of_kind(self, kind: str, /, *, connection: Any = None) -> list[Task]:
-        """See ``Backend.tasks_of_kind``."""
+        """Returns the rows of a kind, in the order of their insertion: for tests."""
         return [task for task in self.tasks if task.kind == kind]
 
     async def count_by_kind(self, *, connection: Any = None) -> dict[str, int]:
-        """See ``Backend.count_by_kind``."""
+        """Returns how many tasks of each kind there are: for tests."""
         return self._count_by_kind()
 
     async def store(self) -> "AsyncMemoryStore":

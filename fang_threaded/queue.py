@@ -363,11 +363,11 @@ class Queue(Uncopyable):
     # For tests --------------------------------------------------------------------------------------------------------
 
     def tasks_of_kind(self, kind: str, /, *, connection: CallersConnection | None = None) -> list[Task]:
-        """See ``Backend.tasks_of_kind``."""
+        """Returns the rows of a kind, in the order of their insertion: for tests."""
         return self._run(self._operations.of_kind(kind), connection)
 
     def count_by_kind(self, *, connection: CallersConnection | None = None) -> dict[str, int]:
-        """See ``Backend.count_by_kind``."""
+        """Returns how many tasks of each kind there are: for tests."""
         return self._run(self._operations.kinds(), connection)
 
     # How they are run -------------------------------------------------------------------------------------------------
