@@ -18,7 +18,7 @@ SAID: list[str] = []
 class Report(Runnable):
     """`uniq`: a tick that comes while the last report is still being written is left out."""
 
-    task_config = TaskConfig(cron=Cron("30 2 * * *", "Europe/Berlin"), uniq=True)
+    task_config = TaskConfig(cron=Cron("30 2 * * *", "Europe/Berlin"), uniq=True, max_retries=15)
 
     def run(self, queue: Queueable) -> None:
         REPORTS.append(current_run().task.scheduled_at)

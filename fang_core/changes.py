@@ -184,9 +184,8 @@ def _is_equal(value: Any, read: Any) -> bool:
 
 def _is_incomparable(value: Any) -> bool:
     """Whether its class says nothing about equality; such a one is taken to be what its own serializer makes of it."""
-    return "__eq__" not in {name for cls in type(value).__mro__[:-1] for name in vars(cls)} and not hasattr(
-        value, "__next__"
-    )
+    cls: Any = type(value)
+    return cls.__eq__ is object.__eq__ and not hasattr(value, "__next__")
 
 
 def _instant(moment: datetime) -> datetime:
