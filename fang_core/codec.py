@@ -29,8 +29,8 @@ MAX_PAYLOAD_BYTES: Final = 1_000_000
 # Text that may stand for a NUL, for what is no number in JSON, or for a datetime without a zone.
 _SUSPICIOUS: Final = re.compile(r'\\u0000|NaN|Infinity|\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?"')
 _EXPONENT: Final = re.compile(r"\d[eE]\+?\d")
-# Texts, which are left alone, and numbers with an exponent.
-_LARGE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(-?\d+(?:\.\d+)?[eE]\+?\d+)')
+# Texts, which are left alone, and whole numbers, so that no digit is looked at twice.
+_TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
 # pydantic's own messages may be shown, but for those that repeat the input or carry the text of another exception.
 _SHOWN: Final = frozenset(get_args(ErrorType)) - {
     "assertion_error",
@@ -82,7 +82,12 @@ def _as_jsonb(body: str) -> str:
     """Writes numbers out as Postgres does, which makes an integer of 1e16."""
     if not _EXPONENT.search(body):
         return body
-    return _LARGE.sub(lambda found: f"{Decimal(found[1]):f}" if found[1] else found[0], body)
+    return _TOKEN.sub(_written_out, body)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    token = found[0]
+    return f"{Decimal(token):f}" if token[0] != '"' and "e" in token.lower() else token
 
 
 @lru_cache(maxsize=1024)
@@ -132,8 +137,8 @@ def _refuse_what_changes(kind: str, task: BaseModel, read: Any, hints: Hints, er
     if error is not None:
         raise error
     found = next(changes(task, read, hints), None)
-    if found is not None:
-        raise PayloadError(kind, *found)
+    if found is not None:  # what cannot be stored at all is told first: a nan is no other value, but no JSON
+        raise PayloadError(kind, *(next(faults(task), None) or found))
 
 
 def _error_of_writing(task: BaseModel) -> Exception | None:

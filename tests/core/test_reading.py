@@ -63,6 +63,7 @@ class Dog(BaseModel):
 
 
 class Renamed(Step):
+    task_config = TaskConfig(kind="reading.Renamed")
     user_id: int | None = Field(default=None, validation_alias=AliasChoices("user_id", "uid"))
     plain: int = Field(default=0, alias="plainOne")
     first: int = Field(default=0, validation_alias=AliasPath("pair", 0))
@@ -195,6 +196,7 @@ class Slot:
 
 
 class Remind(Step):
+    task_config = TaskConfig(kind="reading.Remind")
     at: FutureDatetime | None = None
     day: FutureDate | None = None
     slots: list[Slot] = []
