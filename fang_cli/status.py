@@ -43,14 +43,14 @@ _PINNED: Final = "".join(f"set_config('{name}', '{value}', true), " for name, va
 class Patience:
     """How long to wait for a statement: of a database that is cold, locked or overloaded a part is read all the same.
 
-    After each that takes too long it is half as long as before, so that all of them together take 4 s at most.
+    After each that takes too long it is half as long as before, down to 0.25 s, so that all of them together take 5 s.
     """
 
     milliseconds: int = 2_000
 
     def used_up(self) -> None:
         """A statement took too long."""
-        self.milliseconds = max(1, self.milliseconds // 2)
+        self.milliseconds = max(250, self.milliseconds // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def read_status(url: str, schema: str) -> Status:
         reader = _Reader(runner, patience)
         glance = Glance()
         reader.look(reports, glance)
-        running = reader.ask(reports.running()) or []
+        running = reader.ask(reports.running())
         counts = reader.converse(reports.tasks(running))
         retried = reader.converse(reports.retries(counts))
         oldest = reader.ask(reports.oldest_due()) or []
@@ -106,7 +106,7 @@ def read_status(url: str, schema: str) -> Status:
         oldest_due=oldest,
         last_failures=failures,
         retried=retried,
-        running=running,
+        running=running or (),
         pools=pools,
         lives=lives,
         unserved_types=unserved_types(counts, alive),

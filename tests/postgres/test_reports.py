@@ -106,6 +106,8 @@ def test_what_is_too_much_to_count_is_estimated_and_says_so(connection: psycopg.
     fill(connection, 5_000, "new")
     fill(connection, 30, "retried", "'small'")
     fill(connection, 7, "in_progress", "'small'")
+    one_of_them = "(SELECT id FROM fang.fang_tasks WHERE state = 'in_progress' LIMIT 1)"
+    connection.execute(f"UPDATE fang.fang_tasks SET pool_id = gen_random_uuid() WHERE id = {one_of_them}".encode())
     counts = {(each.task_type, each.state): each for each in counts_of(connection)}
     assert counts["small", TaskState.RETRIED] == TaskCount("small", TaskState.RETRIED, "A", 30, 30)
     assert counts["small", TaskState.IN_PROGRESS] == TaskCount("small", TaskState.IN_PROGRESS, "A", 7, 0)
