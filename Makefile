@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv check test test-all faults mutants demo bench bench-all bench-quick clean
+.PHONY: help venv check lowest test test-all faults mutants demo bench bench-all bench-quick clean
 
 help: ## what one can do here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -12,6 +12,14 @@ help: ## what one can do here
 $(READY): pyproject.toml
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+# The oldest SQLAlchemy that an application may have, beside the newest of the other environment.
+LOWEST ?= $(VENV)-lowest
+LOWEST_READY := $(LOWEST)/.ready
+$(LOWEST_READY): pyproject.toml
+	test -d $(LOWEST) || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' 'sqlalchemy==2.0.40'
 	touch $@
 
 venv: $(READY) ## makes the virtual environment
@@ -22,13 +30,17 @@ check: $(READY) ## style, types, and the rule of who imports whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## everything, on an embedded Postgres or on FANG_TEST_DATABASE_URL
+lowest: $(LOWEST_READY) ## every statement under the oldest SQLAlchemy: its text is the same; seconds
+	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/postgres/test_statements.py
+
+test: check lowest ## everything, on an embedded Postgres or on FANG_TEST_DATABASE_URL
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 PG15 ?= /usr/lib/postgresql/15/bin
-test-all: check ## the tests against Postgres 15 and 18
+test-all: check lowest ## the tests against Postgres 15 and 18, and those of the database under the oldest SQLAlchemy
 	@if test -x $(PG15)/postgres; then FANG_TEST_PG_BIN=$(PG15) $(BIN)/python -m pytest -n auto --dist loadfile; else echo 'Postgres 15 is not here ($(PG15)): not tested against it'; fi
 	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(LOWEST)/bin/python -m pytest -n auto --dist loadfile -p no:cacheprovider tests/postgres tests/conformance tests/threaded tests/async
 
 faults: $(READY) ## real processes under every fault, in both modes; writes the table of docs/faults.md (SEED= repeats); and the tests that are long
 	$(BIN)/python -m tests.faults
@@ -51,4 +63,4 @@ bench-quick: $(READY) ## the working tree beside the commit REF, in a minute
 	$(BIN)/python -m benchmarks.quick $(REF) $(ARGS)
 
 clean: ## removes the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

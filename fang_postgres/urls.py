@@ -128,6 +128,8 @@ _OURS: Final = {name.lower(): value.lower() for name, value in SETTINGS.items()}
 _READ_AS: Final = "the database URL cannot be read; write postgresql://user@host/database"
 _WRITE_HOSTS: Final = "several hosts in the database URL are written host:port,host:port"
 _MOST_SECONDS: Final = 600
+# SQLAlchemy 2.0 leaves the name of the database as it stands in the URL.
+_UNQUOTES_DATABASE: Final = make_url("postgresql:///%3A").database == ":"
 # libpq's form of several hosts, with the ports of which make_url cannot do anything.
 _SEVERAL_HOSTS: Final = re.compile(
     r"(?P<before>[\w+]+://(?:[^:/?#@]*(?::[^@]*)?@|(?!.*@)))(?P<hosts>[^/?#@,]*,[^/?#@]*)(?:/|(?=[?#]|$))(?P<after>.*)"
@@ -293,6 +295,8 @@ def _parsed(url: str | URL) -> tuple[URL, list[str]]:
         if isinstance(url, str) and (several := _SEVERAL_HOSTS.match(url)):
             url, hosts = f"{several['before']}/{several['after']}", several["hosts"].split(",")
         parsed = make_url(url)
+        if parsed is not url and not _UNQUOTES_DATABASE:
+            parsed = parsed.set(database=parsed.database and unquote(parsed.database))
     except (ArgumentError, ValueError):  # a port that is no number quotes what stands there: perhaps half a password
         raise UsageError(_READ_AS) from None
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:

@@ -234,8 +234,8 @@ def waking_of_one(t: Tables, *, passed_at: ColumnElement[Any]) -> list[ColumnEle
     is_waited_for = _is_waited_for(t, bindparam("p_task_type", type_=Text), bindparam("p_kind", type_=Text))
     is_passed = passed_at <= func.clock_timestamp()
     return [
-        case((and_(_MAY_NOTIFY, _is_due_soon(c), is_waited_for), _notify(t, _short(c.task_type)))),
-        case((and_(_MAY_NOTIFY, is_passed), _notify(t, _place(c, microseconds(c.scheduled_at))))),
+        case((and_(_MAY_NOTIFY, _is_due_soon(c), is_waited_for), _notify(t, _short(c.task_type)))).label("woken"),
+        case((and_(_MAY_NOTIFY, is_passed), _notify(t, _place(c, microseconds(c.scheduled_at))))).label("passed"),
     ]
 
 

@@ -19,10 +19,11 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    text,
     true,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.sql.elements import ColumnElement
 
 from fang_core.lifecycle import TERMINAL_STATES
@@ -188,7 +189,7 @@ def oldest_due(t: Tables) -> Statement:
     return Statement(
         "oldest_due",
         select(types.c.task_type, first.c.id, first.c.scheduled_at, age)
-        .ext(distinct_on(types.c.task_type))
+        .prefix_with(text("DISTINCT ON (types.task_type)"))  # SQLAlchemy 2.0 and 2.1 have no word in common
         .select_from(types.join(level, true()).join(first, true()))
         .order_by(types.c.task_type, first.c.scheduled_at, first.c.id),
     )

@@ -3,4 +3,4 @@ INSERT INTO fang.fang_tasks (id, metadata, task_type, uniq_hash, scheduled_at, p
 FROM fang.fang_pools AS p
 WHERE p.waiting AND $3::VARCHAR = ANY (p.task_types) AND ($10::VARCHAR = ANY (p.kinds) OR NOT (EXISTS (SELECT 1
 FROM fang.fang_pools AS knowing
-WHERE $3::VARCHAR = ANY (knowing.task_types) AND $10::VARCHAR = ANY (knowing.kinds))))))) THEN pg_notify('fang_fang', left(fang.fang_tasks.task_type, 500)) END AS anon_1, CASE WHEN ($9::BOOLEAN AND $5::TIMESTAMP WITH TIME ZONE <= clock_timestamp()) THEN pg_notify('fang_fang', concat_ws(',', left(fang.fang_tasks.task_type, 500), fang.fang_tasks.priority, CAST(EXTRACT(epoch FROM fang.fang_tasks.scheduled_at) * 1000000 AS BIGINT))) END AS anon_2
+WHERE $3::VARCHAR = ANY (knowing.task_types) AND $10::VARCHAR = ANY (knowing.kinds))))))) THEN pg_notify('fang_fang', left(fang.fang_tasks.task_type, 500)) END AS woken, CASE WHEN ($9::BOOLEAN AND $5::TIMESTAMP WITH TIME ZONE <= clock_timestamp()) THEN pg_notify('fang_fang', concat_ws(',', left(fang.fang_tasks.task_type, 500), fang.fang_tasks.priority, CAST(EXTRACT(epoch FROM fang.fang_tasks.scheduled_at) * 1000000 AS BIGINT))) END AS passed
