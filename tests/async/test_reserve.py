@@ -271,7 +271,7 @@ async def test_one_that_leads_to_a_server_without_writes_is_not_lent_again(reser
 
 async def test_behind_a_pooler_one_that_cannot_begin_is_not_kept(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may lead to a standby, and another one elsewhere."""
-    monkeypatch.setattr("fang_async.pooler.BEGIN_PINNED", "SELECT 1/0")
+    monkeypatch.setattr(PoolerConnection, "BEGIN", "SELECT 1/0")
     connection = await asyncpg.connect(url, connection_class=PoolerConnection, statement_cache_size=0)
     with pytest.raises(asyncpg.DivisionByZeroError):
         async with connection.transaction():
