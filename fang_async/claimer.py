@@ -163,6 +163,7 @@ class Claimer:
             self._knows_kinds = True
             if self._announced:
                 self._announced = None  # to be said again: who inserted these kinds before did not know of it
+        await self._look_at_types(whole=whole)
         began = time.monotonic()
         request = self._claims.request(
             shift.id,
@@ -178,6 +179,13 @@ class Claimer:
         if not claim.registered:
             shift.dead_id = shift.id
         return claim
+
+    async def _look_at_types(self, *, whole: bool) -> None:
+        """Where the pool serves many: which of them have tasks."""
+        began = time.monotonic()
+        if self._claims.serving.looks(began, whole=whole):
+            found = await self._shift.store.waiting_types(self._claims.serving.most)
+            self._claims.looked(found, began=began, ended=time.monotonic())
 
     def _mind_suspect(self) -> None:
         """Begins the suspect once it is alone, or gives it back where that takes too long."""
@@ -243,7 +251,7 @@ class Claimer:
         seconds = self._idle.sleep(snapshot, time.monotonic())
         if self._idle.is_settling:
             return seconds
-        due = await self._shift.store.next_due(self._claims.task_types, tuple(self._shift.kinds.classes))
+        due = await self._shift.store.next_due(self._claims.serving.waiting, tuple(self._shift.kinds.classes))
         return seconds if due is None else min(seconds, max(due, SHORTEST_SLEEP))
 
     async def _sleep(self, seconds: float) -> None:

@@ -1,6 +1,6 @@
 """A pool's access to Postgres, from asyncio."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
@@ -30,6 +30,7 @@ class AsyncPostgresStore:
         self._guard_of_look_backs = Unjudged(self._guard_of_claims)
         self._guard_of_outcomes = PlanGuard()
         self._guard_of_pruning = AlwaysOn()
+        self._guard_of_types = AlwaysOn()
 
     async def register(self, pool: PoolRecord, /) -> None:
         """See ``Store.register``."""
@@ -102,6 +103,10 @@ class AsyncPostgresStore:
         """See ``Store.tick``."""
         raised, _ = await self._writes.run(self._operations.tick(tick, notify=True))
         return raised
+
+    async def waiting_types(self, most: int, /) -> Mapping[str, bool] | None:
+        """See ``Store.waiting_types``."""
+        return await self._claims.run(self._operations.waiting_types(most), self._guard_of_types)
 
     async def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:
         """See ``Store.next_due``."""

@@ -3,6 +3,7 @@
 One for a pool; both modes send what it asks for, and tell it what came back.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from threading import Lock
 from uuid import UUID
@@ -10,6 +11,7 @@ from uuid import UUID
 from fang_core.caution import Caution
 from fang_core.cursor import Cursor
 from fang_core.record import PRIORITIES
+from fang_core.serving import Serving
 from fang_core.store import Behind, Claim, ClaimRequest, Level
 
 
@@ -17,8 +19,7 @@ class Claims:
     """One claim after the other. Times are seconds of one monotonic clock."""
 
     def __init__(self, task_types: tuple[str, ...], mono: float) -> None:
-        self.task_types = task_types
-        """In the order of the next claim: the first in line moves back at each, so that none starves."""
+        self.serving = Serving(task_types)
         self.caution = Caution()
         self._cursor = Cursor(mono)
         # What was told since the last claim; while all workers are busy, that may be long ago, and thousands a second.
@@ -29,7 +30,7 @@ class Claims:
     def tell(self, behind: Behind) -> None:
         """Rows are due that the cursor may have passed; may be called on any thread."""
         level, at = (behind.task_type, behind.priority), behind.at
-        if at is not None and (behind.task_type not in self.task_types or behind.priority not in PRIORITIES):
+        if at is not None and (behind.task_type not in self.serving.served or behind.priority not in PRIORITIES):
             return  # anybody can notify
         with self._telling:
             if level in self._told:
@@ -40,6 +41,11 @@ class Claims:
     def forget(self) -> None:
         """The next one reads everything: what was passed may be wanted now, or nobody knows what was claimed."""
         self._cursor.forget()
+
+    def looked(self, found: Mapping[str, bool] | None, *, began: float, ended: float) -> None:
+        """Which task types have tasks; see ``Serving``. Types that were not asked for are read from their start."""
+        kept = self.serving.looked(found, began=began, ended=ended)
+        self._cursor.keep(kept)
 
     def request(
         self,
@@ -68,13 +74,13 @@ class Claims:
         suspects = self.caution.allows(is_idle=is_idle, has_apart=has_apart, mono=mono)
         after = self._cursor.start(mono, whole=whole, suspects=suspects)
         limit = self.caution.limit(wanted) if suspects else wanted
-        return ClaimRequest(pool_id, self.task_types, kinds, limit, after, self._cursor.looks_back, suspects)
+        return ClaimRequest(pool_id, self.serving.next, kinds, limit, after, self._cursor.looks_back, suspects)
 
     def claimed(self, request: ClaimRequest, claim: Claim, *, began: float, ended: float) -> None:
         """What came back, and when the claim was made and answered."""
         self._cursor.claimed(request, claim, seconds=ended - began, mono=ended)
         self.caution.claimed(request, claim, mono=ended)
-        self.task_types = (*self.task_types[1:], self.task_types[0])
+        self.serving.claimed(request, claim, ended)
         if claim.tasks:
             self._looked_twice = False
 

@@ -16,7 +16,7 @@ A claim may leave suspects out, and passes them. The next one that does not read
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import datetime, timedelta
 from itertools import product
 from types import MappingProxyType
@@ -36,6 +36,9 @@ MARGIN: Final = timedelta(milliseconds=50)
 MARK_EVERY: Final = 0.02
 MARKS_FOR: Final = 30.0
 """Seconds: how often, and for how long, a cursor remembers where it stood."""
+
+MARK_EVERY_LEVEL: Final = 4e-5
+"""Seconds; marks of 15,000 levels take half a megabyte each."""
 
 SHARE: Final = 0.02
 """Of the time, for each step of the ladder."""
@@ -131,6 +134,11 @@ class Cursor:
         self._next, self._front = {}, {}
         self._marks.clear()
 
+    def keep(self, task_types: Set[str]) -> None:
+        """Forgets the places in all other types: claims that did not ask for them have moved past what came there."""
+        self._next = {level: at for level, at in self._next.items() if level[0] in task_types}
+        self._front = {level: at for level, at in self._front.items() if level[0] in task_types}
+
     def _advance(self, request: ClaimRequest, claim: Claim) -> None:
         most = (claim.now - MARGIN, _LOWEST)
         reached = self._next | {level: min(at, most) for level, at in _last_of_each(claim.tasks).items()}
@@ -165,7 +173,8 @@ class Cursor:
             self._usual += (seconds - self._usual) * (0.1 if self._usual else 1.0)
 
     def _mark(self, mono: float, now: datetime, xmax: int) -> None:
-        if not self._marks or mono >= self._marks[-1].mono + MARK_EVERY:
+        every = max(MARK_EVERY, len(self._front) * MARK_EVERY_LEVEL)
+        if not self._marks or mono >= self._marks[-1].mono + every:
             self._marks.append(_Mark(mono, now, xmax, self._front))
         while self._marks[0].mono < mono - MARKS_FOR:
             self._marks.popleft()

@@ -5,7 +5,7 @@ stands at once, whatever ``connection`` was given.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -610,6 +610,10 @@ class MemoryStore:
         """See ``Store.tick``."""
         return self._state.tick(tick)
 
+    def waiting_types(self, most: int, /) -> Mapping[str, bool] | None:
+        """See ``Store.waiting_types``."""
+        return self._state.waiting_types(most)
+
     def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:
         """See ``Store.next_due``."""
         return self._state.next_due(task_types, kinds)
@@ -683,6 +687,10 @@ class AsyncMemoryStore:
     async def tick(self, tick: Tick, /) -> bool:
         """See ``Store.tick``."""
         return self._state.tick(tick)
+
+    async def waiting_types(self, most: int, /) -> Mapping[str, bool] | None:
+        """See ``Store.waiting_types``."""
+        return self._state.waiting_types(most)
 
     async def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:
         """See ``Store.next_due``."""

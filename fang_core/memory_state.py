@@ -17,7 +17,7 @@ from fang_core.insertion import NewTask, Overrides
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES, Change, Outcome, is_suspect
 from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState
 from fang_core.run import Run
-from fang_core.store import Claim, ClaimRequest, OnWake, PoolRecord, PruneRequest, Serves, Sighting, Tick
+from fang_core.store import Claim, ClaimRequest, Level, OnWake, PoolRecord, PruneRequest, Serves, Sighting, Tick
 
 Clock = Callable[[], datetime]
 
@@ -285,6 +285,20 @@ class MemoryState:
         """Ends it."""
         with self.lock:
             self.listeners.pop(listener, None)
+
+    def waiting_types(self, most: int) -> dict[str, bool] | None:
+        """Task types with waiting tasks, and whether one is due."""
+        with self.lock:
+            now = self.clock()
+            levels: dict[Level, bool] = {}
+            for task in self.tasks.values():
+                if task.state in DUE_STATES:
+                    level = (task.task_type, task.priority)
+                    levels[level] = levels.get(level, False) or task.scheduled_at <= now
+        if len(levels) >= most:
+            return None
+        types = {task_type for task_type, _ in levels}
+        return {each: any(is_due for level, is_due in levels.items() if level[0] == each) for each in sorted(types)}
 
     def next_due(self, task_types: Sequence[str], kinds: Sequence[str]) -> float | None:
         """Seconds until the next of these tasks is due that is not yet."""

@@ -267,6 +267,13 @@ class Store(Protocol):
         """
         ...
 
+    def waiting_types(self, most: int, /) -> Mapping[str, bool] | None:
+        """Task types with tasks that wait, whoever serves them, and whether the first of a level is due.
+
+        None where there are ``most`` levels with such tasks or more.
+        """
+        ...
+
     def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:
         """Seconds until the next of these tasks is due that is not yet; None where none is known."""
         ...
@@ -337,6 +344,10 @@ class AsyncStore(Protocol):
 
     async def tick(self, tick: Tick, /) -> bool:
         """See ``Store.tick``."""
+        ...
+
+    async def waiting_types(self, most: int, /) -> Mapping[str, bool] | None:
+        """See ``Store.waiting_types``."""
         ...
 
     async def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:

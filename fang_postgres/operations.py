@@ -318,6 +318,19 @@ class Operations:
             if keep is not None
         ]
 
+    def waiting_types(self, most: int) -> Operation[dict[str, bool] | None]:
+        """Task types with tasks that wait, and whether one is due; None where they have too many levels."""
+
+        def decode(rows: Rows) -> dict[str, bool] | None:
+            if len(rows) >= most:
+                return None
+            types: dict[str, bool] = {}
+            for task_type, is_due in rows:
+                types[task_type] = types.get(task_type, False) or is_due
+            return types
+
+        return Operation(self._statements.waiting_types, {"p_limit": most}, decode)
+
     def next_due(self, task_types: Sequence[str], kinds: Sequence[str]) -> Operation[float | None]:
         """Seconds until the next task is due that is not yet."""
         params = _levels(task_types) | {"p_kinds": list(kinds), "p_limit": _LOOKED_AT}

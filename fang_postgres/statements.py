@@ -70,6 +70,7 @@ class Statements:
     prune_finished: Statement
     prune_cancelled: Statement
     prune_failed: Statement
+    waiting_types: Statement
     next_due: Statement
     unknown_kinds: Statement
     unserved_types: Statement
@@ -122,6 +123,7 @@ def statements(schema: str) -> Statements:
         prune_finished=outcomes.prune(t, TaskState.FINISHED),
         prune_cancelled=outcomes.prune(t, TaskState.CANCELLED),
         prune_failed=outcomes.prune(t, TaskState.FAILED),
+        waiting_types=pools.waiting_types(t),
         next_due=pools.next_due(t),
         unknown_kinds=pools.unknown_kinds(t),
         unserved_types=pools.unserved_types(t),

@@ -152,6 +152,7 @@ class Claimer:
             self._knows_kinds = True
             if self._announced:
                 self._announced = None  # to be said again: who inserted these kinds before did not know of it
+        self._look_at_types(whole=whole)
         began = time.monotonic()
         request = self._claims.request(
             shift.id,
@@ -167,6 +168,13 @@ class Claimer:
         if not claim.registered:
             shift.dead_id = shift.id
         return claim
+
+    def _look_at_types(self, *, whole: bool) -> None:
+        """Where the pool serves many: which of them have tasks."""
+        began = time.monotonic()
+        if self._claims.serving.looks(began, whole=whole):
+            found = self._shift.store.waiting_types(self._claims.serving.most)
+            self._claims.looked(found, began=began, ended=time.monotonic())
 
     def _mind_suspect(self) -> None:
         """Begins the suspect once it is alone, or gives it back where that takes too long."""
@@ -232,7 +240,7 @@ class Claimer:
         seconds = self._idle.sleep(snapshot, time.monotonic())
         if self._idle.is_settling:
             return seconds
-        due = self._shift.store.next_due(self._claims.task_types, tuple(self._shift.kinds.classes))
+        due = self._shift.store.next_due(self._claims.serving.waiting, tuple(self._shift.kinds.classes))
         return seconds if due is None else min(seconds, max(due, SHORTEST_SLEEP))
 
     def _sleep(self, seconds: float) -> None:

@@ -1,6 +1,6 @@
 """A pool's access to Postgres, from threads."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
@@ -29,6 +29,7 @@ class PostgresStore:
         self._guard_of_look_backs = Unjudged(self._guard_of_claims)
         self._guard_of_outcomes = PlanGuard()
         self._guard_of_pruning = AlwaysOn()
+        self._guard_of_types = AlwaysOn()
 
     def register(self, pool: PoolRecord, /) -> None:
         """See ``Store.register``."""
@@ -95,6 +96,10 @@ class PostgresStore:
         """See ``Store.tick``."""
         raised, _ = self._writes.run(self._operations.tick(tick, notify=True))
         return raised
+
+    def waiting_types(self, most: int, /) -> Mapping[str, bool] | None:
+        """See ``Store.waiting_types``."""
+        return self._claims.run(self._operations.waiting_types(most), self._guard_of_types)
 
     def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:
         """See ``Store.next_due``."""

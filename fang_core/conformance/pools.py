@@ -80,3 +80,14 @@ class PoolSuite:
         backend.call(store.unregister, idle.id)
         assert not backend.call(store.has_taker, busy.id, {("mail", "B")})
         backend.call(store.close)
+
+    def test_types_with_waiting_tasks_are_named_and_whether_one_is_due(self, backend: Backend) -> None:
+        backend.insert(backend.note(), task_type="due")
+        backend.insert(backend.note(), task_type="due", delay=timedelta(hours=1), priority=1)
+        backend.insert(backend.note(), task_type="later", delay=timedelta(hours=1))
+        backend.insert(backend.note(), task_type="later", delay=timedelta(hours=2))
+        backend.move(backend.insert(backend.note(), task_type="ended"), TaskState.CANCELLED)
+        store = backend.call(backend.queue.store)
+        assert backend.call(store.waiting_types, 4) == {"due": True, "later": False}
+        assert backend.call(store.waiting_types, 3) is None  # that is how many levels there are
+        backend.call(store.close)

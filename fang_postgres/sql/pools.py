@@ -20,6 +20,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -126,6 +127,30 @@ def claim(t: Tables) -> Statement:
         claimed,
     )
     return Statement("claim", head.select_from(one.outerjoin(claimed, true())))
+
+
+def waiting_types(t: Tables) -> Statement:
+    """Each level with rows that wait, and whether its first one is due, ``p_limit`` of them at most.
+
+    It goes from level to level through the index of due rows: what it costs follows from how many have rows.
+    """
+    c = t.tasks.c
+    level = (c.task_type, c.priority)
+    one = literal_column("1", Integer)
+    first = (
+        select(*level, c.scheduled_at)
+        .where(c.state.in_(state_literals(DUE_STATES)))
+        .order_by(*level, c.scheduled_at, c.id)
+        .limit(one)
+    )
+    found = first.add_columns(one.label("step")).cte("found", recursive=True)
+    following = first.where(tuple_(*level) > tuple_(found.c.task_type, found.c.priority)).lateral("following")
+    goes_on = found.c.step < bindparam("p_limit", type_=Integer)
+    steps = select(following, found.c.step + one).select_from(found.join(following, true())).where(goes_on)
+    found = found.union_all(steps)
+    # Not now(): the transaction may have begun before a row that is seen got its due time.
+    is_due = (found.c.scheduled_at <= func.clock_timestamp()).label("is_due")
+    return Statement("waiting_types", select(found.c.task_type, is_due))
 
 
 def next_due(t: Tables) -> Statement:

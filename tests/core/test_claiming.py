@@ -29,7 +29,7 @@ def test_each_task_type_is_first_in_turn() -> None:
     claims = Claims(("a", "b", "c"), 0.0)
     orders = ["".join(ask(claims, 0.01 * n).task_types) for n in range(4)]
     assert orders == ["abc", "bca", "cab", "abc"]
-    assert "".join(claims.task_types) == "bca"
+    assert "".join(claims.serving.next) == "bca"
 
 
 def test_only_the_first_reads_everything_until_something_asks_for_it() -> None:
