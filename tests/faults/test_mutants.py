@@ -13,8 +13,10 @@ def test_an_edit_can_be_made(edit: Edit) -> None:
 
 @pytest.mark.parametrize("trial", [mutant.trial for mutant in MUTANTS if isinstance(mutant.trial, InTest)], ids=str)
 def test_the_test_that_shows_it_is_there(trial: InTest) -> None:
-    file, _, name = trial.node.partition("::")
-    assert f"\ndef {name}(" in (ROOT / file).read_text()
+    file, *within, name = trial.node.split("::")
+    source = (ROOT / file).read_text()
+    assert all(f"\nclass {each}:" in source for each in within)
+    assert f"\n{'    ' * len(within)}def {name}(" in source
 
 
 def test_the_page_has_them_all() -> None:
