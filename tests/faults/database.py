@@ -523,7 +523,7 @@ def edit_by_hand(trial: Trial) -> None:
     trial.insert(20, seconds=0.05)
     trial.settle(within=60)
     for worker in workers:
-        trial.until(lambda worker=worker: "no longer ours" in worker.said())
+        trial.until(lambda worker=worker: "no longer holds it" in worker.said())
         trial.assert_slots(worker)
 
 
@@ -552,7 +552,7 @@ def truncate(trial: Trial) -> None:
         trial.expect(trial.insert(20), after, BOUND)
         trial.settle()
     for worker in workers:
-        trial.until(lambda worker=worker: "no longer ours" in worker.said())
+        trial.until(lambda worker=worker: "no longer holds it" in worker.said())
         trial.assert_slots(worker)
 
 
