@@ -1,6 +1,6 @@
 """The queue on Postgres for asyncio code."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -387,9 +387,11 @@ class AsyncQueue(Uncopyable):
 
     # For tests --------------------------------------------------------------------------------------------------------
 
-    async def tasks_of_kind(self, kind: str, /, *, connection: CallersConnection | None = None) -> list[Task]:
-        """Returns the rows of a kind, in the order of their insertion: for tests."""
-        return await self._run(self._operations.of_kind(kind), connection)
+    async def tasks_of_kinds(
+        self, kinds: Sequence[str], /, *, connection: CallersConnection | None = None
+    ) -> list[Task]:
+        """Returns the rows of these kinds, in the order of their insertion: for tests."""
+        return await self._run(self._operations.of_kinds(kinds), connection)
 
     async def count_by_kind(self, *, connection: CallersConnection | None = None) -> dict[str, int]:
         """Returns how many tasks of each kind there are: for tests."""

@@ -110,9 +110,9 @@ class MemoryQueue(_MemoryBase):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def tasks_of_kind(self, kind: str, /, *, connection: Any = None) -> list[Task]:
-        """Returns the rows of a kind, in the order of their insertion: for tests."""
-        return [task for task in self.tasks if task.kind == kind]
+    def tasks_of_kinds(self, kinds: Sequence[str], /, *, connection: Any = None) -> list[Task]:
+        """Returns the rows of these kinds, in the order of their insertion: for tests."""
+        return [task for task in self.tasks if task.kind in kinds]
 
     def count_by_kind(self, *, connection: Any = None) -> dict[str, int]:
         """Returns how many tasks of each kind there are: for tests."""
@@ -337,9 +337,9 @@ class AsyncMemoryQueue(_MemoryBase):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def tasks_of_kind(self, kind: str, /, *, connection: Any = None) -> list[Task]:
-        """Returns the rows of a kind, in the order of their insertion: for tests."""
-        return [task for task in self.tasks if task.kind == kind]
+    async def tasks_of_kinds(self, kinds: Sequence[str], /, *, connection: Any = None) -> list[Task]:
+        """Returns the rows of these kinds, in the order of their insertion: for tests."""
+        return [task for task in self.tasks if task.kind in kinds]
 
     async def count_by_kind(self, *, connection: Any = None) -> dict[str, int]:
         """Returns how many tasks of each kind there are: for tests."""

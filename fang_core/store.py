@@ -398,8 +398,8 @@ class Backend(Queueable, Protocol):
         """Closes what the queue opened itself. Idempotent."""
         ...
 
-    def tasks_of_kind(self, kind: str, /, *, connection: Any = None) -> list[Task]:
-        """All rows of a kind, in any state, in the order of their insertion: for tests, as it may read every task."""
+    def tasks_of_kinds(self, kinds: Sequence[str], /, *, connection: Any = None) -> list[Task]:
+        """All rows of these kinds, in any state, in the order of insertion: for tests, as it may read every task."""
         ...
 
     def count_by_kind(self, *, connection: Any = None) -> dict[str, int]:
@@ -442,8 +442,8 @@ class AsyncBackend(AsyncQueueable, Protocol):
         """See ``Backend.close``."""
         ...
 
-    async def tasks_of_kind(self, kind: str, /, *, connection: Any = None) -> list[Task]:
-        """See ``Backend.tasks_of_kind``."""
+    async def tasks_of_kinds(self, kinds: Sequence[str], /, *, connection: Any = None) -> list[Task]:
+        """See ``Backend.tasks_of_kinds``."""
         ...
 
     async def count_by_kind(self, *, connection: Any = None) -> dict[str, int]:

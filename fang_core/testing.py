@@ -156,7 +156,7 @@ def inserted(
 
     Args:
         queue: the one that was inserted into, or another one on the same tables.
-        cls: the class itself; a class derived from it is another kind.
+        cls: the class itself, under its former kinds too; a class derived from it is another kind.
         connection: the caller's own, to see what was inserted in its open transaction. (A field of this name is left to
             the caller to compare.)
         fields: only tasks whose fields equal these.
@@ -217,18 +217,18 @@ async def refute_inserted_async(
 
 
 def _rows(queue: Backend | AsyncMemoryQueue, cls: type[BaseRunnable], connection: Any) -> list[Task]:
-    kind = cls.__fang_options__.kind
+    kinds = cls.__fang_options__.kinds
     if isinstance(queue, AsyncMemoryQueue):  # its rows are there without waiting
-        return [row for row in queue.tasks if row.kind == kind]
-    if inspect.iscoroutinefunction(queue.tasks_of_kind):
+        return [row for row in queue.tasks if row.kind in kinds]
+    if inspect.iscoroutinefunction(queue.tasks_of_kinds):
         raise UsageError(f"{type(queue).__name__} is asyncio: await inserted_async(...), assert_inserted_async(...)")
-    return queue.tasks_of_kind(kind, connection=connection)
+    return queue.tasks_of_kinds(kinds, connection=connection)
 
 
 async def _rows_async(queue: AsyncBackend, cls: type[BaseRunnable], connection: Any) -> list[Task]:
-    if not inspect.iscoroutinefunction(queue.tasks_of_kind):
+    if not inspect.iscoroutinefunction(queue.tasks_of_kinds):
         raise UsageError(f"{type(queue).__name__} is threaded: call inserted(...), assert_inserted(...)")
-    return await queue.tasks_of_kind(cls.__fang_options__.kind, connection=connection)
+    return await queue.tasks_of_kinds(cls.__fang_options__.kinds, connection=connection)
 
 
 def _kinds(queue: Backend | AsyncMemoryQueue, connection: Any) -> Mapping[str, int]:

@@ -94,9 +94,10 @@ class Operations:
             self._statements.find, {"p_id": checked_id(task_id)}, lambda rows: as_task(rows[0]) if rows else None
         )
 
-    def of_kind(self, kind: str) -> Operation[list[Task]]:
-        """All rows of a kind, in the order of their insertion."""
-        return Operation(self._statements.of_kind, {"p_kind": kind}, lambda rows: [as_task(row) for row in rows])
+    def of_kinds(self, kinds: Sequence[str]) -> Operation[list[Task]]:
+        """All rows of these kinds, in the order of their insertion."""
+        params = {"p_kinds": list(kinds)}
+        return Operation(self._statements.of_kinds, params, lambda rows: [as_task(row) for row in rows])
 
     def kinds(self) -> Operation[dict[str, int]]:
         """How many rows of each kind there are."""

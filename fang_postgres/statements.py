@@ -35,7 +35,7 @@ class Statements:
     existing: Statement
     twins: Statement
     find: Statement
-    of_kind: Statement
+    of_kinds: Statement
     kinds: Statement
     change: Statement
     touch: Statement
@@ -88,7 +88,7 @@ def statements(schema: str) -> Statements:
         existing=inserts.existing(t),
         twins=inserts.twins(t),
         find=by_hand.find(t),
-        of_kind=by_hand.of_kind(t),
+        of_kinds=by_hand.of_kinds(t),
         kinds=by_hand.kinds(t),
         change=by_hand.change(t),
         touch=by_hand.touch(t),

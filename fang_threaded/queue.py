@@ -1,6 +1,6 @@
 """The queue on Postgres for threaded code."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -362,9 +362,9 @@ class Queue(Uncopyable):
 
     # For tests --------------------------------------------------------------------------------------------------------
 
-    def tasks_of_kind(self, kind: str, /, *, connection: CallersConnection | None = None) -> list[Task]:
-        """Returns the rows of a kind, in the order of their insertion: for tests."""
-        return self._run(self._operations.of_kind(kind), connection)
+    def tasks_of_kinds(self, kinds: Sequence[str], /, *, connection: CallersConnection | None = None) -> list[Task]:
+        """Returns the rows of these kinds, in the order of their insertion: for tests."""
+        return self._run(self._operations.of_kinds(kinds), connection)
 
     def count_by_kind(self, *, connection: CallersConnection | None = None) -> dict[str, int]:
         """Returns how many tasks of each kind there are: for tests."""

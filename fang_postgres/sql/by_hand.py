@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     DateTime,
@@ -49,11 +50,13 @@ def find(t: Tables) -> Statement:
     return Statement("find", select(*task_columns(t)).where(t.tasks.c.id == bindparam("p_id", type_=UUID)))
 
 
-def of_kind(t: Tables) -> Statement:
-    """All rows of a kind: for tests of applications, as it reads every row."""
+def of_kinds(t: Tables) -> Statement:
+    """All rows of some kinds: for tests of applications, as it reads every row."""
     c = t.tasks.c
-    rows = select(*task_columns(t)).where(c.kind == bindparam("p_kind", type_=Text))
-    return Statement("of_kind", rows.order_by(c.created_at, c.id))
+    # Not ANY: to a caller's connection an array goes as a subquery, whose rows ANY would compare with.
+    kinds = select(func.unnest(bindparam("p_kinds", type_=ARRAY(Text))))
+    rows = select(*task_columns(t)).where(c.kind.in_(kinds))
+    return Statement("of_kinds", rows.order_by(c.created_at, c.id))
 
 
 def kinds(t: Tables) -> Statement:

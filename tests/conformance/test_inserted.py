@@ -59,6 +59,19 @@ def test_they_are_found_in_the_order_of_their_insertion(backend: Backend) -> Non
     refute(backend.unique_note)
 
 
+def test_what_was_inserted_under_a_former_kind_is_found(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    find, first, refute = functions(backend)
+    options = backend.note.__fang_options__
+    with monkeypatch.context() as release:
+        release.setattr(options, "kind", options.former_kinds[0])
+        former = backend.insert(backend.note(text="a"))
+    latter = backend.insert(backend.note(text="b"))
+    assert [row for _, row in find(backend.note)] == [former, latter]
+    assert first(backend.note, text="a").row == former
+    with pytest.raises(AssertionError, match="but these were inserted:"):
+        refute(backend.note, text="a")
+
+
 def test_what_is_missed_is_told_with_what_is_there(backend: Backend) -> None:
     _, first, refute = functions(backend)
     with pytest.raises(AssertionError, match=r"the queue holds nothing$"):

@@ -69,7 +69,7 @@ REMOVALS: dict[str, tuple[set[str], int, int]] = {
     name: ({"fang_tasks_pkey"}, 10_000, 1) for name in ("remove_type", "remove_all", "remove_scheduled")
 }
 INSERTS = {"insert", "insert_many", "insert_unique", "tick"}
-READ_ALL = {"of_kind", "kinds"}  # for tests of applications
+READ_ALL = {"of_kinds", "kinds"}  # for tests of applications
 WRITES = ("claim", "remove", "finish", "settle")
 PRUNES = ("prune_finished", "prune_cancelled", "prune_failed")
 
