@@ -6,9 +6,10 @@ tables.
 """
 
 import dataclasses
-from collections import OrderedDict, deque
+import re
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from typing import Any
 
 from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr
@@ -24,6 +25,13 @@ _VALIDATORS = (
 _NO_INIT = "is not read back, as it is set with init=False"
 _ZONE = "is a time whose zone is not written: keep the zone's name in a field of its own"
 _ORDER = "is an OrderedDict, and Postgres keeps no order of keys: use a list of pairs"
+_MAXLEN = "is a deque with a maxlen, which is not written: have a validator set it, or give a deque without"
+_FACTORY = (
+    "is a defaultdict whose default_factory is not written: declare it with its values, "
+    "as in defaultdict[str, Annotated[int, Field(default_factory=...)]]"
+)
+_SECONDS = "is a datetime whose offset from UTC has seconds, which are not written: convert it to UTC"
+_FLAGS = "is a pattern whose flags are not written: have them in its text, like (?i)"
 _ITERATOR = "is an iterator, which can be read only once: declare a list"
 _SECRET = "a secret is written as asterisks: store a key to it, or give the field a serializer"
 
@@ -61,7 +69,7 @@ def _of_model(value: BaseModel, read: BaseModel, hints: Hints, path: str) -> Ite
         wanted, given = type(read).__qualname__, type(value).__qualname__
         yield path, f"holds a {given}, of which only what a {wanted} has is kept: declare it as {given}, or a union"
         return
-    if not isinstance(value, type(read)):
+    if not isinstance(value, type(read)) or _was_named(value, read, hints):
         yield path, _other_type(value, read, hints)
         return
     for name, field in declared.items():
@@ -76,7 +84,7 @@ def _of_model(value: BaseModel, read: BaseModel, hints: Hints, path: str) -> Ite
 
 
 def _of_dataclass(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fault]:
-    if not isinstance(value, type(read)):
+    if not isinstance(value, type(read)) or _was_named(value, read, hints):
         yield path, _other_type(value, read, hints)
         return
     for field in dataclasses.fields(value):
@@ -93,6 +101,8 @@ def _of_dict(value: dict[Any, Any], read: dict[Any, Any], hints: Hints, path: st
     if len(value) != len(read):
         yield from _lost_keys(value, read, path)
         return
+    if isinstance(value, defaultdict) and isinstance(read, defaultdict) and not _make_the_same(value, read):
+        yield path, _FACTORY
     if isinstance(value, OrderedDict) and list(value) != sorted(value, key=_place_in_jsonb):
         yield path, _ORDER
     # Both are in the order of the text.
@@ -105,6 +115,8 @@ def _of_items(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fault]
     if len(value) != len(read):
         yield path, _VALIDATORS
         return
+    if isinstance(value, deque) and isinstance(read, deque) and value.maxlen != read.maxlen:
+        yield path, _MAXLEN
     names = getattr(value, "_fields", ())  # of a NamedTuple
     for index, (one, other) in enumerate(zip(value, read, strict=True)):
         declared = hints.field(names[index]) if index < len(names) else hints.item(index)
@@ -162,7 +174,7 @@ def _lost_keys(value: dict[Any, Any], read: dict[Any, Any], path: str) -> Iterat
 
 
 def _is_same(value: Any, read: Any, hints: Hints) -> bool:
-    if type(value) is not type(read) and hints.of_union and type(value) in hints.types:
+    if _was_named(value, read, hints):
         return False
     try:
         match value, read:
@@ -182,6 +194,18 @@ def _is_equal(value: Any, read: Any) -> bool:
         return False
 
 
+def _make_the_same(one: defaultdict[Any, Any], other: defaultdict[Any, Any]) -> bool:
+    """Whether both make the same of a key that they do not have."""
+    factories = (one.default_factory, other.default_factory)
+    if factories[0] is None or factories[1] is None or factories[0] == factories[1]:
+        return factories[0] == factories[1]
+    try:
+        made, made_of_read = factories[0](), factories[1]()
+        return type(made) is type(made_of_read) and bool(made == made_of_read)
+    except Exception:  # noqa: BLE001 - factories may do anything
+        return False
+
+
 def _is_incomparable(value: Any) -> bool:
     """Whether its class says nothing about equality; such a one is taken to be what its own serializer makes of it."""
     cls: Any = type(value)
@@ -197,12 +221,19 @@ def _reason(value: Any, read: Any, hints: Hints) -> str:
         return _ZONE
     if hasattr(value, "__next__"):
         return _ITERATOR
+    if isinstance(value, datetime) and (value.utcoffset() or timedelta(0)) % timedelta(minutes=1):
+        return _SECONDS
+    if isinstance(value, re.Pattern) and isinstance(read, re.Pattern) and value.flags != read.flags:
+        return _FLAGS
     return _VALIDATORS if type(value) is type(read) else _other_type(value, read, hints)
 
 
 def _other_type(value: Any, read: Any, hints: Hints) -> str:
     given, other = type(value).__qualname__, type(read).__qualname__
-    what = f"name {given} before it in the union, or declare one of them" if hints.of_union else f"give it as {other}"
+    first = f"name {given} first in the union, with Field(union_mode='left_to_right'), or declare one of them"
+    what = first if hints.of_union else f"give it as {other}"
+    if hints.of_union and isinstance(value, BaseModel) and isinstance(read, BaseModel):
+        what = "give the models of the union a field that tells them apart, and name it as discriminator"
     return f"is of type {given} and would be read back as {other}: {what}"
 
 
@@ -210,7 +241,12 @@ def _fits(value: Any, read: Any, hints: Hints) -> bool:
     """Whether the sequence that is read is of a type that was asked for."""
     if type(value) is type(read) or hints.is_abstract:  # for a Sequence, say, any will do
         return True
-    return isinstance(value, type(read)) and not (hints.of_union and type(value) in hints.types)
+    return isinstance(value, type(read)) and not _was_named(value, read, hints)
+
+
+def _was_named(value: Any, read: Any, hints: Hints) -> bool:
+    """Whether the value is of a type of the union, and was read as another of its types."""
+    return type(value) is not type(read) and hints.of_union and type(value) in hints.types
 
 
 def _is_dataclass(value: Any) -> bool:

@@ -1,7 +1,7 @@
 """Reads pydantic's core schemas: which type a payload's fields declare, found once for each class."""
 
 import dataclasses
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from functools import cached_property
@@ -223,8 +223,11 @@ _TYPES: Final[dict[str, type]] = {
     "list": list,
     "tuple": tuple,
     "dict": dict,
+    "set": set,
+    "frozenset": frozenset,
+    "deque": deque,
 }
-_FAMILIES: Final[tuple[tuple[type, ...], ...]] = ((int, float, Decimal), (str,), (tuple,))
+_FAMILIES: Final[tuple[tuple[type, ...], ...]] = ((int, float, Decimal), (str,), (tuple,), (set, frozenset))
 """Values of different types that are of one family can be equal."""
 
 
@@ -241,7 +244,9 @@ def _hides_changes(node: Schema, definitions: Definitions) -> bool:
     match node["type"]:
         case "time":  # without its zone, which is not written, it is equal to what it was
             return True
-        case "ordered-dict":
+        case "ordered-dict" | "deque":  # order, and maxlen
+            return True
+        case "function-wrap" if _makes_defaults(node):
             return True
         case "union" | "literal":
             return Hints([node], definitions).has_lookalikes
@@ -253,6 +258,12 @@ def _hides_changes(node: Schema, definitions: Definitions) -> bool:
             return not all(field.compare for field in fields) or not cls.__dataclass_params__.eq
         case _:
             return node.get("cls") is OrderedDict
+
+
+def _makes_defaults(node: Schema) -> bool:
+    """Whether this is pydantic's validator of a ``defaultdict``."""
+    function = node["function"].get("function")
+    return "default_default_factory" in getattr(function, "keywords", ())
 
 
 def _members(cls: type, base: type) -> set[str]:
