@@ -65,12 +65,12 @@ class Crew:
         place = self._workers.index(worker)
         successor = Worker(self._shift, self, place)
         successor.ended = worker.ended
+        self._workers[place] = successor  # before it starts: it may fail at once, and be replaced in turn
         try:
             successor.thread.start()
         except RuntimeError as refused:  # the limit of threads is reached
             logger.error("a worker could not go on, nor be replaced (%s)", refused, exc_info=error)
             return
-        self._workers[place] = successor
         logger.error("a worker could not go on and is replaced", exc_info=error)
         self._shift.events.emit(Events.worker_replaced, self._shift.id, type(error).__name__)
 

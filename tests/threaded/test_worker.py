@@ -87,6 +87,31 @@ def test_a_worker_that_fails_beside_its_run_is_replaced_and_the_task_is_not_lost
     assert queue.tasks == []
 
 
+def test_a_successor_that_fails_before_the_start_of_its_thread_has_returned_is_replaced_too(monkeypatch: Any) -> None:
+    events, queue = Replaced(), MemoryQueue()
+    queue.insert_task(SyncLeaky())
+    feed, start = Claimer.feed, threading.Thread.start
+    fed, started = [], []
+
+    def fail_twice(claimer: Claimer, waiting: int) -> None:
+        fed.append(waiting)
+        if len(fed) <= 2:
+            raise MemoryError
+        feed(claimer, waiting)
+
+    def start_slowly(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "fang-worker-0":
+            started.append(thread)
+            if len(started) == 2:
+                thread.join()
+
+    monkeypatch.setattr(Claimer, "feed", fail_twice)
+    monkeypatch.setattr(threading.Thread, "start", start_slowly)
+    assert WorkerPool(queue, events=[events]).drain() == 1
+    assert events.reasons == 2 * ["MemoryError"]
+
+
 def test_stop_waits_gives_back_what_was_not_started_and_says_what_is_left() -> None:
     GATE.update(started=threading.Event(), open=threading.Event())
     queue = MemoryQueue()
