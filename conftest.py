@@ -23,6 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
+from fang_core.registry import REGISTRY
 from fang_threaded import Queue, Runnable
 from tests.logs import logging_as_it_is
 
@@ -72,6 +73,8 @@ def call(function: Function) -> None:
 
 def prepare(namespace: Namespace) -> None:
     """Names that stand for the reader's own application."""
+    namespace["_registered"], REGISTRY._classes = REGISTRY._classes, {}  # of other documents and tests, with schedules
+    REGISTRY.version += 1
     module = types.ModuleType("documented")
     sys.modules["documented"] = sys.modules["tasks"] = module  # README's first file
     namespace["__name__"] = "documented"
@@ -102,6 +105,8 @@ def finish(namespace: Namespace) -> None:
             else:
                 opened.dispose()
         next(namespace["_databases"], None)
+    REGISTRY._classes = namespace["_registered"]
+    REGISTRY.version += 1
 
 
 pytest_collect_file = Sybil(
