@@ -14,7 +14,6 @@ from fang_core.errors import BackendError, SchemaError
 from fang_core.glance import EVERY, Glance, Life
 from fang_postgres.connecting import SET_FOR_TRANSACTION
 from fang_postgres.engine import engine_for
-from fang_postgres.operations import Operations
 from fang_postgres.reports import (
     LastFailure,
     OldestDue,
@@ -80,10 +79,10 @@ def read_status(url: str, schema: str) -> Status:
 
     Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable``.
     """
-    operations, reports = Operations(schema), Reports(schema)
+    reports = Reports(schema)
     patience = Patience()
     with _runner(url, schema, patience) as runner:
-        problem = schema_problem(schema, runner.run(operations.version()))
+        problem = schema_problem(schema, runner.run(reports.version()))
         if problem is not None:
             raise SchemaError(problem)
         reader = _Reader(runner, patience)

@@ -187,7 +187,7 @@ class Operations:
 
     def version(self) -> Operation[Revision | None]:
         """The revision that the tables are at."""
-        return Operation(self._statements.version, {}, lambda rows: read_revision(*rows[0]) if rows else None)
+        return read_version(self._statements.version)
 
     def register(self, pool: PoolRecord) -> Operation[None]:
         """A pool's own row; it claims nothing without."""
@@ -500,6 +500,11 @@ def _as_rescued(rows: Rows, *, was_stopping: bool) -> tuple[int, list[Rescued]]:
         if task_id is not None
     ]
     return rows[0][0], back
+
+
+def read_version(statement: Statement) -> Operation[Revision | None]:
+    """The revision that the tables are at; None if their version table is empty."""
+    return Operation(statement, {}, lambda rows: read_revision(*rows[0]) if rows else None)
 
 
 def as_beat(rows: Rows) -> Beat:

@@ -16,11 +16,13 @@ from uuid import UUID
 from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.liveness import Beat
 from fang_core.record import PRIORITIES, TaskState
-from fang_postgres.operations import as_beat
+from fang_postgres.operations import as_beat, read_version
+from fang_postgres.revisions import Revision
 from fang_postgres.schema import tables
 from fang_postgres.sql import liveness
 from fang_postgres.sql import reports as sql
 from fang_postgres.statement import Conversation, Operation, Rows, Statement
+from fang_postgres.statements import version
 
 COUNTED: Final = 5_000
 """Rows that a count visits at most."""
@@ -148,6 +150,7 @@ class UnknownKind:
 class ReportStatements:
     """The statements under one schema name."""
 
+    version: Statement
     pages: Statement
     sample: Statement
     waiting: Statement
@@ -165,6 +168,10 @@ class Reports:
 
     def __init__(self, schema: str) -> None:
         self._statements = report_statements(schema)
+
+    def version(self) -> Operation[Revision | None]:
+        """See ``Operations.version``; who only reads reports need not build all the statements of that."""
+        return read_version(self._statements.version)
 
     def pages(self) -> Operation[int]:
         """How many pages the task table has."""
@@ -345,6 +352,7 @@ def report_statements(schema: str) -> ReportStatements:
     """Builds and compiles them, once for a schema name."""
     t = tables(schema)
     return ReportStatements(
+        version=version(schema),
         pages=sql.pages(t),
         sample=sql.sample(t),
         waiting=sql.waiting(t),

@@ -127,11 +127,11 @@ def statements(schema: str) -> Statements:
         next_due=pools.next_due(t),
         unknown_kinds=pools.unknown_kinds(t),
         unserved_types=pools.unserved_types(t),
-        version=_version(schema),
+        version=version(schema),
     )
 
 
-def _version(schema: str) -> Statement:
+def version(schema: str) -> Statement:
     """The revision, and the comment on its table, which says which older code may use the tables."""
     versions = table(VERSION_TABLE, column("version_num"), schema=schema)
     name = cast(literal_column(f"'{schema}.{VERSION_TABLE}'"), REGCLASS)
