@@ -1,10 +1,12 @@
 """The removal of many tasks: how far it has come, how large its next batch is, and what is said if it is stopped."""
 
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from fang_core.errors import UsageError
 from fang_core.logs import SafeLogger
 
 OnProgress = Callable[[int], object]
@@ -26,9 +28,15 @@ class Removal:
     Attributes:
         removed: how many so far.
         limit: tasks of the next batch. The first one is a single task: nobody knows what it costs.
+
+    Raises ``UsageError`` for an ``on_progress`` that cannot be called, or whose result would have to be awaited.
     """
 
     def __init__(self, on_progress: OnProgress | None, clock: Callable[[], float] = time.monotonic) -> None:
+        if on_progress is not None and not callable(on_progress):
+            raise UsageError("on_progress= takes a function, which is called with the number of tasks removed so far")
+        if inspect.iscoroutinefunction(on_progress):
+            raise UsageError("on_progress= takes a plain function, not an async one")
         self.removed = 0
         self.limit = 1
         self._on_progress = on_progress

@@ -1,10 +1,13 @@
 """How large the batches of a removal are."""
 
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fang_core.errors import UsageError
 from fang_core.removal import BATCH_SECONDS, GROWTH, MOST, Removal
 
 
@@ -48,3 +51,14 @@ def test_a_batch_that_removed_nothing_says_nothing_of_the_cost() -> None:
     removal.begin()
     removal.ended(0)
     assert (removal.limit, told) == (1, [])
+
+
+async def awaited(_: int) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("on_progress", "line"), [(awaited, "not an async one"), ("print", "takes a function"), (7, "takes a function")]
+)
+def test_what_cannot_be_told_of_progress_is_refused_before_anything_is_removed(on_progress: Any, line: str) -> None:
+    with pytest.raises(UsageError, match=line):
+        Removal(on_progress)
