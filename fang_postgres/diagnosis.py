@@ -55,6 +55,7 @@ _REFUSED_BY_TLS: Final = re.compile(
 _REFUSED_BY_HBA: Final = re.compile(r"pg_hba\.conf")
 _REFUSED_SETTING: Final = re.compile(
     r"invalid value for parameter|unrecognized configuration parameter|permission denied to set|cannot be (changed|set)"
+    r"|invalid command-line argument|invalid configuration parameter name|-.* requires a value"
 )
 _REFUSED: Final = re.compile(
     r"authentication failed|authentication method requirement|no password supplied|pg_hba\.conf"

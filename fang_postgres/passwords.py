@@ -27,6 +27,8 @@ def as_password(found: object) -> str:
     """What the callable returned. Raises ``NotConnected`` where that is no text."""
     if not isinstance(found, str):
         raise NotConnected(f"no password for the database: its callable returned {type(found).__name__}, not a str")
+    if "\0" in found:
+        raise NotConnected("no password for the database: its callable returned a text with a NUL character")
     return found
 
 

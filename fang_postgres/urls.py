@@ -24,6 +24,8 @@ from fang_postgres.connecting import CONNECT_TIMEOUT, DEFAULT_PORT, SETTINGS, TC
 
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
+_TLS_FOR_CERTAIN: Final = SSL_MODES[3:]
+
 _BOTH: Final = frozenset(
     {
         *("passfile", "target_session_attrs", "krbsrvname", "gsslib"),
@@ -64,12 +66,21 @@ _READ_HERE: Final = frozenset(
     }
 )
 
+_TLS_VERSIONS: Final = frozenset({"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"})
+
 _VALUES: Final = {
     "sslmode": frozenset(SSL_MODES),
+    "sslnegotiation": frozenset({"postgres", "direct"}),
+    "ssl_min_protocol_version": _TLS_VERSIONS,
+    "ssl_max_protocol_version": _TLS_VERSIONS,
     "target_session_attrs": frozenset(
         {"any", "read-write", "read-only", "primary", "standby", "prefer-standby"},
     ),
 }
+
+_WHOLE_NUMBERS: Final = frozenset(
+    {"keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "tcp_user_timeout"}
+)
 
 _ENVIRONMENT: Final = {
     "host": "PGHOST",
@@ -271,6 +282,8 @@ def address(
     elif "host" in of_service:
         variables.pop("port", None)
     known = {**variables, **of_service, **said}
+    if any("\0" in value for value in known.values()):  # for libpq that is the end of all that it is told
+        raise UsageError("the database URL holds a NUL character (%00): leave it out")
     _check(known, environ)
     port = known.pop("port", None)
     listed = known.pop("host", "")
@@ -291,6 +304,9 @@ def address(
 def _parsed(url: str | URL) -> tuple[URL, list[str]]:
     """The URL, and its hosts where it has any in front of the database."""
     hosts: list[str] = []
+    if isinstance(url, str):
+        url = url.strip()  # what was read from a file ends in a line break
+        _refuse_unknown(_without_value(url))  # make_url leaves them out
     try:
         if isinstance(url, str) and (several := _SEVERAL_HOSTS.match(url)):
             url, hosts = f"{several['before']}/{several['after']}", several["hosts"].split(",")
@@ -308,6 +324,12 @@ def _parsed(url: str | URL) -> tuple[URL, list[str]]:
         if len(hosts) > 1 and parsed.port:  # make_url takes the last host's port for that of all
             hosts[-1] += f":{parsed.port}"
     return parsed, hosts
+
+
+def _without_value(url: str) -> dict[str, str]:
+    """The parameters that stand in it without a value; an @ or a ? in front of the host may belong to a password."""
+    query = url.rpartition("@")[2].partition("?")[2]
+    return {name: "" for name, _, value in (each.partition("=") for each in query.split("&")) if name and not value}
 
 
 def _said(url: URL) -> dict[str, str]:
@@ -348,6 +370,11 @@ def _check(known: dict[str, str], environ: Mapping[str, str]) -> None:
     for name, values in _VALUES.items():
         if name in known and known[name] not in values:
             raise UsageError(f"{_named(name)} must be one of {', '.join(sorted(values))}")
+    for name in sorted(_WHOLE_NUMBERS & known.keys()):
+        if not known[name].isdecimal():
+            raise UsageError(f"{name} must be a whole number")
+    if known.get("sslnegotiation") == "direct" and known.get("sslmode") not in _TLS_FOR_CERTAIN:
+        raise UsageError(f"sslnegotiation=direct needs sslmode={' or '.join(_TLS_FOR_CERTAIN)}")
     if known.get("sslrootcert") == "system" and known.setdefault("sslmode", "verify-full") != "verify-full":
         raise UsageError("sslrootcert=system needs sslmode=verify-full")
     encoding = known.pop("client_encoding", "utf8")

@@ -59,6 +59,8 @@ OPTIONS: Final = "check options of the URL"
         ("t_trusted:hush", "options=-c role=t_password", "fang", OPTIONS),
         ("t_trusted:hush", "options=-c nothing=1", "fang", OPTIONS),
         ("t_trusted:hush", "options=-c work_mem=much", "fang", OPTIONS),
+        ("t_trusted:hush", "options=-c work_mem", "fang", OPTIONS),
+        ("t_trusted:hush", "options=endpoint=ep-x", "fang", OPTIONS),
     ],
 )
 def test_a_refusal_says_what_to_do(
@@ -174,7 +176,11 @@ def test_a_refused_password_is_fetched_once_more(side: Side, guarded: Guarded) -
 
 @pytest.mark.parametrize(
     ("found", "line"),
-    [(ValueError("hush"), "its callable raised ValueError"), (None, "its callable returned NoneType, not a str")],
+    [
+        (ValueError("hush"), "its callable raised ValueError"),
+        (None, "its callable returned NoneType, not a str"),
+        ("hush\0", "its callable returned a text with a NUL character"),
+    ],
 )
 def test_a_password_that_cannot_be_fetched(side: Side, guarded: Guarded, found: Any, line: str) -> None:
     for fetch in forms(side, Vault(found)):

@@ -54,12 +54,18 @@ def test_what_cannot_be_read_is_not_repeated(url: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {} "])
+def test_a_url_that_was_read_from_a_file_may_end_in_a_line_break(around: str) -> None:
+    url = "postgresql://me@one,two/app"
+    assert read(around.format(url)) == read(url)
+
+
 def test_another_database_is_refused() -> None:
     with pytest.raises(UsageError, match="not mysql"):
         read("mysql://me:secret@host/app")
 
 
-TEXT: Final = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+TEXT: Final = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
 @given(user=TEXT, password=TEXT, database=TEXT)
@@ -156,6 +162,16 @@ def test_an_ssl_mode_that_cannot_be_translated(query: str) -> None:
         ("connect_timeout=2.5", "connect_timeout must be"),
         ("sslrootcert=system&sslmode=require", "sslrootcert=system needs sslmode=verify-full"),
         ("application_name=a&application_name=b", "says application_name twice"),
+        ("pgbouncer", "pgbouncer (make the queue with behind_pooler=True)"),
+        ("sslmode=require&schema=", "schema= of the queue"),
+        ("sslnegotiation=always", "sslnegotiation must be one of direct, postgres"),
+        ("sslnegotiation=direct", "sslnegotiation=direct needs sslmode=require or verify-ca or verify-full"),
+        ("sslnegotiation=direct&sslmode=prefer", "sslnegotiation=direct needs sslmode="),
+        ("ssl_min_protocol_version=1.2", "ssl_min_protocol_version must be one of TLSv1, "),
+        ("tcp_user_timeout=10s", "tcp_user_timeout must be a whole number"),
+        ("keepalives=on", "keepalives must be a whole number"),
+        ("application_name=%00", "NUL character (%00)"),
+        ("options=-c%20role=me%00", "NUL character"),
     ],
 )
 def test_what_cannot_be_honoured_is_named(query: str, named: str) -> None:
@@ -170,6 +186,7 @@ def test_what_cannot_be_honoured_is_named(query: str, named: str) -> None:
     "query",
     [
         *("client_encoding=utf8", "client_encoding=UTF-8", "options=-c statement_timeout=60s", "options=endpoint=ep-x"),
+        *("sslmode=", "application_name=a?b", "sslnegotiation=direct&sslmode=require"),
         *("options=-c%20DateStyle=iso%20-c%20role=me", "options=-c search_path=a\\ b", "channel_binding=prefer"),
     ],
 )
