@@ -2,7 +2,7 @@
 
 import sys
 
-from fang_cli.ending import ENDED_BY_SIGTERM, Ended, end_at_sigterm
+from fang_cli.ending import ENDED_BY_SIGTERM, Ended, end_at_sigterm, end_in_peace
 
 
 def main() -> None:
@@ -21,6 +21,7 @@ def _run() -> None:
     except ModuleNotFoundError as error:
         sys.exit(f"fang: {error.name} is missing: pip install 'fang-tasks[cli]'")
     except KeyboardInterrupt:
+        end_in_peace()
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     fang(prog_name="fang")

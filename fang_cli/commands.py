@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import click
 
+from fang_cli.ending import end_in_peace
 from fang_cli.settings import chosen_database_url
 from fang_core.errors import AccessRefused, BackendError, FangError, MissingExtra, SchemaError, UsageError
 
@@ -34,6 +35,7 @@ class _Group(click.Group):
             click.echo(f"fang: {' '.join(str(error).split())}", err=True)
             ctx.exit(exit_code(error))
         except KeyboardInterrupt:
+            end_in_peace()
             click.echo("interrupted", err=True)
             ctx.exit(_INTERRUPTED)
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from fang_cli.ending import end_in_peace
 from fang_cli.logs import applications_logging
 from fang_cli.patience import Interrupted, Patience
 from fang_cli.targets import Target, find_targets, is_async
@@ -66,6 +67,7 @@ def run_worker(
         code = 0 if all(target.pool.is_clean for target in targets) else EXIT_RUNS_LEFT
         if _run(runner, _end_leftovers(executor)):
             os._exit(code)  # no run is left, but an ordinary exit would wait for what runs have left behind
+        end_in_peace()
     return code
 
 

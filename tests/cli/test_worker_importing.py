@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.modes import eventually
+
 ROOT = Path(__file__).parents[2]
 FANG = (sys.executable, "-P", "-m", "fang_cli")
 AS_PROCESS_1 = ("unshare", "--pid", "--fork", "--kill-child")
@@ -83,6 +85,50 @@ def test_sigterm_during_the_import_ends_it(start: Start, blocks: str, prefix: tu
     os.kill(int(process.stdout.readline()), signal.SIGTERM)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+ENDING = """
+    import atexit, os, signal, time
+    from fang_core import MemoryQueue
+    from fang_threaded import Events, WorkerPool
+
+    def told(*numbers):
+        for number in numbers:
+            os.kill(os.getpid(), number)
+
+    class Stop(Events):
+        def pool_started(self, pool_id):
+            told(signal.{first})
+
+    atexit.register({at_exit})
+    {imports}
+    pool = WorkerPool(MemoryQueue(), events=[Stop()])
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "imports", "code"),
+    [
+        ("SIGTERM", "", 0),
+        ("SIGINT", "", 0),
+        ("SIGTERM", "told(signal.SIGTERM)", 0),
+        ("SIGINT", "told(signal.SIGINT)", 130),
+    ],
+)
+def test_more_signals_while_it_ends_change_nothing(start: Start, first: str, imports: str, code: int) -> None:
+    app = ENDING.format(first=first, imports=imports, at_exit="told, signal.SIGTERM, signal.SIGINT")
+    process = start("worker", "app:pool", "--log-level", "error", app=app)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (code, "", "interrupted\n" if code else "")
+
+
+def test_a_later_signal_ends_what_does_not_end_by_itself(start: Start) -> None:
+    hangs = 'lambda: (print("ends", flush=True), time.sleep(60))'
+    process = start("worker", "app:pool", app=ENDING.format(first="SIGTERM", imports="", at_exit=hangs))
+    assert process.stdout is not None
+    process.stdout.readline()
+    eventually(lambda: process.send_signal(signal.SIGTERM) or process.poll() is not None, within=10)
+    assert process.returncode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("prefix", [(), pytest.param(AS_PROCESS_1, marks=may_unshare, id="process 1")])
