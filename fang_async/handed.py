@@ -15,7 +15,8 @@ from sqlalchemy.exc import UnboundExecutionError
 
 from fang_async.runner import converse
 from fang_core.errors import UsageError
-from fang_postgres.statement import Conversation, Operation, Rows
+from fang_core.naming import class_and_library
+from fang_postgres.statement import ALL_AT_ONCE, Conversation, Operation, Rows
 from fang_postgres.textform import TextForm
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def handed(connection: Any) -> Handed:
     if isinstance(connection, PoolProxiedConnection):
         # SQLAlchemy sends BEGIN with its own first statement only: ours would survive a rollback.
         raise UsageError("connection= cannot be the raw connection of an AsyncEngine: hand in its AsyncConnection")
-    raise UsageError(_TAKEN.format(type(connection).__name__))
+    raise UsageError(_TAKEN.format(class_and_library(connection)))
 
 
 class _OnAsyncpg(Handed):
@@ -129,7 +130,7 @@ class _OnAlchemy(Handed):
         return bool(getattr(raw, "autocommit", False))
 
     async def _fetch(self, form: TextForm, params: Mapping[str, Any]) -> Rows:
-        result = await self._handed.execute(form.core, form.parameters(params))
+        result = await self._handed.execute(form.core, form.parameters(params), execution_options=ALL_AT_ONCE)
         return result.all() if result.returns_rows else ()
 
 
@@ -141,7 +142,7 @@ class _OnSession(_OnAlchemy):
             _require_postgres(session.get_bind().dialect.name)
         except UnboundExecutionError:
             raise UsageError(
-                "connection= is a session that is bound for single mappers only: "
+                "connection= is a session without an engine, or with engines for single mappers only: "
                 "hand in await session.connection(bind_arguments={'mapper': ...})"
             ) from None
         self._session = session
@@ -150,7 +151,7 @@ class _OnSession(_OnAlchemy):
         return await self._session.connection()
 
     async def _fetch(self, form: TextForm, params: Mapping[str, Any]) -> Rows:
-        result = await self._session.execute(form.core, form.parameters(params))
+        result = await self._session.execute(form.core, form.parameters(params), execution_options=ALL_AT_ONCE)
         return result.all() if result.returns_rows else ()  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""Has a class say which arguments it takes when it is called with others."""
+"""Names that errors tell: of a class, and of the arguments that one takes when it is called with others."""
 
 import inspect
 from functools import wraps
@@ -7,6 +7,12 @@ from typing import Any, TypeVar
 from fang_core.errors import WrongArguments
 
 T = TypeVar("T")
+
+
+def class_and_library(of: object) -> str:
+    """Returns the name of an object's class after that of its library, as several have a class ``Connection``."""
+    library = type(of).__module__.partition(".")[0]
+    return type(of).__name__ if library == "builtins" else f"{library}.{type(of).__name__}"
 
 
 def names_arguments(cls: type[T]) -> type[T]:

@@ -14,7 +14,7 @@ The order of arguments comes from the compiler, never from how the statement was
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import BindParameter, Executable
 from sqlalchemy.sql import visitors
@@ -25,6 +25,10 @@ from fang_postgres.textform import TextForm
 
 T = TypeVar("T")
 Rows = Sequence[Sequence[Any]]
+
+ALL_AT_ONCE: Final[Mapping[str, Any]] = {"stream_results": False, "yield_per": None}
+"""What is said to SQLAlchemy with each statement of ours: an application may have its engine, connection or session
+stream all results, for which it would declare a cursor, and that cannot be done for a statement that writes."""
 
 
 class Statement:

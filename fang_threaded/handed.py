@@ -18,7 +18,8 @@ from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session, scoped_session
 
 from fang_core.errors import UsageError
-from fang_postgres.statement import Conversation, Operation, Rows
+from fang_core.naming import class_and_library
+from fang_postgres.statement import ALL_AT_ONCE, Conversation, Operation, Rows
 from fang_postgres.textform import TextForm
 from fang_threaded.runner import converse
 
@@ -115,7 +116,7 @@ def handed(connection: Any) -> Handed:
         return _OnPsycopg2(connection)
     if _is_django(connection):
         return _OnDjango(connection)
-    raise UsageError(_TAKEN.format(type(connection).__name__))
+    raise UsageError(_TAKEN.format(class_and_library(connection)))
 
 
 class _OnAlchemy(Handed):
@@ -137,7 +138,7 @@ class _OnAlchemy(Handed):
         return bool(getattr(self._connection.connection.dbapi_connection, "autocommit", False))
 
     def _fetch(self, form: TextForm, params: Mapping[str, Any]) -> Rows:
-        result = self._handed.execute(form.core, params)
+        result = self._handed.execute(form.core, params, execution_options=ALL_AT_ONCE)
         return result.all() if result.returns_rows else ()
 
 
@@ -149,7 +150,7 @@ class _OnSession(_OnAlchemy):
             _require_postgres(session.get_bind().dialect.name)
         except UnboundExecutionError:
             raise UsageError(
-                "connection= is a session that is bound for single mappers only: "
+                "connection= is a session without an engine, or with engines for single mappers only: "
                 "hand in session.connection(bind_arguments={'mapper': ...})"
             ) from None
         self._session = session
@@ -159,7 +160,7 @@ class _OnSession(_OnAlchemy):
         return self._session.connection()
 
     def _fetch(self, form: TextForm, params: Mapping[str, Any]) -> Rows:
-        result = self._session.execute(form.core, params)
+        result = self._session.execute(form.core, params, execution_options=ALL_AT_ONCE)
         return result.all() if result.returns_rows else ()  # type: ignore[attr-defined]
 
 

@@ -32,7 +32,7 @@ from fang_core.guard import FELT, GUARDED_FOR, PlanGuard
 from fang_core.logs import SafeLogger
 from fang_postgres.connecting import SET_GUARD, SLOW_STATEMENT
 from fang_postgres.diagnosis import before_sending, code_of_connect_failure, diagnose, is_repeatable, is_victim
-from fang_postgres.statement import Conversation, Operation, Pipeline, Rows
+from fang_postgres.statement import ALL_AT_ONCE, Conversation, Operation, Pipeline, Rows
 from fang_postgres.waking import NOBODY_IS_WOKEN, QUIET_FOR, Quiet
 from fang_threaded.cutting import cancel, cut_after
 from fang_threaded.reserve import Reserve
@@ -327,7 +327,7 @@ def _send_raw(connection: psycopg.Connection[Any], operation: Operation[Any]) ->
 
 
 def _execute(execute: Callable[..., Any], operation: Operation[T]) -> T:
-    result = execute(operation.statement.core, dict(operation.params))
+    result = execute(operation.statement.core, dict(operation.params), execution_options=ALL_AT_ONCE)
     return operation.decode(result.all() if result.returns_rows else ())
 
 

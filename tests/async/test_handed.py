@@ -114,6 +114,9 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "asyncpg's pool": pooled,
     "AsyncSession": lambda url: on_engine(url, AsyncSession),
     "AsyncConnection": connected,
+    "AsyncSession that streams": lambda url: on_engine(
+        url, lambda engine: AsyncSession(engine.execution_options(stream_results=True))
+    ),
     "async_scoped_session": lambda url: on_engine(
         url, lambda engine: async_scoped_session(async_sessionmaker(engine), asyncio.current_task)
     ),
@@ -134,6 +137,9 @@ async def test_what_is_no_connection_is_refused_before_anything_is_sent(queue: A
         for other in (beneath, engine, async_sessionmaker(engine), Session(sync_engine), pool, url):
             with pytest.raises(UsageError, match="connection="):
                 await queue.insert_task(Noted(), connection=other)
+    other = type("AsyncConnection", (), {"__module__": "psycopg"})()
+    with pytest.raises(UsageError, match=r"an AsyncSession or an AsyncConnection, not psycopg\.AsyncConnection"):
+        await queue.insert_task(Noted(), connection=other)
     beneath.close()
     await engine.dispose()
     assert await queue.remove_all_tasks() == 0

@@ -15,7 +15,7 @@ from fang_core.errors import BackendError, BackendUnavailable, StatementRefused
 from fang_core.store import PoolRecord
 from fang_postgres.connecting import SETTINGS
 from fang_postgres.operations import Operations
-from fang_threaded import Queue, Runnable
+from fang_threaded import Queue, Runnable, WorkerPool
 from fang_threaded.bounded import BoundedConnection
 from fang_threaded.connections import Connections
 from fang_threaded.cutting import connect_within
@@ -59,6 +59,17 @@ def test_a_connection_that_a_run_has_spoilt_is_not_used_again(url: str, setting:
             queue.insert_task(Noop())
         task = queue.insert_task(Noop())
         assert queue.find_task_by_id(task.id) is not None
+    engine.dispose()
+
+
+def test_an_engine_may_stream_the_results_of_the_application(url: str) -> None:
+    engine = create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"), execution_options={"stream_results": True, "yield_per": 1}
+    )
+    with Queue(engine) as queue:
+        queue.insert_tasks([Noop() for _ in range(3)])
+        WorkerPool(queue).drain()
+        assert queue.count_by_kind() == {}
     engine.dispose()
 
 

@@ -139,6 +139,12 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "Session on psycopg": lambda url: on_engine(url, "psycopg", Session),
     "Session on psycopg2": lambda url: on_engine(url, "psycopg2", Session),
     "Connection on psycopg": lambda url: on_engine(url, "psycopg", lambda engine: engine.connect()),
+    "Session that streams": lambda url: on_engine(
+        url, "psycopg", lambda engine: Session(engine.execution_options(stream_results=True))
+    ),
+    "Connection that yields": lambda url: on_engine(
+        url, "psycopg2", lambda engine: engine.connect().execution_options(yield_per=1)
+    ),
     "raw_connection on psycopg": lambda url: on_engine(url, "psycopg", lambda engine: engine.raw_connection()),
     "raw_connection on psycopg2": lambda url: on_engine(url, "psycopg2", lambda engine: engine.raw_connection()),
     "scoped_session": lambda url: on_engine(url, "psycopg", lambda engine: scoped_session(sessionmaker(engine))),
@@ -228,9 +234,12 @@ def test_what_is_no_connection_is_refused_before_anything_is_sent(queue: Queue, 
     given_back.close()
     asynchronous = psycopg2.connect(url, async_=True)
     psycopg2.extras.wait_select(asynchronous)
-    for other in (given_back, asynchronous, engine, sessionmaker(engine), AsyncSession(), django.db.connections, url):
+    sessions = (sessionmaker(engine), AsyncSession(), Session())
+    for other in (given_back, asynchronous, engine, *sessions, django.db.connections, url):
         with pytest.raises(UsageError, match="connection="):
             queue.insert_task(Noted(), connection=other)
+    with pytest.raises(UsageError, match=r"takes a SQLAlchemy Session or Connection, .* not asyncpg\.Connection"):
+        queue.insert_task(Noted(), connection=type("Connection", (), {"__module__": "asyncpg.connection"})())
     asynchronous.close()
     engine.dispose()
     assert queue.remove_all_tasks() == 0
