@@ -214,8 +214,10 @@ async def _all_or_none(calls: Iterator[Coroutine[Any, Any, object]]) -> None:
         task.cancel()
     if others:
         await asyncio.wait(others, timeout=_UNWINDING)
-    for task in done:
-        task.result()
+    # Asks every task: asyncio would log the error of one that was never asked, with a traceback.
+    errors = [task.exception() for task in (*done, *others) if task.done() and not task.cancelled()]
+    for error in filter(None, errors):
+        raise error
 
 
 async def _all(calls: Iterator[Coroutine[Any, Any, T]]) -> list[T]:
