@@ -14,20 +14,14 @@ from pathlib import Path
 import pytest
 
 from fang_postgres.schema import HEAD
+from tests.forking import run
 from tests.processes import ends
 
 PASSWORD = "not-to-be-shown"
 
 
 def fang(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fang_cli", *arguments],
-        env={**_environment(), **environment},
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+    return run("-m", "fang_cli", *arguments, env={**_environment(), **environment})
 
 
 def _environment() -> dict[str, str]:

@@ -20,6 +20,7 @@ from sqlalchemy import make_url
 from fang_embedded import EmbeddedPostgres
 from fang_threaded import Queue, Runnable, TaskConfig
 from tests.cli.test_cli import fang
+from tests.forking import Forked, run
 from tests.modes import eventually
 from tests.proxy import Mode, Proxy
 
@@ -138,21 +139,29 @@ class StopsLight(Light):
     task_config = TaskConfig(task_type="light")
 
 
-COMMAND = (sys.executable, "-P", "-m", "fang_cli", "worker")  # -P, as with the script `fang`: Python adds no directory
+COMMAND = ("-m", "fang_cli", "worker")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
+
+
+def in_an_interpreter_of_its_own(directory: Path, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-P", *COMMAND, *arguments],  # -P, as with the script `fang`: Python adds no directory
+        cwd=directory,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 class Process:
     """A `fang worker` whose lines are awaited, with a deadline."""
 
-    def __init__(self, directory: Path, *arguments: str) -> None:
-        self.popen = subprocess.Popen(
-            [*COMMAND, *arguments],
-            cwd=directory,
-            env=ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+    def __init__(self, directory: Path, *arguments: str, forked: bool = True) -> None:
+        self.popen = (
+            Forked(*COMMAND, *arguments, cwd=directory, env=ENVIRONMENT)
+            if forked
+            else in_an_interpreter_of_its_own(directory, *arguments)
         )
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read)
@@ -187,10 +196,7 @@ class Process:
 
 def worker(directory: Path, *arguments: str) -> tuple[int, str]:
     """Of a `fang worker` that ends by itself: its exit code and what it wrote to stderr."""
-    command = [*COMMAND, *arguments]
-    ended = subprocess.run(
-        command, cwd=directory, env=ENVIRONMENT, capture_output=True, text=True, timeout=40, check=False
-    )
+    ended = run(*COMMAND, *arguments, cwd=directory, env=ENVIRONMENT, timeout=40)
     assert ended.stdout == ""
     return ended.returncode, ended.stderr
 
@@ -202,9 +208,9 @@ Start = Callable[..., Process]
 def start(tmp_path: Path, url: str) -> Iterator[Start]:
     started: list[Process] = []
 
-    def start(*arguments: str, grace: float = 20, through: str = url) -> Process:
+    def start(*arguments: str, grace: float = 20, through: str = url, forked: bool = True) -> Process:
         (tmp_path / "app.py").write_text(textwrap.dedent(APP).format(url=through, grace=grace))
-        started.append(Process(tmp_path, *(arguments or ("app:pools.heavy", "app:pools.light"))))
+        started.append(Process(tmp_path, *(arguments or ("app:pools.heavy", "app:pools.light")), forked=forked))
         return started[-1]
 
     yield start
@@ -230,7 +236,7 @@ def rows(url: str) -> list[Any]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_both_modes_at_once_and_the_first_signal_is_graceful(start: Start, url: str, number: signal.Signals) -> None:
     insert(url, Heavy(seconds=0.5), Light(seconds=0.5))
-    process = start()
+    process = start(forked=False)
     process.wait_for("heavy runs", "light runs")
     process.popen.send_signal(number)
     process.wait_for("heavy ran", "light ran")

@@ -13,29 +13,35 @@ from pathlib import Path
 
 import pytest
 
+from tests.forking import Forked
 from tests.modes import eventually
 
 ROOT = Path(__file__).parents[2]
-FANG = (sys.executable, "-P", "-m", "fang_cli")
+FANG = ("-m", "fang_cli")
 AS_PROCESS_1 = ("unshare", "--pid", "--fork", "--kill-child")
 """Its ``/proc`` is that of the test, and so are the ids of processes there."""
 
-Start = Callable[..., "subprocess.Popen[str]"]
+Program = Forked | subprocess.Popen[str]
+Start = Callable[..., Program]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    started: list[subprocess.Popen[str]] = []
+    started: list[Program] = []
 
-    def start(*arguments: str, app: str = "", prefix: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
+    def start(*arguments: str, app: str = "", prefix: tuple[str, ...] = ()) -> Program:
         (tmp_path / "app.py").write_text(textwrap.dedent(app))
-        process = subprocess.Popen(
-            [*prefix, *FANG, *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        process: Program = (
+            subprocess.Popen(
+                [*prefix, sys.executable, "-P", *FANG, *arguments],
+                cwd=tmp_path,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            if prefix
+            else Forked(*FANG, *arguments, cwd=tmp_path)
         )
         started.append(process)
         return process

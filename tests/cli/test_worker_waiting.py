@@ -90,7 +90,9 @@ def test_a_signal_ends_a_try_that_is_under_way(process: "ProcessAt") -> None:
         hosts = ",".join([f"127.0.0.1:{silent.getsockname()[1]}"] * 20)  # 80 s
         waits = process(f"postgresql://{hosts}/app")
         silent.settimeout(20)
-        with silent.accept()[0], silent.accept()[0]:
+        with silent.accept()[0] as one, silent.accept()[0] as other:
+            assert one.recv(8)  # they have asked for TLS, and wait for the answer
+            assert other.recv(8)
             waits.popen.send_signal(signal.SIGTERM)
             code, log = waits.end()
     assert code == 0, log

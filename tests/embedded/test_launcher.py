@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import psycopg
 import pytest
 
 from fang_embedded import EmbeddedPostgres, EmbeddedPostgresError, launcher, postgres_supervisor
+from tests.forking import Forked
 from tests.processes import ends
 
 AS_ROOT = os.geteuid() == 0
@@ -45,7 +45,7 @@ print(json.dumps({"pid": postgres.pid, "url": postgres.url}), flush=True)
 
 
 class StartCaller(Protocol):
-    def __call__(self, then: str, bin_dir: Path | None = None) -> subprocess.Popen[str]: ...
+    def __call__(self, then: str, bin_dir: Path | None = None) -> Forked: ...
 
 
 @pytest.fixture
@@ -66,16 +66,10 @@ def temporary(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def caller() -> Iterator[StartCaller]:
     """Starts processes of their own session that start a server, and then do what the test says."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Forked] = []
 
-    def start(then: str, bin_dir: Path | None = None) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", CALLER + then, *([str(bin_dir)] if bin_dir else [])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def start(then: str, bin_dir: Path | None = None) -> Forked:
+        process = Forked("-c", CALLER + then, *([str(bin_dir)] if bin_dir else []), start_new_session=True)
         started.append(process)
         return process
 
@@ -85,8 +79,7 @@ def caller() -> Iterator[StartCaller]:
         process.communicate()
 
 
-def told(process: subprocess.Popen[str]) -> dict[str, Any]:
-    assert process.stdout is not None
+def told(process: Forked) -> dict[str, Any]:
     said: dict[str, Any] = json.loads(process.stdout.readline())
     return said
 

@@ -1,12 +1,12 @@
 """Schedules whose processes are killed: one task for each tick, and none is missed while one pool lives."""
 
-import subprocess
-import sys
 import textwrap
 import time
 from datetime import timedelta
 
 import psycopg
+
+from tests.forking import Forked
 
 THREADED = """
     from fang_threaded import Queue, RetentionMode, Runnable, TaskConfig, WorkerPool
@@ -38,17 +38,13 @@ KILL_EVERY = 0.7
 class Process:
     def __init__(self, program: str, url: str) -> None:
         code = textwrap.dedent(program.format(url=url))
-        self._popen = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._popen = Forked("-c", code)
 
     def wait_until_started(self) -> None:
-        assert self._popen.stdout is not None
         assert self._popen.stdout.readline() == "started\n"
 
     def kill(self) -> None:
-        self._popen.kill()
-        self._popen.communicate()
+        self._popen.close()
 
 
 def test_each_tick_makes_one_task_though_pools_of_either_mode_are_killed(url: str) -> None:

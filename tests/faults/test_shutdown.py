@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 import textwrap
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import psycopg
 import pytest
 
 from fang_threaded import Queue, Runnable
+from tests.forking import Forked
 from tests.proxy import Mode, Proxy
 
 
@@ -57,12 +57,9 @@ ASYNC = """
 class Process:
     def __init__(self, program: str) -> None:
         code = textwrap.dedent(program)
-        self.popen = subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        self.popen = Forked("-c", code)
 
     def line(self) -> str:
-        assert self.popen.stdout is not None
         return self.popen.stdout.readline().strip()
 
     def end(self) -> tuple[int, str]:
@@ -81,8 +78,7 @@ def start(request: pytest.FixtureRequest, url: str) -> Iterator[Any]:
 
     yield start
     for process in started:
-        process.popen.kill()
-        process.popen.communicate()
+        process.popen.close()
 
 
 def rows(url: str) -> list[Any]:

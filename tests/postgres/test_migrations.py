@@ -31,6 +31,8 @@ from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
 from fang_postgres.connecting import TRANSACTION_TIMEOUT_SINCE
 from fang_postgres.schema import HEAD, VERSION_TABLE, tables
+from tests import forking
+from tests.forking import Forked
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 30.0
@@ -219,16 +221,11 @@ def test_many_threads_upgrade_at_once(database_url: str) -> None:
 
 def test_many_processes_upgrade_at_once(database_url: str) -> None:
     program = "import sys; from fang_postgres import migrate; print(flush=True); input(); migrate.upgrade(sys.argv[1])"
-    deploys = [
-        subprocess.Popen([sys.executable, "-c", program, database_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for _ in range(4)
-    ]
+    deploys = [Forked("-c", program, database_url) for _ in range(4)]
     for deploy in deploys:
-        assert deploy.stdout
         deploy.stdout.readline()  # it is ready
     for deploy in deploys:
-        assert deploy.stdin
-        deploy.stdin.write(b"\n")
+        deploy.stdin.write("\n")
         deploy.stdin.flush()
     for deploy in deploys:
         deploy.communicate(timeout=DEADLINE)
@@ -266,7 +263,7 @@ def test_an_upgrade_waits_for_one_under_way(engine: Engine, database_url: str, s
             deadline = time.monotonic() + DEADLINE
             while not first.scalar(text(waiting)):
                 assert time.monotonic() < deadline
-                assert not waits.done()
+                assert not waits.done(), waits.exception()
                 first.execute(text("SELECT pg_sleep(0.01)"))
         waits.result(DEADLINE)
     assert migrate.current(engine) == HEAD
@@ -278,14 +275,13 @@ def test_an_upgrade_waits_for_one_under_way(engine: Engine, database_url: str, s
 
 
 def alembic(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "alembic", *arguments],
+    return forking.run(
+        "-m",
+        "alembic",
+        *arguments,
         cwd=ROOT,
         env={k: v for k, v in os.environ.items() if k != "FANG_DATABASE_URL"} | environment,
-        capture_output=True,
-        text=True,
         timeout=DEADLINE,
-        check=False,
     )
 
 

@@ -5,7 +5,6 @@
 
 import asyncio
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from fang_core.registry import Mode
 from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
 from fang_threaded import Queue, WorkerPool
+from tests.forking import Forked
 
 PROCESSES: Final = 4
 
@@ -76,9 +76,11 @@ def waits(mode: Mode, url: str, directory: Path, *, tasks: int, long: float, wor
     with Queue(url) as queue:
         queue.insert_tasks([nap(seconds=0.001 if n % 100 else long) for n in range(tasks)])
     files = [directory / f"{number}.json" for number in range(PROCESSES)]
-    command = [sys.executable, "-m", "tests.waking.longs", "--process", mode, url, str(workers)]
-    processes = [subprocess.Popen([*command, str(file)]) for file in files]
-    assert [process.wait(120) for process in processes] == [0] * PROCESSES
+    command = ["-m", "tests.waking.longs", "--process", mode, url, str(workers)]
+    processes = [Forked(*command, str(file)) for file in files]
+    for process in processes:
+        _, errors = process.communicate(120)
+        assert process.returncode == 0, errors
     started = {(id_, attempt): at for file in files for id_, attempt, at in json.loads(file.read_text())}
     assert len({id_ for id_, _ in started}) == len(started) == tasks  # each one ran once
     return sorted(_waits(url, started))
