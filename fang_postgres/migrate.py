@@ -160,7 +160,8 @@ def transaction(database: Database, schema: str, *, writes: bool = True) -> Iter
     with _typed(checked_schema(schema)), _engine(database).connect() as connection:
         connection.execution_options(isolation_level="READ COMMITTED")
         with connection.begin():
-            if writes and connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one():
+            # Not SELECT pg_is_in_recovery(): after a query the transaction could no longer be made one that writes.
+            if writes and connection.exec_driver_sql("SHOW in_hot_standby").scalar_one() == "on":
                 raise BackendError("the database is a standby: connect to a server that takes writes")
             connection.exec_driver_sql(f"SET TRANSACTION READ {'WRITE' if writes else 'ONLY'}")
             for timeout in _timeouts(connection):
