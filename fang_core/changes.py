@@ -13,11 +13,12 @@ from datetime import datetime, time, timedelta
 from typing import Any
 
 from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr
+from pydantic.fields import FieldInfo
 
 from fang_core.coreschema import Hints
 from fang_core.payload import Fault, children, item_step, key_step
 
-_EXCLUDED = "is not written (exclude=True), so a run would see its default: have it written, or leave it out"
+_EXCLUDED = "is not written ({}), so a run would see its default: have it written, or leave it out"
 _VALIDATORS = (
     "would be read back as another value: validators run again when a worker reads it, "
     "and must leave their own results as they are"
@@ -75,7 +76,8 @@ def _of_model(value: BaseModel, read: BaseModel, hints: Hints, path: str) -> Ite
     for name, field in declared.items():
         one, other = getattr(value, name, None), getattr(read, name, None)
         for fault in changes(one, other, hints.field(name), f"{path}.{name}"):
-            yield (fault[0], _EXCLUDED) if field.exclude else fault
+            why = _why_excluded(field)
+            yield (fault[0], _EXCLUDED.format(why)) if why else fault
     for name, one in (value.model_extra or {}).items():
         if name not in extra:
             yield f"{path}.{name}", "is not read back"
@@ -87,6 +89,7 @@ def _of_dataclass(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fa
     if not isinstance(value, type(read)) or _was_named(value, read, hints):
         yield path, _other_type(value, read, hints)
         return
+    of_pydantic: dict[str, FieldInfo] = getattr(type(value), "__pydantic_fields__", {})
     for field in dataclasses.fields(value):
         if not hasattr(read, field.name):
             given, wanted = type(value).__qualname__, type(read).__qualname__
@@ -94,7 +97,11 @@ def _of_dataclass(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fa
             return
         one, other = getattr(value, field.name, None), getattr(read, field.name)
         for fault in changes(one, other, hints.field(field.name), f"{path}.{field.name}"):
-            yield fault if field.init else (fault[0], _NO_INIT)
+            if not field.init:
+                yield fault[0], _NO_INIT
+            else:
+                why = _why_excluded(of_pydantic.get(field.name))
+                yield (fault[0], _EXCLUDED.format(why)) if why else fault
 
 
 def _of_dict(value: dict[Any, Any], read: dict[Any, Any], hints: Hints, path: str) -> Iterator[Fault]:
@@ -129,7 +136,7 @@ def _untyped(value: Any, read: Any, path: str) -> Iterator[Fault]:
         case Secret() | SecretStr() | SecretBytes():
             if value != read:
                 yield path, _SECRET
-        case BaseModel() if isinstance(read, dict) and not isinstance(value, RootModel):
+        case _ if isinstance(read, dict) and not isinstance(value, RootModel | dict):
             yield from _unwritten_fields(value, read, path)
         case dict() if isinstance(read, dict) and len(value) != len(read):
             yield from _lost_keys(value, read, path)
@@ -140,10 +147,22 @@ def _untyped(value: Any, read: Any, path: str) -> Iterator[Fault]:
         yield from _untyped(one, other, path + step)
 
 
-def _unwritten_fields(value: BaseModel, read: dict[str, Any], path: str) -> Iterator[Fault]:
-    for name, field in type(value).model_fields.items():
-        if field.exclude and name not in read:
-            yield f"{path}.{name}", _EXCLUDED
+def _unwritten_fields(value: Any, read: dict[str, Any], path: str) -> Iterator[Fault]:
+    """Yields the fields of a model, or of one of pydantic's dataclasses, that were left out, but for defaults."""
+    fields: dict[str, FieldInfo] = getattr(type(value), "__pydantic_fields__", {})
+    for name, field in fields.items():
+        why = _why_excluded(field)
+        if why and name not in read and not _is_equal(getattr(value, name, None), field.default):
+            yield f"{path}.{name}", _EXCLUDED.format(why)
+
+
+def _why_excluded(field: FieldInfo | None) -> str | None:
+    """What has it left out, always or for some of its values."""
+    if field is None:
+        return None
+    if field.exclude:
+        return "exclude=True"
+    return None if field.exclude_if is None else "exclude_if"
 
 
 def _inner_pairs(value: Any, read: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -33,6 +33,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
 from fang_core import PayloadError, Queueable, Runnable, TaskConfig
@@ -121,6 +122,16 @@ class SameId(BaseModel):
     __hash__ = None  # type: ignore[assignment]
 
 
+@pydantic_dataclass
+class Sparse:
+    size: int = Field(default=5, exclude_if=lambda size: size == 0)
+    note: str = Field(default="", exclude=True)
+
+
+class SparseModel(BaseModel):
+    size: int = Field(default=5, exclude_if=lambda size: size == 0)
+
+
 class Roots(RootModel[list[Any]]):
     pass
 
@@ -191,6 +202,10 @@ CHANGES: list[tuple[Any, Any, str, str]] = [
     (SameId, SameId(id=1, note="mine"), ".note", "is not written (exclude=True)"),
     (list[SameId], [SameId(id=1), SameId(id=2, note="mine")], "[1].note", "is not written (exclude=True)"),
     (Any, SameId(id=1, note="mine"), ".note", "is not written (exclude=True)"),
+    (Sparse, Sparse(note="mine"), ".note", "is not written (exclude=True)"),
+    (list[Any], [Sparse(note="mine")], "[0].note", "is not written (exclude=True)"),
+    (Sparse, Sparse(size=0), ".size", "is not written (exclude_if)"),
+    (dict[str, Any], {"a": SparseModel(size=0)}, "['a'].size", "is not written (exclude_if)"),
     (Marked, marked(9), ".b", "is not read back, as it is set with init=False"),
     (Iterable[int], [1, 2], "", "is an iterator, which can be read only once: declare a list"),
     # Unions whose types JSON does not tell apart
@@ -296,6 +311,7 @@ KEPT: list[tuple[Any, Any]] = [
     (Marked, Marked(1)),
     (Uncompared | None, None),
     (SameId, SameId(id=1)),
+    (Sparse, Sparse(size=3)),
     (Named | Doubling, Named(name="a")),
     (Annotated[Named | int, Field(union_mode="left_to_right")], 1),
     (Annotated[str, AfterValidator(str.strip)], "a"),
@@ -316,6 +332,8 @@ def test_what_comes_back_as_it_was_is_kept(declared: Any, value: Any) -> None:
 
 
 UNTYPED = [
+    (SameId(id=1), {"id": 1}),
+    (SparseModel(), {"size": 5}),
     ((1, 2), [1, 2]),
     ({3}, [3]),
     (b"ab", "YWI="),
