@@ -20,7 +20,7 @@ from fang_core.copying import Uncopyable
 from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, StatementRefused, TaskLost, UsageError
 from fang_core.guard import AlwaysOn
 from fang_core.insertion import Bulk, NewTask, Overrides, Rules, name_unstorable
-from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand
+from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand, spelled
 from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
 from fang_core.removal import OnProgress, Removal
 from fang_core.run import current_run
@@ -431,7 +431,14 @@ class AsyncQueue(Uncopyable):
             return await self._connections.call(lambda writes: writes.converse(begin(), _GUARD_OF_REMOVALS))
 
     async def _change(self, change: Change, connection: CallersConnection | None) -> Task:
-        return await self._converse(partial(conversations.change, self._operations, change), connection)
+        begin = partial(conversations.change, self._operations)
+        try:
+            return await self._converse(partial(begin, change), connection)
+        except StatementRefused as error:
+            in_ascii = spelled(change)
+            if error.character is None or in_ascii == change:
+                raise
+        return await self._converse(partial(begin, in_ascii), connection)
 
     async def _converse(self, begin: Callable[..., Conversation[T]], connection: CallersConnection | None) -> T:
         if connection is not None:

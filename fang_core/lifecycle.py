@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from fang_core.backoff import DEFAULT_BACKOFF, Backoff, delay_after
@@ -255,13 +255,16 @@ def _waiting_state(task: ClaimedTask) -> TaskState:
     return TaskState.RETRIED if task.retries + task.crashes > 0 else TaskState.NEW
 
 
-def spelled(outcome: Outcome) -> Outcome:
+Written = TypeVar("Written", Outcome, "Change")
+
+
+def spelled(written: Written) -> Written:
     """The same, with every character of its texts that is not ASCII written as Python writes it, like ``\\u2014``.
 
     For a database whose encoding does not have them.
     """
-    message, entry = outcome.error_message, outcome.error_entry
-    return outcome._replace(
+    message, entry = written.error_message, written.error_entry
+    return written._replace(
         error_message=None if message is None else _ascii(message),
         error_entry=None if entry is None else json.dumps(json.loads(entry, object_hook=_ascii_values)),
     )

@@ -29,6 +29,9 @@ PRIVILEGES: Final[Mapping[Purpose, Mapping[str, Sequence[str]]]] = {
 }
 """What each may do with which table."""
 
+_NO_ROLES: Final = frozenset({"public", "none"})
+"""Names that no role can have. A grant to the first one would let everyone insert tasks, and so run code."""
+
 _TITLES: Final[Mapping[Purpose, str]] = {
     "web": "inserts and finds tasks, such as a web application",
     "worker": "runs pools, or changes tasks by hand",
@@ -44,6 +47,8 @@ def grants(role: str, purpose: Purpose | None = None, *, schema: str = DEFAULT_S
     checked_schema(schema)
     if not role or "\0" in role or "\n" in role:
         raise UsageError("the role needs a name, of one line")
+    if role in _NO_ROLES:
+        raise UsageError(f"{role} is the name of no role: Postgres reads it as a word of its own, in quotes as well")
     purposes: tuple[Purpose, ...] = ("web", "worker") if purpose is None else (purpose,)
     return "\n".join(_for_purpose(_quoted(role), each, schema) for each in purposes)
 

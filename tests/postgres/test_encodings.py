@@ -146,10 +146,18 @@ def test_other_texts_are_refused_in_one_line(side: Side, made: Callable[[str], s
     queue = side.queue(made(encoding))
     with pytest.raises(StatementRefused, match=r"does not have the character U\+1F642: use one with ENCODING 'UTF8'"):
         side.call(queue.insert_task, rare(side)(), task_type="\U0001f642")
-    task = side.call(queue.insert_task, rare(side)())
-    with pytest.raises(StatementRefused, match=r"U\+1F642"):
-        side.call(queue.fail_task, task, "\U0001f642")
-    assert side.call(queue.find_task_by_id, task.id) == task
+
+
+@pytest.mark.parametrize("encoding", LACKING)
+def test_a_failure_by_hand_is_written_as_one_of_a_run(side: Side, made: Callable[[str], str], encoding: str) -> None:
+    queue = side.queue(made(encoding))
+    side.call(queue.remove_all_tasks)
+    side.call(queue.insert_task, rare(side)())
+    fetched = side.call(queue.fetch_and_touch_task)
+    retried = side.call(queue.schedule_retry, fetched, timedelta(0), RARE)
+    failed = side.call(queue.fail_task, retried, "\U0001f642")
+    assert retried.error_message == RARE.encode("ascii", "backslashreplace").decode()
+    assert [error["error"] for error in failed.errors] == [retried.error_message, "\\U0001f642"]
 
 
 @pytest.mark.parametrize(

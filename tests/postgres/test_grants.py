@@ -186,3 +186,9 @@ def test_the_command_refuses_what_makes_no_sense(arguments: tuple[str, ...]) -> 
 def test_a_role_needs_a_name() -> None:
     with pytest.raises(UsageError, match="needs a name"):
         grants("")
+
+
+@pytest.mark.parametrize("name", ["public", "none"])
+def test_no_role_has_a_name_that_postgres_keeps_for_itself(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} is the name of no role"):
+        grants(name)
