@@ -52,16 +52,15 @@ def runs(tmp_path: Path, url: str) -> Runs:
 
 def test_sentry(runs: Runs) -> None:
     program = """
-        import json, sentry_sdk, reporting
+        import json, sentry_sdk
 
         class ToList(sentry_sdk.transport.Transport):
             def capture_envelope(self, envelope):
                 events.extend(item.payload.json for item in envelope.items if item.type == "event")
 
-        events = []
-        given = sentry_sdk.get_client().options
-        options = {name: given[name] for name in ("before_send", "include_local_variables")}
-        sentry_sdk.init(dsn="https://key@example.org/1", transport=ToList, **options)
+        events, init = [], sentry_sdk.init
+        here = {"dsn": "https://key@example.org/1", "transport": ToList, "auto_enabling_integrations": False}
+        sentry_sdk.init = lambda **options: init(**options | here)
 
         from tasks import Charge, pool, queue
         queue.insert_task(Charge(card="4111-1111"), max_retries=0)
