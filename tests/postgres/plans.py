@@ -22,12 +22,18 @@ Node = dict[str, Any]
 
 
 def explain(
-    connection: psycopg.Connection[Any], operation: Operation[Any], mode: str, guard: Mapping[str, str] | None = None
+    connection: psycopg.Connection[Any],
+    operation: Operation[Any],
+    mode: str,
+    guard: Mapping[str, str] | None = None,
+    *,
+    was_unguarded: bool = True,
 ) -> list[Node]:
     """The nodes of the plan, the root first; the statement ran and was undone. The connection has client-side cursors.
 
     PREPARE and EXECUTE, because an EXPLAIN with parameters plans with their values whatever ``plan_cache_mode`` says.
-    With a guard, the plan of the mode is cached before the guard is set, as in a pool that runs into trouble.
+    With a guard, the plan of the mode is cached before the guard is set, as in a pool that runs into trouble; unless
+    the statement never runs unguarded.
     """
     arguments = operation.statement.arguments(operation.params)
     values = f"({', '.join(['%s'] * len(arguments))})" if arguments else ""
@@ -37,7 +43,8 @@ def explain(
         connection.execute("DEALLOCATE ALL")
         connection.execute(f"PREPARE explained AS {operation.statement.text}".encode())
         if guard is not None:
-            connection.execute(f"EXPLAIN {execute}".encode(), arguments)
+            if was_unguarded:
+                connection.execute(f"EXPLAIN {execute}".encode(), arguments)
             _set_local(connection, guard)
         rows = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {execute}".encode(), arguments).fetchall()
     return list(_nodes(rows[0][0][0]["Plan"]))

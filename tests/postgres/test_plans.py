@@ -63,8 +63,8 @@ EXPECTED: dict[str, tuple[set[str], int, int]] = {
     "rescue": ({"fang_tasks_held", "fang_tasks_pkey"}, 10_000, 10_000),
     "reconcile": ({"fang_tasks_held", "fang_tasks_pkey"}, 10_000, 9_000),
 }
-# Always guarded. The first batch looks at ten thousand rows, and removes one. What has no parameters, like last_id,
-# keeps the plan that was cached first, under whatever settings: no guard mends one that was made without it.
+# Always guarded. The first batch looks at ten thousand rows, and removes one. last_id has no parameters: it would keep
+# a plan that was cached before the guard, and is planned as removals plan it.
 REMOVALS: dict[str, tuple[set[str], int, int]] = {
     name: ({"fang_tasks_pkey"}, 10_000, 1) for name in ("remove_type", "remove_all", "remove_scheduled")
 } | {"last_id": ({"fang_tasks_pkey"}, 1, 1)}
@@ -72,6 +72,9 @@ INSERTS = {"insert", "insert_many", "insert_unique", "tick"}
 READ_ALL = {"of_kinds", "kinds"}  # for tests of applications
 WRITES = ("claim", "remove", "finish", "settle")
 PRUNES = ("prune_finished", "prune_cancelled", "prune_failed")
+
+
+ANY_UUID = "md5(random()::text)::uuid"  # a quarter of the time that gen_random_uuid() takes
 
 
 def fill(state: str, count: int = 50_000, holder: uuid.UUID = POOL, task_type: str = "common") -> str:
@@ -82,8 +85,8 @@ def fill(state: str, count: int = 50_000, holder: uuid.UUID = POOL, task_type: s
     return f"""
         INSERT INTO fang.fang_tasks
             (id, metadata, task_type, state, attempt, pool_id, uniq_hash, scheduled_at, updated_at)
-        SELECT gen_random_uuid(), '{{"type": "Planned"}}', '{task_type}', '{state}', 1,
-               {f"'{holder}', gen_random_uuid()" if state == "in_progress" else "NULL, NULL"},
+        SELECT {ANY_UUID}, '{{"type": "Planned"}}', '{task_type}', '{state}', 1,
+               {f"'{holder}', {ANY_UUID}" if state == "in_progress" else "NULL, NULL"},
                now() - interval '1 hour' + n * interval '1 millisecond',
                now() - interval '1 day' - n * interval '1 millisecond'
         FROM generate_series(1, {count}) n"""
@@ -137,6 +140,7 @@ def scenario(
 def prepared(url: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
         connection.execute("ALTER TABLE fang.fang_tasks SET (autovacuum_enabled = off)")
+        connection.execute("ALTER TABLE fang.fang_tasks SET UNLOGGED")  # faster to fill, and planned all the same
         for pool_id in (POOL, OTHER):
             run_on(connection, OPS.register(PoolRecord(pool_id, "threaded", "h", 1, ("common",), ("Planned",), 1)))
         yield connection
@@ -207,7 +211,7 @@ def wrong_plans(
     operation_of = operations(connection)
     for name in names:
         for mode in MODES:
-            plan = explain(connection, operation_of[name], mode, guard)
+            plan = explain(connection, operation_of[name], mode, guard, was_unguarded=name != "last_id")
             found += [f"{where}, {mode}: {name} {fault}" for fault in faults(plan, *(EXPECTED | REMOVALS)[name])]
     return found
 
@@ -264,15 +268,17 @@ def test_types_that_nobody_serves_are_found_step_by_step(scenario: tuple[str, ps
     """
     _, connection = scenario
     others = "UPDATE fang.fang_pools SET task_types = ARRAY['other']"
-    renamed = "UPDATE fang.fang_tasks SET task_type = '{}' WHERE state = 'new' AND get_byte(uuid_send(id), 0) < {}"
-    names = [renamed.format(*name) for name in (("a", 192), ("other", 128), ("z", 64))]
-    run(connection, others, *names)
+    first_byte = "get_byte(uuid_send(id), 0)"
+    named = f"CASE WHEN {first_byte} < 64 THEN 'z' WHEN {first_byte} < 128 THEN 'other' ELSE 'a' END"
+    renamed = f"UPDATE fang.fang_tasks SET task_type = {named} WHERE state = 'new' AND {first_byte} < 192"
+    run(connection, others, renamed)
     operation = OPS.unserved_types(timedelta(minutes=1))
     assert run_on(connection, operation) == ["a", "common", "z"]
     for mode in MODES:
         assert not faults(explain(connection, operation, mode), {"fang_tasks_due"}, 20, 3), mode
 
 
+@pytest.mark.timeout(240)  # on a crowded machine; a minute is too short for it there
 @pytest.mark.parametrize("many", MANY)
 def test_plans_with_many_waiting(connection: psycopg.Connection[Any], many: int) -> None:
     # The natural trap: the statistics of a drained table, few rows in many pages, when the next burst comes.
