@@ -5,6 +5,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -40,6 +41,49 @@ def pytest_configure() -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """What ``-n auto`` stands for: a third of the time tests wait for processes, servers and clocks."""
     return max(2, (os.cpu_count() or 1) * 3 // 2)
+
+
+# The order of the tests under xdist -----------------------------------------------------------------------------------
+
+APART = (
+    "tests/faults/test_faults.py",
+    "tests/faults/test_shutdown.py",
+    "tests/postgres/test_plans.py::test_plans_with_many",
+    "tests/postgres/test_plans.py::test_pruning",
+    "tests/embedded/test_launcher.py",
+    "tests/cli/test_cli.py",
+    "tests/liveness/test_pools.py",
+    "tests/liveness/test_half_open.py",
+    "tests/postgres/test_failures.py",
+    "tests/waking/test_patience.py",
+)
+"""What takes long and whose tests share nothing: each test goes to a process that is free, other files as a whole."""
+
+LONG = ("tests/postgres/test_plans.py", "tests/cli/", "tests/poolers/", "tests/conformance/test_pools.py", *APART)
+"""What comes first, so that no process is left with a long file when the others have ended."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # in a process of xdist's
+        items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For ``--dist loadfile``."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFileOrTest(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith(APART) else str(super()._split_scope(nodeid))
+
+    config.option.loadscopereorder = False  # by the number of tests: the longest files have few
+    return ByFileOrTest(config, log)
+
+
+# Servers and databases ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from tests.faults.registry import Fault, attempt
 from tests.faults.trial import Mix
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def nursery() -> Iterator[Nursery]:
     with Nursery() as nursery:
         yield nursery
