@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import Engine
+from sqlalchemy import Engine, StaticPool
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -239,4 +239,6 @@ def _engine_of(database: Engine | sessionmaker[Session]) -> Engine:
         raise UsageError("the sessionmaker must be bound to an Engine")
     if engine.dialect.name != "postgresql" or engine.dialect.driver != "psycopg":
         raise UsageError(f"the Engine must be on postgresql+psycopg, not {engine.dialect.name}+{engine.dialect.driver}")
+    if isinstance(engine.pool, StaticPool):  # statements of two threads would share a transaction
+        raise UsageError("the Engine has one connection for all threads (StaticPool): give it a QueuePool")
     return engine

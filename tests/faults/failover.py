@@ -82,17 +82,17 @@ def move_the_address(trial: Trial) -> None:
             held = trial.insert(2 * len(before.workers), gate=trial.gate("back"))
             trial.until(lambda: all(trial.starts(each) for each in held))
             _lead_to(address, standby)
-            trial.until(lambda: producers.told["BackendError"] > 10)
+            trial.until(lambda: producers.told["ReadOnlyServer"] > 10)
             for worker in before.workers:
                 trial.until(lambda worker=worker: "takes writes" in worker.said())
             address.lead_to(primary.url)  # nobody ends the connections to the standby
             assert_flows_again(trial, held, lambda: trial.open_gate("back"))
 
             def crash() -> None:
-                refused = producers.told["BackendError"]
+                refused = producers.told["ReadOnlyServer"]
                 _lead_to(address, standby)
                 primary.down("immediate")
-                trial.until(lambda: producers.told["BackendError"] > refused + 10)
+                trial.until(lambda: producers.told["ReadOnlyServer"] > refused + 10)
 
             _take_over(trial, before, producers, crash, standby, BACK)
         _assert_all_is_well(trial, before)

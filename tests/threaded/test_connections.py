@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import StaticPool, create_engine, make_url, text
 
-from fang_core.errors import BackendError, BackendUnavailable, StatementRefused
+from fang_core.errors import BackendError, BackendUnavailable, StatementRefused, UsageError
 from fang_core.store import PoolRecord
 from fang_postgres.connecting import SETTINGS
 from fang_postgres.operations import Operations
@@ -166,3 +166,10 @@ def test_a_connection_on_which_a_value_was_refused_is_kept(url: str) -> None:
         with pytest.raises(StatementRefused):
             runner.run(replace(queue._operations.find(uuid4()), params={"p_id": "no uuid"}))
         assert backend() == before
+
+
+def test_an_engine_with_one_connection_for_all_threads_is_refused(url: str) -> None:
+    """Each thread's statements would fall into another's transaction, and roll back with it."""
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), poolclass=StaticPool)
+    with pytest.raises(UsageError, match="QueuePool"), Queue(engine) as queue:
+        queue.remove_all_tasks()
