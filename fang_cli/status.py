@@ -165,6 +165,6 @@ def _runner(url: str, schema: str, patience: Patience) -> Iterator[Runner]:
         connection.exec_driver_sql(f"SELECT {_PINNED}{timeout}")
 
     try:
-        yield SessionRunner(engine, schema)
+        yield SessionRunner(engine, schema, is_own=True)
     finally:
         engine.dispose()

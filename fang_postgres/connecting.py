@@ -33,6 +33,12 @@ BEGIN_PINNED: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE" + "".joi
 )
 """Behind a transaction pooler, where a session is everybody's: the same for one transaction, in one message."""
 
+SET_FOR_SESSION: Final = "SELECT " + ", ".join(
+    f"set_config('{name}', '{value}', false)" for name, value in SETTINGS.items()
+)
+"""``SET`` of them all as one statement without parameters, which an application's connection might encode in its own
+way."""
+
 SET_FOR_TRANSACTION: Final = "SELECT " + ", ".join(
     f"set_config('{name}', '{value}', true)" for name, value in _OF_A_TRANSACTION.items()
 )

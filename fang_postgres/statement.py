@@ -1,8 +1,9 @@
 """A statement, written once in SQLAlchemy Core and compiled once for raw drivers; and an operation, ready to be run.
 
 The threaded mode sends ``Statement.psycopg_text`` through raw psycopg, the async mode ``Statement.text`` with
-``arguments()`` through raw asyncpg; an application's engine executes ``Statement.core``, and a connection that a caller
-hands in gets ``Statement.text_form``. What breaks silently in one of these ways is refused where a statement is made:
+``arguments()`` through raw asyncpg. An application's engine, and a connection that a caller hands in, get
+``Statement.text_form``; our own engine, that of ``fang status``, executes ``Statement.core``. What breaks silently in
+one of these ways is refused where a statement is made:
 
 - bind names start with ``p_``: plain column names are reserved inside UPDATE;
 - no text that depends on values (``.in_()`` with a list): it could not be compiled once;

@@ -133,7 +133,7 @@ def statements(schema: str) -> Statements:
 
 def version(schema: str) -> Statement:
     """The revision, and the comment on its table, which says which older code may use the tables."""
-    versions = table(VERSION_TABLE, column("version_num"), schema=schema)
+    versions = table(VERSION_TABLE, column("version_num", Text), schema=schema)
     name = cast(literal_column(f"'{schema}.{VERSION_TABLE}'"), REGCLASS)
-    comment = func.obj_description(name, literal_column("'pg_class'"))
+    comment = func.obj_description(name, literal_column("'pg_class'"), type_=Text)
     return Statement("version", select(versions.c.version_num, comment.label("comment")))

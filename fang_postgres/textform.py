@@ -122,8 +122,11 @@ def _sent_as_text(element: Any, **_: Any) -> Any:
         if isinstance(element.type, Text):
             return sent
         value = cast(sent, element.type)
-        # A list is read from its text once, not once for each row that is compared with it.
-        return select(value).scalar_subquery() if isinstance(element.type, sqltypes.ARRAY) else value
+        if not isinstance(element.type, sqltypes.ARRAY):
+            return value
+        # A list is read from its text once, not once for each row that is compared with it. The outer cast does nothing
+        # but tell Postgres that ANY is given a list, and not the rows of a query.
+        return cast(select(value).scalar_subquery(), element.type)
     owner = element.table if isinstance(element, ColumnClause) else element
     # A copy of a table would no longer be the one whose columns an UPDATE names.
     is_table = isinstance(owner.element if isinstance(owner, Alias) else owner, TableClause)
@@ -154,5 +157,4 @@ _READERS: Final[dict[type[Any], Reader]] = {
     sqltypes.Boolean: "true".__eq__,
     sqltypes.Integer: int,
     sqltypes.Double: float,
-    sqltypes.NullType: lambda _: None,  # of pg_notify
 }

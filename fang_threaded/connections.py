@@ -16,18 +16,20 @@ from fang_core.errors import BackendError, BackendUnavailable, SchemaError, Usag
 from fang_core.forks import in_child
 from fang_core.logs import SafeLogger
 from fang_core.turns import WAITS, Turns, waits_for
-from fang_postgres.connecting import ASK_AFTER, CONNECT_TIMEOUT, SETTINGS, UNUSED_FOR
+from fang_postgres.connecting import ASK_AFTER, CONNECT_TIMEOUT, SET_FOR_SESSION, UNUSED_FOR
 from fang_postgres.operations import Operations
 from fang_postgres.revisions import schema_problem
 from fang_postgres.sql.fragments import channel
+from fang_postgres.statement import Operation
 from fang_postgres.urls import address
 from fang_threaded.bounded import BoundedConnection
 from fang_threaded.connecting import SPARE, Connector, lift_transaction_timeout
 from fang_threaded.cutting import unshared
+from fang_threaded.handed import handed
 from fang_threaded.listener import Listener
 from fang_threaded.pooler import PoolerRunner
 from fang_threaded.reserve import Reserve
-from fang_threaded.runner import OwnRunner, Runner, SessionRunner
+from fang_threaded.runner import OwnRunner, Runner, SessionRunner, run_on
 
 T = TypeVar("T")
 
@@ -202,6 +204,14 @@ class Connections:
         except UsageError:  # the URL says what SQLAlchemy alone knows
             return SPARE + CONNECT_TIMEOUT
 
+    def run_on_dedicated(self, connection: psycopg.Connection[Any], operation: Operation[T]) -> T:
+        """Runs one operation on what ``dedicated`` has returned. Raises ``psycopg.Error``."""
+        return (
+            run_on(connection, operation)
+            if isinstance(self._database, Connector)
+            else handed(connection).run(operation)
+        )
+
     def dedicated(self, *, keeps_session: bool = True) -> psycopg.Connection[Any]:
         """A connection out of the pool for good, in autocommit: for a listener, or a heart.
 
@@ -217,8 +227,7 @@ class Connections:
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.autocommit = True
         if keeps_session:
-            for setting in SETTINGS.items():
-                connection.execute("SELECT set_config(%s, %s, false)", setting)
+            connection.execute(SET_FOR_SESSION.encode())
             lift_transaction_timeout(connection)
         else:
             connection.prepare_threshold = None

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -15,10 +16,10 @@ from fang_postgres import conversations
 from fang_postgres.connecting import RESCUE_WAITS
 from fang_postgres.diagnosis import is_repeatable
 from fang_postgres.operations import Operations
-from fang_postgres.statement import Conversation
+from fang_postgres.statement import Conversation, Operation
 from fang_postgres.waking import Quiet
 from fang_threaded.cutting import connect_within, cut_after
-from fang_threaded.runner import converse_on, run_on, typed
+from fang_threaded.runner import converse, typed
 
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ class PostgresHeart:
 
     Args:
         connect: makes a connection of its own, in autocommit.
+        run_on: runs one operation there, and raises psycopg's errors.
         locks: whether to hold an advisory lock; not behind a pooler, which keeps no session.
         connects_within: seconds for a connect.
     """
@@ -39,12 +41,14 @@ class PostgresHeart:
         self,
         operations: Operations,
         connect: Callable[[], psycopg.Connection[Any]],
+        run_on: Callable[[psycopg.Connection[Any], Operation[Any]], Any],
         *,
         locks: bool,
         connects_within: float = ANSWER_WITHIN,
     ) -> None:
         self._operations = operations
         self._connect = connect
+        self._run_on = run_on
         self._locks = locks
         self._connects_within = connects_within
         self._quiet = Quiet()
@@ -57,7 +61,8 @@ class PostgresHeart:
         def work(connection: psycopg.Connection[Any]) -> Beat:
             # Where others share the session, a transaction is the least that has settings of its own.
             with nullcontext() if self._locks else connection.transaction():
-                return run_on(connection, operation)
+                beat: Beat = self._run_on(connection, operation)
+                return beat
 
         former = self._connection
         beat = self._on_connection(work)
@@ -83,7 +88,7 @@ class PostgresHeart:
         def work(connection: psycopg.Connection[Any]) -> T:
             with connection.transaction():
                 connection.execute(RESCUE_WAITS.encode())
-                return converse_on(connection, self._quiet.of_all(conversation, time.monotonic()))
+                return converse(partial(self._run_on, connection), self._quiet.of_all(conversation, time.monotonic()))
 
         try:
             return self._on_connection(work)

@@ -70,7 +70,11 @@ class ManualPool:
         connect = partial(self._connections.dedicated, keeps_session=keeps_session)
         heartbeat = Heartbeat(
             PostgresHeart(
-                self._operations, connect, locks=keeps_session, connects_within=self._connections.connects_within
+                self._operations,
+                connect,
+                self._connections.run_on_dedicated,
+                locks=keeps_session,
+                connects_within=self._connections.connects_within,
             ),
             pool_id,
             lease=DEFAULT_LEASE.total_seconds(),

@@ -14,7 +14,7 @@ from typing import Any, Final, Self, TypeVar
 import psycopg
 from psycopg.errors import QueryCanceled
 from psycopg.rows import tuple_row
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import sessionmaker
@@ -198,13 +198,19 @@ class OwnRunner(Runner):
 class SessionRunner(Runner):
     """In sessions on an engine of the application's, where every operation is a transaction: its hooks may need one.
 
+    Nothing is left to what the application has set up on its connections; see ``fang_postgres.textform``.
+
     The engine's pool may hand out a connection whose session was ended while it lay idle. What is lost before its
     COMMIT is sent was not written, so it is sent again, once: SQLAlchemy has emptied the pool by then.
+
+    Args:
+        is_own: whether the engine is our own. Its connections decode what they should, so they get the first form.
     """
 
-    def __init__(self, engine: Engine, schema: str) -> None:
+    def __init__(self, engine: Engine, schema: str, *, is_own: bool = False) -> None:
         super().__init__(schema)
         self._sessions = sessionmaker(engine)
+        self._execute = _execute_core if is_own else _execute_text
 
     def _on_connection(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
         try:
@@ -215,7 +221,7 @@ class SessionRunner(Runner):
     def _in_session(self, work: Callable[[Run], T], guard: PlanGuard | None) -> T:
         with self._sessions.begin() as session:
             try:
-                session.connection()
+                connection = session.connection()
             except PoolTimeout:
                 raise BackendError("no connection became free in time: raise the engine's pool_size") from None
             except DBAPIError as error:
@@ -223,12 +229,11 @@ class SessionRunner(Runner):
             is_guarded = is_on(guard)
             try:
                 if is_guarded:
-                    session.execute(_SET_GUARD_TEXT)
-                run = self._quieted(partial(_execute, session.execute))
+                    connection.execute(_SET_GUARD_TEXT)
+                run = self._quieted(partial(self._execute, connection))
                 return watched(partial(work, run), guard, is_guarded=is_guarded)
             except Exception as error:
-                # A run may have left any setting behind: a transaction that is read only, or a date style that the
-                # driver cannot read.
+                # A run may have left any setting behind, such as a transaction that is read only.
                 if not self._lies_elsewhere(error):
                     session.invalidate()
                 if isinstance(error, DBAPIError) and error.connection_invalidated:
@@ -326,8 +331,15 @@ def _send_raw(connection: psycopg.Connection[Any], operation: Operation[Any]) ->
     return cursor.fetchall
 
 
-def _execute(execute: Callable[..., Any], operation: Operation[T]) -> T:
-    result = execute(operation.statement.core, dict(operation.params), execution_options=ALL_AT_ONCE)
+def _execute_text(connection: Connection, operation: Operation[T]) -> T:
+    # Sent as it was compiled once: SQLAlchemy would look each time whether it knows the statement.
+    form = operation.statement.text_form
+    result = connection.exec_driver_sql(form.psycopg_text, form.parameters(operation.params), ALL_AT_ONCE)
+    return operation.decode(form.read(result.all() if form.returns_rows else ()))
+
+
+def _execute_core(connection: Connection, operation: Operation[T]) -> T:
+    result = connection.execute(operation.statement.core, dict(operation.params), execution_options=ALL_AT_ONCE)
     return operation.decode(result.all() if result.returns_rows else ())
 
 

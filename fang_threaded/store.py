@@ -69,7 +69,13 @@ class PostgresStore:
     def heart(self, locks: bool, /) -> PostgresHeart:
         """See ``Store.heart``."""
         connect = partial(self._connections.dedicated, keeps_session=locks)
-        return PostgresHeart(self._operations, connect, locks=locks, connects_within=self._connections.connects_within)
+        return PostgresHeart(
+            self._operations,
+            connect,
+            self._connections.run_on_dedicated,
+            locks=locks,
+            connects_within=self._connections.connects_within,
+        )
 
     def prune(self, request: PruneRequest, /) -> int:
         """See ``Store.prune``."""

@@ -267,7 +267,7 @@ def _place(c: Any, microseconds: ColumnElement[int]) -> ColumnElement[str]:
 
 
 def _notify(t: Tables, payload: Any) -> ColumnElement[Any]:
-    return func.pg_notify(literal_column(f"'{channel(t.schema)}'"), payload).label("told")
+    return func.pg_notify(literal_column(f"'{channel(t.schema)}'"), payload, type_=Text).label("told")
 
 
 def _short(task_type: Any) -> ColumnElement[str]:

@@ -43,7 +43,7 @@ def sight(t: Tables) -> Statement:
     known = select(c.name, c.last_tick).where(c.name == any_(array_of(select(func.unnest(names)))))
     rows = known.union_all(select(first_seen.c.name, first_seen.c.last_tick)).subquery("sighted")
     one = select(literal_column("1").label("one")).subquery("one")
-    head = select(func.clock_timestamp().label("now"), rows)
+    head = select(func.clock_timestamp(type_=DateTime(timezone=True)).label("now"), rows)
     return Statement("sight", head.select_from(one.outerjoin(rows, true())))
 
 
