@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from fang_core import BackendUnavailable
+from fang_core import BackendUnavailable, cursor
 from fang_core.cursor import BEGINNING
 from fang_core.memory_state import MemoryState
 from fang_core.store import ANYWHERE, Behind, Claim, ClaimRequest
-from tests.modes import Nights, Side, ran
+from tests.modes import HOUR, Nights, Side, ran
 
 
 class Backend(MemoryState):
@@ -41,8 +41,10 @@ def backend() -> Backend:
 
 
 @pytest.fixture
-def pool(side: Side, nights: Nights, backend: Backend) -> Any:
-    """One that sleeps, behind its cursor."""
+def pool(side: Side, nights: Nights, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """One that sleeps, behind its cursor, and does not look back because of the time: on a busy machine that passes."""
+    ladder = tuple(step._replace(every=HOUR.total_seconds()) for step in cursor.LADDER)
+    monkeypatch.setattr(cursor, "LADDER", ladder)
     pool = side.pool(side.memory_queue(backend))
     nights.fall()
     assert backend.requested()[-1].after
