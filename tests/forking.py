@@ -195,8 +195,8 @@ def _import_all() -> None:
 def _serve(requests: socket.socket) -> None:
     children: dict[int, tuple[int, int]] = {}  # a descriptor that tells the end -> pid, and whom to tell
     while True:
-        for descriptor in select.select([requests, *children], [], [])[0]:
-            if descriptor is not requests:
+        for descriptor in select.select([requests.fileno(), *children], [], [])[0]:
+            if descriptor != requests.fileno():
                 pid, told = children.pop(descriptor)
                 os.close(descriptor)
                 _tell(told, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
