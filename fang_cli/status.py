@@ -75,7 +75,7 @@ class Status:
 
 
 def read_status(url: str, schema: str) -> Status:
-    """Reads it; returns after 2.5 s at the latest if a pool does not beat, and all statements are fast.
+    """Reads it, which takes as long as the statements; and up to 2.5 s if it is not clear at once that all pools live.
 
     Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable``.
     """
@@ -147,10 +147,10 @@ class _Reader:
 
     def look(self, reports: Reports, glance: Glance) -> bool:
         """Looks at the pools once more; whether that could be done."""
-        beat = self.ask(reports.look())
-        if beat is not None:
-            glance.look(beat, time.monotonic())
-        return beat is not None
+        look = self.ask(reports.look())
+        if look is not None:
+            glance.look(look, time.monotonic())
+        return look is not None
 
 
 @contextmanager

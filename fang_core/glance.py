@@ -1,22 +1,31 @@
 """Which pools are alive, for a reader that stays for seconds only, as ``fang status`` does. Pure; it is told the time.
 
+A pool holds its lock on a session of its own, on which it sends a statement each second. The server knows since when
+that session is quiet: a pool whose lock is held by a session that was active within ``ACTIVE_WITHIN`` is alive, and one
+look is enough. The other pools are watched: those that hold no lock (behind a pooler, or with ``listen=False``), those
+on whose sessions the server gives the reader no information, and those that were quiet for longer.
+
 A pool raises its counter each second, so one whose counter moves between two looks is alive. Of one whose counter
 stands, a watcher's own rule (see ``liveness``) says whether it is dead already: its lock is free, so its process has
 ended. If neither is so within ``LONGEST`` it is silent: it may be stopped, cut off, or stuck in C code, or it has died
 with its host or behind a pooler, which only waiting for its lease would tell. It does not work now, in any case.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from fang_core.liveness import DECLARED_DEAD, LOCK_FREE_FOR, Beat, Watch
+from fang_core.liveness import DECLARED_DEAD, LOCK_FREE_FOR, Beat, Pulse, Watch
 
 EVERY: Final = 0.2
 """Seconds between two looks."""
 
 LONGEST: Final = LOCK_FREE_FOR + 0.5
 """Seconds after which a pool whose counter still stands is silent."""
+
+ACTIVE_WITHIN: Final = 2.0
+"""Seconds for which the session of a pool that is alive may be quiet: twice as long as it takes to the next beat."""
 
 _NO_POOL: Final = UUID(int=0)
 
@@ -25,11 +34,28 @@ class Life(StrEnum):
     """What was seen of a pool."""
 
     ALIVE = "alive"
-    """It has beaten."""
+    """It has beaten just now."""
     SILENT = "silent"
     """It has not beaten for more than two seconds, and nothing proves that its process has ended."""
     DEAD = "dead"
     """A watcher would take it for dead."""
+
+
+class Look(NamedTuple):
+    """What one look at all pools has brought.
+
+    Attributes:
+        quiet: for how many seconds the session that holds the lock of a pool has been quiet, by the server's clock:
+            negative if that was set back. Has no entry for a pool whose lock is free, or if the server does not tell.
+    """
+
+    beat: Beat
+    quiet: Mapping[UUID, float]
+
+    def shows_alive(self, pulse: Pulse) -> bool:
+        """Returns whether this look alone proves that the pool is alive."""
+        quiet = self.quiet.get(pulse.pool_id)
+        return quiet is not None and 0 <= quiet <= ACTIVE_WITHIN
 
 
 class Glance:
@@ -44,16 +70,17 @@ class Glance:
         self._alive: set[UUID] = set()
         self._dead: set[UUID] = set()
 
-    def look(self, beat: Beat, now: float) -> None:
+    def look(self, look: Look, now: float) -> None:
         """Takes in what a look at all pools has brought."""
         self._began = now if self._began is None else self._began
         self._now = now
-        for pulse in beat.pulses:
-            first = self._first.setdefault(pulse.pool_id, pulse.beats)
-            if pulse.beats not in {first, DECLARED_DEAD}:
+        pulses = look.beat.pulses
+        for pulse in pulses:
+            has_beaten = pulse.beats != self._first.setdefault(pulse.pool_id, pulse.beats)
+            if pulse.beats != DECLARED_DEAD and (has_beaten or look.shows_alive(pulse)):
                 self._alive.add(pulse.pool_id)
-        self._present = {pulse.pool_id for pulse in beat.pulses}
-        self._dead = {pulse.pool_id for pulse in self._watch.dead(_NO_POOL, beat, now)}
+        self._present = {pulse.pool_id for pulse in pulses}
+        self._dead = {pulse.pool_id for pulse in self._watch.dead(_NO_POOL, look.beat, now)}
 
     @property
     def is_over(self) -> bool:

@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 from uuid import UUID
 
+from fang_core.glance import Look
 from fang_core.lifecycle import TERMINAL_STATES
-from fang_core.liveness import Beat
 from fang_core.record import PRIORITIES, TaskState
 from fang_postgres.operations import as_beat, read_version
 from fang_postgres.revisions import Revision
@@ -213,9 +213,9 @@ class Reports:
         """The registered pools, in the order in which they started."""
         return Operation(self._statements.pools, {}, _as_pools)
 
-    def look(self) -> Operation[Beat]:
-        """The counters and locks of all pools, as a beat brings them; see ``fang_core.glance``."""
-        return Operation(self._statements.look, {}, as_beat)
+    def look(self) -> Operation[Look]:
+        """The counters and locks of all pools, and how long their sessions have been quiet."""
+        return Operation(self._statements.look, {}, _as_look)
 
     def tasks(self, running: Sequence[RunningKind] | None) -> Conversation[list[TaskCount]]:
         """How many tasks there are, by type, state and kind: counted if they are few, else estimated.
@@ -399,6 +399,11 @@ def _rounded(number: float) -> int:
 
 def _as_counts(rows: Rows) -> list[TaskCount]:
     return [TaskCount(row[0], TaskState(row[1]), *row[2:]) for row in rows]
+
+
+def _as_look(rows: Rows) -> Look:
+    quiet = {row[2]: row[-1] for row in rows if row[-1] is not None}
+    return Look(as_beat([row[:-1] for row in rows]), quiet)
 
 
 def _as_pools(rows: Rows) -> list[RegisteredPool]:

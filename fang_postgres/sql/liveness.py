@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    DateTime,
     Double,
     Integer,
     Interval,
@@ -46,6 +47,12 @@ _LOCKS = table(
     column("pid"),
     column("granted"),
 )
+# The function behind pg_stat_activity, which takes no rights on that view: a server may have revoked them.
+_SESSIONS = (
+    func.pg_stat_get_activity(null())
+    .table_valued(column("pid", Integer), column("state_change", DateTime(timezone=True)))
+    .alias("session")
+)
 _TRUE: ColumnElement[bool] = literal_column("true", Boolean)
 _FALSE: ColumnElement[bool] = literal_column("false", Boolean)
 _LONGEST = 10  # the delay of a suspect doubles up to 2^10 seconds
@@ -74,25 +81,40 @@ def beat(t: Tables) -> Statement:
         .cte("beaten")
     )
     registered = exists(select(literal_column("1")).select_from(beaten))
-    return Statement("beat", _everybody(t, registered, _server_up()))
+    return Statement("beat", _everybody(t.pools.alias("p"), registered, _server_up()))
 
 
 def look(t: Tables) -> Statement:
-    """What a beat brings back, for a reader that has no pool: it writes nothing, and reads a standby as well.
+    """What a beat brings back and for how many seconds the session with the lock of each pool has been quiet, for a
+    reader that has no pool: it writes nothing, and reads a standby as well.
 
     A standby does not show the locks of its primary, so none of them is to be believed: as if it had just started.
+    The seconds are null for a reader that may not see the sessions of the pool's role, or if the server tracks none.
     """
     server_up = case((func.pg_is_in_recovery(), literal_column("0", Double)), else_=_server_up())
-    return Statement("look", _everybody(t, _FALSE, server_up))
-
-
-def _everybody(t: Tables, registered: ColumnElement[bool], server_up: ColumnElement[float]) -> Any:
     p = t.pools.alias("p")
+    return Statement("look", _everybody(p, _FALSE, server_up, _quiet(p).label("quiet")))
+
+
+def _everybody(p: Any, registered: ColumnElement[bool], server_up: ColumnElement[float], *more: Any) -> Any:
     one = select(registered.label("registered"), server_up.label("server_up")).subquery("one")
     locked = _key(p.c.id) == any_(array_of(_advisory_keys()))
     lease = cast(extract("epoch", p.c.lease), Double).label("lease")
     pulse = (p.c.id, p.c.beats, p.c.locks, locked.label("is_locked"), lease)
-    return select(one.c.registered, one.c.server_up, *pulse).select_from(one.outerjoin(p, true()))
+    return select(one.c.registered, one.c.server_up, *pulse, *more).select_from(one.outerjoin(p, true()))
+
+
+def _quiet(p: Any) -> ColumnElement[float]:
+    """Seconds since the session with the lock of this pool began or ended a statement."""
+    seconds = cast(extract("epoch", func.clock_timestamp() - _SESSIONS.c.state_change), Double)
+    holders = (
+        select(_key_in_locks().label("key"), seconds.label("seconds"))
+        .select_from(_LOCKS.join(_SESSIONS, _SESSIONS.c.pid == _LOCKS.c.pid))
+        .where(*_is_advisory())
+        .cte("holders")
+        .prefix_with("MATERIALIZED", dialect="postgresql")  # so that it is read once, and not for each pool
+    )
+    return select(func.min(holders.c.seconds)).where(holders.c.key == _key(p.c.id)).scalar_subquery()
 
 
 def _server_up() -> ColumnElement[float]:

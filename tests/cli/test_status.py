@@ -1,6 +1,8 @@
 """`fang status` as users meet it."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -10,8 +12,14 @@ import pytest
 
 from fang_cli.showing import as_json
 from fang_cli.status import Patience, read_status
+from fang_core import glance, liveness
+from fang_core.glance import Life
+from fang_postgres.reports import Reports
 from fang_threaded import Queue, Runnable, TaskConfig, WorkerPool
+from fang_threaded.runner import run_on
 from tests.cli.test_cli import fang
+from tests.forking import ROOT, Forked
+from tests.modes import Database, Side, eventually
 
 PASSWORD = "not-to-be-shown"
 
@@ -150,6 +158,93 @@ def test_a_pool_that_was_killed_serves_nothing_and_is_shown_as_dead(url: str) ->
     [running] = found["running"]
     assert (running["kind"], running["count"], running["pool"]) == ("Nobodys", 1, "dead")
     assert 3600 <= running["age_seconds"] < 3700
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[glance.Look]:
+    """What each look at the pools has brought. More than one means that status has waited for a beat.
+
+    On a loaded machine a beat may come late, so all bounds are long.
+    """
+    monkeypatch.setattr(glance, "ACTIVE_WITHIN", 20.0)
+    monkeypatch.setattr(glance, "LONGEST", 20.0)
+    seen: list[glance.Look] = []
+    look = glance.Glance.look
+
+    def watched(self: glance.Glance, found: glance.Look, now: float) -> None:
+        seen.append(found)
+        look(self, found, now)
+
+    monkeypatch.setattr(glance.Glance, "look", watched)
+    return seen
+
+
+LOCKED = "SELECT FROM fang.fang_pools WHERE locks"
+
+
+def test_a_pool_that_beats_is_alive_at_once(side: Side, url: str, database: Database, looks: list[glance.Look]) -> None:
+    pool = side.pool(side.queue(url))
+    eventually(lambda: database.rows(LOCKED))
+    assert read_status(url, "fang").lives == {pool.id: Life.ALIVE}
+    assert len(looks) == 1
+
+
+@pytest.mark.parametrize("option", ["listen", "behind_pooler"])
+def test_a_pool_that_holds_no_lock_is_watched(side: Side, url: str, looks: list[glance.Look], option: str) -> None:
+    options = {"listen": False} if option == "listen" else {}
+    pool = side.pool(side.queue(url, behind_pooler=option == "behind_pooler"), **options)
+    assert read_status(url, "fang").lives == {pool.id: Life.ALIVE}
+    assert len(looks) > 1
+
+
+PROGRAM = {
+    "threaded": """
+import sys, time
+from datetime import timedelta
+from fang_threaded import Queue, WorkerPool
+
+WorkerPool(Queue(sys.argv[1]), lease=timedelta(seconds=3)).start()
+time.sleep(60)
+""",
+    "async": """
+import asyncio, sys
+from datetime import timedelta
+from fang_async import AsyncQueue, AsyncWorkerPool
+
+async def main():
+    await AsyncWorkerPool(AsyncQueue(sys.argv[1]), lease=timedelta(seconds=3)).start()
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+""",
+}
+
+
+@pytest.mark.parametrize("mode", PROGRAM)
+def test_a_pool_is_silent_when_it_is_stopped_and_dead_when_it_is_killed(
+    mode: str, url: str, database: Database, looks: list[glance.Look], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Forked("-c", PROGRAM[mode], url, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    try:
+        eventually(lambda: database.rows(LOCKED), within=20)
+        assert list(read_status(url, "fang").lives.values()) == [Life.ALIVE]
+        assert len(looks) == 1
+
+        # The same rules with short times, so that the test need not wait.
+        monkeypatch.setattr(glance, "ACTIVE_WITHIN", 0.2)
+        monkeypatch.setattr(liveness, "LOCK_FREE_FOR", 0.2)
+        monkeypatch.setattr(glance, "LONGEST", 0.5)
+        process.send_signal(signal.SIGSTOP)
+        reports = Reports("fang")
+        eventually(lambda: min(run_on(database.connection, reports.look()).quiet.values()) > 0.2)
+        assert list(read_status(url, "fang").lives.values()) == [Life.SILENT]
+        assert len(looks) > 2
+
+        process.kill()
+        # A free lock proves nothing until the server has been up for a lease.
+        eventually(lambda: list(read_status(url, "fang").lives.values()) == [Life.DEAD], within=10)
+    finally:
+        process.close()
 
 
 def test_what_is_locked_is_left_out_and_said(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,14 +12,17 @@ from sqlalchemy import make_url
 
 from fang_cli.commands import fang
 from fang_cli.status import read_status
-from fang_core import AsyncRunnable, RetentionMode, Runnable, TaskConfig
+from fang_core import AsyncRunnable, RetentionMode, Runnable, TaskConfig, glance
 from fang_core.errors import AccessRefused, UsageError
+from fang_core.glance import Life
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Pulse
 from fang_core.record import TaskState
 from fang_core.store import ClaimRequest, PoolRecord, PruneRequest
 from fang_postgres import migrate
 from fang_postgres.grants import PRIVILEGES, Purpose, grants
+from fang_postgres.reports import Reports
+from fang_threaded.runner import run_on
 from tests.modes import Side, eventually, ran
 
 ROLE: Final = 't "quoted" Role'
@@ -132,6 +135,30 @@ def test_the_rights_are_enough_and_none_is_too_much(side: Side, owner: Owner, pu
     owner.run("REVOKE USAGE ON SCHEMA fang FROM {}")
     with pytest.raises(AccessRefused):
         WORK[purpose](side, owner.url)
+
+
+def test_status_watches_the_beats_of_pools_whose_sessions_its_role_may_not_see(
+    side: Side, owner: Owner, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glance, "LONGEST", 20.0)  # on a loaded machine a beat may come late
+    owner.grant("status")
+    pool = side.pool(side.queue(url))
+    eventually(lambda: owner.connection.execute("SELECT FROM fang.fang_pools WHERE locks").fetchone() is not None)
+    with psycopg.connect(url, user=ROLE) as reader:
+        look = run_on(reader, Reports("fang").look())
+        assert look.beat.pulses[0].is_locked
+        assert look.quiet == {}
+        reader.rollback()
+        owner.run("GRANT pg_read_all_stats TO {}")
+        assert set(run_on(reader, Reports("fang").look()).quiet) == {pool.id}
+        owner.run("REVOKE pg_read_all_stats FROM {}")
+    assert read_status(owner.url, "fang").lives == {pool.id: Life.ALIVE}
+
+
+def test_status_needs_no_rights_on_the_view_of_sessions(side: Side, owner: Owner) -> None:
+    owner.grant("status")
+    owner.connection.execute("REVOKE SELECT ON pg_stat_activity FROM PUBLIC")  # in this database only
+    assert read_status(owner.url, "fang").lives == {}
 
 
 def test_a_web_application_wakes_a_pool_and_each_has_its_role(side: Side, owner: Owner) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -219,9 +220,38 @@ def test_a_reader_without_a_pool_sees_counters_and_locks_and_writes_nothing(
     connection.execute("UPDATE fang.fang_pools SET locks = true")
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_key(pool_id),))
     connection.execute("SET TRANSACTION READ ONLY")
-    beat = run_on(connection, REPORTS.look())
-    assert beat.pulses == [Pulse(pool_id, 0, True, True, 60.0)]
-    assert beat.server_up > 0
+    look = run_on(connection, REPORTS.look())
+    assert look.beat.pulses == [Pulse(pool_id, 0, True, True, 60.0)]
+    assert look.beat.server_up > 0
+    assert set(look.quiet) == {pool_id}
+
+
+def test_how_long_the_session_with_the_lock_of_a_pool_has_been_quiet(
+    connection: psycopg.Connection[Any], url: str
+) -> None:
+    quiet, free = register(connection, ["A"]), register(connection, ["A"])
+    connection.commit()
+    before = time.monotonic()
+    with psycopg.connect(url, autocommit=True) as holder:
+        holder.execute("SELECT pg_advisory_lock(%s)", (lock_key(quiet),))
+        connection.execute("SELECT pg_sleep(0.1)")
+        look = run_on(connection, REPORTS.look())
+        assert {pulse.pool_id: pulse.is_locked for pulse in look.beat.pulses} == {quiet: True, free: False}
+        assert set(look.quiet) == {quiet}
+        assert 0.1 <= look.quiet[quiet] <= time.monotonic() - before
+
+
+def test_nothing_is_told_of_sessions_that_the_server_does_not_track(
+    connection: psycopg.Connection[Any], url: str
+) -> None:
+    pool_id = register(connection, ["A"])
+    connection.commit()
+    with psycopg.connect(url, autocommit=True) as holder:
+        holder.execute("SET track_activities = off")
+        holder.execute("SELECT pg_advisory_lock(%s)", (lock_key(pool_id),))
+        look = run_on(connection, REPORTS.look())
+        assert look.beat.pulses[0].is_locked
+        assert look.quiet == {}
 
 
 def test_tasks_are_counted_by_type_state_and_kind(connection: psycopg.Connection[Any]) -> None:
