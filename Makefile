@@ -14,12 +14,12 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
-# The oldest SQLAlchemy that an application may have, beside the newest of the other environment.
+# The oldest SQLAlchemy and pydantic that an application may have, beside the newest of the other environment.
 LOWEST ?= $(VENV)-lowest
 LOWEST_READY := $(LOWEST)/.ready
 $(LOWEST_READY): pyproject.toml
 	test -d $(LOWEST) || $(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' 'sqlalchemy==2.0.40'
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' 'sqlalchemy==2.0.40' 'pydantic==2.12.0'
 	touch $@
 
 venv: $(READY) ## makes the virtual environment
@@ -30,8 +30,8 @@ check: $(READY) ## style, types, and the rule of who imports whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lowest: $(LOWEST_READY) ## every statement under the oldest SQLAlchemy: its text is the same; seconds
-	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/postgres/test_statements.py
+lowest: $(LOWEST_READY) ## every statement under the oldest SQLAlchemy: its text is the same; payloads under the oldest pydantic; seconds
+	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/postgres/test_statements.py tests/core/test_changes.py tests/core/test_codec.py
 
 test: check lowest ## everything, on an embedded Postgres or on FANG_TEST_DATABASE_URL
 	$(BIN)/python -m pytest -n auto --dist loadfile

@@ -246,7 +246,7 @@ def _hides_changes(node: Schema, definitions: Definitions) -> bool:
             return True
         case "ordered-dict" | "deque":  # order, and maxlen
             return True
-        case "function-wrap" if _makes_defaults(node):
+        case "function-wrap" if _makes_defaults(node) or _makes_deque(node):
             return True
         case "union" | "literal":
             return Hints([node], definitions).has_lookalikes
@@ -264,6 +264,11 @@ def _makes_defaults(node: Schema) -> bool:
     """Whether this is pydantic's validator of a ``defaultdict``."""
     function = node["function"].get("function")
     return "default_default_factory" in getattr(function, "keywords", ())
+
+
+def _makes_deque(node: Schema) -> bool:
+    """Whether this is the validator by which pydantic before 2.14 makes a ``deque``, with its maxlen."""
+    return getattr(node["function"].get("function"), "__name__", "") == "deque_validator"
 
 
 def _members(cls: type, base: type) -> set[str]:

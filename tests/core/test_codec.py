@@ -394,7 +394,7 @@ def test_the_same_value_twice_is_no_cycle() -> None:
 
 
 def test_huge_integers() -> None:
-    largest = Holder(whole=10**4299, any=-(10**4299))
+    largest = Holder(whole=10**4298, any=-(10**4298))  # some versions of pydantic count the sign
     assert there_and_back(largest) == largest
 
     refused(Holder(any=10**5000), ".any", "more than 4300 digits")
