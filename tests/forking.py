@@ -229,6 +229,7 @@ def _become(message: dict[str, Any], streams: list[int]) -> None:
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     if message["session"]:
         os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
     os.chdir(message["cwd"])
     os.environ.clear()
     os.environ.update(message["env"])
