@@ -16,12 +16,14 @@ import psycopg
 import pytest
 
 from fang_async import AsyncQueue, AsyncWorkerPool
+from fang_async import claimer as asynchronous
 from fang_core import AsyncMemoryQueue, AsyncRunnable, MemoryQueue, Runnable, SleepParams, TaskConfig
 from fang_core.demand import Idle
 from fang_core.lifecycle import SUSPECT_AFTER
 from fang_core.memory_state import MemoryState
 from fang_core.registry import Mode
 from fang_threaded import Queue, WorkerPool
+from fang_threaded import claimer as threaded
 
 HOUR: Final = timedelta(hours=1)
 RAN: Final[SimpleQueue[int]] = SimpleQueue()
@@ -164,14 +166,32 @@ class Nights:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._asleep: SimpleQueue[float] = SimpleQueue()
         sleep = Idle.sleep
+        until_woken = threaded.Claimer._sleep
+        until_woken_async = asynchronous.Claimer._sleep
+        falling: dict[int, float] = {}
 
         def watched(idle: Idle, snapshot: str, mono: float) -> float:
             seconds = sleep(idle, snapshot, mono)
             if seconds > 0.5:
-                self._asleep.put(seconds)
+                falling[id(idle)] = seconds
             return seconds
 
+        # The event comes with the sleep, since the pool still asks when the next task is due before it.
+        def tell(claimer: Any) -> None:
+            if id(claimer._idle) in falling:
+                self._asleep.put(falling.pop(id(claimer._idle)))
+
+        def sleeps(claimer: Any, seconds: float) -> None:
+            tell(claimer)
+            until_woken(claimer, seconds)
+
+        async def sleeps_async(claimer: Any, seconds: float) -> None:
+            tell(claimer)
+            await until_woken_async(claimer, seconds)
+
         patch.setattr(Idle, "sleep", watched)
+        patch.setattr(threaded.Claimer, "_sleep", sleeps)
+        patch.setattr(asynchronous.Claimer, "_sleep", sleeps_async)
 
     def fall(self, pools: int = 1) -> None:
         """Waits until so many pools sleep."""
