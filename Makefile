@@ -3,6 +3,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Tests start some hundred Pythons, and each would compile the packages that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
+# `make test` makes `check` and `lowest` at the same time.
+MAKEFLAGS += --jobs=2
+
 .DEFAULT_GOAL := help
 .PHONY: help venv check lowest test test-all faults mutants demo bench bench-all bench-quick clean
 
@@ -14,24 +20,27 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
-# The oldest SQLAlchemy and pydantic that an application may have, beside the newest of the other environment.
+# The oldest SQLAlchemy and pydantic that an application may have. All else comes from the other environment.
 LOWEST ?= $(VENV)-lowest
 LOWEST_READY := $(LOWEST)/.ready
-$(LOWEST_READY): pyproject.toml
-	test -d $(LOWEST) || $(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' 'sqlalchemy==2.0.40' 'pydantic==2.12.0'
+SITE_OF = $$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+$(LOWEST_READY): $(READY)
+	test -d $(LOWEST) || $(PYTHON) -m venv --without-pip $(LOWEST)
+	$(BIN)/python -m pip --python $(LOWEST)/bin/python install --quiet --disable-pip-version-check 'sqlalchemy==2.0.40' 'pydantic==2.12.0'
+	echo "import site; site.addsitedir('$(call SITE_OF,$(VENV))')" >"$(call SITE_OF,$(LOWEST))/newest.pth"
 	touch $@
 
 venv: $(READY) ## makes the virtual environment
 
-check: $(READY) ## style, types, and the rule of who imports whom
+check: $(READY) ## style, types, the rule of who imports whom, and that the modes do not repeat each other
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.tree
 
 lowest: $(LOWEST_READY) ## every statement under the oldest SQLAlchemy: its text is the same; payloads under the oldest pydantic; seconds
-	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/postgres/test_statements.py tests/core/test_changes.py tests/core/test_codec.py
+	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/postgres/test_statements.py tests/core/tasks/test_changes.py tests/core/tasks/test_codec.py
 
 test: check lowest ## everything, on an embedded Postgres or on FANG_TEST_DATABASE_URL
 	$(BIN)/python -m pytest -n auto --dist loadfile
@@ -42,9 +51,10 @@ test-all: check lowest ## the tests against Postgres 15 and 18, and those of the
 	$(BIN)/python -m pytest -n auto --dist loadfile
 	$(LOWEST)/bin/python -m pytest -n auto --dist loadfile -p no:cacheprovider tests/postgres tests/conformance tests/threaded tests/async
 
-faults: $(READY) ## real processes under every fault, in both modes; writes the table of docs/faults.md (SEED= repeats); and the tests that are long
+faults: $(READY) ## real processes under every fault, in both modes; writes the table of docs/faults.md (SEED= repeats); the tests that are long; each property with more examples
 	$(BIN)/python -m tests.faults
 	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -n auto --dist loadfile --hypothesis-profile thorough tests/core tests/postgres/test_urls.py
 
 mutants: $(READY) ## shows that faults and tests can fail: builds defects into copies of the product
 	$(BIN)/python -m tests.faults.mutants

@@ -16,6 +16,7 @@ import re
 import sys
 import types
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 from sqlalchemy import Column, Engine, Integer, create_engine, make_url
@@ -23,7 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
-from fang_core.registry import REGISTRY
+from fang_core.tasks.registry import REGISTRY
 from fang_threaded import Queue, Runnable
 from tests.logs import logging_as_it_is
 
@@ -78,6 +79,7 @@ def prepare(namespace: Namespace) -> None:
     module = types.ModuleType("documented")
     sys.modules["documented"] = sys.modules["tasks"] = module  # README's first file
     namespace["__name__"] = "documented"
+    namespace["has_opentelemetry"] = find_spec("opentelemetry") is not None
 
     class Base(DeclarativeBase):
         pass

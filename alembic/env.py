@@ -1,4 +1,4 @@
-"""What the ``alembic`` command runs. ``fang migrate`` and applications go by ``fang_postgres.migrate`` alone."""
+"""Runs migrations for the ``alembic`` command. ``fang migrate`` and applications use only ``fang_postgres.migrate``."""
 
 import os
 from logging.config import fileConfig

@@ -8,7 +8,7 @@ from alembic import op
 
 revision = ${repr(up_revision)}
 # The oldest revision whose code may insert and work on these tables, while processes are replaced one by one. Say above
-# why: what is added has defaults, and nothing is taken away or means something else.
+# why: new columns have defaults, and nothing is removed or changes its meaning.
 oldest_code = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}

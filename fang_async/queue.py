@@ -1,51 +1,66 @@
-"""The queue on Postgres for asyncio code."""
+"""Defines the queue on Postgres for asyncio code."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypeVar, Unpack
 from uuid import UUID
 
 from sqlalchemy.engine import URL
 
+from fang_async.caller_connection import CallersConnection, adapt
 from fang_async.connections import Connections
-from fang_async.handed import CallersConnection, handed
-from fang_async.home import HomeLoop
-from fang_async.manual import ManualPool
-from fang_async.runner import Runner, logger
-from fang_async.store import AsyncPostgresStore
-from fang_core.codec import MAX_PAYLOAD_BYTES
+from fang_async.database import Database, logger
+from fang_async.loop_binding import LoopBinding
+from fang_core.backends.capabilities import Capabilities
 from fang_core.copying import Uncopyable
 from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, StatementRefused, TaskLost, UsageError
-from fang_core.guard import AlwaysOn
-from fang_core.insertion import Bulk, NewTask, Overrides, Rules, name_unstorable
+from fang_core.flow.info import TypeInfo
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand, spelled
-from fang_core.record import DEFAULT_TASK_TYPE, Task, TaskState
-from fang_core.removal import OnProgress, Removal
-from fang_core.run import current_run
-from fang_core.runnable import BaseRunnable
-from fang_postgres import conversations
-from fang_postgres.operations import Operations, Removing
+from fang_core.messages import PoolMessage, unknown_pool
+from fang_core.naming import names_arguments
+from fang_core.record import DEFAULT_TASK_TYPE, PoolInfo, Task, TaskState
+from fang_core.runs.run import current_run
+from fang_core.tasks.arguments import checked_id, checked_task_type
+from fang_core.tasks.batches import Batches, OnProgress, cancelling, removal
+from fang_core.tasks.cancelling import cancellation
+from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
+from fang_core.tasks.filter import TaskFilter, checked_filter
+from fang_core.tasks.insertion import Bulk, Inject, NewTask, Overrides, Rules, name_unstorable
+from fang_core.tasks.managing import AsyncLimits, LimitChange, limited_type, pause
+from fang_core.tasks.options import InsertOptions
+from fang_core.tasks.runnable import BaseRunnable
+from fang_core.tasks.scheduling import AsyncQueueSchedules, ScheduleCall
+from fang_postgres import scheduling, scripts
+from fang_postgres.cancelling import cancel, cancel_many
+from fang_postgres.managing import list_types, pause_type, resume_type, set_limits
+from fang_postgres.operations import Operations
+from fang_postgres.operations.by_hand import Removing
+from fang_postgres.planner_guard import AlwaysOn
+from fang_postgres.pool.capabilities import capabilities
+from fang_postgres.pool.store import PostgresStore
 from fang_postgres.schema import DEFAULT_SCHEMA
 from fang_postgres.sql.outcomes import STALE_RUN
-from fang_postgres.statement import Conversation, Operation
+from fang_postgres.statement import Operation, Script
 
 T = TypeVar("T")
+W = TypeVar("W")
 
 IN_USE_ELSEWHERE: Final = (
     "this AsyncQueue is in use on another event loop, which still runs: make one AsyncQueue for each loop, or close it "
     "there first; one fang_threaded.Queue serves threads that each run a loop of their own"
 )
 
-_GUARD_OF_REMOVALS: Final = AlwaysOn()
+_GUARD_OF_BATCHES: Final = AlwaysOn()
 
 
+@names_arguments
 class AsyncQueue(Uncopyable):
-    """An ``AsyncQueueable`` on Postgres. It can be made where no loop runs.
+    """An ``AsyncQueueable`` on Postgres. It can be made before a loop runs.
 
-    It serves one event loop at a time. When that has ended, it starts over on the next one, with new connections; while
-    that still runs, calls on another raise ``UsageError``, and nothing is sent.
+    It serves one event loop at a time. When that loop has ended, the queue starts over on the next one, with new
+    connections; while it still runs, calls on another loop raise ``UsageError``, and nothing is sent.
 
     Args:
         database: a URL.
@@ -53,6 +68,9 @@ class AsyncQueue(Uncopyable):
         schema: the Postgres schema of the tables.
         max_payload_bytes: larger payloads are refused.
         duplicated_tasks: False makes every task unique whose insert does not say otherwise.
+        inject: functions that are called with the headers of each insert, which they may change: once for each call,
+            before anything is sent, on the caller's thread. What one raises is raised by the insert. They are not
+            called for tasks of schedules, by pools or by ``schedule_task``, since a tick has no caller.
         behind_pooler: whether connections go through a transaction pooler, such as PgBouncer. Then nothing is kept in
             a session: pools on this queue poll and hold no lock, and an operation is a transaction of its own.
         wait_for_database: how long ``open`` and the calls of the application, and a pool's start, wait for a database
@@ -61,7 +79,7 @@ class AsyncQueue(Uncopyable):
         password: returns the password, for a URL without one. It is called for each connection that is made, on the
             loop if it is an async function, or else on a thread of its own; and once more if the password is refused.
 
-    Raises ``UsageError`` for a URL that says what cannot be honoured.
+    Raises ``UsageError`` if the URL has parameters that cannot be honoured.
     """
 
     def __init__(
@@ -73,23 +91,36 @@ class AsyncQueue(Uncopyable):
         schema: str = DEFAULT_SCHEMA,
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         duplicated_tasks: bool = True,
+        inject: Sequence[Inject] = (),
         behind_pooler: bool = False,
         wait_for_database: timedelta = timedelta(0),
         password: Callable[[], str | Awaitable[str]] | None = None,
     ) -> None:
-        self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks)
+        self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks, inject=inject)
         self._operations = Operations(schema)
-        self._home = HomeLoop(IN_USE_ELSEWHERE, moved=self._abandon, is_busy=self._is_lent, ends=self._end)
+        self._loop_binding = LoopBinding(IN_USE_ELSEWHERE, moved=self._abandon, is_busy=self._is_lent, ends=self._end)
         self._connections = Connections(
             database,
             max_pool_size,
             self._operations,
-            self._home,
+            self._loop_binding,
             behind_pooler=behind_pooler,
             password=password,
             wait_for_database=wait_for_database,
         )
-        self._manual = ManualPool(self._operations, self._connections, self._home)
+        self._manual = self._connections.manual_pool()
+        self._recipe = partial(
+            type(self),
+            database,
+            inject=inject,
+            max_pool_size=max_pool_size,
+            schema=schema,
+            max_payload_bytes=max_payload_bytes,
+            duplicated_tasks=duplicated_tasks,
+            behind_pooler=behind_pooler,
+            wait_for_database=wait_for_database,
+            password=password,
+        )
 
     # Opening and closing ----------------------------------------------------------------------------------------------
 
@@ -99,13 +130,18 @@ class AsyncQueue(Uncopyable):
         return self._connections.is_open
 
     @property
-    def keeps_session(self) -> bool:
-        """Whether a pool can listen and hold a lock: not behind a pooler."""
-        return self._connections.keeps_session
+    def capabilities(self) -> Capabilities:
+        """What it can do beyond what every backend must do."""
+        return capabilities(self._connections.keeps_session)
+
+    @property
+    def recipe(self) -> Callable[[], "AsyncQueue"]:
+        """A function that makes an equal queue in another process."""
+        return self._recipe
 
     @property
     def connects_within(self) -> float:
-        """Seconds within which one of its servers has answered a connect, if any does."""
+        """Seconds within which one of the servers answers a connect, if any does."""
         return self._connections.connects_within
 
     async def open(self) -> None:
@@ -116,12 +152,12 @@ class AsyncQueue(Uncopyable):
         await self._connections.open()
 
     async def close(self) -> None:
-        """Closes the queue's own connections; where pools still run on it, the last of them does when it stops.
+        """Closes the queue's own connections; if pools still run on it, the last one to stop closes them.
 
-        Idempotent; the queue can be opened again, on another event loop as well. What was fetched by hand and not ended
-        is given back.
+        Idempotent; the queue can be opened again, on another event loop as well. Tasks that were fetched by hand and
+        not ended are given back.
         """
-        self._home.check()
+        self._loop_binding.check()
         await self._manual.end()
         await self._connections.close()
 
@@ -143,10 +179,9 @@ class AsyncQueue(Uncopyable):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def store(self) -> AsyncPostgresStore:
-        """A store for one pool, which closes it when it ends; opens the queue until then. Raises like ``open``."""
-        claims, writes = await self._connections.lend()
-        return AsyncPostgresStore(self._operations, claims, writes, self._connections)
+    async def store(self) -> PostgresStore:
+        """Makes a store for a pool, which closes it at its end; opens the queue until then. Raises like ``open``."""
+        return await self._connections.lend_store()
 
     # What applications and runs call ----------------------------------------------------------------------------------
 
@@ -155,89 +190,61 @@ class AsyncQueue(Uncopyable):
         task: BaseRunnable,
         /,
         *,
-        priority: int | None = None,
-        scheduled_at: datetime | None = None,
-        delay: timedelta | None = None,
-        task_type: str | None = None,
-        max_retries: int | None = None,
-        uniq: bool | None = None,
         id: UUID | None = None,
         connection: CallersConnection | None = None,
+        **options: Unpack[InsertOptions],
     ) -> Task:
         """Inserts one task and returns its row.
 
         Args:
             task: a task of either mode; a worker of its mode runs it.
-            priority: -2 (first) to 2 (last), instead of the class's.
-            scheduled_at: the earliest time to run it, with a time zone.
-            delay: how long to wait at least, by the database's clock; not together with ``scheduled_at``.
-            task_type: which pools take it, instead of the class's.
-            max_retries: how often a failure leads to another run, instead of the class's.
-            uniq: whether it is unique, instead of the class's. If an equal unique task is waiting or running, nothing
-                is written, and that one is returned with ``conflict`` true.
             id: the id of the new row, so that an insert whose reply was lost can be repeated: if the row is there
                 already, with the same fields, it is returned with ``conflict`` true.
             connection: a connection of the caller's; the task is then committed or rolled back with the caller's own
                 writes. It can be an asyncpg connection, or an ``AsyncSession``, ``async_scoped_session`` or
                 ``AsyncConnection`` on Postgres. On a connection in autocommit the insert stands at once.
+            **options: override the options of the task's class. ``InsertOptions`` explains each option.
 
         Raises:
             PayloadError: a field cannot be stored, or a worker would read it as something else; nothing was sent.
-            UsageError: an argument cannot be used; nothing was sent.
+            UsageError: an argument cannot be used; nothing was sent. ``WrongArguments`` if there is no such option.
             IdInUse: a task with other fields has this id.
+            TwinExists: an equal task is there, and ``on_conflict`` of its ``Unique`` is "raise"; nothing was written.
             NotConnected: the backend cannot be reached; nothing was sent.
             OutcomeUnknown: the connection broke before the reply came: the task may be there, or not.
             BackendError: the backend refused, or failed: nothing was written.
         """
-        overrides = Overrides(
-            priority=priority,
-            scheduled_at=scheduled_at,
-            delay=delay,
-            task_type=task_type,
-            max_retries=max_retries,
-            uniq=uniq,
-            id=id,
-        )
+        overrides = self.rules.overrides(id, **options)
         row = overrides.new_task(task, self.rules)
-        begin = partial(conversations.insert, self._operations, row, overrides)
+        begin = partial(scripts.insert, self._operations, row, overrides)
         if connection is not None:
-            return await self._converse_on(connection, begin)
+            return await self._run_script_on(connection, begin)
         with _unknown_unless_typed("whether the task was inserted", (row,)):
-            return await self._connections.call(lambda writes: writes.converse(begin(notify=True)))
+            if row.terms is not None and row.terms.period is not None:  # it may be taken back
+                return await self._connections.use(lambda writes: writes.in_transaction(partial(begin, notify=True)))
+            return await self._connections.use(lambda writes: writes.run_script(begin(notify=True)))
 
     async def insert_tasks(
         self,
         tasks: Iterable[BaseRunnable],
         /,
         *,
-        priority: int | None = None,
-        scheduled_at: datetime | None = None,
-        delay: timedelta | None = None,
-        task_type: str | None = None,
-        max_retries: int | None = None,
-        uniq: bool | None = None,
         connection: CallersConnection | None = None,
+        **options: Unpack[InsertOptions],
     ) -> list[Task]:
         """Inserts many tasks, all or none, and returns their rows in the order given.
 
-        The options are those of ``insert_task`` but for ``id``, and hold for all of the tasks.
+        The options hold for all of the tasks; ``InsertOptions`` explains each of them.
 
-        Raises what ``insert_task`` raises. Some tasks may be on their way when another one turns out bad, and are
-        rolled back; with ``connection`` nothing is sent before all of them are known to be good.
+        Raises what ``insert_task`` raises. If a bad task is found after others were sent, these are rolled back; with
+        ``connection`` nothing is sent before all of them have been checked.
         """
-        overrides = Overrides(
-            priority=priority,
-            scheduled_at=scheduled_at,
-            delay=delay,
-            task_type=task_type,
-            max_retries=max_retries,
-            uniq=uniq,
-        )
+        overrides = self.rules.overrides(**options)
         bulk = Bulk(tasks, overrides, self.rules)
         if connection is not None:
             bulk.make_all()
-            begin = partial(conversations.insert_many, self._operations, bulk, overrides)
-            return await self._converse_on(connection, begin)
+            begin = partial(scripts.insert_many, self._operations, bulk, overrides, is_callers=True)
+            return await self._run_script_on(connection, begin)
         return await self._insert_bulk(bulk, overrides)
 
     async def schedule_task(self, task: BaseRunnable, /, *, connection: CallersConnection | None = None) -> Task:
@@ -249,7 +256,12 @@ class AsyncQueue(Uncopyable):
         Raises ``UsageError`` if the class has no ``cron``, or its schedule has no tick left; otherwise like
         ``insert_task``.
         """
-        return await self._converse(partial(conversations.schedule, self._operations, task, self.rules), connection)
+        return await self._run_script(partial(scripts.schedule, self._operations, task, self.rules), connection)
+
+    @property
+    def schedules(self) -> AsyncQueueSchedules:
+        """Puts, pauses, lists and removes the schedules in the database."""
+        return AsyncQueueSchedules(self._do_schedule, self.rules)
 
     async def complete(self, *, connection: CallersConnection) -> None:
         """Marks the task of this run as finished, in the caller's transaction.
@@ -265,7 +277,7 @@ class AsyncQueue(Uncopyable):
             UsageError: the connection is in autocommit, so that nothing could be rolled back.
         """
         run = current_run()
-        callers = handed(connection)
+        callers = adapt(connection)
         await callers.refuse_autocommit()
         run.completed = True
         try:
@@ -291,11 +303,13 @@ class AsyncQueue(Uncopyable):
         ``remove_task``.
         """
         for _ in range(2):
+            self._loop_binding.enter()
             pool_id = await self._manual.begin()
-            registered, task = await self._run(self._operations.touch(task_type, pool_id), connection)
+            fetch = partial(scripts.fetch, self._operations, checked_task_type(task_type), pool_id)
+            registered, task = await self._run_script(fetch, connection)
             if registered:
                 return task
-            await self._manual.doubt(pool_id)  # others have taken it for dead, or the transaction does not see it yet
+            await self._manual.doubt(pool_id)  # others took it for dead, or the transaction does not see it yet
         raise UsageError("a snapshot of the transaction is older than this queue's first fetch: begin another one")
 
     async def update_task_state(
@@ -332,10 +346,123 @@ class AsyncQueue(Uncopyable):
         """
         return await self._change(retry_by_hand(task, backoff, error_message), connection)
 
+    async def pools(self) -> list[PoolInfo]:
+        """Returns the registered pools, in the order in which they started.
+
+        A pool whose process has died is among them until another pool has found it dead.
+        """
+        return await self._run(self._operations.list_pools(), None)
+
+    async def control(self, pool_id: UUID, message: PoolMessage, /) -> None:
+        """Tells a pool something: ``Stop()``, ``Resize(workers=..)`` or ``SetLogLevel(level=..)``.
+
+        Returns when the message is stored, and does not wait for the pool. That heeds it within milliseconds if NOTIFY
+        reaches it, otherwise with its next beat, a second later at most. If the pool ends before that, the message is
+        dropped; a pool of an older version ignores a message that it does not know.
+
+        Raises ``UnknownPool`` if there is no such pool, and ``UsageError`` for anything but such a message.
+        """
+        if not await self._run(self._operations.send(pool_id, message), None):
+            raise unknown_pool(pool_id)
+
+    @property
+    def limits(self) -> AsyncLimits:
+        """Lists, sets and removes the limits of task types at run time."""
+        return AsyncLimits(self)
+
+    async def pause(
+        self,
+        task_type: str,
+        /,
+        *,
+        until: datetime | timedelta | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+        connection: CallersConnection | None = None,
+    ) -> TypeInfo:
+        """Has no task of a type start until ``resume`` is called, or ``until``. Runs that go on are not stopped.
+
+        Claims that start after this has returned take nothing of it. A pool still begins the few tasks that it has
+        claimed before. Tasks may be inserted as ever, and wait. A pause of a type that is paused replaces that one.
+
+        Args:
+            task_type: the type.
+            until: when the pause ends by itself: a time with a zone, or a ``timedelta`` from now.
+            reason, by: kept with the pause; ``by`` is host and pid of this process unless given.
+            connection: a connection of the caller's; the pause begins when its transaction is committed.
+
+        Raises ``UsageError`` for arguments that cannot be used.
+        """
+        begin = partial(pause_type, self._operations, limited_type(task_type))
+        wanted = pause(until, reason, by)
+        return await _in_ascii_if_need_be(
+            lambda written: self._run_script(partial(begin, written), connection), wanted, wanted.in_ascii()
+        )
+
+    async def resume(self, task_type: str, /, *, connection: CallersConnection | None = None) -> TypeInfo | None:
+        """Ends the pause of a task type: its pools look for its tasks at once. It does nothing if there is no pause.
+
+        Returns None if the type has no limits either, and is like any other again. Raises ``UsageError``.
+        """
+        return await self._run_script(partial(resume_type, self._operations, limited_type(task_type)), connection)
+
+    async def cancel_task(
+        self, task_id: UUID, /, reason: str = "", *, by: str | None = None, connection: CallersConnection | None = None
+    ) -> Task | None:
+        """Cancels a task that waits, at once; asks the pool of one that runs to interrupt its run. Returns the row.
+
+        A run hears of it within 50 ms or so if its pool listens, otherwise within 1.2 s; ``current_run().interrupt``
+        says why it is interrupted, and what it answers counts. If the pool has not begun the run, or takes the task
+        back first, no run begins. A task that has ended is returned unchanged.
+
+        Args:
+            task_id: the task's id.
+            reason: kept in the row: as the error message, and in ``cancel_request``. 2,000 bytes at most, cut.
+            by: who cancels it, for ``cancel_request``; host and pid of this process unless given.
+            connection: a connection of the caller's; a run hears of it when that transaction is committed.
+
+        Returns None if there is no such task. Raises ``UsageError`` for arguments that cannot be used, and
+        ``BackendError`` if another transaction has locked the row for 10 s.
+        """
+        begin = partial(cancel, self._operations, checked_id(task_id))
+        wanted = cancellation(reason, by)
+        return await _in_ascii_if_need_be(
+            lambda text: self._run_script(partial(begin, text), connection), wanted, wanted.in_ascii()
+        )
+
+    async def cancel_tasks(
+        self,
+        which: TaskFilter,
+        /,
+        reason: str = "",
+        *,
+        by: str | None = None,
+        on_progress: OnProgress | None = None,
+        connection: CallersConnection | None = None,
+    ) -> int:
+        """Cancels all tasks that match the filter, as ``cancel_task`` does; returns how many.
+
+        Tasks in progress whose pools are asked to interrupt them are counted; those that had been asked before are
+        not. On Postgres it works in batches, as ``remove_tasks_type`` does, on the tasks that were there when it began.
+
+        Args:
+            which: refused without a condition, unless it says ``all_tasks=True``.
+            reason, by, connection: as in ``cancel_task``.
+            on_progress: called after each batch with the number of tasks so far. What it raises stops the call.
+
+        Raises ``UsageError`` for arguments that cannot be used.
+        """
+        batches = cancelling(on_progress)
+        begin = partial(cancel_many, self._operations, checked_filter(which), batches)
+        wanted = cancellation(reason, by)
+        return await _in_ascii_if_need_be(
+            lambda text: self._in_batches(batches, partial(begin, text), connection), wanted, wanted.in_ascii()
+        )
+
     async def remove_task(self, task_id: UUID, /, *, connection: CallersConnection | None = None) -> int:
         """Removes a task in whatever state, and returns how many were removed: 0 or 1.
 
-        A run that is under way loses its task.
+        A run that is under way loses its task. The period of a unique task ends, even if its row is gone already.
         """
         return await self._run(self._operations.remove_one(task_id), connection)
 
@@ -344,8 +471,9 @@ class AsyncQueue(Uncopyable):
     ) -> int:
         """Removes the unique task that equals this one and waits or runs; returns how many: 0 or 1.
 
-        It does not matter whether its class, ``uniq=`` of its insert or the queue made it unique. A task that was not
-        inserted as unique is not found by its fields: remove it by its id.
+        It does not matter whether its class, ``uniq=`` of its insert or the queue made it unique; the class says which
+        fields count. Its period ends too, if it has one. A task that was not inserted as unique is not found by its
+        fields: remove it by its id.
         """
         return await self._run(self._operations.remove_twin(self.rules.hash_of_unique(task)), connection)
 
@@ -402,56 +530,92 @@ class AsyncQueue(Uncopyable):
     async def _insert_bulk(self, bulk: Bulk, overrides: Overrides) -> list[Task]:
         inserting = (self._operations, bulk, overrides)
 
-        async def insert(writes: Runner) -> list[Task]:
+        async def insert(writes: Database) -> list[Task]:
             if bulk.is_unique:
-                return await writes.transact(partial(conversations.insert_many, *inserting, notify=True))
-            if len(bulk) > conversations.AHEAD:
-                return await writes.pipeline(partial(conversations.insert_ahead, *inserting, notify=True))
-            chunks = await writes.run_all(conversations.insert_chunks(*inserting, notify=True))
+                return await writes.in_transaction(partial(scripts.insert_many, *inserting, notify=True))
+            if len(bulk) > scripts.AHEAD:
+                return await writes.pipeline(partial(scripts.insert_ahead, *inserting, notify=True))
+            chunks = await writes.run_all(scripts.insert_chunks(*inserting, notify=True))
             return [task for chunk in chunks for task in chunk]
 
         with _unknown_unless_typed("whether the tasks were inserted", bulk):
             if bulk.is_unique:
                 bulk.make_all()
-            return await self._connections.call(insert)
+            return await self._connections.use(insert)
 
     async def _run(self, operation: Operation[T], connection: CallersConnection | None) -> T:
         if connection is not None:
-            return await handed(connection).run(operation)
-        return await self._connections.call(lambda writes: writes.run(operation))
+            return await adapt(connection).run(operation)
+        return await self._connections.use(lambda writes: writes.run(operation))
 
     async def _remove(
         self, batch: Removing, on_progress: OnProgress | None, connection: CallersConnection | None
     ) -> int:
-        removal = Removal(on_progress)
-        begin = partial(conversations.remove, self._operations, batch, removal)
-        with removal.told(logger, in_transaction=connection is not None):
+        batches = removal(on_progress)
+        return await self._in_batches(batches, partial(scripts.remove, self._operations, batch, batches), connection)
+
+    async def _in_batches(
+        self, batches: Batches, begin: Callable[..., Script[int]], connection: CallersConnection | None
+    ) -> int:
+        with batches.told(logger, in_transaction=connection is not None):
             if connection is not None:
-                return await self._converse_on(connection, begin)
-            return await self._connections.call(lambda writes: writes.converse(begin(), _GUARD_OF_REMOVALS))
+                return await self._run_script_on(connection, begin)
+            return await self._connections.use(lambda writes: writes.run_script(begin(notify=True), _GUARD_OF_BATCHES))
 
     async def _change(self, change: Change, connection: CallersConnection | None) -> Task:
-        begin = partial(conversations.change, self._operations)
+        begin = partial(scripts.change, self._operations)
+        return await _in_ascii_if_need_be(
+            lambda text: self._run_script(partial(begin, text), connection), change, spelled(change)
+        )
+
+    async def _list_types(self) -> list[TypeInfo]:
+        return await self._run_script(partial(list_types, self._operations), None)
+
+    async def _set_limits(self, task_type: str, change: LimitChange) -> TypeInfo | None:
+        begin = partial(set_limits, self._operations, task_type)
+        return await _in_ascii_if_need_be(
+            lambda written: self._connections.use(
+                lambda writes: writes.run_script(begin(written, notify=True), _GUARD_OF_BATCHES)
+            ),
+            change,
+            change.in_ascii(),
+        )
+
+    async def _do_schedule(self, call: ScheduleCall[T], connection: CallersConnection | None) -> T:
+        async def write(written: ScheduleCall[T]) -> T:
+            begin = scheduling.begin(self._operations, written)
+            if connection is None and written.is_transaction:
+                return await self._connections.use(lambda writes: writes.in_transaction(partial(begin, notify=True)))
+            return await self._run_script(begin, connection)
+
         try:
-            return await self._converse(partial(begin, change), connection)
+            return await _in_ascii_if_need_be(write, call, call.in_ascii())
         except StatementRefused as error:
-            in_ascii = spelled(change)
-            if error.character is None or in_ascii == change:
-                raise
-        return await self._converse(partial(begin, in_ascii), connection)
+            name_unstorable(call.rows, error.character)
+            raise
 
-    async def _converse(self, begin: Callable[..., Conversation[T]], connection: CallersConnection | None) -> T:
+    async def _run_script(self, begin: Callable[..., Script[T]], connection: CallersConnection | None) -> T:
         if connection is not None:
-            return await self._converse_on(connection, begin)
-        return await self._connections.call(lambda writes: writes.converse(begin(notify=True)))
+            return await self._run_script_on(connection, begin)
+        return await self._connections.use(lambda writes: writes.run_script(begin(notify=True)))
 
-    async def _converse_on(self, connection: CallersConnection, begin: Callable[..., Conversation[T]]) -> T:
-        return await handed(connection).converse(begin)
+    async def _run_script_on(self, connection: CallersConnection, begin: Callable[..., Script[T]]) -> T:
+        return await adapt(connection).run_script(begin)
+
+
+async def _in_ascii_if_need_be(write: Callable[[W], Awaitable[T]], text: W, in_ascii: W) -> T:
+    """Writes a text; in its second form if the database lacks a character of the first."""
+    try:
+        return await write(text)
+    except StatementRefused as error:
+        if error.character is None or in_ascii == text:
+            raise
+    return await write(in_ascii)
 
 
 @contextmanager
 def _unknown_unless_typed(what: str, rows: Iterable[NewTask]) -> Iterator[None]:
-    """Names the ids of what may stand although no reply came, and the place of what cannot be stored."""
+    """Adds the ids of the tasks that may be there to an error, or the place of a value that cannot be stored."""
     try:
         yield
     except NotConnected:

@@ -1,146 +1,179 @@
-"""A worker: one long-lived asyncio task that takes claimed tasks and runs each in itself, in a context of its own.
+"""Defines a worker: one long-lived asyncio task that takes claimed tasks and runs each itself, see ``Execution``.
 
-A task of asyncio's for each run would cost five microseconds more. What simpler loops get wrong, and this one does not:
+What simpler loops get wrong, and this one does not:
 
-- Context variables that one run sets are seen by the next. Here every step of a run is taken inside its own context.
-- A cancellation that a run leaves behind strikes the next one. Here the one that the pool asked for is absorbed; after
-  any other the worker hands over its outcome and ends, and the pool replaces it.
+- A run sees context variables that the last one has set. Here every step of a run is taken inside its own context.
+- A cancellation that a run leaves behind hits the next one. Here the worker absorbs one that the pool asked for; after
+  any other it hands over the run's outcome and ends, and the pool replaces it.
 - SystemExit, KeyboardInterrupt and the like would end the loop. Here they are outcomes.
 """
 
 import asyncio
-import os
+import threading
 import time
-import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Iterable
 from contextlib import suppress
-from contextvars import Context, copy_context
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from fang_core.codec import decode
+from fang_async.worker_task import WorkerTask
+from fang_core.claims.expiry import EXPIRED
 from fang_core.events import Events
-from fang_core.forks import end_if_child
-from fang_core.lifecycle import NOT_RUN, SUCCESS, Result, result_of
-from fang_core.run import CURRENT_RUN, Run
-from fang_core.runnable import AsyncRunnable
+from fang_core.lifecycle import Result
+from fang_core.pool.workers import Duties
+from fang_core.runs.execution import Execution
+from fang_core.runs.interrupt import Interrupt, Interruption
+from fang_core.runs.location import frames_of_coroutine
+from fang_core.runs.run import Run
 
 if TYPE_CHECKING:
-    from fang_async.crew import Crew
-    from fang_async.shift import Shift
+    from fang_async.workers import AsyncWorkers
 
 
 class Worker:
-    """Runs tasks until the pool stops. No exception of a run ends it; whatever else does has it replaced."""
+    """Runs tasks until the pool stops. No exception of a run ends it; if anything else does, the pool replaces it."""
 
-    def __init__(self, shift: "Shift", crew: "Crew", number: int) -> None:
-        self._shift = shift
-        self._crew = crew
-        self._kinds = shift.kinds
-        self._queue = shift.queue
-        self._process = os.getpid()
-        self._cut_short = False
-        self._current: Run | None = None
-        self.task = asyncio.create_task(self._loop(), name=f"fang-worker-{number}")
+    def __init__(self, duties: Duties, number: int, *, workers: "AsyncWorkers") -> None:
+        self._duties = duties
+        self._workers = workers
+        self._execution = Execution(
+            duties.kinds.class_of,
+            duties.queue,
+            interruption=asyncio.CancelledError,
+            on_suspended=workers.wake_one,
+            middleware=duties.middleware,
+            isolates=duties.isolates,
+        )
+        self._thread = threading.get_ident()
+        self.number = number
+        self.current: Run | None = None
+        """The run that may be interrupted."""
+        self._strikes = 0
+        self.is_given_up = False
+        """Whether the run counts as stuck: its outcome was written, and the worker has a successor."""
+        self.task = WorkerTask(self._loop(), loop=asyncio.get_running_loop(), name=f"fang-worker-{number}")
 
-    def cut_short(self) -> None:
-        """Cancels the run that is under way, for the pool's sake. If it ends by that, its task is given back; if it
-        answers otherwise, its answer counts."""
-        if self._current is not None and not self._cut_short:
-            self._cut_short = True
-            self.task.cancel()
+    def frames(self) -> Iterable[FrameType]:
+        """See ``Interruptible.frames``."""
+        return frames_of_coroutine(self.task.get_coro())
+
+    def interrupt(self, run: Run, why: Interrupt, reason: str = "") -> bool:
+        """See ``Workers.interrupt``."""
+        interruption, before = Interruption(why, reason, time.monotonic()), run.interrupt
+        if self.current is not run or not interruption.applies_to(run):
+            return False
+        interruption.begin(run)
+        if not run.held_back:
+            self._strike(interruption)
+        if before in {None, Interrupt.SHUTDOWN} and why is not Interrupt.SHUTDOWN:
+            self._workers.give_up_later(self, run)
+        return True
+
+    def interrupt_current(self, why: Interrupt) -> None:
+        """Interrupts the run that is under way, if there is one."""
+        if self.current is not None:
+            self.interrupt(self.current, why)
+
+    def hold_back(self, run: Run) -> None:
+        """See ``Interruptible.hold_back``."""
+        if self._has(run):
+            run.held_back += 1
+
+    def let_through(self, run: Run, *, is_raising: bool) -> None:
+        """See ``Interruptible.let_through``."""
+        if not self._has(run):
+            return
+        run.held_back -= 1
+        interruption = run.interruption
+        if not run.held_back and interruption is not None and not interruption.is_struck:
+            self._strike(interruption)
+
+    def _has(self, run: Run) -> bool:
+        return self.current is run and threading.get_ident() == self._thread
+
+    def _strike(self, interruption: Interruption) -> None:
+        interruption.is_struck = True
+        self._strikes += 1
+        self.task.cancel()
+
+    async def _absorb(self, me: "asyncio.Task[Any]") -> None:
+        """Clears the pool's cancellations for the next run: in the count, and if one is still to be delivered.
+
+        Others stay in the count: one of them may be that of a loop that is being closed, which waits for this task.
+        """
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        while self._strikes:
+            self._strikes -= 1
+            me.uncancel()
 
     async def _loop(self) -> None:
-        shift, crew, waiting = self._shift, self._crew, self._crew.waiting
-        events, feed, ended = shift.events, shift.claimer.feed, shift.supply.ended
+        workers, waiting = self._workers, self._workers.waiting
+        _, _, events, on_taken, on_ended, _, _ = self._duties
+        perform = self._execution.perform_async
         me = asyncio.current_task()
-        assert me is not None
+        assert isinstance(me, WorkerTask)
         while True:
-            while waiting:
-                if time.monotonic() >= crew.slice_end:
-                    await crew.breathe()
+            while waiting and not workers.surplus:
+                if time.monotonic() >= workers.slice_end:
+                    await workers.yield_to_loop()
                     continue
                 run = waiting.popleft()
-                run.started = True
-                started = time.monotonic()
+                if run.expires is not None and time.monotonic() >= run.expires:
+                    workers.ended_runs += 1
+                    on_ended(run, EXPIRED, 0.0)
+                    continue
+                run.taken_by = self
+                run.began = started = time.monotonic()
                 result: Result | None = None
                 try:
-                    feed(len(waiting))
-                    if events:
+                    on_taken(len(waiting))
+                    if events.listeners:
                         events.emit(Events.run_started, run.task)
                         started = time.monotonic()
-                    result = await self._run(run)
-                    if self._cut_short:
-                        await _absorb(me)
-                        self._cut_short = False
+                    timeout = run.task.timeout
+                    timer = None if timeout is None else TimeLimit(self, run, timeout.total_seconds())
+                    self.current = run
+                    try:
+                        result = await perform(run)
+                    finally:
+                        self.current = None
+                        if timer is not None:
+                            timer.cancel()
+                    if self._strikes:
+                        await self._absorb(me)
                 finally:
-                    # Also where this very loop fails: no claimed task goes without an outcome.
-                    crew.ended_runs += 1
-                    ended(run, result, time.monotonic() - started)
-                    result = None  # a failure's exception keeps all frames of its run, until the next run
-                if me.cancelling():
+                    # Even if this loop itself fails, no claimed task goes without an outcome.
+                    if not self.is_given_up:
+                        workers.ended_runs += 1
+                        on_ended(run, result, time.monotonic() - started)
+                    result = None  # a failure's exception would keep all frames of its run until the next run
+                if self.is_given_up or me.is_cancelled():
+                    workers.forget_stuck(self)
                     return
-            feed(0)
-            if shift.stopping.is_set():
+            on_taken(len(waiting))
+            if workers.ends(self):
                 return
-            await crew.rest()
-
-    async def _run(self, run: Run) -> Result:
-        self._current = run
-        try:
-            runnable = decode(self._kinds.classes[run.task.kind], run.task.payload)
-            assert isinstance(runnable, AsyncRunnable)
-            context = copy_context()
-            context.run(CURRENT_RUN.set, run)
-            coroutine = context.run(runnable.run, self._queue)
-            try:
-                waiting_for = context.run(coroutine.send, None)
-            except StopIteration:
-                pass  # it never suspended
-            else:
-                self._crew.wake_one()
-                await _resume(coroutine, context, waiting_for)
-        except BaseException as error:  # noqa: BLE001 - every exception of a run is an outcome
-            end_if_child(self._process, error)
-            if self._cut_short and _is_cancellation(error):
-                return NOT_RUN
-            return result_of(error, self._kinds.module_of(run.task.kind))
-        finally:
-            run.over = True
-            self._current = None
-        end_if_child(self._process)
-        return SUCCESS
+            await workers.wait_for_run()
 
 
-@types.coroutine
-def _resume(coroutine: Coroutine[Any, Any, None], context: Context, waiting_for: Any) -> Generator[Any, Any, None]:
-    """Drives a coroutine that has suspended once already, every step of it inside its context."""
-    while True:
-        try:
-            value = yield waiting_for
-        except GeneratorExit:
-            context.run(coroutine.close)
-            raise
-        except BaseException as error:  # noqa: BLE001 - it is the coroutine's to handle
-            step: Any = coroutine.throw
-            value = error
+class TimeLimit:
+    """Interrupts a run after these seconds, unless it is cancelled before. Those of a run in a child begin there."""
+
+    def __init__(self, worker: Worker, run: Run, seconds: float) -> None:
+        self._worker = worker
+        self._run = run
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._handle = self._loop.call_later(seconds, self._look)
+
+    def cancel(self) -> None:
+        """Has it do nothing any more."""
+        self._handle.cancel()
+
+    def _look(self) -> None:
+        run, now = self._run, time.monotonic()
+        if run.isolated and now < (deadline := run.limited_since(now) + self._seconds):
+            self._handle = self._loop.call_later(deadline - now, self._look)
         else:
-            step = coroutine.send
-        try:
-            waiting_for = context.run(step, value)
-        except StopIteration:
-            return
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    """Whether the run ended by its cancellation, and said nothing of its own."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_cancellation, error.exceptions))
-    return isinstance(error, asyncio.CancelledError)
-
-
-async def _absorb(me: "asyncio.Task[Any]") -> None:
-    """Leaves no cancellation behind for the next run: neither the count nor one still to be delivered."""
-    with suppress(asyncio.CancelledError):
-        await asyncio.sleep(0)
-    while me.cancelling():
-        me.uncancel()
+            self._worker.interrupt(run, Interrupt.TIME_LIMIT)

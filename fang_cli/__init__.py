@@ -1,1 +1,1 @@
-"""The `fang` command, and the demo."""
+"""Holds the `fang` command, and the demo."""

@@ -1,4 +1,4 @@
-"""The command ``fang``."""
+"""Starts the command ``fang``."""
 
 import sys
 
@@ -6,12 +6,12 @@ from fang_cli.ending import ENDED_BY_SIGTERM, Ended, end_at_sigterm, end_in_peac
 
 
 def main() -> None:
-    """Runs the command, which SIGTERM ends until pools run; without its libraries it says what to install."""
+    """Runs the command. SIGTERM ends it at once until pools run. If its libraries are missing, says what to install."""
     end_at_sigterm()
     try:
         _run()
     except Ended:
-        # A worker whose pools have not started has left nothing undone; what another command has, is not known here.
+        # A worker whose pools have not started left nothing undone; of other commands that is not known here.
         sys.exit(0 if sys.argv[1:2] == ["worker"] else ENDED_BY_SIGTERM)
 
 

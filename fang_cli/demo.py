@@ -1,6 +1,6 @@
-"""``fang demo``: the standard library, read by an asyncio pool and parsed by a threaded one, in two processes.
+"""Runs ``fang demo``: an asyncio pool reads the standard library, a threaded pool parses it, in two processes.
 
-Everything is started here and ends here, on a Postgres of its own that is gone afterwards.
+It starts and ends everything, on a Postgres of its own that is removed afterwards.
 """
 
 import os
@@ -24,7 +24,7 @@ from fang_cli.demo_tasks import PARENT_VARIABLE, URL_VARIABLE, ReadModule
 from fang_core.errors import FangError
 from fang_embedded import EmbeddedPostgres, EmbeddedPostgresError
 from fang_postgres import migrate
-from fang_postgres.engine import engine_for
+from fang_postgres.connections.engine import engine_for
 from fang_threaded import Queue
 
 __all__ = ["run_demo"]
@@ -48,13 +48,13 @@ _MOST_BRANCHING: Final = text("SELECT * FROM demo_modules ORDER BY branches DESC
 
 
 class DemoError(FangError):
-    """The demo cannot go on."""
+    """Raised when the demo cannot go on."""
 
 
 def run_demo(limit: int | None, *, chaos: bool = False) -> int:
-    """Runs the demo on all modules, or the first ``limit`` of them; the exit code.
+    """Runs the demo on all modules, or the first ``limit`` of them; returns the exit code.
 
-    With ``chaos`` worker processes are killed while they work; the result must be the same.
+    With ``chaos`` it kills worker processes while they work; the result must be the same.
     """
     console = Console(highlight=False)
     stdlib = Path(sysconfig.get_path("stdlib"))
@@ -108,7 +108,7 @@ def _insert(engine: Engine, files: list[str]) -> None:
 def _follow(
     engine: Engine, children: Mapping[str, "_Child"], total: int, console: Console, killer: "_Killer | None"
 ) -> None:
-    """Shows how far the pools are, until no task is left. What is missing then is found by the report."""
+    """Shows how far the pools are, until no task is left. The report then finds missing results."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         read = progress.add_task("read by asyncio", total=total)
@@ -133,7 +133,7 @@ def _follow(
 class _Child:
     def __init__(self, mode: str, url: str) -> None:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
-        # A session of its own keeps Ctrl-C away: we end it, in order.
+        # A session of its own keeps Ctrl-C from it: the demo ends it in order.
         self.process = subprocess.Popen(
             [sys.executable, "-m", "fang_cli.demo_tasks", mode],
             env={**os.environ, URL_VARIABLE: url, PARENT_VARIABLE: str(os.getpid())},
@@ -149,7 +149,7 @@ class _Child:
         if code is not None:
             self._errors.seek(0)
             lines = self._errors.read().decode(errors="replace").split("\n")
-            last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
             raise DemoError(f"the {name} process died (exit code {code}): {last}")
 
     def end(self, deadline: float) -> None:
@@ -162,7 +162,7 @@ class _Child:
 
 
 class _Killer:
-    """SIGKILL for a worker process every few seconds, in turn, and another in its place."""
+    """Kills a worker process with SIGKILL every few seconds, in turn, and starts another in its place."""
 
     def __init__(self, children: dict[str, _Child], url: str, signals: "_Signals") -> None:
         self._children = children
@@ -188,7 +188,7 @@ def _children(url: str, signals: "_Signals") -> Iterator[dict[str, _Child]]:
     children: dict[str, _Child] = {}
     try:
         for mode in ("async", "threaded"):
-            with signals.held():  # else a child could run that nobody knows of
+            with signals.held():  # otherwise a child could run that is not in the dictionary
                 children[mode] = _Child(mode, url)
         yield children
     finally:
@@ -200,12 +200,12 @@ def _children(url: str, signals: "_Signals") -> Iterator[dict[str, _Child]]:
 
 
 class _Interrupted(KeyboardInterrupt):
-    """Of a class of its own: ``python -m`` ends by a signal, whatever the exit code, where a KeyboardInterrupt itself
-    came in the middle of an ``exec`` (every dataclass and every named tuple is made by one)."""
+    """Raised for a signal. A subclass, since ``python -m`` ends by a signal, whatever the exit code, if a plain
+    KeyboardInterrupt came in the middle of an ``exec`` (which makes every dataclass and named tuple)."""
 
 
 class _Signals:
-    """The first SIGINT or SIGTERM ends the demo; further ones would only disturb the tidying up that it leads to."""
+    """Ends the demo at the first SIGINT or SIGTERM; further signals are ignored, so that it can tidy up."""
 
     def __enter__(self) -> Self:
         self._came = self._is_held = False
@@ -219,7 +219,7 @@ class _Signals:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """One that comes meanwhile ends the demo afterwards."""
+        """Delays a signal that comes during the block until its end."""
         self._is_held = True
         try:
             yield
@@ -251,7 +251,7 @@ def _report(connection: Connection, console: Console, stdlib: Path, files: list[
     console.print(_table("The most branching modules", connection.execute(_MOST_BRANCHING).all(), stdlib))
     unparsed = connection.execute(text("SELECT count(*) FROM demo_modules WHERE error IS NOT NULL")).scalar_one()
     if unparsed:
-        console.print(f"{unparsed} of them do not parse; each has its reason in its row")
+        console.print(f"{unparsed} of them do not parse; the reason is in each one's row")
     rate = 2 * len(files) / seconds
     console.print(f"{len(files)} files in {seconds:.1f} s: {rate:.0f} tasks per second, two for each file")
     written = {row.path: row.written for row in connection.execute(text("SELECT path, written FROM demo_modules"))}

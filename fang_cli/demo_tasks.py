@@ -1,7 +1,7 @@
-"""The demo's two tasks, and the process that runs one kind of them: ``python -m fang_cli.demo_tasks async|threaded``.
+"""Defines the demo's two tasks, and runs one kind of them: ``python -m fang_cli.demo_tasks async|threaded``.
 
-Each module of the standard library is read by a task in an asyncio pool, which inserts a task for the threaded pool of
-the other process: that one parses it and writes what it counted.
+A task in an asyncio pool reads each module of the standard library, and inserts a task for the threaded pool of the
+other process. That task parses the module and writes its counts.
 """
 
 import ast
@@ -23,7 +23,7 @@ import asyncpg
 from sqlalchemy import Engine, text
 
 from fang_core import AsyncQueueable, AsyncRunnable, Constant, FangError, Queueable, Runnable, TaskConfig
-from fang_postgres.engine import engine_for
+from fang_postgres.connections.engine import engine_for
 
 __all__ = ["MAX_PAYLOAD_BYTES", "PARENT_VARIABLE", "URL_VARIABLE", "ParseModule", "ReadModule"]
 
@@ -32,10 +32,10 @@ PARENT_VARIABLE: Final = "FANG_DEMO_PARENT"
 MAX_PAYLOAD_BYTES: Final = 4_000_000
 
 _LEASE: Final = timedelta(seconds=3)
-"""Short, since the demo's Postgres has just started, and free locks are not trusted for a lease after that."""
+"""Short, since the demo's Postgres has just started, and pools do not trust free locks for a lease after that."""
 
 _MAX_CRASHES: Final = 20
-"""Many, since ``--chaos`` kills processes for no fault of their tasks."""
+"""Many, since ``--chaos`` kills processes without any fault of their tasks."""
 
 _RETRY_SOON: Final = Constant(delay=timedelta(seconds=1))
 _BRANCHES: Final = (
@@ -50,7 +50,7 @@ _WRITE: Final = text("""
 
 
 class ReadModule(AsyncRunnable):
-    """Reads a module's bytes and hands them on."""
+    """Reads a module's bytes and passes them on."""
 
     task_config = TaskConfig(task_type="demo-read", max_retries=3, backoff=_RETRY_SOON)
 
@@ -60,11 +60,11 @@ class ReadModule(AsyncRunnable):
         source = await asyncio.to_thread(Path(self.path).read_bytes)
         async with _connections().acquire() as connection, connection.transaction():
             await queue.insert_task(ParseModule(path=self.path, source=source), connection=connection)
-            await queue.complete(connection=connection)  # one task of the next kind, whatever dies when
+            await queue.complete(connection=connection)  # exactly one task of the next kind, whichever process dies
 
 
 class ParseModule(Runnable):
-    """Parses a module and writes what it counted, or why it cannot be parsed."""
+    """Parses a module and writes its counts, or why it cannot be parsed."""
 
     task_config = TaskConfig(task_type="demo-parse", max_retries=3, backoff=_RETRY_SOON)
 
@@ -79,11 +79,11 @@ class ParseModule(Runnable):
             counts["error"] = " ".join(f"{type(error).__name__}: {error}".replace("\0", " ").split())
         with _engine().begin() as connection:
             connection.execute(_WRITE, {"path": self.path, "lines": len(self.source.splitlines()), **counts})
-            queue.complete(connection=connection)  # the result is there once, whatever dies when
+            queue.complete(connection=connection)  # the result is written once, whichever process dies
 
 
 def count(tree: ast.AST) -> dict[str, int]:
-    """How many functions, classes and branches stand in a module."""
+    """Returns how many functions, classes and branches a module has."""
     functions = classes = branches = 0
     for node in ast.walk(tree):
         functions += isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -128,12 +128,12 @@ def _run_threaded() -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Ends this process as soon as its parent has ended, however that came about."""
+    """Makes this process end as soon as its parent has ended, for any reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     else:
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    if os.getppid() != parent:  # it ended before the kernel was told
+    if os.getppid() != parent:  # the parent ended before the call above
         os._exit(1)
 
 
@@ -147,7 +147,7 @@ def main() -> None:
     """Runs one of the two pools until SIGTERM."""
     if PARENT_VARIABLE in os.environ:
         _die_with(int(os.environ[PARENT_VARIABLE]))
-    warnings.simplefilter("ignore")  # of the parsed code: invalid escapes and the like
+    warnings.simplefilter("ignore")  # about the parsed code: invalid escapes and the like
     try:
         match sys.argv[1:]:
             case ["async"]:

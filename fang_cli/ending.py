@@ -1,51 +1,54 @@
-"""SIGTERM before anything runs that has to be stopped in order: the command just ends, as process 1 too.
+"""Ends the command at SIGTERM while nothing runs that must be stopped in order, as process 1 too.
 
-And signals that come while the command ends anyway. This module imports nothing that takes time.
+Also handles signals that come while the command ends anyway. This module imports nothing that takes time.
 """
 
 import atexit
 import os
 import signal
+import sys
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 ENDED_BY_SIGTERM: Final = 128 + signal.SIGTERM
 
-_COUNTS_AGAIN_AFTER: Final = 1.0  # seconds, as for pools that run: see fang_core.signals
-_COMMAND: Final[list[int]] = []  # the process that is one
+_COUNTS_AGAIN_AFTER: Final = 1.0  # seconds, as for running pools: see fang_core.pool.signals
+_COMMAND: Final[list[int]] = []  # the pid of the command's process
 _CAME: Final[list[int]] = []
 _ENDS_SINCE: Final[list[float]] = []
 
 
 class Ended(SystemExit):
-    """SIGTERM has come. A SystemExit, which event loops do not keep to themselves."""
+    """Raised when SIGTERM has come. A SystemExit, since event loops let that through."""
 
 
 def end_at_sigterm() -> None:
-    """Has SIGTERM end the command from now on, by ``Ended``; to be called before anything that takes time.
+    """Makes SIGTERM end the command from now on, by ``Ended``; call it before anything that takes time.
 
-    The kernel has no default action for process 1, which a container's command often is: it would not notice a signal
-    that comes while the libraries or the application are imported.
+    The kernel has no default action for process 1, which a container's command often is: a signal that comes while the
+    libraries or the application are imported would have no effect.
     """
     _COMMAND.append(os.getpid())
-    atexit.register(_ignore_signals)  # the first that is registered is the last that is called
+    atexit.register(_ignore_signals)  # the first function registered is the last one called
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
 
 
 def check_ended() -> None:
-    """Raises ``Ended`` if it was raised before, in code that catches everything."""
+    """Raises ``Ended`` again if it was raised before, in code that caught it."""
     if _CAME:
         raise Ended
 
 
 def end_in_peace() -> None:
-    """The command ends now: SIGTERM and SIGINT do nothing for the next second. A later one ends the process.
+    """Ignores SIGTERM and SIGINT for the next second, as the command ends now. A later one ends the process.
 
-    A process group and its supervisor send two within milliseconds. The second would turn a clean exit code into that
-    of a signal, or leave a traceback.
+    A process group and its supervisor send two signals within milliseconds. The second would turn a clean exit code
+    into that of a signal, or leave a traceback.
     """
-    if not _COMMAND:  # the process is another's
+    if not _COMMAND:  # the process is not the command's
         return
     _ENDS_SINCE[:] = [monotonic()]
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -55,7 +58,15 @@ def end_in_peace() -> None:
 def _end(number: int, _frame: object) -> NoReturn:
     _CAME.append(number)
     end_in_peace()
+    sys.unraisablehook = partial(_tell_of_unraisable, sys.unraisablehook)
     raise Ended
+
+
+def _tell_of_unraisable(tell: Callable[[Any], object], unraisable: Any) -> None:
+    """Says nothing of an ``Ended`` that could not be raised, as in the callback of a weak reference: the command ends
+    when ``check_ended`` is called."""
+    if unraisable.exc_type is not Ended:
+        tell(unraisable)
 
 
 def _end_unless_just_told(number: int, _frame: object) -> None:
@@ -68,7 +79,7 @@ def _end_unless_just_told(number: int, _frame: object) -> None:
 
 
 def _ignore_signals() -> None:
-    """Python gives all but ignored signals their default action before the process is gone."""
+    """Ignores them: Python gives all but ignored signals their default action before the process is gone."""
     if _ENDS_SINCE:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)

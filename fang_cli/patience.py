@@ -1,4 +1,4 @@
-"""How ``fang worker`` waits for a database that does not answer yet: again and again, until a signal or for a time."""
+"""Waits for a database that does not answer yet: tries again until a signal comes or the time is over."""
 
 import asyncio
 import time
@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from math import inf
 from typing import Any, Final, TypeVar
 
-from fang_core.demand import Retry
 from fang_core.errors import BackendUnavailable
 from fang_core.logs import SafeLogger
+from fang_core.retry import Retry
 
 logger = SafeLogger("fang_cli")
 
@@ -20,11 +20,11 @@ _UNWINDING: Final = 1.0
 
 
 class Interrupted(Exception):
-    """A signal has come while a database was waited for."""
+    """Raised when a signal comes while ``fang worker`` waits for a database."""
 
 
-class Patience:
-    """Times are seconds.
+class AcquireTimeout:
+    """Repeats calls while the database does not answer. Times are seconds.
 
     Args:
         within: how long all of the waiting may take, from now on; a try that has begun by then goes on to its end.
@@ -36,10 +36,10 @@ class Patience:
         self._stopping = stopping
 
     async def answer(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Returns what comes of the call, made again while the database does not answer.
+        """Returns the result of the call, which is repeated while the database does not answer.
 
-        Logs that it waits, at once and then each ten seconds. Raises ``BackendUnavailable`` when the time is over,
-        ``Interrupted``, and whatever waiting cannot mend.
+        Logs that it waits, at once and then every ten seconds. Raises ``BackendUnavailable`` when the time is over,
+        ``Interrupted`` when a signal comes, and errors that waiting cannot cure.
         """
         retry, told_at, began = Retry(), -inf, time.monotonic()
         while True:
@@ -53,7 +53,7 @@ class Patience:
                     raise
                 if now - told_at >= _TOLD_EACH:
                     told_at = now
-                    logger.warning("%s; waits for it, for %.0f s more at most", error, left)
+                    logger.warning("%s; waiting for it, for %.0f s more at most", error, left)
                 await asyncio.wait({self._stopping}, timeout=min(retry.sleep(), _LONGEST_PAUSE, left))
             else:
                 if told_at > -inf:
@@ -61,7 +61,7 @@ class Patience:
                 return result
 
     async def unless_interrupted(self, awaitable: Awaitable[T]) -> T:
-        """Awaits it, and gives it up at a signal, with ``Interrupted``."""
+        """Returns the awaited result. Cancels it at a signal, and raises ``Interrupted``."""
         task = asyncio.ensure_future(awaitable)
         either: set[asyncio.Future[Any]] = {task, self._stopping}
         try:

@@ -1,4 +1,4 @@
-"""What the command takes from the environment."""
+"""Reads the command's settings from the environment."""
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,7 +15,7 @@ class Settings(BaseSettings):
 
 
 def chosen_database_url(option: str | None) -> str:
-    """The option, or else FANG_DATABASE_URL. Raises ``UsageError`` where neither is given."""
+    """Returns the option, or else FANG_DATABASE_URL. Raises ``UsageError`` if neither is given."""
     if option:
         return option
     found = Settings().database_url

@@ -1,32 +1,18 @@
-"""How ``fang status`` shows what it read: as JSON for programs, or as tables for people."""
+"""Shows what ``fang status`` has read: as JSON for programs, or as tables for people."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from datetime import datetime
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from fang_cli.showing_types import paused_or_limited, told_pause, type_as_json
 from fang_cli.status import Status
-from fang_core.record import TaskState
-from fang_postgres.reports import RegisteredPool, RunningKind, TaskCount
-
-_PIPED_WIDTH: Final = 200
-_MOST_ROWS: Final = 30
-"""Of a table by kind, for people; programs get all."""
-
-
-class Number(NamedTuple):
-    """A count, or an estimate of one."""
-
-    value: int
-    is_estimate: bool
+from fang_cli.tables import Number, print_table, seconds_of, stdout, time_of
+from fang_core.record import PoolInfo, TaskState
+from fang_postgres.reports.figures import NotableRun, RunningKind, TaskCount
 
 
 def _sums(counts: Iterable[TaskCount], *names: str) -> dict[tuple[str, ...], dict[TaskState, Number]]:
-    """How many tasks there are in each state, by these attributes."""
+    """Returns how many tasks there are in each state, by these attributes."""
     sums: dict[tuple[str, ...], dict[TaskState, Number]] = {}
     for count in counts:
         states = sums.setdefault(tuple(getattr(count, name) for name in names), {})
@@ -39,7 +25,7 @@ def _sums(counts: Iterable[TaskCount], *names: str) -> dict[tuple[str, ...], dic
 
 
 def as_json(status: Status) -> str:
-    """Keys that stay, times in ISO 8601, ages in seconds; ``estimated`` marks numbers that were not counted."""
+    """Returns JSON with stable keys, times in ISO 8601 and ages in seconds; ``estimated`` marks estimated numbers."""
     return json.dumps(
         {
             "tasks": [
@@ -55,6 +41,7 @@ def as_json(status: Status) -> str:
                 if state in states
             ],
             "running": [_running_as_json(status, each) for each in status.running],
+            "runs": [_run_as_json(status, each) for each in status.notable],
             "retried": [
                 {
                     "task_type": each.task_type,
@@ -99,6 +86,17 @@ def as_json(status: Status) -> str:
                 }
                 for pool in status.pools
             ],
+            "types": [type_as_json(each) for each in status.types],
+            "paused_schedules": [
+                {
+                    "name": each.name,
+                    "paused_until": _iso(each.paused_until),
+                    "paused_at": _iso(each.paused_at),
+                    "paused_by": each.paused_by,
+                    "pause_reason": each.pause_reason,
+                }
+                for each in status.paused_schedules
+            ],
             "unserved_types": [
                 {"task_type": each.task_type, "due": each.due, "estimated": each.is_estimate}
                 for each in status.unserved_types
@@ -132,6 +130,21 @@ def _running_as_json(status: Status, each: RunningKind) -> dict[str, object]:
     }
 
 
+def _run_as_json(status: Status, each: NotableRun) -> dict[str, object]:
+    return {
+        "id": each.task_id,
+        "kind": each.kind,
+        "attempt": each.attempt,
+        "pool_id": str(each.pool_id),
+        "pool": status.lives.get(each.pool_id, "gone"),
+        "since": each.since.isoformat(),
+        "age_seconds": each.age.total_seconds(),
+        "hung": each.is_hung,
+        "place": each.place,
+        "progress": None if each.progress is None else each.progress._asdict(),
+    }
+
+
 def _iso(value: datetime | None) -> str | None:
     return None if value is None else value.isoformat()
 
@@ -140,60 +153,71 @@ def _iso(value: datetime | None) -> str | None:
 
 
 def show(status: Status) -> None:
-    """Prints tables."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _PIPED_WIDTH  # there is no edge to fold at
+    """Prints the status as tables."""
+    console = stdout()
     states = list(TaskState)
     by_kind = _sums(status.counts, "task_type", "kind")
-    _print(console, "tasks", ("task type", *states), _by_states(_sums(status.counts, "task_type"), states))
-    _print(console, "tasks by kind", ("task type", "kind", *states), _by_states(by_kind, states))
-    _print(
+    print_table(console, "tasks", ("task type", *states), _by_states(_sums(status.counts, "task_type"), states))
+    print_table(console, "tasks by kind", ("task type", "kind", *states), _by_states(by_kind, states))
+    print_table(
         console,
         "tasks in progress",
         ("task type", "kind", "tasks", "the first claimed", "ago", "pool"),
         [_of_running(status, each) for each in status.running if each.pool_id is not None],
     )
-    _print(
+    print_table(
+        console,
+        "runs that hang or tell of their progress",
+        ("kind", "for", "state", "stands at", "progress", "id", "pool"),
+        [_of_run(status, each) for each in status.notable],
+    )
+    print_table(
         console,
         "tasks that failed and run again",
         ("task type", "kind", "tasks", "next due", "last error"),
         [
-            (each.task_type, each.kind, Number(each.count, each.is_estimate), _time(each.next_due), each.error or "")
+            (each.task_type, each.kind, Number(each.count, each.is_estimate), time_of(each.next_due), each.error or "")
             for each in status.retried
         ],
     )
-    _print(
+    print_table(
         console,
         "oldest due tasks",
         ("task type", "due for", "id"),
-        [(oldest.task_type, _seconds(oldest.age), oldest.id) for oldest in status.oldest_due],
+        [(oldest.task_type, seconds_of(oldest.age), oldest.id) for oldest in status.oldest_due],
     )
-    _print(
+    print_table(
         console,
         "tasks that failed last",
         ("kind", "failed", "id", "error"),
-        [(failure.kind, _time(failure.failed_at), failure.id, failure.error) for failure in status.last_failures],
+        [(failure.kind, time_of(failure.failed_at), failure.id, failure.error) for failure in status.last_failures],
     )
-    _print(
+    print_table(
         console,
         "registered pools",
         ("id", "state", "mode", "host", "pid", "task types", "workers", "started"),
         [_of_pool(status, pool) for pool in status.pools],
     )
-    _print(
+    print_table(console, "task types that are paused or limited", *paused_or_limited(status.types))
+    print_table(
+        console,
+        "schedules that are paused",
+        ("schedule", "paused"),
+        [(each.name, told_pause(each)) for each in status.paused_schedules],
+    )
+    print_table(
         console,
         "task types that no live pool serves",
         ("task type", "due tasks"),
         [(each.task_type, Number(each.due, each.is_estimate)) for each in status.unserved_types],
     )
-    _print(
+    print_table(
         console,
         "kinds that no live pool of their task type knows",
         ("task type", "kind", "due tasks"),
         [(each.task_type, each.kind, Number(each.due, each.is_estimate)) for each in status.unknown_kinds],
     )
-    _print(
+    print_table(
         console,
         "tasks in progress that no pool holds",
         ("task type", "kind", "tasks"),
@@ -210,7 +234,7 @@ def _unheld(status: Status) -> list[RunningKind]:
 def _by_states(
     sums: Mapping[tuple[str, ...], Mapping[TaskState, Number]], states: Sequence[TaskState]
 ) -> list[tuple[object, ...]]:
-    """Most tasks first: of a long table only the head is shown."""
+    """Returns the rows of a table, most tasks first, as only the head of a long table is shown."""
     none = Number(0, False)
     most_first = sorted(sums.items(), key=lambda item: -sum(number.value for number in item[1].values()))
     return [(*place, *(counts.get(state, none) for state in states)) for place, counts in most_first]
@@ -219,43 +243,26 @@ def _by_states(
 def _of_running(status: Status, each: RunningKind) -> tuple[object, ...]:
     assert each.pool_id is not None
     life = status.lives.get(each.pool_id, "gone")
-    since, age = _time(each.claimed_at), "" if each.age is None else _seconds(each.age)
+    since, age = time_of(each.claimed_at), "" if each.age is None else seconds_of(each.age)
     return (each.task_type, each.kind, Number(each.count, False), since, age, f"{each.pool_id} ({life})")
 
 
-def _of_pool(status: Status, pool: RegisteredPool) -> tuple[object, ...]:
+def _of_run(status: Status, each: NotableRun) -> tuple[object, ...]:
+    life = status.lives.get(each.pool_id, "gone")
+    state = "hangs" if each.is_hung else "runs"
+    place = each.place or ""
+    return (each.kind, seconds_of(each.age), state, place, _progress(each), each.task_id, f"{each.pool_id} ({life})")
+
+
+def _progress(each: NotableRun) -> str:
+    if each.progress is None:
+        return ""
+    done, total, text = each.progress
+    return f"{done:g}{'' if total is None else f' of {total:g}'} {text}".rstrip()
+
+
+def _of_pool(status: Status, pool: PoolInfo) -> tuple[object, ...]:
     state = status.lives[pool.id] + (", stopping" if pool.stopping else "")
     workers = Number(pool.workers, False)
-    started = _time(pool.started_at)
+    started = time_of(pool.started_at)
     return (pool.id, state, pool.mode, pool.host, str(pool.pid), ", ".join(pool.task_types), workers, started)
-
-
-def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    if not rows:
-        console.print(f"no {title}")
-        return
-    console.print(title)
-    table = Table()
-    for place, column in enumerate(columns):
-        figures = isinstance(rows[0][place], Number)
-        table.add_column(column, justify="right" if figures else "left", overflow="fold")
-    for row in rows[:_MOST_ROWS]:
-        table.add_row(*(_cell(value) for value in row))
-    console.print(table)
-    if len(rows) > _MOST_ROWS:
-        console.print(f"and {len(rows) - _MOST_ROWS:,} more rows: --json has them all")
-
-
-def _cell(value: Any) -> Text:
-    """Text of a row is anyone's: neither markup nor what a terminal would obey."""
-    if isinstance(value, Number):
-        return Text(f"~{value.value:,}" if value.is_estimate else f"{value.value:,}")
-    return Text("".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in str(value)))
-
-
-def _time(value: datetime | None) -> str:
-    return "" if value is None else value.astimezone().isoformat(sep=" ", timespec="seconds")
-
-
-def _seconds(age: timedelta) -> str:
-    return str(timedelta(seconds=int(age.total_seconds())))

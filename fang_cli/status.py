@@ -1,4 +1,4 @@
-"""What ``fang status`` reads, in statements that are bounded each, in what they read and in time."""
+"""Reads the data of ``fang status``, in statements that are each bounded in rows and in time."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,26 +11,29 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from fang_core.errors import BackendError, SchemaError
-from fang_core.glance import EVERY, Glance, Life
-from fang_postgres.connecting import SET_FOR_TRANSACTION
-from fang_postgres.engine import engine_for
-from fang_postgres.reports import (
+from fang_core.flow.info import TypeInfo
+from fang_core.lifecycle import TERMINAL_STATES
+from fang_core.pool.glance import EVERY, Glance, Life
+from fang_core.record import PoolInfo, TaskState
+from fang_postgres.connections.connecting import SET_FOR_TRANSACTION
+from fang_postgres.connections.engine import engine_for
+from fang_postgres.reports.counting import unknown_kinds, unserved_types
+from fang_postgres.reports.figures import (
     LastFailure,
+    NotableRun,
     OldestDue,
-    RegisteredPool,
-    Reports,
+    PausedSchedule,
     RetriedKind,
     RunningKind,
     TaskCount,
     UnknownKind,
     UnservedType,
-    unknown_kinds,
-    unserved_types,
 )
+from fang_postgres.reports.reports import Reports
 from fang_postgres.revisions import schema_problem
 from fang_postgres.sql.reports import SETTINGS
-from fang_postgres.statement import Conversation, Operation
-from fang_threaded.runner import Runner, SessionRunner, sqlstate_of
+from fang_postgres.statement import Operation, Script
+from fang_threaded.database import Database, EngineDatabase, sqlstate_of
 
 T = TypeVar("T")
 
@@ -39,27 +42,30 @@ _PINNED: Final = "".join(f"set_config('{name}', '{value}', true), " for name, va
 
 
 @dataclass(slots=True)
-class Patience:
-    """How long to wait for a statement: of a database that is cold, locked or overloaded a part is read all the same.
+class AcquireTimeout:
+    """Decides how long to wait for a statement, so that part of a cold, locked or overloaded database is still read.
 
-    After each that takes too long it is half as long as before, down to 0.25 s, so that all of them together take 5 s.
+    After each statement that takes too long the wait is halved, down to 0.25 s, so that all of them together take 5 s.
     """
 
     milliseconds: int = 2_000
 
     def used_up(self) -> None:
-        """A statement took too long."""
+        """Halves the wait, after a statement took too long."""
         self.milliseconds = max(250, self.milliseconds // 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the command shows.
+    """The data that the command shows.
 
     Attributes:
-        lives: what was seen of each pool.
-        unserved_types, unknown_kinds: with regard to the pools that are alive.
-        unread: the names of statements that took too long: what they would have told is missing.
+        notable: the runs that hang, first, and those that tell of their progress.
+        lives: whether each pool seems alive.
+        types: the task types that are paused, or have limits.
+        paused_schedules: the schedules that are paused.
+        unserved_types, unknown_kinds: those that no live pool serves or knows.
+        unread: the names of statements that took too long; their data is missing.
     """
 
     counts: Sequence[TaskCount]
@@ -67,32 +73,58 @@ class Status:
     last_failures: Sequence[LastFailure]
     retried: Sequence[RetriedKind]
     running: Sequence[RunningKind]
-    pools: Sequence[RegisteredPool]
+    notable: Sequence[NotableRun]
+    pools: Sequence[PoolInfo]
     lives: Mapping[UUID, Life]
+    types: Sequence[TypeInfo]
+    paused_schedules: Sequence[PausedSchedule]
     unserved_types: Sequence[UnservedType]
     unknown_kinds: Sequence[UnknownKind]
     unread: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """Describes a task type that has tasks, is served by pools, or is paused or limited.
+
+    Attributes:
+        waiting, running: how many of its tasks wait and run.
+        is_estimate: whether these numbers are estimated.
+        pools, workers: how many registered pools serve it, and how many tasks these run at once, of all their types.
+        info: if it is paused or limited, how.
+    """
+
+    task_type: str
+    waiting: int
+    running: int
+    is_estimate: bool
+    pools: int
+    workers: int
+    info: TypeInfo | None
+
+
 def read_status(url: str, schema: str) -> Status:
-    """Reads it, which takes as long as the statements; and up to 2.5 s if it is not clear at once that all pools live.
+    """Reads the status. Takes as long as the statements, and up to 2.5 s more if some pool may be dead.
 
     Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable``.
     """
     reports = Reports(schema)
-    patience = Patience()
-    with _runner(url, schema, patience) as runner:
-        problem = schema_problem(schema, runner.run(reports.version()))
+    patience = AcquireTimeout()
+    with _database(url, schema, patience) as database:
+        problem = schema_problem(schema, database.run(reports.version()))
         if problem is not None:
             raise SchemaError(problem)
-        reader = _Reader(runner, patience)
+        reader = _Reader(database, patience)
         glance = Glance()
         reader.look(reports, glance)
         running = reader.ask(reports.running())
-        counts = reader.converse(reports.tasks(running))
-        retried = reader.converse(reports.retries(counts))
+        counts = reader.run_script(reports.tasks(running))
+        retried = reader.run_script(reports.retries(counts))
         oldest = reader.ask(reports.oldest_due()) or []
         failures = reader.ask(reports.last_failures()) or []
+        notable = reader.ask(reports.notable_runs()) or []
+        types = reader.ask(reports.types()) or []
+        paused_schedules = reader.ask(reports.paused_schedules()) or []
         while not glance.is_over:
             time.sleep(EVERY)
             if not reader.look(reports, glance):
@@ -106,27 +138,73 @@ def read_status(url: str, schema: str) -> Status:
         last_failures=failures,
         retried=retried,
         running=running or (),
+        notable=notable,
         pools=pools,
         lives=lives,
+        types=types,
+        paused_schedules=paused_schedules,
         unserved_types=unserved_types(counts, alive),
         unknown_kinds=unknown_kinds(counts, alive),
         unread=reader.unread,
     )
 
 
-class _Reader:
-    """Asks one statement after the other; one that takes too long is left out."""
+def read_queues(url: str, schema: str) -> list[QueueStatus]:
+    """Reads which task types have tasks, are served by registered pools, or are paused or limited.
 
-    def __init__(self, runner: Runner, patience: Patience) -> None:
-        self._runner = runner
+    Raises what ``read_status`` raises.
+    """
+    reports = Reports(schema)
+    patience = AcquireTimeout()
+    with _database(url, schema, patience) as database:
+        problem = schema_problem(schema, database.run(reports.version()))
+        if problem is not None:
+            raise SchemaError(problem)
+        reader = _Reader(database, patience)
+        counts = reader.run_script(reports.tasks(reader.ask(reports.running())))
+        pools = reader.ask(reports.pools()) or []
+        managed = {info.task_type: info for info in reader.ask(reports.types()) or []}
+    served = {task_type for pool in pools for task_type in pool.task_types}
+    alive = [count for count in counts if count.state not in TERMINAL_STATES]
+    return [
+        _queue_status(
+            task_type,
+            [count for count in alive if count.task_type == task_type],
+            [pool for pool in pools if task_type in pool.task_types],
+            managed.get(task_type),
+        )
+        for task_type in sorted({*served, *managed, *(count.task_type for count in alive)})
+    ]
+
+
+def _queue_status(
+    task_type: str, counts: Sequence[TaskCount], pools: Sequence[PoolInfo], info: TypeInfo | None
+) -> QueueStatus:
+    running = sum(count.count for count in counts if count.state is TaskState.IN_PROGRESS)
+    return QueueStatus(
+        task_type,
+        waiting=sum(count.count for count in counts) - running,
+        running=running,
+        is_estimate=any(count.is_estimate for count in counts),
+        pools=len(pools),
+        workers=sum(pool.workers for pool in pools),
+        info=info,
+    )
+
+
+class _Reader:
+    """Runs one statement after the other, and leaves out those that take too long."""
+
+    def __init__(self, database: Database, patience: AcquireTimeout) -> None:
+        self._database = database
         self._patience = patience
         self.unread: list[str] = []
-        """The names of those that took too long."""
+        """The names of the statements that took too long."""
 
     def ask(self, operation: Operation[T]) -> T | None:
-        """What it returns; None if it took too long."""
+        """Returns the operation's result, or None if it took too long."""
         try:
-            return self._runner.run(operation)
+            return self._database.run(operation)
         except BackendError as error:
             cause = error.__cause__
             if not isinstance(cause, DBAPIError) or sqlstate_of(cause) != _QUERY_CANCELED:
@@ -135,18 +213,18 @@ class _Reader:
         self.unread.append(operation.statement.name)
         return None
 
-    def converse(self, conversation: Conversation[T]) -> T:
-        """What it returns, if it is sent None for each statement that took too long."""
+    def run_script(self, script: Script[T]) -> T:
+        """Returns the script's result; sends it None for each statement that took too long."""
         answer: Any = None
         while True:
             try:
-                answer = self.ask(conversation.send(answer))
+                answer = self.ask(script.send(answer))
             except StopIteration as end:
                 result: T = end.value
                 return result
 
     def look(self, reports: Reports, glance: Glance) -> bool:
-        """Looks at the pools once more; whether that could be done."""
+        """Looks at the pools once more; returns whether that succeeded."""
         look = self.ask(reports.look())
         if look is not None:
             glance.look(look, time.monotonic())
@@ -154,10 +232,10 @@ class _Reader:
 
 
 @contextmanager
-def _runner(url: str, schema: str, patience: Patience) -> Iterator[Runner]:
+def _database(url: str, schema: str, patience: AcquireTimeout) -> Iterator[Database]:
     engine = engine_for(url, application_name="fang status", pool_size=1)
 
-    # For each transaction: a pooler would refuse settings at the start, and give its other clients those of a session.
+    # For each transaction: a pooler refuses settings at the start, and would pass a session's on to its other clients.
     @event.listens_for(engine, "begin")
     def pin(connection: Any) -> None:
         connection.exec_driver_sql(SET_FOR_TRANSACTION)
@@ -165,6 +243,6 @@ def _runner(url: str, schema: str, patience: Patience) -> Iterator[Runner]:
         connection.exec_driver_sql(f"SELECT {_PINNED}{timeout}")
 
     try:
-        yield SessionRunner(engine, schema, is_own=True)
+        yield EngineDatabase(engine, schema, is_own=True)
     finally:
         engine.dispose()

@@ -1,4 +1,4 @@
-"""What ``module:pool`` names: the user's module is imported, and whatever is wrong with it becomes one line."""
+"""Finds what ``module:pool`` and ``module:class`` name: imports the user's module, turns its errors into one line."""
 
 import importlib
 import sys
@@ -12,6 +12,7 @@ from fang_cli.ending import Ended, check_ended
 from fang_core.errors import FangError, UsageError
 from fang_core.failure import text_of
 from fang_core.places import own_place
+from fang_core.tasks.runnable import BaseRunnable
 from fang_threaded import WorkerPool
 
 if TYPE_CHECKING:
@@ -21,20 +22,20 @@ AnyPool: TypeAlias = "WorkerPool | AsyncWorkerPool"
 
 
 class TargetFailed(FangError):
-    """The module of a target raised an exception while it was imported."""
+    """Raised when the module of a target raised an exception while it was imported."""
 
 
 class Target(NamedTuple):
-    """A pool, and how it was asked for."""
+    """A pool, and the name it was asked for by."""
 
     name: str
     pool: AnyPool
 
 
 def find_targets(names: Sequence[str]) -> list[Target]:
-    """The pools that these names, ``module:attribute``, stand for; the working directory is importable.
+    """Returns the pools with these names, ``module:attribute``; the working directory is importable.
 
-    Raises ``UsageError`` for what names no pool or is given twice, ``TargetFailed`` where a module raises.
+    Raises ``UsageError`` if a name is no pool's or a pool is given twice, ``TargetFailed`` if a module raises.
     """
     sys.path.insert(0, str(Path.cwd()))
     targets: list[Target] = []
@@ -50,23 +51,46 @@ def find_targets(names: Sequence[str]) -> list[Target]:
 
 def is_async(pool: object) -> "TypeGuard[AsyncWorkerPool]":
     """Whether it is a pool of the async mode."""
-    # The mode is not imported for this, it may lack its driver: whoever has such a pool has imported it.
+    # Not by an import: the mode's driver may be missing. An application with such a pool has imported the mode.
     module = sys.modules.get("fang_async.pool")
     return module is not None and isinstance(pool, module.AsyncWorkerPool)
 
 
+def find_task_class(name: str) -> type[BaseRunnable]:
+    """Returns the task class with this name, ``module:class``. Raises like ``find_targets``."""
+    sys.path.insert(0, str(Path.cwd()))
+    value = _attribute(name, "task class", "app.tasks:Report")
+    check_ended()
+    if isinstance(value, type) and issubclass(value, BaseRunnable):
+        return value
+    raise UsageError(f"{name} is not a Runnable or AsyncRunnable but of type {type(value).__name__}")
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Imports modules, so that this process knows their task classes. Raises like ``find_targets``."""
+    sys.path.insert(0, str(Path.cwd()))
+    for name in names:
+        _import(name)
+    check_ended()
+
+
 def _find(name: str) -> AnyPool:
+    value = _attribute(name, "pool", "app.tasks:pool")
+    if is_async(value) or isinstance(value, WorkerPool):
+        return value
+    raise UsageError(f"{name} is not a WorkerPool or AsyncWorkerPool but of type {type(value).__name__}")
+
+
+def _attribute(name: str, what: str, example: str) -> object:
     module, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
-        raise UsageError(f"{name!r} names no pool: write module:pool, as in app.tasks:pool")
+        raise UsageError(f"{name!r} names no {what}: write module:{what.rsplit(maxsplit=1)[-1]}, as in {example}")
     imported = _import(module)
     try:
         value: object = reduce(getattr, attribute.split("."), imported)
     except AttributeError:
         raise UsageError(f"module {module} has no attribute {attribute}") from None
-    if is_async(value) or isinstance(value, WorkerPool):
-        return value
-    raise UsageError(f"{name} is no WorkerPool or AsyncWorkerPool, but of type {type(value).__name__}")
+    return value
 
 
 def _import(module: str) -> ModuleType:
@@ -75,6 +99,7 @@ def _import(module: str) -> ModuleType:
     except (KeyboardInterrupt, Ended):
         raise
     except BaseException as error:  # a module may raise anything, SystemExit included
+        check_ended()  # the module, or one that it imports, may have made another exception of it
         place = _place(error, module)
         if place is None and isinstance(error, ModuleNotFoundError):
             raise UsageError(f"there is no module {error.name} (looked for in {Path.cwd()} and on sys.path)") from None
@@ -87,7 +112,7 @@ def _import(module: str) -> ModuleType:
 
 
 def _place(error: BaseException, module: str) -> str | None:
-    """The innermost line of the user's own code, as ``file:line``; None where none had been reached."""
+    """Returns the innermost line of the user's own code, as ``file:line``; None if none was reached."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_short(error.filename)}:{error.lineno}"
     place = own_place(error, module)

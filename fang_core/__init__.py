@@ -1,6 +1,8 @@
-"""The core of Fang: tasks, their life, and the protocols of queues and pools. Pure: no driver, no socket, no clock."""
+"""Defines tasks, their life, and the protocols of queues and pools. It is pure: it has no driver, socket or clock."""
 
-from fang_core.backoff import Backoff, Constant, Exponential, Linear
+from fang_core.backends.memory.async_queue import AsyncMemoryQueue
+from fang_core.backends.memory.queue import MemoryQueue
+from fang_core.backends.store import Rescued
 from fang_core.config import RetentionMode, SleepParams
 from fang_core.errors import (
     AccessRefused,
@@ -22,16 +24,22 @@ from fang_core.errors import (
     StaleTask,
     StatementRefused,
     TaskLost,
+    TimedOut,
     TwinExists,
+    UnknownPool,
+    UnknownSchedule,
     UnreadablePayload,
     UsageError,
     WrongArguments,
 )
 from fang_core.events import Events
 from fang_core.failure import ErrorReport
+from fang_core.flow.info import TypeInfo
+from fang_core.flow.limits import Fair, FlowSettings, Limit, Rate
 from fang_core.lifecycle import (
     Cancel,
     Cancelled,
+    Crashed,
     Failure,
     NotRun,
     Outcome,
@@ -41,13 +49,20 @@ from fang_core.lifecycle import (
     Snoozed,
     Success,
 )
-from fang_core.memory import AsyncMemoryQueue, MemoryQueue
-from fang_core.queueable import AsyncQueueable, Queueable
-from fang_core.record import ClaimedTask, Task, TaskState
-from fang_core.run import Lease, current_run
-from fang_core.runnable import AsyncRunnable, Runnable, TaskConfig
-from fang_core.schedule import Cron, ScheduleOnce
-from fang_core.store import Rescued
+from fang_core.messages import PoolMessage, Resize, SetLogLevel, Stop
+from fang_core.pool.stats import PoolStats
+from fang_core.record import ClaimedTask, PoolInfo, Progress, Task, TaskState
+from fang_core.runs.interrupt import Interrupt, Interrupted, uninterruptible
+from fang_core.runs.run import Lease, Run, current_run
+from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
+from fang_core.schedules.stored import Missed, Overlap, ScheduleInfo
+from fang_core.schedules.upcoming import Shift, Upcoming
+from fang_core.tasks.backoff import Backoff, Constant, Exponential, Linear
+from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.options import InsertOptions
+from fang_core.tasks.queueable import AsyncQueueable, Queueable
+from fang_core.tasks.runnable import AsyncRunnable, Runnable, TaskConfig
+from fang_core.tasks.uniqueness import Unique
 
 __all__ = (
     # Tasks
@@ -60,25 +75,52 @@ __all__ = (
     "Constant",
     "Cron",
     "ScheduleOnce",
+    "Every",
+    "Overlap",
+    "Missed",
+    # How many run at once
+    "Limit",
+    "Rate",
+    "Unique",
+    "Fair",
+    "FlowSettings",
     # In a run
     "Snooze",
     "Cancel",
     "RetryAfter",
     "current_run",
+    "Run",
     "Lease",
+    "Interrupt",
+    "Interrupted",
+    "uninterruptible",
     # Queues
     "Queueable",
     "AsyncQueueable",
     "MemoryQueue",
     "AsyncMemoryQueue",
+    "InsertOptions",
+    "TaskFilter",
     # Records
     "Task",
     "TaskState",
     "ClaimedTask",
+    "PoolInfo",
+    "TypeInfo",
+    "ScheduleInfo",
+    "Upcoming",
+    "Shift",
     # Pools
     "RetentionMode",
     "SleepParams",
     "Events",
+    # What a pool can be told
+    "PoolMessage",
+    "PoolStats",
+    "Progress",
+    "Stop",
+    "Resize",
+    "SetLogLevel",
     # What a run came to
     "Result",
     "Success",
@@ -86,6 +128,7 @@ __all__ = (
     "Snoozed",
     "Cancelled",
     "NotRun",
+    "Crashed",
     "ErrorReport",
     # What events tell of rows
     "Outcome",
@@ -99,7 +142,10 @@ __all__ = (
     "PayloadError",
     "IdInUse",
     "StaleTask",
+    "UnknownPool",
+    "UnknownSchedule",
     "NotInRun",
+    "TimedOut",
     "TaskLost",
     "UnreadablePayload",
     "BackendError",

@@ -1,4 +1,4 @@
-"""Python's cyclic garbage collector, and code for which it has nothing to do."""
+"""Pauses Python's cyclic garbage collector for code that makes no garbage."""
 
 import gc
 from collections.abc import Callable
@@ -8,12 +8,12 @@ T = TypeVar("T")
 
 
 def uncollected(work: Callable[[], T]) -> T:
-    """What ``work`` returns; the collector rests meanwhile. For milliseconds of making objects that are all kept.
+    """Runs ``work`` without the collector and returns its result. For milliseconds of making objects that are all kept.
 
-    The collector looks for cycles whenever some hundreds of objects more are there than before, now and then among all
-    that the application holds. Where rows are made by the thousand none of them is garbage, and its walks cost a third
-    of a bulk insert. It is a switch of the whole process: several threads may be here at once, and the first to leave
-    turns it on again. Where the application has turned it off it stays so.
+    The collector looks for cycles whenever some hundreds of objects have been added, now and then among all objects of
+    the application. When rows are made by the thousand none of them is garbage, and its walks cost a third of a bulk
+    insert. The switch is one for the whole process: if several threads are here at once, the first to leave turns the
+    collector on again. If the application has turned it off, it stays off.
     """
     was_on = gc.isenabled()
     try:

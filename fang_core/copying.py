@@ -6,7 +6,7 @@ from fang_core.errors import NotCopyable
 
 
 class Uncopyable:
-    """Answers ``copy``, ``deepcopy`` and ``pickle`` with ``NotCopyable``, in one line that says what to do instead."""
+    """Raises ``NotCopyable`` from ``copy``, ``deepcopy`` and ``pickle``, in one line that says what to do instead."""
 
     def __reduce__(self) -> NoReturn:
         raise NotCopyable(

@@ -1,4 +1,4 @@
-"""The errors of Fang, one tree, ordered by who must act on them.
+"""Defines the errors of Fang, one tree, grouped by the person who must act on them.
 
 Every message is one line that says what is wrong and what to do. None carries a payload or a password.
 """
@@ -11,7 +11,7 @@ E = TypeVar("E", bound=Exception)
 
 
 class Picklable:
-    """Has an exception copied and pickled with its attributes, whatever its ``__init__`` takes.
+    """Makes an exception be copied and pickled with its attributes, whatever its ``__init__`` takes.
 
     Exception's own ``__reduce__`` calls ``__init__`` with the message.
     """
@@ -29,14 +29,14 @@ def _remade(cls: type[E], args: tuple[object, ...], attributes: dict[str, object
 
 
 class FangError(Picklable, Exception):
-    """Root of everything that Fang raises on purpose."""
+    """The root of all exceptions that Fang raises on purpose."""
 
 
 # The author of a task class -------------------------------------------------------------------------------------------
 
 
 class DefinitionError(FangError, TypeError):
-    """A task class cannot work as it is written; raised where the class is defined."""
+    """A task class cannot work as it is written; raised when the class is defined."""
 
 
 class DuplicateKind(DefinitionError):
@@ -51,7 +51,7 @@ class UsageError(FangError, ValueError):
 
 
 class WrongArguments(UsageError, TypeError):
-    """A call has arguments that its callee does not take; the message lists those that it takes."""
+    """A call has arguments that the callee does not take; the message lists those that it takes."""
 
 
 class PayloadError(UsageError):
@@ -59,7 +59,7 @@ class PayloadError(UsageError):
 
     Attributes:
         kind: the kind of the task.
-        path: where in the task the value stands, like ``.items[2].name``; empty for the task as a whole.
+        path: the path to the value in the task, like ``.items[2].name``; empty for the task as a whole.
     """
 
     def __init__(self, kind: str, path: str, why: str) -> None:
@@ -73,15 +73,30 @@ class IdInUse(UsageError):
 
 
 class NotCopyable(UsageError, TypeError):
-    """A queue or a pool was copied or pickled. A ``TypeError`` as well, as Python raises it for locks and sockets."""
+    """A queue or a pool was copied or pickled. It is a ``TypeError`` too, as Python raises it for locks and sockets."""
+
+
+class UnknownPool(FangError):
+    """No pool is registered under this id: it has ended, was taken for dead, or has another id since."""
+
+
+class UnknownSchedule(FangError):
+    """There is no schedule of this name: none was put, and no pool has declared one of a class."""
 
 
 class StaleTask(FangError):
-    """The row is not as it was read any more: somebody else changed or removed it. Read it again."""
+    """The row was changed or removed after it was read. Read it again."""
 
 
 class NotInRun(FangError, LookupError):
     """``current_run()`` was called outside of a task's run."""
+
+
+# The run of a task ----------------------------------------------------------------------------------------------------
+
+
+class TimedOut(FangError):
+    """A run took longer than its task's ``timeout``. It is a failure like any other: the task is retried."""
 
 
 # The worker that meets a row ------------------------------------------------------------------------------------------
@@ -90,11 +105,11 @@ class NotInRun(FangError, LookupError):
 class UnreadablePayload(FangError, ValueError):
     """A row's payload cannot be read, or does not fit the class that this process knows for its kind.
 
-    To a worker it is a failure of the task like any other.
+    A worker treats it as a failure of the task like any other.
 
     Attributes:
-        path: which field does not fit, like ``.items[2].name``; empty for the payload as a whole.
-        reason: pydantic's name for what is wrong with it, like ``missing`` or ``int_type``; empty if it is not known.
+        path: the field that does not fit, like ``.items[2].name``; empty for the payload as a whole.
+        reason: pydantic's type for the error, like ``missing`` or ``int_type``; empty if it is not known.
     """
 
     def __init__(self, message: str, *, path: str = "", reason: str = "") -> None:
@@ -107,9 +122,9 @@ class UnreadablePayload(FangError, ValueError):
 
 
 class BackendError(FangError):
-    """The backend refused what was asked of it, or failed at it: nothing was written, unless a subclass says otherwise.
+    """The backend refused a call, or failed at it: nothing was written, unless a subclass says otherwise.
 
-    Where it is of none of them the same can succeed later: the text says what to do.
+    If the error is of no subclass, the same call can succeed later: the text says what to do.
     """
 
 
@@ -118,7 +133,7 @@ class BackendUnavailable(BackendError):
 
 
 class NotConnected(BackendUnavailable):
-    """No connection could be made, or it broke before what could be written was sent: nothing was written."""
+    """No connection could be made, or it broke before any write was sent: nothing was written."""
 
 
 class ReadOnlyServer(BackendError):
@@ -129,11 +144,11 @@ class ReadOnlyServer(BackendError):
 
 
 class RowsLocked(BackendError):
-    """Others have locked rows, or the whole table, for too long. Try again.
+    """Another session has locked rows, or the whole table, for too long. Try again.
 
     Attributes:
         written: ids of the outcomes that found their row and were written all the same; nothing else was.
-        locked: ids of those whose rows are locked, where that is known.
+        locked: ids of the outcomes whose rows are locked, if that is known.
     """
 
     def __init__(self, message: str, *, written: Collection[UUID] = (), locked: Collection[UUID] = ()) -> None:
@@ -143,14 +158,14 @@ class RowsLocked(BackendError):
 
 
 class NotificationsFull(BackendError):
-    """Nobody can be notified any more, since somebody else does not read what was told. Nothing was written."""
+    """The server's NOTIFY queue is full because some session has stopped reading it. Nothing was written."""
 
 
 class StatementRefused(BackendError):
     """A value or the state of a row is at fault: the same statement would be refused again. Nothing was written.
 
     Attributes:
-        character: the one that the database's encoding does not have, if that is why.
+        character: the character that the database's encoding does not have, if that is the reason.
     """
 
     def __init__(self, message: str, *, character: str | None = None) -> None:
@@ -159,17 +174,17 @@ class StatementRefused(BackendError):
 
 
 class TaskLost(FangError):
-    """A run wanted to complete its task, which it no longer holds: its transaction can only be rolled back."""
+    """A run cannot complete its task, which it no longer holds: its transaction can only be rolled back."""
 
 
 class TwinExists(StatementRefused):
-    """A unique task cannot be revived: an equal one is waiting or running."""
+    """A unique task cannot be revived, or inserted if its insert is to raise then: an equal one keeps it out."""
 
 
 class OutcomeUnknown(BackendUnavailable):
-    """The connection broke while a write was being committed: it may stand, or not.
+    """The connection broke while a write was being committed: it may be committed, or not.
 
-    Look with ``find_task_by_id`` before inserting again: the ids of what was inserted are in ``ids``.
+    Look with ``find_task_by_id`` before inserting again: ``ids`` holds the ids of the inserted tasks.
     """
 
     def __init__(self, message: str, ids: tuple[object, ...] = ()) -> None:
@@ -178,17 +193,17 @@ class OutcomeUnknown(BackendUnavailable):
 
 
 class AccessRefused(BackendError):
-    """The database refuses this user, password or database name; or a pooler the settings with which we connect."""
+    """The database refuses this user, password or database name, or a pooler refuses the settings of our connection."""
 
 
 class SchemaError(BackendError):
-    """The tables are missing, or are of another version than this library's."""
+    """The tables are missing, or belong to another version of this library."""
 
 
 class MissingExtra(FangError, ImportError):
-    """Something was imported or called without what its extra brings."""
+    """A module or function needs packages that an extra installs."""
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether repeating cannot help, since what was sent is at fault and not the backend's condition."""
+    """Returns whether repeating the statement cannot help, since the statement is at fault and not the backend."""
     return isinstance(error, StatementRefused)

@@ -1,96 +1,124 @@
-"""What happens in a pool, for those who watch it: metrics, tracing, tests."""
+"""Reports what happens in a pool to listeners: metrics, tracing, tests."""
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
+from fang_core.backends.store import Rescued
 from fang_core.lifecycle import Outcome, Result
 from fang_core.logs import SafeLogger
 from fang_core.record import ClaimedTask
-from fang_core.store import Rescued
 
 logger = SafeLogger("fang_core")
 
 
 class Events:
-    """Derive from it and override what is of interest; every hook does nothing by itself.
+    """Derive from it and override the hooks that you need; every hook does nothing by itself.
 
-    Hooks must be short and must not block. What one raises, of any kind, is logged and goes no further. An asyncio pool
-    calls all of them on the event loop that it was started on, outside of any run. What its heart sees while a run
-    blocks that loop is logged at once, and told when the loop goes on.
+    Hooks must be short and must not block. Any exception of a hook is logged and goes no further. An asyncio pool calls
+    all hooks on the event loop that it was started on, outside of any run. Events of its heart while a run blocks that
+    loop are logged at once, and the hook is called when the loop goes on.
 
-    A pool of threads calls a hook on the thread where the thing happens, named below: hooks of one listener may be
-    called on several threads at once. No hook is called in the context of a run, so that ``current_run()`` raises, and
-    no context variable of a run can be seen.
+    A pool of threads calls a hook on the thread of the event, named below: hooks of one listener may be called on
+    several threads at once. No hook is called in the context of a run, so that ``current_run()`` raises, and no context
+    variable of a run can be seen.
     """
 
     def pool_started(self, pool_id: UUID) -> None:
-        """The pool is registered and its workers run. Threads: the one that called ``start()``."""
+        """The pool is registered and its workers run. Thread: the one that called ``start()``."""
 
     def pool_stopped(self, pool_id: UUID) -> None:
         """The pool has ended; it may have left runs behind that did not end in time.
 
-        Threads: the one that called ``stop()``; one of its own if a hook did.
+        Thread: the one that called ``stop()``; one of its own if a hook did.
         """
 
     def tasks_claimed(self, pool_id: UUID, count: int) -> None:
-        """A claim returned ``count`` tasks, more than none. Threads: the claimer's."""
+        """A claim returned ``count`` tasks, at least one. Thread: the claimer's."""
 
     def run_started(self, task: ClaimedTask) -> None:
-        """A worker begins a run. Threads: the worker's."""
+        """A worker begins a run. Thread: the worker's."""
 
     def run_ended(self, task: ClaimedTask, result: Result, seconds: float) -> None:
-        """A run has ended, after ``seconds``; its outcome is not yet written. Threads: the worker's.
+        """A run has ended, after ``seconds``; its outcome is not yet written. Thread: the worker's.
 
         ``result`` is a ``Success``, ``Failure``, ``Snoozed`` or ``Cancelled``, or ``NotRun`` if the pool cut it short.
-        A ``Failure`` has the exception of the run in ``exception``; whoever keeps it keeps all frames of the run.
+        A ``Failure`` has the run's exception in ``exception``; keeping it keeps all frames of the run alive.
+        """
+
+    def task_expired(self, task: ClaimedTask) -> None:
+        """A task had expired when it was claimed, or before a worker was free: it is cancelled, and no run begins.
+
+        Thread: the claimer's, or a worker's.
+        """
+
+    def task_cancelled(self, task: ClaimedTask, reason: str) -> None:
+        """A request to cancel the task was there when it was claimed, or came before a worker was free: no run begins.
+
+        Thread: the claimer's, or a worker's.
         """
 
     def outcomes_written(self, pool_id: UUID, count: int) -> None:
-        """A batch of outcomes was handled; ``task_lost`` has named those that found no row.
+        """A batch of outcomes was handled; ``task_lost`` was called for those that found no row.
 
-        Threads: the completer's.
+        Thread: the completer's.
         """
 
     def task_lost(self, pool_id: UUID, outcome: Outcome) -> None:
-        """The outcome was refused by the fence: this pool no longer holds the task. Threads: the completer's."""
+        """The fence refused the outcome: this pool no longer holds the task. Thread: the completer's."""
 
     def task_rescued(self, pool_id: UUID, rescued: Rescued) -> None:
-        """This pool took the task back from a dead one.
+        """This pool took the task back from a dead pool.
 
-        Threads: the heart's; at the pool's first beat the one that called ``start()``.
+        Thread: the heart's.
         """
 
     def pool_declared_dead(self, pool_id: UUID, successor: UUID) -> None:
-        """Others took this pool for dead: its runs are lost, and it goes on under another id.
+        """Other pools took this pool for dead: its runs are lost, and it goes on under another id.
 
-        Threads: the claimer's.
+        Thread: the claimer's.
         """
 
     def worker_replaced(self, pool_id: UUID, reason: str) -> None:
-        """A worker could not go on and was replaced. Threads: the worker's that could not go on."""
+        """A worker could not go on and was replaced. Thread: that worker's."""
+
+    def run_stuck(self, pool_id: UUID, task: ClaimedTask, place: str | None) -> None:
+        """A run goes on though it was interrupted ``stuck_after`` ago: another worker has taken its place.
+
+        ``place`` is the line of code where it stands, as ``file:line``, if that is known. Thread: the one that
+        interrupts the pool's runs.
+        """
+
+    def run_hung(self, pool_id: UUID, task: ClaimedTask, seconds: float, place: str | None) -> None:
+        """A run goes on for longer than ``warn_after``, and than its own timeout; called once for each such run.
+
+        ``place`` is the line of code where it stands, as ``file:line``, if that is known; for an isolated run it is the
+        process, as ``child process, pid 4711``. Thread: the heart's.
+        """
+
+    def loop_blocked(self, pool_id: UUID, seconds: float, place: str | None) -> None:
+        """The event loop of an asyncio pool has run nothing else for ``seconds``, longer than ``warn_after``.
+
+        It is logged at once; this is called when the loop goes on. ``place`` is where the loop stood.
+        """
 
     def backend_failed(self, pool_id: UUID, error: BaseException) -> None:
         """The backend refused or did not answer; the pool goes on trying.
 
-        Threads: that of the service that asked, which is the claimer, the completer, the heart or the listener; at the
-        pool's first beat the one that called ``start()``.
+        Thread: that of the service that asked, which is the claimer, the completer, the heart or the listener.
         """
 
 
-class Dispatcher:
-    """Calls every listener, and survives each. It is false when nobody listens, so that hot paths can skip it."""
+class EventBus:
+    """Calls every listener, and outlives their exceptions. What each run does looks first whether there are any."""
 
     def __init__(self, listeners: Sequence[Events]) -> None:
         self.listeners = tuple(listeners)
 
-    def __bool__(self) -> bool:
-        return bool(self.listeners)
-
     @property
     def is_caller(self) -> bool:
-        """Whether it is one of its hooks that asks."""
+        """Whether the caller runs inside one of this bus's hooks."""
         return _CALLING.get() is self
 
     def emit(self, hook: Callable[..., None], *args: Any) -> None:
@@ -111,4 +139,4 @@ class Dispatcher:
             logger.exception("an event hook of %s failed in %s", type(listener).__name__, hook)
 
 
-_CALLING: ContextVar[Dispatcher | None] = ContextVar("fang_calling", default=None)
+_CALLING: ContextVar[EventBus | None] = ContextVar("fang_calling", default=None)

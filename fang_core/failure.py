@@ -1,8 +1,9 @@
-"""What is kept of an exception: a line and a traceback, cleaned and cut so that storing them can never fail.
+"""Describes an exception by a line and a traceback, cleaned and cut so that storing them can never fail.
 
 The exception itself is not kept: its traceback keeps frames, rows and models alive.
 """
 
+import json
 import re
 import traceback
 from collections.abc import Iterator
@@ -20,9 +21,9 @@ _NAME: Final = re.compile(r"\w+")
 
 
 class ErrorReport(NamedTuple):
-    """``message`` is ``Type: text``; both parts are valid for Postgres' text and jsonb.
+    """Holds ``message``, which is ``Type: text``, and the traceback; both are valid for Postgres' text and jsonb.
 
-    Of an exception group the first three causes follow, each in a line of its own: ``- Type: text``. ``place`` is the
+    For an exception group its first three causes follow, each in a line of its own: ``- Type: text``. ``place`` is the
     innermost line of the task's own code, or the field of a payload that cannot be read, like ``.b (missing)``: a log
     may name either, since neither holds a value. It is not stored.
     """
@@ -33,26 +34,32 @@ class ErrorReport(NamedTuple):
 
 
 def clean(text: str, limit: int) -> str:
-    """Replaces what Postgres cannot store (NUL, lone surrogates) and cuts to ``limit`` bytes of UTF-8."""
+    """Replaces characters that Postgres cannot store (NUL, lone surrogates) and cuts to ``limit`` bytes of UTF-8."""
     # A character is at least a byte: cut first, so that an error of 50 MB costs nothing.
     data = text[:limit].replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace")
     return data[:limit].decode("utf-8", "ignore")
 
 
 def describe(error: BaseException, module: str = "") -> ErrorReport:
-    """Never raises, whatever ``error`` does in its ``__str__``. ``module`` is that of the task's class."""
+    """Returns a report of ``error``; never raises, whatever its ``__str__`` does. ``module`` is the task class's."""
     message = _group(error) if isinstance(error, BaseExceptionGroup) else _line(error, MESSAGE_BYTES)
     return ErrorReport(message, _trace(error), _place(error, module))
 
 
 def origin(report: ErrorReport) -> str:
-    """Type and place, like ``ValueError at /app/tasks.py:12``: what a log may say. The text may quote a payload."""
+    """Returns type and place, like ``ValueError at /app/tasks.py:12``, for logs: the text may quote a payload."""
     name = _NAME.match(report.message)
     return (name[0] if name else "an exception") + (f" at {report.place}" if report.place else "")
 
 
+def error_entry(attempt: int, message: str, traceback: str | None) -> str:
+    """Returns the entry of one attempt in a task's error history, as JSON; the backend adds the time."""
+    # No \u escapes: a database in SQL_ASCII takes any text, but refuses these.
+    return json.dumps({"number": attempt, "error": message, "traceback": traceback}, ensure_ascii=False)
+
+
 def text_of(value: object) -> str:
-    """``str(value)``, cleaned and cut, whatever its ``__str__`` does."""
+    """Returns ``str(value)``, cleaned and cut; never raises, whatever its ``__str__`` does."""
     try:
         return clean(str.__str__(str(value)), MESSAGE_BYTES)
     except BaseException as inner:  # noqa: BLE001 - the user's __str__ may raise anything, SystemExit included
@@ -74,7 +81,7 @@ def _group(group: BaseExceptionGroup[Any]) -> str:
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
-    """What a group and the groups in it hold, in order; lazily, and without recursion: both may be of any size."""
+    """Yields the exceptions of a group and its inner groups, in order, without recursion: both may be of any size."""
     open_groups = [_held_by(group)]
     while open_groups:
         held = next(open_groups[-1], None)
@@ -87,12 +94,12 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
 
 
 def _held_by(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
-    # The attribute of the built-in class: a subclass may have put anything in its place.
+    # Read through the built-in class, since a subclass may have replaced the attribute.
     return iter(BaseExceptionGroup.exceptions.__get__(group))
 
 
 def _place(error: BaseException, module: str) -> str | None:
-    """Of a group also that of its first cause: its own is where it was gathered."""
+    """Returns the place of an error; for a group, which was raised elsewhere, with that of its first cause."""
     try:
         if isinstance(error, UnreadablePayload) and error.reason:
             return f"{error.path or 'the payload as a whole'} ({error.reason})"
@@ -106,7 +113,7 @@ def _place(error: BaseException, module: str) -> str | None:
 
 
 def _trace(error: BaseException) -> str | None:
-    """The frames only: the message stands beside it, and formatting it again could raise or cost 50 MB."""
+    """Returns only the frames: the message is kept by itself, and formatting it again could raise or cost 50 MB."""
     try:
         frames = traceback.format_tb(error.__traceback__, limit=-30)
     except BaseException:  # noqa: BLE001 - a report without frames is better than none

@@ -1,28 +1,28 @@
-"""The log lines that concern one task: a run that failed, was lost, or whose pool died.
+"""Writes the log lines about one task: its run failed or was lost, or its pool died.
 
 They say enough to find the fault, and nothing of the payload. The error's own text may quote the payload, so it is only
 in the row (``error_message`` and ``errors``), unless a pool is asked to log tracebacks.
 
-Each record carries what its line says as attributes, for logs in JSON: ``task_id``, ``kind``, ``task_type``, ``run``
-(the number that the line names), and ``seconds`` for a run that ended. An attribute that is not known is not there.
+Each record has the facts of its line as attributes, for logs in JSON: ``task_id``, ``kind``, ``task_type``, ``run``
+(the number in the line), and ``seconds`` for a run that ended. An attribute that is not known is missing.
 """
 
 import logging
 
+from fang_core.backends.store import Rescued
 from fang_core.failure import origin
-from fang_core.lifecycle import Failure, Outcome
+from fang_core.lifecycle import Crashed, Failure, Outcome
 from fang_core.logs import SafeLogger
 from fang_core.record import ClaimedTask, TaskState
-from fang_core.store import Rescued
 
 
 def about(task: ClaimedTask) -> dict[str, object]:
-    """The ``extra`` of a line that concerns this task."""
+    """Returns the ``extra`` of a log line about this task."""
     return {"task_id": str(task.id), "kind": task.kind, "task_type": task.task_type, "run": run_number(task)}
 
 
 def run_number(task: ClaimedTask) -> int:
-    """Counts the runs that were charged, this one included: ``attempt`` also counts claims that never ran."""
+    """Returns the number of this run among those that were charged: ``attempt`` also counts claims that never ran."""
     return task.retries + 1
 
 
@@ -35,7 +35,7 @@ def log_failure(
     seconds: float,
     with_traceback: bool = False,
 ) -> None:
-    """One line for each failed run: a warning if the task runs again, an error if it was the last."""
+    """Logs a failed run in one line: a warning if the task runs again, an error if this run was its last."""
     runs_again = outcome.state is TaskState.RETRIED
     logger.log(
         logging.WARNING if runs_again else logging.ERROR,
@@ -58,27 +58,57 @@ def _what_follows(task: ClaimedTask, outcome: Outcome) -> str:
     return f"retry {task.retries + 1} of {task.max_retries} is due in {outcome.delay.total_seconds():.1f} s"
 
 
+def log_expired(logger: SafeLogger, task: ClaimedTask) -> None:
+    """Logs a task that is cancelled without a run, since it has expired."""
+    logger.info("task %s (%s) has expired, and is cancelled without a run", task.id, task.kind, extra=about(task))
+
+
+def log_crash(logger: SafeLogger, task: ClaimedTask, crashed: Crashed, outcome: Outcome, *, seconds: float) -> None:
+    """Logs a run under which its child process died: a warning if the task runs again, an error if it is parked."""
+    runs_again = outcome.state is TaskState.RETRIED
+    logger.log(
+        logging.WARNING if runs_again else logging.ERROR,
+        "task %s (%s): the child process of run %d died (%s); crashes charged to it so far: %d; %s",
+        task.id,
+        task.kind,
+        run_number(task),
+        crashed.cause,
+        task.crashes + 1,
+        "it runs again" if runs_again else "it has failed for good",
+        extra={**about(task), "seconds": seconds},
+    )
+
+
+def log_cancelled(logger: SafeLogger, task: ClaimedTask) -> None:
+    """Logs a task that was cancelled before its run began. The reason, which may say anything, is only in the row."""
+    logger.info("task %s (%s) was cancelled, and is not run", task.id, task.kind, extra=about(task))
+
+
 def log_lost(logger: SafeLogger, outcome: Outcome, task: ClaimedTask | None) -> None:
-    """One line for an outcome that the fence refused; ``task`` is None if the pool no longer knows it."""
+    """Logs an outcome that the fence refused; ``task`` is None if the pool no longer knows it."""
     extra = {"task_id": str(outcome.id)} if task is None else about(task)
     logger.warning("task %s was lost: this pool no longer holds it", outcome.id, extra=extra)
 
 
 def log_unstorable(logger: SafeLogger, outcome: Outcome, task: ClaimedTask | None) -> None:
-    """One line for an outcome that the backend refused for what it holds."""
+    """Logs an outcome whose content the backend refused; ``task`` is None if the pool no longer knows it."""
     extra = {"task_id": str(outcome.id)} if task is None else about(task)
     logger.error("task %s: its outcome could not be stored; it was failed instead", outcome.id, extra=extra)
 
 
 def log_rescue(logger: SafeLogger, rescued: Rescued) -> None:
-    """One line for each task that a dead pool held; it says whether the task is charged with that death."""
+    """Logs a task that a dead pool held, in one line that says whether the task is charged with that death.
+
+    It is a warning if the task runs again, an error if it is parked.
+    """
     if rescued.charged:
         charge = "its pool crashed"
     elif rescued.was_stopping:
         charge = "its pool was stopping, so nothing is charged"
     else:
-        charge = "its pool crashed before it began, so nothing is charged"
-    logger.warning(
+        charge = "its pool crashed with other tasks too, so nothing is charged"
+    logger.log(
+        logging.ERROR if rescued.state is TaskState.FAILED else logging.WARNING,
         "task %s (%s) was held by a dead pool and is %s now; %s; crashes charged to it so far: %d",
         rescued.id,
         rescued.kind,

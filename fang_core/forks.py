@@ -1,7 +1,7 @@
-"""What a process that was forked, without exec, must not do with what it has a copy of.
+"""Keeps a process that was forked, without exec, from using its copies of the parent's connections and threads.
 
-Of the parent's threads none goes on in it, and of the parent's connections the sockets are the same: one that speaks on
-them speaks for the parent, and one that merely keeps them keeps the server from seeing that the parent has died.
+None of the parent's threads goes on in the child, but the sockets of the parent's connections are shared: a child that
+writes to them speaks for the parent, and one that only keeps them open hides the parent's death from the server.
 """
 
 import os
@@ -15,36 +15,36 @@ from weakref import ref
 
 T = TypeVar("T")
 
-# By identity: a subclass of ours may compare by value, or have no hash.
-_COUNTS = {"begun": 0, "ended": 0}  # of forks; Python code of other threads may run in between
+_COUNTS = {"begun": 0, "ended": 0}  # counts forks; Python code of other threads may run between begin and end
+# Keyed by identity: a subclass of one of our classes may compare by value, or have no hash.
 _OWNERS: dict[int, tuple[Callable[[], Any], Callable[[Any], None]]] = {}
 
 
 def in_child(owner: T, act: Callable[[T], None]) -> None:
-    """Has ``act(owner)`` called in each child that is forked while the owner is there, before anything else runs in it.
+    """Calls ``act(owner)`` in each child that is forked while the owner lives, before other Python code runs in it.
 
-    It must take no lock: in the child whoever held that will never let it go.
+    ``act`` must take no lock: the thread that holds it does not exist in the child, and will never release it.
     """
     number = id(owner)
     _OWNERS[number] = (ref(owner, lambda _: _OWNERS.pop(number, None)), act)
 
 
 class ForkWatch:
-    """Tells whether this process was forked while something was under way in it that no owner stands for yet."""
+    """Tells whether this process was forked while an object was being made that has not called ``in_child`` yet."""
 
     def __init__(self) -> None:
         self._begun, self._is_forking = _COUNTS["begun"], _COUNTS["begun"] != _COUNTS["ended"]
 
     def has_forked(self) -> bool:
-        """Returns whether a child may have a copy of what was made since the watch was."""
+        """Returns whether a child may have a copy of an object that was made since this watch was."""
         return self._is_forking or self._begun != _COUNTS["begun"]
 
 
 def end_if_child(parent: int, error: BaseException | None = None) -> None:
-    """Ends this process, at once, where it is not the parent, but a child into which a run was copied that has ended.
+    """Ends this process at once if a run has forked it: then it is a child in which the copy of that run has ended.
 
-    Else the child would go on as a worker, and run its copies of what waits in the parent. The exit code is that of a
-    ``SystemExit``, 1 after any other error, else 0.
+    Otherwise the child would go on as a worker, and run its copies of the tasks that wait in the parent. The exit code
+    is that of a ``SystemExit``, 1 after any other error, otherwise 0.
     """
     if os.getpid() == parent:
         return
@@ -60,13 +60,19 @@ def end_if_child(parent: int, error: BaseException | None = None) -> None:
     os._exit(code & 0xFF if isinstance(code, int) else 1)
 
 
+def imports_main() -> bool:
+    """Returns whether this process is a child of multiprocessing that is importing the main module of its parent."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and getattr(process.current_process(), "_inheriting", False)
+
+
 def _forked() -> None:
-    # A list, so that each stays until all have been told: asyncpg finalizes a connection by taking its socket out of
-    # the epoll, which is the parent's as well; once the socket is another, that is in vain.
-    _COUNTS["ended"] = _COUNTS["begun"]  # the forks of other threads are the parent's
+    # A list keeps each owner alive until all have been called: asyncpg finalizes a connection by taking its socket out
+    # of the epoll, which the parent shares; once the socket has been replaced, that has no effect.
+    _COUNTS["ended"] = _COUNTS["begun"]  # forks that other threads have begun happen in the parent only
     owners = [(find(), act) for find, act in list(_OWNERS.values())]
     for owner, act in owners:
-        with suppress(Exception):  # the others' turn comes all the same
+        with suppress(Exception):  # the remaining owners must still be called
             act(owner)
 
 

@@ -1,29 +1,33 @@
-"""The life of a task: the results of a run, and what each means for the task's row.
+"""Decides the life of a task: the results of a run, and what each means for the task's row.
 
-Every change of state is decided here, and no other place knows what a retry is::
+Every change of state is decided here, and no other module knows what a retry is::
 
     insert -> new -> claim -> in_progress -> Success      -> row removed | finished     (by retention mode)
                                           -> Failure      -> retried (retries + 1, later) | failed, retries spent
                                           -> Snoozed      -> new | retried, later; nothing charged, crashes forgotten
                                           -> NotRun       -> new | retried, as it was; nothing charged
                                           -> Cancelled    -> cancelled
-                                          -> its pool died -> retried (crashes + 1) | failed as crashed
+                                          -> Crashed      -> see ``crashes``, as if its pool had died
+                                          -> its pool died -> see ``crashes``
 
-A person, or an application, may move a task as well: ``BY_HAND`` says where to.
+A person, or an application, may move a task too: ``BY_HAND`` has the moves.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
+from signal import Signals
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
-from fang_core.backoff import DEFAULT_BACKOFF, Backoff, delay_after
-from fang_core.config import RetentionMode
+from fang_core.config import DEFAULT_MAX_CRASHES, RetentionMode
+from fang_core.crashes import CHILD_DIED, charged
 from fang_core.errors import Picklable, UsageError
-from fang_core.failure import MESSAGE_BYTES, ErrorReport, clean, describe, text_of
-from fang_core.record import ClaimedTask, Task, TaskState
+from fang_core.failure import MESSAGE_BYTES, ErrorReport, clean, describe, error_entry, text_of
+from fang_core.record import ClaimedTask, Task, TaskState, waiting_state
+from fang_core.tasks.backoff import DEFAULT_BACKOFF, Backoff, delay_after
 
 # What a run may raise -------------------------------------------------------------------------------------------------
 
@@ -37,10 +41,10 @@ def _checked(delay: timedelta) -> timedelta:
 
 
 class Snooze(Picklable, Exception):
-    """Raised in a run: not now. The task runs again after ``delay``; nothing is charged.
+    """Raise it in a run to postpone the task. The task runs again after ``delay``; nothing is charged.
 
     Its crashes are forgotten, since a run that has ended did not kill its process: a task that lives by snoozing would
-    else gather those of years. Its retries stay as they are.
+    otherwise collect the crashes of years. Its retries stay as they are.
     """
 
     def __init__(self, delay: timedelta) -> None:
@@ -49,7 +53,7 @@ class Snooze(Picklable, Exception):
 
 
 class Cancel(Picklable, Exception):
-    """Raised in a run: never. The task is cancelled, with ``reason`` as its error message."""
+    """Raise it in a run to cancel the task, with ``reason`` as its error message."""
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
@@ -57,7 +61,7 @@ class Cancel(Picklable, Exception):
 
 
 class RetryAfter(Picklable, Exception):
-    """Raised in a run: a failure like any other, charged, but the next run is due after ``delay``, not by backoff."""
+    """Raise it in a run to fail, and be charged, like with any other exception, but with a next run after ``delay``."""
 
     def __init__(self, delay: timedelta, reason: str = "") -> None:
         super().__init__(reason or f"retry after {delay}")
@@ -68,7 +72,7 @@ class RetryAfter(Picklable, Exception):
 
 
 class Success(NamedTuple):
-    """``run`` returned."""
+    """The result of a run that returned."""
 
 
 class _Failure(NamedTuple):
@@ -77,18 +81,18 @@ class _Failure(NamedTuple):
 
 
 class Failure(_Failure):
-    """``run`` raised, or the payload could not be read. ``delay`` stands in for the backoff where it is given.
+    """The result of a run that raised, or of a payload that could not be read. ``delay`` replaces the backoff if given.
 
-    ``exception`` is what was raised, for hooks and logs: no part of what is compared, copied, pickled or stored. It is
-    None where no exception of a run is behind the failure. Its traceback holds the frames of the run with all that they
-    refer to: keep what you need of it, not the exception or the failure itself.
+    ``exception`` is the raised exception, for hooks and logs; it is not compared, copied, pickled or stored. It is None
+    if the failure does not come from an exception of a run. Its traceback keeps the frames of the run alive, with all
+    that they refer to: keep the parts that you need, not the exception or the failure itself.
     """
 
     exception: BaseException | None = None
 
     @classmethod
     def by(cls, exception: BaseException, error: ErrorReport, delay: timedelta | None = None) -> "Failure":
-        """The failure of a run that raised ``exception``."""
+        """Returns the failure of a run that raised ``exception``."""
         failure = cls(error, delay)
         failure.exception = exception
         return failure
@@ -98,41 +102,62 @@ class Failure(_Failure):
 
 
 class Snoozed(NamedTuple):
-    """``run`` raised ``Snooze``."""
+    """The result of a run that raised ``Snooze``."""
 
     delay: timedelta
 
 
 class Cancelled(NamedTuple):
-    """``run`` raised ``Cancel``."""
+    """The result of a run that raised ``Cancel``."""
 
     reason: str
 
 
 class NotRun(NamedTuple):
-    """Claimed and never started, or ended by the pool's own cancellation: given back as it was."""
+    """The result of a task that was claimed and never started, or that its pool cancelled: it goes back as it was."""
 
 
-Result = Success | Failure | Snoozed | Cancelled | NotRun
+class Crashed(NamedTuple):
+    """The result of a run whose child process died under it: see ``isolation`` in ``TaskConfig``.
+
+    ``exit_code`` is that of the process, or the number of the signal that ended it, negative; None if it is not known.
+    """
+
+    exit_code: int | None
+
+    @property
+    def cause(self) -> str:
+        """How the process ended, like ``exit code 3`` or ``SIGKILL``."""
+        if self.exit_code is None:
+            return "its exit code is not known"
+        if self.exit_code >= 0:
+            return f"exit code {self.exit_code}"
+        try:
+            return Signals(-self.exit_code).name
+        except ValueError:
+            return f"signal {-self.exit_code}"
+
+
+Result = Success | Failure | Snoozed | Cancelled | NotRun | Crashed
 
 SUCCESS: Final = Success()
 NOT_RUN: Final = NotRun()
 
 
 def result_of(error: BaseException, module: str = "") -> Result:
-    """What an exception that left ``run`` means, where ``module`` is that of the task's class.
+    """Returns the result of a run that raised ``error``; ``module`` is that of the task's class.
 
-    Never raises, whatever ``error`` does when it is looked at.
+    Never raises, whatever the methods and attributes of ``error`` do.
     """
     try:
         return _meaning(error, module)
-    except BaseException as inner:  # noqa: BLE001 - a class of the user's may lie about its name, its type, anything
+    except BaseException as inner:  # noqa: BLE001 - a user's class may lie about its name, its type, anything
         message = f"FangError: the run's exception cannot be described: {_name_of(inner)}"
         return Failure.by(error, ErrorReport(message, None))
 
 
 def _meaning(error: BaseException, module: str) -> Result:
-    # A delay is checked again: a derived class may have an __init__ of its own, and set anything.
+    # The delay is checked again: a derived class may have an __init__ of its own, and set anything.
     match error:
         case Snooze(delay=timedelta() as delay):
             return Snoozed(_checked(delay))
@@ -152,18 +177,21 @@ def _name_of(error: BaseException) -> str:
 
 
 class Outcome(NamedTuple):
-    """What is to be written for one task, under the fence ``(id, attempt, pool)``.
+    """Says what to write for one task, under the fence ``(id, attempt, pool)``.
 
     Attributes:
         state: the row's next state; None removes the row.
-        delay: due this long from now, by the database's clock; None leaves ``scheduled_at`` as it is.
+        delay: the task is due this long from now, by the database's clock; None leaves ``scheduled_at`` as it is.
         charge: added to ``retries``.
-        error_message: None leaves the column as it is.
-        error_entry: a JSON object for the error history (the time is added by the database); None adds nothing.
-        completed_by_run: the run has completed its task in a transaction of its own. Where that was committed there is
-            nothing left to write; where it is still open the row is not to be waited for.
-        doubtful: it may have been written unseen; a row that is gone counts as done.
-        forgets_crashes: ``crashes`` becomes 0; else it stays as it is.
+        error_message: the new message; None leaves the column as it is.
+        error_entry: a JSON object for the error history (the database adds the time); None adds nothing.
+        completed_by_run: whether the run has completed its task in a transaction of its own. If that was committed,
+            there is nothing left to write; if it is still open, the backend must not wait for the row.
+        doubtful: whether the outcome may have been written before without a reply; a row that is gone then counts as
+            written.
+        forgets_crashes: whether ``crashes`` becomes 0; otherwise it stays as it is, unless ``charges_crash``.
+        answers_cancel: whether the run has answered a request to cancel its task, which is then taken off the row.
+        charges_crash: whether the run was a crash: one more is added to ``crashes``.
     """
 
     id: UUID
@@ -176,7 +204,12 @@ class Outcome(NamedTuple):
     completed_by_run: bool = False
     doubtful: bool = False
     forgets_crashes: bool = False
+    answers_cancel: bool = False
+    charges_crash: bool = False
 
+
+_NOTHING_ELSE: Final = tuple(Outcome._field_defaults.values())
+_make_outcome: Final[Callable[[tuple[Any, ...]], Outcome]] = partial(tuple.__new__, Outcome)  # _make without its frame
 
 TRANSITIONS: Final[Mapping[type[NamedTuple], frozenset[TaskState | None]]] = MappingProxyType(
     {
@@ -185,40 +218,57 @@ TRANSITIONS: Final[Mapping[type[NamedTuple], frozenset[TaskState | None]]] = Map
         Snoozed: frozenset({TaskState.NEW, TaskState.RETRIED}),
         Cancelled: frozenset({None, TaskState.CANCELLED}),
         NotRun: frozenset({TaskState.NEW, TaskState.RETRIED}),
+        Crashed: frozenset({TaskState.RETRIED, TaskState.FAILED}),
     }
 )
-"""Result -> the states that a task in progress can go to; None is a removed row."""
+"""Maps each result to the states that a task in progress can go to; None is a removed row."""
 
 DUE_STATES: Final = (TaskState.NEW, TaskState.RETRIED)
-"""A task in one of these is claimed once its time has come."""
+"""The states of tasks that are claimed once they are due."""
 
 TERMINAL_STATES: Final = (TaskState.FINISHED, TaskState.FAILED, TaskState.CANCELLED)
-"""A task in one of these has ended its life."""
+"""The states of tasks whose life has ended."""
 
 
-def decide(task: ClaimedTask, result: Result, *, retention: RetentionMode, backoff: Backoff) -> Outcome:
-    """What the result of a run means for its row. Pure, but for the jitter of ``backoff``."""
+def succeeded(task: ClaimedTask, retention: RetentionMode) -> Outcome:
+    """Returns the outcome of a task whose run has succeeded, as nearly all do."""
+    state = TaskState.FINISHED if retention is RetentionMode.KEEP_ALL else None
+    return _make_outcome((task.id, task.attempt, state, *_NOTHING_ELSE))
+
+
+def decide(
+    task: ClaimedTask,
+    result: Result,
+    *,
+    retention: RetentionMode,
+    backoff: Backoff,
+    max_crashes: int = DEFAULT_MAX_CRASHES,
+) -> Outcome:
+    """Returns what the result of a run means for the task's row. It is pure except for the jitter of ``backoff``."""
     match result:
         case Success():
-            keep = retention is RetentionMode.KEEP_ALL
-            return Outcome(task.id, task.attempt, TaskState.FINISHED if keep else None)
+            return succeeded(task, retention)
         case Failure(error, delay):
             return _after_failure(task, error, delay, retention, backoff)
         case Snoozed(delay):
-            state = _waiting_state(task._replace(crashes=0))
+            state = waiting_state(task.retries, 0)
             return Outcome(task.id, task.attempt, state, delay, forgets_crashes=True)
         case NotRun():
-            return Outcome(task.id, task.attempt, _waiting_state(task))
+            return Outcome(task.id, task.attempt, waiting_state(task.retries, task.crashes))
         case Cancelled(reason):
             keep = retention is not RetentionMode.REMOVE_ALL
             return Outcome(task.id, task.attempt, TaskState.CANCELLED if keep else None, error_message=reason)
+        case Crashed():
+            after = charged(task, max_crashes, CHILD_DIED, cause=result.cause)
+            message, entry = after.error_message, after.error_entry
+            return Outcome(task.id, task.attempt, after.state, after.delay, 0, message, entry, charges_crash=True)
 
 
-def decide_anyhow(task: ClaimedTask, result: Result, *, retention: RetentionMode) -> Outcome:
-    """Stands in for ``decide`` where that has raised: without code of the user's, and at last without the result."""
+def decide_anyhow(task: ClaimedTask, result: Result, *, retention: RetentionMode, max_crashes: int) -> Outcome:
+    """Replaces ``decide`` if that has raised: first without the user's backoff, and if need be without the result."""
     try:
-        return decide(task, result, retention=retention, backoff=DEFAULT_BACKOFF)
-    except BaseException as error:  # noqa: BLE001 - a run without an outcome would be held for ever
+        return decide(task, result, retention=retention, backoff=DEFAULT_BACKOFF, max_crashes=max_crashes)
+    except BaseException as error:  # noqa: BLE001 - a task without an outcome would never leave its pool
         failure = Failure(ErrorReport(f"FangError: no outcome of the run could be made: {type(error).__name__}", None))
         return decide(task, failure, retention=retention, backoff=DEFAULT_BACKOFF)
 
@@ -226,7 +276,7 @@ def decide_anyhow(task: ClaimedTask, result: Result, *, retention: RetentionMode
 def _after_failure(
     task: ClaimedTask, error: ErrorReport, delay: timedelta | None, retention: RetentionMode, backoff: Backoff
 ) -> Outcome:
-    entry = _error_entry(task.attempt, error.message, error.traceback)
+    entry = error_entry(task.attempt, error.message, error.traceback)
     if task.retries < task.max_retries:
         if delay is None:
             delay = delay_after(backoff, task.retries + 1, kind=task.kind)
@@ -236,32 +286,13 @@ def _after_failure(
     return Outcome(task.id, task.attempt, TaskState.FAILED, None, 0, error.message, entry)
 
 
-# When a pool dies -----------------------------------------------------------------------------------------------------
-
-SUSPECT_AFTER: Final = 2
-"""Crashes from which a task is a suspect: it runs alone, after a delay, so that only it can be charged with the next.
-
-The first crash restricts nothing: the task is due again at once. One whose pool was stopping charges nobody.
-"""
-
-
-def is_suspect(task: ClaimedTask | Task) -> bool:
-    """Whether the task must run alone."""
-    return task.crashes >= SUSPECT_AFTER
-
-
-def _waiting_state(task: ClaimedTask) -> TaskState:
-    """The due state that a task which was not charged goes back to."""
-    return TaskState.RETRIED if task.retries + task.crashes > 0 else TaskState.NEW
-
-
 Written = TypeVar("Written", Outcome, "Change")
 
 
 def spelled(written: Written) -> Written:
-    """The same, with every character of its texts that is not ASCII written as Python writes it, like ``\\u2014``.
+    """Returns a copy whose texts have Python escapes like ``\\u2014`` for every character that is not ASCII.
 
-    For a database whose encoding does not have them.
+    It is for a database whose encoding does not have these characters.
     """
     message, entry = written.error_message, written.error_entry
     return written._replace(
@@ -279,16 +310,11 @@ def _ascii_values(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def unstorable(outcome: Outcome) -> Outcome:
-    """Stands in for an outcome that the backend refuses: the task fails, with a text that surely can be stored."""
+    """Returns a replacement for an outcome that the backend refuses: the task fails, with a text that can be stored."""
     message = "FangError: the outcome of this run could not be stored"
-    entry = _error_entry(outcome.attempt, message, None)
+    entry = error_entry(outcome.attempt, message, None)
     failed = Outcome(outcome.id, outcome.attempt, TaskState.FAILED, None, 0, message, entry)
     return failed._replace(doubtful=outcome.doubtful)
-
-
-def _error_entry(attempt: int, message: str, traceback: str | None) -> str:
-    # Not with \u: a database in SQL_ASCII, which takes any text, takes no such escape.
-    return json.dumps({"number": attempt, "error": message, "traceback": traceback}, ensure_ascii=False)
 
 
 # By hand --------------------------------------------------------------------------------------------------------------
@@ -301,14 +327,14 @@ BY_HAND: Final[Mapping[TaskState, frozenset[TaskState]]] = MappingProxyType(
         **dict.fromkeys(TERMINAL_STATES, frozenset({TaskState.NEW})),
     }
 )
-"""State -> the states that somebody may move a task to. A move out of ``in_progress`` makes the run lost."""
+"""Maps each state to the states that a task can be moved to by hand. A move out of ``in_progress`` loses the run."""
 
 
 class Change(NamedTuple):
-    """What a move by hand writes, if the row still is as ``task`` was read.
+    """Says what a move by hand writes, if the row has not changed since ``task`` was read.
 
     Attributes:
-        revives: the task's life begins again: retries and crashes are 0, and it is due now at the earliest.
+        revives: whether the task's life begins again: retries and crashes are 0, and it is due now at the earliest.
         delay, charge, error_message, error_entry: as in ``Outcome``.
     """
 
@@ -322,7 +348,7 @@ class Change(NamedTuple):
 
 
 def change_by_hand(task: Task, state: TaskState) -> Change:
-    """A move to ``state``. Raises ``UsageError`` where ``BY_HAND`` has none."""
+    """Returns the move of a task to ``state``. Raises ``UsageError`` if ``BY_HAND`` does not have it."""
     if not isinstance(task, Task):
         raise UsageError(f"give the Task that was read, not {type(task).__name__}")
     try:
@@ -335,20 +361,27 @@ def change_by_hand(task: Task, state: TaskState) -> Change:
     return Change(task, state, revives=task.state in TERMINAL_STATES)
 
 
+def cancelled_by_hand(task: Task) -> Change | None:
+    """Returns the move that cancels a task that was fetched by hand, if somebody has asked that it be cancelled."""
+    if task.cancel_request is None:
+        return None
+    return change_by_hand(task, TaskState.CANCELLED)._replace(error_message=task.cancel_request.get("reason", ""))
+
+
 def fail_by_hand(task: Task, error_message: str) -> Change:
-    """A failure that ends the task, whatever retries are left. Raises ``UsageError``."""
+    """Returns a move that fails the task for good, whatever retries are left. Raises ``UsageError``."""
     message = _checked_message(error_message)
     change = change_by_hand(task, TaskState.FAILED)
-    return change._replace(error_message=message, error_entry=_error_entry(task.attempt, message, None))
+    return change._replace(error_message=message, error_entry=error_entry(task.attempt, message, None))
 
 
 def retry_by_hand(task: Task, delay: timedelta, error_message: str) -> Change:
-    """A failure that is charged, of a task in progress, due again after ``delay``. Raises ``UsageError``."""
+    """Returns a move that charges a failure to a task in progress, due again after ``delay``. Raises ``UsageError``."""
     message = _checked_message(error_message)
     if not isinstance(delay, timedelta):
         raise UsageError(f"the backoff is a timedelta, not {type(delay).__name__}")
     change = change_by_hand(task, TaskState.RETRIED)
-    entry = _error_entry(task.attempt, message, None)
+    entry = error_entry(task.attempt, message, None)
     return change._replace(delay=_checked(delay), charge=1, error_message=message, error_entry=entry)
 
 

@@ -1,27 +1,30 @@
-"""Who is dead: decided by a watcher from what its own beats bring back. Pure; no wall clock of anybody is believed.
+"""Decides which pools are dead, from the answers to a watcher's own beats. It is pure, and trusts no wall clock.
 
-A pool raises a counter and holds a lock on the connection that it does so on. A watcher that has seen the counter stand
-still takes the pool for dead after ``LOCK_FREE_FOR`` where its lock is free, since a process that dies lets it go; or
-after the lease whatever its lock says, since a process that is stopped, partitioned, or stuck in C code keeps it. It is
-always the lease of the pool that is judged, as its record has it: only who runs it knows how long it may stand still.
+A pool raises a counter, and holds a lock on the same connection. A watcher that has seen the counter stand still takes
+the pool for dead after ``LOCK_FREE_FOR`` if its lock is free, since a process that dies releases it; or after the lease
+whatever the lock shows, since a process that is stopped, partitioned, or stuck in C code keeps it. The lease is always
+that of the judged pool, from its record: only its operator knows how long it may stand still.
 
-A free lock proves nothing when the server itself may have let all of them go (it restarted, or took over from another),
-or when the watcher was away and cannot know what it missed. The watcher then doubts all free locks, and the lease alone
-decides, until it has seen the lock of a pool *held* since the doubt began. Whoever holds a lock on this server has
-reconnected, so letting go of it means the same as ever. A session that has survived the watcher's own outage may hold
-its lock for a while although its owner is still away, so if the server did not restart the owner must have beaten, too.
+A free lock proves nothing if the server itself may have released all locks (it restarted, or took over from another),
+or if the watcher was away and cannot know what it missed. The watcher then doubts all free locks, and the lease alone
+decides, until it has seen the lock of a pool *held* since the doubt began. A pool that holds a lock on this server has
+reconnected, so releasing it proves its death again. A session that has survived the watcher's own outage may hold its
+lock for a while although its owner is still away, so if the server did not restart the owner must have beaten, too.
 
-If the watcher comes back on the very session that it had before, the server has been up all the time, so a lock was let
-go with its owner's session alone; but what kept the watcher may have kept the other from beating, too: that one has
-``BACK_WITHIN`` to come back.
+If the watcher comes back on the same session as before, the server has been up all the time, so a lock was released
+only with its owner's session; but the cause of the watcher's silence may have kept the other pool from beating, too:
+that pool has ``BACK_WITHIN`` to come back.
 
-Nor does a counter say anything for a time in which nobody could have raised it: of a watcher's own gap no more counts
-than ``EVERY``. Times are seconds of the watcher's monotonic clock.
+A counter proves nothing for a time in which no pool could have raised it: of a watcher's own gap no more than ``EVERY``
+counts. Times are seconds of the watcher's monotonic clock.
 """
 
+from collections.abc import Sequence
 from math import inf
 from typing import Final, NamedTuple
 from uuid import UUID
+
+from fang_core.messages import Delivery
 
 EVERY: Final = 1.0
 """Seconds between two beats of a pool."""
@@ -37,25 +40,25 @@ them time for that.
 """
 
 BACK_WITHIN: Final = 15.0
-"""Seconds in which a pool beats again that the same has held up as the watcher, a stall of the server or the sleep of
-a machine: it gives up a beat and then a connect after 5 s each, and tries again within 1 s."""
+"""Seconds within which a pool beats again after a cause that held up the watcher too, such as a stall of the server or
+the sleep of a machine: it gives up a beat and then a connect after 5 s each, and tries again within 1 s."""
 
 DECLARED_DEAD: Final = -1
-"""The counter of a pool that others have taken for dead, while its record is kept since a task of it could not be taken
+"""The counter of a pool that was declared dead, and whose record is kept because one of its tasks could not be taken
 back yet. The pool itself can neither beat nor claim under that id again."""
 
 CUT_OFF_AFTER: Final = 0.8
-"""The part of a lease without an answer after which a pool must think that others take it for dead."""
+"""The part of a lease without an answer after which a pool must assume that other pools take it for dead."""
 
 
 class Pulse(NamedTuple):
-    """One pool, as a beat found it.
+    """Describes one pool, as a beat found it.
 
     Attributes:
-        beats: its counter.
-        claims_lock: whether it says that it holds its lock.
-        is_locked: whether somebody does.
-        lease: its own, in seconds.
+        beats: the pool's counter.
+        claims_lock: whether the pool says that it holds its lock.
+        is_locked: whether the lock is held.
+        lease: the pool's own lease, in seconds.
     """
 
     pool_id: UUID
@@ -65,43 +68,79 @@ class Pulse(NamedTuple):
     lease: float
 
 
-class Beat(NamedTuple):
-    """What a beat brought back.
+class BeatRequest(NamedTuple):
+    """What a pool says with a beat, and asks.
 
     Attributes:
-        registered: whether the pool's own row is there; where it is not, others have taken it for dead.
-        server_up: seconds since all locks may have been let go at once, by the backend's clock: since it started, or,
-            where it is a standby that took over, since the last transaction that it was told of before.
-        pulses: all pools.
-        continues: whether it was answered on the session of the beat before, which no restart of the server would have
-            left.
+        stopping: whether the pool stops.
+        held: the ids and attempts of tasks that the pool takes for its own, to hear which of them it has lost or is to
+            cancel.
+        handled: the ids of the messages that it has handled; they are removed.
+        runs: an object of JSON for the pool's record, with what is worth knowing of its runs; None leaves the record
+            as it is.
+        workers: how many tasks the pool runs at once now; None leaves the record as it is.
+    """
+
+    pool_id: UUID
+    stopping: bool = False
+    held: Sequence[tuple[UUID, int]] = ()
+    handled: Sequence[int] = ()
+    runs: str | None = None
+    workers: int | None = None
+
+
+class CancelRequest(NamedTuple):
+    """Says that a held task is to be cancelled, why, and who said so."""
+
+    task_id: UUID
+    reason: str
+    by: str
+
+
+class Beat(NamedTuple):
+    """The answer to a beat. It says how things are, and not what has changed: nothing is lost with an answer.
+
+    Attributes:
+        registered: whether the pool's own row exists; if not, another pool has taken it for dead.
+        server_up: seconds since all locks may have been released at once, by the backend's clock: since the server
+            started, or, if it is a standby that took over, since the last transaction that it received before.
+        pulses: the pulses of all pools.
+        continues: whether the answer came on the session of the beat before, which a restart of the server would have
+            ended.
+        lost: the ids of the ``held`` tasks that the pool no longer holds under that attempt.
+        cancels: the requests to cancel ``held`` tasks, until they are answered.
+        messages: the messages to the pool that it has not handled, in the order in which they were sent; a backend may
+            leave later ones to the next beat.
     """
 
     registered: bool
     server_up: float
     pulses: list[Pulse]
     continues: bool = False
+    lost: Sequence[UUID] = ()
+    cancels: Sequence[CancelRequest] = ()
+    messages: Sequence[Delivery] = ()
 
 
 class Watch:
-    """What one watcher has seen of the others, each of which it judges by that one's own lease."""
+    """Remembers what one watcher has seen of the other pools, and judges each of them by its own lease."""
 
     def __init__(self) -> None:
-        self._seen: dict[UUID, tuple[int, float]] = {}  # counter, and since when it stands
-        self._held: dict[UUID, float] = {}  # when it last saw the lock of a pool that has come back since the doubt
+        self._seen: dict[UUID, tuple[int, float]] = {}  # the counter, and since when it stands still
+        self._held: dict[UUID, float] = {}  # when it last saw the lock held of a pool that came back since the doubt
         self._answered = -inf
-        self._watched = 0.0  # seconds in which it would have seen a counter move; the clock of what follows
+        self._watched = 0.0  # seconds in which it would have seen a counter move; the clock of the times below
         self._has_missed = False
         self._may_have_reconnected = False
-        self._doubted_at = -inf  # when all locks may have been let go without its knowledge
+        self._doubted_at = -inf  # when all locks may have been released without its knowledge
         self._answered_before_doubt = -inf  # on the monotonic clock
-        self._back_at = -inf  # when it was last back from a silence in which that was not so
+        self._back_at = -inf  # when it last came back from a silence in which no locks can have been released at once
 
     def missed(self) -> None:
         """Notes that a beat brought no answer.
 
-        If no pool's beat does, since the server recovers from a crash or a standby takes over, all locks are free as
-        well, though the server's start is long ago.
+        If no pool gets an answer, since the server recovers from a crash or a standby takes over, all locks are free
+        too, although the server may have started long ago.
         """
         self._has_missed = True
 
@@ -140,7 +179,7 @@ class Watch:
     def _undoubted(self, beat: Beat) -> float:
         """Returns for how many seconds no event can have freed all locks at once.
 
-        A pool that lives has beaten within its lease, and so has its lock again if this is longer.
+        If these are more than a pool's lease, the pool has beaten since, if it lives, and so has its lock again.
         """
         return min(beat.server_up, self._watched - self._doubted_at)
 
@@ -160,5 +199,5 @@ class Watch:
 
 
 def lock_key(pool_id: UUID) -> int:
-    """The advisory lock of a pool: the first eight bytes of its id, as Postgres' bigint."""
+    """Returns the key of a pool's advisory lock: the first eight bytes of its id, as Postgres' bigint."""
     return int.from_bytes(pool_id.bytes[:8], "big", signed=True)

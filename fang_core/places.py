@@ -1,9 +1,10 @@
-"""The line of an application's own code that an exception came through: what a log can name of it."""
+"""Finds the line of an application's own code that an exception came through, for logs to name."""
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
+from types import FrameType
 from typing import Final, NamedTuple
 
 _STDLIB: Final = os.path.dirname(os.__file__) + os.sep
@@ -21,7 +22,7 @@ class _Frame(NamedTuple):
 
     @property
     def is_of_a_library(self) -> bool:
-        """Whether its file says so: installed, or no file of this machine (``<string>``, ``<frozen os>``)."""
+        """Whether the frame's file is installed, or is no file of this machine (``<string>``, ``<frozen os>``)."""
         is_file = os.path.isabs(self.file)
         return (
             not is_file
@@ -35,21 +36,31 @@ class _Frame(NamedTuple):
 
 
 def own_place(error: BaseException, module: str) -> str | None:
-    """The innermost line of the application's own code, as ``file:line``; None where the exception met none of it.
+    """Returns the innermost line of the application's own code, as ``file:line``; None if the traceback has none.
 
-    Own is what stands neither in the standard library nor among what is installed; and, since an application may be
-    installed itself, bundled, or typed in, whatever belongs to the package of ``module``, one of its own. Code without
-    a file (made by ``dataclass``, or by ``exec``) is named only where there is nothing better.
+    Own code is neither in the standard library nor installed. An application may itself be installed, bundled, or typed
+    in, so code in the package of ``module``, one of the application's, is its own too. Code without a file (made by
+    ``dataclass``, or by ``exec``) is named only if there is nothing better.
     """
+    return _own(_innermost_first(error), module)
+
+
+def _own(frames: Iterable[_Frame], module: str) -> str | None:
     package = _package_of(module)
-    own = [frame for frame in _innermost_first(error) if _is_in(frame.module, package) or not frame.is_of_a_library]
+    own = [frame for frame in frames if _is_in(frame.module, package) or not frame.is_of_a_library]
     found = next((frame for frame in own if not frame.file.startswith("<")), own[0] if own else None)
     return None if found is None else str(found)
 
 
 def place(error: BaseException, module: str) -> str | None:
-    """The innermost line of the application's own code, else of any; None where the exception was not raised."""
+    """Returns the innermost line of the application's own code, or of any code; None if the error was not raised."""
     return own_place(error, module) or next(map(str, _innermost_first(error)), None)
+
+
+def place_in(frames: Iterable[FrameType], module: str) -> str | None:
+    """Returns the place where code stands that has not ended, as ``place`` does; ``frames`` are innermost first."""
+    known = [_Frame(frame.f_code.co_filename, frame.f_lineno, _module_of(frame)) for frame in frames]
+    return _own(known, module) or next(map(str, known), None)
 
 
 def _innermost_first(error: BaseException) -> list[_Frame]:
@@ -57,15 +68,19 @@ def _innermost_first(error: BaseException) -> list[_Frame]:
 
 
 def _frames(error: BaseException) -> Iterator[_Frame]:
-    # The attribute of the built-in class: a subclass may have put anything in its place.
+    # Read through the built-in class, since a subclass may have replaced the attribute.
     step = vars(BaseException)["__traceback__"].__get__(error)
     while step is not None:
-        yield _Frame(step.tb_frame.f_code.co_filename, step.tb_lineno, str(step.tb_frame.f_globals.get("__name__")))
+        yield _Frame(step.tb_frame.f_code.co_filename, step.tb_lineno, _module_of(step.tb_frame))
         step = step.tb_next
 
 
+def _module_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
+
+
 def _package_of(module: str) -> str:
-    """The outermost package that has a file of its own: several applications may share a namespace above it."""
+    """Returns the outermost package that has a file: several applications may share a namespace above it."""
     parts = module.split(".")
     names = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
     return next((name for name in names if getattr(sys.modules.get(name), "__file__", None)), module)

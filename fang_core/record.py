@@ -1,7 +1,7 @@
-"""The records: a task's row as applications see it, and the short form of it that a claim hands to a worker."""
+"""Defines the records: a task's row as applications see it, and its short form that a claim hands to a worker."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -11,11 +11,11 @@ DEFAULT_MAX_RETRIES: Final = 20
 HIGHEST_PRIORITY: Final = -2
 LOWEST_PRIORITY: Final = 2
 PRIORITIES: Final = tuple(range(HIGHEST_PRIORITY, LOWEST_PRIORITY + 1))
-"""The levels of a task type, in the order in which they are served."""
+"""The priorities of a task type, in the order in which they are served."""
 
 
 class TaskState(StrEnum):
-    """Where a task stands in its life. The names are those of Rust's Fang, ``cancelled`` is ours."""
+    """The state of a task. The names are those of Rust's Fang, except ``cancelled``, which is ours."""
 
     NEW = "new"
     IN_PROGRESS = "in_progress"
@@ -25,28 +25,66 @@ class TaskState(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Task(NamedTuple):
-    """One row of ``fang_tasks``, as it was when it was read. A record: it does not act.
+def waiting_state(retries: int, crashes: int) -> TaskState:
+    """Returns the state of a waiting task: ``new`` if nothing was charged to it, ``retried`` otherwise."""
+    return TaskState.RETRIED if retries > 0 or crashes > 0 else TaskState.NEW
 
-    A named tuple, since a bulk insert makes one for each row: a frozen dataclass costs two microseconds more.
+
+class Progress(NamedTuple):
+    """How far a run is, as it has told by ``current_run().progress(...)``.
+
+    Attributes:
+        done: how much is done.
+        total: of how much; None if that is not known.
+        text: what the run does just now.
+    """
+
+    done: float
+    total: float | None = None
+    text: str = ""
+
+
+def as_progress(told: object) -> Progress | None:
+    """Returns the progress that a pool's record tells of a run; None if it tells none."""
+    if not isinstance(told, Mapping):
+        return None
+    done, total, text = (told.get(name) for name in Progress._fields)
+    if not isinstance(done, int | float):
+        return None
+    return Progress(done, total if isinstance(total, int | float) else None, text if isinstance(text, str) else "")
+
+
+class Task(NamedTuple):
+    """Holds one row of ``fang_tasks``, as it was when it was read. It is a record: it does not act.
+
+    It is a named tuple, since a bulk insert makes one for each row: a frozen dataclass costs two microseconds more.
 
     Attributes:
         id: made by the inserting client (UUIDv7, so that ids sort by time).
         metadata: ``{"type": <kind>, <fields>}``.
         kind: the name under which the task's class is registered.
-        task_type: what pools choose by; other systems call it the queue's name.
+        task_type: decides which pools run the task; other systems call it the queue's name.
         state: see ``TaskState``.
         priority: -2 (first) to 2 (last).
         retries: failures charged so far that led to another run.
-        max_retries: how many may be charged before the task fails; None stands for 20.
+        max_retries: how many failures may be charged before the task fails; None means 20.
         crashes: how often the task's pool died under it.
         attempt: how often the task was claimed; the fence that later writes must match.
-        scheduled_at: not to be run before this time, by the database's clock.
+        scheduled_at: the earliest time to run the task, by the database's clock.
         error_message: the last error, cleaned and cut.
         errors: the last ten failures, each with ``number`` (the attempt), ``time``, ``error`` and ``traceback``.
-        pool_id, claimed_at: which pool holds the task since when; None unless in progress.
+        pool_id, claimed_at: the pool that holds the task, and since when; None unless in progress.
         uniq_hash: SHA-256 over the canonical metadata of a unique task.
-        conflict: true where an insert wrote nothing, since this task was there already.
+        conflict: true if an insert wrote nothing because this task was there already.
+        headers: texts that travel with the task beside its payload.
+        timeout: how long each run may take; None if it has no limit.
+        expires_at: no run begins after this time; None if the task does not expire.
+        cancel_request: says who asked that the task be cancelled, when and why: ``by``, ``at`` and ``reason``.
+        group_limit: once the task is a suspect: how many suspects its pool may hold at once, 1 if it must run alone;
+            None means as many as the pool has workers.
+        progress: how far its run is, if that tells, up to a second ago. Only ``find_task_by_id`` reads it.
+        lane: the key by which limits and fairness count the task; ``""`` if its task type has such, and the task has no
+            key; None otherwise.
     """
 
     id: UUID
@@ -68,10 +106,17 @@ class Task(NamedTuple):
     claimed_at: datetime | None = None
     uniq_hash: str | None = None
     conflict: bool = False
+    headers: Mapping[str, str] | None = None
+    timeout: timedelta | None = None
+    expires_at: datetime | None = None
+    cancel_request: Mapping[str, str] | None = None
+    group_limit: int | None = None
+    progress: Progress | None = None
+    lane: str | None = None
 
 
 class ClaimedTask(NamedTuple):
-    """What a claim returns for each task, and all that a run needs; about the cheapest row that can be built.
+    """Holds what a run needs of a claimed task; about the cheapest row that can be built.
 
     ``payload`` is the metadata without its type, as JSON text.
     """
@@ -86,3 +131,38 @@ class ClaimedTask(NamedTuple):
     task_type: str
     priority: int
     scheduled_at: datetime
+    headers: Mapping[str, str] | None = None
+    timeout: timedelta | None = None
+    expires_at: datetime | None = None
+    cancel_request: Mapping[str, str] | None = None
+    group_limit: int | None = None
+
+
+def was_charged(task: Task | ClaimedTask) -> bool:
+    """Returns whether the task has failed, or its pool has died under it, and so waits as ``retried``."""
+    return task.retries > 0 or task.crashes > 0
+
+
+class PoolInfo(NamedTuple):
+    """Describes a registered pool. One whose process has died stays registered until another pool finds it dead.
+
+    Attributes:
+        id: the id under which it claims, and can be told something.
+        mode: ``"threaded"``, ``"async"``, or ``"manual"``: a queue that fetches tasks by hand.
+        host, pid: its process.
+        task_types, kinds: the tasks that it runs.
+        workers: how many tasks it runs at once.
+        stopping: whether it has said that it stops.
+        runs: what it has told of its runs, by the ids of their tasks.
+    """
+
+    id: UUID
+    mode: str
+    host: str
+    pid: int
+    task_types: tuple[str, ...]
+    kinds: tuple[str, ...]
+    workers: int
+    started_at: datetime
+    stopping: bool
+    runs: Mapping[str, Any]

@@ -1,8 +1,8 @@
-"""For the tests of an application: tasks are performed one at a time, and inserts are looked at.
+"""Helps to test an application: performs tasks one at a time, and checks which tasks were inserted.
 
 ``perform`` runs one task as a worker would. ``inserted``, ``assert_inserted`` and ``refute_inserted`` look into any
-queue; ``inserted_async`` and the like into one for asyncio. A ``Clock`` makes due what is due later. To run what was
-inserted, drain a pool: ``WorkerPool(queue).drain()``. Nothing here needs pytest.
+queue, except one for asyncio on a database, which has ``inserted_async`` and its like. A ``Clock`` makes later tasks
+due. To run the inserted tasks, drain a pool: ``WorkerPool(queue).drain()``. Nothing here needs pytest.
 """
 
 import asyncio
@@ -10,21 +10,23 @@ import inspect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import Context, copy_context
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import uuid4
 
-from fang_core.codec import decode
+from fang_core.backends.memory.async_queue import AsyncMemoryQueue
+from fang_core.backends.memory.queue import MemoryQueue
+from fang_core.backends.memory.rows import as_claimed
+from fang_core.backends.memory.state import MemoryState, utc_clock
+from fang_core.backends.store import AsyncBackend, Backend
 from fang_core.errors import UsageError
-from fang_core.lifecycle import SUCCESS, Cancelled, Failure, Result, Snoozed, Success, result_of
-from fang_core.memory import AsyncMemoryQueue, MemoryQueue
-from fang_core.memory_state import MemoryState, as_claimed, utc_clock
-from fang_core.queueable import AsyncQueueable, Queueable
+from fang_core.lifecycle import SUCCESS, Cancelled, Failure, Result, Snoozed, Success
 from fang_core.record import Task, TaskState
-from fang_core.run import CURRENT_RUN, Run
-from fang_core.runnable import AsyncRunnable, BaseRunnable, Runnable
-from fang_core.store import AsyncBackend, Backend
+from fang_core.runs.execution import Execution
+from fang_core.runs.run import Run
+from fang_core.tasks.codec import decode
+from fang_core.tasks.queueable import AsyncQueueable, Queueable
+from fang_core.tasks.runnable import AsyncRunnable, BaseRunnable, Runnable
 
 __all__ = (
     "perform",
@@ -59,70 +61,59 @@ _SHOWN: Final = 5  # tasks in a message
 def perform(task: Runnable, queue: Queueable | None = None, *, retries: int = 0) -> Result:
     """Runs a task once, as a worker would: read back from its JSON, inside ``current_run()``, its exception a result.
 
-    Ctrl-C and a test framework's own signals pass through. Nothing is written: the task itself is in no queue, and what
-    the result would mean for its row is for ``WorkerPool(queue).drain()`` to show.
+    Ctrl-C and a test framework's own signals pass through. Nothing is written: the task itself is in no queue. To see
+    what the result means for a row, use ``WorkerPool(queue).drain()``.
 
     Args:
-        task: read back from what would be stored, so that a field that does not survive is seen here.
-        queue: what ``run`` is handed; an empty ``MemoryQueue`` unless told otherwise.
+        task: the task; it is read back from its stored form, so that a field that does not survive shows here.
+        queue: handed to ``run``; an empty ``MemoryQueue`` unless given.
         retries: failures charged before, for a ``run`` that looks at ``current_run().task``.
 
     Returns:
-        ``SUCCESS``, or a ``Failure``, ``Snoozed`` or ``Cancelled`` with what was said.
+        ``SUCCESS``, or a ``Failure``, ``Snoozed`` or ``Cancelled`` with its details.
 
     Raises:
         PayloadError: a field cannot be stored.
         UsageError: this is no threaded task.
     """
-    run, runnable, row = _claimed(task, retries)
-    if not isinstance(runnable, Runnable):
+    run, row = _claimed(task, retries)
+    if not isinstance(task, Runnable):
         raise UsageError(f"{type(task).__name__} is an AsyncRunnable: await perform_async(...)")
     handed = MemoryQueue() if queue is None else queue
-    try:
-        with _held(handed, row):
-            _context_of(run).run(runnable.run, handed)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - every exception of a run is a result
-        return result_of(error)
-    finally:
-        run.over = True
-    return SUCCESS
+    with _held(handed, row):
+        return _execution(task, handed).perform(run)
 
 
 async def perform_async(task: AsyncRunnable, queue: AsyncQueueable | None = None, *, retries: int = 0) -> Result:
-    """Runs an asyncio task once, as a worker would, and returns the result; ``perform`` says how, and what is raised.
+    """Runs an asyncio task once, as a worker would, and returns the result; see ``perform`` for details and errors.
 
-    ``queue`` is an empty ``AsyncMemoryQueue`` unless told otherwise. A cancellation passes through.
+    ``queue`` is an empty ``AsyncMemoryQueue`` unless given. A cancellation passes through.
     """
-    run, runnable, row = _claimed(task, retries)
-    if not isinstance(runnable, AsyncRunnable):
+    run, row = _claimed(task, retries)
+    if not isinstance(task, AsyncRunnable):
         raise UsageError(f"{type(task).__name__} is a Runnable: call perform(...)")
     handed = AsyncMemoryQueue() if queue is None else queue
-
-    async def attempt() -> Result:
-        try:
-            with _held(handed, row):
-                await runnable.run(handed)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - every exception of a run is a result
-            return result_of(error)
-        finally:
-            run.over = True
-        return SUCCESS
-
-    return await asyncio.create_task(attempt(), context=_context_of(run))
+    with _held(handed, row):
+        # A task of its own keeps a cancellation that the run leaves behind from reaching the test.
+        return await asyncio.create_task(_execution(task, handed).perform_async(run))
 
 
-def _claimed(task: BaseRunnable, retries: int) -> tuple[Run, BaseRunnable, Task]:
-    """The task as a worker meets it."""
+def _execution(task: BaseRunnable, queue: object) -> Execution:
+    """Returns an execution that lets Ctrl-C, cancellations and a test framework's own signals reach the test."""
+    return Execution(lambda _: type(task), queue, catches=(Exception, SystemExit))
+
+
+def _claimed(task: BaseRunnable, retries: int) -> tuple[Run, Task]:
+    """Returns the run and the row of the task, as if a worker had claimed it."""
     row = MemoryQueue().insert_task(task)
     held_by = uuid4()
     row = row._replace(state=TaskState.IN_PROGRESS, retries=retries, attempt=retries + 1, pool_id=held_by)
-    claimed = as_claimed(row)
-    return Run(claimed, held_by), decode(type(task), claimed.payload), row
+    return Run(as_claimed(row), held_by), row
 
 
 @contextmanager
 def _held(queue: object, row: Task) -> Iterator[None]:
-    """In the queue for as long as the run lasts, so that it can complete its task."""
+    """Puts the row into the queue while the run lasts, so that it can complete its task."""
     state = queue.state if isinstance(queue, MemoryQueue | AsyncMemoryQueue) else MemoryState()
     state.tasks[row.id] = row
     try:
@@ -131,17 +122,11 @@ def _held(queue: object, row: Task) -> Iterator[None]:
         state.tasks.pop(row.id, None)
 
 
-def _context_of(run: Run) -> Context:
-    context = copy_context()
-    context.run(CURRENT_RUN.set, run)
-    return context
-
-
-# What was inserted ----------------------------------------------------------------------------------------------------
+# Inserted tasks -------------------------------------------------------------------------------------------------------
 
 
 class Inserted(NamedTuple, Generic[R]):
-    """``task`` as a worker would read it, and its ``row`` with priority, due time and the like."""
+    """Holds a ``task`` as a worker would read it, and its ``row`` with priority, due time and the like."""
 
     task: R
     row: Task
@@ -150,19 +135,19 @@ class Inserted(NamedTuple, Generic[R]):
 def inserted(
     queue: Backend | AsyncMemoryQueue, cls: type[R], /, *, connection: Any = None, **fields: Any
 ) -> list[Inserted[R]]:
-    """The tasks of a class that the queue holds now, in any state, in the order of their insertion.
+    """Returns the tasks of a class that the queue holds now, in any state, in the order of their insertion.
 
     A pool removes the row of a task that has succeeded: look before draining, or drain with ``RetentionMode.KEEP_ALL``.
 
     Args:
-        queue: the one that was inserted into, or another one on the same tables.
+        queue: the queue that the tasks were inserted into, or another one on the same tables.
         cls: the class itself, under its former kinds too; a class derived from it is another kind.
-        connection: the caller's own, to see what was inserted in its open transaction. (A field of this name is left to
-            the caller to compare.)
-        fields: only tasks whose fields equal these.
+        connection: the caller's own, to see tasks that its open transaction has inserted. (Compare a field of this name
+            yourself.)
+        fields: only tasks whose fields equal these are returned.
 
     Raises:
-        UsageError: the class has no field of such a name; or this is an ``AsyncQueue``.
+        UsageError: the class has no field of such a name, or this is an ``AsyncQueue``.
     """
     return _matching(_read(cls, fields, _rows(queue, cls, connection)), fields)
 
@@ -170,7 +155,7 @@ def inserted(
 def assert_inserted(
     queue: Backend | AsyncMemoryQueue, cls: type[R], /, *, connection: Any = None, **fields: Any
 ) -> Inserted[R]:
-    """The first of ``inserted(...)``. Raises ``AssertionError``, with the near misses, if there is none."""
+    """Returns the first of ``inserted(...)``. Raises ``AssertionError``, with the near misses, if there is none."""
     __tracebackhide__ = True
     candidates = _read(cls, fields, _rows(queue, cls, connection))
     for found in _matching(candidates, fields):
@@ -191,14 +176,14 @@ def refute_inserted(
 async def inserted_async(
     queue: AsyncBackend, cls: type[R], /, *, connection: Any = None, **fields: Any
 ) -> list[Inserted[R]]:
-    """See ``inserted``."""
+    """Does for an asyncio queue what ``inserted`` does for a threaded one."""
     return _matching(_read(cls, fields, await _rows_async(queue, cls, connection)), fields)
 
 
 async def assert_inserted_async(
     queue: AsyncBackend, cls: type[R], /, *, connection: Any = None, **fields: Any
 ) -> Inserted[R]:
-    """See ``assert_inserted``."""
+    """Does for an asyncio queue what ``assert_inserted`` does for a threaded one."""
     __tracebackhide__ = True
     candidates = _read(cls, fields, await _rows_async(queue, cls, connection))
     for found in _matching(candidates, fields):
@@ -211,7 +196,7 @@ async def assert_inserted_async(
 async def refute_inserted_async(
     queue: AsyncBackend, cls: type[BaseRunnable], /, *, connection: Any = None, **fields: Any
 ) -> None:
-    """See ``refute_inserted``."""
+    """Does for an asyncio queue what ``refute_inserted`` does for a threaded one."""
     __tracebackhide__ = True
     _refute(cls, fields, await inserted_async(queue, cls, connection=connection, **fields))
 
@@ -275,7 +260,7 @@ def _refute(cls: type[BaseRunnable], fields: Mapping[str, object], found: Sequen
 
 
 def _differences(task: BaseRunnable, fields: Mapping[str, object]) -> dict[str, object]:
-    """The fields that are not as wanted, with what they are."""
+    """Returns the fields that are not as wanted, with their actual values."""
     return {name: actual for name, value in fields.items() if (actual := getattr(task, name, None)) != value}
 
 
@@ -297,14 +282,14 @@ def _lines(texts: Iterable[str]) -> str:
 
 
 class Clock:
-    """A clock that stands still until it is moved: ``MemoryQueue(clock=clock)``. It starts now, or as it is told."""
+    """A clock that stands still until it is moved: ``MemoryQueue(clock=clock)``. It starts at ``now`` if given."""
 
     def __init__(self, now: datetime | None = None) -> None:
         self.now = utc_clock() if now is None else now
 
     @property
     def now(self) -> datetime:
-        """What it shows; can be set, to any time with a zone."""
+        """The time that the clock shows; can be set to any time with a zone."""
         return self._now
 
     @now.setter
@@ -314,7 +299,7 @@ class Clock:
         self._now = value
 
     def advance(self, by: timedelta) -> None:
-        """Moves it on."""
+        """Moves the clock on."""
         self._now += by
 
     def __call__(self) -> datetime:

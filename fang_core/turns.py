@@ -1,4 +1,4 @@
-"""How calls of a queue wait for a database that is away, and when they try again. Pure: times are monotonic seconds."""
+"""Decides when calls of a queue try again while the database is away. It is pure: times are monotonic seconds."""
 
 import random
 from collections.abc import Callable
@@ -10,27 +10,29 @@ from fang_core.config import check_period
 from fang_core.errors import BackendError, NotConnected, ReadOnlyServer
 
 WAITS: Final = "a call waits for the database, for %.1f s more at most: %s"
-"""What is logged each time that a call has failed and waits, with the error that it met."""
+"""The log line of a call that has failed and waits, with its error."""
 
 _SHORTEST: Final = 0.05
 _LONGEST: Final = 0.5
 
 
 def waits_for(error: BackendError) -> bool:
-    """Returns whether a call that failed with this may be made again as it was once the database is back: nothing was
-    written, and nothing is wrong but that the database cannot be reached, starts, stops, or takes no writes yet."""
+    """Returns whether a call that failed with this may be repeated unchanged once the database is back.
+
+    Then nothing was written, and the database cannot be reached, starts, stops, or takes no writes yet.
+    """
     return isinstance(error, NotConnected | ReadOnlyServer)
 
 
 class Turns:
-    """The turns of all calls of one queue that wait for its database.
+    """Gives turns to all calls of one queue that wait for its database.
 
     The pause between two tries doubles from 0.05 s to 0.5 s, spread by half. After each pause one of the waiting calls
-    tries, whose success lets the others follow: a server that comes back is not met by all of them at once.
+    tries, and its success lets the other calls follow: they do not all reach a server that comes back at once.
 
     Args:
         within: the time for which each call waits, from its first failure on; zero for no wait. Raises ``UsageError``
-            for what is no ``timedelta``, or a negative one.
+            if it is no ``timedelta``, or a negative one.
     """
 
     def __init__(self, within: timedelta, chance: Callable[[], float] = random.random) -> None:
@@ -42,18 +44,18 @@ class Turns:
         self._next = -inf
 
     def failed(self, now: float) -> None:
-        """A call has failed because the database is away."""
-        if now >= self._next:  # else another call has told of it
+        """Notes that a call has failed because the database is away."""
+        if now >= self._next:  # otherwise another call has noted this failure already
             self._pause = min(_LONGEST, max(_SHORTEST, 2 * self._pause))
             self._next = now + self._pause * (0.5 + self._chance())
 
     def ended(self) -> None:
-        """A call that had waited got an answer."""
+        """Notes that a call that had waited got an answer."""
         self._pause = 0.0
         self._next = -inf
 
     def wait(self, now: float) -> float:
-        """Returns the seconds after which a waiting call is to ask again; 0.0 if it is its turn to try."""
+        """Returns the seconds after which a waiting call must ask again; 0.0 if it is its turn to try."""
         if now < self._next:
             return self._next - now
         if self._pause:

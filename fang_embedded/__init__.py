@@ -1,4 +1,4 @@
-"""A Postgres server from a wheel, for development and tests, which ends with the process that started it."""
+"""Runs a Postgres server from a wheel, for development and tests; it ends with the process that started it."""
 
 from fang_embedded.launcher import EmbeddedPostgres, EmbeddedPostgresError
 

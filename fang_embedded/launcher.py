@@ -1,6 +1,6 @@
-"""A Postgres server of one's own, for development and tests, that never outlives the process that started it.
+"""Starts a Postgres server for development and tests that never outlives the process that started it.
 
-The caller starts a small supervisor (``postgres_supervisor.py``, run as a script), and that starts Postgres::
+The caller starts a small supervisor (``postgres_supervisor.py``, run as a script), which starts Postgres::
 
     caller --stdin pipe, requests--> supervisor --child, PR_SET_PDEATHSIG--> postgres
            <--stdout pipe, replies--
@@ -35,7 +35,7 @@ _STOP_SECONDS: Final = 20.0  # the supervisor gives Postgres 15 s, in three step
 
 
 class EmbeddedPostgresError(RuntimeError):
-    """Postgres could not be found or started; the message is one line: what is wrong and what to do."""
+    """Raised when Postgres is not found or does not start; one line says what is wrong and what to do."""
 
 
 class EmbeddedPostgres:
@@ -47,7 +47,7 @@ class EmbeddedPostgres:
 
     Args:
         bin_dir: a directory with ``initdb`` and ``postgres`` (14 or later); the installed wheel if not given.
-        directory: where the cluster stands and stays; if not given, a temporary directory, removed at the end.
+        directory: where the cluster is made and kept; if not given, a temporary directory, removed at the end.
         settings: further settings, named and written as in ``postgresql.conf``.
         durable: False trades safety against a crash of the machine for speed; meant for tests.
         tcp: True listens on a free port of 127.0.0.1 as well, guarded by a random password that ``tcp_url`` carries.
@@ -73,9 +73,9 @@ class EmbeddedPostgres:
         self._known: Facts | None = None
 
     def start(self) -> Self:
-        """Start the server and wait until it accepts connections; does nothing if it was started already.
+        """Starts the server and waits until it accepts connections; does nothing if it is started already.
 
-        Raises EmbeddedPostgresError, with nothing left running and no temporary file left, if it does not come up.
+        Raises EmbeddedPostgresError if it does not start, and then leaves no process and no temporary file.
         """
         if self._supervisor is None:
             self._plan = self._make_plan()
@@ -89,7 +89,7 @@ class EmbeddedPostgres:
         return self
 
     def stop(self) -> None:
-        """Stop the server, wait for its end, and remove what was temporary; does nothing if it is not started."""
+        """Stops the server, waits for its end, and removes temporary files; does nothing if it is not started."""
         supervisor, plan, facts = self._supervisor, self._plan, self._known
         if supervisor is None or plan is None or self._owner != os.getpid():  # a forked copy does not own the server
             return
@@ -108,33 +108,33 @@ class EmbeddedPostgres:
             _clear_up_after_killed_supervisor(plan, facts["pid"] if facts else 0)
 
     def restart(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """Stop and start the server on the same URL: ``fast`` in order, ``immediate`` like a crash, with recovery.
+        """Stops the server and starts it on the same URL: ``fast`` in order, ``immediate`` like a crash, with recovery.
 
-        Also brings back a server that died. Raises EmbeddedPostgresError if it does not come up again.
+        Also restarts a server that died. Raises EmbeddedPostgresError if it does not start again.
         """
         self._known = self._ask({"restart": mode})
 
     @property
     def url(self) -> str:
-        """The URL of the database ``fang`` on the unix socket, for psycopg and asyncpg alike."""
+        """Returns the URL of the database ``fang`` on the unix socket, for psycopg and asyncpg alike."""
         # The port is part of the socket's name; without it the drivers would ask the variable PGPORT.
         return f"postgresql://fang@/fang?host={quote(self._facts['socket_dir'])}&port={self._facts['port']}"
 
     @property
     def tcp_url(self) -> str:
-        """The URL of the database ``fang`` on 127.0.0.1; raises EmbeddedPostgresError unless ``tcp=True``."""
+        """Returns the URL of the database ``fang`` on 127.0.0.1; raises EmbeddedPostgresError unless ``tcp=True``."""
         if not self._tcp:
             raise EmbeddedPostgresError("this server listens on its unix socket only: pass tcp=True")
         return f"postgresql://fang:{self._facts['password']}@127.0.0.1:{self._facts['port']}/fang"
 
     @property
     def version(self) -> int:
-        """The major version of the server, such as 18."""
+        """Returns the major version of the server, such as 18."""
         return self._facts["version"]
 
     @property
     def pid(self) -> int:
-        """The process id of the postmaster; another one after each restart."""
+        """Returns the process id of the postmaster, which changes with each restart."""
         return self._facts["pid"]
 
     def __enter__(self) -> Self:
@@ -177,9 +177,9 @@ class EmbeddedPostgres:
 
 
 def _launch_supervisor() -> subprocess.Popen[bytes]:
-    # Run by path with -I -S it needs the standard library alone and starts in 40 ms, whatever the caller's sys.path is.
-    # A session of its own keeps Ctrl-C away: the application shuts down first. It shares no output with the caller, so
-    # that a pipeline that reads the caller's output sees its end.
+    # Run by path with -I -S it needs only the standard library and starts in 40 ms, whatever the caller's sys.path is.
+    # A session of its own keeps Ctrl-C from it: the application shuts down first. It shares no output with the caller,
+    # so that a pipeline that reads the caller's output sees its end.
     return subprocess.Popen(
         [sys.executable, "-I", "-S", postgres_supervisor.__file__, str(os.getpid())],
         bufsize=0,
@@ -216,7 +216,7 @@ def bin_dir_of_wheel() -> Path:
 
 
 def _temporary_root() -> Path:
-    """The system's temporary directory, or /tmp where that is unfit for a socket or for another user's server."""
+    """Returns the system's temporary directory, or /tmp if that is unfit for a socket or for another user's server."""
     root = Path(tempfile.gettempdir()).resolve()
     short = len(os.fsencode(root)) <= 60  # a socket's path has 107 bytes on Linux, 103 on macOS; ours adds 41
     if os.geteuid() != 0:

@@ -1,9 +1,9 @@
-"""The process between a caller and its embedded Postgres: starts the server, and ends it when the caller has gone.
+"""Runs between a caller and its embedded Postgres: starts the server, and ends it when the caller has gone.
 
-Run as a script by ``fang_embedded.launcher``, with the standard library alone. It makes and removes everything on disk,
-so that a caller killed with SIGKILL at any moment leaves nothing behind. Requests come in on stdin and replies go out
-on stdout, one JSON object a line: first a ``Plan``, answered by ``Facts``; then ``{"restart": mode}``, answered the
-same way. What fails is answered by ``{"error": line}``.
+``fang_embedded.launcher`` runs it as a script, with the standard library alone. It makes and removes everything on
+disk, so that a caller killed with SIGKILL at any moment leaves nothing behind. Requests come in on stdin and replies go
+out on stdout, one JSON object a line: first a ``Plan``, answered by ``Facts``; then ``{"restart": mode}``, answered the
+same way. It answers a request that fails with ``{"error": line}``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["Facts", "Plan", "new_run_dir"]
 
 _START_SECONDS = 60.0
 _START_ATTEMPTS = 20
-# A stop asks politely for 5 s, then insists, then kills.
+# Each step of a stop, from a request to SIGKILL, has 5 s.
 _STEP_SECONDS = 5.0
 _SIGNALS = {
     "fast": (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL),
@@ -41,18 +41,18 @@ _SIGNALS = {
 
 
 class Plan(TypedDict):
-    """What the caller wants: the first request."""
+    """The first request, which says what server the caller wants."""
 
     bin_dir: str
     run_dir: str  # made and removed by the supervisor; its name comes from new_run_dir()
-    directory: str  # of the cluster; run_dir itself when it is to be removed too
+    directory: str  # of the cluster; run_dir itself if it must be removed too
     settings: dict[str, str]
     tcp: bool
     sync: bool
 
 
 class Facts(TypedDict):
-    """What the caller learns once Postgres is ready."""
+    """The reply when Postgres is ready."""
 
     pid: int
     port: int
@@ -62,19 +62,19 @@ class Facts(TypedDict):
 
 
 class _StartFailed(Exception):
-    """Postgres cannot be started; the message is one line for the user."""
+    """Raised when Postgres cannot be started; the message is one line for the user."""
 
 
 class _PassingFailure(_StartFailed):
-    """The port was taken meanwhile, or children of a killed postmaster still hold its shared memory."""
+    """Raised when the port was taken meanwhile, or children of a killed postmaster still hold its shared memory."""
 
 
 class _CallerGone(Exception):
-    """The caller has died, or wants no server any more."""
+    """Raised when the caller has died, or no longer wants a server."""
 
 
 def supervise() -> None:
-    """Start Postgres, serve the caller's requests to restart it, and stop it when the caller has gone."""
+    """Starts Postgres, serves the caller's requests to restart it, and stops it when the caller has gone."""
     os.umask(0o022)
     caller = Caller(int(sys.argv[1]))
     try:
@@ -89,7 +89,7 @@ def supervise() -> None:
 
 
 def serve(plan: Plan, caller: Caller, lock: int) -> None:
-    """The life of one server; raises _CallerGone at its regular end."""
+    """Runs one server for its whole life; raises _CallerGone at its regular end."""
     server = Server(plan, caller, lock)
     try:
         server.make_directories()
@@ -113,11 +113,11 @@ class Caller:
         self._pid = pid
         self._received = b""
         self._dismissed = False
-        # A child that the caller forked may hold the pipe open for longer than the caller lives: watch the caller, too.
+        # A child that the caller forked may hold the pipe open after the caller has died: watch the caller too.
         self._watched = [0]
         with contextlib.suppress(OSError, AttributeError):  # Linux 5.3; elsewhere getppid() has to do
             self._watched.append(os.pidfd_open(pid))
-        # A flag, for an exception from a handler could fall between the fork of Postgres and the note of its pid.
+        # A flag, since an exception from a handler could come between the fork of Postgres and the note of its pid.
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_dismissed", True))
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
@@ -129,7 +129,7 @@ class Caller:
         return json.loads(line)
 
     def watch(self, seconds: float) -> None:
-        """Wait that long, or until the caller says something; raises _CallerGone if it has gone."""
+        """Waits that long, or until the caller sends a request; raises _CallerGone if it has gone."""
         readable, _, _ = select.select(self._watched, [], [], seconds)
         received = os.read(0, 65536) if 0 in readable else b""
         if self._dismissed or os.getppid() != self._pid or (readable and not received):
@@ -145,14 +145,14 @@ class Caller:
 
 
 def new_run_dir(root: Path) -> Path:
-    """A name for a run directory, which the sweep knows it by."""
+    """Returns a new name for a run directory, by which the sweep recognises it."""
     return root / f"fang-pg-{secrets.token_hex(5)}"
 
 
 def sweep(root: Path) -> None:
-    """Remove the run directories of this user that nobody holds: a supervisor was killed, and so was its caller."""
+    """Removes run directories of this user that no process holds: a supervisor and its caller were killed."""
     for path in root.glob("fang-pg-*"):
-        # Not there any more, a link, or in use: each is an OSError.
+        # If it is gone, a link, or in use, this is an OSError.
         with contextlib.suppress(OSError):
             lock = _opened(path)
             try:
@@ -165,7 +165,7 @@ def sweep(root: Path) -> None:
 
 @contextlib.contextmanager
 def owned_run_dir(path: Path) -> Iterator[int]:
-    """Make the directory and remove it at the end; gives the descriptor that holds its lock."""
+    """Makes the directory and removes it at the end; yields the descriptor that holds its lock."""
     lock = _made_and_locked(path)
     try:
         yield lock
@@ -176,7 +176,7 @@ def owned_run_dir(path: Path) -> Iterator[int]:
 
 def _made_and_locked(path: Path) -> int:
     while True:
-        path.mkdir(0o711 if server_user() else 0o700)  # the server's user has to pass through what root owns
+        path.mkdir(0o711 if server_user() else 0o700)  # the server's user has to pass through root's directory
         with contextlib.suppress(FileNotFoundError):
             lock = _opened(path)
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -214,7 +214,7 @@ class Server:
         self._make_private(self._socket_dir)
 
     def create_cluster(self) -> None:
-        """Make the cluster with its database ``fang``, unless it is there; half a cluster never bears its name."""
+        """Makes the cluster with its database ``fang``, unless it exists; half a cluster never has its name."""
         if self._data.exists():
             return
         half_made = self._directory / "data.new"
@@ -226,8 +226,8 @@ class Server:
         what = ["-E", "UTF8", "--locale=C", "-U", "fang", "--no-instructions", *([] if self._plan["sync"] else ["-N"])]
         who = ["--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={self._password}"]
         _run([f"{self._bin_dir}/initdb", "-D", str(half_made), *what, *who], **self._child)
-        # Single-user mode needs neither a socket nor a client. To rename the database that initdb has made takes 25 ms,
-        # to create one more, with its 300 files, 120 ms to 350 ms.
+        # Single-user mode needs neither a socket nor a client. To rename the database that initdb has made takes 25 ms;
+        # to create another one, with its 300 files, takes 120 ms to 350 ms.
         single = [f"{self._bin_dir}/postgres", "--single", "-D", str(half_made), "-c", "exit_on_error=on"]
         _run(
             [*single, *([] if self._plan["sync"] else ["-F"]), "template1"],
@@ -237,7 +237,7 @@ class Server:
         half_made.rename(self._data)
 
     def start(self) -> None:
-        """Bring Postgres up, on the port it had before or on a free one."""
+        """Starts Postgres, on the port it had before or on a free one."""
         for attempts_left in reversed(range(_START_ATTEMPTS)):
             port = self._port or _free_port()
             try:
@@ -266,7 +266,7 @@ class Server:
                     self._process.wait(_STEP_SECONDS)
 
     def reap(self) -> None:
-        """Let a server that died by itself leave the table of processes."""
+        """Reaps a server that died by itself, so that it leaves the table of processes."""
         if self._process is not None:
             self._process.poll()
 
@@ -308,7 +308,7 @@ class Server:
         deadline = time.monotonic() + _START_SECONDS
         while process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(FileNotFoundError):
-                # The postmaster writes its own state here, in the eighth line; pg_ctl waits for the same word.
+                # The postmaster writes its state into the eighth line; pg_ctl waits for the same word.
                 lines = (self._data / "postmaster.pid").read_text().split("\n")
                 if lines[0] == str(process.pid) and lines[7:] and lines[7].strip() == "ready":
                     return True
@@ -330,11 +330,11 @@ class Server:
             os.chown(path, self._user["user"], self._user["group"])
 
 
-# Whom it runs as, and from where --------------------------------------------------------------------------------------
+# Its user, and its binaries -------------------------------------------------------------------------------------------
 
 
 def server_user() -> dict[str, Any]:
-    """Whom Postgres runs as, in the words of subprocess: ourselves, or another user if we are root."""
+    """Returns the user that Postgres runs as, as arguments of subprocess: our own, or another if we are root."""
     if os.geteuid() != 0:
         return {}
     try:
@@ -345,7 +345,7 @@ def server_user() -> dict[str, Any]:
 
 
 def usable_install(bin_dir: Path, run_dir: Path, user: dict[str, Any]) -> tuple[Path, int]:
-    """The binaries that the server's user can run, copied if need be, and their major version."""
+    """Returns binaries that the server's user can run, copied if need be, and their major version."""
     try:
         answer = _run([f"{bin_dir}/postgres", "--version"], **user)
     except FileNotFoundError:
@@ -359,7 +359,7 @@ def usable_install(bin_dir: Path, run_dir: Path, user: dict[str, Any]) -> tuple[
 
 
 def _copy_for_everyone(bin_dir: Path, run_dir: Path) -> Path:
-    """Copy an install, once, beside run_dir, where all can read and only root can write it; returns its binaries."""
+    """Copies an install, once, next to run_dir, where all can read and only root can write it; returns its binaries."""
     with (bin_dir / "postgres").open("rb") as file:
         copy = run_dir.parent / f"fang-postgres-{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
     # Three levels, since the binaries look for their libraries by a path relative to themselves.
@@ -371,15 +371,15 @@ def _copy_for_everyone(bin_dir: Path, run_dir: Path) -> Path:
         for path in (fresh, *fresh.rglob("*")):
             path.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)
         with contextlib.suppress(FileNotFoundError):
-            copy.rename(run_dir / "old-install")  # planted by somebody, or thinned out by a cleaner of /tmp
-        with contextlib.suppress(OSError):  # another start was faster; if it was anything else, the next step fails
+            copy.rename(run_dir / "old-install")  # planted by another user, or thinned out by a cleaner of /tmp
+        with contextlib.suppress(OSError):  # another start was faster; after any other error, the next step fails
             fresh.rename(copy)
     return copied_bin_dir
 
 
 def _parts_of_install(bin_dir: Path) -> list[Path]:
     install, package = bin_dir.parent, bin_dir.parent.parent
-    # Wheels carry shared libraries beside their package (Linux) or inside it (macOS).
+    # Wheels carry shared libraries next to their package (Linux) or inside it (macOS).
     parts = [bin_dir, install / "lib", install / "share", Path(f"{package}.libs"), package / ".dylibs"]
     return [part for part in parts if part.is_dir()]
 
@@ -395,15 +395,15 @@ def _is_trusted_copy(copy: Path, origin: Path, bin_dir: Path) -> bool:
 
 
 def _tie_to_this_process() -> Callable[[], None]:
-    """What a child does between fork and exec so that it dies with this process, even if that is killed."""
+    """Returns a function for a child, between fork and exec, that makes it die with this process, even by SIGKILL."""
     import ctypes
 
     parent = os.getpid()
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
     def tie() -> None:
-        # Runs after the change of user, which would clear it. SIGQUIT makes the postmaster take all its children along.
-        # The kernel means the parent's thread, not its process: the supervisor has only one (so a preexec_fn is safe).
+        # Runs after the change of user, which would clear it. SIGQUIT makes the postmaster end all its children. The
+        # kernel watches the parent's thread, not its process: the supervisor has only one (so a preexec_fn is safe).
         if prctl is not None:
             prctl(1, signal.SIGQUIT)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:
@@ -432,12 +432,12 @@ def _run(command: list[str], given: str = "", **child: Any) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The environment without what would steer Postgres (PGPORT, PGDATA, ...), and with English messages."""
+    """Returns the environment without variables of Postgres (PGPORT, PGDATA, ...), and with English messages."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
 
 
 def _telling_line(log: str) -> str:
-    """The last error of a log in one line, or its last line if it has none."""
+    """Returns the last error of a log in one line, or its last line if it has none."""
     errors = re.findall(r"(?:FATAL|PANIC|ERROR|error|DETAIL|HINT): +(.*)", log)
     return "; ".join(errors[-2:]) or "".join(log.strip().splitlines()[-1:]) or "no word in its log"
 

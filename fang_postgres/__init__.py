@@ -1,1 +1,1 @@
-"""What both modes share about Postgres: the schema, the statements, what their rows mean. No I/O here."""
+"""Holds what both modes share about Postgres: the schema, the statements, the meaning of their rows. No I/O here."""

@@ -1,4 +1,4 @@
-"""How a SQLAlchemy object becomes SQL for a raw driver."""
+"""Compiles SQLAlchemy objects to SQL for a raw driver."""
 
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ PSYCOPG: Final = psycopg.dialect()  # type: ignore[no-untyped-call]
 
 
 def compiled(core: Executable, dialect: Any) -> SQLCompiler:
-    """The text, and the order of its parameters."""
+    """Returns the compiled statement, with its text and the order of its parameters."""
     compiler = core.compile(dialect=dialect)  # type: ignore[attr-defined]
     assert isinstance(compiler, SQLCompiler)
     return compiler

@@ -1,4 +1,4 @@
-"""The least rights that a role needs, as SQL that the owner of the tables runs."""
+"""Writes the SQL that gives a role the least rights that it needs; the owner of the tables runs it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, get_args
@@ -12,25 +12,41 @@ PRIVILEGES: Final[Mapping[Purpose, Mapping[str, Sequence[str]]]] = {
     "web": {
         VERSION_TABLE: ("SELECT",),
         "fang_tasks": ("SELECT", "INSERT"),
-        "fang_pools": ("SELECT",),  # to notify those that wait
+        "fang_pools": ("SELECT",),  # to notify waiting pools
         "fang_schedules": ("SELECT", "INSERT", "UPDATE"),
+        "fang_types": ("SELECT",),  # which types are managed, so that their rows have a lane
+        "fang_uniques": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     },
     "worker": {
         VERSION_TABLE: ("SELECT",),
         "fang_tasks": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "fang_pools": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-        "fang_schedules": ("SELECT", "INSERT", "UPDATE"),
+        "fang_schedules": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "fang_messages": ("SELECT", "INSERT", "DELETE"),
+        "fang_types": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "fang_turns": ("SELECT", "INSERT", "UPDATE"),
+        "fang_lanes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "fang_uniques": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     },
     "status": {
         VERSION_TABLE: ("SELECT",),
         "fang_tasks": ("SELECT",),
         "fang_pools": ("SELECT",),
+        "fang_schedules": ("SELECT",),
+        "fang_types": ("SELECT",),
     },
 }
-"""What each may do with which table."""
+"""The privileges of each purpose on each table."""
+
+FUNCTIONS: Final[Mapping[Purpose, Sequence[str]]] = {
+    "web": (),
+    "worker": ("fang_running_1(text, text)", "fang_tat_1(text)", "fang_lane_tat_1(text, text)"),
+    "status": (),
+}
+"""The functions that each purpose calls."""
 
 _NO_ROLES: Final = frozenset({"public", "none"})
-"""Names that no role can have. A grant to the first one would let everyone insert tasks, and so run code."""
+"""Names that no role can have. A grant to ``public`` would let every role insert tasks, and so run code."""
 
 _TITLES: Final[Mapping[Purpose, str]] = {
     "web": "inserts and finds tasks, such as a web application",
@@ -40,7 +56,7 @@ _TITLES: Final[Mapping[Purpose, str]] = {
 
 
 def grants(role: str, purpose: Purpose | None = None, *, schema: str = DEFAULT_SCHEMA) -> str:
-    """The statements for a role that serves this purpose; None writes those of a web application and of a worker.
+    """Returns the statements for a role with this purpose; None means both a web application's and a worker's.
 
     Raises ``UsageError`` for a name that no role can have.
     """
@@ -48,13 +64,13 @@ def grants(role: str, purpose: Purpose | None = None, *, schema: str = DEFAULT_S
     if not role or "\0" in role or "\n" in role:
         raise UsageError("the role needs a name, of one line")
     if role in _NO_ROLES:
-        raise UsageError(f"{role} is the name of no role: Postgres reads it as a word of its own, in quotes as well")
+        raise UsageError(f"no role can have the name {role}: Postgres reserves it, even in quotes")
     purposes: tuple[Purpose, ...] = ("web", "worker") if purpose is None else (purpose,)
     return "\n".join(_for_purpose(_quoted(role), each, schema) for each in purposes)
 
 
 def purposes() -> tuple[str, ...]:
-    """For which a role can be given its rights."""
+    """Returns the purposes for which a role can be given rights."""
     return get_args(Purpose)
 
 
@@ -62,6 +78,7 @@ def _for_purpose(role: str, purpose: Purpose, schema: str) -> str:
     lines = [f"-- for a role that {_TITLES[purpose]} (--for {purpose})", f'GRANT USAGE ON SCHEMA "{schema}" TO {role};']
     for table, privileges in PRIVILEGES[purpose].items():
         lines.append(f'GRANT {", ".join(privileges)} ON "{schema}".{table} TO {role};')
+    lines += [f'GRANT EXECUTE ON FUNCTION "{schema}".{function} TO {role};' for function in FUNCTIONS[purpose]]
     return "\n".join(lines) + "\n"
 
 

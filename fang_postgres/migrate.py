@@ -1,11 +1,12 @@
-"""Making and changing the tables: the migrations, run by Alembic, under any schema name.
+"""Makes and changes the tables: runs the migrations with Alembic, under any schema name.
 
 ``upgrade`` and ``downgrade`` work in a transaction of their own, ``upgrade_within`` and ``downgrade_within`` in that of
-an application's revision. The version table stands in our schema; nothing of the application's is touched, and a
-downgrade to base leaves nothing of ours behind.
+an application's revision. The version table is in Fang's schema; nothing of the application's is touched, and a
+downgrade to base leaves nothing of Fang's behind.
 
-Raises, all in one line and without the URL: ``UsageError`` (an unusable URL, schema name or revision), ``SchemaError``
-(the tables are missing, or of a version that this one does not know), ``AccessRefused``, ``BackendUnavailable``.
+Raises, each with a text of one line and without the URL: ``UsageError`` (an unusable URL, schema name or revision),
+``SchemaError`` (the tables are missing, or of a version that this one does not know), ``AccessRefused``,
+``BackendUnavailable``.
 """
 
 import hashlib
@@ -21,9 +22,9 @@ from sqlalchemy import URL, Connection, Engine, NullPool
 from sqlalchemy.exc import DBAPIError
 
 from fang_core.errors import BackendError, MissingExtra, SchemaError, UsageError
-from fang_postgres.connecting import TRANSACTION_TIMEOUT_SINCE
-from fang_postgres.diagnosis import code_of_connect_failure, diagnose
-from fang_postgres.engine import engine_for
+from fang_postgres.connections.connecting import TRANSACTION_TIMEOUT_SINCE
+from fang_postgres.connections.diagnosis import code_of_connect_failure, diagnose
+from fang_postgres.connections.engine import engine_for
 from fang_postgres.revisions import Revision, comment_for, read_revision, schema_problem
 from fang_postgres.schema import DEFAULT_SCHEMA, VERSION_TABLE, checked_schema, tables
 
@@ -36,11 +37,11 @@ try:
 except ImportError:
     raise MissingExtra("alembic is missing: pip install 'fang-tasks[cli]'") from None
 
-Database = str | URL | Engine
+UrlOrEngine = str | URL | Engine
 
 # alembic.op is one proxy for the whole process: two threads must not migrate through it at once.
 _alembic_op: Final = threading.Lock()
-# CREATE SCHEMA IF NOT EXISTS asks for the right to create even where there is nothing to create.
+# CREATE SCHEMA IF NOT EXISTS needs the right to create even if there is nothing to create.
 _CREATE_SCHEMA: Final = """DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = '{0}')
     THEN CREATE SCHEMA "{0}"; END IF; END $$"""
 _DROP_EMPTY_SCHEMA: Final = """DO $$ BEGIN DROP SCHEMA IF EXISTS "{0}" RESTRICT;
@@ -48,7 +49,7 @@ _DROP_EMPTY_SCHEMA: Final = """DO $$ BEGIN DROP SCHEMA IF EXISTS "{0}" RESTRICT;
 
 
 class Op(Protocol):
-    """What a revision knows as ``alembic.op``: the module itself will do."""
+    """The part of ``alembic.op`` that Fang uses: pass the module itself."""
 
     def get_context(self) -> MigrationContext: ...
 
@@ -56,38 +57,38 @@ class Op(Protocol):
 # In a transaction of our own ------------------------------------------------------------------------------------------
 
 
-def upgrade(database: Database, *, schema: str = DEFAULT_SCHEMA, revision: str = "head") -> None:
-    """Make or change the tables; nothing happens where they are at ``revision`` or beyond.
+def upgrade(database: UrlOrEngine, *, schema: str = DEFAULT_SCHEMA, revision: str = "head") -> None:
+    """Makes or changes the tables; does nothing if they are at ``revision`` or beyond.
 
-    That goes for a revision that this version does not know as well, if it lets this version use the tables.
+    "Beyond" includes a revision that this version does not know, if that revision lets this version use the tables.
 
-    Several processes may do so at once: one migrates, the others wait for it. ``database`` is a URL or an Engine. Not
-    for use inside a revision of the application's: that is ``upgrade_within``.
+    Several processes may call this at once: one migrates, the others wait for it. ``database`` is a URL or an Engine.
+    Inside a revision of the application call ``upgrade_within`` instead.
     """
     with _own_op(database, schema) as op:
         upgrade_within(op, revision, schema=schema)
 
 
-def downgrade(database: Database, *, schema: str = DEFAULT_SCHEMA, revision: str = "base") -> None:
-    """Take the tables back to ``revision``. Base drops them with all their rows, and the schema if it is empty then."""
+def downgrade(database: UrlOrEngine, *, schema: str = DEFAULT_SCHEMA, revision: str = "base") -> None:
+    """Takes the tables back to ``revision``. Base drops them with all rows, and the schema if it is then empty."""
     with _own_op(database, schema) as op:
         downgrade_within(op, revision, schema=schema)
 
 
-def current(database: Database, *, schema: str = DEFAULT_SCHEMA) -> str | None:
-    """The revision that the tables are at; None where there are none. A standby can be asked as well."""
+def current(database: UrlOrEngine, *, schema: str = DEFAULT_SCHEMA) -> str | None:
+    """Returns the revision that the tables are at, or None if there are no tables. Works on a standby as well."""
     found = _found(database, schema)
     return found and found.number
 
 
-def check(database: Database, *, schema: str = DEFAULT_SCHEMA) -> None:
-    """Raise ``SchemaError``, which says what to run, unless this version may use the tables; see ``current``."""
+def check(database: UrlOrEngine, *, schema: str = DEFAULT_SCHEMA) -> None:
+    """Raises ``SchemaError``, which says what to run, unless this version may use the tables; see ``current``."""
     if problem := schema_problem(schema, _found(database, schema)):
         raise SchemaError(problem)
 
 
 def sql(*, schema: str = DEFAULT_SCHEMA, from_revision: str | None = None) -> str:
-    """The script that brings tables at ``from_revision`` (None: no tables) to this version, for ``psql`` or a DBA."""
+    """Returns a script that brings tables from ``from_revision`` (None: no tables) to this version, for ``psql``."""
     script = StringIO()
     context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "output_buffer": script})
     with _typed(schema), _alembic_op, Operations.context(context) as op, context.begin_transaction():
@@ -101,11 +102,11 @@ def sql(*, schema: str = DEFAULT_SCHEMA, from_revision: str | None = None) -> st
 def upgrade_within(
     op: Op, revision: str = "head", *, schema: str = DEFAULT_SCHEMA, from_revision: str | None = None
 ) -> None:
-    """Inside ``upgrade()`` of an application's Alembic revision: ``upgrade_within(op)``, with its ``alembic.op``.
+    """Makes or changes the tables inside ``upgrade()`` of an application's revision: ``upgrade_within(op)``.
 
-    Joins its transaction, and its ``--sql`` mode. What is applied already is skipped. A script (``--sql``) cannot see
-    what is applied: it starts where an earlier call in that script ended, or else at ``from_revision`` (None: no
-    tables). Errors of the database are left as they are.
+    Joins the revision's transaction, and its ``--sql`` mode. Skips revisions of Fang that are applied already. A script
+    (``--sql``) cannot see those: it starts at the revision that an earlier call in the script ended at, or else at
+    ``from_revision`` (None: no tables). Errors of the database are raised unchanged.
     """
     _run(op, schema, revision, from_revision or "base", _upgrade)
 
@@ -113,15 +114,17 @@ def upgrade_within(
 def downgrade_within(
     op: Op, revision: str = "base", *, schema: str = DEFAULT_SCHEMA, from_revision: str | None = None
 ) -> None:
-    """Inside ``downgrade()`` of an application's revision: the way back. A script starts at this version by default."""
+    """Takes the tables back inside ``downgrade()`` of an application's revision. A script starts at this version unless
+    told otherwise."""
     _run(op, schema, revision, from_revision or "head", _downgrade)
 
 
 def include_name_for(schema: str) -> IncludeNameFn:
-    """A hook that keeps an application's autogenerate from seeing this schema (of ``public``: our tables there).
+    """Returns a hook that hides this schema (in ``public``: Fang's tables) from an application's autogenerate.
 
-    For ``context.configure(include_name=...)`` in its env.py, if that says ``include_schemas=True`` or if the schema is
-    ``public`` or on the search_path (as ``fang`` is for a role of that name). ``include_name`` is ``fang``'s.
+    Pass it to ``context.configure(include_name=...)`` in its env.py, if that says ``include_schemas=True``, or if the
+    schema is ``public`` or on the search_path (as ``fang`` is for a role of that name). ``include_name`` is the hook
+    for ``fang``.
     """
     ours = {table.name for table in tables(schema).metadata.tables.values()} | {VERSION_TABLE}
 
@@ -140,7 +143,7 @@ include_name: Final = include_name_for(DEFAULT_SCHEMA)
 
 
 def options(schema: str) -> dict[str, Any]:
-    """What Alembic is always configured with: our own version table, which says what each revision allows."""
+    """Returns Alembic's options: Fang's own version table, whose comment says which older code may use the tables."""
 
     def say_oldest_code(ctx: MigrationContext, heads: Collection[str], **_: Any) -> None:
         for head in heads:  # one, or none when the table goes
@@ -152,10 +155,10 @@ def options(schema: str) -> dict[str, Any]:
 
 
 @contextmanager
-def transaction(database: Database, schema: str, *, writes: bool = True) -> Iterator[Connection]:
-    """A transaction in which a migration can run: whatever a role's defaults are, it may write and take its time.
+def transaction(database: UrlOrEngine, schema: str, *, writes: bool = True) -> Iterator[Connection]:
+    """Begins a transaction in which a migration can run: it may write and has no timeout, whatever the role's defaults.
 
-    One that does not write can be had of a standby, too.
+    With ``writes=False`` it works on a standby too.
     """
     with _typed(checked_schema(schema)), _engine(database).connect() as connection:
         connection.execution_options(isolation_level="READ COMMITTED")
@@ -171,7 +174,8 @@ def transaction(database: Database, schema: str, *, writes: bool = True) -> Iter
 
 
 def prepare(context: MigrationContext, schema: str) -> None:
-    """Before the version is looked at: wait for others who migrate this schema, and make it if it is missing."""
+    """Waits for other processes that migrate this schema, and makes it if it is missing; call it before the version is
+    read."""
     if not context.as_sql:
         key = int.from_bytes(hashlib.sha256(f"fang_migrate {schema}".encode()).digest()[:8], signed=True)
         context.execute(f"SELECT pg_advisory_xact_lock({key})")
@@ -179,13 +183,13 @@ def prepare(context: MigrationContext, schema: str) -> None:
 
 
 def remove_traces(context: MigrationContext, schema: str) -> None:
-    """After a downgrade to base: the version table, and the schema if that was all that it held."""
+    """Drops the version table after a downgrade to base, and the schema if it is then empty."""
     context.execute(f'DROP TABLE IF EXISTS "{schema}".{VERSION_TABLE}')
     if schema != "public":
         context.execute(_DROP_EMPTY_SCHEMA.format(schema))
 
 
-def _found(database: Database, schema: str) -> Revision | None:
+def _found(database: UrlOrEngine, schema: str) -> Revision | None:
     with transaction(database, schema, writes=False) as connection:
         return _read(MigrationContext.configure(connection, opts=options(schema)), schema)
 
@@ -207,8 +211,8 @@ def _downgrade(wanted: str, heads: Any) -> Any:
 
 
 def _run(op: Op, schema: str, revision: str, start: str, steps: Callable[..., Any]) -> None:
-    # Our revisions import alembic.op, which is this op as long as it lasts. A context of our own keeps our version
-    # table; it is no EnvironmentContext: leaving that would take the application's proxies away.
+    # Fang's revisions import alembic.op, which is this op while the block lasts. A context of their own keeps Fang's
+    # version table. It is not an EnvironmentContext: leaving one would take the application's proxies away.
     outer = op.get_context()
     opts = options(checked_schema(schema)) | {"script": _scripts(), "fn": lambda heads, _: steps(revision, heads)}
     if outer.as_sql:
@@ -246,19 +250,19 @@ def _write(outer: MigrationContext, opts: dict[str, Any], schema: str, revision:
 
 @cache
 def _scripts() -> ScriptDirectory:
-    here = Path(__file__).parent  # in a wheel the revisions stand beside this file, in a checkout at the project's root
+    here = Path(__file__).parent  # in a wheel the revisions are next to this file, in a checkout at the project's root
     return ScriptDirectory(next(p for p in (here / "alembic", here.parent / "alembic") if (p / "env.py").is_file()))
 
 
 @contextmanager
-def _own_op(database: Database, schema: str) -> Iterator[Operations]:
+def _own_op(database: UrlOrEngine, schema: str) -> Iterator[Operations]:
     with _alembic_op, transaction(database, schema) as connection:
         context = MigrationContext.configure(connection)
         with Operations.context(context) as op:
             yield op
 
 
-def _engine(database: Database) -> Engine:
+def _engine(database: UrlOrEngine) -> Engine:
     if isinstance(database, Engine):
         return database
     return engine_for(database, application_name="fang migrate", poolclass=NullPool)
@@ -287,5 +291,5 @@ def _diagnosed(error: BaseException | None, schema: str) -> BackendError:
     message = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
     if sqlstate in {"42P07", "42710"}:
         taken = " ".join(message.split())
-        return SchemaError(f"schema {schema} holds something of that name ({taken}): choose another schema")
+        return SchemaError(f"schema {schema} already has an object of that name ({taken}): choose another schema")
     return diagnose(sqlstate or code_of_connect_failure(message), message, schema=schema)

@@ -1,8 +1,8 @@
-"""Which code may work on which tables.
+"""Decides which code may work on which tables.
 
-A revision says in its file which is the oldest code that may go on beside it (``oldest_code``), as the revision that
-this code was made for. ``fang migrate`` writes that into the comment on the version table, where code that does not
-know the revision reads it with the right to read the version, which it needs anyway.
+The file of a revision names the oldest code that may still use the tables (``oldest_code``), by the revision that this
+code was made for. ``fang migrate`` writes that into the comment on the version table. Code that does not know the
+revision reads it there, with the right to read the version, which it needs anyway.
 """
 
 import re
@@ -15,30 +15,30 @@ _READ: Final = re.compile(r"\brevision=(\w+) oldest_code=(\w+)")
 
 
 class Revision(NamedTuple):
-    """What tables are at; ``oldest_code`` is None where they do not say it."""
+    """The revision that tables are at; ``oldest_code`` is None if their comment does not give it."""
 
     number: str
     oldest_code: str | None
 
     @property
     def may_be_used(self) -> bool:
-        """Whether this version of the library may insert and work on them."""
+        """Whether this version of the library may use the tables."""
         return self.number == HEAD or (self.number > HEAD and self.oldest_code is not None and self.oldest_code <= HEAD)
 
 
 def comment_for(number: str, oldest_code: str) -> str:
-    """What is written on the version table."""
+    """Returns the comment to write on the version table."""
     return _COMMENT.format(number, oldest_code)
 
 
 def read_revision(number: str, comment: str | None) -> Revision:
-    """As the version table and its comment say; a comment that is another revision's says nothing."""
+    """Reads a revision from the version table and its comment; a comment about another revision is ignored."""
     found = _READ.search(comment or "")
     return Revision(number, found[2] if found and found[1] == number else None)
 
 
 def schema_problem(schema: str, found: Revision | None) -> str | None:
-    """What is wrong with the tables' revision, in one line that says what to do; None if this version may use them."""
+    """Returns a line that says what is wrong with the tables' revision and what to do; None if they may be used."""
     where = "" if schema == "fang" else f" --schema {schema}"
     if found is None:
         return f"table {schema}.fang_tasks is missing: run `fang migrate{where}`"

@@ -1,26 +1,27 @@
-"""A statement, written once in SQLAlchemy Core and compiled once for raw drivers; and an operation, ready to be run.
+"""Defines a statement, written once in SQLAlchemy Core and compiled once for raw drivers, and an operation to run.
 
 The threaded mode sends ``Statement.psycopg_text`` through raw psycopg, the async mode ``Statement.text`` with
-``arguments()`` through raw asyncpg. An application's engine, and a connection that a caller hands in, get
-``Statement.text_form``; our own engine, that of ``fang status``, executes ``Statement.core``. What breaks silently in
-one of these ways is refused where a statement is made:
+``arguments()`` through raw asyncpg. An application's engine, and a connection that a caller passes, get
+``Statement.text_form``; our own engine, that of ``fang status``, executes ``Statement.core``. Whatever would break
+silently in one of these ways is refused when the statement is made:
 
 - bind names start with ``p_``: plain column names are reserved inside UPDATE;
 - no text that depends on values (``.in_()`` with a list): it could not be compiled once;
 - no JSON and no enum binds: they cross as text and are cast in SQL, so that both drivers send the same.
 
-The order of arguments comes from the compiler, never from how the statement was written.
+The compiler gives the order of arguments, not the way the statement is written.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import BindParameter, Executable
 from sqlalchemy.sql import visitors
 from sqlalchemy.types import ARRAY, JSON, Enum
 
+from fang_core.errors import FangError
 from fang_postgres.compiling import ASYNCPG, PSYCOPG, compiled
 from fang_postgres.textform import TextForm
 
@@ -28,8 +29,8 @@ T = TypeVar("T")
 Rows = Sequence[Sequence[Any]]
 
 ALL_AT_ONCE: Final[Mapping[str, Any]] = {"stream_results": False, "yield_per": None}
-"""What is said to SQLAlchemy with each statement of ours: an application may have its engine, connection or session
-stream all results, for which it would declare a cursor, and that cannot be done for a statement that writes."""
+"""The execution options of each of our statements. An application may make its engine, connection or session stream
+all results; SQLAlchemy would then declare a cursor, which is impossible for a statement that writes."""
 
 
 class Statement:
@@ -54,16 +55,16 @@ class Statement:
 
     @cached_property
     def psycopg_text(self) -> str:
-        """Compiled for a raw psycopg connection, with ``%(name)s``."""
+        """Returns the text for a raw psycopg connection, with ``%(name)s``."""
         return str(compiled(self.core, PSYCOPG))
 
     @cached_property
     def text_form(self) -> TextForm:
-        """The same for a connection that is not our own."""
+        """Returns the statement for a connection that is not our own."""
         return TextForm(self.core)
 
     def arguments(self, params: Mapping[str, Any]) -> list[Any]:
-        """The parameters in the order of ``text``."""
+        """Returns the parameters in the order of ``text``."""
         return [params[name] for name in self.order]
 
     def __repr__(self) -> str:
@@ -72,29 +73,44 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
-    """A statement, its parameters, and what its rows mean."""
+    """A statement, its parameters, and the meaning of its rows."""
 
     statement: Statement
     params: Mapping[str, Any]
     decode: Callable[[Rows], T]
 
     def quiet(self) -> "Operation[T]":
-        """The same, which wakes nobody."""
+        """Returns the same operation, but one that wakes no pool."""
         return replace(self, params={**self.params, "p_notify": False}) if "p_notify" in self.params else self
 
 
-Conversation = Generator[Operation[Any], Any, T]
-"""What takes more than one statement: yields operations, is sent what each returned, and returns its own result.
+Script = Generator[Operation[Any], Any, T]
+"""A generator for work of several statements: yields operations, is sent their results, and returns its own result.
 
-Pure, so that both modes hold the same one: see their ``converse``.
+Pure, so that both modes run the same one; see ``run_script``.
 """
 
 Pipeline = Generator[Operation[Any] | None, Any, T]
-"""A conversation that goes on while its last operation is in flight: it is sent what the one before has returned.
+"""A script that goes on while its last operation is in flight: it is sent the result of the one before.
 
-It begins with None, and where it has nothing more to ask it yields None, to be sent what is still missing. See the
-modes' ``pipeline``.
+It is first sent None, and when it has no further operation it yields None, to be sent the last result. See the modes'
+``pipeline``.
 """
+
+
+async def run_script(run: Callable[[Operation[Any]], Awaitable[Any]], script: Script[T]) -> T:
+    """Runs a script with ``run``, which runs one operation. Throws a typed error into the script."""
+    proceed: Callable[[], Operation[Any]] = partial(script.send, None)
+    while True:
+        try:
+            operation = proceed()
+        except StopIteration as end:  # perhaps before the first operation
+            result: T = end.value
+            return result
+        try:
+            proceed = partial(script.send, await run(operation))
+        except FangError as error:
+            proceed = partial(script.throw, error)
 
 
 def _refuse_what_breaks(name: str, core: Executable) -> None:

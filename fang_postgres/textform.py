@@ -1,20 +1,33 @@
-"""The same statements for connections that an application has set up in its own way.
+"""Makes the statements for connections that an application has set up in its own way.
 
 Codecs, loaders, dumpers and type casters of such a connection can turn any value into anything. So nothing is left to
 them: each parameter is sent as a text that is written here and cast in SQL, each column is cast to text in SQL and read
 here. No setting of the session, such as ``DateStyle`` or ``IntervalStyle``, changes these texts.
 
 The texts cross as ``refcursor``: every driver takes that for a plain string, and an application that gives ``text`` or
-``varchar`` a codec of its own has no reason to give it one.
+``varchar`` a codec of its own has no reason to give ``refcursor`` one.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import BindParameter, ColumnElement, DateTime, Executable, Text, bindparam, cast, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    DateTime,
+    Executable,
+    Interval,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    select,
+)
 from sqlalchemy import types as sqltypes
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import UpdateBase
@@ -22,7 +35,7 @@ from sqlalchemy.sql.expression import Alias, ColumnClause, TableClause
 from sqlalchemy.types import UserDefinedType
 
 from fang_postgres.compiling import ASYNCPG, PSYCOPG, compiled
-from fang_postgres.sql.fragments import microseconds
+from fang_postgres.sql.fragments import array_of, microseconds
 
 Reader = Callable[[str], Any]
 
@@ -34,7 +47,7 @@ class TextForm:
 
     Attributes:
         core: the SQLAlchemy object.
-        returns_rows: whether there is something to fetch.
+        returns_rows: whether the statement returns rows.
     """
 
     def __init__(self, core: Executable) -> None:
@@ -51,25 +64,25 @@ class TextForm:
 
     @property
     def text(self) -> str:
-        """Compiled for asyncpg, with ``$1``; see ``arguments``."""
+        """Returns the text for asyncpg, with ``$1``; see ``arguments``."""
         return self._for_asyncpg[0]
 
     @cached_property
     def psycopg_text(self) -> str:
-        """Compiled for psycopg 3 or psycopg2, with ``%(name)s``; see ``parameters``."""
+        """Returns the text for psycopg 3 or psycopg2, with ``%(name)s``; see ``parameters``."""
         return str(compiled(self.core, PSYCOPG))
 
     def parameters(self, params: Mapping[str, Any]) -> dict[str, str | None]:
-        """What is sent, by name."""
+        """Returns the parameters to send, by name."""
         return {name: as_text(value) for name, value in params.items()}
 
     def arguments(self, params: Mapping[str, Any]) -> list[str | None]:
-        """The same in the order of ``text``."""
+        """Returns the parameters to send, in the order of ``text``."""
         sent = self.parameters(params)
         return [sent[name] for name in self._for_asyncpg[1]]
 
     def read(self, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
-        """The rows as the statement itself returns them on a connection of our own."""
+        """Returns the rows as the statement itself returns them on a connection of our own."""
         return [
             tuple(
                 None if value is None else read(value if isinstance(value, str) else bytes(value).decode())
@@ -80,8 +93,10 @@ class TextForm:
 
 
 def as_text(value: Any) -> str | None:
-    """A parameter as Postgres reads it, whatever the session's settings are. Raises ``OverflowError`` for a time that
-    is outside of Python's years in UTC."""
+    """Returns a parameter as text that Postgres reads, whatever the session's settings are.
+
+    Raises ``OverflowError`` for a time that is outside of Python's years in UTC.
+    """
     match value:
         case None:
             return None
@@ -95,19 +110,13 @@ def as_text(value: Any) -> str | None:
             # Each part with its sign: IntervalStyle sql_standard would give them all that of the first.
             return f"{value.days:+d} days {value.seconds:+d} secs {value.microseconds:+d} microseconds"
         case list() | tuple():
-            return "{" + ",".join(map(_as_element, value)) + "}"
+            # Not as Postgres writes arrays, in which NULL is a text if array_nulls is off; see _list_of.
+            return json.dumps([as_text(each) for each in value], ensure_ascii=False)
     return str(value)
 
 
-def _as_element(value: Any) -> str:
-    text = as_text(value)
-    if text is None:
-        return "NULL"
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
 class _Carried(UserDefinedType[str]):
-    """How the texts cross; see the module."""
+    """The type as which the texts cross; see the module."""
 
     cache_ok = True
 
@@ -116,21 +125,26 @@ class _Carried(UserDefinedType[str]):
 
 
 def _sent_as_text(element: Any, **_: Any) -> Any:
-    """For ``replacement_traverse``: what stands for a parameter; itself for what is not to be looked into."""
+    """Returns the replacement of a parameter, for ``replacement_traverse``; returns an element itself to skip it."""
     if isinstance(element, BindParameter):
         sent = cast(cast(bindparam(element.key, type_=_Carried()), _Carried()), Text)
         if isinstance(element.type, Text):
             return sent
-        value = cast(sent, element.type)
-        if not isinstance(element.type, sqltypes.ARRAY):
-            return value
-        # A list is read from its text once, not once for each row that is compared with it. The outer cast does nothing
-        # but tell Postgres that ANY is given a list, and not the rows of a query.
-        return cast(select(value).scalar_subquery(), element.type)
+        if isinstance(element.type, sqltypes.ARRAY):
+            return _list_of(sent, element.type)
+        return cast(sent, element.type)
     owner = element.table if isinstance(element, ColumnClause) else element
     # A copy of a table would no longer be the one whose columns an UPDATE names.
     is_table = isinstance(owner.element if isinstance(owner, Alias) else owner, TableClause)
     return element if is_table else None
+
+
+def _list_of(sent: ColumnElement[str], type_: sqltypes.ARRAY[Any]) -> ColumnElement[Any]:
+    """Returns the list that ``as_text`` wrote as text; it is read once, not once for each row compared with it."""
+    items = func.json_array_elements_text(cast(sent, sqltypes.JSON)).table_valued("value")
+    listed = cast(array_of(select(cast(items.c.value, type_.item_type))), type_)
+    # ARRAY(SELECT ..) would make an empty list of null.
+    return case((sent.is_not(None), listed))
 
 
 def _columns_as_text(core: Any) -> Executable:
@@ -139,11 +153,17 @@ def _columns_as_text(core: Any) -> Executable:
 
 
 def _text_of(column: ColumnElement[Any]) -> ColumnElement[str]:
-    return cast(microseconds(column) if isinstance(column.type, DateTime) else column, Text)
+    if isinstance(column.type, DateTime | Interval):
+        return cast(microseconds(column), Text)
+    # Not as Postgres writes arrays: see ``as_text``.
+    return cast(func.array_to_json(column) if isinstance(column.type, sqltypes.ARRAY) else column, Text)
 
 
 def _reader(type_: Any) -> Reader:
-    """What reads the text of a column of this type."""
+    """Returns the function that reads the text of a column of this type."""
+    if isinstance(type_, sqltypes.ARRAY):
+        read_item = _reader(type_.item_type)
+        return lambda text: [None if item is None else read_item(item) for item in json.loads(text)]
     for known, read in _READERS.items():
         if isinstance(type_, known):
             return read
@@ -154,6 +174,7 @@ _READERS: Final[dict[type[Any], Reader]] = {
     sqltypes.Text: str,
     sqltypes.Uuid: UUID,
     sqltypes.DateTime: lambda text: _EPOCH + timedelta(microseconds=int(text)),
+    sqltypes.Interval: lambda text: timedelta(microseconds=int(text)),
     sqltypes.Boolean: "true".__eq__,
     sqltypes.Integer: int,
     sqltypes.Double: float,

@@ -1,164 +1,75 @@
-"""A pool of worker threads, with the thread that claims for them and the one that writes their outcomes."""
+"""Defines the pool of worker threads, with a thread that claims for them and one that writes their outcomes."""
 
-import os
 import threading
-import time
-from collections.abc import Callable, Sequence
-from datetime import timedelta
-from typing import Final, Self
-from uuid import UUID
+from contextvars import Context
+from typing import ClassVar, Self
 
-from fang_core.arguments import check_queue
-from fang_core.config import (
-    DEFAULT_LEASE,
-    DEFAULT_MAX_CRASHES,
-    EXIT_RUNS_LEFT,
-    PoolOptions,
-    RetentionMode,
-    SleepParams,
-    as_task_types,
-)
-from fang_core.copying import Uncopyable
-from fang_core.errors import UsageError
-from fang_core.events import Dispatcher, Events
-from fang_core.forks import in_child
-from fang_core.logs import SafeLogger
-from fang_core.record import DEFAULT_TASK_TYPE
-from fang_core.store import Backend
-from fang_threaded.shift import Shift
+from fang_core.backends.store import Backend, Store
+from fang_core.naming import names_arguments
+from fang_core.pool.base import PoolBase
+from fang_core.pool.workers import MakeWorkers
+from fang_core.runs.isolation import Isolation
+from fang_core.tasks.arguments import check_queue
+from fang_threaded.runtime import ThreadLock, ThreadRuntime, drive
 from fang_threaded.signals import Signals
-
-logger = SafeLogger("fang_threaded")
-
-LAST_CALL: Final = 1.8
-"""Seconds after the grace period at which the heartbeat ends a process that hangs."""
+from fang_threaded.workers import ThreadWorkers
 
 
-class WorkerPool(Uncopyable):
+@names_arguments
+class WorkerPool(PoolBase[Backend]):
     """Runs tasks of some task types in threads.
 
     Args:
-        queue: a ``Queue``, or a ``MemoryQueue``; opened by the pool where it is closed, and then closed again.
+        queue: a ``Queue``, or a ``MemoryQueue``; if it is closed, the pool opens it, and closes it again.
         number_of_workers: threads, and so tasks at once.
         task_type: one or several; with several, the first in line moves by one at every claim.
         retention_mode: what becomes of rows whose life ends.
         sleep_params: how an idle pool polls; more than 8 s only with ``listen=False``.
         grace_period: how long ``stop()`` waits for runs.
         keep_finished, keep_failed: the age from which kept rows of these task types are pruned; None keeps them.
-        listen: whether inserts wake the pool by NOTIFY; never where the queue is behind a pooler.
-        lease: after so long without a sign of life a pool is taken for dead, and its tasks run elsewhere; longer than
+        listen: whether inserts wake the pool by NOTIFY; never if the queue is behind a pooler.
+        lease: how long a pool may show no sign of life before others take it for dead and run its tasks; longer than
             the longest call of C code that holds the GIL.
         max_crashes: how often the process may die under a task before that is failed as crashed; 1 and 2 fail
             innocent tasks with it.
+        stuck_after: how long after its interruption a run that has not ended counts as stuck: its outcome is written,
+            and another worker takes its place.
+        max_stuck: with more stuck runs than this, ``run()`` ends the process with exit code 71; None allows as many as
+            there are workers.
+        warn_after: how long a run may go on before a warning says where it stands; None warns of nothing.
         log_tracebacks: whether the line of a failed run has its traceback, whose text may quote payloads.
-        events: who is told what happens.
+        middleware: functions from a run to a context manager that goes around it, the first one outermost.
+        lifespan: makes the context manager of what runs share, without arguments or from the pool; entered before the
+            first run, left after the last. Runs get its value as ``current_run().state``.
+        max_tasks_per_child: after how many runs the child process of isolated runs is replaced; None for never.
+        isolate_suspects: whether tasks under which pools have died twice run in child processes, if they can.
+        retries_first: whether due tasks that have failed, or crashed, run before others of the same type and priority;
+            without effect on task types with limits, rates or fairness.
+        events: hooks that are called when something happens.
     """
 
-    def __init__(
-        self,
-        queue: Backend,
-        /,
-        *,
-        number_of_workers: int = 1,
-        task_type: str | Sequence[str] = DEFAULT_TASK_TYPE,
-        retention_mode: RetentionMode = RetentionMode.REMOVE_FINISHED,
-        sleep_params: SleepParams | None = None,
-        grace_period: timedelta = timedelta(seconds=25),
-        keep_finished: timedelta | None = timedelta(days=7),
-        keep_failed: timedelta | None = None,
-        listen: bool = True,
-        lease: timedelta = DEFAULT_LEASE,
-        max_crashes: int = DEFAULT_MAX_CRASHES,
-        log_tracebacks: bool = False,
-        events: Sequence[Events] = (),
-    ) -> None:
-        check_queue(queue, "threaded")
-        self.queue = queue
-        self.options = PoolOptions(
-            number_of_workers=number_of_workers,
-            task_types=as_task_types(task_type),
-            retention_mode=retention_mode,
-            sleep_params=sleep_params or SleepParams(),
-            grace_period=grace_period,
-            keep_finished=keep_finished,
-            keep_failed=keep_failed,
-            listen=listen and queue.keeps_session,
-            lease=lease,
-            max_crashes=max_crashes,
-            log_tracebacks=log_tracebacks,
-        )
-        self._events = Dispatcher(events)
-        self._begin()
-        in_child(self, WorkerPool._begin)
-        self.is_clean = True
-        """Whether nothing is left: no run goes on, and all that came of the last life's runs is written."""
-
-    def _begin(self) -> None:
-        """Not started; also in a child, where nothing of the parent's pool goes on: to stop it there ends nothing."""
-        self._changing = threading.Lock()
-        self._shift: Shift | None = None  # the present one, or the last
-        self._running = False
-        self._deadline = 0.0  # of the last stop
-        self._on_stop: list[Callable[[], None]] = []
-        self._lingering: threading.Thread | None = None
-
-    @property
-    def id(self) -> UUID | None:
-        """The pool's id while it runs, made anew by every start."""
-        return None if self._shift is None else self._shift.id
-
-    # Life -------------------------------------------------------------------------------------------------------------
+    _make_workers: ClassVar[MakeWorkers] = ThreadWorkers
 
     def start(self) -> None:
         """Registers the pool and starts its threads; returns when they run.
 
         Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable`` in one line that says what to do.
         """
-        with self._changing:
-            if self._running or (self._lingering is not None and self._lingering.is_alive()):
-                raise UsageError("this pool is running already, or runs of its last life have not ended")
-            shift = self._begin_shift()
-            shift.start()
-            self._running = True
-            self.is_clean = False
-        types, workers = ", ".join(self.options.task_types), self.options.number_of_workers
-        logger.info("pool %s started, threads: %d, for %s", shift.id, workers, types)
-        self._events.emit(Events.pool_started, shift.id)
+        drive(self._start())
 
     def stop(self) -> int:
-        """Stops gracefully; how many runs had not ended in time. They go on and stay held until they end.
+        """Stops gracefully; returns how many runs have not ended in time. They go on and stay held until they end.
 
         Claims no more, gives back what was not started, waits for runs up to the grace period, writes what has ended.
-        A run of the pool's own that calls it counts as one that has not ended; a hook of ``Events`` only has it begin.
+        A run of the pool that calls it counts as one that has not ended. If a hook of ``Events`` calls it, it returns 0
+        at once, and the pool stops on another thread.
         """
-        if self._is_stopping_and_called_by_a_run():
-            return 0
         if self._events.is_caller:
-            # On one of the very threads that this would wait for.
-            threading.Thread(target=self.stop, name="fang-stop", daemon=True).start()
+            # A hook calls this on a thread that it would wait for. Threads of free-threaded Python inherit the context,
+            # which says that a hook calls.
+            threading.Thread(target=Context().run, args=(self.stop,), name="fang-stop", daemon=True).start()
             return 0
-        with self._changing:
-            for wake in tuple(self._on_stop):
-                wake()
-            shift = self._shift
-            if shift is None or not self._running:
-                return 0
-            deadline = self._deadline = time.monotonic() + self.options.grace_period.total_seconds()
-            try:
-                left = shift.stop(deadline)
-            except BaseException:  # a Ctrl-C: whoever called this waits no more, the pool stops all the same
-                self._linger(shift, deadline)
-                raise
-            finally:
-                self._running = False
-            if left:
-                logger.warning("pool %s: runs not ended: %d; their tasks stay held until they do", shift.id, left)
-                self._linger(shift, None)
-            else:
-                self.is_clean = shift.leave()
-        logger.info("pool %s stopped, runs left: %d", shift.id, left)
-        self._events.emit(Events.pool_stopped, shift.id)
-        return left
+        return drive(self._stop())
 
     def __enter__(self) -> Self:
         self.start()
@@ -174,94 +85,55 @@ class WorkerPool(Uncopyable):
         or ``start()`` and ``stop()``, which leave signals alone.
 
         A second signal, a second or more after the first, ends the process at once. Signals are handled only if this is
-        called in the main thread, and given back. If the application has a handler of its own, that is called too, and
+        called in the main thread, and given back. If the application has its own handler, that is called too, and
         what becomes of the process is its decision.
 
         Returns:
             0 if every run has ended by the end of the grace period, and all is written; else 75. After a signal that
             the application does not handle it does not return 75: it ends the process with that code, by
-            ``SystemExit`` if no run goes on, else at once. In all other cases the process goes on.
+            ``SystemExit`` if no run goes on, else at once. In all other cases the process goes on, except one: with
+            more stuck runs than ``max_stuck`` allows the pool stops, and the process ends with code 71.
         """
-        signals = Signals(self.begin_last_call)
-        self.on_stop(signals.wake)
-        try:
-            with signals:
-                self.start()
-                try:
-                    signals.wait()
-                    if signals.ends_process:
-                        self.begin_last_call()  # it may have come while the pool started
-                finally:
-                    self.stop()
-                runs_go_on = self.runs_go_on()
-        finally:
-            self._on_stop.remove(signals.wake)
-        code = 0 if self.is_clean else EXIT_RUNS_LEFT
-        if code and signals.ends_process:
-            if runs_go_on:
-                os._exit(code)  # an ordinary exit would run user code's finalizers under running threads
-            raise SystemExit(code)
-        return code
-
-    def on_stop(self, wake: Callable[[], None]) -> None:
-        """Has it called when ``stop()`` is, by whomever, on the thread that calls that; for who waits for it to end."""
-        self._on_stop.append(wake)
+        return drive(self._run())
 
     def runs_go_on(self) -> bool:
-        """Whether runs of the last life go on, past the end of its grace period.
+        """Returns whether runs of the last life go on, past the end of its grace period.
 
-        Until then a run of its own that has stopped the pool is waited for.
+        If a run of the pool has stopped it, this waits for that run until the end of the grace period.
         """
-        if self._lingering is None:
-            return False
-        self._lingering.join(max(0.0, self._deadline - time.monotonic()))
-        return self._lingering.is_alive()
-
-    def begin_last_call(self) -> None:
-        """Bounds the life of the process to the grace period, also where a thread hangs; for signal handlers."""
-        if self._running and self._shift is not None:
-            grace = self.options.grace_period.total_seconds()
-            self._shift.say_stopping(exit_at=time.monotonic() + grace + LAST_CALL)
+        return drive(self._runs_go_on())
 
     def drain(self) -> int:
-        """Runs until no due task of the pool's types and kinds is left and its own runs have ended; how many ran.
+        """Runs until no due task of its types and kinds is left and its own runs have ended; returns how many ran.
 
-        Starts the pool, and stops it again, where it was not running.
+        Starts the pool if it was not running, and stops it again.
         """
-        shift = self._shift
-        if shift is not None and self._running:
-            return shift.drain(shift.crew.ended_runs)
-        with self:
-            assert self._shift is not None
-            return self._shift.drain(0)  # runs that end before it is asked for count as well
+        return drive(self._drain())
 
-    def _begin_shift(self) -> Shift:
-        """One that is registered, and whose heart beats."""
-        store = self.queue.store()
-        try:
-            shift = self._shift = Shift(store, self.queue, self.options, self._events)
-            shift.register()
-        except BaseException:
-            store.close()
-            raise
-        return shift
+    # What ``PoolBase`` asks of a mode ---------------------------------------------------------------------------------
 
-    def _linger(self, shift: Shift, stop_by: float | None) -> None:
-        ending = threading.Thread(target=self._end, args=(shift, stop_by), name="fang-lingering", daemon=True)
-        self._lingering = ending
-        ending.start()
+    def _set_up(self, queue: Backend) -> None:
+        check_queue(queue, "threaded")
 
-    def _end(self, shift: Shift, stop_by: float | None) -> None:
-        """In a process that lives on: the heart beats, and outcomes are written, until the last run has ended.
+    def _make_lock(self) -> ThreadLock:
+        return ThreadLock()
 
-        ``stop_by`` is the deadline of a stop that was interrupted, and is begun again.
-        """
-        if stop_by is not None:
-            shift.stop(stop_by)
-        shift.crew.join()
-        self.is_clean = shift.leave()
+    def _make_runtime(self) -> ThreadRuntime:
+        return ThreadRuntime()
 
-    def _is_stopping_and_called_by_a_run(self) -> bool:
-        """Whether the stop that is under way waits for the very run that asks for another."""
-        shift = self._shift
-        return shift is not None and self._running and shift.stopping.is_set() and shift.crew.is_caller()
+    def _make_isolation(self) -> Isolation:
+        import fang_isolation
+
+        return fang_isolation.Isolation("threaded", self.queue, self.options)
+
+    def _make_signals(self) -> Signals:
+        return Signals(self.begin_last_call)
+
+    async def _call_start(self) -> None:
+        self.start()
+
+    async def _call_stop(self) -> int:
+        return self.stop()
+
+    async def _open_store(self) -> Store:
+        return self.queue.store()

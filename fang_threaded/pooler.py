@@ -1,7 +1,6 @@
-"""Behind a transaction pooler, such as PgBouncer: nothing is left to a session, which is another's by the next
-transaction.
+"""Runs operations behind a transaction pooler, such as PgBouncer, which may use another session for each transaction.
 
-So every operation is a transaction, which begins with our settings, and no statement is prepared on the server.
+So every operation is a transaction that begins with Fang's settings, and no statement is prepared on the server.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,25 +9,25 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 
-from fang_core.guard import PlanGuard
-from fang_postgres.connecting import BEGIN_PINNED
-from fang_threaded.bounded import BoundedConnection
-from fang_threaded.runner import OwnRunner
+from fang_postgres.connections.connecting import BEGIN_PINNED
+from fang_postgres.planner_guard import PlanGuard
+from fang_threaded.connection import Connection
+from fang_threaded.database import PsycopgDatabase
 
 T = TypeVar("T")
 
 _BEGIN_PINNED: Final = BEGIN_PINNED.encode()
 
 
-class PoolerConnection(BoundedConnection):
-    """One whose transactions begin with our settings, in the same round trip.
+class PoolerConnection(Connection):
+    """Begins its transactions with Fang's settings, in the same round trip.
 
-    To be made with ``prepare_threshold`` None, and in autocommit.
+    Make it with ``prepare_threshold`` None, and in autocommit.
     """
 
     @contextmanager
     def transaction(self, *_: Any, **__: Any) -> Iterator[None]:  # type: ignore[override]
-        """One that is not nested. What fails in it is raised as it is, also where it cannot be rolled back."""
+        """Is one transaction, not nested. Raises an error in it unchanged, even if it cannot be rolled back."""
         self.execute(_BEGIN_PINNED)
         try:
             yield
@@ -39,7 +38,7 @@ class PoolerConnection(BoundedConnection):
         self.commit()
 
 
-class PoolerRunner(OwnRunner):
+class PoolerDatabase(PsycopgDatabase):
     """Runs each operation in a transaction."""
 
     def _lend(

@@ -1,20 +1,20 @@
-"""The wait of a thread for SIGTERM or SIGINT."""
+"""Has a thread wait for SIGTERM or SIGINT."""
 
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from fang_core.signals import StopSignals
+from fang_core.pool.signals import StopSignals
 
 LOOK_AGAIN: Final = 0.5
-"""Seconds."""
+"""Seconds between two looks for a signal."""
 
 
 class Signals(StopSignals):
-    """The first signal ends ``wait()``.
+    """Ends ``wait()`` at the first signal.
 
-    A ``SimpleQueue`` and not an ``Event``: a handler that sets an event deadlocks against its own thread waiting on it.
+    It uses no ``threading.Event``: a handler that sets one deadlocks if its own thread waits for it.
     """
 
     def __init__(self, on_first: Callable[[], None] = lambda: None, *, shares: bool = True) -> None:
@@ -22,12 +22,12 @@ class Signals(StopSignals):
         self._inbox: SimpleQueue[None] = SimpleQueue()
 
     def wake(self) -> None:
-        """Ends ``wait()``, also without a signal."""
+        """See ``StopSignals.wake``."""
         self._inbox.put(None)
 
-    def wait(self) -> None:
-        """Waits for the first signal, or until it is woken."""
-        # A signal that comes between Python's last look for one and the system call that waits does not end that wait.
+    async def wait(self) -> None:
+        """See ``StopSignals.wait``; it blocks."""
+        # A signal that comes after Python's last look for one, just before the system call, does not end its wait.
         while True:
             with suppress(Empty):
                 self._inbox.get(timeout=LOOK_AGAIN)

@@ -1,83 +1,110 @@
-"""A worker: one thread that takes claimed tasks and runs them, each in a context of its own."""
+"""Defines a worker: one thread that takes claimed tasks and runs them, see ``Execution``."""
 
-import os
 import threading
 import time
-from contextvars import copy_context
+from collections.abc import Callable, Iterable
+from queue import SimpleQueue
+from types import FrameType
 from typing import TYPE_CHECKING
 
-from fang_core.codec import decode
+from fang_core.claims.expiry import EXPIRED
 from fang_core.events import Events
-from fang_core.forks import end_if_child
-from fang_core.lifecycle import SUCCESS, Result, result_of
-from fang_core.logs import SafeLogger
-from fang_core.run import CURRENT_RUN, Run
-from fang_core.runnable import Runnable
+from fang_core.lifecycle import Result
+from fang_core.pool.workers import Duties
+from fang_core.runs.execution import Execution
+from fang_core.runs.interrupt import Interrupted
+from fang_core.runs.location import frames_of_thread
+from fang_core.runs.run import Run
+from fang_threaded.interrupting import Interruptee
 
 if TYPE_CHECKING:
-    from fang_threaded.crew import Crew
-    from fang_threaded.shift import Shift
-
-logger = SafeLogger("fang_threaded")
+    from fang_threaded.workers import ThreadWorkers
 
 
-class Worker:
-    """Runs tasks until it is handed None. No exception of a run ends it; whatever else does has it replaced."""
+class Worker(Interruptee):
+    """Runs tasks until the pool stops or lets it go.
 
-    def __init__(self, shift: "Shift", crew: "Crew", number: int) -> None:
-        self._shift = shift
-        self._crew = crew
-        self._kinds = shift.kinds
-        self._queue = shift.queue
-        self._process = os.getpid()
+    No exception of a run ends it; if anything else does, the pool replaces it.
+    """
+
+    def __init__(
+        self,
+        duties: Duties,
+        number: int,
+        *,
+        waiting: SimpleQueue[Run | None],
+        workers: "ThreadWorkers",
+        watch: Callable[[float], None],
+        on_failed: "Callable[[Worker, BaseException], None]",
+        on_late: "Callable[[Worker], None]",
+    ) -> None:
+        super().__init__(number)
+        self._execution = Execution(
+            duties.kinds.class_of, duties.queue, middleware=duties.middleware, isolates=duties.isolates
+        )
+        self._waiting = waiting
+        self._workers = workers
+        self._watch = watch
+        self._on_failed = on_failed
+        self._on_late = on_late
         self.ended = 0
         """Runs that have ended; only this thread counts them."""
-        self.thread = threading.Thread(target=self._main, name=f"fang-worker-{number}", daemon=True)
+        self.thread = threading.Thread(target=self._main, args=(duties,), name=f"fang-worker-{number}", daemon=True)
+
+    def frames(self) -> Iterable[FrameType]:
+        """See ``Interruptible.frames``."""
+        return frames_of_thread(self.thread.ident)
 
     def join(self, deadline: float | None = None) -> None:
-        """Until it has ended, if it was started; at once where it is itself that calls this."""
+        """Waits until the worker has ended, if it was started. Returns at once if the worker calls it itself."""
         if self.thread.ident is not None and self.thread is not threading.current_thread():
             self.thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
-    def _main(self) -> None:
+    def _main(self, duties: Duties) -> None:
         try:
-            self._loop()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the pool must hear of it
-            self._crew.replace(self, error)
+            self._loop(duties)
+        except BaseException as error:  # noqa: BLE001 - the pool must hear of every error
+            self._on_failed(self, error)
 
-    def _loop(self) -> None:
-        waiting, feed, ended = self._crew.waiting, self._shift.claimer.feed, self._shift.supply.ended
-        events = self._shift.events
-        while True:
-            feed(waiting.qsize())
+    def _loop(self, duties: Duties) -> None:
+        _, _, events, on_taken, on_ended, _, _ = duties
+        waiting, workers, perform = self._waiting, self._workers, self._execution.perform
+        while not (workers.surplus and workers.lets_go(self)):
+            on_taken(waiting.qsize())
             run = waiting.get()
             if run is None:
-                return
-            run.started = True
-            started = time.monotonic()
+                workers.woke()
+                continue
+            if run.expires is not None and time.monotonic() >= run.expires:
+                self.ended += 1
+                on_ended(run, EXPIRED, 0.0)
+                continue
+            run.taken_by = self
+            run.began = started = time.monotonic()
             result: Result | None = None
             try:
-                if events:
+                if events.listeners:
                     events.emit(Events.run_started, run.task)
                     started = time.monotonic()
-                result = self._run(run)
+                try:
+                    self.current = run
+                    if run.task.timeout is not None:
+                        self._watch(run.began + run.task.timeout.total_seconds())
+                    result = perform(run)
+                finally:
+                    self.current = None
+                    if self.is_sending or run.interruption is not None:
+                        self.settle()
+            except Interrupted as struck:  # beside the task's own code
+                self.settle()
+                if result is None:
+                    result = self._execution.interrupted(run, struck)
             finally:
-                # Also where this very loop fails: no claimed task goes without an outcome.
-                self.ended += 1  # before its outcome can be written, and a drain be over
-                ended(run, result, time.monotonic() - started)
-                result = None  # a failure's exception keeps all frames of its run, until the next run
-
-    def _run(self, run: Run) -> Result:
-        try:
-            runnable = decode(self._kinds.classes[run.task.kind], run.task.payload)
-            assert isinstance(runnable, Runnable)
-            context = copy_context()
-            context.run(CURRENT_RUN.set, run)
-            context.run(runnable.run, self._queue)
-        except BaseException as error:  # noqa: BLE001 - every exception of a run is an outcome
-            end_if_child(self._process, error)
-            return result_of(error, self._kinds.module_of(run.task.kind))
-        finally:
-            run.over = True
-        end_if_child(self._process)
-        return SUCCESS
+                # Even if this loop itself fails, no claimed task goes without an outcome.
+                if not self.is_given_up:
+                    self.ended += 1  # first: once its outcome is written, a drain may end and read this
+                    on_ended(run, result, time.monotonic() - started)
+                result = None  # a failure's exception would keep all frames of its run until the next run
+            if self.is_given_up:
+                self._on_late(self)
+                return

@@ -1,21 +1,57 @@
-"""The backends of the conformance suite that stand on Postgres."""
+"""The backends of the conformance suite: each mode in memory and on Postgres, and what stands on Postgres otherwise."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 import psycopg
+import pytest
 
 from fang_async import AsyncQueue, AsyncWorkerPool
+from fang_core import AsyncMemoryQueue, MemoryQueue
+from fang_core.backends.memory.state import MemoryState
 from fang_core.conformance import Backend
+from fang_core.record import TaskState
 from fang_threaded import Queue, WorkerPool
+
+# In memory ------------------------------------------------------------------------------------------------------------
+
+
+def _set_crashes_in(state: MemoryState, task_id: UUID, crashes: int) -> None:
+    task = state.tasks[task_id]
+    state.tasks[task_id] = task._replace(crashes=crashes, state=TaskState.RETRIED if crashes else task.state)
+
+
+def threaded_in_memory() -> Backend:
+    state = MemoryState()
+    return Backend(
+        "threaded",
+        queue=partial(MemoryQueue, state=state),
+        pool=WorkerPool,
+        set_crashes=partial(_set_crashes_in, state),
+    )
+
+
+def async_in_memory() -> Backend:
+    state = MemoryState()
+    return Backend(
+        "async",
+        queue=partial(AsyncMemoryQueue, state=state),
+        pool=AsyncWorkerPool,
+        set_crashes=partial(_set_crashes_in, state),
+    )
+
+
+# On Postgres ----------------------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def transaction(url: str) -> AsyncIterator[asyncpg.Connection]:
+async def transaction(url: str, **options: Any) -> AsyncIterator[asyncpg.Connection]:
     """A transaction of asyncpg's on a connection of its own."""
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url, **options)
     try:
         async with connection.transaction():
             yield connection
@@ -23,9 +59,52 @@ async def transaction(url: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.close()
 
 
-def threaded_on_postgres(url: str) -> Backend:
-    return Backend("threaded", queue=partial(Queue, url), pool=WorkerPool, transaction=lambda: psycopg.connect(url))
+def set_crashes_on(url: str, task_id: UUID, crashes: int) -> None:
+    """Writes that a task has crashed so often."""
+    with psycopg.connect(url, prepare_threshold=None) as connection:
+        connection.execute(
+            "UPDATE fang.fang_tasks SET crashes = %s, state = CASE WHEN %s > 0 THEN 'retried' ELSE state END"
+            " WHERE id = %s",
+            (crashes, crashes, task_id),
+        )
 
 
-def async_on_postgres(url: str) -> Backend:
-    return Backend("async", queue=partial(AsyncQueue, url), pool=AsyncWorkerPool, transaction=lambda: transaction(url))
+def threaded_on_postgres(url: str, **options: Any) -> Backend:
+    return Backend(
+        "threaded",
+        queue=partial(Queue, url, **options),
+        pool=WorkerPool,
+        transaction=partial(psycopg.connect, url, prepare_threshold=None),
+        set_crashes=partial(set_crashes_on, url),
+    )
+
+
+def async_on_postgres(url: str, **options: Any) -> Backend:
+    return Backend(
+        "async",
+        queue=partial(AsyncQueue, url, **options),
+        pool=AsyncWorkerPool,
+        transaction=partial(transaction, url, statement_cache_size=0),
+        set_crashes=partial(set_crashes_on, url),
+    )
+
+
+# All four -------------------------------------------------------------------------------------------------------------
+
+IN_MEMORY: Final[dict[str, Callable[[], Backend]]] = {
+    "memory-threaded": threaded_in_memory,
+    "memory-async": async_in_memory,
+}
+ON_POSTGRES: Final[dict[str, Callable[..., Backend]]] = {
+    "postgres-threaded": threaded_on_postgres,
+    "postgres-async": async_on_postgres,
+}
+
+
+@pytest.fixture(params=[*IN_MEMORY, *ON_POSTGRES])
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Every backend, empty."""
+    in_memory = IN_MEMORY.get(request.param)
+    made = in_memory() if in_memory else ON_POSTGRES[request.param](request.getfixturevalue("emptied_url"))
+    yield made
+    made.close()

@@ -9,21 +9,19 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import settings
 from psycopg import sql
 from sqlalchemy import make_url
 
 from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
-from tests.modes import Database, Nights, Side, side_of
+from fang_postgres.schema import tables
+from tests.examples import register_profiles
+from tests.modes import Database, Harness, IdlePools, harness_of
 
 MEMORY = Path("/dev/shm")
 ENOUGH = 8 << 30
 
-
-# Whatever the load: how long an example takes says nothing of whether it holds.
-settings.register_profile("any-load", settings.get_profile(settings.get_current_profile_name()), deadline=None)
-settings.load_profile("any-load")
+register_profiles()
 
 
 def pytest_configure() -> None:
@@ -39,32 +37,20 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """What ``-n auto`` stands for: a third of the time tests wait for processes, servers and clocks."""
-    return max(2, (os.cpu_count() or 1) * 3 // 2)
+    """What ``-n auto`` stands for: half of the time tests wait for processes, servers and clocks."""
+    return 2 * (os.cpu_count() or 1)
 
 
 # The order of the tests under xdist -----------------------------------------------------------------------------------
 
-APART = (
-    "tests/faults/test_faults.py",
-    "tests/faults/test_shutdown.py",
-    "tests/postgres/test_plans.py::test_plans_with_many",
-    "tests/postgres/test_plans.py::test_pruning",
-    "tests/embedded/test_launcher.py",
-    "tests/cli/test_cli.py",
-    "tests/liveness/test_pools.py",
-    "tests/liveness/test_half_open.py",
-    "tests/postgres/test_failures.py",
-    "tests/waking/test_patience.py",
-)
-"""What takes long and whose tests share nothing: each test goes to a process that is free, other files as a whole."""
-
-LONG = ("tests/postgres/test_plans.py", "tests/cli/", "tests/poolers/", "tests/conformance/test_pools.py", *APART)
-"""What comes first, so that no process is left with a long file when the others have ended."""
-
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    unnamed = next((item.nodeid for item in items if " at 0x" in item.nodeid), None)
+    if unnamed is not None:
+        raise pytest.UsageError(f"{unnamed}: each process of xdist would have another address there; give it an id")
     if hasattr(config, "workerinput"):  # in a process of xdist's
+        from tests.scheduling import LONG
+
         items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
@@ -73,11 +59,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """For ``--dist loadfile``."""
     if config.getoption("dist") != "loadfile":
         return None
-    from xdist.scheduler import LoadFileScheduling
-
-    class ByFileOrTest(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return nodeid if nodeid.startswith(APART) else str(super()._split_scope(nodeid))
+    from tests.scheduling import ByFileOrTest
 
     config.option.loadscopereorder = False  # by the number of tests: the longest files have few
     return ByFileOrTest(config, log)
@@ -137,6 +119,21 @@ def url(server_url: str, template: str) -> Iterator[str]:
     yield from database(server_url, template)
 
 
+@pytest.fixture(scope="module")
+def shared_url(server_url: str, template: str) -> Iterator[str]:
+    """A database with the tables, for the tests of a module."""
+    yield from database(server_url, template)
+
+
+@pytest.fixture
+def emptied_url(shared_url: str) -> Iterator[str]:
+    """The module's database, which each test finds empty: for many tests that use no more of it than our tables."""
+    yield shared_url
+    with psycopg.connect(shared_url, options="-c lock_timeout=10s") as connection:
+        names = ", ".join(table.fullname for table in tables().metadata.sorted_tables)
+        connection.execute(f"TRUNCATE {names}")
+
+
 @pytest.fixture
 def new_database(request: pytest.FixtureRequest) -> Callable[[], Iterator[str]]:
     """Makes databases with the tables, for what may need none: only the first one starts the server."""
@@ -148,17 +145,17 @@ def new_database(request: pytest.FixtureRequest) -> Callable[[], Iterator[str]]:
 
 
 @pytest.fixture(params=["threaded", "async"])
-def side(request: pytest.FixtureRequest) -> Iterator[Side]:
+def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
     """Each test that asks for it runs in both modes."""
     for name in {"url", "proxy"}.intersection(request.fixturenames):
         request.getfixturevalue(name)  # made before the pools that connect there, and taken away after them
-    with side_of(request.param) as side:
-        yield side
+    with harness_of(request.param) as harness:
+        yield harness
 
 
 @pytest.fixture
-def nights(monkeypatch: pytest.MonkeyPatch) -> Nights:
-    return Nights(monkeypatch)
+def idle_pools(monkeypatch: pytest.MonkeyPatch) -> IdlePools:
+    return IdlePools(monkeypatch)
 
 
 @pytest.fixture(name="database")

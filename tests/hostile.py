@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -10,6 +10,8 @@ import psycopg
 import psycopg2
 import psycopg2.extensions
 from psycopg.adapt import Dumper, Loader
+
+from fang_core import Unique
 
 TYPES = (
     "uuid",
@@ -33,6 +35,7 @@ SETTINGS = {
     "TimeZone": "Asia/Kathmandu",
     "extra_float_digits": "-10",
     "bytea_output": "escape",
+    "array_nulls": "off",
 }
 
 
@@ -88,3 +91,13 @@ SOON = datetime(2031, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
 """Whose day and month another date style would take for each other."""
 
 LONG_AGO = datetime(2001, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
+
+MINUTE: Final = timedelta(minutes=1)
+TERMS: Final = (
+    Unique(by="n", within=timedelta(days=1)),
+    Unique(while_="waiting"),
+    Unique(while_="always"),
+    Unique(by="n", on_conflict="replace"),
+    Unique(while_="waiting", within=timedelta(days=1), on_conflict="postpone"),
+)
+"""Unique tasks, for whose inserts other statements are sent."""

@@ -16,14 +16,16 @@ import psycopg
 import pytest
 
 from fang_async import AsyncQueue, AsyncWorkerPool
-from fang_async import claimer as asynchronous
+from fang_async.runtime import AsyncioRuntime
 from fang_core import AsyncMemoryQueue, AsyncRunnable, MemoryQueue, Runnable, SleepParams, TaskConfig
-from fang_core.demand import Idle
-from fang_core.lifecycle import SUSPECT_AFTER
-from fang_core.memory_state import MemoryState
-from fang_core.registry import Mode
+from fang_core.backends.memory.state import MemoryState
+from fang_core.claims.idle import Idle
+from fang_core.crashes import SUSPECT_AFTER
+from fang_core.pool.claimer import Claimer
+from fang_core.pool.runtime import Runtime
+from fang_core.tasks.registry import Mode
 from fang_threaded import Queue, WorkerPool
-from fang_threaded import claimer as threaded
+from fang_threaded.runtime import ThreadRuntime, drive
 
 HOUR: Final = timedelta(hours=1)
 RAN: Final[SimpleQueue[int]] = SimpleQueue()
@@ -53,8 +55,8 @@ class AsyncNote(AsyncRunnable):
             await asyncio.to_thread(GATES["gate"].wait)
 
 
-class Side:
-    """One mode. What it makes it also ends, and nothing of it may be left then."""
+class Harness:
+    """Drives one mode from the thread of a test. It ends what it makes, and checks that nothing of that is left."""
 
     def __init__(self, mode: Mode) -> None:
         self.mode = mode
@@ -72,12 +74,17 @@ class Side:
         self._queues.append(queue)
         return queue
 
+    def runtime(self) -> Runtime:
+        """What services run on; in the async mode it must be called on the loop."""
+        return ThreadRuntime() if self.mode == "threaded" else AsyncioRuntime()
+
     def memory_queue(self, state: MemoryState) -> Any:
         return (MemoryQueue if self.mode == "threaded" else AsyncMemoryQueue)(state=state)
 
     def pool(self, queue: Any, *, poll: timedelta = HOUR, **options: Any) -> Any:
         """A pool that runs, and polls at this pace."""
         sleep = SleepParams(min_sleep_period=poll, max_sleep_period=poll)
+        options = {"isolate_suspects": False, **options}  # runs in child processes could not tell the test
         pool = (WorkerPool if self.mode == "threaded" else AsyncWorkerPool)(queue, sleep_params=sleep, **options)
         self._pools.append(pool)
         self.call(pool.start)
@@ -90,13 +97,14 @@ class Side:
 
     def begin(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> "Future[Any]":
         """Calls it beside the test."""
-        if inspect.iscoroutinefunction(function):
+        if inspect.iscoroutinefunction(function) and self.mode == "async":
             return asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
         future: Future[Any] = Future()
 
         def call() -> None:
             try:
-                future.set_result(function(*args, **kwargs))
+                result = function(*args, **kwargs)
+                future.set_result(drive(result) if inspect.iscoroutine(result) else result)
             except BaseException as error:  # noqa: BLE001 - the caller's to see
                 future.set_exception(error)
 
@@ -115,6 +123,14 @@ class Side:
                 after(result)
             return result
 
+        async def blocking(*args: Any, **kwargs: Any) -> Any:
+            if before is not None:
+                before(*args)
+            result = await original(*args, **kwargs)
+            if after is not None:
+                after(result)
+            return result
+
         async def asynchronous(*args: Any, **kwargs: Any) -> Any:
             if before is not None:
                 await asyncio.to_thread(before, *args)
@@ -123,7 +139,8 @@ class Side:
                 await asyncio.to_thread(after, result)
             return result
 
-        patch.setattr(target, name, asynchronous if inspect.iscoroutinefunction(original) else sync)
+        wrapped = asynchronous if self.mode == "async" else blocking
+        patch.setattr(target, name, wrapped if inspect.iscoroutinefunction(original) else sync)
 
     # Ending -----------------------------------------------------------------------------------------------------------
 
@@ -151,50 +168,51 @@ class Side:
 
 
 @contextmanager
-def side_of(mode: Mode) -> Iterator[Side]:
+def harness_of(mode: Mode) -> Iterator[Harness]:
     while not RAN.empty():
         RAN.get()
     GATES["gate"] = threading.Event()
-    side = Side(mode)
-    yield side
-    side.close()
+    harness = Harness(mode)
+    yield harness
+    harness.close()
 
 
-class Nights:
-    """What idle pools do: an event for each time that one goes to sleep for its poll, past all looking again."""
+def by_turns(*values: Any) -> list[Any]:
+    """Returns each value in each mode, for a test with ``harness`` and another parameter. It is ``long`` in one mode of
+    the two, by turns."""
+    return [
+        pytest.param(mode, value, id=f"{mode}-{value}", marks=[] if place % 2 == turn else [pytest.mark.long])
+        for place, value in enumerate(values)
+        for turn, mode in enumerate(("threaded", "async"))
+    ]
+
+
+class IdlePools:
+    """Tells when a pool is idle: it goes to sleep for its poll, and looks no more for what may have come meanwhile."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._asleep: SimpleQueue[float] = SimpleQueue()
         sleep = Idle.sleep
-        until_woken = threaded.Claimer._sleep
-        until_woken_async = asynchronous.Claimer._sleep
-        falling: dict[int, float] = {}
+        until_woken = Claimer._sleep
+        about_to_sleep: dict[int, float] = {}
 
-        def watched(idle: Idle, snapshot: str, mono: float) -> float:
-            seconds = sleep(idle, snapshot, mono)
+        def watched(idle: Idle, running: frozenset[int], mono: float) -> float:
+            seconds = sleep(idle, running, mono)
             if seconds > 0.5:
-                falling[id(idle)] = seconds
+                about_to_sleep[id(idle)] = seconds
             return seconds
 
         # The event comes with the sleep, since the pool still asks when the next task is due before it.
-        def tell(claimer: Any) -> None:
-            if id(claimer._idle) in falling:
-                self._asleep.put(falling.pop(id(claimer._idle)))
-
-        def sleeps(claimer: Any, seconds: float) -> None:
-            tell(claimer)
-            until_woken(claimer, seconds)
-
-        async def sleeps_async(claimer: Any, seconds: float) -> None:
-            tell(claimer)
-            await until_woken_async(claimer, seconds)
+        async def sleeps(claimer: Claimer, seconds: float) -> None:
+            if id(claimer._policy._idle) in about_to_sleep:
+                self._asleep.put(about_to_sleep.pop(id(claimer._policy._idle)))
+            await until_woken(claimer, seconds)
 
         patch.setattr(Idle, "sleep", watched)
-        patch.setattr(threaded.Claimer, "_sleep", sleeps)
-        patch.setattr(asynchronous.Claimer, "_sleep", sleeps_async)
+        patch.setattr(Claimer, "_sleep", sleeps)
 
-    def fall(self, pools: int = 1) -> None:
-        """Waits until so many pools sleep."""
+    def wait(self, pools: int = 1) -> None:
+        """Waits until as many pools have gone to sleep since the last call."""
         for _ in range(pools):
             self._asleep.get(timeout=10)
 
@@ -246,13 +264,22 @@ class Database:
         self.connection.close()
 
 
-def insert_suspect(side: Side, queue: Any, database: Database, n: int, *, waits: bool = False) -> UUID:
-    """One that is due and wakes who waits for it."""
-    task = side.call(queue.insert_task, side.note(n=n, waits=waits), delay=HOUR)
+def insert_suspect(
+    harness: Harness, queue: Any, database: Database, n: int, *, waits: bool = False, group_limit: int | None = 1
+) -> UUID:
+    """One that is due and wakes who waits for it; it must run alone unless it has another limit."""
+    task = harness.call(queue.insert_task, harness.note(n=n, waits=waits), delay=HOUR)
     database.execute(
-        "UPDATE fang.fang_tasks SET state = 'retried', crashes = %s, scheduled_at = now() WHERE id = %s",
+        "UPDATE fang.fang_tasks SET state = 'retried', crashes = %s, group_limit = %s, scheduled_at = now()"
+        " WHERE id = %s",
         SUSPECT_AFTER,
+        group_limit,
         task.id,
     )
     task_id: UUID = task.id
     return task_id
+
+
+def abstains(pool: Any) -> bool:
+    """Whether its last claim left suspects out."""
+    return bool(pool._lifetime.claimer._policy._claims.quarantine.abstains)

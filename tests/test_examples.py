@@ -15,7 +15,7 @@ SAYS = {
     "testing_tasks.py": "3 tests passed\n",
     "transactions.py": "2 orders, 2 receipts sent\n",
     "unique.py": (
-        "3 tasks for 5 uploads, 5 images indexed\n[True, False, False] of every album: the sea's waits already\n"
+        "3 tasks for 5 uploads, 5 images indexed\n[True, False, False] of every album: the sea's task waits already\n"
     ),
     "schedules.py": ("28.03. 01:30 29.03. 01:00 30.03. 00:30 UTC\nTea is ready, Clocks go forward tonight\n"),
 }

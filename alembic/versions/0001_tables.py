@@ -1,4 +1,4 @@
-"""The tables: tasks, pools, schedules.
+"""Makes the tables: tasks, pools, schedules.
 
 Revision ID: 0001
 Revises:

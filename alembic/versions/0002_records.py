@@ -1,6 +1,6 @@
-"""What others judge a pool by; pruning by task type.
+"""Adds the columns by which other pools judge a pool, and an index to prune by task type.
 
-Code of 0001 may go on: what is added has defaults, and it never reads it.
+Code of 0001 may go on: the new columns have defaults, and it never reads them.
 
 Revision ID: 0002
 Revises: 0001
@@ -18,7 +18,7 @@ ENDED = "state IN ('finished', 'failed', 'cancelled')"
 
 
 def upgrade(schema: str) -> None:
-    # The pools last: their table is locked for a moment only, so that hearts beat while the index is made.
+    # The pools' table last: it is then locked only for a moment, so that hearts beat while the index is made.
     _index_what_ended(schema, "state, task_type, updated_at")
     op.execute(f"""ALTER TABLE "{schema}".fang_pools
         ADD COLUMN lease interval DEFAULT '60 s' NOT NULL,
@@ -31,7 +31,7 @@ def downgrade(schema: str) -> None:
 
 
 def _index_what_ended(schema: str, columns: str) -> None:
-    # DROP first: it takes the strongest lock at once. The other way round a lock would be raised, and whoever reads
-    # the table and then writes it in one transaction would be in a deadlock with this one.
+    # DROP first: it takes the strongest lock at once. The other way round a lock would be raised, and a transaction
+    # that reads the table and then writes it would be in a deadlock with this one.
     op.execute(f'DROP INDEX "{schema}".fang_tasks_ended')
     op.execute(f'CREATE INDEX fang_tasks_ended ON "{schema}".fang_tasks ({columns}) WHERE {ENDED}')

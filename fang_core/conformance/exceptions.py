@@ -1,4 +1,4 @@
-"""Every kind of exception that can leave a run is an outcome, and costs no neighbour."""
+"""Tests that every kind of exception that can leave a run is an outcome, and harms no other task."""
 
 from datetime import timedelta
 
@@ -8,7 +8,7 @@ from fang_core.record import TaskState
 
 
 class ExceptionSuite:
-    """Runs that raise what a careless worker would take for its own end."""
+    """Tests runs that raise exceptions which a careless worker would take for its own end."""
 
     def test_every_exception_is_an_outcome_and_costs_no_neighbour(self, backend: Backend) -> None:
         raising = {

@@ -1,4 +1,4 @@
-"""What the result of a run leaves in the task's row."""
+"""Tests what the result of a run leaves in the task's row."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from fang_core.record import TaskState
 
 
 class OutcomeSuite:
-    """Completion."""
+    """Tests the rows of completed tasks."""
 
     @pytest.mark.parametrize(
         ("ending", "mode", "state"),
@@ -31,20 +31,6 @@ class OutcomeSuite:
         backend.drain(retention_mode=mode)
         row = backend.find(task)
         assert (row.state if row else None) is state
-
-    def test_only_ended_rows_of_the_task_types_that_are_named_are_pruned(self, backend: Backend) -> None:
-        types = ("common", "mail", "billing")
-        kept = backend.insert(backend.note(), task_type="billing")
-        old = [backend.insert(backend.note(), task_type=task_type) for task_type in types[:2]]
-        old.append(backend.insert(backend.note(ending="fail"), max_retries=0))
-        old.append(backend.insert(backend.note(ending="cancel")))
-        assert backend.drain(task_type=types, retention_mode=RetentionMode.KEEP_ALL) == 5
-        waits = backend.insert(backend.note(), delay=timedelta(hours=1))
-        assert backend.prune("common", "mail") == 4
-        assert [task for task in old if backend.find(task)] == []
-        assert backend.row(kept).state is TaskState.FINISHED
-        assert backend.row(waits).state is TaskState.NEW
-        assert backend.prune("common", "mail") == 0
 
     def test_a_failing_task_runs_once_more_for_each_retry_and_keeps_its_errors(self, backend: Backend) -> None:
         task = backend.insert(backend.note(ending="fail"))

@@ -1,17 +1,17 @@
-"""Which tasks a pool takes, and in which order."""
+"""Tests which tasks a pool takes, and in which order."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import pytest
 
 from fang_core.conformance.backend import Backend
+from fang_core.conformance.queue.managing import the_one_listed
+from fang_core.flow.limits import Limit
 from fang_core.record import TaskState
-from fang_core.store import PoolRecord
 
 
 class PoolSuite:
-    """Claiming."""
+    """Tests the tasks that pools run."""
 
     def test_a_task_runs_once_and_its_row_goes(self, backend: Backend) -> None:
         task = backend.insert(backend.note(n=7))
@@ -22,8 +22,16 @@ class PoolSuite:
     def test_order_is_by_priority_then_due_time(self, backend: Backend) -> None:
         for n, priority in enumerate([2, 0, -2, 1, -1, 0]):
             backend.insert(backend.note(n=n), priority=priority)
-        backend.drain(number_of_workers=1)
+        backend.drain_in_order()
         assert [n for n, _ in backend.journal] == [2, 4, 1, 5, 3, 0]
+
+    def test_a_pool_that_is_told_to_runs_retries_first(self, backend: Backend) -> None:
+        for n, options in enumerate(({}, {"retries_first": True})):
+            held = backend.held(backend.note(n=n))
+            retried = backend.call(backend.queue.schedule_retry, held, timedelta(0), "again")
+            backend.insert(backend.note(n=7), scheduled_at=retried.scheduled_at - timedelta(hours=1))
+            backend.drain_in_order(**options)
+        assert [n for n, _ in backend.journal] == [7, 0, 1, 7]
 
     def test_only_due_tasks_of_the_pools_types_run(self, backend: Backend) -> None:
         backend.insert(backend.note(n=1), delay=timedelta(hours=1))
@@ -49,45 +57,9 @@ class PoolSuite:
         assert [n for n, _ in backend.journal] == [7, 7, 7]
         assert backend.row(task).state is TaskState.FAILED
 
-    def test_task_types_wait_in_vain_that_no_pool_serves(self, backend: Backend) -> None:
-        hour, now = timedelta(hours=1), datetime.now(UTC)
-        past = now - 2 * hour
-        for task_type in ("served", "b", "a", "a"):
-            backend.insert(backend.note(), task_type=task_type, scheduled_at=past, priority=2)
-        backend.insert(backend.note(), task_type="not for long", scheduled_at=now - hour / 2)
-        backend.insert(backend.note(), task_type="later", scheduled_at=now + hour)
-        backend.move(backend.insert(backend.note(), task_type="ended", scheduled_at=past), TaskState.CANCELLED)
-        pool = PoolRecord(uuid4(), backend.mode, "host", 1, ("common", "served"), (), 1)
-        store = backend.call(backend.queue.store)
-        backend.call(store.register, pool)
-        assert backend.call(store.unserved_types, hour) == ["a", "b"]
-        backend.call(store.unregister, pool.id)
-        assert backend.call(store.unserved_types, hour) == ["a", "b", "served"]
-        backend.call(store.close)
-
-    def test_a_pool_that_waits_takes_tasks_of_its_types_and_kinds(self, backend: Backend) -> None:
-        busy = PoolRecord(uuid4(), backend.mode, "host", 1, ("common", "mail"), ("A", "B"), 1)
-        idle = busy._replace(id=uuid4(), task_types=("mail", "other"), kinds=("B", "C"))
-        store = backend.call(backend.queue.store)
-        for pool in (busy, idle):
-            backend.call(store.register, pool)
-        backend.call(store.announce, idle.id, True)
-        assert backend.call(store.has_taker, busy.id, {("common", "A"), ("mail", "B")})
-        assert not backend.call(store.has_taker, busy.id, {("common", "B"), ("mail", "A")})
-        assert not backend.call(store.has_taker, busy.id, set())
-        backend.call(store.unregister, busy.id)
-        assert not backend.call(store.has_taker, idle.id, {("mail", "B")})  # it is itself that waits
-        backend.call(store.unregister, idle.id)
-        assert not backend.call(store.has_taker, busy.id, {("mail", "B")})
-        backend.call(store.close)
-
-    def test_types_with_waiting_tasks_are_named_and_whether_one_is_due(self, backend: Backend) -> None:
-        backend.insert(backend.note(), task_type="due")
-        backend.insert(backend.note(), task_type="due", delay=timedelta(hours=1), priority=1)
-        backend.insert(backend.note(), task_type="later", delay=timedelta(hours=1))
-        backend.insert(backend.note(), task_type="later", delay=timedelta(hours=2))
-        backend.move(backend.insert(backend.note(), task_type="ended"), TaskState.CANCELLED)
-        store = backend.call(backend.queue.store)
-        assert backend.call(store.waiting_types, 4) == {"due": True, "later": False}
-        assert backend.call(store.waiting_types, 3) is None  # that is how many levels there are
-        backend.call(store.close)
+    def test_a_pool_declares_what_its_classes_say_when_it_starts(self, backend: Backend) -> None:
+        assert backend.drain(task_type=backend.limited_note.__fang_options__.task_type) == 0
+        info = the_one_listed(backend)
+        kind = backend.limited_note.__fang_options__.kind
+        assert info.declared == {kind: (Limit(3), Limit(2, by="n"))}
+        assert info.task_type == backend.limited_note.__fang_options__.task_type

@@ -1,15 +1,16 @@
-"""The tasks that the suite inserts, in both modes: they write down that they ran, and then end as they were told."""
+"""Defines the tasks that the suite inserts, in both modes: they record that they ran, and end as their fields say."""
 
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final, Literal, NamedTuple
 
-from fang_core.backoff import Constant
+from fang_core.flow.limits import Limit
 from fang_core.lifecycle import Cancel, RetryAfter, Snooze
-from fang_core.queueable import AsyncQueueable, Queueable
-from fang_core.run import current_run
-from fang_core.runnable import AsyncRunnable, Runnable, TaskConfig
+from fang_core.runs.run import current_run
+from fang_core.tasks.backoff import Constant
+from fang_core.tasks.queueable import AsyncQueueable, Queueable
+from fang_core.tasks.runnable import AsyncRunnable, Runnable, TaskConfig
 
 Ending = Literal["ok", "fail", "hostile", "snooze", "cancel", "later", "raise"]
 
@@ -17,18 +18,18 @@ AT_ONCE: Final = Constant(delay=timedelta(0), jitter=0)
 
 
 class Ran(NamedTuple):
-    """One run: the task's number, and which attempt it was."""
+    """Records one run: the task's number, and its attempt."""
 
     n: int
     attempt: int
 
 
 JOURNAL: Final[list[Ran]] = []
-"""Every run of this process, in order; each ``Backend`` starts a new one."""
+"""Lists every run of this process, in order; each ``Backend`` clears it."""
 
 
 class ThreadedNote(Runnable):
-    """For pools of threads."""
+    """A task for pools of threads."""
 
     task_config = TaskConfig(
         kind="conformance.ThreadedNote",
@@ -46,7 +47,7 @@ class ThreadedNote(Runnable):
 
 
 class AsyncNote(AsyncRunnable):
-    """For pools of asyncio tasks."""
+    """A task for pools of asyncio tasks."""
 
     task_config = TaskConfig(
         kind="conformance.AsyncNote",
@@ -59,36 +60,62 @@ class AsyncNote(AsyncRunnable):
     text: str = ""
 
     async def run(self, queue: AsyncQueueable) -> None:
-        await asyncio.sleep(0)  # suspends once, as most do
+        await asyncio.sleep(0)  # suspends once, as most runs do
         JOURNAL.append(Ran(self.n, current_run().task.attempt))
         _end(self.ending, self.text)
 
 
 class ThreadedUniqueNote(ThreadedNote):
-    """For pools of threads; one of a content at a time."""
+    """A unique task for pools of threads."""
 
     task_config = TaskConfig(kind="conformance.ThreadedUniqueNote", uniq=True)
 
 
 class AsyncUniqueNote(AsyncNote):
-    """For pools of asyncio tasks; one of a content at a time."""
+    """A unique task for pools of asyncio tasks."""
 
     task_config = TaskConfig(kind="conformance.AsyncUniqueNote", uniq=True)
 
 
 class ThreadedYearlyNote(ThreadedNote):
-    """For pools of threads; unique, and on a schedule of a task type that the suite's pools do not serve."""
+    """A unique, scheduled task for pools of threads, of a task type that the suite's pools do not serve."""
 
     task_config = TaskConfig(
-        kind="conformance.ThreadedYearlyNote", task_type="conformance.yearly", uniq=True, cron="@yearly"
+        kind="conformance.ThreadedYearlyNote",
+        task_type="conformance.yearly",
+        uniq=True,
+        cron="@yearly",
+        timeout=timedelta(hours=1),
+        expires=timedelta(days=30),
     )
 
 
 class AsyncYearlyNote(AsyncNote):
-    """For pools of asyncio tasks; see ``ThreadedYearlyNote``."""
+    """A unique, scheduled task for pools of asyncio tasks; see ``ThreadedYearlyNote``."""
 
     task_config = TaskConfig(
-        kind="conformance.AsyncYearlyNote", task_type="conformance.yearly", uniq=True, cron="@yearly"
+        kind="conformance.AsyncYearlyNote",
+        task_type="conformance.yearly",
+        uniq=True,
+        cron="@yearly",
+        timeout=timedelta(hours=1),
+        expires=timedelta(days=30),
+    )
+
+
+class ThreadedLimitedNote(ThreadedNote):
+    """A task for pools of threads, of a task type with limits."""
+
+    task_config = TaskConfig(
+        kind="conformance.ThreadedLimitedNote", task_type="conformance.limited", limits=[Limit(3), Limit(2, by="n")]
+    )
+
+
+class AsyncLimitedNote(AsyncNote):
+    """A task for pools of asyncio tasks, of a task type with limits; see ``ThreadedLimitedNote``."""
+
+    task_config = TaskConfig(
+        kind="conformance.AsyncLimitedNote", task_type="conformance.limited", limits=[Limit(3), Limit(2, by="n")]
     )
 
 
@@ -98,7 +125,7 @@ def _end(ending: Ending, text: str) -> None:
             return
         case "fail":
             raise ValueError("no")
-        case "hostile":  # leaves an ordinary `except`, and says what Postgres cannot store
+        case "hostile":  # passes `except Exception`, and has a text that Postgres cannot store
             raise SystemExit("\0\ud800" + "x" * 100_000)
         case "snooze":
             raise Snooze(timedelta(hours=1))
@@ -110,18 +137,18 @@ def _end(ending: Ending, text: str) -> None:
             raise EXCEPTIONS[text]()
 
 
-# Exceptions that a careless worker takes for its own end, or fails to write down --------------------------------------
+# Exceptions that a careless worker takes for its own end, or fails to record ------------------------------------------
 
 
 class Silent(Exception):
-    """Has no text."""
+    """Raises from its ``__str__``."""
 
     def __str__(self) -> str:
         raise SystemExit("not even this")
 
 
 class Disguised(Exception):
-    """Does not say what it is."""
+    """Raises from its ``__class__``."""
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
@@ -129,7 +156,7 @@ class Disguised(Exception):
 
 
 class SnoozeOfItsOwn(Snooze):
-    """Has a delay that is none."""
+    """Has a delay that is no ``timedelta``."""
 
     def __init__(self) -> None:
         self.delay = 3_600  # type: ignore[assignment]
@@ -155,4 +182,4 @@ EXCEPTIONS: Final[dict[str, Callable[[], BaseException]]] = {
     "ValueError": lambda: ValueError("30 MB " + "é" * 15_000_000),
     "LookupError": lambda: LookupError("\0 and \ud800 and \udfff"),
 }
-"""By the name that the error message begins with, where there is one."""
+"""Maps a name, with which the error message begins if it can, to a function that makes the exception."""

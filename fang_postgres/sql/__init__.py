@@ -1,1 +1,1 @@
-"""The statements, by what they are about; ``fang_postgres.statements`` puts them together."""
+"""Builds the statements, a module for each subject; ``fang_postgres.statements`` puts them together."""

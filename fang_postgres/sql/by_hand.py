@@ -1,4 +1,4 @@
-"""What applications do with rows that are there."""
+"""Builds the statements with which applications read, change and remove existing rows."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -23,6 +23,7 @@ from sqlalchemy import (
     literal_column,
     not_,
     null,
+    or_,
     select,
     true,
     update,
@@ -30,15 +31,20 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.sql.elements import ColumnElement
 
+from fang_core.record import TaskState
 from fang_postgres.schema import Tables
 from fang_postgres.sql.fragments import (
     aliased,
     array_of,
     due_time,
     has_ended,
+    is_live_twin,
     is_registered,
+    is_unclaimed,
+    managed_types,
     marking_due_rows,
     task_columns,
+    telling_of_slot,
     waking,
     with_entry,
 )
@@ -46,12 +52,17 @@ from fang_postgres.statement import Statement
 
 
 def find(t: Tables) -> Statement:
-    """A row by its id."""
-    return Statement("find", select(*task_columns(t)).where(t.tasks.c.id == bindparam("p_id", type_=UUID)))
+    """Reads a row by its id; after its columns, what its run has told of its progress."""
+    c, p = t.tasks.c, t.pools.alias("p")
+    run = p.c.runs.op("->")(cast(c.id, Text))
+    is_this_run = run.op("->>")(literal_column("'attempt'")) == cast(c.attempt, Text)
+    told = select(cast(run.op("->")(literal_column("'progress'")), Text)).where(p.c.id == c.pool_id, is_this_run)
+    row = select(*task_columns(t), told.scalar_subquery().label("progress"))
+    return Statement("find", row.where(c.id == bindparam("p_id", type_=UUID)))
 
 
 def of_kinds(t: Tables) -> Statement:
-    """All rows of some kinds: for tests of applications, as it reads every row."""
+    """Reads all rows of some kinds; for tests of applications only, as it reads every row."""
     c = t.tasks.c
     # Not ANY: to a caller's connection an array goes as a subquery, whose rows ANY would compare with.
     kinds = select(func.unnest(bindparam("p_kinds", type_=ARRAY(Text))))
@@ -60,31 +71,35 @@ def of_kinds(t: Tables) -> Statement:
 
 
 def kinds(t: Tables) -> Statement:
-    """How many rows of each kind there are: for tests of applications, as it reads every row."""
+    """Counts the rows of each kind; for tests of applications only, as it reads every row."""
     c = t.tasks.c
     return Statement("kinds", select(c.kind, func.count().label("count")).group_by(c.kind).order_by(c.kind))
 
 
 def change(t: Tables) -> Statement:
-    """A move by hand, where the row still is as it was read. No row comes back where it is not.
+    """Changes a row by hand if it has not changed since it was read. Returns no row if it has.
 
-    A unique row is not revived beside a live twin; between two that revive at once the index decides.
+    A unique row is not revived while it has a twin that counts; if two are revived at once, the index decides.
     """
     task, twin = aliased(t.tasks, "t"), aliased(t.tasks, "twin")
     c = task.c
     revives = bindparam("p_revives", type_=Boolean)
-    has_twin = exists(
-        select(literal_column("1")).where(twin.c.uniq_hash == c.uniq_hash, not_(has_ended(twin.c)))
-    ).correlate(task)
     zero: ColumnElement[int] = literal_column("0")
+    one: Select[Any] = select(literal_column("1"))
+    live = one.where(twin.c.uniq_hash == c.uniq_hash, not_(has_ended(twin.c)))
+    waiting = one.where(c.attempt == zero, twin.c.uniq_waiting == c.uniq_waiting, is_unclaimed(twin.c))
+    has_twin = or_(exists(live).correlate(task), exists(waiting).correlate(task))
     due = func.coalesce(func.clock_timestamp() + bindparam("p_delay", type_=Interval), c.scheduled_at)
     values = {
         "state": cast(bindparam("p_state", type_=Text), t.tasks.c.state.type),
         "scheduled_at": case((revives, func.greatest(due, func.clock_timestamp())), else_=due),
         "retries": case((revives, zero), else_=c.retries + bindparam("p_charge", type_=Integer)),
         "crashes": case((revives, zero), else_=c.crashes),
+        "group_limit": case((revives, null()), else_=c.group_limit),
         "error_message": func.coalesce(bindparam("p_error_message", type_=Text), c.error_message),
         "errors": with_entry(c, bindparam("p_error_entry", type_=Text)),
+        "expires_at": case((revives, null()), else_=c.expires_at),
+        "cancel_request": case((revives, null()), else_=c.cancel_request),
         "pool_id": null(),
         "claimed_at": null(),
         "updated_at": func.clock_timestamp(),  # not now(): it tells two changes in one transaction apart
@@ -102,33 +117,61 @@ def change(t: Tables) -> Statement:
         .returning(*task_columns(t, c))
         .cte("changed")
     )
-    return Statement("change", select(changed, waking(t, changed, passed_at=due_time(changed.c))).select_from(changed))
+    was_running = bindparam("p_read_state", type_=Text) == literal_column(f"'{TaskState.IN_PROGRESS}'")
+    told = [waking(t, changed, passed_at=due_time(changed.c)), telling_of_slot(t, changed.c, was_running)]
+    return Statement("change", select(changed, *told).select_from(changed))
 
 
 def touch(t: Tables) -> Statement:
-    """Claims one due row of whatever kind; its first column says whether the queue's own row is there."""
+    """Claims one due row of any kind. Its first columns say whether the queue's own row exists, and which types are
+    managed, of which it takes no row."""
     task = aliased(t.tasks, "t")
     claimed = marking_due_rows(t, task, of_kinds=False).returning(*task_columns(t, task.c)).cte("claimed")
     one = select(literal_column("1").label("one")).subquery("one")
-    head = select(is_registered(t).label("registered"), claimed)
+    head = select(is_registered(t).label("registered"), managed_types(t).label("managed"), claimed)
     return Statement("touch", head.select_from(one.outerjoin(claimed, true())))
 
 
-def removal(t: Tables, name: str, *which: ColumnElement[bool]) -> Statement:
-    """Deletes the rows for which all of this holds, and counts them."""
-    gone = delete(t.tasks).where(*which).returning(t.tasks.c.id).cte("gone")
-    return Statement(f"remove_{name}", select(func.count().label("count")).select_from(gone))
+def remove_one(t: Tables) -> Statement:
+    """Deletes a row by its id, and its period, which is there even if the row is gone. Counts the rows."""
+    task_id = bindparam("p_id", type_=UUID)
+    gone = delete(t.tasks).where(t.tasks.c.id == task_id).returning(t.tasks.c.id).cte("gone")
+    return _counted(t, "remove_one", gone, t.uniques.c.task_id == task_id)
+
+
+def remove_twin(t: Tables) -> Statement:
+    """Deletes the unique row with a hash whose life has not ended, and the period with that hash. Counts the rows."""
+    c, u = t.tasks.c, t.uniques.c
+    compared = bindparam("p_uniq_hash", type_=Text)
+    ids = (
+        select(c.id)
+        .where(is_live_twin(c))
+        .union_all(
+            select(c.id).where(c.uniq_waiting == compared, is_unclaimed(c)),
+            select(u.task_id).where(u.hash == compared),
+        )
+    )
+    task = aliased(t.tasks, "t")
+    gone = (
+        delete(task).where(task.c.id == any_(array_of(ids)), not_(has_ended(task.c))).returning(task.c.id).cte("gone")
+    )
+    return _counted(t, "remove_twin", gone, u.hash == compared)
+
+
+def _counted(t: Tables, name: str, gone: Any, its_period: ColumnElement[bool]) -> Statement:
+    periods = delete(t.uniques).where(its_period).cte("periods")
+    return Statement(name, select(func.count().label("count")).select_from(gone).add_cte(periods))
 
 
 LOOKED_AT: Final = 10_000
-"""Rows that one batch of a removal looks at, at most."""
+"""The most rows that one batch of a removal looks at."""
 
 
 def removal_batch(t: Tables, name: str, which: Callable[[Any], list[ColumnElement[bool]]]) -> Statement:
     """Deletes the first ``p_limit`` such rows among those that it looks at, in the order of their ids.
 
-    It looks at rows from ``p_from`` to ``p_until``. Besides the count comes the id that it has reached; null if no row
-    is left. The next batch begins behind that: to begin anew it would walk the dead entries of all batches before.
+    It looks at rows from ``p_from`` to ``p_until``. It returns the count, and the id that it reached; null if no row is
+    left. The next batch begins behind that id: from the start it would walk the dead entries of all batches before.
     """
     task, looked = aliased(t.tasks, "t"), aliased(t.tasks, "looked")
     limit = bindparam("p_limit", type_=Integer)
@@ -150,6 +193,7 @@ def removal_batch(t: Tables, name: str, which: Callable[[Any], list[ColumnElemen
         .returning(task.c.id)
         .cte("gone")
     )
+    periods = delete(t.uniques).where(t.uniques.c.task_id == any_(array_of(select(gone.c.id)))).cte("periods")
     last_doomed = _last_of(doomed.c.id)
     last_seen = _last_of(seen.c.id).where(select(func.count()).select_from(seen).scalar_subquery() == window)
     is_full = select(func.count()).select_from(doomed).scalar_subquery() == limit
@@ -158,12 +202,12 @@ def removal_batch(t: Tables, name: str, which: Callable[[Any], list[ColumnElemen
         select(
             select(func.count()).select_from(gone).scalar_subquery().label("count"),
             case((is_full, last_doomed.scalar_subquery()), else_=last_seen.scalar_subquery()).label("reached"),
-        ),
+        ).add_cte(periods),
     )
 
 
 def last_id(t: Tables) -> Statement:
-    """The greatest id: how far a removal goes, so that rows inserted meanwhile do not keep it going for ever."""
+    """Reads the greatest id, at which a removal ends, so that rows inserted meanwhile cannot make it endless."""
     return Statement("last_id", _last_of(t.tasks.c.id))
 
 
@@ -173,7 +217,7 @@ def _last_of(id_: Any) -> Select[Any]:
 
 
 def is_scheduled(c: Any) -> list[ColumnElement[bool]]:
-    """Waits for its first run: neither a retry in backoff nor a snoozed task.
+    """Returns conditions for a row that waits for its first run: neither a retry in backoff nor a snoozed task.
 
     The state is compared as text, so that a removal never goes by the index of due rows, with all of its dead entries.
     """

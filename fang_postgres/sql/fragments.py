@@ -1,18 +1,20 @@
-"""What several statements are made of."""
+"""Builds the parts that several statements share."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     DateTime,
+    Double,
     Integer,
     Interval,
     Select,
     SmallInteger,
     Table,
     Text,
+    all_,
     and_,
     any_,
     bindparam,
@@ -27,77 +29,103 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
+    type_coerce,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.sql.elements import ColumnElement, Grouping
 
-from fang_core.demand import TOLD_AHEAD
+from fang_core.claims.idle import TOLD_AHEAD
+from fang_core.crashes import MOST_GROUP, SUSPECT_AFTER
 from fang_core.failure import ERRORS_KEPT
-from fang_core.lifecycle import DUE_STATES, SUSPECT_AFTER, TERMINAL_STATES
+from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
 from fang_core.liveness import DECLARED_DEAD
-from fang_core.record import TaskState
-from fang_postgres.schema import Tables
+from fang_core.record import DEFAULT_MAX_RETRIES, Task, TaskState
+from fang_core.tasks.arguments import LONGEST
+from fang_core.tasks.options import COLUMNS
+from fang_postgres.schema import EARLIEST, LATEST, Tables
 
 IDS = bindparam("p_ids", type_=ARRAY(UUID))
 ATTEMPTS = bindparam("p_attempts", type_=ARRAY(BigInteger))
 POOL = bindparam("p_pool_id", type_=UUID)
 _MAY_NOTIFY = bindparam("p_notify", type_=Boolean)
+TOLD: Final = "!"
+"""Comes before a pool's id in a notification that has the pool's heart beat."""
+ALL_OF_TYPE: Final = ",0,0"
+"""Comes behind a task type in a notification that has its pools look for its tasks: rows due since 1970, so to say."""
 LIMIT = select(bindparam("p_limit", type_=Integer)).scalar_subquery()
 
 
 def aliased(table: Table, name: str) -> Any:
-    """A name of its own for the table, whose columns are untyped: they are many."""
+    """Returns the table under another name; its many columns are untyped."""
     return table.alias(name)
 
 
 def array_of(query: Any) -> ColumnElement[Any]:
-    """``ARRAY(SELECT ..)``: the planner takes it for ten rows, whatever the list."""
+    """Returns ``ARRAY(SELECT ..)``, which the planner takes for ten rows however long the list is."""
     return func.array(query.scalar_subquery())
 
 
 def state_literals(states: Sequence[TaskState]) -> list[ColumnElement[Any]]:
-    """For ``IN``: literals, since parameters would miss the partial indexes."""
+    """Returns the states for ``IN``, as literals, since parameters would miss the partial indexes."""
     return [literal_column(f"'{state}'") for state in states]
 
 
 def has_ended(c: Any) -> ColumnElement[bool]:
-    """As the index of unique hashes says it, negated."""
+    """Whether a task's life has ended; its negation is the condition of the index of unique hashes."""
     return Grouping(c.state.in_(state_literals(TERMINAL_STATES)))
 
 
 def is_live_twin(c: Any) -> ColumnElement[bool]:
-    """The one row that keeps another of the hash ``p_uniq_hash`` from being inserted."""
+    """Whether the row keeps another one with the hash ``p_uniq_hash`` from being inserted."""
     return and_(c.uniq_hash == bindparam("p_uniq_hash", type_=Text), not_(has_ended(c)))
 
 
+def is_unclaimed(c: Any) -> ColumnElement[bool]:
+    """Whether no pool has claimed the row yet: the condition of the index of those that are unique until then.
+
+    It does not say that the row is new, since the planner would then take the index of due rows at times.
+    """
+    return and_(c.attempt == literal_column("0"), not_(has_ended(c)))
+
+
+TASK_COLUMNS: Final = tuple(name for name in Task._fields if name not in {"conflict", "progress"})
+"""The fields of ``Task`` that are columns."""
+
+_READ_AS_TEXT: Final = frozenset({"metadata", "state", "errors", "headers", "cancel_request"})
+
+
+_WITHIN: Final = {
+    "timeout": ("'1 us'::interval", f"'{LONGEST.days} days'::interval"),
+    "expires_at": (EARLIEST, LATEST),
+}
+"""The least and the most that is read of columns that the table does not check."""
+
+
 def task_columns(t: Tables, columns: Any = None) -> list[ColumnElement[Any]]:
-    """A whole row, of the table or of an alias' columns, in the order that ``operations.as_task`` reads."""
+    """Returns ``TASK_COLUMNS``, of the table or of an alias' columns, as ``rows.as_task`` reads them."""
     c = t.tasks.c if columns is None else columns
-    return [
-        c.id,
-        cast(c.metadata, Text).label("metadata"),
-        c.kind,
-        c.task_type,
-        cast(c.state, Text).label("state"),
-        c.priority,
-        c.retries,
-        c.max_retries,
-        c.crashes,
-        c.attempt,
-        c.scheduled_at,
-        c.created_at,
-        c.updated_at,
-        c.error_message,
-        cast(c.errors, Text).label("errors"),
-        c.pool_id,
-        c.claimed_at,
-        c.uniq_hash,
-    ]
+    return [readable(c, name) for name in TASK_COLUMNS]
 
 
-def levels(*, with_places: bool = False) -> Any:
-    """The ranges of the due index that are read one after the other, and the places behind which each is read."""
+def readable(c: Any, name: str) -> ColumnElement[Any]:
+    """Returns a column of tasks as every driver can read it, whatever somebody has written into it.
+
+    Python has neither infinite times and intervals nor very long ones.
+    """
+    column: ColumnElement[Any] = c[name]
+    if name in _READ_AS_TEXT:
+        return cast(column, Text).label(name)
+    if name not in _WITHIN:
+        return column
+    limits: list[ColumnElement[Any]] = [literal_column(limit) for limit in _WITHIN[name]]
+    within = func.least(func.greatest(column, limits[0]), limits[1], type_=column.type)
+    return case((column.is_not(None), within)).label(name)
+
+
+def lanes(*, with_places: bool = False) -> Any:
+    """Returns the ranges of the due index, which are read one after the other, and the place behind which each is
+    read."""
     lists: dict[str, Any] = {
         "task_type": bindparam("p_task_types", type_=ARRAY(Text)),
         "priority": bindparam("p_priorities", type_=ARRAY(SmallInteger)),
@@ -105,73 +133,107 @@ def levels(*, with_places: bool = False) -> Any:
     if with_places:
         lists["after_at"] = bindparam("p_after_at", type_=ARRAY(DateTime(timezone=True)))
         lists["after_id"] = bindparam("p_after_id", type_=ARRAY(UUID))
-    return func.unnest(*lists.values()).table_valued(*lists).render_derived(name="level")
+    return func.unnest(*lists.values()).table_valued(*lists).render_derived(name="lane")
 
 
-def lies_behind(c: Any, level: Any) -> ColumnElement[bool]:
-    """Behind the place of its level; where that is null, anywhere."""
+def lies_behind(c: Any, lane: Any) -> ColumnElement[bool]:
+    """Whether the row is behind its lane's place; true for every row if the place is null."""
     first_at: ColumnElement[Any] = literal_column("'-infinity'::timestamptz")
     first_id: ColumnElement[Any] = literal_column("'00000000-0000-0000-0000-000000000000'::uuid")
-    place = tuple_(func.coalesce(level.c.after_at, first_at), func.coalesce(level.c.after_id, first_id))
+    place = tuple_(func.coalesce(lane.c.after_at, first_at), func.coalesce(lane.c.after_id, first_id))
     return tuple_(c.scheduled_at, c.id) > place
 
 
-def is_due(c: Any, level: Any) -> list[ColumnElement[bool]]:
-    """Within a level."""
+def is_due(c: Any, lane: Any, waits: ColumnElement[bool] | None = None) -> list[ColumnElement[bool]]:
+    """Returns conditions for a due row of a lane; ``waits`` is that on its state, if it is not just any that waits."""
     return [
-        c.task_type == level.c.task_type,
-        c.priority == level.c.priority,
-        c.state.in_(state_literals(DUE_STATES)),
+        c.task_type == lane.c.task_type,
+        c.priority == lane.c.priority,
+        c.state.in_(state_literals(DUE_STATES)) if waits is None else waits,
         c.scheduled_at <= func.now(),
     ]
 
 
+def is_retried(c: Any) -> ColumnElement[bool]:
+    """Whether the row waits and was charged before: the condition of the index of retries.
+
+    As a range, since the planner would otherwise take the index of due rows at times.
+    """
+    retried: ColumnElement[Any] = literal_column(f"'{TaskState.RETRIED}'")
+    return and_(c.state >= retried, c.state <= retried)
+
+
 def is_alive(t: Tables) -> list[ColumnElement[bool]]:
-    """The pool's own row, where others have not taken the pool for dead."""
+    """Returns conditions for the pool's own row, unless other pools have declared it dead."""
     return [t.pools.c.id == POOL, t.pools.c.beats > literal_column(str(DECLARED_DEAD))]
 
 
 def is_registered(t: Tables) -> ColumnElement[bool]:
-    """Whether the pool's own row is there."""
+    """Whether the pool's own row exists and is not declared dead."""
     return exists(select(literal_column("1")).where(*is_alive(t)))
 
 
-def marking_due_rows(t: Tables, task: Any, *, of_kinds: bool) -> Any:
-    """The UPDATE that marks due rows as held by the pool.
+def marking_due_rows(t: Tables, task: Any, *, of_kinds: bool, retries_first: bool = False) -> Any:
+    """Returns the UPDATE that marks due rows as held by the pool.
 
-    ``of_kinds`` has it take those of ``p_kinds`` behind each level's place, suspects only where ``p_suspects`` is true;
-    else it takes any, from each level's start.
+    With ``of_kinds`` it takes rows of ``p_kinds`` behind each lane's place, suspects only if they may be tried in a
+    group of ``p_group_size``, or are of ``p_isolated_kinds``; without, it takes any rows, from each lane's start. It
+    takes none of managed types.
+
+    With ``retries_first`` it takes those rows of each lane first that have failed or crashed, wherever their place is.
     """
     c = task.c
-    level = levels(with_places=of_kinds)
+    lane = lanes(with_places=of_kinds)
     known = c.kind == any_(bindparam("p_kinds", type_=ARRAY(Text)))
-    wanted = or_(bindparam("p_suspects", type_=Boolean), c.crashes < literal_column(str(SUSPECT_AFTER)))
-    in_level = (
-        select(c.id)
-        .where(
-            *is_due(c, level),
-            c.attempt < literal_column(str(2**63 - 1)),
-            is_registered(t),
-            *([lies_behind(c, level), known, wanted] if of_kinds else []),
-        )
-        .order_by(c.scheduled_at, c.id)
-        .limit(LIMIT)
-        .with_for_update(
-            key_share=True, skip_locked=True, of=task
-        )  # NO KEY UPDATE: foreign keys to tasks do not hide them
-        .lateral("in_level")
+    limit = func.greatest(func.coalesce(c.group_limit, literal_column(str(MOST_GROUP))), literal_column("1"))
+    wanted = or_(
+        c.crashes < literal_column(str(SUSPECT_AFTER)),
+        limit >= bindparam("p_group_size", type_=Integer),
+        c.kind == any_(bindparam("p_isolated_kinds", type_=ARRAY(Text))),
     )
-    # The outer LIMIT is lazy: levels behind the one that fills it are never opened.
+    is_behind = [lies_behind(c, lane)] if of_kinds else []
+
+    def first_rows(*which: ColumnElement[bool], waits: ColumnElement[bool] | None = None) -> Any:
+        return (
+            select(c.id)
+            .where(
+                *is_due(c, lane, waits),
+                c.attempt < literal_column(str(2**63 - 1)),
+                is_registered(t),
+                *which,
+                *([known, wanted] if of_kinds else []),
+            )
+            .order_by(c.scheduled_at, c.id)
+            .limit(LIMIT)
+            # NO KEY UPDATE: foreign keys to tasks do not hide them
+            .with_for_update(key_share=True, skip_locked=True, of=task)
+        )
+
+    if retries_first:
+        # FOR UPDATE cannot stand in a part of a UNION ALL itself. Its second part is not begun if the first suffices.
+        again = first_rows(waits=is_retried(c)).correlate(lane).subquery("again")
+        once = first_rows(*is_behind, waits=c.state == literal_column("'new'")).correlate(lane).subquery("once")
+        in_lane = select(again.c.id).union_all(select(once.c.id)).lateral("in_lane")
+    else:
+        in_lane = first_rows(*is_behind).lateral("in_lane")
+    # The outer LIMIT is lazy: lanes behind the one that fills it are never opened.
     due = (
-        select(in_level.c.id)
-        .select_from(level.join(in_level, true()))
+        select(in_lane.c.id)
+        .select_from(lane.join(in_lane, true()))
+        .where(lane.c.task_type != all_(managed_types(t)))
         .limit(LIMIT)
         .cte("due")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
+    return holding(task, select(due.c.id))
+
+
+def holding(task: Any, ids: Any) -> Any:
+    """Returns the UPDATE that marks the rows with these ids as held by the pool."""
+    c = task.c
     return (
         update(task)
-        .where(c.id == any_(array_of(select(due.c.id))))
+        .where(c.id == any_(array_of(ids)))
         .values(
             {
                 c.state: literal_column("'in_progress'"),
@@ -184,28 +246,75 @@ def marking_due_rows(t: Tables, task: Any, *, of_kinds: bool) -> Any:
     )
 
 
+def claimed_columns(c: Any) -> list[ColumnElement[Any]]:
+    """Returns the columns of ``ClaimedTask``."""
+    return [
+        c.id,
+        c.kind,
+        cast(c.metadata.op("-")(literal_column("'type'")), Text).label("payload"),
+        c.attempt,
+        c.retries,
+        func.coalesce(c.max_retries, literal_column(str(DEFAULT_MAX_RETRIES))).label("max_retries"),
+        c.crashes,
+        c.task_type,
+        c.priority,
+        c.scheduled_at,
+        *(readable(c, name) for name in ("headers", "timeout", "expires_at", "cancel_request")),
+        c.group_limit,
+    ]
+
+
+IS_COUNTED: Final = """(s.max_running IS NOT NULL OR s.max_running_per_key IS NOT NULL
+    OR s.rate_interval IS NOT NULL OR s.key_rate_interval IS NOT NULL)"""
+"""Whether a row ``s`` of ``fang_types`` has limits or rates."""
+
+IS_STOPPED: Final = """(s.paused AND coalesce(s.paused_until > now(), true)
+    OR coalesce(s.settling_until > now(), false))"""
+"""Whether no claim may take a task of the type now."""
+
+IS_MANAGED: Final = f"({IS_COUNTED} OR s.fair OR {IS_STOPPED})"
+"""Whether plain claims leave the type alone."""
+
+
+def managed_types(t: Tables) -> ColumnElement[Any]:
+    """Returns the list of the managed task types."""
+    s = t.types.alias("s")
+    return _texts_of(select(s.c.task_type).where(literal_column(IS_MANAGED, Boolean)))
+
+
 def with_entry(c: Any, entry: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The error history with one more entry, of which the last ones are kept; as it was where ``entry`` is null."""
+    """Returns the error history with one more entry, cut to the last ones; unchanged if ``entry`` is null."""
     dated = cast(entry, JSONB).op("||")(func.jsonb_build_object(literal_column("'time'"), func.now()))
     last_ones: ColumnElement[str] = literal_column(f"'$[last - {ERRORS_KEPT - 1} to last]'")
     longer = func.jsonb_path_query_array(c.errors.op("||")(func.jsonb_build_array(dated)), last_ones)
     return case((entry.is_(None), c.errors), else_=longer)
 
 
+def waiting_state(c: Any, is_charged: ColumnElement[bool] | None = None) -> ColumnElement[Any]:
+    """Returns ``lifecycle.waiting_state`` of a row as it was before the statement, or after the statement charges it.
+
+    It does not add retries and crashes, since the sum overflows an integer if one of them is at its limit.
+    """
+    charged = [c.retries > literal_column("0"), c.crashes > literal_column("0")]
+    was_charged = or_(*charged) if is_charged is None else or_(is_charged, *charged)
+    return case((was_charged, literal_column(f"'{TaskState.RETRIED}'")), else_=literal_column(f"'{TaskState.NEW}'"))
+
+
 def due_time(c: Any) -> ColumnElement[Any]:
-    """Of rows that came back as ``state`` and ``scheduled_at``; null of one that nobody is to take."""
+    """Returns the due time of a row with ``state`` and ``scheduled_at``; null for a row that no pool may take."""
     return case((c.state.in_(state_literals(DUE_STATES)), c.scheduled_at))
 
 
 def waking(t: Tables, rows: Any, *, passed_at: ColumnElement[Any] | None = None) -> ColumnElement[Any]:
-    """Tells pools of these rows; to be selected, or it does not run.
+    """Notifies pools of these rows. Select the result, or it does not run.
 
-    The pools that wait for them, once a task type. Only where one waits: NOTIFY serializes commits, and always
-    notifying cost 70 % of concurrent inserts. And only of rows that are due within ``TOLD_AHEAD``: a pool looks again
-    before others are. To tell of these, too, would wake it for each, and leave it waiting for the next one.
+    It notifies pools that wait for these rows, once for each task type, and only if a pool waits: NOTIFY serializes
+    commits, and always notifying cost 70 % of concurrent inserts. It tells only of rows that are due within
+    ``TOLD_AHEAD``: a pool looks again before the rest are due. To tell of these too would wake it for each, and leave
+    it waiting for the next one.
 
-    And all pools, of rows that were due at ``passed_at`` or before: cursors may have passed there. That is the row's
-    own due time, unless told otherwise: an insert's, which is its clock, is not passed unless its caller has set it.
+    It also notifies all pools of rows that were due at ``passed_at`` or before: cursors may have passed them. That is
+    the row's due time unless given: an insert's, which is its clock, is not passed unless its caller has set it.
 
     ``p_notify`` is false in a two-phase transaction, which must not notify.
     """
@@ -224,10 +333,10 @@ def waking(t: Tables, rows: Any, *, passed_at: ColumnElement[Any] | None = None)
 
 
 def waking_of_one(t: Tables, *, passed_at: ColumnElement[Any]) -> list[ColumnElement[Any]]:
-    """The same of the one row of ``new_row`` that a statement inserts, for its RETURNING.
+    """Does the same for the one row of ``new_row`` that a statement inserts, in its RETURNING.
 
-    Where a pool knows its kind only such pools count: one that waits beside them, and has no use for it, must not cost
-    a NOTIFY for each commit. A kind that none knows may be one that a process has imported since.
+    If a pool knows the row's kind, only pools that know it count: a waiting pool that cannot run the task must not cost
+    a NOTIFY for each commit. A kind that no pool knows may have been imported by a process since.
     """
     c = t.tasks.c
     # Parameters: SQLAlchemy would not take the row's own columns for those of the statement around the subquery.
@@ -237,6 +346,29 @@ def waking_of_one(t: Tables, *, passed_at: ColumnElement[Any]) -> list[ColumnEle
         case((and_(_MAY_NOTIFY, _is_due_soon(c), is_waited_for), _notify(t, _short(c.task_type)))).label("woken"),
         case((and_(_MAY_NOTIFY, is_passed), _notify(t, _place(c, microseconds(c.scheduled_at))))).label("passed"),
     ]
+
+
+def telling(t: Tables, pool_id: Any) -> ColumnElement[Any]:
+    """Has a pool's heart beat at once, if the pool listens. Select the result, or it does not run."""
+    payload = func.concat(literal_column(f"'{TOLD}'"), pool_id)
+    return case((_MAY_NOTIFY, _notify(t, payload))).label("told")
+
+
+def telling_type(t: Tables, task_type: Any) -> ColumnElement[Any]:
+    """Has the pools of a type that listen look for its tasks, whatever they know of it. Select the result, or it does
+    not run."""
+    return case((_MAY_NOTIFY, _notify(t, _all_of_type(task_type)))).label("told")
+
+
+def telling_of_slot(t: Tables, c: Any, is_freed: ColumnElement[bool]) -> ColumnElement[Any]:
+    """Has the pools of a row's type look for its tasks, if the row was counted and no longer is. Select the result, or
+    it does not run."""
+    is_told = and_(_MAY_NOTIFY, is_freed, c.lane.is_not(None))
+    return case((is_told, _notify(t, _all_of_type(c.task_type)))).label("slot")
+
+
+def _all_of_type(task_type: Any) -> ColumnElement[str]:
+    return func.concat(_short(task_type), literal_column(f"'{ALL_OF_TYPE}'"))
 
 
 def _is_due_soon(c: Any) -> ColumnElement[bool]:
@@ -258,7 +390,7 @@ def _is_waited_for(
 
 
 def microseconds(time: ColumnElement[Any]) -> ColumnElement[int]:
-    """Since 1970."""
+    """Returns the microseconds since 1970."""
     return cast(extract("epoch", time) * literal_column("1000000"), BigInteger)
 
 
@@ -275,23 +407,51 @@ def _short(task_type: Any) -> ColumnElement[str]:
 
 
 def channel(schema: str) -> str:
-    """The name that pools LISTEN to; Postgres allows 63 bytes."""
+    """Returns the channel that pools LISTEN on; Postgres allows a name of 63 bytes."""
     return f"fang_{schema}"[:63]
 
 
-def new_row() -> dict[str, Any]:
-    """The columns of one new row, from parameters."""
+def new_row(t: Tables, due: ColumnElement[Any]) -> dict[str, Any]:
+    """Returns the columns of one new row that is due then, from parameters."""
     return {
         "id": bindparam("p_id", type_=UUID),
         "metadata": cast(bindparam("p_metadata", type_=Text), JSONB),
-        "task_type": bindparam("p_task_type", type_=Text),
-        "priority": bindparam("p_priority", type_=SmallInteger),
-        "max_retries": bindparam("p_max_retries", type_=Integer),
+        **{name: _option(f"p_{name}", t.tasks.c[name].type) for name in COLUMNS},
         "uniq_hash": bindparam("p_uniq_hash", type_=Text),
+        "lane": lane_of(t, bindparam("p_lane", type_=Text), bindparam("p_task_type", type_=Text)),
+        "scheduled_at": due,
+        "expires_at": expiry(due, cast(bindparam("p_expires", type_=Double), Double)),
     }
 
 
+def lane_of(t: Tables, lane: ColumnElement[Any], task_type: ColumnElement[str]) -> ColumnElement[Any]:
+    """Returns the lane of a new row: ``lane``, or else the one without a key if somebody manages the type."""
+    return func.coalesce(lane, case((task_type == any_(known_types(t)), literal_column("''"))))
+
+
+def known_types(t: Tables) -> ColumnElement[Any]:
+    """Returns the list of the task types that have a row in ``fang_types``, be they managed now or not."""
+    return _texts_of(select(t.types.c.task_type))
+
+
+def _texts_of(query: Any) -> ColumnElement[Any]:
+    return type_coerce(array_of(query), ARRAY(Text))
+
+
+def _option(name: str, type_: Any) -> ColumnElement[Any]:
+    is_json = isinstance(type_, JSONB)
+    return cast(bindparam(name, type_=Text), JSONB) if is_json else bindparam(name, type_=type_)
+
+
+def expiry(due: ColumnElement[Any], seconds: ColumnElement[float]) -> ColumnElement[Any]:
+    """Returns ``p_expires_at``, or else the time so many seconds after ``due``; null if the row does not expire."""
+    second: ColumnElement[Any] = literal_column("'1 s'::interval")
+    latest: ColumnElement[Any] = literal_column(LATEST)
+    after = case((seconds.is_not(None), func.least(due + seconds * second, latest)))
+    return func.coalesce(bindparam("p_expires_at", type_=DateTime(timezone=True)), after)
+
+
 def told_of_new_rows(t: Tables) -> list[ColumnElement[Any]]:
-    """What only the database knows of a new row, and what decides whom to wake."""
+    """Returns the columns of a new row that only the database knows, and those that decide which pools to wake."""
     c = t.tasks.c
     return [c.task_type, c.priority, c.scheduled_at, c.created_at]

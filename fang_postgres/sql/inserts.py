@@ -1,12 +1,11 @@
-"""Inserts, and who was there before them."""
+"""Builds the inserts, and the statements that read the rows which kept an insert out."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     DateTime,
-    Integer,
+    Double,
     Interval,
-    SmallInteger,
     Text,
     any_,
     bindparam,
@@ -20,11 +19,15 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.sql.elements import ColumnElement
 
-from fang_postgres.schema import Tables
+from fang_core.tasks.options import COLUMNS
+from fang_postgres.schema import Tables, tables
 from fang_postgres.sql.fragments import (
     array_of,
+    expiry,
     has_ended,
     is_live_twin,
+    known_types,
+    lane_of,
     new_row,
     task_columns,
     told_of_new_rows,
@@ -33,95 +36,107 @@ from fang_postgres.sql.fragments import (
 )
 from fang_postgres.statement import Statement
 
-_SET_BY_HAND = bindparam("p_scheduled_at", type_=DateTime(timezone=True))
+TEXTS: Final = frozenset(name for name in COLUMNS if isinstance(tables().tasks.c[name].type, Text))
+"""The stored options that are texts."""
+
+SET_BY_HAND: Final = bindparam("p_scheduled_at", type_=DateTime(timezone=True))
+DELAY: Final = bindparam("p_delay", type_=Interval)
 
 
-def _due(now: ColumnElement[Any]) -> ColumnElement[Any]:
-    delay = func.coalesce(bindparam("p_delay", type_=Interval), cast(literal_column("'0'"), Interval))
-    return func.coalesce(_SET_BY_HAND, now + delay)
+def due_of_insert() -> ColumnElement[Any]:
+    """Returns the time at which new rows are due: one reading of the clock for all uses, and for all rows of a bulk,
+    whose order is that of their ids.
 
-
-# clock_timestamp(), not now(): the caller's transaction may have begun long ago.
-_DUE_OF_ONE = _due(func.clock_timestamp())
-# One time for all rows of a bulk, whose order is that of their ids.
-_DUE_OF_ALL = _due(select(func.clock_timestamp()).scalar_subquery())
+    It is not now(), since the caller's transaction may have begun long ago.
+    """
+    delay = func.coalesce(DELAY, cast(literal_column("'0'"), Interval))
+    due = func.coalesce(SET_BY_HAND, func.clock_timestamp() + delay)
+    return select(select(due.label("due")).cte("moment").c.due).scalar_subquery()
 
 
 def insert(t: Tables) -> Statement:
-    """One row, unless its id or its unique hash is taken: then no row comes back, and nobody's row is locked.
+    """Inserts one row, unless its id or its unique hash is taken: then it returns no row, and locks none.
 
-    What wakes stands in its RETURNING: the lists and groups of ``waking`` cost 30 microseconds more, beside 180 of a
-    plain INSERT whose commit waits for no disk.
+    Its RETURNING wakes pools: the lists and groups of ``waking`` would cost 30 microseconds more; a plain INSERT whose
+    commit waits for no disk takes 180.
     """
     c = t.tasks.c
     inserted = (
         postgresql.insert(t.tasks)
-        .values({**new_row(), "scheduled_at": _DUE_OF_ONE})
+        .values(new_row(t, due_of_insert()))
         .on_conflict_do_nothing()
-        .returning(c.scheduled_at, c.created_at, *waking_of_one(t, passed_at=_SET_BY_HAND))
+        .returning(c.scheduled_at, c.created_at, c.lane, *waking_of_one(t, passed_at=SET_BY_HAND))
     )
     return Statement("insert", inserted)
 
 
 def insert_many(t: Tables) -> Statement:
-    """Rows that cannot collide. One row comes back for all of them: what is left to tell is the same for each."""
-    names, source = _new_rows(unique=False)
+    """Inserts rows that cannot collide. Returns one row for all of them, since its columns are the same for each."""
+    names, source = _new_rows(t)
     inserted = postgresql.insert(t.tasks).from_select(names, source).returning(*told_of_new_rows(t)).cte("inserted")
     told = select(
         func.max(inserted.c.scheduled_at).label("scheduled_at"),
         func.max(inserted.c.created_at).label("created_at"),
-        waking(t, inserted, passed_at=_SET_BY_HAND),
+        known_types(t).label("managed"),
+        waking(t, inserted, passed_at=SET_BY_HAND),
     )
     return Statement("insert_many", told.select_from(inserted))
 
 
-def insert_unique(t: Tables) -> Statement:
-    """Rows of which some may have a live twin; those that were inserted come back.
+def insert_unique(t: Tables, name: str, *hashes: str) -> Statement:
+    """Inserts rows of which some may have a live twin; returns the inserted ones. The hashes are columns.
 
-    They are to be given in the order of their hashes, so that two bulks wait for each other in one direction only.
+    Pass them in the order of their hashes, so that two bulks wait for each other in one direction only.
     """
-    names, source = _new_rows(unique=True)
+    names, source = _new_rows(t, *hashes)
     inserted = (
         postgresql.insert(t.tasks)
         .from_select(names, source)
         .on_conflict_do_nothing()
-        .returning(t.tasks.c.id, *told_of_new_rows(t))
+        .returning(t.tasks.c.id, t.tasks.c.lane, *told_of_new_rows(t))
         .cte("inserted")
     )
     told = select(
-        inserted.c.id, inserted.c.scheduled_at, inserted.c.created_at, waking(t, inserted, passed_at=_SET_BY_HAND)
+        *(inserted.c[name] for name in ("id", "scheduled_at", "created_at", "lane")),
+        waking(t, inserted, passed_at=SET_BY_HAND),
     )
-    return Statement("insert_unique", told.select_from(inserted))
+    return Statement(name, told.select_from(inserted))
 
 
-def _new_rows(*, unique: bool) -> tuple[list[str], Any]:
-    """The columns, and the rows that lists in parameters stand for.
+def _new_rows(t: Tables, *hashes: str) -> tuple[list[str], Any]:
+    """Returns the columns, and the rows that lists in parameters stand for.
 
-    Most lists are one text, a line an item: psycopg escaped an array of JSON texts for longer than it took to insert
-    them, and asyncpg has no array types to look up on each new connection. A task type may hold any character.
+    Most lists are one text with a line for each item: psycopg took longer to escape an array of JSON texts than it took
+    to insert them, and asyncpg then has no array types to look up on each new connection. An option in ``TEXTS`` may
+    hold any character, and is sent as an array.
     """
     lists: dict[str, Any] = {
         "id": cast(_lines("p_ids"), ARRAY(UUID)),
         "metadata": _lines("p_metadata"),
-        "task_type": bindparam("p_task_types", type_=ARRAY(Text)),
-        "priority": cast(_lines("p_priorities"), ARRAY(SmallInteger)),
-        "max_retries": cast(_lines("p_max_retries"), ARRAY(Integer)),
     }
-    if unique:
-        lists["uniq_hash"] = _lines("p_uniq_hashes")
+    for name in COLUMNS:
+        of_items = ARRAY(t.tasks.c[name].type)
+        lists[name] = bindparam(f"p_{name}", type_=of_items) if name in TEXTS else cast(_lines(f"p_{name}"), of_items)
+    for name in hashes:
+        lists[name] = _lines(f"p_{name}")
+    lists["lane"] = bindparam("p_lanes", type_=ARRAY(Text))  # a key may hold any character
+    lists["expires"] = cast(_lines("p_expires"), ARRAY(Double))
     row = func.unnest(*lists.values()).table_valued(*lists).render_derived(name="new_task")
-    values = [cast(row.c[name], JSONB) if name == "metadata" else row.c[name] for name in lists]
-    return [*lists, "scheduled_at"], select(*values, _DUE_OF_ALL.label("due"))
+    due = due_of_insert()
+    values: dict[str, Any] = {name: cast(row.c[name], JSONB) if name == "metadata" else row.c[name] for name in lists}
+    values["lane"] = lane_of(t, row.c.lane, row.c.task_type)
+    values["scheduled_at"], values["expires_at"] = due, expiry(due, values.pop("expires"))
+    return list(values), select(*(value.label(name) for name, value in values.items()))
 
 
 def _lines(name: str) -> Any:
-    """The items of ``operations._as_lines``."""
+    """Returns the items of a text that ``operations.inserts`` made of a list."""
     line_feed: Any = literal_column("E'\\n'")
     return func.string_to_array(bindparam(name, type_=Text), line_feed, literal_column("''"), type_=ARRAY(Text))
 
 
 def existing(t: Tables) -> Statement:
-    """The row that kept another from being inserted: by its id, or by its unique hash; and whether it is the same."""
+    """Reads the row whose id or unique hash kept another from being inserted, and whether it is the same task."""
     c = t.tasks.c
     same = (c.metadata == cast(bindparam("p_metadata", type_=Text), JSONB)).label("same")
     by_id = select(*task_columns(t), same).where(c.id == bindparam("p_id", type_=UUID))
@@ -130,7 +145,7 @@ def existing(t: Tables) -> Statement:
 
 
 def twins(t: Tables) -> Statement:
-    """The live rows of these hashes."""
+    """Reads the live rows with these hashes."""
     c = t.tasks.c
     hashes = array_of(select(func.unnest(bindparam("p_uniq_hashes", type_=ARRAY(Text)))))
     return Statement("twins", select(*task_columns(t)).where(c.uniq_hash == any_(hashes), not_(has_ended(c))))

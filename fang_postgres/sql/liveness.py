@@ -1,6 +1,7 @@
-"""Signs of life, and what becomes of the tasks of dead pools."""
+"""Builds the statements for signs of life, and for taking back the tasks of dead pools."""
 
-from typing import Any
+from string import Formatter
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -11,11 +12,13 @@ from sqlalchemy import (
     Interval,
     Text,
     all_,
+    and_,
     any_,
     bindparam,
     case,
     cast,
     column,
+    delete,
     exists,
     extract,
     func,
@@ -26,15 +29,27 @@ from sqlalchemy import (
     select,
     table,
     true,
+    type_coerce,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID, array
 from sqlalchemy.sql.elements import ColumnElement, Grouping
 
-from fang_core.lifecycle import SUSPECT_AFTER
+from fang_core.crashes import CRASHED, MOST_CRASHES, MOST_DOUBLINGS, MOST_GROUP, SUSPECT_AFTER
 from fang_core.liveness import DECLARED_DEAD
 from fang_postgres.schema import Tables
-from fang_postgres.sql.fragments import IDS, POOL, aliased, array_of, due_time, is_alive, waking, with_entry
+from fang_postgres.sql.fragments import (
+    ATTEMPTS,
+    IDS,
+    POOL,
+    aliased,
+    array_of,
+    due_time,
+    is_alive,
+    waiting_state,
+    waking,
+    with_entry,
+)
 from fang_postgres.statement import Statement
 
 _LOCKS = table(
@@ -47,7 +62,7 @@ _LOCKS = table(
     column("pid"),
     column("granted"),
 )
-# The function behind pg_stat_activity, which takes no rights on that view: a server may have revoked them.
+# The function behind pg_stat_activity. It needs no rights on that view, which a server may have revoked.
 _SESSIONS = (
     func.pg_stat_get_activity(null())
     .table_valued(column("pid", Integer), column("state_change", DateTime(timezone=True)))
@@ -55,13 +70,17 @@ _SESSIONS = (
 )
 _TRUE: ColumnElement[bool] = literal_column("true", Boolean)
 _FALSE: ColumnElement[bool] = literal_column("false", Boolean)
-_LONGEST = 10  # the delay of a suspect doubles up to 2^10 seconds
+# As texts: asyncpg knows their arrays. It would look up those of integers first, which makes a pool start 8 ms later.
+_HANDLED = cast(bindparam("p_handled", type_=ARRAY(Text)), ARRAY(BigInteger))
+
+_MOST_MESSAGES: Final = 100
+"""Messages that one beat brings."""
 
 
 def beat(t: Tables) -> Statement:
-    """Raises the counter, takes the lock where this connection does not hold it, and looks at everybody: all in one.
+    """Raises the counter, takes the lock unless this connection holds it, and reads all pools and this pool's messages.
 
-    The locks of others are seen in ``pg_locks`` and never tried, so that a watcher cannot hold up who wants his own.
+    It reads the locks of other pools in ``pg_locks`` and never tries them, so that it cannot keep a pool from its own.
     """
     holds = case(
         (not_(bindparam("p_locks", type_=Boolean)), _FALSE),
@@ -76,20 +95,69 @@ def beat(t: Tables) -> Statement:
             beats=t.pools.c.beats + literal_column("1"),
             locks=select(mine.c.holds).scalar_subquery(),
             stopping=bindparam("p_stopping", type_=Boolean),
+            runs=func.coalesce(cast(bindparam("p_runs", type_=Text), JSONB), t.pools.c.runs),
+            workers=func.coalesce(bindparam("p_workers", type_=Integer), t.pools.c.workers),
         )
         .returning(t.pools.c.id)
         .cte("beaten")
     )
+    handled = any_(array_of(select(func.unnest(_HANDLED))))
+    removed = delete(t.messages).where(t.messages.c.pool_id == POOL, t.messages.c.id == handled).cte("removed")
     registered = exists(select(literal_column("1")).select_from(beaten))
-    return Statement("beat", _everybody(t.pools.alias("p"), registered, _server_up()))
+    p = t.pools.alias("p")
+    # In the pool's own row only, so that they do not come once for each pool.
+    messages = case((p.c.id == POOL, _messages(t)))
+    return Statement("beat", _everybody(p, registered, _server_up(), messages).add_cte(removed))
+
+
+def lost_or_cancelled(t: Tables) -> Statement:
+    """Reads which of the tasks that a pool takes for its own it has lost, and which of them are to be cancelled.
+
+    Each row has a task's id, and null or the request to cancel it: its reason, and who said so.
+
+    It is no part of the beat: whatever locks the table of tasks, such as a migration, must not stop a heart.
+    """
+    c = t.tasks.c
+    lists: dict[str, Any] = {"id": IDS, "attempt": ATTEMPTS}
+    columns = (column("id", UUID), column("attempt", BigInteger))
+    known = func.unnest(*lists.values()).table_valued(*columns).render_derived(name="known")
+    nothing: ColumnElement[Any] = literal_column("'{}'::text[]", ARRAY(Text))
+    request = array([c.cancel_request.op("->>")(literal_column(f"'{key}'")) for key in ("reason", "by")])
+    # A subquery for each task goes by the primary key, whatever the statistics say: a join may read the whole table.
+    # The cast hides the index of held rows, which would give all that the pool holds, each time.
+    found = (
+        select(type_coerce(case((c.cancel_request.is_(None), nothing), else_=request), ARRAY(Text)))
+        .where(
+            c.id == known.c.id,
+            c.attempt == known.c.attempt,
+            c.pool_id == POOL,
+            cast(c.state, Text) == literal_column("'in_progress'"),
+        )
+        .scalar_subquery()
+    )
+    held = select(known.c.id, found.label("request")).cte("held").prefix_with("MATERIALIZED", dialect="postgresql")
+    return Statement("lost_or_cancelled", select(held).where(held.c.request.is_distinct_from(nothing)))
+
+
+def _messages(t: Tables) -> ColumnElement[str]:
+    """Returns the pool's messages, as JSON; null if there is none. Their bodies are texts of their own in it."""
+    c = t.messages.c
+    unhandled = (
+        select(c.id, c.kind, cast(c.body, Text).label("body"), c.sender)
+        .where(c.pool_id == POOL, c.id != all_(array_of(select(func.unnest(_HANDLED)))))
+        .order_by(c.id)
+        .limit(literal_column(str(_MOST_MESSAGES)))
+        .subquery("unhandled")
+    )
+    return select(cast(func.json_agg(func.json_build_array(*unhandled.c)), Text)).scalar_subquery()
 
 
 def look(t: Tables) -> Statement:
-    """What a beat brings back and for how many seconds the session with the lock of each pool has been quiet, for a
-    reader that has no pool: it writes nothing, and reads a standby as well.
+    """Reads what a beat reads, and for how many seconds the session with each pool's lock has been quiet; for a reader
+    without a pool. It writes nothing, and so works on a standby as well.
 
-    A standby does not show the locks of its primary, so none of them is to be believed: as if it had just started.
-    The seconds are null for a reader that may not see the sessions of the pool's role, or if the server tracks none.
+    A standby does not show the locks of its primary, so it counts as just started, and no lock is trusted. The seconds
+    are null if the reader may not see the sessions of the pool's role, or if the server does not track them.
     """
     server_up = case((func.pg_is_in_recovery(), literal_column("0", Double)), else_=_server_up())
     p = t.pools.alias("p")
@@ -105,7 +173,7 @@ def _everybody(p: Any, registered: ColumnElement[bool], server_up: ColumnElement
 
 
 def _quiet(p: Any) -> ColumnElement[float]:
-    """Seconds since the session with the lock of this pool began or ended a statement."""
+    """Returns the seconds since the session with this pool's lock began or ended a statement."""
     seconds = cast(extract("epoch", func.clock_timestamp() - _SESSIONS.c.state_change), Double)
     holders = (
         select(_key_in_locks().label("key"), seconds.label("seconds"))
@@ -118,20 +186,20 @@ def _quiet(p: Any) -> ColumnElement[float]:
 
 
 def _server_up() -> ColumnElement[float]:
-    # A standby keeps its start when it is promoted; the second one is null on a server that never was a standby.
+    # A promoted standby keeps its start time; the second time is null on a server that never was a standby.
     locks_since = func.greatest(func.pg_postmaster_start_time(), func.pg_last_xact_replay_timestamp())
     return cast(extract("epoch", func.clock_timestamp() - locks_since), Double)
 
 
 def _key(pool_id: Any) -> ColumnElement[str]:
-    """The first eight bytes of an id, in hex, as ``_key_in_locks`` writes them."""
+    """Returns the first eight bytes of an id, in hex, as ``_key_in_locks`` writes them."""
     return func.left(
         func.replace(cast(pool_id, Text), literal_column("'-'"), literal_column("''")), literal_column("16")
     )
 
 
 def _key_in_locks() -> ColumnElement[str]:
-    """A lock on one bigint has its high half in ``classid`` and its low half in ``objid``."""
+    """Returns a lock's key in hex. A lock on one bigint has its high half in ``classid``, its low half in ``objid``."""
 
     def half(name: str) -> ColumnElement[str]:
         hexed = func.to_hex(cast(_LOCKS.c[name], BigInteger))
@@ -160,15 +228,15 @@ def _is_advisory() -> list[ColumnElement[bool]]:
 
 
 def still_dead(t: Tables) -> Statement:
-    """Locks the records of pools whose counters still stand where they stood; another rescuer's are passed by.
+    """Locks the records of pools whose counters have not moved; skips records that another rescuer has locked.
 
-    Until this transaction ends such a pool cannot beat, and cannot be taken for alive by itself.
+    Until this transaction ends, such a pool cannot beat, and so cannot take itself for alive.
     """
     p = aliased(t.pools, "p")
     place = func.width_bucket(p.c.id, IDS, type_=Integer)
     beats = Grouping(bindparam("p_beats", type_=ARRAY(BigInteger)))[place]
     rows = (
-        select(p.c.id, p.c.stopping, p.c.max_crashes)
+        select(p.c.id, p.c.stopping, p.c.max_crashes, p.c.isolated_kinds)
         .where(p.c.id == any_(array_of(select(func.unnest(IDS)))), Grouping(IDS)[place] == p.c.id, beats == p.c.beats)
         .with_for_update(skip_locked=True, of=p)
     )
@@ -176,10 +244,10 @@ def still_dead(t: Tables) -> Statement:
 
 
 def orphaned(t: Tables) -> Statement:
-    """Pools that hold tasks and have no record.
+    """Reads the ids of pools that hold tasks and have no record.
 
     It goes from holder to holder through the index of held rows, so it costs a step for each pool and not for each row,
-    whatever the statistics say; DISTINCT read the whole table where they told of few rows that are not held.
+    whatever the statistics say; DISTINCT read the whole table if they showed few rows that are not held.
     """
     c = t.tasks.c
     held = select(c.pool_id).where(c.state == literal_column("'in_progress'")).order_by(c.pool_id)
@@ -191,51 +259,60 @@ def orphaned(t: Tables) -> Statement:
 
 
 def rescue(t: Tables) -> Statement:
-    """Takes back what a dead pool held, and says how much that was: more than is taken back, where rows are locked.
+    """Takes back a dead pool's tasks, and returns how many it held: more than are taken back, if rows are locked.
 
-    Where it held a suspect alone, that one is charged. Where it held anything beside, even another suspect, the suspect
-    had not begun, and is not. Nobody is charged where the pool was stopping.
+    The table in ``fang_core.crashes`` decides each task's new state; a test compares this statement with it.
     """
     task, other = aliased(t.tasks, "t"), aliased(t.tasks, "other")
     c = task.c
     suspect_from: ColumnElement[int] = literal_column(str(SUSPECT_AFTER))
-    # A CTE, so that they are counted once, and not in each place of the text. All of them: where statistics are old,
-    # a look for just another one goes through the table instead of the index.
+    p = t.pools.alias("p")
+    # Null, and so ignored, if the pool has no record; pools by hand have no workers.
+    workers = select(func.nullif(p.c.workers, literal_column("0"))).where(p.c.id == POOL).scalar_subquery()
+    # A CTE, so that they are counted once, and not in each place of the text. It counts all of them: with old
+    # statistics, a search for just one more goes through the table instead of the index.
     holding = (
         select(
             func.count().label("count"),
             (func.count() == literal_column("1")).label("one"),
             func.array_agg(other.c.id).filter(other.c.crashes >= suspect_from).label("suspects"),
+            func.least(func.count(), workers).label("tried"),
         )
         .where(other.c.pool_id == POOL, other.c.state == literal_column("'in_progress'"))
         .cte("holding")
     )
     is_alone = select(holding.c.one).scalar_subquery()
-    is_charged = bindparam("p_charged", type_=Boolean) & or_(c.crashes < suspect_from, is_alone)
-    most = bindparam("p_max_crashes", type_=Integer)
-    crashes = func.least(c.crashes + literal_column("1"), literal_column("32767"))
-    is_parked = is_charged & (crashes >= most)
-    waits = is_charged & (crashes >= suspect_from)
-    delay = func.power(literal_column("2"), func.least(crashes, literal_column(str(_LONGEST))))
-    message = func.concat(
-        literal_column("'crashed: the process of its worker died under it, '"),
-        crashes,
-        literal_column("' of '"),
-        most,
-        literal_column("' times'"),
+    isolated = bindparam("p_isolated_kinds", type_=ARRAY(Text))
+    is_charged = bindparam("p_charged", type_=Boolean) & or_(
+        c.crashes < suspect_from, and_(is_alone, c.kind != all_(isolated))
     )
+    most = bindparam("p_max_crashes", type_=Integer)
+    crashes = func.least(c.crashes + literal_column("1"), literal_column(str(MOST_CRASHES)))
+    is_parked = is_charged & (crashes >= most)
+    runs_alone = is_charged & is_alone & (crashes >= suspect_from)
+    is_halved = and_(bindparam("p_charged", type_=Boolean), not_(is_charged), c.kind != all_(isolated))
+    tried = select(holding.c.tried).scalar_subquery()
+    group = func.least(func.coalesce(c.group_limit, literal_column(str(MOST_GROUP))), tried, type_=Integer)
+    half = func.greatest(group.op("/")(literal_column("2")), literal_column("1"))
+    delay = func.power(literal_column("2"), func.least(crashes, literal_column(str(MOST_DOUBLINGS))))
+    message = _formatted(CRASHED, crashes=crashes, max_crashes=most)
     entry = func.jsonb_build_object(
         literal_column("'number'"), c.attempt, literal_column("'error'"), message, literal_column("'traceback'"), null()
     )
-    due_state = case((is_charged | _was_charged(c), literal_column("'retried'")), else_=literal_column("'new'"))
     rescued = (
         update(task)
         .where(*_held_and_unlocked(t, c))
         .values(
-            state=cast(case((is_parked, literal_column("'failed'")), else_=due_state), t.tasks.c.state.type),
+            state=cast(
+                case((is_parked, literal_column("'failed'")), else_=waiting_state(c, is_charged)), t.tasks.c.state.type
+            ),
             crashes=case((is_charged, crashes), else_=c.crashes),
             scheduled_at=case(
-                (waits, func.clock_timestamp() + delay * cast(literal_column("'1 s'"), Interval)), else_=c.scheduled_at
+                (runs_alone, func.clock_timestamp() + delay * cast(literal_column("'1 s'"), Interval)),
+                else_=c.scheduled_at,
+            ),
+            group_limit=case(
+                (runs_alone, literal_column("1")), (is_charged, null()), (is_halved, half), else_=c.group_limit
             ),
             error_message=case((is_charged, message), else_=c.error_message),
             errors=case((is_charged, with_entry(c, cast(entry, Text))), else_=c.errors),
@@ -257,22 +334,27 @@ def rescue(t: Tables) -> Statement:
     )
     r = rescued.c
     woken = waking(t, rescued, passed_at=due_time(r))
-    # The row that is returned no longer tells: it has the new count.
-    was_spared = func.coalesce(r.id == any_(holding.c.suspects), _FALSE) & not_(holding.c.one)
+    # Not from the returned row, which has the new count.
+    was_suspect = func.coalesce(r.id == any_(holding.c.suspects), _FALSE)
+    was_spared = was_suspect & or_(not_(holding.c.one), r.kind == any_(isolated))
     charged = (bindparam("p_charged", type_=Boolean) & not_(was_spared)).label("charged")
     told = select(holding.c.count, r.id, r.kind, r.attempt, r.crashes, r.state, charged, woken)
     return Statement("rescue", told.select_from(holding.outerjoin(rescued, true())))
 
 
-def _was_charged(c: Any) -> ColumnElement[bool]:
-    """Not by their sum, which is too large for an integer where one of them is at its limit."""
-    return or_(c.retries > literal_column("0"), c.crashes > literal_column("0"))
+def _formatted(text: str, **fields: ColumnElement[Any]) -> ColumnElement[str]:
+    """Builds the text of a format string like ``"{crashes} times"`` in the database."""
+    parts: list[ColumnElement[Any]] = []
+    for literal, field, _, _ in Formatter().parse(text):
+        parts += [literal_column(f"'{literal}'")] if literal else []
+        parts += [fields[field]] if field else []
+    return func.concat(*parts)
 
 
 def _held_and_unlocked(t: Tables, c: Any) -> list[ColumnElement[bool]]:
-    """What a pool holds, but for rows that a run's own transaction has locked: they are not to be waited for.
+    """Returns conditions for rows that a pool holds, except rows that a run's own transaction has locked.
 
-    They are gone when it commits. Where it does not, a later rescue finds them: their holder's record is kept.
+    Such rows are gone when it commits. If it does not commit, a later rescue finds them: their holder's record is kept.
     """
     held = aliased(t.tasks, "held")
     unlocked = (
@@ -284,21 +366,20 @@ def _held_and_unlocked(t: Tables, c: Any) -> list[ColumnElement[bool]]:
 
 
 def declare_dead(t: Tables) -> Statement:
-    """Keeps the record of a dead pool, so that its last tasks are taken back as the others were; once."""
+    """Marks the record of a dead pool and keeps it, so that its last tasks are taken back as the rest were; once."""
     dead = update(t.pools).where(*is_alive(t)).values(beats=literal_column(str(DECLARED_DEAD)))
     return Statement("declare_dead", dead)
 
 
 def reconcile(t: Tables) -> Statement:
-    """Gives back, uncharged, what a pool holds without knowing it."""
+    """Gives back, uncharged, the rows that a pool holds without knowing it."""
     task = aliased(t.tasks, "t")
     c = task.c
-    due = case((_was_charged(c), literal_column("'retried'")), else_=literal_column("'new'"))
     given_back = (
         update(task)
         .where(*_held_and_unlocked(t, c), c.id != all_(IDS))
         .values(
-            state=cast(due, t.tasks.c.state.type),
+            state=cast(waiting_state(c), t.tasks.c.state.type),
             pool_id=null(),
             claimed_at=null(),
             updated_at=func.now(),

@@ -1,10 +1,9 @@
-"""What becomes of held rows, under the fence, and of ended ones."""
+"""Builds the statements that write the outcomes of held rows, under the fence, and that prune ended rows."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Integer,
     Interval,
     Text,
@@ -24,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.sql.elements import ColumnElement, Grouping
 
+from fang_core.crashes import MOST_CRASHES
 from fang_core.record import TaskState
 from fang_postgres.schema import Tables
 from fang_postgres.sql.fragments import (
@@ -41,11 +41,11 @@ from fang_postgres.statement import Statement
 
 
 def _fence(c: Any, ids: Any = None) -> list[ColumnElement[bool]]:
-    """(id, attempt, pool) of each row against two arrays that are sorted by id.
+    """Compares (id, attempt, pool) of each row with two arrays that are sorted by id.
 
-    ``width_bucket`` is a binary search: the place of the row's id in the sorted ids. In an unsorted array it can only
-    miss. The state is compared as text, so that the planner does not take the index of held rows, whose dead entries
-    pile up under a long transaction.
+    ``width_bucket`` is a binary search for the place of the row's id in the sorted ids. In an unsorted array it can
+    only miss. The state is compared as text, so that the planner does not take the index of held rows, whose dead
+    entries pile up under a long transaction.
     """
     place = _place(c)
     return [
@@ -58,7 +58,7 @@ def _fence(c: Any, ids: Any = None) -> list[ColumnElement[bool]]:
 
 
 def _fence_of_write(c: Any) -> list[ColumnElement[bool]]:
-    """The same, of a statement that waits for a row that others have locked, but for ``p_lock_wait`` at most.
+    """Returns the fence for a statement that waits up to ``p_lock_wait`` for rows that another transaction has locked.
 
     The setting is made where the ids are read, so before any row is found; it ends with the transaction. No other
     form sets it in the same round trip.
@@ -70,22 +70,22 @@ def _fence_of_write(c: Any) -> list[ColumnElement[bool]]:
 
 
 def held(t: Tables) -> Statement:
-    """Which of these rows are held as the fence says, locked or not."""
+    """Returns which of these rows pass the fence, locked or not."""
     task = aliased(t.tasks, "t")
     return Statement("held", select(task.c.id).where(*_fence(task.c)))
 
 
 def unlocked(t: Tables) -> Statement:
-    """Which of these rows are held as the fence says, and locked by nobody; locks them."""
+    """Returns which of these rows pass the fence and are not locked by another transaction; locks them."""
     task = aliased(t.tasks, "t")
     rows = select(task.c.id).where(*_fence(task.c)).with_for_update(key_share=True, skip_locked=True, of=task)
     return Statement("unlocked", rows)
 
 
 def complete_one(t: Tables, *, keep: bool) -> Statement:
-    """A run completes its own task in its own transaction. Where it no longer holds it, the statement fails.
+    """Completes a run's task in the run's own transaction. The statement fails if the run no longer holds its task.
 
-    The text that is no number is built from a row, so that the planner cannot work it out, and fail, beforehand.
+    The text that is not a number is built from a row, so that the planner cannot evaluate it, and fail, beforehand.
     """
     task = aliased(t.tasks, "t")
     c = task.c
@@ -105,7 +105,7 @@ def complete_one(t: Tables, *, keep: bool) -> Statement:
 
 
 STALE_RUN = "fang: this run no longer holds its task; rows"
-"""Stands in the error that a stale run's transaction is ended with."""
+"""The start of the error that ends a stale run's transaction."""
 
 
 def _place(c: Any) -> ColumnElement[int]:
@@ -113,7 +113,7 @@ def _place(c: Any) -> ColumnElement[int]:
 
 
 def remove(t: Tables) -> Statement:
-    """Held rows go."""
+    """Deletes held rows."""
     task = aliased(t.tasks, "t")
     return Statement("remove", delete(task).where(*_fence_of_write(task.c)).returning(task.c.id))
 
@@ -122,16 +122,22 @@ _RELEASED = {"pool_id": null(), "claimed_at": null(), "updated_at": func.now()}
 
 
 def finish(t: Tables) -> Statement:
-    """Held rows are finished, and stay."""
+    """Marks held rows as finished, and keeps them."""
     task = aliased(t.tasks, "t")
     values = {"state": literal_column("'finished'"), **_RELEASED}
     return Statement("finish", update(task).where(*_fence_of_write(task.c)).values(values).returning(task.c.id))
 
 
-def settle(t: Tables) -> Statement:
-    """Every outcome that has values of its own: one state, delay, charge and error for each row.
+FORGETS_CRASHES: Final = 1
+ANSWERS_CANCEL: Final = 2
+CHARGES_CRASH: Final = 4
+"""The bits of ``p_flags``, for the fields of ``Outcome`` with these names."""
 
-    What others may take now wakes them.
+
+def settle(t: Tables) -> Statement:
+    """Writes outcomes with values of their own: a state, a delay, a charge and an error for each row.
+
+    Rows that pools may take now wake them.
     """
     task = aliased(t.tasks, "t")
     c = task.c
@@ -140,13 +146,23 @@ def settle(t: Tables) -> Statement:
     def of_row(name: str, type_: Any) -> ColumnElement[Any]:
         return Grouping(bindparam(name, type_=ARRAY(type_)))[place]
 
+    def is_set(flag: int) -> ColumnElement[bool]:
+        bits = of_row("p_flags", Integer).op("&")(literal_column(str(flag)))
+        return Grouping(bits) != literal_column("0")
+
     values = {
         "state": cast(of_row("p_states", Text), t.tasks.c.state.type),
         "scheduled_at": func.coalesce(func.now() + of_row("p_delays", Interval), c.scheduled_at),
         "retries": c.retries + of_row("p_charges", Integer),
-        "crashes": case((of_row("p_forget_crashes", Boolean), literal_column("0")), else_=c.crashes),
+        "crashes": case(
+            (is_set(FORGETS_CRASHES), literal_column("0")),
+            (is_set(CHARGES_CRASH), func.least(c.crashes + literal_column("1"), literal_column(str(MOST_CRASHES)))),
+            else_=c.crashes,
+        ),
+        "group_limit": case((is_set(FORGETS_CRASHES), null()), else_=c.group_limit),
         "error_message": func.coalesce(of_row("p_error_messages", Text), c.error_message),
         "errors": with_entry(c, of_row("p_error_entries", Text)),
+        "cancel_request": case((is_set(ANSWERS_CANCEL), null()), else_=c.cancel_request),
         **_RELEASED,
     }
     due_at = due_time(c).label("scheduled_at")
@@ -156,12 +172,12 @@ def settle(t: Tables) -> Statement:
 
 
 def prune(t: Tables, state: TaskState) -> Statement:
-    """The oldest rows of some task types that ended in this state before a moment.
+    """Deletes the oldest rows of some task types that ended in this state before a given time.
 
-    Each type is a range of its own in the index: rows of others, which may be kept for years, cost nothing.
+    Each type is a range of its own in the index: rows of other types, which may be kept for years, cost nothing.
 
-    The outer WHERE compares the state as text, as the fence does: by the pruner's index it would walk every old row and
-    compare each with all the ids (1.8 s instead of 3 ms for 1,000 of a million).
+    The outer WHERE compares the state as text, as the fence does: through the pruner's index it would walk every old
+    row and compare each with all the ids (1.8 s instead of 3 ms for 1,000 of a million).
     """
     task = aliased(t.tasks, "t")
     old = aliased(t.tasks, "ended")

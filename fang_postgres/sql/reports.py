@@ -1,6 +1,6 @@
-"""The statements behind reports. Each reads a bounded part of the table, whatever stands in it.
+"""Builds the statements of reports. Each reads a bounded part of the table, however large it is.
 
-What takes longest at 10,000,000 rows is what visits rows: the counts, about 5,000 rows for each statement, and the
+At 10,000,000 rows the statements that visit rows take longest: the counts, about 5,000 rows for each statement, and the
 sample, a few hundred pages. Each bounded part is ordered by the whole key of its index, and so walked from its start.
 """
 
@@ -23,16 +23,21 @@ from sqlalchemy import (
     true,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 from sqlalchemy.sql.elements import ColumnElement
 
 from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.record import HIGHEST_PRIORITY, LOWEST_PRIORITY, TaskState
 from fang_postgres.schema import Tables
+from fang_postgres.sql.schedules import is_paused
+from fang_postgres.sql.stored_schedules import schedule_columns
 from fang_postgres.statement import Statement
 
 MOST_TYPES: Final = 200
-"""So many task types are looked at one by one, in the order of their names."""
+"""The most task types that are looked at one by one, in the order of their names."""
+
+MOST_SCHEDULES: Final = 200
+"""The most paused schedules that are shown."""
 
 SETTINGS: Final = {
     "enable_seqscan": "off",
@@ -42,7 +47,7 @@ SETTINGS: Final = {
     "enable_indexonlyscan": "on",
     "enable_nestloop": "on",
 }
-"""With which the walks go through their indexes, whatever statistics and roles say."""
+"""Settings with which the walks go through their indexes, whatever the statistics and the role's settings are."""
 
 _EACH: ColumnElement[int] = bindparam("p_each", type_=Integer)
 _ERROR_SHOWN: Final = "200"  # characters
@@ -51,13 +56,13 @@ Condition = Callable[[Any], ColumnElement[bool]]
 
 
 def waits(c: Any) -> ColumnElement[bool]:
-    """As the index of due rows has it."""
+    """Returns the condition of the index of due rows."""
     condition: ColumnElement[bool] = c.state.in_([literal_column("'new'"), literal_column("'retried'")])
     return condition
 
 
 def is_in(state: TaskState) -> Condition:
-    """As the indexes of held and of ended rows have it."""
+    """Returns the condition for a state, as in the indexes of held and of ended rows."""
 
     def condition(c: Any) -> ColumnElement[bool]:
         return c.state == literal_column(f"'{state.value}'")  # type: ignore[no-any-return]
@@ -66,7 +71,7 @@ def is_in(state: TaskState) -> Condition:
 
 
 def pages(t: Tables) -> Statement:
-    """The size of the table in pages."""
+    """Reads the size of the table in pages."""
     name: ColumnElement[str] = literal_column(f"'{t.schema}.{t.tasks.name}'")
     size = func.pg_relation_size(func.to_regclass(name))
     page = cast(func.current_setting(literal_column("'block_size'")), BigInteger)
@@ -74,7 +79,7 @@ def pages(t: Tables) -> Statement:
 
 
 def sample(t: Tables) -> Statement:
-    """Counts the rows of ``p_percent`` of all pages: the same ones each time, which so are likely to be cached."""
+    """Counts the rows of ``p_percent`` of all pages: the same pages each time, so that they are likely to be cached."""
     c = t.tasks.tablesample(func.system(bindparam("p_percent", type_=Float)), name="t", seed=literal_column("0")).c
     return _counted("sample", select(c.task_type, c.state, c.kind, c.scheduled_at).subquery("x"))
 
@@ -134,12 +139,29 @@ def running(t: Tables) -> Statement:
     return Statement("running", counts.group_by(x.task_type, x.kind, x.pool_id))
 
 
-def retried(t: Tables) -> Statement:
-    """Among the first ``p_each`` rows that are due, and as many that are not yet, of each type and level.
+def notable_runs(t: Tables) -> Statement:
+    """Reads what the pools tell of their runs, and the clock."""
+    c = t.pools.alias("p").c
+    told = cast(c.runs, Text).label("runs")
+    rows = select(c.id, func.clock_timestamp().label("now"), told).where(c.runs != cast(literal_column("'{}'"), JSONB))
+    return Statement("notable_runs", rows.order_by(c.started_at, c.id))
 
-    By kind: how many, when the next is due, and the first line of the last error.
+
+def paused_schedules(t: Tables) -> Statement:
+    """Reads which schedules are paused, the first ``MOST_SCHEDULES`` by name."""
+    s = t.schedules.c
+    columns = {column.name: column for column in schedule_columns(s)}
+    shown = (columns[name] for name in ("name", "paused_until", "paused_at", "paused_by", "pause_reason"))
+    found = select(*shown).where(is_paused(s, func.now())).order_by(s.name)
+    return Statement("paused_schedules", found.limit(literal_column(str(MOST_SCHEDULES))))
+
+
+def retried(t: Tables) -> Statement:
+    """Counts retried rows by kind, among the first ``p_each`` due and as many later rows of each type and lane.
+
+    For each kind it returns how many, when the next is due, and the first line of the last error.
     """
-    types, level = task_types(t, waits), _levels()
+    types, lane = task_types(t, waits), _lanes()
 
     def first(is_due: bool, name: str) -> Any:
         c = t.tasks.alias("t").c
@@ -147,13 +169,13 @@ def retried(t: Tables) -> Statement:
             select(c.state, c.task_type, c.kind, c.scheduled_at, c.updated_at, c.error_message)
             .where(
                 c.task_type == types.c.task_type,
-                c.priority == cast(level.c.priority, SmallInteger),
+                c.priority == cast(lane.c.priority, SmallInteger),
                 waits(c),
                 c.scheduled_at <= func.now() if is_due else c.scheduled_at > func.now(),
             )
             .order_by(c.scheduled_at, c.id)
             .limit(_EACH)
-            .correlate(types, level)
+            .correlate(types, lane)
         )
         return found.subquery(name)
 
@@ -162,7 +184,7 @@ def retried(t: Tables) -> Statement:
     errors = func.array_agg(aggregate_order_by(_first_line(x.error_message), x.updated_at.desc()))
     by_kind = (
         select(x.task_type, x.kind, func.count(), func.min(x.scheduled_at), errors[literal_column("1")])
-        .select_from(types.join(level, true()).join(both, true()))
+        .select_from(types.join(lane, true()).join(both, true()))
         .where(is_in(TaskState.RETRIED)(x))
         .group_by(x.task_type, x.kind)
     )
@@ -170,14 +192,14 @@ def retried(t: Tables) -> Statement:
 
 
 def oldest_due(t: Tables) -> Statement:
-    """The oldest due row of each type: one step in the index of due rows for each type and level."""
-    types, level = task_types(t, waits), _levels()
+    """Reads the oldest due row of each type: one step in the index of due rows for each type and lane."""
+    types, lane = task_types(t, waits), _lanes()
     c = t.tasks.alias("t").c
     first = (
         select(c.id, c.scheduled_at)
         .where(
             c.task_type == types.c.task_type,
-            c.priority == cast(level.c.priority, SmallInteger),
+            c.priority == cast(lane.c.priority, SmallInteger),
             waits(c),
             c.scheduled_at <= func.now(),
         )
@@ -190,13 +212,13 @@ def oldest_due(t: Tables) -> Statement:
         "oldest_due",
         select(types.c.task_type, first.c.id, first.c.scheduled_at, age)
         .prefix_with(text("DISTINCT ON (types.task_type)"))  # SQLAlchemy 2.0 and 2.1 have no word in common
-        .select_from(types.join(level, true()).join(first, true()))
+        .select_from(types.join(lane, true()).join(first, true()))
         .order_by(types.c.task_type, first.c.scheduled_at, first.c.id),
     )
 
 
 def last_failures(t: Tables) -> Statement:
-    """The ten rows that failed last, from the ends of their types' ranges in the index of ended rows."""
+    """Reads the ten rows that failed last, from the ends of their types' ranges in the index of ended rows."""
     has_failed = is_in(TaskState.FAILED)
     types = task_types(t, has_failed)
     c = t.tasks.alias("t").c
@@ -214,29 +236,27 @@ def last_failures(t: Tables) -> Statement:
     return Statement("last_failures", failed.order_by(last.updated_at.desc()).limit(ten))
 
 
-def pools(t: Tables) -> Statement:
-    """The registered pools, in the order in which they started."""
-    c = t.pools.alias("p").c
-    rows = select(c.id, c.mode, c.host, c.pid, c.task_types, c.kinds, c.workers, c.started_at, c.stopping)
-    return Statement("pools", rows.order_by(c.started_at, c.id))
-
-
 def task_types(t: Tables, are: Condition, *, name: str = "types") -> Any:
-    """The task types that have such rows, each found by one step in an index: DISTINCT would read it all."""
+    """Returns the task types with such rows, each found by one step in an index: DISTINCT would read all of it."""
     c, later = t.tasks.alias("t").c, t.tasks.alias("later").c
     one: ColumnElement[int] = literal_column("1", Integer)
-    types = (
-        select(func.min(c.task_type).label("task_type"), one.label("number")).where(are(c)).cte(name, recursive=True)
+    # Not min(): where statistics are out of date Postgres 15 reads all rows for that, not the first one of the index.
+    first = select(c.task_type).where(are(c)).order_by(c.task_type).limit(literal_column("1")).scalar_subquery()
+    types = select(first.label("task_type"), one.label("number")).cte(name, recursive=True)
+    after = (
+        select(later.task_type)
+        .where(are(later), later.task_type > types.c.task_type)
+        .order_by(later.task_type)
+        .limit(literal_column("1"))
     )
-    after = select(func.min(later.task_type)).where(are(later), later.task_type > types.c.task_type)
     is_short = types.c.number < literal_column(str(MOST_TYPES), Integer)
     more = select(after.scalar_subquery(), types.c.number + one).where(types.c.task_type.is_not(null()), is_short)
     return types.union_all(more)
 
 
-def _levels() -> Any:
-    levels = func.generate_series(literal_column(str(HIGHEST_PRIORITY)), literal_column(str(LOWEST_PRIORITY)))
-    return levels.table_valued("priority").render_derived(name="level")
+def _lanes() -> Any:
+    lanes = func.generate_series(literal_column(str(HIGHEST_PRIORITY)), literal_column(str(LOWEST_PRIORITY)))
+    return lanes.table_valued("priority").render_derived(name="lane")
 
 
 def _first_line(message: Any) -> ColumnElement[str]:

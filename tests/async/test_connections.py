@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 
 from fang_async import AsyncQueue, AsyncRunnable
-from fang_async.bounded import BoundedConnection, Unanswered
-from fang_async.runner import Runner
-from fang_core.guard import AlwaysOn
-from fang_core.store import ClaimRequest
+from fang_async.connection import Connection, Unanswered
+from fang_async.database import Database
+from fang_core.backends.store import ClaimRequest
+from fang_postgres.planner_guard import AlwaysOn
 
 OURS = "datname = current_database() AND application_name = 'fang'"
 
@@ -68,8 +68,8 @@ async def test_a_statement_that_was_refused_in_a_transaction_leaves_nothing(
 
 
 async def test_a_loop_that_was_blocked_has_not_listened(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fang_async.bounded.ANSWER_WITHIN", 0.5)
-    connection = await asyncpg.connect(url, connection_class=BoundedConnection)
+    monkeypatch.setattr("fang_async.connection.ANSWER_WITHIN", 0.5)
+    connection = await asyncpg.connect(url, connection_class=Connection)
     fetching = asyncio.create_task(connection.fetch("SELECT 1 AS one"))  # which has two answers
     await asyncio.sleep(0)  # it is under way
     time.sleep(1.0)  # noqa: ASYNC251 - as a run may
@@ -94,11 +94,11 @@ async def cancelled(watcher: asyncpg.Connection, call: Awaitable[Any]) -> None:
             await calling
 
 
-async def kept_by(runner: Runner) -> tuple[bool, str]:
+async def kept_by(database: Database) -> tuple[bool, str]:
     """Whether the connection that is given out next is in a transaction, and one of the guard's settings."""
-    connection = await runner.reserve.take()
+    connection = await database.connection_pool.take()
     kept = connection.is_in_transaction(), await connection.fetchval("SHOW enable_sort")
-    runner.reserve.give_back(connection)
+    database.connection_pool.give_back(connection)
     return kept
 
 
@@ -106,7 +106,7 @@ async def test_a_loop_that_is_blocked_for_longer_than_a_connect_may_take_ends_no
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where many tasks begin an insert at once."""
-    monkeypatch.setattr("fang_postgres.urls.CONNECT_TIMEOUT", 2.0)
+    monkeypatch.setattr("fang_postgres.urls.address.CONNECT_TIMEOUT", 2.0)
     connecting = asyncio.create_task(AsyncQueue(url)._connections.dedicated())
     await asyncio.sleep(0)  # it has begun
     time.sleep(2.5)  # noqa: ASYNC251

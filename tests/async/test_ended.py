@@ -3,18 +3,20 @@
 import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-import fang_async.heart as heart_module
+import fang_postgres.pool.heart
 from fang_async import AsyncQueue, AsyncRunnable
-from fang_async.bounded import BoundedConnection
-from fang_async.heart import AsyncPostgresHeart
+from fang_async.connection import Connection
+from fang_async.dedicated_connection import DedicatedConnection
+from fang_core.backends.store import manual_pool
 from fang_core.errors import BackendUnavailable, NotConnected
-from fang_core.store import manual_pool
+from fang_core.liveness import BeatRequest
 from fang_postgres.operations import Operations
 from tests.proxy import Mode, Proxy
 
@@ -62,10 +64,10 @@ def last_words(connection: Any, code: str = "57P01") -> None:
 
 
 async def idle_connections(queue: AsyncQueue, count: int) -> list[Any]:
-    reserve = (await queue._connections.writes()).reserve
-    connections = [await reserve.take() for _ in range(count)]
+    connection_pool = (await queue._connections.writes()).connection_pool
+    connections = [await connection_pool.take() for _ in range(count)]
     for connection in connections:
-        reserve.give_back(connection)
+        connection_pool.give_back(connection)
     return connections
 
 
@@ -97,15 +99,15 @@ async def test_one_that_is_ended_twice_in_a_row_is_no_connection(
     url: str, watcher: asyncpg.Connection, behind_pooler: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with AsyncQueue(url, behind_pooler=behind_pooler) as queue:
-        reserve = (await queue._connections.writes()).reserve
-        take = reserve.take
+        connection_pool = (await queue._connections.writes()).connection_pool
+        take = connection_pool.take
 
         async def doomed(**options: Any) -> Any:
             connection = await take(**options)
             last_words(connection)
             return connection
 
-        monkeypatch.setattr(reserve, "take", doomed)
+        monkeypatch.setattr(connection_pool, "take", doomed)
         with pytest.raises(NotConnected, match="ended the connection while it was idle; nothing was sent"):
             await queue.insert_task(Ended())
         monkeypatch.undo()
@@ -140,7 +142,7 @@ async def test_last_words_within_a_transaction_have_it_done_again_as_a_whole(
 async def test_a_cancelled_call_does_not_wait_for_a_connection_that_is_silent(
     proxy: Proxy, watcher: asyncpg.Connection, behind_pooler: bool, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fang_async.reserve.TIDY_WITHIN", 0.3)
+    monkeypatch.setattr("fang_async.connection_pool.TIDY_WITHIN", 0.3)
     queue = AsyncQueue(proxy.url, behind_pooler=behind_pooler)
     await queue.open()
     async with watcher.transaction():
@@ -182,20 +184,19 @@ async def test_a_heart_gives_up_a_connection_that_falls_silent_in_a_transaction_
     queue = AsyncQueue(proxy.url, behind_pooler=behind_pooler)
     pool_id = uuid4()
     await (await queue._connections.writes()).run(operations.register(manual_pool(pool_id)))
-    heart = AsyncPostgresHeart(operations, queue._connections.dedicated, locks=not behind_pooler)
-    assert (await heart.beat(pool_id, False)).registered
+    heart = queue._connections.heart(True)
+    assert (await heart.beat(BeatRequest(pool_id, False))).registered
 
-    def silenced(ask: Callable[..., Any]) -> Callable[..., Any]:
-        def silence_and_ask(*args: Any) -> Any:
-            proxy.set(Mode.BLACKHOLE)
-            return ask(*args)
+    run = DedicatedConnection.run
 
-        return silence_and_ask
+    async def silence_and_run(*args: Any) -> Any:
+        proxy.set(Mode.BLACKHOLE)
+        return await run(*args)
 
-    for name in ("run_on", "converse_on"):
-        monkeypatch.setattr(heart_module, name, silenced(getattr(heart_module, name)))
-    monkeypatch.setattr(heart_module, "ANSWER_WITHIN", 0.2)
-    beating = asyncio.ensure_future(heart.beat(pool_id, False) if what == "beat" else heart.rescue_orphans(3))
+    monkeypatch.setattr(DedicatedConnection, "run", silence_and_run)
+    monkeypatch.setattr(fang_postgres.pool.heart, "ANSWER_WITHIN", 0.2)
+    beat = partial(heart.beat, BeatRequest(pool_id))
+    beating = asyncio.ensure_future(beat() if what == "beat" else heart.rescue_orphans(3))
     await asyncio.wait([beating], timeout=SOON)
     assert isinstance(beating.exception(), BackendUnavailable)
     proxy.set(Mode.RESET)
@@ -205,12 +206,12 @@ async def test_a_heart_gives_up_a_connection_that_falls_silent_in_a_transaction_
 async def test_a_connection_that_falls_silent_before_its_settings_are_set_is_given_up_as_a_connect_is(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def silent(connection: BoundedConnection) -> None:
+    async def silent(connection: Connection) -> None:
         proxy.set(Mode.BLACKHOLE)
         await connection.execute("SELECT 1")
 
-    monkeypatch.setattr(BoundedConnection, "lift_transaction_timeout", silent)
-    monkeypatch.setattr("fang_postgres.urls.Address.host_connects_within", 0.5)
+    monkeypatch.setattr(Connection, "lift_transaction_timeout", silent)
+    monkeypatch.setattr("fang_postgres.urls.address.Address.host_connects_within", 0.5)
     queue = AsyncQueue(proxy.url)
     async with asyncio.timeout(SOON):
         with pytest.raises(NotConnected):

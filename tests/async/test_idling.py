@@ -14,8 +14,8 @@ from fang_async import (
     AsyncWorkerPool,
     SleepParams,
     connections,
-    maintenance,
 )
+from fang_core.pool import maintenance
 
 CLIENTS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
@@ -70,7 +70,7 @@ def test_a_pool_that_hardly_looks_keeps_its_heart_alone(url: str, monkeypatch: p
 
 async def _rounds(pool: AsyncWorkerPool, count: int) -> None:
     """Until maintenance has been done so often."""
-    store: Any = pool._shift.store
+    store: Any = pool._lifetime.store
     done = asyncio.Event()
     left = count
     prune = store.prune

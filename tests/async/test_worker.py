@@ -1,6 +1,7 @@
 """Each run stands alone: its context, its cancellation, its exceptions; over the memory backend."""
 
 import asyncio
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
@@ -147,16 +148,55 @@ async def test_a_cancellation_left_behind_costs_the_worker_and_no_other_run() ->
     assert events.reasons == ["a cancellation left behind"]
 
 
+async def fails() -> None:
+    await asyncio.sleep(0)
+    raise OSError("gone")
+
+
+class Groups(AsyncRunnable):
+    """Its groups fail while they are left, or while their bodies go on, and one in the other."""
+
+    task_config = ONCE
+    catches: bool
+    cancels: bool = False
+
+    async def run(self, queue: Any) -> None:
+        for body in (0, 3600):
+            with suppress(*[ExceptionGroup] * self.catches):
+                async with asyncio.TaskGroup() as outer, asyncio.TaskGroup() as inner:
+                    outer.create_task(fails())
+                    inner.create_task(fails())
+                    await asyncio.sleep(body)
+        if self.cancels:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+        SEEN.append("went on")
+
+
+@pytest.mark.parametrize("catches", [False, True])
+async def test_a_group_of_a_run_leaves_no_cancellation_behind(catches: bool) -> None:
+    events = Replaced()
+    await drained(*[Groups(catches=catches)] * 3, events=[events])
+    assert (events.reasons, SEEN) == ([], ["went on"] * 3 * catches)
+
+
+async def test_a_cancellation_beside_that_of_a_group_is_left_behind() -> None:
+    events = Replaced()
+    await drained(Groups(catches=True, cancels=True), Leaky(), events=[events])
+    assert events.reasons == ["a cancellation left behind"]
+
+
 async def test_a_worker_that_fails_beside_its_run_is_replaced_and_the_task_is_not_lost(monkeypatch: Any) -> None:
     def fail(*_: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("fang_async.worker.result_of", fail)
+    monkeypatch.setattr("fang_core.runs.execution.result_of", fail)
     events = Replaced()
     queue = await drained(Raises(what="exit"), Leaky(), events=[events])
     assert events.reasons == ["MemoryError"]
     assert [(task.state, task.error_message) for task in queue.tasks] == [
-        (TaskState.FAILED, "FangError: the worker failed beside the run")
+        (TaskState.FAILED, "FangError: the worker failed outside of the run")
     ]
 
 
@@ -220,7 +260,7 @@ async def test_a_run_that_swallows_its_cancellation_stays_held_until_it_ends() -
     assert row is not None
     assert row.state is TaskState.IN_PROGRESS
     GATE["open"].set()
-    await pool._shift.crew.join()
+    await pool._lifetime.workers.join()
 
 
 async def test_a_pool_can_be_started_again() -> None:
@@ -229,3 +269,25 @@ async def test_a_pool_can_be_started_again() -> None:
     for _ in range(2):
         await queue.insert_task(Leaky())
         assert await pool.drain() == 1
+
+
+class CleansUp(AsyncRunnable):
+    task_config = TaskConfig(max_retries=0, timeout=timedelta(milliseconds=10))
+
+    async def run(self, queue: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            GATE["started"].set()
+            await asyncio.Event().wait()
+
+
+def test_a_loop_that_ends_while_a_run_cleans_up_after_its_limit_does_not_wait_for_its_worker() -> None:
+    async def leave_the_pool_running() -> None:
+        GATE["started"] = asyncio.Event()
+        queue = AsyncMemoryQueue()
+        await queue.insert_task(CleansUp())
+        await AsyncWorkerPool(queue).start()
+        await GATE["started"].wait()
+
+    asyncio.run(leave_the_pool_running())  # which cancels what goes on, and waits for that

@@ -6,7 +6,7 @@ from benchmarks.driver import Driver, PeerFailed
 from benchmarks.figures import waits
 
 
-@pytest.mark.parametrize("peer", ["fang_async", "fang_threaded"])
+@pytest.mark.parametrize("peer", ["fang_async", pytest.param("fang_threaded", marks=pytest.mark.long)])
 def test_a_peer_inserts_drains_and_is_woken(peer: str, url: str) -> None:
     with Driver(peer, url, setting={"workers": 2}) as driver:
         driver.ask("insert", tasks=300)
@@ -16,7 +16,7 @@ def test_a_peer_inserts_drains_and_is_woken(peer: str, url: str) -> None:
         assert len(driver.ask("latency", samples=3, seed=0)) == 3
 
 
-@pytest.mark.parametrize("peer", ["fang_async", "fang_threaded"])
+@pytest.mark.parametrize("peer", [pytest.param("fang_async", marks=pytest.mark.long), "fang_threaded"])
 def test_commits_of_a_producer_meet_the_runs_of_a_worker(peer: str, url: str) -> None:
     held = {"clients": 2, "transactions": 3, "rows": 5, "held": (0, 0.02), "gap": 0.01}
     autocommit = {"clients": 1, "transactions": 4, "rows": 1, "held": None, "gap": 0.01}

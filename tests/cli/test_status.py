@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -11,15 +12,16 @@ import psycopg
 import pytest
 
 from fang_cli.showing import as_json
-from fang_cli.status import Patience, read_status
-from fang_core import glance, liveness
-from fang_core.glance import Life
-from fang_postgres.reports import Reports
+from fang_cli.status import AcquireTimeout, read_status
+from fang_core import liveness
+from fang_core.pool import glance
+from fang_core.pool.glance import Life
+from fang_postgres.reports.reports import Reports
 from fang_threaded import Queue, Runnable, TaskConfig, WorkerPool
-from fang_threaded.runner import run_on
+from fang_threaded.database import run_on
 from tests.cli.test_cli import fang
 from tests.forking import ROOT, Forked
-from tests.modes import Database, Side, eventually
+from tests.modes import Database, Harness, eventually
 
 PASSWORD = "not-to-be-shown"
 
@@ -118,12 +120,46 @@ def test_empty_tables(url: str) -> None:
     result = fang("status", "--database-url", url)
     assert result.returncode == 0
     assert result.stdout == (
-        "no tasks\nno tasks by kind\nno tasks in progress\nno tasks that failed and run again\n"
+        "no tasks\nno tasks by kind\nno tasks in progress\n"
+        "no runs that hang or tell of their progress\nno tasks that failed and run again\n"
         "no oldest due tasks\nno tasks that failed last\n"
-        "no registered pools\nno task types that no live pool serves\n"
+        "no registered pools\nno task types that are paused or limited\n"
+        "no schedules that are paused\nno task types that no live pool serves\n"
         "no kinds that no live pool of their task type knows\n"
         "no tasks in progress that no pool holds\n"
     )
+
+
+def test_runs_that_hang_come_first_and_then_those_that_tell_of_their_progress(url: str) -> None:
+    def run(seconds: int, **told: Any) -> dict[str, Any]:
+        since = datetime.now(UTC) - timedelta(seconds=seconds)
+        return {"kind": "Import", "attempt": 1, "since": since.isoformat(), **told}
+
+    progress = {"done": 2, "total": 4, "text": "[red]\x1b[31m half"}
+    runs = {
+        "a": run(900, progress=progress),
+        "b": run(60, hung="/app/tasks.py:7", progress=progress),
+        "c": run(120, hung=None),
+        "of a later version": {"state": "dances"},
+        "of another one": 7,
+    }
+    with WorkerPool(Queue(url), warn_after=None) as pool, psycopg.connect(url) as connection:
+        eventually(lambda: connection.execute("SELECT beats FROM fang.fang_pools WHERE beats > 0").fetchone())
+        connection.execute("UPDATE fang.fang_pools SET runs = %s", [json.dumps(runs)])
+        connection.commit()
+        shown = fang("status", "--database-url", url).stdout
+        found = json.loads(fang("status", "--json", "--database-url", url).stdout)["runs"]
+        assert [(each["id"], each["hung"], each["place"]) for each in found] == [
+            ("c", True, None),
+            ("b", True, "/app/tasks.py:7"),
+            ("a", False, None),
+        ]
+        assert found[2]["progress"] == progress
+        assert 900 <= found[2].pop("age_seconds") < 1_000
+        assert (found[2]["pool_id"], found[2]["pool"], found[2]["attempt"]) == (str(pool.id), "alive", 1)
+        assert "/app/tasks.py:7" in shown
+        assert "2 of 4 [red]" in shown
+        assert "\x1b" not in shown
 
 
 def test_tasks_that_no_pool_holds(url: str) -> None:
@@ -182,17 +218,21 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[glance.Look]:
 LOCKED = "SELECT FROM fang.fang_pools WHERE locks"
 
 
-def test_a_pool_that_beats_is_alive_at_once(side: Side, url: str, database: Database, looks: list[glance.Look]) -> None:
-    pool = side.pool(side.queue(url))
+def test_a_pool_that_beats_is_alive_at_once(
+    harness: Harness, url: str, database: Database, looks: list[glance.Look]
+) -> None:
+    pool = harness.pool(harness.queue(url))
     eventually(lambda: database.rows(LOCKED))
     assert read_status(url, "fang").lives == {pool.id: Life.ALIVE}
     assert len(looks) == 1
 
 
 @pytest.mark.parametrize("option", ["listen", "behind_pooler"])
-def test_a_pool_that_holds_no_lock_is_watched(side: Side, url: str, looks: list[glance.Look], option: str) -> None:
+def test_a_pool_that_holds_no_lock_is_watched(
+    harness: Harness, url: str, looks: list[glance.Look], option: str
+) -> None:
     options = {"listen": False} if option == "listen" else {}
-    pool = side.pool(side.queue(url, behind_pooler=option == "behind_pooler"), **options)
+    pool = harness.pool(harness.queue(url, behind_pooler=option == "behind_pooler"), **options)
     assert read_status(url, "fang").lives == {pool.id: Life.ALIVE}
     assert len(looks) > 1
 
@@ -249,8 +289,8 @@ def test_a_pool_is_silent_when_it_is_stopped_and_dead_when_it_is_killed(
 
 def test_what_is_locked_is_left_out_and_said(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As by a migration, or if the database is too slow: status answers all the same."""
-    patience = partial(Patience, milliseconds=250)
-    monkeypatch.setattr("fang_cli.status.Patience", patience)
+    patience = partial(AcquireTimeout, milliseconds=250)
+    monkeypatch.setattr("fang_cli.status.AcquireTimeout", patience)
     with psycopg.connect(url) as connection:
         connection.execute(LEFT_BEHIND)
         connection.commit()

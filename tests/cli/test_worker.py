@@ -176,15 +176,23 @@ class Process:
         """Until each of these has been printed, in any order."""
         missing = set(lines)
         while missing:
-            try:
-                missing.discard(self._lines.get(timeout=20))
-            except queue.Empty:
-                self.popen.send_signal(signal.SIGABRT)  # has it say what its threads are at
-                raise AssertionError(f"not printed: {missing}; {self.end()}") from None
+            missing.discard(self.next_line(f"one of {missing}"))
 
-    def end(self) -> tuple[int, str]:
+    def next_line(self, wanted: str = "another line") -> str:
+        try:
+            return self._lines.get(timeout=20)
+        except queue.Empty:
+            self.popen.send_signal(signal.SIGABRT)  # has it say what its threads are at
+            raise AssertionError(f"not printed: {wanted}; {self.end()}") from None
+
+    def rest(self) -> list[str]:
+        """The lines that nobody has waited for, once it has ended."""
+        self._reader.join()
+        return [self._lines.get_nowait() for _ in range(self._lines.qsize())]
+
+    def end(self, within: float = 20) -> tuple[int, str]:
         """Its exit code and what it wrote to stderr."""
-        code = self.popen.wait(timeout=20)
+        code = self.popen.wait(timeout=within)
         assert self.popen.stderr is not None
         return code, self.popen.stderr.read()
 
@@ -374,7 +382,7 @@ def test_a_child_that_a_run_left_behind_and_that_raises_system_exit_ends_nothing
 @pytest.mark.parametrize(
     ("task", "line", "warning"),
     [
-        (LeavesAStubbornChild(), "child left", "asyncio tasks that runs have left behind and that do not end: 1"),
+        (LeavesAStubbornChild(), "child left", "1 asyncio tasks that runs have left behind do not end"),
         (LeavesAThread(), "thread left", "threads that runs have left behind do not end"),
     ],
     ids=["asyncio task", "thread"],
@@ -436,7 +444,7 @@ CASES = [
     (["good.py:pool"], 2, "there is no module good.py (looked for in "),
     (["good:other"], 2, "module good has no attribute other"),
     (["good:pool.other"], 2, "module good has no attribute pool.other"),
-    (["good:make"], 2, "good:make is no WorkerPool or AsyncWorkerPool, but of type function"),
+    (["good:make"], 2, "good:make is not a WorkerPool or AsyncWorkerPool but of type function"),
     (["good:pool", "good:same"], 2, "good:same is the same pool as good:pool: give it once"),
     (["good:pool", "missing:pool"], 2, "there is no module missing"),
     (["raises:pool"], 1, "importing raises failed at raises.py:3: JSONDecodeError: Expecting property name"),

@@ -56,21 +56,40 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 IMPORTING = """
     import asyncio, os, time
-    print(os.readlink("/proc/self"), flush=True)
+
+    def importing():
+        print(os.readlink("/proc/self"), flush=True)
+
+    async def in_a_loop():
+        importing()
+        await asyncio.sleep(60)
+
     {blocks}
     from fang_core import MemoryQueue
     from fang_threaded import WorkerPool
     pool = WorkerPool(MemoryQueue())
 """
 BLOCKS = {
-    "sleeps": "time.sleep(60)",
-    "computes": "while True: pass",
-    "in a loop": "asyncio.run(asyncio.sleep(60))",
+    "sleeps": "importing(); time.sleep(60)",
+    "computes": "importing()\n    while True: pass",
+    "in a loop": "asyncio.run(in_a_loop())",  # a loop that is cut off while it is made has Python itself complain
     "catches all": """
     try:
+        importing()
         time.sleep(60)
     except BaseException:
         pass
+""",
+    "makes another error of it": """
+    try:
+        importing()
+        time.sleep(60)
+    except BaseException as error:
+        raise RuntimeError("no such plugin") from error
+""",
+    "cannot raise": """
+    import weakref
+    callbacks = [weakref.ref(asyncio.Queue(), lambda _: (importing(), time.sleep(60)))]
 """,
 }
 
@@ -179,7 +198,7 @@ def logged(start: Start, configures: str, *options: str) -> list[str]:
     return re.sub(r"pool [-\w]{36} ", "pool ", lines).splitlines()
 
 
-STARTED, STOPPED = "pool started, threads: 1, for common", "pool stopped, runs left: 0"
+STARTED, STOPPED = "pool started, workers: 1, for common", "pool stopped, runs left: 0"
 
 
 def test_an_application_without_logging_gets_lines_from_its_import_on(start: Start) -> None:

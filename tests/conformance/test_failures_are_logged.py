@@ -15,14 +15,14 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from fang_core import AsyncRunnable, Cancel, Constant, Events, Runnable, Snooze, TaskConfig
+from fang_core.backends.memory.state import MemoryState
+from fang_core.backends.store import Rescued
 from fang_core.failure import ErrorReport
 from fang_core.failurelog import log_failure, log_lost, log_rescue, log_unstorable
 from fang_core.lifecycle import Failure, Outcome, Result
 from fang_core.logs import SafeLogger
-from fang_core.memory_state import MemoryState
 from fang_core.record import ClaimedTask, TaskState
-from fang_core.store import Rescued
-from tests.modes import Side, eventually
+from tests.modes import Harness, eventually
 
 SECRET = "s3cr3t"
 NOW = Constant(delay=timedelta(0), jitter=0)
@@ -70,17 +70,17 @@ def end(how: str, secret: str) -> None:
             raise Snooze(timedelta(hours=1))
 
 
-def lines_of(side: Side, caplog: pytest.LogCaptureFixture, ends: str) -> list[tuple[int, str]]:
+def lines_of(harness: Harness, caplog: pytest.LogCaptureFixture, ends: str) -> list[tuple[int, str]]:
     """What was logged in the life of one task, from warnings on."""
     caplog.set_level(logging.DEBUG)
-    queue = side.memory_queue(MemoryState())
-    task = (ThreadedMishap if side.mode == "threaded" else AsyncMishap)(ends=ends)
-    row = side.call(queue.insert_task, task)
-    pool = side.pool(queue)
-    side.call(pool.drain)
-    side.stop(pool)  # the last line comes after the outcome
+    queue = harness.memory_queue(MemoryState())
+    task = (ThreadedMishap if harness.mode == "threaded" else AsyncMishap)(ends=ends)
+    row = harness.call(queue.insert_task, task)
+    pool = harness.pool(queue)
+    harness.call(pool.drain)
+    harness.stop(pool)  # the last line comes after the outcome
     assert SECRET not in caplog.text
-    name = f"fang_{side.mode}"
+    name = f"fang_{harness.mode}"
     return [
         (record.levelno, record.getMessage().replace(str(row.id), "ID"))
         for record in caplog.records
@@ -88,10 +88,12 @@ def lines_of(side: Side, caplog: pytest.LogCaptureFixture, ends: str) -> list[tu
     ]
 
 
-def test_each_failed_attempt_says_what_and_where_and_what_follows(side: Side, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_failed_attempt_says_what_and_where_and_what_follows(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
     place = f"{__file__}:{end.__code__.co_firstlineno + 3}"
-    kind = "tests.ThreadedMishap" if side.mode == "threaded" else "tests.AsyncMishap"
-    assert lines_of(side, caplog, "in failure") == [
+    kind = "tests.ThreadedMishap" if harness.mode == "threaded" else "tests.AsyncMishap"
+    assert lines_of(harness, caplog, "in failure") == [
         (
             logging.WARNING,
             f"task ID ({kind}): run 1 failed with ValueError at {place}; retry 1 of 1 is due in 0.0 s",
@@ -110,24 +112,24 @@ def test_each_failed_attempt_says_what_and_where_and_what_follows(side: Side, ca
     ids=str,
 )
 def test_an_unreadable_payload_is_told_by_its_field_and_never_by_its_value(
-    side: Side, caplog: pytest.LogCaptureFixture, payload: dict[str, Any], place: str
+    harness: Harness, caplog: pytest.LogCaptureFixture, payload: dict[str, Any], place: str
 ) -> None:
-    cls = ThreadedMishap if side.mode == "threaded" else AsyncMishap
+    cls = ThreadedMishap if harness.mode == "threaded" else AsyncMishap
     state = MemoryState()
-    queue = side.memory_queue(state)
-    row = side.call(queue.insert_task, cls())
+    queue = harness.memory_queue(state)
+    row = harness.call(queue.insert_task, cls())
     state.tasks[row.id] = row._replace(metadata={"type": row.kind, **payload}, max_retries=0)
-    pool = side.pool(queue)
-    side.call(pool.drain)
-    side.stop(pool)
+    pool = harness.pool(queue)
+    harness.call(pool.drain)
+    harness.stop(pool)
 
     assert f"failed with UnreadablePayload at {place}; it has failed for good" in caplog.text
     assert SECRET not in caplog.text
 
 
 @pytest.mark.parametrize("ends", ["well", "cancelled", "later"])
-def test_what_is_no_failure_is_no_warning(side: Side, caplog: pytest.LogCaptureFixture, ends: str) -> None:
-    assert lines_of(side, caplog, ends) == []
+def test_what_is_no_failure_is_no_warning(harness: Harness, caplog: pytest.LogCaptureFixture, ends: str) -> None:
+    assert lines_of(harness, caplog, ends) == []
 
 
 def test_a_run_that_completed_its_task_and_then_fails(caplog: pytest.LogCaptureFixture) -> None:
@@ -144,7 +146,7 @@ def test_a_run_that_completed_its_task_and_then_fails(caplog: pytest.LogCaptureF
     [
         (False, True, "its pool crashed"),
         (True, False, "its pool was stopping, so nothing is charged"),
-        (False, False, "its pool crashed before it began, so nothing is charged"),
+        (False, False, "its pool crashed with other tasks too, so nothing is charged"),
     ],
 )
 def test_a_rescue_says_whether_the_task_is_charged(
@@ -156,11 +158,19 @@ def test_a_rescue_says_whether_the_task_is_charged(
         f"task {rescued.id} (Kind) was held by a dead pool and is retried now; {charge}; crashes charged to it so far"
     )
     assert caplog.messages == [f"{line}: 1"]
+    assert caplog.records[0].levelno == logging.WARNING
+
+
+def test_a_task_that_is_parked_as_crashed_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    rescued = Rescued(uuid4(), "Kind", 3, 3, TaskState.FAILED, was_stopping=False, charged=True)
+    log_rescue(logging.getLogger("fang_core"), rescued)
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert "is failed now; its pool crashed; crashes charged to it so far: 3" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("words", ["failed with", ""])
-def test_logging_that_fails_costs_no_outcome_and_no_worker(side: Side, words: str) -> None:
+def test_logging_that_fails_costs_no_outcome_and_no_worker(harness: Harness, words: str) -> None:
     """A filter of the application's raises, at the line of the failure or at every line."""
 
     def fails(record: logging.LogRecord) -> bool:
@@ -168,17 +178,17 @@ def test_logging_that_fails_costs_no_outcome_and_no_worker(side: Side, words: st
             raise RuntimeError
         return True
 
-    queue = side.memory_queue(MemoryState())
-    mishap = ThreadedMishap if side.mode == "threaded" else AsyncMishap
-    logger = logging.getLogger(f"fang_{side.mode}")
+    queue = harness.memory_queue(MemoryState())
+    mishap = ThreadedMishap if harness.mode == "threaded" else AsyncMishap
+    logger = logging.getLogger(f"fang_{harness.mode}")
     logger.addFilter(fails)
     try:
-        pool = side.pool(queue)
+        pool = harness.pool(queue)
         for _ in range(2):
-            row = side.call(queue.insert_task, mishap())
-            side.call(pool.drain)
-            assert side.call(queue.find_task_by_id, row.id).state is TaskState.FAILED
-        side.stop(pool)
+            row = harness.call(queue.insert_task, mishap())
+            harness.call(pool.drain)
+            assert harness.call(queue.find_task_by_id, row.id).state is TaskState.FAILED
+        harness.stop(pool)
     finally:
         logger.removeFilter(fails)
 
@@ -192,28 +202,28 @@ class AsJson(logging.Formatter):
         return json.dumps({name: value for name, value in vars(record).items() if name not in self.USUAL})
 
 
-def failures_in_json(side: Side, **options: Any) -> list[dict[str, Any]]:
+def failures_in_json(harness: Harness, **options: Any) -> list[dict[str, Any]]:
     """The lines of a task that fails twice, as a formatter of JSON writes them."""
     written = StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(AsJson())
-    logger = logging.getLogger(f"fang_{side.mode}")
+    logger = logging.getLogger(f"fang_{harness.mode}")
     logger.addHandler(handler)
     try:
-        queue = side.memory_queue(MemoryState())
-        side.call(queue.insert_task, (ThreadedMishap if side.mode == "threaded" else AsyncMishap)())
-        pool = side.pool(queue, **options)
-        side.call(pool.drain)
-        side.stop(pool)
+        queue = harness.memory_queue(MemoryState())
+        harness.call(queue.insert_task, (ThreadedMishap if harness.mode == "threaded" else AsyncMishap)())
+        pool = harness.pool(queue, **options)
+        harness.call(pool.drain)
+        harness.stop(pool)
     finally:
         logger.removeHandler(handler)
     return [line for line in map(json.loads, written.getvalue().splitlines()) if line]
 
 
-def test_records_carry_what_the_line_says_for_logs_in_json(side: Side) -> None:
-    first, second = failures_in_json(side)
+def test_records_carry_what_the_line_says_for_logs_in_json(harness: Harness) -> None:
+    first, second = failures_in_json(harness)
     task_id, seconds = UUID(first.pop("task_id")), first.pop("seconds")
-    kind = "tests.ThreadedMishap" if side.mode == "threaded" else "tests.AsyncMishap"
+    kind = "tests.ThreadedMishap" if harness.mode == "threaded" else "tests.AsyncMishap"
     assert first == {"kind": kind, "task_type": "common", "run": 1}
     assert 0 <= seconds < 20
     assert (UUID(second["task_id"]), second["run"]) == (task_id, 2)
@@ -235,13 +245,13 @@ def test_every_line_that_concerns_a_task_names_it_in_its_record(caplog: pytest.L
 
 @pytest.mark.parametrize("log_tracebacks", [False, True])
 def test_tracebacks_are_logged_if_the_pool_is_asked_to(
-    side: Side, caplog: pytest.LogCaptureFixture, log_tracebacks: bool
+    harness: Harness, caplog: pytest.LogCaptureFixture, log_tracebacks: bool
 ) -> None:
-    queue = side.memory_queue(MemoryState())
-    side.call(queue.insert_task, (ThreadedMishap if side.mode == "threaded" else AsyncMishap)())
-    pool = side.pool(queue, log_tracebacks=log_tracebacks)
-    side.call(pool.drain)
-    side.stop(pool)
+    queue = harness.memory_queue(MemoryState())
+    harness.call(queue.insert_task, (ThreadedMishap if harness.mode == "threaded" else AsyncMishap)())
+    pool = harness.pool(queue, log_tracebacks=log_tracebacks)
+    harness.call(pool.drain)
+    harness.stop(pool)
     assert caplog.text.count("failed with ValueError at") == 2
     assert caplog.text.count(f"no such user: {SECRET}") == (2 if log_tracebacks else 0)
     assert caplog.text.count("in end\n") == (2 if log_tracebacks else 0)
@@ -286,15 +296,15 @@ class Watching(Events):
         self.seen.append((repr(result.exception), HELD[-1]() is not None))
 
 
-def test_a_hook_is_handed_the_exception_and_nothing_keeps_it_afterwards(side: Side) -> None:
+def test_a_hook_is_handed_the_exception_and_nothing_keeps_it_afterwards(harness: Harness) -> None:
     """Neither a worker that is idle nor a cycle keeps the frames of the run that failed: no collector runs here."""
-    queue = side.memory_queue(MemoryState())
-    side.call(queue.insert_task, (ThreadedHolding if side.mode == "threaded" else AsyncHolding)())
+    queue = harness.memory_queue(MemoryState())
+    harness.call(queue.insert_task, (ThreadedHolding if harness.mode == "threaded" else AsyncHolding)())
     watching = Watching()
     gc.disable()
     try:
-        pool = side.pool(queue, events=[watching])
-        side.call(pool.drain)
+        pool = harness.pool(queue, events=[watching])
+        harness.call(pool.drain)
         eventually(lambda: HELD[-1]() is None)
     finally:
         gc.enable()
@@ -353,13 +363,13 @@ class Touching(Events):
         self.replaced += 1
 
 
-def test_an_exception_that_raises_when_it_is_looked_at_ends_no_worker(side: Side) -> None:
-    queue = side.memory_queue(MemoryState())
+def test_an_exception_that_raises_when_it_is_looked_at_ends_no_worker(harness: Harness) -> None:
+    queue = harness.memory_queue(MemoryState())
     touching = Touching()
-    pool = side.pool(queue, events=[touching], log_tracebacks=True)
+    pool = harness.pool(queue, events=[touching], log_tracebacks=True)
     for _ in range(2):
-        row = side.call(queue.insert_task, (ThreadedExploding if side.mode == "threaded" else AsyncExploding)())
-        side.call(pool.drain)
-        assert side.call(queue.find_task_by_id, row.id).state is TaskState.FAILED
-    side.stop(pool)
+        row = harness.call(queue.insert_task, (ThreadedExploding if harness.mode == "threaded" else AsyncExploding)())
+        harness.call(pool.drain)
+        assert harness.call(queue.find_task_by_id, row.id).state is TaskState.FAILED
+    harness.stop(pool)
     assert touching.replaced == 0

@@ -1,13 +1,12 @@
 """What was inserted can be looked at on every backend, in the caller's open transaction too."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from fang_async import AsyncWorkerPool
-from fang_core import AsyncMemoryQueue, MemoryQueue, UsageError
+from fang_core import UsageError
 from fang_core.conformance import Backend
 from fang_core.testing import (
     assert_inserted,
@@ -17,21 +16,6 @@ from fang_core.testing import (
     refute_inserted,
     refute_inserted_async,
 )
-from fang_threaded import WorkerPool
-from tests.backends import async_on_postgres, threaded_on_postgres
-
-
-@pytest.fixture(params=["threaded in memory", "async in memory", "threaded on Postgres", "async on Postgres"])
-def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    if request.param == "threaded in memory":
-        made = Backend("threaded", queue=MemoryQueue, pool=WorkerPool)
-    elif request.param == "async in memory":
-        made = Backend("async", queue=AsyncMemoryQueue, pool=AsyncWorkerPool)
-    else:
-        make = threaded_on_postgres if request.param.startswith("threaded") else async_on_postgres
-        made = make(request.getfixturevalue("url"))
-    yield made
-    made.close()
 
 
 def functions(backend: Backend) -> list[Callable[..., Any]]:
@@ -89,8 +73,7 @@ def test_what_is_missed_is_told_with_what_is_there(backend: Backend) -> None:
 
 
 def test_an_open_transaction_is_looked_into(backend: Backend) -> None:
-    if not backend.has_transactions:
-        pytest.skip("memory has no transactions")
+    backend.needs("transactions")
     _, first, refute = functions(backend)
     with backend.rolled_back() as connection:
         task = backend.insert(backend.note(text="a"), connection=connection)
@@ -105,6 +88,6 @@ def test_the_wrong_colour_says_which_one_is_right(backend: Backend) -> None:
     if backend.mode == "threaded":
         with pytest.raises(UsageError, match=r"is threaded: call inserted\("):
             asyncio.run(inserted_async(backend.queue, backend.note))
-    elif not isinstance(backend.queue, AsyncMemoryQueue):
+    elif backend.capabilities.outlives_processes:  # what lies in this process can be read without waiting
         with pytest.raises(UsageError, match="is asyncio: await inserted_async"):
             inserted(backend.queue, backend.note)

@@ -8,9 +8,9 @@ import pytest
 
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_core import AsyncMemoryQueue, MemoryQueue, UsageError
-from fang_core.memory_state import MemoryState
+from fang_core.backends.memory.state import MemoryState
 from fang_threaded import Queue, WorkerPool
-from tests.modes import AsyncNote, Side, ThreadedNote, eventually
+from tests.modes import AsyncNote, Harness, ThreadedNote, eventually
 
 URL = "postgresql://localhost/app"
 
@@ -50,14 +50,14 @@ async def test_what_is_no_task_is_not_inserted_from_asyncio(value: Any) -> None:
 
 
 def test_a_pool_names_a_task_type_that_nobody_serves(
-    side: Side, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(f"fang_{side.mode}.maintenance.EVERY", 0.01)
-    queue = side.memory_queue(MemoryState())
+    monkeypatch.setattr("fang_core.pool.maintenance.EVERY", 0.01)
+    queue = harness.memory_queue(MemoryState())
     for task_type, minutes in (("mial", 2), ("mail", 2), ("news", 0)):
         due = datetime.now(UTC) - timedelta(minutes=minutes)
-        side.call(queue.insert_task, side.note(), task_type=task_type, scheduled_at=due)
+        harness.call(queue.insert_task, harness.note(), task_type=task_type, scheduled_at=due)
     with caplog.at_level(logging.WARNING):
-        side.pool(queue, task_type="mail")
+        harness.pool(queue, task_type="mail")
         eventually(lambda: caplog.records)
     assert caplog.messages == ["due tasks wait for a pool that serves their task types: 'mial'"]

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from fang_core import NotConnected
-from tests.modes import Side
+from tests.modes import Harness
 
 NOWHERE = "postgresql://someone@127.0.0.1:1/nowhere"
 VERBS: dict[str, Callable[[Any, Any], tuple[Any, ...]]] = {
@@ -24,15 +24,15 @@ VERBS: dict[str, Callable[[Any, Any], tuple[Any, ...]]] = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_nothing_was_sent(side: Side, verb: str) -> None:
-    queue = side.queue(NOWHERE)
+def test_nothing_was_sent(harness: Harness, verb: str) -> None:
+    queue = harness.queue(NOWHERE)
     with pytest.raises(NotConnected, match="does not answer"):
-        side.call(*VERBS[verb](queue, side.note))
+        harness.call(*VERBS[verb](queue, harness.note))
 
 
-def test_an_insert_that_is_unique_and_one_that_is_late(side: Side) -> None:
-    queue = side.queue(NOWHERE)
+def test_an_insert_that_is_unique_and_one_that_is_late(harness: Harness) -> None:
+    queue = harness.queue(NOWHERE)
     with pytest.raises(NotConnected):
-        side.call(queue.insert_task, side.note(), uniq=True)
+        harness.call(queue.insert_task, harness.note(), uniq=True)
     with pytest.raises(NotConnected):
-        side.call(queue.insert_task, side.note(), delay=timedelta(hours=1))
+        harness.call(queue.insert_task, harness.note(), delay=timedelta(hours=1))

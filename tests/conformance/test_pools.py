@@ -1,32 +1,17 @@
 """The conformance suite over the four backends."""
 
+import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from fang_async import AsyncWorkerPool
+from fang_async import AsyncQueue
 from fang_core import AsyncMemoryQueue, MemoryQueue
 from fang_core.conformance import Backend, ConformanceSuite, QueueSuite
-from fang_threaded import WorkerPool
-from tests.backends import async_on_postgres, threaded_on_postgres
-
-
-@pytest.fixture(params=["memory-threaded", "memory-async", "postgres-threaded", "postgres-async"])
-def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    match request.param:
-        case "memory-threaded":
-            made = Backend("threaded", queue=MemoryQueue, pool=WorkerPool)
-        case "memory-async":
-            made = Backend("async", queue=AsyncMemoryQueue, pool=AsyncWorkerPool)
-        case "postgres-threaded":
-            made = threaded_on_postgres(request.getfixturevalue("url"))
-        case _:
-            made = async_on_postgres(request.getfixturevalue("url"))
-    yield made
-    made.close()
+from fang_threaded import Queue, WorkerPool
 
 
 class TestEveryBackend(ConformanceSuite):
@@ -34,7 +19,7 @@ class TestEveryBackend(ConformanceSuite):
 
 
 def test_no_group_hides_a_test_of_another() -> None:
-    names = Counter(name for group in ConformanceSuite.__bases__ for name in vars(group) if name.startswith("test"))
+    names = Counter(name for group in ConformanceSuite.__bases__ for name in vars(group) if not name.startswith("__"))
     assert [name for name, times in names.items() if times > 1] == []
 
 
@@ -48,3 +33,14 @@ def test_a_backend_that_does_not_conform_fails_with_both_sides_shown() -> None:
     with pytest.raises(AssertionError, match=r"assert None == Task\("):
         QueueSuite().test_an_inserted_task_is_found_as_it_was_returned(backend)
     backend.close()
+
+
+def test_the_page_says_what_our_backends_can_do() -> None:
+    page = (Path(__file__).parents[2] / "docs/testing.md").read_text()
+    told = [[cell.strip() for cell in line.split("|")[1:5]] for line in page.splitlines() if line.startswith("| `")]
+    queues = (MemoryQueue(), Queue("postgresql://"), Queue("postgresql://", behind_pooler=True))
+    can = [dataclasses.asdict(queue.capabilities) for queue in queues]
+    assert told == [[f"`{name}`", *("yes" if each[name] else "" for each in can)] for name in can[0]]
+    assert AsyncMemoryQueue().capabilities == queues[0].capabilities
+    for behind_pooler, queue in zip((False, True), queues[1:], strict=True):
+        assert AsyncQueue("postgresql://", behind_pooler=behind_pooler).capabilities == queue.capabilities

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextvars import copy_context
 from datetime import timedelta
 from typing import Any, Final
 
@@ -11,9 +12,9 @@ import pytest
 
 from fang_async import AsyncWorkerPool
 from fang_core import AsyncRunnable, Events, RetentionMode, Runnable, TaskConfig, TaskState
-from fang_core.memory_state import MemoryState
+from fang_core.backends.memory.state import MemoryState
 from fang_threaded import WorkerPool
-from tests.modes import GATES, RAN, Side, eventually, ran
+from tests.modes import GATES, RAN, Harness, eventually, ran
 
 POOLS: Final[list[Any]] = []
 """The one that tasks stop."""
@@ -72,26 +73,26 @@ class Started(Events):
 class Scene:
     """A pool in memory that ``run()`` was called on, beside the test."""
 
-    def __init__(self, side: Side) -> None:
-        self.side = side
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
         self.state = MemoryState()
-        self.queue = side.memory_queue(self.state)
+        self.queue = harness.memory_queue(self.state)
         self.events = Started()
         self.pool: Any = None
 
     def made(self, *events: Events, grace: float = 20) -> Any:
-        make: Any = WorkerPool if self.side.mode == "threaded" else AsyncWorkerPool
+        make: Any = WorkerPool if self.harness.mode == "threaded" else AsyncWorkerPool
         options: dict[str, Any] = {"grace_period": timedelta(seconds=grace), "retention_mode": RetentionMode.KEEP_ALL}
         self.pool = make(self.queue, number_of_workers=2, events=[self.events, *events], **options)
         return self.pool
 
     def running(self, *events: Events, grace: float = 20) -> "Future[int]":
-        running = self.side.begin(self.made(*events, grace=grace).run)
+        running = self.harness.begin(self.made(*events, grace=grace).run)
         assert self.events.started.wait(10)
         return running
 
     def insert(self, threaded: Any, asynchronous: Any) -> None:
-        self.side.call(self.queue.insert_task, (threaded if self.side.mode == "threaded" else asynchronous)())
+        self.harness.call(self.queue.insert_task, (threaded if self.harness.mode == "threaded" else asynchronous)())
 
     @property
     def states(self) -> list[TaskState]:
@@ -99,38 +100,72 @@ class Scene:
 
 
 @pytest.fixture
-def scene(side: Side) -> Iterator[Scene]:
-    scene = Scene(side)
+def scene(harness: Harness) -> Iterator[Scene]:
+    scene = Scene(harness)
     yield scene
     GATES["gate"].set()
-    side.call(scene.pool.stop)
+    harness.call(scene.pool.stop)
     POOLS.clear()
 
 
 def test_it_returns_when_another_stops_the_pool(scene: Scene) -> None:
     running = scene.running()
-    scene.side.call(scene.queue.insert_task, scene.side.note(n=7))
+    scene.harness.call(scene.queue.insert_task, scene.harness.note(n=7))
     assert ran() == [7]
-    assert scene.side.call(scene.pool.stop) == 0
+    assert scene.harness.call(scene.pool.stop) == 0
     assert running.result(10) == 0
     assert scene.state.pools == {}
-    assert scene.side.begin(scene.pool.drain).result(10) == 0  # it can be started again
+    assert scene.harness.begin(scene.pool.drain).result(10) == 0  # it can be started again
 
 
 def test_it_returns_where_the_pool_is_stopped_before_it_has_started(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = scene.made()
-    scene.side.wrap(monkeypatch, pool, "start", before=lambda: scene.side.call(pool.stop))
-    assert scene.side.begin(pool.run).result(10) == 0
+    scene.harness.wrap(monkeypatch, pool, "_start", before=lambda: scene.harness.call(pool.stop))
+    assert scene.harness.begin(pool.run).result(10) == 0
     assert scene.state.pools == {}
+
+
+def test_a_subclass_may_override_start_and_stop(scene: Scene) -> None:
+    called: list[str] = []
+
+    class Threaded(WorkerPool):
+        def start(self) -> None:
+            called.append("start")
+            super().start()
+
+        def stop(self) -> int:
+            called.append("stop")
+            return super().stop()
+
+    class Asynchronous(AsyncWorkerPool):
+        async def start(self) -> None:
+            called.append("start")
+            await super().start()
+
+        async def stop(self) -> int:
+            called.append("stop")
+            return await super().stop()
+
+    make: Any = Threaded if scene.harness.mode == "threaded" else Asynchronous
+    pool = scene.pool = make(scene.queue, events=[scene.events])
+    assert scene.harness.call(pool.drain) == 0
+    assert called == ["start", "stop"]
+    called.clear()
+    scene.events.started.clear()
+    running = scene.harness.begin(pool.run)
+    assert scene.events.started.wait(10)
+    scene.harness.call(pool.stop)
+    assert running.result(10) == 0
+    assert called == ["start", "stop", "stop"]
 
 
 def test_it_tells_of_runs_that_another_left_and_the_process_goes_on(scene: Scene) -> None:
     running = scene.running(grace=0.2)
     scene.insert(ThreadedDeaf, AsyncDeaf)
     assert ran() == [1]
-    assert scene.side.call(scene.pool.stop) == 1
+    assert scene.harness.call(scene.pool.stop) == 1
     assert running.result(10) == 75
     assert scene.states == [TaskState.IN_PROGRESS]
     assert not scene.pool.is_clean
@@ -166,14 +201,31 @@ class Stopping(Events):
     "hook", ["pool_started", "tasks_claimed", "run_started", "run_ended", "outcomes_written", "pool_stopped"]
 )
 def test_a_hook_may_stop_the_pool(scene: Scene, hook: str, caplog: pytest.LogCaptureFixture) -> None:
-    POOLS.append(scene.made(Stopping(scene.side.mode, hook)))
-    scene.side.call(scene.queue.insert_task, scene.side.note(n=7))
-    running = scene.side.begin(scene.pool.run)
+    POOLS.append(scene.made(Stopping(scene.harness.mode, hook)))
+    scene.harness.call(scene.queue.insert_task, scene.harness.note(n=7))
+    running = scene.harness.begin(scene.pool.run)
     if hook == "pool_stopped":
         assert scene.events.started.wait(10)
         assert ran() == [7]
-        scene.side.call(scene.pool.stop)
+        scene.harness.call(scene.pool.stop)
     assert running.result(10) == 0
     assert scene.state.pools == {}
     assert scene.states[0] is not TaskState.IN_PROGRESS
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_a_hook_may_stop_a_pool_whose_threads_inherit_contexts(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of free-threaded Python do."""
+    begin = threading.Thread.__init__
+    stopping: list[str] = []
+
+    def inheriting(self: threading.Thread, *, target: Any, args: Any = (), name: str, **options: Any) -> None:
+        if name == "fang-stop":
+            stopping.append(name)
+            assert len(stopping) == 1, "each thread that stops the pool has another one stop it"
+        begin(self, target=copy_context().run, args=(target, *args), name=name, **options)
+
+    POOLS.append(scene.made(Stopping(scene.harness.mode, "pool_started")))
+    monkeypatch.setattr(threading.Thread, "__init__", inheriting)
+    assert scene.harness.begin(scene.pool.run).result(10) == 0
+    assert scene.state.pools == {}

@@ -6,43 +6,22 @@ from typing import Any
 import pytest
 
 from fang_async import AsyncQueue, AsyncWorkerPool
-from fang_async.claimer import Claimer as AsyncClaimer
-from fang_async.completer import Completer as AsyncCompleter
-from fang_async.listener import Listener as AsyncListener
-from fang_async.maintenance import Maintenance as AsyncMaintenance
-from fang_async.runner import Runner as AsyncRunner
-from fang_async.shift import Shift as AsyncShift
-from fang_async.store import AsyncPostgresStore
-from fang_async.ticker import Ticker as AsyncTicker
+from fang_async.database import Database as AsyncDatabase
 from fang_core import AsyncMemoryQueue, MemoryQueue
-from fang_core.queueable import AsyncQueueable, Queueable
-from fang_core.store import AsyncStore, Store
+from fang_core.tasks.managing import AsyncLimits, Limits
+from fang_core.tasks.queueable import AsyncQueueable, Queueable
+from fang_core.tasks.scheduling import AsyncQueueSchedules, QueueSchedules
 from fang_threaded import Queue, WorkerPool
-from fang_threaded.claimer import Claimer
-from fang_threaded.completer import Completer
-from fang_threaded.listener import Listener
-from fang_threaded.maintenance import Maintenance
-from fang_threaded.runner import OwnRunner
-from fang_threaded.shift import Shift
-from fang_threaded.store import PostgresStore
-from fang_threaded.ticker import Ticker
+from fang_threaded.database import PsycopgDatabase
 
 PAIRS = [
     (Queueable, AsyncQueueable),
-    (Store, AsyncStore),
     (Queue, AsyncQueue),
     (WorkerPool, AsyncWorkerPool),
-    (PostgresStore, AsyncPostgresStore),
     (MemoryQueue, AsyncMemoryQueue),
-    (Shift, AsyncShift),
-    (Claimer, AsyncClaimer),
-    (Completer, AsyncCompleter),
-    (Listener, AsyncListener),
-    (Maintenance, AsyncMaintenance),
-    (Ticker, AsyncTicker),
+    (Limits, AsyncLimits),
+    (QueueSchedules, AsyncQueueSchedules),
 ]
-OF_EVENT_LOOPS = {"abandon"}
-"""What only asyncio needs: threads have no event loop that could end before they do."""
 PROTOCOLS = [
     (Queueable, Queue),
     (Queueable, MemoryQueue),
@@ -62,7 +41,7 @@ def parameters(function: Any) -> list[tuple[str, Any, Any]]:
 @pytest.mark.parametrize(("threaded", "asynchronous"), PAIRS, ids=lambda cls: cls.__name__)
 def test_the_same_methods_with_the_same_parameters(threaded: type, asynchronous: type) -> None:
     sync_methods, async_methods = methods(threaded), methods(asynchronous)
-    assert sync_methods.keys() == async_methods.keys() - OF_EVENT_LOOPS
+    assert sync_methods.keys() == async_methods.keys()
     for name, function in sync_methods.items():
         assert parameters(function) == parameters(async_methods[name]), name
 
@@ -78,5 +57,5 @@ def test_queues_keep_the_protocol(protocol: type, implementation: type) -> None:
         assert parameters(function) == parameters(getattr(implementation, name)), name
 
 
-def test_runners_mirror_but_for_closing() -> None:
-    assert methods(OwnRunner).keys() | {"close"} == methods(AsyncRunner).keys()
+def test_databases_mirror() -> None:
+    assert methods(PsycopgDatabase).keys() == methods(AsyncDatabase).keys()

@@ -48,6 +48,12 @@ def test_good_numbers_of_workers(number: int) -> None:
         ({"keep_finished": -SECOND}, "keep_finished must be between"),
         ({"keep_finished": 7}, "keep_finished must be a timedelta, not int"),
         ({"keep_failed": timedelta.max}, "keep_failed must be between"),
+        ({"stuck_after": None}, "stuck_after must be a timedelta, not NoneType"),
+        ({"listen": "no"}, "listen must be True or False, not 'no'"),
+        ({"log_tracebacks": 1}, "log_tracebacks must be True or False, not 1"),
+        ({"isolate_suspects": None}, "isolate_suspects must be True or False, not None"),
+        ({"max_stuck": -1}, "max_stuck must be None, or an int from 0 up, not -1"),
+        ({"max_stuck": True}, "max_stuck must be None, or an int from 0 up, not True"),
     ],
 )
 def test_what_a_pool_cannot_use_is_refused(options: dict[str, Any], message: str) -> None:
@@ -67,6 +73,7 @@ def test_zero_periods_are_good(zero: str) -> None:
         {"min_sleep_period": -SECOND},
         {"min_sleep_period": 6 * SECOND},
         {"max_sleep_period": SECOND / 2},
+        {"max_sleep_period": timedelta.max},
         {"sleep_step": -SECOND},
     ],
 )

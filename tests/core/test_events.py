@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from fang_core import Events
-from fang_core.events import Dispatcher
+from fang_core.events import EventBus
 
 
 class Recorder(Events):
@@ -31,11 +31,11 @@ class Broken(Events):
 
 def test_every_listener_hears_in_order() -> None:
     one, two = Recorder(), Recorder()
-    dispatcher = Dispatcher([one, two])
+    bus = EventBus([one, two])
     pool = uuid4()
 
-    dispatcher.emit(Events.pool_started, pool)
-    dispatcher.emit(Events.tasks_claimed, pool, 3)
+    bus.emit(Events.pool_started, pool)
+    bus.emit(Events.tasks_claimed, pool, 3)
 
     assert one.seen == two.seen == [("pool_started", pool), ("tasks_claimed", 3)]
 
@@ -49,18 +49,13 @@ def test_a_hook_that_raises_is_logged_and_goes_no_further(
     after = Recorder()
 
     with caplog.at_level(logging.ERROR, "fang_core"):
-        Dispatcher([Broken(error), after]).emit(Events.pool_started, uuid4())
+        EventBus([Broken(error), after]).emit(Events.pool_started, uuid4())
 
     assert len(after.seen) == 1
     (record,) = caplog.records
     assert record.getMessage() == "an event hook of Broken failed in pool_started"
     assert record.exc_info is not None
     assert record.exc_info[1] is error
-
-
-def test_a_dispatcher_without_listeners_is_false() -> None:
-    assert not Dispatcher([])
-    assert Dispatcher([Events()])
 
 
 def test_hooks_do_nothing_by_themselves() -> None:
@@ -78,11 +73,11 @@ def test_a_hook_knows_by_whom_it_is_called_and_nobody_else_is() -> None:
     class Asking(Events):
         def pool_started(self, pool_id: UUID) -> None:
             other.emit(Events.pool_stopped, pool_id)
-            seen.append((dispatcher.is_caller, other.is_caller))
+            seen.append((bus.is_caller, other.is_caller))
             raise SystemExit
 
-    dispatcher, other = Dispatcher([Asking()]), Dispatcher([Events()])
-    dispatcher.emit(Events.pool_started, uuid4())
+    bus, other = EventBus([Asking()]), EventBus([Events()])
+    bus.emit(Events.pool_started, uuid4())
 
     assert seen == [(True, False)]
-    assert not dispatcher.is_caller
+    assert not bus.is_caller

@@ -11,6 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fang_core import Cancel, Constant, RetentionMode, RetryAfter, Snooze, TaskConfig, TaskState
+from fang_core.backends.memory.queue import MemoryQueue
+from fang_core.backends.memory.state import MemoryState
+from fang_core.backends.store import ClaimRequest, PoolRecord
+from fang_core.crashes import after_crash
 from fang_core.failure import ErrorReport
 from fang_core.lifecycle import (
     DUE_STATES,
@@ -19,6 +23,7 @@ from fang_core.lifecycle import (
     TERMINAL_STATES,
     TRANSITIONS,
     Cancelled,
+    Crashed,
     Failure,
     NotRun,
     Outcome,
@@ -29,10 +34,10 @@ from fang_core.lifecycle import (
     result_of,
     unstorable,
 )
-from fang_core.memory import MemoryQueue, MemoryState
 from fang_core.record import ClaimedTask
-from fang_core.runnable import Runnable
-from fang_core.store import ClaimRequest, PoolRecord
+from fang_core.tasks.runnable import Runnable
+from tests.driven import Driven
+from tests.examples import as_often
 
 NOW = datetime(2024, 2, 29, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -55,7 +60,8 @@ tasks = st.builds(
 )
 failures = st.builds(Failure, st.builds(ErrorReport, texts, st.none() | texts), st.none() | delays)
 results = st.one_of(
-    st.just(SUCCESS), failures, st.builds(Snoozed, delays), st.builds(Cancelled, texts), st.just(NOT_RUN)
+    *(st.just(SUCCESS), failures, st.builds(Snoozed, delays), st.builds(Cancelled, texts), st.just(NOT_RUN)),
+    st.builds(Crashed, st.none() | st.integers(-70, 255)),
 )
 retentions = st.sampled_from(RetentionMode)
 
@@ -63,7 +69,7 @@ retentions = st.sampled_from(RetentionMode)
 # decide(), over everything -------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300)
+@as_often(3)
 @given(tasks, results, retentions)
 def test_decide_keeps_to_the_table(task: ClaimedTask, result: Result, retention: RetentionMode) -> None:
     outcome = decide(task, result, retention=retention, backoff=STEADY)
@@ -77,7 +83,9 @@ def test_decide_keeps_to_the_table(task: ClaimedTask, result: Result, retention:
     if charged:
         assert task.retries + outcome.charge <= task.max_retries
     # Whatever waits again says when, but for a task that is given back as it was.
-    assert (outcome.delay is not None) == (outcome.state in DUE_STATES and not isinstance(result, NotRun))
+    if not isinstance(result, Crashed):
+        assert (outcome.delay is not None) == (outcome.state in DUE_STATES and not isinstance(result, NotRun))
+    assert outcome.charges_crash == isinstance(result, Crashed)
 
 
 @given(tasks, failures, retentions)
@@ -169,10 +177,37 @@ def test_retention(result: Result, retention: RetentionMode, state: TaskState | 
 
 
 def test_the_table_names_every_result_and_every_state_but_in_progress() -> None:
-    assert set(TRANSITIONS) == {Success, Failure, Snoozed, Cancelled, NotRun}
+    assert set(TRANSITIONS) == {Success, Failure, Snoozed, Cancelled, NotRun, Crashed}
     reached = set().union(*TRANSITIONS.values())
     assert reached == (set(TaskState) - {TaskState.IN_PROGRESS}) | {None}
     assert set(DUE_STATES) | set(TERMINAL_STATES) | {TaskState.IN_PROGRESS} == set(TaskState)
+
+
+@given(tasks, st.integers(1, 10), retentions)
+def test_the_death_of_a_child_means_what_that_of_a_lone_pool_does(
+    task: ClaimedTask, max_crashes: int, retention: RetentionMode
+) -> None:
+    outcome = decide(task, Crashed(-9), retention=retention, backoff=STEADY, max_crashes=max_crashes)
+    row = MemoryQueue().insert_task(Doomed())._replace(attempt=task.attempt, crashes=task.crashes)
+    after = after_crash(row, was_stopping=False, held=1, workers=1, max_crashes=max_crashes)
+    assert (outcome.state, outcome.delay) == (after.state, after.delay)
+    said = f"crashed: the child process of its run died (SIGKILL), {after.crashes} of {max_crashes} times"
+    assert outcome.error_message == said
+    assert json.loads(outcome.error_entry or "") == {"number": task.attempt, "error": said, "traceback": None}
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "cause"),
+    [
+        (3, "exit code 3"),
+        (0, "exit code 0"),
+        (-11, "SIGSEGV"),
+        (-63, "signal 63"),
+        (None, "its exit code is not known"),
+    ],
+)
+def test_how_a_child_ended_is_said(exit_code: int | None, cause: str) -> None:
+    assert Crashed(exit_code).cause == cause
 
 
 def test_a_cancelled_task_carries_its_reason() -> None:
@@ -304,7 +339,7 @@ class Life:
     def __init__(self, max_retries: int, retention: RetentionMode = KEEP_ALL) -> None:
         self.clock = Clock()
         self.queue = MemoryQueue(state=MemoryState(self.clock))
-        self.store = self.queue.store()
+        self.store = Driven(self.queue.store())
         self.retention = retention
         self.pool = uuid4()
         self.store.register(PoolRecord(self.pool, "threaded", "host", 1, ("common",), ("lifecycle.Doomed",), 1))
@@ -417,4 +452,4 @@ class AnyLife(RuleBasedStateMachine):
 
 
 TestAnyLife = AnyLife.TestCase
-TestAnyLife.settings = settings(max_examples=50, stateful_step_count=20)
+TestAnyLife.settings = settings(as_often(0.5), stateful_step_count=20)

@@ -4,17 +4,22 @@ import asyncio
 import json
 import runpy
 import sys
+import threading
 import traceback
 import types
 import zipfile
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from fang_async import AsyncWorkerPool
+from fang_core import AsyncMemoryQueue, AsyncRunnable, TaskConfig
 from fang_core.failure import describe, origin
-from fang_core.places import own_place, place
+from fang_core.places import own_place, place, place_in
+from fang_core.runs.location import frames_of_coroutine, frames_of_thread
 
 HERE = __file__
 
@@ -174,3 +179,58 @@ def test_a_deep_recursion_has_one() -> None:
     error = caught(deeper)
     assert len(list(traceback.walk_tb(error.__traceback__))) > 500
     assert own_place(error, __name__) == f"{HERE}:{first_line(deeper) + 1}"
+
+
+# Code that has not ended ----------------------------------------------------------------------------------------------
+
+
+def test_a_thread_stands_in_the_innermost_line_of_its_own_code() -> None:
+    stands, may_end = threading.Event(), threading.Event()
+
+    def waits() -> None:
+        stands.set()
+        may_end.wait()
+
+    thread = threading.Thread(target=waits)
+    thread.start()
+    assert stands.wait(10)
+    found = place_in(frames_of_thread(thread.ident), __name__)
+    may_end.set()
+    thread.join()
+    assert found in {f"{HERE}:{first_line(waits) + 1}", f"{HERE}:{first_line(waits) + 2}"}
+    assert place_in(frames_of_thread(thread.ident), __name__) is None
+    assert place_in(frames_of_thread(None), __name__) is None
+
+
+async def test_a_coroutine_stands_in_the_innermost_line_of_its_own_code_that_it_awaits() -> None:
+    async def waits() -> None:
+        await asyncio.Event().wait()
+
+    async def calls() -> None:
+        await waits()
+
+    task = asyncio.create_task(calls())
+    await asyncio.sleep(0)
+    assert place_in(frames_of_coroutine(task.get_coro()), __name__) == f"{HERE}:{first_line(waits) + 1}"
+    task.cancel()
+    await asyncio.wait([task])
+    assert frames_of_coroutine(task.get_coro()) == []
+
+
+async def test_a_run_of_an_asyncio_worker_is_found_through_the_worker() -> None:
+    queue = AsyncMemoryQueue()
+    await queue.insert_task(Waits())
+    async with AsyncWorkerPool(queue, grace_period=timedelta(0)) as pool:
+        await asyncio.wait_for(Waits.begun.wait(), 10)
+        (worker,) = pool._lifetime.workers._by_number().values()
+        found = place_in(frames_of_coroutine(worker.task.get_coro()), __name__)
+    assert found == f"{HERE}:{first_line(Waits.run) + 2}"
+
+
+class Waits(AsyncRunnable):
+    task_config = TaskConfig(kind="places.Waits")
+    begun: ClassVar[asyncio.Event] = asyncio.Event()
+
+    async def run(self, queue: Any) -> None:
+        self.begun.set()
+        await asyncio.Event().wait()

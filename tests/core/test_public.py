@@ -15,7 +15,7 @@ import pytest
 import fang_async
 import fang_core
 import fang_threaded
-from fang_core import errors
+from fang_core import MemoryQueue, UsageError, errors
 from fang_core.lifecycle import Result
 
 OWN = {fang_core: set(), fang_threaded: {"Queue", "WorkerPool"}, fang_async: {"AsyncQueue", "AsyncWorkerPool"}}
@@ -152,7 +152,30 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
         lambda: fang_core.SleepParams(step=DELAY),  # type: ignore[call-arg]
         "its arguments are min_sleep_period, max_sleep_period, sleep_step",
     ),
+    (
+        lambda: fang_threaded.WorkerPool(MemoryQueue(), workers=3),  # type: ignore[call-arg]
+        "WorkerPool: got an unexpected keyword argument 'workers' (did you mean 'number_of_workers'?); "
+        "its arguments are queue, number_of_workers, task_type, ",
+    ),
+    (
+        lambda: fang_async.AsyncWorkerPool(fang_core.AsyncMemoryQueue(), greace_period=DELAY),  # type: ignore[call-arg]
+        "AsyncWorkerPool: got an unexpected keyword argument 'greace_period' (did you mean 'grace_period'?); ",
+    ),
+    (
+        lambda: fang_threaded.Queue("postgresql://", pool_size=3),  # type: ignore[call-arg]
+        "Queue: got an unexpected keyword argument 'pool_size' (did you mean 'max_pool_size'?); ",
+    ),
+    (fang_async.AsyncQueue, "AsyncQueue: missing a required argument: 'database'"),  # type: ignore[call-arg]
 ]
+
+
+@pytest.mark.parametrize("make", [fang_threaded.Queue, fang_async.AsyncQueue])
+@pytest.mark.parametrize("name", ["behind_pooler", "duplicated_tasks"])
+def test_a_text_is_no_flag(make: Any, name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} must be True or False, not 'false'"):
+        make("postgresql://", **{name: "false"})
+    with pytest.raises(UsageError, match="max_pool_size must be an int, at least 1"):
+        make("postgresql://", max_pool_size="3")
 
 
 @pytest.mark.parametrize(("call", "message"), WRONG, ids=[message for _, message in WRONG])

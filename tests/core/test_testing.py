@@ -30,7 +30,7 @@ from fang_core import (
     UsageError,
     current_run,
 )
-from fang_core.run import Run
+from fang_core.runs.run import Run
 from fang_core.testing import (
     SUCCESS,
     Cancelled,

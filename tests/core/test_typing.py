@@ -45,7 +45,7 @@ def marked(name: str) -> set[int]:
 
 
 @pytest.mark.timeout(180)  # a first run without a cache reads all of pydantic
-@pytest.mark.parametrize("checker", [mypy, basedpyright])
+@pytest.mark.parametrize("checker", [mypy, pytest.param(basedpyright, marks=pytest.mark.long)])
 def test_exactly_the_marked_lines_are_red(checker: Callable[[], Lines]) -> None:
     found = checker()
 

@@ -20,7 +20,7 @@ Runs = Callable[[str, str], str]
 
 
 def test_each_page_that_is_run_here_says_so() -> None:
-    for page in ("sentry.md", "flask.md", "django.md"):
+    for page in ("sentry.md", "flask.md", "django.md", "isolation.md"):
         text = (DOCS / page).read_text("utf-8")
         assert len(BLOCK.findall(text)) == text.count("```python\n"), page
 
@@ -194,3 +194,23 @@ def test_django(runs: Runs, tmp_path: Path) -> None:
         connection.close()
     """
     runs("django.md", program)
+
+
+def test_isolation(runs: Runs) -> None:
+    program = """
+        import os, runpy, sys
+        from fang_threaded import Queue
+
+        import pathlib
+        tasks = pathlib.Path("tasks.py")
+        tasks.write_text(tasks.read_text().replace("postgresql://localhost/app", os.environ["FANG_DATABASE_URL"]))
+        from tasks import Render, pool, queue
+        queue.insert_task(Render(document="good"))
+        broken = queue.insert_task(Render(document="broken"))
+        assert pool.drain() == 3  # the first crash is tried again at once
+        assert queue.find_task_by_id(broken.id).crashes == 2
+        assert set(queue.count_by_kind()) == {"Render"}
+        assert len(queue.tasks_of_kinds(["Render"])) == 1
+        queue.close()
+    """
+    assert runs("isolation.md", program) == "rendered good in attempt 1\n"

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import create_engine, make_url
 
 from fang_threaded import Queue
-from tests.modes import Database, Side, eventually
+from tests.modes import Database, Harness, eventually
 
 SESSIONS = """
     SELECT count(*) FROM pg_stat_activity
@@ -22,23 +22,23 @@ def count(database: Database) -> int:
     return int(database.rows(SESSIONS)[0][0])
 
 
-def inserts_that_wait(side: Side, queue: Any) -> list[Any]:
-    return [side.begin(queue.insert_task, side.note(), delay=timedelta(days=1)) for _ in range(CALLERS)]
+def inserts_that_wait(harness: Harness, queue: Any) -> list[Any]:
+    return [harness.begin(queue.insert_task, harness.note(), delay=timedelta(days=1)) for _ in range(CALLERS)]
 
 
 @pytest.mark.parametrize("pools", [0, 1, 2])
 def test_a_queue_takes_as_many_as_the_page_says_and_no_more(
-    side: Side, url: str, database: Database, pools: int
+    harness: Harness, url: str, database: Database, pools: int
 ) -> None:
-    queue = side.queue(url, max_pool_size=MOST)
+    queue = harness.queue(url, max_pool_size=MOST)
     assert count(database) == 0
     for _ in range(pools):
-        side.pool(queue, poll=timedelta(milliseconds=20))
+        harness.pool(queue, poll=timedelta(milliseconds=20))
     own = 2 + pools if pools else 0  # for claims and LISTEN, and one for each heart
     with psycopg.connect(url) as other:
         eventually(lambda: count(database) >= own, within=20)
         other.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
-        calls = inserts_that_wait(side, queue)
+        calls = inserts_that_wait(harness, queue)
         eventually(lambda: count(database) == MOST + own, within=20)
         assert not any(call.done() for call in calls)
     for call in calls:
@@ -49,17 +49,17 @@ def test_a_queue_takes_as_many_as_the_page_says_and_no_more(
 def test_a_queue_on_an_engine_takes_two_beside_it(url: str, database: Database) -> None:
     with_name = make_url(url).set(drivername="postgresql+psycopg").update_query_dict({"application_name": "fang"})
     engine = create_engine(with_name, pool_size=1, max_overflow=2)
-    side = Side("threaded")
+    harness = Harness("threaded")
     try:
         queue = Queue(engine)
-        side.pool(queue, poll=timedelta(milliseconds=20))
+        harness.pool(queue, poll=timedelta(milliseconds=20))
         with psycopg.connect(url) as other:
             eventually(lambda: count(database) >= 3, within=20)
             other.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
-            calls = inserts_that_wait(side, queue)
+            calls = inserts_that_wait(harness, queue)
             eventually(lambda: count(database) == 1 + 2 + 2, within=20)
         for call in calls:
             call.result(20)
     finally:
-        side.close()
+        harness.close()
         engine.dispose()

@@ -14,19 +14,22 @@ import fang_cli.__main__
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_cli import commands, ending
 from fang_cli.settings import Settings
+from fang_cli.supervisor.process_group import EXIT_GAVE_UP
+from fang_cli.supervisor.report import PROCESS
 from fang_core import (
     AsyncQueueable,
     ClaimedTask,
     Events,
     Exponential,
+    InsertOptions,
     Queueable,
     RetentionMode,
     SleepParams,
     TaskConfig,
     errors,
 )
-from fang_core.config import EXIT_RUNS_LEFT
-from fang_core.runnable import Options
+from fang_core.config import EXIT_RUNS_LEFT, EXIT_STUCK
+from fang_core.tasks.runnable import Options
 from fang_threaded import Queue, WorkerPool
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
@@ -54,7 +57,8 @@ def test_options_of_a_task_class() -> None:
 
 
 def test_what_an_insert_takes() -> None:
-    assert missing("Inserting", arguments(Queue.insert_task) - {"task"}) == set()
+    named = arguments(Queue.insert_task) - {"task", "options"}
+    assert missing("Inserting", named | set(get_type_hints(InsertOptions))) == set()
 
 
 @pytest.mark.parametrize("queue", [Queue, AsyncQueue])
@@ -69,7 +73,7 @@ def test_what_the_protocols_have(protocol: type) -> None:
 
 @pytest.mark.parametrize("pool", [WorkerPool, AsyncWorkerPool])
 def test_pools(pool: type) -> None:
-    instance_attributes = {"queue", "options", "is_clean"}
+    instance_attributes = {"queue", "options", "is_clean", "has_too_many_stuck"}
     assert missing("Pools", arguments(pool) | public(pool) | instance_attributes | arguments(SleepParams)) == set()
 
 
@@ -97,18 +101,23 @@ def test_defaults_of_sleep_params() -> None:
 
 
 def test_defaults_of_a_task_class() -> None:
-    options = Options("", TaskConfig())
+    defaults = Options("", TaskConfig()).config
     for name in TaskConfig.__annotations__:
         row = re.search(
             rf"^\| `{name}` \| (?:`(.*?)`)?", SECTIONS["Options of a task class: `TaskConfig`"], re.MULTILINE
         )
         assert row, name
         if row[1] is not None:
-            assert eval(row[1], {"Exponential": Exponential}) == getattr(options, name), name
+            assert eval(row[1], {"Exponential": Exponential}) == defaults.get(name), name
 
 
 def test_what_a_run_can_know() -> None:
-    assert missing("In a run", {*ClaimedTask._fields, "Snooze", "RetryAfter", "Cancel", "lease"}) == set()
+    assert (
+        missing(
+            "In a run", {*ClaimedTask._fields, "Snooze", "RetryAfter", "Cancel", "lease", "interrupt", "Interrupted"}
+        )
+        == set()
+    )
 
 
 def test_hooks_with_their_arguments() -> None:
@@ -139,11 +148,14 @@ def test_commands() -> None:
 
 
 def test_variables() -> None:
-    assert missing("Environment variables", {f"FANG_{name.upper()}" for name in Settings.model_fields}) == set()
+    options = {option.envvar for command in commands.fang.commands.values() for option in command.params}
+    settings = {f"FANG_{name.upper()}" for name in Settings.model_fields}
+    assert missing("Environment variables", settings | {PROCESS} | options - {None}) == set()
 
 
 def test_exit_codes() -> None:
-    codes = {code for _, code in commands._EXIT_CODES} | {0, 1, EXIT_RUNS_LEFT, ending.ENDED_BY_SIGTERM}
+    codes = {code for _, code in commands._EXIT_CODES} | {0, 1, EXIT_RUNS_LEFT, EXIT_STUCK, EXIT_GAVE_UP}
+    codes |= {ending.ENDED_BY_SIGTERM}
     codes.add(commands._INTERRUPTED)
     firsts = re.findall(r"^\| ([\d, ]+) \|", SECTIONS["Exit codes"], re.MULTILINE)
     assert sorted(codes) == sorted(int(code) for first in firsts for code in first.split(","))

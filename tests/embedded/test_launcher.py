@@ -327,6 +327,7 @@ def test_a_forked_copy_does_not_stop_the_server(caller: StartCaller) -> None:
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root starts it for another user")
+@pytest.mark.long
 def test_binaries_that_the_other_user_cannot_reach(root: Path, temporary: Path) -> None:
     private = root / "private"
     private.mkdir(0o700)

@@ -10,6 +10,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
+import pytest
 from sqlalchemy import make_url
 
 from fang_embedded import EmbeddedPostgres
@@ -51,7 +52,7 @@ def _try(fault: Fault, mix: Mix, server_url: str, template: str, nursery: Nurser
         with tempfile.TemporaryDirectory() as directory:
             try:
                 tried = attempt(fault, mix, url, Path(directory), nursery, seed)
-            except Exception:  # noqa: BLE001 - the others are still to be tried
+            except (Exception, pytest.fail.Exception):  # noqa: BLE001 - the others are still to be tried
                 traceback.print_exc()
     if tried is None:
         print(f"{fault.id}, {mix}: the trial failed, see above; SEED={seed}", flush=True)

@@ -1,9 +1,10 @@
 """What must be as it was when a fault is over: I8 (same process, all slots), I9 (no leak), I10 (visible)."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
-from fang_core.registry import Mode
+from fang_core.tasks.registry import Mode
 from fang_threaded import Queue
 from tests.faults.fleet import Vitals, Worker
 from tests.faults.tasks import Blocking, Cooperative
@@ -57,7 +58,8 @@ def assert_all_slots(trial: Trial, workers: Sequence[Worker]) -> None:
     each = SLOTS * len(workers) // len(MODES[trial.mix])
     made = [kinds[mode](gate=trial.gate(name)) for mode in MODES[trial.mix] for _ in range(each)]
     with Queue(trial.url) as queue:
-        together = [task.id for task in queue.insert_tasks(made)]
+        # With a time limit, so that a pool of threads has its thread that interrupts runs when its threads are counted.
+        together = [task.id for task in queue.insert_tasks(made, timeout=timedelta(hours=1))]
     for task in together:
         trial.acknowledge(task)
     trial.until(lambda: all(trial.starts(task) for task in together))

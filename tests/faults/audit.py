@@ -4,6 +4,7 @@ The record is made by the database in the transaction of the change itself: what
 """
 
 import time
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -21,7 +22,7 @@ CREATE TABLE audit.tasks (
     by_hand boolean NOT NULL DEFAULT current_setting('application_name') = 'by hand',
     task_id uuid NOT NULL, was text, became text, attempt bigint, pool_id uuid,
     retries int, crashes int, max_retries int, new_retries int, new_crashes int,
-    kind text, due timestamptz);
+    kind text, due timestamptz, task_type text, lane text, began timestamptz NOT NULL DEFAULT now());
 CREATE TABLE audit.pools (
     place bigint NOT NULL DEFAULT nextval('audit.places'), at timestamptz NOT NULL DEFAULT clock_timestamp(),
     transaction xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -34,12 +35,13 @@ BEGIN
     END IF;
     INSERT INTO audit.tasks
         (task_id, was, became, attempt, pool_id, retries, crashes, max_retries, new_retries, new_crashes,
-         kind, due)
+         kind, due, task_type, lane)
     VALUES (coalesce(NEW.id, OLD.id), OLD.state, NEW.state,
         CASE WHEN NEW.state = 'in_progress' THEN NEW.attempt ELSE OLD.attempt END,
         CASE WHEN NEW.state = 'in_progress' THEN NEW.pool_id ELSE OLD.pool_id END,
         OLD.retries, OLD.crashes, coalesce(NEW.max_retries, OLD.max_retries, 20), NEW.retries, NEW.crashes,
-        coalesce(NEW.kind, OLD.kind), coalesce(NEW.scheduled_at, OLD.scheduled_at));
+        coalesce(NEW.kind, OLD.kind), coalesce(NEW.scheduled_at, OLD.scheduled_at),
+        coalesce(NEW.task_type, OLD.task_type), coalesce(NEW.lane, OLD.lane));
     RETURN NULL;
 END $$;
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON fang.fang_tasks
@@ -95,6 +97,30 @@ class PoolChange(NamedTuple):
     event: str
 
 
+def use_steady_clock(url: str) -> None:
+    """Has the record go by the machine's clock, where that of the server is wrong; for superusers."""
+    booted = time.time() - float(Path("/proc/uptime").read_text().split()[0])
+    now = f"to_timestamp({booted} + split_part(pg_read_file('/proc/uptime'), ' ', 1)::float8)"
+    with psycopg.connect(url) as connection:
+        for table in ("tasks", "pools"):
+            connection.execute(f"ALTER TABLE audit.{table} ALTER at SET DEFAULT {now}".encode())
+
+
+class Step(NamedTuple):
+    """A task of a type began (``delta`` 1) or ceased (-1) to be in progress; times are seconds of the database's clock.
+
+    ``began`` is when the transaction did: the snapshot of a claim, a statement of its own, is not older. The places of
+    claims are taken behind the locks by which they count, and those of what they count before.
+    """
+
+    place: int
+    at: float
+    began: float
+    task_type: str
+    lane: str | None
+    delta: int
+
+
 def install(url: str) -> None:
     """On a database with the tables."""
     with psycopg.connect(url) as connection:
@@ -114,6 +140,19 @@ def read(url: str) -> tuple[list[Change], list[PoolChange]]:
         )
         pools = _rows(connection, PoolChange, "pools", "pool_id, pid, event", offset)
     return changes, pools
+
+
+def read_steps(url: str) -> list[Step]:
+    """What began and ceased to be in progress, in the order in which claims can have counted it."""
+    query = """
+        SELECT place, extract(epoch FROM at)::float8, extract(epoch FROM began)::float8, task_type, lane,
+            CASE became WHEN 'in_progress' THEN 1 ELSE -1 END
+        FROM audit.tasks
+        WHERE (was = 'in_progress') IS DISTINCT FROM (became = 'in_progress')
+            AND 'in_progress' IN (was, became)
+        ORDER BY place"""
+    with psycopg.connect(url) as connection:
+        return [Step._make(row) for row in connection.execute(query.encode())]
 
 
 def _rows(connection: psycopg.Connection[Any], shape: Any, table: str, columns: str, offset: float) -> list[Any]:

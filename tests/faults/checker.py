@@ -1,4 +1,4 @@
-"""Decides the invariants I1 to I7 from what runs, producers and the audit have recorded; never from the table alone.
+"""Decides the invariants I1 to I7 and I11 from what runs, producers and the audit have recorded, never from the table.
 
 Pure. A record is complete once its workload has settled: every task that is left waiting, or held, counts as lost.
 """
@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import inf
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -21,6 +22,7 @@ INVARIANTS: Final = {
     "I5": "counted",
     "I6": "overlap only after loss",
     "I7": "bounded recovery",
+    "I11": "others flow",
 }
 TERMINAL: Final = {"finished", "failed", "cancelled", None}
 DUE: Final = {"new", "retried"}
@@ -28,6 +30,10 @@ SUSPECT_AFTER: Final = 2
 
 SLACK: Final = 0.1
 """Seconds by which the wall clock that the audit writes may have been slewed against the monotonic one of the runs."""
+
+
+STEP: Final = 0.5
+"""Seconds between two looks at how many slots work."""
 
 
 class Strike(NamedTuple):
@@ -39,6 +45,20 @@ class Strike(NamedTuple):
     at: float
     bound: float
     held: Sequence[tuple[UUID, int]]
+
+
+class Flow(NamedTuple):
+    """A time in which work must flow, whatever is struck: in each window, runs take at least a share of the slots.
+
+    What is due and has not ended is work; a slot is a worker of a process that lives. ``slots`` are how many there are
+    from each moment on. A run that was struck counts as ended by that.
+    """
+
+    since: float
+    until: float
+    share: float
+    slots: Sequence[tuple[float, int]]
+    window: float = 5.0
 
 
 class Violation(NamedTuple):
@@ -62,6 +82,7 @@ class Run:
     ended: float = float("inf")
     result: str | None = None
     transaction: int | None = None
+    pid: int = 0
 
 
 @dataclass
@@ -74,30 +95,41 @@ class Record:
     acknowledgements: list[Acknowledgement]
     strikes: list[Strike] = field(default_factory=list)
     max_crashes: int = 3
+    flows: list[Flow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.runs: dict[tuple[UUID, int], list[Run]] = defaultdict(list)
         self.starts: dict[UUID, list[Entry]] = defaultdict(list)
+        self.unbegun: set[tuple[UUID, int]] = set()  # ended by their pool before their child process began them
         for entry in self.entries:
             if entry.event == "start":
                 self.starts[entry.task].append(entry)
-                self.runs[entry.task, entry.attempt].append(Run(entry.task, entry.attempt, entry.at))
+                self.runs[entry.task, entry.attempt].append(Run(entry.task, entry.attempt, entry.at, pid=entry.pid))
+                continue
+            if (entry.task, entry.attempt) not in self.runs and entry.event in {"failed", "died"}:
+                self.unbegun.add((entry.task, entry.attempt))
                 continue
             run = self.runs[entry.task, entry.attempt][-1]
             if entry.event == "completing":
                 run.transaction = entry.transaction
-            else:
+            elif run.result != "stuck":  # whatever becomes of that is ignored
                 run.ended, run.result = entry.at, entry.event
         self.lives: dict[UUID, list[Change]] = defaultdict(list)
         for change in self.changes:
             self.lives[change.task].append(change)
         self.ends_of_pools = {change.pool: change for change in self.pools if change.event == "gone"}
+        self.pids_of_pools = {change.pool: change.pid for change in self.pools}
         self.stops_of_pools = {change.pool: change for change in self.pools if change.event == "stopping"}
 
     def run_of(self, change: Change) -> Run | None:
         """The run under the claim that this change is, or ends."""
         runs = self.runs.get((change.task, change.attempt or 0))
         return runs[0] if runs else None
+
+    def was_isolated(self, change: Change) -> bool:
+        """Whether the run that this change ends was in a child process of its pool."""
+        run = self.run_of(change)
+        return run is not None and run.pid != self.pids_of_pools.get(change.pool, run.pid)
 
     def is_rescue(self, change: Change) -> bool:
         """Whether the task was taken from a pool that was declared dead: its row goes in the same transaction, or
@@ -123,6 +155,7 @@ def check(record: Record) -> list[Violation]:
         *counted(record),
         *overlap_only_after_loss(record),
         *bounded_recovery(record),
+        *others_flow(record),
     ]
 
 
@@ -140,7 +173,8 @@ def nothing_lost(record: Record) -> Iterator[Violation]:
             yield Violation("I1", f"{acknowledged.task} was left {life[-1].became}")
     for change in record.changes:
         if change.was == "in_progress" and change.became == "failed" and not change.by_hand:
-            crashed = record.is_rescue(change) and (change.new_crashes or 0) >= record.max_crashes
+            has_died = record.is_rescue(change) or _run_result(record, change) == "died"
+            crashed = has_died and (change.new_crashes or 0) >= record.max_crashes
             spent = not record.is_rescue(change) and (change.retries or 0) >= change.max_retries
             if not crashed and not spent:
                 left = f"{change.retries} of {change.max_retries} retries, {change.new_crashes} crashes"
@@ -198,7 +232,8 @@ def _is_outcome(record: Record, change: Change) -> Iterator[Violation]:
     result = _result(change)
     name = f"{change.task}, attempt {change.attempt},"
     if run is None:
-        if result != "given back":
+        is_unbegun = (change.task, change.attempt) in record.unbegun
+        if result not in {"given back", "cancelled"} and not is_unbegun:  # by a request, before its run
             yield Violation("I4", f"{name} {result} without a run")
     elif result == "done" and run.transaction == change.transaction:
         return  # whatever became of the run then
@@ -206,8 +241,8 @@ def _is_outcome(record: Record, change: Change) -> Iterator[Violation]:
         yield Violation("I4", f"{name} {result} while its run went on")
     elif result == "done" and run.result != "ok":
         yield Violation("I4", f"{name} done, and its run had {run.result}")
-    elif result == "failed" and run.result not in {"failed", "cancelled"}:
-        yield Violation("I4", f"{name} charged as failed, and its run was {run.result}")
+    elif result in {"failed", "cancelled"} and run.result not in {"failed", "cancelled", "stuck", "died"}:
+        yield Violation("I4", f"{name} {result}, and its run was {run.result}")
 
 
 def _result(change: Change) -> str:
@@ -216,7 +251,7 @@ def _result(change: Change) -> str:
         return "done"
     if change.became in DUE and change.new_retries == change.retries:
         return "given back"
-    return "failed"
+    return "cancelled" if change.became == "cancelled" else "failed"
 
 
 def counted(record: Record) -> Iterator[Violation]:
@@ -238,8 +273,12 @@ def counted(record: Record) -> Iterator[Violation]:
                 if not change.by_hand and _run_result(record, change) != "snoozed":
                     yield Violation("I5", f"{task}: attempt {change.attempt} did not snooze, and forgot a crash")
             elif change.new_crashes != change.crashes and change.was == "in_progress" and change.became is not None:
-                if not record.is_rescue(change) and not change.by_hand:
+                if not record.is_rescue(change) and not change.by_hand and _run_result(record, change) != "died":
                     yield Violation("I5", f"{task}: attempt {change.attempt} was charged with a crash of a live pool")
+                elif (
+                    record.is_rescue(change) and record.was_isolated(change) and (change.crashes or 0) >= SUSPECT_AFTER
+                ):
+                    yield Violation("I5", f"{task}: a suspect in a child process was charged with the end of its pool")
                 elif record.was_stopping(change):
                     yield Violation(
                         "I5", f"{task}: attempt {change.attempt} was charged with the end of a stopping pool"
@@ -280,7 +319,7 @@ def overlap_only_after_loss(record: Record) -> Iterator[Violation]:
     for task, runs in by_task.items():
         runs.sort(key=lambda run: run.attempt)
         for first, second in pairwise(runs):
-            if second.started >= first.ended:
+            if second.started >= first.ended or first.result == "died":
                 continue
             release = releases.get((task, first.attempt))
             if release is None or not (release.by_hand or record.is_rescue(release)):
@@ -298,6 +337,34 @@ def bounded_recovery(record: Record) -> Iterator[Violation]:
 def recovery(record: Record, strike: Strike) -> float:
     """Seconds from the strike until the last of what was held had run again, or ended."""
     return max(_again(record, task, attempt) for task, attempt in strike.held) - strike.at
+
+
+def others_flow(record: Record) -> Iterator[Violation]:
+    """I11: in each window runs take their share of what the living slots, and the work that there is, allow."""
+    for flow in record.flows:
+        for at, share in shares(record, flow):
+            if share < flow.share:
+                after = at - flow.since
+                yield Violation("I11", f"{share:.2f} of the slots worked after {after:.0f} s, not {flow.share:.2f}")
+
+
+def shares(record: Record, flow: Flow) -> Iterator[tuple[float, float]]:
+    """Yields the start of each window, and the share of the slots that worked in it; no window without any work."""
+    struck = {held: strike.at for strike in record.strikes for held in strike.held}
+    running = [
+        (run.started, min(run.ended, struck.get(key, run.ended))) for key, runs in record.runs.items() for run in runs
+    ]
+    waiting = [(life[0].at, life[-1].at if life[-1].became in TERMINAL else inf) for life in record.lives.values()]
+    moments = int(flow.window / STEP)
+    for first in range(int((flow.until - flow.since) / flow.window)):
+        at = flow.since + first * flow.window
+        allowed = worked = 0
+        for now in (at + (step + 0.5) * STEP for step in range(moments)):
+            slots = next((count for since, count in reversed(flow.slots) if since <= now), 0)
+            allowed += min(slots, sum(begins <= now < ends for begins, ends in waiting))
+            worked += min(slots, sum(begins <= now < ends for begins, ends in running))
+        if allowed:
+            yield at, worked / allowed
 
 
 def wait(record: Record, task: UUID) -> float:

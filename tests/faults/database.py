@@ -99,7 +99,7 @@ def connections_used_up(trial: Trial) -> None:
 
 @fault(
     "F24 one connection",
-    "a reserve of one connection, and sixteen workers that insert in their runs",
+    "a connection pool of one connection, and sixteen workers that insert in their runs",
     quick=True,
     also=("I8", "I9"),
     given={"workers": 16, "max_pool_size": 1},
@@ -225,7 +225,6 @@ _BY_CHANCE: Final = """
 @fault(
     "F26",
     "deadlocks and serialization failures at random: on inserts, claims, completions, beats, ticks, at COMMIT",
-    quick=True,
     also=("I8", "I10"),
     given={"ticks": True},
 )
@@ -240,7 +239,7 @@ def raise_by_chance(trial: Trial) -> None:
             with suppress(RowsLocked):
                 trial.insert(len(MODES[trial.mix]), **options)
     _settle_but_for_ticks(trial)
-    _until_said(trial, "others were at the same rows")
+    _until_said(trial, "other transactions used the same rows")
     for trigger, table in (
         ("by_chance", "pools"),
         ("by_chance", "schedules"),
@@ -492,24 +491,25 @@ def migrate_while_working(trial: Trial) -> None:
     assert all(worker.exit_code is None for worker in workers)
 
 
-def _some(limit: int, *states: str) -> str:
+def some(limit: int, *states: str) -> str:
+    """So many random rows in one of these states, as the end of a statement."""
     names = ", ".join(f"'{state}'" for state in states)
     return f"WHERE id IN (SELECT id FROM fang.fang_tasks WHERE state IN ({names}) ORDER BY random() LIMIT {limit})"
 
 
 _FREED: Final = "pool_id = NULL, claimed_at = NULL, updated_at = now()"
 EDITS: Final = (
-    f"UPDATE fang.fang_tasks SET state = 'new', {_FREED} {_some(3, 'in_progress')}",
-    f"UPDATE fang.fang_tasks SET state = 'retried', scheduled_at = now() + '1 s', {_FREED} {_some(3, 'in_progress')}",
-    f"UPDATE fang.fang_tasks SET state = 'finished', {_FREED} {_some(1, 'in_progress')}",
-    f"UPDATE fang.fang_tasks SET state = 'cancelled', {_FREED} {_some(1, 'new')}",
-    f"UPDATE fang.fang_tasks SET state = 'in_progress', attempt = attempt + 5 {_some(1, 'in_progress')}",
-    f"UPDATE fang.fang_tasks SET scheduled_at = '0001-01-03 00:00:00+00' {_some(3, 'new', 'retried')}",
-    f"UPDATE fang.fang_tasks SET scheduled_at = now() - interval '1 hour', priority = 2 {_some(3, 'new', 'retried')}",
-    f"UPDATE fang.fang_tasks SET scheduled_at = now() + interval '1 s', priority = -2 {_some(3, 'new', 'retried')}",
-    f"UPDATE fang.fang_tasks SET retries = 7, crashes = 1 {_some(3, 'new', 'retried', 'in_progress')}",
-    f"DELETE FROM fang.fang_tasks {_some(1, 'new', 'retried')}",
-    f"DELETE FROM fang.fang_tasks {_some(1, 'in_progress')}",
+    f"UPDATE fang.fang_tasks SET state = 'new', {_FREED} {some(3, 'in_progress')}",
+    f"UPDATE fang.fang_tasks SET state = 'retried', scheduled_at = now() + '1 s', {_FREED} {some(3, 'in_progress')}",
+    f"UPDATE fang.fang_tasks SET state = 'finished', {_FREED} {some(1, 'in_progress')}",
+    f"UPDATE fang.fang_tasks SET state = 'cancelled', {_FREED} {some(1, 'new')}",
+    f"UPDATE fang.fang_tasks SET state = 'in_progress', attempt = attempt + 5 {some(1, 'in_progress')}",
+    f"UPDATE fang.fang_tasks SET scheduled_at = '0001-01-03 00:00:00+00' {some(3, 'new', 'retried')}",
+    f"UPDATE fang.fang_tasks SET scheduled_at = now() - interval '1 hour', priority = 2 {some(3, 'new', 'retried')}",
+    f"UPDATE fang.fang_tasks SET scheduled_at = now() + interval '1 s', priority = -2 {some(3, 'new', 'retried')}",
+    f"UPDATE fang.fang_tasks SET retries = 7, crashes = 1 {some(3, 'new', 'retried', 'in_progress')}",
+    f"DELETE FROM fang.fang_tasks {some(1, 'new', 'retried')}",
+    f"DELETE FROM fang.fang_tasks {some(1, 'in_progress')}",
 )
 
 
@@ -620,7 +620,7 @@ def dead_rows(trial: Trial) -> None:
     _bury(trial, 1_000_000, 200)
 
 
-@fault("F30 in small", "50,000 dead rows under a pinned xmin", quick=True)
+@fault("F30 in small", "50,000 dead rows under a pinned xmin")
 def few_dead_rows(trial: Trial) -> None:
     _bury(trial, 50_000, 40)
 

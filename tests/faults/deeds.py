@@ -4,8 +4,10 @@ import asyncio
 import ctypes
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -15,7 +17,7 @@ import asyncpg
 import psycopg
 from sqlalchemy import Engine, text
 
-from fang_core import Snooze, current_run
+from fang_core import Interrupted, Snooze, current_run
 from tests.faults.ledger import Acknowledgements, Ledger
 
 LONG: Final = 3600.0
@@ -35,6 +37,19 @@ def at_work(directory: Path, url: str, pool_id: Callable[[], UUID | None], engin
     Work.ledger = Ledger(directory / "ledger", pool_id)
     Work.acknowledgements = Acknowledgements(directory / "acknowledgements")
     Work.url, Work.engine = url, engine
+
+
+def set_up_in_child() -> None:
+    """Sets up what ``at_work`` has set up in the process of the pool."""
+    if not hasattr(Work, "ledger"):
+        directory, url = os.environ["FANG_FAULTS_DIRECTORY"], os.environ["FANG_FAULTS_URL"]
+        at_work(Path(directory), url, lambda: current_run().pool_id, None)
+
+
+def in_child(_: Any) -> AbstractContextManager[None]:
+    """Is the middleware of pools whose suspects run in child processes."""
+    set_up_in_child()
+    return nullcontext()
 
 
 def nothing(*_: Any) -> None:
@@ -81,6 +96,76 @@ def _spin(seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         sum(range(100))
+
+
+def _loop_once(_: float) -> None:
+    """For ever, in Python."""
+    while current_run().task.attempt == 1:
+        time.sleep(0.001)
+
+
+def _loop_until_charged(_: float) -> None:
+    """For ever, in Python, unless a failure was charged before."""
+    while not current_run().task.retries:
+        time.sleep(0.001)
+
+
+def _spin_once(_: float) -> None:
+    """For ever, in Python code that never waits."""
+    while current_run().task.attempt == 1:
+        sum(range(100))
+
+
+def _sleep_once(_: float) -> None:
+    """In C code that lets go of the GIL."""
+    if current_run().task.attempt == 1:
+        time.sleep(LONG)
+
+
+def _receive_once(_: float) -> None:
+    """From a socket without a timeout, whose peer is silent."""
+    if current_run().task.attempt == 1:
+        mine, _peer = socket.socketpair()
+        mine.recv(1)
+
+
+def _swallow_once(_: float) -> None:
+    """Goes on for ever when it is interrupted."""
+    with suppress(Interrupted):
+        _loop_once(0)
+    _loop_once(0)
+
+
+async def _loop_once_async() -> None:
+    while current_run().task.attempt == 1:  # noqa: ASYNC110 - it is to wake up often
+        await asyncio.sleep(0.001)
+
+
+async def _loop_until_charged_async() -> None:
+    while not current_run().task.retries:  # noqa: ASYNC110 - it is to wake up often
+        await asyncio.sleep(0.001)
+
+
+async def _sleep_once_async() -> None:
+    """Blocks the loop for longer than a limit of a second, and then waits for ever."""
+    if current_run().task.attempt == 1:
+        time.sleep(2)  # noqa: ASYNC251 - it is to block
+        await asyncio.sleep(LONG)
+
+
+async def _receive_once_async() -> None:
+    if current_run().task.attempt == 1:
+        mine, _peer = socket.socketpair()
+        mine.setblocking(False)
+        await asyncio.get_running_loop().sock_recv(mine, 1)
+
+
+async def _swallow_once_async() -> None:
+    with suppress(asyncio.CancelledError):
+        await _loop_once_async()
+    with suppress(asyncio.CancelledError):
+        await _loop_once_async()
+    await _loop_once_async()
 
 
 def _snooze_once(_: float) -> None:
@@ -177,6 +262,11 @@ DEEDS: Final[dict[str, Callable[[float], None]]] = {
     "hang once": _hang_once,
     "spin": _spin,
     "snooze once": _snooze_once,
+    "loop until charged": _loop_until_charged,
+    "spin once": _spin_once,
+    "sleep once": _sleep_once,
+    "receive once": _receive_once,
+    "swallow once": _swallow_once,
     "die after its effect": nothing,
     "leave a transaction open": _leave_transaction_open,
     "change the session": _change_session,
@@ -189,6 +279,11 @@ AFTERWARDS: Final[dict[str, Callable[[], None]]] = {"die after its effect": die_
 """What is done once the ledger says that the run has ended well."""
 
 ASYNC_DEEDS: Final = {
+    "loop until charged": _loop_until_charged_async,
+    "spin once": _loop_once_async,
+    "sleep once": _sleep_once_async,
+    "receive once": _receive_once_async,
+    "swallow once": _swallow_once_async,
     "leave a transaction open": _leave_async_transaction_open,
     "change the session": _change_async_session,
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from fang_core.registry import Mode
+from fang_core.tasks.registry import Mode
 from tests.faults.nursery import Nursery
 
 START_SECONDS: Final = 30.0
@@ -91,10 +91,13 @@ class Fleet:
         """For all that are started from now on."""
         self.workers: list[Worker] = []
 
-    def start(self, mode: Mode, **given: Any) -> Worker:
-        """One more; it is not ready yet. ``given`` is what ``worker.Given`` has, beyond what the fleet gives to all."""
+    def start(self, mode: Mode, *, nursery: Nursery | None = None, **given: Any) -> Worker:
+        """One more, from a nursery of its own if one is given; it is not ready yet.
+
+        ``given`` is what ``worker.Given`` has, beyond what the fleet gives to all.
+        """
         log = self._directory / f"worker-{len(self.workers)}.log"
-        self.workers.append(Worker(self._nursery, mode, {**self.given, **given}, log))
+        self.workers.append(Worker(nursery or self._nursery, mode, {**self.given, **given}, log))
         return self.workers[-1]
 
     @property

@@ -14,11 +14,13 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from fang_core.lifecycle import Snooze
-from fang_core.run import current_run
+from fang_core.record import ClaimedTask
+from fang_core.runs.run import current_run
 
-Event = Literal["start", "completing", "ok", "failed", "snoozed", "cancelled"]
+Event = Literal["start", "completing", "ok", "failed", "snoozed", "cancelled", "stuck", "died"]
 """``completing``: the run is about to complete its task in a transaction of its own. ``cancelled`` is a run that a
-CancelledError has left: the pool's at its stop, or its own."""
+CancelledError has left: the pool's at its stop, or its own. ``stuck``: its pool gave it up, and it goes on.
+``died``: its pool says that the child process died that it was in."""
 
 
 class Entry(NamedTuple):
@@ -68,7 +70,11 @@ class Ledger:
 
     def write(self, event: Event, transaction: int | None = None) -> None:
         """Of the run that this is called in."""
-        task, now = current_run().task, time.monotonic()
+        self.write_of(current_run().task, event, transaction)
+
+    def write_of(self, task: ClaimedTask, event: Event, transaction: int | None = None) -> None:
+        """Of any run of this process."""
+        now = time.monotonic()
         self._appender.append(task.id, task.attempt, event, now, os.getpid(), self._pool_id(), transaction)
 
     @contextmanager

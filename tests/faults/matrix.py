@@ -6,7 +6,24 @@ from typing import Final
 from tests.faults.registry import FAULTS
 
 MODULES: Final = (
-    *("kills", "poison", "hangs", "misdeeds", "stops", "races", "defaults"),
+    *(
+        "kills",
+        "poison",
+        "innocents",
+        "hangs",
+        "limits",
+        "control",
+        "cancels",
+        "flow",
+        "clocks",
+        "isolation",
+        "supervisors",
+        "misdeeds",
+        "stops",
+        "races",
+        "schedules",
+        "defaults",
+    ),
     *("replies", "servers", "network", "failover", "poolers", "database"),
 )
 for name in MODULES:

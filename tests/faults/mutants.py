@@ -19,7 +19,16 @@ from typing import Final, NamedTuple
 from tests.faults.report import write_mutants
 
 ROOT: Final = Path(__file__).parents[2]
-COPIED: Final = ("fang_core", "fang_postgres", "fang_threaded", "fang_async", "fang_embedded", "fang_cli", "alembic")
+COPIED: Final = (
+    "fang_core",
+    "fang_isolation",
+    "fang_postgres",
+    "fang_threaded",
+    "fang_async",
+    "fang_embedded",
+    "fang_cli",
+    "alembic",
+)
 
 
 @dataclass(frozen=True)
@@ -72,8 +81,6 @@ class Mutant:
     says: str
 
 
-BOTH_MODES: Final = ("fang_threaded", "fang_async")
-
 MUTANTS: Final = (
     Mutant(
         "fence dropped: an outcome is written whoever holds the task",
@@ -101,18 +108,18 @@ MUTANTS: Final = (
                 "all_(array_of(select(t.pools.c.id)"
                 """.where(t.pools.c.started_at > func.now() - cast(literal_column("'3 s'"), Interval))))""",
             ),
-            *(Edit(f"{mode}/heartbeat.py", "SWEEP_EVERY: Final = 15", "SWEEP_EVERY: Final = 1") for mode in BOTH_MODES),
+            Edit("fang_core/pool/heartbeat.py", "SWEEP_EVERY: Final = 15", "SWEEP_EVERY: Final = 1"),
         ],
         InFault("F11", "threaded"),
-        r"I5 \(counted\): .* charged with a crash of a live pool",
+        r"AssertionError: a live run was taken away",
     ),
     Mutant(
         "flush dropped: what waits to be written at a stop is forgotten",
         [
             Edit(
-                "fang_threaded/completer.py",
-                "        self._outcomes.put(flushed)\n        flushed.wait(within)",
-                "        self._outcomes = SimpleQueue()",
+                "fang_core/pool/completer.py",
+                "        self.put(flushed)\n        await self._runtime.wait(flushed, within)",
+                "        self._items.clear()",
             )
         ],
         InFault("F05", "threaded"),
@@ -123,10 +130,8 @@ MUTANTS: Final = (
         [
             Edit(
                 "fang_postgres/sql/fragments.py",
-                """        .with_for_update(
-            key_share=True, skip_locked=True, of=task
-        )""",
-                "        ",
+                "            .with_for_update(key_share=True, skip_locked=True, of=task)\n        )",
+                "        )",
             )
         ],
         InFault("F37", "threaded"),
@@ -145,13 +150,12 @@ MUTANTS: Final = (
         r"I5 \(counted\)",
     ),
     Mutant(
-        "a suspect runs beside others, and is charged with them",
+        "a group of suspects is charged whole",
         [
-            Edit("fang_core/lifecycle.py", "    return task.crashes >= SUSPECT_AFTER", "    return False"),
             Edit(
                 "fang_postgres/sql/liveness.py",
-                "or_(c.crashes < suspect_from, is_alone)",
-                "or_(c.crashes >= literal_column('0'), is_alone)",
+                "c.crashes < suspect_from, and_(",
+                "c.crashes >= literal_column('0'), and_(",
             ),
         ],
         InFault("F08 beside innocents, 8", "threaded"),
@@ -162,7 +166,8 @@ MUTANTS: Final = (
         [
             Edit(
                 "fang_core/lifecycle.py",
-                "        case NotRun():\n            return Outcome(task.id, task.attempt, _waiting_state(task))",
+                "        case NotRun():\n            "
+                "return Outcome(task.id, task.attempt, waiting_state(task.retries, task.crashes))",
                 "        case NotRun():\n            return Outcome(task.id, task.attempt, TaskState.RETRIED, None, 1)",
             )
         ],
@@ -173,11 +178,10 @@ MUTANTS: Final = (
         "reconcile off: what a lost reply had claimed stays held",
         [
             Edit(
-                f"{mode}/claimer.py",
-                f"count = {wait}shift.store.reconcile(shift.id, shift.holdings.known())",
+                "fang_core/pool/claimer.py",
+                "count = await self._store.reconcile(self._identity.id, self._in_flight.known())",
                 "count = 0",
             )
-            for mode, wait in (("fang_threaded", ""), ("fang_async", "await "))
         ],
         InFault("F20 on claim", "async"),
         r"did not come true",
@@ -187,7 +191,7 @@ MUTANTS: Final = (
         [
             Edit(
                 "fang_threaded/queue.py",
-                "            callers.run(self._operations.complete_one(run))",
+                "            drive(callers.run(self._operations.complete_one(run)))",
                 "            pass",
             )
         ],
@@ -196,20 +200,20 @@ MUTANTS: Final = (
     ),
     Mutant(
         "after a lost reply, a missing row counts as lost",
-        [Edit("fang_core/completion.py", "            if doubtful:\n                continue\n", "")],
+        [Edit("fang_core/runs/completion.py", "            if doubtful:\n                continue\n", "")],
         InFault("F20 on completion", "async"),
         r"was taken for lost",
     ),
     Mutant(
         "cursor without the xid rule: what commits late is behind it",
-        [Edit("fang_core/cursor.py", "            self._lower(self._before(min(ended)))", "            pass")],
-        InTest("tests/core/test_cursor.py::test_a_row_is_found_by_the_second_claim_after_its_commit"),
+        [Edit("fang_core/claims/cursor.py", "            self._lower(self._before(min(ended)))", "            pass")],
+        InTest("tests/core/claims/test_cursor.py::test_a_row_is_found_by_the_second_claim_after_its_commit"),
         r"assert table\.claimed\[row\.number\] <= after\[1\]",
     ),
     Mutant(
         "cursor without look-backs: a due time that was set by hand is behind it",
-        [Edit("fang_core/cursor.py", "(_Step(10.0, None), _Step(1.0, 10.0), _Step(0.1, 1.0))", "()")],
-        InTest("tests/core/test_cursor.py::test_the_ladder_finds_times_that_were_set_by_hand"),
+        [Edit("fang_core/claims/cursor.py", "(_Step(10.0, None), _Step(1.0, 10.0), _Step(0.1, 1.0))", "()")],
+        InTest("tests/core/claims/test_cursor.py::test_the_ladder_finds_times_that_were_set_by_hand"),
         r"KeyError: 1000",
     ),
     Mutant(
@@ -226,21 +230,273 @@ MUTANTS: Final = (
     ),
     Mutant(
         "prefetch never given back: what was claimed ahead waits for long runs",
-        [Edit("fang_core/stock.py", "now - batch.at < PATIENCE", "now - batch.at < 3600 * PATIENCE")],
+        [Edit("fang_core/claims/prefetch.py", "now - batch.at < PATIENCE", "now - batch.at < 3600 * PATIENCE")],
         InTest("tests/waking/test_patience.py::test_what_waits_behind_long_runs_is_run_by_another_pool"),
         r"only 0 of 20 tasks ran in time",
     ),
     Mutant(
         "a free worker is believed: a pool whose loop computes claims on what it cannot start, and gives it back",
-        [Edit("fang_core/demand.py", "if target > most:", "if target > 1_000 * most:")],
-        InTest("tests/core/test_sharing.py::test_pools_that_come_later_run_what_waits_in_others"),
+        [Edit("fang_core/claims/prefetch.py", "if target > most:", "if target > 1_000 * most:")],
+        InTest("tests/core/claims/test_sharing.py::test_pools_that_come_later_run_what_waits_in_others"),
         r"assert sum\(table\.claims\) <= len\(computes\)",
     ),
     Mutant(
         "plan guard off: slow claims are noticed, and plans stay as they are",
-        [Edit("fang_core/guard.py", "self._until = now + GUARDED_FOR", "self._until = now")],
+        [Edit("fang_postgres/planner_guard.py", "self._until = now + GUARDED_FOR", "self._until = now")],
         InTest("tests/postgres/test_guard.py::TestInTheTrap::test_claims_come_out_of_the_trap"),
         r"ValueError: .* is not in list",
+    ),
+    Mutant(
+        "signals are a pool's alone: an application's handler is not called",
+        [
+            Edit(
+                "fang_core/pool/signals.py",
+                "if is_shared or _outer(former) is not None:",
+                "if _outer(former) is not None:",
+            )
+        ],
+        InTest("tests/core/pool/test_signals.py::test_handlers_of_the_application_are_called_too_and_decide"),
+        r"\['wake'\], \[\]",
+    ),
+    Mutant(
+        "payloads are not compared at insert: a value that comes back as another is written",
+        [Edit("fang_core/tasks/changes.py", "if not _is_same(value, read, hints):", "if False:")],
+        InTest("tests/core/tasks/test_changes.py::test_what_would_come_back_as_something_else_is_refused"),
+        r"DID NOT RAISE",
+    ),
+    Mutant(
+        "a queue takes its connections along to another event loop",
+        [
+            Edit(
+                "fang_async/loop_binding.py",
+                "            if loop is not self._loop:\n                self._move()\n",
+                "",
+            )
+        ],
+        InTest("tests/async/test_loops.py::test_loops_that_stand_still_are_left_behind"),
+        r"RuntimeError|different loop",
+    ),
+    Mutant(
+        "a null in a list is sent as the text NULL, as with array_nulls off",
+        [Edit("fang_postgres/textform.py", "[as_text(each) for", "[as_text(each) or 'NULL' for")],
+        InTest("tests/threaded/test_engines.py::test_a_heart_beats_and_rescues_on_a_hostile_engine"),
+        r'invalid input syntax for type .*"NULL"',
+    ),
+    Mutant(
+        "on a full server callers fail instead of waiting for the connections that there are",
+        [Edit("fang_postgres/connections/places.py", "if self.taken <= 1:", "if self.taken:")],
+        InTest("tests/postgres/test_places.py::test_on_a_full_server_callers_wait_for_the_connections_that_there_are"),
+        r"assert False",
+    ),
+    Mutant(
+        "wait_for_database: what may have been written is sent again",
+        [Edit("fang_core/turns.py", "isinstance(error, NotConnected |", "isinstance(error, BackendError |")],
+        InTest("tests/core/test_turns.py::test_only_what_was_certainly_not_written_waits"),
+        r"assert not True",
+    ),
+    Mutant(
+        "a kind that the database cannot hold is sent, and its pool does not start",
+        [Edit("fang_postgres/pool/unheld.py", "self._characters |= {character}", "raise refusal")],
+        InTest("tests/postgres/test_encodings.py::test_a_pool_leaves_out_what_cannot_be_stored_and_runs_the_others"),
+        r"does not have the character U\+1F680",
+    ),
+    Mutant(
+        "interrupt without the handshake: neither side looks what the other does",
+        [
+            Edit("fang_threaded/interrupting.py", "if worker.current is run and not run.held_back and", "if"),
+            Edit(
+                "fang_threaded/interrupting.py",
+                """        while self.is_sending:
+            time.sleep(0)
+        _set_async_exc(threading.get_ident(), _NOTHING)""",
+                "        pass",
+            ),
+        ],
+        InTest(
+            "tests/threaded/test_interrupting.py"
+            "::test_a_run_that_ends_while_the_exception_is_on_its_way_waits_and_the_next_one_is_not_struck"
+        ),
+        r"assert \[Success\(\)\] == \[\]",
+    ),
+    Mutant(
+        "cancel without the fence: the row of a running task is cancelled under its run",
+        [
+            Edit(
+                "fang_postgres/sql/cancelling.py",
+                "    is_waiting = c.state.in_(state_literals(DUE_STATES))",
+                "    is_waiting = c.state.is_not(None)",
+            )
+        ],
+        InFault("F53", "threaded"),
+        r"I4 \(fenced\): .* cancelled while its run went on",
+    ),
+    Mutant(
+        "a hung run is never told of",
+        [
+            Edit(
+                "fang_core/pool/hung.py",
+                "return run not in self._told and (",
+                "return run in self._told and (",
+            )
+        ],
+        InTest("tests/conformance/test_hung_runs.py::test_each_hung_run_is_told_of_once_with_its_place"),
+        "Empty",
+    ),
+    Mutant(
+        "a blocked event loop is never told of",
+        [
+            Edit(
+                "fang_core/pool/hung.py",
+                "            self._tell_of_blocked(seconds)\n",
+                "",
+            )
+        ],
+        InTest("tests/conformance/test_hung_runs.py::test_a_blocked_loop_is_told_of_while_it_is_blocked"),
+        "did not come true in time",
+    ),
+    Mutant(
+        "a message is removed by the beat that brings it: a lost reply loses it",
+        [
+            Edit(
+                "fang_postgres/sql/liveness.py",
+                "t.messages.c.pool_id == POOL, t.messages.c.id == handled).cte(",
+                "t.messages.c.pool_id == POOL).cte(",
+            )
+        ],
+        InFault("F53 messages", "threaded"),
+        r"it did not come true within 6 s",
+    ),
+    Mutant(
+        "a limit that is not charged: what timed out is given back",
+        [
+            Edit(
+                "fang_core/runs/interrupted.py",
+                """    if run.interrupt is Interrupt.TIME_LIMIT:
+        timed_out""",
+                """    if run.interrupt is None:
+        timed_out""",
+            )
+        ],
+        InFault("F51", "threaded"),
+        r"I5 \(counted\): .* ran, and its end charged nothing",
+    ),
+    Mutant(
+        "a supervisor kills nobody who holds the GIL",
+        [Edit("fang_cli/supervisor/process.py", "self.silent >= report.lease", "self.silent >= 1_000 * report.lease")],
+        InFault("F54 hung", "threaded"),
+        r"it did not come true",
+    ),
+    Mutant(
+        "a reload stops a process before the new one is ready",
+        [
+            Edit(
+                "fang_cli/supervisor/process_group.py",
+                "place.successor = self._start(place, now)\n",
+                "place.successor = self._start(place, now)\n                place.process.stop(now)\n",
+            )
+        ],
+        InTest("tests/cli/test_supervisor.py::test_a_reload_replaces_one_after_the_other"),
+        r"assert \[<Signals.SIGTERM",
+    ),
+    Mutant(
+        "the death of a child is not charged: the run goes back as if its pool had stopped",
+        [
+            Edit(
+                "fang_isolation/isolation.py",
+                "return Crashed(ended.exit_code) if ended.has_begun else None",
+                "return NOT_RUN if ended.has_begun else None",
+            ),
+            Edit(
+                "fang_isolation/isolation.py",
+                "import Crashed, Failure, Result",
+                "import NOT_RUN, Crashed, Failure, Result",
+            ),
+        ],
+        InTest(
+            "tests/isolation/test_deaths.py::test_the_death_of_a_child_is_charged_to_its_task_and_to_no_other",
+        ),
+        r"it did not come true in time",
+    ),
+    Mutant(
+        "a suspect in a child process is charged with the death of its pool",
+        [
+            Edit(
+                "fang_postgres/scripts.py",
+                "max_crashes=max_crashes, isolated_kinds=isolated_kinds",
+                "max_crashes=max_crashes, isolated_kinds=()",
+            )
+        ],
+        InTest("tests/isolation/test_suspects.py::test_a_suspect_is_not_charged_with_the_death_of_its_pool"),
+        r"AssertionError",
+    ),
+    Mutant(
+        "own snapshot: a claim counts what runs as it was when the claim began",
+        [Edit("alembic/versions/0005_flow.py", "LANGUAGE plpgsql VOLATILE AS", "LANGUAGE plpgsql STABLE AS")],
+        InFault("F56 in small", "threaded"),
+        r"the limits of limited were exceeded",
+    ),
+    Mutant(
+        "a slot is kept by a dead pool: what crashed counts until it has ended",
+        [
+            Edit(
+                "alembic/versions/0005_flow.py",
+                "AND r.state = 'in_progress' AND {lanes}",
+                "AND (r.state = 'in_progress' OR r.crashes > 0) AND {lanes}",
+            )
+        ],
+        InFault("F56", "threaded"),
+        r"it did not come true within",
+    ),
+    Mutant(
+        "a pause is the pools' alone: claims that they make all the same take tasks",
+        [
+            Edit(
+                "fang_postgres/sql/flow.py",
+                "FROM setting s WHERE s.is_managed AND NOT s.is_stopped AND",
+                "FROM setting s WHERE s.is_managed AND",
+            )
+        ],
+        InFault("F57", "threaded"),
+        r"claimed during a pause",
+    ),
+    Mutant(
+        "a rate charges claims, not the tasks that they take",
+        [
+            Edit(
+                "fang_postgres/sql/flow.py",
+                "room.tat + (SELECT count(*) FROM claimed) * room.every",
+                "room.tat + (SELECT least(count(*), 1) FROM claimed) * room.every",
+            )
+        ],
+        InFault("F58", "threaded"),
+        r"the rate was exceeded by",
+    ),
+    Mutant(
+        "a tick is judged by a stale timetable: nobody looks whether its schedule was changed",
+        [
+            Edit(
+                "fang_postgres/sql/stored_schedules.py",
+                """twin = t.tasks.alias("twin")
+    is_as_read = s.changed_at.is_not_distinct_from(_CHANGED_AT)""",
+                """twin = t.tasks.alias("twin")
+    is_as_read = true()""",
+            )
+        ],
+        InTest("tests/postgres/test_stored_ticks.py::test_a_tick_that_meets_a_change_is_not_made"),
+        r"assert \('ticked'",
+    ),
+    Mutant(
+        "the period of a unique task is looked up, and no index decides between two inserts",
+        [
+            Edit(
+                "alembic/versions/0005_flow.py",
+                """until timestamptz NOT NULL,
+        PRIMARY KEY (hash)""",
+                "until timestamptz NOT NULL",
+            )
+        ],
+        InTest("tests/postgres/test_unique.py::test_of_64_clients_that_insert_one_task_at_once_one_wins"),
+        r"assert|did not",
     ),
 )
 

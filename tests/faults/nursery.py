@@ -13,7 +13,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 import fang_core
@@ -24,9 +26,13 @@ _ROOT: Final = Path(__file__).parents[2]
 
 class Nursery:
     """What starts and reaps the workers of one fleet after the other. To be used from one thread, which must live as
-    long: the kernel takes the end of a thread for the end of the parent."""
+    long: the kernel takes the end of a thread for the end of the parent.
 
-    def __init__(self) -> None:
+    Args:
+        environment: what it and its workers have beside that of this process.
+    """
+
+    def __init__(self, environment: Mapping[str, str] = MappingProxyType({})) -> None:
         # The packages that are imported here are the ones that workers import, be they a changed copy.
         path = [str(Path(fang_core.__file__).parents[1]), str(_ROOT)]
         self._process = subprocess.Popen(
@@ -34,7 +40,7 @@ class Nursery:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the one who drives the fault
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+            env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(path)},
         )
         self._unread = b""
         self._started: list[int] = []

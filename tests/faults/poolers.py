@@ -9,11 +9,11 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from fang_core.errors import NotConnected, OutcomeUnknown
-from fang_core.registry import Mode
+from fang_core.tasks.registry import Mode
 from tests.faults.registry import BOUND, SHORT, SHORT_LEASE, fault
 from tests.faults.tasks import Blocking, Cooperative
 from tests.faults.trial import MODES, Trial
-from tests.modes import side_of
+from tests.modes import harness_of
 from tests.pgbouncer import PgBouncer, pgbouncer
 
 
@@ -94,18 +94,18 @@ def _produce(
     # Each mode's producer inserts for the other, where there are both.
     kind: Any = Blocking if (mode == "threaded") is (trial.mix != "mixed") else Cooperative
     try:
-        with side_of(mode) as side:
-            queue = side.queue(url, behind_pooler=True)
+        with harness_of(mode) as harness:
+            queue = harness.queue(url, behind_pooler=True)
             while not is_over.wait(0.01):
                 task = uuid4()
                 try:
-                    side.call(queue.insert_task, kind(), id=task)
+                    harness.call(queue.insert_task, kind(), id=task)
                 except OutcomeUnknown:
                     trial.acknowledge(task, known=False)
                 except NotConnected:
                     refused.append(task)
                 else:
                     trial.acknowledge(task)
-            side.end()
+            harness.end()
     except BaseException as error:  # noqa: BLE001 - the trial's to see
         failures.append(error)

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from fang_async import AsyncQueue
 from fang_core.errors import BackendError, BackendUnavailable, NotConnected, OutcomeUnknown
-from fang_core.registry import Mode
+from fang_core.tasks.registry import Mode
 from fang_threaded import Queue
 from tests.faults.tasks import Blocking, Cooperative
 from tests.faults.trial import MODES, Trial

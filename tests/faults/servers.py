@@ -112,7 +112,6 @@ def beats_under_lock(trial: Trial) -> dict[UUID, int]:
 @fault(
     "F15",
     "the server is down for 4 s while tasks run and end",
-    quick=True,
     also=("I8", "I9", "I10"),
     given=KEPT,
     own_server=True,
@@ -163,7 +162,7 @@ def down(trial: Trial, seconds: float) -> None:
 
 
 @fault(
-    "F16", "pg_terminate_backend on random connections of ours, under load", quick=True, also=("I8", "I9", "I10"),
+    "F16", "pg_terminate_backend on random connections of ours, under load", also=("I8", "I9", "I10"),
     given=KEPT,
 )  # fmt: skip
 def terminate_at_random(trial: Trial) -> None:

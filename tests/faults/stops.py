@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final
 
-from fang_core.signals import COUNTS_AGAIN_AFTER
+from fang_core.pool.signals import COUNTS_AGAIN_AFTER
 from tests.faults.fleet import Worker
 from tests.faults.registry import BOUND, SHORT, fault
 from tests.faults.trial import Trial

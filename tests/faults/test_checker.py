@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from tests.faults.audit import Change, PoolChange
-from tests.faults.checker import INVARIANTS, Record, Strike, check, recovery
+from tests.faults.checker import INVARIANTS, Flow, Record, Strike, check, recovery
 from tests.faults.ledger import Acknowledgement, Entry
 
 TASK, OTHER = UUID(int=1), UUID(int=2)
@@ -20,7 +20,7 @@ class Story:
         self.now = 0.0
         self.max_retries = max_retries
         self.record: dict[str, Any] = {name: [] for name in ("entries", "changes", "pools", "acknowledgements")}
-        self.record |= {"strikes": [], "max_crashes": max_crashes}
+        self.record |= {"strikes": [], "flows": [], "max_crashes": max_crashes}
         self.row: dict[str, Any] = {}
         for pool in (A, B):
             self.pool(pool, "registered")
@@ -53,9 +53,10 @@ class Story:
         self.record["pools"].append(PoolChange(place, self._tick(), place, pool, 1, event))
         return self
 
-    def ran(self, event: str, attempt: int | None = None, task: UUID = TASK) -> "Story":
+    def ran(self, event: str, attempt: int | None = None, task: UUID = TASK, pid: int = 1) -> "Story":
+        """In the process of the pool, or in a child of it."""
         number = self.row.get("attempt", 1) if attempt is None else attempt
-        self.record["entries"].append(Entry(task, number, event, self._tick(), 1, None))  # type: ignore[arg-type]
+        self.record["entries"].append(Entry(task, number, event, self._tick(), pid, None))  # type: ignore[arg-type]
         return self
 
     def completing(self, attempt: int | None = None, *, commits: bool = True) -> "Story":
@@ -67,6 +68,16 @@ class Story:
 
     def run(self, result: str = "ok") -> "Story":
         return self.ran("start").ran(result)
+
+    def passes(self, seconds: float) -> "Story":
+        self.now += seconds
+        return self
+
+    def flowing(self, share: float = 0.5) -> "Story":
+        """From the insert until now, in two slots."""
+        since = self.record["changes"][0].at
+        self.record["flows"].append(Flow(since, self.now, share, [(since, 2)]))
+        return self
 
     def struck(self, *held: tuple[UUID, int], bound: float = 10) -> "Story":
         self.record["strikes"].append(Strike(self._tick(), bound, held))
@@ -102,6 +113,15 @@ def story(**options: Any) -> Story:
 
 
 SOUND = {
+    "one of two slots works on all that there is": story().claimed(A).ran("start").passes(30).ran("ok").became(None)
+        .flowing(0.3),
+    "nothing is left to work on": story().claimed(A).run().became(None).passes(30).flowing(0.1),
+    "its child died, and it ran again": story().claimed(A).ran("start", pid=2).ran("died").became("retried", crashes=1)
+        .claimed(B).ran("start", pid=3).ran("ok").became(None),
+    "its child died once too often": story(max_crashes=1).claimed(A).ran("start", pid=2).ran("died")
+        .became("failed", crashes=1),
+    "its child was killed before it began": story().claimed(A).ran("failed").became("retried", retries=1)
+        .claimed(B).run().became(None),
     "done": story().claimed(A).run().became(None),
     "kept": story().claimed(A).run().became("finished"),
     "pruned": story().claimed(A).run().became("finished").became(None),
@@ -120,6 +140,8 @@ SOUND = {
     "snoozed after a crash": story(max_crashes=1, max_retries=0).claimed(A).ran("start").rescued().claimed(B)
         .run("snoozed").became("new", crashes=-1).claimed(B).ran("start").rescued("failed"),
     "given back": story().claimed(A).became("new").claimed(B).run().became(None),
+    "cancelled while it ran": story().claimed(A).run("failed").became("cancelled"),
+    "cancelled before it ran": story().claimed(A).became("cancelled"),
     "cut short": story().claimed(A).run("cancelled").became("new").claimed(B).run().became(None),
     "rescued": story().claimed(A).ran("start").rescued().claimed(B).run().became(None),
     "rescued while it ran on": story().claimed(A).ran("start").rescued().claimed(B).ran("start").ran("ok", 1)
@@ -149,6 +171,8 @@ BROKEN = {
     "ran without a claim": (story().claimed(A).run().became(None).ran("start", 2).ran("ok", 2), "I2"),
     "ran without a row": (story().claimed(A).run().became(None).ran("start", task=OTHER).ran("ok", task=OTHER), "I2"),
     "ran twice under one claim": (story().claimed(A).run().run().became(None), "I2"),
+    "cancelled under its run": (story().claimed(A).ran("start").became("cancelled").ran("failed"), "I4"),
+    "cancelled though it went well": (story().claimed(A).run().became("cancelled"), "I4"),
     "ended twice": (story().claimed(A).run().became("finished").became("cancelled"), "I3"),
     "went on after its end": (story().claimed(A).run().became("finished").became("retried", retries=1)
         .claimed(B).run().became(None), "I3"),
@@ -171,6 +195,11 @@ BROKEN = {
         .claimed(B).run().became(None), "I5"),
     "a crash of a stopping pool, charged": (story().claimed(A).ran("start").pool(A, "stopping").rescued()
         .claimed(B).run().became(None), "I5"),
+    "the death of a child that charges nothing": (story().claimed(A).ran("start", pid=2).ran("died").became("new")
+        .claimed(B).run().became(None), "I5"),
+    "a suspect in a child, charged with the end of its pool": (story(max_crashes=5).claimed(A).ran("start", pid=2)
+        .ran("died").became("retried", crashes=2).claimed(B).ran("start", pid=2).rescued(crashes=1)
+        .claimed(A).run().became(None), "I5"),
     "a crash of a pool that lives": (story().claimed(A).became("retried", crashes=1).claimed(B).run()
         .became(None), "I5"),
     "a crash that a give-back forgets": (story().claimed(A).ran("start").rescued().claimed(B)
@@ -183,6 +212,11 @@ BROKEN = {
         .run().became(None), "I7"),
     "never ran again": (story().claimed(A).ran("start").struck((TASK, 1)).rescued(), "I7"),
     "never ran": (story().struck((TASK, 0)), "I7"),
+    "no slot works": (story().passes(20).claimed(A).run().became(None).flowing(), "I11"),
+    "a slot works half of the time": (story().claimed(A).ran("start").passes(10).ran("failed")
+        .became("retried", retries=1).passes(10).claimed(A).run().became(None).flowing(), "I11"),
+    "a slot that is struck works no more": (story().claimed(A).ran("start").struck((TASK, 1), bound=99).passes(20)
+        .rescued().claimed(B).run().became(None).flowing(), "I11"),
 }  # fmt: skip
 
 

@@ -1,18 +1,29 @@
-"""Schedules whose processes are killed: one task for each tick, and none is missed while one pool lives."""
+"""Schedules whose processes are killed: one task for each tick, and none is missed while one pool lives.
+
+One schedule is that of a class, the others are in the database.
+"""
 
 import textwrap
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 
+from fang_core import Every, Runnable, TaskConfig
+from fang_core.backends.scheduling import tick_id
+from fang_threaded import Queue
 from tests.forking import Forked
 
 THREADED = """
     from fang_threaded import Queue, RetentionMode, Runnable, TaskConfig, WorkerPool
-    from fang_core.schedule import Cron
+    from fang_core.schedules.schedule import Cron
     class Beat(Runnable):
         task_config = TaskConfig(task_type="beats", cron=Cron("*/2 * * * * *"))
+        def run(self, queue): ...
+    class Stored(Runnable):
+        task_config = TaskConfig(kind="Stored", task_type="beats")
+        name: str
         def run(self, queue): ...
     with WorkerPool(Queue({url!r}), task_type="beats", retention_mode=RetentionMode.KEEP_ALL):
         print("started", flush=True)
@@ -21,7 +32,7 @@ THREADED = """
 ASYNC = """
     import asyncio
     from fang_async import AsyncQueue, AsyncRunnable, AsyncWorkerPool, RetentionMode, TaskConfig
-    from fang_core.schedule import Cron
+    from fang_core.schedules.schedule import Cron
     class Beat(AsyncRunnable):
         task_config = TaskConfig(task_type="beats", cron=Cron("*/2 * * * * *"))
         async def run(self, queue): ...
@@ -32,6 +43,21 @@ ASYNC = """
     asyncio.run(main())
 """
 PERIOD = timedelta(seconds=2)
+
+
+class Stored(Runnable):
+    task_config = TaskConfig(kind="Stored", task_type="beats")
+    name: str
+
+    def run(self, queue: Any) -> None: ...
+
+
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "interval": {"every": Every(PERIOD, datetime(2026, 1, 1, tzinfo=UTC))},
+    "pattern": {"cron": "*/2 * * * * *"},
+    "jitter": {"cron": "*/2 * * * * *", "jitter": timedelta(seconds=1)},
+    "one": {"cron": "*/2 * * * * *", "overlap": "skip"},
+}
 KILL_EVERY = 0.7
 
 
@@ -48,6 +74,9 @@ class Process:
 
 
 def test_each_tick_makes_one_task_though_pools_of_either_mode_are_killed(url: str) -> None:
+    with Queue(url) as queue:
+        for name, options in SCHEDULES.items():
+            queue.schedules.put(name, Stored(name=name), missed="all", **options)
     programs = [THREADED, ASYNC]
     lives = [Process(program, url) for program in programs]
     try:
@@ -66,9 +95,15 @@ def test_each_tick_makes_one_task_though_pools_of_either_mode_are_killed(url: st
         for process in lives:
             process.kill()
     with psycopg.connect(url) as connection:
-        rows = connection.execute("SELECT scheduled_at FROM fang.fang_tasks ORDER BY 1").fetchall()
-        (last,) = connection.execute("SELECT last_tick FROM fang.fang_schedules").fetchone() or (None,)
-    ticks = [at for (at,) in rows]
-    assert len(ticks) >= 3
-    assert ticks == [ticks[0] + n * PERIOD for n in range(len(ticks))]
-    assert last == ticks[-1]
+        rows = connection.execute(
+            "SELECT coalesce(metadata ->> 'name', 'Beat'), id FROM fang.fang_tasks ORDER BY scheduled_at"
+        ).fetchall()
+        last_ticks = dict(connection.execute("SELECT name, last_tick FROM fang.fang_schedules").fetchall())
+    assert last_ticks.keys() == {"Beat", *SCHEDULES}
+    for name, last in last_ticks.items():
+        made = {task_id for of, task_id in rows if of == name}
+        assert len(made) >= (1 if name == "one" else 3)
+        made_back = [last - n * PERIOD for n in range(60)]
+        ticks = [at for at in made_back if tick_id(name, at) in made]
+        assert len(ticks) == len(made), f"a task of {name} is of no tick"
+        assert name == "one" or ticks == made_back[: len(ticks)], f"a tick of {name} was missed"

@@ -3,8 +3,9 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -13,10 +14,10 @@ from uuid import UUID
 import psycopg
 
 from fang_async import AsyncQueue
-from fang_core.registry import Mode
+from fang_core.tasks.registry import Mode
 from fang_threaded import Queue
 from tests.faults import audit
-from tests.faults.checker import Record, Strike, Violation, check, recovery, wait
+from tests.faults.checker import Flow, Record, Strike, Violation, check, recovery, wait
 from tests.faults.fleet import Fleet, Worker
 from tests.faults.ledger import Acknowledgements, read_acknowledgements, read_ledger
 from tests.faults.nursery import Nursery
@@ -31,6 +32,9 @@ MODES: Final[dict[Mix, tuple[Mode, ...]]] = {
     "async": ("async",),
     "mixed": ("threaded", "async"),
 }
+
+
+COMMON: Final[Mapping[Mode, Any]] = {"threaded": Blocking, "async": Cooperative}
 
 
 class Verdict(NamedTuple):
@@ -66,6 +70,7 @@ class Trial:
         """Where it has one of its own."""
         self._acknowledgements = Acknowledgements(directory / "acknowledgements")
         self._strikes: list[Strike] = []
+        self._flows: list[Flow] = []
         self._waits: list[float] = []
         self._replaced: list[Worker] = []
 
@@ -96,6 +101,10 @@ class Trial:
     def expect(self, tasks: list[UUID], since: float, bound: float) -> None:
         """These must have run for the first time within so many seconds of a moment."""
         self._strikes.append(Strike(since, bound, [(task, 0) for task in tasks]))
+
+    def expect_flow(self, since: float, until: float, share: float, slots: list[tuple[float, int]]) -> None:
+        """In this time runs must have taken that share of the slots; see ``checker.Flow``."""
+        self._flows.append(Flow(since, until, share, slots))
 
     def measure_waits(self, tasks: list[UUID]) -> list[float]:
         """Seconds from the insert of each, due at once, until its life had ended; kept for the report."""
@@ -129,14 +138,27 @@ class Trial:
     # Tasks ------------------------------------------------------------------------------------------------------------
 
     def insert(
-        self, count: int = 1, *, max_retries: int | None = None, uniq: bool = False, **fields: Any
+        self,
+        count: int = 1,
+        *,
+        max_retries: int | None = None,
+        uniq: bool = False,
+        timeout: float | None = None,
+        of: Mapping[Mode, Any] = COMMON,
+        **fields: Any,
     ) -> list[UUID]:
-        """So many tasks, by turns for each mode of the mix."""
-        classes: list[Any] = [Blocking if mode == "threaded" else Cooperative for mode in MODES[self.mix]]
+        """So many tasks of these classes, by turns for each mode of the mix."""
+        classes = [of[mode] for mode in MODES[self.mix]]
         made = [make(**fields) for make in islice(cycle(classes), count)]
         options: dict[str, Any] = {"max_retries": max_retries, "uniq": uniq}
+        if timeout is not None:
+            options["timeout"] = timedelta(seconds=timeout)
+        return self.insert_made(made, **options)
+
+    def insert_made(self, made: list[Any], **options: Any) -> list[UUID]:
+        """These tasks; in a mix each mode's queue inserts those of the other one."""
         by_threads = [task for task in made if isinstance(task, Blocking) is (self.mix != "mixed")]
-        by_asyncio = [task for task in made if task not in by_threads]
+        by_asyncio = [task for task in made if isinstance(task, Blocking) is (self.mix == "mixed")]
         inserted: list[UUID] = []
         if by_threads:
             with Queue(self.url) as queue:
@@ -238,6 +260,7 @@ class Trial:
             pools,
             read_acknowledgements(self.directory / "acknowledgements"),
             self._strikes,
+            flows=self._flows,
         )
 
     def recoveries(self) -> list[float]:

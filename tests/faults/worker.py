@@ -15,14 +15,20 @@ from pydantic import BaseModel
 
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_core.config import RetentionMode, SleepParams
+from fang_core.errors import TimedOut
 from fang_core.events import Events
+from fang_core.lifecycle import Crashed, Failure, Result
 from fang_core.record import ClaimedTask
-from fang_core.registry import Mode
-from fang_postgres.engine import engine_for
+from fang_core.tasks.registry import Mode
+from fang_postgres.connections.engine import engine_for
 from fang_threaded import Queue, WorkerPool
-from tests.faults.deeds import at_work
+from tests.faults.deeds import Work, at_work, in_child
+from tests.faults.flow_tasks import TYPES
 from tests.faults.nursery import tell
 from tests.faults.tasks import TICKS
+
+ORDERS: Final = "FAULTS_ORDERS"
+"""The variable by which processes of a supervisor are given theirs, as JSON."""
 
 
 class Given(BaseModel):
@@ -36,6 +42,8 @@ class Given(BaseModel):
     lease: float | None = None
     grace_period: float | None = None
     poll: float | None = None
+    stuck_after: float | None = None
+    warn_after: float | None = None
     max_pool_size: int = 10
     behind_pooler: bool = False
     """Whether the URL leads to a transaction pooler."""
@@ -47,12 +55,19 @@ class Given(BaseModel):
     """Whether rows stay when their tasks have ended."""
     ticks: bool = False
     """Whether it serves the task type whose tasks are scheduled."""
+    flow: bool = False
+    """Whether it serves the task types that are limited and paused."""
+    isolated: bool = False
+    """Whether it knows the tasks that run in child processes."""
+    isolates_suspects: bool = False
+    """Whether suspects of all others do, too."""
     pid: int | None = None
     """What it says that its pid is."""
 
     def options(self) -> dict[str, Any]:
         """Of the pool."""
-        seconds = {"lease": self.lease, "grace_period": self.grace_period}
+        names = ("lease", "grace_period", "stuck_after", "warn_after")
+        seconds = {name: getattr(self, name) for name in names}
         options: dict[str, Any] = {
             name: timedelta(seconds=value) for name, value in seconds.items() if value is not None
         }
@@ -63,7 +78,11 @@ class Given(BaseModel):
             options["retention_mode"] = RetentionMode.KEEP_ALL
         if self.ticks:
             options["task_type"] = ("common", TICKS)
-        return options | {"number_of_workers": self.workers}
+        if self.flow:
+            options["task_type"] = TYPES
+        if self.isolates_suspects:
+            options["middleware"] = [in_child]
+        return options | {"number_of_workers": self.workers, "isolate_suspects": self.isolates_suspects}
 
 
 REAL_PID: Final = os.getpid
@@ -88,6 +107,16 @@ class Reporting(Events):
     def pool_declared_dead(self, pool_id: UUID, successor: UUID) -> None:
         logger.info("event: pool_declared_dead")
 
+    def run_ended(self, task: ClaimedTask, result: Result, seconds: float) -> None:
+        if isinstance(result, Crashed):
+            Work.ledger.write_of(task, "died")
+        elif isinstance(result, Failure) and isinstance(result.exception, TimedOut) and "Isolated" in task.kind:
+            Work.ledger.write_of(task, "failed")  # its child was killed
+
+    def run_stuck(self, pool_id: UUID, task: ClaimedTask, place: str | None) -> None:
+        logger.info("event: run_stuck")
+        Work.ledger.write_of(task, "stuck")
+
     def run_started(self, task: ClaimedTask) -> None:
         if self._dies_at_start:
             os.kill(REAL_PID(), signal.SIGKILL)
@@ -101,24 +130,32 @@ def main(orders: dict[str, Any]) -> None:
     if given.pid is not None:
         said = given.pid
         os.getpid = lambda: said
-    if given.mode == "threaded":
-        _run_threads(given)
+    os.environ["FANG_FAULTS_DIRECTORY"], os.environ["FANG_FAULTS_URL"] = given.directory, given.url  # for children
+    if given.isolated:
+        import tests.faults.isolated_tasks  # noqa: F401
+
+    pool = make_pool(given)
+    if isinstance(pool, WorkerPool):
+        pool.run()
     else:
-        asyncio.run(_run_asyncio(given))
+        asyncio.run(_run_asyncio(pool))
 
 
-def _run_threads(given: Given) -> None:
+def make_pool(given: Given) -> WorkerPool | AsyncWorkerPool:
+    """The pool of this process, which is now at work."""
     engine = engine_for(given.url) if given.shared_engine else None
-    queue = Queue(engine or given.url, max_pool_size=given.max_pool_size, behind_pooler=given.behind_pooler)
-    pool = WorkerPool(queue, events=[Reporting(given.dies_at_start)], **given.options())
+    options: dict[str, Any] = {"events": [Reporting(given.dies_at_start)], **given.options()}
+    connections: dict[str, Any] = {"max_pool_size": given.max_pool_size, "behind_pooler": given.behind_pooler}
+    pool = (
+        WorkerPool(Queue(engine or given.url, **connections), **options)
+        if given.mode == "threaded"
+        else AsyncWorkerPool(AsyncQueue(given.url, **connections), **options)
+    )
     at_work(Path(given.directory), given.url, lambda: pool.id, engine)
-    pool.run()
+    return pool
 
 
-async def _run_asyncio(given: Given) -> None:
-    queue = AsyncQueue(given.url, max_pool_size=given.max_pool_size, behind_pooler=given.behind_pooler)
-    pool = AsyncWorkerPool(queue, events=[Reporting(given.dies_at_start)], **given.options())
-    at_work(Path(given.directory), given.url, lambda: pool.id, None)
+async def _run_asyncio(pool: AsyncWorkerPool) -> None:
     await pool.run()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fang_core.registry import Mode
+from fang_core.tasks.registry import Mode
 from tests.modes import Database, eventually
 from tests.processes import ends
 

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import create_engine, event, make_url
 
 from fang_threaded import Queue
-from fang_threaded.bounded import BoundedConnection
-from tests.modes import Database, Side, eventually
+from fang_threaded.connection import Connection
+from tests.modes import Database, Harness, eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child runs no code of other threads
 
@@ -49,7 +49,7 @@ def children() -> Iterator[Children]:
 
 @pytest.mark.parametrize("forks", [1, 100])
 def test_it_is_made_again(
-    side: Side, url: str, database: Database, children: Children, forks: int, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, url: str, database: Database, children: Children, forks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for a process that forks all the time."""
     made: list[Any] = []
@@ -60,20 +60,18 @@ def test_it_is_made_again(
             children.fork()
         return connection
 
-    connect, async_connect = BoundedConnection.connect.__func__, asyncpg.connect  # type: ignore[attr-defined]
+    connect, async_connect = Connection.connect.__func__, asyncpg.connect  # type: ignore[attr-defined]
 
     async def connect_and_fork(*args: Any, **kwargs: Any) -> Any:
         return connected(await async_connect(*args, **kwargs))
 
     monkeypatch.setattr(asyncpg, "connect", connect_and_fork)
-    monkeypatch.setattr(
-        BoundedConnection, "connect", classmethod(lambda *args, **kwargs: connected(connect(*args, **kwargs)))
-    )
-    queue = side.queue(url)
-    side.call(queue.insert_task, side.note())
+    monkeypatch.setattr(Connection, "connect", classmethod(lambda *args, **kwargs: connected(connect(*args, **kwargs))))
+    queue = harness.queue(url)
+    harness.call(queue.insert_task, harness.note())
     assert len(made) == min(forks + 1, 5)
     eventually(lambda: len(database.rows(SESSIONS)) == 1)  # though the children have copies of the others' sockets
-    side.end()
+    harness.end()
     assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(1,)]
 
 

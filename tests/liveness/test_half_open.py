@@ -10,21 +10,21 @@ from uuid import UUID
 import psycopg
 import pytest
 
-import fang_async.bounded
-import fang_threaded.bounded
+import fang_async.connection
+import fang_threaded.connection
 from fang_core import RetentionMode
 from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown
 from fang_core.events import Events
 from fang_core.lifecycle import Outcome
-from fang_postgres.conversations import AHEAD
 from fang_postgres.operations import Operations
+from fang_postgres.scripts import AHEAD
 from fang_threaded import Queue
-from tests.modes import GATES, RAN, Database, Nights, Side, eventually, ran
+from tests.modes import GATES, RAN, Database, Harness, IdlePools, eventually, ran
 from tests.proxy import Mode, Proxy
 
 CLAIM: Final = "WITH due AS"
 COMPLETION: Final = "UPDATE fang.fang_tasks AS t SET state='finished'"
-INSERT: Final = "INSERT INTO fang.fang_tasks"
+INSERT: Final = "WITH moment AS"
 WITHIN: Final = 2.0
 """Seconds for an answer, in which a busy machine has time to see that the statement waits."""
 
@@ -45,7 +45,7 @@ class Told(Events):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (fang_threaded.bounded, fang_async.bounded):
+    for module in (fang_threaded.connection, fang_async.connection):
         monkeypatch.setattr(module, "ANSWER_WITHIN", WITHIN)
 
 
@@ -83,13 +83,13 @@ def given_up(told: Told) -> bool:
 
 
 def test_a_claim_without_an_answer_is_made_again_and_what_it_took_runs_uncharged(
-    side: Side, proxy: Proxy, url: str, database: Database, nights: Nights
+    harness: Harness, proxy: Proxy, url: str, database: Database, idle_pools: IdlePools
 ) -> None:
     told = Told()
-    side.pool(side.queue(proxy.url), retention_mode=RetentionMode.KEEP_ALL, events=[told])
-    nights.fall()
+    harness.pool(harness.queue(proxy.url), retention_mode=RetentionMode.KEEP_ALL, events=[told])
+    idle_pools.wait()
     with psycopg.connect(url, autocommit=True) as other, locked(database):
-        Queue(url).insert_task(side.note(n=1), connection=database.connection)
+        Queue(url).insert_task(harness.note(n=1), connection=database.connection)
         other.execute("SELECT pg_notify('fang_fang', 'common')")
         cut_off(proxy, database, CLAIM)
     assert given_up(told)
@@ -99,23 +99,23 @@ def test_a_claim_without_an_answer_is_made_again_and_what_it_took_runs_uncharged
 
 
 def test_a_completion_without_an_answer_is_written_again(
-    side: Side, proxy: Proxy, url: str, database: Database, caplog: pytest.LogCaptureFixture
+    harness: Harness, proxy: Proxy, url: str, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     told = Told()
-    queue = side.queue(proxy.url)
-    side.pool(queue, number_of_workers=2, retention_mode=RetentionMode.KEEP_ALL, events=[told])
-    side.call(queue.insert_task, side.note(n=1, waits=True))
+    queue = harness.queue(proxy.url)
+    harness.pool(queue, number_of_workers=2, retention_mode=RetentionMode.KEEP_ALL, events=[told])
+    harness.call(queue.insert_task, harness.note(n=1, waits=True))
     assert ran() == [1]
     with locked(database):
         GATES["gate"].set()
         cut_off(proxy, database, COMPLETION)
     assert given_up(told)
-    side.call(queue.insert_task, side.note(n=2))
+    harness.call(queue.insert_task, harness.note(n=2))
     assert ran() == [2]
     eventually(lambda: states(database) == [("finished", 1, 0, 0)] * 2)
     assert told.lost.empty()
     assert RAN.empty()
-    assert "outcomes that wait to be written: 1: the database does not answer: no answer to a statement" in caplog.text
+    assert "1 outcomes wait to be written: the database does not answer: no answer to a statement" in caplog.text
 
 
 # Queues ---------------------------------------------------------------------------------------------------------------
@@ -123,29 +123,29 @@ def test_a_completion_without_an_answer_is_written_again(
 
 @pytest.mark.parametrize(("count", "uniq"), [(1, False), (2, False), (2, True), (2_500, False)])
 def test_an_insert_without_an_answer_is_of_unknown_outcome_unless_a_commit_was_still_to_come(
-    side: Side, proxy: Proxy, database: Database, count: int, uniq: bool
+    harness: Harness, proxy: Proxy, database: Database, count: int, uniq: bool
 ) -> None:
     in_transaction = uniq or count > AHEAD
-    queue = side.queue(proxy.url)
+    queue = harness.queue(proxy.url)
     with locked(database):
         if count == 1:
-            inserting = side.begin(queue.insert_task, side.note())
+            inserting = harness.begin(queue.insert_task, harness.note())
         else:
-            inserting = side.begin(queue.insert_tasks, [side.note(n=n) for n in range(count)], uniq=uniq)
-        cut_off(proxy, database, INSERT if count == 1 else "WITH inserted AS")
+            inserting = harness.begin(queue.insert_tasks, [harness.note(n=n) for n in range(count)], uniq=uniq)
+        cut_off(proxy, database, INSERT)
         error = NotConnected if in_transaction else OutcomeUnknown
         with pytest.raises(error, match=f"no answer to a statement for {WITHIN:.0f} s") as failure:
             inserting.result(10)
         if isinstance(failure.value, OutcomeUnknown):
             assert len(failure.value.ids) == count
-    side.call(queue.insert_task, side.note())
+    harness.call(queue.insert_task, harness.note())
 
 
 @pytest.mark.parametrize("answers", [0, 1, 2])
-def test_each_part_of_a_transaction_is_given_up(side: Side, proxy: Proxy, answers: int) -> None:
+def test_each_part_of_a_transaction_is_given_up(harness: Harness, proxy: Proxy, answers: int) -> None:
     """BEGIN, a statement, COMMIT."""
-    queue = side.queue(proxy.url)
-    writes = side.call(queue._connections.writes)
+    queue = harness.queue(proxy.url)
+    writes = harness.call(queue._connections.writes)
 
     def operations(cut_after: int) -> list[Any]:
         return [replace(Operations("fang").clock(), decode=cut(n == cut_after)) for n in range(1, 3)]
@@ -153,25 +153,25 @@ def test_each_part_of_a_transaction_is_given_up(side: Side, proxy: Proxy, answer
     def cut(cuts: bool) -> Callable[[Any], None]:
         return lambda _: cuts and proxy.set_where(Mode.BLACKHOLE, b"")
 
-    side.call(writes.run_all, operations(0))
+    harness.call(writes.run_all, operations(0))
     if answers == 0:
         assert proxy.set_where(Mode.BLACKHOLE, b"") == 1
     with pytest.raises(BackendUnavailable, match=f"no answer to a statement for {WITHIN:.0f} s") as unavailable:
-        side.call(writes.run_all, operations(answers))
+        harness.call(writes.run_all, operations(answers))
     assert isinstance(unavailable.value, NotConnected) is (answers < 2)  # before its COMMIT nothing can stand
-    side.call(writes.run_all, operations(0))
+    harness.call(writes.run_all, operations(0))
 
 
-def test_one_that_is_given_up_takes_the_idle_ones_along(side: Side, proxy: Proxy) -> None:
-    queue = side.queue(proxy.url)
-    reserve = side.call(queue._connections.writes).reserve
+def test_one_that_is_given_up_takes_the_idle_ones_along(harness: Harness, proxy: Proxy) -> None:
+    queue = harness.queue(proxy.url)
+    connection_pool = harness.call(queue._connections.writes).connection_pool
 
     async def give_back(connection: Any) -> None:
-        reserve.give_back(connection)
+        connection_pool.give_back(connection)
 
-    for connection in [side.call(reserve.take) for _ in range(3)]:
-        side.call(reserve.give_back if side.mode == "threaded" else give_back, connection)
+    for connection in [harness.call(connection_pool.take) for _ in range(3)]:
+        harness.call(connection_pool.give_back if harness.mode == "threaded" else give_back, connection)
     assert proxy.set_where(Mode.BLACKHOLE, b"") == 3
     with pytest.raises(OutcomeUnknown):
-        side.call(queue.insert_task, side.note())
-    side.call(queue.insert_task, side.note())
+        harness.call(queue.insert_task, harness.note())
+    harness.call(queue.insert_task, harness.note())

@@ -11,10 +11,7 @@ from uuid import UUID
 
 import pytest
 
-import fang_async.heart
-import fang_async.pool
-import fang_threaded.heart
-import fang_threaded.pool
+import fang_postgres.pool.heart
 from fang_core import (
     AsyncRunnable,
     BackendUnavailable,
@@ -27,8 +24,8 @@ from fang_core import (
 )
 from fang_core.events import Events
 from fang_core.lifecycle import Outcome
-from fang_core.run import Run
-from tests.modes import GATES, RAN, Database, Side, eventually, ran
+from fang_core.runs.run import Run
+from tests.modes import GATES, RAN, Database, Harness, eventually, ran
 from tests.proxy import Mode, Proxy
 
 SOON: Final = timedelta(milliseconds=100)
@@ -83,14 +80,14 @@ def gate() -> Iterator[None]:
     GATE.set()
 
 
-def stubborn(side: Side) -> Any:
-    return ThreadedStubborn() if side.mode == "threaded" else AsyncStubborn()
+def stubborn(harness: Harness) -> Any:
+    return ThreadedStubborn() if harness.mode == "threaded" else AsyncStubborn()
 
 
-def starts(side: Side, pool: Any) -> bool:
+def starts(harness: Harness, pool: Any) -> bool:
     """Whether the pool let itself be started."""
     try:
-        side.call(pool.start)
+        harness.call(pool.start)
     except UsageError:
         return False
     return True
@@ -113,10 +110,10 @@ def connections(database: Database) -> int:
 
 
 def test_a_claim_whose_reply_is_lost_is_given_back_at_once_and_runs_uncharged(
-    side: Side, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue = side.queue(url)
-    pool = side.pool(queue, poll=SOON, lease=LEASE, retention_mode=RetentionMode.KEEP_ALL)
+    queue = harness.queue(url)
+    pool = harness.pool(queue, poll=SOON, lease=LEASE, retention_mode=RetentionMode.KEEP_ALL)
     lost: list[Any] = []
 
     def lose(claim: Any) -> None:
@@ -125,9 +122,9 @@ def test_a_claim_whose_reply_is_lost_is_given_back_at_once_and_runs_uncharged(
             raise BackendUnavailable("the reply was lost")
 
     eventually(lambda: database.waiting == [True])  # so its first claim is over
-    side.wrap(monkeypatch, pool._shift.store, "claim", after=lose)
+    harness.wrap(monkeypatch, pool._lifetime.store, "claim", after=lose)
     former = pool.id
-    side.call(queue.insert_task, side.note(n=1))
+    harness.call(queue.insert_task, harness.note(n=1))
     assert ran(within=2) == [1]
     eventually(lambda: tasks(database)[0][0] == "finished")
     assert tasks(database) == [("finished", 2, 0, 0)]
@@ -138,11 +135,13 @@ def test_a_claim_whose_reply_is_lost_is_given_back_at_once_and_runs_uncharged(
 # A pool that was declared dead ----------------------------------------------------------------------------------------
 
 
-def test_a_pool_that_was_declared_dead_loses_its_runs_and_goes_on(side: Side, url: str, database: Database) -> None:
+def test_a_pool_that_was_declared_dead_loses_its_runs_and_goes_on(
+    harness: Harness, url: str, database: Database
+) -> None:
     told = Told()
-    queue = side.queue(url)
-    pool = side.pool(queue, poll=SOON, lease=LEASE, number_of_workers=2, events=[told])
-    side.call(queue.insert_task, stubborn(side))
+    queue = harness.queue(url)
+    pool = harness.pool(queue, poll=SOON, lease=LEASE, number_of_workers=2, events=[told])
+    harness.call(queue.insert_task, stubborn(harness))
     run = RUNS.get(timeout=5)
     assert run.lease is Lease.HELD
     former = pool.id
@@ -154,10 +153,10 @@ def test_a_pool_that_was_declared_dead_loses_its_runs_and_goes_on(side: Side, ur
     assert told.reborn.get(timeout=5) == (former, pool.id)
     assert former != pool.id
     assert run.lease is Lease.LOST
-    if side.mode == "async":
+    if harness.mode == "async":
         assert CANCELLED.wait(5)
 
-    side.call(queue.insert_task, side.note(n=1))
+    harness.call(queue.insert_task, harness.note(n=1))
     assert ran() == [1]  # by the second worker, under the new id
     eventually(lambda: len(tasks(database)) == 1)
     eventually(lambda: [row[0] for row in pools(database)] == [pool.id] and pools(database)[0][1] > 0)
@@ -168,47 +167,49 @@ def test_a_pool_that_was_declared_dead_loses_its_runs_and_goes_on(side: Side, ur
 
 
 def test_what_was_not_started_is_not_begun_once_the_pool_was_declared_dead(
-    side: Side, url: str, database: Database
+    harness: Harness, url: str, database: Database
 ) -> None:
     """A suspect above all: it waits for another run to end, and would then run beside whoever has it now."""
     told = Told()
-    queue = side.queue(url)
-    pool = side.pool(queue, poll=SOON, lease=LEASE, number_of_workers=2, events=[told])
-    side.call(queue.insert_task, stubborn(side))
+    queue = harness.queue(url)
+    pool = harness.pool(queue, poll=SOON, lease=LEASE, number_of_workers=2, events=[told])
+    harness.call(queue.insert_task, stubborn(harness))
     RUNS.get(timeout=5)
-    task = side.call(queue.insert_task, side.note(n=7), delay=timedelta(hours=1))
-    database.execute("UPDATE fang.fang_tasks SET crashes = 2, scheduled_at = now() WHERE id = %s", task.id)
-    eventually(lambda: pool._shift.holdings.has_suspect)
+    task = harness.call(queue.insert_task, harness.note(n=7), delay=timedelta(hours=1))
+    database.execute(
+        "UPDATE fang.fang_tasks SET crashes = 2, group_limit = 1, scheduled_at = now() WHERE id = %s", task.id
+    )
+    eventually(lambda: pool._lifetime.in_flight.has_lone_suspect)
     with database.connection.transaction():
         database.execute("UPDATE fang.fang_tasks SET state = 'retried', pool_id = NULL, task_type = 'elsewhere'")
         database.execute("DELETE FROM fang.fang_pools")
     told.reborn.get(timeout=5)
     assert told.lost.get(timeout=5).id == task.id
     GATE.set()
-    side.call(queue.insert_task, side.note(n=1))
+    harness.call(queue.insert_task, harness.note(n=1))
     assert ran() == [1]
     assert RAN.empty()
 
 
-def test_a_late_answer_about_a_former_id_is_not_taken_for_news(side: Side, url: str) -> None:
-    queue = side.queue(url)
+def test_a_late_answer_about_a_former_id_is_not_taken_for_news(harness: Harness, url: str) -> None:
+    queue = harness.queue(url)
     told = Told()
-    pool = side.pool(queue, poll=SOON, lease=LEASE, events=[told])
+    pool = harness.pool(queue, poll=SOON, lease=LEASE, events=[told])
     former = pool.id
-    pool._shift._declared_dead(former)
+    pool._lifetime.declared_dead(former)
     assert told.reborn.get(timeout=5) == (former, pool.id)
-    pool._shift._declared_dead(former)
-    side.call(queue.insert_task, side.note(n=1))
+    pool._lifetime.declared_dead(former)
+    harness.call(queue.insert_task, harness.note(n=1))
     assert ran() == [1]
     assert told.reborn.empty()
 
 
 def test_a_rebirth_that_fails_is_tried_again_and_told_once(
-    side: Side, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = Told()
-    queue = side.queue(url)
-    pool = side.pool(queue, poll=SOON, lease=LEASE, events=[told])
+    queue = harness.queue(url)
+    pool = harness.pool(queue, poll=SOON, lease=LEASE, events=[told])
     former = pool.id
     tries: list[Any] = []
 
@@ -217,46 +218,46 @@ def test_a_rebirth_that_fails_is_tried_again_and_told_once(
         if len(tries) < 3:
             raise BackendUnavailable("not yet")
 
-    side.wrap(monkeypatch, pool._shift.store, "register", before=fail)
+    harness.wrap(monkeypatch, pool._lifetime.store, "register", before=fail)
     database.execute("DELETE FROM fang.fang_pools")
     assert told.reborn.get(timeout=5) == (former, pool.id)
     assert len(tries) == 3
-    side.call(queue.insert_task, side.note(n=1))
+    harness.call(queue.insert_task, harness.note(n=1))
     assert ran() == [1]
     assert told.reborn.empty()
 
 
 def test_a_dead_pool_that_learns_a_kind_does_not_come_back_under_its_id(
-    side: Side, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = Told()
-    queue = side.queue(url)
-    pool = side.pool(queue, poll=SOON, lease=LEASE, events=[told])
+    queue = harness.queue(url)
+    pool = harness.pool(queue, poll=SOON, lease=LEASE, events=[told])
     former = pool.id
 
-    def bury(pool_id: UUID, kinds: Any) -> None:
+    def bury(pool_id: UUID, kinds: Any, isolated_kinds: Any) -> None:
         assert "tests.Learnt" in kinds
         database.execute("DELETE FROM fang.fang_pools WHERE id = %s", pool_id)
 
-    side.wrap(monkeypatch, pool._shift.store, "learn", before=bury)
+    harness.wrap(monkeypatch, pool._lifetime.store, "update_kinds", before=bury)
 
-    class Learnt(side.note):  # type: ignore[name-defined,misc]
+    class Learnt(harness.note):  # type: ignore[name-defined,misc]
         task_config = TaskConfig(kind="tests.Learnt")
 
-    side.call(queue.insert_task, Learnt(n=4))
+    harness.call(queue.insert_task, Learnt(n=4))
     assert ran() == [4]
     assert told.reborn.get_nowait() == (former, pool.id)
     assert [row[0] for row in pools(database)] == [pool.id]
 
 
 def test_a_claim_that_nobody_saw_when_its_pool_was_declared_dead_is_given_back_uncharged(
-    side: Side, url: str, database: Database
+    harness: Harness, url: str, database: Database
 ) -> None:
     """It was committed between the rescue of what the pool held and the end of its record."""
-    queue = side.queue(url)
-    pool = side.pool(queue, poll=SOON, lease=LEASE, retention_mode=RetentionMode.KEEP_ALL)
+    queue = harness.queue(url)
+    pool = harness.pool(queue, poll=SOON, lease=LEASE, retention_mode=RetentionMode.KEEP_ALL)
     former = pool.id
-    task = side.call(queue.insert_task, side.note(n=1), delay=timedelta(hours=1))
+    task = harness.call(queue.insert_task, harness.note(n=1), delay=timedelta(hours=1))
     with database.connection.transaction():
         database.execute(
             "UPDATE fang.fang_tasks SET state = 'in_progress', attempt = 1, scheduled_at = now(), pool_id = %s"
@@ -274,18 +275,17 @@ def test_a_claim_that_nobody_saw_when_its_pool_was_declared_dead_is_given_back_u
 
 
 def test_a_lease_is_doubtful_while_the_heart_gets_no_answer_and_held_again_after(
-    side: Side, proxy: Proxy, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, proxy: Proxy, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (fang_threaded.heart, fang_async.heart):
-        monkeypatch.setattr(module, "ANSWER_WITHIN", LEASE.total_seconds() + 0.5)
-    queue = side.queue(proxy.url)
-    pool = side.pool(queue, poll=SOON, lease=LEASE, number_of_workers=2)
-    side.call(queue.insert_task, stubborn(side))
+    monkeypatch.setattr(fang_postgres.pool.heart, "ANSWER_WITHIN", LEASE.total_seconds() + 0.5)
+    queue = harness.queue(proxy.url)
+    pool = harness.pool(queue, poll=SOON, lease=LEASE, number_of_workers=2)
+    harness.call(queue.insert_task, stubborn(harness))
     run = RUNS.get(timeout=5)
     eventually(lambda: pools(database)[0][1] > 1)
     assert proxy.set_where(Mode.BLACKHOLE, rb"pg_try_advisory_lock") == 1
     eventually(lambda: run.lease is Lease.DOUBTFUL)
-    side.call(queue.insert_task, side.note(n=1))
+    harness.call(queue.insert_task, harness.note(n=1))
     with pytest.raises(Empty):
         RAN.get(timeout=0.5)  # it claims nothing now
     assert [state for state, *_ in tasks(database)] == ["in_progress", "new"]
@@ -299,17 +299,17 @@ def test_a_lease_is_doubtful_while_the_heart_gets_no_answer_and_held_again_after
 # Runs that outlive stop() ---------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_outlives_the_stop_stays_held_until_it_ends(side: Side, url: str, database: Database) -> None:
-    queue = side.queue(url)
-    pool = side.pool(queue, poll=SOON, lease=LEASE, grace_period=timedelta(seconds=0))
-    side.call(queue.insert_task, stubborn(side))
-    side.call(queue.insert_task, side.note(n=1))
+def test_a_run_that_outlives_the_stop_stays_held_until_it_ends(harness: Harness, url: str, database: Database) -> None:
+    queue = harness.queue(url)
+    pool = harness.pool(queue, poll=SOON, lease=LEASE, grace_period=timedelta(seconds=0))
+    harness.call(queue.insert_task, stubborn(harness))
+    harness.call(queue.insert_task, harness.note(n=1))
     RUNS.get(timeout=5)
-    assert side.stop(pool) == 1
+    assert harness.stop(pool) == 1
     ((pool_id, beats, _),) = pools(database)
     assert pool_id == pool.id
     with pytest.raises(UsageError, match="have not ended"):
-        side.call(pool.start)
+        harness.call(pool.start)
     eventually(lambda: pools(database)[0][1] > beats + 1)  # it beats on
     assert pools(database)[0][2]
     assert [state for state, *_ in tasks(database)] == ["in_progress", "new"]
@@ -318,94 +318,103 @@ def test_a_run_that_outlives_the_stop_stays_held_until_it_ends(side: Side, url: 
     eventually(lambda: pools(database) == [])
     assert tasks(database) == [("new", 0, 0, 0)]  # the other one, which never was begun
     eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("fang-")])
-    side.call(queue.close)
+    harness.call(queue.close)
     eventually(lambda: connections(database) == 0)
 
 
-def test_a_pool_says_that_it_is_stopping_while_it_waits_for_its_runs(side: Side, url: str, database: Database) -> None:
-    queue = side.queue(url)
-    pool = side.pool(queue, poll=SOON, lease=LEASE)
-    side.call(queue.insert_task, side.note(n=1, waits=True))
+def test_a_pool_says_that_it_is_stopping_while_it_waits_for_its_runs(
+    harness: Harness, url: str, database: Database
+) -> None:
+    queue = harness.queue(url)
+    pool = harness.pool(queue, poll=SOON, lease=LEASE)
+    harness.call(queue.insert_task, harness.note(n=1, waits=True))
     assert ran() == [1]
     assert pools(database)[0][2] is False
-    stopping = side.begin(pool.stop)
+    stopping = harness.begin(pool.stop)
     eventually(lambda: pools(database)[0][2], within=0.9)  # at once, not at the next second
     GATES["gate"].set()
     assert stopping.result(5) == 0
     assert (pools(database), tasks(database)) == ([], [])
 
 
-def test_a_stopped_pool_starts_again_under_another_id(side: Side, url: str, database: Database) -> None:
-    queue = side.queue(url)
-    pool = side.pool(queue, poll=SOON, lease=LEASE, grace_period=timedelta(seconds=0))
+def test_a_stopped_pool_starts_again_under_another_id(harness: Harness, url: str, database: Database) -> None:
+    queue = harness.queue(url)
+    pool = harness.pool(queue, poll=SOON, lease=LEASE, grace_period=timedelta(seconds=0))
     former = pool.id
-    side.call(queue.insert_task, stubborn(side))
+    harness.call(queue.insert_task, stubborn(harness))
     RUNS.get(timeout=5)
-    assert side.stop(pool) == 1
+    assert harness.stop(pool) == 1
     GATE.set()
-    eventually(lambda: starts(side, pool))
-    side.call(queue.insert_task, side.note(n=1))
+    eventually(lambda: starts(harness, pool))
+    harness.call(queue.insert_task, harness.note(n=1))
     assert ran() == [1]
     assert pool.id != former
-    side.call(pool.stop)
+    harness.call(pool.stop)
 
 
 def test_a_stop_that_nobody_waits_for_any_more_goes_on(
-    side: Side, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue = side.queue(url)
-    pool = side.pool(queue, poll=SOON, lease=LEASE)
-    side.call(queue.insert_task, side.note(n=1, waits=True))
+    queue = harness.queue(url)
+    pool = harness.pool(queue, poll=SOON, lease=LEASE)
+    harness.call(queue.insert_task, harness.note(n=1, waits=True))
     assert ran() == [1]
-    crew = pool._shift.crew
-    dismiss = crew.dismiss
-    interruptions: list[BaseException] = [asyncio.CancelledError() if side.mode == "async" else KeyboardInterrupt()]
+    workers = pool._lifetime.workers
+    stop = workers.stop
+    interruptions: list[BaseException] = [asyncio.CancelledError() if harness.mode == "async" else KeyboardInterrupt()]
 
-    def dismisses(deadline: float) -> Any:
+    async def stops(deadline: float) -> Any:
         if interruptions:
             raise interruptions.pop()
-        return dismiss(deadline)
+        return await stop(deadline)
 
-    monkeypatch.setattr(crew, "dismiss", dismisses)
+    monkeypatch.setattr(workers, "stop", stops)
     with pytest.raises((KeyboardInterrupt, CancelledError)):
-        side.call(pool.stop)
-    assert not starts(side, pool)  # it has not ended yet
+        harness.call(pool.stop)
+    assert not starts(harness, pool)  # it has not ended yet
     eventually(lambda: pools(database)[0][2])
 
     GATES["gate"].set()
     eventually(lambda: pools(database) == [])
     assert tasks(database) == []
-    eventually(lambda: starts(side, pool))
+    eventually(lambda: starts(harness, pool))
 
 
 def test_a_pool_that_is_interrupted_while_it_signs_off_leaves_no_heart_behind(
-    side: Side, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue = side.queue(url)
-    pool = side.pool(queue, poll=SOON, lease=LEASE)
+    queue = harness.queue(url)
+    pool = harness.pool(queue, poll=SOON, lease=LEASE)
 
-    def interrupted(*_: Any) -> Any:
-        raise asyncio.CancelledError if side.mode == "async" else KeyboardInterrupt
+    reconcile = pool._lifetime.store.reconcile
+    interruptions = iter([asyncio.CancelledError if harness.mode == "async" else KeyboardInterrupt])
 
-    monkeypatch.setattr(pool._shift.store, "reconcile", interrupted)
+    async def interrupted(*args: Any) -> Any:
+        for interruption in interruptions:
+            raise interruption
+        return await reconcile(*args)
+
+    monkeypatch.setattr(pool._lifetime.store, "reconcile", interrupted)
     with pytest.raises((KeyboardInterrupt, CancelledError)):
-        side.stop(pool)
+        harness.stop(pool)
     eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("fang-")])
-    side.call(queue.close)
+    harness.call(queue.close)
     eventually(lambda: connections(database) == 0)
 
 
-def test_runs_of_a_pool_that_stops_hear_that_it_was_declared_dead(side: Side, url: str, database: Database) -> None:
-    queue = side.queue(url)
-    pool = side.pool(queue, poll=SOON, lease=LEASE)
-    side.call(queue.insert_task, stubborn(side))
+def test_runs_of_a_pool_that_stops_hear_that_it_was_declared_dead(
+    harness: Harness, url: str, database: Database
+) -> None:
+    queue = harness.queue(url)
+    pool = harness.pool(queue, poll=SOON, lease=LEASE)
+    harness.call(queue.insert_task, stubborn(harness))
     run = RUNS.get(timeout=5)
-    stopping = side.begin(pool.stop)
+    stopping = harness.begin(pool.stop)
     eventually(lambda: pools(database)[0][2])
     assert run.lease is Lease.HELD
     database.execute("DELETE FROM fang.fang_pools")
     eventually(lambda: run.lease is Lease.LOST)
-    if side.mode == "async":
+    if harness.mode == "async":
         assert CANCELLED.wait(5)
     GATE.set()
     assert stopping.result(10) == 0
@@ -416,35 +425,36 @@ def test_runs_of_a_pool_that_stops_hear_that_it_was_declared_dead(side: Side, ur
 
 @pytest.mark.parametrize("ends_in_time", [True, False])
 def test_a_last_call_ends_the_process_unless_the_pool_has_stopped_by_then(
-    side: Side, url: str, ends_in_time: bool, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, url: str, ends_in_time: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (fang_threaded.pool, fang_async.pool):
-        monkeypatch.setattr(module, "LAST_CALL", 3600 if ends_in_time else 0.1)
+    monkeypatch.setattr("fang_core.pool.base.EXIT_LATE", 3600 if ends_in_time else 0.1)
     codes: SimpleQueue[int] = SimpleQueue()
     monkeypatch.setattr("os._exit", codes.put)
-    queue = side.queue(url)
-    pool = side.pool(queue, poll=SOON, lease=LEASE, grace_period=timedelta(seconds=0.1))
-    side.call(queue.insert_task, stubborn(side))
+    queue = harness.queue(url)
+    pool = harness.pool(queue, poll=SOON, lease=LEASE, grace_period=timedelta(seconds=0.1))
+    harness.call(queue.insert_task, stubborn(harness))
     RUNS.get(timeout=5)
     pool.begin_last_call()
     if not ends_in_time:
         assert codes.get(timeout=5) == 75
     GATE.set()
-    assert side.stop(pool) == 0
+    assert harness.stop(pool) == 0
     eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("fang-")])
     assert codes.empty()
 
 
-def test_a_queue_that_closes_under_a_pool_serves_it_until_it_stops(side: Side, url: str, database: Database) -> None:
-    queue = side.queue(url)
-    side.call(queue.open)
-    pool = side.pool(queue, poll=SOON, lease=LEASE)
-    side.call(queue.close)
-    side.call(side.queue(url).insert_task, side.note(n=1))
+def test_a_queue_that_closes_under_a_pool_serves_it_until_it_stops(
+    harness: Harness, url: str, database: Database
+) -> None:
+    queue = harness.queue(url)
+    harness.call(queue.open)
+    pool = harness.pool(queue, poll=SOON, lease=LEASE)
+    harness.call(queue.close)
+    harness.call(harness.queue(url).insert_task, harness.note(n=1))
     assert ran() == [1]
     assert queue.is_open
     eventually(lambda: tasks(database) == [])
-    assert side.stop(pool) == 0
+    assert harness.stop(pool) == 0
     assert not queue.is_open
     assert pools(database) == []
 
@@ -452,10 +462,10 @@ def test_a_queue_that_closes_under_a_pool_serves_it_until_it_stops(side: Side, u
 # Rescue ---------------------------------------------------------------------------------------------------------------
 
 
-def hold_still(side: Side, queue: Any, database: Database, task: Any, **columns: Any) -> None:
+def hold_still(harness: Harness, queue: Any, database: Database, task: Any, **columns: Any) -> None:
     """The task is held by a pool that does not beat, with these columns in its record."""
     given = {"mode": "threaded", "host": "h", "pid": 1, "task_types": [], "kinds": [], "workers": 1} | columns
-    task = side.call(queue.insert_task, task, delay=timedelta(hours=1))
+    task = harness.call(queue.insert_task, task, delay=timedelta(hours=1))
     database.execute(
         f"WITH pool AS (INSERT INTO fang.fang_pools (id, {', '.join(given)})"
         f" VALUES (gen_random_uuid(){', %s' * len(given)}) RETURNING id)"
@@ -466,21 +476,21 @@ def hold_still(side: Side, queue: Any, database: Database, task: Any, **columns:
     )
 
 
-def test_a_pool_that_stands_still_is_rescued_after_its_lease(side: Side, url: str, database: Database) -> None:
-    queue = side.queue(url)
-    side.pool(queue, poll=SOON)
-    hold_still(side, queue, database, side.note(n=1), lease=LEASE, beats=7)
+def test_a_pool_that_stands_still_is_rescued_after_its_lease(harness: Harness, url: str, database: Database) -> None:
+    queue = harness.queue(url)
+    harness.pool(queue, poll=SOON)
+    hold_still(harness, queue, database, harness.note(n=1), lease=LEASE, beats=7)
     assert ran(within=6) == [1]
     eventually(lambda: len(pools(database)) == 1)
 
 
 def test_a_pool_of_a_long_lease_may_stand_still_for_longer_than_others(
-    side: Side, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """C code holds the GIL in it, as far as others can see."""
-    queue, told = side.queue(url), Told()
-    pool = side.pool(queue, poll=SOON, lease=timedelta(hours=1), events=[told])
-    side.call(queue.insert_task, stubborn(side))
+    queue, told = harness.queue(url), Told()
+    pool = harness.pool(queue, poll=SOON, lease=timedelta(hours=1), events=[told])
+    harness.call(queue.insert_task, stubborn(harness))
     run = RUNS.get(timeout=5)
     stopped = threading.Event()
 
@@ -488,11 +498,13 @@ def test_a_pool_of_a_long_lease_may_stand_still_for_longer_than_others(
         stopped.set()
         GATE.wait()
 
-    side.wrap(monkeypatch, pool._shift._heartbeat._heart, "beat", before=stop)
+    harness.wrap(monkeypatch, pool._lifetime._heartbeat._heart, "beat", before=stop)
     assert stopped.wait(5)
     try:
-        side.pool(side.queue(url), poll=SOON, lease=LEASE)
-        hold_still(side, queue, database, side.note(n=1), lease=LEASE)  # who is dead no sooner than the other would be
+        harness.pool(harness.queue(url), poll=SOON, lease=LEASE)
+        hold_still(
+            harness, queue, database, harness.note(n=1), lease=LEASE
+        )  # who is dead no sooner than the other would be
         assert ran(within=10) == [1]
         assert sorted(tasks(database))[0] == ("in_progress", 1, 0, 0)
         assert run.lease is Lease.HELD
@@ -502,19 +514,19 @@ def test_a_pool_of_a_long_lease_may_stand_still_for_longer_than_others(
     assert (told.reborn.empty(), told.lost.empty()) == (True, True)
 
 
-def test_a_task_is_parked_by_the_max_crashes_of_its_own_pool(side: Side, url: str, database: Database) -> None:
-    queue = side.queue(url)
-    side.pool(queue, poll=SOON, max_crashes=1)
-    hold_still(side, queue, database, side.note(n=1), lease=LEASE, max_crashes=2)
+def test_a_task_is_parked_by_the_max_crashes_of_its_own_pool(harness: Harness, url: str, database: Database) -> None:
+    queue = harness.queue(url)
+    harness.pool(queue, poll=SOON, max_crashes=1)
+    hold_still(harness, queue, database, harness.note(n=1), lease=LEASE, max_crashes=2)
     assert ran(within=6) == [1]
 
 
 def test_a_pool_says_by_what_it_is_to_be_judged_also_when_it_is_reborn(
-    side: Side, url: str, database: Database
+    harness: Harness, url: str, database: Database
 ) -> None:
     told = Told()
     lease = timedelta(minutes=10, milliseconds=1)
-    pool = side.pool(side.queue(url), poll=SOON, lease=lease, max_crashes=7, events=[told])
+    pool = harness.pool(harness.queue(url), poll=SOON, lease=lease, max_crashes=7, events=[told])
     said = "SELECT id, lease, max_crashes FROM fang.fang_pools"
     assert database.rows(said) == [(pool.id, lease, 7)]
     database.execute("DELETE FROM fang.fang_pools")

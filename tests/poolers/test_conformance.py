@@ -1,41 +1,23 @@
 """The conformance suite behind PgBouncer."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Iterator
 
-import asyncpg
-import psycopg
 import pytest
 
-from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_core.conformance import Backend, ConformanceSuite
-from fang_threaded import Queue, WorkerPool
-from tests.pgbouncer import PgBouncer
+from tests.backends import ON_POSTGRES
+from tests.pgbouncer import PgBouncer, pgbouncer
 
 
-@asynccontextmanager
-async def transaction(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url, statement_cache_size=0)
-    try:
-        async with connection.transaction():
-            yield connection
-    finally:
-        await connection.close()
+@pytest.fixture(scope="module")
+def bouncer(shared_url: str) -> Iterator[PgBouncer]:
+    with pgbouncer(shared_url) as bouncer:
+        yield bouncer
 
 
-@pytest.fixture(params=["threaded", "async"])
-def backend(request: pytest.FixtureRequest, bouncer: PgBouncer) -> Iterator[Backend]:
-    url = bouncer.url
-    if request.param == "threaded":
-        connect = partial(psycopg.connect, url, prepare_threshold=None)
-        queue = partial(Queue, url, behind_pooler=True)
-        made = Backend("threaded", queue=queue, pool=WorkerPool, transaction=connect)
-    else:
-        begin = partial(transaction, url)
-        made = Backend(
-            "async", queue=partial(AsyncQueue, url, behind_pooler=True), pool=AsyncWorkerPool, transaction=begin
-        )
+@pytest.fixture(params=ON_POSTGRES)
+def backend(request: pytest.FixtureRequest, bouncer: PgBouncer, emptied_url: str) -> Iterator[Backend]:
+    made = ON_POSTGRES[request.param](bouncer.url, behind_pooler=True)
     yield made
     made.close()
 

@@ -16,7 +16,7 @@ PAGES_PER_TASK: Final = 10
 """Pages that a scan may touch for each task dealt with. Measured: 7; index pages, and the versions of a row."""
 
 PAGES_TO_DESCEND: Final = 30
-"""Pages that a scan may touch beside those: ten levels of the due index, three pages deep."""
+"""Pages that a scan may touch beside those: ten lanes of the due index, three pages deep."""
 
 Node = dict[str, Any]
 

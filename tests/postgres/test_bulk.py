@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -12,10 +13,10 @@ from sqlalchemy import create_engine, make_url
 
 from fang_async import AsyncQueue
 from fang_core import NotConnected, OutcomeUnknown, PayloadError, Runnable, TaskConfig
-from fang_postgres.connecting import SETTINGS
+from fang_postgres.connections.connecting import SETTINGS
 from fang_postgres.operations import Operations
 from fang_threaded import Queue
-from tests.modes import Side
+from tests.modes import Harness
 from tests.postgres.blocking import await_waiting
 
 MANY = 2_500
@@ -44,6 +45,10 @@ class Numbered(Runnable):
     def run(self, queue: Any) -> None: ...
 
 
+class Urgent(Numbered):
+    task_config = TaskConfig(kind="bulk.Urgent", priority=-2, timeout=timedelta(seconds=5), expires=timedelta(hours=1))
+
+
 @pytest.fixture
 def watcher(url: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(url, autocommit=True) as connection:
@@ -64,9 +69,9 @@ def lock(watcher: psycopg.Connection[Any], url: str) -> Iterator[psycopg.Connect
 
 
 def test_rows_are_made_while_others_are_in_flight(
-    side: Side, url: str, lock: psycopg.Connection[Any], watcher: psycopg.Connection[Any]
+    harness: Harness, url: str, lock: psycopg.Connection[Any], watcher: psycopg.Connection[Any]
 ) -> None:
-    inserting = side.begin(side.queue(url).insert_tasks, [Numbered(n=n) for n in range(MANY)])
+    inserting = harness.begin(harness.queue(url).insert_tasks, [Numbered(n=n) for n in range(MANY)])
     await_waiting(watcher, 1)
     assert MADE.wait(10)
     assert not inserting.done()
@@ -74,6 +79,18 @@ def test_rows_are_made_while_others_are_in_flight(
     assert [task.metadata["n"] for task in inserting.result(20)] == list(range(MANY))
     stored = watcher.execute("SELECT metadata->>'n' FROM fang.fang_tasks ORDER BY scheduled_at, id").fetchall()
     assert [int(n) for (n,) in stored] == list(range(MANY))
+
+
+@pytest.mark.parametrize("classes", [(Numbered, Urgent), (Urgent, Numbered), (Urgent, Urgent)])
+def test_each_row_has_the_options_of_its_own_class(
+    harness: Harness, url: str, watcher: psycopg.Connection[Any], classes: tuple[type[Numbered], ...]
+) -> None:
+    harness.call(harness.queue(url).insert_tasks, [cls(n=n) for n, cls in enumerate(classes)])
+    stored = watcher.execute(
+        "SELECT priority, timeout, expires_at - scheduled_at FROM fang.fang_tasks ORDER BY metadata->'n'"
+    ).fetchall()
+    of = {Numbered: (0, None, None), Urgent: (-2, timedelta(seconds=5), timedelta(hours=1))}
+    assert stored == [of[cls] for cls in classes]
 
 
 def test_in_a_session_of_an_application_each_has_ended_when_the_next_is_made(url: str) -> None:
@@ -86,22 +103,24 @@ def test_in_a_session_of_an_application_each_has_ended_when_the_next_is_made(url
 
 
 def test_a_bad_one_leaves_nothing_of_those_that_were_sent(
-    side: Side, url: str, watcher: psycopg.Connection[Any]
+    harness: Harness, url: str, watcher: psycopg.Connection[Any]
 ) -> None:
-    queue = side.queue(url, max_pool_size=1)
+    queue = harness.queue(url, max_pool_size=1)
     with pytest.raises(PayloadError, match="NUL"):
-        side.call(queue.insert_tasks, [*(Numbered(n=n) for n in range(MANY)), Numbered(n=MANY, text="\0")])
+        harness.call(queue.insert_tasks, [*(Numbered(n=n) for n in range(MANY)), Numbered(n=MANY, text="\0")])
     assert watcher.execute(COUNT).fetchone() == (0,)
-    assert len(side.call(queue.insert_tasks, [Numbered(n=1)])) == 1
+    assert len(harness.call(queue.insert_tasks, [Numbered(n=1)])) == 1
 
 
 @pytest.mark.usefixtures("lock")
 def test_a_bad_one_does_not_wait_for_those_that_were_sent(
-    side: Side, url: str, watcher: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+    harness: Harness, url: str, watcher: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SETTINGS, "lock_timeout", "60s")
     with pytest.raises(PayloadError, match="NUL"):
-        side.call(side.queue(url).insert_tasks, [*(Numbered(n=n) for n in range(1_500)), Numbered(n=0, text="\0")])
+        harness.call(
+            harness.queue(url).insert_tasks, [*(Numbered(n=n) for n in range(1_500)), Numbered(n=0, text="\0")]
+        )
     assert watcher.execute(COUNT).fetchone() == (0,)
 
 
@@ -120,33 +139,33 @@ def test_a_bad_one_does_not_wait_either_where_the_server_forgets_the_first_reque
 
 
 def test_a_connection_that_is_lost_in_the_only_statement_leaves_it_open_and_all_ids_are_told(
-    side: Side, url: str, watcher: psycopg.Connection[Any]
+    harness: Harness, url: str, watcher: psycopg.Connection[Any]
 ) -> None:
-    queue = side.queue(url)
+    queue = harness.queue(url)
     watcher.execute(DIES.encode())
     with pytest.raises(OutcomeUnknown) as unknown:
-        side.call(queue.insert_tasks, [Numbered(n=1), Numbered(n=2)])
+        harness.call(queue.insert_tasks, [Numbered(n=1), Numbered(n=2)])
     assert len(set(unknown.value.ids)) == 2
     assert watcher.execute(COUNT).fetchone() == (0,)
 
 
 def test_a_connection_that_is_lost_before_the_commit_of_several_statements_leaves_nothing(
-    side: Side, url: str, watcher: psycopg.Connection[Any]
+    harness: Harness, url: str, watcher: psycopg.Connection[Any]
 ) -> None:
-    queue = side.queue(url)
+    queue = harness.queue(url)
     watcher.execute(DIES.encode())
     with pytest.raises(NotConnected):
-        side.call(queue.insert_tasks, [Numbered(n=n) for n in range(1_001)])
+        harness.call(queue.insert_tasks, [Numbered(n=n) for n in range(1_001)])
     assert watcher.execute(COUNT).fetchone() == (0,)
 
 
 @pytest.mark.parametrize("uniq", [True, False])
-def test_small_and_unique_ones_are_made_before_a_connection_is_asked_for(side: Side, uniq: bool) -> None:
-    queue = side.queue("postgresql://someone@127.0.0.1:1/nowhere")
+def test_small_and_unique_ones_are_made_before_a_connection_is_asked_for(harness: Harness, uniq: bool) -> None:
+    queue = harness.queue("postgresql://someone@127.0.0.1:1/nowhere")
     with pytest.raises(PayloadError, match="NUL"):
-        side.call(queue.insert_tasks, [Numbered(n=1), Numbered(n=2, text="\0")], uniq=uniq)
+        harness.call(queue.insert_tasks, [Numbered(n=1), Numbered(n=2, text="\0")], uniq=uniq)
     with pytest.raises(NotConnected):
-        side.call(queue.insert_tasks, [Numbered(n=1), Numbered(n=2)], uniq=uniq)
+        harness.call(queue.insert_tasks, [Numbered(n=1), Numbered(n=2)], uniq=uniq)
 
 
 def test_an_interrupt_is_told_as_such(

@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import make_url
 
-import fang_async.heart
-import fang_postgres.urls
-import fang_threaded.heart
-from fang_core.registry import Mode
-from tests.modes import side_of
+import fang_postgres.pool.heart
+import fang_postgres.urls.address
+from fang_core.liveness import BeatRequest
+from fang_core.tasks.registry import Mode
+from tests.modes import harness_of
 from tests.proxy import Proxy
 
 
@@ -28,15 +28,16 @@ def test_a_host_that_is_silent_does_not_hide_the_next_one(
 ) -> None:
     """Also for a heart, which has less time for everything else."""
     seconds = 2 if mode == "threaded" else 0.3  # libpq takes no less
-    monkeypatch.setattr(fang_postgres.urls, "CONNECT_TIMEOUT", seconds)
-    for module in (fang_threaded.heart, fang_async.heart):
-        monkeypatch.setattr(module, "ANSWER_WITHIN", seconds / 2)
-    with Proxy(url) as proxy, side_of(mode) as side:
+    monkeypatch.setattr(fang_postgres.urls.address, "CONNECT_TIMEOUT", seconds)
+    monkeypatch.setattr(fang_postgres.pool.heart, "ANSWER_WITHIN", seconds / 2)
+    with Proxy(url) as proxy, harness_of(mode) as harness:
         server = make_url(proxy.url)
         hosts = f"127.0.0.1:{silent},127.0.0.1:{server.port}"
-        queue = side.queue(f"postgresql://{server.username}@{hosts}/{server.database}?target_session_attrs=read-write")
-        store = side.call(queue.store)
+        queue = harness.queue(
+            f"postgresql://{server.username}@{hosts}/{server.database}?target_session_attrs=read-write"
+        )
+        store = harness.call(queue.store)
         heart = store.heart(True)
-        assert not side.call(heart.beat, uuid4(), False).registered
-        side.call(heart.close)
-        side.call(store.close)
+        assert not harness.call(heart.beat, BeatRequest(uuid4(), False)).registered
+        harness.call(heart.close)
+        harness.call(store.close)

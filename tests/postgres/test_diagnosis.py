@@ -15,7 +15,7 @@ from fang_core.errors import (
     RowsLocked,
     is_refusal,
 )
-from fang_postgres.diagnosis import before_sending, code_of_connect_failure, diagnose, has_no_room
+from fang_postgres.connections.diagnosis import before_sending, code_of_connect_failure, diagnose, has_no_room
 
 AT = 'connection to server at "127.0.0.1", port 5432 failed: '
 
@@ -121,6 +121,13 @@ def test_what_ends_the_session_leaves_it_open_what_was_written(sqlstate: str | N
     error = diagnose(sqlstate, "terminating connection", schema="fang", severity=severity)
     assert type(error) is BackendUnavailable
     assert type(before_sending(error)) is NotConnected
+
+
+def test_a_server_that_starts_does_not_answer_yet_in_the_words_of_both_drivers() -> None:
+    """asyncpg reports the code, psycopg only the message."""
+    line = "the database system is not yet accepting connections"
+    told = {str(diagnose(code, line, schema="fang", severity="FATAL")) for code in ("57P03", None)}
+    assert told == {f"the database does not answer: {line}"}
 
 
 @pytest.mark.parametrize(

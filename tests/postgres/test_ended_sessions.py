@@ -10,14 +10,14 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, make_url
 
-import fang_async.bounded
+import fang_async.connection
 import fang_async.connections
-import fang_threaded.bounded
+import fang_threaded.connection
 import fang_threaded.connections
 from fang_async import AsyncQueue
 from fang_core import NotConnected
 from fang_threaded import Queue
-from tests.modes import AsyncNote, Database, Side, ThreadedNote, eventually, side_of
+from tests.modes import AsyncNote, Database, Harness, ThreadedNote, eventually, harness_of
 from tests.proxy import Mode, Proxy
 
 BULK = 1_500  # is pipelined
@@ -33,12 +33,12 @@ def proxy(url: str) -> Iterator[Proxy]:
 
 
 @pytest.fixture(params=["threaded", "threaded on an engine", "async"])
-def side_and_queue(request: pytest.FixtureRequest, proxy: Proxy) -> Iterator[tuple[Side, Any]]:
+def harness_and_queue(request: pytest.FixtureRequest, proxy: Proxy) -> Iterator[tuple[Harness, Any]]:
     mode, _, shared = request.param.partition(" ")
     engine = create_engine(make_url(proxy.url).set(drivername="postgresql+psycopg")) if shared else None
-    with side_of(mode) as side:
-        yield side, side.queue(proxy.url if engine is None else engine)
-        side.end()
+    with harness_of(mode) as harness:
+        yield harness, harness.queue(proxy.url if engine is None else engine)
+        harness.end()
     if engine is not None:
         engine.dispose()
 
@@ -59,53 +59,53 @@ def end(request: pytest.FixtureRequest, proxy: Proxy, database: Database, monkey
     return by_server if request.param == "server" else by_proxy
 
 
-def test_what_is_called_after_it_works(side_and_queue: tuple[Side, Any], end: End, database: Database) -> None:
-    side, queue = side_and_queue
-    task = side.call(queue.insert_task, side.note())
-    store = side.call(queue.store)
+def test_what_is_called_after_it_works(harness_and_queue: tuple[Harness, Any], end: End, database: Database) -> None:
+    harness, queue = harness_and_queue
+    task = harness.call(queue.insert_task, harness.note())
+    store = harness.call(queue.store)
     end()
-    assert side.call(queue.find_task_by_id, task.id) == task
+    assert harness.call(queue.find_task_by_id, task.id) == task
     end()
-    side.call(queue.insert_task, side.note(n=1))
+    harness.call(queue.insert_task, harness.note(n=1))
     end()
-    assert not side.call(queue.insert_task, side.note(n=2), uniq=True).conflict
+    assert not harness.call(queue.insert_task, harness.note(n=2), uniq=True).conflict
     end()
-    side.call(queue.insert_tasks, [side.note(n=n) for n in range(3)])
+    harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(3)])
     end()
-    assert side.call(queue.insert_tasks, [side.note(n=n) for n in range(2, 5)], uniq=True)[0].conflict
+    assert harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(2, 5)], uniq=True)[0].conflict
     end()
-    side.call(queue.insert_tasks, [side.note(n=n) for n in range(BULK)])
+    harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(BULK)])
     end()
-    assert side.call(queue.remove_task, task.id) == 1
+    assert harness.call(queue.remove_task, task.id) == 1
     end()
-    assert side.call(store.complete, uuid4(), []) == set()
-    side.call(store.close)
+    assert harness.call(store.complete, uuid4(), []) == set()
+    harness.call(store.close)
     assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(1 + 1 + 3 + 2 + BULK,)]
 
 
 def test_one_that_fell_silent_is_noticed_before_anything_is_sent(
-    side: Side, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, database: Database
+    harness: Harness, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, database: Database
 ) -> None:
     for module in (fang_threaded.connections, fang_async.connections):
         monkeypatch.setattr(module, "ASK_AFTER", 0.0)
-    for bounded in (fang_threaded.bounded, fang_async.bounded):
-        monkeypatch.setattr(bounded, "LIVES_WITHIN", 0.3)
-    queue = side.queue(proxy.url)
-    side.call(queue.insert_task, side.note())
+    for module in (fang_threaded.connection, fang_async.connection):
+        monkeypatch.setattr(module, "LIVES_WITHIN", 0.3)
+    queue = harness.queue(proxy.url)
+    harness.call(queue.insert_task, harness.note())
     assert proxy.set_where(Mode.BLACKHOLE, b"") == 1
-    side.call(queue.insert_task, side.note())
+    harness.call(queue.insert_task, harness.note())
     assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(2,)]
-    side.end()
+    harness.end()
 
 
-def test_a_busy_connection_is_not_asked(side: Side, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_connection_is_not_asked(harness: Harness, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    for module in (fang_threaded.bounded, fang_async.bounded):
-        side.wrap(monkeypatch, module.BoundedConnection, "lives", before=asked.append)
+    for module in (fang_threaded.connection, fang_async.connection):
+        harness.wrap(monkeypatch, module.Connection, "lives", before=asked.append)
     now = time.monotonic()
-    queue = side.queue(url)
+    queue = harness.queue(url)
     for _ in range(10):
-        side.call(queue.insert_task, side.note())
+        harness.call(queue.insert_task, harness.note())
     assert not asked or time.monotonic() - now > fang_threaded.connections.ASK_AFTER
 
 
@@ -149,20 +149,22 @@ def limited(url: str, database: Database) -> Iterator[str]:
 
 
 def test_on_a_full_server_callers_wait_for_the_connection_that_there_is(
-    side: Side, limited: str, database: Database
+    harness: Harness, limited: str, database: Database
 ) -> None:
-    queue = side.queue(limited)
-    for insert in [side.begin(queue.insert_task, side.note(n=n)) for n in range(10)]:  # which make the first one, too
+    queue = harness.queue(limited)
+    for insert in [
+        harness.begin(queue.insert_task, harness.note(n=n)) for n in range(10)
+    ]:  # which make the first one, too
         insert.result(20)
-    for insert in [side.begin(queue.insert_tasks, [side.note(n=n) for n in range(BULK)]) for _ in range(3)]:
+    for insert in [harness.begin(queue.insert_tasks, [harness.note(n=n) for n in range(BULK)]) for _ in range(3)]:
         insert.result(20)
     assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(10 + 3 * BULK,)]
-    side.end()
+    harness.end()
 
 
-def test_on_a_full_server_a_caller_without_a_connection_is_told_at_once(side: Side, limited: str) -> None:
+def test_on_a_full_server_a_caller_without_a_connection_is_told_at_once(harness: Harness, limited: str) -> None:
     with psycopg.connect(limited):
-        queue = side.queue(limited)
+        queue = harness.queue(limited)
         with pytest.raises(NotConnected, match="no room for another connection"):
-            side.call(queue.insert_task, side.note())
-        side.end()
+            harness.call(queue.insert_task, harness.note())
+        harness.end()

@@ -20,8 +20,8 @@ from fang_core import (
     TaskConfig,
 )
 from fang_core.lifecycle import Outcome
-from fang_postgres.connecting import SETTINGS
-from tests.modes import Database, Side, eventually, ran, side_of
+from fang_postgres.connections.connecting import SETTINGS
+from tests.modes import Database, Harness, eventually, harness_of, ran
 
 RAISES = """
     CREATE FUNCTION raises() RETURNS trigger LANGUAGE plpgsql AS
@@ -59,9 +59,9 @@ def inserting(request: pytest.FixtureRequest, url: str) -> Iterator[Any]:
     """``inserting(method, what)`` calls a method of a queue."""
     mode, _, shared = request.param.partition(" ")
     engine = create_engine(make_url(url).set(drivername="postgresql+psycopg")) if shared else None
-    with side_of(mode) as side:
-        queue = side.queue(url if engine is None else engine)
-        yield lambda method, what, **options: side.call(getattr(queue, method), what, **options)
+    with harness_of(mode) as harness:
+        queue = harness.queue(url if engine is None else engine)
+        yield lambda method, what, **options: harness.call(getattr(queue, method), what, **options)
     if engine is not None:
         engine.dispose()
 
@@ -155,13 +155,13 @@ def test_one_that_comes_before_the_commit_does_not(inserting: Any, server: psyco
 
 @pytest.mark.parametrize("code", CODES)
 def test_outcomes_are_tried_again_as_they_are(
-    side: Side, url: str, database: Database, code: str, caplog: pytest.LogCaptureFixture
+    harness: Harness, url: str, database: Database, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And no refusal of what a run has said, for which its task would fail."""
-    queue = side.queue(url)
-    side.call(queue.insert_tasks, [side.note(n=n) for n in range(3)])
+    queue = harness.queue(url)
+    harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(3)])
     raise_from_now_on(database.connection, code, AT_ONCE, "DELETE")
-    side.pool(queue)
+    harness.pool(queue)
     assert ran(3) == [0, 1, 2]
     eventually(lambda: f": the database failed ({code}): so says the server; nothing was written" in caplog.text)
     stop_raising(database.connection)
@@ -170,13 +170,13 @@ def test_outcomes_are_tried_again_as_they_are(
 
 
 def test_what_was_changed_by_hand_while_the_server_failed_is_told_as_lost(
-    side: Side, url: str, database: Database
+    harness: Harness, url: str, database: Database
 ) -> None:
     """The server has said that nothing was written: so a row that is not as it was is not one of ours."""
-    queue, seen = side.queue(url), Seen()
-    task = side.call(queue.insert_task, side.note(n=0))
+    queue, seen = harness.queue(url), Seen()
+    task = harness.call(queue.insert_task, harness.note(n=0))
     raise_from_now_on(database.connection, "53100", AT_ONCE, "DELETE")
-    side.pool(queue, events=[seen])
+    harness.pool(queue, events=[seen])
     assert ran() == [0]
     seen.failed.get(timeout=10)
     database.execute("UPDATE fang.fang_tasks SET state = 'cancelled', pool_id = NULL, claimed_at = NULL")

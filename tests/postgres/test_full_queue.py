@@ -13,19 +13,19 @@ import pytest
 from sqlalchemy import create_engine, make_url
 
 from fang_core import AsyncRunnable, Constant, Runnable, TaskConfig, TaskState
+from fang_core.backends.store import ClaimRequest
 from fang_core.errors import NotificationsFull, is_refusal
-from fang_core.insertion import NewTask, Overrides
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Pulse
-from fang_core.store import ClaimRequest
+from fang_core.tasks.insertion import NewTask, Overrides
 from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
-from fang_postgres.diagnosis import diagnose
+from fang_postgres.connections.diagnosis import diagnose
 from fang_postgres.operations import Operations
-from fang_postgres.statement import Conversation, Operation
-from fang_postgres.waking import QUIET_FOR, Quiet
+from fang_postgres.pool.waking import QUIET_FOR, Quiet
+from fang_postgres.statement import Operation, Script
 from tests.fixtures import database
-from tests.modes import Database, Side, eventually
+from tests.modes import Database, Harness, eventually
 
 POOL, DEAD = uuid.UUID(int=7), uuid.UUID(int=8)
 STATES = "SELECT DISTINCT state::text FROM fang.fang_tasks"
@@ -98,36 +98,36 @@ def test_the_error_says_what_to_do_and_is_no_refusal() -> None:
 
 
 @pytest.fixture(params=["url", "engine"])
-def queue(request: pytest.FixtureRequest, side: Side, url: str) -> Iterator[Any]:
+def queue(request: pytest.FixtureRequest, harness: Harness, url: str) -> Iterator[Any]:
     if request.param == "url":
-        yield side.queue(url)
+        yield harness.queue(url)
         return
-    if side.mode == "async":
+    if harness.mode == "async":
         pytest.skip("only threads take an engine")
     engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
-    yield side.queue(engine)
-    side.end()
+    yield harness.queue(engine)
+    harness.end()
     engine.dispose()
 
 
 @pytest.mark.usefixtures("full")
 def test_inserts_and_changes_stand_and_the_log_says_why_nobody_is_woken(
-    side: Side, queue: Any, caplog: pytest.LogCaptureFixture
+    harness: Harness, queue: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = side.call(queue.insert_task, side.note())
+    one = harness.call(queue.insert_task, harness.note())
     assert "pools are not woken for 60 s, and poll: the server's NOTIFY queue is full" in caplog.text
-    many = side.call(queue.insert_tasks, [side.note(n=n) for n in range(1_500)])
-    unique = side.call(queue.insert_tasks, [side.note(n=n) for n in range(3)], uniq=True)
+    many = harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(1_500)])
+    unique = harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(3)], uniq=True)
     assert len({one.id, *(task.id for task in (*many, *unique))}) == 1_504
-    cancelled = side.call(queue.update_task_state, one, TaskState.CANCELLED)
-    assert side.call(queue.update_task_state, cancelled, TaskState.NEW).state is TaskState.NEW
+    cancelled = harness.call(queue.update_task_state, one, TaskState.CANCELLED)
+    assert harness.call(queue.update_task_state, cancelled, TaskState.NEW).state is TaskState.NEW
     assert len([line for line in caplog.messages if "are not woken" in line]) == 1
 
 
 @pytest.mark.usefixtures("full")
 @pytest.mark.parametrize("count", [1, 1_500])
-def test_a_first_insert_that_meets_it_stands_once(side: Side, queue: Any, watched: Database, count: int) -> None:
-    side.call(queue.insert_tasks, [side.note(n=n) for n in range(count)])
+def test_a_first_insert_that_meets_it_stands_once(harness: Harness, queue: Any, watched: Database, count: int) -> None:
+    harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(count)])
     assert watched.rows("SELECT count(*) FROM fang.fang_tasks") == [(count,)]
 
 
@@ -141,52 +141,54 @@ def watched(url: str) -> Iterator[Database]:
 @pytest.mark.usefixtures("full")
 @pytest.mark.parametrize("state", [TaskState.NEW, TaskState.RETRIED])
 def test_what_is_given_back_or_retried_does_not_fail(
-    side: Side, queue: Any, watched: Database, state: TaskState
+    harness: Harness, queue: Any, watched: Database, state: TaskState
 ) -> None:
-    store, tasks = hold(side, queue, watched)
+    store, tasks = hold(harness, queue, watched)
     outcomes = [Outcome(task.id, task.attempt, state) for task in tasks]
-    assert side.call(store.complete, POOL, outcomes[:5]) == {task.id for task in tasks[:5]}
-    assert side.call(store.reconcile, POOL, []) == 5
-    side.call(store.close)
+    assert harness.call(store.complete, POOL, outcomes[:5]) == {task.id for task in tasks[:5]}
+    assert harness.call(store.reconcile, POOL, []) == 5
+    harness.call(store.close)
 
 
-def hold(side: Side, queue: Any, watched: Database) -> tuple[Any, list[Any]]:
+def hold(harness: Harness, queue: Any, watched: Database) -> tuple[Any, list[Any]]:
     watched.execute('INSERT INTO fang.fang_tasks (metadata) SELECT \'{"type": "Told"}\' FROM generate_series(1, 10)')
-    store = side.call(queue.store)
-    tasks: list[Any] = side.call(store.claim, ClaimRequest(POOL, ("common",), ("Told",), 10)).tasks
+    store = harness.call(queue.store)
+    tasks: list[Any] = harness.call(store.claim, ClaimRequest(POOL, ("common",), ("Told",), 10)).tasks
     assert len(tasks) == 10
     return store, tasks
 
 
 @pytest.mark.usefixtures("full")
-def test_a_pool_writes_what_it_has_to_try_again(side: Side, url: str, watched: Database) -> None:
-    queue = side.queue(url)
-    fails = ThreadedFails if side.mode == "threaded" else AsyncFails
-    side.pool(queue, poll=timedelta(seconds=0.1))
-    side.call(queue.insert_task, fails(), max_retries=1)
+def test_a_pool_writes_what_it_has_to_try_again(harness: Harness, url: str, watched: Database) -> None:
+    queue = harness.queue(url)
+    fails = ThreadedFails if harness.mode == "threaded" else AsyncFails
+    harness.pool(queue, poll=timedelta(seconds=0.1))
+    harness.call(queue.insert_task, fails(), max_retries=1)
     eventually(lambda: watched.rows("SELECT retries FROM fang.fang_tasks WHERE state = 'failed'") == [(1,)], within=20)
     assert watched.rows("SELECT error_message FROM fang.fang_tasks") == [("ValueError",)]
 
 
 @pytest.mark.usefixtures("full")
-def test_the_tasks_of_a_dead_pool_are_taken_back_at_the_second_try(side: Side, queue: Any, watched: Database) -> None:
-    store, _ = hold(side, queue, watched)
-    heart = side.call(store.heart, False) if side.mode == "threaded" else store.heart(False)
+def test_the_tasks_of_a_dead_pool_are_taken_back_at_the_second_try(
+    harness: Harness, queue: Any, watched: Database
+) -> None:
+    store, _ = hold(harness, queue, watched)
+    heart = harness.call(store.heart, False) if harness.mode == "threaded" else store.heart(False)
     with pytest.raises(NotificationsFull):
-        side.call(heart.rescue, [Pulse(POOL, 0, True, False, 60.0)])
-    assert len(side.call(heart.rescue, [Pulse(POOL, 0, True, False, 60.0)])) == 10
-    side.call(heart.close)
-    side.call(store.close)
+        harness.call(heart.rescue, [Pulse(POOL, 0, True, False, 60.0)])
+    assert len(harness.call(heart.rescue, [Pulse(POOL, 0, True, False, 60.0)])) == 10
+    harness.call(heart.close)
+    harness.call(store.close)
 
 
 @pytest.mark.usefixtures("full")
-def test_a_transaction_of_the_callers_fails_at_its_commit(side: Side, url: str) -> None:
+def test_a_transaction_of_the_callers_fails_at_its_commit(harness: Harness, url: str) -> None:
     """Only its driver is there to say so."""
-    if side.mode == "async":
+    if harness.mode == "async":
         pytest.skip("the connection is the caller's own, whatever the mode")
-    queue = side.queue(url)
+    queue = harness.queue(url)
     connection = psycopg.connect(url)
-    queue.insert_task(side.note(), connection=connection)
+    queue.insert_task(harness.note(), connection=connection)
     with pytest.raises(psycopg.errors.ProgramLimitExceeded) as caught:
         connection.commit()
     assert is_full(caught.value)
@@ -196,7 +198,7 @@ def test_a_transaction_of_the_callers_fails_at_its_commit(side: Side, url: str) 
 # When it is over ------------------------------------------------------------------------------------------------------
 
 OPS = Operations("fang")
-INSERT = OPS.insert(NewTask(POOL, "{}", "Told", "common", 0, 20, None), Overrides(), notify=True)
+INSERT = OPS.insert(NewTask(POOL, "{}", "Told", ("common", 0, 20, None, None), None), Overrides(), notify=True)
 
 
 def test_nobody_is_woken_for_a_while() -> None:
@@ -210,14 +212,14 @@ def test_nobody_is_woken_for_a_while() -> None:
 
 
 def test_a_whole_conversation_wakes_nobody() -> None:
-    def conversation() -> Conversation[int]:
+    def script() -> Script[int]:
         one: int = yield INSERT
         other: int = yield INSERT
         return one + other
 
     quiet = Quiet()
     quiet.begin(0.0)
-    held = quiet.of_all(conversation(), 0.0)
+    held = quiet.of_all(script(), 0.0)
     asked: list[Operation[Any]] = [next(held), held.send(1)]
     assert [operation.params["p_notify"] for operation in asked] == [False, False]
     with pytest.raises(StopIteration) as end:

@@ -12,18 +12,19 @@ from sqlalchemy import make_url
 
 from fang_cli.commands import fang
 from fang_cli.status import read_status
-from fang_core import AsyncRunnable, RetentionMode, Runnable, TaskConfig, glance
+from fang_core import AsyncRunnable, Rate, RetentionMode, Runnable, Stop, TaskConfig, Unique
+from fang_core.backends.store import ClaimRequest, Declaration, LaneRequest, PoolRecord, PruneRequest
 from fang_core.errors import AccessRefused, UsageError
-from fang_core.glance import Life
 from fang_core.lifecycle import Outcome
-from fang_core.liveness import Pulse
+from fang_core.liveness import BeatRequest, Pulse
+from fang_core.pool import glance
+from fang_core.pool.glance import Life
 from fang_core.record import TaskState
-from fang_core.store import ClaimRequest, PoolRecord, PruneRequest
 from fang_postgres import migrate
-from fang_postgres.grants import PRIVILEGES, Purpose, grants
-from fang_postgres.reports import Reports
-from fang_threaded.runner import run_on
-from tests.modes import Side, eventually, ran
+from fang_postgres.grants import FUNCTIONS, PRIVILEGES, Purpose, grants
+from fang_postgres.reports.reports import Reports
+from fang_threaded.database import run_on
+from tests.modes import Harness, eventually, ran
 
 ROLE: Final = 't "quoted" Role'
 DAY: Final = timedelta(days=1)
@@ -69,80 +70,116 @@ def owner(url: str) -> Iterator[Owner]:
     owner.close()
 
 
-def of_web(side: Side, url: str) -> None:
+def of_web(harness: Harness, url: str) -> None:
     """What a web application does."""
-    queue = side.queue(url)
-    side.call(queue.open)
-    task = side.call(queue.insert_task, side.note(n=1))
-    side.call(queue.insert_task, side.note(n=2), uniq=True)
-    assert side.call(queue.insert_task, side.note(n=2), uniq=True).conflict
-    side.call(queue.insert_task, side.note(n=3), delay=DAY)
-    side.call(queue.insert_tasks, [side.note(n=n) for n in range(4, 8)])
-    side.call(queue.insert_tasks, [side.note(n=n) for n in range(4, 8)], uniq=True)
-    side.call(queue.schedule_task, (Nightly if side.mode == "threaded" else AsyncNightly)())
-    assert side.call(queue.find_task_by_id, task.id) == task
-    side.call(queue.close)
+    queue = harness.queue(url)
+    harness.call(queue.open)
+    task = harness.call(queue.insert_task, harness.note(n=1))
+    harness.call(queue.insert_task, harness.note(n=2), uniq=True)
+    assert harness.call(queue.insert_task, harness.note(n=2), uniq=True).conflict
+    harness.call(queue.insert_task, harness.note(n=3), delay=DAY)
+    harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(4, 8)])
+    harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(4, 8)], uniq=True)
+    for uniq in (Unique(by="n", within=DAY), Unique(while_="waiting"), Unique(while_="always")):
+        harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(8, 12)], uniq=uniq)
+        assert harness.call(queue.insert_task, harness.note(n=8), uniq=uniq).conflict
+    harness.call(queue.schedule_task, (Nightly if harness.mode == "threaded" else AsyncNightly)())
+    assert harness.call(queue.find_task_by_id, task.id) == task
+    harness.call(queue.close)
 
 
-def of_worker(side: Side, url: str) -> None:
+def of_worker(harness: Harness, url: str) -> None:
     """What the services of a pool do, one after the other; and a change and a removal by hand."""
-    queue = side.queue(url)
-    store = side.call(queue.store)
-    pool = PoolRecord(uuid4(), side.mode, "host", 1, ("common",), (side.note.__fang_options__.kind,), 1)
+    queue = harness.queue(url)
+    store = harness.call(queue.store)
+    pool = PoolRecord(uuid4(), harness.mode, "host", 1, ("common",), (harness.note.__fang_options__.kind,), 1)
     heart = store.heart(True)
     try:
-        side.call(store.register, pool)
-        side.call(store.announce, pool.id, True)
-        assert side.call(heart.beat, pool.id, False).registered
-        side.call(queue.insert_tasks, [side.note(n=n) for n in range(3)])
-        tasks = side.call(store.claim, ClaimRequest(pool.id, ("common",), pool.kinds, 3)).tasks
+        harness.call(store.register, pool)
+        harness.call(store.set_waiting, pool.id, True)
+        assert pool.id in [info.id for info in harness.call(queue.pools)]
+        harness.call(queue.control, pool.id, Stop())
+        beat = harness.call(heart.beat, BeatRequest(pool.id))
+        assert harness.call(heart.beat, BeatRequest(pool.id, handled=[beat.messages[0].id])).registered
+        harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(3)])
+        tasks = harness.call(store.claim, ClaimRequest(pool.id, ("common",), pool.kinds, 3)).tasks
         ended = zip(tasks, (None, TaskState.FINISHED, TaskState.FAILED), strict=True)
         outcomes = [Outcome(task.id, task.attempt, state, error_message="no") for task, state in ended]
-        assert len(side.call(store.complete, pool.id, outcomes)) == 3
-        side.call(store.reconcile, pool.id, ())
-        assert side.call(store.prune, PruneRequest(("common",), timedelta(0), timedelta(0), 10)) == 2
-        side.call(store.sight, ["a schedule"])
-        side.call(heart.rescue, [Pulse(pool.id, 1, True, False, DAY)])
-        side.call(heart.rescue_orphans, 3)
-        side.call(store.unregister, pool.id)
-        task = side.call(queue.insert_task, side.note())
-        side.call(queue.remove_task, side.call(queue.update_task_state, task, TaskState.CANCELLED).id)
-        of_web(side, url)
+        assert len(harness.call(store.complete, pool.id, outcomes)) == 3
+        harness.call(store.reconcile, pool.id, ())
+        assert harness.call(store.prune, PruneRequest(("common",), timedelta(0), timedelta(0), 10)) == 2
+        harness.call(store.read_schedules, ["a schedule"])
+        harness.call(heart.rescue, [Pulse(pool.id, 2, True, False, DAY)])
+        harness.call(heart.rescue_orphans, 3)
+        harness.call(store.unregister, pool.id)
+        harness.call(queue.schedules.put, "nightly", harness.note(), cron="@daily")
+        assert harness.call(queue.schedules.remove, "nightly")
+        harness.call(queue.pause, "exports")
+        harness.call(queue.limits.set, "exports", [Rate(10)])
+        assert harness.call(queue.resume, "exports") == harness.call(queue.limits.list)[0]
+        assert harness.call(queue.limits.remove, "exports") is None
+        of_limited_type(harness, queue, store, pool)
+        task = harness.call(queue.insert_task, harness.note())
+        harness.call(queue.remove_task, harness.call(queue.update_task_state, task, TaskState.CANCELLED).id)
+        of_web(harness, url)
     finally:
-        side.call(heart.close)
-        side.call(store.close)
-        side.call(queue.close)
+        harness.call(heart.close)
+        harness.call(store.close)
+        harness.call(queue.close)
 
 
-def of_status(side: Side, url: str) -> None:
+def of_limited_type(harness: Harness, queue: Any, store: Any, pool: PoolRecord) -> None:
+    """What a pool does with a type that has a rate for all of its tasks and one for each key."""
+    rates = [{"rate": 1_000, "per": 1}, {"rate": 1_000, "per": 1, "by": "n"}]
+    harness.call(store.register, pool._replace(id=(pool_id := uuid4())))
+    harness.call(store.declare, [Declaration("limited", {pool.kinds[0]: rates})])
+    harness.call(queue.insert_task, harness.note(), task_type="limited")
+    assert len(harness.call(store.claim_lanes, LaneRequest(pool_id, "limited", pool.kinds, 1)).tasks) == 1
+    harness.call(queue.fetch_and_touch_task, "limited")
+    harness.call(store.prune, PruneRequest(("limited",), None, None, 10))
+    harness.call(store.reconcile, pool_id, ())
+    harness.call(store.unregister, pool_id)
+    harness.call(store.declare, [Declaration("limited", {pool.kinds[0]: []})])
+    harness.call(queue.remove_tasks_type, "limited")
+
+
+def of_status(harness: Harness, url: str) -> None:
     read_status(url, "fang")
     migrate.check(url)
 
 
-WORK: Final[dict[Purpose, Callable[[Side, str], None]]] = {"web": of_web, "worker": of_worker, "status": of_status}
+WORK: Final[dict[Purpose, Callable[[Harness, str], None]]] = {"web": of_web, "worker": of_worker, "status": of_status}
 
 
 @pytest.mark.parametrize("purpose", WORK)
-def test_the_rights_are_enough_and_none_is_too_much(side: Side, owner: Owner, purpose: Purpose) -> None:
+def test_the_rights_are_enough_and_none_is_too_much(
+    harness: Harness, owner: Owner, purpose: Purpose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fang_postgres.managing._UNSEEN", 0.0)  # it sees no sessions of others, and would wait for each
     owner.grant(purpose)
-    WORK[purpose](side, owner.url)
+    WORK[purpose](harness, owner.url)
     for table, privileges in PRIVILEGES[purpose].items():
         for privilege in privileges:
             owner.run(f"REVOKE {privilege} ON fang.{table} FROM {{}}")
             with pytest.raises(AccessRefused, match="grant the role its rights on schema fang"):
-                WORK[purpose](side, owner.url)
+                WORK[purpose](harness, owner.url)
             owner.run(f"GRANT {privilege} ON fang.{table} TO {{}}")
+    for function in FUNCTIONS[purpose]:
+        owner.run(f"REVOKE EXECUTE ON FUNCTION fang.{function} FROM {{}}")
+        with pytest.raises(AccessRefused):
+            WORK[purpose](harness, owner.url)
+        owner.run(f"GRANT EXECUTE ON FUNCTION fang.{function} TO {{}}")
     owner.run("REVOKE USAGE ON SCHEMA fang FROM {}")
     with pytest.raises(AccessRefused):
-        WORK[purpose](side, owner.url)
+        WORK[purpose](harness, owner.url)
 
 
 def test_status_watches_the_beats_of_pools_whose_sessions_its_role_may_not_see(
-    side: Side, owner: Owner, url: str, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, owner: Owner, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(glance, "LONGEST", 20.0)  # on a loaded machine a beat may come late
     owner.grant("status")
-    pool = side.pool(side.queue(url))
+    pool = harness.pool(harness.queue(url))
     eventually(lambda: owner.connection.execute("SELECT FROM fang.fang_pools WHERE locks").fetchone() is not None)
     with psycopg.connect(url, user=ROLE) as reader:
         look = run_on(reader, Reports("fang").look())
@@ -155,26 +192,26 @@ def test_status_watches_the_beats_of_pools_whose_sessions_its_role_may_not_see(
     assert read_status(owner.url, "fang").lives == {pool.id: Life.ALIVE}
 
 
-def test_status_needs_no_rights_on_the_view_of_sessions(side: Side, owner: Owner) -> None:
+def test_status_needs_no_rights_on_the_view_of_sessions(harness: Harness, owner: Owner) -> None:
     owner.grant("status")
     owner.connection.execute("REVOKE SELECT ON pg_stat_activity FROM PUBLIC")  # in this database only
     assert read_status(owner.url, "fang").lives == {}
 
 
-def test_a_web_application_wakes_a_pool_and_each_has_its_role(side: Side, owner: Owner) -> None:
+def test_a_web_application_wakes_a_pool_and_each_has_its_role(harness: Harness, owner: Owner) -> None:
     owner.grant("worker")
-    queue = side.queue(owner.url)
-    pool = side.pool(queue, number_of_workers=2, retention_mode=RetentionMode.KEEP_ALL)
+    queue = harness.queue(owner.url)
+    pool = harness.pool(queue, number_of_workers=2, retention_mode=RetentionMode.KEEP_ALL)
     waits = "SELECT FROM fang.fang_pools WHERE waiting"
     eventually(lambda: owner.connection.execute(waits).fetchone() is not None)
     owner.run("CREATE ROLE t_web LOGIN")
     try:
         owner.connection.execute(grants("t_web", "web").encode())
-        web = side.queue(make_url(owner.url).set(username="t_web").render_as_string(hide_password=False))
-        side.call(web.insert_task, side.note(n=5))
+        web = harness.queue(make_url(owner.url).set(username="t_web").render_as_string(hide_password=False))
+        harness.call(web.insert_task, harness.note(n=5))
         assert ran() == [5]  # it polls once an hour
-        side.call(web.close)
-        side.stop(pool)
+        harness.call(web.close)
+        harness.stop(pool)
     finally:
         owner.run("DROP OWNED BY t_web")
         owner.run("DROP ROLE t_web")
@@ -191,6 +228,8 @@ def test_the_command_prints_them(capsys: pytest.CaptureFixture[str]) -> None:
         'GRANT SELECT ON "jobs".fang_alembic_version TO "app";\n'
         'GRANT SELECT ON "jobs".fang_tasks TO "app";\n'
         'GRANT SELECT ON "jobs".fang_pools TO "app";\n'
+        'GRANT SELECT ON "jobs".fang_schedules TO "app";\n'
+        'GRANT SELECT ON "jobs".fang_types TO "app";\n'
     )
     assert printed("--grants", "app") == grants("app", "web") + "\n" + grants("app", "worker")
     assert set(get_args(Purpose)) == set(PRIVILEGES) == set(WORK)
@@ -217,5 +256,5 @@ def test_a_role_needs_a_name() -> None:
 
 @pytest.mark.parametrize("name", ["public", "none"])
 def test_no_role_has_a_name_that_postgres_keeps_for_itself(name: str) -> None:
-    with pytest.raises(UsageError, match=f"{name} is the name of no role"):
+    with pytest.raises(UsageError, match=f"no role can have the name {name}"):
         grants(name)

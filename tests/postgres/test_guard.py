@@ -10,15 +10,15 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, make_url
 
+from fang_core.backends.store import ClaimRequest, PoolRecord, PruneRequest
 from fang_core.errors import FangError
-from fang_core.guard import PlanGuard
 from fang_core.lifecycle import Outcome
 from fang_core.record import TaskState
-from fang_core.store import ClaimRequest, PoolRecord, PruneRequest
-from fang_postgres.connecting import GUARD, SETTINGS
+from fang_postgres.connections.connecting import GUARD, SETTINGS
 from fang_postgres.operations import Operations
+from fang_postgres.planner_guard import PlanGuard
 from tests.fixtures import database
-from tests.modes import Side, side_of
+from tests.modes import Harness, harness_of
 from tests.postgres.plans import explain, faults
 from tests.postgres.test_plans import DRAIN, EXPECTED, fill
 
@@ -61,8 +61,8 @@ def store(request: pytest.FixtureRequest, url: str) -> Iterator[Any]:
     """Of a registered pool, with each method called from the test's thread."""
     mode, _, shared = request.param.partition(" ")
     engine = create_engine(make_url(url).set(drivername="postgresql+psycopg")) if shared else None
-    with side_of(mode) as side:
-        made = Called(side, side.call(side.queue(url if engine is None else engine).store))
+    with harness_of(mode) as harness:
+        made = Called(harness, harness.call(harness.queue(url if engine is None else engine).store))
         made.register(PoolRecord(POOL, mode, "h", 1, ("common",), ("Planned",), 1))
         yield made
         made.close()
@@ -73,12 +73,12 @@ def store(request: pytest.FixtureRequest, url: str) -> Iterator[Any]:
 class Called:
     """A store's methods, whatever its mode."""
 
-    def __init__(self, side: Side, store: Any) -> None:
-        self._side = side
+    def __init__(self, harness: Harness, store: Any) -> None:
+        self._harness = harness
         self.store = store
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *args: self._side.call(getattr(self.store, name), *args)
+        return lambda *args: self._harness.call(getattr(self.store, name), *args)
 
 
 @pytest.fixture

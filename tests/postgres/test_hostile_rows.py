@@ -11,15 +11,16 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from fang_async.maintenance import Maintenance as AsyncMaintenance
+from fang_async.runtime import AsyncioRuntime
+from fang_core.backends.store import UpkeepStore
 from fang_core.config import PoolOptions
 from fang_core.conformance import Backend
 from fang_core.errors import UnreadablePayload
+from fang_core.pool.maintenance import Maintenance
 from fang_core.record import TaskState
-from fang_threaded.maintenance import Maintenance
+from fang_threaded.runtime import ThreadRuntime
 from tests.backends import async_on_postgres, threaded_on_postgres
 
-MAINTENANCE: dict[str, Any] = {"threaded": Maintenance, "async": AsyncMaintenance}
 INSERT = "INSERT INTO fang.fang_tasks ({columns}) VALUES ({values}) RETURNING id"
 ONCE = {"max_retries": 0}
 FAILURE = "UnreadablePayload: the payload does not fit "
@@ -122,6 +123,10 @@ STRANGE_KINDS = [
 ]
 
 
+async def maintenance_on(backend: Backend, store: UpkeepStore) -> Maintenance:
+    return Maintenance(ThreadRuntime() if backend.mode == "threaded" else AsyncioRuntime(), store, PoolOptions())
+
+
 def test_unknown_kinds_stay_and_are_named_once(
     backend: Backend, sql: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -130,7 +135,7 @@ def test_unknown_kinds_stay_and_are_named_once(
     assert [state_of(sql, task_id) for task_id in rows] == [("new", None, 0)] * len(rows)
 
     store = backend.call(backend.queue.store)
-    maintenance = MAINTENANCE[backend.mode](store, PoolOptions())
+    maintenance = backend.call(maintenance_on, backend, store)
     with caplog.at_level(logging.WARNING):
         backend.call(maintenance.name_unknown_kinds)
         backend.call(maintenance.name_unknown_kinds)
@@ -151,7 +156,7 @@ def test_types_that_no_pool_serves_are_named_once_and_not_at_once(
     for task_type in STRANGE_TYPES:
         put(sql, {"type": "Unknown"}, task_type=task_type)
     store = backend.call(backend.queue.store)
-    maintenance = MAINTENANCE[backend.mode](store, PoolOptions())
+    maintenance = backend.call(maintenance_on, backend, store)
     with caplog.at_level(logging.WARNING):
         backend.call(maintenance.name_unserved_types)
         assert not caplog.records  # their pools may be restarting
@@ -180,6 +185,16 @@ LIMITS = {
     "held by nobody": {"pool_id": UUID(int=7)},
     "errors of somebody's": {"errors": json.dumps([1, None, [], {"a": "b"}] * 10)},
     "a long error": {"error_message": "x" * 1_000_000},
+    "headers that no insert of ours takes": {"headers": json.dumps({"": "", "é": "x" * 1_000_000})},
+    "the longest timeout": {"timeout": "36600 days"},
+    "a timeout in months": {"timeout": "7 months 3 days 1 us"},
+    "a timeout of too long": {"timeout": "170000000 years"},
+    "no expiry at all": {"expires_at": "infinity"},
+    "an expiry in a year that is none": {"expires_at": "10000-01-01 00:00:00+00"},
+    "headers that are no object": {"headers": "[]"},
+    "headers that are null": {"headers": "null"},
+    "headers that are no texts": {"headers": '{"a": 1, "b": "c"}'},
+    "headers that are too deep": {"headers": '{"a": ' + "[" * 5_000 + "]" * 5_000 + "}"},
 }
 
 

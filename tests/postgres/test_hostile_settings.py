@@ -7,15 +7,15 @@ import psycopg
 import pytest
 from sqlalchemy import bindparam, func, make_url, select
 
-import fang_async.runner
-import fang_threaded.runner
-from fang_cli.status import Patience, _runner
+import fang_async.database
+import fang_threaded.database
+from fang_cli.status import AcquireTimeout, _database
 from fang_core import BackendError
 from fang_postgres import migrate
-from fang_postgres.connecting import TRANSACTION_TIMEOUT_SINCE
+from fang_postgres.connections.connecting import TRANSACTION_TIMEOUT_SINCE
 from fang_postgres.statement import Operation, Statement
 from tests.cli.test_cli import fang
-from tests.modes import Database, Side, eventually, ran
+from tests.modes import Database, Harness, eventually, ran
 
 HOSTILE = {
     "DateStyle": "German, DMY",
@@ -67,52 +67,54 @@ def shown(name: str) -> Operation[str]:
 async def _async_dedicated_shows(queue: Any, name: str) -> str:
     connection = await queue._connections.dedicated()
     try:
-        return await fang_async.runner.run_on(connection, shown(name))
+        return await fang_async.database.run_on(connection, shown(name))
     finally:
         await connection.close()
 
 
 def _dedicated_shows(queue: Any, name: str) -> str:
     with queue._connections.dedicated() as connection:
-        return fang_threaded.runner.run_on(connection, shown(name))
+        return fang_threaded.database.run_on(connection, shown(name))
 
 
-def test_tasks_are_inserted_found_and_run(side: Side, setting: str, url: str) -> None:
-    queue = side.queue(url)
-    task = side.call(queue.insert_task, side.note(n=1))
-    assert side.call(queue.find_task_by_id, task.id) == task
-    side.call(queue.insert_tasks, [side.note(n=n) for n in (2, 3)])
-    side.call(queue.insert_tasks, [side.note(n=n) for n in (4, 5)], uniq=True)
-    side.pool(queue)
+def test_tasks_are_inserted_found_and_run(harness: Harness, setting: str, url: str) -> None:
+    queue = harness.queue(url)
+    task = harness.call(queue.insert_task, harness.note(n=1))
+    assert harness.call(queue.find_task_by_id, task.id) == task
+    harness.call(queue.insert_tasks, [harness.note(n=n) for n in (2, 3)])
+    harness.call(queue.insert_tasks, [harness.note(n=n) for n in (4, 5)], uniq=True)
+    harness.pool(queue)
     assert ran(5) == [1, 2, 3, 4, 5]
-    late = side.call(queue.insert_task, side.note(n=6))
+    late = harness.call(queue.insert_task, harness.note(n=6))
     assert ran() == [6]
-    eventually(lambda: side.call(queue.find_task_by_id, late.id) is None)
+    eventually(lambda: harness.call(queue.find_task_by_id, late.id) is None)
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_connection_has_our_settings_and_keeps_them(side: Side, url: str, database: Database, name: str) -> None:
+def test_a_connection_has_our_settings_and_keeps_them(
+    harness: Harness, url: str, database: Database, name: str
+) -> None:
     """Also where it was used again after a failure, for which some drivers reset it."""
     if name == "transaction_timeout" and not _has_transaction_timeout(database.connection):
         pytest.skip("this server has none")
     database.execute(f"ALTER DATABASE \"{make_url(url).database}\" SET {name} = '{HOSTILE[name]}'")
-    queue = side.queue(url, max_pool_size=1)
-    store = side.call(queue.store)
-    assert side.call(store._writes.run, shown(name)) == OURS[name]
-    assert side.call(store._claims.run, shown(name)) == OURS[name]
-    dedicated_shows = _dedicated_shows if side.mode == "threaded" else _async_dedicated_shows
-    assert side.call(dedicated_shows, queue, name) == OURS[name]
+    queue = harness.queue(url, max_pool_size=1)
+    store = harness.call(queue.store)
+    assert harness.call(store._writes.run, shown(name)) == OURS[name]
+    assert harness.call(store._claims.run, shown(name)) == OURS[name]
+    dedicated_shows = _dedicated_shows if harness.mode == "threaded" else _async_dedicated_shows
+    assert harness.call(dedicated_shows, queue, name) == OURS[name]
     database.execute("ALTER TABLE fang.fang_tasks ADD CHECK (priority < 2)")
     with pytest.raises(BackendError):
-        side.call(queue.insert_tasks, [side.note(), side.note()], priority=2)
-    assert side.call(store._writes.run, shown(name)) == OURS[name]
-    side.call(store.close)
+        harness.call(queue.insert_tasks, [harness.note(), harness.note()], priority=2)
+    assert harness.call(store._writes.run, shown(name)) == OURS[name]
+    harness.call(store.close)
 
 
 def test_status_and_migrate_compile_no_plans(url: str, database: Database) -> None:
     database.execute(f'ALTER DATABASE "{make_url(url).database}" SET jit = on')
-    with _runner(url, "fang", Patience()) as runner:
-        assert runner.run(shown("jit")) == "off"
+    with _database(url, "fang", AcquireTimeout()) as opened:
+        assert opened.run(shown("jit")) == "off"
     with migrate.transaction(url, "fang") as connection:
         assert connection.exec_driver_sql("SHOW jit").scalar_one() == "off"
 

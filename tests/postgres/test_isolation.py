@@ -8,11 +8,12 @@ import psycopg
 import pytest
 
 from fang_core import Runnable
+from fang_core.backends.store import ClaimRequest, PoolRecord
 from fang_core.lifecycle import Outcome
 from fang_core.record import TaskState
-from fang_core.store import ClaimRequest, PoolRecord
+from fang_postgres.pool.store import PostgresStore
 from fang_threaded import Queue
-from fang_threaded.store import PostgresStore
+from tests.driven import Driven
 from tests.postgres.blocking import wait_for_rows, while_changed
 
 POOL, OTHER = uuid.uuid4(), uuid.uuid4()
@@ -38,7 +39,7 @@ def store(url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     with Queue(url) as queue:
         # Thousands of rows: a table of three is read by a sequential scan, which hides faults.
         queue.insert_tasks([Held(n=n) for n in range(3_000)])
-        store = queue.store()
+        store = Driven(queue.store())
         register(store, POOL)
         register(store, OTHER)
         yield store
@@ -111,14 +112,14 @@ def test_an_unregistered_pool_claims_nothing(store: PostgresStore) -> None:
 def test_64_claimers_race_for_5000_tasks_and_each_runs_once(url: str) -> None:
     with Queue(url, max_pool_size=64) as queue:
         ids = [task.id for task in queue.insert_tasks([Held(n=n) for n in range(5_000)])]
-        store = queue.store()
+        store = Driven(queue.store())
         register(store, POOL)
         taken: list[list[Any]] = [[] for _ in range(64)]
         gate = threading.Barrier(64)
 
         def race(mine: list[Any]) -> None:
             # A store of its own over the larger pool, so that claims really meet.
-            own = PostgresStore(queue._operations, store._writes, store._writes, store._connections)
+            own: Any = Driven(PostgresStore(queue._operations, store._writes, store._writes, store._connections))
             gate.wait()
             while tasks := claim(own, limit=7):
                 mine.extend(task.id for task in tasks)

@@ -12,15 +12,18 @@ import psycopg
 import pytest
 
 from fang_async import AsyncQueue
-from fang_core import Runnable
+from fang_core import Runnable, Stop
+from fang_core.backends.store import ClaimRequest, PoolRecord, PruneRequest
+from fang_core.crashes import SUSPECT_AFTER
 from fang_core.errors import BackendError, BackendUnavailable
-from fang_core.lifecycle import SUSPECT_AFTER, Outcome
-from fang_core.liveness import DECLARED_DEAD, Pulse, lock_key
+from fang_core.lifecycle import Outcome
+from fang_core.liveness import DECLARED_DEAD, BeatRequest, Pulse, lock_key
 from fang_core.record import ClaimedTask, TaskState
-from fang_core.store import ClaimRequest, PoolRecord
+from fang_postgres.pool.heart import PostgresHeart
 from fang_threaded import Queue
-from fang_threaded.heart import PostgresHeart
-from fang_threaded.runner import OwnRunner
+from fang_threaded.database import PsycopgDatabase
+from fang_threaded.runtime import drive
+from tests.driven import Driven
 from tests.modes import Database, eventually
 from tests.postgres.blocking import await_waiting, wait_for_rows, while_changed
 
@@ -46,7 +49,7 @@ class Scene:
     def __init__(self, url: str) -> None:
         self.database = Database(url)
         self.queue = Queue(url)
-        self.store = self.queue.store()
+        self.store = Driven(self.queue.store())
         self._hearts: list[PostgresHeart] = []
         for pool_id in (DEAD, OTHER, WATCHER):
             self.register(pool_id)
@@ -98,68 +101,68 @@ def still(pool_id: uuid.UUID = DEAD, beats: int = 0) -> Pulse:
 def test_a_beat_takes_the_lock_once_and_says_so(scene: Scene) -> None:
     heart = scene.heart()
     for count in (1, 2, 3):
-        beat = heart.beat(DEAD, False)
+        beat = heart.beat(BeatRequest(DEAD, False))
         assert beat.registered
         assert scene.database.rows(OURS) == [(1,)]
         row = "SELECT beats, locks, stopping FROM fang.fang_pools WHERE id = %s"
         assert scene.database.rows(row, DEAD) == [(count, True, False)]
-    heart.beat(DEAD, True)
+    heart.beat(BeatRequest(DEAD, True))
     assert scene.database.rows("SELECT stopping FROM fang.fang_pools WHERE id = %s", DEAD) == [(True,)]
     scene.database.execute("SELECT pg_advisory_lock(%s)", lock_key(OTHER))  # the key is what it should be
-    assert {pulse.pool_id for pulse in heart.beat(DEAD, False).pulses if pulse.is_locked} == {DEAD, OTHER}
+    assert {pulse.pool_id for pulse in heart.beat(BeatRequest(DEAD, False)).pulses if pulse.is_locked} == {DEAD, OTHER}
 
 
 @pytest.mark.parametrize("pool_id", [DEAD, OTHER])
 def test_a_beat_sees_counters_and_locks_of_others(scene: Scene, pool_id: uuid.UUID) -> None:
     heart = scene.heart()
-    heart.beat(pool_id, False)
+    heart.beat(BeatRequest(pool_id, False))
     watcher = scene.heart()
-    pulses = {pulse.pool_id: pulse for pulse in watcher.beat(WATCHER, False).pulses}
+    pulses = {pulse.pool_id: pulse for pulse in watcher.beat(BeatRequest(WATCHER, False)).pulses}
     assert pulses.keys() == {DEAD, OTHER, WATCHER}
     assert pulses[pool_id] == Pulse(pool_id, 1, True, True, LEASE.total_seconds())
 
     heart.close()  # with the connection goes the lock, whatever the record says
     eventually(lambda: scene.database.rows(OURS) == [(1,)])
-    assert still(pool_id, 1) in watcher.beat(WATCHER, False).pulses
+    assert still(pool_id, 1) in watcher.beat(BeatRequest(WATCHER, False)).pulses
 
 
 def test_a_lock_that_a_former_connection_still_holds_is_taken_when_it_ends(scene: Scene) -> None:
     former, heart = scene.heart(), scene.heart()
-    former.beat(DEAD, False)
-    heart.beat(DEAD, False)
+    former.beat(BeatRequest(DEAD, False))
+    heart.beat(BeatRequest(DEAD, False))
     locks = "SELECT locks FROM fang.fang_pools WHERE id = %s"
     assert scene.database.rows(locks, DEAD) == [(False,)]  # judged by the lease alone
     former.close()
     eventually(lambda: scene.database.rows(OURS) == [(0,)])
-    heart.beat(DEAD, False)
+    heart.beat(BeatRequest(DEAD, False))
     assert scene.database.rows(locks, DEAD) == [(True,)]
 
 
 def test_without_locks_none_is_taken(scene: Scene) -> None:
-    scene.heart(False).beat(DEAD, False)
+    scene.heart(False).beat(BeatRequest(DEAD, False))
     assert scene.database.rows(OURS) == [(0,)]
     assert scene.database.rows("SELECT beats, locks FROM fang.fang_pools WHERE id = %s", DEAD) == [(1, False)]
 
 
 def test_a_beat_says_whether_it_continues_the_session_of_the_last(scene: Scene) -> None:
     heart = scene.heart()
-    assert [heart.beat(DEAD, False).continues for _ in range(3)] == [False, True, True]
+    assert [heart.beat(BeatRequest(DEAD, False)).continues for _ in range(3)] == [False, True, True]
     scene.database.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM ({OURS.replace('count(*)', 'pid')}) AS ours")
     with pytest.raises(BackendUnavailable):
-        heart.beat(DEAD, False)
-    assert [heart.beat(DEAD, False).continues for _ in range(2)] == [False, True]
+        heart.beat(BeatRequest(DEAD, False))
+    assert [heart.beat(BeatRequest(DEAD, False)).continues for _ in range(2)] == [False, True]
     pooled = scene.heart(locks=False)  # perhaps a pooler's
-    assert [pooled.beat(OTHER, False).continues for _ in range(2)] == [False, False]
+    assert [pooled.beat(BeatRequest(OTHER, False)).continues for _ in range(2)] == [False, False]
 
 
 async def test_a_beat_says_whether_it_continues_the_session_of_the_last_with_asyncio(url: str, scene: Scene) -> None:
     store = await AsyncQueue(url).store()
     heart = store.heart(True)
-    assert [(await heart.beat(DEAD, False)).continues for _ in range(3)] == [False, True, True]
+    assert [(await heart.beat(BeatRequest(DEAD, False))).continues for _ in range(3)] == [False, True, True]
     scene.database.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM ({OURS.replace('count(*)', 'pid')}) AS ours")
     with pytest.raises(BackendUnavailable):
-        await heart.beat(DEAD, False)
-    assert [(await heart.beat(DEAD, False)).continues for _ in range(2)] == [False, True]
+        await heart.beat(BeatRequest(DEAD, False))
+    assert [(await heart.beat(BeatRequest(DEAD, False))).continues for _ in range(2)] == [False, True]
     await heart.close()
     await store.close()
 
@@ -169,42 +172,93 @@ def test_a_lock_of_another_sort_or_database_is_nobodys(scene: Scene, server_url:
     with psycopg.connect(server_url) as elsewhere:
         elsewhere.execute("SELECT pg_advisory_lock(%s)", [key])
         scene.database.execute("SELECT pg_advisory_lock(%s::int, %s::int)", key >> 32, key & 0xFFFFFFFF)
-        assert not [pulse for pulse in scene.heart(False).beat(WATCHER, False).pulses if pulse.is_locked]
+        assert not [pulse for pulse in scene.heart(False).beat(BeatRequest(WATCHER, False)).pulses if pulse.is_locked]
 
 
 def test_a_pool_without_a_record_is_told_so_and_takes_no_lock(scene: Scene) -> None:
     scene.database.execute("DELETE FROM fang.fang_pools")
-    beat = scene.heart().beat(DEAD, False)
+    beat = scene.heart().beat(BeatRequest(DEAD, False))
     assert (beat.registered, beat.pulses) == (False, [])
     assert scene.database.rows(OURS) == [(0,)]
 
 
 def test_a_beat_says_how_long_the_server_is_up(scene: Scene) -> None:
     ((up,),) = scene.database.rows("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float")
-    assert up <= scene.heart().beat(DEAD, False).server_up <= up + 30
+    assert up <= scene.heart().beat(BeatRequest(DEAD, False)).server_up <= up + 30
 
 
 def test_a_heart_that_is_cut_off_begins_anew_and_has_its_lock_again(scene: Scene) -> None:
     heart = scene.heart()
-    heart.beat(DEAD, False)
+    heart.beat(BeatRequest(DEAD, False))
     holder = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = 5"
     scene.database.rows(f"SELECT pg_terminate_backend(pid) FROM ({holder}) held")
     with pytest.raises(BackendError):
-        heart.beat(DEAD, False)
-    assert heart.beat(DEAD, False).registered
+        heart.beat(BeatRequest(DEAD, False))
+    assert heart.beat(BeatRequest(DEAD, False)).registered
     assert scene.database.rows(OURS) == [(1,)]
 
 
 def test_a_heart_needs_no_connection_of_the_applications(scene: Scene, url: str) -> None:
     with Queue(url, max_pool_size=1) as queue:
-        store = queue.store()
-        assert isinstance(store._writes, OwnRunner)
-        taken = store._writes.reserve.take()  # the only one is in use
+        store = Driven(queue.store())
+        writes = drive(queue._connections.writes())
+        assert isinstance(writes, PsycopgDatabase)
+        taken = writes.connection_pool.take()  # the only one is in use
         heart = store.heart(True)
-        assert heart.beat(DEAD, False).registered
+        assert heart.beat(BeatRequest(DEAD, False)).registered
         heart.close()
-        store._writes.reserve.give_back(taken)
+        writes.connection_pool.give_back(taken)
         store.close()
+
+
+# What a pool is told --------------------------------------------------------------------------------------------------
+
+
+def test_requests_to_cancel_come_until_they_are_answered(scene: Scene) -> None:
+    first, second, third, other = scene.hold([0, 0, 0, 0])
+    held = [(task.id, task.attempt) for task in (first, second, third)]
+    sql = "UPDATE fang.fang_tasks SET cancel_request = %s WHERE id = %s"
+    for task, request in ((first, {"reason": "a mistake", "by": "me", "at": "now"}), (second, {}), (other, {})):
+        scene.database.execute(sql, json.dumps(request), task.id)
+    heart = scene.heart()
+    for _ in range(2):
+        beat = heart.beat(BeatRequest(DEAD, held=held))
+        assert not beat.lost
+        assert sorted(beat.cancels) == sorted([(first.id, "a mistake", "me"), (second.id, "", "")])
+    scene.database.execute(sql, None, first.id)
+    assert [cancel.task_id for cancel in heart.beat(BeatRequest(DEAD, held=held)).cancels] == [second.id]
+    assert heart.beat(BeatRequest(OTHER, held=held)).cancels == []  # another pool's
+
+
+@pytest.mark.parametrize("value", ["9" * 5_000, "[" * 5_000 + "]" * 5_000], ids=["a long number", "a deep list"])
+def test_no_json_of_a_row_stops_a_heart(scene: Scene, value: str) -> None:
+    """Python refuses to read these, jsonb holds them."""
+    send = "INSERT INTO fang.fang_messages (pool_id, kind, body) VALUES (%s, %s, %s)"
+    scene.database.execute(send, DEAD, "resize", f'{{"workers": {value}}}')
+    scene.database.execute(send, DEAD, "stop", value)
+    assert [delivery.message for delivery in scene.heart().beat(BeatRequest(DEAD)).messages] == [None, Stop()]
+    scene.database.execute("UPDATE fang.fang_pools SET runs = %s", f'{{"a": {value}}}')
+    assert {info.id for info in scene.queue.pools()} == {DEAD, OTHER, WATCHER}
+
+
+def test_of_many_messages_a_beat_brings_the_first(scene: Scene) -> None:
+    send = "INSERT INTO fang.fang_messages (pool_id, kind) SELECT %s, 'stop' FROM generate_series(1, 250)"
+    scene.database.execute(send, DEAD)
+    heart, heard, handled = scene.heart(), list[int](), list[int]()
+    while messages := heart.beat(BeatRequest(DEAD, handled=handled)).messages:
+        handled = [message.id for message in messages]
+        heard += handled
+    assert heard == sorted(set(heard))
+    assert len(heard) == 250
+    assert scene.database.rows("SELECT count(*) FROM fang.fang_messages") == [(0,)]
+
+
+def test_upkeep_removes_messages_to_pools_that_are_gone(scene: Scene) -> None:
+    send = "INSERT INTO fang.fang_messages (pool_id, kind) VALUES (%s, 'stop')"
+    for pool_id in (DEAD, uuid.UUID(int=77)):
+        scene.database.execute(send, pool_id)
+    scene.store.prune(PruneRequest(("common",), None, None, 10))
+    assert scene.database.rows("SELECT pool_id FROM fang.fang_messages") == [(DEAD,)]
 
 
 # What rescue makes of the tasks ---------------------------------------------------------------------------------------
@@ -227,7 +281,7 @@ def test_the_first_crash_is_charged_and_restricts_nothing(scene: Scene) -> None:
     assert scene.pools() == {OTHER, WATCHER}
 
 
-def test_from_the_second_on_it_waits(scene: Scene) -> None:
+def test_from_the_second_on_it_waits_if_it_was_alone(scene: Scene) -> None:
     scene.hold([1])
     assert rescued(scene) == {("retried", SUSPECT_AFTER)}
     assert scene.database.rows(TASKS)[0][:5] == ("retried", 2, 0, True, 4)
@@ -235,7 +289,7 @@ def test_from_the_second_on_it_waits(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("crashes", [[2, 0], [2, 1, 2]])
-def test_a_suspect_beside_others_had_not_begun(scene: Scene, crashes: list[int]) -> None:
+def test_a_suspect_beside_others_is_not_charged(scene: Scene, crashes: list[int]) -> None:
     scene.hold(crashes)
     assert rescued(scene) == {("retried", 2)} | {("retried", n + 1) for n in crashes if n < SUSPECT_AFTER}
     uncharged = scene.database.rows(
@@ -244,7 +298,7 @@ def test_a_suspect_beside_others_had_not_begun(scene: Scene, crashes: list[int])
     assert uncharged == [(crashes.count(SUSPECT_AFTER),)]
 
 
-def test_of_two_suspects_alone_none_had_begun(scene: Scene) -> None:
+def test_of_two_suspects_none_is_charged(scene: Scene) -> None:
     scene.hold([2, 2])
     assert rescued(scene) == {("retried", 2)}
 
@@ -280,7 +334,7 @@ def test_an_orphan_is_parked_by_the_max_crashes_of_who_finds_it(scene: Scene, ma
 @pytest.mark.parametrize(("crashes", "state"), [(0, "new"), (1, "retried"), (2, "retried")])
 def test_nothing_is_charged_to_a_pool_that_was_stopping(scene: Scene, crashes: int, state: str) -> None:
     scene.hold([crashes])
-    scene.heart().beat(DEAD, True)
+    scene.heart().beat(BeatRequest(DEAD, True))
     due = scene.database.rows("SELECT scheduled_at FROM fang.fang_tasks")
     assert rescued(scene, still(beats=1)) == {(state, crashes)}
     assert scene.database.rows("SELECT scheduled_at FROM fang.fang_tasks") == due
@@ -290,7 +344,7 @@ def test_nothing_is_charged_to_a_pool_that_was_stopping(scene: Scene, crashes: i
 @pytest.mark.parametrize("stopping", [False, True])
 def test_a_rescue_tells_whether_the_pool_was_stopping(scene: Scene, stopping: bool) -> None:
     scene.hold([0])
-    scene.heart().beat(DEAD, stopping)
+    scene.heart().beat(BeatRequest(DEAD, stopping))
     assert [task.was_stopping for task in scene.heart().rescue([still(beats=1)])] == [stopping]
 
 
@@ -380,7 +434,7 @@ def test_a_pool_that_is_beating_just_now_is_passed_by(url: str, scene: Scene, en
 def test_of_several_that_seem_dead_only_those_that_stand_still_are(scene: Scene) -> None:
     scene.hold([0], pool_id=OTHER)
     scene.hold([0])
-    scene.heart().beat(OTHER, False)
+    scene.heart().beat(BeatRequest(OTHER, False))
     assert len(scene.heart().rescue([still(OTHER), still()])) == 1
     assert scene.pools() == {OTHER, WATCHER}
 
@@ -389,13 +443,13 @@ def test_a_beat_waits_for_the_rescue_and_then_learns_of_it(url: str, scene: Scen
     """A rescuer takes the record away last of all; here it is held up before that, by a locked table."""
     scene.hold([0])
     dead, watcher = scene.heart(), scene.heart()
-    dead.beat(DEAD, True)
+    dead.beat(BeatRequest(DEAD, True))
     with ThreadPoolExecutor(2) as executor, psycopg.connect(url) as locker:
         locker.execute("LOCK TABLE fang.fang_tasks IN SHARE MODE")
         rescue = executor.submit(watcher.rescue, [still(beats=1)])
         await_waiting(scene.database.connection, 1)
         assert scene.pools() == {DEAD, OTHER, WATCHER}  # that it was stopping can still be read
-        beat = executor.submit(dead.beat, DEAD, True)
+        beat = executor.submit(dead.beat, BeatRequest(DEAD, True))
         await_waiting(scene.database.connection, 2)
         locker.rollback()
         assert [task.crashes for task in rescue.result(5)] == [0]
@@ -405,14 +459,14 @@ def test_a_beat_waits_for_the_rescue_and_then_learns_of_it(url: str, scene: Scen
 def test_a_rescue_that_is_held_up_gives_up_and_keeps_the_hearts_lock(url: str, scene: Scene) -> None:
     scene.hold([0])
     watcher = scene.heart()
-    watcher.beat(WATCHER, False)
+    watcher.beat(BeatRequest(WATCHER, False))
     with psycopg.connect(url) as locker:
         locker.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
         for rescue in (lambda: watcher.rescue([still()]), lambda: watcher.rescue_orphans(MAX_CRASHES)):
             with pytest.raises(BackendError, match="nothing was written"):
                 rescue()
             assert scene.database.rows(OURS) == [(1,)]
-            assert watcher.beat(WATCHER, False).registered
+            assert watcher.beat(BeatRequest(WATCHER, False)).registered
     assert len(watcher.rescue([still()])) == 1
 
 
@@ -423,23 +477,23 @@ def test_a_record_stays_until_a_rescue_has_all_tasks_and_its_pool_is_dead_meanwh
     """A run's own transaction locks one of them."""
     locked, free = scene.hold([0, 0])
     dead, watcher = scene.heart(), scene.heart()
-    dead.beat(DEAD, stopping)
+    dead.beat(BeatRequest(DEAD, stopping))
     sql = "SELECT 1 FROM fang.fang_tasks WHERE id = %(id)s FOR UPDATE"
     first = while_changed(url, sql, {"id": locked.id}, lambda: watcher.rescue([still(beats=1)]), end="ROLLBACK")
     assert [task.id for task in first] == [free.id]
     assert scene.pools() == {DEAD, OTHER, WATCHER}
     assert watcher.rescue_orphans(MAX_CRASHES) == []
-    beat = dead.beat(DEAD, False)
+    beat = dead.beat(BeatRequest(DEAD, False))
     assert not beat.registered
     assert {pulse.beats for pulse in beat.pulses if pulse.pool_id == DEAD} == {DECLARED_DEAD}
     assert scene.claim(DEAD) == []
-    scene.store.learn(DEAD, ["Crashing", "Other"])
+    scene.store.update_kinds(DEAD, ["Crashing", "Other"])
     scene.register(DEAD)
 
     second = watcher.rescue([still(beats=DECLARED_DEAD)])
     assert [(task.id, task.crashes) for task in second] == [(locked.id, 0 if stopping else 1)]
     assert scene.pools() == {OTHER, WATCHER}
-    scene.store.learn(DEAD, ["Crashing"])
+    scene.store.update_kinds(DEAD, ["Crashing"])
     assert scene.pools() == {OTHER, WATCHER}
 
 
@@ -452,7 +506,7 @@ def test_of_two_rescuers_at_once_each_task_has_one(scene: Scene, by_orphans: boo
 
     def rescue() -> list[uuid.UUID]:
         heart = scene.heart()
-        heart.beat(WATCHER, False)
+        heart.beat(BeatRequest(WATCHER, False))
         gate.wait()
         found = heart.rescue_orphans(MAX_CRASHES) if by_orphans else heart.rescue([still()])
         return [task.id for task in found]
@@ -499,7 +553,7 @@ def test_rescues_and_outcomes_race_and_every_row_ends_once(scene: Scene, monkeyp
 
         def rescue(gate: threading.Barrier = gate) -> set[uuid.UUID]:
             heart = scene.heart()
-            heart.beat(WATCHER, False)
+            heart.beat(BeatRequest(WATCHER, False))
             gate.wait()
             return {task.id for task in heart.rescue([still()])}
 

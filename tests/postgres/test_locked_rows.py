@@ -12,14 +12,14 @@ import pytest
 from sqlalchemy import func, literal_column, select
 
 from fang_core import Events, TaskState
+from fang_core.backends.store import ClaimRequest, PoolRecord
 from fang_core.errors import RowsLocked
-from fang_core.guard import SLOW, PlanGuard
 from fang_core.lifecycle import Outcome
-from fang_core.store import ClaimRequest, PoolRecord
-from fang_postgres.connecting import SETTINGS
-from fang_postgres.operations import LOCK_WAIT
+from fang_postgres.connections.connecting import SETTINGS
+from fang_postgres.operations.outcomes import LOCK_WAIT
+from fang_postgres.planner_guard import SLOW, PlanGuard
 from fang_postgres.statement import Operation, Statement
-from tests.modes import GATES, Database, Side, eventually, insert_suspect, ran
+from tests.modes import GATES, Database, Harness, abstains, eventually, insert_suspect, ran
 
 POOL = uuid.UUID(int=7)
 LOCK = "SELECT 1 FROM fang.fang_tasks WHERE id = %s FOR UPDATE"
@@ -57,27 +57,27 @@ def locker(url: str) -> Iterator[psycopg.Connection[Any]]:
 class Scene:
     """A pool that runs a task which waits, and which is locked meanwhile; others come behind it."""
 
-    def __init__(self, side: Side, url: str, **options: Any) -> None:
+    def __init__(self, harness: Harness, url: str, **options: Any) -> None:
         self.seen = Seen()
-        self.side = side
-        self.queue = side.queue(url)
-        self.pool = side.pool(self.queue, number_of_workers=2, events=[self.seen], **options)
+        self.harness = harness
+        self.queue = harness.queue(url)
+        self.pool = harness.pool(self.queue, number_of_workers=2, events=[self.seen], **options)
         (self.task,) = self.insert(0, waits=True)
         ran()
 
     def insert(self, *numbers: int, waits: bool = False) -> list[Any]:
-        tasks = [self.side.note(n=n, waits=waits) for n in numbers]
-        rows: list[Any] = self.side.call(self.queue.insert_tasks, tasks)
+        tasks = [self.harness.note(n=n, waits=waits) for n in numbers]
+        rows: list[Any] = self.harness.call(self.queue.insert_tasks, tasks)
         return rows
 
-    def apart(self) -> int:
-        """Outcomes that are set apart."""
-        return len(self.pool._shift.completer._apart)
+    def locked(self) -> int:
+        """Returns how many outcomes wait for a lock."""
+        return len(self.pool._lifetime.completer._locked)
 
     def end_locked(self) -> None:
         """Its run ends, and its outcome meets the lock."""
         GATES["gate"].set()
-        eventually(self.apart)
+        eventually(self.locked)
 
 
 def left(database: Database) -> list[Any]:
@@ -85,9 +85,9 @@ def left(database: Database) -> list[Any]:
 
 
 def test_others_are_written_while_it_is_locked_and_it_is_when_it_is_free(
-    side: Side, url: str, database: Database, locker: psycopg.Connection[Any]
+    harness: Harness, url: str, database: Database, locker: psycopg.Connection[Any]
 ) -> None:
-    scene = Scene(side, url)
+    scene = Scene(harness, url)
     locker.execute(LOCK, [scene.task.id])
     GATES["gate"].set()
     for n in range(1, 6):
@@ -97,52 +97,52 @@ def test_others_are_written_while_it_is_locked_and_it_is_when_it_is_free(
     locker.rollback()
     eventually(lambda: not left(database))
     assert (scene.seen.lost.empty(), scene.seen.failed) == (True, [])
-    eventually(lambda: not scene.pool._shift.holdings)
+    eventually(lambda: not scene.pool._lifetime.in_flight)
 
 
 def test_a_suspect_that_is_locked_keeps_its_pool_from_nothing_but_another_suspect(
-    side: Side, url: str, database: Database, locker: psycopg.Connection[Any]
+    harness: Harness, url: str, database: Database, locker: psycopg.Connection[Any]
 ) -> None:
     """Which would not be alone."""
-    queue = side.queue(url)
-    first = insert_suspect(side, queue, database, 0, waits=True)
-    pool = side.pool(queue, number_of_workers=2)
+    queue = harness.queue(url)
+    first = insert_suspect(harness, queue, database, 0, waits=True)
+    pool = harness.pool(queue, number_of_workers=2)
     assert ran() == [0]
     locker.execute(LOCK, [first])
     GATES["gate"].set()
-    eventually(lambda: len(pool._shift.completer._apart))
-    second = insert_suspect(side, queue, database, 1)
+    eventually(lambda: len(pool._lifetime.completer._locked))
+    second = insert_suspect(harness, queue, database, 1)
     for n in range(2, 6):
-        side.call(queue.insert_task, side.note(n=n))
+        harness.call(queue.insert_task, harness.note(n=n))
         assert ran() == [n]
     eventually(lambda: sorted(left(database)) == sorted([first, second]))
-    assert pool._shift.claimer.abstains
+    assert abstains(pool)
     locker.rollback()
     assert ran() == [1]
     eventually(lambda: not left(database))
-    eventually(lambda: not pool._shift.holdings)
+    eventually(lambda: not pool._lifetime.in_flight)
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_was_changed_under_the_lock_is_lost(
-    side: Side, url: str, database: Database, locker: psycopg.Connection[Any], change: str
+    harness: Harness, url: str, database: Database, locker: psycopg.Connection[Any], change: str
 ) -> None:
-    scene = Scene(side, url)
+    scene = Scene(harness, url)
     locker.execute(CHANGES[change].encode(), [scene.task.id])
     scene.end_locked()
     locker.commit()
     assert scene.seen.lost.get(timeout=20) == scene.task.id
-    row = side.call(scene.queue.find_task_by_id, scene.task.id)
+    row = harness.call(scene.queue.find_task_by_id, scene.task.id)
     assert (row and row.state) == (TaskState.CANCELLED if change == "cancelled" else None)
 
 
 def test_a_stop_writes_it_where_it_becomes_free_in_time(
-    side: Side, url: str, database: Database, locker: psycopg.Connection[Any]
+    harness: Harness, url: str, database: Database, locker: psycopg.Connection[Any]
 ) -> None:
-    scene = Scene(side, url)
+    scene = Scene(harness, url)
     locker.execute(LOCK, [scene.task.id])
     scene.end_locked()
-    completer = scene.pool._shift.completer
+    completer = scene.pool._lifetime.completer
     flush, flushing = completer.flush, threading.Event()
 
     def watched(within: float) -> Any:
@@ -150,32 +150,32 @@ def test_a_stop_writes_it_where_it_becomes_free_in_time(
         return flush(within)
 
     completer.flush = watched
-    stopped = side.begin(scene.pool.stop)
+    stopped = harness.begin(scene.pool.stop)
     assert flushing.wait(10)
     locker.rollback()
     assert stopped.result(20) == 0
-    side._pools.remove(scene.pool)
+    harness._pools.remove(scene.pool)
     assert left(database) == []
     assert database.rows("SELECT 1 FROM fang.fang_pools") == []
 
 
 def test_a_stop_leaves_it_to_others_uncharged_where_it_stays_locked(
-    side: Side, url: str, database: Database, locker: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
+    harness: Harness, url: str, database: Database, locker: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    scene = Scene(side, url, grace_period=timedelta(0))
+    scene = Scene(harness, url, grace_period=timedelta(0))
     locker.execute(LOCK, [scene.task.id])
     scene.end_locked()
-    side.stop(scene.pool)
-    assert "could not be written, as others have locked their tasks: 1" in caplog.text
+    harness.stop(scene.pool)
+    assert "1 outcomes not written: other transactions have locked their tasks" in caplog.text
     # Whoever finds it does so by the record of its holder, which says that nobody is to be charged.
     held = "SELECT p.stopping FROM fang.fang_tasks t JOIN fang.fang_pools p ON p.id = t.pool_id"
     assert database.rows(held) == [(True,)]
 
 
-def test_a_drain_waits_for_it(side: Side, url: str, database: Database, locker: psycopg.Connection[Any]) -> None:
-    scene = Scene(side, url)
+def test_a_drain_waits_for_it(harness: Harness, url: str, database: Database, locker: psycopg.Connection[Any]) -> None:
+    scene = Scene(harness, url)
     locker.execute(LOCK, [scene.task.id])
-    drained = side.begin(scene.pool.drain)
+    drained = harness.begin(scene.pool.drain)
     scene.end_locked()
     locker.rollback()
     drained.result(20)
@@ -186,19 +186,19 @@ def test_a_drain_waits_for_it(side: Side, url: str, database: Database, locker: 
 
 
 @pytest.fixture
-def store(side: Side, url: str, database: Database) -> Iterator[Any]:
+def store(harness: Harness, url: str, database: Database) -> Iterator[Any]:
     """Of a registered pool that may hold tasks."""
-    made = side.call(side.queue(url).store)
-    side.call(made.register, PoolRecord(POOL, "threaded", "h", 1, ("common",), ("Held",), 1))
+    made = harness.call(harness.queue(url).store)
+    harness.call(made.register, PoolRecord(POOL, "threaded", "h", 1, ("common",), ("Held",), 1))
     yield made
-    side.call(made.close)
+    harness.call(made.close)
 
 
-def hold(side: Side, store: Any, database: Database, count: int) -> list[Any]:
+def hold(harness: Harness, store: Any, database: Database, count: int) -> list[Any]:
     database.execute(
         'INSERT INTO fang.fang_tasks (metadata) SELECT \'{"type": "Held"}\' FROM generate_series(1, %s)', count
     )
-    tasks: list[Any] = side.call(store.claim, ClaimRequest(POOL, ("common",), ("Held",), count)).tasks
+    tasks: list[Any] = harness.call(store.claim, ClaimRequest(POOL, ("common",), ("Held",), count)).tasks
     return tasks
 
 
@@ -207,29 +207,29 @@ STATES = [None, TaskState.FINISHED, TaskState.FAILED]
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_a_store_says_what_is_locked_and_what_it_wrote(
-    side: Side, store: Any, database: Database, locker: psycopg.Connection[Any], waits: bool
+    harness: Harness, store: Any, database: Database, locker: psycopg.Connection[Any], waits: bool
 ) -> None:
     """Each in its own way of writing; one of another attempt is neither."""
-    tasks = hold(side, store, database, 10)
+    tasks = hold(harness, store, database, 10)
     locker.execute("SELECT 1 FROM fang.fang_tasks WHERE id = ANY(%s) FOR UPDATE", [[task.id for task in tasks[:3]]])
     outcomes = [Outcome(task.id, task.attempt, STATES[n % 3]) for n, task in enumerate(tasks)]
     outcomes[9] = outcomes[9]._replace(attempt=7)
     with pytest.raises(RowsLocked) as caught:
-        side.call(store.complete, POOL, outcomes, waits=waits)
+        harness.call(store.complete, POOL, outcomes, waits=waits)
     assert caught.value.locked == {task.id for task in tasks[:3]}
     assert caught.value.written == {task.id for task in tasks[3:9]}
     locker.rollback()
-    rest = side.call(store.complete, POOL, outcomes, waits=waits)
+    rest = harness.call(store.complete, POOL, outcomes, waits=waits)
     assert rest == {task.id for task in tasks[:3]}
 
 
 def test_what_a_run_completes_by_itself_is_never_said_to_be_locked(
-    side: Side, store: Any, database: Database, locker: psycopg.Connection[Any]
+    harness: Harness, store: Any, database: Database, locker: psycopg.Connection[Any]
 ) -> None:
-    (task,) = hold(side, store, database, 1)
+    (task,) = hold(harness, store, database, 1)
     locker.execute(LOCK, [task.id])
     outcome = Outcome(task.id, task.attempt, None, completed_by_run=True)
-    assert side.call(store.complete, POOL, [outcome]) == set()
+    assert harness.call(store.complete, POOL, [outcome]) == set()
 
 
 class Judged(PlanGuard):
@@ -249,26 +249,26 @@ class Judged(PlanGuard):
 
 
 def test_the_wait_ends_with_its_statement_and_is_no_slow_plan(
-    side: Side, store: Any, database: Database, locker: psycopg.Connection[Any]
+    harness: Harness, store: Any, database: Database, locker: psycopg.Connection[Any]
 ) -> None:
-    (task,) = hold(side, store, database, 1)
+    (task,) = hold(harness, store, database, 1)
     judged = Judged()
     store._guard_of_outcomes = judged
     locker.execute(LOCK, [task.id])
     with pytest.raises(RowsLocked):
-        side.call(store.complete, POOL, [Outcome(task.id, 1, None)])
+        harness.call(store.complete, POOL, [Outcome(task.id, 1, None)])
     assert judged.by == ["observe"]  # what was done without waiting, when the wait was over
     assert float(LOCK_WAIT.removesuffix("ms")) / 1000 < SLOW
-    assert side.call(store._writes.run, LOCK_TIMEOUT) == SETTINGS["lock_timeout"]
+    assert harness.call(store._writes.run, LOCK_TIMEOUT) == SETTINGS["lock_timeout"]
 
 
 def test_of_a_locked_table_it_only_says_that_nothing_was_written(
-    side: Side, url: str, database: Database, locker: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+    harness: Harness, url: str, database: Database, locker: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SETTINGS, "lock_timeout", "100ms")
-    store = side.call(side.queue(url).store)
+    store = harness.call(harness.queue(url).store)
     locker.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
     with pytest.raises(RowsLocked, match="nothing was written") as caught:
-        side.call(store.complete, POOL, [Outcome(POOL, 1, None)])
+        harness.call(store.complete, POOL, [Outcome(POOL, 1, None)])
     assert (caught.value.written, caught.value.locked) == (frozenset(), frozenset())
-    side.call(store.close)
+    harness.call(store.close)

@@ -29,13 +29,15 @@ from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
 from fang_core.errors import AccessRefused, BackendError, BackendUnavailable, SchemaError, UsageError
 from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
-from fang_postgres.connecting import TRANSACTION_TIMEOUT_SINCE
+from fang_postgres.connections.connecting import TRANSACTION_TIMEOUT_SINCE
+from fang_postgres.grants import FUNCTIONS, PRIVILEGES, Purpose
 from fang_postgres.schema import HEAD, VERSION_TABLE, tables
 from tests import forking
 from tests.forking import Forked
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 30.0
+RIGHTS = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 
 # Everything of a schema that its definition decides, one line each.
 CATALOG = """
@@ -63,6 +65,8 @@ SELECT concat_ws(' ', 'other', relkind, relname) FROM pg_class WHERE relnamespac
 EVERYTHING = """
 SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname !~ '^pg_'
 UNION ALL SELECT 'relation ' || c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+  WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+UNION ALL SELECT 'function ' || p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
   WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
 UNION ALL SELECT 'type ' || t.oid::regtype FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
   WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
@@ -191,7 +195,7 @@ def test_rusts_fang_in_public_is_left_alone(engine: Engine) -> None:
 def test_a_name_that_is_taken_is_said(engine: Engine) -> None:
     run(engine, RUSTS_FANG)
     before = everything(engine)
-    with pytest.raises(SchemaError, match="schema public holds something of that name") as caught:
+    with pytest.raises(SchemaError, match="schema public already has an object of that name") as caught:
         migrate.upgrade(engine, schema="public")
     assert "\n" not in str(caught.value)
     assert everything(engine) == before
@@ -473,6 +477,60 @@ def test_the_defaults_are_those_of_a_pool(engine: Engine) -> None:
     run(engine, AT_0001)
     defaults = f"SELECT lease = '{DEFAULT_LEASE}' AND max_crashes = {DEFAULT_MAX_CRASHES} FROM fang.fang_pools"
     assert rows(engine, defaults) == [True]
+
+
+def test_the_third_revision_gives_roles_of_workers_their_rights_on_its_table(engine: Engine) -> None:
+    """An upgrade must not stop pools whose role has its rights from before."""
+    migrate.upgrade(engine, revision="0002")
+    run(engine, 'CREATE ROLE "a worker"; CREATE ROLE a_web_application')
+    try:
+        run(
+            engine,
+            """GRANT SELECT, INSERT, UPDATE, DELETE ON fang.fang_pools TO "a worker";
+            GRANT SELECT ON fang.fang_pools TO a_web_application""",
+        )
+        migrate.upgrade(engine)
+        allowed = """SELECT r || ' ' || p FROM unnest(ARRAY['a worker', 'a_web_application']) r,
+            unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p
+            WHERE has_table_privilege(r, 'fang.fang_messages', p) ORDER BY p"""
+        assert rows(engine, allowed) == ["a worker DELETE", "a worker INSERT", "a worker SELECT"]
+    finally:
+        run(engine, 'DROP OWNED BY "a worker", a_web_application; DROP ROLE "a worker", a_web_application')
+
+
+def test_the_fifth_revision_gives_roles_the_rights_that_they_need_to_go_on(engine: Engine) -> None:
+    had: dict[Purpose, str] = {
+        "web": "SELECT, INSERT ON fang.fang_tasks",
+        "worker": "SELECT, INSERT, UPDATE, DELETE ON fang.fang_tasks, fang.fang_pools",
+        "status": "SELECT ON fang.fang_tasks",
+    }
+    migrate.upgrade(engine, revision="0004")
+    for purpose, rights in had.items():
+        run(engine, f'CREATE ROLE "t {purpose}"; GRANT {rights} TO "t {purpose}"')
+    try:
+        migrate.upgrade(engine)
+        asked = """SELECT privilege FROM unnest(CAST(:privileges AS text[])) AS privilege
+            WHERE has_table_privilege(:role, :table, privilege)"""
+        for purpose in had:
+            for table in ("fang_types", "fang_turns", "fang_lanes", "fang_uniques"):
+                found = rows(engine, asked, role=f"t {purpose}", table=f"fang.{table}", privileges=RIGHTS)
+                assert found == list(PRIVILEGES[purpose].get(table, ())), (purpose, table)
+            for function in FUNCTIONS["worker"]:
+                may = "SELECT has_function_privilege(:role, :function, 'EXECUTE')"
+                found = rows(engine, may, role=f"t {purpose}", function=f"fang.{function}")
+                assert found == [function in FUNCTIONS[purpose]]
+    finally:
+        for purpose in had:
+            run(engine, f'DROP OWNED BY "t {purpose}"; DROP ROLE "t {purpose}"')
+
+
+def test_claims_read_with_new_snapshots_in_functions(engine: Engine) -> None:
+    """In a stable function they would not see what others have committed since the claim began."""
+    migrate.upgrade(engine)
+    functions = (
+        "SELECT concat_ws(' ', proname, provolatile) FROM pg_proc WHERE pronamespace = 'fang'::regnamespace ORDER BY 1"
+    )
+    assert rows(engine, functions) == ["fang_lane_tat_1 v", "fang_running_1 v", "fang_tat_1 v"]
 
 
 # A revision to come ---------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Who may use a connection, and who waits for one: the rules, without any connection."""
 
-from fang_postgres.connecting import NO_ROOM, NONE_FREE, WAIT_FOR_ONE
-from fang_postgres.places import ROOM_AGAIN, Places
+from fang_postgres.connections.connecting import NO_ROOM, NONE_FREE, WAIT_FOR_ONE
+from fang_postgres.connections.places import ROOM_AGAIN, Places
 
 
 def test_a_place_that_becomes_free_goes_to_the_caller_that_has_waited_longest() -> None:

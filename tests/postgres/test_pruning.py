@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from fang_core import RetentionMode
-from tests.modes import Database, Side, eventually, ran
+from tests.modes import Database, Harness, eventually, ran
 
 
 def kept(database: Database) -> list[str]:
@@ -13,17 +13,19 @@ def kept(database: Database) -> list[str]:
     ]
 
 
-def test_a_pool_prunes_by_its_options_what_it_serves_and_nothing_else(side: Side, url: str, database: Database) -> None:
-    queue = side.queue(url)
+def test_a_pool_prunes_by_its_options_what_it_serves_and_nothing_else(
+    harness: Harness, url: str, database: Database
+) -> None:
+    queue = harness.queue(url)
 
     def pool(task_type: str | tuple[str, ...], keep: timedelta | None) -> Any:
-        return side.pool(queue, task_type=task_type, retention_mode=RetentionMode.KEEP_ALL, keep_finished=keep)
+        return harness.pool(queue, task_type=task_type, retention_mode=RetentionMode.KEEP_ALL, keep_finished=keep)
 
     billing, others = pool("billing", None), pool(("common", "mail"), timedelta(0))
     for n, task_type in enumerate(("billing", "common", "mail")):
-        side.call(queue.insert_task, side.note(n=n), task_type=task_type)
+        harness.call(queue.insert_task, harness.note(n=n), task_type=task_type)
     assert ran(3) == [0, 1, 2]
     eventually(lambda: len(kept(database)) == 3)
-    assert side.call(billing._shift._maintenance.prune) == 0
-    assert side.call(others._shift._maintenance.prune) == 2
+    assert harness.call(billing._lifetime.maintenance.prune) == 0
+    assert harness.call(others._lifetime.maintenance.prune) == 2
     assert kept(database) == ["billing"]

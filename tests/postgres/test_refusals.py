@@ -14,7 +14,7 @@ from fang_cli.commands import fang
 from fang_core.errors import AccessRefused, NotConnected, UsageError
 from fang_threaded import Queue
 from tests.guarded import Guarded, guarded_server, server_without_tls
-from tests.modes import Side, eventually, ran
+from tests.modes import Harness, eventually, ran
 
 # Where a connect is refused asyncpg leaves the transport of its TLS to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -26,11 +26,11 @@ def guarded() -> Iterator[Guarded]:
         yield server
 
 
-def refused(side: Side, url: str) -> str:
+def refused(harness: Harness, url: str) -> str:
     """The line in which the mode says that it was refused."""
-    queue = side.queue(url)
+    queue = harness.queue(url)
     with pytest.raises(AccessRefused) as refusal:
-        side.call(queue.open)
+        harness.call(queue.open)
     line = str(refusal.value)
     assert "\n" not in line
     assert "hush" not in line
@@ -64,9 +64,9 @@ OPTIONS: Final = "check options of the URL"
     ],
 )
 def test_a_refusal_says_what_to_do(
-    side: Side, guarded: Guarded, user: str, query: str, database: str, advice: str
+    harness: Harness, guarded: Guarded, user: str, query: str, database: str, advice: str
 ) -> None:
-    assert refused(side, guarded.url(user, query, database=database)).endswith(f"; {advice}")
+    assert refused(harness, guarded.url(user, query, database=database)).endswith(f"; {advice}")
 
 
 OF: Final = "sslmode=require&sslcert=FILES/{0}.crt&sslkey=FILES/{0}.key"
@@ -85,28 +85,30 @@ OF: Final = "sslmode=require&sslcert=FILES/{0}.crt&sslkey=FILES/{0}.key"
         ("t_tls", "sslrootcert=system", TLS),
     ],
 )
-def test_a_refusal_of_tls_says_what_to_do(side: Side, guarded: Guarded, user: str, query: str, advice: str) -> None:
+def test_a_refusal_of_tls_says_what_to_do(
+    harness: Harness, guarded: Guarded, user: str, query: str, advice: str
+) -> None:
     if not guarded.has_tls:
         pytest.skip("no Postgres with TLS is installed")
-    assert refused(side, guarded.url(f"{user}:hush", query)).endswith(f"; {advice}")
+    assert refused(harness, guarded.url(f"{user}:hush", query)).endswith(f"; {advice}")
 
 
-def test_whom_the_server_lets_in(side: Side, guarded: Guarded) -> None:
-    side.call(side.queue(guarded.url("t_password:right")).open)
+def test_whom_the_server_lets_in(harness: Harness, guarded: Guarded) -> None:
+    harness.call(harness.queue(guarded.url("t_password:right")).open)
     if guarded.has_tls:
-        side.call(side.queue(guarded.url("t_certified", OF.format("t_certified"))).open)
-        side.call(side.queue(guarded.url("t_tls", "sslmode=verify-ca&sslrootcert=FILES/ca.crt")).open)
+        harness.call(harness.queue(guarded.url("t_certified", OF.format("t_certified"))).open)
+        harness.call(harness.queue(guarded.url("t_tls", "sslmode=verify-ca&sslrootcert=FILES/ca.crt")).open)
 
 
 @pytest.mark.parametrize("name", ["sslrootcert", "sslcert", "sslkey", "sslcrl"])
-def test_a_file_that_is_missing_is_named(side: Side, guarded: Guarded, name: str) -> None:
-    line = refused(side, guarded.url("t_trusted", f"sslmode=require&{name}=FILES/gone"))
+def test_a_file_that_is_missing_is_named(harness: Harness, guarded: Guarded, name: str) -> None:
+    line = refused(harness, guarded.url("t_trusted", f"sslmode=require&{name}=FILES/gone"))
     assert line.startswith(f"{name} of the database URL names a file that does not exist: ")
 
 
-def test_a_server_without_tls_that_has_to_have_it(side: Side, guarded: Guarded) -> None:
+def test_a_server_without_tls_that_has_to_have_it(harness: Harness, guarded: Guarded) -> None:
     with server_without_tls() as port:
-        assert refused(side, guarded.url("t_trusted", "sslmode=require", port=port)).endswith(f"; {TLS}")
+        assert refused(harness, guarded.url("t_trusted", "sslmode=require", port=port)).endswith(f"; {TLS}")
 
 
 @pytest.mark.parametrize("command", ["migrate", "status"])
@@ -140,37 +142,37 @@ class Vault:
         return self()
 
 
-def forms(side: Side, vault: Vault) -> list[Callable[[], Any]]:
+def forms(harness: Harness, vault: Vault) -> list[Callable[[], Any]]:
     """What the mode takes for a callable."""
 
     def returns_awaitable() -> Any:
         return vault.by_asyncio()
 
-    return [vault] if side.mode == "threaded" else [vault, vault.by_asyncio, returns_awaitable]
+    return [vault] if harness.mode == "threaded" else [vault, vault.by_asyncio, returns_awaitable]
 
 
-def test_a_password_is_fetched_for_each_connect(side: Side, guarded: Guarded) -> None:
-    for fetch in forms(side, vault := Vault("right")):
+def test_a_password_is_fetched_for_each_connect(harness: Harness, guarded: Guarded) -> None:
+    for fetch in forms(harness, vault := Vault("right")):
         vault.asked_on.clear()
-        queue = side.queue(guarded.url("t_password"), password=fetch)
-        side.call(queue.open)
+        queue = harness.queue(guarded.url("t_password"), password=fetch)
+        harness.call(queue.open)
         assert len(vault.asked_on) == 1
-        pool = side.pool(queue)
-        side.call(queue.insert_task, side.note(n=7))
+        pool = harness.pool(queue)
+        harness.call(queue.insert_task, harness.note(n=7))
         assert ran() == [7]
-        side.stop(pool)
+        harness.stop(pool)
         assert len(vault.asked_on) > 2  # for its claims, for its heart, and to listen
-        if fetch is vault and side.mode == "async":
+        if fetch is vault and harness.mode == "async":
             assert "test-loop" not in vault.asked_on
 
 
-def test_a_refused_password_is_fetched_once_more(side: Side, guarded: Guarded) -> None:
-    for fetch in forms(side, vault := Vault("")):
+def test_a_refused_password_is_fetched_once_more(harness: Harness, guarded: Guarded) -> None:
+    for fetch in forms(harness, vault := Vault("")):
         vault.passwords = ["expired", "right"]
-        side.call(side.queue(guarded.url("t_password"), password=fetch).open)
+        harness.call(harness.queue(guarded.url("t_password"), password=fetch).open)
         vault.passwords, vault.asked_on = ["expired"], []
         with pytest.raises(AccessRefused):
-            side.call(side.queue(guarded.url("t_password"), password=fetch).open)
+            harness.call(harness.queue(guarded.url("t_password"), password=fetch).open)
         assert len(vault.asked_on) == 2
 
 
@@ -182,38 +184,38 @@ def test_a_refused_password_is_fetched_once_more(side: Side, guarded: Guarded) -
         ("hush\0", "its callable returned a text with a NUL character"),
     ],
 )
-def test_a_password_that_cannot_be_fetched(side: Side, guarded: Guarded, found: Any, line: str) -> None:
-    for fetch in forms(side, Vault(found)):
-        queue = side.queue(guarded.url("t_password"), password=fetch)
+def test_a_password_that_cannot_be_fetched(harness: Harness, guarded: Guarded, found: Any, line: str) -> None:
+    for fetch in forms(harness, Vault(found)):
+        queue = harness.queue(guarded.url("t_password"), password=fetch)
         with pytest.raises(NotConnected) as refusal:
-            side.call(queue.insert_task, side.note())
+            harness.call(queue.insert_task, harness.note())
         assert str(refusal.value) == f"no password for the database: {line}"
 
 
-def test_a_pool_outlives_a_vault_that_is_down(side: Side, guarded: Guarded) -> None:
+def test_a_pool_outlives_a_vault_that_is_down(harness: Harness, guarded: Guarded) -> None:
     vault = Vault("right")
-    pool_queue = side.queue(guarded.url("t_password"), password=vault)
-    side.pool(pool_queue, listen=True)
+    pool_queue = harness.queue(guarded.url("t_password"), password=vault)
+    harness.pool(pool_queue, listen=True)
     with psycopg.connect(guarded.superuser_url, autocommit=True) as connection:
         vault.passwords = [ConnectionError("down")]
         vault.asked_on.clear()
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 't_password'")
         eventually(lambda: vault.asked_on, within=10)
     with Queue(guarded.superuser_url) as queue:
-        queue.insert_task(side.note(n=9))
+        queue.insert_task(harness.note(n=9))
         vault.passwords = ["right"]
         assert ran(within=20) == [9]
 
 
 @pytest.mark.parametrize("found", ["right", 7])
-def test_what_is_no_callable_is_refused(side: Side, guarded: Guarded, found: Any) -> None:
+def test_what_is_no_callable_is_refused(harness: Harness, guarded: Guarded, found: Any) -> None:
     with pytest.raises(UsageError, match="takes a callable"):
-        side.queue(guarded.url("t_password"), password=found)
+        harness.queue(guarded.url("t_password"), password=found)
 
 
-def test_two_passwords_are_refused(side: Side, guarded: Guarded) -> None:
+def test_two_passwords_are_refused(harness: Harness, guarded: Guarded) -> None:
     with pytest.raises(UsageError, match="leave one of them out") as refusal:
-        side.queue(guarded.url("t_password:hush"), password=Vault("right"))
+        harness.queue(guarded.url("t_password:hush"), password=Vault("right"))
     assert "hush" not in str(refusal.value)
 
 

@@ -10,11 +10,11 @@ import psycopg
 import pytest
 
 from fang_async import AsyncQueue
-from fang_core import removal
+from fang_core.tasks import batches
 from fang_postgres.sql import by_hand
 from fang_postgres.statements import statements
 from fang_threaded import Queue
-from tests.modes import Database, Side
+from tests.modes import Database, Harness
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,7 +22,7 @@ def few() -> Iterator[None]:
     """A batch looks at seven rows, and removes three."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(by_hand, "LOOKED_AT", 7)
-        patch.setattr(removal, "MOST", 3)
+        patch.setattr(batches, "MOST", 3)
         statements.cache_clear()
         yield
     statements.cache_clear()
@@ -33,7 +33,7 @@ FIRST, LAST = UUID(int=0), UUID(int=2**128 - 1)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_exactly_those_of_the_type_go(side: Side, url: str, database: Database, seed: int) -> None:
+def test_exactly_those_of_the_type_go(harness: Harness, url: str, database: Database, seed: int) -> None:
     random = Random(seed)
     ids = [FIRST, LAST, *(UUID(int=random.getrandbits(128)) for _ in range(60))]
     gone = random.sample(ids, random.choice([1, 5, 30, 62]))
@@ -41,14 +41,14 @@ def test_exactly_those_of_the_type_go(side: Side, url: str, database: Database, 
     database.execute(INSERT, gone, "gone")
     database.execute(INSERT, list(kept), "kept")
     told: list[int] = []
-    assert side.call(side.queue(url).remove_tasks_type, "gone", on_progress=told.append) == len(gone)
+    assert harness.call(harness.queue(url).remove_tasks_type, "gone", on_progress=told.append) == len(gone)
     assert {id_ for (id_,) in database.rows("SELECT id FROM fang.fang_tasks")} == kept
     assert all(later - former <= 3 for former, later in zip([0, *told], told, strict=False))
     assert told[-1] == len(gone)
 
 
 def test_each_batch_stands_and_what_is_inserted_behind_the_last_one_stays(
-    side: Side, url: str, database: Database
+    harness: Harness, url: str, database: Database
 ) -> None:
     database.execute(INSERT, [UUID(int=n) for n in range(1, 21)], "common")
     stood: list[int] = []
@@ -58,13 +58,13 @@ def test_each_batch_stands_and_what_is_inserted_behind_the_last_one_stays(
         stood.append(removed + count)
         database.execute(INSERT, [UUID(int=100 + removed)], "common")
 
-    assert side.call(side.queue(url).remove_all_tasks, on_progress=look_and_insert) == 20
+    assert harness.call(harness.queue(url).remove_all_tasks, on_progress=look_and_insert) == 20
     assert set(stood) == {20}
     assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(len(stood),)]
 
 
 def test_a_removal_that_is_stopped_leaves_what_is_done(
-    side: Side, url: str, database: Database, caplog: pytest.LogCaptureFixture
+    harness: Harness, url: str, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     database.execute(INSERT, [UUID(int=n) for n in range(1, 21)], "common")
 
@@ -73,7 +73,7 @@ def test_a_removal_that_is_stopped_leaves_what_is_done(
             raise RuntimeError("enough")
 
     with pytest.raises(RuntimeError, match="enough") as stopped:
-        side.call(side.queue(url).remove_all_tasks, on_progress=interrupt)
+        harness.call(harness.queue(url).remove_all_tasks, on_progress=interrupt)
     assert stopped.value.__notes__ == [
         "the removal was stopped: at least 7 tasks were removed before, and stay removed"
     ]

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,15 @@ import asyncpg
 import psycopg
 import pytest
 
-from fang_async.runner import run_on as run_async
+from fang_async.database import run_on as run_async
 from fang_core.liveness import Pulse, lock_key
 from fang_core.record import TaskState
-from fang_postgres import reports
-from fang_postgres.reports import (
-    Reports,
-    ReportStatements,
-    TaskCount,
-    UnknownKind,
-    UnservedType,
-    report_statements,
-    unknown_kinds,
-    unserved_types,
-)
+from fang_postgres.reports import reports
+from fang_postgres.reports.counting import unknown_kinds, unserved_types
+from fang_postgres.reports.figures import TaskCount, UnknownKind, UnservedType
+from fang_postgres.reports.reports import Reports, ReportStatements, report_statements
 from fang_postgres.sql.reports import SETTINGS
-from fang_threaded.runner import converse_on, run_on
+from fang_threaded.database import run_on, run_script
 
 GOLDEN = Path(__file__).parent / "golden" / "reports"
 NAMES = [field.name for field in dataclasses.fields(ReportStatements)]
@@ -78,7 +72,7 @@ def insert(
 
 def counts_of(connection: psycopg.Connection[Any]) -> list[TaskCount]:
     running = run_on(connection, REPORTS.running())
-    return converse_on(connection, REPORTS.tasks(running))
+    return run_script(partial(run_on, connection), REPORTS.tasks(running))
 
 
 def fill(
@@ -137,7 +131,7 @@ def test_more_task_types_than_are_listed_are_estimated(
 
 @pytest.mark.usefixtures("small_bounds")
 def test_what_took_too_long_is_left_to_the_sample() -> None:
-    conversation, answers = (
+    script, answers = (
         REPORTS.tasks([]),
         {"pages": 1_000, "sample": [TaskCount("a", TaskState.NEW, "A", 5, 5, True)]},
     )
@@ -145,7 +139,7 @@ def test_what_took_too_long_is_left_to_the_sample() -> None:
     answer: Any = None
     with suppress(StopIteration):
         while True:
-            operation = conversation.send(answer)
+            operation = script.send(answer)
             asked.append(operation.statement.name)
             answer = answers.get(operation.statement.name)
     assert asked == ["pages", "waiting", "ended", "sample"]
@@ -156,7 +150,7 @@ def test_what_is_retried_and_why(connection: psycopg.Connection[Any]) -> None:
     later = "now() + n * interval '1 hour'"
     fill(connection, 3, "retried", scheduled_at=later, error_message="'KeyError: ' || n || E'\\nmore'")
     fill(connection, 1, "retried", "'other'", kind="'B'")
-    found = converse_on(connection, REPORTS.retries(counts_of(connection)))
+    found = run_script(partial(run_on, connection), REPORTS.retries(counts_of(connection)))
     hour = timedelta(hours=1)
     now = connection.execute("SELECT now()").fetchone()[0]  # type: ignore[index]
     assert [(each.task_type, each.kind, each.count, each.error, each.is_estimate) for each in found] == [
@@ -170,7 +164,7 @@ def test_what_is_retried_and_why(connection: psycopg.Connection[Any]) -> None:
 def test_what_is_retried_behind_a_long_backlog_is_found(connection: psycopg.Connection[Any]) -> None:
     fill(connection, 15_000, "new")
     fill(connection, 3, "retried", kind="'B'", scheduled_at="now() + n * interval '1 hour'", error_message="'E'")
-    (found,) = converse_on(connection, REPORTS.retries(counts_of(connection)))
+    (found,) = run_script(partial(run_on, connection), REPORTS.retries(counts_of(connection)))
     assert (found.kind, found.count, found.error) == ("B", 3, "E")
 
 

@@ -14,7 +14,7 @@ from fang_core.errors import SchemaError
 from fang_postgres import migrate
 from fang_postgres.revisions import comment_for, read_revision, schema_problem
 from fang_postgres.schema import HEAD
-from tests.modes import Side, ran
+from tests.modes import Harness, ran
 
 FUTURE: Final = f'''
 from alembic import op
@@ -53,13 +53,13 @@ def by_the_future(tmp_path: Path) -> Callable[..., Any]:
 
 
 def test_older_code_works_where_the_migration_allows_it(
-    side: Side, url: str, by_the_future: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    harness: Harness, url: str, by_the_future: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     by_the_future(migrate.upgrade, url)
-    queue = side.queue(url)
-    side.call(queue.open)
-    side.pool(queue)
-    side.call(queue.insert_task, side.note(n=3))
+    queue = harness.queue(url)
+    harness.call(queue.open)
+    harness.pool(queue)
+    harness.call(queue.insert_task, harness.note(n=3))
     assert ran() == [3]
     # What a container does before it starts.
     for arguments in ([], ["--check"]):
@@ -71,16 +71,16 @@ def test_older_code_works_where_the_migration_allows_it(
 
 
 def test_older_code_stops_where_the_migration_does_not_allow_it(
-    side: Side, url: str, by_the_future: Callable[..., Any]
+    harness: Harness, url: str, by_the_future: Callable[..., Any]
 ) -> None:
     by_the_future(migrate.upgrade, url, oldest=NEXT)
     refused = f"^schema fang is at revision {NEXT}, which this version, .*, may not use: upgrade fang-tasks$"
-    queue = side.queue(url)
+    queue = harness.queue(url)
     with pytest.raises(SchemaError, match=refused):
-        side.call(queue.open)
+        harness.call(queue.open)
     with pytest.raises(SchemaError, match=refused):
-        side.pool(queue)
-    side._pools.clear()
+        harness.pool(queue)
+    harness._pools.clear()
     with pytest.raises(SchemaError, match=refused):
         migrate.check(url)
     with pytest.raises(SchemaError, match="upgrade fang-tasks"):

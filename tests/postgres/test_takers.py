@@ -4,10 +4,10 @@ import uuid
 
 import pytest
 
+from fang_core.backends.store import PoolRecord
 from fang_core.liveness import DECLARED_DEAD
-from fang_core.store import PoolRecord
 from fang_postgres.operations import Operations
-from fang_threaded.runner import run_on
+from fang_threaded.database import run_on
 from tests.modes import Database
 
 OPS = Operations("fang")

@@ -1,4 +1,4 @@
-"""What puts tasks behind the cursors of pools says so, for each level with the earliest time, though nobody waits."""
+"""What puts tasks behind the cursors of pools says so, for each lane with the earliest time, though nobody waits."""
 
 import uuid
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from fang_core.insertion import NewTask, Overrides
+from fang_core.backends.store import ClaimRequest, PoolRecord, Tick
 from fang_core.lifecycle import Outcome, change_by_hand, retry_by_hand
 from fang_core.record import ClaimedTask, Task, TaskState
-from fang_core.store import ClaimRequest, PoolRecord, Tick
+from fang_core.tasks.insertion import NewTask, Overrides
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Operation
-from fang_threaded.runner import run_on
+from fang_threaded.database import run_on
 
 OPS = Operations("fang")
 POOL = uuid.UUID(int=7)
@@ -76,7 +76,7 @@ BOTH_LEVELS = [telling(0, PAST), telling(2, LATER)]
 
 
 def new_row(task_type: str = "common") -> NewTask:
-    return NewTask(uuid.uuid4(), '{"type": "Told"}', "Told", task_type, 1, 20, f"hash of {uuid.uuid4()}")
+    return NewTask(uuid.uuid4(), '{"type": "Told"}', "Told", (task_type, 1, 20, None, None), f"hash of {uuid.uuid4()}")
 
 
 def test_an_insert_of_now_is_ahead_of_all_cursors(database: Database) -> None:
@@ -88,7 +88,7 @@ def test_an_insert_of_now_is_ahead_of_all_cursors(database: Database) -> None:
 
 
 def test_a_single_insert_is_told_where_a_pool_waits_for_its_kind_or_nobody_knows_it(database: Database) -> None:
-    database.run(OPS.announce(POOL, True))
+    database.run(OPS.set_waiting(POOL, True))
     other = new_row()._replace(kind="Other")
     database.run(OPS.insert(other, Overrides(), notify=True))
     database.run(OPS.insert(new_row(), Overrides(), notify=True))
@@ -133,7 +133,7 @@ def test_a_retry_that_is_due_later_is_not_behind_and_is_told_to_those_who_wait(d
 
 
 def test_those_who_wait_hear_of_a_retry_that_is_due_soon(database: Database) -> None:
-    database.run(OPS.announce(POOL, True))
+    database.run(OPS.set_waiting(POOL, True))
     database.settle(TaskState.RETRIED, timedelta(seconds=5))
     assert database.heard() == ["common"]
 

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 
 from fang_core import Runnable, TaskConfig
+from fang_core.backends.ticking import tick_of
 from fang_core.record import Task
-from fang_core.ticking import tick_of
 from fang_threaded import Queue
+from tests.driven import Driven
 from tests.postgres.blocking import await_waiting
 
 CLIENTS = 16
@@ -42,7 +43,7 @@ def test_pools_and_callers_make_a_tick_ahead_once(
     url: str, queue: Queue, watcher: psycopg.Connection[Any], commits: bool
 ) -> None:
     """All of them wait for a first one, which then commits or rolls back."""
-    store = queue.store()
+    store = Driven(queue.store())
     with psycopg.connect(url) as holder, ThreadPoolExecutor(2 * CLIENTS) as executor:
         first = queue.schedule_task(Yearly(), connection=holder)
         tick = tick_of(Yearly(), first.scheduled_at, queue.rules)
@@ -65,9 +66,9 @@ def test_pools_and_callers_make_a_tick_ahead_once(
 def test_a_caller_whom_a_twin_keeps_out_keeps_no_pool_waiting(
     url: str, queue: Queue, watcher: psycopg.Connection[Any]
 ) -> None:
-    store = queue.store()
+    store = Driven(queue.store())
     twin = queue.insert_task(Yearly())
-    last = store.sight(["ticks.Yearly"]).last_ticks["ticks.Yearly"]
+    last = store.read_schedules(["ticks.Yearly"]).last_ticks["ticks.Yearly"]
     with psycopg.connect(url) as holder:
         assert queue.schedule_task(Yearly(), connection=holder) == twin._replace(conflict=True)
         at = watcher.execute("SELECT clock_timestamp()").fetchall()[0][0]

@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 
 from fang_async import AsyncQueue
 from fang_core import Runnable, TaskConfig, TaskState
+from fang_core.backends.store import PoolRecord
 from fang_core.record import Task
-from fang_core.store import PoolRecord
 from fang_threaded import Queue
+from tests.driven import Driven
 
 
 class Prepared(Runnable):
@@ -31,9 +32,9 @@ def queue(url: str) -> Iterator[Queue]:
         if connection.execute("SHOW max_prepared_transactions").fetchone() == ("0",):
             pytest.skip("the server has max_prepared_transactions = 0")
     with Queue(url) as queue:
-        store, pool_id = queue.store(), uuid4()
+        store, pool_id = Driven(queue.store()), uuid4()
         store.register(PoolRecord(pool_id, "threaded", "host", 1, ("common",), ("two_phase.Prepared",), 1))
-        store.announce(pool_id, True)
+        store.set_waiting(pool_id, True)
         yield queue
         store.close()
 

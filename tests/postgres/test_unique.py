@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -12,12 +13,13 @@ import psycopg
 import pytest
 
 from fang_async import AsyncQueue
-from fang_core import Runnable, TaskConfig
+from fang_core import Runnable, TaskConfig, Unique
+from fang_core.backends.store import ClaimRequest, PoolRecord
 from fang_core.lifecycle import Outcome
 from fang_core.record import Task, TaskState
-from fang_core.store import ClaimRequest, PoolRecord
+from fang_postgres.pool.store import PostgresStore
 from fang_threaded import Queue
-from fang_threaded.store import PostgresStore
+from tests.driven import Driven
 from tests.postgres.blocking import await_waiting, while_changed
 
 HALF = 32
@@ -29,6 +31,12 @@ class Once(Runnable):
     n: int = 0
 
     def run(self, queue: Any) -> None: ...
+
+
+class OnceADay(Once):
+    """For a day, whatever becomes of the task: rows of ``fang_uniques`` alone keep others out."""
+
+    task_config = TaskConfig(kind="unique.OnceADay", uniq=Unique(while_="always", within=timedelta(days=1)))
 
 
 @pytest.fixture
@@ -45,7 +53,7 @@ def watcher(url: str) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture
 def store(queue: Queue) -> Iterator[PostgresStore]:
-    store = queue.store()
+    store = Driven(queue.store())
     store.register(PoolRecord(POOL, "threaded", "host", 1, ("common",), ("unique.Once",), 1))
     yield store
     store.close()
@@ -56,9 +64,9 @@ def claim(store: PostgresStore) -> Any:
     return task
 
 
-async def from_asyncio(url: str) -> list[Task]:
+async def from_asyncio(url: str, kind: type[Once]) -> list[Task]:
     async with AsyncQueue(url, max_pool_size=HALF) as queue:
-        return await asyncio.gather(*(queue.insert_task(Once()) for _ in range(HALF)))
+        return await asyncio.gather(*(queue.insert_task(kind()) for _ in range(HALF)))
 
 
 # One task, many clients -----------------------------------------------------------------------------------------------
@@ -76,16 +84,17 @@ def kill(holder: psycopg.Connection[Any], watcher: psycopg.Connection[Any]) -> N
     watcher.execute("SELECT pg_terminate_backend(%s)", [holder.info.backend_pid])
 
 
+@pytest.mark.parametrize("kind", [Once, OnceADay])
 @pytest.mark.parametrize("end", [commit, roll_back, kill])
 def test_of_64_clients_that_insert_one_task_at_once_one_wins(
-    url: str, queue: Queue, watcher: psycopg.Connection[Any], end: Callable[..., None]
+    url: str, queue: Queue, watcher: psycopg.Connection[Any], end: Callable[..., None], kind: type[Once]
 ) -> None:
     """All of them wait for a first one, which then ends in every way."""
     holder = psycopg.connect(url)
     with ThreadPoolExecutor(HALF + 1) as executor:
-        first = queue.insert_task(Once(), connection=holder)
-        threads = [executor.submit(queue.insert_task, Once()) for _ in range(HALF)]
-        loop = executor.submit(asyncio.run, from_asyncio(url))
+        first = queue.insert_task(kind(), connection=holder)
+        threads = [executor.submit(queue.insert_task, kind()) for _ in range(HALF)]
+        loop = executor.submit(asyncio.run, from_asyncio(url, kind))
         await_waiting(watcher, 2 * HALF)
         end(holder, watcher)
         results = [future.result(20) for future in threads] + loop.result(20)

@@ -15,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from fang_async.connecting import Connector as AsyncConnector
+from fang_async.connector import Connector as AsyncConnector
 from fang_core import UsageError
-from fang_postgres.engine import engine_for
-from fang_postgres.urls import _ENVIRONMENT, _LIBPQ_ALONE, Address, Host, address
-from fang_threaded.connecting import Connector
+from fang_postgres.connections.engine import engine_for
+from fang_postgres.urls.address import Address, Host
+from fang_postgres.urls.parameters import ENVIRONMENT, LIBPQ_ALONE
+from fang_postgres.urls.urls import address
+from fang_threaded.connector import Connector
 
 FANG: Final = str(Path(sys.executable).parent / "fang")
 
@@ -204,8 +206,8 @@ def test_what_libpq_alone_can_do_is_refused_for_asyncpg() -> None:
 @pytest.mark.skipif(psycopg.pq.version() < 180000, reason="an older libpq does not know them all")
 async def test_the_list_of_what_libpq_alone_can_do(server_url: str) -> None:
     """asyncpg sends them on as settings of the server, which knows one of them, but as its own end's."""
-    assert {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()} >= _LIBPQ_ALONE
-    for name in _LIBPQ_ALONE - {"tcp_user_timeout"}:
+    assert {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()} >= LIBPQ_ALONE
+    for name in LIBPQ_ALONE - {"tcp_user_timeout"}:
         url = server_url + ("&" if "?" in server_url else "?") + f"{name}=1"
         with pytest.raises(asyncpg.PostgresError, match=f'unrecognized configuration parameter "{name}"'):
             await asyncpg.connect(url)
@@ -219,7 +221,7 @@ def test_the_environment_is_libpqs() -> None:
         if option.envvar is not None
     }
     left_to_the_drivers = {"user", "password", "passfile", "dbname"}
-    assert {name: key for name, key in of_libpq.items() if name not in left_to_the_drivers} == _ENVIRONMENT
+    assert {name: key for name, key in of_libpq.items() if name not in left_to_the_drivers} == ENVIRONMENT
 
 
 # Where the URL says nothing -------------------------------------------------------------------------------------------
@@ -240,7 +242,7 @@ def test_the_environment_speaks_where_the_url_is_silent() -> None:
         ({"PGDATESTYLE": "German"}, "PGDATESTYLE"),
         ({"PGCLIENTENCODING": "LATIN1"}, "client_encoding"),
         ({"PGOPTIONS": "-c statement_timeout=0"}, "statement_timeout"),
-        ({"PGSERVICE": "shop"}, "service 'shop' stands in none of"),
+        ({"PGSERVICE": "shop"}, "service 'shop' is in none of"),
     ],
 )
 def test_an_environment_that_cannot_be_honoured_is_named(environ: dict[str, str], named: str) -> None:
@@ -262,7 +264,7 @@ def test_a_service_is_read() -> None:
     assert found == Address(hosts=TWO[:1], user="me", password="100%#;x", database="app", options="-c role=me")
     with pytest.raises(UsageError, match="cannot be read"):
         address("postgresql:///?service=shop", {}, read_text=lambda _: "host=one")
-    with pytest.raises(UsageError, match=r"does not understand: ldap"):
+    with pytest.raises(UsageError, match=r"does not know: ldap"):
         address("postgresql:///?service=shop", {}, read_text=lambda _: "[shop]\nldap=x")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fang_core import NotConnected, OutcomeUnknown, ReadOnlyServer
 from tests.faults.pgproxy import ReplyDropper
-from tests.modes import Database, Side, eventually, ran, side_of
+from tests.modes import Database, Harness, eventually, harness_of, ran
 from tests.proxy import Mode, Proxy
 
 LONG = timedelta(seconds=60)
@@ -39,61 +39,61 @@ def tries(proxy: Proxy) -> None:
     ids=["insert_task", "insert_tasks", "fetch_and_touch_task", "open"],
 )
 def test_a_call_waits_and_does_what_it_is_for_once(
-    side: Side, proxy: Proxy, database: Database, call: Callable[..., Any]
+    harness: Harness, proxy: Proxy, database: Database, call: Callable[..., Any]
 ) -> None:
-    queue = side.queue(proxy.url, wait_for_database=LONG)
-    side.call(queue.insert_task, side.note())
+    queue = harness.queue(proxy.url, wait_for_database=LONG)
+    harness.call(queue.insert_task, harness.note())
     proxy.set(Mode.RESET)
-    calling = side.begin(*call(queue, side.note))
+    calling = harness.begin(*call(queue, harness.note))
     tries(proxy)
-    reserve = side.call(queue._connections.writes).reserve
-    eventually(lambda: reserve._places.taken == 0)  # it holds no place while it waits
+    connection_pool = harness.call(queue._connections.writes).connection_pool
+    eventually(lambda: connection_pool._places.taken == 0)  # it holds no place while it waits
     proxy.set(Mode.PASS)
     calling.result(10)
-    expected = {"insert_task": 2, "insert_tasks": 1 + BULK}.get(call(queue, side.note)[0].__name__, 1)
+    expected = {"insert_task": 2, "insert_tasks": 1 + BULK}.get(call(queue, harness.note)[0].__name__, 1)
     assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(expected,)]
-    side.end()
+    harness.end()
 
 
-def test_many_calls_wait_and_follow_the_first_that_succeeds(side: Side, proxy: Proxy, database: Database) -> None:
-    queue = side.queue(proxy.url, wait_for_database=LONG)
+def test_many_calls_wait_and_follow_the_first_that_succeeds(harness: Harness, proxy: Proxy, database: Database) -> None:
+    queue = harness.queue(proxy.url, wait_for_database=LONG)
     proxy.set(Mode.RESET)
     before = proxy.accepted
-    calling = [side.begin(queue.insert_task, side.note(n=n)) for n in range(50)]
+    calling = [harness.begin(queue.insert_task, harness.note(n=n)) for n in range(50)]
     eventually(lambda: proxy.accepted >= before + 50)  # each has tried
     proxy.set(Mode.PASS)
     for call in calling:
         call.result(10)
     assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(50,)]
-    side.end()
+    harness.end()
 
 
-def test_a_pool_starts_once_the_database_is_there(side: Side, proxy: Proxy) -> None:
-    queue = side.queue(proxy.url, wait_for_database=LONG)
+def test_a_pool_starts_once_the_database_is_there(harness: Harness, proxy: Proxy) -> None:
+    queue = harness.queue(proxy.url, wait_for_database=LONG)
     proxy.set(Mode.RESET)
-    starting = side.begin(queue.store)
+    starting = harness.begin(queue.store)
     tries(proxy)
     proxy.set(Mode.PASS)
-    side.call(starting.result(10).close)
-    side.call(queue.insert_task, side.note(n=7))
-    side.pool(queue)
+    harness.call(starting.result(10).close)
+    harness.call(queue.insert_task, harness.note(n=7))
+    harness.pool(queue)
     assert ran() == [7]
-    side.end()
+    harness.end()
 
 
-def test_the_wait_is_bounded_and_none_by_default(side: Side, proxy: Proxy) -> None:
+def test_the_wait_is_bounded_and_none_by_default(harness: Harness, proxy: Proxy) -> None:
     proxy.set(Mode.RESET)
-    for within, least in ((timedelta(seconds=0.3), 3), (timedelta(0), 1)):
-        queue = side.queue(proxy.url, wait_for_database=within)
+    for within, least in ((timedelta(seconds=1), 3), (timedelta(0), 1)):
+        queue = harness.queue(proxy.url, wait_for_database=within)
         before = proxy.accepted
         with pytest.raises(NotConnected):
-            side.call(queue.insert_task, side.note())
+            harness.call(queue.insert_task, harness.note())
         assert proxy.accepted - before >= least
     assert proxy.accepted - before == 1
-    side.end()
+    harness.end()
 
 
-def test_a_server_that_takes_no_writes_yet_is_waited_for(side: Side, url: str, database: Database) -> None:
+def test_a_server_that_takes_no_writes_yet_is_waited_for(harness: Harness, url: str, database: Database) -> None:
     """As after a failover, whose address leads to a standby that is not promoted yet."""
     database.execute("CREATE SEQUENCE tries")
     database.execute(
@@ -102,45 +102,45 @@ def test_a_server_that_takes_no_writes_yet_is_waited_for(side: Side, url: str, d
     )
     database.execute("CREATE TRIGGER stands_by BEFORE INSERT ON fang.fang_tasks EXECUTE FUNCTION stands_by()")
     with pytest.raises(ReadOnlyServer):
-        side.call(side.queue(url).insert_task, side.note())
-    calling = side.begin(side.queue(url, wait_for_database=LONG).insert_task, side.note())
+        harness.call(harness.queue(url).insert_task, harness.note())
+    calling = harness.begin(harness.queue(url, wait_for_database=LONG).insert_task, harness.note())
     eventually(lambda: database.rows("SELECT last_value FROM tries")[0][0] > 2)
     database.execute("DROP TRIGGER stands_by ON fang.fang_tasks")
     calling.result(10)
     assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(1,)]
 
 
-def test_what_may_have_been_written_is_told_at_once(side: Side, url: str, database: Database) -> None:
+def test_what_may_have_been_written_is_told_at_once(harness: Harness, url: str, database: Database) -> None:
     with ReplyDropper(url) as dropper:
-        queue = side.queue(dropper.url, wait_for_database=LONG)
-        side.call(queue.open)
+        queue = harness.queue(dropper.url, wait_for_database=LONG)
+        harness.call(queue.open)
         dropper.drop(b"INSERT INTO fang.fang_tasks", 1)
         with pytest.raises(OutcomeUnknown):
-            side.call(queue.insert_task, side.note())
+            harness.call(queue.insert_task, harness.note())
         assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(1,)]
-        side.end()
+        harness.end()
 
 
-def test_a_waiting_call_ends_when_its_queue_is_closed(side: Side, proxy: Proxy) -> None:
-    queue = side.queue(proxy.url, wait_for_database=LONG)
+def test_a_waiting_call_ends_when_its_queue_is_closed(harness: Harness, proxy: Proxy) -> None:
+    queue = harness.queue(proxy.url, wait_for_database=LONG)
     proxy.set(Mode.RESET)
-    calling = side.begin(queue.insert_task, side.note())
+    calling = harness.begin(queue.insert_task, harness.note())
     tries(proxy)
-    side.call(queue.close)
+    harness.call(queue.close)
     with pytest.raises(NotConnected):
         calling.result(10)
 
 
 def test_a_waiting_call_can_be_cancelled(proxy: Proxy, database: Database) -> None:
-    with side_of("async") as side:
-        queue = side.queue(proxy.url, wait_for_database=LONG)
+    with harness_of("async") as harness:
+        queue = harness.queue(proxy.url, wait_for_database=LONG)
         proxy.set(Mode.RESET)
-        calling = side.begin(queue.insert_task, side.note())
+        calling = harness.begin(queue.insert_task, harness.note())
         tries(proxy)
         calling.cancel()
         with pytest.raises(CancelledError):
             calling.result(10)
         proxy.set(Mode.PASS)
-        side.call(queue.insert_task, side.note())
+        harness.call(queue.insert_task, harness.note())
         assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(1,)]
-        side.end()
+        harness.end()

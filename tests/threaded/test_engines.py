@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -13,19 +14,29 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.orm import sessionmaker
 
 from fang_core import SleepParams
+from fang_core.backends.store import ClaimRequest, PoolRecord
 from fang_core.conformance import (
     Backend,
     ByHandSuite,
+    ClaimSuite,
+    CompletionSuite,
+    ManagingSuite,
     OutcomeSuite,
+    OutlookSuite,
     PoolSuite,
     QueueSuite,
+    ReconcileSuite,
     RemovalSuite,
     ScheduleSuite,
+    StoredScheduleSuite,
+    UniquenessSuite,
     UniqueSuite,
 )
-from fang_core.store import ClaimRequest, PoolRecord
+from fang_core.liveness import BeatRequest, CancelRequest
 from fang_postgres.statements import Statements, statements
 from fang_threaded import Queue, WorkerPool
+from tests.backends import set_crashes_on
+from tests.driven import Driven
 from tests.hostile import ARRAYS, Nonsense, dumpers_of_nonsense, loaders_of_nonsense, settings_of
 from tests.modes import Database, ThreadedNote, eventually, ran
 
@@ -68,13 +79,33 @@ def hostile(make_engine: Callable[..., Engine]) -> Engine:
 
 
 @pytest.fixture
-def backend(hostile: Engine) -> Iterator[Backend]:
-    made = Backend("threaded", queue=lambda **options: Queue(hostile, **options), pool=WorkerPool)
+def backend(hostile: Engine, url: str) -> Iterator[Backend]:
+    made = Backend(
+        "threaded",
+        queue=lambda **options: Queue(hostile, **options),
+        pool=WorkerPool,
+        set_crashes=partial(set_crashes_on, url),
+    )
     yield made
     made.close()
 
 
-class TestOnAHostileEngine(QueueSuite, UniqueSuite, ByHandSuite, RemovalSuite, ScheduleSuite, PoolSuite, OutcomeSuite):
+class TestOnAHostileEngine(
+    QueueSuite,
+    UniqueSuite,
+    UniquenessSuite,
+    ByHandSuite,
+    ManagingSuite,
+    RemovalSuite,
+    ScheduleSuite,
+    StoredScheduleSuite,
+    ClaimSuite,
+    CompletionSuite,
+    ReconcileSuite,
+    OutlookSuite,
+    PoolSuite,
+    OutcomeSuite,
+):
     """The groups of the conformance suite that read and write rows."""
 
 
@@ -100,13 +131,13 @@ def test_a_heart_beats_and_rescues_on_a_hostile_engine(hostile: Engine, locks: b
     kind = ThreadedNote.__fang_options__.kind
     dead, watcher = uuid4(), uuid4()
     with Queue(hostile) as queue:
-        store = queue.store()
+        store = Driven(queue.store())
         for pool_id in (dead, watcher):
             store.register(PoolRecord(pool_id, "threaded", "host", 1, ("common",), (kind,), 1, LEASE))
         task = queue.insert_task(ThreadedNote(n=1))
         assert [claimed.id for claimed in store.claim(ClaimRequest(dead, ("common",), (kind,), 1)).tasks] == [task.id]
         heart = store.heart(locks)
-        beat = heart.beat(watcher, False)
+        beat = heart.beat(BeatRequest(watcher, False))
         assert beat.registered
         assert {pulse.pool_id: (pulse.beats, pulse.is_locked, pulse.lease) for pulse in beat.pulses} == {
             dead: (0, False, LEASE.total_seconds()),
@@ -115,6 +146,24 @@ def test_a_heart_beats_and_rescues_on_a_hostile_engine(hostile: Engine, locks: b
         found = next(pulse for pulse in beat.pulses if pulse.pool_id == dead)
         assert [rescued.id for rescued in heart.rescue([found])] == [task.id]
         assert heart.rescue_orphans(3) == []
+        heart.close()
+        store.close()
+
+
+def test_a_heart_hears_of_its_tasks_on_a_hostile_engine(hostile: Engine) -> None:
+    kind = ThreadedNote.__fang_options__.kind
+    me, gone = uuid4(), uuid4()
+    with Queue(hostile) as queue:
+        store = Driven(queue.store())
+        store.register(PoolRecord(me, "threaded", "host", 1, ("common", "NULL"), (kind,), 1, LEASE))
+        assert [(pool.id, pool.task_types, pool.kinds) for pool in queue.pools()] == [(me, ("common", "NULL"), (kind,))]
+        task = queue.insert_task(ThreadedNote(n=1))
+        store.claim(ClaimRequest(me, ("common",), (kind,), 1))
+        queue.cancel_task(task.id, reason='NULL, {and} "more"', by="a person")
+        heart = store.heart(True)
+        beat = heart.beat(BeatRequest(me, False, held=[(task.id, 1), (gone, 1)]))
+        assert beat.cancels == [CancelRequest(task.id, 'NULL, {and} "more"', "a person")]
+        assert list(beat.lost) == [gone]
         heart.close()
         store.close()
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from fang_core import MemoryQueue, TaskState
-from fang_core.lifecycle import SUSPECT_AFTER
-from fang_core.memory_state import MemoryState
-from fang_core.store import Claim, ClaimRequest
+from fang_core.backends.memory.state import MemoryState
+from fang_core.backends.store import Claim, ClaimRequest
+from fang_core.crashes import SUSPECT_AFTER
 from fang_threaded import Runnable, WorkerPool
+from fang_threaded.workers import ThreadWorkers
 from tests.modes import eventually
 
 
@@ -36,28 +37,28 @@ def test_what_is_claimed_too_late_is_given_back(crashes: int, monkeypatch: pytes
     state = Slow()
     queue = MemoryQueue(state=state)
     task = queue.insert_task(Straggler())
-    state.tasks[task.id] = state.tasks[task.id]._replace(crashes=crashes)
+    state.tasks[task.id] = state.tasks[task.id]._replace(crashes=crashes, group_limit=1)
     pool = WorkerPool(queue, grace_period=timedelta(0))
     pool.start()
     assert claiming.wait(10)
-    shift = pool._shift
-    dismiss, hand_out, flush = shift.crew.dismiss, shift.supply.hand_out, shift.completer.flush
+    lifetime = pool._lifetime
+    stop, hand_out, flush = lifetime.workers.stop, lifetime.dispatch.hand_out, lifetime.completer.flush
 
-    def dismisses(deadline: float) -> int:
+    async def stops(deadline: float) -> int:
         gave_up.set()
-        return dismiss(deadline)
+        return await stop(deadline)
 
     def hands_out(*claimed: Any) -> None:
         hand_out(*claimed)
         handed_out.set()
 
-    def flushes(within: float) -> Any:
+    async def flushes(within: float) -> None:
         assert handed_out.wait(10)
-        return flush(within)
+        await flush(within)
 
-    monkeypatch.setattr(shift.crew, "dismiss", dismisses)
-    monkeypatch.setattr(shift.supply, "hand_out", hands_out)
-    monkeypatch.setattr(shift.completer, "flush", flushes)
+    monkeypatch.setattr(lifetime.workers, "stop", stops)
+    monkeypatch.setattr(lifetime.dispatch, "hand_out", hands_out)
+    monkeypatch.setattr(lifetime.completer, "flush", flushes)
     assert pool.stop() == 0
     left = state.tasks[task.id]
     assert (left.pool_id, left.crashes) == (None, crashes)
@@ -103,10 +104,11 @@ def test_a_pool_goes_on_with_fewer_workers_where_none_can_be_replaced(monkeypatc
     queue = MemoryQueue(state=MemoryState())
     with WorkerPool(queue, number_of_workers=2) as pool:
         refusing.prefix = "fang-worker"
-        assert pool._shift is not None
-        crew = pool._shift.crew
-        first, second = crew._workers
-        crew.waiting.put("no run")  # type: ignore[arg-type]
+        assert pool._lifetime is not None
+        workers = pool._lifetime.workers
+        assert isinstance(workers, ThreadWorkers)
+        first, second = workers._by_number().values()
+        workers._waiting.put("no run")  # type: ignore[arg-type]
         eventually(lambda: sum(worker.thread.is_alive() for worker in (first, second)) == 1)
         queue.insert_task(Passing())
         assert pool.drain() == 1

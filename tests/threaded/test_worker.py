@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from fang_core import Constant, Events, MemoryQueue, Runnable, TaskConfig, TaskState, UsageError, current_run
+from fang_core.pool.claimer import Claimer
 from fang_threaded import WorkerPool
-from fang_threaded.claimer import Claimer
+from fang_threaded.runtime import drive
+from tests.modes import eventually
 
 LEAK: ContextVar[str] = ContextVar("leak", default="clean")
 SEEN: list[Any] = []
@@ -73,7 +75,7 @@ def test_a_worker_that_fails_beside_its_run_is_replaced_and_the_task_is_not_lost
     events, queue = Replaced(), MemoryQueue()
     queue.insert_tasks([SyncLeaky() for _ in range(3)], max_retries=0)
     pool = WorkerPool(queue, events=[events])
-    feed, failed = Claimer.feed, threading.Event()
+    feed, failed = Claimer.on_taken, threading.Event()
 
     def fail_once(claimer: Claimer, waiting: int) -> None:
         if not failed.is_set():
@@ -81,7 +83,7 @@ def test_a_worker_that_fails_beside_its_run_is_replaced_and_the_task_is_not_lost
             raise MemoryError
         feed(claimer, waiting)
 
-    monkeypatch.setattr(Claimer, "feed", fail_once)
+    monkeypatch.setattr(Claimer, "on_taken", fail_once)
     assert pool.drain() == 3
     assert events.reasons == ["MemoryError"]
     assert queue.tasks == []
@@ -90,7 +92,7 @@ def test_a_worker_that_fails_beside_its_run_is_replaced_and_the_task_is_not_lost
 def test_a_successor_that_fails_before_the_start_of_its_thread_has_returned_is_replaced_too(monkeypatch: Any) -> None:
     events, queue = Replaced(), MemoryQueue()
     queue.insert_task(SyncLeaky())
-    feed, start = Claimer.feed, threading.Thread.start
+    feed, start = Claimer.on_taken, threading.Thread.start
     fed, started = [], []
 
     def fail_twice(claimer: Claimer, waiting: int) -> None:
@@ -106,10 +108,10 @@ def test_a_successor_that_fails_before_the_start_of_its_thread_has_returned_is_r
             if len(started) == 2:
                 thread.join()
 
-    monkeypatch.setattr(Claimer, "feed", fail_twice)
+    monkeypatch.setattr(Claimer, "on_taken", fail_twice)
     monkeypatch.setattr(threading.Thread, "start", start_slowly)
     assert WorkerPool(queue, events=[events]).drain() == 1
-    assert events.reasons == 2 * ["MemoryError"]
+    eventually(lambda: events.reasons == 2 * ["MemoryError"])  # told when their successors run already
 
 
 def test_stop_waits_gives_back_what_was_not_started_and_says_what_is_left() -> None:
@@ -126,7 +128,7 @@ def test_stop_waits_gives_back_what_was_not_started_and_says_what_is_left() -> N
     assert states == [TaskState.IN_PROGRESS] + [TaskState.NEW] * 4
     assert len(queue.state.pools) == 1  # it goes on holding its row
     GATE["open"].set()
-    pool._shift.crew.join()
+    drive(pool._lifetime.workers.join())
 
 
 def test_a_pool_can_be_started_again() -> None:
@@ -149,4 +151,4 @@ def test_a_drain_counts_a_run_whose_end_is_still_being_told() -> None:
     pool = WorkerPool(queue, number_of_workers=2, grace_period=timedelta(0), events=[Slow()])
     assert pool.drain() == 1
     told.set()
-    pool._shift.crew.join()
+    drive(pool._lifetime.workers.join())

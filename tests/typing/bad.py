@@ -1,6 +1,7 @@
 """What users get wrong. Each line that ends in ``# red`` is an error to every type checker, and no other line is."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Unpack
 from uuid import uuid4
 
 import psycopg
@@ -10,7 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
 from fang_async import AsyncQueue
-from fang_core import AsyncQueueable, AsyncRunnable, Cron, Queueable, Runnable, ScheduleOnce, TaskConfig
+from fang_core import (
+    AsyncMemoryQueue,
+    AsyncQueueable,
+    AsyncRunnable,
+    Cron,
+    InsertOptions,
+    MemoryQueue,
+    Queueable,
+    Runnable,
+    ScheduleOnce,
+    TaskConfig,
+)
 from fang_threaded import Queue
 
 
@@ -57,6 +69,24 @@ class WrongCron(Runnable):
     def run(self, queue: Queueable) -> None: ...
 
 
+class WrongTimeout(Runnable):
+    task_config = TaskConfig(timeout=5)  # red
+
+    def run(self, queue: Queueable) -> None: ...
+
+
+class WrongExpiry(Runnable):
+    task_config = TaskConfig(expires=datetime.now(UTC))  # red
+
+    def run(self, queue: Queueable) -> None: ...
+
+
+class WrongIsolation(Runnable):
+    task_config = TaskConfig(isolation="thread")  # red
+
+    def run(self, queue: Queueable) -> None: ...
+
+
 class NoConfigAtAll(Runnable):
     task_config = 5  # red
 
@@ -79,14 +109,40 @@ def insert(queue: Queueable) -> None:
     queue.insert_task(Summarize(path="/"), Summarize(path="/"))  # red
     queue.insert_task(Summarize(path="/"), priorty=1)  # red
     queue.insert_task(Summarize(path="/"), priority="high")  # red
+    queue.insert_task(Summarize(path="/"), expires=60)  # red
+    queue.insert_task(Summarize(path="/"), headers={"a": 1})  # red
+    queue.insert_task(Summarize(path="/"), max_retry=1)  # red
+    queue.insert_task(Summarize(path="/"), max_retries="1")  # red
+    queue.insert_task(Summarize(path="/"), task_type=5)  # red
+    queue.insert_task(Summarize(path="/"), uniq="yes")  # red
+    queue.insert_task(Summarize(path="/"), id="5")  # red
     queue.insert_task(Summarize(path="/"), delay=60)  # red
     queue.insert_task(Summarize(path="/"), scheduled_at="tomorrow")  # red
     queue.insert_task(Summarize(path=5))  # red
     queue.insert_task(Summarize())  # red
     queue.insert_tasks([Plain(path="/")])  # red
     queue.insert_tasks(Summarize(path="/"))  # red
+    queue.insert_tasks([Summarize(path="/")], priorty=1)  # red
+    queue.insert_tasks([Summarize(path="/")], priority="high")  # red
+    queue.insert_tasks([Summarize(path="/")], id=uuid4())  # red
     queue.find_task_by_id("5")  # red
     print(queue.find_task_by_id(uuid4()).state)  # red
+
+
+def plan(queue: Queueable) -> None:
+    queue.schedules.put("nightly", Summarize, cron="@daily")  # red
+    queue.schedules.put("nightly", Plain(path="/"), cron="@daily")  # red
+    queue.schedules.put("nightly", Summarize(path="/"), cron="@daily", overlap="sometimes")  # red
+    queue.schedules.put("nightly", Summarize(path="/"), every=60)  # red
+    queue.schedules.put("nightly", Summarize(path="/"), cron="@daily", priority="high")  # red
+    queue.schedules.put("nightly", Summarize(path="/"), cron="@daily", priorty=1)  # red
+    queue.schedules.pause("nightly", until="tomorrow")  # red
+    print(queue.schedules.list().name)  # red
+
+
+async def plan_async(queue: AsyncQueueable) -> None:
+    queue.schedules.pause("nightly")  # red
+    print(queue.schedules.pause("nightly").name)  # red
 
 
 async def insert_async(queue: AsyncQueueable) -> None:
@@ -94,6 +150,42 @@ async def insert_async(queue: AsyncQueueable) -> None:
     print(queue.insert_task(Summarize(path="/")).state)  # red
     await queue.insert_task(Summarize)  # red
     await queue.insert_task(Summarize(path="/"), priorty=1)  # red
+    await queue.insert_task(Summarize(path="/"), max_retries="1")  # red
+    await queue.insert_tasks([Summarize(path="/")], priorty=1)  # red
+    await queue.insert_tasks([Summarize(path="/")], id=uuid4())  # red
+
+
+def insert_into_each(queue: Queue, memory: MemoryQueue) -> None:
+    for each in (queue, memory):
+        each.insert_task(Summarize(path="/"), priorty=1)  # red
+        each.insert_task(Summarize(path="/"), priority="high")  # red
+        each.insert_tasks([Summarize(path="/")], max_retry=1)  # red
+        each.insert_tasks([Summarize(path="/")], scheduled_at="tomorrow")  # red
+
+
+async def insert_into_each_async(queue: AsyncQueue, memory: AsyncMemoryQueue) -> None:
+    for each in (queue, memory):
+        await each.insert_task(Summarize(path="/"), priorty=1)  # red
+        await each.insert_task(Summarize(path="/"), priority="high")  # red
+        await each.insert_tasks([Summarize(path="/")], max_retry=1)  # red
+        await each.insert_tasks([Summarize(path="/")], scheduled_at="tomorrow")  # red
+
+
+# Functions that pass options on
+
+
+def enqueue(queue: Queueable, path: str, **options: Unpack[InsertOptions]) -> None:
+    queue.insert_task(Summarize(path=path), **options)
+    queue.insert_task(Summarize(path=path), priority=1, **options)  # red
+
+
+def enqueue_twice(queue: Queueable, options: InsertOptions) -> None:
+    enqueue(queue, "/", **options)
+    enqueue(queue, "/", priorty=1)  # red
+    enqueue(queue, "/", priority="high")  # red
+    enqueue(queue, "/", id=uuid4())  # red
+    options["priorty"] = 1  # red
+    options["delay"] = 60  # red
 
 
 # connection=

@@ -1,7 +1,10 @@
 """What users write. Type checkers find nothing wrong in it."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Unpack
+from uuid import uuid4
 
 import asyncpg
 import flask_sqlalchemy
@@ -22,8 +25,13 @@ from fang_core import (
     Cancel,
     Constant,
     Cron,
+    Fair,
+    InsertOptions,
+    Limit,
     MemoryQueue,
+    Missed,
     Queueable,
+    Rate,
     RetryAfter,
     Runnable,
     ScheduleOnce,
@@ -53,7 +61,17 @@ class Summarize(Runnable):
 
 
 class SummarizeAgain(Summarize):
-    task_config = TaskConfig(kind="again", backoff=Constant(delay=timedelta(seconds=3)), uniq=True)
+    task_config = TaskConfig(
+        kind="again",
+        backoff=Constant(delay=timedelta(seconds=3)),
+        uniq=True,
+        timeout=timedelta(minutes=5),
+        expires=None,
+        isolation="process",
+        memory_limit=2**30,
+        limits=[Limit(5), Limit(2, by="path"), Rate(10, per=timedelta(minutes=1), by=("path",))],
+        fair_by=Fair("path", weights={"/": 2}),
+    )
 
 
 class Nightly(Runnable):
@@ -99,9 +117,66 @@ def insert(queue: Queueable) -> list[Task]:
     return queue.insert_tasks(both, scheduled_at=datetime.now(UTC))
 
 
+def plan(queue: Queueable) -> list[str]:
+    nightly = Cron("30 2 * * *", "Europe/Berlin")
+    info = queue.schedules.put("nightly", Summarize(path=Path("/")), cron=nightly, overlap="skip", priority=1)
+    queue.schedules.put("hourly", info, every=timedelta(hours=1), missed=Missed.ALL, jitter=timedelta(minutes=1))
+    queue.schedules.pause("hourly", until=datetime.now(UTC), reason="an incident")
+    queue.schedules.pause("hourly", until=timedelta(hours=2))
+    assert queue.schedules.run_now("nightly").state is TaskState.NEW
+    return [str(tick) for each in queue.schedules.list() for tick in each.upcoming]
+
+
+async def plan_async(queue: AsyncQueueable) -> int:
+    await queue.schedules.put("once", FetchFeed(url="https://example.org"), at=datetime.now(UTC))
+    end = datetime.now(UTC)
+    return await queue.schedules.backfill("once", end - timedelta(days=1), end)
+
+
 async def insert_async(queue: AsyncQueueable) -> list[Task]:
     await queue.insert_task(Summarize(path=Path("/")), connection=None)
     return await queue.insert_tasks(FetchFeed(url=url) for url in ("a", "b"))
+
+
+def add_request(headers: dict[str, str]) -> None:
+    headers["request"] = "9c2e"
+
+
+injecting = [Queue("postgresql://localhost/app", inject=[add_request]), MemoryQueue(inject=(add_request,))]
+injecting_async = [AsyncQueue("postgresql://localhost/app", inject=[add_request]), AsyncMemoryQueue()]
+
+
+def insert_late(queue: Queueable) -> Mapping[str, str] | None:
+    minute = timedelta(minutes=1)
+    queue.insert_task(Summarize(path=Path("/")), expires=minute, timeout=minute)
+    return queue.insert_task(Summarize(path=Path("/")), expires=datetime.now(UTC), headers={"a": "b"}).headers
+
+
+def enqueue(queue: Queueable, **options: Unpack[InsertOptions]) -> Task:
+    return queue.insert_task(Summarize(path=Path("/")), **options)
+
+
+def enqueue_urgent(queue: Queueable, delay: timedelta | None = None) -> list[Task]:
+    options: InsertOptions = {"priority": -2, "task_type": "urgent"}
+    options["uniq"] = True
+    enqueue(queue, delay=delay, max_retries=None)
+    enqueue(queue, **options)
+    queue.insert_task(Summarize(path=Path("/")), id=uuid4(), connection=None, **options)
+    return queue.insert_tasks([Summarize(path=Path("/"))], **options)
+
+
+class Counted:
+    """A queue of the application's own."""
+
+    def __init__(self, queue: MemoryQueue) -> None:
+        self.count = 0
+        self.queue = queue
+
+    def insert_task(
+        self, task: Runnable | AsyncRunnable, /, *, connection: None = None, **options: Unpack[InsertOptions]
+    ) -> Task:
+        self.count += 1
+        return self.queue.insert_task(task, connection=connection, **options)
 
 
 async def both_backends() -> int:

@@ -17,7 +17,7 @@ import psycopg
 
 from fang_async import AsyncQueue, AsyncRunnable, AsyncWorkerPool
 from fang_core import ClaimedTask, Events, Runnable, SleepParams, TaskConfig
-from fang_core.registry import Mode
+from fang_core.tasks.registry import Mode
 from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
 from fang_threaded import Queue, WorkerPool

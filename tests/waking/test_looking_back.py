@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from fang_core import BackendUnavailable, cursor
-from fang_core.cursor import BEGINNING
-from fang_core.memory_state import MemoryState
-from fang_core.store import ANYWHERE, Behind, Claim, ClaimRequest
-from tests.modes import HOUR, Nights, Side, ran
+from fang_core import BackendUnavailable
+from fang_core.backends.memory.state import MemoryState
+from fang_core.backends.store import ANYWHERE, Claim, ClaimRequest, LateRows, Transactions
+from fang_core.claims import cursor
+from fang_core.claims.cursor import BEGINNING
+from tests.modes import HOUR, Harness, IdlePools, ran
 
 
 class Backend(MemoryState):
@@ -26,9 +27,9 @@ class Backend(MemoryState):
         self.requests.put(request)
         return claim
 
-    def tell(self, behind: Behind | None) -> None:
-        for _, on_wake in tuple(self.listeners.values()):
-            on_wake(behind)
+    def tell(self, late: LateRows | None) -> None:
+        for _, on_wake, _ in tuple(self.listeners.values()):
+            on_wake(late)
 
     def requested(self) -> list[ClaimRequest]:
         """Since the last time."""
@@ -41,19 +42,21 @@ def backend() -> Backend:
 
 
 @pytest.fixture
-def pool(side: Side, nights: Nights, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Any:
+def pool(harness: Harness, idle_pools: IdlePools, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Any:
     """One that sleeps, behind its cursor, and does not look back because of the time: on a busy machine that passes."""
     ladder = tuple(step._replace(every=HOUR.total_seconds()) for step in cursor.LADDER)
     monkeypatch.setattr(cursor, "LADDER", ladder)
-    pool = side.pool(side.memory_queue(backend))
-    nights.fall()
+    pool = harness.pool(harness.memory_queue(backend))
+    idle_pools.wait()
     assert backend.requested()[-1].after
     return pool
 
 
-def test_the_first_claim_walks_through_all_there_is_and_says_so(side: Side, nights: Nights, backend: Backend) -> None:
-    side.pool(side.memory_queue(backend))
-    nights.fall()
+def test_the_first_claim_walks_through_all_there_is_and_says_so(
+    harness: Harness, idle_pools: IdlePools, backend: Backend
+) -> None:
+    harness.pool(harness.memory_queue(backend))
+    idle_pools.wait()
     assert [(bool(request.after), request.looks_back) for request in backend.requested()[:2]] == [
         (False, True),
         (True, False),
@@ -76,15 +79,15 @@ def test_an_ordinary_insert_does_not_make_it_look_back(backend: Backend) -> None
     assert not woken.looks_back
 
 
-def test_a_drain_ends_with_a_claim_of_everything(side: Side, backend: Backend, pool: Any) -> None:
-    side.call(pool.drain)
+def test_a_drain_ends_with_a_claim_of_everything(harness: Harness, backend: Backend, pool: Any) -> None:
+    harness.call(pool.drain)
     assert BEGINNING in [request.after for request in backend.requested()]
 
 
-def test_a_kind_that_was_learned_may_lie_behind(side: Side, backend: Backend, pool: Any) -> None:
+def test_a_kind_that_was_learned_may_lie_behind(harness: Harness, backend: Backend, pool: Any) -> None:
     assert pool
-    note = type(side.note())
-    name = f"Newly{side.mode}"
+    note = type(harness.note())
+    name = f"Newly{harness.mode}"
     type(name, (note.__mro__[1],), {"__module__": __name__, "run": note.run, "__qualname__": name})
     backend.tell(None)
     learned = backend.requests.get(timeout=5)
@@ -92,7 +95,7 @@ def test_a_kind_that_was_learned_may_lie_behind(side: Side, backend: Backend, po
     assert learned.after == BEGINNING
 
 
-def test_after_a_claim_that_failed_it_starts_over(side: Side, backend: Backend, pool: Any) -> None:
+def test_after_a_claim_that_failed_it_starts_over(harness: Harness, backend: Backend, pool: Any) -> None:
     def fail(claim: Claim) -> Claim:
         backend.answer = lambda claim: claim
         backend.requests.put(ClaimRequest(pool.id, (), (), 0))  # the failed one
@@ -102,27 +105,27 @@ def test_after_a_claim_that_failed_it_starts_over(side: Side, backend: Backend, 
     backend.tell(None)
     assert backend.requests.get(timeout=5).limit == 0
     assert backend.requests.get(timeout=5).after == BEGINNING
-    side.call(pool.queue.insert_task, side.note(n=3))
+    harness.call(pool.queue.insert_task, harness.note(n=3))
     assert ran() == [3]
 
 
 def test_it_looks_back_once_and_rests_though_transactions_end_all_the_time(
-    side: Side, nights: Nights, backend: Backend
+    harness: Harness, idle_pools: IdlePools, backend: Backend
 ) -> None:
     xid = iter(range(100, 1_000_000))
 
     def busy(claim: Claim) -> Claim:
         running = next(xid)
-        return claim._replace(snapshot=f"{running}:{running + 1}:{running}")
+        return claim._replace(transactions=Transactions(running + 1, frozenset({running})))
 
     backend.answer = busy
-    pool = side.pool(side.memory_queue(backend), listen=False)
-    nights.fall()
+    pool = harness.pool(harness.memory_queue(backend), listen=False)
+    idle_pools.wait()
     backend.requested()
 
     def wake() -> list[bool]:
-        side.call(_wake_async if side.mode == "async" else _wake, pool)
-        nights.fall()
+        harness.call(_wake_async if harness.mode == "async" else _wake, pool)
+        idle_pools.wait()
         return [request.looks_back for request in backend.requested()]
 
     assert wake() == [False, True]  # one transaction has ended since the first claim
@@ -130,8 +133,8 @@ def test_it_looks_back_once_and_rests_though_transactions_end_all_the_time(
 
 
 def _wake(pool: Any) -> None:
-    pool._shift.claimer.wake()
+    pool._lifetime.claimer.wake()
 
 
 async def _wake_async(pool: Any) -> None:
-    pool._shift.claimer.wake()
+    pool._lifetime.claimer.wake()

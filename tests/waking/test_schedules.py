@@ -11,9 +11,10 @@ import pytest
 from pydantic import Field
 
 from fang_core import AsyncRunnable, RetentionMode, Runnable, TaskConfig
-from fang_core.memory_state import MemoryState
-from fang_core.schedule import Cron, ScheduleOnce
-from tests.modes import GATES, RAN, Database, Side, eventually, ran
+from fang_core.backends.memory.state import MemoryState
+from fang_core.schedules.schedule import Cron, ScheduleOnce
+from fang_core.schedules.stored import ScheduleInfo
+from tests.modes import GATES, RAN, Database, Harness, eventually, ran
 
 SECOND: Final = timedelta(seconds=1)
 NEW_YEAR: Final = datetime(datetime.now(UTC).year, 1, 1, tzinfo=UTC)
@@ -68,9 +69,9 @@ BESIDE = both("Beside", YEARLY, "unique")
 
 
 class InPostgres:
-    def __init__(self, side: Side, url: str, database: Database) -> None:
+    def __init__(self, harness: Harness, url: str, database: Database) -> None:
         self._database = database
-        self.queue: Callable[[], Any] = lambda: side.queue(url)
+        self.queue: Callable[[], Any] = lambda: harness.queue(url)
 
     def now(self) -> datetime:
         ((now,),) = self._database.rows("SELECT clock_timestamp()")
@@ -89,18 +90,18 @@ class InPostgres:
 
 
 class InMemory:
-    def __init__(self, side: Side) -> None:
+    def __init__(self, harness: Harness) -> None:
         self._state = MemoryState()
-        self.queue: Callable[[], Any] = lambda: side.memory_queue(self._state)
+        self.queue: Callable[[], Any] = lambda: harness.memory_queue(self._state)
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
     def set_last_tick(self, name: str, at: datetime) -> None:
-        self._state.last_ticks[name] = at
+        self._state.schedules.rows[name] = ScheduleInfo(name, at)
 
     def last_ticks(self) -> dict[str, datetime]:
-        return dict(self._state.last_ticks)
+        return {name: row.last_tick for name, row in self._state.schedules.rows.items()}
 
     def ticks(self, kind: str) -> list[datetime]:
         tasks = list(self._state.tasks.values())
@@ -108,12 +109,12 @@ class InMemory:
 
 
 @pytest.fixture(params=["postgres", "memory"])
-def backend(request: pytest.FixtureRequest, side: Side) -> Iterator[InPostgres | InMemory]:
+def backend(request: pytest.FixtureRequest, harness: Harness) -> Iterator[InPostgres | InMemory]:
     if request.param == "memory":
-        yield InMemory(side)
+        yield InMemory(harness)
     else:
-        yield InPostgres(side, request.getfixturevalue("url"), request.getfixturevalue("database"))
-    side.end()  # before the database goes
+        yield InPostgres(harness, request.getfixturevalue("url"), request.getfixturevalue("database"))
+    harness.end()  # before the database goes
 
 
 @pytest.fixture(autouse=True)
@@ -125,58 +126,60 @@ def nothing_broken() -> Iterator[None]:
 KEPT: Final = RetentionMode.KEEP_ALL
 
 
-def test_each_tick_makes_one_task_however_many_pools_come_and_go(side: Side, backend: InPostgres | InMemory) -> None:
+def test_each_tick_makes_one_task_however_many_pools_come_and_go(
+    harness: Harness, backend: InPostgres | InMemory
+) -> None:
     began = backend.now()
     queues = [backend.queue(), backend.queue()]
 
     def start(queue: Any) -> Any:
-        return side.pool(queue, task_type="every-second", retention_mode=KEPT)
+        return harness.pool(queue, task_type="every-second", retention_mode=KEPT)
 
     pools = [start(queue) for queue in (*queues, queues[0])]
     for pool in pools:
         assert len(ran()) == 1
         start(queues[1])
-        side.stop(pool)
-    ticks = backend.ticks(kind_of(EVERY_SECOND[side.mode]))
+        harness.stop(pool)
+    ticks = backend.ticks(kind_of(EVERY_SECOND[harness.mode]))
     assert len(ticks) >= 3
     assert began < ticks[0]
     assert ticks == [ticks[0] + n * SECOND for n in range(len(ticks))]
 
 
-def test_of_missed_ticks_the_latest_runs(side: Side, backend: InPostgres | InMemory) -> None:
-    kind = kind_of(OVERDUE[side.mode])
+def test_of_missed_ticks_the_latest_runs(harness: Harness, backend: InPostgres | InMemory) -> None:
+    kind = kind_of(OVERDUE[harness.mode])
     backend.set_last_tick(kind, YEARS_AGO)
     for _ in range(2):
-        side.pool(backend.queue(), task_type="overdue", retention_mode=KEPT)
+        harness.pool(backend.queue(), task_type="overdue", retention_mode=KEPT)
     ran()
     eventually(lambda: backend.last_ticks() == {kind: NEW_YEAR})
     assert backend.ticks(kind) == [NEW_YEAR]
 
 
-def test_a_schedule_of_another_task_type_is_left_alone(side: Side, backend: InPostgres | InMemory) -> None:
-    elsewhere, overdue = kind_of(ELSEWHERE[side.mode]), kind_of(OVERDUE[side.mode])
+def test_a_schedule_of_another_task_type_is_left_alone(harness: Harness, backend: InPostgres | InMemory) -> None:
+    elsewhere, overdue = kind_of(ELSEWHERE[harness.mode]), kind_of(OVERDUE[harness.mode])
     for kind in (elsewhere, overdue):
         backend.set_last_tick(kind, YEARS_AGO)
-    side.pool(backend.queue(), task_type="overdue", retention_mode=KEPT)
+    harness.pool(backend.queue(), task_type="overdue", retention_mode=KEPT)
     ran()
     eventually(lambda: backend.last_ticks()[overdue] == NEW_YEAR)
     assert backend.last_ticks()[elsewhere] == YEARS_AGO
     assert backend.ticks(elsewhere) == []
 
 
-def test_a_tick_that_was_scheduled_by_hand_is_not_made_again(side: Side, backend: InPostgres | InMemory) -> None:
+def test_a_tick_that_was_scheduled_by_hand_is_not_made_again(harness: Harness, backend: InPostgres | InMemory) -> None:
     task_type = f"once.{type(backend).__name__}"
-    at = backend.now() + timedelta(seconds=0.7)
-    cls = define(side.mode, task_type, ScheduleOnce(at), task_type)
+    at = backend.now() + timedelta(seconds=1.5)
+    cls = define(harness.mode, task_type, ScheduleOnce(at), task_type)
     queue = backend.queue()
 
     def start() -> None:
-        side.pool(queue, task_type=task_type, retention_mode=KEPT, poll=timedelta(milliseconds=50))
+        harness.pool(queue, task_type=task_type, retention_mode=KEPT, poll=timedelta(milliseconds=50))
 
     start()
     eventually(backend.last_ticks)
-    first = side.call(queue.schedule_task, cls())
-    second = side.call(queue.schedule_task, cls())
+    first = harness.call(queue.schedule_task, cls())
+    second = harness.call(queue.schedule_task, cls())
     start()
     assert (first.conflict, second.conflict) == (False, True)
     assert (first.id, first.scheduled_at) == (second.id, at)
@@ -187,16 +190,16 @@ def test_a_tick_that_was_scheduled_by_hand_is_not_made_again(side: Side, backend
 
 
 def test_schedules_that_fail_do_not_stop_the_others(
-    side: Side, url: str, database: Database, caplog: pytest.LogCaptureFixture
+    harness: Harness, url: str, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    backend = InPostgres(side, url, database)
-    fragile, refused, sturdy = (kind_of(classes[side.mode]) for classes in (FRAGILE, REFUSED, STURDY))
+    backend = InPostgres(harness, url, database)
+    fragile, refused, sturdy = (kind_of(classes[harness.mode]) for classes in (FRAGILE, REFUSED, STURDY))
     for kind in (fragile, refused, sturdy):
         backend.set_last_tick(kind, YEARS_AGO)
     BROKEN.add(fragile)
     database.execute(f"ALTER TABLE fang.fang_tasks ADD CONSTRAINT no CHECK (metadata ->> 'type' <> '{refused}')")
     with caplog.at_level(logging.ERROR):
-        side.pool(backend.queue(), task_type="fragile", retention_mode=KEPT)
+        harness.pool(backend.queue(), task_type="fragile", retention_mode=KEPT)
         ran()
     for kind in (fragile, refused):
         assert f"schedule {kind} could not tick" in caplog.text
@@ -206,17 +209,17 @@ def test_schedules_that_fail_do_not_stop_the_others(
 
 
 def test_a_unique_tick_is_skipped_while_its_twin_runs(
-    side: Side, backend: InPostgres | InMemory, caplog: pytest.LogCaptureFixture
+    harness: Harness, backend: InPostgres | InMemory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    unique, beside = UNIQUE[side.mode], BESIDE[side.mode]
+    unique, beside = UNIQUE[harness.mode], BESIDE[harness.mode]
     for cls in (unique, beside):
         backend.set_last_tick(kind_of(cls), YEARS_AGO)
     queue = backend.queue()
     with caplog.at_level(logging.WARNING):
-        side.call(queue.insert_task, unique(), task_type="twins")
-        side.pool(queue, task_type="twins")
+        harness.call(queue.insert_task, unique(), task_type="twins")
+        harness.pool(queue, task_type="twins")
         ran()
-        side.pool(queue, task_type="unique", retention_mode=KEPT)
+        harness.pool(queue, task_type="unique", retention_mode=KEPT)
         ran()
         eventually(lambda: set(backend.last_ticks().values()) == {NEW_YEAR})
     assert NEW_YEAR not in backend.ticks(kind_of(unique))

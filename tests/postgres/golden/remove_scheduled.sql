@@ -11,7 +11,10 @@ WHERE seen.wanted ORDER BY seen.id
  LIMIT $3::INTEGER),
 gone AS
 (DELETE FROM fang.fang_tasks AS t WHERE t.id = ANY (array((SELECT doomed.id
-FROM doomed))) AND CAST(t.state AS TEXT) = 'new' AND t.attempt = 0 AND t.scheduled_at > clock_timestamp() RETURNING t.id)
+FROM doomed))) AND CAST(t.state AS TEXT) = 'new' AND t.attempt = 0 AND t.scheduled_at > clock_timestamp() RETURNING t.id),
+periods AS
+(DELETE FROM fang.fang_uniques WHERE fang.fang_uniques.task_id = ANY (array((SELECT gone.id
+FROM gone))))
  SELECT (SELECT count(*) AS count_1
 FROM gone) AS count, CASE WHEN ((SELECT count(*) AS count_2
 FROM doomed) = $3::INTEGER) THEN (SELECT doomed.id

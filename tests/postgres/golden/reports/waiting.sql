@@ -1,9 +1,11 @@
 WITH RECURSIVE types(task_type, number) AS
-(SELECT min(t.task_type) AS task_type, 1 AS number
+(SELECT (SELECT t.task_type
 FROM fang.fang_tasks AS t
-WHERE t.state IN ('new', 'retried') UNION ALL SELECT (SELECT min(later.task_type) AS min_1
+WHERE t.state IN ('new', 'retried') ORDER BY t.task_type
+ LIMIT 1) AS task_type, 1 AS number UNION ALL SELECT (SELECT later.task_type
 FROM fang.fang_tasks AS later
-WHERE later.state IN ('new', 'retried') AND later.task_type > types.task_type) AS anon_1, types.number + 1 AS anon_2
+WHERE later.state IN ('new', 'retried') AND later.task_type > types.task_type ORDER BY later.task_type
+ LIMIT 1) AS anon_1, types.number + 1 AS anon_2
 FROM types
 WHERE types.task_type IS NOT NULL AND types.number < 200)
  SELECT x.task_type, CAST(x.state AS TEXT) AS state, x.kind, count(*) AS count, count(*) FILTER (WHERE x.state IN ('new', 'retried') AND x.scheduled_at <= now()) AS due

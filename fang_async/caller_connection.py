@@ -1,0 +1,68 @@
+"""Recognises a caller's connection for asyncio: one of asyncpg or SQLAlchemy."""
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+import asyncpg
+from sqlalchemy import PoolProxiedConnection
+
+from fang_core.errors import UsageError
+from fang_postgres.connections.caller_connection import AlchemyAdapter, ConnectionAdapter, Proxy, refusal
+from fang_postgres.statement import Rows
+from fang_postgres.textform import TextForm
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+
+_TAKEN: Final = "an asyncpg connection, an AsyncSession or an AsyncConnection"
+
+
+class AsyncpgConnection(Protocol):
+    """An asyncpg connection."""
+
+    def is_in_transaction(self) -> bool: ...
+
+    def get_server_pid(self) -> int: ...
+
+
+if TYPE_CHECKING:
+    CallersConnection: TypeAlias = (
+        AsyncpgConnection | AsyncSession | async_scoped_session[Any] | AsyncConnection | Proxy
+    )
+    """What ``connection=`` takes."""
+else:
+    CallersConnection = Any
+
+
+def adapt(connection: Any) -> ConnectionAdapter:
+    """Returns the adapter of a caller's connection. Raises ``UsageError`` if it cannot be used."""
+    if isinstance(connection, asyncpg.Connection | asyncpg.pool.PoolConnectionProxy):
+        return _AsyncpgAdapter(connection)
+    # An application that has such an object has imported the module. Fang does not: that needs greenlet.
+    sqlalchemy_asyncio = sys.modules.get("sqlalchemy.ext.asyncio")
+    if sqlalchemy_asyncio is not None:
+        if isinstance(connection, sqlalchemy_asyncio.async_scoped_session):
+            connection = connection()
+        if isinstance(connection, sqlalchemy_asyncio.AsyncSession):
+            return AlchemyAdapter(connection, session="await session")
+        if isinstance(connection, sqlalchemy_asyncio.AsyncConnection):
+            return AlchemyAdapter(connection)
+    if isinstance(connection, PoolProxiedConnection):
+        # SQLAlchemy sends BEGIN with its own first statement only: Fang's statement would survive a rollback.
+        raise UsageError("connection= cannot be the raw connection of an AsyncEngine: hand in its AsyncConnection")
+    raise refusal(connection, _TAKEN)
+
+
+class _AsyncpgAdapter(ConnectionAdapter):
+    """Runs on an asyncpg connection. Ignores its codecs and its record class."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def _is_in_autocommit(self) -> bool:
+        return not self._connection.is_in_transaction()
+
+    async def _fetch(self, form: TextForm, params: Mapping[str, Any]) -> Rows:
+        rows: Rows = await self._connection.fetch(form.text, *form.arguments(params), record_class=asyncpg.Record)
+        return rows

@@ -1,0 +1,264 @@
+"""The queue's own asyncpg connection, which gives up on a silent server and is closed in forked children."""
+
+import asyncio
+import os
+import socket
+from asyncio.trsock import TransportSocket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, ClassVar, Final, TypeVar
+
+import asyncpg
+
+from fang_core.forks import ForkWatch, in_child
+from fang_postgres.connections.connecting import (
+    ANSWER_WITHIN,
+    ENDED_WHILE_IDLE,
+    LIVES_WITHIN,
+    NO_TRANSACTION_TIMEOUT,
+    TRANSACTION_TIMEOUT_SINCE,
+    UNANSWERED,
+)
+
+T = TypeVar("T")
+
+
+# InternalClientError: asyncpg raises it if a connection dies between two of its messages.
+DRIVER: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""The errors of asyncpg, which raises errors of the system, too."""
+CANNOT_CONNECT: Final = (OSError, TimeoutError, asyncio.TimeoutError)
+
+
+class Unanswered(TimeoutError):
+    """Says that the server was silent for too long, and the connection was given up."""
+
+
+class NotSent(asyncpg.InterfaceError):  # type: ignore[misc]
+    """Says that the connection had ended before the statement was sent."""
+
+
+_ENDED_UNCLOSED: Final = "cannot switch to state"
+"""How asyncpg's error begins if it has read the server's last message, but not the end of the connection, and has sent
+nothing. asyncpg does not say what the message was."""
+
+LOOKS: Final = 15
+"""How many looks may find a statement unanswered; the next look gives it up."""
+
+_UNSHARED_TRIES: Final = 5  # even a process that forks all the time gets a connection
+_ASYNCPG_WITHIN: Final = 600.0  # seconds for a connect; Fang's own limit always ends it earlier
+
+
+async def connect_within(seconds: float, **options: Any) -> asyncpg.Connection:
+    """Makes a connection that no forked child shares, whether it is forked during the connect or later.
+
+    A child that is forked during a connect inherits the open socket, so the server would not see when the parent dies.
+    Such a connection is cut, and another one is made. Raises what asyncpg raises, and ``TimeoutError`` after
+    ``seconds``.
+    """
+    for tries_left in reversed(range(_UNSHARED_TRIES)):
+        watch = ForkWatch()
+        connection = await _connect_within(seconds, **options)
+        _sever_in_child(connection)
+        if not watch.has_forked() or not tries_left:
+            break
+        _cut(connection)
+    return connection
+
+
+async def _connect_within(seconds: float, **options: Any) -> asyncpg.Connection:
+    """Makes a connection; raises what asyncpg raises, and ``TimeoutError`` after ``seconds``.
+
+    It counts looks, as ``Connection`` does: a program that begins 30,000 inserts at once blocks the loop for longer
+    than that, and meanwhile hears from none of the connections that these wait for. asyncpg's ``timeout`` would end
+    them all.
+    """
+    loop = asyncio.get_running_loop()
+    next_look: asyncio.TimerHandle
+
+    def look(left: int) -> None:
+        nonlocal next_look
+        if left:
+            next_look = loop.call_later(seconds / LOOKS, look, left - 1)
+        else:
+            wait.reschedule(loop.time())
+
+    next_look = loop.call_later(seconds / LOOKS, look, LOOKS - 1)
+    try:
+        async with asyncio.timeout(None) as wait:
+            connection = await asyncpg.connect(timeout=_ASYNCPG_WITHIN, **options)
+            try:
+                await connection.lift_transaction_timeout()
+            except BaseException:
+                connection.terminate()
+                raise
+    finally:
+        next_look.cancel()
+    return connection
+
+
+def _cut(connection: asyncpg.Connection) -> None:
+    """Ends the connection for every process that has a copy of its socket."""
+    with suppress(OSError), socket.socket(fileno=os.dup(socket_of(connection).fileno())) as duplicate:
+        duplicate.shutdown(socket.SHUT_RDWR)
+    connection.terminate()
+
+
+def _sever_in_child(connection: asyncpg.Connection) -> None:
+    """Has each forked child replace its copy of the socket, under the same number: asyncpg's finalizer there does not
+    touch the parent's epoll, and the server sees when the parent dies."""
+    inherited = socket_of(connection)
+    if inherited is not None:
+        in_child(connection, lambda _: _sever(inherited.fileno()))
+
+
+def socket_of(connection: asyncpg.Connection) -> Any:
+    """Returns the connection's socket, or what other loops than asyncio's have instead; None if it is closed."""
+    transport = getattr(connection, "_transport", None)  # asyncpg has no public name for it
+    return transport and transport.get_extra_info("socket")
+
+
+def bury(connection: asyncpg.Connection) -> None:
+    """Ends the session of a connection whose event loop has ended or stands still. Call it on any thread."""
+    inherited = socket_of(connection)
+    loop = connection._loop
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(connection.terminate)  # if the loop ever goes on
+        if inherited is not None:
+            _sever(inherited.fileno())
+    elif isinstance(inherited, TransportSocket):  # asyncio's loop; others close their sockets themselves
+        with suppress(RuntimeError):  # asyncpg has told the server, and wants the loop to do the rest
+            connection.terminate()
+        inherited._sock.close()  # type: ignore[attr-defined]
+
+
+def _sever(number: int) -> None:
+    if number < 0:
+        return  # the socket is closed
+    ours, other = socket.socketpair()
+    with ours, other:
+        os.dup2(ours.fileno(), number, inheritable=False)
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc]
+    """Closes itself when ``fetch`` or ``execute`` had no answer for ``ANSWER_WITHIN``, or a fifteenth longer; then they
+    raise ``Unanswered``.
+
+    BEGIN and COMMIT are limited as well. asyncpg's ``command_timeout`` would ask the silent server to cancel the
+    statement, and have a ROLLBACK wait as long again for the answer; it would also make a timer for each statement.
+    Here one timer looks every few seconds while the connection is used. It counts looks, not seconds, since a blocked
+    loop does not hear answers.
+    """
+
+    BEGIN: ClassVar[str] = "BEGIN"
+    """The statement that begins a transaction."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._has_begun = False
+        self._is_asked = False
+        self._is_silent = False
+        self._looks = 0
+        self._next_look: asyncio.TimerHandle | None = None
+
+    async def execute(self, query: str, *args: Any, **options: Any) -> str:
+        """See asyncpg's own."""
+        return await self._answered(super().execute, query, *args, **options)
+
+    async def fetch(self, query: str, *args: Any, **options: Any) -> list[asyncpg.Record]:
+        """See asyncpg's own."""
+        return await self._answered(super().fetch, query, *args, **options)
+
+    async def lives(self) -> bool:
+        """Returns whether the server answers within ``LIVES_WITHIN``; if not, the connection is closed."""
+        silent = asyncio.get_running_loop().call_later(LIVES_WITHIN, self.terminate)
+        try:
+            await super().execute("SELECT 1")
+        except (*DRIVER, OSError):
+            return False
+        finally:
+            silent.cancel()
+        return not self.is_closed()
+
+    @asynccontextmanager
+    async def transaction(self, **_: Any) -> AsyncIterator[None]:
+        """Is one transaction, not nested. Raises an error in it unchanged, even if it cannot be rolled back.
+
+        After a cancellation it stays open, since a ROLLBACK would wait until the server has ended the cancelled
+        statement, which a silent server never does: the connection's owner calls ``reset``, in bounded time, or closes
+        it.
+        """
+        self._has_begun = True
+        try:
+            await self.execute(self.BEGIN)
+        except asyncpg.PostgresError:  # from a standby, perhaps: the next connection may reach another server
+            self.terminate()
+            raise
+        try:
+            yield
+        except (GeneratorExit, asyncio.CancelledError):
+            raise
+        except BaseException:
+            with suppress(*DRIVER, *CANNOT_CONNECT):
+                await self.roll_back()
+            raise
+        await self.execute("COMMIT")
+        self._has_begun = False
+
+    async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's own
+        """Waits for the cancelled statement, rolls back, and resets the session."""
+        async with asyncio.timeout(timeout):
+            await self.roll_back()
+            await super().reset()
+
+    async def roll_back(self) -> None:
+        """Waits for the cancelled statement, and rolls back if a transaction is open."""
+        # A BEGIN that was cancelled may have begun one that asyncpg does not know of yet.
+        if self._has_begun or self.is_in_transaction():
+            await self.execute("ROLLBACK")
+            self._has_begun = False
+
+    async def lift_transaction_timeout(self) -> None:
+        """Turns the server's timeout of transactions off. A reset, which would turn it on again, does so too."""
+        if self._has_transaction_timeout:
+            await self.execute(NO_TRANSACTION_TIMEOUT)
+
+    def get_reset_query(self) -> str:
+        """See asyncpg's own."""
+        query: str = super().get_reset_query()
+        return f"{query}\n{NO_TRANSACTION_TIMEOUT};" if self._has_transaction_timeout else query
+
+    @property
+    def _has_transaction_timeout(self) -> bool:
+        return bool(self.get_server_version().major >= TRANSACTION_TIMEOUT_SINCE)
+
+    async def _answered(self, ask: Callable[..., Awaitable[T]], *args: Any, **options: Any) -> T:
+        if self.is_closed() and not self._is_silent:
+            raise NotSent(ENDED_WHILE_IDLE)
+        self._looks = 0
+        self._is_asked = True
+        if self._next_look is None:
+            self._look_later()
+        try:
+            return await ask(*args, **options)
+        except Exception as error:
+            if self._is_silent:
+                raise Unanswered(UNANSWERED.format(ANSWER_WITHIN)) from None
+            if isinstance(error, asyncpg.InternalClientError) and str(error).startswith(_ENDED_UNCLOSED):
+                raise NotSent(ENDED_WHILE_IDLE) from error
+            raise
+        finally:
+            self._is_asked = False
+
+    def _look_later(self) -> None:
+        self._next_look = asyncio.get_running_loop().call_later(ANSWER_WITHIN / LOOKS, self._look)
+
+    def _look(self) -> None:
+        self._next_look = None
+        if not self._is_asked:
+            return  # the next statement starts the timer again
+        self._looks += 1
+        if self._looks <= LOOKS:
+            self._look_later()
+        else:
+            self._is_silent = True
+            self.terminate()

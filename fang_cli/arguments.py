@@ -1,0 +1,76 @@
+"""Reads what people write as arguments of the command: times, spans and zones.
+
+Everything raises ``UsageError``, in one line.
+"""
+
+import getpass
+import re
+import socket
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Final, overload
+
+import click
+
+from fang_core.errors import UsageError
+from fang_core.schedules.schedule import zone_of
+
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def span(ctx: click.Context, option: click.Parameter, value: str | None) -> timedelta | None:
+    """Returns an option's length of time, as in 90s, 15m, 6h, 2d or 1w; a bare number counts seconds."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", value.strip().lower(), re.ASCII)
+    try:
+        return timedelta(**{_UNITS[found[2] or "s"]: float(found[1])})  # type: ignore[index]
+    except (TypeError, OverflowError):
+        raise UsageError(
+            f"{option.opts[0]} must be a span of time such as 90s, 15m, 6h or 2d, not {value!r:.40}"
+        ) from None
+
+
+def time(ctx: click.Context, option: click.Parameter, value: str | None) -> datetime | None:
+    """Returns an option's time, with a zone if an offset is written."""
+    if value is None:
+        return None
+    try:
+        return datetime.fromisoformat(value.strip())
+    except ValueError:
+        raise UsageError(f"{option.opts[0]} must be a time such as 2026-12-24T18:00, not {value!r:.40}") from None
+
+
+def zone(ctx: click.Context, option: click.Parameter, value: str | None) -> tzinfo | None:
+    """Returns an option's zone, by its name."""
+    return None if value is None else zone_of(value)
+
+
+@overload
+def in_zone(name: str, moment: datetime, tz: tzinfo | None) -> datetime: ...
+@overload
+def in_zone(name: str, moment: datetime | None, tz: tzinfo | None) -> datetime | None: ...
+def in_zone(name: str, moment: datetime | None, tz: tzinfo | None) -> datetime | None:
+    """Returns the time in this zone, if it was written without one."""
+    if moment is None or moment.tzinfo is not None:
+        return moment
+    if tz is None:
+        raise UsageError(f"{name} has no zone: add --tz Europe/Berlin, say, or an offset: {moment.isoformat()}+00:00")
+    return moment.replace(tzinfo=tz)
+
+
+def end_of_pause(lasts: timedelta | None, until: datetime | None, tz: tzinfo | None) -> datetime | timedelta | None:
+    """Returns until when a pause lasts; None until it is ended."""
+    if lasts is not None and until is not None:
+        raise UsageError("give --for or --until, not both")
+    end = in_zone("--until", until, tz)
+    if end is not None and end <= datetime.now(UTC):
+        raise UsageError("--until has passed already")
+    return lasts if end is None else end
+
+
+def whoami() -> str:
+    """Returns who runs the command, and on which machine."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError, ImportError):  # a container may have no user of that number
+        return socket.gethostname()

@@ -1,0 +1,172 @@
+"""Defines ``fang queues`` and ``fang limits``: task types, paused and limited by hand."""
+
+from datetime import datetime, timedelta, tzinfo
+
+import click
+
+from fang_cli import arguments, limit_arguments
+from fang_cli.options import DATABASE, JSON, PAUSE, SAID, options, queue_at
+from fang_cli.settings import chosen_database_url
+from fang_core.errors import UsageError
+
+# Queues ---------------------------------------------------------------------------------------------------------------
+
+
+@click.group()
+def queues() -> None:
+    """Show the task types, and pause them."""
+
+
+@queues.command("list")
+@options(JSON, *DATABASE)
+def list_queues(*, as_json: bool, schema: str, database_url: str | None) -> None:
+    """Show which task types have tasks, are served by pools, or paused, or limited."""
+    from fang_cli import showing_types
+    from fang_cli.status import read_queues
+
+    found = read_queues(chosen_database_url(database_url), schema)
+    if as_json:
+        click.echo(showing_types.queues_as_json(found))
+    else:
+        showing_types.show_queues(found)
+
+
+@queues.command("pause")
+@click.argument("task_type")
+@options(*PAUSE, *SAID, *DATABASE)
+def pause_queue(
+    *,
+    task_type: str,
+    lasts: timedelta | None,
+    until: datetime | None,
+    tz: tzinfo | None,
+    reason: str | None,
+    by: str | None,
+    schema: str,
+    database_url: str | None,
+) -> None:
+    """Start no task of a type until it is resumed.
+
+    Runs that go on are not stopped. Tasks may be inserted as ever, and wait.
+    """
+    from fang_cli import showing_types, tables
+
+    end = arguments.end_of_pause(lasts, until, tz)
+    with queue_at(database_url, schema) as queue:
+        info = queue.pause(task_type, until=end, reason=reason, by=by or arguments.whoami())
+        is_known = info.running or info.waiting or any(task_type in pool.task_types for pool in queue.pools())
+    if not info.is_paused:
+        raise UsageError("--until has passed already: the task type is not paused")
+    click.echo(tables.printable(f"{task_type} is paused {showing_types.told_pause(info)}"))
+    click.echo(f"{info.running} of its tasks run, and go on; {info.waiting} wait")
+    if not is_known:
+        click.echo("no pool serves this task type either: fang queues list shows which there are")
+
+
+@queues.command("resume")
+@click.argument("task_type")
+@options(*DATABASE)
+def resume_queue(*, task_type: str, schema: str, database_url: str | None) -> None:
+    """End the pause of a type: its pools look for its tasks at once."""
+    from fang_cli import showing_types, tables
+
+    with queue_at(database_url, schema) as queue:
+        info = queue.resume(task_type)
+    limits = "" if info is None else f", with its limits: {showing_types.told_settings(info.settings)}"
+    click.echo(tables.printable(f"{task_type} is not paused{limits}"))
+
+
+# Limits ---------------------------------------------------------------------------------------------------------------
+
+
+@click.group()
+def limits() -> None:
+    """Show and change how many tasks of a type run at once, and how fast they start."""
+
+
+@limits.command("list")
+@options(JSON, *DATABASE)
+def list_limits(*, as_json: bool, schema: str, database_url: str | None) -> None:
+    """Show the task types that are paused or limited: what holds, what the code says, what was set, by whom and why."""
+    from fang_cli import showing_types
+
+    with queue_at(database_url, schema) as queue:
+        found = queue.limits.list()
+    if as_json:
+        click.echo(showing_types.types_as_json(found))
+    else:
+        showing_types.show_types(found)
+
+
+@limits.command("set")
+@click.argument("task_type")
+@click.argument("n", type=click.IntRange(min=0), required=False)
+@click.option("--each", metavar="KEY N", type=(str, click.IntRange(min=1)), help="N at once of each KEY.")
+@click.option("--rate", metavar="RATE", help="How many start: 10/s, 100/min, 5/30s; 10/s,20 for 20 at first.")
+@click.option("--rate-each", metavar="KEY RATE", type=(str, str), help="How many start of each KEY.")
+@click.option("--fair", metavar="KEY", help="Each KEY takes its turn.")
+@click.option("--weight", "weights", metavar="KEY=N", multiple=True, help="With --fair: N turns for this key.")
+@click.option("--none", "nothing", is_flag=True, help="No limits, whatever the code says.")
+@options(*SAID, *DATABASE)
+def set_limits(
+    *,
+    task_type: str,
+    n: int | None,
+    each: tuple[str, int] | None,
+    rate: str | None,
+    rate_each: tuple[str, str] | None,
+    fair: str | None,
+    weights: tuple[str, ...],
+    nothing: bool,
+    reason: str | None,
+    by: str | None,
+    schema: str,
+    database_url: str | None,
+) -> None:
+    """Let N tasks of a type run at once, in all pools together, whatever the code says, until the limits are removed.
+
+    What is given is all that holds then: say the limit of each key again, if it is to stay. KEY is the field by which
+    the tasks' class makes their key, as in `limits set exports 5 --each tenant 2 --rate 10/s`.
+    """
+    from fang_cli import showing_types, tables
+    from fang_core.flow.limits import Fair, FlowRule, Limit, Rate, checked_rules
+
+    rules: list[FlowRule] = []
+    if n is not None:
+        rules.append(Limit(n))
+    if each is not None:
+        rules.append(Limit(each[1], by=limit_arguments.key(each[0])))
+    if rate is not None:
+        starts, per, burst = limit_arguments.rate("--rate", rate)
+        rules.append(Rate(starts, per=per, burst=burst))
+    if rate_each is not None:
+        starts, per, burst = limit_arguments.rate("--rate-each", rate_each[1])
+        rules.append(Rate(starts, per=per, burst=burst, by=limit_arguments.key(rate_each[0])))
+    if fair is not None:
+        rules.append(Fair(limit_arguments.key(fair), weights=dict(map(limit_arguments.weight, weights))))
+    elif weights:
+        raise UsageError("--weight needs --fair KEY")
+    if rules and nothing:
+        raise UsageError("--none means no limits: leave it out, or the others")
+    if not rules and not nothing:
+        raise UsageError("say what is to hold: a number, --each, --rate, --rate-each or --fair; or --none")
+    checked_rules(rules)
+    with queue_at(database_url, schema) as queue:
+        info = queue.limits.set(task_type, rules, reason=reason, by=by or arguments.whoami())
+    assert info is not None  # what was set is kept, and be it nothing
+    click.echo(tables.printable(f"{task_type}: {showing_types.told_rules(info.changed or ())}"))
+    for kind, declared in sorted(info.declared.items()):
+        click.echo(tables.printable(f"instead of what {kind} declares: {showing_types.told_rules(declared)}"))
+
+
+@limits.command("remove")
+@click.argument("task_type")
+@options(*DATABASE)
+def remove_limits(*, task_type: str, schema: str, database_url: str | None) -> None:
+    """Forget what was set by hand: what the code says holds again."""
+    from fang_cli import showing_types, tables
+
+    with queue_at(database_url, schema) as queue:
+        info = queue.limits.remove(task_type)
+    holds = "no limits" if info is None else showing_types.told_settings(info.settings)
+    click.echo(tables.printable(f"{task_type}: {holds}, as the code says"))

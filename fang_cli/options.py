@@ -1,0 +1,49 @@
+"""Has the options that several commands take, and makes the queue that they work on."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from fang_cli import arguments
+from fang_cli.settings import chosen_database_url
+
+if TYPE_CHECKING:
+    from fang_threaded import Queue
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+JSON: Final = click.option(
+    "--json", "as_json", is_flag=True, help="For programs: keys that stay, ISO times, spans in seconds."
+)
+SAID: Final = (
+    click.option("--reason", metavar="WHY", help="Kept with it, for those who list it."),
+    click.option("--by", metavar="WHO", help="Who does this; you, at this machine, unless given."),
+)
+PAUSE: Final = (
+    click.option("--for", "lasts", metavar="SPAN", callback=arguments.span, help="How long: 90s, 15m, 6h or 2d."),
+    click.option("--until", metavar="TIME", callback=arguments.time, help="Until when: 2026-12-24T18:00."),
+    click.option("--tz", metavar="ZONE", callback=arguments.zone, help="The zone of --until, like Europe/Berlin."),
+)
+DATABASE: Final = (
+    click.option("--schema", default="fang", show_default=True, help="The Postgres schema of the tables."),
+    click.option("--database-url", metavar="URL", help="postgresql://user@host/database; else FANG_DATABASE_URL."),
+)
+
+
+def options(*each: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Gives a command several options, in the order in which its help names them."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(each):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def queue_at(database_url: str | None, schema: str) -> "Queue":
+    """Returns a queue with one connection. Raises ``UsageError`` if no database is given."""
+    from fang_threaded import Queue
+
+    return Queue(chosen_database_url(database_url), schema=schema, max_pool_size=1)

@@ -1,0 +1,124 @@
+"""Shows what ``fang schedules`` has read: as JSON for programs, or as text for people."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from fang_cli.tables import printable
+from fang_core.schedules.stored import ScheduleInfo
+from fang_core.schedules.upcoming import Upcoming
+
+_MOST_PAYLOAD: Final = 120
+"""How many characters of a payload people see; programs get all."""
+
+
+def as_json(infos: Sequence[ScheduleInfo]) -> str:
+    """Returns JSON with stable keys, times in ISO 8601 and spans in seconds."""
+    return json.dumps([_as_object(info) for info in infos], indent=2)
+
+
+def _as_object(info: ScheduleInfo) -> dict[str, Any]:
+    values = info._asdict()
+    upcoming = values.pop("upcoming")
+    values.pop("metadata")
+    shown = {name: _as_value(value) for name, value in values.items()}
+    return shown | {"payload": info.payload, "next": [_as_mark(tick) for tick in upcoming]}
+
+
+def _as_value(value: object) -> object:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case str() | bool() | dict() | None:
+            return value
+    return str(value)
+
+
+def _as_mark(tick: Upcoming) -> dict[str, Any]:
+    named = None if tick.named is None else tick.named.isoformat()
+    return {"at": tick.at.isoformat(), "shift": tick.shift, "named": named}
+
+
+# For people -----------------------------------------------------------------------------------------------------------
+
+
+def as_text(infos: Sequence[ScheduleInfo]) -> str:
+    """Returns a paragraph for each schedule."""
+    return "\n\n".join("\n".join(map(printable, _lines(info))) for info in infos) or "no schedules"
+
+
+def of_pause(info: ScheduleInfo) -> str:
+    """Returns a line that says that a schedule is paused."""
+    return printable(f"schedule {info.name} is paused{_until(info)}")
+
+
+def _lines(info: ScheduleInfo) -> Iterator[str]:
+    yield info.name
+    if info.paused:
+        since = _who(info.paused_at, info.paused_by, info.pause_reason)
+        yield f"  paused  {_until(info).strip() or 'until it is resumed'}, since {since}"
+    yield f"  task    {_task(info)}"
+    yield f"  due     {_due(info)}"
+    for number, tick in enumerate(info.upcoming):
+        yield f"  {'next' if number == 0 else '':7} {tick}"
+    if not info.upcoming and not info.paused:
+        yield "  next    never"
+    if info.changed_at is not None:
+        yield f"  changed {_who(info.changed_at, info.changed_by, info.change_reason)}"
+    if info.is_stored and info.declared is not None:
+        yield f"  class   {_declared(info)}, in place of which this was put"
+
+
+def _task(info: ScheduleInfo) -> str:
+    if not info.is_stored:
+        declared = info.declared or {}
+        return f"{declared.get('kind', info.name)} (task type {declared.get('task_type', '?')}), as its class says"
+    payload = json.dumps(info.payload, ensure_ascii=False)
+    cut = payload if len(payload) <= _MOST_PAYLOAD else payload[:_MOST_PAYLOAD] + "..."
+    return f"{info.kind} {cut} (task type {info.task_type})"
+
+
+def _due(info: ScheduleInfo) -> str:
+    if not info.is_stored:
+        return _declared(info)
+    zone = info.tz or "UTC"
+    if info.cron is not None:
+        due = f"{info.cron} in {zone}"
+    elif info.every is not None:
+        due = f"every {info.every}, shown in {zone}"
+    else:
+        due = "once" if info.at is None else f"once, at {_time(info, info.at)}"
+    parts = [due, f"overlap {info.overlap}", f"missed {info.missed}"]
+    if info.missed_within is not None:
+        parts.append(f"up to {info.missed_within} late")
+    if info.jitter is not None:
+        parts.append(f"jitter {info.jitter}")
+    if info.until is not None:
+        parts.append(f"until {_time(info, info.until)}")
+    if info.pause_on_failure:
+        parts.append("paused by a failure")
+    return ", ".join(parts)
+
+
+def _declared(info: ScheduleInfo) -> str:
+    declared = info.declared or {}
+    if "cron" in declared:
+        return f"{declared['cron']} in {declared.get('tz') or 'UTC'}"
+    return f"once, at {declared['at']}" if "at" in declared else "not known"
+
+
+def _until(info: ScheduleInfo) -> str:
+    return "" if info.paused_until is None else f" until {_time(info, info.paused_until)}"
+
+
+def _time(info: ScheduleInfo, moment: datetime) -> str:
+    """Returns a time as clocks in the zone of the schedule show it."""
+    return moment.astimezone(info.zone).isoformat(sep=" ", timespec="seconds")
+
+
+def _who(at: datetime | None, by: str | None, reason: str | None) -> str:
+    when = "" if at is None else at.astimezone().isoformat(sep=" ", timespec="seconds")
+    return f"{when}{f' by {by}' if by else ''}{f': {reason}' if reason else ''}"

@@ -1,0 +1,174 @@
+"""Shows task types: those that are paused or limited, and all of them; as JSON for programs, or as text for people."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from fang_cli.status import QueueStatus
+from fang_cli.tables import Number, print_table, stdout, time_of
+from fang_core.flow.info import MOST_COUNTED, TypeInfo
+from fang_core.flow.limits import FlowRule, FlowSettings, Gcra, rules_as_json
+from fang_postgres.reports.figures import PausedSchedule
+
+# Types that are paused or limited -------------------------------------------------------------------------------------
+
+
+def types_as_json(types: Iterable[TypeInfo]) -> str:
+    """Returns JSON with stable keys, times in ISO 8601 and spans in seconds."""
+    return json.dumps([type_as_json(each) for each in types], indent=2)
+
+
+def type_as_json(info: TypeInfo) -> dict[str, Any]:
+    """Returns a type for JSON."""
+    holds = info.settings
+    return {
+        "task_type": info.task_type,
+        "paused": info.is_paused,
+        "paused_until": _iso(info.paused_until),
+        "paused_at": _iso(info.paused_at),
+        "paused_by": info.paused_by,
+        "pause_reason": info.pause_reason,
+        "holds": {
+            "max_running": holds.max_running,
+            "max_running_per_key": holds.max_running_per_key,
+            "rate": _rate_as_json(holds.rate),
+            "key_rate": _rate_as_json(holds.key_rate),
+            "fair": holds.fair,
+            "weights": holds.weights,
+        },
+        "declared": {kind: rules_as_json(rules) for kind, rules in info.declared.items()},
+        "set": None if info.changed is None else rules_as_json(info.changed),
+        "set_at": _iso(info.changed_at),
+        "set_by": info.changed_by,
+        "set_reason": info.change_reason,
+        "running": info.running,
+        "waiting": info.waiting,
+        "more_waiting": info.waiting == MOST_COUNTED,
+    }
+
+
+def _rate_as_json(rate: Gcra | None) -> dict[str, Any] | None:
+    return None if rate is None else {"interval_seconds": rate.interval.total_seconds(), "burst": rate.burst}
+
+
+def show_types(types: Sequence[TypeInfo]) -> None:
+    """Prints the types as a table."""
+    print_table(stdout(), "task types that are paused or limited", *paused_or_limited(types))
+
+
+def paused_or_limited(types: Sequence[TypeInfo]) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Returns the columns and the rows of a table of such types."""
+    columns = ("task type", "holds", "running", "waiting", "declared in code", "set by hand", "paused")
+    return columns, [
+        (
+            info.task_type,
+            told_settings(info.settings),
+            Number(info.running, False),
+            Number(info.waiting, info.waiting == MOST_COUNTED),
+            "; ".join(f"{kind}: {told_rules(rules)}" for kind, rules in sorted(info.declared.items())),
+            _told_change(info),
+            _told_pause_of(info),
+        )
+        for info in types
+    ]
+
+
+def told_rules(rules: Sequence[FlowRule]) -> str:
+    """Returns limits in words."""
+    return "; ".join(map(str, rules)) or "no limits"
+
+
+def told_settings(holds: FlowSettings) -> str:
+    """Returns what holds for a type in words."""
+    told = []
+    if holds.max_running is not None:
+        told.append(f"{holds.max_running} at once")
+    if holds.max_running_per_key is not None:
+        told.append(f"{holds.max_running_per_key} at once for each key")
+    for rate, of in ((holds.rate, ""), (holds.key_rate, " for each key")):
+        if rate is not None:
+            told.append(f"{_told_speed(rate)}{of}{f', {rate.burst} at first' if rate.burst > 1 else ''}")
+    if holds.fair:
+        told.append("keys take turns")
+    return "; ".join(told) or "no limits"
+
+
+def _told_speed(rate: Gcra) -> str:
+    second = timedelta(seconds=1)
+    return f"{second / rate.interval:.6g}/s" if rate.interval <= second else f"1 in {rate.interval}"
+
+
+def _told_change(info: TypeInfo) -> str:
+    if info.changed is None:
+        return ""
+    return f"{told_rules(info.changed)}{_told_remark(info.changed_at, info.changed_by, info.change_reason)}"
+
+
+def _told_pause_of(info: TypeInfo) -> str:
+    return told_pause(info) if info.is_paused else ""
+
+
+def told_pause(paused: TypeInfo | PausedSchedule) -> str:
+    """Returns until when it is paused, since when, by whom and why."""
+    until = "until it is resumed" if paused.paused_until is None else f"until {time_of(paused.paused_until)}"
+    return f"{until}{_told_remark(paused.paused_at, paused.paused_by, paused.pause_reason)}"
+
+
+def _told_remark(at: datetime | None, by: str | None, reason: str | None) -> str:
+    return f", since {time_of(at)}{f' by {by}' if by else ''}{f': {reason}' if reason else ''}"
+
+
+# All types ------------------------------------------------------------------------------------------------------------
+
+
+def queues_as_json(queues: Iterable[QueueStatus]) -> str:
+    """Returns JSON with stable keys, times in ISO 8601; ``estimated`` marks estimated numbers."""
+    return json.dumps([_queue_as_json(each) for each in queues], indent=2)
+
+
+def _queue_as_json(queue: QueueStatus) -> dict[str, Any]:
+    info = queue.info
+    return {
+        "task_type": queue.task_type,
+        "waiting": queue.waiting,
+        "running": queue.running,
+        "estimated": queue.is_estimate,
+        "pools": queue.pools,
+        "workers": queue.workers,
+        "paused": info is not None and info.is_paused,
+        "limited": info is not None and info.settings.is_limited,
+        "paused_until": None if info is None else _iso(info.paused_until),
+        "paused_at": None if info is None else _iso(info.paused_at),
+        "paused_by": None if info is None else info.paused_by,
+        "pause_reason": None if info is None else info.pause_reason,
+    }
+
+
+def show_queues(queues: Sequence[QueueStatus]) -> None:
+    """Prints all types as a table."""
+    columns = ("task type", "state", "waiting", "running", "pools", "workers", "paused")
+    rows = [
+        (
+            each.task_type,
+            _state(each.info),
+            Number(each.waiting, each.is_estimate),
+            Number(each.running, each.is_estimate),
+            Number(each.pools, False),
+            Number(each.workers, False),
+            "" if each.info is None else _told_pause_of(each.info),
+        )
+        for each in queues
+    ]
+    print_table(stdout(), "task types", columns, rows)
+
+
+def _state(info: TypeInfo | None) -> str:
+    if info is None:
+        return ""
+    states = ["paused"] if info.is_paused else []
+    return ", ".join([*states, "limited"] if info.settings.is_limited else states)
+
+
+def _iso(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat()

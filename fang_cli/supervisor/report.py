@@ -1,0 +1,44 @@
+"""What a process tells its supervisor, each second. A report is whole: one that is lost is made good by the next."""
+
+import json
+from typing import Final, NamedTuple, Self
+
+SUPERVISOR: Final = "FANG_SUPERVISOR_FD"
+"""The variable that gives a process the number of its descriptor, and that the process removes."""
+
+PROCESS: Final = "FANG_PROCESS"
+"""The variable that tells a process its number, from 1 on; an application may read it."""
+
+EVERY: Final = 1.0
+"""Seconds between two reports."""
+
+
+class Report(NamedTuple):
+    """One line on the socket.
+
+    Attributes:
+        ready: whether all pools have started.
+        leaving: whether all pools have stopped, so that nothing but the end of the interpreter is left.
+        ended_runs: how many runs have ended in this process.
+        lease: the shortest lease of its pools, in seconds.
+        grace_period: the longest grace period of its pools, in seconds.
+    """
+
+    ready: bool
+    leaving: bool
+    ended_runs: int
+    lease: float
+    grace_period: float
+
+    def line(self) -> bytes:
+        """Returns it as a line of JSON."""
+        return json.dumps(self._asdict()).encode() + b"\n"
+
+    @classmethod
+    def read(cls, line: bytes) -> Self:
+        """Returns the report of a line, whatever else a later version has put into it. Raises ``ValueError``."""
+        found = json.loads(line)
+        try:
+            return cls(**{name: kind(found[name]) for name, kind in cls.__annotations__.items()})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no report: {line[:100]!r}") from error

@@ -1,0 +1,120 @@
+"""Runs ``fang worker --processes N``: waits for signals, reports and ends of processes, and has the group decide."""
+
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from math import inf
+from typing import Final
+
+from fang_cli.ending import end_in_peace
+from fang_cli.logs import applications_logging
+from fang_cli.supervisor.process import Process
+from fang_cli.supervisor.process_group import Limits, ProcessGroup, logger
+from fang_cli.supervisor.signals import SignalInbox
+from fang_core.errors import UsageError
+from fang_core.pool.signals import COUNTS_AGAIN_AFTER, end_now
+
+LOOKS_EVERY: Final = 0.5
+"""Seconds between two looks at processes of which nothing is heard."""
+
+COUNTED: Final = 1.0
+"""The most seconds of one wait that count as silence of a process: the supervisor may have been stopped too."""
+
+
+def run_supervisor(arguments: Sequence[str], processes: int, limits: Limits, log_level: str | None) -> int:
+    """Runs ``fang worker`` with these arguments in so many processes, until SIGTERM or SIGINT; returns the exit code.
+
+    Raises ``UsageError`` if a limit cannot be watched here.
+    """
+    if limits.memory < inf and not os.path.exists("/proc/self/statm"):
+        raise UsageError("--max-memory is not supported here: it needs /proc, as Linux has it")
+    with applications_logging(log_level):
+        pass  # there is no application in this process
+    return Supervisor(arguments, processes, limits).run()
+
+
+class Supervisor:
+    """The loop of a supervisor, in the main thread.
+
+    Args:
+        arguments: of ``fang worker`` in each process.
+    """
+
+    def __init__(self, arguments: Sequence[str], processes: int, limits: Limits) -> None:
+        self._command = (sys.executable, "-P", "-m", "fang_cli", "worker", *arguments)
+        self._processes = processes
+        self._group = ProcessGroup(self._spawn, processes, limits)
+        self._selector = selectors.DefaultSelector()
+        self._told_at: float | None = None  # when the first signal came that stops it
+
+    def run(self) -> int:
+        """Runs until all processes have ended; returns the exit code."""
+        logger.info("supervisor, pid %d: processes: %d", os.getpid(), self._processes)
+        with SignalInbox() as inbox, self._selector as selector:
+            selector.register(inbox, selectors.EVENT_READ)
+            looked = time.monotonic()
+            while not self._group.has_ended:
+                events = selector.select(LOOKS_EVERY)
+                now = time.monotonic()
+                self._read(events, now)
+                for number in inbox.take():
+                    self._handle(number, now)
+                self._reap(now)
+                self._group.look(now, min(now - looked, COUNTED))
+                looked = now
+            logger.info("supervisor, pid %d: all processes have ended", os.getpid())
+        end_in_peace()
+        return self._group.code
+
+    def _spawn(self, number: int, generation: int, now: float) -> Process:
+        process = Process.start(self._command, number, generation, now)
+        self._selector.register(process.channel, selectors.EVENT_READ, process)
+        return process
+
+    def _read(self, events: list[tuple[selectors.SelectorKey, int]], now: float) -> None:
+        for key, _ in events:
+            if isinstance(key.data, Process) and not key.data.read(now):
+                self._forget(key.data)
+
+    def _forget(self, process: Process) -> None:
+        """Reads no more of what a process reports."""
+        if process.channel.fileno() != -1:  # otherwise it was closed before
+            self._selector.unregister(process.channel)
+            process.channel.close()
+
+    def _reap(self, now: float) -> None:
+        """Reaps all that have ended, those too that processes have left behind to process 1."""
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                process = self._group.ended(pid, os.waitstatus_to_exitcode(status), now)
+                if process is not None:
+                    self._forget(process)
+
+    def _handle(self, number: int, now: float) -> None:
+        match number:
+            case signal.SIGTERM | signal.SIGINT:
+                self._stop(number, now)
+            case _ if self._told_at is not None:
+                pass
+            case signal.SIGHUP:
+                self._group.reload(now)
+            case signal.SIGTTIN:
+                self._group.add()
+            case signal.SIGTTOU:
+                self._group.remove(now)
+
+    def _stop(self, number: int, now: float) -> None:
+        if self._told_at is None:
+            self._told_at = now
+            logger.info("stopping all processes: a second signal ends them at once")
+            self._group.stop(now)
+        elif now - self._told_at >= COUNTS_AGAIN_AFTER:
+            self._group.kill()
+            end_now(number)

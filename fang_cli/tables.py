@@ -1,0 +1,67 @@
+"""Prints tables for people."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_PIPED_WIDTH: Final = 200
+MOST_ROWS: Final = 30
+"""The most rows of a table that are shown to people; programs get all."""
+
+
+class Number(NamedTuple):
+    """A count, or an estimate of one."""
+
+    value: int
+    is_estimate: bool
+
+
+def stdout() -> Console:
+    """Returns the console that tables are printed to."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH  # there is no edge to fold at
+    return console
+
+
+def print_table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints a table; of a long one the first rows."""
+    if not rows:
+        console.print(f"no {title}")
+        return
+    console.print(title)
+    table = Table()
+    for place, column in enumerate(columns):
+        figures = isinstance(rows[0][place], Number)
+        table.add_column(column, justify="right" if figures else "left", overflow="fold")
+    for row in rows[:MOST_ROWS]:
+        table.add_row(*(cell(value) for value in row))
+    console.print(table)
+    if len(rows) > MOST_ROWS:
+        console.print(f"and {len(rows) - MOST_ROWS:,} more rows: --json has them all")
+
+
+def cell(value: Any) -> Text:
+    """Returns a cell without markup and terminal codes, since any client may have written the row's text."""
+    if isinstance(value, Number):
+        return Text(f"~{value.value:,}" if value.is_estimate else f"{value.value:,}")
+    return Text(printable(str(value)))
+
+
+def time_of(value: datetime | None) -> str:
+    """Returns a time as people here read it."""
+    return "" if value is None else value.astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def seconds_of(age: timedelta) -> str:
+    """Returns an age in whole seconds."""
+    return str(timedelta(seconds=int(age.total_seconds())))
+
+
+def printable(line: str) -> str:
+    """Returns a line without terminal codes, since any client may have written what it shows."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)

@@ -1,0 +1,249 @@
+"""What the memory backend keeps of managed task types, and how a claim picks tasks of one: pure, the clock is told."""
+
+import random
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import ceil
+from typing import Final, NamedTuple
+
+from fang_core.flow.info import MOST_COUNTED, TypeInfo
+from fang_core.flow.limits import UNLIMITED, FlowRule, FlowSettings, Gcra
+from fang_core.flow.settings import effective
+from fang_core.record import PRIORITIES, Task
+from fang_core.remarks import NOTHING_SAID, Remark
+from fang_core.tasks.managing import LimitChange, Pause
+
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
+QUANTUM: Final = 4
+"""A key without a limit takes this many tasks at a turn, so that a claim need not look at a key for each task."""
+
+
+@dataclass(slots=True)
+class MemoryType:
+    """A task type that is paused, or has limits, rates or fairness.
+
+    Attributes:
+        settings: what holds.
+        declared, changed: by what it is decided, with who changed it, when and why.
+        paused, paused_until: whether it is paused, and until when, with who paused it, when and why.
+        tat: when the bucket of the type's rate is full again: the theoretical arrival time of GCRA.
+        tats: the same for each key that has started a task.
+        fetched_last: the key that tasks fetched by hand begin behind.
+    """
+
+    settings: FlowSettings = UNLIMITED
+    declared: dict[str, tuple[FlowRule, ...]] = field(default_factory=dict)
+    changed: tuple[FlowRule, ...] | None = None
+    changed_at: datetime | None = None
+    change_remark: Remark = NOTHING_SAID
+    paused: bool = False
+    paused_until: datetime | None = None
+    paused_at: datetime | None = None
+    pause_remark: Remark = NOTHING_SAID
+    tat: datetime = NEVER
+    tats: dict[str, datetime] = field(default_factory=dict)
+    fetched_last: str = ""
+
+    def is_paused(self, now: datetime) -> bool:
+        """Whether nothing of it starts now."""
+        return self.paused and (self.paused_until is None or now < self.paused_until)
+
+    def is_managed(self, now: datetime) -> bool:
+        """Whether plain claims leave it alone."""
+        return self.settings.is_limited or self.is_paused(now)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether limits or rates count its tasks, and not only fairness."""
+        return self.settings._replace(fair=False, weights=None).is_limited
+
+    def declare(self, rules_of_kinds: Mapping[str, tuple[FlowRule, ...]], known: Collection[str]) -> None:
+        """Notes what the classes of a pool declare, by kind, and drops what was declared for kinds that are unknown."""
+        declared = {**{kind: rules for kind, rules in self.declared.items() if kind in known}, **rules_of_kinds}
+        self.declared = {kind: rules for kind, rules in declared.items() if rules}
+        self.settings = effective(self.declared, self.changed)
+
+    def change(self, change: LimitChange, now: datetime) -> None:
+        """Sets limits, or forgets what was set."""
+        self.changed = change.rules
+        self.changed_at, self.change_remark = (now, change.remark) if change.rules is not None else (None, NOTHING_SAID)
+        self.settings = effective(self.declared, self.changed)
+
+    def pause(self, pause: Pause, now: datetime) -> None:
+        """Pauses the type."""
+        self.paused, self.paused_at, self.pause_remark = True, now, pause.remark
+        self.paused_until = pause.end(now)
+
+    def resume(self) -> None:
+        """Ends its pause."""
+        self.paused, self.paused_until, self.paused_at, self.pause_remark = False, None, None, NOTHING_SAID
+
+    def info(self, task_type: str, now: datetime, running: int, waiting: int) -> TypeInfo:
+        """Describes the type."""
+        is_paused = self.is_paused(now)
+        pause = self.pause_remark if is_paused else NOTHING_SAID
+        return TypeInfo(
+            task_type=task_type,
+            is_paused=is_paused,
+            paused_until=self.paused_until if is_paused else None,
+            paused_at=self.paused_at if is_paused else None,
+            paused_by=pause.by,
+            pause_reason=pause.reason,
+            settings=self.settings,
+            declared=dict(self.declared),
+            changed=self.changed,
+            changed_at=self.changed_at,
+            changed_by=self.change_remark.by,
+            change_reason=self.change_remark.reason,
+            running=running,
+            waiting=min(waiting, MOST_COUNTED),
+        )
+
+
+class Picked(NamedTuple):
+    """What a claim takes of one type; ``room``, ``look_in`` and ``after_lane`` are as in ``LaneClaim``."""
+
+    tasks: list[Task]
+    room: int
+    look_in: float | None
+    after_lane: str | None
+
+
+def pick(
+    managed: MemoryType,
+    due: Iterable[Task],
+    running: Mapping[str, int],
+    *,
+    limit: int,
+    after_lane: str,
+    most_lanes: int,
+    now: datetime,
+    chance: Callable[[], float] = random.random,
+) -> Picked:
+    """Picks tasks of a type that is not paused, and charges its rates for them.
+
+    Args:
+        due: the type's tasks that the claim may take, in the order in which they are to be run.
+        running: how many tasks of each key run.
+    """
+    turn = _Turn(managed, running, limit, now)
+    levels: dict[int, dict[str, list[Task]]] = {priority: {} for priority in PRIORITIES}
+    for task in due:
+        levels[task.priority].setdefault(task.lane or "", []).append(task)
+    place: str | None = None
+    for lanes in levels.values():
+        in_turn = sorted(lanes, key=lambda lane: (lane <= after_lane, lane))[:most_lanes]
+        served = turn.serve([(lane, lanes[lane]) for lane in in_turn], after_lane, chance)
+        if turn.left and len(in_turn) == most_lanes:
+            served = in_turn[-1]  # there may be more keys
+        place = place if served is None else served
+    return Picked(turn.tasks, turn.room, turn.look_in(), place)
+
+
+class _Turn:
+    """One claim, while it goes from key to key."""
+
+    def __init__(self, managed: MemoryType, running: Mapping[str, int], limit: int, now: datetime) -> None:
+        self._managed = managed
+        self._settings = settings = managed.settings
+        self._running = dict(running)
+        self._now = now
+        self._waits: list[float] = []  # until the rates of keys allow their next starts
+        self.tasks: list[Task] = []
+        room = limit
+        if settings.max_running is not None:
+            room = min(room, settings.max_running - sum(running.values()))
+        if settings.rate is not None:
+            room = min(room, _starts(managed.tat, settings.rate, now))
+        self.room = max(0, room)
+
+    @property
+    def left(self) -> int:
+        """How many more tasks it may take."""
+        return self.room - len(self.tasks)
+
+    def look_in(self) -> float | None:
+        """Returns the seconds until a claim may find more, as far as rates say."""
+        if self._settings.rate is not None and not _starts(self._managed.tat, self._settings.rate, self._now):
+            return _until_next(self._managed.tat, self._settings.rate, self._now)
+        return min(self._waits, default=None) if self.left else None
+
+    def serve(self, lanes: Sequence[tuple[str, list[Task]]], before: str, chance: Callable[[], float]) -> str | None:
+        """Takes tasks of these keys, whose turns come in this order, behind that of ``before``.
+
+        Returns the key to begin behind the next time; None if no key could be served.
+        """
+        usable: list[tuple[str, str, list[Task], int]] = []
+        wanted = 0
+        for lane, tasks in lanes:
+            if wanted >= self.left:
+                break
+            free = self._free(lane)
+            if free > 0:
+                usable.append((before, lane, tasks, free))
+                wanted += min(free, QUANTUM * self._weight(lane))
+            before = lane
+        left, shares = self.left, sum(self._weight(lane) for _, lane, *_ in usable)
+        place: str | None = None
+        for former, lane, tasks, free in usable:
+            weight = self._weight(lane)
+            taken = tasks[: min(free, self.left, ceil(left * weight / shares))]
+            if not taken:
+                break
+            self._take(lane, taken)
+            # In claims that are too small for its weight a key keeps its turn for as long as it should on the average.
+            is_over = len(taken) == len(tasks) or chance() * weight < (len(taken) if len(usable) > 1 else 1)
+            place = lane if is_over else former
+        return place
+
+    def _free(self, lane: str) -> int:
+        """Returns how many tasks of a key may start now."""
+        settings, free = self._settings, self.left
+        if settings.max_running_per_key is not None:
+            free = min(free, settings.max_running_per_key - self._running.get(lane, 0))
+        if settings.key_rate is not None and free > 0:
+            tat = self._managed.tats.get(lane, NEVER)
+            free = min(free, _starts(tat, settings.key_rate, self._now))
+            if free <= 0:
+                self._waits.append(_until_next(tat, settings.key_rate, self._now))
+        return free
+
+    def _take(self, lane: str, tasks: list[Task]) -> None:
+        self.tasks += tasks
+        self._running[lane] = self._running.get(lane, 0) + len(tasks)
+        settings, managed = self._settings, self._managed
+        if settings.rate is not None:
+            managed.tat = _after(managed.tat, len(tasks), settings.rate, self._now)
+        if settings.key_rate is not None:
+            managed.tats[lane] = _after(managed.tats.get(lane, NEVER), len(tasks), settings.key_rate, self._now)
+
+    def _weight(self, lane: str) -> int:
+        return (self._settings.weights or {}).get(lane, 1)
+
+
+# The generic cell rate algorithm: ``tat`` is when the bucket is full again. A start moves it by one interval, and is
+# allowed while it lies less than ``burst`` intervals ahead.
+
+
+def _clamped(tat: datetime, rate: Gcra, now: datetime) -> datetime:
+    """Returns the time as it counts: it is not in the past.
+
+    If it is further ahead than starts can move it, the clock was set back: then one start is allowed now.
+    """
+    if tat > now + rate.burst * rate.interval:
+        return now + (rate.burst - 1) * rate.interval
+    return max(tat, now)
+
+
+def _starts(tat: datetime, rate: Gcra, now: datetime) -> int:
+    return rate.burst - ceil((_clamped(tat, rate, now) - now) / rate.interval)
+
+
+def _until_next(tat: datetime, rate: Gcra, now: datetime) -> float:
+    return max(0.0, (_clamped(tat, rate, now) - now - (rate.burst - 1) * rate.interval).total_seconds())
+
+
+def _after(tat: datetime, starts: int, rate: Gcra, now: datetime) -> datetime:
+    return _clamped(tat, rate, now) + starts * rate.interval

@@ -1,0 +1,626 @@
+"""What the memory backend does, as one pure state behind one lock; the clock is an argument."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from math import inf
+from typing import Any
+from uuid import UUID
+
+from pydantic_core import from_json
+
+from fang_core.backends.memory.flow import MemoryType, pick
+from fang_core.backends.memory.rows import (
+    after_cancel,
+    after_change,
+    after_outcome,
+    after_rescue,
+    as_claimed,
+    can_be_cancelled,
+    gives_back,
+)
+from fang_core.backends.memory.schedules import MemorySchedules
+from fang_core.backends.memory.uniques import Uniques, after_conflict
+from fang_core.backends.store import (
+    NO_TRANSACTIONS,
+    Claim,
+    ClaimRequest,
+    Declaration,
+    Lane,
+    LaneClaim,
+    LaneRequest,
+    LateRows,
+    OnTold,
+    OnWake,
+    PoolRecord,
+    PruneRequest,
+    Rescued,
+    Serves,
+)
+from fang_core.config import RetentionMode
+from fang_core.crashes import after_crash, group_limit, is_suspect
+from fang_core.errors import IdInUse, StaleTask, TaskLost, TwinExists
+from fang_core.flow.info import TypeInfo
+from fang_core.flow.limits import rules_from_json
+from fang_core.flow.settings import check_key
+from fang_core.lifecycle import DUE_STATES, Change, Outcome, cancelled_by_hand
+from fang_core.liveness import Beat, BeatRequest, CancelRequest
+from fang_core.messages import Delivery
+from fang_core.record import PoolInfo, Task, TaskState, as_progress, waiting_state, was_charged
+from fang_core.runs.run import Run
+from fang_core.tasks.cancelling import Cancellation
+from fang_core.tasks.insertion import NewTask, Overrides, refuse_equal, twin_of
+from fang_core.tasks.managing import LimitChange, Pause
+
+Clock = Callable[[], datetime]
+
+
+def utc_clock() -> datetime:
+    """The wall clock, with its zone."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class MemoryPool:
+    """A registered pool, and the messages that it has not handled."""
+
+    record: PoolRecord
+    started_at: datetime
+    stopping: bool = False
+    runs: Mapping[str, Any] = field(default_factory=dict)
+    messages: list[Delivery] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class MemoryState:
+    """All tasks, pools and schedules of a memory backend, and every verb on them.
+
+    Share one between a ``MemoryQueue`` and an ``AsyncMemoryQueue`` to let either mode insert for the other.
+    """
+
+    clock: Clock = utc_clock
+    tasks: dict[UUID, Task] = field(default_factory=dict)
+    pools: dict[UUID, MemoryPool] = field(default_factory=dict)
+    waiting: set[UUID] = field(default_factory=set)
+    types: dict[str, MemoryType] = field(default_factory=dict)
+    uniques: Uniques = field(default_factory=Uniques)
+    listeners: dict[object, tuple[frozenset[str], OnWake, OnTold]] = field(default_factory=dict)
+    last_message: int = 0
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    schedules: MemorySchedules = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.schedules = MemorySchedules(self)
+
+    # What applications do ---------------------------------------------------------------------------------------------
+
+    def insert(self, rows: Sequence[NewTask], overrides: Overrides) -> list[Task]:
+        """Adds rows, due as the overrides say; all of them or none. Raises ``IdInUse``."""
+        with self.lock:
+            now = self.clock()
+            due = overrides.scheduled_at or now + (overrides.delay or timedelta(0))
+            self._raise_if_told(rows, now)
+            tasks = [self.insert_row(row, due, now, is_due_given=overrides.gives_due_time) for row in rows]
+            # A task that was inserted may have been replaced by an equal one of the same call.
+            tasks = [self.tasks.get(task.id, task)._replace(conflict=task.conflict) for task in tasks]
+        changing = {"replace", "postpone"}
+        told = [task for row, task in zip(rows, tasks, strict=True) if not task.conflict or row.on_conflict in changing]
+        self.wake(task.task_type for task in told)
+        return tasks
+
+    def insert_row(self, row: NewTask, due: datetime, now: datetime, *, is_due_given: bool = True) -> Task:
+        """Adds one row, under the lock; wakes nobody. Raises ``IdInUse``."""
+        twin = self.uniques.twin(row, self.tasks.values(), now)
+        existing = self.tasks.get(row.id)
+        if existing is not None and not (twin is existing and row.on_conflict == "replace"):
+            if existing.metadata != from_json(row.metadata):
+                raise IdInUse(f"another task has the id {row.id}")
+            return existing._replace(conflict=True)
+        if twin is None:
+            task = self.tasks[row.id] = self._in_lane(row.inserted(due, now), now)
+            self.uniques.add(row, now)
+            return task
+        task = after_conflict(twin, row, due, now, is_due_given=is_due_given)
+        if task is not twin:
+            task = self.tasks[task.id] = self._in_lane(task, now)
+        return task._replace(conflict=True)
+
+    def _in_lane(self, task: Task, now: datetime) -> Task:
+        """The task with a lane, if its type is managed."""
+        return task._replace(lane="") if task.lane is None and self._is_managed(task.task_type, now) else task
+
+    def _raise_if_told(self, rows: Sequence[NewTask], now: datetime) -> None:
+        """Raises ``TwinExists`` if one of the rows meets an equal task, and is to raise then."""
+        for row in rows:
+            if row.on_conflict == "raise" and row.id not in self.tasks:
+                twin = self.uniques.twin(row, self.tasks.values(), now)
+                if twin is not None:
+                    raise twin_of(twin)
+        refuse_equal(rows)
+
+    def find(self, task_id: UUID) -> Task | None:
+        """The row as it is now."""
+        with self.lock:
+            task = self.tasks.get(task_id)
+            pool = None if task is None or task.pool_id is None else self.pools.get(task.pool_id)
+            if task is None or pool is None:
+                return task
+            told = pool.runs.get(str(task_id))
+            if not isinstance(told, Mapping) or told.get("attempt") != task.attempt:
+                return task
+            return task._replace(progress=as_progress(told.get("progress")))
+
+    def change(self, change: Change) -> Task:
+        """A move by hand. Raises ``StaleTask`` or ``TwinExists``."""
+        with self.lock:
+            read = change.task
+            task = self.tasks.get(read.id)
+            if task is None or (task.state, task.attempt, task.updated_at) != (
+                read.state,
+                read.attempt,
+                read.updated_at,
+            ):
+                raise StaleTask(f"task {read.id} has changed since it was read: read it again")
+            if change.revives and self.uniques.has_twin(task, self.tasks.values()):
+                raise TwinExists(f"task {read.id} cannot be revived: an equal unique task is waiting or running")
+            changed = self.tasks[task.id] = after_change(task, change, self.clock())
+        self.wake([changed.task_type])
+        if task.state is TaskState.IN_PROGRESS and task.task_type in self.types:
+            self.tell_types([task.task_type])  # of its slot
+        return changed
+
+    def cancel(self, which: Callable[[Task], bool], cancellation: Cancellation) -> int:
+        """Cancels the waiting tasks of which this is true, and marks those in progress; how many."""
+        with self.lock:
+            now = self.clock()
+            wanted = [task for task in self.tasks.values() if can_be_cancelled(task) and which(task)]
+            for task in wanted:
+                self.tasks[task.id] = after_cancel(task, cancellation, now)
+        self.tell_all({task.pool_id for task in wanted if task.pool_id is not None})
+        return len(wanted)
+
+    def remove(self, which: Callable[[Task], bool]) -> int:
+        """Removes the tasks of which this is true; how many."""
+        with self.lock:
+            gone = [task.id for task in self.tasks.values() if which(task)]
+            for task_id in gone:
+                del self.tasks[task_id]
+            self.uniques.forget(gone)
+            return len(gone)
+
+    def remove_one(self, task_id: UUID) -> int:
+        """Removes a task, and ends the period of one that is gone already; how many tasks."""
+        with self.lock:
+            removed = self.remove(lambda task: task.id == task_id)
+            self.uniques.forget([task_id])
+            return removed
+
+    def remove_twin(self, compared: str) -> int:
+        """Removes the unique task with this hash that has not ended, and ends its period; how many tasks."""
+        with self.lock:
+            removed = self.remove(lambda task: self.uniques.is_compared_by(task, compared))
+            self.uniques.periods.pop(compared, None)
+            return removed
+
+    def fetch_and_touch(self, task_type: str, pool: PoolRecord) -> Task | None:
+        """Claims the first due task of a type for a queue, which is registered as ``pool``."""
+        with self.lock:
+            now = self.clock()
+            self.pools.setdefault(pool.id, MemoryPool(pool, now))
+            while (due := self._first_due(task_type, now)) is not None:
+                task = self._take(due, pool.id, now)
+                cancelled = cancelled_by_hand(task)
+                if cancelled is None:
+                    return task
+                self.change(cancelled)
+            return None
+
+    def _first_due(self, task_type: str, now: datetime) -> Task | None:
+        """The task of a type that is to be run first; None if none may start now."""
+        due = self._due((task_type,), None, now)
+        managed = self.types.get(task_type)
+        if managed is None or not managed.is_managed(now):
+            return next(iter(due), None)
+        if managed.is_paused(now):
+            return None
+        after_lane = managed.fetched_last
+        picked = pick(
+            managed, due, self._running(task_type), limit=1, after_lane=after_lane, most_lanes=len(due) + 1, now=now
+        )
+        managed.fetched_last = picked.after_lane or ""
+        return next(iter(picked.tasks), None)
+
+    # What pools do ----------------------------------------------------------------------------------------------------
+
+    def register(self, pool: PoolRecord) -> None:
+        """Makes a pool known."""
+        with self.lock:
+            self.pools.setdefault(pool.id, MemoryPool(pool, self.clock()))
+
+    def update_kinds(self, pool_id: UUID, kinds: Sequence[str], isolated_kinds: Sequence[str]) -> bool:
+        """Has a pool's record name these kinds; returns whether there is one."""
+        with self.lock:
+            pool = self.pools.get(pool_id)
+            if pool is not None:
+                pool.record = pool.record._replace(kinds=tuple(kinds), isolated_kinds=tuple(isolated_kinds))
+            return pool is not None
+
+    def unregister(self, pool_id: UUID) -> None:
+        """Forgets a pool."""
+        with self.lock:
+            self.pools.pop(pool_id, None)
+            self.waiting.discard(pool_id)
+
+    def set_waiting(self, pool_id: UUID, waiting: bool) -> None:
+        """Remembers whether a pool waits to be woken."""
+        with self.lock:
+            if waiting:
+                self.waiting.add(pool_id)
+            else:
+                self.waiting.discard(pool_id)
+
+    def has_taker(self, pool_id: UUID, tasks: Collection[Serves]) -> bool:
+        """Whether another pool waits for one of these."""
+        with self.lock:
+            others = [self.pools[other].record for other in self.waiting & self.pools.keys() if other != pool_id]
+        return any(task_type in pool.task_types and kind in pool.kinds for pool in others for task_type, kind in tasks)
+
+    def claim(self, request: ClaimRequest) -> Claim:
+        """Marks due tasks as held by the pool."""
+        with self.lock:
+            now = self.clock()
+            if request.pool_id not in self.pools:
+                return Claim([], now, NO_TRANSACTIONS, registered=False)
+            managed = tuple(each for each in request.task_types if self._is_managed(each, now))
+            plain = [each for each in request.task_types if each not in managed]
+            due = self._due(plain, request.kinds, now)
+            if request.retries_first:
+                place = {task_type: place for place, task_type in enumerate(request.task_types)}
+                due.sort(key=lambda task: (place[task.task_type], task.priority, not was_charged(task)))
+            wanted = [task for task in due if _is_wanted(task, request)][: request.limit]
+            tasks = [as_claimed(self._take(task, request.pool_id, now)) for task in wanted]
+            return Claim(tasks, now, NO_TRANSACTIONS, True, managed)
+
+    def claim_lanes(self, request: LaneRequest) -> LaneClaim:
+        """Marks due tasks of a managed type as held by the pool."""
+        with self.lock:
+            now = self.clock()
+            claim = LaneClaim([], now, NO_TRANSACTIONS, registered=request.pool_id in self.pools)
+            managed = self.types.get(request.task_type)
+            if managed is None or not managed.is_managed(now):
+                return claim._replace(is_managed=False)
+            if managed.is_paused(now):
+                end = managed.paused_until
+                return claim._replace(look_in=None if end is None else (end - now).total_seconds())
+            if not claim.registered:
+                return claim
+            picked = pick(
+                managed,
+                [each for each in self._due((request.task_type,), request.kinds, now) if _is_wanted(each, request)],
+                self._running(request.task_type),
+                limit=request.limit,
+                after_lane=request.after_lane,
+                most_lanes=request.most_lanes,
+                now=now,
+            )
+            tasks = [as_claimed(self._take(task, request.pool_id, now)) for task in picked.tasks]
+            return claim._replace(
+                tasks=tasks,
+                room=picked.room,
+                look_in=picked.look_in,
+                after_lane=picked.after_lane,
+                is_counted=managed.is_counted,
+            )
+
+    def _is_managed(self, task_type: str, now: datetime) -> bool:
+        managed = self.types.get(task_type)
+        return managed is not None and managed.is_managed(now)
+
+    def _running(self, task_type: str) -> dict[str, int]:
+        """How many tasks of each key run."""
+        of_type = (task for task in self.tasks.values() if task.task_type == task_type)
+        return Counter(task.lane or "" for task in of_type if task.state is TaskState.IN_PROGRESS)
+
+    def declare(self, declarations: Sequence[Declaration]) -> None:
+        """Notes what the classes of a pool declare."""
+        with self.lock:
+            for task_type, limits in declarations:
+                managed = self.types.setdefault(task_type, MemoryType())
+                serving = [pool.record for pool in self.pools.values() if task_type in pool.record.task_types]
+                known = {kind for record in serving for kind in record.kinds}
+                managed.declare({kind: rules_from_json(rules) for kind, rules in limits.items()}, known)
+                self._what_is_left(task_type)
+        self.tell_types([task_type for task_type, _ in declarations])
+
+    def list_types(self) -> list[TypeInfo]:
+        """The types of which there is something to say, in the order of their names."""
+        with self.lock:
+            infos = [self._info(task_type) for task_type in sorted(self.types)]
+        return [info for info in infos if info.is_managed]
+
+    def pause_type(self, task_type: str, pause: Pause) -> TypeInfo:
+        """Has nothing of a type start."""
+        with self.lock:
+            self.types.setdefault(task_type, MemoryType()).pause(pause, self.clock())
+            return self._info(task_type)
+
+    def resume_type(self, task_type: str) -> TypeInfo | None:
+        """Ends the pause of a type; what is left to say of it."""
+        with self.lock:
+            if task_type in self.types:
+                self.types[task_type].resume()
+            left = self._what_is_left(task_type)
+        self.tell_types([task_type])
+        return left
+
+    def set_limits(self, task_type: str, change: LimitChange) -> TypeInfo | None:
+        """Sets the limits of a type, or forgets what was set; what is left to say of it."""
+        with self.lock:
+            managed = self.types.get(task_type, MemoryType())
+            if change.rules is not None:
+                check_key(task_type, change.rules, managed.declared)
+            managed.change(change, self.clock())
+            self.types[task_type] = managed
+            left = self._what_is_left(task_type)
+        self.tell_types([task_type])
+        return left
+
+    def _what_is_left(self, task_type: str) -> TypeInfo | None:
+        if task_type not in self.types or not self._info(task_type).is_managed:
+            self.types.pop(task_type, None)
+            return None
+        return self._info(task_type)
+
+    def _info(self, task_type: str) -> TypeInfo:
+        waiting = sum(each.task_type == task_type and each.state in DUE_STATES for each in self.tasks.values())
+        running = sum(self._running(task_type).values())
+        return self.types[task_type].info(task_type, self.clock(), running, waiting)
+
+    def tell_types(self, task_types: Iterable[str]) -> None:
+        """Has pools of these types look for tasks; outside of the lock, since a listener may do anything."""
+        for task_type in task_types:
+            for types, on_wake, _ in list(self.listeners.values()):
+                if task_type in types:
+                    on_wake(LateRows(task_type, 0, None))
+
+    def _due(self, task_types: Sequence[str], kinds: Sequence[str] | None, now: datetime) -> list[Task]:
+        """In the order in which they are to be run."""
+        order = {task_type: place for place, task_type in enumerate(task_types)}
+        return sorted(
+            (
+                task
+                for task in self.tasks.values()
+                if task.state in DUE_STATES
+                and task.scheduled_at <= now
+                and task.task_type in order
+                and (kinds is None or task.kind in kinds)
+            ),
+            key=lambda task: (order[task.task_type], task.priority, task.scheduled_at, task.id),
+        )
+
+    def _take(self, task: Task, pool_id: UUID, now: datetime) -> Task:
+        taken = self.tasks[task.id] = task._replace(
+            state=TaskState.IN_PROGRESS,
+            attempt=task.attempt + 1,
+            pool_id=pool_id,
+            claimed_at=now,
+            updated_at=now,
+        )
+        return taken
+
+    def complete(self, pool_id: UUID, outcomes: Sequence[Outcome]) -> set[UUID]:
+        """Writes the outcomes that pass the fence; the ids of those."""
+        written: dict[UUID, Task] = {}
+        with self.lock:
+            now = self.clock()
+            for outcome in outcomes:
+                task = self.tasks.get(outcome.id)
+                if task is None or (task.attempt, task.pool_id) != (outcome.attempt, pool_id):
+                    continue
+                written[outcome.id] = task
+                if outcome.state is None:
+                    del self.tasks[outcome.id]
+                else:
+                    self.tasks[outcome.id] = after_outcome(task, outcome, outcome.state, now)
+        self.wake(written[outcome.id].task_type for outcome in outcomes if gives_back(outcome, written))
+        return set(written)
+
+    def complete_run(self, run: Run) -> None:
+        """A run completes its own task. Raises ``TaskLost``."""
+        with self.lock:
+            task = self.tasks.get(run.task.id)
+            if task is None or (task.attempt, task.pool_id) != (run.task.attempt, run.pool_id):
+                raise TaskLost(f"the run no longer holds task {run.task.id}")
+            run.completed = True
+            if run.retention_mode is RetentionMode.KEEP_ALL:
+                outcome = Outcome(task.id, task.attempt, TaskState.FINISHED)
+                self.tasks[task.id] = after_outcome(task, outcome, TaskState.FINISHED, self.clock())
+            else:
+                del self.tasks[task.id]
+
+    def reconcile(self, pool_id: UUID, known: Sequence[UUID]) -> int:
+        """Gives back what the pool holds without knowing it."""
+        with self.lock:
+            unknown = [task for task in self._held_by(pool_id) if task.id not in known]
+            for task in unknown:
+                state = waiting_state(task.retries, task.crashes)
+                self.tasks[task.id] = task._replace(state=state, pool_id=None, claimed_at=None, updated_at=self.clock())
+        self.wake(task.task_type for task in unknown)
+        return len(unknown)
+
+    def rescue(self, pool_id: UUID, *, was_stopping: bool, max_crashes: int) -> list[Rescued]:
+        """Takes back what a dead pool held.
+
+        No heart of this backend rescues, since all pools share a process: only a caller can know that one of them is
+        dead, such as a test that plays its death.
+        """
+        with self.lock:
+            now = self.clock()
+            held = self._held_by(pool_id)
+            record = self.pools[pool_id].record if pool_id in self.pools else None
+            rescued: list[Rescued] = []
+            for task in held:
+                after = after_crash(
+                    task,
+                    was_stopping=was_stopping,
+                    held=len(held),
+                    workers=None if record is None else record.workers,
+                    max_crashes=max_crashes,
+                    is_isolated=record is not None and task.kind in record.isolated_kinds,
+                )
+                self.tasks[task.id] = after_rescue(task, after, now)
+                told = (task.id, task.kind, task.attempt, after.crashes, after.state, was_stopping, after.is_charged)
+                rescued.append(Rescued(*told))
+        self.wake(task.task_type for task in held)
+        return rescued
+
+    def _held_by(self, pool_id: UUID) -> list[Task]:
+        return [task for task in self.tasks.values() if task.pool_id == pool_id]
+
+    def orphaned(self) -> set[UUID]:
+        """Returns the pools that hold tasks and have no record."""
+        with self.lock:
+            return {task.pool_id for task in self.tasks.values() if task.pool_id is not None} - self.pools.keys()
+
+    def prune(self, request: PruneRequest) -> int:
+        """Deletes rows of some task types whose life ended long enough ago."""
+        ages = {
+            TaskState.FINISHED: request.keep_finished,
+            TaskState.CANCELLED: request.keep_finished,
+            TaskState.FAILED: request.keep_failed,
+        }
+        with self.lock:
+            now = self.clock()
+            old = [
+                task.id
+                for task in self.tasks.values()
+                if task.task_type in request.task_types
+                and (keep := ages.get(task.state)) is not None
+                and task.updated_at < now - keep
+            ][: request.limit]
+            for task_id in old:
+                del self.tasks[task_id]
+            return len(old) + self.uniques.prune(self.tasks.keys(), now)
+
+    # What pools are told ---------------------------------------------------------------------------------------------
+
+    def list_pools(self) -> list[PoolInfo]:
+        """Returns the registered pools, in the order in which they started."""
+        with self.lock:
+            pools = sorted(self.pools.values(), key=lambda pool: (pool.started_at, pool.record.id))
+            return [PoolInfo(*pool.record[:7], pool.started_at, pool.stopping, pool.runs) for pool in pools]
+
+    def send(self, pool_id: UUID, kind: str, body: Mapping[str, Any], sender: str) -> bool:
+        """Leaves a message for a pool, and wakes its heart; returns whether there is such a pool."""
+        with self.lock:
+            pool = self.pools.get(pool_id)
+            if pool is None:
+                return False
+            self.last_message += 1
+            pool.messages.append(Delivery(self.last_message, kind, body, sender))
+        self.tell(pool_id)
+        return True
+
+    def tell(self, pool_id: UUID) -> None:
+        """Has a pool's heart beat at once: something is said about the pool or one of its tasks."""
+        for _, _, on_told in list(self.listeners.values()):
+            on_told(pool_id)
+
+    def tell_all(self, pool_ids: Iterable[UUID]) -> None:
+        """Does so with several pools."""
+        for pool_id in pool_ids:
+            self.tell(pool_id)
+
+    def beat(self, request: BeatRequest) -> Beat:
+        """Notes what a pool says with a beat; returns what it is told."""
+        with self.lock:
+            pool = self.pools.get(request.pool_id)
+            if pool is None:
+                return Beat(False, inf, [])
+            pool.stopping = request.stopping
+            if request.runs is not None:
+                pool.runs = from_json(request.runs)
+            if request.workers is not None:
+                pool.record = pool.record._replace(workers=request.workers)
+            handled = set(request.handled)
+            pool.messages = [each for each in pool.messages if each.id not in handled]
+            held = {(task.id, task.attempt): task for task in self._held_by(request.pool_id)}
+            lost = [task_id for task_id, attempt in request.held if (task_id, attempt) not in held]
+            cancels = [
+                CancelRequest(task.id, task.cancel_request.get("reason") or "", task.cancel_request.get("by") or "")
+                for task in map(held.get, request.held)
+                if task is not None and task.cancel_request is not None
+            ]
+            return Beat(True, inf, [], True, lost, cancels, list(pool.messages))
+
+    # Waking -----------------------------------------------------------------------------------------------------------
+
+    def listen(self, listener: object, task_types: Iterable[str], on_wake: OnWake, on_told: OnTold) -> None:
+        """Calls ``on_wake`` after inserts of these types, ``on_told`` after messages, on whatever thread they come."""
+        with self.lock:
+            self.listeners[listener] = (frozenset(task_types), on_wake, on_told)
+
+    def unlisten(self, listener: object) -> None:
+        """Ends it."""
+        with self.lock:
+            self.listeners.pop(listener, None)
+
+    def waiting_types(self, most: int) -> dict[str, bool] | None:
+        """Task types with waiting tasks, and whether one is due."""
+        with self.lock:
+            now = self.clock()
+            lanes: dict[Lane, bool] = {}
+            for task in self.tasks.values():
+                if task.state in DUE_STATES:
+                    lane = (task.task_type, task.priority)
+                    lanes[lane] = lanes.get(lane, False) or task.scheduled_at <= now
+        if len(lanes) >= most:
+            return None
+        types = {task_type for task_type, _ in lanes}
+        return {each: any(is_due for lane, is_due in lanes.items() if lane[0] == each) for each in sorted(types)}
+
+    def next_due(self, task_types: Sequence[str], kinds: Sequence[str]) -> float | None:
+        """Seconds until the next of these tasks is due that is not yet."""
+        with self.lock:
+            now = self.clock()
+            later = [
+                (task.scheduled_at - now).total_seconds()
+                for task in self.tasks.values()
+                if task.state in DUE_STATES and task.task_type in task_types and task.kind in kinds
+            ]
+        return min((seconds for seconds in later if seconds > 0), default=None)
+
+    def unknown_kinds(self, task_types: Sequence[str]) -> list[str]:
+        """Kinds of due tasks of these types that no registered pool of the type knows."""
+        with self.lock:
+            known = {
+                (task_type, kind)
+                for pool in self.pools.values()
+                for task_type in pool.record.task_types
+                for kind in pool.record.kinds
+            }
+            due = self._due(task_types, None, self.clock())
+            return sorted({task.kind for task in due if (task.task_type, task.kind) not in known})
+
+    def unserved_types(self, due_for: timedelta) -> list[str]:
+        """Task types with tasks that have been due for so long, and that no registered pool serves."""
+        with self.lock:
+            served = {task_type for pool in self.pools.values() for task_type in pool.record.task_types}
+            unserved = {task.task_type for task in self.tasks.values()} - served
+            return sorted({task.task_type for task in self._due(tuple(unserved), None, self.clock() - due_for)})
+
+    def wake(self, task_types: Iterable[str]) -> None:
+        """Outside of the lock: a listener may do anything."""
+        woken = frozenset(task_types)
+        if woken:
+            for types, on_wake, _ in list(self.listeners.values()):
+                if not types.isdisjoint(woken):
+                    on_wake(None)
+
+
+def _is_wanted(task: Task, request: ClaimRequest | LaneRequest) -> bool:
+    """Whether a claim may bring the task, though it may be a suspect."""
+    is_tried = group_limit(task) >= request.group_size or task.kind in request.isolated_kinds
+    return is_tried or not is_suspect(task)

@@ -1,0 +1,117 @@
+"""What the memory backend knows of unique tasks beyond their rows, and what an insert does that meets an equal task."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
+from fang_core.record import Task
+from fang_core.tasks.insertion import NewTask
+from fang_core.tasks.options import COLUMNS
+
+
+class Period(NamedTuple):
+    """Says until when a task keeps equal ones out, whatever becomes of its row; ``until`` is None for ever."""
+
+    task_id: UUID
+    inserted_at: datetime
+    until: datetime | None
+
+    def lasts(self, now: datetime) -> bool:
+        """Whether it is not over."""
+        return self.until is None or self.until > now
+
+
+@dataclass(slots=True)
+class Uniques:
+    """The hashes of tasks that are unique until they are claimed, by id, and the periods of unique tasks, by hash."""
+
+    waiting: dict[UUID, str] = field(default_factory=dict)
+    periods: dict[str, Period] = field(default_factory=dict)
+
+    def add(self, row: NewTask, now: datetime) -> None:
+        """Notes a new row."""
+        terms = row.terms
+        if terms is None:
+            return
+        if terms.waiting is not None:
+            self.waiting[row.id] = terms.waiting
+        if terms.period is not None:
+            until = None if terms.within is None else now + terms.within
+            self.periods[terms.period] = Period(row.id, now, until)
+
+    def twin(self, row: NewTask, tasks: Collection[Task], now: datetime) -> Task | None:
+        """Returns the task that keeps the row out. If only its period is left, it is a finished one like the row."""
+        twin = live_twin(row.uniq_hash, tasks)
+        terms = row.terms
+        if twin is not None or terms is None:
+            return twin
+        if terms.waiting is not None:
+            twin = next((task for task in tasks if self.waits(task) and self.waiting[task.id] == terms.waiting), None)
+        period = None if terms.period is None else self.periods.get(terms.period)
+        if twin is not None or period is None or not period.lasts(now):
+            return twin
+        there = next((task for task in tasks if task.id == period.task_id), None)
+        return row.outlived(period.task_id, period.inserted_at) if there is None else there
+
+    def has_twin(self, task: Task, tasks: Collection[Task]) -> bool:
+        """Whether the task cannot be revived, since an equal one waits or runs."""
+        if live_twin(task.uniq_hash, tasks) is not None:
+            return True
+        compared = None if task.attempt else self.waiting.get(task.id)
+        return compared is not None and any(self.waits(each) and self.waiting[each.id] == compared for each in tasks)
+
+    def waits(self, task: Task) -> bool:
+        """Whether the task keeps equal ones out until it is claimed, and was not."""
+        return task.id in self.waiting and task.attempt == 0 and task.state not in TERMINAL_STATES
+
+    def is_compared_by(self, task: Task, compared: str) -> bool:
+        """Whether it is the unique task with this hash, and has not ended."""
+        if task.state in TERMINAL_STATES:
+            return False
+        waits = self.waits(task) and self.waiting[task.id] == compared
+        period = self.periods.get(compared)
+        return task.uniq_hash == compared or waits or (period is not None and period.task_id == task.id)
+
+    def forget(self, gone: Iterable[UUID]) -> None:
+        """Forgets tasks that were removed by hand, with their periods."""
+        ids = set(gone)
+        self.waiting = {task_id: each for task_id, each in self.waiting.items() if task_id not in ids}
+        self.periods = {each: period for each, period in self.periods.items() if period.task_id not in ids}
+
+    def prune(self, tasks: Collection[UUID], now: datetime) -> int:
+        """Forgets periods that are over, and the hashes of tasks that are gone; returns how many periods."""
+        self.waiting = {task_id: each for task_id, each in self.waiting.items() if task_id in tasks}
+        over = [each for each, period in self.periods.items() if not period.lasts(now)]
+        for each in over:
+            del self.periods[each]
+        return len(over)
+
+
+def live_twin(uniq_hash: str | None, tasks: Collection[Task]) -> Task | None:
+    """Returns the task that keeps another of its hash from being inserted."""
+    if uniq_hash is None:
+        return None
+    return next((task for task in tasks if task.uniq_hash == uniq_hash and task.state not in TERMINAL_STATES), None)
+
+
+def after_conflict(twin: Task, row: NewTask, due: datetime, now: datetime, *, is_due_given: bool) -> Task:
+    """Returns the task that kept the row out, as ``on_conflict`` has it; unchanged unless it waits.
+
+    Without a due time of its own the insert is due now, which changes nothing for a task that is due already. A task
+    that has run before waits at least until its next run.
+    """
+    if row.on_conflict not in {"replace", "postpone"} or twin.state not in DUE_STATES:
+        return twin
+    if not is_due_given:
+        due = min(due, twin.scheduled_at)
+    if twin.attempt > 0:
+        due = max(due, twin.scheduled_at)
+    new = row.inserted(due, now)
+    postponed = twin._replace(scheduled_at=due, expires_at=new.expires_at, updated_at=now)
+    if row.on_conflict == "postpone":
+        return postponed
+    options = {name: getattr(new, name) for name in COLUMNS}
+    return postponed._replace(metadata=new.metadata, lane=new.lane, **options)

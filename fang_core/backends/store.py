@@ -1,0 +1,579 @@
+"""Defines the methods of a backend that pools call, by role. Pools import these protocols and never a backend.
+
+The methods are coroutines in both modes, so that the services of a pool are written once.
+"""
+
+import os
+import platform
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
+from uuid import UUID
+
+from fang_core.backends.capabilities import Capabilities
+from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
+from fang_core.errors import BackendError
+from fang_core.lifecycle import Outcome
+from fang_core.liveness import Beat, BeatRequest, Pulse
+from fang_core.record import ClaimedTask, Task, TaskState
+from fang_core.schedules.stored import ScheduleInfo, Verdict
+from fang_core.tasks.insertion import NewTask, Rules
+from fang_core.tasks.queueable import AsyncQueueable, Queueable
+from fang_core.tasks.registry import Mode
+
+
+class PoolRecord(NamedTuple):
+    """Describes a pool, as it registers itself. Each start makes a new ``id``, which is never used again.
+
+    Other pools judge this pool and its tasks by its ``lease`` and ``max_crashes``, whatever their own are; and by
+    ``isolated_kinds``, the kinds whose suspects it runs in child processes, where they cannot kill the pool.
+    """
+
+    id: UUID
+    mode: Mode | Literal["manual"]
+    host: str
+    pid: int
+    task_types: tuple[str, ...]
+    kinds: tuple[str, ...]
+    workers: int
+    lease: timedelta = DEFAULT_LEASE
+    max_crashes: int = DEFAULT_MAX_CRASHES
+    isolated_kinds: tuple[str, ...] = ()
+
+
+def manual_pool(pool_id: UUID) -> PoolRecord:
+    """Returns the record that a queue registers to hold the tasks that are fetched by hand."""
+    return PoolRecord(pool_id, "manual", platform.node(), os.getpid(), (), (), 0)
+
+
+Lane: TypeAlias = tuple[str, int]
+"""A task type and a priority, whose due rows are a range of their own."""
+
+Position: TypeAlias = tuple[datetime, UUID]
+"""A row's due time and id: its place in its lane."""
+
+Positions: TypeAlias = Mapping[Lane, Position]
+
+
+class LateRows(NamedTuple):
+    """Says that rows of a lane are due that a cursor may have passed: from ``at`` on, or anywhere if it is None."""
+
+    task_type: str
+    priority: int
+    at: datetime | None
+
+
+ANYWHERE: Final = LateRows("", 0, None)
+
+Serves: TypeAlias = tuple[str, str]
+"""A task type and a kind, both of which a pool must serve to run a task."""
+
+OnWake: TypeAlias = Callable[[LateRows | None], None]
+"""Is called with None after ordinary inserts."""
+
+OnTold: TypeAlias = Callable[[UUID], None]
+"""Is called with the id of a pool that is told something by another process, and hears it with its next beat."""
+
+OnListenLost: TypeAlias = Callable[[BackendError], None]
+"""Is called with the reason if inserts cannot wake the pool for a while."""
+
+
+class ClaimRequest(NamedTuple):
+    """Asks for tasks of ``task_types``, served in this order; within each by priority, then by due time.
+
+    A backend may leave out rows that do not lie behind ``after``; lanes that are not in it are read from their start. A
+    claim that ``looks_back`` walks through more entries than other claims, dead ones or of foreign kinds.
+
+    Suspects are left out unless they may be tried in a group of ``group_size``, or run in child processes, since they
+    are of ``isolated_kinds``: see ``crashes.is_suspect`` and ``crashes.group_limit``.
+
+    With ``retries_first`` tasks that have failed or crashed come before others of the same type and priority, and are
+    read from the start of their lane.
+    """
+
+    pool_id: UUID
+    task_types: tuple[str, ...]
+    kinds: tuple[str, ...]
+    limit: int
+    after: Positions = MappingProxyType({})
+    looks_back: bool = False
+    group_size: int = 1
+    isolated_kinds: tuple[str, ...] = ()
+    retries_first: bool = False
+
+
+class Transactions(NamedTuple):
+    """Which transactions of writers were running when a claim looked.
+
+    A backend numbers them in the order in which they begin. What one of them inserts is seen only once it has
+    committed, and may by then lie behind a cursor.
+
+    Attributes:
+        next: the number of the next transaction to begin.
+        running: the numbers of those below it that had not ended.
+    """
+
+    next: int
+    running: frozenset[int]
+
+
+NO_TRANSACTIONS: Final = Transactions(0, frozenset())
+"""For a backend whose writers have none: what is inserted is seen at once."""
+
+
+class Claim(NamedTuple):
+    """The answer to a claim.
+
+    Attributes:
+        tasks: the tasks that the pool now holds, in the order in which to run them.
+        now: the backend's clock.
+        transactions: the transactions that were running then.
+        registered: false if the pool's own record is gone; no task is claimed then.
+        managed: the task types of the request from which nothing was claimed, since they are paused, or have limits,
+            rates or fairness: see ``LaneRequest``.
+    """
+
+    tasks: list[ClaimedTask]
+    now: datetime
+    transactions: Transactions
+    registered: bool
+    managed: tuple[str, ...] = ()
+
+
+class LaneRequest(NamedTuple):
+    """Asks for tasks of one managed task type: one that is paused, or has limits, rates or fairness.
+
+    Its keys take turns: the claim begins with the first key behind ``after_lane``, in the order of their UTF-8 bytes,
+    and looks at ``most_lanes`` keys of each priority at most. For ``kinds``, ``group_size`` and ``isolated_kinds`` see
+    ``ClaimRequest``.
+    """
+
+    pool_id: UUID
+    task_type: str
+    kinds: tuple[str, ...]
+    limit: int
+    after_lane: str = ""
+    most_lanes: int = 1_000
+    group_size: int = 1
+    isolated_kinds: tuple[str, ...] = ()
+
+
+class LaneClaim(NamedTuple):
+    """The answer to a ``LaneRequest``; ``tasks`` to ``registered`` are as in ``Claim``.
+
+    Attributes:
+        room: how many tasks the type as a whole could start, and the request asked for. 0 if the type is full or out of
+            rate, ``TURN_TAKEN`` if another pool claims from it just now, None if the type is paused, or changed just
+            now, or no longer managed.
+        look_in: the seconds until a claim may find more: until the rate allows the next start, or a pause with an end
+            is over. None if no time is known.
+        after_lane: the key to begin behind the next time; None if no key that was looked at can be served now.
+        is_managed: false if the type is no longer managed, so that plain claims find its tasks.
+        is_counted: whether limits or rates count the tasks that a pool holds, so that none should wait for a worker.
+    """
+
+    tasks: list[ClaimedTask]
+    now: datetime
+    transactions: Transactions
+    registered: bool
+    room: int | None = None
+    look_in: float | None = None
+    after_lane: str | None = None
+    is_managed: bool = True
+    is_counted: bool = True
+
+
+TURN_TAKEN: Final = -1
+"""The ``room`` of a claim that took nothing, since another pool claimed from the same type at that moment."""
+
+
+class Declaration(NamedTuple):
+    """Says what the classes that a pool knows declare for one task type.
+
+    Attributes:
+        limits: by the kind of each class of the type: its limits, rates and fairness, as JSON values. A class without
+            any has an empty list, which withdraws what an earlier release declared for its kind.
+    """
+
+    task_type: str
+    limits: Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+class Rescued(NamedTuple):
+    """Describes a task that a dead pool held, and its new state: due again, or ``failed`` as crashed.
+
+    Attributes:
+        crashes: the crashes charged so far, with this one if it is charged.
+        was_stopping: whether the pool had said that it stops. Then no task is at fault, and nothing is charged.
+        charged: whether this death is charged. It is not if the pool was stopping; nor to a suspect that the pool held
+            together with other tasks, since that had not begun, or that it ran in a child process.
+    """
+
+    id: UUID
+    kind: str
+    attempt: int
+    crashes: int
+    state: TaskState
+    was_stopping: bool
+    charged: bool
+
+
+class ScheduleState(NamedTuple):
+    """Holds what a pool reads of schedules.
+
+    Attributes:
+        now: the backend's clock.
+        last_ticks: the last ticks of the schedules that were named. Ask again for a name that is missing.
+        changed: the schedules of the pool's task types that live in the backend, and those that were named and that a
+            person has changed or paused; None if all of these are as the caller knows them.
+        version: stands for ``changed``.
+    """
+
+    now: datetime
+    last_ticks: Mapping[str, datetime]
+    changed: Sequence[ScheduleInfo] | None = ()
+    version: str = ""
+
+
+class Tick(NamedTuple):
+    """Describes one tick of the schedule ``name``, and the task to insert for it.
+
+    Attributes:
+        at: the time of the tick, by which it is known.
+        row: the task, with the id that this tick's task has.
+        due: when the task is due, if not at the tick.
+        changed_at: ``ScheduleInfo.changed_at`` as the pool has read it.
+    """
+
+    name: str
+    at: datetime
+    row: NewTask
+    due: datetime | None = None
+    changed_at: datetime | None = None
+
+
+SCHEDULES: Final = UUID(int=0)
+"""What ``on_told`` is called with when schedules have changed: the id of no pool, so that older pools ignore it."""
+
+
+class PruneRequest(NamedTuple):
+    """Gives the ages from which ended rows of these task types are deleted; None never deletes such rows.
+
+    At most ``limit`` rows of each state are deleted at once.
+    """
+
+    task_types: tuple[str, ...]
+    keep_finished: timedelta | None
+    keep_failed: timedelta | None
+    limit: int
+
+
+class Heart(Protocol):
+    """Gives a pool's sign of life, on a connection of its own, from a thread of its own.
+
+    In an asyncio pool that thread has an event loop of its own, on which all calls are made.
+    """
+
+    async def beat(self, request: BeatRequest, /) -> Beat:
+        """Raises the pool's counter, and returns the state of all other pools and what the pool is told."""
+        ...
+
+    async def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
+        """Takes back the tasks of dead pools, if their counters still stand, and then removes their records.
+
+        The ``max_crashes`` in a pool's record decides when its tasks are failed as crashed. If a task is locked just
+        then, the record stays, as ``DECLARED_DEAD``, until a later rescue has taken all of the pool's tasks.
+        """
+        ...
+
+    async def rescue_orphans(self, max_crashes: int, /) -> list[Rescued]:
+        """Takes back tasks that are held by pools without a record, by the rescuer's own ``max_crashes``."""
+        ...
+
+    async def close(self) -> None:
+        """Gives back the connection, and with it the lock. Idempotent."""
+        ...
+
+
+class ClaimStore(Protocol):
+    """Lets a pool claim tasks, and check which it holds."""
+
+    async def claim(self, request: ClaimRequest, /) -> Claim:
+        """Marks due tasks as in progress for this pool, raising each one's ``attempt``."""
+        ...
+
+    async def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:
+        """Gives back, uncharged, tasks that the pool holds and that are not among ``known``; returns how many.
+
+        Call it while no claim of the pool is under way.
+        """
+        ...
+
+    async def has_taker(self, pool_id: UUID, tasks: Collection[Serves], /) -> bool:
+        """Returns whether another pool may have a free worker for a task of one of these.
+
+        Such a pool has announced that it waits; a pool that does not listen never announces it, and may have one too.
+        """
+        ...
+
+    async def waiting_types(self, most: int, /) -> Mapping[str, bool] | None:
+        """Returns all task types with waiting tasks, served by a pool or not, and whether the first of a lane is due.
+
+        Returns None if there are ``most`` lanes with such tasks or more.
+        """
+        ...
+
+    async def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:
+        """Returns the seconds until the next of these tasks that is not due yet; None if none is known."""
+        ...
+
+
+class OutcomeStore(Protocol):
+    """Lets a pool write the outcomes of its runs. ``claim`` and ``complete`` may be called at the same time."""
+
+    async def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /, *, waits: bool = True) -> set[UUID]:
+        """Writes outcomes, each one if its task is still held under the same attempt by this pool.
+
+        Returns the ids of the written outcomes. Each id has one outcome; the batch is one transaction. Rows that some
+        other session has locked hold up no other outcome: the backend waits for them a moment at most, or, without
+        ``waits``, not at all.
+
+        Raises ``RowsLocked``, which says what was written and which tasks are locked and still held;
+        ``StatementRefused`` if a value is at fault and nothing was written; another ``BackendError`` if the call has to
+        be repeated: the batch may have been written, except after ``NotConnected``.
+        """
+        ...
+
+
+class PoolStore(Protocol):
+    """Makes a pool known to the other pools, and lets it watch them."""
+
+    async def register(self, pool: PoolRecord, /) -> None:
+        """Makes the pool known; it can claim from now on. Repeating it is harmless."""
+        ...
+
+    async def update_kinds(self, pool_id: UUID, kinds: Sequence[str], isolated_kinds: Sequence[str] = (), /) -> bool:
+        """Writes these kinds into the pool's record; returns whether there is one: another pool may have removed it."""
+        ...
+
+    async def declare(self, declarations: Sequence[Declaration], /) -> None:
+        """Has the limits, rates and fairness hold that a registered pool's classes declare; returns when they do.
+
+        What somebody has set at run time wins over them. What is declared for kinds that no registered pool knows is
+        dropped.
+        """
+        ...
+
+    async def unregister(self, pool_id: UUID, /) -> None:
+        """Removes the pool's record."""
+        ...
+
+    def heart(self, locks: bool, /) -> Heart:
+        """Returns the pool's heart. Without ``locks`` it takes no lock."""
+        ...
+
+
+class WakeStore(Protocol):
+    """Lets inserts wake a pool that waits."""
+
+    def listen(
+        self, task_types: Sequence[str], on_wake: OnWake, on_told: OnTold, on_listen_lost: OnListenLost, /
+    ) -> None:
+        """Calls ``on_wake`` after inserts of due tasks of these types, until ``close()``; ``on_wake`` must not block.
+
+        It may be called too often, and a call may be lost: pools also poll. Inserts wake only while a pool of their
+        type has announced that it waits; writers of rows behind cursors always do, and say where the rows are.
+
+        ``on_told`` is called, under the same rules, when any pool of the backend is told something.
+
+        ``on_listen_lost`` is called, with the reason, each time that inserts cannot wake the pool for a while.
+        """
+        ...
+
+    async def set_waiting(self, pool_id: UUID, waiting: bool, /) -> None:
+        """Announces that the pool waits to be woken, or no longer does."""
+        ...
+
+
+class ScheduleStore(Protocol):
+    """Turns the ticks of schedules into tasks."""
+
+    async def declare_schedules(self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], /) -> None:
+        """Writes what classes say of their schedules, by name, and that other classes have none; see ``declaration``.
+
+        It is for those who list schedules: pools tick by the code of the class. A schedule that is new begins now.
+        """
+        ...
+
+    async def read_schedules(
+        self, names: Sequence[str], task_types: Sequence[str] = (), known: str = "", /
+    ) -> ScheduleState:
+        """Reads the last ticks of schedules of classes, and the schedules of these task types in the backend.
+
+        A schedule of a class that is new to the backend begins now. ``known`` is the ``version`` of the last answer.
+        """
+        ...
+
+    async def tick(self, tick: Tick, /) -> bool | None:
+        """Inserts the tick's task, and raises the schedule's last tick, if that is earlier; returns whether it did.
+
+        It returns None, and writes nothing, if another process is just writing to the schedule: ask again a bit later.
+
+        It is for a schedule of a class: if a person has paused it, or put another in its place, nothing is written. If
+        an equal unique task waits or runs, a due tick is left out; a tick that lies ahead must be tried again.
+        """
+        ...
+
+    async def tick_stored(self, tick: Tick, /) -> Verdict:
+        """Does the same for a schedule in the backend, if that is still as the pool has read it."""
+        ...
+
+
+class FlowStore(Protocol):
+    """Lets pools claim from task types that are paused, or have limits, rates or fairness: managed types."""
+
+    async def claim_lanes(self, request: LaneRequest, /) -> LaneClaim:
+        """Marks due tasks of a managed type as in progress for this pool, as far as the type's settings allow.
+
+        No limit and no rate is ever exceeded, whatever other pools claim at the same time. It never waits for them.
+        """
+        ...
+
+    async def adopt(self, task_types: Sequence[str], limit: int, /) -> bool:
+        """Has claims find the waiting tasks of managed types that have no lane: they get the lane ``''``.
+
+        These are tasks that were inserted before their type was managed, or by Rust. It looks at ``limit`` tasks, goes
+        on where the last call ended, and tells the pools of the type. Returns whether it has come to the end.
+        """
+        ...
+
+    async def adopt_all(self, task_type: str, /) -> None:
+        """Does the same with all tasks of one type, however many there are."""
+        ...
+
+    async def tell_types(self, task_types: Sequence[str], /) -> None:
+        """Has all pools of these types that listen look for tasks: ``on_wake`` gets ``LateRows`` of the type.
+
+        A pool does that when its runs have freed slots that it has no use for.
+        """
+        ...
+
+
+class UpkeepStore(Protocol):
+    """Does periodic upkeep."""
+
+    async def prune(self, request: PruneRequest, /) -> int:
+        """Deletes rows of these task types whose life ended long enough ago; returns how many.
+
+        It also deletes what rates of single keys have left behind.
+        """
+        ...
+
+    async def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
+        """Returns the kinds among the first due tasks of these types that no registered pool knows."""
+        ...
+
+    async def unserved_types(self, due_for: timedelta, /) -> list[str]:
+        """Returns the task types with tasks that have been due for this long, and that no registered pool serves."""
+        ...
+
+
+class Store(ClaimStore, FlowStore, OutcomeStore, PoolStore, WakeStore, ScheduleStore, UpkeepStore, Protocol):
+    """Gives a pool access to its backend, in both modes.
+
+    In a pool of threads each method runs to its end on the thread that calls it, and so must never suspend; see
+    ``fang_core.pool.runtime``.
+    """
+
+    async def close(self) -> None:
+        """Gives back the store's connections and other resources. Idempotent."""
+        ...
+
+
+class Backend(Queueable, Protocol):
+    """A queue that pools can run on."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the queue can be used now."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The backend's optional abilities; they never change while the queue lives."""
+        ...
+
+    @property
+    def connects_within(self) -> float:
+        """Seconds within which one of the servers has answered a connect, if any answers."""
+        ...
+
+    @property
+    def rules(self) -> Rules:
+        """The queue's settings for every insert."""
+        ...
+
+    def open(self) -> None:
+        """Connects and checks the schema. Idempotent."""
+        ...
+
+    def close(self) -> None:
+        """Closes what the queue opened itself. Idempotent."""
+        ...
+
+    def tasks_of_kinds(self, kinds: Sequence[str], /, *, connection: Any = None) -> list[Task]:
+        """Returns the rows of these kinds, in any state, in order of insertion, for tests: it may read all tasks."""
+        ...
+
+    def count_by_kind(self, *, connection: Any = None) -> dict[str, int]:
+        """Returns the number of tasks of each kind: for tests."""
+        ...
+
+    def store(self) -> Store:
+        """Returns a store for one pool, which closes it when it ends; a closed queue is open until then."""
+        ...
+
+
+class AsyncBackend(AsyncQueueable, Protocol):
+    """A queue that pools of asyncio tasks can run on; see ``Backend``."""
+
+    @property
+    def is_open(self) -> bool:
+        """See ``Backend.is_open``."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See ``Backend.capabilities``."""
+        ...
+
+    @property
+    def connects_within(self) -> float:
+        """See ``Backend.connects_within``."""
+        ...
+
+    @property
+    def rules(self) -> Rules:
+        """See ``Backend.rules``."""
+        ...
+
+    async def open(self) -> None:
+        """See ``Backend.open``."""
+        ...
+
+    async def close(self) -> None:
+        """See ``Backend.close``."""
+        ...
+
+    async def tasks_of_kinds(self, kinds: Sequence[str], /, *, connection: Any = None) -> list[Task]:
+        """See ``Backend.tasks_of_kinds``."""
+        ...
+
+    async def count_by_kind(self, *, connection: Any = None) -> dict[str, int]:
+        """See ``Backend.count_by_kind``."""
+        ...
+
+    async def store(self) -> Store:
+        """See ``Backend.store``."""
+        ...

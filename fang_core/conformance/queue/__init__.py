@@ -1,0 +1,1 @@
+"""Tests what applications call: the methods of a queue."""

@@ -1,0 +1,1 @@
+"""Tests what pools call: the methods of a store and of a heart."""

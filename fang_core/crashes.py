@@ -1,0 +1,117 @@
+"""Decides what the death of a process means for the tasks that it ran: that of a pool, or of a run's child process.
+
+The first row of the table that applies decides. A task is a suspect if ``SUSPECT_AFTER`` crashes or more were charged
+to it before; it is alone if its pool held no other task::
+
+    the pool had said that it stops                spared: waits as it was, nothing charged
+    a suspect that its pool isolates               spared: it ran in a child process, and can have killed that alone
+    a suspect that was not alone                   spared: waits as it was, and is tried in groups half as large
+    charged with its last crash (``max_crashes``)  parked: failed, with the reason; a person may revive it
+    charged alone, and a suspect from now on       waits for 2^crashes seconds, then runs alone
+    charged                                        due again at once, together with other tasks
+
+A suspect is tried in groups: a pool holds at most ``group_limit`` suspects at once while it holds this one. At first
+that is as many as the pool has workers. At a limit of 1 the suspect runs alone. So a task that kills its pools does so
+``log2(workers) + max_crashes`` times at most, and a task that does not is never parked because of one that does.
+
+The death of a child process is charged to the one task that ran in it, unless the pool itself has killed it.
+
+A pool's own record names its ``max_crashes``, and the kinds whose suspects it isolates. For a pool without a record,
+the ``max_crashes`` of the pool that finds its tasks counts, and nothing was isolated. The SQL of a rescue says the same
+in one statement: a test compares it, and the memory backend, with this table.
+"""
+
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+from fang_core.failure import error_entry
+from fang_core.record import ClaimedTask, Task, TaskState, waiting_state
+
+SUSPECT_AFTER: Final = 2
+"""From this many crashes on a task is a suspect: it is charged with the next crash only if it ran alone, or in a child
+process. The first crash restricts nothing.
+"""
+
+MOST_CRASHES: Final = 2**15 - 1
+"""The highest count that a row can hold; further crashes leave it there."""
+
+MOST_DOUBLINGS: Final = 10
+"""The delay of a suspect doubles with each crash, up to 2^10 seconds."""
+
+MOST_GROUP: Final = 2**15 - 1
+"""The highest limit of a group that a row can hold; it stands for a suspect that has no limit yet."""
+
+CRASHED: Final = "crashed: the process of its worker died under it, {crashes} of {max_crashes} times"
+"""The error message of a task that is charged with a crash."""
+
+
+CHILD_DIED: Final = "crashed: the child process of its run died ({cause}), {crashes} of {max_crashes} times"
+"""The error message of a task that is charged with the death of its child process."""
+
+
+class AfterCrash(NamedTuple):
+    """Says what a rescue writes for a task; in each case no pool holds it any more.
+
+    Attributes:
+        is_charged: whether this death counts as a crash of the task.
+        crashes: the task's new count of crashes.
+        state: the task's new state.
+        group_limit: the task's new limit; None if it has none.
+        delay: the task is due this long from now; None leaves ``scheduled_at`` as it is.
+        error_message: the new message; None leaves the column as it is.
+        error_entry: a JSON object for the error history; None adds nothing.
+    """
+
+    is_charged: bool
+    crashes: int
+    state: TaskState
+    group_limit: int | None
+    delay: timedelta | None = None
+    error_message: str | None = None
+    error_entry: str | None = None
+
+
+def is_suspect(task: ClaimedTask | Task) -> bool:
+    """Returns whether the task may only be tried in groups, or in a child process."""
+    return task.crashes >= SUSPECT_AFTER
+
+
+def group_limit(task: ClaimedTask | Task) -> int:
+    """Returns the size of the largest group of suspects in which this one may be tried; 1 if it must run alone."""
+    return MOST_GROUP if task.group_limit is None else max(1, task.group_limit)
+
+
+def after_crash(
+    task: Task, *, was_stopping: bool, held: int, workers: int | None, max_crashes: int, is_isolated: bool = False
+) -> AfterCrash:
+    """Applies the table above to a task that a dead pool held.
+
+    Args:
+        held: the number of tasks that the pool held, with this one.
+        workers: the number of workers in the pool's record; None if it has no record, 0 if the record has none.
+        is_isolated: whether the pool ran suspects of this kind in child processes.
+    """
+    if was_stopping or (is_suspect(task) and is_isolated):
+        return AfterCrash(False, task.crashes, waiting_state(task.retries, task.crashes), task.group_limit)
+    if is_suspect(task) and held > 1:
+        limit = max(1, min(group_limit(task), held, workers or held) // 2)
+        return AfterCrash(False, task.crashes, waiting_state(task.retries, task.crashes), limit)
+    return charged(task, max_crashes, CRASHED, is_alone=held == 1)
+
+
+def charged(
+    task: ClaimedTask | Task, max_crashes: int, message: str, *, is_alone: bool = True, **facts: str
+) -> AfterCrash:
+    """Applies the rows of the table for a task that is charged; ``message`` has names of ``facts`` in braces."""
+    crashes = min(task.crashes + 1, MOST_CRASHES)
+    message = message.format(crashes=crashes, max_crashes=max_crashes, **facts)
+    entry = error_entry(task.attempt, message, None)
+    state = TaskState.FAILED if crashes >= max_crashes else TaskState.RETRIED
+    if is_alone and crashes >= SUSPECT_AFTER:
+        return AfterCrash(True, crashes, state, 1, suspects_delay(crashes), message, entry)
+    return AfterCrash(True, crashes, state, None, None, message, entry)
+
+
+def suspects_delay(crashes: int) -> timedelta:
+    """Returns how long a task waits that was alone when it was charged with a crash, and has this many now."""
+    return timedelta(seconds=2 ** min(crashes, MOST_DOUBLINGS))

@@ -1,0 +1,1 @@
+"""A worker pool: its services, written once for both modes, and what they share."""

@@ -1,0 +1,445 @@
+"""Claims due tasks for a pool, as ``ClaimPolicy`` says: how many, and when to look again."""
+
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Final, Protocol
+
+from fang_core.backends.store import (
+    Claim,
+    ClaimStore,
+    FlowStore,
+    LaneClaim,
+    LateRows,
+    OnTold,
+    PoolStore,
+    WakeStore,
+)
+from fang_core.claims.dispatch import Dispatch, Overdue
+from fang_core.claims.expiry import ClaimTime
+from fang_core.claims.inflight import InFlight
+from fang_core.claims.policy import (
+    ClaimLanes,
+    ClaimPolicy,
+    ClaimUpTo,
+    Do,
+    Sleep,
+    Step,
+    TellTypes,
+    WaitForCapacity,
+)
+from fang_core.config import PoolOptions
+from fang_core.errors import BackendError, FangError
+from fang_core.events import EventBus, Events
+from fang_core.pool.identity import PoolIdentity
+from fang_core.pool.outage import Outage
+from fang_core.pool.runtime import Event, Runtime, Service
+from fang_core.tasks.registry import Kinds
+
+SHORTEST_SLEEP: Final = 0.001
+"""The shortest sleep until a task is due, in seconds: the clocks of two machines differ a little."""
+
+NOTHING_FREED: Final[Mapping[str, int]] = MappingProxyType({})
+
+MOST_LANES_IN_DRAINS: Final = 10_000
+"""The most lanes with tasks among which a drain looks for those of a full type; with more it takes them for due."""
+
+PLAIN: Final = ""
+"""Stands for all task types that are not managed; no task type is empty."""
+
+
+class ClaimerStore(ClaimStore, FlowStore, PoolStore, WakeStore, Protocol):
+    """The part of a backend that a claimer uses."""
+
+
+class Drain:
+    """One wait until no due task is left."""
+
+    def __init__(self, over: Event) -> None:
+        self.over = over
+        self.empty: set[str] = set()
+        """The types in which claims since its beginning have found nothing that may start; see ``PLAIN``."""
+        self.adopted: set[str] = set()
+        """The managed types of which claims find all tasks that were inserted before its beginning."""
+
+
+class Claimer:
+    """A service that claims tasks and hands them to the workers of a pool.
+
+    Args:
+        in_flight: the tasks that the pool holds.
+        dispatch: decides how many tasks the pool wants, and takes the claimed ones.
+        stopping: set when the pool claims no more.
+        is_cut_off: returns whether other pools may have taken this one for dead, so that no claim would be safe.
+        rejoin: registers the pool under another id after it was declared dead.
+        on_told: see ``WakeStore.listen``.
+        on_kinds: called when the classes in the registry have changed.
+        declare: then has the limits hold that they declare.
+        isolated_kinds: returns the kinds whose suspects run in child processes.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        store: ClaimerStore,
+        identity: PoolIdentity,
+        options: PoolOptions,
+        *,
+        kinds: Kinds,
+        in_flight: InFlight,
+        dispatch: Dispatch,
+        events: EventBus,
+        stopping: Event,
+        is_cut_off: Callable[[], bool],
+        rejoin: Callable[[], Awaitable[None]],
+        on_told: OnTold,
+        on_kinds: Callable[[], None],
+        declare: Callable[[], Awaitable[None]],
+        isolated_kinds: Callable[[], Collection[str]] = frozenset,
+    ) -> None:
+        self._runtime = runtime
+        self._logger = runtime.logger
+        self._store = store
+        self._identity = identity
+        self._options = options
+        self._kinds = kinds
+        self._in_flight = in_flight
+        self._dispatch = dispatch
+        self._events = events
+        self._stopping = stopping
+        self._is_cut_off = is_cut_off
+        self._rejoin = rejoin
+        self._on_told = on_told
+        self._on_kinds = on_kinds
+        self._declare = declare
+        self._isolated_kinds = isolated_kinds
+        self._policy = ClaimPolicy(options, in_flight, dispatch, time.monotonic())
+        self._outage = Outage(runtime.logger, "pool %s claims again")
+        self._knows_kinds = True
+        self._told_isolated = isolated_kinds()  # as in the pool's record
+        self._woken = runtime.event()
+        self._has_capacity = runtime.event()
+        self._waits_for_workers: Event | None = None  # to be set when they have left few tasks
+        self._low = 0
+        self._drains: list[Drain] = []
+        self._service: Service | None = None
+        self.claims = 0
+        """How many claims were answered."""
+
+    def start(self) -> None:
+        """Starts the service, and listens for inserts."""
+        if self._options.listen:
+            self._store.listen(self._options.task_types, self._on_wake, self._on_told, self._on_listen_lost)
+        self._service = self._runtime.spawn(self._loop, "fang-claimer")
+
+    def _on_wake(self, late: LateRows | None) -> None:
+        if late is None:
+            self._policy.woke()
+        else:
+            self._policy.tell(late)
+        self._runtime.call_soon(self._woken.set)
+
+    def _on_listen_lost(self, error: BackendError) -> None:
+        self._events.emit(Events.backend_failed, self._identity.id, error)
+
+    def wake(self) -> None:
+        """Makes the claimer look for tasks at once."""
+        self._policy.woke()
+        self._woken.set()
+        self._has_capacity.set()
+
+    def on_taken(self, waiting: int) -> None:
+        """Is called when a worker has taken a task; ``waiting`` tasks are left for workers, perhaps too few."""
+        if self._waits_for_workers is not None and waiting <= self._low:
+            self._waits_for_workers.set()
+
+    @property
+    def managed(self) -> Collection[str]:
+        """The task types that the pool knows to be managed; it is false if there are none."""
+        return self._policy.managed
+
+    def on_outcomes(self, freed: Mapping[str, int] = NOTHING_FREED) -> None:
+        """Is called when outcomes were written: there may be room for more tasks, or nothing left to wait for.
+
+        ``freed`` says how many runs of each managed type they ended.
+        """
+        if freed:
+            self._policy.freed(freed)
+        if (self._drains and not self._in_flight) or self._policy.calls_for_suspects:
+            self._policy.look_at_all()
+            self.wake()
+        elif self._waits_for_workers is not None:
+            self._waits_for_workers.set()
+        elif freed:
+            self._woken.set()
+
+    async def tell_unused(self) -> None:
+        """Tells other pools of the slots that this one has left and does not use, since it has stopped."""
+        task_types = self._policy.unused()
+        if task_types:
+            with suppress(FangError):
+                await self._store.tell_types(task_types)
+
+    async def drained(self) -> None:
+        """Returns when no due task is left that may start and the pool holds none, or when the pool stops.
+
+        Tasks of paused types are left, and those whose keys have as many runs in other pools as they may. It waits for
+        rates, for types that are full with runs of other pools, and while limits change.
+        """
+        drain = Drain(self._runtime.event())
+        self._drains.append(drain)
+        try:
+            self._policy.look_at_all()
+            self.wake()
+            if not self._stopping.is_set():
+                await self._runtime.wait(drain.over)
+        finally:
+            self._drains.remove(drain)
+
+    def end_drains(self) -> None:
+        """Ends every ``drained`` that still waits, as the pool has stopped."""
+        for drain in tuple(self._drains):
+            drain.over.set()
+
+    async def close(self, within: float) -> None:
+        """Ends the service of a stopping pool; a claim that is under way has ``within`` seconds to end."""
+        self.wake()
+        if self._service is not None:
+            await self._service.join(within)
+            self._service.cancel()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the service has ended, or is being cancelled."""
+        return self._service is not None and (self._service.has_ended or self._service.is_cancelling)
+
+    async def _loop(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self._turn()
+            except Exception as error:  # noqa: BLE001 - a claimer survives every error of its backend
+                self._failed(error)
+                await self._sleep(self._outage.failed(time.monotonic()))
+
+    async def _turn(self) -> None:
+        if self._identity.is_dead:
+            await self._rejoin()
+            self._policy.rejoined()
+        step = self._next_step()
+        if isinstance(step, WaitForCapacity):
+            await self._say_busy()
+            self._has_capacity.clear()
+            step = self._next_step()
+        if self._watch_workers(step):
+            step = self._next_step()  # again: a worker may just have ended
+            self._watch_workers(step)
+        try:
+            await self._take(step)
+        finally:
+            self._waits_for_workers = None
+
+    def _watch_workers(self, step: Step) -> bool:
+        """Has ``on_taken`` end this step when few tasks wait for workers, if that would change it; returns whether."""
+        if isinstance(step, WaitForCapacity):
+            self._low, self._waits_for_workers = step.low, self._has_capacity
+        elif isinstance(step, Sleep) and self._policy.waits_for_workers:
+            self._low, self._waits_for_workers = 0, self._woken
+        else:
+            self._waits_for_workers = None
+        return self._waits_for_workers is not None
+
+    def _next_step(self) -> Step:
+        return self._policy.next_step(time.monotonic(), is_cut_off=self._is_cut_off())
+
+    async def _take(self, step: Step) -> None:
+        match step:
+            case ClaimUpTo(limit):
+                await self._fetch(limit)
+            case ClaimLanes(task_type, limit):
+                await self._fetch_lanes(task_type, limit)
+            case TellTypes(task_types):
+                began = time.monotonic()
+                await self._store.tell_types(task_types)
+                self._policy.told_others(began=began, ended=time.monotonic())
+            case WaitForCapacity(seconds):
+                if not self._stopping.is_set():
+                    await self._runtime.wait(self._has_capacity, seconds)
+            case Sleep(seconds, task_types):
+                await self._sleep(await self._until_due(seconds, task_types))
+            case Overdue():
+                await self._give_back_overdue(step)
+            case Do.RECONCILE:
+                await self._reconcile()
+            case Do.BEGIN_SUSPECTS:
+                if self._dispatch.begin_suspects(time.monotonic()):
+                    self._policy.suspects_began()
+            case Do.GIVE_UP_SUSPECTS:
+                self._give_up_suspects()
+            case Do.ANNOUNCE | Do.RENOUNCE:
+                await self._announce(step is Do.ANNOUNCE)
+
+    async def _fetch(self, limit: int) -> None:
+        """Claims tasks, and hands them out."""
+        drains = self._drains_of_now()
+        await self._learn_kinds()
+        if drains:
+            await self._adopt(drains)
+        await self._look_at_types(whole=bool(drains))
+        began = time.monotonic()
+        kinds = tuple(self._kinds.classes)
+        request = self._policy.request(self._identity.id, kinds, limit, whole=bool(drains), now=began)
+        claim = await self._store.claim(request)
+        is_busy = self._policy.claimed(request, claim, began=began, ended=time.monotonic())
+        await self._hand_out(claim, began, is_busy=is_busy)
+        if claim.registered and not claim.tasks:
+            self._found_empty(PLAIN, drains)
+
+    async def _fetch_lanes(self, task_type: str, limit: int) -> None:
+        """Claims tasks of a managed type, and hands them out."""
+        drains = self._drains_of_now()
+        await self._learn_kinds()
+        if drains:
+            await self._adopt(drains)
+        await self._look_at_types(whole=bool(drains))
+        began = time.monotonic()
+        kinds = tuple(self._kinds.classes)
+        request = self._policy.lane_request(self._identity.id, task_type, kinds, limit, now=began)
+        if request is None:
+            self._found_empty(task_type, drains)
+            return
+        claim = await self._store.claim_lanes(request)
+        is_busy, is_over = self._policy.claimed_lanes(request, claim, began=began, ended=time.monotonic())
+        await self._hand_out(claim, began, is_busy=is_busy)
+        if not drains or claim.tasks or not claim.registered:
+            return
+        if is_over or (claim.room == 0 and not await self._has_due(task_type)):
+            self._found_empty(task_type, drains)
+
+    def _drains_of_now(self) -> tuple[Drain, ...]:
+        """Returns the drains that a claim may end: read before it, so that it sees everything inserted before each of
+        them began."""
+        return () if self._in_flight else tuple(self._drains)
+
+    def _found_empty(self, task_type: str, drains: Collection[Drain]) -> None:
+        """Notes that a claim has found nothing that may start; ends the drains for which this was the last type."""
+        for drain in drains:
+            drain.empty.add(task_type)
+            if self._policy.are_all_types(drain.empty):
+                drain.over.set()
+
+    async def _has_due(self, task_type: str) -> bool:
+        """Returns whether tasks of a type are due, as far as the backend can tell at no great cost."""
+        found = await self._store.waiting_types(MOST_LANES_IN_DRAINS)
+        return found is None or found.get(task_type, False)
+
+    async def _hand_out(self, claim: Claim | LaneClaim, began: float, *, is_busy: bool) -> None:
+        """Hands out what a claim has brought, and notes whether it found the pool registered."""
+        self.claims += 1
+        self._outage.over(time.monotonic(), self._identity.id)
+        if not claim.registered:
+            self._identity.dead_id = self._identity.id
+        if not claim.tasks:
+            return
+        for drain in self._drains:
+            drain.empty.clear()  # what runs may insert
+        claimed = ClaimTime(claim.now, began)
+        gave_back = self._dispatch.hand_out(claim.tasks, self._identity.id, claimed, time.monotonic())
+        self._policy.handed_out(time.monotonic(), gave_back=gave_back)
+        self._events.emit(Events.tasks_claimed, self._identity.id, len(claim.tasks))
+        if is_busy:
+            await self._say_busy()
+        else:
+            await self._runtime.yield_now()  # the run goes first: there is hardly more to claim
+
+    async def _learn_kinds(self) -> None:
+        """Has the pool's record name the kinds that it knows now."""
+        if self._kinds.learn(time.monotonic()):
+            self._on_kinds()
+            self._knows_kinds = False
+            self._policy.has_new_kinds()
+        isolated = self._isolated_kinds()
+        if not self._knows_kinds or (isolated is not self._told_isolated and isolated != self._told_isolated):
+            kinds = tuple(sorted(self._kinds.classes))
+            await self._store.update_kinds(self._identity.id, kinds, tuple(sorted(isolated)))
+            if not self._knows_kinds:
+                await self._declare()
+            self._knows_kinds, self._told_isolated = True, isolated
+
+    async def _adopt(self, drains: Collection[Drain]) -> None:
+        """Has claims find the tasks that have no lane, which these drains would leave; see ``FlowStore.adopt_all``."""
+        for task_type in self._policy.managed:
+            late = [drain for drain in drains if task_type not in drain.adopted]
+            if late:
+                await self._store.adopt_all(task_type)
+                for drain in late:
+                    drain.adopted.add(task_type)
+
+    async def _look_at_types(self, *, whole: bool) -> None:
+        """Asks the backend which task types have tasks, if the pool serves many types."""
+        began = time.monotonic()
+        most = self._policy.looks_at_types(began, whole=whole)
+        if most is not None:
+            found = await self._store.waiting_types(most)
+            self._policy.looked(found, began=began, ended=time.monotonic())
+
+    def _give_up_suspects(self) -> None:
+        self._dispatch.give_up_suspects()
+        seconds = self._policy.suspects_went_back(time.monotonic())
+        self._logger.info(
+            "pool %s gives a suspect back that must run alone, since its other runs go on; it claims none for %.0f s",
+            self._identity.id,
+            seconds,
+        )
+
+    async def _give_back_overdue(self, overdue: Overdue) -> None:
+        if overdue.goes_anyhow or self._is_cut_off() or await self._store.has_taker(self._identity.id, overdue.tasks):
+            count = self._dispatch.give_back_overdue(time.monotonic())
+            self._logger.debug(
+                "pool %s gives back %d tasks that waited too long for a worker", self._identity.id, count
+            )
+
+    async def _reconcile(self) -> None:
+        """Gives back the tasks of a claim whose reply was lost. No claim is under way here."""
+        count = await self._store.reconcile(self._identity.id, self._in_flight.known())
+        self._policy.reconciled(time.monotonic())
+        if count:
+            self._logger.warning(
+                "pool %s gave back %d tasks of claims whose replies were lost", self._identity.id, count
+            )
+
+    async def _announce(self, waiting: bool) -> None:
+        """Writes whether the pool waits to be woken, if that has changed."""
+        if self._policy.announces(waiting):
+            self._policy.announcing()
+            await self._store.set_waiting(self._identity.id, waiting)
+            self._policy.announced(waiting, time.monotonic())
+
+    async def _say_busy(self) -> None:
+        """Writes that the pool does not wait to be woken. If that fails, inserts wake it in vain until it succeeds."""
+        with suppress(FangError):
+            await self._announce(False)
+
+    async def _until_due(self, seconds: float, task_types: tuple[str, ...]) -> float:
+        """Returns how long to sleep: less if a task of these types is due before, since that wakes no pool."""
+        if not task_types:
+            return seconds
+        due = await self._store.next_due(task_types, tuple(self._kinds.classes))
+        if due is None:
+            return seconds
+        due = max(due, SHORTEST_SLEEP)
+        self._policy.falls_due(time.monotonic() + due)
+        return min(seconds, due)
+
+    async def _sleep(self, seconds: float) -> None:
+        await self._runtime.wait(self._woken, min(seconds, self._policy.patience(time.monotonic())))
+        if not self._stopping.is_set():
+            self._woken.clear()
+
+    def _failed(self, error: Exception) -> None:
+        self._policy.failed()
+        if isinstance(error, FangError):
+            self._logger.warning("pool %s could not claim and tries again: %s", self._identity.id, error)
+        else:
+            self._logger.exception("pool %s could not claim and tries again", self._identity.id, exc_info=error)
+        self._events.emit(Events.backend_failed, self._identity.id, error)

@@ -1,0 +1,46 @@
+"""Says what the task classes of a pool declare for its task types: limits, rates and fairness."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from fang_core.backends.store import Declaration
+from fang_core.errors import DefinitionError
+from fang_core.flow.limits import rules_as_json, settings_of
+from fang_core.tasks.registry import REGISTRY
+from fang_core.tasks.runnable import BaseRunnable
+
+
+def declarations(classes: Mapping[str, type[BaseRunnable]], task_types: Sequence[str]) -> list[Declaration]:
+    """Returns what these classes, by kind, declare for each of the task types.
+
+    It withdraws what other releases have declared for kinds that now declare nothing. Raises ``DefinitionError`` if two
+    classes of one task type declare different things, be they of this mode or of the other one.
+    """
+    _check_that_all_agree([*classes.values(), *REGISTRY.classes()], frozenset(task_types))
+    nothing: dict[str, list[dict[str, object]]] = {kind: [] for kind in classes}
+    declared: dict[str, dict[str, list[dict[str, object]]]] = {}
+    for cls in classes.values():
+        options = cls.__fang_options__
+        if options.rules:
+            declared.setdefault(options.task_type, {})[options.kind] = rules_as_json(options.rules)
+    return [Declaration(task_type, nothing | declared.get(task_type, {})) for task_type in task_types]
+
+
+def _check_that_all_agree(classes: Iterable[type[BaseRunnable]], task_types: frozenset[str]) -> None:
+    """Compares what each class declares, but for what makes the keys: classes may name their fields differently."""
+    first: dict[str, type[BaseRunnable]] = {}
+    for cls in classes:
+        task_type = cls.__fang_options__.task_type
+        if task_type not in task_types:
+            continue
+        other = first.setdefault(task_type, cls)
+        if settings_of(cls.__fang_options__.rules) != settings_of(other.__fang_options__.rules):
+            limited, unlimited = sorted((other, cls), key=lambda each: not each.__fang_options__.rules)
+            raise DefinitionError(
+                f"{_told(limited)} and {_told(unlimited)} have the task type {task_type!r:.100}, whose limits hold for "
+                "both: give one of them another task_type, or both the same limits and fair_by"
+            )
+
+
+def _told(cls: type[BaseRunnable]) -> str:
+    rules = cls.__fang_options__.rules
+    return f"{cls.__module__}.{cls.__qualname__} ({'; '.join(map(str, rules)) if rules else 'no limits'})"

@@ -1,0 +1,125 @@
+"""What a pool asks of ``fang_isolation``, which runs tasks in child processes, and imports when it first needs it."""
+
+import pickle
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
+from threading import Lock
+from typing import Any, Protocol
+
+from fang_core.config import PoolOptions
+from fang_core.errors import MissingExtra
+from fang_core.lifecycle import NOT_RUN, Failure, Result
+from fang_core.logs import SafeLogger
+from fang_core.runs.run import Run
+from fang_core.tasks.runnable import BaseRunnable
+
+logger = SafeLogger("fang_core")
+
+
+class Isolation(Protocol):
+    """Runs tasks of one lifetime of a pool in child processes."""
+
+    def perform(self, run: Run, cls: type[BaseRunnable]) -> Result:
+        """Runs a task of this class in a child, and waits for the result.
+
+        Raises ``Interrupted`` if the run was interrupted, and so its child killed.
+        """
+        ...
+
+    async def perform_async(self, run: Run, cls: type[BaseRunnable]) -> Result:
+        """Does the same on an event loop; the child is killed if the caller is cancelled."""
+        ...
+
+    def close(self) -> None:
+        """Ends the children that are left."""
+        ...
+
+
+class Isolates:
+    """Knows which tasks a pool runs in child processes, and makes the isolation when the first of them runs.
+
+    These are the tasks of classes with ``isolation="process"``; and suspects of all classes that a child can import, if
+    nothing that their runs are used to would be missing there.
+
+    Args:
+        make: imports and makes it; raises ``MissingExtra`` or ``UsageError`` if it cannot be used.
+        takes_suspects: whether suspects whose classes do not ask for isolation are isolated; see ``takes_suspects``.
+    """
+
+    def __init__(self, make: Callable[[], Isolation], *, takes_suspects: bool = False) -> None:
+        self._make = make
+        self._takes_suspects = takes_suspects
+        self._making = Lock()
+        self._isolation: Isolation | None = None
+        self._withdrawn: set[str] = set()
+        self.kinds: frozenset[str] = frozenset()
+        """The kinds whose suspects are isolated."""
+
+    def serve(self, classes: Mapping[str, type[BaseRunnable]]) -> None:
+        """Looks which kinds of suspects are to be isolated, of these classes."""
+        self.kinds = frozenset(
+            kind
+            for kind, cls in classes.items()
+            if cls.__fang_isolated__ or (self._takes_suspects and kind not in self._withdrawn and _is_importable(cls))
+        )
+
+    def get(self) -> Isolation:
+        """Returns the isolation. Raises ``MissingExtra`` or ``UsageError``."""
+        with self._making:
+            if self._isolation is None:
+                self._isolation = self._make()
+            return self._isolation
+
+    def settle(self, cls: type[BaseRunnable], kind: str, result: Result) -> Result:
+        """Returns the result of a run that was isolated.
+
+        A suspect whose class does not ask for isolation may have failed because something is missing in a child that
+        this process has set up. So it goes back, and later suspects of its kind run in the pool itself.
+        """
+        if cls.__fang_isolated__ or not isinstance(result, Failure) or result.delay is not None:
+            return result
+        if kind in self.kinds:
+            self._withdrawn.add(kind)
+            self.kinds -= {kind}
+            logger.info("suspects of kind %s run in the pool itself now: one failed in a child process", kind)
+        return NOT_RUN
+
+    def check(self, classes: Iterable[type[BaseRunnable]]) -> None:
+        """Raises ``MissingExtra`` or ``UsageError`` if one of the classes asks for isolation and cannot have it."""
+        for cls in classes:
+            if cls.__fang_isolated__:
+                try:
+                    self.get()
+                except MissingExtra as error:
+                    raise MissingExtra(f"{cls.__name__} has isolation='process': {error}") from None
+
+    def close(self) -> None:
+        """Ends the children."""
+        if self._isolation is not None:
+            self._isolation.close()
+
+
+def takes_suspects(queue: Any, options: PoolOptions) -> bool:
+    """Returns whether runs in a child have all that they have in this pool, and the extra is there."""
+    make_queue = getattr(queue, "recipe", None)
+    if not options.isolate_suspects or make_queue is None or options.lifespan is not None:
+        return False
+    if not all(map(find_spec, ("fang_isolation", "pebble"))):
+        return False
+    try:
+        pickle.dumps((make_queue, options.middleware))
+    except Exception:  # noqa: BLE001 - whatever it is, it stays here
+        return False
+    return True
+
+
+def _is_importable(cls: type[BaseRunnable]) -> bool:
+    """Returns whether another process finds the class under its name in its module."""
+    module = sys.modules.get(cls.__module__)
+    if module is None or cls.__module__ in {"__main__", "__mp_main__"} or getattr(module, "__spec__", None) is None:
+        return False
+    found: Any = module
+    for name in cls.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is cls

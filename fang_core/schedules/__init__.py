@@ -1,0 +1,1 @@
+"""Computes when a schedule ticks, and the task that is inserted for each tick."""

@@ -1,0 +1,275 @@
+"""Reads from pydantic's core schemas which types a payload's fields declare, once for each class."""
+
+import dataclasses
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, Final, cast
+
+from pydantic import BaseModel
+
+Schema = dict[str, Any]
+Definitions = dict[str, Schema]
+
+# Under these keys a schema holds values of the application, never another schema.
+OPAQUE: Final = frozenset(
+    {"cls", "config", "default", "default_factory", "expected", "function", "members", "metadata", "serialization"}
+)
+# Under these keys a dict maps names of the application to schemas.
+NAMED: Final = frozenset({"choices", "fields"})
+_WRAPPERS: Final = frozenset(
+    {"default", "nullable", "function-before", "function-after", "function-wrap", "custom-error"}
+)
+_MAPPINGS: Final = frozenset({"dict", "ordered-dict", "counter"})
+_ANY: Final[Schema] = {"type": "any"}
+
+
+def schema_of(cls: type[BaseModel]) -> Schema:
+    """Returns the core schema of a class whose forward references are resolved."""
+    return cast(Schema, cls.__pydantic_core_schema__)
+
+
+def nodes(schema: Any) -> Iterator[Schema]:
+    """Yields a schema and every schema inside it."""
+    if isinstance(schema, dict):
+        if "type" in schema:
+            yield schema
+        for key, value in schema.items():
+            if key in NAMED and isinstance(value, dict):
+                yield from nodes(list(value.values()))
+            elif key not in OPAQUE:
+                yield from nodes(value)
+    elif isinstance(schema, list | tuple):
+        for item in schema:
+            yield from nodes(item)
+
+
+class Hints:
+    """Holds what is declared for one position of a payload: one schema, several for a union, none if it is unknown.
+
+    Answers are cached, since some classes ask at every insert.
+
+    Attributes:
+        of_union: whether the reader chooses among several types.
+        is_abstract: whether an abstract type like ``Sequence`` is declared, which several types fit.
+        is_untyped: whether any JSON fits, as for ``Any``.
+    """
+
+    def __init__(self, schemas: Iterable[Schema], definitions: Definitions) -> None:
+        self._declared = tuple(schemas)
+        found = _Unwrapping(definitions)
+        for schema in self._declared:
+            found.unwrap(schema)
+        self.of_union = found.of_union
+        self.is_abstract = found.is_abstract
+        self.is_untyped = any(schema["type"] == "any" for schema in found.schemas)
+        self._schemas = found.schemas
+        self._definitions = found.definitions
+        self._sorts = {schema["type"] for schema in found.schemas}
+        self._unlike_items = max((len(s["items_schema"]) for s in found.schemas if s["type"] == "tuple"), default=0)
+        self._inner: dict[object, Hints] = {}
+
+    @cached_property
+    def hides_changes(self) -> bool:
+        """Whether a value here can be read back changed and still compare equal."""
+        return any(_hides_changes(node, self._definitions) for node in self._all_nodes())
+
+    @property
+    def has_lookalikes(self) -> bool:
+        """Whether values of two declared types can be equal."""
+        return any(sum(issubclass(cls, family) for cls in self.types) > 1 for family in _FAMILIES)
+
+    @cached_property
+    def types(self) -> frozenset[type]:
+        """The declared types, as far as the schemas name them."""
+        return frozenset(cls for schema in self._schemas for cls in _types_of(schema))
+
+    def field(self, name: str) -> "Hints":
+        """Returns what is declared for a field of a model, dataclass or NamedTuple."""
+        return self._kept(name, lambda: filter(None, (_field(schema, name) for schema in self._of_fields())))
+
+    def extra(self) -> "Hints":
+        """Returns what is declared for the extra fields that ``extra="allow"`` admits."""
+        return self._kept(..., lambda: (schema.get("extras_schema") or _ANY for schema in self._of_fields()))
+
+    def key(self) -> "Hints":
+        """Returns what is declared for the keys of a dictionary."""
+        return self._kept(
+            ("keys",), lambda: (s.get("keys_schema", _ANY) for s in self._schemas if s["type"] in _MAPPINGS)
+        )
+
+    def value(self, key: object) -> "Hints":
+        """Returns what is declared for the value under a key of a dictionary, or of a TypedDict."""
+        if "typed-dict" in self._sorts:
+            return self.field(str(key))
+        return self._kept(
+            ("values",), lambda: (s.get("values_schema", _ANY) for s in self._schemas if s["type"] in _MAPPINGS)
+        )
+
+    def item(self, index: int) -> "Hints":
+        """Returns what is declared for an item of a list, tuple or the like."""
+        index = min(index, self._unlike_items)
+        return self._kept(index, lambda: filter(None, (_item(schema, index) for schema in self._schemas)))
+
+    def root(self) -> "Hints":
+        """Returns what is declared for the root of a ``RootModel``."""
+        return self._kept(("root",), lambda: (s["schema"] for s in self._schemas if s["type"] == "model"))
+
+    def _kept(self, key: object, schemas: Callable[[], Iterable[Schema]]) -> "Hints":
+        if key not in self._inner:
+            self._inner[key] = Hints(schemas(), self._definitions)
+        return self._inner[key]
+
+    def _of_fields(self) -> Iterator[Schema]:
+        """Yields the schemas that hold fields; those of models and dataclasses are unwrapped."""
+        for schema in self._schemas:
+            if schema["type"] in {"model", "dataclass", "call"}:
+                inner = schema["arguments_schema" if schema["type"] == "call" else "schema"]
+                yield from Hints([inner], self._definitions)._schemas
+            else:
+                yield schema
+
+    def _all_nodes(self) -> Iterator[Schema]:
+        """Yields every schema that can apply to a value here, referenced ones included."""
+        seen: set[str] = set()
+        left: list[Schema] = list(self._declared)
+        while left:
+            for node in nodes(left.pop()):
+                yield node
+                ref = node.get("schema_ref")
+                if ref in self._definitions and ref not in seen:
+                    seen.add(ref)
+                    left.append(self._definitions[ref])
+
+
+class _Unwrapping:
+    """Collects the schemas behind defaults, validators, references and unions."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self.definitions = definitions
+        self.schemas: list[Schema] = []
+        self.of_union = False
+        self.is_abstract = False
+        self._seen: set[str] = set()
+
+    def unwrap(self, schema: Schema) -> None:
+        match schema["type"]:
+            case "definitions":
+                self.definitions = self.definitions | {each["ref"]: each for each in schema["definitions"]}
+                self.unwrap(schema["schema"])
+            case "definition-ref":
+                ref = schema["schema_ref"]
+                if ref in self.definitions and ref not in self._seen:
+                    self._seen.add(ref)
+                    self.unwrap(self.definitions[ref])
+            case "union" | "tagged-union":
+                before = len(self.schemas)
+                for choice in _choices(schema):
+                    self.unwrap(choice)
+                sorts = {(found["type"], found.get("cls")) for found in self.schemas[before:]}
+                self.of_union |= len(sorts) > 1  # a Path's schema is also a union, of two ways to read text
+            case "literal":
+                self.of_union |= len({type(value) for value in schema["expected"]}) > 1
+                self.schemas.append(schema)
+            case "json-or-python":
+                self.is_abstract |= schema["json_schema"]["type"] == "list"
+                self.unwrap(schema["json_schema"])
+            case "lax-or-strict":
+                self.unwrap(schema["lax_schema"])
+            case "chain":
+                self.unwrap(schema["steps"][-1])
+            case "json":
+                self.unwrap(schema.get("schema", _ANY))
+            case kind if kind in _WRAPPERS:
+                self.unwrap(schema["schema"])
+            case _:
+                self.schemas.append(schema)
+
+
+def _choices(schema: Schema) -> list[Schema]:
+    choices = schema["choices"]
+    found = choices.values() if isinstance(choices, dict) else choices
+    return [choice[0] if isinstance(choice, tuple) else choice for choice in found]
+
+
+def _field(schema: Schema, name: str) -> Schema | None:
+    fields: Any = schema.get("fields", schema.get("arguments_schema", ()))
+    if isinstance(fields, dict):
+        found = fields.get(name)
+    else:
+        found = next((field for field in fields if field.get("name") == name), None)
+    return None if found is None else found["schema"]
+
+
+def _item(schema: Schema, index: int) -> Schema | None:
+    items = schema.get("items_schema", _ANY if schema["type"] in {"list", "set", "frozenset", "deque"} else None)
+    if not isinstance(items, list):
+        return items
+    variadic = schema.get("variadic_item_index")
+    if variadic is not None and index >= variadic:
+        index = variadic
+    return items[index] if index < len(items) else None
+
+
+# Changes that equality does not show ----------------------------------------------------------------------------------
+
+_TYPES: Final[dict[str, type]] = {
+    "bool": bool,
+    "int": int,
+    "float": float,
+    "decimal": Decimal,
+    "str": str,
+    "list": list,
+    "tuple": tuple,
+    "dict": dict,
+    "set": set,
+    "frozenset": frozenset,
+    "deque": deque,
+}
+_FAMILIES: Final[tuple[tuple[type, ...], ...]] = ((int, float, Decimal), (str,), (tuple,), (set, frozenset))
+"""Families of types: values of different types in the same family can be equal."""
+
+
+def _types_of(schema: Schema) -> set[type]:
+    if schema["type"] == "literal":
+        return {type(value) for value in schema["expected"]}
+    if schema["type"] in _TYPES:
+        return {_TYPES[schema["type"]]}
+    cls = schema["function"] if schema["type"] == "call" else schema.get("cls")
+    return {cls} if isinstance(cls, type) else set()
+
+
+def _hides_changes(node: Schema, definitions: Definitions) -> bool:
+    match node["type"]:
+        case "time":  # its zone is not written, and the time without it can still compare equal
+            return True
+        case "ordered-dict" | "deque":  # the order of keys, or maxlen, can be lost
+            return True
+        case "function-wrap" if _makes_defaults(node) or _makes_deque(node):
+            return True
+        case "union" | "literal":
+            return Hints([node], definitions).has_lookalikes
+        case "model":
+            return "__eq__" in _members(node["cls"], BaseModel)
+        case "dataclass":
+            cls = node["cls"]
+            fields = dataclasses.fields(cls)
+            return not all(field.compare for field in fields) or not cls.__dataclass_params__.eq
+        case _:
+            return node.get("cls") is OrderedDict
+
+
+def _makes_defaults(node: Schema) -> bool:
+    """Returns whether this is pydantic's validator of a ``defaultdict``."""
+    function = node["function"].get("function")
+    return "default_default_factory" in getattr(function, "keywords", ())
+
+
+def _makes_deque(node: Schema) -> bool:
+    """Returns whether this is the validator that makes a ``deque`` with its maxlen in pydantic before 2.14."""
+    return getattr(node["function"].get("function"), "__name__", "") == "deque_validator"
+
+
+def _members(cls: type, base: type) -> set[str]:
+    return {name for each in cls.__mro__ if each not in base.__mro__ for name in vars(each)}

@@ -1,0 +1,455 @@
+"""Puts, pauses, lists and removes schedules: what ``queue.schedules`` is, in both modes.
+
+A method checks its arguments and makes a ``ScheduleCall``; the queue has its backend carry it out.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Awaitable
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, Unpack
+from uuid import UUID
+
+from fang_core.errors import UsageError
+from fang_core.record import Task
+from fang_core.remarks import Remark, remark
+from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
+from fang_core.schedules.stored import (
+    Missed,
+    Overlap,
+    ScheduleInfo,
+    Schedules,
+    ScheduleSpec,
+    checked_backfill,
+    checked_name,
+    schedule_spec,
+)
+from fang_core.tasks.insertion import NewTask, Overrides, Rules
+from fang_core.tasks.managing import Pause, pause
+from fang_core.tasks.options import InsertOptions
+from fang_core.tasks.runnable import BaseRunnable
+from fang_core.tasks.stored import stored_row
+
+T = TypeVar("T")
+
+OverlapName: TypeAlias = Overlap | Literal["allow", "skip", "queue_one", "cancel_running"]
+MissedName: TypeAlias = Missed | Literal["skip", "latest", "all"]
+
+Verb: TypeAlias = Literal["put", "pause", "resume", "remove", "list_all", "run_now", "backfill"]
+
+
+class ScheduleCall(NamedTuple, Generic[T]):
+    """Names a verb of ``MemorySchedules``, or of another backend's counterpart, with its checked arguments.
+
+    ``is_transaction`` says that it takes several statements, all or none.
+    """
+
+    verb: Verb
+    args: tuple[Any, ...] = ()
+    is_transaction: bool = False
+
+    def on(self, verbs: Any, *before: Any) -> T:
+        """Calls the verb of this object, with these arguments before its own."""
+        result: T = getattr(verbs, self.verb)(*before, *self.args)
+        return result
+
+    def in_ascii(self) -> ScheduleCall[T]:
+        """Returns a copy for a database that lacks a character of what somebody has said."""
+        return self._replace(
+            args=tuple(arg.in_ascii() if isinstance(arg, Remark | Pause) else arg for arg in self.args)
+        )
+
+    @property
+    def rows(self) -> list[NewTask]:
+        """The tasks that the call stores."""
+        return [arg for arg in self.args if isinstance(arg, NewTask)]
+
+
+# The calls ------------------------------------------------------------------------------------------------------------
+
+LIST: Final = ScheduleCall[Schedules]("list_all")
+
+
+def put_call(spec: ScheduleSpec, row: NewTask, said: Remark) -> ScheduleCall[ScheduleInfo]:
+    """Returns the call of ``put``. Raises ``UsageError``."""
+    if spec.overlap is Overlap.CANCEL_RUNNING and row.uniq_hash is not None:
+        raise UsageError("overlap='cancel_running' needs uniq=False: the unique task that runs would keep the next out")
+    return ScheduleCall("put", (spec, row, said))
+
+
+def task_of_schedule(task: BaseRunnable | ScheduleInfo, options: InsertOptions, rules: Rules) -> NewTask:
+    """Returns what a schedule stores of its task. Raises ``UsageError`` or ``PayloadError``."""
+    if isinstance(task, ScheduleInfo):
+        if options:
+            raise UsageError(
+                f"{', '.join(options)}: a schedule keeps the options that it has; give a task with new ones"
+            )
+        return stored_row(task, UUID(int=0))
+    for option in ("scheduled_at", "delay"):
+        if options.get(option) is not None:
+            raise UsageError(f"{option}= is not for a schedule, which says itself when its tasks are due")
+    if isinstance(options.get("expires"), datetime):
+        raise UsageError("the tasks of a schedule expire so long after they are due: give expires= as a timedelta")
+    return Overrides(**options).new_task(task, rules)
+
+
+def pause_call(
+    name: str, until: datetime | timedelta | None, by: str | None, reason: str | None
+) -> ScheduleCall[ScheduleInfo]:
+    """Returns the call of ``pause``. Raises ``UsageError``."""
+    return ScheduleCall("pause", (checked_name(name), pause(until, reason, by)))
+
+
+def resume_call(name: str, by: str | None, reason: str | None) -> ScheduleCall[ScheduleInfo]:
+    """Returns the call of ``resume``. Raises ``UsageError``."""
+    return ScheduleCall("resume", (checked_name(name), remark(reason, by)))
+
+
+def run_now_call(name: str, rules: Rules) -> ScheduleCall[Task]:
+    """Returns the call of ``run_now``. Raises ``UsageError``."""
+    return ScheduleCall("run_now", (checked_name(name), rules))
+
+
+def remove_call(name: str) -> ScheduleCall[bool]:
+    """Returns the call of ``remove``. Raises ``UsageError``."""
+    return ScheduleCall("remove", (checked_name(name),))
+
+
+def backfill_call(name: str, start: datetime, end: datetime, overlap: str, rules: Rules) -> ScheduleCall[int]:
+    """Returns the call of ``backfill``. Raises ``UsageError``."""
+    args = (checked_name(name), checked_backfill(start, end, overlap), rules)
+    return ScheduleCall("backfill", args, is_transaction=True)
+
+
+SHOWN: Final = 5
+"""How many of the next ticks ``list`` shows."""
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+
+def in_order(found: Schedules) -> list[ScheduleInfo]:
+    """Returns the schedules with their next ticks, in the order of these; those that have none come last."""
+    infos = [info.with_upcoming(found.now, SHOWN) for info in found.infos]
+    return sorted(infos, key=lambda info: (info.upcoming[0].at if info.upcoming else _NEVER, info.name))
+
+
+# What a queue has -----------------------------------------------------------------------------------------------------
+
+
+class DoesCalls(Protocol):
+    """Has the backend of a queue carry out a call, in the caller's transaction if a connection is given."""
+
+    def __call__(self, call: ScheduleCall[T], connection: Any, /) -> T: ...
+
+
+class DoesCallsAsync(Protocol):
+    """Does the same in asyncio code."""
+
+    def __call__(self, call: ScheduleCall[T], connection: Any, /) -> Awaitable[T]: ...
+
+
+class QueueSchedules:
+    """Puts, pauses, lists and removes the schedules in the database: ``queue.schedules``."""
+
+    def __init__(self, do: DoesCalls, rules: Rules) -> None:
+        self._do = do
+        self._rules = rules
+
+    def put(
+        self,
+        name: str,
+        task: BaseRunnable | ScheduleInfo,
+        /,
+        *,
+        cron: str | Cron | None = None,
+        every: timedelta | Every | None = None,
+        at: datetime | ScheduleOnce | None = None,
+        tz: str | tzinfo | None = None,
+        overlap: OverlapName = Overlap.ALLOW,
+        missed: MissedName = Missed.LATEST,
+        missed_within: timedelta | None = None,
+        jitter: timedelta | None = None,
+        until: datetime | None = None,
+        pause_on_failure: bool = False,
+        reason: str | None = None,
+        by: str | None = None,
+        connection: Any = None,
+        **options: Unpack[InsertOptions],
+    ) -> ScheduleInfo:
+        """Stores a schedule, or changes the one of this name; pools heed it at once. Returns it as it is stored.
+
+        Every tick inserts ``task`` as it is now; pools of its task type make the ticks, whether or not they know its
+        class. If a class has a schedule of this name (its kind, or the oldest of its former kinds), this one takes its
+        place until it is removed. A schedule that is new, or gets other times, begins now: no earlier tick is made up
+        for. Putting what is there already changes nothing. A pause stays.
+
+        Args:
+            name: the name by which it is known, 1 to 500 characters.
+            task: the task that each tick inserts; or a schedule of ``list``, whose task and options are taken.
+            cron, every, at: when it is due: a pattern, an interval of elapsed time, or a single time. Give one.
+            tz: the name of the zone in which a pattern is meant, and ticks are shown; UTC unless given.
+            overlap: what a tick does if the task of the last tick waits or runs; see ``Overlap``.
+            missed: what becomes of ticks that no pool made in time; see ``Missed``.
+            missed_within: how late a tick may be. 60 seconds with ``"skip"``, a day with ``"all"``, and without a limit
+                with ``"latest"``, unless given.
+            jitter: each task is due later than its tick by up to this, always the same for the same tick.
+            until: no tick comes after this time, which has a zone.
+            pause_on_failure: whether a tick that finds the last tick's task failed pauses the schedule instead.
+            reason, by: kept with it; ``by`` is host and pid of this process unless given.
+            connection: a connection of the caller's; the schedule is then committed or rolled back with its writes.
+            **options: as for an insert, without ``scheduled_at`` and ``delay``; ``expires`` is a ``timedelta``.
+
+        Raises:
+            PayloadError: a field cannot be stored, or a worker would read it as something else; nothing was written.
+            UsageError: an argument cannot be used; nothing was written.
+        """
+        spec = schedule_spec(
+            name,
+            cron=cron,
+            every=every,
+            at=at,
+            tz=tz,
+            overlap=overlap,
+            missed=missed,
+            missed_within=missed_within,
+            jitter=jitter,
+            until=until,
+            pause_on_failure=pause_on_failure,
+        )
+        row = task_of_schedule(task, options, self._rules)
+        return self._do(put_call(spec, row, remark(reason, by)), connection)
+
+    def pause(
+        self,
+        name: str,
+        /,
+        *,
+        until: datetime | timedelta | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+        connection: Any = None,
+    ) -> ScheduleInfo:
+        """Has a schedule make no ticks until ``resume`` is called, or ``until``. Its tasks that are there go on.
+
+        Ticks that fall into the pause are not made up for. A pause of a schedule that is paused replaces that one.
+
+        Args:
+            name: the name of a schedule that was put, or of one of a class.
+            until: when the pause ends by itself: a time with a zone, or so long from now.
+            reason, by: kept with it; ``by`` is host and pid of this process unless given.
+            connection: a connection of the caller's; the pause begins when its transaction is committed.
+
+        Raises ``UnknownSchedule``, which says which names are near, and ``UsageError``.
+        """
+        return self._do(pause_call(name, until, by, reason), connection)
+
+    def resume(
+        self, name: str, /, *, reason: str | None = None, by: str | None = None, connection: Any = None
+    ) -> ScheduleInfo:
+        """Ends the pause of a schedule. It does nothing if there is none. Raises like ``pause``."""
+        return self._do(resume_call(name, by, reason), connection)
+
+    def run_now(self, name: str, /, *, connection: Any = None) -> Task:
+        """Inserts a task of a schedule that is due now, and returns its row. Its ticks go on as if nothing had been.
+
+        It does so whether or not the schedule is paused, or its last task goes on. If the task is unique and an equal
+        one waits or runs, that one is returned with ``conflict`` true.
+
+        Raises like ``pause``; ``UsageError`` also if the schedule is of a class that this process does not know.
+        """
+        return self._do(run_now_call(name, self._rules), connection)
+
+    def remove(self, name: str, /, *, connection: Any = None) -> bool:
+        """Removes a schedule; returns whether there was one. Its tasks that are there stay.
+
+        If a class has a schedule of this name, that one ticks again, and is not paused.
+        """
+        return self._do(remove_call(name), connection)
+
+    def list(self, *, connection: Any = None) -> builtins.list[ScheduleInfo]:
+        """Returns all schedules in the order of their next ticks, those that have none at the end.
+
+        ``ScheduleInfo.upcoming`` holds the next five ticks of each. Schedules of classes are among them once a pool
+        that serves them has started.
+        """
+        return in_order(self._do(LIST, connection))
+
+    def backfill(
+        self,
+        name: str,
+        start: datetime,
+        end: datetime,
+        /,
+        *,
+        overlap: OverlapName = Overlap.ALLOW,
+        connection: Any = None,
+    ) -> int:
+        """Inserts the tasks of the ticks from ``start`` to ``end``, both included; returns how many.
+
+        A tick whose task is there is left out, so that calling it twice inserts nothing twice as long as no task was
+        removed. So are ticks that lie ahead.
+
+        Args:
+            name: the name of a schedule.
+            start, end: times with a zone.
+            overlap: with ``"allow"`` there is a task for each tick, 10,000 at most. With the others it is judged as
+                for a tick, and only the latest is inserted.
+            connection: a connection of the caller's; the tasks are then committed or rolled back with its writes.
+
+        Raises like ``run_now``; ``UsageError`` also if there are too many ticks.
+        """
+        return self._do(backfill_call(name, start, end, overlap, self._rules), connection)
+
+
+class AsyncQueueSchedules:
+    """Puts, pauses, lists and removes the schedules in the database: ``queue.schedules``."""
+
+    def __init__(self, do: DoesCallsAsync, rules: Rules) -> None:
+        self._do = do
+        self._rules = rules
+
+    async def put(
+        self,
+        name: str,
+        task: BaseRunnable | ScheduleInfo,
+        /,
+        *,
+        cron: str | Cron | None = None,
+        every: timedelta | Every | None = None,
+        at: datetime | ScheduleOnce | None = None,
+        tz: str | tzinfo | None = None,
+        overlap: OverlapName = Overlap.ALLOW,
+        missed: MissedName = Missed.LATEST,
+        missed_within: timedelta | None = None,
+        jitter: timedelta | None = None,
+        until: datetime | None = None,
+        pause_on_failure: bool = False,
+        reason: str | None = None,
+        by: str | None = None,
+        connection: Any = None,
+        **options: Unpack[InsertOptions],
+    ) -> ScheduleInfo:
+        """Stores a schedule, or changes the one of this name; pools heed it at once. Returns it as it is stored.
+
+        Every tick inserts ``task`` as it is now; pools of its task type make the ticks, whether or not they know its
+        class. If a class has a schedule of this name (its kind, or the oldest of its former kinds), this one takes its
+        place until it is removed. A schedule that is new, or gets other times, begins now: no earlier tick is made up
+        for. Putting what is there already changes nothing. A pause stays.
+
+        Args:
+            name: the name by which it is known, 1 to 500 characters.
+            task: the task that each tick inserts; or a schedule of ``list``, whose task and options are taken.
+            cron, every, at: when it is due: a pattern, an interval of elapsed time, or a single time. Give one.
+            tz: the name of the zone in which a pattern is meant, and ticks are shown; UTC unless given.
+            overlap: what a tick does if the task of the last tick waits or runs; see ``Overlap``.
+            missed: what becomes of ticks that no pool made in time; see ``Missed``.
+            missed_within: how late a tick may be. 60 seconds with ``"skip"``, a day with ``"all"``, and without a limit
+                with ``"latest"``, unless given.
+            jitter: each task is due later than its tick by up to this, always the same for the same tick.
+            until: no tick comes after this time, which has a zone.
+            pause_on_failure: whether a tick that finds the last tick's task failed pauses the schedule instead.
+            reason, by: kept with it; ``by`` is host and pid of this process unless given.
+            connection: a connection of the caller's; the schedule is then committed or rolled back with its writes.
+            **options: as for an insert, without ``scheduled_at`` and ``delay``; ``expires`` is a ``timedelta``.
+
+        Raises:
+            PayloadError: a field cannot be stored, or a worker would read it as something else; nothing was written.
+            UsageError: an argument cannot be used; nothing was written.
+        """
+        spec = schedule_spec(
+            name,
+            cron=cron,
+            every=every,
+            at=at,
+            tz=tz,
+            overlap=overlap,
+            missed=missed,
+            missed_within=missed_within,
+            jitter=jitter,
+            until=until,
+            pause_on_failure=pause_on_failure,
+        )
+        row = task_of_schedule(task, options, self._rules)
+        return await self._do(put_call(spec, row, remark(reason, by)), connection)
+
+    async def pause(
+        self,
+        name: str,
+        /,
+        *,
+        until: datetime | timedelta | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+        connection: Any = None,
+    ) -> ScheduleInfo:
+        """Has a schedule make no ticks until ``resume`` is called, or ``until``. Its tasks that are there go on.
+
+        Ticks that fall into the pause are not made up for. A pause of a schedule that is paused replaces that one.
+
+        Args:
+            name: the name of a schedule that was put, or of one of a class.
+            until: when the pause ends by itself: a time with a zone, or so long from now.
+            reason, by: kept with it; ``by`` is host and pid of this process unless given.
+            connection: a connection of the caller's; the pause begins when its transaction is committed.
+
+        Raises ``UnknownSchedule``, which says which names are near, and ``UsageError``.
+        """
+        return await self._do(pause_call(name, until, by, reason), connection)
+
+    async def resume(
+        self, name: str, /, *, reason: str | None = None, by: str | None = None, connection: Any = None
+    ) -> ScheduleInfo:
+        """Ends the pause of a schedule. It does nothing if there is none. Raises like ``pause``."""
+        return await self._do(resume_call(name, by, reason), connection)
+
+    async def run_now(self, name: str, /, *, connection: Any = None) -> Task:
+        """Inserts a task of a schedule that is due now, and returns its row. Its ticks go on as if nothing had been.
+
+        It does so whether or not the schedule is paused, or its last task goes on. If the task is unique and an equal
+        one waits or runs, that one is returned with ``conflict`` true.
+
+        Raises like ``pause``; ``UsageError`` also if the schedule is of a class that this process does not know.
+        """
+        return await self._do(run_now_call(name, self._rules), connection)
+
+    async def remove(self, name: str, /, *, connection: Any = None) -> bool:
+        """Removes a schedule; returns whether there was one. Its tasks that are there stay.
+
+        If a class has a schedule of this name, that one ticks again, and is not paused.
+        """
+        return await self._do(remove_call(name), connection)
+
+    async def list(self, *, connection: Any = None) -> builtins.list[ScheduleInfo]:
+        """Returns all schedules in the order of their next ticks, those that have none at the end.
+
+        ``ScheduleInfo.upcoming`` holds the next five ticks of each. Schedules of classes are among them once a pool
+        that serves them has started.
+        """
+        return in_order(await self._do(LIST, connection))
+
+    async def backfill(
+        self,
+        name: str,
+        start: datetime,
+        end: datetime,
+        /,
+        *,
+        overlap: OverlapName = Overlap.ALLOW,
+        connection: Any = None,
+    ) -> int:
+        """Inserts the tasks of the ticks from ``start`` to ``end``, both included; returns how many.
+
+        A tick whose task is there is left out, so that calling it twice inserts nothing twice as long as no task was
+        removed. So are ticks that lie ahead.
+
+        Args:
+            name: the name of a schedule.
+            start, end: times with a zone.
+            overlap: with ``"allow"`` there is a task for each tick, 10,000 at most. With the others it is judged as
+                for a tick, and only the latest is inserted.
+            connection: a connection of the caller's; the tasks are then committed or rolled back with its writes.
+
+        Raises like ``run_now``; ``UsageError`` also if there are too many ticks.
+        """
+        return await self._do(backfill_call(name, start, end, overlap, self._rules), connection)

@@ -1,0 +1,54 @@
+"""Turns the task of a schedule into what its row in the database holds, and back."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from fang_core.errors import UsageError
+from fang_core.schedules.stored import ScheduleInfo
+from fang_core.tasks.insertion import NewTask, refuse_terms
+from fang_core.tasks.options import COLUMNS
+
+_BESIDE: Final = ("uniq_hash", "expires", "lane")
+"""What a task of a schedule has beside its id, its payload, its kind and the options in ``COLUMNS``."""
+
+
+def stored_options(row: NewTask) -> dict[str, Any]:
+    """Returns what ``ScheduleInfo.options`` holds of a task: all but its payload. Raises ``UsageError``."""
+    refuse_terms(row)
+    values = dict(zip(COLUMNS, row.options, strict=True)) | {name: getattr(row, name) for name in _BESIDE}
+    return {name: _as_json(value) for name, value in values.items() if value is not None}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return {"seconds": value.total_seconds()}
+    return {"time": value.isoformat()} if isinstance(value, datetime) else value
+
+
+def _from_json(value: Any) -> Any:
+    match value:
+        case {"seconds": int() | float() as seconds}:
+            return timedelta(seconds=seconds)
+        case {"time": str() as time}:
+            return datetime.fromisoformat(time)
+    return value
+
+
+def stored_row(info: ScheduleInfo, task_id: UUID) -> NewTask:
+    """Returns a task of a schedule in the database. Raises ``UsageError`` if the row, which anybody may have edited,
+    does not hold one."""
+    options: Mapping[str, Any] = info.options or {}
+    try:
+        values = {name: _from_json(value) for name, value in options.items()}
+    except (AttributeError, ValueError, OverflowError):
+        raise _no_task(info) from None
+    if info.metadata is None or info.kind is None or "task_type" not in values:
+        raise _no_task(info)
+    columns = tuple(values.get(name) for name in COLUMNS)
+    return NewTask(task_id, info.metadata, info.kind, columns, *(values.get(name) for name in _BESIDE))
+
+
+def _no_task(info: ScheduleInfo) -> UsageError:
+    return UsageError(f"the row of schedule {info.name!r:.100} holds no task: put it again")

@@ -1,0 +1,109 @@
+"""A child process as the pool sees it: it can be called, killed and thrown away."""
+
+import atexit
+import os
+import signal
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from weakref import WeakSet
+
+from pebble import ProcessPool
+
+from fang_core.lifecycle import Result
+from fang_isolation import child
+from fang_isolation.calls import Call
+from fang_isolation.shared_memory import SharedMemory
+from fang_isolation.spawning import OneProcess, no_keyboard_interrupt
+
+
+class ChildProcess:
+    """Runs one task at a time. It is started by its first call.
+
+    Each has a ``ProcessPool`` of its own: the processes of one share a pipe and its locks, and one that is killed while
+    it holds a lock would hold up the others.
+
+    Args:
+        setup: the pickled ``Setup``.
+    """
+
+    def __init__(self, setup: bytes, *, with_main: bool) -> None:
+        self._context = OneProcess(with_main=with_main)
+        self.shared = SharedMemory(self._context)
+        self._pool = ProcessPool(
+            max_workers=1, initializer=child.begin, initargs=(setup, self.shared), context=self._context
+        )
+        self.with_main = with_main
+        self.calls = 0
+        """How often it was called."""
+        self._owner = os.getpid()
+        _ALL.add(self)
+
+    def call(self, call: Call) -> Future[Result]:
+        """Begins a call. The future has the result; any exception in it means that the process has ended.
+
+        Raises ``RuntimeError`` or ``OSError`` if the process has ended before, or cannot be started.
+        """
+        self.calls = call.number
+        self.shared.clear()
+        if call.number > 1:
+            return self._pool.schedule(child.perform, (call,))
+        with no_keyboard_interrupt():
+            return self._pool.schedule(child.perform, (call,))
+
+    @property
+    def pid(self) -> int | None:
+        """Its id; None before it was started."""
+        process = self._context.process
+        return None if process is None else process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """As in multiprocessing: the signal that ended it is negative; None while it lives, or if that is not known."""
+        process = self._context.process
+        return None if process is None else process.exitcode
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it cannot answer any more."""
+        process = self._context.process
+        return process is None or not _is_there(process.pid) or not self._pool.active
+
+    def kill(self) -> None:
+        """Kills it, with the programs that its run has started."""
+        process = self._context.process
+        if process is None or process.pid is None or process.exitcode is not None:
+            return
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(OSError):  # it may not yet have a group of its own
+            os.kill(process.pid, signal.SIGKILL)
+
+    def throw_away(self) -> None:
+        """Kills it, and has a thread clean up after it."""
+        self.kill()
+        threading.Thread(target=self._clean_up, name="fang-child-ended", daemon=True).start()
+
+    def _clean_up(self) -> None:
+        with suppress(RuntimeError):
+            self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool.join()
+
+
+def _is_there(pid: int | None) -> bool:
+    try:
+        os.kill(pid or 0, 0)
+    except OSError:
+        return False
+    return True
+
+
+_ALL: WeakSet[ChildProcess] = WeakSet()
+
+
+@atexit.register
+def _kill_all() -> None:
+    """Runs before Pebble asks each of them to end, and waits for three seconds."""
+    for process in tuple(_ALL):
+        if process._owner == os.getpid():
+            process.kill()

@@ -1,0 +1,16 @@
+"""Makes operations: a statement, its parameters and the meaning of its rows. Each mode runs them in its own way."""
+
+from fang_postgres.operations.by_hand import ByHand
+from fang_postgres.operations.claims import Claims
+from fang_postgres.operations.inserts import Inserts
+from fang_postgres.operations.liveness import Liveness
+from fang_postgres.operations.managing import ManagedTypes
+from fang_postgres.operations.outcomes import Outcomes
+from fang_postgres.operations.pools import Pools
+from fang_postgres.operations.schedules import ScheduleOperations
+from fang_postgres.operations.uniques import Uniques
+from fang_postgres.operations.upkeep import Upkeep
+
+
+class Operations(Inserts, Uniques, ByHand, ScheduleOperations, Pools, Claims, Liveness, Outcomes, Upkeep, ManagedTypes):
+    """Makes every operation on the tables under one schema name."""

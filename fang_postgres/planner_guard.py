@@ -1,0 +1,125 @@
+"""Detects a bad plan: a statement takes far longer than such statements ever took before. Pure: no clock.
+
+A burst of tasks is done, VACUUM leaves a few rows in many pages, and the next burst comes before the next ANALYZE: the
+planner then takes a million waiting rows for ten, and scans them all for each claim, 2.3 s instead of 6 ms. No form of
+the statement prevents that; some settings do. They cost round trips, and so are set only in that case.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from logging import INFO, WARNING
+from math import inf
+from statistics import median
+from typing import Final
+
+from fang_core.logs import SafeLogger
+from fang_postgres.connections.connecting import SLOW_STATEMENT
+
+SLOW: Final = 0.05
+"""Seconds that no healthy statement takes: claims of 500 and outcomes of 1,000 take 2 to 20 ms."""
+
+FELT: Final = 0.5
+"""Seconds from which a slow statement is logged as a warning. A busy machine takes ``SLOW`` now and then."""
+
+TIMES_MEDIAN: Final = 10
+"""How many times slower than the median of its past a statement must be. A slow disk makes all statements slow; a wrong
+plan makes them slower than their past."""
+
+HEALTHY: Final = 0.005
+"""Seconds that count as the past of a new pool: it may start while plans are already wrong."""
+
+REMEMBERED: Final = 101
+"""The number of last statements in the median."""
+
+GUARDED_FOR: Final = 60.0
+"""Seconds that the guard lasts: by then autovacuum's ANALYZE has usually put the plans right (``autovacuum_naptime``);
+if not, one slow statement turns it on again."""
+
+COMPARED: Final = 3
+"""Guarded statements of which the fastest is compared with the slow one: a busy machine may slow down some."""
+
+
+class PlanGuard:
+    """Decides whether the statements of one kind run guarded; times are seconds of one monotonic clock.
+
+    The first statement is not judged: its connection must first read the catalogs, and its process start.
+    """
+
+    def __init__(self) -> None:
+        self._is_new = True
+        self._past = deque([HEALTHY] * 5, maxlen=REMEMBERED)
+        self._until = -inf
+        self._slow = 0.0
+        self._guarded: list[float] = []
+
+    def is_on(self, now: float) -> bool:
+        """Returns whether the next statement must be guarded."""
+        return now < self._until
+
+    def observe(self, seconds: float, now: float) -> bool:
+        """Notes how long an unguarded statement took; returns whether that turned the guard on."""
+        if self._is_new:
+            self._is_new = False
+            return False
+        if self.timed_out(seconds, now):
+            return True
+        self._past.append(seconds)
+        return False
+
+    def timed_out(self, seconds: float, now: float) -> bool:
+        """Notes that an unguarded statement, even the first, was cancelled after this long; returns whether that turned
+        the guard on."""
+        if seconds <= SLOW or seconds <= TIMES_MEDIAN * median(self._past):
+            return False
+        self._until = now + GUARDED_FOR
+        self._slow, self._guarded = seconds, []
+        return True
+
+    def compare(self, seconds: float) -> None:
+        """Notes how long a guarded statement took. If guarded statements are as slow as the slow one, the cause was not
+        a plan but the network or the server's load: the guard turns off, and their time counts as the past."""
+        if not self._slow or len(self._guarded) == COMPARED:
+            return
+        self._guarded.append(seconds)
+        fastest = min(self._guarded)
+        if len(self._guarded) == COMPARED and fastest > self._slow / 2:
+            self._past = deque([fastest] * 5, maxlen=REMEMBERED)
+            self._until = -inf
+
+
+class AlwaysOn(PlanGuard):
+    """Guards rare statements, whose speed does not matter."""
+
+    def is_on(self, now: float) -> bool:
+        """Returns True."""
+        return True
+
+
+class Unjudged(PlanGuard):
+    """Guards statements while another guard is on, and never judges them, as they may take long for other reasons."""
+
+    def __init__(self, guard: PlanGuard) -> None:
+        super().__init__()
+        self._guard = guard
+
+    def is_on(self, now: float) -> bool:
+        """Returns whether the other guard is on."""
+        return self._guard.is_on(now)
+
+    def observe(self, seconds: float, now: float) -> bool:
+        """Learns nothing."""
+        return False
+
+    def timed_out(self, seconds: float, now: float) -> bool:
+        """Learns nothing."""
+        return False
+
+    def compare(self, seconds: float) -> None:
+        """Learns nothing."""
+
+
+def log_if_slow(logger: SafeLogger, judge: Callable[[float, float], bool], began: float, now: float) -> None:
+    """Passes a statement's seconds to a guard's ``observe`` or ``timed_out``; logs the statement if that turned the
+    guard on."""
+    if judge(now - began, now):
+        logger.log(WARNING if now - began >= FELT else INFO, SLOW_STATEMENT, now - began, GUARDED_FOR)

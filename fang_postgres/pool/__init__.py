@@ -1,0 +1,1 @@
+"""What a pool uses of Postgres: its store, heart and listener."""

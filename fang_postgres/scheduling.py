@@ -1,0 +1,153 @@
+"""Writes the scripts for schedules that live in the database. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from fang_core.backends.scheduling import due_at, replaced, row_now, row_of_past, unknown_schedule
+from fang_core.errors import BackendError, UnknownSchedule
+from fang_core.record import Task
+from fang_core.remarks import Remark
+from fang_core.schedules.stored import (
+    Backfill,
+    Overlap,
+    ScheduleInfo,
+    Schedules,
+    ScheduleSpec,
+    Verdict,
+    backfilled,
+    judged,
+)
+from fang_core.tasks.insertion import NewTask, Overrides, Rules
+from fang_core.tasks.managing import Pause
+from fang_core.tasks.scheduling import ScheduleCall, Verb
+from fang_postgres import scripts
+from fang_postgres.operations import Operations
+from fang_postgres.statement import Script
+
+T = TypeVar("T")
+
+_TRIES: Final = 20  # of a change to a schedule that others change at the same time
+
+
+def begin(operations: Operations, call: ScheduleCall[T]) -> Callable[..., Script[T]]:
+    """Returns the script of a call, which is to be told whether it may ``notify``."""
+    return partial(_SCRIPTS[call.verb], operations, *call.args)
+
+
+def put(
+    operations: Operations, spec: ScheduleSpec, row: NewTask, said: Remark, *, notify: bool
+) -> Script[ScheduleInfo]:
+    """Stores a schedule and the task of its ticks; one that is the same already stays as it is."""
+    for _ in range(_TRIES):
+        stored: ScheduleInfo | None = yield operations.put_schedule(spec, row, said, notify=notify)
+        if stored is not None:
+            return stored
+        found: Schedules = yield operations.list_schedules(spec.name)
+        if found.infos:
+            return found.infos[0]
+    raise _changed(spec.name)
+
+
+def pause(operations: Operations, name: str, pause: Pause, *, notify: bool) -> Script[ScheduleInfo]:
+    """Pauses a schedule. Raises ``UnknownSchedule``."""
+    paused: ScheduleInfo | None = yield operations.pause_schedule(name, pause, notify=notify)
+    if paused is None:
+        raise (yield from _unknown(operations, name))
+    return paused
+
+
+def resume(operations: Operations, name: str, said: Remark, *, notify: bool) -> Script[ScheduleInfo]:
+    """Ends a pause: its ticks are not made up for. Raises ``UnknownSchedule``."""
+    resumed: ScheduleInfo | None = yield operations.resume_schedule(name, said, notify=notify)
+    return resumed or (yield from _known(operations, name))[1]
+
+
+def remove(operations: Operations, name: str, *, notify: bool) -> Script[bool]:
+    """Removes a schedule, or gives it back to the class that declares it; returns whether there was one."""
+    return bool((yield operations.remove_schedule(name, notify=notify)))
+
+
+def list_all(operations: Operations, *, notify: bool) -> Script[Schedules]:
+    """Returns all schedules, without those of classes that nobody has declared."""
+    found: Schedules = yield operations.list_schedules()
+    return found
+
+
+def run_now(operations: Operations, name: str, rules: Rules, *, notify: bool) -> Script[Task]:
+    """Inserts a task of a schedule that is due now, and is of no tick. Raises ``UnknownSchedule``."""
+    _, info = yield from _known(operations, name)
+    return (yield from scripts.insert(operations, row_now(info, rules), Overrides(), notify=notify))
+
+
+def backfill(operations: Operations, name: str, backfill: Backfill, rules: Rules, *, notify: bool) -> Script[int]:
+    """Inserts the tasks of past ticks that are not there; returns how many. See ``Backfill``.
+
+    Run it in one transaction. Raises ``UnknownSchedule`` or ``UsageError``.
+    """
+    for _ in range(_TRIES):
+        now, info = yield from _known(operations, name)
+        ticks = backfilled(info, backfill, now)
+        if not ticks:
+            return 0
+        if (yield operations.hold_schedule(info)):
+            rows = [(row_of_past(info, at, now, rules), due_at(info, at)) for at in ticks]
+            return (yield from _backfill(operations, info, backfill.overlap, ticks[-1], rows, notify=notify))
+    raise _changed(name)
+
+
+def _backfill(
+    operations: Operations,
+    info: ScheduleInfo,
+    overlap: Overlap,
+    latest: datetime,
+    rows: Sequence[tuple[NewTask, datetime]],
+    *,
+    notify: bool,
+) -> Script[int]:
+    """Makes ticks of a schedule whose row it holds, so that pools make none of them beside it.
+
+    Each is a task and the time when it is due; the latest tick is that of ``latest``.
+    """
+    last: Task | None = None
+    if overlap is not Overlap.ALLOW and info.last_task_id is not None:
+        last = yield operations.find(info.last_task_id)
+    if judged(overlap, None if last is None else last.state) is not Verdict.TICKED:
+        return 0
+    if overlap is Overlap.CANCEL_RUNNING and last is not None:
+        yield operations.cancel(last.id, replaced(info.name), notify=notify)
+    yield operations.hold_schedule(info, latest)
+    inserted = 0
+    for row, due in rows:
+        # The first one tells pools where they may have passed rows, and with that of all later ones.
+        tells = notify and not inserted
+        inserted += (yield operations.insert(row, Overrides(scheduled_at=due), notify=tells)) is not None
+    return inserted
+
+
+def _known(operations: Operations, name: str) -> Script[tuple[datetime, ScheduleInfo]]:
+    found: Schedules = yield operations.list_schedules(name)
+    if not found.infos:
+        raise (yield from _unknown(operations, name))
+    return found.now, found.infos[0]
+
+
+def _unknown(operations: Operations, name: str) -> Script[UnknownSchedule]:
+    known: Schedules = yield operations.list_schedules()
+    return unknown_schedule(name, [info.name for info in known.infos])
+
+
+def _changed(name: str) -> BackendError:
+    return BackendError(f"schedule {name!r:.100} was changed {_TRIES} times meanwhile: try again")
+
+
+_SCRIPTS: Final[Mapping[Verb, Callable[..., Script[Any]]]] = {
+    "put": put,
+    "pause": pause,
+    "resume": resume,
+    "remove": remove,
+    "list_all": list_all,
+    "run_now": run_now,
+    "backfill": backfill,
+}

@@ -1,0 +1,355 @@
+"""Builds the claim of tasks of one managed type: one that is paused, or has limits, rates or fairness.
+
+What runs is counted from the rows in progress, so a slot is free at the moment at which its row leaves that state,
+whoever moves it: nothing can drift or leak. Rules that this form follows, each learned from a race or a plan:
+
+- A count by the statement's own snapshot exceeds a limit: another claim may have committed since. So the statement
+  first takes a lock, and then counts by a VOLATILE function, whose queries take snapshots of their own.
+- The locks are advisory, for the transaction, tried and never waited for: one for a type that has a limit or a rate of
+  its own, else one of ``_STRIPES`` for the key. No row is hot, nobody deadlocks, a dead pool leaves no lock behind. A
+  lock for each key could fill the server's lock table.
+- Keys are found by a skip scan that begins behind the key served last: rows that cannot start are never walked, and
+  keys take turns.
+- The rows of a key are a range in the order of the index that finds them. With ``t.lane = u.lane`` the planner went by
+  another index, or read the whole table for each key, when the statistics were out of date.
+
+The parts are texts, since a recursive search inside of a LATERAL is hard to follow in SQLAlchemy's form.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    CTE,
+    Boolean,
+    Double,
+    Integer,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    column,
+    delete,
+    func,
+    literal_column,
+    select,
+    text,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.types import TypeEngine
+
+from fang_core.crashes import MOST_GROUP, SUSPECT_AFTER
+from fang_core.liveness import DECLARED_DEAD
+from fang_core.record import PRIORITIES
+from fang_postgres.schema import Tables
+from fang_postgres.sql.fragments import (
+    IS_COUNTED,
+    IS_MANAGED,
+    IS_STOPPED,
+    aliased,
+    array_of,
+    claimed_columns,
+    holding,
+    is_registered,
+    task_columns,
+)
+from fang_postgres.statement import Statement
+
+QUANTUM: Final = 4
+"""How many tasks a key without a limit takes at a turn: with 1, a claim would have to look at a key for each task."""
+
+_STRIPES: Final = 256
+_LOCK_OF_TYPE: Final = 1_718_513_255
+"""The seed of the hash that names a type's lock; those of the stripes follow. The hash is over the schema's name and
+the type: without the name two schemas in one database would starve each other."""
+
+_LONGEST: Final = 3_000_000_000_000_000
+"""The microseconds that a rate looks ahead at most, some 95 years: larger sums could overflow."""
+
+_BINDS: Final[dict[str, TypeEngine[Any]]] = {
+    "p_pool_id": UUID(),
+    "p_task_type": Text(),
+    "p_kinds": ARRAY(Text),
+    "p_limit": Integer(),
+    "p_after_lane": Text(),
+    "p_most_lanes": Integer(),
+    "p_group_size": Integer(),
+    "p_isolated_kinds": ARRAY(Text),
+}
+
+
+def claim_lanes(t: Tables) -> Statement:
+    """Locks and marks due rows of a managed type, as far as its settings allow; see ``store.LaneClaim``.
+
+    It always returns at least one row (a null id: nothing was claimed), as the plain claim does.
+    """
+    task = aliased(t.tasks, "t")
+    return Statement("claim_lanes", _claim(t, task, claimed_columns(task.c), of_kinds=True))
+
+
+def touch_lane(t: Tables) -> Statement:
+    """Claims one due row of any kind of a managed type.
+
+    The transaction may be the caller's. Unless its ``isolation`` is ``read committed`` it takes no new snapshots, and
+    limits could be exceeded: then the statement claims nothing.
+    """
+    task = aliased(t.tasks, "t")
+    return Statement("touch_lane", _claim(t, task, task_columns(t, task.c), of_kinds=False))
+
+
+def prune_lanes(t: Tables) -> Statement:
+    """Deletes what the rates of keys have left behind: a key whose row is gone may start as many tasks as one whose
+    bucket is full. It keeps the row for an hour longer, lest the clock is set back."""
+    c = t.lanes.c
+    types = array_of(select(func.unnest(bindparam("p_task_types", type_=ARRAY(Text)))))
+    hour: ColumnElement[Any] = literal_column("interval '1 hour'")
+    past = delete(t.lanes).where(c.task_type == any_(types), c.tat < func.clock_timestamp() - hour)
+    return Statement("prune_lanes", past.returning(c.lane))
+
+
+def _claim(t: Tables, task: Any, columns: list[ColumnElement[Any]], *, of_kinds: bool) -> Any:
+    wanted = _WANTED if of_kinds else ""
+    parts = {
+        "setting": _SETTING,
+        "held": _HELD,
+        "clocked": _CLOCKED,
+        "room": _ROOM,
+        "looked": _LOOKED,
+        "usable": _USABLE,
+        "fair": _FAIR,
+        "due": _DUE.replace("<WANTED>", wanted),
+        "picked": _PICKED,
+    }
+    ctes = {name: _cte(name, part, t.schema).prefix_with("MATERIALIZED") for name, part in parts.items()}
+    lane = task.c.lane.label("of_lane")
+    claimed = holding(task, select(ctes["picked"].c.id)).returning(*columns, lane).cte("claimed")
+    charges = [_cte("spent", _SPENT, t.schema), _cte("paid", _PAID, t.schema)]
+    one = select(literal_column("1").label("one")).subquery("one")
+    head: list[ColumnElement[Any]] = [
+        is_registered(t).label("registered"),
+        literal_column("coalesce((SELECT setting.is_managed FROM setting), false)", Boolean).label("is_managed"),
+        literal_column(_TOLD_ROOM, Integer).label("room"),
+        literal_column(_AFTER_LANE, Text).label("after_lane"),
+    ]
+    if of_kinds:
+        head += [
+            cast(func.pg_current_snapshot(), Text).label("snapshot"),
+            func.now().label("now"),
+            literal_column("coalesce((SELECT setting.is_counted FROM setting), false)", Boolean).label("is_counted"),
+            literal_column(_LOOK_IN, Double).label("look_in"),
+        ]
+    else:
+        head.append(literal_column(_ISOLATION, Text).label("isolation"))
+    told = [each for each in claimed.c if each.name != lane.name]
+    return select(*head, *told).select_from(one.outerjoin(claimed, true())).add_cte(*ctes.values(), claimed, *charges)
+
+
+def _cte(name: str, part: str, schema: str) -> CTE:
+    sql = part.replace("<SCHEMA>", schema)
+    used = [bindparam(each, type_=type_) for each, type_ in _BINDS.items() if f":{each}" in sql]
+    return text(sql).bindparams(*used).columns(column("id", UUID)).cte(name)
+
+
+def _microseconds(interval: str) -> str:
+    return f"CAST(extract(epoch FROM {interval}) * 1000000 AS bigint)"
+
+
+def _conforming(tat: str, at: str, full: str, every: str) -> str:
+    """Returns the time at which the bucket of a rate is full again, as it counts ``at`` that time.
+
+    If it is further ahead than starts can move it, the clock was set back: then one start is allowed now.
+    """
+    return f"""CASE WHEN {tat} > {at} + {full} * {_US} THEN {at} + ({full} - {every}) * {_US}
+             ELSE greatest({tat}, {at}) END"""
+
+
+def _starts(tat: str, at: str, burst: str, every: str) -> str:
+    """Returns how many starts a rate allows: ``tat`` may lie less than ``burst`` intervals ahead."""
+    return f"{burst} - ({_microseconds(f'{tat} - {at}')} + {every} - 1) / {every}"
+
+
+_US: Final = "interval '1 us'"
+_ISOLATION: Final = "current_setting('transaction_isolation')"
+
+# The settings, by the statement's snapshot: who changes which locks a type needs first stops its claims for a while.
+_SETTING: Final = f"""
+  SELECT s.max_running, s.max_running_per_key AS per_key, s.weights, u.every, s.rate_burst AS burst,
+    CAST(least(CAST(u.every AS numeric) * s.rate_burst, {_LONGEST}) AS bigint) AS "full",
+    u.key_every, s.key_rate_burst AS key_burst,
+    CAST(least(CAST(u.key_every AS numeric) * s.key_rate_burst, {_LONGEST}) AS bigint) AS key_full,
+    s.max_running IS NOT NULL OR s.rate_interval IS NOT NULL AS whole,
+    s.max_running_per_key IS NOT NULL OR s.key_rate_interval IS NOT NULL AS keyed,
+    {IS_COUNTED} AS is_counted, {IS_STOPPED} AS is_stopped, {IS_MANAGED} AS is_managed,
+    CASE WHEN s.paused AND s.paused_until IS NULL THEN NULL
+      ELSE nullif(greatest(CASE WHEN s.paused THEN s.paused_until END, s.settling_until), 'infinity')
+      END AS stopped_until
+  FROM "<SCHEMA>".fang_types s CROSS JOIN LATERAL (
+    SELECT {_microseconds("s.rate_interval")} AS every, {_microseconds("s.key_rate_interval")} AS key_every) u
+  WHERE s.task_type = :p_task_type"""
+
+_HELD: Final = f"""
+  SELECT s.*, CASE
+    WHEN {_ISOLATION} <> 'read committed' THEN false
+    WHEN s.whole THEN pg_try_advisory_xact_lock(hashtextextended('<SCHEMA>.' || :p_task_type, {_LOCK_OF_TYPE}))
+    ELSE true END AS has_turn
+  FROM setting s WHERE s.is_managed AND NOT s.is_stopped AND EXISTS (
+    SELECT 1 FROM "<SCHEMA>".fang_pools p WHERE p.id = :p_pool_id AND p.beats > {DECLARED_DEAD})"""
+
+# Behind the lock, and so fresh. A type whose turn has no row starts nothing.
+_CLOCKED: Final = f"""
+  SELECT h.*, c.at, {_conforming("c.tat", "c.at", 'h."full"', "h.every")} AS tat, c.tat IS NOT NULL AS has_tat
+  FROM held h CROSS JOIN LATERAL (
+    SELECT CASE WHEN h.has_turn AND h.every IS NOT NULL THEN "<SCHEMA>".fang_tat_1(:p_task_type) END AS tat,
+      clock_timestamp() AS at OFFSET 0) c"""
+
+# n is -1 if another pool has the turn; lanes: how many keys it takes to fill the room.
+_ROOM: Final = f"""
+  SELECT r.*, CAST(ceil(CAST(greatest(r.n, 0) AS double precision)
+    / least(r.per_key, r.key_burst, {QUANTUM})) AS bigint) AS lanes
+  FROM (
+  SELECT c.*, CASE WHEN NOT c.has_turn THEN -1 ELSE CAST(greatest(0, least(:p_limit,
+      CASE WHEN c.max_running IS NOT NULL THEN c.max_running - "<SCHEMA>".fang_running_1(:p_task_type, NULL) END,
+      CASE WHEN c.has_tat THEN {_starts("c.tat", "c.at", "c.burst", "c.every")}
+        WHEN c.every IS NOT NULL THEN 0 END)) AS integer) END AS n
+  FROM clocked c) r"""
+
+# The keys of each priority, beginning behind the one served last, and how many tasks of each may start. It is read as
+# far as needed. Keys that are full are found out without a lock. "until": when the rate of a key allows its next start.
+_LOOKED: Final = f"""
+  SELECT level.priority, walk.lane, walk.before, walk.n, walk.n = :p_most_lanes AS is_last, seen.until, spare.free
+  FROM room CROSS JOIN unnest(CAST(ARRAY[{", ".join(map(str, PRIORITIES))}] AS smallint[])) AS level(priority)
+  CROSS JOIN LATERAL (
+    WITH RECURSIVE lane(lane, before, head_at, wrapped, n) AS (
+      SELECT :p_after_lane COLLATE "C", CAST(NULL AS text) COLLATE "C", CAST(NULL AS timestamptz), false, 0
+      UNION ALL
+      SELECT nx.lane, l.lane, nx.scheduled_at, nx.wrapped, l.n + 1 FROM lane l CROSS JOIN LATERAL (
+        (SELECT t.lane, t.scheduled_at, l.wrapped AS wrapped FROM "<SCHEMA>".fang_tasks t
+         WHERE t.task_type = :p_task_type AND t.priority = level.priority AND t.state IN ('new', 'retried')
+           AND t.lane > l.lane
+         ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
+        UNION ALL
+        (SELECT t.lane, t.scheduled_at, true FROM "<SCHEMA>".fang_tasks t
+         WHERE t.task_type = :p_task_type AND t.priority = level.priority AND t.state IN ('new', 'retried')
+           AND t.lane >= '' AND NOT l.wrapped
+         ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
+        LIMIT 1) nx
+      WHERE NOT (nx.wrapped AND nx.lane > :p_after_lane) AND l.n < :p_most_lanes)
+    SELECT * FROM lane WHERE n > 0) walk
+  CROSS JOIN LATERAL (
+    SELECT CASE WHEN room.key_every IS NOT NULL AND walk.head_at <= now() THEN (
+      SELECT {_conforming("k.tat", "room.at", "room.key_full", "room.key_every")}
+        - (room.key_full - room.key_every) * {_US}
+      FROM "<SCHEMA>".fang_lanes k WHERE k.task_type = :p_task_type AND k.lane = walk.lane) END AS until OFFSET 0) seen
+  CROSS JOIN LATERAL (SELECT CASE
+      WHEN walk.head_at > now() THEN 0
+      WHEN NOT room.keyed THEN :p_limit
+      WHEN seen.until > room.at THEN 0
+      WHEN room.per_key IS NOT NULL AND (
+        SELECT count(*) FROM (
+          SELECT 1 FROM "<SCHEMA>".fang_tasks r
+          WHERE r.task_type = :p_task_type AND r.lane >= walk.lane AND r.lane <= walk.lane AND r.state = 'in_progress'
+          ORDER BY r.lane LIMIT room.per_key) held) >= room.per_key THEN 0
+      WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
+        '<SCHEMA>.' || :p_task_type, {_LOCK_OF_TYPE + 1} + (hashtext(walk.lane) & {_STRIPES - 1})))
+        THEN CAST(least(:p_limit,
+          CASE WHEN room.per_key IS NOT NULL
+            THEN room.per_key - "<SCHEMA>".fang_running_1(:p_task_type, walk.lane) END,
+          CASE WHEN room.key_every IS NOT NULL THEN (
+            SELECT {_starts("c.tat", "room.at", "room.key_burst", "room.key_every")} FROM (
+              SELECT {_conforming("k.tat", "room.at", "room.key_full", "room.key_every")} AS tat FROM (
+                SELECT coalesce("<SCHEMA>".fang_lane_tat_1(:p_task_type, walk.lane), '-infinity') AS tat OFFSET 0
+              ) k OFFSET 0) c) END) AS integer)
+      ELSE -1 END AS free OFFSET 0) spare
+  WHERE room.n > 0"""
+
+# As many keys as the claim needs. The last one that was looked at comes along, for the cursor.
+_USABLE: Final = """
+  SELECT * FROM looked WHERE looked.free > 0 OR looked.is_last LIMIT (SELECT room.lanes FROM room)"""
+
+_FAIR: Final = """
+  SELECT u.*, count(*) OVER (PARTITION BY u.priority) AS keys, CAST(least(u.free, ceil(
+      (SELECT room.n FROM room) * u.weight / sum(u.weight) OVER (PARTITION BY u.priority))) AS integer) AS quota
+  FROM (
+    SELECT usable.*, (
+      SELECT CASE WHEN jsonb_typeof(room.weights -> usable.lane) = 'number'
+        THEN least(greatest(CAST(room.weights ->> usable.lane AS numeric), 1), 1000) ELSE 1.0 END
+      FROM room) AS weight
+    FROM usable WHERE usable.free > 0) u
+  ORDER BY u.priority, u.n"""
+
+_DUE: Final = f"""
+  SELECT x.id, f.*, row_number() OVER () AS place
+  FROM fair f CROSS JOIN LATERAL (
+    SELECT t.id FROM "<SCHEMA>".fang_tasks t
+    WHERE t.task_type = :p_task_type AND t.priority = f.priority
+      AND t.lane >= f.lane AND (t.lane, t.scheduled_at) <= (f.lane, now())
+      AND t.state IN ('new', 'retried') AND t.attempt < {2**63 - 1}<WANTED>
+    ORDER BY t.lane, t.scheduled_at, t.id LIMIT f.quota FOR NO KEY UPDATE OF t SKIP LOCKED) x
+  LIMIT (SELECT greatest(room.n, 0) FROM room)"""
+
+_WANTED: Final = f"""
+      AND t.kind = ANY (:p_kinds)
+      AND (t.crashes < {SUSPECT_AFTER} OR greatest(coalesce(t.group_limit, {MOST_GROUP}), 1) >= :p_group_size
+        OR t.kind = ANY (:p_isolated_kinds))"""
+
+# A key may stand in two priorities; what it may start is one sum.
+_PICKED: Final = """
+  SELECT d.* FROM (
+    SELECT due.*, row_number() OVER (PARTITION BY due.lane ORDER BY due.place) AS nth FROM due) d
+  WHERE d.nth <= d.free"""
+
+_SPENT: Final = f"""
+  UPDATE "<SCHEMA>".fang_turns
+  SET tat = (SELECT room.tat + (SELECT count(*) FROM claimed) * room.every * {_US} FROM room)
+  WHERE fang_turns.task_type = :p_task_type AND (SELECT room.every FROM room) IS NOT NULL
+    AND EXISTS (SELECT 1 FROM claimed)
+  RETURNING fang_turns.task_type"""
+
+# By a clock read after the starts, which can only make the rate slower.
+_PAID: Final = f"""
+  INSERT INTO "<SCHEMA>".fang_lanes (task_type, lane, tat)
+  SELECT :p_task_type, started.lane,
+    {_conforming("k.tat", "k.at", "room.key_full", "room.key_every")} + started.n * room.key_every * {_US}
+  FROM room CROSS JOIN (
+    SELECT claimed.of_lane AS lane, count(*) AS n FROM claimed
+    WHERE (SELECT room.key_every FROM room) IS NOT NULL GROUP BY claimed.of_lane) started
+  CROSS JOIN LATERAL (
+    SELECT coalesce("<SCHEMA>".fang_lane_tat_1(:p_task_type, started.lane), '-infinity') AS tat,
+      clock_timestamp() AS at OFFSET 0) k
+  ON CONFLICT (task_type, lane) DO UPDATE SET tat = excluded.tat
+  RETURNING fang_lanes.lane"""
+
+# If a claim came to the end of the keys and took nothing, and another one had the lock of a key, the pool looks again
+# soon: the other claim may leave a slot of that key free, or have the lock because of another key.
+_TOLD_ROOM: Final = """(
+    SELECT CASE WHEN room.n > 0 AND NOT EXISTS (SELECT 1 FROM claimed)
+      AND (SELECT count(*) FROM usable) < room.lanes AND EXISTS (SELECT 1 FROM looked WHERE looked.free < 0)
+      THEN -1 ELSE room.n END FROM room)"""
+
+# The key to begin behind the next time: the last one that was looked at if there may be more keys and there is room for
+# them; else the last one that was served, not only usable: others would never get their turn. A key with a weight keeps
+# its turn in claims that are too small for it, as often as it should on the average. If nothing was served: a key that
+# could have been.
+_AFTER_LANE: Final = """coalesce(
+    (SELECT usable.lane FROM usable
+     WHERE usable.is_last AND (SELECT count(*) FROM picked) < (SELECT room.n FROM room)
+     ORDER BY usable.priority LIMIT 1),
+    (SELECT CASE WHEN count(*) < p.quota OR random() * p.weight < CASE WHEN p.keys > 1 THEN count(*) ELSE 1 END
+       THEN p.lane ELSE p.before END FROM picked p
+     GROUP BY p.priority, p.n, p.lane, p.before, p.quota, p.weight, p.keys ORDER BY p.priority DESC, p.n DESC LIMIT 1),
+    (SELECT usable.lane FROM usable ORDER BY usable.priority DESC, usable.n DESC LIMIT 1))"""
+
+# Seconds until a claim may find more: a stop ends, or the rate of the type, or of a key that waits, allows a start. The
+# keys are asked only if the claim has come to the end of them anyway.
+_LOOK_IN: Final = f"""(
+    SELECT CAST(greatest(extract(epoch FROM known.look_at - clock_timestamp()), 0) AS double precision) FROM (
+      SELECT CASE
+        WHEN setting.is_stopped THEN setting.stopped_until
+        WHEN spent.tat > room.at + (room."full" - room.every) * {_US}
+          THEN spent.tat - (room."full" - room.every) * {_US}
+        WHEN room.key_every IS NOT NULL AND (SELECT count(*) FROM usable) < room.lanes
+          THEN (SELECT min(looked.until) FROM looked WHERE looked.until > room.at) END AS look_at
+      FROM setting LEFT JOIN room ON room.n >= 0 LEFT JOIN LATERAL (
+        SELECT room.tat + count(*) * room.every * {_US} AS tat FROM claimed) spent ON true) known
+    WHERE known.look_at IS NOT NULL)"""

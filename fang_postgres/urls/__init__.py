@@ -1,0 +1,1 @@
+"""Database URLs, and what they name: parameters, services, addresses, passwords."""

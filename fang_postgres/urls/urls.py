@@ -1,0 +1,176 @@
+"""Reads a database URL once, for both drivers and the command, so that it means the same to all of them.
+
+Every parameter either holds in each of them, or is refused by its name before anything connects. A parameter that the
+URL does not set is taken from the service that it names, and then from libpq's environment variables. User, password
+and database are left to the drivers, which both know ``PGUSER``, ``PGPASSWORD``, ``PGDATABASE`` and ``.pgpass``.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+from sqlalchemy import make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError
+
+from fang_core.errors import UsageError
+from fang_postgres.connections.connecting import DEFAULT_PORT
+from fang_postgres.urls.address import Address, Host
+from fang_postgres.urls.parameters import BOTH, ENVIRONMENT, LIBPQ_ALONE, SSL_MODES, check_values, named, refuse_unknown
+from fang_postgres.urls.services import of_service
+
+_READ_AS: Final = "the database URL cannot be read; write postgresql://user@host/database"
+
+_WRITE_HOSTS: Final = "several hosts in the database URL are written host:port,host:port"
+
+_MOST_SECONDS: Final = 600
+
+# SQLAlchemy 2.0 leaves the name of the database as it stands in the URL.
+_UNQUOTES_DATABASE: Final = make_url("postgresql:///%3A").database == ":"
+
+# libpq's form of several hosts, whose ports make_url cannot read.
+_SEVERAL_HOSTS: Final = re.compile(
+    r"(?P<before>[\w+]+://(?:[^:/?#@]*(?::[^@]*)?@|(?!.*@)))(?P<hosts>[^/?#@,]*,[^/?#@]*)(?:/|(?=[?#]|$))(?P<after>.*)"
+)
+
+_HOST: Final = re.compile(r"([^:\[\]]*|\[[^\]]*\])(?::(\d+))?")
+
+
+def address(
+    url: str | URL,
+    environ: Mapping[str, str] | None = None,
+    *,
+    read_text: Callable[[Path], str] = Path.read_text,
+) -> Address:
+    """Returns the address that a URL describes; ``environ`` is the process's own if it is not given.
+
+    Accepts ``postgres://`` and ``postgresql://``, with any driver named; ``?ssl=`` as another word for ``?sslmode=``;
+    several hosts in libpq's form or in SQLAlchemy's. ``read_text`` reads the file of a service, if the URL names one.
+    Raises ``UsageError``, which never repeats what may be a password.
+    """
+    environ = os.environ if environ is None else environ
+    parsed, hosts = _parsed(url)
+    said = _said(parsed)
+    refuse_unknown(said)
+    variables = {name: environ[key] for name, key in ENVIRONMENT.items() if environ.get(key)}
+    service = said.pop("service", None) or variables.pop("service", None)
+    from_service = of_service(service, environ, read_text) if service else {}
+    if hosts or "host" in said:  # its ports are those of other hosts
+        for other in (from_service, variables):
+            other.pop("host", None)
+            other.pop("port", None)
+    elif "host" in from_service:
+        variables.pop("port", None)
+    known = {**variables, **from_service, **said}
+    if any("\0" in value for value in known.values()):  # libpq would stop reading there
+        raise UsageError("the database URL holds a NUL character (%00): leave it out")
+    check_values(known, environ)
+    port = known.pop("port", None)
+    listed = known.pop("host", "")
+    where = _hosts(hosts or (listed.split(",") if listed else []), port)
+    return Address(
+        hosts=where,
+        port=None if where or port is None else _port(port),
+        user=known.pop("user", None),
+        password=known.pop("password", None),
+        database=known.pop("dbname", None),
+        application_name=known.pop("application_name", None) or known.pop("fallback_application_name", None),
+        connect_timeout=_seconds(known.pop("connect_timeout", None)),
+        options=known.pop("options", ""),
+        others={name: value for name, value in known.items() if name in BOTH | LIBPQ_ALONE},
+    )
+
+
+def _parsed(url: str | URL) -> tuple[URL, list[str]]:
+    """Returns the parsed URL, and its hosts if it has any in front of the database."""
+    hosts: list[str] = []
+    if isinstance(url, str):
+        url = url.strip()  # a URL read from a file ends in a line break
+        refuse_unknown(_without_value(url))  # make_url drops parameters without a value
+    try:
+        if isinstance(url, str) and (several := _SEVERAL_HOSTS.match(url)):
+            url, hosts = f"{several['before']}/{several['after']}", several["hosts"].split(",")
+        parsed = make_url(url)
+        if parsed is not url and not _UNQUOTES_DATABASE:
+            parsed = parsed.set(database=parsed.database and unquote(parsed.database))
+    except (ArgumentError, ValueError):  # the error for a port that is no number quotes it: perhaps half a password
+        raise UsageError(_READ_AS) from None
+    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
+        raise UsageError(f"the database URL must begin with postgresql://, not {parsed.drivername}://")
+    if parsed.host and "@" in parsed.host:
+        raise UsageError("the database URL has an @ too many: write one that belongs to a password as %40")
+    if parsed.host:
+        hosts = [unquote(host) for host in parsed.host.split(",")]
+        if len(hosts) > 1 and parsed.port:  # make_url takes the last host's port for the port of all
+            hosts[-1] += f":{parsed.port}"
+    return parsed, hosts
+
+
+def _without_value(url: str) -> dict[str, str]:
+    """Returns the URL's parameters without a value. An @ or a ? in front of the host may belong to a password."""
+    query = url.rpartition("@")[2].partition("?")[2]
+    return {name: "" for name, _, value in (each.partition("=") for each in query.split("&")) if name and not value}
+
+
+def _said(url: URL) -> dict[str, str]:
+    """Returns the parameters of the URL, by libpq's names."""
+    query = dict(url.normalized_query)
+    if "host" in query and url.host:
+        raise UsageError("the database URL names its host twice: in front of the database, and as host=")
+    said = {"host": ",".join(query.pop("host"))} if "host" in query else {}
+    # SQLAlchemy's asyncpg dialect says ssl.
+    modes = {*query.pop("ssl", ()), *query.pop("sslmode", ())}
+    if len(modes) > 1 or modes - set(SSL_MODES):
+        raise UsageError(f"the database URL must name one SSL mode: write sslmode= with one of {', '.join(SSL_MODES)}")
+    for name, values in query.items():
+        if len(set(values)) > 1:
+            raise UsageError(f"the database URL says {named(name)} twice")
+        said[name] = values[-1]
+    if modes:
+        said["sslmode"] = modes.pop()
+    if url.port and "," not in (url.host or ""):
+        if "port" in said:
+            raise UsageError(_WRITE_HOSTS)
+        said["port"] = str(url.port)
+    for name, value in (("user", url.username), ("password", url.password), ("dbname", url.database)):
+        if value:
+            said.setdefault(name, str(value))
+    return said
+
+
+def _hosts(hosts: list[str], ports: str | None) -> tuple[Host, ...]:
+    """Returns the hosts with their ports, which follow each host or are listed apart: one for each, or one for all."""
+    apart: list[str | None] = [*ports.split(",")] if ports else [None]
+    if len(apart) not in {1, len(hosts)}:
+        raise UsageError(_WRITE_HOSTS)
+    return tuple(_host(host, apart[place % len(apart)]) for place, host in enumerate(hosts))
+
+
+def _host(text: str, port: str | None) -> Host:
+    if text.startswith("/") or (text.count(":") > 1 and not text.startswith("[")):
+        return Host(text, _port(port))  # a directory, or an IPv6 address without brackets
+    pair = _HOST.fullmatch(text)
+    if pair is None or (pair[2] and port):
+        raise UsageError(_WRITE_HOSTS)
+    return Host(pair[1].strip("[]"), _port(pair[2] or port))
+
+
+def _port(text: str | None) -> int:
+    try:
+        port = int(text or DEFAULT_PORT)
+    except ValueError:
+        raise UsageError(_WRITE_HOSTS) from None
+    if not 0 < port < 65536:
+        raise UsageError("a port in the database URL must be from 1 to 65535")
+    return port
+
+
+def _seconds(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or not 0 < int(text) <= _MOST_SECONDS:
+        raise UsageError(f"connect_timeout must be whole seconds, from 1 to {_MOST_SECONDS}")
+    return int(text)

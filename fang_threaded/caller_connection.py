@@ -1,0 +1,139 @@
+"""Recognises a caller's connection for threads: one of SQLAlchemy, psycopg, psycopg2 or Django."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final, Protocol, TypeAlias
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
+from psycopg.types.string import StrDumper, TextLoader
+from sqlalchemy import Connection, PoolProxiedConnection
+from sqlalchemy.orm import Session, scoped_session
+
+from fang_core.errors import UsageError
+from fang_postgres.connections.caller_connection import AlchemyAdapter, ConnectionAdapter, Proxy, check_dialect, refusal
+from fang_postgres.statement import Rows
+from fang_postgres.textform import TextForm
+
+_TAKEN: Final = "a SQLAlchemy Session or Connection, a psycopg or psycopg2 connection, or django.db.connection"
+
+
+class DjangoConnection(Protocol):
+    """``django.db.connection`` with stubs, or ``connections["name"]``."""
+
+    vendor: str
+    in_atomic_block: bool
+
+    def ensure_connection(self) -> None: ...
+
+
+class Psycopg2Connection(Protocol):
+    """psycopg2's ``connection``."""
+
+    @property
+    def protocol_version(self) -> int: ...
+
+    def tpc_recover(self) -> Any: ...
+
+
+CallersConnection: TypeAlias = (
+    Session
+    | scoped_session[Any]
+    | Connection
+    | PoolProxiedConnection
+    | psycopg.Connection[Any]
+    | Psycopg2Connection
+    | DjangoConnection
+    | Proxy
+)
+"""What ``connection=`` takes; a pool's proxy is that of ``Engine.raw_connection()``."""
+
+
+def adapt(connection: Any) -> ConnectionAdapter:
+    """Returns the adapter of a caller's connection. Raises ``UsageError`` if it cannot be used."""
+    if isinstance(connection, scoped_session):
+        connection = connection()
+    if isinstance(connection, PoolProxiedConnection):
+        connection = connection.driver_connection
+        if connection is None:
+            raise UsageError("connection= has been closed, or was given back to its pool")
+    match connection:
+        case Session():
+            return AlchemyAdapter(connection, session="session")
+        case Connection():
+            return AlchemyAdapter(connection)
+        case psycopg.Connection():
+            return _PsycopgAdapter(connection)
+    if _is_psycopg2(connection):
+        return _Psycopg2Adapter(connection)
+    if _is_django(connection):
+        return _DjangoAdapter(connection)
+    raise refusal(connection, _TAKEN)
+
+
+class _PsycopgAdapter(ConnectionAdapter):
+    """Runs on a psycopg 3 connection, in pipeline mode too. Ignores its cursor factory, row factory and adapters."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    async def may_notify(self) -> bool:
+        return self._connection._tpc is None  # psycopg has no public word for it
+
+    async def _is_in_autocommit(self) -> bool:
+        return self._connection.autocommit and self._connection.info.transaction_status is TransactionStatus.IDLE
+
+    async def _fetch(self, form: TextForm, params: Mapping[str, Any]) -> Rows:
+        with psycopg.Cursor(self._connection, row_factory=tuple_row) as cursor:
+            cursor.adapters.register_dumper(str, StrDumper)
+            cursor.adapters.register_loader("refcursor", TextLoader)
+            cursor.execute(form.psycopg_text.encode(), form.parameters(params))
+            return cursor.fetchall() if form.returns_rows else ()
+
+
+class _Psycopg2Adapter(ConnectionAdapter):
+    """Runs on a psycopg2 connection. Ignores its cursor factory."""
+
+    def __init__(self, connection: Any) -> None:
+        if connection.async_:
+            raise UsageError("connection= is a psycopg2 connection in asynchronous mode, which cannot wait for a reply")
+        self._connection = connection
+
+    async def _is_in_autocommit(self) -> bool:
+        return bool(self._connection.autocommit) and self._connection.info.transaction_status == TransactionStatus.IDLE
+
+    async def _fetch(self, form: TextForm, params: Mapping[str, Any]) -> Rows:
+        plain = sys.modules["psycopg2.extensions"].cursor
+        with self._connection.cursor(cursor_factory=plain) as cursor:
+            cursor.execute(form.psycopg_text, form.parameters(params))
+            return cursor.fetchall() if form.returns_rows else ()
+
+
+class _DjangoAdapter(ConnectionAdapter):
+    """Runs on a connection of Django's, with psycopg 3 or psycopg2. Uses its cursor, so that Django's hooks see the
+    statement, and errors are Django's."""
+
+    def __init__(self, connection: Any) -> None:
+        check_dialect(connection.vendor)
+        self._connection = connection
+
+    async def _is_in_autocommit(self) -> bool:
+        return bool(self._connection.get_autocommit())
+
+    async def _fetch(self, form: TextForm, params: Mapping[str, Any]) -> Rows:
+        with self._connection.cursor() as cursor:
+            cursor.execute(form.psycopg_text, form.parameters(params))
+            return cursor.fetchall() if form.returns_rows else ()
+
+
+def _is_psycopg2(connection: Any) -> bool:
+    # An application that has such an object has imported its module, which Fang does not need.
+    psycopg2 = sys.modules.get("psycopg2.extensions")
+    return psycopg2 is not None and isinstance(connection, psycopg2.connection)
+
+
+def _is_django(connection: Any) -> bool:
+    # django.db.connection is a proxy whose class does not show it.
+    needed = ("vendor", "ensure_connection", "in_atomic_block", "get_autocommit")
+    return "django.db" in sys.modules and all(hasattr(connection, name) for name in needed)

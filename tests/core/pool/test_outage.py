@@ -1,0 +1,35 @@
+"""An outage is over once, in one line, and says how long it was."""
+
+import logging
+
+import pytest
+
+from fang_core.logs import SafeLogger
+from fang_core.pool.outage import Outage
+
+
+@pytest.fixture
+def outage() -> Outage:
+    return Outage(SafeLogger("fang_core"), "pool %s claims again")
+
+
+def test_its_end_is_one_line_however_often_it_was_tried(outage: Outage, caplog: pytest.LogCaptureFixture) -> None:
+    outage.over(0.0, "P")
+    for tries in range(20):
+        outage.failed(10.0 + tries)
+    outage.over(40.0, "P")
+    outage.over(41.0, "P")
+    outage.failed(50.0)
+    outage.over(50.5, "P")
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.WARNING, "pool P claims again, 30.0 s after it first failed"),
+        (logging.WARNING, "pool P claims again, 0.5 s after it first failed"),
+    ]
+
+
+def test_the_pace_of_tries_begins_anew(outage: Outage) -> None:
+    for _ in range(20):
+        seconds = outage.failed(1.0)
+    assert 2.5 <= seconds <= 7.5
+    outage.over(2.0, "P")
+    assert outage.failed(3.0) <= 0.15

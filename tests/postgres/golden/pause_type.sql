@@ -1,0 +1,2 @@
+-- $1=p_task_type $2=p_until $3=p_lasts $4=p_by $5=p_reason
+INSERT INTO fang.fang_types (task_type, paused, paused_until, paused_at, paused_by, pause_reason) VALUES ($1::VARCHAR, true, coalesce($2::TIMESTAMP WITH TIME ZONE, clock_timestamp() + $3::INTERVAL), clock_timestamp(), $4::VARCHAR, $5::VARCHAR) ON CONFLICT (task_type) DO UPDATE SET paused = true, paused_until = coalesce($2::TIMESTAMP WITH TIME ZONE, clock_timestamp() + $3::INTERVAL), paused_at = clock_timestamp(), paused_by = $4::VARCHAR, pause_reason = $5::VARCHAR RETURNING fang.fang_types.task_type

@@ -1,0 +1,2 @@
+-- $1=p_task_type $2=p_lasts $3=p_enough
+INSERT INTO fang.fang_types (task_type, settling_until) VALUES ($1::VARCHAR, (clock_timestamp() + $2::INTERVAL)) ON CONFLICT (task_type) DO UPDATE SET settling_until = CASE WHEN (fang.fang_types.settling_until > clock_timestamp() + $3::INTERVAL) THEN fang.fang_types.settling_until ELSE clock_timestamp() + $2::INTERVAL END RETURNING fang.fang_types.settling_until

@@ -1,0 +1,115 @@
+"""Two claims of a managed type that meet: neither limit nor rate is exceeded, whichever lock decides.
+
+The second one is held up after it has taken its snapshot and before it takes its lock; meanwhile the first one claims
+and commits. A claim that counted by its own snapshot would exceed each limit here.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import tuple_row
+
+from fang_core.backends.store import LaneClaim, LaneRequest
+from fang_postgres.grants import FUNCTIONS
+from fang_postgres.operations import Operations
+from fang_postgres.statement import Operation
+from tests.modes import Database, Harness
+from tests.postgres.blocking import WAITING
+from tests.postgres.test_lanes import OTHER, POOL, Flow
+
+GATE = 4711
+HOUR = timedelta(hours=1)
+SETTINGS: dict[str, dict[str, Any]] = {
+    "limit": {"max_running": 5},
+    "limit of each key": {"max_running_per_key": 5},
+    "rate": {"rate_interval": HOUR, "rate_burst": 5},
+    "rate of each key": {"key_rate_interval": HOUR, "key_rate_burst": 5},
+}
+
+
+@contextmanager
+def held_up(url: str, operation: Operation[LaneClaim]) -> Iterator[Callable[[], LaneClaim]]:
+    """Begins the operation, which waits at the gate with its snapshot taken; yields what opens the gate."""
+    gated = f"WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock({GATE})), setting AS MATERIALIZED"
+    text = operation.statement.psycopg_text.replace("WITH setting AS MATERIALIZED", gated, 1)
+    text = text.replace(".fang_types s CROSS", ".fang_types s CROSS JOIN gate CROSS", 1)
+    assert "JOIN gate" in text
+
+    def claim() -> LaneClaim:
+        with psycopg.connect(url) as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            return operation.decode(cursor.execute(text.encode(), dict(operation.params)).fetchall())
+
+    with (
+        psycopg.connect(url, autocommit=True) as keeper,
+        psycopg.connect(url, autocommit=True) as watcher,
+        ThreadPoolExecutor(1) as executor,
+    ):
+        keeper.execute("SELECT pg_advisory_lock(%s)", [GATE])
+        future = executor.submit(claim)
+        while not future.done() and not watcher.execute(WAITING).fetchone()[0]:  # type: ignore[index]
+            wait([future], 0.01)
+
+        def open_gate() -> LaneClaim:
+            keeper.execute("SELECT pg_advisory_unlock(%s)", [GATE])
+            return future.result(20)
+
+        try:
+            yield open_gate
+        finally:
+            keeper.execute("SELECT pg_advisory_unlock_all()")
+
+
+def meet(url: str, database: Database, settings: dict[str, Any]) -> tuple[int, int]:
+    """How many each of the two claims takes, whose limit is five; the second one is held up by the first."""
+    flow = Flow(database)
+    flow.settings(**settings)
+    flow.insert("a", 20)
+    with held_up(url, Operations("fang").claim_lanes(LaneRequest(OTHER, "common", ("A",), 100))) as open_gate:
+        return len(flow.claim().tasks), len(open_gate().tasks)
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_a_claim_that_was_held_up_takes_nothing(url: str, database: Database, settings: dict[str, Any]) -> None:
+    assert meet(url, database, settings) == (5, 0)
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_with_functions_that_take_no_new_snapshot_it_would_exceed_them(
+    url: str, database: Database, settings: dict[str, Any]
+) -> None:
+    for function in FUNCTIONS["worker"]:
+        database.execute(f"ALTER FUNCTION fang.{function} STABLE")
+    assert meet(url, database, settings) == (5, 5)
+
+
+def test_a_limit_for_each_key_under_the_lock_of_the_type(url: str, database: Database) -> None:
+    assert meet(url, database, {"max_running": 100, "max_running_per_key": 5}) == (5, 0)
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_no_claim_goes_by_the_snapshot_of_its_transaction(url: str, database: Database, isolation: str) -> None:
+    flow = Flow(database)
+    flow.settings(max_running_per_key=5)
+    flow.insert("a", 20)
+    with psycopg.connect(url) as strict:
+        strict.execute(f"SET default_transaction_isolation = '{isolation}'".encode())
+        strict.commit()
+        assert flow.claim(connection=strict).tasks == []
+    assert len(flow.claim().tasks) == 5
+
+
+def test_pools_claim_whatever_isolation_is_the_default(harness: Harness, url: str, database: Database) -> None:
+    flow = Flow(database)
+    flow.settings(max_running_per_key=5)
+    flow.insert("a", 20)
+    name = flow.database.connection.info.dbname
+    flow.database.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = serializable")
+    queue = harness.queue(url)
+    store = harness.call(queue.store)
+    assert len(harness.call(store.claim_lanes, LaneRequest(POOL, "common", ("A",), 100)).tasks) == 5
+    harness.call(store.close)

@@ -1,0 +1,52 @@
+"""Which process of xdist's runs which tests, in which order, and what happens to them when a process dies."""
+
+from typing import Final
+
+from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
+
+APART: Final = (
+    "tests/faults/test_faults.py",
+    "tests/faults/test_shutdown.py",
+    "tests/cli/test_processes.py",
+    "tests/isolation/test_deaths.py",
+    "tests/isolation/test_runs.py",
+    "tests/isolation/test_reporting.py",
+    "tests/postgres/test_plans.py::test_plans_with_many",
+    "tests/postgres/test_plans.py::test_pruning",
+    "tests/embedded/test_launcher.py",
+    "tests/cli/test_cli.py",
+    "tests/liveness/test_pools.py",
+    "tests/liveness/test_half_open.py",
+    "tests/postgres/test_failures.py",
+    "tests/waking/test_patience.py",
+)
+"""What takes long and whose tests share nothing: each test goes to a process that is free, other files as a whole."""
+
+LONG: Final = (
+    *APART,
+    "tests/postgres/test_plans.py",
+    "tests/cli/",
+    "tests/poolers/",
+    "tests/conformance/test_pools.py",
+)
+"""What comes first, so that no process is left with a long file when the others have ended."""
+
+
+class ByFileOrTest(LoadFileScheduling):
+    """Gives a process whole files, or single tests of the files that are ``APART``."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(APART) else super()._split_scope(nodeid)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        # The process that replaces a dead one has collected nothing yet: it gets work as soon as it has.
+        if node in self.registered_collections:
+            super()._assign_work_unit(node)
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        # A unit that is done would be assigned again, and a process that gets nothing to run never asks for more.
+        work = self.assigned_work[node]
+        for scope in [scope for scope, tests in work.items() if all(tests.values())]:
+            del work[scope]
+        return super().remove_node(node)

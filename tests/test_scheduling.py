@@ -1,0 +1,110 @@
+"""The order of the tests under xdist: nothing is lost or repeated when one of its processes dies."""
+
+from types import SimpleNamespace
+from typing import Any, Final
+
+import pytest
+
+from tests.scheduling import APART, ByFileOrTest
+
+TESTS: Final = [f"tests/{file}.py::test_{number}" for file in ("first", "second", "third") for number in range(6)]
+SINGLE: Final = [f"{APART[0]}::test_{number}" for number in range(8)]
+
+
+class Process:
+    """As the scheduler sees one: runs what it is given, in that order, when a test says so."""
+
+    def __init__(self, name: str) -> None:
+        self.gateway = SimpleNamespace(id=name)
+        self.given: list[int] = []
+        self.shutting_down = False
+
+    def send_runtest_some(self, indices: list[int]) -> None:
+        self.given += indices
+
+    def shutdown(self) -> None:
+        self.shutting_down = True
+
+
+def processes(*names: str) -> list[Any]:
+    return [Process(name) for name in names]
+
+
+@pytest.fixture
+def scheduler() -> ByFileOrTest:
+    config: Any = SimpleNamespace(
+        option=SimpleNamespace(loadscopereorder=False),
+        getvalue={"tx": ["popen", "popen"]}.__getitem__,
+    )
+    return ByFileOrTest(config)
+
+
+def join(scheduler: ByFileOrTest, process: Any) -> None:
+    """What xdist does when a process has collected its tests."""
+    scheduler.add_node_collection(process, SINGLE + TESTS)
+    if scheduler.collection_is_completed:
+        scheduler.schedule()
+
+
+def run(scheduler: ByFileOrTest, process: Any) -> str:
+    index = process.given.pop(0)
+    scheduler.mark_test_complete(process, index)
+    return (SINGLE + TESTS)[index]
+
+
+def run_all(scheduler: ByFileOrTest, *processes: Any) -> list[str]:
+    ran = []
+    while any(process.given for process in processes):
+        ran += [run(scheduler, process) for process in processes if process.given]
+    return ran
+
+
+def test_all_run_once_and_what_is_apart_is_shared(scheduler: ByFileOrTest) -> None:
+    one, two = processes("one", "two")
+    for process in (one, two):
+        scheduler.add_node(process)
+        join(scheduler, process)
+    assert {(SINGLE + TESTS)[index] for index in one.given} & set(SINGLE)
+    assert {(SINGLE + TESTS)[index] for index in two.given} & set(SINGLE)
+    assert sorted(run_all(scheduler, one, two)) == sorted(SINGLE + TESTS)
+    assert scheduler.tests_finished
+
+
+def test_the_tests_of_a_dead_process_run_elsewhere(scheduler: ByFileOrTest) -> None:
+    one, two = processes("one", "two")
+    for process in (one, two):
+        scheduler.add_node(process)
+        join(scheduler, process)
+    ran = [run(scheduler, one) for _ in range(5)]
+    crashed = scheduler.remove_node(one)
+    assert crashed == (SINGLE + TESTS)[one.given[0]]
+    ran += run_all(scheduler, two)
+    assert sorted(ran) == sorted(SINGLE + TESTS)
+    assert scheduler.tests_finished
+
+
+def test_a_process_dies_while_another_is_being_replaced(scheduler: ByFileOrTest) -> None:
+    one, two, three, four = processes("one", "two", "three", "four")
+    for process in (one, two):
+        scheduler.add_node(process)
+        join(scheduler, process)
+    scheduler.remove_node(one)
+    scheduler.add_node(three)
+    scheduler.remove_node(two)
+    scheduler.add_node(four)
+    assert not three.given
+    join(scheduler, three)
+    join(scheduler, four)
+    assert sorted(run_all(scheduler, three, four)) == sorted(SINGLE + TESTS)
+
+
+def test_a_process_dies_before_all_have_collected(scheduler: ByFileOrTest) -> None:
+    one, two, three = processes("one", "two", "three")
+    scheduler.add_node(one)
+    scheduler.add_node(two)
+    join(scheduler, one)
+    scheduler.remove_node(one)
+    scheduler.add_node(three)
+    join(scheduler, two)
+    join(scheduler, three)
+    assert sorted(run_all(scheduler, two, three)) == sorted(SINGLE + TESTS)

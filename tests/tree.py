@@ -1,0 +1,80 @@
+"""Checks that the two modes do not repeat each other: what both need stands in ``fang_core`` or ``fang_postgres``.
+
+Run by ``make check``. Two modules are compared line by line once the colour is taken off: ``async`` and ``await``, the
+prefix of names, the names of the modes and of their drivers. Lines count as often as they stand in both.
+"""
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+MOST_SHARED: Final = 0.4
+"""The share of the shorter module's lines that another one may have, too."""
+
+SHORTEST: Final = 16
+"""Lines; a module that has fewer says nothing."""
+
+EXCEPTIONS: Final[Mapping[str, str]] = {
+    "__init__.py": "the public names of a mode, which are the same",
+    "queue.py": "the public class of a mode: its signatures and docstrings are what an editor shows to its users",
+    "pool.py": "the public class of a mode: its signatures and docstrings are what an editor shows to its users",
+}
+"""Modules that may share more with the other mode's module of the same name, each with the reason."""
+
+_COLOUR: Final = (
+    (re.compile(r"\b(?:async|await) "), ""),
+    (re.compile(r"\b[Aa]sync(?=[A-Z_])"), ""),
+    (re.compile(r"\bfang_(?:async|threaded)\b"), "fang_mode"),
+    (re.compile(r"\basyncio\b"), "threading"),
+    (re.compile(r"\basyncpg\b"), "psycopg"),
+    (re.compile(r"\b__a(?=enter__|exit__)"), "__"),
+)
+
+
+class Repetition(NamedTuple):
+    """Two modules that share too much."""
+
+    one: str
+    other: str
+    share: float
+
+    def __str__(self) -> str:
+        return f"{self.one} and {self.other} share {self.share:.0%} of the shorter one's lines"
+
+
+def repetitions(one: Path, other: Path, exceptions: Mapping[str, str] = EXCEPTIONS) -> Iterator[Repetition]:
+    """Compares each module of a package with each of another one, and yields those that share too much."""
+    theirs = {path.name: colourless(path.read_text()) for path in sorted(other.glob("*.py"))}
+    for path in sorted(one.glob("*.py")):
+        ours = colourless(path.read_text())
+        for name, lines in theirs.items():
+            if path.name == name and name in exceptions:
+                continue
+            share = shared(ours, lines)
+            if share > MOST_SHARED:
+                yield Repetition(f"{one.name}/{path.name}", f"{other.name}/{name}", share)
+
+
+def shared(ours: list[str], theirs: list[str]) -> float:
+    """Returns the share of the shorter one's lines that stand in both; 0.0 if it is very short."""
+    shorter = min(len(ours), len(theirs))
+    return (Counter(ours) & Counter(theirs)).total() / shorter if shorter >= SHORTEST else 0.0
+
+
+def colourless(source: str) -> list[str]:
+    """Returns the lines of a module without its colour, without blank lines and comments."""
+    for pattern, replacement in _COLOUR:
+        source = pattern.sub(replacement, source)
+    lines = (line.strip() for line in source.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+if __name__ == "__main__":
+    root = Path(__file__).parent.parent
+    found = list(repetitions(root / "fang_async", root / "fang_threaded"))
+    for repetition in found:
+        print(f"{repetition}: write once what both need, in fang_core or fang_postgres")
+    sys.exit(bool(found))
