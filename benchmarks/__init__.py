@@ -1,1 +1,1 @@
-"""How fast it is, beside others and beside what it was: `make bench`, `make bench-all`, `make bench-quick REF=...`."""
+"""Measures Fang against other libraries and earlier commits: `make bench`, `make bench-all`, `make bench-quick`."""

@@ -1,4 +1,4 @@
-"""The command behind `make bench` and `make bench-all`: `python -m benchmarks NAME...`."""
+"""Runs `make bench` and `make bench-all`: `python -m benchmarks NAME...`."""
 
 import argparse
 import os
@@ -15,7 +15,7 @@ from benchmarks.telling import tell
 
 
 def main() -> None:
-    """Measures what was named, prints tables, and leaves them under ``benchmarks/results``."""
+    """Runs the named benchmarks, prints tables, and writes them to ``benchmarks/results``."""
     options = _parser().parse_args()
     names = list(SCENARIOS) if "all" in options.names else [name for name in options.names if name in SCENARIOS]
     if "compare" in options.names:
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    """What is done is published at once, and shown at the end."""
+    """Compares systems; publishes each result at once, and prints all at the end."""
     tables: list[Table] = []
     steps = compare.compare(more=options.more, only=options.only, rounds=options.rounds, scale=options.scale)
     for tables, facts in steps:
@@ -35,7 +35,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _measure(names: Sequence[str], options: argparse.Namespace) -> None:
-    """One scenario after the other; one that fails says why, and what is done is published at once."""
+    """Runs one scenario after the other, and publishes each result at once; a scenario that fails says why."""
     tables: list[Table] = []
     title = "all" if "all" in options.names else "some"
     with Server() as server:
@@ -65,15 +65,15 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=["compare", "all", *SCENARIOS],
         metavar="NAME",
-        help=f"compare (ours beside others from PyPI), all (of those that follow), {', '.join(SCENARIOS)}",
+        help=f"compare (ours with others from PyPI), all (of the following), {', '.join(SCENARIOS)}",
     )
     scale = float(os.environ.get("SCALE", "1"))
-    parser.add_argument("--scale", type=float, default=scale, help="of the numbers of tasks; $SCALE if not given")
+    parser.add_argument("--scale", type=float, default=scale, help="factor for numbers of tasks; $SCALE if not given")
     parser.add_argument("--rounds", type=int, default=compare.ROUNDS, help="of compare")
     parser.add_argument("--more", action="store_true", help="systems of compare: also slower ones, and those on Redis")
-    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="systems of compare named so")
-    parser.add_argument("--huge", action="store_true", help="a backlog, and kept rows, of ten million as well")
-    parser.add_argument("--write", action="store_true", help="put tables of compare and all into docs/benchmarks.md")
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="systems of compare with such names")
+    parser.add_argument("--huge", action="store_true", help="also a backlog, and kept rows, of ten million")
+    parser.add_argument("--write", action="store_true", help="write tables of compare and all to docs/benchmarks.md")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What a scenario of `make bench-all` is given."""
+"""Defines the argument of the scenarios of `make bench-all`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +12,11 @@ from benchmarks.server import Server
 
 @dataclass(frozen=True)
 class Bench:
-    """A server, and how much is asked for.
+    """A server, and the size of the measurements.
 
     Attributes:
-        scale: of the numbers of tasks.
-        huge: whether sizes are tried that take the better part of an hour.
+        scale: a factor for the numbers of tasks.
+        huge: whether to try sizes that take the better part of an hour.
     """
 
     server: Server
@@ -24,12 +24,12 @@ class Bench:
     huge: bool = False
 
     def tasks(self, count: int) -> int:
-        """So many, or fewer where the whole run is scaled down."""
+        """Returns this number of tasks times the scale of the run."""
         return max(50, int(count * self.scale))
 
     @contextmanager
     def system(self, peer: str, **setting: Any) -> Iterator[Driver]:
-        """A process on a database of its own, with the tables."""
+        """Starts a process on a database of its own, with the tables."""
         url = self.server.database()
         try:
             with Driver(peer, url, setting=setting) as driver:

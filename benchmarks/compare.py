@@ -1,4 +1,4 @@
-"""`make bench`: both modes of ours and others from PyPI, in turn, on one Postgres."""
+"""Runs `make bench`: both modes of Fang and other libraries from PyPI, in turn, on one Postgres."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +19,9 @@ SAMPLES: Final = 150
 
 
 def compare(*, more: bool, only: Sequence[str], rounds: int, scale: float) -> Iterator[tuple[list[Table], list[str]]]:
-    """Tables of the systems whose names contain one of these words, of all if there are none; and facts.
+    """Yields tables and facts of the systems whose names contain one of these words, or of all if there are none.
 
-    Of what has been seen so far, after each step: a run takes long, and may be ended by something else.
+    It yields after each step what was measured so far: a run takes long, and may be killed.
     """
     everyone = (*SYSTEMS, *MORE) if more else SYSTEMS
     systems = [system for system in everyone if not only or any(word in system.name for word in only)]
@@ -35,7 +35,7 @@ def compare(*, more: bool, only: Sequence[str], rounds: int, scale: float) -> It
         with _Field(server, redis, systems, seen) as field:
             for number in range(rounds):
                 tell(f"round {number + 1} of {rounds}")
-                order = random.sample(systems, len(systems))  # nobody always comes after the same neighbour
+                order = random.sample(systems, len(systems))  # so that no system always runs after the same one
                 for system in order:
                     field.drain(system, int(system.tasks * scale))
                 for system in order:
@@ -47,7 +47,7 @@ def compare(*, more: bool, only: Sequence[str], rounds: int, scale: float) -> It
 
 
 class _Field:
-    """A process for each system, with a database of its own; what fails is out, and the tables say why."""
+    """A process for each system, with a database of its own. A system that fails is out, and the tables say why."""
 
     def __init__(self, server: Server, redis: Redis, systems: Sequence[System], seen: dict[str, Seen]) -> None:
         self._server = server
@@ -70,7 +70,7 @@ class _Field:
         self._stack.close()
 
     def drain(self, system: System, tasks: int) -> None:
-        """One bulk insert, and its drain."""
+        """Measures a bulk insert, and its drain."""
 
         def measure(driver: Driver, seen: Seen) -> None:
             inserting = driver.ask("insert", tasks=tasks)
@@ -83,7 +83,7 @@ class _Field:
         self._turn(system, "drain", measure)
 
     def pick_up(self, system: System, number: int) -> None:
-        """Single inserts."""
+        """Measures the pick-up of single inserts."""
 
         def measure(driver: Driver, seen: Seen) -> None:
             seen.latencies.append(driver.ask("latency", samples=SAMPLES, seed=number))
@@ -114,7 +114,7 @@ def _start(server: Server, redis: Redis, system: System, seen: Seen) -> Driver:
 
 
 def _hold(server: Server, redis: Redis, system: System, seen: Seen, tasks: int) -> None:
-    """On a fresh database: what dies there stays."""
+    """Measures a drain under a held xmin, on a fresh database, as its dead rows stay."""
     if not tasks:
         return
     tell(f"{system.name} under a held xmin")

@@ -1,4 +1,4 @@
-"""What `make bench` has seen, as tables and plots."""
+"""Turns the measurements of `make bench` into tables and plots."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ Everything = Mapping[str, Seen]
 
 
 def tables(systems: Sequence[System], seen: Everything, scale: float) -> list[Table]:
-    """One for each of the three questions."""
+    """Returns a table for each of the three questions."""
     return [_drain(systems, seen, scale), _pick_up(systems, seen), _held_xmin(systems, seen)]
 
 
@@ -30,7 +30,7 @@ def _drain(systems: Sequence[System], seen: Everything, scale: float) -> Table:
     for system in systems:
         one = seen[system.name]
         if one.drains:
-            # Each round against the same round of ours: the machine's speed drifts.
+            # Compares each round with the same round of ours: the machine's speed drifts.
             ratios = [mine / theirs for mine, theirs in zip(ours, one.drains, strict=False)]
             times = None if system.name == OURS else _times(ratios)
             start, stop = (statistics.median(seconds) * 1000 for seconds in (one.starts, one.stops))
@@ -44,7 +44,7 @@ def _drain(systems: Sequence[System], seen: Everything, scale: float) -> Table:
 
 
 def _pick_up(systems: Sequence[System], seen: Everything) -> Table:
-    """The 99th percentile is that of all rounds: one round has too few inserts for it."""
+    """Returns the table of pick-up. Its 99th percentile is over all rounds: one round has too few inserts."""
     table = Table(
         "compare-pick-up",
         "Pick-up by an idle worker, from before a single insert to the run, ms",

@@ -1,4 +1,4 @@
-"""The side that asks: one system's process (see ``peers/host.py``), and the interpreters that they run in."""
+"""Starts and drives a system's process (see ``peers/host.py``), and makes the interpreters that they run in."""
 
 import json
 import os
@@ -18,7 +18,7 @@ VENVS: Final = ROOT / ".benchmarks" / "venvs"
 
 
 class PeerFailed(Exception):
-    """A system could not do what was asked; the message is one line, its own words."""
+    """Raised when a system fails; the message is one line of its own output."""
 
 
 class Driver:
@@ -28,8 +28,8 @@ class Driver:
         peer: the name of its file in ``benchmarks/peers``.
         url: a database of its own.
         python: its interpreter; the one that runs this if not given.
-        tree: where Fang is imported from; this checkout if not given.
-        setting: what its ``Peer`` is made with.
+        tree: the directory to import Fang from; this checkout if not given.
+        setting: the arguments of its ``Peer``.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class Driver:
         )
 
     def ask(self, command: str, *, within: float = 180.0, **arguments: Any) -> Any:
-        """The result of one command; raises ``PeerFailed`` where there is none within so many seconds."""
+        """Returns the result of one command; raises ``PeerFailed`` if there is none within this many seconds."""
         self.begin(command, **arguments)
         return self.result(within)
 
     def begin(self, command: str, **arguments: Any) -> None:
-        """Has it begin; ``result`` waits for the end."""
+        """Starts a command; ``result`` waits for its end."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps([command, arguments]) + "\n")
@@ -68,7 +68,7 @@ class Driver:
             raise PeerFailed(self._last_words()) from None
 
     def result(self, within: float = 180.0) -> Any:
-        """What the command that was begun came to."""
+        """Returns the result of the command that was started."""
         assert self._process.stdout is not None
         late = threading.Timer(within, self._kill_late)
         late.start()
@@ -82,11 +82,11 @@ class Driver:
         return answer["result"]
 
     def twin(self) -> "Driver":
-        """Another process of the same system, with the same setting, on the same database."""
+        """Starts another process of the same system, with the same setting, on the same database."""
         return Driver(self.peer, self.url, setting=self._setting)
 
     def kill(self) -> None:
-        """Ends the process in the middle of what it does."""
+        """Kills the process in the middle of its work."""
         self._process.kill()
 
     def close(self) -> None:
@@ -120,9 +120,9 @@ class Driver:
 
 
 def interpreter(requirements: str, python: str | None = None) -> Path:
-    """The interpreter of a virtual environment that holds these and nothing else, made when it is first asked for.
+    """Returns the interpreter of a virtual environment with only these requirements, which the first call makes.
 
-    ``python`` is the command of another Python than that which runs this. Raises ``PeerFailed``.
+    ``python`` is the command of another Python than the one that runs this. Raises ``PeerFailed``.
     """
     home = VENVS / re.sub(r"[^a-z0-9]+", "-", requirements).strip("-")
     inner = home / "bin" / "python"
@@ -130,7 +130,7 @@ def interpreter(requirements: str, python: str | None = None) -> Path:
     if not ready.exists():
         base = shutil.which(python) if python else sys.executable
         if base is None:
-            raise PeerFailed(f"needs {python}, which is not here")
+            raise PeerFailed(f"needs {python}, which is not installed")
         print(f"installing {requirements} into {home.relative_to(ROOT)}", file=sys.stderr)
         install = [str(inner), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements.split()]
         for command in ([base, "-m", "venv", "--clear", str(home)], install):

@@ -1,4 +1,4 @@
-"""Plots as SVG, written by hand: bars with their spread, and lines."""
+"""Draws plots as SVG: bars with their spread, and lines."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ RIGHT: Final = 90  # room for figures
 
 
 def bars(title: str, values: Sequence[Bar]) -> str:
-    """Horizontal bars from zero, in the given order."""
+    """Draws horizontal bars from zero, in the given order."""
     scale = (WIDTH - LEFT - RIGHT) / max(bar.most for bar in values)
     parts = []
     for index, bar in enumerate(values):
@@ -29,7 +29,7 @@ def bars(title: str, values: Sequence[Bar]) -> str:
 
 
 def lines(title: str, x_name: str, series: Sequence[Line]) -> str:
-    """Lines over a common x; both axes are logarithmic, so that equal factors are equal distances."""
+    """Draws lines over a common x; both axes are logarithmic, so that equal factors are equal distances."""
     height, top, left = 420, 52, 70
     right = WIDTH - LEFT
     xs = [max(1.0, x) for line in series for x, _ in line.points]

@@ -1,4 +1,4 @@
-"""`make bench-quick REF=...`: the working tree beside another commit, both on one Postgres, in turn."""
+"""Runs `make bench-quick REF=...`: the working tree and another commit, both on one Postgres, in turn."""
 
 import argparse
 import random
@@ -29,7 +29,7 @@ def main() -> None:
     """Compares the working tree with another commit, in less than a minute."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quick", description=main.__doc__)
     parser.add_argument("ref", help="a commit, branch or tag")
-    parser.add_argument("--seconds", type=float, default=40, help="after which no further round begins")
+    parser.add_argument("--seconds", type=float, default=40, help="no further round begins after this time")
     options = parser.parse_args()
     table, facts = quick(options.ref, options.seconds)
     print("\n".join(f"- {fact}" for fact in facts), "", table.markdown(), sep="\n")
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def quick(ref: str, seconds: float) -> tuple[Table, list[str]]:
-    """How the working tree does, as a ratio to the commit: above 1 it is faster."""
+    """Returns the working tree's figures as a ratio to the commit's: above 1 it is faster."""
     seen: dict[Key, list[float]] = {}
     until = time.monotonic() + seconds
     with ExitStack() as stack:
@@ -51,8 +51,9 @@ def quick(ref: str, seconds: float) -> tuple[Table, list[str]]:
         rounds = 0
         while not rounds or time.monotonic() < until:
             tell(f"round {rounds + 1}")
-            for (peer, name), driver in random.sample(list(drivers.items()), len(drivers)):
-                for what, value in _measure(driver, idle=rounds % 3 == 0).items():
+            # Both trees of a mode right after each other: the machine's speed drifts within a round too.
+            for peer, name in (each for peer in PEERS for each in random.sample([(peer, name) for name in trees], 2)):
+                for what, value in _measure(drivers[peer, name], idle=rounds % 3 == 0).items():
                     seen.setdefault((f"{peer}: {what}", name), []).append(value)
             rounds += 1
         facts = [*surroundings(server.version), f"{rounds} rounds, {TASKS:,} tasks, 10 workers"]
@@ -61,7 +62,7 @@ def quick(ref: str, seconds: float) -> tuple[Table, list[str]]:
 
 @contextmanager
 def checkout(ref: str) -> Iterator[Path]:
-    """That commit's files in a temporary worktree."""
+    """Checks out the commit's files in a temporary worktree."""
     with tempfile.TemporaryDirectory() as parent:
         tree = Path(parent, "tree")
         _git("worktree", "add", "--quiet", "--detach", str(tree), ref)
@@ -89,7 +90,7 @@ def _measure(driver: Driver, *, idle: bool) -> dict[str, float]:
     inserting = driver.ask("insert", tasks=TASKS)
     drained = driver.ask("drain", tasks=TASKS)
     figures = {"insert_tasks, rows/s": TASKS / inserting, "drain, tasks/s": TASKS / drained["seconds"]}
-    if idle:  # it takes long, and varies less
+    if idle:  # this takes long, and varies less
         figures["pick-up p50, ms"] = percentile(driver.ask("latency", samples=SAMPLES, seed=0), 50)
     return figures
 

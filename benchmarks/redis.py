@@ -1,4 +1,4 @@
-"""Debian's Redis for those that need one: at its defaults, on a unix socket."""
+"""Starts Debian's Redis for systems that need one: with its default settings, on a unix socket."""
 
 import itertools
 import shutil
@@ -12,10 +12,10 @@ from benchmarks.driver import PeerFailed
 
 
 class Redis:
-    """A server that starts with the first database that is asked for, and lives as long as its context.
+    """A server that starts with the first call of ``database``, and lives as long as its context.
 
-    At its defaults it writes a snapshot after so many changes, and does not call fsync for each of them: what it was
-    given since is lost with the machine.
+    With its defaults it writes a snapshot after a number of changes, and does not call fsync for each of them: later
+    changes are lost if the machine crashes.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Redis:
         self._directory.cleanup()
 
     def database(self) -> str:
-        """The URL of an empty database; raises ``PeerFailed`` where there is no Redis."""
+        """Returns the URL of an empty database; raises ``PeerFailed`` if there is no Redis."""
         socket = Path(self._directory.name, "socket")
         if self._server is None:
             self._server = self._start(socket)

@@ -1,4 +1,4 @@
-"""What scenarios come to: tables as Markdown, all figures as JSON, plots as SVG, and the facts beside them."""
+"""Writes the results of scenarios: tables as Markdown, all figures as JSON, plots as SVG, and the facts about them."""
 
 import json
 import os
@@ -20,14 +20,14 @@ DOCUMENT: Final = ROOT / "docs" / "benchmarks.md"
 
 @dataclass
 class Table:
-    """What a scenario comes to.
+    """The result of a scenario.
 
     Attributes:
-        name: of the scenario, and of the file of its plot.
+        name: the name of the scenario, and of its plot's file.
         title: what is measured, and its unit.
-        notes: stand below, a line each: such as why a system shows nothing.
-        raw: every single figure; goes into the JSON alone.
-        bars, lines: of its plot; ``x_name`` says what lines go along.
+        notes: lines below the table, such as why a system has no figures.
+        raw: every single figure; only in the JSON.
+        bars, lines: the content of its plot; ``x_name`` is the name of the x axis of lines.
     """
 
     name: str
@@ -41,13 +41,13 @@ class Table:
     x_name: str = ""
 
     def markdown(self) -> str:
-        """A heading, the table, and the notes."""
+        """Returns a heading, the table, and the notes."""
         lines = [f"### {self.title}", "", _line(self.columns), _line(["---", *["---:"] * (len(self.columns) - 1)])]
         lines += [_line([number(cell) for cell in row]) for row in self.rows]
         return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)]).rstrip() + "\n"
 
     def svg(self) -> str | None:
-        """Its plot, if it has one."""
+        """Returns its plot, or None if it has none."""
         if self.bars:
             return plot.bars(self.title, self.bars)
         return plot.lines(self.title, self.x_name, self.lines) if self.lines else None
@@ -58,7 +58,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def surroundings(postgres: str) -> list[str]:
-    """On what it was measured, and beside what load; a line each."""
+    """Returns the facts about the machine, its software and its load, a line each."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return [
         f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, commit {_commit()}",
@@ -82,7 +82,7 @@ def _processor() -> str:
 
 
 def publish(name: str, tables: Sequence[Table], facts: Sequence[str], *, write: bool = False) -> None:
-    """Leaves everything under ``benchmarks/results``; ``write`` puts facts and tables into the document as well."""
+    """Writes everything to ``benchmarks/results``; ``write`` puts facts and tables into the document as well."""
     text = "\n".join([*(f"- {fact}" for fact in facts), "", *(table.markdown() for table in tables)])
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.md").write_text(text)
@@ -97,7 +97,7 @@ def publish(name: str, tables: Sequence[Table], facts: Sequence[str], *, write: 
 
 
 def replaced(document: str, name: str, text: str) -> str:
-    """The document with another text between the marks of this name; raises ``ValueError`` where it has none."""
+    """Returns the document with a new text between the marks of this name; raises ``ValueError`` if it has none."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
     before, found, rest = document.partition(begin)
     _, closed, after = rest.partition(end)

@@ -1,4 +1,4 @@
-"""What `make bench` compares: both modes of ours and others from PyPI, each at its best setting and at ten at once.
+"""Lists what `make bench` compares: both modes of Fang and other libraries from PyPI, at their best and at ten at once.
 
 The best setting is the fastest of those that were tried on the machine of docs/benchmarks.md, at up to 1,000 at once.
 """
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 TASKS: Final = 20_000
-"""Of one drain."""
+"""The tasks of one drain."""
 
 HELD: Final = 300_000
-"""Of one drain under a held xmin."""
+"""The tasks of one drain under a held xmin."""
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class System:
     """A peer and one setting of it.
 
     Attributes:
-        name: as it is shown.
+        name: the name in tables and plots.
         peer: its file in ``benchmarks/peers``.
-        setting: what its ``Peer`` is made with.
-        requirement: what is installed from PyPI; None for ours.
-        python: the command of the Python that it needs, where that is another one.
+        setting: the arguments of its ``Peer``.
+        requirement: the requirement to install from PyPI; None for ours.
+        python: the command of the Python that it needs, if that is another one.
         on_redis: whether it keeps its tasks in Redis.
-        tasks: of one drain.
-        held: of one drain under a held xmin; 0 where it is not measured in this setting.
+        tasks: the tasks of one drain.
+        held: the tasks of one drain under a held xmin; 0 if that is not measured in this setting.
         idles: whether its pick-up is measured in this setting.
     """
 
@@ -50,7 +50,7 @@ SYSTEMS: Final = (
     System("pgqueuer, batch 10", "pgqueuer", {"batch_size": 10}, PGQUEUER),
     System("awa, 1000 workers", "awa", {"workers": 1000}, "awa-pg", held=HELD, idles=True),
     System("awa, 10 workers", "awa", {"workers": 10}, "awa-pg"),
-    # Fewer tasks are in its favour: its table stays small.
+    # Fewer tasks favour it: its table stays small.
     System(
         "procrastinate, 10", "procrastinate", {"concurrency": 10}, "procrastinate", tasks=5_000, held=20_000, idles=True
     ),
@@ -71,12 +71,12 @@ MORE: Final = (
     System("huey on Redis, 10 threads", "huey", {"threads": 10}, "huey redis", on_redis=True, idles=True),
     System("celery on Redis, 10 threads", "celery", {"threads": 10}, CELERY, on_redis=True, tasks=5_000, idles=True),
 )
-"""Those of `make bench-all`."""
+"""The further systems of `make bench-all`."""
 
 
 @dataclass
 class Seen:
-    """What one system came to: a value for each round."""
+    """The results of one system: a value for each round."""
 
     version: str = ""
     drains: list[float] = field(default_factory=list)

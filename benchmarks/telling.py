@@ -1,8 +1,8 @@
-"""What a long run is at."""
+"""Prints the progress of a long run."""
 
 import sys
 
 
 def tell(what: str) -> None:
-    """A line on standard error: results go to standard output."""
+    """Prints a line on standard error, since results go to standard output."""
     print(what, file=sys.stderr, flush=True)

@@ -1,1 +1,1 @@
-"""The systems that are measured: a file for each, run by `host.py` in the system's own interpreter."""
+"""Holds the measured systems: a file for each, which `host.py` runs in the system's own interpreter."""

@@ -1,4 +1,4 @@
-"""awa (awa-pg): a core in Rust, handlers in Python."""
+"""Runs awa (awa-pg): a core in Rust, handlers in Python."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ class Noop:
 class Peer:
     def __init__(self, url: str, *, workers: int, options: dict[str, Any] | None = None) -> None:
         self.version = version("awa-pg")
-        # Its driver refuses a URL with a user and no host, so the user goes where the socket's directory stands.
+        # Its driver refuses a URL with a user and no host, so the user moves to the query with the socket's directory.
         parts = urlsplit(url)
         self._url = f"postgresql://{parts.path}?{parts.query}&user={parts.username}"
         self._queue = {"name": QUEUE, "max_workers": workers, **(options or {})}

@@ -1,4 +1,4 @@
-"""celery on Redis, in threads: what its processes run, nobody here would see."""
+"""Runs celery on Redis, in threads: this process could not see runs in celery's own processes."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -42,5 +42,5 @@ class Peer:
 
 
 def _broker(url: str) -> str:
-    """unix:///tmp/socket?db=1, as Celery writes it."""
+    """Returns the URL unix:///tmp/socket?db=1 in Celery's form."""
     return url.replace("unix://", "redis+socket://").replace("db=", "virtual_host=")

@@ -1,4 +1,4 @@
-"""chancy, over psycopg 3, jobs on its event loop."""
+"""Runs chancy, on psycopg 3, with jobs on its event loop."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence

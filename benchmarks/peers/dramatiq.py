@@ -1,4 +1,4 @@
-"""dramatiq on Redis, in threads. Nothing else runs on the event loop, so it may be blocked."""
+"""Runs dramatiq on Redis, in threads. Nothing else runs on the event loop, so it may be blocked."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager

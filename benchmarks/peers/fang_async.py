@@ -1,4 +1,4 @@
-"""Fang's async mode, at its defaults."""
+"""Runs Fang's async mode, with its defaults."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -27,7 +27,7 @@ class Peer:
         migrate.upgrade(self._url)
 
     async def imported_from(self) -> str:
-        """The file of the package that is measured."""
+        """Returns the file of the measured package."""
         return str(migrate.__file__)
 
     async def insert(self, numbers: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""Fang's threaded mode, at its defaults. Nothing else runs on the event loop, so it may be blocked."""
+"""Runs Fang's threaded mode, with its defaults. Nothing else runs on the event loop, so it may be blocked."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -27,7 +27,7 @@ class Peer:
         migrate.upgrade(self._url)
 
     async def imported_from(self) -> str:
-        """The file of the package that is measured."""
+        """Returns the file of the measured package."""
         return str(migrate.__file__)
 
     async def insert(self, numbers: Sequence[int]) -> None:

@@ -1,7 +1,7 @@
 """Runs one system in a process of its own: a line of JSON in for each command, a line of JSON out.
 
-Run as a script by the system's own interpreter, so it needs the standard library alone and loads the one peer by its
-path. ``["drain", {"tasks": 1000}]`` is answered by ``{"result": ...}``, or by ``{"error": "..."}``.
+The system's own interpreter runs it as a script, so it needs only the standard library and loads the one peer by its
+path. It answers ``["drain", {"tasks": 1000}]`` with ``{"result": ...}``, or with ``{"error": "..."}``.
 """
 
 import asyncio
@@ -26,17 +26,17 @@ STEPS = 100
 """Points in the course of a drain."""
 
 SETTLING = 1.5
-"""Seconds in which a worker has started, and has found nothing to do."""
+"""Seconds after which a worker has started, and has found nothing to do."""
 
 WARMING = 5
-"""Inserts before those that count."""
+"""Inserts that are not measured, before those that are."""
 
 Ran = Callable[[int], None]
 Insert = Callable[[int], Awaitable[object]]
 
 
 class Peer(Protocol):
-    """What a peer's module calls ``Peer``: made with a database's URL and the setting that is measured."""
+    """The class ``Peer`` of a peer's module; its arguments are a database's URL and the measured setting."""
 
     version: str
 
@@ -44,12 +44,12 @@ class Peer(Protocol):
         """Makes the tables."""
 
     async def insert(self, numbers: Sequence[int]) -> None:
-        """Inserts a no-op task for each number, in bulk, by the fastest way that is documented."""
+        """Inserts a no-op task for each number, in bulk, in the fastest documented way."""
 
     def working(self, ran: Ran) -> AbstractAsyncContextManager[Insert]:
-        """A worker runs, until the end of the context; it ends gracefully, with all that ran written.
+        """Runs a worker until the end of the context; it ends gracefully, with all outcomes written.
 
-        Each task does nothing but ``ran(its number)``. The context's value inserts one task.
+        Each task only calls ``ran(its number)``. The context's value inserts one task.
         """
 
 
@@ -57,7 +57,7 @@ class Peer(Protocol):
 
 
 async def insert(peer: Peer, tasks: int) -> float:
-    """Seconds for the bulk insert of so many."""
+    """Returns the seconds for a bulk insert of this many tasks."""
     began = time.perf_counter()
     for chunk in range(0, tasks, CHUNK):
         await peer.insert(range(chunk, min(tasks, chunk + CHUNK)))
@@ -65,11 +65,11 @@ async def insert(peer: Peer, tasks: int) -> float:
 
 
 async def drain(peer: Peer, tasks: int) -> dict[str, Any]:
-    """Has a worker run so many of the tasks that are there.
+    """Starts a worker that runs this many of the inserted tasks.
 
-    ``seconds`` are those from before the worker's start, connecting included, to the end of its graceful stop, when
-    all is written, and ``cpu`` those of this process' processor time meanwhile; ``starting`` are those before the first
-    run, and ``stopping`` those after the last; ``course`` has how many had run, and at what second after the first.
+    ``seconds`` is the time from before the worker's start, connecting included, to the end of its graceful stop, when
+    all is written, and ``cpu`` this process' processor time meanwhile; ``starting`` is the time before the first run,
+    and ``stopping`` the time after the last; ``course`` has how many had run, and at what second after the first.
     """
     course = _Course(tasks)
     cpu = time.process_time()
@@ -89,7 +89,7 @@ async def drain(peer: Peer, tasks: int) -> dict[str, Any]:
 
 
 async def latency(peer: Peer, samples: int, seed: int) -> list[float]:
-    """Milliseconds from before a single insert to its run, in a worker that is idle for 20 to 50 ms between two."""
+    """Returns the milliseconds from before each single insert to its run; the worker is idle for 20 to 50 ms before."""
     loop = asyncio.get_running_loop()
     ran = asyncio.Event()
     seen: list[float] = []
@@ -110,9 +110,9 @@ async def latency(peer: Peer, samples: int, seed: int) -> list[float]:
 
 
 async def record(peer: Peer, quiet: float) -> list[tuple[int, float]]:
-    """The number of each run and when it started, until none has for so many seconds; a worker takes what comes.
+    """Starts a worker; returns the number of each run and when it started, when none has for ``quiet`` seconds.
 
-    The time is that of the machine's monotonic clock, in seconds: other processes' times can be compared with it.
+    The time is that of the machine's monotonic clock, in seconds: it can be compared with other processes' times.
     """
     runs: list[tuple[int, float]] = []
     async with peer.working(lambda number: runs.append((number, time.monotonic()))):
@@ -124,7 +124,7 @@ async def record(peer: Peer, quiet: float) -> list[tuple[int, float]]:
 
 
 async def version(peer: Peer) -> list[str]:
-    """Of the system, and of Python."""
+    """Returns the versions of the system, and of Python."""
     return [peer.version, sys.version.split()[0]]
 
 
@@ -143,7 +143,7 @@ class _Course:
         count = next(self._counter)
         if count % self._step == 0 or count in {1, self._tasks}:
             self.points.append((count, time.perf_counter()))
-            if count == self._tasks:  # and not again, where a worker goes on to run others
+            if count == self._tasks:  # and not again, if the worker goes on to run more
                 self._loop.call_soon_threadsafe(self._over.set)
 
     async def over(self) -> None:
@@ -165,7 +165,7 @@ def main(name: str, url: str, setting: str) -> None:
     """Answers commands, each on an event loop of its own, until its input ends."""
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # so that output of a library is not taken for an answer
     module = _load(name)
     peer = module.Peer(url, **json.loads(setting))
     new_loop = getattr(module, "new_event_loop", asyncio.new_event_loop)
@@ -174,13 +174,13 @@ def main(name: str, url: str, setting: str) -> None:
         try:
             with asyncio.Runner(loop_factory=new_loop) as runner:
                 answer = {"result": runner.run(_perform(peer, command, arguments))}
-        except Exception as error:  # noqa: BLE001 - the one who asked shows it
+        except Exception as error:  # noqa: BLE001 - the driver shows it
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
 
 
 def _end_with(parent: int) -> None:
-    """A command may last for an hour, and who asked be killed."""
+    """Makes this process end with its parent: a command may last for an hour, and the driver may be killed."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
@@ -189,11 +189,11 @@ def _end_with(parent: int) -> None:
 async def _perform(peer: Any, command: str, arguments: dict[str, Any]) -> Any:
     if command in COMMANDS:
         return await COMMANDS[command](peer, **arguments)
-    return await getattr(peer, command)(**arguments)  # what only this peer can do
+    return await getattr(peer, command)(**arguments)  # a command that only this peer has
 
 
 def _load(name: str) -> ModuleType:
-    # Not by an import: the peer's file is called like the library that it imports.
+    # Not by an import: the peer's file has the name of the library that it imports.
     spec = importlib.util.spec_from_file_location(f"peer_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None

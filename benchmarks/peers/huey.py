@@ -1,4 +1,4 @@
-"""huey on Redis, in threads. Nothing else runs on the event loop, so it may be blocked."""
+"""Runs huey on Redis, in threads. Nothing else runs on the event loop, so it may be blocked."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager

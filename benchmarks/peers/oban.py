@@ -1,4 +1,4 @@
-"""oban, over psycopg 3."""
+"""Runs oban, on psycopg 3."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager

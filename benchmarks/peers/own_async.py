@@ -1,4 +1,4 @@
-"""What is measured of Fang's async mode alone: tasks that take time or fail, single inserts, an idle process."""
+"""Measures Fang's async mode in more ways: tasks that take time or fail, single inserts, an idle process."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from fang_async import AsyncQueue, AsyncQueueable, AsyncRunnable, AsyncWorkerPoo
 
 Insert = Callable[[int], Awaitable[Any]]
 
-# What insert_task writes, and nothing else.
+# The columns that insert_task writes, and nothing else.
 PLAIN = """INSERT INTO fang.fang_tasks (id, metadata, task_type, scheduled_at, priority, max_retries)
 VALUES ($1, $2::text::jsonb, 'common', clock_timestamp(), 0, 20) RETURNING scheduled_at, created_at"""
 
@@ -70,9 +70,10 @@ class Peer:
             await queue.insert_tasks([Wait(ms=ms)] * tasks)
 
     async def insert_mixed(self, tasks: int) -> None:
-        """One in ten fails once; one in ten is unique, and half of these meet an equal one; one is due each second."""
+        """Inserts tasks, and a schedule that ticks each second. One task in ten fails once; one in ten is unique, and
+        half of these meet an equal one."""
 
-        class Tick(AsyncRunnable):  # defined where it is wanted: a process that knows it would never be idle
+        class Tick(AsyncRunnable):  # defined here: a process that knows it would never be idle
             task_config = TaskConfig(cron=Cron("* * * * * *"))
 
             async def run(self, queue: AsyncQueueable) -> None: ...
@@ -83,17 +84,17 @@ class Peer:
             await queue.insert_tasks([kinds[n % 10](n=n // 20) for n in range(tasks)])
 
     async def drain_all(self) -> int:
-        """Runs until nothing is left that is due; how many ran here."""
+        """Runs tasks until no due one is left; returns how many ran here."""
         async with AsyncQueue(self._url) as queue:
             return await AsyncWorkerPool(queue, number_of_workers=self._workers).drain()
 
     async def insert_single(self, clients: int, tasks: int) -> float:
-        """Rows a second of ``insert_task``."""
+        """Returns the rows a second of ``insert_task``."""
         async with AsyncQueue(self._url, max_pool_size=clients) as queue:
             return await _rate(tasks, [lambda n: queue.insert_task(Noop(n=n))] * clients)
 
     async def insert_plain(self, clients: int, tasks: int) -> float:
-        """Rows a second of an INSERT of the same row, by the driver itself, on a connection for each client."""
+        """Returns the rows a second of an INSERT of the same row, by the driver itself, on a connection per client."""
         connections = [await asyncpg.connect(self._url) for _ in range(clients)]
         text = '{"type": "Noop", "n": %d}'
 
@@ -106,7 +107,7 @@ class Peer:
         return rate
 
     async def idle(self, settling: float, seconds: float) -> dict[str, float]:
-        """What a process costs whose pool finds nothing to do, ``settling`` seconds after its start."""
+        """Returns the costs of a process whose pool finds nothing to do, ``settling`` seconds after its start."""
         async with AsyncQueue(self._url) as queue, AsyncWorkerPool(queue, number_of_workers=self._workers):
             await asyncio.sleep(settling)
             before = time.process_time()

@@ -1,4 +1,4 @@
-"""A pool that waits and knows none of the kinds that others insert: what is inserted wakes it for nothing."""
+"""Runs a waiting pool that knows none of the kinds that other processes insert: inserts wake it for nothing."""
 
 import asyncio
 
@@ -14,6 +14,6 @@ class Peer:
         self._url = url
 
     async def stand_by(self) -> None:
-        """Until its process is ended."""
+        """Waits until its process is killed."""
         async with AsyncQueue(self._url) as queue, AsyncWorkerPool(queue):
             await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""Clients that insert while others work: no-op tasks, which either mode's worker runs, in transactions of their own."""
+"""Runs clients that insert no-op tasks, each in transactions of its own; workers of either mode run them meanwhile."""
 
 import asyncio
 import itertools
@@ -21,17 +21,17 @@ class Noop(AsyncRunnable):
 
 
 class Traffic(NamedTuple):
-    """What each of so many clients does, on a connection of its own."""
+    """The work of each client, on a connection of its own."""
 
     clients: int
     transactions: int
-    """Of each, one after the other."""
+    """The number of each client's transactions, which follow one after the other."""
     rows: int
     """Tasks inserted by each transaction."""
     held: tuple[float, float] | None
     """Seconds, at least and at most, that a transaction stays open after its insert; None for autocommit."""
     gap: float
-    """Seconds, at most, between two."""
+    """The most seconds between two transactions."""
 
 
 class Peer:
@@ -40,9 +40,9 @@ class Peer:
         self._url = url
 
     async def produce(self, traffic: list[dict[str, Any]], seed: int) -> dict[str, Any]:
-        """Of each traffic the tasks' numbers and when their commits returned, by the machine's monotonic clock.
+        """Returns the tasks' numbers of each traffic and when their commits returned, by the machine's monotonic clock.
 
-        ``seconds`` are those until the last.
+        ``seconds`` is the time until the last commit.
         """
         committed: list[list[tuple[int, float]]] = [[] for _ in traffic]
         async with AsyncQueue(self._url) as queue:
@@ -67,7 +67,7 @@ class _Client:
         self._committed = committed
 
     async def insert(self, url: str, numbers: Iterator[int]) -> None:
-        """All of its transactions."""
+        """Runs all of its transactions."""
         connection = await asyncpg.connect(url)
         try:
             for _ in range(self._traffic.transactions):

@@ -1,4 +1,4 @@
-"""What is measured of Fang's threaded mode alone: tasks that take time, compute or fail, single inserts, idling.
+"""Measures Fang's threaded mode in more ways: tasks that take time, compute or fail, single inserts, idling.
 
 Nothing else runs on the event loop, so it may be blocked.
 """
@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 
 from fang_threaded import Cron, Queue, Queueable, Runnable, TaskConfig, WorkerPool, current_run
 
-# What insert_task writes, and nothing else.
+# The columns that insert_task writes, and nothing else.
 PLAIN = b"""INSERT INTO fang.fang_tasks (id, metadata, task_type, scheduled_at, priority, max_retries)
 VALUES (%s, %s::text::jsonb, 'common', clock_timestamp(), 0, 20) RETURNING scheduled_at, created_at"""
 
@@ -84,9 +84,10 @@ class Peer:
             queue.insert_tasks([Compute(loops=loops)] * tasks)
 
     async def insert_mixed(self, tasks: int) -> None:
-        """One in ten fails once; one in ten is unique, and half of these meet an equal one; one is due each second."""
+        """Inserts tasks, and a schedule that ticks each second. One task in ten fails once; one in ten is unique, and
+        half of these meet an equal one."""
 
-        class Tick(Runnable):  # defined where it is wanted: a process that knows it would never be idle
+        class Tick(Runnable):  # defined here: a process that knows it would never be idle
             task_config = TaskConfig(cron=Cron("* * * * * *"))
 
             def run(self, queue: Queueable) -> None: ...
@@ -97,17 +98,17 @@ class Peer:
             queue.insert_tasks([kinds[n % 10](n=n // 20) for n in range(tasks)])
 
     async def drain_all(self) -> int:
-        """Runs until nothing is left that is due; how many ran here."""
+        """Runs tasks until no due one is left; returns how many ran here."""
         with Queue(self._url) as queue:
             return WorkerPool(queue, number_of_workers=self._workers).drain()
 
     async def insert_single(self, clients: int, tasks: int) -> float:
-        """Rows a second of ``insert_task``."""
+        """Returns the rows a second of ``insert_task``."""
         with Queue(self._url, max_pool_size=clients) as queue:
             return _rate(clients, tasks, lambda: lambda n: queue.insert_task(Noop(n=n)))
 
     async def insert_plain(self, clients: int, tasks: int) -> float:
-        """Rows a second of an INSERT of the same row, by the driver itself, on a connection for each client."""
+        """Returns the rows a second of an INSERT of the same row, by the driver itself, on a connection per client."""
 
         def client() -> Callable[[int], Any]:
             connection = psycopg.connect(self._url, autocommit=True)
@@ -117,7 +118,7 @@ class Peer:
         return _rate(clients, tasks, client)
 
     async def idle(self, settling: float, seconds: float) -> dict[str, float]:
-        """What a process costs whose pool finds nothing to do, ``settling`` seconds after its start."""
+        """Returns the costs of a process whose pool finds nothing to do, ``settling`` seconds after its start."""
         with Queue(self._url) as queue, WorkerPool(queue, number_of_workers=self._workers):
             await asyncio.sleep(settling)
             before = time.process_time()

@@ -1,4 +1,4 @@
-"""pgqueuer, over asyncpg and uvloop, as its own command runs it."""
+"""Runs pgqueuer, on asyncpg and uvloop, as its own command does."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence

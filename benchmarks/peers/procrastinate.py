@@ -1,4 +1,4 @@
-"""procrastinate, over psycopg 3."""
+"""Runs procrastinate, on psycopg 3."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -25,13 +25,13 @@ class Peer:
     @asynccontextmanager
     async def working(self, ran: Callable[[int], None]) -> AsyncIterator[Callable[[int], object]]:
         async with self._app(ran) as app:
-            # Rows of the successful are deleted, as they are by the others.
+            # Rows of successful jobs are deleted, as the other systems do.
             worker = app.run_worker_async(
                 concurrency=self._concurrency, delete_jobs="successful", install_signal_handlers=False
             )
             running = asyncio.create_task(worker)
             yield lambda number: app.tasks["noop"].defer_async(n=number)
-            running.cancel()  # the documented way to stop it; it waits for what runs
+            running.cancel()  # the documented way to stop it; it waits for running jobs
             with suppress(asyncio.CancelledError):
                 await running
 

@@ -1,4 +1,4 @@
-"""taskiq on a Redis stream, whose messages are acknowledged (those of its list are lost with a worker)."""
+"""Runs taskiq on a Redis stream, whose messages are acknowledged (those of its list are lost with a worker)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence

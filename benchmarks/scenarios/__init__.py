@@ -1,9 +1,9 @@
-"""What `make bench-all` measures of ours: a scenario for each question, by name."""
+"""Lists the scenarios of `make bench-all`, one for each question, by name."""
 
 from typing import Final
 
 from benchmarks.bench import Scenario
-from benchmarks.scenarios import committing, draining, idling, inserting, mixing, vacuuming, working
+from benchmarks.scenarios import committing, draining, idling, inserting, limiting, mixing, vacuuming, working
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     "insert-single": inserting.insert_single,
@@ -17,6 +17,9 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "worker-cpu": draining.worker_cpu,
     "late-commits": committing.late_commits,
     "wake-race": committing.wake_race,
+    "limits": limiting.limits,
+    "slots": limiting.slots,
+    "rates": limiting.rates,
     "workers": draining.workers,
     "backlog": draining.backlog,
     "foreign": draining.foreign,

@@ -1,4 +1,5 @@
-"""From the commit of a task to its run, while transactions come and go and pools go to sleep: none waits for a poll."""
+"""Measures the time from a task's commit to its run, while transactions come and go and pools fall idle: no task should
+wait for a poll."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -12,14 +13,14 @@ from benchmarks.scenarios.lane import WORKERS, Lane, Seen, Traffic
 
 MODES: Final = {"async": "fang_async", "threaded": "fang_threaded"}
 LATE: Final = 100.0
-"""Milliseconds that a wake-up takes only if it was lost, and a poll or a look back came in its place."""
+"""Milliseconds that a wake-up takes only if it was lost, and a poll or a look back found the task instead."""
 
 LANES: Final = 2
-"""Of each traffic, at once."""
+"""The lanes of each traffic that run at once."""
 
 
 def late_commits(bench: Bench) -> Table:
-    """Do claims that start at a cursor find what becomes visible behind it, under load?"""
+    """Measures whether claims that start at a cursor find tasks that become visible behind it, under load."""
     columns = ("mode, processes", "tasks a second", "p50", "p99", "worst", "long: p50", "long: worst", "never ran")
     table = Table("late-commits", "From commit to run under load, ms", columns)
     seconds = max(5.0, 15 * bench.scale)  # the long transactions end among the short ones
@@ -54,7 +55,7 @@ def late_commits(bench: Bench) -> Table:
 
 
 def wake_race(bench: Bench) -> Table:
-    """Is a pool woken that goes to sleep while a task is inserted? Each insert comes up to 30 ms after the last."""
+    """Measures whether an insert wakes a pool that falls idle meanwhile. Inserts come up to 30 ms after each other."""
     columns = ("mode, inserts", "trials", "p50", "p99", "worst", f"above {LATE:.0f} ms", "never ran")
     table = Table("wake-race", "From commit to run, where the pool goes idle meanwhile, ms", columns)
     each = bench.tasks(10_000) // (len(MODES) * 2 * LANES)
@@ -83,7 +84,7 @@ def wake_race(bench: Bench) -> Table:
 
 
 def _race(bench: Bench, peer: str, traffic: Traffic, held: Mapping[str, Any]) -> list[tuple[str, Seen]]:
-    """What each lane came to, all of them at once."""
+    """Runs all lanes at once; returns the result of each."""
     with ExitStack() as stack:
         lanes = [(name, stack.enter_context(Lane(bench, peer))) for name in held for _ in range(LANES)]
         for seed, (name, lane) in enumerate(lanes):
@@ -92,5 +93,5 @@ def _race(bench: Bench, peer: str, traffic: Traffic, held: Mapping[str, Any]) ->
 
 
 def _percentiles(found: Sequence[float]) -> list[float]:
-    """From the least to the worst."""
+    """Returns percentiles, from the lowest to the worst."""
     return [percentile(found, percent) for percent in range(101)]

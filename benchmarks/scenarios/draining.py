@@ -1,6 +1,5 @@
-"""Drains of no-op tasks beside a backlog, foreign, finished or dead rows, and by more or fewer workers: should be flat.
-
-And what a task costs the worker's process.
+"""Measures drains of no-op tasks with a backlog, foreign, finished or dead rows, and more or fewer workers: the curves
+should be flat. Also measures what a task costs the worker's process.
 """
 
 import statistics
@@ -16,7 +15,7 @@ from benchmarks.report import Table
 
 FILL: Final = """INSERT INTO fang.fang_tasks (id, metadata, state)
 SELECT uuidv7(), '{{"type": "{kind}", "n": 0}}', '{state}' FROM generate_series(1, {rows})"""
-"""With ids such as clients make: the primary key grows at one end, and shrinks at the other."""
+"""Inserts rows with ids such as clients make: the primary key grows at one end, and shrinks at the other."""
 
 DRAINED: Final = 20_000
 ROUNDS: Final = 3
@@ -25,7 +24,7 @@ MOST_THREADS: Final = 100
 
 
 def backlog(bench: Bench) -> Table:
-    """Does a claim cost more where more tasks wait? The first 20,000 of so many."""
+    """Measures whether a claim costs more if more tasks wait: drains the first 20,000 of a backlog."""
     table = Table("backlog", "Drain of the first tasks of a backlog, tasks a second", ("backlog", "async", "threaded"))
     sizes = [10**3, 10**4, 10**5, 10**6, *([10**7] if bench.huge else [])]
 
@@ -40,7 +39,7 @@ def backlog(bench: Bench) -> Table:
 
 
 def kept(bench: Bench) -> Table:
-    """Do finished rows that are kept slow a drain down?"""
+    """Measures whether kept finished rows slow a drain down."""
     table = Table("kept", "Drain beside finished rows, tasks a second", ("finished rows", "async", "threaded"))
     sizes = [10**5, 10**6, *([10**7] if bench.huge else [])]
 
@@ -52,7 +51,7 @@ def kept(bench: Bench) -> Table:
 
 
 def workers(bench: Bench) -> Table:
-    """Does it matter how many workers a pool has, where tasks take no time?"""
+    """Measures whether the number of workers matters if tasks take no time."""
     table = Table("workers", "Drain by so many workers, tasks a second", ("workers", "async", "threaded"))
     for count in (1, 10, 100, 1_000):
         modes = MODES if count <= MOST_THREADS else MODES[:1]
@@ -64,7 +63,7 @@ def workers(bench: Bench) -> Table:
 
 
 def dead_rows(bench: Bench) -> Table:
-    """A million tasks under a held xmin: what has died stays in the way of those that follow."""
+    """Drains a million tasks under a held xmin: dead rows stay in the way of later tasks."""
     columns = ("mode", "tasks", "first tenth", "middle", "last tenth", "last / first")
     table = Table("dead-rows", "Drain while a snapshot is held, tasks a second", columns, x_name="tasks drained")
     tasks = bench.tasks(10**6)
@@ -80,7 +79,8 @@ def dead_rows(bench: Bench) -> Table:
 
 
 def foreign(bench: Bench) -> Table:
-    """Do rows of kinds that no pool knows slow down those behind them? The first claim walks through them all."""
+    """Measures whether rows of kinds that no pool knows slow down the rows behind them. The first claim walks through
+    them all."""
     columns = ("mode", "foreign rows", "start, ms", "tasks a second", "first tenth", "last tenth", "of none")
     table = Table("foreign", "Drain behind due rows of a foreign kind, tasks a second from the first run on", columns)
     tasks, rows = bench.tasks(100_000), bench.tasks(10**6)
@@ -108,7 +108,7 @@ def foreign(bench: Bench) -> Table:
 
 
 def worker_cpu(bench: Bench) -> Table:
-    """What does a task cost the worker's process?"""
+    """Measures what a task costs the worker's process."""
     columns = ("mode", "CPU a task, microseconds", "tasks a second")
     table = Table("worker-cpu", "Processor time of the worker's process for each no-op task", columns)
     tasks = bench.tasks(100_000)
@@ -134,7 +134,7 @@ def _fill(bench: Bench, driver: Driver, rows: int, *, kind: str = "Noop", state:
 
 
 def _rate(course: Sequence[tuple[int, float]]) -> float:
-    """From the first run to the last."""
+    """Returns the tasks a second from the first run to the last."""
     (begin, first), (end, last) = course[0], course[-1]
     return (end - begin) / (last - first)
 
@@ -145,19 +145,19 @@ def _drain(driver: Driver, tasks: int) -> float:
 
 
 def _measure(bench: Bench, table: Table, sizes: Sequence[int], rate: Callable[..., float], *, state: str) -> None:
-    """A row for each size, each mode on a database of its own with so many rows in this state."""
+    """Adds a row for each size; each mode has a database of its own with this many rows in the state."""
     for size in sizes:
         with ExitStack() as stack:
             drivers = {mode: stack.enter_context(bench.system(mode, workers=10)) for mode in MODES}
             for driver in drivers.values():
                 _fill(bench, driver, size, state=state)
-                bench.server.query(driver.url, "CHECKPOINT")  # what the fill has to write is no part of a drain
+                bench.server.query(driver.url, "CHECKPOINT")  # so that no drain has to write pages of the fill
             _take_turns(table, size, drivers, partial(rate, rows=size))
     _draw(table)
 
 
 def _take_turns(table: Table, size: int, drivers: Mapping[str, Driver], rate: Callable[[Driver], float]) -> None:
-    """A row with the rates of all rounds."""
+    """Adds a row with the rates of all rounds."""
     seen: dict[str, list[float]] = {mode: [] for mode in drivers}
     for _ in range(ROUNDS):
         for mode, driver in drivers.items():
@@ -167,7 +167,7 @@ def _take_turns(table: Table, size: int, drivers: Mapping[str, Driver], rate: Ca
 
 
 def _draw(table: Table) -> None:
-    """A line for each mode, along the first column."""
+    """Draws a line for each mode, along the first column."""
     table.x_name = table.columns[0]
     for name, mode in zip(table.columns[1:], MODES, strict=True):
         points = [(float(size), statistics.median(seen[mode])) for size, seen in table.raw.items() if mode in seen]

@@ -1,4 +1,4 @@
-"""What a process costs that has nothing to do."""
+"""Measures what an idle process costs."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ SECONDS: Final = 20
 
 
 def idle(bench: Bench) -> Table:
-    """Statements of its database, processor time, connections and memory of a pool that waits."""
+    """Measures statements on the database, processor time, connections and memory of a waiting pool."""
     columns = ("pool", "statements a second", "CPU %", "connections", "RSS, MB")
     table = Table("idle", "An idle process", columns)
     settings = [("async", 10), ("async", 1_000), ("threaded", 10)]
@@ -40,7 +40,7 @@ def idle(bench: Bench) -> Table:
 def _idler(bench: Bench, mode: str, workers: int) -> Iterator[Driver]:
     url = bench.server.database()
     try:
-        with Driver(f"own_{mode}", url) as other:  # what migrates does not count
+        with Driver(f"own_{mode}", url) as other:  # the process that migrates is not measured
             other.ask("install")
         with Driver(f"own_{mode}", url, setting={"workers": workers}) as driver:
             yield driver

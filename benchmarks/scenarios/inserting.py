@@ -1,4 +1,4 @@
-"""Inserts: single ones beside a plain INSERT of the same row, and in bulk."""
+"""Measures single inserts, compared with a plain INSERT of the same row, and bulk inserts."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,14 +12,14 @@ from benchmarks.figures import bar, spread
 from benchmarks.report import Table
 
 ROUNDS: Final = 5
-SETTLING: Final = 3  # a pool has started, and does what it is there for
+SETTLING: Final = 3  # seconds until a pool has started and works
 ALONE: Final = "insert_task"
 
 
 def insert_single(bench: Bench) -> Table:
-    """What does insert_task cost beside a plain INSERT of the same row, and does waking cost the inserting side?
+    """Measures what insert_task costs compared with a plain INSERT of the same row, and what waking costs its caller.
 
-    NOTIFY serializes commits, so it should be sent only where a pool waits. All by the same driver, each client on a
+    NOTIFY serializes commits, so it should be sent only if a pool waits. All use the same driver, each client a
     connection of its own, in autocommit, in turn.
     """
     columns = ("clients", "plain INSERT", *(name for beside in BESIDE for name in (beside, "% of plain")))
@@ -43,7 +43,7 @@ def insert_single(bench: Bench) -> Table:
 
 
 def _single(bench: Bench, peer: str, clients: int) -> tuple[list[float], dict[str, list[float]]]:
-    """A plain INSERT; and ``insert_task`` beside each of ``BESIDE``, in turn, each on a database of its own."""
+    """Measures a plain INSERT, and ``insert_task`` with each of ``BESIDE``, in turn, each on a database of its own."""
     tasks = bench.tasks(500 if clients == 1 else 3_000)
     plain: list[float] = []
     besides: dict[str, list[float]] = {name: [] for name in BESIDE}
@@ -58,7 +58,7 @@ def _single(bench: Bench, peer: str, clients: int) -> tuple[list[float], dict[st
 
 @contextmanager
 def _beside(system: AbstractContextManager[Driver], begin: Callable[[Driver], Driver] | None) -> Iterator[Driver]:
-    """A process that inserts, and a pool beside it that was begun."""
+    """Starts a process that inserts, and the pool that ``begin`` starts on the same database."""
     with system as client:
         if begin is None:
             yield client
@@ -95,7 +95,7 @@ BESIDE: Final[dict[str, Callable[[Driver], Driver] | None]] = {
 
 
 def insert_bulk(bench: Bench) -> Table:
-    """How many rows a second does insert_tasks write, 20,000 at a time?"""
+    """Measures how many rows a second insert_tasks writes, 20,000 at a time."""
     table = Table("insert-bulk", "Bulk inserts, rows a second", ("mode", "insert_tasks"))
     tasks = bench.tasks(100_000)
     for mode in ("async", "threaded"):

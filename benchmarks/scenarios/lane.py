@@ -1,4 +1,4 @@
-"""A database of its own, with processes that work and one that inserts: from each task's commit to its run."""
+"""Measures the time from each task's commit to its run, with processes that work and one that inserts."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ class Lane:
             self.url = first.url
             self._producer = stack.enter_context(Driver("own_producer", self.url))
             for driver in (*twins, self._producer):
-                driver.ask("version")  # each has imported what it needs
+                driver.ask("version")  # after its imports
             self._stack = stack.pop_all()
         return self
 
@@ -57,7 +57,7 @@ class Lane:
         self._stack.close()
 
     def begin(self, traffic: Sequence[Traffic], *, seed: int) -> None:
-        """Has the clients begin, once all processes wait for what they insert."""
+        """Starts the clients when all processes wait for tasks."""
         for worker in self._workers:
             worker.begin("record", quiet=QUIET)
         deadline = time.monotonic() + QUIET
@@ -68,7 +68,7 @@ class Lane:
         self._producer.begin("produce", traffic=traffic, seed=seed)
 
     def result(self) -> Seen:
-        """When all that was inserted has run, or will not."""
+        """Returns the result when all inserted tasks have run, or will not run."""
         produced = self._producer.result(600)
         runs = [run for worker in self._workers for run in worker.result(600)]
         committed = produced["committed"]

@@ -1,4 +1,4 @@
-"""What applications do all at once."""
+"""Measures a mix of the features that applications use."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ ROUNDS: Final = 3
 
 
 def mixed(bench: Bench) -> Table:
-    """What do retries, unique tasks and a schedule cost, beside no-op tasks alone?"""
+    """Measures what retries, unique tasks and a schedule cost, compared with no-op tasks alone."""
     columns = ("mode", "no-op tasks", "one in ten fails once, one in ten is unique, a tick each second")
     table = Table("mixed", "Drain of a mixed load, runs a second", columns)
     tasks = bench.tasks(50_000)

@@ -1,4 +1,5 @@
-"""Does the table of tasks want settings of autovacuum of its own? Databases at once, under the same traffic."""
+"""Measures whether the task table needs autovacuum settings of its own: one database for each, at once, under the same
+traffic."""
 
 from contextlib import ExitStack
 from typing import Any, Final
@@ -14,21 +15,21 @@ SETTINGS: Final = {
     "the server's": "",
     "of its own": "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000, "
     "autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0",
-    "never": "autovacuum_enabled = off",  # what any settings could gain lies between this and the others
+    "never": "autovacuum_enabled = off",  # the most that any settings could gain is the distance to this
 }
 CLIENTS: Final = 4
 ROWS: Final = 20
-"""Tasks of each transaction."""
+"""The tasks of each transaction."""
 
 EACH_SECOND: Final = 15
-"""Transactions of a client, about."""
+"""About how many transactions a client makes in a second."""
 
 OF_TABLE: Final = """SELECT autovacuum_count, n_dead_tup, pg_table_size(relid) / 1e6, pg_indexes_size(relid) / 1e6
 FROM pg_stat_user_tables WHERE relname = 'fang_tasks'"""
 
 
 def autovacuum(bench: Bench) -> Table:
-    """Tasks come and go beside rows that are kept, of which autovacuum by default awaits a fifth before it begins."""
+    """Measures tasks that come and go while many rows are kept: by default autovacuum waits for a fifth of them."""
     columns = (
         "settings",
         "tasks",
@@ -88,7 +89,7 @@ def autovacuum(bench: Bench) -> Table:
 
 
 def _new_pool(bench: Bench, lane: Lane) -> Any:
-    """How the pool of another process drains what is inserted now; its first claims start at the front."""
+    """Measures how a new pool in another process drains tasks inserted now; its first claims start at the front."""
     with Driver("fang_async", lane.url, setting={"workers": 10}) as driver:
         driver.ask("insert", tasks=bench.tasks(20_000))
         return driver.ask("drain", tasks=bench.tasks(20_000))

@@ -1,4 +1,4 @@
-"""Tasks that take time, or the processor, by one process and by several on one table."""
+"""Measures tasks that take time, or the processor, by one process and by several on one table."""
 
 import statistics
 import tempfile
@@ -15,7 +15,7 @@ from benchmarks.bench import Bench
 from benchmarks.driver import Driver
 from benchmarks.figures import Bar, Line, bar, percentile, spread
 from benchmarks.report import Table
-from fang_core.registry import Mode
+from fang_core.tasks.registry import Mode
 from tests.waking.longs import waits
 
 MODES: Final[tuple[Mode, ...]] = ("async", "threaded")
@@ -26,7 +26,7 @@ System = Callable[[], AbstractContextManager[Driver]]
 
 
 def short_tasks(bench: Bench) -> Table:
-    """How much of what the workers could run do they run, where tasks wait for 1 or 10 ms?"""
+    """Measures how close the workers come to their possible rate if tasks wait for 1 or 10 ms."""
     columns = ("mode", "task, ms", "workers", "tasks a second", "of what workers could")
     table = Table("short-tasks", "Tasks that wait, tasks a second", columns)
     for mode in ("async", "threaded"):
@@ -44,7 +44,7 @@ def short_tasks(bench: Bench) -> Table:
 
 
 def processes(bench: Bench) -> Table:
-    """Do processes on one table get into each other's way? Tasks of 1 ms, ten async workers in each."""
+    """Measures whether processes on one table slow each other down: tasks of 1 ms, ten async workers in each."""
     columns = ("processes", "on one table", "against one", "on a table each", "one table against that")
     table = Table("processes", "Processes with tasks of 1 ms, tasks a second", columns, x_name="processes")
     system = partial(bench.system, "own_async", workers=10)
@@ -68,7 +68,7 @@ def processes(bench: Bench) -> Table:
 
 
 def cpu_bound(bench: Bench) -> Table:
-    """Does a second process double what a first one computes? Two threads in each."""
+    """Measures whether a second process doubles the rate of tasks that compute: two threads in each."""
     table = Table(
         "cpu-bound", "Tasks that compute (threaded), tasks a second", ("processes", "tasks a second", "against one")
     )
@@ -85,7 +85,7 @@ def cpu_bound(bench: Bench) -> Table:
 
 
 def long_among_short(bench: Bench) -> Table:
-    """How long do claimed tasks wait for a worker, in four processes where one task in a hundred is long?"""
+    """Measures how long claimed tasks wait for a worker, in four processes, if one task in a hundred is long."""
     long = 10.0 if bench.scale >= 1 else 1.0
     columns = ("mode", "tasks", "p50", "p99", "worst", "above 200 ms")
     title = f"From claim to start, or back to the table, of tasks of 1 ms with one in a hundred of {long:.0f} s; ms"
@@ -108,7 +108,7 @@ def long_among_short(bench: Bench) -> Table:
 
 
 def seconds_of(drivers: list[Driver]) -> tuple[float, int]:
-    """Until all of them together have run what is there, each starting and stopping its pool; and how many ran."""
+    """Returns the seconds until they have run all tasks, each starting and stopping its pool, and how many ran."""
     began = time.perf_counter()
     for driver in drivers:
         driver.begin("drain_all")
@@ -118,7 +118,7 @@ def seconds_of(drivers: list[Driver]) -> tuple[float, int]:
 
 @dataclass(frozen=True)
 class _Load:
-    """What a peer's ``insert_<kind>`` is asked for."""
+    """The arguments of a peer's ``insert_<kind>``."""
 
     kind: str
     tasks: int
@@ -126,12 +126,12 @@ class _Load:
 
 
 def _rate(system: System, count: int, load: _Load, *, apart: bool = False) -> float:
-    """Tasks a second by so many processes, each of which has inserted its share."""
+    """Returns the tasks a second of ``count`` processes, each of which has inserted its share."""
     with ExitStack() as stack:
         first = stack.enter_context(system())
         others = (system() if apart else first.twin() for _ in range(count - 1))
         drivers = [first, *map(stack.enter_context, others)]
-        for driver in drivers:  # each has imported what it needs
+        for driver in drivers:  # after its imports
             driver.ask(f"insert_{load.kind}", tasks=load.tasks // count, **load.fields)
         seconds, runs = seconds_of(drivers)
         return runs / seconds
