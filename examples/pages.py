@@ -1,6 +1,6 @@
-"""Asyncio: many light tasks at once, which insert further ones; over the memory backend, so that it needs no database.
+"""Runs many light asyncio tasks at once, which insert further ones; on the memory backend, so it needs no database.
 
-With `AsyncQueue("postgresql://...")` in the place of `AsyncMemoryQueue()` the same runs on Postgres.
+Replace `AsyncMemoryQueue()` with `AsyncQueue("postgresql://...")` to run the same on Postgres.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ class Visit(AsyncRunnable):
     async def run(self, queue: AsyncQueueable) -> None:
         if self.path == "/b" and current_run().task.attempt == 1:
             raise Snooze(timedelta(0))  # not now; nothing is charged
-        await asyncio.sleep(0)  # where a real one waits for the network
+        await asyncio.sleep(0)  # a real task waits for the network here
         SEEN.add(self.path)
         await queue.insert_tasks([Visit(path=path) for path in SITE[self.path] if path not in SEEN])
 

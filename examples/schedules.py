@@ -1,7 +1,7 @@
-"""Schedules: a report every night in a zone, a reminder once, a task after a while; on a clock that is moved by hand.
+"""Schedules a report every night in a time zone, a reminder once, and a task after a delay; on a clock set by hand.
 
-Over the memory backend, whose clock an application's tests can set; on Postgres the database's clock decides. Pools
-insert the tasks of schedules by themselves; `schedule_task` does so before.
+It uses the memory backend, whose clock an application's tests can set; on Postgres the database's clock decides. Pools
+insert the tasks of schedules by themselves; `schedule_task` inserts one in advance.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ SAID: list[str] = []
 
 
 class Report(Runnable):
-    """`uniq`: a tick that comes while the last report is still being written is left out."""
+    """Writes a report. `uniq` leaves out a tick that comes while the last report is still being written."""
 
     task_config = TaskConfig(cron=Cron("30 2 * * *", "Europe/Berlin"), uniq=True, max_retries=15)
 

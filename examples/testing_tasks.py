@@ -1,6 +1,6 @@
-"""Tests of an application's tasks, over the memory backend: no database, and no waiting for what is due later.
+"""Tests an application's tasks on the memory backend: without a database, and without waiting for later tasks.
 
-`pytest examples/testing_tasks.py` runs them; `python examples/testing_tasks.py` as well.
+Run it with `pytest examples/testing_tasks.py` or `python examples/testing_tasks.py`.
 """
 
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Threads: work that computes, inserted together with the application's own row.
+"""Runs CPU-bound tasks in threads, inserted together with the application's own row.
 
 Run it with `FANG_DATABASE_URL` set to a migrated database: `python examples/thumbnails.py`.
 """
@@ -33,7 +33,7 @@ class Compress(Runnable):
 
 
 def upload(queue: Queue, data: bytes) -> None:
-    """The image and its task are committed together, or neither is."""
+    """Inserts the image and its task: both are committed, or neither is."""
     with Session(ENGINE) as session, session.begin():
         insert = text("INSERT INTO images (data) VALUES (:data) RETURNING id")
         image_id = session.execute(insert, {"data": data}).scalar_one()

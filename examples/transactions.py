@@ -1,4 +1,4 @@
-"""A task and the application's own rows, committed together or not at all; effects that a second run does not repeat.
+"""Commits a task and the application's own rows together or not at all; a second run does not repeat effects.
 
 Run it with `FANG_DATABASE_URL` set to a migrated database: `python examples/transactions.py`.
 """
@@ -25,8 +25,8 @@ class SendReceipt(Runnable):
     order_id: UUID
 
     def run(self, queue: Queueable) -> None:
-        # A task runs again where its process died after the work and before the outcome was written. The key says that
-        # this order has its receipt; a mail server would be handed the order's id as the key of the message.
+        # A task runs again if its process died after the work and before the outcome was written. The key says that
+        # this order has its receipt; a mail server would get the order's id as the key of the message.
         with ENGINE.begin() as connection:
             connection.execute(
                 text("INSERT INTO example_receipts VALUES (:id) ON CONFLICT DO NOTHING"), {"id": self.order_id}
@@ -34,21 +34,21 @@ class SendReceipt(Runnable):
 
 
 def place_order(queue: Queue, item: str, order_id: UUID) -> None:
-    """The order and its task."""
+    """Inserts the order and its task."""
     with Session(ENGINE) as session, session.begin():
         session.execute(text("INSERT INTO example_orders VALUES (:id, :item)"), {"id": order_id, "item": item})
         queue.insert_task(SendReceipt(order_id=order_id), connection=session)
         if item == "moon":
-            raise LookupError("sold out")  # neither the order nor its task is there
+            raise LookupError("sold out")  # neither the order nor its task is inserted
 
 
 def send_again(queue: Queue, order_id: UUID) -> None:
-    """One task for a click, in a transaction of its own, even where the reply to its commit is lost."""
+    """Inserts one task for a click, in a transaction of its own, even if the reply to its commit is lost."""
     task_id = uuid4()
     try:
         queue.insert_task(SendReceipt(order_id=order_id), id=task_id)
     except OutcomeUnknown:
-        queue.insert_task(SendReceipt(order_id=order_id), id=task_id)  # finds the first one, if that stands
+        queue.insert_task(SendReceipt(order_id=order_id), id=task_id)  # finds the first one, if it was committed
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Unique tasks: many ask for the same work, and it is done once.
+"""Inserts unique tasks: many calls ask for the same work, and it is done once.
 
-Over the memory backend, so that it needs no database; with `Queue("postgresql://...")` the same runs on Postgres.
+It uses the memory backend, so it needs no database; with `Queue("postgresql://...")` the same runs on Postgres.
 """
 
 from fang_core import MemoryQueue, Queueable, Runnable, TaskConfig
@@ -11,7 +11,7 @@ INDEX: dict[str, int] = {}
 
 
 class IndexAlbum(Runnable):
-    """One album: tasks of different albums are not equal. What else the run needs it reads when it runs."""
+    """Indexes one album: tasks of different albums are not equal. The run reads everything else that it needs."""
 
     task_config = TaskConfig(uniq=True)
 
@@ -22,7 +22,7 @@ class IndexAlbum(Runnable):
 
 
 def upload(queue: Queueable, album: str, image: str) -> bool:
-    """Whether a new task came of it: where one waits already, that one will see this image as well."""
+    """Returns whether it inserted a new task: if one waits already, that one will see this image as well."""
     ALBUMS.setdefault(album, []).append(image)
     return not queue.insert_task(IndexAlbum(album=album)).conflict
 
@@ -35,9 +35,9 @@ def main() -> None:
     assert pool.drain() == inserted
     print(f"{inserted} tasks for {len(images)} uploads, {sum(INDEX.values())} images indexed")
 
-    assert upload(queue, "sea", "f.jpg")  # the former one has ended: its place is free
+    assert upload(queue, "sea", "f.jpg")  # the former task has ended: a new one is inserted
     every_album = queue.insert_tasks([IndexAlbum(album=album) for album in ALBUMS])
-    print([task.conflict for task in every_album], "of every album: the sea's waits already")
+    print([task.conflict for task in every_album], "of every album: the sea's task waits already")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A feed reader that syncs thousands of feeds a minute: ``python -m examples.feed_reader --feeds 2000``.
+"""Syncs thousands of feeds a minute, as a feed reader does: ``python -m examples.feed_reader --feeds 2000``.
 
 An asyncio pool fetches, a threaded pool parses and writes, a schedule starts a sync every two seconds::
 

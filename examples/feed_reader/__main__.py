@@ -1,4 +1,4 @@
-"""Runs the reader until every feed was synced a few times, says how fast that was, and checks what was written."""
+"""Runs the reader until every feed was synced a few times, prints how fast that was, and checks the written rows."""
 
 import argparse
 import asyncio
@@ -24,7 +24,7 @@ GIVE_UP_SECONDS = 300.0
 
 
 def main() -> int:
-    """The exit code: 0 where everything was synced and written once."""
+    """Returns the exit code: 0 if everything was synced and written once."""
     options = _options()
     # The publishers refuse a part of the requests on purpose; a warning for each retry would bury the report.
     logging.getLogger("fang_async").setLevel(logging.ERROR)
@@ -41,7 +41,7 @@ def run(url: str, feeds: int, times: int) -> int:
     try:
         with publishers() as address, Queue(url) as queue:
             for task_type in ("feeds", "parse"):
-                queue.remove_tasks_type(task_type)  # what a former run of the example has left
+                queue.remove_tasks_type(task_type)  # left by an earlier run of the example
             database.create(Application.engine, [f"{address}/{number}" for number in range(feeds)])
             with WorkerPool(queue, number_of_workers=4, task_type="parse"):
                 done = asyncio.run(sync(url, feeds, times))
@@ -51,7 +51,7 @@ def run(url: str, feeds: int, times: int) -> int:
 
 
 async def sync(url: str, feeds: int, times: int) -> database.Progress:
-    """Runs the asyncio pool until every feed was synced often enough; the schedule begins by itself."""
+    """Runs the asyncio pool until every feed was synced often enough; the schedule starts by itself."""
     queue = AsyncQueue(url)
     async with (
         asyncpg.create_pool(url) as Application.pool,
@@ -72,7 +72,7 @@ def look(engine: Engine, times: int) -> database.Progress:
 
 @contextmanager
 def publishers() -> Iterator[str]:
-    """The server of the feeds, which ends with its input; its address."""
+    """Starts the server of the feeds, which ends with its input; yields its address."""
     command = [sys.executable, "-m", server.__name__]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -80,7 +80,7 @@ def publishers() -> Iterator[str]:
 
 
 def report(engine: Engine, feeds: int, times: int, done: database.Progress) -> int:
-    """Compares what was written with what was published."""
+    """Compares the written entries with the published ones."""
     with engine.connect() as connection:
         rows = database.written(connection)
     twice = sum(row.entries - row.guids for row in rows)
@@ -93,7 +93,7 @@ def report(engine: Engine, feeds: int, times: int, done: database.Progress) -> i
 
 
 def published(row: database.Written) -> int:
-    """How many entries the feed had when it was fetched last."""
+    """Returns how many entries the feed had when it was fetched last."""
     if row.etag is None:
         return 0
     return len(list(server.entries(number=int(row.url.rpartition("/")[2]), version=int(row.etag.strip('"')))))
@@ -106,7 +106,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--database-url",
         default=os.environ.get("FANG_DATABASE_URL"),
-        help="of a database of one's own, whose schema feed_reader is replaced; else an embedded Postgres",
+        help="of a database whose schema feed_reader is replaced; an embedded Postgres if not given",
     )
     return parser.parse_args()
 

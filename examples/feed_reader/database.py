@@ -1,7 +1,7 @@
-"""The reader's own tables, in a schema of their own, and what its tasks write there.
+"""Makes, reads and writes the reader's own tables, in a schema of their own.
 
 A task can run again, and a newer fetch can be parsed before an older one. So an entry is written once, by its key, and
-a feed's row changes only for a fetch that is newer than the one that it knows.
+a feed's row changes only for a fetch that is newer than the one it records.
 """
 
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ _WRITTEN = text("""
 
 
 class Known(NamedTuple):
-    """What is known of a feed when it is fetched, and the time of that by the database's clock."""
+    """A feed's last ETag when it is fetched, and the time of the fetch by the database's clock."""
 
     etag: str | None
     at: datetime
@@ -72,7 +72,7 @@ async def known(pool: asyncpg.Pool, url: str) -> Known:
     query = "SELECT etag, clock_timestamp() AS at FROM feed_reader.feeds WHERE url = $1"
     row = await pool.fetchrow(query, url)
     if row is None:
-        raise LookupError("no such feed any more")
+        raise LookupError("this feed no longer exists")
     return Known(row["etag"], row["at"])
 
 
@@ -84,7 +84,7 @@ async def write_unchanged(pool: asyncpg.Pool, url: str, fetched_at: datetime) ->
 
 
 def create(engine: Engine, feeds: Iterable[str]) -> None:
-    """Begins anew with these feeds."""
+    """Makes the tables with these feeds, and drops those of an earlier run."""
     with engine.begin() as connection:
         connection.execute(TABLES)
         subscribe = text("INSERT INTO feed_reader.feeds (url) SELECT unnest(CAST(:urls AS text[]))")
@@ -99,7 +99,7 @@ def write_entries(connection: Connection, feed: str, etag: str, fetched_at: date
 
 
 class Progress(NamedTuple):
-    """How many feeds were synced often enough; how often all together; how often nothing had changed; since when."""
+    """How many feeds were synced often enough, all syncs, those without a change, and the seconds that they took."""
 
     synced: int
     syncs: int
@@ -113,7 +113,7 @@ def progress(connection: Connection, times: int) -> Progress:
 
 
 class Written(NamedTuple):
-    """A feed's rows."""
+    """A feed, with the number of its written entries."""
 
     url: str
     etag: str | None

@@ -1,4 +1,4 @@
-"""RSS and Atom, by the standard library. (For feeds that anybody may have written, take a hardened parser.)"""
+"""Parses RSS and Atom with the standard library. (For feeds from untrusted authors, use a hardened parser.)"""
 
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -13,7 +13,7 @@ class Entry(NamedTuple):
 
 
 def parse(body: bytes) -> list[Entry]:
-    """The entries of a feed. Raises ``ElementTree.ParseError``."""
+    """Returns the entries of a feed. Raises ``ElementTree.ParseError``."""
     root = ElementTree.fromstring(body)
     if root.tag == f"{_ATOM}feed":
         return [_atom_entry(element) for element in root.iter(f"{_ATOM}entry")]

@@ -1,7 +1,7 @@
-"""The feeds of the example, served as their publishers would: some are slow, some fail, most have not changed.
+"""Serves the feeds of the example as their publishers would: some are slow, some fail, most have not changed.
 
-A process of its own, so that it takes no time from the reader's: ``python -m examples.feed_reader.server``. It prints
-its address, and ends with its input.
+It runs in a process of its own, so that it takes no time from the reader: ``python -m examples.feed_reader.server``. It
+prints its address, and ends with its input.
 """
 
 import asyncio
@@ -12,14 +12,14 @@ from functools import partial
 from threading import Thread
 
 PUBLISHING_SECONDS = 3.0
-"""How often a feed that publishes has a new entry: every fourth does."""
+"""Seconds between two new entries of a feed that publishes; every fourth feed does."""
 
 _RSS_ITEM = "<item><guid>{0}</guid><title>Entry {0}</title><link>http://feeds.example/{0}</link></item>"
 _ATOM_ENTRY = '<entry><id>{0}</id><title>Entry {0}</title><link href="http://feeds.example/{0}"/></entry>'
 
 
 def entries(number: int, version: int) -> Iterator[str]:
-    """The guids of a feed at some version: it begins with 1 to 20, and each version adds one."""
+    """Yields the guids of a feed at some version: it begins with 1 to 20, and each version adds one."""
     yield from (f"{number}-{entry}" for entry in range(1 + number % 20 + version))
 
 
@@ -32,7 +32,7 @@ def fails_at_first(number: int) -> bool:
 
 
 def document(number: int, version: int) -> str:
-    """RSS for feeds of even number, Atom for the others."""
+    """Returns RSS for feeds with an even number, Atom for the rest."""
     if number % 2 == 0:
         items = "".join(map(_RSS_ITEM.format, entries(number, version)))
         return f'<rss version="2.0"><channel><title>Feed {number}</title>{items}</channel></rss>'
@@ -41,7 +41,7 @@ def document(number: int, version: int) -> str:
 
 
 class FeedServer:
-    """HTTP/1.1, one request for each connection."""
+    """Serves HTTP/1.1, one request for each connection."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()

@@ -1,4 +1,4 @@
-"""The reader's tasks. Two are light and wait for the network; the third computes, so that threads run it."""
+"""Defines the reader's tasks. Two are light and wait for the network; the third computes, so threads run it."""
 
 from datetime import datetime, timedelta
 
@@ -12,14 +12,14 @@ from fang_core import AsyncQueueable, AsyncRunnable, Constant, Cron, Queueable, 
 
 
 class Application:
-    """The database connections of each side, set where its workers start."""
+    """Holds the database connections of each pool, set when its workers start."""
 
     pool: asyncpg.Pool
     engine: Engine
 
 
 class SyncFeeds(AsyncRunnable):
-    """Has every feed fetched; not again while it is at it."""
+    """Inserts a fetch of every feed; unique, so that two syncs do not overlap."""
 
     task_config = TaskConfig(task_type="feeds", uniq=True, cron=Cron("*/2 * * * * *"))
 
@@ -31,7 +31,7 @@ class SyncFeeds(AsyncRunnable):
 
 
 class FetchFeed(AsyncRunnable):
-    """Fetches one feed: unique, so that a slow one is not fetched twice at once, and syncs may come as they like."""
+    """Fetches one feed; unique, so that a slow feed is not fetched twice at once, however often syncs come."""
 
     task_config = TaskConfig(task_type="feeds", uniq=True, max_retries=5, backoff=Constant(delay=timedelta(seconds=1)))
 
@@ -51,7 +51,7 @@ class FetchFeed(AsyncRunnable):
 
 
 class ParseFeed(Runnable):
-    """Parses what was fetched and writes its entries."""
+    """Parses a fetched feed and writes its entries."""
 
     task_config = TaskConfig(task_type="parse")
 
