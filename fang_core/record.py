@@ -143,6 +143,23 @@ def was_charged(task: Task | ClaimedTask) -> bool:
     return task.retries > 0 or task.crashes > 0
 
 
+class LiveRun(NamedTuple):
+    """Describes a run that goes on, as its pool has told last.
+
+    Attributes:
+        id, kind: its task.
+        seconds: for how long it had been going on at ``PoolInfo.seen_at``.
+        attempt: the attempt of its task.
+        progress: how far it is, if it tells.
+    """
+
+    id: UUID
+    kind: str
+    seconds: float
+    attempt: int
+    progress: Progress | None = None
+
+
 class PoolInfo(NamedTuple):
     """Describes a registered pool. One whose process has died stays registered until another pool finds it dead.
 
@@ -154,6 +171,10 @@ class PoolInfo(NamedTuple):
         workers: how many tasks it runs at once.
         stopping: whether it has said that it stops.
         runs: what it has told of its runs, by the ids of their tasks.
+        busy: how many of its workers run a task; None if it has not told, as pools of older releases do not.
+        waiting: how many tasks it has claimed that wait for a worker; None likewise.
+        seen_at: when it told that; None if it has not. A pool tells it every ten seconds at least.
+        live: its runs that had been going on for over a second by then, the longest first, 100 at most.
     """
 
     id: UUID
@@ -166,3 +187,7 @@ class PoolInfo(NamedTuple):
     started_at: datetime
     stopping: bool
     runs: Mapping[str, Any]
+    busy: int | None = None
+    waiting: int | None = None
+    seen_at: datetime | None = None
+    live: tuple[LiveRun, ...] = ()
