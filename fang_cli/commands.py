@@ -11,10 +11,10 @@ from typing import Any, Final
 import click
 
 from fang_cli.ending import end_in_peace
-from fang_cli.managing import limits, queues
-from fang_cli.schedules import schedules
+from fang_cli.managing.schedules import schedules
+from fang_cli.managing.types import limits, queues
 from fang_cli.settings import chosen_database_url
-from fang_cli.supervised import SupervisorLink, mark
+from fang_cli.worker.supervised import SupervisorLink, mark
 from fang_core.config import check_period
 from fang_core.errors import AccessRefused, BackendError, FangError, MissingExtra, SchemaError, UsageError
 
@@ -216,7 +216,7 @@ def worker(
         ctx.exit(run_supervisor(arguments, processes, Limits(max_tasks or inf, max_memory or inf), log_level))
     if processes is None and (max_tasks is not None or max_memory is not None):
         raise UsageError("--max-tasks and --max-memory need --processes N: its supervisor replaces a process")
-    from fang_cli.worker import run_worker
+    from fang_cli.worker.running import run_worker
 
     ctx.exit(
         run_worker(
@@ -238,8 +238,8 @@ def status(*, as_json: bool, schema: str, database_url: str | None) -> None:
 
     Also why tasks failed, how far runs say that they are, and which tasks no pool serves.
     """
-    from fang_cli import showing
-    from fang_cli.status import read_status
+    from fang_cli.watching import showing
+    from fang_cli.watching.status import read_status
 
     found = read_status(chosen_database_url(database_url), schema)
     if as_json:
@@ -266,6 +266,6 @@ def demo(ctx: click.Context, *, files: int | None, chaos: bool) -> None:
     missing = [extra for module, extra in _EXTRAS_OF_DEMO.items() if find_spec(module) is None]
     if missing:
         raise MissingExtra(f"the demo needs more: pip install 'fang-tasks[{','.join(('cli', *missing))}]'")
-    from fang_cli.demo import run_demo
+    from fang_cli.demo.demo import run_demo
 
     ctx.exit(run_demo(files, chaos=chaos))

@@ -11,10 +11,10 @@ from math import inf
 from typing import Final
 
 from fang_cli.ending import end_in_peace
-from fang_cli.logs import applications_logging
 from fang_cli.supervisor.process import Process
 from fang_cli.supervisor.process_group import Limits, ProcessGroup, logger
 from fang_cli.supervisor.signals import SignalInbox
+from fang_cli.worker.logs import applications_logging
 from fang_core.errors import UsageError
 from fang_core.pool.signals import COUNTS_AGAIN_AFTER, end_now
 

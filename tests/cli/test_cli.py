@@ -138,7 +138,7 @@ def test_ended_demo_leaves_nothing_running(demo: subprocess.Popen[str], number: 
 @in_proc
 def test_death_of_a_pool_is_told_in_one_line(demo: subprocess.Popen[str]) -> None:
     descendants = _when_both_pools_run(demo)
-    victim = next(pid for pid in descendants if _command(pid).endswith("fang_cli.demo_tasks threaded"))
+    victim = next(pid for pid in descendants if _command(pid).endswith("fang_cli.demo.demo_tasks threaded"))
     os.kill(victim, signal.SIGKILL)
     _, errors = demo.communicate(timeout=30)
     assert demo.returncode == 1
@@ -153,7 +153,7 @@ def _when_both_pools_run(demo: subprocess.Popen[str]) -> set[int]:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and not ends(demo.pid, 0.02):  # a start of a grandchild cannot be awaited
         found = _descendants(demo.pid)
-        if sum("fang_cli.demo_tasks" in _command(pid) for pid in found) == 2:
+        if sum("fang_cli.demo.demo_tasks" in _command(pid) for pid in found) == 2:
             assert any("postgres" in _command(pid) for pid in found)
             return found
     raise AssertionError("the pools did not start")

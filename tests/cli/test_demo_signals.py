@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fang_cli.demo import _Signals
+from fang_cli.demo.demo import _Signals
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from fang_async import AsyncWorkerPool
-from fang_cli.status import read_status
+from fang_cli.watching.status import read_status
 from fang_core import (
     AsyncRunnable,
     Cancel,

@@ -11,7 +11,7 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from fang_cli.commands import fang
-from fang_cli.status import read_status
+from fang_cli.watching.status import read_status
 from fang_core import AsyncRunnable, Rate, RetentionMode, Runnable, Stop, TaskConfig, Unique
 from fang_core.backends.store import ClaimRequest, Declaration, LaneRequest, PoolRecord, PruneRequest
 from fang_core.errors import AccessRefused, UsageError

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, make_url, select
 
 import fang_async.database
 import fang_threaded.database
-from fang_cli.status import AcquireTimeout, _database
+from fang_cli.watching.status import AcquireTimeout, _database
 from fang_core import BackendError
 from fang_postgres import migrate
 from fang_postgres.connections.connecting import TRANSACTION_TIMEOUT_SINCE

@@ -4,7 +4,8 @@ from datetime import datetime, timedelta, tzinfo
 
 import click
 
-from fang_cli import arguments, limit_arguments
+from fang_cli import arguments
+from fang_cli.managing import limit_arguments
 from fang_cli.options import DATABASE, JSON, PAUSE, SAID, options, queue_at
 from fang_cli.settings import chosen_database_url
 from fang_core.errors import UsageError
@@ -21,8 +22,8 @@ def queues() -> None:
 @options(JSON, *DATABASE)
 def list_queues(*, as_json: bool, schema: str, database_url: str | None) -> None:
     """Show which task types have tasks, are served by pools, or paused, or limited."""
-    from fang_cli import showing_types
-    from fang_cli.status import read_queues
+    from fang_cli.managing import showing_types
+    from fang_cli.watching.status import read_queues
 
     found = read_queues(chosen_database_url(database_url), schema)
     if as_json:
@@ -49,7 +50,8 @@ def pause_queue(
 
     Runs that go on are not stopped. Tasks may be inserted as ever, and wait.
     """
-    from fang_cli import showing_types, tables
+    from fang_cli import tables
+    from fang_cli.managing import showing_types
 
     end = arguments.end_of_pause(lasts, until, tz)
     with queue_at(database_url, schema) as queue:
@@ -68,7 +70,8 @@ def pause_queue(
 @options(*DATABASE)
 def resume_queue(*, task_type: str, schema: str, database_url: str | None) -> None:
     """End the pause of a type: its pools look for its tasks at once."""
-    from fang_cli import showing_types, tables
+    from fang_cli import tables
+    from fang_cli.managing import showing_types
 
     with queue_at(database_url, schema) as queue:
         info = queue.resume(task_type)
@@ -88,7 +91,7 @@ def limits() -> None:
 @options(JSON, *DATABASE)
 def list_limits(*, as_json: bool, schema: str, database_url: str | None) -> None:
     """Show the task types that are paused or limited: what holds, what the code says, what was set, by whom and why."""
-    from fang_cli import showing_types
+    from fang_cli.managing import showing_types
 
     with queue_at(database_url, schema) as queue:
         found = queue.limits.list()
@@ -128,7 +131,8 @@ def set_limits(
     What is given is all that holds then: say the limit of each key again, if it is to stay. KEY is the field by which
     the tasks' class makes their key, as in `limits set exports 5 --each tenant 2 --rate 10/s`.
     """
-    from fang_cli import showing_types, tables
+    from fang_cli import tables
+    from fang_cli.managing import showing_types
     from fang_core.flow.limits import Fair, FlowRule, Limit, Rate, checked_rules
 
     rules: list[FlowRule] = []
@@ -164,7 +168,8 @@ def set_limits(
 @options(*DATABASE)
 def remove_limits(*, task_type: str, schema: str, database_url: str | None) -> None:
     """Forget what was set by hand: what the code says holds again."""
-    from fang_cli import showing_types, tables
+    from fang_cli import tables
+    from fang_cli.managing import showing_types
 
     with queue_at(database_url, schema) as queue:
         info = queue.limits.remove(task_type)

@@ -1,4 +1,4 @@
-"""Defines the demo's two tasks, and runs one kind of them: ``python -m fang_cli.demo_tasks async|threaded``.
+"""Defines the demo's two tasks, and runs one kind of them: ``python -m fang_cli.demo.demo_tasks async|threaded``.
 
 A task in an asyncio pool reads each module of the standard library, and inserts a task for the threaded pool of the
 other process. That task parses the module and writes its counts.
@@ -155,7 +155,7 @@ def main() -> None:
             case ["threaded"]:
                 _run_threaded()
             case _:
-                sys.exit("usage: python -m fang_cli.demo_tasks async|threaded")
+                sys.exit("usage: python -m fang_cli.demo.demo_tasks async|threaded")
     except FangError as error:
         sys.exit(f"fang: {error}")
 

@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from fang_cli.ending import end_in_peace
-from fang_cli.logs import applications_logging
-from fang_cli.patience import AcquireTimeout, Interrupted
-from fang_cli.supervised import SupervisorLink
 from fang_cli.targets import Target, find_targets, is_async
+from fang_cli.worker.logs import applications_logging
+from fang_cli.worker.patience import AcquireTimeout, Interrupted
+from fang_cli.worker.supervised import SupervisorLink
 from fang_core.config import EXIT_RUNS_LEFT, EXIT_STUCK
 from fang_core.errors import BackendError, BackendUnavailable
 from fang_core.logs import SafeLogger

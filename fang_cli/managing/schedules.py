@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import click
 
-from fang_cli import arguments, schedule_arguments
+from fang_cli import arguments
+from fang_cli.managing import schedule_arguments
 from fang_cli.options import DATABASE, JSON, PAUSE, SAID, options, queue_at
 from fang_core.errors import UsageError
 
@@ -34,7 +35,7 @@ def list_(*, as_json: bool, schema: str, database_url: str | None) -> None:
 
     The next five ticks are shown in the schedule's zone, with a mark where daylight saving moves, drops or doubles one.
     """
-    from fang_cli import showing_schedules as showing
+    from fang_cli.managing import showing_schedules as showing
 
     with queue_at(database_url, schema) as queue:
         found = queue.schedules.list()
@@ -102,7 +103,7 @@ def put(
 
     Without a class, the schedule of this name is changed: it keeps its task, and what is not given.
     """
-    from fang_cli import showing_schedules as showing
+    from fang_cli.managing import showing_schedules as showing
     from fang_cli.targets import find_task_class
 
     if task is not None and [given["cron"], given["every"], given["at"]].count(None) != 2:
@@ -134,7 +135,7 @@ def pause(
     database_url: str | None,
 ) -> None:
     """Make no ticks of a schedule until it is resumed. Its tasks that are there go on."""
-    from fang_cli import showing_schedules as showing
+    from fang_cli.managing import showing_schedules as showing
 
     end = arguments.end_of_pause(lasts, until, tz)
     with queue_at(database_url, schema) as queue:
@@ -147,7 +148,7 @@ def pause(
 @options(*SAID, *DATABASE)
 def resume(*, name: str, by: str | None, reason: str | None, schema: str, database_url: str | None) -> None:
     """End the pause of a schedule; ticks that fell into it are not made up for."""
-    from fang_cli import showing_schedules as showing
+    from fang_cli.managing import showing_schedules as showing
 
     with queue_at(database_url, schema) as queue:
         queue.schedules.resume(name, reason=reason, by=by or arguments.whoami())

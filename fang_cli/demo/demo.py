@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from sqlalchemy import Connection, Engine, Row, text
 
-from fang_cli.demo_tasks import PARENT_VARIABLE, URL_VARIABLE, ReadModule
+from fang_cli.demo.demo_tasks import PARENT_VARIABLE, URL_VARIABLE, ReadModule
 from fang_core.errors import FangError
 from fang_embedded import EmbeddedPostgres, EmbeddedPostgresError
 from fang_postgres import migrate
@@ -135,7 +135,7 @@ class _Child:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         # A session of its own keeps Ctrl-C from it: the demo ends it in order.
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "fang_cli.demo_tasks", mode],
+            [sys.executable, "-m", "fang_cli.demo.demo_tasks", mode],
             env={**os.environ, URL_VARIABLE: url, PARENT_VARIABLE: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=self._errors,

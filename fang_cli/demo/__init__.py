@@ -1,0 +1,1 @@
+"""Runs both modes on real input: ``fang demo``."""

@@ -1,0 +1,1 @@
+"""Shows and changes, by hand, how task types and schedules are to be treated."""

@@ -1,0 +1,1 @@
+"""Runs pools: ``fang worker``."""
