@@ -50,6 +50,7 @@ from fang_core.lifecycle import (
     Success,
 )
 from fang_core.messages import PoolMessage, Resize, SetLogLevel, Stop
+from fang_core.monitoring.listing import Count, TaskPage
 from fang_core.pool.stats import PoolStats
 from fang_core.record import ClaimedTask, PoolInfo, Progress, Task, TaskState
 from fang_core.runs.interrupt import Interrupt, Interrupted, uninterruptible
@@ -101,6 +102,8 @@ __all__ = (
     "AsyncMemoryQueue",
     "InsertOptions",
     "TaskFilter",
+    "TaskPage",
+    "Count",
     # Records
     "Task",
     "TaskState",

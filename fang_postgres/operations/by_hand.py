@@ -1,6 +1,5 @@
 """Makes the operations by hand: on tasks that an application names, or searches for."""
 
-import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -97,14 +96,16 @@ class ByHand(OperationsBase):
         self, ids: Sequence[UUID], which: TaskFilter, cancellation: Cancellation, *, notify: bool
     ) -> Operation[int]:
         """Does the same with those of these tasks that match the filter; returns how many."""
-        params = {"p_ids": list(ids), "p_notify": notify} | _matching(which) | _asked(cancellation)
+        params = {"p_ids": list(ids), "p_notify": notify} | filter_parameters(which) | _asked(cancellation)
         return Operation(self._statements.cancel_ids, params, as_count)
 
     def cancel_held(
         self, last: UUID, limit: int, which: TaskFilter, cancellation: Cancellation, *, notify: bool
     ) -> Operation[int]:
         """Does the same with at most ``limit`` tasks in progress, with ids up to ``last``; returns how many."""
-        params = {"p_until": last, "p_limit": limit, "p_notify": notify} | _matching(which) | _asked(cancellation)
+        params = (
+            {"p_until": last, "p_limit": limit, "p_notify": notify} | filter_parameters(which) | _asked(cancellation)
+        )
         return Operation(self._statements.cancel_held, params, as_count)
 
     def cancel_waiting(
@@ -121,7 +122,9 @@ class ByHand(OperationsBase):
 
         Returns how many, and the place that it reached; None if nothing is left.
         """
-        params = {"p_until": last, "p_limit": limit, "p_notify": notify} | _matching(which) | _asked(cancellation)
+        params = (
+            {"p_until": last, "p_limit": limit, "p_notify": notify} | filter_parameters(which) | _asked(cancellation)
+        )
         params |= dict(zip(("p_after_type", "p_after_priority", "p_after_at", "p_after_id"), after, strict=True))
 
         def decode(rows: Rows) -> tuple[int, DuePlace | None]:
@@ -195,8 +198,3 @@ class ByHand(OperationsBase):
 
 def _asked(cancellation: Cancellation) -> dict[str, Any]:
     return {"p_reason": cancellation.reason, "p_by": cancellation.by}
-
-
-def _matching(which: TaskFilter) -> dict[str, Any]:
-    headers = None if which.headers is None else json.dumps(dict(which.headers), ensure_ascii=False)
-    return filter_parameters(which) | {"p_headers": headers}

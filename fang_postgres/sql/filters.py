@@ -1,14 +1,19 @@
 """Builds the conditions of a ``TaskFilter``."""
 
-from typing import Any
+import json
+from collections.abc import Mapping
+from typing import Any, Final
 
-from sqlalchemy import ARRAY, Boolean, DateTime, Text, any_, bindparam, cast, func, not_, or_, select
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ARRAY, Boolean, DateTime, Text, any_, bindparam, cast, func, literal_column, not_, or_, select
+from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.sql.elements import ColumnElement
 
 from fang_core.lifecycle import TERMINAL_STATES
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.filter import CONDITIONS, TaskFilter
 from fang_postgres.sql.fragments import array_of, state_literals
+
+_OF_LISTS: Final = ("kinds", "task_types", "states", "pool_ids")
+_OF_TIMES: Final = {"inserted": "created_at", "updated": "updated_at", "due": "scheduled_at"}
 
 
 def matching(c: Any) -> list[ColumnElement[bool]]:
@@ -16,23 +21,35 @@ def matching(c: Any) -> list[ColumnElement[bool]]:
 
     The state is compared as text, so that these conditions never decide which index is taken.
     """
-    before, after = (bindparam(f"p_inserted_{name}", type_=DateTime(timezone=True)) for name in ("before", "after"))
-    headers = bindparam("p_headers", type_=Text)
+    ranges = [bound for name, column in _OF_TIMES.items() for bound in _range(name, c[column])]
+    error = bindparam("p_error", type_=Text)
     return [
-        _has_one("kinds", c.kind),
-        _has_one("task_types", c.task_type),
-        _has_one("states", cast(c.state, Text)),
-        or_(headers.is_(None), c.headers.op("@>")(cast(headers, JSONB))),
-        or_(before.is_(None), c.created_at < before),
-        or_(after.is_(None), c.created_at >= after),
+        _has_one("kinds", c.kind, Text),
+        _has_one("task_types", c.task_type, Text),
+        _has_one("states", cast(c.state, Text), Text),
+        _has_one("pool_ids", c.pool_id, UUID),
+        *ranges,
+        or_(error.is_(None), func.strpos(c.error_message, error) > literal_column("0")),
+        _has("headers", c.headers),
+        _has("payload", c.metadata),
     ]
 
 
-def _has_one(name: str, column: Any) -> ColumnElement[bool]:
+def _has_one(name: str, column: ColumnElement[Any], type_: Any) -> ColumnElement[bool]:
     # A switch of its own: on a caller's connection a list that is null arrives as an empty one.
     is_any = not_(bindparam(f"p_has_{name}", type_=Boolean))
-    wanted = select(func.unnest(bindparam(f"p_{name}", type_=ARRAY(Text))))
+    wanted = select(func.unnest(bindparam(f"p_{name}", type_=ARRAY(type_))))
     return or_(is_any, column == any_(array_of(wanted)))
+
+
+def _range(name: str, column: ColumnElement[Any]) -> list[ColumnElement[bool]]:
+    before, after = (bindparam(f"p_{name}_{end}", type_=DateTime(timezone=True)) for end in ("before", "after"))
+    return [or_(before.is_(None), column < before), or_(after.is_(None), column >= after)]
+
+
+def _has(name: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
+    wanted = bindparam(f"p_{name}", type_=Text)
+    return or_(wanted.is_(None), column.op("@>")(cast(wanted, JSONB)))
 
 
 def goes_on(c: Any) -> ColumnElement[bool]:
@@ -41,9 +58,16 @@ def goes_on(c: Any) -> ColumnElement[bool]:
 
 
 def filter_parameters(which: TaskFilter) -> dict[str, Any]:
-    """Returns the parameters of ``matching``, except ``p_headers``, whose value is a JSON text."""
+    """Returns the parameters of ``matching``."""
     params: dict[str, Any] = {}
-    for name in ("kinds", "task_types", "states"):
-        values = getattr(which, name)
-        params |= {f"p_has_{name}": values is not None, f"p_{name}": [str(value) for value in values or ()]}
-    return params | {"p_inserted_before": which.inserted_before, "p_inserted_after": which.inserted_after}
+    for name in CONDITIONS:
+        value = getattr(which, name)
+        if name in _OF_LISTS:
+            params |= {f"p_has_{name}": value is not None, f"p_{name}": _as_sent(value or ())}
+        elif name != "ids":
+            params[f"p_{name}"] = json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else value
+    return params
+
+
+def _as_sent(values: Any) -> list[Any]:
+    return [str(value) if isinstance(value, str) else value for value in values]  # a state is sent as plain text

@@ -244,6 +244,13 @@ class CancelSuite:
             ({"headers": {"user": "7", "from": "web"}}, {"mail"}),
             ({"headers": {"user": "8", "from": "web"}}, set()),
             ({"task_types": "mail", "kinds": note, "states": "new", "headers": {"user": "7"}}, {"mail"}),
+            ({"payload": {"n": 4}}, {"mail"}),
+            ({"payload": {"n": 4.0, "type": note}}, {"mail"}),
+            ({"payload": {"n": "4"}}, set()),
+            ({"payload": {"n": 5, "type": note}}, set()),
+            ({"error": "connection res"}, {"retried"}),
+            ({"error": "Connection"}, set()),
+            ({"error": "100%"}, set()),
             ({"kinds": []}, set()),
             ({"task_types": ()}, set()),
             ({"states": ()}, set()),
@@ -262,6 +269,12 @@ class CancelSuite:
             (lambda tasks: {"inserted_after": tasks["mail"].created_at}, {"mail", "other", "last"}),
             (lambda tasks: {"inserted_after": tasks["mail"].created_at, "kinds": "nobody's"}, set()),
             (lambda tasks: {"inserted_after": tasks["ended"].created_at + HOUR}, set()),
+            (lambda tasks: {"updated_after": tasks["retried"].updated_at, "task_types": "held"}, {"retried"}),
+            (lambda tasks: {"updated_before": tasks["retried"].updated_at, "task_types": "held"}, {"held"}),
+            (lambda tasks: {"due_before": tasks["other"].scheduled_at, "task_types": "mail"}, {"mail"}),
+            (lambda tasks: {"due_after": tasks["other"].scheduled_at + HOUR / 2}, {"retried", "last"}),
+            (lambda tasks: {"pool_ids": [tasks["held"].pool_id]}, {"held"}),
+            (lambda tasks: {"pool_ids": [tasks["held"].id]}, set()),
         ):
             tasks = some(backend)
             assert self._cancelled(backend, tasks, which(tasks)) == expected
@@ -329,6 +342,6 @@ def some(backend: Backend) -> dict[str, Task]:
         "last": backend.insert(backend.note(n=6), delay=HOUR, priority=-1),
         "ended": backend.insert(backend.note(n=7), delay=HOUR),
     }
-    tasks["retried"] = backend.call(backend.queue.schedule_retry, tasks["retried"], HOUR, "no")
+    tasks["retried"] = backend.call(backend.queue.schedule_retry, tasks["retried"], HOUR, "a connection reset")
     tasks["ended"] = backend.move(tasks["ended"], TaskState.FINISHED)
     return tasks

@@ -1,7 +1,7 @@
 """What a filter takes, and refuses. Which tasks it matches is tested with every backend, by cancelling them."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from threading import Thread
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from fang_core import TaskFilter, TaskState, UsageError
-from fang_core.tasks.filter import CONDITIONS, checked_filter
+from fang_core.tasks.filter import CONDITIONS, checked_filter, contains
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ONE = UUID(int=1)
@@ -22,6 +22,13 @@ GOOD: dict[str, tuple[Any, Any]] = {
     "headers": ({"user": "7"}, {"user": "7"}),
     "inserted_before": (NOW, NOW),
     "inserted_after": (NOW, NOW),
+    "updated_before": (NOW, NOW),
+    "updated_after": (NOW, NOW),
+    "due_before": (NOW, NOW),
+    "due_after": (NOW, NOW),
+    "error": ("timed out", "timed out"),
+    "payload": ({"items": ({"sku": 7},)}, {"items": [{"sku": 7}]}),
+    "pool_ids": ({ONE}, (ONE,)),
 }
 BAD: list[dict[str, Any]] = [
     {"kinds": 7},
@@ -40,6 +47,22 @@ BAD: list[dict[str, Any]] = [
     {"headers": {"user": 7}},
     {"inserted_before": "now"},
     {"inserted_after": datetime(2026, 1, 1)},  # noqa: DTZ001
+    {"updated_after": 7},
+    {"due_before": datetime(2026, 1, 1)},  # noqa: DTZ001
+    {"error": "no"},
+    {"error": ["one", "two"]},
+    {"error": "x" * 2_001},
+    {"error": "a\0b"},
+    {"error": "lone \ud800"},
+    {"payload": {}},
+    {"payload": []},
+    {"payload": {"a": float("nan")}},
+    {"payload": {"a": {"b": object()}}},
+    {"payload": {"a": ["x\0"]}},
+    {"payload": {"a": "lone \ud800"}},
+    {"payload": {"a": "x" * 9_000}},
+    {"pool_ids": ONE},
+    {"pool_ids": ["7"]},
     {"all_tasks": 1},
     {"all_tasks": True, "kinds": "Mail"},
     {"all_tasks": True, "ids": []},
@@ -83,3 +106,41 @@ def test_only_a_filter_that_says_so_is_about_every_task() -> None:
     empty: Any = {"ids": [], "kinds": [], "task_types": [], "states": []}
     for name, values in empty.items():
         assert not checked_filter(TaskFilter(**{name: values})).is_empty
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        ({"a": 1}, True),
+        ({"a": 1.0}, True),
+        ({"a": True}, False),
+        ({"a": None}, False),
+        ({"none": None}, True),
+        ({"none": 0}, False),
+        ({"missing": None}, False),
+        ({"list": [2]}, True),
+        ({"list": [2, 2, 1]}, True),
+        ({"list": []}, True),
+        ({"list": 1}, False),
+        ({"list": {}}, False),
+        ({"of": [{"x": 1}]}, True),
+        ({"of": [{"x": 1, "y": 2}]}, True),
+        ({"of": [{"x": 2, "y": 2}]}, False),
+        ({"deep": {"deeper": {}}}, True),
+        ({"deep": {}, "a": 2}, False),
+    ],
+)
+def test_a_payload_has_another_one_in_it_as_postgres_has_it(part: dict[str, Any], expected: bool) -> None:
+    whole = {"a": 1, "none": None, "list": [1, 2], "of": [{"x": 1, "y": 2}, {"x": 2}], "deep": {"deeper": {"n": 1}}}
+    assert contains(whole, part) is expected
+
+
+def test_a_digest_tells_filters_apart_and_no_equal_ones() -> None:
+    filters = [TaskFilter(**{name: given}) for name, (given, _) in GOOD.items()] + [TaskFilter()]
+    assert len({which.digest for which in filters}) == len(filters)
+    for one, other in (
+        ({"states": ["new", "failed"]}, {"states": [TaskState.FAILED, TaskState.NEW]}),
+        ({"headers": {"a": "1", "b": "2"}}, {"headers": {"b": "2", "a": "1"}}),
+        ({"due_before": NOW}, {"due_before": NOW.astimezone(timezone(timedelta(hours=3)))}),
+    ):
+        assert TaskFilter(**one).digest == TaskFilter(**other).digest

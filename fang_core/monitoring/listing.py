@@ -1,0 +1,136 @@
+"""Defines what a list of tasks and a count say, and the cursor that leads from one page to the next. Pure."""
+
+import binascii
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from fang_core.errors import UsageError
+from fang_core.record import Task
+
+MOST_LISTED: Final = 500
+"""The most tasks of a page."""
+
+MOST_COUNTED: Final = 100_000
+"""The most tasks that a count can be asked to count exactly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPage:
+    """One page of a list of tasks.
+
+    Attributes:
+        tasks: the tasks, as they were when they were read; error messages are cut to 200 characters, and ``errors`` is
+            empty: ``find_task_by_id`` reads them whole.
+        cursor: give it to the next call, with the same filter; None if there are no more.
+        looked_at: how many tasks were looked at for this page.
+        stopped: whether the time for a page ran out before it was full. There may be more: go on with ``cursor``.
+        looked_to: how far that was, in the order of the list: the time of the last task that was looked at. Which time
+            it is depends on the order: see docs/finding-tasks.md. None if none was looked at.
+    """
+
+    tasks: tuple[Task, ...]
+    cursor: str | None
+    looked_at: int
+    stopped: bool
+    looked_to: datetime | None
+
+
+class Count(NamedTuple):
+    """How many tasks match a filter.
+
+    Attributes:
+        count: how many.
+        is_exact: whether they were counted. Otherwise ``count`` is the database's estimate; or, if it cannot estimate
+            the filter, how many were found in the time that there is, so that there are at least so many.
+    """
+
+    count: int  # type: ignore[assignment]  # a tuple has a method of this name
+    is_exact: bool
+
+
+def checked_limit(limit: int) -> int:
+    """Returns how many tasks a page may have. Raises ``UsageError``."""
+    return _checked_number("limit", limit, MOST_LISTED)
+
+
+def checked_up_to(up_to: int) -> int:
+    """Returns up to how many tasks a count is exact. Raises ``UsageError``."""
+    return _checked_number("up_to", up_to, MOST_COUNTED)
+
+
+def _checked_number(name: str, value: int, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UsageError(f"{name} must be an int, not {type(value).__name__}")
+    if not 1 <= value <= most:
+        raise UsageError(f"{name} must be between 1 and {most}")
+    return value
+
+
+# The cursor -----------------------------------------------------------------------------------------------------------
+
+Key = tuple[str | int | datetime | UUID, ...]
+"""Where a task stands in the order of a list."""
+
+
+class Place(NamedTuple):
+    """Says where a list goes on: behind this key, in the order of this walk."""
+
+    walk: str
+    key: Key
+
+
+MOST_CURSOR: Final = 8_192
+"""The most characters of a cursor."""
+
+_VERSION: Final = 1
+_CHECKSUM: Final = 8  # bytes
+_NO_CURSOR: Final = "cursor is not one that list_tasks returned: leave it out for the first page"
+_WRITE: Final[dict[type, Callable[[Any], list[Any]]]] = {
+    str: lambda value: ["s", value],
+    int: lambda value: ["i", value],
+    datetime: lambda value: ["t", value.astimezone(UTC).isoformat()],
+    UUID: lambda value: ["u", value.hex],
+}
+_READ: Final[dict[str, Callable[[Any], Any]]] = {"s": str, "i": int, "t": datetime.fromisoformat, "u": UUID}
+
+
+def cursor_of(place: Place, digest: str) -> str:
+    """Returns the cursor of a place in the list of the filter with this digest."""
+    key = [_WRITE[type(value)](value) for value in place.key]
+    text = json.dumps([_VERSION, digest, place.walk, key], separators=(",", ":")).encode()
+    return urlsafe_b64encode(_checksum(text) + text).decode().rstrip("=")
+
+
+def place_of(cursor: str, digest: str) -> Place:
+    """Returns the place of a cursor.
+
+    Raises ``UsageError`` if it is no cursor, one of another version, or of a filter with another digest.
+    """
+    if not isinstance(cursor, str):
+        raise UsageError(f"cursor must be a str, not {type(cursor).__name__}")
+    try:
+        if len(cursor) > MOST_CURSOR:
+            raise ValueError
+        data = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+        text = data[_CHECKSUM:]
+        if data[:_CHECKSUM] != _checksum(text):
+            raise ValueError
+        version, of_filter, walk, key = json.loads(text)
+        if version != _VERSION:
+            raise ValueError
+        place = Place(walk, tuple(_READ[tag](value) for tag, value in key))
+    except (ValueError, TypeError, KeyError, binascii.Error, RecursionError):
+        raise UsageError(_NO_CURSOR) from None
+    if of_filter != digest:
+        raise UsageError("cursor is that of another filter: leave it out for the first page")
+    return place
+
+
+def _checksum(text: bytes) -> bytes:
+    return sha256(b"fang-cursor" + text).digest()[:_CHECKSUM]
