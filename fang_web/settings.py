@@ -1,0 +1,37 @@
+"""Holds what ``create_app`` was given."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from fang_core.errors import UsageError
+from fang_web.auth import Auth, checked_auth
+from fang_web.security import checked_origin
+
+DEFAULT_MASKED = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "credential")
+"""Fields of payloads whose names contain one of these are never shown, unless ``masked=`` says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What ``create_app`` was given, checked.
+
+    Attributes:
+        auth: says who makes a request.
+        read_only: whether nobody can change anything.
+        masked: what is part of the names of fields that are never shown, in lower case.
+        origin: the page's own origin, as browsers see it; None if it is that of the Host header.
+    """
+
+    auth: Auth
+    read_only: bool
+    masked: frozenset[str]
+    origin: str | None
+
+
+def checked_settings(auth: object, *, read_only: bool, masked: Collection[str], origin: str | None) -> Settings:
+    """Returns the settings. Raises ``UsageError``."""
+    if isinstance(masked, str) or not all(isinstance(name, str) and name for name in masked):
+        raise UsageError("masked= takes several names of fields, such as ('iban', 'password')")
+    if not isinstance(read_only, bool):
+        raise UsageError("read_only= is True or False")
+    return Settings(checked_auth(auth), read_only, frozenset(name.lower() for name in masked), checked_origin(origin))
