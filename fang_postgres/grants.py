@@ -6,7 +6,7 @@ from typing import Final, Literal, get_args
 from fang_core.errors import UsageError
 from fang_postgres.schema import DEFAULT_SCHEMA, VERSION_TABLE, checked_schema
 
-Purpose = Literal["web", "worker", "status"]
+Purpose = Literal["web", "worker", "status", "page", "scaling"]
 
 PRIVILEGES: Final[Mapping[Purpose, Mapping[str, Sequence[str]]]] = {
     "web": {
@@ -27,6 +27,9 @@ PRIVILEGES: Final[Mapping[Purpose, Mapping[str, Sequence[str]]]] = {
         "fang_turns": ("SELECT", "INSERT", "UPDATE"),
         "fang_lanes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "fang_uniques": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "fang_stats": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "fang_live": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "fang_scaling": ("SELECT",),
     },
     "status": {
         VERSION_TABLE: ("SELECT",),
@@ -34,14 +37,36 @@ PRIVILEGES: Final[Mapping[Purpose, Mapping[str, Sequence[str]]]] = {
         "fang_pools": ("SELECT",),
         "fang_schedules": ("SELECT",),
         "fang_types": ("SELECT",),
+        "fang_stats": ("SELECT",),
+        "fang_live": ("SELECT",),
+        "fang_scaling": ("SELECT",),
+    },
+    "page": {
+        VERSION_TABLE: ("SELECT",),
+        "fang_tasks": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "fang_pools": ("SELECT",),
+        "fang_schedules": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "fang_messages": ("SELECT", "INSERT"),  # to control pools
+        "fang_types": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "fang_turns": ("SELECT", "INSERT"),
+        "fang_uniques": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "fang_stats": ("SELECT",),
+        "fang_live": ("SELECT",),
+        "fang_scaling": ("SELECT",),
+        "fang_audit": ("SELECT", "INSERT", "UPDATE"),
+    },
+    "scaling": {
+        "fang_scaling": ("SELECT",),  # which shows no payload: the view reads the tables with its owner's rights
     },
 }
-"""The privileges of each purpose on each table."""
+"""The privileges of each purpose on each table and view."""
 
 FUNCTIONS: Final[Mapping[Purpose, Sequence[str]]] = {
     "web": (),
     "worker": ("fang_running_1(text, text)", "fang_tat_1(text)", "fang_lane_tat_1(text, text)"),
     "status": (),
+    "page": (),
+    "scaling": (),
 }
 """The functions that each purpose calls."""
 
@@ -52,6 +77,8 @@ _TITLES: Final[Mapping[Purpose, str]] = {
     "web": "inserts and finds tasks, such as a web application",
     "worker": "runs pools, or changes tasks by hand",
     "status": "only looks: fang status, fang migrate --check",
+    "page": "shows and changes tasks on the page, and runs none: fang web",
+    "scaling": "only learns how many workers are needed, as an autoscaler does",
 }
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Column,
     Computed,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -25,22 +26,31 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     Table,
+    TableClause,
     Text,
+    column,
     event,
+    table,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB, UUID
 
 from fang_core.errors import UsageError
+from fang_core.monitoring.buckets import COMMENT
 from fang_core.record import TaskState
 
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """The revision that this version of the library was made for."""
 
 VERSION_TABLE: Final = "fang_alembic_version"
 DEFAULT_SCHEMA: Final = "fang"
 EARLIEST: Final = "'0001-01-03 00:00:00+00'::timestamptz"
 LATEST: Final = "'9999-12-29 00:00:00+00'::timestamptz"
+
+COUNTERS: Final = ("started", "arrived", "finished", "retried", "failed", "cancelled", "lost", "rescued")
+SUMS: Final = ("queue_s", "run_s", "cpu_s", "worker_s")
+HISTOGRAMS: Final = ("queue", "run")
+"""The columns of ``fang_stats`` beside its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,11 @@ class Tables:
     turns: Table
     lanes: Table
     uniques: Table
+    stats: Table
+    live: Table
+    audit: Table
+    scaling: TableClause
+    """The view for autoscalers; the revision that made it has its query."""
 
 
 def checked_schema(name: str) -> str:
@@ -82,6 +97,10 @@ def tables(schema: str = DEFAULT_SCHEMA) -> Tables:
         turns=_turns(metadata, schema),
         lanes=_lanes(metadata, schema),
         uniques=_uniques(metadata),
+        stats=_stats(metadata),
+        live=_live(metadata),
+        audit=_audit(metadata),
+        scaling=_scaling(schema),
     )
 
 
@@ -183,6 +202,8 @@ def _tasks(metadata: MetaData, schema: str) -> Table:
             *("task_type", "priority", "scheduled_at", "id"),
             postgresql_where=text("state >= 'retried' AND state <= 'retried'"),
         ),
+        # For people who look at the failures of a kind: no other index has the kind. Rows that end well never enter it.
+        Index("fang_tasks_failed_kinds", "kind", "updated_at", postgresql_where=text("state = 'failed'")),
     )
 
 
@@ -352,4 +373,67 @@ def _messages(metadata: MetaData) -> Table:
         Column("kind", Text, nullable=False),
         Column("body", JSONB, nullable=False, server_default=text("'{}'")),
         Index("fang_messages_pool", "pool_id"),
+    )
+
+
+def _stats(metadata: MetaData) -> Table:
+    """Returns the table of history. Each of its rows is overwritten for a minute or an hour, by its writer alone."""
+    seconds: Double[float] = Double(53)
+    stats = Table(
+        "fang_stats",
+        metadata,
+        Column("span", SmallInteger, primary_key=True, autoincrement=False, server_default=text("60")),
+        Column("at", DateTime(timezone=True), primary_key=True),
+        Column("writer", UUID(as_uuid=True), primary_key=True),
+        Column("task_type", Text, primary_key=True),
+        Column("kind", Text, primary_key=True),
+        *(Column(name, BigInteger, nullable=False) for name in COUNTERS),
+        *(Column(name, seconds, nullable=False) for name in SUMS),
+        # Histograms: an array's own subscripts are the buckets, such as '[17:19]={3,40,91}'.
+        *(Column(name, ARRAY(Integer), nullable=False) for name in HISTOGRAMS),
+        comment=COMMENT,
+    )
+    return _filled(stats, 70)
+
+
+def _live(metadata: MetaData) -> Table:
+    """Returns the table of what pools do now. It is apart from ``fang_pools``, whose rows every pool reads."""
+    live = Table(
+        "fang_live",
+        metadata,
+        Column("pool_id", UUID(as_uuid=True), primary_key=True),
+        Column("at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+        Column("busy", Integer, nullable=False, server_default=text("0")),
+        Column("waiting", Integer, nullable=False, server_default=text("0")),
+        Column("runs", JSONB, nullable=False, server_default=text("'[]'")),
+    )
+    # Overwritten once a second; half-empty pages keep the versions of a row on its page.
+    return _filled(live, 50)
+
+
+def _audit(metadata: MetaData) -> Table:
+    return Table(
+        "fang_audit",
+        metadata,
+        Column("id", BigInteger, Identity(always=True), primary_key=True),
+        Column("at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+        Column("who", Text, nullable=False),
+        Column("action", Text, nullable=False),
+        Column("target", Text, nullable=False),
+        Column("details", JSONB),
+        Column("result", Text),
+        Index("fang_audit_at", "at"),
+    )
+
+
+def _scaling(schema: str) -> TableClause:
+    return table(
+        "fang_scaling",
+        column("task_type", Text),
+        column("due", Integer),
+        column("oldest_due_seconds", Double(53)),
+        column("running", Integer),
+        column("workers", Integer),
+        column("paused", Boolean),
+        schema=schema,
     )

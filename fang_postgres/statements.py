@@ -87,6 +87,7 @@ class Statements:
     list_pools: Statement
     send: Statement
     forget_messages: Statement
+    forget_live: Statement
     set_waiting: Statement
     has_taker: Statement
     claim: Statement
@@ -181,6 +182,7 @@ def statements(schema: str) -> Statements:
         list_pools=pools.list_pools(t),
         send=pools.send(t),
         forget_messages=pools.forget_messages(t),
+        forget_live=pools.forget_live(t),
         set_waiting=pools.set_waiting(t),
         has_taker=pools.has_taker(t),
         claim=pools.claim(t),

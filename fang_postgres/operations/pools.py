@@ -73,6 +73,10 @@ class Pools(OperationsBase):
         """Removes messages to pools that have no record."""
         return Operation(self._statements.forget_messages, {}, as_nothing)
 
+    def forget_live(self) -> Operation[None]:
+        """Removes what pools said of their runs that have no record."""
+        return Operation(self._statements.forget_live, {}, as_nothing)
+
     def has_taker(self, pool_id: UUID, tasks: Collection[Serves]) -> Operation[bool]:
         """Returns whether another pool may have a free worker for one of these tasks."""
         params = {

@@ -214,6 +214,7 @@ class PostgresStore:
         pruned = sum([await self._spare.run(operation, self._guard_of_pruning) for operation in operations])
         await self._spare.run(self._operations.prune_lanes(request.task_types))
         await self._spare.run(self._operations.forget_messages())
+        await self._spare.run(self._operations.forget_live())
         return pruned
 
     def listen(

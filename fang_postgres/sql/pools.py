@@ -79,9 +79,10 @@ def update_kinds(t: Tables) -> Statement:
 
 
 def unregister(t: Tables) -> Statement:
-    """Deletes a pool's row, and the messages that it has not handled."""
+    """Deletes a pool's row, what it said of its runs, and the messages that it has not handled."""
     unheard = delete(t.messages).where(t.messages.c.pool_id == POOL).cte("unheard")
-    return Statement("unregister", delete(t.pools).where(t.pools.c.id == POOL).add_cte(unheard))
+    live = delete(t.live).where(t.live.c.pool_id == POOL).cte("live")
+    return Statement("unregister", delete(t.pools).where(t.pools.c.id == POOL).add_cte(unheard).add_cte(live))
 
 
 def list_pools(t: Tables) -> Statement:
@@ -108,6 +109,12 @@ def forget_messages(t: Tables) -> Statement:
     """Deletes the messages to pools that have no record: one may have been sent just as its pool ended."""
     gone = t.messages.c.pool_id != all_(array_of(select(t.pools.c.id)))
     return Statement("forget_messages", delete(t.messages).where(gone))
+
+
+def forget_live(t: Tables) -> Statement:
+    """Deletes what pools said of their runs that have no record: one may have been written just as its pool ended."""
+    gone = t.live.c.pool_id != all_(array_of(select(t.pools.c.id)))
+    return Statement("forget_live", delete(t.live).where(gone))
 
 
 def set_waiting(t: Tables) -> Statement:

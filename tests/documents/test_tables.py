@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Table
+from sqlalchemy import TableClause
 from sqlalchemy.dialects import postgresql
 
 from fang_core import Task, TaskState
@@ -12,6 +12,7 @@ from fang_postgres.schema import tables
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tables.md").read_text("utf-8")
 TABLES = tables()
+RELATIONS: list[TableClause] = [*TABLES.metadata.tables.values(), TABLES.scaling]
 NAMES = {"fang.fang_task_state": "fang_task_state", 'TEXT COLLATE "C"': "text"}
 NOT_FIELDS = {"uniq_waiting"}
 
@@ -26,15 +27,13 @@ def type_of(column: object) -> str:
     return NAMES.get(written, written.lower())
 
 
-@pytest.mark.parametrize("table", TABLES.metadata.tables.values(), ids=lambda table: table.name)
-def test_the_page_has_the_columns_of_a_table(table: Table) -> None:
+@pytest.mark.parametrize("table", RELATIONS, ids=lambda table: table.name)
+def test_the_page_has_the_columns_of_a_table(table: TableClause) -> None:
     assert documented(table.name) == [(column.name, type_of(column)) for column in table.columns]
 
 
 def test_every_table_is_on_the_page() -> None:
-    assert set(re.findall(r"^## `(\w+)`$", PAGE, re.MULTILINE)) == {
-        table.name for table in TABLES.metadata.tables.values()
-    }
+    assert set(re.findall(r"^## `(\w+)`$", PAGE, re.MULTILINE)) == {table.name for table in RELATIONS}
 
 
 def test_every_state_is_named() -> None:

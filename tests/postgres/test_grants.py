@@ -14,13 +14,14 @@ from fang_cli.commands import fang
 from fang_cli.watching.status import read_status
 from fang_core import AsyncRunnable, Rate, RetentionMode, Runnable, Stop, TaskConfig, Unique
 from fang_core.backends.store import ClaimRequest, Declaration, LaneRequest, PoolRecord, PruneRequest
-from fang_core.errors import AccessRefused, UsageError
+from fang_core.errors import AccessRefused, UnknownPool, UsageError
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import BeatRequest, Pulse
 from fang_core.pool import glance
 from fang_core.pool.glance import Life
 from fang_core.record import TaskState
 from fang_postgres import migrate
+from fang_postgres.connections.diagnosis import diagnose
 from fang_postgres.grants import FUNCTIONS, PRIVILEGES, Purpose, grants
 from fang_postgres.reports.reports import Reports
 from fang_threaded.database import run_on
@@ -80,16 +81,28 @@ def of_web(harness: Harness, url: str) -> None:
     harness.call(queue.insert_task, harness.note(n=3), delay=DAY)
     harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(4, 8)])
     harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(4, 8)], uniq=True)
-    for uniq in (Unique(by="n", within=DAY), Unique(while_="waiting"), Unique(while_="always")):
-        harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(8, 12)], uniq=uniq)
-        assert harness.call(queue.insert_task, harness.note(n=8), uniq=uniq).conflict
+    of_uniques(harness, queue)
     harness.call(queue.schedule_task, (Nightly if harness.mode == "threaded" else AsyncNightly)())
     assert harness.call(queue.find_task_by_id, task.id) == task
     harness.call(queue.close)
 
 
+def of_uniques(harness: Harness, queue: Any) -> None:
+    for uniq in (Unique(by="n", within=DAY), Unique(while_="waiting"), Unique(while_="always")):
+        harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(8, 12)], uniq=uniq)
+        assert harness.call(queue.insert_task, harness.note(n=8), uniq=uniq).conflict
+
+
 def of_worker(harness: Harness, url: str) -> None:
     """What the services of a pool do, one after the other; and a change and a removal by hand."""
+    do(
+        url,
+        "INSERT INTO fang.fang_live (pool_id) VALUES (gen_random_uuid()) ON CONFLICT (pool_id) DO UPDATE SET busy = 0",
+        f"INSERT INTO fang.fang_stats SELECT 60, now(), gen_random_uuid(), 't', 'k', {'0, ' * 12} '{{}}', '{{}}'"
+        " ON CONFLICT (span, at, writer, task_type, kind) DO UPDATE SET started = 0",
+        "DELETE FROM fang.fang_stats WHERE span = 60",
+        "SELECT FROM fang.fang_scaling",
+    )
     queue = harness.queue(url)
     store = harness.call(queue.store)
     pool = PoolRecord(uuid4(), harness.mode, "host", 1, ("common",), (harness.note.__fang_options__.kind,), 1)
@@ -146,9 +159,59 @@ def of_limited_type(harness: Harness, queue: Any, store: Any, pool: PoolRecord) 
 def of_status(harness: Harness, url: str) -> None:
     read_status(url, "fang")
     migrate.check(url)
+    do(url, "SELECT FROM fang.fang_stats", "SELECT FROM fang.fang_live", "SELECT FROM fang.fang_scaling")
 
 
-WORK: Final[dict[Purpose, Callable[[Harness, str], None]]] = {"web": of_web, "worker": of_worker, "status": of_status}
+def of_page(harness: Harness, url: str) -> None:
+    """What the page does: all that people do by hand, and an audit row for each of it."""
+    of_status(harness, url)
+    do(
+        url,
+        "INSERT INTO fang.fang_audit (who, action, target) VALUES ('me', 'pause', 'exports')",
+        "UPDATE fang.fang_audit SET result = 'done' WHERE who = 'me'",
+    )
+    queue = harness.queue(url)
+    try:
+        of_uniques(harness, queue)
+        task = harness.call(queue.insert_task, harness.note())
+        harness.call(queue.remove_task, harness.call(queue.update_task_state, task, TaskState.CANCELLED).id)
+        harness.call(queue.schedules.put, "nightly", harness.note(), cron="@daily")
+        harness.call(queue.schedules.remove, "nightly")
+        with pytest.raises(UnknownPool):  # the server asks for rights before it looks for the pool
+            harness.call(queue.control, uuid4(), Stop())
+        harness.call(queue.pause, "exports")
+        harness.call(queue.limits.set, "exports", [Rate(10)])
+        harness.call(queue.limits.set, "exports", [Rate(20)])
+        harness.call(queue.limits.remove, "exports")
+        harness.call(queue.resume, "exports")
+    finally:
+        harness.call(queue.close)
+
+
+def of_scaling(harness: Harness, url: str) -> None:
+    do(url, "SELECT due FROM fang.fang_scaling")
+    with pytest.raises(AccessRefused):
+        do(url, "SELECT metadata FROM fang.fang_tasks")
+
+
+def do(url: str, *statements: str) -> None:
+    parts = make_url(url)
+    where: dict[str, Any] = {**parts.translate_connect_args(username="user", database="dbname"), **parts.query}
+    with psycopg.connect(**where) as connection:
+        try:
+            for statement in statements:
+                connection.execute(statement.encode())
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise diagnose(error.sqlstate, str(error), schema="fang") from None
+
+
+WORK: Final[dict[Purpose, Callable[[Harness, str], None]]] = {
+    "web": of_web,
+    "worker": of_worker,
+    "status": of_status,
+    "page": of_page,
+    "scaling": of_scaling,
+}
 
 
 @pytest.mark.parametrize("purpose", WORK)
@@ -230,6 +293,9 @@ def test_the_command_prints_them(capsys: pytest.CaptureFixture[str]) -> None:
         'GRANT SELECT ON "jobs".fang_pools TO "app";\n'
         'GRANT SELECT ON "jobs".fang_schedules TO "app";\n'
         'GRANT SELECT ON "jobs".fang_types TO "app";\n'
+        'GRANT SELECT ON "jobs".fang_stats TO "app";\n'
+        'GRANT SELECT ON "jobs".fang_live TO "app";\n'
+        'GRANT SELECT ON "jobs".fang_scaling TO "app";\n'
     )
     assert printed("--grants", "app") == grants("app", "web") + "\n" + grants("app", "worker")
     assert set(get_args(Purpose)) == set(PRIVILEGES) == set(WORK)

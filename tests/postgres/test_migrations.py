@@ -21,6 +21,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import ProgrammingError
 
 from alembic import command, op
@@ -59,7 +60,11 @@ UNION ALL
 SELECT concat_ws(' ', 'enum', t.typname, e.enumsortorder, e.enumlabel)
   FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid WHERE t.typnamespace = :n
 UNION ALL
-SELECT concat_ws(' ', 'other', relkind, relname) FROM pg_class WHERE relnamespace = :n AND relkind NOT IN ('r', 'i')
+SELECT concat_ws(' ', 'comment', c.relname, d.description) FROM pg_description d JOIN pg_class c ON c.oid = d.objoid
+  WHERE c.relnamespace = :n
+UNION ALL
+SELECT concat_ws(' ', 'other', relkind, relname) FROM pg_class
+  WHERE relnamespace = :n AND relkind NOT IN ('r', 'i', 'v')
 """
 
 EVERYTHING = """
@@ -522,6 +527,36 @@ def test_the_fifth_revision_gives_roles_the_rights_that_they_need_to_go_on(engin
     finally:
         for purpose in had:
             run(engine, f'DROP OWNED BY "t {purpose}"; DROP ROLE "t {purpose}"')
+
+
+def test_the_sixth_revision_gives_roles_the_rights_that_they_need_to_go_on(engine: Engine) -> None:
+    had: dict[Purpose, str] = {
+        "web": "SELECT, INSERT ON fang.fang_tasks",
+        "worker": "SELECT, INSERT, UPDATE, DELETE ON fang.fang_tasks, fang.fang_pools",
+        "status": "SELECT ON fang.fang_tasks",
+    }
+    migrate.upgrade(engine, revision="0005")
+    for purpose, rights in had.items():
+        run(engine, f'CREATE ROLE "t {purpose}"; GRANT {rights} TO "t {purpose}"')
+    try:
+        migrate.upgrade(engine, revision="0006")
+        asked = """SELECT privilege FROM unnest(CAST(:privileges AS text[])) AS privilege
+            WHERE has_table_privilege(:role, :table, privilege)"""
+        for purpose in had:
+            for table in ("fang_stats", "fang_live", "fang_audit", "fang_scaling"):
+                found = rows(engine, asked, role=f"t {purpose}", table=f"fang.{table}", privileges=RIGHTS)
+                assert found == list(PRIVILEGES[purpose].get(table, ())), (purpose, table)
+    finally:
+        for purpose in had:
+            run(engine, f'DROP OWNED BY "t {purpose}"; DROP ROLE "t {purpose}"')
+
+
+def test_the_view_for_autoscalers_has_the_columns_that_are_described(engine: Engine) -> None:
+    migrate.upgrade(engine)
+    columns = """SELECT a.attname || ' ' || format_type(a.atttypid, a.atttypmod) FROM pg_attribute a
+        WHERE a.attrelid = 'fang.fang_scaling'::regclass AND a.attnum > 0 ORDER BY a.attnum"""
+    described = [f"{c.name} {c.type.compile(postgresql.dialect())}".lower() for c in tables().scaling.columns]
+    assert rows(engine, columns) == described
 
 
 def test_claims_read_with_new_snapshots_in_functions(engine: Engine) -> None:

@@ -29,3 +29,14 @@ def test_a_pool_prunes_by_its_options_what_it_serves_and_nothing_else(
     assert harness.call(billing._lifetime.maintenance.prune) == 0
     assert harness.call(others._lifetime.maintenance.prune) == 2
     assert kept(database) == ["billing"]
+
+
+def test_what_a_pool_said_of_its_runs_goes_with_its_record_or_is_pruned(
+    harness: Harness, url: str, database: Database
+) -> None:
+    pool = harness.pool(harness.queue(url))
+    database.rows("INSERT INTO fang.fang_live (pool_id) VALUES (gen_random_uuid()), (%s) RETURNING 1", pool.id)
+    harness.call(pool._lifetime.maintenance.prune)
+    assert database.rows("SELECT pool_id FROM fang.fang_live") == [(pool.id,)]
+    harness.stop(pool)
+    assert database.rows("SELECT FROM fang.fang_live") == []
