@@ -1,4 +1,4 @@
-"""Reads what people write as arguments of the command: times, spans and zones.
+"""Reads what people write as arguments of the command: times, spans, zones and sizes.
 
 Everything raises ``UsageError``, in one line.
 """
@@ -11,6 +11,7 @@ from typing import Final, overload
 
 import click
 
+from fang_core.config import check_period
 from fang_core.errors import UsageError
 from fang_core.schedules.schedule import zone_of
 
@@ -28,6 +29,30 @@ def span(ctx: click.Context, option: click.Parameter, value: str | None) -> time
         raise UsageError(
             f"{option.opts[0]} must be a span of time such as 90s, 15m, 6h or 2d, not {value!r:.40}"
         ) from None
+
+
+def seconds(ctx: click.Context, option: click.Parameter, value: str) -> float:
+    """Returns an option's number of seconds. Raises ``UsageError``, also for ``nan`` and ``inf``, which are floats."""
+    name = option.opts[0]
+    try:
+        period = timedelta(seconds=float(value))
+    except (ValueError, OverflowError):
+        raise UsageError(f"{name} must be a number of seconds, not {value}") from None
+    check_period(name, period)
+    return period.total_seconds()
+
+
+def size(ctx: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    """Returns an option's number of bytes: ``500M`` is that of 500 MiB."""
+    return None if value is None else size_of(option.opts[0], value)
+
+
+def size_of(name: str, value: str) -> int:
+    """Returns the number of bytes in a text such as ``500M``."""
+    found = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", value.strip(), re.IGNORECASE)
+    if found is None or int(found[1]) == 0:
+        raise UsageError(f"{name} must be a size such as 500M or 2G, not {value!r}")
+    return int(found[1]) << 10 * " KMG".index(found[2].upper() or " ")
 
 
 def time(ctx: click.Context, option: click.Parameter, value: str | None) -> datetime | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from fang_cli import arguments
-from fang_cli.settings import chosen_database_url
+from fang_cli.settings import chosen_database_url, chosen_schema
 
 if TYPE_CHECKING:
     from fang_threaded import Queue
@@ -26,8 +26,8 @@ PAUSE: Final = (
     click.option("--tz", metavar="ZONE", callback=arguments.zone, help="The zone of --until, like Europe/Berlin."),
 )
 DATABASE: Final = (
-    click.option("--schema", default="fang", show_default=True, help="The Postgres schema of the tables."),
-    click.option("--database-url", metavar="URL", help="postgresql://user@host/database; else FANG_DATABASE_URL."),
+    click.option("--schema", metavar="NAME", help="The Postgres schema of the tables: fang, unless a setting says."),
+    click.option("--database-url", metavar="URL", help="postgresql://user@host/database; else the setting."),
 )
 
 
@@ -42,8 +42,8 @@ def options(*each: Callable[[Any], Any]) -> Callable[[F], F]:
     return decorate
 
 
-def queue_at(database_url: str | None, schema: str) -> "Queue":
+def queue_at(database_url: str | None, schema: str | None) -> "Queue":
     """Returns a queue with one connection. Raises ``UsageError`` if no database is given."""
     from fang_threaded import Queue
 
-    return Queue(chosen_database_url(database_url), schema=schema, max_pool_size=1)
+    return Queue(chosen_database_url(database_url), schema=chosen_schema(schema), max_pool_size=1)

@@ -6,6 +6,7 @@ from typing import Any, Final
 import click
 
 from fang_cli import arguments
+from fang_cli.group import Group
 from fang_cli.managing import schedule_arguments
 from fang_cli.options import DATABASE, JSON, PAUSE, SAID, options, queue_at
 from fang_core.errors import UsageError
@@ -19,7 +20,7 @@ _IMPORT: Final = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def schedules() -> None:
     """Show and change the schedules in the database.
 
@@ -30,7 +31,7 @@ def schedules() -> None:
 
 @schedules.command("list")
 @options(JSON, *DATABASE)
-def list_(*, as_json: bool, schema: str, database_url: str | None) -> None:
+def list_(*, as_json: bool, schema: str | None, database_url: str | None) -> None:
     """Show all schedules in the order of their next ticks.
 
     The next five ticks are shown in the schedule's zone, with a mark where daylight saving moves, drops or doubles one.
@@ -92,7 +93,7 @@ def put(
     name: str,
     task: str | None,
     fields: str | None,
-    schema: str,
+    schema: str | None,
     database_url: str | None,
     **given: Any,
 ) -> None:
@@ -131,7 +132,7 @@ def pause(
     tz: tzinfo | None,
     by: str | None,
     reason: str | None,
-    schema: str,
+    schema: str | None,
     database_url: str | None,
 ) -> None:
     """Make no ticks of a schedule until it is resumed. Its tasks that are there go on."""
@@ -146,7 +147,7 @@ def pause(
 @schedules.command()
 @click.argument("name")
 @options(*SAID, *DATABASE)
-def resume(*, name: str, by: str | None, reason: str | None, schema: str, database_url: str | None) -> None:
+def resume(*, name: str, by: str | None, reason: str | None, schema: str | None, database_url: str | None) -> None:
     """End the pause of a schedule; ticks that fell into it are not made up for."""
     from fang_cli.managing import showing_schedules as showing
 
@@ -159,7 +160,7 @@ def resume(*, name: str, by: str | None, reason: str | None, schema: str, databa
 @click.argument("name")
 @_IMPORT
 @options(*DATABASE)
-def run_now(*, name: str, modules: tuple[str, ...], schema: str, database_url: str | None) -> None:
+def run_now(*, name: str, modules: tuple[str, ...], schema: str | None, database_url: str | None) -> None:
     """Insert a task of a schedule that is due now; its ticks go on as if nothing had been."""
     from fang_cli.targets import import_modules
 
@@ -172,7 +173,7 @@ def run_now(*, name: str, modules: tuple[str, ...], schema: str, database_url: s
 @schedules.command()
 @click.argument("name")
 @options(*DATABASE)
-def remove(*, name: str, schema: str, database_url: str | None) -> None:
+def remove(*, name: str, schema: str | None, database_url: str | None) -> None:
     """Remove a schedule; if a class has one of this name, that one ticks again. Tasks that are there stay."""
     from fang_core.backends.scheduling import unknown_schedule
 
@@ -207,7 +208,7 @@ def backfill(
     tz: tzinfo | None,
     overlap: Any,
     modules: tuple[str, ...],
-    schema: str,
+    schema: str | None,
     database_url: str | None,
 ) -> None:
     """Insert the tasks of the ticks in a time that has passed, as far as they are not there."""

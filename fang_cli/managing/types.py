@@ -5,27 +5,28 @@ from datetime import datetime, timedelta, tzinfo
 import click
 
 from fang_cli import arguments
+from fang_cli.group import Group
 from fang_cli.managing import limit_arguments
 from fang_cli.options import DATABASE, JSON, PAUSE, SAID, options, queue_at
-from fang_cli.settings import chosen_database_url
+from fang_cli.settings import chosen_database_url, chosen_schema
 from fang_core.errors import UsageError
 
 # Queues ---------------------------------------------------------------------------------------------------------------
 
 
-@click.group()
+@click.group(cls=Group)
 def queues() -> None:
     """Show the task types, and pause them."""
 
 
 @queues.command("list")
 @options(JSON, *DATABASE)
-def list_queues(*, as_json: bool, schema: str, database_url: str | None) -> None:
+def list_queues(*, as_json: bool, schema: str | None, database_url: str | None) -> None:
     """Show which task types have tasks, are served by pools, or paused, or limited."""
     from fang_cli.managing import showing_types
     from fang_cli.watching.status import read_queues
 
-    found = read_queues(chosen_database_url(database_url), schema)
+    found = read_queues(chosen_database_url(database_url), chosen_schema(schema))
     if as_json:
         click.echo(showing_types.queues_as_json(found))
     else:
@@ -43,7 +44,7 @@ def pause_queue(
     tz: tzinfo | None,
     reason: str | None,
     by: str | None,
-    schema: str,
+    schema: str | None,
     database_url: str | None,
 ) -> None:
     """Start no task of a type until it is resumed.
@@ -68,7 +69,7 @@ def pause_queue(
 @queues.command("resume")
 @click.argument("task_type")
 @options(*DATABASE)
-def resume_queue(*, task_type: str, schema: str, database_url: str | None) -> None:
+def resume_queue(*, task_type: str, schema: str | None, database_url: str | None) -> None:
     """End the pause of a type: its pools look for its tasks at once."""
     from fang_cli import tables
     from fang_cli.managing import showing_types
@@ -82,14 +83,14 @@ def resume_queue(*, task_type: str, schema: str, database_url: str | None) -> No
 # Limits ---------------------------------------------------------------------------------------------------------------
 
 
-@click.group()
+@click.group(cls=Group)
 def limits() -> None:
     """Show and change how many tasks of a type run at once, and how fast they start."""
 
 
 @limits.command("list")
 @options(JSON, *DATABASE)
-def list_limits(*, as_json: bool, schema: str, database_url: str | None) -> None:
+def list_limits(*, as_json: bool, schema: str | None, database_url: str | None) -> None:
     """Show the task types that are paused or limited: what holds, what the code says, what was set, by whom and why."""
     from fang_cli.managing import showing_types
 
@@ -123,7 +124,7 @@ def set_limits(
     nothing: bool,
     reason: str | None,
     by: str | None,
-    schema: str,
+    schema: str | None,
     database_url: str | None,
 ) -> None:
     """Let N tasks of a type run at once, in all pools together, whatever the code says, until the limits are removed.
@@ -166,7 +167,7 @@ def set_limits(
 @limits.command("remove")
 @click.argument("task_type")
 @options(*DATABASE)
-def remove_limits(*, task_type: str, schema: str, database_url: str | None) -> None:
+def remove_limits(*, task_type: str, schema: str | None, database_url: str | None) -> None:
     """Forget what was set by hand: what the code says holds again."""
     from fang_cli import tables
     from fang_cli.managing import showing_types

@@ -1,6 +1,8 @@
-"""What a process tells its supervisor, each second. A report is whole: one that is lost is made good by the next."""
+"""What a process knows of its supervisor, and tells it each second. A report is whole: one that is lost is made good by
+the next."""
 
 import json
+import os
 from typing import Final, NamedTuple, Self
 
 SUPERVISOR: Final = "FANG_SUPERVISOR_FD"
@@ -11,6 +13,12 @@ PROCESS: Final = "FANG_PROCESS"
 
 EVERY: Final = 1.0
 """Seconds between two reports."""
+
+
+def mark() -> str:
+    """Returns the number of this process among those of a supervisor, as ``"[2] "``; else nothing."""
+    number = os.environ.get(PROCESS)
+    return f"[{number}] " if number else ""
 
 
 class Report(NamedTuple):

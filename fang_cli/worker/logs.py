@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from fang_cli.worker.supervised import mark
+from fang_cli.supervisor.report import mark
 from fang_core.logs import set_level
 
 _FORMAT: Final = "%(asctime)s {mark}%(levelname)s %(name)s: %(message)s"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
-from fang_cli.supervisor.report import EVERY, PROCESS, SUPERVISOR, Report
+from fang_cli.supervisor.report import EVERY, SUPERVISOR, Report
 from fang_core.errors import UsageError
 from fang_core.logs import SafeLogger
 
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 logger = SafeLogger("fang_cli")
 
 _GONE: Final = b""
-
-
-def mark() -> str:
-    """Returns the number of this process among those of a supervisor, as ``"[2] "``; else nothing."""
-    number = os.environ.get(PROCESS)
-    return f"[{number}] " if number else ""
 
 
 class SupervisorLink:

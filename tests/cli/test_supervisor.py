@@ -15,6 +15,7 @@ from fang_cli.supervisor import supervisor
 from fang_cli.supervisor.process import Process
 from fang_cli.supervisor.process_group import EXIT_GAVE_UP, READY_WITHIN, Limits, ProcessGroup
 from fang_cli.supervisor.report import Report
+from fang_cli.worker import command as worker_command
 
 LEASE, GRACE = 60.0, 25.0
 
@@ -502,7 +503,7 @@ def test_limits_belong_to_processes(options: list[str]) -> None:
 
 
 def test_windows_is_refused(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(worker_command, "sys", SimpleNamespace(platform="win32"))
     result = worker("a:b", "--processes", "2")
     assert (result.exit_code, asked) == (2, [])
     assert "--processes needs signals, which Windows lacks" in result.stderr

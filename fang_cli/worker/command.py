@@ -1,0 +1,101 @@
+"""Defines ``fang worker``."""
+
+import sys
+from math import inf
+
+import click
+
+from fang_cli import arguments
+from fang_cli.settings import settings
+from fang_cli.worker.supervised import SupervisorLink
+from fang_core.errors import UsageError
+
+
+@click.command()
+@click.argument("pools", nargs=-1, metavar="[MODULE:POOL]...")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    help="From which level on lines are logged to stderr (default: info); if the application has configured logging, "
+    "the level of Fang's own loggers.",
+)
+@click.option("--log-tracebacks", is_flag=True, help="Log the traceback of each failed run; it may quote payloads.")
+@click.option(
+    "--wait-for-database",
+    metavar="SECONDS",
+    callback=arguments.seconds,
+    default="30",
+    show_default=True,
+    help="How long to wait at the start for a database that does not answer yet.",
+)
+@click.option(
+    "--processes",
+    metavar="N",
+    type=click.IntRange(min=1, max=1_000),
+    help="Run the pools in each of N processes, under a supervisor that starts again what dies or hangs.",
+)
+@click.option(
+    "--max-tasks",
+    metavar="M",
+    type=click.IntRange(min=1),
+    help="With --processes: replace a process that has run M tasks, or up to a tenth more.",
+)
+@click.option(
+    "--max-memory",
+    metavar="SIZE",
+    callback=arguments.size,
+    help="With --processes: replace a process that takes more memory, as in 500M or 2G.",
+)
+@click.pass_context
+def worker(
+    ctx: click.Context,
+    *,
+    pools: tuple[str, ...],
+    log_level: str | None,
+    log_tracebacks: bool,
+    wait_for_database: float,
+    processes: int | None,
+    max_tasks: int | None,
+    max_memory: int | None,
+) -> None:
+    """Run pools, as in app.tasks:pool, until SIGTERM or Ctrl-C.
+
+    Runs that go on then have the grace period of their pool; a second signal ends the process at once.
+
+    With --processes the supervisor also takes SIGHUP, which replaces the processes one after the other, with the code
+    as it is then; SIGTTIN, which adds a process; and SIGTTOU, which removes one.
+
+    Exit codes: 0 if every run has ended; 75 if some had not ended in the grace period, and run again elsewhere; 71 if
+    more runs were stuck than the pool's max_stuck allows; 70 if the processes of a supervisor died too often.
+    """
+    supervisor = SupervisorLink.from_environment()
+    if supervisor is None:  # to a process of its own a supervisor says everything
+        chosen = settings()
+        pools, log_level = pools or chosen.pools, log_level or chosen.log_level
+        processes = processes or chosen.processes
+        max_tasks, max_memory = max_tasks or chosen.max_tasks, max_memory or chosen.max_memory
+        if processes is None and (max_tasks is not None or max_memory is not None):
+            raise UsageError("--max-tasks and --max-memory need --processes N: its supervisor replaces a process")
+    if not pools:
+        raise UsageError("name the pools, as in fang worker app.tasks:pool; or set pools in [tool.fang]")
+    if supervisor is None and processes is not None:
+        if sys.platform == "win32":
+            raise UsageError("--processes needs signals, which Windows lacks: start `fang worker` several times")
+        from fang_cli.supervisor.process_group import Limits
+        from fang_cli.supervisor.supervisor import run_supervisor
+
+        others = [*pools, "--wait-for-database", str(wait_for_database)]
+        others += ["--log-level", log_level] if log_level is not None else []
+        others += ["--log-tracebacks"] if log_tracebacks else []
+        ctx.exit(run_supervisor(others, processes, Limits(max_tasks or inf, max_memory or inf), log_level))
+    from fang_cli.worker.running import run_worker
+
+    ctx.exit(
+        run_worker(
+            pools,
+            log_level,
+            log_tracebacks=log_tracebacks,
+            wait_for_database=wait_for_database,
+            supervisor=supervisor,
+        )
+    )

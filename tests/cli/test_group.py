@@ -1,0 +1,140 @@
+"""Words that are wrong, settings, and what the command imports before it knows what to do."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from fang_cli.commands import fang
+from fang_cli.settings import chosen_database_url, chosen_schema, settings
+from fang_core.errors import UsageError
+
+PASSWORD = "not-to-be-shown"
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(fang, arguments, prog_name="fang")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is the working directory's parent."""
+    for name in ("FANG_DATABASE_URL", "FANG_SCHEMA", "FANG_APP", "FANG_POOLS", "FANG_PROCESSES"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("stauts", "there is no command fang stauts: did you mean status?; fang --help lists them"),
+        ("xyz", "there is no command fang xyz; fang --help lists them"),
+        ("queues puase x", "there is no command fang queues puase: did you mean pause?; fang queues --help lists them"),
+        ("--verion", "fang has no option --verion: did you mean --version?; fang --help says more"),
+        ("status --jsn", "fang status has no option --jsn: did you mean --json?; fang status --help says more"),
+        ("queues pause", "fang queues pause: missing argument 'TASK_TYPE'; fang queues pause --help says more"),
+        ("worker", "name the pools, as in fang worker app.tasks:pool; or set pools in [tool.fang]"),
+    ],
+)
+def test_wrong_words_are_answered_in_one_line(folder: Path, arguments: str, message: str) -> None:
+    result = invoke(*arguments.split())
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"fang: {message}\n")
+
+
+def test_help_tells_the_settings_and_the_exit_codes() -> None:
+    result = invoke("--help")
+    assert result.exit_code == 0
+    for told in ("[tool.fang]", "FANG_DATABASE_URL", "  78 ", "  130 "):
+        assert told in result.stdout
+
+
+HEAVY = {"alembic", "asyncio", "asyncpg", "fang_core", "psycopg", "pydantic", "pydantic_settings", "rich", "sqlalchemy"}
+
+
+@pytest.mark.parametrize("arguments", ["--help", "stauts"])
+def test_nothing_heavy_is_imported_before_a_command_is_known(arguments: str) -> None:
+    """click alone: 70 ms on a machine under load, where the libraries of all commands take half of a second."""
+    code = (
+        "import sys\nfrom fang_cli.__main__ import main\n"
+        f"sys.argv = ['fang', {arguments!r}]\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('imported', *{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.splitlines()[-1].split())
+    assert "click" in imported
+    assert imported & HEAVY == set()
+
+
+# Settings -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_option_comes_before_the_environment_and_that_before_the_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "pyproject.toml").write_text(
+        f'[tool.fang]\ndatabase_url = "postgresql://me:{PASSWORD}@file/x"\nschema = "file"\napp = ["a", "b"]\n'
+    )
+    (folder / "inner" / "pyproject.toml").write_text('[project]\nname = "fang of another"\n')  # without our table
+    assert chosen_schema(None) == "file"
+    assert chosen_database_url(None).endswith("@file/x")
+    assert settings().app == ("a", "b")
+    assert PASSWORD not in repr(settings())
+    monkeypatch.setenv("FANG_SCHEMA", "variable")
+    monkeypatch.setenv("FANG_APP", "c, d")
+    monkeypatch.setenv("FANG_DATABASE_URL", "")  # no value
+    assert chosen_schema(None) == "variable"
+    assert settings().app == ("c", "d")
+    assert chosen_database_url(None).endswith("@file/x")
+    assert chosen_schema("option") == "option"
+    assert chosen_database_url("postgresql://option/x") == "postgresql://option/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "databse_url = 'postgresql://u:{}@h/x'",
+            "[tool.fang] has no setting 'databse_url': did you mean database_url?",
+        ),
+        ("zzz = '{}'", "[tool.fang] has no setting 'zzz'; there are database_url, schema, app, "),
+        ("database_url = ['{}']", "database_url: Input should be a valid string"),
+        ("processes = '{}'", "processes: Input should be a valid integer"),
+        ("max_memory = '5Z'", "max_memory: it must be a size such as 500M or 2G, not '5Z'"),
+        ("app = [", "Invalid value (at end of document)"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named_without_its_value(folder: Path, text: str, message: str) -> None:
+    file = folder / "pyproject.toml"
+    file.write_text(f"[tool.fang]\n{text.format(PASSWORD)}\n")
+    result = invoke("status")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"fang: {file}: {message}")
+    assert result.stderr.count("\n") == 1
+    assert PASSWORD not in result.stderr
+
+
+def test_a_variable_that_cannot_be_used_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FANG_PROCESSES", "0")
+    with pytest.raises(UsageError, match=r"^FANG_PROCESSES: Input should be greater than or equal to 1$"):
+        settings()
+
+
+def test_a_password_in_the_file_is_used_and_never_shown(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text(
+        f'[tool.fang]\ndatabase_url = "postgresql://someone:{PASSWORD}@127.0.0.1:1/nowhere"\n'
+    )
+    result = invoke("status")
+    assert (result.exit_code, result.stdout) == (69, "")
+    assert "the database does not answer" in result.stderr
+    assert PASSWORD not in result.stderr
+
+
+def test_pools_of_the_worker_are_a_setting(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text('[tool.fang]\npools = ["no_such_module:pool"]\n')
+    result = invoke("worker")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("fang: there is no module no_such_module")
