@@ -16,7 +16,6 @@ import re
 import sys
 import types
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 from sqlalchemy import Column, Engine, Integer, create_engine, make_url
@@ -79,7 +78,6 @@ def prepare(namespace: Namespace) -> None:
     module = types.ModuleType("documented")
     sys.modules["documented"] = sys.modules["tasks"] = module  # README's first file
     namespace["__name__"] = "documented"
-    namespace["has_opentelemetry"] = find_spec("opentelemetry") is not None
 
     class Base(DeclarativeBase):
         pass

@@ -27,6 +27,7 @@ from fang_core.tasks.batches import Batches, OnProgress, cancelling, removal
 from fang_core.tasks.cancelling import cancellation
 from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
 from fang_core.tasks.filter import TaskFilter, checked_filter
+from fang_core.tasks.insert_middleware import InsertMiddleware
 from fang_core.tasks.insertion import Bulk, Inject, NewTask, Overrides, Rules, name_unstorable
 from fang_core.tasks.managing import AsyncLimits, LimitChange, limited_type, pause
 from fang_core.tasks.options import InsertOptions
@@ -71,6 +72,8 @@ class AsyncQueue(Uncopyable):
         inject: functions that are called with the headers of each insert, which they may change: once for each call,
             before anything is sent, on the caller's thread. What one raises is raised by the insert. They are not
             called for tasks of schedules, by pools or by ``schedule_task``, since a tick has no caller.
+        insert_middleware: functions from an ``Insertion`` to a context manager that goes around each ``insert_task``
+            and ``insert_tasks``, in the context of the caller. Not around tasks of schedules.
         behind_pooler: whether connections go through a transaction pooler, such as PgBouncer. Then nothing is kept in
             a session: pools on this queue poll and hold no lock, and an operation is a transaction of its own.
         wait_for_database: how long ``open`` and the calls of the application, and a pool's start, wait for a database
@@ -92,11 +95,17 @@ class AsyncQueue(Uncopyable):
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         duplicated_tasks: bool = True,
         inject: Sequence[Inject] = (),
+        insert_middleware: Sequence[InsertMiddleware] = (),
         behind_pooler: bool = False,
         wait_for_database: timedelta = timedelta(0),
         password: Callable[[], str | Awaitable[str]] | None = None,
     ) -> None:
-        self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks, inject=inject)
+        self.rules = Rules(
+            max_payload_bytes=max_payload_bytes,
+            duplicated_tasks=duplicated_tasks,
+            inject=inject,
+            insert_middleware=insert_middleware,
+        )
         self._operations = Operations(schema)
         self._loop_binding = LoopBinding(IN_USE_ELSEWHERE, moved=self._abandon, is_busy=self._is_lent, ends=self._end)
         self._connections = Connections(
@@ -214,7 +223,17 @@ class AsyncQueue(Uncopyable):
             OutcomeUnknown: the connection broke before the reply came: the task may be there, or not.
             BackendError: the backend refused, or failed: nothing was written.
         """
-        overrides = self.rules.overrides(id, **options)
+        if not self.rules.insert_middleware:
+            return await self._insert(task, id, connection, options)
+        with self.rules.inserting((task,), options, is_bulk=False) as insertion:
+            row = await self._insert(task, id, connection, insertion.options)
+            insertion.rows = (row,)
+            return row
+
+    async def _insert(
+        self, task: BaseRunnable, task_id: UUID | None, connection: CallersConnection | None, options: InsertOptions
+    ) -> Task:
+        overrides = self.rules.overrides(task_id, **options)
         row = overrides.new_task(task, self.rules)
         begin = partial(scripts.insert, self._operations, row, overrides)
         if connection is not None:
@@ -239,6 +258,15 @@ class AsyncQueue(Uncopyable):
         Raises what ``insert_task`` raises. If a bad task is found after others were sent, these are rolled back; with
         ``connection`` nothing is sent before all of them have been checked.
         """
+        if not self.rules.insert_middleware:
+            return await self._insert_many(tasks, connection, options)
+        with self.rules.inserting(tasks, options, is_bulk=True) as insertion:
+            rows = insertion.rows = await self._insert_many(insertion.tasks, connection, insertion.options)
+            return rows
+
+    async def _insert_many(
+        self, tasks: Iterable[BaseRunnable], connection: CallersConnection | None, options: InsertOptions
+    ) -> list[Task]:
         overrides = self.rules.overrides(**options)
         bulk = Bulk(tasks, overrides, self.rules)
         if connection is not None:

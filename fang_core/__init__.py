@@ -60,6 +60,7 @@ from fang_core.schedules.stored import Missed, Overlap, ScheduleInfo
 from fang_core.schedules.upcoming import Shift, Upcoming
 from fang_core.tasks.backoff import Backoff, Constant, Exponential, Linear
 from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.insert_middleware import Insertion
 from fang_core.tasks.options import InsertOptions
 from fang_core.tasks.queueable import AsyncQueueable, Queueable
 from fang_core.tasks.runnable import AsyncRunnable, Runnable, TaskConfig
@@ -101,6 +102,7 @@ __all__ = (
     "MemoryQueue",
     "AsyncMemoryQueue",
     "InsertOptions",
+    "Insertion",
     "TaskFilter",
     "TaskPage",
     "Count",

@@ -59,8 +59,8 @@ class Events:
         Thread: the claimer's, or a worker's.
         """
 
-    def outcomes_written(self, pool_id: UUID, count: int) -> None:
-        """A batch of outcomes was handled; ``task_lost`` was called for those that found no row.
+    def outcomes_written(self, pool_id: UUID, count: int, seconds: float) -> None:
+        """A batch of outcomes was handled, in ``seconds``; ``task_lost`` was called for those that found no row.
 
         Thread: the completer's.
         """

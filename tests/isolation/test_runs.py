@@ -208,7 +208,7 @@ class Losses(Events):
     written = 0
     lost = 0
 
-    def outcomes_written(self, pool_id: object, count: int) -> None:
+    def outcomes_written(self, pool_id: object, count: int, seconds: float) -> None:
         self.written += count
 
     def task_lost(self, pool_id: object, outcome: object) -> None:

@@ -25,6 +25,7 @@ from fang_core.tasks.batches import Batches, OnProgress, cancelling, removal
 from fang_core.tasks.cancelling import cancellation
 from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
 from fang_core.tasks.filter import TaskFilter, checked_filter
+from fang_core.tasks.insert_middleware import InsertMiddleware
 from fang_core.tasks.insertion import Bulk, Inject, Overrides, Rules
 from fang_core.tasks.managing import Pause, limited_type
 from fang_core.tasks.options import InsertOptions
@@ -47,9 +48,15 @@ class MemoryQueueBase(Uncopyable):
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         duplicated_tasks: bool = True,
         inject: Sequence[Inject] = (),
+        insert_middleware: Sequence[InsertMiddleware] = (),
     ) -> None:
         self.state = state if state is not None else MemoryState(clock)
-        self.rules = Rules(max_payload_bytes=max_payload_bytes, duplicated_tasks=duplicated_tasks, inject=inject)
+        self.rules = Rules(
+            max_payload_bytes=max_payload_bytes,
+            duplicated_tasks=duplicated_tasks,
+            inject=inject,
+            insert_middleware=insert_middleware,
+        )
         self.is_open = True
         self.capabilities = Capabilities(wakes=True)
         self.connects_within = 0.0
@@ -72,10 +79,18 @@ class MemoryQueueBase(Uncopyable):
     # Inserting --------------------------------------------------------------------------------------------------------
 
     def _insert_task(self, task: BaseRunnable, task_id: UUID | None, options: InsertOptions) -> Task:
-        return self._insert([task], self.rules.overrides(task_id, **options))[0]
+        if not self.rules.insert_middleware:
+            return self._insert([task], self.rules.overrides(task_id, **options))[0]
+        with self.rules.inserting((task,), options, is_bulk=False) as insertion:
+            insertion.rows = self._insert(insertion.tasks, self.rules.overrides(task_id, **insertion.options))
+            return insertion.rows[0]
 
     def _insert_tasks(self, tasks: Iterable[BaseRunnable], options: InsertOptions) -> list[Task]:
-        return self._insert(tasks, self.rules.overrides(**options))
+        if not self.rules.insert_middleware:
+            return self._insert(tasks, self.rules.overrides(**options))
+        with self.rules.inserting(tasks, options, is_bulk=True) as insertion:
+            rows = insertion.rows = self._insert(insertion.tasks, self.rules.overrides(**insertion.options))
+            return rows
 
     def _insert(self, tasks: Iterable[BaseRunnable], overrides: Overrides) -> list[Task]:
         return self.state.insert(list(Bulk(tasks, overrides, self.rules)), overrides)

@@ -1,13 +1,16 @@
 """Tests what an insert gives a task beside its payload: headers, a time limit, and when it expires."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
 
 from fang_core.conformance.backend import Backend
+from fang_core.errors import FangError, IdInUse, UsageError
 from fang_core.record import Task, TaskState
+from fang_core.tasks.insert_middleware import Insertion
 
 MINUTE: Final = timedelta(minutes=1)
 HEADERS: Final = {"traceparent": "00-0af7651916cd43dd", "é \n": '"', "": ""}
@@ -120,6 +123,33 @@ class OptionSuite:
         assert backend.row(rows[0]) == rows[0]
         tick: Task = backend.call(backend.queue.schedule_task, backend.yearly_note())
         assert (tick.headers, len(seen)) == (None, 2)  # it has no caller
+
+    def test_insert_middleware_goes_around_each_insert_and_changes_its_headers(self, backend: Backend) -> None:
+        seen: list[object] = []
+
+        @contextmanager
+        def around(insertion: Insertion) -> Iterator[None]:
+            insertion.headers["call"] = str(len(seen))
+            seen.append((insertion.is_bulk, len(insertion.tasks), insertion.task_types, insertion.rows))
+            try:
+                yield
+            except FangError as error:
+                seen.append(type(error))  # and is raised all the same
+            else:
+                seen.append(tuple(insertion.rows or ()))
+
+        backend.reopen(insert_middleware=[around])
+        row = backend.insert(backend.note(), headers={"a": "1"})
+        rows = backend.insert_many(iter([backend.note(n=1), backend.note(n=2)]), task_type="other")
+        (common,) = {row.task_type}
+        assert row.headers == {"a": "1", "call": "0"}
+        assert [each.headers for each in rows] == [{"call": "2"}] * 2
+        assert seen == [(False, 1, (common,), None), (row,), (True, 2, ("other",), None), tuple(rows)]
+        with pytest.raises(IdInUse):
+            backend.insert(backend.note(n=7), id=row.id)
+        assert seen[-1] is IdInUse
+        with pytest.raises(UsageError, match="give several tasks"):
+            backend.insert_many(backend.note())
 
     def test_what_it_raises_while_it_adds_them_is_raised_by_the_insert(self, backend: Backend) -> None:
         def refuse(headers: dict[str, str]) -> None:
