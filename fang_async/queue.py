@@ -19,6 +19,7 @@ from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, S
 from fang_core.flow.info import TypeInfo
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand, spelled
 from fang_core.messages import PoolMessage, unknown_pool
+from fang_core.monitoring.audit import AsyncAudit, AuditCall
 from fang_core.naming import names_arguments
 from fang_core.record import DEFAULT_TASK_TYPE, PoolInfo, Task, TaskState
 from fang_core.runs.run import current_run
@@ -394,6 +395,11 @@ class AsyncQueue(Uncopyable):
             raise unknown_pool(pool_id)
 
     @property
+    def audit(self) -> AsyncAudit:
+        """Writes and lists who has changed what on the page."""
+        return AsyncAudit(self._do_audit)
+
+    @property
     def limits(self) -> AsyncLimits:
         """Lists, sets and removes the limits of task types at run time."""
         return AsyncLimits(self)
@@ -608,6 +614,13 @@ class AsyncQueue(Uncopyable):
             change,
             change.in_ascii(),
         )
+
+    async def _do_audit(self, call: AuditCall[T]) -> T:
+        async def write(written: AuditCall[T]) -> T:
+            operation: Operation[T] = written.on(self._operations)
+            return await self._run(operation, None)
+
+        return await _in_ascii_if_need_be(write, call, call.in_ascii())
 
     async def _do_schedule(self, call: ScheduleCall[T], connection: CallersConnection | None) -> T:
         async def write(written: ScheduleCall[T]) -> T:

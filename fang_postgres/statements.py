@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import REGCLASS
 from fang_core.record import TaskState
 from fang_postgres.schema import VERSION_TABLE, tables
 from fang_postgres.sql import (
+    audit,
     by_hand,
     cancelling,
     flow,
@@ -127,6 +128,9 @@ class Statements:
     adopt_running: Statement
     adopt_waiting: Statement
     tell_types: Statement
+    list_audit: Statement
+    begin_audit: Statement
+    end_audit: Statement
     version: Statement
 
 
@@ -222,6 +226,9 @@ def statements(schema: str) -> Statements:
         adopt_running=managing.adopt_running(t),
         adopt_waiting=managing.adopt_waiting(t),
         tell_types=managing.tell_types(t),
+        list_audit=audit.list_audit(t),
+        begin_audit=audit.begin_audit(t),
+        end_audit=audit.end_audit(t),
         version=version(schema),
     )
 

@@ -17,6 +17,7 @@ from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, S
 from fang_core.flow.info import TypeInfo
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand, spelled
 from fang_core.messages import PoolMessage, unknown_pool
+from fang_core.monitoring.audit import Audit, AuditCall
 from fang_core.naming import names_arguments
 from fang_core.record import DEFAULT_TASK_TYPE, PoolInfo, Task, TaskState
 from fang_core.runs.run import current_run
@@ -373,6 +374,11 @@ class Queue(Uncopyable):
             raise unknown_pool(pool_id)
 
     @property
+    def audit(self) -> Audit:
+        """Writes and lists who has changed what on the page."""
+        return Audit(self._do_audit)
+
+    @property
     def limits(self) -> Limits:
         """Lists, sets and removes the limits of task types at run time."""
         return Limits(self)
@@ -581,6 +587,13 @@ class Queue(Uncopyable):
             change,
             change.in_ascii(),
         )
+
+    def _do_audit(self, call: AuditCall[T]) -> T:
+        def write(written: AuditCall[T]) -> T:
+            operation: Operation[T] = written.on(self._operations)
+            return self._run(operation, None)
+
+        return _in_ascii_if_need_be(write, call, call.in_ascii())
 
     def _do_schedule(self, call: ScheduleCall[T], connection: CallersConnection | None) -> T:
         def write(written: ScheduleCall[T]) -> T:

@@ -39,6 +39,7 @@ from fang_core.conformance.clients import Client  # noqa: E402
 from fang_core.conformance.exceptions import ExceptionSuite  # noqa: E402
 from fang_core.conformance.outcomes import OutcomeSuite  # noqa: E402
 from fang_core.conformance.pools import PoolSuite  # noqa: E402
+from fang_core.conformance.queue.audit import AuditSuite  # noqa: E402
 from fang_core.conformance.queue.by_hand import ByHandSuite  # noqa: E402
 from fang_core.conformance.queue.cancelling import CancelSuite  # noqa: E402
 from fang_core.conformance.queue.managing import ManagingSuite  # noqa: E402
@@ -79,6 +80,7 @@ class ConformanceSuite(
     ByHandSuite,
     CancelSuite,
     ManagingSuite,
+    AuditSuite,
     RemovalSuite,
     ScheduleSuite,
     StoredScheduleSuite,
@@ -119,6 +121,7 @@ __all__ = (
     "UniquenessSuite",
     "ByHandSuite",
     "CancelSuite",
+    "AuditSuite",
     "ManagingSuite",
     "RemovalSuite",
     "ScheduleSuite",

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from fang_core.flow.info import TypeInfo
 from fang_core.messages import PoolMessage
+from fang_core.monitoring.audit import AsyncAudit, Audit
 from fang_core.record import DEFAULT_TASK_TYPE, PoolInfo, Task, TaskState
 from fang_core.tasks.batches import OnProgress
 from fang_core.tasks.filter import TaskFilter
@@ -161,6 +162,11 @@ class Queueable(Protocol):
 
         Raises ``UnknownPool`` if there is no such pool, and ``UsageError`` for anything but such a message.
         """
+        ...
+
+    @property
+    def audit(self) -> Audit:
+        """Writes and lists who has changed what on the page."""
         ...
 
     @property
@@ -438,6 +444,11 @@ class AsyncQueueable(Protocol):
 
         Raises ``UnknownPool`` if there is no such pool, and ``UsageError`` for anything but such a message.
         """
+        ...
+
+    @property
+    def audit(self) -> AsyncAudit:
+        """Writes and lists who has changed what on the page."""
         ...
 
     @property

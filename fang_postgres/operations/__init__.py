@@ -1,5 +1,6 @@
 """Makes operations: a statement, its parameters and the meaning of its rows. Each mode runs them in its own way."""
 
+from fang_postgres.operations.audit import AuditOperations
 from fang_postgres.operations.by_hand import ByHand
 from fang_postgres.operations.claims import Claims
 from fang_postgres.operations.inserts import Inserts
@@ -12,5 +13,17 @@ from fang_postgres.operations.uniques import Uniques
 from fang_postgres.operations.upkeep import Upkeep
 
 
-class Operations(Inserts, Uniques, ByHand, ScheduleOperations, Pools, Claims, Liveness, Outcomes, Upkeep, ManagedTypes):
+class Operations(
+    Inserts,
+    Uniques,
+    ByHand,
+    ScheduleOperations,
+    Pools,
+    Claims,
+    Liveness,
+    Outcomes,
+    Upkeep,
+    ManagedTypes,
+    AuditOperations,
+):
     """Makes every operation on the tables under one schema name."""

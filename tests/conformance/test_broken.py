@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fang_core.conformance import (
+    AuditSuite,
     Backend,
     CancelSuite,
     ClaimSuite,
@@ -29,6 +30,7 @@ from tests.backends import IN_MEMORY, threaded_on_postgres
 from tests.conformance.broken import Broken, BrokenHeart, BrokenQueue, Check, Whole, defects
 
 GROUPS = (
+    AuditSuite,
     CancelSuite,
     ManagingSuite,
     StoredScheduleSuite,

@@ -8,6 +8,7 @@ import pytest
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_async.database import Database as AsyncDatabase
 from fang_core import AsyncMemoryQueue, MemoryQueue
+from fang_core.monitoring.audit import AsyncAudit, Audit
 from fang_core.tasks.managing import AsyncLimits, Limits
 from fang_core.tasks.queueable import AsyncQueueable, Queueable
 from fang_core.tasks.scheduling import AsyncQueueSchedules, QueueSchedules
@@ -20,6 +21,7 @@ PAIRS = [
     (WorkerPool, AsyncWorkerPool),
     (MemoryQueue, AsyncMemoryQueue),
     (Limits, AsyncLimits),
+    (Audit, AsyncAudit),
     (QueueSchedules, AsyncQueueSchedules),
 ]
 PROTOCOLS = [

@@ -201,6 +201,18 @@ def test_a_schedule_is_put_or_refused_and_its_reason_written_as_well_as_it_can_b
     assert harness.call(schedules.remove, "rare")
 
 
+@pytest.mark.parametrize("encoding", LACKING)
+def test_the_audit_is_written_as_well_as_it_can_be(harness: Harness, made: Callable[[str], str], encoding: str) -> None:
+    audit = harness.queue(made(encoding)).audit
+    details = {RARE: [RARE, {"quoted": '"\\x41"'}]}
+    entry = harness.call(audit.begin, RARE, "pause", "exports", details)
+    assert harness.call(audit.end, entry, RARE)
+    written = RARE.encode("ascii", "backslashreplace").decode()
+    (found,) = harness.call(audit.list, limit=1)
+    assert (found.who, found.result) == (written, written)
+    assert found.details == {written: [written, {"quoted": '"\\x41"'}]}
+
+
 LEFT_OUT: Final = "is left out: the database's encoding does not have the character"
 
 

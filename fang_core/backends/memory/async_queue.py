@@ -9,6 +9,7 @@ from fang_core.backends.memory.base import MemoryQueueBase
 from fang_core.backends.memory.store import MemoryStore
 from fang_core.flow.info import TypeInfo
 from fang_core.messages import PoolMessage
+from fang_core.monitoring.audit import AsyncAudit, AuditCall
 from fang_core.record import DEFAULT_TASK_TYPE, PoolInfo, Task, TaskState
 from fang_core.tasks.batches import OnProgress
 from fang_core.tasks.filter import TaskFilter
@@ -191,6 +192,11 @@ class AsyncMemoryQueue(MemoryQueueBase):
         self._control(pool_id, message)
 
     @property
+    def audit(self) -> AsyncAudit:
+        """Writes and lists who has changed what on the page."""
+        return AsyncAudit(self._do_audit)
+
+    @property
     def limits(self) -> AsyncLimits:
         """Lists, sets and removes the limits of task types at run time."""
         return AsyncLimits(self)
@@ -324,6 +330,9 @@ class AsyncMemoryQueue(MemoryQueueBase):
 
     async def _set_limits(self, task_type: str, change: LimitChange) -> TypeInfo | None:
         return self.state.set_limits(task_type, change)
+
+    async def _do_audit(self, call: AuditCall[T]) -> T:
+        return self._on_audit(call)
 
     async def _do_schedule(self, call: ScheduleCall[T], connection: Any) -> T:
         return self._on_schedules(call)

@@ -18,6 +18,7 @@ from fang_core.flow.info import TypeInfo
 from fang_core.lifecycle import change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.logs import SafeLogger
 from fang_core.messages import PoolMessage, body_of, checked_message, this_process, unknown_pool
+from fang_core.monitoring.audit import AuditCall
 from fang_core.record import PoolInfo, Task, TaskState
 from fang_core.runs.run import current_run
 from fang_core.tasks.arguments import checked_id, checked_task_type
@@ -135,6 +136,12 @@ class MemoryQueueBase(Uncopyable):
         checked_message(message)
         if not self.state.send(pool_id, message.kind, body_of(message), this_process()):
             raise unknown_pool(pool_id)
+
+    # The audit --------------------------------------------------------------------------------------------------------
+
+    def _on_audit(self, call: AuditCall[T]) -> T:
+        done: T = call.on(self.state.audit)
+        return done
 
     # Task types -------------------------------------------------------------------------------------------------------
 

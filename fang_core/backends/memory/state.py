@@ -11,6 +11,7 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
+from fang_core.backends.memory.audit import MemoryAudit
 from fang_core.backends.memory.flow import MemoryType, pick
 from fang_core.backends.memory.rows import (
     after_cancel,
@@ -90,9 +91,11 @@ class MemoryState:
     last_message: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
     schedules: MemorySchedules = field(init=False)
+    audit: MemoryAudit = field(init=False)
 
     def __post_init__(self) -> None:
         self.schedules = MemorySchedules(self)
+        self.audit = MemoryAudit(self)
 
     # What applications do ---------------------------------------------------------------------------------------------
 
