@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, ValidationError, from_json
+from pydantic_core import ErrorDetails, PydanticSerializationError, ValidationError, from_json
 from pydantic_core.core_schema import ErrorType
 
 from fang_core.errors import DefinitionError, PayloadError, UnreadablePayload, UsageError
@@ -209,5 +209,10 @@ def _first(error: ValidationError) -> tuple[str, str, str]:
     """Returns path, message and type of the first error; a message that may quote the payload is replaced."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     path = "".join(f".{part}" if str(part).isidentifier() else f"[{part!a:.40}]" for part in first["loc"])
-    message = first["msg"] if first["type"] in _SHOWN else f"refused by a validator ({first['type']})"
+    message = first["msg"] if is_shown(first) else f"refused by a validator ({first['type']})"
     return clean(path, 200), clean(message, 200), clean(first["type"], 100)
+
+
+def is_shown(error: ErrorDetails) -> bool:
+    """Returns whether the message of one of pydantic's errors may be shown to those who must not see the payload."""
+    return error["type"] in _SHOWN

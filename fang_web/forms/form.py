@@ -1,0 +1,110 @@
+"""Joins the parts of forms: the fields of a class, a payload in them, and the task of what was typed."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import ValidationError
+
+from fang_core.errors import PayloadError
+from fang_core.tasks import codec
+from fang_core.tasks.reading import reader_of
+from fang_core.tasks.runnable import BaseRunnable
+from fang_web.forms import controls as c
+from fang_web.forms.fields import Field, fields
+from fang_web.forms.filling import fill, fill_defaults
+from fang_web.forms.masks import Masks
+from fang_web.forms.reading import Path, Read, read
+from fang_web.forms.shapes import MISSING, schema_of, secret_names, shape_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """What somebody typed into a form.
+
+    Attributes:
+        task: the task; None if what was typed makes none.
+        errors: what is wrong, by the names of the fields; those of the whole payload under the name of the form.
+    """
+
+    task: BaseRunnable | None = None
+    errors: dict[str, list[str]] = field(default_factory=dict)
+
+
+class PayloadForm:
+    """The form of one task class.
+
+    Args:
+        cls: the class.
+        words: fields whose names contain one of these are never shown, nor are secrets of pydantic's.
+    """
+
+    def __init__(self, cls: type[BaseRunnable], words: frozenset[str] = frozenset()) -> None:
+        self._cls = cls
+        schema = schema_of(cls)
+        self._masks = Masks(words, secret_names(schema))
+        self._shape = shape_of(schema, self._masks)
+
+    def of_new(self) -> dict[str, str]:
+        """Returns the texts of the controls for a new task, which show the defaults of the class."""
+        return fill_defaults(self._shape, self._masks)
+
+    def of_stored(self, payload: Any) -> dict[str, str]:
+        """Returns the texts of the controls that show a stored payload, which is the metadata without its type."""
+        return fill(self._shape, payload, self._masks)
+
+    def fields(self, controls: c.Controls, errors: dict[str, list[str]] | None = None) -> Field:
+        """Returns the fields as a page shows them, with an empty row more in each list."""
+        return fields(self._shape, controls, errors)
+
+    def filled(self, controls: c.Controls, stored: Any = MISSING) -> Filled:
+        """Makes a task of what was typed. Secrets that were not typed anew come from the ``stored`` payload.
+
+        The validators of the class run here, and what a worker could not read back is refused, as an insert does.
+        """
+        found = read(self._shape, controls, stored)
+        if found.errors:
+            return Filled(errors=found.errors)
+        try:
+            reader = reader_of(self._cls)
+            text = json.dumps(found.value)
+            task = reader.validate_json(text, by_alias=reader.by_alias, by_name=reader.by_name)
+            codec.encode(task)
+        except ValidationError as error:
+            return Filled(errors=_by_field(error, found))
+        except PayloadError as error:
+            return Filled(errors=_refused(error, found))
+        except Exception as error:  # noqa: BLE001 - a validator may raise anything, and its text may hold the payload
+            return Filled(errors={c.ROOT: [f"a validator of the class raised {type(error).__name__}"]})
+        return Filled(task=task)
+
+
+def _by_field(error: ValidationError, found: Read) -> dict[str, list[str]]:
+    errors: dict[str, list[str]] = {}
+    for each in error.errors(include_url=False, include_input=False, include_context=False)[:100]:
+        name, rest = _place(each["loc"], found)
+        # A validator's own text may quote a secret that the reader of the page never saw.
+        message = f"refused by a validator ({each['type']})" if found.kept and not codec.is_shown(each) else each["msg"]
+        message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")[:500]
+        errors.setdefault(name, []).append(f"{rest}: {message}" if rest else message)
+    return errors
+
+
+def _refused(error: PayloadError, found: Read) -> dict[str, list[str]]:
+    names = {
+        "".join(f".{part}" if isinstance(part, str) else f"[{part}]" for part in path): name
+        for path, name in found.names.items()
+    }
+    why = str(error).removeprefix(f"{error.kind}{error.path}: ")
+    if error.path in names:
+        return {names[error.path]: [why]}
+    return {c.ROOT: [f"{error.path}: {why}" if error.path else why]}
+
+
+def _place(loc: Path, found: Read) -> tuple[str, str]:
+    """Returns the name of the field that an error is about, and what is left of its path inside of that."""
+    for length in range(len(loc), -1, -1):
+        name = found.names.get(tuple(loc[:length]))
+        if name is not None:
+            return name, ".".join(str(part)[:50] for part in loc[length:])[:200]
+    return c.ROOT, ""
