@@ -83,6 +83,14 @@ def in_zone(name: str, moment: datetime | None, tz: tzinfo | None) -> datetime |
     return moment.replace(tzinfo=tz)
 
 
+def pair(name: str, value: str) -> tuple[str, str]:
+    """Returns a key and its text, as in ``trace=7f3a``."""
+    key, equals, text = value.partition("=")
+    if not key or not equals:
+        raise UsageError(f"{name} must be a key and a text, as in trace=7f3a, not {value!r:.40}")
+    return key, text
+
+
 def end_of_pause(lasts: timedelta | None, until: datetime | None, tz: tzinfo | None) -> datetime | timedelta | None:
     """Returns until when a pause lasts; None until it is ended."""
     if lasts is not None and until is not None:

@@ -7,6 +7,7 @@ import click
 from fang_cli.options import DATABASE, options
 from fang_cli.settings import chosen_database_url, chosen_schema
 from fang_core.errors import UsageError
+from fang_postgres.grants import grants, purposes
 
 
 @click.command()
@@ -19,7 +20,7 @@ from fang_core.errors import UsageError
 @click.option(
     "--for",
     "purpose",
-    type=click.Choice(["web", "worker", "status"]),
+    type=click.Choice(purposes()),
     help="With --grants: what the role does; without, a web application's rights and a worker's are printed.",
 )
 @options(*DATABASE)
@@ -38,8 +39,6 @@ def migrate(
     if role is not None:
         if as_sql or only_check:
             raise UsageError("--grants only prints: give it without --sql and --check")
-        from fang_postgres.grants import grants
-
         click.echo(grants(role, purpose, schema=tables), nl=False)
         return
     if purpose is not None:

@@ -25,6 +25,9 @@ PAUSE: Final = (
     click.option("--until", metavar="TIME", callback=arguments.time, help="Until when: 2026-12-24T18:00."),
     click.option("--tz", metavar="ZONE", callback=arguments.zone, help="The zone of --until, like Europe/Berlin."),
 )
+APP: Final = click.option(
+    "--app", metavar="MODULE", multiple=True, help="Defines the task classes, as app.tasks; else the setting app."
+)
 DATABASE: Final = (
     click.option("--schema", metavar="NAME", help="The Postgres schema of the tables: fang, unless a setting says."),
     click.option("--database-url", metavar="URL", help="postgresql://user@host/database; else the setting."),

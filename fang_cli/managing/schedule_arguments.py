@@ -1,49 +1,18 @@
 """Reads what ``fang schedules put`` is given. Everything raises ``UsageError``, in one line."""
 
-import difflib
-import json
 from collections.abc import Sequence
 from datetime import tzinfo
 from typing import Any, Final
 
 from fang_cli.arguments import in_zone
 from fang_core.backends.scheduling import unknown_schedule
-from fang_core.errors import UnreadablePayload, UsageError
+from fang_core.errors import UsageError
 from fang_core.schedules.schedule import Every, zone_of
 from fang_core.schedules.stored import ScheduleInfo
-from fang_core.tasks import codec
-from fang_core.tasks.runnable import BaseRunnable
 
 _TIMES: Final = ("cron", "every", "at")
 _KEPT: Final = ("overlap", "missed", "missed_within", "jitter", "until", "pause_on_failure")
 _OF_CALL: Final = (*_TIMES, *_KEPT, "tz", "by", "reason")
-
-
-def task_of(cls: type[BaseRunnable], fields: str) -> BaseRunnable:
-    """Returns a task of this class with the fields in a JSON object."""
-    try:
-        given = json.loads(fields)
-    except ValueError as error:
-        raise UsageError(f"--args is not JSON: {error}") from None
-    if not isinstance(given, dict):
-        raise UsageError("""--args must be a JSON object, as in '{"day": "today"}'""")
-    _check_names(cls, given)
-    try:
-        return codec.decode(cls, fields)
-    except UnreadablePayload as error:
-        raise UsageError(f"--args: {error}") from None
-
-
-def _check_names(cls: type[BaseRunnable], given: dict[str, Any]) -> None:
-    """Refuses a field that the class lacks: pydantic would ignore it, and a task without it would be stored."""
-    if cls.model_config.get("extra") == "allow":
-        return
-    known = {name for name, field in cls.model_fields.items()}
-    known |= {alias for field in cls.model_fields.values() if isinstance(alias := field.validation_alias, str)}
-    for name in given:
-        if name not in known:
-            meant = "".join(f" (did you mean {near!r}?)" for near in difflib.get_close_matches(name, known, n=1))
-            raise UsageError(f"--args: {cls.__name__} has no field {name!r:.60}{meant}")
 
 
 def given_alone(*, tz: tzinfo | None, **given: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from fang_cli import arguments
+from fang_cli import arguments, payloads
 from fang_cli.group import Group
 from fang_cli.managing import schedule_arguments
 from fang_cli.options import DATABASE, JSON, PAUSE, SAID, options, queue_at
@@ -110,7 +110,7 @@ def put(
     if task is not None and [given["cron"], given["every"], given["at"]].count(None) != 2:
         raise UsageError("give one of --cron, --every and --at")
     given["by"] = given["by"] or arguments.whoami()
-    made = None if task is None else schedule_arguments.task_of(find_task_class(task), fields or "{}")
+    made = None if task is None else payloads.task_of(find_task_class(task), fields or "{}", "--args")
     with queue_at(database_url, schema) as queue:
         if made is None:
             former = schedule_arguments.named(queue.schedules.list(), name)
