@@ -38,7 +38,7 @@ class Person(BaseModel):
 
 class Tree(BaseModel):
     value: int
-    children: "list[Tree]" = Field([])
+    children: "list[Tree]" = []
 
 
 @dataclass
@@ -90,7 +90,7 @@ def payload_of(task: BaseRunnable) -> dict[str, Any]:
 
 def sent(controls: dict[str, str], shown: Shown) -> dict[str, str]:
     """Returns what a browser sends of a page that shows these fields: only what the page has controls for."""
-    out: dict[str, str] = Field({})
+    out: dict[str, str] = {}
 
     def walk(field: Shown) -> None:
         out.update(field.hidden)
@@ -370,7 +370,7 @@ class Deep4(BaseModel):
 
 class Deep5(BaseModel):
     n5: int
-    trees: list[list[int]] = Field([[1]])
+    trees: list[list[int]] = [[1]]
 
 
 class Endless(Runnable):
