@@ -19,7 +19,6 @@ from fang_core.errors import (
     StatementRefused,
 )
 from fang_core.logs import SafeLogger
-from fang_postgres.connections.connecting import SET_GUARD
 from fang_postgres.connections.diagnosis import READ_ONLY, before_sending, diagnose, is_victim
 from fang_postgres.planner_guard import PlanGuard, log_if_slow
 from fang_postgres.pool.store import TRIES
@@ -188,7 +187,7 @@ async def watched(
 
 async def guarded(connection: Any, work: Callable[[Any], Awaitable[T]], guard: PlanGuard) -> T:
     """Does ``work`` with the guard's settings, in a transaction that has begun; tells the guard how long that took."""
-    await connection.execute(SET_GUARD)
+    await connection.execute(guard.settings)
     began = time.monotonic()
     result = await work(connection)
     guard.compare(time.monotonic() - began)

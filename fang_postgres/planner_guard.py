@@ -13,7 +13,7 @@ from statistics import median
 from typing import Final
 
 from fang_core.logs import SafeLogger
-from fang_postgres.connections.connecting import SLOW_STATEMENT
+from fang_postgres.connections.connecting import SET_GUARD, SET_READING, SLOW_STATEMENT
 
 SLOW: Final = 0.05
 """Seconds that no healthy statement takes: claims of 500 and outcomes of 1,000 take 2 to 20 ms."""
@@ -43,7 +43,12 @@ class PlanGuard:
     """Decides whether the statements of one kind run guarded; times are seconds of one monotonic clock.
 
     The first statement is not judged: its connection must first read the catalogs, and its process start.
+
+    Attributes:
+        settings: the statement that sets what guards the next one, for its transaction.
     """
+
+    settings = SET_GUARD
 
     def __init__(self) -> None:
         self._is_new = True
@@ -93,6 +98,12 @@ class AlwaysOn(PlanGuard):
     def is_on(self, now: float) -> bool:
         """Returns True."""
         return True
+
+
+class Reading(AlwaysOn):
+    """Guards what only looks at tasks, which is also ended if it takes long."""
+
+    settings = SET_READING
 
 
 class Unjudged(PlanGuard):

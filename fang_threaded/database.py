@@ -29,7 +29,6 @@ from fang_core.errors import (
 )
 from fang_core.logs import SafeLogger
 from fang_postgres import statement
-from fang_postgres.connections.connecting import SET_GUARD
 from fang_postgres.connections.diagnosis import (
     before_sending,
     code_of_connect_failure,
@@ -49,8 +48,6 @@ T = TypeVar("T")
 
 logger = SafeLogger("fang_threaded")
 
-SET_GUARD_RAW: Final = SET_GUARD.encode()
-_SET_GUARD_TEXT: Final = text(SET_GUARD)
 _CANCELLED_WITHIN: Final = 5.0  # seconds
 
 Run = Callable[[Operation[Any]], Any]
@@ -189,8 +186,8 @@ class PsycopgDatabase(Database):
         is_committing = False
         try:
             with connection.transaction() if in_transaction else nullcontext():
-                if is_guarded:
-                    connection.execute(SET_GUARD_RAW)
+                if is_guarded and guard is not None:
+                    connection.execute(guard.settings.encode())
                 result = watched(partial(work, connection), guard, is_guarded=is_guarded)
                 is_committing = True
         except BaseException as error:
@@ -239,8 +236,8 @@ class EngineDatabase(Database):
                 raise before_sending(typed(error, self._schema)) from error
             is_guarded = is_on(guard)
             try:
-                if is_guarded:
-                    connection.execute(_SET_GUARD_TEXT)
+                if is_guarded and guard is not None:
+                    connection.execute(text(guard.settings))
                 run = self._quieted(partial(self._execute, connection))
                 return watched(partial(work, run), guard, is_guarded=is_guarded)
             except Exception as error:

@@ -42,6 +42,7 @@ from fang_core.conformance.pools import PoolSuite  # noqa: E402
 from fang_core.conformance.queue.audit import AuditSuite  # noqa: E402
 from fang_core.conformance.queue.by_hand import ByHandSuite  # noqa: E402
 from fang_core.conformance.queue.cancelling import CancelSuite  # noqa: E402
+from fang_core.conformance.queue.listing import ListSuite  # noqa: E402
 from fang_core.conformance.queue.managing import ManagingSuite  # noqa: E402
 from fang_core.conformance.queue.options import OptionSuite  # noqa: E402
 from fang_core.conformance.queue.queues import QueueSuite  # noqa: E402
@@ -79,6 +80,7 @@ class ConformanceSuite(
     UniquenessSuite,
     ByHandSuite,
     CancelSuite,
+    ListSuite,
     ManagingSuite,
     AuditSuite,
     RemovalSuite,
@@ -122,6 +124,7 @@ __all__ = (
     "ByHandSuite",
     "CancelSuite",
     "AuditSuite",
+    "ListSuite",
     "ManagingSuite",
     "RemovalSuite",
     "ScheduleSuite",

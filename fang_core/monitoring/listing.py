@@ -90,21 +90,28 @@ MOST_CURSOR: Final = 8_192
 
 _VERSION: Final = 1
 _CHECKSUM: Final = 8  # bytes
-_NO_CURSOR: Final = "cursor is not one that list_tasks returned: leave it out for the first page"
-_WRITE: Final[dict[type, Callable[[Any], list[Any]]]] = {
-    str: lambda value: ["s", value],
-    int: lambda value: ["i", value],
-    datetime: lambda value: ["t", value.astimezone(UTC).isoformat()],
-    UUID: lambda value: ["u", value.hex],
-}
+NO_CURSOR: Final = "cursor is not one that list_tasks returned: leave it out for the first page"
+"""The text of the error for what is no cursor."""
+
 _READ: Final[dict[str, Callable[[Any], Any]]] = {"s": str, "i": int, "t": datetime.fromisoformat, "u": UUID}
 
 
 def cursor_of(place: Place, digest: str) -> str:
     """Returns the cursor of a place in the list of the filter with this digest."""
-    key = [_WRITE[type(value)](value) for value in place.key]
+    key = [_written(value) for value in place.key]
     text = json.dumps([_VERSION, digest, place.walk, key], separators=(",", ":")).encode()
     return urlsafe_b64encode(_checksum(text) + text).decode().rstrip("=")
+
+
+def _written(value: str | int | datetime | UUID) -> list[str | int]:
+    match value:
+        case UUID():  # or a driver's own class derived from it
+            return ["u", value.hex]
+        case datetime():
+            return ["t", value.astimezone(UTC).isoformat()]
+        case int():
+            return ["i", value]
+    return ["s", value]
 
 
 def place_of(cursor: str, digest: str) -> Place:
@@ -126,7 +133,7 @@ def place_of(cursor: str, digest: str) -> Place:
             raise ValueError
         place = Place(walk, tuple(_READ[tag](value) for tag, value in key))
     except (ValueError, TypeError, KeyError, binascii.Error, RecursionError):
-        raise UsageError(_NO_CURSOR) from None
+        raise UsageError(NO_CURSOR) from None
     if of_filter != digest:
         raise UsageError("cursor is that of another filter: leave it out for the first page")
     return place

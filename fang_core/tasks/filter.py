@@ -131,11 +131,16 @@ CONDITIONS: Final = tuple(name for name in TaskFilter.__annotations__ if name !=
 """The names of the conditions."""
 
 
-def checked_filter(which: TaskFilter) -> TaskFilter:
-    """Returns the filter of a call that changes many tasks. Raises ``UsageError`` if it may be meant for fewer."""
+def any_filter(which: TaskFilter) -> TaskFilter:
+    """Returns the filter of a call that changes nothing. Raises ``UsageError`` if it is none."""
     if not isinstance(which, TaskFilter):
         raise UsageError(f"give a TaskFilter, not {type(which).__name__}")
-    if which.is_empty and not which.all_tasks:
+    return which
+
+
+def checked_filter(which: TaskFilter) -> TaskFilter:
+    """Returns the filter of a call that changes many tasks. Raises ``UsageError`` if it may be meant for fewer."""
+    if any_filter(which).is_empty and not which.all_tasks:
         raise UsageError("the filter has no condition: give one, or TaskFilter(all_tasks=True) for every task")
     return which
 
@@ -258,3 +263,7 @@ def _several(name: str, values: Any, check: Callable[[Any, str], Any]) -> tuple[
         or_one = "" if name in {"ids", "pool_ids"} else "a name, or "
         raise UsageError(f"TaskFilter: {name} must be {or_one}a list, a tuple or a set, not {given}")
     return tuple(dict.fromkeys(check(value, name) for value in values))
+
+
+ANY_TASK: Final = TaskFilter()
+"""The filter without conditions, of calls that change nothing."""

@@ -66,9 +66,20 @@ then takes a million waiting rows for ten, and scans them all: 1.1 s instead of 
 setting is needed because the others do not replace a plan that is cached already.
 """
 
-SET_GUARD: Final = "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in GUARD.items())
-"""Sets them all for one transaction, in one statement: psycopg prepares statements that it sends often, and cannot
-prepare several at once."""
+
+def set_for_transaction(settings: Mapping[str, str]) -> str:
+    """Returns one statement that sets them all for one transaction: psycopg prepares statements that it sends often,
+    and cannot prepare several at once."""
+    return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+
+
+SET_GUARD: Final = set_for_transaction(GUARD)
+
+READING: Final = GUARD | {"jit": "off", "statement_timeout": "1s"}
+"""Settings of the statements of lists and counts. An application's own engine may have any others: compiled, a walk
+took five times as long."""
+
+SET_READING: Final = set_for_transaction(READING)
 
 SLOW_STATEMENT: Final = (
     "a claim or a completion took %.3f s, perhaps because of a wrong plan: plans are guarded for %.0f s; "

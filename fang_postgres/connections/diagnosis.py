@@ -39,6 +39,12 @@ TOOK_TOO_LONG: Final = frozenset({"55P03", _QUERY_CANCELED})
 READ_ONLY: Final = "25006"
 """The SQLSTATE of a write on a standby: a connection to one is useless, a new connection may reach another server."""
 
+
+class TookTooLong(BackendError):
+    """The server ended the statement, most likely by its ``statement_timeout``; nothing was written."""
+
+
+_TYPES: Final = {READ_ONLY: ReadOnlyServer, _QUERY_CANCELED: TookTooLong}
 _LACKS_RESOURCES: Final = "53"
 _TOO_MANY_CONNECTIONS: Final = "53300"
 _NO_ROOM: Final = re.compile(
@@ -139,7 +145,7 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str, severity: str |
         case code if (severity in _ENDS_SESSION and code != _TOO_MANY_CONNECTIONS) or _LOST.fullmatch(code):
             return BackendUnavailable(f"the database ended the connection ({code}): {line}")
         case code:
-            error = ReadOnlyServer if code == READ_ONLY else BackendError
+            error = _TYPES.get(code, BackendError)
             return error(f"the database failed ({code}): {line}; nothing was written: {_what_to_do(code)}")
 
 

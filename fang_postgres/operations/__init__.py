@@ -4,6 +4,7 @@ from fang_postgres.operations.audit import AuditOperations
 from fang_postgres.operations.by_hand import ByHand
 from fang_postgres.operations.claims import Claims
 from fang_postgres.operations.inserts import Inserts
+from fang_postgres.operations.listing import Listing
 from fang_postgres.operations.liveness import Liveness
 from fang_postgres.operations.managing import ManagedTypes
 from fang_postgres.operations.outcomes import Outcomes
@@ -25,5 +26,6 @@ class Operations(
     Upkeep,
     ManagedTypes,
     AuditOperations,
+    Listing,
 ):
     """Makes every operation on the tables under one schema name."""

@@ -21,18 +21,22 @@ def matching(c: Any) -> list[ColumnElement[bool]]:
 
     The state is compared as text, so that these conditions never decide which index is taken.
     """
-    ranges = [bound for name, column in _OF_TIMES.items() for bound in _range(name, c[column])]
     error = bindparam("p_error", type_=Text)
     return [
         _has_one("kinds", c.kind, Text),
         _has_one("task_types", c.task_type, Text),
         _has_one("states", cast(c.state, Text), Text),
         _has_one("pool_ids", c.pool_id, UUID),
-        *ranges,
+        *in_ranges(c),
         or_(error.is_(None), func.strpos(c.error_message, error) > literal_column("0")),
         _has("headers", c.headers),
         _has("payload", c.metadata),
     ]
+
+
+def in_ranges(c: Any) -> list[ColumnElement[bool]]:
+    """Returns those of the conditions that are about times."""
+    return [bound for name, column in _OF_TIMES.items() for bound in _range(name, c[column])]
 
 
 def _has_one(name: str, column: ColumnElement[Any], type_: Any) -> ColumnElement[bool]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 from fang_core.backends.capabilities import Capabilities
+from fang_core.backends.memory.listing import page_of
 from fang_core.backends.memory.state import Clock, MemoryState, utc_clock
 from fang_core.backends.store import manual_pool
 from fang_core.backends.ticking import next_tick
@@ -19,13 +20,14 @@ from fang_core.lifecycle import change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.logs import SafeLogger
 from fang_core.messages import PoolMessage, body_of, checked_message, this_process, unknown_pool
 from fang_core.monitoring.audit import AuditCall
+from fang_core.monitoring.listing import Count, TaskPage, checked_limit, checked_up_to
 from fang_core.record import PoolInfo, Task, TaskState
 from fang_core.runs.run import current_run
 from fang_core.tasks.arguments import checked_id, checked_task_type
 from fang_core.tasks.batches import Batches, OnProgress, cancelling, removal
 from fang_core.tasks.cancelling import cancellation
 from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
-from fang_core.tasks.filter import TaskFilter, checked_filter
+from fang_core.tasks.filter import TaskFilter, any_filter, checked_filter
 from fang_core.tasks.insert_middleware import InsertMiddleware
 from fang_core.tasks.insertion import Bulk, Inject, Overrides, Rules
 from fang_core.tasks.managing import Pause, limited_type
@@ -150,6 +152,15 @@ class MemoryQueueBase(Uncopyable):
 
     def _resume(self, task_type: str) -> TypeInfo | None:
         return self.state.resume_type(limited_type(task_type))
+
+    # Lists ------------------------------------------------------------------------------------------------------------
+
+    def _list(self, which: TaskFilter, limit: int, cursor: str | None) -> TaskPage:
+        return page_of(self.tasks, any_filter(which), checked_limit(limit), cursor)
+
+    def _count(self, which: TaskFilter, up_to: int) -> Count:
+        checked_up_to(up_to)
+        return Count(sum(map(any_filter(which).matches, self.tasks)), True)
 
     # Cancelling -------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Scripts of what an operator sees: history, lists, explanations."""

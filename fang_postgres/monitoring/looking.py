@@ -1,0 +1,347 @@
+"""Walks through tasks for lists and counts, in statements of bounded size, for as long as there is time. Pure.
+
+Each statement looks at as many tasks as the last one's speed lets expect to fit into the time that is left. A walk over
+several lanes, such as the failed tasks of all types, merges them: it looks further where the newest tasks are that it
+has not seen yet, and what it has found counts as far as all lanes have been seen.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import product
+from typing import Any, Final
+from uuid import UUID
+
+from fang_core.errors import UsageError
+from fang_core.monitoring.listing import Key
+from fang_core.record import HIGHEST_PRIORITY, PRIORITIES, TaskState
+from fang_core.tasks.arguments import EARLIEST, LATEST
+from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.walks import Walk, states_of
+from fang_postgres.connections.diagnosis import TookTooLong
+from fang_postgres.operations import Operations
+from fang_postgres.operations.listing import Asked, EndedLane, Looked
+from fang_postgres.sql.listing import MOST_HELD
+from fang_postgres.statement import Operation, Script
+
+_LEAST_ID, _MOST_ID = UUID(int=0), UUID(int=2**128 - 1)
+_MOST_AT_ONCE: Final = 5_000
+_MOST_AT_FIRST: Final = 2_000
+_MOST_LANES: Final = 200
+_GROWTH: Final = 8
+_CLOCK_SKEW: Final = timedelta(hours=1)
+
+
+class Effort:
+    """Says how many tasks the next statement of a walk looks at, so that the walk ends in time.
+
+    Args:
+        seconds: after which no further statement begins.
+        most: how many tasks that match are wanted.
+    """
+
+    def __init__(self, seconds: float, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.most = most
+        self.looked = 0
+        self._clock = clock
+        self._until = clock() + seconds
+        self._began = 0.0
+        self._last = 0
+        self._hits = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further statement may begin; one always may."""
+        return self._began > 0 and self._clock() >= self._until
+
+    def size(self, found: int) -> int:
+        """Returns how many tasks to look at next, if so many of those wanted have been found; notes that this
+        begins."""
+        now = self._clock()
+        size = min(self.most, _MOST_AT_FIRST)
+        if self._last:
+            speed = self._last / max(now - self._began, 1e-6)
+            missing = self.most - found
+            wanted = 1 + missing * self.looked * 5 // (4 * self._hits) if self._hits else _MOST_AT_ONCE
+            size = min(wanted, self._last * _GROWTH, int(speed * (self._until - now)), _MOST_AT_ONCE)
+        self._began = now
+        return max(size, 10)
+
+    def ended(self, looked: int, hits: int) -> None:
+        """Notes how many tasks a statement has looked at, and how many of these match."""
+        self._last = max(looked, 1)
+        self.looked += looked
+        self._hits += hits
+
+
+@dataclass(slots=True)
+class Sight:
+    """Says what a walk has found.
+
+    Attributes:
+        found: the keys of the tasks that match, in the order of the walk, if they were wanted one by one.
+        hits: how many match.
+        reached: where to go on from; None if the walk has come to its end.
+        at: the time of the last task looked at, in the order of the walk.
+        stopped: whether the walk has ended before its end, and before it had found enough.
+    """
+
+    found: list[Key] = field(default_factory=list)
+    hits: int = 0
+    reached: Key | None = None
+    at: datetime | None = None
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """One walk through the tasks of a filter. ``shows`` is whether those that match are wanted one by one, or only
+    counted."""
+
+    operations: Operations
+    which: TaskFilter
+    effort: Effort
+    shows: bool
+
+    def walk(self, walk: Walk, behind: Key | None) -> Script[tuple[Walk, Sight]]:
+        """Walks on behind this key, or from the start; returns the walk that was taken, and what was found."""
+        if walk is Walk.ENDED:
+            try:
+                lanes = yield from self._ended_lanes()
+            except TookTooLong:
+                return walk, Sight(reached=self._start(behind), stopped=True)
+            if lanes is not None and len(lanes) <= _MOST_LANES:
+                return walk, (yield from self._ended(lanes, behind))
+            if behind is not None:
+                raise UsageError("cursor is too old, since there are many more task types now: leave it out")
+            walk = Walk.INSERTED  # there are too many lanes to merge
+        match walk:
+            case Walk.WAITING | Walk.RETRIED:
+                return walk, (yield from self._in_turn(self._waiting(walk, behind)))
+            case Walk.HELD:
+                return walk, (yield from self._held(behind))
+            case Walk.IDS:
+                return walk, (yield from self._in_turn(self._ids(behind)))
+            case _:
+                return walk, (yield from self._in_turn((yield from self._inserted(behind))))
+
+    # One lane after the other -----------------------------------------------------------------------------------------
+
+    def _in_turn(self, lanes: "Iterator[_Lane]") -> Script[Sight]:
+        sight, effort = Sight(), self.effort
+        for lane in lanes:
+            place: Key | None = lane.start
+            while place is not None:
+                sight.reached = place
+                if effort.is_over:
+                    sight.stopped = True
+                    return sight
+                size = effort.size(sight.hits)
+                try:
+                    seen: Looked = yield lane.look(place, size)
+                except TookTooLong:
+                    sight.stopped = True
+                    return sight
+                found = [key for key in seen.found if lane.has(key)]
+                if lane.is_descending:
+                    found.reverse()
+                hits = len(found) if self.shows else seen.hits
+                effort.ended(seen.looked, hits)
+                sight.found += found
+                sight.hits += hits
+                sight.at = seen.at or sight.at
+                is_through = seen.last is None or lane.reads_all or seen.looked < size or not lane.has(seen.last)
+                place = None if is_through else seen.last
+                if place is not None:
+                    sight.reached = place
+                if sight.hits >= effort.most:
+                    return sight
+        sight.reached = None
+        return sight
+
+    def _waiting(self, walk: Walk, behind: Key | None) -> "Iterator[_Lane]":
+        """Yields one lane for each type; one for each type and priority if the due time is limited, which it then
+        begins and ends with; one for all if no type is given."""
+
+        def look(place: Key, most: int, which: TaskFilter = self.which) -> Operation[Looked]:
+            return self.operations.list_waiting(which, place, most, retried=walk is Walk.RETRIED, shows=self.shows)
+
+        which = self.which
+        if which.task_types is None:
+            start = ("", HIGHEST_PRIORITY, EARLIEST, _LEAST_ID) if behind is None else behind
+            yield _Lane(start, look, lambda _: True)
+            return
+        # A count would meet the tasks behind a lane of this size again.
+        is_limited = self.shows and (which.due_before is not None or which.due_after is not None)
+        due_after, due_before = which.due_after or EARLIEST, which.due_before or LATEST
+        for task_type, priority in product(sorted(which.task_types), PRIORITIES if is_limited else (None,)):
+            has = _of_type(task_type, priority, due_before if is_limited else None)
+            place: Key = (task_type, HIGHEST_PRIORITY if priority is None else priority, due_after, _LEAST_ID)
+            if priority is None:
+                place = (task_type, HIGHEST_PRIORITY, EARLIEST, _LEAST_ID)
+            if behind is not None:
+                if behind[0] != task_type or (priority is not None and behind[1] != priority):
+                    continue
+                place, behind = behind, None
+            yield _Lane(place, partial(look, which=replace(which, task_types=(task_type,))), has)
+
+    def _ids(self, behind: Key | None) -> "Iterator[_Lane]":
+        ids = sorted(self.which.ids or (), key=lambda each: each.bytes, reverse=True)
+        if behind is not None:
+            last: Any = behind[0]
+            ids = [each for each in ids if each.bytes < last.bytes]
+        for start in range(0, len(ids), _MOST_AT_FIRST):
+            some = ids[start : start + _MOST_AT_FIRST]
+
+            def look(_: Key, __: int, some: Sequence[UUID] = some) -> Operation[Looked]:
+                return self.operations.list_ids(self.which, some, shows=self.shows)
+
+            yield _Lane((_next(some[0]),), look, lambda _: True, is_descending=True, reads_all=True)
+
+    def _inserted(self, behind: Key | None) -> "Script[Iterator[_Lane]]":
+        """Returns the ranges of ids to look at.
+
+        Ids of our inserts begin with their time, which a limit of the time of insertion is translated to. Others stand
+        anywhere; all of them are looked at, if the greatest id tells that there are such.
+        """
+        ranges = [(_MOST_ID, _LEAST_ID)]
+        after, before = self.which.inserted_after, self.which.inserted_before
+        if after is not None or before is not None:
+            others = _id_at(datetime.now(UTC) + 24 * _CLOCK_SKEW)
+            has_others: bool = yield self.operations.has_ids_from(others)
+            least = _LEAST_ID if after is None else _id_at(after - _CLOCK_SKEW)
+            most = _MOST_ID if before is None else _id_at(before + _CLOCK_SKEW)
+            ranges = [(min(most, others), least)]
+            if has_others:
+                ranges = [(_MOST_ID, others), (min(most, _before(others)), least), (_before(least), _LEAST_ID)]
+        return self._ranges(ranges, behind)
+
+    def _ranges(self, ranges: Sequence[tuple[UUID, UUID]], behind: Key | None) -> "Iterator[_Lane]":
+        last: Any = None if behind is None else behind[0]
+        for most, least in ranges:
+            first = most if last is None else min(most, _before(last))
+            if first < least or (last is not None and last.int == 0):
+                continue
+
+            def look(place: Key, size: int, least: UUID = least) -> Operation[Looked]:
+                begin: Any = place[0]
+                begin = begin if begin == _MOST_ID else _before(begin)
+                return self.operations.list_inserted(self.which, begin, least, size, shows=self.shows)
+
+            yield _Lane((_next(first),), look, lambda _: True, is_descending=True)
+
+    def _held(self, behind: Key | None) -> Script[Sight]:
+        start: Key = (EARLIEST, _LEAST_ID) if behind is None else behind
+        most = self.effort.most
+        self.effort.size(0)
+        try:
+            seen: Looked = yield self.operations.list_held(self.which, start, most, shows=self.shows)
+        except TookTooLong:
+            return Sight(reached=start, stopped=True)
+        self.effort.ended(seen.looked, seen.hits)
+        hits = len(seen.found) if self.shows else seen.hits
+        reached = seen.found[-1] if len(seen.found) >= most else None
+        return Sight(seen.found, hits, reached, seen.at, stopped=seen.looked >= MOST_HELD)
+
+    # Several lanes at once --------------------------------------------------------------------------------------------
+
+    def _ended_lanes(self) -> Script[list[EndedLane] | None]:
+        which, states = self.which, states_of(self.which)
+        if states == {TaskState.FAILED} and which.kinds is not None:
+            return [EndedLane(TaskState.FAILED, None, kind) for kind in which.kinds]
+        if which.task_types is not None:
+            return [EndedLane(state, task_type) for state in sorted(states) for task_type in which.task_types]
+        lanes: list[EndedLane] | None = yield self.operations.ended_lanes()
+        return None if lanes is None else [lane for lane in lanes if lane.state in states]
+
+    def _start(self, behind: Key | None) -> Key:
+        if behind is not None:
+            return behind
+        before = self.which.updated_before
+        return (LATEST, _MOST_ID) if before is None else (before, _LEAST_ID)
+
+    def _ended(self, lanes: Sequence[EndedLane], behind: Key | None) -> Script[Sight]:
+        start = self._start(behind)
+        since = self.which.updated_after or EARLIEST
+        effort, hits = self.effort, 0
+        places: dict[EndedLane, Key] = dict.fromkeys(lanes, start)  # of those that have more
+        found: list[Key] = []
+        at: datetime | None = None
+        stopped = False
+        while places:
+            horizon = max(places.values())
+            if (sum(key >= horizon for key in found) if self.shows else hits) >= effort.most:
+                break
+            if effort.is_over:
+                stopped = True
+                break
+            # All at first, then those that lie back: where the newest tasks are that were not seen.
+            back = sorted(places, key=lambda lane: places[lane], reverse=True)
+            some = back if not effort.looked else back[: max(1, len(back) // 2)]
+            each = max(10, effort.size(len(found) if self.shows else hits) // len(some))
+            if not effort.looked:
+                each = max(10, min(effort.most, _MOST_AT_FIRST // len(some)))
+            asked = [Asked(lane, places[lane], each) for lane in some]
+            try:
+                seen: list[Looked] = yield self.operations.list_ended(self.which, asked, since, shows=self.shows)
+            except TookTooLong:
+                stopped = True
+                break
+            effort.ended(sum(of.looked for of in seen), sum(of.hits for of in seen))
+            for lane, of in zip(some, seen, strict=True):
+                found += of.found
+                hits += of.hits
+                if of.last is None or of.looked < each:
+                    del places[lane]
+                else:
+                    places[lane] = of.last
+            ends = [of.at for of in seen if of.at is not None]
+            at = min([*ends, *([] if at is None else [at])], default=None)
+        reached = max(places.values(), default=None)
+        found.sort(reverse=True)
+        if reached is not None:
+            found = [key for key in found if key >= reached]
+            moment: Any = reached[0]
+            at = None if reached == start else moment
+        return Sight(found, len(found) if self.shows else hits, reached, at, stopped)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """A part of a walk: it begins behind ``start``, and has the tasks with keys for which ``has`` is true.
+
+    ``reads_all`` is whether one statement looks at all of it.
+    """
+
+    start: Key
+    look: Callable[[Key, int], Operation[Looked]]
+    has: Callable[[Key], bool]
+    is_descending: bool = False
+    reads_all: bool = False
+
+
+def _of_type(task_type: str, priority: int | None, due_before: datetime | None) -> Callable[[Key], bool]:
+    def has(key: Any) -> bool:
+        return (
+            key[0] == task_type
+            and (priority is None or key[1] == priority)
+            and (due_before is None or key[2] < due_before)
+        )
+
+    return has
+
+
+def _id_at(moment: datetime) -> UUID:
+    """Returns the least id that an insert at this time makes."""
+    milliseconds = int(moment.timestamp() * 1_000)
+    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
+
+
+def _before(task_id: UUID) -> UUID:
+    return UUID(int=max(task_id.int - 1, 0))
+
+
+def _next(task_id: UUID) -> UUID:
+    return UUID(int=min(task_id.int + 1, _MOST_ID.int))
