@@ -42,7 +42,7 @@ check: $(READY) ## style, types, the rule of who imports whom, and that the mode
 lowest: $(LOWEST_READY) ## every statement under the oldest SQLAlchemy: its text is the same; payloads under the oldest pydantic; seconds
 	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/postgres/test_statements.py tests/core/tasks/test_changes.py tests/core/tasks/test_codec.py
 
-test: check lowest ## everything, on an embedded Postgres or on FANG_TEST_DATABASE_URL
+test: check lowest collected ## everything, on an embedded Postgres or on FANG_TEST_DATABASE_URL
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 PG15 ?= /usr/lib/postgresql/15/bin

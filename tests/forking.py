@@ -30,6 +30,8 @@ from pathlib import Path
 from types import CodeType
 from typing import IO, Any, Final
 
+from tests.patience import PATIENT
+
 ROOT: Final = Path(__file__).parents[1]
 LONGEST: Final = 1 << 17
 """Bytes of one message: the arguments and the environment."""
@@ -65,7 +67,7 @@ class Forked:
         self.stdin: IO[str] = os.fdopen(to_stdin, "w")
         self.stdout: IO[str] = os.fdopen(from_stdout)
         self.stderr: IO[str] = os.fdopen(from_stderr)
-        self.pid = self._hear(20)
+        self.pid = self._hear(PATIENT)
 
     def _hear(self, timeout: float | None) -> int:
         """The next number that the forking process tells: the pid, then the exit code."""
@@ -93,7 +95,7 @@ class Forked:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
-    def communicate(self, timeout: float = 60) -> tuple[str, str]:
+    def communicate(self, timeout: float = PATIENT) -> tuple[str, str]:
         """Closes its standard input; the rest of what it writes, as soon as it has ended."""
         deadline = time.monotonic() + timeout
         self.stdin.close()
@@ -123,7 +125,7 @@ class Forked:
         self.communicate()
 
 
-def run(*arguments: str, timeout: float = 50, **options: Any) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, timeout: float = PATIENT, **options: Any) -> subprocess.CompletedProcess[str]:
     """As ``subprocess.run`` of a program that ends by itself."""
     process = Forked(*arguments, **options)
     try:

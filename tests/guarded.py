@@ -16,6 +16,7 @@ import psycopg
 from fang_embedded import EmbeddedPostgres, EmbeddedPostgresError
 from fang_embedded.postgres_supervisor import server_user
 from fang_postgres import migrate
+from tests.patience import PATIENT
 
 _HBA: Final = """
 local all all trust
@@ -133,4 +134,4 @@ def server_without_tls() -> Iterator[int]:
         thread.start()
         yield server.getsockname()[1]
         server.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+        thread.join(PATIENT)

@@ -26,6 +26,7 @@ from fang_core.pool.runtime import Runtime
 from fang_core.tasks.registry import Mode
 from fang_threaded import Queue, WorkerPool
 from fang_threaded.runtime import ThreadRuntime, drive
+from tests.patience import PATIENT
 
 HOUR: Final = timedelta(hours=1)
 RAN: Final[SimpleQueue[int]] = SimpleQueue()
@@ -93,7 +94,7 @@ class Harness:
     # Calling ----------------------------------------------------------------------------------------------------------
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return self.begin(function, *args, **kwargs).result(20)
+        return self.begin(function, *args, **kwargs).result(PATIENT)
 
     def begin(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> "Future[Any]":
         """Calls it beside the test."""
@@ -160,9 +161,9 @@ class Harness:
     def close(self) -> None:
         self.end()
         eventually(lambda: not asyncio.all_tasks(self._loop))
-        asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result(PATIENT)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._loop_thread.join(10)
+        self._loop_thread.join(PATIENT)
         self._loop.close()
         eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("fang-")])
 
@@ -214,10 +215,10 @@ class IdlePools:
     def wait(self, pools: int = 1) -> None:
         """Waits until as many pools have gone to sleep since the last call."""
         for _ in range(pools):
-            self._asleep.get(timeout=10)
+            self._asleep.get(timeout=PATIENT)
 
 
-def ran(count: int = 1, within: float = 5.0) -> list[int]:
+def ran(count: int = 1, within: float = PATIENT) -> list[int]:
     """The next runs' numbers, sorted; fails where they do not come in time."""
     deadline = time.monotonic() + within
     numbers: list[int] = []
@@ -229,7 +230,7 @@ def ran(count: int = 1, within: float = 5.0) -> list[int]:
     return sorted(numbers)
 
 
-def eventually(holds: Callable[[], Any], within: float = 5.0) -> None:
+def eventually(holds: Callable[[], Any], within: float = PATIENT) -> None:
     """For what no event tells of: asks again every 10 ms."""
     deadline = time.monotonic() + within
     while not holds():

@@ -1,6 +1,7 @@
 """A PgBouncer before a server, in transaction mode, with few connections: its clients do share their sessions."""
 
 import contextlib
+import random
 import shutil
 import signal
 import socket
@@ -16,8 +17,17 @@ import psycopg
 from sqlalchemy import make_url
 
 from fang_embedded.postgres_supervisor import server_user
+from tests.patience import PATIENT
 
 BINARY: Final = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+
+
+def _free_port() -> int:
+    """A port below those that connections get, so that none takes it while the process is not there."""
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class PgBouncer:
@@ -32,8 +42,7 @@ class PgBouncer:
         self._server = make_url(url)
         self._settings = {"default_pool_size": 2, "server_login_retry": 1, **settings}
         self._directory = tempfile.TemporaryDirectory(prefix="fang-pgbouncer-")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port: int = free.getsockname()[1]
+        self._port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -50,7 +59,7 @@ class PgBouncer:
             self._process = subprocess.Popen(
                 [BINARY, str(directory / "pgbouncer.ini")], stdout=log, stderr=log, **server_user()
             )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENT
         while True:
             with contextlib.suppress(psycopg.OperationalError):
                 self.tell("SHOW VERSION")
@@ -91,7 +100,7 @@ class PgBouncer:
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(by)
-            process.wait(10)
+            process.wait(PATIENT)
 
     def said(self) -> str:
         return (Path(self._directory.name) / "log").read_text()

@@ -3,8 +3,10 @@
 import os
 import select
 
+from tests.patience import PATIENT
 
-def ends(pid: int, seconds: float = 20) -> bool:
+
+def ends(pid: int, seconds: float = PATIENT) -> bool:
     """Waits until a process, a child of ours or not, has ended; False if it still runs after that time."""
     try:
         process = os.pidfd_open(pid)

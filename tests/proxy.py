@@ -24,6 +24,8 @@ from typing import Any, Final, Self, TypeVar
 
 from sqlalchemy import make_url
 
+from tests.patience import PATIENT
+
 T = TypeVar("T")
 
 CHUNK: Final = 65_536
@@ -62,9 +64,10 @@ class Connection:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ways: tuple[Way, Way]) -> None:
         self._client = (reader, writer)
+        self.client = writer.get_extra_info("peername")
         self._writers = [writer]
         self._ways = ways
-        self._swallows = False
+        self.swallows = False
         self._is_forgotten = False
         self._flows = asyncio.Event()
         self.sent = bytearray()
@@ -81,7 +84,7 @@ class Connection:
         try:
             server_reader, server_writer = await server
         except OSError:
-            if self._swallows:
+            if self.swallows:
                 await asyncio.Event().wait()  # nor does it learn that nobody is there
             raise
         self._writers.append(server_writer)
@@ -106,16 +109,16 @@ class Connection:
             if seconds := way.wait(len(data)):
                 await asyncio.sleep(seconds)
             await self._flows.wait()
-            if not self._swallows:
+            if not self.swallows:
                 writer.write(data)
                 await writer.drain()
         await self._flows.wait()
-        if self._swallows:
+        if self.swallows:
             await asyncio.Event().wait()  # the other side does not learn of the end either
 
     def obey(self, mode: Mode) -> None:
         """From now on."""
-        self._swallows = mode is Mode.BLACKHOLE
+        self.swallows = mode is Mode.BLACKHOLE
         self._is_forgotten = mode is Mode.FORGET
         if mode is Mode.HOLD:
             self._flows.clear()
@@ -183,6 +186,10 @@ class Proxy:
         """For those connections whose client has sent what this expression finds; how many."""
         return self._call(self._set(mode, sent))
 
+    def has_silenced(self, address: Any) -> bool:
+        """Whether this is the client's end of a connection in a black hole; any thread may ask."""
+        return any(each.swallows and each.client == address for each in tuple(self._connections))
+
     def lead_to(self, url: str) -> None:
         """Connections to come go to another server, as where an address has moved."""
         self._server_url = make_url(url)
@@ -240,4 +247,4 @@ class Proxy:
         await asyncio.sleep(0)  # transports that were aborted close in the loop's next round
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENT)

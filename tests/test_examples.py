@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENT
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SAYS = {
     "thumbnails.py": "3 tasks ran, 3 images compressed\n",
@@ -29,14 +31,19 @@ def test_every_example_is_tested() -> None:
 def test_example(name: str, url: str) -> None:
     command = [sys.executable, "-W", "error", str(EXAMPLES / name)]
     done = subprocess.run(
-        command, env={**os.environ, "FANG_DATABASE_URL": url}, capture_output=True, text=True, check=False, timeout=50
+        command,
+        env={**os.environ, "FANG_DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENT,
     )
     assert (done.returncode, done.stdout) == (0, SAYS[name]), done.stderr
 
 
 def test_the_feed_reader(url: str) -> None:
     command = [sys.executable, "-W", "error", "-m", "examples.feed_reader", "--feeds", "50", "--database-url", url]
-    done = subprocess.run(command, cwd=EXAMPLES.parent, capture_output=True, text=True, check=False, timeout=50)
+    done = subprocess.run(command, cwd=EXAMPLES.parent, capture_output=True, text=True, check=False, timeout=PATIENT)
     assert (done.returncode, done.stderr) == (0, "")
     assert "50 of 50 feeds synced 2 times or more; 0 differ from what was published\n" in done.stdout
     assert re.search(r"^[1-9]\d+ syncs in .* feeds a minute; [1-9]\d* had not changed$", done.stdout, re.MULTILINE)

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from tests.modes import eventually
+from tests.patience import PATIENT
 from tests.proxy import Mode, Proxy
 
 
@@ -73,8 +74,8 @@ def test_what_was_held_comes_when_all_is_well_again(proxy: Proxy, connection: ps
             with pytest.raises(TimeoutError):
                 waiting.result(0.2)
         proxy.set(Mode.PASS)
-        assert answer.result(5).fetchone() == (1,)
-        newcomer.result(5).close()
+        assert answer.result(PATIENT).fetchone() == (1,)
+        newcomer.result(PATIENT).close()
 
 
 def test_the_other_side_does_not_learn_of_an_end_that_is_held(proxy: Proxy, url: str) -> None:

@@ -15,6 +15,7 @@ from fang_async.connection_pool import ConnectionPool
 from fang_async.database import Database
 from fang_async.pooler import PoolerConnection
 from fang_core.errors import BackendError, BackendUnavailable
+from tests.patience import PATIENT
 
 
 class AsyncLoan(AsyncRunnable):
@@ -73,16 +74,16 @@ async def test_who_waits_gives_up_where_nobody_got_one_for_so_long_and_not_in_a_
     await asyncio.sleep(0)  # they have asked
     now = 0.009
     pool.give_back(lent)
-    assert await asyncio.wait_for(first, 10) is lent
+    assert await asyncio.wait_for(first, PATIENT) is lent
     now = 0.018
     while not judged.locked():
         await judged.acquire()
     for _ in range(3):
-        await asyncio.wait_for(judged.acquire(), 10)
+        await asyncio.wait_for(judged.acquire(), PATIENT)
     assert not last.done()
     now = 0.02
     with pytest.raises(BackendError, match="raise max_pool_size"):
-        await asyncio.wait_for(last, 10)
+        await asyncio.wait_for(last, PATIENT)
 
 
 async def test_a_caller_that_has_a_place_and_no_connection_yet_moves_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,9 +100,9 @@ async def test_a_caller_that_has_a_place_and_no_connection_yet_moves_no_line(mon
     await asyncio.sleep(0)  # they have asked
     now = 0.01
     with pytest.raises(BackendError, match="raise max_pool_size"):
-        await asyncio.wait_for(last, 10)
+        await asyncio.wait_for(last, PATIENT)
     connected.set()
-    await asyncio.wait_for(first, 10)
+    await asyncio.wait_for(first, PATIENT)
 
 
 async def test_a_waiting_pool_has_every_second_turn() -> None:
@@ -132,7 +133,7 @@ async def test_callers_that_are_cancelled_in_line_or_with_a_place_keep_none() ->
     pool._leave()
     waiting[0].cancel()  # it has a place, and does not know it yet
     await asyncio.wait(waiting[:-1])
-    await asyncio.wait_for(waiting[-1], 10)
+    await asyncio.wait_for(waiting[-1], PATIENT)
     assert pool._places.taken == 1
 
 
@@ -141,7 +142,7 @@ async def test_those_that_nobody_used_are_closed(url: str) -> None:
     first, second, third = [await pool.take() for _ in range(3)]
     for connection in (first, second, third):
         pool.give_back(connection)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENT):
         while not (first.is_closed() and second.is_closed()):
             assert await pool.take() is third  # used again and again
             await third.fetchval("SELECT pg_sleep(0.01)")

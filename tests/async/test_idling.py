@@ -16,6 +16,7 @@ from fang_async import (
     connections,
 )
 from fang_core.pool import maintenance
+from tests.patience import PATIENT
 
 CLIENTS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
@@ -37,7 +38,7 @@ def test_an_idle_pool_keeps_three_and_is_maintained_on_these(url: str, monkeypat
             async with AsyncQueue(url) as queue, AsyncWorkerPool(queue) as pool:
                 await queue.insert_task(Rare())
                 await pool.drain()
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENT):
                     while clients() > 3:  # its heart, its listener, and what claims
                         await _rounds(pool, 2)
                     counts = []
@@ -58,7 +59,7 @@ def test_a_pool_that_hardly_looks_keeps_its_heart_alone(url: str, monkeypatch: p
     async def ran() -> int:
         with psycopg.connect(url, autocommit=True) as connection:
             async with AsyncQueue(url) as queue, AsyncWorkerPool(queue, sleep_params=sleep, listen=False) as pool:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENT):
                     while connection.execute(CLIENTS).fetchall() != [(1,)]:
                         await asyncio.sleep(0.01)
                         connection.execute("SELECT pg_stat_clear_snapshot()")

@@ -15,6 +15,7 @@ import pytest
 from fang_async import AsyncMemoryQueue, AsyncQueue, AsyncRunnable, AsyncWorkerPool, TaskState
 from fang_core.errors import StaleTask, UsageError
 from tests.modes import Database, eventually
+from tests.patience import PATIENT
 
 T = TypeVar("T")
 
@@ -66,9 +67,9 @@ def running_loop() -> Iterator[Callable[[Any], Any]]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    yield lambda call: asyncio.run_coroutine_threadsafe(call, loop).result(20)
+    yield lambda call: asyncio.run_coroutine_threadsafe(call, loop).result(PATIENT)
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+    thread.join(PATIENT)
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
 
@@ -294,7 +295,7 @@ def test_threads_that_each_run_a_loop_get_a_row_or_a_usage_error(queue: AsyncQue
 
     def insert(thread: int) -> list[int]:
         written = []
-        ready.wait(10)
+        ready.wait(PATIENT)
         for n in range(thread * 100, thread * 100 + 10):
             try:
                 asyncio.run(queue.insert_task(OnLoop(n=n)))

@@ -22,6 +22,7 @@ from fang_core import (
     TaskState,
     current_run,
 )
+from tests.patience import PATIENT
 
 LEAK: ContextVar[str] = ContextVar("leak", default="clean")
 SEEN: list[Any] = []
@@ -207,7 +208,7 @@ async def test_stop_gives_back_what_was_not_started_and_what_it_cut_short() -> N
     await queue.insert_tasks([Waits() for _ in range(5)])
     pool = AsyncWorkerPool(queue, grace_period=timedelta(0))
     await pool.start()
-    await asyncio.wait_for(GATE["started"].wait(), 5)
+    await asyncio.wait_for(GATE["started"].wait(), PATIENT)
     assert await pool.stop() == 0
     assert SEEN == ["cancelled"]
     assert {(task.state, task.retries, task.pool_id) for task in queue.tasks} == {(TaskState.NEW, 0, None)}
@@ -236,7 +237,7 @@ async def test_what_a_run_answers_to_its_cancellation_at_shutdown_counts(
     inserted = await queue.insert_task(Answers(answer=answer))
     pool = AsyncWorkerPool(queue, grace_period=timedelta(0), retention_mode=RetentionMode.KEEP_ALL)
     await pool.start()
-    await asyncio.wait_for(GATE["started"].wait(), 5)
+    await asyncio.wait_for(GATE["started"].wait(), PATIENT)
     assert await pool.stop() == 0
     (task,) = queue.tasks
     assert (task.state, task.retries, task.pool_id) == (state, retries, None)
@@ -254,7 +255,7 @@ async def test_a_run_that_swallows_its_cancellation_stays_held_until_it_ends() -
     task = await queue.insert_task(Waits(swallow=True))
     pool = AsyncWorkerPool(queue, grace_period=timedelta(0))
     await pool.start()
-    await asyncio.wait_for(GATE["started"].wait(), 5)
+    await asyncio.wait_for(GATE["started"].wait(), PATIENT)
     assert await pool.stop() == 1
     row = await queue.find_task_by_id(task.id)
     assert row is not None

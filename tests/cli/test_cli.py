@@ -15,6 +15,7 @@ import pytest
 
 from fang_postgres.schema import HEAD
 from tests.forking import run
+from tests.patience import PATIENT
 from tests.processes import ends
 
 PASSWORD = "not-to-be-shown"
@@ -127,7 +128,7 @@ def demo() -> Iterator[subprocess.Popen[str]]:
 def test_ended_demo_leaves_nothing_running(demo: subprocess.Popen[str], number: signal.Signals) -> None:
     descendants = _when_both_pools_run(demo)
     demo.send_signal(number)
-    _, errors = demo.communicate(timeout=30)
+    _, errors = demo.communicate(timeout=PATIENT)
     assert demo.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
     assert errors == ("interrupted\n" if number == signal.SIGINT else "")
     seconds = 20 if number == signal.SIGKILL else 0
@@ -140,7 +141,7 @@ def test_death_of_a_pool_is_told_in_one_line(demo: subprocess.Popen[str]) -> Non
     descendants = _when_both_pools_run(demo)
     victim = next(pid for pid in descendants if _command(pid).endswith("fang_cli.demo.demo_tasks threaded"))
     os.kill(victim, signal.SIGKILL)
-    _, errors = demo.communicate(timeout=30)
+    _, errors = demo.communicate(timeout=PATIENT)
     assert demo.returncode == 1
     assert "the threaded process died" in _one_line(errors)
     assert all(ends(pid, 0) for pid in descendants)

@@ -17,6 +17,7 @@ from fang_threaded import Runnable
 from tests.cli.test_worker import COMMAND, ENVIRONMENT, Process, insert, rows
 from tests.cli.test_worker_importing import AS_PROCESS_1, may_unshare
 from tests.modes import eventually
+from tests.patience import PATIENT
 from tests.processes import ends
 
 APP = """
@@ -241,7 +242,7 @@ def test_a_second_signal_ends_all_at_once(start: Start, url: str) -> None:
         supervised.hear(r"runs .*")
 
     popen = supervised.process.popen
-    eventually(lambda: popen.poll() is not None or popen.send_signal(signal.SIGINT), within=20)
+    eventually(lambda: popen.poll() is not None or popen.send_signal(signal.SIGINT))
     code, log = supervised.process.end()
     assert code == -signal.SIGINT, log
     assert len(rows(url)) == 5
@@ -402,7 +403,7 @@ def test_as_process_1_it_reaps_what_runs_leave_behind(tmp_path: Path, url: str) 
             theirs = Path(f"/proc/{first}/task/{first}/children")
             eventually(lambda: len(theirs.read_text().split()) == 1)
             os.kill(first, signal.SIGTERM)
-            _, log = process.communicate(timeout=20)
+            _, log = process.communicate(timeout=PATIENT)
             assert process.returncode == 0, log
         finally:
             process.kill()

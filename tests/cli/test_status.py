@@ -266,7 +266,7 @@ def test_a_pool_is_silent_when_it_is_stopped_and_dead_when_it_is_killed(
 ) -> None:
     process = Forked("-c", PROGRAM[mode], url, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
-        eventually(lambda: database.rows(LOCKED), within=20)
+        eventually(lambda: database.rows(LOCKED))
         assert list(read_status(url, "fang").lives.values()) == [Life.ALIVE]
         assert len(looks) == 1
 
@@ -282,7 +282,7 @@ def test_a_pool_is_silent_when_it_is_stopped_and_dead_when_it_is_killed(
 
         process.kill()
         # A free lock proves nothing until the server has been up for a lease.
-        eventually(lambda: list(read_status(url, "fang").lives.values()) == [Life.DEAD], within=10)
+        eventually(lambda: list(read_status(url, "fang").lives.values()) == [Life.DEAD])
     finally:
         process.close()
 

@@ -22,6 +22,7 @@ from fang_threaded import Queue, Runnable, TaskConfig
 from tests.cli.test_cli import fang
 from tests.forking import Forked, run
 from tests.modes import eventually
+from tests.patience import PATIENT
 from tests.proxy import Mode, Proxy
 
 PASSWORD = "not-to-be-shown"
@@ -180,7 +181,7 @@ class Process:
 
     def next_line(self, wanted: str = "another line") -> str:
         try:
-            return self._lines.get(timeout=20)
+            return self._lines.get(timeout=PATIENT)
         except queue.Empty:
             self.popen.send_signal(signal.SIGABRT)  # has it say what its threads are at
             raise AssertionError(f"not printed: {wanted}; {self.end()}") from None
@@ -190,7 +191,7 @@ class Process:
         self._reader.join()
         return [self._lines.get_nowait() for _ in range(self._lines.qsize())]
 
-    def end(self, within: float = 20) -> tuple[int, str]:
+    def end(self, within: float = PATIENT) -> tuple[int, str]:
         """Its exit code and what it wrote to stderr."""
         code = self.popen.wait(timeout=within)
         assert self.popen.stderr is not None
@@ -204,7 +205,7 @@ class Process:
 
 def worker(directory: Path, *arguments: str) -> tuple[int, str]:
     """Of a `fang worker` that ends by itself: its exit code and what it wrote to stderr."""
-    ended = run(*COMMAND, *arguments, cwd=directory, env=ENVIRONMENT, timeout=40)
+    ended = run(*COMMAND, *arguments, cwd=directory, env=ENVIRONMENT, timeout=PATIENT)
     assert ended.stdout == ""
     return ended.returncode, ended.stderr
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.forking import Forked
 from tests.modes import eventually
+from tests.patience import PATIENT
 
 ROOT = Path(__file__).parents[2]
 FANG = ("-m", "fang_cli")
@@ -108,7 +109,7 @@ def test_sigterm_during_the_import_ends_it(start: Start, blocks: str, prefix: tu
     process = start("worker", "app:pool", app=IMPORTING.format(blocks=BLOCKS[blocks]), prefix=prefix)
     assert process.stdout is not None
     os.kill(int(process.stdout.readline()), signal.SIGTERM)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENT)
     assert (process.returncode, out, err) == (0, "", "")
 
 
@@ -143,7 +144,7 @@ ENDING = """
 def test_more_signals_while_it_ends_change_nothing(start: Start, first: str, imports: str, code: int) -> None:
     app = ENDING.format(first=first, imports=imports, at_exit="told, signal.SIGTERM, signal.SIGINT")
     process = start("worker", "app:pool", "--log-level", "error", app=app)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENT)
     assert (process.returncode, out, err) == (code, "", "interrupted\n" if code else "")
 
 
@@ -152,7 +153,7 @@ def test_a_later_signal_ends_what_does_not_end_by_itself(start: Start) -> None:
     process = start("worker", "app:pool", app=ENDING.format(first="SIGTERM", imports="", at_exit=hangs))
     assert process.stdout is not None
     process.stdout.readline()
-    eventually(lambda: process.send_signal(signal.SIGTERM) or process.poll() is not None, within=10)
+    eventually(lambda: process.send_signal(signal.SIGTERM) or process.poll() is not None)
     assert process.returncode == -signal.SIGTERM
 
 
@@ -166,7 +167,7 @@ def test_sigterm_ends_another_command(start: Start, prefix: tuple[str, ...]) -> 
         with silent.accept()[0]:
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             os.kill(int(children[0]) if prefix else process.pid, signal.SIGTERM)
-            out, err = process.communicate(timeout=20)
+            out, err = process.communicate(timeout=PATIENT)
     assert (process.returncode, out, err) == (143, "", "")
 
 
@@ -192,7 +193,7 @@ AS_BASIC_CONFIG = 'logging.basicConfig(format="APP %(levelname)s %(message)s", l
 
 def logged(start: Start, configures: str, *options: str) -> list[str]:
     process = start("worker", "app:pool", *options, app=LOGS.format(configures=configures))
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENT)
     assert (process.returncode, out) == (0, "")
     lines = re.sub(r"^[-\d]+ [:,\d]+ ", "", err, flags=re.MULTILINE)
     return re.sub(r"pool [-\w]{36} ", "pool ", lines).splitlines()
@@ -230,6 +231,6 @@ def test_a_level_that_is_given_is_that_of_our_own_loggers(start: Start) -> None:
 
 def test_an_import_that_fails_is_told_whatever_the_logging(start: Start) -> None:
     process = start("worker", "app:pool", app="import logging\nlogging.basicConfig(level='CRITICAL')\n1 / 0\n")
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENT)
     assert (process.returncode, out) == (1, "")
     assert err == "fang: importing app failed at app.py:3: ZeroDivisionError: division by zero\n"

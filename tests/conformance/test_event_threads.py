@@ -20,6 +20,7 @@ from fang_core.record import TaskState
 from fang_core.runs.run import current_run
 from fang_core.tasks.insertion import NewTask
 from tests.modes import GATES, Harness, eventually, ran
+from tests.patience import PATIENT
 
 HOOKS = [name for name in vars(Events) if not name.startswith("_")]
 SHOWN_ELSEWHERE = {"run_stuck", "loop_blocked"}
@@ -63,7 +64,7 @@ class Recorder(Events):
         self.called.put(hook)
 
     def wait_for(self, hook: str) -> None:
-        while self.called.get(timeout=20) != hook:
+        while self.called.get(timeout=PATIENT) != hook:
             pass
 
 

@@ -11,6 +11,7 @@ from fang_core import Events, RetentionMode, TaskState
 from fang_core.backends.memory.state import MemoryState
 from fang_core.claims.expiry import ClaimTime
 from tests.modes import HOUR, Harness, eventually, ran
+from tests.patience import PATIENT
 
 
 class Told(Events):
@@ -34,7 +35,7 @@ def test_what_expires_in_line_does_not_run(harness: Harness, monkeypatch: pytest
     queue = harness.memory_queue(state)
     late = harness.call(queue.insert_task, harness.note(n=1), expires=timedelta(hours=1))
     harness.pool(queue, events=[told], retention_mode=RetentionMode.KEEP_ALL)
-    assert told.told.wait(5)
+    assert told.told.wait(PATIENT)
     harness.call(queue.insert_task, harness.note(n=2))
     assert ran() == [2]  # the worker goes on
     eventually(lambda: late.id in state.tasks and state.tasks[late.id].state is TaskState.CANCELLED)

@@ -22,6 +22,7 @@ from fang_core.liveness import DECLARED_DEAD, Beat, BeatRequest, Pulse
 from fang_core.pool.heartbeat import Heartbeat
 from fang_core.pool.identity import PoolIdentity
 from tests.modes import Harness, eventually
+from tests.patience import PATIENT
 
 ME, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 
@@ -102,7 +103,7 @@ def test_it_starts_though_its_first_beat_fails(harness: Harness, error: Exceptio
     beating = heartbeat(harness, heart)
     harness.call(beating.start)
     for _ in range(2):
-        heart.beats.get(timeout=5)
+        heart.beats.get(timeout=PATIENT)
     harness.call(beating.close, 5)
 
 
@@ -110,7 +111,7 @@ def test_it_names_the_id_that_it_beat_with(harness: Harness) -> None:
     dead: SimpleQueue[uuid.UUID] = SimpleQueue()
     beating = heartbeat(harness, Heart(Beat(False, 1e6, [])), dead.put)
     harness.call(beating.start)
-    assert dead.get(timeout=5) == ME
+    assert dead.get(timeout=PATIENT) == ME
     beating._identity.id = OTHER
     harness.call(beating.close, 5)
 
@@ -123,7 +124,7 @@ def test_the_last_call_waits_for_no_beat(harness: Harness, monkeypatch: pytest.M
     harness.call(beating.start)
     beating.say_stopping(exit_at=time.monotonic() + 0.1)
     beating.say_stopping(exit_at=time.monotonic() + 3600)  # the first counts
-    assert codes.get(timeout=5) == EXIT_RUNS_LEFT
+    assert codes.get(timeout=PATIENT) == EXIT_RUNS_LEFT
     heart.answers.set()
     harness.call(beating.close, 5)
 
@@ -186,5 +187,5 @@ def test_it_ends_with_the_loop_of_an_application_that_forgot_to_stop_its_pool() 
         return beating
 
     beating = asyncio.run(application())
-    assert heart.closed.wait(5)
+    assert heart.closed.wait(PATIENT)
     eventually(lambda: beating._service is not None and beating._service.has_ended)

@@ -17,6 +17,7 @@ from fang_core.backends.memory.state import MemoryState
 from fang_core.runs.run import Run
 from tests.core.pool.fakes import claim
 from tests.modes import GATES, RAN, Harness, eventually, ran
+from tests.patience import PATIENT
 
 SOON: Final = timedelta(milliseconds=300)
 PEERS: Final[list[socket.socket]] = []
@@ -66,7 +67,7 @@ class Blocks(AsyncRunnable):
 
     async def run(self, queue: Any) -> None:
         RAN.put(1)
-        GATES["gate"].wait(20)  # blocks here
+        GATES["gate"].wait(PATIENT)  # blocks here
 
 
 class ThreadedTells(Runnable):
@@ -75,7 +76,7 @@ class ThreadedTells(Runnable):
     def run(self, queue: Any) -> None:
         current_run().progress(1, 3, "caf\N{LATIN SMALL LETTER E WITH ACUTE}\0" + 300 * "x")
         RAN.put(1)
-        GATES["gate"].wait(20)
+        GATES["gate"].wait(PATIENT)
 
 
 class AsyncTells(AsyncRunnable):
@@ -142,7 +143,7 @@ def test_each_hung_run_is_told_of_once_with_its_place(harness: Harness, caplog: 
     bench = Bench(harness, number_of_workers=4)
     rows = bench.insert(*(bench.hang(n=n) for n in range(4)))
     ran(4)
-    hung = [bench.told.hung.get(timeout=5) for _ in range(4)]
+    hung = [bench.told.hung.get(timeout=PATIENT) for _ in range(4)]
     kind = bench.hang.__fang_options__.kind
     assert {(told, place) for told, _, place in hung} == {(kind, bench.place)}
     assert all(seconds >= SOON.total_seconds() for _, seconds, _ in hung)
@@ -163,7 +164,7 @@ def test_a_run_within_its_own_timeout_does_not_hang(harness: Harness, caplog: py
     bench = Bench(harness, number_of_workers=2)
     patient, other = bench.insert(bench.hang(n=1), timeout=timedelta(hours=1)) + bench.insert(bench.hang(n=2))
     ran(2)
-    bench.told.hung.get(timeout=5)
+    bench.told.hung.get(timeout=PATIENT)
     eventually(lambda: set(bench.runs) == {str(other.id)})
     assert not [line for line in warnings(caplog) if str(patient.id) in line]
 
@@ -176,7 +177,7 @@ def test_none_warns_of_nothing(harness: Harness, monkeypatch: pytest.MonkeyPatch
     beat = bench.queue.state.beat
     monkeypatch.setattr(type(bench.queue.state), "beat", lambda state, request: (beats.put(None), beat(request))[1])
     for _ in range(2):
-        beats.get(timeout=5)
+        beats.get(timeout=PATIENT)
     assert bench.told.hung.empty()
     assert bench.runs == {}
 
@@ -197,7 +198,7 @@ def test_a_blocked_loop_is_told_of_while_it_is_blocked(caplog: pytest.LogCapture
     eventually(lambda: next(iter(state.pools.values())).runs.get(str(row.id), {}).get("hung") == line_of("blocks"))
     assert line_of("blocks") not in blocked(bench)  # hooks are called on the loop
     let_go()
-    seconds, place = bench.told.blocked.get(timeout=5)
+    seconds, place = bench.told.blocked.get(timeout=PATIENT)
     assert (seconds >= SOON.total_seconds(), place) == (True, line_of("blocks"))
     eventually(lambda: bench.runs == {})
     eventually(lambda: any("goes on" in record.getMessage() for record in caplog.records))

@@ -11,6 +11,7 @@ import pytest
 from fang_core import AsyncRunnable, PoolStats, Resize, Runnable, TaskConfig, UsageError
 from fang_core.backends.memory.state import MemoryState
 from tests.modes import RAN, Harness, eventually, harness_of, ran
+from tests.patience import PATIENT
 
 OPEN: Final[set[int]] = set()
 """The runs that may end."""
@@ -26,7 +27,7 @@ def may_end(*numbers: int) -> None:
 def wait_for(number: int) -> None:
     RAN.put(number)
     with CHANGED:
-        CHANGED.wait_for(lambda: number in OPEN, 20)
+        CHANGED.wait_for(lambda: number in OPEN, PATIENT)
 
 
 class ThreadedHeld(Runnable):
@@ -249,7 +250,7 @@ def test_all_tasks_run_once_while_the_size_changes_all_the_time(harness: Harness
         thread.start()
     for first in range(0, 600, 20):
         bench.insert(*range(first, first + 20))
-    assert ran(600, within=30) == list(range(600))
+    assert ran(600) == list(range(600))
     is_over.set()
     for thread in threads:
         thread.join()
@@ -277,7 +278,7 @@ def test_starts_and_stops_bear_a_size_that_changes_meanwhile(harness: Harness) -
         harness.call(bench.pool.start)
         may_end(n)
         bench.insert(n)
-        assert ran(within=10) == [n]
+        assert ran() == [n]
     is_over.set()
     thread.join()
     bench.resize(4)

@@ -15,6 +15,7 @@ from fang_core import AsyncRunnable, Events, RetentionMode, Runnable, TaskConfig
 from fang_core.backends.memory.state import MemoryState
 from fang_threaded import WorkerPool
 from tests.modes import GATES, RAN, Harness, eventually, ran
+from tests.patience import PATIENT
 
 POOLS: Final[list[Any]] = []
 """The one that tasks stop."""
@@ -88,7 +89,7 @@ class Scene:
 
     def running(self, *events: Events, grace: float = 20) -> "Future[int]":
         running = self.harness.begin(self.made(*events, grace=grace).run)
-        assert self.events.started.wait(10)
+        assert self.events.started.wait(PATIENT)
         return running
 
     def insert(self, threaded: Any, asynchronous: Any) -> None:
@@ -113,9 +114,9 @@ def test_it_returns_when_another_stops_the_pool(scene: Scene) -> None:
     scene.harness.call(scene.queue.insert_task, scene.harness.note(n=7))
     assert ran() == [7]
     assert scene.harness.call(scene.pool.stop) == 0
-    assert running.result(10) == 0
+    assert running.result(PATIENT) == 0
     assert scene.state.pools == {}
-    assert scene.harness.begin(scene.pool.drain).result(10) == 0  # it can be started again
+    assert scene.harness.begin(scene.pool.drain).result(PATIENT) == 0  # it can be started again
 
 
 def test_it_returns_where_the_pool_is_stopped_before_it_has_started(
@@ -123,7 +124,7 @@ def test_it_returns_where_the_pool_is_stopped_before_it_has_started(
 ) -> None:
     pool = scene.made()
     scene.harness.wrap(monkeypatch, pool, "_start", before=lambda: scene.harness.call(pool.stop))
-    assert scene.harness.begin(pool.run).result(10) == 0
+    assert scene.harness.begin(pool.run).result(PATIENT) == 0
     assert scene.state.pools == {}
 
 
@@ -155,9 +156,9 @@ def test_a_subclass_may_override_start_and_stop(scene: Scene) -> None:
     called.clear()
     scene.events.started.clear()
     running = scene.harness.begin(pool.run)
-    assert scene.events.started.wait(10)
+    assert scene.events.started.wait(PATIENT)
     scene.harness.call(pool.stop)
-    assert running.result(10) == 0
+    assert running.result(PATIENT) == 0
     assert called == ["start", "stop", "stop"]
 
 
@@ -166,7 +167,7 @@ def test_it_tells_of_runs_that_another_left_and_the_process_goes_on(scene: Scene
     scene.insert(ThreadedDeaf, AsyncDeaf)
     assert ran() == [1]
     assert scene.harness.call(scene.pool.stop) == 1
-    assert running.result(10) == 75
+    assert running.result(PATIENT) == 75
     assert scene.states == [TaskState.IN_PROGRESS]
     assert not scene.pool.is_clean
     GATES["gate"].set()
@@ -178,7 +179,7 @@ def test_a_run_may_stop_its_own_pool_and_is_waited_for(scene: Scene) -> None:
     running = scene.running()
     POOLS.append(scene.pool)
     scene.insert(ThreadedStopper, AsyncStopper)
-    assert running.result(10) == 0
+    assert running.result(PATIENT) == 0
     assert ran() == [0]
     assert scene.states == [TaskState.FINISHED]
     assert scene.state.pools == {}
@@ -205,10 +206,10 @@ def test_a_hook_may_stop_the_pool(scene: Scene, hook: str, caplog: pytest.LogCap
     scene.harness.call(scene.queue.insert_task, scene.harness.note(n=7))
     running = scene.harness.begin(scene.pool.run)
     if hook == "pool_stopped":
-        assert scene.events.started.wait(10)
+        assert scene.events.started.wait(PATIENT)
         assert ran() == [7]
         scene.harness.call(scene.pool.stop)
-    assert running.result(10) == 0
+    assert running.result(PATIENT) == 0
     assert scene.state.pools == {}
     assert scene.states[0] is not TaskState.IN_PROGRESS
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
@@ -227,5 +228,5 @@ def test_a_hook_may_stop_a_pool_whose_threads_inherit_contexts(scene: Scene, mon
 
     POOLS.append(scene.made(Stopping(scene.harness.mode, "pool_started")))
     monkeypatch.setattr(threading.Thread, "__init__", inheriting)
-    assert scene.harness.begin(scene.pool.run).result(10) == 0
+    assert scene.harness.begin(scene.pool.run).result(PATIENT) == 0
     assert scene.state.pools == {}

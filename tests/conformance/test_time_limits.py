@@ -42,6 +42,7 @@ from fang_core.backends.memory.state import MemoryState
 from fang_core.config import EXIT_STUCK
 from fang_core.lifecycle import NOT_RUN
 from tests.modes import Harness, eventually
+from tests.patience import PATIENT
 
 ROOT: Final = Path(__file__).parents[2]
 LIMIT: Final = timedelta(milliseconds=200)
@@ -213,7 +214,7 @@ def test_a_run_that_takes_too_long_has_failed_as_timed_out_and_is_retried(scene:
     assert row.scheduled_at - row.updated_at > HOUR / 2
     assert [entry["error"] for entry in row.errors] == [row.error_message]
     assert "waits" in row.errors[0]["traceback"]
-    result = scene.events.results.get(timeout=5)
+    result = scene.events.results.get(timeout=PATIENT)
     assert isinstance(result, Failure)
     assert isinstance(result.exception, TimedOut)
     assert os.path.basename(__file__) in str(result.error.place)
@@ -251,13 +252,13 @@ def test_a_limit_is_that_of_its_own_run(scene: Scene) -> None:
 def test_a_run_that_goes_on_after_its_limit_and_returns_has_succeeded(scene: Scene) -> None:
     scene.start()
     scene.written(scene.insert("swallows"), TaskState.FINISHED)
-    assert [SEEN.get(timeout=5) for _ in range(2)] == ["begun", Interrupt.TIME_LIMIT]
+    assert [SEEN.get(timeout=PATIENT) for _ in range(2)] == ["begun", Interrupt.TIME_LIMIT]
 
 
 def test_what_a_run_answers_to_its_limit_counts(scene: Scene) -> None:
     scene.start()
     task = scene.insert("snoozes")
-    assert SEEN.get(timeout=5) == "begun"
+    assert SEEN.get(timeout=PATIENT) == "begun"
     row = scene.written(task, TaskState.NEW)
     assert row.retries == 0
     assert row.scheduled_at - row.updated_at > HOUR
@@ -266,11 +267,11 @@ def test_what_a_run_answers_to_its_limit_counts(scene: Scene) -> None:
 def test_a_block_may_hold_the_limit_back(scene: Scene) -> None:
     scene.start()
     task = scene.insert("is shielded")
-    assert SEEN.get(timeout=5) == "begun"
+    assert SEEN.get(timeout=PATIENT) == "begun"
     (run,) = scene.pool._lifetime.in_flight._runs.values()
     eventually(lambda: run.interrupt is Interrupt.TIME_LIMIT)
     MAY_END.set()
-    assert SEEN.get(timeout=5) == "block ended"
+    assert SEEN.get(timeout=PATIENT) == "block ended"
     scene.written(task, TaskState.RETRIED)
     assert SEEN.empty()
 
@@ -286,9 +287,9 @@ def test_a_run_that_went_on_after_its_limit_is_interrupted_once_more_for_a_highe
 ) -> None:
     scene.start()
     scene.insert("falls back", timeout=LIMIT / 4)
-    assert [SEEN.get(timeout=5) for _ in range(2)] == ["begun", Interrupt.TIME_LIMIT]
+    assert [SEEN.get(timeout=PATIENT) for _ in range(2)] == ["begun", Interrupt.TIME_LIMIT]
     scene.interrupt(why, "not needed")
-    assert scene.events.results.get(timeout=5) == result
+    assert scene.events.results.get(timeout=PATIENT) == result
     assert "never" not in [SEEN.get() for _ in range(SEEN.qsize())]
     MAY_END.set()
     scene.written(scene.insert("ends"), TaskState.FINISHED)
@@ -299,7 +300,7 @@ def test_a_run_that_went_on_after_its_limit_is_interrupted_once_more_for_a_highe
 def test_a_run_that_went_on_after_its_limit_is_cancelled_at_the_end_of_the_grace_period(scene: Scene) -> None:
     scene.start(grace_period=LIMIT)
     task = scene.insert("falls back")
-    assert [SEEN.get(timeout=5) for _ in range(2)] == ["begun", Interrupt.TIME_LIMIT]
+    assert [SEEN.get(timeout=PATIENT) for _ in range(2)] == ["begun", Interrupt.TIME_LIMIT]
     assert scene.harness.stop(scene.pool) == 0
     row = scene.row(task)
     assert (row.state, row.retries) == (TaskState.NEW, 0)
@@ -318,7 +319,7 @@ def test_a_run_that_does_not_end_is_stuck_and_its_worker_is_replaced(
         row = scene.written(task, TaskState.RETRIED)
         assert row.error_message is not None
         assert row.error_message.endswith("timeout of 0.2 s, and did not end when it was interrupted")
-        stuck, place = scene.events.stuck.get(timeout=5)
+        stuck, place = scene.events.stuck.get(timeout=PATIENT)
         assert stuck == task
         assert os.path.basename(__file__) in str(place)
         (line,) = [record for record in caplog.records if "goes on" in record.message]
@@ -329,7 +330,7 @@ def test_a_run_that_does_not_end_is_stuck_and_its_worker_is_replaced(
         scene.written(scene.insert("ends"), TaskState.FINISHED)  # by the one worker that there is
 
         MAY_END.set()
-        assert [SEEN.get(timeout=5) for _ in range(3)] == ["begun", "begun", Lease.LOST]
+        assert [SEEN.get(timeout=PATIENT) for _ in range(3)] == ["begun", "begun", Lease.LOST]
         eventually(lambda: scene.stuck == 0)
         eventually(lambda: [record for record in caplog.records if "has ended after" in record.message])
         scene.written(scene.insert("ends"), TaskState.FINISHED)
@@ -372,10 +373,10 @@ def test_a_pool_with_too_many_stuck_runs_says_so_and_goes_on(scene: Scene, caplo
 def test_a_lost_run_is_interrupted_in_both_modes(scene: Scene) -> None:
     scene.start()
     scene.insert("swallows", timeout=HOUR)
-    assert SEEN.get(timeout=5) == "begun"
+    assert SEEN.get(timeout=PATIENT) == "begun"
     lifetime = scene.pool._lifetime
     lifetime.runtime.call_soon(lambda: lifetime.workers.interrupt_all(Interrupt.LOST))
-    assert SEEN.get(timeout=5) is Interrupt.LOST
+    assert SEEN.get(timeout=PATIENT) is Interrupt.LOST
 
 
 # The end of a process -------------------------------------------------------------------------------------------------

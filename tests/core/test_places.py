@@ -20,6 +20,7 @@ from fang_core import AsyncMemoryQueue, AsyncRunnable, TaskConfig
 from fang_core.failure import describe, origin
 from fang_core.places import own_place, place, place_in
 from fang_core.runs.location import frames_of_coroutine, frames_of_thread
+from tests.patience import PATIENT
 
 HERE = __file__
 
@@ -193,7 +194,7 @@ def test_a_thread_stands_in_the_innermost_line_of_its_own_code() -> None:
 
     thread = threading.Thread(target=waits)
     thread.start()
-    assert stands.wait(10)
+    assert stands.wait(PATIENT)
     found = place_in(frames_of_thread(thread.ident), __name__)
     may_end.set()
     thread.join()
@@ -221,7 +222,7 @@ async def test_a_run_of_an_asyncio_worker_is_found_through_the_worker() -> None:
     queue = AsyncMemoryQueue()
     await queue.insert_task(Waits())
     async with AsyncWorkerPool(queue, grace_period=timedelta(0)) as pool:
-        await asyncio.wait_for(Waits.begun.wait(), 10)
+        await asyncio.wait_for(Waits.begun.wait(), PATIENT)
         (worker,) = pool._lifetime.workers._by_number().values()
         found = place_in(frames_of_coroutine(worker.task.get_coro()), __name__)
     assert found == f"{HERE}:{first_line(Waits.run) + 2}"

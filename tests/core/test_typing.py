@@ -44,7 +44,6 @@ def marked(name: str) -> set[int]:
     return {number for number, line in enumerate(lines, 1) if line.endswith("# red")}
 
 
-@pytest.mark.timeout(180)  # a first run without a cache reads all of pydantic
 @pytest.mark.parametrize("checker", [mypy, pytest.param(basedpyright, marks=pytest.mark.long)])
 def test_exactly_the_marked_lines_are_red(checker: Callable[[], Lines]) -> None:
     found = checker()

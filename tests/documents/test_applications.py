@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENT
+
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```python\n(# (\S+\.py)([^\n]*)\n.*?)^```", re.DOTALL | re.MULTILINE)
 
@@ -42,7 +44,7 @@ def runs(tmp_path: Path, url: str) -> Runs:
             capture_output=True,
             text=True,
             check=False,
-            timeout=50,
+            timeout=PATIENT,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, make_url
 
 from fang_threaded import Queue
 from tests.modes import Database, Harness, eventually
+from tests.patience import PATIENT
 
 SESSIONS = """
     SELECT count(*) FROM pg_stat_activity
@@ -36,13 +37,13 @@ def test_a_queue_takes_as_many_as_the_page_says_and_no_more(
         harness.pool(queue, poll=timedelta(milliseconds=20))
     own = 2 + pools if pools else 0  # for claims and LISTEN, and one for each heart
     with psycopg.connect(url) as other:
-        eventually(lambda: count(database) >= own, within=20)
+        eventually(lambda: count(database) >= own)
         other.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
         calls = inserts_that_wait(harness, queue)
-        eventually(lambda: count(database) == MOST + own, within=20)
+        eventually(lambda: count(database) == MOST + own)
         assert not any(call.done() for call in calls)
     for call in calls:
-        call.result(20)
+        call.result(PATIENT)
     assert count(database) <= MOST + own
 
 
@@ -54,12 +55,12 @@ def test_a_queue_on_an_engine_takes_two_beside_it(url: str, database: Database) 
         queue = Queue(engine)
         harness.pool(queue, poll=timedelta(milliseconds=20))
         with psycopg.connect(url) as other:
-            eventually(lambda: count(database) >= 3, within=20)
+            eventually(lambda: count(database) >= 3)
             other.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
             calls = inserts_that_wait(harness, queue)
-            eventually(lambda: count(database) == 1 + 2 + 2, within=20)
+            eventually(lambda: count(database) == 1 + 2 + 2)
         for call in calls:
-            call.result(20)
+            call.result(PATIENT)
     finally:
         harness.close()
         engine.dispose()

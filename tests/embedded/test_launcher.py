@@ -22,6 +22,7 @@ import pytest
 
 from fang_embedded import EmbeddedPostgres, EmbeddedPostgresError, launcher, postgres_supervisor
 from tests.forking import Forked
+from tests.patience import PATIENT
 from tests.processes import ends
 
 AS_ROOT = os.geteuid() == 0
@@ -157,7 +158,7 @@ def test_killed_parent_takes_everything_along(caller: StartCaller) -> None:
     said = told(process)
     supervisor = supervisor_of(said["pid"])
     process.kill()
-    output, _ = process.communicate(timeout=5)  # neither the supervisor nor Postgres holds the pipeline open
+    output, _ = process.communicate(timeout=PATIENT)  # neither the supervisor nor Postgres holds the pipeline open
     assert output == ""
     assert ends(supervisor)
     assert not alive(said["pid"])
@@ -305,7 +306,7 @@ def test_ctrl_c_reaches_the_parent_first(caller: StartCaller) -> None:
     said, _ = told(process), told(process)
     supervisor = supervisor_of(said["pid"])
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=10)
+    output, _ = process.communicate(timeout=PATIENT)
     assert output == "42\n"
     assert ends(supervisor)
     assert not alive(said["pid"])
@@ -322,7 +323,7 @@ def test_a_forked_copy_does_not_stop_the_server(caller: StartCaller) -> None:
         "with psycopg.connect(postgres.url) as c: print(c.execute('SELECT 42').fetchone()[0], flush=True)\n"
     )
     told(process)
-    output, _ = process.communicate(timeout=10)
+    output, _ = process.communicate(timeout=PATIENT)
     assert output == "42\n"
 
 

@@ -22,7 +22,6 @@ def _by_turns() -> list[tuple[Fault, Mix]]:
     return [(fault, fault.modes[turn % len(fault.modes)]) for turn, fault in enumerate(quick)]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(("fault", "mix"), _by_turns(), ids=[f"{fault.id}-{mix}" for fault, mix in _by_turns()])
 def test_quick(fault: Fault, mix: Mix, url: str, tmp_path: Path, nursery: Nursery) -> None:
     verdict = attempt(fault, mix, url, tmp_path, nursery, seed=1).verdict

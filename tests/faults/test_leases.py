@@ -13,7 +13,6 @@ from tests.faults.trial import Mix, trial
 LONG_LEASE = 600.0
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("mix", ["threaded", "async"])
 def test_each_process_is_given_up_after_its_own_lease(mix: Mix, url: str, tmp_path: Path) -> None:
     """One of a long lease is stopped, then one of a short lease; whoever sees both takes over from the latter alone."""

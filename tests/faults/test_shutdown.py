@@ -12,6 +12,7 @@ import pytest
 
 from fang_threaded import Queue, Runnable
 from tests.forking import Forked
+from tests.patience import PATIENT
 from tests.proxy import Mode, Proxy
 from tests.stalls import Stalls
 
@@ -64,7 +65,7 @@ class Process:
         return self.popen.stdout.readline().strip()
 
     def end(self) -> tuple[int, str]:
-        out, err = self.popen.communicate(timeout=20)
+        out, err = self.popen.communicate(timeout=PATIENT)
         assert "Traceback" not in err, err
         return self.popen.returncode, out
 

@@ -15,6 +15,7 @@ from fang_core.runs.interrupt import Interrupt
 from fang_isolation.isolation import Errand
 from tests.isolation.conftest import Bench, children, is_there
 from tests.modes import by_turns, eventually
+from tests.patience import PATIENT
 from tests.processes import ends
 from tests.stalls import Stalls
 
@@ -208,7 +209,7 @@ def test_a_run_has_the_grace_period_and_is_then_killed_and_given_back(bench: Ben
     Path(f"{path}.go").touch()
     bench.ended(quick)
     assert is_there(told["pid"])
-    assert stopping.result(20) == 0
+    assert stopping.result(PATIENT) == 0
     row = bench.row(slow)
     assert (row.state, row.attempt, row.retries, row.crashes) == (TaskState.NEW, 1, 0, 0)
     assert ends(told["pid"])

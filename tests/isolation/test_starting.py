@@ -17,6 +17,7 @@ from fang_core.tasks.registry import REGISTRY
 from fang_threaded import Queue
 from tests.isolation.conftest import START, Bench, is_there
 from tests.modes import eventually
+from tests.patience import PATIENT
 from tests.processes import ends
 
 
@@ -104,7 +105,7 @@ def test_a_pool_that_isolates_nothing_imports_nothing_for_it(tmp_path: Path) -> 
         unwanted = {"pebble", "fang_isolation", "multiprocessing"}
         print([name for name in sys.modules if name.partition(".")[0] in unwanted])
     """
-    printed, errors = program(tmp_path, "plain.py", text).communicate(timeout=50)
+    printed, errors = program(tmp_path, "plain.py", text).communicate(timeout=PATIENT)
     assert (printed, errors) == ("[]\n", "")
 
 
@@ -131,13 +132,13 @@ MAIN = """
 
 def test_tasks_of_the_main_module_can_be_isolated(tmp_path: Path) -> None:
     main = program(tmp_path, "app.py", MAIN.format(guard="if __name__ == '__main__':"))
-    printed, errors = main.communicate(timeout=50)
+    printed, errors = main.communicate(timeout=PATIENT)
     assert (printed, errors) == (f"{main.pid} None\n", "")
     assert int((tmp_path / "ran").read_text()) != main.pid
 
 
 def test_a_main_module_that_runs_a_pool_whoever_imports_it_does_not_run_another_in_the_child(tmp_path: Path) -> None:
-    printed, errors = program(tmp_path, "app.py", MAIN.format(guard="if True:")).communicate(timeout=50)
+    printed, errors = program(tmp_path, "app.py", MAIN.format(guard="if True:")).communicate(timeout=PATIENT)
     assert "FangError: the child process of this run ended before it could begin; its stderr says why" in printed
     assert "UsageError: a child process imports the main module, which starts a pool" in errors
     assert not (tmp_path / "ran").exists()
@@ -164,7 +165,7 @@ def test_a_child_does_not_import_the_main_module_for_tasks_of_others(tmp_path: P
         assert WorkerPool(queue).drain() == 1
         print(queue.find_task_by_id(task.id))
     """
-    printed, errors = program(tmp_path, "app.py", text).communicate(timeout=50)
+    printed, errors = program(tmp_path, "app.py", text).communicate(timeout=PATIENT)
     assert (printed, errors) == ("imported\nNone\n", "")
 
 
@@ -186,7 +187,7 @@ def test_children_end_when_the_process_of_the_pool_is_killed(tmp_path: Path, act
     assert is_there(child)
     os.kill(main.pid, signal.SIGKILL)
     assert ends(child, 10)
-    main.communicate(timeout=10)
+    main.communicate(timeout=PATIENT)
 
 
 @pytest.mark.parametrize("queue", [Queue, AsyncQueue])

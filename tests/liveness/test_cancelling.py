@@ -33,6 +33,7 @@ from fang_core import (
 )
 from fang_threaded import Queue
 from tests.modes import HOUR, Database, Harness, eventually
+from tests.patience import PATIENT
 
 AT_ONCE: Final = Constant(delay=timedelta(0), jitter=0)
 BEGAN: Final[SimpleQueue[UUID]] = SimpleQueue()
@@ -58,7 +59,7 @@ class ThreadedEndless(Runnable):
             with psycopg.connect(queue_url()) as connection:
                 queue.complete(connection=connection)
                 COMPLETING.set()
-                assert GATES["commit"].wait(20)
+                assert GATES["commit"].wait(PATIENT)
             return
         try:
             while True:
@@ -167,14 +168,14 @@ def test_a_run_hears_of_it_at_once_if_its_pool_listens(
     harness.pool(queue)
     eventually(lambda: database.listeners)
     task = insert(harness, queue)
-    assert BEGAN.get(timeout=10) == task.id
+    assert BEGAN.get(timeout=PATIENT) == task.id
     began = time.monotonic()
     with Queue(url) as elsewhere:
         if many:
             assert elsewhere.cancel_tasks(TaskFilter(ids=[task.id]), "a mistake", by="ada") == 1
         else:
             elsewhere.cancel_task(task.id, "a mistake", by="ada")
-    assert HEARD.get(timeout=10) == (task.id, Interrupt.CANCELLED)
+    assert HEARD.get(timeout=PATIENT) == (task.id, Interrupt.CANCELLED)
     print(f"heard after {time.monotonic() - began:.3f} s")
     eventually(lambda: state(database, task.id) == "cancelled")
     row = harness.call(queue.find_task_by_id, task.id)
@@ -188,7 +189,7 @@ def test_a_run_hears_of_it_with_the_next_beat_if_its_pool_does_not_listen(
     queue = harness.queue(url)
     harness.pool(queue, listen=False, poll=timedelta(seconds=0.1))
     task = insert(harness, queue)
-    assert BEGAN.get(timeout=10) == task.id
+    assert BEGAN.get(timeout=PATIENT) == task.id
     began = time.monotonic()
     with Queue(url) as elsewhere:
         elsewhere.cancel_task(task.id)
@@ -205,9 +206,9 @@ def test_the_answer_of_a_run_counts(harness: Harness, url: str, database: Databa
     harness.pool(queue, number_of_workers=3)
     for answer, expected in (("snooze", "new"), ("fail", "cancelled"), ("", "cancelled")):
         task = insert(harness, queue, answer)
-        assert BEGAN.get(timeout=10) == task.id
+        assert BEGAN.get(timeout=PATIENT) == task.id
         harness.call(queue.cancel_task, task.id, "a mistake")
-        assert HEARD.get(timeout=10) == (task.id, Interrupt.CANCELLED)
+        assert HEARD.get(timeout=PATIENT) == (task.id, Interrupt.CANCELLED)
         eventually(lambda task=task, expected=expected: state(database, task.id) == expected)
         row = harness.call(queue.find_task_by_id, task.id)
         assert (row.cancel_request is None) == (answer == "snooze")
@@ -257,7 +258,7 @@ def test_bulk_and_single_cancels_at_once_leave_no_task_behind(harness: Harness, 
     calls = [harness.begin(queue.cancel_tasks, TaskFilter(kinds=kind), "all of them") for _ in range(3)]
     calls += [harness.begin(queue.cancel_task, task.id, "one by one") for task in tasks[::10]]
     for call in calls:
-        call.result(30)
+        call.result(PATIENT)
     eventually(lambda: database.rows("SELECT DISTINCT state::text FROM fang.fang_tasks") == [("cancelled",)], 20)
     assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(300,)]
 
@@ -269,11 +270,11 @@ def test_what_a_stopping_pool_gives_back_is_cancelled_by_the_next(
     pool = harness.pool(queue, number_of_workers=2, grace_period=timedelta(seconds=5))
     tasks = harness.call(queue.insert_tasks, [endless(harness, n=n) for n in range(4)])
     for _ in range(2):
-        BEGAN.get(timeout=10)
+        BEGAN.get(timeout=PATIENT)
     stopping = harness.begin(pool.stop)
     with Queue(url) as elsewhere:
         assert elsewhere.cancel_tasks(TaskFilter(ids=[task.id for task in tasks]), "a mistake") == 4
-    assert stopping.result(20) == 0
+    assert stopping.result(PATIENT) == 0
     harness._pools.remove(pool)
     told = Told()
     harness.pool(queue, events=[told], poll=timedelta(seconds=0.1))
@@ -287,12 +288,12 @@ def test_a_cancel_waits_for_a_run_that_completes_its_task_in_a_transaction(
     queue = harness.queue(url)
     harness.pool(queue, retention_mode=RetentionMode.KEEP_ALL)
     task = insert(harness, queue, "completes")
-    assert COMPLETING.wait(10)
+    assert COMPLETING.wait(PATIENT)
     cancelling = harness.begin(queue.cancel_task, task.id, "too late")
     waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     eventually(lambda: database.rows(waits))
     GATES["commit"].set()
-    row = cancelling.result(10)
+    row = cancelling.result(PATIENT)
     assert (row.state, row.cancel_request) == (TaskState.FINISHED, None)
 
 

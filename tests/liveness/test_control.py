@@ -32,6 +32,7 @@ from fang_core.events import Events
 from fang_core.logs import LOGGERS
 from fang_core.pool import control, heartbeat
 from tests.modes import GATES, HOUR, Database, Harness, eventually, ran
+from tests.patience import PATIENT
 
 RUNS: Final[SimpleQueue[Run]] = SimpleQueue()
 """Those that have begun."""
@@ -121,7 +122,7 @@ def patient(harness: Harness) -> Any:
 def begun(harness: Harness, queue: Any) -> Run:
     """A run that goes on."""
     harness.call(queue.insert_task, patient(harness))
-    return RUNS.get(timeout=10)
+    return RUNS.get(timeout=PATIENT)
 
 
 # Messages -------------------------------------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ def test_a_pool_stops_when_it_is_told(harness: Harness, queue: Any, options: dic
     (info,) = harness.call(queue.pools)
     assert (info.id, info.mode, info.workers, info.stopping) == (pool.id, harness.mode, 1, False)
     harness.call(queue.control, info.id, Stop())
-    assert stopped.event.wait(10)
+    assert stopped.event.wait(PATIENT)
     assert pool.is_clean
     assert harness.call(queue.pools) == []
     with pytest.raises(UnknownPool):
@@ -152,7 +153,7 @@ def test_its_run_returns_and_its_own_runs_have_had_their_time(
     eventually(lambda: [info.stopping for info in harness.call(queue.pools)] == [True])
     assert not running.done()
     GATES["gate"].set()
-    assert running.result(10) == 0
+    assert running.result(PATIENT) == 0
     assert harness.call(queue.find_task_by_id, run.task.id).state is TaskState.FINISHED
 
 
@@ -188,7 +189,7 @@ def test_with_its_listen_connection_lost_it_hears_of_a_message_by_its_beat(
     database.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) pid", database.listeners)
     eventually(lambda: not database.listeners)
     harness.call(queue.control, pool.id, Stop())
-    assert stopped.event.wait(10)
+    assert stopped.event.wait(PATIENT)
 
 
 async def never(*_: Any) -> None:
@@ -209,7 +210,7 @@ def cancel_by_hand(harness: Harness, queue: Any, run: Run) -> None:
 
 def is_lost_and_ends(run: Run) -> None:
     """The run reads that it is lost, and is interrupted."""
-    assert ENDED.get(timeout=10) is run
+    assert ENDED.get(timeout=PATIENT) is run
     assert run.lease is Lease.LOST
     assert run.interrupt is Interrupt.LOST
 
@@ -255,7 +256,7 @@ def test_while_the_tasks_are_locked_the_heart_beats_and_then_tells_what_was_lost
         locker.execute("LOCK TABLE fang.fang_tasks IN ACCESS EXCLUSIVE MODE")
         locker.execute("DELETE FROM fang.fang_tasks WHERE id = %s", (run.task.id,))
         ((before,),) = database.rows(beats, pool.id)
-        eventually(lambda: database.rows(beats, pool.id)[0][0] >= before + 3, within=10)
+        eventually(lambda: database.rows(beats, pool.id)[0][0] >= before + 3)
         assert run.lease is Lease.HELD
     is_lost_and_ends(run)
     ((locks,),) = database.rows("SELECT locks FROM fang.fang_pools WHERE id = %s", pool.id)
@@ -289,7 +290,7 @@ def test_no_run_is_taken_for_lost_that_ends_while_beats_ask_about_it(
     brief = ThreadedBrief if harness.mode == "threaded" else AsyncBrief
     pool = harness.pool(queue, number_of_workers=4, **options)
     harness.call(queue.insert_tasks, [brief() for _ in range(TRIES)])
-    runs = [RUNS.get(timeout=20) for _ in range(TRIES)]
+    runs = [RUNS.get(timeout=PATIENT) for _ in range(TRIES)]
     harness.stop(pool)
     assert not any(run.is_lost for run in runs)
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
@@ -304,7 +305,7 @@ def test_no_run_is_taken_for_lost_that_completes_its_task_itself(
     queue = harness.queue(url)
     pool = harness.pool(queue, number_of_workers=4)
     harness.call(queue.insert_tasks, [ThreadedTransfer(url=url) for _ in range(100)])
-    runs = [RUNS.get(timeout=20) for _ in range(100)]
+    runs = [RUNS.get(timeout=PATIENT) for _ in range(100)]
     harness.stop(pool)
     assert not any(run.is_lost for run in runs)
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []

@@ -13,6 +13,7 @@ import pytest
 
 from fang_core.tasks.registry import Mode
 from tests.modes import Database, eventually
+from tests.patience import PATIENT
 from tests.processes import ends
 
 ROOT = Path(__file__).parents[2]
@@ -144,7 +145,7 @@ def test_a_child_that_outlives_its_parent_keeps_no_connection_of_it(
     assert len(database.rows(HEARTS)) == 1
     parent.popen.kill()
     assert ends(parent.popen.pid)
-    eventually(lambda: not database.rows(HEARTS), within=10)
+    eventually(lambda: not database.rows(HEARTS))
     assert not ends(child, 0)
 
 
@@ -158,7 +159,7 @@ def test_a_child_has_connections_of_its_own_and_leaves_the_parents_alone(
     os.kill(child, signal.SIGTERM)  # whose default action it is to end it
     assert ends(child)
     beats = database.rows("SELECT beats FROM fang.fang_pools")[0][0]
-    eventually(lambda: database.rows("SELECT beats FROM fang.fang_pools")[0][0] > beats + 1, within=10)
+    eventually(lambda: database.rows("SELECT beats FROM fang.fang_pools")[0][0] > beats + 1)
     assert database.rows(HEARTS) == beating
     assert database.rows("SELECT state::text FROM fang.fang_tasks WHERE task_type = 'common'") == [("in_progress",)]
 
@@ -168,4 +169,4 @@ def test_a_child_that_comes_back_from_its_run_ends_and_works_for_nobody(parent: 
         insert("Returns")
         assert parent.line() == "5"
     parent.popen.send_signal(signal.SIGTERM)
-    assert parent.popen.wait(20) == 0
+    assert parent.popen.wait(PATIENT) == 0

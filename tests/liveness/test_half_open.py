@@ -10,23 +10,22 @@ from uuid import UUID
 import psycopg
 import pytest
 
-import fang_async.connection
-import fang_threaded.connection
 from fang_core import RetentionMode
 from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown
 from fang_core.events import Events
 from fang_core.lifecycle import Outcome
+from fang_postgres.connections.connecting import ANSWER_WITHIN
 from fang_postgres.operations import Operations
 from fang_postgres.scripts import AHEAD
 from fang_threaded import Queue
 from tests.modes import GATES, RAN, Database, Harness, IdlePools, eventually, ran
+from tests.patience import PATIENT
 from tests.proxy import Mode, Proxy
+from tests.silence import hurry
 
 CLAIM: Final = "WITH due AS"
 COMPLETION: Final = "UPDATE fang.fang_tasks AS t SET state='finished'"
 INSERT: Final = "WITH moment AS"
-WITHIN: Final = 2.0
-"""Seconds for an answer, in which a busy machine has time to see that the statement waits."""
 
 
 class Told(Events):
@@ -44,9 +43,8 @@ class Told(Events):
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (fang_threaded.connection, fang_async.connection):
-        monkeypatch.setattr(module, "ANSWER_WITHIN", WITHIN)
+def impatient(monkeypatch: pytest.MonkeyPatch, proxy: Proxy) -> None:
+    hurry(monkeypatch, proxy)
 
 
 @contextmanager
@@ -75,8 +73,8 @@ def states(database: Database) -> list[Any]:
 
 def given_up(told: Told) -> bool:
     """Whether the first failure that was told is of a connection that had no answer."""
-    error = told.failed.get(timeout=5)
-    return type(error) is BackendUnavailable and f"no answer to a statement for {WITHIN:.0f} s" in str(error)
+    error = told.failed.get(timeout=PATIENT)
+    return type(error) is BackendUnavailable and f"no answer to a statement for {ANSWER_WITHIN:.0f} s" in str(error)
 
 
 # Pools ----------------------------------------------------------------------------------------------------------------
@@ -134,8 +132,8 @@ def test_an_insert_without_an_answer_is_of_unknown_outcome_unless_a_commit_was_s
             inserting = harness.begin(queue.insert_tasks, [harness.note(n=n) for n in range(count)], uniq=uniq)
         cut_off(proxy, database, INSERT)
         error = NotConnected if in_transaction else OutcomeUnknown
-        with pytest.raises(error, match=f"no answer to a statement for {WITHIN:.0f} s") as failure:
-            inserting.result(10)
+        with pytest.raises(error, match=f"no answer to a statement for {ANSWER_WITHIN:.0f} s") as failure:
+            inserting.result(PATIENT)
         if isinstance(failure.value, OutcomeUnknown):
             assert len(failure.value.ids) == count
     harness.call(queue.insert_task, harness.note())
@@ -156,7 +154,7 @@ def test_each_part_of_a_transaction_is_given_up(harness: Harness, proxy: Proxy, 
     harness.call(writes.run_all, operations(0))
     if answers == 0:
         assert proxy.set_where(Mode.BLACKHOLE, b"") == 1
-    with pytest.raises(BackendUnavailable, match=f"no answer to a statement for {WITHIN:.0f} s") as unavailable:
+    with pytest.raises(BackendUnavailable, match=f"no answer to a statement for {ANSWER_WITHIN:.0f} s") as unavailable:
         harness.call(writes.run_all, operations(answers))
     assert isinstance(unavailable.value, NotConnected) is (answers < 2)  # before its COMMIT nothing can stand
     harness.call(writes.run_all, operations(0))

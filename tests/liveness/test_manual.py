@@ -10,6 +10,7 @@ from fang_core import TaskState
 from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
 from fang_core.pool.heartbeat import Heartbeat
 from tests.modes import Database, Harness, eventually
+from tests.patience import PATIENT
 
 LEASE: Final = timedelta(seconds=3)
 
@@ -31,7 +32,7 @@ def test_what_was_fetched_stays_held_past_a_lease_and_is_given_back_when_the_que
     held = harness.call(queue.fetch_and_touch_task)
     eventually(lambda: manual(database)[0][1] >= 2)  # its heart beats
     ((pool_id, beats),) = manual(database)
-    eventually(lambda: manual(database)[0][1] > beats + LEASE.total_seconds(), within=10)
+    eventually(lambda: manual(database)[0][1] > beats + LEASE.total_seconds())
     assert manual(database)[0][0] == pool_id
     assert tasks(database) == [("in_progress", 1, 0, held.pool_id)]
 
@@ -93,16 +94,16 @@ def test_a_queue_that_is_closed_during_its_first_fetch_fetches_on_under_an_id_th
 
     def wait(*_: Any) -> None:
         begins.set()
-        assert closed.wait(10)
+        assert closed.wait(PATIENT)
 
     queue = harness.queue(url)
     with monkeypatch.context() as patch:
         harness.wrap(patch, Heartbeat, "start", before=wait)
         first = harness.begin(queue.fetch_and_touch_task)
-        assert begins.wait(10)
+        assert begins.wait(PATIENT)
         harness.call(queue.close)
         closed.set()
-        assert first.result(10) is None
+        assert first.result(PATIENT) is None
     harness.call(queue.insert_task, harness.note(n=1))
     held = harness.call(queue.fetch_and_touch_task)
     eventually(lambda: dict(manual(database))[held.pool_id] >= 2)

@@ -26,6 +26,7 @@ from fang_core.events import Events
 from fang_core.lifecycle import Outcome
 from fang_core.runs.run import Run
 from tests.modes import GATES, RAN, Database, Harness, eventually, ran
+from tests.patience import PATIENT
 from tests.proxy import Mode, Proxy
 
 SOON: Final = timedelta(milliseconds=100)
@@ -142,7 +143,7 @@ def test_a_pool_that_was_declared_dead_loses_its_runs_and_goes_on(
     queue = harness.queue(url)
     pool = harness.pool(queue, poll=SOON, lease=LEASE, number_of_workers=2, events=[told])
     harness.call(queue.insert_task, stubborn(harness))
-    run = RUNS.get(timeout=5)
+    run = RUNS.get(timeout=PATIENT)
     assert run.lease is Lease.HELD
     former = pool.id
 
@@ -150,18 +151,18 @@ def test_a_pool_that_was_declared_dead_loses_its_runs_and_goes_on(
     with database.connection.transaction():
         database.execute("UPDATE fang.fang_tasks SET state = 'retried', pool_id = NULL, task_type = 'elsewhere'")
         database.execute("DELETE FROM fang.fang_pools")
-    assert told.reborn.get(timeout=5) == (former, pool.id)
+    assert told.reborn.get(timeout=PATIENT) == (former, pool.id)
     assert former != pool.id
     assert run.lease is Lease.LOST
     if harness.mode == "async":
-        assert CANCELLED.wait(5)
+        assert CANCELLED.wait(PATIENT)
 
     harness.call(queue.insert_task, harness.note(n=1))
     assert ran() == [1]  # by the second worker, under the new id
     eventually(lambda: len(tasks(database)) == 1)
     eventually(lambda: [row[0] for row in pools(database)] == [pool.id] and pools(database)[0][1] > 0)
     GATE.set()
-    assert told.lost.get(timeout=5).id == run.task.id
+    assert told.lost.get(timeout=PATIENT).id == run.task.id
     assert tasks(database) == [("retried", 1, 0, 0)]
     assert told.reborn.empty()
 
@@ -174,7 +175,7 @@ def test_what_was_not_started_is_not_begun_once_the_pool_was_declared_dead(
     queue = harness.queue(url)
     pool = harness.pool(queue, poll=SOON, lease=LEASE, number_of_workers=2, events=[told])
     harness.call(queue.insert_task, stubborn(harness))
-    RUNS.get(timeout=5)
+    RUNS.get(timeout=PATIENT)
     task = harness.call(queue.insert_task, harness.note(n=7), delay=timedelta(hours=1))
     database.execute(
         "UPDATE fang.fang_tasks SET crashes = 2, group_limit = 1, scheduled_at = now() WHERE id = %s", task.id
@@ -183,8 +184,8 @@ def test_what_was_not_started_is_not_begun_once_the_pool_was_declared_dead(
     with database.connection.transaction():
         database.execute("UPDATE fang.fang_tasks SET state = 'retried', pool_id = NULL, task_type = 'elsewhere'")
         database.execute("DELETE FROM fang.fang_pools")
-    told.reborn.get(timeout=5)
-    assert told.lost.get(timeout=5).id == task.id
+    told.reborn.get(timeout=PATIENT)
+    assert told.lost.get(timeout=PATIENT).id == task.id
     GATE.set()
     harness.call(queue.insert_task, harness.note(n=1))
     assert ran() == [1]
@@ -197,7 +198,7 @@ def test_a_late_answer_about_a_former_id_is_not_taken_for_news(harness: Harness,
     pool = harness.pool(queue, poll=SOON, lease=LEASE, events=[told])
     former = pool.id
     pool._lifetime.declared_dead(former)
-    assert told.reborn.get(timeout=5) == (former, pool.id)
+    assert told.reborn.get(timeout=PATIENT) == (former, pool.id)
     pool._lifetime.declared_dead(former)
     harness.call(queue.insert_task, harness.note(n=1))
     assert ran() == [1]
@@ -220,7 +221,7 @@ def test_a_rebirth_that_fails_is_tried_again_and_told_once(
 
     harness.wrap(monkeypatch, pool._lifetime.store, "register", before=fail)
     database.execute("DELETE FROM fang.fang_pools")
-    assert told.reborn.get(timeout=5) == (former, pool.id)
+    assert told.reborn.get(timeout=PATIENT) == (former, pool.id)
     assert len(tries) == 3
     harness.call(queue.insert_task, harness.note(n=1))
     assert ran() == [1]
@@ -281,7 +282,7 @@ def test_a_lease_is_doubtful_while_the_heart_gets_no_answer_and_held_again_after
     queue = harness.queue(proxy.url)
     pool = harness.pool(queue, poll=SOON, lease=LEASE, number_of_workers=2)
     harness.call(queue.insert_task, stubborn(harness))
-    run = RUNS.get(timeout=5)
+    run = RUNS.get(timeout=PATIENT)
     eventually(lambda: pools(database)[0][1] > 1)
     assert proxy.set_where(Mode.BLACKHOLE, rb"pg_try_advisory_lock") == 1
     eventually(lambda: run.lease is Lease.DOUBTFUL)
@@ -289,7 +290,7 @@ def test_a_lease_is_doubtful_while_the_heart_gets_no_answer_and_held_again_after
     with pytest.raises(Empty):
         RAN.get(timeout=0.5)  # it claims nothing now
     assert [state for state, *_ in tasks(database)] == ["in_progress", "new"]
-    eventually(lambda: run.lease is Lease.HELD, within=10)  # on a new connection, since the old one does not answer
+    eventually(lambda: run.lease is Lease.HELD)  # on a new connection, since the old one does not answer
     assert ran() == [1]
     GATE.set()
     eventually(lambda: tasks(database) == [])
@@ -304,7 +305,7 @@ def test_a_run_that_outlives_the_stop_stays_held_until_it_ends(harness: Harness,
     pool = harness.pool(queue, poll=SOON, lease=LEASE, grace_period=timedelta(seconds=0))
     harness.call(queue.insert_task, stubborn(harness))
     harness.call(queue.insert_task, harness.note(n=1))
-    RUNS.get(timeout=5)
+    RUNS.get(timeout=PATIENT)
     assert harness.stop(pool) == 1
     ((pool_id, beats, _),) = pools(database)
     assert pool_id == pool.id
@@ -333,7 +334,7 @@ def test_a_pool_says_that_it_is_stopping_while_it_waits_for_its_runs(
     stopping = harness.begin(pool.stop)
     eventually(lambda: pools(database)[0][2], within=0.9)  # at once, not at the next second
     GATES["gate"].set()
-    assert stopping.result(5) == 0
+    assert stopping.result(PATIENT) == 0
     assert (pools(database), tasks(database)) == ([], [])
 
 
@@ -342,7 +343,7 @@ def test_a_stopped_pool_starts_again_under_another_id(harness: Harness, url: str
     pool = harness.pool(queue, poll=SOON, lease=LEASE, grace_period=timedelta(seconds=0))
     former = pool.id
     harness.call(queue.insert_task, stubborn(harness))
-    RUNS.get(timeout=5)
+    RUNS.get(timeout=PATIENT)
     assert harness.stop(pool) == 1
     GATE.set()
     eventually(lambda: starts(harness, pool))
@@ -408,16 +409,16 @@ def test_runs_of_a_pool_that_stops_hear_that_it_was_declared_dead(
     queue = harness.queue(url)
     pool = harness.pool(queue, poll=SOON, lease=LEASE)
     harness.call(queue.insert_task, stubborn(harness))
-    run = RUNS.get(timeout=5)
+    run = RUNS.get(timeout=PATIENT)
     stopping = harness.begin(pool.stop)
     eventually(lambda: pools(database)[0][2])
     assert run.lease is Lease.HELD
     database.execute("DELETE FROM fang.fang_pools")
     eventually(lambda: run.lease is Lease.LOST)
     if harness.mode == "async":
-        assert CANCELLED.wait(5)
+        assert CANCELLED.wait(PATIENT)
     GATE.set()
-    assert stopping.result(10) == 0
+    assert stopping.result(PATIENT) == 0
 
 
 # The end of a process -------------------------------------------------------------------------------------------------
@@ -433,10 +434,10 @@ def test_a_last_call_ends_the_process_unless_the_pool_has_stopped_by_then(
     queue = harness.queue(url)
     pool = harness.pool(queue, poll=SOON, lease=LEASE, grace_period=timedelta(seconds=0.1))
     harness.call(queue.insert_task, stubborn(harness))
-    RUNS.get(timeout=5)
+    RUNS.get(timeout=PATIENT)
     pool.begin_last_call()
     if not ends_in_time:
-        assert codes.get(timeout=5) == 75
+        assert codes.get(timeout=PATIENT) == 75
     GATE.set()
     assert harness.stop(pool) == 0
     eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("fang-")])
@@ -480,7 +481,7 @@ def test_a_pool_that_stands_still_is_rescued_after_its_lease(harness: Harness, u
     queue = harness.queue(url)
     harness.pool(queue, poll=SOON)
     hold_still(harness, queue, database, harness.note(n=1), lease=LEASE, beats=7)
-    assert ran(within=6) == [1]
+    assert ran() == [1]
     eventually(lambda: len(pools(database)) == 1)
 
 
@@ -491,7 +492,7 @@ def test_a_pool_of_a_long_lease_may_stand_still_for_longer_than_others(
     queue, told = harness.queue(url), Told()
     pool = harness.pool(queue, poll=SOON, lease=timedelta(hours=1), events=[told])
     harness.call(queue.insert_task, stubborn(harness))
-    run = RUNS.get(timeout=5)
+    run = RUNS.get(timeout=PATIENT)
     stopped = threading.Event()
 
     def stop(*_: Any) -> None:
@@ -499,13 +500,13 @@ def test_a_pool_of_a_long_lease_may_stand_still_for_longer_than_others(
         GATE.wait()
 
     harness.wrap(monkeypatch, pool._lifetime._heartbeat._heart, "beat", before=stop)
-    assert stopped.wait(5)
+    assert stopped.wait(PATIENT)
     try:
         harness.pool(harness.queue(url), poll=SOON, lease=LEASE)
         hold_still(
             harness, queue, database, harness.note(n=1), lease=LEASE
         )  # who is dead no sooner than the other would be
-        assert ran(within=10) == [1]
+        assert ran() == [1]
         assert sorted(tasks(database))[0] == ("in_progress", 1, 0, 0)
         assert run.lease is Lease.HELD
     finally:
@@ -518,7 +519,7 @@ def test_a_task_is_parked_by_the_max_crashes_of_its_own_pool(harness: Harness, u
     queue = harness.queue(url)
     harness.pool(queue, poll=SOON, max_crashes=1)
     hold_still(harness, queue, database, harness.note(n=1), lease=LEASE, max_crashes=2)
-    assert ran(within=6) == [1]
+    assert ran() == [1]
 
 
 def test_a_pool_says_by_what_it_is_to_be_judged_also_when_it_is_reborn(
@@ -530,5 +531,5 @@ def test_a_pool_says_by_what_it_is_to_be_judged_also_when_it_is_reborn(
     said = "SELECT id, lease, max_crashes FROM fang.fang_pools"
     assert database.rows(said) == [(pool.id, lease, 7)]
     database.execute("DELETE FROM fang.fang_pools")
-    told.reborn.get(timeout=5)
+    told.reborn.get(timeout=PATIENT)
     assert database.rows(said) == [(pool.id, lease, 7)]

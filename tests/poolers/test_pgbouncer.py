@@ -21,6 +21,7 @@ from fang_postgres.statement import Operation, Statement
 from fang_threaded import Queue, WorkerPool
 from tests.faults.pgproxy import ReplyDropper
 from tests.modes import GATES, Database, Harness, IdlePools, ThreadedNote, eventually, harness_of, ran
+from tests.patience import PATIENT
 from tests.pgbouncer import PgBouncer, pgbouncer
 
 SETTINGS_THERE: Final = Operation(
@@ -80,7 +81,7 @@ def test_many_clients_share_few_sessions_and_leave_nothing_in_them(
     singles = [harness.begin(queues[n % 2].insert_task, harness.note(n=n)) for n in range(100)]
     uniques = [harness.begin(queues[n % 2].insert_task, harness.note(n=-1), uniq=True) for n in range(20)]
     for insert in [*inserts, *singles, *uniques]:
-        insert.result(30)
+        insert.result(PATIENT)
     for pool in pools:
         harness.call(pool.drain)
     winners = [each.result().id for each in uniques if not each.result().conflict]
@@ -236,8 +237,8 @@ def test_workers_outlive_it(trouble: str, bouncer: PgBouncer, harness: Harness, 
             bouncer.tell("RESUME")
         case "restart":
             bouncer.start()
-    assert ran(104, within=20) == list(range(104))
-    eventually(lambda: database.rows("SELECT count(*) FROM fang.fang_tasks") == [(0,)], within=20)
+    assert ran(104) == list(range(104))
+    eventually(lambda: database.rows("SELECT count(*) FROM fang.fang_tasks") == [(0,)])
     assert database.rows("SELECT count(*) FROM fang.fang_pools") == [(1,)]
 
 
@@ -252,7 +253,7 @@ def test_what_waits_in_vain_for_a_session_was_not_written(url: str, harness: Har
             harness.begin(queue.insert_tasks, notes(harness, 2_000)),
         ):
             with pytest.raises(NotConnected, match="query_wait_timeout"):
-                insert.result(20)
+                insert.result(PATIENT)
         bouncer.tell("RESUME")
         assert not harness.call(queue.insert_task, harness.note()).conflict
         harness.end()
@@ -283,7 +284,7 @@ def test_what_is_cut_before_its_commit_was_not_written(
         eventually(lambda: database.rows(waits) == [(1,)])
         bouncer.stop()
         with pytest.raises(NotConnected):
-            insert.result(20)
+            insert.result(PATIENT)
     bouncer.start()
     assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(0,)]
 

@@ -10,16 +10,18 @@ import psycopg
 import pytest
 
 from fang_postgres.operations import Operations
+from tests.patience import PATIENT
 
 WAITING = """SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock'"""
 
 
-def await_waiting(watcher: psycopg.Connection[Any], count: int, seconds: float = 20) -> None:
+def await_waiting(watcher: psycopg.Connection[Any], count: int, seconds: float = PATIENT) -> None:
     """Until so many sessions of this database wait for a lock; ``watcher`` is in autocommit."""
     deadline = time.monotonic() + seconds
     while (waiting := watcher.execute(WAITING).fetchone()[0]) < count:  # type: ignore[index]
         assert time.monotonic() < deadline, f"{waiting} sessions wait for a lock, not {count}"
+        time.sleep(0.005)
 
 
 def wait_for_rows(patch: pytest.MonkeyPatch) -> None:
@@ -42,4 +44,4 @@ def while_changed(url: str, sql: str, params: Mapping[str, Any], act: Callable[[
         while not future.done() and not watcher.execute(WAITING).fetchone()[0]:  # type: ignore[index]
             wait([future], 0.01)
         changer.execute(end)
-        return future.result(20)
+        return future.result(PATIENT)

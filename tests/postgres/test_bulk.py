@@ -17,6 +17,7 @@ from fang_postgres.connections.connecting import SETTINGS
 from fang_postgres.operations import Operations
 from fang_threaded import Queue
 from tests.modes import Harness
+from tests.patience import PATIENT
 from tests.postgres.blocking import await_waiting
 
 MANY = 2_500
@@ -73,10 +74,10 @@ def test_rows_are_made_while_others_are_in_flight(
 ) -> None:
     inserting = harness.begin(harness.queue(url).insert_tasks, [Numbered(n=n) for n in range(MANY)])
     await_waiting(watcher, 1)
-    assert MADE.wait(10)
+    assert MADE.wait(PATIENT)
     assert not inserting.done()
     lock.rollback()
-    assert [task.metadata["n"] for task in inserting.result(20)] == list(range(MANY))
+    assert [task.metadata["n"] for task in inserting.result(PATIENT)] == list(range(MANY))
     stored = watcher.execute("SELECT metadata->>'n' FROM fang.fang_tasks ORDER BY scheduled_at, id").fetchall()
     assert [int(n) for (n,) in stored] == list(range(MANY))
 

@@ -110,7 +110,7 @@ def test_a_failure_is_retried_and_harms_no_neighbour(
     pool = harness.pool(queue, number_of_workers=4, retention_mode=RetentionMode.KEEP_ALL)
     database = Database(url)
     unended = "SELECT count(*) FROM fang.fang_tasks WHERE state NOT IN ('finished', 'failed', 'cancelled')"
-    eventually(lambda: database.rows(unended) == [(0,)], within=15)
+    eventually(lambda: database.rows(unended) == [(0,)])
     database.close()
     harness.stop(pool)
     assert sorted(RAN.get_nowait() for _ in range(RAN.qsize())) == list(range(1, 21))

@@ -18,6 +18,7 @@ from fang_async import AsyncQueue
 from fang_core import NotConnected
 from fang_threaded import Queue
 from tests.modes import AsyncNote, Database, Harness, ThreadedNote, eventually, harness_of
+from tests.patience import PATIENT
 from tests.proxy import Mode, Proxy
 
 BULK = 1_500  # is pipelined
@@ -155,9 +156,9 @@ def test_on_a_full_server_callers_wait_for_the_connection_that_there_is(
     for insert in [
         harness.begin(queue.insert_task, harness.note(n=n)) for n in range(10)
     ]:  # which make the first one, too
-        insert.result(20)
+        insert.result(PATIENT)
     for insert in [harness.begin(queue.insert_tasks, [harness.note(n=n) for n in range(BULK)]) for _ in range(3)]:
-        insert.result(20)
+        insert.result(PATIENT)
     assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(10 + 3 * BULK,)]
     harness.end()
 

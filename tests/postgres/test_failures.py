@@ -22,6 +22,7 @@ from fang_core import (
 from fang_core.lifecycle import Outcome
 from fang_postgres.connections.connecting import SETTINGS
 from tests.modes import Database, Harness, eventually, harness_of, ran
+from tests.patience import PATIENT
 
 RAISES = """
     CREATE FUNCTION raises() RETURNS trigger LANGUAGE plpgsql AS
@@ -165,7 +166,7 @@ def test_outcomes_are_tried_again_as_they_are(
     assert ran(3) == [0, 1, 2]
     eventually(lambda: f": the database failed ({code}): so says the server; nothing was written" in caplog.text)
     stop_raising(database.connection)
-    eventually(lambda: database.rows("SELECT state::text FROM fang.fang_tasks") == [], within=20)
+    eventually(lambda: database.rows("SELECT state::text FROM fang.fang_tasks") == [])
     assert "refused" not in caplog.text
 
 
@@ -178,7 +179,7 @@ def test_what_was_changed_by_hand_while_the_server_failed_is_told_as_lost(
     raise_from_now_on(database.connection, "53100", AT_ONCE, "DELETE")
     harness.pool(queue, events=[seen])
     assert ran() == [0]
-    seen.failed.get(timeout=10)
+    seen.failed.get(timeout=PATIENT)
     database.execute("UPDATE fang.fang_tasks SET state = 'cancelled', pool_id = NULL, claimed_at = NULL")
     stop_raising(database.connection)
-    assert seen.lost.get(timeout=20) == task.id
+    assert seen.lost.get(timeout=PATIENT) == task.id

@@ -164,7 +164,7 @@ def test_a_pool_writes_what_it_has_to_try_again(harness: Harness, url: str, watc
     fails = ThreadedFails if harness.mode == "threaded" else AsyncFails
     harness.pool(queue, poll=timedelta(seconds=0.1))
     harness.call(queue.insert_task, fails(), max_retries=1)
-    eventually(lambda: watched.rows("SELECT retries FROM fang.fang_tasks WHERE state = 'failed'") == [(1,)], within=20)
+    eventually(lambda: watched.rows("SELECT retries FROM fang.fang_tasks WHERE state = 'failed'") == [(1,)])
     assert watched.rows("SELECT error_message FROM fang.fang_tasks") == [("ValueError",)]
 
 

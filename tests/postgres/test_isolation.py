@@ -14,6 +14,7 @@ from fang_core.record import TaskState
 from fang_postgres.pool.store import PostgresStore
 from fang_threaded import Queue
 from tests.driven import Driven
+from tests.patience import PATIENT
 from tests.postgres.blocking import wait_for_rows, while_changed
 
 POOL, OTHER = uuid.uuid4(), uuid.uuid4()
@@ -128,6 +129,6 @@ def test_64_claimers_race_for_5000_tasks_and_each_runs_once(url: str) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(50)
+            thread.join(PATIENT)
         store.close()
         assert sorted(task_id for mine in taken for task_id in mine) == sorted(ids)

@@ -19,6 +19,7 @@ from fang_postgres.grants import FUNCTIONS
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Operation
 from tests.modes import Database, Harness
+from tests.patience import PATIENT
 from tests.postgres.blocking import WAITING
 from tests.postgres.test_lanes import OTHER, POOL, Flow
 
@@ -56,7 +57,7 @@ def held_up(url: str, operation: Operation[LaneClaim]) -> Iterator[Callable[[], 
 
         def open_gate() -> LaneClaim:
             keeper.execute("SELECT pg_advisory_unlock(%s)", [GATE])
-            return future.result(20)
+            return future.result(PATIENT)
 
         try:
             yield open_gate

@@ -129,7 +129,6 @@ def test_a_sequential_scan_in_a_function_is_seen(connection: psycopg.Connection[
         assert sequential_scans(connection) > before
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("many", MANY)
 def test_plans_with_many_waiting(connection: psycopg.Connection[Any], many: int) -> None:
     """The natural trap: the statistics of a drained table, few rows in many pages, when the next burst comes."""

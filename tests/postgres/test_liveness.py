@@ -25,6 +25,7 @@ from fang_threaded.database import PsycopgDatabase
 from fang_threaded.runtime import drive
 from tests.driven import Driven
 from tests.modes import Database, eventually
+from tests.patience import PATIENT
 from tests.postgres.blocking import await_waiting, wait_for_rows, while_changed
 
 DEAD, OTHER, WATCHER = (uuid.UUID(int=(n << 64) + 7) for n in (5, 1 << 63, 9))  # one key is negative as a bigint
@@ -452,8 +453,8 @@ def test_a_beat_waits_for_the_rescue_and_then_learns_of_it(url: str, scene: Scen
         beat = executor.submit(dead.beat, BeatRequest(DEAD, True))
         await_waiting(scene.database.connection, 2)
         locker.rollback()
-        assert [task.crashes for task in rescue.result(5)] == [0]
-        assert not beat.result(5).registered
+        assert [task.crashes for task in rescue.result(PATIENT)] == [0]
+        assert not beat.result(PATIENT).registered
 
 
 def test_a_rescue_that_is_held_up_gives_up_and_keeps_the_hearts_lock(url: str, scene: Scene) -> None:
@@ -513,7 +514,7 @@ def test_of_two_rescuers_at_once_each_task_has_one(scene: Scene, by_orphans: boo
 
     with ThreadPoolExecutor(2) as executor:
         both = [executor.submit(rescue) for _ in range(2)]
-        assert sorted(both[0].result(10) + both[1].result(10)) == ids
+        assert sorted(both[0].result(PATIENT) + both[1].result(PATIENT)) == ids
     assert scene.database.rows("SELECT DISTINCT crashes FROM fang.fang_tasks") == [(1,)]
 
 
@@ -559,8 +560,8 @@ def test_rescues_and_outcomes_race_and_every_row_ends_once(scene: Scene, monkeyp
 
         with ThreadPoolExecutor(3) as executor:
             ended = [executor.submit(complete, tasks[::2]), executor.submit(complete, tasks[1::2])]
-            back = executor.submit(rescue).result(10)
-            done = ended[0].result(10) | ended[1].result(10)
+            back = executor.submit(rescue).result(PATIENT)
+            done = ended[0].result(PATIENT) | ended[1].result(PATIENT)
         assert done | back == {task.id for task in tasks}
         assert not done & back
         scene.database.execute("DELETE FROM fang.fang_tasks")

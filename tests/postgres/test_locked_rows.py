@@ -20,6 +20,7 @@ from fang_postgres.operations.outcomes import LOCK_WAIT
 from fang_postgres.planner_guard import SLOW, PlanGuard
 from fang_postgres.statement import Operation, Statement
 from tests.modes import GATES, Database, Harness, abstains, eventually, insert_suspect, ran
+from tests.patience import PATIENT
 
 POOL = uuid.UUID(int=7)
 LOCK = "SELECT 1 FROM fang.fang_tasks WHERE id = %s FOR UPDATE"
@@ -131,7 +132,7 @@ def test_what_was_changed_under_the_lock_is_lost(
     locker.execute(CHANGES[change].encode(), [scene.task.id])
     scene.end_locked()
     locker.commit()
-    assert scene.seen.lost.get(timeout=20) == scene.task.id
+    assert scene.seen.lost.get(timeout=PATIENT) == scene.task.id
     row = harness.call(scene.queue.find_task_by_id, scene.task.id)
     assert (row and row.state) == (TaskState.CANCELLED if change == "cancelled" else None)
 
@@ -151,9 +152,9 @@ def test_a_stop_writes_it_where_it_becomes_free_in_time(
 
     completer.flush = watched
     stopped = harness.begin(scene.pool.stop)
-    assert flushing.wait(10)
+    assert flushing.wait(PATIENT)
     locker.rollback()
-    assert stopped.result(20) == 0
+    assert stopped.result(PATIENT) == 0
     harness._pools.remove(scene.pool)
     assert left(database) == []
     assert database.rows("SELECT 1 FROM fang.fang_pools") == []
@@ -178,7 +179,7 @@ def test_a_drain_waits_for_it(harness: Harness, url: str, database: Database, lo
     drained = harness.begin(scene.pool.drain)
     scene.end_locked()
     locker.rollback()
-    drained.result(20)
+    drained.result(PATIENT)
     assert left(database) == []
 
 

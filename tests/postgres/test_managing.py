@@ -26,6 +26,7 @@ from fang_postgres.statement import Operation
 from fang_threaded import Queue, WorkerPool
 from fang_threaded.database import run_on, run_script
 from tests.modes import GATES, Database, Harness, eventually, ran
+from tests.patience import PATIENT
 
 OPS: Final = Operations("fang")
 KIND: Final = "tests.Claimed"
@@ -94,7 +95,7 @@ def working(url: str, claimers: int, seen: Callable[[datetime, list[ClaimedTask]
         finally:
             over.set()
             for future in futures:
-                future.result(20)
+                future.result(PATIENT)
 
 
 def settling(database: Database) -> bool:
@@ -120,7 +121,7 @@ def test_a_claim_that_is_under_way_has_ended_before_a_limit_holds(
     slow.connection.commit()
     slow.close()
 
-    info = change.result(10)
+    info = change.result(PATIENT)
     assert (info.settings.max_running, info.running) == (6, 5)
     assert not settling(database)
     assert len(claimer.claim()[1]) == 1
@@ -284,7 +285,7 @@ def test_changes_at_the_same_time_lose_nothing(url: str, database: Database) -> 
     with ThreadPoolExecutor(9) as executor:
         futures = [executor.submit(start, n) for n in range(1, 9)] + [executor.submit(set_limits)]
         for future in futures:
-            future.result(30)
+            future.result(PATIENT)
     [info] = run_script_of(database, list_types(OPS))
     assert sorted(info.declared) == [f"kind{n}" for n in range(1, 9)]
     assert (info.changed, info.changed_by, info.settings.rate) == ((Rate(10),), "grace", Rate(10).gcra)

@@ -140,7 +140,6 @@ def test_no_claim_that_begins_in_a_pause_takes_anything(url: str, database: Data
     assert taken() > 50
 
 
-@pytest.mark.timeout(120)
 def test_limits_hold_while_they_are_changed_under_load(harness: Harness, url: str, database: Database) -> None:
     """A trigger counts with a snapshot of its own in each claim: five of a key, then three in all, then both, and back.
 

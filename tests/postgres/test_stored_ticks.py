@@ -17,6 +17,7 @@ from fang_postgres.operations import Operations
 from fang_threaded import Queue
 from fang_threaded.database import run_on
 from tests.driven import Driven
+from tests.patience import PATIENT
 from tests.postgres.blocking import await_waiting, while_changed
 
 POOLS: Final = 16
@@ -86,10 +87,10 @@ def test_many_pools_make_a_tick_once(
     schedule.put(overlap=overlap)
     with psycopg.connect(url) as holder, ThreadPoolExecutor(POOLS) as executor:
         holder.execute("SELECT FROM fang.fang_schedules FOR UPDATE")
-        assert {pool.result(20) for pool in [executor.submit(schedule.tick, 1) for _ in range(POOLS)]} == {"waits"}
+        assert {pool.result(PATIENT) for pool in [executor.submit(schedule.tick, 1) for _ in range(POOLS)]} == {"waits"}
         holder.commit()
         pools = [executor.submit(schedule.tick, 1) for _ in range(POOLS)]
-        verdicts = Counter(pool.result(20) for pool in pools)
+        verdicts = Counter(pool.result(PATIENT) for pool in pools)
     assert verdicts["ticked"] == 1
     assert verdicts.keys() <= {"ticked", "waits", "done"}
     assert schedule.tick(1) == "done"
@@ -129,7 +130,7 @@ def test_a_backfill_judges_by_the_task_of_a_tick_that_it_has_met(
         backfill = executor.submit(schedules.backfill, "report", began - DAY, began, overlap=overlap)
         await_waiting(watcher, 1)
         holder.execute(end.encode())
-        assert backfill.result(20) == (0 if end == "COMMIT" else 1)
+        assert backfill.result(PATIENT) == (0 if end == "COMMIT" else 1)
     assert schedule.rows() == ["new"]
 
 

@@ -15,6 +15,7 @@ from fang_core.tasks.insertion import NewTask, Overrides
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Operation
 from fang_threaded.database import run_on
+from tests.patience import PATIENT
 
 OPS = Operations("fang")
 POOL = uuid.UUID(int=7)
@@ -54,7 +55,7 @@ class Database:
         """Up to now."""
         self.connection.execute("SELECT pg_notify('fang_fang', 'the last one')")
         payloads = []
-        for notification in self.ear.notifies(timeout=5):
+        for notification in self.ear.notifies(timeout=PATIENT):
             if notification.payload == "the last one":
                 return sorted(payloads)
             payloads.append(notification.payload)

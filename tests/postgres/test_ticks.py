@@ -12,6 +12,7 @@ from fang_core.backends.ticking import tick_of
 from fang_core.record import Task
 from fang_threaded import Queue
 from tests.driven import Driven
+from tests.patience import PATIENT
 from tests.postgres.blocking import await_waiting
 
 CLIENTS = 16
@@ -54,8 +55,8 @@ def test_pools_and_callers_make_a_tick_ahead_once(
             holder.commit()
         else:
             holder.rollback()
-        made: list[Task] = [caller.result(20) for caller in callers]
-        raised = [pool.result(20) for pool in pools]
+        made: list[Task] = [caller.result(PATIENT) for caller in callers]
+        raised = [pool.result(PATIENT) for pool in pools]
     store.close()
     assert {task.id for task in made} == {tick.row.id}
     assert sum(not task.conflict for task in made) + sum(raised) == (0 if commits else 1)
@@ -74,6 +75,6 @@ def test_a_caller_whom_a_twin_keeps_out_keeps_no_pool_waiting(
         at = watcher.execute("SELECT clock_timestamp()").fetchall()[0][0]
         assert at > last
         with ThreadPoolExecutor(1) as executor:
-            assert executor.submit(store.tick, tick_of(Yearly(), at, queue.rules)).result(20)
+            assert executor.submit(store.tick, tick_of(Yearly(), at, queue.rules)).result(PATIENT)
     store.close()
     assert watcher.execute(LAST_TICK).fetchall() == [(at,)]

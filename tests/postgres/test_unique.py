@@ -20,6 +20,7 @@ from fang_core.record import Task, TaskState
 from fang_postgres.pool.store import PostgresStore
 from fang_threaded import Queue
 from tests.driven import Driven
+from tests.patience import PATIENT
 from tests.postgres.blocking import await_waiting, while_changed
 
 HALF = 32
@@ -97,7 +98,7 @@ def test_of_64_clients_that_insert_one_task_at_once_one_wins(
         loop = executor.submit(asyncio.run, from_asyncio(url, kind))
         await_waiting(watcher, 2 * HALF)
         end(holder, watcher)
-        results = [future.result(20) for future in threads] + loop.result(20)
+        results = [future.result(PATIENT) for future in threads] + loop.result(PATIENT)
     with suppress(psycopg.Error):
         holder.close()
 
@@ -123,7 +124,7 @@ def test_an_open_transaction_of_a_loser_never_blocks_the_running_twin(
         assert queue.insert_task(Once(), connection=loser).conflict
         assert queue.insert_tasks([Once(), Once()], connection=loser)[1].conflict
         complete = executor.submit(store.complete, POOL, [Outcome(held.id, held.attempt, TaskState.FINISHED)])
-        assert complete.result(5) == {held.id}
+        assert complete.result(PATIENT) == {held.id}
         assert not queue.insert_task(Once(), connection=loser).conflict  # now, in the same transaction, it is welcome
         loser.commit()
 
@@ -135,7 +136,7 @@ async def test_the_same_in_asyncio(url: str, queue: Queue, store: PostgresStore)
     async with AsyncQueue(url) as asynchronous, loser.transaction():
         assert (await asynchronous.insert_task(Once(), connection=loser)).conflict
         assert (await asynchronous.insert_tasks([Once(), Once()], connection=loser))[1].conflict
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENT):
             complete = asyncio.to_thread(store.complete, POOL, [Outcome(held.id, held.attempt, None)])
             assert await complete == {held.id}
         assert not (await asynchronous.insert_task(Once(), connection=loser)).conflict
@@ -216,7 +217,7 @@ def test_bulks_of_the_same_tasks_in_opposite_orders_never_deadlock(
             executor.submit(lambda step=step: list(bulks_in_a_thread(queue, step, connect))) for step in (1, -1)
         ]
         started += [executor.submit(asyncio.run, bulks_in_asyncio(url, step, own)) for step in (1, -1)]
-        results = [future.result(40) for future in started]
+        results = [future.result(PATIENT) for future in started]
     for number in range(ROUNDS):
         rows = [row for rounds in results for row in rounds[number]]
         assert len(rows) == 400
@@ -238,7 +239,7 @@ def test_bulks_that_wait_for_each_other_do_so_in_one_direction(
         await_waiting(watcher, 1)
         queue.insert_tasks([Once(n=n) for n in range(50, 100)], connection=first)
         first.rollback()
-        assert [row.conflict for row in second.result(20)] == [False] * 100
+        assert [row.conflict for row in second.result(PATIENT)] == [False] * 100
 
 
 def test_a_bulk_of_several_statements_is_due_at_one_time(queue: Queue) -> None:

@@ -20,6 +20,7 @@ from fang_core.record import Task, TaskState
 from fang_postgres.pool.store import PostgresStore
 from fang_threaded import Queue
 from tests.driven import Driven
+from tests.patience import PATIENT
 from tests.postgres.blocking import await_waiting
 from tests.postgres.test_unique import HALF, POOL, commit, kill, roll_back
 
@@ -107,7 +108,7 @@ def test_of_64_clients_that_insert_one_task_at_once_one_wins(
         loop = executor.submit(asyncio.run, from_asyncio(url, uniq))
         await_waiting(watcher, 2 * HALF)
         end(holder, watcher)
-        results = [future.result(30) for future in threads] + loop.result(30)
+        results = [future.result(PATIENT) for future in threads] + loop.result(PATIENT)
     with suppress(psycopg.Error):
         holder.close()
 
@@ -148,7 +149,7 @@ def test_of_many_that_insert_when_a_period_is_over_one_wins(
         loop = executor.submit(asyncio.run, from_asyncio(url, uniq))
         await_waiting(watcher, 2 * HALF)
         holder.commit()
-        results = [future.result(30) for future in threads] + loop.result(30)
+        results = [future.result(PATIENT) for future in threads] + loop.result(PATIENT)
     assert len({task.id for task in results if task} - {old.id}) == 1
     assert [task.conflict for task in results if task].count(False) == 1
     assert watcher.execute("SELECT count(*) FROM fang.fang_tasks").fetchone() == (2,)
@@ -173,7 +174,7 @@ def test_periods_of_one_hash_never_overlap(url: str, queue: Queue, watcher: psyc
         return won
 
     with ThreadPoolExecutor(8) as executor:
-        won = sum(future.result(30) for future in [executor.submit(insert) for _ in range(8)])
+        won = sum(future.result(PATIENT) for future in [executor.submit(insert) for _ in range(8)])
     overlaps = (
         "SELECT count(*) FROM (SELECT at < lag(until) OVER (ORDER BY at) AS is_early FROM begun) b WHERE is_early"
     )
@@ -217,12 +218,12 @@ def test_a_loser_whose_transaction_stays_open_holds_nobody_up(
             if uniq.on_conflict == "raise":
                 assert isinstance(lost.exception(20), TwinExists)
             else:
-                assert lost.result(20).conflict
+                assert lost.result(PATIENT).conflict
             held = claim(store)
             assert store.complete(POOL, [Outcome(held.id, held.attempt, None)]) == {held.id}
             watcher.execute("UPDATE fang.fang_uniques SET until = now() - interval '1 s'")
             following = executor.submit(lambda n=n, uniq=uniq: queue.insert_task(Said(n=n), uniq=uniq))
-            assert not following.result(5).conflict
+            assert not following.result(PATIENT).conflict
             assert queue.remove_task(following.result().id) == 1
 
 
@@ -232,7 +233,7 @@ async def test_the_same_of_a_waiting_task_in_asyncio(url: str, queue: Queue, sto
     async with AsyncQueue(url) as asynchronous, loser.transaction():
         assert (await asynchronous.insert_task(Said(), uniq=WAITING, connection=loser)).conflict
         assert (await asynchronous.insert_tasks([Said()], uniq=WAITING, connection=loser))[0].conflict
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENT):
             held = await asyncio.to_thread(claim, store)
             second = await asyncio.to_thread(lambda: queue.insert_task(Said(), uniq=WAITING))
             given_back = [Outcome(held.id, held.attempt, TaskState.NEW)]
@@ -268,7 +269,7 @@ def test_a_task_that_is_claimed_while_an_insert_waits_to_replace_it_is_left_alon
             await_waiting(watcher, 1)
             claimer.execute("UPDATE fang.fang_tasks SET state = 'in_progress', attempt = 1 WHERE id = %s", [first.id])
             claimer.commit()
-            second = replacing.result(20)
+            second = replacing.result(PATIENT)
         assert second.conflict == (while_ == "unfinished")
         assert (second.id == first.id) == second.conflict
         found = queue.find_task_by_id(first.id)
@@ -325,7 +326,7 @@ def test_bulks_of_the_same_tasks_in_opposite_orders_never_deadlock(
             executor.submit(bulks_in_a_thread, queue, uniq, step, connect) for step in (1, -1)
         ]
         started += [executor.submit(asyncio.run, bulks_in_asyncio(url, uniq, step, own)) for step in (1, -1)]
-        results = [future.result(60) for future in started]
+        results = [future.result(PATIENT) for future in started]
     rows = [row for rounds in results for told in rounds for row in told]
     winners = [row for row in rows if not row.conflict]
     count, different = (
@@ -355,7 +356,7 @@ def test_a_bulk_that_raises_late_leaves_nothing_in_the_callers_transaction(
         await_waiting(watcher, 1)
         winner.commit()
         with pytest.raises(TwinExists):
-            bulk.result(20)
+            bulk.result(PATIENT)
         queue.insert_task(Said(n=100), connection=loser)
         loser.commit()
     assert watcher.execute("SELECT metadata -> 'n' FROM fang.fang_tasks ORDER BY 1").fetchall() == [(5,), (100,)]
@@ -371,7 +372,7 @@ def test_a_period_that_could_not_have_its_task_is_taken_back(
         kept_out = executor.submit(lambda: queue.insert_task(Said(), uniq=FOR_A_DAY))
         await_waiting(watcher, 1)
         other.commit()
-        assert kept_out.result(20).id == twin.id
+        assert kept_out.result(PATIENT).id == twin.id
     assert watcher.execute("SELECT count(*) FROM fang.fang_uniques").fetchone() == (0,)
 
 

@@ -10,6 +10,7 @@ import pytest
 from fang_core import NotConnected, OutcomeUnknown, ReadOnlyServer
 from tests.faults.pgproxy import ReplyDropper
 from tests.modes import Database, Harness, eventually, harness_of, ran
+from tests.patience import PATIENT
 from tests.proxy import Mode, Proxy
 
 LONG = timedelta(seconds=60)
@@ -49,7 +50,7 @@ def test_a_call_waits_and_does_what_it_is_for_once(
     connection_pool = harness.call(queue._connections.writes).connection_pool
     eventually(lambda: connection_pool._places.taken == 0)  # it holds no place while it waits
     proxy.set(Mode.PASS)
-    calling.result(10)
+    calling.result(PATIENT)
     expected = {"insert_task": 2, "insert_tasks": 1 + BULK}.get(call(queue, harness.note)[0].__name__, 1)
     assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(expected,)]
     harness.end()
@@ -63,7 +64,7 @@ def test_many_calls_wait_and_follow_the_first_that_succeeds(harness: Harness, pr
     eventually(lambda: proxy.accepted >= before + 50)  # each has tried
     proxy.set(Mode.PASS)
     for call in calling:
-        call.result(10)
+        call.result(PATIENT)
     assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(50,)]
     harness.end()
 
@@ -74,7 +75,7 @@ def test_a_pool_starts_once_the_database_is_there(harness: Harness, proxy: Proxy
     starting = harness.begin(queue.store)
     tries(proxy)
     proxy.set(Mode.PASS)
-    harness.call(starting.result(10).close)
+    harness.call(starting.result(PATIENT).close)
     harness.call(queue.insert_task, harness.note(n=7))
     harness.pool(queue)
     assert ran() == [7]
@@ -106,7 +107,7 @@ def test_a_server_that_takes_no_writes_yet_is_waited_for(harness: Harness, url: 
     calling = harness.begin(harness.queue(url, wait_for_database=LONG).insert_task, harness.note())
     eventually(lambda: database.rows("SELECT last_value FROM tries")[0][0] > 2)
     database.execute("DROP TRIGGER stands_by ON fang.fang_tasks")
-    calling.result(10)
+    calling.result(PATIENT)
     assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(1,)]
 
 
@@ -128,7 +129,7 @@ def test_a_waiting_call_ends_when_its_queue_is_closed(harness: Harness, proxy: P
     tries(proxy)
     harness.call(queue.close)
     with pytest.raises(NotConnected):
-        calling.result(10)
+        calling.result(PATIENT)
 
 
 def test_a_waiting_call_can_be_cancelled(proxy: Proxy, database: Database) -> None:
@@ -139,7 +140,7 @@ def test_a_waiting_call_can_be_cancelled(proxy: Proxy, database: Database) -> No
         tries(proxy)
         calling.cancel()
         with pytest.raises(CancelledError):
-            calling.result(10)
+            calling.result(PATIENT)
         proxy.set(Mode.PASS)
         harness.call(queue.insert_task, harness.note())
         assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(1,)]

@@ -12,6 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.patience import PATIENT
+
 ROOT = Path(__file__).parents[2]
 
 DOCUMENTED = re.findall(r"```python\n(.*?)```", (ROOT / "docs/web-servers.md").read_text("utf-8"), re.DOTALL)[0]
@@ -102,7 +104,7 @@ def test_a_signal_ends_the_server_and_its_pool(form: str, serve: Serve, url: str
     process.send_signal(signal.SIGTERM)
     assert any("Waiting for application shutdown" in line for line in process.stderr)
     (tmp_path / "go").touch()
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENT)
     assert out == "ran\n", err
     assert process.returncode == -signal.SIGTERM  # uvicorn's way, after an orderly end
     assert rows(url) == (0, 0)

@@ -21,6 +21,7 @@ from fang_core.pool.identity import PoolIdentity
 from fang_core.runs.run import Run
 from fang_threaded.runtime import drive
 from fang_threaded.workers import ThreadWorkers
+from tests.patience import PATIENT
 
 NOW = datetime(2024, 2, 29, tzinfo=UTC)
 LOCK = threading.Lock()
@@ -158,10 +159,10 @@ def interrupt(times: int, number_of_workers: int = 4) -> Counter[str]:
         assert rig.stop() == 0
         assert rig.wrong == [], rig.wrong
         assert rig.count["struck, and ended all the same"] == 0
-        assert LOCK.acquire(timeout=10)
+        assert LOCK.acquire(timeout=PATIENT)
         LOCK.release()
         assert handler.lock is not None
-        assert handler.lock.acquire(timeout=10)
+        assert handler.lock.acquire(timeout=PATIENT)
         handler.lock.release()
     finally:
         THEIRS.removeHandler(handler)

@@ -17,6 +17,7 @@ from fang_threaded import Queue, Runnable
 from fang_threaded.connection_pool import ConnectionPool
 from fang_threaded.database import PsycopgDatabase
 from tests.modes import eventually
+from tests.patience import PATIENT
 
 
 class Loan(Runnable):
@@ -59,7 +60,7 @@ def test_no_more_than_its_size_and_a_wait_for_one(pool: ConnectionPool, monkeypa
     waiting = threading.Thread(target=lambda: taken.append(pool.take()))
     waiting.start()
     pool.give_back(first)
-    waiting.join(10)
+    waiting.join(PATIENT)
     assert taken == [first]
 
 
@@ -89,7 +90,7 @@ def test_who_waits_gives_up_where_nobody_got_one_for_so_long_and_not_in_a_line_t
         while judged.acquire(blocking=False):
             pass
         for _ in range(3):
-            assert judged.acquire(timeout=10)
+            assert judged.acquire(timeout=PATIENT)
         (last,) = waiting
         assert not last.done()
         now = 0.02
@@ -101,7 +102,7 @@ def test_a_caller_that_has_a_place_and_no_connection_yet_moves_no_line(monkeypat
 
     def connect() -> Any:
         connects.set()
-        assert connected.wait(10)
+        assert connected.wait(PATIENT)
         return SimpleNamespace()
 
     monkeypatch.setattr("fang_threaded.connection_pool.time", SimpleNamespace(monotonic=lambda: now))
@@ -109,13 +110,13 @@ def test_a_caller_that_has_a_place_and_no_connection_yet_moves_no_line(monkeypat
     pool = ConnectionPool(connect, 1)
     with ThreadPoolExecutor() as executor:
         first = executor.submit(pool.take)
-        assert connects.wait(10)
+        assert connects.wait(PATIENT)
         last = executor.submit(pool.take)
         eventually(pool._places._is_line)
         now = 0.01
         assert isinstance(last.exception(10), BackendError)
         connected.set()
-        first.result(10)
+        first.result(PATIENT)
 
 
 def test_a_waiting_pool_has_every_second_turn(monkeypatch: pytest.MonkeyPatch) -> None:

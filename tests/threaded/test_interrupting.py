@@ -23,6 +23,7 @@ from fang_threaded import interrupting
 from fang_threaded.runtime import drive
 from fang_threaded.workers import ThreadWorkers
 from tests.modes import eventually
+from tests.patience import PATIENT
 from tests.threaded.interrupts import NOW, interrupt
 
 
@@ -72,7 +73,7 @@ class Scene:
         self.begun.clear()
         run = Run(ClaimedTask(uuid4(), "any", "{}", 1, 0, 20, 0, "common", 0, NOW), uuid4())
         self.workers.put([run])
-        assert self.begun.wait(10)
+        assert self.begun.wait(PATIENT)
         return run
 
     def waits(self) -> None:
@@ -118,7 +119,7 @@ def test_a_run_is_interrupted_once_and_its_answer_counts(scene: Scene) -> None:
     run = scene.begin(act)
     scene.begun.clear()
     assert scene.workers.interrupt(run, Interrupt.CANCELLED)
-    assert scene.begun.wait(10)
+    assert scene.begun.wait(PATIENT)
     assert not scene.workers.interrupt(run, Interrupt.CANCELLED)
     assert not scene.workers.interrupt(run, Interrupt.TIME_LIMIT)
     scene.may_end.set()
@@ -234,7 +235,7 @@ def test_a_block_in_a_thread_that_the_run_has_started_holds_nothing_back(scene: 
         context = copy_context()
         thread = threading.Thread(target=context.run, args=(other,))
         thread.start()
-        assert scene.begun.wait(10)
+        assert scene.begun.wait(PATIENT)
         while True:
             spin()
 
@@ -341,11 +342,11 @@ def test_a_run_that_ends_while_the_exception_is_on_its_way_waits_and_the_next_on
 
     def late(_: Any) -> bool:
         looked.set()
-        return may_raise.wait(10)
+        return may_raise.wait(PATIENT)
 
     monkeypatch.setattr(interrupting, "_is_in_task", late)
     scene.workers.interrupt(scene.begin(), Interrupt.CANCELLED, "too late")
-    assert looked.wait(10)
+    assert looked.wait(PATIENT)
     (worker,) = scene.workers._by_number().values()
     scene.may_end.set()
     eventually(lambda: worker.current is None)  # the run has ended, and the worker waits

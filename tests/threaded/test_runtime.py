@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from fang_threaded.runtime import ThreadEvent, drive
+from tests.patience import PATIENT
 
 
 def test_a_wait_ends_when_the_event_is_set_before_or_meanwhile() -> None:
@@ -15,7 +16,7 @@ def test_a_wait_ends_when_the_event_is_set_before_or_meanwhile() -> None:
     assert event.wait(None)
     event.clear()
     threading.Timer(0.05, event.set).start()
-    assert event.wait(10)
+    assert event.wait(PATIENT)
 
 
 def test_a_wait_for_an_event_that_was_cleared_ends_with_its_time() -> None:

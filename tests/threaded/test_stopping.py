@@ -13,6 +13,7 @@ from fang_core.crashes import SUSPECT_AFTER
 from fang_threaded import Runnable, WorkerPool
 from fang_threaded.workers import ThreadWorkers
 from tests.modes import eventually
+from tests.patience import PATIENT
 
 
 class Straggler(Runnable):
@@ -31,7 +32,7 @@ def test_what_is_claimed_too_late_is_given_back(crashes: int, monkeypatch: pytes
     class Slow(MemoryState):
         def claim(self, request: ClaimRequest) -> Claim:
             claiming.set()
-            assert gave_up.wait(10)
+            assert gave_up.wait(PATIENT)
             return super().claim(request)
 
     state = Slow()
@@ -40,7 +41,7 @@ def test_what_is_claimed_too_late_is_given_back(crashes: int, monkeypatch: pytes
     state.tasks[task.id] = state.tasks[task.id]._replace(crashes=crashes, group_limit=1)
     pool = WorkerPool(queue, grace_period=timedelta(0))
     pool.start()
-    assert claiming.wait(10)
+    assert claiming.wait(PATIENT)
     lifetime = pool._lifetime
     stop, hand_out, flush = lifetime.workers.stop, lifetime.dispatch.hand_out, lifetime.completer.flush
 
@@ -53,7 +54,7 @@ def test_what_is_claimed_too_late_is_given_back(crashes: int, monkeypatch: pytes
         handed_out.set()
 
     async def flushes(within: float) -> None:
-        assert handed_out.wait(10)
+        assert handed_out.wait(PATIENT)
         await flush(within)
 
     monkeypatch.setattr(lifetime.workers, "stop", stops)

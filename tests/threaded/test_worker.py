@@ -12,6 +12,7 @@ from fang_core.pool.claimer import Claimer
 from fang_threaded import WorkerPool
 from fang_threaded.runtime import drive
 from tests.modes import eventually
+from tests.patience import PATIENT
 
 LEAK: ContextVar[str] = ContextVar("leak", default="clean")
 SEEN: list[Any] = []
@@ -122,7 +123,7 @@ def test_stop_waits_gives_back_what_was_not_started_and_says_what_is_left() -> N
     pool.start()
     with pytest.raises(UsageError, match="running"):
         pool.start()
-    assert GATE["started"].wait(5)
+    assert GATE["started"].wait(PATIENT)
     assert pool.stop() == 1
     states = sorted(task.state for task in queue.tasks)
     assert states == [TaskState.IN_PROGRESS] + [TaskState.NEW] * 4
@@ -144,7 +145,7 @@ def test_a_drain_counts_a_run_whose_end_is_still_being_told() -> None:
 
     class Slow(Events):
         def run_ended(self, *_: Any) -> None:
-            told.wait(10)
+            told.wait(PATIENT)
 
     queue = MemoryQueue()
     queue.insert_task(SyncLeaky())

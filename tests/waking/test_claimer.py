@@ -14,6 +14,7 @@ from fang_core import BackendUnavailable, Events, Runnable
 from fang_core.backends.memory.state import MemoryState
 from fang_threaded import Queue
 from tests.modes import GATES, RAN, Database, Harness, IdlePools, eventually, ran
+from tests.patience import PATIENT
 
 SOON = timedelta(milliseconds=100)
 
@@ -63,7 +64,7 @@ def test_a_pool_goes_on_waiting_beside_a_lone_task_and_not_beside_many(
 
     harness.call(queue.insert_tasks, [harness.note(n=n) for n in range(500)])
     assert ran(500) == list(range(500))
-    eventually(lambda: said and said[-1] is True, within=10)
+    eventually(lambda: said and said[-1] is True)
     assert said[::2] == [False] * (len(said) // 2) != []
     assert said[1::2] == [True] * (len(said) // 2)
 
@@ -98,7 +99,7 @@ def test_a_worker_that_becomes_free_while_the_pool_says_that_it_is_busy_is_not_f
     def end_the_run(_: Any, waiting: bool) -> None:
         if not waiting:
             GATES["gate"].set()
-            assert ended.wait(5)
+            assert ended.wait(PATIENT)
 
     harness.wrap(monkeypatch, pool._lifetime.store, "set_waiting", before=end_the_run)
     harness.call(queue.insert_tasks, [harness.note(n=1, waits=True), harness.note(n=2)])

@@ -8,6 +8,7 @@ import pytest
 
 from fang_core.backends.memory.state import MemoryState
 from tests.modes import GATES, Database, Harness, IdlePools, eventually, harness_of, ran
+from tests.patience import PATIENT
 
 
 def test_a_claim_that_was_under_way_does_not_end_a_drain(
@@ -20,18 +21,18 @@ def test_a_claim_that_was_under_way_does_not_end_a_drain(
 
     def hold(claim: Any) -> None:
         claimed.set()
-        inserted.wait(5)
+        inserted.wait(PATIENT)
 
     harness.wrap(monkeypatch, pool._lifetime.store, "claim", after=hold)
     pool._lifetime.claimer.wake() if harness.mode == "threaded" else harness.call(
         call_on_loop, pool._lifetime.claimer.wake
     )
-    assert claimed.wait(5)
+    assert claimed.wait(PATIENT)
     harness.call(queue.insert_task, harness.note(n=1))
     drained = harness.begin(pool.drain)
     eventually(lambda: pool._lifetime.claimer._drains)
     inserted.set()
-    assert drained.result(5) == 1
+    assert drained.result(PATIENT) == 1
 
 
 async def call_on_loop(function: Any) -> None:
@@ -48,7 +49,7 @@ def test_drains_at_once_all_end(harness: Harness) -> None:
         drains = [harness.begin(pool.drain) for _ in range(4)]
         eventually(lambda: len(pool._lifetime.claimer._drains) == 4)
         GATES["gate"].set()
-        assert [drain.result(5) for drain in drains] == [1, 1, 1, 1]
+        assert [drain.result(PATIENT) for drain in drains] == [1, 1, 1, 1]
         GATES["gate"].clear()
 
 
@@ -63,9 +64,9 @@ def test_stop_ends_a_drain(harness: Harness) -> None:
     eventually(pool._lifetime.stopping.is_set)
     late = harness.begin(pool.drain)
     GATES["gate"].set()
-    assert stopped.result(5) == 0
-    assert drain.result(5) == 1
-    late.result(5)
+    assert stopped.result(PATIENT) == 0
+    assert drain.result(PATIENT) == 1
+    late.result(PATIENT)
 
 
 def test_a_drained_pool_is_woken_by_inserts(

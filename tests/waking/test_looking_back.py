@@ -12,6 +12,7 @@ from fang_core.backends.store import ANYWHERE, Claim, ClaimRequest, LateRows, Tr
 from fang_core.claims import cursor
 from fang_core.claims.cursor import BEGINNING
 from tests.modes import HOUR, Harness, IdlePools, ran
+from tests.patience import PATIENT
 
 
 class Backend(MemoryState):
@@ -66,7 +67,7 @@ def test_the_first_claim_walks_through_all_there_is_and_says_so(
 @pytest.mark.usefixtures("pool")
 def test_who_is_told_of_rows_behind_looks_there_and_says_so(backend: Backend) -> None:
     backend.tell(ANYWHERE)
-    told = backend.requests.get(timeout=5)
+    told = backend.requests.get(timeout=PATIENT)
     assert told.after == BEGINNING
     assert told.looks_back
 
@@ -74,7 +75,7 @@ def test_who_is_told_of_rows_behind_looks_there_and_says_so(backend: Backend) ->
 @pytest.mark.usefixtures("pool")
 def test_an_ordinary_insert_does_not_make_it_look_back(backend: Backend) -> None:
     backend.tell(None)
-    woken = backend.requests.get(timeout=5)
+    woken = backend.requests.get(timeout=PATIENT)
     assert woken.after
     assert not woken.looks_back
 
@@ -90,7 +91,7 @@ def test_a_kind_that_was_learned_may_lie_behind(harness: Harness, backend: Backe
     name = f"Newly{harness.mode}"
     type(name, (note.__mro__[1],), {"__module__": __name__, "run": note.run, "__qualname__": name})
     backend.tell(None)
-    learned = backend.requests.get(timeout=5)
+    learned = backend.requests.get(timeout=PATIENT)
     assert any(kind.endswith(name) for kind in learned.kinds)
     assert learned.after == BEGINNING
 
@@ -103,8 +104,8 @@ def test_after_a_claim_that_failed_it_starts_over(harness: Harness, backend: Bac
 
     backend.answer = fail
     backend.tell(None)
-    assert backend.requests.get(timeout=5).limit == 0
-    assert backend.requests.get(timeout=5).after == BEGINNING
+    assert backend.requests.get(timeout=PATIENT).limit == 0
+    assert backend.requests.get(timeout=PATIENT).after == BEGINNING
     harness.call(pool.queue.insert_task, harness.note(n=3))
     assert ran() == [3]
 

@@ -19,6 +19,7 @@ from fang_postgres.sql import fragments
 from fang_postgres.statements import statements
 from fang_threaded import Queue
 from tests.modes import GATES, RAN, Database, Harness, IdlePools, eventually, ran
+from tests.patience import PATIENT
 
 SHORT = timedelta(milliseconds=100)
 Insert = Callable[[Harness, str], None]
@@ -89,7 +90,7 @@ def test_what_a_stopping_pool_gives_back_wakes_an_idle_one(
     stopped = harness.begin(stopping.stop)
     assert ran(5) == [2, 3, 4, 5, 6]
     GATES["gate"].set()
-    assert stopped.result(10) == 0
+    assert stopped.result(PATIENT) == 0
 
 
 def test_a_delayed_task_runs_when_it_is_due_and_not_at_the_next_poll(
@@ -216,7 +217,7 @@ class Notifications:
         """Up to now: notifications come in the order of their commits, and the last one is ours."""
         self._connection.execute("SELECT pg_notify('fang_fang', 'the last one')")
         payloads = []
-        for notification in self._connection.notifies(timeout=5):
+        for notification in self._connection.notifies(timeout=PATIENT):
             if notification.payload == "the last one":
                 return payloads
             payloads.append(notification.payload)

@@ -9,6 +9,7 @@ import pytest
 from fang_core import AsyncRunnable, Runnable, SchemaError, UsageError
 from fang_core.backends.memory.state import MemoryState
 from tests.modes import GATES, RAN, Database, Harness, IdlePools, eventually, ran
+from tests.patience import PATIENT
 
 POOLS: dict[str, Any] = {}
 
@@ -35,15 +36,15 @@ def test_stop_waits_for_the_start_that_is_under_way(harness: Harness, monkeypatc
 
     def hold(*_: Any) -> None:
         opening.set()
-        go_on.wait(5)
+        go_on.wait(PATIENT)
 
     harness.wrap(monkeypatch, type(pool._lifetime.store), "register", before=hold)
     started = harness.begin(pool.start)
-    assert opening.wait(5)
+    assert opening.wait(PATIENT)
     stopped = harness.begin(pool.stop)
     go_on.set()
-    started.result(5)
-    assert stopped.result(5) == 0
+    started.result(PATIENT)
+    assert stopped.result(PATIENT) == 0
     harness.call(pool.start)
     assert len(state.pools) == 1
     assert harness.call(pool.stop) == 0
@@ -67,7 +68,7 @@ def test_stops_at_once_all_return_when_the_pool_has_stopped(harness: Harness) ->
     eventually(pool._lifetime.stopping.is_set)
     assert not any(stop.done() for stop in stops)
     GATES["gate"].set()
-    assert [stop.result(5) for stop in stops] == [0, 0, 0]
+    assert [stop.result(PATIENT) for stop in stops] == [0, 0, 0]
     assert not state.pools
 
 
@@ -79,7 +80,7 @@ def test_a_run_that_asks_for_the_stop_that_waits_for_it_goes_on(harness: Harness
     stopped = harness.begin(pool.stop)
     eventually(pool._lifetime.stopping.is_set)
     GATES["gate"].set()
-    assert stopped.result(5) == 0
+    assert stopped.result(PATIENT) == 0
     assert ran() == [0]
 
 
@@ -112,13 +113,13 @@ def test_a_claim_that_is_under_way_has_time_to_end_whatever_the_grace_period(
     def hold(claim: Any) -> None:
         if claim.tasks:
             claimed.set()
-            go_on.wait(5)
+            go_on.wait(PATIENT)
 
     harness.wrap(monkeypatch, pool._lifetime.store, "claim", after=hold)
     task = harness.call(queue.insert_task, harness.note())
-    assert claimed.wait(5)
+    assert claimed.wait(PATIENT)
     stopped = harness.begin(pool.stop)
     eventually(pool._lifetime.stopping.is_set)
     go_on.set()
-    assert stopped.result(5) == 0
+    assert stopped.result(PATIENT) == 0
     assert (state.tasks[task.id].state, state.tasks[task.id].pool_id) == ("new", None)

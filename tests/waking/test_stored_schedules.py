@@ -59,8 +59,9 @@ def test_what_is_put_while_pools_sleep_ticks_once_for_all_of_them(harness: Harne
     info = put(harness, queues[0], 7)
     for _ in range(3):
         assert ran() == [7]
-    ticks = [task.scheduled_at for task in rows(harness, queues[0])]
-    assert ticks == [info.anchor + (n + 1) * SECOND for n in range(len(ticks))]
+    ticks = [(task.scheduled_at - info.anchor) / SECOND for task in rows(harness, queues[0])]
+    assert all(tick >= 1 and tick.is_integer() for tick in ticks)  # a machine that stood still leaves some out
+    assert len(set(ticks)) == len(ticks)
 
 
 def test_a_pool_that_hears_nothing_reads_schedules_again(

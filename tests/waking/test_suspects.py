@@ -18,6 +18,7 @@ from fang_core.crashes import SUSPECT_AFTER
 from fang_core.failure import ErrorReport
 from fang_core.lifecycle import NOT_RUN, Failure, Snoozed, decide
 from tests.modes import GATES, HOUR, RAN, Database, Harness, abstains, eventually, insert_suspect, ran
+from tests.patience import PATIENT
 
 
 class Backend(MemoryState):
@@ -41,7 +42,7 @@ def test_many_suspects_among_innocents_are_claimed_twice_on_average_at_most(harn
     for task in random.Random(7).sample(tasks, 45):
         backend.suspect(task.id)
     pool = harness.pool(queue, number_of_workers=50, retention_mode=RetentionMode.KEEP_ALL)
-    assert ran(60, within=20) == list(range(60))
+    assert ran(60) == list(range(60))
     assert harness.stop(pool) == 0
     assert backend.claimed <= 2 * 60 + 50
     assert max(task.attempt for task in backend.tasks.values()) <= 4
@@ -119,7 +120,7 @@ def test_a_suspect_goes_back_uncharged_while_other_runs_go_on_and_runs_once_they
     monkeypatch.setattr(pool._lifetime.claimer, "wake", lambda: (woken.set(), wake()))  # it may sleep, or be about to
     GATES["gate"].set()
     assert ran() == [2]
-    assert woken.wait(5)
+    assert woken.wait(PATIENT)
 
 
 def test_a_suspect_is_claimed_again_after_ten_times_its_wait(
@@ -131,7 +132,7 @@ def test_a_suspect_is_claimed_again_after_ten_times_its_wait(
     assert ran() == [3]
     assert abstains(pool)
     first = attempt(database, suspect)
-    eventually(lambda: attempt(database, suspect) > first, within=5)
+    eventually(lambda: attempt(database, suspect) > first)
     harness.call(queue.insert_task, harness.note(n=4))
     assert ran() == [4]
     GATES["gate"].set()

@@ -17,6 +17,7 @@ from fang_core.crashes import SUSPECT_AFTER, group_limit, is_suspect
 from fang_core.lifecycle import Outcome
 from fang_core.record import ClaimedTask
 from fang_core.runs.run import Lease, Run
+from tests.patience import PATIENT
 
 POOL = uuid.UUID(int=99)
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -267,7 +268,7 @@ def test_a_task_that_is_claimed_anew_while_its_older_outcome_is_dealt_with_stays
     held._runs = runs
     held.remove([outcome(old)])
     assert runs.thread is not None
-    runs.thread.join(10)
+    runs.thread.join(PATIENT)
     assert held.known() == [old.task.id]
     held.remove([outcome(run) for run in taken])
     assert held.known() == []

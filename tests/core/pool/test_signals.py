@@ -14,6 +14,7 @@ import pytest
 
 from fang_core.pool import signals
 from fang_core.pool.signals import StopSignals
+from tests.patience import PATIENT
 
 NUMBERS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 ROOT = Path(__file__).parents[3]
@@ -144,10 +145,10 @@ def test_a_handler_of_the_loop_is_called_too() -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, came.set)
         with Recorded() as entered:
             signal.raise_signal(signal.SIGTERM)
-            await asyncio.wait_for(came.wait(), 10)
+            await asyncio.wait_for(came.wait(), PATIENT)
         came.clear()
         signal.raise_signal(signal.SIGTERM)
-        await asyncio.wait_for(came.wait(), 10)
+        await asyncio.wait_for(came.wait(), PATIENT)
         assert (entered.noted, entered.ends_process) == (["wake"], False)
 
     asyncio.run(main())

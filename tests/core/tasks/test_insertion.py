@@ -18,6 +18,7 @@ from fang_core.tasks.arguments import EARLIEST, LATEST
 from fang_core.tasks.insertion import Bulk, NewTask, Overrides, Rules, in_chunks, refuse_equal
 from fang_core.tasks.options import COLUMNS
 from fang_core.tasks.unique import uniq_hash
+from tests.patience import PATIENT
 
 NOW = datetime(2024, 2, 29, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -318,7 +319,7 @@ def test_ids_sort_in_the_order_of_their_making_on_every_thread() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENT)
     for ids in made:
         assert len(ids) == 3_000
         assert ids == sorted(ids)
