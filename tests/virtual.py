@@ -5,6 +5,8 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from tests.patience import PATIENT
+
 T = TypeVar("T")
 
 TURN = 1e-7
@@ -30,7 +32,9 @@ class _Jumping(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None:
-            return super().select(None)  # only another thread can have the loop go on
+            events = super().select(PATIENT)  # only another thread can have the loop go on
+            assert events, f"these wait for ever: {asyncio.all_tasks(self._jumps)}"
+            return events
         events = super().select(0)
         self._jumps.now += TURN if events else max(TURN, timeout)
         return events

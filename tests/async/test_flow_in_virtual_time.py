@@ -23,6 +23,7 @@ from fang_core.backends.memory.store import MemoryStore
 from fang_core.flow.limits import FlowSettings, Gcra
 from fang_core.pool import claimer
 from tests import virtual
+from tests.examples import as_often
 
 ANSWER = 0.001
 """Seconds that each answer of the backend takes."""
@@ -86,6 +87,7 @@ class World:
                 AsyncWorkerPool(
                     self.queue,
                     number_of_workers=workers,
+                    lease=timedelta(hours=1),  # hearts beat in real time
                     **{"task_type": ["managed", "common"], "sleep_params": sleeps, "grace_period": 20 * MS} | options,
                 )
                 for _ in range(count)
@@ -301,7 +303,9 @@ def test_a_drain_waits_for_rates_and_for_keys_and_leaves_what_is_paused() -> Non
         await world.insert("a", 10, 0.5)
         await world.insert("b", 10, 0.5)
         await world.insert("paused", 10, task_type="paused")
-        pool = AsyncWorkerPool(world.queue, task_type=["managed", "paused"], number_of_workers=8)
+        pool = AsyncWorkerPool(
+            world.queue, task_type=["managed", "paused"], number_of_workers=8, lease=timedelta(hours=1)
+        )
         assert await pool.drain() == 20
         assert world.most["a"] == world.most["b"] == 2
         assert len(world.state.tasks) == 10
@@ -326,7 +330,7 @@ LOADS = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(as_often(0.5), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(RULES, RULES, LOADS, LOADS, st.integers(1, 4), st.booleans())
 def test_everything_runs_soon_and_nothing_is_exceeded(
     rules: FlowSettings, others: FlowSettings, load: Any, other_load: Any, pools: int, listens: bool
