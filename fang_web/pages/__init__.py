@@ -1,8 +1,12 @@
 """The pages, each a module with its ``ROUTES``."""
 
+from itertools import chain
 from typing import Final
 
-from fang_web.pages import overview
+from fang_web.pages import audit, kinds, overview, pools, queues, schedules
 from fang_web.routing import Route
 
-ROUTES: Final[list[Route]] = [*overview.ROUTES]
+ROUTES: Final[list[Route]] = list(
+    chain.from_iterable(module.ROUTES for module in (overview, kinds, pools, schedules, queues, audit))
+)
+"""All addresses, in the order in which they are looked for."""

@@ -1,0 +1,63 @@
+"""Asks the queue for what several pages show, and goes on without what takes too long."""
+
+from collections.abc import Awaitable, Collection
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from fang_core.errors import BackendError, BackendUnavailable, SchemaError
+from fang_core.monitoring.audit import AuditEntry
+from fang_core.monitoring.stats import HeatPoint, Stats
+from fang_web.view import View
+
+T = TypeVar("T")
+
+
+class Reader:
+    """Reads for one page.
+
+    Attributes:
+        unread: what could not be read, and why: one line each.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._queue = view.queue
+        self.unread: list[str] = []
+
+    async def read(self, what: str, answer: Awaitable[T], otherwise: T) -> T:
+        """Returns the answer; what stands for it if the database refuses, or takes too long.
+
+        Raises ``BackendUnavailable`` and ``SchemaError``: then nothing else can be read either.
+        """
+        try:
+            return await answer
+        except (BackendUnavailable, SchemaError):
+            raise
+        except BackendError as error:
+            self.unread.append(f"{what}: {' '.join(str(error).split())}")
+            return otherwise
+
+    async def stats(
+        self, since: timedelta, *, task_types: Collection[str] | None = None, kinds: Collection[str] | None = None
+    ) -> Stats | None:
+        """Returns what pools have counted, and how task types stand; None if it cannot be read."""
+        options: dict[str, Any] = {"task_types": task_types, "kinds": kinds}
+        given = {name: value for name, value in options.items() if value is not None}
+        if not hasattr(self._queue, "stats"):
+            self.unread.append("history: this backend keeps none")
+            return None
+        return await self.read("history", self._queue.stats(since, **given), None)
+
+    async def heat_map(self, kind: str, since: timedelta) -> tuple[HeatPoint, ...]:
+        """Returns the times of a kind."""
+        if not hasattr(self._queue, "heat_map"):
+            return ()
+        return await self.read("times", self._queue.heat_map(kind, since), ())
+
+
+async def done_by(view: View) -> AuditEntry | None:
+    """Returns the change that the user has just made, by the parameter ``done``."""
+    entry = view.parameters.whole("done", least=1, most=(1 << 62), default=0)
+    if not entry:
+        return None
+    found: list[AuditEntry] = await view.queue.audit.list(limit=1, before=entry + 1)
+    return next((each for each in found if each.id == entry and each.who == view.user.name), None)

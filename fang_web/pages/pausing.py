@@ -1,0 +1,12 @@
+"""Reads for how long somebody pauses a task type or a schedule."""
+
+from datetime import timedelta
+
+from fang_web.parameters import SPANS
+from fang_web.view import View
+
+
+def lasts(view: View) -> tuple[str, timedelta | None]:
+    """Returns for how long, in words and as a value; None until somebody resumes. Raises ``BadRequest``."""
+    name = view.form.choice("lasts", ("", *SPANS), default="")
+    return (f"for {name}", SPANS[name]) if name else ("until resumed", None)

@@ -1,0 +1,91 @@
+"""Shows schedules with their next ticks, and pauses, resumes, runs and removes them."""
+
+from typing import Final
+
+from starlette.responses import Response
+
+from fang_core.errors import UsageError
+from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
+from fang_core.schedules.stored import ScheduleInfo
+from fang_web.audited import audited
+from fang_web.auth import Role
+from fang_web.figures import Reader, done_by
+from fang_web.pages.pausing import lasts
+from fang_web.rendering import clock, span
+from fang_web.routing import Route, action, page
+from fang_web.view import View
+
+
+async def schedules(view: View) -> Response:
+    """Shows all schedules, in the order of their next ticks."""
+    reader = Reader(view)
+    found: list[ScheduleInfo] = await reader.read("schedules", view.queue.schedules.list(), [])
+    rows = [(info, when(info), _task(info)) for info in found]
+    return view.render("schedules.html", rows=rows, done=await done_by(view), unread=reader.unread)
+
+
+def when(info: ScheduleInfo) -> str:
+    """Returns when a schedule is due, in words."""
+    try:
+        schedule = info.schedule
+    except UsageError:
+        return "never: its row cannot be understood"
+    match schedule:
+        case Cron():
+            return f"{schedule.pattern} in {info.zone}"
+        case Every():
+            return f"every {span(schedule.interval)}"
+        case ScheduleOnce():
+            return f"once, at {clock(schedule.at)}"
+
+
+def _task(info: ScheduleInfo) -> tuple[str, str]:
+    """Returns the kind and the task type of its tasks."""
+    declared = info.declared or {}
+    return str(info.kind or declared.get("kind", "")), str(info.task_type or declared.get("task_type", ""))
+
+
+async def pause(view: View) -> Response:
+    """Pauses a schedule."""
+    name, reason = view.form.required("name"), view.form.text("reason", most=500)
+    said, until = lasts(view)
+    async with audited(view, "pause schedule", name, {"reason": reason, "for": said}) as change:
+        await view.queue.schedules.pause(name, until=until, reason=reason or None, by=view.user.name)
+        change.result = f"paused {said}"
+    return view.redirect("schedules", done=change.id)
+
+
+async def resume(view: View) -> Response:
+    """Ends the pause of a schedule."""
+    name = view.form.required("name")
+    async with audited(view, "resume schedule", name) as change:
+        await view.queue.schedules.resume(name, by=view.user.name)
+        change.result = "resumed"
+    return view.redirect("schedules", done=change.id)
+
+
+async def run_now(view: View) -> Response:
+    """Inserts a task of a schedule that is due now."""
+    name = view.form.required("name")
+    async with audited(view, "run schedule", name) as change:
+        task = await view.queue.schedules.run_now(name)
+        change.result = f"task {task.id} " + ("was there already" if task.conflict else "inserted")
+    return view.redirect("schedules", done=change.id)
+
+
+async def remove(view: View) -> Response:
+    """Removes a schedule."""
+    name = view.form.required("name")
+    async with audited(view, "remove schedule", name) as change:
+        was_there = await view.queue.schedules.remove(name)
+        change.result = "removed" if was_there else "it was gone already"
+    return view.redirect("schedules", done=change.id)
+
+
+ROUTES: Final[list[Route]] = [
+    page("/schedules", schedules),
+    action("/actions/pause-schedule", pause, role=Role.OPERATOR),
+    action("/actions/resume-schedule", resume, role=Role.OPERATOR),
+    action("/actions/run-schedule", run_now, role=Role.OPERATOR),
+    action("/actions/remove-schedule", remove, role=Role.ADMIN),
+]

@@ -1,0 +1,238 @@
+"""Changes: who may make them, from where, and what the audit says of them."""
+
+import base64
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from fang_core import AsyncMemoryQueue, Limit, Rate
+from fang_core.backends.store import Declaration
+from fang_core.errors import BackendError, RowsLocked
+from fang_core.flow.limits import Fair, rules_as_json
+from fang_web import basic
+from fang_web.pages import ROUTES
+from fang_web.parameters import MOST_FORM
+from tests.web.client import FROM_THE_PAGE, HOME, page_of
+from tests.web.test_pages import WebMail
+
+ACTIONS = [route for route in ROUTES if route.is_action]
+PAUSE = {"name": "mails", "reason": "the API is down", "lasts": "1h"}
+
+
+async def post(queue: Any, action: str, form: Any, headers: Any = FROM_THE_PAGE, **options: Any) -> httpx.Response:
+    async with page_of(queue, **options) as client:
+        return await client.post(f"/actions/{action}", data=form, headers=headers)
+
+
+async def paused(queue: Any) -> list[str]:
+    return [info.task_type for info in await queue.limits.list() if info.is_paused]
+
+
+# From where -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "origin", "is_made"),
+    [
+        ({"Sec-Fetch-Site": "same-origin"}, None, True),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": HOME}, None, True),
+        ({"Origin": HOME}, None, True),
+        ({"Origin": "https://tasks.example.com"}, "https://tasks.example.com", True),
+        ({"Sec-Fetch-Site": "cross-site"}, None, False),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": HOME}, None, False),
+        ({"Sec-Fetch-Site": "same-site"}, None, False),
+        ({"Sec-Fetch-Site": "none"}, None, False),
+        ({"Sec-Fetch-Site": ""}, None, False),
+        ({"Origin": "https://evil.example"}, None, False),
+        ({"Origin": "null"}, None, False),
+        ({"Origin": HOME + ".evil.example"}, None, False),
+        ({"Origin": HOME}, "https://tasks.example.com", False),
+        ({}, None, False),
+    ],
+)
+async def test_a_change_comes_from_the_page_itself(headers: dict[str, str], origin: Any, is_made: bool) -> None:
+    queue = AsyncMemoryQueue()
+    answer = await post(queue, "pause-type", PAUSE, headers, origin=origin)
+    assert answer.status_code == (303 if is_made else 403)
+    assert await paused(queue) == (["mails"] if is_made else [])
+    assert len(await queue.audit.list()) == is_made
+
+
+@pytest.mark.parametrize("route", ACTIONS, ids=lambda route: route.path)
+async def test_no_action_is_made_by_a_link_from_elsewhere_or_on_a_page_that_is_read_only(route: Any) -> None:
+    queue = AsyncMemoryQueue()
+    async with page_of(queue) as client:
+        assert (await client.get(route.path, headers=FROM_THE_PAGE)).status_code == 405
+        assert (await client.post(route.path, data={"name": "x"})).status_code == 403
+    async with page_of(queue, read_only=True) as client:
+        assert (await client.post(route.path, data={"name": "x"}, headers=FROM_THE_PAGE)).status_code == 403
+    assert await queue.audit.list() == []
+
+
+async def test_a_page_that_is_read_only_has_no_forms() -> None:
+    queue = AsyncMemoryQueue()
+    await queue.pause("mails")
+    await queue.schedules.put("nightly", WebMail(), cron="@daily")
+    async with page_of(queue, read_only=True) as client:
+        for path in ("/queues", "/queues/mails", "/schedules"):
+            assert "<form" not in (await client.get(path)).text
+
+
+# By whom --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("route", ACTIONS, ids=lambda route: route.path)
+async def test_each_action_needs_its_role(route: Any) -> None:
+    ranks = ["viewer", "operator", "admin"]
+    assert route.role in {"operator", "admin"}
+    queue = AsyncMemoryQueue()
+    lower = ranks[: ranks.index(route.role)]
+    auth = basic(dict.fromkeys(ranks, "pass"), roles={role: role for role in ranks})
+    async with page_of(queue, auth=auth) as client:
+        for role in lower:
+            token = base64.b64encode(f"{role}:pass".encode()).decode()
+            headers = FROM_THE_PAGE | {"Authorization": f"Basic {token}"}
+            answer = await client.post(route.path, data={"name": "x"}, headers=headers)
+            assert answer.status_code == 403
+            assert f"needs the role {route.role}" in answer.text
+    assert await queue.audit.list() == []
+
+
+# What is posted -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"name=mails", "application/json", 415),
+        (b"name=mails", "text/plain", 415),
+        (b"name=mails", "multipart/form-data; boundary=x", 415),
+        (b"", "application/x-www-form-urlencoded", 400),
+        (b"name=", "application/x-www-form-urlencoded", 400),
+        (b"name=a&name=b", "application/x-www-form-urlencoded", 400),
+        (b"name=a%00b", "application/x-www-form-urlencoded", 400),
+        (b"name=%ff", "application/x-www-form-urlencoded", 400),
+        ("name=ü".encode(), "application/x-www-form-urlencoded", 400),
+        (b"name=" + b"x" * 501, "application/x-www-form-urlencoded", 400),
+        (b"name=a&lasts=for+ever", "application/x-www-form-urlencoded", 400),
+        (b"name=a&" + b"&".join(b"f=%d" % n for n in range(2_001)), "application/x-www-form-urlencoded", 400),
+        (b"name=" + b"x" * MOST_FORM, "application/x-www-form-urlencoded", 413),
+    ],
+)
+async def test_what_does_not_fit_is_refused(content: bytes, kind: str, status: int) -> None:
+    queue = AsyncMemoryQueue()
+    async with page_of(queue) as client:
+        headers = FROM_THE_PAGE | {"Content-Type": kind}
+        answer = await client.post("/actions/pause-type", content=content, headers=headers)
+    assert answer.status_code == status
+    assert (await paused(queue), await queue.audit.list()) == ([], [])
+
+
+# What is made, and what the audit says --------------------------------------------------------------------------------
+
+
+async def test_a_pause_is_made_written_down_and_said() -> None:
+    queue = AsyncMemoryQueue()
+    answer = await post(queue, "pause-type", PAUSE)
+    (info,) = await queue.limits.list()
+    assert (info.paused_by, info.pause_reason) == ("loopback", "the API is down")
+    assert info.paused_until is not None
+    (entry,) = await queue.audit.list()
+    assert entry[2:] == (
+        *("loopback", "pause", "mails", {"reason": "the API is down", "for": "for 1h"}),
+        "paused for 1h",
+    )
+    assert answer.headers["location"] == f"/queues?done={entry.id}"
+    async with page_of(queue) as client:
+        assert "pause mails: paused for 1h" in (await client.get(answer.headers["location"])).text
+    await post(queue, "resume-type", {"name": "mails"})
+    assert await queue.limits.list() == []
+
+
+async def test_what_another_user_did_is_not_said_as_ones_own() -> None:
+    queue = AsyncMemoryQueue()
+    entry = await queue.audit.begin("grace", "pause", "mails")
+    async with page_of(queue) as client:
+        assert "pause mails" not in (await client.get(f"/queues?done={entry}")).text
+        assert (await client.get("/queues?done=99999999999999999999")).status_code == 400
+
+
+async def test_nothing_is_changed_if_the_audit_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = AsyncMemoryQueue()
+
+    def fail(*_: Any) -> int:
+        raise BackendError("the audit is full")
+
+    monkeypatch.setattr(queue.state.audit, "begin_audit", fail)
+    assert (await post(queue, "pause-type", PAUSE)).status_code == 503
+    assert await paused(queue) == []
+
+
+async def test_a_change_that_fails_stands_in_the_audit_without_the_text_of_its_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue = AsyncMemoryQueue()
+
+    def fail(*_: Any) -> Any:
+        raise RowsLocked("a row is locked: hunter2")
+
+    monkeypatch.setattr(queue, "_pause", fail)
+    assert (await post(queue, "pause-type", PAUSE)).status_code == 503
+    assert [entry.result for entry in await queue.audit.list()] == ["failed: RowsLocked"]
+
+
+async def test_schedules_are_steered() -> None:
+    queue = AsyncMemoryQueue()
+    await queue.schedules.put("nightly", WebMail(), cron="@daily")
+    await post(queue, "pause-schedule", {"name": "nightly", "reason": "why", "lasts": ""})
+    (info,) = await queue.schedules.list()
+    assert (info.paused, info.paused_by, info.pause_reason) == (True, "loopback", "why")
+    await post(queue, "resume-schedule", {"name": "nightly"})
+    answer = await post(queue, "run-schedule", {"name": "nightly"})
+    assert answer.headers["location"].startswith("/schedules?done=")
+    assert [task.kind for task in queue.tasks] == ["WebMail"]
+    await post(queue, "remove-schedule", {"name": "nightly"})
+    assert await queue.schedules.list() == []
+    said = [(entry.action, entry.result) for entry in reversed(await queue.audit.list())]
+    assert said == [
+        ("pause schedule", "paused until resumed"),
+        ("resume schedule", "resumed"),
+        ("run schedule", f"task {queue.tasks[0].id} inserted"),
+        ("remove schedule", "removed"),
+    ]
+
+
+async def test_a_schedule_that_is_not_there_is_said() -> None:
+    answer = await post(AsyncMemoryQueue(), "run-schedule", {"name": "nightly"})
+    assert answer.status_code == 404
+    assert "nightly" in answer.text
+
+
+async def test_limits_are_set_and_given_back_to_the_code() -> None:
+    queue = AsyncMemoryQueue()
+    odd, fair = Rate(7, per=timedelta(seconds=30)), Fair(by="to")
+    queue.state.declare([Declaration("mails", {"WebMail": rules_as_json([fair])})])
+    await queue.limits.set("mails", [fair, odd, Limit(1)])
+    await post(queue, "set-limits", {"name": "mails", "limit": "5", "rate": "", "per": "s", "reason": "slow"})
+    (info,) = await queue.limits.list()
+    assert (set(info.changed or ()), info.changed_by, info.change_reason) == ({Limit(5), odd, fair}, "loopback", "slow")
+    await queue.limits.set("mails", [Rate(9, per=timedelta(minutes=1), burst=3)])
+    await post(queue, "set-limits", {"name": "mails", "limit": "", "rate": "9", "per": "min"})
+    (info,) = await queue.limits.list()
+    assert info.changed == (Rate(9, per=timedelta(minutes=1), burst=3),)  # what the form does not show stays
+    await post(queue, "set-limits", {"name": "mails", "limit": "0", "rate": "2", "per": "h"})
+    (info,) = await queue.limits.list()
+    assert info.changed == (Limit(0), Rate(2, per=timedelta(hours=1)))
+    await post(queue, "remove-limits", {"name": "mails"})
+    (info,) = await queue.limits.list()
+    assert info.changed is None
+
+
+@pytest.mark.parametrize("form", [{"limit": "-1"}, {"limit": "1e9"}, {"rate": "0"}, {"rate": "1", "per": "year"}])
+async def test_limits_that_cannot_be_are_refused(form: dict[str, str]) -> None:
+    queue = AsyncMemoryQueue()
+    answer = await post(queue, "set-limits", {"name": "mails", **form})
+    assert answer.status_code == 400
+    assert await queue.audit.list() == []

@@ -1,0 +1,194 @@
+"""What the pages show, without JavaScript."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fang_core import AsyncMemoryQueue, AsyncRunnable, Limit, Rate
+from fang_core.backends.store import Declaration
+from fang_core.errors import BackendError, NotConnected
+from fang_core.flow.limits import Fair, rules_as_json
+from fang_core.monitoring.stats import HeatPoint, Stats
+from tests.web.client import page_of
+from tests.web.telling import NOW, TellingQueue, kind_stats, live_run, pool, stats, type_stats
+
+
+class WebMail(AsyncRunnable):
+    """Is what schedules insert."""
+
+    to: str = "ada"
+
+    async def run(self, queue: Any) -> None: ...
+
+
+async def shown(queue: Any, path: str, **options: Any) -> str:
+    async with page_of(queue, **options) as client:
+        answer = await client.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+
+def text_of(html: str) -> str:
+    """Returns what a reader sees of a page, on one line."""
+    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+
+async def test_the_overview_shows_task_types_throughput_and_what_is_wrong() -> None:
+    told = stats(kind_stats(failed=7), types=[type_stats(due=100, due_is_exact=False, oldest_due=700.0)])
+    html = await shown(TellingQueue(told, [pool()]), "/")
+    text = text_of(html)
+    assert "mails 100+ 11 min 40 s 1 8 100 7 75 %" in text
+    assert "7 tasks of Mail failed for good" in text
+    assert "task type mails: a task has been due for 11 min 40 s" in text
+    assert "2 of 8 workers are busy" in text
+    assert "0.967/s" in text  # 58 finished and none failed, of the last whole minute
+    assert '<svg viewBox="0 0 720 136" role="img" aria-label="1,800 runs ended, 30 of them in an error' in html
+    assert 'aria-current="page" accesskey="1">Overview' in html
+
+
+async def test_the_overview_of_an_empty_queue() -> None:
+    text = text_of(await shown(TellingQueue(stats(points=(), utilisation=None)), "/"))
+    assert "Nothing that could be seen" in text
+    assert "No task type has tasks or pools" in text
+
+
+@pytest.mark.parametrize("path", ["/", "/kinds", "/kinds/Mail", "/queues", "/queues/mails", "/pools"])
+async def test_what_takes_too_long_is_left_out(path: str) -> None:
+    class Slow(TellingQueue):
+        async def stats(self, *_: Any, **__: Any) -> Stats:
+            raise BackendError("the statement took\ntoo long")
+
+        async def pools(self) -> Any:
+            raise BackendError("the statement took\ntoo long")
+
+    assert "took too long" in text_of(await shown(Slow(), path))
+
+
+async def test_a_database_that_does_not_answer_is_said_in_one_line() -> None:
+    class Away(TellingQueue):
+        async def stats(self, *_: Any, **__: Any) -> Stats:
+            raise NotConnected("no answer from db:5432\nwithin 5 s")
+
+    async with page_of(Away()) as client:
+        answer = await client.get("/")
+    assert answer.status_code == 503
+    assert "no answer from db:5432 within 5 s" in answer.text
+
+
+async def test_kinds_are_sorted_by_what_one_asks_for() -> None:
+    told = stats(kind_stats("Slow", run_seconds=9.0), kind_stats("Bad", run_seconds=1.0, retried=50))
+    for sort, order in (("time", ["Slow", "Bad"]), ("errors", ["Bad", "Slow"]), ("name", ["Bad", "Slow"])):
+        html = await shown(TellingQueue(told), f"/kinds?sort={sort}")
+        assert re.findall(r'scope="row"><a href="[^"]*">(\w+)<', html) == order
+    assert "100 ms 500 ms 1.5 s 100 ms 500 ms 1.5 s" in text_of(html)
+
+
+async def test_a_kind_has_its_heat_maps_and_histograms() -> None:
+    heat = [
+        HeatPoint(at=NOW - timedelta(minutes=n), kind="a/b Mail", task_type=each, queue={20: n, 30: 1}, run={40: 1})
+        for n in range(1, 60)
+        for each in ("mails", "others")
+    ]
+    html = await shown(TellingQueue(stats(kind_stats("a/b Mail")), heat=heat), "/kinds/a%2Fb%20Mail")
+    assert "<h1>a/b Mail</h1>" in html
+    queue_map = html.split("how long tasks waited, over time")[1].split("</svg>")[0]
+    assert queue_map.count('<path class="h') <= 8
+    assert queue_map.count("M") - 1 == 2 * 59  # a cell for each bucket of each minute, of both task types together
+    assert html.count("<svg") == 5
+
+
+async def test_a_kind_that_did_not_run() -> None:
+    assert "No run of this kind was counted" in await shown(TellingQueue(), "/kinds/Nothing")
+
+
+async def test_pools_show_what_runs_in_them_since_when_and_how_far() -> None:
+    running = live_run(done=30, total=120, text="page 30")
+    hung = {"01890a5d-0000-774b-bcce-b302099a8057": {"hung": "/app/tasks.py:12", "kind": "Mail", "attempt": 1}}
+    silent = pool(host="gone", pid=9, seen_at=NOW - timedelta(days=300))
+    text = text_of(await shown(TellingQueue(pools=[pool(running, runs=hung), silent]), "/pools"))
+    assert "host:1" in text
+    assert "2 busy" in text
+    assert "30 of 120 page 30" in text
+    assert "A run of Mail hangs, at /app/tasks.py:12" in text
+    assert "gone:9 silent" in text
+
+
+async def test_schedules_show_their_next_five_ticks() -> None:
+    queue = AsyncMemoryQueue()
+    await queue.schedules.put("nightly", WebMail(), cron="30 2 * * *", tz="Europe/Berlin")
+    await queue.schedules.put("often", WebMail(), every=timedelta(minutes=5))
+    await queue.schedules.pause("often", reason="too often", by="grace")
+    html = await shown(queue, "/schedules")
+    text = text_of(html)
+    assert "30 2 * * * in Europe/Berlin" in text
+    assert len(re.findall(r"<li>\w{3} [^<]*02:30", html)) == 5
+    assert "every 5 min" in text
+    assert "by grace: too often" in text
+
+
+async def test_queues_show_pauses_and_limits() -> None:
+    queue = TellingQueue(stats(types=[type_stats()]))
+    await queue.pause("exports", reason="the API is down", by="grace")
+    await queue.limits.set("mails", [Limit(5), Rate(100, per=timedelta(minutes=1))], by="ada")
+    text = text_of(await shown(queue, "/queues"))
+    assert "paused" in text
+    assert "by grace: the API is down" in text
+    assert "5 at once; 100/min set by ada" in text
+    html = await shown(queue, "/queues/mails")
+    assert 'name="limit" type="number" min="0" max="1000000" value="5"' in html
+    assert 'name="rate" type="number" min="1" max="1000000" value="100"' in html
+    assert '<option value="min" selected>' in html
+
+
+async def test_the_audit_is_listed_page_by_page() -> None:
+    queue = AsyncMemoryQueue()
+    for n in range(150):
+        entry = await queue.audit.begin("ada", "pause", f"type {n}", {"reason": "why", "for": ""})
+        await queue.audit.end(entry, "paused")
+    html = await shown(queue, "/audit")
+    assert html.count("<td>ada</td>") == 100
+    assert "reason: why" in html
+    older = re.search(r'rel="next" href="([^"]*)"', html)
+    assert older is not None
+    rest = await shown(queue, older[1])
+    assert "type 0<" in rest
+    assert 'rel="next"' not in rest
+
+
+async def test_what_was_there_and_cannot_be_said_in_the_form_stays() -> None:
+    queue = AsyncMemoryQueue()
+    queue.state.declare([Declaration("mails", {"WebMail": rules_as_json([Fair(by="to")])})])
+    await queue.limits.set("mails", [Fair(by="to"), Rate(7, per=timedelta(seconds=30)), Limit(1)])
+    assert "These stay as they are: fair" in text_of(await shown(queue, "/queues/mails"))
+
+
+HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'`{{7*7}}javascript:alert(1)\u202e"
+
+
+async def test_hostile_names_are_text_on_every_page() -> None:
+    told = stats(kind_stats(HOSTILE, HOSTILE, failed=9), types=[type_stats(HOSTILE, workers=0)])
+    live = live_run(HOSTILE, done=1, total=2, text=HOSTILE)
+    runs = {HOSTILE: {"hung": HOSTILE, "kind": HOSTILE}}
+    queue = TellingQueue(told, [pool(live, host=HOSTILE, task_types=(HOSTILE,), kinds=(HOSTILE,), runs=runs)])
+    await queue.pause(HOSTILE, reason=HOSTILE, by=HOSTILE)
+    await queue.limits.set(HOSTILE, [Limit(1)], reason=HOSTILE, by=HOSTILE)
+    name = HOSTILE.replace("\u202e", "")
+    await queue.schedules.put(name, WebMail(), every=timedelta(hours=1), reason=HOSTILE, by=HOSTILE)
+    await queue.schedules.pause(name, reason=HOSTILE, by=HOSTILE)
+    entry = await queue.audit.begin(HOSTILE, HOSTILE, HOSTILE, {HOSTILE: HOSTILE})
+    await queue.audit.end(entry, HOSTILE)
+    from urllib.parse import quote
+
+    one = quote(HOSTILE, safe="")
+    for path in ("/", "/kinds", f"/kinds/{one}", "/pools", "/schedules", "/queues", f"/queues/{one}", "/audit"):
+        html = await shown(queue, path)
+        assert "alert(1)" in html
+        tags = re.findall(r"<(/?[a-zA-Z][^\s>/]*)((?:[^>\"']|\"[^\"]*\"|'[^']*')*)>", html)
+        assert not {tag for tag, _ in tags if tag.lower() == "img"}
+        assert sum(tag == "script" for tag, _ in tags) == 2
+        for _, attributes in tags:
+            names = re.findall(r"\s([\w:-]+)(?:=\"[^\"]*\"|='[^']*')?", attributes)
+            assert not [each for each in names if each.startswith("on")]
+            assert not re.search(r"(?:href|src|action)=\"\s*(?!/|data:image/svg|#)", attributes)
