@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "status": Later(
         "fang_cli.watching.commands:status", "Show which tasks wait, run, hang and fail, and which pools live."
     ),
+    "tasks": Later("fang_cli.tasks.commands:tasks", "List, show and change tasks."),
     "insert": Later("fang_cli.inserting:insert", "Insert a task of a kind, with the fields in a JSON object."),
     "queues": Later("fang_cli.managing.types:queues", "Show the task types, and pause them."),
     "limits": Later(

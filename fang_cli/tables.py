@@ -28,7 +28,14 @@ def stdout() -> Console:
     return console
 
 
-def print_table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def print_table(
+    console: Console,
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    most: int | None = MOST_ROWS,
+) -> None:
     """Prints a table; of a long one the first rows."""
     if not rows:
         console.print(f"no {title}")
@@ -38,11 +45,11 @@ def print_table(console: Console, title: str, columns: Sequence[str], rows: Sequ
     for place, column in enumerate(columns):
         figures = isinstance(rows[0][place], Number)
         table.add_column(column, justify="right" if figures else "left", overflow="fold")
-    for row in rows[:MOST_ROWS]:
+    for row in rows[:most]:
         table.add_row(*(cell(value) for value in row))
     console.print(table)
-    if len(rows) > MOST_ROWS:
-        console.print(f"and {len(rows) - MOST_ROWS:,} more rows: --json has them all")
+    if most is not None and len(rows) > most:
+        console.print(f"and {len(rows) - most:,} more rows: --json has them all")
 
 
 def cell(value: Any) -> Text:

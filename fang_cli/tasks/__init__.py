@@ -1,0 +1,1 @@
+"""Lists, shows and changes tasks: ``fang tasks``."""

@@ -1,0 +1,99 @@
+"""Runs a change of many tasks: counts them, asks, shows how far it is, and says in the end what was done."""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from fang_cli.json_text import as_json
+from fang_cli.tables import printable
+from fang_cli.tasks.filtering import told
+from fang_core.errors import UsageError
+from fang_core.monitoring.listing import Count
+
+if TYPE_CHECKING:
+    from fang_cli.tasks.changing import Bulk
+    from fang_threaded import Queue
+
+
+class Mode(NamedTuple):
+    """How a change is run: without a question, not at all, and with numbers for programs."""
+
+    yes: bool
+    dry_run: bool
+    as_json: bool
+
+
+def run(queue: "Queue", bulk: "Bulk", change: Callable[[Callable[[int], None]], int], mode: Mode) -> None:
+    """Counts the tasks, asks if somebody can answer, changes them, and prints the numbers.
+
+    Raises ``UsageError`` if nobody can be asked.
+    """
+    is_sure = mode.yes or bulk.by_ids
+    if not (is_sure or mode.dry_run) and (mode.as_json or not can_ask()):
+        raise UsageError(f"nobody can be asked here: add --yes to {bulk.verb} them, or --dry-run to count them")
+    matched = queue.count_tasks(bulk.which)
+    if not mode.as_json and not bulk.by_ids:
+        click.echo(printable(f"{in_words(matched)} match {told(bulk.which) or '--all'}"))
+    if mode.dry_run:
+        if mode.as_json:
+            click.echo(_numbers(matched, None))
+        return
+    if matched == Count(0, True) and not bulk.by_ids:
+        if mode.as_json:
+            click.echo(_numbers(matched, 0))
+        return
+    if not is_sure and not click.confirm(f"{bulk.verb} them?", err=True):
+        click.echo("nothing was changed")
+        return
+    changed = _changed(bulk.done, change)
+    click.echo(_numbers(matched, changed) if mode.as_json else result(bulk.done, matched, changed))
+
+
+def can_ask() -> bool:
+    """Returns whether somebody sits at a terminal."""
+    return sys.stdin.isatty()
+
+
+def _changed(done: str, change: Callable[[Callable[[int], None]], int]) -> int:
+    """Runs the change; says how far it is, on a terminal, and how far it came if it is interrupted."""
+    so_far = 0
+    on_terminal = sys.stderr.isatty()
+
+    def tell(count: int) -> None:
+        nonlocal so_far
+        so_far = count
+        if on_terminal:
+            click.echo(f"\r{count:,} {done}", nl=False, err=True)
+
+    try:
+        return change(tell)
+    except BaseException:
+        if so_far:
+            click.echo(f"{so_far:,} were {done} before it ended", err=True)
+        raise
+    finally:
+        if on_terminal and so_far:
+            click.echo("\r", nl=False, err=True)
+
+
+def in_words(count: Count) -> str:
+    """Returns a number of tasks in words."""
+    if not count.is_exact:
+        return f"about {count.count:,} tasks"
+    return "1 task" if count.count == 1 else f"{count.count:,} tasks"
+
+
+def result(done: str, matched: Count, changed: int) -> str:
+    """Returns a line that says what was done, and how many of those that were counted it was not done to."""
+    line = f"{in_words(Count(changed, True))} {'has' if changed == 1 else 'have'} been {done}"
+    others = matched.count - changed
+    if not matched.is_exact or others <= 0:
+        return line
+    return f"{line}; {others:,} that were counted {'was' if others == 1 else 'were'} taken or changed meanwhile"
+
+
+def _numbers(matched: Count, changed: int | None) -> str:
+    taken = None if changed is None or not matched.is_exact else max(0, matched.count - changed)
+    return as_json({"matched": matched.count, "exact": matched.is_exact, "changed": changed, "taken": taken})

@@ -1,0 +1,103 @@
+"""Defines ``fang tasks`` with what only reads: ``list`` and ``show``."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from fang_cli.group import Group
+from fang_cli.options import APP, DATABASE, JSON, options, queue_at
+from fang_cli.tasks.changing import cancel
+from fang_cli.tasks.filtering import FILTER, checked_uuid, filter_of
+from fang_cli.tasks.finding import found_task
+
+
+@click.group(cls=Group)
+def tasks() -> None:
+    """List, show and change tasks.
+
+    Options that say which tasks are meant must all hold; one that is given again holds for either value. Times are
+    like 2026-12-24T18:00+01:00, or so long ago: 90s, 15m, 6h or 2d.
+    """
+
+
+tasks.add_command(cancel)
+
+
+@tasks.command("list")
+@options(*FILTER)
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(1, 500), default=50, show_default=True, help="The most tasks of a page."
+)
+@click.option("--cursor", metavar="CURSOR", help="Where the last page ended, which says so; with the same options.")
+@options(JSON, *DATABASE)
+def list_(
+    *, limit: int, cursor: str | None, as_json: bool, schema: str | None, database_url: str | None, **given: Any
+) -> None:
+    """Show a page of the tasks that match.
+
+    Tasks that wait come in the order in which they are claimed, running ones by when they were claimed, and ended ones
+    by when they ended, the last first. Without --state, or for several kinds of states, those inserted last come first.
+    """
+    from fang_cli.json_text import as_json as document
+    from fang_cli.tasks import showing
+
+    which = filter_of(**given)
+    with queue_at(database_url, schema) as queue:
+        page = queue.list_tasks(which, limit=limit, cursor=cursor)
+    if as_json:
+        click.echo(document(showing.page_as_object(page)))
+    else:
+        showing.show_page(page, which, limit)
+
+
+@tasks.command()
+@click.argument("task_id", metavar="ID")
+@click.option("--traceback", "tracebacks", is_flag=True, help="With the tracebacks of errors; they may quote fields.")
+@click.option(
+    "--payload", "with_payload", is_flag=True, help="With its fields, but for what its class calls a SecretStr."
+)
+@click.option("--unmasked", is_flag=True, help="With all of its fields as they are.")
+@options(APP, JSON, *DATABASE)
+def show(
+    *,
+    task_id: str,
+    tracebacks: bool,
+    with_payload: bool,
+    unmasked: bool,
+    app: tuple[str, ...],
+    as_json: bool,
+    schema: str | None,
+    database_url: str | None,
+) -> None:
+    """Show a task: its life with attempts and errors, its headers, and how far it is.
+
+    With --payload a value is hidden if the class of the task says that it is a secret, and all of them are if the class
+    is not known: --app names its module.
+    """
+    from fang_cli.json_text import as_json as document
+    from fang_cli.tasks import showing
+
+    wanted = checked_uuid("ID", task_id)
+    if with_payload and not unmasked:
+        from fang_cli.payloads import known_classes
+
+        known_classes(app)
+    with queue_at(database_url, schema) as queue:
+        task = found_task(queue.find_task_by_id(wanted), wanted)
+    payload = _payload(task.kind, task.metadata, unmasked=unmasked) if with_payload or unmasked else None
+    if as_json:
+        click.echo(document(showing.one_as_object(task, None, payload, tracebacks=tracebacks)))
+        return
+    texts = None if payload is None else {key: json.dumps(value, ensure_ascii=False) for key, value in payload.items()}
+    for line in showing.one_as_text(task, None, texts, tracebacks=tracebacks):
+        click.echo(line)
+
+
+def _payload(kind: str, metadata: Mapping[str, Any], *, unmasked: bool) -> dict[str, Any]:
+    from fang_cli.tasks.masking import masked
+    from fang_core.tasks.registry import REGISTRY
+
+    fields = {key: value for key, value in metadata.items() if key != "type"}
+    return fields if unmasked else masked(REGISTRY.get(kind), fields)

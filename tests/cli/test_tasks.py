@@ -1,0 +1,295 @@
+"""`fang tasks` as users meet it: lists and pages, one task, and changes of many."""
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+
+from fang_cli.commands import fang
+from fang_cli.tasks import asking
+from fang_core import Queueable, Runnable, Task, TaskConfig, TaskState
+from fang_core.tasks.registry import REGISTRY
+from fang_threaded import Queue
+
+APP = """
+    from pydantic import BaseModel, SecretStr, field_serializer
+    from fang_threaded import Runnable, TaskConfig
+
+    class Card(BaseModel):
+        number: SecretStr
+        name: str
+
+        @field_serializer("number")
+        def written(self, value):
+            return value.get_secret_value()
+
+    class Charge(Runnable):
+        task_config = TaskConfig(kind="cli.Charge")
+        card: Card
+        amount: int
+
+        def run(self, queue): ...
+"""
+FAILED_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class Mail(Runnable):
+    task_config = TaskConfig(kind="cli.Mail", task_type="mail")
+    to: str = "ada"
+
+    def run(self, queue: Queueable) -> None: ...
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(url: str) -> Run:
+    def invoke(*arguments: str, stdin: str | None = None) -> Result:
+        command = [*arguments, "--database-url", url]
+        return CliRunner().invoke(fang, command, input=stdin, prog_name="fang", env={"COLUMNS": "400"})
+
+    return invoke
+
+
+@pytest.fixture
+def queue(url: str) -> Iterator[Queue]:
+    with Queue(url) as opened:
+        yield opened
+
+
+def told(result: Result) -> Any:
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    return json.loads(result.stdout)
+
+
+def fail(url: str, task: Task, error: str = "KeyError: 7") -> None:
+    errors = [{"number": 1, "time": FAILED_AT.isoformat(), "error": error, "traceback": "Traceback\n  line"}]
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "UPDATE fang.fang_tasks SET state = 'failed', attempt = 1, error_message = %s, errors = %s WHERE id = %s",
+            (error, json.dumps(errors), task.id),
+        )
+
+
+# Lists ----------------------------------------------------------------------------------------------------------------
+
+
+def test_pages_go_on_as_the_last_line_says(queue: Queue, run: Run) -> None:
+    tasks = queue.insert_tasks([Mail(to=f"no {number}") for number in range(5)])
+    queue.insert_task(Mail(to="other"), task_type="other")
+    seen: list[str] = []
+    command = ["tasks", "list", "--type", "mail", "--newer-than", "2h", "--limit", "2"]
+    for _ in range(3):
+        result = run(*command)
+        assert result.exit_code == 0, result.output
+        seen += re.findall(r"[0-9a-f-]{36}", result.stdout.partition("go on")[0])
+        command = shlex.split(result.stdout.partition("go on with: fang ")[2])
+    assert command == []
+    assert sorted(seen) == sorted(str(task.id) for task in tasks)
+
+
+def test_each_option_is_a_condition(queue: Queue, run: Run, url: str) -> None:
+    old = queue.insert_task(Mail(to="grace"), headers={"trace": "a"})
+    queue.insert_task(Mail(), headers={"trace": "b"})
+    failed = queue.insert_task(Mail())
+    fail(url, failed)
+
+    def ids(*options: str) -> set[str]:
+        return {task["id"] for task in told(run("tasks", "list", "--json", *options))["tasks"]}
+
+    assert ids("--header", "trace=a") == {str(old.id)}
+    assert ids("--payload", "to=grace", "--kind", "cli.Mail") == {str(old.id)}
+    assert ids("--state", "failed", "--error", "KeyError") == {str(failed.id)}
+    assert ids("--id", str(old.id), "--id", str(failed.id), "--state", "new") == {str(old.id)}
+    assert ids("--older-than", "1h") == ids("--changed-within", "0s") == ids("--pool", str(old.id)) == set()
+    assert len(ids("--newer-than", "1h", "--unchanged-for", "0s")) == 3
+
+
+def test_json_of_a_page_has_keys_that_stay(queue: Queue, run: Run) -> None:
+    task = queue.insert_task(Mail(to="secret"), headers={"trace": "a"})
+    result = run("tasks", "list", "--json")
+    assert "secret" not in result.stdout
+    page = told(result)
+    assert set(page) == {"tasks", "cursor", "looked_at", "stopped", "looked_to"}
+    assert (page["cursor"], page["stopped"]) == (None, False)
+    [shown] = page["tasks"]
+    assert set(shown) == set(Task._fields) - {"metadata", "errors", "conflict", "progress"}
+    assert (shown["id"], shown["state"], shown["headers"]) == (str(task.id), "new", {"trace": "a"})
+    assert datetime.fromisoformat(shown["created_at"]) == task.created_at
+
+
+# One task -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def charge(queue: Queue, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The id of a task of the module `payments`, that failed."""
+    (tmp_path / "payments.py").write_text(dedent(APP))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(REGISTRY, "_classes", {})
+    task = queue.insert_task(Mail(), headers={"trace": "a\x1b"})
+    with psycopg.connect(url) as connection:
+        metadata = {"type": "cli.Charge", "card": {"number": "4711", "name": "Ada"}, "amount": 7}
+        connection.execute("UPDATE fang.fang_tasks SET metadata = %s WHERE id = %s", (json.dumps(metadata), task.id))
+    fail(url, task, "ValueError: \x1b[31mno\nmore")
+    yield str(task.id)
+    sys.modules.pop("payments", None)
+
+
+def test_a_task_is_told_as_its_life(charge: str, run: Run) -> None:
+    result = run("tasks", "show", charge)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^  state     failed$", result.stdout, re.MULTILINE)
+    assert re.search(r"^  header    trace=a\N{REPLACEMENT CHARACTER}$", result.stdout, re.MULTILINE)
+    life = {line.split("  ", 2)[2] for line in result.stdout.partition("life\n")[2].splitlines()}
+    error = "failed: ValueError: \N{REPLACEMENT CHARACTER}[31mno"
+    assert life == {"inserted", f"attempt 1 {error}", error}
+    assert "\x1b" not in result.stdout
+    assert "4711" not in result.stdout
+    assert "Traceback" not in result.stdout
+    assert "      Traceback\n        line\n" in run("tasks", "show", charge, "--traceback").stdout
+
+
+def test_secrets_of_a_payload_are_hidden(charge: str, run: Run) -> None:
+    shown = run("tasks", "show", charge, "--payload", "--app", "payments")
+    assert '  payload   card = {"name": "Ada", "number": "**********"}\n  payload   amount = 7\n' in shown.stdout
+    known = told(run("tasks", "show", charge, "--payload", "--app", "payments", "--json"))
+    assert known["payload"] == {"card": {"number": "**********", "name": "Ada"}, "amount": 7}
+    assert [set(error) for error in known["errors"]] == [{"number", "time", "error"}]
+    assert told(run("tasks", "show", charge, "--unmasked", "--json"))["payload"]["card"]["number"] == "4711"
+    assert told(run("tasks", "show", charge, "--json"))["payload"] is None
+
+
+def test_nothing_of_a_payload_is_shown_if_the_class_is_not_known(charge: str, run: Run) -> None:
+    assert told(run("tasks", "show", charge, "--payload", "--json"))["payload"] == {
+        "card": "**********",
+        "amount": "**********",
+    }
+
+
+def test_a_task_that_is_not_there(run: Run) -> None:
+    gone = run("tasks", "show", "0199f3a2-7c1e-7d10-8a4b-2f6d9b1c0e55")
+    assert (gone.exit_code, gone.stdout) == (1, "")
+    assert gone.stderr.startswith("fang: there is no task 0199f3a2-7c1e-7d10-8a4b-2f6d9b1c0e55: ")
+    assert run("tasks", "show", "7").stderr.startswith("fang: ID must be an id such as ")
+
+
+# Changes of many ------------------------------------------------------------------------------------------------------
+
+
+def states(queue: Queue) -> list[TaskState]:
+    return [task.state for task in queue.list_tasks().tasks]
+
+
+def test_a_script_says_yes_and_gets_numbers(queue: Queue, run: Run) -> None:
+    queue.insert_tasks([Mail() for _ in range(3)])
+    assert told(run("tasks", "cancel", "--type", "mail", "--dry-run", "--json")) == {
+        "matched": 3,
+        "exact": True,
+        "changed": None,
+        "taken": None,
+    }
+    refused = run("tasks", "cancel", "--type", "mail")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr == "fang: nobody can be asked here: add --yes to cancel them, or --dry-run to count them\n"
+    assert states(queue) == [TaskState.NEW] * 3
+    done = run("tasks", "cancel", "--type", "mail", "--reason", "twice", "--by", "grace", "--yes")
+    assert done.stdout == (
+        "3 tasks match --type mail --state new --state retried --state in_progress\n"
+        "3 tasks have been cancelled, or asked to end\n"
+    )
+    assert states(queue) == [TaskState.CANCELLED] * 3
+    [task, *_] = queue.list_tasks().tasks
+    assert task.cancel_request is not None
+    assert (task.cancel_request["by"], task.cancel_request["reason"]) == ("grace", "twice")
+
+
+def test_a_person_is_asked(queue: Queue, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "can_ask", lambda: True)
+    queue.insert_task(Mail())
+    no = run("tasks", "cancel", "--all", stdin="n\n")
+    assert no.stdout.endswith("nothing was changed\n")
+    assert "cancel them? [y/N]" in no.stderr
+    assert states(queue) == [TaskState.NEW]
+    assert run("tasks", "cancel", "--all", stdin="y\n").stdout.endswith("1 task has been cancelled, or asked to end\n")
+    assert states(queue) == [TaskState.CANCELLED]
+
+
+def test_ids_need_no_question(queue: Queue, run: Run) -> None:
+    task = queue.insert_task(Mail())
+    assert run("tasks", "cancel", str(task.id)).stdout == "1 task has been cancelled, or asked to end\n"
+    assert states(queue) == [TaskState.CANCELLED]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("cancel --yes", "say which tasks to cancel: ids, an option such as --type or --state, or --all"),
+        ("cancel --all --type mail --yes", "--all stands alone: leave it out, or the other options"),
+        ("cancel 7 --yes", "ID must be an id such as"),
+        ("list --error ab", "TaskFilter: error must"),
+        ("list --payload a=1 --payload a.b=2", "--payload: 'a.b' lies inside of a field that has a value already"),
+        ("list --older-than soon", "--older-than must be a time such as"),
+        ("list --older-than 2026-01-01T12:00", "--older-than has no zone"),
+        ("list --limit 501", "fang tasks list: invalid value for '--limit'"),
+        ("list --cursor x", "cursor is not one that list_tasks returned"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(run: Run, arguments: str, message: str) -> None:
+    result = run("tasks", *arguments.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"fang: {message}")
+    assert result.stderr.count("\n") == 1
+
+
+# The numbers and words ------------------------------------------------------------------------------------------------
+
+
+def test_what_was_taken_meanwhile_is_said() -> None:
+    assert asking.result("retried", asking.Count(5, True), 3) == (
+        "3 tasks have been retried; 2 that were counted were taken or changed meanwhile"
+    )
+    assert asking.result("retried", asking.Count(1, True), 1) == "1 task has been retried"
+    assert asking.result("retried", asking.Count(90_000, False), 81_234) == "81,234 tasks have been retried"
+
+
+def test_an_interrupted_change_says_how_far_it_came(capsys: pytest.CaptureFixture[str]) -> None:
+    def change(tell: Callable[[int], None]) -> int:
+        tell(500)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        asking._changed("retried", change)
+    assert capsys.readouterr().err == "500 were retried before it ended\n"
+
+
+def test_options_of_a_filter_make_that_filter_again() -> None:
+    from fang_cli.tasks.filtering import filter_of, told
+
+    which = filter_of(
+        headers=("a=b=c",),
+        payload=("x.y=7", 'x.z="7"', "text=it's", "list=[1]"),
+        kinds=("A", "B"),
+        inserted_before=FAILED_AT - timedelta(hours=1),
+    )
+    assert which.payload == {"x": {"y": 7, "z": "7"}, "text": "it's", "list": [1]}
+    words = shlex.split(told(which))
+    pairs = list(zip(words[::2], words[1::2], strict=True))
+    again = filter_of(
+        headers=[value for name, value in pairs if name == "--header"],
+        payload=[value for name, value in pairs if name == "--payload"],
+        kinds=tuple(value for name, value in pairs if name == "--kind"),
+        inserted_before=datetime.fromisoformat(next(value for name, value in pairs if name == "--older-than")),
+    )
+    assert again == which
