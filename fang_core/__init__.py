@@ -50,9 +50,10 @@ from fang_core.lifecycle import (
     Success,
 )
 from fang_core.messages import PoolMessage, Resize, SetLogLevel, Stop
+from fang_core.monitoring.explanation import Cause, Explanation
 from fang_core.monitoring.listing import Count, TaskPage
 from fang_core.pool.stats import PoolStats
-from fang_core.record import ClaimedTask, PoolInfo, Progress, Task, TaskState
+from fang_core.record import ClaimedTask, LiveRun, PoolInfo, Progress, Task, TaskState
 from fang_core.runs.interrupt import Interrupt, Interrupted, uninterruptible
 from fang_core.runs.run import Lease, Run, current_run
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
@@ -111,10 +112,14 @@ __all__ = (
     "TaskState",
     "ClaimedTask",
     "PoolInfo",
+    "LiveRun",
     "TypeInfo",
     "ScheduleInfo",
     "Upcoming",
     "Shift",
+    # Why a task is not running
+    "Explanation",
+    "Cause",
     # Pools
     "RetentionMode",
     "SleepParams",

@@ -16,6 +16,7 @@ PRIVILEGES: Final[Mapping[Purpose, Mapping[str, Sequence[str]]]] = {
         "fang_schedules": ("SELECT", "INSERT", "UPDATE"),
         "fang_types": ("SELECT",),  # which types are managed, so that their rows have a lane
         "fang_uniques": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "fang_live": ("SELECT",),  # for pools()
     },
     "worker": {
         VERSION_TABLE: ("SELECT",),
@@ -37,6 +38,8 @@ PRIVILEGES: Final[Mapping[Purpose, Mapping[str, Sequence[str]]]] = {
         "fang_pools": ("SELECT",),
         "fang_schedules": ("SELECT",),
         "fang_types": ("SELECT",),
+        "fang_turns": ("SELECT",),
+        "fang_lanes": ("SELECT",),
         "fang_stats": ("SELECT",),
         "fang_live": ("SELECT",),
         "fang_scaling": ("SELECT",),
@@ -49,6 +52,7 @@ PRIVILEGES: Final[Mapping[Purpose, Mapping[str, Sequence[str]]]] = {
         "fang_messages": ("SELECT", "INSERT"),  # to control pools
         "fang_types": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "fang_turns": ("SELECT", "INSERT"),
+        "fang_lanes": ("SELECT",),
         "fang_uniques": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "fang_stats": ("SELECT",),
         "fang_live": ("SELECT",),
@@ -76,7 +80,7 @@ _NO_ROLES: Final = frozenset({"public", "none"})
 _TITLES: Final[Mapping[Purpose, str]] = {
     "web": "inserts and finds tasks, such as a web application",
     "worker": "runs pools, or changes tasks by hand",
-    "status": "only looks: fang status, fang migrate --check",
+    "status": "only looks: fang status, fang why, fang pools, fang migrate --check",
     "page": "shows and changes tasks on the page, and runs none: fang web",
     "scaling": "only learns how many workers are needed, as an autoscaler does",
 }

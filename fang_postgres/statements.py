@@ -24,8 +24,10 @@ from fang_postgres.sql import (
     audit,
     by_hand,
     cancelling,
+    explaining,
     flow,
     inserts,
+    live,
     liveness,
     managing,
     outcomes,
@@ -131,6 +133,8 @@ class Statements:
     list_audit: Statement
     begin_audit: Statement
     end_audit: Statement
+    tell_live: Statement
+    explain: Statement
     version: Statement
 
 
@@ -229,6 +233,8 @@ def statements(schema: str) -> Statements:
         list_audit=audit.list_audit(t),
         begin_audit=audit.begin_audit(t),
         end_audit=audit.end_audit(t),
+        tell_live=live.tell_live(t),
+        explain=explaining.explain(t),
         version=version(schema),
     )
 

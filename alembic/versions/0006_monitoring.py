@@ -134,10 +134,12 @@ def _make_view(schema: str) -> None:
 def _grant(schema: str) -> None:
     """Gives roles that may run pools, or only look on, their rights: the library's code of this revision needs them.
 
-    A role that may insert is none of those who only look on.
+    A role that may insert is none of those who only look on; ``queue.pools()`` goes on for it.
     """
     tasks, pools, stats, live, _, scaling = _relations(schema)
-    _grant_to(tasks, "SELECT", f"SELECT ON {stats}, {live}, {scaling}", unless="INSERT")
+    turns, lanes = (f'"{schema}".{name}' for name in ("fang_turns", "fang_lanes"))
+    _grant_to(tasks, "SELECT", f"SELECT ON {stats}, {live}, {scaling}, {turns}, {lanes}", unless="INSERT")
+    _grant_to(tasks, "INSERT", f"SELECT ON {live}")
     _grant_to(pools, "DELETE", f"SELECT, INSERT, UPDATE, DELETE ON {stats}, {live}", f"SELECT ON {scaling}")
 
 

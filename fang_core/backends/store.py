@@ -16,7 +16,7 @@ from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
 from fang_core.errors import BackendError
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Beat, BeatRequest, Pulse
-from fang_core.record import ClaimedTask, Task, TaskState
+from fang_core.record import ClaimedTask, LiveRun, Task, TaskState
 from fang_core.schedules.stored import ScheduleInfo, Verdict
 from fang_core.tasks.insertion import NewTask, Rules
 from fang_core.tasks.queueable import AsyncQueueable, Queueable
@@ -346,6 +346,24 @@ class OutcomeStore(Protocol):
         ...
 
 
+class Live(NamedTuple):
+    """Says what a pool does now, for those who look on; no pool acts on it.
+
+    Attributes:
+        busy: how many of its workers run a task.
+        waiting: how many tasks it has claimed that wait for a worker.
+        runs: its runs that have been going on for over a second, the longest first, ``MOST_LIVE`` at most.
+    """
+
+    busy: int = 0
+    waiting: int = 0
+    runs: tuple[LiveRun, ...] = ()
+
+
+MOST_LIVE: Final = 100
+"""How many of its runs a pool tells of: 1,000 would write 60 kB of WAL a second."""
+
+
 class PoolStore(Protocol):
     """Makes a pool known to the other pools, and lets it watch them."""
 
@@ -365,8 +383,12 @@ class PoolStore(Protocol):
         """
         ...
 
+    async def tell_live(self, pool_id: UUID, live: Live, /) -> None:
+        """Notes what the pool does now, in place of what it told before; does nothing if its record is gone."""
+        ...
+
     async def unregister(self, pool_id: UUID, /) -> None:
-        """Removes the pool's record."""
+        """Removes the pool's record, and what it told."""
         ...
 
     def heart(self, locks: bool, /) -> Heart:

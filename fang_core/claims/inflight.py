@@ -24,17 +24,20 @@ from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from itertools import repeat
 from operator import is_not, itemgetter
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from fang_core.backends.store import Serves
+from fang_core.backends.store import MOST_LIVE, Live, Serves
 from fang_core.claims.expiry import ClaimTime
 from fang_core.claims.suspects import SuspectGroup
 from fang_core.config import RetentionMode
 from fang_core.crashes import group_limit, is_suspect
 from fang_core.lifecycle import Outcome
-from fang_core.record import ClaimedTask
+from fang_core.record import ClaimedTask, LiveRun
 from fang_core.runs.run import Run
+
+LONG: Final = 1.0
+"""Seconds from which on a run is one of those that a pool tells of."""
 
 
 class Taken(NamedTuple):
@@ -281,6 +284,20 @@ class InFlight:
     def reporting(self) -> list[Run]:
         """Returns the runs that go on and have told of their progress."""
         return [run for run in tuple(self._runs.values()) if run.reported is not None and not run.over]
+
+    def live(self, now: float) -> Live:
+        """Returns what the pool does now, at this time of the monotonic clock."""
+        waiting, begun = 0, []
+        for run in tuple(self._runs.values()):
+            if run.over:
+                continue
+            if run.started:
+                begun.append(run)
+            else:
+                waiting += 1
+        longest = sorted((run for run in begun if now - run.began >= LONG), key=lambda run: run.began)[:MOST_LIVE]
+        runs = (LiveRun(run.task.id, run.task.kind, now - run.began, run.task.attempt, run.reported) for run in longest)
+        return Live(len(begun), waiting, tuple(runs))
 
     def counts(self) -> Counts:
         """Returns how many tasks of each kind run and wait, and how many outcomes are not yet written."""

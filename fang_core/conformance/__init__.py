@@ -42,6 +42,7 @@ from fang_core.conformance.pools import PoolSuite  # noqa: E402
 from fang_core.conformance.queue.audit import AuditSuite  # noqa: E402
 from fang_core.conformance.queue.by_hand import ByHandSuite  # noqa: E402
 from fang_core.conformance.queue.cancelling import CancelSuite  # noqa: E402
+from fang_core.conformance.queue.explaining import ExplainSuite  # noqa: E402
 from fang_core.conformance.queue.listing import ListSuite  # noqa: E402
 from fang_core.conformance.queue.managing import ManagingSuite  # noqa: E402
 from fang_core.conformance.queue.options import OptionSuite  # noqa: E402
@@ -95,6 +96,7 @@ class ConformanceSuite(
     FlowSuite,
     LeaseSuite,
     ControlSuite,
+    ExplainSuite,
     WakeSuite,
     TickSuite,
     OutlookSuite,
@@ -138,6 +140,7 @@ __all__ = (
     "FlowSuite",
     "LeaseSuite",
     "ControlSuite",
+    "ExplainSuite",
     "TickSuite",
     "WakeSuite",
     "OutlookSuite",

@@ -13,6 +13,7 @@ from fang_core.backends.store import (
     LaneClaim,
     LaneRequest,
     LateRows,
+    Live,
     PoolRecord,
     Positions,
     PruneRequest,
@@ -59,6 +60,9 @@ class Client:
     def declare(self, *rules: FlowRule, kind: str, task_type: str) -> None:
         """Declares the limits of one kind."""
         self._call(self.store.declare, [Declaration(task_type, {kind: rules_as_json(rules)})])
+
+    def tell_live(self, live: Live) -> None:
+        self._call(self.store.tell_live, self.id, live)
 
     def unregister(self) -> None:
         self._call(self.store.unregister, self.id)

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -135,10 +135,27 @@ FlowRule = Limit | Rate | Fair
 
 
 class Gcra(NamedTuple):
-    """A rate: one start each ``interval``, and at most ``burst`` of them at once."""
+    """A rate: one start each ``interval``, and at most ``burst`` of them at once.
+
+    The generic cell rate algorithm: ``tat`` is when the bucket is full again. A start moves it by one interval, and is
+    allowed while it lies less than ``burst`` intervals ahead.
+    """
 
     interval: timedelta
     burst: int
+
+    def clamped(self, tat: datetime, now: datetime) -> datetime:
+        """Returns the time as it counts: it is not in the past.
+
+        If it is further ahead than starts can move it, the clock was set back: then one start is allowed now.
+        """
+        if tat > now + self.burst * self.interval:
+            return now + (self.burst - 1) * self.interval
+        return max(tat, now)
+
+    def next_start(self, tat: datetime, now: datetime) -> datetime:
+        """Returns when the next start is allowed, which may be now."""
+        return max(now, self.clamped(tat, now) - (self.burst - 1) * self.interval)
 
 
 class FlowSettings(NamedTuple):

@@ -24,6 +24,7 @@ from fang_core.pool.heartbeat import Heartbeat
 from fang_core.pool.hung import HungRuns
 from fang_core.pool.identity import PoolIdentity
 from fang_core.pool.lifespan import Resources
+from fang_core.pool.live_reporter import LiveReporter
 from fang_core.pool.maintenance import Maintenance
 from fang_core.pool.runtime import Runtime
 from fang_core.pool.stats import PoolStats
@@ -148,6 +149,7 @@ class PoolLifetime:
         )
         self.maintenance = Maintenance(runtime, store, options, lambda: self.claimer.managed)
         self._ticker = Ticker(runtime, store, self._timetable)
+        self._live = LiveReporter(runtime, store, self.identity, self.in_flight.live)
         self._resources = Resources(options.lifespan, runtime.mode)
 
     @property
@@ -199,6 +201,7 @@ class PoolLifetime:
         self.maintenance.start()
         self._ticker.start()
         self.claimer.start()
+        self._live.start()
 
     async def drain(self, before: int) -> int:
         """Waits until no due task is left and the pool's own runs have ended, or the pool stops.
@@ -266,6 +269,7 @@ class PoolLifetime:
         if self._has_left is None:
             try:
                 await self._leave_lifespan()
+                await self._live.close(FLUSHING)
                 has_written = await self.completer.close(FLUSHING)
                 await self.claimer.tell_unused()
                 self._has_left = await self._deregister() and has_written

@@ -3,8 +3,10 @@
 from fang_postgres.operations.audit import AuditOperations
 from fang_postgres.operations.by_hand import ByHand
 from fang_postgres.operations.claims import Claims
+from fang_postgres.operations.explaining import Explaining
 from fang_postgres.operations.inserts import Inserts
 from fang_postgres.operations.listing import Listing
+from fang_postgres.operations.live import LiveOperations
 from fang_postgres.operations.liveness import Liveness
 from fang_postgres.operations.managing import ManagedTypes
 from fang_postgres.operations.outcomes import Outcomes
@@ -22,10 +24,12 @@ class Operations(
     Pools,
     Claims,
     Liveness,
+    LiveOperations,
     Outcomes,
     Upkeep,
     ManagedTypes,
     AuditOperations,
     Listing,
+    Explaining,
 ):
     """Makes every operation on the tables under one schema name."""

@@ -55,7 +55,7 @@ class ManagedTypes(OperationsBase):
     ) -> Operation[list[TypeRow]]:
         """Returns the rows of managed types, of all or of these; with how many tasks run and wait if asked to."""
         params = {"p_task_types": None if task_types is None else list(task_types), "p_counts": counts}
-        return Operation(self._statements.list_types, params, lambda rows: [_as_row(row) for row in rows])
+        return Operation(self._statements.list_types, params, lambda rows: [as_type(row) for row in rows])
 
     def pause_type(self, task_type: str, pause: Pause) -> Operation[None]:
         """Pauses a type."""
@@ -148,11 +148,12 @@ class ManagedTypes(OperationsBase):
 
 def managed_types(rows: Rows) -> list[TypeInfo]:
     """Returns the types of which there is something to say."""
-    infos = (_as_row(row).info for row in rows)
+    infos = (as_type(row).info for row in rows)
     return [info for info in infos if info.is_managed]
 
 
-def _as_row(row: Sequence[Any]) -> TypeRow:
+def as_type(row: Sequence[Any]) -> TypeRow:
+    """Returns the row of a type: ``sql.managing.type_columns``, and how many of its tasks run and wait."""
     task_type, is_paused, until, at, by, reason, settling, running, per_key, *rates, fair, weights = row[:15]
     declared, changed, changed_at, changed_by, change_reason, count_running, count_waiting = row[15:]
     rate, key_rate = (None if each[0] is None else Gcra(*each) for each in (rates[:2], rates[2:]))

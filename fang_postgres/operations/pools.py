@@ -9,6 +9,7 @@ from fang_core.messages import PoolMessage, body_of, checked_message, this_proce
 from fang_core.record import PoolInfo
 from fang_core.tasks.arguments import checked_id
 from fang_postgres.operations.base import OperationsBase
+from fang_postgres.operations.live import as_live
 from fang_postgres.operations.rows import as_nothing, as_object
 from fang_postgres.revisions import Revision, read_revision
 from fang_postgres.statement import Operation, Rows, Statement
@@ -94,4 +95,9 @@ def read_version(statement: Statement) -> Operation[Revision | None]:
 
 def as_pools(rows: Rows) -> list[PoolInfo]:
     """Returns the pools of a statement that lists them."""
-    return [PoolInfo._make((*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], as_object(row[9]))) for row in rows]
+    return [
+        PoolInfo._make(
+            (*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], as_object(row[9]), *row[10:13], as_live(row[13]))
+        )
+        for row in rows
+    ]

@@ -13,6 +13,7 @@ from fang_core.backends.store import (
     Heart,
     LaneClaim,
     LaneRequest,
+    Live,
     OnListenLost,
     OnTold,
     OnWake,
@@ -146,6 +147,10 @@ class PostgresStore:
     async def update_kinds(self, pool_id: UUID, kinds: Sequence[str], isolated_kinds: Sequence[str] = (), /) -> bool:
         """See ``PoolStore.update_kinds``."""
         return await self._claims.run_script(scripts.update_kinds(self._operations, pool_id, kinds, isolated_kinds))
+
+    async def tell_live(self, pool_id: UUID, live: Live, /) -> None:
+        """See ``PoolStore.tell_live``."""
+        await self._spare.run(self._operations.tell_live(pool_id, live))
 
     async def unregister(self, pool_id: UUID, /) -> None:
         """See ``PoolStore.unregister``."""

@@ -74,29 +74,36 @@ def list_types(t: Tables) -> Statement:
     )
     counts = bindparam("p_counts", type_=Boolean)
     count_of_waiting = select(func.count()).select_from(some_waiting)
-    texts = ("weights", "declared", "changed")
-    limits = [cast(c[name], Text).label(name) if name in texts else c[name] for name in LIMITS]
     return Statement(
         "list_types",
         select(
-            c.task_type,
-            is_paused(c).label("is_paused"),
-            *(_readable(c[name]) for name in ("paused_until", "paused_at")),
-            c.paused_by,
-            c.pause_reason,
-            c.settling_until,
-            *limits,
-            cast(c.declared, Text).label("declared"),
-            cast(c.changed, Text).label("changed"),
-            _readable(c.changed_at),
-            c.changed_by,
-            c.change_reason,
+            *type_columns(c),
             case((counts, count_of_running.scalar_subquery()), else_=literal_column("0")).label("running"),
             case((counts, count_of_waiting.scalar_subquery()), else_=literal_column("0")).label("waiting"),
         )
         .where(or_(wanted.is_(None), c.task_type == any_(array_of(select(func.unnest(wanted))))))
         .order_by(c.task_type),
     )
+
+
+def type_columns(c: Any) -> list[ColumnElement[Any]]:
+    """Returns what there is to read of a type, as ``operations.managing.as_type`` reads it."""
+    texts = ("weights", "declared", "changed")
+    limits = [cast(c[name], Text).label(name) if name in texts else c[name] for name in LIMITS]
+    return [
+        c.task_type,
+        is_paused(c).label("is_paused"),
+        *(_readable(c[name]) for name in ("paused_until", "paused_at")),
+        c.paused_by,
+        c.pause_reason,
+        c.settling_until,
+        *limits,
+        cast(c.declared, Text).label("declared"),
+        cast(c.changed, Text).label("changed"),
+        _readable(c.changed_at),
+        c.changed_by,
+        c.change_reason,
+    ]
 
 
 def _readable(time: Any) -> ColumnElement[Any]:

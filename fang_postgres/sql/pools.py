@@ -87,9 +87,12 @@ def unregister(t: Tables) -> Statement:
 
 def list_pools(t: Tables) -> Statement:
     """Reads the registered pools, in the order in which they started."""
-    c = t.pools.alias("p").c
+    pools, live = t.pools.alias("p"), t.live.alias("v")
+    c = pools.c
     told = cast(c.runs, Text).label("runs")
-    rows = select(c.id, c.mode, c.host, c.pid, c.task_types, c.kinds, c.workers, c.started_at, c.stopping, told)
+    v = (live.c.busy, live.c.waiting, live.c.at, cast(live.c.runs, Text).label("live"))
+    rows = select(c.id, c.mode, c.host, c.pid, c.task_types, c.kinds, c.workers, c.started_at, c.stopping, told, *v)
+    rows = rows.select_from(pools.outerjoin(live, live.c.pool_id == c.id))
     return Statement("pools", rows.order_by(c.started_at, c.id))
 
 

@@ -12,8 +12,8 @@ from sqlalchemy import make_url
 
 from fang_cli.commands import fang
 from fang_cli.watching.status import read_status
-from fang_core import AsyncRunnable, Rate, RetentionMode, Runnable, Stop, TaskConfig, Unique
-from fang_core.backends.store import ClaimRequest, Declaration, LaneRequest, PoolRecord, PruneRequest
+from fang_core import AsyncRunnable, Cause, Rate, RetentionMode, Runnable, Stop, TaskConfig, Unique
+from fang_core.backends.store import ClaimRequest, Declaration, LaneRequest, Live, PoolRecord, PruneRequest
 from fang_core.errors import AccessRefused, UnknownPool, UsageError
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import BeatRequest, Pulse
@@ -84,6 +84,7 @@ def of_web(harness: Harness, url: str) -> None:
     of_uniques(harness, queue)
     harness.call(queue.schedule_task, (Nightly if harness.mode == "threaded" else AsyncNightly)())
     assert harness.call(queue.find_task_by_id, task.id) == task
+    harness.call(queue.pools)
     harness.call(queue.close)
 
 
@@ -97,7 +98,6 @@ def of_worker(harness: Harness, url: str) -> None:
     """What the services of a pool do, one after the other; and a change and a removal by hand."""
     do(
         url,
-        "INSERT INTO fang.fang_live (pool_id) VALUES (gen_random_uuid()) ON CONFLICT (pool_id) DO UPDATE SET busy = 0",
         f"INSERT INTO fang.fang_stats SELECT 60, now(), gen_random_uuid(), 't', 'k', {'0, ' * 12} '{{}}', '{{}}'"
         " ON CONFLICT (span, at, writer, task_type, kind) DO UPDATE SET started = 0",
         "DELETE FROM fang.fang_stats WHERE span = 60",
@@ -110,7 +110,8 @@ def of_worker(harness: Harness, url: str) -> None:
     try:
         harness.call(store.register, pool)
         harness.call(store.set_waiting, pool.id, True)
-        assert pool.id in [info.id for info in harness.call(queue.pools)]
+        harness.call(store.tell_live, pool.id, Live(1, 0))
+        assert (pool.id, 1) in [(info.id, info.busy) for info in harness.call(queue.pools)]
         harness.call(queue.control, pool.id, Stop())
         beat = harness.call(heart.beat, BeatRequest(pool.id))
         assert harness.call(heart.beat, BeatRequest(pool.id, handled=[beat.messages[0].id])).registered
@@ -159,7 +160,10 @@ def of_limited_type(harness: Harness, queue: Any, store: Any, pool: PoolRecord) 
 def of_status(harness: Harness, url: str) -> None:
     read_status(url, "fang")
     migrate.check(url)
-    do(url, "SELECT FROM fang.fang_stats", "SELECT FROM fang.fang_live", "SELECT FROM fang.fang_scaling")
+    do(url, "SELECT FROM fang.fang_scaling")
+    queue = harness.queue(url)
+    assert harness.call(queue.explain, uuid4()).cause is Cause.GONE
+    harness.call(queue.close)
 
 
 def of_page(harness: Harness, url: str) -> None:
@@ -286,13 +290,15 @@ def test_the_command_prints_them(capsys: pytest.CaptureFixture[str]) -> None:
         return capsys.readouterr().out
 
     assert printed("--grants", "app", "--for", "status", "--schema", "jobs") == (
-        "-- for a role that only looks: fang status, fang migrate --check (--for status)\n"
+        "-- for a role that only looks: fang status, fang why, fang pools, fang migrate --check (--for status)\n"
         'GRANT USAGE ON SCHEMA "jobs" TO "app";\n'
         'GRANT SELECT ON "jobs".fang_alembic_version TO "app";\n'
         'GRANT SELECT ON "jobs".fang_tasks TO "app";\n'
         'GRANT SELECT ON "jobs".fang_pools TO "app";\n'
         'GRANT SELECT ON "jobs".fang_schedules TO "app";\n'
         'GRANT SELECT ON "jobs".fang_types TO "app";\n'
+        'GRANT SELECT ON "jobs".fang_turns TO "app";\n'
+        'GRANT SELECT ON "jobs".fang_lanes TO "app";\n'
         'GRANT SELECT ON "jobs".fang_stats TO "app";\n'
         'GRANT SELECT ON "jobs".fang_live TO "app";\n'
         'GRANT SELECT ON "jobs".fang_scaling TO "app";\n'

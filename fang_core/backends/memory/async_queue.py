@@ -10,6 +10,7 @@ from fang_core.backends.memory.store import MemoryStore
 from fang_core.flow.info import TypeInfo
 from fang_core.messages import PoolMessage
 from fang_core.monitoring.audit import AsyncAudit, AuditCall
+from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.listing import Count, TaskPage
 from fang_core.record import DEFAULT_TASK_TYPE, PoolInfo, Task, TaskState
 from fang_core.tasks.batches import OnProgress
@@ -177,9 +178,21 @@ class AsyncMemoryQueue(MemoryQueueBase):
     async def pools(self) -> list[PoolInfo]:
         """Returns the registered pools, in the order in which they started.
 
-        A pool whose process has died is among them until another pool has found it dead.
+        A pool whose process has died is among them until another pool has found it dead. What a pool does now,
+        ``busy``, ``waiting`` and ``live``, is as of ``seen_at``: a second ago, or unchanged since.
         """
         return self._pools()
+
+    async def explain(self, task_id: UUID, /) -> Explanation:
+        """Explains why a task is not running, or that it runs, and what would change that.
+
+        It names the one cause that has to change first: ``Explanation.cause`` says which, ``text`` in a sentence,
+        ``remedy`` what to do. All facts are of one moment, ``at``. If there is no such task, that is the cause.
+
+        Raises ``UnreadablePayload`` for a row with JSON that Python cannot read, and ``BackendError`` if the database
+        does not answer within a second, or the role may not read the tables of pools and types.
+        """
+        return self._explain(task_id)
 
     async def control(self, pool_id: UUID, message: PoolMessage, /) -> None:
         """Tells a pool something: ``Stop()``, ``Resize(workers=..)`` or ``SetLogLevel(level=..)``.

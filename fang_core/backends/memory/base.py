@@ -10,6 +10,7 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 from fang_core.backends.capabilities import Capabilities
+from fang_core.backends.memory.explaining import facts_of
 from fang_core.backends.memory.listing import page_of
 from fang_core.backends.memory.state import Clock, MemoryState, utc_clock
 from fang_core.backends.store import manual_pool
@@ -20,6 +21,8 @@ from fang_core.lifecycle import change_by_hand, fail_by_hand, retry_by_hand
 from fang_core.logs import SafeLogger
 from fang_core.messages import PoolMessage, body_of, checked_message, this_process, unknown_pool
 from fang_core.monitoring.audit import AuditCall
+from fang_core.monitoring.explaining import explained
+from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.listing import Count, TaskPage, checked_limit, checked_up_to
 from fang_core.record import PoolInfo, Task, TaskState
 from fang_core.runs.run import current_run
@@ -132,6 +135,9 @@ class MemoryQueueBase(Uncopyable):
 
     def _pools(self) -> list[PoolInfo]:
         return self.state.list_pools()
+
+    def _explain(self, task_id: UUID) -> Explanation:
+        return explained(facts_of(self.state, checked_id(task_id)))
 
     def _control(self, pool_id: UUID, message: PoolMessage) -> None:
         checked_id(pool_id, "pool_id")

@@ -223,27 +223,13 @@ class _Turn:
         return (self._settings.weights or {}).get(lane, 1)
 
 
-# The generic cell rate algorithm: ``tat`` is when the bucket is full again. A start moves it by one interval, and is
-# allowed while it lies less than ``burst`` intervals ahead.
-
-
-def _clamped(tat: datetime, rate: Gcra, now: datetime) -> datetime:
-    """Returns the time as it counts: it is not in the past.
-
-    If it is further ahead than starts can move it, the clock was set back: then one start is allowed now.
-    """
-    if tat > now + rate.burst * rate.interval:
-        return now + (rate.burst - 1) * rate.interval
-    return max(tat, now)
-
-
 def _starts(tat: datetime, rate: Gcra, now: datetime) -> int:
-    return rate.burst - ceil((_clamped(tat, rate, now) - now) / rate.interval)
+    return rate.burst - ceil((rate.clamped(tat, now) - now) / rate.interval)
 
 
 def _until_next(tat: datetime, rate: Gcra, now: datetime) -> float:
-    return max(0.0, (_clamped(tat, rate, now) - now - (rate.burst - 1) * rate.interval).total_seconds())
+    return (rate.next_start(tat, now) - now).total_seconds()
 
 
 def _after(tat: datetime, starts: int, rate: Gcra, now: datetime) -> datetime:
-    return _clamped(tat, rate, now) + starts * rate.interval
+    return rate.clamped(tat, now) + starts * rate.interval

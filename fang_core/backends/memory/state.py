@@ -33,6 +33,7 @@ from fang_core.backends.store import (
     LaneClaim,
     LaneRequest,
     LateRows,
+    Live,
     OnTold,
     OnWake,
     PoolRecord,
@@ -72,6 +73,8 @@ class MemoryPool:
     stopping: bool = False
     runs: Mapping[str, Any] = field(default_factory=dict)
     messages: list[Delivery] = field(default_factory=list)
+    live: Live | None = None
+    told_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -513,7 +516,14 @@ class MemoryState:
         """Returns the registered pools, in the order in which they started."""
         with self.lock:
             pools = sorted(self.pools.values(), key=lambda pool: (pool.started_at, pool.record.id))
-            return [PoolInfo(*pool.record[:7], pool.started_at, pool.stopping, pool.runs) for pool in pools]
+            return [_info_of(pool) for pool in pools]
+
+    def tell_live(self, pool_id: UUID, live: Live) -> None:
+        """Notes what a pool does now."""
+        with self.lock:
+            pool = self.pools.get(pool_id)
+            if pool is not None:
+                pool.live, pool.told_at = live, self.clock()
 
     def send(self, pool_id: UUID, kind: str, body: Mapping[str, Any], sender: str) -> bool:
         """Leaves a message for a pool, and wakes its heart; returns whether there is such a pool."""
@@ -621,6 +631,13 @@ class MemoryState:
             for types, on_wake, _ in list(self.listeners.values()):
                 if not types.isdisjoint(woken):
                     on_wake(None)
+
+
+def _info_of(pool: MemoryPool) -> PoolInfo:
+    info = PoolInfo(*pool.record[:7], pool.started_at, pool.stopping, pool.runs)
+    if pool.live is None:
+        return info
+    return info._replace(busy=pool.live.busy, waiting=pool.live.waiting, seen_at=pool.told_at, live=pool.live.runs)
 
 
 def _is_wanted(task: Task, request: ClaimRequest | LaneRequest) -> bool:

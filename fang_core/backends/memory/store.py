@@ -11,6 +11,7 @@ from fang_core.backends.store import (
     Declaration,
     LaneClaim,
     LaneRequest,
+    Live,
     OnListenLost,
     OnTold,
     OnWake,
@@ -39,6 +40,10 @@ class MemoryStore:
     async def update_kinds(self, pool_id: UUID, kinds: Sequence[str], isolated_kinds: Sequence[str] = (), /) -> bool:
         """See ``PoolStore.update_kinds``."""
         return self._state.update_kinds(pool_id, kinds, isolated_kinds)
+
+    async def tell_live(self, pool_id: UUID, live: Live, /) -> None:
+        """See ``PoolStore.tell_live``."""
+        self._state.tell_live(pool_id, live)
 
     async def unregister(self, pool_id: UUID, /) -> None:
         """See ``PoolStore.unregister``."""
