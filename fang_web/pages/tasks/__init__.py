@@ -1,0 +1,9 @@
+"""The pages about tasks: the list, one task, changes of one or many, and the forms that edit and insert."""
+
+from typing import Final
+
+from fang_web.pages.tasks import listing
+from fang_web.routing import Route
+
+ROUTES: Final[list[Route]] = [*listing.ROUTES]
+"""Pages with a name of their own come before those with an id."""

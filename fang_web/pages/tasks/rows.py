@@ -1,0 +1,81 @@
+"""Makes the rows of tables of tasks: what a reader wants to know of a task at a glance, with secrets hidden."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from fang_core.lifecycle import TERMINAL_STATES
+from fang_core.record import Task, TaskState
+from fang_web.forms.masks import Masks
+from fang_web.masking import masks_of
+
+SHOWN: Final = 160
+"""Characters of a payload, or of an error, in a row."""
+
+
+class TaskRow(NamedTuple):
+    """One row: the task's id, kind, type and state, the time that matters in its state, and how often it ran."""
+
+    id: UUID
+    kind: str
+    task_type: str
+    state: str
+    verb: str
+    at: datetime
+    ahead: bool
+    attempt: int
+    priority: int
+    text: str
+    is_error: bool
+
+
+def rows_of(tasks: Iterable[Task], words: frozenset[str]) -> list[TaskRow]:
+    """Returns the rows of tasks. ``words`` are parts of the names of masked fields."""
+    masks: dict[str, Masks] = {}
+    rows = []
+    for task in tasks:
+        if task.kind not in masks:
+            masks[task.kind] = masks_of(task.kind, words)
+        rows.append(_row(task, masks[task.kind]))
+    return rows
+
+
+def _row(task: Task, masks: Masks) -> TaskRow:
+    verb, at, ahead = when(task)
+    text = task.error_message or short(masks.masked(payload_of(task)))
+    return TaskRow(
+        task.id,
+        task.kind,
+        task.task_type,
+        task.state,
+        verb,
+        at,
+        ahead,
+        task.attempt,
+        task.priority,
+        text,
+        is_error=bool(task.error_message),
+    )
+
+
+def when(task: Task) -> tuple[str, datetime, bool]:
+    """Returns what happens at the time that matters in the task's state, that time, and whether it lies ahead."""
+    if task.state == TaskState.IN_PROGRESS:
+        return "running since", task.claimed_at or task.updated_at, False
+    if task.state in TERMINAL_STATES:
+        return str(task.state), task.updated_at, False
+    return "due", task.scheduled_at, False
+
+
+def payload_of(task: Task) -> dict[str, Any]:
+    """Returns the fields of a task, without the key that holds its kind."""
+    metadata = task.metadata if isinstance(task.metadata, Mapping) else {}
+    return {key: value for key, value in metadata.items() if key != "type"}
+
+
+def short(value: Any) -> str:
+    """Returns the beginning of a value, as JSON on one line."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

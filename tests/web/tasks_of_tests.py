@@ -1,0 +1,33 @@
+"""Task classes of the tests of the page."""
+
+from typing import Any
+
+from pydantic import Field, SecretStr, field_serializer
+
+from fang_core.tasks.queueable import AsyncQueueable
+from fang_core.tasks.runnable import AsyncRunnable, TaskConfig
+
+
+class Ship(AsyncRunnable):
+    """Sends an order."""
+
+    task_config = TaskConfig(kind="web-ship", task_type="orders")
+
+    order: int = Field(ge=1)
+    note: str = ""
+    password: str = "none"
+    pin: SecretStr = SecretStr("0000")
+
+    @field_serializer("pin")
+    def written(self, value: SecretStr) -> str:
+        return value.get_secret_value()
+
+    async def run(self, queue: AsyncQueueable) -> None: ...
+
+
+class Free(AsyncRunnable):
+    task_config = TaskConfig(kind="web-free")
+
+    value: Any = None
+
+    async def run(self, queue: AsyncQueueable) -> None: ...
