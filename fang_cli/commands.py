@@ -16,6 +16,13 @@ _COMMANDS: Final = {
     "status": Later(
         "fang_cli.watching.commands:status", "Show which tasks wait, run, hang and fail, and which pools live."
     ),
+    "why": Later(
+        "fang_cli.watching.why:why", "Say why a task is not running, or that it runs, and what would change that."
+    ),
+    "pools": Later(
+        "fang_cli.watching.pools:pools",
+        "Show the pools, how busy they are, and the runs that have been going on for longest.",
+    ),
     "tasks": Later("fang_cli.tasks.commands:tasks", "List, show and change tasks."),
     "insert": Later("fang_cli.inserting:insert", "Insert a task of a kind, with the fields in a JSON object."),
     "queues": Later("fang_cli.managing.types:queues", "Show the task types, and pause them."),
