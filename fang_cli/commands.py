@@ -25,6 +25,9 @@ _COMMANDS: Final = {
     ),
     "tasks": Later("fang_cli.tasks.commands:tasks", "List, show and change tasks."),
     "insert": Later("fang_cli.inserting:insert", "Insert a task of a kind, with the fields in a JSON object."),
+    "healthcheck": Later(
+        "fang_cli.watching.healthcheck:healthcheck", "Ask a running worker whether it is ready, or lives."
+    ),
     "queues": Later("fang_cli.managing.types:queues", "Show the task types, and pause them."),
     "limits": Later(
         "fang_cli.managing.types:limits",

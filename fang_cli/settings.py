@@ -39,7 +39,14 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _port(value: object) -> object:
+    """Returns the value, but None for what Kubernetes puts there if a service is named like the variable."""
+    return None if isinstance(value, str) and value.startswith("tcp://") else value
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+
+Port = Annotated[Annotated[int, Field(ge=0, le=65_535)] | None, BeforeValidator(_port)]
 
 
 class Settings(BaseSettings):
@@ -58,6 +65,9 @@ class Settings(BaseSettings):
     max_memory: Annotated[int, BeforeValidator(_size), Field(ge=1)] | None = Field(
         None, description="Of `fang worker`: `500M`, say."
     )
+    metrics_port: Port = Field(None, description="Of `fang worker`.")
+    probe_port: Port = Field(None, description="Of `fang worker`; `fang healthcheck` asks there.")
+    bind: str | None = Field(None, description="Of `fang worker`: the address of these ports.")
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] | None = Field(
         None, description="Of `fang worker`."
     )

@@ -52,6 +52,7 @@ from fang_core.lifecycle import (
 from fang_core.messages import PoolMessage, Resize, SetLogLevel, Stop
 from fang_core.monitoring.explanation import Cause, Explanation
 from fang_core.monitoring.listing import Count, TaskPage
+from fang_core.pool.health import PoolHealth
 from fang_core.pool.stats import PoolStats
 from fang_core.record import ClaimedTask, LiveRun, PoolInfo, Progress, Task, TaskState
 from fang_core.runs.interrupt import Interrupt, Interrupted, uninterruptible
@@ -127,6 +128,7 @@ __all__ = (
     # What a pool can be told
     "PoolMessage",
     "PoolStats",
+    "PoolHealth",
     "Progress",
     "Stop",
     "Resize",

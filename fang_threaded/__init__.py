@@ -47,6 +47,7 @@ from fang_core import (
     OutcomeUnknown,
     Overlap,
     PayloadError,
+    PoolHealth,
     PoolInfo,
     PoolMessage,
     PoolStats,
@@ -165,6 +166,7 @@ __all__ = (
     # What a pool can be told
     "PoolMessage",
     "PoolStats",
+    "PoolHealth",
     "Progress",
     "Stop",
     "Resize",

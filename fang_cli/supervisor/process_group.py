@@ -11,6 +11,7 @@ from logging import INFO, WARNING
 from math import inf
 from typing import Final, NamedTuple
 
+from fang_cli.supervisor.answering import Asked
 from fang_cli.supervisor.deaths import WITHIN, Deaths
 from fang_cli.supervisor.process import Process
 from fang_core.config import EXIT_RUNS_LEFT
@@ -100,6 +101,13 @@ class ProcessGroup:
     def __iter__(self) -> Iterator[Process]:
         """Iterates over all that have not been reaped."""
         return iter(tuple(self._all.values()))
+
+    def asked(self) -> list[Asked]:
+        """Returns the processes that can be asked about metrics and probes, and those that cannot yet."""
+        placed = [Asked(str(place.number), _port(place.process), fills_place=True) for place in self._places]
+        known = {process.pid for place in self._places for process in (place.process, place.successor) if process}
+        ending = {f"{each.number} ending": _port(each) for each in self if each.pid not in known}
+        return [*placed, *(Asked(name, port, fills_place=False) for name, port in ending.items() if port)]
 
     @property
     def has_ended(self) -> bool:
@@ -295,6 +303,10 @@ class ProcessGroup:
             logger.error("the reload is given up: processes with the former code go on: %d", len(old))
         for each in old:
             each.generation = self._generation
+
+
+def _port(process: Process | None) -> int:
+    return 0 if process is None or process.report is None else process.report.port
 
 
 def _as_text(code: int) -> str:

@@ -30,6 +30,7 @@ class Report(NamedTuple):
         ended_runs: how many runs have ended in this process.
         lease: the shortest lease of its pools, in seconds.
         grace_period: the longest grace period of its pools, in seconds.
+        port: where it answers its supervisor about metrics and probes; 0 if it does not.
     """
 
     ready: bool
@@ -37,6 +38,7 @@ class Report(NamedTuple):
     ended_runs: int
     lease: float
     grace_period: float
+    port: int = 0
 
     def line(self) -> bytes:
         """Returns it as a line of JSON."""
@@ -47,6 +49,7 @@ class Report(NamedTuple):
         """Returns the report of a line, whatever else a later version has put into it. Raises ``ValueError``."""
         found = json.loads(line)
         try:
-            return cls(**{name: kind(found[name]) for name, kind in cls.__annotations__.items()})
+            given = {name: kind for name, kind in cls.__annotations__.items() if name in found or name != "port"}
+            return cls(**{name: kind(found[name]) for name, kind in given.items()})
         except (KeyError, TypeError) as error:
             raise ValueError(f"no report: {line[:100]!r}") from error

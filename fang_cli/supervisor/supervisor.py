@@ -11,10 +11,12 @@ from math import inf
 from typing import Final
 
 from fang_cli.ending import end_in_peace
+from fang_cli.supervisor.answering import Answering, answering
 from fang_cli.supervisor.process import Process
 from fang_cli.supervisor.process_group import Limits, ProcessGroup, logger
 from fang_cli.supervisor.signals import SignalInbox
 from fang_cli.worker.logs import applications_logging
+from fang_cli.worker.serving import NO_PORTS, Ports
 from fang_core.errors import UsageError
 from fang_core.pool.signals import COUNTS_AGAIN_AFTER, end_now
 
@@ -25,16 +27,25 @@ COUNTED: Final = 1.0
 """The most seconds of one wait that count as silence of a process: the supervisor may have been stopped too."""
 
 
-def run_supervisor(arguments: Sequence[str], processes: int, limits: Limits, log_level: str | None) -> int:
+def run_supervisor(
+    arguments: Sequence[str], processes: int, limits: Limits, log_level: str | None, ports: Ports = NO_PORTS
+) -> int:
     """Runs ``fang worker`` with these arguments in so many processes, until SIGTERM or SIGINT; returns the exit code.
 
-    Raises ``UsageError`` if a limit cannot be watched here.
+    Raises ``UsageError`` if a limit cannot be watched here, or a port cannot be listened on.
     """
     if limits.memory < inf and not os.path.exists("/proc/self/statm"):
         raise UsageError("--max-memory is not supported here: it needs /proc, as Linux has it")
     with applications_logging(log_level):
         pass  # there is no application in this process
-    return Supervisor(arguments, processes, limits).run()
+    with answering(ports) as answers:
+        return Supervisor([*arguments, *_of_processes(ports)], processes, limits, answers).run()
+
+
+def _of_processes(ports: Ports) -> list[str]:
+    """Returns the arguments that have a process answer its supervisor, at one free port of its own."""
+    asked = [("--metrics-port", ports.metrics), ("--probe-port", ports.probes)]
+    return [text for option, port in asked if port is not None for text in (option, "0")]
 
 
 class Supervisor:
@@ -42,9 +53,11 @@ class Supervisor:
 
     Args:
         arguments: of ``fang worker`` in each process.
+        answers: is told of the processes.
     """
 
-    def __init__(self, arguments: Sequence[str], processes: int, limits: Limits) -> None:
+    def __init__(self, arguments: Sequence[str], processes: int, limits: Limits, answers: Answering) -> None:
+        self._answers = answers
         self._command = (sys.executable, "-P", "-m", "fang_cli", "worker", *arguments)
         self._processes = processes
         self._group = ProcessGroup(self._spawn, processes, limits)
@@ -65,6 +78,7 @@ class Supervisor:
                     self._handle(number, now)
                 self._reap(now)
                 self._group.look(now, min(now - looked, COUNTED))
+                self._answers.told(self._group.asked(), is_stopping=self._told_at is not None, now=now)
                 looked = now
             logger.info("supervisor, pid %d: all processes have ended", os.getpid())
         end_in_peace()

@@ -2,13 +2,17 @@
 
 import sys
 from math import inf
+from typing import Final
 
 import click
 
 from fang_cli import arguments
 from fang_cli.settings import settings
+from fang_cli.worker.serving import LOOPBACK, Ports, check_extra
 from fang_cli.worker.supervised import SupervisorLink
 from fang_core.errors import UsageError
+
+PORT: Final = click.IntRange(min=0, max=65_535)
 
 
 @click.command()
@@ -46,6 +50,19 @@ from fang_core.errors import UsageError
     callback=arguments.size,
     help="With --processes: replace a process that takes more memory, as in 500M or 2G.",
 )
+@click.option(
+    "--metrics-port",
+    metavar="PORT",
+    type=PORT,
+    help="Answer /metrics for Prometheus at this port; 0 is any free one.",
+)
+@click.option(
+    "--probe-port",
+    metavar="PORT",
+    type=PORT,
+    help="Answer /live and /ready for probes; it may be the same port.",
+)
+@click.option("--bind", metavar="ADDRESS", help=f"The address of these ports, 0.0.0.0 for all (default: {LOOPBACK}).")
 @click.pass_context
 def worker(
     ctx: click.Context,
@@ -57,6 +74,9 @@ def worker(
     processes: int | None,
     max_tasks: int | None,
     max_memory: int | None,
+    metrics_port: int | None,
+    probe_port: int | None,
+    bind: str | None,
 ) -> None:
     """Run pools, as in app.tasks:pool, until SIGTERM or Ctrl-C.
 
@@ -74,8 +94,13 @@ def worker(
         pools, log_level = pools or chosen.pools, log_level or chosen.log_level
         processes = processes or chosen.processes
         max_tasks, max_memory = max_tasks or chosen.max_tasks, max_memory or chosen.max_memory
+        metrics_port = chosen.metrics_port if metrics_port is None else metrics_port
+        probe_port = chosen.probe_port if probe_port is None else probe_port
+        bind = bind or chosen.bind
         if processes is None and (max_tasks is not None or max_memory is not None):
             raise UsageError("--max-tasks and --max-memory need --processes N: its supervisor replaces a process")
+    ports = Ports(bind or LOOPBACK, metrics_port, probe_port, is_supervised=supervisor is not None)
+    check_extra(ports)
     if not pools:
         raise UsageError("name the pools, as in fang worker app.tasks:pool; or set pools in [tool.fang]")
     if supervisor is None and processes is not None:
@@ -87,7 +112,7 @@ def worker(
         others = [*pools, "--wait-for-database", str(wait_for_database)]
         others += ["--log-level", log_level] if log_level is not None else []
         others += ["--log-tracebacks"] if log_tracebacks else []
-        ctx.exit(run_supervisor(others, processes, Limits(max_tasks or inf, max_memory or inf), log_level))
+        ctx.exit(run_supervisor(others, processes, Limits(max_tasks or inf, max_memory or inf), log_level, ports))
     from fang_cli.worker.running import run_worker
 
     ctx.exit(
@@ -97,5 +122,6 @@ def worker(
             log_tracebacks=log_tracebacks,
             wait_for_database=wait_for_database,
             supervisor=supervisor,
+            ports=ports,
         )
     )

@@ -17,6 +17,7 @@ from fang_cli.ending import end_in_peace
 from fang_cli.targets import Target, find_targets, is_async
 from fang_cli.worker.logs import applications_logging
 from fang_cli.worker.patience import AcquireTimeout, Interrupted
+from fang_cli.worker.serving import NO_PORTS, Ports, serving
 from fang_cli.worker.supervised import SupervisorLink
 from fang_core.config import EXIT_RUNS_LEFT, EXIT_STUCK
 from fang_core.errors import BackendError, BackendUnavailable
@@ -44,11 +45,13 @@ def run_worker(
     log_tracebacks: bool = False,
     wait_for_database: float = 0.0,
     supervisor: SupervisorLink | None = None,
+    ports: Ports = NO_PORTS,
 ) -> int:
     """Runs the named pools until SIGTERM or SIGINT, and stops them gracefully; returns the exit code.
 
     With ``log_tracebacks`` each pool has that option, whatever it was made with. It waits up to ``wait_for_database``
     seconds for a database that does not answer. ``supervisor`` is told how the pools are, and stops them when it ends.
+    ``ports`` are answered from when the pools are imported until they have ended.
 
     If a task or a hook of ``Events`` stops a pool, the other pools go on: the process ends when all have ended.
 
@@ -66,10 +69,11 @@ def run_worker(
     with Signals(lambda: _begin_last_call(targets), shares=False) as signals, asyncio.Runner() as runner:
         runner.get_loop().set_default_executor(executor)  # like asyncio's own, but here its threads can be joined
         _wake_after_the_last(targets, signals)
-        if supervisor is not None:
-            supervisor.loaded(targets, on_gone=partial(_stop, targets, signals))
-        if _run(runner, _serve(targets, signals, wait_for_database, supervisor)):
-            os._exit(_exit_code(targets))  # an ordinary exit waits for runs, or runs finalizers under their threads
+        with serving(targets, ports, runner.get_loop()) as port:
+            if supervisor is not None:
+                supervisor.loaded(targets, on_gone=partial(_stop, targets, signals), port=port)
+            if _run(runner, _serve(targets, signals, wait_for_database, supervisor)):
+                os._exit(_exit_code(targets))  # an ordinary exit waits for runs, or runs finalizers under their threads
         code = _exit_code(targets)
         if _run(runner, _end_leftovers(executor)):
             os._exit(code)  # no run is left, but an ordinary exit would wait for threads that runs left behind

@@ -34,6 +34,7 @@ class SupervisorLink:
         self._socket.setblocking(False)
         self._targets: Sequence[Target] = ()  # none before the application is imported
         self._is_ready = self._is_leaving = False
+        self._port = 0
         self._on_gone: Callable[[], None] = _end
         threading.Thread(target=self._serve, name="fang-supervised", daemon=True).start()
 
@@ -51,12 +52,13 @@ class SupervisorLink:
         except (ValueError, OSError):
             raise UsageError(f"{SUPERVISOR} is set by `fang worker --processes` alone: unset it") from None
 
-    def loaded(self, targets: Sequence["Target"], on_gone: Callable[[], None]) -> None:
-        """Reports on these pools from now on. Calls ``on_gone``, on the link's thread, when the supervisor has gone.
+    def loaded(self, targets: Sequence["Target"], on_gone: Callable[[], None], *, port: int = 0) -> None:
+        """Reports on these pools from now on, and at which port they answer.
 
-        Before this call its end ends the process.
+        Calls ``on_gone``, on the link's thread, when the supervisor has gone. Before this call its end ends
+        the process.
         """
-        self._targets, self._on_gone = targets, on_gone
+        self._targets, self._on_gone, self._port = targets, on_gone, port
         self._report()
 
     def ready(self) -> None:
@@ -93,6 +95,7 @@ class SupervisorLink:
             sum(pool.ended_runs for pool in pools),
             min(pool.options.lease for pool in pools).total_seconds(),
             max(pool.options.grace_period for pool in pools).total_seconds(),
+            self._port,
         )
         with suppress(OSError):  # full, since the supervisor is stopped; or closed, which the next wait shows
             self._socket.send(report.line())

@@ -32,6 +32,7 @@ from fang_core.copying import Uncopyable
 from fang_core.errors import UsageError
 from fang_core.events import EventBus, Events
 from fang_core.forks import imports_main, in_child
+from fang_core.pool.health import NOT_RUNNING, PoolHealth
 from fang_core.pool.lifespan import Lifespan, bound_lifespan
 from fang_core.pool.lifetime import PoolLifetime
 from fang_core.pool.runtime import Lock as ModeLock
@@ -141,6 +142,14 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
         """Counts what the pool does now and what it has done since the last start; any thread may call this."""
         lifetime = self._lifetime
         return PoolStats(workers=self.options.number_of_workers) if lifetime is None else lifetime.stats()
+
+    def health(self) -> PoolHealth:
+        """Says whether the pool lives and is ready, for the probes of a supervisor; any thread may call this.
+
+        It asks nobody: it says what the pool's heart and its claimer know.
+        """
+        lifetime = self._lifetime
+        return lifetime.health() if lifetime is not None and self._running else NOT_RUNNING
 
     def resize(self, number_of_workers: int) -> None:
         """Changes how many tasks the pool runs at once, now and after later starts; it waits for nothing.

@@ -126,6 +126,7 @@ class Claimer:
         self._service: Service | None = None
         self.claims = 0
         """How many claims were answered."""
+        self._turned: float | None = None  # when this turn began; None while it rests
 
     def start(self) -> None:
         """Starts the service, and listens for inserts."""
@@ -209,6 +210,15 @@ class Claimer:
             await self._service.join(within)
             self._service.cancel()
 
+    def failing(self, now: float) -> float | None:
+        """Returns for how many seconds claims have failed; None if they are answered. Any thread may call this."""
+        return self._outage.seconds(now)
+
+    def claiming(self, now: float) -> float | None:
+        """Returns how long the present turn has gone on; None while it rests on purpose. Any thread may call this."""
+        turned = self._turned
+        return None if turned is None else now - turned
+
     @property
     def is_over(self) -> bool:
         """Whether the service has ended, or is being cancelled."""
@@ -223,6 +233,7 @@ class Claimer:
                 await self._sleep(self._outage.failed(time.monotonic()))
 
     async def _turn(self) -> None:
+        self._turned = time.monotonic()
         if self._identity.is_dead:
             await self._rejoin()
             self._policy.rejoined()
@@ -263,6 +274,7 @@ class Claimer:
                 await self._store.tell_types(task_types)
                 self._policy.told_others(began=began, ended=time.monotonic())
             case WaitForCapacity(seconds):
+                self._turned = None
                 if not self._stopping.is_set():
                     await self._runtime.wait(self._has_capacity, seconds)
             case Sleep(seconds, task_types):
@@ -432,6 +444,7 @@ class Claimer:
         return min(seconds, due)
 
     async def _sleep(self, seconds: float) -> None:
+        self._turned = None
         await self._runtime.wait(self._woken, min(seconds, self._policy.patience(time.monotonic())))
         if not self._stopping.is_set():
             self._woken.clear()

@@ -68,7 +68,7 @@ class Heartbeat:
         self._is_told = False  # by another process, since the last beat
         self._watch = Watch()
         self._outage = Outage(runtime.logger, "the heart of pool %s beats again")
-        self._answered = time.monotonic()
+        self._answered = self._tried = time.monotonic()
         self._until_sweep = SWEEP_EVERY
         self._is_stopping = False
         self._is_closed = False
@@ -96,6 +96,10 @@ class Heartbeat:
     def is_cut_off(self) -> bool:
         """Whether the last answer is so long ago that other pools may take this one for dead."""
         return time.monotonic() - self._answered > self._lease * CUT_OFF_AFTER
+
+    def silent(self, now: float) -> float:
+        """Returns the seconds since it last tried to beat; any thread may call this."""
+        return now - self._tried
 
     def say_stopping(self, exit_at: float | None = None) -> None:
         """Marks the pool as stopping, at once: tasks that it leaves behind are then rescued uncharged.
@@ -153,6 +157,7 @@ class Heartbeat:
 
     async def _try(self) -> float:
         """Beats once; returns the seconds until the next beat."""
+        self._tried = time.monotonic()
         try:
             self._control.look()
         except Exception:  # such as a logging handler's, or a lack of memory

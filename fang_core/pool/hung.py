@@ -28,7 +28,7 @@ MOST_RUNS: Final = 1_000
 class HungRuns:
     """Warns once of each run that goes on for longer than ``warn_after`` and its own timeout, and says where it stands.
 
-    All methods are called on the heart's thread.
+    All methods but ``loop_silent`` are called on the heart's thread.
 
     Args:
         warn_after: in seconds; None warns of nothing.
@@ -57,15 +57,16 @@ class HungRuns:
         self._blocking: tuple[Run, str | None] | None = None  # the run that blocks the event loop, and where
         self._is_blocked = False
         self._is_asked = False  # the event loop, and has not answered
+        self._asked_at = 0.0
         self._answered: float | None = None
         self._since: dict[Run, str] = {}
 
     def look(self) -> None:
         """Looks at the runs and at the event loop, and warns."""
-        if self._warn_after is None:
-            return
         now = time.monotonic()
         self._look_at_loop(now, self._warn_after)
+        if self._warn_after is None:
+            return
         for run in [run for run in list(self._told) if run.over]:
             self._told.pop(run, None)
         late = [run for run in self._in_flight.begun(now - self._warn_after) if self._is_news(run, now)]
@@ -110,18 +111,24 @@ class HungRuns:
 
     # The event loop ---------------------------------------------------------------------------------------------------
 
-    def _look_at_loop(self, now: float, warn_after: float) -> None:
+    def loop_silent(self, now: float) -> float:
+        """Returns for how many seconds the event loop has owed an answer; any thread may call this."""
+        asked_at = self._asked_at
+        return now - asked_at if self._is_asked else 0.0
+
+    def _look_at_loop(self, now: float, warn_after: float | None) -> None:
         if not self._is_asked:
             if self._is_blocked:
                 self._is_blocked, self._blocking = False, None
                 self._logger.info("the event loop of pool %s goes on", self._identity.id)
             self._answered = self._answered or now
+            self._asked_at = now  # first: probes read this on other threads
             self._is_asked = True
             self._runtime.call_soon(self._answer)
             return
         assert self._answered is not None
         seconds = now - self._answered
-        if seconds >= warn_after and not self._is_blocked:
+        if warn_after is not None and seconds >= warn_after and not self._is_blocked:
             self._is_blocked = True
             self._tell_of_blocked(seconds)
 

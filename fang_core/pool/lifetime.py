@@ -20,6 +20,7 @@ from fang_core.pool.claimer import NOTHING_FREED, Claimer
 from fang_core.pool.completer import Completer
 from fang_core.pool.control import PoolControl
 from fang_core.pool.declaring import declarations
+from fang_core.pool.health import PoolHealth, Vitals, health
 from fang_core.pool.heartbeat import Heartbeat
 from fang_core.pool.hung import HungRuns
 from fang_core.pool.identity import PoolIdentity
@@ -95,6 +96,15 @@ class PoolLifetime:
         self.workers = make_workers(
             self.kinds, queue, options, identity=self.identity, events=self.events, isolates=isolates
         )
+        self._hung = HungRuns(
+            runtime,
+            self.in_flight,
+            self.workers,
+            self.kinds,
+            identity=self.identity,
+            events=self.events,
+            warn_after=None if options.warn_after is None else options.warn_after.total_seconds(),
+        )
         self._heartbeat = Heartbeat(
             runtime,
             store.heart(options.listen),
@@ -107,15 +117,7 @@ class PoolLifetime:
                 runtime,
                 self.in_flight,
                 self.workers,
-                HungRuns(
-                    runtime,
-                    self.in_flight,
-                    self.workers,
-                    self.kinds,
-                    identity=self.identity,
-                    events=self.events,
-                    warn_after=None if options.warn_after is None else options.warn_after.total_seconds(),
-                ),
+                self._hung,
                 on_stop=on_stop,
                 on_resize=on_resize,
             ),
@@ -243,6 +245,21 @@ class PoolLifetime:
             ended=ended,
             given_back=self.dispatch.given_back + self.dispatch.unrun,
             by_kind=by_kind,
+        )
+
+    def health(self) -> PoolHealth:
+        """Says whether the pool lives and is ready; any thread may call this."""
+        now = time.monotonic()
+        return health(
+            Vitals(
+                heart=self._heartbeat.silent(now),
+                loop=self._hung.loop_silent(now),
+                cut_off=self._is_cut_off(),
+                stopping=self.stopping.is_set(),
+                claims=self.claimer.claims,
+                failing=self.claimer.failing(now),
+                claiming=self.claimer.claiming(now),
+            )
         )
 
     def say_stopping(self, exit_at: float | None = None) -> None:

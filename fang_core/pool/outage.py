@@ -18,6 +18,11 @@ class Outage:
         self._retry = Retry()
         self._since: float | None = None
 
+    def seconds(self, now: float) -> float | None:
+        """Returns for how long the backend has not answered; None if it has."""
+        since = self._since
+        return None if since is None else now - since
+
     def failed(self, now: float) -> float:
         """The backend did not answer, or refused; returns how many seconds to wait before the next try."""
         if self._since is None:

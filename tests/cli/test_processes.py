@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from fang_threaded import Runnable
+from tests.cli.test_serving import get
 from tests.cli.test_worker import COMMAND, ENVIRONMENT, Process, insert, rows
 from tests.cli.test_worker_importing import AS_PROCESS_1, may_unshare
 from tests.modes import eventually
@@ -182,6 +184,23 @@ def test_each_process_runs_all_pools_and_says_which_it_is(start: Start, url: str
         assert sum(f" [{number}] INFO fang_threaded: pool " in line for line in lines) == 2
         assert sum(f"fang_cli: process {number}, pid" in line for line in lines) == 2  # is ready, has ended
     assert rows(url) == [(0,)]
+
+
+def test_one_port_answers_for_all_processes(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    supervised = start("--metrics-port", str(port), "--probe-port", str(port))
+    supervised.all_ready(2)
+    eventually(lambda: get(port, "/ready") == (200, "ok\n"))
+    assert get(port, "/live") == (200, "ok\n")
+    status, text = get(port, "/metrics")
+    assert status == 200
+    for number in (1, 2):
+        assert f'fang_process_up{{process="{number}"}} 1.0' in text
+        assert f'fang_workers{{process="{number}",pool="app:pool"}} 2.0' in text
+        assert f'python_info{{process="{number}",' in text  # the default registry of each process
+    log = supervised.stop()
+    assert f"fang_cli: http://127.0.0.1:{port} answers /live, /ready, /metrics" in log
 
 
 def test_who_dies_is_started_again_and_its_sibling_stays(start: Start, url: str) -> None:

@@ -12,10 +12,12 @@ from click.testing import CliRunner
 
 from fang_cli import commands
 from fang_cli.supervisor import supervisor
+from fang_cli.supervisor.answering import Asked
 from fang_cli.supervisor.process import Process
 from fang_cli.supervisor.process_group import EXIT_GAVE_UP, READY_WITHIN, Limits, ProcessGroup
 from fang_cli.supervisor.report import Report
 from fang_cli.worker import command as worker_command
+from fang_cli.worker.serving import NO_PORTS, Ports
 
 LEASE, GRACE = 60.0, 25.0
 
@@ -35,8 +37,10 @@ class Fake(Process):
     def memory(self) -> int:
         return self.taken
 
-    def tells(self, *, ready: bool = True, leaving: bool = False, ended_runs: int = 0, now: float = 0.0) -> None:
-        self.theirs.sendall(Report(ready, leaving, ended_runs, LEASE, GRACE).line())
+    def tells(
+        self, *, ready: bool = True, leaving: bool = False, ended_runs: int = 0, now: float = 0.0, port: int = 0
+    ) -> None:
+        self.theirs.sendall(Report(ready, leaving, ended_runs, LEASE, GRACE, port).line())
         assert self.read(now)
 
     def close(self) -> None:
@@ -452,6 +456,23 @@ def test_reports_may_come_in_pieces_and_from_a_later_version(make: Any) -> None:
     assert not process.read(0.0)
 
 
+def test_who_is_asked_about_metrics_and_probes(make: Any) -> None:
+    told = make(2)
+    first, second = told.starts()
+    first.tells(port=7)
+    assert told.group.asked() == [Asked("1", 7, True), Asked("2", 0, True)]
+    second.tells(port=8)
+    told.look()
+    told.group.reload(told.now)
+    (successor,) = told.starts()
+    assert told.group.asked() == [Asked("1", 7, True), Asked("2", 8, True)]  # that of the successor says nothing yet
+    successor.tells(port=9)
+    told.look()
+    assert told.group.asked() == [Asked("1", 9, True), Asked("2", 8, True), Asked("1 ending", 7, False)]
+    told.ends(first)
+    assert told.group.asked() == [Asked("1", 9, True), Asked("2", 8, True)]
+
+
 # The command ----------------------------------------------------------------------------------------------------------
 
 
@@ -470,13 +491,21 @@ def test_processes_get_the_other_options(asked: list[Any]) -> None:
     result = worker("a:b", "c:d", "--log-level", "debug", "--log-tracebacks", "--processes", "3", "--max-tasks", "9")
     assert result.exit_code == 0, result.output
     arguments = ["a:b", "c:d", "--wait-for-database", "30.0", "--log-level", "debug", "--log-tracebacks"]
-    assert asked == [(arguments, 3, Limits(tasks=9), "debug")]
+    assert asked == [(arguments, 3, Limits(tasks=9), "debug", NO_PORTS)]
+
+
+def test_the_ports_are_the_supervisors(asked: list[Any]) -> None:
+    result = worker("a:b", "--processes", "2", "--bind", "::", FANG_METRICS_PORT="9187", FANG_PROBE_PORT="9188")
+    assert result.exit_code == 0, result.output
+    assert asked[0][-1] == Ports("::", 9187, 9188)
+    assert supervisor._of_processes(asked[0][-1]) == ["--metrics-port", "0", "--probe-port", "0"]
+    assert supervisor._of_processes(NO_PORTS) == []
 
 
 def test_the_environment_may_say_it(asked: list[Any]) -> None:
     result = worker("a:b", FANG_PROCESSES="4", FANG_MAX_TASKS="5", FANG_MAX_MEMORY="1g")
     assert result.exit_code == 0, result.output
-    assert asked == [(["a:b", "--wait-for-database", "30.0"], 4, Limits(5, 1 << 30), None)]
+    assert asked == [(["a:b", "--wait-for-database", "30.0"], 4, Limits(5, 1 << 30), None, NO_PORTS)]
 
 
 @pytest.mark.parametrize(
