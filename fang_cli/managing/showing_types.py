@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from fang_cli.tables import Number, print_table, stdout, time_of
+from fang_cli.tables import Number, print_table, seconds_of, stdout, time_of
 from fang_cli.watching.status import QueueStatus
 from fang_core.flow.info import MOST_COUNTED, TypeInfo
 from fang_core.flow.limits import FlowRule, FlowSettings, Gcra, rules_as_json
@@ -132,6 +132,7 @@ def _queue_as_json(queue: QueueStatus) -> dict[str, Any]:
     return {
         "task_type": queue.task_type,
         "waiting": queue.waiting,
+        "oldest_due_seconds": None if queue.oldest_due is None else queue.oldest_due.total_seconds(),
         "running": queue.running,
         "estimated": queue.is_estimate,
         "pools": queue.pools,
@@ -147,12 +148,13 @@ def _queue_as_json(queue: QueueStatus) -> dict[str, Any]:
 
 def show_queues(queues: Sequence[QueueStatus]) -> None:
     """Prints all types as a table."""
-    columns = ("task type", "state", "waiting", "running", "pools", "workers", "paused")
+    columns = ("task type", "state", "waiting", "oldest due for", "running", "pools", "workers", "paused")
     rows = [
         (
             each.task_type,
             _state(each.info),
             Number(each.waiting, each.is_estimate),
+            "" if each.oldest_due is None else seconds_of(each.oldest_due),
             Number(each.running, each.is_estimate),
             Number(each.pools, False),
             Number(each.workers, False),

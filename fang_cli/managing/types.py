@@ -22,7 +22,10 @@ def queues() -> None:
 @queues.command("list")
 @options(JSON, *DATABASE)
 def list_queues(*, as_json: bool, schema: str | None, database_url: str | None) -> None:
-    """Show which task types have tasks, are served by pools, or paused, or limited."""
+    """Show the task types that have tasks, are served by pools, or paused, or limited.
+
+    For each how many of its tasks wait and run, how long the oldest due one has waited, and who serves it.
+    """
     from fang_cli.managing import showing_types
     from fang_cli.watching.status import read_queues
 

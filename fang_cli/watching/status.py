@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -89,6 +90,7 @@ class QueueStatus:
 
     Attributes:
         waiting, running: how many of its tasks wait and run.
+        oldest_due: how long the one of them that has waited longest for a worker has been due; None if none is due.
         is_estimate: whether these numbers are estimated.
         pools, workers: how many registered pools serve it, and how many tasks these run at once, of all their types.
         info: if it is paused or limited, how.
@@ -101,6 +103,7 @@ class QueueStatus:
     pools: int
     workers: int
     info: TypeInfo | None
+    oldest_due: timedelta | None = None
 
 
 def read_status(url: str, schema: str) -> Status:
@@ -164,6 +167,7 @@ def read_queues(url: str, schema: str) -> list[QueueStatus]:
         counts = reader.run_script(reports.tasks(reader.ask(reports.running())))
         pools = reader.ask(reports.pools()) or []
         managed = {info.task_type: info for info in reader.ask(reports.types()) or []}
+        oldest = {each.task_type: each.age for each in reader.ask(reports.oldest_due()) or []}
     served = {task_type for pool in pools for task_type in pool.task_types}
     alive = [count for count in counts if count.state not in TERMINAL_STATES]
     return [
@@ -172,13 +176,18 @@ def read_queues(url: str, schema: str) -> list[QueueStatus]:
             [count for count in alive if count.task_type == task_type],
             [pool for pool in pools if task_type in pool.task_types],
             managed.get(task_type),
+            oldest.get(task_type),
         )
         for task_type in sorted({*served, *managed, *(count.task_type for count in alive)})
     ]
 
 
 def _queue_status(
-    task_type: str, counts: Sequence[TaskCount], pools: Sequence[PoolInfo], info: TypeInfo | None
+    task_type: str,
+    counts: Sequence[TaskCount],
+    pools: Sequence[PoolInfo],
+    info: TypeInfo | None,
+    oldest_due: timedelta | None,
 ) -> QueueStatus:
     running = sum(count.count for count in counts if count.state is TaskState.IN_PROGRESS)
     return QueueStatus(
@@ -189,6 +198,7 @@ def _queue_status(
         pools=len(pools),
         workers=sum(pool.workers for pool in pools),
         info=info,
+        oldest_due=oldest_due,
     )
 
 

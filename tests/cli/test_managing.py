@@ -56,6 +56,7 @@ def test_a_task_type_is_paused_and_resumed(url: str, printed: Run) -> None:
     [shown] = told(printed, "queues", "list")
     until, since = (datetime.fromisoformat(shown.pop(name)) for name in ("paused_until", "paused_at"))
     assert abs(until - since - timedelta(minutes=90)) < timedelta(minutes=1)
+    assert 0 < shown.pop("oldest_due_seconds") < 60 * 60
     assert shown == {
         "task_type": "mail",
         "waiting": 2,
