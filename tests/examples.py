@@ -1,7 +1,7 @@
 """Which examples Hypothesis tries for a property: few in ``make test``, four times as many in ``make faults``.
 
-Those of ``make test`` are the same in each run, so that it judges a change, and not its luck. ``make faults`` draws them
-anew each time, and finds what these few do not show.
+Those of ``make test`` are the same in each run, so that it judges a change, and not its luck. ``make faults`` draws
+them anew each time, and finds what these few do not show.
 """
 
 from typing import Final

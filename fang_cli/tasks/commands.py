@@ -71,7 +71,7 @@ def show(
     schema: str | None,
     database_url: str | None,
 ) -> None:
-    """Show a task: its life with attempts and errors, its headers, and how far it is.
+    """Show a task: its life with attempts and errors, its headers, how far it is, and why it does not run.
 
     With --payload a value is hidden if the class of the task says that it is a secret, and all of them are if the class
     is not known: --app names its module.
@@ -86,12 +86,13 @@ def show(
         known_classes(app)
     with queue_at(database_url, schema) as queue:
         task = found_task(queue.find_task_by_id(wanted), wanted)
+        why = queue.explain(wanted)
     payload = _payload(task.kind, task.metadata, unmasked=unmasked) if with_payload or unmasked else None
     if as_json:
-        click.echo(document(showing.one_as_object(task, None, payload, tracebacks=tracebacks)))
+        click.echo(document(showing.one_as_object(task, why, payload, tracebacks=tracebacks)))
         return
     texts = None if payload is None else {key: json.dumps(value, ensure_ascii=False) for key, value in payload.items()}
-    for line in showing.one_as_text(task, None, texts, tracebacks=tracebacks):
+    for line in showing.one_as_text(task, why, texts, tracebacks=tracebacks):
         click.echo(line)
 
 

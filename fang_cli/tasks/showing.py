@@ -85,7 +85,7 @@ class Event(NamedTuple):
 
 
 def one_as_object(
-    task: Task, why: Explanation | None, payload: Mapping[str, Any] | None, *, tracebacks: bool
+    task: Task, why: Explanation, payload: Mapping[str, Any] | None, *, tracebacks: bool
 ) -> dict[str, Any]:
     """Returns all that is known of a task for JSON; ``payload`` is null unless it was asked for."""
     errors = [
@@ -95,7 +95,7 @@ def one_as_object(
         **task_as_object(task),
         "errors": errors,
         "progress": plain(task.progress),
-        "why": None if why is None else explanation_as_object(why),
+        "why": explanation_as_object(why),
         "payload": plain(payload),
     }
 
@@ -106,9 +106,7 @@ def explanation_as_object(why: Explanation) -> dict[str, Any]:
     return {**told, "details": plain(why.details)}
 
 
-def one_as_text(
-    task: Task, why: Explanation | None, payload: Mapping[str, str] | None, *, tracebacks: bool
-) -> Iterator[str]:
+def one_as_text(task: Task, why: Explanation, payload: Mapping[str, str] | None, *, tracebacks: bool) -> Iterator[str]:
     """Yields the lines that tell of a task."""
     yield f"task {task.id}"
     for name, text in _facts(task, why):
@@ -124,14 +122,13 @@ def one_as_text(
             yield from (f"      {printable(line)}" for line in event.traceback.splitlines())
 
 
-def _facts(task: Task, why: Explanation | None) -> Iterator[tuple[str, str]]:
+def _facts(task: Task, why: Explanation) -> Iterator[tuple[str, str]]:
     yield "kind", task.kind
     yield "type", f"{task.task_type}, priority {task.priority}"
     yield "state", task.state
-    if why is not None:
-        yield "why", why.text
-        if why.remedy:
-            yield "remedy", why.remedy
+    yield "why", why.text
+    if why.remedy:
+        yield "remedy", why.remedy
     most = DEFAULT_MAX_RETRIES if task.max_retries is None else task.max_retries
     yield "retries", f"{task.retries} of {most}{f', and {task.crashes} crashes' if task.crashes else ''}"
     if task.timeout is not None:

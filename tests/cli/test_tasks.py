@@ -161,6 +161,14 @@ def test_a_task_is_told_as_its_life(charge: str, run: Run) -> None:
     assert "      Traceback\n        line\n" in run("tasks", "show", charge, "--traceback").stdout
 
 
+def test_why_it_does_not_run_is_told(charge: str, run: Run) -> None:
+    why = told(run("tasks", "show", charge, "--json"))["why"]
+    assert (why["cause"], why["task_id"]) == ("failed", charge)
+    shown = run("tasks", "show", charge).stdout
+    text = why["text"].replace("\x1b", "\N{REPLACEMENT CHARACTER}")
+    assert f"  why       {text}\n  remedy    {why['remedy']}\n" in shown
+
+
 def test_secrets_of_a_payload_are_hidden(charge: str, run: Run) -> None:
     shown = run("tasks", "show", charge, "--payload", "--app", "payments")
     assert '  payload   card = {"name": "Ada", "number": "**********"}\n  payload   amount = 7\n' in shown.stdout
