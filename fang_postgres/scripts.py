@@ -152,6 +152,16 @@ def twin_exists(task_id: UUID) -> TwinExists:
     return TwinExists(f"task {task_id} cannot be revived: an equal unique task is waiting or running")
 
 
+def remove_one(operations: Operations, task_id: UUID, *, notify: bool) -> Script[int]:
+    """Removes the task with this id; returns how many tasks it removed."""
+    return (yield operations.remove_one(task_id, notify=notify))  # type: ignore[no-any-return]
+
+
+def remove_twin(operations: Operations, uniq_hash: str, *, notify: bool) -> Script[int]:
+    """Removes the live unique task with this hash; returns how many tasks it removed."""
+    return (yield operations.remove_twin(uniq_hash, notify=notify))  # type: ignore[no-any-return]
+
+
 def remove(operations: Operations, batch: Removing, batches: Batches, *, notify: bool = True) -> Script[int]:
     """Removes many tasks, in batches of about a second, which may be committed one by one; returns how many.
 
@@ -161,7 +171,7 @@ def remove(operations: Operations, batch: Removing, batches: Batches, *, notify:
     first = UUID(int=0)
     while last is not None and first <= last:
         batches.begin()
-        removed, reached = yield batch(first, last, batches.limit)
+        removed, reached = yield batch(first, last, batches.limit, notify)
         batches.ended(removed)
         if reached is None or reached == last:
             break

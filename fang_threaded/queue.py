@@ -25,10 +25,10 @@ from fang_core.naming import names_arguments
 from fang_core.record import DEFAULT_TASK_TYPE, PoolInfo, Task, TaskState
 from fang_core.runs.run import current_run
 from fang_core.tasks.arguments import checked_id, checked_task_type
-from fang_core.tasks.batches import Batches, OnProgress, cancelling, removal
+from fang_core.tasks.batches import Batches, OnProgress, cancelling, removal, retrying
 from fang_core.tasks.cancelling import cancellation
 from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
-from fang_core.tasks.filter import ANY_TASK, TaskFilter, checked_filter
+from fang_core.tasks.filter import ANY_TASK, TaskFilter, checked_filter, retried_filter
 from fang_core.tasks.insert_middleware import InsertMiddleware
 from fang_core.tasks.insertion import Bulk, Inject, NewTask, Overrides, Rules, name_unstorable
 from fang_core.tasks.managing import LimitChange, Limits, limited_type, pause
@@ -36,6 +36,7 @@ from fang_core.tasks.options import InsertOptions
 from fang_core.tasks.runnable import BaseRunnable
 from fang_core.tasks.scheduling import QueueSchedules, ScheduleCall
 from fang_postgres import scheduling, scripts
+from fang_postgres.bulk import remove_many, retry_many
 from fang_postgres.cancelling import cancel, cancel_many
 from fang_postgres.managing import list_types, pause_type, resume_type, set_limits
 from fang_postgres.monitoring.listing import counts, lists
@@ -525,12 +526,73 @@ class Queue(Uncopyable):
             lambda text: self._in_batches(batches, partial(begin, text), connection), wanted, wanted.in_ascii()
         )
 
+    def retry_tasks(
+        self,
+        which: TaskFilter,
+        /,
+        *,
+        by: str | None = None,
+        on_progress: OnProgress | None = None,
+        connection: CallersConnection | None = None,
+    ) -> int:
+        """Has all tasks that match the filter run again, and returns how many.
+
+        A task that has ended begins its life anew, as if ``update_task_state`` made it new: it is due now at the
+        earliest, and its retries start from 0. One that waits for a retry is due now, with the retries that it has
+        left. If the filter names neither states nor ids, these are the failed tasks and those that wait for a retry:
+        finished and cancelled ones run again only if you ask for them.
+
+        A unique task is left alone while an equal one waits or runs, and of equal ones that match the last one is
+        taken. On Postgres it works in batches of at most 500, as ``remove_tasks_type`` does, on the tasks that were
+        there when it began; a task that ends once more meanwhile is not taken again. Tasks that others have locked at
+        that moment are left alone.
+
+        Args:
+            which: refused without a condition, unless it says ``all_tasks=True``.
+            by: who wants it, for the log; host and pid of this process unless given.
+            on_progress: called after each batch with the number of tasks so far. What it raises stops the call.
+            connection: a connection of the caller's; then all is part of one transaction.
+
+        Raises ``UsageError`` for arguments that cannot be used.
+        """
+        batches = retrying(on_progress)
+        wanted, who = retried_filter(which), cancellation("", by).by
+        count = self._in_batches(batches, partial(retry_many, self._operations, wanted, batches), connection)
+        logger.info("%d tasks retried by %s", count, who)
+        return count
+
+    def remove_tasks(
+        self,
+        which: TaskFilter,
+        /,
+        *,
+        on_progress: OnProgress | None = None,
+        connection: CallersConnection | None = None,
+    ) -> int:
+        """Removes all tasks that match the filter, in whatever state, and returns how many.
+
+        Runs that are under way lose their tasks; ``states`` of the filter spares them. It works in batches, as
+        ``remove_tasks_type`` does, on the tasks that were there when it began. Tasks that others have locked at that
+        moment are left alone.
+
+        Args:
+            which: refused without a condition, unless it says ``all_tasks=True``.
+            on_progress: called after each batch with the number of tasks so far. What it raises stops the call.
+            connection: a connection of the caller's; then all is part of one transaction.
+
+        Raises ``UsageError`` for arguments that cannot be used.
+        """
+        batches = removal(on_progress)
+        begin = partial(remove_many, self._operations, checked_filter(which), batches)
+        return self._in_batches(batches, begin, connection)
+
     def remove_task(self, task_id: UUID, /, *, connection: CallersConnection | None = None) -> int:
         """Removes a task in whatever state, and returns how many were removed: 0 or 1.
 
         A run that is under way loses its task. The period of a unique task ends, even if its row is gone already.
         """
-        return self._run(self._operations.remove_one(task_id), connection)
+        begin = partial(scripts.remove_one, self._operations, checked_id(task_id))
+        return self._run_script(begin, connection)
 
     def remove_task_by_metadata(self, task: BaseRunnable, /, *, connection: CallersConnection | None = None) -> int:
         """Removes the unique task that equals this one and waits or runs; returns how many: 0 or 1.
@@ -539,7 +601,8 @@ class Queue(Uncopyable):
         fields count. Its period ends too, if it has one. A task that was not inserted as unique is not found by its
         fields: remove it by its id.
         """
-        return self._run(self._operations.remove_twin(self.rules.hash_of_unique(task)), connection)
+        begin = partial(scripts.remove_twin, self._operations, self.rules.hash_of_unique(task))
+        return self._run_script(begin, connection)
 
     def remove_tasks_type(
         self, task_type: str, /, *, on_progress: OnProgress | None = None, connection: CallersConnection | None = None

@@ -40,6 +40,7 @@ from fang_core.conformance.exceptions import ExceptionSuite  # noqa: E402
 from fang_core.conformance.outcomes import OutcomeSuite  # noqa: E402
 from fang_core.conformance.pools import PoolSuite  # noqa: E402
 from fang_core.conformance.queue.audit import AuditSuite  # noqa: E402
+from fang_core.conformance.queue.bulk import BulkSuite  # noqa: E402
 from fang_core.conformance.queue.by_hand import ByHandSuite  # noqa: E402
 from fang_core.conformance.queue.cancelling import CancelSuite  # noqa: E402
 from fang_core.conformance.queue.explaining import ExplainSuite  # noqa: E402
@@ -82,6 +83,7 @@ class ConformanceSuite(
     ByHandSuite,
     CancelSuite,
     ListSuite,
+    BulkSuite,
     ManagingSuite,
     AuditSuite,
     RemovalSuite,
@@ -127,6 +129,7 @@ __all__ = (
     "CancelSuite",
     "AuditSuite",
     "ListSuite",
+    "BulkSuite",
     "ManagingSuite",
     "RemovalSuite",
     "ScheduleSuite",

@@ -88,6 +88,11 @@ def removal(on_progress: OnProgress | None) -> Batches:
     return Batches("removal", "removed", on_progress)
 
 
+def retrying(on_progress: OnProgress | None) -> Batches:
+    """Tracks a call that retries many tasks."""
+    return Batches("retry", "retried", on_progress)
+
+
 def cancelling(on_progress: OnProgress | None) -> Batches:
     """Tracks a call that cancels many tasks."""
     return Batches("cancelling", "cancelled", on_progress)

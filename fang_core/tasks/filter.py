@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
@@ -143,6 +143,16 @@ def checked_filter(which: TaskFilter) -> TaskFilter:
     if any_filter(which).is_empty and not which.all_tasks:
         raise UsageError("the filter has no condition: give one, or TaskFilter(all_tasks=True) for every task")
     return which
+
+
+def retried_filter(which: TaskFilter) -> TaskFilter:
+    """Returns the filter of a call that has tasks run again; if it does not say which, of those that have failed.
+
+    Raises ``UsageError`` like ``checked_filter``.
+    """
+    if checked_filter(which).states is not None or which.ids is not None:
+        return which
+    return replace(which, states=(TaskState.FAILED, TaskState.RETRIED), all_tasks=False)
 
 
 def _headers(values: Any) -> dict[str, str] | None:

@@ -29,6 +29,8 @@ from fang_postgres.statement import Operation, Script
 _LEAST_ID, _MOST_ID = UUID(int=0), UUID(int=2**128 - 1)
 _MOST_AT_ONCE: Final = 5_000
 _MOST_AT_FIRST: Final = 2_000
+_LEAST_OF_LANE: Final = 5
+_MOST_OF_IDS: Final = 500
 _MOST_LANES: Final = 200
 _GROWTH: Final = 8
 _CLOCK_SKEW: Final = timedelta(hours=1)
@@ -192,8 +194,8 @@ class Looking:
         if behind is not None:
             last: Any = behind[0]
             ids = [each for each in ids if each.bytes < last.bytes]
-        for start in range(0, len(ids), _MOST_AT_FIRST):
-            some = ids[start : start + _MOST_AT_FIRST]
+        for start in range(0, len(ids), _MOST_OF_IDS):
+            some = ids[start : start + _MOST_OF_IDS]
 
             def look(_: Key, __: int, some: Sequence[UUID] = some) -> Operation[Looked]:
                 return self.operations.list_ids(self.which, some, shows=self.shows)
@@ -280,9 +282,8 @@ class Looking:
             # All at first, then those that lie back: where the newest tasks are that were not seen.
             back = sorted(places, key=lambda lane: places[lane], reverse=True)
             some = back if not effort.looked else back[: max(1, len(back) // 2)]
-            each = max(10, effort.size(len(found) if self.shows else hits) // len(some))
-            if not effort.looked:
-                each = max(10, min(effort.most, _MOST_AT_FIRST // len(some)))
+            size = effort.size(len(found) if self.shows else hits)
+            each = max(_LEAST_OF_LANE, (size if effort.looked else min(2 * size, _MOST_AT_FIRST)) // len(some))
             asked = [Asked(lane, places[lane], each) for lane in some]
             try:
                 seen: list[Looked] = yield self.operations.list_ended(self.which, asked, since, shows=self.shows)

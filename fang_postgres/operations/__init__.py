@@ -1,6 +1,7 @@
 """Makes operations: a statement, its parameters and the meaning of its rows. Each mode runs them in its own way."""
 
 from fang_postgres.operations.audit import AuditOperations
+from fang_postgres.operations.bulk import BulkOperations
 from fang_postgres.operations.by_hand import ByHand
 from fang_postgres.operations.claims import Claims
 from fang_postgres.operations.explaining import Explaining
@@ -31,5 +32,6 @@ class Operations(
     AuditOperations,
     Listing,
     Explaining,
+    BulkOperations,
 ):
     """Makes every operation on the tables under one schema name."""

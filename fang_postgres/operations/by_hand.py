@@ -18,9 +18,10 @@ from fang_postgres.operations.rows import as_count, as_task, found_task
 from fang_postgres.sql.filters import filter_parameters
 from fang_postgres.statement import Operation, Rows, Statement
 
-Removing = Callable[[UUID, UUID, int], Operation[tuple[int, UUID | None]]]
-"""Makes one batch of a removal, from its first id, its last id and the most tasks to remove. The batch returns how many
-it removed, and the id that it reached; None if nothing is left."""
+Removing = Callable[[UUID, UUID, int, bool], Operation[tuple[int, UUID | None]]]
+"""Makes one batch of a removal, from its first id, its last id, the most tasks to remove, and whether it may notify.
+
+The batch returns how many it removed, and the id that it reached; None if nothing is left."""
 
 
 class DuePlace(NamedTuple):
@@ -164,13 +165,14 @@ class ByHand(OperationsBase):
 
         return Operation(self._statements.touch_lane, params, decode)
 
-    def remove_one(self, task_id: UUID) -> Operation[int]:
+    def remove_one(self, task_id: UUID, *, notify: bool) -> Operation[int]:
         """Removes the task with this id; returns how many tasks it removed."""
-        return Operation(self._statements.remove_one, {"p_id": checked_id(task_id)}, as_count)
+        return Operation(self._statements.remove_one, {"p_id": task_id, "p_notify": notify}, as_count)
 
-    def remove_twin(self, uniq_hash: str) -> Operation[int]:
+    def remove_twin(self, uniq_hash: str, *, notify: bool) -> Operation[int]:
         """Removes the live unique task with this hash; returns how many tasks it removed."""
-        return Operation(self._statements.remove_twin, {"p_uniq_hash": uniq_hash}, as_count)
+        params = {"p_uniq_hash": uniq_hash, "p_notify": notify}
+        return Operation(self._statements.remove_twin, params, as_count)
 
     def last_id(self) -> Operation[UUID | None]:
         """Returns the greatest id, or None if there is no task."""
@@ -189,8 +191,8 @@ class ByHand(OperationsBase):
         return self._removing(self._statements.remove_scheduled, {})
 
     def _removing(self, statement: Statement, which: dict[str, Any]) -> Removing:
-        def batch(first: UUID, last: UUID, limit: int) -> Operation[tuple[int, UUID | None]]:
-            params = {"p_from": first, "p_until": last, "p_limit": limit} | which
+        def batch(first: UUID, last: UUID, limit: int, notify: bool) -> Operation[tuple[int, UUID | None]]:
+            params = {"p_from": first, "p_until": last, "p_limit": limit, "p_notify": notify} | which
             return Operation(statement, params, lambda rows: (rows[0][0], rows[0][1]))
 
         return batch

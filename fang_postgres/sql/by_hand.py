@@ -45,6 +45,7 @@ from fang_postgres.sql.fragments import (
     marking_due_rows,
     task_columns,
     telling_of_slot,
+    telling_of_slots,
     waking,
     with_entry,
 )
@@ -81,25 +82,19 @@ def change(t: Tables) -> Statement:
 
     A unique row is not revived while it has a twin that counts; if two are revived at once, the index decides.
     """
-    task, twin = aliased(t.tasks, "t"), aliased(t.tasks, "twin")
+    task = aliased(t.tasks, "t")
     c = task.c
     revives = bindparam("p_revives", type_=Boolean)
-    zero: ColumnElement[int] = literal_column("0")
-    one: Select[Any] = select(literal_column("1"))
-    live = one.where(twin.c.uniq_hash == c.uniq_hash, not_(has_ended(twin.c)))
-    waiting = one.where(c.attempt == zero, twin.c.uniq_waiting == c.uniq_waiting, is_unclaimed(twin.c))
-    has_twin = or_(exists(live).correlate(task), exists(waiting).correlate(task))
     due = func.coalesce(func.clock_timestamp() + bindparam("p_delay", type_=Interval), c.scheduled_at)
-    values = {
+    lives_on = {
+        **{name: c[name] for name in ("crashes", "group_limit", "expires_at", "cancel_request")},
+        "scheduled_at": due,
+        "retries": c.retries + bindparam("p_charge", type_=Integer),
+    }
+    values = {name: case((revives, value), else_=lives_on[name]) for name, value in revived(c, due).items()} | {
         "state": cast(bindparam("p_state", type_=Text), t.tasks.c.state.type),
-        "scheduled_at": case((revives, func.greatest(due, func.clock_timestamp())), else_=due),
-        "retries": case((revives, zero), else_=c.retries + bindparam("p_charge", type_=Integer)),
-        "crashes": case((revives, zero), else_=c.crashes),
-        "group_limit": case((revives, null()), else_=c.group_limit),
         "error_message": func.coalesce(bindparam("p_error_message", type_=Text), c.error_message),
         "errors": with_entry(c, bindparam("p_error_entry", type_=Text)),
-        "expires_at": case((revives, null()), else_=c.expires_at),
-        "cancel_request": case((revives, null()), else_=c.cancel_request),
         "pool_id": null(),
         "claimed_at": null(),
         "updated_at": func.clock_timestamp(),  # not now(): it tells two changes in one transaction apart
@@ -111,7 +106,7 @@ def change(t: Tables) -> Statement:
             cast(c.state, Text) == bindparam("p_read_state", type_=Text),
             c.attempt == bindparam("p_read_attempt", type_=BigInteger),
             c.updated_at == bindparam("p_read_updated_at", type_=DateTime(timezone=True)),
-            not_(and_(revives, has_twin)),
+            not_(and_(revives, has_twin(t, task))),
         )
         .values(values)
         .returning(*task_columns(t, c))
@@ -120,6 +115,26 @@ def change(t: Tables) -> Statement:
     was_running = bindparam("p_read_state", type_=Text) == literal_column(f"'{TaskState.IN_PROGRESS}'")
     told = [waking(t, changed, passed_at=due_time(changed.c)), telling_of_slot(t, changed.c, was_running)]
     return Statement("change", select(changed, *told).select_from(changed))
+
+
+def revived(c: Any, due: ColumnElement[Any]) -> dict[str, ColumnElement[Any]]:
+    """Returns what changes in a row whose life begins again, beside its state: as ``lifecycle.Change`` has it."""
+    zero: ColumnElement[int] = literal_column("0")
+    return {
+        "scheduled_at": func.greatest(due, func.clock_timestamp()),
+        "retries": zero,
+        "crashes": zero,
+        **{name: null() for name in ("group_limit", "expires_at", "cancel_request")},
+    }
+
+
+def has_twin(t: Tables, task: Any) -> ColumnElement[bool]:
+    """Whether an equal unique task keeps this one from being revived."""
+    c, twin = task.c, aliased(t.tasks, "twin")
+    one: Select[Any] = select(literal_column("1"))
+    live = one.where(twin.c.uniq_hash == c.uniq_hash, not_(has_ended(twin.c)))
+    waiting = one.where(c.attempt == literal_column("0"), twin.c.uniq_waiting == c.uniq_waiting, is_unclaimed(twin.c))
+    return or_(exists(live).correlate(task), exists(waiting).correlate(task))
 
 
 def touch(t: Tables) -> Statement:
@@ -135,7 +150,7 @@ def touch(t: Tables) -> Statement:
 def remove_one(t: Tables) -> Statement:
     """Deletes a row by its id, and its period, which is there even if the row is gone. Counts the rows."""
     task_id = bindparam("p_id", type_=UUID)
-    gone = delete(t.tasks).where(t.tasks.c.id == task_id).returning(t.tasks.c.id).cte("gone")
+    gone = delete(t.tasks).where(t.tasks.c.id == task_id).returning(*_slot(t.tasks.c)).cte("gone")
     return _counted(t, "remove_one", gone, t.uniques.c.task_id == task_id)
 
 
@@ -153,14 +168,23 @@ def remove_twin(t: Tables) -> Statement:
     )
     task = aliased(t.tasks, "t")
     gone = (
-        delete(task).where(task.c.id == any_(array_of(ids)), not_(has_ended(task.c))).returning(task.c.id).cte("gone")
+        delete(task)
+        .where(task.c.id == any_(array_of(ids)), not_(has_ended(task.c)))
+        .returning(*_slot(task.c))
+        .cte("gone")
     )
     return _counted(t, "remove_twin", gone, u.hash == compared)
 
 
 def _counted(t: Tables, name: str, gone: Any, its_period: ColumnElement[bool]) -> Statement:
     periods = delete(t.uniques).where(its_period).cte("periods")
-    return Statement(name, select(func.count().label("count")).select_from(gone).add_cte(periods))
+    count = select(func.count()).select_from(gone).scalar_subquery().label("count")
+    return Statement(name, select(count, telling_of_slots(t, gone).label("told")).add_cte(periods))
+
+
+def _slot(c: Any) -> list[Any]:
+    """Returns the columns of removed rows that tell of the slots that these had."""
+    return [c.id, c.state, c.task_type, c.lane]
 
 
 LOOKED_AT: Final = 10_000
@@ -190,7 +214,7 @@ def removal_batch(t: Tables, name: str, which: Callable[[Any], list[ColumnElemen
     gone = (
         delete(task)
         .where(task.c.id == any_(array_of(select(doomed.c.id))), *which(task.c))
-        .returning(task.c.id)
+        .returning(*_slot(task.c))
         .cte("gone")
     )
     periods = delete(t.uniques).where(t.uniques.c.task_id == any_(array_of(select(gone.c.id)))).cte("periods")
@@ -202,6 +226,7 @@ def removal_batch(t: Tables, name: str, which: Callable[[Any], list[ColumnElemen
         select(
             select(func.count()).select_from(gone).scalar_subquery().label("count"),
             case((is_full, last_doomed.scalar_subquery()), else_=last_seen.scalar_subquery()).label("reached"),
+            telling_of_slots(t, gone).label("told"),
         ).add_cte(periods),
     )
 

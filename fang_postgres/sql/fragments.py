@@ -367,6 +367,13 @@ def telling_of_slot(t: Tables, c: Any, is_freed: ColumnElement[bool]) -> ColumnE
     return case((is_told, _notify(t, _all_of_type(c.task_type)))).label("slot")
 
 
+def telling_of_slots(t: Tables, gone: Any) -> ColumnElement[Any]:
+    """Does the same for removed rows with their ``state``, ``task_type`` and ``lane``, once for each type."""
+    was_counted = (gone.c.state == literal_column("'in_progress'"), gone.c.lane.is_not(None))
+    freed = select(gone.c.task_type).where(*was_counted).distinct().subquery("freed")
+    return select(func.count(telling_type(t, freed.c.task_type))).scalar_subquery()
+
+
 def _all_of_type(task_type: Any) -> ColumnElement[str]:
     return func.concat(_short(task_type), literal_column(f"'{ALL_OF_TYPE}'"))
 

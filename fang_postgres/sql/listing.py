@@ -179,7 +179,8 @@ def ended_types(t: Tables) -> Statement:
     parts = []
     for state in TERMINAL_STATES:
         types = task_types(t, is_in(state), name=f"types_{state.value}")
-        parts.append(select(literal_column(f"'{state.value}'", Text).label("state"), types.c.task_type))
+        state_name = literal_column(f"'{state.value}'", Text).label("state")
+        parts.append(select(state_name, types.c.task_type).where(types.c.task_type.is_not(None)))
     return Statement("ended_types", parts[0].union_all(*parts[1:]))
 
 

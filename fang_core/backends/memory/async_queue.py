@@ -326,6 +326,60 @@ class AsyncMemoryQueue(MemoryQueueBase):
         """
         return self._cancel_many(which, reason, by, on_progress)
 
+    async def retry_tasks(
+        self,
+        which: TaskFilter,
+        /,
+        *,
+        by: str | None = None,
+        on_progress: OnProgress | None = None,
+        connection: Any = None,
+    ) -> int:
+        """Has all tasks that match the filter run again, and returns how many.
+
+        A task that has ended begins its life anew, as if ``update_task_state`` made it new: it is due now at the
+        earliest, and its retries start from 0. One that waits for a retry is due now, with the retries that it has
+        left. If the filter names neither states nor ids, these are the failed tasks and those that wait for a retry:
+        finished and cancelled ones run again only if you ask for them.
+
+        A unique task is left alone while an equal one waits or runs, and of equal ones that match the last one is
+        taken. On Postgres it works in batches of at most 500, as ``remove_tasks_type`` does, on the tasks that were
+        there when it began; a task that ends once more meanwhile is not taken again. Tasks that others have locked at
+        that moment are left alone.
+
+        Args:
+            which: refused without a condition, unless it says ``all_tasks=True``.
+            by: who wants it, for the log; host and pid of this process unless given.
+            on_progress: called after each batch with the number of tasks so far. What it raises stops the call.
+            connection: a connection of the caller's; then all is part of one transaction.
+
+        Raises ``UsageError`` for arguments that cannot be used.
+        """
+        return self._retry_many(which, by, on_progress)
+
+    async def remove_tasks(
+        self,
+        which: TaskFilter,
+        /,
+        *,
+        on_progress: OnProgress | None = None,
+        connection: Any = None,
+    ) -> int:
+        """Removes all tasks that match the filter, in whatever state, and returns how many.
+
+        Runs that are under way lose their tasks; ``states`` of the filter spares them. It works in batches, as
+        ``remove_tasks_type`` does, on the tasks that were there when it began. Tasks that others have locked at that
+        moment are left alone.
+
+        Args:
+            which: refused without a condition, unless it says ``all_tasks=True``.
+            on_progress: called after each batch with the number of tasks so far. What it raises stops the call.
+            connection: a connection of the caller's; then all is part of one transaction.
+
+        Raises ``UsageError`` for arguments that cannot be used.
+        """
+        return self._remove_matching(which, on_progress)
+
     async def remove_task(self, task_id: UUID, /, *, connection: Any = None) -> int:
         """Removes a task in whatever state, and returns how many were removed: 0 or 1.
 

@@ -27,10 +27,10 @@ from fang_core.monitoring.listing import Count, TaskPage, checked_limit, checked
 from fang_core.record import PoolInfo, Task, TaskState
 from fang_core.runs.run import current_run
 from fang_core.tasks.arguments import checked_id, checked_task_type
-from fang_core.tasks.batches import Batches, OnProgress, cancelling, removal
+from fang_core.tasks.batches import Batches, OnProgress, cancelling, removal, retrying
 from fang_core.tasks.cancelling import cancellation
 from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
-from fang_core.tasks.filter import TaskFilter, any_filter, checked_filter
+from fang_core.tasks.filter import TaskFilter, any_filter, checked_filter, retried_filter
 from fang_core.tasks.insert_middleware import InsertMiddleware
 from fang_core.tasks.insertion import Bulk, Inject, Overrides, Rules
 from fang_core.tasks.managing import Pause, limited_type
@@ -180,6 +180,15 @@ class MemoryQueueBase(Uncopyable):
         matches = checked_filter(which).matches
         return self._in_one_batch(batches, lambda: self.state.cancel(matches, wanted))
 
+    # Retrying ---------------------------------------------------------------------------------------------------------
+
+    def _retry_many(self, which: TaskFilter, by: str | None, on_progress: OnProgress | None) -> int:
+        batches, who = retrying(on_progress), cancellation("", by).by
+        matches = retried_filter(which).matches
+        count = self._in_one_batch(batches, lambda: self.state.retry(matches))
+        logger.info("%d tasks retried by %s", count, who)
+        return count
+
     # Removing ---------------------------------------------------------------------------------------------------------
 
     def _remove(self, task_id: UUID) -> int:
@@ -197,6 +206,9 @@ class MemoryQueueBase(Uncopyable):
 
     def _remove_scheduled(self, on_progress: OnProgress | None) -> int:
         return self._remove_many(self._is_scheduled, on_progress)
+
+    def _remove_matching(self, which: TaskFilter, on_progress: OnProgress | None) -> int:
+        return self._remove_many(checked_filter(which).matches, on_progress)
 
     def _remove_many(self, which: Callable[[Task], bool], on_progress: OnProgress | None) -> int:
         return self._in_one_batch(removal(on_progress), lambda: self.state.remove(which))

@@ -47,7 +47,7 @@ from fang_core.errors import IdInUse, StaleTask, TaskLost, TwinExists
 from fang_core.flow.info import TypeInfo
 from fang_core.flow.limits import rules_from_json
 from fang_core.flow.settings import check_key
-from fang_core.lifecycle import DUE_STATES, Change, Outcome, cancelled_by_hand
+from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES, Change, Outcome, cancelled_by_hand, change_by_hand
 from fang_core.liveness import Beat, BeatRequest, CancelRequest
 from fang_core.messages import Delivery
 from fang_core.record import PoolInfo, Task, TaskState, as_progress, waiting_state, was_charged
@@ -187,28 +187,58 @@ class MemoryState:
         self.tell_all({task.pool_id for task in wanted if task.pool_id is not None})
         return len(wanted)
 
+    def retry(self, which: Callable[[Task], bool]) -> int:
+        """Revives ended tasks of which this is true, unless they have twins, and has those due that wait for a retry;
+        how many."""
+        with self.lock:
+            now = self.clock()
+            wanted = sorted((task for task in self.tasks.values() if which(task)), key=lambda each: each.updated_at)
+            changed = [after for task in reversed(wanted) if (after := self._retried(task, now)) is not None]
+        self.wake(task.task_type for task in changed)
+        return len(changed)
+
+    def _retried(self, task: Task, now: datetime) -> Task | None:
+        if task.state in TERMINAL_STATES and not self.uniques.has_twin(task, self.tasks.values()):
+            after = after_change(task, change_by_hand(task, TaskState.NEW), now)
+        elif task.state is TaskState.RETRIED and task.scheduled_at > now:
+            after = task._replace(scheduled_at=now, updated_at=now)
+        else:
+            return None
+        self.tasks[task.id] = after
+        return after
+
     def remove(self, which: Callable[[Task], bool]) -> int:
         """Removes the tasks of which this is true; how many."""
         with self.lock:
-            gone = [task.id for task in self.tasks.values() if which(task)]
-            for task_id in gone:
-                del self.tasks[task_id]
-            self.uniques.forget(gone)
-            return len(gone)
+            gone = self._removed(which)
+        return self._after_removal(gone)
 
     def remove_one(self, task_id: UUID) -> int:
         """Removes a task, and ends the period of one that is gone already; how many tasks."""
         with self.lock:
-            removed = self.remove(lambda task: task.id == task_id)
+            gone = self._removed(lambda task: task.id == task_id)
             self.uniques.forget([task_id])
-            return removed
+        return self._after_removal(gone)
 
     def remove_twin(self, compared: str) -> int:
         """Removes the unique task with this hash that has not ended, and ends its period; how many tasks."""
         with self.lock:
-            removed = self.remove(lambda task: self.uniques.is_compared_by(task, compared))
+            gone = self._removed(lambda task: self.uniques.is_compared_by(task, compared))
             self.uniques.periods.pop(compared, None)
-            return removed
+        return self._after_removal(gone)
+
+    def _removed(self, which: Callable[[Task], bool]) -> list[Task]:
+        gone = [task for task in self.tasks.values() if which(task)]
+        for task in gone:
+            del self.tasks[task.id]
+        self.uniques.forget([task.id for task in gone])
+        return gone
+
+    def _after_removal(self, gone: Sequence[Task]) -> int:
+        """Tells of the slots of removed tasks; returns how many these are."""
+        running = {task.task_type for task in gone if task.state is TaskState.IN_PROGRESS}
+        self.tell_types(sorted(running & self.types.keys()))
+        return len(gone)
 
     def fetch_and_touch(self, task_type: str, pool: PoolRecord) -> Task | None:
         """Claims the first due task of a type for a queue, which is registered as ``pool``."""

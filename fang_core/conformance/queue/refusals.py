@@ -83,6 +83,10 @@ def bad_calls(backend: Backend) -> Iterator[Call]:
     yield "cancel_task", (row.id,), {"by": 7}
     yield from (("cancel_tasks", (bad,), {}) for bad in (TaskFilter(), None, "common", row.id, [row.id]))
     yield "cancel_tasks", (TaskFilter(all_tasks=True), None), {}
+    for call in ("retry_tasks", "remove_tasks"):
+        yield from ((call, (bad,), {}) for bad in (TaskFilter(), None, "common", row.id, [row.id]))
+        yield call, (TaskFilter(all_tasks=True),), {"on_progress": 7}
+    yield "retry_tasks", (TaskFilter(all_tasks=True),), {"by": 7}
     for call in ("list_tasks", "count_tasks"):
         yield from ((call, (bad,), {}) for bad in (None, "common", row.id, {"states": "new"}))
     yield from (("list_tasks", (), {"limit": bad}) for bad in (0, 501, None, "7", True, 1.5))

@@ -1,4 +1,4 @@
--- $1=p_from $2=p_until $3=p_limit
+-- $1=p_from $2=p_until $3=p_limit $4=p_notify
 WITH seen AS MATERIALIZED
 (SELECT looked.id AS id, CAST(looked.state AS TEXT) = 'new' AND looked.attempt = 0 AND looked.scheduled_at > clock_timestamp() AS wanted
 FROM fang.fang_tasks AS looked
@@ -11,7 +11,7 @@ WHERE seen.wanted ORDER BY seen.id
  LIMIT $3::INTEGER),
 gone AS
 (DELETE FROM fang.fang_tasks AS t WHERE t.id = ANY (array((SELECT doomed.id
-FROM doomed))) AND CAST(t.state AS TEXT) = 'new' AND t.attempt = 0 AND t.scheduled_at > clock_timestamp() RETURNING t.id),
+FROM doomed))) AND CAST(t.state AS TEXT) = 'new' AND t.attempt = 0 AND t.scheduled_at > clock_timestamp() RETURNING t.id, t.state, t.task_type, t.lane),
 periods AS
 (DELETE FROM fang.fang_uniques WHERE fang.fang_uniques.task_id = ANY (array((SELECT gone.id
 FROM gone))))
@@ -23,4 +23,7 @@ FROM doomed ORDER BY doomed.id DESC
 FROM seen
 WHERE (SELECT count(*) AS count_3
 FROM seen) = 10000 ORDER BY seen.id DESC
- LIMIT 1) END AS reached
+ LIMIT 1) END AS reached, (SELECT count(CASE WHEN $4::BOOLEAN THEN pg_notify('fang_fang', concat(left(freed.task_type, 500), ',0,0')) END) AS count_4
+FROM (SELECT DISTINCT gone.task_type AS task_type
+FROM gone
+WHERE gone.state = 'in_progress' AND gone.lane IS NOT NULL) AS freed) AS told
