@@ -13,7 +13,7 @@ import pytest
 from fang_cli.commands import fang as command
 from fang_core import Fair, Limit, Queueable, Runnable, TaskConfig
 from fang_threaded import Queue, WorkerPool
-from tests.cli.test_cli import fang
+from tests.cli.invoking import fang
 
 ME = f"{getpass.getuser()}@{socket.gethostname()}"
 

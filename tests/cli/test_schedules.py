@@ -16,7 +16,7 @@ from fang_cli.commands import fang as command
 from fang_core import Every
 from fang_threaded import Queue, WorkerPool
 from tests.cli import scheduled
-from tests.cli.test_cli import fang
+from tests.cli.invoking import fang
 from tests.modes import eventually
 
 ME = f"{getpass.getuser()}@{socket.gethostname()}"

@@ -19,7 +19,7 @@ from fang_core.pool.glance import Life
 from fang_postgres.reports.reports import Reports
 from fang_threaded import Queue, Runnable, TaskConfig, WorkerPool
 from fang_threaded.database import run_on
-from tests.cli.test_cli import fang
+from tests.cli.invoking import fang
 from tests.forking import ROOT, Forked
 from tests.modes import Database, Harness, eventually
 

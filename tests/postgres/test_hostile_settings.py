@@ -14,7 +14,7 @@ from fang_core import BackendError
 from fang_postgres import migrate
 from fang_postgres.connections.connecting import TRANSACTION_TIMEOUT_SINCE
 from fang_postgres.statement import Operation, Statement
-from tests.cli.test_cli import fang
+from tests.cli.invoking import fang
 from tests.modes import Database, Harness, eventually, ran
 
 HOSTILE = {
