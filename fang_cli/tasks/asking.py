@@ -35,7 +35,8 @@ def run(queue: "Queue", bulk: "Bulk", change: Callable[[Callable[[int], None]], 
         raise UsageError(f"nobody can be asked here: add --yes to {bulk.verb} them, or --dry-run to count them")
     matched = queue.count_tasks(bulk.which)
     if not mode.as_json and not bulk.by_ids:
-        click.echo(printable(f"{in_words(matched)} match {told(bulk.which) or '--all'}"))
+        verb = "matches" if matched == Count(1, True) else "match"
+        click.echo(printable(f"{in_words(matched)} {verb} {told(bulk.which) or '--all'}"))
     if mode.dry_run:
         if mode.as_json:
             click.echo(_numbers(matched, None))

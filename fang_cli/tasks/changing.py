@@ -1,4 +1,4 @@
-"""Defines ``fang tasks cancel``: for tasks by their ids, or for all that match."""
+"""Defines ``fang tasks retry``, ``cancel`` and ``remove``: for tasks by their ids, or for all that match."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,6 +21,9 @@ _BULK: Final = (
     click.option("--dry-run", is_flag=True, help="Only say how many there are."),
     click.option("--json", "as_json", is_flag=True, help="Print the numbers for programs; needs --yes or --dry-run."),
 )
+
+
+_ENDED_OR_RETRIED: Final = (TaskState.FAILED, TaskState.RETRIED, TaskState.FINISHED, TaskState.CANCELLED)
 
 
 class Bulk(NamedTuple):
@@ -65,6 +68,39 @@ def _bulk(
 @click.command()
 @click.argument("task_ids", metavar="[ID]...", nargs=-1)
 @options(*_BULK)
+@click.option("--by", metavar="WHO", help="Who does this; you, at this machine, unless given.")
+@options(*DATABASE)
+def retry(
+    *,
+    task_ids: tuple[str, ...],
+    all_tasks: bool,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    by: str | None,
+    schema: str | None,
+    database_url: str | None,
+    **given: Any,
+) -> None:
+    """Run tasks again: begin the life of ended ones anew, and have those that wait for a retry be due now.
+
+    Without --state or ids it takes those that failed for good and those that wait for a retry. A unique task is left
+    alone while an equal one waits or runs.
+    """
+    states = _ENDED_OR_RETRIED if task_ids or given["ids"] else (TaskState.FAILED, TaskState.RETRIED)
+    bulk = _bulk("retry", "retried", ids=task_ids, states=states, all_tasks=all_tasks, given=given)
+    who = by or arguments.whoami()
+    with queue_at(database_url, schema) as queue:
+
+        def change(tell: Callable[[int], None]) -> int:
+            return queue.retry_tasks(bulk.which, by=who, on_progress=tell)
+
+        asking.run(queue, bulk, change, asking.Mode(yes, dry_run, as_json))
+
+
+@click.command()
+@click.argument("task_ids", metavar="[ID]...", nargs=-1)
+@options(*_BULK)
 @click.option("--reason", metavar="WHY", default="", help="Kept in their rows.")
 @click.option("--by", metavar="WHO", help="Who does this; you, at this machine, unless given.")
 @options(*DATABASE)
@@ -89,5 +125,29 @@ def cancel(
 
         def change(tell: Callable[[int], None]) -> int:
             return queue.cancel_tasks(bulk.which, reason, by=who, on_progress=tell)
+
+        asking.run(queue, bulk, change, asking.Mode(yes, dry_run, as_json))
+
+
+@click.command()
+@click.argument("task_ids", metavar="[ID]...", nargs=-1)
+@options(*_BULK, *DATABASE)
+def remove(
+    *,
+    task_ids: tuple[str, ...],
+    all_tasks: bool,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    schema: str | None,
+    database_url: str | None,
+    **given: Any,
+) -> None:
+    """Remove tasks in whatever state; runs that go on lose them, and their effects stay."""
+    bulk = _bulk("remove", "removed", ids=task_ids, states=None, all_tasks=all_tasks, given=given)
+    with queue_at(database_url, schema) as queue:
+
+        def change(tell: Callable[[int], None]) -> int:
+            return queue.remove_tasks(bulk.which, on_progress=tell)
 
         asking.run(queue, bulk, change, asking.Mode(yes, dry_run, as_json))

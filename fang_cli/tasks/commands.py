@@ -8,7 +8,7 @@ import click
 
 from fang_cli.group import Group
 from fang_cli.options import APP, DATABASE, JSON, options, queue_at
-from fang_cli.tasks.changing import cancel
+from fang_cli.tasks.changing import cancel, remove, retry
 from fang_cli.tasks.filtering import FILTER, checked_uuid, filter_of
 from fang_cli.tasks.finding import found_task
 
@@ -22,7 +22,8 @@ def tasks() -> None:
     """
 
 
-tasks.add_command(cancel)
+for _command in (retry, cancel, remove):
+    tasks.add_command(_command)
 
 
 @tasks.command("list")

@@ -240,6 +240,32 @@ def test_ids_need_no_question(queue: Queue, run: Run) -> None:
     assert states(queue) == [TaskState.CANCELLED]
 
 
+def test_failed_tasks_run_again_and_others_only_if_named(queue: Queue, run: Run, url: str) -> None:
+    failed, waiting, cancelled = queue.insert_tasks([Mail(), Mail(), Mail()])
+    fail(url, failed)
+    queue.cancel_task(cancelled.id)
+    done = run("tasks", "retry", "--error", "KeyError", "--yes")
+    assert done.stdout == ("1 task matches --state failed --state retried --error KeyError\n1 task has been retried\n")
+    assert told(run("tasks", "retry", "--all", "--yes", "--json"))["changed"] == 0
+    assert run("tasks", "retry", str(cancelled.id)).stdout == "1 task has been retried\n"
+    assert run("tasks", "retry", str(waiting.id)).stdout == "0 tasks have been retried\n"
+    assert states(queue) == [TaskState.NEW] * 3
+
+
+def test_tasks_are_removed(queue: Queue, run: Run, url: str) -> None:
+    kept, failed = queue.insert_tasks([Mail(), Mail()])
+    fail(url, failed)
+    assert told(run("tasks", "remove", "--state", "failed", "--yes", "--json")) == {
+        "matched": 1,
+        "exact": True,
+        "changed": 1,
+        "taken": 0,
+    }
+    assert [task.id for task in queue.list_tasks().tasks] == [kept.id]
+    assert run("tasks", "remove", "--all", "--yes").stdout == "1 task matches --all\n1 task has been removed\n"
+    assert states(queue) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
