@@ -6,8 +6,8 @@ all about the same filter.
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -47,6 +47,13 @@ class Chosen:
         """Whether there is no condition."""
         return self.which.is_empty
 
+    @property
+    def target(self) -> str:
+        """The conditions, without what stands in payloads: for the audit, which outlives the tasks."""
+        if self.which.payload is None:
+            return ", ".join(self.words)
+        return ", ".join([*self.words[:-1], f"whose payload has certain {', '.join(self.which.payload)}"])
+
 
 @dataclass(slots=True)
 class _Choosing:
@@ -79,10 +86,10 @@ def chosen(parameters: Parameters, masked: frozenset[str], now: datetime) -> Cho
             choosing.add((name, text), (condition, ids), words.format(text))
     _times(parameters, choosing, now)
     _headers(parameters, choosing)
-    _payload(parameters, choosing, masked)
     error = parameters.text("error", most=500)
     if error:
         choosing.add(("error", error), ("error", error), f"whose error contains “{error}”")
+    _payload(parameters, choosing, masked)  # the last one: see Chosen.target
     try:
         which = TaskFilter(**choosing.conditions)
     except UsageError as refused:
@@ -90,11 +97,20 @@ def chosen(parameters: Parameters, masked: frozenset[str], now: datetime) -> Cho
     return Chosen(which, choosing.query, tuple(choosing.words))
 
 
-def until(query: Mapping[str, Any], moment: datetime) -> dict[str, Any]:
-    """Returns the parameters with one more: only tasks that were not changed after this moment."""
-    text = moment.astimezone(UTC).isoformat()
-    before = query.get("updated_before")
-    return {**query, "updated_before": text if before is None else min(str(before), text)}
+def in_states(choice: Chosen, states: Collection[TaskState]) -> Chosen:
+    """Returns those of the chosen tasks that are in one of these states."""
+    if choice.which.states is None and set(states) == set(TaskState):
+        return choice
+    wanted = [state for state in TaskState if state in states and state in (choice.which.states or states)]
+    return replace(choice, which=replace(choice.which, states=wanted), query={**choice.query, "state": wanted})
+
+
+def until(query: Mapping[str, Any], name: str, moment: datetime) -> dict[str, Any]:
+    """Returns the parameters with one more, such as ``updated_before``: only tasks from before this moment."""
+    times = [moment.astimezone(UTC)]
+    if name in query:
+        times.append(datetime.fromisoformat(query[name]))
+    return {**query, name: min(times).isoformat()}
 
 
 def _states(parameters: Parameters, choosing: _Choosing) -> None:
@@ -132,19 +148,29 @@ def _times(parameters: Parameters, choosing: _Choosing, now: datetime) -> None:
 def _moment(text: str, name: str, now: datetime) -> datetime | None:
     if not text:
         return None
+    length = length_of(text)
+    moment = time_of(text) if length is None else now - length
+    if moment is None:
+        raise BadRequest(f"{name} is a length of time like 15m, 2h or 3d, or a time like 2026-11-29T08:00Z")
+    return moment
+
+
+def length_of(text: str) -> timedelta | None:
+    """Returns the length of time that a text says, like ``15m``; None if it says none, or one of many years."""
     span = _SPAN.fullmatch(text)
-    if span is not None:
-        ago = int(span[1]) * _UNITS[span[2]]
-        if ago <= _LONGEST.total_seconds():
-            return now - timedelta(seconds=ago)
-    else:
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            moment = None
-        if moment is not None and 1970 < moment.year < 3000:
-            return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    raise BadRequest(f"{name} is a length of time like 15m, 2h or 3d, or a time like 2026-11-29T08:00Z")
+    length = None if span is None else timedelta(seconds=int(span[1]) * _UNITS[span[2]])
+    return length if length is not None and length <= _LONGEST else None
+
+
+def time_of(text: str) -> datetime | None:
+    """Returns the time that a text says, in UTC unless it names a zone; None if it says none, or one far from ours."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if not 1970 < moment.year < 3000:
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _headers(parameters: Parameters, choosing: _Choosing) -> None:

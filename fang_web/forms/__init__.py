@@ -1,6 +1,7 @@
 """Makes a form of the class of a task, and a task of what is typed into it, without any script in the page."""
 
+from fang_web.forms.controls import ROOT
 from fang_web.forms.fields import Choice, Field
 from fang_web.forms.form import Filled, PayloadForm
 
-__all__ = ["PayloadForm", "Filled", "Field", "Choice"]
+__all__ = ["PayloadForm", "Filled", "Field", "Choice", "ROOT"]

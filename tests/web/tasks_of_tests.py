@@ -31,3 +31,11 @@ class Free(AsyncRunnable):
     value: Any = None
 
     async def run(self, queue: AsyncQueueable) -> None: ...
+
+
+class Listed(AsyncRunnable):
+    task_config = TaskConfig(kind="web-list")
+
+    names: list[str] = Field([])
+
+    async def run(self, queue: AsyncQueueable) -> None: ...

@@ -1,15 +1,22 @@
 """The pages about tasks, asked in this process, on the memory backend: what they say, and what they refuse."""
 
+import asyncio
 import re
 from datetime import timedelta
 from html import unescape
+from html.parser import HTMLParser
+from typing import Any
 
 import httpx
 import pytest
 
 from fang_core.backends.memory.async_queue import AsyncMemoryQueue
+from fang_core.errors import BackendUnavailable
 from fang_core.record import Task, TaskState
-from tests.web.client import page_of
+from fang_core.tasks.filter import TaskFilter
+from fang_web import OpenOnLoopback, Role
+from fang_web.pages.tasks import many, one
+from tests.web.client import FROM_THE_PAGE, page_of
 from tests.web.tasks_of_tests import Ship
 
 
@@ -124,3 +131,259 @@ async def test_the_list_hides_secrets(queue: AsyncMemoryQueue) -> None:
     assert "s3cret" not in page
     assert "1234" not in page
     assert '"order": 1' in page
+
+
+# One task -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_task_shows_its_life_its_failures_and_why(queue: AsyncMemoryQueue) -> None:
+    task = await ended(queue, 7, TaskState.FAILED, "no stock")
+    async with page_of(queue) as browser:
+        page = text_of(await browser.get(f"/tasks/{task.id}"))
+        for said in ("failed", str(task.id), "attempt 1 failed: no stock", '"order": 7', "Attempt 1", "Retry"):
+            assert said in page
+        assert (await queue.explain(task.id)).text in page
+        assert "0000" not in page
+        assert (await browser.get(f"/tasks/{task.id}", headers={"HX-Request": "true"})).text.count("<html") == 0
+        await queue.remove_task(task.id)
+        gone = await browser.get(f"/tasks/{task.id}")
+        assert gone.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"number": 1, "time": "yesterday", "error": {"a": 1}, "traceback": None},
+        {"time": "2026-11-29T00:00:00", "number": None},
+        {},
+    ],
+)
+async def test_a_row_that_another_program_wrote_is_shown(queue: AsyncMemoryQueue, told: dict[str, object]) -> None:
+    task = await ended(queue, 7, TaskState.FAILED, "no stock")
+    odd = task._replace(errors=[told, "text"], cancel_request={"by": "x"}, headers={"a": "b"})  # type: ignore[list-item]
+    failures = one.failures_of(odd)
+    assert len(failures) == 1
+    assert [moment.text for moment in one.life_of(odd, failures)]
+
+
+async def test_what_a_user_may_not_do_is_not_offered(queue: AsyncMemoryQueue) -> None:
+    task = await queue.insert_task(Ship(order=1))
+    offered = {}
+    for role in Role:
+        async with page_of(queue, auth=OpenOnLoopback(role=role)) as browser:
+            page = (await browser.get(f"/tasks/{task.id}")).text
+            offered[role] = {word for word in ("cancel-task", "action=remove") if word in page}
+    assert offered[Role.VIEWER] == set()
+    assert offered[Role.OPERATOR] == {"cancel-task"}
+    assert "action=remove" in offered[Role.ADMIN]
+
+
+async def test_one_task_is_cancelled_and_the_audit_says_so(queue: AsyncMemoryQueue) -> None:
+    task = await queue.insert_task(Ship(order=1))
+    async with page_of(queue) as browser:
+        form = {"id": str(task.id), "reason": "wrong address"}
+        for result in ("cancelled", "not cancelled"):
+            answer = await browser.post("/actions/cancel-task", data=form, headers=FROM_THE_PAGE)
+            assert answer.status_code == 303
+            assert f"cancel task {task.id}: {result}" in text_of(await browser.get(answer.headers["location"]))
+    row = await queue.find_task_by_id(task.id)
+    assert row is not None
+    assert (row.state, row.error_message) == (TaskState.CANCELLED, "wrong address")
+    entries = await queue.audit.list()
+    assert [(entry.who, entry.action, entry.target) for entry in entries] == [
+        ("loopback", "cancel task", str(task.id))
+    ] * 2
+
+
+# Many tasks -----------------------------------------------------------------------------------------------------------
+
+
+def hidden_fields(response: httpx.Response) -> dict[str, list[str]]:
+    """Returns what the form of a page sends without being asked."""
+    fields: dict[str, list[str]] = {}
+    for name, value in re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', response.text):
+        fields.setdefault(unescape(name), []).append(unescape(value))
+    return fields
+
+
+async def test_many_tasks_are_cancelled_after_a_preview(queue: AsyncMemoryQueue) -> None:
+    await ended(queue, 1, TaskState.FAILED, "no stock")
+    for order in (2, 3):
+        await queue.insert_task(Ship(order=order))
+    async with page_of(queue) as browser:
+        preview = await browser.get('/tasks/change?action=cancel&kind=web-ship&payload={"note": ""}')
+        assert "2 tasks now: of the kind web-ship" in text_of(preview)
+        later = await queue.insert_task(Ship(order=4))
+        form = hidden_fields(preview) | {"reason": "sold out"}
+        answer = await browser.post("/actions/cancel-tasks", data=form, headers=FROM_THE_PAGE)
+        assert answer.status_code == 303
+        assert "2 tasks cancelled" in text_of(await browser.get(answer.headers["location"]))
+    row = await queue.find_task_by_id(later.id)
+    assert row is not None
+    assert row.state == TaskState.NEW
+    (entry,) = await queue.audit.list()
+    assert entry.target.startswith("tasks new or in progress or retried, of the kind web-ship, inserted before ")
+    assert entry.target.endswith(", whose payload has certain note")
+    assert entry.details == {"reason": "sold out"}
+
+
+async def test_a_retry_of_many_takes_the_failed_ones_unless_others_are_asked_for(queue: AsyncMemoryQueue) -> None:
+    failed = await ended(queue, 1, TaskState.FAILED, "no stock")
+    cancelled = await ended(queue, 2, TaskState.CANCELLED)
+    async with page_of(queue) as browser:
+        preview = await browser.get("/tasks/change?action=retry&kind=web-ship")
+        answer = await browser.post("/actions/retry-tasks", data=hidden_fields(preview), headers=FROM_THE_PAGE)
+        assert "1 task retried" in text_of(await browser.get(answer.headers["location"]))
+        assert [task.id for task in (await queue.list_tasks(TaskFilter(states=TaskState.NEW))).tasks] == [failed.id]
+        answer = await browser.post("/actions/retry-task", data={"id": str(cancelled.id)}, headers=FROM_THE_PAGE)
+        assert f"retry task {cancelled.id}: retried" in text_of(await browser.get(answer.headers["location"]))
+    row = await queue.find_task_by_id(cancelled.id)
+    assert row is not None
+    assert row.state == TaskState.NEW
+
+
+async def test_tasks_are_removed_if_the_box_is_ticked(queue: AsyncMemoryQueue) -> None:
+    tasks = [await queue.insert_task(Ship(order=order)) for order in (1, 2, 3)]
+    async with page_of(queue) as browser:
+        preview = await browser.get("/tasks/change", params={"action": "remove", "id": f"{tasks[0].id} {tasks[1].id}"})
+        form = hidden_fields(preview)
+        assert (await browser.post("/actions/remove-tasks", data=form, headers=FROM_THE_PAGE)).status_code == 400
+        answer = await browser.post("/actions/remove-tasks", data=form | {"sure": "1"}, headers=FROM_THE_PAGE)
+        assert "2 tasks removed" in text_of(await browser.get(answer.headers["location"]))
+        answer = await browser.post("/actions/remove-task", data={"id": str(tasks[2].id)}, headers=FROM_THE_PAGE)
+        assert f"remove task {tasks[2].id}: removed" in text_of(await browser.get(answer.headers["location"]))
+    assert (await queue.list_tasks()).tasks == ()
+
+
+async def test_all_tasks_of_the_table_are_never_changed_at_once(queue: AsyncMemoryQueue) -> None:
+    await queue.insert_task(Ship(order=1))
+    async with page_of(queue) as browser:
+        assert (await browser.get("/tasks/change?action=cancel")).status_code == 400
+        answer = await browser.post("/actions/cancel-tasks", data={"reason": "x"}, headers=FROM_THE_PAGE)
+        assert answer.status_code == 400
+        assert "nothing to retry" in text_of(await browser.get("/tasks/change?action=retry&state=new"))
+    assert await queue.audit.list() == []
+
+
+async def test_a_change_that_takes_long_goes_on_after_its_response(
+    queue: AsyncMemoryQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = asyncio.Event()
+
+    async def slowly(which: object, reason: str, *, by: str, on_progress: Any) -> int:
+        on_progress(500)
+        await go_on.wait()
+        return 501
+
+    monkeypatch.setattr(queue, "cancel_tasks", slowly)
+    monkeypatch.setattr(many, "PATIENCE", 0)
+    async with page_of(queue) as browser:
+        answer = await browser.post("/actions/cancel-tasks", data={"kind": "x"}, headers=FROM_THE_PAGE)
+        page = await browser.get(answer.headers["location"])
+        assert "500 so far" in text_of(page)
+        assert "hx-get" in page.text
+        (going_on,) = many.GOING_ON.values()
+        go_on.set()
+        await going_on.task
+        assert "501 tasks cancelled" in text_of(await browser.get(answer.headers["location"]))
+        assert (await browser.get("/tasks/changes/999")).status_code == 404
+
+
+async def test_a_change_that_fails_says_so(queue: AsyncMemoryQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: object, **__: object) -> int:
+        raise BackendUnavailable("the database does not answer")
+
+    monkeypatch.setattr(queue, "cancel_tasks", fails)
+    async with page_of(queue) as browser:
+        answer = await browser.post("/actions/cancel-tasks", data={"kind": "x"}, headers=FROM_THE_PAGE)
+        assert answer.status_code == 503
+    (entry,) = await queue.audit.list()
+    assert entry.result == "failed: BackendUnavailable"
+    assert many.GOING_ON == {}
+
+
+# Forms ----------------------------------------------------------------------------------------------------------------
+
+
+def sent_by(response: httpx.Response) -> dict[str, list[str]]:
+    """Returns what a browser sends of the form of a page, as it stands."""
+    form = Form()
+    form.feed(response.text)
+    return form.fields
+
+
+class Form(HTMLParser):
+    """Reads the last form of a page that is posted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fields: dict[str, list[str]] = {}
+        self._text: tuple[str, list[str]] | None = None
+        self._select: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        name, value = given.get("name") or "", given.get("value") or ""
+        if tag == "form":
+            self.fields = {}
+        elif tag == "textarea":
+            self._text = (name, [])
+        elif tag == "select":
+            self._select = name
+        elif tag == "option" and self._select is not None:
+            if "selected" in given or self._select not in self.fields:
+                self.fields[self._select] = [value]
+        elif tag == "input" and (given.get("type") != "checkbox" or "checked" in given):
+            self.fields.setdefault(name, []).append(value)
+
+    def handle_data(self, data: str) -> None:
+        if self._text is not None:
+            self._text[1].append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "textarea" and self._text is not None:
+            name, parts = self._text
+            self.fields[name] = ["".join(parts).removeprefix("\n").replace("\n", "\r\n")]
+            self._text = None
+        elif tag == "select":
+            self._select = None
+
+
+async def test_a_task_is_inserted_with_the_form_of_its_class(queue: AsyncMemoryQueue) -> None:
+    async with page_of(queue) as browser:
+        assert "web-ship Sends an order." in text_of(await browser.get("/tasks/new"))
+        form = sent_by(await browser.get("/tasks/new?kind=web-ship"))
+        refused = await browser.post("/actions/insert-task", data=form | {"due": "soon"}, headers=FROM_THE_PAGE)
+        assert refused.status_code == 422
+        assert "Field required" in text_of(refused)
+        assert "due is a length of time" in text_of(refused)
+        assert await queue.audit.list() == []
+        typed = sent_by(refused) | {"payload.order": "5", "payload.note": "a\r\nb", "due": "2h", "priority": "-1"}
+        answer = await browser.post("/actions/insert-task", data=typed, headers=FROM_THE_PAGE)
+        assert answer.status_code == 303
+        page = text_of(await browser.get(answer.headers["location"]))
+    (task,) = (await queue.list_tasks()).tasks
+    assert task.metadata == {"type": "web-ship", "order": 5, "note": "a\nb", "password": "none", "pin": "0000"}
+    assert (task.priority, task.task_type) == (-1, "orders")
+    assert task.scheduled_at - task.created_at == timedelta(hours=2)
+    assert f"insert task web-ship: inserted {task.id}" in page
+
+
+async def test_kinds_without_a_class_here_have_no_form(queue: AsyncMemoryQueue) -> None:
+    async with page_of(queue) as browser:
+        answer = await browser.get("/tasks/new?kind=unknown")
+        assert answer.status_code == 404
+        assert "import it there" in text_of(answer)
+
+
+async def test_an_empty_row_more_is_a_click(queue: AsyncMemoryQueue) -> None:
+    async with page_of(queue) as browser:
+        form = sent_by(await browser.get("/tasks/new?kind=web-list"))
+        assert "payload.names.0" in form
+        again = await browser.post(
+            "/actions/insert-task", data=form | {"payload.names.0": "x", "again": "1"}, headers=FROM_THE_PAGE
+        )
+        assert again.status_code == 200
+        assert sent_by(again)["payload.names.0"] == ["x"]
+        assert "payload.names.1" in sent_by(again)
+    assert (await queue.list_tasks()).tasks == ()

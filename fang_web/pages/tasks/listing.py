@@ -8,7 +8,9 @@ from starlette.responses import Response
 from fang_core.record import TaskState
 from fang_core.tasks.registry import REGISTRY
 from fang_web.auth import Role
+from fang_web.figures import done_by
 from fang_web.filters import TIMES, chosen
+from fang_web.pages.tasks.many import VERBS
 from fang_web.pages.tasks.rows import rows_of
 from fang_web.routing import Route, page
 from fang_web.view import View
@@ -42,6 +44,8 @@ async def tasks(view: View) -> Response:
         kinds=kinds[:500],
         can_insert=view.may(Role.ADMIN),
         is_first="cursor" not in parameters,
+        verbs=[verb for verb in VERBS.values() if view.may(verb.role)],
+        done=await done_by(view),
     )
 
 

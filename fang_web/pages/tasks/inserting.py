@@ -1,0 +1,61 @@
+"""Inserts a task with the form of its class: nothing is written that does not fit the class."""
+
+from typing import Final
+
+from starlette.responses import Response
+
+from fang_core.errors import UsageError
+from fang_core.record import Task
+from fang_core.tasks.registry import REGISTRY
+from fang_web.audited import audited
+from fang_web.auth import Role
+from fang_web.errors import Forbidden
+from fang_web.forms import ROOT, PayloadForm
+from fang_web.pages.tasks.form_page import FormPage, class_of, controls_of, options_of
+from fang_web.routing import Route, action, page
+from fang_web.view import View
+
+
+async def new(view: View) -> Response:
+    """Shows the kinds that this process knows, or the form of one."""
+    if not view.may(Role.ADMIN):
+        raise Forbidden("this needs the role admin, on a page that is not read only")
+    kind = view.parameters.text("kind", most=500)
+    if not kind:
+        return view.render("task_kinds.html", kinds=_kinds())
+    shown = _of_new(view, kind)
+    return shown.response(shown.form.of_new())
+
+
+async def insert(view: View) -> Response:
+    """Inserts a task of what was typed; shows the form again, with what is wrong, if that is no task."""
+    kind = view.form.required("kind")
+    shown = _of_new(view, kind)
+    controls = controls_of(view.form)
+    if "again" in view.form:
+        return shown.response(controls)
+    filled = shown.form.filled(controls)
+    options, errors = options_of(view, filled.errors)
+    if filled.task is None or errors:
+        return shown.response(controls, errors)
+    async with audited(view, "insert task", kind) as change:
+        try:
+            task: Task = await view.queue.insert_task(filled.task, **options)
+        except UsageError as error:
+            change.result = "refused"
+            return shown.response(controls, {ROOT: [str(error)]})
+        change.result = f"an equal task was there: {task.id}" if task.conflict else f"inserted {task.id}"
+    return view.redirect("tasks", task.id, done=change.id)
+
+
+def _kinds() -> list[tuple[str, str]]:
+    """Returns the kinds of tasks that can be inserted, each with the first line that its class says of itself."""
+    known = {cls.__fang_options__.kind: cls for cls in REGISTRY.classes() if cls.__fang_insertable__}
+    return [(kind, (cls.__doc__ or "").strip().partition("\n")[0]) for kind, cls in sorted(known.items())]
+
+
+def _of_new(view: View, kind: str) -> FormPage:
+    return FormPage(view, "task_new.html", PayloadForm(class_of(kind), view.settings.masked), {"kind": kind})
+
+
+ROUTES: Final[list[Route]] = [page("/tasks/new", new), action("/actions/insert-task", insert, role=Role.ADMIN)]

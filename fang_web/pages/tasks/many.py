@@ -1,0 +1,265 @@
+"""Changes tasks: one, or all that a filter chooses, after a preview that says how many they are.
+
+A change of many goes on after its response if it takes long: its page says how far it is, and the audit what came of
+it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from starlette.responses import Response
+
+from fang_core.errors import FangError
+from fang_core.lifecycle import TERMINAL_STATES
+from fang_core.logs import SafeLogger
+from fang_core.monitoring.audit import AuditEntry
+from fang_core.record import TaskState
+from fang_core.tasks.filter import TaskFilter
+from fang_web.audited import Change, audited
+from fang_web.auth import Role
+from fang_web.errors import BadRequest, NotFound
+from fang_web.filters import Chosen, chosen, in_states, until
+from fang_web.pages.tasks.rows import rows_of
+from fang_web.routing import Handler, Route, action, page
+from fang_web.view import View
+
+logger: Final = SafeLogger("fang_web")
+
+PATIENCE: Final = 3.0
+"""Seconds for which a response waits for a change of many tasks."""
+SAMPLE: Final = 10
+"""Tasks that a preview shows."""
+
+Make = Callable[[View, TaskFilter, str, Callable[[int], None]], Awaitable[int]]
+
+
+class Verb(NamedTuple):
+    """One way to change tasks.
+
+    Attributes:
+        name: as addresses have it.
+        done: what was done to the tasks, in a word.
+        says: what it does, in a sentence.
+        states: the states of the tasks that it can change.
+        unasked: those that it changes if nobody chose a state.
+        role: who may do it.
+        since: the time by which tasks that came after the preview are left out.
+        make: does it, and returns how many tasks it changed.
+    """
+
+    name: str
+    done: str
+    says: str
+    states: frozenset[TaskState]
+    unasked: frozenset[TaskState]
+    role: Role
+    since: str
+    make: Make
+
+
+async def _retry(view: View, which: TaskFilter, reason: str, on_progress: Callable[[int], None]) -> int:
+    changed: int = await view.queue.retry_tasks(which, by=view.user.name, on_progress=on_progress)
+    return changed
+
+
+async def _cancel(view: View, which: TaskFilter, reason: str, on_progress: Callable[[int], None]) -> int:
+    changed: int = await view.queue.cancel_tasks(which, reason, by=view.user.name, on_progress=on_progress)
+    return changed
+
+
+async def _remove(view: View, which: TaskFilter, reason: str, on_progress: Callable[[int], None]) -> int:
+    changed: int = await view.queue.remove_tasks(which, on_progress=on_progress)
+    return changed
+
+
+VERBS: Final = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "retry",
+            "retried",
+            "Ended tasks begin anew, and are due now; tasks that wait for a retry are due now.",
+            frozenset({*TERMINAL_STATES, TaskState.RETRIED}),
+            frozenset({TaskState.FAILED, TaskState.RETRIED}),
+            Role.OPERATOR,
+            "updated_before",
+            _retry,
+        ),
+        Verb(
+            "cancel",
+            "cancelled",
+            "Tasks that wait are cancelled; the runs of those in progress are asked to end.",
+            frozenset(TaskState) - {*TERMINAL_STATES},
+            frozenset(TaskState) - {*TERMINAL_STATES},
+            Role.OPERATOR,
+            "inserted_before",
+            _cancel,
+        ),
+        Verb(
+            "remove",
+            "removed",
+            "Their rows are deleted, and nothing is left of them; a run that is under way goes on, and loses its task.",
+            frozenset(TaskState),
+            frozenset(TaskState),
+            Role.ADMIN,
+            "updated_before",
+            _remove,
+        ),
+    )
+}
+
+
+# One task -------------------------------------------------------------------------------------------------------------
+
+
+def _of_one(verb: Verb) -> Handler:
+    async def change(view: View) -> Response:
+        task_id = _required_id(view)
+        which = TaskFilter(ids=[task_id], states=list(verb.states))
+        reason = view.form.text("reason", most=500)
+        async with audited(view, f"{verb.name} task", str(task_id), {"reason": reason}) as change:
+            changed = await verb.make(view, which, reason, lambda _: None)
+            change.result = verb.done if changed else f"not {verb.done}: its state has changed, or it is gone"
+        if verb.name == "remove":
+            return view.redirect("tasks", done=change.id)
+        return view.redirect("tasks", task_id, done=change.id)
+
+    return change
+
+
+def _required_id(view: View) -> UUID:
+    task_id = view.form.id("id")
+    if task_id is None:
+        raise BadRequest("id is missing")
+    return task_id
+
+
+# All tasks of a filter ------------------------------------------------------------------------------------------------
+
+
+async def preview(view: View) -> Response:
+    """Shows how many tasks a change would be about, and some of them, and asks."""
+    verb = VERBS[view.parameters.choice("action", VERBS, default="retry")]
+    if not view.may(verb.role):
+        raise NotFound("there is no such change for you here")
+    now = datetime.now(UTC)
+    choice = _narrowed(chosen(view.parameters, view.settings.masked, now), verb)
+    count = await view.queue.count_tasks(choice.which)
+    found = await view.queue.list_tasks(choice.which, limit=SAMPLE)
+    return view.render(
+        "tasks_change.html",
+        verb=verb,
+        choice=choice,
+        count=count,
+        rows=rows_of(found.tasks, view.settings.masked),
+        query=until(choice.query, verb.since, now),
+    )
+
+
+def _narrowed(choice: Chosen, verb: Verb) -> Chosen:
+    """Returns the tasks of a choice that the verb can change. Raises ``BadRequest`` for all tasks of the table."""
+    if choice.is_empty:
+        raise BadRequest("choose by a condition first which tasks are meant: this would be all of them")
+    return in_states(choice, verb.unasked if choice.which.states is None else verb.states)
+
+
+class Progress(NamedTuple):
+    """A change that goes on in this process: its task, and how many tasks it has changed so far."""
+
+    task: "asyncio.Task[Change]"
+    so_far: list[int]
+
+
+GOING_ON: Final[dict[int, Progress]] = {}
+"""The changes that go on, by the ids of their rows in the audit."""
+
+
+def _of_many(verb: Verb) -> Handler:
+    async def change(view: View) -> Response:
+        choice = _narrowed(chosen(view.form, view.settings.masked, datetime.now(UTC)), verb)
+        reason = view.form.text("reason", most=500)
+        if verb.name == "remove" and not view.form.flag("sure"):
+            raise BadRequest("tick the box if these tasks are to be removed")
+        entry = await _started(_Change(view, verb, choice, reason))
+        progress = GOING_ON.get(entry)
+        if progress is not None:
+            await asyncio.wait({progress.task}, timeout=PATIENCE)
+            if progress.task.done():
+                await progress.task  # raises what the change raised
+        return view.redirect("tasks", "changes", entry)
+
+    return change
+
+
+class _Change:
+    """Makes a change of many tasks, which outlives its request if it takes long."""
+
+    def __init__(self, view: View, verb: Verb, choice: Chosen, reason: str) -> None:
+        self._view = view
+        self._verb = verb
+        self._choice = choice
+        self._reason = reason
+        self.so_far = [0]
+        self.began: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def make(self) -> Change:
+        """Makes the change, which stands in the audit before it begins."""
+        verb = self._verb
+        async with audited(
+            self._view, f"{verb.name} tasks", f"tasks {self._choice.target}", {"reason": self._reason}
+        ) as change:
+            self.began.set_result(change.id)
+            number = await verb.make(self._view, self._choice.which, self._reason, self._note)
+            change.result = f"{number:,} {'task' if number == 1 else 'tasks'} {verb.done}"
+        return change
+
+    def _note(self, number: int) -> None:
+        self.so_far[0] = number
+
+
+async def _started(change: _Change) -> int:
+    """Starts a change, and returns the id of its row in the audit. Raises what keeps that from being written."""
+    task = asyncio.create_task(change.make())
+    either: set[asyncio.Future[Any]] = {task, change.began}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if not change.began.done():
+        await task
+    entry = await change.began
+    GOING_ON[entry] = Progress(task, change.so_far)
+    task.add_done_callback(lambda ended: _forget(entry, ended))
+    return entry
+
+
+def _forget(entry: int, task: "asyncio.Task[Change]") -> None:
+    GOING_ON.pop(entry, None)
+    if not task.cancelled() and task.exception() is not None:
+        error = task.exception()
+        text = str(error) if isinstance(error, FangError) else type(error).__name__
+        logger.error("a change of many tasks ended early (number %s of the audit): %s", entry, text)
+
+
+async def change_of_many(view: View) -> Response:
+    """Shows a change of many tasks: how far it is, or what came of it."""
+    number = view.request.path_params["entry"]
+    if number >= 1 << 62:
+        raise NotFound("there is no such change")
+    found: list[AuditEntry] = await view.queue.audit.list(limit=1, before=number + 1)
+    entry = next((each for each in found if each.id == number), None)
+    if entry is None:
+        raise NotFound("there is no such change")
+    progress = GOING_ON.get(number)
+    return view.render("tasks_changed.html", entry=entry, so_far=None if progress is None else progress.so_far[0])
+
+
+def _routes() -> list[Route]:
+    routes = [page("/tasks/change", preview), page("/tasks/changes/{entry:int}", change_of_many)]
+    for verb in VERBS.values():
+        routes.append(action(f"/actions/{verb.name}-task", _of_one(verb), role=verb.role))
+        routes.append(action(f"/actions/{verb.name}-tasks", _of_many(verb), role=verb.role))
+    return routes
+
+
+ROUTES: Final[list[Route]] = _routes()
