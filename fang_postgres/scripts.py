@@ -11,6 +11,7 @@ from fang_core.lifecycle import Change, Outcome, cancelled_by_hand
 from fang_core.liveness import Pulse
 from fang_core.record import Task
 from fang_core.tasks.batches import Batches
+from fang_core.tasks.editing import Edit, edit_meets_twin
 from fang_core.tasks.insertion import Bulk, NewTask, Overrides, Rules, in_chunks
 from fang_core.tasks.runnable import BaseRunnable
 from fang_postgres.connections.connecting import SETTINGS
@@ -127,6 +128,18 @@ def change(operations: Operations, change: Change, *, notify: bool) -> Script[Ta
     now: Task | None = yield operations.find(read.id)
     if now is not None and (now.state, now.attempt, now.updated_at) == (read.state, read.attempt, read.updated_at):
         raise twin_exists(read.id)
+    raise StaleTask(f"task {read.id} has changed since it was read: read it again")
+
+
+def edit(operations: Operations, edit: Edit, *, notify: bool) -> Script[Task]:
+    """Changes payload and options of a waiting task. Raises ``StaleTask`` or ``TwinExists``."""
+    changed: Task | None = yield operations.edit(edit, notify=notify)
+    if changed is not None:
+        return changed
+    read = edit.task
+    now: Task | None = yield operations.find(read.id)
+    if now is not None and (now.state, now.attempt, now.updated_at) == (read.state, read.attempt, read.updated_at):
+        raise edit_meets_twin(read.id)
     raise StaleTask(f"task {read.id} has changed since it was read: read it again")
 
 

@@ -28,6 +28,7 @@ from fang_core.tasks.arguments import checked_id, checked_task_type
 from fang_core.tasks.batches import Batches, OnProgress, cancelling, removal, retrying
 from fang_core.tasks.cancelling import cancellation
 from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
+from fang_core.tasks.editing import edit
 from fang_core.tasks.filter import ANY_TASK, TaskFilter, checked_filter, retried_filter
 from fang_core.tasks.insert_middleware import InsertMiddleware
 from fang_core.tasks.insertion import Bulk, Inject, NewTask, Overrides, Rules, name_unstorable
@@ -343,6 +344,39 @@ class Queue(Uncopyable):
                 being revived at the same moment, the caller's own ``connection`` fails with the database's error.
         """
         return self._change(change_by_hand(task, state), connection)
+
+    def update_task(
+        self,
+        task: Task,
+        new_task: BaseRunnable,
+        /,
+        *,
+        connection: CallersConnection | None = None,
+        **options: Unpack[InsertOptions],
+    ) -> Task:
+        """Gives a task that waits other fields and options, if its row is still as it was read; returns the new row.
+
+        Its kind stays. Options that are not given stay as they are in the row, also those of the class. The fields are
+        checked as in an insert; ``headers`` replaces all headers, ``{}`` removes them. A unique task stays unique, and
+        is compared by its new fields from now on, as its class has it; a period that its insert began goes on.
+
+        Args:
+            task: the task, as it was read; one that waits.
+            new_task: a task of the same class, with the new fields.
+            **options: those of an insert, but ``uniq``.
+
+        Raises:
+            PayloadError: a field cannot be stored, or a worker would read it as something else; nothing was sent.
+            UsageError: the task does not wait, the other one is of another kind, or an option cannot be used.
+            StaleTask: the row was changed, claimed or removed meanwhile.
+            TwinExists: the task is unique, and an equal one is waiting or running.
+        """
+        wanted = edit(task, new_task, self.rules, **options)
+        try:
+            return self._run_script(partial(scripts.edit, self._operations, wanted), connection)
+        except StatementRefused as error:
+            name_unstorable((wanted.row,), error.character)
+            raise
 
     def fail_task(self, task: Task, error_message: str, /, *, connection: CallersConnection | None = None) -> Task:
         """Fails a task by hand, whatever retries are left, and returns the new row.

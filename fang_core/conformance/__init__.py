@@ -43,6 +43,7 @@ from fang_core.conformance.queue.audit import AuditSuite  # noqa: E402
 from fang_core.conformance.queue.bulk import BulkSuite  # noqa: E402
 from fang_core.conformance.queue.by_hand import ByHandSuite  # noqa: E402
 from fang_core.conformance.queue.cancelling import CancelSuite  # noqa: E402
+from fang_core.conformance.queue.editing import EditSuite  # noqa: E402
 from fang_core.conformance.queue.explaining import ExplainSuite  # noqa: E402
 from fang_core.conformance.queue.listing import ListSuite  # noqa: E402
 from fang_core.conformance.queue.managing import ManagingSuite  # noqa: E402
@@ -84,6 +85,7 @@ class ConformanceSuite(
     CancelSuite,
     ListSuite,
     BulkSuite,
+    EditSuite,
     ManagingSuite,
     AuditSuite,
     RemovalSuite,
@@ -130,6 +132,7 @@ __all__ = (
     "AuditSuite",
     "ListSuite",
     "BulkSuite",
+    "EditSuite",
     "ManagingSuite",
     "RemovalSuite",
     "ScheduleSuite",

@@ -134,6 +134,34 @@ class Queueable(Protocol):
         """
         ...
 
+    def update_task(
+        self,
+        task: Task,
+        new_task: BaseRunnable,
+        /,
+        *,
+        connection: Any = None,
+        **options: Unpack[InsertOptions],
+    ) -> Task:
+        """Gives a task that waits other fields and options, if its row is still as it was read; returns the new row.
+
+        Its kind stays. Options that are not given stay as they are in the row, also those of the class. The fields are
+        checked as in an insert; ``headers`` replaces all headers, ``{}`` removes them. A unique task stays unique, and
+        is compared by its new fields from now on, as its class has it; a period that its insert began goes on.
+
+        Args:
+            task: the task, as it was read; one that waits.
+            new_task: a task of the same class, with the new fields.
+            **options: those of an insert, but ``uniq``.
+
+        Raises:
+            PayloadError: a field cannot be stored, or a worker would read it as something else; nothing was sent.
+            UsageError: the task does not wait, the other one is of another kind, or an option cannot be used.
+            StaleTask: the row was changed, claimed or removed meanwhile.
+            TwinExists: the task is unique, and an equal one is waiting or running.
+        """
+        ...
+
     def fail_task(self, task: Task, error_message: str, /, *, connection: Any = None) -> Task:
         """Fails a task by hand, whatever retries are left, and returns the new row.
 
@@ -510,6 +538,34 @@ class AsyncQueueable(Protocol):
             StaleTask: the row was changed or removed meanwhile.
             TwinExists: a unique task cannot be revived, since an equal one is waiting or running. If another one is
                 being revived at the same moment, the caller's own ``connection`` fails with the database's error.
+        """
+        ...
+
+    async def update_task(
+        self,
+        task: Task,
+        new_task: BaseRunnable,
+        /,
+        *,
+        connection: Any = None,
+        **options: Unpack[InsertOptions],
+    ) -> Task:
+        """Gives a task that waits other fields and options, if its row is still as it was read; returns the new row.
+
+        Its kind stays. Options that are not given stay as they are in the row, also those of the class. The fields are
+        checked as in an insert; ``headers`` replaces all headers, ``{}`` removes them. A unique task stays unique, and
+        is compared by its new fields from now on, as its class has it; a period that its insert began goes on.
+
+        Args:
+            task: the task, as it was read; one that waits.
+            new_task: a task of the same class, with the new fields.
+            **options: those of an insert, but ``uniq``.
+
+        Raises:
+            PayloadError: a field cannot be stored, or a worker would read it as something else; nothing was sent.
+            UsageError: the task does not wait, the other one is of another kind, or an option cannot be used.
+            StaleTask: the row was changed, claimed or removed meanwhile.
+            TwinExists: the task is unique, and an equal one is waiting or running.
         """
         ...
 

@@ -1,5 +1,6 @@
-"""Makes the operations that retry or remove the tasks of a filter, a batch at a time."""
+"""Makes the operations that retry or remove the tasks of a filter, a batch at a time, or edit one that waits."""
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
@@ -7,11 +8,16 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from fang_core.monitoring.listing import Key
-from fang_core.record import TaskState
+from fang_core.record import Task, TaskState
+from fang_core.tasks.editing import Edit
 from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.options import COLUMNS
 from fang_postgres.operations.base import OperationsBase
+from fang_postgres.operations.inserts import seconds
+from fang_postgres.operations.rows import as_task
 from fang_postgres.schema import Tables, tables
 from fang_postgres.sql import bulk as sql
+from fang_postgres.sql import editing
 from fang_postgres.sql.filters import filter_parameters
 from fang_postgres.statement import Operation, Rows, Statement
 
@@ -44,6 +50,7 @@ STATEMENTS: Final[dict[str, Callable[[Tables], Statement]]] = {
     **{f"retry_{way}": partial(sql.retry, name=way) for way in RETRIES},
     **{f"remove_{way}": partial(sql.remove, name=way) for way in REMOVALS},
     "next_ended_type": sql.next_ended_type,
+    "edit": editing.edit,
 }
 """Builds each of them, by its name. They are apart since few processes need them, and made when first used."""
 
@@ -62,7 +69,30 @@ _PLACES: Final = {
 
 
 class BulkOperations(OperationsBase):
-    """Retries or removes tasks. ``notify`` is false if the transaction must not notify."""
+    """Retries, removes or edits tasks. ``notify`` is false if the transaction must not notify."""
+
+    def edit(self, edit: Edit, *, notify: bool) -> Operation[Task | None]:
+        """Changes a waiting task; returns None if its row has changed since it was read, or an equal one counts."""
+        params = {
+            "p_id": edit.task.id,
+            "p_read_attempt": edit.task.attempt,
+            "p_read_updated_at": edit.task.updated_at,
+            "p_metadata": edit.row.metadata,
+            "p_compared": edit.compared,
+            "p_lane": edit.row.lane,
+            "p_scheduled_at": edit.scheduled_at,
+            "p_delay": edit.delay,
+            "p_sets_expires": edit.expires is not None,
+            "p_expires": seconds(edit.expires),
+            "p_expires_at": edit.expires if isinstance(edit.expires, datetime) else None,
+            "p_notify": notify,
+        }
+        for name in COLUMNS:
+            value = edit.options.get(name)
+            params[f"p_sets_{name}"] = name in edit.options
+            params[f"p_{name}"] = json.dumps(value) if name == "headers" and value is not None else value
+        statement = _made(self.schema, "edit")
+        return Operation(statement, params, lambda rows: as_task(rows[0]) if rows else None)
 
     def bulk(
         self,

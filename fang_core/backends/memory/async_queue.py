@@ -14,6 +14,7 @@ from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.listing import Count, TaskPage
 from fang_core.record import DEFAULT_TASK_TYPE, PoolInfo, Task, TaskState
 from fang_core.tasks.batches import OnProgress
+from fang_core.tasks.editing import edit
 from fang_core.tasks.filter import ANY_TASK, TaskFilter
 from fang_core.tasks.managing import AsyncLimits, LimitChange, pause
 from fang_core.tasks.options import InsertOptions
@@ -158,6 +159,34 @@ class AsyncMemoryQueue(MemoryQueueBase):
                 being revived at the same moment, the caller's own ``connection`` fails with the database's error.
         """
         return self._update_state(task, state)
+
+    async def update_task(
+        self,
+        task: Task,
+        new_task: BaseRunnable,
+        /,
+        *,
+        connection: Any = None,
+        **options: Unpack[InsertOptions],
+    ) -> Task:
+        """Gives a task that waits other fields and options, if its row is still as it was read; returns the new row.
+
+        Its kind stays. Options that are not given stay as they are in the row, also those of the class. The fields are
+        checked as in an insert; ``headers`` replaces all headers, ``{}`` removes them. A unique task stays unique, and
+        is compared by its new fields from now on, as its class has it; a period that its insert began goes on.
+
+        Args:
+            task: the task, as it was read; one that waits.
+            new_task: a task of the same class, with the new fields.
+            **options: those of an insert, but ``uniq``.
+
+        Raises:
+            PayloadError: a field cannot be stored, or a worker would read it as something else; nothing was sent.
+            UsageError: the task does not wait, the other one is of another kind, or an option cannot be used.
+            StaleTask: the row was changed, claimed or removed meanwhile.
+            TwinExists: the task is unique, and an equal one is waiting or running.
+        """
+        return self.state.edit(edit(task, new_task, self.rules, **options))
 
     async def fail_task(self, task: Task, error_message: str, /, *, connection: Any = None) -> Task:
         """Fails a task by hand, whatever retries are left, and returns the new row.

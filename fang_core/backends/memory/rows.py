@@ -11,6 +11,8 @@ from fang_core.failure import ERRORS_KEPT
 from fang_core.lifecycle import DUE_STATES, Change, Outcome
 from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState
 from fang_core.tasks.cancelling import Cancellation
+from fang_core.tasks.editing import Edit
+from fang_core.tasks.insertion import expires_at
 
 
 def gives_back(outcome: Outcome, written: dict[UUID, Task]) -> bool:
@@ -57,6 +59,21 @@ def after_change(task: Task, change: Change, now: datetime) -> Task:
         updated_at=now,
         expires_at=None if change.revives else task.expires_at,
         cancel_request=None if change.revives else task.cancel_request,
+    )
+
+
+def after_edit(task: Task, edit: Edit, now: datetime) -> Task:
+    """Returns the row of a waiting task after a change of its payload and options."""
+    due = edit.scheduled_at or (task.scheduled_at if edit.delay is None else now + edit.delay)
+    return task._replace(
+        **edit.options,
+        metadata=json.loads(edit.row.metadata),
+        kind=edit.row.kind,
+        scheduled_at=due,
+        expires_at=task.expires_at if edit.expires is None else expires_at(edit.expires, due),
+        uniq_hash=None if task.uniq_hash is None else edit.compared,
+        lane=edit.row.lane,
+        updated_at=now,
     )
 
 

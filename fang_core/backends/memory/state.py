@@ -16,6 +16,7 @@ from fang_core.backends.memory.flow import MemoryType, pick
 from fang_core.backends.memory.rows import (
     after_cancel,
     after_change,
+    after_edit,
     after_outcome,
     after_rescue,
     as_claimed,
@@ -53,6 +54,7 @@ from fang_core.messages import Delivery
 from fang_core.record import PoolInfo, Task, TaskState, as_progress, waiting_state, was_charged
 from fang_core.runs.run import Run
 from fang_core.tasks.cancelling import Cancellation
+from fang_core.tasks.editing import Edit, edit_meets_twin
 from fang_core.tasks.insertion import NewTask, Overrides, refuse_equal, twin_of
 from fang_core.tasks.managing import LimitChange, Pause
 
@@ -158,17 +160,29 @@ class MemoryState:
                 return task
             return task._replace(progress=as_progress(told.get("progress")))
 
+    def _unchanged(self, read: Task) -> Task:
+        """The row of a task that was read. Raises ``StaleTask``."""
+        task = self.tasks.get(read.id)
+        if task is None or (task.state, task.attempt, task.updated_at) != (read.state, read.attempt, read.updated_at):
+            raise StaleTask(f"task {read.id} has changed since it was read: read it again")
+        return task
+
+    def edit(self, edit: Edit) -> Task:
+        """Changes payload and options of a waiting task. Raises ``StaleTask`` or ``TwinExists``."""
+        with self.lock:
+            now = self.clock()
+            task = self._unchanged(edit.task)
+            if self.uniques.edited(task, edit.compared, self.tasks.values()):
+                raise edit_meets_twin(task.id)
+            after = self.tasks[task.id] = self._in_lane(after_edit(task, edit, now), now)
+        self.wake([after.task_type])
+        return after
+
     def change(self, change: Change) -> Task:
         """A move by hand. Raises ``StaleTask`` or ``TwinExists``."""
         with self.lock:
             read = change.task
-            task = self.tasks.get(read.id)
-            if task is None or (task.state, task.attempt, task.updated_at) != (
-                read.state,
-                read.attempt,
-                read.updated_at,
-            ):
-                raise StaleTask(f"task {read.id} has changed since it was read: read it again")
+            task = self._unchanged(read)
             if change.revives and self.uniques.has_twin(task, self.tasks.values()):
                 raise TwinExists(f"task {read.id} cannot be revived: an equal unique task is waiting or running")
             changed = self.tasks[task.id] = after_change(task, change, self.clock())

@@ -63,6 +63,18 @@ class Uniques:
         compared = None if task.attempt else self.waiting.get(task.id)
         return compared is not None and any(self.waits(each) and self.waiting[each.id] == compared for each in tasks)
 
+    def edited(self, task: Task, compared: str, tasks: Collection[Task]) -> bool:
+        """Has a waiting task compared by this hash from now on, if it is unique; returns whether an equal one counts,
+        and then changes nothing."""
+        others = [each for each in tasks if each.id != task.id]
+        if task.uniq_hash is not None and live_twin(compared, others) is not None:
+            return True
+        if self.waits(task):
+            if any(self.waits(each) and self.waiting[each.id] == compared for each in others):
+                return True
+            self.waiting[task.id] = compared
+        return False
+
     def waits(self, task: Task) -> bool:
         """Whether the task keeps equal ones out until it is claimed, and was not."""
         return task.id in self.waiting and task.attempt == 0 and task.state not in TERMINAL_STATES
