@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from fang_cli.settings import settings
@@ -51,9 +51,11 @@ def task_of(cls: type[BaseRunnable], text: str, name: str) -> BaseRunnable:
     return task_with(cls, fields_in(name, text), name)
 
 
-def task_with(cls: type[BaseRunnable], fields: Mapping[str, Any], name: str) -> BaseRunnable:
-    """Returns a task of this class with these fields, as its class reads them."""
-    _check_names(cls, fields, name)
+def task_with(
+    cls: type[BaseRunnable], fields: Mapping[str, Any], name: str, *, known: Collection[str] = ()
+) -> BaseRunnable:
+    """Returns a task of this class with these fields, as its class reads them; some may be there of old, ``known``."""
+    _check_names(cls, [field for field in fields if field not in known], name)
     try:
         return codec.decode(cls, json.dumps(fields))
     except UnreadablePayload as error:

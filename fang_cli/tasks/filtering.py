@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -10,6 +10,7 @@ from uuid import UUID
 import click
 
 from fang_cli import arguments
+from fang_cli.fields import value_of, with_fields
 from fang_core.errors import UsageError
 from fang_core.record import TaskState
 from fang_core.tasks.filter import TaskFilter
@@ -111,29 +112,8 @@ def filter_of(*, headers: Sequence[str], payload: Sequence[str], **given: Any) -
     if headers:
         conditions["headers"] = dict(arguments.pair("--header", each) for each in headers)
     if payload:
-        conditions["payload"] = _payload(payload)
+        conditions["payload"] = with_fields({}, "--payload", payload)
     return TaskFilter(**conditions)
-
-
-def _payload(pairs: Iterable[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        path, text = arguments.pair("--payload", pair)
-        place = found
-        *outer, last = path.split(".")
-        for name in outer:
-            place = place.setdefault(name, {})
-            if not isinstance(place, dict):
-                raise UsageError(f"--payload: {path!r:.60} lies inside of a field that has a value already")
-        place[last] = _value(text)
-    return found
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def told(which: TaskFilter) -> str:
@@ -158,6 +138,6 @@ def _texts(value: Any) -> Iterator[str]:
         yield value
     elif isinstance(value, Mapping):
         for key, each in value.items():
-            yield f"{key}={each if isinstance(each, str) and _value(each) == each else json.dumps(each)}"
+            yield f"{key}={each if isinstance(each, str) and value_of(each) == each else json.dumps(each)}"
     else:
         yield from map(str, value)

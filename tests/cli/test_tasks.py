@@ -273,7 +273,7 @@ def test_tasks_are_removed(queue: Queue, run: Run, url: str) -> None:
         ("cancel --all --type mail --yes", "--all stands alone: leave it out, or the other options"),
         ("cancel 7 --yes", "ID must be an id such as"),
         ("list --error ab", "TaskFilter: error must"),
-        ("list --payload a=1 --payload a.b=2", "--payload: 'a.b' lies inside of a field that has a value already"),
+        ("list --payload a=1 --payload a.b=2", "--payload: 'a' and 'a.b' say two values for the same field"),
         ("list --older-than soon", "--older-than must be a time such as"),
         ("list --older-than 2026-01-01T12:00", "--older-than has no zone"),
         ("list --limit 501", "fang tasks list: invalid value for '--limit'"),
