@@ -9,6 +9,7 @@ import click
 from fang_cli.group import Group
 from fang_cli.options import APP, DATABASE, JSON, options, queue_at
 from fang_cli.tasks.changing import cancel, remove, retry
+from fang_cli.tasks.editing import edit
 from fang_cli.tasks.filtering import FILTER, checked_uuid, filter_of
 from fang_cli.tasks.finding import found_task
 
@@ -22,7 +23,7 @@ def tasks() -> None:
     """
 
 
-for _command in (retry, cancel, remove):
+for _command in (retry, cancel, remove, edit):
     tasks.add_command(_command)
 
 
