@@ -34,6 +34,7 @@ _COMMANDS: Final = {
         "Show and change how many tasks of a type run at once, and how fast they start.",
     ),
     "schedules": Later("fang_cli.managing.schedules:schedules", "Show and change the schedules in the database."),
+    "web": Later("fang_cli.web.command:web", "Show the page, until SIGTERM or Ctrl-C."),
     "demo": Later("fang_cli.demo.command:demo", "Run both modes on real input, on a Postgres of its own."),
 }
 _SETTINGS: Final = """

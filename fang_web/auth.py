@@ -130,7 +130,7 @@ class OpenOnLoopback:
     def __call__(self, request: Request, /) -> User:
         """Returns the one user. Raises ``Forbidden``."""
         host = request.client.host if request.client is not None else ""
-        if not _is_loopback(host):
+        if not is_loopback(host):
             raise Forbidden(
                 "this page is open on loopback only: give create_app another auth= to reach it from elsewhere"
             )
@@ -188,7 +188,8 @@ def _sent(request: Request) -> tuple[str, str]:
     return name, password
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Returns whether this is an address of the machine itself."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -199,4 +200,4 @@ def _is_loopback(host: str) -> bool:
 
 def _is_name_of_loopback(host: str) -> bool:
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return name.lower() == "localhost" or _is_loopback(name)
+    return name.lower() == "localhost" or is_loopback(name)

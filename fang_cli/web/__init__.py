@@ -1,0 +1,1 @@
+"""The command ``fang web``: the page, on a server of its own."""

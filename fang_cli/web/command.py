@@ -1,0 +1,64 @@
+"""Defines ``fang web``."""
+
+import click
+
+from fang_cli.options import APP, DATABASE, options
+from fang_cli.settings import chosen_database_url, chosen_schema
+from fang_core.errors import UsageError
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="The address it listens on.")
+@click.option(
+    "--port", default=8765, show_default=True, metavar="PORT", type=click.IntRange(0, 65_535), help="0 for a free one."
+)
+@click.option(
+    "--auth",
+    "users",
+    metavar="NAME:VARIABLE[:ROLE]",
+    multiple=True,
+    help="Lets in who has this name, and the password in this variable of the environment, as a viewer, operator or "
+    "admin (the default). Give it for each of them.",
+)
+@click.option("--open-on-loopback", is_flag=True, help="Lets in everybody on this machine, and nobody else, instead.")
+@click.option("--read-only", is_flag=True, help="Nobody can change anything.")
+@click.option(
+    "--mask", "masked", metavar="FIELD", multiple=True, help="Shows no field of payloads with this in its name."
+)
+@click.option("--origin", metavar="URL", help="The page as browsers see it, behind a proxy: https://tasks.example.com")
+@click.option("--root-path", default="", metavar="PATH", help="The path at which a proxy shows the page: /tasks.")
+@options(APP, *DATABASE)
+def web(
+    *,
+    host: str,
+    port: int,
+    users: tuple[str, ...],
+    open_on_loopback: bool,
+    read_only: bool,
+    masked: tuple[str, ...],
+    origin: str | None,
+    root_path: str,
+    app: tuple[str, ...],
+    schema: str | None,
+    database_url: str | None,
+) -> None:
+    """Show the page, until SIGTERM or Ctrl-C.
+
+    Say who may see it: with --auth, or with --open-on-loopback. It knows the task classes of --app, whose tasks can be
+    edited and inserted in forms. It speaks HTTP: let a proxy add TLS where it is reached from other machines.
+    """
+    if bool(users) == open_on_loopback:
+        raise UsageError("say who may see the page: --auth NAME:VARIABLE, or --open-on-loopback")
+    from fang_cli.web import serving
+
+    auth = serving.auth_of(users, host)
+    settings = serving.settings_of(auth, read_only=read_only, masked=masked, origin=origin)
+    serving.import_classes(app)
+    serving.run(
+        chosen_database_url(database_url),
+        settings,
+        schema=chosen_schema(schema),
+        host=host,
+        port=port,
+        root_path=root_path,
+    )
