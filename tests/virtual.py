@@ -3,7 +3,7 @@
 import asyncio
 import selectors
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from tests.patience import PATIENT
 
@@ -13,10 +13,15 @@ TURN = 1e-7
 """Seconds that each turn of the loop takes: without that, who waits for less than the clock can show waits for ever."""
 
 
+MOST_TURNS: Final = 100_000
+"""Turns without a jump after which the loop is taken to spin: some task waits for no time, again and again."""
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """A loop whose clock stands still while anything is to be done, and jumps when nothing is."""
 
     now = 1_000.0
+    turns = 0  # since the last jump
 
     def __init__(self) -> None:
         super().__init__(_Jumping(self))
@@ -36,7 +41,10 @@ class _Jumping(selectors.DefaultSelector):
             assert events, f"these wait for ever: {asyncio.all_tasks(self._jumps)}"
             return events
         events = super().select(0)
-        self._jumps.now += TURN if events else max(TURN, timeout)
+        loop = self._jumps
+        loop.turns = loop.turns + 1 if events or timeout <= TURN else 0
+        assert loop.turns < MOST_TURNS, f"one of these spins: {asyncio.all_tasks(loop)}"
+        loop.now += TURN if events else max(TURN, timeout)
         return events
 
 

@@ -179,10 +179,19 @@ class Lanes:
         """
         if mono < self._tells_at:
             return ()
-        types = tuple(task_type for task_type, each in self._types.items() if each.freed)
+        types = self._usable(mono)
         for task_type in types:
             self._types[task_type].freed = 0
         return types
+
+    def _usable(self, mono: float) -> tuple[str, ...]:
+        """Returns the types with slots that another pool might use now: not those that are full or out of rate, as far
+        as is known, from which this pool itself claims when that is over."""
+        return tuple(
+            task_type
+            for task_type, each in self._types.items()
+            if each.freed and (each.helped_by_inserts or each.look_at <= mono)
+        )
 
     def told_others(self, *, began: float, ended: float) -> None:
         """Notes that other pools were told of what ``unused`` had returned."""
@@ -190,9 +199,7 @@ class Lanes:
 
     def until_telling(self, mono: float) -> float:
         """Returns the seconds until other pools are to be told of a slot; infinite if there is none."""
-        if not any(each.freed for each in self._types.values()):
-            return inf
-        return max(0.0, self._tells_at - mono)
+        return max(0.0, self._tells_at - mono) if self._usable(mono) else inf
 
     # What has happened ------------------------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ class ClaimLanes(NamedTuple):
 
 
 class TellTypes(NamedTuple):
-    """Tell all pools of these types that tasks may start: runs of this pool have ended, and it has no idle worker."""
+    """Tell all pools of these types that tasks may start: runs of this pool have ended, and it can start no other."""
 
     task_types: tuple[str, ...]
 
@@ -193,12 +193,12 @@ class ClaimPolicy:
     def _turn(self, wanted: int, now: float) -> Step:
         """Returns the step of a pool with managed types, which claims from plain types and from those by turns."""
         idle_workers = self._prefetch.idle_workers()
-        if idle_workers <= 0 or not wanted:
+        task_type = self._lanes.next(now, idle_workers) if wanted else None
+        is_plain = wanted and now >= self._plain_at and self._claims.serving.has_types
+        if idle_workers <= 0 or not (task_type or is_plain):
             unused = self._lanes.unused(now)
             if unused:
                 return TellTypes(unused)
-        task_type = self._lanes.next(now, idle_workers) if wanted else None
-        is_plain = wanted and now >= self._plain_at and self._claims.serving.has_types
         if is_plain and (task_type is None or self._had_turn):
             self._had_turn = False
             return ClaimUpTo(wanted)

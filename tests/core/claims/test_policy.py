@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from fang_core import RetentionMode, SleepParams
-from fang_core.backends.store import Claim, ClaimRequest, Transactions
+from fang_core.backends.store import Claim, ClaimRequest, LaneClaim, Transactions
 from fang_core.claims.dispatch import NOTHING_OVERDUE, Overdue
 from fang_core.claims.expiry import ClaimTime
 from fang_core.claims.idle import SETTLING
@@ -16,11 +16,13 @@ from fang_core.claims.inflight import InFlight
 from fang_core.claims.policy import (
     LONGEST_WAIT,
     RECONCILE_EVERY,
+    ClaimLanes,
     ClaimPolicy,
     ClaimUpTo,
     Do,
     Sleep,
     Step,
+    TellTypes,
     WaitForCapacity,
 )
 from fang_core.claims.quarantine import ABSTAINS, FIRST_WAIT
@@ -53,6 +55,9 @@ class Prefetched:
         self.until_overdue = inf
 
     def wanted(self, now: float) -> int:
+        return self.wants
+
+    def idle_workers(self) -> int:
         return self.wants
 
     def low_mark(self) -> int:
@@ -380,3 +385,41 @@ def test_a_pool_of_many_types_looks_at_them_before_it_claims() -> None:
     assert pool.policy.looks_at_types(pool.now, whole=True) == 300
     assert pool.request().task_types == ("type 7",)
     assert Pool().policy.looks_at_types(pool.now, whole=True) is None
+
+
+def rests(**claim: Any) -> tuple[list[Step], float]:
+    """Has a run end of a pool whose only type is managed, and from which each claim brings this.
+
+    Returns what the pool does before it rests, and for how long it then does.
+    """
+    pool = Pool()
+    policy, now = pool.policy, pool.now
+    policy.claimed(pool.request(), Claim([], NOW, QUIET, True, managed=("common",)), began=now, ended=now)
+    policy.freed({"common": 1})
+    answer = LaneClaim([], NOW, QUIET, registered=True, **{"room": 3, **claim})
+    steps: list[Step] = []
+    while not isinstance(step := pool.next(), Sleep):
+        steps.append(step)
+        assert len(steps) < 10
+        match step:
+            case TellTypes():
+                policy.told_others(began=now, ended=now)
+            case Do():
+                policy.announced(step is Do.ANNOUNCE, now)
+            case ClaimLanes():
+                asked = policy.lane_request(POOL, step.task_type, ("K",), step.limit, now=now)
+                assert asked is not None
+                policy.claimed_lanes(asked, answer, began=now, ended=now)
+    return steps, step.seconds
+
+
+def test_a_pool_whose_type_is_out_of_rate_sleeps_although_a_run_of_its_own_has_left_a_slot() -> None:
+    steps, seconds = rests(room=0, look_in=3.0, after_lane="a")
+    assert steps.count(TellTypes(("common",))) <= 1
+    assert seconds > 0.0
+
+
+def test_a_slot_for_which_a_pool_with_idle_workers_has_no_task_is_told_before_it_rests() -> None:
+    steps, seconds = rests(after_lane="b")
+    assert steps.count(TellTypes(("common",))) == 1
+    assert seconds > 0.0
