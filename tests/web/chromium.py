@@ -204,6 +204,14 @@ class Tab:
             raise Failed(f"{expression:.200}: {got['exceptionDetails']}")
         return got["result"].get("value")
 
+    def until(self, condition: str) -> None:
+        """Waits until a condition holds, which is looked at with every change of the page."""
+        self.evaluate(
+            f"new Promise(done => {{ const look = () => {{ if ({condition}) {{ watcher.disconnect(); done() }} }}; "
+            "const watcher = new MutationObserver(look); "
+            "watcher.observe(document, {subtree: true, childList: true, attributes: true}); look() })"
+        )
+
     def wait(self, method: str) -> dict[str, Any]:
         """Waits for an event of the tab."""
         return self._browser.wait(
