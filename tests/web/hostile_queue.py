@@ -65,7 +65,16 @@ def task_with_all() -> Task:
     )
 
 
-TASKS = [*(task_of(number) for number in range(len(TEXTS))), task_with_all()]
+EDITABLE = 2_000
+"""The number of a task that has a form, with hostile texts in all of its fields."""
+
+
+def editable_task() -> Task:
+    metadata = {"type": "web-list", "names": TEXTS[:40], TEXTS[0]: TEXTS[1]}
+    return task_of(0)._replace(id=task_id(EDITABLE), kind="web-list", state=TaskState.NEW, metadata=metadata)
+
+
+TASKS = [*(task_of(number) for number in range(len(TEXTS))), task_with_all(), editable_task()]
 
 
 class HostileQueue(TellingQueue):

@@ -13,7 +13,7 @@ import pytest
 
 from fang_core.backends.memory.async_queue import AsyncMemoryQueue
 from tests.web.chromium import PROGRAM, WHY_NOT, Browser, Tab
-from tests.web.hostile_queue import TEXTS, WITH_ALL, HostileQueue, task_id
+from tests.web.hostile_queue import EDITABLE, TEXTS, WITH_ALL, HostileQueue, task_id
 from tests.web.served import served
 from tests.web.tasks_of_tests import Ship
 
@@ -37,6 +37,7 @@ PAGES = [
     f"/tasks?state={ONE}",
     f"/tasks/new?kind={ONE}",
     "/tasks/new?kind=web-free",
+    f"/tasks/{task_id(EDITABLE)}/edit",
 ]
 """Each page once, with what a reader can put into its address."""
 

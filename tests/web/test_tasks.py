@@ -6,6 +6,7 @@ from datetime import timedelta
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -387,3 +388,50 @@ async def test_an_empty_row_more_is_a_click(queue: AsyncMemoryQueue) -> None:
         assert sent_by(again)["payload.names.0"] == ["x"]
         assert "payload.names.1" in sent_by(again)
     assert (await queue.list_tasks()).tasks == ()
+
+
+async def test_a_task_that_waits_is_edited(queue: AsyncMemoryQueue) -> None:
+    task = await queue.insert_task(Ship.model_validate({"order": 1, "password": "s3cret"}), delay=timedelta(hours=2))
+    async with page_of(queue) as browser:
+        page = await browser.get(f"/tasks/{task.id}/edit")
+        assert "s3cret" not in page.text
+        assert "0000" not in page.text
+        form = sent_by(page)
+        wrong = await browser.post("/actions/edit-task", data=form | {"payload.order": "0"}, headers=FROM_THE_PAGE)
+        assert wrong.status_code == 422
+        assert "greater than or equal to 1" in text_of(wrong)
+        typed = sent_by(wrong) | {"payload.order": "9", "payload.note": "", "priority": "2"}
+        answer = await browser.post("/actions/edit-task", data=typed, headers=FROM_THE_PAGE)
+        assert f"edit task {task.id}: edited" in text_of(await browser.get(answer.headers["location"]))
+        again = await browser.post("/actions/edit-task", data=typed, headers=FROM_THE_PAGE)
+        assert again.status_code == 409
+    row = await queue.find_task_by_id(task.id)
+    assert row is not None
+    assert row.metadata == task.metadata | {"order": 9}
+    assert (row.priority, row.scheduled_at) == (2, task.scheduled_at)
+    (entry,) = await queue.audit.list()
+    assert entry.details == {"changed": "order, priority"}
+
+
+async def test_a_task_that_is_due_later_runs_now(queue: AsyncMemoryQueue) -> None:
+    task = await queue.insert_task(Ship(order=1), delay=timedelta(hours=2))
+    due = await queue.insert_task(Ship(order=2))
+    async with page_of(queue) as browser:
+        assert "run-task" not in (await browser.get(f"/tasks/{due.id}")).text
+        assert "run-task" in (await browser.get(f"/tasks/{task.id}")).text
+        answer = await browser.post("/actions/run-task", data={"id": str(task.id)}, headers=FROM_THE_PAGE)
+        assert "due now" in text_of(await browser.get(answer.headers["location"]))
+    row = await queue.find_task_by_id(task.id)
+    assert row is not None
+    assert row.scheduled_at < task.scheduled_at
+    assert row.metadata == task.metadata
+
+
+async def test_what_cannot_be_edited_says_why(queue: AsyncMemoryQueue) -> None:
+    task = await ended(queue, 1, TaskState.CANCELLED)
+    async with page_of(queue) as browser:
+        answer = await browser.get(f"/tasks/{task.id}/edit")
+        assert answer.status_code == 400
+        assert "this one is cancelled" in text_of(answer)
+        gone = {"id": str(UUID(int=1)), "seen": "x"}
+        assert (await browser.post("/actions/edit-task", data=gone, headers=FROM_THE_PAGE)).status_code == 404

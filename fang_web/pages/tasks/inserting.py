@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from fang_core.errors import UsageError
+from fang_core.errors import TwinExists, UsageError
 from fang_core.record import Task
 from fang_core.tasks.registry import REGISTRY
 from fang_web.audited import audited
@@ -41,7 +41,7 @@ async def insert(view: View) -> Response:
     async with audited(view, "insert task", kind) as change:
         try:
             task: Task = await view.queue.insert_task(filled.task, **options)
-        except UsageError as error:
+        except (UsageError, TwinExists) as error:
             change.result = "refused"
             return shown.response(controls, {ROOT: [str(error)]})
         change.result = f"an equal task was there: {task.id}" if task.conflict else f"inserted {task.id}"

@@ -52,7 +52,7 @@ async def task(view: View) -> Response:
         "task.html",
         task=found,
         explanation=explanation,
-        actions=actions_of(found, view),
+        actions=actions_of(found, view, explanation.at),
         moments=life_of(found, failures),
         failures=failures[::-1],
         payload=pretty(masks.masked(payload_of(found))),
@@ -71,13 +71,18 @@ async def found_task(view: View) -> Task:
     return found
 
 
-def actions_of(task: Task, view: View) -> list[str]:
-    """Returns what this user can do with the task now."""
+def actions_of(task: Task, view: View, now: datetime) -> list[str]:
+    """Returns what this user can do with the task now, by the backend's clock."""
     actions = []
+    is_known = REGISTRY.get(task.kind) is not None
     if view.may("operator"):
         actions += [name for name in ("retry", "cancel") if task.state in VERBS[name].states]
+        if is_known and task.state == TaskState.NEW and task.scheduled_at > now:
+            actions.append("run")
     if view.may("admin"):
         actions.append("remove")
+        if is_known and task.state in WAITING:
+            actions.append("edit")
     return actions
 
 
