@@ -100,7 +100,8 @@ def test_a_signal_ends_the_server_and_its_pool(form: str, serve: Serve, url: str
     process = serve(form)
     assert process.stdout is not None
     assert process.stderr is not None
-    assert process.stdout.readline() == "runs\n"
+    line = process.stdout.readline()
+    assert line == "runs\n", process.communicate(timeout=PATIENT)
     process.send_signal(signal.SIGTERM)
     assert any("Waiting for application shutdown" in line for line in process.stderr)
     (tmp_path / "go").touch()
