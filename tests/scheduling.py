@@ -1,5 +1,6 @@
 """Which process of xdist's runs which tests, in which order, and what happens to them when a process dies."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from xdist.scheduler import LoadFileScheduling
@@ -44,9 +45,27 @@ class ByFileOrTest(LoadFileScheduling):
         if node in self.registered_collections:
             super()._assign_work_unit(node)
 
+    def _reschedule(self, node: WorkerController) -> None:
+        super()._reschedule(node)
+        # A process begins its last test when it knows what follows: another one, or the end. One that replaces a dead
+        # one may have got a single test, and would wait for ever.
+        if node in self.registered_collections and self._pending_of(self.assigned_work[node]) == 1:
+            super()._reschedule(node)
+
+    def add_node_collection(self, node: WorkerController, collection: Sequence[str]) -> None:
+        super().add_node_collection(node, collection)
+        if node not in self.registered_collections:  # it has collected other tests than those before it
+            node.shutdown()
+
     def remove_node(self, node: WorkerController) -> str | None:
-        # A unit that is done would be assigned again, and a process that gets nothing to run never asks for more.
+        # A unit that is done would be assigned again, and a process that gets nothing to run never asks for more. The
+        # test that a process died of would end the next one, too.
         work = self.assigned_work[node]
-        for scope in [scope for scope, tests in work.items() if all(tests.values())]:
-            del work[scope]
-        return super().remove_node(node)
+        crashed = next((test for tests in work.values() for test, done in tests.items() if not done), None)
+        for scope, tests in tuple(work.items()):
+            if crashed in tests:
+                tests[crashed] = True
+            if all(tests.values()):
+                del work[scope]
+        super().remove_node(node)
+        return crashed

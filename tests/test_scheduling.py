@@ -79,8 +79,27 @@ def test_the_tests_of_a_dead_process_run_elsewhere(scheduler: ByFileOrTest) -> N
     crashed = scheduler.remove_node(one)
     assert crashed == (SINGLE + TESTS)[one.given[0]]
     ran += run_all(scheduler, two)
-    assert sorted(ran) == sorted(SINGLE + TESTS)
+    assert sorted([*ran, crashed]) == sorted(SINGLE + TESTS)  # what it died of does not run again
     assert scheduler.tests_finished
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_who_replaces_the_last_process_is_told_what_follows_its_last_test(scheduler: ByFileOrTest, left: int) -> None:
+    one, two, three = processes("one", "two", "three")
+    for process in (one, two):
+        scheduler.add_node(process)
+        join(scheduler, process)
+    run_all(scheduler, two)
+    while len(one.given) > left + 1:
+        run(scheduler, one)
+    assert two.shutting_down
+    crashed = scheduler.remove_node(one)
+    assert crashed is not None
+    scheduler.add_node(three)
+    join(scheduler, three)
+    while len(three.given) > 1:  # the last one is run when nothing can follow any more
+        run(scheduler, three)
+    assert three.shutting_down
 
 
 def test_a_process_dies_while_another_is_being_replaced(scheduler: ByFileOrTest) -> None:
@@ -88,14 +107,14 @@ def test_a_process_dies_while_another_is_being_replaced(scheduler: ByFileOrTest)
     for process in (one, two):
         scheduler.add_node(process)
         join(scheduler, process)
-    scheduler.remove_node(one)
+    crashed = [scheduler.remove_node(one)]
     scheduler.add_node(three)
-    scheduler.remove_node(two)
+    crashed.append(scheduler.remove_node(two))
     scheduler.add_node(four)
     assert not three.given
     join(scheduler, three)
     join(scheduler, four)
-    assert sorted(run_all(scheduler, three, four)) == sorted(SINGLE + TESTS)
+    assert sorted([*run_all(scheduler, three, four), *crashed]) == sorted(SINGLE + TESTS)
 
 
 def test_a_process_dies_before_all_have_collected(scheduler: ByFileOrTest) -> None:
