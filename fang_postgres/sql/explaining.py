@@ -145,7 +145,7 @@ _TEXTS: Final[dict[str, str]] = {
     SELECT CAST(json_agg(x.told) AS text) FROM (
       SELECT json_build_array({_POOL}) AS told
       FROM {_POOLS}
-      WHERE {_WAITS} AND t.task_type = ANY (p.task_types)
+      WHERE {_IS_DUE} AND t.task_type = ANY (p.task_types)
       ORDER BY t.kind = ANY (p.kinds) DESC, p.started_at, p.id LIMIT {MOST_POOLS}) x)""",
     "holders": _holders(_ANY_LANE, "max_running"),
     "key_holders": _holders(_OF_LANE, "max_running_per_key"),
@@ -180,16 +180,18 @@ _COUNTS: Final[dict[str, str]] = {
 }
 
 
-def _served(kind: str) -> str:
-    """Returns when such a task was run last: from the minutes of two hours, or else from the hours of a month."""
+def _served(kind: str, knows: str) -> str:
+    """Returns when such a task was run last, if no pool could run one now: from the minutes of two hours, or else from
+    the hours of a week."""
 
     def last(span: int, since: str) -> str:
         return f"""(SELECT h.at FROM "<SCHEMA>".fang_stats h
-        WHERE {_WAITS} AND h.span = {span} AND h.at > now() - interval '{since}' AND h.task_type = t.task_type{kind}
-          AND h.started > 0
+        WHERE {_IS_DUE} AND h.span = {span} AND h.at > now() - interval '{since}' AND h.task_type = t.task_type{kind}
+          AND h.started > 0 AND NOT EXISTS (
+            SELECT 1 FROM "<SCHEMA>".fang_pools p WHERE t.task_type = ANY (p.task_types){knows})
         ORDER BY h.at DESC LIMIT 1)"""
 
-    return f"(SELECT greatest({last(60, '2 hours')}, {last(3_600, '30 days')}))"
+    return f"(SELECT greatest({last(60, '2 hours')}, {last(3_600, '7 days')}))"
 
 
 _TIMES: Final[dict[str, str]] = {
@@ -199,6 +201,6 @@ _TIMES: Final[dict[str, str]] = {
     "key_tat": f"""(
     SELECT greatest(l.tat, {EARLIEST}) FROM "<SCHEMA>".fang_lanes l
     WHERE s.key_rate_interval IS NOT NULL AND l.task_type = t.task_type AND l.lane = t.lane)""",
-    "served_at": _served(" AND h.kind = t.kind"),
-    "type_served_at": _served(""),
+    "served_at": _served(" AND h.kind = t.kind", " AND t.kind = ANY (p.kinds)"),
+    "type_served_at": _served("", ""),
 }

@@ -96,7 +96,7 @@ def type_columns(c: Any) -> list[ColumnElement[Any]]:
         *(_readable(c[name]) for name in ("paused_until", "paused_at")),
         c.paused_by,
         c.pause_reason,
-        c.settling_until,
+        _readable(c.settling_until),
         *limits,
         cast(c.declared, Text).label("declared"),
         cast(c.changed, Text).label("changed"),

@@ -32,7 +32,7 @@ hearts AS MATERIALIZED
       FROM "fang".fang_pools p LEFT JOIN "fang".fang_live v ON v.pool_id = p.id
     LEFT JOIN LATERAL (SELECT hearts.key, hearts.quiet FROM hearts
       WHERE hearts.key = left(replace(CAST(p.id AS text), '-', ''), 16) LIMIT 1) h ON true
-      WHERE t.state IN ('new', 'retried') AND t.task_type = ANY (p.task_types)
+      WHERE t.state IN ('new', 'retried') AND t.scheduled_at <= now() AND t.task_type = ANY (p.task_types)
       ORDER BY t.kind = ANY (p.kinds) DESC, p.started_at, p.id LIMIT 100) x) AS pools, (
     SELECT CAST(json_agg(json_build_array(o.id, o.kind, o.pool_id, p.host || ':' || p.pid, o.claimed_at)
       ORDER BY o.claimed_at, o.id) AS text)
@@ -104,16 +104,20 @@ hearts AS MATERIALIZED
     WHERE s.rate_interval IS NOT NULL AND u.task_type = t.task_type) AS tat, (
     SELECT greatest(l.tat, '0001-01-03 00:00:00+00'::timestamptz) FROM "fang".fang_lanes l
     WHERE s.key_rate_interval IS NOT NULL AND l.task_type = t.task_type AND l.lane = t.lane) AS key_tat, (SELECT greatest((SELECT h.at FROM "fang".fang_stats h
-        WHERE t.state IN ('new', 'retried') AND h.span = 60 AND h.at > now() - interval '2 hours' AND h.task_type = t.task_type AND h.kind = t.kind
-          AND h.started > 0
+        WHERE t.state IN ('new', 'retried') AND t.scheduled_at <= now() AND h.span = 60 AND h.at > now() - interval '2 hours' AND h.task_type = t.task_type AND h.kind = t.kind
+          AND h.started > 0 AND NOT EXISTS (
+            SELECT 1 FROM "fang".fang_pools p WHERE t.task_type = ANY (p.task_types) AND t.kind = ANY (p.kinds))
         ORDER BY h.at DESC LIMIT 1), (SELECT h.at FROM "fang".fang_stats h
-        WHERE t.state IN ('new', 'retried') AND h.span = 3600 AND h.at > now() - interval '30 days' AND h.task_type = t.task_type AND h.kind = t.kind
-          AND h.started > 0
+        WHERE t.state IN ('new', 'retried') AND t.scheduled_at <= now() AND h.span = 3600 AND h.at > now() - interval '7 days' AND h.task_type = t.task_type AND h.kind = t.kind
+          AND h.started > 0 AND NOT EXISTS (
+            SELECT 1 FROM "fang".fang_pools p WHERE t.task_type = ANY (p.task_types) AND t.kind = ANY (p.kinds))
         ORDER BY h.at DESC LIMIT 1))) AS served_at, (SELECT greatest((SELECT h.at FROM "fang".fang_stats h
-        WHERE t.state IN ('new', 'retried') AND h.span = 60 AND h.at > now() - interval '2 hours' AND h.task_type = t.task_type
-          AND h.started > 0
+        WHERE t.state IN ('new', 'retried') AND t.scheduled_at <= now() AND h.span = 60 AND h.at > now() - interval '2 hours' AND h.task_type = t.task_type
+          AND h.started > 0 AND NOT EXISTS (
+            SELECT 1 FROM "fang".fang_pools p WHERE t.task_type = ANY (p.task_types))
         ORDER BY h.at DESC LIMIT 1), (SELECT h.at FROM "fang".fang_stats h
-        WHERE t.state IN ('new', 'retried') AND h.span = 3600 AND h.at > now() - interval '30 days' AND h.task_type = t.task_type
-          AND h.started > 0
-        ORDER BY h.at DESC LIMIT 1))) AS type_served_at, s.task_type AS s_task_type, s.paused AND coalesce(s.paused_until > clock_timestamp(), true) AS s_is_paused, CASE WHEN (s.paused_until IS NOT NULL) THEN least(greatest(s.paused_until, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END AS s_paused_until, CASE WHEN (s.paused_at IS NOT NULL) THEN least(greatest(s.paused_at, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END AS s_paused_at, s.paused_by AS s_paused_by, s.pause_reason AS s_pause_reason, s.settling_until AS s_settling_until, s.max_running AS s_max_running, s.max_running_per_key AS s_max_running_per_key, s.rate_interval AS s_rate_interval, s.rate_burst AS s_rate_burst, s.key_rate_interval AS s_key_rate_interval, s.key_rate_burst AS s_key_rate_burst, s.fair AS s_fair, CAST(s.weights AS TEXT) AS s_weights, CAST(s.declared AS TEXT) AS s_declared, CAST(s.changed AS TEXT) AS s_changed, CASE WHEN (s.changed_at IS NOT NULL) THEN least(greatest(s.changed_at, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END AS s_changed_at, s.changed_by AS s_changed_by, s.change_reason AS s_change_reason, t.id, CAST(t.metadata AS TEXT) AS metadata, t.kind, t.task_type, CAST(t.state AS TEXT) AS state, t.priority, t.retries, t.max_retries, t.crashes, t.attempt, t.scheduled_at, t.created_at, t.updated_at, t.error_message, CAST(t.errors AS TEXT) AS errors, t.pool_id, t.claimed_at, t.uniq_hash, CAST(t.headers AS TEXT) AS headers, CASE WHEN (t.timeout IS NOT NULL) THEN least(greatest(t.timeout, '1 us'::interval), '36600 days'::interval) END AS timeout, CASE WHEN (t.expires_at IS NOT NULL) THEN least(greatest(t.expires_at, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END AS expires_at, CAST(t.cancel_request AS TEXT) AS cancel_request, t.group_limit, t.lane
+        WHERE t.state IN ('new', 'retried') AND t.scheduled_at <= now() AND h.span = 3600 AND h.at > now() - interval '7 days' AND h.task_type = t.task_type
+          AND h.started > 0 AND NOT EXISTS (
+            SELECT 1 FROM "fang".fang_pools p WHERE t.task_type = ANY (p.task_types))
+        ORDER BY h.at DESC LIMIT 1))) AS type_served_at, s.task_type AS s_task_type, s.paused AND coalesce(s.paused_until > clock_timestamp(), true) AS s_is_paused, CASE WHEN (s.paused_until IS NOT NULL) THEN least(greatest(s.paused_until, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END AS s_paused_until, CASE WHEN (s.paused_at IS NOT NULL) THEN least(greatest(s.paused_at, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END AS s_paused_at, s.paused_by AS s_paused_by, s.pause_reason AS s_pause_reason, CASE WHEN (s.settling_until IS NOT NULL) THEN least(greatest(s.settling_until, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END AS s_settling_until, s.max_running AS s_max_running, s.max_running_per_key AS s_max_running_per_key, s.rate_interval AS s_rate_interval, s.rate_burst AS s_rate_burst, s.key_rate_interval AS s_key_rate_interval, s.key_rate_burst AS s_key_rate_burst, s.fair AS s_fair, CAST(s.weights AS TEXT) AS s_weights, CAST(s.declared AS TEXT) AS s_declared, CAST(s.changed AS TEXT) AS s_changed, CASE WHEN (s.changed_at IS NOT NULL) THEN least(greatest(s.changed_at, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END AS s_changed_at, s.changed_by AS s_changed_by, s.change_reason AS s_change_reason, t.id, CAST(t.metadata AS TEXT) AS metadata, t.kind, t.task_type, CAST(t.state AS TEXT) AS state, t.priority, t.retries, t.max_retries, t.crashes, t.attempt, t.scheduled_at, t.created_at, t.updated_at, t.error_message, CAST(t.errors AS TEXT) AS errors, t.pool_id, t.claimed_at, t.uniq_hash, CAST(t.headers AS TEXT) AS headers, CASE WHEN (t.timeout IS NOT NULL) THEN least(greatest(t.timeout, '1 us'::interval), '36600 days'::interval) END AS timeout, CASE WHEN (t.expires_at IS NOT NULL) THEN least(greatest(t.expires_at, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END AS expires_at, CAST(t.cancel_request AS TEXT) AS cancel_request, t.group_limit, t.lane
 FROM (SELECT 1 AS one) AS one LEFT OUTER JOIN fang.fang_tasks AS t ON t.id = $1::UUID LEFT OUTER JOIN fang.fang_types AS s ON s.task_type = t.task_type
