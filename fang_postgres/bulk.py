@@ -10,7 +10,7 @@ from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
 from fang_core.monitoring.listing import Key
 from fang_core.record import HIGHEST_PRIORITY, TaskState
 from fang_core.tasks.arguments import EARLIEST, LATEST
-from fang_core.tasks.batches import Batches
+from fang_core.tasks.batches import BATCH_SECONDS, GROWTH, Batches
 from fang_core.tasks.filter import TaskFilter
 from fang_core.tasks.walks import states_of, walk_of
 from fang_postgres.operations import Operations
@@ -22,6 +22,7 @@ MOST: Final = 500
 
 _LEAST_WINDOW: Final = 500
 _MOST_WINDOW: Final = 10_000
+_QUICK: Final = 0.1  # seconds
 _TRIES: Final = 20
 _LEAST_ID, _MOST_ID = UUID(int=0), UUID(int=2**128 - 1)
 
@@ -66,7 +67,11 @@ def remove_many(operations: Operations, which: TaskFilter, batches: Batches, *, 
 
 @dataclass(slots=True)
 class _Work:
-    """One call for many tasks."""
+    """One call for many tasks.
+
+    A batch takes up to ``limit`` tasks among ``window`` that it looks at. The first one is a single task, as its cost
+    is unknown: a table without an index may refer to it.
+    """
 
     operations: Operations
     verb: str
@@ -74,6 +79,7 @@ class _Work:
     as_of: datetime
     batches: Batches
     notify: bool
+    limit: int = 1
     window: int = _LEAST_WINDOW
 
     def named(self) -> Script[None]:
@@ -118,7 +124,7 @@ class _Work:
             place = None if reached is None or not reached[0].int else UUID(int=reached[0].int - 1)
 
     def _batch(self, way: str, behind: Key, of: dict[str, Any] | None = None) -> Script[Batch]:
-        limit = min(self.batches.limit, MOST)
+        limit = self.limit
         for tries_left in reversed(range(_TRIES)):
             sizes = Sizes(max(self.window, limit), limit)
             self.batches.begin()
@@ -139,6 +145,16 @@ class _Work:
             else:
                 break
         self.batches.ended(batch.changed)
-        is_sparse = batch.taken < limit
-        self.window = min(self.window * 2, _MOST_WINDOW) if is_sparse else max(self.window // 2, _LEAST_WINDOW)
+        self._adapt(is_full=batch.taken >= limit)
         return batch
+
+    def _adapt(self, *, is_full: bool) -> None:
+        """Makes batches larger as long as they are quick: a full one takes more tasks, another looks at more."""
+        seconds = self.batches.seconds
+        if is_full:
+            self.limit = min(self.limit * GROWTH, MOST) if seconds < BATCH_SECONDS else max(self.limit // 2, 1)
+            self.window = max(self.window // 2, _LEAST_WINDOW)
+        elif seconds < _QUICK:
+            self.window = min(self.window * 2, _MOST_WINDOW)
+        elif seconds > 2 * _QUICK:
+            self.window = max(self.window // 2, _LEAST_WINDOW)

@@ -28,6 +28,7 @@ class Batches:
     Attributes:
         done: how many tasks have been dealt with so far.
         limit: the size of the next batch. The first batch is a single task, since its cost is unknown.
+        seconds: how long the last batch took.
 
     Args:
         noun, participle: what the call is, and what becomes of tasks, such as "removal" and "removed".
@@ -49,6 +50,7 @@ class Batches:
             raise UsageError("on_progress= takes a plain function, not an async one")
         self.done = 0
         self.limit = 1
+        self.seconds = 0.0
         self._noun = noun
         self._participle = participle
         self._on_progress = on_progress
@@ -61,10 +63,11 @@ class Batches:
 
     def ended(self, count: int) -> None:
         """Notes how many tasks the batch has dealt with. Raises what ``on_progress`` raises."""
+        self.seconds = max(self._clock() - self._began, 1e-6)
         if not count:
             return
         self.done += count
-        fitting = int(BATCH_SECONDS * count / max(self._clock() - self._began, 1e-6))
+        fitting = int(BATCH_SECONDS * count / self.seconds)
         self.limit = max(1, min(fitting, self.limit * GROWTH, MOST))
         if self._on_progress is not None:
             self._on_progress(self.done)

@@ -9,13 +9,16 @@ import pytest
 from fang_core.conformance import (
     AuditSuite,
     Backend,
+    BulkSuite,
     CancelSuite,
     ClaimSuite,
     CompletionSuite,
     ControlSuite,
+    EditSuite,
     ExplainSuite,
     FlowSuite,
     LeaseSuite,
+    ListSuite,
     ManagingSuite,
     OptionSuite,
     OutlookSuite,
@@ -28,9 +31,15 @@ from fang_core.conformance import (
 from fang_core.conformance.queue import cancelling, managing
 from fang_core.conformance.store import control, flow, leases, ticks, waking
 from tests.backends import IN_MEMORY, threaded_on_postgres
+from tests.conformance import broken_lists
 from tests.conformance.broken import Broken, BrokenHeart, BrokenQueue, Check, Whole, defects
 
+assert broken_lists  # its defects are found as subclasses
+
 GROUPS = (
+    ListSuite,
+    BulkSuite,
+    EditSuite,
     AuditSuite,
     CancelSuite,
     ManagingSuite,

@@ -42,23 +42,22 @@ class BulkSuite:
 
     # Retrying ---------------------------------------------------------------------------------------------------------
 
-    @pytest.mark.parametrize("state", TaskState, ids=str)
-    def test_a_task_is_retried_as_a_move_by_hand_revives_it(self, backend: Backend, state: TaskState) -> None:
-        before = in_state(backend, state)
-        can_be = state in {*TERMINAL_STATES, TaskState.RETRIED}
-        assert retry_many(backend, states=state) == can_be
-        after = backend.row(before)
-        if not can_be:
-            assert after == before
-            return
-        assert after.updated_at > before.updated_at
-        if state is TaskState.RETRIED:
-            assert after.scheduled_at < before.scheduled_at
-            assert backend.fetch() is not None  # it is due
-            assert after == before._replace(scheduled_at=after.scheduled_at, updated_at=after.updated_at)
-        else:
-            by_hand = backend.move(backend.move(after, state), TaskState.NEW)
-            assert after == by_hand._replace(updated_at=after.updated_at)
+    def test_a_task_is_retried_as_a_move_by_hand_revives_it(self, backend: Backend) -> None:
+        for state in TaskState:
+            before = in_state(backend, state)
+            can_be = state in {*TERMINAL_STATES, TaskState.RETRIED}
+            assert retry_many(backend, states=state) == can_be
+            after = backend.row(before)
+            if not can_be:
+                assert after == before
+            elif state is TaskState.RETRIED:
+                assert before.updated_at < after.scheduled_at < before.scheduled_at  # now
+                assert after == before._replace(scheduled_at=after.scheduled_at, updated_at=after.updated_at)
+            else:
+                assert after.updated_at > before.updated_at
+                by_hand = backend.move(backend.move(after, state), TaskState.NEW)
+                assert after == by_hand._replace(updated_at=after.updated_at)
+            backend.call(backend.queue.remove_all_tasks)
 
     def test_a_retried_task_begins_its_life_again(self, backend: Backend) -> None:
         task = backend.insert(backend.note(ending="fail"), expires=HOUR)
@@ -116,16 +115,17 @@ class BulkSuite:
         assert backend.row(failed) == failed
         assert backend.row(other).state is TaskState.NEW
 
-    @pytest.mark.parametrize("uniq", [True, Unique(while_="waiting")], ids=["unfinished", "waiting"])
-    def test_of_equal_tasks_the_last_one_is_retried(self, backend: Backend, uniq: bool | Unique) -> None:
-        failed: list[Task] = []
-        for _ in range(3):
-            task = backend.insert(backend.note(n=1), uniq=uniq, delay=HOUR)
-            assert not task.conflict
-            failed.append(backend.call(backend.queue.fail_task, task, "no"))
-        assert retry_many(backend, states="failed", task_types="common") == 1
-        assert [backend.row(task).state for task in failed] == [TaskState.FAILED, TaskState.FAILED, TaskState.NEW]
-        assert retry_many(backend, ids=[task.id for task in failed]) == 0
+    def test_of_equal_tasks_the_last_one_is_retried(self, backend: Backend) -> None:
+        for uniq in (True, Unique(while_="waiting")):
+            failed: list[Task] = []
+            for _ in range(3):
+                task = backend.insert(backend.note(n=1), uniq=uniq, delay=HOUR)
+                assert not task.conflict
+                failed.append(backend.call(backend.queue.fail_task, task, "no"))
+            assert retry_many(backend, states="failed", task_types="common") == 1
+            assert [backend.row(task).state for task in failed] == [TaskState.FAILED, TaskState.FAILED, TaskState.NEW]
+            assert retry_many(backend, ids=[task.id for task in failed]) == 0
+            backend.call(backend.queue.remove_all_tasks)
 
     # Removing ---------------------------------------------------------------------------------------------------------
 
