@@ -19,7 +19,7 @@ LEVELS: Final = 8
 MOST_COLUMNS: Final = 120
 """A chart with more columns than this joins neighbours."""
 
-_LEFT: Final = 52
+_LEFT: Final = 66
 _CELL: Final = 10  # height of a row of a heat map
 
 
