@@ -105,7 +105,7 @@ def heat_map(columns: Sequence[tuple[datetime, Histogram]], label: str) -> Marku
     # A label each decade, on the lower edge of its bucket, and at the ends.
     labels = Markup("").join(
         Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(
-            _LEFT - 6, (high - index) * _CELL + 9, span(BOUNDS[index - 1]) if index else "0"
+            _LEFT - 6, (high - index) * _CELL + 9, _lower_bound(index)
         )
         for index in sorted({low, high, *(index for index in range(low + 3, high - 2) if index % 8 == 1)})
     )
@@ -153,8 +153,8 @@ def histogram(counts: Histogram, label: str) -> Markup:
         x=max(70.0, (high - low + 1) * step),
         label=label,
         bars=bars,
-        low=span(BOUNDS[low - 1]) if low else "0",
-        high=span(BOUNDS[min(high, len(BOUNDS) - 1)]),
+        low=_lower_bound(low),
+        high=_lower_bound(high + 1),
     )
 
 
@@ -202,6 +202,11 @@ def _step(moments: Sequence[datetime], since: datetime, until: datetime) -> time
     is_hourly = until - since > timedelta(hours=2) and all(at.minute == 0 for at in moments)
     unit = timedelta(hours=1) if is_hourly else timedelta(minutes=1)
     return unit * max(1, ceil((until - since) / unit / MOST_COLUMNS))
+
+
+def _lower_bound(index: int) -> str:
+    """Returns the shortest time of a bucket, in words."""
+    return span(BOUNDS[min(index, len(BOUNDS)) - 1]) if index > 0 else "0"
 
 
 def _level(count: int, most: int) -> int:

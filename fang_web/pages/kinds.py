@@ -10,6 +10,7 @@ from fang_web.charts import by_time, heat_map, histogram, in_all, throughput
 from fang_web.figures import Reader
 from fang_web.parameters import SPANS
 from fang_web.routing import Route, page
+from fang_web.shortening import matching, shortened
 from fang_web.view import View
 
 SORTS: Final[dict[str, Any]] = {
@@ -31,7 +32,13 @@ async def kinds(view: View) -> Response:
     stats = await reader.stats(since)
     found: list[KindStats] = sorted(stats.kinds if stats else (), key=SORTS[sort])
     return view.render(
-        "kinds.html", since=name, spans=list(SPANS), kinds=found, sort=sort, sorts=list(SORTS), unread=reader.unread
+        "kinds.html",
+        since=name,
+        spans=list(SPANS),
+        kinds=shortened(matching(found, view.parameters.text("q"), lambda each: each.kind)),
+        sort=sort,
+        sorts=list(SORTS),
+        unread=reader.unread,
     )
 
 

@@ -14,6 +14,7 @@ from fang_web.figures import Reader
 from fang_web.parameters import SPANS
 from fang_web.problems import problems
 from fang_web.routing import Route, page
+from fang_web.shortening import MOST_PROBLEMS, shortened
 from fang_web.view import View
 
 
@@ -45,14 +46,14 @@ async def overview(view: View) -> Response:
         since=name,
         spans=list(SPANS),
         stats=stats,
-        rows=type_rows(stats),
+        types=shortened(type_rows(stats)),
         chart=_chart(stats),
         rate=rate(stats.points) if stats else None,
         curve=_curve(stats),
         pools=pools,
         busy=sum(pool.busy or 0 for pool in pools),
         workers=sum(pool.workers for pool in pools if not pool.stopping),
-        problems=problems(stats, pools, types, schedules),
+        problems=shortened(problems(stats, pools, types, schedules), MOST_PROBLEMS),
         unread=reader.unread,
     )
 

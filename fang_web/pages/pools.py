@@ -10,6 +10,7 @@ from fang_core.record import LiveRun, PoolInfo
 from fang_web.figures import Reader
 from fang_web.problems import SILENT_AFTER, HungRun, hung_runs
 from fang_web.routing import Route, page
+from fang_web.shortening import MOST_POOLS, MOST_RUNS, Shown, shortened
 from fang_web.view import View
 
 
@@ -25,7 +26,7 @@ class PoolRow(NamedTuple):
 
     pool: PoolInfo
     is_silent: bool
-    runs: list[tuple[LiveRun, float]]
+    runs: Shown[tuple[LiveRun, float]]
     hung: list[HungRun]
 
 
@@ -34,13 +35,18 @@ async def pools(view: View) -> Response:
     reader = Reader(view)
     found: Sequence[PoolInfo] = await reader.read("pools", view.queue.pools(), [])
     now = datetime.now(UTC)
-    return view.render("pools.html", rows=[_row(pool, now) for pool in found], unread=reader.unread)
+    shown = shortened(found, MOST_POOLS)
+    runs = max(5, MOST_RUNS // max(1, len(shown.rows)))
+    return view.render(
+        "pools.html", rows=[_row(pool, now, runs) for pool in shown.rows], shown=shown, unread=reader.unread
+    )
 
 
-def _row(pool: PoolInfo, now: datetime) -> PoolRow:
+def _row(pool: PoolInfo, now: datetime, most: int) -> PoolRow:
     age = 0.0 if pool.seen_at is None else max(0.0, (now - pool.seen_at).total_seconds())
     is_silent = pool.seen_at is not None and age > SILENT_AFTER.total_seconds()
-    return PoolRow(pool, is_silent, [(run, run.seconds + age) for run in pool.live], hung_runs(pool))
+    runs = shortened([(run, run.seconds + age) for run in pool.live], most)
+    return PoolRow(pool, is_silent, runs, hung_runs(pool)[:most])
 
 
 ROUTES: Final[list[Route]] = [page("/pools", pools)]

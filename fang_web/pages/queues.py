@@ -17,6 +17,7 @@ from fang_web.figures import Reader, done_by
 from fang_web.pages.pausing import lasts
 from fang_web.parameters import SPANS
 from fang_web.routing import Route, action, page
+from fang_web.shortening import matching, shortened
 from fang_web.view import View
 
 PERIODS: Final = {
@@ -50,7 +51,8 @@ async def queues(view: View) -> Response:
     reader = Reader(view)
     stats = await reader.stats(timedelta(hours=1))
     infos: list[TypeInfo] = await reader.read("limits", view.queue.limits.list(), [])
-    return view.render("queues.html", rows=_rows(stats, infos), done=await done_by(view), unread=reader.unread)
+    shown = shortened(matching(_rows(stats, infos), view.parameters.text("q"), lambda row: row.name))
+    return view.render("queues.html", shown=shown, done=await done_by(view), unread=reader.unread)
 
 
 async def queue(view: View) -> Response:

@@ -13,6 +13,7 @@ from fang_web.figures import Reader, done_by
 from fang_web.pages.pausing import lasts
 from fang_web.rendering import clock, span
 from fang_web.routing import Route, action, page
+from fang_web.shortening import matching, shortened
 from fang_web.view import View
 
 
@@ -20,8 +21,9 @@ async def schedules(view: View) -> Response:
     """Shows all schedules, in the order of their next ticks."""
     reader = Reader(view)
     found: list[ScheduleInfo] = await reader.read("schedules", view.queue.schedules.list(), [])
-    rows = [(info, when(info), _task(info)) for info in found]
-    return view.render("schedules.html", rows=rows, done=await done_by(view), unread=reader.unread)
+    shown = shortened(matching(found, view.parameters.text("q"), lambda info: info.name))
+    rows = [(info, when(info), _task(info)) for info in shown.rows]
+    return view.render("schedules.html", rows=rows, shown=shown, done=await done_by(view), unread=reader.unread)
 
 
 def when(info: ScheduleInfo) -> str:

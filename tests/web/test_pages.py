@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -75,6 +76,29 @@ async def test_a_database_that_does_not_answer_is_said_in_one_line() -> None:
         answer = await client.get("/")
     assert answer.status_code == 503
     assert "no answer from db:5432 within 5 s" in answer.text
+
+
+async def test_tables_are_short_and_can_be_searched() -> None:
+    many = [type_stats(f"type-{n}", workers=0) for n in range(5_000)]
+    told = stats(*(kind_stats(f"Kind{n}") for n in range(1_000)), types=many)
+    queue = TellingQueue(told, [pool(*(live_run() for _ in range(100)), id=UUID(int=n)) for n in range(200)])
+    for n in range(300):
+        await queue.schedules.put(f"schedule-{n}", WebMail(), every=timedelta(hours=1))
+    for path, of_what, sizes in (
+        ("/", "4,970 more such things", (b"<tr>", 201)),
+        ("/kinds", "800 more kinds", (b"<tr>", 201)),
+        ("/queues", "4,800 more task types", (b"<tr>", 201)),
+        ("/pools", "150 more pools", (b"<section", 50)),
+        ("/schedules", "100 more schedules", (b"<section", 200)),
+    ):
+        html = await shown(queue, path)
+        assert of_what in text_of(html)
+        assert html.encode().count(sizes[0]) == sizes[1]
+    assert "94 more runs of this pool" in text_of(await shown(queue, "/pools"))
+    for path, rows in (("/queues?q=E-4999", 1), ("/kinds?q=kind99", 11), ("/schedules?q=299", 0)):
+        html = await shown(queue, path)
+        assert html.count('<th scope="row">') == rows
+    assert html.count("<section") == 1
 
 
 async def test_kinds_are_sorted_by_what_one_asks_for() -> None:

@@ -14,6 +14,7 @@ from fang_core.errors import UsageError
 from fang_web import OpenOnLoopback, Role, User, basic, create_app
 from fang_web.pages import ROUTES
 from tests.web.client import FROM_THE_PAGE, browser, page_of
+from tests.web.telling import TellingQueue
 
 
 def as_(name: str, password: str) -> dict[str, str]:
@@ -188,6 +189,47 @@ async def test_parameters_have_bounds(query: str) -> None:
         answer = await client.get(f"/?{query}")
         assert answer.status_code == 400
         assert len(answer.text) < 2_000
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/", ["since", "refresh"]),
+        ("/kinds", ["since", "sort", "q", "refresh"]),
+        ("/kinds/Mail", ["since", "refresh"]),
+        ("/pools", ["refresh"]),
+        ("/schedules", ["q", "done"]),
+        ("/queues", ["q", "done"]),
+        ("/queues/mails", ["since", "done"]),
+        ("/audit", ["before"]),
+    ],
+)
+async def test_every_parameter_of_every_page_has_bounds(path: str, names: list[str]) -> None:
+    async with page_of(TellingQueue()) as client:
+        for name in names:
+            for value in ("x" * 5_000, "%00", "%ff", "<script>alert(1)</script>" * 20, f"a&{name}=b"):
+                answer = await client.get(f"{path}?{name}={value}")
+                assert answer.status_code == 400, (name, value)
+                assert len(answer.text) < 1_000
+                assert "<script>alert" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/kinds/", "/queues/"])
+async def test_names_in_a_path_have_bounds(path: str) -> None:
+    async with page_of(TellingQueue()) as client:
+        for name in ("x" * 501, "a%00b", "%ff" * 501):
+            assert (await client.get(path + name)).status_code == 400
+        for name in ("..%2f..%2fetc%2fpasswd", "%3Cscript%3Ealert(1)%3C/script%3E", "%ff", "%E2%80%AE"):
+            answer = await client.get(path + name)
+            assert answer.status_code == 200
+            assert "<script>alert" not in answer.text
+
+
+async def test_an_error_that_is_no_page_is_no_markup() -> None:
+    async with page_of(AsyncMemoryQueue()) as client:
+        answer = await client.get("/?refresh=<b>", headers={"Accept": "application/json"})
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
 # Changes --------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,71 @@
+"""What counts as wrong now: rules without a queue."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fang_core.schedules.stored import ScheduleInfo
+from fang_web.problems import Problem, problems
+from tests.web.telling import NOW, TASK_ID, kind_stats, pool, stats, type_stats
+
+WELL = pool(seen_at=NOW)
+
+
+def found(told: Any = None, *, pools: Any = (WELL,), schedules: Any = ()) -> list[Problem]:
+    return problems(stats() if told is None else told, list(pools), [], list(schedules))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        stats(kind_stats(), types=[type_stats()]),
+        stats(kind_stats(retried=4, finished=10)),  # too few to say anything
+        stats(kind_stats(retried=9)),  # not often enough
+        stats(types=[type_stats(due=0, workers=0)]),  # nothing to do
+        stats(types=[type_stats(oldest_due=10_000, paused=True)]),  # on purpose
+        stats(utilisation=1.0, types=[type_stats(due=0)]),  # busy, and nothing waits
+        stats(utilisation=None, points=()),
+    ],
+)
+def test_what_is_well_is_not_told(told: Any) -> None:
+    assert found(told) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "grade", "text"),
+    [
+        (stats(types=[type_stats(workers=0)]), "bad", "no pool serves task type mails: 3 due"),
+        (stats(types=[type_stats(oldest_due=301.0)]), "warn", "task type mails: a task has been due for 5 min 1 s"),
+        (stats(kind_stats(failed=1)), "warn", "1 tasks of Mail failed for good"),
+        (stats(kind_stats(retried=12)), "warn", "11 % of the runs of Mail end in an error"),
+        (stats(kind_stats(failed=12)), "bad", "11 % of the runs of Mail end in an error, 12 for good"),
+        (stats(types=[type_stats()], utilisation=0.96), "warn", "workers are busy 96 % of their time: add some"),
+    ],
+)
+def test_what_history_and_types_tell(told: Any, grade: str, text: str) -> None:
+    assert [(each.grade, each.text) for each in found(told)] == [(grade, text)]
+
+
+def test_a_pool_that_has_told_nothing_for_long_and_a_run_that_hangs() -> None:
+    silent = pool(seen_at=NOW - timedelta(seconds=31))
+    never = pool(seen_at=None)  # of an older release
+    hangs = pool(seen_at=NOW, runs={str(TASK_ID): {"kind": "Mail", "hung": None}, "x": "?", "y": {"progress": {}}})
+    assert [each.text for each in found(pools=[silent, never, hangs])] == [
+        "pool host:1 has been silent for 31 s: its process may be dead",
+        "a run of Mail hangs in pool host:1",
+    ]
+
+
+def test_the_worst_comes_first() -> None:
+    paused = ScheduleInfo("nightly", NOW, paused=True, paused_by="grace")
+    told = stats(types=[type_stats("a", oldest_due=900.0), type_stats("b", workers=0)])
+    assert [each.grade for each in found(told, schedules=[paused])] == ["bad", "warn", "warn"]
+    assert found(told, schedules=[paused])[-1].text == "schedule nightly is paused by grace"
+
+
+def test_without_history_pools_and_pauses_are_told() -> None:
+    hangs = pool(runs={str(TASK_ID): {"kind": "Mail", "hung": "/app/tasks.py:12"}})
+    assert [each.text for each in problems(None, [hangs], [], [])] == [
+        "a run of Mail hangs in pool host:1, at /app/tasks.py:12"
+    ]
