@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from fang_core.tasks.registry import Mode
 from tests.faults.nursery import Nursery
 
-START_SECONDS: Final = 30.0
+START_SECONDS: Final = 60.0
 
 
 class Vitals(NamedTuple):
@@ -24,8 +24,9 @@ class Vitals(NamedTuple):
 class Worker:
     """One process that runs a pool."""
 
-    def __init__(self, nursery: Nursery, mode: Mode, given: dict[str, Any], log: Path) -> None:
+    def __init__(self, nursery: Nursery, mode: Mode, given: dict[str, Any], log: Path, slack: float) -> None:
         self._nursery = nursery
+        self._slack = slack
         self.mode = mode
         self.given = given
         self.log = log
@@ -45,7 +46,7 @@ class Worker:
 
     def ends(self, within: float) -> int:
         """Its exit code, once it has one."""
-        assert self._until(lambda: self.pid in self._nursery.ended, within), (
+        assert self._until(lambda: self.pid in self._nursery.ended, within + self._slack), (
             f"a worker still ran after {within} s:\n{self.said()}"
         )
         return self._nursery.ended[self.pid]
@@ -57,7 +58,7 @@ class Worker:
     def kill(self) -> None:
         """Returns when it has ended."""
         self.send(signal.SIGKILL)
-        self.ends(10)
+        self.ends(60)
 
     def said(self) -> str:
         """Its log so far."""
@@ -84,8 +85,9 @@ class Worker:
 class Fleet:
     """The workers of one fault. None of them outlives it."""
 
-    def __init__(self, nursery: Nursery, directory: Path, given: dict[str, Any]) -> None:
+    def __init__(self, nursery: Nursery, directory: Path, given: dict[str, Any], slack: float = 0.0) -> None:
         self._nursery = nursery
+        self._slack = slack
         self._directory = directory
         self.given = {**given, "directory": str(directory)}
         """For all that are started from now on."""
@@ -97,7 +99,7 @@ class Fleet:
         ``given`` is what ``worker.Given`` has, beyond what the fleet gives to all.
         """
         log = self._directory / f"worker-{len(self.workers)}.log"
-        self.workers.append(Worker(nursery or self._nursery, mode, {**self.given, **given}, log))
+        self.workers.append(Worker(nursery or self._nursery, mode, {**self.given, **given}, log, self._slack))
         return self.workers[-1]
 
     @property

@@ -53,7 +53,7 @@ class Nursery:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(given).encode() + b"\n")
         self._process.stdin.flush()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self._started:
             assert self.hear(deadline - time.monotonic()), "the nursery does not answer"
         return self._started.pop()

@@ -57,7 +57,7 @@ class OwnServer:
         """Until ``up()``; returns when all its processes have heard of it."""
         pid = self._postgres.pid
         os.kill(pid, _SIGNALS[mode])
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while _runs(pid):
             assert time.monotonic() < deadline, "the server did not end"
             time.sleep(0.01)

@@ -81,11 +81,15 @@ def fault(id: str, what: str, **options: Any) -> Callable[[Callable[[Trial], Non
     return register
 
 
-def attempt(fault: Fault, mix: Mix, url: str, directory: Path, nursery: Nursery, seed: int) -> Tried:
-    """Tries a fault on a fresh database."""
+def attempt(
+    fault: Fault, mix: Mix, url: str, directory: Path, nursery: Nursery, seed: int, slack: float = 0.0
+) -> Tried:
+    """Tries a fault on a fresh database; ``slack`` as in ``Trial``."""
     with ExitStack() as stack:
         server = stack.enter_context(own_server()) if fault.own_server else None
-        made = stack.enter_context(trial(server.url if server else url, mix, directory, nursery, seed, **fault.given))
+        made = stack.enter_context(
+            trial(server.url if server else url, mix, directory, nursery, seed, slack, **fault.given)
+        )
         made.server = server
         if fault.is_late:
             made.until(lambda: made.server_up() > DEFAULT_LEASE, within=DEFAULT_LEASE + 10)

@@ -9,6 +9,7 @@ import pytest
 from tests.faults.nursery import Nursery
 from tests.faults.registry import BOUND, SHORT_LEASE
 from tests.faults.trial import Mix, trial
+from tests.patience import PATIENT
 
 LONG_LEASE = 600.0
 
@@ -16,7 +17,7 @@ LONG_LEASE = 600.0
 @pytest.mark.parametrize("mix", ["threaded", "async"])
 def test_each_process_is_given_up_after_its_own_lease(mix: Mix, url: str, tmp_path: Path) -> None:
     """One of a long lease is stopped, then one of a short lease; whoever sees both takes over from the latter alone."""
-    with Nursery() as nursery, trial(url, mix, tmp_path, nursery, seed=1, workers=1) as made:
+    with Nursery() as nursery, trial(url, mix, tmp_path, nursery, seed=1, slack=PATIENT, workers=1) as made:
         (patient,) = made.start(lease=LONG_LEASE)
         (kept,) = made.insert(gate=made.gate())
         made.until(lambda: made.starts(kept))

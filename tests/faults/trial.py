@@ -52,10 +52,14 @@ class Trial:
     """What a fault has in its hands.
 
     Args:
+        slack: seconds by which everything may take longer than it is allowed. With any, no share of the slots is asked
+            for: that is a matter of time, too.
         given: orders for every worker, see ``worker.Given``.
     """
 
-    def __init__(self, url: str, mix: Mix, directory: Path, nursery: Nursery, seed: int, **given: Any) -> None:
+    def __init__(
+        self, url: str, mix: Mix, directory: Path, nursery: Nursery, seed: int, slack: float = 0.0, **given: Any
+    ) -> None:
         audit.install(url)
         self.url = url
         self.mix = mix
@@ -63,7 +67,8 @@ class Trial:
         self.chance = random.Random(seed)
         self.lasting = ExitStack()
         """What must outlive the fault, and ends with the trial."""
-        self.fleet = Fleet(nursery, directory, {"url": url, **given})
+        self.fleet = Fleet(nursery, directory, {"url": url, **given}, slack)
+        self._slack = slack
         self.database = psycopg.connect(url, autocommit=True, application_name=audit.BY_HAND)
         """For looking, and for what a person does by hand."""
         self.server: OwnServer | None = None
@@ -96,15 +101,16 @@ class Trial:
         action()
         held = self.held(worker)
         if held:
-            self._strikes.append(Strike(at, bound, held))
+            self._strikes.append(Strike(at, bound + self._slack, held))
 
     def expect(self, tasks: list[UUID], since: float, bound: float) -> None:
         """These must have run for the first time within so many seconds of a moment."""
-        self._strikes.append(Strike(since, bound, [(task, 0) for task in tasks]))
+        self._strikes.append(Strike(since, bound + self._slack, [(task, 0) for task in tasks]))
 
     def expect_flow(self, since: float, until: float, share: float, slots: list[tuple[float, int]]) -> None:
         """In this time runs must have taken that share of the slots; see ``checker.Flow``."""
-        self._flows.append(Flow(since, until, share, slots))
+        if not self._slack:
+            self._flows.append(Flow(since, until, share, slots))
 
     def measure_waits(self, tasks: list[UUID]) -> list[float]:
         """Seconds from the insert of each, due at once, until its life had ended; kept for the report."""
@@ -226,7 +232,7 @@ class Trial:
 
     def until(self, holds: Callable[[], Any], within: float = 20) -> None:
         """Asks every 20 ms: what is waited for happens in other processes, and tells nobody."""
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + within + self._slack
         while not holds():
             if time.monotonic() > deadline:
                 said = "\n".join(worker.said()[-800:] for worker in self.fleet.workers[-4:])
@@ -300,9 +306,11 @@ class Trial:
 
 
 @contextmanager
-def trial(url: str, mix: Mix, directory: Path, nursery: Nursery, seed: int, **given: Any) -> Iterator[Trial]:
+def trial(
+    url: str, mix: Mix, directory: Path, nursery: Nursery, seed: int, slack: float = 0.0, **given: Any
+) -> Iterator[Trial]:
     """A trial whose processes and connections end with it."""
-    made = Trial(url, mix, directory, nursery, seed, **given)
+    made = Trial(url, mix, directory, nursery, seed, slack, **given)
     try:
         yield made
     finally:
