@@ -15,9 +15,8 @@ from uuid import UUID
 from fang_core.errors import UsageError
 from fang_core.record import TaskState
 from fang_core.tasks.filter import TaskFilter
-from fang_core.tasks.registry import REGISTRY
 from fang_web.errors import BadRequest
-from fang_web.masking import masks_of
+from fang_web.masking import masks_of, masks_of_all
 from fang_web.parameters import Parameters, checked_uuid
 
 TIMES: Final[Mapping[str, str]] = {"inserted": "inserted", "updated": "changed", "due": "due"}
@@ -198,7 +197,7 @@ def _payload(parameters: Parameters, choosing: _Choosing, masked: frozenset[str]
         raise BadRequest('payload is a JSON object, like {"order_id": 5}')
     # Whoever may not see a secret must not find it by guessing either.
     kind = parameters.text("kind", most=500)
-    kinds = [kind] if kind else [cls.__fang_options__.kind for cls in REGISTRY.classes()]
-    if any(masks_of(each, masked).touch(payload) for each in kinds or [""]):
+    masks = masks_of(kind, masked) if kind else masks_of_all(masked)
+    if masks.touch(payload):
         raise BadRequest("payload names a field that is masked, in which nobody can search here")
     choosing.add(("payload", text), ("payload", payload), f"whose payload contains {text}")

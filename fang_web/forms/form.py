@@ -15,7 +15,8 @@ from fang_web.forms.fields import Field, fields
 from fang_web.forms.filling import fill, fill_defaults
 from fang_web.forms.masks import Masks
 from fang_web.forms.reading import Path, Read, read
-from fang_web.forms.shapes import MISSING, schema_of, secret_names, shape_of
+from fang_web.forms.secrets import secret_names
+from fang_web.forms.shapes import MISSING, schema_of, shape_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +42,8 @@ class PayloadForm:
 
     def __init__(self, cls: type[BaseRunnable], words: frozenset[str] = frozenset()) -> None:
         self._cls = cls
-        schema = schema_of(cls)
-        self._masks = Masks(words, secret_names(schema))
-        self._shape = shape_of(schema, self._masks)
+        self._masks = Masks(words, secret_names(cls))
+        self._shape = shape_of(schema_of(cls), self._masks)
 
     def of_new(self) -> dict[str, str]:
         """Returns the texts of the controls for a new task, which show the defaults of the class."""

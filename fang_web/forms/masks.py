@@ -11,15 +11,17 @@ class Masks:
 
     Args:
         words: a field whose name contains one of these, in whatever case, is hidden.
-        names: the names of further fields that are hidden.
+        names: the names of further fields that are hidden; None hides all fields, since nobody knows which are secrets.
     """
 
-    def __init__(self, words: frozenset[str] = frozenset(), names: frozenset[str] = frozenset()) -> None:
+    def __init__(self, words: frozenset[str] = frozenset(), names: frozenset[str] | None = frozenset()) -> None:
         self._words = frozenset(word.lower() for word in words)
         self._names = names
 
     def __contains__(self, name: object) -> bool:
         """Returns whether the field of this name is hidden."""
+        if self._names is None:
+            return True
         return name in self._names or (isinstance(name, str) and any(word in name.lower() for word in self._words))
 
     def touch(self, value: Any) -> bool:

@@ -107,18 +107,8 @@ def schema_of(cls: type[BaseModel]) -> Mapping[str, Any]:
 
 
 def shape_of(schema: Mapping[str, Any], masks: Masks) -> Shape:
-    """Returns the form of a class with this schema. Values of fields that are masked are never shown."""
+    """Returns the form of a class with this schema. What is masked is never shown."""
     return _Shapes(schema, masks).whole()
-
-
-def secret_names(schema: Mapping[str, Any]) -> frozenset[str]:
-    """Returns the names of all fields, at any depth, whose values hold a secret of pydantic's."""
-    objects = [schema, *(each for each in schema.get("$defs", {}).values() if isinstance(each, Mapping))]
-    found: set[str] = set()
-    for each in objects:
-        for part in _inside(each):
-            found.update(name for name, field in _properties(part).items() if _holds_secret(field, schema, frozenset()))
-    return frozenset(found)
 
 
 def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -136,25 +126,6 @@ def _inside(node: Any) -> Iterator[Mapping[str, Any]]:
     elif isinstance(node, list):
         for value in node:
             yield from _inside(value)
-
-
-def _holds_secret(node: Any, root: Mapping[str, Any], seen: frozenset[str]) -> bool:
-    """Returns whether a field is a secret, or a container of such. Fields of models inside of it have own names."""
-    if isinstance(node, list):
-        return any(_holds_secret(each, root, seen) for each in node)
-    if not isinstance(node, Mapping):
-        return False
-    if node.get("writeOnly") is True or node.get("format") == "password":
-        return True
-    reference = node.get("$ref")
-    if isinstance(reference, str) and reference not in seen:
-        return _holds_secret(_referred(reference, root), root, seen | {reference})
-    return any(
-        _holds_secret(each, root, seen)
-        for key, value in node.items()
-        if key not in ("properties", "$defs", "default", "const", "enum", "examples")
-        for each in (value.values() if key == "patternProperties" and isinstance(value, Mapping) else [value])
-    )
 
 
 def _referred(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -184,7 +155,7 @@ class _Shapes:
         shape = Shape(
             name=name,
             nullable=nullable,
-            secret=name in self._masks or node.get("writeOnly") is True,
+            secret=name in self._masks,
             default=node.get("default", MISSING),
             label=name,
             help=_text(node.get("description")),
@@ -268,7 +239,7 @@ class _Shapes:
     def _may_hold_secret(self, node: Any, seen: frozenset[str]) -> bool:
         """Returns whether anything inside of a field, however deep, is never shown."""
         for part in _inside(node):
-            if part.get("writeOnly") is True or any(name in self._masks for name in _properties(part)):
+            if any(name in self._masks for name in _properties(part)):
                 return True
             reference = part.get("$ref")
             if isinstance(reference, str) and reference not in seen:

@@ -5,18 +5,35 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import IntEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_serializer, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Json,
+    RootModel,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    StringConstraints,
+    WithJsonSchema,
+    field_serializer,
+    field_validator,
+)
+from typing_extensions import TypedDict
 
 from fang_core.tasks import codec
 from fang_core.tasks.runnable import BaseRunnable, Runnable, TaskConfig
 from fang_web.forms import Field as Shown
 from fang_web.forms import PayloadForm
+from fang_web.forms.masks import DOTS, Masks
+from fang_web.forms.secrets import secret_names
 
 
 class Level(IntEnum):
@@ -340,6 +357,72 @@ def test_secrets_are_never_shown_and_stay_unless_another_is_typed() -> None:
         "accounts": [STORED["accounts"][1]],
     }
     assert "s3cret" not in repr(form.fields(changed, {}))
+
+
+class Token(SecretStr):
+    pass
+
+
+class Typed(TypedDict):
+    typed: SecretStr
+
+
+class Named(NamedTuple):
+    token: SecretStr
+    number: int
+
+
+class Numbers(RootModel[list[Secret[int]]]):
+    pass
+
+
+class First(BaseModel):
+    sort: Literal["first"]
+    of_first: SecretBytes
+
+
+class Second(BaseModel):
+    sort: Literal["second"]
+    of_second: Token
+    again: "Second | None" = None
+
+
+class AllSecrets(Runnable):
+    task_config = TaskConfig(kind="form-all-secrets")
+
+    number: Secret[int]
+    by_hand: Annotated[SecretStr, WithJsonSchema({"type": "string"})]
+    renamed: SecretStr = Field(validation_alias=AliasChoices("renamed", "former"))
+    typed_dict: Typed
+    named: Named
+    numbers: Numbers
+    either: Annotated[First | Second, Field(discriminator="sort")]
+    table: dict[str, tuple[int, Token]]
+    text: Json[SecretStr]
+    plain: str
+    plain_table: dict[str, list[int]]
+
+    def run(self, queue: object) -> None: ...
+
+
+def test_secrets_of_all_sorts_are_found() -> None:
+    found = secret_names(AllSecrets)
+    assert found is not None
+    assert found == {"number", "by_hand", "renamed", "former", "typed", "named", "numbers", "of_first", "of_second"} | {
+        "table",
+        "text",
+    }
+
+
+def test_a_class_of_which_nobody_knows_shows_nothing() -> None:
+    class Open(Runnable):  # it is not registered, since it has no run
+        unknown: "Undefined"  # type: ignore[name-defined]  # noqa: F821
+        plain: str = ""
+
+    assert secret_names(Open) is None
+    assert Masks(frozenset(), secret_names(Open)).masked({"plain": "s3cret"}) == {"plain": DOTS}
+    form = PayloadForm(Open)
+    assert "s3cret" not in repr(form.fields(form.of_stored({"plain": "s3cret"})))
 
 
 def test_no_message_quotes_a_secret_that_was_not_typed() -> None:
