@@ -172,7 +172,7 @@ class _Shapes:
                 return replace(shape, sort=Sort.CHOICE, choices=choices)
         kind = node.get("type")
         if shape.secret and kind not in ("string", "integer", "number"):
-            return replace(shape, hint=_hint(shape, node))
+            return replace(shape, hint=_hint(shape, {}))
         match kind:
             case "string":
                 most = node.get("maxLength", LONG_TEXT + 1)
@@ -282,8 +282,6 @@ _TYPES: Final = {"string": "a text", "integer": "a whole number", "number": "a n
 def _hint(shape: Shape, node: Mapping[str, Any]) -> str:
     """Returns what a field takes, in a few words."""
     said = _WORDS.get(node.get("format", "")) or _TYPES.get(str(node.get("type")), "JSON")
-    if shape.sort is Sort.JSON and shape.secret:
-        said = "JSON"
     bounds = [words.format(_text(node[key])) for key, words in _BOUNDS if node.get(key) not in (None, "")]
     return ", ".join([said, *bounds, *(["may be empty"] if shape.nullable else [])])
 

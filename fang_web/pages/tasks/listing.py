@@ -39,6 +39,7 @@ async def tasks(view: View) -> Response:
         **context,
         choice=choice,
         typed=parameters,
+        typed_more=bool(set(choice.query) - {"state", "kind", "task_type"}),
         states=list(TaskState),
         times=TIMES,
         kinds=kinds[:500],
