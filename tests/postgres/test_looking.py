@@ -103,10 +103,8 @@ def rows_of(lanes: int, each: Callable[[int], int], **options: Any) -> Rows:
     chance = Random(7)
     by_lane = {
         EndedLane(TaskState.FAILED, f"type{n}"): sorted(
-
-                (NOW + timedelta(seconds=chance.randrange(3_600)), UUID(int=chance.getrandbits(128)))
-                for _ in range(each(n))
-
+            (NOW + timedelta(seconds=chance.randrange(3_600)), UUID(int=chance.getrandbits(128)))
+            for _ in range(each(n))
         )
         for n in range(lanes)
     }
