@@ -142,7 +142,7 @@ def histogram(counts: Histogram, label: str) -> Markup:
         for index in used
     )
     return Markup(
-        '<svg viewBox="0 0 {w} {h}" role="img" aria-label="{label}"><path class="bar" d="{bars}"/>'
+        '<svg class="hist" viewBox="0 0 {w} {h}" role="img" aria-label="{label}"><path class="bar" d="{bars}"/>'
         '<path class="axis" d="M0 {b}H{w}"/><text x="0" y="{t}">{low}</text>'
         '<text x="{x:.1f}" y="{t}" text-anchor="end">{high}</text></svg>'
     ).format(

@@ -8,6 +8,7 @@ T = TypeVar("T")
 MOST_ROWS: Final = 200
 """Rows of a table."""
 MOST_PROBLEMS: Final = 30
+MOST_SCHEDULES: Final = 100
 MOST_POOLS: Final = 50
 MOST_RUNS: Final = 300
 """Runs that go on, on one page."""

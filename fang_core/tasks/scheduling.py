@@ -123,14 +123,22 @@ def backfill_call(name: str, start: datetime, end: datetime, overlap: str, rules
 
 
 SHOWN: Final = 5
-"""How many of the next ticks ``list`` shows."""
+"""How many of the next ticks ``list`` shows unless it is told."""
+_MOST_SHOWN: Final = 100
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
-def in_order(found: Schedules) -> list[ScheduleInfo]:
+def checked_ticks(ticks: int) -> int:
+    """Returns how many ticks to show of each schedule. Raises ``UsageError``."""
+    if isinstance(ticks, bool) or not isinstance(ticks, int) or not 0 <= ticks <= _MOST_SHOWN:
+        raise UsageError(f"ticks must be a number between 0 and {_MOST_SHOWN}")
+    return ticks
+
+
+def in_order(found: Schedules, ticks: int) -> list[ScheduleInfo]:
     """Returns the schedules with their next ticks, in the order of these; those that have none come last."""
-    infos = [info.with_upcoming(found.now, SHOWN) for info in found.infos]
+    infos = [info.with_upcoming(found.now, ticks) for info in found.infos]
     return sorted(infos, key=lambda info: (info.upcoming[0].at if info.upcoming else _NEVER, info.name))
 
 
@@ -267,13 +275,17 @@ class QueueSchedules:
         """
         return self._do(remove_call(name), connection)
 
-    def list(self, *, connection: Any = None) -> builtins.list[ScheduleInfo]:
+    def list(self, *, ticks: int = SHOWN, connection: Any = None) -> builtins.list[ScheduleInfo]:
         """Returns all schedules in the order of their next ticks, those that have none at the end.
 
-        ``ScheduleInfo.upcoming`` holds the next five ticks of each. Schedules of classes are among them once a pool
-        that serves them has started.
+        ``ScheduleInfo.upcoming`` holds the next ``ticks`` of each, 0 to 100. To find them takes most of the time:
+        thousands of schedules are listed at once with 0, by their names. Schedules of classes are among them once a
+        pool that serves them has started.
+
+        Raises ``UsageError``.
         """
-        return in_order(self._do(LIST, connection))
+        checked_ticks(ticks)
+        return in_order(self._do(LIST, connection), ticks)
 
     def backfill(
         self,
@@ -420,13 +432,17 @@ class AsyncQueueSchedules:
         """
         return await self._do(remove_call(name), connection)
 
-    async def list(self, *, connection: Any = None) -> builtins.list[ScheduleInfo]:
+    async def list(self, *, ticks: int = SHOWN, connection: Any = None) -> builtins.list[ScheduleInfo]:
         """Returns all schedules in the order of their next ticks, those that have none at the end.
 
-        ``ScheduleInfo.upcoming`` holds the next five ticks of each. Schedules of classes are among them once a pool
-        that serves them has started.
+        ``ScheduleInfo.upcoming`` holds the next ``ticks`` of each, 0 to 100. To find them takes most of the time:
+        thousands of schedules are listed at once with 0, by their names. Schedules of classes are among them once a
+        pool that serves them has started.
+
+        Raises ``UsageError``.
         """
-        return in_order(await self._do(LIST, connection))
+        checked_ticks(ticks)
+        return in_order(await self._do(LIST, connection), ticks)
 
     async def backfill(
         self,

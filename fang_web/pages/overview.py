@@ -40,7 +40,7 @@ async def overview(view: View) -> Response:
     stats = await reader.stats(since)
     pools: Sequence[PoolInfo] = await reader.read("pools", view.queue.pools(), [])
     types = await reader.read("task types", view.queue.limits.list(), [])
-    schedules = await reader.read("schedules", view.queue.schedules.list(), [])
+    schedules = await reader.read("schedules", view.queue.schedules.list(ticks=0), [])
     return view.render(
         "overview.html",
         since=name,

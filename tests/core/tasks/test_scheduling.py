@@ -1,0 +1,28 @@
+"""How many ticks the list of schedules has."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fang_core import MemoryQueue, Queueable, Runnable, UsageError
+
+
+class ListedNightly(Runnable):
+    def run(self, queue: Queueable) -> None: ...
+
+
+@pytest.mark.parametrize("ticks", [0, 1, 100])
+def test_a_list_has_as_many_ticks_as_asked_for(ticks: int) -> None:
+    queue = MemoryQueue()
+    for name, every in (("b", 1), ("a", 2)):
+        queue.schedules.put(name, ListedNightly(), every=timedelta(hours=every))
+    listed = queue.schedules.list(ticks=ticks)
+    assert [len(info.upcoming) for info in listed] == [ticks, ticks]
+    assert [info.name for info in listed] == (["b", "a"] if ticks else ["a", "b"])
+
+
+@pytest.mark.parametrize("ticks", [-1, 101, True, 1.0, "5", None])
+def test_a_number_of_ticks_that_cannot_be_is_refused(ticks: Any) -> None:
+    with pytest.raises(UsageError, match="ticks must be a number between 0 and 100"):
+        MemoryQueue().schedules.list(ticks=ticks)
