@@ -84,6 +84,7 @@ BATCHES: dict[str, tuple[set[str], int, int]] = {
     "cancel_ids": ({"fang_tasks_pkey"}, 1_000, 1),
     "cancel_held": ({"fang_tasks_held", "fang_tasks_pkey"}, 10_000, 1),
     "cancel_waiting": ({"fang_tasks_due", "fang_tasks_pkey"}, 10_000, 1),
+    "explain": ({"fang_tasks_due", "fang_tasks_lanes", "fang_tasks_pkey", "fang_tasks_running"}, 1_000, 1),
 }
 # Apart, since what they write, and is rolled back, would lie in the way of others, or that of others in theirs.
 APART: dict[str, tuple[set[str], int, int]] = {
@@ -199,6 +200,8 @@ def operations(connection: psycopg.Connection[Any]) -> dict[str, Operation[Any]]
     ids, hashes = zip(*connection.execute(held, [POOL]).fetchall(), strict=True)
     all_held = connection.execute("SELECT id, attempt FROM fang.fang_tasks WHERE pool_id = %s", [POOL]).fetchall()
     ended = one_ended(connection)
+    last = "SELECT id FROM fang.fang_tasks WHERE state = 'new' ORDER BY scheduled_at DESC LIMIT 1"
+    [(last_waiting,)] = connection.execute(last).fetchall()
     row = NewTask(ids[0], '{"type": "Planned"}', "Planned", ("common", 0, 20, None, None), hashes[1])
     connection.execute("UPDATE fang.fang_schedules SET last_task_id = %s", [ids[0]])
     day = timedelta(days=1)
@@ -225,6 +228,7 @@ def operations(connection: psycopg.Connection[Any]) -> dict[str, Operation[Any]]
         OPS.cancel_waiting(DuePlace("common"), LAST, 1, PLANNED, WITHDRAWN, notify=True),
         OPS.touch("common", POOL),
         OPS.last_id(),
+        OPS.explain(last_waiting),
         *(batch(uuid.UUID(int=0), LAST, 1, True) for batch in removals),
         OPS.remove_one(ids[0], notify=True),
         OPS.remove_twin(hashes[0], notify=True),
