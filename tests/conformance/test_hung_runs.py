@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from fang_core import AsyncRunnable, ClaimedTask, Events, Progress, Runnable, TaskConfig, UsageError, current_run
+from fang_core import AsyncRunnable, Cause, ClaimedTask, Events, Progress, Runnable, TaskConfig, UsageError, current_run
 from fang_core.backends.memory.state import MemoryState
 from fang_core.runs.run import Run
 from tests.core.pool.fakes import claim
@@ -154,6 +154,9 @@ def test_each_hung_run_is_told_of_once_with_its_place(harness: Harness, caplog: 
     eventually(lambda: set(bench.runs) == {str(row.id) for row in rows})
     told = bench.runs[str(rows[0].id)]
     assert (told["kind"], told["attempt"], told["hung"]) == (kind, 1, bench.place)
+    why = harness.call(bench.queue.explain, rows[0].id)
+    assert (why.cause, why.details["place"]) == (Cause.RUNNING, bench.place)
+    eventually(lambda: [pool.busy for pool in harness.call(bench.queue.pools)] == [4])
     let_go()
     eventually(lambda: bench.runs == {})
     assert bench.told.hung.empty()
