@@ -154,8 +154,7 @@ class Looking:
                 sight.found += found
                 sight.hits += hits
                 sight.at = seen.at or sight.at
-                is_through = seen.last is None or lane.reads_all or seen.looked < size or not lane.has(seen.last)
-                place = None if is_through else seen.last
+                place = None if seen.looked < size or lane.ends_with(seen.last) else seen.last
                 if place is not None:
                     sight.reached = place
                 if sight.hits >= effort.most:
@@ -215,9 +214,11 @@ class Looking:
             has_others: bool = yield self.operations.has_ids_from(others)
             least = _LEAST_ID if after is None else _id_at(after - _CLOCK_SKEW)
             most = _MOST_ID if before is None else _id_at(before + _CLOCK_SKEW)
-            ranges = [(min(most, others), least)]
+            ranges = [(min(most, _before(others)), least)]
             if has_others:
-                ranges = [(_MOST_ID, others), (min(most, _before(others)), least), (_before(least), _LEAST_ID)]
+                ranges = [(_MOST_ID, others), *ranges]
+                if after is not None:
+                    ranges.append((_before(min(least, others)), _LEAST_ID))
         return self._ranges(ranges, behind)
 
     def _ranges(self, ranges: Sequence[tuple[UUID, UUID]], behind: Key | None) -> "Iterator[_Lane]":
@@ -232,7 +233,7 @@ class Looking:
                 begin = begin if begin == _MOST_ID else _before(begin)
                 return self.operations.list_inserted(self.which, begin, least, size, shows=self.shows)
 
-            yield _Lane((_next(first),), look, lambda _: True, is_descending=True)
+            yield _Lane((_next(first),), look, lambda _: True, is_descending=True, end=(least,))
 
     def _held(self, behind: Key | None) -> Script[Sight]:
         start: Key = (EARLIEST, _LEAST_ID) if behind is None else behind
@@ -313,14 +314,19 @@ class Looking:
 class _Lane:
     """A part of a walk: it begins behind ``start``, and has the tasks with keys for which ``has`` is true.
 
-    ``reads_all`` is whether one statement looks at all of it.
+    ``end`` is its last key, if that is known. ``reads_all`` is whether one statement looks at all of it.
     """
 
     start: Key
     look: Callable[[Key, int], Operation[Looked]]
     has: Callable[[Key], bool]
     is_descending: bool = False
+    end: Key | None = None
     reads_all: bool = False
+
+    def ends_with(self, last: Key | None) -> bool:
+        """Whether nothing of it is left behind the last key looked at."""
+        return last is None or self.reads_all or last == self.end or not self.has(last)
 
 
 def _of_type(task_type: str, priority: int | None, due_before: datetime | None) -> Callable[[Key], bool]:

@@ -266,7 +266,7 @@ def estimate(t: Tables) -> Statement:
         "states": c.state == any_(states),
     }
     where = [or_(not_(bindparam(f"p_has_{name}", type_=Boolean)), has_one) for name, has_one in lists.items()]
-    return Explained("estimate", select(literal_column("1", Integer)).where(*where, *in_ranges(c)))
+    return Explained("estimate", select(literal_column("1", Integer).label("one")).where(*where, *in_ranges(c)))
 
 
 class Explained(Statement):
