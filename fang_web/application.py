@@ -15,13 +15,14 @@ from fang_core.tasks.queueable import AsyncQueueable
 from fang_web import security
 from fang_web.auth import User, known_user
 from fang_web.errors import Forbidden, MethodNotAllowed, PageError, status_of
+from fang_web.lasting import LastingChanges
 from fang_web.pages import ROUTES
 from fang_web.parameters import Parameters, of_form
 from fang_web.rendering import render
 from fang_web.routing import Routes
 from fang_web.settings import DEFAULT_MASKED, Settings, checked_settings
 from fang_web.static import serve
-from fang_web.view import View, link, new_id, path_below_mount
+from fang_web.view import Behind, View, link, new_id, path_below_mount
 
 logger: Final = SafeLogger("fang_web")
 
@@ -79,10 +80,12 @@ class Page:
         self._queue = queue
         self._settings = settings
         self._owns_queue = owns_queue
+        self._lasting = LastingChanges()
         self._routes = Routes(ROUTES)
 
     async def close(self) -> None:
-        """Closes what the page has opened: its queue, if it made that itself. Idempotent."""
+        """Ends the changes of many tasks that go on, and closes the queue, if the page made that itself. Idempotent."""
+        await self._lasting.stop()
         if self._owns_queue:
             await cast(Any, self._queue).close()
 
@@ -153,7 +156,8 @@ class Page:
             raise Forbidden(f"this needs the role {route.role}, and {user.name} is {user.role}")
         if route.is_action:
             form = await of_form(request)
-        return await route.handler(View(request, user, self._queue, self._settings, nonce=nonce, form=form))
+        behind = Behind(self._queue, self._settings, self._lasting)
+        return await route.handler(View(request, user, behind, nonce=nonce, form=form))
 
     async def _user(self, request: Request) -> User | Response:
         answer = self._settings.auth(request)

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
@@ -11,12 +11,21 @@ from starlette.types import Scope
 
 from fang_core.tasks.queueable import AsyncQueueable
 from fang_web.auth import Role, User
+from fang_web.lasting import LastingChanges
 from fang_web.parameters import Parameters, checked_name, of_query
 from fang_web.rendering import render
 from fang_web.settings import Settings
 
 REFRESHES: Final[Mapping[str, int]] = {"0": 0, "5": 5, "30": 30}
 """Every how many seconds a page may load its live part anew, by what the parameter ``refresh`` says."""
+
+
+class Behind(NamedTuple):
+    """What all requests share: the queue, what ``create_app`` was given, and the changes that go on."""
+
+    queue: AsyncQueueable
+    settings: Settings
+    lasting: LastingChanges
 
 
 class View:
@@ -27,18 +36,18 @@ class View:
         user: who makes it.
         queue: what the page shows. Its ``audit`` and all else is asked of it; pages use nothing beside it.
         settings: what ``create_app`` was given.
+        lasting: the changes of this page that may outlive their requests.
         parameters: those of the query string.
         form: the fields of the form, in an action; none in a page.
         nonce: of the scripts of this response, and of every element with attributes of htmx, as ``hx-nonce``.
     """
 
-    def __init__(
-        self, request: Request, user: User, queue: AsyncQueueable, settings: Settings, *, nonce: str, form: Parameters
-    ) -> None:
+    def __init__(self, request: Request, user: User, behind: Behind, *, nonce: str, form: Parameters) -> None:
         self.request = request
         self.user = user
-        self.queue: Any = queue
-        self.settings = settings
+        self.queue: Any = behind.queue
+        self.settings = behind.settings
+        self.lasting = behind.lasting
         self.nonce = nonce
         self.parameters = of_query(request)
         self.form = form

@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from fang_core.backends.memory.async_queue import AsyncMemoryQueue
-from fang_core.errors import BackendUnavailable
+from fang_core.errors import BackendUnavailable, StatementRefused
 from fang_core.record import Task, TaskState
 from fang_core.tasks.filter import TaskFilter
-from fang_web import OpenOnLoopback, Role
+from fang_web import OpenOnLoopback, Role, create_app
 from fang_web.pages.tasks import many, one
-from tests.web.client import FROM_THE_PAGE, page_of
+from tests.web.client import FROM_THE_PAGE, browser, page_of
 from tests.web.tasks_of_tests import Ship
 
 
@@ -151,6 +151,20 @@ async def test_a_task_shows_its_life_its_failures_and_why(queue: AsyncMemoryQueu
         assert gone.status_code == 404
 
 
+async def test_a_task_is_shown_without_what_takes_too_long(
+    queue: AsyncMemoryQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def too_long(_: object) -> None:
+        raise StatementRefused("it took longer than a second")
+
+    task = await queue.insert_task(Ship(order=7))
+    monkeypatch.setattr(queue, "explain", too_long)
+    async with page_of(queue) as browser:
+        page = text_of(await browser.get(f"/tasks/{task.id}"))
+    assert "Not read: why: it took longer than a second" in page
+    assert '"order": 7' in page
+
+
 @pytest.mark.parametrize(
     "told",
     [
@@ -266,28 +280,63 @@ async def test_all_tasks_of_the_table_are_never_changed_at_once(queue: AsyncMemo
     assert await queue.audit.list() == []
 
 
-async def test_a_change_that_takes_long_goes_on_after_its_response(
-    queue: AsyncMemoryQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    go_on = asyncio.Event()
+class SlowQueue(AsyncMemoryQueue):
+    """Cancels tasks until it is told to go on."""
 
-    async def slowly(which: object, reason: str, *, by: str, on_progress: Any) -> int:
-        on_progress(500)
-        await go_on.wait()
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    async def cancel_tasks(self, which: TaskFilter, /, reason: str = "", **options: Any) -> int:
+        options["on_progress"](500)
+        await self.go_on.wait()
         return 501
 
-    monkeypatch.setattr(queue, "cancel_tasks", slowly)
+    @property
+    def audit(self) -> Any:
+        return Ends(super().audit, self.ended)
+
+
+class Ends:
+    """Says when the end of a change has been written."""
+
+    def __init__(self, audit: Any, ended: asyncio.Event) -> None:
+        self.begin, self.list = audit.begin, audit.list
+        self._end, self._ended = audit.end, ended
+
+    async def end(self, *args: Any) -> None:
+        await self._end(*args)
+        self._ended.set()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many, "PATIENCE", 0)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_change_that_takes_long_goes_on_after_its_response() -> None:
+    queue = SlowQueue()
     async with page_of(queue) as browser:
         answer = await browser.post("/actions/cancel-tasks", data={"kind": "x"}, headers=FROM_THE_PAGE)
         page = await browser.get(answer.headers["location"])
         assert "500 so far" in text_of(page)
         assert "hx-get" in page.text
-        (going_on,) = many.GOING_ON.values()
-        go_on.set()
-        await going_on.task
+        queue.go_on.set()
+        await queue.ended.wait()
         assert "501 tasks cancelled" in text_of(await browser.get(answer.headers["location"]))
         assert (await browser.get("/tasks/changes/999")).status_code == 404
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_page_that_is_closed_ends_the_changes_that_go_on() -> None:
+    queue = SlowQueue()
+    page = create_app(queue, auth=OpenOnLoopback())
+    async with page, browser(page) as tab:
+        await tab.post("/actions/cancel-tasks", data={"kind": "x"}, headers=FROM_THE_PAGE)
+    (entry,) = await queue.audit.list()
+    assert entry.result == "failed: CancelledError"
 
 
 async def test_a_change_that_fails_says_so(queue: AsyncMemoryQueue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +349,6 @@ async def test_a_change_that_fails_says_so(queue: AsyncMemoryQueue, monkeypatch:
         assert answer.status_code == 503
     (entry,) = await queue.audit.list()
     assert entry.result == "failed: BackendUnavailable"
-    assert many.GOING_ON == {}
 
 
 # Forms ----------------------------------------------------------------------------------------------------------------

@@ -4,29 +4,25 @@ A change of many goes on after its response if it takes long: its page says how 
 it.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from starlette.responses import Response
 
-from fang_core.errors import FangError
 from fang_core.lifecycle import TERMINAL_STATES
-from fang_core.logs import SafeLogger
 from fang_core.monitoring.audit import AuditEntry
 from fang_core.record import TaskState
 from fang_core.tasks.filter import TaskFilter
-from fang_web.audited import Change, audited
+from fang_web.audited import audited
 from fang_web.auth import Role
 from fang_web.errors import BadRequest, NotFound
 from fang_web.filters import Chosen, chosen, in_states, until
+from fang_web.lasting import LastingChange
 from fang_web.pages.tasks.rows import rows_of
 from fang_web.routing import Handler, Route, action, page
 from fang_web.view import View
-
-logger: Final = SafeLogger("fang_web")
 
 PATIENCE: Final = 3.0
 """Seconds for which a response waits for a change of many tasks."""
@@ -166,79 +162,24 @@ def _narrowed(choice: Chosen, verb: Verb) -> Chosen:
     return in_states(choice, verb.unasked if choice.which.states is None else verb.states)
 
 
-class Progress(NamedTuple):
-    """A change that goes on in this process: its task, and how many tasks it has changed so far."""
-
-    task: "asyncio.Task[Change]"
-    so_far: list[int]
-
-
-GOING_ON: Final[dict[int, Progress]] = {}
-"""The changes that go on, by the ids of their rows in the audit."""
-
-
 def _of_many(verb: Verb) -> Handler:
     async def change(view: View) -> Response:
         choice = _narrowed(chosen(view.form, view.settings.masked, datetime.now(UTC)), verb)
         reason = view.form.text("reason", most=500)
         if verb.name == "remove" and not view.form.flag("sure"):
             raise BadRequest("tick the box if these tasks are to be removed")
-        entry = await _started(_Change(view, verb, choice, reason))
-        progress = GOING_ON.get(entry)
-        if progress is not None:
-            await asyncio.wait({progress.task}, timeout=PATIENCE)
-            if progress.task.done():
-                await progress.task  # raises what the change raised
+
+        async def make(lasting: LastingChange) -> None:
+            async with audited(view, f"{verb.name} tasks", f"tasks {choice.target}", {"reason": reason}) as entry:
+                lasting.begin(entry.id)
+                number = await verb.make(view, choice.which, reason, lasting.note)
+                entry.result = f"{number:,} {'task' if number == 1 else 'tasks'} {verb.done}"
+
+        entry, lasting = await view.lasting.start(make)
+        await lasting.wait(PATIENCE)
         return view.redirect("tasks", "changes", entry)
 
     return change
-
-
-class _Change:
-    """Makes a change of many tasks, which outlives its request if it takes long."""
-
-    def __init__(self, view: View, verb: Verb, choice: Chosen, reason: str) -> None:
-        self._view = view
-        self._verb = verb
-        self._choice = choice
-        self._reason = reason
-        self.so_far = [0]
-        self.began: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    async def make(self) -> Change:
-        """Makes the change, which stands in the audit before it begins."""
-        verb = self._verb
-        async with audited(
-            self._view, f"{verb.name} tasks", f"tasks {self._choice.target}", {"reason": self._reason}
-        ) as change:
-            self.began.set_result(change.id)
-            number = await verb.make(self._view, self._choice.which, self._reason, self._note)
-            change.result = f"{number:,} {'task' if number == 1 else 'tasks'} {verb.done}"
-        return change
-
-    def _note(self, number: int) -> None:
-        self.so_far[0] = number
-
-
-async def _started(change: _Change) -> int:
-    """Starts a change, and returns the id of its row in the audit. Raises what keeps that from being written."""
-    task = asyncio.create_task(change.make())
-    either: set[asyncio.Future[Any]] = {task, change.began}
-    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    if not change.began.done():
-        await task
-    entry = await change.began
-    GOING_ON[entry] = Progress(task, change.so_far)
-    task.add_done_callback(lambda ended: _forget(entry, ended))
-    return entry
-
-
-def _forget(entry: int, task: "asyncio.Task[Change]") -> None:
-    GOING_ON.pop(entry, None)
-    if not task.cancelled() and task.exception() is not None:
-        error = task.exception()
-        text = str(error) if isinstance(error, FangError) else type(error).__name__
-        logger.error("a change of many tasks ended early (number %s of the audit): %s", entry, text)
 
 
 async def change_of_many(view: View) -> Response:
@@ -250,8 +191,8 @@ async def change_of_many(view: View) -> Response:
     entry = next((each for each in found if each.id == number), None)
     if entry is None:
         raise NotFound("there is no such change")
-    progress = GOING_ON.get(number)
-    return view.render("tasks_changed.html", entry=entry, so_far=None if progress is None else progress.so_far[0])
+    lasting = view.lasting.find(number)
+    return view.render("tasks_changed.html", entry=entry, so_far=None if lasting is None else lasting.so_far)
 
 
 def _routes() -> list[Route]:

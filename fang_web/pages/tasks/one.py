@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from starlette.responses import Response
 
 from fang_core.lifecycle import TERMINAL_STATES
+from fang_core.monitoring.explanation import Explanation
 from fang_core.record import Task, TaskState
 from fang_core.tasks.registry import REGISTRY
 from fang_web.errors import NotFound
-from fang_web.figures import done_by
+from fang_web.figures import Reader, done_by
 from fang_web.masking import masks_of
 from fang_web.pages.tasks.many import VERBS
 from fang_web.pages.tasks.rows import payload_of
@@ -45,14 +46,16 @@ class Failure(NamedTuple):
 async def task(view: View) -> Response:
     """Shows the task of an id."""
     found = await found_task(view)
-    explanation = await view.queue.explain(found.id)
+    reader = Reader(view)
+    explanation: Explanation | None = await reader.read("why", view.queue.explain(found.id), None)
     failures = failures_of(found)
     masks = masks_of(found.kind, view.settings.masked)
     return view.render(
         "task.html",
         task=found,
         explanation=explanation,
-        actions=actions_of(found, view, explanation.at),
+        unread=reader.unread,
+        actions=actions_of(found, view, datetime.now(UTC) if explanation is None else explanation.at),
         moments=life_of(found, failures),
         failures=failures[::-1],
         payload=pretty(masks.masked(payload_of(found))),
