@@ -51,6 +51,9 @@ class AsyncWorkerPool(PoolBase[AsyncBackend]):
         isolate_suspects: whether tasks under which pools have died twice run in child processes, if they can.
         retries_first: whether due tasks that have failed, or crashed, run before others of the same type and priority;
             without effect on task types with limits, rates or fairness.
+        stats: whether the pool counts its runs for the history, which ``queue.stats()`` reads, and keeps that.
+        keep_stats: how long the hours of the history are kept, 90 days by default; None for ever. The shortest of all
+            pools counts.
         events: hooks that are called when something happens.
     """
 

@@ -110,6 +110,8 @@ class PoolOptions:
         max_tasks_per_child: after how many runs a child process is replaced, if runs are isolated; None for never.
         isolate_suspects: whether tasks under which pools have died run in child processes, if they can.
         retries_first: whether due tasks that have failed, or crashed, run before others of the same type and priority.
+        stats: whether the pool counts its runs for the history, and keeps that.
+        keep_stats: how long the hours of the history are kept; None for ever.
     """
 
     number_of_workers: int = 1
@@ -131,6 +133,8 @@ class PoolOptions:
     max_tasks_per_child: int | None = None
     isolate_suspects: bool = True
     retries_first: bool = False
+    stats: bool = True
+    keep_stats: timedelta | None = timedelta(days=90)
 
     def __post_init__(self) -> None:
         check_workers("number_of_workers", self.number_of_workers)
@@ -149,9 +153,9 @@ class PoolOptions:
             raise UsageError(f"max_stuck must be None, or an int from 0 up, not {self.max_stuck!r:.100}")
         if self.lease < _SHORTEST_LEASE:
             raise UsageError("lease must be at least 3 seconds: a heart beats once a second")
-        for name in ("listen", "log_tracebacks", "isolate_suspects", "retries_first"):
+        for name in ("listen", "log_tracebacks", "isolate_suspects", "retries_first", "stats"):
             check_flag(name, getattr(self, name))
-        for name in ("keep_finished", "keep_failed", "warn_after"):
+        for name in ("keep_finished", "keep_failed", "keep_stats", "warn_after"):
             value = getattr(self, name)
             if value is not None:
                 check_period(name, value)

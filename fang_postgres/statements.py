@@ -33,6 +33,7 @@ from fang_postgres.sql import (
     outcomes,
     pools,
     schedules,
+    stats,
     stored_schedules,
     uniques,
 )
@@ -135,6 +136,17 @@ class Statements:
     end_audit: Statement
     tell_live: Statement
     explain: Statement
+    flush_stats: Statement
+    unmerged_minute: Statement
+    merge_minute: Statement
+    unfolded_hour: Statement
+    fold_hour: Statement
+    refold_hour: Statement
+    prune_stats: Statement
+    read_stats: Statement
+    read_histograms: Statement
+    read_heat: Statement
+    read_types: Statement
     version: Statement
 
 
@@ -235,6 +247,17 @@ def statements(schema: str) -> Statements:
         end_audit=audit.end_audit(t),
         tell_live=live.tell_live(t),
         explain=explaining.explain(t),
+        flush_stats=stats.flush_stats(t),
+        unmerged_minute=stats.unmerged_minute(t),
+        merge_minute=stats.merge_minute(t),
+        unfolded_hour=stats.unfolded_hour(t),
+        fold_hour=stats.fold_hour(t),
+        refold_hour=stats.refold_hour(t),
+        prune_stats=stats.prune_stats(t),
+        read_stats=stats.read_stats(t),
+        read_histograms=stats.read_histograms(t),
+        read_heat=stats.read_heat(t),
+        read_types=stats.read_types(t),
         version=version(schema),
     )
 

@@ -21,6 +21,8 @@ from fang_core.monitoring.audit import Audit, AuditCall
 from fang_core.monitoring.explaining import explained
 from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.listing import Count, TaskPage
+from fang_core.monitoring.reading import checked_range
+from fang_core.monitoring.stats import HeatPoint, Stats
 from fang_core.naming import names_arguments
 from fang_core.record import DEFAULT_TASK_TYPE, PoolInfo, Task, TaskState
 from fang_core.runs.run import current_run
@@ -41,6 +43,7 @@ from fang_postgres.bulk import remove_many, retry_many
 from fang_postgres.cancelling import cancel, cancel_many
 from fang_postgres.managing import list_types, pause_type, resume_type, set_limits
 from fang_postgres.monitoring.listing import counts, lists
+from fang_postgres.monitoring.reading import read_heat, read_stats
 from fang_postgres.operations import Operations
 from fang_postgres.operations.by_hand import Removing
 from fang_postgres.planner_guard import AlwaysOn, Reading
@@ -413,6 +416,44 @@ class Queue(Uncopyable):
         """
         operation = self._operations.explain(task_id)
         return explained(self._connections.call(lambda writes: writes.run(operation, _READING)))
+
+    def stats(
+        self,
+        since: timedelta = timedelta(hours=1),
+        /,
+        *,
+        task_types: str | Sequence[str] | None = None,
+        kinds: str | Sequence[str] | None = None,
+    ) -> Stats:
+        """Returns what pools have counted in the last hour, or since then: by kind, by minute, and of their workers.
+
+        A range of more than two hours is read from hours, which are kept for 90 days, others from minutes. It begins
+        with the minute, or the hour, that ``since`` ago was in. What pools have counted in the last few seconds is
+        missing.
+
+        Args:
+            since: how long ago it begins.
+            task_types, kinds: only these; all unless given. Shares and utilisation are of all kinds nevertheless.
+
+        Raises ``UsageError`` for arguments that cannot be used.
+        """
+        asked = checked_range(since, task_types, kinds)
+        return self._connections.call(lambda writes: writes.run_script(read_stats(self._operations, asked), _READING))
+
+    def heat_map(
+        self, kind: str, since: timedelta = timedelta(hours=1), /, *, task_type: str | None = None
+    ) -> tuple[HeatPoint, ...]:
+        """Returns how long the tasks of a kind waited and ran, minute by minute, or hour by hour if that is long ago.
+
+        Args:
+            kind: the kind, ``TaskConfig.kind`` or the name of the class.
+            since: how long ago it begins, as in ``stats``.
+            task_type: only that of this task type; all unless given.
+
+        Raises ``UsageError`` for arguments that cannot be used.
+        """
+        asked = checked_range(since, task_type, [kind])
+        return self._connections.call(lambda writes: writes.run_script(read_heat(self._operations, asked), _READING))
 
     def control(self, pool_id: UUID, message: PoolMessage, /) -> None:
         """Tells a pool something: ``Stop()``, ``Resize(workers=..)`` or ``SetLogLevel(level=..)``.

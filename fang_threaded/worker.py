@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fang_core.claims.expiry import EXPIRED
 from fang_core.events import Events
 from fang_core.lifecycle import Result
+from fang_core.monitoring.tally import Timing
 from fang_core.pool.workers import Duties
 from fang_core.runs.execution import Execution
 from fang_core.runs.interrupt import Interrupted
@@ -90,7 +91,7 @@ class Worker(Interruptee):
                     self.current = run
                     if run.task.timeout is not None:
                         self._watch(run.began + run.task.timeout.total_seconds())
-                    result = perform(run)
+                    result = perform(run) if run.timing is None else _timed(perform, run, run.timing)
                 finally:
                     self.current = None
                     if self.is_sending or run.interruption is not None:
@@ -108,3 +109,13 @@ class Worker(Interruptee):
             if self.is_given_up:
                 self._on_late(self)
                 return
+
+
+def _timed(perform: Callable[[Run], Result], run: Run, timing: Timing) -> Result:
+    """Runs a task, and notes what CPU time its thread has spent. Reading that clock is a system call."""
+    began = time.thread_time()
+    try:
+        return perform(run)
+    finally:
+        if not run.isolated:
+            timing.cpu = time.thread_time() - began

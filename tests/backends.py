@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -13,9 +15,13 @@ import pytest
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_core import AsyncMemoryQueue, MemoryQueue
 from fang_core.backends.memory.state import MemoryState
+from fang_core.backends.memory.stats import Key
 from fang_core.conformance import Backend
+from fang_core.monitoring.history import Flush
 from fang_core.record import TaskState
+from fang_postgres.operations import Operations
 from fang_threaded import Queue, WorkerPool
+from fang_threaded.database import run_on
 
 # In memory ------------------------------------------------------------------------------------------------------------
 
@@ -25,6 +31,10 @@ def _set_crashes_in(state: MemoryState, task_id: UUID, crashes: int) -> None:
     state.tasks[task_id] = task._replace(crashes=crashes, state=TaskState.RETRIED if crashes else task.state)
 
 
+def _write_stats_in(state: MemoryState, writer: UUID, flush: Flush) -> None:
+    state.stats.rows.update({Key(60, flush.minute, writer, pair): row for pair, row in flush.rows.items()})
+
+
 def threaded_in_memory() -> Backend:
     state = MemoryState()
     return Backend(
@@ -32,6 +42,7 @@ def threaded_in_memory() -> Backend:
         queue=partial(MemoryQueue, state=state),
         pool=WorkerPool,
         set_crashes=partial(_set_crashes_in, state),
+        write_stats=partial(_write_stats_in, state),
     )
 
 
@@ -42,6 +53,7 @@ def async_in_memory() -> Backend:
         queue=partial(AsyncMemoryQueue, state=state),
         pool=AsyncWorkerPool,
         set_crashes=partial(_set_crashes_in, state),
+        write_stats=partial(_write_stats_in, state),
     )
 
 
@@ -69,6 +81,13 @@ def set_crashes_on(url: str, task_id: UUID, crashes: int) -> None:
         )
 
 
+def write_stats_on(url: str, writer: UUID, flush: Flush) -> None:
+    """Writes rows of history, however long ago their minute is."""
+    operation = Operations("fang").flush_stats(writer, flush)
+    with psycopg.connect(url, prepare_threshold=None) as connection:
+        run_on(connection, replace(operation, params={**operation.params, "p_latest": timedelta(days=36_500)}))
+
+
 def threaded_on_postgres(url: str, **options: Any) -> Backend:
     return Backend(
         "threaded",
@@ -76,6 +95,7 @@ def threaded_on_postgres(url: str, **options: Any) -> Backend:
         pool=WorkerPool,
         transaction=partial(psycopg.connect, url, prepare_threshold=None),
         set_crashes=partial(set_crashes_on, url),
+        write_stats=partial(write_stats_on, url),
     )
 
 
@@ -86,6 +106,7 @@ def async_on_postgres(url: str, **options: Any) -> Backend:
         pool=AsyncWorkerPool,
         transaction=partial(transaction, url, statement_cache_size=0),
         set_crashes=partial(set_crashes_on, url),
+        write_stats=partial(write_stats_on, url),
     )
 
 

@@ -16,6 +16,7 @@ from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
 from fang_core.errors import BackendError
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Beat, BeatRequest, Pulse
+from fang_core.monitoring.history import Flush, Flushed
 from fang_core.record import ClaimedTask, LiveRun, Task, TaskState
 from fang_core.schedules.stored import ScheduleInfo, Verdict
 from fang_core.tasks.insertion import NewTask, Rules
@@ -217,6 +218,7 @@ class Rescued(NamedTuple):
     state: TaskState
     was_stopping: bool
     charged: bool
+    task_type: str = ""
 
 
 class ScheduleState(NamedTuple):
@@ -501,7 +503,35 @@ class UpkeepStore(Protocol):
         ...
 
 
-class Store(ClaimStore, FlowStore, OutcomeStore, PoolStore, WakeStore, ScheduleStore, UpkeepStore, Protocol):
+class HistoryStore(Protocol):
+    """Keeps what pools have counted."""
+
+    async def tell_time(self) -> datetime:
+        """Returns the backend's clock."""
+        ...
+
+    async def flush_stats(self, writer: UUID, flush: Flush, /) -> Flushed:
+        """Writes rows of a minute over those that this writer has written there; those of others stay.
+
+        Repeating it changes nothing. If the minute is longer ago than ``LATEST_WRITE``, it writes nothing: the minute
+        may have been added up. One that lies ahead is written, since the backend's clock may have been set back.
+        """
+        ...
+
+    async def fold_stats(self, keep: timedelta | None, limit: int, /) -> int:
+        """Adds up the rows of minutes and hours, ``limit`` of these at most, and removes old ones; returns how many.
+
+        Rows of a minute that is longer ago than ``MERGED_AFTER`` become one for each task type and kind, and when all
+        minutes of an hour have, they are added up as those of the hour. Whole hours of minutes are removed after
+        ``KEPT_MINUTES``, and hours after ``keep``, and both if that is less. If another process does it just now, it
+        does nothing.
+        """
+        ...
+
+
+class Store(
+    ClaimStore, FlowStore, OutcomeStore, PoolStore, WakeStore, ScheduleStore, UpkeepStore, HistoryStore, Protocol
+):
     """Gives a pool access to its backend, in both modes.
 
     In a pool of threads each method runs to its end on the thread that calls it, and so must never suspend; see

@@ -23,15 +23,18 @@ from fang_core.lifecycle import (
     Cancelled,
     Crashed,
     Failure,
+    NotRun,
     Outcome,
     Result,
     Snoozed,
+    Success,
     decide,
     decide_anyhow,
     succeeded,
 )
 from fang_core.logs import SafeLogger
-from fang_core.record import ClaimedTask
+from fang_core.monitoring.tally import LONG, Tally
+from fang_core.record import ClaimedTask, TaskState
 from fang_core.runs.run import Run
 from fang_core.tasks.registry import Kinds
 
@@ -89,6 +92,7 @@ class Dispatch:
     Args:
         is_stopping: returns whether no worker will take a task that is handed out now.
         logger: the mode's logger.
+        tally: counts what becomes of the tasks for the pool's history; None if it has none.
     """
 
     def __init__(
@@ -102,7 +106,9 @@ class Dispatch:
         events: EventBus,
         is_stopping: Callable[[], bool],
         logger: SafeLogger,
+        tally: Tally | None = None,
     ) -> None:
+        self._tally = tally
         self._options = options
         self._kinds = kinds
         self._in_flight = in_flight
@@ -236,10 +242,15 @@ class Dispatch:
             run.over = True
             with self._counting:
                 self.unrun += 1  # first: once its outcome is written, a drain may end and read this
+            if self._tally is not None:
+                self._tally.unrun(run.task, cancelled=True)
             self._outcomes.put(self._outcome(run, _why_unrun(run)))
             self._tell_of_unrun(run)
             return
         outcome = self._outcome(run, result)
+        # Before the outcome is on its way, and its run no longer held: what is not counted counts as a success then.
+        if self._tally is not None and (result is not SUCCESS or run.timing is not None or seconds >= LONG):
+            self._count(self._tally, run, result, outcome, seconds)
         self._outcomes.put(outcome)
         # From here on anything may fail, logging too: the outcome is on its way.
         self._demand.observe(seconds)
@@ -282,7 +293,27 @@ class Dispatch:
         for run in runs:
             run.over = True
             self.given_back += 1
+            if self._tally is not None:
+                self._tally.unrun(run.task, cancelled=isinstance(result, Cancelled))
             self._outcomes.put(self._outcome(run, result))
+
+    def _count(self, tally: Tally, run: Run, result: Result, outcome: Outcome, seconds: float) -> None:
+        """Counts a run for the history: how long it took, if that is wanted, and what it came to, unless it succeeded.
+
+        A run that succeeded is counted by not being counted here.
+        """
+        if run.timing is not None or seconds >= LONG:
+            tally.timed(run, seconds)
+        match result:
+            case Success():
+                pass
+            case Failure() | Crashed():
+                count = tally.retried if outcome.state is TaskState.RETRIED else tally.failed
+                count(run.task)
+            case Cancelled():
+                tally.cancelled(run.task)
+            case Snoozed() | NotRun():
+                tally.went_back(run.task)
 
     def _tell_of_unrun(self, run: Run) -> None:
         if run.cancelled is None:

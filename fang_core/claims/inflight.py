@@ -33,6 +33,7 @@ from fang_core.claims.suspects import SuspectGroup
 from fang_core.config import RetentionMode
 from fang_core.crashes import group_limit, is_suspect
 from fang_core.lifecycle import Outcome
+from fang_core.monitoring.tally import Tally
 from fang_core.record import ClaimedTask, LiveRun
 from fang_core.runs.run import Run
 
@@ -72,6 +73,7 @@ class InFlight:
     Args:
         workers: the number of the pool's workers.
         isolated_kinds: returns the kinds whose suspects run in child processes.
+        tally: counts the tasks for the pool's history; None if it has none.
     """
 
     def __init__(
@@ -80,10 +82,12 @@ class InFlight:
         is_cut_off: Callable[[], bool],
         workers: int,
         isolated_kinds: Callable[[], Collection[str]] = frozenset,
+        tally: Tally | None = None,
     ) -> None:
         self._retention_mode = retention_mode
         self._is_cut_off = is_cut_off
         self._isolated_kinds = isolated_kinds
+        self._tally = tally
         self.state: Any = None
         """What the pool's lifespan has made for its runs."""
         self.claimed: ClaimTime | None = None
@@ -157,6 +161,8 @@ class InFlight:
                     former.is_lost = True
                     if former.started:
                         taken.lost.append(former)
+            if self._tally is not None:
+                self._tally.claimed(taken.ready, claimed.at, claimed.began)
             if not _are_ordinary(tasks):
                 taken = self._without_unrun(taken, claimed)
                 suspects = [run.task for run in taken.ready if is_suspect(run.task) and not run.isolated]
@@ -280,6 +286,10 @@ class InFlight:
     def begun(self, since: float) -> list[Run]:
         """Returns the runs that go on, lost ones too, and began at this time of the monotonic clock or before it."""
         return [run for run in tuple(self._runs.values()) if 0.0 < run.began <= since and not run.over]
+
+    def all(self) -> tuple[Run, ...]:
+        """Returns the runs of all tasks that the pool holds."""
+        return tuple(self._runs.values())
 
     def reporting(self) -> list[Run]:
         """Returns the runs that go on and have told of their progress."""

@@ -52,6 +52,7 @@ from fang_core.conformance.queue.queues import QueueSuite  # noqa: E402
 from fang_core.conformance.queue.refusals import RefusalSuite  # noqa: E402
 from fang_core.conformance.queue.removals import RemovalSuite  # noqa: E402
 from fang_core.conformance.queue.schedules import ScheduleSuite  # noqa: E402
+from fang_core.conformance.queue.stats import StatsSuite  # noqa: E402
 from fang_core.conformance.queue.stored_schedules import StoredScheduleSuite  # noqa: E402
 from fang_core.conformance.queue.transactions import TransactionSuite  # noqa: E402
 from fang_core.conformance.queue.unique import UniqueSuite  # noqa: E402
@@ -60,6 +61,7 @@ from fang_core.conformance.store.claims import ClaimSuite  # noqa: E402
 from fang_core.conformance.store.completions import CompletionSuite  # noqa: E402
 from fang_core.conformance.store.control import ControlSuite  # noqa: E402
 from fang_core.conformance.store.flow import FlowSuite  # noqa: E402
+from fang_core.conformance.store.history import HistorySuite  # noqa: E402
 from fang_core.conformance.store.leases import LeaseSuite  # noqa: E402
 from fang_core.conformance.store.outlook import OutlookSuite  # noqa: E402
 from fang_core.conformance.store.reconciling import ReconcileSuite  # noqa: E402
@@ -86,6 +88,7 @@ class ConformanceSuite(
     ListSuite,
     BulkSuite,
     EditSuite,
+    StatsSuite,
     ManagingSuite,
     AuditSuite,
     RemovalSuite,
@@ -101,6 +104,7 @@ class ConformanceSuite(
     LeaseSuite,
     ControlSuite,
     ExplainSuite,
+    HistorySuite,
     WakeSuite,
     TickSuite,
     OutlookSuite,
@@ -133,6 +137,7 @@ __all__ = (
     "ListSuite",
     "BulkSuite",
     "EditSuite",
+    "StatsSuite",
     "ManagingSuite",
     "RemovalSuite",
     "ScheduleSuite",
@@ -147,6 +152,7 @@ __all__ = (
     "LeaseSuite",
     "ControlSuite",
     "ExplainSuite",
+    "HistorySuite",
     "TickSuite",
     "WakeSuite",
     "OutlookSuite",

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from math import inf
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -28,6 +29,7 @@ from fang_core.conformance.tasks import (
     ThreadedUniqueNote,
     ThreadedYearlyNote,
 )
+from fang_core.monitoring.history import Flush, Pair, StatsRow, minute_of
 from fang_core.record import Task, TaskState
 from fang_core.tasks.registry import Mode
 
@@ -58,6 +60,7 @@ class Backend:
             transactions are skipped.
         set_crashes: takes the id of a waiting task and a number, and sets the task's count of crashes. No method of a
             store can do it, since a crash is the death of a process. A backend that outlives processes needs it.
+        write_stats: writes rows of history as this writer, however long ago their minute is. No store can do it.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Backend:
         pool: Callable[..., Any],
         transaction: Callable[[], Any] | None = None,
         set_crashes: Callable[[UUID, int], Any] | None = None,
+        write_stats: Callable[[UUID, Flush], Any] | None = None,
     ) -> None:
         self.note = _NOTES[mode]
         self.foreign_note = _NOTES["async" if mode == "threaded" else "threaded"]
@@ -79,6 +83,7 @@ class Backend:
         self._make_pool = pool
         self._make_transaction = transaction
         self._set_crashes = set_crashes
+        self._write_stats = write_stats
         self._clients: list[Client] = []
         self._loop = asyncio.Runner()
         self.queue = queue()
@@ -175,6 +180,13 @@ class Backend:
         task = self.insert(self.note(), **options)
         self.call(self._set_crashes, task.id, times)
         return self.row(task)
+
+    def past_stats(self, pair: Pair, rows: Iterable[tuple[datetime, StatsRow]]) -> None:
+        """Writes rows of history, each as a writer of its own, however long ago their minutes are."""
+        if self._write_stats is None:
+            pytest.skip("give the Backend of the suite write_stats=, to test how history is added up")
+        for at, row in rows:
+            self.call(self._write_stats, uuid4(), Flush(minute_of(at), {pair: row}))
 
     def reopen(self, **options: Any) -> None:
         """Replaces the queue by one with these options; the backend may be empty afterwards."""

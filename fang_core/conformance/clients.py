@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,6 +25,7 @@ from fang_core.backends.store import (
 from fang_core.flow.limits import FlowRule, rules_as_json
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Beat, BeatRequest, Pulse
+from fang_core.monitoring.history import Flush, Flushed
 from fang_core.record import ClaimedTask, TaskState
 from fang_core.schedules.stored import Verdict
 from fang_core.tasks.registry import Mode
@@ -63,6 +64,19 @@ class Client:
 
     def tell_live(self, live: Live) -> None:
         self._call(self.store.tell_live, self.id, live)
+
+    def flush_stats(self, flush: Flush, writer: UUID | None = None) -> Flushed:
+        """Flushes history, as the pool's own writer unless another is given."""
+        reply: Flushed = self._call(self.store.flush_stats, writer or self.id, flush)
+        return reply
+
+    def tell_time(self) -> datetime:
+        now: datetime = self._call(self.store.tell_time)
+        return now
+
+    def fold_stats(self, keep: timedelta | None = None, limit: int = MANY) -> int:
+        folded: int = self._call(self.store.fold_stats, keep, limit)
+        return folded
 
     def unregister(self) -> None:
         self._call(self.store.unregister, self.id)

@@ -9,6 +9,9 @@ from fang_core.monitoring.buckets import Histogram, quantiles
 OTHERS: Final = "(others)"
 """The kind under which a pool counts what is beyond ``MOST_PAIRS``."""
 
+MOST_DUE: Final = 100
+"""How far the due tasks of a type are counted."""
+
 MOST_PAIRS: Final = 500
 """How many pairs of task type and kind a pool counts apart in one minute."""
 
@@ -43,10 +46,11 @@ class KindStats:
     Attributes:
         task_type: the task type.
         kind: the kind; ``(others)`` for those that pools did not count apart.
-        started: runs that began.
-        arrived: those that were the first of their task, and so stand for what was inserted.
-        finished: runs that ended well; one whose outcome was lost counts here as well as in ``lost``.
-        retried: runs after which the task waits again.
+        started: runs that began. Those of them that are counted nowhere below go on, or were snoozed or interrupted.
+        arrived: tasks that a pool claimed for the first time; they stand for what was inserted.
+        finished: runs that ended well, once that is written; one whose outcome was lost counts here as well as in
+            ``lost``.
+        retried: runs that failed, or crashed, and whose task waits for another.
         failed: runs that ended their task for good.
         cancelled: tasks that were cancelled by their run, by a request, or since they expired.
         lost: runs whose outcome was not written, since another pool had taken the task.
@@ -112,8 +116,9 @@ class StatsPoint:
         at: the start of that time.
         seconds: how long it is, 60 or 3600; what was counted may be less, if it is not over.
         started, finished, retried, failed, cancelled: as in ``KindStats``, of all kinds asked for.
-        run_seconds: how long the runs took that ended in it.
-        worker_seconds: how long workers were there, busy or not, of all pools.
+        run_seconds: how long those of their runs took that ended in it.
+        busy_seconds: how long workers of all pools were busy in it, with runs of all kinds.
+        worker_seconds: how long workers of all pools were there, busy or not.
     """
 
     at: datetime
@@ -124,6 +129,7 @@ class StatsPoint:
     failed: int
     cancelled: int
     run_seconds: float
+    busy_seconds: float
     worker_seconds: float
 
 
@@ -158,7 +164,8 @@ class Stats:
         kinds: the kinds that had runs or lost some, those that took most of the workers' time first.
         types: the task types that have due or running tasks, pools, or settings of their own, by name.
         points: the minutes or hours in which something was counted, in order.
-        utilisation: the part of the workers' time in which they were busy, 0 to 1; None if no pool has counted.
+        utilisation: the part of the time of all pools' workers in which they were busy, with runs of all kinds, 0 to 1;
+            None if no pool has counted.
     """
 
     since: datetime

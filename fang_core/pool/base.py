@@ -77,6 +77,8 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
         max_tasks_per_child: int | None = None,
         isolate_suspects: bool = True,
         retries_first: bool = False,
+        stats: bool = True,
+        keep_stats: timedelta | None = timedelta(days=90),
         events: Sequence[Events] = (),
     ) -> None:
         self._set_up(queue)
@@ -101,6 +103,8 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
             max_tasks_per_child=max_tasks_per_child,
             isolate_suspects=isolate_suspects,
             retries_first=retries_first,
+            stats=stats,
+            keep_stats=keep_stats,
         )
         self._events = EventBus(events)
         self._on_stop: list[Callable[[], None]] = []

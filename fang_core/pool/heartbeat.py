@@ -39,6 +39,7 @@ class Heartbeat:
         lease: the pool's own lease, in seconds. Other pools are judged by theirs.
         max_crashes: how often a task's pool may die under it before the task is failed, if that pool has no record.
         on_declared_dead: called, on this thread, with the id under which other pools have declared the pool dead.
+        on_rescued: called, on this thread, with each task that the pool takes back from a dead one.
         control: says what goes on in the pool, and hears what beats bring.
     """
 
@@ -52,6 +53,7 @@ class Heartbeat:
         max_crashes: int,
         events: EventBus,
         on_declared_dead: Callable[[UUID], None],
+        on_rescued: Callable[[Rescued], None] = lambda _: None,
         control: Control | None = None,
     ) -> None:
         self._runtime = runtime
@@ -62,6 +64,7 @@ class Heartbeat:
         self._max_crashes = max_crashes
         self._events = events
         self._on_declared_dead = on_declared_dead
+        self._on_rescued = on_rescued
         self._control = control or Control()
         self._recorded: tuple[UUID, str | None] | None = None  # the notable runs in the record of the pool
         self._handled: set[int] = set()  # messages of the last answer; the next beat names them
@@ -236,6 +239,7 @@ class Heartbeat:
 
     def _tell(self, rescued: list[Rescued]) -> None:
         for task in rescued:
+            self._on_rescued(task)
             log_rescue(self._logger, task)
             self._events.emit(Events.task_rescued, self._identity.id, task)
 

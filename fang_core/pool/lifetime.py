@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 from uuid import UUID, uuid4
 
-from fang_core.backends.store import AsyncBackend, Backend, PoolRecord, Store
+from fang_core.backends.store import AsyncBackend, Backend, PoolRecord, Rescued, Store
 from fang_core.backends.ticking import Timetable
 from fang_core.claims.dispatch import Dispatch
 from fang_core.claims.inflight import InFlight
@@ -16,6 +16,7 @@ from fang_core.config import PoolOptions
 from fang_core.errors import DefinitionError, FangError
 from fang_core.events import EventBus, Events
 from fang_core.lifecycle import Outcome
+from fang_core.monitoring.tally import Tally
 from fang_core.pool.claimer import NOTHING_FREED, Claimer
 from fang_core.pool.completer import Completer
 from fang_core.pool.control import PoolControl
@@ -27,6 +28,7 @@ from fang_core.pool.identity import PoolIdentity
 from fang_core.pool.lifespan import Resources
 from fang_core.pool.live_reporter import LiveReporter
 from fang_core.pool.maintenance import Maintenance
+from fang_core.pool.recorder import Recorder
 from fang_core.pool.runtime import Runtime
 from fang_core.pool.stats import PoolStats
 from fang_core.pool.ticker import Ticker
@@ -80,8 +82,9 @@ class PoolLifetime:
         self._isolates = isolates
         self._serve_kinds()
         self._has_left: bool | None = None  # whether all went well, once it has written what is left and deregistered
+        self._tally = Tally() if options.stats else None
         self.in_flight = InFlight(
-            options.retention_mode, self._is_cut_off, options.number_of_workers, lambda: isolates.kinds
+            options.retention_mode, self._is_cut_off, options.number_of_workers, lambda: isolates.kinds, self._tally
         )
         self.completer = Completer(
             runtime,
@@ -90,7 +93,7 @@ class PoolLifetime:
             self.events,
             on_written=self._on_written,
             on_locked=self._on_locked,
-            on_lost=self.in_flight.mark_lost,
+            on_lost=self._on_lost,
             task_of=self.in_flight.task_of,
         )
         self.workers = make_workers(
@@ -113,6 +116,7 @@ class PoolLifetime:
             max_crashes=options.max_crashes,
             events=self.events,
             on_declared_dead=self.declared_dead,
+            on_rescued=self._on_rescued,
             control=PoolControl(
                 runtime,
                 self.in_flight,
@@ -131,6 +135,7 @@ class PoolLifetime:
             events=self.events,
             is_stopping=self.stopping.is_set,
             logger=runtime.logger,
+            tally=self._tally,
         )
         self.claimer = Claimer(
             runtime,
@@ -152,6 +157,11 @@ class PoolLifetime:
         self.maintenance = Maintenance(runtime, store, options, lambda: self.claimer.managed)
         self._ticker = Ticker(runtime, store, self._timetable)
         self._live = LiveReporter(runtime, store, self.identity, self.in_flight.live)
+        self._recorder = (
+            None
+            if self._tally is None
+            else Recorder(runtime, store, self._tally, self.in_flight.all, lambda: self.workers.size)
+        )
         self._resources = Resources(options.lifespan, runtime.mode)
 
     @property
@@ -202,6 +212,8 @@ class PoolLifetime:
         self.completer.start()
         self.maintenance.start()
         self._ticker.start()
+        if self._recorder is not None:
+            self._recorder.start()
         self.claimer.start()
         self._live.start()
 
@@ -288,6 +300,8 @@ class PoolLifetime:
                 await self._leave_lifespan()
                 await self._live.close(FLUSHING)
                 has_written = await self.completer.close(FLUSHING)
+                if self._recorder is not None:
+                    await self._recorder.close(FLUSHING)
                 await self.claimer.tell_unused()
                 self._has_left = await self._deregister() and has_written
             except Exception:
@@ -391,6 +405,10 @@ class PoolLifetime:
             self.workers.interrupt_all(Interrupt.LOST)
         self.claimer.wake()
 
+    def _on_rescued(self, rescued: Rescued) -> None:
+        if self._tally is not None:
+            self._tally.rescued(rescued.task_type, rescued.kind)
+
     # Called by the completer ------------------------------------------------------------------------------------------
 
     def _on_written(self, outcomes: list[Outcome]) -> None:
@@ -398,6 +416,14 @@ class PoolLifetime:
         freed = self.in_flight.count_by_type(outcomes, managed) if managed else NOTHING_FREED
         self.in_flight.remove(outcomes)
         self.claimer.on_outcomes(freed)
+
+    def _on_lost(self, outcome: Outcome) -> bool:
+        """Marks the run of an outcome that found no row; returns whether it had started."""
+        had_started = self.in_flight.mark_lost(outcome)
+        task = self.in_flight.task_of(outcome)
+        if self._tally is not None and had_started and task is not None:
+            self._tally.lost(task)
+        return had_started
 
     def _on_locked(self, outcomes: list[Outcome]) -> None:
         self.in_flight.set_locked(outcomes)

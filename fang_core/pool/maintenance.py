@@ -1,4 +1,4 @@
-"""Prunes old rows of a pool's task types once a minute, and logs kinds and task types that no pool serves.
+"""Prunes old rows of a pool's task types once a minute, adds up the history, and logs what no pool serves.
 
 More often, it looks for tasks of managed types that have no lane, which no claim finds: see ``FlowStore.adopt``.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Final, Protocol
 
-from fang_core.backends.store import FlowStore, PruneRequest, UpkeepStore
+from fang_core.backends.store import FlowStore, HistoryStore, PruneRequest, UpkeepStore
 from fang_core.config import PoolOptions
 from fang_core.errors import FangError
 from fang_core.pool.outage import Outage
@@ -28,6 +28,9 @@ become managed."""
 SHARE: Final = 0.02
 """The most of the time that these looks may take."""
 
+FOLDS: Final = 20
+"""How many minutes and hours of the history are added up at once, so that a pool that stops need not wait long."""
+
 NAME_AGAIN_AFTER: Final = 3_600.0
 """Seconds until a name is logged again if its tasks still wait."""
 
@@ -35,7 +38,7 @@ UNSERVED_FOR: Final = timedelta(minutes=1)
 """How long tasks of a type that no pool serves wait before that is logged: pools may be restarting."""
 
 
-class MaintenanceStore(UpkeepStore, FlowStore, Protocol):
+class MaintenanceStore(UpkeepStore, FlowStore, HistoryStore, Protocol):
     """The part of a backend that it uses."""
 
 
@@ -58,6 +61,7 @@ class Maintenance:
         self._store = store
         self._request = PruneRequest(options.task_types, options.keep_finished, options.keep_failed, BATCH)
         self._task_types = options.task_types
+        self._has_stats, self._keep_stats = options.stats, options.keep_stats
         self._managed = managed
         self._round_at = time.monotonic() + EVERY
         self._named: dict[tuple[str, str], float] = {}
@@ -97,6 +101,7 @@ class Maintenance:
             await self.prune()
             await self.name_unknown_kinds()
             await self.name_unserved_types()
+            await self.fold_stats()
         began = time.monotonic()
         managed = tuple(self._managed())
         if managed:
@@ -109,6 +114,12 @@ class Maintenance:
         """Has claims find the tasks of managed types that have no lane."""
         while not self._closing.is_set() and not await self._store.adopt(managed, ADOPT_BATCH):
             pass
+
+    async def fold_stats(self) -> None:
+        """Adds up the history, and removes what is old of it; until there is nothing to do, or another pool does it."""
+        while self._has_stats and not self._closing.is_set():
+            if await self._store.fold_stats(self._keep_stats, FOLDS) < FOLDS:
+                break
 
     async def name_unknown_kinds(self) -> None:
         """Logs the kinds of due tasks that no registered pool knows, each once an hour."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from fang_core.config import RetentionMode
 from fang_core.errors import NotInRun, UsageError
+from fang_core.monitoring.tally import Timing
 from fang_core.record import ClaimedTask, Progress
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Run:
         held_back: how many ``uninterruptible`` blocks the run is in.
         isolated: whether it goes to a child process, whatever its class says.
         child: the child process that has the task; None unless there is one.
+        timing: set if the run is timed for the pool's history.
     """
 
     __slots__ = (
@@ -105,6 +107,7 @@ class Run:
         "state",
         "taken_by",
         "task",
+        "timing",
     )
 
     def __init__(
@@ -130,6 +133,7 @@ class Run:
         self.reported: Progress | None = None
         self.isolated = False
         self.child: Child | None = None
+        self.timing: Timing | None = None
         self._is_cut_off = is_cut_off
         self.state = state
 

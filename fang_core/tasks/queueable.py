@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Unpack, runtime_checkable
 from uuid import UUID
@@ -12,6 +12,7 @@ from fang_core.messages import PoolMessage
 from fang_core.monitoring.audit import AsyncAudit, Audit
 from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.listing import Count, TaskPage
+from fang_core.monitoring.stats import HeatPoint, Stats
 from fang_core.record import DEFAULT_TASK_TYPE, PoolInfo, Task, TaskState
 from fang_core.tasks.batches import OnProgress
 from fang_core.tasks.filter import ANY_TASK, TaskFilter
@@ -192,6 +193,42 @@ class Queueable(Protocol):
 
         Raises ``UnreadablePayload`` for a row with JSON that Python cannot read, and ``BackendError`` if the database
         does not answer within a second, or the role may not read the tables of pools and types.
+        """
+        ...
+
+    def stats(
+        self,
+        since: timedelta = timedelta(hours=1),
+        /,
+        *,
+        task_types: str | Sequence[str] | None = None,
+        kinds: str | Sequence[str] | None = None,
+    ) -> Stats:
+        """Returns what pools have counted in the last hour, or since then: by kind, by minute, and of their workers.
+
+        A range of more than two hours is read from hours, which are kept for 90 days, others from minutes. It begins
+        with the minute, or the hour, that ``since`` ago was in. What pools have counted in the last few seconds is
+        missing.
+
+        Args:
+            since: how long ago it begins.
+            task_types, kinds: only these; all unless given. Shares and utilisation are of all kinds nevertheless.
+
+        Raises ``UsageError`` for arguments that cannot be used.
+        """
+        ...
+
+    def heat_map(
+        self, kind: str, since: timedelta = timedelta(hours=1), /, *, task_type: str | None = None
+    ) -> tuple[HeatPoint, ...]:
+        """Returns how long the tasks of a kind waited and ran, minute by minute, or hour by hour if that is long ago.
+
+        Args:
+            kind: the kind, ``TaskConfig.kind`` or the name of the class.
+            since: how long ago it begins, as in ``stats``.
+            task_type: only that of this task type; all unless given.
+
+        Raises ``UsageError`` for arguments that cannot be used.
         """
         ...
 
@@ -601,6 +638,42 @@ class AsyncQueueable(Protocol):
 
         Raises ``UnreadablePayload`` for a row with JSON that Python cannot read, and ``BackendError`` if the database
         does not answer within a second, or the role may not read the tables of pools and types.
+        """
+        ...
+
+    async def stats(
+        self,
+        since: timedelta = timedelta(hours=1),
+        /,
+        *,
+        task_types: str | Sequence[str] | None = None,
+        kinds: str | Sequence[str] | None = None,
+    ) -> Stats:
+        """Returns what pools have counted in the last hour, or since then: by kind, by minute, and of their workers.
+
+        A range of more than two hours is read from hours, which are kept for 90 days, others from minutes. It begins
+        with the minute, or the hour, that ``since`` ago was in. What pools have counted in the last few seconds is
+        missing.
+
+        Args:
+            since: how long ago it begins.
+            task_types, kinds: only these; all unless given. Shares and utilisation are of all kinds nevertheless.
+
+        Raises ``UsageError`` for arguments that cannot be used.
+        """
+        ...
+
+    async def heat_map(
+        self, kind: str, since: timedelta = timedelta(hours=1), /, *, task_type: str | None = None
+    ) -> tuple[HeatPoint, ...]:
+        """Returns how long the tasks of a kind waited and ran, minute by minute, or hour by hour if that is long ago.
+
+        Args:
+            kind: the kind, ``TaskConfig.kind`` or the name of the class.
+            since: how long ago it begins, as in ``stats``.
+            task_type: only that of this task type; all unless given.
+
+        Raises ``UsageError`` for arguments that cannot be used.
         """
         ...
 

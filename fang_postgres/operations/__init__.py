@@ -13,6 +13,7 @@ from fang_postgres.operations.managing import ManagedTypes
 from fang_postgres.operations.outcomes import Outcomes
 from fang_postgres.operations.pools import Pools
 from fang_postgres.operations.schedules import ScheduleOperations
+from fang_postgres.operations.stats import Stats
 from fang_postgres.operations.uniques import Uniques
 from fang_postgres.operations.upkeep import Upkeep
 
@@ -33,5 +34,6 @@ class Operations(
     Listing,
     Explaining,
     BulkOperations,
+    Stats,
 ):
     """Makes every operation on the tables under one schema name."""

@@ -82,8 +82,8 @@ class Liveness(OperationsBase):
 
 def _as_rescued(rows: Rows, *, was_stopping: bool) -> tuple[int, list[Rescued]]:
     back = [
-        Rescued(task_id, kind, attempt, crashes, TaskState(state), was_stopping, charged)
-        for _, task_id, kind, attempt, crashes, state, charged, _ in rows
+        Rescued(task_id, kind, attempt, crashes, TaskState(state), was_stopping, charged, task_type)
+        for _, task_id, kind, attempt, crashes, state, task_type, charged, _ in rows
         if task_id is not None
     ]
     return rows[0][0], back

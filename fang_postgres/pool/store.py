@@ -1,7 +1,7 @@
 """A pool's access to Postgres, written once for both modes."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
@@ -25,9 +25,11 @@ from fang_core.backends.store import (
 )
 from fang_core.errors import RowsLocked
 from fang_core.lifecycle import Outcome
+from fang_core.monitoring.history import Flush, Flushed
 from fang_core.schedules.stored import Verdict
 from fang_postgres import scripts
 from fang_postgres.managing import adopt, declare
+from fang_postgres.monitoring.folding import fold_next, merge_next
 from fang_postgres.operations import Operations
 from fang_postgres.operations.managing import Place
 from fang_postgres.planner_guard import AlwaysOn, PlanGuard, Unjudged
@@ -37,6 +39,11 @@ T = TypeVar("T")
 
 TRIES: Final = 5
 """Of a statement that was the victim of a deadlock or a serialization failure."""
+
+
+LOOK_AT_ALL: Final = 60
+"""Looks for minutes to merge of which one begins at the first minute that is kept: the database's clock may have been
+set back, so that rows came behind the last one that was merged."""
 
 
 class Database(Protocol):
@@ -139,6 +146,8 @@ class PostgresStore:
         self._guard_of_pruning = AlwaysOn()
         self._guard_of_types = AlwaysOn()
         self._to_adopt: dict[str, Place] = {}
+        self._folds = 0
+        self._merged: datetime | None = None  # the last minute that this pool has merged
 
     async def register(self, pool: PoolRecord, /) -> None:
         """See ``PoolStore.register``."""
@@ -279,6 +288,31 @@ class PostgresStore:
     async def unserved_types(self, due_for: timedelta, /) -> list[str]:
         """See ``UpkeepStore.unserved_types``."""
         return await self._spare.run(self._operations.unserved_types(due_for))
+
+    async def tell_time(self) -> datetime:
+        """See ``HistoryStore.tell_time``."""
+        return await self._spare.run(self._operations.tell_time())
+
+    async def flush_stats(self, writer: UUID, flush: Flush, /) -> Flushed:
+        """See ``HistoryStore.flush_stats``."""
+        return await self._spare.run(self._operations.flush_stats(writer, flush))
+
+    async def fold_stats(self, keep: timedelta | None, limit: int, /) -> int:
+        """See ``HistoryStore.fold_stats``."""
+        self._folds = (self._folds + 1) % LOOK_AT_ALL
+        if not self._folds:
+            self._merged = None
+        done = 0
+        while done < limit:
+            at = await self._spare.in_transaction(partial(merge_next, self._operations, self._merged))
+            if at is None:
+                break
+            self._merged = at
+            done += 1
+        while done < limit and await self._spare.in_transaction(partial(fold_next, self._operations)) is not None:
+            done += 1
+        await self._spare.run(self._operations.prune_stats(keep))
+        return done
 
     async def close(self) -> None:
         """Ends listening, and gives the connections back."""

@@ -338,7 +338,7 @@ def rescue(t: Tables) -> Statement:
     was_suspect = func.coalesce(r.id == any_(holding.c.suspects), _FALSE)
     was_spared = was_suspect & or_(not_(holding.c.one), r.kind == any_(isolated))
     charged = (bindparam("p_charged", type_=Boolean) & not_(was_spared)).label("charged")
-    told = select(holding.c.count, r.id, r.kind, r.attempt, r.crashes, r.state, charged, woken)
+    told = select(holding.c.count, r.id, r.kind, r.attempt, r.crashes, r.state, r.task_type, charged, woken)
     return Statement("rescue", told.select_from(holding.outerjoin(rescued, true())))
 
 

@@ -139,7 +139,7 @@ def test_in_memory_only_the_dead_pools_tasks_are_taken_back() -> None:
     state.listen("test", ["common"], woken.append, lambda _: None)
     assert state.orphaned() == {POOL, OTHER}
     assert state.rescue(POOL, was_stopping=False, max_crashes=3) == [
-        Rescued(mine.id, "Crashing", 5, 1, RETRIED, was_stopping=False, charged=True)
+        Rescued(mine.id, "Crashing", 5, 1, RETRIED, was_stopping=False, charged=True, task_type=mine.task_type)
     ]
     assert state.tasks[others.id] is others
     assert woken == [None]

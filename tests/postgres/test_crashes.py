@@ -237,7 +237,14 @@ def expect(pool: Dead, task: Task, row: Task, told: Rescued, written: Written) -
         assert written.before <= row.scheduled_at - after.delay <= written.after, case
     assert (row.pool_id, row.claimed_at, row.attempt) == (None, None, task.attempt), case
     assert told == Rescued(
-        task.id, task.kind, task.attempt, after.crashes, after.state, pool.was_stopping, after.is_charged
+        task.id,
+        task.kind,
+        task.attempt,
+        after.crashes,
+        after.state,
+        pool.was_stopping,
+        after.is_charged,
+        task.task_type,
     ), case
 
 

@@ -17,6 +17,7 @@ from fang_core.backends.store import ClaimRequest, Declaration, LaneRequest, Liv
 from fang_core.errors import AccessRefused, UnknownPool, UsageError
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import BeatRequest, Pulse
+from fang_core.monitoring.history import Flush, StatsRow
 from fang_core.pool import glance
 from fang_core.pool.glance import Life
 from fang_core.record import TaskState
@@ -98,10 +99,6 @@ def of_worker(harness: Harness, url: str) -> None:
     """What the services of a pool do, one after the other; and a change and a removal by hand."""
     do(
         url,
-        f"INSERT INTO fang.fang_stats SELECT 60, now(), gen_random_uuid(), 't', 'k', {'0, ' * 12} '{{}}', '{{}}'"
-        " ON CONFLICT (span, at, writer, task_type, kind) DO UPDATE SET started = 0",
-        "DELETE FROM fang.fang_stats WHERE span = 60",
-        "SELECT FROM fang.fang_scaling",
     )
     queue = harness.queue(url)
     store = harness.call(queue.store)
@@ -122,6 +119,10 @@ def of_worker(harness: Harness, url: str) -> None:
         assert len(harness.call(store.complete, pool.id, outcomes)) == 3
         harness.call(store.reconcile, pool.id, ())
         assert harness.call(store.prune, PruneRequest(("common",), timedelta(0), timedelta(0), 10)) == 2
+        flush = Flush(harness.call(store.tell_time), {("common", "A"): StatsRow(finished=1)})
+        assert harness.call(store.flush_stats, pool.id, flush).is_written
+        harness.call(store.fold_stats, DAY, 10)
+        harness.call(queue.stats)
         harness.call(store.read_schedules, ["a schedule"])
         harness.call(heart.rescue, [Pulse(pool.id, 2, True, False, DAY)])
         harness.call(heart.rescue_orphans, 3)

@@ -24,6 +24,8 @@ from fang_core.monitoring.audit import AuditCall
 from fang_core.monitoring.explaining import explained
 from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.listing import Count, TaskPage, checked_limit, checked_up_to
+from fang_core.monitoring.reading import Range
+from fang_core.monitoring.stats import HeatPoint, Stats
 from fang_core.record import PoolInfo, Task, TaskState
 from fang_core.runs.run import current_run
 from fang_core.tasks.arguments import checked_id, checked_task_type
@@ -138,6 +140,12 @@ class MemoryQueueBase(Uncopyable):
 
     def _explain(self, task_id: UUID) -> Explanation:
         return explained(facts_of(self.state, checked_id(task_id)))
+
+    def _stats(self, asked: Range) -> Stats:
+        return self.state.stats.read(asked)
+
+    def _heat_map(self, asked: Range) -> tuple[HeatPoint, ...]:
+        return self.state.stats.heat_map(asked)
 
     def _control(self, pool_id: UUID, message: PoolMessage) -> None:
         checked_id(pool_id, "pool_id")

@@ -12,6 +12,8 @@ from fang_core.messages import PoolMessage
 from fang_core.monitoring.audit import Audit, AuditCall
 from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.listing import Count, TaskPage
+from fang_core.monitoring.reading import checked_range
+from fang_core.monitoring.stats import HeatPoint, Stats
 from fang_core.record import DEFAULT_TASK_TYPE, PoolInfo, Task, TaskState
 from fang_core.tasks.batches import OnProgress
 from fang_core.tasks.editing import edit
@@ -218,6 +220,42 @@ class MemoryQueue(MemoryQueueBase):
         does not answer within a second, or the role may not read the tables of pools and types.
         """
         return self._explain(task_id)
+
+    def stats(
+        self,
+        since: timedelta = timedelta(hours=1),
+        /,
+        *,
+        task_types: str | Sequence[str] | None = None,
+        kinds: str | Sequence[str] | None = None,
+    ) -> Stats:
+        """Returns what pools have counted in the last hour, or since then: by kind, by minute, and of their workers.
+
+        A range of more than two hours is read from hours, which are kept for 90 days, others from minutes. It begins
+        with the minute, or the hour, that ``since`` ago was in. What pools have counted in the last few seconds is
+        missing.
+
+        Args:
+            since: how long ago it begins.
+            task_types, kinds: only these; all unless given. Shares and utilisation are of all kinds nevertheless.
+
+        Raises ``UsageError`` for arguments that cannot be used.
+        """
+        return self._stats(checked_range(since, task_types, kinds))
+
+    def heat_map(
+        self, kind: str, since: timedelta = timedelta(hours=1), /, *, task_type: str | None = None
+    ) -> tuple[HeatPoint, ...]:
+        """Returns how long the tasks of a kind waited and ran, minute by minute, or hour by hour if that is long ago.
+
+        Args:
+            kind: the kind, ``TaskConfig.kind`` or the name of the class.
+            since: how long ago it begins, as in ``stats``.
+            task_type: only that of this task type; all unless given.
+
+        Raises ``UsageError`` for arguments that cannot be used.
+        """
+        return self._heat_map(checked_range(since, task_type, [kind]))
 
     def control(self, pool_id: UUID, message: PoolMessage, /) -> None:
         """Tells a pool something: ``Stop()``, ``Resize(workers=..)`` or ``SetLogLevel(level=..)``.

@@ -24,6 +24,7 @@ from fang_core.backends.memory.rows import (
     gives_back,
 )
 from fang_core.backends.memory.schedules import MemorySchedules
+from fang_core.backends.memory.stats import MemoryStats
 from fang_core.backends.memory.uniques import Uniques, after_conflict
 from fang_core.backends.store import (
     NO_TRANSACTIONS,
@@ -97,10 +98,12 @@ class MemoryState:
     lock: threading.RLock = field(default_factory=threading.RLock)
     schedules: MemorySchedules = field(init=False)
     audit: MemoryAudit = field(init=False)
+    stats: MemoryStats = field(init=False)
 
     def __post_init__(self) -> None:
         self.schedules = MemorySchedules(self)
         self.audit = MemoryAudit(self)
+        self.stats = MemoryStats(self)
 
     # What applications do ---------------------------------------------------------------------------------------------
 
@@ -522,7 +525,7 @@ class MemoryState:
                 )
                 self.tasks[task.id] = after_rescue(task, after, now)
                 told = (task.id, task.kind, task.attempt, after.crashes, after.state, was_stopping, after.is_charged)
-                rescued.append(Rescued(*told))
+                rescued.append(Rescued(*told, task_type=task.task_type))
         self.wake(task.task_type for task in held)
         return rescued
 

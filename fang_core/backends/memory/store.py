@@ -1,7 +1,7 @@
 """What pools see of the memory backend."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from fang_core.backends.memory.state import MemoryState
@@ -24,6 +24,7 @@ from fang_core.backends.store import (
 )
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Beat, BeatRequest, Pulse
+from fang_core.monitoring.history import Flush, Flushed
 from fang_core.schedules.stored import Verdict
 
 
@@ -135,6 +136,18 @@ class MemoryStore:
     async def unserved_types(self, due_for: timedelta, /) -> list[str]:
         """See ``UpkeepStore.unserved_types``."""
         return self._state.unserved_types(due_for)
+
+    async def tell_time(self) -> datetime:
+        """See ``HistoryStore.tell_time``."""
+        return self._state.clock()
+
+    async def flush_stats(self, writer: UUID, flush: Flush, /) -> Flushed:
+        """See ``HistoryStore.flush_stats``."""
+        return self._state.stats.flush(writer, flush)
+
+    async def fold_stats(self, keep: timedelta | None, limit: int, /) -> int:
+        """See ``HistoryStore.fold_stats``."""
+        return self._state.stats.fold(keep, limit)
 
     async def close(self) -> None:
         """Ends listening."""

@@ -135,7 +135,9 @@ class LeaseSuite:
         kept = backend.row(others)
         told = watcher.rescue(seen(watcher, dead))
         kind = backend.note.__fang_options__.kind
-        assert sorted(told) == sorted(Rescued(task.id, kind, 1, 1, TaskState.RETRIED, False, True) for task in held)
+        assert sorted(told) == sorted(
+            Rescued(task.id, kind, 1, 1, TaskState.RETRIED, False, True, "common") for task in held
+        )
         assert backend.row(others) == kept
         assert watcher.pulse(dead) is None
         assert not dead.beat().registered
@@ -196,7 +198,7 @@ class LeaseSuite:
         assert watcher.rescue_orphans() == []
         gone.unregister()
         told = watcher.rescue_orphans(1)  # the finder's max_crashes counts
-        assert [each[2:] for each in told] == [(1, 1, TaskState.FAILED, False, True)]
+        assert [each[2:] for each in told] == [(1, 1, TaskState.FAILED, False, True, "common")]
         assert watcher.rescue_orphans() == []
 
     def test_each_row_of_the_crash_table_is_kept(self, backend: Backend) -> None:
@@ -219,6 +221,7 @@ class LeaseSuite:
                 *(before.id, before.kind, before.attempt, expected.crashes, expected.state),
                 was_stopping=crash.was_stopping,
                 charged=expected.is_charged,
+                task_type=before.task_type,
             )
             after = backend.row(before)
             assert after == before._replace(

@@ -1,6 +1,6 @@
 import pytest
 
-from fang_core.pool import base, claimer, completer, heartbeat, lifetime, live_reporter, maintenance, ticker
+from fang_core.pool import base, claimer, completer, heartbeat, lifetime, live_reporter, maintenance, recorder, ticker
 from fang_core.runs.isolation import Isolates
 from tests.core.pool.fakes import FakeRuntime
 
@@ -8,7 +8,7 @@ from tests.core.pool.fakes import FakeRuntime
 @pytest.fixture
 def runtime(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> FakeRuntime:
     runtime = FakeRuntime()
-    for module in (base, claimer, completer, heartbeat, lifetime, live_reporter, maintenance, ticker):
+    for module in (base, claimer, completer, heartbeat, lifetime, live_reporter, maintenance, recorder, ticker):
         monkeypatch.setattr(module, "time", runtime)
     caplog.set_level("DEBUG", logger=runtime.logger.name)
     return runtime

@@ -26,6 +26,7 @@ from fang_core.lifecycle import SUCCESS, Outcome
 from fang_core.liveness import Beat, BeatRequest, Pulse
 from fang_core.logs import SafeLogger
 from fang_core.messages import Delivery
+from fang_core.monitoring.history import Flush, Flushed
 from fang_core.pool.workers import OnEnded, OnTaken
 from fang_core.record import ClaimedTask
 from fang_core.runs.interrupt import Interrupt
@@ -391,6 +392,16 @@ class FullStore(FakeFlowStore):
         return []
 
     unserved_types = unknown_kinds
+
+    async def tell_time(self) -> datetime:
+        return NOW
+
+    async def flush_stats(self, _writer: UUID, flush: Flush, /) -> Flushed:
+        await self._answer(None, "flush_stats", *sorted(flush.rows))
+        return Flushed(NOW, True)
+
+    async def fold_stats(self, *_: Any) -> int:
+        return 0
 
 
 class FakeQueue:

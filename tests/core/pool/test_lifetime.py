@@ -15,7 +15,7 @@ from tests.core.pool.fakes import FakeQueue, FakeRuntime, FakeService, FakeWorke
 
 AWAY = BackendUnavailable("away")
 GRACE = 20.0
-SERVICES = ["fang-completer", "fang-maintenance", "fang-ticker", "fang-claimer", "fang-live"]
+SERVICES = ["fang-completer", "fang-maintenance", "fang-ticker", "fang-recorder", "fang-claimer", "fang-live"]
 
 
 def refused() -> Isolation:
@@ -144,7 +144,7 @@ def test_a_stop_gives_back_what_waits_and_writes_what_runs(pool: Pool) -> None:
     assert stopping.result == 0
     assert pool.store.called("complete")[1:] == [("complete", pool.lifetime.id, [1])]
     assert pool.store.called("claim", "unregister") == [("claim", pool.lifetime.id)]
-    assert pool.runtime.serving == ["fang-heartbeat", "fang-completer", "fang-live"]
+    assert pool.runtime.serving == ["fang-heartbeat", "fang-completer", "fang-recorder", "fang-live"]
 
 
 def test_a_stop_returns_when_outcomes_are_written_though_there_is_no_time_left(pool: Pool) -> None:
@@ -172,7 +172,7 @@ def test_runs_that_do_not_end_in_time_are_counted_and_their_outcomes_written_lat
     pool.store.calls.clear()
     pool.workers.end_all()
     assert pool.leave()
-    assert pool.store.verbs == ["complete", "reconcile", "unregister", "close", "heart closed"]
+    assert pool.store.verbs == ["complete", "flush_stats", "reconcile", "unregister", "close", "heart closed"]
 
 
 def test_a_stop_ends_drains(pool: Pool) -> None:

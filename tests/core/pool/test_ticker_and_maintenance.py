@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -10,7 +11,17 @@ from fang_core import BackendUnavailable, Cron, Runnable, TaskConfig
 from fang_core.backends.store import PruneRequest, ScheduleState, Tick
 from fang_core.backends.ticking import Timetable
 from fang_core.config import PoolOptions
-from fang_core.pool.maintenance import ADOPT_BATCH, ADOPT_EVERY, BATCH, EVERY, NAME_AGAIN_AFTER, SHARE, Maintenance
+from fang_core.monitoring.history import Flush, Flushed
+from fang_core.pool.maintenance import (
+    ADOPT_BATCH,
+    ADOPT_EVERY,
+    BATCH,
+    EVERY,
+    FOLDS,
+    NAME_AGAIN_AFTER,
+    SHARE,
+    Maintenance,
+)
 from fang_core.pool.ticker import Ticker
 from fang_core.tasks.insertion import Rules
 from tests.core.pool.fakes import FakeFlowStore, FakeRuntime, FakeStore
@@ -64,6 +75,16 @@ class UpkeepStore(FakeFlowStore):
     async def unserved_types(self, due_for: timedelta, /) -> list[str]:
         types: list[str] = await self._answer([], "unserved_types")
         return types
+
+    async def tell_time(self) -> datetime:
+        raise AssertionError
+
+    async def flush_stats(self, writer: UUID, flush: Flush, /) -> Flushed:
+        raise AssertionError
+
+    async def fold_stats(self, keep: timedelta | None, limit: int, /) -> int:
+        count: int = await self._answer(0, "fold_stats", keep, limit)
+        return count
 
 
 def minutes(*numbers: int) -> list[datetime]:
@@ -154,7 +175,7 @@ def test_the_ticker_ends_when_it_is_closed(ticker: Ticker, runtime: FakeRuntime,
 
 
 @pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("verb", ["prune", "unknown_kinds", "unserved_types"])
+@pytest.mark.parametrize("verb", ["prune", "unknown_kinds", "unserved_types", "fold_stats"])
 def test_no_error_ends_maintenance(
     maintenance: Maintenance,
     runtime: FakeRuntime,
@@ -174,6 +195,20 @@ def test_it_prunes_until_no_batch_is_full(maintenance: Maintenance, runtime: Fak
     upkeep.reply("prune", BATCH, BATCH, BATCH - 1)
     runtime.advance(EVERY)
     assert len(upkeep.called("prune")) == 3
+
+
+def test_it_adds_up_the_history_until_nothing_is_left(
+    maintenance: Maintenance, runtime: FakeRuntime, upkeep: UpkeepStore
+) -> None:
+    upkeep.reply("fold_stats", FOLDS, FOLDS - 1)
+    runtime.advance(EVERY)
+    assert upkeep.called("fold_stats") == 2 * [("fold_stats", timedelta(days=90), FOLDS)]
+
+
+def test_a_pool_without_history_adds_up_none(runtime: FakeRuntime, upkeep: UpkeepStore) -> None:
+    Maintenance(runtime, upkeep, PoolOptions(stats=False)).start()
+    runtime.advance(EVERY)
+    assert upkeep.called("fold_stats") == []
 
 
 def test_it_stops_pruning_when_it_is_closed(

@@ -33,6 +33,6 @@ FROM (SELECT rescued.task_type AS task_type, rescued.priority AS priority, CAST(
 FROM rescued
 WHERE CASE WHEN (rescued.state IN ('new', 'retried')) THEN rescued.scheduled_at END <= clock_timestamp() GROUP BY rescued.task_type, rescued.priority) AS passed
 WHERE $5::BOOLEAN)
- SELECT holding.count, rescued.id, rescued.kind, rescued.attempt, rescued.crashes, rescued.state, $1::BOOLEAN AND NOT (coalesce(rescued.id = ANY (holding.suspects), false) AND (NOT holding.one OR rescued.kind = ANY ($2::TEXT[]))) AS charged, (SELECT count(woken.told) AS count_1
+ SELECT holding.count, rescued.id, rescued.kind, rescued.attempt, rescued.crashes, rescued.state, rescued.task_type, $1::BOOLEAN AND NOT (coalesce(rescued.id = ANY (holding.suspects), false) AND (NOT holding.one OR rescued.kind = ANY ($2::TEXT[]))) AS charged, (SELECT count(woken.told) AS count_1
 FROM woken) AS woken
 FROM holding LEFT OUTER JOIN rescued ON true

@@ -1,0 +1,24 @@
+"""Reads the history: each script in a few statements, whose snapshots may differ by what is written meanwhile."""
+
+from fang_core.monitoring.reading import Range, heat_of, stats_of
+from fang_core.monitoring.stats import HeatPoint, Stats
+from fang_postgres.operations import Operations
+from fang_postgres.statement import Script
+
+
+def read_stats(operations: Operations, asked: Range) -> Script[Stats]:
+    """Returns the stats of a range."""
+    sums = yield operations.read_stats(asked)
+    histograms = yield operations.read_histograms(asked)
+    types = yield operations.read_types(asked.task_types)
+    by_pair = {
+        pair: row._replace(queue=histograms[pair][0], run=histograms[pair][1]) if pair in histograms else row
+        for pair, row in sums.by_pair.items()
+    }
+    return stats_of(asked, sums._replace(by_pair=by_pair, types=types))
+
+
+def read_heat(operations: Operations, asked: Range) -> Script[tuple[HeatPoint, ...]]:
+    """Returns the points of a heat map."""
+    found = yield operations.read_heat(asked)
+    return heat_of(found)

@@ -1,0 +1,278 @@
+"""Builds the statements for the history: the flush of a pool, and what adds up and removes rows.
+
+A flush overwrites the rows of its own pool, so no two pools meet at a row, and it may be repeated. Its commit is not
+waited for: a server that dies loses as little as a pool that is killed.
+
+The parts are texts, since arrays with subscripts of their own have no other form.
+"""
+
+import re
+from typing import Any, Final
+
+from sqlalchemy import Boolean, DateTime, Interval, Text, any_, bindparam, or_, select, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
+from sqlalchemy.types import TypeEngine
+
+from fang_postgres.schema import COUNTERS, HISTOGRAMS, SUMS, Tables
+from fang_postgres.statement import Statement
+
+_BINDS: Final[dict[str, TypeEngine[Any]]] = {
+    "p_at": DateTime(timezone=True),
+    "p_since": DateTime(timezone=True),
+    "p_writer": UUID(as_uuid=True),
+    "p_rows": Text(),
+    "p_latest": Interval(),
+    "p_after": Interval(),
+    "p_keep": Interval(),
+    "p_keep_minutes": Interval(),
+    "p_hours": Boolean(),
+    "p_lasts": Interval(),
+    "p_task_types": ARRAY(Text),
+    "p_kinds": ARRAY(Text),
+}
+_DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
+_NUMBERS: Final = (*COUNTERS, *SUMS)
+_COLUMNS: Final = (*_NUMBERS, *HISTOGRAMS)
+_KEY: Final = "span, at, writer, task_type, kind"
+_MERGED: Final = "'00000000-0000-0000-0000-000000000000'::uuid"
+_LOCK: Final = 1_718_514_000
+"""The seed of the hash that names the lock of those who add up the history of a schema."""
+
+
+def flush_stats(t: Tables) -> Statement:
+    """Writes the rows of a pool under a minute, unless that is too long ago; returns the time, and whether it did."""
+    typed = ", ".join(
+        [
+            "task_type text",
+            "kind text",
+            *(f"{name} bigint" for name in COUNTERS),
+            *(f"{name} double precision" for name in SUMS),
+            *(f"{name} text" for name in HISTOGRAMS),
+        ]
+    )
+    values = ", ".join([*(f"n.{name}" for name in _NUMBERS), *(f"CAST(n.{name} AS integer[])" for name in HISTOGRAMS)])
+    overwritten = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)
+    return _statement(
+        t,
+        "flush_stats",
+        f"""
+WITH allowed AS MATERIALIZED (
+  SELECT :p_at >= now() - :p_latest AS is_in_time
+  FROM (SELECT set_config('synchronous_commit', 'off', true) AS is_set) s WHERE is_set IS NOT NULL),
+written AS (
+  INSERT INTO <SCHEMA>.fang_stats AS s (at, writer, task_type, kind, {", ".join(_COLUMNS)})
+  SELECT :p_at, :p_writer, n.task_type, n.kind, {values}
+  FROM jsonb_to_recordset(CAST(:p_rows AS jsonb)) AS n({typed})
+  WHERE (SELECT is_in_time FROM allowed)
+  ON CONFLICT ({_KEY}) DO UPDATE SET {overwritten})
+SELECT now() AS now, is_in_time FROM allowed""",
+        now=DateTime(timezone=True),
+    )
+
+
+def unmerged_minute(t: Tables) -> Statement:
+    """Takes the lock, for the transaction, and returns the first minute whose rows are to become one; null for none.
+
+    It begins to look at ``p_since``, so that it does not read all that are kept each time.
+    """
+    return _statement(
+        t,
+        "unmerged_minute",
+        f"""
+SELECT CASE WHEN {_TRY_LOCK} THEN (
+  SELECT s.at FROM <SCHEMA>.fang_stats s
+  WHERE s.span = 60 AND s.at >= coalesce(:p_since, '-infinity') AND s.at < now() - :p_after AND s.writer > {_MERGED}
+  ORDER BY s.at LIMIT 1) END AS at""",
+    )
+
+
+def merge_minute(t: Tables) -> Statement:
+    """Makes the rows of a minute one for each task type and kind; returns how many it has made of how many."""
+    return _statement(
+        t,
+        "merge_minute",
+        f"""
+WITH old AS (
+  DELETE FROM <SCHEMA>.fang_stats WHERE span = 60 AND at = :p_at AND at < now() - :p_after RETURNING *),
+{_ADDED_UP},
+made AS (
+  INSERT INTO <SCHEMA>.fang_stats ({_KEY}, {", ".join(_COLUMNS)}) {_added(60)}
+  RETURNING 1)
+SELECT (SELECT count(*) FROM made) AS made, (SELECT count(*) FROM old) AS of_rows""",
+    )
+
+
+def unfolded_hour(t: Tables) -> Statement:
+    """Takes the lock, and returns the first hour that is over, has minutes, and has not been added up; null for none.
+
+    Its last minute has been merged before: minutes come first.
+    """
+    return _statement(
+        t,
+        "unfolded_hour",
+        f"""
+WITH RECURSIVE hours AS (
+  SELECT (SELECT date_trunc('hour', s.at, 'UTC') FROM <SCHEMA>.fang_stats s
+    WHERE s.span = 60 ORDER BY s.at LIMIT 1) AS at
+  UNION ALL
+  SELECT (SELECT date_trunc('hour', s.at, 'UTC') FROM <SCHEMA>.fang_stats s
+    WHERE s.span = 60 AND s.at >= h.at + interval '1 hour' ORDER BY s.at LIMIT 1)
+  FROM hours h WHERE h.at IS NOT NULL)
+SELECT CASE WHEN {_TRY_LOCK} THEN (
+  SELECT h.at FROM hours h
+  WHERE h.at + interval '1 hour' < now() - :p_after
+    AND NOT EXISTS (SELECT FROM <SCHEMA>.fang_stats d WHERE d.span = 3600 AND d.at = h.at)
+  ORDER BY h.at LIMIT 1) END AS at""",
+    )
+
+
+def fold_hour(t: Tables) -> Statement:
+    """Adds up the minutes of the hour that begins at ``p_at``, over what is there."""
+    return _statement(t, "fold_hour", _FOLD.replace("<HOUR>", ":p_at").replace("<CONDITION>", ""))
+
+
+def refold_hour(t: Tables) -> Statement:
+    """Adds up the minutes of the hour of ``p_at`` again, if that was done before: the minute came late.
+
+    That happens only if the database's clock was set back, since a pool writes to no minute that may be merged.
+    """
+    hour = "date_trunc('hour', :p_at, 'UTC')"
+    condition = f"AND EXISTS (SELECT FROM <SCHEMA>.fang_stats d WHERE d.span = 3600 AND d.at = {hour})"
+    return _statement(t, "refold_hour", _FOLD.replace("<HOUR>", hour).replace("<CONDITION>", condition))
+
+
+def prune_stats(t: Tables) -> Statement:
+    """Removes old rows: whole hours of minutes, and hours."""
+    return _statement(
+        t,
+        "prune_stats",
+        """
+DELETE FROM <SCHEMA>.fang_stats
+WHERE (span = 60 AND at < date_trunc('hour', now() - :p_keep_minutes, 'UTC')) OR (span = 3600 AND at < now() - :p_keep)
+RETURNING 1""",
+    )
+
+
+def read_stats(t: Tables) -> Statement:
+    """Reads the sums of a range: a row for each task type and kind, and one for each time and role.
+
+    The role is 0 of the rows of pools, 1 of rows asked for, 2 of others.
+    """
+    names = ", ".join(
+        [*(f"sum({name})::bigint AS {name}" for name in COUNTERS), *(f"sum({name}) AS {name}" for name in SUMS)]
+    )
+    return _statement(
+        t,
+        "read_stats",
+        f"""
+WITH {_WANTED}
+SELECT w.at, w.span, w.role, w.task_type, w.kind, {names}, (SELECT since FROM range) AS since, now() AS until
+FROM (SELECT wanted.*, {_ROLE} AS role FROM wanted) w
+GROUP BY GROUPING SETS ((w.task_type, w.kind), (w.at, w.span, w.role), ())""",
+    )
+
+
+def read_histograms(t: Tables) -> Statement:
+    """Reads the histograms of a range, of the rows asked for: how many were in each bucket, in the queue (1), or ran
+    (2)."""
+    return _statement(
+        t,
+        "read_histograms",
+        f"""
+WITH {_WANTED}
+SELECT w.task_type, w.kind, x.what, x.b, sum(x.n)::bigint AS n FROM wanted w {_CELLS}
+WHERE {_ROLE.replace("wanted.", "w.")} = 1 AND x.n > 0 GROUP BY 1, 2, 3, 4""",
+    )
+
+
+def read_heat(t: Tables) -> Statement:
+    """Reads the histograms of a range for each time."""
+    return _statement(
+        t,
+        "read_heat",
+        f"""
+WITH {_WANTED}
+SELECT w.at, w.task_type, w.kind, x.what, x.b, sum(x.n)::bigint AS n FROM wanted w {_CELLS}
+WHERE {_ROLE.replace("wanted.", "w.")} = 1 AND x.n > 0 GROUP BY 1, 2, 3, 4, 5""",
+    )
+
+
+def read_types(t: Tables) -> Statement:
+    """Reads how task types stand now, as autoscalers see it."""
+    c = t.scaling.c
+    types = bindparam("p_task_types", type_=ARRAY(Text))
+    found = select(c.task_type, c.due, c.oldest_due_seconds, c.running, c.workers, c.paused)
+    return Statement("read_types", found.where(or_(types.is_(None), c.task_type == any_(types))))
+
+
+# A long range is read from hours, and from the minutes since the last hour that was added up.
+_WANTED: Final = """range AS (
+  SELECT greatest(
+    date_trunc(CASE WHEN :p_hours THEN 'hour' ELSE 'minute' END, now() - :p_lasts, 'UTC'), to_timestamp(0)) AS since),
+edge AS (
+  SELECT coalesce(max(d.at) + interval '1 hour', '-infinity') AS at FROM <SCHEMA>.fang_stats d
+  WHERE :p_hours AND d.span = 3600),
+wanted AS (
+  SELECT s.* FROM <SCHEMA>.fang_stats s WHERE :p_hours AND s.span = 3600 AND s.at >= (SELECT since FROM range)
+  UNION ALL
+  SELECT s.* FROM <SCHEMA>.fang_stats s
+  WHERE s.span = 60 AND s.at >= greatest((SELECT since FROM range), (SELECT at FROM edge)))"""
+
+_ROLE: Final = """CASE WHEN wanted.kind = '' THEN 0
+  WHEN (:p_task_types IS NULL OR wanted.task_type = ANY (:p_task_types))
+    AND (:p_kinds IS NULL OR wanted.kind = ANY (:p_kinds)) THEN 1 ELSE 2 END"""
+
+_CELLS: Final = """CROSS JOIN LATERAL (
+  SELECT 1 AS what, b, w.queue[b] AS n FROM generate_subscripts(w.queue, 1) b
+  UNION ALL SELECT 2, b, w.run[b] FROM generate_subscripts(w.run, 1) b) x"""
+
+# Of rows of `old`: sums, and of each histogram a text like '[17:19]={3,40,91}'. Each array has subscripts of its own,
+# so they are taken apart and put together by bucket.
+_ADDED_UP: Final = f"""counts AS (
+  SELECT at, task_type, kind, {", ".join(f"sum({name}) AS {name}" for name in _NUMBERS)} FROM old GROUP BY 1, 2, 3),
+cells AS (
+  SELECT at, task_type, kind, what, b, sum(n)::bigint AS n FROM old CROSS JOIN LATERAL (
+    SELECT 1 AS what, b, queue[b] AS n FROM generate_subscripts(queue, 1) b
+    UNION ALL SELECT 2, b, run[b] FROM generate_subscripts(run, 1) b) x
+  WHERE n > 0 GROUP BY 1, 2, 3, 4, 5),
+ends AS (SELECT at, task_type, kind, what, min(b) AS lo, max(b) AS hi FROM cells GROUP BY 1, 2, 3, 4),
+hist AS (
+  SELECT e.at, e.task_type, e.kind, e.what,
+    CAST('[' || e.lo || ':' || e.hi || ']={{' || string_agg(coalesce(c.n, 0)::text, ',' ORDER BY g.b) || '}}'
+      AS integer[]) AS h
+  FROM ends e CROSS JOIN LATERAL generate_series(e.lo, e.hi) g(b)
+  LEFT JOIN cells c ON (c.at, c.task_type, c.kind, c.what, c.b) = (e.at, e.task_type, e.kind, e.what, g.b)
+  GROUP BY e.at, e.task_type, e.kind, e.what, e.lo, e.hi)"""
+
+_TRY_LOCK: Final = f"pg_try_advisory_xact_lock(hashtextextended('<SCHEMA>.fang_stats', {_LOCK}))"
+
+
+def _added(span: int) -> str:
+    numbers = ", ".join(f"k.{name}" for name in _NUMBERS)
+    return f"""SELECT {span}, k.at, {_MERGED}, k.task_type, k.kind, {numbers},
+    coalesce(q.h, '{{}}'), coalesce(r.h, '{{}}')
+  FROM counts k
+  LEFT JOIN hist q ON (q.at, q.task_type, q.kind, q.what) = (k.at, k.task_type, k.kind, 1)
+  LEFT JOIN hist r ON (r.at, r.task_type, r.kind, r.what) = (k.at, k.task_type, k.kind, 2)"""
+
+
+_FOLD: Final = f"""
+WITH old AS (
+  SELECT <HOUR> AS at, {", ".join(f"s.{name}" for name in ("task_type", "kind", *_COLUMNS))}
+  FROM <SCHEMA>.fang_stats s WHERE s.span = 60 AND s.at >= <HOUR> AND s.at < <HOUR> + interval '1 hour' <CONDITION>),
+{_ADDED_UP},
+made AS (
+  INSERT INTO <SCHEMA>.fang_stats ({_KEY}, {", ".join(_COLUMNS)}) {_added(3600)}
+  ON CONFLICT ({_KEY}) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}
+  RETURNING 1)
+SELECT count(*) AS made FROM made"""
+
+
+def _statement(t: Tables, name: str, query: str, **columns: TypeEngine[Any]) -> Statement:
+    query = query.strip().replace("'<SCHEMA>.", f"'{t.schema}.").replace("<SCHEMA>", f'"{t.schema}"')
+    used = set(re.findall(r":(p_\w+)", query))
+    # Drivers send some values without a type, such as None.
+    query = re.sub(r":(p_\w+)", lambda bind: f"CAST(:{bind[1]} AS {_BINDS[bind[1]].compile(_DIALECT)})", query)
+    clause = text(query).bindparams(*(bindparam(bind, type_=_BINDS[bind]) for bind in sorted(used)))
+    return Statement(name, clause.columns(**columns) if columns else clause)
