@@ -1,10 +1,8 @@
 """A PgBouncer before a server, in transaction mode, with few connections: its clients do share their sessions."""
 
 import contextlib
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,16 +16,9 @@ from sqlalchemy import make_url
 
 from fang_embedded.postgres_supervisor import server_user
 from tests.patience import PATIENT
+from tests.ports import free_port
 
 BINARY: Final = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
-
-
-def _free_port() -> int:
-    """A port below those that connections get, so that none takes it while the process is not there."""
-    while True:
-        port = random.randrange(15_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 class PgBouncer:
@@ -42,7 +33,7 @@ class PgBouncer:
         self._server = make_url(url)
         self._settings = {"default_pool_size": 2, "server_login_retry": 1, **settings}
         self._directory = tempfile.TemporaryDirectory(prefix="fang-pgbouncer-")
-        self._port = _free_port()
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

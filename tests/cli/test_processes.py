@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -20,6 +19,7 @@ from tests.cli.test_worker import COMMAND, ENVIRONMENT, Process, insert, rows
 from tests.cli.test_worker_importing import AS_PROCESS_1, may_unshare
 from tests.modes import eventually
 from tests.patience import PATIENT
+from tests.ports import free_port
 from tests.processes import ends
 
 APP = """
@@ -32,7 +32,7 @@ APP = """
 
     VERSION = "{version}"
     HERE = os.environ["FANG_PROCESS"], os.getpid()
-    LEASE = timedelta(seconds=3)
+    LEASE = timedelta(seconds={lease})
 
     def say(*words):
         os.write(1, (" ".join(map(str, words)) + "\\n").encode())
@@ -102,10 +102,11 @@ class LeavesAnOrphan(Chore): ...
 class Supervised:
     """A supervisor, and what its processes have said."""
 
-    def __init__(self, directory: Path, url: str, *options: str) -> None:
+    def __init__(self, directory: Path, url: str, *options: str, text: str = APP, lease: float = 60) -> None:
         self._directory = directory
         self._url = url
-        self.write()
+        self._lease = lease
+        self.write(text=text)
         self.process = Process(directory, "app:pool", *options)
         self.heard: list[str] = []
         self.pids: set[int] = set()
@@ -115,7 +116,9 @@ class Supervised:
         return self.process.popen.pid
 
     def write(self, version: str = "old", text: str = APP) -> None:
-        (self._directory / "app.py").write_text(textwrap.dedent(text).format(url=self._url, version=version))
+        (self._directory / "app.py").write_text(
+            textwrap.dedent(text).format(url=self._url, version=version, lease=self._lease)
+        )
 
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
@@ -157,8 +160,8 @@ Start = Callable[..., Supervised]
 def start(tmp_path: Path, url: str) -> Iterator[Start]:
     started: list[Supervised] = []
 
-    def start(*options: str, processes: int = 2) -> Supervised:
-        started.append(Supervised(tmp_path, url, "--processes", str(processes), *options))
+    def start(*options: str, processes: int = 2, **app: Any) -> Supervised:
+        started.append(Supervised(tmp_path, url, "--processes", str(processes), *options, **app))
         return started[-1]
 
     yield start
@@ -187,8 +190,7 @@ def test_each_process_runs_all_pools_and_says_which_it_is(start: Start, url: str
 
 
 def test_one_port_answers_for_all_processes(start: Start) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     supervised = start("--metrics-port", str(port), "--probe-port", str(port))
     supervised.all_ready(2)
     eventually(lambda: get(port, "/ready") == (200, "ok\n"))
@@ -268,10 +270,7 @@ def test_a_second_signal_ends_all_at_once(start: Start, url: str) -> None:
 
 
 def test_a_run_that_does_not_end_in_time_leaves_75(start: Start, url: str, tmp_path: Path) -> None:
-    supervised = start()
-    supervised.write(text=APP.replace("lease=LEASE", "grace_period=timedelta(seconds=0.5)"))
-    supervised.all_ready(2)
-    supervised.send(signal.SIGHUP)
+    supervised = start(text=APP.replace("lease=LEASE", "grace_period=timedelta(seconds=0.5)"))
     supervised.all_ready(2)
     insert(url, Chore(seconds=60))
     supervised.hear(r"runs .*")
@@ -334,7 +333,7 @@ def test_a_reload_of_code_that_is_broken_leaves_the_processes_alone(start: Start
 
 
 def test_who_holds_the_gil_past_its_lease_is_killed_and_its_task_charged(start: Start, url: str) -> None:
-    supervised = start()
+    supervised = start(lease=3)
     supervised.all_ready(2)
     insert(url, Regex())
     hung = supervised.hear(r"crashes 0 (\d) (\d+)")
@@ -394,7 +393,7 @@ def test_when_the_supervisor_is_killed_the_processes_stop_in_order(start: Start,
 
 @pytest.mark.long
 def test_a_supervisor_that_was_stopped_for_a_while_kills_nobody(start: Start, url: str) -> None:
-    supervised = start()
+    supervised = start(lease=3)
     supervised.all_ready(2)
     supervised.send(signal.SIGSTOP)
     insert(url, *(Chore(n=n, seconds=2) for n in range(8)))  # for longer than the lease
@@ -408,7 +407,7 @@ def test_a_supervisor_that_was_stopped_for_a_while_kills_nobody(start: Start, ur
 
 @may_unshare
 def test_as_process_1_it_reaps_what_runs_leave_behind(tmp_path: Path, url: str) -> None:
-    (tmp_path / "app.py").write_text(textwrap.dedent(APP).format(url=url, version="old"))
+    (tmp_path / "app.py").write_text(textwrap.dedent(APP).format(url=url, version="old", lease=60))
     program = [*AS_PROCESS_1, sys.executable, "-P", *COMMAND, "app:pool", "--processes", "1"]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(program, cwd=tmp_path, env=ENVIRONMENT, **pipes) as process:

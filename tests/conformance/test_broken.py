@@ -30,7 +30,7 @@ from fang_core.conformance import (
     UniquenessSuite,
     WakeSuite,
 )
-from fang_core.conformance.queue import cancelling, managing
+from fang_core.conformance.queue import cancelling, managing, uniqueness
 from fang_core.conformance.store import control, flow, leases, ticks, waking
 from tests.backends import IN_MEMORY, threaded_on_postgres
 from tests.conformance import broken_lists
@@ -109,7 +109,7 @@ class WithHeart(Broken):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not come is not waited for."""
-    for module in (cancelling, managing, control, flow, leases, ticks, waking):
+    for module in (cancelling, managing, uniqueness, control, flow, leases, ticks, waking):
         monkeypatch.setattr(module, "WITHIN", 0.5)
 
 
