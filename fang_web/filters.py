@@ -16,6 +16,7 @@ from fang_core.errors import UsageError
 from fang_core.record import TaskState
 from fang_core.tasks.filter import TaskFilter
 from fang_web.errors import BadRequest
+from fang_web.forms.masks import Masks
 from fang_web.masking import masks_of, masks_of_all
 from fang_web.parameters import Parameters, checked_uuid
 
@@ -84,7 +85,7 @@ def chosen(parameters: Parameters, masked: frozenset[str], now: datetime) -> Cho
             text = " ".join(map(str, ids))
             choosing.add((name, text), (condition, ids), words.format(text))
     _times(parameters, choosing, now)
-    _headers(parameters, choosing)
+    _headers(parameters, choosing, Masks(masked))
     error = parameters.text("error", most=500)
     if error:
         choosing.add(("error", error), ("error", error), f"whose error contains “{error}”")
@@ -172,13 +173,15 @@ def time_of(text: str) -> datetime | None:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-def _headers(parameters: Parameters, choosing: _Choosing) -> None:
+def _headers(parameters: Parameters, choosing: _Choosing, masks: Masks) -> None:
     headers: dict[str, str] = {}
     lines = [line for line in parameters.texts("header", most=1_000, many=10) if line]
     for line in lines:
         name, equals, value = line.partition("=")
         if not equals or not name.strip():
             raise BadRequest("header is a name and a value: tenant=acme")
+        if name.strip() in masks:
+            raise BadRequest("header names one that is masked, in which nobody can search here")
         headers[name.strip()] = value.strip()
     if headers:
         words = ", ".join(f"{name}={value}" for name, value in headers.items())

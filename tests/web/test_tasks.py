@@ -2,19 +2,22 @@
 
 import asyncio
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, Unpack
 from uuid import UUID
 
 import httpx
 import pytest
 
+from fang_async import AsyncQueue
 from fang_core.backends.memory.async_queue import AsyncMemoryQueue
 from fang_core.errors import BackendUnavailable, StatementRefused
+from fang_core.monitoring.listing import TaskPage
 from fang_core.record import Task, TaskState
 from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.options import InsertOptions
 from fang_web import OpenOnLoopback, Role, create_app
 from fang_web.pages.tasks import many, one
 from tests.web.client import FROM_THE_PAGE, browser, page_of
@@ -27,8 +30,10 @@ def text_of(response: httpx.Response) -> str:
     return " ".join(unescape(without_tags).split())
 
 
-async def ended(queue: AsyncMemoryQueue, order: int, state: TaskState, error: str = "") -> Task:
-    await queue.insert_task(Ship(order=order))
+async def ended(
+    queue: AsyncMemoryQueue, order: int, state: TaskState, error: str = "", **options: Unpack[InsertOptions]
+) -> Task:
+    await queue.insert_task(Ship(order=order), **options)
     task = await queue.fetch_and_touch_task("orders")
     assert task is not None
     if error:
@@ -80,6 +85,7 @@ async def test_the_list_shows_what_matches(queue: AsyncMemoryQueue) -> None:
         "id=1",
         "error=ab",
         "header=tenant",
+        "header=x-auth-Token=1",
         "payload=[]",
         "payload={",
         "payload=" + "[" * 1_900,
@@ -125,6 +131,20 @@ async def test_pages_follow_each_other_and_show_each_task_once(queue: AsyncMemor
         assert (await browser.get("/tasks?more=1")).text.startswith("<!doctype html>")
 
 
+async def test_a_page_that_is_not_full_says_how_far_it_looked(
+    queue: AsyncMemoryQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stopped(*_: object, **__: object) -> TaskPage:
+        moment = datetime(2026, 11, 29, 14, 3, tzinfo=UTC)
+        return TaskPage(tasks=(), cursor="further", looked_at=7_500, stopped=True, looked_to=moment)
+
+    monkeypatch.setattr(queue, "list_tasks", stopped)
+    async with page_of(queue) as browser:
+        response = await browser.get("/tasks?kind=rare")
+    assert "Looked at 7,500 tasks, as far as 2026-11-29 14:03:00 UTC. Go on" in text_of(response)
+    assert 'href="/tasks?kind=rare&amp;cursor=further"' in response.text
+
+
 async def test_the_list_hides_secrets(queue: AsyncMemoryQueue) -> None:
     await queue.insert_task(Ship.model_validate({"order": 1, "password": "s3cret", "pin": "1234"}))
     async with page_of(queue) as browser:
@@ -138,13 +158,15 @@ async def test_the_list_hides_secrets(queue: AsyncMemoryQueue) -> None:
 
 
 async def test_a_task_shows_its_life_its_failures_and_why(queue: AsyncMemoryQueue) -> None:
-    task = await ended(queue, 7, TaskState.FAILED, "no stock")
+    task = await ended(queue, 7, TaskState.FAILED, "no stock", headers={"tenant": "acme", "Authorization": "s3cret"})
     async with page_of(queue) as browser:
         page = text_of(await browser.get(f"/tasks/{task.id}"))
         for said in ("failed", str(task.id), "attempt 1 failed: no stock", '"order": 7', "Attempt 1", "Retry"):
             assert said in page
         assert (await queue.explain(task.id)).text in page
+        assert "Header tenant acme" in page
         assert "0000" not in page
+        assert "s3cret" not in page
         assert (await browser.get(f"/tasks/{task.id}", headers={"HX-Request": "true"})).text.count("<html") == 0
         await queue.remove_task(task.id)
         gone = await browser.get(f"/tasks/{task.id}")
@@ -483,3 +505,30 @@ async def test_what_cannot_be_edited_says_why(queue: AsyncMemoryQueue) -> None:
         assert "this one is cancelled" in text_of(answer)
         gone = {"id": str(UUID(int=1)), "seen": "x"}
         assert (await browser.post("/actions/edit-task", data=gone, headers=FROM_THE_PAGE)).status_code == 404
+
+
+# On a database --------------------------------------------------------------------------------------------------------
+
+
+async def test_tasks_in_a_database(url: str) -> None:
+    async with AsyncQueue(url) as queue, page_of(queue) as browser:
+
+        async def act(action: str, data: dict[str, Any]) -> str:
+            answer = await browser.post(f"/actions/{action}", data=data, headers=FROM_THE_PAGE)
+            assert answer.status_code == 303, text_of(answer)
+            return text_of(await browser.get(answer.headers["location"]))
+
+        form = sent_by(await browser.get("/tasks/new?kind=web-ship"))
+        assert "inserted" in await act("insert-task", form | {"payload.order": "1", "due": "1h"})
+        (task,) = (await queue.list_tasks()).tasks
+        assert "It is not due yet" in text_of(await browser.get(f"/tasks/{task.id}"))
+        form = sent_by(await browser.get(f"/tasks/{task.id}/edit"))
+        assert "edited" in await act("edit-task", form | {"payload.order": "2"})
+        assert "due now" in await act("run-task", {"id": str(task.id)})
+        claimed = await queue.fetch_and_touch_task("orders")
+        assert claimed is not None
+        assert claimed.metadata == task.metadata | {"order": 2}
+        await queue.fail_task(claimed, "no stock")
+        assert "1 task retried" in await act("retry-tasks", {"kind": "web-ship", "error": "no stock"})
+        assert "removed" in await act("remove-tasks", {"id": str(task.id), "sure": "1"})
+        assert "No task matches" in text_of(await browser.get("/tasks"))

@@ -13,6 +13,7 @@ from fang_core.record import Task, TaskState
 from fang_core.tasks.registry import REGISTRY
 from fang_web.errors import NotFound
 from fang_web.figures import Reader, done_by
+from fang_web.forms.masks import Masks
 from fang_web.masking import masks_of
 from fang_web.pages.tasks.many import VERBS
 from fang_web.pages.tasks.rows import payload_of
@@ -59,6 +60,7 @@ async def task(view: View) -> Response:
         moments=life_of(found, failures),
         failures=failures[::-1],
         payload=pretty(masks.masked(payload_of(found))),
+        headers=Masks(view.settings.masked).masked(found.headers or {}),
         is_known=REGISTRY.get(found.kind) is not None,
         is_over=found.state in TERMINAL_STATES,
         done=await done_by(view),
