@@ -42,15 +42,10 @@ class Reader:
         """Returns what pools have counted, and how task types stand; None if it cannot be read."""
         options: dict[str, Any] = {"task_types": task_types, "kinds": kinds}
         given = {name: value for name, value in options.items() if value is not None}
-        if not hasattr(self._queue, "stats"):
-            self.unread.append("history: this backend keeps none")
-            return None
         return await self.read("history", self._queue.stats(since, **given), None)
 
     async def heat_map(self, kind: str, since: timedelta) -> tuple[HeatPoint, ...]:
         """Returns the times of a kind."""
-        if not hasattr(self._queue, "heat_map"):
-            return ()
         return await self.read("times", self._queue.heat_map(kind, since), ())
 
 

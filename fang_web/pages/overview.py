@@ -88,7 +88,9 @@ def _chart(stats: Stats | None) -> Markup:
 def _curve(stats: Stats | None) -> Markup:
     if stats is None:
         return Markup("")
-    return sparkline([point.run_seconds / point.worker_seconds * 100 for point in stats.points if point.worker_seconds])
+    return sparkline(
+        [min(1.0, point.busy_seconds / point.worker_seconds) * 100 for point in stats.points if point.worker_seconds]
+    )
 
 
 ROUTES: Final[list[Route]] = [page("/", overview)]

@@ -50,6 +50,7 @@ def stats(*kinds: KindStats, types: Sequence[TypeStats] = (), until: datetime = 
                 "failed": n % 2,
             },
             run_seconds=30.0,
+            busy_seconds=30.0,
             worker_seconds=480.0,
         )
         for n in range(60)

@@ -40,7 +40,12 @@ def test_throughput_counts_each_run_once() -> None:
     def point(n: int, seconds: float) -> StatsPoint:
         counts = {"started": 9, "finished": 5, "retried": 2, "failed": 1, "cancelled": 1}
         return StatsPoint(
-            at=NOW - timedelta(seconds=n * seconds), seconds=seconds, run_seconds=1, worker_seconds=2, **counts
+            at=NOW - timedelta(seconds=n * seconds),
+            seconds=seconds,
+            run_seconds=1,
+            busy_seconds=1,
+            worker_seconds=2,
+            **counts,
         )
 
     for seconds, hours in ((60.0, 1), (60.0, 6), (3600.0, 24), (3600.0, 720)):
