@@ -1,12 +1,13 @@
 """Prints tables for people."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from fang_cli.texts import printable
 
 _PIPED_WIDTH: Final = 200
 MOST_ROWS: Final = 30
@@ -57,18 +58,3 @@ def cell(value: Any) -> Text:
     if isinstance(value, Number):
         return Text(f"~{value.value:,}" if value.is_estimate else f"{value.value:,}")
     return Text(printable(str(value)))
-
-
-def time_of(value: datetime | None) -> str:
-    """Returns a time as people here read it."""
-    return "" if value is None else value.astimezone().isoformat(sep=" ", timespec="seconds")
-
-
-def seconds_of(age: timedelta) -> str:
-    """Returns an age in whole seconds."""
-    return str(timedelta(seconds=int(age.total_seconds())))
-
-
-def printable(line: str) -> str:
-    """Returns a line without terminal codes, since any client may have written what it shows."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)

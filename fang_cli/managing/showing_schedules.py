@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from fang_cli.tables import printable
+from fang_cli.texts import printable
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.schedules.upcoming import Upcoming
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from fang_cli.json_text import as_json
-from fang_cli.tables import printable
 from fang_cli.tasks.filtering import told
+from fang_cli.texts import printable
 from fang_core.errors import UsageError
 from fang_core.monitoring.listing import Count
 

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from fang_cli.json_text import plain
-from fang_cli.tables import Number, print_table, printable, stdout, time_of
+from fang_cli.tables import Number, print_table, stdout
 from fang_cli.tasks.filtering import told
+from fang_cli.texts import printable, time_of
 from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.listing import TaskPage
@@ -162,7 +163,7 @@ def life(task: Task) -> list[Event]:
     if task.claimed_at is not None:
         events.append(Event(task.claimed_at, f"attempt {task.attempt} claimed by pool {task.pool_id}"))
     if task.state in TERMINAL_STATES:
-        message = _first_line(task.error_message)
+        message = "" if task.state is TaskState.FAILED and task.errors else _first_line(task.error_message)
         events.append(Event(task.updated_at, f"{task.state}{f': {message}' if message else ''}"))
     events.sort(key=lambda event: event.at)
     if task.state in (TaskState.NEW, TaskState.RETRIED):

@@ -33,8 +33,9 @@ def _as_object(pool: PoolInfo) -> dict[str, Any]:
 
 
 def _show(found: Sequence[PoolInfo]) -> None:
-    from fang_cli.tables import Number, print_table, seconds_of, stdout, time_of
+    from fang_cli.tables import Number, print_table, stdout
     from fang_cli.tasks.showing import progress_in_words
+    from fang_cli.texts import seconds_of, time_of
 
     console = stdout()
     print_table(

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from fang_cli.managing.showing_types import paused_or_limited, told_pause, type_as_json
-from fang_cli.tables import Number, print_table, seconds_of, stdout, time_of
+from fang_cli.tables import Number, print_table, stdout
+from fang_cli.texts import seconds_of, time_of
 from fang_cli.watching.status import Status
 from fang_core.record import PoolInfo, TaskState
 from fang_postgres.reports.figures import NotableRun, RunningKind, TaskCount

@@ -15,8 +15,8 @@ def why(*, task_id: str, as_json: bool, schema: str | None, database_url: str | 
     It names the one cause that has to change first; ask again when it has.
     """
     from fang_cli.json_text import as_json as document
-    from fang_cli.tables import printable
     from fang_cli.tasks.showing import explanation_as_object
+    from fang_cli.texts import printable
 
     wanted = checked_uuid("ID", task_id)
     with queue_at(database_url, schema) as queue:
