@@ -16,6 +16,10 @@ _COMMANDS: Final = {
     "status": Later(
         "fang_cli.watching.commands:status", "Show which tasks wait, run, hang and fail, and which pools live."
     ),
+    "top": Later(
+        "fang_cli.watching.top:top",
+        "Show what goes on, live: task types, the kinds that take most time, and what runs now. q or Ctrl-C ends it.",
+    ),
     "why": Later(
         "fang_cli.watching.why:why", "Say why a task is not running, or that it runs, and what would change that."
     ),

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from fang_cli.ending import end_in_peace
 from fang_cli.exit_codes import INTERRUPTED, WRONG_USAGE, exit_code
@@ -104,9 +105,19 @@ class LazyGroup(Group):
         try:
             command = getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:
+            if (error.name or "").startswith("fang_"):
+                raise
             raise missing(error) from None
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [
+            CompletionItem(name, help=later.summary)
+            for name, later in self.later.items()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -3,13 +3,19 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 from fang_cli.managing.showing_types import paused_or_limited, told_pause, type_as_json
 from fang_cli.tables import Number, print_table, stdout
 from fang_cli.texts import seconds_of, time_of
+from fang_cli.watching.stats_tables import kind_as_object, of_kinds, throughput_as_object, throughput_in_words
 from fang_cli.watching.status import Status
+from fang_core.monitoring.stats import KindStats
 from fang_core.record import PoolInfo, TaskState
 from fang_postgres.reports.figures import NotableRun, RunningKind, TaskCount
+
+_MOST_KINDS: Final = 10
+"""How many of the kinds that took most time are shown."""
 
 
 def _sums(counts: Iterable[TaskCount], *names: str) -> dict[tuple[str, ...], dict[TaskState, Number]]:
@@ -43,6 +49,8 @@ def as_json(status: Status) -> str:
             ],
             "running": [_running_as_json(status, each) for each in status.running],
             "runs": [_run_as_json(status, each) for each in status.notable],
+            "throughput": None if status.stats is None else throughput_as_object(status.stats),
+            "slowest_kinds": [kind_as_object(each) for each in _slowest(status)],
             "retried": [
                 {
                     "task_type": each.task_type,
@@ -172,6 +180,10 @@ def show(status: Status) -> None:
         ("kind", "for", "state", "stands at", "progress", "id", "pool"),
         [_of_run(status, each) for each in status.notable],
     )
+    if status.stats is not None:
+        console.print(throughput_in_words(status.stats, "hour"))
+        seconds = (status.stats.until - status.stats.since).total_seconds()
+        print_table(console, "kinds that took most of the workers' time", *of_kinds(_slowest(status), seconds))
     print_table(
         console,
         "tasks that failed and run again",
@@ -226,6 +238,10 @@ def show(status: Status) -> None:
     )
     if status.unread:
         console.print(f"parts are missing, since the database was too slow: {', '.join(status.unread)}")
+
+
+def _slowest(status: Status) -> Sequence[KindStats]:
+    return () if status.stats is None else status.stats.kinds[:_MOST_KINDS]
 
 
 def _unheld(status: Status) -> list[RunningKind]:

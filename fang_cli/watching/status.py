@@ -14,10 +14,14 @@ from sqlalchemy.exc import DBAPIError
 from fang_core.errors import BackendError, SchemaError
 from fang_core.flow.info import TypeInfo
 from fang_core.lifecycle import TERMINAL_STATES
+from fang_core.monitoring.reading import checked_range
+from fang_core.monitoring.stats import Stats
 from fang_core.pool.glance import EVERY, Glance, Life
 from fang_core.record import PoolInfo, TaskState
 from fang_postgres.connections.connecting import SET_FOR_TRANSACTION
 from fang_postgres.connections.engine import engine_for
+from fang_postgres.monitoring.reading import read_stats
+from fang_postgres.operations import Operations
 from fang_postgres.reports.counting import unknown_kinds, unserved_types
 from fang_postgres.reports.figures import (
     LastFailure,
@@ -38,8 +42,13 @@ from fang_threaded.database import Database, EngineDatabase, sqlstate_of
 
 T = TypeVar("T")
 
+_COUNTED: Final = timedelta(hours=1)
+"""How far back it tells what pools have counted."""
+
 _QUERY_CANCELED: Final = "57014"
-_PINNED: Final = "".join(f"set_config('{name}', '{value}', true), " for name, value in SETTINGS.items())
+# A plan with what these forbid counts as so dear that the server would compile it first, for a second and more.
+_SETTINGS: Final = {**SETTINGS, "jit": "off"}
+_PINNED: Final = "".join(f"set_config('{name}', '{value}', true), " for name, value in _SETTINGS.items())
 
 
 @dataclass(slots=True)
@@ -63,6 +72,7 @@ class Status:
     Attributes:
         notable: the runs that hang, first, and those that tell of their progress.
         lives: whether each pool seems alive.
+        stats: what pools have counted in the last hour; None if that took too long.
         types: the task types that are paused, or have limits.
         paused_schedules: the schedules that are paused.
         unserved_types, unknown_kinds: those that no live pool serves or knows.
@@ -77,6 +87,7 @@ class Status:
     notable: Sequence[NotableRun]
     pools: Sequence[PoolInfo]
     lives: Mapping[UUID, Life]
+    stats: Stats | None
     types: Sequence[TypeInfo]
     paused_schedules: Sequence[PausedSchedule]
     unserved_types: Sequence[UnservedType]
@@ -128,6 +139,7 @@ def read_status(url: str, schema: str) -> Status:
         notable = reader.ask(reports.notable_runs()) or []
         types = reader.ask(reports.types()) or []
         paused_schedules = reader.ask(reports.paused_schedules()) or []
+        stats = reader.run_whole(read_stats(Operations(schema), checked_range(_COUNTED, None, None)))
         while not glance.is_over:
             time.sleep(EVERY)
             if not reader.look(reports, glance):
@@ -144,6 +156,7 @@ def read_status(url: str, schema: str) -> Status:
         notable=notable,
         pools=pools,
         lives=lives,
+        stats=stats,
         types=types,
         paused_schedules=paused_schedules,
         unserved_types=unserved_types(counts, alive),
@@ -232,6 +245,19 @@ class _Reader:
             except StopIteration as end:
                 result: T = end.value
                 return result
+
+    def run_whole(self, script: Script[T]) -> T | None:
+        """Returns the script's result, or None if one of its statements took too long."""
+        answer: Any = None
+        while True:
+            try:
+                answer = self.ask(script.send(answer))
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if answer is None:
+                script.close()
+                return None
 
     def look(self, reports: Reports, glance: Glance) -> bool:
         """Looks at the pools once more; returns whether that succeeded."""

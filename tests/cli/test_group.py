@@ -1,5 +1,6 @@
 """Words that are wrong, settings, and what the command imports before it knows what to do."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,15 +56,27 @@ def test_help_tells_the_settings_and_the_exit_codes() -> None:
 HEAVY = {"alembic", "asyncio", "asyncpg", "fang_core", "psycopg", "pydantic", "pydantic_settings", "rich", "sqlalchemy"}
 
 
-@pytest.mark.parametrize("arguments", ["--help", "stauts"])
-def test_nothing_heavy_is_imported_before_a_command_is_known(arguments: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "environment", "output"),
+    [
+        (["--help"], {}, "Usage: fang"),
+        (["stauts"], {}, ""),
+        ([], {"_FANG_COMPLETE": "bash_complete", "COMP_WORDS": "fang sta", "COMP_CWORD": "1"}, "plain,status"),
+    ],
+    ids=["help", "wrong", "completion"],
+)
+def test_nothing_heavy_is_imported_before_a_command_is_known(
+    arguments: list[str], environment: dict[str, str], output: str
+) -> None:
     """click alone: 70 ms on a machine under load, where the libraries of all commands take half of a second."""
     code = (
         "import sys\nfrom fang_cli.__main__ import main\n"
-        f"sys.argv = ['fang', {arguments!r}]\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
-        "print('imported', *{name.partition('.')[0] for name in sys.modules})"
+        f"sys.argv = {['fang', *arguments]}\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print('\\nimported', *{name.partition('.')[0] for name in sys.modules})"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    env = {**os.environ, **environment}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.startswith(output)
     imported = set(done.stdout.splitlines()[-1].split())
     assert "click" in imported
     assert imported & HEAVY == set()

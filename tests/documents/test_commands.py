@@ -24,6 +24,8 @@ HEAD = """# The command `fang`
 `pip install 'fang-tasks[cli]'` brings it. Every command has `--help`. A wrong word is answered with the one that may be
 meant. An error is one line on stderr that begins with `fang:`, and an [exit code](#exit-codes).
 
+`eval "$(_FANG_COMPLETE=bash_source fang)"` makes bash complete its words; there are `zsh_source` and `fish_source` too.
+
 All commands that use a database take these options too:
 
 | option | |

@@ -1,0 +1,167 @@
+"""Shows what pools have counted: throughput, the kinds that take most of the workers' time, task types; and what runs
+now. For ``fang top`` and ``fang status``.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from fang_cli.json_text import plain
+from fang_cli.tables import Number
+from fang_cli.tasks.showing import progress_in_words
+from fang_cli.texts import seconds_of
+from fang_core.monitoring.stats import KindStats, Stats, TypeStats
+from fang_core.record import LiveRun, PoolInfo
+
+Table = tuple[tuple[str, ...], list[tuple[object, ...]]]
+"""The columns and the rows of a table."""
+
+_MINUTE: Final = 60.0
+
+# Throughput -----------------------------------------------------------------------------------------------------------
+
+
+class Throughput(NamedTuple):
+    """Says what became of runs in a range of time, all kinds together.
+
+    Attributes:
+        seconds: how long the range is.
+        started, finished, retried, failed, cancelled: how many runs.
+        utilisation: the part of the workers' time in which they were busy, 0 to 1; None if that is not known.
+    """
+
+    seconds: float
+    started: int
+    finished: int
+    retried: int
+    failed: int
+    cancelled: int
+    utilisation: float | None
+
+
+def throughput(stats: Stats) -> Throughput:
+    """Returns the throughput of a range."""
+    sums = {name: sum(getattr(point, name) for point in stats.points) for name in Throughput._fields[1:6]}
+    return Throughput(seconds=(stats.until - stats.since).total_seconds(), utilisation=stats.utilisation, **sums)
+
+
+def throughput_as_object(stats: Stats) -> dict[str, Any]:
+    """Returns the throughput of a range for JSON."""
+    return {"since": plain(stats.since), "until": plain(stats.until), **plain(throughput(stats))}
+
+
+def throughput_in_words(stats: Stats, asked: str) -> str:
+    """Returns a line that says what became of the runs in a range, which was asked for in these words."""
+    told = throughput(stats)
+    runs = ", ".join(f"{getattr(told, name):,} {name}" for name in Throughput._fields[2:6] if getattr(told, name))
+    busy = "" if told.utilisation is None else f"; workers were busy {told.utilisation:.0%} of it"
+    speed = speed_of(told.started, told.seconds)
+    return f"in the last {asked}: {told.started:,} runs started, {speed}{f' ({runs})' if runs else ''}{busy}"
+
+
+def speed_of(count: int, seconds: float) -> str:
+    """Returns how many that is in a second or, if they are few, in a minute."""
+    each = count / seconds if seconds > 0 else 0.0
+    return f"{each:,.1f}/s" if each >= 1 else f"{each * _MINUTE:.3g}/min"
+
+
+def span_of(seconds: float) -> str:
+    """Returns a time in the unit that suits it: 0.4 ms, 12 ms, 3.1 s, 4 min, 2.5 h."""
+    for factor, unit in ((3600.0, "h"), (60.0, "min"), (1.0, "s")):
+        if seconds >= factor * (1 if unit == "s" else 2):
+            return f"{_short(seconds / factor)} {unit}"
+    return "0" if seconds == 0 else f"{_short(seconds * 1000)} ms"
+
+
+def _short(value: float) -> str:
+    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+
+
+# Kinds ----------------------------------------------------------------------------------------------------------------
+
+
+def kind_as_object(each: KindStats) -> dict[str, Any]:
+    """Returns what is known of a kind for JSON."""
+    return {**plain(each), "error_rate": each.error_rate}
+
+
+def of_kinds(kinds: Sequence[KindStats], seconds: float) -> Table:
+    """Returns a table of kinds, those that took most of the workers' time first."""
+    columns = (
+        *("kind", "task type", "share", "runs", "speed"),
+        *("run p50", "run p95", "run p99", "queue p50", "queue p95", "errors"),
+    )
+    return columns, [
+        (
+            each.kind,
+            each.task_type,
+            f"{each.share:.0%}",
+            Number(each.started, False),
+            speed_of(each.started, seconds),
+            *(span_of(value) for value in (each.run.p50, each.run.p95, each.run.p99)),
+            *(span_of(value) for value in (each.queue.p50, each.queue.p95)),
+            f"{each.error_rate:.1%}" if each.retried or each.failed else "",
+        )
+        for each in kinds
+    ]
+
+
+# Task types -----------------------------------------------------------------------------------------------------------
+
+
+def of_types(types: Iterable[TypeStats]) -> Table:
+    """Returns a table of task types, those with the longest wait first."""
+    columns = ("task type", "due", "oldest due for", "running", "workers", "")
+    return columns, [
+        (
+            each.task_type,
+            f"{each.due}{'' if each.due_is_exact else '+'}",
+            "" if not each.due else seconds_of(timedelta(seconds=each.oldest_due)),
+            Number(each.running, False),
+            Number(each.workers, False),
+            "paused" if each.paused else "not served" if each.due and not each.workers else "",
+        )
+        for each in sorted(types, key=lambda each: -each.oldest_due)
+    ]
+
+
+# What runs now --------------------------------------------------------------------------------------------------------
+
+
+class Running(NamedTuple):
+    """A run that goes on, and for how long by now."""
+
+    pool: PoolInfo
+    run: LiveRun
+    age: timedelta
+
+
+def running(pools: Iterable[PoolInfo], now: datetime) -> list[Running]:
+    """Returns the runs that pools have told of, the longest first; ``now`` is by the backend's clock."""
+    found = [
+        Running(pool, run, timedelta(seconds=run.seconds) + max(timedelta(0), now - (pool.seen_at or now)))
+        for pool in pools
+        for run in pool.live
+    ]
+    return sorted(found, key=lambda each: each.age, reverse=True)
+
+
+def running_as_object(each: Running) -> dict[str, Any]:
+    """Returns a run for JSON, with its pool and for how long it has been going on by now."""
+    return {**plain(each.run), "seconds": each.age.total_seconds(), "pool_id": str(each.pool.id)}
+
+
+def of_running(runs: Iterable[Running]) -> Table:
+    """Returns a table of runs."""
+    columns = ("runs now", "for", "attempt", "progress", "id", "pool")
+    return columns, [
+        (
+            each.run.kind,
+            seconds_of(each.age),
+            Number(each.run.attempt, False),
+            "" if each.run.progress is None else progress_in_words(each.run.progress),
+            each.run.id,
+            f"{each.pool.host} {each.pool.pid}",
+        )
+        for each in runs
+    ]
