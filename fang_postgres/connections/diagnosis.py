@@ -204,4 +204,5 @@ def _what_to_do(code: str) -> str:
 
 def before_sending(error: BackendError) -> BackendError:
     """Returns the error as one that came before anything was sent: nothing can have been written."""
-    return NotConnected(str(error)) if type(error) in {BackendUnavailable, BackendError, ReadOnlyServer} else error
+    nothing_written = {BackendUnavailable, BackendError, ReadOnlyServer, TookTooLong}
+    return NotConnected(str(error)) if type(error) in nothing_written else error

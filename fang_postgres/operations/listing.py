@@ -11,7 +11,7 @@ from fang_core.errors import UnreadablePayload
 from fang_core.monitoring.listing import Key
 from fang_core.record import Task, TaskState
 from fang_core.tasks.filter import TaskFilter
-from fang_core.tasks.walks import Walk
+from fang_core.tasks.walks import Walk, states_of
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.rows import as_task
 from fang_postgres.schema import Tables, tables
@@ -161,7 +161,10 @@ class Listing(OperationsBase):
 
     def estimate(self, which: TaskFilter) -> Operation[int]:
         """Returns how many tasks match, as the planner estimates it."""
-        return Operation(self._listing["estimate"], filter_parameters(which), sql.estimated_rows)
+        states = states_of(which)
+        params: dict[str, Any] = {f"p_may_be_{state}": state in states for state in TaskState}
+        params["p_may_be_any"] = states == frozenset(TaskState)
+        return Operation(self._listing["estimate"], params | filter_parameters(which), sql.estimated_rows)
 
     def _looking(
         self, statement: Statement, walk: Walk, which: TaskFilter, params: dict[str, Any], *, shows: bool

@@ -15,7 +15,13 @@ from fang_core.errors import (
     RowsLocked,
     is_refusal,
 )
-from fang_postgres.connections.diagnosis import before_sending, code_of_connect_failure, diagnose, has_no_room
+from fang_postgres.connections.diagnosis import (
+    TookTooLong,
+    before_sending,
+    code_of_connect_failure,
+    diagnose,
+    has_no_room,
+)
 
 AT = 'connection to server at "127.0.0.1", port 5432 failed: '
 
@@ -101,7 +107,7 @@ def test_what_was_given_up_for_others_was_not_written(sqlstate: str) -> None:
 def test_a_failure_that_the_server_replies_with_has_written_nothing(sqlstate: str, words: str) -> None:
     """It is no refusal either: a completion that meets it is tried again as it is."""
     error = diagnose(sqlstate, "canceling statement due to statement timeout", schema="fang", severity="ERROR")
-    assert type(error) is (ReadOnlyServer if sqlstate == "25006" else BackendError)
+    assert type(error) is {"25006": ReadOnlyServer, "57014": TookTooLong}.get(sqlstate, BackendError)
     assert str(error).endswith(words) or words in str(error)
     assert not is_refusal(error)
     assert type(before_sending(error)) is NotConnected

@@ -147,6 +147,26 @@ def test_an_engine_of_the_application_lists_and_counts_without_its_settings(url:
     engine.dispose()
 
 
+def test_an_estimate_goes_by_the_statistics_of_states_types_and_kinds(
+    harness: Harness, url: str, database: Database
+) -> None:
+    for state, count in (("failed", 300), ("new", 60), ("retried", 60)):
+        insert(database, [uuid4() for _ in range(count)], state)
+    insert(database, [uuid4() for _ in range(600)], task_type="mail", metadata='{"type": "Y"}')
+    database.execute("ANALYZE fang.fang_tasks")
+    queue = harness.queue(url)
+    for which, expected in (
+        (TaskFilter(states=TaskState.FAILED), 900),
+        (TaskFilter(states=[TaskState.NEW, TaskState.RETRIED]), 120),
+        (TaskFilter(task_types="mail"), 600),
+        (TaskFilter(kinds=["X", "Z"]), 420),
+        (TaskFilter(), 1_020),
+    ):
+        count, is_exact = harness.call(queue.count_tasks, which, up_to=10)
+        assert not is_exact
+        assert count == pytest.approx(expected, rel=0.3), which
+
+
 # Many tasks, beside others --------------------------------------------------------------------------------------------
 
 
