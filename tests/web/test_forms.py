@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import (
     AliasChoices,
@@ -195,14 +195,12 @@ wide = st.builds(
 )
 
 
-@settings(max_examples=40)
 @given(wide)
 def test_a_payload_that_is_shown_and_sent_again_is_the_same(task: Wide) -> None:
     again = payload_of(through_a_browser(Wide, payload_of(task)))
     assert again | {"numbers": sorted(again["numbers"])} == payload_of(task) | {"numbers": sorted(task.numbers)}
 
 
-@settings(max_examples=40)
 @given(st.dictionaries(st.sampled_from(list(Wide.model_fields)), json_values))
 def test_a_payload_that_does_not_fit_its_class_is_shown_as_it_is(payload: dict[str, Any]) -> None:
     """It was inserted by other code; its fields are JSON then, and pydantic says what is wrong with them."""
@@ -216,7 +214,6 @@ def test_a_payload_that_does_not_fit_its_class_is_shown_as_it_is(payload: dict[s
         assert set(filled.errors) <= names
 
 
-@settings(max_examples=40)
 @given(st.dictionaries(st.text("payload.people01~jsongivenrowremovekeptemptyothers ", max_size=30), texts, max_size=20))
 def test_whatever_is_sent_is_read(controls: dict[str, str]) -> None:
     form = PayloadForm(Wide)

@@ -24,7 +24,6 @@ class TaskRow(NamedTuple):
     state: str
     verb: str
     at: datetime
-    ahead: bool
     attempt: int
     priority: int
     text: str
@@ -43,7 +42,7 @@ def rows_of(tasks: Iterable[Task], words: frozenset[str]) -> list[TaskRow]:
 
 
 def _row(task: Task, masks: Masks) -> TaskRow:
-    verb, at, ahead = when(task)
+    verb, at = when(task)
     text = task.error_message or short(masks.masked(payload_of(task)))
     return TaskRow(
         task.id,
@@ -52,7 +51,6 @@ def _row(task: Task, masks: Masks) -> TaskRow:
         task.state,
         verb,
         at,
-        ahead,
         task.attempt,
         task.priority,
         text,
@@ -60,13 +58,13 @@ def _row(task: Task, masks: Masks) -> TaskRow:
     )
 
 
-def when(task: Task) -> tuple[str, datetime, bool]:
-    """Returns what happens at the time that matters in the task's state, that time, and whether it lies ahead."""
+def when(task: Task) -> tuple[str, datetime]:
+    """Returns what happens at the time that matters in the task's state, and that time."""
     if task.state == TaskState.IN_PROGRESS:
-        return "running since", task.claimed_at or task.updated_at, False
+        return "running since", task.claimed_at or task.updated_at
     if task.state in TERMINAL_STATES:
-        return str(task.state), task.updated_at, False
-    return "due", task.scheduled_at, False
+        return str(task.state), task.updated_at
+    return "due", task.scheduled_at
 
 
 def payload_of(task: Task) -> dict[str, Any]:
