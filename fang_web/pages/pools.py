@@ -1,7 +1,7 @@
 """Shows the pools, and what runs in them now, since when."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from starlette.responses import Response
@@ -34,7 +34,8 @@ async def pools(view: View) -> Response:
     """Shows all pools."""
     reader = Reader(view)
     found: Sequence[PoolInfo] = await reader.read("pools", view.queue.pools(), [])
-    now = datetime.now(UTC)
+    stats = await reader.stats(timedelta(minutes=1))  # for the clock by which pools tell when they were seen
+    now = datetime.now(UTC) if stats is None else stats.until
     shown = shortened(found, MOST_POOLS)
     runs = max(5, MOST_RUNS // max(1, len(shown.rows)))
     return view.render(

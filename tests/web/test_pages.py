@@ -130,13 +130,15 @@ async def test_a_kind_that_did_not_run() -> None:
 async def test_pools_show_what_runs_in_them_since_when_and_how_far() -> None:
     running = live_run(done=30, total=120, text="page 30")
     hung = {"01890a5d-0000-774b-bcce-b302099a8057": {"hung": "/app/tasks.py:12", "kind": "Mail", "attempt": 1}}
-    silent = pool(host="gone", pid=9, seen_at=NOW - timedelta(days=300))
-    text = text_of(await shown(TellingQueue(pools=[pool(running, runs=hung), silent]), "/pools"))
+    well = pool(running, runs=hung, seen_at=NOW - timedelta(seconds=5))
+    silent = pool(host="gone", pid=9, seen_at=NOW - timedelta(seconds=31))
+    text = text_of(await shown(TellingQueue(stats(until=NOW), [well, silent]), "/pools"))
     assert "host:1" in text
     assert "2 busy" in text
     assert "30 of 120 page 30" in text
     assert "A run of Mail hangs, at /app/tasks.py:12" in text
-    assert "gone:9 silent" in text
+    assert "2 17 s 30 of 120" in text  # 12 s when it was told, 5 s ago by the backend's clock
+    assert re.findall(r"(\S+) silent", text) == ["gone:9"]
 
 
 async def test_schedules_show_their_next_five_ticks() -> None:
