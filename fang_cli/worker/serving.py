@@ -62,7 +62,7 @@ def serving(targets: "Sequence[Target]", ports: Ports, loop: Any) -> Iterator[in
         if ports.metrics is not None:
             from fang_telemetry import prometheus
 
-            shown = prometheus.pages(pools)
+            shown = prometheus.pages(pools, loop=loop, is_supervised=ports.is_supervised)
             pages.setdefault(ports.metrics, {}).update(stack.enter_context(shown))
         last = 0
         for port, served in pages.items():

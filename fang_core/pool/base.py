@@ -7,7 +7,7 @@ The modes' public classes derive from it. ``WorkerPool`` drives the coroutines o
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from threading import Lock
@@ -32,6 +32,8 @@ from fang_core.copying import Uncopyable
 from fang_core.errors import UsageError
 from fang_core.events import EventBus, Events
 from fang_core.forks import imports_main, in_child
+from fang_core.monitoring.history import Pair, StatsRow
+from fang_core.monitoring.lasting import LastingTotals
 from fang_core.pool.health import NOT_RUNNING, PoolHealth
 from fang_core.pool.lifespan import Lifespan, bound_lifespan
 from fang_core.pool.lifetime import PoolLifetime
@@ -123,6 +125,8 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
     def _begin(self) -> None:
         """Resets it to a pool that is not started."""
         self._resizing = Lock()
+        self._counting = Lock()
+        self._totals = LastingTotals()
         self._changing = self._make_lock()
         self._lifetime: PoolLifetime | None = None  # the present one, or the last
         self._running = False
@@ -146,6 +150,15 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
         """Counts what the pool does now and what it has done since the last start; any thread may call this."""
         lifetime = self._lifetime
         return PoolStats(workers=self.options.number_of_workers) if lifetime is None else lifetime.stats()
+
+    def totals(self) -> Mapping[Pair, StatsRow]:
+        """Counts what became of the pool's runs since it was made, by task type and kind; nothing with ``stats=False``.
+
+        No count ever goes down. Any thread may call this.
+        """
+        with self._counting:
+            lifetime = self._lifetime
+            return self._totals.with_life(lifetime, {} if lifetime is None else lifetime.totals())
 
     def health(self) -> PoolHealth:
         """Says whether the pool lives and is ready, for the probes of a supervisor; any thread may call this.
@@ -262,6 +275,7 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
     async def _make_lifetime(self) -> PoolLifetime:
         """Makes a lifetime with an open store, which nothing knows of yet."""
         store = await self._open_store()
+        self.totals()  # those of the last lifetime, which ends to be known here
         try:
             with self._resizing:  # a call of ``resize`` changes either the options before that, or the lifetime
                 lifetime = self._lifetime = PoolLifetime(

@@ -16,6 +16,7 @@ from fang_core.config import PoolOptions
 from fang_core.errors import DefinitionError, FangError
 from fang_core.events import EventBus, Events
 from fang_core.lifecycle import Outcome
+from fang_core.monitoring.history import Totals
 from fang_core.monitoring.tally import Tally
 from fang_core.pool.claimer import NOTHING_FREED, Claimer
 from fang_core.pool.completer import Completer
@@ -258,6 +259,10 @@ class PoolLifetime:
             given_back=self.dispatch.given_back + self.dispatch.unrun,
             by_kind=by_kind,
         )
+
+    def totals(self) -> Totals:
+        """Counts what became of the runs of this lifetime, by task type and kind; any thread may call this."""
+        return {} if self._tally is None else self._tally.totals(self.in_flight.all)
 
     def health(self) -> PoolHealth:
         """Says whether the pool lives and is ready; any thread may call this."""

@@ -3,10 +3,10 @@
 from itertools import chain
 from typing import Final
 
-from fang_web.pages import audit, kinds, overview, pools, queues, schedules, tasks
+from fang_web.pages import audit, kinds, metrics, overview, pools, queues, schedules, tasks
 from fang_web.routing import Route
 
 ROUTES: Final[list[Route]] = list(
-    chain.from_iterable(module.ROUTES for module in (overview, kinds, tasks, pools, schedules, queues, audit))
+    chain.from_iterable(module.ROUTES for module in (overview, kinds, tasks, pools, schedules, queues, audit, metrics))
 )
 """All addresses, in the order in which they are looked for."""

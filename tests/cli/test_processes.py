@@ -189,10 +189,14 @@ def test_each_process_runs_all_pools_and_says_which_it_is(start: Start, url: str
     assert rows(url) == [(0,)]
 
 
-def test_one_port_answers_for_all_processes(start: Start) -> None:
+def test_one_port_answers_for_all_processes(start: Start, url: str) -> None:
     port = free_port()
-    supervised = start("--metrics-port", str(port), "--probe-port", str(port))
-    supervised.all_ready(2)
+    supervised = start("app:asynchronous", "--metrics-port", str(port), "--probe-port", str(port))
+    for _ in range(4):
+        supervised.hear(r"ready old [12] \d+")
+    insert(url, *(Chore(n=n) for n in range(4)))
+    for _ in range(4):
+        supervised.hear(r"ran \d+ [12] \d+")
     eventually(lambda: get(port, "/ready") == (200, "ok\n"))
     assert get(port, "/live") == (200, "ok\n")
     status, text = get(port, "/metrics")
@@ -200,7 +204,12 @@ def test_one_port_answers_for_all_processes(start: Start) -> None:
     for number in (1, 2):
         assert f'fang_process_up{{process="{number}"}} 1.0' in text
         assert f'fang_workers{{process="{number}",pool="app:pool"}} 2.0' in text
+        assert f'fang_workers{{process="{number}",pool="app:asynchronous"}} 1.0' in text
         assert f'python_info{{process="{number}",' in text  # the default registry of each process
+    chores = r'^fang_tasks_started_total{process="[12]",kind="Chore",task_type="common"} (\S+)$'
+    assert sum(map(float, re.findall(chores, text, re.MULTILINE))) == 4
+    assert "\nfang_database_up 1.0\n" in text
+    assert '\nfang_task_type_workers{task_type="light"} 2.0\n' in text
     log = supervised.stop()
     assert f"fang_cli: http://127.0.0.1:{port} answers /live, /ready, /metrics" in log
 

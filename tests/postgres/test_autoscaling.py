@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "autoscaling.md"
 ROLE = "keda_of_docs"
 
 
-class Letter(Runnable):
+class ScaledLetter(Runnable):
     secret: str = "payload"
 
     def run(self, queue: Queueable) -> None: ...
@@ -50,9 +50,9 @@ def test_the_query_of_the_page_counts_what_is_due_and_runs_and_its_role_sees_no_
 ) -> None:
     assert wanted(keda) == 0  # no type is known yet
     with Queue(url) as queue:
-        queue.insert_tasks([Letter() for _ in range(3)], task_type="mail")
-        queue.insert_tasks([Letter() for _ in range(120)], task_type="reports")
-        queue.insert_task(Letter(), task_type="others")
+        queue.insert_tasks([ScaledLetter() for _ in range(3)], task_type="mail")
+        queue.insert_tasks([ScaledLetter() for _ in range(120)], task_type="reports")
+        queue.insert_task(ScaledLetter(), task_type="others")
         assert wanted(keda) == 3 + 100
         assert queue.fetch_and_touch_task("mail") is not None
         assert wanted(keda) == 3 + 100  # one of them runs

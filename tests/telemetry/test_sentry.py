@@ -20,7 +20,7 @@ from fang_threaded import Cancel, MemoryQueue, Queueable, Runnable, Snooze, Work
 Event = dict[str, Any]
 
 
-class Charge(Runnable):
+class Billed(Runnable):
     card: str
     does: str = "fail"
 
@@ -32,7 +32,7 @@ class Charge(Runnable):
             raise Snooze(timedelta(hours=1)) if self.does == "snooze" else Cancel("enough")
 
 
-class ChargeAsync(AsyncRunnable):
+class BilledAsync(AsyncRunnable):
     number: int
 
     async def run(self, queue: AsyncQueueable) -> None:
@@ -68,7 +68,7 @@ def events() -> Iterator[list[Event]]:
             scope.set_client(former)
 
 
-def drain(sentry: Sentry, *tasks: Charge, **options: Any) -> None:
+def drain(sentry: Sentry, *tasks: Billed, **options: Any) -> None:
     queue = MemoryQueue()
     for task in tasks:
         queue.insert_task(task, **options)
@@ -76,56 +76,56 @@ def drain(sentry: Sentry, *tasks: Charge, **options: Any) -> None:
 
 
 def test_a_failed_run_is_one_event_with_tags_and_its_kind_as_a_group(events: list[Event]) -> None:
-    drain(Sentry(), Charge(card="4111"), Charge(card="4222", does="end"), max_retries=0)
+    drain(Sentry(), Billed(card="4111"), Billed(card="4222", does="end"), max_retries=0)
     (event,) = events
-    assert event["tags"] == {"fang.kind": "Charge", "fang.task_type": "common", "card.last": "11"}
-    assert (event["level"], event["fingerprint"]) == ("error", ["{{ default }}", "Charge"])
-    assert event["transaction"] == "Charge"
+    assert event["tags"] == {"fang.kind": "Billed", "fang.task_type": "common", "card.last": "11"}
+    assert (event["level"], event["fingerprint"]) == ("error", ["{{ default }}", "Billed"])
+    assert event["transaction"] == "Billed"
     assert event["contexts"]["task"]["run"] == 1
     assert event["exception"]["values"][0]["type"] == "ValueError"
     assert "4111" not in str(event)
 
 
 def test_a_failure_that_leads_to_another_run_is_a_warning_or_nothing(events: list[Event]) -> None:
-    drain(Sentry(), Charge(card="41"), max_retries=1)
+    drain(Sentry(), Billed(card="41"), max_retries=1)
     assert [event["level"] for event in events] == ["warning"]
-    drain(Sentry(retries=False), Charge(card="41"), max_retries=1)
+    drain(Sentry(retries=False), Billed(card="41"), max_retries=1)
     assert len(events) == 1
 
 
 def test_postponed_and_cancelled_tasks_are_no_errors_and_leave_no_scopes(events: list[Event]) -> None:
     sentry = Sentry()
-    drain(sentry, Charge(card="41", does="snooze"), Charge(card="41", does="cancel"))
+    drain(sentry, Billed(card="41", does="snooze"), Billed(card="41", does="cancel"))
     assert (events, dict(sentry._scopes)) == ([], {})
 
 
 def test_without_the_middleware_there_is_no_scope_of_the_run_but_the_event(events: list[Event]) -> None:
     sentry, queue = Sentry(), MemoryQueue()
-    queue.insert_task(Charge(card="41"), max_retries=0)
+    queue.insert_task(Billed(card="41"), max_retries=0)
     WorkerPool(queue, events=[sentry]).drain()
-    assert [event["tags"]["fang.kind"] for event in events] == ["Charge"]
+    assert [event["tags"]["fang.kind"] for event in events] == ["Billed"]
 
 
 def test_without_the_hook_scopes_do_not_pile_up(events: list[Event], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fang_telemetry.sentry.MOST_SCOPES", 2)
     sentry, queue = Sentry(), MemoryQueue()
-    queue.insert_tasks([Charge(card=str(n)) for n in range(4)])
+    queue.insert_tasks([Billed(card=str(n)) for n in range(4)])
     WorkerPool(queue, middleware=[sentry.run]).drain()
     assert len(sentry._scopes) == 2
 
 
 async def test_scopes_of_runs_that_go_on_at_the_same_time_are_apart(events: list[Event]) -> None:
     sentry, queue = Sentry(), AsyncMemoryQueue()
-    await queue.insert_tasks([ChargeAsync(number=n) for n in range(3)], max_retries=0)
+    await queue.insert_tasks([BilledAsync(number=n) for n in range(3)], max_retries=0)
     await AsyncWorkerPool(queue, number_of_workers=3, middleware=[sentry.run], events=[sentry]).drain()
     assert sorted(event["tags"]["number"] for event in events) == ["0", "1", "2"]
 
 
 def test_a_task_that_is_given_up_since_its_pools_died_is_an_error(events: list[Event]) -> None:
-    given_up = Rescued(uuid4(), "Charge", 3, 3, TaskState.FAILED, was_stopping=False, charged=True)
+    given_up = Rescued(uuid4(), "Billed", 3, 3, TaskState.FAILED, was_stopping=False, charged=True)
     Sentry().task_rescued(uuid4(), given_up._replace(state=TaskState.RETRIED))
     Sentry().task_rescued(uuid4(), given_up)
-    assert [(event["level"], event["tags"]["fang.kind"]) for event in events] == [("error", "Charge")]
+    assert [(event["level"], event["tags"]["fang.kind"]) for event in events] == [("error", "Billed")]
 
 
 def test_its_middleware_can_go_to_a_child_process() -> None:
