@@ -64,6 +64,25 @@ def test_a_thousand_tasks_that_ended_at_the_same_moment_come_once(
     assert [task.id for task in listed(harness, queue, TaskFilter(states=TaskState.FAILED, kinds="X"), 300)] == ids
 
 
+def test_tasks_in_progress_are_listed_by_how_long_they_are_held(harness: Harness, url: str, database: Database) -> None:
+    """By whichever pool, and also those of which another client has not said since when."""
+    ids = [uuid4() for _ in range(9)]
+    insert(database, ids, "in_progress", at=datetime.now(UTC) - HOUR)
+    for n, task_id in enumerate(ids[:8]):
+        database.execute(
+            "UPDATE fang.fang_tasks SET pool_id = %s, claimed_at = now() + %s * interval '1 s' WHERE id = %s",
+            UUID(int=n % 3),
+            n,
+            task_id,
+        )
+    queue = harness.queue(url)
+    for limit in (3, 50):
+        found = listed(harness, queue, TaskFilter(states=TaskState.IN_PROGRESS), limit)
+        assert [task.id for task in found] == [ids[8], *ids[:8]]
+    found = listed(harness, queue, TaskFilter(pool_ids=[UUID(int=1)]), 2)
+    assert [task.id for task in found] == [ids[1], ids[4], ids[7]]
+
+
 def test_with_very_many_types_the_ended_tasks_are_listed_by_their_ids(
     harness: Harness, url: str, database: Database
 ) -> None:
