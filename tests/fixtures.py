@@ -13,10 +13,13 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from fang_embedded import EmbeddedPostgres
-from fang_postgres import migrate
+from fang_postgres import migrate, planner_guard
+from fang_postgres.connections.connecting import READING, set_for_transaction
 from fang_postgres.schema import tables
+from fang_postgres.urls import address
 from tests.examples import register_profiles
 from tests.modes import Database, Harness, IdlePools, harness_of
+from tests.patience import PATIENT
 
 MEMORY = Path("/dev/shm")
 ENOUGH = 8 << 30
@@ -24,9 +27,17 @@ ENOUGH = 8 << 30
 register_profiles()
 
 
+def be_patient() -> None:
+    """Gives connects, and statements that only look, as long as they need: after a few seconds the product gives them
+    up, which a test asks for if it is about that."""
+    address.CONNECT_TIMEOUT = int(PATIENT)  # type: ignore[misc]
+    planner_guard.Reading.settings = set_for_transaction(READING | {"statement_timeout": f"{PATIENT:.0f}s"})
+
+
 def pytest_configure() -> None:
     """Has servers and all temporary files live in memory, where there is room: most tests have a database of their
     own, and on a journaling disk it took 0.4 s to make one, not 0.03. ``TMPDIR`` says otherwise."""
+    be_patient()
     if "TMPDIR" not in os.environ and MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
         file_system = os.statvfs(MEMORY)
         may_execute = not file_system.f_flag & os.ST_NOEXEC  # a test copies the binaries of Postgres to there

@@ -16,6 +16,7 @@ from sqlalchemy import create_engine
 
 from fang_async import AsyncQueue
 from fang_cli.commands import fang
+from fang_postgres.urls import address
 from fang_threaded import Queue
 from tests.cli.test_worker import Heavy, Light, Process, Start, files, insert, rows, start, worker
 from tests.proxy import Mode, Proxy
@@ -125,7 +126,8 @@ def test_wrong_times(seconds: str) -> None:
     assert re.fullmatch(r"fang: --wait-for-database must be .*\n", result.stderr)
 
 
-def test_each_host_has_its_time() -> None:
+def test_each_host_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "CONNECT_TIMEOUT", 4)
     hosts = "postgresql://h1,h2,h3/app"
     assert AsyncQueue(hosts).connects_within == 12
     assert Queue(hosts).connects_within == 13

@@ -43,6 +43,9 @@ BAD_ARGUMENTS: Final[dict[str, list[object]]] = {
     "remove_tasks_type": ["a\0", "\ud800", 7, None],
 }
 
+READING: Final = ("list_tasks", "count_tasks")
+"""They take no connection of the caller's."""
+
 BAD_STATES: Final[list[object]] = ["NEW", "gone", None, 7, TaskState.NEW, TaskState.IN_PROGRESS, TaskState.RETRIED]
 """States that a new task cannot be moved to."""
 
@@ -87,7 +90,7 @@ def bad_calls(backend: Backend) -> Iterator[Call]:
         yield from ((call, (bad,), {}) for bad in (TaskFilter(), None, "common", row.id, [row.id]))
         yield call, (TaskFilter(all_tasks=True),), {"on_progress": 7}
     yield "retry_tasks", (TaskFilter(all_tasks=True),), {"by": 7}
-    for call in ("list_tasks", "count_tasks"):
+    for call in READING:
         yield from ((call, (bad,), {}) for bad in (None, "common", row.id, {"states": "new"}))
     yield from (("list_tasks", (), {"limit": bad}) for bad in (0, 501, None, "7", True, 1.5))
     yield from (("list_tasks", (), {"cursor": bad}) for bad in (7, "", "x", b"x", "A" * 10_000))
@@ -119,6 +122,8 @@ class RefusalSuite:
         backend.needs("transactions")
         with backend.transaction() as connection:
             for call in bad_calls(backend):
+                if call[0] in READING:
+                    continue
                 assert refusal(backend, call, connection=connection) is not None, f"{call!r:.200} was let through"
             kept = backend.insert(backend.note(), connection=connection)
         assert backend.row(kept) == kept
