@@ -131,7 +131,7 @@ class Cell:
 class Tally:
     """Counts for one life of a pool. The claimer calls ``claimed``, workers ``timed``, both call what counts the rest.
 
-    ``totals`` may be called on any thread, by one caller at a time.
+    ``totals`` may be called on any thread, by several at once.
     """
 
     def __init__(self, random: Random | None = None) -> None:
