@@ -55,7 +55,7 @@ def holder_silent(facts: Facts, task: Task) -> Found | None:
     back = "another pool takes it back when that one's lease is over" if others else "no other pool is registered"
     return Found(
         Cause.HOLDER_SILENT,
-        f"It is held by pool {pool_name(holder)}, which gives no sign of life{told_ago(holder)}: {back}.",
+        f"It is held by pool {pool_name(holder)}, which gives no sign of life{told_ago([holder])}: {back}.",
         "" if others else START_A_WORKER,
         since=task.claimed_at,
         details=pool_ids(holder),

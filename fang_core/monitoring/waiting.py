@@ -62,7 +62,8 @@ def later(facts: Facts, task: Task) -> Found | None:
         return None
     when = f"at {at(due)}, in {span(due - facts.now)}"
     if task.state is not TaskState.RETRIED:
-        return Found(Cause.DUE_LATER, f"It is not due yet: it runs {when}.", until=due, details={"due_at": due})
+        now = f"To run it now: fang tasks edit {task.id} --in 0s"
+        return Found(Cause.DUE_LATER, f"It is not due yet: it runs {when}.", now, until=due, details={"due_at": due})
     error = named((task.error_message or "").partition("\n")[0], 200)
     failed = counted(task.retries, "retry", "retries") if task.retries else counted(task.crashes, "crash", "crashes")
     return Found(
@@ -141,7 +142,7 @@ def unusable(facts: Facts, task: Task) -> Found | None:
     one = len(knowing) == 1
     silent = [pool for pool in knowing if pool.signs.is_silent]
     if silent:
-        give = f"{'gives' if one else 'give'} no sign of life{told_ago(silent[0])}"
+        give = f"{'gives' if one else 'give'} no sign of life{told_ago(silent)}"
         text = f"{pool_names(knowing)} could run it, and {give}."
         return Found(Cause.POOLS_SILENT, text, START_A_WORKER, details=ids_of_pools(knowing))
     text = f"{pool_names(knowing)} could run it, and {'is' if one else 'are'} stopping."

@@ -97,10 +97,11 @@ def others(ahead: int) -> str:
     return f"{'At least ' if ahead >= MOST_AHEAD else ''}{counted(ahead, 'due task')}"
 
 
-def told_ago(pool: PoolFacts) -> str:
-    """Returns when a pool told of its runs last."""
-    told = pool.signs.told
-    return "" if told is None else f" (it told of its runs {span(told)} ago)"
+def told_ago(pools: Sequence[PoolFacts]) -> str:
+    """Returns when one of these pools told of its runs last."""
+    told = min((pool.signs.told for pool in pools if pool.signs.told is not None), default=None)
+    who = "it" if len(pools) == 1 else "the last of them"
+    return "" if told is None else f" ({who} told of its runs {span(told)} ago)"
 
 
 def served_last(last: datetime | None) -> str:
