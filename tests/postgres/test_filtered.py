@@ -14,6 +14,7 @@ from fang_core import TaskFilter, TaskState
 from fang_core.monitoring.listing import TaskPage
 from fang_core.record import Task
 from fang_postgres import bulk
+from fang_postgres.monitoring import listing
 from fang_threaded import Queue
 from tests.modes import Database, Harness
 from tests.postgres.blocking import while_changed
@@ -49,6 +50,13 @@ def listed(harness: Harness, queue: Any, which: TaskFilter, limit: int = 50) -> 
         cursor = page.cursor
         if cursor is None:
             return tasks
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, no page and no count ends early."""
+    for name in ("PAGE_SECONDS", "COUNT_SECONDS"):
+        monkeypatch.setattr(listing, name, 3_600)
 
 
 # Lists ----------------------------------------------------------------------------------------------------------------
@@ -160,7 +168,7 @@ def test_an_engine_of_the_application_lists_and_counts_without_its_settings(url:
         assert len(at) >= 4
         for n in at:
             assert "set_config('jit', 'off', true)" in sent[n - 1]
-            assert "set_config('statement_timeout', '1s', true)" in sent[n - 1]
+            assert "set_config('statement_timeout', '500ms', true)" in sent[n - 1]
         assert queue.retry_tasks(FAILED) == 30
         assert queue.remove_tasks(TaskFilter(states=TaskState.NEW)) == 30
     engine.dispose()
