@@ -8,6 +8,7 @@ from tests.faults.registry import FAULTS
 MODULES: Final = (
     *(
         "kills",
+        "history",
         "poison",
         "innocents",
         "hangs",

@@ -126,6 +126,18 @@ MUTANTS: Final = (
         r"left tasks held",
     ),
     Mutant(
+        "a repeated flush adds: history grows each time that a pool writes its minute",
+        [
+            Edit(
+                "fang_postgres/sql/stats.py",
+                'overwritten = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)',
+                'overwritten = ", ".join(f"{name} = s.{name} + excluded.{name}" for name in _NUMBERS)',
+            )
+        ],
+        InFault("F60", "threaded"),
+        r"AssertionError: it did not come true",
+    ),
+    Mutant(
         "claim in two statements: rows are chosen without a lock, and marked later",
         [
             Edit(

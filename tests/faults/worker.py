@@ -18,6 +18,7 @@ from fang_core.config import RetentionMode, SleepParams
 from fang_core.errors import TimedOut
 from fang_core.events import Events
 from fang_core.lifecycle import Crashed, Failure, Result
+from fang_core.pool import recorder
 from fang_core.record import ClaimedTask
 from fang_core.tasks.registry import Mode
 from fang_postgres.connections.engine import engine_for
@@ -44,6 +45,8 @@ class Given(BaseModel):
     poll: float | None = None
     stuck_after: float | None = None
     warn_after: float | None = None
+    stats_every: float | None = None
+    """How often it writes its history."""
     max_pool_size: int = 10
     behind_pooler: bool = False
     """Whether the URL leads to a transaction pooler."""
@@ -134,6 +137,8 @@ def main(orders: dict[str, Any]) -> None:
     if given.isolated:
         import tests.faults.isolated_tasks  # noqa: F401
 
+    if given.stats_every is not None:
+        vars(recorder)["EVERY"] = given.stats_every
     pool = make_pool(given)
     if isinstance(pool, WorkerPool):
         pool.run()
