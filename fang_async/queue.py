@@ -48,7 +48,7 @@ from fang_postgres.monitoring.listing import counts, lists
 from fang_postgres.monitoring.reading import read_heat, read_stats
 from fang_postgres.operations import Operations
 from fang_postgres.operations.by_hand import Removing
-from fang_postgres.planner_guard import AlwaysOn, Reading
+from fang_postgres.planner_guard import AlwaysOn, Reading, Summing
 from fang_postgres.pool.capabilities import capabilities
 from fang_postgres.pool.store import PostgresStore
 from fang_postgres.schema import DEFAULT_SCHEMA
@@ -65,6 +65,7 @@ IN_USE_ELSEWHERE: Final = (
 
 _GUARD_OF_BATCHES: Final = AlwaysOn()
 _READING: Final = Reading()
+_SUMMING: Final = Summing()
 
 
 @names_arguments
@@ -456,11 +457,11 @@ class AsyncQueue(Uncopyable):
             since: how long ago it begins.
             task_types, kinds: only these; all unless given. Shares and utilisation are of all kinds nevertheless.
 
-        Raises ``UsageError`` for arguments that cannot be used.
+        Raises ``UsageError`` for arguments that cannot be used, ``BackendError`` if the database takes over five seconds.
         """
         asked = checked_range(since, task_types, kinds)
         begin = partial(read_stats, self._operations, asked)
-        return await self._connections.use(lambda writes: writes.run_script(begin(), _READING))
+        return await self._connections.use(lambda writes: writes.run_script(begin(), _SUMMING))
 
     async def heat_map(
         self, kind: str, since: timedelta = timedelta(hours=1), /, *, task_type: str | None = None
@@ -476,7 +477,7 @@ class AsyncQueue(Uncopyable):
         """
         asked = checked_range(since, task_type, [kind])
         begin = partial(read_heat, self._operations, asked)
-        return await self._connections.use(lambda writes: writes.run_script(begin(), _READING))
+        return await self._connections.use(lambda writes: writes.run_script(begin(), _SUMMING))
 
     async def control(self, pool_id: UUID, message: PoolMessage, /) -> None:
         """Tells a pool something: ``Stop()``, ``Resize(workers=..)`` or ``SetLogLevel(level=..)``.

@@ -82,6 +82,10 @@ marks their entries in the index as dead, so that the next one gets further."""
 
 SET_READING: Final = set_for_transaction(READING)
 
+SET_SUMMING: Final = set_for_transaction(READING | {"statement_timeout": "5s"})
+"""The same for those that add up the history: the histograms of 500 kinds in two hours of minutes are a million cells.
+"""
+
 SLOW_STATEMENT: Final = (
     "a claim or a completion took %.3f s, perhaps because of a wrong plan: plans are guarded for %.0f s; "
     "ANALYZE the task table if this is logged again"
