@@ -457,7 +457,7 @@ class AsyncQueue(Uncopyable):
             since: how long ago it begins.
             task_types, kinds: only these; all unless given. Shares and utilisation are of all kinds nevertheless.
 
-        Raises ``UsageError`` for arguments that cannot be used, ``BackendError`` if the database takes over five seconds.
+        Raises ``UsageError`` for arguments that cannot be used, ``BackendError`` if the database takes over 5 s.
         """
         asked = checked_range(since, task_types, kinds)
         begin = partial(read_stats, self._operations, asked)

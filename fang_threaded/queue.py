@@ -436,7 +436,7 @@ class Queue(Uncopyable):
             since: how long ago it begins.
             task_types, kinds: only these; all unless given. Shares and utilisation are of all kinds nevertheless.
 
-        Raises ``UsageError`` for arguments that cannot be used, ``BackendError`` if the database takes over five seconds.
+        Raises ``UsageError`` for arguments that cannot be used, ``BackendError`` if the database takes over 5 s.
         """
         asked = checked_range(since, task_types, kinds)
         return self._connections.call(lambda writes: writes.run_script(read_stats(self._operations, asked), _SUMMING))

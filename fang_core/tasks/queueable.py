@@ -214,7 +214,7 @@ class Queueable(Protocol):
             since: how long ago it begins.
             task_types, kinds: only these; all unless given. Shares and utilisation are of all kinds nevertheless.
 
-        Raises ``UsageError`` for arguments that cannot be used, ``BackendError`` if the database takes over five seconds.
+        Raises ``UsageError`` for arguments that cannot be used, ``BackendError`` if the database takes over 5 s.
         """
         ...
 
@@ -659,7 +659,7 @@ class AsyncQueueable(Protocol):
             since: how long ago it begins.
             task_types, kinds: only these; all unless given. Shares and utilisation are of all kinds nevertheless.
 
-        Raises ``UsageError`` for arguments that cannot be used, ``BackendError`` if the database takes over five seconds.
+        Raises ``UsageError`` for arguments that cannot be used, ``BackendError`` if the database takes over 5 s.
         """
         ...
 

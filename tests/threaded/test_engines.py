@@ -20,6 +20,7 @@ from fang_core.conformance import (
     ByHandSuite,
     ClaimSuite,
     CompletionSuite,
+    HistorySuite,
     ManagingSuite,
     OutcomeSuite,
     OutlookSuite,
@@ -28,6 +29,7 @@ from fang_core.conformance import (
     ReconcileSuite,
     RemovalSuite,
     ScheduleSuite,
+    StatsSuite,
     StoredScheduleSuite,
     UniquenessSuite,
     UniqueSuite,
@@ -35,7 +37,7 @@ from fang_core.conformance import (
 from fang_core.liveness import BeatRequest, CancelRequest
 from fang_postgres.statements import Statements, statements
 from fang_threaded import Queue, WorkerPool
-from tests.backends import set_crashes_on
+from tests.backends import set_crashes_on, write_stats_on
 from tests.driven import Driven
 from tests.hostile import ARRAYS, Nonsense, dumpers_of_nonsense, loaders_of_nonsense, settings_of
 from tests.modes import Database, ThreadedNote, eventually, ran
@@ -85,6 +87,7 @@ def backend(hostile: Engine, url: str) -> Iterator[Backend]:
         queue=lambda **options: Queue(hostile, **options),
         pool=WorkerPool,
         set_crashes=partial(set_crashes_on, url),
+        write_stats=partial(write_stats_on, url),
     )
     yield made
     made.close()
@@ -102,6 +105,8 @@ class TestOnAHostileEngine(
     ClaimSuite,
     CompletionSuite,
     ReconcileSuite,
+    HistorySuite,
+    StatsSuite,
     OutlookSuite,
     PoolSuite,
     OutcomeSuite,

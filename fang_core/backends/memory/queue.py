@@ -239,7 +239,7 @@ class MemoryQueue(MemoryQueueBase):
             since: how long ago it begins.
             task_types, kinds: only these; all unless given. Shares and utilisation are of all kinds nevertheless.
 
-        Raises ``UsageError`` for arguments that cannot be used, ``BackendError`` if the database takes over five seconds.
+        Raises ``UsageError`` for arguments that cannot be used, ``BackendError`` if the database takes over 5 s.
         """
         return self._stats(checked_range(since, task_types, kinds))
 

@@ -1,17 +1,22 @@
 -- $1=p_hours $2=p_lasts $3=p_task_types $4=p_kinds
-WITH range AS (
-  SELECT greatest(
+WITH range AS
+(SELECT greatest(
     date_trunc(CASE WHEN CAST($1::BOOLEAN AS BOOLEAN) THEN 'hour' ELSE 'minute' END, now() - CAST($2::INTERVAL AS INTERVAL), 'UTC'), to_timestamp(0)) AS since),
-edge AS (
-  SELECT coalesce(max(d.at) + interval '1 hour', '-infinity') AS at FROM "fang".fang_stats d
+edge AS
+(SELECT coalesce(max(d.at) + interval '1 hour', '-infinity') AS at FROM "fang".fang_stats d
   WHERE CAST($1::BOOLEAN AS BOOLEAN) AND d.span = 3600),
-wanted AS (
-  SELECT s.* FROM "fang".fang_stats s WHERE CAST($1::BOOLEAN AS BOOLEAN) AND s.span = 3600 AND s.at >= (SELECT since FROM range)
+wanted AS
+(SELECT s.* FROM "fang".fang_stats s
+  WHERE CAST($1::BOOLEAN AS BOOLEAN) AND s.span = 3600 AND s.at >= (SELECT since FROM range)
   UNION ALL
   SELECT s.* FROM "fang".fang_stats s
-  WHERE s.span = 60 AND s.at >= greatest((SELECT since FROM range), (SELECT at FROM edge)))
-SELECT w.at, w.span, w.role, w.task_type, w.kind, sum(started)::bigint AS started, sum(arrived)::bigint AS arrived, sum(finished)::bigint AS finished, sum(retried)::bigint AS retried, sum(failed)::bigint AS failed, sum(cancelled)::bigint AS cancelled, sum(lost)::bigint AS lost, sum(rescued)::bigint AS rescued, sum(queue_s) AS queue_s, sum(run_s) AS run_s, sum(cpu_s) AS cpu_s, sum(worker_s) AS worker_s, (SELECT since FROM range) AS since, now() AS until
-FROM (SELECT wanted.*, CASE WHEN wanted.kind = '' THEN 0
+  WHERE s.span = 60 AND s.at >= greatest((SELECT since FROM range), (SELECT at FROM edge))),
+summed AS
+(SELECT w.at, w.span, w.role, w.task_type, w.kind, sum(started)::bigint AS started, sum(arrived)::bigint AS arrived, sum(finished)::bigint AS finished, sum(retried)::bigint AS retried, sum(failed)::bigint AS failed, sum(cancelled)::bigint AS cancelled, sum(lost)::bigint AS lost, sum(rescued)::bigint AS rescued, sum(queue_s) AS queue_s, sum(run_s) AS run_s, sum(cpu_s) AS cpu_s, sum(worker_s) AS worker_s,
+    (SELECT since FROM range) AS since, now() AS until
+  FROM (SELECT wanted.*, CASE WHEN wanted.kind = '' THEN 0
   WHEN (CAST($3::TEXT[] AS TEXT[]) IS NULL OR wanted.task_type = ANY (CAST($3::TEXT[] AS TEXT[])))
     AND (CAST($4::TEXT[] AS TEXT[]) IS NULL OR wanted.kind = ANY (CAST($4::TEXT[] AS TEXT[]))) THEN 1 ELSE 2 END AS role FROM wanted) w
-GROUP BY GROUPING SETS ((w.task_type, w.kind), (w.at, w.span, w.role), ())
+  GROUP BY GROUPING SETS ((w.task_type, w.kind), (w.at, w.span, w.role), ()))
+ SELECT summed.at, summed.span, summed.role, summed.task_type, summed.kind, summed.started, summed.arrived, summed.finished, summed.retried, summed.failed, summed.cancelled, summed.lost, summed.rescued, summed.queue_s, summed.run_s, summed.cpu_s, summed.worker_s, summed.since, summed.until
+FROM summed
