@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from fang_cli.commands import fang
 from fang_cli.watching.status import read_status
-from fang_core import AsyncRunnable, Cause, Rate, RetentionMode, Runnable, Stop, TaskConfig, Unique
+from fang_core import AsyncRunnable, Cause, Rate, RetentionMode, Runnable, Stop, TaskConfig, TaskFilter, Unique
 from fang_core.backends.store import ClaimRequest, Declaration, LaneRequest, Live, PoolRecord, PruneRequest
 from fang_core.errors import AccessRefused, UnknownPool, UsageError
 from fang_core.lifecycle import Outcome
@@ -164,6 +164,8 @@ def of_status(harness: Harness, url: str) -> None:
     do(url, "SELECT FROM fang.fang_scaling")
     queue = harness.queue(url)
     assert harness.call(queue.explain, uuid4()).cause is Cause.GONE
+    harness.call(queue.list_tasks, TaskFilter(states=TaskState.FAILED))
+    harness.call(queue.count_tasks)
     harness.call(queue.close)
 
 
@@ -179,6 +181,12 @@ def of_page(harness: Harness, url: str) -> None:
     try:
         of_uniques(harness, queue)
         task = harness.call(queue.insert_task, harness.note())
+        task = harness.call(queue.update_task, task, harness.note(n=1))
+        every = TaskFilter(ids=[task.id])
+        for call in (queue.cancel_tasks, queue.retry_tasks):
+            assert harness.call(call, every) == 1
+        task = harness.call(queue.find_task_by_id, task.id)
+        harness.call(queue.remove_tasks, TaskFilter(states=TaskState.FINISHED))
         harness.call(queue.remove_task, harness.call(queue.update_task_state, task, TaskState.CANCELLED).id)
         harness.call(queue.schedules.put, "nightly", harness.note(), cron="@daily")
         harness.call(queue.schedules.remove, "nightly")
