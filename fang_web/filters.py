@@ -13,11 +13,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from fang_core.errors import UsageError
+from fang_core.masking.masks import Masks, masks_of, masks_of_all
 from fang_core.record import TaskState
 from fang_core.tasks.filter import TaskFilter
 from fang_web.errors import BadRequest
-from fang_web.forms.masks import Masks
-from fang_web.masking import masks_of, masks_of_all
 from fang_web.parameters import Parameters, checked_uuid
 
 TIMES: Final[Mapping[str, str]] = {"inserted": "inserted", "updated": "changed", "due": "due"}

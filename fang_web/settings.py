@@ -4,11 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from fang_core.errors import UsageError
+from fang_core.masking.masks import DEFAULT_MASKED
 from fang_web.auth import Auth, checked_auth
 from fang_web.security import checked_origin
 
-DEFAULT_MASKED = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "credential")
-"""Fields of payloads whose names contain one of these are never shown, unless ``masked=`` says otherwise."""
+__all__ = ("DEFAULT_MASKED", "Settings", "checked_settings")
 
 
 @dataclass(frozen=True, slots=True)

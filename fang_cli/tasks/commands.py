@@ -57,9 +57,7 @@ def list_(
 @tasks.command()
 @click.argument("task_id", metavar="ID")
 @click.option("--traceback", "tracebacks", is_flag=True, help="With the tracebacks of errors; they may quote fields.")
-@click.option(
-    "--payload", "with_payload", is_flag=True, help="With its fields, but for what its class calls a SecretStr."
-)
+@click.option("--payload", "with_payload", is_flag=True, help="With its fields, but for those that hold secrets.")
 @click.option("--unmasked", is_flag=True, help="With all of its fields as they are.")
 @options(APP, JSON, *DATABASE)
 def show(
@@ -75,8 +73,8 @@ def show(
 ) -> None:
     """Show a task: its life with attempts and errors, its headers, how far it is, and why it does not run.
 
-    With --payload a value is hidden if the class of the task says that it is a secret, and all of them are if the class
-    is not known: --app names its module.
+    With --payload a value is hidden if the class of the task says that it is a secret, or its name does, like password,
+    and all of them are if the class is not known: --app names its module.
     """
     from fang_cli.json_text import as_json as document
     from fang_cli.tasks import showing
@@ -99,8 +97,10 @@ def show(
 
 
 def _payload(kind: str, metadata: Mapping[str, Any], *, unmasked: bool) -> dict[str, Any]:
-    from fang_cli.tasks.masking import masked
-    from fang_core.tasks.registry import REGISTRY
+    from fang_core.masking.masks import DEFAULT_MASKED, masks_of
 
     fields = {key: value for key, value in metadata.items() if key != "type"}
-    return fields if unmasked else masked(REGISTRY.get(kind), fields)
+    if unmasked:
+        return fields
+    shown: dict[str, Any] = masks_of(kind, frozenset(DEFAULT_MASKED), hides_unknown=True).masked(fields)
+    return shown

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from fang_core.masking.masks import Masks
 from fang_web.forms import controls as c
-from fang_web.forms.masks import Masks
 from fang_web.forms.shapes import MISSING, Shape, Sort
 
 _UNTYPABLE: Final = frozenset(map(chr, (*range(9), *range(11, 32), 0x7F, 0xFFFE, 0xFFFF)))

@@ -7,15 +7,15 @@ from typing import Any
 from pydantic_core import ValidationError
 
 from fang_core.errors import PayloadError
+from fang_core.masking.masks import Masks
+from fang_core.masking.secret_names import secret_names
 from fang_core.tasks import codec
 from fang_core.tasks.reading import reader_of
 from fang_core.tasks.runnable import BaseRunnable
 from fang_web.forms import controls as c
 from fang_web.forms.fields import Field, fields
 from fang_web.forms.filling import fill, fill_defaults
-from fang_web.forms.masks import Masks
 from fang_web.forms.reading import Path, Read, read
-from fang_web.forms.secrets import secret_names
 from fang_web.forms.shapes import MISSING, schema_of, shape_of
 
 

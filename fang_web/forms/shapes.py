@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 from pydantic_core import core_schema
 
-from fang_web.forms.masks import Masks
+from fang_core.masking.masks import Masks
 
 MAX_DEPTH: Final = 5
 """How many models may stand inside of each other; what is deeper is edited as JSON."""

@@ -21,7 +21,7 @@ from fang_core.tasks.registry import REGISTRY
 from fang_threaded import Queue
 
 APP = """
-    from pydantic import BaseModel, SecretStr, field_serializer
+    from pydantic import BaseModel, Secret, SecretStr, field_serializer
     from fang_threaded import Runnable, TaskConfig
 
     class Card(BaseModel):
@@ -36,6 +36,8 @@ APP = """
         task_config = TaskConfig(kind="cli.Charge")
         card: Card
         amount: int
+        pin: Secret[int]
+        api_token: str
 
         def run(self, queue): ...
 """
@@ -141,6 +143,7 @@ def charge(queue: Queue, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     task = queue.insert_task(Mail(), headers={"trace": "a\x1b"})
     with psycopg.connect(url) as connection:
         metadata = {"type": "cli.Charge", "card": {"number": "4711", "name": "Ada"}, "amount": 7}
+        metadata |= {"pin": 1234, "api_token": "t0ken"}
         connection.execute("UPDATE fang.fang_tasks SET metadata = %s WHERE id = %s", (json.dumps(metadata), task.id))
     fail(url, task, "ValueError: \x1b[31mno\nmore")
     yield str(task.id)
@@ -173,7 +176,8 @@ def test_secrets_of_a_payload_are_hidden(charge: str, run: Run) -> None:
     shown = run("tasks", "show", charge, "--payload", "--app", "payments")
     assert '  payload   card = {"name": "Ada", "number": "**********"}\n  payload   amount = 7\n' in shown.stdout
     known = told(run("tasks", "show", charge, "--payload", "--app", "payments", "--json"))
-    assert known["payload"] == {"card": {"number": "**********", "name": "Ada"}, "amount": 7}
+    hidden = {"pin": "**********", "api_token": "**********"}
+    assert known["payload"] == {"card": {"number": "**********", "name": "Ada"}, "amount": 7, **hidden}
     assert [set(error) for error in known["errors"]] == [{"number", "time", "error"}]
     assert told(run("tasks", "show", charge, "--unmasked", "--json"))["payload"]["card"]["number"] == "4711"
     assert told(run("tasks", "show", charge, "--json"))["payload"] is None
@@ -183,6 +187,8 @@ def test_nothing_of_a_payload_is_shown_if_the_class_is_not_known(charge: str, ru
     assert told(run("tasks", "show", charge, "--payload", "--json"))["payload"] == {
         "card": "**********",
         "amount": "**********",
+        "pin": "**********",
+        "api_token": "**********",
     }
 
 

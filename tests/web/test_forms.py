@@ -28,12 +28,12 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
+from fang_core.masking.masks import HIDDEN, Masks
+from fang_core.masking.secret_names import secret_names
 from fang_core.tasks import codec
 from fang_core.tasks.runnable import BaseRunnable, Runnable, TaskConfig
 from fang_web.forms import Field as Shown
 from fang_web.forms import PayloadForm
-from fang_web.forms.masks import DOTS, Masks
-from fang_web.forms.secrets import secret_names
 
 
 class Level(IntEnum):
@@ -417,7 +417,7 @@ def test_a_class_of_which_nobody_knows_shows_nothing() -> None:
         plain: str = ""
 
     assert secret_names(Open) is None
-    assert Masks(frozenset(), secret_names(Open)).masked({"plain": "s3cret"}) == {"plain": DOTS}
+    assert Masks(frozenset(), secret_names(Open)).masked({"plain": "s3cret"}) == {"plain": HIDDEN}
     form = PayloadForm(Open)
     assert "s3cret" not in repr(form.fields(form.of_stored({"plain": "s3cret"})))
 

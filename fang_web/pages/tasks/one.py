@@ -8,13 +8,12 @@ from typing import Any, Final, NamedTuple
 from starlette.responses import Response
 
 from fang_core.lifecycle import TERMINAL_STATES
+from fang_core.masking.masks import Masks, masks_of
 from fang_core.monitoring.explanation import Explanation
 from fang_core.record import Task, TaskState
 from fang_core.tasks.registry import REGISTRY
 from fang_web.errors import NotFound
 from fang_web.figures import Reader, done_by
-from fang_web.forms.masks import Masks
-from fang_web.masking import masks_of
 from fang_web.pages.tasks.many import VERBS
 from fang_web.pages.tasks.rows import payload_of
 from fang_web.routing import Route, page

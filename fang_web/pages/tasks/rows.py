@@ -7,9 +7,8 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from fang_core.lifecycle import TERMINAL_STATES
+from fang_core.masking.masks import Masks, masks_of
 from fang_core.record import Task, TaskState
-from fang_web.forms.masks import Masks
-from fang_web.masking import masks_of
 
 SHOWN: Final = 160
 """Characters of a payload, or of an error, in a row."""

@@ -1,0 +1,61 @@
+"""Hides values of payloads by the names of their fields: secrets of the classes, and names that mean a secret."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fang_core.masking.secret_names import secret_names
+from fang_core.tasks.registry import REGISTRY
+
+HIDDEN: Final = "**********"
+"""Stands in place of what is hidden, as pydantic writes a secret."""
+
+DEFAULT_MASKED: Final = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "credential")
+"""Fields whose names contain one of these are never shown, unless the page is told otherwise."""
+
+
+class Masks:
+    """Says which fields are hidden.
+
+    Args:
+        words: a field whose name contains one of these, in whatever case, is hidden.
+        names: the names of further fields that are hidden; None hides all fields, since nobody knows which are secrets.
+    """
+
+    def __init__(self, words: frozenset[str] = frozenset(), names: frozenset[str] | None = frozenset()) -> None:
+        self._words = frozenset(word.lower() for word in words)
+        self._names = names
+
+    def __contains__(self, name: object) -> bool:
+        """Returns whether the field of this name is hidden."""
+        if self._names is None:
+            return True
+        return name in self._names or (isinstance(name, str) and any(word in name.lower() for word in self._words))
+
+    def touch(self, value: Any) -> bool:
+        """Returns whether a value has hidden fields, at any depth."""
+        if isinstance(value, Mapping):
+            return any(key in self or self.touch(each) for key, each in value.items())
+        return isinstance(value, list | tuple) and any(self.touch(each) for each in value)
+
+    def masked(self, value: Any) -> Any:
+        """Returns a copy of a value of JSON without what is hidden."""
+        if isinstance(value, Mapping):
+            return {key: HIDDEN if key in self else self.masked(each) for key, each in value.items()}
+        return [self.masked(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def masks_of(kind: str, words: frozenset[str], *, hides_unknown: bool = False) -> Masks:
+    """Returns the masks for payloads of a kind: those words, and the secrets of its class, if that is known here.
+
+    If it is not, ``hides_unknown`` hides every field, since nothing says which are secret.
+    """
+    cls = REGISTRY.get(kind)
+    if cls is None:
+        return Masks(words, None if hides_unknown else frozenset())
+    return Masks(words, secret_names(cls))
+
+
+def masks_of_all(words: frozenset[str]) -> Masks:
+    """Returns the masks for payloads of any kind: those words, and the secrets of all classes that are known here."""
+    names = (secret_names(cls) or frozenset() for cls in REGISTRY.classes())
+    return Masks(words, frozenset[str]().union(*names))
