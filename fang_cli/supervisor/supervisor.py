@@ -5,8 +5,8 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from math import inf
 from typing import Final
 
@@ -14,6 +14,7 @@ from fang_cli.ending import end_in_peace
 from fang_cli.supervisor.answering import Answering, answering
 from fang_cli.supervisor.process import Process
 from fang_cli.supervisor.process_group import Limits, ProcessGroup, logger
+from fang_cli.supervisor.reloading import Reloading
 from fang_cli.supervisor.signals import SignalInbox
 from fang_cli.worker.logs import applications_logging
 from fang_cli.worker.serving import NO_PORTS, Ports
@@ -28,18 +29,27 @@ COUNTED: Final = 1.0
 
 
 def run_supervisor(
-    arguments: Sequence[str], processes: int, limits: Limits, log_level: str | None, ports: Ports = NO_PORTS
+    arguments: Sequence[str],
+    processes: int,
+    limits: Limits,
+    log_level: str | None,
+    ports: Ports = NO_PORTS,
+    *,
+    reloading: Reloading | None = None,
+    on_reload: Callable[[], None] = lambda: None,
 ) -> int:
     """Runs ``fang worker`` with these arguments in so many processes, until SIGTERM or SIGINT; returns the exit code.
 
-    Raises ``UsageError`` if a limit cannot be watched here, or a port cannot be listened on.
+    With ``reloading`` the processes are replaced when the code has changed, and ``on_reload`` is called then. Raises
+    ``UsageError`` if a limit or the code cannot be watched here, or a port cannot be listened on.
     """
     if limits.memory < inf and not os.path.exists("/proc/self/statm"):
         raise UsageError("--max-memory is not supported here: it needs /proc, as Linux has it")
     with applications_logging(log_level):
         pass  # there is no application in this process
-    with answering(ports) as answers:
-        return Supervisor([*arguments, *_of_processes(ports)], processes, limits, answers).run()
+    with answering(ports) as answers, reloading or nullcontext():
+        all_arguments = [*arguments, *_of_processes(ports)]
+        return Supervisor(all_arguments, processes, limits, answers, reloading=reloading, on_reload=on_reload).run()
 
 
 def _of_processes(ports: Ports) -> list[str]:
@@ -54,13 +64,27 @@ class Supervisor:
     Args:
         arguments: of ``fang worker`` in each process.
         answers: is told of the processes.
+        reloading: tells of changes of the code, if it is given; ``on_reload`` is called when processes are replaced.
     """
 
-    def __init__(self, arguments: Sequence[str], processes: int, limits: Limits, answers: Answering) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        processes: int,
+        limits: Limits,
+        answers: Answering,
+        *,
+        reloading: Reloading | None = None,
+        on_reload: Callable[[], None] = lambda: None,
+    ) -> None:
         self._answers = answers
-        self._command = (sys.executable, "-P", "-m", "fang_cli", "worker", *arguments)
+        self._reloading = reloading
+        self._on_reload = on_reload
+        # Bytecode is matched by the second in which a file was written: it may be that of a moment before.
+        bytecode = () if reloading is None else ("-B",)
+        self._command = (sys.executable, "-P", *bytecode, "-m", "fang_cli", "worker", *arguments)
         self._processes = processes
-        self._group = ProcessGroup(self._spawn, processes, limits)
+        self._group = ProcessGroup(self._spawn, processes, limits, is_reloading=reloading is not None)
         self._selector = selectors.DefaultSelector()
         self._told_at: float | None = None  # when the first signal came that stops it
 
@@ -69,6 +93,8 @@ class Supervisor:
         logger.info("supervisor, pid %d: processes: %d", os.getpid(), self._processes)
         with SignalInbox() as inbox, self._selector as selector:
             selector.register(inbox, selectors.EVENT_READ)
+            if self._reloading is not None:
+                selector.register(self._reloading, selectors.EVENT_READ)
             looked = time.monotonic()
             while not self._group.has_ended:
                 events = selector.select(LOOKS_EVERY)
@@ -76,6 +102,7 @@ class Supervisor:
                 self._read(events, now)
                 for number in inbox.take():
                     self._handle(number, now)
+                self._reload(now)
                 self._reap(now)
                 self._group.look(now, min(now - looked, COUNTED))
                 self._answers.told(self._group.asked(), is_stopping=self._told_at is not None, now=now)
@@ -123,6 +150,13 @@ class Supervisor:
                 self._group.add()
             case signal.SIGTTOU:
                 self._group.remove(now)
+
+    def _reload(self, now: float) -> None:
+        """Replaces the processes if the code has changed."""
+        changed = None if self._reloading is None else self._reloading.take()
+        if changed is not None and self._told_at is None:
+            self._group.reload(now, changed)
+            self._on_reload()
 
     def _stop(self, number: int, now: float) -> None:
         if self._told_at is None:

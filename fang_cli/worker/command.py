@@ -51,6 +51,13 @@ PORT: Final = click.IntRange(min=0, max=65_535)
     help="With --processes: replace a process that takes more memory, as in 500M or 2G.",
 )
 @click.option(
+    "--reload",
+    "reloads",
+    is_flag=True,
+    help="Replace the processes (one, without --processes) whenever Python code below the working directory changes; "
+    "for development.",
+)
+@click.option(
     "--metrics-port",
     metavar="PORT",
     type=PORT,
@@ -74,6 +81,7 @@ def worker(
     processes: int | None,
     max_tasks: int | None,
     max_memory: int | None,
+    reloads: bool,
     metrics_port: int | None,
     probe_port: int | None,
     bind: str | None,
@@ -81,6 +89,8 @@ def worker(
     """Run pools, as in app.tasks:pool, until SIGTERM or Ctrl-C.
 
     Runs that go on then have the grace period of their pool; a second signal ends the process at once.
+
+    With --reload it waits for the next change of code that cannot be imported, and gives up nothing.
 
     With --processes the supervisor also takes SIGHUP, which replaces the processes one after the other, with the code
     as it is then; SIGTTIN, which adds a process; and SIGTTOU, which removes one.
@@ -97,6 +107,7 @@ def worker(
         metrics_port = chosen.metrics_port if metrics_port is None else metrics_port
         probe_port = chosen.probe_port if probe_port is None else probe_port
         bind = bind or chosen.bind
+        processes = processes or (1 if reloads else None)
         if processes is None and (max_tasks is not None or max_memory is not None):
             raise UsageError("--max-tasks and --max-memory need --processes N: its supervisor replaces a process")
     ports = Ports(bind or LOOPBACK, metrics_port, probe_port, is_supervised=supervisor is not None)
@@ -105,14 +116,19 @@ def worker(
         raise UsageError("name the pools, as in fang worker app.tasks:pool; or set pools in [tool.fang]")
     if supervisor is None and processes is not None:
         if sys.platform == "win32":
-            raise UsageError("--processes needs signals, which Windows lacks: start `fang worker` several times")
+            option = "--reload" if reloads else "--processes"
+            other = "again after a change" if reloads else "several times"
+            raise UsageError(f"{option} needs signals, which Windows lacks: start `fang worker` {other}")
+        from fang_cli.supervisor import reloading
         from fang_cli.supervisor.process_group import Limits
         from fang_cli.supervisor.supervisor import run_supervisor
 
         others = [*pools, "--wait-for-database", str(wait_for_database)]
         others += ["--log-level", log_level] if log_level is not None else []
         others += ["--log-tracebacks"] if log_tracebacks else []
-        ctx.exit(run_supervisor(others, processes, Limits(max_tasks or inf, max_memory or inf), log_level, ports))
+        limits = Limits(max_tasks or inf, max_memory or inf)
+        watched = reloading.Reloading(reloading.directories_of(pools)) if reloads else None
+        ctx.exit(run_supervisor(others, processes, limits, log_level, ports, reloading=watched))
     from fang_cli.worker.running import run_worker
 
     ctx.exit(

@@ -51,11 +51,11 @@ class Fake(Process):
 class Told:
     """A group that is told the time, and each process that it has started, in order."""
 
-    def __init__(self, processes: int, limits: Limits) -> None:
+    def __init__(self, processes: int, limits: Limits, *, is_reloading: bool = False) -> None:
         self.now = 1000.0
         self.started: list[Fake] = []
         self.fails = False
-        self.group = ProcessGroup(self._spawn, processes, limits)
+        self.group = ProcessGroup(self._spawn, processes, limits, is_reloading=is_reloading)
 
     def _spawn(self, number: int, generation: int, now: float) -> Process:
         if self.fails:
@@ -89,8 +89,8 @@ class Told:
 def make() -> Iterator[Any]:
     made: list[Told] = []
 
-    def make(processes: int = 2, **limits: float) -> Told:
-        made.append(Told(processes, Limits(**limits)))
+    def make(processes: int = 2, *, is_reloading: bool = False, **limits: float) -> Told:
+        made.append(Told(processes, Limits(**limits), is_reloading=is_reloading))
         return made[-1]
 
     yield make
@@ -473,13 +473,65 @@ def test_who_is_asked_about_metrics_and_probes(make: Any) -> None:
     assert told.group.asked() == [Asked("1", 9, True), Asked("2", 8, True)]
 
 
+# While somebody works on the code -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [1, 2])
+def test_broken_code_waits_for_its_next_change(make: Any, code: int) -> None:
+    told = make(1, is_reloading=True)
+    (broken,) = told.starts()
+    told.ends(broken, code)
+    for _ in range(100):
+        assert told.starts() == []
+    assert not told.group.has_ended
+    told.group.reload(told.now, "app.py changed")
+    assert [process.number for process in told.starts()] == [1]
+
+
+def test_a_database_that_is_away_ends_it_as_ever(make: Any) -> None:
+    told = make(1, is_reloading=True)
+    (first,) = told.starts()
+    told.ends(first, 69)
+    assert told.group.code == 69  # as without --reload: nothing has ever worked
+    assert told.group.has_ended
+
+
+def test_what_dies_too_often_waits_for_the_next_change(make: Any) -> None:
+    told = make(1, is_reloading=True)
+    (process,) = told.all_ready()
+    for _ in range(9):
+        told.ends(process, -signal.SIGKILL)
+        while not (started := told.starts()):
+            pass
+        (process,) = started
+    told.ends(process, -signal.SIGKILL)
+    for _ in range(100):
+        assert told.starts() == []
+    told.group.reload(told.now, "app.py changed")
+    assert len(told.starts()) == 1
+
+
+def test_a_change_does_not_wait_for_the_runs_of_former_code(make: Any) -> None:
+    told = make(1, is_reloading=True)
+    told.all_ready()
+    for _ in range(2):
+        told.group.reload(told.now, "app.py changed")
+        (successor,) = told.starts()
+        successor.tells()
+        told.look()
+    assert [process.sent for process in told.started] == [[signal.SIGTERM], [signal.SIGTERM], []]
+    told.ends(told.started[0])
+    told.ends(told.started[1], 75)
+    assert told.starts() == []
+
+
 # The command ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     calls: list[Any] = []
-    monkeypatch.setattr(supervisor, "run_supervisor", lambda *arguments: calls.append(arguments) or 0)
+    monkeypatch.setattr(supervisor, "run_supervisor", lambda *arguments, reloading: calls.append(arguments) or 0)
     return calls
 
 
