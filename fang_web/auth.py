@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fang_core.errors import UsageError
+from fang_core.failure import clean
 from fang_web.errors import Forbidden, PageError, Unauthorized
 
 
@@ -30,6 +31,9 @@ class Role(StrEnum):
         """Returns whether this role may do what the other may."""
         return _RANKS[self] >= _RANKS[other]
 
+
+MOST_NAME: Final = 500
+"""Bytes of the name of a user; the rest is cut off."""
 
 _RANKS: Final = {role: rank for rank, role in enumerate(Role)}
 
@@ -169,7 +173,10 @@ def known_user(answer: object) -> User:
         raise Unauthorized("say who you are: this page is not for everybody")
     if not isinstance(answer, User) or not isinstance(answer.name, str) or not answer.name:
         raise PageError("auth= of the page returned something else than a User: mend it")
-    return User(answer.name, checked_role(answer.role))
+    if answer.role not in set(Role):
+        raise PageError(f"auth= of the page returned a User whose role is none of {', '.join(Role)}: mend it")
+    # A name out of a header or a session may hold what no page and no audit can.
+    return User(clean(answer.name, MOST_NAME), Role(answer.role))
 
 
 def _digest(text: str) -> bytes:

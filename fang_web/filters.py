@@ -201,5 +201,6 @@ def _payload(parameters: Parameters, choosing: _Choosing, masked: frozenset[str]
     kind = parameters.text("kind", most=500)
     masks = masks_of(kind, masked) if kind else masks_of_all(masked)
     if masks.touch(payload):
-        raise BadRequest("payload names a field that is masked, in which nobody can search here")
+        hint = "" if kind else "; with a kind, only what is masked in its class counts"
+        raise BadRequest(f"payload names a field that is masked, in which nobody can search here{hint}")
     choosing.add(("payload", text), ("payload", payload), f"whose payload contains {text}")

@@ -52,7 +52,10 @@ class Routes:
                 continue
             methods = ("POST",) if route.is_action else _READING
             if method in methods:
-                return route, {name: convertors[name].convert(text) for name, text in found.groupdict().items()}
+                try:
+                    return route, {name: convertors[name].convert(text) for name, text in found.groupdict().items()}
+                except ValueError:  # a number of thousands of digits
+                    raise NotFound("there is no such page") from None
             allowed.update(methods)
         if allowed:
             allow = ", ".join(sorted(allowed))

@@ -30,7 +30,9 @@ class Settings:
 
 def checked_settings(auth: object, *, read_only: bool, masked: Collection[str], origin: str | None) -> Settings:
     """Returns the settings. Raises ``UsageError``."""
-    if isinstance(masked, str) or not all(isinstance(name, str) and name for name in masked):
+    # An iterator would be used up by the check, and nothing would be masked.
+    is_several = isinstance(masked, Collection) and not isinstance(masked, str)
+    if not is_several or not all(isinstance(name, str) and name for name in masked):
         raise UsageError("masked= takes several names of fields, such as ('iban', 'password')")
     if not isinstance(read_only, bool):
         raise UsageError("read_only= is True or False")

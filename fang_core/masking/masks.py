@@ -12,24 +12,32 @@ HIDDEN: Final = "**********"
 DEFAULT_MASKED: Final = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "credential")
 """Fields whose names contain one of these are never shown, unless the page is told otherwise."""
 
+_BETWEEN_WORDS: Final = str.maketrans("", "", "_-. ")
+
 
 class Masks:
     """Says which fields are hidden.
 
     Args:
-        words: a field whose name contains one of these, in whatever case, is hidden.
+        words: a field whose name contains one of these is hidden, in whatever case, and however its words are joined:
+            ``api_key`` hides ``X-Api-Key`` and ``apiKey`` too.
         names: the names of further fields that are hidden; None hides all fields, since nobody knows which are secrets.
     """
 
     def __init__(self, words: frozenset[str] = frozenset(), names: frozenset[str] | None = frozenset()) -> None:
-        self._words = frozenset(word.lower() for word in words)
+        self._words = frozenset(_joined(word) for word in words)
         self._names = names
 
     def __contains__(self, name: object) -> bool:
         """Returns whether the field of this name is hidden."""
         if self._names is None:
             return True
-        return name in self._names or (isinstance(name, str) and any(word in name.lower() for word in self._words))
+        if name in self._names:
+            return True
+        if not isinstance(name, str):
+            return False
+        spelled, joined = name.lower(), _joined(name)
+        return any(word in joined or word in spelled for word in self._words)
 
     def touch(self, value: Any) -> bool:
         """Returns whether a value has hidden fields, at any depth."""
@@ -44,6 +52,11 @@ class Masks:
         return [self.masked(each) for each in value] if isinstance(value, list | tuple) else value
 
 
+def _joined(name: str) -> str:
+    """Returns a name without case, and without what stands between its words; a word of nothing else stays."""
+    return name.lower().translate(_BETWEEN_WORDS) or name.lower()
+
+
 def masks_of(kind: str, words: frozenset[str], *, hides_unknown: bool = False) -> Masks:
     """Returns the masks for payloads of a kind: those words, and the secrets of its class, if that is known here.
 
@@ -56,6 +69,14 @@ def masks_of(kind: str, words: frozenset[str], *, hides_unknown: bool = False) -
 
 
 def masks_of_all(words: frozenset[str]) -> Masks:
-    """Returns the masks for payloads of any kind: those words, and the secrets of all classes that are known here."""
-    names = (secret_names(cls) or frozenset() for cls in REGISTRY.classes())
-    return Masks(words, frozenset[str]().union(*names))
+    """Returns the masks for payloads of any kind: those words, and the secrets of all classes that are known here.
+
+    They hide everything if it is not known of some class which fields are secret.
+    """
+    names: set[str] = set()
+    for cls in REGISTRY.classes():
+        its_names = secret_names(cls)
+        if its_names is None:
+            return Masks(words, None)
+        names |= its_names
+    return Masks(words, frozenset(names))

@@ -422,6 +422,16 @@ def test_a_class_of_which_nobody_knows_shows_nothing() -> None:
     assert "s3cret" not in repr(form.fields(form.of_stored({"plain": "s3cret"})))
 
 
+@pytest.mark.parametrize("word", ["api_key", "apikey", "API-Key", "apiKey"])
+@pytest.mark.parametrize("name", ["api_key", "X-Api-Key", "apiKey", "my.api key", "APIKEYS"])
+def test_a_name_is_hidden_however_its_words_are_joined(word: str, name: str) -> None:
+    assert Masks(frozenset({word})).masked({name: "s3cret", "key": 1}) == {name: HIDDEN, "key": 1}
+
+
+def test_a_word_of_nothing_but_joints_hides_only_what_has_it() -> None:
+    assert Masks(frozenset({"_"})).masked({"a_b": 1, "ab": 2}) == {"a_b": HIDDEN, "ab": 2}
+
+
 def test_no_message_quotes_a_secret_that_was_not_typed() -> None:
     form = PayloadForm(Secretive)
     typed = sent(form.of_stored(STORED), form.fields(form.of_stored(STORED))) | {"payload.main.user": "bad"}

@@ -14,6 +14,7 @@ import pytest
 from fang_async import AsyncQueue
 from fang_core.backends.memory.async_queue import AsyncMemoryQueue
 from fang_core.errors import BackendUnavailable, StatementRefused
+from fang_core.masking import masks
 from fang_core.monitoring.listing import TaskPage
 from fang_core.record import Task, TaskState
 from fang_core.tasks.filter import TaskFilter
@@ -109,6 +110,15 @@ async def test_a_search_in_what_is_masked_is_refused_without_its_class_too(queue
         assert (await browser.get('/tasks?kind=unknown&payload={"my_iban":1}')).status_code == 400
         assert (await browser.get('/tasks?kind=web-ship&payload={"pin":"1"}')).status_code == 400
         assert (await browser.get('/tasks?kind=web-ship&payload={"password":"1"}')).status_code == 200
+
+
+async def test_nobody_searches_in_payloads_of_a_class_whose_secrets_are_not_known(
+    queue: AsyncMemoryQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masks, "secret_names", lambda cls: None if cls is Ship else frozenset())
+    async with page_of(queue) as browser:
+        assert (await browser.get('/tasks?payload={"order":1}')).status_code == 400
+        assert (await browser.get('/tasks?kind=web-free&payload={"value":1}')).status_code == 200
 
 
 async def test_pages_follow_each_other_and_show_each_task_once(queue: AsyncMemoryQueue) -> None:
@@ -348,7 +358,8 @@ async def test_a_change_that_takes_long_goes_on_after_its_response() -> None:
         queue.go_on.set()
         await queue.ended.wait()
         assert "501 tasks cancelled" in text_of(await browser.get(answer.headers["location"]))
-        assert (await browser.get("/tasks/changes/999")).status_code == 404
+        for number in ("999", "9" * 19, "9" * 5_000):
+            assert (await browser.get(f"/tasks/changes/{number}")).status_code == 404
 
 
 @pytest.mark.usefixtures("impatient")
