@@ -1,6 +1,6 @@
 """Hides values of payloads by the names of their fields: secrets of the classes, and names that mean a secret."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from fang_core.masking.secret_names import secret_names
@@ -50,6 +50,44 @@ class Masks:
         if isinstance(value, Mapping):
             return {key: HIDDEN if key in self else self.masked(each) for key, each in value.items()}
         return [self.masked(each) for each in value] if isinstance(value, list | tuple) else value
+
+    def beginning(self, value: Any, most: int) -> Any:
+        """Returns what ``masked`` does, but only as much as its JSON has in so many characters at the beginning.
+
+        A page that shows a line of a payload of 1 MB pays for the line.
+        """
+        return _Beginning(self, most).of(value)
+
+
+class _Beginning:
+    """Copies a value until its JSON has some number of characters at least; what comes after that is left out."""
+
+    def __init__(self, masks: Masks, most: int) -> None:
+        self._masks = masks
+        self._left = most
+
+    def of(self, value: Any) -> Any:
+        if isinstance(value, str):
+            text = value[: max(0, self._left)]
+            self._left -= len(text) + 1  # JSON may take more, never less: so too much is copied, never too little
+            return text
+        self._left -= 1
+        if isinstance(value, Mapping):
+            return dict(self._items(value))
+        return list(self._each(value)) if isinstance(value, list | tuple) else value
+
+    def _items(self, value: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
+        for key, each in value.items():
+            if self._left <= 0:
+                return
+            self._left -= len(str(key))
+            yield key, self.of(HIDDEN if key in self._masks else each)
+
+    def _each(self, value: Iterable[Any]) -> Iterator[Any]:
+        for each in value:
+            if self._left <= 0:
+                return
+            yield self.of(each)
 
 
 def _joined(name: str) -> str:

@@ -1,6 +1,7 @@
 """Forms of task classes: which fields they have, and that what is typed becomes the payload that was meant."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -426,6 +427,32 @@ def test_a_class_of_which_nobody_knows_shows_nothing() -> None:
 @pytest.mark.parametrize("name", ["api_key", "X-Api-Key", "apiKey", "my.api key", "APIKEYS"])
 def test_a_name_is_hidden_however_its_words_are_joined(word: str, name: str) -> None:
     assert Masks(frozenset({word})).masked({name: "s3cret", "key": 1}) == {name: HIDDEN, "key": 1}
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 7, 30, 53, 80, 1_000])
+def test_the_beginning_of_a_payload_is_that_of_the_whole(most: int) -> None:
+    payload = {
+        "": "",
+        "token": "s3cret" * 20,
+        "a": [1, -2.5, None, True, [], {}],
+        "b": {'ü"': "\n\n\n" * 9},
+        "c": "x" * 60,
+        "d": 1,
+    }
+    masks = Masks(frozenset({"token"}))
+    whole, beginning = (json.dumps(each) for each in (masks.masked(payload), masks.beginning(payload, most)))
+    assert beginning[:most] == whole[:most]
+
+
+def test_the_beginning_of_a_payload_does_not_grow_with_it() -> None:
+    class Never(list[int]):
+        def __iter__(self) -> Iterator[int]:
+            yield from range(100)
+            pytest.fail("a line needs no more of it")
+
+    copied = Masks().beginning({"a": Never([0]), "b": "x" * 1_000_000}, 100)
+    assert copied["a"][:3] == [0, 1, 2]
+    assert len(json.dumps(copied)) < 1_000
 
 
 def test_a_word_of_nothing_but_joints_hides_only_what_has_it() -> None:

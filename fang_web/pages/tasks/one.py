@@ -58,7 +58,7 @@ async def task(view: View) -> Response:
         actions=actions_of(found, view, datetime.now(UTC) if explanation is None else explanation.at),
         moments=life_of(found, failures),
         failures=failures[::-1],
-        payload=pretty(masks.masked(payload_of(found))),
+        payload=pretty(masks.beginning(payload_of(found), MOST_SHOWN)),
         headers=Masks(view.settings.masked).masked(found.headers or {}),
         is_known=REGISTRY.get(found.kind) is not None,
         is_over=found.state in TERMINAL_STATES,

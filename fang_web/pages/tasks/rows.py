@@ -42,7 +42,7 @@ def rows_of(tasks: Iterable[Task], words: frozenset[str]) -> list[TaskRow]:
 
 def _row(task: Task, masks: Masks) -> TaskRow:
     verb, at = when(task)
-    text = task.error_message or short(masks.masked(payload_of(task)))
+    text = task.error_message or short(masks.beginning(payload_of(task), SHOWN))
     return TaskRow(
         task.id,
         task.kind,
