@@ -12,6 +12,10 @@ from fang_cli.group import Later, LazyGroup
 
 _COMMANDS: Final = {
     "migrate": Later("fang_cli.migrating:migrate", "Make or change the tables."),
+    "dev": Later(
+        "fang_cli.dev.command:dev",
+        "Run pools with a Postgres of their own and the page, and take up changes of the code, until Ctrl-C.",
+    ),
     "worker": Later("fang_cli.worker.command:worker", "Run pools, as in app.tasks:pool, until SIGTERM or Ctrl-C."),
     "status": Later(
         "fang_cli.watching.commands:status", "Show which tasks wait, run, hang and fail, and which pools live."

@@ -36,6 +36,7 @@ def run_supervisor(
     ports: Ports = NO_PORTS,
     *,
     reloading: Reloading | None = None,
+    on_start: Callable[[], None] = lambda: None,
     on_reload: Callable[[], None] = lambda: None,
 ) -> int:
     """Runs ``fang worker`` with these arguments in so many processes, until SIGTERM or SIGINT; returns the exit code.
@@ -49,7 +50,8 @@ def run_supervisor(
         pass  # there is no application in this process
     with answering(ports) as answers, reloading or nullcontext():
         all_arguments = [*arguments, *_of_processes(ports)]
-        return Supervisor(all_arguments, processes, limits, answers, reloading=reloading, on_reload=on_reload).run()
+        supervisor = Supervisor(all_arguments, processes, limits, answers, reloading=reloading, on_reload=on_reload)
+        return supervisor.run(on_start)
 
 
 def _of_processes(ports: Ports) -> list[str]:
@@ -88,14 +90,16 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._told_at: float | None = None  # when the first signal came that stops it
 
-    def run(self) -> int:
-        """Runs until all processes have ended; returns the exit code."""
+    def run(self, on_start: Callable[[], None] = lambda: None) -> int:
+        """Runs until all processes have ended; returns the exit code. Calls ``on_start`` once the first are started."""
         logger.info("supervisor, pid %d: processes: %d", os.getpid(), self._processes)
         with SignalInbox() as inbox, self._selector as selector:
             selector.register(inbox, selectors.EVENT_READ)
             if self._reloading is not None:
                 selector.register(self._reloading, selectors.EVENT_READ)
             looked = time.monotonic()
+            self._group.look(looked, 0.0)
+            on_start()
             while not self._group.has_ended:
                 events = selector.select(LOOKS_EVERY)
                 now = time.monotonic()

@@ -12,6 +12,7 @@ from fang_async import AsyncQueue
 from fang_cli.ending import Ended
 from fang_cli.settings import settings as chosen_settings
 from fang_cli.targets import import_modules
+from fang_cli.web.listening import address, listen
 from fang_core.errors import MissingExtra, UsageError
 from fang_web import Auth, OpenOnLoopback, Page, basic
 from fang_web.auth import is_loopback
@@ -94,18 +95,3 @@ async def serve(
         if on_start is not None:
             on_start(server)
         await server.serve(sockets=[listener])
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Returns a socket that listens. Raises ``UsageError``."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
-
-
-def address(listener: socket.socket) -> str:
-    """Returns the address of the page, for a browser."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -10,6 +10,8 @@ from click.testing import CliRunner
 from fang_async import AsyncQueue
 from fang_cli.commands import fang
 from fang_cli.web import serving
+from fang_cli.web.listening import address as address_of
+from fang_cli.web.listening import listen
 from fang_core.errors import UsageError
 from fang_web import OpenOnLoopback, User
 
@@ -43,8 +45,8 @@ def test_a_database_that_is_not_there_is_one_line() -> None:
 
 
 def test_a_port_that_is_taken_is_said() -> None:
-    with serving.listen("127.0.0.1", 0) as taken, pytest.raises(UsageError, match="cannot listen on"):
-        serving.listen("127.0.0.1", taken.getsockname()[1])
+    with listen("127.0.0.1", 0) as taken, pytest.raises(UsageError, match="cannot listen on"):
+        listen("127.0.0.1", taken.getsockname()[1])
 
 
 def test_users_have_the_passwords_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,10 +63,10 @@ async def test_the_page_is_served_until_the_server_ends(url: str, capsys: pytest
     assert "iban" in settings.masked
     started: asyncio.Future[uvicorn.Server] = asyncio.get_running_loop().create_future()
     queue = AsyncQueue(url)
-    with serving.listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0) as listener:
         serving_page = asyncio.create_task(serving.serve(queue, settings, listener, "/tasks/", started.set_result))
         server = await started
-        address = serving.address(listener)
+        address = address_of(listener)
         assert capsys.readouterr().out == f"the page is at {address}/tasks/\n"
         async with httpx.AsyncClient(base_url=address) as client:
             for path in ("/audit", "/schedules", "/queues"):

@@ -1,0 +1,20 @@
+"""Listens for the page. This module imports nothing that takes time."""
+
+import socket
+
+from fang_core.errors import UsageError
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens. Raises ``UsageError``."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+
+
+def address(listener: socket.socket) -> str:
+    """Returns the address of the page, for a browser."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

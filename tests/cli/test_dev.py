@@ -1,0 +1,98 @@
+"""`fang dev`: one command from nothing to a task that runs, with its page; and nothing is left of it."""
+
+import http.client
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from fang_cli.dev import command
+from fang_cli.web.listening import listen
+from tests.cli.invoking import fang
+from tests.cli.test_worker import ENVIRONMENT
+from tests.patience import PATIENT
+from tests.processes import ends
+
+APP = """
+    import os
+    from fang_threaded import Queue, Runnable, WorkerPool
+
+    class Hello(Runnable):
+        def run(self, queue):
+            print("hello", flush=True)
+
+    queue = Queue(os.environ["DATABASE_URL"])
+    pool = WorkerPool(queue)
+    if "FANG_PROCESS" in os.environ:
+        queue.insert_task(Hello())
+"""
+
+
+def test_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # without a pyproject.toml
+    done = fang("dev")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "fang: name the pools, as in fang dev app.tasks:pool; or set pools in [tool.fang]\n"
+    there = {"jinja2", "starlette", "uvicorn", "asyncpg"}
+    monkeypatch.setattr(command, "find_spec", lambda name: name if name in there else None)
+    done = fang("dev", "app:pool")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "fang: fang dev needs more: pip install 'fang-tasks[cli,embedded,reload]'\n"
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        done = fang("dev", "app:pool", "--port", str(taken.getsockname()[1]))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("fang: cannot listen on 127.0.0.1 port ")
+
+
+def test_a_task_runs_the_page_shows_it_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(textwrap.dedent(APP))
+    arguments = [sys.executable, "-m", "fang_cli", "dev", "app:pool", "--port", "0"]
+    with subprocess.Popen(
+        arguments,
+        cwd=tmp_path,
+        env={**ENVIRONMENT, "DATABASE_URL": "postgresql://elsewhere/not_this_one"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as started:
+        assert started.stdout is not None
+        heard = []
+        for line in started.stdout:
+            heard.append(line)
+            if line == "hello\n":
+                break
+        text = "".join(heard)
+        page = re.search(r"^page {6}(http://127\.0\.0\.1:\d+)/$", text, re.MULTILINE)
+        database = re.search(r"^database  (postgresql://fang@/fang\?\S+) \(gone at the end\)$", text, re.MULTILINE)
+        assert page, text + (started.stderr.read() if started.stderr else "")
+        assert database, text
+        status, body = get(page[1], "/tasks/new")
+        assert (status, "Hello" in body) == (200, True)  # the page knows the application's classes
+        socket_dir = Path(parse_qs(urlsplit(database[1]).query)["host"][0])
+        postmaster = int((socket_dir.parent / "data" / "postmaster.pid").read_text().split()[0])
+        started.send_signal(signal.SIGINT)
+        _, log = started.communicate(timeout=PATIENT)
+    assert started.returncode == 0, log
+    assert ends(postmaster, 0)
+    assert not socket_dir.parent.exists()
+    with pytest.raises(ConnectionRefusedError):  # the page's process had the socket too
+        get(page[1], "/")
+    assert not re.search(r"WARNING|ERROR|Traceback", log), log
+
+
+def get(address: str, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=PATIENT)
+    try:
+        connection.request("GET", path)
+        reply = connection.getresponse()
+        return reply.status, reply.read().decode()
+    finally:
+        connection.close()
