@@ -14,7 +14,7 @@ from fang_core import RetentionMode
 from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown
 from fang_core.events import Events
 from fang_core.lifecycle import Outcome
-from fang_postgres.connections.connecting import ANSWER_WITHIN
+from fang_postgres.connections.connecting import ANSWER_WITHIN, SETTINGS
 from fang_postgres.operations import Operations
 from fang_postgres.scripts import AHEAD
 from fang_threaded import Queue
@@ -45,6 +45,7 @@ class Told(Events):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch, proxy: Proxy) -> None:
     hurry(monkeypatch, proxy)
+    monkeypatch.setitem(SETTINGS, "lock_timeout", "10min")  # what waits for the tasks is still there when it is cut off
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from fang_core import (
 )
 from fang_core.lifecycle import Outcome
 from fang_postgres.connections.connecting import SETTINGS
+from fang_postgres.connections.diagnosis import TookTooLong
 from tests.modes import Database, Harness, eventually, harness_of, ran
 from tests.patience import PATIENT
 
@@ -99,7 +100,7 @@ def test_nothing_was_written_and_the_error_says_so(
     for method, what, options in CALLS:
         with pytest.raises(BackendError, match=rf"\({code}\): so says the server; nothing was written: ") as caught:
             inserting(method, what, **options)
-        assert type(caught.value) is (ReadOnlyServer if code == "25006" else BackendError)
+        assert type(caught.value) is {"25006": ReadOnlyServer, "57014": TookTooLong}.get(code, BackendError)
     stop_raising(server)
     assert server.execute("SELECT count(*) FROM fang.fang_tasks").fetchone() == (0,)
     for method, what, options in CALLS:
@@ -116,7 +117,7 @@ def test_a_timeout_of_the_servers_is_one_of_them(
     server.execute(f"{sleeps} $$ BEGIN PERFORM pg_sleep(60); RETURN NULL; END $$".encode())
     with pytest.raises(BackendError, match="statement timeout; nothing was written") as caught:
         inserting("insert_tasks", [Numbered(n=1), Numbered(n=2)])
-    assert type(caught.value) is BackendError
+    assert type(caught.value) is TookTooLong
 
 
 @pytest.mark.parametrize(("code", "tries"), [("40001", 5), ("40P01", 5), ("55P03", 1)])

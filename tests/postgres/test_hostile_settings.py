@@ -32,7 +32,7 @@ HOSTILE = {
     "search_path": "",
     "standard_conforming_strings": "off",
     "statement_timeout": "1ms",
-    "transaction_timeout": "50ms",
+    "transaction_timeout": "1s",  # a connect that stands still for longer is ended before it can say 0
 }
 OURS = {
     "idle_session_timeout": "0",
