@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fang_core import MemoryQueue, Queueable, Runnable, UsageError
+from fang_core import Cron, MemoryQueue, Queueable, Runnable, UsageError
 
 
 class ListedNightly(Runnable):
@@ -20,6 +20,13 @@ def test_a_list_has_as_many_ticks_as_asked_for(ticks: int) -> None:
     listed = queue.schedules.list(ticks=ticks)
     assert [len(info.upcoming) for info in listed] == [ticks, ticks]
     assert [info.name for info in listed] == (["b", "a"] if ticks else ["a", "b"])
+
+
+def test_a_list_without_ticks_looks_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = MemoryQueue()
+    queue.schedules.put("nightly", ListedNightly(), cron="0 3 * * *")
+    monkeypatch.setattr(Cron, "next_after", lambda *_: pytest.fail("to look for ticks of thousands takes seconds"))
+    assert [info.upcoming for info in queue.schedules.list(ticks=0)] == [()]
 
 
 @pytest.mark.parametrize("ticks", [-1, 101, True, 1.0, "5", None])
