@@ -1,11 +1,13 @@
 """Asks the queue for what several pages show, and goes on without what takes too long."""
 
 from collections.abc import Awaitable, Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
+from uuid import UUID
 
 from fang_core.errors import BackendError, BackendUnavailable, SchemaError
 from fang_core.monitoring.audit import AuditEntry
+from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.stats import HeatPoint, Stats
 from fang_web.view import View
 
@@ -47,6 +49,12 @@ class Reader:
     async def heat_map(self, kind: str, since: timedelta) -> tuple[HeatPoint, ...]:
         """Returns the times of a kind."""
         return await self.read("times", self._queue.heat_map(kind, since), ())
+
+
+async def backend_time(view: View) -> datetime:
+    """Returns the time by the backend's clock, from which that of the page may differ. Raises like ``explain``."""
+    of_no_task: Explanation = await view.queue.explain(UUID(int=0))
+    return of_no_task.at
 
 
 async def done_by(view: View) -> AuditEntry | None:

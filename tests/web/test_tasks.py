@@ -253,7 +253,9 @@ def hidden_fields(response: httpx.Response) -> dict[str, list[str]]:
     return fields
 
 
-async def test_many_tasks_are_cancelled_after_a_preview(queue: AsyncMemoryQueue) -> None:
+@pytest.mark.parametrize("ahead", [0, 5, -5])
+async def test_many_tasks_are_cancelled_after_a_preview_by_the_clock_of_the_backend(ahead: int) -> None:
+    queue = AsyncMemoryQueue(clock=lambda: datetime.now(UTC) + timedelta(minutes=ahead))
     await ended(queue, 1, TaskState.FAILED, "no stock")
     for order in (2, 3):
         await queue.insert_task(Ship(order=order))

@@ -18,6 +18,7 @@ from fang_core.tasks.filter import TaskFilter
 from fang_web.audited import audited
 from fang_web.auth import Role
 from fang_web.errors import BadRequest, NotFound
+from fang_web.figures import backend_time
 from fang_web.filters import Chosen, chosen, in_states, until
 from fang_web.lasting import LastingChange
 from fang_web.pages.tasks.rows import rows_of
@@ -141,7 +142,8 @@ async def preview(view: View) -> Response:
     verb = VERBS[view.parameters.choice("action", VERBS, default="retry")]
     if not view.may(verb.role):
         raise NotFound("there is no such change for you here")
-    now = datetime.now(UTC)
+    # Times of rows are of the database's clock: by one that is behind it, all of these tasks would come too late.
+    now = await backend_time(view)
     choice = _narrowed(chosen(view.parameters, view.settings.masked, now), verb)
     count = await view.queue.count_tasks(choice.which)
     found = await view.queue.list_tasks(choice.which, limit=SAMPLE)
