@@ -50,6 +50,7 @@ from fang_postgres.sql.fragments import (
     array_of,
     due_time,
     has_ended,
+    is_of_kind,
     is_retried,
     state_literals,
     telling_of_slots,
@@ -92,7 +93,7 @@ def _ended(t: Tables, c: Any) -> list[ColumnElement[bool]]:
 
 
 def _failed(t: Tables, c: Any) -> list[ColumnElement[bool]]:
-    return [is_in(TaskState.FAILED)(c), c.kind == bindparam("p_kind", type_=Text), *_newest(c)]
+    return [is_in(TaskState.FAILED)(c), *is_of_kind(c, bindparam("p_kind", type_=Text)), *_newest(c)]
 
 
 def _newest(c: Any) -> list[ColumnElement[bool]]:

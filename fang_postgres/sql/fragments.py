@@ -81,6 +81,12 @@ def is_live_twin(c: Any) -> ColumnElement[bool]:
     return and_(c.uniq_hash == bindparam("p_uniq_hash", type_=Text), not_(has_ended(c)))
 
 
+def is_of_kind(c: Any, kind: ColumnElement[str]) -> list[ColumnElement[bool]]:
+    """Whether the row is of this kind, by the index of failed kinds, which holds no more than their beginning."""
+    length: ColumnElement[int] = literal_column("200")
+    return [func.left(c.kind, length) == func.left(kind, length), c.kind == kind]
+
+
 def is_unclaimed(c: Any) -> ColumnElement[bool]:
     """Whether no pool has claimed the row yet: the condition of the index of those that are unique until then.
 

@@ -47,6 +47,7 @@ from fang_postgres.sql.fragments import (
     TASK_COLUMNS,
     aliased,
     array_of,
+    is_of_kind,
     is_retried,
     readable,
     state_literals,
@@ -131,7 +132,7 @@ def list_failed(t: Tables) -> Statement:
     """Looks at failed rows of several kinds, behind a place of each, the newest first."""
     c = aliased(t.tasks, "t").c
     lane = _lanes("kind")
-    of_lane = (is_in(TaskState.FAILED)(c), c.kind == lane.c.kind)
+    of_lane = (is_in(TaskState.FAILED)(c), *is_of_kind(c, lane.c.kind))
     return _listed("list_failed", _newest(c, lane, of_lane), 2, lane)
 
 

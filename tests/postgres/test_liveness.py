@@ -1,6 +1,7 @@
 """Beats and their locks; rescue: whom it confirms, what becomes of the tasks, and what happens at the same time."""
 
 import json
+import random
 import threading
 import uuid
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import psycopg
 import pytest
 
 from fang_async import AsyncQueue
-from fang_core import Runnable, Stop
+from fang_core import Runnable, Stop, TaskFilter
 from fang_core.backends.store import ClaimRequest, PoolRecord, PruneRequest
 from fang_core.crashes import SUSPECT_AFTER
 from fang_core.errors import BackendError, BackendUnavailable
@@ -368,6 +369,21 @@ def test_orphans_are_charged_and_nobody_elses_tasks(scene: Scene) -> None:
     scene.store.unregister(DEAD)
     assert [(task.state, task.crashes) for task in scene.heart().rescue_orphans(MAX_CRASHES)] == [("retried", 1)]
     assert scene.heart().rescue_orphans(MAX_CRASHES) == []
+
+
+def test_a_kind_that_no_index_can_hold_is_rescued_and_found(scene: Scene) -> None:
+    """Its rescue would fail, and with it that of all other tasks."""
+    (task,) = scene.hold([0])
+    kind = random.Random(0).randbytes(10_000).hex()
+    scene.database.execute(
+        "UPDATE fang.fang_tasks SET metadata = jsonb_set(metadata, '{type}', to_jsonb(%s::text))", kind
+    )
+    scene.store.unregister(DEAD)
+    assert [each.state for each in scene.heart().rescue_orphans(1)] == ["failed"]
+    of_kind = TaskFilter(kinds=[kind], states=[TaskState.FAILED])
+    assert [each.id for each in scene.queue.list_tasks(of_kind).tasks] == [task.id]
+    assert scene.queue.list_tasks(TaskFilter(kinds=[kind[:500]], states=[TaskState.FAILED])).tasks == ()
+    assert scene.queue.retry_tasks(of_kind) == 1
 
 
 def test_what_no_pool_holds_is_nobodys_to_rescue_and_a_persons_to_revive(scene: Scene) -> None:
