@@ -513,9 +513,9 @@ def test_a_backfill_may_begin_before_all_times(world: World) -> None:
 def test_a_pause_that_has_ended_is_listed_no_more(world: World) -> None:
     world.put()
     world.state.schedules.pause("report", Pause(NOON + MINUTE, None, ME))
-    assert in_order(world.state.schedules.list_all())[0].paused
+    assert in_order(world.state.schedules.list_all(), 0)[0].paused
     world.passes(minutes=1)
-    (info,) = in_order(world.state.schedules.list_all())
+    (info,) = in_order(world.state.schedules.list_all(), 0)
     assert (info.paused, info.paused_until, info.paused_at, info.paused_by, info.pause_reason) == (False, *4 * [None])
 
 
@@ -523,7 +523,7 @@ def test_a_pause_that_has_ended_is_listed_no_more(world: World) -> None:
 def test_the_schedule_of_a_class_whose_zone_is_an_offset_is_listed_in_it(world: World, tz: timezone) -> None:
     declared = declaration("tests.stored.Offset", "stored", Cron("0 3 * * *", tz))
     world.state.schedules.declare({"offset": declared}, [])
-    (info,) = in_order(world.state.schedules.list_all())
+    (info,) = in_order(world.state.schedules.list_all(), 1)
     assert {(tick.at.hour, tick.at.utcoffset()) for tick in info.upcoming} == {(3, tz.utcoffset(None))}
 
 
