@@ -54,6 +54,20 @@ def as_progress(told: object) -> Progress | None:
     return Progress(done, total if isinstance(total, int | float) else None, text if isinstance(text, str) else "")
 
 
+def as_time(told: object) -> datetime | None:
+    """Returns the time in a text that any client may have written; None if it is none, or has no zone."""
+    try:
+        time = datetime.fromisoformat(told) if isinstance(told, str) else None
+    except ValueError:  # such as infinity
+        return None
+    return time if time is not None and time.tzinfo is not None else None
+
+
+def payload_of(metadata: object) -> dict[str, Any]:
+    """Returns the fields in ``Task.metadata``, without the key that holds the kind."""
+    return {key: value for key, value in metadata.items() if key != "type"} if isinstance(metadata, Mapping) else {}
+
+
 class Task(NamedTuple):
     """Holds one row of ``fang_tasks``, as it was when it was read. It is a record: it does not act.
 

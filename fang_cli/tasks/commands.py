@@ -98,8 +98,9 @@ def show(
 
 def _payload(kind: str, metadata: Mapping[str, Any], *, unmasked: bool) -> dict[str, Any]:
     from fang_core.masking.masks import DEFAULT_MASKED, masks_of
+    from fang_core.record import payload_of
 
-    fields = {key: value for key, value in metadata.items() if key != "type"}
+    fields = payload_of(metadata)
     if unmasked:
         return fields
     shown: dict[str, Any] = masks_of(kind, frozenset(DEFAULT_MASKED), hides_unknown=True).masked(fields)

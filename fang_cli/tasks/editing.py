@@ -12,7 +12,7 @@ from fang_cli.options import APP, DATABASE, options, queue_at
 from fang_cli.tasks.filtering import checked_uuid
 from fang_cli.tasks.finding import found_task
 from fang_core.errors import UsageError
-from fang_core.record import Task
+from fang_core.record import Task, payload_of
 from fang_core.tasks.runnable import BaseRunnable
 
 
@@ -70,7 +70,7 @@ def _new_task(task: Task, pairs: Sequence[str], payload: str | None, *, unchecke
     from fang_core.tasks.registry import REGISTRY
 
     where = "--set" if payload is None else "--payload"
-    former = {key: value for key, value in task.metadata.items() if key != "type"}
+    former = payload_of(task.metadata)
     fields = with_fields(former, where, pairs) if payload is None else fields_in(where, payload)
     cls = REGISTRY.get(task.kind)
     if cls is None:

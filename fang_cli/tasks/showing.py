@@ -1,18 +1,17 @@
 """Shows tasks: a page of a list, and the life of one; as JSON for programs, or as text for people."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from fang_cli.json_text import plain
 from fang_cli.tables import Number, print_table, stdout
 from fang_cli.tasks.filtering import told
 from fang_cli.texts import printable, time_of
-from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.listing import TaskPage
-from fang_core.record import DEFAULT_MAX_RETRIES, Progress, Task, TaskState
+from fang_core.record import DEFAULT_MAX_RETRIES, Progress, Task
 from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.life import first_line_of, life, when
 
 _KEPT_BACK: Final = ("metadata", "errors", "conflict", "progress")
 
@@ -48,7 +47,7 @@ def show_page(page: TaskPage, which: TaskFilter, limit: int) -> None:
             Number(task.priority, False),
             Number(task.retries, False),
             _when(task),
-            _first_line(task.error_message),
+            first_line_of(task.error_message),
         )
         for task in page.tasks
     ]
@@ -62,27 +61,11 @@ def show_page(page: TaskPage, which: TaskFilter, limit: int) -> None:
 
 
 def _when(task: Task) -> str:
-    """Returns the time that says most of a task in its state."""
-    if task.state is TaskState.IN_PROGRESS:
-        return f"since {time_of(task.claimed_at)}"
-    if task.state in TERMINAL_STATES:
-        return time_of(task.updated_at)
-    return f"due {time_of(task.scheduled_at)}"
-
-
-def _first_line(text: str | None) -> str:
-    return "" if text is None else text.strip().partition("\n")[0]
+    verb, at = when(task)
+    return f"{verb} {time_of(at)}"
 
 
 # One task -------------------------------------------------------------------------------------------------------------
-
-
-class Event(NamedTuple):
-    """Something that happened in the life of a task, or will."""
-
-    at: datetime
-    what: str
-    traceback: str | None = None
 
 
 def one_as_object(
@@ -90,7 +73,9 @@ def one_as_object(
 ) -> dict[str, Any]:
     """Returns all that is known of a task for JSON; ``payload`` is null unless it was asked for."""
     errors = [
-        {key: plain(value) for key, value in each.items() if tracebacks or key != "traceback"} for each in task.errors
+        {key: plain(value) for key, value in each.items() if tracebacks or key != "traceback"}
+        for each in task.errors
+        if isinstance(each, Mapping)
     ]
     return {
         **task_as_object(task),
@@ -117,10 +102,10 @@ def one_as_text(task: Task, why: Explanation, payload: Mapping[str, str] | None,
     for key, text in (payload or {}).items():
         yield f"  {'payload':9} {printable(f'{key} = {text}')}"
     yield "life"
-    for event in life(task):
-        yield f"  {time_of(event.at)}  {printable(event.what)}"
-        if tracebacks and event.traceback:
-            yield from (f"      {printable(line)}" for line in event.traceback.splitlines())
+    for moment in life(task):
+        yield f"  {time_of(moment.at)}  {printable(moment.text)}"
+        if tracebacks and moment.traceback:
+            yield from (f"      {printable(line)}" for line in moment.traceback.splitlines())
 
 
 def _facts(task: Task, why: Explanation) -> Iterator[tuple[str, str]]:
@@ -146,39 +131,3 @@ def progress_in_words(progress: Progress) -> str:
     """Returns how far a run is."""
     done, total, text = progress
     return f"{done:g}{'' if total is None else f' of {total:g}'} {text}".rstrip()
-
-
-def life(task: Task) -> list[Event]:
-    """Returns what is known of a task's life, in order; what is yet to come is the last."""
-    events = [Event(task.created_at, "inserted")]
-    for each in task.errors:
-        at = _time(each.get("time"))
-        if at is not None:
-            what = f"attempt {each.get('number', '?')} failed: {_first_line(str(each.get('error') or ''))}"
-            events.append(Event(at, what.rstrip(": "), each.get("traceback")))
-    asked = task.cancel_request
-    if asked is not None and (at := _time(asked.get("at"))) is not None:
-        by, reason = asked.get("by"), asked.get("reason")
-        events.append(Event(at, f"asked to end{f' by {by}' if by else ''}{f': {reason}' if reason else ''}"))
-    if task.claimed_at is not None:
-        events.append(Event(task.claimed_at, f"attempt {task.attempt} claimed by pool {task.pool_id}"))
-    if task.state in TERMINAL_STATES:
-        message = "" if task.state is TaskState.FAILED and task.errors else _first_line(task.error_message)
-        events.append(Event(task.updated_at, f"{task.state}{f': {message}' if message else ''}"))
-    events.sort(key=lambda event: event.at)
-    if task.state in (TaskState.NEW, TaskState.RETRIED):
-        events.append(Event(task.scheduled_at, f"due, for attempt {task.attempt + 1}"))
-    if task.expires_at is not None and task.state not in TERMINAL_STATES:
-        events.append(Event(task.expires_at, "no run begins later"))
-    return events
-
-
-def _time(text: object) -> datetime | None:
-    """Returns a time from a row, which any client may have written."""
-    if isinstance(text, datetime):
-        return text
-    try:
-        found = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return None if found.tzinfo is None else found

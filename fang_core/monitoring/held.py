@@ -9,7 +9,6 @@ from fang_core.monitoring.facts import Facts, Found
 from fang_core.monitoring.wording import (
     ISOLATE,
     START_A_WORKER,
-    as_time,
     at,
     died,
     named,
@@ -20,7 +19,7 @@ from fang_core.monitoring.wording import (
     told_ago,
     told_progress,
 )
-from fang_core.record import Task
+from fang_core.record import Task, as_time
 
 _ORPHANS_WITHIN: Final = timedelta(seconds=15)
 """How often pools look for tasks whose holder has no record: see ``SWEEP_EVERY``."""

@@ -180,12 +180,3 @@ def pool_ids(pool: PoolFacts) -> dict[str, Any]:
 def ids_of_pools(pools: Sequence[PoolFacts]) -> dict[str, Any]:
     """Returns those of several."""
     return {"pools": [pool_ids(pool) for pool in pools]}
-
-
-def as_time(text: str | None) -> datetime | None:
-    """Returns the time in a text that a client may have written; None if it has none."""
-    try:
-        time = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return time if time.tzinfo is not None else None

@@ -9,7 +9,7 @@ from uuid import UUID
 from fang_core.flow.limits import Gcra
 from fang_core.liveness import DECLARED_DEAD
 from fang_core.monitoring.facts import NOTHING_TOLD, Facts, PoolFacts, RunFacts, SessionFacts, Signs, SlotHolder
-from fang_core.record import Task, as_progress
+from fang_core.record import Task, as_progress, as_time
 from fang_core.tasks.arguments import checked_id
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.live import as_live_run
@@ -85,7 +85,7 @@ def _as_run(now: datetime, task: Task, told: Sequence[Any]) -> RunFacts:
         pass
     if isinstance(notable, Mapping) and notable.get("attempt") == task.attempt:
         place, progress = notable.get("hung"), as_progress(notable.get("progress")) or progress
-        since = _time(notable.get("since"))
+        since = as_time(notable.get("since"))
         seconds = seconds if since is None or seconds is not None else (now - since).total_seconds()
     return RunFacts(seconds, place if isinstance(place, str) else None, progress, names_all)
 
@@ -93,7 +93,7 @@ def _as_run(now: datetime, task: Task, told: Sequence[Any]) -> RunFacts:
 def _as_holders(text: str | None) -> tuple[SlotHolder, ...]:
     found = json.loads(text or "[]")
     return tuple(
-        SlotHolder(UUID(task_id), kind or "", None if pool_id is None else UUID(pool_id), pool, _time(claimed_at))
+        SlotHolder(UUID(task_id), kind or "", None if pool_id is None else UUID(pool_id), pool, as_time(claimed_at))
         for task_id, kind, pool_id, pool, claimed_at in found
     )
 
@@ -102,7 +102,7 @@ def _as_session(text: str | None) -> SessionFacts | None:
     if text is None:
         return None
     pid, since, application, state = json.loads(text)
-    return SessionFacts(pid, _time(since), application or None, state)
+    return SessionFacts(pid, as_time(since), application or None, state)
 
 
 def _next_start(rate: Gcra | None, tat: datetime | None, now: datetime) -> datetime | None:
@@ -111,11 +111,3 @@ def _next_start(rate: Gcra | None, tat: datetime | None, now: datetime) -> datet
 
 def _seconds(value: float | None) -> timedelta | None:
     return None if value is None else timedelta(seconds=value)
-
-
-def _time(text: object) -> datetime | None:
-    try:
-        time = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:  # such as infinity
-        return None
-    return time if time is not None and time.tzinfo is not None else None

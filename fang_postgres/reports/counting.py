@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, TypeAlias
 
+from fang_core.lifecycle import DUE_STATES
 from fang_core.record import PoolInfo, TaskState
 from fang_postgres.reports.figures import RetriedKind, RunningKind, TaskCount, UnknownKind, UnservedType
 from fang_postgres.sql import reports as sql
@@ -15,7 +16,6 @@ COUNTED: Final = 5_000
 FEWEST: Final = 20
 """The fewest rows of each type that are counted, however many types there are."""
 
-WAITING: Final = frozenset({TaskState.NEW, TaskState.RETRIED})
 
 _Group: TypeAlias = tuple[str, TaskState]
 
@@ -117,7 +117,7 @@ def unknown_kinds(counts: Sequence[TaskCount], pools: Sequence[PoolInfo]) -> lis
 
 def _group(count: TaskCount) -> _Group:
     """Returns the group that a task is counted in: waiting tasks of both states are in one index, so in one group."""
-    return count.task_type, TaskState.NEW if count.state in WAITING else count.state
+    return count.task_type, TaskState.NEW if count.state in DUE_STATES else count.state
 
 
 def _place(count: TaskCount) -> _Place:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from fang_core.flow.info import TypeInfo
-from fang_core.lifecycle import TERMINAL_STATES
+from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
 from fang_core.pool.glance import Look
 from fang_core.record import PRIORITIES, PoolInfo, TaskState
 from fang_postgres.operations.liveness import as_beat
@@ -20,7 +20,6 @@ from fang_postgres.operations.pools import as_pools, read_version
 from fang_postgres.reports.counting import (
     COUNTED,
     FEWEST,
-    WAITING,
     Counted,
     completed,
     counted_retries,
@@ -174,7 +173,7 @@ class Reports:
 
         None may be sent for a statement that took too long.
         """
-        each = share_of_each([count for count in counts if count.state in WAITING]) // _RANGES
+        each = share_of_each([count for count in counts if count.state in DUE_STATES]) // _RANGES
         seen: Sequence[RetriedKind] = (yield self.retried(max(each, 1))) or ()
         return sorted(counted_retries(seen, counts), key=lambda kind: (-kind.count, kind.task_type, kind.kind))
 

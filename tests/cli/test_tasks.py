@@ -157,7 +157,7 @@ def test_a_task_is_told_as_its_life(charge: str, run: Run) -> None:
     assert re.search(r"^  header    trace=a\N{REPLACEMENT CHARACTER}$", result.stdout, re.MULTILINE)
     life = {line.split("  ", 2)[2] for line in result.stdout.partition("life\n")[2].splitlines()}
     error = "failed: ValueError: \N{REPLACEMENT CHARACTER}[31mno"
-    assert life == {"inserted", f"attempt 1 {error}", "failed"}
+    assert life == {"inserted", f"attempt 1 {error}", "failed after attempt 1"}
     assert "\x1b" not in result.stdout
     assert "4711" not in result.stdout
     assert "Traceback" not in result.stdout

@@ -20,7 +20,7 @@ from fang_core.record import Task, TaskState
 from fang_core.tasks.filter import TaskFilter
 from fang_core.tasks.options import InsertOptions
 from fang_web import OpenOnLoopback, Role, create_app
-from fang_web.pages.tasks import many, one
+from fang_web.pages.tasks import many
 from tests.web.client import FROM_THE_PAGE, browser, page_of
 from tests.web.tasks_of_tests import Ship
 
@@ -195,22 +195,6 @@ async def test_a_task_is_shown_without_what_takes_too_long(
         page = text_of(await browser.get(f"/tasks/{task.id}"))
     assert "Not read: why: it took longer than a second" in page
     assert '"order": 7' in page
-
-
-@pytest.mark.parametrize(
-    "told",
-    [
-        {"number": 1, "time": "yesterday", "error": {"a": 1}, "traceback": None},
-        {"time": "2026-11-29T00:00:00", "number": None},
-        {},
-    ],
-)
-async def test_a_row_that_another_program_wrote_is_shown(queue: AsyncMemoryQueue, told: dict[str, object]) -> None:
-    task = await ended(queue, 7, TaskState.FAILED, "no stock")
-    odd = task._replace(errors=[told, "text"], cancel_request={"by": "x"}, headers={"a": "b"})  # type: ignore[list-item]
-    failures = one.failures_of(odd)
-    assert len(failures) == 1
-    assert [moment.text for moment in one.life_of(odd, failures)]
 
 
 async def test_what_a_user_may_not_do_is_not_offered(queue: AsyncMemoryQueue) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from fang_core.crashes import MOST_CRASHES, AfterCrash
 from fang_core.failure import ERRORS_KEPT
 from fang_core.lifecycle import DUE_STATES, Change, Outcome
-from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState
+from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState, payload_of
 from fang_core.tasks.cancelling import Cancellation
 from fang_core.tasks.editing import Edit
 from fang_core.tasks.insertion import expires_at
@@ -115,11 +115,10 @@ def _with_entry(task: Task, entry: str | None, now: datetime) -> Sequence[Any]:
 
 def as_claimed(task: Task) -> ClaimedTask:
     """The short form of a held row."""
-    payload = {key: value for key, value in task.metadata.items() if key != "type"}
     return ClaimedTask(
         task.id,
         task.kind,
-        json.dumps(payload),
+        json.dumps(payload_of(task.metadata)),
         task.attempt,
         task.retries,
         DEFAULT_MAX_RETRIES if task.max_retries is None else task.max_retries,

@@ -8,7 +8,8 @@ from uuid import UUID
 from starlette.responses import Response
 
 from fang_core.errors import FangError, StaleTask, TwinExists, UsageError
-from fang_core.record import Task
+from fang_core.lifecycle import DUE_STATES
+from fang_core.record import Task, payload_of
 from fang_core.tasks.codec import decode, encode
 from fang_core.tasks.runnable import BaseRunnable
 from fang_web.audited import audited
@@ -16,8 +17,7 @@ from fang_web.auth import Role
 from fang_web.errors import BadRequest, Forbidden, NotFound
 from fang_web.forms import ROOT, PayloadForm
 from fang_web.pages.tasks.form_page import FormPage, class_of, controls_of, options_of
-from fang_web.pages.tasks.one import WAITING, found_task
-from fang_web.pages.tasks.rows import payload_of
+from fang_web.pages.tasks.one import found_task
 from fang_web.routing import Route, action, page
 from fang_web.view import View
 
@@ -29,7 +29,7 @@ async def edit(view: View) -> Response:
     task = await found_task(view)
     _refuse_unless_waiting(task)
     shown = _of_stored(view, task)
-    return shown.response(shown.form.of_stored(payload_of(task)))
+    return shown.response(shown.form.of_stored(payload_of(task.metadata)))
 
 
 async def change(view: View) -> Response:
@@ -39,7 +39,7 @@ async def change(view: View) -> Response:
     controls = controls_of(view.form)
     if "again" in view.form:
         return shown.response(controls)
-    filled = shown.form.filled(controls, payload_of(task))
+    filled = shown.form.filled(controls, payload_of(task.metadata))
     options, errors = options_of(view, filled.errors, task)
     if filled.task is None or errors:
         return shown.response(controls, errors)
@@ -68,7 +68,7 @@ def _as_it_is(task: Task) -> BaseRunnable:
     """Returns the task of a row. Raises ``BadRequest`` if writing it would change more than when it is due."""
     cls = class_of(task.kind)
     try:
-        same = decode(cls, json.dumps(payload_of(task)))
+        same = decode(cls, json.dumps(payload_of(task.metadata)))
         is_same = json.loads(encode(same)) == task.metadata
     except FangError:
         is_same = False
@@ -90,7 +90,7 @@ async def _task_of_form(view: View, *, is_form: bool = True) -> Task:
 
 
 def _refuse_unless_waiting(task: Task) -> None:
-    if task.state not in WAITING:
+    if task.state not in DUE_STATES:
         raise BadRequest(f"only tasks that wait can be edited, and this one is {task.state.replace('_', ' ')}")
 
 

@@ -1,14 +1,14 @@
 """Makes the rows of tables of tasks: what a reader wants to know of a task at a glance, with secrets hidden."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.masking.masks import Masks, masks_of
-from fang_core.record import Task, TaskState
+from fang_core.record import Task, payload_of
+from fang_core.tasks.life import when
 
 SHOWN: Final = 160
 """Characters of a payload, or of an error, in a row."""
@@ -42,7 +42,7 @@ def rows_of(tasks: Iterable[Task], words: frozenset[str]) -> list[TaskRow]:
 
 def _row(task: Task, masks: Masks) -> TaskRow:
     verb, at = when(task)
-    text = task.error_message or short(masks.beginning(payload_of(task), SHOWN))
+    text = task.error_message or short(masks.beginning(payload_of(task.metadata), SHOWN))
     return TaskRow(
         task.id,
         task.kind,
@@ -55,21 +55,6 @@ def _row(task: Task, masks: Masks) -> TaskRow:
         text,
         is_error=bool(task.error_message),
     )
-
-
-def when(task: Task) -> tuple[str, datetime]:
-    """Returns what happens at the time that matters in the task's state, and that time."""
-    if task.state == TaskState.IN_PROGRESS:
-        return "running since", task.claimed_at or task.updated_at
-    if task.state in TERMINAL_STATES:
-        return str(task.state), task.updated_at
-    return "due", task.scheduled_at
-
-
-def payload_of(task: Task) -> dict[str, Any]:
-    """Returns the fields of a task, without the key that holds its kind."""
-    metadata = task.metadata if isinstance(task.metadata, Mapping) else {}
-    return {key: value for key, value in metadata.items() if key != "type"}
 
 
 def short(value: Any) -> str:
