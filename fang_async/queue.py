@@ -141,6 +141,7 @@ class AsyncQueue(Uncopyable):
             behind_pooler=behind_pooler,
             wait_for_database=wait_for_database,
             password=password,
+            insert_middleware=insert_middleware,
         )
 
     # Opening and closing ----------------------------------------------------------------------------------------------

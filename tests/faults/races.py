@@ -53,7 +53,7 @@ def unique(trial: Trial) -> None:
     _losers_hold_nobody_up(trial, {"its backend dies": True})
 
 
-@fault("F33 terms", "the same for each of the terms of a Unique", quick=True)
+@fault("F33 terms", "the same for each of the terms of a Unique")
 def unique_on_terms(trial: Trial) -> None:
     """Who has replaced or postponed the twin has written its row, which no pool claims until that transaction ends: of
     the losers those stay open that have written nothing."""

@@ -155,6 +155,7 @@ def test_a_busy_pool_alone_claims_each_task_once(
     assert "lost" not in caplog.text
 
 
+@pytest.mark.long  # it measures waits in seconds; the tests above show that what waits goes to another pool
 def test_processes_with_a_long_task_in_a_hundred(harness: Harness, url: str, tmp_path: Path) -> None:
     """In one trial of three: a machine may be crowded for a while. Without give-back tasks wait in each."""
     seen = []
