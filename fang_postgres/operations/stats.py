@@ -41,7 +41,9 @@ class Stats(OperationsBase):
             {"task_type": task_type, "kind": kind} | _values(row)
             for (task_type, kind), row in sorted(flush.rows.items())
         ]
-        params = {"p_at": flush.minute, "p_writer": writer, "p_rows": json.dumps(rows), "p_latest": LATEST_WRITE}
+        # No \u escapes: a database in SQL_ASCII takes any text, but refuses these.
+        text = json.dumps(rows, ensure_ascii=False)
+        params = {"p_at": flush.minute, "p_writer": writer, "p_rows": text, "p_latest": LATEST_WRITE}
         return Operation(self._statements.flush_stats, params, lambda rows: Flushed(*rows[0]))
 
     def unmerged_minute(self, since: datetime | None) -> Operation[datetime | None]:

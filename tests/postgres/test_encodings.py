@@ -23,6 +23,7 @@ from fang_core import (
     TaskConfig,
     TaskFilter,
 )
+from fang_core.monitoring.history import Flush, StatsRow, minute_of
 from fang_core.tasks.payload import path_of
 from fang_core.tasks.registry import Registry
 from fang_postgres import migrate
@@ -300,3 +301,16 @@ def test_a_pool_of_types_that_cannot_be_stored_does_not_start(
 )
 def test_the_path_to_a_character(metadata: str, path: str | None) -> None:
     assert path_of(metadata, "\N{EM DASH}") == path
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_the_history_is_kept(harness: Harness, made: Callable[[str], str], encoding: str) -> None:
+    queue = harness.queue(made(encoding))
+    store = harness.call(queue.store)
+    pair = "post\N{LATIN SMALL LETTER E WITH ACUTE}", "Caf\N{LATIN SMALL LETTER E WITH ACUTE}"
+    try:
+        flush = Flush(minute_of(harness.call(store.tell_time)), {pair: StatsRow(finished=1)})
+        assert harness.call(store.flush_stats, uuid4(), flush).is_written
+        assert pair in [(kind.task_type, kind.kind) for kind in harness.call(queue.stats).kinds]
+    finally:
+        harness.call(store.close)
