@@ -13,7 +13,7 @@ from statistics import median
 from typing import Final
 
 from fang_core.logs import SafeLogger
-from fang_postgres.connections.connecting import SET_GUARD, SET_READING, SET_SUMMING, SLOW_STATEMENT
+from fang_postgres.connections.connecting import SET_GUARD, SET_MONITORING, SET_READING, SET_SUMMING, SLOW_STATEMENT
 
 SLOW: Final = 0.05
 """Seconds that no healthy statement takes: claims of 500 and outcomes of 1,000 take 2 to 20 ms."""
@@ -110,6 +110,12 @@ class Summing(Reading):
     """Guards what adds up the history, which may take longer."""
 
     settings = SET_SUMMING
+
+
+class Monitoring(AlwaysOn):
+    """Limits how long what nothing depends on waits for locks."""
+
+    settings = SET_MONITORING
 
 
 class Unjudged(PlanGuard):

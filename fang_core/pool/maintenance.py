@@ -4,13 +4,13 @@ More often, it looks for tasks of managed types that have no lane, which no clai
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Final, Protocol
 
 from fang_core.backends.store import FlowStore, HistoryStore, PruneRequest, UpkeepStore
 from fang_core.config import PoolOptions
-from fang_core.errors import FangError
+from fang_core.errors import BackendUnavailable, FangError, NotConnected
 from fang_core.pool.outage import Outage
 from fang_core.pool.runtime import Runtime, Service
 
@@ -65,6 +65,7 @@ class Maintenance:
         self._managed = managed
         self._round_at = time.monotonic() + EVERY
         self._named: dict[tuple[str, str], float] = {}
+        self._failing: set[str] = set()  # parts that did not work when they were last tried
         self._outage = Outage(runtime.logger, "maintenance works again")
         self._closing = runtime.event()
         self._service: Service | None = None
@@ -83,32 +84,40 @@ class Maintenance:
     async def _loop(self) -> None:
         seconds = ADOPT_EVERY
         while not await self._runtime.wait(self._closing, seconds):
-            seconds = EVERY
-            try:
-                seconds = await self._turn()
-                self._outage.over(time.monotonic())
-            except FangError as error:
-                self._logger.warning("maintenance failed and will be tried again: %s", error)
-                self._outage.failed(time.monotonic())
-            except Exception:
-                self._logger.exception("maintenance failed and will be tried again")
-                self._outage.failed(time.monotonic())
+            seconds = await self._turn()
 
     async def _turn(self) -> float:
         """Does what is due; returns the seconds until the next turn."""
         if time.monotonic() >= self._round_at:
             self._round_at = time.monotonic() + EVERY
-            await self.prune()
-            await self.name_unknown_kinds()
-            await self.name_unserved_types()
-            await self.fold_stats()
+            parts = (self.prune, self.name_unknown_kinds, self.name_unserved_types, self.fold_stats)
+            for part in parts:
+                if not await self._try(part.__name__, part()):
+                    break
         began = time.monotonic()
         managed = tuple(self._managed())
         if managed:
-            await self.adopt(managed)
+            await self._try("adopt", self.adopt(managed))
         now = time.monotonic()
         # As soon if none is managed: when the first one is, tasks that wait have no lane yet.
         return min(max(0.0, self._round_at - now), max(ADOPT_EVERY, (now - began) / SHARE))
+
+    async def _try(self, name: str, part: Awaitable[object]) -> bool:
+        """Does one part, and returns whether the others can be done: one whose table is locked or missing holds up no
+        other, above all not that which has tasks claimed. Logs a failure once, until that part works again."""
+        try:
+            await part
+        except Exception as error:
+            if name not in self._failing:
+                unexpected = None if isinstance(error, FangError) else error
+                self._logger.warning("maintenance failed and will be tried again: %s", error, exc_info=unexpected)
+            self._failing.add(name)
+            self._outage.failed(time.monotonic())
+            return not isinstance(error, NotConnected | BackendUnavailable)
+        self._failing.discard(name)
+        if not self._failing:
+            self._outage.over(time.monotonic())
+        return True
 
     async def adopt(self, managed: Sequence[str]) -> None:
         """Has claims find the tasks of managed types that have no lane."""

@@ -86,6 +86,10 @@ SET_SUMMING: Final = set_for_transaction(READING | {"statement_timeout": "5s"})
 """The same for those that add up the history: the histograms of 500 kinds in two hours of minutes are a million cells.
 """
 
+SET_MONITORING: Final = set_for_transaction({"lock_timeout": "100ms"})
+"""Limits how long a pool waits to write its history and what it does now, on connections that claims and outcomes need.
+Its rows are its own: whoever makes it wait has locked the table, and may hold that for an hour."""
+
 SLOW_STATEMENT: Final = (
     "a claim or a completion took %.3f s, perhaps because of a wrong plan: plans are guarded for %.0f s; "
     "ANALYZE the task table if this is logged again"

@@ -32,7 +32,7 @@ from fang_postgres.managing import adopt, declare
 from fang_postgres.monitoring.folding import fold_next, merge_next
 from fang_postgres.operations import Operations
 from fang_postgres.operations.managing import Place
-from fang_postgres.planner_guard import AlwaysOn, PlanGuard, Unjudged
+from fang_postgres.planner_guard import AlwaysOn, Monitoring, PlanGuard, Unjudged
 from fang_postgres.statement import Operation, Script
 
 T = TypeVar("T")
@@ -145,6 +145,7 @@ class PostgresStore:
         self._guard_of_outcomes = PlanGuard()
         self._guard_of_pruning = AlwaysOn()
         self._guard_of_types = AlwaysOn()
+        self._guard_of_monitoring = Monitoring()
         self._to_adopt: dict[str, Place] = {}
         self._folds = 0
         self._merged: datetime | None = None  # the last minute that this pool has merged
@@ -159,7 +160,7 @@ class PostgresStore:
 
     async def tell_live(self, pool_id: UUID, live: Live, /) -> None:
         """See ``PoolStore.tell_live``."""
-        await self._spare.run(self._operations.tell_live(pool_id, live))
+        await self._spare.run(self._operations.tell_live(pool_id, live), self._guard_of_monitoring)
 
     async def unregister(self, pool_id: UUID, /) -> None:
         """See ``PoolStore.unregister``."""
@@ -226,9 +227,10 @@ class PostgresStore:
         """See ``UpkeepStore.prune``."""
         operations = self._operations.prune(request)
         pruned = sum([await self._spare.run(operation, self._guard_of_pruning) for operation in operations])
-        await self._spare.run(self._operations.prune_lanes(request.task_types))
-        await self._spare.run(self._operations.forget_messages())
-        await self._spare.run(self._operations.forget_live())
+        if pruned < request.limit:  # once a round
+            await self._spare.run(self._operations.prune_lanes(request.task_types))
+            await self._spare.run(self._operations.forget_messages())
+            await self._spare.run(self._operations.forget_live(), self._guard_of_monitoring)
         return pruned
 
     def listen(
@@ -295,23 +297,25 @@ class PostgresStore:
 
     async def flush_stats(self, writer: UUID, flush: Flush, /) -> Flushed:
         """See ``HistoryStore.flush_stats``."""
-        return await self._spare.run(self._operations.flush_stats(writer, flush))
+        return await self._spare.run(self._operations.flush_stats(writer, flush), self._guard_of_monitoring)
 
     async def fold_stats(self, keep: timedelta | None, limit: int, /) -> int:
         """See ``HistoryStore.fold_stats``."""
         self._folds = (self._folds + 1) % LOOK_AT_ALL
         if not self._folds:
             self._merged = None
-        done = 0
+        done, guard = 0, self._guard_of_monitoring
         while done < limit:
-            at = await self._spare.in_transaction(partial(merge_next, self._operations, self._merged))
+            at = await self._spare.in_transaction(partial(merge_next, self._operations, self._merged), guard)
             if at is None:
                 break
             self._merged = at
             done += 1
-        while done < limit and await self._spare.in_transaction(partial(fold_next, self._operations)) is not None:
+        while (
+            done < limit and await self._spare.in_transaction(partial(fold_next, self._operations), guard) is not None
+        ):
             done += 1
-        await self._spare.run(self._operations.prune_stats(keep))
+        await self._spare.run(self._operations.prune_stats(keep), guard)
         return done
 
     async def close(self) -> None:

@@ -12,9 +12,11 @@ import pytest
 from sqlalchemy import func, literal_column, select
 
 from fang_core import Events, TaskState
-from fang_core.backends.store import ClaimRequest, PoolRecord
+from fang_core.backends.store import ClaimRequest, Live, PoolRecord, PruneRequest
 from fang_core.errors import RowsLocked
 from fang_core.lifecycle import Outcome
+from fang_core.monitoring.history import POOL as POOLS_OWN
+from fang_core.monitoring.history import Flush, StatsRow, minute_of
 from fang_postgres.connections.connecting import SETTINGS
 from fang_postgres.operations.outcomes import LOCK_WAIT
 from fang_postgres.planner_guard import SLOW, PlanGuard
@@ -273,3 +275,32 @@ def test_of_a_locked_table_it_only_says_that_nothing_was_written(
         harness.call(store.complete, POOL, [Outcome(POOL, 1, None)])
     assert (caught.value.written, caught.value.locked) == (frozenset(), frozenset())
     harness.call(store.close)
+
+
+SEES = """CREATE TABLE fang.seen (name text, waits text);
+    CREATE FUNCTION fang.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO fang.seen VALUES (TG_TABLE_NAME || ' ' || TG_OP, current_setting('lock_timeout')); RETURN NULL;
+    END $$"""
+WATCHES = "CREATE TRIGGER see AFTER INSERT OR UPDATE OR DELETE ON fang.{} EXECUTE FUNCTION fang.see()"
+
+
+def test_what_nothing_depends_on_waits_for_no_lock_on_its_table(harness: Harness, url: str) -> None:
+    """It is written on connections of claims and outcomes, which somebody who has locked its table would stop."""
+    database = Database(url)
+    database.execute(SEES)
+    for table in ("fang_live", "fang_stats"):
+        database.execute(WATCHES.format(table))
+    store = harness.call(harness.queue(url).store)
+    try:
+        harness.call(store.tell_live, POOL, Live(1, 0))
+        for ago in (0, 10, 70):
+            at = minute_of(harness.call(store.tell_time) - timedelta(minutes=ago))
+            harness.call(store.flush_stats, POOL, Flush(at, {POOLS_OWN: StatsRow(worker_s=1.0)}))
+        harness.call(store.prune, PruneRequest(("common",), None, None, 10))
+        harness.call(store.fold_stats, None, 10)
+    finally:
+        harness.call(store.close)
+    seen = set(database.rows("SELECT name, waits FROM fang.seen"))
+    database.close()
+    assert {name.partition(" ")[0] for name, _ in seen} == {"fang_live", "fang_stats"}
+    assert {waits for _, waits in seen} == {"100ms"}

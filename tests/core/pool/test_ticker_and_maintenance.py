@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from fang_core import BackendUnavailable, Cron, Runnable, TaskConfig
+from fang_core import BackendUnavailable, Cron, Runnable, SchemaError, TaskConfig
 from fang_core.backends.store import PruneRequest, ScheduleState, Tick
 from fang_core.backends.ticking import Timetable
 from fang_core.config import PoolOptions
@@ -188,6 +188,21 @@ def test_no_error_ends_maintenance(
     runtime.advance(3 * EVERY)
     assert len(upkeep.called(verb)) == 3
     assert [record.exc_info is not None for record in caplog.records] == [error is not AWAY, False]
+    assert "maintenance works again" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("verb", ["prune", "fold_stats"])
+def test_a_part_that_never_works_holds_up_no_other_and_is_told_of_once(
+    runtime: FakeRuntime, upkeep: UpkeepStore, caplog: pytest.LogCaptureFixture, verb: str
+) -> None:
+    """As when somebody has locked or dropped the table of the history: tasks without a lane would never be claimed."""
+    Maintenance(runtime, upkeep, PoolOptions(), lambda: ["a"]).start()
+    upkeep.fail(verb, SchemaError("table fang.fang_stats is missing"), times=10)
+    runtime.advance(10 * EVERY + 1)
+    assert len(upkeep.called(verb)) == len(upkeep.called("unserved_types")) == 10
+    assert len(upkeep.called("adopt")) == 10 * EVERY / ADOPT_EVERY
+    assert len(caplog.records) == 1
+    runtime.advance(EVERY)
     assert "maintenance works again" in caplog.messages[-1]
 
 
