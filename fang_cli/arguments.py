@@ -7,28 +7,24 @@ import getpass
 import re
 import socket
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final, overload
+from typing import overload
 
 import click
 
 from fang_core.config import check_period
 from fang_core.errors import UsageError
 from fang_core.schedules.schedule import zone_of
-
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+from fang_core.words.spans import length_of
 
 
 def span(ctx: click.Context, option: click.Parameter, value: str | None) -> timedelta | None:
     """Returns an option's length of time, as in 90s, 15m, 6h, 2d or 1w; a bare number counts seconds."""
     if value is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", value.strip().lower(), re.ASCII)
-    try:
-        return timedelta(**{_UNITS[found[2] or "s"]: float(found[1])})  # type: ignore[index]
-    except (TypeError, OverflowError):
-        raise UsageError(
-            f"{option.opts[0]} must be a span of time such as 90s, 15m, 6h or 2d, not {value!r:.40}"
-        ) from None
+    length = length_of(f"{value.rstrip()}s" if value.rstrip()[-1:].isdigit() else value)
+    if length is None:
+        raise UsageError(f"{option.opts[0]} must be a span of time such as 90s, 15m, 6h or 2d, not {value!r:.40}")
+    return length
 
 
 def seconds(ctx: click.Context, option: click.Parameter, value: str) -> float:

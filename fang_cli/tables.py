@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fang_cli.texts import printable
+from fang_core.words.texts import printable
 
 _PIPED_WIDTH: Final = 200
 MOST_ROWS: Final = 30

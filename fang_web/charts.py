@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from fang_core.monitoring.buckets import BOUNDS, Histogram, merged
 from fang_core.monitoring.stats import HeatPoint, StatsPoint
-from fang_web.rendering import span
+from fang_core.words.spans import span
 
 LEVELS: Final = 8
 MOST_COLUMNS: Final = 120

@@ -62,5 +62,11 @@ async def done_by(view: View) -> AuditEntry | None:
     entry = view.parameters.whole("done", least=1, most=(1 << 62), default=0)
     if not entry:
         return None
-    found: list[AuditEntry] = await view.queue.audit.list(limit=1, before=entry + 1)
-    return next((each for each in found if each.id == entry and each.who == view.user.name), None)
+    found = await entry_of(view, entry)
+    return found if found is not None and found.who == view.user.name else None
+
+
+async def entry_of(view: View, number: int) -> AuditEntry | None:
+    """Returns the row of the audit with this id; None if there is none."""
+    found: list[AuditEntry] = await view.queue.audit.list(limit=1, before=number + 1)
+    return next((each for each in found if each.id == number), None)

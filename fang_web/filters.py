@@ -5,10 +5,9 @@ all about the same filter.
 """
 
 import json
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,15 +15,12 @@ from fang_core.errors import UsageError
 from fang_core.masking.masks import Masks, masks_of, masks_of_all
 from fang_core.record import TaskState
 from fang_core.tasks.filter import TaskFilter
+from fang_core.words.spans import length_of
 from fang_web.errors import BadRequest
 from fang_web.parameters import Parameters, checked_uuid
 
 TIMES: Final[Mapping[str, str]] = {"inserted": "inserted", "updated": "changed", "due": "due"}
 """The times of a task by which it can be filtered, as the filter calls them, and as the page does."""
-
-_SPAN: Final = re.compile(r"([0-9]{1,6})\s*(s|m|min|h|d|w)", re.ASCII)
-_UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_LONGEST: Final = timedelta(days=3_650)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +148,6 @@ def _moment(text: str, name: str, now: datetime) -> datetime | None:
     if moment is None:
         raise BadRequest(f"{name} is a length of time like 15m, 2h or 3d, or a time like 2026-11-29T08:00Z")
     return moment
-
-
-def length_of(text: str) -> timedelta | None:
-    """Returns the length of time that a text says, like ``15m``; None if it says none, or one of many years."""
-    span = _SPAN.fullmatch(text)
-    length = None if span is None else timedelta(seconds=int(span[1]) * _UNITS[span[2]])
-    return length if length is not None and length <= _LONGEST else None
 
 
 def time_of(text: str) -> datetime | None:

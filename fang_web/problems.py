@@ -8,7 +8,8 @@ from fang_core.flow.info import TypeInfo
 from fang_core.monitoring.stats import KindStats, Stats, TypeStats
 from fang_core.record import PoolInfo
 from fang_core.schedules.stored import ScheduleInfo
-from fang_web.rendering import number, percent, span
+from fang_core.words.spans import span
+from fang_web.rendering import number, percent
 
 Grade: TypeAlias = Literal["bad", "warn"]
 

@@ -6,6 +6,8 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from fang_core.words.spans import span
+from fang_core.words.texts import cut
 from fang_web.static import FILES
 
 ENVIRONMENT: Final = Environment(
@@ -35,22 +37,8 @@ def render(template: str, **context: Any) -> str:
     return ENVIRONMENT.get_template(template).render(context)
 
 
-def span(seconds: float | timedelta | None) -> str:
-    """Returns a length of time as people say it: ``12 ms``, ``3.2 s``, ``4 min 10 s``, ``2 d 3 h``."""
-    if seconds is None:
-        return "–"
-    value = seconds.total_seconds() if isinstance(seconds, timedelta) else float(seconds)
-    if value < 0:
-        return "–" + span(-value)
-    if value < 0.9995:
-        return f"{value * 1000:.3g} ms" if value else "0 s"
-    if value < 59.95:
-        return f"{value:.3g} s"
-    for unit, length, part, smaller in (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1)):
-        if value >= length:
-            whole, rest = divmod(int(value), length)
-            return f"{whole:,} {unit}" + (f" {rest // smaller} {part}" if rest // smaller else "")
-    return f"{value:.0f} s"
+def _span(seconds: float | timedelta | None) -> str:
+    return "–" if seconds is None else span(seconds)
 
 
 def number(value: float | None) -> str:
@@ -87,11 +75,5 @@ def clock(at: datetime | None) -> str:
     return "–" if at is None else at.strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-def cut(text: object, most: int = 200) -> str:
-    """Returns a text on one line, of at most so many characters."""
-    line = " ".join(str(text).split())
-    return line if len(line) <= most else line[: most - 1] + "…"
-
-
-ENVIRONMENT.filters.update(span=span, number=number, percent=percent, moment=moment, clock=clock, cut=cut)
+ENVIRONMENT.filters.update(span=_span, number=number, percent=percent, moment=moment, clock=clock, cut=cut)
 ENVIRONMENT.globals.update(NAVIGATION=NAVIGATION, FILES=FILES)

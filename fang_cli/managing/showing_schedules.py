@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from fang_cli.texts import printable
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.schedules.upcoming import Upcoming
+from fang_core.words.texts import printable
 
 _MOST_PAYLOAD: Final = 120
 """How many characters of a payload people see; programs get all."""

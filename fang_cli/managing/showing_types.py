@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fang_cli.tables import Number, print_table, stdout
-from fang_cli.texts import seconds_of, time_of
+from fang_cli.texts import time_of
 from fang_cli.watching.status import QueueStatus
 from fang_core.flow.info import MOST_COUNTED, TypeInfo
 from fang_core.flow.limits import FlowRule, FlowSettings, Gcra, rules_as_json
+from fang_core.words.spans import span
 from fang_postgres.reports.figures import PausedSchedule
 
 # Types that are paused or limited -------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ def show_queues(queues: Sequence[QueueStatus]) -> None:
             each.task_type,
             _state(each.info),
             Number(each.waiting, each.is_estimate),
-            "" if each.oldest_due is None else seconds_of(each.oldest_due),
+            "" if each.oldest_due is None else span(each.oldest_due),
             Number(each.running, each.is_estimate),
             Number(each.pools, False),
             Number(each.workers, False),

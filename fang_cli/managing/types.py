@@ -54,8 +54,8 @@ def pause_queue(
 
     Runs that go on are not stopped. Tasks may be inserted as ever, and wait.
     """
-    from fang_cli import texts
     from fang_cli.managing import showing_types
+    from fang_core.words.texts import printable
 
     end = arguments.end_of_pause(lasts, until, tz)
     with queue_at(database_url, schema) as queue:
@@ -63,7 +63,7 @@ def pause_queue(
         is_known = info.running or info.waiting or any(task_type in pool.task_types for pool in queue.pools())
     if not info.is_paused:
         raise UsageError("--until has passed already: the task type is not paused")
-    click.echo(texts.printable(f"{task_type} is paused {showing_types.told_pause(info)}"))
+    click.echo(printable(f"{task_type} is paused {showing_types.told_pause(info)}"))
     click.echo(f"{info.running} of its tasks run, and go on; {info.waiting} wait")
     if not is_known:
         click.echo("no pool serves this task type either: fang queues list shows which there are")
@@ -74,13 +74,13 @@ def pause_queue(
 @options(*DATABASE)
 def resume_queue(*, task_type: str, schema: str | None, database_url: str | None) -> None:
     """End the pause of a type: its pools look for its tasks at once."""
-    from fang_cli import texts
     from fang_cli.managing import showing_types
+    from fang_core.words.texts import printable
 
     with queue_at(database_url, schema) as queue:
         info = queue.resume(task_type)
     limits = "" if info is None else f", with its limits: {showing_types.told_settings(info.settings)}"
-    click.echo(texts.printable(f"{task_type} is not paused{limits}"))
+    click.echo(printable(f"{task_type} is not paused{limits}"))
 
 
 # Limits ---------------------------------------------------------------------------------------------------------------
@@ -135,9 +135,9 @@ def set_limits(
     What is given is all that holds then: say the limit of each key again, if it is to stay. KEY is the field by which
     the tasks' class makes their key, as in `limits set exports 5 --each tenant 2 --rate 10/s`.
     """
-    from fang_cli import texts
     from fang_cli.managing import showing_types
     from fang_core.flow.limits import Fair, FlowRule, Limit, Rate, checked_rules
+    from fang_core.words.texts import printable
 
     rules: list[FlowRule] = []
     if n is not None:
@@ -162,9 +162,9 @@ def set_limits(
     with queue_at(database_url, schema) as queue:
         info = queue.limits.set(task_type, rules, reason=reason, by=by or arguments.whoami())
     assert info is not None  # what was set is kept, and be it nothing
-    click.echo(texts.printable(f"{task_type}: {showing_types.told_rules(info.changed or ())}"))
+    click.echo(printable(f"{task_type}: {showing_types.told_rules(info.changed or ())}"))
     for kind, declared in sorted(info.declared.items()):
-        click.echo(texts.printable(f"instead of what {kind} declares: {showing_types.told_rules(declared)}"))
+        click.echo(printable(f"instead of what {kind} declares: {showing_types.told_rules(declared)}"))
 
 
 @limits.command("remove")
@@ -172,10 +172,10 @@ def set_limits(
 @options(*DATABASE)
 def remove_limits(*, task_type: str, schema: str | None, database_url: str | None) -> None:
     """Forget what was set by hand: what the code says holds again."""
-    from fang_cli import texts
     from fang_cli.managing import showing_types
+    from fang_core.words.texts import printable
 
     with queue_at(database_url, schema) as queue:
         info = queue.limits.remove(task_type)
     holds = "no limits" if info is None else showing_types.told_settings(info.settings)
-    click.echo(texts.printable(f"{task_type}: {holds}, as the code says"))
+    click.echo(printable(f"{task_type}: {holds}, as the code says"))

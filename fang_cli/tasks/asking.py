@@ -8,9 +8,9 @@ import click
 
 from fang_cli.json_text import as_json
 from fang_cli.tasks.filtering import told
-from fang_cli.texts import printable
 from fang_core.errors import UsageError
 from fang_core.monitoring.listing import Count
+from fang_core.words.texts import counted, printable
 
 if TYPE_CHECKING:
     from fang_cli.tasks.changing import Bulk
@@ -83,7 +83,7 @@ def in_words(count: Count) -> str:
     """Returns a number of tasks in words."""
     if not count.is_exact:
         return f"about {count.count:,} tasks"
-    return "1 task" if count.count == 1 else f"{count.count:,} tasks"
+    return counted(count.count, "task")
 
 
 def result(done: str, matched: Count, changed: int) -> str:

@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,15 +23,8 @@ def _when(ctx: click.Context, option: click.Parameter, value: str | None) -> dat
     if value[:1].isdigit() and "-" not in value:
         ago = arguments.span(ctx, option, value)
         assert ago is not None
-        return _ago(option.opts[0], ago)
-    return arguments.in_zone(option.opts[0], arguments.time(ctx, option, value), None)
-
-
-def _ago(name: str, ago: timedelta) -> datetime:
-    try:
         return datetime.now(UTC) - ago
-    except OverflowError:
-        raise UsageError(f"{name} is too long ago") from None
+    return arguments.in_zone(option.opts[0], arguments.time(ctx, option, value), None)
 
 
 def _ids(ctx: click.Context, option: click.Parameter, values: Sequence[str]) -> tuple[UUID, ...]:

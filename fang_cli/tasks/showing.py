@@ -6,12 +6,13 @@ from typing import Any, Final
 from fang_cli.json_text import plain
 from fang_cli.tables import Number, print_table, stdout
 from fang_cli.tasks.filtering import told
-from fang_cli.texts import printable, time_of
+from fang_cli.texts import time_of
 from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.listing import TaskPage
 from fang_core.record import DEFAULT_MAX_RETRIES, Progress, Task
 from fang_core.tasks.filter import TaskFilter
 from fang_core.tasks.life import first_line_of, life, when
+from fang_core.words.texts import printable
 
 _KEPT_BACK: Final = ("metadata", "errors", "conflict", "progress")
 

@@ -1,7 +1,6 @@
 """Defines ``fang pools``: the registered pools, and what they do now."""
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from typing import Any
 
 import click
@@ -35,7 +34,8 @@ def _as_object(pool: PoolInfo) -> dict[str, Any]:
 def _show(found: Sequence[PoolInfo]) -> None:
     from fang_cli.tables import Number, print_table, stdout
     from fang_cli.tasks.showing import progress_in_words
-    from fang_cli.texts import seconds_of, time_of
+    from fang_cli.texts import time_of
+    from fang_core.words.spans import span
 
     console = stdout()
     print_table(
@@ -65,7 +65,7 @@ def _show(found: Sequence[PoolInfo]) -> None:
         [
             (
                 pool.id,
-                seconds_of(timedelta(seconds=run.seconds)),
+                span(run.seconds),
                 run.kind,
                 Number(run.attempt, False),
                 "" if run.progress is None else progress_in_words(run.progress),

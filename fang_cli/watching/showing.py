@@ -7,11 +7,12 @@ from typing import Final
 
 from fang_cli.managing.showing_types import paused_or_limited, told_pause, type_as_json
 from fang_cli.tables import Number, print_table, stdout
-from fang_cli.texts import seconds_of, time_of
+from fang_cli.texts import time_of
 from fang_cli.watching.stats_tables import kind_as_object, of_kinds, throughput_as_object, throughput_in_words
 from fang_cli.watching.status import Status
 from fang_core.monitoring.stats import KindStats
 from fang_core.record import PoolInfo, TaskState
+from fang_core.words.spans import span
 from fang_postgres.reports.figures import NotableRun, RunningKind, TaskCount
 
 _MOST_KINDS: Final = 10
@@ -197,7 +198,7 @@ def show(status: Status) -> None:
         console,
         "oldest due tasks",
         ("task type", "due for", "id"),
-        [(oldest.task_type, seconds_of(oldest.age), oldest.id) for oldest in status.oldest_due],
+        [(oldest.task_type, span(oldest.age), oldest.id) for oldest in status.oldest_due],
     )
     print_table(
         console,
@@ -260,7 +261,7 @@ def _by_states(
 def _of_running(status: Status, each: RunningKind) -> tuple[object, ...]:
     assert each.pool_id is not None
     life = status.lives.get(each.pool_id, "gone")
-    since, age = time_of(each.claimed_at), "" if each.age is None else seconds_of(each.age)
+    since, age = time_of(each.claimed_at), "" if each.age is None else span(each.age)
     return (each.task_type, each.kind, Number(each.count, False), since, age, f"{each.pool_id} ({life})")
 
 
@@ -268,7 +269,7 @@ def _of_run(status: Status, each: NotableRun) -> tuple[object, ...]:
     life = status.lives.get(each.pool_id, "gone")
     state = "hangs" if each.is_hung else "runs"
     place = each.place or ""
-    return (each.kind, seconds_of(each.age), state, place, _progress(each), each.task_id, f"{each.pool_id} ({life})")
+    return (each.kind, span(each.age), state, place, _progress(each), each.task_id, f"{each.pool_id} ({life})")
 
 
 def _progress(each: NotableRun) -> str:

@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 from fang_cli.json_text import plain
 from fang_cli.tables import Number
 from fang_cli.tasks.showing import progress_in_words
-from fang_cli.texts import seconds_of
 from fang_core.monitoring.stats import KindStats, Stats, TypeStats
 from fang_core.record import LiveRun, PoolInfo
+from fang_core.words.spans import span
 
 Table = tuple[tuple[str, ...], list[tuple[object, ...]]]
 """The columns and the rows of a table."""
@@ -65,18 +65,6 @@ def speed_of(count: int, seconds: float) -> str:
     return f"{each:,.1f}/s" if each >= 1 else f"{each * _MINUTE:.3g}/min"
 
 
-def span_of(seconds: float) -> str:
-    """Returns a time in the unit that suits it: 0.4 ms, 12 ms, 3.1 s, 4 min, 2.5 h."""
-    for factor, unit in ((3600.0, "h"), (60.0, "min"), (1.0, "s")):
-        if seconds >= factor * (1 if unit == "s" else 2):
-            return f"{_short(seconds / factor)} {unit}"
-    return "0" if seconds == 0 else f"{_short(seconds * 1000)} ms"
-
-
-def _short(value: float) -> str:
-    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
-
-
 # Kinds ----------------------------------------------------------------------------------------------------------------
 
 
@@ -98,8 +86,8 @@ def of_kinds(kinds: Sequence[KindStats], seconds: float) -> Table:
             f"{each.share:.0%}",
             Number(each.started, False),
             speed_of(each.started, seconds),
-            *(span_of(value) for value in (each.run.p50, each.run.p95, each.run.p99)),
-            *(span_of(value) for value in (each.queue.p50, each.queue.p95)),
+            *(span(value) for value in (each.run.p50, each.run.p95, each.run.p99)),
+            *(span(value) for value in (each.queue.p50, each.queue.p95)),
             f"{each.error_rate:.1%}" if each.retried or each.failed else "",
         )
         for each in kinds
@@ -116,7 +104,7 @@ def of_types(types: Iterable[TypeStats]) -> Table:
         (
             each.task_type,
             f"{each.due}{'' if each.due_is_exact else '+'}",
-            "" if not each.due else seconds_of(timedelta(seconds=each.oldest_due)),
+            "" if not each.due else span(each.oldest_due),
             Number(each.running, False),
             Number(each.workers, False),
             "paused" if each.paused else "not served" if each.due and not each.workers else "",
@@ -157,7 +145,7 @@ def of_running(runs: Iterable[Running]) -> Table:
     return columns, [
         (
             each.run.kind,
-            seconds_of(each.age),
+            span(each.age),
             Number(each.run.attempt, False),
             "" if each.run.progress is None else progress_in_words(each.run.progress),
             each.run.id,

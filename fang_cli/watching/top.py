@@ -21,11 +21,13 @@ from fang_cli.json_text import as_json as document
 from fang_cli.json_text import plain
 from fang_cli.options import DATABASE, JSON, options, queue_at
 from fang_cli.tables import Number, cell, stdout
-from fang_cli.texts import printable, time_of
+from fang_cli.texts import time_of
 from fang_cli.watching import stats_tables
 from fang_core.errors import BackendError, UsageError
 from fang_core.monitoring.stats import Stats
 from fang_core.record import PoolInfo
+from fang_core.words.spans import span
+from fang_core.words.texts import counted, printable
 
 if TYPE_CHECKING:
     from fang_threaded import Queue
@@ -159,9 +161,9 @@ def _parts(glance: Glance, rows: int | None, trouble: str) -> Iterator[Renderabl
     stats = glance.stats
     busy, workers = _busy(glance.pools), sum(pool.workers for pool in glance.pools)
     seconds = (stats.until - stats.since).total_seconds()
-    pools = f"{len(glance.pools)} {'pool' if len(glance.pools) == 1 else 'pools'}"
+    pools = counted(len(glance.pools), "pool")
     yield Text(f"{time_of(stats.until)}  {pools}, {busy:,} of {workers:,} workers busy")
-    yield Text(stats_tables.throughput_in_words(stats, stats_tables.span_of(glance.since.total_seconds())))
+    yield Text(stats_tables.throughput_in_words(stats, span(glance.since)))
     if trouble:
         yield Text(printable(f"not up to date: {trouble}"), style="bold red")
     yield _table(stats_tables.of_types(stats.types), rows, "no task types")

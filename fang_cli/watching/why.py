@@ -16,7 +16,7 @@ def why(*, task_id: str, as_json: bool, schema: str | None, database_url: str | 
     """
     from fang_cli.json_text import as_json as document
     from fang_cli.tasks.showing import explanation_as_object
-    from fang_cli.texts import printable
+    from fang_core.words.texts import printable
 
     wanted = checked_uuid("ID", task_id)
     with queue_at(database_url, schema) as queue:

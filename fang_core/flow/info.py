@@ -39,6 +39,13 @@ class TypeInfo(NamedTuple):
     waiting: int
 
     @property
+    def rules(self) -> tuple[FlowRule, ...]:
+        """What a person has set, else what the classes declare, each rule once."""
+        if self.changed is not None:
+            return self.changed
+        return tuple(dict.fromkeys(rule for rules in self.declared.values() for rule in rules))
+
+    @property
     def is_managed(self) -> bool:
         """Whether there is anything to say of it."""
         return self.is_paused or bool(self.declared) or self.changed is not None

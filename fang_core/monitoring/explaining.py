@@ -13,8 +13,9 @@ from uuid import UUID
 from fang_core.monitoring import held, waiting
 from fang_core.monitoring.explanation import Cause, Explanation
 from fang_core.monitoring.facts import Facts, Found
-from fang_core.monitoring.wording import at, counted, named
+from fang_core.monitoring.wording import at, named
 from fang_core.record import Task, TaskState
+from fang_core.words.texts import counted
 
 
 def explained(facts: Facts) -> Explanation:

@@ -15,11 +15,11 @@ from fang_core.monitoring.wording import (
     pool_ids,
     pool_name,
     since_when,
-    span,
     told_ago,
     told_progress,
 )
 from fang_core.record import Task, as_time
+from fang_core.words.spans import span
 
 _ORPHANS_WITHIN: Final = timedelta(seconds=15)
 """How often pools look for tasks whose holder has no record: see ``SWEEP_EVERY``."""

@@ -12,7 +12,6 @@ from fang_core.monitoring.wording import (
     START_A_WORKER,
     able_pools,
     at,
-    counted,
     died,
     ids_of_pools,
     key_name,
@@ -27,10 +26,11 @@ from fang_core.monitoring.wording import (
     set_by,
     slot_details,
     slot_names,
-    span,
     told_ago,
 )
 from fang_core.record import Task, TaskState
+from fang_core.words.spans import span
+from fang_core.words.texts import counted
 
 _LOOKED_BACK_WITHIN: Final = timedelta(seconds=10)
 """How often a pool looks at all of its due tasks, whatever its cursor says: see the ladder of ``claims.cursor``."""

@@ -1,51 +1,29 @@
 """Puts names, times and spans, and what is known of pools and sessions, into the sentences that people read."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import chain
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from fang_core.flow.info import TypeInfo
 from fang_core.flow.limits import by_of
 from fang_core.monitoring.facts import MOST_AHEAD, Facts, PoolFacts, SessionFacts, SlotHolder
 from fang_core.record import Progress, Task
+from fang_core.words.spans import span
+from fang_core.words.texts import counted, cut, printable
 
 _LONGEST_NAME: Final = 100
 _SHOWN: Final = 3
 """How many pools, or holders of a limit, a sentence names; ``details`` has the others."""
 
-_UNITS: Final = (("day", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-
 
 def named(text: str, most: int = _LONGEST_NAME) -> str:
     """Returns a text of a row in one line, without terminal codes, and cut: any client may have written it."""
-    line = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in " ".join(text.split()))
-    return line if len(line) <= most else line[: most - 1] + "…"
+    return printable(cut(text, most))
 
 
 def at(time: datetime) -> str:
     """Returns a time in UTC, to the second."""
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def span(time: timedelta) -> str:
-    """Returns a span in its two largest units, like ``3 min 4 s``."""
-    seconds = abs(time.total_seconds())
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    left, parts = round(seconds), []
-    for unit, size in _UNITS:
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}")
-        elif parts:
-            break
-    return " ".join(parts[:2])
-
-
-def counted(count: int, noun: str, nouns: str = "") -> str:
-    """Returns a count with its noun, like ``1 task`` or ``1,000 tasks``."""
-    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
 
 
 START_A_WORKER: Final = "Start a worker: fang worker MODULE:POOL"
@@ -129,8 +107,7 @@ def key_name(task: Task) -> str:
 
 def key_of(info: TypeInfo) -> str:
     """Returns the name of what the keys of a type are made of; ``KEY`` if it is no single field."""
-    rules = info.changed if info.changed is not None else tuple(chain(*info.declared.values()))
-    by = by_of(rules)
+    by = by_of(info.rules)
     return by if isinstance(by, str) else "KEY"
 
 

@@ -90,14 +90,8 @@ def _rows(stats: Stats | None, infos: list[TypeInfo]) -> list[QueueRow]:
     ]
 
 
-def _rules(info: TypeInfo | None) -> list[FlowRule]:
-    """Returns what holds for a type: what a person has set, else what its classes declare, each rule once."""
-    if info is None:
-        return []
-    if info.changed is not None:
-        return list(info.changed)
-    declared = [rule for rules in info.declared.values() for rule in rules]
-    return [rule for n, rule in enumerate(declared) if rule not in declared[:n]]
+def _rules(info: TypeInfo | None) -> tuple[FlowRule, ...]:
+    return () if info is None else info.rules
 
 
 def _staying(info: TypeInfo | None) -> list[FlowRule]:

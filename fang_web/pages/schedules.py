@@ -9,11 +9,12 @@ from fang_core.errors import UsageError
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.tasks.scheduling import SHOWN
+from fang_core.words.spans import span
 from fang_web.audited import audited
 from fang_web.auth import Role
 from fang_web.figures import Reader, done_by
 from fang_web.pages.pausing import lasts
-from fang_web.rendering import clock, span
+from fang_web.rendering import clock
 from fang_web.routing import Route, action, page
 from fang_web.shortening import MOST_SCHEDULES, matching, shortened
 from fang_web.view import View

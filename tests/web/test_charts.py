@@ -7,7 +7,7 @@ import pytest
 
 from fang_core.monitoring.stats import HeatPoint, StatsPoint
 from fang_web.charts import LEVELS, MOST_COLUMNS, by_time, heat_map, histogram, in_all, sparkline, throughput
-from fang_web.rendering import number, percent, span
+from fang_web.rendering import number, percent
 from tests.web.telling import NOW
 
 
@@ -71,26 +71,6 @@ def test_a_histogram_has_a_bar_for_each_bucket(counts: dict[int, int]) -> None:
 def test_sparklines_of_nothing_and_of_zeros() -> None:
     assert sparkline([]) == ""
     assert "between 0 and 0" in sparkline([0.0])
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (None, "–"),
-        (0, "0 s"),
-        (0.00012, "0.12 ms"),
-        (0.9994, "999 ms"),
-        (1, "1 s"),
-        (59.9, "59.9 s"),
-        (60, "1 min"),
-        (250, "4 min 10 s"),
-        (7_260, "2 h 1 min"),
-        (183_600, "2 d 3 h"),
-        (-5, "–5 s"),
-    ],
-)
-def test_spans_are_said_as_people_do(seconds: float | None, said: str) -> None:
-    assert span(seconds) == said
 
 
 def test_figures_are_short() -> None:

@@ -10,8 +10,9 @@ from starlette.responses import Response
 from fang_core.record import DEFAULT_MAX_RETRIES, PRIORITIES, Task
 from fang_core.tasks.registry import REGISTRY
 from fang_core.tasks.runnable import BaseRunnable
+from fang_core.words.spans import length_of
 from fang_web.errors import BadRequest, NotFound
-from fang_web.filters import length_of, time_of
+from fang_web.filters import time_of
 from fang_web.forms import PayloadForm
 from fang_web.parameters import Parameters
 from fang_web.view import View

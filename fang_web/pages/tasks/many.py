@@ -12,13 +12,13 @@ from uuid import UUID
 from starlette.responses import Response
 
 from fang_core.lifecycle import TERMINAL_STATES
-from fang_core.monitoring.audit import AuditEntry
 from fang_core.record import TaskState
 from fang_core.tasks.filter import TaskFilter
+from fang_core.words.texts import counted
 from fang_web.audited import audited
 from fang_web.auth import Role
 from fang_web.errors import BadRequest, NotFound
-from fang_web.figures import backend_time
+from fang_web.figures import backend_time, entry_of
 from fang_web.filters import Chosen, chosen, in_states, until
 from fang_web.lasting import LastingChange
 from fang_web.pages.tasks.rows import rows_of
@@ -175,7 +175,7 @@ def _of_many(verb: Verb) -> Handler:
             async with audited(view, f"{verb.name} tasks", f"tasks {choice.target}", {"reason": reason}) as entry:
                 lasting.begin(entry.id)
                 number = await verb.make(view, choice.which, reason, lasting.note)
-                entry.result = f"{number:,} {'task' if number == 1 else 'tasks'} {verb.done}"
+                entry.result = f"{counted(number, 'task')} {verb.done}"
 
         entry, lasting = await view.lasting.start(make)
         await lasting.wait(PATIENCE)
@@ -189,8 +189,7 @@ async def change_of_many(view: View) -> Response:
     number = view.request.path_params["entry"]
     if number >= 1 << 62:
         raise NotFound("there is no such change")
-    found: list[AuditEntry] = await view.queue.audit.list(limit=1, before=number + 1)
-    entry = next((each for each in found if each.id == number), None)
+    entry = await entry_of(view, number)
     if entry is None:
         raise NotFound("there is no such change")
     lasting = view.lasting.find(number)
