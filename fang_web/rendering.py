@@ -1,5 +1,6 @@
 """Makes HTML of templates. All text is escaped; only what ``charts`` makes of numbers is markup."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -64,7 +65,10 @@ def moment(at: datetime | None, *, ahead: bool = False) -> Markup:
     """Returns how long ago a time was, or how far ahead it is, with the time itself for those who point at it."""
     if at is None:
         return Markup("–")
-    utc = at.astimezone(UTC)
+    try:
+        utc = at.astimezone(UTC)
+    except OverflowError:  # somebody wrote a time at the edge of all times, in another zone
+        return Markup("<time>{}</time>").format(clock(at))
     seconds = (datetime.now(UTC) - utc).total_seconds()
     said = f"in {span(-seconds)}" if ahead or seconds < -1 else f"{span(max(0.0, round(seconds)))} ago"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(utc.isoformat(timespec="seconds"), clock(at), said)
@@ -75,5 +79,12 @@ def clock(at: datetime | None) -> str:
     return "–" if at is None else at.strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-ENVIRONMENT.filters.update(span=_span, number=number, percent=percent, moment=moment, clock=clock, cut=cut)
+def said(details: object) -> list[tuple[str, Any]]:
+    """Returns the details of an entry of the audit that say something. Anybody may have written its row."""
+    if not isinstance(details, Mapping):
+        return [] if details is None else [("details", details)]
+    return [(str(name), value) for name, value in details.items() if value not in ("", None)]
+
+
+ENVIRONMENT.filters.update(span=_span, number=number, percent=percent, moment=moment, clock=clock, cut=cut, said=said)
 ENVIRONMENT.globals.update(NAVIGATION=NAVIGATION, FILES=FILES)

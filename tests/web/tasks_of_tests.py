@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import Field, SecretStr, field_serializer
+from pydantic import ConfigDict, Field, SecretStr, field_serializer
 
 from fang_core.tasks.queueable import AsyncQueueable
 from fang_core.tasks.runnable import AsyncRunnable, TaskConfig
@@ -37,5 +37,12 @@ class Listed(AsyncRunnable):
     task_config = TaskConfig(kind="web-list")
 
     names: list[str] = Field([])
+
+    async def run(self, queue: AsyncQueueable) -> None: ...
+
+
+class Open(AsyncRunnable):
+    task_config = TaskConfig(kind="web-open")
+    model_config = ConfigDict(extra="allow")
 
     async def run(self, queue: AsyncQueueable) -> None: ...

@@ -1,13 +1,14 @@
 """Charts: numbers in, few bytes out, and nothing lost."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
 from fang_core.monitoring.stats import HeatPoint, StatsPoint
 from fang_web.charts import LEVELS, MOST_COLUMNS, by_time, heat_map, histogram, in_all, sparkline, throughput
-from fang_web.rendering import number, percent
+from fang_web.rendering import clock, moment, number, percent, said
 from tests.web.telling import NOW
 
 
@@ -78,3 +79,22 @@ def test_figures_are_short() -> None:
     assert [percent(value) for value in (None, 0, 0.0001, 0.0123, 0.5, 1)] == [
         *("–", "0 %", "< 0.1 %", "1.2 %", "50 %", "100 %"),
     ]
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=23))),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-23))),
+    ],
+)
+def test_a_time_at_the_edge_of_all_times_is_shown(at: datetime) -> None:
+    assert clock(at) in moment(at)
+
+
+@pytest.mark.parametrize(
+    ("details", "told"),
+    [(None, []), ([1], [("details", [1])]), ("x", [("details", "x")]), ({"a": 1, "b": "", "c": None}, [("a", 1)])],
+)
+def test_details_of_the_audit_that_anybody_wrote_are_shown(details: Any, told: Any) -> None:
+    assert said(details) == told

@@ -22,7 +22,7 @@ from fang_core.tasks.options import InsertOptions
 from fang_web import OpenOnLoopback, Role, create_app
 from fang_web.pages.tasks import many
 from tests.web.client import FROM_THE_PAGE, browser, page_of
-from tests.web.tasks_of_tests import Ship
+from tests.web.tasks_of_tests import Open, Ship
 
 
 def text_of(response: httpx.Response) -> str:
@@ -478,6 +478,18 @@ async def test_a_task_that_waits_is_edited(queue: AsyncMemoryQueue) -> None:
     assert (row.priority, row.scheduled_at) == (2, task.scheduled_at)
     (entry,) = await queue.audit.list()
     assert entry.details == {"changed": "order, priority"}
+
+
+async def test_an_edit_of_many_names_is_written_with_the_first_of_them_in_the_audit(queue: AsyncMemoryQueue) -> None:
+    task = await queue.insert_task(Open.model_validate({f"{'a' * 50}{n}": 1 for n in range(300)}))
+    async with page_of(queue) as browser:
+        form = sent_by(await browser.get(f"/tasks/{task.id}/edit"))
+        typed = form | {"payload~others": form["payload~others"][0].replace("1,", "2,")}
+        answer = await browser.post("/actions/edit-task", data=typed, headers=FROM_THE_PAGE)
+        assert answer.status_code == 303
+    (entry,) = await queue.audit.list()
+    assert entry.details is not None
+    assert entry.details["changed"].startswith("a" * 50)
 
 
 async def test_a_task_that_is_due_later_runs_now(queue: AsyncMemoryQueue) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 from starlette.responses import Response
 
 from fang_core.errors import FangError, StaleTask, TwinExists, UsageError
+from fang_core.failure import clean
 from fang_core.lifecycle import DUE_STATES
 from fang_core.record import Task, payload_of
 from fang_core.tasks.codec import decode, encode
@@ -20,6 +21,9 @@ from fang_web.pages.tasks.form_page import FormPage, class_of, controls_of, opti
 from fang_web.pages.tasks.one import found_task
 from fang_web.routing import Route, action, page
 from fang_web.view import View
+
+MOST_NAMES: Final = 2_000
+"""Bytes of the names of changed fields in the audit, which takes no details that are larger than 8,000."""
 
 
 async def edit(view: View) -> Response:
@@ -43,7 +47,7 @@ async def change(view: View) -> Response:
     options, errors = options_of(view, filled.errors, task)
     if filled.task is None or errors:
         return shown.response(controls, errors)
-    changed = ", ".join([*_changed_fields(task, filled.task), *options])
+    changed = clean(", ".join([*_changed_fields(task, filled.task), *options]), MOST_NAMES)
     async with audited(view, "edit task", str(task.id), {"changed": changed}) as entry:
         try:
             await view.queue.update_task(task, filled.task, **options)
