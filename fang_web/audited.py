@@ -1,14 +1,22 @@
 """Writes the audit: who changes what, before the change is made, and what came of it, after."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
+from fang_core.errors import FangError
 from fang_core.failure import clean
+from fang_core.logs import SafeLogger
 from fang_web.view import View
+
+logger: Final = SafeLogger("fang_web")
 
 MOST: int = 500
 """Characters of a target and of a result."""
+
+_ENDINGS: Final[set[asyncio.Future[Any]]] = set()
+"""What is being written: an event loop does not keep its tasks alive."""
 
 
 class Change:
@@ -17,11 +25,13 @@ class Change:
     Attributes:
         id: the id of its row in the audit.
         result: what came of it, in a few words: the handler sets it.
+        by_then: how much of it was made, in a few words, if it fails.
     """
 
     def __init__(self, id: int) -> None:
         self.id = id
         self.result = "done"
+        self.by_then = ""
 
 
 @asynccontextmanager
@@ -48,6 +58,21 @@ async def audited(
         yield change
     except BaseException as error:
         # An error's text may quote a payload, so that the row names its type only.
-        await view.queue.audit.end(change.id, f"failed: {type(error).__name__}")
+        by_then = f", {change.by_then}" if change.by_then else ""
+        await _end(view, change, f"failed: {type(error).__name__}{by_then}")
         raise
-    await view.queue.audit.end(change.id, clean(change.result, MOST))
+    await _end(view, change, change.result)
+
+
+async def _end(view: View, change: Change, result: str) -> None:
+    """Writes what came of a change, also if the request is cancelled meanwhile.
+
+    If that cannot be written, the change is made or has failed nevertheless, and the response says which.
+    """
+    ending = asyncio.ensure_future(view.queue.audit.end(change.id, clean(result, MOST)))
+    _ENDINGS.add(ending)
+    ending.add_done_callback(_ENDINGS.discard)
+    try:
+        await asyncio.shield(ending)
+    except FangError as error:
+        logger.error("the audit does not say what came of change %s: %s", change.id, error)

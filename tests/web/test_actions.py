@@ -1,5 +1,6 @@
 """Changes: who may make them, from where, and what the audit says of them."""
 
+import asyncio
 import base64
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from fang_core import AsyncMemoryQueue, Limit, Rate
 from fang_core.backends.store import Declaration
 from fang_core.errors import BackendError, RowsLocked
 from fang_core.flow.limits import Fair, rules_as_json
+from fang_core.monitoring.audit import AuditCall
 from fang_web import basic
 from fang_web.pages import ROUTES
 from fang_web.parameters import MOST_FORM
@@ -181,6 +183,47 @@ async def test_a_change_that_fails_stands_in_the_audit_without_the_text_of_its_e
     monkeypatch.setattr(queue, "_pause", fail)
     assert (await post(queue, "pause-type", PAUSE)).status_code == 503
     assert [entry.result for entry in await queue.audit.list()] == ["failed: RowsLocked"]
+
+
+async def test_a_change_that_was_made_is_told_even_if_its_result_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue = AsyncMemoryQueue()
+
+    def fail(*_: Any) -> bool:
+        raise BackendError("the audit is full")
+
+    monkeypatch.setattr(queue.state.audit, "end_audit", fail)
+    assert (await post(queue, "pause-type", PAUSE)).status_code == 303
+    assert await paused(queue) == ["mails"]
+    assert [entry.result for entry in await queue.audit.list()] == [None]
+
+
+async def test_the_result_is_written_if_the_server_gives_the_request_up_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue = AsyncMemoryQueue()
+    ends, may_end, has_ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    do = queue._do_audit
+
+    async def do_later(call: AuditCall[Any]) -> Any:
+        if call.verb == "end_audit":
+            ends.set()
+            await may_end.wait()
+        done = await do(call)
+        if call.verb == "end_audit":
+            has_ended.set()
+        return done
+
+    monkeypatch.setattr(queue, "_do_audit", do_later)
+    request = asyncio.create_task(post(queue, "pause-type", PAUSE))
+    await ends.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    may_end.set()
+    await has_ended.wait()
+    assert [entry.result for entry in await queue.audit.list()] == ["paused for 1h"]
 
 
 async def test_schedules_are_steered() -> None:

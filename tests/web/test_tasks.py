@@ -355,7 +355,7 @@ async def test_a_page_that_is_closed_ends_the_changes_that_go_on() -> None:
     async with page, browser(page) as tab:
         await tab.post("/actions/cancel-tasks", data={"kind": "x"}, headers=FROM_THE_PAGE)
     (entry,) = await queue.audit.list()
-    assert entry.result == "failed: CancelledError"
+    assert entry.result == "failed: CancelledError, 500 tasks cancelled by then"
 
 
 async def test_a_change_that_fails_says_so(queue: AsyncMemoryQueue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,14 +174,22 @@ def _of_many(verb: Verb) -> Handler:
         async def make(lasting: LastingChange) -> None:
             async with audited(view, f"{verb.name} tasks", f"tasks {choice.target}", {"reason": reason}) as entry:
                 lasting.begin(entry.id)
-                number = await verb.make(view, choice.which, reason, lasting.note)
-                entry.result = f"{counted(number, 'task')} {verb.done}"
+
+                def note(number: int) -> None:
+                    lasting.note(number)
+                    entry.by_then = _said(number, verb) + " by then"
+
+                entry.result = _said(await verb.make(view, choice.which, reason, note), verb)
 
         entry, lasting = await view.lasting.start(make)
         await lasting.wait(PATIENCE)
         return view.redirect("tasks", "changes", entry)
 
     return change
+
+
+def _said(number: int, verb: Verb) -> str:
+    return f"{counted(number, 'task')} {verb.done}"
 
 
 async def change_of_many(view: View) -> Response:
