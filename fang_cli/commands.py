@@ -33,6 +33,10 @@ _COMMANDS: Final = {
     ),
     "tasks": Later("fang_cli.tasks.commands:tasks", "List, show and change tasks."),
     "insert": Later("fang_cli.inserting:insert", "Insert a task of a kind, with the fields in a JSON object."),
+    "doctor": Later(
+        "fang_cli.watching.doctor:doctor",
+        "Say what is wrong with the database, the pools and the tasks, and which command mends it.",
+    ),
     "healthcheck": Later(
         "fang_cli.watching.healthcheck:healthcheck", "Ask a running worker whether it is ready, or lives."
     ),

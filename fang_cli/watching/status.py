@@ -124,11 +124,11 @@ def read_status(url: str, schema: str) -> Status:
     """
     reports = Reports(schema)
     patience = AcquireTimeout()
-    with _database(url, schema, patience) as database:
+    with database_for_reading(url, schema, patience) as database:
         problem = schema_problem(schema, database.run(reports.version()))
         if problem is not None:
             raise SchemaError(problem)
-        reader = _Reader(database, patience)
+        reader = Reader(database, patience)
         glance = Glance()
         reader.look(reports, glance)
         running = reader.ask(reports.running())
@@ -172,11 +172,11 @@ def read_queues(url: str, schema: str) -> list[QueueStatus]:
     """
     reports = Reports(schema)
     patience = AcquireTimeout()
-    with _database(url, schema, patience) as database:
+    with database_for_reading(url, schema, patience) as database:
         problem = schema_problem(schema, database.run(reports.version()))
         if problem is not None:
             raise SchemaError(problem)
-        reader = _Reader(database, patience)
+        reader = Reader(database, patience)
         counts = reader.run_script(reports.tasks(reader.ask(reports.running())))
         pools = reader.ask(reports.pools()) or []
         managed = {info.task_type: info for info in reader.ask(reports.types()) or []}
@@ -215,7 +215,7 @@ def _queue_status(
     )
 
 
-class _Reader:
+class Reader:
     """Runs one statement after the other, and leaves out those that take too long."""
 
     def __init__(self, database: Database, patience: AcquireTimeout) -> None:
@@ -268,8 +268,11 @@ class _Reader:
 
 
 @contextmanager
-def _database(url: str, schema: str, patience: AcquireTimeout) -> Iterator[Database]:
-    engine = engine_for(url, application_name="fang status", pool_size=1)
+def database_for_reading(
+    url: str, schema: str, patience: AcquireTimeout, application_name: str = "fang status"
+) -> Iterator[Database]:
+    """Yields a database with one connection, whose transactions have the settings of reports and this patience."""
+    engine = engine_for(url, application_name=application_name, prepares=False, pool_size=1)
 
     # For each transaction: a pooler refuses settings at the start, and would pass a session's on to its other clients.
     @event.listens_for(engine, "begin")
