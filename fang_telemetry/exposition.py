@@ -19,7 +19,7 @@ def joined(texts: Mapping[str, str], unlabelled: Iterable[str] = ()) -> str:
         label = None if name is None else f'process="{_escaped(name)}"'
         family = ""
         described: set[str] = set()  # by this process
-        for line in text.splitlines():
+        for line in text.split("\n"):  # no other character ends a line there, and a kind may have any of them
             if line.startswith(("# HELP ", "# TYPE ")):
                 family = line.split(" ", 3)[2]
                 if family not in heads or family in described:

@@ -36,5 +36,15 @@ def test_each_sample_has_its_process_and_each_family_stands_together() -> None:
     assert both.count("# TYPE runs_total ") == 1
 
 
+def test_whatever_a_label_holds_stays_in_its_line() -> None:
+    registry = CollectorRegistry()
+    kinds = ["a\x85b", "a\u2028b", "a\x0cb", "a\rb", "a\nb", "a\x1eb", 'a\\"b']
+    gauge = Gauge("busy", "Busy", ["kind"], registry=registry)
+    for kind in kinds:
+        gauge.labels(kind).set(1)
+    [family] = text_string_to_metric_families(joined({"1": generate_latest(registry).decode()}))
+    assert [sample.labels for sample in family.samples] == [{"process": "1", "kind": kind} for kind in kinds]
+
+
 def test_nothing_is_an_empty_text() -> None:
     assert joined({}) == joined({"1": ""}) == ""
