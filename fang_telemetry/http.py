@@ -4,9 +4,11 @@ It serves nothing but what it is given, to GET and HEAD. Its threads are daemons
 slow page holds up the end of the process.
 """
 
+import io
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
@@ -20,8 +22,12 @@ logger = SafeLogger("fang_telemetry")
 MOST_CONNECTIONS: Final = 16
 """How many clients are answered at once; more are turned away."""
 
+MOST_OF_A_PAGE: Final = 4
+"""How many clients are answered at once with the same page; more get a 503. A page that hangs, as one with a collector
+of the application's that waits, must not keep the probes from being answered: supervisors kill for that."""
+
 SLOWEST: Final = 5.0
-"""Seconds that a client has to send its request, and to read each part of the answer."""
+"""Seconds that a client has to send its request, and to read the answer."""
 
 _PAUSE: Final = 0.1  # seconds, if no connection can be accepted, as when the process has too many files open
 
@@ -48,6 +54,7 @@ class TelemetryServer:
 
     def __init__(self, pages: Pages, host: str, port: int) -> None:
         self._pages = pages
+        self._places = {path: threading.BoundedSemaphore(MOST_OF_A_PAGE) for path in pages}
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             self._listener = socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
@@ -79,14 +86,19 @@ class TelemetryServer:
 
     def reply(self, path: str) -> Reply:
         """Makes the answer to a request for this path; never raises."""
-        page = self._pages.get(path.partition("?")[0])
+        path = path.partition("?")[0]
+        page = self._pages.get(path)
         if page is None:
             return Reply(404, "".join(f"{known}\n" for known in self._pages).encode())
+        if not self._places[path].acquire(blocking=False):
+            return Reply(503, b"others wait for this page already\n")
         try:
             return page()
         except Exception:
-            logger.exception("the answer to %s could not be made", path.partition("?")[0])
+            logger.exception("the answer to %s could not be made", path)
             return Reply(500, b"see the log\n")
+        finally:
+            self._places[path].release()
 
     def _serve(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -122,17 +134,43 @@ class TelemetryServer:
             self._free.release()
 
 
+class Incoming(io.RawIOBase):
+    """Reads from a client until a time of the monotonic clock, however slowly it sends; then raises
+    ``TimeoutError``."""
+
+    def __init__(self, connection: socket.socket, until: float) -> None:
+        self._connection = connection
+        self._until = until
+
+    def readable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Reads what has come, or waits for something."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
 class _Request(BaseHTTPRequestHandler):
     """Reads one request and answers it. HTTP/1.0, so that the end of the answer is the end of the connection."""
 
-    timeout = SLOWEST
     server: TelemetryServer  # type: ignore[assignment]
 
     def __init__(self, connection: socket.socket, address: Any, server: TelemetryServer) -> None:
         super().__init__(connection, address, server)  # type: ignore[arg-type]
 
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(Incoming(self.connection, time.monotonic() + SLOWEST))
+
     def do_GET(self) -> None:
         status, body, content_type = self.server.reply(self.path)
+        self.connection.settimeout(SLOWEST)
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))

@@ -3,6 +3,7 @@
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from fang_core.errors import UsageError
 from fang_core.pool.health import NOT_RUNNING, PoolHealth
 from fang_telemetry import probes
-from fang_telemetry.http import MOST_CONNECTIONS, Reply, TelemetryServer
+from fang_telemetry.http import MOST_CONNECTIONS, MOST_OF_A_PAGE, Incoming, Reply, TelemetryServer
+from tests.patience import PATIENT
 
 HERE = "127.0.0.1"
 
@@ -76,17 +78,37 @@ def test_clients_that_send_nothing_and_pages_that_wait_hold_up_neither_others_no
         connection.close()
 
 
-def test_more_clients_than_it_answers_are_turned_away(served: Served) -> None:
-    waiting = [threading.Thread(target=served.ask, args=("/waits",), daemon=True) for _ in range(MOST_CONNECTIONS)]
+def test_a_page_that_hangs_keeps_no_other_from_being_answered(served: Served) -> None:
+    waiting = [threading.Thread(target=served.ask, args=("/waits",), daemon=True) for _ in range(MOST_OF_A_PAGE)]
     for thread in waiting:
         thread.start()
     for _ in waiting:
         served.entered.acquire()
-    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
-        served.ask("/ok")
+    for _ in range(MOST_CONNECTIONS):
+        assert served.ask("/waits?again") == (503, b"others wait for this page already\n")
+    assert served.ask("/ok") == (200, b"fine\n")
     served.gate.set()
     for thread in waiting:
         thread.join()
+    assert served.ask("/waits") == (200, b"at last\n")
+
+
+def test_more_clients_than_it_answers_are_turned_away(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fang_telemetry.http.SLOWEST", PATIENT)
+    silent = [socket.create_connection((HERE, served.server.port)) for _ in range(MOST_CONNECTIONS)]
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+        served.ask("/ok")
+    for connection in silent:
+        connection.close()
+
+
+def test_a_client_that_sends_a_byte_now_and_then_is_not_waited_for() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"GET /")
+        assert Incoming(ours, time.monotonic() + PATIENT).read(3) == b"GET"
+        with pytest.raises(TimeoutError):
+            Incoming(ours, time.monotonic()).read(2)
 
 
 def test_a_port_that_is_taken_is_a_usage_error(served: Served) -> None:
