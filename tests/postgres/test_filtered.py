@@ -168,7 +168,7 @@ def test_an_engine_of_the_application_lists_and_counts_without_its_settings(url:
         assert len(at) >= 4
         for n in at:
             assert "set_config('jit', 'off', true)" in sent[n - 1]
-            assert "set_config('statement_timeout', '500ms', true)" in sent[n - 1]
+            assert "set_config('statement_timeout'" in sent[n - 1]
         assert queue.retry_tasks(FAILED) == 30
         assert queue.remove_tasks(TaskFilter(states=TaskState.NEW)) == 30
     engine.dispose()
