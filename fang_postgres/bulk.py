@@ -1,5 +1,6 @@
 """Writes the scripts that retry or remove all tasks of a filter. Pure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -29,40 +30,46 @@ _LEAST_ID, _MOST_ID = UUID(int=0), UUID(int=2**128 - 1)
 
 def retry_many(operations: Operations, which: TaskFilter, batches: Batches, *, notify: bool) -> Script[int]:
     """Retries the tasks that match; returns how many."""
-    as_of: datetime = yield operations.clock()
-    work = _Work(operations, "retry", which, as_of, batches, notify)
-    if walk_of(which) is None:
-        return 0
-    if which.ids is not None:
-        yield from work.named()
-        return batches.done
-    states = states_of(which)
-    if TaskState.RETRIED in states:
-        yield from work.waiting("retried")
-    yield from work.ended(states.intersection(TERMINAL_STATES))
-    return batches.done
+    return _many(operations, "retry", which, batches, _retry, notify=notify)
 
 
 def remove_many(operations: Operations, which: TaskFilter, batches: Batches, *, notify: bool) -> Script[int]:
     """Removes the tasks that match; returns how many."""
+    return _many(operations, "remove", which, batches, _remove, notify=notify)
+
+
+def _many(
+    operations: Operations,
+    verb: str,
+    which: TaskFilter,
+    batches: Batches,
+    walk: "Callable[[_Work, frozenset[TaskState]], Script[None]]",
+    *,
+    notify: bool,
+) -> Script[int]:
     as_of: datetime = yield operations.clock()
-    work = _Work(operations, "remove", which, as_of, batches, notify)
-    if walk_of(which) is None:
-        return 0
-    if which.ids is not None:
-        yield from work.named()
-        return batches.done
-    states = states_of(which)
+    if walk_of(which) is not None:
+        work = _Work(operations, verb, which, as_of, batches, notify)
+        yield from work.named() if which.ids is not None else walk(work, states_of(which))
+    return batches.done
+
+
+def _retry(work: "_Work", states: frozenset[TaskState]) -> Script[None]:
+    if TaskState.RETRIED in states:
+        yield from work.waiting("retried")
+    yield from work.ended(states.intersection(TERMINAL_STATES))
+
+
+def _remove(work: "_Work", states: frozenset[TaskState]) -> Script[None]:
     if states == frozenset(TaskState):
         yield from work.by_id("inserted")
-        return batches.done
+        return
     # In the order of a life, so that a task which moves on meanwhile is met.
     if not states.isdisjoint(DUE_STATES):
         yield from work.waiting("waiting")
     if TaskState.IN_PROGRESS in states:
         yield from work.by_id("held")
     yield from work.ended(states.intersection(TERMINAL_STATES))
-    return batches.done
 
 
 @dataclass(slots=True)
