@@ -181,11 +181,6 @@ class FlowSettings(NamedTuple):
         """Whether there is anything to keep to."""
         return self != UNLIMITED
 
-    @property
-    def counts_whole_type(self) -> bool:
-        """Whether claims of the type take turns, since something counts for all of its tasks together."""
-        return self.max_running is not None or self.rate is not None
-
 
 UNLIMITED: Final = FlowSettings()
 """The settings of a task type without any."""

@@ -14,9 +14,6 @@ VERSION: Final = 1
 BOUNDS: Final = tuple(1e-4 * 10 ** (k / 8) for k in range(84))
 """Seconds. Bucket k holds the times from bound k - 1 up to, but without, bound k; bucket 84 those from the last on."""
 
-COUNT: Final = len(BOUNDS) + 1
-"""How many buckets there are."""
-
 COMMENT: Final = f"buckets={VERSION}: of 0.0001 s * 10 ^ (k / 8), k = 0 to 83"
 """Stands on the table of history."""
 

@@ -299,11 +299,6 @@ class ScheduleInfo(NamedTuple):
         except UsageError:
             return UTC
 
-    @property
-    def resumes_at(self) -> datetime | None:
-        """Returns the time at which it resumes by itself; None if it is not paused, or for ever."""
-        return self.paused_until if self.paused else None
-
     def is_paused(self, at: datetime) -> bool:
         """Returns whether it is paused at this time, or the tick of this time falls into a pause."""
         return self.paused and (self.paused_until is None or at < self.paused_until)

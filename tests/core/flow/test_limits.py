@@ -175,9 +175,3 @@ def test_an_interval_is_rounded_so_that_the_rate_is_not_exceeded() -> None:
 )
 def test_the_burst_unless_it_is_given(rate: Rate, burst: int) -> None:
     assert rate.gcra.burst == burst
-
-
-def test_only_what_counts_for_all_tasks_of_a_type_has_claims_take_turns() -> None:
-    assert settings_of([Limit(5)]).counts_whole_type
-    assert settings_of([Rate(5)]).counts_whole_type
-    assert not settings_of([Limit(5, by="a"), Rate(5, by="a"), Fair("a")]).counts_whole_type
