@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from fang_web.errors import TooLarge
 from fang_web.forms import controls as c
 from fang_web.forms.shapes import Shape, Sort
 
@@ -68,8 +69,12 @@ _GIVEN: Final = (
 )
 
 
+MOST_SHOWN: Final = 10_000
+"""Fields of a page, with those of all rows: two thousand rows of a wide class held the page for a minute."""
+
+
 def fields(shape: Shape, controls: c.Controls, errors: Errors | None = None) -> Field:
-    """Returns the whole form, as a group without a title."""
+    """Returns the whole form, as a group without a title. Raises ``TooLarge`` if its rows have too many fields."""
     return _Fields(controls, errors or {}).field(shape, c.ROOT)
 
 
@@ -77,8 +82,12 @@ class _Fields:
     def __init__(self, controls: c.Controls, errors: Errors) -> None:
         self._controls = controls
         self._errors = errors
+        self._left = MOST_SHOWN
 
     def field(self, shape: Shape, name: str) -> Field:
+        self._left -= 1
+        if self._left < 0:
+            raise TooLarge(f"the rows of this form have more than {MOST_SHOWN:,} fields: there are too many to show")
         field = Field(
             name=name,
             label=shape.label,

@@ -33,6 +33,7 @@ from fang_core.masking.masks import HIDDEN, Masks
 from fang_core.masking.secret_names import secret_names
 from fang_core.tasks import codec
 from fang_core.tasks.runnable import BaseRunnable, Runnable, TaskConfig
+from fang_web.errors import TooLarge
 from fang_web.forms import Field as Shown
 from fang_web.forms import PayloadForm
 
@@ -427,6 +428,20 @@ def test_a_class_of_which_nobody_knows_shows_nothing() -> None:
 @pytest.mark.parametrize("name", ["api_key", "X-Api-Key", "apiKey", "my.api key", "APIKEYS"])
 def test_a_name_is_hidden_however_its_words_are_joined(word: str, name: str) -> None:
     assert Masks(frozenset({word})).masked({name: "s3cret", "key": 1}) == {name: HIDDEN, "key": 1}
+
+
+class ManyWide(Runnable):
+    rows: list[Person] = Field([])
+
+    def run(self, queue: object) -> None: ...
+
+
+def test_rows_that_nobody_could_show_are_refused() -> None:
+    form = PayloadForm(ManyWide)
+    few = {f"payload.rows.{n}.name": "x" for n in range(50)}
+    assert len(form.fields(few).fields[0].fields) == 50
+    with pytest.raises(TooLarge, match="too many to show"):
+        form.fields({f"payload.rows.{n}.name": "x" for n in range(10_000)})
 
 
 @pytest.mark.parametrize("most", [0, 1, 2, 7, 30, 53, 80, 1_000])
