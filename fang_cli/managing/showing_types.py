@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from fang_cli.managing.reading_types import QueueStatus
 from fang_cli.tables import Number, print_table, stdout
 from fang_cli.texts import time_of
-from fang_cli.watching.status import QueueStatus
 from fang_core.flow.info import MOST_COUNTED, TypeInfo
 from fang_core.flow.limits import FlowRule, FlowSettings, Gcra, rules_as_json
 from fang_core.words.spans import span

@@ -27,7 +27,7 @@ def list_queues(*, as_json: bool, schema: str | None, database_url: str | None) 
     For each how many of its tasks wait and run, how long the oldest due one has waited, and who serves it.
     """
     from fang_cli.managing import showing_types
-    from fang_cli.watching.status import read_queues
+    from fang_cli.managing.reading_types import read_queues
 
     found = read_queues(chosen_database_url(database_url), chosen_schema(schema))
     if as_json:

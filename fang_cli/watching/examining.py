@@ -8,7 +8,8 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 
-from fang_cli.watching.status import AcquireTimeout, Reader, database_for_reading, read_status
+from fang_cli.watching.reading import Patience, Reader, database_for_reading
+from fang_cli.watching.status import read_status
 from fang_core.errors import AccessRefused, BackendError, SchemaError
 from fang_postgres.connections.connecting import CONNECT_TIMEOUT
 from fang_postgres.health import rules
@@ -35,7 +36,7 @@ def examine(url: str, schema: str) -> list[Check]:
     It takes as long as ``read_status``, and up to 5 s more; longer if connections are slow to come.
     Raises ``UsageError``, ``AccessRefused`` or ``BackendUnavailable`` if it cannot connect.
     """
-    patience = AcquireTimeout()
+    patience = Patience()
     with database_for_reading(url, schema, patience, "fang doctor") as database:
         asked = _Asked(Reader(database, patience))
         asked.read(HealthFacts(schema).settings())  # it connects, so that the clock is read without delay

@@ -12,8 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from fang_cli.watching.reading import Patience
 from fang_cli.watching.showing import as_json
-from fang_cli.watching.status import AcquireTimeout, read_status
+from fang_cli.watching.status import read_status
 from fang_core import liveness
 from fang_core.pool import glance
 from fang_core.pool.glance import Life
@@ -292,8 +293,8 @@ def test_a_pool_is_silent_when_it_is_stopped_and_dead_when_it_is_killed(
 
 def test_what_is_locked_is_left_out_and_said(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As by a migration, or if the database is too slow: status answers all the same."""
-    patience = partial(AcquireTimeout, milliseconds=250)
-    monkeypatch.setattr("fang_cli.watching.status.AcquireTimeout", patience)
+    patience = partial(Patience, milliseconds=250)
+    monkeypatch.setattr("fang_cli.watching.reading.Patience", patience)
     with psycopg.connect(url) as connection:
         connection.execute(LEFT_BEHIND)
         connection.commit()

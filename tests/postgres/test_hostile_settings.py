@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, make_url, select
 
 import fang_async.database
 import fang_threaded.database
-from fang_cli.watching.status import AcquireTimeout, database_for_reading
+from fang_cli.watching.reading import Patience, database_for_reading
 from fang_core import BackendError
 from fang_postgres import migrate
 from fang_postgres.connections.connecting import TRANSACTION_TIMEOUT_SINCE
@@ -113,7 +113,7 @@ def test_a_connection_has_our_settings_and_keeps_them(
 
 def test_status_and_migrate_compile_no_plans(url: str, database: Database) -> None:
     database.execute(f'ALTER DATABASE "{make_url(url).database}" SET jit = on')
-    with database_for_reading(url, "fang", AcquireTimeout()) as opened:
+    with database_for_reading(url, "fang", Patience()) as opened:
         assert opened.run(shown("jit")) == "off"
     with migrate.transaction(url, "fang") as connection:
         assert connection.exec_driver_sql("SHOW jit").scalar_one() == "off"
