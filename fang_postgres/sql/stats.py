@@ -208,14 +208,15 @@ _CELL: Final[Mapping[str, TypeEngine[Any]]] = {
     "n": BigInteger(),
 }
 
-# A long range is read from hours, and from the minutes since the last hour that was added up.
+# A long range is read from hours, and from the minutes since the last hour that was added up. Hours to come were added
+# up before the database's clock was set back: their minutes are read.
 _WANTED: Final[dict[str, str]] = {
     "range": """SELECT greatest(
     date_trunc(CASE WHEN :p_hours THEN 'hour' ELSE 'minute' END, now() - :p_lasts, 'UTC'), to_timestamp(0)) AS since""",
     "edge": """SELECT coalesce(max(d.at) + interval '1 hour', '-infinity') AS at FROM <SCHEMA>.fang_stats d
-  WHERE :p_hours AND d.span = 3600""",
+  WHERE :p_hours AND d.span = 3600 AND d.at <= now()""",
     "wanted": """SELECT s.* FROM <SCHEMA>.fang_stats s
-  WHERE :p_hours AND s.span = 3600 AND s.at >= (SELECT since FROM range)
+  WHERE :p_hours AND s.span = 3600 AND s.at >= (SELECT since FROM range) AND s.at <= now()
   UNION ALL
   SELECT s.* FROM <SCHEMA>.fang_stats s
   WHERE s.span = 60 AND s.at >= greatest((SELECT since FROM range), (SELECT at FROM edge))""",

@@ -103,14 +103,13 @@ class MemoryStats:
     def _wanted(self, asked: Range, now: datetime) -> list[tuple[Key, StatsRow]]:
         """Returns the rows of a range: of a long one hours, and the minutes since the last hour that was added up."""
         since = edge = asked.since(now)
+        hours: list[Key] = []
         if asked.span == HOUR:
-            hours = [key.at + timedelta(hours=1) for key in self.rows if key.span == HOUR]
-            edge = max([since, *hours])
-        return [
-            (key, row)
-            for key, row in self.rows.items()
-            if key.at >= (edge if key.span == MINUTE else since) and (key.span == MINUTE or asked.span == HOUR)
-        ]
+            # Not those to come, which were added up before the clock was set back: their minutes are read.
+            hours = [key for key in self.rows if key.span == HOUR and since <= key.at <= now]
+            edge = max([since, *(key.at + timedelta(hours=1) for key in hours)])
+        minutes = [key for key in self.rows if key.span == MINUTE and key.at >= edge]
+        return [(key, self.rows[key]) for key in (*hours, *minutes)]
 
     def _types(self, asked: Range, now: datetime) -> list[TypeStats]:
         state = self._state

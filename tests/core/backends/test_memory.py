@@ -21,6 +21,7 @@ from fang_core import (
     UsageError,
 )
 from fang_core.backends.memory.state import MemoryState
+from fang_core.backends.memory.stats import Key
 from fang_core.backends.memory.store import MemoryStore
 from fang_core.backends.store import NO_TRANSACTIONS, Claim, ClaimRequest, PoolRecord, PruneRequest
 from fang_core.claims.suspects import NO_SUSPECTS
@@ -30,6 +31,7 @@ from fang_core.errors import StaleTask
 from fang_core.failure import ErrorReport
 from fang_core.lifecycle import NOT_RUN, SUCCESS, Cancelled, Failure, Outcome, Result, Snoozed, decide
 from fang_core.liveness import BeatRequest
+from fang_core.monitoring.history import StatsRow, hour_of, minute_of
 from fang_core.record import ClaimedTask, Task
 from fang_core.tasks.backoff import Constant
 from tests.driven import Driven
@@ -500,3 +502,15 @@ def test_a_beat_brings_requests_to_cancel_what_a_pool_holds(queue: MemoryQueue) 
     held = [(task.id, task.attempt) for task in (first, second)]
     assert queue.state.beat(BeatRequest(first.pool_id, held=held)).cancels == [(first.id, "a mistake", "me")]
     assert queue.state.beat(BeatRequest(first.pool_id)).cancels == []
+
+
+def test_an_hour_of_the_history_that_is_to_come_hides_nothing() -> None:
+    """The clock was ahead when it was added up, and was set back."""
+    state = MemoryState()
+    now, to_come = state.clock(), hour_of(state.clock()) + timedelta(days=3)
+    pair = "common", "A"
+    for span, at, count in ((3_600, to_come, 7), (60, to_come, 7), (60, minute_of(now), 5)):
+        state.stats.rows[Key(span, at, UUID(int=0), pair)] = StatsRow(finished=count)
+    for since in (timedelta(hours=1), timedelta(days=7)):
+        [kind] = MemoryQueue(state=state).stats(since).kinds
+        assert kind.finished == 12

@@ -4,10 +4,10 @@ WITH range AS
     date_trunc(CASE WHEN CAST($1::BOOLEAN AS BOOLEAN) THEN 'hour' ELSE 'minute' END, now() - CAST($2::INTERVAL AS INTERVAL), 'UTC'), to_timestamp(0)) AS since),
 edge AS
 (SELECT coalesce(max(d.at) + interval '1 hour', '-infinity') AS at FROM "fang".fang_stats d
-  WHERE CAST($1::BOOLEAN AS BOOLEAN) AND d.span = 3600),
+  WHERE CAST($1::BOOLEAN AS BOOLEAN) AND d.span = 3600 AND d.at <= now()),
 wanted AS
 (SELECT s.* FROM "fang".fang_stats s
-  WHERE CAST($1::BOOLEAN AS BOOLEAN) AND s.span = 3600 AND s.at >= (SELECT since FROM range)
+  WHERE CAST($1::BOOLEAN AS BOOLEAN) AND s.span = 3600 AND s.at >= (SELECT since FROM range) AND s.at <= now()
   UNION ALL
   SELECT s.* FROM "fang".fang_stats s
   WHERE s.span = 60 AND s.at >= greatest((SELECT since FROM range), (SELECT at FROM edge))),
