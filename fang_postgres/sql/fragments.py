@@ -104,6 +104,7 @@ _READ_AS_TEXT: Final = frozenset({"metadata", "state", "errors", "headers", "can
 _WITHIN: Final = {
     "timeout": ("'1 us'::interval", f"'{LONGEST.days} days'::interval"),
     "expires_at": (EARLIEST, LATEST),
+    "claimed_at": (EARLIEST, LATEST),
 }
 """The least and the most that is read of columns that the table does not check."""
 

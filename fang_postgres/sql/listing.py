@@ -142,7 +142,7 @@ def list_held(t: Tables) -> Statement:
     Its last row, which carries the counts, is that of no task.
     """
     c = aliased(t.tasks, "t").c
-    since = func.coalesce(c.claimed_at, c.updated_at, type_=_MOMENT)
+    since = func.coalesce(readable(c, "claimed_at"), c.updated_at, type_=_MOMENT)
     seen = (
         _looked_at(c, [since, c.id], since)
         .where(is_in(TaskState.IN_PROGRESS)(c))

@@ -18,6 +18,7 @@ from fang_core.conformance import Backend
 from fang_core.errors import UnreadablePayload
 from fang_core.pool.maintenance import Maintenance
 from fang_core.record import TaskState
+from fang_core.tasks.filter import TaskFilter
 from fang_threaded.runtime import ThreadRuntime
 from tests.backends import async_on_postgres, threaded_on_postgres
 
@@ -109,6 +110,19 @@ def test_fields_that_are_missing_or_too_many(backend: Backend, sql: psycopg.Conn
     put(sql, {"type": kind, "n": -1, "__class__": "os.system", "run": "x", "task_config": {"priority": -2}})
     runs_innocents(backend, hostile=2)
     assert sorted(n for n, _ in backend.journal)[:2] == [-1, 0]
+
+
+@pytest.mark.parametrize("state", ["new", "in_progress"])
+def test_a_claim_at_no_time_is_listed_and_explained(backend: Backend, sql: psycopg.Connection[Any], state: str) -> None:
+    for claimed_at in ("infinity", "-infinity", "10000-01-01 00:00:00+00"):
+        put(sql, {"type": "Unknown"}, state=state, claimed_at=claimed_at, pool_id=UUID(int=7))
+    for which in (TaskFilter(states=[TaskState(state)]), TaskFilter()):
+        first = backend.call(backend.queue.list_tasks, which, limit=2)
+        rest = backend.call(backend.queue.list_tasks, which, limit=2, cursor=first.cursor)
+        ids = {task.id for page in (first, rest) for task in page.tasks}
+        assert len(ids) == 3
+    for task_id in ids:
+        assert backend.call(backend.queue.explain, task_id).task.id == task_id
 
 
 STRANGE_KINDS = [
