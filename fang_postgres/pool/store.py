@@ -1,6 +1,7 @@
 """A pool's access to Postgres, written once for both modes."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
@@ -23,7 +24,7 @@ from fang_core.backends.store import (
     Serves,
     Tick,
 )
-from fang_core.errors import RowsLocked
+from fang_core.errors import BackendError, RowsLocked
 from fang_core.lifecycle import Outcome
 from fang_core.monitoring.history import Flush, Flushed
 from fang_core.schedules.stored import Verdict
@@ -165,6 +166,10 @@ class PostgresStore:
     async def unregister(self, pool_id: UUID, /) -> None:
         """See ``PoolStore.unregister``."""
         await self._claims.run(self._operations.unregister(pool_id))
+        with suppress(
+            BackendError
+        ):  # by itself, since a pool must end beside a locked table; maintenance does it again
+            await self._claims.run(self._operations.forget_live(), self._guard_of_monitoring)
 
     async def claim(self, request: ClaimRequest, /) -> Claim:
         """See ``ClaimStore.claim``."""

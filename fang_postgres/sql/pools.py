@@ -79,10 +79,9 @@ def update_kinds(t: Tables) -> Statement:
 
 
 def unregister(t: Tables) -> Statement:
-    """Deletes a pool's row, what it said of its runs, and the messages that it has not handled."""
+    """Deletes a pool's row, and the messages that it has not handled."""
     unheard = delete(t.messages).where(t.messages.c.pool_id == POOL).cte("unheard")
-    live = delete(t.live).where(t.live.c.pool_id == POOL).cte("live")
-    return Statement("unregister", delete(t.pools).where(t.pools.c.id == POOL).add_cte(unheard).add_cte(live))
+    return Statement("unregister", delete(t.pools).where(t.pools.c.id == POOL).add_cte(unheard))
 
 
 def list_pools(t: Tables) -> Statement:

@@ -304,3 +304,16 @@ def test_what_nothing_depends_on_waits_for_no_lock_on_its_table(harness: Harness
     database.close()
     assert {name.partition(" ")[0] for name, _ in seen} == {"fang_live", "fang_stats"}
     assert {waits for _, waits in seen} == {"100ms"}
+
+
+def test_a_pool_deregisters_although_nobody_may_write_what_pools_do(harness: Harness, url: str) -> None:
+    database = Database(url)
+    database.execute("ALTER TABLE fang.fang_live RENAME TO elsewhere")
+    store = harness.call(harness.queue(url).store)
+    try:
+        harness.call(store.register, PoolRecord(POOL, harness.mode, "host", 1, ("common",), ("A",), 1))
+        harness.call(store.unregister, POOL)
+        assert database.rows("SELECT id FROM fang.fang_pools") == []
+    finally:
+        harness.call(store.close)
+        database.close()
