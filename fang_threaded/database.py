@@ -237,7 +237,8 @@ class EngineDatabase(Database):
             is_guarded = is_on(guard)
             try:
                 if is_guarded and guard is not None:
-                    connection.execute(text(guard.settings))
+                    # All at once: of a cursor that streams, nobody would fetch the row, so that nothing would be set.
+                    connection.execute(text(guard.settings), execution_options=ALL_AT_ONCE).close()
                 run = self._quieted(partial(self._execute, connection))
                 return watched(partial(work, run), guard, is_guarded=is_guarded)
             except Exception as error:

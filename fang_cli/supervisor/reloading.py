@@ -115,7 +115,7 @@ class Reloading:
         check_extra()
         import watchfiles
 
-        logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it counts the changes
+        SafeLogger("watchfiles").setLevel(logging.WARNING)  # it counts the changes
         # Each step ends with what has changed, perhaps nothing: when the first one has ended, the files are watched.
         steps = watchfiles.watch(
             *self._directories,
