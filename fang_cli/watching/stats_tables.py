@@ -54,7 +54,7 @@ def throughput_in_words(stats: Stats, asked: str) -> str:
     """Returns a line that says what became of the runs in a range, which was asked for in these words."""
     told = throughput(stats)
     runs = ", ".join(f"{getattr(told, name):,} {name}" for name in Throughput._fields[2:6] if getattr(told, name))
-    busy = "" if told.utilisation is None else f"; workers were busy {told.utilisation:.0%} of it"
+    busy = "" if told.utilisation is None else f"; workers were busy {told.utilisation:.0%} of their time"
     speed = speed_of(told.started, told.seconds)
     return f"in the last {asked}: {told.started:,} runs started, {speed}{f' ({runs})' if runs else ''}{busy}"
 

@@ -106,7 +106,9 @@ def clock(found: Clock) -> Check:
     """Judges the difference of the clocks."""
     off = max(0.0, abs(found.ahead) - found.uncertainty)
     if off < CLOCK_WARNING:
-        return Check("clock", Level.OK, f"the clocks of this host and of the database differ by {off:.1f} s at least")
+        at_most = abs(found.ahead) + found.uncertainty
+        text = f"the clocks of this host and of the database differ by {at_most:.1f} s at most"
+        return Check("clock", Level.OK, text)
     way = "behind" if found.ahead > 0 else "ahead of"
     level = Level.ERROR if off >= CLOCK_ERROR else Level.WARNING
     text = f"this host is {off:.1f} s {way} the database: times that applications here compute are wrong by that"

@@ -89,7 +89,8 @@ def test_all_is_on_one_screen() -> None:
     lines = drawn(None).splitlines()
     assert lines[0].endswith("3 pools, 4 of 15 workers busy")
     assert lines[1] == (
-        "in the last 5 min: 800 runs started, 2.7/s (780 finished, 10 retried, 10 failed); workers were busy 24% of it"
+        "in the last 5 min: 800 runs started, 2.7/s (780 finished, 10 retried, 10 failed)"
+        "; workers were busy 24% of their time"
     )
     cells = [[each.strip() for each in line.strip("│").split("│")] for line in lines if line.startswith("│")]
     assert cells[:3] == [
