@@ -59,7 +59,8 @@ class TelemetryServer:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             self._listener = socket.create_server((host, port), family=family, backlog=MOST_CONNECTIONS)
         except OSError as error:
-            raise UsageError(f"no port to listen on at {host}:{port}: {error.strerror or error}") from None
+            why = (error.strerror or str(error)).partition(" (while")[0]  # create_server says the address again
+            raise UsageError(f"no port to listen on at {host}:{port}: {why}") from None
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         """The port that it listens on."""

@@ -11,7 +11,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+        why = (error.strerror or str(error)).partition(" (while")[0]  # create_server says the address again
+        raise UsageError(f"cannot listen on {host} port {port}: {why}") from None
 
 
 def address(listener: socket.socket) -> str:

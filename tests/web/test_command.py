@@ -45,7 +45,7 @@ def test_a_database_that_is_not_there_is_one_line() -> None:
 
 
 def test_a_port_that_is_taken_is_said() -> None:
-    with listen("127.0.0.1", 0) as taken, pytest.raises(UsageError, match="cannot listen on"):
+    with listen("127.0.0.1", 0) as taken, pytest.raises(UsageError, match=r"cannot listen on \S+ port \d+: [\w ]+$"):
         listen("127.0.0.1", taken.getsockname()[1])
 
 
