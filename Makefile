@@ -63,8 +63,8 @@ faults: $(READY) ## real processes under every fault, in both modes; writes the 
 mutants: $(READY) ## shows that faults and tests can fail: builds defects into copies of the product
 	$(BIN)/python -m tests.faults.mutants
 
-demo: $(READY) ## the main job on real input, on an embedded Postgres; CHAOS=1 kills worker processes
-	$(BIN)/fang demo $(if $(CHAOS),--chaos)
+demo: $(READY) ## the main job on real input, on an embedded Postgres, with the page; CHAOS=1 kills worker processes
+	$(BIN)/fang demo --picture docs/overview.png $(if $(CHAOS),--chaos)
 
 bench: $(READY) ## ours beside its peers, about ten minutes; ARGS=--write updates docs/benchmarks.md
 	$(BIN)/python -m benchmarks compare $(ARGS)

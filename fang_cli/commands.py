@@ -47,7 +47,10 @@ _COMMANDS: Final = {
     ),
     "schedules": Later("fang_cli.managing.schedules:schedules", "Show and change the schedules in the database."),
     "web": Later("fang_cli.web.command:web", "Show the page, until SIGTERM or Ctrl-C."),
-    "demo": Later("fang_cli.demo.command:demo", "Run both modes on real input, on a Postgres of its own."),
+    "demo": Later(
+        "fang_cli.demo.command:demo",
+        "Run both modes on real input, on a Postgres of its own, and show the page meanwhile.",
+    ),
 }
 _SETTINGS: Final = """
 What options do not say is read from the environment (FANG_DATABASE_URL, FANG_SCHEMA, FANG_APP, FANG_POOLS and others),

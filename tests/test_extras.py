@@ -141,5 +141,5 @@ def test_the_command_alone_migrates_works_and_shows(
 
 def test_the_demo_names_the_extras_that_it_needs(command_alone: tuple[str, ...]) -> None:
     done = subprocess.run([*command_alone, "demo"], capture_output=True, text=True, check=False)
-    line = "fang: the demo needs more: pip install 'fang-tasks[cli,async,embedded]'\n"
+    line = "fang: the demo needs more: pip install 'fang-tasks[cli,async,embedded,web]'\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line)

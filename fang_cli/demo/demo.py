@@ -10,17 +10,20 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any, Final, NoReturn, Self
+from typing import IO, Final, NoReturn, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Engine, text
 
 from fang_cli.demo.demo_tasks import PARENT_VARIABLE, URL_VARIABLE, ReadModule
+from fang_cli.demo.page import DemoPage
+from fang_cli.demo.picture import Picture
+from fang_cli.demo.report import report, slowest
 from fang_core.errors import FangError
 from fang_embedded import EmbeddedPostgres, EmbeddedPostgresError
 from fang_postgres import migrate
@@ -43,18 +46,17 @@ _STATE: Final = text("""
         (SELECT count(*) FROM demo_modules) AS parsed
     FROM fang.fang_tasks WHERE state IN ('new', 'in_progress', 'retried')
 """)
-_LARGEST: Final = text("SELECT * FROM demo_modules ORDER BY lines DESC NULLS LAST, path LIMIT 5")
-_MOST_BRANCHING: Final = text("SELECT * FROM demo_modules ORDER BY branches DESC NULLS LAST, path LIMIT 5")
 
 
 class DemoError(FangError):
     """Raised when the demo cannot go on."""
 
 
-def run_demo(limit: int | None, *, chaos: bool = False) -> int:
+def run_demo(limit: int | None, *, chaos: bool = False, picture: Path | None = None) -> int:
     """Runs the demo on all modules, or the first ``limit`` of them; returns the exit code.
 
-    With ``chaos`` it kills worker processes while they work; the result must be the same.
+    With ``chaos`` it kills worker processes while they work; the result must be the same. A picture of the page is
+    left in ``picture``.
     """
     console = Console(highlight=False)
     stdlib = Path(sysconfig.get_path("stdlib"))
@@ -68,18 +70,39 @@ def run_demo(limit: int | None, *, chaos: bool = False) -> int:
             with engine.begin() as connection:
                 connection.execute(_TABLE)
             console.print(f"{len(files)} modules of Python {sys.version.split()[0]}, Postgres {server.version}")
-            started = time.monotonic()
-            with _children(server.url, signals) as children:
-                _insert(engine, files)
-                killer = _Killer(children, server.url, signals) if chaos else None
-                _follow(engine, children, len(files), console, killer)
-            if killer is not None:
-                console.print(f"killed {killer.count} worker processes while they worked")
-            seconds = time.monotonic() - started
-            with engine.connect() as connection:
-                return _report(connection, console, stdlib, files, seconds)
+            with _page(server.url, signals) as page:
+                console.print(f"the page is at {page.address} until the demo ends")
+                shot = Picture(picture, page.get) if picture is not None else None
+                started = time.monotonic()
+                with _children(server.url, signals) as children:
+                    _insert(engine, files)
+                    killer = _Killer(children, server.url, signals) if chaos else None
+                    _follow(engine, children, len(files), console, killer, on_half=shot.keep if shot else None)
+                if killer is not None:
+                    console.print(f"killed {killer.count} worker processes while they worked")
+                seconds = time.monotonic() - started
+                with engine.connect() as connection:
+                    code = report(connection, console, stdlib, files, seconds)
+                with Queue(engine) as queue:  # the pools have ended, and written all that they have counted
+                    console.print(slowest(queue.stats(timedelta(hours=1)).kinds))
+                if shot is not None:
+                    console.print(shot.draw(signals.held()), soft_wrap=True)
+                return code
         finally:
             engine.dispose()
+
+
+@contextmanager
+def _page(url: str, signals: "_Signals") -> Iterator[DemoPage]:
+    """Serves the page, from when it answers: what its start takes is no part of what is measured."""
+    page = DemoPage(url)
+    try:
+        with signals.held():  # otherwise a process could run that is not known
+            page.start()
+        page.get("/")
+        yield page
+    finally:
+        page.stop()
 
 
 @contextmanager
@@ -106,9 +129,18 @@ def _insert(engine: Engine, files: list[str]) -> None:
 
 
 def _follow(
-    engine: Engine, children: Mapping[str, "_Child"], total: int, console: Console, killer: "_Killer | None"
+    engine: Engine,
+    children: Mapping[str, "_Child"],
+    total: int,
+    console: Console,
+    killer: "_Killer | None",
+    *,
+    on_half: Callable[[], None] | None,
 ) -> None:
-    """Shows how far the pools are, until no task is left. The report then finds missing results."""
+    """Shows how far the pools are, until no task is left. The report then finds missing results.
+
+    ``on_half`` is called once, when half of the modules or more are parsed.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         read = progress.add_task("read by asyncio", total=total)
@@ -118,6 +150,9 @@ def _follow(
                 state = connection.execute(_STATE).one()
             progress.update(read, completed=total - state.unread)
             progress.update(parsed, completed=state.parsed)
+            if on_half is not None and 2 * state.parsed >= total:
+                on_half()
+                on_half = None
             if state.open == 0:
                 return
             for name, child in children.items():
@@ -241,40 +276,3 @@ class _Signals:
         if number == signal.SIGINT:
             raise _Interrupted
         sys.exit(128 + number)
-
-
-# The report -----------------------------------------------------------------------------------------------------------
-
-
-def _report(connection: Connection, console: Console, stdlib: Path, files: list[str], seconds: float) -> int:
-    console.print(_table("The largest modules", connection.execute(_LARGEST).all(), stdlib))
-    console.print(_table("The most branching modules", connection.execute(_MOST_BRANCHING).all(), stdlib))
-    unparsed = connection.execute(text("SELECT count(*) FROM demo_modules WHERE error IS NOT NULL")).scalar_one()
-    if unparsed:
-        console.print(f"{unparsed} of them do not parse; the reason is in each one's row")
-    rate = 2 * len(files) / seconds
-    console.print(f"{len(files)} files in {seconds:.1f} s: {rate:.0f} tasks per second, two for each file")
-    written = {row.path: row.written for row in connection.execute(text("SELECT path, written FROM demo_modules"))}
-    missing, twice = set(files) - set(written), [path for path, times in written.items() if times != 1]
-    strange = set(written) - set(files)
-    if missing or twice or strange:
-        Console(stderr=True, highlight=False).print(
-            f"fang: results and files differ: {len(missing)} missing, {len(twice)} twice, {len(strange)} unknown",
-            soft_wrap=True,
-        )
-        return 1
-    console.print(f"results = files: {len(written)} = {len(files)}, none missing, none twice")
-    return 0
-
-
-def _table(title: str, rows: Iterable[Row[Any]], stdlib: Path) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("module", overflow="fold")
-    for name in ("lines", "functions", "classes", "branches"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        figures = (row.lines, row.functions, row.classes, row.branches)
-        table.add_row(
-            str(Path(row.path).relative_to(stdlib)), *("-" if figure is None else f"{figure:,}" for figure in figures)
-        )
-    return table

@@ -39,7 +39,8 @@ def run_dev(pools: Sequence[str], *, app: Sequence[str], schema: str, port: int,
         click.echo(f"page      {address(listener)}/")
         click.echo(f"database  {postgres.url} ({where})")
         click.echo(f"pools     {', '.join(pools)}")
-        page = PageProcess(listener, schema, [*dict.fromkeys((*app, *(pool.partition(":")[0] for pool in pools)))])
+        modules = dict.fromkeys((*app, *(pool.partition(":")[0] for pool in pools)))
+        page = PageProcess(listener, postgres.url, schema, [*modules])
         stack.callback(page.stop)
         return run_supervisor(
             [*pools, "--wait-for-database", "30"],

@@ -1,4 +1,4 @@
-"""Runs the page of ``fang dev`` in a process of its own, which imports the application as the worker does.
+"""Runs the page of ``fang dev`` and ``fang demo`` in a process of its own, which imports the tasks' modules.
 
 The socket is the parent's, so the page can be reached from the start, and while a process with new code takes over.
 """
@@ -27,25 +27,33 @@ class PageProcess:
 
     Args:
         listener: where it answers.
+        url: the database.
         app: the modules of task classes.
+        niceness: by how much it stands behind other processes when the processors are busy, 0 to 19.
     """
 
-    def __init__(self, listener: socket.socket, schema: str, app: Sequence[str]) -> None:
+    def __init__(
+        self, listener: socket.socket, url: str, schema: str, app: Sequence[str], *, niceness: int = 0
+    ) -> None:
         self._listener = listener
+        self._environment = {**os.environ, "FANG_DATABASE_URL": url}
+        self._niceness = niceness
         self._arguments = (str(listener.fileno()), schema, *app)
         self._started: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
         """Starts a process; it ends with this one, however that ends."""
-        self._started.append(
-            subprocess.Popen(
-                [sys.executable, "-P", "-B", "-m", __spec__.name, *self._arguments],
-                stdin=subprocess.PIPE,  # closed by the kernel when this process ends
-                stdout=subprocess.DEVNULL,
-                pass_fds=(self._listener.fileno(),),
-                start_new_session=True,  # Ctrl-C is for the parent
-            )
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-B", "-m", __spec__.name, *self._arguments],
+            env=self._environment,
+            stdin=subprocess.PIPE,  # closed by the kernel when this process ends
+            stdout=subprocess.DEVNULL,
+            pass_fds=(self._listener.fileno(),),
+            start_new_session=True,  # Ctrl-C is for the parent
         )
+        self._started.append(process)
+        if self._niceness:
+            os.setpriority(os.PRIO_PROCESS, process.pid, self._niceness)
 
     def restart(self) -> None:
         """Starts a process with the code as it is now, and tells the former one to end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -105,6 +106,10 @@ def test_demo_proves_its_results() -> None:
     result = fang("demo", "--files", "40")
     assert (result.returncode, result.stderr) == (0, "")
     assert "results = files: 40 = 40, none missing, none twice" in result.stdout
+    lines = result.stdout.splitlines()
+    assert re.fullmatch(r"the page is at http://127\.0\.0\.1:\d+/ until the demo ends", lines[1])
+    kinds = re.findall(r"│ (\w+Module) +│ +\d+% │ +(\d+) │ queue │", result.stdout)
+    assert sorted(kinds) == [("ParseModule", "40"), ("ReadModule", "40")]
 
 
 in_proc = pytest.mark.skipif(not Path("/proc").is_dir(), reason="the descendants are found in /proc")
@@ -150,11 +155,12 @@ def test_death_of_a_pool_is_told_in_one_line(demo: subprocess.Popen[str]) -> Non
 def _when_both_pools_run(demo: subprocess.Popen[str]) -> set[int]:
     """The descendants, Postgres among them, as soon as both pools are processes; none of them is through by then."""
     assert demo.stdout is not None
-    assert "modules of Python" in demo.stdout.readline()  # Postgres runs, and the pools are about to be started
+    assert "modules of Python" in demo.stdout.readline()
+    assert "the page is at" in demo.stdout.readline()  # and Postgres runs; the pools are about to be started
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and not ends(demo.pid, 0.02):  # a start of a grandchild cannot be awaited
         found = _descendants(demo.pid)
-        if sum("fang_cli.demo.demo_tasks" in _command(pid) for pid in found) == 2:
+        if sum(_command(pid).endswith(("demo_tasks async", "demo_tasks threaded")) for pid in found) == 2:
             assert any("postgres" in _command(pid) for pid in found)
             return found
     raise AssertionError("the pools did not start")
