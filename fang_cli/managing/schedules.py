@@ -156,7 +156,7 @@ def resume(*, name: str, by: str | None, reason: str | None, schema: str | None,
         click.echo(showing.as_text([info for info in queue.schedules.list() if info.name == name]))
 
 
-@schedules.command("run-now")
+@schedules.command("run")
 @click.argument("name")
 @_IMPORT
 @options(*DATABASE)

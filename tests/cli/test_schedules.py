@@ -184,7 +184,7 @@ def test_what_people_get_wrong_is_told_in_one_line_and_nothing_is_written(printe
         assert refused("put", "nightly", *arguments) == line
     assert refused("put", "", REPORT, "--cron", "@daily").startswith("2 fang: the name of a schedule has 1 to 500")
     day = ("--from", "2026-01-01", "--to", "2026-01-02", "--tz", "UTC")
-    for verb, *rest in (["pause"], ["resume"], ["run-now"], ["remove"], ["backfill", *day]):
+    for verb, *rest in (["pause"], ["resume"], ["run"], ["remove"], ["backfill", *day]):
         assert refused(verb, "nightly", *rest).startswith("1 fang: there is no schedule 'nightly': ")
     assert printed("list") == "no schedules\n"
 
@@ -241,7 +241,7 @@ def test_status_shows_the_schedules_that_are_paused(url: str, printed: Run) -> N
 
 def test_a_schedule_is_run_backfilled_and_removed(url: str, printed: Run, refused: Refused) -> None:
     printed("put", "nightly", REPORT, "--cron", "@daily", "--no-uniq", "--tz", "Europe/Berlin")
-    task_id = re.fullmatch(r"task (\S+) has been inserted\n", printed("run-now", "nightly"))
+    task_id = re.fullmatch(r"task (\S+) has been inserted\n", printed("run", "nightly"))
     assert task_id
     filled = ("backfill", "nightly", "--from", "2026-01-01", "--to", "2026-01-03T12:00", "--tz", "Europe/Berlin")
     assert printed(*filled) == "3 tasks have been inserted\n"
@@ -271,7 +271,7 @@ def test_the_schedule_of_a_class_is_shown_replaced_and_run(url: str, printed: Ru
     assert refused("put", "cli.Yearly", "--cron", "@daily") == (
         "2 fang: schedule 'cli.Yearly' is of a class: name that, as in app.tasks:Report"
     )
-    printed("run-now", "cli.Yearly", "--import", MODULE)
+    printed("run", "cli.Yearly", "--import", MODULE)
     changed = printed("put", "cli.Yearly", f"{MODULE}:Yearly", "--cron", "@daily", "--reason", "more often")
     assert changed.endswith(": more often\n  class   @yearly in UTC, in place of which this was put\n")
     printed("remove", "cli.Yearly")
