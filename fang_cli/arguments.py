@@ -58,7 +58,7 @@ def time(ctx: click.Context, option: click.Parameter, value: str | None) -> date
     try:
         return datetime.fromisoformat(value.strip())
     except ValueError:
-        raise UsageError(f"{option.opts[0]} must be a time such as 2026-12-24T18:00, not {value!r:.40}") from None
+        raise UsageError(f"{option.opts[0]} must be a time such as 2026-12-24T18:00+01:00, not {value!r:.40}") from None
 
 
 def zone(ctx: click.Context, option: click.Parameter, value: str | None) -> tzinfo | None:

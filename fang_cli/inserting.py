@@ -18,7 +18,9 @@ from fang_core.errors import UsageError
 @options(APP)
 @click.option("--type", "task_type", metavar="TYPE", help="Decides which pools run it.")
 @click.option("--priority", metavar="N", type=click.IntRange(-2, 2), help="-2 (first) to 2 (last).")
-@click.option("--at", metavar="TIME", callback=arguments.time, help="When it is due: 2026-12-24T18:00.")
+@click.option(
+    "--at", metavar="TIME", callback=arguments.time, help="When it is due: 2026-12-24T18:00+01:00, or with --tz."
+)
 @click.option("--tz", metavar="ZONE", callback=arguments.zone, help="The zone of --at, like Europe/Berlin.")
 @click.option("--in", "delay", metavar="SPAN", callback=arguments.span, help="Due after this time: 90s, 15m, 6h or 2d.")
 @click.option("--header", "headers", metavar="KEY=TEXT", multiple=True, help="Travels with it beside its fields.")

@@ -22,7 +22,9 @@ SAID: Final = (
 )
 PAUSE: Final = (
     click.option("--for", "lasts", metavar="SPAN", callback=arguments.span, help="How long: 90s, 15m, 6h or 2d."),
-    click.option("--until", metavar="TIME", callback=arguments.time, help="Until when: 2026-12-24T18:00."),
+    click.option(
+        "--until", metavar="TIME", callback=arguments.time, help="Until when: 2026-12-24T18:00+01:00, or with --tz."
+    ),
     click.option("--tz", metavar="ZONE", callback=arguments.zone, help="The zone of --until, like Europe/Berlin."),
 )
 APP: Final = click.option(

@@ -21,7 +21,9 @@ from fang_core.tasks.runnable import BaseRunnable
 @click.option("--set", "pairs", metavar="FIELD=VALUE", multiple=True, help="As order.id=7; a value is JSON, or a text.")
 @click.option("--payload", metavar="JSON", help="All fields, in place of those that it has.")
 @click.option("--priority", metavar="N", type=click.IntRange(-2, 2), help="-2 (first) to 2 (last).")
-@click.option("--at", metavar="TIME", callback=arguments.time, help="When it is due: 2026-12-24T18:00.")
+@click.option(
+    "--at", metavar="TIME", callback=arguments.time, help="When it is due: 2026-12-24T18:00+01:00, or with --tz."
+)
 @click.option("--tz", metavar="ZONE", callback=arguments.zone, help="The zone of --at, like Europe/Berlin.")
 @click.option("--in", "delay", metavar="SPAN", callback=arguments.span, help="Due after this time: 90s, 15m, 6h or 2d.")
 @click.option("--unchecked", is_flag=True, help="Write fields though the class is not known, and nothing checks them.")

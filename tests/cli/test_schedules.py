@@ -145,7 +145,7 @@ def test_what_people_get_wrong_is_told_in_one_line_and_nothing_is_written(printe
         ((REPORT, "--cron", "@daily", "--every", "5m"), "2 fang: give one of --cron, --every and --at"),
         ((REPORT, "--cron", "61 * * * *"), "2 fang: cron '61 * * * *': minute '61' is not in 0-59"),
         ((REPORT, "--every", "soon"), "2 fang: --every must be a span of time such as 90s, 15m, 6h or 2d, not 'soon'"),
-        ((REPORT, "--at", "noon"), "2 fang: --at must be a time such as 2026-12-24T18:00, not 'noon'"),
+        ((REPORT, "--at", "noon"), "2 fang: --at must be a time such as 2026-12-24T18:00+01:00, not 'noon'"),
         (
             (REPORT, "--at", "2099-12-24T18:00"),
             "2 fang: --at has no zone: add --tz Europe/Berlin, say, or an offset: 2099-12-24T18:00:00+00:00",
