@@ -147,6 +147,7 @@ class PostgresStore:
         self._guard_of_pruning = AlwaysOn()
         self._guard_of_types = AlwaysOn()
         self._guard_of_monitoring = Monitoring()
+        self._has_told_live = False
         self._to_adopt: dict[str, Place] = {}
         self._folds = 0
         self._merged: datetime | None = None  # the last minute that this pool has merged
@@ -161,15 +162,16 @@ class PostgresStore:
 
     async def tell_live(self, pool_id: UUID, live: Live, /) -> None:
         """See ``PoolStore.tell_live``."""
+        self._has_told_live = True
         await self._spare.run(self._operations.tell_live(pool_id, live), self._guard_of_monitoring)
 
     async def unregister(self, pool_id: UUID, /) -> None:
         """See ``PoolStore.unregister``."""
         await self._claims.run(self._operations.unregister(pool_id))
-        with suppress(
-            BackendError
-        ):  # by itself, since a pool must end beside a locked table; maintenance does it again
-            await self._claims.run(self._operations.forget_live(), self._guard_of_monitoring)
+        if self._has_told_live:
+            # By itself, since a pool must end beside a locked table; maintenance does it again.
+            with suppress(BackendError):
+                await self._claims.run(self._operations.forget_live(), self._guard_of_monitoring)
 
     async def claim(self, request: ClaimRequest, /) -> Claim:
         """See ``ClaimStore.claim``."""
