@@ -273,14 +273,16 @@ def test_starts_and_stops_bear_a_size_that_changes_meanwhile(harness: Harness) -
 
     thread = threading.Thread(target=change)
     thread.start()
-    for n in range(10):
-        harness.call(bench.pool.stop)
-        harness.call(bench.pool.start)
-        may_end(n)
-        bench.insert(n)
-        assert ran() == [n]
-    is_over.set()
-    thread.join()
+    try:
+        for n in range(10):
+            harness.call(bench.pool.stop)
+            harness.call(bench.pool.start)
+            may_end(n)
+            bench.insert(n)
+            assert ran() == [n]
+    finally:
+        is_over.set()
+        thread.join()
     bench.resize(4)
     eventually(lambda: bench.at_work == 4)
 

@@ -83,13 +83,13 @@ class Ledger:
         self.write("start")
         try:
             yield
+            self.write("ok")  # in here: a run that is interrupted before it returns has another last word
         except Snooze:
             self.write("snoozed")
             raise
         except BaseException as error:
             self.write("cancelled" if type(error).__name__ == "CancelledError" else "failed")
             raise
-        self.write("ok")
 
 
 class Acknowledgements:
