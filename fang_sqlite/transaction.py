@@ -1,0 +1,42 @@
+"""What the functions on tasks, types and schedules get: a transaction, its time, and whom to tell once it is committed.
+
+They are plain functions of one connection, whatever thread calls them, and neither begin nor end the transaction. The
+one who runs them commits, and then tells what is noted here: nobody may be told of what is rolled back.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One transaction on the file.
+
+    Attributes:
+        connection: its connection. Values of the tables are in the form that ``records`` has.
+        now: the time of all that is written in it.
+        woken: the task types of tasks that can be taken now: ``on_wake(None)`` to the pools that wait.
+        late: the task types whose pools are to look for tasks that may start now: ``on_wake(LateRows(type, 0, None))``.
+        told: the pools of which something was said, or ``SCHEDULES``: ``on_told``.
+    """
+
+    connection: sqlite3.Connection
+    now: datetime
+    woken: set[str] = field(default_factory=set)
+    late: set[str] = field(default_factory=set)
+    told: set[UUID] = field(default_factory=set)
+
+    def wake(self, task_types: Iterable[str]) -> None:
+        """Notes task types with tasks that can be taken now."""
+        self.woken.update(task_types)
+
+    def tell_types(self, task_types: Iterable[str]) -> None:
+        """Notes task types whose tasks may start now, since a slot is free or a setting has changed."""
+        self.late.update(task_types)
+
+    def tell(self, pool_ids: Iterable[UUID]) -> None:
+        """Notes pools of which something was said."""
+        self.told.update(pool_ids)
