@@ -1,8 +1,10 @@
 """The async mode of Fang: many light tasks in one event loop, over asyncpg."""
 
+from typing import TYPE_CHECKING
+
+from fang_async.pool import AsyncWorkerPool
 from fang_core import (
     AccessRefused,
-    AsyncMemoryQueue,
     AsyncQueueable,
     AsyncRunnable,
     BackendError,
@@ -36,7 +38,6 @@ from fang_core import (
     Limit,
     Linear,
     LiveRun,
-    MemoryQueue,
     Missed,
     NotConnected,
     NotCopyable,
@@ -94,15 +95,17 @@ from fang_core import (
     current_run,
     uninterruptible,
 )
-from fang_core.errors import MissingExtra
+from fang_core.lazy import lazily
 
-try:
-    import asyncpg as _driver  # noqa: F401
-except ImportError:
-    raise MissingExtra("fang_async needs its driver: pip install 'fang-tasks[async]'") from None
-
-from fang_async.pool import AsyncWorkerPool
-from fang_async.queue import AsyncQueue
+if TYPE_CHECKING:
+    from fang_async.queue import AsyncQueue
+    from fang_core import AsyncMemoryQueue, MemoryQueue
+else:
+    # Pools run on any backend: the driver is needed by those who use this mode's queue on Postgres.
+    __getattr__ = lazily(
+        __name__,
+        {"AsyncQueue": "fang_async.queue", "MemoryQueue": "fang_core", "AsyncMemoryQueue": "fang_core"},
+    )
 
 __all__ = (
     "AsyncQueue",

@@ -1,7 +1,7 @@
 """Defines tasks, their life, and the protocols of queues and pools. It is pure: it has no driver, socket or clock."""
 
-from fang_core.backends.memory.async_queue import AsyncMemoryQueue
-from fang_core.backends.memory.queue import MemoryQueue
+from typing import TYPE_CHECKING
+
 from fang_core.backends.store import Rescued
 from fang_core.config import RetentionMode, SleepParams
 from fang_core.errors import (
@@ -36,6 +36,7 @@ from fang_core.events import Events
 from fang_core.failure import ErrorReport
 from fang_core.flow.info import TypeInfo
 from fang_core.flow.limits import Fair, FlowSettings, Limit, Rate
+from fang_core.lazy import lazily
 from fang_core.lifecycle import (
     Cancel,
     Cancelled,
@@ -67,6 +68,18 @@ from fang_core.tasks.options import InsertOptions
 from fang_core.tasks.queueable import AsyncQueueable, Queueable
 from fang_core.tasks.runnable import AsyncRunnable, Runnable, TaskConfig
 from fang_core.tasks.uniqueness import Unique
+
+if TYPE_CHECKING:
+    from fang_core.backends.memory.async_queue import AsyncMemoryQueue
+    from fang_core.backends.memory.queue import MemoryQueue
+else:
+    __getattr__ = lazily(
+        __name__,
+        {
+            "MemoryQueue": "fang_core.backends.memory.queue",
+            "AsyncMemoryQueue": "fang_core.backends.memory.async_queue",
+        },
+    )
 
 __all__ = (
     # Tasks

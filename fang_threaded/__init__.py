@@ -1,8 +1,9 @@
 """The threaded mode of Fang: one OS thread per worker, over SQLAlchemy sessions and psycopg 3."""
 
+from typing import TYPE_CHECKING
+
 from fang_core import (
     AccessRefused,
-    AsyncMemoryQueue,
     AsyncQueueable,
     AsyncRunnable,
     BackendError,
@@ -36,7 +37,6 @@ from fang_core import (
     Limit,
     Linear,
     LiveRun,
-    MemoryQueue,
     Missed,
     NotConnected,
     NotCopyable,
@@ -94,15 +94,18 @@ from fang_core import (
     current_run,
     uninterruptible,
 )
-from fang_core.errors import MissingExtra
-
-try:
-    import psycopg as _driver  # noqa: F401
-except ImportError:
-    raise MissingExtra("fang_threaded needs its driver: pip install 'fang-tasks[threaded]'") from None
-
+from fang_core.lazy import lazily
 from fang_threaded.pool import WorkerPool
-from fang_threaded.queue import Queue
+
+if TYPE_CHECKING:
+    from fang_core import AsyncMemoryQueue, MemoryQueue
+    from fang_threaded.queue import Queue
+else:
+    # Pools run on any backend: the driver is needed by those who use this mode's queue on Postgres.
+    __getattr__ = lazily(
+        __name__,
+        {"Queue": "fang_threaded.queue", "MemoryQueue": "fang_core", "AsyncMemoryQueue": "fang_core"},
+    )
 
 __all__ = (
     "Queue",

@@ -68,6 +68,75 @@ def test_all_is_everything_for_users() -> None:
     assert installed_by("all") == set.union(*(installed_by(extra) for extra in EXTRAS if extra not in {"all", "dev"}))
 
 
+# Pools without a driver -----------------------------------------------------------------------------------------------
+
+ON_NO_DATABASE = {
+    "fang_threaded": """
+from fang_threaded import MemoryQueue, Queueable, Runnable, TaskConfig, WorkerPool
+
+class Say(Runnable):
+    task_config = TaskConfig(max_retries=0)
+
+    def run(self, queue: Queueable) -> None:
+        print("ran")
+
+with MemoryQueue() as queue:
+    queue.insert_task(Say())
+    WorkerPool(queue).drain()
+""",
+    "fang_async": """
+import asyncio
+from fang_async import AsyncMemoryQueue, AsyncQueueable, AsyncRunnable, AsyncWorkerPool, TaskConfig
+
+class Say(AsyncRunnable):
+    task_config = TaskConfig(max_retries=0)
+
+    async def run(self, queue: AsyncQueueable) -> None:
+        print("ran")
+
+async def main():
+    async with AsyncMemoryQueue() as queue:
+        await queue.insert_task(Say())
+        await AsyncWorkerPool(queue).drain()
+
+asyncio.run(main())
+""",
+}
+QUEUES = {"fang_threaded": "Queue", "fang_async": "AsyncQueue"}
+WITH_NO_DRIVER = "import sys; sys.modules.update(dict.fromkeys(('psycopg', 'asyncpg', 'sqlalchemy')))\n"
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+@pytest.mark.parametrize("mode", QUEUES)
+def test_pools_need_no_driver_and_no_sqlalchemy(mode: str) -> None:
+    done = python(WITH_NO_DRIVER + ON_NO_DATABASE[mode])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
+
+
+@pytest.mark.parametrize("mode", QUEUES)
+@pytest.mark.parametrize(
+    "statement", ["from {mode} import {queue}", "import {mode}; {mode}.{queue}", "from {mode} import *"]
+)
+def test_the_queue_on_postgres_names_the_extra_with_its_driver(mode: str, statement: str) -> None:
+    done = python(WITH_NO_DRIVER + statement.format(mode=mode, queue=QUEUES[mode]))
+    extra = mode.removeprefix("fang_")
+    line = f"MissingExtra: {mode}.{QUEUES[mode]} needs its driver: pip install 'fang-tasks[{extra}]'\n"
+    assert done.stderr.endswith(line)
+
+
+@pytest.mark.parametrize("mode", QUEUES)
+def test_what_no_pool_needs_is_imported_when_it_is_used(mode: str) -> None:
+    slow = "{'asyncpg', 'psycopg', 'sqlalchemy', 'fang_core.backends.memory', 'fang_postgres'}"
+    first = f"import sys, {mode}; print(sorted({slow} & set(sys.modules)))"
+    assert python(first).stdout == "[]\n"
+    every = f"from {mode} import *; print({QUEUES[mode]}.__module__, MemoryQueue.__name__)"
+    assert python(every).stdout == f"{mode}.queue MemoryQueue\n"
+    assert python(f"import {mode}; {mode}.Quue").stderr.endswith(f"module '{mode}' has no attribute 'Quue'\n")
+
+
 # The command with its own extra alone ---------------------------------------------------------------------------------
 
 APPLICATION = """
