@@ -16,8 +16,8 @@ from uuid import uuid4
 
 from fang_core.backends.memory.async_queue import AsyncMemoryQueue
 from fang_core.backends.memory.queue import MemoryQueue
-from fang_core.backends.memory.rows import as_claimed
 from fang_core.backends.memory.state import MemoryState, utc_clock
+from fang_core.backends.rows import as_claimed
 from fang_core.backends.store import AsyncBackend, Backend
 from fang_core.errors import UsageError
 from fang_core.lifecycle import SUCCESS, Cancelled, Failure, Result, Snoozed, Success

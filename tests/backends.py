@@ -15,7 +15,7 @@ import pytest
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_core import AsyncMemoryQueue, MemoryQueue
 from fang_core.backends.memory.state import MemoryState
-from fang_core.backends.memory.stats import Key
+from fang_core.backends.stats_rows import Key
 from fang_core.conformance import Backend
 from fang_core.monitoring.history import Flush
 from fang_core.record import TaskState

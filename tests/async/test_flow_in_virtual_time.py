@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fang_async import AsyncWorkerPool
 from fang_core import AsyncMemoryQueue, AsyncRunnable, SleepParams, TaskConfig
-from fang_core.backends.memory.flow import MemoryType
+from fang_core.backends.managed import ManagedType
 from fang_core.backends.memory.state import MemoryState
 from fang_core.backends.memory.store import MemoryStore
 from fang_core.flow.limits import FlowSettings, Gcra
@@ -58,8 +58,8 @@ class World:
         self.left = 0
         self.all_ended = asyncio.Event()
 
-    def manage(self, settings: FlowSettings, task_type: str = "managed", **fields: Any) -> MemoryType:
-        made = self.state.types[task_type] = MemoryType(settings, **fields)
+    def manage(self, settings: FlowSettings, task_type: str = "managed", **fields: Any) -> ManagedType:
+        made = self.state.types[task_type] = ManagedType(settings, **fields)
         return made
 
     async def insert(self, key: str = "", count: int = 1, seconds: float = 0.0, **options: Any) -> None:

@@ -10,8 +10,8 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 from fang_core.backends.capabilities import Capabilities
+from fang_core.backends.listing import page_of
 from fang_core.backends.memory.explaining import facts_of
-from fang_core.backends.memory.listing import page_of
 from fang_core.backends.memory.state import Clock, MemoryState, utc_clock
 from fang_core.backends.store import manual_pool
 from fang_core.backends.ticking import next_tick

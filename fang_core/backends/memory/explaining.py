@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from fang_core.backends.memory.flow import NEVER, MemoryType
+from fang_core.backends.managed import NEVER, ManagedType
 from fang_core.backends.memory.state import MemoryPool, MemoryState
 from fang_core.lifecycle import DUE_STATES
 from fang_core.monitoring.facts import (
@@ -119,11 +119,11 @@ def _holders(state: MemoryState, running: list[Task]) -> tuple[SlotHolder, ...]:
     return tuple(SlotHolder(each.id, each.kind, each.pool_id, place(each), each.claimed_at) for each in first)
 
 
-def _next_start(managed: MemoryType | None, now: datetime) -> datetime | None:
+def _next_start(managed: ManagedType | None, now: datetime) -> datetime | None:
     rate = None if managed is None else managed.settings.rate
     return None if managed is None or rate is None else rate.next_start(managed.tat, now)
 
 
-def _next_start_of_key(managed: MemoryType | None, lane: str, now: datetime) -> datetime | None:
+def _next_start_of_key(managed: ManagedType | None, lane: str, now: datetime) -> datetime | None:
     rate = None if managed is None else managed.settings.key_rate
     return None if managed is None or rate is None else rate.next_start(managed.tats.get(lane, NEVER), now)

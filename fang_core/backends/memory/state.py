@@ -11,9 +11,13 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
+from fang_core.backends.conflicts import after_conflict
+from fang_core.backends.managed import ManagedType, pick
 from fang_core.backends.memory.audit import MemoryAudit
-from fang_core.backends.memory.flow import MemoryType, pick
-from fang_core.backends.memory.rows import (
+from fang_core.backends.memory.schedules import MemorySchedules
+from fang_core.backends.memory.stats import MemoryStats
+from fang_core.backends.memory.uniques import Uniques
+from fang_core.backends.rows import (
     after_cancel,
     after_change,
     after_edit,
@@ -23,9 +27,6 @@ from fang_core.backends.memory.rows import (
     can_be_cancelled,
     gives_back,
 )
-from fang_core.backends.memory.schedules import MemorySchedules
-from fang_core.backends.memory.stats import MemoryStats
-from fang_core.backends.memory.uniques import Uniques, after_conflict
 from fang_core.backends.store import (
     NO_TRANSACTIONS,
     Claim,
@@ -91,7 +92,7 @@ class MemoryState:
     tasks: dict[UUID, Task] = field(default_factory=dict)
     pools: dict[UUID, MemoryPool] = field(default_factory=dict)
     waiting: set[UUID] = field(default_factory=set)
-    types: dict[str, MemoryType] = field(default_factory=dict)
+    types: dict[str, ManagedType] = field(default_factory=dict)
     uniques: Uniques = field(default_factory=Uniques)
     listeners: dict[object, tuple[frozenset[str], OnWake, OnTold]] = field(default_factory=dict)
     last_message: int = 0
@@ -380,7 +381,7 @@ class MemoryState:
         """Notes what the classes of a pool declare."""
         with self.lock:
             for task_type, limits in declarations:
-                managed = self.types.setdefault(task_type, MemoryType())
+                managed = self.types.setdefault(task_type, ManagedType())
                 serving = [pool.record for pool in self.pools.values() if task_type in pool.record.task_types]
                 known = {kind for record in serving for kind in record.kinds}
                 managed.declare({kind: rules_from_json(rules) for kind, rules in limits.items()}, known)
@@ -396,7 +397,7 @@ class MemoryState:
     def pause_type(self, task_type: str, pause: Pause) -> TypeInfo:
         """Has nothing of a type start."""
         with self.lock:
-            self.types.setdefault(task_type, MemoryType()).pause(pause, self.clock())
+            self.types.setdefault(task_type, ManagedType()).pause(pause, self.clock())
             return self._info(task_type)
 
     def resume_type(self, task_type: str) -> TypeInfo | None:
@@ -411,7 +412,7 @@ class MemoryState:
     def set_limits(self, task_type: str, change: LimitChange) -> TypeInfo | None:
         """Sets the limits of a type, or forgets what was set; what is left to say of it."""
         with self.lock:
-            managed = self.types.get(task_type, MemoryType())
+            managed = self.types.get(task_type, ManagedType())
             if change.rules is not None:
                 check_key(task_type, change.rules, managed.declared)
             managed.change(change, self.clock())

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fang_core import MemoryQueue, Queueable, Runnable, TaskConfig, TaskState
-from fang_core.backends.memory.flow import MemoryType
+from fang_core.backends.managed import ManagedType
 from fang_core.backends.memory.store import MemoryStore
 from fang_core.backends.store import Claim, ClaimRequest, Declaration, LaneClaim, LaneRequest, PoolRecord
 from fang_core.flow.limits import FlowSettings, Gcra
@@ -45,10 +45,10 @@ class World:
         self.after_lane = ""
         self.started: Counter[str] = Counter()
         if settings is not None:
-            self.state.types["parse"] = MemoryType(settings)
+            self.state.types["parse"] = ManagedType(settings)
 
     @property
-    def type(self) -> MemoryType:
+    def type(self) -> ManagedType:
         return self.state.types["parse"]
 
     def insert(self, tenants: str, **options: Any) -> None:
@@ -104,7 +104,7 @@ def test_a_plain_claim_leaves_managed_types_alone_and_names_them() -> None:
 def test_a_paused_type_is_claimed_from_when_its_pause_is_over() -> None:
     world = World()
     world.insert("a")
-    world.state.types["parse"] = MemoryType(paused=True)
+    world.state.types["parse"] = ManagedType(paused=True)
     world.insert("b")
     assert world.plain().tasks == []
     claim = world.ask()

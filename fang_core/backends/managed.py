@@ -1,4 +1,7 @@
-"""What the memory backend keeps of managed task types, and how a claim picks tasks of one: pure, the clock is told."""
+"""What a backend keeps of managed task types, and how a claim picks tasks of one: pure, the clock is told.
+
+A backend whose engine can pick for itself, as Postgres does in SQL, does not need ``pick``.
+"""
 
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -21,7 +24,7 @@ QUANTUM: Final = 4
 
 
 @dataclass(slots=True)
-class MemoryType:
+class ManagedType:
     """A task type that is paused, or has limits, rates or fairness.
 
     Attributes:
@@ -112,7 +115,7 @@ class Picked(NamedTuple):
 
 
 def pick(
-    managed: MemoryType,
+    managed: ManagedType,
     due: Iterable[Task],
     running: Mapping[str, int],
     *,
@@ -145,7 +148,7 @@ def pick(
 class _Turn:
     """One claim, while it goes from key to key."""
 
-    def __init__(self, managed: MemoryType, running: Mapping[str, int], limit: int, now: datetime) -> None:
+    def __init__(self, managed: ManagedType, running: Mapping[str, int], limit: int, now: datetime) -> None:
         self._managed = managed
         self._settings = settings = managed.settings
         self._running = dict(running)

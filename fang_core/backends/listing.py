@@ -1,4 +1,4 @@
-"""Lists the tasks of the memory backend: all of them are looked at for each page."""
+"""Lists tasks for a backend that looks at all of them for each page, or at all that may match."""
 
 from collections.abc import Iterable
 
