@@ -1,0 +1,1 @@
+"""The asyncio side of ``fang_redis``: what waits, and nothing else."""

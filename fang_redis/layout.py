@@ -1,0 +1,96 @@
+"""Names the keys of a queue on Redis, and says what each of them holds. The scripts build the same names.
+
+All names begin with ``{name}:``, so that a queue lies in one slot of a Cluster, and its scripts may build names.
+
+=========================  ========  ==================================================================================
+key                        type      holds
+=========================  ========  ==================================================================================
+``t:ID``                   hash      a task; ``records.py`` names its fields
+``e:ID``                   list      its last ten errors, each a JSON object, the time in microseconds
+``line:LEN:TYPE:LEVEL``    zset      waiting tasks of a type and a level: id -> due. LEN is the length of TYPE in bytes
+``levels:TYPE``            set       the levels of a type that have a line
+``types``                  set       the task types that have a line
+``lane:LEN:TYPE:P:LANE``   zset      the same tasks once more if they have a lane, by the digit P of their priority
+``lanes:LEN:TYPE:P``       zset      the lanes that have such a line, each with the score 0, and so in order of bytes
+``running:TYPE``           hash      how many tasks of a type are in progress: lane -> number; ``''`` without a lane
+``held:POOL``              set       the ids that a pool holds
+``holders``                set       the pools that have such a set; one may stay that has none any more
+``done:STATE:TYPE``        zset      tasks of a type that have ended: id -> when
+``ended``                  set       the task types that have such a line; one may stay that has none any more
+``unique``                 hash      the hash of a unique task that waits or runs -> its id
+``unclaimed``              hash      the hash of a task that is unique until it is claimed -> its id
+``periods``                hash      the hash of a unique task that counts for a time -> ``ID INSERTED UNTIL``; UNTIL is
+                                     ``inf`` for ever
+``managed:TYPE``           hash      what holds for a task type; ``limited`` is 1 if claims leave it to ``claim_lanes``,
+                                     ``until`` the end of its pause, ``inf`` for one without
+``managed``                set       the task types that have such a hash
+``pools``                  hash      the record of each registered pool, as JSON
+``started``                hash      when each was registered
+``beats``                  hash      the counter of each; a pool that has none cannot claim
+``stopping``               set       the pools that have said that they stop
+``waiting:TYPE``           set       the pools of a type that wait to be woken
+``runs``, ``live``         hash      what each pool tells of its runs, and of what it does now, as JSON
+``meta``                   hash      the version of this layout, and what is known of the server
+=========================  ========  ==================================================================================
+
+Times are integers of microseconds since 1970, by the server's clock, as texts; a score is the same number, which is
+exact until the year 2255.
+
+A **level** of a line is a priority, a mark and a kind, such as ``2-:send_email``: the digit is the priority + 2; the
+mark is ``-`` for a task without a failure, ``r`` for one that was retried, ``s`` for a suspect, followed by its
+``group_limit`` if it has one. So claims read no task that they do not take.
+"""
+
+from typing import Final
+from uuid import UUID
+
+from fang_core.errors import UsageError
+
+VERSION: Final = 1
+"""The version of this layout, which ``meta`` names; a queue refuses to open another one."""
+
+MOST_ROWS: Final = 1_000
+"""How many tasks one script writes at most, since the server serves nobody else meanwhile."""
+
+
+class Keys:
+    """Builds the names of one queue's keys.
+
+    Raises ``UsageError`` for a name that cannot be one.
+    """
+
+    __slots__ = ("channel", "name", "prefix")
+
+    def __init__(self, name: str, database: int = 0) -> None:
+        if not isinstance(name, str) or not name or len(name) > 200 or any(c in name for c in "{}\r\n\x00"):
+            raise UsageError("the name of a queue on Redis is a text of 1 to 200 characters, without braces")
+        self.name = name
+        self.prefix = f"{{{name}}}:"
+        # Channels know no database: without its number, queues in others of the same server would wake this one.
+        self.channel = f"{self.prefix}wake:{database}"
+
+    def __call__(self, name: str) -> str:
+        """Returns the key of this name, like ``pools`` or ``meta``."""
+        return self.prefix + name
+
+    def task(self, task_id: UUID | str) -> str:
+        """Returns the key of a task's hash."""
+        return f"{self.prefix}t:{task_id}"
+
+    def errors(self, task_id: UUID | str) -> str:
+        """Returns the key of the list of a task's errors."""
+        return f"{self.prefix}e:{task_id}"
+
+    def alive(self, pool_id: UUID | str) -> str:
+        """Returns the channel that a pool's heart subscribes to, which shows that its process lives."""
+        return f"{self.prefix}alive:{pool_id}"
+
+
+WOKEN: Final = "w"
+"""Begins a message of the queue's channel: tasks of the type that follows are due."""
+
+LATE: Final = "l"
+"""The same for all tasks of the type that follows, wherever they are: its limits, or its free slots, have changed."""
+
+TOLD: Final = "t"
+"""The pool whose id follows is told something: its heart beats at once."""

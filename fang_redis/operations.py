@@ -1,0 +1,105 @@
+"""Defines what is sent to Redis as values: an operation knows its script or command, its arguments, and how its reply
+is read. Verbs are generators that yield operations and get replies; a runner of either colour drives them.
+
+A verb of both colours reads so::
+
+    def find(self, task_id: UUID) -> Verb[Task | None]:
+        read = yield from self.operations.read([task_id])
+        return read.tasks.get(task_id)
+"""
+
+import hashlib
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+Argument: TypeAlias = str | int
+"""What is sent; other values are written as texts first."""
+
+
+class Script(NamedTuple):
+    """A Lua script: its text, and the SHA-1 by which a server knows it once it has run."""
+
+    name: str
+    text: str
+    sha: str
+
+
+@cache
+def script(name: str) -> Script:
+    """Returns the script in ``scripts/NAME.lua``, behind the prelude with which all begin."""
+    folder = files("fang_redis") / "scripts"
+    text = (folder / "prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def as_it_is(reply: Any) -> Any:
+    """Reads a reply that needs no reading."""
+    return reply
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T]):
+    """One script or command. ``reply = yield from operation`` sends it in a verb.
+
+    Attributes:
+        what: the script, or the name of a command.
+        keys: its keys; those of a script are the prefix of all names and the queue's channel.
+        args: its arguments.
+        parse: reads the reply.
+    """
+
+    what: Script | str
+    keys: tuple[str, ...]
+    args: Sequence[Argument]
+    parse: Callable[[Any], T] = field(default=as_it_is)
+
+    def __iter__(self) -> Generator["Operation[T]", Any, T]:
+        return self.parse((yield self))
+
+
+@dataclass(frozen=True, slots=True)
+class Together(Generic[T]):
+    """Several operations between MULTI and EXEC: nothing of other clients runs between them.
+
+    ``replies = yield from together`` sends it. Nothing is rolled back if one of them fails, so none of them may fail
+    where another one has written.
+    """
+
+    operations: Sequence[Operation[T]]
+
+    def __iter__(self) -> Generator["Together[T]", Any, list[T]]:
+        replies = yield self
+        return [each.parse(reply) for each, reply in zip(self.operations, replies, strict=True)]
+
+
+Step: TypeAlias = Operation[Any] | Together[Any]
+
+Verb: TypeAlias = Generator[Step, Any, T]
+"""What a queue or a pool asks of the backend, in as many operations as it takes."""
+
+
+def command_of(operation: Operation[Any], *, with_text: bool = False) -> tuple[Argument, ...]:
+    """Returns the command that is sent, with the text of its script or the SHA-1 alone."""
+    what = operation.what
+    if isinstance(what, str):
+        return (what, *operation.keys, *operation.args)
+    name, script_ = ("EVAL", what.text) if with_text else ("EVALSHA", what.sha)
+    return (name, script_, len(operation.keys), *operation.keys, *operation.args)
+
+
+def commands_of(operations: Sequence[Operation[Any]]) -> list[tuple[Argument, ...]]:
+    """Returns the commands between MULTI and EXEC: the first one of each script brings its text, since a server that
+    does not know it would leave out those alone."""
+    known: set[str] = set()
+    commands = []
+    for operation in operations:
+        what = operation.what
+        commands.append(command_of(operation, with_text=isinstance(what, Script) and what.sha not in known))
+        if isinstance(what, Script):
+            known.add(what.sha)
+    return commands

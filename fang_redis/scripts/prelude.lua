@@ -1,0 +1,137 @@
+-- Every script begins with this. KEYS[1] is the prefix of all names, KEYS[2] the queue's channel; layout.py explains the
+-- keys. An error does not undo what a script has written: scripts look at everything before their first write, which is
+-- one that is let through when the memory is full, unless it is an insert.
+local P, CHANNEL, call, format = KEYS[1], KEYS[2], redis.call, string.format
+local clock = call('TIME')
+local now_us = clock[1] * 1e6 + clock[2]
+local now = format('%.0f', now_us)  -- tostring() and .. would write 1.8e+15
+local function plus(time, us) return format('%.0f', time + us) end
+local function row(id) return P..'t:'..id end
+local function errors_of(id) return P..'e:'..id end
+local function line(T, l) return P..'line:'..#T..':'..T..':'..l end
+local function lane_line(T, p, lane) return P..'lane:'..#T..':'..T..':'..(p + 2)..':'..lane end
+local function lanes_of(T, p) return P..'lanes:'..#T..':'..T..':'..(p + 2) end
+local function done_line(state, T) return P..'done:'..state..':'..T end
+
+-- The level of a waiting task: see layout.py.
+local function level(p, state, c, g, k)
+  local mark = c >= 2 and 's'..(g or '') or state == 'retried' and 'r' or '-'
+  return (p + 2)..mark..':'..k
+end
+
+-- unpack() has a limit: long lists are sent in parts.
+local function each(command, key, list)
+  for i = 1, #list, 2000 do call(command, key, unpack(list, i, math.min(i + 1999, #list))) end
+end
+
+-- What is written at the end, in one call for each key: settle() does it.
+local lines, lane_lines, woken, running = {}, {}, {}, {}
+
+local function gather(into, key, due, id, T, sub)
+  local rows = into[key]
+  if not rows then rows = {T = T, sub = sub}; into[key] = rows end
+  rows[#rows + 1] = due; rows[#rows + 1] = id
+end
+
+local function count(T, lane, by)
+  local of = running[T]
+  if not of then of = {}; running[T] = of end
+  of[lane or ''] = (of[lane or ''] or 0) + by
+end
+
+-- Has a waiting task be found by claims; who waits for its type is woken if it is due within 10 s.
+local function put(id, T, p, state, c, g, k, due, lane)
+  local l = level(p, state, c, g, k)
+  gather(lines, line(T, l), due, id, T, l)
+  if lane then gather(lane_lines, lane_line(T, p, lane), due, id, lanes_of(T, p), lane) end
+  if due - now_us <= 1e7 then woken[T] = true end
+end
+
+local function say(text) call('PUBLISH', CHANNEL, text) end
+
+local function settle()
+  for key, rows in pairs(lines) do
+    each('ZADD', key, rows); call('SADD', P..'levels:'..rows.T, rows.sub); call('SADD', P..'types', rows.T)
+  end
+  for key, rows in pairs(lane_lines) do each('ZADD', key, rows); call('ZADD', rows.T, 0, rows.sub) end
+  for T, of in pairs(running) do
+    for lane, by in pairs(of) do
+      if by ~= 0 and call('HINCRBY', P..'running:'..T, lane, by) <= 0 then call('HDEL', P..'running:'..T, lane) end
+    end
+  end
+  for T in pairs(woken) do if call('SCARD', P..'waiting:'..T) > 0 then say('w'..T) end end
+  lines, lane_lines, woken, running = {}, {}, {}, {}
+end
+
+-- Forgets a line that is empty now.
+local function sweep(T, l)
+  if call('EXISTS', line(T, l)) == 0 then call('SREM', P..'levels:'..T, l) end
+  if call('EXISTS', P..'levels:'..T) == 0 then call('SREM', P..'types', T) end
+end
+
+local function leave_lane(id, T, p, lane)
+  call('ZREM', lane_line(T, p, lane), id)
+  if call('EXISTS', lane_line(T, p, lane)) == 0 then call('ZREM', lanes_of(T, p), lane) end
+end
+
+-- Lets go of a hash, if it is this task's.
+local function free(names, hash, id)
+  if hash and call('HGET', P..names, hash) == id then call('HDEL', P..names, hash) end
+end
+
+local function drop(id, E) if E then call('UNLINK', row(id), errors_of(id)) else call('UNLINK', row(id)) end end
+
+-- Adds to the errors of a task. The time is spliced in: cjson would spoil numbers and empty arrays.
+local function entry(id, text)
+  call('RPUSH', errors_of(id), text:sub(1, -2)..',"time":'..now..'}')
+  call('LTRIM', errors_of(id), -10, -1)
+  call('HSET', row(id), 'E', 1)
+end
+
+local function ended(id, T, state, time)
+  call('ZADD', done_line(state, T), time or now, id); call('SADD', P..'ended', T)
+end
+
+local terminal = {finished = true, failed = true, cancelled = true}
+
+-- What indexes go by, of one task; nil if there is none.
+local function look(id)
+  local v = call('HMGET', row(id), 's', 'T', 'p', 'k', 'c', 'd', 'g', 'L', 'h', 'w', 'a', 'P', 'u', 'E')
+  if not v[1] then return nil end
+  return {s = v[1], T = v[2], p = tonumber(v[3]), k = v[4], c = tonumber(v[5] or 0), d = v[6], g = v[7], L = v[8],
+    h = v[9], w = v[10], a = tonumber(v[11] or 0), P = v[12], u = v[13], E = v[14]}
+end
+
+-- Takes a task, as it was looked at, out of every index.
+local function leave(id, v)
+  if v.s == 'in_progress' then
+    call('SREM', P..'held:'..v.P, id); count(v.T, v.L, -1)
+  elseif terminal[v.s] then
+    call('ZREM', done_line(v.s, v.T), id); return
+  else
+    local l = level(v.p, v.s, v.c, v.g, v.k)
+    call('ZREM', line(v.T, l), id); sweep(v.T, l)
+    if v.L then leave_lane(id, v.T, v.p, v.L) end
+    if v.a == 0 then free('unclaimed', v.w, id) end
+  end
+  free('unique', v.h, id)
+end
+
+-- Puts a task, as look() would find it, into every index; settle() has to follow.
+local function enter(id, v)
+  if terminal[v.s] then ended(id, v.T, v.s, v.u); return end
+  if v.h then call('HSET', P..'unique', v.h, id) end
+  if v.s == 'in_progress' then
+    call('SADD', P..'held:'..v.P, id); call('SADD', P..'holders', v.P); count(v.T, v.L, 1)
+  else
+    put(id, v.T, v.p, v.s, v.c, v.g, v.k, v.d, v.L)
+    if v.w and v.a == 0 then call('HSET', P..'unclaimed', v.w, id) end
+  end
+end
+
+-- Whether plain claims leave a task type alone: see managed:TYPE in layout.py.
+local function is_managed(T)
+  local v = call('HMGET', P..'managed:'..T, 'limited', 'until')
+  return v[1] == '1' or (v[2] and v[2] ~= '' and (v[2] == 'inf' or tonumber(v[2]) > now_us)) or false
+end
+

@@ -1,0 +1,64 @@
+-- Writes tasks that Python has changed, with all that indexes them; all of them, or none if one is no longer as it was
+-- read, or meets an equal one. For each task: id, the state, attempt and time of change that were read, '' thrice if
+-- none may be there; the number of values that follow, 0 to remove it; then fields and values; then the number of errors
+-- that follow, -1 to leave them as they are. Returns {'written'}, {'stale', id}, or {'twin', id, the equal one}.
+local wanted, uniques, unclaimed = {}, {}, {}
+local i = 1
+while i <= #ARGV do
+  local id, old = ARGV[i], look(ARGV[i])
+  local state, attempt, updated = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  if old then
+    if old.s ~= state or tostring(old.a) ~= attempt or old.u ~= updated then return {'stale', id} end
+  elseif state ~= '' then return {'stale', id} end
+  local n = tonumber(ARGV[i + 4])
+  local task = {id = id, old = old, first = i + 5, last = i + 4 + n, errors = -1}
+  i = i + 5 + n
+  if n > 0 then
+    local v = {}
+    for j = task.first, task.last, 2 do v[ARGV[j]] = ARGV[j + 1] end
+    task.new = {s = v.s, T = v.T, p = tonumber(v.p), k = v.k, c = tonumber(v.c or 0), d = v.d, g = v.g, L = v.L,
+      h = v.h, w = v.w, a = tonumber(v.a or 0), P = v.P, u = v.u}
+    task.errors = tonumber(ARGV[i])
+    task.first_error = i + 1
+    i = i + 1 + math.max(0, task.errors)
+  end
+  wanted[#wanted + 1] = task
+end
+for _, task in ipairs(wanted) do  -- the hashes that these tasks let go of are free for others of them
+  local old = task.old
+  if old and not terminal[old.s] then
+    if old.h then uniques[old.h] = task.id end
+    if old.w then unclaimed[old.w] = task.id end
+  end
+end
+local taken = {unique = {}, unclaimed = {}}
+local function twin(names, freed, hash, id)
+  if not hash then return nil end
+  local there = taken[names][hash] or call('HGET', P..names, hash)
+  if there and there ~= id and freed[hash] ~= there then return there end
+  taken[names][hash] = id
+end
+for _, task in ipairs(wanted) do
+  local v = task.new
+  if v and not terminal[v.s] then
+    local there = twin('unique', uniques, v.h, task.id) or v.a == 0 and twin('unclaimed', unclaimed, v.w, task.id)
+    if there then return {'twin', task.id, there} end
+  end
+end
+for _, task in ipairs(wanted) do if task.old then leave(task.id, task.old) end end
+for _, task in ipairs(wanted) do
+  local id, v = task.id, task.new
+  if not v then
+    drop(id, true)
+  else
+    call('DEL', row(id)); call('HSET', row(id), unpack(ARGV, task.first, task.last))
+    if task.errors >= 0 then
+      call('DEL', errors_of(id))
+      if task.errors > 0 then
+        call('RPUSH', errors_of(id), unpack(ARGV, task.first_error, task.first_error + task.errors - 1))
+      end
+    end
+    enter(id, v)
+  end
+end
+settle(); return {'written'}
