@@ -1,9 +1,9 @@
-"""Defines a statement, written once in SQLAlchemy Core and compiled once for raw drivers, and an operation to run.
+"""Defines a statement, written once in SQLAlchemy Core and compiled once for a raw driver, and an operation to run.
 
 The threaded mode sends ``Statement.psycopg_text`` through raw psycopg, the async mode ``Statement.text`` with
 ``arguments()`` through raw asyncpg. An application's engine, and a connection that a caller passes, get
 ``Statement.text_form``; our own engine, that of ``fang status``, executes ``Statement.core``. Whatever would break
-silently in one of these ways is refused when the statement is made:
+silently in one of these ways is refused when the statement is made, or its text:
 
 - bind names start with ``p_``: plain column names are reserved inside UPDATE;
 - no text that depends on values (``.in_()`` with a list): it could not be compiled once;
@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import BindParameter, Executable
 from sqlalchemy.sql import visitors
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import ARRAY, JSON, Enum
 
 from fang_core.errors import FangError
@@ -39,19 +40,30 @@ class Statement:
     Attributes:
         name: for logs, golden files and errors.
         core: the SQLAlchemy object.
-        text: compiled for asyncpg, with ``$1``.
-        order: the parameter that each ``$n`` stands for.
     """
 
     def __init__(self, name: str, core: Executable) -> None:
         _refuse_what_breaks(name, core)
         self.name = name
         self.core = core
-        for_asyncpg = compiled(core, ASYNCPG)
-        self.text = str(for_asyncpg)
-        self.order: tuple[str, ...] = tuple(for_asyncpg.positiontup or ())
-        if "POSTCOMPILE" in self.text:
-            raise ValueError(f"{name}: the text depends on values; use = ANY(array) instead of .in_()")
+
+    @cached_property
+    def _for_asyncpg(self) -> SQLCompiler:
+        """The statement as asyncpg takes it. Raises ``ValueError`` if its text depends on values."""
+        made = compiled(self.core, ASYNCPG)
+        if "POSTCOMPILE" in str(made):
+            raise ValueError(f"{self.name}: the text depends on values; use = ANY(array) instead of .in_()")
+        return made
+
+    @cached_property
+    def text(self) -> str:
+        """Returns the text for asyncpg, with ``$1``."""
+        return str(self._for_asyncpg)
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """Returns the parameter that each ``$n`` stands for."""
+        return tuple(self._for_asyncpg.positiontup or ())
 
     @cached_property
     def psycopg_text(self) -> str:

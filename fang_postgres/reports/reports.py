@@ -6,7 +6,6 @@ statistics are not used, since they may be missing or stale.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -14,6 +13,7 @@ from fang_core.flow.info import TypeInfo
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
 from fang_core.pool.glance import Look
 from fang_core.record import PRIORITIES, PoolInfo, TaskState
+from fang_postgres.once import once
 from fang_postgres.operations.liveness import as_beat
 from fang_postgres.operations.managing import managed_types
 from fang_postgres.operations.pools import as_pools, read_version
@@ -43,7 +43,7 @@ from fang_postgres.schema import tables
 from fang_postgres.sql import liveness, managing
 from fang_postgres.sql import reports as sql
 from fang_postgres.sql.pools import list_pools
-from fang_postgres.statement import Operation, Rows, Script, Statement
+from fang_postgres.statement import Operation, Rows, Script
 from fang_postgres.statements import version
 
 SAMPLED: Final = 400
@@ -53,24 +53,26 @@ _RANGES: Final = 2 * len(PRIORITIES)
 """The ranges of each type in the index of waiting tasks: due tasks and later ones, for each priority."""
 
 
-@dataclass(frozen=True, slots=True)
 class ReportStatements:
-    """The statements under one schema name."""
+    """The statements under one schema name, each built and compiled when it is first used."""
 
-    version: Statement
-    pages: Statement
-    sample: Statement
-    waiting: Statement
-    ended: Statement
-    running: Statement
-    retried: Statement
-    oldest_due: Statement
-    last_failures: Statement
-    pools: Statement
-    notable_runs: Statement
-    list_types: Statement
-    paused_schedules: Statement
-    look: Statement
+    def __init__(self, schema: str) -> None:
+        self.tables = tables(schema)
+
+    version = once(lambda t: version(t.schema))
+    pages = once(sql.pages)
+    sample = once(sql.sample)
+    waiting = once(sql.waiting)
+    ended = once(sql.ended)
+    running = once(sql.running)
+    retried = once(sql.retried)
+    oldest_due = once(sql.oldest_due)
+    last_failures = once(sql.last_failures)
+    pools = once(list_pools)
+    notable_runs = once(sql.notable_runs)
+    list_types = once(managing.list_types)
+    paused_schedules = once(sql.paused_schedules)
+    look = once(liveness.look)
 
 
 class Reports:
@@ -180,24 +182,8 @@ class Reports:
 
 @lru_cache(maxsize=64)
 def report_statements(schema: str) -> ReportStatements:
-    """Builds and compiles them, once for a schema name."""
-    t = tables(schema)
-    return ReportStatements(
-        version=version(schema),
-        pages=sql.pages(t),
-        sample=sql.sample(t),
-        waiting=sql.waiting(t),
-        ended=sql.ended(t),
-        running=sql.running(t),
-        retried=sql.retried(t),
-        oldest_due=sql.oldest_due(t),
-        last_failures=sql.last_failures(t),
-        pools=list_pools(t),
-        notable_runs=sql.notable_runs(t),
-        list_types=managing.list_types(t),
-        paused_schedules=sql.paused_schedules(t),
-        look=liveness.look(t),
-    )
+    """Returns the statements of a schema name: the same ones each time, as they are compiled only once."""
+    return ReportStatements(schema)
 
 
 def _as_counts(rows: Rows) -> list[TaskCount]:

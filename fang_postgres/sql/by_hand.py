@@ -241,6 +241,11 @@ def _last_of(id_: Any) -> Select[Any]:
     return select(id_).order_by(id_.desc()).limit(literal_column("1"))
 
 
+def is_of_type(c: Any) -> list[ColumnElement[bool]]:
+    """Returns the condition for a row of one task type."""
+    return [c.task_type == bindparam("p_task_type", type_=Text)]
+
+
 def is_scheduled(c: Any) -> list[ColumnElement[bool]]:
     """Returns conditions for a row that waits for its first run: neither a retry in backoff nor a snoozed task.
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 from sqlalchemy import (
     Boolean,
     DateTime,
-    Executable,
     Integer,
     Select,
     SmallInteger,
@@ -274,9 +273,10 @@ def estimate(t: Tables) -> Statement:
 class Explained(Statement):
     """The plan of a statement, instead of its rows."""
 
-    def __init__(self, name: str, core: Executable) -> None:
-        super().__init__(name, core)
-        self.text = _EXPLAIN + self.text
+    @cached_property
+    def text(self) -> str:
+        """See ``Statement.text``."""
+        return _EXPLAIN + str(self._for_asyncpg)
 
     @cached_property
     def psycopg_text(self) -> str:

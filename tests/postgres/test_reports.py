@@ -1,7 +1,6 @@
 """The read-only views: their SQL, what they count, and that the oldest due rows come from the index."""
 
 import asyncio
-import dataclasses
 import json
 import os
 import time
@@ -20,6 +19,7 @@ import pytest
 from fang_async.database import run_on as run_async
 from fang_core.liveness import Pulse, lock_key
 from fang_core.record import TaskState
+from fang_postgres.once import names_of
 from fang_postgres.reports import reports
 from fang_postgres.reports.counting import unknown_kinds, unserved_types
 from fang_postgres.reports.figures import TaskCount, UnknownKind, UnservedType
@@ -28,7 +28,7 @@ from fang_postgres.sql.reports import SETTINGS
 from fang_threaded.database import run_on, run_script
 
 GOLDEN = Path(__file__).parent / "golden" / "reports"
-NAMES = [field.name for field in dataclasses.fields(ReportStatements)]
+NAMES = names_of(ReportStatements)
 REPORTS = Reports("fang")
 
 

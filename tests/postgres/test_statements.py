@@ -1,6 +1,5 @@
 """The SQL as it is sent: golden files to read, and what a Statement refuses."""
 
-import dataclasses
 import os
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 from sqlalchemy import ARRAY, Enum, Integer, bindparam, column, select, table
 from sqlalchemy.dialects.postgresql import JSONB
 
+from fang_postgres.once import names_of
 from fang_postgres.operations.bulk import STATEMENTS as BULK
 from fang_postgres.operations.listing import STATEMENTS as LISTS
 from fang_postgres.schema import tables
@@ -15,7 +15,7 @@ from fang_postgres.statement import Statement
 from fang_postgres.statements import Statements, statements
 
 GOLDEN = Path(__file__).parent / "golden"
-NAMES = [field.name for field in dataclasses.fields(Statements)]
+NAMES = names_of(Statements)
 
 
 APART = {"lists": LISTS, "bulk": BULK}
@@ -69,4 +69,4 @@ T = table("t", column("a", Integer))
 )
 def test_what_breaks_silently_is_refused(core: object, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        Statement("bad", core)  # type: ignore[arg-type]
+        _ = Statement("bad", core).text  # type: ignore[arg-type]

@@ -1,6 +1,5 @@
 """A queue on an application's Engine, whatever that application has set up on its connections."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
@@ -35,6 +34,7 @@ from fang_core.conformance import (
     UniqueSuite,
 )
 from fang_core.liveness import BeatRequest, CancelRequest
+from fang_postgres.once import names_of
 from fang_postgres.statements import Statements, statements
 from fang_threaded import Queue, WorkerPool
 from tests.backends import set_crashes_on, write_stats_on
@@ -115,9 +115,9 @@ class TestOnAHostileEngine(
 
 
 def test_postgres_takes_the_text_form_of_every_statement(database: Database) -> None:
-    for field in dataclasses.fields(Statements):
-        form = getattr(statements("fang"), field.name).text_form
-        database.execute(f"PREPARE {field.name} AS {form.text}")
+    for name in names_of(Statements):
+        form = getattr(statements("fang"), name).text_form
+        database.execute(f"PREPARE {name} AS {form.text}")
 
 
 def test_a_pool_listens_and_beats_on_a_hostile_engine(hostile: Engine, database: Database) -> None:
