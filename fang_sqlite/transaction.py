@@ -5,19 +5,24 @@ one who runs them commits, and then tells what is noted here: nobody may be told
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, TypeAlias
 from uuid import UUID
+
+from fang_sqlite.records import micros
+
+Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 
 @dataclass(slots=True)
 class Transaction:
-    """One transaction on the file.
+    """One transaction on the file, of ours or of a caller's.
 
     Attributes:
         connection: its connection. Values of the tables are in the form that ``records`` has.
-        now: the time of all that is written in it.
+        now: the time of all that is written in it: the host's clock when it began.
         woken: the task types of tasks that can be taken now: ``on_wake(None)`` to the pools that wait.
         late: the task types whose pools are to look for tasks that may start now: ``on_wake(LateRows(type, 0, None))``.
         told: the pools of which something was said, or ``SCHEDULES``: ``on_told``.
@@ -28,6 +33,32 @@ class Transaction:
     woken: set[str] = field(default_factory=set)
     late: set[str] = field(default_factory=set)
     told: set[UUID] = field(default_factory=set)
+
+    @property
+    def micros(self) -> int:
+        """The time as the tables have it."""
+        return micros(self.now)
+
+    @property
+    def tells(self) -> bool:
+        """Whether somebody is to be told something."""
+        return bool(self.woken or self.late or self.told)
+
+    def rows(self, sql: str, values: Values = ()) -> list[Any]:
+        """Runs a statement, and returns all of its rows."""
+        return self.connection.execute(sql, values).fetchall()
+
+    def row(self, sql: str, values: Values = ()) -> Any:
+        """Runs a statement that has one row at most, and returns it, or None."""
+        return next(iter(self.rows(sql, values)), None)
+
+    def run(self, sql: str, values: Values = ()) -> int:
+        """Runs a statement that writes, and returns how many rows it has changed."""
+        return self.connection.execute(sql, values).rowcount
+
+    def run_many(self, sql: str, values: Iterable[Values]) -> int:
+        """Runs a statement that writes for each of many values, and returns how many rows it has changed."""
+        return max(0, self.connection.executemany(sql, values).rowcount)
 
     def wake(self, task_types: Iterable[str]) -> None:
         """Notes task types with tasks that can be taken now."""

@@ -1,0 +1,1 @@
+"""The same for asyncio, over one thread."""

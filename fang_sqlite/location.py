@@ -1,0 +1,41 @@
+"""Finds the file of a queue in what a caller gives, and the files that are beside it."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from fang_core.errors import UsageError
+
+_SCHEME: Final = "sqlite:"
+
+
+def path_of(given: str | os.PathLike[str]) -> Path:
+    """Returns the absolute path of a database file, given as a path or a URL like ``sqlite:///tasks.db``.
+
+    As in SQLAlchemy's URLs, ``sqlite:///tasks.db`` is relative to the working directory, and ``sqlite:////srv/tasks.db``
+    is not. Raises ``UsageError`` for what names no file.
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise UsageError(f"give the path of a file or sqlite:///path, not {type(given).__name__}")
+    text = os.fspath(given)
+    if not isinstance(text, str) or "\0" in text:
+        raise UsageError("the path of a database file is a text without null characters")
+    if text.startswith(_SCHEME):
+        text = _path_in(text)
+    if text in {"", ":memory:"} or text.startswith("file:"):
+        raise UsageError("a database in memory is gone with its process: give a file, or use MemoryQueue")
+    return Path(text).absolute()
+
+
+def _path_in(url: str) -> str:
+    scheme, slashes, path = url.partition("///")
+    if scheme != _SCHEME and url not in {_SCHEME, "sqlite://"}:
+        raise UsageError("the URL of a file is sqlite:///tasks.db, or sqlite:////srv/tasks.db from the root")
+    if "?" in path:
+        raise UsageError("the URL of a file takes no parameters: give synchronous= and others to the queue")
+    return path if slashes else ""
+
+
+def beside(path: Path) -> Path:
+    """Returns the directory of lock files and sockets beside a database file."""
+    return path.with_name(f"{path.name}-fang")

@@ -1,0 +1,180 @@
+"""Turns rows of ``fang_tasks`` into records, and back. See ``schema`` for the forms of ids, times and spans."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final, NoReturn
+from uuid import UUID
+
+from fang_core.errors import UnreadablePayload
+from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState, payload_of
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+
+COLUMNS: Final = (
+    *("id", "metadata", "kind", "task_type", "state", "priority", "retries", "max_retries", "crashes", "attempt"),
+    *("scheduled_at", "created_at", "updated_at", "error_message", "errors", "pool_id", "claimed_at", "uniq_hash"),
+    *("headers", "timeout", "expires_at", "cancel_request", "group_limit", "lane"),
+)
+"""The columns of a task, without what only uniqueness knows of it."""
+
+CLAIMED: Final = (
+    *("id", "kind", "metadata", "attempt", "retries", "max_retries", "crashes", "task_type", "priority"),
+    *("scheduled_at", "headers", "timeout", "expires_at", "cancel_request", "group_limit"),
+)
+"""The columns of a claimed task."""
+
+
+def micros(time: datetime) -> int:
+    """Returns a time as microseconds."""
+    return (time - EPOCH) // MICROSECOND
+
+
+def micros_or_none(time: datetime | None) -> int | None:
+    """Returns a time as microseconds, if there is one."""
+    return None if time is None else (time - EPOCH) // MICROSECOND
+
+
+def span(time: timedelta | None) -> int | None:
+    """Returns a span as microseconds, if there is one."""
+    return None if time is None else time // MICROSECOND
+
+
+def moment(value: int) -> datetime:
+    """Returns the time that microseconds stand for."""
+    return EPOCH + timedelta(microseconds=value)
+
+
+def moment_or_none(value: int | None) -> datetime | None:
+    """Returns the time that microseconds stand for, if there are any."""
+    return None if value is None else EPOCH + timedelta(microseconds=value)
+
+
+def span_of(value: int | None) -> timedelta | None:
+    """Returns the span that microseconds stand for, if there are any."""
+    return None if value is None else timedelta(microseconds=value)
+
+
+def as_json(value: Any) -> str | None:
+    """Returns a value as JSON text; None stays None."""
+    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def from_json(text: str | None) -> Any:
+    """Returns what JSON text stands for. Raises ``ValueError``."""
+    return None if text is None else json.loads(text)
+
+
+_make_claimed: Final[Callable[[tuple[Any, ...]], ClaimedTask]] = partial(tuple.__new__, ClaimedTask)
+
+
+def task_of(row: tuple[Any, ...]) -> Task:
+    """Returns the task of a row of ``COLUMNS``. Raises ``UnreadablePayload``, for JSON that Python cannot read."""
+    id_, metadata, kind, task_type, state, priority, retries, max_retries, crashes, attempt, *rest = row
+    scheduled_at, created_at, updated_at, error_message, errors, pool_id, claimed_at, uniq_hash, *options = rest
+    headers, timeout, expires_at, cancel_request, group_limit, lane = options
+    task_id = UUID(bytes=id_)
+    try:
+        return Task(
+            id=task_id,
+            metadata=json.loads(metadata),
+            kind=kind,
+            task_type=task_type,
+            state=TaskState(state),
+            priority=priority,
+            retries=retries,
+            max_retries=max_retries,
+            crashes=crashes,
+            attempt=attempt,
+            scheduled_at=moment(scheduled_at),
+            created_at=moment(created_at),
+            updated_at=moment(updated_at),
+            error_message=error_message,
+            errors=() if errors == "[]" else tuple(json.loads(errors)),
+            pool_id=None if pool_id is None else UUID(bytes=pool_id),
+            claimed_at=moment_or_none(claimed_at),
+            uniq_hash=uniq_hash,
+            headers=from_json(headers),
+            timeout=span_of(timeout),
+            expires_at=moment_or_none(expires_at),
+            cancel_request=from_json(cancel_request),
+            group_limit=group_limit,
+            lane=lane,
+        )
+    except (ValueError, TypeError, RecursionError) as error:
+        _unreadable(task_id, kind, error)
+
+
+def _unreadable(task_id: UUID, kind: str, error: Exception) -> NoReturn:
+    raise UnreadablePayload(f"the row of task {task_id} ({kind}) cannot be read: {type(error).__name__}") from None
+
+
+def row_of(task: Task) -> tuple[Any, ...]:
+    """Returns the row of a task, in the order of ``COLUMNS``."""
+    return (
+        task.id.bytes,
+        as_json(task.metadata),
+        task.kind,
+        task.task_type,
+        task.state.value,
+        task.priority,
+        task.retries,
+        task.max_retries,
+        task.crashes,
+        task.attempt,
+        micros(task.scheduled_at),
+        micros(task.created_at),
+        micros(task.updated_at),
+        task.error_message,
+        as_json(task.errors),
+        None if task.pool_id is None else task.pool_id.bytes,
+        micros_or_none(task.claimed_at),
+        task.uniq_hash,
+        as_json(task.headers),
+        span(task.timeout),
+        micros_or_none(task.expires_at),
+        as_json(task.cancel_request),
+        task.group_limit,
+        task.lane,
+    )
+
+
+def claimed_of(row: tuple[Any, ...]) -> ClaimedTask:
+    """Returns the claimed task of a row of ``CLAIMED``."""
+    id_, kind, metadata, attempt, retries, max_retries, crashes, task_type, priority, scheduled_at, *rest = row
+    headers, timeout, expires_at, cancel_request, group_limit = rest
+    return _make_claimed(
+        (
+            UUID(bytes=id_),
+            kind,
+            _payload_of(metadata, kind),
+            attempt,
+            retries,
+            DEFAULT_MAX_RETRIES if max_retries is None else max_retries,
+            crashes,
+            task_type,
+            priority,
+            EPOCH + timedelta(microseconds=scheduled_at),
+            from_json(headers),
+            span_of(timeout),
+            moment_or_none(expires_at),
+            from_json(cancel_request),
+            group_limit,
+        )
+    )
+
+
+def ids_of(rows: list[tuple[bytes]]) -> list[UUID]:
+    """Returns the ids of rows that have nothing else."""
+    return [UUID(bytes=id_) for (id_,) in rows]
+
+
+def _payload_of(metadata: str, kind: str) -> str:
+    """Returns the metadata without its type, as the text of a claim."""
+    # Nearly always the type stands first, as inserts write it: to read the JSON takes as long as the rest.
+    beginning = f'{{"type":"{kind}",'
+    if metadata.startswith(beginning):
+        return "{" + metadata[len(beginning) :]
+    return json.dumps(payload_of(json.loads(metadata)), ensure_ascii=False)

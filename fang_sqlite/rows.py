@@ -1,0 +1,40 @@
+"""Reads and writes whole rows of ``fang_tasks``: what a rare verb needs, which decides in Python what changes."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from fang_core.record import Task
+from fang_sqlite.records import COLUMNS, row_of, task_of
+from fang_sqlite.transaction import Transaction
+
+_NAMES: Final = ", ".join(COLUMNS)
+
+SELECT: Final = f"SELECT {_NAMES} FROM fang_tasks"
+"""Reads what ``task_of`` takes; the caller adds the rest."""
+
+_WRITE: Final = (
+    f"UPDATE fang_tasks SET {', '.join(f'{name} = ?{place + 1}' for place, name in enumerate(COLUMNS))} WHERE id = ?1"
+)
+_DELETE: Final = "DELETE FROM fang_tasks WHERE id = ?"
+
+
+def find(tx: Transaction, task_id: UUID) -> Task | None:
+    """Returns a task; None if there is none of this id."""
+    row = tx.row(f"{SELECT} WHERE id = ?", (task_id.bytes,))
+    return None if row is None else task_of(row)
+
+
+def select(tx: Transaction, rest: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Task]:
+    """Returns tasks; ``rest`` is what follows in the statement, such as ``WHERE pool_id = ? ORDER BY id``."""
+    return [task_of(row) for row in tx.rows(f"{SELECT} {rest}", values)]
+
+
+def write(tx: Transaction, tasks: Iterable[Task]) -> None:
+    """Writes tasks over their rows."""
+    tx.run_many(_WRITE, map(row_of, tasks))
+
+
+def delete(tx: Transaction, ids: Iterable[UUID]) -> int:
+    """Deletes tasks, and returns how many there were."""
+    return tx.run_many(_DELETE, ((each.bytes,) for each in ids))
