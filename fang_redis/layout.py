@@ -6,11 +6,13 @@ All names begin with ``{name}:``, so that a queue lies in one slot of a Cluster,
 key                        type      holds
 =========================  ========  ==================================================================================
 ``t:ID``                   hash      a task; ``records.py`` names its fields
+``ids``                    zset      the ids of all tasks, each with the score 0, and so in their order: for lists
 ``e:ID``                   list      its last ten errors, each a JSON object, the time in microseconds
 ``line:LEN:TYPE:LEVEL``    zset      waiting tasks of a type and a level: id -> due. LEN is the length of TYPE in bytes
 ``levels:TYPE``            set       the levels of a type that have a line
 ``types``                  set       the task types that have a line
-``lane:LEN:TYPE:P:LANE``   zset      the same tasks once more if they have a lane, by the digit P of their priority
+``lane:LEN:TYPE:P:LANE``   zset      the same tasks once more if they have a lane other than ``''``, by the digit P of
+                                     their priority
 ``lanes:LEN:TYPE:P``       zset      the lanes that have such a line, each with the score 0, and so in order of bytes
 ``running:TYPE``           hash      how many tasks of a type are in progress: lane -> number; ``''`` without a lane
 ``held:POOL``              set       the ids that a pool holds
@@ -38,7 +40,9 @@ exact until the year 2255.
 
 A **level** of a line is a priority, a mark and a kind, such as ``2-:send_email``: the digit is the priority + 2; the
 mark is ``-`` for a task without a failure, ``r`` for one that was retried, ``s`` for a suspect, followed by its
-``group_limit`` if it has one. So claims read no task that they do not take.
+``group_limit`` if it has one. So claims read no task that they do not take. Before the kind there is a ``=`` instead of
+the ``:`` if the tasks of the level have lanes other than ``''``. The other ones are those of lane ``''``, so that it
+needs no line of its own, and a type may become managed at any time.
 """
 
 from typing import Final

@@ -13,10 +13,13 @@ local function lane_line(T, p, lane) return P..'lane:'..#T..':'..T..':'..(p + 2)
 local function lanes_of(T, p) return P..'lanes:'..#T..':'..T..':'..(p + 2) end
 local function done_line(state, T) return P..'done:'..state..':'..T end
 
+-- Whether a task has a lane of its own. One whose key is empty counts like one without.
+local function has_key(lane) return lane and lane ~= '' end
+
 -- The level of a waiting task: see layout.py.
-local function level(p, state, c, g, k)
+local function level(p, state, c, g, k, lane)
   local mark = c >= 2 and 's'..(g or '') or state == 'retried' and 'r' or '-'
-  return (p + 2)..mark..':'..k
+  return (p + 2)..mark..(has_key(lane) and '=' or ':')..k
 end
 
 -- unpack() has a limit: long lists are sent in parts.
@@ -25,7 +28,7 @@ local function each(command, key, list)
 end
 
 -- What is written at the end, in one call for each key: settle() does it.
-local lines, lane_lines, woken, running = {}, {}, {}, {}
+local lines, lane_lines, woken, running, freed, births, deaths = {}, {}, {}, {}, {}, {}, {}
 
 local function gather(into, key, due, id, T, sub)
   local rows = into[key]
@@ -41,9 +44,9 @@ end
 
 -- Has a waiting task be found by claims; who waits for its type is woken if it is due within 10 s.
 local function put(id, T, p, state, c, g, k, due, lane)
-  local l = level(p, state, c, g, k)
+  local l = level(p, state, c, g, k, lane)
   gather(lines, line(T, l), due, id, T, l)
-  if lane then gather(lane_lines, lane_line(T, p, lane), due, id, lanes_of(T, p), lane) end
+  if has_key(lane) then gather(lane_lines, lane_line(T, p, lane), due, id, lanes_of(T, p), lane) end
   if due - now_us <= 1e7 then woken[T] = true end
 end
 
@@ -59,8 +62,10 @@ local function settle()
       if by ~= 0 and call('HINCRBY', P..'running:'..T, lane, by) <= 0 then call('HDEL', P..'running:'..T, lane) end
     end
   end
+  each('ZREM', P..'ids', deaths); each('ZADD', P..'ids', births)
   for T in pairs(woken) do if call('SCARD', P..'waiting:'..T) > 0 then say('w'..T) end end
-  lines, lane_lines, woken, running = {}, {}, {}, {}
+  for T in pairs(freed) do if call('EXISTS', P..'managed:'..T) == 1 then say('l'..T) end end
+  lines, lane_lines, woken, running, freed, births, deaths = {}, {}, {}, {}, {}, {}, {}
 end
 
 -- Forgets a line that is empty now.
@@ -79,7 +84,14 @@ local function free(names, hash, id)
   if hash and call('HGET', P..names, hash) == id then call('HDEL', P..names, hash) end
 end
 
-local function drop(id, E) if E then call('UNLINK', row(id), errors_of(id)) else call('UNLINK', row(id)) end end
+-- Notes a new task; settle() has to follow.
+local function born(id) births[#births + 1] = 0; births[#births + 1] = id end
+
+-- Removes a task; settle() has to follow.
+local function drop(id, E)
+  deaths[#deaths + 1] = id
+  if E then call('UNLINK', row(id), errors_of(id)) else call('UNLINK', row(id)) end
+end
 
 -- Adds to the errors of a task. The time is spliced in: cjson would spoil numbers and empty arrays.
 local function entry(id, text)
@@ -102,16 +114,16 @@ local function look(id)
     h = v[9], w = v[10], a = tonumber(v[11] or 0), P = v[12], u = v[13], E = v[14]}
 end
 
--- Takes a task, as it was looked at, out of every index.
+-- Takes a task, as it was looked at, out of every index; settle() has to follow, and tells of a slot that is free.
 local function leave(id, v)
   if v.s == 'in_progress' then
-    call('SREM', P..'held:'..v.P, id); count(v.T, v.L, -1)
+    call('SREM', P..'held:'..v.P, id); count(v.T, v.L, -1); freed[v.T] = true
   elseif terminal[v.s] then
     call('ZREM', done_line(v.s, v.T), id); return
   else
-    local l = level(v.p, v.s, v.c, v.g, v.k)
+    local l = level(v.p, v.s, v.c, v.g, v.k, v.L)
     call('ZREM', line(v.T, l), id); sweep(v.T, l)
-    if v.L then leave_lane(id, v.T, v.p, v.L) end
+    if has_key(v.L) then leave_lane(id, v.T, v.p, v.L) end
     if v.a == 0 then free('unclaimed', v.w, id) end
   end
   free('unique', v.h, id)

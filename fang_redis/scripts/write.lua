@@ -58,6 +58,7 @@ for _, task in ipairs(wanted) do
         call('RPUSH', errors_of(id), unpack(ARGV, task.first_error, task.first_error + task.errors - 1))
       end
     end
+    if not task.old then born(id) end
     enter(id, v)
   end
 end
