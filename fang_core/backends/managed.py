@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import ceil
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from fang_core.flow.info import MOST_COUNTED, TypeInfo
 from fang_core.flow.limits import UNLIMITED, FlowRule, FlowSettings, Gcra
@@ -105,56 +105,110 @@ class ManagedType:
         )
 
 
-class Picked(NamedTuple):
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Picked(NamedTuple, Generic[T]):
     """What a claim takes of one type; ``room``, ``look_in`` and ``after_lane`` are as in ``LaneClaim``."""
 
-    tasks: list[Task]
+    tasks: list[T]
     room: int
     look_in: float | None
     after_lane: str | None
 
 
+class Lanes(NamedTuple):
+    """The keys of one priority that have a task to take, in turn.
+
+    ``reached`` is the last key that was looked at, if there may be more; None if there are not.
+    """
+
+    keys: Sequence[str]
+    reached: str | None
+
+
+class Waiting(Protocol[T_co]):
+    """Shows a claim the tasks of one type that it may take."""
+
+    def lanes(self, priority: int, /) -> Lanes:
+        """Returns the keys of a priority."""
+        ...
+
+    def heads(self, priority: int, lane: str, most: int, /) -> Sequence[T_co]:
+        """Returns the first tasks of a key, so many at most, in the order in which they are to be run."""
+        ...
+
+
+class WaitingTasks:
+    """Shows tasks that are all at hand.
+
+    Args:
+        due: the type's tasks that the claim may take, in the order in which they are to be run.
+        after_lane, most_lanes: as in ``LaneRequest``.
+    """
+
+    def __init__(self, due: Iterable[Task], after_lane: str, most_lanes: int) -> None:
+        self._after_lane = after_lane
+        self._most_lanes = most_lanes
+        self._levels: dict[int, dict[str, list[Task]]] = {priority: {} for priority in PRIORITIES}
+        for task in due:
+            self._levels[task.priority].setdefault(task.lane or "", []).append(task)
+
+    def lanes(self, priority: int, /) -> Lanes:
+        """See ``Waiting``."""
+        lanes = self._levels[priority]
+        keys = sorted(lanes, key=lambda lane: (lane <= self._after_lane, lane))[: self._most_lanes]
+        return Lanes(keys, keys[-1] if len(keys) == self._most_lanes else None)
+
+    def heads(self, priority: int, lane: str, most: int, /) -> list[Task]:
+        """See ``Waiting``."""
+        return self._levels[priority][lane][:most]
+
+
 def pick(
     managed: ManagedType,
-    due: Iterable[Task],
+    waiting: Waiting[T],
     running: Mapping[str, int],
     *,
     limit: int,
     after_lane: str,
-    most_lanes: int,
     now: datetime,
     chance: Callable[[], float] = random.random,
-) -> Picked:
+) -> Picked[T]:
     """Picks tasks of a type that is not paused, and charges its rates for them.
 
     Args:
-        due: the type's tasks that the claim may take, in the order in which they are to be run.
+        waiting: the type's tasks that the claim may take.
         running: how many tasks of each key run.
+        after_lane: the key that ``waiting`` begins behind.
     """
-    turn = _Turn(managed, running, limit, now)
-    levels: dict[int, dict[str, list[Task]]] = {priority: {} for priority in PRIORITIES}
-    for task in due:
-        levels[task.priority].setdefault(task.lane or "", []).append(task)
+    turn = _Turn(managed, waiting, running, limit, now)
     place: str | None = None
-    for lanes in levels.values():
-        in_turn = sorted(lanes, key=lambda lane: (lane <= after_lane, lane))[:most_lanes]
-        served = turn.serve([(lane, lanes[lane]) for lane in in_turn], after_lane, chance)
-        if turn.left and len(in_turn) == most_lanes:
-            served = in_turn[-1]  # there may be more keys
+    for priority in PRIORITIES:
+        if not turn.left:
+            break
+        lanes = waiting.lanes(priority)
+        served = turn.serve(priority, lanes.keys, after_lane, chance)
+        if turn.left and lanes.reached is not None:
+            served = lanes.reached
         place = place if served is None else served
     return Picked(turn.tasks, turn.room, turn.look_in(), place)
 
 
-class _Turn:
+class _Turn(Generic[T]):
     """One claim, while it goes from key to key."""
 
-    def __init__(self, managed: ManagedType, running: Mapping[str, int], limit: int, now: datetime) -> None:
+    def __init__(
+        self, managed: ManagedType, waiting: Waiting[T], running: Mapping[str, int], limit: int, now: datetime
+    ) -> None:
         self._managed = managed
+        self._waiting = waiting
         self._settings = settings = managed.settings
         self._running = dict(running)
         self._now = now
         self._waits: list[float] = []  # until the rates of keys allow their next starts
-        self.tasks: list[Task] = []
+        self.tasks: list[T] = []
         room = limit
         if settings.max_running is not None:
             room = min(room, settings.max_running - sum(running.values()))
@@ -173,31 +227,33 @@ class _Turn:
             return _until_next(self._managed.tat, self._settings.rate, self._now)
         return min(self._waits, default=None) if self.left else None
 
-    def serve(self, lanes: Sequence[tuple[str, list[Task]]], before: str, chance: Callable[[], float]) -> str | None:
-        """Takes tasks of these keys, whose turns come in this order, behind that of ``before``.
+    def serve(self, priority: int, lanes: Sequence[str], before: str, chance: Callable[[], float]) -> str | None:
+        """Takes tasks of these keys of a priority, whose turns come in this order, behind that of ``before``.
 
         Returns the key to begin behind the next time; None if no key could be served.
         """
-        usable: list[tuple[str, str, list[Task], int]] = []
+        usable: list[tuple[str, str, int]] = []
         wanted = 0
-        for lane, tasks in lanes:
+        for lane in lanes:
             if wanted >= self.left:
                 break
             free = self._free(lane)
             if free > 0:
-                usable.append((before, lane, tasks, free))
+                usable.append((before, lane, free))
                 wanted += min(free, QUANTUM * self._weight(lane))
             before = lane
-        left, shares = self.left, sum(self._weight(lane) for _, lane, *_ in usable)
+        left, shares = self.left, sum(self._weight(lane) for _, lane, _ in usable)
         place: str | None = None
-        for former, lane, tasks, free in usable:
+        for former, lane, free in usable:
             weight = self._weight(lane)
-            taken = tasks[: min(free, self.left, ceil(left * weight / shares))]
-            if not taken:
+            share = min(free, self.left, ceil(left * weight / shares))
+            if not share:
                 break
+            found = self._waiting.heads(priority, lane, share + 1)
+            taken = found[:share]
             self._take(lane, taken)
             # In claims that are too small for its weight a key keeps its turn for as long as it should on the average.
-            is_over = len(taken) == len(tasks) or chance() * weight < (len(taken) if len(usable) > 1 else 1)
+            is_over = len(found) <= share or chance() * weight < (len(taken) if len(usable) > 1 else 1)
             place = lane if is_over else former
         return place
 
@@ -213,7 +269,7 @@ class _Turn:
                 self._waits.append(_until_next(tat, settings.key_rate, self._now))
         return free
 
-    def _take(self, lane: str, tasks: list[Task]) -> None:
+    def _take(self, lane: str, tasks: Sequence[T]) -> None:
         self.tasks += tasks
         self._running[lane] = self._running.get(lane, 0) + len(tasks)
         settings, managed = self._settings, self._managed

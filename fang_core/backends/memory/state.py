@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic_core import from_json
 
 from fang_core.backends.conflicts import after_conflict
-from fang_core.backends.managed import ManagedType, pick
+from fang_core.backends.managed import ManagedType, WaitingTasks, pick
 from fang_core.backends.memory.audit import MemoryAudit
 from fang_core.backends.memory.schedules import MemorySchedules
 from fang_core.backends.memory.stats import MemoryStats
@@ -280,9 +280,8 @@ class MemoryState:
         if managed.is_paused(now):
             return None
         after_lane = managed.fetched_last
-        picked = pick(
-            managed, due, self._running(task_type), limit=1, after_lane=after_lane, most_lanes=len(due) + 1, now=now
-        )
+        waiting = WaitingTasks(due, after_lane, len(due) + 1)
+        picked = pick(managed, waiting, self._running(task_type), limit=1, after_lane=after_lane, now=now)
         managed.fetched_last = picked.after_lane or ""
         return next(iter(picked.tasks), None)
 
@@ -350,13 +349,13 @@ class MemoryState:
                 return claim._replace(look_in=None if end is None else (end - now).total_seconds())
             if not claim.registered:
                 return claim
+            due = [each for each in self._due((request.task_type,), request.kinds, now) if _is_wanted(each, request)]
             picked = pick(
                 managed,
-                [each for each in self._due((request.task_type,), request.kinds, now) if _is_wanted(each, request)],
+                WaitingTasks(due, request.after_lane, request.most_lanes),
                 self._running(request.task_type),
                 limit=request.limit,
                 after_lane=request.after_lane,
-                most_lanes=request.most_lanes,
                 now=now,
             )
             tasks = [as_claimed(self._take(task, request.pool_id, now)) for task in picked.tasks]
