@@ -67,9 +67,7 @@ class Gate:
         self._close_pair()
         if self._waiter is not None and self._waiter.ends_within(0):
             waiter, self._waiter = self._waiter, None
-            pair = waiter.locked()
-            if pair is not None:
-                pair.close()
+            waiter.let_go()
 
     def _enter_at_once(self) -> bool:
         if self._waiter is not None:
@@ -175,6 +173,11 @@ class _Waiter:
         if self._error is not None:
             raise self._error
         return self.pair if self._is_locked else None
+
+    def let_go(self) -> None:
+        """Closes the files, when the wait is over."""
+        if self._is_locked:
+            self.pair.close()
 
     def _wait(self) -> None:
         try:
