@@ -14,8 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.errors import BackendError, BackendUnavailable, UsageError
 from fang_core.logs import SafeLogger
-from fang_core.runs.interrupt import uninterruptible
-from fang_core.runs.run import CURRENT_RUN
+from fang_core.runs.interrupt import heed_interruption
 from fang_postgres.connections.base import BaseConnections
 from fang_postgres.connections.connecting import ASK_AFTER, CONNECT_TIMEOUT, SET_FOR_SESSION, UNUSED_FOR
 from fang_postgres.operations import Operations
@@ -62,14 +61,8 @@ class Connections(BaseConnections[Database]):
         super().__init__(max_pool_size, operations, behind_pooler=behind_pooler, wait_for_database=wait_for_database)
 
     def call(self, work: Callable[[Database], T]) -> T:
-        """Does what ``use`` does, and blocks. A run that has been interrupted gets its exception here, before that.
-
-        A run that does little else than call its queue is hardly ever met in code of its own.
-        """
-        run = CURRENT_RUN.get(None)
-        if run is not None and run.interruption is not None:
-            with uninterruptible():
-                pass
+        """Does what ``use`` does, and blocks. A run that has been interrupted gets its exception here, before that."""
+        heed_interruption()
 
         async def blocking(database: Database) -> T:
             return work(database)

@@ -107,3 +107,14 @@ class uninterruptible:  # noqa: N801 - it is called like a function
         run = CURRENT_RUN.get(None)
         if run is not None and run.taken_by is not None:
             run.taken_by.let_through(run, is_raising=kind is not None)
+
+
+def heed_interruption() -> None:
+    """Raises the exception of a run in a thread that was interrupted and has not met it yet; does nothing otherwise.
+
+    Queues call it before they block: a run that does little else is hardly ever met in code of its own.
+    """
+    run = CURRENT_RUN.get(None)
+    if run is not None and run.interruption is not None:
+        with uninterruptible():
+            pass

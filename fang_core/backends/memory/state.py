@@ -44,6 +44,7 @@ from fang_core.backends.store import (
     Rescued,
     Serves,
 )
+from fang_core.backends.verbs import Fetched
 from fang_core.config import RetentionMode
 from fang_core.crashes import after_crash, group_limit, is_suspect
 from fang_core.errors import IdInUse, StaleTask, TaskLost, TwinExists
@@ -105,6 +106,12 @@ class MemoryState:
         self.schedules = MemorySchedules(self)
         self.audit = MemoryAudit(self)
         self.stats = MemoryStats(self)
+
+    @property
+    def rows(self) -> list[Task]:
+        """All rows, in the order of their insertion."""
+        with self.lock:
+            return list(self.tasks.values())
 
     # What applications do ---------------------------------------------------------------------------------------------
 
@@ -258,18 +265,19 @@ class MemoryState:
         self.tell_types(sorted(running & self.types.keys()))
         return len(gone)
 
-    def fetch_and_touch(self, task_type: str, pool: PoolRecord) -> Task | None:
-        """Claims the first due task of a type for a queue, which is registered as ``pool``."""
+    def fetch_and_touch(self, task_type: str, pool_id: UUID) -> Fetched:
+        """Claims the first due task of a type for a pool."""
         with self.lock:
             now = self.clock()
-            self.pools.setdefault(pool.id, MemoryPool(pool, now))
+            if pool_id not in self.pools:
+                return Fetched(None, registered=False)
             while (due := self._first_due(task_type, now)) is not None:
-                task = self._take(due, pool.id, now)
+                task = self._take(due, pool_id, now)
                 cancelled = cancelled_by_hand(task)
                 if cancelled is None:
-                    return task
+                    return Fetched(task)
                 self.change(cancelled)
-            return None
+            return Fetched(None)
 
     def _first_due(self, task_type: str, now: datetime) -> Task | None:
         """The task of a type that is to be run first; None if none may start now."""

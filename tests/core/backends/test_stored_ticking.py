@@ -108,7 +108,9 @@ def minutes(*numbers: int) -> list[datetime]:
 
 def claim(world: World) -> None:
 
-    assert world.state.fetch_and_touch("stored", manual_pool(tick_id("pool", NOON))) is not None
+    pool = manual_pool(tick_id("pool", NOON))
+    world.state.register(pool)
+    assert world.state.fetch_and_touch("stored", pool.id).task is not None
 
 
 # When -----------------------------------------------------------------------------------------------------------------
