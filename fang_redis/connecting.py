@@ -1,61 +1,127 @@
-"""Makes the clients of redis-py on which a queue works, of either colour, with what its promises need.
+"""Says how to connect to a server: what the user gives, with the settings that the promises of a queue need.
 
-redis-py repeats a script whose reply was lost, by default ten times: a claim so repeated would hold tasks that nobody
-runs. So no client of ours repeats anything.
+redis-py's clients repeat a command whose reply was lost, by default ten times: a claim so repeated holds tasks that
+nobody runs, and a completion so repeated finds its task gone. So each connection of ours is made for one user alone and
+repeats nothing. Of a client that an application hands in only its settings are used, whatever it repeats itself.
 """
 
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
+import redis.asyncio.connection
+import redis.asyncio.retry
+import redis.connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from fang_core.errors import UsageError
 
-TIMEOUT: Final = 5.0
-"""Seconds within which a server has to answer, or to accept a connection."""
-
 Client: TypeAlias = redis.Redis
 AsyncClient: TypeAlias = redis.asyncio.Redis
 
+CONNECT_WITHIN: Final = 5.0
+"""Seconds within which a server has to accept a connection, and to let us in."""
 
-def _options() -> dict[str, Any]:
-    return {
-        "decode_responses": True,
-        "protocol": 3,
-        "socket_timeout": TIMEOUT,
-        "socket_connect_timeout": TIMEOUT,
+ANSWER_WITHIN: Final = 10.0
+"""Seconds within which a server has to answer; then the connection is given up, and with it the reply."""
+
+_HOW: Final = "redis://localhost:6379/0, rediss:// with TLS, or unix:///path/of/the/socket?db=0"
+_KEEPALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""So that a connection whose other end has gone without a word ends within half a minute, used or not."""
+
+_SETTINGS: Final = frozenset(
+    {
+        *("host", "port", "db", "path", "username", "password", "credential_provider", "client_name"),
+        *("connection_pool", "redis_connect_func", "socket_type", "socket_read_size", "socket_keepalive"),
+        *("socket_keepalive_options", "encoder_class", "parser_class"),
     }
+)
+"""What is taken from a URL or a client, beside the settings of TLS; all else is ours, or its pool's."""
 
 
-def client_of(server: object) -> tuple[Client, bool]:
-    """Returns a client for a URL, and whether it is ours to close. Raises ``UsageError``."""
-    if isinstance(server, redis.Redis):
-        return server, False
-    if not isinstance(server, str):
-        raise UsageError(f"give a URL like redis://localhost:6379/0, or a redis.Redis, not {type(server).__name__}")
-    try:
-        return redis.Redis.from_url(server, retry=Retry(NoBackoff(), 0), **_options()), True
-    except ValueError as error:
-        raise UsageError(f"the URL of Redis cannot be used: {error}") from None
+@dataclass(frozen=True)
+class Server:
+    """Makes connections of one colour to a server, unconnected ones.
 
+    Attributes:
+        where: names the server in messages, without a password.
+        database: the number of the database.
+        connection_class: a class of redis-py's.
+        settings: its arguments.
+        given: what it was made of; a client of Sentinel's has to live on.
+    """
 
-def async_client_of(server: object) -> tuple[AsyncClient, bool]:
-    """Returns an asyncio client for a URL, and whether it is ours to close. Raises ``UsageError``."""
-    if isinstance(server, redis.asyncio.Redis):
-        return server, False
-    if not isinstance(server, str):
-        raise UsageError(
-            f"give a URL like redis://localhost:6379/0, or a redis.asyncio.Redis, not {type(server).__name__}"
+    where: str
+    database: int
+    connection_class: Any
+    settings: Mapping[str, Any]
+    given: object = None
+
+    def connection(self, connect_within: float | None, answer_within: float | None) -> Any:
+        """Makes a connection; without these times its user has to see to it that nothing is awaited for ever."""
+        return self.connection_class(
+            **self.settings, socket_timeout=answer_within, socket_connect_timeout=connect_within
         )
+
+
+def server_of(server: object) -> Server:
+    """Returns how threads connect. Raises ``UsageError``."""
+    return _made(server, redis.Redis, redis.connection, Retry)
+
+
+def async_server_of(server: object) -> Server:
+    """Returns how asyncio tasks connect. Raises ``UsageError``."""
+    return _made(server, redis.asyncio.Redis, redis.asyncio.connection, redis.asyncio.retry.Retry)
+
+
+def _made(server: object, client_class: Any, connections: Any, retry: Any) -> Server:
+    if isinstance(server, str):
+        given = _parsed(server, connections)
+        connection_class = given.pop("connection_class", connections.Connection)
+    elif isinstance(server, client_class):
+        pool: Any = server.connection_pool
+        given, connection_class = pool.connection_kwargs, pool.connection_class
+    else:
+        kinds = f"{client_class.__module__.removesuffix('.client')}.Redis"
+        raise UsageError(f"give a URL like {_HOW}, or a {kinds}, not {type(server).__name__}")
+    settings = {name: value for name, value in given.items() if name in _SETTINGS or name.startswith("ssl_")}
+    if issubclass(connection_class, connections.Connection):  # by TCP
+        options = {getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)}
+        settings = {"socket_keepalive": True, "socket_keepalive_options": options, **settings}
+    # What another client has written and is not UTF-8 shows as its bytes.
+    settings |= {"protocol": 3, "decode_responses": True, "encoding_errors": "backslashreplace"}
+    settings |= {"retry": retry(NoBackoff(), 0), "health_check_interval": 0}
+    where = settings.get("path") or f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
+    return Server(where, int(settings.get("db") or 0), connection_class, settings, server)
+
+
+def _parsed(url: str, connections: Any) -> dict[str, Any]:
     try:
-        retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
-        return redis.asyncio.Redis.from_url(server, retry=retry, **_options()), True
-    except ValueError as error:
-        raise UsageError(f"the URL of Redis cannot be used: {error}") from None
+        parts = urlsplit(url)
+        path = parts.path.removeprefix("/")
+        if parts.scheme == "unix" or not path or path.isdecimal():
+            parsed: dict[str, Any] = connections.parse_url(url)
+            return parsed
+    except ValueError:  # its text may quote the password
+        pass
+    raise UsageError(
+        f"the URL of Redis cannot be used: write it like {_HOW}; a password goes before the host, :PASSWORD@, its"
+        " special characters as %XX"
+    )
 
 
-def database_of(client: Client | AsyncClient) -> int:
-    """Returns the number of the client's database."""
-    return int(client.connection_pool.connection_kwargs.get("db") or 0)
+def sever(fileno: int) -> None:
+    """Replaces what a forked child has of a connection's socket, under the same number.
+
+    So the server sees when the parent dies, and nothing that the child does there reaches the parent's epoll.
+    """
+    if fileno >= 0:  # else it is closed
+        ours, other = socket.socketpair()
+        with ours, other:
+            os.dup2(ours.fileno(), fileno, inheritable=False)

@@ -1,15 +1,128 @@
-"""Turns the errors of redis-py into those of ``fang_core.errors``: each in one line that says what to do."""
+"""Turns errors of redis-py and replies of a server into those of ``fang_core.errors``: one line that says what to do.
 
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeout
+A server's first word tells what is wrong; under Redis 6 an error within a script has it in the middle of the text.
+"""
 
-from fang_core.errors import BackendError, BackendUnavailable
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from redis import exceptions
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
+
+from fang_core.errors import AccessRefused, BackendError, BackendUnavailable, NotConnected, ReadOnlyServer
+
+ELSEWHERE: Final = ("READONLY", "MOVED", "ASK", "CLUSTERDOWN", "MASTERDOWN", "LOADING")
+"""Words after which a new connection may reach another server, or the same one in another state."""
+
+_WORDS: Final = (
+    *("OOM", "MISCONF", "READONLY", "NOREPLICAS", "NOPERM", "NOAUTH", "WRONGPASS", "LOADING", "BUSY", "UNKILLABLE"),
+    *("CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN", "CROSSSLOT", "MASTERDOWN", "WRONGTYPE"),
+)
+_WORD: Final = re.compile(rf"(?<![A-Za-z])({'|'.join(_WORDS)})(?![A-Za-z])")
+_CLASSES: Final[Mapping[type[Exception], str]] = {
+    exceptions.OutOfMemoryError: "OOM",
+    exceptions.ReadOnlyError: "READONLY",
+    exceptions.NoPermissionError: "NOPERM",
+    exceptions.AuthenticationError: "NOAUTH",
+    exceptions.BusyLoadingError: "LOADING",
+    exceptions.ClusterDownError: "CLUSTERDOWN",
+    exceptions.MasterDownError: "MASTERDOWN",
+    exceptions.TryAgainError: "TRYAGAIN",
+    exceptions.MovedError: "MOVED",
+    exceptions.AskError: "ASK",
+}
+"""redis-py cuts these words off the text."""
+
+_NO_ROOM: Final = re.compile("max number of clients", re.IGNORECASE)
+_KILLED: Final = re.compile("script killed by user|Script attempted|killed", re.IGNORECASE)
+_UNKNOWN: Final = re.compile("unknown (sub)?command", re.IGNORECASE)
 
 
-def diagnosed(error: RedisError) -> BackendError:
-    """Returns the typed error for one of redis-py's."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, RedisConnectionError | RedisTimeout):
-        return BackendUnavailable(f"Redis cannot be reached, or did not answer: {text}")
+def refused(error: BaseException) -> BackendError:
+    """Returns the typed error for a server's refusal of one command, which has had no effect then.
+
+    A script is refused at its first write, or at none: nothing of it stays.
+    """
+    text = one_line(error)
+    match word_of(error):
+        case "OOM":
+            return BackendError(
+                f"Redis' memory is full (maxmemory), and takes no inserts until tasks have ended: let pools run, remove"
+                f" tasks, or raise maxmemory: {text}"
+            )
+        case "MISCONF":
+            return BackendError(
+                f"Redis cannot write to its disk, and takes no writes until it can: make room on the disk, or see its"
+                f" log: {text}"
+            )
+        case "READONLY":
+            return ReadOnlyServer(
+                f"this Redis is a replica, which takes no writes: give the address of the primary: {text}"
+            )
+        case "NOREPLICAS":
+            return BackendError(
+                f"Redis takes no writes while so few replicas follow it (min-replicas-to-write): {text}"
+            )
+        case "NOPERM":
+            return AccessRefused(
+                f"this user of Redis lacks a right that a queue needs; docs/redis.md lists them for ACL SETUSER: {text}"
+            )
+        case "NOAUTH" | "WRONGPASS":
+            return AccessRefused(f"Redis refuses this user or password, or wants one: {text}")
+        case "LOADING":
+            return NotConnected(f"Redis reads its data, and answers when it has: {text}")
+        case "BUSY" | "UNKILLABLE":
+            return BackendError(
+                f"Redis runs some client's script for long, and nothing else meanwhile: SCRIPT KILL ends one that has"
+                f" written nothing: {text}"
+            )
+        case "CLUSTERDOWN" | "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" | "MASTERDOWN":
+            return BackendError(f"the Redis Cluster moves the queue's slot, or lacks a node: {text}")
+        case "WRONGTYPE":
+            return BackendError(
+                f"a key of this queue holds what Fang has not written: give the queue a name= of its own: {text}"
+            )
+    if _UNKNOWN.search(text):
+        return BackendError(f"this server lacks a command that a queue needs; Redis 6.2 and Valkey 7.2 have it: {text}")
+    if _KILLED.search(text):
+        return BackendError(f"somebody has ended a script of the queue (SCRIPT KILL): try again: {text}")
     return BackendError(f"Redis refused, or failed: {text}")
+
+
+def lost(error: BaseException, where: str) -> BackendUnavailable:
+    """Returns the typed error for a connection that broke, or a reply that did not come, after a command was sent."""
+    if isinstance(error, BusyLoadingError):
+        return NotConnected(f"Redis at {where} reads its data, and answers when it has: {one_line(error)}")
+    return BackendUnavailable(
+        f"Redis at {where} closed the connection, or did not answer, after a command was sent that it may have carried"
+        f" out: {one_line(error)}"
+    )
+
+
+def not_connected(error: BaseException, where: str) -> BackendError:
+    """Returns the typed error for a connect that failed: nothing was sent."""
+    text = one_line(error)
+    if _NO_ROOM.search(text):
+        return NotConnected(f"Redis at {where} has no connection left (maxclients): {text}")
+    if isinstance(error, BusyLoadingError):
+        return NotConnected(f"Redis at {where} reads its data, and answers when it has: {text}")
+    if isinstance(error, AuthenticationError) or word_of(error) in ("NOPERM", "NOAUTH", "WRONGPASS"):
+        return AccessRefused(f"Redis at {where} refuses this user or password, or wants one: {text}")
+    if isinstance(error, RedisError) and _UNKNOWN.search(text):
+        return BackendError(f"the server at {where} is too old: a queue needs Redis 6.2 or Valkey 7.2: {text}")
+    return NotConnected(f"Redis at {where} cannot be reached: {text}")
+
+
+def word_of(error: BaseException) -> str:
+    """Returns the word by which the server names what is wrong; empty if it is none that is known here."""
+    for of_it, word in _CLASSES.items():
+        if isinstance(error, of_it):
+            return word
+    found = _WORD.search(str(error))
+    return found[1] if found else ""
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the text of an error; redis-py's and a server's hold neither values nor passwords."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

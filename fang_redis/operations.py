@@ -103,3 +103,15 @@ def commands_of(operations: Sequence[Operation[Any]]) -> list[tuple[Argument, ..
         if isinstance(what, Script):
             known.add(what.sha)
     return commands
+
+
+def replies_of(replies: Sequence[Any]) -> list[Any]:
+    """Returns the replies of the commands between MULTI and EXEC. Raises the first ``ResponseError``.
+
+    A server that refuses one of them as it comes refuses EXEC, and says there only that something was wrong.
+    """
+    *queued, executed = replies
+    for reply in [*queued, *(executed if isinstance(executed, list) else [executed])]:
+        if isinstance(reply, Exception):
+            raise reply
+    return list(executed)

@@ -3,8 +3,9 @@
 from typing import Self, TypeVar
 
 from fang_core.copying import Uncopyable
-from fang_redis.connecting import Client, client_of, database_of
+from fang_redis.connecting import Client, server_of
 from fang_redis.layout import Keys
+from fang_redis.links import Links
 from fang_redis.operations import Verb
 from fang_redis.runner import Runner
 from fang_redis.sending import Sending
@@ -18,14 +19,15 @@ class RedisQueue(Uncopyable):
     """A queue on Redis or Valkey. Threads may share one.
 
     Args:
-        server: a URL like ``redis://localhost:6379/0``, or a client of redis-py, which the queue never closes.
+        server: a URL like ``redis://localhost:6379/0``, or a client of redis-py, whose settings it uses: it makes
+            connections of its own, which repeat nothing.
         name: begins the names of all keys; queues of different names share a server without seeing each other.
     """
 
     def __init__(self, server: str | Client, /, *, name: str = DEFAULT_NAME) -> None:
-        self._client, self._is_ours = client_of(server)
-        self._runner = Runner(self._client)
-        self._sending = Sending(Keys(name, database_of(self._client)))
+        self._links = Links(server_of(server))
+        self._runner = Runner(self._links)
+        self._sending = Sending(Keys(name, self._links.server.database))
         self.is_open = False
 
     def open(self) -> None:
@@ -34,8 +36,7 @@ class RedisQueue(Uncopyable):
 
     def close(self) -> None:
         """Closes what the queue opened itself. Idempotent."""
-        if self._is_ours:
-            self._client.close()
+        self._links.close()
         self.is_open = False
 
     def __enter__(self) -> Self:

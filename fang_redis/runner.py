@@ -2,20 +2,21 @@
 
 from typing import Any, TypeVar
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, ResponseError
 
-from fang_redis.connecting import Client
-from fang_redis.diagnosis import diagnosed
-from fang_redis.operations import Operation, Together, Verb, command_of, commands_of
+from fang_core.errors import BackendError
+from fang_redis.diagnosis import refused
+from fang_redis.links import Link, Links
+from fang_redis.operations import Operation, Together, Verb, command_of, commands_of, replies_of
 
 T = TypeVar("T")
 
 
 class Runner:
-    """Runs verbs on a client, of which threads may share one."""
+    """Runs verbs on the connections of a queue, or on one of its own."""
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
+    def __init__(self, links: Links | Link) -> None:
+        self.links = links
 
     def run(self, verb: Verb[T]) -> T:
         """Returns what the verb returns. Raises ``BackendError``, which the verb may catch."""
@@ -24,8 +25,8 @@ class Runner:
             while True:
                 try:
                     reply = self._send(step)
-                except RedisError as error:
-                    step = verb.throw(diagnosed(error))
+                except (ResponseError, BackendError) as error:
+                    step = verb.throw(refused(error) if isinstance(error, ResponseError) else error)
                 else:
                     step = verb.send(reply)
         except StopIteration as end:
@@ -34,11 +35,10 @@ class Runner:
 
     def _send(self, step: Operation[Any] | Together[Any]) -> Any:
         if isinstance(step, Together):
-            with self.client.pipeline(transaction=True) as pipeline:
-                for command in commands_of(step.operations):
-                    pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
-                return pipeline.execute()
-        try:
-            return self.client.execute_command(*command_of(step))  # type: ignore[no-untyped-call]
-        except NoScriptError:  # it ran nothing: the server has restarted, or another one has taken over
-            return self.client.execute_command(*command_of(step, with_text=True))  # type: ignore[no-untyped-call]
+            return replies_of(self.links.send([("MULTI",), *commands_of(step.operations), ("EXEC",)]))
+        (reply,) = self.links.send([command_of(step)])
+        if isinstance(reply, NoScriptError):  # it ran nothing: the server has restarted, or another one has taken over
+            (reply,) = self.links.send([command_of(step, with_text=True)])
+        if isinstance(reply, ResponseError):
+            raise reply
+        return reply

@@ -111,6 +111,8 @@ class RedisServer:
         try:
             with self.client() as client:
                 return bool(client.ping())
+        except redis.exceptions.AuthenticationError:
+            return True
         except redis.exceptions.ConnectionError:  # LOADING is one, too
             return False
 

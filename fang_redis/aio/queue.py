@@ -3,8 +3,9 @@
 from typing import Self, TypeVar
 
 from fang_core.copying import Uncopyable
+from fang_redis.aio.links import AsyncLinks
 from fang_redis.aio.runner import AsyncRunner
-from fang_redis.connecting import AsyncClient, async_client_of, database_of
+from fang_redis.connecting import AsyncClient, async_server_of
 from fang_redis.layout import Keys
 from fang_redis.operations import Verb
 from fang_redis.queue import DEFAULT_NAME
@@ -17,9 +18,9 @@ class AsyncRedisQueue(Uncopyable):
     """A queue on Redis or Valkey for asyncio: see ``RedisQueue``."""
 
     def __init__(self, server: str | AsyncClient, /, *, name: str = DEFAULT_NAME) -> None:
-        self._client, self._is_ours = async_client_of(server)
-        self._runner = AsyncRunner(self._client)
-        self._sending = Sending(Keys(name, database_of(self._client)))
+        self._links = AsyncLinks(async_server_of(server))
+        self._runner = AsyncRunner(self._links)
+        self._sending = Sending(Keys(name, self._links.server.database))
         self.is_open = False
 
     async def open(self) -> None:
@@ -28,8 +29,7 @@ class AsyncRedisQueue(Uncopyable):
 
     async def close(self) -> None:
         """Closes what the queue opened itself. Idempotent."""
-        if self._is_ours:
-            await self._client.aclose()
+        await self._links.close()
         self.is_open = False
 
     async def __aenter__(self) -> Self:

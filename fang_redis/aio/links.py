@@ -1,0 +1,272 @@
+"""Connections of asyncio tasks: all tasks of an event loop share one.
+
+What they send is written in its order by one task, and another one reads the replies, each of which goes to the oldest
+command that waits. Whoever is cancelled, or waits for too long, just goes away: no cancellation ever reaches
+redis-py, which on Python 3.11 loses one of four of them while it connects and writes, and no reply can be taken for
+that of another command.
+"""
+
+import asyncio
+from asyncio import Future, Task
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from hiredis import PushNotification
+from redis.exceptions import RedisError, ResponseError
+
+from fang_core.forks import ForkWatch, in_child
+from fang_redis.connecting import ANSWER_WITHIN, CONNECT_WITHIN, Server, sever
+from fang_redis.diagnosis import ELSEWHERE, lost, not_connected, word_of
+from fang_redis.links import Command, packed
+
+ENDED_WITHIN: Final = 2.0
+"""The longest, in seconds, that closing waits for the tasks of a connection."""
+
+LOOKS: Final = 4
+"""How often it looks for a reply, or a connection, before it gives up."""
+
+
+class AsyncLink:
+    """One connection; make it with ``connected``."""
+
+    def __init__(self, server: Server, answer_within: float) -> None:
+        self._server = server
+        self._look_every = answer_within / LOOKS
+        self._connection = server.connection(None, None)
+        self._commands: deque[bytes] = deque()
+        self._waiting: deque[Future[Any]] = deque()
+        self._answered = 0
+        self._messages: list[str] = []
+        self._can_write = asyncio.Event()
+        self._has_heard = asyncio.Event()
+        self._cause: BaseException | None = None  # why it is closed
+        self._tasks: list[Task[None]] = []
+        self._next_look: asyncio.TimerHandle | None = None
+
+    @classmethod
+    async def connected(cls, server: Server, answer_within: float = ANSWER_WITHIN) -> "AsyncLink":
+        """Returns one that is connected. Raises ``BackendError``."""
+        link = cls(server, answer_within)
+        connecting = asyncio.create_task(link._connect(), name="fang-redis-connect")
+        try:
+            for _ in range(LOOKS):
+                if (await asyncio.wait([connecting], timeout=CONNECT_WITHIN / LOOKS))[0]:
+                    connecting.result()
+                    return link
+            raise TimeoutError(f"no connection within {CONNECT_WITHIN:g} s")
+        except (RedisError, OSError, TimeoutError) as error:
+            link.close()
+            raise not_connected(error, server.where) from error
+        except BaseException:  # the caller is cancelled
+            link.close()
+            raise
+        finally:
+            connecting.cancel()
+
+    async def _connect(self) -> None:
+        watch = ForkWatch()
+        try:
+            await self._connection.connect()
+            if watch.has_forked():  # a child has a copy of the socket, and would hide our death from the server
+                await self._connection.disconnect(nowait=True)
+                await self._connection.connect()
+            if self._cause is None:  # else it was closed meanwhile
+                self._tasks = [asyncio.create_task(work(), name="fang-redis") for work in (self._write, self._read)]
+                inherited = self._connection._writer.get_extra_info("socket")
+                in_child(self, lambda _: sever(inherited.fileno()))
+        finally:
+            if not self._tasks:
+                await self._disconnect()
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it can be used."""
+        return self._cause is None
+
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
+        """Sends commands at once; returns the reply to each, which is a ``ResponseError`` if that one was refused.
+
+        Raises ``BackendUnavailable`` if the replies do not come, and then is closed.
+        """
+        if self._cause is not None:
+            raise not_connected(self._cause, self._server.where) from self._cause
+        sent = packed(commands)
+        replies: list[Future[Any]] = [asyncio.get_running_loop().create_future() for _ in commands]
+        self._commands += sent
+        self._waiting += replies
+        self._can_write.set()
+        if self._next_look is None:
+            self._look_later(self._answered, LOOKS)
+        return [await reply for reply in replies]
+
+    def _look_later(self, answered: int, left: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._next_look = loop.call_later(self._look_every, self._look, answered, left - 1)
+
+    def _look(self, answered: int, left: int) -> None:
+        """Gives the connection up if no reply has come for too long.
+
+        It counts looks: an application that blocks the loop for as long has heard of no reply that came meanwhile.
+        """
+        self._next_look = None
+        if not self._waiting:
+            return
+        if self._answered != answered:
+            left = LOOKS
+        if left:
+            self._look_later(self._answered, left)
+        else:
+            self._fail(TimeoutError(f"no answer within {self._look_every * LOOKS:g} s"))
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                await self._can_write.wait()
+                self._can_write.clear()
+                commands = list(self._commands)
+                self._commands.clear()
+                await self._connection.send_packed_command(commands, check_health=False)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing more can be written
+            self._fail(error)
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                try:
+                    reply = await self._connection.read_response(push_request=True)
+                except ResponseError as error:  # the server's answer; a lost connection has other errors
+                    reply = error
+                if isinstance(reply, PushNotification):
+                    self._pushed(reply)
+                else:
+                    self._answer(reply)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing more can be read
+            self._fail(error)
+
+    def _answer(self, reply: Any) -> None:
+        self._answered += 1
+        if self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():  # it was cancelled
+                waiting.set_result(reply)
+
+    # Messages ---------------------------------------------------------------------------------------------------------
+
+    async def subscribe(self, channel: str, command: str = "SUBSCRIBE") -> None:
+        """Returns when the server sends what is published there. Raises ``BackendError``."""
+        (reply,) = await self.send([(command, channel)])
+        if isinstance(reply, ResponseError):
+            self.close()
+            raise not_connected(reply, self._server.where) from reply
+
+    async def hear(self, seconds: float) -> list[str]:
+        """Waits for messages for so long at most, and returns those that have come."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._has_heard.wait()
+        if self._cause is not None:
+            raise lost(self._cause, self._server.where) from self._cause
+        self._has_heard.clear()
+        heard, self._messages = self._messages, []
+        return heard
+
+    def _pushed(self, push: Any) -> None:
+        if push[0] in ("subscribe", "ssubscribe"):
+            self._answer(push)
+        elif push[0] in ("message", "smessage"):
+            self._messages.append(push[2])
+            self._has_heard.set()
+
+    # The end ----------------------------------------------------------------------------------------------------------
+
+    def interrupt(self) -> None:
+        """Makes ``hear`` fail at once."""
+        self.close()
+
+    def close(self) -> None:
+        """Closes it at once, and whoever waits for a reply hears of it. Idempotent."""
+        self._fail(ConnectionError("closed"))
+
+    async def ended(self) -> None:
+        """Waits a moment for its tasks, once it is closed."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=ENDED_WITHIN)
+
+    def _fail(self, cause: BaseException) -> None:
+        if self._cause is not None:
+            return
+        self._cause = cause
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(lost(cause, self._server.where))
+                waiting.exception()  # whoever sent several commands waits for the first reply alone
+        self._waiting.clear()
+        self._has_heard.set()
+        if self._next_look is not None:
+            self._next_look.cancel()
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        if self._connection._writer is not None:
+            self._connection._writer.transport.abort()  # at once, whatever waits to be written
+            self._connection._close()
+
+    async def _disconnect(self) -> None:
+        with suppress(Exception):
+            await self._connection.disconnect(nowait=True)
+
+
+class AsyncLinks:
+    """The connection of a queue, which is made when it is needed, and made again when it has broken."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._link: AsyncLink | None = None
+        self._connecting: Task[AsyncLink] | None = None
+
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
+        """Does as ``AsyncLink.send``. Raises ``BackendError``."""
+        link = self._link
+        if link is None or not link.is_good:
+            link = await self._connected()
+        replies = await link.send(commands)
+        if any(isinstance(reply, ResponseError) and word_of(reply) in ELSEWHERE for reply in replies):
+            link.close()
+        return replies
+
+    async def _connected(self) -> AsyncLink:
+        """Returns the connection; whoever comes meanwhile waits for the same connect."""
+        connecting = self._connecting
+        if connecting is None:
+            connecting = self._connecting = asyncio.create_task(self._connect(), name="fang-redis-connect")
+            connecting.add_done_callback(_heard)
+        await asyncio.wait([connecting])
+        if connecting.cancelled():
+            raise not_connected(ConnectionError("the queue was closed"), self.server.where)
+        return connecting.result()
+
+    async def _connect(self) -> AsyncLink:
+        try:
+            link = self._link = await AsyncLink.connected(self.server)
+            return link
+        finally:
+            self._connecting = None
+
+    async def close(self) -> None:
+        """Closes it; the next call makes another one. Never waits for long."""
+        connecting = self._connecting
+        if connecting is not None:
+            connecting.cancel()
+            await asyncio.wait([connecting], timeout=ENDED_WITHIN)
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+            await link.ended()
+
+
+def _heard(connecting: Task[AsyncLink]) -> None:
+    """Hears of a connect that failed, since all who waited for it may be gone."""
+    if not connecting.cancelled():
+        connecting.exception()
