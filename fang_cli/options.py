@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from fang_backends.urls import FORMS
 from fang_cli import arguments
 from fang_cli.settings import chosen_database_url, chosen_schema
 
 if TYPE_CHECKING:
-    from fang_threaded import Queue
+    from fang_backends.queues import OwnQueue
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,8 +32,12 @@ APP: Final = click.option(
     "--app", metavar="MODULE", multiple=True, help="Defines the task classes, as app.tasks; else the setting app."
 )
 DATABASE: Final = (
-    click.option("--schema", metavar="NAME", help="The Postgres schema of the tables: fang, unless a setting says."),
-    click.option("--database-url", metavar="URL", help="postgresql://user@host/database; else the setting."),
+    click.option(
+        "--schema",
+        metavar="NAME",
+        help="The Postgres schema of the tables, or the queue's name on Redis: fang, unless a setting says.",
+    ),
+    click.option("--database-url", metavar="URL", help=f"{FORMS}; else the setting."),
 )
 
 
@@ -47,8 +52,8 @@ def options(*each: Callable[[Any], Any]) -> Callable[[F], F]:
     return decorate
 
 
-def queue_at(database_url: str | None, schema: str | None) -> "Queue":
+def queue_at(database_url: str | None, schema: str | None) -> "OwnQueue":
     """Returns a queue with one connection. Raises ``UsageError`` if no database is given."""
-    from fang_threaded import Queue
+    from fang_backends.queues import queue_of
 
-    return Queue(chosen_database_url(database_url), schema=chosen_schema(schema), max_pool_size=1)
+    return queue_of(chosen_database_url(database_url), name=chosen_schema(schema), max_pool_size=1)

@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
+from fang_backends.queues import async_queue_of
 from fang_core.errors import FangError, UsageError
 from fang_core.failure import describe, origin
 from fang_core.logs import SafeLogger
@@ -58,12 +59,8 @@ def create_app(
 
 
 def _queue_at(url: object) -> AsyncQueueable:
-    from sqlalchemy.engine import URL
-
-    if isinstance(url, str | URL):
-        from fang_async import AsyncQueue
-
-        return AsyncQueue(url, max_pool_size=4)
+    if isinstance(url, str) or hasattr(url, "render_as_string"):  # a text, or SQLAlchemy's URL
+        return async_queue_of(url, max_pool_size=4)
     raise UsageError(
         f"the page takes an AsyncQueue, or a database URL, not {type(url).__name__}: give it the URL of a Queue"
     )

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
     threading.Thread(target=_end_with_parent, name="fang-parent", daemon=True).start()
     descriptor, schema, *app = arguments
     listener = socket.socket(fileno=int(descriptor))
-    from fang_async import AsyncQueue
+    from fang_backends.queues import async_queue_of
     from fang_cli.web import serving
     from fang_web import OpenOnLoopback
 
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> None:
     with suppress(FangError):
         serving.import_classes(app)
     settings = serving.settings_of(OpenOnLoopback(), read_only=False, masked=(), origin=None)
-    queue = AsyncQueue(chosen_database_url(None), schema=schema, max_pool_size=4)
+    queue = async_queue_of(chosen_database_url(None), name=schema, max_pool_size=4)
     with suppress(Ended, KeyboardInterrupt):
         asyncio.run(serving.serve(queue, settings, listener))
 

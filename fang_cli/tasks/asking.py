@@ -13,8 +13,8 @@ from fang_core.monitoring.listing import Count
 from fang_core.words.texts import counted, printable
 
 if TYPE_CHECKING:
+    from fang_backends.queues import OwnQueue
     from fang_cli.tasks.changing import Bulk
-    from fang_threaded import Queue
 
 
 class Mode(NamedTuple):
@@ -25,7 +25,7 @@ class Mode(NamedTuple):
     as_json: bool
 
 
-def run(queue: "Queue", bulk: "Bulk", change: Callable[[Callable[[int], None]], int], mode: Mode) -> None:
+def run(queue: "OwnQueue", bulk: "Bulk", change: Callable[[Callable[[int], None]], int], mode: Mode) -> None:
     """Counts the tasks, asks if somebody can answer, changes them, and prints the numbers.
 
     Raises ``UsageError`` if nobody can be asked.

@@ -30,7 +30,7 @@ from fang_core.words.spans import span
 from fang_core.words.texts import counted, printable
 
 if TYPE_CHECKING:
-    from fang_threaded import Queue
+    from fang_backends.queues import OwnQueue
 
 _FEWEST_ROWS: Final = 3
 _AROUND_A_TABLE: Final = 5
@@ -79,11 +79,11 @@ def top(
             _watch(queue, since, every.total_seconds())
 
 
-def _look(queue: "Queue", since: timedelta) -> Glance:
+def _look(queue: "OwnQueue", since: timedelta) -> Glance:
     return Glance(since, queue.stats(since), queue.pools())
 
 
-def _watch(queue: "Queue", since: timedelta, every: float) -> None:
+def _watch(queue: "OwnQueue", since: timedelta, every: float) -> None:
     """Shows what goes on until a key or Ctrl-C ends it; if the database does not answer, what it showed last."""
     console = stdout()
     glance = _look(queue, since)

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from fang_async import AsyncQueue
+from fang_backends.queues import OwnAsyncQueue, async_queue_of
 from fang_cli.ending import Ended
 from fang_cli.settings import settings as chosen_settings
 from fang_cli.targets import import_modules
@@ -58,9 +58,9 @@ def import_classes(app: Sequence[str]) -> None:
 
 
 def run(url: str, settings: Settings, *, schema: str, host: str, port: int, root_path: str) -> None:
-    """Serves the page until a signal comes. Raises ``UsageError`` if it cannot listen, and like ``AsyncQueue.open``."""
+    """Serves the page until a signal comes. Raises ``UsageError`` if it cannot listen, and like ``open`` of a queue."""
     listener = listen(host, port)
-    queue = AsyncQueue(url, schema=schema, max_pool_size=4)
+    queue = async_queue_of(url, name=schema, max_pool_size=4)
     try:
         asyncio.run(serve(queue, settings, listener, root_path))
     except (Ended, KeyboardInterrupt):  # uvicorn raises the signal again once it has stopped
@@ -70,7 +70,7 @@ def run(url: str, settings: Settings, *, schema: str, host: str, port: int, root
 
 
 async def serve(
-    queue: AsyncQueue,
+    queue: OwnAsyncQueue,
     settings: Settings,
     listener: socket.socket,
     root_path: str = "",
