@@ -23,6 +23,8 @@ key                        type      holds
 ``unclaimed``              hash      the hash of a task that is unique until it is claimed -> its id
 ``periods``                hash      the hash of a unique task that counts for a time -> ``ID INSERTED UNTIL``; UNTIL is
                                      ``inf`` for ever
+``period_of``              hash      the id of such a task -> its hash
+``period_ends``            zset      the hash of each that counts for a time with an end -> UNTIL
 ``managed:TYPE``           hash      what holds for a task type; ``limited`` is 1 if claims leave it to ``claim_lanes``,
                                      ``until`` the end of its pause, ``inf`` for one without
 ``managed``                set       the task types that have such a hash

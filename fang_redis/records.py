@@ -182,7 +182,7 @@ OPTION_FIELDS: Final = ("m", *_NAMES)
 """The fields of a hash that an insert writes as they are; a task that is replaced loses those that it has no more."""
 
 
-def new_row(row: NewTask) -> list[str]:
+def new_row(row: NewTask, due: str = "") -> list[str]:
     """Returns what the script of inserts takes for one row: see ``scripts/insert.lua``."""
     options, expires, terms = row.options, row.expires, row.terms
     plain = ["m", row.metadata]
@@ -196,7 +196,8 @@ def new_row(row: NewTask) -> list[str]:
     agreed = ""
     if terms is not None:
         within = None if terms.within is None else microseconds(terms.within)
-        agreed = as_json({**terms._asdict(), "within": within})
+        known = {**terms._asdict(), "within": within}
+        agreed = as_json({name: value for name, value in known.items() if value is not None})
     return [
         str(row.id),
         row.kind,
@@ -206,6 +207,7 @@ def new_row(row: NewTask) -> list[str]:
         "" if row.lane is None else f"={row.lane}",
         lasts,
         agreed,
+        due,
         str(len(plain)),
         *plain,
     ]
@@ -213,30 +215,27 @@ def new_row(row: NewTask) -> list[str]:
 
 # Claimed tasks --------------------------------------------------------------------------------------------------------
 
-CLAIMED: Final = ("m", "k", "a", "r", "x", "c", "p", "d", "H", "o", "X", "q", "g")
-"""The fields that a claim brings of each task, after its id and its type; ``''`` for one that is not there."""
 
-
-def claimed_of(values: Sequence[str]) -> ClaimedTask:
-    """Returns a claimed task from the values that ``CLAIMED`` names, behind its id and its type."""
-    task_id, task_type, metadata, kind, attempt, retries, most, crashes, priority, due, headers, timeout, *rest = values
-    expires, cancel, group_limit = rest
+def claimed_of(task_id: str, values: Sequence[Any]) -> ClaimedTask:
+    """Returns a claimed task from its id and the values that ``scripts/claim.lua`` has read."""
+    metadata, kind, attempt, retries, most, crashes, priority, due, headers, timeout, *rest = values
+    expires, cancel, group_limit, task_type, *_ = rest
     return ClaimedTask(
         UUID(task_id),
         kind,
         payload_in(metadata, kind),
         int(attempt),
         int(retries or 0),
-        int(most) if most else DEFAULT_MAX_RETRIES,
+        DEFAULT_MAX_RETRIES if most is None else int(most),
         int(crashes or 0),
         task_type,
         int(priority),
         time_of(due),
-        from_json(headers) if headers else None,
-        span_of(timeout) if timeout else None,
-        time_of(expires) if expires else None,
-        from_json(cancel) if cancel else None,
-        int(group_limit) if group_limit else None,
+        _json_in(headers),
+        None if timeout is None else span_of(timeout),
+        None if expires is None else time_of(expires),
+        _json_in(cancel),
+        None if group_limit is None else int(group_limit),
     )
 
 

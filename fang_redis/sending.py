@@ -51,15 +51,21 @@ class Written(NamedTuple):
     Attributes:
         stale: the task that has changed since it was read.
         twin: the task that an equal one keeps out, and the id of that one.
+        laned: the tasks that got the lane ``""``, since they wait in a managed type and had none.
     """
 
     stale: UUID | None = None
     twin: tuple[UUID, UUID] | None = None
+    laned: frozenset[UUID] = frozenset()
 
     @property
     def is_done(self) -> bool:
         """Whether all was written."""
         return self.stale is None and self.twin is None
+
+    def of(self, after: Task) -> Task:
+        """Returns a task as it was written."""
+        return after._replace(lane="") if after.id in self.laned else after
 
 
 class Sending:
@@ -131,7 +137,7 @@ def _written_of(reply: Sequence[str]) -> Written:
             return Written(stale=UUID(task_id))
         case ["twin", task_id, other]:
             return Written(twin=(UUID(task_id), UUID(other)))
-    return Written()
+    return Written(laned=frozenset(map(UUID, reply[1:])))
 
 
 def is_as_read(read: Task, there: Task | None) -> bool:

@@ -93,6 +93,16 @@ local function drop(id, E)
   if E then call('UNLINK', row(id), errors_of(id)) else call('UNLINK', row(id)) end
 end
 
+-- Ends the period for which a task keeps equal ones out.
+local function forget(id)
+  local period = call('HGET', P..'period_of', id)
+  if not period then return end
+  call('HDEL', P..'period_of', id)
+  if (call('HGET', P..'periods', period) or ''):match('^%S+') == id then
+    call('HDEL', P..'periods', period); call('ZREM', P..'period_ends', period)
+  end
+end
+
 -- Adds to the errors of a task. The time is spliced in: cjson would spoil numbers and empty arrays.
 local function entry(id, text)
   call('RPUSH', errors_of(id), text:sub(1, -2)..',"time":'..now..'}')
@@ -142,8 +152,23 @@ local function enter(id, v)
 end
 
 -- Whether plain claims leave a task type alone: see managed:TYPE in layout.py.
+local known_managed = {}
 local function is_managed(T)
-  local v = call('HMGET', P..'managed:'..T, 'limited', 'until')
-  return v[1] == '1' or (v[2] and v[2] ~= '' and (v[2] == 'inf' or tonumber(v[2]) > now_us)) or false
+  if known_managed[T] == nil then
+    local v = call('HMGET', P..'managed:'..T, 'limited', 'until')
+    local till = v[2] or ''
+    known_managed[T] = v[1] == '1' or till == 'inf' or (till ~= '' and tonumber(till) > now_us)
+  end
+  return known_managed[T]
+end
+
+-- Forgets the record of a pool, and what it told.
+local function forget_pool(pool)
+  local record = call('HGET', P..'pools', pool)
+  if record then
+    for _, T in ipairs(cjson.decode(record).task_types) do call('SREM', P..'waiting:'..T, pool) end
+  end
+  for _, name in ipairs({'pools', 'started', 'beats', 'runs', 'live'}) do call('HDEL', P..name, pool) end
+  call('SREM', P..'stopping', pool)
 end
 

@@ -1,7 +1,8 @@
 -- Writes tasks that Python has changed, with all that indexes them; all of them, or none if one is no longer as it was
 -- read, or meets an equal one. For each task: id, the state, attempt and time of change that were read, '' thrice if
 -- none may be there; the number of values that follow, 0 to remove it; then fields and values; then the number of errors
--- that follow, -1 to leave them as they are. Returns {'written'}, {'stale', id}, or {'twin', id, the equal one}.
+-- that follow, -1 to leave them as they are. A task that waits in a managed type gets a lane. Returns {'written', the ids
+-- of those}, {'stale', id}, or {'twin', id, the equal one}.
 local wanted, uniques, unclaimed = {}, {}, {}
 local i = 1
 while i <= #ARGV do
@@ -45,7 +46,11 @@ for _, task in ipairs(wanted) do
     if there then return {'twin', task.id, there} end
   end
 end
-for _, task in ipairs(wanted) do if task.old then leave(task.id, task.old) end end
+local laned = {'written'}
+for _, task in ipairs(wanted) do
+  local old = task.old
+  if old then leave(task.id, old) end
+end
 for _, task in ipairs(wanted) do
   local id, v = task.id, task.new
   if not v then
@@ -59,7 +64,10 @@ for _, task in ipairs(wanted) do
       end
     end
     if not task.old then born(id) end
+    if not v.L and not terminal[v.s] and v.s ~= 'in_progress' and is_managed(v.T) then
+      v.L = ''; call('HSET', row(id), 'L', ''); table.insert(laned, id)
+    end
     enter(id, v)
   end
 end
-settle(); return {'written'}
+settle(); return laned

@@ -1,0 +1,126 @@
+-- Inserts tasks, due at ARGV[1], or, if that is '', ARGV[2] microseconds from now; ARGV[3] is 1 if the caller has said
+-- when. ARGV[4] is 'all', or, for an insert of several scripts, 'look', which writes nothing but that the insert is
+-- refused, and 'write', which then does nothing; ARGV[5] names that insert. ARGV[6] has the names of the fields of
+-- options, which 'replace' takes over. For each task ten values follow: id, kind,
+-- type, priority, hash or '', '=' and its lane or '', when it expires ('=' and a time, '+' and a span from when it is
+-- due, ''), its terms as JSON or '', when it is due or '' for the above, and the number of fields and values that follow.
+-- Returns {now, due, managed types whose
+-- tasks got a lane, what}: 'refused', number of the task, id of the equal one; or for each task that is not simply new
+-- 'row', number, 1 if it was there, id, fields, errors; or 'outlived', number, id, when that was inserted.
+local is_due_given, mode, refusal = ARGV[3] == '1', ARGV[4], P..'refused:'..ARGV[5]
+local due = ARGV[1] ~= '' and ARGV[1] or plus(now_us, ARGV[2])
+local managed, out = {}, {now, due, {}}
+if mode == 'write' and call('EXISTS', refusal) == 1 then return out end
+
+local rows, i = {}, 7
+while i <= #ARGV do
+  local terms = ARGV[i + 7]
+  rows[#rows + 1] = {i = i, id = ARGV[i], k = ARGV[i + 1], h = ARGV[i + 4], terms = terms ~= '' and cjson.decode(terms) or {}}
+  i = i + 10 + ARGV[i + 9]
+end
+
+-- The id of the equal task that keeps a row out; and when it was inserted, if its period does.
+local function twin_of(r)
+  local there = r.h ~= '' and call('HGET', P..'unique', r.h)
+  there = there or r.terms.waiting and call('HGET', P..'unclaimed', r.terms.waiting)
+  if there then return there end
+  local period = r.terms.period and call('HGET', P..'periods', r.terms.period)
+  if period then
+    local id, inserted, till = period:match('^(%S+) (%S+) (%S+)$')
+    if till == 'inf' or tonumber(till) > now_us then return id, inserted end
+  end
+end
+
+if mode ~= 'write' then
+  for number, r in ipairs(rows) do
+    local twin = r.terms.on_conflict == 'raise' and call('EXISTS', row(r.id)) == 0 and twin_of(r)
+    if twin then
+      if mode == 'look' then call('SET', refusal, 1) end
+      return {now, due, {}, 'refused', number, twin}
+    end
+  end
+  if mode == 'look' then return out end
+end
+
+-- When the task expires that is due at this time; nil if it does not.
+local function expires_at(i, at)
+  local sign, us = ARGV[i + 6]:sub(1, 1), ARGV[i + 6]:sub(2)
+  if sign == '=' then return us end
+  if sign == '+' then return plus(math.min(at + us, 253402041600000000), 0) end
+end
+
+local function lane_in(i)
+  if ARGV[i + 5] ~= '' then return ARGV[i + 5]:sub(2) end
+  if is_managed(ARGV[i + 2]) then managed[ARGV[i + 2]] = true; return '' end
+end
+
+local function due_of(i) return ARGV[i + 8] ~= '' and ARGV[i + 8] or due end
+
+local function add(r)
+  local i = r.i
+  local id, k, T, p, h = unpack(ARGV, i, i + 4)
+  local at, lane = due_of(i), lane_in(i)
+  local f = {'s', 'new', 'k', k, 'T', T, 'p', p, 'd', at, 'n', now, 'u', now, unpack(ARGV, i + 10, i + 9 + ARGV[i + 9])}
+  local function set(name, value) if value then f[#f + 1] = name; f[#f + 1] = value end end
+  set('L', lane); set('X', expires_at(i, at)); set('h', h ~= '' and h); set('w', r.terms.waiting)
+  call('HSET', row(id), unpack(f)); born(id)
+  if h ~= '' then call('HSET', P..'unique', h, id) end
+  if r.terms.waiting then call('HSET', P..'unclaimed', r.terms.waiting, id) end
+  if r.terms.period then
+    local period, till = r.terms.period, r.terms.within and plus(now_us, r.terms.within) or 'inf'
+    call('HSET', P..'periods', period, id..' '..now..' '..till)
+    call('HSET', P..'period_of', id, period)
+    if till == 'inf' then call('ZREM', P..'period_ends', period) else call('ZADD', P..'period_ends', till, period) end
+  end
+  put(id, T, tonumber(p), 'new', 0, nil, k, at, lane)
+end
+
+-- Gives a waiting task the due time of an insert that meets it, and with 'replace' its payload and options.
+local moved = {}
+local function move(id, r)
+  local v, i = look(id), r.i
+  if v.s ~= 'new' and v.s ~= 'retried' then return end
+  settle(); leave(id, v)
+  local at = due_of(i)
+  if not is_due_given and tonumber(v.d) < tonumber(at) then at = v.d end
+  if v.a > 0 and tonumber(v.d) > tonumber(at) then at = v.d end
+  v.d, v.u = at, plus(math.max(now_us, v.u + 1), 0)
+  call('HSET', row(id), 'd', v.d, 'u', v.u)
+  local function set(name, value) if value then call('HSET', row(id), name, value) else call('HDEL', row(id), name) end end
+  set('X', expires_at(i, at))
+  if r.terms.on_conflict == 'replace' then
+    v.T, v.p, v.L = ARGV[i + 2], tonumber(ARGV[i + 3]), lane_in(i)
+    set('T', v.T); set('p', ARGV[i + 3]); set('L', v.L)
+    for name in ARGV[6]:gmatch('[^,]+') do set(name, nil) end
+    call('HSET', row(id), unpack(ARGV, i + 10, i + 9 + ARGV[i + 9]))
+  end
+  enter(id, v); moved[id] = true
+end
+
+local met, outlived = {}, {}
+for number, r in ipairs(rows) do
+  local twin, inserted = twin_of(r)
+  local changes = r.terms.on_conflict == 'replace' or r.terms.on_conflict == 'postpone'
+  if call('EXISTS', row(r.id)) == 1 and not (twin == r.id and r.terms.on_conflict == 'replace') then
+    met[number] = r.id
+  elseif not twin then
+    add(r)
+  elseif call('EXISTS', row(twin)) == 1 then
+    if changes then move(twin, r) end
+    met[number] = twin
+  else
+    outlived[number] = {twin, inserted}
+  end
+end
+settle()
+for number, r in ipairs(rows) do
+  local id = met[number] or moved[r.id] and r.id
+  if id then
+    for _, each in ipairs({'row', number, met[number] and 1 or 0, id, call('HGETALL', row(id)),
+      call('LRANGE', errors_of(id), 0, -1)}) do out[#out + 1] = each end
+  elseif outlived[number] then
+    for _, each in ipairs({'outlived', number, outlived[number][1], outlived[number][2]}) do out[#out + 1] = each end
+  end
+end
+for T in pairs(managed) do table.insert(out[3], T) end
+return out

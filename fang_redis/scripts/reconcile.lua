@@ -1,0 +1,17 @@
+-- Gives back what a pool holds beyond what it knows: pool, known ids -> how many. Nothing is charged.
+local pool, known, back = ARGV[1], {}, {}
+for i = 2, #ARGV do known[ARGV[i]] = true end
+for _, id in ipairs(call('SMEMBERS', P..'held:'..pool)) do
+  if not known[id] then
+    local v = look(id)
+    if v and v.P == pool then back[#back + 1] = {id, v} else call('SREM', P..'held:'..pool, id) end
+  end
+end
+for _, pair in ipairs(back) do
+  local id, v = pair[1], pair[2]
+  leave(id, v)
+  v.s = (v.c > 0 or tonumber(call('HGET', row(id), 'r') or 0) > 0) and 'retried' or 'new'
+  call('HDEL', row(id), 'P', 'C'); call('HSET', row(id), 's', v.s, 'u', now)
+  enter(id, v)
+end
+settle(); return #back
