@@ -12,8 +12,10 @@ from sqlalchemy import Engine, StaticPool
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
 
+from fang_core.driving import drive
 from fang_core.errors import BackendError, BackendUnavailable, UsageError
 from fang_core.logs import SafeLogger
+from fang_core.pool.threads import ThreadLock, ThreadRuntime
 from fang_core.runs.interrupt import heed_interruption
 from fang_postgres.connections.base import BaseConnections
 from fang_postgres.connections.connecting import ASK_AFTER, CONNECT_TIMEOUT, SET_FOR_SESSION, UNUSED_FOR
@@ -29,7 +31,6 @@ from fang_threaded.connector import SPARE, Connector, lift_transaction_timeout, 
 from fang_threaded.database import Database, EngineDatabase, PsycopgDatabase, driver_error
 from fang_threaded.dedicated_connection import DedicatedConnection
 from fang_threaded.pooler import PoolerDatabase
-from fang_threaded.runtime import ThreadLock, ThreadRuntime, drive
 
 T = TypeVar("T")
 

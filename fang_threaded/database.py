@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import sessionmaker
 
+from fang_core.driving import drive
 from fang_core.errors import (
     BackendError,
     BackendUnavailable,
@@ -42,7 +43,6 @@ from fang_postgres.pool.waking import Quiet
 from fang_postgres.statement import ALL_AT_ONCE, Operation, Pipeline, Rows, Script
 from fang_threaded.connection_pool import ConnectionPool
 from fang_threaded.connection_timeouts import cancel, cut_after
-from fang_threaded.runtime import drive
 
 T = TypeVar("T")
 

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.backends.capabilities import Capabilities
 from fang_core.copying import Uncopyable
+from fang_core.driving import drive
 from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, StatementRefused, TaskLost, UsageError
 from fang_core.flow.info import TypeInfo
 from fang_core.lifecycle import Change, change_by_hand, fail_by_hand, retry_by_hand, spelled
@@ -62,7 +63,6 @@ from fang_postgres.statement import Operation, Script
 from fang_threaded.caller_connection import CallersConnection, adapt
 from fang_threaded.connections import Connections
 from fang_threaded.database import Database, PsycopgDatabase, logger
-from fang_threaded.runtime import drive
 
 T = TypeVar("T")
 W = TypeVar("W")

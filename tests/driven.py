@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from fang_threaded.runtime import drive
+from fang_core.driving import drive
 
 
 class Driven:

@@ -21,11 +21,12 @@ from fang_core import AsyncMemoryQueue, AsyncRunnable, MemoryQueue, Runnable, Sl
 from fang_core.backends.memory.state import MemoryState
 from fang_core.claims.idle import Idle
 from fang_core.crashes import SUSPECT_AFTER
+from fang_core.driving import drive
 from fang_core.pool.claimer import Claimer
 from fang_core.pool.runtime import Runtime
+from fang_core.pool.threads import ThreadRuntime
 from fang_core.tasks.registry import Mode
 from fang_threaded import Queue, WorkerPool
-from fang_threaded.runtime import ThreadRuntime, drive
 from tests.patience import PATIENT
 
 HOUR: Final = timedelta(hours=1)

@@ -20,9 +20,9 @@ from fang_cli.worker.patience import AcquireTimeout, Interrupted
 from fang_cli.worker.serving import NO_PORTS, Ports, serving
 from fang_cli.worker.supervised import SupervisorLink
 from fang_core.config import EXIT_RUNS_LEFT, EXIT_STUCK
+from fang_core.driving import drive
 from fang_core.errors import BackendError, BackendUnavailable
 from fang_core.logs import SafeLogger
-from fang_threaded.runtime import drive
 from fang_threaded.signals import Signals
 
 logger = SafeLogger("fang_cli")

@@ -11,7 +11,7 @@ The author of a backend supplies, for its two queues (``async_queue`` has the ot
   verb writes nothing.
 - ``_takes_connections = False``, if it has no transactions to take part in: ``connection=`` is then a ``UsageError``.
 - ``_begin_to_hold`` and ``_doubt``, for tasks that are fetched by hand: the pool that holds them. Its heart beats until
-  the queue closes, so that other pools take the tasks back if the process dies: ``fang_core.pool.manual``.
+  the queue closes, so that other pools take the tasks back if the process dies: ``fang_core.holding``.
 - what ``fang_core.backends.store.Backend`` has beyond the methods of applications: ``is_open``, ``capabilities``,
   ``connects_within``, ``open``, ``close`` and ``store``.
 - ``recipe``: a function that makes an equal queue in another process, for runs in child processes; None if none can.

@@ -1,7 +1,7 @@
 """Describes what a mode gives to the services of a pool: events, waiting, and a way to run them.
 
 The services are coroutines that import neither asyncio nor threading. ``fang_async.runtime`` runs each as an asyncio
-task. ``fang_threaded.runtime`` runs each on a thread of its own, and there nothing ever suspends: whatever a service
+task. ``fang_core.pool.threads`` runs each on a thread of its own, and there nothing ever suspends: whatever a service
 awaits blocks its thread instead, so that one ``send(None)`` takes a coroutine to its end.
 """
 

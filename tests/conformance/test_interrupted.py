@@ -8,11 +8,12 @@ from uuid import UUID
 import pytest
 
 from fang_async.runtime import AsyncioRuntime
+from fang_core.driving import drive
 from fang_core.pool.heartbeat import Heartbeat
 from fang_core.pool.lifetime import PoolLifetime
+from fang_core.pool.threads import ThreadLock, ThreadRuntime
 from fang_postgres.pool.listener import Listener
 from fang_postgres.pool.store import PostgresStore
-from fang_threaded.runtime import ThreadLock, ThreadRuntime, drive
 from tests.modes import Database, Harness, eventually
 
 

@@ -17,9 +17,9 @@ from fang_core.config import PoolOptions
 from fang_core.conformance import Backend
 from fang_core.errors import UnreadablePayload
 from fang_core.pool.maintenance import Maintenance
+from fang_core.pool.threads import ThreadRuntime
 from fang_core.record import TaskState
 from fang_core.tasks.filter import TaskFilter
-from fang_threaded.runtime import ThreadRuntime
 from tests.backends import async_on_postgres, threaded_on_postgres
 
 INSERT = "INSERT INTO fang.fang_tasks ({columns}) VALUES ({values}) RETURNING id"

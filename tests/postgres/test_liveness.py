@@ -16,6 +16,7 @@ from fang_async import AsyncQueue
 from fang_core import Runnable, Stop, TaskFilter
 from fang_core.backends.store import ClaimRequest, PoolRecord, PruneRequest
 from fang_core.crashes import SUSPECT_AFTER
+from fang_core.driving import drive
 from fang_core.errors import BackendError, BackendUnavailable
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import DECLARED_DEAD, BeatRequest, Pulse, lock_key
@@ -23,7 +24,6 @@ from fang_core.record import ClaimedTask, TaskState
 from fang_postgres.pool.heart import PostgresHeart
 from fang_threaded import Queue
 from fang_threaded.database import PsycopgDatabase
-from fang_threaded.runtime import drive
 from tests.driven import Driven
 from tests.modes import Database, eventually
 from tests.patience import PATIENT

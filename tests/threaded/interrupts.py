@@ -14,12 +14,12 @@ from uuid import UUID, uuid4
 
 from fang_core import ClaimedTask, Interrupt, Runnable, Success, TaskConfig
 from fang_core.config import PoolOptions
+from fang_core.driving import drive
 from fang_core.events import EventBus
 from fang_core.lifecycle import Cancelled, Failure, Result
 from fang_core.logs import SafeLogger
 from fang_core.pool.identity import PoolIdentity
 from fang_core.runs.run import Run
-from fang_threaded.runtime import drive
 from fang_threaded.workers import ThreadWorkers
 from tests.patience import PATIENT
 

@@ -21,9 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, declarative_base, scoped_session, sessionmaker
 
 from fang_core import InsertOptions, Runnable, Task, TaskConfig, TaskState, TwinExists, UsageError
+from fang_core.driving import drive
 from fang_threaded import Queue
 from fang_threaded.caller_connection import adapt
-from fang_threaded.runtime import drive
 from tests.hostile import (
     LONG_AGO,
     SOON,

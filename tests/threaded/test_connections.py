@@ -15,6 +15,7 @@ from sqlalchemy import StaticPool, create_engine, make_url, text
 
 from fang_core import RetentionMode, TaskConfig
 from fang_core.backends.store import PoolRecord
+from fang_core.driving import drive
 from fang_core.errors import BackendError, BackendUnavailable, StatementRefused, UsageError
 from fang_core.liveness import BeatRequest
 from fang_postgres.connections.connecting import SETTINGS
@@ -24,7 +25,6 @@ from fang_threaded.connection import Connection
 from fang_threaded.connection_timeouts import connect_within
 from fang_threaded.connections import Connections
 from fang_threaded.database import PsycopgDatabase
-from fang_threaded.runtime import drive
 from tests.driven import Driven
 from tests.hostile import NonsenseDumper, dumpers_of_nonsense, loaders_of_nonsense
 from tests.modes import ThreadedNote, eventually, ran

@@ -15,12 +15,12 @@ import pytest
 
 from fang_core import ClaimedTask, Interrupt, Interrupted, Runnable, Snooze, TaskConfig, current_run, uninterruptible
 from fang_core.config import PoolOptions
+from fang_core.driving import drive
 from fang_core.events import EventBus
 from fang_core.lifecycle import Cancelled, Result, Snoozed, Success
 from fang_core.pool.identity import PoolIdentity
 from fang_core.runs.run import Run
 from fang_threaded import interrupting
-from fang_threaded.runtime import drive
 from fang_threaded.workers import ThreadWorkers
 from tests.modes import eventually
 from tests.patience import PATIENT

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from fang_core import Constant, Events, MemoryQueue, Runnable, TaskConfig, TaskState, UsageError, current_run
+from fang_core.driving import drive
 from fang_core.pool.claimer import Claimer
 from fang_threaded import WorkerPool
-from fang_threaded.runtime import drive
 from tests.modes import eventually
 from tests.patience import PATIENT
 

@@ -2,26 +2,16 @@
 
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from queue import Empty, SimpleQueue
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
+from fang_core.driving import drive
 from fang_core.logs import SafeLogger
 from fang_core.pool.runtime import Event, Main, Runtime, Service, ThreadMain
 from fang_core.tasks.registry import Mode
 
 T = TypeVar("T")
-
-
-def drive(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine to its end, on this thread, and returns what it returns. Raises what it raises."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    coroutine.close()
-    raise RuntimeError("a service suspended in a thread")
 
 
 class ThreadEvent:

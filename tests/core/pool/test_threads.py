@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from fang_threaded.runtime import ThreadEvent, drive
+from fang_core.driving import drive
+from fang_core.pool.threads import ThreadEvent
 from tests.patience import PATIENT
 
 
