@@ -16,18 +16,6 @@ DUE: Final = "state IN ('new', 'retried')"
 ENDED: Final = "state IN ('failed', 'finished', 'cancelled')"
 """The conditions of indexes: a statement must have the same text, or SQLite does not use them."""
 
-_PAUSE: Final = """
-  paused INTEGER NOT NULL DEFAULT 0,
-  paused_until INTEGER,
-  paused_at INTEGER,
-  paused_by TEXT,
-  pause_reason TEXT"""
-
-_CHANGED: Final = """
-  changed_at INTEGER,
-  changed_by TEXT,
-  change_reason TEXT"""
-
 _FIRST: Final = (
     # A rowid table: with payloads of 2 kB it took a fifth to a half less time than one WITHOUT ROWID.
     """CREATE TABLE fang_tasks (
@@ -73,9 +61,9 @@ _FIRST: Final = (
     # What a pool holds.
     "CREATE INDEX fang_tasks_held ON fang_tasks (pool_id) WHERE pool_id IS NOT NULL",
     # For the pruner, and for lists of what has ended.
-    f"CREATE INDEX fang_tasks_ended ON fang_tasks (state, task_type, updated_at) WHERE {ENDED}",
+    f"CREATE INDEX fang_tasks_ended ON fang_tasks (state, task_type, updated_at, id) WHERE {ENDED}",
     # For people who look at the failures of a kind.
-    "CREATE INDEX fang_tasks_failed_kinds ON fang_tasks (kind, updated_at) WHERE state = 'failed'",
+    "CREATE INDEX fang_tasks_failed_kinds ON fang_tasks (kind, updated_at, id) WHERE state = 'failed'",
     # For claims of managed types: due tasks key by key, and what runs. Tasks of other types have no lane.
     f"""CREATE INDEX fang_tasks_lanes ON fang_tasks
   (task_type, priority, lane, scheduled_at, id, kind, crashes, group_limit, state) WHERE lane IS NOT NULL AND {DUE}""",
@@ -123,17 +111,13 @@ _FIRST: Final = (
   body TEXT NOT NULL DEFAULT '{}'
 ) STRICT""",
     "CREATE INDEX fang_messages_pool ON fang_messages (pool_id)",
-    # Managed types. ``is_limited`` says what the settings come to, so that a claim need not read them; ``is_adopted``
-    # whether all waiting tasks have a lane; ``tat`` is the theoretical arrival time of the type's rate, and
-    # ``fetched_last`` the key that tasks fetched by hand begin behind.
-    f"""CREATE TABLE fang_types (
-  task_type TEXT NOT NULL PRIMARY KEY,{_PAUSE},
-  is_limited INTEGER NOT NULL DEFAULT 0,
-  is_adopted INTEGER NOT NULL DEFAULT 0,
-  declared TEXT NOT NULL DEFAULT '{{}}',
-  changed TEXT,{_CHANGED},
-  tat INTEGER,
-  fetched_last TEXT NOT NULL DEFAULT ''
+    # Managed types, ``managed`` as JSON. Plain claims leave a type alone until ``managed_until``. ``is_adopted`` says
+    # that all of its tasks that wait or run have a lane.
+    """CREATE TABLE fang_types (
+  task_type TEXT NOT NULL PRIMARY KEY,
+  managed TEXT NOT NULL,
+  managed_until INTEGER NOT NULL,
+  is_adopted INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID""",
     # The rates of single keys.
     """CREATE TABLE fang_lanes (
@@ -142,27 +126,13 @@ _FIRST: Final = (
   tat INTEGER NOT NULL,
   PRIMARY KEY (task_type, lane)
 ) STRICT, WITHOUT ROWID""",
-    f"""CREATE TABLE fang_schedules (
+    # Schedules, ``info`` as JSON; ``task_type`` is null unless it is stored here what it inserts, and when.
+    """CREATE TABLE fang_schedules (
   name TEXT NOT NULL PRIMARY KEY,
-  last_tick INTEGER NOT NULL,
-  kind TEXT,
   task_type TEXT,
-  metadata TEXT,
-  options TEXT,
-  cron TEXT,
-  every INTEGER,
-  at INTEGER,
-  anchor INTEGER,
-  tz TEXT,
-  overlap TEXT NOT NULL DEFAULT 'allow',
-  missed TEXT NOT NULL DEFAULT 'latest',
-  missed_within INTEGER,
-  jitter INTEGER,
-  until INTEGER,
-  pause_on_failure INTEGER NOT NULL DEFAULT 0,{_PAUSE},
-  last_task_id BLOB,
-  declared TEXT,{_CHANGED}
+  info TEXT NOT NULL
 ) STRICT""",
+    "CREATE INDEX fang_schedules_type ON fang_schedules (task_type) WHERE task_type IS NOT NULL",
     # History: the counts of a minute or an hour, ``row`` as JSON, overwritten by their writer alone.
     """CREATE TABLE fang_stats (
   span INTEGER NOT NULL,
@@ -173,6 +143,8 @@ _FIRST: Final = (
   row TEXT NOT NULL,
   PRIMARY KEY (span, at, writer, task_type, kind)
 ) STRICT, WITHOUT ROWID""",
+    # For who adds up minutes: those that pools have written, and nobody has added up.
+    "CREATE INDEX fang_stats_written ON fang_stats (at) WHERE span = 60 AND writer <> zeroblob(16)",
     """CREATE TABLE fang_audit (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   at INTEGER NOT NULL,

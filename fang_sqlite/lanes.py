@@ -1,0 +1,177 @@
+"""Claims from managed types: who may start is picked among the heads of lanes, and never among all that is due.
+
+Of a lane no more is read than it may start, and of lanes no more than take turns. What runs is counted from an index of
+what runs, so that a claim costs the same whatever waits.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from fang_core.backends.managed import Lanes, ManagedType, pick
+from fang_core.backends.store import NO_TRANSACTIONS, LaneClaim, LaneRequest
+from fang_core.claims.suspects import ANY_SUSPECTS
+from fang_core.crashes import MOST_GROUP, SUSPECT_AFTER
+from fang_core.record import Task
+from fang_sqlite import rows
+from fang_sqlite.flow import read_type, write_type
+from fang_sqlite.records import CLAIMED, claimed_of, micros, moment
+from fang_sqlite.schema import DUE
+from fang_sqlite.transaction import Transaction
+
+_WANTED: Final = f"""t.scheduled_at <= :now
+    AND (:kinds IS NULL OR t.kind IN (SELECT value FROM json_each(:kinds)))
+    AND (t.crashes < {SUSPECT_AFTER} OR max(1, coalesce(t.group_limit, {MOST_GROUP})) >= :group_size
+      OR t.kind IN (SELECT value FROM json_each(:isolated_kinds)))"""
+
+_OF_LEVEL: Final = f"""FROM fang_tasks t INDEXED BY fang_tasks_lanes
+    WHERE t.{DUE} AND t.lane IS NOT NULL AND t.task_type = :task_type AND t.priority = :priority"""
+
+_HEADS: Final = f"SELECT t.id {_OF_LEVEL} AND t.lane = :lane AND {_WANTED} ORDER BY t.scheduled_at, t.id LIMIT :most"
+
+
+def _lanes(first: str, others: str) -> str:
+    """Returns a search for lanes, each of which is found in the index behind the one before, and for whether each has a
+    task to take."""
+    return f"""WITH RECURSIVE lanes (lane) AS (
+  SELECT (SELECT t.lane {_OF_LEVEL} AND t.lane {first} ORDER BY t.lane LIMIT 1)
+  UNION ALL
+  SELECT (SELECT t.lane {_OF_LEVEL} AND t.lane > lanes.lane {others} ORDER BY t.lane LIMIT 1)
+  FROM lanes WHERE lanes.lane IS NOT NULL)
+SELECT lane, EXISTS (SELECT 1 {_OF_LEVEL} AND t.lane = lanes.lane AND {_WANTED})
+FROM lanes WHERE lane IS NOT NULL LIMIT :most"""
+
+
+_BEHIND: Final = _lanes("> :after_lane", "")
+_FROM_START: Final = _lanes("<= :after_lane", "AND t.lane <= :after_lane")
+
+_RUNNING: Final = """SELECT lane, count(*) FROM fang_tasks INDEXED BY fang_tasks_running
+  WHERE lane IS NOT NULL AND state = 'in_progress' AND task_type = ? GROUP BY lane"""
+
+_TAKE: Final = f"""UPDATE fang_tasks
+  SET state = 'in_progress', attempt = attempt + 1, pool_id = ?, claimed_at = ?, updated_at = ? WHERE id = ?
+  RETURNING {", ".join(CLAIMED)}"""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Shows a claim the tasks of one type, as ``managed.Waiting`` has it: by their ids."""
+
+    tx: Transaction
+    managed: ManagedType
+    request: LaneRequest
+    values: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        request = self.request
+        self.values = {
+            "now": self.tx.micros,
+            "task_type": request.task_type,
+            "after_lane": request.after_lane,
+            "kinds": json.dumps(request.kinds),
+            "group_size": request.group_size,
+            "isolated_kinds": json.dumps(request.isolated_kinds),
+        }
+
+    def lanes(self, priority: int, /) -> Lanes:
+        """Returns the lanes of a priority, those first that come behind the one that was served last."""
+        most = self.request.most_lanes
+        of_level = self.values | {"priority": priority}
+        found = self.tx.rows(_BEHIND, of_level | {"most": most})
+        if len(found) < most:
+            found += self.tx.rows(_FROM_START, of_level | {"most": most - len(found)})
+        keys = [lane for lane, has_task in found if has_task]
+        if self.managed.settings.key_rate is not None:
+            self.managed.tats.update(_tats(self.tx, self.request.task_type, keys))
+        return Lanes(keys, found[-1][0] if len(found) == most else None)
+
+    def heads(self, priority: int, lane: str, most: int, /) -> Sequence[bytes]:
+        """Returns the first tasks of a lane."""
+        found = self.tx.rows(_HEADS, self.values | {"priority": priority, "lane": lane, "most": most})
+        return [task_id for (task_id,) in found]
+
+
+def claim_lanes(tx: Transaction, request: LaneRequest, *, takes: bool = True) -> LaneClaim:
+    """Marks due tasks of a managed type as held by the pool; see ``FlowStore.claim_lanes``.
+
+    Without ``takes`` it only looks, which needs no transaction that writes: what it answers is true unless it has an
+    ``after_lane``, which says that there may be something to take.
+    """
+    is_registered = tx.row("SELECT 1 FROM fang_pools WHERE id = ?", (request.pool_id.bytes,)) is not None
+    claim = LaneClaim([], tx.now, NO_TRANSACTIONS, registered=is_registered)
+    managed = read_type(tx, request.task_type)
+    if managed is None or not managed.is_managed(tx.now):
+        return claim._replace(is_managed=False)
+    if managed.is_paused(tx.now):
+        end = managed.paused_until
+        return claim._replace(look_in=None if end is None else (end - tx.now).total_seconds())
+    if not is_registered:
+        return claim
+    picked = pick(
+        managed,
+        _Waiting(tx, managed, request),
+        _running(tx, request.task_type),
+        limit=request.limit,
+        after_lane=request.after_lane,
+        now=tx.now,
+    )
+    tasks = _take(tx, request.task_type, managed, picked.tasks, request.pool_id) if takes else []
+    return claim._replace(
+        tasks=[claimed_of(task) for task in tasks],
+        room=picked.room,
+        look_in=picked.look_in,
+        after_lane=picked.after_lane,
+        is_counted=managed.is_counted,
+    )
+
+
+def fetch(tx: Transaction, task_type: str, pool_id: UUID) -> Task | None:
+    """Takes the task of a managed type that is to be run first, of whatever kind; None if none may start now."""
+    managed = read_type(tx, task_type)
+    if managed is None or managed.is_paused(tx.now):
+        return None
+    request = LaneRequest(pool_id, task_type, (), 1, after_lane=managed.fetched_last, group_size=ANY_SUSPECTS)
+    waiting = _Waiting(tx, managed, request)
+    waiting.values["kinds"] = None
+    running = _running(tx, task_type)
+    picked = pick(managed, waiting, running, limit=1, after_lane=request.after_lane, now=tx.now)
+    managed.fetched_last = picked.after_lane or ""
+    taken = _take(tx, task_type, managed, picked.tasks, pool_id)
+    return rows.find(tx, UUID(bytes=taken[0][0])) if taken else None
+
+
+def _running(tx: Transaction, task_type: str) -> dict[str, int]:
+    """Returns how many tasks of each lane run."""
+    return dict(tx.rows(_RUNNING, (task_type,)))
+
+
+def _tats(tx: Transaction, task_type: str, lanes: Sequence[str]) -> dict[str, datetime]:
+    sql = "SELECT lane, tat FROM fang_lanes WHERE task_type = ? AND lane IN (SELECT value FROM json_each(?))"
+    return {lane: moment(tat) for lane, tat in tx.rows(sql, (task_type, json.dumps(lanes)))}
+
+
+def _take(
+    tx: Transaction, task_type: str, managed: ManagedType, ids: Sequence[bytes], pool_id: UUID
+) -> list[tuple[Any, ...]]:
+    """Has the pool hold these tasks, and writes what their starts have charged to rates; returns their new rows."""
+    if not ids:
+        return []
+    taken = [tx.row(_TAKE, (pool_id.bytes, tx.micros, tx.micros, task_id)) for task_id in ids]
+    if managed.settings.rate is not None or managed.fetched_last:
+        write_type(tx, task_type, managed)
+    if managed.settings.key_rate is not None:
+        tats = ((task_type, lane, micros(tat)) for lane, tat in managed.tats.items() if tat > tx.now)
+        tx.run_many("INSERT OR REPLACE INTO fang_lanes (task_type, lane, tat) VALUES (?, ?, ?)", tats)
+    return taken
+
+
+def prune_rates(tx: Transaction, limit: int) -> int:
+    """Deletes what the rates of single keys have left behind, so many rows at most; returns how many."""
+    return tx.run(
+        """DELETE FROM fang_lanes WHERE (task_type, lane) IN (
+  SELECT task_type, lane FROM fang_lanes WHERE tat <= ? LIMIT ?)""",
+        (tx.micros, limit),
+    )
