@@ -1,21 +1,18 @@
 """The verbs of pools on tasks: claims, outcomes, what is held, what is due, and what is pruned."""
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic_core import from_json
 
 from fang_core.backends.store import NO_TRANSACTIONS, Claim, ClaimRequest, PruneRequest, Serves
 from fang_core.lifecycle import Outcome
-from fang_redis.layout import MOST_ROWS
+from fang_redis.layout import LEVEL, MOST_ROWS
 from fang_redis.operations import Argument, Operation, Verb
 from fang_redis.records import claimed_of, microseconds, time_of
 from fang_redis.sending import Sending
-
-_LEVEL: Final = re.compile(r"(\d)[-rs]\d*[:=](.*)", re.DOTALL)
 
 
 class Level(NamedTuple):
@@ -186,9 +183,9 @@ def _outlook_of(reply: Sequence[Any]) -> Outlook:
     now, pools, *rest = reply
     levels = []
     for task_type, level, first, next_ in zip(rest[::4], rest[1::4], rest[2::4], rest[3::4], strict=True):
-        found = _LEVEL.fullmatch(level)
+        found = LEVEL.fullmatch(level)
         if found is not None:
-            levels.append(Level(task_type, found[1], found[2], _float_of(first), _float_of(next_)))
+            levels.append(Level(task_type, found[1], found[3], _float_of(first), _float_of(next_)))
     return Outlook(float(now), [from_json(pool) for pool in pools], levels)
 
 

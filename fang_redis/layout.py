@@ -25,8 +25,13 @@ key                        type      holds
                                      ``inf`` for ever
 ``period_of``              hash      the id of such a task -> its hash
 ``period_ends``            zset      the hash of each that counts for a time with an end -> UNTIL
-``managed:TYPE``           hash      what holds for a task type; ``limited`` is 1 if claims leave it to ``claim_lanes``,
-                                     ``until`` the end of its pause, ``inf`` for one without
+``managed:TYPE``           hash      what holds for a task type: its ``row`` as JSON, and a ``version``, another one
+                                     after each claim and change; ``limited`` is 1 if claims leave it to
+                                     ``claim_lanes``, ``until`` the end of its pause, ``inf`` for one without;
+                                     ``key_most``, ``interval``, ``burst`` and ``weights`` are of its keys; ``tat`` is
+                                     when its rate is full again, ``fetched_last`` the lane that was fetched from last
+                                     by hand
+``tats:TYPE``              hash      lane -> when its rate is full again
 ``managed``                set       the task types that have such a hash
 ``pools``                  hash      the record of each registered pool, as JSON
 ``started``                hash      when each was registered
@@ -34,6 +39,11 @@ key                        type      holds
 ``stopping``               set       the pools that have said that they stop
 ``waiting:TYPE``           set       the pools of a type that wait to be woken
 ``runs``, ``live``         hash      what each pool tells of its runs, and of what it does now, as JSON
+``schedules``              hash      the row of each schedule, as JSON
+``stats:SPAN:SECONDS``     hash      history of a minute or an hour: writer, type and kind as JSON -> a row as JSON
+``stats:SPAN``             zset      the minutes, or the hours, of which there is some: seconds since 1970
+``stats:open``             zset      the minutes that have not been added up
+``audit``                  list      the last entries of the audit
 ``meta``                   hash      the version of this layout, and what is known of the server
 =========================  ========  ==================================================================================
 
@@ -47,6 +57,7 @@ the ``:`` if the tasks of the level have lanes other than ``''``. The other ones
 needs no line of its own, and a type may become managed at any time.
 """
 
+import re
 from typing import Final
 from uuid import UUID
 
@@ -54,6 +65,9 @@ from fang_core.errors import UsageError
 
 VERSION: Final = 1
 """The version of this layout, which ``meta`` names; a queue refuses to open another one."""
+
+LEVEL: Final = re.compile(r"(\d)([-rs])\d*[:=](.*)", re.DOTALL)
+"""Takes a level to pieces: the digit of its priority, the mark without what follows it, and the kind."""
 
 MOST_ROWS: Final = 1_000
 """How many tasks one script writes at most, since the server serves nobody else meanwhile."""

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from fang_core.backends.store import PoolRecord
+from fang_core.backends.store import Live, PoolRecord
 from fang_redis.operations import Verb
-from fang_redis.records import pool_json, pool_of
+from fang_redis.records import live_json, pool_json, pool_of
 from fang_redis.sending import TRIES, Sending
 
 
@@ -29,6 +29,10 @@ class Pools:
             if (yield from self._sending.script("swap", "pools", str(pool_id), text, pool_json(pool))):
                 break
         return True
+
+    def tell_live(self, pool_id: UUID, live: Live, /) -> Verb[None]:
+        """See ``PoolStore.tell_live``."""
+        yield from self._sending.script("live", str(pool_id), live_json(live))
 
     def unregister(self, pool_id: UUID, /) -> Verb[None]:
         """See ``PoolStore.unregister``."""

@@ -8,13 +8,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from pydantic_core import from_json
 
-from fang_core.backends.store import PoolRecord
-from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState
+from fang_core.backends.store import Live, PoolRecord
+from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, LiveRun, Progress, Task, TaskState
 from fang_core.tasks.insertion import NewTask
 from fang_core.tasks.options import COLUMNS
 
@@ -272,3 +272,26 @@ def pool_of(pool_id: str, text: str) -> PoolRecord:
     for name in ("task_types", "kinds", "isolated_kinds"):
         record[name] = tuple(record[name])
     return PoolRecord(UUID(pool_id), **record)
+
+
+class Told(NamedTuple):
+    """What a pool has told of what it does now, and when."""
+
+    at: datetime
+    live: Live
+
+
+def live_json(live: Live) -> str:
+    """Returns what a pool does now as JSON; the script that writes it puts the time before it."""
+    return as_json([live.busy, live.waiting, [[str(run.id), *run[1:]] for run in live.runs]])
+
+
+def told_of(text: str) -> Told:
+    """Returns what ``live_json`` has written, behind its time."""
+    at, _, written = text.partition(" ")
+    busy, waiting, runs = from_json(written)
+    found = (
+        LiveRun(UUID(task_id), kind, seconds, attempt, None if progress is None else Progress(*progress))
+        for task_id, kind, seconds, attempt, progress in runs
+    )
+    return Told(time_of(at), Live(busy, waiting, tuple(found)))

@@ -45,11 +45,23 @@ class Write(NamedTuple):
     waiting_hash: str | None = None
 
 
+class ScheduleWrite(NamedTuple):
+    """A schedule to write, if it still is as it was read: its rows as JSON, empty if there is none.
+
+    ``tells`` is whether pools are told of it.
+    """
+
+    name: str = ""
+    read: str = ""
+    after: str = ""
+    tells: bool = False
+
+
 class Written(NamedTuple):
     """The answer to ``Sending.write``: all is written, or nothing.
 
     Attributes:
-        stale: the task that has changed since it was read.
+        stale: the task that has changed since it was read; ``NO_TASK`` if the schedule has.
         twin: the task that an equal one keeps out, and the id of that one.
         laned: the tasks that got the lane ``""``, since they wait in a managed type and had none.
     """
@@ -66,6 +78,10 @@ class Written(NamedTuple):
     def of(self, after: Task) -> Task:
         """Returns a task as it was written."""
         return after._replace(lane="") if after.id in self.laned else after
+
+
+NO_SCHEDULE: Final = ScheduleWrite()
+NO_TASK: Final = UUID(int=0)
 
 
 class Sending:
@@ -87,13 +103,13 @@ class Sending:
         """Reads tasks."""
         return self.script("read", *map(str, ids), parse=read_of)
 
-    def write(self, writes: Sequence[Write]) -> Operation[Written]:
-        """Writes tasks that pure functions have changed, with every index; all of them, or none.
+    def write(self, writes: Sequence[Write], schedule: ScheduleWrite = NO_SCHEDULE) -> Operation[Written]:
+        """Writes tasks that pure functions have changed, with every index, and a schedule; all of it, or nothing.
 
-        None is written if one of them is not as it was read, by its state, attempt and time of change, or if a unique
-        one meets an equal one. Give ``MOST_ROWS`` at most; ``later`` makes the time of a change another one.
+        Nothing is written if one of them is not as it was read, a task by its state, attempt and time of change, or if
+        a unique one meets an equal one. Give ``MOST_ROWS`` at most; ``later`` makes the time of a change another one.
         """
-        args: list[Argument] = []
+        args: list[Argument] = [*schedule[:3], int(schedule.tells)]
         for read, after, waiting_hash in writes:
             task = after if read is None else read
             assert task is not None
@@ -134,7 +150,7 @@ def read_of(reply: Sequence[Any]) -> Read:
 def _written_of(reply: Sequence[str]) -> Written:
     match reply:
         case ["stale", task_id]:
-            return Written(stale=UUID(task_id))
+            return Written(stale=UUID(task_id) if task_id else NO_TASK)
         case ["twin", task_id, other]:
             return Written(twin=(UUID(task_id), UUID(other)))
     return Written(laned=frozenset(map(UUID, reply[1:])))

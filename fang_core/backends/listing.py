@@ -24,7 +24,7 @@ def page_of(tasks: Iterable[Task], which: TaskFilter, limit: int, cursor: str | 
     shown = rows[:limit]
     has_more = len(rows) > limit
     return TaskPage(
-        tasks=tuple(_shown(task) for _, task in shown),
+        tasks=tuple(as_listed(task) for _, task in shown),
         cursor=cursor_of(Place(walk, shown[-1][0].key), which.digest) if has_more else None,
         looked_at=len(shown),
         stopped=False,
@@ -32,6 +32,7 @@ def page_of(tasks: Iterable[Task], which: TaskFilter, limit: int, cursor: str | 
     )
 
 
-def _shown(task: Task) -> Task:
+def as_listed(task: Task) -> Task:
+    """Returns a task as a page has it."""
     message = task.error_message
     return task._replace(errors=(), error_message=None if message is None else message[:_ERROR_SHOWN])

@@ -1,10 +1,13 @@
--- Writes tasks that Python has changed, with all that indexes them; all of them, or none if one is no longer as it was
--- read, or meets an equal one. For each task: id, the state, attempt and time of change that were read, '' thrice if
--- none may be there; the number of values that follow, 0 to remove it; then fields and values; then the number of errors
--- that follow, -1 to leave them as they are. A task that waits in a managed type gets a lane. Returns {'written', the ids
--- of those}, {'stale', id}, or {'twin', id, the equal one}.
+-- Writes tasks that Python has changed, with all that indexes them, and a schedule; all of it, or nothing if one of them is
+-- no longer as it was read, or a task meets an equal one. The name of the schedule, its row as it was read and as it is to
+-- be, '' if there is none; 1 if pools are told of it. For each task: id, the state, attempt and time of change that were
+-- read, '' thrice if none may be there; the number of values that follow, 0 to remove it; then fields and values; then the
+-- number of errors that follow, -1 to leave them as they are. A task that waits in a managed type gets a lane. Returns
+-- {'written', the ids of those}, {'stale', id or ''}, or {'twin', id, the equal one}.
+local schedule, was, is = ARGV[1], ARGV[2], ARGV[3]
+if schedule ~= '' and (call('HGET', P..'schedules', schedule) or '') ~= was then return {'stale', ''} end
 local wanted, uniques, unclaimed = {}, {}, {}
-local i = 1
+local i = 5
 while i <= #ARGV do
   local id, old = ARGV[i], look(ARGV[i])
   local state, attempt, updated = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
@@ -48,8 +51,9 @@ for _, task in ipairs(wanted) do
 end
 local laned = {'written'}
 for _, task in ipairs(wanted) do
-  local old = task.old
+  local old, v = task.old, task.new
   if old then leave(task.id, old) end
+  if old and v and old.s == 'in_progress' and v.s == old.s then say('t'..v.P) end  -- it is to be cancelled
 end
 for _, task in ipairs(wanted) do
   local id, v = task.id, task.new
@@ -70,4 +74,7 @@ for _, task in ipairs(wanted) do
     enter(id, v)
   end
 end
+if is ~= '' then call('HSET', P..'schedules', schedule, is)
+elseif was ~= '' then call('HDEL', P..'schedules', schedule) end
+if ARGV[4] == '1' then say('t00000000-0000-0000-0000-000000000000') end
 settle(); return laned

@@ -1,0 +1,111 @@
+-- Reads what a claim from a managed type is decided by. Pool, type, limit, the lane to begin behind, how many lanes to
+-- look at in each priority, size of groups of suspects, the quantum of a turn, 1 for any kind, 1 to begin behind the lane
+-- that was fetched from last, the number of isolated kinds; then the isolated kinds, the known kinds. Returns {now, 1 if
+-- the pool is registered, {version, row, when its rate is full again, the lane that was fetched from last}, the fields and
+-- values of running:TYPE; then for each priority {priority, '=' and the last lane that was looked at if there may be more,
+-- else '', {lane with due tasks, when its rate is full again, its first tasks} of each}}.
+local pool, T, limit, after, most_lanes = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+local group_size, quantum, any = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
+local isolated, kinds = {}, {}
+for i = 11, 10 + ARGV[10] do isolated[ARGV[i]] = true end
+for i = 11 + ARGV[10], #ARGV do kinds[ARGV[i]] = true end
+local registered = call('HEXISTS', P..'beats', pool)
+local of_type = call('HMGET', P..'managed:'..T,
+  'version', 'row', 'tat', 'fetched_last', 'until', 'key_most', 'interval', 'burst', 'weights')
+local out = {now, registered, {of_type[1] or '', of_type[2] or '', of_type[3] or '', of_type[4] or ''}, {}}
+local till = of_type[5]
+if ARGV[9] == '1' then after = of_type[4] or '' end
+if registered == 0 or not is_managed(T) or till and (till == 'inf' or tonumber(till) > now_us) then return out end
+
+local key_most, interval, burst = tonumber(of_type[6] or 1e9), tonumber(of_type[7] or 0), tonumber(of_type[8] or 0)
+local weights = of_type[9] and cjson.decode(of_type[9]) or {}
+local running = {}
+out[4] = call('HGETALL', P..'running:'..T)
+for i = 1, #out[4], 2 do running[out[4][i]] = tonumber(out[4][i + 1]) end
+
+local function is_tried(mark, group, k)
+  return (any or kinds[k]) and (mark ~= 's' or isolated[k] or group == '' or math.max(1, group) >= group_size)
+end
+
+-- The lines of a priority whose tasks have no lane of their own.
+local without_lane = {}
+for _, l in ipairs(call('SMEMBERS', P..'levels:'..T)) do
+  local p, mark, group, sign, k = l:match('^(%d)([-rs])(%d*)([:=])(.*)$')
+  if sign == ':' and is_tried(mark, group, k) then
+    p = p - 2; without_lane[p] = without_lane[p] or {}
+    table.insert(without_lane[p], line(T, l))
+  end
+end
+
+local function first_without_lane(p, most)
+  local heads, ids = {}, {}
+  for _, key in ipairs(without_lane[p] or {}) do
+    local r = call('ZRANGE', key, '-inf', now, 'BYSCORE', 'LIMIT', 0, most, 'WITHSCORES')
+    for e = 1, #r, 2 do heads[#heads + 1] = {tonumber(r[e + 1]), r[e]} end
+  end
+  table.sort(heads, function(a, b) if a[1] ~= b[1] then return a[1] < b[1] end return a[2] < b[2] end)
+  for i = 1, math.min(most, #heads) do ids[i] = heads[i][2] end
+  return ids
+end
+
+-- The first tasks of a lane that the pool may run. Of those that it may not run it passes over a page at most.
+local function first_of(p, lane, most)
+  if lane == '' then return first_without_lane(p, most) end
+  local ids = {}
+  for _, id in ipairs(call('ZRANGE', lane_line(T, p, lane), '-inf', now, 'BYSCORE', 'LIMIT', 0, most + 100)) do
+    local v = call('HMGET', row(id), 'k', 'c', 'g')
+    if v[1] and is_tried(tonumber(v[2] or 0) >= 2 and 's' or '-', v[3] or '', v[1]) then ids[#ids + 1] = id end
+    if #ids == most then break end
+  end
+  return ids
+end
+
+-- How many tasks of a lane may start now, and when its rate is full again.
+local function starts(lane)
+  local free, tat = math.min(limit, key_most - (running[lane] or 0)), ''
+  if interval > 0 then
+    tat = call('HGET', P..'tats:'..T, lane) or ''
+    local full = math.max(tonumber(tat) or 0, now_us)
+    if full > now_us + burst * interval then full = now_us + (burst - 1) * interval end
+    free = math.min(free, burst - math.ceil((full - now_us) / interval))
+  end
+  return free, tat
+end
+
+-- Calls a function with the lanes of a priority in turn, until it returns true.
+local function in_turn(p, look)
+  local key, pages = lanes_of(T, p), {{'('..after, '+'}, {'-', '['..after}}
+  for i, bounds in ipairs(pages) do
+    if i == 2 and without_lane[p] and look('') then return end
+    local from = bounds[1]
+    repeat
+      local lanes = call('ZRANGE', key, from, bounds[2], 'BYLEX', 'LIMIT', 0, 100)
+      for _, lane in ipairs(lanes) do if look(lane) then return end end
+      if #lanes > 0 then from = '('..lanes[#lanes] end
+    until #lanes < 100
+  end
+end
+
+for p = -2, 2 do
+  local found, wanted, shares, looked, last, stopped = {}, 0, 0, 0, '', false
+  in_turn(p, function(lane)
+    if looked == most_lanes or wanted >= limit then stopped = true; return true end
+    looked, last = looked + 1, lane
+    local ids = first_of(p, lane, 1)
+    if #ids == 0 then return false end
+    local free, tat = starts(lane)
+    local each = {lane = lane, free = free, tat = tat, ids = ids, weight = weights[lane] or 1}
+    found[#found + 1] = each
+    if free > 0 then wanted = wanted + math.min(free, quantum * each.weight); shares = shares + each.weight end
+  end)
+  local of_priority = {p, stopped and '='..last or ''}
+  for _, each in ipairs(found) do
+    if each.free > 0 then  -- as many as its turn may have, and one more
+      local turn = math.max(quantum * each.weight, math.ceil(limit * each.weight / shares))
+      each.ids = first_of(p, each.lane, math.min(each.free, turn) + 1)
+    end
+    of_priority[#of_priority + 1] = {each.lane, each.tat, each.ids}
+  end
+  if #of_priority > 2 or stopped then out[#out + 1] = of_priority end
+end
+return out

@@ -1,0 +1,22 @@
+-- Reads how task types stand -> {now, {JSON of each pool}, {pools that are stopping}; {type, how many are due, when the first of
+-- those was or '', how many run, 1 if it is paused} of each type with waiting tasks, pools, or something that holds}.
+local pools, types = call('HGETALL', P..'pools'), {}
+local function add(names) for _, T in ipairs(names) do types[T] = true end end
+add(call('SMEMBERS', P..'types')); add(call('SMEMBERS', P..'managed'))
+for i = 2, #pools, 2 do add(cjson.decode(pools[i]).task_types) end
+local out = {now, pools, call('SMEMBERS', P..'stopping')}
+for T in pairs(types) do
+  local due, first, runs = 0, nil, 0
+  for _, l in ipairs(call('SMEMBERS', P..'levels:'..T)) do
+    local head = call('ZRANGE', line(T, l), 0, 0, 'WITHSCORES')[2]
+    if head and tonumber(head) <= now_us then
+      due = due + call('ZCOUNT', line(T, l), '-inf', now)
+      first = math.min(first or math.huge, tonumber(head))
+    end
+  end
+  for _, number in ipairs(call('HVALS', P..'running:'..T)) do runs = runs + number end
+  local till = call('HGET', P..'managed:'..T, 'until')
+  local paused = till and (till == 'inf' or tonumber(till) > now_us)
+  out[#out + 1] = {T, due, first and format('%.0f', first) or '', runs, paused and 1 or 0}
+end
+return out
