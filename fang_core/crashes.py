@@ -82,7 +82,13 @@ def group_limit(task: ClaimedTask | Task) -> int:
 
 
 def after_crash(
-    task: Task, *, was_stopping: bool, held: int, workers: int | None, max_crashes: int, is_isolated: bool = False
+    task: ClaimedTask | Task,
+    *,
+    was_stopping: bool,
+    held: int,
+    workers: int | None,
+    max_crashes: int,
+    is_isolated: bool = False,
 ) -> AfterCrash:
     """Applies the table above to a task that a dead pool held.
 

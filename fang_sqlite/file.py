@@ -4,16 +4,22 @@
 last commits before a power cut may be lost, though nothing if only the process dies.
 """
 
+import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
+from uuid import UUID
 
-from fang_core.errors import BackendError, NotConnected, RowsLocked, SchemaError, UsageError
-from fang_sqlite.diagnosis import diagnosed
+from fang_core.errors import NotConnected, SchemaError, UsageError
+from fang_core.forks import in_child
+from fang_sqlite import marks, pulse
+from fang_sqlite.diagnosis import diagnosed, diagnosed_os, locked
+from fang_sqlite.forking import ForkGuard
 from fang_sqlite.gate import Gate
 from fang_sqlite.location import beside
 from fang_sqlite.schema import OLDEST_SQLITE, check_version, migrate, version_of
@@ -22,12 +28,17 @@ from fang_sqlite.transaction import Transaction
 Synchronous = Literal["full", "normal"]
 
 LOCKED_FOR: Final = 30.0
-"""Seconds for which a writer waits for others: for those before it at the gate, and again for an application's own
-transaction. Whoever writes for longer than that holds up everybody."""
+"""Seconds for which a writer waits for others: those of Fang, and an application's own transactions."""
+
+AT_THE_GATE: Final = 5.0
+"""The most of these seconds that it waits at the gate. Then it goes on without, and only SQLite's lock keeps it out: a
+process that has the gate may have been stopped."""
+
+WITHOUT_GATE: Final = 30.0
+"""Seconds for which the gate, once it has kept somebody waiting in vain, is only passed if nobody has it."""
 
 _SETTINGS: Final = (
     "PRAGMA journal_mode = WAL",
-    f"PRAGMA busy_timeout = {int(LOCKED_FOR * 1000)}",
     f"PRAGMA journal_size_limit = {64 << 20}",  # what a long reader has kept the log from being cut down to
 )
 OnCommit = Callable[[Transaction], None]
@@ -39,7 +50,7 @@ def clock() -> datetime:
 
 
 class File:
-    """One database file; it can be closed and opened again. Any thread may use it."""
+    """One database file; it can be closed and opened again. Any thread may use it, and a child that is forked."""
 
     def __init__(self, path: Path, synchronous: Synchronous, on_commit: OnCommit = lambda _: None) -> None:
         """``on_commit`` is called after each transaction that was committed and has somebody to tell."""
@@ -50,113 +61,127 @@ class File:
         self._synchronous = synchronous
         self._on_commit = on_commit
         self._lock = threading.Lock()
-        self._gate: Gate | None = None
+        self._guard = ForkGuard()
+        self._gate = Gate(self.directory)
+        self._without_gate_until = 0.0
         self._writer: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
+        self._watcher: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None  # the device and the inode of the file, once it was opened
+        self._is_forked = False
+        self._unsafe: list[sqlite3.Connection] = []  # those that a child can neither use nor close
+        in_child(self, File._forget)
 
     @property
     def is_open(self) -> bool:
         """Whether it can be used now."""
-        return self._writer is not None
+        return self._writer is not None or self._is_forked
 
     def open(self) -> None:
         """Connects, and makes the tables if there are none. Idempotent. Raises ``BackendError``."""
         with self._lock:
+            if self._unsafe:
+                raise NotConnected(
+                    f"this process was forked while its parent was using {self.path.name}: fork before the queue is"
+                    " used, or start a new process"
+                )
             if self._writer is not None:
                 return
             if sqlite3.sqlite_version_info < OLDEST_SQLITE:
                 needed = ".".join(map(str, OLDEST_SQLITE))
                 raise SchemaError(f"this Python has SQLite {sqlite3.sqlite_version}: {needed} or later is needed")
-            with self._diagnosing():
-                self._open()
+            with self.diagnosing():
+                self._open(may_create=not self._is_forked)
+            self._is_forked = False
 
-    def _open(self) -> None:
-        self.directory.mkdir(exist_ok=True)
-        gate = Gate(self.directory)
+    def _open(self, *, may_create: bool) -> None:
+        if may_create:
+            self._identity = None
+        with self._guard:
+            writer = self._connected()
         try:
-            writer = self.connect()
-            try:
-                self._make_tables(writer, gate)
-            except BaseException:
-                writer.close()
-                raise
+            self.directory.mkdir(exist_ok=True)
+            self._identity = self._identity or self._found()
+            if not check_version(version_of(writer)):
+                with self._written(writer, LOCKED_FOR) as tx:
+                    migrate(tx.connection)
         except BaseException:
-            gate.close()
+            writer.close()
+            self._gate.close()
             raise
-        self._gate, self._writer = gate, writer
-
-    def connect(self) -> sqlite3.Connection:
-        """Returns a new connection with our settings, in autocommit."""
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=512)
-        try:
-            # Has an effect in a file without tables only; pages that are free can be given back then.
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            for setting in _SETTINGS:
-                connection.execute(setting).fetchone()
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _make_tables(self, writer: sqlite3.Connection, gate: Gate) -> None:
-        if check_version(version_of(writer)):
-            return
-        with self._written(writer, gate) as tx:
-            migrate(tx.connection)
+        self._writer = writer
 
     def close(self) -> None:
         """Closes the connections, when the transaction that is under way has ended. Idempotent."""
-        with self._lock:
-            connections, gate = [*self._readers, *filter(None, [self._writer])], self._gate
-            self._readers, self._writer, self._gate = [], None, None
+        with self._lock, self._guard:
+            connections = [*self._readers, *filter(None, [self._writer, self._watcher])]
+            self._readers, self._writer, self._watcher, self._is_forked = [], None, None, False
             for connection in connections:
                 connection.close()
-            if gate is not None:
-                gate.close()
+            self._gate.close()
+
+    # Transactions -----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self) -> Iterator[Transaction]:
-        """Runs the block as a transaction that writes: committed when it ends, rolled back if it raises."""
-        with self._lock:
-            if self._writer is None or self._gate is None:
+    def writing(self, within: float = LOCKED_FOR) -> Iterator[Transaction]:
+        """Runs the block as a transaction that writes: committed when it ends, rolled back if it raises.
+
+        Raises ``RowsLocked`` if others have been writing for ``within`` seconds.
+        """
+        self._open_in_child()
+        deadline = time.monotonic() + within
+        if not self._lock.acquire(timeout=within):
+            raise locked(self.path, within)
+        try:
+            if self._writer is None:
                 raise self._closed()
-            with self._diagnosing(), self._written(self._writer, self._gate) as tx:
+            with self.diagnosing(within), self._written(self._writer, deadline - time.monotonic()) as tx:
                 yield tx
+        finally:
+            self._lock.release()
         if tx.tells:
             self._on_commit(tx)
 
     @contextmanager
-    def _written(self, writer: sqlite3.Connection, gate: Gate) -> Iterator[Transaction]:
-        if not gate.enter(LOCKED_FOR):
-            raise RowsLocked(
-                f"{self.path.name}: other processes have been writing for {LOCKED_FOR:.0f} s: try again, and see"
-                " whether one of them is stopped"
-            )
+    def _written(self, writer: sqlite3.Connection, within: float) -> Iterator[Transaction]:
+        deadline = time.monotonic() + within
+        self._pass_gate(within)
         try:
-            writer.execute("BEGIN IMMEDIATE")
-            try:
-                tx = Transaction(writer, clock())
-                yield tx
-                writer.execute("COMMIT")
-            except BaseException:
-                if writer.in_transaction:
-                    with suppress(sqlite3.Error):  # the first error counts
-                        writer.execute("ROLLBACK")
-                raise
+            with self._guard:
+                if writer.in_transaction:  # an exception from outside has hit a thread that had just begun
+                    writer.execute("ROLLBACK")
+                writer.execute(f"PRAGMA busy_timeout = {max(0, int(1000 * (deadline - time.monotonic())))}")
+                writer.execute("BEGIN IMMEDIATE")
+                try:
+                    self._check()
+                    tx = Transaction(writer, clock())
+                    yield tx
+                    writer.execute("COMMIT")
+                except BaseException:
+                    if writer.in_transaction:
+                        with suppress(sqlite3.Error):  # the first error counts
+                            writer.execute("ROLLBACK")
+                    raise
         finally:
-            gate.leave()
+            self._gate.leave()
+
+    def _pass_gate(self, within: float) -> None:
+        patience = 0.0 if time.monotonic() < self._without_gate_until else min(AT_THE_GATE, within / 2)
+        if not self._gate.enter(patience) and patience == AT_THE_GATE:
+            self._without_gate_until = time.monotonic() + WITHOUT_GATE
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """Runs the block as a transaction that only reads: it sees one state of the file, and waits for no writer."""
+        self._open_in_child()
         if self._writer is None:
             raise self._closed()
-        with self._diagnosing():
+        with self._guard, self.diagnosing():
+            self._check()
             try:
                 reader = self._readers.pop()
             except IndexError:
-                reader = self.connect()
+                reader = self._connected()
                 reader.execute("PRAGMA query_only = ON")
             try:
                 reader.execute("BEGIN")
@@ -168,22 +193,96 @@ class File:
             except BaseException:
                 reader.close()
                 raise
-            self._keep(reader)
+            if self._writer is None:
+                reader.close()
+            else:
+                self._readers.append(reader)
 
-    def _keep(self, reader: sqlite3.Connection) -> None:
-        if self._writer is None:
-            reader.close()
-        else:
-            self._readers.append(reader)
+    def data_version(self) -> int:
+        """Returns a number that changes when anybody commits anything, for one thread that asks again and again."""
+        with self._guard, self.diagnosing():
+            self._check()
+            if self._watcher is None:
+                self._watcher = self._connected()
+            number: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
+            return number
+
+    def forget(self, pool_id: UUID) -> None:
+        """Removes the files of a pool that has ended, or has died."""
+        with self.diagnosing():
+            pulse.remove(self.directory, pool_id)
+            marks.remove_all(self.directory, pool_id)
 
     @contextmanager
-    def _diagnosing(self) -> Iterator[None]:
+    def diagnosing(self, waited: float = LOCKED_FOR) -> Iterator[None]:
+        """Turns errors of SQLite and of the system into ours; ``waited`` is how long the block waits for others."""
         try:
             yield
         except sqlite3.Error as error:
-            raise diagnosed(error, self.path) from error
+            raise diagnosed(error, self.path, waited=waited) from error
         except OSError as error:
-            raise BackendError(f"{self.path.name}: {error.strerror or type(error).__name__}") from error
+            raise diagnosed_os(error, self.path) from error
+
+    # Connections ------------------------------------------------------------------------------------------------------
+
+    def _connected(self) -> sqlite3.Connection:
+        """Returns a new connection with our settings, in autocommit. Once the file was opened, no other one is made."""
+        mode = "rwc" if self._identity is None else "rw"
+        connection = sqlite3.connect(
+            f"{self.path.as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
+        )
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {int(1000 * LOCKED_FOR)}")
+            if self._identity is None and not connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+                # Pages that are free can be given back; it has an effect before there are tables.
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            for setting in _SETTINGS:
+                connection.execute(setting).fetchone()
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _check(self) -> None:
+        """Raises ``NotConnected`` if the path leads to no file or another one: what is written here would be lost."""
+        try:
+            found = self._found()
+        except FileNotFoundError:
+            raise NotConnected(
+                f"{self.path} was removed while it was in use: put it back, or restart this process to begin with an"
+                " empty one"
+            ) from None
+        if self._identity is not None and found != self._identity:
+            raise NotConnected(f"{self.path} was replaced by another file while it was in use: restart this process")
+
+    def _found(self) -> tuple[int, int]:
+        found = os.stat(self.path)
+        return found.st_dev, found.st_ino
 
     def _closed(self) -> NotConnected:
         return NotConnected(f"the queue of {self.path.name} is closed: open() it first")
+
+    # Forks ------------------------------------------------------------------------------------------------------------
+
+    def _open_in_child(self) -> None:
+        if self._is_forked:
+            self.open()
+
+    def _forget(self) -> None:
+        """Closes a child's copies of the connections if they were idle; the child connects again when it needs to."""
+        connections = [*self._readers, *filter(None, [self._writer, self._watcher])]
+        was_open = self._writer is not None or self._is_forked
+        self._lock = threading.Lock()
+        self._readers, self._writer, self._watcher = [], None, None
+        self._is_forked = was_open
+        if not self._guard.is_still():
+            self._unsafe += connections
+        self._guard.start_anew()
+        if not self._unsafe:
+            for connection in connections:
+                connection.close()

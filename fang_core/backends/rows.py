@@ -29,7 +29,7 @@ def after_outcome(task: Task, outcome: Outcome, state: TaskState, now: datetime)
         crashes=_crashes(task, outcome),
         group_limit=None if outcome.forgets_crashes else task.group_limit,
         error_message=task.error_message if outcome.error_message is None else outcome.error_message,
-        errors=_with_entry(task, outcome.error_entry, now),
+        errors=with_entry(task.errors, outcome.error_entry, now),
         pool_id=None,
         claimed_at=None,
         updated_at=now,
@@ -53,7 +53,7 @@ def after_change(task: Task, change: Change, now: datetime) -> Task:
         crashes=0 if change.revives else task.crashes,
         group_limit=None if change.revives else task.group_limit,
         error_message=task.error_message if change.error_message is None else change.error_message,
-        errors=_with_entry(task, change.error_entry, now),
+        errors=with_entry(task.errors, change.error_entry, now),
         pool_id=None,
         claimed_at=None,
         updated_at=now,
@@ -99,18 +99,18 @@ def after_rescue(task: Task, after: AfterCrash, now: datetime) -> Task:
         crashes=after.crashes,
         group_limit=after.group_limit,
         error_message=task.error_message if after.error_message is None else after.error_message,
-        errors=_with_entry(task, after.error_entry, now),
+        errors=with_entry(task.errors, after.error_entry, now),
         pool_id=None,
         claimed_at=None,
         updated_at=now,
     )
 
 
-def _with_entry(task: Task, entry: str | None, now: datetime) -> Sequence[Any]:
-    """The error history with one more entry, of which the last ones are kept."""
+def with_entry(errors: Sequence[Any], entry: str | None, now: datetime) -> Sequence[Any]:
+    """Returns the error history with one more entry, of which the last ones are kept."""
     if entry is None:
-        return task.errors
-    return (*task.errors, {**json.loads(entry), "time": now.isoformat()})[-ERRORS_KEPT:]
+        return errors
+    return (*errors, {**json.loads(entry), "time": now.isoformat()})[-ERRORS_KEPT:]
 
 
 def as_claimed(task: Task) -> ClaimedTask:
