@@ -44,6 +44,11 @@ def another(file: File) -> sqlite3.Connection:
     return sqlite3.connect(file.path, isolation_level=None, check_same_thread=False)
 
 
+def insert_until_refused(file: File) -> None:
+    for _ in range(1000):
+        insert(file)
+
+
 # Locked ---------------------------------------------------------------------------------------------------------------
 
 
@@ -133,8 +138,7 @@ def test_a_full_disk_is_named_and_what_is_written_later_is_kept(file: File) -> N
     pages = writer.execute("PRAGMA page_count").fetchone()[0]
     writer.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(BackendError, match="the disk is full, and nothing was written: make room") as refused:
-        for _ in range(1000):
-            insert(file)
+        insert_until_refused(file)
     one_line(refused.value)
     before = count(file)
     writer.execute("PRAGMA max_page_count = 1000000")
@@ -155,7 +159,7 @@ def test_a_file_that_cannot_be_written_to_is_named(file: File) -> None:
 def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "tasks.db"
     path.write_bytes(content)
-    with pytest.raises(FangError, match="no SQLite database|damaged|cannot be opened") as refused:
+    with pytest.raises(FangError, match=r"no SQLite database|damaged|cannot be opened") as refused:
         opened(path)
     one_line(refused.value)
     assert path.read_bytes() == content
@@ -170,7 +174,7 @@ def test_tables_of_a_later_version_are_refused(file: File) -> None:
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NotConnected, match="see that .* exists") as refused:
+    with pytest.raises(NotConnected, match=r"see that .* exists") as refused:
         opened(tmp_path / "missing" / "tasks.db")
     one_line(refused.value)
 
