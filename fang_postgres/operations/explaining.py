@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from fang_core.backends.live_runs import as_live_run
 from fang_core.flow.limits import Gcra
 from fang_core.liveness import DECLARED_DEAD
 from fang_core.monitoring.facts import NOTHING_TOLD, Facts, PoolFacts, RunFacts, SessionFacts, Signs, SlotHolder
 from fang_core.record import Task, as_progress, as_time
 from fang_core.tasks.arguments import checked_id
 from fang_postgres.operations.base import OperationsBase
-from fang_postgres.operations.live import as_live_run
 from fang_postgres.operations.managing import as_type
 from fang_postgres.operations.rows import as_task
 from fang_postgres.statement import Operation, Rows

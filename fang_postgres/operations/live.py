@@ -1,19 +1,12 @@
-"""Makes the operation by which a pool says what it does now, and reads what pools have said."""
+"""Makes the operation by which a pool says what it does now."""
 
-import json
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
 from uuid import UUID
 
+from fang_core.backends.live_runs import live_as_json
 from fang_core.backends.store import Live
-from fang_core.failure import clean
-from fang_core.record import LiveRun, Progress
-from fang_core.runs.run import LONGEST_TEXT
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.rows import as_nothing
 from fang_postgres.statement import Operation
-
-_NO_PROGRESS: Final = (None, None, None)
 
 
 class LiveOperations(OperationsBase):
@@ -21,37 +14,6 @@ class LiveOperations(OperationsBase):
 
     def tell_live(self, pool_id: UUID, live: Live) -> Operation[None]:
         """Writes what a pool does now, in place of what it wrote before."""
-        # No \u escapes: a database in SQL_ASCII takes any text, but refuses these.
-        runs = json.dumps([_entry(run) for run in live.runs], ensure_ascii=False)
-        params = {"p_pool_id": pool_id, "p_busy": live.busy, "p_waiting": live.waiting, "p_runs": runs}
+        told = {"p_busy": live.busy, "p_waiting": live.waiting, "p_runs": live_as_json(live.runs)}
+        params = {"p_pool_id": pool_id, **told}
         return Operation(self._statements.tell_live, params, as_nothing)
-
-
-def _entry(run: LiveRun) -> list[object]:
-    told = run.progress
-    progress = _NO_PROGRESS if told is None else (told.done, told.total, clean(told.text[:LONGEST_TEXT], 800))
-    return [str(run.id), run.kind, round(run.seconds, 3), run.attempt, *progress]
-
-
-def as_live(text: str | None) -> tuple[LiveRun, ...]:
-    """Returns the runs that a pool has written. What another version wrote may be left out."""
-    try:
-        entries = json.loads(text or "[]")
-    except (ValueError, RecursionError):
-        return ()
-    return tuple(_runs(entries)) if isinstance(entries, list) else ()
-
-
-def _runs(entries: Iterable[Any]) -> Iterator[LiveRun]:
-    for entry in entries:
-        try:
-            yield as_live_run(entry)
-        except (TypeError, ValueError, AttributeError):
-            continue
-
-
-def as_live_run(entry: Any) -> LiveRun:
-    """Returns a run of the list. Raises ``TypeError``, ``ValueError`` or ``AttributeError`` for anything else."""
-    task_id, kind, seconds, attempt, done, total, text = entry
-    progress = None if done is None else Progress(float(done), None if total is None else float(total), str(text or ""))
-    return LiveRun(UUID(task_id), str(kind), float(seconds), int(attempt), progress)

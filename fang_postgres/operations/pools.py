@@ -4,12 +4,12 @@ import json
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
+from fang_core.backends.live_runs import as_live
 from fang_core.backends.store import PoolRecord, Serves
 from fang_core.messages import PoolMessage, body_of, checked_message, this_process
 from fang_core.record import PoolInfo
 from fang_core.tasks.arguments import checked_id
 from fang_postgres.operations.base import OperationsBase
-from fang_postgres.operations.live import as_live
 from fang_postgres.operations.rows import as_nothing, as_object
 from fang_postgres.revisions import Revision, read_revision
 from fang_postgres.statement import Operation, Rows, Statement
