@@ -35,8 +35,12 @@ key                        type      holds
 ``managed``                set       the task types that have such a hash
 ``pools``                  hash      the record of each registered pool, as JSON
 ``started``                hash      when each was registered
+``leases``                 hash      the lease of each, in seconds
+``workers``                hash      how many tasks each runs at once, if it has said so since
 ``beats``                  hash      the counter of each; a pool that has none cannot claim
+``locks``                  set       the pools whose hearts subscribe to a channel of their own, which shows their death
 ``stopping``               set       the pools that have said that they stop
+``told:POOL``              zset      the messages that a pool has not handled: ``NUMBER JSON`` -> number
 ``waiting:TYPE``           set       the pools of a type that wait to be woken
 ``runs``, ``live``         hash      what each pool tells of its runs, and of what it does now, as JSON
 ``schedules``              hash      the row of each schedule, as JSON
@@ -44,7 +48,9 @@ key                        type      holds
 ``stats:SPAN``             zset      the minutes, or the hours, of which there is some: seconds since 1970
 ``stats:open``             zset      the minutes that have not been added up
 ``audit``                  list      the last entries of the audit
-``meta``                   hash      the version of this layout, and what is known of the server
+``meta``                   hash      ``layout``, the version of this layout; ``epoch``, by which pools see that all keys
+                                     were removed; ``run`` and ``since``, the server that was seen last, and since when
+                                     its locks can be believed; ``messages``, the number of the last message
 =========================  ========  ==================================================================================
 
 Times are integers of microseconds since 1970, by the server's clock, as texts; a score is the same number, which is

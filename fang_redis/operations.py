@@ -9,6 +9,7 @@ A verb of both colours reads so::
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -31,10 +32,16 @@ class Script(NamedTuple):
 
 @cache
 def script(name: str) -> Script:
-    """Returns the script in ``scripts/NAME.lua``, behind the prelude with which all begin."""
-    folder = files("fang_redis") / "scripts"
-    text = (folder / "prelude.lua").read_text() + (folder / f"{name}.lua").read_text()
+    """Returns the script in ``scripts/NAME.lua``, behind the prelude with which all begin.
+
+    A line ``-- include NAME`` stands for the text of another one.
+    """
+    text = _text_of("prelude") + re.sub(r"(?m)^-- include (\w+)\n", lambda line: _text_of(line[1]), _text_of(name))
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _text_of(name: str) -> str:
+    return (files("fang_redis") / "scripts" / f"{name}.lua").read_text()
 
 
 def as_it_is(reply: Any) -> Any:

@@ -13,8 +13,9 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
+from fang_core.backends.live_runs import as_live, live_as_json
 from fang_core.backends.store import Live, PoolRecord
-from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, LiveRun, Progress, Task, TaskState
+from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState
 from fang_core.tasks.insertion import NewTask
 from fang_core.tasks.options import COLUMNS
 
@@ -282,16 +283,11 @@ class Told(NamedTuple):
 
 
 def live_json(live: Live) -> str:
-    """Returns what a pool does now as JSON; the script that writes it puts the time before it."""
-    return as_json([live.busy, live.waiting, [[str(run.id), *run[1:]] for run in live.runs]])
+    """Returns what a pool does now as text; the script that writes it puts the time before it."""
+    return f"{live.busy} {live.waiting} {live_as_json(live.runs)}"
 
 
 def told_of(text: str) -> Told:
-    """Returns what ``live_json`` has written, behind its time."""
-    at, _, written = text.partition(" ")
-    busy, waiting, runs = from_json(written)
-    found = (
-        LiveRun(UUID(task_id), kind, seconds, attempt, None if progress is None else Progress(*progress))
-        for task_id, kind, seconds, attempt, progress in runs
-    )
-    return Told(time_of(at), Live(busy, waiting, tuple(found)))
+    """Returns what ``live_json`` has written, behind its time. Raises ``ValueError`` if it is something else."""
+    at, busy, waiting, runs = text.split(" ", 3)
+    return Told(time_of(at), Live(int(busy), int(waiting), as_live(runs)))

@@ -109,23 +109,28 @@ class Sending:
         Nothing is written if one of them is not as it was read, a task by its state, attempt and time of change, or if
         a unique one meets an equal one. Give ``MOST_ROWS`` at most; ``later`` makes the time of a change another one.
         """
-        args: list[Argument] = [*schedule[:3], int(schedule.tells)]
-        for read, after, waiting_hash in writes:
-            task = after if read is None else read
-            assert task is not None
-            was = ("", "", "") if read is None else (read.state.value, str(read.attempt), microseconds(read.updated_at))
-            args += (str(task.id), *was)
-            if after is None:
-                args.append(0)
-                continue
-            fields = fields_of(after, waiting_hash)
-            args += (len(fields), *fields)
-            if read is not None and read.errors == after.errors:
-                args.append(-1)
-            else:
-                entries = entries_of(after)
-                args += (len(entries), *entries)
-        return self.script("write", *args, parse=_written_of)
+        return self.script("write", *values_of(writes, schedule), parse=written_of)
+
+
+def values_of(writes: Sequence[Write], schedule: ScheduleWrite = NO_SCHEDULE) -> list[Argument]:
+    """Returns what ``scripts/write.lua`` takes."""
+    args: list[Argument] = [*schedule[:3], int(schedule.tells)]
+    for read, after, waiting_hash in writes:
+        task = after if read is None else read
+        assert task is not None
+        was = ("", "", "") if read is None else (read.state.value, str(read.attempt), microseconds(read.updated_at))
+        args += (str(task.id), *was)
+        if after is None:
+            args.append(0)
+            continue
+        fields = fields_of(after, waiting_hash)
+        args += (len(fields), *fields)
+        if read is not None and read.errors == after.errors:
+            args.append(-1)
+        else:
+            entries = entries_of(after)
+            args += (len(entries), *entries)
+    return args
 
 
 def later(now: datetime, read: Task) -> datetime:
@@ -147,7 +152,8 @@ def read_of(reply: Sequence[Any]) -> Read:
     return Read(time_of(now), tasks, hashes)
 
 
-def _written_of(reply: Sequence[str]) -> Written:
+def written_of(reply: Sequence[str]) -> Written:
+    """Reads the reply of ``scripts/write.lua``."""
     match reply:
         case ["stale", task_id]:
             return Written(stale=UUID(task_id) if task_id else NO_TASK)

@@ -164,11 +164,13 @@ end
 
 -- Forgets the record of a pool, and what it told.
 local function forget_pool(pool)
-  local record = call('HGET', P..'pools', pool)
-  if record then
-    for _, T in ipairs(cjson.decode(record).task_types) do call('SREM', P..'waiting:'..T, pool) end
+  local is_read, record = pcall(cjson.decode, call('HGET', P..'pools', pool) or '')
+  if is_read then
+    for _, T in ipairs(record.task_types) do call('SREM', P..'waiting:'..T, pool) end
   end
-  for _, name in ipairs({'pools', 'started', 'beats', 'runs', 'live'}) do call('HDEL', P..name, pool) end
-  call('SREM', P..'stopping', pool)
+  for _, name in ipairs({'pools', 'started', 'leases', 'workers', 'beats', 'runs', 'live'}) do
+    call('HDEL', P..name, pool)
+  end
+  call('SREM', P..'stopping', pool); call('SREM', P..'locks', pool); call('DEL', P..'told:'..pool)
 end
 

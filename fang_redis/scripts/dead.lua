@@ -1,0 +1,10 @@
+-- Reads what a pool held: pool -> {now, its counter, record, number of workers, 1 if it stopped, then for each task as
+-- read.lua has it}; '' for what is not there.
+local pool = ARGV[1]
+local out = {now, call('HGET', P..'beats', pool) or '', call('HGET', P..'pools', pool) or '',
+  call('HGET', P..'workers', pool) or '', call('SISMEMBER', P..'stopping', pool)}
+for _, id in ipairs(call('SMEMBERS', P..'held:'..pool)) do
+  local fields = call('HGETALL', row(id))
+  if #fields > 0 then out[#out + 1] = {id, fields, call('LRANGE', errors_of(id), 0, -1)} end
+end
+return out
