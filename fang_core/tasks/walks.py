@@ -4,7 +4,7 @@ The states of the filter decide: each walk goes through the tasks of some states
 database has an index for. All other conditions are tests on the way.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -136,3 +136,46 @@ def _fits(key: Key, types: tuple[type, ...]) -> bool:
         if not is_good:
             return False
     return True
+
+
+# Ids that begin with their time ---------------------------------------------------------------------------------------
+
+LEAST_ID: Final = UUID(int=0)
+MOST_ID: Final = UUID(int=2**128 - 1)
+
+_CLOCK_SKEW: Final = timedelta(hours=1)
+
+
+def foreign_ids_from(now: datetime) -> UUID:
+    """Returns an id so great that no insert of ours has made it, or a greater one, by this time.
+
+    Where there are such ids, others of their kind stand anywhere: their beginning is no time.
+    """
+    return _id_at(now + 24 * _CLOCK_SKEW)
+
+
+def id_ranges(which: TaskFilter, foreign_from: UUID, *, has_foreign: bool) -> list[tuple[UUID, UUID]]:
+    """Returns the ranges of ids in which the filter's times of insertion leave something to look at, the greatest ids
+    first: from the first of each pair down to the second."""
+    after, before = which.inserted_after, which.inserted_before
+    if after is None and before is None:
+        return [(MOST_ID, LEAST_ID)]
+    least = LEAST_ID if after is None else _id_at(after - _CLOCK_SKEW)
+    most = MOST_ID if before is None else _id_at(before + _CLOCK_SKEW)
+    ranges = [(min(most, id_before(foreign_from)), least)]
+    if has_foreign:
+        ranges = [(MOST_ID, foreign_from), *ranges]
+        if after is not None:
+            ranges.append((id_before(min(least, foreign_from)), LEAST_ID))
+    return ranges
+
+
+def id_before(task_id: UUID) -> UUID:
+    """Returns the id that comes before this one in the order of ids."""
+    return UUID(int=max(task_id.int - 1, 0))
+
+
+def _id_at(moment: datetime) -> UUID:
+    """Returns the least id that an insert at this time makes."""
+    milliseconds = int(moment.timestamp() * 1_000)
+    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)

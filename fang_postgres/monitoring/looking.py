@@ -8,7 +8,7 @@ has not seen yet, and what it has found counts as far as all lanes have been see
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from itertools import product
 from typing import Any, Final
@@ -19,21 +19,19 @@ from fang_core.monitoring.listing import Key
 from fang_core.record import HIGHEST_PRIORITY, PRIORITIES, TaskState
 from fang_core.tasks.arguments import EARLIEST, LATEST
 from fang_core.tasks.filter import TaskFilter
-from fang_core.tasks.walks import Walk, states_of
+from fang_core.tasks.walks import LEAST_ID, MOST_ID, Walk, foreign_ids_from, id_before, id_ranges, states_of
 from fang_postgres.connections.diagnosis import TookTooLong
 from fang_postgres.operations import Operations
 from fang_postgres.operations.listing import Asked, EndedLane, Looked
 from fang_postgres.sql.listing import MOST_HELD
 from fang_postgres.statement import Operation, Script
 
-_LEAST_ID, _MOST_ID = UUID(int=0), UUID(int=2**128 - 1)
 _MOST_AT_ONCE: Final = 5_000
 _MOST_AT_FIRST: Final = 2_000
 _LEAST_OF_LANE: Final = 5
 _MOST_OF_IDS: Final = 500
 _MOST_LANES: Final = 200
 _GROWTH: Final = 8
-_CLOCK_SKEW: Final = timedelta(hours=1)
 
 
 class Effort:
@@ -171,7 +169,7 @@ class Looking:
 
         which = self.which
         if which.task_types is None:
-            start = ("", HIGHEST_PRIORITY, EARLIEST, _LEAST_ID) if behind is None else behind
+            start = ("", HIGHEST_PRIORITY, EARLIEST, LEAST_ID) if behind is None else behind
             yield _Lane(start, look, lambda _: True)
             return
         # A count would meet the tasks behind a lane of this size again.
@@ -179,9 +177,9 @@ class Looking:
         due_after, due_before = which.due_after or EARLIEST, which.due_before or LATEST
         for task_type, priority in product(sorted(which.task_types), PRIORITIES if is_limited else (None,)):
             has = _of_type(task_type, priority, due_before if is_limited else None)
-            place: Key = (task_type, HIGHEST_PRIORITY if priority is None else priority, due_after, _LEAST_ID)
+            place: Key = (task_type, HIGHEST_PRIORITY if priority is None else priority, due_after, LEAST_ID)
             if priority is None:
-                place = (task_type, HIGHEST_PRIORITY, EARLIEST, _LEAST_ID)
+                place = (task_type, HIGHEST_PRIORITY, EARLIEST, LEAST_ID)
             if behind is not None:
                 if behind[0] != task_type or (priority is not None and behind[1] != priority):
                     continue
@@ -207,36 +205,28 @@ class Looking:
         Ids of our inserts begin with their time, which a limit of the time of insertion is translated to. Others stand
         anywhere; all of them are looked at, if the greatest id tells that there are such.
         """
-        ranges = [(_MOST_ID, _LEAST_ID)]
-        after, before = self.which.inserted_after, self.which.inserted_before
-        if after is not None or before is not None:
-            others = _id_at(datetime.now(UTC) + 24 * _CLOCK_SKEW)
-            has_others: bool = yield self.operations.has_ids_from(others)
-            least = _LEAST_ID if after is None else _id_at(after - _CLOCK_SKEW)
-            most = _MOST_ID if before is None else _id_at(before + _CLOCK_SKEW)
-            ranges = [(min(most, _before(others)), least)]
-            if has_others:
-                ranges = [(_MOST_ID, others), *ranges]
-                if after is not None:
-                    ranges.append((_before(min(least, others)), _LEAST_ID))
+        foreign_from, has_foreign = foreign_ids_from(datetime.now(UTC)), False
+        if self.which.inserted_after is not None or self.which.inserted_before is not None:
+            has_foreign = yield self.operations.has_ids_from(foreign_from)
+        ranges = id_ranges(self.which, foreign_from, has_foreign=has_foreign)
         return self._ranges(ranges, behind)
 
     def _ranges(self, ranges: Sequence[tuple[UUID, UUID]], behind: Key | None) -> "Iterator[_Lane]":
         last: Any = None if behind is None else behind[0]
         for most, least in ranges:
-            first = most if last is None else min(most, _before(last))
+            first = most if last is None else min(most, id_before(last))
             if first < least or (last is not None and last.int == 0):
                 continue
 
             def look(place: Key, size: int, least: UUID = least) -> Operation[Looked]:
                 begin: Any = place[0]
-                begin = begin if begin == _MOST_ID else _before(begin)
+                begin = begin if begin == MOST_ID else id_before(begin)
                 return self.operations.list_inserted(self.which, begin, least, size, shows=self.shows)
 
             yield _Lane((_next(first),), look, lambda _: True, is_descending=True, end=(least,))
 
     def _held(self, behind: Key | None) -> Script[Sight]:
-        start: Key = (EARLIEST, _LEAST_ID) if behind is None else behind
+        start: Key = (EARLIEST, LEAST_ID) if behind is None else behind
         most = self.effort.most
         self.effort.size(0)
         try:
@@ -263,7 +253,7 @@ class Looking:
         if behind is not None:
             return behind
         before = self.which.updated_before
-        return (LATEST, _MOST_ID) if before is None else (before, _LEAST_ID)
+        return (LATEST, MOST_ID) if before is None else (before, LEAST_ID)
 
     def _ended(self, lanes: Sequence[EndedLane], behind: Key | None) -> Script[Sight]:
         start = self._start(behind)
@@ -340,15 +330,5 @@ def _of_type(task_type: str, priority: int | None, due_before: datetime | None) 
     return has
 
 
-def _id_at(moment: datetime) -> UUID:
-    """Returns the least id that an insert at this time makes."""
-    milliseconds = int(moment.timestamp() * 1_000)
-    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
-
-
-def _before(task_id: UUID) -> UUID:
-    return UUID(int=max(task_id.int - 1, 0))
-
-
 def _next(task_id: UUID) -> UUID:
-    return UUID(int=min(task_id.int + 1, _MOST_ID.int))
+    return UUID(int=min(task_id.int + 1, MOST_ID.int))
