@@ -1,11 +1,12 @@
 """Reads and writes whole rows of ``fang_tasks``: what a rare verb needs, which decides in Python what changes."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from fang_core.record import Task
-from fang_sqlite.records import COLUMNS, row_of, task_of
+from fang_sqlite.records import COLUMNS, MICROSECOND, row_of, task_of
 from fang_sqlite.transaction import Transaction
 
 _NAMES: Final = ", ".join(COLUMNS)
@@ -28,6 +29,16 @@ def find(tx: Transaction, task_id: UUID) -> Task | None:
 def select(tx: Transaction, rest: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Task]:
     """Returns tasks; ``rest`` is what follows in the statement, such as ``WHERE pool_id = ? ORDER BY id``."""
     return [task_of(row) for row in tx.rows(f"{SELECT} {rest}", values)]
+
+
+def among(tx: Transaction, ids: Sequence[bytes]) -> list[Task]:
+    """Returns those of these tasks that are there."""
+    return [task_of(row) for id_ in ids for row in tx.rows(f"{SELECT} WHERE id = ?", (id_,))]
+
+
+def later(tx: Transaction, task: Task) -> datetime:
+    """Returns the time of a change. It is another one than before, even if the clock was set back: it is compared."""
+    return max(tx.now, task.updated_at + MICROSECOND)
 
 
 def write(tx: Transaction, tasks: Iterable[Task]) -> None:
