@@ -1,0 +1,46 @@
+"""How the calls of a mode get to the file: directly in threads, by a hop to a thread of the file's in asyncio."""
+
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from fang_sqlite.file import File
+from fang_sqlite.transaction import Transaction
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Access(Protocol):
+    """Runs plain functions that may block."""
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a function that may write, to its end, even if the caller is cancelled meanwhile."""
+        ...
+
+    async def look(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a function that only reads; it does not wait for those that write."""
+        ...
+
+
+class DirectAccess:
+    """Runs them on the calling thread, and never suspends."""
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """See ``Access.run``."""
+        return function(*args, **kwargs)
+
+    async def look(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """See ``Access.look``."""
+        return function(*args, **kwargs)
+
+
+def written(file: File, verb: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Runs a verb in a transaction that writes."""
+    with file.writing() as tx:
+        return verb(tx, *args, **kwargs)
+
+
+def read(file: File, verb: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Runs a verb in a transaction that only reads."""
+    with file.reading() as tx:
+        return verb(tx, *args, **kwargs)
