@@ -150,10 +150,11 @@ LANES: Final = f"""WITH RECURSIVE lanes (task_type, priority) AS (
     SELECT * FROM (SELECT task_type, priority FROM fang_tasks INDEXED BY fang_tasks_due WHERE {DUE}
       ORDER BY task_type, priority LIMIT 1)
     UNION ALL
-    SELECT next.task_type, next.priority FROM lanes JOIN fang_tasks next ON next.rowid = (
-      SELECT rowid FROM fang_tasks INDEXED BY fang_tasks_due
-      WHERE {DUE} AND (task_type, priority) > (lanes.task_type, lanes.priority)
-      ORDER BY task_type, priority LIMIT 1))
+    SELECT next.task_type, next.priority FROM lanes JOIN fang_tasks next ON next.rowid = coalesce(
+      (SELECT rowid FROM fang_tasks INDEXED BY fang_tasks_due
+        WHERE {DUE} AND task_type = lanes.task_type AND priority > lanes.priority ORDER BY priority LIMIT 1),
+      (SELECT rowid FROM fang_tasks INDEXED BY fang_tasks_due
+        WHERE {DUE} AND task_type > lanes.task_type ORDER BY task_type, priority LIMIT 1)))
   SELECT task_type, priority, (SELECT scheduled_at FROM fang_tasks due INDEXED BY fang_tasks_due
       WHERE due.{DUE} AND due.task_type = lanes.task_type AND due.priority = lanes.priority
       ORDER BY scheduled_at LIMIT 1)

@@ -52,7 +52,7 @@ _FIRST: Final = (
   (task_type, priority, scheduled_at, id, kind, crashes, group_limit, state) WHERE {DUE}""",
     # For pools that claim retries first.
     """CREATE INDEX fang_tasks_retried ON fang_tasks
-  (task_type, priority, scheduled_at, id, kind, crashes, group_limit) WHERE state = 'retried'""",
+  (task_type, priority, scheduled_at, id, kind, crashes, group_limit, state) WHERE state = 'retried'""",
     # Uniqueness, decided by the engine: among tasks that have not ended, and among those that were never claimed.
     f"""CREATE UNIQUE INDEX fang_tasks_uniq ON fang_tasks (uniq_hash)
   WHERE uniq_hash IS NOT NULL AND NOT ({ENDED})""",
