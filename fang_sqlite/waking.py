@@ -50,7 +50,6 @@ class Waking:
         self._lock = threading.Lock()
         self._listeners: dict[object, _Listener] = {}
         self._ear: Ear | None = None
-        self._mouth = sockets.unix_socket()
         in_child(self, Waking._forget)
 
     # For those who listen ---------------------------------------------------------------------------------------------
@@ -120,14 +119,15 @@ class Waking:
             self._tell_others(reached, _message(tx))
 
     def close(self) -> None:
-        """Ends all listening, and closes the sockets. Idempotent."""
+        """Ends all listening. Idempotent."""
         for listener in tuple(self._listeners):
             self.unlisten(listener)
 
     def _tell_others(self, names: Iterable[str], message: bytes) -> None:
-        for name in names:
-            if not sockets.send(self._mouth, message, self._directory, name):
-                self._remove_dead(name)
+        with sockets.unix_socket() as mouth:
+            for name in names:
+                if not sockets.send(mouth, message, self._directory, name):
+                    self._remove_dead(name)
 
     def _remove_dead(self, name: str) -> None:
         """Removes what a process has left that was killed."""
@@ -183,11 +183,9 @@ class Waking:
             return list(self._listeners.values())
 
     def _forget(self) -> None:
-        """Makes a child's copy one to which nobody listens; its sockets are those of the parent."""
+        """Makes a child's copy one to which nobody listens, without the parent's sockets."""
         self._lock = threading.Lock()
         self._listeners, ear, self._ear = {}, self._ear, None
-        self._mouth.close()
-        self._mouth = sockets.unix_socket()
         if ear is not None:
             ear.forget()
 
