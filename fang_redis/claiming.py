@@ -1,7 +1,7 @@
 """The verbs of pools on tasks: claims, outcomes, what is held, what is due, and what is pruned."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -99,6 +99,11 @@ class Claiming:
         texts = ["" if age is None else microseconds(age) for age in ages]
         count: int = yield from self._sending.script("prune", request.limit, *texts, *request.task_types)
         return count
+
+    def clock(self) -> Verb[datetime]:
+        """See ``Verbs.clock``."""
+        read = yield from self._sending.read(())
+        return read.now
 
     # What waits -------------------------------------------------------------------------------------------------------
 

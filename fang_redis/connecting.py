@@ -125,3 +125,12 @@ def sever(fileno: int) -> None:
         ours, other = socket.socketpair()
         with ours, other:
             os.dup2(ours.fileno(), fileno, inheritable=False)
+
+
+def threaded(server: Server) -> Server:
+    """Returns how a thread connects to the server of an asyncio queue."""
+    if isinstance(server.given, str):
+        return server_of(server.given)
+    connection_class = getattr(redis.connection, server.connection_class.__name__, redis.connection.Connection)
+    settings = {**server.settings, "retry": Retry(NoBackoff(), 0)}
+    return Server(server.where, server.database, connection_class, settings, server.given)

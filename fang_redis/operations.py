@@ -49,7 +49,7 @@ def as_it_is(reply: Any) -> Any:
     return reply
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Operation(Generic[T]):
     """One script or command. ``reply = yield from operation`` sends it in a verb.
 
@@ -69,7 +69,7 @@ class Operation(Generic[T]):
         return self.parse((yield self))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Together(Generic[T]):
     """Several operations between MULTI and EXEC: nothing of other clients runs between them.
 

@@ -1,50 +1,93 @@
 """Defines the queue on Redis for threaded code."""
 
-from typing import Self, TypeVar
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
 
-from fang_core.copying import Uncopyable
+from fang_core.backends.queue import BaseQueue
+from fang_core.backends.verbs import Call
+from fang_core.holding import Holder
+from fang_core.naming import names_arguments
+from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
+from fang_core.tasks.insert_middleware import InsertMiddleware
+from fang_core.tasks.insertion import Inject
+from fang_redis.base import DEFAULT_NAME, RedisQueueBase
 from fang_redis.connecting import Client, server_of
-from fang_redis.layout import Keys
 from fang_redis.links import Links
-from fang_redis.operations import Verb
 from fang_redis.runner import Runner
-from fang_redis.sending import Sending
+from fang_redis.thread_store import ThreadStore, thread_listener
 
 T = TypeVar("T")
 
-DEFAULT_NAME = "fang"
 
-
-class RedisQueue(Uncopyable):
-    """A queue on Redis or Valkey. Threads may share one.
+@names_arguments
+class RedisQueue(RedisQueueBase, BaseQueue[None]):
+    """A ``Queueable`` on Redis or Valkey. Threads may share one.
 
     Args:
         server: a URL like ``redis://localhost:6379/0``, or a client of redis-py, whose settings it uses: it makes
             connections of its own, which repeat nothing.
         name: begins the names of all keys; queues of different names share a server without seeing each other.
+        max_payload_bytes, duplicated_tasks, inject, insert_middleware: as of ``fang_threaded.Queue``.
+
+    Raises ``UsageError`` if the URL or the name cannot be used.
     """
 
-    def __init__(self, server: str | Client, /, *, name: str = DEFAULT_NAME) -> None:
-        self._links = Links(server_of(server))
+    def __init__(
+        self,
+        server: str | Client,
+        /,
+        *,
+        name: str = DEFAULT_NAME,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+        duplicated_tasks: bool = True,
+        inject: Sequence[Inject] = (),
+        insert_middleware: Sequence[InsertMiddleware] = (),
+    ) -> None:
+        options: dict[str, Any] = {
+            "name": name,
+            "max_payload_bytes": max_payload_bytes,
+            "duplicated_tasks": duplicated_tasks,
+            "inject": inject,
+            "insert_middleware": insert_middleware,
+        }
+        super().__init__(server_of(server), **options)
+        self._recipe = partial(type(self), server, **options) if isinstance(server, str) else None
+        self._links = Links(self._server)
         self._runner = Runner(self._links)
-        self._sending = Sending(Keys(name, self._links.server.database))
-        self.is_open = False
+        self._listener = thread_listener(self.keys, self._server)
+        self._holder = Holder(self.store())
+
+    @property
+    def recipe(self) -> Callable[[], "RedisQueue"] | None:
+        """A function that makes an equal queue in another process; None if its client was handed in."""
+        return self._recipe
 
     def open(self) -> None:
         """Connects and checks the server. Idempotent."""
-        self.is_open = True
+        self._links.open()
+        self._is_open = True
 
     def close(self) -> None:
-        """Closes what the queue opened itself. Idempotent."""
+        """Closes the connections of the queue; those of pools stay until these end. Idempotent.
+
+        The queue can be opened again. Tasks that were fetched by hand and not ended are given back.
+        """
+        self._holder.end()
         self._links.close()
-        self.is_open = False
+        self._is_open = False
 
-    def __enter__(self) -> Self:
-        self.open()
-        return self
+    def store(self) -> ThreadStore:
+        """Makes a store for a pool, which closes it at its end. Raises like ``open``."""
+        return ThreadStore(self._pool_verbs, self.keys, self._server, self._listener)
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def _do(self, call: Call[T], _: None, /) -> T:
+        result: T = self._runner.run(call.on(self._verbs))
+        return result
 
-    def _do(self, verb: Verb[T]) -> T:
-        return self._runner.run(verb)
+    def _begin_to_hold(self) -> UUID:
+        return self._holder.begin()
+
+    def _doubt(self, pool_id: UUID) -> None:
+        self._holder.doubt(pool_id)

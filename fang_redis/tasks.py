@@ -1,19 +1,21 @@
 """The verbs on one task: finding, changing and removing it, and holding it by hand."""
 
 from collections.abc import Callable
-from datetime import datetime
 from uuid import UUID
 
 from pydantic_core import from_json
 
 from fang_core.backends.rows import after_change, after_edit
+from fang_core.backends.store import Claim, LaneClaim
+from fang_core.backends.verbs import Fetched
 from fang_core.config import RetentionMode
 from fang_core.errors import TaskLost, TwinExists
-from fang_core.lifecycle import Change, Outcome
+from fang_core.lifecycle import Change, Outcome, cancelled_by_hand
 from fang_core.record import Task, TaskState, as_progress
 from fang_core.runs.run import Run
 from fang_core.tasks.editing import Edit, edit_meets_twin
 from fang_redis.claiming import Claiming
+from fang_redis.flow import Flow
 from fang_redis.operations import Verb
 from fang_redis.sending import Sending, Write, is_as_read, later, stale
 
@@ -21,14 +23,27 @@ from fang_redis.sending import Sending, Write, is_as_read, later, stale
 class Tasks:
     """The verbs on one task."""
 
-    def __init__(self, sending: Sending, claiming: Claiming) -> None:
+    def __init__(self, sending: Sending, claiming: Claiming, flow: Flow) -> None:
         self._sending = sending
         self._claiming = claiming
+        self._flow = flow
 
-    def clock(self) -> Verb[datetime]:
-        """See ``Verbs.clock``."""
-        read = yield from self._sending.read(())
-        return read.now
+    def fetch(self, task_type: str, pool_id: UUID, /) -> Verb[Fetched]:
+        """See ``Verbs.fetch``."""
+        while True:
+            claim: Claim | LaneClaim = yield from self._claiming.claim_any(pool_id, task_type)
+            if isinstance(claim, Claim) and task_type in claim.managed:
+                claim = yield from self._flow.fetch_lane(task_type, pool_id)
+            if not claim.tasks:
+                return Fetched(None, claim.registered)
+            task_id = claim.tasks[0].id
+            read = yield from self._sending.read([task_id])
+            task = read.tasks.get(task_id)
+            cancelled = None if task is None else cancelled_by_hand(task)
+            if task is not None and cancelled is None:
+                return Fetched(task)
+            if cancelled is not None:
+                yield from self.change(cancelled)
 
     def find(self, task_id: UUID, /) -> Verb[Task | None]:
         """See ``Verbs.find``."""

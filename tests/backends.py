@@ -1,4 +1,4 @@
-"""The backends of the conformance suite: each mode in memory and on Postgres, and what stands on Postgres otherwise."""
+"""The backends of the conformance suite: each mode in memory, on Postgres and on Redis."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -20,6 +20,14 @@ from fang_core.conformance import Backend
 from fang_core.monitoring.history import Flush
 from fang_core.record import TaskState
 from fang_postgres.operations import Operations
+from fang_redis import AsyncRedisQueue, RedisQueue
+from fang_redis.connecting import server_of
+from fang_redis.history import History
+from fang_redis.layout import Keys
+from fang_redis.links import Links
+from fang_redis.operations import Verb
+from fang_redis.runner import Runner
+from fang_redis.sending import Sending, Write
 from fang_threaded import Queue, WorkerPool
 from fang_threaded.database import run_on
 
@@ -110,7 +118,58 @@ def async_on_postgres(url: str, **options: Any) -> Backend:
     )
 
 
-# All four -------------------------------------------------------------------------------------------------------------
+# On Redis -------------------------------------------------------------------------------------------------------------
+
+
+def _set_crashes_of(url: str, task_id: UUID, crashes: int) -> None:
+    """Writes that a waiting task has crashed so often."""
+
+    def changed(sending: Sending) -> Verb[None]:
+        read = yield from sending.read([task_id])
+        task = read.tasks[task_id]
+        after = task._replace(crashes=crashes, state=TaskState.RETRIED if crashes else task.state)
+        written = yield from sending.write([Write(task, after)])
+        assert written.is_done
+
+    _run_on_redis(url, changed)
+
+
+def _write_stats_of(url: str, writer: UUID, flush: Flush) -> None:
+    """Writes rows of history, however long ago their minute is."""
+
+    def written(sending: Sending) -> Verb[None]:
+        yield from History(sending).flush(writer, flush, timedelta(days=36_500))
+
+    _run_on_redis(url, written)
+
+
+def _run_on_redis(url: str, verb: Callable[[Sending], Verb[None]]) -> None:
+    links = Links(server_of(url))
+    Runner(links).run(verb(Sending(Keys("fang", links.server.database))))
+    links.close()
+
+
+def threaded_on_redis(url: str, **options: Any) -> Backend:
+    return Backend(
+        "threaded",
+        queue=partial(RedisQueue, url, **options),
+        pool=WorkerPool,
+        set_crashes=partial(_set_crashes_of, url),
+        write_stats=partial(_write_stats_of, url),
+    )
+
+
+def async_on_redis(url: str, **options: Any) -> Backend:
+    return Backend(
+        "async",
+        queue=partial(AsyncRedisQueue, url, **options),
+        pool=AsyncWorkerPool,
+        set_crashes=partial(_set_crashes_of, url),
+        write_stats=partial(_write_stats_of, url),
+    )
+
+
+# All of them ----------------------------------------------------------------------------------------------------------
 
 IN_MEMORY: Final[dict[str, Callable[[], Backend]]] = {
     "memory-threaded": threaded_in_memory,
@@ -120,12 +179,22 @@ ON_POSTGRES: Final[dict[str, Callable[..., Backend]]] = {
     "postgres-threaded": threaded_on_postgres,
     "postgres-async": async_on_postgres,
 }
+ON_REDIS: Final[dict[str, Callable[..., Backend]]] = {
+    "redis-threaded": threaded_on_redis,
+    "redis-async": async_on_redis,
+}
+
+_URLS: Final = {**dict.fromkeys(ON_POSTGRES, "emptied_url"), **dict.fromkeys(ON_REDIS, "redis_url")}
+"""The fixture with the URL of an empty backend."""
 
 
-@pytest.fixture(params=[*IN_MEMORY, *ON_POSTGRES])
+@pytest.fixture(params=[*IN_MEMORY, *ON_POSTGRES, *ON_REDIS])
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Every backend, empty."""
-    in_memory = IN_MEMORY.get(request.param)
-    made = in_memory() if in_memory else ON_POSTGRES[request.param](request.getfixturevalue("emptied_url"))
+    name = request.param
+    if name in IN_MEMORY:
+        made = IN_MEMORY[name]()
+    else:
+        made = {**ON_POSTGRES, **ON_REDIS}[name](request.getfixturevalue(_URLS[name]))
     yield made
     made.close()

@@ -1,43 +1,90 @@
 """Defines the queue on Redis for asyncio."""
 
-from typing import Self, TypeVar
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
 
-from fang_core.copying import Uncopyable
+from fang_core.backends.async_queue import AsyncBaseQueue
+from fang_core.backends.verbs import Call
+from fang_core.holding import Holder
+from fang_core.naming import names_arguments
+from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
+from fang_core.tasks.insert_middleware import InsertMiddleware
+from fang_core.tasks.insertion import Inject
 from fang_redis.aio.links import AsyncLinks
 from fang_redis.aio.runner import AsyncRunner
-from fang_redis.connecting import AsyncClient, async_server_of
-from fang_redis.layout import Keys
-from fang_redis.operations import Verb
-from fang_redis.queue import DEFAULT_NAME
-from fang_redis.sending import Sending
+from fang_redis.aio.store import AsyncStore, async_listener
+from fang_redis.base import DEFAULT_NAME, RedisQueueBase
+from fang_redis.connecting import AsyncClient, async_server_of, threaded
+from fang_redis.thread_store import ThreadStore, thread_listener
 
 T = TypeVar("T")
 
 
-class AsyncRedisQueue(Uncopyable):
-    """A queue on Redis or Valkey for asyncio: see ``RedisQueue``."""
+@names_arguments
+class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
+    """An ``AsyncQueueable`` on Redis or Valkey: see ``RedisQueue``. It takes a ``redis.asyncio.Redis``.
 
-    def __init__(self, server: str | AsyncClient, /, *, name: str = DEFAULT_NAME) -> None:
-        self._links = AsyncLinks(async_server_of(server))
+    Use it on one event loop; after ``close`` another one may open it.
+    """
+
+    def __init__(
+        self,
+        server: str | AsyncClient,
+        /,
+        *,
+        name: str = DEFAULT_NAME,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+        duplicated_tasks: bool = True,
+        inject: Sequence[Inject] = (),
+        insert_middleware: Sequence[InsertMiddleware] = (),
+    ) -> None:
+        options: dict[str, Any] = {
+            "name": name,
+            "max_payload_bytes": max_payload_bytes,
+            "duplicated_tasks": duplicated_tasks,
+            "inject": inject,
+            "insert_middleware": insert_middleware,
+        }
+        super().__init__(async_server_of(server), **options)
+        self._recipe = partial(type(self), server, **options) if isinstance(server, str) else None
+        self._links = AsyncLinks(self._server)
         self._runner = AsyncRunner(self._links)
-        self._sending = Sending(Keys(name, self._links.server.database))
-        self.is_open = False
+        self._listener = async_listener(self.keys, self._server)
+        on_thread = threaded(self._server)
+        listener = thread_listener(self.keys, on_thread)
+        self._holder = Holder(ThreadStore(self._pool_verbs, self.keys, on_thread, listener))
+
+    @property
+    def recipe(self) -> Callable[[], "AsyncRedisQueue"] | None:
+        """A function that makes an equal queue in another process; None if its client was handed in."""
+        return self._recipe
 
     async def open(self) -> None:
         """Connects and checks the server. Idempotent."""
-        self.is_open = True
+        self._is_open = True
 
     async def close(self) -> None:
-        """Closes what the queue opened itself. Idempotent."""
+        """Closes the connection of the queue; those of pools stay until these end. Idempotent.
+
+        The queue can be opened again. Tasks that were fetched by hand and not ended are given back.
+        """
+        await asyncio.to_thread(self._holder.end)
         await self._links.close()
-        self.is_open = False
+        self._is_open = False
 
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
+    async def store(self) -> AsyncStore:
+        """Makes a store for a pool, which closes it at its end. Raises like ``open``."""
+        return AsyncStore(self._pool_verbs, self.keys, self._server, self._listener)
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+    async def _do(self, call: Call[T], _: None, /) -> T:
+        result: T = await self._runner.run(call.on(self._verbs))
+        return result
 
-    async def _do(self, verb: Verb[T]) -> T:
-        return await self._runner.run(verb)
+    async def _begin_to_hold(self) -> UUID:
+        return await asyncio.to_thread(self._holder.begin)
+
+    async def _doubt(self, pool_id: UUID) -> None:
+        await asyncio.to_thread(self._holder.doubt, pool_id)

@@ -13,7 +13,8 @@ local function orders(T)
   local of = {}
   for _, l in ipairs(call('SMEMBERS', P..'levels:'..T)) do
     local p, mark, group, k = l:match('^(%d)([-rs])(%d*)[:=](.*)$')
-    local tried = mark ~= 's' or isolated[k] or group == '' or math.max(1, group) >= group_size
+    local most = group == '' and 32767 or math.max(1, group)
+    local tried = mark ~= 's' or isolated[k] or most >= group_size
     if tried and (any or kinds[k]) then
       local order = 2 * p + (first_retried and mark == '-' and 1 or 0)
       of[order] = of[order] or {}

@@ -24,7 +24,8 @@ out[4] = call('HGETALL', P..'running:'..T)
 for i = 1, #out[4], 2 do running[out[4][i]] = tonumber(out[4][i + 1]) end
 
 local function is_tried(mark, group, k)
-  return (any or kinds[k]) and (mark ~= 's' or isolated[k] or group == '' or math.max(1, group) >= group_size)
+  local most = group == '' and 32767 or math.max(1, group)
+  return (any or kinds[k]) and (mark ~= 's' or isolated[k] or most >= group_size)
 end
 
 -- The lines of a priority whose tasks have no lane of their own.

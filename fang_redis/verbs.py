@@ -1,0 +1,69 @@
+"""Puts the rooms together: all verbs of a queue, and all verbs of a pool, by name."""
+
+from fang_redis.audit import Audit
+from fang_redis.bulk import Bulk
+from fang_redis.claiming import Claiming
+from fang_redis.explaining import Explaining
+from fang_redis.flow import Flow
+from fang_redis.history import History
+from fang_redis.inserting import Inserting
+from fang_redis.layout import Keys
+from fang_redis.listing import Listing
+from fang_redis.pools import Pools
+from fang_redis.schedules import ScheduleRoom
+from fang_redis.sending import Sending
+from fang_redis.tasks import Tasks
+from fang_redis.walking import Walking
+
+
+class RedisVerbs:
+    """What a queue asks: see ``fang_core.backends.verbs.Verbs``. Each verb is a generator of operations."""
+
+    def __init__(self, keys: Keys) -> None:
+        sending = Sending(keys)
+        walking = Walking(sending)
+        inserting, claiming, flow, pools = Inserting(sending), Claiming(sending), Flow(sending), Pools(sending)
+        schedules, listing, bulk = ScheduleRoom(sending, inserting), Listing(sending, walking), Bulk(sending, walking)
+        tasks, history = Tasks(sending, claiming, flow), History(sending)
+        self.schedules, self.audit = schedules, Audit(sending)
+
+        self.insert, self.insert_many = inserting.insert, inserting.insert_many
+        self.clock, self.tick_by_hand = claiming.clock, schedules.tick_by_hand
+
+        self.find, self.fetch, self.complete_run = tasks.find, tasks.fetch, tasks.complete_run
+        self.change, self.edit, self.cancel = tasks.change, tasks.edit, bulk.cancel
+        self.remove, self.remove_twin = tasks.remove, tasks.remove_twin
+
+        self.cancel_batch, self.retry_batch = bulk.cancel_batch, bulk.retry_batch
+        self.remove_batch, self.remove_scheduled_batch = bulk.remove_batch, bulk.remove_scheduled_batch
+
+        self.list_pools, self.send = pools.list_pools, pools.send
+        self.list_types, self.set_limits = flow.list_types, flow.set_limits
+        self.pause_type, self.resume_type = flow.pause_type, flow.resume_type
+
+        self.list_tasks, self.count_tasks = listing.list_tasks, listing.count_tasks
+        self.explain, self.stats, self.heat_map = Explaining(sending).explain, history.stats, history.heat_map
+        self.tasks_of_kinds, self.count_by_kind = listing.tasks_of_kinds, listing.count_by_kind
+
+
+class PoolVerbs:
+    """What a pool asks: see ``fang_core.backends.store``."""
+
+    def __init__(self, keys: Keys) -> None:
+        sending = Sending(keys)
+        claiming, flow, pools = Claiming(sending), Flow(sending), Pools(sending)
+        schedules, history = ScheduleRoom(sending, Inserting(sending)), History(sending)
+
+        self.claim, self.claim_lanes, self.complete = claiming.claim, flow.claim_lanes, claiming.complete
+        self.reconcile, self.prune, self.has_taker = claiming.reconcile, claiming.prune, claiming.has_taker
+        self.waiting_types, self.next_due = claiming.waiting_types, claiming.next_due
+        self.unknown_kinds, self.unserved_types = claiming.unknown_kinds, claiming.unserved_types
+
+        self.register, self.unregister = pools.register, pools.unregister
+        self.update_kinds, self.set_waiting = pools.update_kinds, pools.set_waiting
+        self.tell_live = pools.tell_live
+
+        self.declare, self.tell_types = flow.declare, flow.tell_types
+        self.declare_schedules, self.read_schedules = schedules.declare_schedules, schedules.read_schedules
+        self.tick, self.tick_stored = schedules.tick, schedules.tick_stored
+        self.clock, self.flush_stats, self.fold_stats = claiming.clock, history.flush_stats, history.fold_stats
