@@ -49,13 +49,11 @@ class Flow:
 
     def pause_type(self, task_type: str, pause: Pause, /) -> Verb[TypeInfo]:
         """See ``Verbs.pause_type``."""
-        info = yield from self._change(task_type, lambda managed, read: managed.pause(pause, read.now))
-        assert info is not None
-        return info
+        return (yield from self._change(task_type, lambda managed, read: managed.pause(pause, read.now)))
 
     def resume_type(self, task_type: str, /) -> Verb[TypeInfo | None]:
         """See ``Verbs.resume_type``."""
-        return (yield from self._change(task_type, lambda managed, _: managed.resume()))
+        return _left((yield from self._change(task_type, lambda managed, _: managed.resume())))
 
     def set_limits(self, task_type: str, change: LimitChange, /) -> Verb[TypeInfo | None]:
         """See ``Verbs.set_limits``: the limits hold at once, since claims compare the version."""
@@ -65,7 +63,7 @@ class Flow:
                 check_key(task_type, change.rules, managed.declared)
             managed.change(change, read.now)
 
-        return (yield from self._change(task_type, change_it))
+        return _left((yield from self._change(task_type, change_it)))
 
     # What pools do ----------------------------------------------------------------------------------------------------
 
@@ -82,9 +80,16 @@ class Flow:
     def tell_types(self, task_types: Sequence[str], /) -> Verb[None]:
         """See ``FlowStore.tell_types``."""
         channel = (self._sending.keys.channel,)
-        messages = [Operation[Any]("PUBLISH", channel, (LATE + task_type,)) for task_type in task_types]
+        messages: list[Operation[Any]] = [Operation("PUBLISH", channel, (LATE + each,)) for each in task_types]
         if messages:
             yield from Together(messages)
+
+    def prune_rates(self, task_types: Sequence[str], /) -> Verb[None]:
+        """Forgets the rates of keys that are full again, as those of keys are that have never started a task."""
+        for task_type in task_types:
+            place = yield from self._sending.script("rates", task_type, "0")
+            while place != "0":
+                place = yield from self._sending.script("rates", task_type, place)
 
     def claim_lanes(self, request: LaneRequest, /) -> Verb[LaneClaim]:
         """See ``FlowStore.claim_lanes``."""
@@ -174,8 +179,8 @@ class Flow:
 
     def _change(
         self, task_type: str, change: Callable[[ManagedType, "Types"], None], *, reads_pools: bool = False
-    ) -> Verb[TypeInfo | None]:
-        """Changes what holds for a type; returns what is left to say of it, or None."""
+    ) -> Verb[TypeInfo]:
+        """Changes what holds for a type; returns what there is to say of it then."""
         while True:
             read = yield from self._read(task_type, pools=reads_pools)
             (found,) = read.types
@@ -188,7 +193,12 @@ class Flow:
                 break
         if not fields and not found.version:
             yield from self.tell_types([task_type])
-        return info if info.is_managed else None
+        return info
+
+
+def _left(info: TypeInfo) -> TypeInfo | None:
+    """Returns what is left to say of a type; None if that is nothing."""
+    return info if info.is_managed else None
 
 
 # What is kept of a type -----------------------------------------------------------------------------------------------

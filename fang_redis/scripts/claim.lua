@@ -33,7 +33,7 @@ local function first_of(keys, most)
   local due, counts = {}, {}
   if #keys == 1 then
     due = call('ZRANGE', keys[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, most)
-    return due, {[keys[1]] = #due}
+    return due, #due > 0 and {[keys[1]] = #due} or {}  -- ranks 0 to -1 would be all of them
   end
   local page = math.max(2, math.ceil(2 * most / #keys))
   while #due < most do
