@@ -5,13 +5,13 @@ what runs, so that a claim costs the same whatever waits.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from fang_core.backends.managed import Lanes, ManagedType, pick
+from fang_core.backends.managed import ManagedType, pick
 from fang_core.backends.store import NO_TRANSACTIONS, LaneClaim, LaneRequest
 from fang_core.claims.suspects import ANY_SUSPECTS
 from fang_core.crashes import MOST_GROUP, SUSPECT_AFTER
@@ -32,21 +32,23 @@ _OF_LEVEL: Final = f"""FROM fang_tasks t INDEXED BY fang_tasks_lanes
 
 _HEADS: Final = f"SELECT t.id {_OF_LEVEL} AND t.lane = :lane AND {_WANTED} ORDER BY t.scheduled_at, t.id LIMIT :most"
 
-
-def _lanes(first: str, others: str) -> str:
-    """Returns a search for lanes, each of which is found in the index behind the one before, and for whether each has a
-    task to take."""
-    return f"""WITH RECURSIVE lanes (lane) AS (
-  SELECT (SELECT t.lane {_OF_LEVEL} AND t.lane {first} ORDER BY t.lane LIMIT 1)
+# Each lane is found in the index behind the one before.
+_LANES: Final = f"""WITH RECURSIVE lanes (lane) AS (
+  SELECT (SELECT t.lane {_OF_LEVEL} AND t.lane >= :first AND t.lane <= :last ORDER BY t.lane LIMIT 1)
   UNION ALL
-  SELECT (SELECT t.lane {_OF_LEVEL} AND t.lane > lanes.lane {others} ORDER BY t.lane LIMIT 1)
+  SELECT (SELECT t.lane {_OF_LEVEL} AND t.lane > lanes.lane AND t.lane <= :last ORDER BY t.lane LIMIT 1)
   FROM lanes WHERE lanes.lane IS NOT NULL)
 SELECT lane, EXISTS (SELECT 1 {_OF_LEVEL} AND t.lane = lanes.lane AND {_WANTED})
 FROM lanes WHERE lane IS NOT NULL LIMIT :most"""
 
+_FEWEST: Final = 16
+"""How many lanes are looked at first; then four times as many, and so on."""
 
-_BEHIND: Final = _lanes("> :after_lane", "")
-_FROM_START: Final = _lanes("<= :after_lane", "AND t.lane <= :after_lane")
+_NEXT: Final = "\0"
+"""Makes of a lane the next possible one: no lane has this character."""
+
+_GREATEST: Final = b"\xff"
+"""Comes behind all lanes: for SQLite a blob is greater than any text."""
 
 _RUNNING: Final = """SELECT lane, count(*) FROM fang_tasks INDEXED BY fang_tasks_running
   WHERE lane IS NOT NULL AND state = 'in_progress' AND task_type = ? GROUP BY lane"""
@@ -70,28 +72,59 @@ class _Waiting:
         self.values = {
             "now": self.tx.micros,
             "task_type": request.task_type,
-            "after_lane": request.after_lane,
             "kinds": json.dumps(request.kinds),
             "group_size": request.group_size,
             "isolated_kinds": json.dumps(request.isolated_kinds),
         }
 
-    def lanes(self, priority: int, /) -> Lanes:
+    def lanes(self, priority: int, /) -> "_Lanes":
         """Returns the lanes of a priority, those first that come behind the one that was served last."""
-        most = self.request.most_lanes
-        of_level = self.values | {"priority": priority}
-        found = self.tx.rows(_BEHIND, of_level | {"most": most})
-        if len(found) < most:
-            found += self.tx.rows(_FROM_START, of_level | {"most": most - len(found)})
-        keys = [lane for lane, has_task in found if has_task]
-        if self.managed.settings.key_rate is not None:
-            self.managed.tats.update(_tats(self.tx, self.request.task_type, keys))
-        return Lanes(keys, found[-1][0] if len(found) == most else None)
+        return _Lanes(self, priority)
 
     def heads(self, priority: int, lane: str, most: int, /) -> Sequence[bytes]:
         """Returns the first tasks of a lane."""
         found = self.tx.rows(_HEADS, self.values | {"priority": priority, "lane": lane, "most": most})
         return [task_id for (task_id,) in found]
+
+
+@dataclass(slots=True)
+class _Lanes:
+    """The lanes of a priority, found while they are read, as ``managed.InTurn`` has it."""
+
+    waiting: _Waiting
+    priority: int
+    looked: int = 0
+    last: str | None = None
+    is_at_end: bool = False
+
+    @property
+    def keys(self) -> Iterator[str]:
+        """The lanes that have a task to take."""
+        after_lane = self.waiting.request.after_lane
+        yield from self._between(after_lane + _NEXT, _GREATEST)
+        yield from self._between("", after_lane)
+        self.is_at_end = self.looked < self.waiting.request.most_lanes
+
+    @property
+    def reached(self) -> str | None:
+        """The last lane that was looked at, if there may be more."""
+        return None if self.is_at_end else self.last
+
+    def _between(self, first: str, last: str | bytes) -> Iterator[str]:
+        waiting, most, size = self.waiting, self.waiting.request.most_lanes, _FEWEST
+        while self.looked < most:
+            size = min(size, most - self.looked)
+            values = {"priority": self.priority, "first": first, "last": last, "most": size}
+            found = waiting.tx.rows(_LANES, waiting.values | values)
+            if waiting.managed.settings.key_rate is not None:
+                waiting.managed.tats.update(_tats(waiting.tx, waiting.request.task_type, [lane for lane, _ in found]))
+            for lane, has_task in found:
+                self.looked, self.last = self.looked + 1, lane
+                if has_task:
+                    yield lane
+            if len(found) < size:
+                return
+            first, size = found[-1][0] + _NEXT, size * 4
 
 
 def claim_lanes(tx: Transaction, request: LaneRequest, *, takes: bool = True) -> LaneClaim:

@@ -128,11 +128,25 @@ class Lanes(NamedTuple):
     reached: str | None
 
 
+class InTurn(Protocol):
+    """What ``Lanes`` has, for who finds keys while they are read: a claim reads no more of them than it needs."""
+
+    @property
+    def keys(self) -> Iterable[str]:
+        """The keys, in turn."""
+        ...
+
+    @property
+    def reached(self) -> str | None:
+        """The last key that was looked at, if there may be more; it is asked for when no more are read."""
+        ...
+
+
 class Waiting(Protocol[T_co]):
     """Shows a claim the tasks of one type that it may take."""
 
-    def lanes(self, priority: int, /) -> Lanes:
-        """Returns the keys of a priority."""
+    def lanes(self, priority: int, /) -> InTurn:
+        """Returns the keys of a priority that have a task to take."""
         ...
 
     def heads(self, priority: int, lane: str, most: int, /) -> Sequence[T_co]:
@@ -227,7 +241,7 @@ class _Turn(Generic[T]):
             return _until_next(self._managed.tat, self._settings.rate, self._now)
         return min(self._waits, default=None) if self.left else None
 
-    def serve(self, priority: int, lanes: Sequence[str], before: str, chance: Callable[[], float]) -> str | None:
+    def serve(self, priority: int, lanes: Iterable[str], before: str, chance: Callable[[], float]) -> str | None:
         """Takes tasks of these keys of a priority, whose turns come in this order, behind that of ``before``.
 
         Returns the key to begin behind the next time; None if no key could be served.
@@ -235,13 +249,13 @@ class _Turn(Generic[T]):
         usable: list[tuple[str, str, int]] = []
         wanted = 0
         for lane in lanes:
-            if wanted >= self.left:
-                break
             free = self._free(lane)
             if free > 0:
                 usable.append((before, lane, free))
                 wanted += min(free, QUANTUM * self._weight(lane))
             before = lane
+            if wanted >= self.left:
+                break
         left, shares = self.left, sum(self._weight(lane) for _, lane, _ in usable)
         place: str | None = None
         for former, lane, free in usable:
