@@ -7,7 +7,7 @@ are inserted or revived get a lane, and those that were there before are adopted
 import json
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from fang_core.backends.json_forms import managed_as_json, managed_from_json
 from fang_core.backends.managed import ManagedType
@@ -15,14 +15,14 @@ from fang_core.backends.store import Declaration
 from fang_core.flow.info import MOST_COUNTED, TypeInfo
 from fang_core.flow.limits import rules_from_json
 from fang_core.flow.settings import check_key
-from fang_core.record import Task
+from fang_core.record import HIGHEST_PRIORITY, Task
 from fang_core.tasks.managing import LimitChange, Pause
 from fang_sqlite.records import micros
 from fang_sqlite.schema import DUE
 from fang_sqlite.transaction import Transaction
 
-_ADOPTED_AT_ONCE: Final = 2_000
-"""How many waiting tasks get their lane in the transaction that begins to manage their type: it takes some ms."""
+_ADOPTED_AT_ONCE: Final = 1_000
+"""How many waiting tasks are looked at in the transaction that begins to manage their type: it takes some ms."""
 
 _FOR_EVER: Final = 2**63 - 1
 _AMONG: Final = "task_type IN (SELECT value FROM json_each(?))"
@@ -123,12 +123,10 @@ def _change(tx: Transaction, task_type: str, managed: ManagedType) -> TypeInfo |
         tx.run("DELETE FROM fang_types WHERE task_type = ?", (task_type,))
         tx.run("DELETE FROM fang_lanes WHERE task_type = ?", (task_type,))
         return None
-    tx.run(
-        """INSERT INTO fang_types (task_type, managed, managed_until) VALUES (?, ?, ?)
-  ON CONFLICT (task_type) DO UPDATE SET managed = excluded.managed, managed_until = excluded.managed_until""",
-        (task_type, managed_as_json(managed), _managed_until(managed, tx.now)),
-    )
-    _adopt_at_once(tx, task_type)
+    values = (managed_as_json(managed), _managed_until(managed, tx.now), task_type)
+    if not tx.run("UPDATE fang_types SET managed = ?, managed_until = ? WHERE task_type = ?", values):
+        tx.run("INSERT INTO fang_types (managed, managed_until, task_type) VALUES (?, ?, ?)", values)
+        _adopt_at_once(tx, task_type)
     return info
 
 
@@ -153,45 +151,55 @@ def info_of(tx: Transaction, task_type: str, managed: ManagedType) -> TypeInfo:
 
 # Tasks without a lane -------------------------------------------------------------------------------------------------
 
+_START: Final = (HIGHEST_PRIORITY - 1, 0, "")
+"""The place of which all tasks that wait are behind."""
+
+_TO_ADOPT: Final = f"SELECT task_type, adopt_from FROM fang_types WHERE adopt_from IS NOT NULL AND {_AMONG}"
+
+_LOOK: Final = f"""SELECT rowid, lane, priority, scheduled_at, id FROM fang_tasks INDEXED BY fang_tasks_due
+  WHERE {DUE} AND task_type = ? AND (priority, scheduled_at, id) > (?, ?, ?)
+  ORDER BY priority, scheduled_at, id LIMIT ?"""
+
 
 def has_to_adopt(tx: Transaction, task_types: Iterable[str]) -> bool:
     """Returns whether waiting tasks of these types may lack a lane, so that ``adopt`` has something to do."""
-    sql = f"SELECT 1 FROM fang_types WHERE NOT is_adopted AND {_AMONG}"
-    return tx.row(sql, (json.dumps(list(task_types)),)) is not None
+    return tx.row(_TO_ADOPT, (json.dumps(list(task_types)),)) is not None
 
 
 def adopt(tx: Transaction, task_types: Iterable[str], limit: int) -> bool:
-    """Gives waiting tasks of these types a lane, so many at most; returns whether all of them have one now."""
-    sql = f"SELECT task_type FROM fang_types WHERE NOT is_adopted AND {_AMONG}"
-    for (task_type,) in tx.rows(sql, (json.dumps(list(task_types)),)):
-        limit -= _adopt(tx, task_type, limit)
+    """Gives a lane to waiting tasks of these types that have none; returns whether there are no more.
+
+    It looks at so many tasks, and goes on where the last call has ended.
+    """
+    for task_type, place in tx.rows(_TO_ADOPT, (json.dumps(list(task_types)),)):
+        limit -= _adopt(tx, task_type, json.loads(place), limit)
         if limit <= 0:
             return False
     return True
 
 
-def _adopt(tx: Transaction, task_type: str, limit: int) -> int:
-    """Does so with one type, and notes if it has no more; returns how many have got one."""
-    adopted = tx.run(
-        f"""UPDATE fang_tasks SET lane = '' WHERE rowid IN (
-  SELECT rowid FROM fang_tasks INDEXED BY fang_tasks_due WHERE {DUE} AND task_type = ? AND lane IS NULL LIMIT ?)""",
-        (task_type, limit),
-    )
-    if adopted < limit:
-        tx.run("UPDATE fang_types SET is_adopted = 1 WHERE task_type = ?", (task_type,))
-    if adopted:
+def _adopt(tx: Transaction, task_type: str, place: Sequence[Any], limit: int) -> int:
+    """Does so with one type, from a place on; returns at how many tasks it has looked."""
+    priority, scheduled_at, id_ = place
+    found = tx.rows(_LOOK, (task_type, priority, scheduled_at, bytes.fromhex(id_), limit))
+    without = [(rowid,) for rowid, lane, *_ in found if lane is None]
+    if without:
+        tx.run_many("UPDATE fang_tasks SET lane = '' WHERE rowid = ?", without)
         tx.tell_types([task_type])
-    return adopted
+    reached = None
+    if len(found) == limit:
+        *_, priority, scheduled_at, last = found[-1]
+        reached = json.dumps([priority, scheduled_at, last.hex()])
+    tx.run("UPDATE fang_types SET adopt_from = ? WHERE task_type = ?", (reached, task_type))
+    return len(found)
 
 
 def _adopt_at_once(tx: Transaction, task_type: str) -> None:
-    """Has all counted that runs of a type, and found what waits, if that is not too much: others can write between the
-    batches in which the rest is adopted."""
-    if not has_to_adopt(tx, [task_type]):
-        return
+    """Has all counted that runs of a type, and found what waits first: others can write between the batches in which
+    the rest is adopted."""
     tx.run(
         """UPDATE fang_tasks INDEXED BY fang_tasks_held SET lane = ''
   WHERE pool_id IS NOT NULL AND task_type = ? AND lane IS NULL""",
         (task_type,),
     )
-    _adopt(tx, task_type, _ADOPTED_AT_ONCE)
+    _adopt(tx, task_type, _START, _ADOPTED_AT_ONCE)

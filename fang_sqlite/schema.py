@@ -111,13 +111,13 @@ _FIRST: Final = (
   body TEXT NOT NULL DEFAULT '{}'
 ) STRICT""",
     "CREATE INDEX fang_messages_pool ON fang_messages (pool_id)",
-    # Managed types, ``managed`` as JSON. Plain claims leave a type alone until ``managed_until``. ``is_adopted`` says
-    # that all of its tasks that wait or run have a lane.
+    # Managed types, ``managed`` as JSON. Plain claims leave a type alone until ``managed_until``. Waiting tasks of the
+    # type may lack a lane behind the place ``adopt_from``: a priority, a due time and an id; null when all have one.
     """CREATE TABLE fang_types (
   task_type TEXT NOT NULL PRIMARY KEY,
   managed TEXT NOT NULL,
   managed_until INTEGER NOT NULL,
-  is_adopted INTEGER NOT NULL DEFAULT 0
+  adopt_from TEXT
 ) STRICT, WITHOUT ROWID""",
     # The rates of single keys.
     """CREATE TABLE fang_lanes (
