@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Final
 
 from fang_core.backends.store import PruneRequest
-from fang_sqlite import uniques
+from fang_sqlite import lanes, uniques
 from fang_sqlite.records import span
 from fang_sqlite.schema import ENDED
 from fang_sqlite.transaction import Transaction
@@ -21,6 +21,7 @@ def prune(tx: Transaction, request: PruneRequest) -> int:
     """
     ages = {"finished": request.keep_finished, "cancelled": request.keep_finished, "failed": request.keep_failed}
     count = sum(_pruned(tx, request, state, keep) for state, keep in ages.items() if keep is not None)
+    lanes.prune_rates(tx, request.limit)
     return count + uniques.prune(tx, request.limit)
 
 
