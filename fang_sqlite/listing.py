@@ -16,7 +16,7 @@ from fang_sqlite.filters import where
 from fang_sqlite.records import moment
 from fang_sqlite.schema import DUE, ENDED
 from fang_sqlite.transaction import Transaction
-from fang_sqlite.walking import Seen, Walking, key_of, place_of
+from fang_sqlite.walking import Seen, Walking, key_of, place_of, ranges_of
 
 PAGE_SECONDS: Final = 0.04
 """The time after which a page looks no further."""
@@ -91,24 +91,28 @@ def count_tasks(tx: Transaction, which: TaskFilter, up_to: int) -> Count:
 
 
 _SOURCES: Final = {
-    Walk.WAITING: f"fang_tasks INDEXED BY fang_tasks_due WHERE {DUE}",
-    Walk.RETRIED: "fang_tasks INDEXED BY fang_tasks_retried WHERE state = 'retried'",
-    Walk.HELD: "fang_tasks INDEXED BY fang_tasks_held WHERE pool_id IS NOT NULL",
-    Walk.ENDED: f"fang_tasks INDEXED BY fang_tasks_ended WHERE {ENDED}",
-    Walk.INSERTED: "fang_tasks WHERE true",
-    Walk.IDS: "fang_tasks WHERE true",
+    Walk.WAITING: f"INDEXED BY fang_tasks_due WHERE {DUE}",
+    Walk.RETRIED: "INDEXED BY fang_tasks_retried WHERE state = 'retried'",
+    Walk.HELD: "INDEXED BY fang_tasks_held WHERE pool_id IS NOT NULL",
+    Walk.ENDED: f"INDEXED BY fang_tasks_ended WHERE {ENDED}",
+    Walk.IDS: "WHERE true",
 }
 
 
 def _counted(tx: Transaction, which: TaskFilter, walk: Walk) -> int | None:
     """Returns how many tasks match, all in the engine; None if that takes too long."""
-    condition, source = where(which), _SOURCES[walk]
-    if which.kinds is not None and states_of(which) == {TaskState.FAILED}:
-        source = "fang_tasks INDEXED BY fang_tasks_failed_kinds WHERE state = 'failed'"
-    sql = f"SELECT count(*) FROM {source} AND {condition.sql}"
+    condition = where(which)
+    ranges = ranges_of(tx, which) if walk is Walk.INSERTED and not which.is_empty else []
+    if walk is Walk.INSERTED:
+        source = f"WHERE ({' OR '.join(['id <= ? AND id >= ?'] * len(ranges)) or 'true'})"
+    elif which.kinds is not None and states_of(which) == {TaskState.FAILED}:
+        source = "INDEXED BY fang_tasks_failed_kinds WHERE state = 'failed'"
+    else:
+        source = _SOURCES[walk]
+    sql = f"SELECT count(*) FROM fang_tasks {source} AND {condition.sql}"
     try:
         with _interrupted_after(tx.connection, COUNT_SECONDS):
-            (count,) = tx.row(sql, condition.values)
+            (count,) = tx.row(sql, [*(each for ids in ranges for each in ids), *condition.values])
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
             raise

@@ -195,14 +195,11 @@ class Walking:
     # Tasks by their ids -----------------------------------------------------------------------------------------------
 
     def _inserted(self, behind: Place | None) -> Iterator[Seen]:
-        which, foreign_from, has_foreign = self.which, foreign_ids_from(self.tx.now), False
-        if which.inserted_after is not None or which.inserted_before is not None:
-            has_foreign = self.tx.row("SELECT 1 FROM fang_tasks WHERE id >= ?", (foreign_from.bytes,)) is not None
-        for most, least in id_ranges(which, foreign_from, has_foreign=has_foreign):
-            first = most.bytes if behind is None else min(most.bytes, id_before(UUID(bytes=behind[-1])).bytes)
-            if first >= least.bytes and not (behind is not None and behind[-1] == LEAST_ID.bytes):
+        for most, least in ranges_of(self.tx, self.which):
+            first = most if behind is None else min(most, id_before(UUID(bytes=behind[-1])).bytes)
+            if first >= least and not (behind is not None and behind[-1] == LEAST_ID.bytes):
                 rest = "WHERE id <= ? AND id >= ? ORDER BY id DESC"
-                yield from self._select("id", "created_at", rest, (first, least.bytes))
+                yield from self._select("id", "created_at", rest, (first, least))
 
     def _ids(self, behind: Place | None) -> Iterator[Seen]:
         ids = sorted((each.bytes for each in self.which.ids or ()), reverse=True)
@@ -210,6 +207,14 @@ class Walking:
         while some := list(islice(left, _MOST_IDS)):
             rest = f"WHERE id IN ({', '.join('?' * len(some))}) ORDER BY id DESC"
             yield from self._select("id", "created_at", rest, some)
+
+
+def ranges_of(tx: Transaction, which: TaskFilter) -> list[tuple[bytes, bytes]]:
+    """Returns the ranges of ids to look at, from the greatest id of each to the least."""
+    foreign_from, has_foreign = foreign_ids_from(tx.now), False
+    if which.inserted_after is not None or which.inserted_before is not None:
+        has_foreign = tx.row("SELECT 1 FROM fang_tasks WHERE id >= ?", (foreign_from.bytes,)) is not None
+    return [(most.bytes, least.bytes) for most, least in id_ranges(which, foreign_from, has_foreign=has_foreign)]
 
 
 def _place(seen: Seen) -> Place:

@@ -1,0 +1,156 @@
+"""Several processes do the same at once, each in transactions of its own: what holds for one holds for all together."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from fang_core.backends.store import Declaration
+from fang_core.flow.limits import FlowRule, Limit, Rate, rules_as_json
+from fang_sqlite import flow
+from fang_sqlite.file import File
+from tests.patience import PATIENT
+from tests.sqlite.files import insert, opened, register
+
+PROCESSES: Final = 3
+
+BEGIN: Final = """
+import json, pathlib, sys
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+from fang_sqlite.file import File
+file = File(pathlib.Path(sys.argv[1]), "normal")
+file.open()
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+CLAIMS: Final = """
+from fang_core.backends.store import LaneRequest
+from fang_sqlite import lanes
+pool, starts, most, waiting = UUID(sys.argv[2]), [], 0, 1
+while waiting:
+    with file.writing() as tx:
+        claim = lanes.claim_lanes(tx, LaneRequest(pool, "common", ("note",), 3))
+        (running,) = tx.row("SELECT count(*) FROM fang_tasks WHERE state = 'in_progress'")
+        (waiting,) = tx.row("SELECT count(*) FROM fang_tasks WHERE state = 'new'")
+    most = max(most, running)
+    starts += [(str(task.id), tx.now.isoformat()) for task in claim.tasks]
+    with file.writing() as tx:
+        tx.run_many("DELETE FROM fang_tasks WHERE id = ?", [(task.id.bytes,) for task in claim.tasks])
+print(json.dumps([most, starts]))
+"""
+
+INSERTS: Final = """
+from fang_core import Queueable, Runnable, TaskConfig, Unique
+from fang_core.tasks.insertion import Overrides, Rules
+from fang_sqlite import inserting
+
+class Note(Runnable):
+    task_config = TaskConfig(kind="note")
+    n: int = 0
+    def run(self, queue: Queueable) -> None: ...
+
+terms = (True, Unique(while_="waiting"), Unique(within=timedelta(hours=1)))
+inserted = []
+for n in range(60):
+    overrides = Overrides(uniq=terms[n % 3])
+    with file.writing() as tx:
+        task = inserting.insert(tx, overrides.new_task(Note(n=n), Rules()), overrides)
+    if not task.conflict:
+        inserted.append(n)
+print(json.dumps(inserted))
+"""
+
+TICKS: Final = """
+from fang_core.backends.scheduling import tick_id
+from fang_core.backends.store import Tick
+from fang_core.tasks.insertion import NewTask
+from fang_core.tasks.options import COLUMNS
+from fang_sqlite import schedules
+
+made = []
+for n in range(50):
+    at = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=n)
+    options = tuple({"task_type": "common", "priority": 0}.get(name) for name in COLUMNS)
+    tick = Tick("each minute", at, NewTask(tick_id("each minute", at), '{"type":"note"}', "note", options))
+    with file.writing() as tx:
+        if schedules.tick(tx, tick):
+            made.append(n)
+print(json.dumps(made))
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[File]:
+    made = opened(tmp_path / "tasks.db")
+    yield made
+    made.close()
+
+
+def race(file: File, script: str, *arguments: str) -> list[Any]:
+    """Runs a script in several processes that begin at once; returns what each has printed as JSON."""
+    command = [sys.executable, "-c", BEGIN + script, str(file.path), *arguments]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(PROCESSES)]
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        return [json.loads(process.communicate(timeout=PATIENT)[0]) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def claimed(file: File, *rules: FlowRule) -> tuple[int, list[datetime]]:
+    """Has processes claim and end all tasks of a type with these rules; returns how many ran at once, and when each
+    began."""
+    pool_id = register(file)
+    with file.writing() as tx:
+        flow.declare(tx, [Declaration("common", {"note": rules_as_json(rules)})])
+    inserted = {str(insert(file)) for _ in range(60)}
+    with file.writing() as tx:
+        tx.run("UPDATE fang_tasks SET lane = ''")
+    found = race(file, CLAIMS, str(pool_id))
+    starts = [start for _, of_process in found for start in of_process]
+    assert sorted(task_id for task_id, _ in starts) == sorted(inserted)
+    return max(most for most, _ in found), sorted(datetime.fromisoformat(at) for _, at in starts)
+
+
+def test_a_limit_is_never_exceeded_and_each_task_is_claimed_once(file: File) -> None:
+    most, _ = claimed(file, Limit(4))
+    assert most == 4
+
+
+def test_a_rate_is_never_exceeded(file: File) -> None:
+    rate = Rate(100, burst=5)
+    _, starts = claimed(file, rate)
+    for first, begun in enumerate(starts):
+        for last in range(first, len(starts)):
+            assert last - first + 1 <= rate.burst + (starts[last] - begun) / rate.gcra.interval  # type: ignore[operator]
+
+
+def test_of_equal_unique_tasks_one_is_inserted(file: File) -> None:
+    found = Counter(n for of_process in race(file, INSERTS) for n in of_process)
+    assert found == dict.fromkeys(range(60), 1)
+
+
+def test_each_tick_is_made_once(file: File) -> None:
+    found = Counter(n for of_process in race(file, TICKS) for n in of_process)
+    with file.reading() as tx:
+        rows = tx.rows("SELECT scheduled_at FROM fang_tasks ORDER BY scheduled_at")
+    assert found.total() == len(rows)
+    assert max(found.values()) == 1
+    assert found[49] == 1
