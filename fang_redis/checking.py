@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from fang_core.errors import BackendError, ReadOnlyServer, SchemaError
 from fang_core.logs import SafeLogger
-from fang_redis.layout import VERSION
+from fang_redis.connecting import Server
+from fang_redis.layout import VERSION, Keys
 from fang_redis.operations import Operation, Verb
 from fang_redis.sending import Sending
 
@@ -40,19 +41,20 @@ _NOT_SEEN: Final = (
 )
 
 
-def check(sending: Sending, where: str) -> Verb[None]:
+def check(server: Server, keys: Keys) -> Verb[None]:
     """Looks at the server, and notes in an empty database which layout the queue's keys have.
 
     Raises ``BackendError``, or a subclass, for a server on which no queue works. What the server may lose is logged.
     """
+    where = server.where
     facts = facts_of((yield from _INFO))
     problem = problem_of(facts, where)
     if problem is not None:
         raise problem
-    layout, *_ = yield from sending.script("open", VERSION)
+    layout, *_ = yield from Sending(keys).script("open", VERSION)
     if layout != str(VERSION):
         raise SchemaError(
-            f"the keys of queue {sending.keys.name!r} on Redis have layout {layout}, and this version of Fang knows"
+            f"the keys of queue {keys.name!r} on Redis have layout {layout}, and this version of Fang knows"
             f" {VERSION}: let all processes run the same release"
         )
     appends = yield from _appends()

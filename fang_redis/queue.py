@@ -13,6 +13,7 @@ from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
 from fang_core.tasks.insert_middleware import InsertMiddleware
 from fang_core.tasks.insertion import Inject
 from fang_redis.base import DEFAULT_NAME, RedisQueueBase
+from fang_redis.checking import check
 from fang_redis.connecting import Client, server_of
 from fang_redis.links import Links
 from fang_redis.runner import Runner
@@ -65,9 +66,11 @@ class RedisQueue(RedisQueueBase, BaseQueue[None]):
         return self._recipe
 
     def open(self) -> None:
-        """Connects and checks the server. Idempotent."""
-        self._links.open()
-        self._is_open = True
+        """Connects and checks the server. Idempotent. Raises ``BackendError`` if no queue works on it."""
+        if not self._is_open:
+            self._links.open()
+            self._runner.run(check(self._server, self.keys))
+            self._is_open = True
 
     def close(self) -> None:
         """Closes the connections of the queue; those of pools stay until these end. Idempotent.

@@ -26,7 +26,7 @@ from fang_postgres.urls import address
 from tests.examples import register_profiles
 from tests.modes import Database, Harness, IdlePools, harness_of
 from tests.patience import PATIENT
-from tests.redisserver import RedisServer
+from tests.redisserver import EVERY_SECOND, RedisServer
 
 MEMORY = Path("/dev/shm")
 ENOUGH = 8 << 30
@@ -170,7 +170,7 @@ def redis_server_url() -> Iterator[str]:
         number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
         yield urlsplit(given)._replace(path=f"/{number}").geturl()
         return
-    with RedisServer() as server:
+    with RedisServer(EVERY_SECOND) as server:
         yield server.url
 
 

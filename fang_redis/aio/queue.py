@@ -17,6 +17,7 @@ from fang_redis.aio.links import AsyncLinks
 from fang_redis.aio.runner import AsyncRunner
 from fang_redis.aio.store import AsyncStore, async_listener
 from fang_redis.base import DEFAULT_NAME, RedisQueueBase
+from fang_redis.checking import check
 from fang_redis.connecting import AsyncClient, async_server_of, threaded
 from fang_redis.thread_store import ThreadStore, thread_listener
 
@@ -63,8 +64,10 @@ class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
         return self._recipe
 
     async def open(self) -> None:
-        """Connects and checks the server. Idempotent."""
-        self._is_open = True
+        """Connects and checks the server. Idempotent. Raises ``BackendError`` if no queue works on it."""
+        if not self._is_open:
+            await self._runner.run(check(self._server, self.keys))
+            self._is_open = True
 
     async def close(self) -> None:
         """Closes the connection of the queue; those of pools stay until these end. Idempotent.

@@ -32,7 +32,7 @@ def server() -> Iterator[RedisServer]:
 def checked(url: str) -> None:
     links = Links(server_of(url))
     try:
-        Runner(links).run(check(SENDING, links.server.where))
+        Runner(links).run(check(links.server, SENDING.keys))
     finally:
         links.close()
 
