@@ -58,7 +58,7 @@ class RedisQueue(RedisQueueBase, BaseQueue[None]):
         self._links = Links(self._server)
         self._runner = Runner(self._links)
         self._listener = thread_listener(self.keys, self._server)
-        self._holder = Holder(self.store())
+        self._holder = Holder(self._new_store())
 
     @property
     def recipe(self) -> Callable[[], "RedisQueue"] | None:
@@ -83,6 +83,10 @@ class RedisQueue(RedisQueueBase, BaseQueue[None]):
 
     def store(self) -> ThreadStore:
         """Makes a store for a pool, which closes it at its end. Raises like ``open``."""
+        self.open()
+        return self._new_store()
+
+    def _new_store(self) -> ThreadStore:
         return ThreadStore(self._pool_verbs, self.keys, self._server, self._listener)
 
     def _do(self, call: Call[T], _: None, /) -> T:

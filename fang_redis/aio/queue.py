@@ -80,6 +80,7 @@ class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
 
     async def store(self) -> AsyncStore:
         """Makes a store for a pool, which closes it at its end. Raises like ``open``."""
+        await self.open()
         return AsyncStore(self._pool_verbs, self.keys, self._server, self._listener)
 
     async def _do(self, call: Call[T], _: None, /) -> T:
