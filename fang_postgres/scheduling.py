@@ -1,9 +1,8 @@
 """Writes the scripts for schedules that live in the database. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from fang_core.backends.scheduling import due_at, replaced, row_now, row_of_past, unknown_schedule
 from fang_core.errors import BackendError, UnknownSchedule
@@ -21,19 +20,11 @@ from fang_core.schedules.stored import (
 )
 from fang_core.tasks.insertion import NewTask, Overrides, Rules
 from fang_core.tasks.managing import Pause
-from fang_core.tasks.scheduling import ScheduleCall, Verb
 from fang_postgres import scripts
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Script
 
-T = TypeVar("T")
-
 _TRIES: Final = 20  # of a change to a schedule that others change at the same time
-
-
-def begin(operations: Operations, call: ScheduleCall[T]) -> Callable[..., Script[T]]:
-    """Returns the script of a call, which is to be told whether it may ``notify``."""
-    return partial(_SCRIPTS[call.verb], operations, *call.args)
 
 
 def put(
@@ -140,14 +131,3 @@ def _unknown(operations: Operations, name: str) -> Script[UnknownSchedule]:
 
 def _changed(name: str) -> BackendError:
     return BackendError(f"schedule {name!r:.100} was changed {_TRIES} times meanwhile: try again")
-
-
-_SCRIPTS: Final[Mapping[Verb, Callable[..., Script[Any]]]] = {
-    "put": put,
-    "pause": pause,
-    "resume": resume,
-    "remove": remove,
-    "list_all": list_all,
-    "run_now": run_now,
-    "backfill": backfill,
-}

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from fang_core.backends.store import PoolRecord, Rescued
-from fang_core.backends.ticking import next_tick
+from fang_core.backends.store import PoolRecord, Rescued, Tick
+from fang_core.backends.verbs import Fetched
 from fang_core.errors import IdInUse, RowsLocked, StaleTask, StatementRefused, TwinExists
 from fang_core.lifecycle import Change, Outcome, cancelled_by_hand
 from fang_core.liveness import Pulse
 from fang_core.record import Task
 from fang_core.tasks.batches import Batches
 from fang_core.tasks.editing import Edit, edit_meets_twin
-from fang_core.tasks.insertion import Bulk, NewTask, Overrides, Rules, in_chunks
-from fang_core.tasks.runnable import BaseRunnable
+from fang_core.tasks.insertion import Bulk, NewTask, Overrides, in_chunks
 from fang_postgres.connections.connecting import SETTINGS
 from fang_postgres.operations import Operations
 from fang_postgres.operations.by_hand import Removing, Touched
@@ -98,18 +97,17 @@ def _insert_unique(
     raise came_and_went(rows[0].kind)
 
 
-def schedule(operations: Operations, task: BaseRunnable, rules: Rules, *, notify: bool) -> Script[Task]:
-    """Inserts the task of its schedule's next tick; returns it, or the one inserted before. Raises ``UsageError``."""
-    for _ in range(TRIES):
-        tick = next_tick(task, (yield operations.clock()), rules)
-        inserted: Task | None
-        _, inserted = yield operations.tick(tick, notify=notify, by_hand=True)
-        if inserted is not None:
-            return inserted
-        found: list[tuple[Task, bool]] = yield operations.existing(tick.row)
-        if found:
-            return found[0][0]._replace(conflict=True)
-    raise came_and_went(tick.name)
+def tick_by_hand(operations: Operations, tick: Tick, *, notify: bool) -> Script[Task | None]:
+    """Inserts the task of a schedule's tick that lies ahead; returns it, or the one inserted before.
+
+    Returns None if another one has done so meanwhile, and it is gone.
+    """
+    inserted: Task | None
+    _, inserted = yield operations.tick(tick, notify=notify, by_hand=True)
+    if inserted is not None:
+        return inserted
+    found: list[tuple[Task, bool]] = yield operations.existing(tick.row)
+    return found[0][0]._replace(conflict=True) if found else None
 
 
 def _who_is_there(row: NewTask, found: Sequence[tuple[Task, bool]]) -> Task | None:
@@ -143,10 +141,10 @@ def edit(operations: Operations, edit: Edit, *, notify: bool) -> Script[Task]:
     raise StaleTask(f"task {read.id} has changed since it was read: read it again")
 
 
-def fetch(operations: Operations, task_type: str, pool_id: UUID, *, notify: bool) -> Script[tuple[bool, Task | None]]:
+def fetch(operations: Operations, task_type: str, pool_id: UUID, *, notify: bool) -> Script[Fetched]:
     """Fetches a due task by hand, and cancels those before it that are to be cancelled.
 
-    Returns whether the queue's own row exists, and the task that it now holds. Raises ``UsageError``.
+    Returns the task that the queue's own pool now holds. Raises ``UsageError``.
     """
     is_managed, taken = False, 0
     while True:
@@ -156,7 +154,7 @@ def fetch(operations: Operations, task_type: str, pool_id: UUID, *, notify: bool
         if cancelled is not None:
             yield operations.change(cancelled, notify=notify)
         elif touched.is_managed is is_managed and (not touched.turn_taken or taken == TRIES):
-            return touched.registered, touched.task
+            return Fetched(touched.task, touched.registered)
         is_managed, taken = touched.is_managed, taken + touched.turn_taken
 
 

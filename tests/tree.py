@@ -19,7 +19,7 @@ SHORTEST: Final = 16
 
 EXCEPTIONS: Final[Mapping[str, str]] = {
     "__init__.py": "the public names of a mode, which are the same",
-    "queue.py": "the public class of a mode: its signatures and docstrings are what an editor shows to its users",
+    "queue.py": "the public class of a mode: its constructor and docstrings are what an editor shows to its users",
     "pool.py": "the public class of a mode: its signatures and docstrings are what an editor shows to its users",
 }
 """Modules that may share more with the other mode's module of the same name, each with the reason."""

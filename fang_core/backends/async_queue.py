@@ -7,10 +7,10 @@ have the same methods; what is not a matter of colour stands in ``verbs``, ``she
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar, Unpack
 from uuid import UUID
 
-from fang_core.backends.shells import fetch_unseen, refine_failure, without_transactions
+from fang_core.backends.shells import fetch_unseen, refine_failure, too_busy, without_transactions
 from fang_core.backends.ticking import next_tick
 from fang_core.backends.verbs import Batch, Call, Verbs, call
 from fang_core.copying import Uncopyable
@@ -41,13 +41,14 @@ from fang_core.tasks.scheduling import AsyncQueueSchedules, ScheduleCall
 C = TypeVar("C")
 T = TypeVar("T")
 
-logger = SafeLogger("fang_core")
+_TRIES: Final = 20  # to insert a tick while others make and remove it
 
 
 class AsyncBaseQueue(Uncopyable, Generic[C]):
     """An ``AsyncQueueable`` on the verbs of a backend. ``C`` is what its ``connection=`` takes."""
 
     rules: Rules
+    _logger: ClassVar = SafeLogger("fang_core")
     _takes_connections: ClassVar[bool] = True
     _makes_rows_ahead: ClassVar[bool] = False
     """Whether ``insert_many`` makes the rows of its bulk by itself, while it sends others."""
@@ -178,11 +179,12 @@ class AsyncBaseQueue(Uncopyable, Generic[C]):
         Raises ``UsageError`` if the class has no ``cron``, or its schedule has no tick left; otherwise like
         ``insert_task``.
         """
-        while True:
+        for _ in range(_TRIES):
             tick = next_tick(task, await self._run(call(Verbs.clock), connection), self.rules)
             scheduled = await self._run(call(Verbs.tick_by_hand, tick), connection)
             if scheduled is not None:  # otherwise its time has come meanwhile
                 return scheduled
+        raise too_busy(type(task).__name__)
 
     @property
     def schedules(self) -> AsyncQueueSchedules:
@@ -513,7 +515,7 @@ class AsyncBaseQueue(Uncopyable, Generic[C]):
         """
         batches, who = retrying(on_progress), cancellation("", by).by
         count = await self._in_batches(batches, Verbs.retry_batch, (retried_filter(which),), connection)
-        logger.info("%d tasks retried by %s", count, who)
+        self._logger.info("%d tasks retried by %s", count, who)
         return count
 
     async def remove_tasks(
@@ -570,17 +572,15 @@ class AsyncBaseQueue(Uncopyable, Generic[C]):
                 removal.
             connection: a connection of the caller's; then all is part of one transaction.
         """
-        which = TaskFilter(task_types=(checked_task_type(task_type),))
-        return await self._in_batches(removal(on_progress), Verbs.remove_batch, (which,), connection)
+        checked_task_type(task_type)
+        return await self._remove_all(TaskFilter(task_types=(task_type,)), on_progress, connection)
 
     async def remove_all_tasks(self, *, on_progress: OnProgress | None = None, connection: C | None = None) -> int:
         """Removes every task, in whatever state, and returns how many.
 
         It works in batches, as ``remove_tasks_type`` does, whose ``on_progress`` and ``connection`` it takes.
         """
-        return await self._in_batches(
-            removal(on_progress), Verbs.remove_batch, (TaskFilter(all_tasks=True),), connection
-        )
+        return await self._remove_all(TaskFilter(all_tasks=True), on_progress, connection)
 
     async def remove_all_scheduled_tasks(
         self, *, on_progress: OnProgress | None = None, connection: C | None = None
@@ -610,18 +610,22 @@ class AsyncBaseQueue(Uncopyable, Generic[C]):
         return await self._do(call, connection)
 
     async def _in_batches(
-        self, batches: Batches, verb: Callable[..., Batch], args: tuple[Any, ...], connection: C | None
+        self, batches: Batches, verb: Callable[..., Any], args: tuple[Any, ...], connection: C | None
     ) -> int:
         """Repeats a verb until nothing is left; each batch is a call of its own. Returns how many tasks these were."""
-        with batches.told(logger, in_transaction=connection is not None):
+        with batches.told(self._logger, in_transaction=connection is not None):
             place: Any = None
             while True:
                 batches.begin()
-                batch = await self._run(call(verb, *args, batches.limit, place), connection)
+                batch: Batch = await self._run(call(verb, *args, batches.limit, place), connection)
                 batches.ended(batch.dealt_with)
                 if batch.place is None:
                     return batches.done
                 place = batch.place
+
+    async def _remove_all(self, which: TaskFilter, on_progress: OnProgress | None, connection: C | None) -> int:
+        """Removes the tasks of one type, or all. A backend may have a better way than that for other filters."""
+        return await self._in_batches(removal(on_progress), Verbs.remove_batch, (which,), connection)
 
     async def _do_schedule(self, wanted: ScheduleCall[T], connection: C | None) -> T:
         try:

@@ -9,6 +9,7 @@ class Capabilities:
 
     Attributes:
         transactions: a call with ``connection=`` is part of the caller's transaction: committed or rolled back with it.
+            Without it, a backend that outlives its processes refuses ``connection=``.
         concurrent_writers: while a caller's transaction is open, other sessions can write other tasks.
         outlives_processes: tasks stay when a process ends. So pools learn by their hearts that another one has died,
             and take back the tasks that it held.

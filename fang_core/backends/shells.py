@@ -39,3 +39,8 @@ def without_transactions(queue: str) -> UsageError:
 def fetch_unseen() -> UsageError:
     """Returns the error for a fetch in a transaction that cannot see the record of the queue's own pool."""
     return UsageError("a snapshot of the transaction is older than this queue's first fetch: begin another one")
+
+
+def too_busy(kind: str) -> BackendError:
+    """Returns the error for a tick that others made and removed again and again."""
+    return BackendError(f"the next tick of {kind} was made and removed by others meanwhile: try again")

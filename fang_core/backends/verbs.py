@@ -7,6 +7,7 @@ operations may write its verbs as generators of these, which return it.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
 from operator import attrgetter
 from typing import Any, Concatenate, Final, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 from uuid import UUID
@@ -32,6 +33,8 @@ from fang_core.tasks.managing import LimitChange, Pause
 T = TypeVar("T")
 P = ParamSpec("P")
 
+_named: Final = cache(attrgetter)
+
 
 class Call(NamedTuple, Generic[T]):
     """Names a verb, such as ``insert`` or ``schedules.put``, with its arguments. It is a value: who gets it may make it
@@ -42,7 +45,7 @@ class Call(NamedTuple, Generic[T]):
 
     def on(self, verbs: Any, *before: Any) -> Any:
         """Calls the verb of this object, with these arguments before its own."""
-        return attrgetter(self.name)(verbs)(*before, *self.args)
+        return _named(self.name)(verbs)(*before, *self.args)
 
     @property
     def reads(self) -> bool:

@@ -65,14 +65,6 @@ class AuditCall(NamedTuple, Generic[T]):
     verb: Verb
     args: tuple[Any, ...]
 
-    def on(self, backend: Any) -> Any:
-        """Calls the operation of this object."""
-        return getattr(backend, self.verb)(*self.args)
-
-    def in_ascii(self) -> AuditCall[T]:
-        """Returns a copy for a database that lacks a character of what somebody has said."""
-        return self._replace(args=tuple(_in_ascii(arg) for arg in self.args))
-
 
 def listing(limit: int, before: int | None) -> AuditCall[list[AuditEntry]]:
     """Returns the call of ``list``. Raises ``UsageError``."""
@@ -225,7 +217,8 @@ def _plain(value: Any) -> Any:
             return clean(str(value), DETAILS_BYTES)
 
 
-def _in_ascii(arg: Any) -> Any:
+def in_ascii(arg: Any) -> Any:
+    """Returns an argument of a call for a database that lacks a character of what somebody has said."""
     if isinstance(arg, Beginning):
         return arg.in_ascii()
     return _escaped(arg) if isinstance(arg, str) else arg

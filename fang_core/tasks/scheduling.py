@@ -26,7 +26,7 @@ from fang_core.schedules.stored import (
     schedule_spec,
 )
 from fang_core.tasks.insertion import NewTask, Overrides, Rules
-from fang_core.tasks.managing import Pause, pause
+from fang_core.tasks.managing import pause
 from fang_core.tasks.options import InsertOptions
 from fang_core.tasks.runnable import BaseRunnable
 from fang_core.tasks.stored import stored_row
@@ -40,25 +40,10 @@ Verb: TypeAlias = Literal["put", "pause", "resume", "remove", "list_all", "run_n
 
 
 class ScheduleCall(NamedTuple, Generic[T]):
-    """Names a verb of ``MemorySchedules``, or of another backend's counterpart, with its checked arguments.
-
-    ``is_transaction`` says that it takes several statements, all or none.
-    """
+    """Names a verb on schedules, with its checked arguments."""
 
     verb: Verb
     args: tuple[Any, ...] = ()
-    is_transaction: bool = False
-
-    def on(self, verbs: Any, *before: Any) -> T:
-        """Calls the verb of this object, with these arguments before its own."""
-        result: T = getattr(verbs, self.verb)(*before, *self.args)
-        return result
-
-    def in_ascii(self) -> ScheduleCall[T]:
-        """Returns a copy for a database that lacks a character of what somebody has said."""
-        return self._replace(
-            args=tuple(arg.in_ascii() if isinstance(arg, Remark | Pause) else arg for arg in self.args)
-        )
 
     @property
     def rows(self) -> list[NewTask]:
@@ -119,7 +104,7 @@ def remove_call(name: str) -> ScheduleCall[bool]:
 def backfill_call(name: str, start: datetime, end: datetime, overlap: str, rules: Rules) -> ScheduleCall[int]:
     """Returns the call of ``backfill``. Raises ``UsageError``."""
     args = (checked_name(name), checked_backfill(start, end, overlap), rules)
-    return ScheduleCall("backfill", args, is_transaction=True)
+    return ScheduleCall("backfill", args)
 
 
 SHOWN: Final = 5

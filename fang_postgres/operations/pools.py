@@ -1,14 +1,13 @@
 """Makes the operations on the records of pools."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from fang_core.backends.live_runs import as_live
 from fang_core.backends.store import PoolRecord, Serves
-from fang_core.messages import PoolMessage, body_of, checked_message, this_process
 from fang_core.record import PoolInfo
-from fang_core.tasks.arguments import checked_id
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.rows import as_nothing, as_object
 from fang_postgres.revisions import Revision, read_revision
@@ -59,13 +58,13 @@ class Pools(OperationsBase):
         """Returns the registered pools, in the order in which they started."""
         return Operation(self._statements.list_pools, {}, as_pools)
 
-    def send(self, pool_id: UUID, message: PoolMessage) -> Operation[bool]:
+    def send(self, pool_id: UUID, kind: str, body: Mapping[str, Any], sender: str) -> Operation[bool]:
         """Leaves a message for a pool, and wakes its heart; returns whether there is such a pool."""
         params = {
-            "p_pool_id": checked_id(pool_id, "pool_id"),
-            "p_kind": checked_message(message).kind,
-            "p_body": json.dumps(body_of(message)),
-            "p_sender": this_process().encode("ascii", "backslashreplace").decode(),  # see ``register``
+            "p_pool_id": pool_id,
+            "p_kind": kind,
+            "p_body": json.dumps(body),
+            "p_sender": sender.encode("ascii", "backslashreplace").decode(),  # see ``register``
             "p_notify": True,
         }
         return Operation(self._statements.send, params, bool)

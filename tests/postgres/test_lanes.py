@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from fang_core.backends.store import TURN_TAKEN, ClaimRequest, LaneClaim, LaneRequest, manual_pool
+from fang_core.backends.verbs import Fetched
 from fang_core.record import TaskState
 from fang_postgres import scripts
 from fang_postgres.operations import Operations
@@ -504,7 +505,7 @@ def test_fetching_waits_for_nobody_who_has_the_turn(flow: Flow, url: str) -> Non
     with psycopg.connect(url) as other:
         flow.claim(1, connection=other, pool_id=OTHER)
         fetch = scripts.fetch(OPS, "common", POOL, notify=True)
-        assert run_script(partial(run_on, flow.database.connection), fetch) == (True, None)
+        assert run_script(partial(run_on, flow.database.connection), fetch) == Fetched(None)
 
 
 # What is left behind, and told ----------------------------------------------------------------------------------------

@@ -128,6 +128,23 @@ class RefusalSuite:
             kept = backend.insert(backend.note(), connection=connection)
         assert backend.row(kept) == kept
 
+    def test_a_connection_is_refused_without_transactions_to_take_part_in(self, backend: Backend) -> None:
+        """Unless nothing outlives the process, as in memory: there a test may hand over whatever it has."""
+        backend.needs("outlives_processes")
+        if backend.queue.capabilities.transactions:
+            pytest.skip("this backend takes part in transactions")
+        note = backend.insert(backend.note())
+        calls: list[Call] = [
+            ("insert_task", (backend.note(),), {}),
+            ("insert_tasks", ([backend.note()],), {}),
+            ("find_task_by_id", (note.id,), {}),
+            ("remove_task", (note.id,), {}),
+            ("remove_tasks", (TaskFilter(all_tasks=True),), {}),
+        ]
+        for call in calls:
+            assert "insert after your commit" in str(refusal(backend, call, connection=object()))
+        assert backend.drain() == 1
+
     def test_a_message_that_no_pool_can_be_sent_is_refused(self, backend: Backend) -> None:
         client = backend.client()
         for pool_id, message in ((client.id, "stop"), (client.id, Stop), (client.id, PoolMessage()), ("pool", Stop())):
