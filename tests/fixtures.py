@@ -6,7 +6,6 @@ FANG_TEST_REDIS_URL.
 
 import os
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,13 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 import redis
-from psycopg import sql
 from sqlalchemy import make_url
 
 from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate, planner_guard
 from fang_postgres.connections.connecting import READING, set_for_transaction
-from fang_postgres.schema import tables
 from fang_postgres.urls import address
+from tests import databases
 from tests.examples import register_profiles
 from tests.modes import Database, Harness, IdlePools, harness_of
 from tests.patience import PATIENT
@@ -100,20 +98,11 @@ def server_url() -> Iterator[str]:
         yield server.url
 
 
-def _run_ddl(server_url: str, statement: sql.Composed) -> None:
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(statement)
-
-
 def database(server_url: str, template: str | None = None) -> Iterator[str]:
     """A database that is dropped when the iterator goes on."""
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    create = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
-    if template is not None:
-        create += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
-    _run_ddl(server_url, create)
-    yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
-    _run_ddl(server_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    url = databases.create(server_url, template)
+    yield url
+    databases.drop(server_url, url)
 
 
 @pytest.fixture
@@ -131,10 +120,19 @@ def template(server_url: str) -> Iterator[str]:
         yield name
 
 
+@pytest.fixture(scope="session")
+def lender(server_url: str, template: str) -> Iterator[databases.Databases]:
+    lender = databases.Databases(server_url, template)
+    yield lender
+    lender.close()
+
+
 @pytest.fixture
-def url(server_url: str, template: str) -> Iterator[str]:
-    """A fresh database with the tables."""
-    yield from database(server_url, template)
+def url(lender: databases.Databases) -> Iterator[str]:
+    """A database like new, with the tables."""
+    url = lender.lend()
+    yield url
+    lender.take_back(url)
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +146,7 @@ def emptied_url(shared_url: str) -> Iterator[str]:
     """The module's database, which each test finds empty: for many tests that use no more of it than our tables."""
     yield shared_url
     with psycopg.connect(shared_url, options="-c lock_timeout=10s") as connection:
-        names = ", ".join(table.fullname for table in tables().metadata.sorted_tables)
-        connection.execute(f"TRUNCATE {names}")
+        databases.empty(connection)
 
 
 @pytest.fixture
