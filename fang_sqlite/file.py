@@ -103,8 +103,8 @@ class File:
             self.directory.mkdir(exist_ok=True)
             self._identity = self._identity or self._found()
             if not check_version(version_of(writer)):
-                with self._written(writer, LOCKED_FOR) as tx:
-                    migrate(tx.connection)
+                with self._written(writer, LOCKED_FOR):
+                    migrate(writer)
         except BaseException:
             writer.close()
             self._gate.close()
@@ -139,6 +139,10 @@ class File:
                 yield tx
         finally:
             self._lock.release()
+        self.tell(tx)
+
+    def tell(self, tx: Transaction) -> None:
+        """Tells those of whom something was noted in a transaction that is committed."""
         if tx.tells:
             self._on_commit(tx)
 
@@ -214,7 +218,7 @@ class File:
             marks.remove_all(self.directory, pool_id)
 
     @contextmanager
-    def diagnosing(self, waited: float = LOCKED_FOR) -> Iterator[None]:
+    def diagnosing(self, waited: float | None = LOCKED_FOR) -> Iterator[None]:
         """Turns errors of SQLite and of the system into ours; ``waited`` is how long the block waits for others."""
         try:
             yield

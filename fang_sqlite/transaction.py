@@ -8,12 +8,24 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 from fang_sqlite.records import micros
 
 Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
+
+
+class Connection(Protocol):
+    """A connection of ours, or one of a caller's that is borrowed."""
+
+    def execute(self, sql: str, values: Values = ..., /) -> sqlite3.Cursor:
+        """Runs a statement."""
+        ...
+
+    def executemany(self, sql: str, values: Iterable[Values], /) -> sqlite3.Cursor:
+        """Runs a statement for each of many values."""
+        ...
 
 
 @dataclass(slots=True)
@@ -28,7 +40,7 @@ class Transaction:
         told: the pools of which something was said, or ``SCHEDULES``: ``on_told``.
     """
 
-    connection: sqlite3.Connection
+    connection: Connection
     now: datetime
     woken: set[str] = field(default_factory=set)
     late: set[str] = field(default_factory=set)

@@ -1,11 +1,13 @@
 """Database files of tests, and what their tasks are made of."""
 
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from fang_core.backends.store import PoolRecord
 from fang_sqlite.file import File
 from fang_sqlite.records import as_json, span
+from fang_sqlite.transaction import Transaction
 
 
 def opened(path: Path) -> File:
@@ -15,17 +17,22 @@ def opened(path: Path) -> File:
     return file
 
 
-def insert(file: File, *, task_type: str = "common") -> UUID:
+def insert_in(tx: Transaction) -> UUID:
+    """Inserts a task that is due, in a transaction."""
+    task_id = uuid4()
+    tx.run(
+        "INSERT INTO fang_tasks (id, metadata, kind, task_type, scheduled_at, created_at, updated_at)"
+        " VALUES (?, '{}', 'note', 'common', ?, ?, ?)",
+        (task_id.bytes, tx.micros, tx.micros, tx.micros),
+    )
+    tx.wake(["common"])
+    return task_id
+
+
+def insert(file: File) -> UUID:
     """Inserts a task that is due."""
     with file.writing() as tx:
-        task_id = uuid4()
-        tx.run(
-            "INSERT INTO fang_tasks (id, metadata, kind, task_type, scheduled_at, created_at, updated_at)"
-            " VALUES (?, '{}', 'note', ?, ?, ?, ?)",
-            (task_id.bytes, task_type, tx.micros, tx.micros, tx.micros),
-        )
-        tx.wake([task_type])
-    return task_id
+        return insert_in(tx)
 
 
 def hold(file: File, task_id: UUID, pool_id: UUID) -> None:
@@ -39,8 +46,6 @@ def hold(file: File, task_id: UUID, pool_id: UUID) -> None:
 
 def register(file: File, *, lease: float = 5.0) -> UUID:
     """Registers a pool."""
-    from datetime import timedelta
-
     record = PoolRecord(uuid4(), "threaded", "host", 1, ("common",), ("note",), 2, timedelta(seconds=lease))
     with file.writing() as tx:
         tx.run(

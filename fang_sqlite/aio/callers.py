@@ -1,0 +1,59 @@
+"""Makes calls part of a caller's transaction in asyncio, on the thread that the caller's connection has."""
+
+import sqlite3
+import sys
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+from fang_core.errors import UsageError
+from fang_sqlite.callers import Verb, check_dialect, connection_of, refusal, run_on
+from fang_sqlite.file import File
+
+if TYPE_CHECKING:
+    import aiosqlite
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+
+    CallersConnection: TypeAlias = (
+        aiosqlite.Connection | AsyncConnection | AsyncSession | async_scoped_session[AsyncSession]
+    )
+    """What ``connection=`` takes in asyncio."""
+else:
+    CallersConnection = Any
+
+T = TypeVar("T")
+
+_TAKEN: Final = "an aiosqlite.Connection, an AsyncSession or an AsyncConnection"
+
+
+async def run_for_caller(file: File, connection: Any, verb: Verb[T], *, reads: bool, completes: bool) -> T:
+    """See ``fang_sqlite.callers.run_for_caller``."""
+    lent = await _driver_connection(connection)
+
+    def run(own: sqlite3.Connection) -> T:
+        return run_on(file, own, verb, reads=reads, completes=completes)
+
+    try:
+        # aiosqlite has no public way to run a whole function: statement by statement would take a hop for each.
+        result: T = await lent._execute(run, lent._conn)
+    except ValueError as error:
+        if type(error) is not ValueError:
+            raise
+        raise UsageError("connection= has been closed") from None
+    return result
+
+
+async def _driver_connection(connection: Any) -> Any:
+    # An application that has such an object has imported its module.
+    alchemy, aiosqlite = sys.modules.get("sqlalchemy.ext.asyncio"), sys.modules.get("aiosqlite")
+    if alchemy is not None:
+        if isinstance(connection, alchemy.async_scoped_session):
+            connection = connection()
+        if isinstance(connection, alchemy.AsyncSession):
+            connection = await connection_of(connection)
+        if isinstance(connection, alchemy.AsyncConnection):
+            check_dialect(connection.dialect.name)
+            if not connection.in_transaction():
+                await connection.begin()  # as its own first statement would, so that its commit() commits
+            connection = (await connection.get_raw_connection()).driver_connection
+    if aiosqlite is None or not isinstance(connection, aiosqlite.Connection):
+        raise refusal(connection, _TAKEN)
+    return connection
