@@ -11,6 +11,7 @@ from fang_core.crashes import AfterCrash, after_crash
 from fang_core.liveness import Pulse
 from fang_core.record import ClaimedTask
 from fang_sqlite.records import as_json, moment, span
+from fang_sqlite.registering import unregister
 from fang_sqlite.transaction import Transaction
 
 # What is JSON in these rows is not read, but for the errors: a row that somebody has spoiled is taken back, too.
@@ -27,7 +28,7 @@ _TAKE_BACK: Final = """UPDATE fang_tasks
 ORPHANED: Final = """SELECT DISTINCT pool_id FROM fang_tasks
   WHERE pool_id IS NOT NULL AND state = 'in_progress' AND pool_id NOT IN (SELECT id FROM fang_pools)"""
 
-_REMOVE_RECORD: Final = (
+_RECORD: Final = (
     "DELETE FROM fang_pools WHERE id = ?",
     "DELETE FROM fang_live WHERE pool_id = ?",
     "DELETE FROM fang_messages WHERE pool_id = ?",
@@ -59,8 +60,7 @@ def rescue(tx: Transaction, dead: Sequence[Pulse], count: Callable[[UUID], int])
         stopping, workers, max_crashes, isolated_kinds = record
         judged = _Judged(bool(stopping), workers, max_crashes, json.loads(isolated_kinds))
         rescued += _take_back(tx, pulse.pool_id, judged)
-        for statement in _REMOVE_RECORD:
-            tx.run(statement, (pulse.pool_id.bytes,))
+        unregister(tx, pulse.pool_id)
         removed.append(pulse.pool_id)
     return rescued, removed
 

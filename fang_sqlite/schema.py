@@ -89,7 +89,6 @@ _FIRST: Final = (
   workers INTEGER NOT NULL,
   started_at INTEGER NOT NULL,
   stopping INTEGER NOT NULL DEFAULT 0,
-  locks INTEGER NOT NULL DEFAULT 0,
   lease INTEGER NOT NULL,
   max_crashes INTEGER NOT NULL,
   isolated_kinds TEXT NOT NULL DEFAULT '[]',
