@@ -27,7 +27,7 @@ from fang_core.tasks.registry import REGISTRY
 from fang_threaded import Queue, Runnable
 from tests.logs import logging_as_it_is
 
-pytest_plugins = ["tests.fixtures"]
+pytest_plugins = ["tests.fixtures", "tests.sqlitefiles"]
 
 Namespace = dict[str, Any]
 Function = Callable[..., Any]

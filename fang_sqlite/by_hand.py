@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from fang_core.backends.rows import after_cancel, after_change, after_edit, can_be_cancelled
+from fang_core.backends.store import manual_pool
 from fang_core.backends.verbs import Fetched
 from fang_core.errors import StaleTask, TwinExists
 from fang_core.lifecycle import DUE_STATES, Change, cancelled_by_hand
@@ -23,9 +24,11 @@ def find(tx: Transaction, task_id: UUID) -> Task | None:
 
 
 def fetch(tx: Transaction, task_type: str, pool_id: UUID) -> Fetched:
-    """Claims the first task of a type that may start, of any kind, for a queue; cancels those that are to be."""
-    if not registering.is_registered(tx, pool_id):
-        return Fetched(None, registered=False)
+    """Claims the first task of a type that may start, of any kind, for a queue; cancels those that are to be.
+
+    It registers the queue's pool, unless that is done.
+    """
+    registering.register(tx, manual_pool(pool_id))
     while (task := _fetched(tx, task_type, pool_id)) is not None:
         cancelled = cancelled_by_hand(task)
         if cancelled is None:

@@ -101,6 +101,7 @@ _SOURCES: Final = {
 
 def _counted(tx: Transaction, which: TaskFilter, walk: Walk) -> int | None:
     """Returns how many tasks match, all in the engine; None if that takes too long."""
+    assert isinstance(tx.connection, sqlite3.Connection)  # one of ours: a count takes no connection=
     condition = where(which)
     ranges = ranges_of(tx, which) if walk is Walk.INSERTED and not which.is_empty else []
     if walk is Walk.INSERTED:

@@ -1,57 +1,62 @@
 """The queue in a SQLite file, for threaded code."""
 
-import os
-from collections.abc import Sequence
+from functools import partial
+from typing import TypeVar
+from uuid import UUID
 
-from fang_core.backends.capabilities import Capabilities
-from fang_core.copying import Uncopyable
-from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
-from fang_core.tasks.insert_middleware import InsertMiddleware
-from fang_core.tasks.insertion import Inject, Rules
-from fang_sqlite.file import File, Synchronous
-from fang_sqlite.location import path_of
+from fang_core.backends.queue import BaseQueue
+from fang_core.backends.verbs import Call
+from fang_sqlite.access import DirectAccess
+from fang_sqlite.base import SqliteQueueBase
+from fang_sqlite.callers import CallersConnection, run_for_caller
+from fang_sqlite.store import SqliteStore
+from fang_sqlite.verbs import completes, done
+
+T = TypeVar("T")
 
 
-class SqliteQueue(Uncopyable):
-    """A ``Queueable`` in a SQLite file, for threaded code."""
+class SqliteQueue(SqliteQueueBase, BaseQueue[CallersConnection]):
+    """A ``Queueable`` in a SQLite file, for threaded code; any number of processes of this host may share the file.
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        synchronous: Synchronous = "full",
-        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
-        duplicated_tasks: bool = True,
-        inject: Sequence[Inject] = (),
-        insert_middleware: Sequence[InsertMiddleware] = (),
-    ) -> None:
-        """Takes the path of a file, or a URL like ``sqlite:///tasks.db``."""
-        self.file = File(path_of(path), synchronous)
-        self.rules = Rules(
-            max_payload_bytes=max_payload_bytes,
-            duplicated_tasks=duplicated_tasks,
-            inject=inject,
-            insert_middleware=insert_middleware,
-        )
-        self.capabilities = Capabilities(transactions=True, outlives_processes=True, shows_deaths=True, wakes=True)
-        self.connects_within = 0.0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the queue can be used now."""
-        return self.file.is_open
+    Args:
+        path: the path of the file, or a URL like ``sqlite:///tasks.db``; ``open()`` makes the file if it is not there.
+        synchronous: ``"full"`` has what is committed survive a power cut; with ``"normal"``, which is several times
+            faster, the last commits before a power cut may be lost, though nothing is if only the process dies.
+        max_payload_bytes, duplicated_tasks, inject, insert_middleware: as in ``Queue``.
+    """
 
     def open(self) -> None:
-        """Opens the file, and makes the tables if there are none. Idempotent."""
-        self.file.open()
+        """Opens the file, and makes the tables if there are none. Idempotent; calls of the queue do it by themselves.
+
+        Raises ``BackendError``.
+        """
+        self._open_file()
 
     def close(self) -> None:
-        """Closes the file. Idempotent."""
-        self.file.close()
+        """Closes the file; if pools still run on it, the last one to stop does. Idempotent; it can be opened again.
 
-    def __enter__(self) -> "SqliteQueue":
-        self.open()
-        return self
+        Tasks that were fetched by hand and not ended are given back.
+        """
+        self._close_file()
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def store(self) -> SqliteStore:
+        """Makes a store for a pool, which closes it at its end. Raises like ``open``."""
+        return self._lend()
+
+    @staticmethod
+    def _make_access() -> DirectAccess:
+        return DirectAccess()
+
+    def _do(self, call: Call[T], connection: CallersConnection | None, /) -> T:
+        if connection is None:
+            return self._done(call)
+        self._open_file()
+        verb = partial(done, call=call)
+        result: T = run_for_caller(self._file, connection, verb, reads=call.reads, completes=completes(call))
+        return result
+
+    def _begin_to_hold(self) -> UUID:
+        return self._held_by()
+
+    def _doubt(self, pool_id: UUID) -> None:
+        """Nothing to look for: a fetch writes the record if it is gone."""

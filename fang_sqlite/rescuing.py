@@ -28,12 +28,6 @@ _TAKE_BACK: Final = """UPDATE fang_tasks
 ORPHANED: Final = """SELECT DISTINCT pool_id FROM fang_tasks
   WHERE pool_id IS NOT NULL AND state = 'in_progress' AND pool_id NOT IN (SELECT id FROM fang_pools)"""
 
-_RECORD: Final = (
-    "DELETE FROM fang_pools WHERE id = ?",
-    "DELETE FROM fang_live WHERE pool_id = ?",
-    "DELETE FROM fang_messages WHERE pool_id = ?",
-)
-
 _RECORD: Final = "SELECT stopping, workers, max_crashes, isolated_kinds FROM fang_pools WHERE id = ?"
 
 

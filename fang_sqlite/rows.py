@@ -14,7 +14,7 @@ _NAMES: Final = ", ".join(COLUMNS)
 SELECT: Final = f"SELECT {_NAMES} FROM fang_tasks"
 """Reads what ``task_of`` takes; the caller adds the rest."""
 
-_WRITE: Final = (
+WRITE: Final = (
     f"UPDATE fang_tasks SET {', '.join(f'{name} = ?{place + 1}' for place, name in enumerate(COLUMNS))} WHERE id = ?1"
 )
 _DELETE: Final = "DELETE FROM fang_tasks WHERE id = ?"
@@ -43,7 +43,7 @@ def later(tx: Transaction, task: Task) -> datetime:
 
 def write(tx: Transaction, tasks: Iterable[Task]) -> None:
     """Writes tasks over their rows."""
-    tx.run_many(_WRITE, map(row_of, tasks))
+    tx.run_many(WRITE, map(row_of, tasks))
 
 
 def delete(tx: Transaction, ids: Iterable[UUID]) -> int:

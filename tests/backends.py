@@ -1,4 +1,4 @@
-"""The backends of the conformance suite: each mode in memory, on Postgres and on Redis."""
+"""The backends of the conformance suite: each mode in memory, on Postgres, on SQLite and on Redis."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -30,6 +30,7 @@ from fang_redis.runner import Runner
 from fang_redis.sending import Sending, Write
 from fang_threaded import Queue, WorkerPool
 from fang_threaded.database import run_on
+from tests.sqlitefiles import async_on_sqlite, threaded_on_sqlite
 
 # In memory ------------------------------------------------------------------------------------------------------------
 
@@ -179,22 +180,30 @@ ON_POSTGRES: Final[dict[str, Callable[..., Backend]]] = {
     "postgres-threaded": threaded_on_postgres,
     "postgres-async": async_on_postgres,
 }
+ON_SQLITE: Final[dict[str, Callable[..., Backend]]] = {
+    "sqlite-threaded": threaded_on_sqlite,
+    "sqlite-async": async_on_sqlite,
+}
 ON_REDIS: Final[dict[str, Callable[..., Backend]]] = {
     "redis-threaded": threaded_on_redis,
     "redis-async": async_on_redis,
 }
 
-_URLS: Final = {**dict.fromkeys(ON_POSTGRES, "emptied_url"), **dict.fromkeys(ON_REDIS, "redis_url")}
-"""The fixture with the URL of an empty backend."""
+_PLACES: Final = {
+    **dict.fromkeys(ON_POSTGRES, "emptied_url"),
+    **dict.fromkeys(ON_SQLITE, "sqlite_path"),
+    **dict.fromkeys(ON_REDIS, "redis_url"),
+}
+"""The fixture with the place of an empty backend."""
 
 
-@pytest.fixture(params=[*IN_MEMORY, *ON_POSTGRES, *ON_REDIS])
+@pytest.fixture(params=[*IN_MEMORY, *ON_SQLITE, *ON_POSTGRES, *ON_REDIS])
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Every backend, empty."""
     name = request.param
     if name in IN_MEMORY:
         made = IN_MEMORY[name]()
     else:
-        made = {**ON_POSTGRES, **ON_REDIS}[name](request.getfixturevalue(_URLS[name]))
+        made = {**ON_SQLITE, **ON_POSTGRES, **ON_REDIS}[name](request.getfixturevalue(_PLACES[name]))
     yield made
     made.close()

@@ -1,0 +1,223 @@
+"""What pools see of a file, in both modes: most methods are a function of one transaction."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Concatenate, Final, ParamSpec, TypeVar
+from uuid import UUID
+
+from fang_core.backends.store import (
+    Claim,
+    ClaimRequest,
+    Declaration,
+    LaneClaim,
+    LaneRequest,
+    Live,
+    OnListenLost,
+    OnTold,
+    OnWake,
+    PoolRecord,
+    PruneRequest,
+    ScheduleState,
+    Serves,
+    Tick,
+)
+from fang_core.lifecycle import Outcome
+from fang_core.monitoring.history import Flush, Flushed
+from fang_core.schedules.stored import Verdict
+from fang_sqlite import claiming, completing, flow, history, lanes, pools, pruning, registering, schedules
+from fang_sqlite.access import Access, read, written
+from fang_sqlite.file import File, clock
+from fang_sqlite.heart import SqliteHeart
+from fang_sqlite.records import micros
+from fang_sqlite.transaction import Transaction
+from fang_sqlite.waking import Waking
+
+_ADOPTED_AT_ONCE: Final = 2_000
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """A ``Store`` over a file."""
+
+    def __init__(self, file: File, access: Access, waking: Waking, on_close: Callable[[], None] | None = None) -> None:
+        """``on_close`` is called once, when the store closes: the queue lets go of the file with its last store."""
+        self._file = file
+        self._access = access
+        self._waking = waking
+        self._on_close = on_close
+
+    async def _write(self, verb: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a verb in a transaction that writes."""
+        return await self._access.run(lambda: written(self._file, verb, *args, **kwargs))
+
+    async def _read(self, verb: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a verb in a transaction that only reads."""
+        return await self._access.look(lambda: read(self._file, verb, *args, **kwargs))
+
+    # Claims -----------------------------------------------------------------------------------------------------------
+
+    async def claim(self, request: ClaimRequest, /) -> Claim:
+        """See ``ClaimStore.claim``. Nothing is left out because of ``after``."""
+        return await self._access.run(self._claim, request)
+
+    def _claim(self, request: ClaimRequest) -> Claim:
+        looked, starts = read(self._file, claiming.look, request)
+        return written(self._file, claiming.claim, request, starts) if starts else looked
+
+    async def claim_lanes(self, request: LaneRequest, /) -> LaneClaim:
+        """See ``FlowStore.claim_lanes``."""
+        return await self._access.run(self._claim_lanes, request)
+
+    def _claim_lanes(self, request: LaneRequest) -> LaneClaim:
+        looked = read(self._file, lanes.claim_lanes, request, takes=False)
+        return looked if looked.after_lane is None else written(self._file, lanes.claim_lanes, request)
+
+    async def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:
+        """See ``ClaimStore.reconcile``."""
+        return await self._write(claiming.reconcile, pool_id, known)
+
+    async def has_taker(self, pool_id: UUID, tasks: Collection[Serves], /) -> bool:
+        """See ``ClaimStore.has_taker``."""
+        return await self._access.look(self._has_taker, pool_id, tasks)
+
+    def _has_taker(self, pool_id: UUID, tasks: Collection[Serves]) -> bool:
+        others = self._waking.waiting() - {pool_id}
+        return bool(others) and read(self._file, registering.is_served, others, tasks)
+
+    async def waiting_types(self, most: int, /) -> Mapping[str, bool] | None:
+        """See ``ClaimStore.waiting_types``."""
+        return await self._read(claiming.waiting_types, most)
+
+    async def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:
+        """See ``ClaimStore.next_due``."""
+        return await self._read(claiming.next_due, task_types, kinds)
+
+    async def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /, *, waits: bool = True) -> set[UUID]:
+        """See ``OutcomeStore.complete``. No single row can be locked here."""
+        return await self._write(completing.complete, pool_id, outcomes) if outcomes else set()
+
+    # Pools ------------------------------------------------------------------------------------------------------------
+
+    async def register(self, pool: PoolRecord, /) -> None:
+        """See ``PoolStore.register``."""
+        await self._write(registering.register, pool)
+
+    async def update_kinds(self, pool_id: UUID, kinds: Sequence[str], isolated_kinds: Sequence[str] = (), /) -> bool:
+        """See ``PoolStore.update_kinds``."""
+        return await self._write(registering.update_kinds, pool_id, kinds, isolated_kinds)
+
+    async def declare(self, declarations: Sequence[Declaration], /) -> None:
+        """See ``PoolStore.declare``."""
+        await self._write(flow.declare, declarations)
+
+    async def tell_live(self, pool_id: UUID, live: Live, /) -> None:
+        """See ``PoolStore.tell_live``."""
+        await self._write(pools.tell_live, pool_id, live)
+
+    async def unregister(self, pool_id: UUID, /) -> None:
+        """See ``PoolStore.unregister``."""
+        await self._access.look(self._waking.set_waiting, self, pool_id, False)
+        await self._write(registering.unregister, pool_id)
+
+    def heart(self, locks: bool, /) -> SqliteHeart:
+        """See ``PoolStore.heart``."""
+        return SqliteHeart(self._file, locks=locks)
+
+    # Waking -----------------------------------------------------------------------------------------------------------
+
+    def listen(
+        self, task_types: Sequence[str], on_wake: OnWake, on_told: OnTold, on_listen_lost: OnListenLost, /
+    ) -> None:
+        """See ``WakeStore.listen``."""
+        self._waking.listen(self, task_types, on_wake, on_told, on_listen_lost)
+
+    async def set_waiting(self, pool_id: UUID, waiting: bool, /) -> None:
+        """See ``WakeStore.set_waiting``."""
+        await self._access.look(self._waking.set_waiting, self, pool_id, waiting)
+
+    async def tell_types(self, task_types: Sequence[str], /) -> None:
+        """See ``FlowStore.tell_types``."""
+        await self._access.run(self._tell_types, task_types)
+
+    def _tell_types(self, task_types: Sequence[str]) -> None:
+        with self._file.reading() as tx:
+            tx.tell_types(task_types)
+        self._waking.tell(tx)
+
+    # Task types -------------------------------------------------------------------------------------------------------
+
+    async def adopt(self, task_types: Sequence[str], limit: int, /) -> bool:
+        """See ``FlowStore.adopt``."""
+        return await self._access.run(self._adopt, task_types, limit)
+
+    def _adopt(self, task_types: Sequence[str], limit: int) -> bool:
+        has_to = read(self._file, flow.has_to_adopt, task_types)
+        return written(self._file, flow.adopt, task_types, limit) if has_to else True
+
+    async def adopt_all(self, task_type: str, /) -> None:
+        """See ``FlowStore.adopt_all``."""
+        while not await self.adopt([task_type], _ADOPTED_AT_ONCE):
+            pass
+
+    # Schedules --------------------------------------------------------------------------------------------------------
+
+    async def declare_schedules(self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], /) -> None:
+        """See ``ScheduleStore.declare_schedules``."""
+        await self._write(schedules.declare, declared, dropped)
+
+    async def read_schedules(
+        self, names: Sequence[str], task_types: Sequence[str] = (), known: str = "", /
+    ) -> ScheduleState:
+        """See ``ScheduleStore.read_schedules``."""
+        return await self._access.run(self._read_schedules, names, task_types, known)
+
+    def _read_schedules(self, names: Sequence[str], task_types: Sequence[str], known: str) -> ScheduleState:
+        state = read(self._file, schedules.read, names, task_types, known)
+        new = set(names) - state.last_ticks.keys()
+        if not new:
+            return state
+        written(self._file, schedules.begin, new)
+        return read(self._file, schedules.read, names, task_types, known)
+
+    async def tick(self, tick: Tick, /) -> bool | None:
+        """See ``ScheduleStore.tick``."""
+        return await self._write(schedules.tick, tick)
+
+    async def tick_stored(self, tick: Tick, /) -> Verdict:
+        """See ``ScheduleStore.tick_stored``."""
+        return await self._write(schedules.tick_stored, tick)
+
+    # Upkeep -----------------------------------------------------------------------------------------------------------
+
+    async def prune(self, request: PruneRequest, /) -> int:
+        """See ``UpkeepStore.prune``."""
+        return await self._write(pruning.prune, request)
+
+    async def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
+        """See ``UpkeepStore.unknown_kinds``."""
+        return await self._read(claiming.unknown_kinds, task_types)
+
+    async def unserved_types(self, due_for: timedelta, /) -> list[str]:
+        """See ``UpkeepStore.unserved_types``."""
+        return await self._read(claiming.unserved_types, micros(clock() - due_for))
+
+    async def tell_time(self) -> datetime:
+        """See ``HistoryStore.tell_time``."""
+        return clock()
+
+    async def flush_stats(self, writer: UUID, flush: Flush, /) -> Flushed:
+        """See ``HistoryStore.flush_stats``."""
+        return await self._write(history.flush, writer, flush)
+
+    async def fold_stats(self, keep: timedelta | None, limit: int, /) -> int:
+        """See ``HistoryStore.fold_stats``."""
+        return await self._write(history.fold, keep, limit)
+
+    async def close(self) -> None:
+        """Ends listening."""
+        self._waking.unlisten(self)
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
