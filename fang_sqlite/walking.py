@@ -70,13 +70,11 @@ class Walking:
 
     Attributes:
         walk: the walk that is taken: in the order of ids, if there are too many types of ended tasks.
-        begun: how many parts of it have begun; those that have no row yield none.
     """
 
     tx: Transaction
     which: TaskFilter
     walk: Walk
-    begun: int = 0
 
     def rows(self, behind: Place | None) -> Iterator[Seen]:
         """Yields the rows behind this place, or all. Raises ``UsageError`` if there cannot be such a place any more."""
@@ -99,7 +97,6 @@ class Walking:
 
     def _select(self, key: str, at: str, rest: str, values: Iterable[Any]) -> Iterator[Seen]:
         """Yields the rows that the rest of a statement finds."""
-        self.begun += 1
         condition = where(self.which)
         matches: Callable[[Any], bool] = bool
         found = f"({condition.sql})"
