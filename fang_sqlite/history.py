@@ -4,9 +4,9 @@ Of the keys of rows only those are read that are asked for: the times there are,
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from datetime import timedelta
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from fang_core.backends import stats_rows
@@ -32,23 +32,53 @@ def flush(tx: Transaction, writer: UUID, flush: Flush) -> Flushed:
     return Flushed(tx.now, True)
 
 
-def fold(tx: Transaction, keep: timedelta | None, limit: int) -> int:
-    """Adds up the rows of minutes and hours, and removes old ones; see ``HistoryStore.fold_stats``."""
+class Folded(NamedTuple):
+    """Says how rows are added up.
+
+    Attributes:
+        rows: what is written.
+        minutes: the minutes whose rows it replaces.
+        oldest: from when on rows are kept.
+        number: how many minutes and hours are added up.
+        changes: whether there is anything to do.
+    """
+
+    rows: Mapping[Key, StatsRow]
+    minutes: Sequence[datetime]
+    oldest: stats_rows.Oldest
+    number: int
+    changes: bool
+
+
+def look(tx: Transaction, keep: timedelta | None, limit: int) -> Folded:
+    """Adds up rows, but writes nothing yet: an hour of many kinds takes a while, in which others can write.
+
+    Nobody writes to what it has read, but another pool that does the same, with the same result.
+    """
     written = [Key(MINUTE, moment(at), _ANYBODY, POOL) for at in _written_minutes(tx, limit)]
     minutes = stats_rows.minutes_to_fold(written, tx.now, limit)
+    of_minutes: dict[Key, StatsRow] = {}
     for at in minutes:
-        rows = list(_rows(tx, MINUTE, micros(at), micros(at)))
-        _delete(tx, MINUTE, "at = ?", micros(at))
-        write(tx, stats_rows.added_up(MINUTE, at, rows))
-    hours = stats_rows.hours_to_fold([*_times(tx, HOUR), *_times(tx, MINUTE)], tx.now, minutes, limit - len(minutes))
+        of_minutes |= stats_rows.added_up(MINUTE, at, _rows(tx, MINUTE, micros(at), micros(at)))
+    times = [*_times(tx, HOUR), *_times(tx, MINUTE)]
+    hours = stats_rows.hours_to_fold(times, tx.now, minutes, limit - len(minutes))
+    of_hours: dict[Key, StatsRow] = {}
     for at in hours:
         last = at + timedelta(hours=1) - timedelta(microseconds=1)
-        write(tx, stats_rows.added_up(HOUR, at, _rows(tx, MINUTE, micros(at), micros(last))))
+        of_hours |= stats_rows.added_up(HOUR, at, _rows(tx, MINUTE, micros(at), micros(last)))
     oldest = stats_rows.oldest_kept(tx.now, keep)
-    _delete(tx, MINUTE, "at < ?", micros(oldest.minute))
-    if oldest.hour is not None:
-        _delete(tx, HOUR, "at < ?", micros(oldest.hour))
-    return len(minutes) + len(hours)
+    changes = bool(minutes or hours or any(map(oldest.is_outdated, times)))
+    return Folded(of_minutes | of_hours, minutes, oldest, len(minutes) + len(hours), changes)
+
+
+def fold(tx: Transaction, folded: Folded) -> None:
+    """Writes what was added up, and removes old rows."""
+    for at in folded.minutes:
+        _delete(tx, MINUTE, "at = ?", micros(at))
+    write(tx, folded.rows)
+    _delete(tx, MINUTE, "at < ?", micros(folded.oldest.minute))
+    if folded.oldest.hour is not None:
+        _delete(tx, HOUR, "at < ?", micros(folded.oldest.hour))
 
 
 _ANYBODY: Final = UUID(int=1)

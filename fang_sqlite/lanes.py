@@ -19,6 +19,7 @@ from fang_core.record import Task
 from fang_sqlite import rows
 from fang_sqlite.flow import read_type, write_type
 from fang_sqlite.records import CLAIMED, claimed_of, micros, moment
+from fang_sqlite.registering import is_registered
 from fang_sqlite.schema import DUE
 from fang_sqlite.transaction import Transaction
 
@@ -127,22 +128,32 @@ class _Lanes:
             first, size = found[-1][0] + _NEXT, size * 4
 
 
-def claim_lanes(tx: Transaction, request: LaneRequest, *, takes: bool = True) -> LaneClaim:
-    """Marks due tasks of a managed type as held by the pool; see ``FlowStore.claim_lanes``.
+def look(tx: Transaction, request: LaneRequest) -> tuple[LaneClaim, bool]:
+    """Returns the answer to a claim that takes nothing, and whether there is something to take: if not, the answer is
+    true, and there is no need for a transaction that writes."""
+    claim, _, ids = _picked(tx, request)
+    return claim, bool(ids)
 
-    Without ``takes`` it only looks, which needs no transaction that writes: what it answers is true unless it has an
-    ``after_lane``, which says that there may be something to take.
-    """
-    is_registered = tx.row("SELECT 1 FROM fang_pools WHERE id = ?", (request.pool_id.bytes,)) is not None
-    claim = LaneClaim([], tx.now, NO_TRANSACTIONS, registered=is_registered)
-    managed = read_type(tx, request.task_type)
-    if managed is None or not managed.is_managed(tx.now):
-        return claim._replace(is_managed=False)
+
+def claim_lanes(tx: Transaction, request: LaneRequest) -> LaneClaim:
+    """Marks due tasks of a managed type as held by the pool; see ``FlowStore.claim_lanes``."""
+    claim, managed, ids = _picked(tx, request)
+    taken = _take(tx, request.task_type, managed, ids, request.pool_id)
+    return claim._replace(tasks=[claimed_of(row) for row in taken])
+
+
+def _picked(tx: Transaction, request: LaneRequest) -> tuple[LaneClaim, ManagedType, Sequence[bytes]]:
+    """Returns the answer to a claim but for its tasks, the type with what their starts charge to it, and their ids."""
+    claim = LaneClaim([], tx.now, NO_TRANSACTIONS, registered=is_registered(tx, request.pool_id))
+    managed = read_type(tx, request.task_type) or ManagedType()
+    if not managed.is_managed(tx.now):
+        return claim._replace(is_managed=False), managed, ()
     if managed.is_paused(tx.now):
         end = managed.paused_until
-        return claim._replace(look_in=None if end is None else (end - tx.now).total_seconds())
-    if not is_registered:
-        return claim
+        look_in = None if end is None else (end - tx.now).total_seconds()
+        return claim._replace(look_in=look_in), managed, ()
+    if not claim.registered:
+        return claim, managed, ()
     picked = pick(
         managed,
         _Waiting(tx, managed, request),
@@ -151,14 +162,10 @@ def claim_lanes(tx: Transaction, request: LaneRequest, *, takes: bool = True) ->
         after_lane=request.after_lane,
         now=tx.now,
     )
-    tasks = _take(tx, request.task_type, managed, picked.tasks, request.pool_id) if takes else []
-    return claim._replace(
-        tasks=[claimed_of(task) for task in tasks],
-        room=picked.room,
-        look_in=picked.look_in,
-        after_lane=picked.after_lane,
-        is_counted=managed.is_counted,
+    answer = claim._replace(
+        room=picked.room, look_in=picked.look_in, after_lane=picked.after_lane, is_counted=managed.is_counted
     )
+    return answer, managed, picked.tasks
 
 
 def fetch(tx: Transaction, task_type: str, pool_id: UUID) -> Task | None:

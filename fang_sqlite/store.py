@@ -71,8 +71,8 @@ class SqliteStore:
         return await self._access.run(self._claim_lanes, request)
 
     def _claim_lanes(self, request: LaneRequest) -> LaneClaim:
-        looked = read(self._file, lanes.claim_lanes, request, takes=False)
-        return looked if looked.after_lane is None else written(self._file, lanes.claim_lanes, request)
+        looked, finds = read(self._file, lanes.look, request)
+        return written(self._file, lanes.claim_lanes, request) if finds else looked
 
     async def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:
         """See ``ClaimStore.reconcile``."""
@@ -213,7 +213,10 @@ class SqliteStore:
 
     async def fold_stats(self, keep: timedelta | None, limit: int, /) -> int:
         """See ``HistoryStore.fold_stats``."""
-        return await self._write(history.fold, keep, limit)
+        folded = await self._read(history.look, keep, limit)
+        if folded.changes:
+            await self._write(history.fold, folded)
+        return folded.number
 
     async def close(self) -> None:
         """Ends listening."""

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from fang_core.backends.stats_rows import Key
 from fang_core.backends.store import Declaration, LaneRequest
 from fang_core.flow.limits import Limit, Rate, rules_as_json
 from fang_core.monitoring.history import Flush, StatsRow, minute_of
@@ -123,6 +124,39 @@ def test_an_explanation_reads_no_task_but_those_that_it_names(file: File, state:
     task_id = first(file, state)
     found = scans(file, lambda tx: explaining.explain(tx, task_id))
     assert [step for step in found if step.startswith("SCAN fang_tasks")] == []
+
+
+def test_a_look_at_a_type_that_can_start_nothing_says_so_without_writing(file: File) -> None:
+    (pool_id,) = (UUID(bytes=id_) for id_ in _column(file, "SELECT id FROM fang_pools"))
+    request = LaneRequest(pool_id, "common", ("note",), 2)
+    for rules, finds in (([Limit(50)], True), ([Limit(4)], False), ([Limit(1, by="n")], False)):
+        with file.writing() as tx:
+            flow.declare(tx, [Declaration("common", {"note": rules_as_json(rules)})])
+        with file.reading() as tx:
+            claim, found = lanes.look(tx, request)
+        assert (claim.tasks, claim.registered, found) == ([], True, finds)
+
+
+def test_history_is_added_up_in_a_transaction_that_only_reads(file: File) -> None:
+    past = datetime.now(UTC) - 3 * HOUR
+    with file.writing() as tx:
+        rows = {Key(60, minute_of(past), uuid4(), ("common", "note")): StatsRow(started=2) for _ in range(3)}
+        history.write(tx, rows)
+    with file.reading() as tx:
+        folded = history.look(tx, None, 100)
+    assert (folded.number, [row.started for row in folded.rows.values()]) == (2, [6, 6])
+    for _ in range(2):  # as another pool does that has looked before
+        with file.writing() as tx:
+            history.fold(tx, folded)
+    assert _column(file, "SELECT count(*) FROM fang_stats GROUP BY span") == [2, 1]
+    with file.reading() as tx:
+        assert not history.look(tx, None, 100).changes
+        assert history.look(tx, HOUR, 100).changes
+
+
+def _column(file: File, sql: str) -> list[Any]:
+    with file.reading() as tx:
+        return [value for (value,) in tx.rows(sql)]
 
 
 def test_what_is_counted_of_tasks_is_counted_along_an_index(file: File) -> None:
