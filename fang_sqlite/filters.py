@@ -51,5 +51,14 @@ def _parts(which: TaskFilter) -> Iterator[tuple[str, list[Any]]]:
             yield f"{column} {operator} ?", [micros(time)]
     for header in (which.headers or {}).items():
         yield "EXISTS (SELECT 1 FROM json_each(headers) WHERE key = ? AND value = ?)", list(header)
+    for name, value in (which.payload or {}).items():
+        if name.isidentifier() and _is_found(value):
+            yield "(json_valid(metadata) AND json_extract(metadata, ?) = ?)", [f'$."{name}"', value]
     if which.error is not None:
         yield "instr(error_message, ?) > 0", [which.error]
+
+
+def _is_found(value: Any) -> bool:
+    """Returns whether the engine can find a value in a payload. It does not tell true from 1, and other numbers and
+    nested values are left to Python."""
+    return isinstance(value, str) or (isinstance(value, int) and abs(value) < 2**53)

@@ -107,7 +107,10 @@ class Walking:
             yield Seen(tuple(place), time, matches(match))
 
     def _has_payload(self, metadata: str | None) -> bool:
-        return metadata is not None and contains(json.loads(metadata), self.which.payload)
+        try:
+            return metadata is not None and contains(json.loads(metadata), self.which.payload)
+        except ValueError:  # somebody has edited the row by hand
+            return False
 
     # Tasks that wait --------------------------------------------------------------------------------------------------
 
