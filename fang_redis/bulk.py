@@ -7,7 +7,7 @@ that have changed meanwhile are read again.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from fang_core.backends.rows import after_cancel, after_change, can_be_cancelled
@@ -18,17 +18,21 @@ from fang_core.record import Task, TaskState
 from fang_core.tasks.cancelling import Cancellation
 from fang_core.tasks.filter import TaskFilter
 from fang_core.tasks.walks import position, states_of, walk_of
-from fang_redis.layout import MOST_ROWS
+from fang_redis.layout import MOST_ROWS, TOLD
 from fang_redis.operations import Argument, Operation, Verb
 from fang_redis.records import fields_of, microseconds
 from fang_redis.sending import Sending, later
-from fang_redis.walking import MOST_AT_ONCE, Walking
+from fang_redis.walking import MOST_AT_ONCE, Walking, matcher
 
 Decision: TypeAlias = Callable[[Task, datetime], Task | None]
 """Returns what becomes of a task by this time: its next row; the same if nothing does; None if it is removed."""
 
 _WAITING, _RETRIED = frozenset(DUE_STATES), frozenset({TaskState.RETRIED})
 _HELD, _ENDED = frozenset({TaskState.IN_PROGRESS}), frozenset(TERMINAL_STATES)
+
+
+_LEAST: Final = 20
+"""How many tasks a batch looks at first, at least."""
 
 
 class _Place(NamedTuple):
@@ -58,7 +62,10 @@ class Bulk:
         if task_id in read.tasks:
             yield from self._changed([read.tasks[task_id]], read.now, _cancels(wanted), lambda _: True)
             read = yield from self._sending.read([task_id])
-        return read.tasks.get(task_id)
+        task = read.tasks.get(task_id)
+        if task is not None and task.state is TaskState.IN_PROGRESS:  # again if it was asked before, and not heard
+            yield from self._sending.say(f"{TOLD}{task.pool_id}")
+        return task
 
     def cancel_batch(self, which: TaskFilter, wanted: Cancellation, limit: int, place: Any, /) -> Verb[Batch]:
         """See ``Verbs.cancel_batch``."""
@@ -74,7 +81,8 @@ class Bulk:
 
     def remove_scheduled_batch(self, limit: int, place: Any, /) -> Verb[Batch]:
         """See ``Verbs.remove_scheduled_batch``."""
-        which = TaskFilter(states=TaskState.NEW)
+        began = place.began if place else (yield from self._sending.read(())).now
+        which = TaskFilter(states=TaskState.NEW, due_after=began)
         return (yield from self._batch(which, (_WAITING,), _removes_scheduled, limit, place))
 
     def _batch(
@@ -84,18 +92,20 @@ class Bulk:
         walks = list(_walks(which, states))
         at: _Place = place or _Place((yield from self._sending.read(())).now)
         left = min(limit, MOST_ROWS)
-        count = 0
+        count, most = 0, max(left, _LEAST)
         while at.walk < len(walks) and left > 0:
             wanted = walks[at.walk]
-            walk = walk_of(wanted)
+            walk, matches = walk_of(wanted), matcher(wanted)
             assert walk is not None
-            seen = yield from self._walking.look(wanted, walk, at.behind, MOST_AT_ONCE)
-            tasks = [task for task in seen.tasks if task.created_at <= at.began and wanted.matches(task)]
+            seen = yield from self._walking.look(wanted, walk, at.behind, most)
+            there = (task for task in seen.tasks if task.created_at <= at.began and matches(task))
+            tasks = [task for task in there if decide(task, seen.now) is not task]
             behind = seen.behind
             if len(tasks) > left:
                 behind = position(walk, tasks[left - 1]).key
-            count += yield from self._changed(tasks[:left], seen.now, decide, wanted.matches)
+            count += yield from self._changed(tasks[:left], seen.now, decide, matches)
             left -= len(tasks)
+            most = MOST_AT_ONCE  # few of those that were looked at match
             at = _Place(at.began, at.walk + 1) if behind is None else at._replace(behind=behind)
         return Batch(count, at if at.walk < len(walks) else None)
 

@@ -9,6 +9,7 @@ from pydantic_core import from_json
 
 from fang_core.backends.store import NO_TRANSACTIONS, Claim, ClaimRequest, PruneRequest, Serves
 from fang_core.lifecycle import Outcome
+from fang_redis.flow import prune_rates
 from fang_redis.layout import LEVEL, MOST_ROWS
 from fang_redis.operations import Argument, Operation, Verb
 from fang_redis.records import claimed_of, microseconds, time_of
@@ -98,6 +99,7 @@ class Claiming:
         ages = (request.keep_finished, request.keep_failed, request.keep_finished)
         texts = ["" if age is None else microseconds(age) for age in ages]
         count: int = yield from self._sending.script("prune", request.limit, *texts, *request.task_types)
+        yield from prune_rates(self._sending, request.task_types)
         return count
 
     def clock(self) -> Verb[datetime]:

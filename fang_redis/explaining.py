@@ -53,7 +53,7 @@ class _Pools:
     """The pools, as they were read together with a task."""
 
     def __init__(self, now: str, hashes: Sequence[Sequence[str]], stopping: Sequence[str], listening: Any) -> None:
-        records, live, self._runs, self._beats = map(pairs, hashes)
+        records, live, self._runs, self._beats, self._workers = map(pairs, hashes)
         self.now = time_of(now)
         self.records: dict[str, dict[str, Any]] = {pool: from_json(record) for pool, record in records.items()}
         self._live = {pool: told_of(text) for pool, text in live.items()}
@@ -96,7 +96,7 @@ class _Pools:
             record["mode"],
             record["host"],
             record["pid"],
-            record["workers"],
+            int(self._workers.get(pool, record["workers"])),
             pool in self._stopping,
             self._signs(pool, told),
             busy=None if told is None else told.live.busy,
@@ -106,10 +106,10 @@ class _Pools:
         )
 
     def _signs(self, pool: str, told: Told | None) -> Signs:
-        """Returns the signs of life of a pool. If nobody listens in its name, it may be one that takes no lock."""
-        listens = int(self._listening.get(pool, 0)) > 0
+        """Returns the signs of life of a pool; of one that takes no lock it is not known who listens in its name."""
+        listens = int(self._listening[pool]) > 0 if pool in self._listening else None
         ago = None if told is None else self.now - told.at
-        return Signs(True if listens else None, None, ago, self._beats.get(pool) == str(DECLARED_DEAD))
+        return Signs(listens, None, ago, self._beats.get(pool) == str(DECLARED_DEAD))
 
     def _run(self, pool: str, task: Task) -> RunFacts:
         told = self._live.get(pool)

@@ -79,17 +79,8 @@ class Flow:
 
     def tell_types(self, task_types: Sequence[str], /) -> Verb[None]:
         """See ``FlowStore.tell_types``."""
-        channel = (self._sending.keys.channel,)
-        messages: list[Operation[Any]] = [Operation("PUBLISH", channel, (LATE + each,)) for each in task_types]
-        if messages:
-            yield from Together(messages)
-
-    def prune_rates(self, task_types: Sequence[str], /) -> Verb[None]:
-        """Forgets the rates of keys that are full again, as those of keys are that have never started a task."""
-        for task_type in task_types:
-            place = yield from self._sending.script("rates", task_type, "0")
-            while place != "0":
-                place = yield from self._sending.script("rates", task_type, place)
+        if task_types:
+            yield from Together([self._sending.say(LATE + each) for each in task_types])
 
     def claim_lanes(self, request: LaneRequest, /) -> Verb[LaneClaim]:
         """See ``FlowStore.claim_lanes``."""
@@ -199,6 +190,14 @@ class Flow:
 def _left(info: TypeInfo) -> TypeInfo | None:
     """Returns what is left to say of a type; None if that is nothing."""
     return info if info.is_managed else None
+
+
+def prune_rates(sending: Sending, task_types: Sequence[str]) -> Verb[None]:
+    """Forgets the rates of keys that are full again, as those of keys are that have never started a task."""
+    for task_type in task_types:
+        place = yield from sending.script("rates", task_type, "0")
+        while place != "0":
+            place = yield from sending.script("rates", task_type, place)
 
 
 # What is kept of a type -----------------------------------------------------------------------------------------------

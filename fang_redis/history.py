@@ -28,7 +28,7 @@ from fang_core.monitoring.history import HOUR, LATEST_WRITE, MINUTE, POOL, Flush
 from fang_core.monitoring.reading import Range, stats_of
 from fang_core.monitoring.stats import HeatPoint, Stats, TypeStats
 from fang_redis.operations import Argument, Operation, Verb
-from fang_redis.records import as_json, microseconds, time_of
+from fang_redis.records import as_json, microseconds, pairs, time_of
 from fang_redis.sending import Sending
 
 _AT_ONCE: Final = 10
@@ -171,9 +171,10 @@ def _times(texts: Iterable[str]) -> list[datetime]:
 
 
 def _types_of(reply: Sequence[Any], asked: Range) -> Iterator[TypeStats]:
-    now, pools, stopping, *rows = reply
+    now, pools, stopping, resized, *rows = reply
+    workers = pairs(resized)
     working = [
-        record
+        (record["task_types"], int(workers.get(pool, record["workers"])))
         for pool, record in zip(pools[::2], map(from_json, pools[1::2]), strict=True)
         if pool not in stopping and record["mode"] != "manual"
     ]
@@ -184,7 +185,7 @@ def _types_of(reply: Sequence[Any], asked: Range) -> Iterator[TypeStats]:
                 due=due,
                 oldest_due=time_of(oldest) if oldest else None,
                 running=running,
-                workers=sum(each["workers"] for each in working if task_type in each["task_types"]),
+                workers=sum(number for served, number in working if task_type in served),
                 paused=bool(paused),
                 now=time_of(now),
             )

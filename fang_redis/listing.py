@@ -17,7 +17,7 @@ from fang_core.tasks.filter import ANY_TASK, CONDITIONS, TaskFilter
 from fang_core.tasks.walks import Position, Walk, place_in, position, states_of, walk_of
 from fang_redis.operations import Verb
 from fang_redis.sending import Sending
-from fang_redis.walking import MOST_AT_ONCE, Walking, lines_of_ended, lines_of_waiting
+from fang_redis.walking import MOST_AT_ONCE, Walking, lines_of_ended, lines_of_waiting, matcher
 
 SECONDS: Final = 1.0
 """After this long a list or a count begins no further script."""
@@ -58,10 +58,10 @@ class Listing:
             return Count(0, True)
         if _is_indexed(which):
             return Count((yield from self._cards(which)), True)
-        count, until, behind = 0, self._clock() + SECONDS, None
+        count, until, behind, matches = 0, self._clock() + SECONDS, None, matcher(which)
         while True:
             seen = yield from self._walking.look(which, walk, behind, MOST_AT_ONCE)
-            count += sum(map(which.matches, seen.tasks))
+            count += sum(map(matches, seen.tasks))
             behind = seen.behind
             if behind is None:
                 return Count(count, True)
@@ -127,6 +127,7 @@ class _Page:
 
     def __init__(self, which: TaskFilter, walk: Walk, limit: int) -> None:
         self._which, self._walk, self._limit = which, walk, limit
+        self._matches = matcher(which)
         self._found: list[Task] = []
         self._looked = 0
         self._last: Position | None = None
@@ -139,7 +140,7 @@ class _Page:
     def takes(self, tasks: Sequence[Task]) -> bool:
         """Takes the next tasks of the walk; returns whether there is one more that matches than the page has."""
         for task in tasks:
-            matches = self._which.matches(task)
+            matches = self._matches(task)
             if matches and len(self._found) == self._limit:
                 return True
             self._looked, self._last = self._looked + 1, position(self._walk, task)

@@ -99,6 +99,10 @@ class Sending:
         """Runs a command on the key of this name."""
         return Operation(name, (self.keys(key),), args, parse)
 
+    def say(self, text: str) -> Operation[Any]:
+        """Publishes a message to all who listen to the queue; see ``layout.py``."""
+        return Operation("PUBLISH", (self.keys.channel,), (text,))
+
     def read(self, ids: Sequence[UUID]) -> Operation[Read]:
         """Reads tasks."""
         return self.script("read", *map(str, ids), parse=read_of)

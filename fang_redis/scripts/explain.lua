@@ -1,16 +1,15 @@
 -- Reads what decides why a task is not running: its id, how far tasks before it are counted, how many of those that run are
--- named. Returns {now, what read.lua returns of it, {the fields and values of pools, live, runs and beats}, {pools that are
--- stopping}, {pool, how many listen to it...}}; and if it waits {version, row and running of its type, when its rate is full again,
+-- named. Returns {now, what read.lua returns of it, {the fields and values of pools, live, runs, beats and workers}, {the
+-- pools that are stopping}, {a pool that takes a lock, how many listen in its name...}}; and if it waits {version, row and running of its type, when its rate is full again,
 -- when that of its lane is, how many wait}, {id, kind, pool, since, 1 if it is of the same lane} of those that run,
 -- how many come before it.
 local id, most_ahead, most_holders = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local fields, hashes, listening = call('HGETALL', row(id)), {}, {}
 local out = {now, {now}, hashes, call('SMEMBERS', P..'stopping'), listening}
 if #fields > 0 then out[2][2] = {id, fields, call('LRANGE', errors_of(id), 0, -1)} end
-for i, name in ipairs({'pools', 'live', 'runs', 'beats'}) do hashes[i] = call('HGETALL', P..name) end
-for i = 1, #hashes[1], 2 do
-  listening[i] = hashes[1][i]
-  listening[i + 1] = call('PUBSUB', 'NUMSUB', P..'alive:'..hashes[1][i])[2]
+for i, name in ipairs({'pools', 'live', 'runs', 'beats', 'workers'}) do hashes[i] = call('HGETALL', P..name) end
+for i, pool in ipairs(call('SMEMBERS', P..'locks')) do
+  listening[2 * i - 1] = pool; listening[2 * i] = call('PUBSUB', 'NUMSUB', P..'alive:'..pool)[2]
 end
 local v = look(id)
 if not v or (v.s ~= 'new' and v.s ~= 'retried') then return out end

@@ -68,6 +68,8 @@ local function add(r)
   if r.terms.waiting then call('HSET', P..'unclaimed', r.terms.waiting, id) end
   if r.terms.period then
     local period, till = r.terms.period, r.terms.within and plus(now_us, r.terms.within) or 'inf'
+    local over = call('HGET', P..'periods', period)  -- one that has ended, and was not pruned yet
+    if over then call('HDEL', P..'period_of', over:match('^%S+')) end
     call('HSET', P..'periods', period, id..' '..now..' '..till)
     call('HSET', P..'period_of', id, period)
     if till == 'inf' then call('ZREM', P..'period_ends', period) else call('ZADD', P..'period_ends', till, period) end

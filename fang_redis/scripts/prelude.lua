@@ -116,6 +116,12 @@ end
 
 local terminal = {finished = true, failed = true, cancelled = true}
 
+-- Forgets that a type has tasks that have ended, if it has none any more.
+local function sweep_ended(T)
+  for state in pairs(terminal) do if call('EXISTS', done_line(state, T)) == 1 then return end end
+  call('SREM', P..'ended', T)
+end
+
 -- What indexes go by, of one task; nil if there is none.
 local function look(id)
   local v = call('HMGET', row(id), 's', 'T', 'p', 'k', 'c', 'd', 'g', 'L', 'h', 'w', 'a', 'P', 'u', 'E')
@@ -129,7 +135,9 @@ local function leave(id, v)
   if v.s == 'in_progress' then
     call('SREM', P..'held:'..v.P, id); count(v.T, v.L, -1); freed[v.T] = true
   elseif terminal[v.s] then
-    call('ZREM', done_line(v.s, v.T), id); return
+    call('ZREM', done_line(v.s, v.T), id)
+    if call('EXISTS', done_line(v.s, v.T)) == 0 then sweep_ended(v.T) end
+    return
   else
     local l = level(v.p, v.s, v.c, v.g, v.k, v.L)
     call('ZREM', line(v.T, l), id); sweep(v.T, l)
@@ -172,5 +180,6 @@ local function forget_pool(pool)
     call('HDEL', P..name, pool)
   end
   call('SREM', P..'stopping', pool); call('SREM', P..'locks', pool); call('DEL', P..'told:'..pool)
+  if call('EXISTS', P..'held:'..pool) == 0 then call('SREM', P..'holders', pool) end
 end
 

@@ -8,6 +8,7 @@ for i, state in ipairs({'finished', 'failed', 'cancelled'}) do
       local key = done_line(state, ARGV[j])
       local old = left > 0 and call('ZRANGE', key, '-inf', '('..plus(now_us, -age), 'BYSCORE', 'LIMIT', 0, left) or {}
       for _, id in ipairs(old) do call('ZREM', key, id); drop(id, true) end
+      if #old > 0 then sweep_ended(ARGV[j]) end
       left = left - #old; gone = gone + #old
     end
   end
