@@ -22,7 +22,7 @@ class System:
         name: the name in tables and plots.
         peer: its file in ``benchmarks/peers``.
         setting: the arguments of its ``Peer``.
-        requirement: the requirement to install from PyPI; None for ours.
+        requirement: the requirement to install from PyPI; None for ours, which this interpreter runs.
         python: the command of the Python that it needs, if that is another one.
         on_redis: whether it keeps its tasks in Redis.
         tasks: the tasks of one drain.
@@ -64,6 +64,8 @@ MORE: Final = (
     System("oban, 10", "oban", {"limit": 10}, "oban", "python3.12"),
     System("chancy, 200", "chancy", {"concurrency": 200}, "chancy", held=20_000, idles=True),
     System("chancy, 10", "chancy", {"concurrency": 10}, "chancy"),
+    System("fang async on Redis, 10 workers", "fang_redis_async", {"workers": 10}, on_redis=True, idles=True),
+    System("fang threaded on Redis, 10 threads", "fang_redis_threaded", {"workers": 10}, on_redis=True, idles=True),
     System("taskiq on Redis, 100", "taskiq", {"tasks": 100}, TASKIQ, on_redis=True, idles=True),
     System("taskiq on Redis, 10", "taskiq", {"tasks": 10}, TASKIQ, on_redis=True),
     System("dramatiq on Redis, 128 threads", "dramatiq", {"threads": 128}, DRAMATIQ, on_redis=True),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fang_core.backends.capabilities import Capabilities
+from fang_core.errors import UsageError
 from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
 from fang_core.tasks.insert_middleware import InsertMiddleware
 from fang_core.tasks.insertion import Inject, Rules
@@ -26,11 +27,14 @@ class RedisQueueBase:
         server: Server,
         name: str,
         *,
+        replicas: int = 0,
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         duplicated_tasks: bool = True,
         inject: Sequence[Inject] = (),
         insert_middleware: Sequence[InsertMiddleware] = (),
     ) -> None:
+        if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+            raise UsageError("replicas is the number of replicas that have to confirm an insert, 0 or more")
         self.rules = Rules(
             max_payload_bytes=max_payload_bytes,
             duplicated_tasks=duplicated_tasks,
@@ -40,7 +44,7 @@ class RedisQueueBase:
         self._server = server
         self._is_open = False
         self.keys = Keys(name, server.database)
-        self._verbs = RedisVerbs(self.keys)
+        self._verbs = RedisVerbs(self.keys, replicas)
         self._pool_verbs = PoolVerbs(self.keys)
 
     @property

@@ -11,7 +11,7 @@ from fang_core.errors import IdInUse, TwinExists
 from fang_core.record import Task
 from fang_core.tasks.insertion import Bulk, NewTask, Overrides, in_chunks, refuse_equal
 from fang_redis.layout import MOST_ROWS
-from fang_redis.operations import Argument, Operation, Together, Verb
+from fang_redis.operations import Argument, Operation, Replicated, Together, Verb
 from fang_redis.records import OPTION_FIELDS, microseconds, new_row, task_of, time_of
 from fang_redis.sending import Sending
 
@@ -35,8 +35,9 @@ class Due(NamedTuple):
 class Inserting:
     """The verbs that insert."""
 
-    def __init__(self, sending: Sending) -> None:
+    def __init__(self, sending: Sending, replicas: int = 0) -> None:
         self._sending = sending
+        self._replicas = replicas
 
     def insert(self, row: NewTask, overrides: Overrides, /) -> Verb[Task]:
         """See ``Verbs.insert``."""
@@ -56,7 +57,7 @@ class Inserting:
         refuse_equal(rows)
         chunks = list(in_chunks(rows, most_rows=MOST_ROWS, most_chars=_MOST_CHARS))
         if len(chunks) == 1:
-            replies = [(yield from self._script("all", "", due, rows, times))]
+            replies = [(yield from self._replicated(self._script("all", "", due, rows, times)))]
         else:
             replies = yield from self._together(chunks, due, times)
         return _tasks_of(chunks, replies, times)
@@ -68,13 +69,19 @@ class Inserting:
         parts = [(chunk, times[start : start + len(chunk)]) for start, chunk in _with_starts(chunks)]
         writes = [self._script("write", token, due, *part) for part in parts]
         if not any(row.on_conflict == "raise" for chunk in chunks for row in chunk):
-            return (yield from Together(writes))
+            written: list[Any] = yield from self._replicated(Together(writes))
+            return written
         looks = [self._script("look", token, due, *part) for part in parts]
         forgotten = self._sending.command("UNLINK", f"refused:{token}")
-        replies = yield from Together([*looks, *writes, forgotten])
+        replies: list[Any] = yield from self._replicated(Together([*looks, *writes, forgotten]))
         for chunk, look in zip(chunks, replies, strict=False):
             _raise_if_refused(look, chunk)
         return replies[len(looks) : -1]
+
+    def _replicated(self, step: Operation[Any] | Together[Any]) -> Verb[Any]:
+        if not self._replicas:
+            return (yield from step)
+        return (yield from Replicated(step, self._replicas))
 
     def _script(
         self, mode: str, token: str, due: Due, rows: Sequence[NewTask], times: Sequence[datetime]

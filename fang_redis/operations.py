@@ -14,9 +14,14 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+
+from fang_core.errors import BackendUnavailable
 
 T = TypeVar("T")
+
+REPLICATED_WITHIN: Final = 1.0
+"""Seconds within which replicas have to confirm an insert, if the queue wants that."""
 
 Argument: TypeAlias = str | int
 """What is sent; other values are written as texts first."""
@@ -84,10 +89,60 @@ class Together(Generic[T]):
         return [each.parse(reply) for each, reply in zip(self.operations, replies, strict=True)]
 
 
-Step: TypeAlias = Operation[Any] | Together[Any]
+@dataclass(frozen=True)
+class Replicated:
+    """Writes, after which the connection waits until so many replicas have them. ``yield from`` returns the reply as
+    it is.
+
+    Raises ``BackendUnavailable`` if they have not within ``REPLICATED_WITHIN``; what was written stays all the same.
+    """
+
+    step: Operation[Any] | Together[Any]
+    replicas: int
+
+    def __iter__(self) -> Generator["Replicated", Any, Any]:
+        reply, confirmed = yield self
+        if confirmed < self.replicas:
+            raise BackendUnavailable(
+                f"Redis has written it, but {confirmed} of {self.replicas} replicas have confirmed that within"
+                f" {REPLICATED_WITHIN:g} s, so that a failover may lose it"
+            )
+        return reply
+
+
+Step: TypeAlias = Operation[Any] | Together[Any] | Replicated
 
 Verb: TypeAlias = Generator[Step, Any, T]
 """What a queue or a pool asks of the backend, in as many operations as it takes."""
+
+
+def sent(step: Step, *, with_text: bool = False) -> list[tuple[Argument, ...]]:
+    """Returns the commands that are sent for a step; scripts by their text, or by the SHA-1 alone."""
+    match step:
+        case Replicated(writes, replicas):
+            return [*sent(writes, with_text=with_text), ("WAIT", replicas, round(REPLICATED_WITHIN * 1000))]
+        case Together(operations):
+            return [("MULTI",), *commands_of(operations), ("EXEC",)]
+        case _:
+            return [command_of(step, with_text=with_text)]
+
+
+def answered(step: Step, replies: Sequence[Any]) -> Any:
+    """Returns the reply to a step, of the replies to its commands. Raises the first ``ResponseError`` among them."""
+    match step:
+        case Replicated(writes):
+            *first, confirmed = replies
+            reply = answered(writes, first)
+            if isinstance(confirmed, Exception):
+                raise confirmed
+            return reply, confirmed
+        case Together():
+            return replies_of(replies)
+        case _:
+            (reply,) = replies
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
 
 
 def command_of(operation: Operation[Any], *, with_text: bool = False) -> tuple[Argument, ...]:

@@ -30,6 +30,8 @@ class RedisQueue(RedisQueueBase, BaseQueue[None]):
         server: a URL like ``redis://localhost:6379/0``, or a client of redis-py, whose settings it uses: it makes
             connections of its own, which repeat nothing.
         name: begins the names of all keys; queues of different names share a server without seeing each other.
+        replicas: how many replicas have to confirm an insert before it returns, so that no failover loses it; a round
+            trip more each. Inserts that are not confirmed within a second raise ``OutcomeUnknown``.
         max_payload_bytes, duplicated_tasks, inject, insert_middleware: as of ``fang_threaded.Queue``.
 
     Raises ``UsageError`` if the URL or the name cannot be used.
@@ -41,6 +43,7 @@ class RedisQueue(RedisQueueBase, BaseQueue[None]):
         /,
         *,
         name: str = DEFAULT_NAME,
+        replicas: int = 0,
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         duplicated_tasks: bool = True,
         inject: Sequence[Inject] = (),
@@ -48,6 +51,7 @@ class RedisQueue(RedisQueueBase, BaseQueue[None]):
     ) -> None:
         options: dict[str, Any] = {
             "name": name,
+            "replicas": replicas,
             "max_payload_bytes": max_payload_bytes,
             "duplicated_tasks": duplicated_tasks,
             "inject": inject,

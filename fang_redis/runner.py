@@ -7,7 +7,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from fang_core.errors import BackendError
 from fang_redis.diagnosis import refused
 from fang_redis.links import Link, Links
-from fang_redis.operations import Operation, Together, Verb, command_of, commands_of, replies_of
+from fang_redis.operations import Step, Verb, answered, sent
 
 T = TypeVar("T")
 
@@ -33,12 +33,8 @@ class Runner:
             result: T = end.value
             return result
 
-    def _send(self, step: Operation[Any] | Together[Any]) -> Any:
-        if isinstance(step, Together):
-            return replies_of(self.links.send([("MULTI",), *commands_of(step.operations), ("EXEC",)]))
-        (reply,) = self.links.send([command_of(step)])
-        if isinstance(reply, NoScriptError):  # it ran nothing: the server has restarted, or another one has taken over
-            (reply,) = self.links.send([command_of(step, with_text=True)])
-        if isinstance(reply, ResponseError):
-            raise reply
-        return reply
+    def _send(self, step: Step) -> Any:
+        replies = self.links.send(sent(step))
+        if isinstance(replies[0], NoScriptError):  # it ran nothing: the server has restarted, or another one took over
+            replies = self.links.send(sent(step, with_text=True))
+        return answered(step, replies)

@@ -17,12 +17,16 @@ from fang_redis.walking import Walking
 
 
 class RedisVerbs:
-    """What a queue asks: see ``fang_core.backends.verbs.Verbs``. Each verb is a generator of operations."""
+    """What a queue asks: see ``fang_core.backends.verbs.Verbs``. Each verb is a generator of operations.
 
-    def __init__(self, keys: Keys) -> None:
+    Inserts wait until ``replicas`` replicas have confirmed them.
+    """
+
+    def __init__(self, keys: Keys, replicas: int) -> None:
         sending = Sending(keys)
         walking = Walking(sending)
-        inserting, claiming, flow, pools = Inserting(sending), Claiming(sending), Flow(sending), Pools(sending)
+        inserting, claiming = Inserting(sending, replicas), Claiming(sending)
+        flow, pools = Flow(sending), Pools(sending)
         schedules, listing, bulk = ScheduleRoom(sending, inserting), Listing(sending, walking), Bulk(sending, walking)
         tasks, history = Tasks(sending, claiming, flow), History(sending)
         self.schedules, self.audit = schedules, Audit(sending)

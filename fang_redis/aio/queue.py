@@ -37,6 +37,7 @@ class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
         /,
         *,
         name: str = DEFAULT_NAME,
+        replicas: int = 0,
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         duplicated_tasks: bool = True,
         inject: Sequence[Inject] = (),
@@ -44,6 +45,7 @@ class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
     ) -> None:
         options: dict[str, Any] = {
             "name": name,
+            "replicas": replicas,
             "max_payload_bytes": max_payload_bytes,
             "duplicated_tasks": duplicated_tasks,
             "inject": inject,
