@@ -2,7 +2,8 @@
 
 The blocks of a document build on each other, in a namespace of their own. Each runs as it stands, but that
 
-- the URL that a reader would write becomes that of a database with the tables, made for the document when it is needed;
+- the URL that a reader would write becomes that of a database with the tables, or of an empty one of Redis, made for the
+  document when it is needed;
 - pools end when their work is done;
 - it is the main program, and what it defines can be imported from the file that the document names;
 - test functions that a block defines are called.
@@ -24,10 +25,13 @@ from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 from fang_core.tasks.registry import REGISTRY
+from fang_redis import RedisQueue
 from fang_threaded import Queue, Runnable
 from tests.logs import logging_as_it_is
 
 pytest_plugins = ["tests.fixtures", "tests.sqlitefiles"]
+
+WRITTEN_OF_REDIS = "redis://localhost:6379/0"
 
 Namespace = dict[str, Any]
 Function = Callable[..., Any]
@@ -42,10 +46,12 @@ def evaluate(example: Example) -> None:
     if WRITTEN.search(code):
         url = database_url(namespace)
         code = WRITTEN.sub(lambda written: url.replace("postgresql", f"postgresql{written[1] or ''}", 1), code)
+    if WRITTEN_OF_REDIS in code:
+        code = code.replace(WRITTEN_OF_REDIS, redis_url(namespace))
     before = tests_in(namespace)
     exec(compile("\n" * example.line + code, example.path, "exec", dont_inherit=True), namespace)
     vars(sys.modules["documented"]).update(namespace)
-    namespace["_opened"] += [value for value in namespace.values() if isinstance(value, Queue | Engine)]
+    namespace["_opened"] += [value for value in namespace.values() if isinstance(value, Queue | RedisQueue | Engine)]
     for function in tests_in(namespace):
         if function not in before:
             call(function)
@@ -59,6 +65,13 @@ def database_url(namespace: Namespace) -> str:
         namespace["_engine"] = namespace["engine"] = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
         namespace["Order"].metadata.create_all(namespace["engine"])
     return str(namespace["_url"])
+
+
+def redis_url(namespace: Namespace) -> str:
+    """The document's database of Redis, empty when this is first asked for."""
+    if "_redis_url" not in namespace:
+        namespace["_redis_url"] = namespace["new_redis"]()
+    return str(namespace["_redis_url"])
 
 
 def tests_in(namespace: Namespace) -> list[Function]:
@@ -98,12 +111,12 @@ def prepare(namespace: Namespace) -> None:
 def finish(namespace: Namespace) -> None:
     """Gives back the connections, the database, and the process' logging."""
     namespace["_restore_logging"]()
+    for opened in namespace["_opened"]:  # a later block may have given the name to another
+        if isinstance(opened, Engine):
+            opened.dispose()
+        else:
+            opened.close()
     if "_databases" in namespace:
-        for opened in namespace["_opened"]:  # a later block may have given the name to another
-            if isinstance(opened, Queue):
-                opened.close()
-            else:
-                opened.dispose()
         next(namespace["_databases"], None)
     REGISTRY._classes = namespace["_registered"]
     REGISTRY.version += 1
@@ -114,5 +127,5 @@ pytest_collect_file = Sybil(
     patterns=["README.md", "docs/*.md"],
     setup=prepare,
     teardown=finish,
-    fixtures=["new_database"],
+    fixtures=["new_database", "new_redis"],
 ).pytest()

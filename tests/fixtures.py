@@ -184,6 +184,16 @@ def redis_url(redis_server_url: str, redis_client: redis.Redis) -> str:
     return redis_server_url
 
 
+@pytest.fixture
+def new_redis(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Empties a database, for what may need none: only the first call starts the server."""
+
+    def new() -> str:
+        return str(request.getfixturevalue("redis_url"))
+
+    return new
+
+
 @pytest.fixture(params=["threaded", "async"])
 def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
     """Each test that asks for it runs in both modes."""
