@@ -117,7 +117,7 @@ class Claiming:
 
     def waiting_types(self, most: int, /) -> Verb[Mapping[str, bool] | None]:
         """See ``ClaimStore.waiting_types``."""
-        outlook = yield from self._outlook()
+        outlook = yield from self._outlook(with_pools=False)
         lanes = {(level.task_type, level.priority) for level in outlook.levels}
         if len(lanes) >= most:
             return None
@@ -128,7 +128,7 @@ class Claiming:
         """See ``ClaimStore.next_due``."""
         if not task_types:
             return None
-        outlook = yield from self._outlook(*task_types)
+        outlook = yield from self._outlook(*task_types, with_pools=False)
         known = frozenset(kinds)
         times = [level.next for level in outlook.levels if level.kind in known and level.next is not None]
         return (min(times) - outlook.now) / 1e6 if times else None
@@ -137,7 +137,7 @@ class Claiming:
         """See ``UpkeepStore.unknown_kinds``."""
         if not task_types:
             return []
-        outlook = yield from self._outlook(*task_types)
+        outlook = yield from self._outlook(*task_types, with_pools=True)
         known = {
             (task_type, kind) for pool in outlook.pools for task_type in pool["task_types"] for kind in pool["kinds"]
         }
@@ -145,12 +145,12 @@ class Claiming:
 
     def unserved_types(self, due_for: timedelta, /) -> Verb[list[str]]:
         """See ``UpkeepStore.unserved_types``."""
-        outlook = yield from self._outlook()
+        outlook = yield from self._outlook(with_pools=True)
         served = {task_type for pool in outlook.pools for task_type in pool["task_types"]}
         return sorted({each.task_type for each in _due(outlook, due_for)} - served)
 
-    def _outlook(self, *task_types: str) -> Operation[Outlook]:
-        return self._sending.script("outlook", *task_types, parse=_outlook_of)
+    def _outlook(self, *task_types: str, with_pools: bool) -> Operation[Outlook]:
+        return self._sending.script("outlook", int(with_pools), *task_types, parse=_outlook_of)
 
 
 def _written_outcome(outcome: Outcome) -> tuple[Argument, ...]:

@@ -41,7 +41,8 @@ while i <= #ARGV do
       twins[#twins + 1] = id
     else
       local runs_on = old.s == 'in_progress' and v.s == old.s
-      if runs_on then told[v.P] = true else leave(id, old) end
+      -- Either way the first write is one that is let through when the memory is full.
+      if runs_on then told[v.P] = true; call('HDEL', row(id), '') else leave(id, old) end
       if deleted > 0 then call('HDEL', row(id), unpack(ARGV, first + 2 * set, first + 2 * set + deleted - 1)) end
       call('HSET', row(id), unpack(ARGV, first, first + 2 * set - 1))
       if not runs_on then enter(id, v) end

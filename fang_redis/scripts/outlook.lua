@@ -1,6 +1,7 @@
--- Reads when tasks are due: the task types, all if none is given -> {now, the records of pools, then of each level its
--- type, the level, the time of its first task, and of the first that is not due, '' if there is none}.
-local out = {now, call('HVALS', P..'pools')}
+-- Reads when tasks are due: 1 if the records of pools are wanted, then the task types, all if none is given -> {now, these
+-- records, then of each level its type, the level, the time of its first task, and of the first that is not due, '' if
+-- there is none}.
+local out = {now, table.remove(ARGV, 1) == '1' and call('HVALS', P..'pools') or {}}
 local function time(rows) return rows[2] or '' end
 for _, T in ipairs(#ARGV > 0 and ARGV or call('SMEMBERS', P..'types')) do
   for _, l in ipairs(call('SMEMBERS', P..'levels:'..T)) do

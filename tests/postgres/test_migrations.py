@@ -728,7 +728,9 @@ def test_without_alembic() -> None:
     assert done.stderr.endswith("MissingExtra: alembic is missing: pip install 'fang-tasks[cli]'\n")
 
 
-def test_an_installed_copy_finds_its_migrations_and_has_the_files_of_the_page(tmp_path: Path) -> None:
+def test_an_installed_copy_finds_its_migrations_and_has_the_files_of_the_page_and_the_scripts_of_redis(
+    tmp_path: Path,
+) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     installed = tmp_path / "installed"
@@ -737,7 +739,8 @@ def test_an_installed_copy_finds_its_migrations_and_has_the_files_of_the_page(tm
     assert not (installed / "alembic").exists()
     page = [path.relative_to(ROOT) for kind in ("static", "templates") for path in (ROOT / "fang_web" / kind).iterdir()]
     assert page
-    assert [str(path) for path in page if not (installed / path).is_file()] == []
+    scripts = [path.relative_to(ROOT) for path in (ROOT / "fang_redis" / "scripts").iterdir()]
+    assert [str(path) for path in [*page, *scripts] if not (installed / path).is_file()] == []
     program = "from fang_postgres import migrate; print(migrate.__file__); print(migrate.sql())"
     environment = os.environ | {"PYTHONPATH": str(installed)}
     printed = subprocess.run(

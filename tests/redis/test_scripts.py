@@ -1,0 +1,116 @@
+"""What scripts may not do: stop half way, write when the memory is full and pools need them not to, be unknown."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+import redis
+
+from fang_core import BackendError, TaskState, TwinExists, Unique
+from fang_core.conformance.tasks import ThreadedNote
+from fang_core.tasks.insertion import in_chunks
+from fang_redis import RedisQueue, inserting
+from fang_redis.layout import MOST_ROWS
+from tests.redisserver import RedisServer
+
+MANY = 2 * MOST_ROWS + 1
+"""Tasks that take three scripts."""
+
+
+@pytest.fixture
+def queue(redis_url: str) -> Iterator[RedisQueue]:
+    with RedisQueue(redis_url) as queue:
+        yield queue
+
+
+@pytest.fixture
+def full() -> Iterator[RedisServer]:
+    """A server with a limit of memory, which a test may lower."""
+    with RedisServer({"maxmemory": "100mb"}) as server:
+        yield server
+
+
+def fill(server: RedisServer) -> None:
+    with server.client() as client:
+        client.config_set("maxmemory", 1)
+
+
+def notes(count: int) -> list[ThreadedNote]:
+    return [ThreadedNote(n=n) for n in range(count)]
+
+
+# Inserts of several scripts -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", [0, MOST_ROWS, MANY - 1])
+def test_of_many_tasks_none_is_inserted_if_any_of_them_is_refused(queue: RedisQueue, place: int) -> None:
+    tasks, once = notes(MANY), Unique(on_conflict="raise")
+    there = queue.insert_task(tasks[place], uniq=once)
+    with pytest.raises(TwinExists, match=str(there.id)):
+        queue.insert_tasks(tasks, uniq=once)
+    assert queue.count_tasks().count == 1
+
+
+def test_of_many_tasks_those_that_are_there_are_returned_in_their_places(queue: RedisQueue) -> None:
+    tasks = notes(MANY)
+    there = {n: queue.insert_task(tasks[n], uniq=True).id for n in (3, MOST_ROWS + 3, MANY - 1)}
+    rows = queue.insert_tasks(tasks, uniq=True)
+    assert [row.metadata["n"] for row in rows] == list(range(MANY))
+    assert {n: row.id for n, row in enumerate(rows) if row.conflict} == there
+    assert queue.count_tasks().count == MANY
+
+
+def test_a_task_that_a_later_script_of_the_insert_replaces_is_returned_as_it_is_then(queue: RedisQueue) -> None:
+    by_n = Unique(by="n", on_conflict="replace")
+    tasks = [*notes(MANY), ThreadedNote(n=0, ending="fail")]
+    first, *_, last = queue.insert_tasks(tasks, uniq=by_n)
+    assert (first.id, first.conflict, last.conflict) == (last.id, False, True)
+    assert first.metadata["ending"] == last.metadata["ending"] == "fail"
+
+
+def test_many_large_tasks_are_sent_in_smaller_scripts() -> None:
+    limit = inserting._MOST_CHARS
+    rows = [row._replace(metadata="x" * (limit // 3)) for row in _rows(5)]
+    assert [len(chunk) for chunk in in_chunks(rows, most_rows=MOST_ROWS, most_chars=limit)] == [3, 2]
+
+
+def _rows(count: int) -> list[inserting.NewTask]:
+    return [inserting.NewTask(uuid4(), "", "kind", ()) for _ in range(count)]
+
+
+# A server that knows no script ----------------------------------------------------------------------------------------
+
+
+def test_a_server_that_has_forgotten_the_scripts_gets_them_again(queue: RedisQueue, redis_client: redis.Redis) -> None:
+    for count in (1, MANY):
+        redis_client.script_flush()
+        queue.insert_tasks(notes(count), uniq=Unique(on_conflict="raise"))
+        redis_client.script_flush()
+        assert queue.remove_all_tasks() == count
+
+
+# A server whose memory is full ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, MANY])
+def test_when_the_memory_is_full_inserts_are_refused_whole(full: RedisServer, count: int) -> None:
+    with RedisQueue(full.url) as queue:
+        fill(full)
+        with pytest.raises(BackendError, match="maxmemory"):
+            queue.insert_tasks(notes(count))
+        assert queue.count_tasks().count == 0
+
+
+def test_when_the_memory_is_full_tasks_are_claimed_moved_cancelled_and_removed(full: RedisServer) -> None:
+    with RedisQueue(full.url) as queue:
+        running, ended, waiting, *_ = queue.insert_tasks(notes(4))
+        assert queue.fetch_and_touch_task() == queue.find_task_by_id(running.id)  # the queue's own pool is registered
+        fill(full)
+        held = queue.fetch_and_touch_task()
+        assert held is not None
+        assert held.id == ended.id
+        assert queue.update_task_state(held, TaskState.FAILED).state is TaskState.FAILED
+        for task in (running, waiting):
+            assert queue.cancel_task(task.id) is not None
+        assert queue.remove_task(held.id) == 1
+        assert queue.remove_all_tasks() == 3
