@@ -2,8 +2,8 @@
 
 The blocks of a document build on each other, in a namespace of their own. Each runs as it stands, but that
 
-- the URL that a reader would write becomes that of a database with the tables, or of an empty one of Redis, made for the
-  document when it is needed;
+- the URL that a reader would write becomes that of a database with the tables, or of an empty one of Redis, made for
+  the document when it is needed;
 - pools end when their work is done;
 - it is the main program, and what it defines can be imported from the file that the document names;
 - test functions that a block defines are called.
