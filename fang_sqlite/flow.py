@@ -1,7 +1,8 @@
 """Task types that are paused, or have limits, rates or fairness: what the file keeps of them, and how it changes.
 
 ``ManagedType`` has the rules. A type of which there is nothing to say has no row. While it has one, tasks of it that
-are inserted or revived get a lane, and those that were there before are adopted, so that the indexes of lanes find all.
+are inserted or revived get a lane; when its limits begin, those that are there are adopted. So the indexes of lanes,
+by which limits count and claims look, have all tasks of a type with limits.
 """
 
 import json
@@ -22,7 +23,7 @@ from fang_sqlite.schema import DUE
 from fang_sqlite.transaction import Transaction
 
 _ADOPTED_AT_ONCE: Final = 1_000
-"""How many waiting tasks are looked at in the transaction that begins to manage their type: it takes some ms."""
+"""How many waiting tasks get a lane in one transaction, at most: that takes some ms."""
 
 _FOR_EVER: Final = 2**63 - 1
 _AMONG: Final = "task_type IN (SELECT value FROM json_each(?))"
@@ -84,7 +85,9 @@ def declare(tx: Transaction, declarations: Sequence[Declaration]) -> None:
 
 def list_types(tx: Transaction) -> list[TypeInfo]:
     """Returns the types of which there is something to say, in the order of their names."""
-    infos = [info_of(tx, task_type, managed) for task_type, managed in read_types(tx).items()]
+    kept = read_types(tx)
+    running = running_by_type(tx) if kept else {}
+    infos = [_info(tx, task_type, managed, running.get(task_type, 0)) for task_type, managed in kept.items()]
     return [info for info in infos if info.is_managed]
 
 
@@ -123,9 +126,13 @@ def _change(tx: Transaction, task_type: str, managed: ManagedType) -> TypeInfo |
         tx.run("DELETE FROM fang_types WHERE task_type = ?", (task_type,))
         tx.run("DELETE FROM fang_lanes WHERE task_type = ?", (task_type,))
         return None
+    before = read_type(tx, task_type)
     values = (managed_as_json(managed), _managed_until(managed, tx.now), task_type)
-    if not tx.run("UPDATE fang_types SET managed = ?, managed_until = ? WHERE task_type = ?", values):
+    if before is None:
         tx.run("INSERT INTO fang_types (managed, managed_until, task_type) VALUES (?, ?, ?)", values)
+    else:
+        tx.run("UPDATE fang_types SET managed = ?, managed_until = ? WHERE task_type = ?", values)
+    if managed.settings.is_limited and not (before is not None and before.settings.is_limited):
         _adopt_at_once(tx, task_type)
     return info
 
@@ -138,15 +145,25 @@ def _managed_until(managed: ManagedType, now: datetime) -> int:
 
 def info_of(tx: Transaction, task_type: str, managed: ManagedType) -> TypeInfo:
     """Describes a type."""
+    return _info(tx, task_type, managed, running_by_type(tx).get(task_type, 0))
+
+
+def _info(tx: Transaction, task_type: str, managed: ManagedType, running: int) -> TypeInfo:
     (waiting,) = tx.row(
         f"SELECT count(*) FROM (SELECT 1 FROM fang_tasks WHERE {DUE} AND task_type = ? LIMIT {MOST_COUNTED})",
         (task_type,),
     )
-    (running,) = tx.row(
-        "SELECT count(*) FROM fang_tasks INDEXED BY fang_tasks_held WHERE pool_id IS NOT NULL AND task_type = ?",
-        (task_type,),
-    )
     return managed.info(task_type, tx.now, running, waiting)
+
+
+def running_by_type(tx: Transaction) -> dict[str, int]:
+    """Returns how many tasks of each type pools hold."""
+    return dict(
+        tx.rows(
+            """SELECT task_type, count(*) FROM fang_tasks INDEXED BY fang_tasks_held
+  WHERE pool_id IS NOT NULL GROUP BY task_type"""
+        )
+    )
 
 
 # Tasks without a lane -------------------------------------------------------------------------------------------------
@@ -169,8 +186,9 @@ def has_to_adopt(tx: Transaction, task_types: Iterable[str]) -> bool:
 def adopt(tx: Transaction, task_types: Iterable[str], limit: int) -> bool:
     """Gives a lane to waiting tasks of these types that have none; returns whether there are no more.
 
-    It looks at so many tasks, and goes on where the last call has ended.
+    It looks at so many tasks, but not for longer than some ms, and goes on where the last call has ended.
     """
+    limit = min(limit, _ADOPTED_AT_ONCE)
     for task_type, place in tx.rows(_TO_ADOPT, (json.dumps(list(task_types)),)):
         limit -= _adopt(tx, task_type, json.loads(place), limit)
         if limit <= 0:
@@ -195,8 +213,8 @@ def _adopt(tx: Transaction, task_type: str, place: Sequence[Any], limit: int) ->
 
 
 def _adopt_at_once(tx: Transaction, task_type: str) -> None:
-    """Has all counted that runs of a type, and found what waits first: others can write between the batches in which
-    the rest is adopted."""
+    """Has all counted that runs of a type, and the first found that wait: others can write between the batches in
+    which the rest is adopted."""
     tx.run(
         """UPDATE fang_tasks INDEXED BY fang_tasks_held SET lane = ''
   WHERE pool_id IS NOT NULL AND task_type = ? AND lane IS NULL""",

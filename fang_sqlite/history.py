@@ -16,7 +16,7 @@ from fang_core.monitoring.history import HOUR, MINUTE, POOL, Flush, Flushed, Sta
 from fang_core.monitoring.reading import Range, stats_of
 from fang_core.monitoring.stats import MOST_DUE, HeatPoint, Stats, TypeStats
 from fang_core.record import PRIORITIES
-from fang_sqlite.flow import read_types
+from fang_sqlite.flow import read_types, running_by_type
 from fang_sqlite.records import micros, moment
 from fang_sqlite.schema import DUE
 from fang_sqlite.transaction import Transaction
@@ -136,12 +136,7 @@ def _types(tx: Transaction, asked: Range) -> list[TypeStats]:
             workers[name] = workers.get(name, 0) + (0 if stopping or mode == "manual" else count)
     kept = read_types(tx)
     names = {*_waiting_types(tx), *workers, *kept}
-    running = dict(
-        tx.rows(
-            """SELECT task_type, count(*) FROM fang_tasks INDEXED BY fang_tasks_held
-  WHERE pool_id IS NOT NULL GROUP BY task_type"""
-        )
-    )
+    running = running_by_type(tx)
     found = []
     for name in sorted(names if asked.task_types is None else names.intersection(asked.task_types)):
         due = _first_due(tx, name)
