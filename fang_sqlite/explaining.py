@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from fang_core.backends.live_runs import as_live
 from fang_core.backends.managed import NEVER
 from fang_core.lifecycle import DUE_STATES
 from fang_core.monitoring.facts import (
@@ -24,7 +25,6 @@ from fang_core.monitoring.history import HOUR, MINUTE
 from fang_core.record import HIGHEST_PRIORITY, Task, TaskState, as_progress
 from fang_sqlite import flow, pulse, rows
 from fang_sqlite.location import beside
-from fang_sqlite.pools import live_runs
 from fang_sqlite.records import from_json, micros, moment, moment_or_none
 from fang_sqlite.schema import DUE
 from fang_sqlite.transaction import Transaction
@@ -61,7 +61,7 @@ def _held(tx: Transaction, task: Task, facts: Facts) -> Facts:
 def _run(tx: Transaction, task: Task, record: "_Record") -> RunFacts:
     if record.at is None or record.live is None:
         return NOTHING_TOLD
-    told_at, named = moment(record.at), live_runs(record.live)
+    told_at, named = moment(record.at), as_live(record.live)
     run = next((run for run in named if (run.id, run.attempt) == (task.id, task.attempt)), None)
     notable: Any = (from_json(record.runs) or {}).get(str(task.id)) or {}
     is_this = notable.get("attempt") == task.attempt
@@ -140,15 +140,16 @@ def _ahead(tx: Transaction, task: Task, *, of_lane: bool) -> int:
 
 def _served(tx: Transaction, task: Task, pools: Sequence[PoolFacts]) -> tuple[datetime | None, datetime | None]:
     """Returns when a task of its kind, and one of its type, was run last; None where a pool could run one now."""
-    of_kind = None if any(pool.knows for pool in pools) else _last_run(tx, "task_type = ? AND kind = ?", task)
-    return of_kind, None if pools else _last_run(tx, "task_type = ? AND ? IS NOT NULL", task)
+    of_kind = None if any(pool.knows for pool in pools) else _last_run(tx, task, "AND kind = :kind")
+    return of_kind, None if pools else _last_run(tx, task)
 
 
-def _last_run(tx: Transaction, which: str, task: Task) -> datetime | None:
-    sql = f"""SELECT at FROM fang_stats
-  WHERE span = ? AND at > ? AND {which} AND json_extract(row, '$.started') > 0 ORDER BY at DESC LIMIT 1"""
+def _last_run(tx: Transaction, task: Task, rest: str = "") -> datetime | None:
+    sql = f"""SELECT at FROM fang_stats WHERE span = :span AND at > :since AND task_type = :task_type {rest}
+    AND json_extract(row, '$.started') > 0 ORDER BY at DESC LIMIT 1"""
     for span, ago in _LOOKS_BACK:
-        found = tx.row(sql, (span, micros(tx.now - ago), task.task_type, task.kind))
+        values = {"span": span, "since": micros(tx.now - ago), "task_type": task.task_type, "kind": task.kind}
+        found = tx.row(sql, values)
         if found is not None:
             return moment(found[0])
     return None

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
+from fang_core.backends.live_runs import as_live, live_as_json
 from fang_core.backends.store import Live
-from fang_core.record import LiveRun, PoolInfo, Progress
+from fang_core.record import PoolInfo
 from fang_sqlite.records import as_json, moment, moment_or_none
 from fang_sqlite.transaction import Transaction
 
@@ -18,19 +19,7 @@ def tell_live(tx: Transaction, pool_id: UUID, live: Live) -> None:
     tx.run(
         """INSERT OR REPLACE INTO fang_live (pool_id, at, busy, waiting, runs)
   SELECT id, ?, ?, ?, ? FROM fang_pools WHERE id = ?""",
-        (tx.micros, live.busy, live.waiting, as_json([_told(run) for run in live.runs]), pool_id.bytes),
-    )
-
-
-def _told(run: LiveRun) -> list[Any]:
-    return [str(run.id), run.kind, run.seconds, run.attempt, run.progress]
-
-
-def live_runs(text: str) -> tuple[LiveRun, ...]:
-    """Returns the runs that a pool has told of."""
-    return tuple(
-        LiveRun(UUID(id_), kind, seconds, attempt, None if progress is None else Progress(*progress))
-        for id_, kind, seconds, attempt, progress in json.loads(text)
+        (tx.micros, live.busy, live.waiting, live_as_json(live.runs), pool_id.bytes),
     )
 
 
@@ -61,7 +50,7 @@ def _info(row: tuple[Any, ...]) -> PoolInfo:
         busy,
         waiting,
         moment_or_none(at),
-        () if live is None else live_runs(live),
+        as_live(live),
     )
 
 
