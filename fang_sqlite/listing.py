@@ -22,7 +22,7 @@ PAGE_SECONDS: Final = 0.04
 """The time after which a page looks no further."""
 
 COUNT_SECONDS: Final = 0.2
-"""The time after which a count is given up; as long again, at most, tells of how many tasks there are at least."""
+"""The time after which a count is given up; half as long again, at most, tells how many tasks there are at least."""
 
 _LOOKS: Final = 64
 """How many rows are looked at between two looks at the clock."""
@@ -81,7 +81,7 @@ def count_tasks(tx: Transaction, which: TaskFilter, up_to: int) -> Count:
         if count is not None:
             return Count(count, True)
     found = 0
-    for seen in _until(Walking(tx, which, walk).rows(None), COUNT_SECONDS):
+    for seen in _until(Walking(tx, which, walk).rows(None), COUNT_SECONDS / 2):
         if seen is None:
             return Count(found, False)
         found += seen.matches
