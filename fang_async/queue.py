@@ -6,6 +6,13 @@ from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
+from fang_core.errors import MissingExtra
+
+try:
+    import asyncpg as _driver  # noqa: F401
+except ImportError:
+    raise MissingExtra("fang_async.AsyncQueue needs its driver: pip install 'fang-tasks[async]'") from None
+
 from sqlalchemy.engine import URL
 
 from fang_async.caller_connection import CallersConnection, adapt

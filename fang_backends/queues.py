@@ -3,14 +3,15 @@
 from importlib import import_module
 from typing import Any, Final, NamedTuple, Protocol, Self
 
-from fang_backends.urls import Engine, engine_of, text_of
-from fang_core.backends.store import AsyncBackend, Backend
+from fang_backends.urls import Engine, engine_of, redis_url, text_of
+from fang_core.backends.moving import MovableQueue
+from fang_core.backends.store import AsyncBackend
 from fang_core.errors import UsageError
 
 DEFAULT_NAME: Final = "fang"
 
 
-class OwnQueue(Backend, Protocol):
+class OwnQueue(MovableQueue, Protocol):
     """A queue of any backend, which is open while it is entered."""
 
     def __enter__(self) -> Self: ...
@@ -76,4 +77,4 @@ def _make(places: dict[Engine, _Place], url: Any, name: str, max_pool_size: int 
         return cls(url, schema=name, **sizes)
     if engine is Engine.SQLITE:
         return cls(text_of(url))
-    return cls(text_of(url), name=name)
+    return cls(redis_url(url), name=name)

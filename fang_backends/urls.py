@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 from fang_core.errors import UsageError
 
@@ -49,3 +51,30 @@ def text_of(url: Any, /) -> str:
     if not isinstance(url, str):
         raise UsageError(f"a database URL is a text, not {type(url).__name__}: write {FORMS}")
     return url.strip()  # one that is read from a file ends in a line break
+
+
+_SAME: Final = {"postgres": "postgresql", "valkey": "redis", "valkeys": "rediss"}
+"""Other words for the same scheme."""
+
+
+def shown_url(url: Any, /) -> str:
+    """Returns a URL for people to see: without user, password and parameters, and with the whole path of a file.
+
+    Two URLs of one database look alike, unless they name its host in different ways.
+    """
+    engine = engine_of(url)
+    scheme, _, rest = text_of(url).partition("://")
+    before, _, after = rest.rpartition("@")  # an @ of a password is written %40, but a ? and a / may stand as they are
+    place, _, parameters = (after if before else rest).partition("?")
+    authority, slash, path = place.partition("/")
+    if engine is Engine.SQLITE:
+        return f"sqlite:///{Path(path).absolute()}"
+    scheme = _SAME.get(scheme.partition("+")[0].lower(), scheme.partition("+")[0].lower())
+    database = "".join(f"?db={number}" for number in parse_qs(parameters).get("db", ())[:1])
+    return f"{scheme}://{authority}{slash}{path}{database}"
+
+
+def redis_url(url: Any, /) -> str:
+    """Returns the URL of a Redis or a Valkey as clients of Redis read it."""
+    scheme, separator, rest = text_of(url).partition("://")
+    return f"{_SAME.get(scheme.lower(), scheme.lower())}{separator}{rest}"

@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     ),
     "tasks": Later("fang_cli.tasks.commands:tasks", "List, show and change tasks."),
     "insert": Later("fang_cli.inserting:insert", "Insert a task of a kind, with the fields in a JSON object."),
+    "move": Later("fang_cli.moving:move", "Move the tasks that wait from one queue to another, of whatever backend."),
     "doctor": Later(
         "fang_cli.watching.doctor:doctor",
         "Say what is wrong with the database, the pools and the tasks, and which command mends it.",

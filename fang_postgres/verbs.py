@@ -10,12 +10,13 @@ from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from fang_core.backends.store import Tick
-from fang_core.backends.verbs import Call
+from fang_core.backends.verbs import Call, Parcel
 from fang_core.errors import TaskLost, UsageError
 from fang_core.lifecycle import Change, spelled
 from fang_core.monitoring import audit
 from fang_core.monitoring.audit import Beginning
 from fang_core.monitoring.reading import Range
+from fang_core.record import Task
 from fang_core.remarks import Remark
 from fang_core.runs.run import Run
 from fang_core.schedules.stored import Backfill, ScheduleSpec
@@ -122,6 +123,7 @@ class PostgresVerbs:
 
     def __init__(self, operations: Operations) -> None:
         self.audit: Final = _AuditVerbs(operations)
+        self.moving: Final = _MovingVerbs(operations)
         self.schedules: Final = _ScheduleVerbs(operations)
         self._operations = operations
 
@@ -280,6 +282,22 @@ class _AuditVerbs:
 
     def end_audit(self, entry: int, result: str, /) -> Plan:
         return Sent(self._operations.end_audit(entry, result))
+
+
+class _MovingVerbs:
+    """See ``fang_core.backends.verbs.MovingVerbs``."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+
+    def read(self, ids: Sequence[UUID], /) -> Plan:
+        return Sent(self._operations.read_whole(ids))
+
+    def exchange(self, pairs: Sequence[tuple[Task, Task]], /) -> Plan:
+        return Sent(self._operations.exchange(pairs))
+
+    def put(self, parcels: Sequence[Parcel], /) -> Plan:
+        return Scripted(partial(self._operations.put, parcels), None, is_transaction=True)
 
 
 def in_ascii(call: Call[T]) -> Call[T] | None:

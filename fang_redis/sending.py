@@ -166,15 +166,6 @@ def written_of(reply: Sequence[str]) -> Written:
     return Written(laned=frozenset(map(UUID, reply[1:])))
 
 
-def is_as_read(read: Task, there: Task | None) -> bool:
-    """Returns whether a row has not changed since it was read."""
-    return there is not None and (there.state, there.attempt, there.updated_at) == (
-        read.state,
-        read.attempt,
-        read.updated_at,
-    )
-
-
 def stale(task_id: UUID) -> StaleTask:
     """Returns the error for a task that is not as it was read."""
     return StaleTask(f"task {task_id} has changed since it was read: read it again")

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
-from fang_core.backends.rows import after_change, after_edit
+from fang_core.backends.rows import after_change, after_edit, is_as_read
 from fang_core.backends.store import Claim, LaneClaim
 from fang_core.backends.verbs import Fetched
 from fang_core.config import RetentionMode
@@ -17,7 +17,7 @@ from fang_core.tasks.editing import Edit, edit_meets_twin
 from fang_redis.claiming import Claiming
 from fang_redis.flow import Flow
 from fang_redis.operations import Verb
-from fang_redis.sending import Sending, Write, is_as_read, later, stale
+from fang_redis.sending import Sending, Write, later, stale
 
 
 class Tasks:

@@ -9,6 +9,7 @@ from fang_redis.history import History
 from fang_redis.inserting import Inserting
 from fang_redis.layout import Keys
 from fang_redis.listing import Listing
+from fang_redis.moving import Moving
 from fang_redis.pools import Pools
 from fang_redis.schedules import ScheduleRoom
 from fang_redis.sending import Sending
@@ -29,7 +30,7 @@ class RedisVerbs:
         flow, pools = Flow(sending), Pools(sending)
         schedules, listing, bulk = ScheduleRoom(sending, inserting), Listing(sending, walking), Bulk(sending, walking)
         tasks, history = Tasks(sending, claiming, flow), History(sending)
-        self.schedules, self.audit = schedules, Audit(sending)
+        self.schedules, self.audit, self.moving = schedules, Audit(sending), Moving(sending)
 
         self.insert, self.insert_many = inserting.insert, inserting.insert_many
         self.clock, self.tick_by_hand = claiming.clock, schedules.tick_by_hand

@@ -49,6 +49,23 @@ def begin_period(tx: Transaction, row: NewTask) -> None:
     )
 
 
+def keeps_out(tx: Transaction, task: Task, waiting: str | None, period: str | None) -> bool:
+    """Returns whether a task that comes from another queue, with these hashes, has an equal one here."""
+    if task.uniq_hash is not None and _has(tx, _BY_HASH, task.uniq_hash):
+        return True
+    if waiting is not None and task.attempt == 0 and _has(tx, _BY_WAITING, waiting):
+        return True
+    began = None if period is None else _period(tx, period)
+    return began is not None and began.task_id != task.id and began.lasts(tx.now)
+
+
+def carry_period(tx: Transaction, compared: str, period: Period) -> None:
+    """Has a task that comes from another queue keep equal ones out for the rest of its time there."""
+    until = None if period.until is None else micros(period.until)
+    values = (compared, period.task_id.bytes, micros(period.inserted_at), until)
+    tx.run("INSERT OR REPLACE INTO fang_uniques (hash, task_id, inserted_at, until) VALUES (?, ?, ?, ?)", values)
+
+
 def has_twin(tx: Transaction, task: Task) -> bool:
     """Returns whether the task, which has ended, cannot be revived, since an equal one waits or runs."""
     if task.uniq_hash is not None and _has(tx, _BY_HASH, task.uniq_hash):

@@ -6,6 +6,13 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
+from fang_core.errors import MissingExtra
+
+try:
+    import psycopg as _driver  # noqa: F401
+except ImportError:
+    raise MissingExtra("fang_threaded.Queue needs its driver: pip install 'fang-tasks[threaded]'") from None
+
 from sqlalchemy import Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker

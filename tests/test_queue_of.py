@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 import fang_async
 import fang_threaded
 from fang_backends import Engine, async_queue_of, engine_of, queue_of
+from fang_backends.urls import redis_url, shown_url
 from fang_core.errors import UsageError
 
 ENGINES = {
@@ -87,3 +88,25 @@ def test_the_url_of_one_backend_imports_no_other() -> None:
         "print({'sqlalchemy', 'psycopg', 'redis', 'fang_postgres', 'fang_threaded', 'fang_sqlite'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_a_valkey_is_read_as_a_redis() -> None:
+    assert redis_url("valkey://:secret@host:6380/2?x=1") == "redis://:secret@host:6380/2?x=1"
+    assert redis_url("VALKEYS://host") == "rediss://host"
+    assert redis_url("unix:///run/redis.sock?db=1") == "unix:///run/redis.sock?db=1"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgres+psycopg://me:secret@host:5432/app?sslmode=require", "postgresql://host:5432/app"),
+        ("postgresql://h1,h2/app", "postgresql://h1,h2/app"),
+        ("postgresql://me:se?cr/et@host/app", "postgresql://host/app"),
+        ("valkey://:secret@host/2", "redis://host/2"),
+        ("unix://me:secret@/run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+        ("sqlite:////srv/tasks.db", "sqlite:////srv/tasks.db"),
+        ("sqlite:///tasks.db", f"sqlite:///{Path.cwd()}/tasks.db"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert shown_url(url) == shown

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar, Unpack
 from uuid import UUID
 
+from fang_core.backends.moving import AsyncMovingCalls
 from fang_core.backends.shells import fetch_unseen, refine_failure, too_busy, without_transactions
 from fang_core.backends.ticking import next_tick
 from fang_core.backends.verbs import Batch, Call, Verbs, call
@@ -190,6 +191,11 @@ class AsyncBaseQueue(Uncopyable, Generic[C]):
     def schedules(self) -> AsyncQueueSchedules:
         """Puts, pauses, lists and removes the schedules in the database."""
         return AsyncQueueSchedules(self._do_schedule, self.rules)
+
+    @property
+    def moving(self) -> AsyncMovingCalls:
+        """Reads and writes whole tasks, for ``fang move``: see ``fang_core.backends.moving``."""
+        return AsyncMovingCalls(self._run)
 
     async def complete(self, *, connection: C) -> None:
         """Marks the task of this run as finished, in the caller's transaction.

@@ -26,6 +26,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar, Unpack
 from uuid import UUID
 
+from fang_core.backends.moving import MovingCalls
 from fang_core.backends.shells import fetch_unseen, refine_failure, too_busy, without_transactions
 from fang_core.backends.ticking import next_tick
 from fang_core.backends.verbs import Batch, Call, Verbs, call
@@ -203,6 +204,11 @@ class BaseQueue(Uncopyable, Generic[C]):
     def schedules(self) -> QueueSchedules:
         """Puts, pauses, lists and removes the schedules in the database."""
         return QueueSchedules(self._do_schedule, self.rules)
+
+    @property
+    def moving(self) -> MovingCalls:
+        """Reads and writes whole tasks, for ``fang move``: see ``fang_core.backends.moving``."""
+        return MovingCalls(self._run)
 
     def complete(self, *, connection: C) -> None:
         """Marks the task of this run as finished, in the caller's transaction.

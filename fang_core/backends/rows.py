@@ -20,6 +20,15 @@ def gives_back(outcome: Outcome, written: dict[UUID, Task]) -> bool:
     return outcome.id in written and outcome.state in DUE_STATES and not outcome.delay
 
 
+def is_as_read(read: Task, there: Task | None) -> bool:
+    """Returns whether a row has not changed since it was read."""
+    return there is not None and (there.state, there.attempt, there.updated_at) == (
+        read.state,
+        read.attempt,
+        read.updated_at,
+    )
+
+
 def after_outcome(task: Task, outcome: Outcome, state: TaskState, now: datetime) -> Task:
     """Returns the row of a task after its run."""
     return task._replace(

@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any, Concatenate, Final, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
+from fang_core.backends.conflicts import Period
 from fang_core.backends.store import Tick
 from fang_core.flow.info import TypeInfo
 from fang_core.lifecycle import Change
@@ -82,6 +83,21 @@ class Fetched(NamedTuple):
     registered: bool = True
 
 
+class Parcel(NamedTuple):
+    """A task, with all that a backend keeps of it beyond its row.
+
+    Attributes:
+        uniq_waiting: the hash by which it keeps equal ones out until it is claimed, if it does.
+        period_hash: the hash by which it keeps equal ones out for a time, if it does.
+        period: that time.
+    """
+
+    task: Task
+    uniq_waiting: str | None = None
+    period_hash: str | None = None
+    period: Period | None = None
+
+
 class ScheduleVerbs(Protocol):
     """Deals with the schedules that live in the backend: ``Verbs.schedules``; see ``fang_core.backends.schedule_rows``.
 
@@ -134,6 +150,29 @@ class AuditVerbs(Protocol):
         ...
 
 
+class MovingVerbs(Protocol):
+    """Reads and writes whole tasks: ``Verbs.moving``. Each call is one transaction."""
+
+    def read(self, ids: Sequence[UUID], /) -> list[Parcel]:
+        """Returns those of these tasks that are there, in the order of their ids."""
+        ...
+
+    def exchange(self, pairs: Sequence[tuple[Task, Task]], /) -> set[UUID]:
+        """Writes task type, due time and headers of the second task over each first one, if that is as it was read.
+
+        It is if ``state``, ``attempt`` and ``updated_at`` are. Returns the ids of the tasks that were written. A task
+        gets a lane if its new type is managed; pools are woken as by an insert.
+        """
+        ...
+
+    def put(self, parcels: Sequence[Parcel], /) -> set[UUID]:
+        """Inserts tasks as they are, with their history; returns the ids of those that were inserted.
+
+        One is left out if its id is there already, or an equal unique task keeps it out.
+        """
+        ...
+
+
 class Verbs(Protocol):
     """All that a queue asks of its backend. What is inserted or made due wakes the pools that wait for it."""
 
@@ -145,6 +184,11 @@ class Verbs(Protocol):
     @property
     def audit(self) -> AuditVerbs:
         """The verbs on the audit."""
+        ...
+
+    @property
+    def moving(self) -> MovingVerbs:
+        """The verbs on whole tasks."""
         ...
 
     # Inserting --------------------------------------------------------------------------------------------------------
@@ -303,7 +347,7 @@ class Verbs(Protocol):
 READS: Final = frozenset(
     (
         *("clock", "find", "list_pools", "list_types", "list_tasks", "count_tasks", "explain", "stats", "heat_map"),
-        *("tasks_of_kinds", "count_by_kind", "schedules.list_all", "audit.list_audit"),
+        *("tasks_of_kinds", "count_by_kind", "schedules.list_all", "audit.list_audit", "moving.read"),
     )
 )
 """The verbs that write nothing."""

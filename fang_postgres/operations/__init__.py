@@ -10,6 +10,7 @@ from fang_postgres.operations.listing import Listing
 from fang_postgres.operations.live import LiveOperations
 from fang_postgres.operations.liveness import Liveness
 from fang_postgres.operations.managing import ManagedTypes
+from fang_postgres.operations.moving import MovingOperations
 from fang_postgres.operations.outcomes import Outcomes
 from fang_postgres.operations.pools import Pools
 from fang_postgres.operations.schedules import ScheduleOperations
@@ -34,6 +35,7 @@ class Operations(
     Listing,
     Explaining,
     BulkOperations,
+    MovingOperations,
     Stats,
 ):
     """Makes every operation on the tables under one schema name."""

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from fang_postgres.once import names_of
 from fang_postgres.operations.bulk import STATEMENTS as BULK
 from fang_postgres.operations.listing import STATEMENTS as LISTS
+from fang_postgres.operations.moving import STATEMENTS as MOVING
 from fang_postgres.schema import tables
 from fang_postgres.statement import Statement
 from fang_postgres.statements import Statements, statements
@@ -18,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden"
 NAMES = names_of(Statements)
 
 
-APART = {"lists": LISTS, "bulk": BULK}
+APART = {"lists": LISTS, "bulk": BULK, "moving": MOVING}
 """Those that few processes need, and that are made when they are first used; each has a folder of its own."""
 
 

@@ -26,6 +26,7 @@ from fang_core.backends.rows import (
     as_claimed,
     can_be_cancelled,
     gives_back,
+    is_as_read,
 )
 from fang_core.backends.store import (
     NO_TRANSACTIONS,
@@ -138,15 +139,15 @@ class MemoryState:
                 raise IdInUse(f"another task has the id {row.id}")
             return existing._replace(conflict=True)
         if twin is None:
-            task = self.tasks[row.id] = self._in_lane(row.inserted(due, now), now)
+            task = self.tasks[row.id] = self.in_lane(row.inserted(due, now), now)
             self.uniques.add(row, now)
             return task
         task = after_conflict(twin, row, due, now, is_due_given=is_due_given)
         if task is not twin:
-            task = self.tasks[task.id] = self._in_lane(task, now)
+            task = self.tasks[task.id] = self.in_lane(task, now)
         return task._replace(conflict=True)
 
-    def _in_lane(self, task: Task, now: datetime) -> Task:
+    def in_lane(self, task: Task, now: datetime) -> Task:
         """The task with a lane, if its type is managed."""
         return task._replace(lane="") if task.lane is None and self._is_managed(task.task_type, now) else task
 
@@ -171,12 +172,15 @@ class MemoryState:
                 return task
             return task._replace(progress=as_progress(told.get("progress")))
 
+    def is_unchanged(self, read: Task) -> bool:
+        """Whether the row of a task is as it was read."""
+        return is_as_read(read, self.tasks.get(read.id))
+
     def _unchanged(self, read: Task) -> Task:
         """The row of a task that was read. Raises ``StaleTask``."""
-        task = self.tasks.get(read.id)
-        if task is None or (task.state, task.attempt, task.updated_at) != (read.state, read.attempt, read.updated_at):
+        if not self.is_unchanged(read):
             raise StaleTask(f"task {read.id} has changed since it was read: read it again")
-        return task
+        return self.tasks[read.id]
 
     def edit(self, edit: Edit) -> Task:
         """Changes payload and options of a waiting task. Raises ``StaleTask`` or ``TwinExists``."""
@@ -185,7 +189,7 @@ class MemoryState:
             task = self._unchanged(edit.task)
             if self.uniques.edited(task, edit.compared, self.tasks.values()):
                 raise edit_meets_twin(task.id)
-            after = self.tasks[task.id] = self._in_lane(after_edit(task, edit, now), now)
+            after = self.tasks[task.id] = self.in_lane(after_edit(task, edit, now), now)
         self.wake([after.task_type])
         return after
 

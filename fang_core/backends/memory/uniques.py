@@ -62,6 +62,16 @@ class Uniques:
             self.waiting[task.id] = compared
         return False
 
+    def keeps_out(
+        self, task: Task, waiting: str | None, period: str | None, tasks: Collection[Task], now: datetime
+    ) -> bool:
+        """Whether a task that comes from elsewhere, with these hashes, has an equal one here."""
+        unclaimed = [] if waiting is None or task.attempt else [each for each in tasks if self.waits(each)]
+        if live_twin(task.uniq_hash, tasks) is not None or any(self.waiting[each.id] == waiting for each in unclaimed):
+            return True
+        began = None if period is None else self.periods.get(period)
+        return began is not None and began.task_id != task.id and began.lasts(now)
+
     def waits(self, task: Task) -> bool:
         """Whether the task keeps equal ones out until it is claimed, and was not."""
         return task.id in self.waiting and task.attempt == 0 and task.state not in TERMINAL_STATES

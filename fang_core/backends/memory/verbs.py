@@ -9,6 +9,7 @@ from uuid import UUID
 from fang_core.backends.listing import page_of
 from fang_core.backends.memory.audit import MemoryAudit
 from fang_core.backends.memory.explaining import facts_of
+from fang_core.backends.memory.moving import MemoryMoving
 from fang_core.backends.memory.schedules import MemorySchedules
 from fang_core.backends.memory.state import MemoryState
 from fang_core.backends.store import Tick
@@ -41,6 +42,10 @@ class MemoryVerbs:
     @property
     def audit(self) -> MemoryAudit:
         return self._state.audit
+
+    @property
+    def moving(self) -> MemoryMoving:
+        return MemoryMoving(self._state)
 
     # Inserting --------------------------------------------------------------------------------------------------------
 

@@ -72,7 +72,7 @@ def test_a_call_names_its_verb_and_is_made_on_whatever_has_it() -> None:
 
 
 def test_each_verb_that_reads_is_one() -> None:
-    rooms = {"schedules": "ScheduleVerbs", "audit": "AuditVerbs"}
+    rooms = {"schedules": "ScheduleVerbs", "audit": "AuditVerbs", "moving": "MovingVerbs"}
     for name in READS:
         room, _, verb = name.rpartition(".")
         owner = getattr(inspect.getmodule(Verbs), rooms[room]) if room else Verbs

@@ -1,0 +1,155 @@
+"""``fang move`` as users meet it, and with processes that are killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Lock
+
+import pytest
+
+from fang_backends import queue_of
+from fang_backends.queues import OwnQueue
+from fang_core import Queueable, Runnable, TaskConfig
+from fang_core.backends.moving import ASIDE, Route, set_aside
+from fang_core.tasks.filter import TaskFilter
+from fang_threaded import Cron, WorkerPool
+from tests.cli.invoking import fang
+from tests.moving.places import URLS
+from tests.patience import PATIENT
+
+ROOT = Path(__file__).parents[2]
+RAN: Counter[int] = Counter()
+LOCK = Lock()
+
+
+class Note(Runnable):
+    task_config = TaskConfig(kind="moving.Note", task_type="notes", max_retries=0)
+    number: int
+
+    def run(self, queue: Queueable) -> None:
+        with LOCK:
+            RAN[self.number] += 1
+
+
+PAIRS = [(one, other) for one in URLS for other in URLS]
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENT
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
+def something_is_aside(*queues: OwnQueue) -> bool:
+    return any(queue.count_tasks(TaskFilter(task_types=ASIDE)).count for queue in queues)
+
+
+@pytest.fixture(params=PAIRS, ids="-".join)
+def urls(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    with ExitStack() as stack:
+        source, target = (stack.enter_context(URLS[name](request)) for name in request.param)
+        yield source, target
+
+
+@pytest.fixture
+def two(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """URLs of two queues of the backend that starts fastest."""
+    name = next(iter(URLS))
+    with URLS[name](request) as source, URLS[name](request) as target:
+        yield source, target
+
+
+def test_it_says_what_it_did_and_what_stays(two: tuple[str, str]) -> None:
+    source, target = two
+    with queue_of(source) as queue:
+        for number in range(3):
+            queue.insert_task(Note(number=number))
+        queue.fetch_and_touch_task("notes")
+        queue.schedules.put("nightly", Note(number=9), cron=Cron("30 2 * * *"))
+        queue.pause("mail", reason="the server is down")
+
+        assert fang("move", "--from", source, "--to", target, "--dry-run").stdout.splitlines() == [
+            "2 tasks wait",
+            "1 task runs, and stays where it is",
+            "schedules stay: nightly; put them into the new queue, then remove them here",
+            "what was set by hand for task types stays: mail",
+        ]
+        assert fang("move", "--from", source, "--to", target).stdout.splitlines()[:2] == [
+            "2 tasks have been moved",
+            "1 task runs, and stays where it is",
+        ]
+        told = json.loads(fang("move", "--from", source, "--to", target, "--json").stdout)
+    assert told == {
+        "moved": 0,
+        "resumed": 0,
+        "left": [],
+        "in_progress": 1,
+        "waiting": 0,
+        "schedules": ["nightly"],
+        "task_types": ["mail"],
+    }
+    with queue_of(target) as queue:
+        assert queue.count_tasks(TaskFilter(kinds="moving.Note")).count == 2
+
+
+def test_only_some_types(two: tuple[str, str]) -> None:
+    source, target = two
+    with queue_of(source) as queue:
+        queue.insert_task(Note(number=1))
+        queue.insert_task(Note(number=2), task_type="others")
+    done = fang("move", "--from", source, "--to", target, "--task-type", "others")
+    assert (done.returncode, done.stdout) == (0, "1 task has been moved\n")
+
+
+def test_a_queue_is_not_moved_to_itself(two: tuple[str, str]) -> None:
+    done = fang("move", "--from", two[0], "--to", two[0])
+    assert (done.returncode, done.stderr) == (2, "fang: --from and --to are the same queue\n")
+
+
+def test_a_task_that_went_elsewhere_names_that_place_without_a_password(two: tuple[str, str]) -> None:
+    source, target = two
+    with queue_of(source) as queue:
+        task = queue.insert_task(Note(number=1))
+        read = queue.moving.read([task.id])[0].task
+        queue.moving.exchange([(read, set_aside(read, Route("here", "redis://elsewhere/0")))])
+    done = fang("move", "--from", source, "--to", target)
+    assert done.returncode == 2
+    assert f"task {task.id} was set aside by a move to redis://elsewhere/0, which has not ended" in done.stderr
+
+
+def test_nothing_is_lost_or_runs_twice_however_often_it_is_killed(urls: tuple[str, str]) -> None:
+    """Real processes and real kills, while a pool works on the target."""
+    source, target = urls
+    RAN.clear()
+    count = 600
+    with queue_of(source) as here, queue_of(target) as there:
+        here.insert_tasks([Note(number=number) for number in range(count)])
+        with WorkerPool(there, number_of_workers=2, task_type="notes"):
+            for _ in range(7):
+                move_and_kill(source, target, here, there)
+            done = fang("move", "--from", source, "--to", target)
+            assert done.returncode == 0, done.stderr
+            wait_for(lambda: not there.count_tasks(TaskFilter(kinds="moving.Note")).count)
+        assert not something_is_aside(here, there)
+    assert Counter(range(count)) == RAN
+
+
+def move_and_kill(source: str, target: str, here: OwnQueue, there: OwnQueue) -> None:
+    """Starts the command in a process of its own, and kills that as soon as something is set aside."""
+    moving = subprocess.Popen(
+        [sys.executable, "-c", "from fang_cli.__main__ import main; main()", "move", "--from", source, "--to", target],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    with moving:
+        wait_for(lambda: something_is_aside(here, there) or moving.poll() is not None)
+        moving.send_signal(signal.SIGKILL)
