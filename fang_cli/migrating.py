@@ -4,9 +4,11 @@ from typing import Any
 
 import click
 
+from fang_backends.queues import queue_of
+from fang_backends.urls import Engine, engine_of
 from fang_cli.options import DATABASE, options
 from fang_cli.settings import chosen_database_url, chosen_schema
-from fang_core.errors import UsageError
+from fang_core.errors import SchemaError, UsageError
 from fang_postgres.grants import grants, purposes
 
 
@@ -34,7 +36,10 @@ def migrate(
     schema: str | None,
     database_url: str | None,
 ) -> None:
-    """Make or change the tables."""
+    """Make or change the tables.
+
+    They are on Postgres, or in a SQLite file, which is made if it is not there. Redis needs none.
+    """
     tables = chosen_schema(schema)
     if role is not None:
         if as_sql or only_check:
@@ -53,11 +58,32 @@ def migrate(
         click.echo(migrations.sql(schema=tables, from_revision=start), nl=False)
         return
     url = chosen_database_url(database_url)
+    engine = engine_of(url)
+    if engine is not Engine.POSTGRES:
+        click.echo(_of_file(url, only_check=only_check) if engine is Engine.SQLITE else "Redis needs no tables")
+        return
     before = migrations.current(url, schema=tables)
     if not only_check:
         migrations.upgrade(url, schema=tables)
     migrations.check(url, schema=tables)
     click.echo(f"the tables in schema {tables} {_what_was_done(before, migrations.current(url, schema=tables))}")
+
+
+def _of_file(url: str, *, only_check: bool) -> str:
+    """Makes or changes the tables of a SQLite file; says what was done. Raises ``SchemaError``."""
+    from fang_sqlite.health import version_in
+
+    file = url.partition("///")[2]
+    before, head = version_in(url)
+    if before != head and only_check:
+        found = "are missing" if before == 0 else f"have version {before}, not {head}"
+        raise SchemaError(f"the tables of {file} {found}: run `fang migrate`")
+    with queue_of(url):
+        after, _ = version_in(url)
+    if before == after:
+        return f"the tables of {file} are up to date (version {after})"
+    done = "made" if before == 0 else f"changed from version {before}"
+    return f"the tables of {file} have been {done} (version {after})"
 
 
 def _what_was_done(before: str | None, after: str | None) -> str:

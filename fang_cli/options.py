@@ -7,7 +7,7 @@ import click
 
 from fang_backends.urls import FORMS
 from fang_cli import arguments
-from fang_cli.settings import chosen_database_url, chosen_schema
+from fang_cli.settings import chosen_database, chosen_schema
 
 if TYPE_CHECKING:
     from fang_backends.queues import OwnQueue
@@ -56,4 +56,4 @@ def queue_at(database_url: str | None, schema: str | None) -> "OwnQueue":
     """Returns a queue with one connection. Raises ``UsageError`` if no database is given."""
     from fang_backends.queues import queue_of
 
-    return queue_of(chosen_database_url(database_url), name=chosen_schema(schema), max_pool_size=1)
+    return queue_of(chosen_database(database_url), name=chosen_schema(schema), max_pool_size=1)

@@ -19,6 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from fang_backends.urls import FORMS, Engine, engine_of, shown_url
 from fang_cli.arguments import size_of
 from fang_core.errors import UsageError
 
@@ -56,8 +57,8 @@ class Settings(BaseSettings):
         env_ignore_empty=True, extra="forbid", alias_generator=lambda name: _PREFIX + name.removesuffix("_")
     )
 
-    database_url: SecretStr | None = Field(None, description="The database: `postgresql://user@host/database`.")
-    schema_: str = Field("fang", description="The Postgres schema of the tables.")
+    database_url: SecretStr | None = Field(None, description=f"The database: {FORMS}.")
+    schema_: str = Field("fang", description="The Postgres schema of the tables, or the queue's name on Redis.")
     app: Names = Field((), description="The modules that define the task classes, for `fang insert` and its like.")
     pools: Names = Field((), description="What `fang worker` runs if it is told of no pool: `app.tasks:pool`.")
     processes: Annotated[int, Field(ge=1, le=1_000)] | None = Field(None, description="Of `fang worker`.")
@@ -134,6 +135,17 @@ def chosen_database_url(option: str | None) -> str:
         told = "give --database-url, or set FANG_DATABASE_URL, or database_url in [tool.fang] of pyproject.toml"
         raise UsageError(f"no database: {told}")
     return found.get_secret_value()
+
+
+def chosen_database(option: str | None) -> str:
+    """Returns the same, of a database that is there: a SQLite file that is not would be made, and found empty.
+
+    Raises ``UsageError``.
+    """
+    url = chosen_database_url(option)
+    if engine_of(url) is Engine.SQLITE and not (file := Path(shown_url(url).removeprefix("sqlite:///"))).exists():
+        raise UsageError(f"there is no file {file}: `fang migrate` makes it, or the application")
+    return url
 
 
 def chosen_schema(option: str | None) -> str:

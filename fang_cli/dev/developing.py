@@ -21,26 +21,26 @@ VARIABLES: Final = ("FANG_DATABASE_URL", "DATABASE_URL")
 """Where the application finds the database."""
 
 
-def run_dev(pools: Sequence[str], *, app: Sequence[str], schema: str, port: int, data: Path | None) -> int:
+def run_dev(
+    pools: Sequence[str], *, app: Sequence[str], schema: str, port: int, data: Path | None, file: Path | None
+) -> int:
     """Runs everything until SIGTERM or SIGINT; returns the exit code. Leaves no process.
 
-    Raises ``UsageError`` if it cannot listen on the port, and ``FangError`` if Postgres does not start.
+    Raises ``UsageError`` if it cannot listen on the port, and ``FangError`` if the database does not start.
     """
     with ExitStack() as stack:
         listener = stack.enter_context(listen("127.0.0.1", port))
-        postgres = EmbeddedPostgres(directory=data, durable=data is not None)
-        stack.callback(postgres.stop)
-        _start_with_tables(postgres, schema)
-        if data is not None:
-            (data / ".gitignore").write_text("*\n", "utf-8")
+        if file is None:
+            url, where = _postgres(stack, schema, data)
+        else:
+            url, where = _sqlite(file, schema), "it stays"
         for variable in VARIABLES:  # of the processes that are started from here on
-            os.environ[variable] = postgres.url
-        where = "gone at the end" if data is None else f"kept in {data}"
+            os.environ[variable] = url
         click.echo(f"page      {address(listener)}/")
-        click.echo(f"database  {postgres.url} ({where})")
+        click.echo(f"database  {url} ({where})")
         click.echo(f"pools     {', '.join(pools)}")
         modules = dict.fromkeys((*app, *(pool.partition(":")[0] for pool in pools)))
-        page = PageProcess(listener, postgres.url, schema, [*modules])
+        page = PageProcess(listener, url, schema, [*modules])
         stack.callback(page.stop)
         return run_supervisor(
             [*pools, "--wait-for-database", "30"],
@@ -51,6 +51,26 @@ def run_dev(pools: Sequence[str], *, app: Sequence[str], schema: str, port: int,
             on_start=page.start,
             on_reload=page.restart,
         )
+
+
+def _sqlite(file: Path, schema: str) -> str:
+    """Makes the file, unless it is there, and returns its URL."""
+    from fang_backends.queues import queue_of
+
+    url = f"sqlite:///{file.absolute()}"
+    with queue_of(url, name=schema):
+        return url
+
+
+def _postgres(stack: ExitStack, schema: str, data: Path | None) -> tuple[str, str]:
+    """Starts a Postgres with the tables; returns its URL, and what becomes of it."""
+    postgres = EmbeddedPostgres(directory=data, durable=data is not None)
+    stack.callback(postgres.stop)
+    _start_with_tables(postgres, schema)
+    if data is None:
+        return postgres.url, "gone at the end"
+    (data / ".gitignore").write_text("*\n", "utf-8")
+    return postgres.url, f"kept in {data}"
 
 
 def _start_with_tables(postgres: EmbeddedPostgres, schema: str) -> None:

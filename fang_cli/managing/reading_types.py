@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
-from fang_cli.watching.reading import reader_of_tables
+from fang_backends.urls import Engine, engine_of
 from fang_core.flow.info import TypeInfo
 from fang_core.lifecycle import TERMINAL_STATES
+from fang_core.monitoring.figures import OldestDue, TaskCount
 from fang_core.record import PoolInfo, TaskState
-from fang_postgres.reports.figures import TaskCount
-from fang_postgres.reports.reports import Reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,10 @@ def read_queues(url: str, schema: str) -> list[QueueStatus]:
 
     Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable``.
     """
-    reports = Reports(schema)
-    with reader_of_tables(url, schema, reports) as reader:
-        counts = reader.run_script(reports.tasks(reader.ask(reports.running())))
-        pools = reader.ask(reports.pools()) or []
-        managed = {info.task_type: info for info in reader.ask(reports.types()) or []}
-        oldest = {each.task_type: each.age for each in reader.ask(reports.oldest_due()) or []}
+    read = _of_tables if engine_of(url) is Engine.POSTGRES else _of_queue
+    counts, pools, types, oldest_due = read(url, schema)
+    managed = {info.task_type: info for info in types}
+    oldest = {each.task_type: each.age for each in oldest_due}
     served = {task_type for pool in pools for task_type in pool.task_types}
     alive = [count for count in counts if count.state not in TERMINAL_STATES]
     return [
@@ -57,6 +55,36 @@ def read_queues(url: str, schema: str) -> list[QueueStatus]:
         )
         for task_type in sorted({*served, *managed, *(count.task_type for count in alive)})
     ]
+
+
+class _Read(NamedTuple):
+    counts: list[TaskCount]
+    pools: list[PoolInfo]
+    types: list[TypeInfo]
+    oldest_due: list[OldestDue]
+
+
+def _of_tables(url: str, schema: str) -> _Read:
+    from fang_cli.watching.reading import reader_of_tables
+    from fang_postgres.reports.reports import Reports
+
+    reports = Reports(schema)
+    with reader_of_tables(url, schema, reports) as reader:
+        return _Read(
+            reader.run_script(reports.tasks(reader.ask(reports.running()))),
+            reader.ask(reports.pools()) or [],
+            reader.ask(reports.types()) or [],
+            reader.ask(reports.oldest_due()) or [],
+        )
+
+
+def _of_queue(url: str, schema: str) -> _Read:
+    from fang_backends.queues import queue_of
+    from fang_cli.watching.queue_status import count_alive
+
+    with queue_of(url, name=schema) as queue:
+        counts, oldest_due = count_alive(queue)
+        return _Read(counts, queue.pools(), queue.limits.list(), oldest_due)
 
 
 def _queue_status(

@@ -10,8 +10,8 @@ from fang_cli.tables import Number, print_table, stdout
 from fang_cli.texts import time_of
 from fang_core.flow.info import MOST_COUNTED, TypeInfo
 from fang_core.flow.limits import FlowRule, FlowSettings, Gcra, rules_as_json
+from fang_core.monitoring.figures import PausedSchedule
 from fang_core.words.spans import span
-from fang_postgres.reports.figures import PausedSchedule
 
 # Types that are paused or limited -------------------------------------------------------------------------------------
 

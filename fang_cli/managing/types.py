@@ -8,7 +8,7 @@ from fang_cli import arguments
 from fang_cli.group import Group
 from fang_cli.managing import limit_arguments
 from fang_cli.options import DATABASE, JSON, PAUSE, SAID, options, queue_at
-from fang_cli.settings import chosen_database_url, chosen_schema
+from fang_cli.settings import chosen_database, chosen_schema
 from fang_core.errors import UsageError
 
 # Queues ---------------------------------------------------------------------------------------------------------------
@@ -29,7 +29,7 @@ def list_queues(*, as_json: bool, schema: str | None, database_url: str | None) 
     from fang_cli.managing import showing_types
     from fang_cli.managing.reading_types import read_queues
 
-    found = read_queues(chosen_database_url(database_url), chosen_schema(schema))
+    found = read_queues(chosen_database(database_url), chosen_schema(schema))
     if as_json:
         click.echo(showing_types.queues_as_json(found))
     else:

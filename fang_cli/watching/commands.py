@@ -3,7 +3,7 @@
 import click
 
 from fang_cli.options import DATABASE, JSON, options
-from fang_cli.settings import chosen_database_url, chosen_schema
+from fang_cli.settings import chosen_database, chosen_schema
 
 
 @click.command()
@@ -16,7 +16,7 @@ def status(*, as_json: bool, schema: str | None, database_url: str | None) -> No
     from fang_cli.watching import showing
     from fang_cli.watching.status import read_status
 
-    found = read_status(chosen_database_url(database_url), chosen_schema(schema))
+    found = read_status(chosen_database(database_url), chosen_schema(schema))
     if as_json:
         click.echo(showing.as_json(found))
     else:

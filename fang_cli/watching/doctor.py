@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from fang_cli.options import DATABASE, JSON, options
-from fang_cli.settings import chosen_database_url, chosen_schema
+from fang_cli.settings import chosen_database, chosen_schema
 
 
 @click.command()
@@ -18,9 +18,9 @@ def doctor(ctx: click.Context, *, as_json: bool, schema: str | None, database_ur
     error, else 0, whatever the warnings.
     """
     from fang_cli.watching.examining import examine
-    from fang_postgres.health.rules import Level
+    from fang_core.monitoring.checks import Level
 
-    found = examine(chosen_database_url(database_url), chosen_schema(schema))
+    found = examine(chosen_database(database_url), chosen_schema(schema))
     if as_json:
         from fang_cli.json_text import as_json as document
 
@@ -31,8 +31,8 @@ def doctor(ctx: click.Context, *, as_json: bool, schema: str | None, database_ur
 
 
 def _show(found: Any) -> None:
+    from fang_core.monitoring.checks import Level
     from fang_core.words.texts import printable
-    from fang_postgres.health.rules import Level
 
     for check in found:
         click.echo(f"{check.level:8}{check.name:14}{printable(check.text)}")

@@ -10,10 +10,10 @@ from fang_cli.tables import Number, print_table, stdout
 from fang_cli.texts import time_of
 from fang_cli.watching.stats_tables import kind_as_object, of_kinds, throughput_as_object, throughput_in_words
 from fang_cli.watching.status import Status
+from fang_core.monitoring.figures import NotableRun, RunningKind, TaskCount
 from fang_core.monitoring.stats import KindStats
 from fang_core.record import PoolInfo, TaskState
 from fang_core.words.spans import span
-from fang_postgres.reports.figures import NotableRun, RunningKind, TaskCount
 
 _MOST_KINDS: Final = 10
 """How many of the kinds that took most time are shown."""

@@ -1,22 +1,12 @@
-"""Reads the data of ``fang status``, in statements that are each bounded in rows and in time."""
+"""Defines the data of ``fang status``, and has them read in the way of the URL's backend."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final
 from uuid import UUID
 
-from fang_cli.watching.reading import reader_of_tables
+from fang_backends.urls import Engine, engine_of
 from fang_core.flow.info import TypeInfo
-from fang_core.monitoring.reading import checked_range
-from fang_core.monitoring.stats import Stats
-from fang_core.pool.glance import EVERY, Glance, Life
-from fang_core.record import PoolInfo
-from fang_postgres.monitoring.reading import read_stats
-from fang_postgres.operations import Operations
-from fang_postgres.reports.counting import unknown_kinds, unserved_types
-from fang_postgres.reports.figures import (
+from fang_core.monitoring.figures import (
     LastFailure,
     NotableRun,
     OldestDue,
@@ -27,10 +17,9 @@ from fang_postgres.reports.figures import (
     UnknownKind,
     UnservedType,
 )
-from fang_postgres.reports.reports import Reports
-
-_COUNTED: Final = timedelta(hours=1)
-"""How far back it tells what pools have counted."""
+from fang_core.monitoring.life import Life
+from fang_core.monitoring.stats import Stats
+from fang_core.record import PoolInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,43 +53,16 @@ class Status:
 
 
 def read_status(url: str, schema: str) -> Status:
-    """Reads the status. Takes as long as the statements, and up to 2.5 s more if some pool may be dead.
+    """Reads the status. Takes as long as its statements, and up to 2.5 s more if some pool may be dead.
 
     Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable``.
     """
-    reports = Reports(schema)
-    with reader_of_tables(url, schema, reports) as reader:
-        glance = Glance()
-        reader.look(reports, glance)
-        running = reader.ask(reports.running())
-        counts = reader.run_script(reports.tasks(running))
-        retried = reader.run_script(reports.retries(counts))
-        oldest = reader.ask(reports.oldest_due()) or []
-        failures = reader.ask(reports.last_failures()) or []
-        notable = reader.ask(reports.notable_runs()) or []
-        types = reader.ask(reports.types()) or []
-        paused_schedules = reader.ask(reports.paused_schedules()) or []
-        stats = reader.run_whole(read_stats(Operations(schema), checked_range(_COUNTED, None, None)))
-        while not glance.is_over:
-            time.sleep(EVERY)
-            if not reader.look(reports, glance):
-                break
-        pools = reader.ask(reports.pools()) or []
-    lives = {pool.id: glance.life(pool.id) for pool in pools}
-    alive = [pool for pool in pools if lives[pool.id] is Life.ALIVE]
-    return Status(
-        counts=counts,
-        oldest_due=oldest,
-        last_failures=failures,
-        retried=retried,
-        running=running or (),
-        notable=notable,
-        pools=pools,
-        lives=lives,
-        stats=stats,
-        types=types,
-        paused_schedules=paused_schedules,
-        unserved_types=unserved_types(counts, alive),
-        unknown_kinds=unknown_kinds(counts, alive),
-        unread=reader.unread,
-    )
+    if engine_of(url) is Engine.POSTGRES:
+        from fang_cli.watching.tables_status import read_status_of_tables
+
+        return read_status_of_tables(url, schema)
+    from fang_backends.queues import queue_of
+    from fang_cli.watching.queue_status import status_of
+
+    with queue_of(url, name=schema) as queue:
+        return status_of(queue)

@@ -3,7 +3,7 @@
 import click
 
 from fang_cli.options import APP, DATABASE, options
-from fang_cli.settings import chosen_database_url, chosen_schema
+from fang_cli.settings import chosen_database, chosen_schema
 from fang_core.errors import UsageError
 
 
@@ -55,7 +55,7 @@ def web(
     settings = serving.settings_of(auth, read_only=read_only, masked=masked, origin=origin)
     serving.import_classes(app)
     serving.run(
-        chosen_database_url(database_url),
+        chosen_database(database_url),
         settings,
         schema=chosen_schema(schema),
         host=host,

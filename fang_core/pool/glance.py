@@ -12,11 +12,11 @@ with its host or behind a pooler, which only waiting for its lease would tell. I
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from fang_core.liveness import DECLARED_DEAD, LOCK_FREE_FOR, Beat, Pulse, Watch
+from fang_core.monitoring.life import Life
 
 EVERY: Final = 0.2
 """Seconds between two looks."""
@@ -28,17 +28,6 @@ ACTIVE_WITHIN: Final = 2.0
 """Seconds for which the session of a pool that is alive may be quiet: twice as long as it takes to the next beat."""
 
 _NO_POOL: Final = UUID(int=0)
-
-
-class Life(StrEnum):
-    """What was seen of a pool."""
-
-    ALIVE = "alive"
-    """It has beaten just now."""
-    SILENT = "silent"
-    """It has not beaten for more than two seconds, and nothing proves that its process has ended."""
-    DEAD = "dead"
-    """A watcher would take it for dead."""
 
 
 class Look(NamedTuple):

@@ -2,16 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Final, NamedTuple
-from uuid import UUID
+from typing import Final
 
-from fang_core.pool.glance import Life
+from fang_core.monitoring.checks import SHOWN, Check, Level, some, unknown
 from fang_core.words.spans import span
 from fang_core.words.texts import counted
 from fang_postgres.grants import PRIVILEGES
 from fang_postgres.health.facts import Clock, Holder, Pooler, Rights, Server, TaskTable
-from fang_postgres.reports.figures import NotableRun, TaskCount, UnknownKind, UnservedType
 from fang_postgres.revisions import Revision, schema_problem
 
 CLOCK_WARNING: Final = 1.0
@@ -45,37 +42,6 @@ MANY_TRANSACTIONS: Final = 1_000_000
 TOO_MANY_TRANSACTIONS: Final = 200_000_000
 """How many transactions VACUUM is held back by: few are harmless however long it lasts, many are not however short.
 The largest is the default of ``autovacuum_freeze_max_age``."""
-
-SHOWN: Final = 3
-"""The most things of one sort that a line names."""
-
-
-class Level(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    ERROR = "error"
-    UNKNOWN = "unknown"
-    """It could not be looked at."""
-
-
-class Check(NamedTuple):
-    """What one rule says, in one line.
-
-    Attributes:
-        remedy: what mends it, often a command; "" if nothing need be done.
-    """
-
-    name: str
-    level: Level
-    text: str
-    remedy: str = ""
-
-
-def unknown(name: str, why: str) -> Check:
-    """Returns the check for facts that could not be read."""
-    return Check(name, Level.UNKNOWN, f"not looked at: {why}")
 
 
 # The database and the way to it ---------------------------------------------------------------------------------------
@@ -267,7 +233,7 @@ def transactions(found: Server, holders: Sequence[Holder]) -> Check:
         blind = "" if found.sees_sessions else ", of those that this role sees: grant it pg_read_all_stats for all"
         return Check("transactions", Level.OK, f"no transaction has been open for {span(LONG)}{blind}")
     level = Level.ERROR if (long[0].seconds or 0) >= VERY_LONG else Level.WARNING
-    return Check("transactions", level, _some([_holder(each) for each in long]), _end_of(long[0]))
+    return Check("transactions", level, some([_holder(each) for each in long]), _end_of(long[0]))
 
 
 def _age(holder: Holder) -> tuple[int, float]:
@@ -293,56 +259,7 @@ def _end_of(holder: Holder) -> str:
     return f"SELECT pg_terminate_backend({holder.name}); and give its role an idle_in_transaction_session_timeout"
 
 
-# Pools and tasks ------------------------------------------------------------------------------------------------------
-
-
-def pools(lives: Mapping[UUID, Life], counts: Sequence[TaskCount]) -> Check:
-    """Judges whether pools live."""
-    due = sum(count.due for count in counts)
-    by_life = {life: [pool_id for pool_id, each in lives.items() if each is life] for life in Life}
-    alive, gone = len(by_life[Life.ALIVE]), by_life[Life.DEAD] + by_life[Life.SILENT]
-    dead = f"{len(by_life[Life.DEAD])} dead, {len(by_life[Life.SILENT])} silent"
-    if not gone:
-        text = f"pools that live: {alive}; tasks that are due: {due:,}"
-        if alive or not due:
-            return Check("pools", Level.OK, text)
-        return Check("pools", Level.ERROR, f"no pool runs, and {due:,} tasks are due", "fang worker MODULE:POOL")
-    text = f"pools: {alive} live, {dead}: {_some([str(each) for each in gone])}"
-    if alive:
-        return Check("pools", Level.WARNING, f"{text}; pools that live take back the tasks of dead ones", "fang pools")
-    return Check("pools", Level.ERROR, text, "fang worker MODULE:POOL")
-
-
-def served(types: Sequence[UnservedType], kinds: Sequence[UnknownKind]) -> Check:
-    """Judges whether some pool that lives runs each task that is due."""
-    told = [f"no pool serves task type {each.task_type}: {each.due:,} due" for each in types]
-    unserved = {each.task_type for each in types}
-    told += [
-        f"no pool of task type {each.task_type} knows kind {each.kind}: {each.due:,} due"
-        for each in kinds
-        if each.task_type not in unserved
-    ]
-    if not told:
-        return Check("served", Level.OK, "pools serve all types and know all kinds of tasks that are due")
-    remedy = "start a worker with such a pool, or whose release has the class; fang tasks cancel ends the tasks"
-    return Check("served", Level.WARNING, _some(told), remedy)
-
-
-def runs(notable: Sequence[NotableRun]) -> Check:
-    """Judges runs that hang."""
-    hung = [run for run in notable if run.is_hung]
-    if not hung:
-        return Check("runs", Level.OK, "no run hangs")
-    told = [f"{run.kind} {run.task_id} for {span(run.age)} at {run.place or '?'}" for run in hung]
-    return Check("runs", Level.WARNING, f"{len(hung)} hang: {_some(told)}", f"fang why {hung[0].task_id}")
-
-
 # Words ----------------------------------------------------------------------------------------------------------------
-
-
-def _some(texts: Sequence[str]) -> str:
-    more = f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
-    return "; ".join(texts[:SHOWN]) + more
 
 
 def _vacuumed(at: datetime | None) -> str:

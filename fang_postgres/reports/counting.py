@@ -1,4 +1,4 @@
-"""Computes figures from counts and samples: how many tasks there are, and which wait for a missing pool. Pure."""
+"""Computes figures from counts and samples: how many tasks there are. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Final, TypeAlias
 
 from fang_core.lifecycle import DUE_STATES
-from fang_core.record import PoolInfo, TaskState
-from fang_postgres.reports.figures import RetriedKind, RunningKind, TaskCount, UnknownKind, UnservedType
+from fang_core.monitoring.figures import RetriedKind, RunningKind, TaskCount
+from fang_core.record import TaskState
 from fang_postgres.sql import reports as sql
 
 COUNTED: Final = 5_000
@@ -88,31 +88,6 @@ def counted_retries(seen: Sequence[RetriedKind], counts: Sequence[TaskCount]) ->
             is_estimate = count.is_estimate or found.count < count.count
             by_kind[place] = replace(found, count=max(found.count, count.count), is_estimate=is_estimate)
     return list(by_kind.values())
-
-
-def unserved_types(counts: Sequence[TaskCount], pools: Sequence[PoolInfo]) -> list[UnservedType]:
-    """Returns the task types with due tasks that none of the pools serves, most tasks first."""
-    served = {task_type for pool in pools for task_type in pool.task_types}
-    due, estimated = Counter[str](), set[str]()
-    for count in counts:
-        if count.due and count.task_type not in served:
-            due[count.task_type] += count.due
-            estimated |= {count.task_type} if count.is_estimate else set()
-    unserved = (UnservedType(task_type, number, task_type in estimated) for task_type, number in due.items())
-    return sorted(unserved, key=lambda each: (-each.due, each.task_type))
-
-
-def unknown_kinds(counts: Sequence[TaskCount], pools: Sequence[PoolInfo]) -> list[UnknownKind]:
-    """Returns the kinds with due tasks that none of the pools of their task type knows, most tasks first."""
-    known = {(task_type, kind) for pool in pools for task_type in pool.task_types for kind in pool.kinds}
-    due, estimated = Counter[tuple[str, str]](), set[tuple[str, str]]()
-    for count in counts:
-        place = (count.task_type, count.kind)
-        if count.due and place not in known:
-            due[place] += count.due
-            estimated |= {place} if count.is_estimate else set()
-    unknown = (UnknownKind(*place, number, place in estimated) for place, number in due.items())
-    return sorted(unknown, key=lambda each: (-each.due, each.kind, each.task_type))
 
 
 def _group(count: TaskCount) -> _Group:

@@ -11,6 +11,15 @@ from typing import Final
 
 from fang_core.flow.info import TypeInfo
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
+from fang_core.monitoring.figures import (
+    LastFailure,
+    NotableRun,
+    OldestDue,
+    PausedSchedule,
+    RetriedKind,
+    RunningKind,
+    TaskCount,
+)
 from fang_core.pool.glance import Look
 from fang_core.record import PRIORITIES, PoolInfo, TaskState
 from fang_postgres.once import once
@@ -27,15 +36,6 @@ from fang_postgres.reports.counting import (
     order,
     scaled,
     share_of_each,
-)
-from fang_postgres.reports.figures import (
-    LastFailure,
-    NotableRun,
-    OldestDue,
-    PausedSchedule,
-    RetriedKind,
-    RunningKind,
-    TaskCount,
 )
 from fang_postgres.reports.notable import as_notable_runs
 from fang_postgres.revisions import Revision

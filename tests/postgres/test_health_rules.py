@@ -7,13 +7,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from fang_core.pool.glance import Life
+from fang_core.monitoring import checks
+from fang_core.monitoring.checks import Level
+from fang_core.monitoring.figures import NotableRun, TaskCount, UnknownKind, UnservedType
+from fang_core.monitoring.life import Life
 from fang_core.record import TaskState
 from fang_postgres.grants import PRIVILEGES
 from fang_postgres.health import rules
 from fang_postgres.health.facts import Clock, Holder, Pooler, Rights, Server, TaskTable
-from fang_postgres.health.rules import Level
-from fang_postgres.reports.figures import NotableRun, TaskCount, UnknownKind, UnservedType
 from fang_postgres.revisions import Revision
 from fang_postgres.schema import HEAD
 
@@ -249,26 +250,26 @@ def count(due: int) -> TaskCount:
     ],
 )
 def test_pools(lives: dict[UUID, Life], due: int, level: Level, remedy: str) -> None:
-    check = rules.pools(lives, [count(due)])
+    check = checks.pools(lives, [count(due)])
     assert (check.level, check.remedy) == (level, remedy)
     assert all(str(pool_id) in check.text for pool_id, life in lives.items() if life is not Life.ALIVE)
 
 
 def test_what_nobody_serves() -> None:
-    assert rules.served([], []).level is Level.OK
+    assert checks.served([], []).level is Level.OK
     types = [UnservedType("heavy", 1234)]
     kinds = [UnknownKind("heavy", "Print", 1234), UnknownKind("light", "Old", 2)]
-    check = rules.served(types, kinds)
+    check = checks.served(types, kinds)
     assert check.level is Level.WARNING
     assert check.text == ("no pool serves task type heavy: 1,234 due; no pool of task type light knows kind Old: 2 due")
-    many = rules.served([UnservedType(f"type{n}", 1) for n in range(5)], [])
+    many = checks.served([UnservedType(f"type{n}", 1) for n in range(5)], [])
     assert many.text.endswith("no pool serves task type type2: 1 due; and 2 more")
 
 
 def test_runs_that_hang() -> None:
     run = NotableRun(uuid4(), "7", "Print", 1, NOW, timedelta(hours=1), False, None, None)
-    assert rules.runs([run]).level is Level.OK
+    assert checks.runs([run]).level is Level.OK
     hung = NotableRun(uuid4(), "8", "Print", 1, NOW, timedelta(hours=1), True, "app.py:3", None)
-    check = rules.runs([hung, run])
+    check = checks.runs([hung, run])
     assert (check.level, check.text) == (Level.WARNING, "1 hang: Print 8 for 1 h at app.py:3")
     assert check.remedy == "fang why 8"

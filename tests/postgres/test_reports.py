@@ -18,11 +18,11 @@ import pytest
 
 from fang_async.database import run_on as run_async
 from fang_core.liveness import Pulse, lock_key
+from fang_core.monitoring.figures import TaskCount, UnknownKind, UnservedType
+from fang_core.monitoring.unserved import unknown_kinds, unserved_types
 from fang_core.record import TaskState
 from fang_postgres.once import names_of
 from fang_postgres.reports import reports
-from fang_postgres.reports.counting import unknown_kinds, unserved_types
-from fang_postgres.reports.figures import TaskCount, UnknownKind, UnservedType
 from fang_postgres.reports.reports import Reports, ReportStatements, report_statements
 from fang_postgres.sql.reports import SETTINGS
 from fang_threaded.database import run_on, run_script

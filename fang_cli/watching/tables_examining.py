@@ -1,0 +1,126 @@
+"""Reads the facts for ``fang doctor`` on Postgres in statements of bounded time, and has the rules judge them."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import psycopg
+
+from fang_cli.watching.reading import Patience, Reader, database_for_reading
+from fang_core.errors import AccessRefused, SchemaError
+from fang_core.monitoring.checks import Check, Level, unknown
+from fang_postgres.connections.connecting import CONNECT_TIMEOUT
+from fang_postgres.health import rules
+from fang_postgres.health.facts import Clock, HealthFacts, Pooler
+from fang_postgres.reports.reports import Reports
+from fang_postgres.statement import Operation
+from fang_postgres.urls.urls import address
+from fang_threaded.connection_timeouts import connect_within, cut_after
+
+T = TypeVar("T")
+
+_ANSWERS_WITHIN: Final = 2.0
+"""Seconds that a server has to say which session serves a connection."""
+
+
+class _Unread(Exception):
+    """Says why facts could not be read."""
+
+
+def examine_tables(url: str, schema: str) -> list[Check]:
+    """Returns what each rule says, in the order in which things are best mended.
+
+    It takes as long 5 s at most; longer if connections are slow to come.
+    Raises ``UsageError``, ``AccessRefused`` or ``BackendUnavailable`` if it cannot connect.
+    """
+    patience = Patience()
+    with database_for_reading(url, schema, patience, "fang doctor") as database:
+        asked = _Asked(Reader(database, patience))
+        asked.read(HealthFacts(schema).settings())  # it connects, so that the clock is read without delay
+        tables = _tables(asked, schema)
+        return [tables, *_database(asked, schema, url, has_tables=tables.level is not Level.ERROR)]
+
+
+class _Asked:
+    """Reads facts; what takes too long, or is not for this role, raises ``_Unread``."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def read(self, operation: Operation[T]) -> T:
+        """Returns the facts."""
+        before = len(self._reader.unread)
+        try:
+            found: Any = self._reader.ask(operation)
+        except (AccessRefused, SchemaError) as error:
+            raise _Unread(str(error)) from error
+        if len(self._reader.unread) > before:
+            raise _Unread("it took too long")
+        return found  # type: ignore[no-any-return]
+
+
+def _tables(asked: _Asked, schema: str) -> Check:
+    try:
+        return rules.schema(schema, asked.read(Reports(schema).version()))
+    except _Unread as error:
+        if isinstance(error.__cause__, SchemaError):
+            return rules.schema(schema, None)
+        return unknown("schema", str(error))
+
+
+def _database(asked: _Asked, schema: str, url: str, *, has_tables: bool) -> Iterator[Check]:
+    """Gives the checks that read catalogs and statistics."""
+    facts = HealthFacts(schema)
+    began = datetime.now(UTC)
+    server = asked.read(facts.server())
+    took = (datetime.now(UTC) - began).total_seconds()
+    settings = asked.read(facts.settings())
+    yield rules.server(server)
+    yield rules.clock(Clock((server.now - began).total_seconds() - took / 2, took / 2))
+    try:
+        yield rules.pooler(_pooler(url))
+    except psycopg.Error:  # there was one connection more before
+        yield unknown("pooler", "two connections more were not made, or not answered in time")
+    yield rules.settings(server.role, settings)
+    yield rules.connections(server, settings)
+    if not has_tables:
+        return
+    try:
+        yield rules.privileges(server.role, schema, asked.read(facts.rights()))
+    except _Unread as error:
+        yield unknown("privileges", str(error))
+    try:
+        table = asked.read(facts.table())
+        if table is not None:
+            yield rules.vacuum(schema, settings, table)
+            yield rules.bloat(schema, table)
+    except _Unread as error:
+        yield unknown("vacuum", str(error))
+    try:
+        yield rules.indexes(schema, asked.read(facts.broken_indexes()))
+    except _Unread as error:
+        yield unknown("indexes", str(error))
+    try:
+        holders = asked.read(facts.holders())
+        yield rules.horizon(server, holders)
+        yield rules.transactions(server, holders)
+    except _Unread as error:
+        yield unknown("horizon", str(error))
+
+
+def _pooler(url: str) -> Pooler:
+    """Returns which sessions serve two connections, of which the first is idle when the second is used."""
+    arguments = address(url).for_psycopg(application_name="fang doctor")
+    connect = partial(psycopg.connect, **arguments, autocommit=True, prepare_threshold=None)
+    with ExitStack() as stack:
+        connections: list[psycopg.Connection[Any]] = []
+        pids = []
+        for _ in range(2):
+            connection = stack.enter_context(connect_within(CONNECT_TIMEOUT, connect))
+            connections.append(connection)
+            with cut_after(connection, _ANSWERS_WITHIN):  # a pooler may have no session for it
+                row = connection.execute("SELECT pg_backend_pid()").fetchone()
+            pids.append(0 if row is None else int(row[0]))
+        return Pooler(connections[0].info.backend_pid, *pids)

@@ -1,0 +1,61 @@
+"""Reads the data of ``fang status`` on Postgres, in statements that are each bounded in rows and in time."""
+
+import time
+from datetime import timedelta
+from typing import Final
+
+from fang_cli.watching.reading import reader_of_tables
+from fang_cli.watching.status import Status
+from fang_core.monitoring.life import Life
+from fang_core.monitoring.reading import checked_range
+from fang_core.monitoring.unserved import unknown_kinds, unserved_types
+from fang_core.pool.glance import EVERY, Glance
+from fang_postgres.monitoring.reading import read_stats
+from fang_postgres.operations import Operations
+from fang_postgres.reports.reports import Reports
+
+_COUNTED: Final = timedelta(hours=1)
+"""How far back it tells what pools have counted."""
+
+
+def read_status_of_tables(url: str, schema: str) -> Status:
+    """Reads the status. Takes as long as the statements, and up to 2.5 s more if some pool may be dead.
+
+    Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable``.
+    """
+    reports = Reports(schema)
+    with reader_of_tables(url, schema, reports) as reader:
+        glance = Glance()
+        reader.look(reports, glance)
+        running = reader.ask(reports.running())
+        counts = reader.run_script(reports.tasks(running))
+        retried = reader.run_script(reports.retries(counts))
+        oldest = reader.ask(reports.oldest_due()) or []
+        failures = reader.ask(reports.last_failures()) or []
+        notable = reader.ask(reports.notable_runs()) or []
+        types = reader.ask(reports.types()) or []
+        paused_schedules = reader.ask(reports.paused_schedules()) or []
+        stats = reader.run_whole(read_stats(Operations(schema), checked_range(_COUNTED, None, None)))
+        while not glance.is_over:
+            time.sleep(EVERY)
+            if not reader.look(reports, glance):
+                break
+        pools = reader.ask(reports.pools()) or []
+    lives = {pool.id: glance.life(pool.id) for pool in pools}
+    alive = [pool for pool in pools if lives[pool.id] is Life.ALIVE]
+    return Status(
+        counts=counts,
+        oldest_due=oldest,
+        last_failures=failures,
+        retried=retried,
+        running=running or (),
+        notable=notable,
+        pools=pools,
+        lives=lives,
+        stats=stats,
+        types=types,
+        paused_schedules=paused_schedules,
+        unserved_types=unserved_types(counts, alive),
+        unknown_kinds=unknown_kinds(counts, alive),
+        unread=reader.unread,
+    )

@@ -1,0 +1,88 @@
+"""What ``fang doctor`` says of whatever backend: the form of a check, and the rules for pools and tasks. Pure."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from fang_core.monitoring.figures import NotableRun, TaskCount, UnknownKind, UnservedType
+from fang_core.monitoring.life import Life
+from fang_core.words.spans import span
+
+SHOWN: Final = 3
+"""The most things of one sort that a line names."""
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+    """It could not be looked at."""
+
+
+class Check(NamedTuple):
+    """What one rule says, in one line.
+
+    Attributes:
+        remedy: what mends it, often a command; "" if nothing need be done.
+    """
+
+    name: str
+    level: Level
+    text: str
+    remedy: str = ""
+
+
+def unknown(name: str, why: str) -> Check:
+    """Returns the check for facts that could not be read."""
+    return Check(name, Level.UNKNOWN, f"not looked at: {why}")
+
+
+def some(texts: Sequence[str]) -> str:
+    """Returns the first of these texts in one line, and how many more there are."""
+    more = f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
+    return "; ".join(texts[:SHOWN]) + more
+
+
+def pools(lives: Mapping[UUID, Life], counts: Sequence[TaskCount]) -> Check:
+    """Judges whether pools live."""
+    due = sum(count.due for count in counts)
+    by_life = {life: [pool_id for pool_id, each in lives.items() if each is life] for life in Life}
+    alive, gone = len(by_life[Life.ALIVE]), by_life[Life.DEAD] + by_life[Life.SILENT]
+    dead = f"{len(by_life[Life.DEAD])} dead, {len(by_life[Life.SILENT])} silent"
+    if not gone:
+        text = f"pools that live: {alive}; tasks that are due: {due:,}"
+        if alive or not due:
+            return Check("pools", Level.OK, text)
+        return Check("pools", Level.ERROR, f"no pool runs, and {due:,} tasks are due", "fang worker MODULE:POOL")
+    text = f"pools: {alive} live, {dead}: {some([str(each) for each in gone])}"
+    if alive:
+        return Check("pools", Level.WARNING, f"{text}; pools that live take back the tasks of dead ones", "fang pools")
+    return Check("pools", Level.ERROR, text, "fang worker MODULE:POOL")
+
+
+def served(types: Sequence[UnservedType], kinds: Sequence[UnknownKind]) -> Check:
+    """Judges whether some pool that lives runs each task that is due."""
+    told = [f"no pool serves task type {each.task_type}: {each.due:,} due" for each in types]
+    unserved = {each.task_type for each in types}
+    told += [
+        f"no pool of task type {each.task_type} knows kind {each.kind}: {each.due:,} due"
+        for each in kinds
+        if each.task_type not in unserved
+    ]
+    if not told:
+        return Check("served", Level.OK, "pools serve all types and know all kinds of tasks that are due")
+    remedy = "start a worker with such a pool, or whose release has the class; fang tasks cancel ends the tasks"
+    return Check("served", Level.WARNING, some(told), remedy)
+
+
+def runs(notable: Sequence[NotableRun]) -> Check:
+    """Judges runs that hang."""
+    hung = [run for run in notable if run.is_hung]
+    if not hung:
+        return Check("runs", Level.OK, "no run hangs")
+    told = [f"{run.kind} {run.task_id} for {span(run.age)} at {run.place or '?'}" for run in hung]
+    return Check("runs", Level.WARNING, f"{len(hung)} hang: {some(told)}", f"fang why {hung[0].task_id}")

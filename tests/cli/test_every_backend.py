@@ -1,0 +1,73 @@
+"""The commands on each backend, by its URL: one task's life as an operator meets it."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from fang_backends import queue_of
+from fang_core import Queueable, Runnable, TaskConfig, TaskState
+from tests.cli.invoking import fang
+from tests.moving.places import URLS
+
+
+class Mail(Runnable):
+    task_config = TaskConfig(kind="every.Mail", task_type="mail", max_retries=0)
+    to: str = "ada"
+
+    def run(self, queue: Queueable) -> None: ...
+
+
+@pytest.fixture(params=URLS)
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    with URLS[request.param](request) as url:
+        assert fang("migrate", "--database-url", url).returncode == 0
+        yield url
+
+
+def test_a_task_is_found_explained_failed_and_retried(database: str) -> None:
+    def run(*arguments: str) -> str:
+        done = fang(*arguments, FANG_DATABASE_URL=database)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with queue_of(database) as queue:
+        task = queue.insert_task(Mail())
+        assert str(task.id) in run("tasks", "list", "--type", "mail")
+        assert json.loads(run("why", str(task.id), "--json"))["cause"] == "unserved_type"
+        held = queue.fetch_and_touch_task("mail")
+        assert held is not None
+        queue.fail_task(held, "no such mailbox")
+
+        status = json.loads(run("status", "--json"))
+        assert [(each["state"], each["count"]) for each in status["tasks"]] == [("failed", 1)]
+        assert [each["error"] for each in status["last_failures"]] == ["no such mailbox"]
+        assert [(pool["mode"], pool["life"]) for pool in status["pools"]] == [("manual", "alive")]
+
+        assert "1 task has been retried" in run("tasks", "retry", "--type", "mail", "--yes")
+        assert queue.find_task_by_id(task.id).state is TaskState.NEW  # type: ignore[union-attr]
+        run("queues", "pause", "mail", "--reason", "the server is down")
+        [mail] = [each for each in json.loads(run("queues", "list", "--json")) if each["task_type"] == "mail"]
+        assert (mail["waiting"], mail["paused"]) == (1, True)
+        run("queues", "resume", "mail")
+        run("limits", "set", "mail", "5")
+        assert "mail" in run("limits", "list")
+        run("schedules", "list")
+        run("pools")
+        run("top", "--once")
+
+
+def test_the_doctor_looks_at_the_engine_and_at_pools(database: str) -> None:
+    done = fang("doctor", "--json", FANG_DATABASE_URL=database)
+    found = {check["name"]: check["level"] for check in json.loads(done.stdout)["checks"]}
+    assert {"pools", "served", "runs"} <= found.keys()
+    assert len(found) > 4
+    assert "error" not in found.values()
+    assert done.returncode == 0
+
+
+def test_a_migration_says_what_it_did_and_a_check_changes_nothing(database: str) -> None:
+    again = fang("migrate", "--database-url", database)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "are up to date" in again.stdout or again.stdout == "Redis needs no tables\n"
+    assert fang("migrate", "--check", "--database-url", database).stdout == again.stdout
