@@ -14,6 +14,7 @@ from fang_sqlite import (
     history,
     inserting,
     listing,
+    moving,
     pools,
     schedules,
 )
@@ -51,6 +52,7 @@ VERBS: Final = SimpleNamespace(
     count_by_kind=listing.count_by_kind,
     schedules=schedules,
     audit=audit,
+    moving=moving,
 )
 
 

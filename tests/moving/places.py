@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -37,7 +38,18 @@ def on_redis(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 DATABASES = itertools.cycle(range(8, 16))
+
+
+@contextmanager
+def on_sqlite(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A file of its own."""
+    folder: Path = request.getfixturevalue("tmp_path")
+    yield f"sqlite:///{folder}/{next(NUMBERS)}.db"
+
+
+NUMBERS = itertools.count()
 URLS: dict[str, Callable[[pytest.FixtureRequest], AbstractContextManager[str]]] = {
+    "sqlite": on_sqlite,
     "postgres": postgres,
     "redis": on_redis,
 }
