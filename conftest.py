@@ -4,6 +4,7 @@ The blocks of a document build on each other, in a namespace of their own. Each 
 
 - the URL that a reader would write becomes that of a database with the tables, or of an empty one of Redis, made for
   the document when it is needed;
+- the SQLite file that a reader would name is in a directory of the document's own;
 - pools end when their work is done;
 - it is the main program, and what it defines can be imported from the file that the document names;
 - test functions that a block defines are called.
@@ -17,6 +18,7 @@ import re
 import sys
 import types
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy import Column, Engine, Integer, create_engine, make_url
@@ -26,12 +28,17 @@ from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 from fang_core.tasks.registry import REGISTRY
 from fang_redis import RedisQueue
+from fang_sqlite import SqliteQueue
 from fang_threaded import Queue, Runnable
 from tests.logs import logging_as_it_is
 
 pytest_plugins = ["tests.fixtures", "tests.sqlitefiles"]
 
 WRITTEN_OF_REDIS = "redis://localhost:6379/0"
+WRITTEN_FILE = "tasks.db"
+
+OPENED = Queue | RedisQueue | SqliteQueue | Engine
+"""What a block may have opened."""
 
 Namespace = dict[str, Any]
 Function = Callable[..., Any]
@@ -48,10 +55,11 @@ def evaluate(example: Example) -> None:
         code = WRITTEN.sub(lambda written: url.replace("postgresql", f"postgresql{written[1] or ''}", 1), code)
     if WRITTEN_OF_REDIS in code:
         code = code.replace(WRITTEN_OF_REDIS, redis_url(namespace))
+    code = code.replace(WRITTEN_FILE, f"{namespace['_directory'].name}/{WRITTEN_FILE}")
     before = tests_in(namespace)
     exec(compile("\n" * example.line + code, example.path, "exec", dont_inherit=True), namespace)
     vars(sys.modules["documented"]).update(namespace)
-    namespace["_opened"] += [value for value in namespace.values() if isinstance(value, Queue | RedisQueue | Engine)]
+    namespace["_opened"] += [value for value in namespace.values() if isinstance(value, OPENED)]
     for function in tests_in(namespace):
         if function not in before:
             call(function)
@@ -105,6 +113,7 @@ def prepare(namespace: Namespace) -> None:
         def run(self, queue: Any) -> None: ...
 
     namespace["_restore_logging"] = logging_as_it_is()
+    namespace["_directory"] = TemporaryDirectory()
     namespace.update(_opened=[], Session=Session, Order=Order, SendReceipt=SendReceipt)
 
 
@@ -116,6 +125,7 @@ def finish(namespace: Namespace) -> None:
             opened.dispose()
         else:
             opened.close()
+    namespace["_directory"].cleanup()
     if "_databases" in namespace:
         next(namespace["_databases"], None)
     REGISTRY._classes = namespace["_registered"]

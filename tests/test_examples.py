@@ -15,6 +15,7 @@ SAYS = {
     "thumbnails.py": "3 tasks ran, 3 images compressed\n",
     "pages.py": "5 pages seen\n",
     "testing_tasks.py": "3 tests passed\n",
+    "one_file.py": "an order has to name something\n2 orders, 2 receipts\n",
     "transactions.py": "2 orders, 2 receipts sent\n",
     "unique.py": (
         "3 tasks for 5 uploads, 5 images indexed\n[True, False, False] of every album: the sea's task waits already\n"

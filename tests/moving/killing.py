@@ -1,6 +1,7 @@
 """Kills a move before one of its calls, and looks at what that leaves."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from fang_core import Task, TaskFilter
@@ -77,5 +78,6 @@ def runnable(place: Place) -> set[Any]:
 
 
 def as_it_was(task: Task) -> Task:
-    """The task without what a move may change."""
-    return task._replace(updated_at=task.created_at)
+    """The task without what a move may change; the times of errors as times, since backends write them differently."""
+    errors = [{**error, "time": datetime.fromisoformat(error["time"])} for error in task.errors]
+    return task._replace(updated_at=task.created_at, errors=errors)
