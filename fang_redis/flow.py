@@ -6,7 +6,7 @@ those that were chosen, unless the version is another one by then. So a claim kn
 exceeded.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -149,16 +149,14 @@ class Flow:
     def _start(
         self, request: LaneRequest, seen: "Look", picked: Picked[UUID], *, is_fetch: bool
     ) -> Operation["Started"]:
-        managed = seen.managed
-        charged = {lane: tat for lane, tat in managed.tats.items() if seen.tats.get(lane) != tat}
+        charges = list(seen.charges())
         args: tuple[Argument, ...] = (
             str(request.pool_id),
             request.task_type,
             seen.version,
-            "" if managed.settings.rate is None else microseconds(managed.tat),
             f"={picked.after_lane or ''}" if is_fetch else "",
-            len(charged),
-            *(value for lane, tat in charged.items() for value in (lane, microseconds(tat))),
+            len(charges),
+            *(value for charge in charges for value in charge),
             *map(str, picked.tasks),
         )
         return self._sending.script("start", *args, parse=_started_of)
@@ -284,7 +282,7 @@ class Look(NamedTuple):
 
     Attributes:
         fetched_last: the lane that tasks fetched by hand begin behind.
-        tats: when the rates of lanes are full again.
+        tat, tats: when the rates of the type, and of lanes, are full again, before ``pick`` charges them.
     """
 
     now: datetime
@@ -294,7 +292,19 @@ class Look(NamedTuple):
     fetched_last: str
     running: Mapping[str, int]
     levels: Mapping[int, Level]
+    tat: datetime
     tats: Mapping[str, datetime]
+
+    def charges(self) -> Iterator[tuple[str, int, int]]:
+        """Yields the rates that ``pick`` has charged: ``=`` and the lane, or nothing for that of the type; when it was
+        full again, and by how much it is charged."""
+        settings, managed = self.managed.settings, self.managed
+        if settings.rate is not None:
+            yield "", *_charge(settings.rate.clamped(self.tat, self.now), managed.tat)
+        for lane, tat in managed.tats.items():
+            before = self.tats.get(lane, NEVER)
+            if settings.key_rate is not None and tat != before:
+                yield f"={lane}", *_charge(settings.key_rate.clamped(before, self.now), tat)
 
     def lanes(self, priority: int, /) -> Lanes:
         """See ``Waiting``."""
@@ -318,7 +328,12 @@ def _look_of(reply: Sequence[Any]) -> Look:
         found[int(priority)] = Level(reached[1:] if reached else None, {lane: _ids(ids) for lane, _, ids in lanes})
         managed.tats |= {lane: time_of(until) for lane, until, _ in lanes if until}
     counts = {lane: int(number) for lane, number in pairs(running).items()}
-    return Look(time_of(now), bool(registered), version, managed, fetched, counts, found, dict(managed.tats))
+    tat, tats = managed.tat, dict(managed.tats)
+    return Look(time_of(now), bool(registered), version, managed, fetched, counts, found, tat, tats)
+
+
+def _charge(before: datetime, after: datetime) -> tuple[int, int]:
+    return microseconds(before), microseconds(after - before)
 
 
 def _ids(texts: Sequence[str]) -> list[UUID]:

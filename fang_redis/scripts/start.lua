@@ -1,14 +1,14 @@
--- Claims the tasks of a managed type that Python has picked, if all is still as it was when it picked. Pool, type, version
--- that was read, when the type's rate is full again or '', the lane to begin behind when tasks are fetched by hand, '=' before
--- it, or ''; the number of lanes whose rates are charged, each with when it is full again; then ids. Returns {now, 1 if the pool is registered, 'taken'
--- if another pool has claimed from the type meanwhile, 'moved' if one of the tasks has gone elsewhere, else 'started'; then
--- the id and the values of each task}.
-local pool, T, version, tat, fetched = unpack(ARGV, 1, 5)
-local rates, key = tonumber(ARGV[6]), P..'managed:'..T
+-- Claims the tasks of a managed type that Python has picked, if all is still as it was when it picked. Pool, type, the
+-- version that was read, '=' and the lane to begin behind when tasks are fetched by hand, or ''; the number of rates that are
+-- charged, each with its lane, '=' before it, or '' for that of the type, when it was full again, and by how much it is
+-- charged; then ids. Returns {now, 1 if the pool is registered, 'taken' if another pool has claimed from the type
+-- meanwhile, 'moved' if one of the tasks has gone elsewhere, else 'started'; then the id and the values of each task}.
+local pool, T, version, fetched = unpack(ARGV, 1, 4)
+local rates, key = tonumber(ARGV[5]), P..'managed:'..T
 if call('HEXISTS', P..'beats', pool) == 0 then return {now, 0, 'started'} end
 if call('HGET', key, 'version') ~= version or not is_managed(T) then return {now, 1, 'taken'} end
 local tasks = {}
-for i = 7 + 2 * rates, #ARGV do
+for i = 6 + 3 * rates, #ARGV do
   local v = look(ARGV[i])
   if not v or (v.s ~= 'new' and v.s ~= 'retried') or v.T ~= T or tonumber(v.d) > now_us then return {now, 1, 'moved'} end
   tasks[#tasks + 1] = {ARGV[i], v}
@@ -23,8 +23,10 @@ for _, task in ipairs(tasks) do
   out[#out + 1] = id
   out[#out + 1] = call('HMGET', row(id), 'm', 'k', 'a', 'r', 'x', 'c', 'p', 'd', 'H', 'o', 'X', 'q', 'g', 'T')
 end
-for i = 7, 6 + 2 * rates, 2 do call('HSET', P..'tats:'..T, ARGV[i], ARGV[i + 1]) end
-if tat ~= '' then call('HSET', key, 'tat', tat) end
+for i = 6, 5 + 3 * rates, 3 do  -- a start counts from when it is made, which is a bit after it was picked
+  local tat = plus(math.max(now_us, ARGV[i + 1]), ARGV[i + 2])
+  if ARGV[i] == '' then call('HSET', key, 'tat', tat) else call('HSET', P..'tats:'..T, ARGV[i]:sub(2), tat) end
+end
 if fetched ~= '' then call('HSET', key, 'fetched_last', fetched:sub(2)) end
 call('HSET', key, 'version', call('HINCRBY', P..'meta', 'changes', 1))
 settle(); return out
