@@ -50,7 +50,7 @@ class Seen(NamedTuple):
 
 
 def key_of(place: Place) -> Key:
-    """Returns what a cursor has of a place: the third or first part of several is a time."""
+    """Returns the key that a cursor has for a place; the part before the id, if there is one, is a time."""
     *parts, id_ = place
     if parts:
         parts[-1] = moment(parts[-1])
@@ -58,7 +58,7 @@ def key_of(place: Place) -> Key:
 
 
 def place_of(key: Key) -> Place:
-    """Returns the place that a cursor's key stands for."""
+    """Returns the place of a cursor's key."""
     return tuple(
         each.bytes if isinstance(each, UUID) else micros(each) if isinstance(each, datetime) else each for each in key
     )
@@ -189,7 +189,6 @@ class Walking:
   ORDER BY updated_at DESC, id DESC"""
             return self._select("updated_at, id", "updated_at", rest, (name, *most, least))
 
-        # A row that two of the same name have comes twice, and no name is given twice.
         return merge(*(of_lane(*lane) for lane in lanes), key=_place, reverse=True)
 
     # Tasks by their ids -----------------------------------------------------------------------------------------------
