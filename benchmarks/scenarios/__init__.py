@@ -3,7 +3,7 @@
 from typing import Final
 
 from benchmarks.bench import Scenario
-from benchmarks.scenarios import committing, draining, idling, inserting, limiting, mixing, vacuuming, working
+from benchmarks.scenarios import committing, draining, idling, inserting, limiting, mixing, sqlite, vacuuming, working
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     "insert-single": inserting.insert_single,
@@ -17,6 +17,9 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "worker-cpu": draining.worker_cpu,
     "late-commits": committing.late_commits,
     "wake-race": committing.wake_race,
+    "sqlite-drain": sqlite.drain,
+    "sqlite-wake": sqlite.wake,
+    "sqlite-writers": sqlite.writers,
     "limits": limiting.limits,
     "slots": limiting.slots,
     "rates": limiting.rates,
