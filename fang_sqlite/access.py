@@ -21,6 +21,10 @@ class Access(Protocol):
         """Runs a function that only reads; it does not wait for those that write."""
         ...
 
+    def close(self) -> None:
+        """Ends what it has, behind the calls that were made; a later call makes it anew."""
+        ...
+
 
 class DirectAccess:
     """Runs them on the calling thread, and never suspends."""
@@ -33,10 +37,19 @@ class DirectAccess:
         """See ``Access.look``."""
         return function(*args, **kwargs)
 
+    def close(self) -> None:
+        """See ``Access.close``."""
+
 
 def written(file: File, verb: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Runs a verb in a transaction that writes."""
     with file.writing() as tx:
+        return verb(tx, *args, **kwargs)
+
+
+def noted(file: File, verb: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Runs a verb in a transaction that writes what only concerns processes that live: a power cut may undo it."""
+    with file.writing(durable=False) as tx:
         return verb(tx, *args, **kwargs)
 
 

@@ -132,3 +132,4 @@ class SqliteQueueBase:
         if not self._is_opened and not self._stores:
             self._waking.close()
             self._file.close()
+            self._access.close()

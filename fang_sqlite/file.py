@@ -123,8 +123,11 @@ class File:
     # Transactions -----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self, within: float = LOCKED_FOR) -> Iterator[Transaction]:
+    def writing(self, within: float = LOCKED_FOR, *, durable: bool = True) -> Iterator[Transaction]:
         """Runs the block as a transaction that writes: committed when it ends, rolled back if it raises.
+
+        What is not ``durable`` may be lost in a power cut, even with ``synchronous=FULL``, unless something durable has
+        been committed after it. Its commit does not wait for the disk, which takes longer than all the rest.
 
         Raises ``RowsLocked`` if others have been writing for ``within`` seconds.
         """
@@ -135,7 +138,7 @@ class File:
         try:
             if self._writer is None:
                 raise self._closed()
-            with self.diagnosing(within), self._written(self._writer, deadline - time.monotonic()) as tx:
+            with self.diagnosing(within), self._written(self._writer, deadline - time.monotonic(), durable) as tx:
                 yield tx
         finally:
             self._lock.release()
@@ -147,7 +150,7 @@ class File:
             self._on_commit(tx)
 
     @contextmanager
-    def _written(self, writer: sqlite3.Connection, within: float) -> Iterator[Transaction]:
+    def _written(self, writer: sqlite3.Connection, within: float, durable: bool = True) -> Iterator[Transaction]:
         deadline = time.monotonic() + within
         self._pass_gate(within)
         try:
@@ -155,6 +158,7 @@ class File:
                 if writer.in_transaction:  # an exception from outside has hit a thread that had just begun
                     writer.execute("ROLLBACK")
                 writer.execute(f"PRAGMA busy_timeout = {max(0, int(1000 * (deadline - time.monotonic())))}")
+                writer.execute(f"PRAGMA synchronous = {self._synchronous if durable else 'normal'}")
                 writer.execute("BEGIN IMMEDIATE")
                 try:
                     self._check()

@@ -25,7 +25,7 @@ from fang_core.lifecycle import Outcome
 from fang_core.monitoring.history import Flush, Flushed
 from fang_core.schedules.stored import Verdict
 from fang_sqlite import claiming, completing, flow, history, lanes, pools, pruning, registering, schedules
-from fang_sqlite.access import Access, read, written
+from fang_sqlite.access import Access, noted, read, written
 from fang_sqlite.file import File, clock
 from fang_sqlite.heart import SqliteHeart
 from fang_sqlite.records import micros
@@ -52,6 +52,10 @@ class SqliteStore:
         """Runs a verb in a transaction that writes."""
         return await self._access.run(lambda: written(self._file, verb, *args, **kwargs))
 
+    async def _note(self, verb: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a verb in a transaction that a power cut may undo, since that ends what it is about."""
+        return await self._access.run(lambda: noted(self._file, verb, *args, **kwargs))
+
     async def _read(self, verb: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a verb in a transaction that only reads."""
         return await self._access.look(lambda: read(self._file, verb, *args, **kwargs))
@@ -64,7 +68,7 @@ class SqliteStore:
 
     def _claim(self, request: ClaimRequest) -> Claim:
         looked, starts = read(self._file, claiming.look, request)
-        return written(self._file, claiming.claim, request, starts) if starts else looked
+        return noted(self._file, claiming.claim, request, starts) if starts else looked
 
     async def claim_lanes(self, request: LaneRequest, /) -> LaneClaim:
         """See ``FlowStore.claim_lanes``."""
@@ -72,11 +76,11 @@ class SqliteStore:
 
     def _claim_lanes(self, request: LaneRequest) -> LaneClaim:
         looked, finds = read(self._file, lanes.look, request)
-        return written(self._file, lanes.claim_lanes, request) if finds else looked
+        return noted(self._file, lanes.claim_lanes, request) if finds else looked
 
     async def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:
         """See ``ClaimStore.reconcile``."""
-        return await self._write(claiming.reconcile, pool_id, known)
+        return await self._note(claiming.reconcile, pool_id, known)
 
     async def has_taker(self, pool_id: UUID, tasks: Collection[Serves], /) -> bool:
         """See ``ClaimStore.has_taker``."""
@@ -102,11 +106,11 @@ class SqliteStore:
 
     async def register(self, pool: PoolRecord, /) -> None:
         """See ``PoolStore.register``."""
-        await self._write(registering.register, pool)
+        await self._note(registering.register, pool)
 
     async def update_kinds(self, pool_id: UUID, kinds: Sequence[str], isolated_kinds: Sequence[str] = (), /) -> bool:
         """See ``PoolStore.update_kinds``."""
-        return await self._write(registering.update_kinds, pool_id, kinds, isolated_kinds)
+        return await self._note(registering.update_kinds, pool_id, kinds, isolated_kinds)
 
     async def declare(self, declarations: Sequence[Declaration], /) -> None:
         """See ``PoolStore.declare``."""
@@ -114,12 +118,12 @@ class SqliteStore:
 
     async def tell_live(self, pool_id: UUID, live: Live, /) -> None:
         """See ``PoolStore.tell_live``."""
-        await self._write(pools.tell_live, pool_id, live)
+        await self._note(pools.tell_live, pool_id, live)
 
     async def unregister(self, pool_id: UUID, /) -> None:
         """See ``PoolStore.unregister``."""
         await self._access.look(self._waking.set_waiting, self, pool_id, False)
-        await self._write(registering.unregister, pool_id)
+        await self._note(registering.unregister, pool_id)
 
     def heart(self, locks: bool, /) -> SqliteHeart:
         """See ``PoolStore.heart``."""
@@ -154,7 +158,7 @@ class SqliteStore:
 
     def _adopt(self, task_types: Sequence[str], limit: int) -> bool:
         has_to = read(self._file, flow.has_to_adopt, task_types)
-        return written(self._file, flow.adopt, task_types, limit) if has_to else True
+        return noted(self._file, flow.adopt, task_types, limit) if has_to else True
 
     async def adopt_all(self, task_type: str, /) -> None:
         """See ``FlowStore.adopt_all``."""
@@ -193,7 +197,7 @@ class SqliteStore:
 
     async def prune(self, request: PruneRequest, /) -> int:
         """See ``UpkeepStore.prune``."""
-        return await self._write(pruning.prune, request)
+        return await self._note(pruning.prune, request)
 
     async def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
         """See ``UpkeepStore.unknown_kinds``."""
@@ -209,13 +213,13 @@ class SqliteStore:
 
     async def flush_stats(self, writer: UUID, flush: Flush, /) -> Flushed:
         """See ``HistoryStore.flush_stats``."""
-        return await self._write(history.flush, writer, flush)
+        return await self._note(history.flush, writer, flush)
 
     async def fold_stats(self, keep: timedelta | None, limit: int, /) -> int:
         """See ``HistoryStore.fold_stats``."""
         folded = await self._read(history.look, keep, limit)
         if folded.changes:
-            await self._write(history.fold, folded)
+            await self._note(history.fold, folded)
         return folded.number
 
     async def close(self) -> None:

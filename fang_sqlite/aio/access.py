@@ -25,6 +25,6 @@ class HoppingAccess:
         return await self._reading.run(function, *args, **kwargs)
 
     def close(self) -> None:
-        """Has the threads end."""
+        """See ``Access.close``."""
         self._writing.close()
         self._reading.close()

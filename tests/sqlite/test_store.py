@@ -1,0 +1,98 @@
+"""What the store does of its own accord: it looks before it locks, and makes no commit wait for the disk in vain."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from fang_core.backends.store import Claim, ClaimRequest, PoolRecord
+from fang_core.conformance.tasks import ThreadedNote
+from fang_core.driving import drive
+from fang_core.lifecycle import Outcome
+from fang_core.record import TaskState
+from fang_sqlite import SqliteQueue, access, claiming
+from fang_sqlite.store import SqliteStore
+
+KIND = ThreadedNote.__fang_options__.kind
+
+
+@pytest.fixture
+def queue(sqlite_path: Path) -> Iterator[SqliteQueue]:
+    with SqliteQueue(sqlite_path) as queue:
+        yield queue
+
+
+@pytest.fixture
+def store(queue: SqliteQueue) -> Iterator[SqliteStore]:
+    store = queue.store()
+    yield store
+    drive(store.close())
+
+
+def registered(store: SqliteStore) -> UUID:
+    pool = PoolRecord(uuid4(), "threaded", "host", 1, ("common",), (KIND,), 1)
+    drive(store.register(pool))
+    return pool.id
+
+
+def claim(store: SqliteStore, pool_id: UUID, limit: int = 10) -> Claim:
+    return drive(store.claim(ClaimRequest(pool_id, ("common",), (KIND,), limit)))
+
+
+def test_a_claim_that_finds_nothing_waits_for_no_writer(queue: SqliteQueue, store: SqliteStore) -> None:
+    pool_id = registered(store)
+    queue.insert_task(ThreadedNote(), delay=timedelta(hours=1))
+    queue.insert_task(ThreadedNote(), task_type="other")
+    with closing(sqlite3.connect(queue.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert claim(store, pool_id).tasks == []
+        assert drive(store.next_due(("common",), (KIND,))) == pytest.approx(3600, abs=600)
+
+
+def test_a_pool_that_is_not_registered_waits_for_no_writer_either(queue: SqliteQueue, store: SqliteStore) -> None:
+    queue.insert_task(ThreadedNote())
+    with closing(sqlite3.connect(queue.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert not claim(store, uuid4()).registered
+
+
+def test_a_claim_takes_what_another_one_has_left(queue: SqliteQueue, store: SqliteStore) -> None:
+    """Even if that one has taken, in between, the task that it has found."""
+    first, second = registered(store), registered(store)
+    tasks = queue.insert_tasks([ThreadedNote(n=n) for n in range(3)])
+    request = ClaimRequest(first, ("common",), (KIND,), 10)
+    _, starts = access.read(queue._file, claiming.look, request)
+    assert [task.id for task in claim(store, second, 1).tasks] == [tasks[0].id]
+    found = access.written(queue._file, claiming.claim, request, starts)
+    assert [task.id for task in found.tasks] == [task.id for task in tasks[1:]]
+
+
+def test_tasks_come_in_order_whatever_the_engine_returns_first(queue: SqliteQueue, store: SqliteStore) -> None:
+    pool_id = registered(store)
+    wanted = queue.insert_tasks([ThreadedNote(n=n) for n in range(50)])
+    assert [task.id for task in claim(store, pool_id, 100).tasks] == [task.id for task in wanted]
+
+
+def test_only_what_has_to_last_waits_for_the_disk(sqlite_path: Path) -> None:
+    with SqliteQueue(sqlite_path, synchronous="full") as queue:
+        for durable, synchronous in ((True, 2), (False, 1), (True, 2)):
+            with queue._file.writing(durable=durable) as tx:
+                assert tx.row("PRAGMA synchronous") == (synchronous,)
+    with SqliteQueue(sqlite_path, synchronous="normal") as queue, queue._file.writing() as tx:
+        assert tx.row("PRAGMA synchronous") == (1,)
+
+
+def test_of_many_removals_those_are_told_that_were_held(queue: SqliteQueue, store: SqliteStore) -> None:
+    pool_id = registered(store)
+    queue.insert_tasks([ThreadedNote(n=n) for n in range(20)])
+    tasks = claim(store, pool_id, 20).tasks
+    queue.remove_task(tasks[3].id)
+    queue.update_task_state(queue.find_task_by_id(tasks[5].id), TaskState.NEW)  # type: ignore[arg-type]
+    outcomes = [Outcome(task.id, task.attempt, None) for task in tasks]
+    written = drive(store.complete(pool_id, outcomes))
+    assert written == {task.id for number, task in enumerate(tasks) if number not in (3, 5)}
+    assert [task.id for task in queue.tasks_of_kinds([KIND])] == [tasks[5].id]
