@@ -83,6 +83,10 @@ class Borrowed:
         """Runs a statement for each of many values."""
         return self._cursor().executemany(sql, values)
 
+    def set_progress_handler(self, handler: Callable[[], int] | None, steps: int, /) -> None:
+        """Calls the handler after so many steps of a statement."""
+        self._connection.set_progress_handler(handler, steps)
+
     def _cursor(self) -> sqlite3.Cursor:
         cursor = sqlite3.Cursor(self._connection)
         cursor.row_factory = None

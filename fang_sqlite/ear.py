@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -13,6 +14,9 @@ from fang_sqlite import sockets
 
 LOOK_EVERY: Final = 0.1
 """Seconds between two looks whether something was committed, while a pool waits."""
+
+MISS_EVERY: Final = 1.0
+"""Seconds between two looks whether somebody has removed the socket."""
 
 AGAIN_AFTER: Final = 1.0
 """Seconds after which it tries again to listen."""
@@ -101,12 +105,12 @@ class Ear:
         self.forget()
 
     def _listen(self) -> None:
-        version, looked = self._head.data_version(), time.monotonic()
+        version: int | None = None  # whatever was committed before the first look may have been missed
+        looked = missed = -inf
         while not self._is_closed:
-            if not self._is_bound():
-                self._bind()
-                self._head.reached_anew()
-                self._head.hear(None)
+            if time.monotonic() > missed + MISS_EVERY:
+                missed = time.monotonic()
+                self._reach_again()
             is_waited_for = self._head.is_waited_for()
             for message in self._messages(looked + LOOK_EVERY - time.monotonic() if is_waited_for else None):
                 self._head.hear(message)
@@ -133,8 +137,12 @@ class Ear:
         with suppress(BlockingIOError):
             self._alarm.recv(1 << 12, socket.MSG_DONTWAIT)
 
-    def _is_bound(self) -> bool:
-        return self._socket is not None and (self._directory / self.name).exists()
+    def _reach_again(self) -> None:
+        """Makes the socket again if somebody has removed it."""
+        if self._socket is None or not (self._directory / self.name).exists():
+            self._bind()
+            self._head.reached_anew()
+            self._head.hear(None)
 
     def _bind(self) -> None:
         self._directory.mkdir(exist_ok=True)

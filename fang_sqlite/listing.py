@@ -15,7 +15,7 @@ from fang_sqlite import rows
 from fang_sqlite.filters import where
 from fang_sqlite.records import moment
 from fang_sqlite.schema import DUE, ENDED
-from fang_sqlite.transaction import Transaction
+from fang_sqlite.transaction import Connection, Transaction
 from fang_sqlite.walking import Seen, Walking, key_of, place_of, ranges_of
 
 PAGE_SECONDS: Final = 0.04
@@ -122,7 +122,7 @@ def _counted(tx: Transaction, which: TaskFilter, walk: Walk) -> int | None:
 
 
 @contextmanager
-def _interrupted_after(connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
+def _interrupted_after(connection: Connection, seconds: float) -> Iterator[None]:
     over_at = time.monotonic() + seconds
 
     def is_over() -> bool:

@@ -5,7 +5,7 @@ one who runs them commits, and then tells what is noted here: nobody may be told
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias
@@ -25,6 +25,10 @@ class Connection(Protocol):
 
     def executemany(self, sql: str, values: Iterable[Values], /) -> sqlite3.Cursor:
         """Runs a statement for each of many values."""
+        ...
+
+    def set_progress_handler(self, handler: Callable[[], int] | None, steps: int, /) -> None:
+        """Calls the handler after so many steps of a statement, which ends if that returns true."""
         ...
 
 

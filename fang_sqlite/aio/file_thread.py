@@ -8,6 +8,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
+from fang_core.forks import in_child
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -26,6 +28,7 @@ class FileThread:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        in_child(self, FileThread._forget)
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a function on the thread; returns what it returns, and raises what it raises."""
@@ -44,6 +47,10 @@ class FileThread:
             if self._thread is not None:
                 self._calls.put(None)
                 self._thread = None
+
+    def _forget(self) -> None:
+        """Makes a child's copy one whose thread has not begun: the parent's does not go on there."""
+        self._calls, self._thread, self._starting = SimpleQueue(), None, threading.Lock()
 
 
 def _serve(calls: "SimpleQueue[_Call | None]") -> None:
