@@ -65,8 +65,14 @@ class Pool:
         self.heard.append(what)
         self._has_heard.set()
 
-    def wait(self, waits: bool = True) -> None:
-        self.waking.set_waiting(self, self.id, waits)
+    def wait(self) -> None:
+        """Waits from now on, and has looked once: it may have missed something before."""
+        self.waking.set_waiting(self, self.id, True)
+        assert self.hears()
+        self.heard.clear()
+
+    def wait_no_more(self) -> None:
+        self.waking.set_waiting(self, self.id, False)
 
     def hears(self, seconds: float = PATIENT) -> bool:
         """Waits until it hears something."""
@@ -113,7 +119,7 @@ def test_an_insert_wakes_the_pools_of_its_type_that_wait_in_this_process_and_in_
     assert waiter.hears()
     assert (waiter.heard, foreign.heard) == ([None], [])
     assert busy.heard == []
-    waiter.wait(False)
+    waiter.wait_no_more()
     insert(writer.file)
     assert writer.heard == [None, None]
     tell(writer, late={"common", "mail"})  # the next datagram comes behind those that came before
@@ -158,7 +164,6 @@ def test_an_applications_transaction_wakes_a_pool_that_waits(pools: Any) -> None
 def test_a_pool_that_waits_hears_nothing_if_nobody_commits(pools: Any) -> None:
     waiter = pools()
     waiter.wait()
-    waiter.hears(4 * ear.LOOK_EVERY)  # at first it may, since it may have missed something
     assert not waiter.hears(4 * ear.LOOK_EVERY)
 
 
