@@ -15,6 +15,7 @@ What cannot run says why, above the block: ``<!-- skip: next "the reason" -->``.
 import asyncio
 import inspect
 import re
+import sqlite3
 import sys
 import types
 from collections.abc import Callable
@@ -37,7 +38,7 @@ pytest_plugins = ["tests.fixtures", "tests.sqlitefiles"]
 WRITTEN_OF_REDIS = "redis://localhost:6379/0"
 WRITTEN_FILE = "tasks.db"
 
-OPENED = Queue | RedisQueue | SqliteQueue | Engine
+OPENED = Queue | RedisQueue | SqliteQueue | sqlite3.Connection | Engine
 """What a block may have opened."""
 
 Namespace = dict[str, Any]

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from fang_core.backends.store import Claim, ClaimRequest, PoolRecord
+from fang_core.backends.store import Claim, ClaimRequest, PoolRecord, PruneRequest
 from fang_core.conformance.tasks import ThreadedNote
 from fang_core.driving import drive
 from fang_core.lifecycle import Outcome
@@ -84,6 +84,22 @@ def test_only_what_has_to_last_waits_for_the_disk(sqlite_path: Path) -> None:
                 assert tx.row("PRAGMA synchronous") == (synchronous,)
     with SqliteQueue(sqlite_path, synchronous="normal") as queue, queue._file.writing() as tx:
         assert tx.row("PRAGMA synchronous") == (1,)
+
+
+def test_upkeep_gives_back_what_is_free_but_for_a_rest(queue: SqliteQueue, store: SqliteStore) -> None:
+    def pages() -> int:
+        with queue._file.reading() as tx:
+            return int(tx.row("PRAGMA page_count")[0])
+
+    queue.insert_tasks([ThreadedNote(text="x" * 30_000) for _ in range(500)])
+    grown = pages()
+    nothing_old = PruneRequest(("common",), None, None, 100)
+    drive(store.prune(nothing_old))
+    assert pages() == grown  # what is in use stays
+    queue.remove_all_tasks()
+    for _ in range(3):
+        drive(store.prune(nothing_old))
+    assert 1_000 < pages() < 1_100 < grown
 
 
 def test_of_many_removals_those_are_told_that_were_held(queue: SqliteQueue, store: SqliteStore) -> None:
