@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from math import ceil
 from pathlib import Path
 from typing import Final, Literal
 from uuid import UUID
@@ -65,6 +66,7 @@ class File:
         self._gate = Gate(self.directory)
         self._without_gate_until = 0.0
         self._writer: sqlite3.Connection | None = None
+        self._settings: dict[str, str] = {}  # of the connection that writes
         self._readers: list[sqlite3.Connection] = []
         self._watcher: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None  # the device and the inode of the file, once it was opened
@@ -99,6 +101,7 @@ class File:
             self._identity = None
         with self._guard:
             writer = self._connected()
+        self._settings = {}
         try:
             self.directory.mkdir(exist_ok=True)
             self._identity = self._identity or self._found()
@@ -157,8 +160,9 @@ class File:
             with self._guard:
                 if writer.in_transaction:  # an exception from outside has hit a thread that had just begun
                     writer.execute("ROLLBACK")
-                writer.execute(f"PRAGMA busy_timeout = {max(0, int(1000 * (deadline - time.monotonic())))}")
-                writer.execute(f"PRAGMA synchronous = {self._synchronous if durable else 'normal'}")
+                tenths = max(0, ceil(10 * (deadline - time.monotonic())))  # so that it is nearly always the same
+                self._set(writer, "busy_timeout", str(100 * tenths))
+                self._set(writer, "synchronous", self._synchronous if durable else "normal")
                 writer.execute("BEGIN IMMEDIATE")
                 try:
                     self._check()
@@ -172,6 +176,12 @@ class File:
                     raise
         finally:
             self._gate.leave()
+
+    def _set(self, writer: sqlite3.Connection, name: str, value: str) -> None:
+        """Sets something for the writing connection, unless it is set so."""
+        if self._settings.get(name) != value:
+            writer.execute(f"PRAGMA {name} = {value}")
+            self._settings[name] = value
 
     def _pass_gate(self, within: float) -> None:
         patience = 0.0 if time.monotonic() < self._without_gate_until else min(AT_THE_GATE, within / 2)

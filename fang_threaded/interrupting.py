@@ -40,7 +40,7 @@ _LONGEST_WAIT: Final = 0.05
 _LONGEST_SLEEP: Final = 3_600.0
 """Seconds; Python cannot wait for thousands of years."""
 
-_OURS: Final = frozenset({"fang_core", "fang_postgres", "fang_threaded", "fang_isolation"})
+_OURS: Final = frozenset({"fang_core", "fang_postgres", "fang_sqlite", "fang_redis", "fang_threaded", "fang_isolation"})
 _UNSAFE: Final = _OURS | {"logging", "weakref", "_weakrefset"}
 """Packages that must not be struck, nor what they call, within a task's own code. Python swallows what is raised in
 the callbacks of weak references."""
