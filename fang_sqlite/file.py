@@ -81,6 +81,8 @@ class File:
 
     def open(self) -> None:
         """Connects, and makes the tables if there are none. Idempotent. Raises ``BackendError``."""
+        if self._writer is not None:
+            return  # without the lock: one who waits for the caller's own transaction may have it
         with self._lock:
             if self._unsafe:
                 raise NotConnected(

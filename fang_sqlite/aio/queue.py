@@ -41,7 +41,8 @@ class AsyncSqliteQueue(SqliteQueueBase, AsyncBaseQueue[CallersConnection]):
 
     async def _do(self, call: Call[T], connection: CallersConnection | None, /) -> T:
         if connection is not None:
-            await self.open()
+            if not self.is_open:  # else the thread may be waiting for the caller's own transaction
+                await self.open()
             verb = partial(done, call=call)
             return await run_for_caller(self._file, connection, verb, reads=call.reads, completes=completes(call))
         if call.reads:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import aiosqlite
 import pytest
@@ -17,10 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from fang_core.errors import RowsLocked, StatementRefused, TaskLost, UsageError
+from fang_sqlite import AsyncSqliteQueue
 from fang_sqlite.aio import callers as async_callers
 from fang_sqlite.callers import run_for_caller
-from fang_sqlite.file import File
+from fang_sqlite.file import LOCKED_FOR, File
 from fang_sqlite.transaction import Transaction
+from tests.patience import PATIENT
 from tests.sqlite.files import count, insert, insert_in, opened
 
 
@@ -355,3 +357,26 @@ async def test_a_call_that_is_cancelled_leaves_the_connection_usable(file: File)
             await call
         await connection.rollback()
         await decides(file, connection)
+
+
+# While the queue waits ------------------------------------------------------------------------------------------------
+
+
+def test_one_who_opens_a_file_that_is_open_does_not_wait_for_one_who_writes(file: File) -> None:
+    """As the run does that completes its task in a transaction for which the pool's own writer waits."""
+    with file.writing():
+        opened_again = threading.Thread(target=file.open)
+        opened_again.start()
+        opened_again.join(PATIENT)
+        assert not opened_again.is_alive()
+
+
+async def test_a_caller_goes_on_while_the_queues_thread_waits_for_the_callers_transaction(file: File) -> None:
+    async with AsyncSqliteQueue(file.path) as queue, aiosqlite.connect(file.path) as connection:
+        await connection.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.ensure_future(queue.remove_all_tasks())
+        await asyncio.sleep(0)  # it is in the thread's line now
+        async with asyncio.timeout(LOCKED_FOR / 2):
+            assert await queue.find_task_by_id(uuid4(), connection=connection) is None
+        await connection.commit()
+        await waiting

@@ -190,6 +190,17 @@ def test_of_two_rescuers_in_two_processes_one_takes_the_tasks(file: File, hearts
     assert sorted(taken) == sorted(held)
 
 
+def test_a_pool_that_has_beaten_since_it_was_looked_at_is_not_dead(file: File, hearts: Any) -> None:
+    pool_id, watcher = register(file), register(file)
+    own, others = hearts(), hearts()
+    beat(own, pool_id)
+    hold(file, insert(file), pool_id)
+    seen = {each.pool_id: each for each in beat(others, watcher).pulses}
+    beat(own, pool_id)
+    assert drive(others.rescue([seen[pool_id]])) == []
+    assert beat(own, pool_id).registered
+
+
 def test_nothing_is_left_of_a_pool_that_was_rescued(file: File, hearts: Any) -> None:
     dead, watcher = register(file), register(file)
     own, others = hearts(), hearts()
