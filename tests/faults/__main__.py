@@ -1,6 +1,7 @@
 """``make faults``: every fault in every mode, and the tables of docs/faults.md.
 
-Arguments choose among them by id or mode (``F01 async``), and leave the page alone. ``SEED`` repeats a schedule.
+Arguments choose among them by id, mode or backend (``F01 async``, ``--backend sqlite``), and leave the page alone.
+``SEED`` repeats a schedule.
 """
 
 import os
@@ -8,6 +9,7 @@ import random
 import sys
 import tempfile
 import traceback
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from fang_postgres import migrate
 from tests.faults import report
 from tests.faults.matrix import MATRIX
 from tests.faults.nursery import Nursery
-from tests.faults.registry import Fault, Tried, attempt
+from tests.faults.registry import ALL_MODES, Fault, Tried, attempt
 from tests.faults.trial import Mix
 from tests.fixtures import database
 
@@ -27,33 +29,52 @@ def main() -> int:
     seed = int(os.environ.get("SEED") or random.randrange(1_000_000))
     chosen = [(fault, mix) for fault in MATRIX for mix in fault.modes if _is_wanted(fault, mix, sys.argv[1:])]
     print(f"SEED={seed}", flush=True)
-    settings = {"search_path": "public", "max_connections": "300"}
-    with EmbeddedPostgres(durable=False, settings=settings) as server, Nursery() as nursery:
-        templates = database(server.url)
-        template = next(templates)
-        migrate.upgrade(template)
-        rows = [report.Row(fault, mix, _try(fault, mix, server.url, template, nursery, seed)) for fault, mix in chosen]
-        version = str(server.version)
+    with ExitStack() as stack:
+        nursery = stack.enter_context(Nursery())
+        server = Server(stack) if any(fault.backend == "postgres" for fault, _ in chosen) else None
+        rows = [report.Row(fault, mix, _try(fault, mix, server, nursery, seed)) for fault, mix in chosen]
     print(report.table(rows), report.table_of_waits(rows), sep="\n\n")
-    if not sys.argv[1:]:
-        report.write(rows, seed=seed, server=version)
+    if not sys.argv[1:] and server is not None:
+        report.write(rows, seed=seed, server=server.version)
     return 0 if all(row.holds for row in rows) else 1
 
 
+class Server:
+    """The Postgres of all faults that need no server of their own."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        settings = {"search_path": "public", "max_connections": "300"}
+        postgres = stack.enter_context(EmbeddedPostgres(durable=False, settings=settings))
+        self.version = str(postgres.version)
+        self._url = postgres.url
+        template = stack.enter_context(contextmanager(database)(self._url))
+        migrate.upgrade(template)
+        self._template = make_url(template).database
+
+    def database(self) -> AbstractContextManager[str]:
+        """A new database with the tables; its URL."""
+        return contextmanager(database)(self._url, self._template)
+
+
 def _is_wanted(fault: Fault, mix: Mix, words: list[str]) -> bool:
-    ids = [word for word in words if word.startswith("F")]
-    modes = [word for word in words if word not in ids]
-    return (not ids or fault.id in ids or fault.id.split()[0] in ids) and (not modes or mix in modes)
+    backend = words[words.index("--backend") + 1] if "--backend" in words else fault.backend
+    words = [word for word in words if word not in {"--backend", backend}]
+    modes = [word for word in words if word in ALL_MODES]
+    ids = [word for word in words if word not in modes]
+    is_named = not ids or fault.id in ids or fault.id.split()[0] in ids
+    return fault.backend == backend and is_named and (not modes or mix in modes)
 
 
-def _try(fault: Fault, mix: Mix, server_url: str, template: str, nursery: Nursery, seed: int) -> Tried | None:
+def _try(fault: Fault, mix: Mix, server: Server | None, nursery: Nursery, seed: int) -> Tried | None:
     tried: Tried | None = None
-    for url in database(server_url, make_url(template).database):
-        with tempfile.TemporaryDirectory() as directory:
-            try:
-                tried = attempt(fault, mix, url, Path(directory), nursery, seed)
-            except (Exception, pytest.fail.Exception):  # noqa: BLE001 - the others are still to be tried
-                traceback.print_exc()
+    try:
+        with (
+            tempfile.TemporaryDirectory() as directory,
+            server.database() if server is not None and fault.backend == "postgres" else nullcontext("") as url,
+        ):
+            tried = attempt(fault, mix, url, Path(directory), nursery, seed)
+    except (Exception, pytest.fail.Exception):  # noqa: BLE001 - the others are still to be tried
+        traceback.print_exc()
     if tried is None:
         print(f"{fault.id}, {mix}: the trial failed, see above; SEED={seed}", flush=True)
         return None

@@ -32,6 +32,11 @@ class Work:
     engine: Engine | None
 
 
+def is_sqlite(url: str) -> bool:
+    """Whether it is the URL of a SQLite file."""
+    return url.startswith("sqlite:")
+
+
 def at_work(directory: Path, url: str, pool_id: Callable[[], UUID | None], engine: Engine | None) -> None:
     """This process runs tasks."""
     Work.ledger = Ledger(directory / "ledger", pool_id)

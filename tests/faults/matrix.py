@@ -25,7 +25,7 @@ MODULES: Final = (
         "schedules",
         "defaults",
     ),
-    *("replies", "servers", "network", "failover", "poolers", "database"),
+    *("replies", "servers", "network", "failover", "poolers", "database", "sqlite"),
 )
 for name in MODULES:
     import_module(f"tests.faults.{name}")

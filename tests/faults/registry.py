@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from fang_core import config
 from tests.faults.checker import check
 from tests.faults.nursery import Nursery
 from tests.faults.ownserver import own_server
+from tests.faults.sqlite_trial import SqliteTrial, url_in
 from tests.faults.trial import Mix, Trial, Verdict, trial
 
 SHORT_LEASE: Final = 3.0
@@ -27,6 +28,10 @@ claim, and the processes that start beside."""
 SUSPECTED: Final = 10
 """Seconds more for a task that has crashed twice: it is due after four of them, an idle pool finds it at its next poll,
 up to five and a half later, and it waits until it can run alone."""
+
+Backend = Literal["postgres", "sqlite"]
+
+TRIALS: Final[Mapping[Backend, type[Trial]]] = {"postgres": Trial, "sqlite": SqliteTrial}
 
 ALL_MODES: Final[tuple[Mix, ...]] = ("threaded", "async", "mixed")
 
@@ -45,6 +50,7 @@ class Fault:
         also: what it asserts itself, of I8 (same process), I9 (no leak) and I10 (visible).
         given: orders for every worker, see ``worker.Given``.
         own_server: whether it is tried on a server of its own, ``trial.server``, which it may crash.
+        backend: on what it is tried.
     """
 
     id: str
@@ -56,6 +62,7 @@ class Fault:
     also: tuple[str, ...] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
     own_server: bool = False
+    backend: Backend = "postgres"
 
 
 class Tried(NamedTuple):
@@ -84,11 +91,12 @@ def fault(id: str, what: str, **options: Any) -> Callable[[Callable[[Trial], Non
 def attempt(
     fault: Fault, mix: Mix, url: str, directory: Path, nursery: Nursery, seed: int, slack: float = 0.0
 ) -> Tried:
-    """Tries a fault on a fresh database; ``slack`` as in ``Trial``."""
+    """Tries a fault on a fresh database, whose ``url`` only Postgres needs; ``slack`` as in ``Trial``."""
     with ExitStack() as stack:
         server = stack.enter_context(own_server()) if fault.own_server else None
+        where = server.url if server else url_in(directory) if fault.backend == "sqlite" else url
         made = stack.enter_context(
-            trial(server.url if server else url, mix, directory, nursery, seed, slack, **fault.given)
+            trial(where, mix, directory, nursery, seed, slack, of=TRIALS[fault.backend], **fault.given)
         )
         made.server = server
         if fault.is_late:

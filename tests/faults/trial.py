@@ -17,6 +17,7 @@ from fang_async import AsyncQueue
 from fang_core.tasks.registry import Mode
 from fang_threaded import Queue
 from tests.faults import audit
+from tests.faults.audit import Change, PoolChange
 from tests.faults.checker import Flow, Record, Strike, Violation, check, recovery, wait
 from tests.faults.fleet import Fleet, Worker
 from tests.faults.ledger import Acknowledgements, read_acknowledgements, read_ledger
@@ -60,7 +61,6 @@ class Trial:
     def __init__(
         self, url: str, mix: Mix, directory: Path, nursery: Nursery, seed: int, slack: float = 0.0, **given: Any
     ) -> None:
-        audit.install(url)
         self.url = url
         self.mix = mix
         self.directory = directory
@@ -69,7 +69,7 @@ class Trial:
         """What must outlive the fault, and ends with the trial."""
         self.fleet = Fleet(nursery, directory, {"url": url, **given}, slack)
         self._slack = slack
-        self.database = psycopg.connect(url, autocommit=True, application_name=audit.BY_HAND)
+        self.database: Any = self.connect()
         """For looking, and for what a person does by hand."""
         self.server: OwnServer | None = None
         """Where it has one of its own."""
@@ -78,6 +78,23 @@ class Trial:
         self._flows: list[Flow] = []
         self._waits: list[float] = []
         self._replaced: list[Worker] = []
+
+    # What is of one backend; here it is Postgres --------------------------------------------------------------------
+
+    def connect(self) -> Any:
+        """A connection to the database, which records what changes from now on."""
+        audit.install(self.url)
+        return psycopg.connect(self.url, autocommit=True, application_name=audit.BY_HAND)
+
+    def make_queue(self) -> Any:
+        return Queue(self.url)
+
+    def make_async_queue(self) -> Any:
+        return AsyncQueue(self.url)
+
+    def changes(self) -> tuple[list[Change], list[PoolChange]]:
+        """What was recorded of the rows."""
+        return audit.read(self.url)
 
     # Workers ----------------------------------------------------------------------------------------------------------
 
@@ -132,7 +149,7 @@ class Trial:
         assert worker.exit_code is None, worker.said()
         name = f"slots-{len(self._strikes)}-{self.starts()}"
         kind: Any = Blocking if worker.mode == "threaded" else Cooperative
-        with Queue(self.url) as queue:
+        with self.make_queue() as queue:
             together = queue.insert_tasks([kind(gate=self.gate(name)) for _ in range(slots)])
         for task in together:
             self.acknowledge(task.id)
@@ -167,7 +184,7 @@ class Trial:
         by_asyncio = [task for task in made if isinstance(task, Blocking) is (self.mix == "mixed")]
         inserted: list[UUID] = []
         if by_threads:
-            with Queue(self.url) as queue:
+            with self.make_queue() as queue:
                 inserted += self._acknowledged(queue.insert_tasks(by_threads, **options))
         if by_asyncio:
             inserted += self._acknowledged(asyncio.run(self._insert_async(by_asyncio, options)))
@@ -183,8 +200,9 @@ class Trial:
         return [task.id for task in tasks]
 
     async def _insert_async(self, made: list[Any], options: dict[str, Any]) -> list[Any]:
-        async with AsyncQueue(self.url) as queue:
-            return await queue.insert_tasks(made, **options)
+        async with self.make_async_queue() as queue:
+            inserted: list[Any] = await queue.insert_tasks(made, **options)
+            return inserted
 
     # Looking, and waiting ---------------------------------------------------------------------------------------------
 
@@ -259,7 +277,7 @@ class Trial:
     # The verdict ------------------------------------------------------------------------------------------------------
 
     def record(self) -> Record:
-        changes, pools = audit.read(self.url)
+        changes, pools = self.changes()
         return Record(
             read_ledger(self.directory / "ledger"),
             changes,
@@ -287,11 +305,11 @@ class Trial:
         )
 
     def move(self, url: str) -> None:
-        """To another server, before anything was started or inserted."""
-        audit.install(url)
+        """To another database, before anything was started or inserted."""
         self.url = url
         self.fleet.given["url"] = url
-        self.look_again()
+        self.database.close()
+        self.database = self.connect()
 
     def look_again(self) -> None:
         """On a new connection."""
@@ -307,10 +325,17 @@ class Trial:
 
 @contextmanager
 def trial(
-    url: str, mix: Mix, directory: Path, nursery: Nursery, seed: int, slack: float = 0.0, **given: Any
+    url: str,
+    mix: Mix,
+    directory: Path,
+    nursery: Nursery,
+    seed: int,
+    slack: float = 0.0,
+    of: type[Trial] = Trial,
+    **given: Any,
 ) -> Iterator[Trial]:
-    """A trial whose processes and connections end with it."""
-    made = Trial(url, mix, directory, nursery, seed, slack, **given)
+    """A trial whose processes and connections end with it; ``of`` is its backend's kind."""
+    made = of(url, mix, directory, nursery, seed, slack, **given)
     try:
         yield made
     finally:

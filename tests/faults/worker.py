@@ -12,6 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from pydantic import BaseModel
+from sqlalchemy import Engine
 
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_core.config import RetentionMode, SleepParams
@@ -22,8 +23,9 @@ from fang_core.pool import recorder
 from fang_core.record import ClaimedTask
 from fang_core.tasks.registry import Mode
 from fang_postgres.connections.engine import engine_for
+from fang_sqlite import AsyncSqliteQueue, SqliteQueue
 from fang_threaded import Queue, WorkerPool
-from tests.faults.deeds import Work, at_work, in_child
+from tests.faults.deeds import Work, at_work, in_child, is_sqlite
 from tests.faults.flow_tasks import TYPES
 from tests.faults.nursery import tell
 from tests.faults.tasks import TICKS
@@ -150,14 +152,24 @@ def make_pool(given: Given) -> WorkerPool | AsyncWorkerPool:
     """The pool of this process, which is now at work."""
     engine = engine_for(given.url) if given.shared_engine else None
     options: dict[str, Any] = {"events": [Reporting(given.dies_at_start)], **given.options()}
-    connections: dict[str, Any] = {"max_pool_size": given.max_pool_size, "behind_pooler": given.behind_pooler}
-    pool = (
-        WorkerPool(Queue(engine or given.url, **connections), **options)
-        if given.mode == "threaded"
-        else AsyncWorkerPool(AsyncQueue(given.url, **connections), **options)
-    )
+    if given.mode == "threaded":
+        pool: WorkerPool | AsyncWorkerPool = WorkerPool(_queue(given, engine), **options)
+    else:
+        pool = AsyncWorkerPool(_async_queue(given), **options)
     at_work(Path(given.directory), given.url, lambda: pool.id, engine)
     return pool
+
+
+def _queue(given: Given, engine: Engine | None) -> Any:
+    if is_sqlite(given.url):
+        return SqliteQueue(given.url)
+    return Queue(engine or given.url, max_pool_size=given.max_pool_size, behind_pooler=given.behind_pooler)
+
+
+def _async_queue(given: Given) -> Any:
+    if is_sqlite(given.url):
+        return AsyncSqliteQueue(given.url)
+    return AsyncQueue(given.url, max_pool_size=given.max_pool_size, behind_pooler=given.behind_pooler)
 
 
 async def _run_asyncio(pool: AsyncWorkerPool) -> None:
