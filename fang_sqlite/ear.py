@@ -64,6 +64,8 @@ class Ear:
         self._head = head
         self._socket: socket.socket | None = None
         self._alarm, self._to_alarm = socket.socketpair()
+        self._poll = select.poll()
+        self._poll.register(self._alarm, select.POLLIN)
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="fang-sqlite-ear", daemon=True)
 
@@ -121,21 +123,21 @@ class Ear:
 
     def _messages(self, seconds: float | None) -> list[bytes]:
         """Returns the datagrams that have come; waits for the first one for so long at most."""
-        self._wait(seconds)
         messages: list[bytes] = []
+        if not self._wait(seconds):
+            return messages
         with suppress(BlockingIOError):
             while self._socket is not None and len(messages) < _MOST_AT_ONCE:
                 messages.append(self._socket.recv(_LONGEST))
         return messages
 
-    def _wait(self, seconds: float | None) -> None:
-        """Waits until there is something to read, or this time is over."""
-        poll = select.poll()
-        for each in filter(None, (self._alarm, self._socket)):
-            poll.register(each, select.POLLIN)
-        poll.poll(None if seconds is None else max(0.0, seconds * 1000))
+    def _wait(self, seconds: float | None) -> bool:
+        """Waits until there is something to read, or this time is over; returns whether there is."""
+        if not self._poll.poll(None if seconds is None else max(0.0, seconds * 1000)):
+            return False
         with suppress(BlockingIOError):
             self._alarm.recv(1 << 12, socket.MSG_DONTWAIT)
+        return True
 
     def _reach_again(self) -> None:
         """Makes the socket again if somebody has removed it."""
@@ -147,6 +149,7 @@ class Ear:
     def _bind(self) -> None:
         self._directory.mkdir(exist_ok=True)
         if self._socket is not None:
+            self._poll.unregister(self._socket)
             self._socket.close()
             self._socket = None
         made = sockets.unix_socket()
@@ -156,3 +159,4 @@ class Ear:
             made.close()
             raise
         self._socket = made
+        self._poll.register(made, select.POLLIN)
