@@ -538,9 +538,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "SQLite, a heart waits for whoever writes, and does not beat meanwhile",
-        [Edit("fang_sqlite/heart.py", "WRITES_WITHIN: Final = 0.2", "WRITES_WITHIN: Final = 60.0")],
+        [Edit("fang_sqlite/heart.py", "WRITES_WITHIN: Final = 0.2", "WRITES_WITHIN: Final = 3600.0")],
         InTest("tests/sqlite/test_pulse.py::test_a_pool_beats_while_somebody_writes_and_says_later_what_it_has_to_say"),
-        r"Timeout|assert",
+        r"assert not True",
     ),
     Mutant(
         "SQLite, a child of a fork keeps its parent's lock file open",
@@ -560,7 +560,7 @@ MUTANTS: Final = (
             )
         ],
         InTest("tests/sqlite/test_file.py::test_what_a_child_commits_is_kept_when_its_parent_closes_the_file"),
-        r"assert [012] == 3",
+        r"assert 1 == 0",
     ),
     Mutant(
         "SQLite, a gate that keeps nobody waiting",

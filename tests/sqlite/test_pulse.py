@@ -135,6 +135,9 @@ def test_a_pool_makes_its_file_again_and_goes_on_counting(file: File, hearts: An
     assert pulse.look(file.directory, pool_id) == Seen(4, True, True)
 
 
+SAID: Any = {"stopping": True, "runs": '{"a": 1}', "workers": 7}
+
+
 # Beats ----------------------------------------------------------------------------------------------------------------
 
 
@@ -145,7 +148,10 @@ def test_a_pool_beats_while_somebody_writes_and_says_later_what_it_has_to_say(fi
     application = sqlite3.connect(file.path, isolation_level=None)
     application.execute("BEGIN IMMEDIATE")
     before = pulse.look(file.directory, pool_id).beats
-    assert beat(own, pool_id, stopping=True, runs='{"a": 1}', workers=7).registered
+    said_all = threading.Thread(target=beat, args=(own, pool_id), kwargs=SAID)
+    said_all.start()
+    said_all.join(PATIENT)
+    assert not said_all.is_alive()
     assert pulse.look(file.directory, pool_id).beats == before + 1
     said = "SELECT stopping, runs, workers FROM fang_pools"
     with file.reading() as tx:
