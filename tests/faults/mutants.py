@@ -204,8 +204,8 @@ MUTANTS: Final = (
         "complete() outside of the caller's transaction: the pool writes it when the run has ended",
         [
             Edit(
-                "fang_threaded/queue.py",
-                "            drive(callers.run(self._operations.complete_one(run)))",
+                "fang_postgres/verbs.py",
+                "            await callers.run(self.operations.complete_one(self.run))",
                 "            pass",
             )
         ],
