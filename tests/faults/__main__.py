@@ -1,7 +1,7 @@
 """``make faults``: every fault in every mode, and the tables of docs/faults.md.
 
-Arguments choose among them by id, mode or backend (``F01 async``, ``--backend sqlite``), and leave the page alone.
-``SEED`` repeats a schedule.
+Arguments choose among them: ``--backend sqlite`` writes the table of that backend, ids and modes (``F01 async``) leave
+the page alone. ``SEED`` repeats a schedule.
 """
 
 import os
@@ -34,8 +34,8 @@ def main() -> int:
         server = Server(stack) if any(fault.backend == "postgres" for fault, _ in chosen) else None
         rows = [report.Row(fault, mix, _try(fault, mix, server, nursery, seed)) for fault, mix in chosen]
     print(report.table(rows), report.table_of_waits(rows), sep="\n\n")
-    if not sys.argv[1:] and server is not None:
-        report.write(rows, seed=seed, server=server.version)
+    if not sys.argv[1:] or (sys.argv[1] == "--backend" and not sys.argv[3:]):
+        report.write(rows, seed=seed, server=None if server is None else server.version)
     return 0 if all(row.holds for row in rows) else 1
 
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sqlite3
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,8 @@ from tests.faults.registry import Fault, Tried
 from tests.faults.trial import Mix
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "faults.md"
-BEGIN: Final = "<!-- written by `make {name}`: begin -->"
-END: Final = "<!-- written by `make {name}`: end -->"
+BEGIN: Final = "<!-- written by `{name}`: begin -->"
+END: Final = "<!-- written by `{name}`: end -->"
 
 _HEAD: Final = (
     "| fault | what is done | mode | runs | also checked | recoveries | median | worst | allowed | holds |\n"
@@ -73,16 +74,22 @@ def table_of_mutants(mutants: Sequence[tuple[str, str]]) -> str:
     return "\n".join(["| defect | caught by |\n|---|---|", *(f"| {defect} | {trial} |" for defect, trial in mutants)])
 
 
-def write(rows: Sequence[Row], *, seed: int, server: str) -> None:
-    """Puts the tables where the page says."""
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, Postgres {server}, seed {seed}"
-    waits = f"How long innocents waited:\n\n{table_of_waits(rows)}"
-    _put("faults", f"Measured on {machine}.\n\n{table(rows)}\n\n{waits}")
+def write(rows: Sequence[Row], *, seed: int, server: str | None) -> None:
+    """Puts the tables of the backends that were tried where the page says; ``server`` is the version of Postgres."""
+    machine = f"Measured on {os.cpu_count()} cores, Python {platform.python_version()}"
+    if server is not None:
+        on_postgres = [row for row in rows if row.fault.backend == "postgres"]
+        waits = f"How long innocents waited:\n\n{table_of_waits(on_postgres)}"
+        _put("make faults", f"{machine}, Postgres {server}, seed {seed}.\n\n{table(on_postgres)}\n\n{waits}")
+    on_sqlite = [row for row in rows if row.fault.backend == "sqlite"]
+    if on_sqlite:
+        measured = f"{machine}, SQLite {sqlite3.sqlite_version}, seed {seed}."
+        _put("python -m tests.faults --backend sqlite", f"{measured}\n\n{table(on_sqlite)}")
 
 
 def write_mutants(mutants: Sequence[tuple[str, str]]) -> None:
     """Puts the table of those that were caught where the page says."""
-    _put("mutants", table_of_mutants(mutants))
+    _put("make mutants", table_of_mutants(mutants))
 
 
 def _put(name: str, text: str) -> None:
