@@ -124,6 +124,7 @@ class SqliteStore:
         """See ``PoolStore.unregister``."""
         await self._access.look(self._waking.set_waiting, self, pool_id, False)
         await self._note(registering.unregister, pool_id)
+        await self._access.look(self._file.forget, pool_id)
 
     def heart(self, locks: bool, /) -> SqliteHeart:
         """See ``PoolStore.heart``."""

@@ -14,11 +14,12 @@ import pytest
 
 from fang_core.liveness import Beat, BeatRequest, Pulse
 from fang_core.record import TaskState
-from fang_sqlite import heart, marks, pulse
+from fang_sqlite import SqliteQueue, heart, marks, pulse
 from fang_sqlite.file import File
 from fang_sqlite.heart import SqliteHeart
 from fang_sqlite.marks import Mark
 from fang_sqlite.pulse import PulseFile, Seen
+from fang_threaded import WorkerPool
 from tests.driven import drive
 from tests.forking import Forked
 from tests.patience import PATIENT
@@ -247,3 +248,16 @@ def test_a_rescue_waits_for_nobody_for_long(file: File, hearts: Any, monkeypatch
         drive(hearts().rescue([Pulse(dead, 0, False, False, 5.0)]))
     application.close()
     assert drive(hearts().rescue([Pulse(dead, 0, False, False, 5.0)])) == []
+
+
+# Pools ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pool_that_ends_in_order_leaves_no_file(tmp_path: Path) -> None:
+    queue = SqliteQueue(tmp_path / "tasks.db")
+    pool = WorkerPool(queue)
+    pool.start()
+    assert {path.suffix for path in (tmp_path / "tasks.db-fang").iterdir()} >= {".pulse", ".sock"}
+    pool.stop()
+    queue.close()
+    assert {path.name for path in (tmp_path / "tasks.db-fang").iterdir()} == {"turn", "writer"}
