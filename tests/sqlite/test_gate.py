@@ -140,20 +140,23 @@ def test_of_a_process_that_is_stopped_nobody_waits_for_longer_than_it_wants(
 def test_a_child_neither_has_nor_keeps_the_gate_of_its_parent(gates: Callable[[], Gate]) -> None:
     gate, other = gates(), gates()
     assert gate.enter(0)
-    may_end, end = os.pipe()
+    (may_end, end), (has_tried, tried) = os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(end)
         code = 1 if gate.enter(0.01) else 0
         gate.leave()
+        os.write(tried, b"!")
         os.read(may_end, 1)
         os._exit(code)
-    os.close(may_end)
+    os.read(has_tried, 1)
     assert not other.enter(0)
     gate.close()  # as if the parent had died
     assert other.enter(PATIENT)
     os.close(end)
     assert os.waitpid(pid, 0)[1] == 0
+    for descriptor in (may_end, has_tried, tried):
+        os.close(descriptor)
 
 
 def test_no_process_comes_in_twice_while_another_one_waits_for_its_turn(tmp_path: Path) -> None:
