@@ -15,9 +15,9 @@ from fang_core.tasks.insertion import Inject
 from fang_redis.base import DEFAULT_NAME, RedisQueueBase
 from fang_redis.checking import check
 from fang_redis.connecting import Client, server_of
-from fang_redis.links import Links
-from fang_redis.runner import Runner
-from fang_redis.thread_store import ThreadStore, thread_listener
+from fang_redis.driver import ThreadDriver
+from fang_redis.listening import Listener
+from fang_redis.store import RedisStore
 
 T = TypeVar("T")
 
@@ -59,9 +59,8 @@ class RedisQueue(RedisQueueBase, BaseQueue[None]):
         }
         super().__init__(server_of(server), **options)
         self._recipe = partial(type(self), server, **options) if isinstance(server, str) else None
-        self._links = Links(self._server)
-        self._runner = Runner(self._links)
-        self._listener = thread_listener(self.keys, self._server)
+        self._driver = ThreadDriver(self._server)
+        self._listener = Listener(self.keys.channel, self._driver.new_ear)
         self._holder = Holder(self._new_store())
 
     @property
@@ -72,8 +71,8 @@ class RedisQueue(RedisQueueBase, BaseQueue[None]):
     def open(self) -> None:
         """Connects and checks the server. Idempotent. Raises ``BackendError`` if no queue works on it."""
         if not self._is_open:
-            self._links.open()
-            self._runner.run(check(self._server, self.keys))
+            self._driver.links.open()
+            self._driver.runner.run(check(self._server, self.keys))
             self._is_open = True
 
     def close(self) -> None:
@@ -82,19 +81,19 @@ class RedisQueue(RedisQueueBase, BaseQueue[None]):
         The queue can be opened again. Tasks that were fetched by hand and not ended are given back.
         """
         self._holder.end()
-        self._links.close()
+        self._driver.links.close()
         self._is_open = False
 
-    def store(self) -> ThreadStore:
+    def store(self) -> RedisStore:
         """Makes a store for a pool, which closes it at its end. Raises like ``open``."""
         self.open()
         return self._new_store()
 
-    def _new_store(self) -> ThreadStore:
-        return ThreadStore(self._pool_verbs, self.keys, self._server, self._listener)
+    def _new_store(self) -> RedisStore:
+        return RedisStore(self._pool_verbs, self.keys, ThreadDriver(self._server), self._listener)
 
     def _do(self, call: Call[T], _: None, /) -> T:
-        result: T = self._runner.run(call.on(self._verbs))
+        result: T = self._driver.runner.run(call.on(self._verbs))
         return result
 
     def _begin_to_hold(self) -> UUID:

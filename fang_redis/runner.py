@@ -1,13 +1,11 @@
-"""Drives verbs in threads: each operation is sent, and its reply handed back."""
+"""Drives verbs in threads: what they want to send is sent, and the replies are handed back."""
 
-from typing import Any, TypeVar
-
-from redis.exceptions import NoScriptError, ResponseError
+from typing import TypeVar
 
 from fang_core.errors import BackendError
-from fang_redis.diagnosis import refused
+from fang_redis.exchange import exchanged
 from fang_redis.links import Link, Links
-from fang_redis.operations import Step, Verb, answered, sent
+from fang_redis.operations import Verb
 
 T = TypeVar("T")
 
@@ -20,21 +18,16 @@ class Runner:
 
     def run(self, verb: Verb[T]) -> T:
         """Returns what the verb returns. Raises ``BackendError``, which the verb may catch."""
+        exchange = exchanged(verb)
         try:
-            step = next(verb)
+            commands = next(exchange)
             while True:
                 try:
-                    reply = self._send(step)
-                except (ResponseError, BackendError) as error:
-                    step = verb.throw(refused(error) if isinstance(error, ResponseError) else error)
+                    replies = self.links.send(commands)
+                except BackendError as error:
+                    commands = exchange.throw(error)
                 else:
-                    step = verb.send(reply)
+                    commands = exchange.send(replies)
         except StopIteration as end:
             result: T = end.value
             return result
-
-    def _send(self, step: Step) -> Any:
-        replies = self.links.send(sent(step))
-        if isinstance(replies[0], NoScriptError):  # it ran nothing: the server has restarted, or another one took over
-            replies = self.links.send(sent(step, with_text=True))
-        return answered(step, replies)

@@ -1,9 +1,8 @@
 """What a pool sees of a queue on Redis: the same in both modes, apart from how an operation is sent."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from functools import partial
 from uuid import UUID
 
 from fang_core.backends.store import (
@@ -26,35 +25,37 @@ from fang_core.backends.store import (
 from fang_core.lifecycle import Outcome
 from fang_core.monitoring.history import Flush, Flushed
 from fang_core.schedules.stored import Verdict
-from fang_redis.operations import Verb
+from fang_redis.driver import Driver
+from fang_redis.heart import ANSWER_WITHIN, RedisHeart
+from fang_redis.layout import Keys
+from fang_redis.listening import Listener
 from fang_redis.verbs import PoolVerbs
 
-T = TypeVar("T")
 
+class RedisStore:
+    """A ``Store``: each method makes a verb, and the driver runs it."""
 
-class RedisStore(ABC):
-    """A ``Store``: each method makes a verb, and a subclass of either colour runs it."""
-
-    def __init__(self, verbs: PoolVerbs) -> None:
+    def __init__(self, verbs: PoolVerbs, keys: Keys, driver: Driver, listener: Listener) -> None:
         self._verbs = verbs
+        self._keys = keys
+        self._driver = driver
+        self._run = driver.run
+        self._listener = listener
 
-    @abstractmethod
-    async def _run(self, verb: Verb[T]) -> T:
-        """Returns what the verb returns; in threads it never suspends."""
-
-    @abstractmethod
     def heart(self, locks: bool, /) -> Heart:
         """See ``PoolStore.heart``."""
+        return RedisHeart(self._keys, partial(self._driver.connect, ANSWER_WITHIN), locks=locks)
 
-    @abstractmethod
     def listen(
         self, task_types: Sequence[str], on_wake: OnWake, on_told: OnTold, on_listen_lost: OnListenLost, /
     ) -> None:
         """See ``WakeStore.listen``."""
+        self._listener.subscribe(self, task_types, on_wake, on_told, on_listen_lost)
 
-    @abstractmethod
     async def close(self) -> None:
         """See ``Store.close``."""
+        await self._listener.unsubscribe(self)
+        await self._driver.close()
 
     # Claims and outcomes ----------------------------------------------------------------------------------------------
 
@@ -118,7 +119,7 @@ class RedisStore(ABC):
         """See ``FlowStore.adopt``: here a task without a lane counts as one of lane ``''``."""
         return True
 
-    async def adopt_all(self, task_type: str, /) -> None:  # noqa: B027 - there is nothing to do
+    async def adopt_all(self, task_type: str, /) -> None:
         """See ``FlowStore.adopt_all``."""
 
     async def tell_types(self, task_types: Sequence[str], /) -> None:

@@ -13,13 +13,13 @@ from fang_core.naming import names_arguments
 from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
 from fang_core.tasks.insert_middleware import InsertMiddleware
 from fang_core.tasks.insertion import Inject
-from fang_redis.aio.links import AsyncLinks
-from fang_redis.aio.runner import AsyncRunner
-from fang_redis.aio.store import AsyncStore, async_listener
+from fang_redis.aio.driver import AsyncDriver
 from fang_redis.base import DEFAULT_NAME, RedisQueueBase
 from fang_redis.checking import check
 from fang_redis.connecting import AsyncClient, async_server_of, threaded
-from fang_redis.thread_store import ThreadStore, thread_listener
+from fang_redis.driver import Driver, ThreadDriver
+from fang_redis.listening import Listener
+from fang_redis.store import RedisStore
 
 T = TypeVar("T")
 
@@ -53,12 +53,9 @@ class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
         }
         super().__init__(async_server_of(server), **options)
         self._recipe = partial(type(self), server, **options) if isinstance(server, str) else None
-        self._links = AsyncLinks(self._server)
-        self._runner = AsyncRunner(self._links)
-        self._listener = async_listener(self.keys, self._server)
-        on_thread = threaded(self._server)
-        listener = thread_listener(self.keys, on_thread)
-        self._holder = Holder(ThreadStore(self._pool_verbs, self.keys, on_thread, listener))
+        self._driver = AsyncDriver(self._server)
+        self._listener = Listener(self.keys.channel, self._driver.new_ear)
+        self._holder = Holder(self._store_of(ThreadDriver(threaded(self._server))))
 
     @property
     def recipe(self) -> Callable[[], "AsyncRedisQueue"] | None:
@@ -68,7 +65,7 @@ class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
     async def open(self) -> None:
         """Connects and checks the server. Idempotent. Raises ``BackendError`` if no queue works on it."""
         if not self._is_open:
-            await self._runner.run(check(self._server, self.keys))
+            await self._driver.run(check(self._server, self.keys))
             self._is_open = True
 
     async def close(self) -> None:
@@ -77,16 +74,19 @@ class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
         The queue can be opened again. Tasks that were fetched by hand and not ended are given back.
         """
         await asyncio.to_thread(self._holder.end)
-        await self._links.close()
+        await self._driver.links.close()
         self._is_open = False
 
-    async def store(self) -> AsyncStore:
+    async def store(self) -> RedisStore:
         """Makes a store for a pool, which closes it at its end. Raises like ``open``."""
         await self.open()
-        return AsyncStore(self._pool_verbs, self.keys, self._server, self._listener)
+        return self._store_of(AsyncDriver(self._server))
+
+    def _store_of(self, driver: Driver) -> RedisStore:
+        return RedisStore(self._pool_verbs, self.keys, driver, self._listener)
 
     async def _do(self, call: Call[T], _: None, /) -> T:
-        result: T = await self._runner.run(call.on(self._verbs))
+        result: T = await self._driver.run(call.on(self._verbs))
         return result
 
     async def _begin_to_hold(self) -> UUID:

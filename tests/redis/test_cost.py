@@ -12,7 +12,6 @@ from fang_core.conformance import Backend
 from fang_core.conformance.tasks import AsyncNote, ThreadedNote
 from fang_core.driving import drive
 from fang_redis import RedisQueue
-from fang_redis.queue import ThreadStore
 from fang_threaded import WorkerPool
 
 TAKEN = 10
@@ -38,7 +37,6 @@ def claimed(backend: Backend, client: redis.Redis) -> dict[str, int]:
     pool = backend.client()
     request = ClaimRequest(pool.id, ("common",), (ThreadedNote.__fang_options__.kind,), TAKEN)
     store = backend.queue.store()
-    assert isinstance(store, ThreadStore)
     return commands(client, lambda: drive(store.claim(request)))
 
 
