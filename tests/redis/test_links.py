@@ -4,6 +4,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -309,6 +310,11 @@ def test_a_url_that_cannot_be_used_is_refused_without_the_password(url: str) -> 
         with pytest.raises(UsageError, match="URL of Redis cannot be used") as refused:
             make(url).connection(1, 1)
         assert "ret" not in str(refused.value).replace("write", "")
+
+
+def test_valkey_has_urls_of_its_own() -> None:
+    assert server_of("valkey://h:1/2") == replace(server_of("redis://h:1/2"), given="valkey://h:1/2")
+    assert async_server_of("valkeys://h").connection_class is redis.asyncio.SSLConnection
 
 
 def test_a_client_of_the_other_colour_is_refused() -> None:
