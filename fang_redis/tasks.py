@@ -1,6 +1,7 @@
 """The verbs on one task: finding, changing and removing it, and holding it by hand."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import UUID
 
 from pydantic_core import from_json
@@ -9,7 +10,7 @@ from fang_core.backends.rows import after_change, after_edit, is_as_read
 from fang_core.backends.store import Claim, LaneClaim
 from fang_core.backends.verbs import Fetched
 from fang_core.config import RetentionMode
-from fang_core.errors import TaskLost, TwinExists
+from fang_core.errors import StaleTask, TaskLost, TwinExists
 from fang_core.lifecycle import Change, Outcome, cancelled_by_hand
 from fang_core.record import Task, TaskState, as_progress
 from fang_core.runs.run import Run
@@ -31,19 +32,28 @@ class Tasks:
     def fetch(self, task_type: str, pool_id: UUID, /) -> Verb[Fetched]:
         """See ``Verbs.fetch``."""
         while True:
-            claim: Claim | LaneClaim = yield from self._claiming.claim_any(pool_id, task_type)
-            if isinstance(claim, Claim) and task_type in claim.managed:
-                claim = yield from self._flow.fetch_lane(task_type, pool_id)
+            claim = yield from self._claim_one(task_type, pool_id)
             if not claim.tasks:
                 return Fetched(None, claim.registered)
-            task_id = claim.tasks[0].id
-            read = yield from self._sending.read([task_id])
-            task = read.tasks.get(task_id)
-            cancelled = None if task is None else cancelled_by_hand(task)
-            if task is not None and cancelled is None:
+            (claimed,) = claim.tasks
+            read = yield from self._sending.read([claimed.id])
+            task = read.tasks.get(claimed.id)
+            if task is None:
+                continue  # somebody has removed it meanwhile
+            cancelled = cancelled_by_hand(task)
+            if cancelled is None:
                 return Fetched(task)
-            if cancelled is not None:
+            with suppress(StaleTask):  # somebody else has moved it
                 yield from self.change(cancelled)
+
+    def _claim_one(self, task_type: str, pool_id: UUID) -> Verb[Claim | LaneClaim]:
+        while True:
+            claim = yield from self._claiming.claim_any(pool_id, task_type)
+            if task_type not in claim.managed:
+                return claim
+            of_lanes = yield from self._flow.fetch_lane(task_type, pool_id)
+            if of_lanes.is_managed:
+                return of_lanes
 
     def find(self, task_id: UUID, /) -> Verb[Task | None]:
         """See ``Verbs.find``."""
