@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -146,19 +147,17 @@ def test_a_pool_beats_while_somebody_writes_and_says_later_what_it_has_to_say(fi
     pool_id = register(file)
     own = hearts()
     beat(own, pool_id)
-    application = sqlite3.connect(file.path, isolation_level=None)
-    application.execute("BEGIN IMMEDIATE")
-    before = pulse.look(file.directory, pool_id).beats
-    said_all = threading.Thread(target=beat, args=(own, pool_id), kwargs=SAID)
-    said_all.start()
-    said_all.join(PATIENT)
-    assert not said_all.is_alive()
-    assert pulse.look(file.directory, pool_id).beats == before + 1
     said = "SELECT stopping, runs, workers FROM fang_pools"
-    with file.reading() as tx:
-        assert tx.row(said) == (0, None, 2)
-    application.execute("COMMIT")
-    application.close()
+    before = pulse.look(file.directory, pool_id).beats
+    with closing(sqlite3.connect(file.path, isolation_level="IMMEDIATE")) as application:
+        application.execute("BEGIN IMMEDIATE")
+        says_all = threading.Thread(target=beat, args=(own, pool_id), kwargs=SAID, daemon=True)
+        says_all.start()
+        says_all.join(PATIENT)
+        assert not says_all.is_alive()
+        assert pulse.look(file.directory, pool_id).beats == before + 1
+        with file.reading() as tx:
+            assert tx.row(said) == (0, None, 2)
     beat(own, pool_id, stopping=True, workers=7)
     with file.reading() as tx:
         assert tx.row(said) == (1, '{"a": 1}', 7)
