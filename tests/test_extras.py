@@ -7,6 +7,7 @@ import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, distribution, requires
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from packaging.requirements import Requirement
@@ -136,6 +137,26 @@ def test_what_no_pool_needs_is_imported_when_it_is_used(mode: str) -> None:
     every = f"from {mode} import *; print({QUEUES[mode]}.__module__, MemoryQueue.__name__)"
     assert python(every).stdout == f"{mode}.queue MemoryQueue\n"
     assert python(f"import {mode}; {mode}.Quue").stderr.endswith(f"module '{mode}' has no attribute 'Quue'\n")
+
+
+def test_a_file_needs_nothing_that_is_installed() -> None:
+    code = """
+from fang_sqlite import SqliteQueue
+from fang_threaded import Queueable, Runnable, WorkerPool
+
+class Say(Runnable):
+    def run(self, queue: Queueable) -> None:
+        print("ran")
+
+with SqliteQueue(sys.argv[1]) as queue:
+    queue.insert_task(Say())
+    WorkerPool(queue).drain()
+print(sorted({"asyncio", "fang_postgres", "fang_redis", "fang_core.backends.memory"} & set(sys.modules)))
+"""
+    with TemporaryDirectory() as directory:
+        command = [sys.executable, "-c", WITH_NO_DRIVER + code, f"{directory}/tasks.db"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("ran\n[]\n", "")
 
 
 # The command with its own extra alone ---------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def test_a_file_has_no_schema() -> None:
 
 @pytest.mark.parametrize(
     ("url", "blocked", "extra"),
-    [("postgresql://host/app", "psycopg", "threaded")],
+    [("postgresql://host/app", "psycopg", "threaded"), ("redis://host", "redis", "redis")],
 )
 def test_a_missing_driver_is_named_with_its_extra(url: str, blocked: str, extra: str) -> None:
     code = f"import sys; sys.modules['{blocked}'] = None\nfrom fang_backends import queue_of\nqueue_of({url!r})"
