@@ -159,6 +159,14 @@ print(sorted({"asyncio", "fang_postgres", "fang_redis", "fang_core.backends.memo
     assert (done.stdout, done.stderr) == ("ran\n[]\n", "")
 
 
+def test_workers_and_the_page_import_no_database_that_they_are_not_given() -> None:
+    code = (
+        "import sys, fang_cli.worker.running, fang_cli.supervisor.supervisor, fang_cli.web.serving\n"
+        "print(sorted({'sqlalchemy', 'psycopg', 'asyncpg', 'redis', 'fang_postgres'} & set(sys.modules)))"
+    )
+    assert python(code).stdout == "[]\n"
+
+
 # The command with its own extra alone ---------------------------------------------------------------------------------
 
 APPLICATION = """

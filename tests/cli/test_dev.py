@@ -96,3 +96,49 @@ def get(address: str, path: str) -> tuple[int, str]:
         return reply.status, reply.read().decode()
     finally:
         connection.close()
+
+
+FILE_APP = """
+    import os
+    from fang_backends import queue_of
+    from fang_threaded import Runnable, WorkerPool
+
+    class Hello(Runnable):
+        def run(self, queue):
+            print("hello", flush=True)
+
+    queue = queue_of(os.environ["FANG_DATABASE_URL"])
+    pool = WorkerPool(queue)
+    if "FANG_PROCESS" in os.environ:
+        queue.insert_task(Hello())
+"""
+
+
+def test_a_sqlite_file_takes_the_place_of_a_postgres_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(textwrap.dedent(FILE_APP))
+    arguments = [sys.executable, "-m", "fang_cli", "dev", "app:pool", "--port", "0", "--sqlite", "tasks.db"]
+    with subprocess.Popen(
+        arguments, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as started:
+        assert started.stdout is not None
+        heard = []
+        for line in started.stdout:
+            heard.append(line)
+            if line == "hello\n":
+                break
+        text = "".join(heard)
+        page = re.search(r"^page {6}(http://127\.0\.0\.1:\d+)/$", text, re.MULTILINE)
+        assert page, text + (started.stderr.read() if started.stderr else "")
+        assert f"database  sqlite:///{tmp_path}/tasks.db (it stays)\n" in text
+        status, body = get(page[1], "/tasks/new")
+        assert (status, "Hello" in body) == (200, True)
+        started.send_signal(signal.SIGINT)
+        _, log = started.communicate(timeout=PATIENT)
+    assert started.returncode == 0, log
+    assert (tmp_path / "tasks.db").exists()
+    assert not re.search(r"WARNING|ERROR|Traceback", log), log
+
+
+def test_one_database_is_enough() -> None:
+    done = fang("dev", "app:pool", "--data", ".fang", "--sqlite", "tasks.db")
+    assert (done.returncode, done.stderr) == (2, "fang: give --data or --sqlite, not both\n")
