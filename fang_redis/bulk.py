@@ -31,6 +31,9 @@ _WAITING, _RETRIED = frozenset(DUE_STATES), frozenset({TaskState.RETRIED})
 _HELD, _ENDED = frozenset({TaskState.IN_PROGRESS}), frozenset(TERMINAL_STATES)
 
 
+_CHANGED_AT_ONCE: Final = 100
+"""How many tasks one script changes, since the server serves nobody else meanwhile: some milliseconds."""
+
 _LEAST: Final = 20
 """How many tasks a batch looks at first, at least."""
 
@@ -118,8 +121,12 @@ class Bulk:
             changes = [(task, after) for task in tasks if (after := decide(task, later(now, task))) is not task]
             if not changes:
                 return count
-            stale, twins = yield from self._change(changes)
-            count += len(changes) - len(stale) - len(twins)
+            stale: list[str] = []
+            for start in range(0, len(changes), _CHANGED_AT_ONCE):
+                some = changes[start : start + _CHANGED_AT_ONCE]
+                passed_by, twins = yield from self._change(some)
+                count += len(some) - len(passed_by) - len(twins)
+                stale += passed_by
             if not stale:
                 return count
             read = yield from self._sending.read([UUID(each) for each in stale])

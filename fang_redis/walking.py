@@ -24,7 +24,7 @@ from fang_redis.records import microseconds, task_of, time_of
 from fang_redis.sending import Sending
 
 MOST_AT_ONCE: Final = 250
-"""How many tasks one script of a walk reads or changes at most: that takes a few milliseconds."""
+"""How many tasks one script of a walk reads at most: that takes a millisecond or two."""
 
 MOST_INDEXES: Final = 1_000
 """How many indexes one script of a walk looks at, unless those of one priority alone are more."""
