@@ -69,10 +69,10 @@ class _Pools:
 
     def waiting(self, task: Task, facts: Facts, of_type: Sequence[Any], running: Sequence[Any], ahead: int) -> Facts:
         """Returns the facts on a task that waits."""
-        version, row, counts, tat, key_tat, waits = of_type
+        row, counts, tat, key_tat, waits = of_type
         runs = {lane: int(number) for lane, number in pairs(counts).items()}
         managed = managed_in(row)
-        found = FoundType(task.task_type, version, managed, sum(runs.values()), waits)
+        found = FoundType(task.task_type, row, managed, sum(runs.values()), waits)
         info = found.info(self.now)
         rate, key_rate = managed.settings.rate, managed.settings.key_rate
         serving = [pool for pool, record in self.records.items() if task.task_type in record["task_types"]]

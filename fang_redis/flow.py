@@ -176,11 +176,11 @@ class Flow:
             change(found.managed, read)
             info = found.info(read.now)
             fields = _fields_of(found.managed) if info.is_managed else ()
-            if (not fields and not found.version) or (
-                yield from self._sending.script("manage", task_type, found.version, *fields)
+            if (not fields and not found.row) or (
+                yield from self._sending.script("manage", task_type, found.row, *fields)
             ):
                 break
-        if not fields and not found.version:
+        if not fields and not found.row:
             yield from self.tell_types([task_type])
         return info
 
@@ -205,11 +205,11 @@ class FoundType(NamedTuple):
     """What was read of a task type.
 
     Attributes:
-        version: of what holds for it; empty if nothing does.
+        row: what holds for it as JSON; empty if nothing does.
     """
 
     task_type: str
-    version: str
+    row: str
     managed: ManagedType
     running: int
     waiting: int
@@ -234,8 +234,8 @@ class Types(NamedTuple):
 def _types_in(reply: Sequence[Any]) -> Types:
     now, pools, *rows = reply
     types = [
-        FoundType(task_type, version, managed_in(row), int(running), int(waiting))
-        for task_type, version, row, running, waiting in rows
+        FoundType(task_type, row, managed_in(row), int(running), int(waiting))
+        for task_type, row, running, waiting in rows
     ]
     return Types(time_of(now), types, [from_json(each) for each in pools])
 

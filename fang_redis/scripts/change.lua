@@ -10,7 +10,8 @@ local function after(old, first, set, deleted)
   for name, value in pairs(old) do v[name] = value end
   for i = first, first + 2 * set - 2, 2 do
     local name, value = ARGV[i], ARGV[i + 1]
-    if name == 'p' or name == 'c' or name == 'a' then v[name] = tonumber(value) elseif fields[name] then v[name] = value end
+    if name == 'p' or name == 'c' or name == 'a' then v[name] = tonumber(value)
+    elseif fields[name] then v[name] = value end
   end
   for i = first + 2 * set, first + 2 * set + deleted - 1 do
     local name = ARGV[i]

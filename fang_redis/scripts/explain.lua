@@ -1,8 +1,8 @@
--- Reads what decides why a task is not running: its id, how far tasks before it are counted, how many of those that run are
--- named. Returns {now, what read.lua returns of it, {the fields and values of pools, live, runs, beats and workers}, {the
--- pools that are stopping}, {a pool that takes a lock, how many listen in its name...}}; and if it waits {version, row and running of its type, when its rate is full again,
--- when that of its lane is, how many wait}, {id, kind, pool, since, 1 if it is of the same lane} of those that run,
--- how many come before it.
+-- Reads what decides why a task is not running: its id, how far tasks before it are counted, how many of those that run
+-- are named. Returns {now, what read.lua returns of it, {the fields and values of pools, live, runs, beats and
+-- workers}, {the pools that are stopping}, {a pool that takes a lock, how many listen in its name...}}; and if it waits
+-- {row and running of its type, when its rate is full again, when that of its lane is, how many wait}, {id, kind, pool,
+-- since, 1 if it is of the same lane} of those that run, how many come before it.
 local id, most_ahead, most_holders = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local fields, hashes, listening = call('HGETALL', row(id)), {}, {}
 local out = {now, {now}, hashes, call('SMEMBERS', P..'stopping'), listening}
@@ -15,10 +15,10 @@ local v = look(id)
 if not v or (v.s ~= 'new' and v.s ~= 'retried') then return out end
 
 local T, lane = v.T, v.L or ''
-local of_type, waits = call('HMGET', P..'managed:'..T, 'version', 'row', 'tat'), 0
+local of_type, waits = call('HMGET', P..'managed:'..T, 'row', 'tat'), 0
 local levels = call('SMEMBERS', P..'levels:'..T)
 for _, l in ipairs(levels) do waits = waits + call('ZCARD', line(T, l)) end
-out[6] = {of_type[1] or '', of_type[2] or '', call('HGETALL', P..'running:'..T), of_type[3] or '',
+out[6] = {of_type[1] or '', call('HGETALL', P..'running:'..T), of_type[2] or '',
   call('HGET', P..'tats:'..T, lane) or '', waits}
 
 local running, looked = {}, 0
@@ -41,7 +41,8 @@ for i, each in ipairs(running) do
 end
 out[7] = named
 
--- How many of a line come before the task, which may be one of them; of those due at the same time, as far as is counted.
+-- How many of a line come before the task, which may be one of them; of those due at the same time, as far as is
+-- counted.
 local function before(key, is_same_priority)
   if not is_same_priority then return call('ZCOUNT', key, '-inf', now) end
   local rank = call('ZRANK', key, id)

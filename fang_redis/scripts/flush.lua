@@ -1,5 +1,5 @@
--- Writes rows of history over those that the same writer has written: the minute in seconds, the oldest one that may be written in
--- microseconds from now; then the field and the JSON of each row. Returns {now, 1 if they were written}.
+-- Writes rows of history over those that the same writer has written: the minute in seconds, the oldest one that may be
+-- written in microseconds from now; then the field and the JSON of each row. Returns {now, 1 if they were written}.
 local minute = tonumber(ARGV[1])
 if minute * 1e6 < now_us - ARGV[2] then return {now, 0} end
 if #ARGV > 2 then

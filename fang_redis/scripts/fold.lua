@@ -1,5 +1,5 @@
--- Writes rows of history in place of those that are there: 60 or 3600, the seconds, how many rows were read there or '' for
--- whatever is there; then fields and JSON. Returns 1 if it was written.
+-- Writes rows of history in place of those that are there: 60 or 3600, the seconds, how many rows were read there or ''
+-- for whatever is there; then fields and JSON. Returns 1 if it was written.
 local key = P..'stats:'..ARGV[1]..':'..ARGV[2]
 if ARGV[3] ~= '' and call('HLEN', key) ~= tonumber(ARGV[3]) then return 0 end
 call('ZREM', P..'stats:open', ARGV[1] == '60' and ARGV[2] or '')

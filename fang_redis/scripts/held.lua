@@ -1,5 +1,5 @@
--- Reads tasks in progress, those first that are held for longest: how many, the time and the id behind which to begin, or
--- '' twice; then pools. Returns {now, then the id, time, fields and values of each task}.
+-- Reads tasks in progress, those first that are held for longest: how many, the time and the id behind which to begin,
+-- or '' twice; then pools. Returns {now, then the id, time, fields and values of each task}.
 local most, time, id = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local found, out = {}, {now}
 for i = 4, #ARGV do

@@ -1,9 +1,9 @@
 -- Reads what a claim from a managed type is decided by. Pool, type, limit, the lane to begin behind, how many lanes to
--- look at in each priority, size of groups of suspects, the quantum of a turn, 1 for any kind, 1 to begin behind the lane
--- that was fetched from last, the number of isolated kinds; then the isolated kinds, the known kinds. Returns {now, 1 if
--- the pool is registered, {version, row, when its rate is full again, the lane that was fetched from last}, the fields and
--- values of running:TYPE; then for each priority {priority, '=' and the last lane that was looked at if there may be more,
--- else '', {lane with due tasks, when its rate is full again, its first tasks} of each}}.
+-- look at in each priority, size of groups of suspects, the quantum of a turn, 1 for any kind, 1 to begin behind the
+-- lane that was fetched from last, the number of isolated kinds; then the isolated kinds, the known kinds. Returns
+-- {now, 1 if the pool is registered, {version, row, when its rate is full again, the lane that was fetched from last},
+-- the fields and values of running:TYPE; then for each priority {priority, '=' and the last lane that was looked at if
+-- there may be more, else '', {lane with due tasks, when its rate is full again, its first tasks} of each}}.
 local pool, T, limit, after, most_lanes = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local group_size, quantum, any = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
 local isolated, kinds = {}, {}

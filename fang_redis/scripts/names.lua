@@ -1,5 +1,5 @@
--- Reads which indexes there are: ARGV has task types, none for all -> {now, {type, levels...} of each with waiting tasks,
--- {types with tasks that have ended}, {pools that hold tasks}}.
+-- Reads which indexes there are: ARGV has task types, none for all -> {now, {type, levels...} of each with waiting
+-- tasks, {types with tasks that have ended}, {pools that hold tasks}}.
 local function types_in(name) return #ARGV > 0 and ARGV or call('SMEMBERS', P..name) end
 local out = {now, {}, types_in('ended'), call('SMEMBERS', P..'holders')}
 for _, T in ipairs(types_in('types')) do

@@ -1,5 +1,5 @@
--- Reads a schedule: its name, and the id of a task of its, or ''. Returns {its row as JSON or '', what read.lua returns of that
--- task and of the task of its last tick}.
+-- Reads a schedule: its name, and the id of a task of its, or ''. Returns {its row as JSON or '', what read.lua returns
+-- of that task and of the task of its last tick}.
 local text, out = call('HGET', P..'schedules', ARGV[1]), {now}
 local ids = {ARGV[2], text and cjson.decode(text).last_task_id}
 for _, id in pairs(ids) do

@@ -1,5 +1,6 @@
--- Reads how task types stand -> {now, {pool, JSON...}, {pools that are stopping}, {pool, number of its workers...}; {type, how many are due, when the first of
--- those was or '', how many run, 1 if it is paused} of each type with waiting tasks, pools, or something that holds}.
+-- Reads how task types stand -> {now, {pool, JSON...}, {pools that are stopping}, {pool, number of its workers...};
+-- {type, how many are due, when the first of those was or '', how many run, 1 if it is paused} of each type with
+-- waiting tasks, pools, or something that holds}.
 local pools, types = call('HGETALL', P..'pools'), {}
 local function add(names) for _, T in ipairs(names) do types[T] = true end end
 add(call('SMEMBERS', P..'types')); add(call('SMEMBERS', P..'managed'))

@@ -1,8 +1,8 @@
--- Reads tasks in the order of indexes, which are grouped: the indexes of a group merge, by score and then by id. '+' or '-'
--- for the greatest first; how many tasks; the score and the id behind which to begin in the first group, or '' twice; the
--- scores between which all groups are looked at: from the first, which belongs to it unless it is the greater one, up to the
--- second, which belongs to it unless it is the greater one; '' for no bound. Then for each group the number of indexes, and those.
--- Returns {now, then the group, id, score, fields and values of each task}.
+-- Reads tasks in the order of indexes, which are grouped: the indexes of a group merge, by score and then by id. '+' or
+-- '-' for the greatest first; how many tasks; the score and the id behind which to begin in the first group, or ''
+-- twice; the scores between which all groups are looked at: from the first, which belongs to it unless it is the
+-- greater one, up to the second, which belongs to it unless it is the greater one; '' for no bound. Then for each group
+-- the number of indexes, and those. Returns {now, then the group, id, score, fields and values of each task}.
 local descends, most, score, id, from, to = ARGV[1] == '-', tonumber(ARGV[2]), unpack(ARGV, 3, 6)
 local out, place, group = {now}, 7, 0
 local score_number, to_number = tonumber(score), tonumber(to)
@@ -54,7 +54,8 @@ local function look(keys, begins)
       if to ~= '' and (descends and head[1] < to_number or not descends and head[1] >= to_number) then return end
       at[head[3]] = at[head[3]] + 1; left = left - 1
       local n = #out
-      out[n + 1], out[n + 2], out[n + 3], out[n + 4] = group, head[2], format('%.0f', head[1]), call('HGETALL', row(head[2]))
+      out[n + 1], out[n + 2], out[n + 3] = group, head[2], format('%.0f', head[1])
+      out[n + 4] = call('HGETALL', row(head[2]))
     end
     if not horizon then return end
   end

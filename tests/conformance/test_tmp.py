@@ -1,0 +1,5 @@
+from fang_core.conformance import ConformanceSuite
+
+
+class TestAll(ConformanceSuite):
+    pass
