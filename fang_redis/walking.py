@@ -101,8 +101,7 @@ class Walking:
 
     def _latest(self, behind: Key | None, most: int) -> Verb[Seen]:
         now, *rest = yield from self._sending.script("latest", most, "" if behind is None else str(_id(behind)))
-        rows = [task_of(*each) for each in zip(rest[::2], rest[1::2], strict=True)]
-        return _seen(Walk.INSERTED, now, rows, most)
+        return _seen(Walk.INSERTED, now, list(zip(rest[::2], rest[1::2], strict=True)), most)
 
     def _held(self, which: TaskFilter, behind: Key | None, most: int) -> Verb[Seen]:
         pools = [str(each) for each in which.pool_ids or ()]
@@ -110,8 +109,7 @@ class Walking:
             pools = (yield from self.names(ANY_TASK)).holders
         place = _place(behind)
         now, *rest = yield from self._sending.script("held", most, *place, *pools)
-        rows = [task_of(task_id, fields) for task_id, fields in zip(rest[::3], rest[2::3], strict=True)]
-        return _seen(Walk.HELD, now, rows, most)
+        return _seen(Walk.HELD, now, list(zip(rest[::3], rest[2::3], strict=True)), most)
 
     def _merged(
         self,
@@ -131,8 +129,7 @@ class Walking:
             args += (len(group.keys), *group.keys)
             looked, indexes = looked + 1, indexes + len(group.keys)
         now, *rest = yield from self._sending.script("walk", *args)
-        rows = [task_of(task_id, fields) for task_id, fields in zip(rest[1::4], rest[3::4], strict=True)]
-        seen = _seen(walk, now, rows, most)
+        seen = _seen(walk, now, list(zip(rest[1::4], rest[3::4], strict=True)), most)
         if seen.behind is None and looked < len(groups):
             place = groups[looked].place
             assert place is not None
@@ -140,9 +137,11 @@ class Walking:
         return seen
 
 
-def _seen(walk: Walk, now: str, rows: list[Task], most: int) -> Seen:
-    """Returns what was read; there may be more if that is as much as was asked for."""
-    return Seen(time_of(now), rows, position(walk, rows[-1]).key if len(rows) == most else None)
+def _seen(walk: Walk, now: str, rows: Sequence[tuple[str, Any]], most: int) -> Seen:
+    """Returns what was read; there may be more if that is as much as was asked for. Tasks whose hashes somebody has
+    removed by hand are passed over."""
+    tasks = [task_of(task_id, fields) for task_id, fields in rows if fields]
+    return Seen(time_of(now), tasks, position(walk, tasks[-1]).key if tasks and len(rows) == most else None)
 
 
 def _id(key: Key) -> UUID:

@@ -77,3 +77,12 @@ def test_a_page_begins_where_the_last_one_ended_among_tasks_of_one_time(
     assert seen == sorted(seen)
     assert len(seen) == len(set(seen)) == MANY
     assert max(costs[:-1]) <= costs[0] + 100
+
+
+def test_a_task_whose_hash_was_removed_by_hand_is_passed_over(backend: Backend, redis_client: redis.Redis) -> None:
+    rows = backend.insert_many([backend.note(n=n) for n in range(3)], delay=HOUR)
+    redis_client.delete(f"{{fang}}:t:{rows[1].id}")
+    for which in (TaskFilter(), TaskFilter(states=TaskState.NEW)):
+        page = backend.call(backend.queue.list_tasks, which)
+        assert {task.id for task in page.tasks} == {rows[0].id, rows[2].id}
+    assert backend.call(backend.queue.remove_all_tasks) == 2
