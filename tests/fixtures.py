@@ -20,7 +20,7 @@ from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate, planner_guard
 from fang_postgres.connections.connecting import READING, set_for_transaction
 from fang_postgres.urls import address
-from tests import databases
+from tests import by_turns, databases
 from tests.examples import register_profiles
 from tests.modes import Database, Harness, IdlePools, harness_of
 from tests.patience import PATIENT
@@ -57,10 +57,12 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
-# The order of the tests under xdist -----------------------------------------------------------------------------------
+# Which tests run, and their order under xdist -------------------------------------------------------------------------
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are left out for their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    by_turns.mark_long(items)
     unnamed = next((item.nodeid for item in items if " at 0x" in item.nodeid), None)
     if unnamed is not None:
         raise pytest.UsageError(f"{unnamed}: each process of xdist would have another address there; give it an id")

@@ -179,16 +179,6 @@ def harness_of(mode: Mode) -> Iterator[Harness]:
     harness.close()
 
 
-def by_turns(*values: Any) -> list[Any]:
-    """Returns each value in each mode, for a test with ``harness`` and another parameter. It is ``long`` in one mode of
-    the two, by turns."""
-    return [
-        pytest.param(mode, value, id=f"{mode}-{value}", marks=[] if place % 2 == turn else [pytest.mark.long])
-        for place, value in enumerate(values)
-        for turn, mode in enumerate(("threaded", "async"))
-    ]
-
-
 class IdlePools:
     """Tells when a pool is idle: it goes to sleep for its poll, and looks no more for what may have come meanwhile."""
 

@@ -14,7 +14,7 @@ from fang_core import TaskState
 from fang_core.runs.interrupt import Interrupt
 from fang_isolation.isolation import Errand
 from tests.isolation.conftest import Bench, children, is_there
-from tests.modes import by_turns, eventually
+from tests.modes import eventually
 from tests.patience import PATIENT
 from tests.processes import ends
 from tests.stalls import Stalls
@@ -23,7 +23,7 @@ SECOND = timedelta(seconds=1)
 DEATHS = {"end_with_0": "exit code 0", "end_with_3": "exit code 3", "violate": "SIGSEGV", "kill_itself": "SIGKILL"}
 
 
-@pytest.mark.parametrize(("harness", "act"), by_turns(*DEATHS), indirect=["harness"])
+@pytest.mark.parametrize("act", DEATHS)
 def test_the_death_of_a_child_is_charged_to_its_task_and_to_no_other(bench: Bench, act: str) -> None:
     pool = bench.pool()
     path = bench.path()
@@ -74,7 +74,7 @@ def test_a_child_that_is_killed_between_two_runs_costs_nothing(bench: Bench) -> 
 # Interrupted ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("harness", "act"), by_turns("hang", "hang_in_c"), indirect=["harness"])
+@pytest.mark.parametrize("act", ["hang", "hang_in_c"])
 def test_a_child_is_killed_at_the_limit_of_its_run(bench: Bench, act: str, caplog: pytest.LogCaptureFixture) -> None:
     bench.pool(number_of_workers=1)
     task, told = bench.begun(act, timeout=3 * SECOND, max_retries=0)

@@ -13,7 +13,7 @@ from fang_core.record import ClaimedTask
 from fang_core.runs.run import Lease
 from tests.isolation import tasks
 from tests.isolation.conftest import Bench, children, is_there
-from tests.modes import Database, by_turns, eventually
+from tests.modes import Database, eventually
 
 HOUR = timedelta(hours=1)
 
@@ -134,9 +134,8 @@ def test_a_child_is_replaced_after_so_many_tasks(bench: Bench) -> None:
     eventually(lambda: not any(map(is_there, pids[:4])))
 
 
+@pytest.mark.parametrize("harness", ["async"], indirect=True)  # threads have no loop
 def test_one_loop_serves_all_async_runs_of_a_child(bench: Bench) -> None:
-    if bench.harness.mode == "threaded":
-        pytest.skip("threads have no loop")
     bench.pool(number_of_workers=1)
     paths = [bench.path() for _ in range(2)]
     for path in paths:
@@ -167,7 +166,7 @@ def test_a_run_can_use_the_queue_of_a_url(bench: Bench, url: str, database: Data
     eventually(lambda: not database.rows("SELECT 1 FROM fang.fang_tasks WHERE task_type = 'isolation'"))
 
 
-@pytest.mark.parametrize(("harness", "act"), by_turns("end_with_3", "fail", "nothing"), indirect=["harness"])
+@pytest.mark.parametrize("act", ["end_with_3", "fail", "nothing"])
 def test_a_run_that_has_completed_its_task_is_done_however_it_ends(
     bench: Bench, url: str, database: Database, act: str
 ) -> None:

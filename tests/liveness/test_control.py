@@ -296,12 +296,11 @@ def test_no_run_is_taken_for_lost_that_ends_while_beats_ask_about_it(
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.parametrize("harness", ["threaded"], indirect=True)  # what complete() marks is the same in both modes
 @pytest.mark.usefixtures("beats_without_pause")
 def test_no_run_is_taken_for_lost_that_completes_its_task_itself(
     url: str, harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if harness.mode == "async":
-        pytest.skip("what complete() marks is the same in both modes")
     queue = harness.queue(url)
     pool = harness.pool(queue, number_of_workers=4)
     harness.call(queue.insert_tasks, [ThreadedTransfer(url=url) for _ in range(100)])

@@ -140,6 +140,7 @@ def test_a_claim_whose_reply_is_lost_is_given_back_at_once_and_runs_uncharged(
 # A pool that was declared dead ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.both_modes
 def test_a_pool_that_was_declared_dead_loses_its_runs_and_goes_on(
     harness: Harness, url: str, database: Database
 ) -> None:
@@ -357,6 +358,7 @@ def test_a_stopped_pool_starts_again_under_another_id(harness: Harness, url: str
     harness.call(pool.stop)
 
 
+@pytest.mark.both_modes
 def test_a_stop_that_nobody_waits_for_any_more_goes_on(
     harness: Harness, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -385,6 +387,7 @@ def test_a_stop_that_nobody_waits_for_any_more_goes_on(
     eventually(lambda: starts(harness, pool))
 
 
+@pytest.mark.both_modes
 def test_a_pool_that_is_interrupted_while_it_signs_off_leaves_no_heart_behind(
     harness: Harness, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -407,6 +410,7 @@ def test_a_pool_that_is_interrupted_while_it_signs_off_leaves_no_heart_behind(
     eventually(lambda: connections(database) == 0)
 
 
+@pytest.mark.both_modes
 def test_runs_of_a_pool_that_stops_hear_that_it_was_declared_dead(
     harness: Harness, url: str, database: Database
 ) -> None:
