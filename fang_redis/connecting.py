@@ -131,9 +131,11 @@ def sever(fileno: int) -> None:
 
 
 def threaded(server: Server) -> Server:
-    """Returns how a thread connects to the server of an asyncio queue."""
+    """Returns how a thread connects to the server of an asyncio queue. Raises ``UsageError`` if that is not known."""
     if isinstance(server.given, str):
         return server_of(server.given)
-    connection_class = getattr(redis.connection, server.connection_class.__name__, redis.connection.Connection)
+    connection_class = getattr(redis.connection, server.connection_class.__name__, None)
+    if connection_class is None:  # such as that of Sentinel's
+        raise UsageError("a queue fetches tasks by hand if it was made of a URL, or of a client of one server")
     settings = {**server.settings, "retry": Retry(NoBackoff(), 0)}
     return Server(server.where, server.database, connection_class, settings, server.given)

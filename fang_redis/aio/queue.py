@@ -55,7 +55,7 @@ class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
         self._recipe = partial(type(self), server, **options) if isinstance(server, str) else None
         self._driver = AsyncDriver(self._server)
         self._listener = Listener(self.keys.channel, self._driver.new_ear)
-        self._holder = Holder(self._store_of(ThreadDriver(threaded(self._server))))
+        self._holder: Holder | None = None
 
     @property
     def recipe(self) -> Callable[[], "AsyncRedisQueue"] | None:
@@ -73,7 +73,8 @@ class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
 
         The queue can be opened again. Tasks that were fetched by hand and not ended are given back.
         """
-        await asyncio.to_thread(self._holder.end)
+        if self._holder is not None:
+            await asyncio.to_thread(self._holder.end)
         await self._driver.links.close()
         self._is_open = False
 
@@ -90,7 +91,10 @@ class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
         return result
 
     async def _begin_to_hold(self) -> UUID:
+        if self._holder is None:
+            self._holder = Holder(self._store_of(ThreadDriver(threaded(self._server))))
         return await asyncio.to_thread(self._holder.begin)
 
     async def _doubt(self, pool_id: UUID) -> None:
-        await asyncio.to_thread(self._holder.doubt, pool_id)
+        if self._holder is not None:
+            await asyncio.to_thread(self._holder.doubt, pool_id)

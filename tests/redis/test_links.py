@@ -13,7 +13,7 @@ import redis.asyncio
 
 from fang_core.errors import AccessRefused, BackendUnavailable, NotConnected, StatementRefused, UsageError
 from fang_redis.aio.links import AsyncLink, AsyncLinks
-from fang_redis.connecting import async_server_of, server_of
+from fang_redis.connecting import async_server_of, server_of, threaded
 from fang_redis.links import Link, Links
 from tests.patience import PATIENT
 from tests.proxy import Mode, Proxy
@@ -322,6 +322,20 @@ def test_a_client_of_the_other_colour_is_refused() -> None:
         async_server_of(redis.Redis())
     with pytest.raises(UsageError, match=r"redis\.Redis, not Redis"):
         server_of(redis.asyncio.Redis())
+
+
+def test_a_thread_connects_where_an_asyncio_client_does() -> None:
+    client = redis.asyncio.Redis(host="h", port=7, db=3, password="secret", ssl=True)
+    made = threaded(async_server_of(client))
+    connection = made.connection(1, 1)
+    assert isinstance(connection, redis.SSLConnection)
+    assert (connection.host, connection.port, connection.db, connection.password) == ("h", 7, 3, "secret")
+
+
+def test_of_a_client_of_sentinels_it_is_not_known_where_a_thread_connects() -> None:
+    client = redis.asyncio.Sentinel([("localhost", 1)]).master_for("primary")
+    with pytest.raises(UsageError, match="by hand"):
+        threaded(async_server_of(client))
 
 
 def test_a_client_with_settings_that_are_not_safe_can_be_given(server: RedisServer) -> None:
