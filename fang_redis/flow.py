@@ -23,7 +23,7 @@ from fang_core.flow.settings import check_key
 from fang_core.record import ClaimedTask
 from fang_core.tasks.managing import LimitChange, Pause
 from fang_redis.layout import LATE
-from fang_redis.operations import Argument, Operation, Together, Verb
+from fang_redis.operations import Argument, Operation, Verb
 from fang_redis.records import as_json, claimed_of, microseconds, pairs, time_of
 from fang_redis.sending import Sending
 
@@ -79,8 +79,8 @@ class Flow:
 
     def tell_types(self, task_types: Sequence[str], /) -> Verb[None]:
         """See ``FlowStore.tell_types``."""
-        if task_types:
-            yield from Together([self._sending.say(LATE + each) for each in task_types])
+        for task_type in task_types:  # not between MULTI and EXEC, which are refused when the memory is full
+            yield from self._sending.say(LATE + task_type)
 
     def claim_lanes(self, request: LaneRequest, /) -> Verb[LaneClaim]:
         """See ``FlowStore.claim_lanes``."""

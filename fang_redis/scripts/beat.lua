@@ -4,7 +4,7 @@
 -- Returns {whether it is registered, microseconds since all locks may have been let go, the epoch, pools, lost ids,
 -- cancels, messages}.
 local pool, locks, stops, runs, workers, version, epoch, handled = unpack(ARGV, 1, 8)
-call('HDEL', P..'meta', '-')  -- the first write is one that a full memory lets through
+admit()
 
 -- Another server than the last time means a restart or a failover; the data of a replica say so just as well.
 local info = call('INFO', 'server')

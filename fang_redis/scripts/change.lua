@@ -43,7 +43,7 @@ while i <= #ARGV do
     else
       local runs_on = old.s == 'in_progress' and v.s == old.s
       -- Either way the first write is one that is let through when the memory is full.
-      if runs_on then told[v.P] = true; call('HDEL', row(id), '') else leave(id, old) end
+      if runs_on then told[v.P] = true; admit() else leave(id, old) end
       if deleted > 0 then call('HDEL', row(id), unpack(ARGV, first + 2 * set, first + 2 * set + deleted - 1)) end
       call('HSET', row(id), unpack(ARGV, first, first + 2 * set - 1))
       if not runs_on then enter(id, v) end

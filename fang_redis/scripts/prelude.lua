@@ -114,6 +114,9 @@ local function ended(id, T, state, time)
   call('ZADD', done_line(state, T), time or now, id); call('SADD', P..'ended', T)
 end
 
+-- Has a script write although the memory is full: it is judged by its first write.
+local function admit() call('HDEL', P..'meta', '-') end
+
 local terminal = {finished = true, failed = true, cancelled = true}
 
 -- Forgets that a type has tasks that have ended, if it has none any more.

@@ -1,4 +1,5 @@
 -- Makes a pool known: pool, its record, its lease in seconds. Repeating it is harmless.
+admit()
 if call('HSETNX', P..'pools', ARGV[1], ARGV[2]) == 1 then
   call('HSET', P..'started', ARGV[1], now); call('HSET', P..'leases', ARGV[1], ARGV[3])
   call('HSETNX', P..'beats', ARGV[1], 0)

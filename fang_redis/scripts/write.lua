@@ -74,6 +74,7 @@ for _, task in ipairs(wanted) do
     enter(id, v)
   end
 end
+if #wanted == 0 then admit() end  -- a new task is refused
 if is ~= '' then call('HSET', P..'schedules', schedule, is)
 elseif was ~= '' then call('HDEL', P..'schedules', schedule) end
 if ARGV[4] == '1' then say('t00000000-0000-0000-0000-000000000000') end

@@ -145,14 +145,13 @@ def test_a_full_memory_stops_no_heart() -> None:
         member, other = Member(server.url).register(), Member(server.url).register()
         member.beat()
         client.config_set("maxmemory", 1)
-        with pytest.raises(BackendError, match="memory is full"):
-            Member(server.url).register()
+        late = Member(server.url).register()  # what it runs makes room
         assert member.beat(stopping=True, runs="{}", workers=4).registered
         other.beat()
         assert other.sees(member) == Pulse(member.id, 2, True, True, 5.0)
         assert drive(other.heart.rescue([Pulse(member.id, 2, True, True, 5.0)])) == []
         assert other.sees(member) is None
-        for each in (member, other):
+        for each in (member, other, late):
             each.close()
 
 

@@ -7,10 +7,11 @@ import pytest
 import redis
 
 from fang_core import BackendError, TaskState, TwinExists, Unique
-from fang_core.conformance.tasks import ThreadedNote
+from fang_core.conformance.tasks import ThreadedNote, ThreadedYearlyNote
 from fang_core.tasks.insertion import in_chunks
 from fang_redis import RedisQueue, inserting
 from fang_redis.layout import MOST_ROWS
+from fang_threaded import WorkerPool
 from tests.redisserver import RedisServer
 
 MANY = 2 * MOST_ROWS + 1
@@ -114,3 +115,13 @@ def test_when_the_memory_is_full_tasks_are_claimed_moved_cancelled_and_removed(f
             assert queue.cancel_task(task.id) is not None
         assert queue.remove_task(held.id) == 1
         assert queue.remove_all_tasks() == 3
+
+
+def test_when_the_memory_is_full_a_pool_that_starts_runs_what_waits(full: RedisServer) -> None:
+    assert ThreadedYearlyNote.__fang_options__.cron is not None  # a schedule, which the pool declares
+    with RedisQueue(full.url) as queue:
+        queue.insert_tasks(notes(20))
+        fill(full)
+        assert WorkerPool(queue, number_of_workers=2).drain() == 20
+        with WorkerPool(queue, number_of_workers=2) as pool:
+            assert [info.id for info in queue.pools()] == [pool.id]
