@@ -283,6 +283,8 @@ def _of_databases(pools: Mapping[str, Any], loop: Any) -> QueueCollector:
 
 
 def _address(queue: Any) -> object:
-    """Returns what is equal for two queues on the same tables, as far as that can be seen."""
+    """Returns what is equal for two queues on the same tables, or keys, as far as that can be seen."""
     recipe = getattr(queue, "recipe", None)
-    return id(queue) if recipe is None else (str(recipe.args[0]), recipe.keywords.get("schema"))
+    if recipe is None:
+        return id(queue)
+    return str(recipe.args[0]), recipe.keywords.get("schema"), recipe.keywords.get("name")

@@ -18,6 +18,7 @@ from fang_core.monitoring.history import POOL, Pair, StatsRow
 from fang_core.monitoring.stats import OTHERS, Stats, TypeStats
 from fang_core.pool.health import PoolHealth
 from fang_core.pool.stats import PoolStats
+from fang_redis import RedisQueue
 from fang_telemetry import prometheus
 from fang_telemetry.prometheus import NAMES_OF_EDGES, PoolCollector, QueueCollector
 from fang_threaded import MemoryQueue, Queueable, Runnable, WorkerPool
@@ -298,3 +299,9 @@ def test_the_database_has_a_page_of_its_own_in_a_supervised_process() -> None:
     with prometheus.pages({"a:a": WorkerPool(queue), "a:b": WorkerPool(queue)}, is_supervised=True) as pages:
         assert ("fang_database_up", ()) not in page(pages)
         assert page(pages, "/database")["fang_database_up", ()] == 1
+
+
+def test_queues_of_other_names_on_one_server_are_counted_apart() -> None:
+    one, same, other = (RedisQueue("redis://localhost/0", name=name) for name in ("mail", "mail", "reports"))
+    address = prometheus._address
+    assert address(one) == address(same) != address(other)
