@@ -1,5 +1,0 @@
-from fang_core.conformance import ConformanceSuite
-
-
-class TestAll(ConformanceSuite):
-    pass
