@@ -21,6 +21,10 @@ class Access(Protocol):
         """Runs a function that only reads; it does not wait for those that write."""
         ...
 
+    async def finish(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a function that gives things back, even if the caller is cancelled before its turn comes."""
+        ...
+
     def close(self) -> None:
         """Ends what it has, behind the calls that were made; a later call makes it anew."""
         ...
@@ -35,6 +39,10 @@ class DirectAccess:
 
     async def look(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """See ``Access.look``."""
+        return function(*args, **kwargs)
+
+    async def finish(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """See ``Access.finish``."""
         return function(*args, **kwargs)
 
     def close(self) -> None:

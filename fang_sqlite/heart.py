@@ -68,7 +68,7 @@ class SqliteHeart:
 
     async def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
         """See ``Heart.rescue``."""
-        with self._file.writing(WRITES_WITHIN) as tx:
+        with self._file.writing(WRITES_WITHIN, durable=False) as tx:
             rescued, removed = rescuing.rescue(tx, dead, self._count)
         for pool_id in removed:
             self._file.forget(pool_id)
@@ -85,7 +85,7 @@ class SqliteHeart:
                 self._file.forget(pool_id)
         if not is_any_orphaned:
             return []
-        with self._file.writing(WRITES_WITHIN) as tx:
+        with self._file.writing(WRITES_WITHIN, durable=False) as tx:
             return rescuing.rescue_orphans(tx, max_crashes)
 
     async def close(self) -> None:
@@ -107,7 +107,7 @@ class SqliteHeart:
         if said == record and runs is None and not handled:
             return
         try:
-            with self._file.writing(WRITES_WITHIN) as tx:
+            with self._file.writing(WRITES_WITHIN, durable=False) as tx:
                 tx.run(SAY, (*said, runs, pool_id.bytes))
                 tx.run(HANDLED, (pool_id.bytes, json.dumps(handled)))
         except RowsLocked:

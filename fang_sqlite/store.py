@@ -225,7 +225,10 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Ends listening."""
-        self._waking.unlisten(self)
         on_close, self._on_close = self._on_close, None
+        await self._access.finish(self._close, on_close)
+
+    def _close(self, on_close: Callable[[], None] | None) -> None:
+        self._waking.unlisten(self)
         if on_close is not None:
             on_close()

@@ -24,6 +24,10 @@ class HoppingAccess:
         """See ``Access.look``."""
         return await self._reading.run(function, *args, **kwargs)
 
+    async def finish(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """See ``Access.finish``."""
+        return await self._writing.finish(function, *args, **kwargs)
+
     def close(self) -> None:
         """See ``Access.close``."""
         self._writing.close()

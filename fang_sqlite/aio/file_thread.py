@@ -32,14 +32,21 @@ class FileThread:
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a function on the thread; returns what it returns, and raises what it raises."""
+        return await self._put(partial(function, *args, **kwargs))
+
+    async def finish(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Does the same with a function that is not left out if the caller is cancelled: one that gives things back."""
+        return await asyncio.shield(self._put(partial(function, *args, **kwargs)))
+
+    def _put(self, function: Callable[[], T]) -> "asyncio.Future[T]":
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._starting:
             if self._thread is None:
                 self._calls = SimpleQueue()
                 self._thread = threading.Thread(target=_serve, args=(self._calls,), name=self._name, daemon=True)
                 self._thread.start()
-            self._calls.put((partial(function, *args, **kwargs), future))
-        return await future
+            self._calls.put((function, future))
+        return future
 
     def close(self) -> None:
         """Has the thread end behind the calls that were made; does not wait for it."""

@@ -29,7 +29,7 @@ class AsyncSqliteQueue(SqliteQueueBase, AsyncBaseQueue[CallersConnection]):
 
     async def close(self) -> None:
         """See ``SqliteQueue.close``."""
-        await self._access.run(self._close_file)
+        await self._access.finish(self._close_file)
 
     async def store(self) -> SqliteStore:
         """See ``SqliteQueue.store``."""

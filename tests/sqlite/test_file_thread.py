@@ -48,6 +48,20 @@ async def test_a_call_that_was_cancelled_before_its_turn_is_left_out() -> None:
     thread.close()
 
 
+async def test_what_gives_things_back_is_never_left_out() -> None:
+    thread, goes_on, ran = FileThread("test"), threading.Event(), threading.Event()
+    first = asyncio.create_task(thread.run(goes_on.wait))
+    second = asyncio.create_task(thread.finish(ran.set))
+    await asyncio.sleep(0)  # both have been put into the queue
+    second.cancel()
+    goes_on.set()
+    await first
+    await thread.run(int)
+    assert second.cancelled()
+    assert ran.is_set()
+    thread.close()
+
+
 def test_it_serves_several_loops_and_outlives_one_that_ends_meanwhile() -> None:
     thread, begun, goes_on = FileThread("test"), threading.Event(), threading.Event()
 
