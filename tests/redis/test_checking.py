@@ -157,7 +157,7 @@ def test_a_full_memory_is_told_from_a_lack_of_replicas(server: RedisServer, runn
     with server.client() as client:
         client.config_set("maxmemory", 1)
         with pytest.raises(BackendError, match=r"memory is full \(maxmemory\)"):
-            register(runner)
+            runner.run(verb(Operation("SET", ("key",), ("value",))))
         client.config_set("maxmemory", 0)
         client.config_set("min-replicas-to-write", 1)
         with pytest.raises(BackendError, match="while so few replicas follow it"):
