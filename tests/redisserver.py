@@ -55,6 +55,12 @@ def binary() -> Path:
     return path
 
 
+def version() -> str:
+    """Its name and version, such as "Redis 7.0.15"."""
+    said = subprocess.run([binary(), "--version"], capture_output=True, text=True, check=True).stdout
+    return f"{'Valkey' if said.startswith('Valkey') else 'Redis'} {said.partition('v=')[2].split()[0]}"
+
+
 class RedisServer:
     """A server with a directory of its own, which it keeps from one start to the next.
 
@@ -62,8 +68,11 @@ class RedisServer:
     are named and written as in ``redis.conf``; without any it writes nothing to disk.
     """
 
-    def __init__(self, settings: Mapping[str, str] = {}, *, tcp: bool = False, port: int = 0) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="fang-redis-"))
+    def __init__(
+        self, settings: Mapping[str, str] = {}, *, tcp: bool = False, port: int = 0, directory: Path | None = None
+    ) -> None:
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="fang-redis-"))
+        self.directory.mkdir(exist_ok=True)
         self.port = port or (free_port() if tcp else 0)
         self.settings = {"save": "", "appendonly": "no", "repl-diskless-sync-delay": "0", **settings}
         self.pid = 0

@@ -37,6 +37,11 @@ def is_sqlite(url: str) -> bool:
     return url.startswith("sqlite:")
 
 
+def is_redis(url: str) -> bool:
+    """Whether it is the URL of a Redis."""
+    return url.startswith(("redis:", "unix:"))
+
+
 def at_work(directory: Path, url: str, pool_id: Callable[[], UUID | None], engine: Engine | None) -> None:
     """This process runs tasks."""
     Work.ledger = Ledger(directory / "ledger", pool_id)

@@ -25,7 +25,7 @@ MODULES: Final = (
         "schedules",
         "defaults",
     ),
-    *("replies", "servers", "network", "failover", "poolers", "database", "sqlite"),
+    *("replies", "servers", "network", "failover", "poolers", "database", "sqlite", "redis"),
 )
 for name in MODULES:
     import_module(f"tests.faults.{name}")

@@ -11,6 +11,7 @@ from fang_core import config
 from tests.faults.checker import check
 from tests.faults.nursery import Nursery
 from tests.faults.ownserver import own_server
+from tests.faults.redis_trial import RedisTrial, redis_server
 from tests.faults.sqlite_trial import SqliteTrial, url_in
 from tests.faults.trial import Mix, Trial, Verdict, trial
 
@@ -29,9 +30,9 @@ SUSPECTED: Final = 10
 """Seconds more for a task that has crashed twice: it is due after four of them, an idle pool finds it at its next poll,
 up to five and a half later, and it waits until it can run alone."""
 
-Backend = Literal["postgres", "sqlite"]
+Backend = Literal["postgres", "sqlite", "redis"]
 
-TRIALS: Final[Mapping[Backend, type[Trial]]] = {"postgres": Trial, "sqlite": SqliteTrial}
+TRIALS: Final[Mapping[Backend, type[Trial]]] = {"postgres": Trial, "sqlite": SqliteTrial, "redis": RedisTrial}
 
 ALL_MODES: Final[tuple[Mix, ...]] = ("threaded", "async", "mixed")
 
@@ -93,7 +94,9 @@ def attempt(
 ) -> Tried:
     """Tries a fault on a fresh database, whose ``url`` only Postgres needs; ``slack`` as in ``Trial``."""
     with ExitStack() as stack:
-        server = stack.enter_context(own_server()) if fault.own_server else None
+        server: Any = stack.enter_context(own_server()) if fault.own_server else None
+        if fault.backend == "redis":
+            server = stack.enter_context(redis_server())
         where = server.url if server else url_in(directory) if fault.backend == "sqlite" else url
         made = stack.enter_context(
             trial(where, mix, directory, nursery, seed, slack, of=TRIALS[fault.backend], **fault.given)

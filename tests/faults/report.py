@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests import redisserver
 from tests.faults.registry import Fault, Tried
 from tests.faults.trial import Mix
 
@@ -85,6 +86,10 @@ def write(rows: Sequence[Row], *, seed: int, server: str | None) -> None:
     if on_sqlite:
         measured = f"{machine}, SQLite {sqlite3.sqlite_version}, seed {seed}."
         _put("python -m tests.faults --backend sqlite", f"{measured}\n\n{table(on_sqlite)}")
+    on_redis = [row for row in rows if row.fault.backend == "redis"]
+    if on_redis:
+        measured = f"{machine}, {redisserver.version()}, seed {seed}."
+        _put("python -m tests.faults --backend redis", f"{measured}\n\n{table(on_redis)}")
 
 
 def write_mutants(mutants: Sequence[tuple[str, str]]) -> None:

@@ -23,9 +23,10 @@ from fang_core.pool import recorder
 from fang_core.record import ClaimedTask
 from fang_core.tasks.registry import Mode
 from fang_postgres.connections.engine import engine_for
+from fang_redis import AsyncRedisQueue, RedisQueue
 from fang_sqlite import AsyncSqliteQueue, SqliteQueue
 from fang_threaded import Queue, WorkerPool
-from tests.faults.deeds import Work, at_work, in_child, is_sqlite
+from tests.faults.deeds import Work, at_work, in_child, is_redis, is_sqlite
 from tests.faults.flow_tasks import TYPES
 from tests.faults.nursery import tell
 from tests.faults.tasks import TICKS
@@ -163,12 +164,16 @@ def make_pool(given: Given) -> WorkerPool | AsyncWorkerPool:
 def _queue(given: Given, engine: Engine | None) -> Any:
     if is_sqlite(given.url):
         return SqliteQueue(given.url)
+    if is_redis(given.url):
+        return RedisQueue(given.url)
     return Queue(engine or given.url, max_pool_size=given.max_pool_size, behind_pooler=given.behind_pooler)
 
 
 def _async_queue(given: Given) -> Any:
     if is_sqlite(given.url):
         return AsyncSqliteQueue(given.url)
+    if is_redis(given.url):
+        return AsyncRedisQueue(given.url)
     return AsyncQueue(given.url, max_pool_size=given.max_pool_size, behind_pooler=given.behind_pooler)
 
 

@@ -99,6 +99,15 @@ def test_a_pool_that_goes_on_under_another_id_has_its_lock_again(members: list[M
     assert former != first.id
 
 
+def test_a_pool_that_has_beaten_since_it_was_looked_at_is_not_dead(members: list[Member]) -> None:
+    first, second = members
+    pulse = second.sees(first)
+    assert pulse is not None
+    first.beat()
+    assert drive(second.heart.rescue([pulse])) == []
+    assert [each.registered for each in (first.beat(), second.beat())] == [True, True]
+
+
 # Servers --------------------------------------------------------------------------------------------------------------
 
 

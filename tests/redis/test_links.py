@@ -135,10 +135,9 @@ def test_a_command_whose_reply_is_lost_is_not_sent_again(server: RedisServer, pr
         sent.start()
         while direct.get("count") is None:
             pass
-        proxy.set(mode)
-        sent.join(PATIENT)
-        proxy.set(Mode.PASS)
         proxy.slow_down()
+        assert proxy.set_where(mode, b"INCR") == 1
+        sent.join(PATIENT)
         assert links.send([("PING",)]) == ["PONG"]
         assert direct.get("count") == "1"
         links.close()
