@@ -8,8 +8,8 @@ repeats nothing. Of a client that an application hands in only its settings are 
 import os
 import re
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ import redis.asyncio.connection
 import redis.asyncio.retry
 import redis.connection
 from redis.backoff import NoBackoff
+from redis.exceptions import MovedError
 from redis.retry import Retry
 
 from fang_core.errors import UsageError
@@ -57,6 +58,7 @@ class Server:
         connection_class: a class of redis-py's.
         settings: its arguments.
         given: what it was made of; a client of Sentinel's has to live on.
+        moved: where the node of a Cluster is that has the queue's slot, if another node has said so.
     """
 
     where: str
@@ -64,12 +66,26 @@ class Server:
     connection_class: Any
     settings: Mapping[str, Any]
     given: object = None
+    moved: dict[str, Any] = field(default_factory=dict)
 
     def connection(self, connect_within: float | None, answer_within: float | None) -> Any:
         """Makes a connection; without these times its user has to see to it that nothing is awaited for ever."""
-        return self.connection_class(
-            **self.settings, socket_timeout=answer_within, socket_connect_timeout=connect_within
-        )
+        settings = {**self.settings, **self.moved}
+        return self.connection_class(**settings, socket_timeout=answer_within, socket_connect_timeout=connect_within)
+
+    def follow(self, replies: Sequence[Any]) -> bool:
+        """Returns whether a node of a Cluster has said that another one has the queue's slot: connect to that one.
+
+        It has carried out none of the commands then.
+        """
+        moved = next((reply for reply in replies if isinstance(reply, MovedError)), None)
+        if moved is not None:
+            self.moved.update({"host": moved.host} if moved.host else {}, port=int(moved.port))
+        return moved is not None
+
+    def lose(self) -> None:
+        """Notes that the node cannot be reached: that of the URL knows who has taken over."""
+        self.moved.clear()
 
 
 def server_of(server: object) -> Server:

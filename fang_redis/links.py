@@ -57,6 +57,7 @@ class Link:
                 self._connection.connect()
         except (RedisError, OSError) as error:
             self.close()
+            self._server.lose()
             raise not_connected(error, self._server.where) from error
         except BaseException:  # Ctrl-C
             self.close()
@@ -79,6 +80,7 @@ class Link:
         except BaseException:
             self.close()
             raise
+        self._server.follow(replies)
         self.used_at = time.monotonic()
         return replies
 
@@ -169,6 +171,11 @@ class Links:
         """Does as ``Link.send``, on a connection that it makes if none waits. Raises ``BackendError``."""
         link = self._take()
         replies = link.send(commands)
+        if self.server.follow(replies):
+            link.close()
+            self._drop_idle()
+            link = Link(self.server)
+            replies = link.send(commands)
         if any(isinstance(reply, ResponseError) and word_of(reply) in ELSEWHERE for reply in replies):
             link.close()
             self._drop_idle()

@@ -58,6 +58,7 @@ class AsyncLink:
             raise TimeoutError(f"no connection within {CONNECT_WITHIN:g} s")
         except (RedisError, OSError, TimeoutError) as error:
             link.close()
+            server.lose()
             raise not_connected(error, server.where) from error
         except BaseException:  # the caller is cancelled
             link.close()
@@ -99,7 +100,9 @@ class AsyncLink:
         self._can_write.set()
         if self._next_look is None:
             self._look_later(self._answered, LOOKS)
-        return [await reply for reply in replies]
+        answers = [await reply for reply in replies]
+        self._server.follow(answers)
+        return answers
 
     def _look_later(self, answered: int, left: int) -> None:
         loop = asyncio.get_running_loop()
@@ -232,6 +235,10 @@ class AsyncLinks:
         if link is None or not link.is_good:
             link = await self._connected()
         replies = await link.send(commands)
+        if self.server.follow(replies):
+            link.close()
+            link = await self._connected()
+            replies = await link.send(commands)
         if any(isinstance(reply, ResponseError) and word_of(reply) in ELSEWHERE for reply in replies):
             link.close()
         return replies
