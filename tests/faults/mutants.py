@@ -89,7 +89,7 @@ _SENT_AGAIN: Final = """\
             replies = link.send(commands)
         except BackendUnavailable:
             replies = Link(self.server).send(commands)
-"""
+        if self.server.follow"""
 
 MUTANTS: Final = (
     Mutant(
@@ -674,7 +674,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "Redis, a command whose reply is lost is sent again",
-        [Edit("fang_redis/links.py", "        replies = link.send(commands)\n", _SENT_AGAIN)],
+        [
+            Edit(
+                "fang_redis/links.py",
+                "        replies = link.send(commands)\n        if self.server.follow",
+                _SENT_AGAIN,
+            )
+        ],
         InTest("tests/redis/test_links.py::test_a_command_whose_reply_is_lost_is_not_sent_again"),
         r"DID NOT RAISE|assert '2' == '1'",
     ),

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -130,11 +131,11 @@ def test_a_command_whose_reply_is_lost_is_not_sent_again(server: RedisServer, pr
     with redis.Redis(port=port) as client, server.client() as direct:
         links = Links(server_of(client))
         links.send([("PING",)])
-        proxy.slow_down(seconds=2.0)  # the command gets there, and its reply is still on the way back
+        proxy.slow_down(seconds=4.0)  # the command gets there, and its reply is still on the way back
         sent = threading.Thread(target=fails, args=(links.send, [("INCR", "count")]))
         sent.start()
         while direct.get("count") is None:
-            pass
+            time.sleep(0.05)
         proxy.slow_down()
         assert proxy.set_where(mode, b"INCR") == 1
         sent.join(PATIENT)
