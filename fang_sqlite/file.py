@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from math import ceil
 from pathlib import Path
 from typing import Final, Literal
 from uuid import UUID
@@ -37,6 +36,11 @@ process that has the gate may have been stopped."""
 
 WITHOUT_GATE: Final = 30.0
 """Seconds for which the gate, once it has kept somebody waiting in vain, is only passed if nobody has it."""
+
+ASKS_EVERY_MS: Final = 1
+"""How often a writer asks for SQLite's lock. SQLite itself would ask ten times a second after a while, and never meet
+the moment between two transactions of an application that writes all the time. Of Fang's processes no more than one
+asks, since the others wait at the gate."""
 
 _SETTINGS: Final = (
     "PRAGMA journal_mode = WAL",
@@ -66,7 +70,7 @@ class File:
         self._gate = Gate(self.directory)
         self._without_gate_until = 0.0
         self._writer: sqlite3.Connection | None = None
-        self._settings: dict[str, str] = {}  # of the connection that writes
+        self._is_durable = True  # whether commits of that connection wait for the disk
         self._readers: list[sqlite3.Connection] = []
         self._watcher: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None  # the device and the inode of the file, once it was opened
@@ -103,13 +107,14 @@ class File:
             self._identity = None
         with self._guard:
             writer = self._connected()
-        self._settings = {}
+        self._is_durable = True
         try:
             self.directory.mkdir(exist_ok=True)
             self._identity = self._identity or self._found()
             if not check_version(version_of(writer)):
                 with self._written(writer, LOCKED_FOR):
                     migrate(writer)
+            writer.execute(f"PRAGMA busy_timeout = {ASKS_EVERY_MS}")
         except BaseException:
             writer.close()
             self._gate.close()
@@ -162,10 +167,8 @@ class File:
             with self._guard:
                 if writer.in_transaction:  # an exception from outside has hit a thread that had just begun
                     writer.execute("ROLLBACK")
-                tenths = max(0, ceil(10 * (deadline - time.monotonic())))  # so that it is nearly always the same
-                self._set(writer, "busy_timeout", str(100 * tenths))
-                self._set(writer, "synchronous", self._synchronous if durable else "normal")
-                writer.execute("BEGIN IMMEDIATE")
+                self._make_durable(writer, durable)
+                _begin(writer, deadline)
                 try:
                     self._check()
                     tx = Transaction(writer, clock())
@@ -179,11 +182,11 @@ class File:
         finally:
             self._gate.leave()
 
-    def _set(self, writer: sqlite3.Connection, name: str, value: str) -> None:
-        """Sets something for the writing connection, unless it is set so."""
-        if self._settings.get(name) != value:
-            writer.execute(f"PRAGMA {name} = {value}")
-            self._settings[name] = value
+    def _make_durable(self, writer: sqlite3.Connection, durable: bool) -> None:
+        """Sets whether commits of the writing connection wait for the disk, unless it is set so."""
+        if durable is not self._is_durable:
+            writer.execute(f"PRAGMA synchronous = {self._synchronous if durable else 'normal'}")
+            self._is_durable = durable
 
     def _pass_gate(self, within: float) -> None:
         patience = 0.0 if time.monotonic() < self._without_gate_until else min(AT_THE_GATE, within / 2)
@@ -306,3 +309,16 @@ class File:
         if not self._unsafe:
             for connection in connections:
                 connection.close()
+
+
+def _begin(writer: sqlite3.Connection, deadline: float) -> None:
+    """Begins to write as soon as nobody else does. Raises SQLite's error if that is not before the deadline."""
+    while True:
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() >= deadline:
+                raise
+        else:
+            return

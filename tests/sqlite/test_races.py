@@ -1,11 +1,16 @@
 """Several processes do the same at once, each in transactions of its own: what holds for one holds for all together."""
 
 import json
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +21,7 @@ from fang_core.flow.limits import FlowRule, Limit, Rate, rules_as_json
 from fang_sqlite import flow
 from fang_sqlite.file import File
 from tests.patience import PATIENT
-from tests.sqlite.files import insert, opened, register
+from tests.sqlite.files import count, insert, opened, register
 
 PROCESSES: Final = 3
 
@@ -45,6 +50,36 @@ while waiting:
     with file.writing() as tx:
         tx.run_many("DELETE FROM fang_tasks WHERE id = ?", [(task.id.bytes,) for task in claim.tasks])
 print(json.dumps([most, starts]))
+"""
+
+PLAIN_CLAIMS: Final = """
+from fang_core.backends.store import ClaimRequest, PoolRecord
+from fang_core.driving import drive
+from fang_core.lifecycle import Outcome
+from fang_sqlite import SqliteQueue
+
+store = SqliteQueue(sys.argv[1]).store()
+pool = PoolRecord(uuid4(), "threaded", "host", 1, ("common",), ("note",), 1)
+drive(store.register(pool))
+ended, tasks = [], True
+while tasks:
+    tasks = drive(store.claim(ClaimRequest(pool.id, pool.task_types, pool.kinds, 7))).tasks
+    outcomes = [Outcome(task.id, task.attempt, None) for task in tasks]
+    ended += map(str, drive(store.complete(pool.id, outcomes)))
+print(json.dumps(ended))
+"""
+
+WRITES: Final = """
+from fang_core import Queueable, Runnable
+from fang_sqlite import SqliteQueue
+
+class Note(Runnable):
+    def run(self, queue: Queueable) -> None: ...
+
+queue = SqliteQueue(sys.argv[1])
+for _ in range(40):
+    queue.insert_task(Note())
+print(40)
 """
 
 INSERTS: Final = """
@@ -94,22 +129,22 @@ def file(tmp_path: Path) -> Iterator[File]:
     made.close()
 
 
-def race(file: File, script: str, *arguments: str) -> list[Any]:
+def race(file: File, script: str, *arguments: str, processes: int = PROCESSES) -> list[Any]:
     """Runs a script in several processes that begin at once; returns what each has printed as JSON."""
     command = [sys.executable, "-c", BEGIN + script, str(file.path), *arguments]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, **pipes) for _ in range(PROCESSES)]
+    started = [subprocess.Popen(command, **pipes) for _ in range(processes)]
     try:
-        for process in processes:
+        for process in started:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-        for process in processes:
+        for process in started:
             assert process.stdin is not None
             process.stdin.write("\n")
             process.stdin.flush()
-        return [json.loads(process.communicate(timeout=PATIENT)[0]) for process in processes]
+        return [json.loads(process.communicate(timeout=PATIENT)[0]) for process in started]
     finally:
-        for process in processes:
+        for process in started:
             process.kill()
             process.communicate()
 
@@ -127,6 +162,34 @@ def claimed(file: File, *rules: FlowRule) -> tuple[int, list[datetime]]:
     starts = [start for _, of_process in found for start in of_process]
     assert sorted(task_id for task_id, _ in starts) == sorted(inserted)
     return max(most for most, _ in found), sorted(datetime.fromisoformat(at) for _, at in starts)
+
+
+def test_each_task_is_claimed_and_ended_once(file: File) -> None:
+    inserted = sorted(str(insert(file)) for _ in range(200))
+    assert sorted(chain.from_iterable(race(file, PLAIN_CLAIMS))) == inserted
+
+
+def test_no_writer_is_told_that_the_database_is_locked(file: File) -> None:
+    """Eight processes write, and an application, which knows nothing of their gate."""
+    over = threading.Event()
+
+    def write() -> None:
+        with closing(sqlite3.connect(file.path, isolation_level=None, timeout=PATIENT)) as connection:
+            connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+            while not over.is_set():
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("INSERT INTO orders DEFAULT VALUES")
+                over.wait(0.005)  # it does something else
+                connection.execute("COMMIT")
+
+    with ThreadPoolExecutor(1) as application:
+        writing = application.submit(write)
+        try:
+            assert race(file, WRITES, processes=8) == [40] * 8
+        finally:
+            over.set()
+        writing.result()
+    assert count(file) == 320
 
 
 def test_a_limit_is_never_exceeded_and_each_task_is_claimed_once(file: File) -> None:
