@@ -1,4 +1,4 @@
-"""The conformance suite over the four backends."""
+"""The conformance suite over every backend."""
 
 import dataclasses
 from collections import Counter
@@ -11,6 +11,8 @@ import pytest
 from fang_async import AsyncQueue
 from fang_core import AsyncMemoryQueue, MemoryQueue
 from fang_core.conformance import Backend, ConformanceSuite, QueueSuite
+from fang_redis import AsyncRedisQueue, RedisQueue
+from fang_sqlite import AsyncSqliteQueue, SqliteQueue
 from fang_threaded import Queue, WorkerPool
 
 
@@ -35,12 +37,18 @@ def test_a_backend_that_does_not_conform_fails_with_both_sides_shown() -> None:
     backend.close()
 
 
-def test_the_page_says_what_our_backends_can_do() -> None:
+def test_the_page_says_what_our_backends_can_do(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs/testing.md").read_text()
-    told = [[cell.strip() for cell in line.split("|")[1:5]] for line in page.splitlines() if line.startswith("| `")]
-    queues = (MemoryQueue(), Queue("postgresql://"), Queue("postgresql://", behind_pooler=True))
+    told = [[cell.strip() for cell in line.split("|")[1:7]] for line in page.splitlines() if line.startswith("| `")]
+    file = str(tmp_path / "tasks.db")
+    queues = (
+        *(MemoryQueue(), SqliteQueue(file), RedisQueue("redis://localhost")),
+        *(Queue("postgresql://"), Queue("postgresql://", behind_pooler=True)),
+    )
+    others = (
+        *(AsyncMemoryQueue(), AsyncSqliteQueue(file), AsyncRedisQueue("redis://localhost")),
+        *(AsyncQueue("postgresql://"), AsyncQueue("postgresql://", behind_pooler=True)),
+    )
     can = [dataclasses.asdict(queue.capabilities) for queue in queues]
     assert told == [[f"`{name}`", *("yes" if each[name] else "" for each in can)] for name in can[0]]
-    assert AsyncMemoryQueue().capabilities == queues[0].capabilities
-    for behind_pooler, queue in zip((False, True), queues[1:], strict=True):
-        assert AsyncQueue("postgresql://", behind_pooler=behind_pooler).capabilities == queue.capabilities
+    assert [queue.capabilities for queue in others] == [queue.capabilities for queue in queues]
