@@ -692,7 +692,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "Redis, a beat begins with a write that a full memory refuses",
-        [Edit("fang_redis/scripts/beat.lua", "call('HDEL', P..'meta', '-')", "call('HSET', P..'meta', '-', 1)")],
+        [Edit("fang_redis/scripts/beat.lua", "admit()\n", "call('HSET', P..'meta', '-', 1)\n")],
         InTest("tests/redis/test_heart.py::test_a_full_memory_stops_no_heart"),
         r"memory is full",
     ),
