@@ -55,7 +55,7 @@ _TEXTS: Final[dict[int, tuple[type[FangError], str]]] = {
     ),
     sqlite3.SQLITE_CANTOPEN: (
         NotConnected,
-        "{name} cannot be opened: see that {directory} exists, and that this user may write to it",
+        "{name} cannot be opened: see that it is a file, and that {directory} exists and can be written to",
     ),
     sqlite3.SQLITE_PERM: (AccessRefused, "{name} cannot be opened ({line}): give this user the right to write to it"),
     sqlite3.SQLITE_IOERR: (

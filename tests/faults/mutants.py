@@ -589,8 +589,8 @@ MUTANTS: Final = (
         [
             Edit(
                 "fang_sqlite/file.py",
-                "                    self._check()\n                    tx = ",
-                "                    tx = ",
+                "        try:\n            found = self._found()",
+                "        return\n        try:\n            found = self._found()",
             )
         ],
         InFault("S11", "threaded"),

@@ -120,7 +120,7 @@ def stop_past_the_lease(trial: SqliteTrial) -> None:
 # Writers --------------------------------------------------------------------------------------------------------------
 
 
-@fault("S08", "SIGKILL of an application in the middle of a transaction that inserts", quick=True)
+@fault("S08", "SIGKILL of an application in the middle of a transaction that inserts")
 def kill_a_writer(trial: SqliteTrial) -> None:
     trial.start()
     for _ in range(5):
@@ -171,7 +171,7 @@ def long_transaction(trial: SqliteTrial) -> None:
         assert "database is locked" not in worker.said()
 
 
-@fault("S10", "eight processes insert one by one beside workers: nobody is refused, nobody waits for long", quick=True)
+@fault("S10", "eight processes insert one by one beside workers: nobody is refused, nobody waits for long")
 def eight_writers(trial: SqliteTrial) -> None:
     trial.start()
     kind = Cooperative if trial.mix == "async" else Blocking

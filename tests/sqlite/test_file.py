@@ -174,7 +174,7 @@ def test_tables_of_a_later_version_are_refused(file: File) -> None:
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NotConnected, match=r"see that .* exists") as refused:
+    with pytest.raises(NotConnected, match=r"see that .* exists and can be written to") as refused:
         opened(tmp_path / "missing" / "tasks.db")
     one_line(refused.value)
 
