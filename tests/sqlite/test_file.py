@@ -20,6 +20,7 @@ from fang_core.errors import (
     StatementRefused,
 )
 from fang_sqlite.file import File
+from fang_sqlite.gate import Gate
 from tests.patience import PATIENT
 from tests.sqlite.files import count, insert, opened
 
@@ -91,6 +92,19 @@ def test_a_thread_that_waits_for_another_one_of_its_process_does_not_wait_for_ev
         thread.start()
         thread.join(PATIENT)
     assert [type(error) for error in refused] == [RowsLocked]
+
+
+def test_one_who_has_waited_at_the_gate_in_vain_writes_all_the_same(
+    file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a process that was stopped between the gate and its transaction."""
+    monkeypatch.setattr("fang_sqlite.file.AT_THE_GATE", 0.01)
+    stopped = Gate(file.directory)
+    assert stopped.enter(0)
+    for _ in range(3):
+        insert(file)
+    stopped.close()
+    assert count(file) == 3
 
 
 # Removed and replaced -------------------------------------------------------------------------------------------------
