@@ -166,11 +166,6 @@ def claimed_of(row: tuple[Any, ...]) -> ClaimedTask:
     )
 
 
-def ids_of(rows: list[tuple[bytes]]) -> list[UUID]:
-    """Returns the ids of rows that have nothing else."""
-    return [UUID(bytes=id_) for (id_,) in rows]
-
-
 def _payload_of(metadata: str, kind: str) -> str:
     """Returns the metadata without its type, as the text of a claim."""
     # Nearly always the type stands first, as inserts write it: to read the JSON takes as long as the rest.
