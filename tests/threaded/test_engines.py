@@ -71,9 +71,10 @@ def make_engine(url: str) -> Iterator[Callable[..., Engine]]:
         engine.dispose()
 
 
-@pytest.fixture
-def hostile(make_engine: Callable[..., Engine]) -> Engine:
-    engine = make_engine(json_serializer=lambda _: "nonsense", json_deserializer=lambda _: "nonsense")
+NONSENSE: dict[str, Any] = {"json_serializer": lambda _: "nonsense", "json_deserializer": lambda _: "nonsense"}
+
+
+def made_hostile(engine: Engine) -> Engine:
     engine.connect().close()  # SQLAlchemy itself asks for the version first
     engine.dispose()
     event.listen(engine, "connect", set_up_for_nonsense)
@@ -81,13 +82,25 @@ def hostile(make_engine: Callable[..., Engine]) -> Engine:
 
 
 @pytest.fixture
-def backend(hostile: Engine, url: str) -> Iterator[Backend]:
+def hostile(make_engine: Callable[..., Engine]) -> Engine:
+    return made_hostile(make_engine(**NONSENSE))
+
+
+@pytest.fixture(scope="module")
+def shared_hostile(shared_url: str) -> Iterator[Engine]:
+    engine = made_hostile(create_engine(make_url(shared_url).set(drivername="postgresql+psycopg"), **NONSENSE))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def backend(shared_hostile: Engine, emptied_url: str) -> Iterator[Backend]:
     made = Backend(
         "threaded",
-        queue=lambda **options: Queue(hostile, **options),
+        queue=lambda **options: Queue(shared_hostile, **options),
         pool=WorkerPool,
-        set_crashes=partial(set_crashes_on, url),
-        write_stats=partial(write_stats_on, url),
+        set_crashes=partial(set_crashes_on, emptied_url),
+        write_stats=partial(write_stats_on, emptied_url),
     )
     yield made
     made.close()
