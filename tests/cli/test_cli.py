@@ -141,6 +141,7 @@ def test_ended_demo_leaves_nothing_running(demo: subprocess.Popen[str], number: 
     assert [commands[pid] for pid in descendants if not ends(pid, seconds)] == []
 
 
+@pytest.mark.long
 @in_proc
 def test_death_of_a_pool_is_told_in_one_line(demo: subprocess.Popen[str]) -> None:
     descendants = _when_both_pools_run(demo)
