@@ -228,9 +228,15 @@ class AsyncLinks:
         self.server = server
         self._link: AsyncLink | None = None
         self._connecting: Task[AsyncLink] | None = None
+        self._apart: AsyncLinks | None = None  # for what waits for replicas: all that is sent later waits behind it
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         """Does as ``AsyncLink.send``. Raises ``BackendError``."""
+        if commands[-1][0] == "WAIT" and self._apart is not self:
+            if self._apart is None:
+                self._apart = AsyncLinks(self.server)
+                self._apart._apart = self._apart
+            return await self._apart.send(commands)
         link = self._link
         if link is None or not link.is_good:
             link = await self._connected()
@@ -263,6 +269,9 @@ class AsyncLinks:
 
     async def close(self) -> None:
         """Closes it; the next call makes another one. Never waits for long."""
+        apart, self._apart = self._apart, None
+        if apart is not None and apart is not self:
+            await apart.close()
         connecting = self._connecting
         if connecting is not None:
             connecting.cancel()

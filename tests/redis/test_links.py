@@ -79,6 +79,20 @@ async def test_what_is_no_utf_8_is_read_all_the_same_and_never_sent(redis_url: s
     await tasks.close()
 
 
+async def test_who_waits_for_replicas_holds_up_nobody_else(redis_url: str) -> None:
+    """No replica is there: the server waits as long as it is told."""
+    links = AsyncLinks(async_server_of(redis_url))
+    confirmed = asyncio.create_task(links.send([("PING",), ("WAIT", 1, int(PATIENT * 1000))]))
+    async with asyncio.timeout(PATIENT / 2):
+        while "cmd=wait" not in (await links.send([("CLIENT", "LIST")]))[0]:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        assert await links.send([("ECHO", "other")]) == ["other"]
+    assert not confirmed.done()
+    await links.close()
+    with pytest.raises(BackendUnavailable):
+        await confirmed
+
+
 # Replies that do not come ---------------------------------------------------------------------------------------------
 
 
