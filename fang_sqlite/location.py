@@ -14,6 +14,9 @@ def path_of(given: str | os.PathLike[str]) -> Path:
 
     As in SQLAlchemy's URLs, ``sqlite:///tasks.db`` is relative to the working directory, and ``sqlite:////srv/tasks.db``
     is not. Raises ``UsageError`` for what names no file.
+
+    A link gives the file that it leads to: SQLite keeps its log beside that one, and pools that kept their locks beside
+    the link would take all others for dead.
     """
     if not isinstance(given, str | os.PathLike):
         raise UsageError(f"give the path of a file or sqlite:///path, not {type(given).__name__}")
@@ -24,7 +27,8 @@ def path_of(given: str | os.PathLike[str]) -> Path:
         text = _path_in(text)
     if text in {"", ":memory:"} or text.startswith("file:"):
         raise UsageError("a database in memory is gone with its process: give a file, or use MemoryQueue")
-    return Path(text).absolute()
+    path = Path(text).absolute()
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _path_in(url: str) -> str:

@@ -105,8 +105,16 @@ class Waking:
     # For those who write ----------------------------------------------------------------------------------------------
 
     def tell(self, tx: Transaction) -> None:
-        """Tells all listeners what is noted in a transaction that was committed."""
+        """Tells all listeners what is noted in a transaction that was committed.
+
+        Nothing is raised if others cannot be told, for want of a descriptor perhaps: the caller would take for lost what
+        was committed. Who waits looks at the file, and a heart at its messages.
+        """
         self._tell_here(tx.woken, tx.late, tx.told)
+        with suppress(OSError):
+            self._tell_processes(tx)
+
+    def _tell_processes(self, tx: Transaction) -> None:
         names = marks.names_in(self._directory)
         if tx.late or tx.told:
             reached = {name for name in names if name.endswith(sockets.SUFFIX)}

@@ -49,6 +49,16 @@ def test_what_is_no_path_is_refused(given: Any) -> None:
         SqliteQueue(given)
 
 
+def test_a_link_leads_to_the_file_and_to_the_locks_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    for name, target in (("links/first.db", "../tasks.db"), ("second.db", "links/first.db")):
+        (tmp_path / name).symlink_to(target)
+    with SqliteQueue(tmp_path / "second.db") as queue:
+        queue.insert_task(ThreadedNote(text="through a link"))
+        assert queue.path == tmp_path / "tasks.db"
+    assert sorted(path.name for path in tmp_path.glob("**/*-fang")) == ["tasks.db-fang"]
+
+
 def test_a_path_and_a_url_are_taken_relative_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for given in (

@@ -1,5 +1,7 @@
 """Tests how pools are woken: in the process of the one who writes, in others, and by transactions of an application."""
 
+import errno
+import os
 import shutil
 import sqlite3
 import threading
@@ -11,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from fang_core.backends.store import SCHEDULES, LateRows
-from fang_sqlite import ear, marks
+from fang_sqlite import ear, marks, sockets
 from fang_sqlite.file import File
 from fang_sqlite.transaction import Transaction
 from fang_sqlite.waking import Waking
@@ -128,6 +130,23 @@ def test_an_insert_wakes_the_pools_of_its_type_that_wait_in_this_process_and_in_
     assert waiter.heard == [None, LateRows("common", 0, None)]
     assert busy.heard == [LateRows("common", 0, None)]
     assert foreign.heard == [LateRows("mail", 0, None)]
+
+
+@pytest.mark.parametrize("call", ["listdir", "socket"])
+def test_what_is_committed_is_no_error_because_nobody_can_be_told(
+    pools: Any, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    writer, waiter = pools(), pools()
+    waiter.wait()
+
+    def fail(*_: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*{"listdir": (os, "listdir"), "socket": (sockets, "unix_socket")}[call], fail)
+        insert(writer.file)
+    assert writer.heard == [None]
+    assert waiter.hears()  # it has looked
 
 
 @pytest.mark.usefixtures("no_looks")
