@@ -103,7 +103,8 @@ class Ear:
                 )
                 self._head.lost(lost)
                 self._wait(AGAIN_AFTER)
-        sockets.remove(self._directory, self.name)
+        with suppress(OSError):  # if nobody may write to the directory any more
+            sockets.remove(self._directory, self.name)
         self.forget()
 
     def _listen(self) -> None:

@@ -122,7 +122,7 @@ class SqliteStore:
 
     async def unregister(self, pool_id: UUID, /) -> None:
         """See ``PoolStore.unregister``."""
-        await self._access.look(self._waking.set_waiting, self, pool_id, False)
+        await self.set_waiting(pool_id, False)
         await self._note(registering.unregister, pool_id)
         await self._access.look(self._file.forget, pool_id)
 
@@ -140,7 +140,11 @@ class SqliteStore:
 
     async def set_waiting(self, pool_id: UUID, waiting: bool, /) -> None:
         """See ``WakeStore.set_waiting``."""
-        await self._access.look(self._waking.set_waiting, self, pool_id, waiting)
+        await self._access.look(self._set_waiting, pool_id, waiting)
+
+    def _set_waiting(self, pool_id: UUID, waiting: bool) -> None:
+        with self._file.diagnosing():
+            self._waking.set_waiting(self, pool_id, waiting)
 
     async def tell_types(self, task_types: Sequence[str], /) -> None:
         """See ``FlowStore.tell_types``."""

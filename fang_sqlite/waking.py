@@ -78,8 +78,9 @@ class Waking:
                 self._ear = None
         if ear is None or former is None:
             return
-        for pool_id in former.waits:
-            marks.remove(self._directory, Mark(pool_id, ear.name))
+        with suppress(OSError):  # if nobody may write to the directory any more
+            for pool_id in former.waits:
+                marks.remove(self._directory, Mark(pool_id, ear.name))
         if self._ear is None:
             ear.close()
 
@@ -107,8 +108,8 @@ class Waking:
     def tell(self, tx: Transaction) -> None:
         """Tells all listeners what is noted in a transaction that was committed.
 
-        Nothing is raised if others cannot be told, for want of a descriptor perhaps: the caller would take for lost what
-        was committed. Who waits looks at the file, and a heart at its messages.
+        Nothing is raised if others cannot be told, for want of a descriptor perhaps: the caller would take for lost
+        what was committed. Who waits looks at the file, and a heart at its messages.
         """
         self._tell_here(tx.woken, tx.late, tx.told)
         with suppress(OSError):

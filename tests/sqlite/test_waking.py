@@ -13,7 +13,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from fang_core.backends.store import SCHEDULES, LateRows
-from fang_sqlite import ear, marks, sockets
+from fang_core.driving import drive
+from fang_core.errors import BackendError
+from fang_sqlite import SqliteQueue, ear, marks, sockets
 from fang_sqlite.file import File
 from fang_sqlite.transaction import Transaction
 from fang_sqlite.waking import Waking
@@ -236,3 +238,19 @@ def test_nothing_is_left_when_listening_has_ended(pools: Any) -> None:
         pool.close()
         pool.close()  # closing twice is allowed
     assert set(marks.names_in(first.file.directory)) == {"turn", "writer"}
+
+
+def test_a_directory_that_nobody_can_use_any_more_is_an_error_of_ours_and_keeps_no_pool_from_ending(
+    sqlite_path: Path,
+) -> None:
+    with SqliteQueue(sqlite_path) as queue:
+        store, pool_id = queue.store(), uuid4()
+        store.listen(["common"], lambda _: None, lambda _: None, lambda _: None)
+        drive(store.set_waiting(pool_id, True))
+        directory = queue._file.directory
+        shutil.rmtree(directory)
+        directory.touch()
+        with pytest.raises(BackendError, match="see whether .*-fang is a directory"):
+            drive(store.set_waiting(pool_id, True))
+        drive(store.close())
+        directory.unlink()
