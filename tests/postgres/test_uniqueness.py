@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -36,7 +36,20 @@ TERMS = {
     "replace": Unique(by="n", while_="waiting", on_conflict="replace"),
     "postpone": Unique(by="n", on_conflict="postpone"),
 }
-EVERY = pytest.mark.parametrize("uniq", TERMS.values(), ids=TERMS)
+
+
+def with_terms(name: str, values: Mapping[str, Any]) -> pytest.MarkDecorator:
+    """Every value with all terms; those of a value are long but for its share of them, by turns."""
+    return pytest.mark.parametrize(
+        ("uniq", name),
+        [
+            pytest.param(
+                uniq, value, id=f"{key}-{terms}", marks=[] if place % len(values) == turn else [pytest.mark.long]
+            )
+            for place, (terms, uniq) in enumerate(TERMS.items())
+            for turn, (key, value) in enumerate(values.items())
+        ],
+    )
 
 
 class Said(Runnable):
@@ -95,8 +108,7 @@ async def from_asyncio(url: str, uniq: Unique) -> list[Task | None]:
 # One task, many clients -----------------------------------------------------------------------------------------------
 
 
-@EVERY
-@pytest.mark.parametrize("end", [commit, roll_back, kill])
+@with_terms("end", {"roll_back": roll_back, "commit": commit, "kill": kill})
 def test_of_64_clients_that_insert_one_task_at_once_one_wins(
     url: str, queue: Queue, watcher: psycopg.Connection[Any], uniq: Unique, end: Callable[..., None]
 ) -> None:
@@ -314,8 +326,7 @@ async def bulks_in_asyncio(url: str, uniq: Unique, step: int, own: bool) -> list
     return results
 
 
-@EVERY
-@pytest.mark.parametrize("own", [True, False], ids=["own", "connection="])
+@with_terms("own", {"own": True, "connection=": False})
 def test_bulks_of_the_same_tasks_in_opposite_orders_never_deadlock(
     url: str, queue: Queue, watcher: psycopg.Connection[Any], uniq: Unique, own: bool
 ) -> None:
