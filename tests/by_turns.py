@@ -13,6 +13,7 @@ from zlib import crc32
 import pytest
 
 PLACES: Final = (
+    "tests/conformance/test_broken.py",
     "tests/conformance/test_pools.py",
     "tests/faults/test_leases.py",
     "tests/isolation/",
