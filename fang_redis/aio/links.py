@@ -7,7 +7,8 @@ that of another command.
 """
 
 import asyncio
-from asyncio import Future, Task
+import socket
+from asyncio import AbstractEventLoop, Future, Task
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import Any, Final
 from hiredis import PushNotification
 from redis.exceptions import RedisError, ResponseError
 
+from fang_core.errors import UsageError
 from fang_core.forks import ForkWatch, in_child
 from fang_redis.connecting import ANSWER_WITHIN, CONNECT_WITHIN, Server, sever
 from fang_redis.diagnosis import ELSEWHERE, lost, not_connected, word_of
@@ -26,6 +28,11 @@ ENDED_WITHIN: Final = 2.0
 
 LOOKS: Final = 4
 """How often it looks for a reply, or a connection, before it gives up."""
+
+IN_USE_ELSEWHERE: Final = (
+    "this AsyncRedisQueue is in use on another event loop, which still runs: make one AsyncRedisQueue for each loop, or"
+    " close it there first; one RedisQueue serves threads that each run a loop of their own"
+)
 
 
 class AsyncLink:
@@ -133,6 +140,9 @@ class AsyncLink:
                 await self._connection.send_packed_command(commands, check_health=False)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing more can be written
             self._fail(error)
+        except asyncio.CancelledError:
+            self._fail(ConnectionError("the event loop has ended"))
+            raise
 
     async def _read(self) -> None:
         try:
@@ -147,6 +157,9 @@ class AsyncLink:
                     self._answer(reply)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing more can be read
             self._fail(error)
+        except asyncio.CancelledError:
+            self._fail(ConnectionError("the event loop has ended"))
+            raise
 
     def _answer(self, reply: Any) -> None:
         self._answered += 1
@@ -192,6 +205,12 @@ class AsyncLink:
         """Closes it at once, and whoever waits for a reply hears of it. Idempotent."""
         self._fail(ConnectionError("closed"))
 
+    def abandon(self) -> None:
+        """Ends the session, from another event loop than its own, which may be closed; if not, it hears of that."""
+        if self._connection._writer is not None:
+            with suppress(OSError):
+                self._connection._writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
     async def ended(self) -> None:
         """Waits a moment for its tasks, once it is closed."""
         if self._tasks:
@@ -222,16 +241,33 @@ class AsyncLink:
 
 
 class AsyncLinks:
-    """The connection of a queue, which is made when it is needed, and made again when it has broken."""
+    """The connection of a queue, which is made when it is needed, and made again when it has broken.
+
+    It belongs to one event loop. Once that has ended, or stands still, it is made again on the next one.
+    """
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self._link: AsyncLink | None = None
         self._connecting: Task[AsyncLink] | None = None
+        self._loop: AbstractEventLoop | None = None
         self._apart: AsyncLinks | None = None  # for what waits for replicas: all that is sent later waits behind it
+
+    def enter(self) -> None:
+        """Moves to the running event loop. Raises ``UsageError`` if the former one still runs, and needs it."""
+        loop, former = asyncio.get_running_loop(), self._loop
+        if loop is former:
+            return
+        link = self._link
+        if former is not None and former.is_running() and (self._connecting or (link is not None and link.is_good)):
+            raise UsageError(IN_USE_ELSEWHERE)
+        self._loop, self._link, self._connecting = loop, None, None
+        if link is not None:
+            link.abandon()
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         """Does as ``AsyncLink.send``. Raises ``BackendError``."""
+        self.enter()
         if commands[-1][0] == "WAIT" and self._apart is not self:
             if self._apart is None:
                 self._apart = AsyncLinks(self.server)
@@ -262,13 +298,17 @@ class AsyncLinks:
 
     async def _connect(self) -> AsyncLink:
         try:
-            link = self._link = await AsyncLink.connected(self.server)
+            link = await AsyncLink.connected(self.server)
+            if self._connecting is asyncio.current_task():  # else another event loop has the queue by now
+                self._link = link
             return link
         finally:
-            self._connecting = None
+            if self._connecting is asyncio.current_task():
+                self._connecting = None
 
     async def close(self) -> None:
-        """Closes it; the next call makes another one. Never waits for long."""
+        """Closes it; the next call makes another one. Never waits for long. Raises ``UsageError`` like ``enter``."""
+        self.enter()
         apart, self._apart = self._apart, None
         if apart is not None and apart is not self:
             await apart.close()

@@ -64,6 +64,7 @@ class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
 
     async def open(self) -> None:
         """Connects and checks the server. Idempotent. Raises ``BackendError`` if no queue works on it."""
+        self._driver.links.enter()
         if not self._is_open:
             await self._driver.run(check(self._server, self.keys))
             self._is_open = True
