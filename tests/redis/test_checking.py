@@ -34,7 +34,7 @@ RIGHTS = [word for word in DOCUMENTED.split() if word != "+config|get"]
 """What a queue needs, by the page; it says what is not known without the last one."""
 
 
-class Noted(Runnable):
+class Marked(Runnable):
     def run(self, queue: Any) -> None: ...
 
 
@@ -143,7 +143,7 @@ def test_a_user_with_few_rights_can_do_all(server: RedisServer, caplog: pytest.L
         checked(url)
         assert "this user may not see how often" in caplog.text
         with RedisQueue(url, replicas=0) as queue:
-            queue.insert_tasks([Noted(), Noted()])
+            queue.insert_tasks([Marked(), Marked()])
             assert queue.fetch_and_touch_task() is not None
             queue.schedules.list()
             queue.stats()
