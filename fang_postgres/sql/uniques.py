@@ -182,7 +182,7 @@ def change_twins(t: Tables, *, replaces: bool) -> Statement:
     changed = (
         update(task)
         .where(
-            c.id == any_(_given(IDS)),
+            c.id == any_(_locked(t)),
             Grouping(IDS)[place] == c.id,
             Grouping(ATTEMPTS)[place] == c.attempt,
             cast(c.state, Text).in_(state_literals(DUE_STATES)),
@@ -193,6 +193,14 @@ def change_twins(t: Tables, *, replaces: bool) -> Statement:
     )
     told = select(changed, waking(t, changed, passed_at=due_time(changed.c))).select_from(changed)
     return Statement("replace_twins" if replaces else "postpone_twins", told)
+
+
+def _locked(t: Tables) -> ColumnElement[Any]:
+    """Returns the given ids after locking their rows in this order. The update itself may go by the places of the rows
+    instead, which differ from snapshot to snapshot when others update them: two bulks would wait for each other."""
+    locked = aliased(t.tasks, "locked")
+    ids = select(locked.c.id).where(locked.c.id == any_(_given(IDS))).order_by(locked.c.id)
+    return array_of(ids.with_for_update(key_share=True))
 
 
 def _given(ids: Any) -> ColumnElement[Any]:

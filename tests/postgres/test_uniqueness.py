@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import psycopg
@@ -354,6 +355,26 @@ def test_bulks_of_the_same_tasks_in_opposite_orders_never_deadlock(
         assert len(rows) == 4 * ROUNDS * 100
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     assert watcher.execute(deadlocks).fetchone() == (0,)
+
+
+def test_tasks_that_a_bulk_replaces_are_locked_in_the_order_of_their_ids(
+    url: str, queue: Queue, watcher: psycopg.Connection[Any]
+) -> None:
+    """Whatever the plan: here the one that is first in the table is the last by its id."""
+    last, first = (queue.insert_task(Said(n=n), uniq=TERMS["replace"], id=UUID(int=0xFF00 - n)) for n in (1, 2))
+    lock = "SELECT FROM fang.fang_tasks WHERE id = %s FOR UPDATE NOWAIT"
+    with psycopg.connect(url) as holder, psycopg.connect(url) as bulk, ThreadPoolExecutor(1) as executor:
+        holder.execute(lock, [first.id])
+        for scan in ("indexscan", "bitmapscan", "indexonlyscan"):
+            bulk.execute(f"SET enable_{scan} = off")
+        tasks = [Said(n=1), Said(n=2)]
+        waiting = executor.submit(lambda: queue.insert_tasks(tasks, uniq=TERMS["replace"], connection=bulk))
+        try:
+            await_waiting(watcher, 1)
+            watcher.execute(lock, [last.id])
+        finally:
+            holder.rollback()
+        assert {task.id for task in waiting.result(PATIENT)} == {first.id, last.id}
 
 
 def test_a_bulk_that_raises_late_leaves_nothing_in_the_callers_transaction(
