@@ -42,10 +42,12 @@ ASKS_EVERY_MS: Final = 1
 the moment between two transactions of an application that writes all the time. Of Fang's processes no more than one
 asks, since the others wait at the gate."""
 
-_SETTINGS: Final = (
-    "PRAGMA journal_mode = WAL",
-    f"PRAGMA journal_size_limit = {64 << 20}",  # what a long reader has kept the log from being cut down to
-)
+_LOG_LIMIT: Final = 64 << 20
+"""Bytes to which the log is cut that a long reader has let grow."""
+
+_AGAIN_AFTER: Final = 0.01
+"""Seconds after which it is tried again what SQLite refuses at once."""
+
 OnCommit = Callable[[Transaction], None]
 
 
@@ -263,8 +265,8 @@ class File:
             if self._identity is None and not connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
                 # Pages that are free can be given back; it has an effect before there are tables.
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            for setting in _SETTINGS:
-                connection.execute(setting).fetchone()
+            _keep_log(connection)
+            connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}").fetchone()
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         except BaseException:
             connection.close()
@@ -322,3 +324,19 @@ def _begin(writer: sqlite3.Connection, deadline: float) -> None:
                 raise
         else:
             return
+
+
+def _keep_log(connection: sqlite3.Connection) -> None:
+    """Has the file keep a log, and waits for those who write to a file that has none, or begin one just now.
+
+    SQLite does not: it refuses at once while another connection writes.
+    """
+    deadline = time.monotonic() + LOCKED_FOR
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(_AGAIN_AFTER)

@@ -1,12 +1,16 @@
 """Finds the file of a queue in what a caller gives, and the files that are beside it."""
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
 from fang_core.errors import UsageError
 
-_SCHEME: Final = "sqlite:"
+_SCHEME: Final = re.compile(r"sqlite(\+\w+)?:", re.IGNORECASE)
+"""How a URL begins; SQLAlchemy's may name a driver."""
+
+_URL: Final = re.compile(_SCHEME.pattern + "(//(/(?P<path>.*))?)?", re.IGNORECASE | re.DOTALL)
 
 
 def path_of(given: str | os.PathLike[str]) -> Path:
@@ -23,7 +27,7 @@ def path_of(given: str | os.PathLike[str]) -> Path:
     text = os.fspath(given)
     if not isinstance(text, str) or "\0" in text:
         raise UsageError("the path of a database file is a text without null characters")
-    if text.startswith(_SCHEME):
+    if _SCHEME.match(text):
         text = _path_in(text)
     if text in {"", ":memory:"} or text.startswith("file:"):
         raise UsageError("a database in memory is gone with its process: give a file, or use MemoryQueue")
@@ -32,12 +36,13 @@ def path_of(given: str | os.PathLike[str]) -> Path:
 
 
 def _path_in(url: str) -> str:
-    scheme, slashes, path = url.partition("///")
-    if scheme != _SCHEME and url not in {_SCHEME, "sqlite://"}:
+    found = _URL.fullmatch(url)
+    if found is None:
         raise UsageError("the URL of a file is sqlite:///tasks.db, or sqlite:////srv/tasks.db from the root")
+    path = found["path"] or ""
     if "?" in path:
         raise UsageError("the URL of a file takes no parameters: give synchronous= and others to the queue")
-    return path if slashes else ""
+    return path
 
 
 def beside(path: Path) -> Path:

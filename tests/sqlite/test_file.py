@@ -6,6 +6,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,22 @@ def test_a_writer_waits_for_an_applications_transaction(file: File) -> None:
     application.execute("COMMIT")
     inserted.join(PATIENT)
     assert count(file) == 1
+    application.close()
+
+
+def test_one_who_opens_an_applications_file_that_has_no_log_yet_waits_for_its_transaction(tmp_path: Path) -> None:
+    path = tmp_path / "application.db"
+    application = sqlite3.connect(path, isolation_level=None)
+    application.execute("CREATE TABLE people (name TEXT)")
+    application.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as pool:
+        opened_soon = pool.submit(opened, path)
+        time.sleep(0.05)
+        assert not opened_soon.done()
+        application.execute("COMMIT")
+        with closing(opened_soon.result(PATIENT)) as file:
+            insert(file)
+            assert count(file) == 1
     application.close()
 
 

@@ -67,6 +67,8 @@ def test_a_path_and_a_url_are_taken_relative_or_not(tmp_path: Path, monkeypatch:
         tmp_path / "tasks.db",
         "sqlite:///tasks.db",
         f"sqlite:///{tmp_path}/tasks.db",
+        "sqlite+pysqlite:///tasks.db",
+        "SQLite+aiosqlite:///tasks.db",
     ):
         assert SqliteQueue(given).path == tmp_path / "tasks.db"
 
