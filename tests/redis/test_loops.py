@@ -17,7 +17,7 @@ from tests.redisserver import RedisServer, wait_for
 RAN: list[int] = []
 
 
-class OnLoop(AsyncRunnable):
+class OnLoopOfRedis(AsyncRunnable):
     n: int
 
     async def run(self, queue: AsyncQueueable) -> None:
@@ -41,7 +41,7 @@ async def patiently(call: Awaitable[Any]) -> Any:
 
 
 async def insert(queue: AsyncRedisQueue, n: int) -> int:
-    task = await queue.insert_task(OnLoop(n=n))
+    task = await queue.insert_task(OnLoopOfRedis(n=n))
     found = await queue.find_task_by_id(task.id)
     assert found is not None
     return int(found.metadata["n"])
