@@ -19,7 +19,7 @@ import redis.asyncio.connection
 import redis.asyncio.retry
 import redis.connection
 from redis.backoff import NoBackoff
-from redis.exceptions import MovedError
+from redis.exceptions import MovedError, RedisError
 from redis.retry import Retry
 
 from fang_core.errors import UsageError
@@ -116,7 +116,12 @@ def _made(server: object, client_class: Any, connections: Any, retry: Any) -> Se
     settings |= {"protocol": 3, "decode_responses": True, "encoding_errors": "backslashreplace"}
     settings |= {"retry": retry(NoBackoff(), 0), "health_check_interval": 0}
     where = settings.get("path") or f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
-    return Server(where, int(settings.get("db") or 0), connection_class, settings, server)
+    made = Server(where, int(settings.get("db") or 0), connection_class, settings, server)
+    try:
+        made.connection(None, None)  # which connects to nobody, and looks at the settings
+    except (RedisError, TypeError, ValueError) as error:
+        raise UsageError(f"a setting of the connection to Redis cannot be used: {error}") from None
+    return made
 
 
 def _parsed(url: str, connections: Any) -> dict[str, Any]:

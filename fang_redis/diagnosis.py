@@ -36,6 +36,7 @@ _CLASSES: Final[Mapping[type[Exception], str]] = {
 
 _NO_ROOM: Final = re.compile("max number of clients", re.IGNORECASE)
 _KILLED: Final = re.compile("script killed by user|Script attempted|killed", re.IGNORECASE)
+_NOT_IN_SCRIPT: Final = re.compile("user executing the script can't", re.IGNORECASE)
 _UNKNOWN: Final = re.compile("unknown (sub)?command", re.IGNORECASE)
 
 
@@ -119,6 +120,8 @@ def word_of(error: BaseException) -> str:
     for of_it, word in _CLASSES.items():
         if isinstance(error, of_it):
             return word
+    if _NOT_IN_SCRIPT.search(str(error)):  # Redis 7 names no word then
+        return "NOPERM"
     found = _WORD.search(str(error))
     return found[1] if found else ""
 

@@ -156,7 +156,10 @@ def test_a_user_with_few_rights_can_do_all(server: RedisServer, caplog: pytest.L
         client.execute_command("ACL", "SETUSER", "app", "-info")
         with pytest.raises(AccessRefused, match=r"lacks a right that a queue needs.*docs/redis.md"):
             checked(server.url.replace("//", "//app:pass@"))
-        client.execute_command("ACL", "SETUSER", "app", "+info", "resetkeys", "~other:*")
+        client.execute_command("ACL", "SETUSER", "app", "+info", "-time")  # which only scripts call
+        with pytest.raises(AccessRefused, match="lacks a right"):
+            checked(server.url.replace("//", "//app:pass@"))
+        client.execute_command("ACL", "SETUSER", "app", "+time", "resetkeys", "~other:*")
         with pytest.raises(AccessRefused, match="lacks a right"):
             checked(server.url.replace("//", "//app:pass@"))
     assert "pass@" not in caplog.text

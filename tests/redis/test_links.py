@@ -15,6 +15,7 @@ import redis.asyncio
 from fang_core.errors import AccessRefused, BackendUnavailable, NotConnected, StatementRefused, UsageError
 from fang_redis.aio.links import AsyncLink, AsyncLinks
 from fang_redis.connecting import async_server_of, server_of, threaded
+from fang_redis.layout import Keys
 from fang_redis.links import Link, Links
 from tests.patience import PATIENT
 from tests.proxy import Mode, Proxy
@@ -39,6 +40,19 @@ def proxy(server: RedisServer) -> Iterator[Proxy]:
 def fails(call: Callable[[Any], Any], argument: Any) -> None:
     with pytest.raises(BackendUnavailable):
         call(argument)
+
+
+@pytest.mark.parametrize("made", [server_of, async_server_of])
+@pytest.mark.parametrize("url", ["rediss://h/0?ssl_cert_reqs=some", "redis://h/0?ssl_ca_certs=/ca.pem"])
+def test_settings_that_no_connection_takes_are_refused_at_once(made: Callable[[Any], Any], url: str) -> None:
+    with pytest.raises(UsageError, match=r"cannot be used: .*(ssl|SSL)"):
+        made(url)
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\x07", "a{b}", "", "x" * 201])
+def test_names_that_no_key_can_begin_with_are_refused_at_once(name: str) -> None:
+    with pytest.raises(UsageError, match="the name of a queue on Redis"):
+        Keys(name)
 
 
 # What is sent, and what comes back ------------------------------------------------------------------------------------
