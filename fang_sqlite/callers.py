@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
+from fang_core.backends.django import is_django
 from fang_core.errors import TaskLost, UsageError
 from fang_core.naming import class_and_library
 from fang_sqlite.file import File, clock
@@ -22,8 +23,15 @@ if TYPE_CHECKING:
     import sqlalchemy
     from sqlalchemy import orm
 
+    from fang_core.backends.django import DjangoConnection
+
     CallersConnection: TypeAlias = (
-        sqlite3.Connection | sqlalchemy.Connection | orm.Session | orm.scoped_session[orm.Session]
+        sqlite3.Connection
+        | sqlalchemy.Connection
+        | sqlalchemy.PoolProxiedConnection
+        | orm.Session
+        | orm.scoped_session[orm.Session]
+        | DjangoConnection
     )
     """What ``connection=`` takes in threads."""
 else:
@@ -33,7 +41,7 @@ T = TypeVar("T")
 
 Verb: TypeAlias = Callable[[Transaction], T]
 
-_TAKEN: Final = "a sqlite3.Connection, or a SQLAlchemy Session or Connection"
+_TAKEN: Final = "a sqlite3.Connection, a SQLAlchemy Session or Connection, or django.db.connection"
 _SAVEPOINT: Final = "fang_call"
 
 
@@ -126,7 +134,16 @@ def _driver_connection(connection: Any) -> sqlite3.Connection:
         check_dialect(connection.dialect.name)
         if not connection.in_transaction():
             connection.begin()  # as its own first statement would, so that its commit() commits
-        connection = connection.connection.driver_connection
+        connection = connection.connection
+    if alchemy is not None and isinstance(connection, alchemy.PoolProxiedConnection):
+        connection = connection.driver_connection
+        if connection is None:
+            raise UsageError("connection= has been closed, or was given back to its pool")
+    if is_django(connection):
+        check_dialect(connection.vendor)
+        connection.ensure_connection()
+        connection.validate_no_broken_transaction()  # as its own statements would
+        connection = connection.connection
     if not isinstance(connection, sqlite3.Connection):
         raise refusal(connection, _TAKEN)
     return connection

@@ -11,21 +11,13 @@ from psycopg.types.string import StrDumper, TextLoader
 from sqlalchemy import Connection, PoolProxiedConnection
 from sqlalchemy.orm import Session, scoped_session
 
+from fang_core.backends.django import DjangoConnection, is_django
 from fang_core.errors import UsageError
 from fang_postgres.connections.caller_connection import AlchemyAdapter, ConnectionAdapter, Proxy, check_dialect, refusal
 from fang_postgres.statement import Rows
 from fang_postgres.textform import TextForm
 
 _TAKEN: Final = "a SQLAlchemy Session or Connection, a psycopg or psycopg2 connection, or django.db.connection"
-
-
-class DjangoConnection(Protocol):
-    """``django.db.connection`` with stubs, or ``connections["name"]``."""
-
-    vendor: str
-    in_atomic_block: bool
-
-    def ensure_connection(self) -> None: ...
 
 
 class Psycopg2Connection(Protocol):
@@ -67,7 +59,7 @@ def adapt(connection: Any) -> ConnectionAdapter:
             return _PsycopgAdapter(connection)
     if _is_psycopg2(connection):
         return _Psycopg2Adapter(connection)
-    if _is_django(connection):
+    if is_django(connection):
         return _DjangoAdapter(connection)
     raise refusal(connection, _TAKEN)
 
@@ -131,9 +123,3 @@ def _is_psycopg2(connection: Any) -> bool:
     # An application that has such an object has imported its module, which Fang does not need.
     psycopg2 = sys.modules.get("psycopg2.extensions")
     return psycopg2 is not None and isinstance(connection, psycopg2.connection)
-
-
-def _is_django(connection: Any) -> bool:
-    # django.db.connection is a proxy whose class does not show it.
-    needed = ("vendor", "ensure_connection", "in_atomic_block", "get_autocommit")
-    return "django.db" in sys.modules and all(hasattr(connection, name) for name in needed)

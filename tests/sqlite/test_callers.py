@@ -229,7 +229,7 @@ def test_another_file_is_refused_with_both_names(file: File, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("connection", [object(), "tasks.db", 1])
 def test_what_is_no_connection_is_refused(file: File, connection: Any) -> None:
-    with pytest.raises(UsageError, match=r"connection= takes a sqlite3.Connection, or a SQLAlchemy Session"):
+    with pytest.raises(UsageError, match=r"connection= takes a sqlite3.Connection, a SQLAlchemy Session"):
         insert_with(file, connection)
 
 
