@@ -57,6 +57,11 @@ def run_for_caller(file: File, connection: Any, verb: Verb[T], *, reads: bool, c
     return run_on(file, _driver_connection(connection), verb, reads=reads, completes=completes)
 
 
+def is_in_transaction(connection: Any) -> bool:
+    """Returns whether a caller's connection has begun a transaction in the file. Raises ``UsageError``."""
+    return _driver_connection(connection).in_transaction
+
+
 def run_on(file: File, connection: sqlite3.Connection, verb: Verb[T], *, reads: bool, completes: bool) -> T:
     """Does so on a connection of sqlite3's, on the thread that may use it."""
     with file.diagnosing(None), _as_it_comes(connection):

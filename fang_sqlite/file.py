@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -122,6 +122,24 @@ class File:
             self._gate.close()
             raise
         self._writer = writer
+
+    def check_made(self, *, in_transaction: bool) -> None:
+        """Raises ``UsageError`` if the caller's own transaction in the file would keep the tables from being made."""
+        with self.diagnosing(None):
+            is_hopeless = in_transaction and not self._is_made()
+        if is_hopeless:
+            raise UsageError(
+                f"{self.path.name} has no tables of Fang's yet, and your own transaction keeps them from being made:"
+                " call the queue's open() before it begins, as when the application starts, or run fang migrate first"
+            )
+
+    def _is_made(self) -> bool:
+        """Returns whether opening the file would write nothing that all readers and writers have to wait for."""
+        if not self.path.exists():
+            return True  # the caller's connection is to another file, which is refused afterwards
+        with self._guard, closing(sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True)) as reader:
+            journal = reader.execute("PRAGMA journal_mode").fetchone()[0]
+            return bool(journal == "wal" and check_version(version_of(reader)))
 
     def close(self) -> None:
         """Closes the connections, when the transaction that is under way has ended. Idempotent."""
@@ -313,14 +331,17 @@ class File:
                 connection.close()
 
 
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def _begin(writer: sqlite3.Connection, deadline: float) -> None:
     """Begins to write as soon as nobody else does. Raises SQLite's error if that is not before the deadline."""
     while True:
         try:
             writer.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not is_busy or time.monotonic() >= deadline:
+            if not _is_busy(error) or time.monotonic() >= deadline:
                 raise
         else:
             return
@@ -337,6 +358,6 @@ def _keep_log(connection: sqlite3.Connection) -> None:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if not _is_busy(error) or time.monotonic() > deadline:
                 raise
         time.sleep(_AGAIN_AFTER)

@@ -8,7 +8,7 @@ from fang_core.backends.queue import BaseQueue
 from fang_core.backends.verbs import Call
 from fang_sqlite.access import DirectAccess
 from fang_sqlite.base import SqliteQueueBase
-from fang_sqlite.callers import CallersConnection, run_for_caller
+from fang_sqlite.callers import CallersConnection, is_in_transaction, run_for_caller
 from fang_sqlite.store import SqliteStore
 from fang_sqlite.verbs import completes, done
 
@@ -50,6 +50,9 @@ class SqliteQueue(SqliteQueueBase, BaseQueue[CallersConnection]):
     def _do(self, call: Call[T], connection: CallersConnection | None, /) -> T:
         if connection is None:
             return self._done(call)
+        if not self.is_open:
+            with self._file.diagnosing(None):
+                self._file.check_made(in_transaction=is_in_transaction(connection))
         self._open_file()
         verb = partial(done, call=call)
         result: T = run_for_caller(self._file, connection, verb, reads=call.reads, completes=completes(call))

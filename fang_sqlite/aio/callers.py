@@ -2,6 +2,7 @@
 
 import sqlite3
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from fang_core.errors import UsageError
@@ -39,6 +40,15 @@ async def run_for_caller(file: File, connection: Any, verb: Verb[T], *, reads: b
             raise
         raise UsageError("connection= has been closed") from None
     return result
+
+
+async def is_in_transaction(connection: Any) -> bool:
+    """See ``fang_sqlite.callers.is_in_transaction``; False if the connection has been closed."""
+    lent = await _driver_connection(connection)
+    with suppress(ValueError):
+        result: bool = lent.in_transaction
+        return result
+    return False
 
 
 async def _driver_connection(connection: Any) -> Any:

@@ -7,7 +7,7 @@ from uuid import UUID
 from fang_core.backends.async_queue import AsyncBaseQueue
 from fang_core.backends.verbs import Call
 from fang_sqlite.aio.access import HoppingAccess
-from fang_sqlite.aio.callers import CallersConnection, run_for_caller
+from fang_sqlite.aio.callers import CallersConnection, is_in_transaction, run_for_caller
 from fang_sqlite.base import SqliteQueueBase
 from fang_sqlite.store import SqliteStore
 from fang_sqlite.verbs import completes, done
@@ -42,6 +42,8 @@ class AsyncSqliteQueue(SqliteQueueBase, AsyncBaseQueue[CallersConnection]):
     async def _do(self, call: Call[T], connection: CallersConnection | None, /) -> T:
         if connection is not None:
             if not self.is_open:  # else the thread may be waiting for the caller's own transaction
+                is_within = await is_in_transaction(connection)
+                await self._access.run(partial(self._file.check_made, in_transaction=is_within))
                 await self.open()
             verb = partial(done, call=call)
             return await run_for_caller(self._file, connection, verb, reads=call.reads, completes=completes(call))

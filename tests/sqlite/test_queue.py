@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import pytest
 
 from fang_core.backends.verbs import Verbs
@@ -236,3 +237,41 @@ def test_a_queue_that_others_took_for_dead_fetches_again(sqlite_path: Path) -> N
             connection.execute("DELETE FROM fang_pools")
         assert queue.fetch_and_touch_task() is not None
         assert len(queue.pools()) == 1
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_an_open_transaction_in_a_file_without_tables_is_told_to_open_the_queue_first(
+    sqlite_path: Path, journal: str
+) -> None:
+    queue = SqliteQueue(sqlite_path)
+    with closing(sqlite3.connect(sqlite_path)) as own:
+        own.execute(f"PRAGMA journal_mode = {journal}").fetchone()
+        own.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+        own.execute("INSERT INTO orders DEFAULT VALUES")
+        with pytest.raises(UsageError, match=r"call the queue's open\(\) before it begins"):
+            queue.insert_task(ThreadedNote(), connection=own)
+        own.rollback()
+        queue.insert_task(ThreadedNote(), connection=own)  # nothing is open: the tables are made
+        own.commit()
+        queue.close()
+        own.execute("INSERT INTO orders DEFAULT VALUES")
+        queue.insert_task(ThreadedNote(), connection=own)  # they are there, so that nobody is in the way
+        own.commit()
+    assert queue.count_by_kind() == {"conformance.ThreadedNote": 2}
+    queue.close()
+
+
+def test_an_open_transaction_in_asyncio_is_told_so_too(sqlite_path: Path) -> None:
+    async def main() -> None:
+        async with aiosqlite.connect(sqlite_path) as own:
+            await own.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+            await own.execute("INSERT INTO orders DEFAULT VALUES")
+            queue = AsyncSqliteQueue(sqlite_path)
+            with pytest.raises(UsageError, match=r"call the queue's open\(\) before it begins"):
+                await queue.insert_task(AsyncNote(), connection=own)
+            await own.rollback()
+            await queue.insert_task(AsyncNote(), connection=own)
+            await own.commit()
+            await queue.close()
+
+    asyncio.run(main())
