@@ -34,6 +34,8 @@ _CLASSES: Final[Mapping[type[Exception], str]] = {
 }
 """redis-py cuts these words off the text."""
 
+_REFUSES: Final = "refuses this user or password, or wants one, as in redis://USER:PASSWORD@host"
+
 _NO_ROOM: Final = re.compile("max number of clients", re.IGNORECASE)
 _KILLED: Final = re.compile("script killed by user|Script attempted|killed", re.IGNORECASE)
 _NOT_IN_SCRIPT: Final = re.compile("user executing the script can't", re.IGNORECASE)
@@ -70,7 +72,7 @@ def refused(error: BaseException) -> BackendError:
                 f"this user of Redis lacks a right that a queue needs; docs/redis.md lists them for ACL SETUSER: {text}"
             )
         case "NOAUTH" | "WRONGPASS":
-            return AccessRefused(f"Redis refuses this user or password, or wants one: {text}")
+            return AccessRefused(f"Redis {_REFUSES}: {text}")
         case "LOADING":
             return NotConnected(f"Redis reads its data, and answers when it has: {text}")
         case "BUSY" | "UNKILLABLE":
@@ -109,10 +111,10 @@ def not_connected(error: BaseException, where: str) -> BackendError:
     if isinstance(error, BusyLoadingError):
         return NotConnected(f"Redis at {where} reads its data, and answers when it has: {text}")
     if isinstance(error, AuthenticationError) or word_of(error) in ("NOPERM", "NOAUTH", "WRONGPASS"):
-        return AccessRefused(f"Redis at {where} refuses this user or password, or wants one: {text}")
+        return AccessRefused(f"Redis at {where} {_REFUSES}: {text}")
     if isinstance(error, RedisError) and _UNKNOWN.search(text):
         return BackendError(f"the server at {where} is too old: a queue needs Redis 6.2 or Valkey 7.2: {text}")
-    return NotConnected(f"Redis at {where} cannot be reached: {text}")
+    return NotConnected(f"Redis at {where} cannot be reached; see that it runs, and that the URL names it: {text}")
 
 
 def word_of(error: BaseException) -> str:

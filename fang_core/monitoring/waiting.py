@@ -1,12 +1,13 @@
 """Says why a task waits. Each function returns None unless its cause holds; ``explaining`` has their order."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from shlex import quote
 from typing import Final
 
 from fang_core.crashes import MOST_GROUP, group_limit, is_suspect
 from fang_core.monitoring.explanation import Cause
-from fang_core.monitoring.facts import MOST_AHEAD, Facts, Found
+from fang_core.monitoring.facts import MOST_AHEAD, Facts, Found, PoolFacts
 from fang_core.monitoring.wording import (
     ISOLATE,
     START_A_WORKER,
@@ -128,10 +129,18 @@ def unknown(facts: Facts, task: Task) -> Found | None:
         Cause.UNKNOWN_KIND,
         f"{pool_names(facts.pools)} {serve} its task type {named(task.task_type)}, and {know} no class of its kind "
         f"{named(task.kind)}{served_last(facts.served_at)}.",
-        f"Have the module with the class of kind {task.kind!r} imported where the pool is made, and deploy that.",
+        f"Have the module with the class of kind {task.kind!r} imported where the pool is made, and deploy that"
+        f"{_other_mode(facts.pools)}.",
         details={"kind": task.kind, "task_type": task.task_type, "served_at": facts.served_at}
         | ids_of_pools(facts.pools),
     )
+
+
+def _other_mode(pools: Sequence[PoolFacts]) -> str:
+    """Returns what classes of the other mode need, if all of these pools are of one: they may be imported already."""
+    needs = {"threaded": "an AsyncRunnable needs an AsyncWorkerPool", "async": "a Runnable needs a WorkerPool"}
+    modes = {pool.mode for pool in pools}
+    return "".join(f"; {needs[mode]}" for mode in modes & needs.keys() if len(modes) == 1)
 
 
 def unusable(facts: Facts, task: Task) -> Found | None:

@@ -157,4 +157,12 @@ def check_queue(queue: object, mode: Mode) -> None:
         raise UsageError(f"{pool} takes a queue, not {name}: write {pool}({wanted}('postgresql://...'))")
     its_mode: Mode = "async" if inspect.iscoroutinefunction(store) else "threaded"
     if its_mode != mode:
-        raise UsageError(f"{pool} cannot run on {name}: give it {wanted}, or take {_POOLS[its_mode]} for this one")
+        counterpart = _in_mode(type(queue), mode)
+        raise UsageError(f"{pool} cannot run on {name}: give it {counterpart}, or take {_POOLS[its_mode]} for this one")
+
+
+def _in_mode(queue: type, mode: Mode) -> str:
+    """Returns the name of the queue of this mode that keeps tasks where a queue of the other one does."""
+    ours = (each.__name__ for each in queue.__mro__ if each.__module__.startswith("fang_"))
+    name = next(ours, "Queue").removeprefix("Async")
+    return f"Async{name}" if mode == "async" else name

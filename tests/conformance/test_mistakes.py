@@ -9,6 +9,7 @@ import pytest
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_core import AsyncMemoryQueue, MemoryQueue, UsageError
 from fang_core.backends.memory.state import MemoryState
+from fang_sqlite import AsyncSqliteQueue
 from fang_threaded import Queue, WorkerPool
 from tests.modes import AsyncNote, Harness, ThreadedNote, eventually
 
@@ -19,9 +20,10 @@ URL = "postgresql://localhost/app"
     ("pool", "queue", "message"),
     [
         (WorkerPool, AsyncQueue(URL), r"^WorkerPool cannot run on AsyncQueue: give it Queue, or take AsyncWorkerPool "),
-        (WorkerPool, AsyncMemoryQueue(), r"^WorkerPool cannot run on AsyncMemoryQueue: give it Queue, or "),
+        (WorkerPool, AsyncMemoryQueue(), r"^WorkerPool cannot run on AsyncMemoryQueue: give it MemoryQueue, or "),
         (AsyncWorkerPool, Queue(URL), r"^AsyncWorkerPool cannot run on Queue: give it AsyncQueue, or take WorkerPool "),
-        (AsyncWorkerPool, MemoryQueue(), r"^AsyncWorkerPool cannot run on MemoryQueue: give it AsyncQueue, or "),
+        (AsyncWorkerPool, MemoryQueue(), r"^AsyncWorkerPool cannot run on MemoryQueue: give it AsyncMemoryQueue, or "),
+        (WorkerPool, AsyncSqliteQueue("tasks.db"), r"AsyncSqliteQueue: give it SqliteQueue, or take AsyncWorkerPool "),
         (WorkerPool, URL, r"^WorkerPool takes a queue, not str: write WorkerPool\(Queue\('postgresql://\.\.\.'\)\)$"),
         (AsyncWorkerPool, URL, r"takes a queue, not str: write AsyncWorkerPool\(AsyncQueue\("),
         (WorkerPool, Queue, r"^WorkerPool takes a queue, not type"),

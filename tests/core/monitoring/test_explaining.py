@@ -138,6 +138,21 @@ def test_of_all_that_holds_up_a_task_that_waits_the_first_is_named_and_then_the_
     assert explained(facts).cause is Cause.STARTS_SOON
 
 
+@pytest.mark.parametrize(
+    ("modes", "told"),
+    [
+        (["threaded"], "deploy that; an AsyncRunnable needs an AsyncWorkerPool."),
+        (["async", "async"], "deploy that; a Runnable needs a WorkerPool."),
+        (["threaded", "async"], "deploy that."),
+    ],
+)
+def test_a_class_that_is_imported_may_need_a_pool_of_the_other_mode(modes: list[str], told: str) -> None:
+    pools = tuple(POOL._replace(mode=mode, knows=False) for mode in modes)
+    remedy = explained(facts_of(task_of(), pools=pools)).remedy
+    assert remedy is not None
+    assert remedy.endswith(told)
+
+
 def test_of_all_that_is_wrong_with_a_task_in_progress_the_first_is_named_and_then_the_next() -> None:
     held = POOL._replace(busy=1, waiting=1)
     task = task_of(
