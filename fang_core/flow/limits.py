@@ -149,13 +149,17 @@ class Gcra(NamedTuple):
 
         If it is further ahead than starts can move it, the clock was set back: then one start is allowed now.
         """
-        if tat > now + self.burst * self.interval:
-            return now + (self.burst - 1) * self.interval
-        return max(tat, now)
+        if tat <= now:
+            return now
+        ahead = -((now - tat) // self.interval)  # rounded up; the end of a large burst may be a time that no date tells
+        return tat if ahead <= self.burst else now + (self.burst - 1) * self.interval
 
     def next_start(self, tat: datetime, now: datetime) -> datetime:
         """Returns when the next start is allowed, which may be now."""
-        return max(now, self.clamped(tat, now) - (self.burst - 1) * self.interval)
+        tat = self.clamped(tat, now)
+        if (tat - now) // self.interval < self.burst - 1:
+            return now
+        return tat - (self.burst - 1) * self.interval
 
 
 class FlowSettings(NamedTuple):

@@ -4,7 +4,7 @@ import copy
 import json
 import pickle
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -175,3 +175,25 @@ def test_an_interval_is_rounded_so_that_the_rate_is_not_exceeded() -> None:
 )
 def test_the_burst_unless_it_is_given(rate: Rate, burst: int) -> None:
     assert rate.gcra.burst == burst
+
+
+# Rates ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("burst", [1, 2, 5])
+@pytest.mark.parametrize("us", [-5, 0, 1, 9, 10, 11, 19, 20, 21, 39, 40, 41, 49, 50, 51, 500])
+def test_a_rate_counts_what_lies_ahead(burst: int, us: int) -> None:
+    now, interval = datetime(2030, 1, 1, tzinfo=UTC), timedelta(microseconds=10)
+    rate, tat = Gcra(interval, burst), now + timedelta(microseconds=us)
+    was_set_back = tat > now + burst * interval
+    clamped = now + (burst - 1) * interval if was_set_back else max(tat, now)
+    assert rate.clamped(tat, now) == clamped
+    assert rate.next_start(tat, now) == max(now, clamped - (burst - 1) * interval)
+
+
+@pytest.mark.parametrize("interval", [timedelta(hours=1), timedelta(days=10_000)])
+def test_the_end_of_a_burst_may_lie_beyond_every_date(interval: timedelta) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    rate = Gcra(interval, 10**9)
+    assert rate.clamped(now + interval, now) == now + interval
+    assert rate.next_start(now + interval, now) == now
