@@ -47,29 +47,39 @@ def some(texts: Sequence[str]) -> str:
     return "; ".join(texts[:SHOWN]) + more
 
 
+def number(value: int, *, is_estimate: bool) -> str:
+    """Returns a number of tasks as a person reads it: with ``~`` if it was estimated."""
+    return f"~{value:,}" if is_estimate else f"{value:,}"
+
+
 def pools(lives: Mapping[UUID, Life], counts: Sequence[TaskCount]) -> Check:
     """Judges whether pools live."""
     due = sum(count.due for count in counts)
+    told = number(due, is_estimate=any(count.is_estimate for count in counts if count.due))
     by_life = {life: [pool_id for pool_id, each in lives.items() if each is life] for life in Life}
     alive, gone = len(by_life[Life.ALIVE]), by_life[Life.DEAD] + by_life[Life.SILENT]
     dead = f"{len(by_life[Life.DEAD])} dead, {len(by_life[Life.SILENT])} silent"
     if not gone:
-        text = f"pools that live: {alive}; tasks that are due: {due:,}"
+        text = f"pools that live: {alive}; tasks that are due: {told}"
         if alive or not due:
             return Check("pools", Level.OK, text)
-        return Check("pools", Level.ERROR, f"no pool runs, and {due:,} tasks are due", "fang worker MODULE:POOL")
+        return Check("pools", Level.ERROR, f"no pool runs, and {told} tasks are due", "fang worker MODULE:POOL")
     text = f"pools: {alive} live, {dead}: {some([str(each) for each in gone])}"
     if alive:
         return Check("pools", Level.WARNING, f"{text}; pools that live take back the tasks of dead ones", "fang pools")
     return Check("pools", Level.ERROR, text, "fang worker MODULE:POOL")
 
 
+def _due(waiting: UnservedType | UnknownKind) -> str:
+    return number(waiting.due, is_estimate=waiting.is_estimate)
+
+
 def served(types: Sequence[UnservedType], kinds: Sequence[UnknownKind]) -> Check:
     """Judges whether some pool that lives runs each task that is due."""
-    told = [f"no pool serves task type {each.task_type}: {each.due:,} due" for each in types]
+    told = [f"no pool serves task type {each.task_type}: {_due(each)} due" for each in types]
     unserved = {each.task_type for each in types}
     told += [
-        f"no pool of task type {each.task_type} knows kind {each.kind}: {each.due:,} due"
+        f"no pool of task type {each.task_type} knows kind {each.kind}: {_due(each)} due"
         for each in kinds
         if each.task_type not in unserved
     ]

@@ -266,6 +266,13 @@ def test_what_nobody_serves() -> None:
     assert many.text.endswith("no pool serves task type type2: 1 due; and 2 more")
 
 
+def test_a_number_that_was_estimated_is_told_as_such() -> None:
+    estimated = TaskCount("heavy", TaskState.NEW, "Render", 8700, 8700, is_estimate=True)
+    assert checks.pools({}, [estimated]).text == "no pool runs, and ~8,700 tasks are due"
+    types = [UnservedType("heavy", 8700, is_estimate=True)]
+    assert checks.served(types, []).text == "no pool serves task type heavy: ~8,700 due"
+
+
 def test_runs_that_hang() -> None:
     run = NotableRun(uuid4(), "7", "Print", 1, NOW, timedelta(hours=1), False, None, None)
     assert checks.runs([run]).level is Level.OK
