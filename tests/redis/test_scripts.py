@@ -1,6 +1,8 @@
 """What scripts may not do: stop half way, write when the memory is full and pools need them not to, be unknown."""
 
 from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -10,7 +12,12 @@ from fang_core import BackendError, TaskState, TwinExists, Unique
 from fang_core.conformance.tasks import ThreadedNote, ThreadedYearlyNote
 from fang_core.tasks.insertion import in_chunks
 from fang_redis import RedisQueue, inserting
-from fang_redis.layout import MOST_ROWS
+from fang_redis.connecting import server_of
+from fang_redis.layout import MOST_ROWS, Keys
+from fang_redis.links import Links
+from fang_redis.operations import Operation, Verb
+from fang_redis.runner import Runner
+from fang_redis.sending import NO_TASK, ScheduleWrite, Sending, Write, Written
 from fang_threaded import WorkerPool
 from tests.redisserver import RedisServer
 
@@ -125,3 +132,30 @@ def test_when_the_memory_is_full_a_pool_that_starts_runs_what_waits(full: RedisS
         assert WorkerPool(queue, number_of_workers=2).drain() == 20
         with WorkerPool(queue, number_of_workers=2) as pool:
             assert [info.id for info in queue.pools()] == [pool.id]
+
+
+def test_a_schedule_that_has_changed_since_it_was_read_is_not_written_nor_the_task_of_its_tick(
+    queue: RedisQueue, redis_url: str
+) -> None:
+    task = queue.insert_task(ThreadedNote(n=1))
+    queue.remove_task(task.id)
+    sending = Sending(Keys("fang"))
+
+    def sent(operation: Operation[Any]) -> Verb[Any]:
+        return (yield from operation)
+
+    with closing(Links(server_of(redis_url))) as links:
+
+        def write(read: str, after: str, *writes: Write) -> Written:
+            written: Written = Runner(links).run(sent(sending.write(writes, ScheduleWrite("nightly", read, after))))
+            return written
+
+        def row() -> Any:
+            return links.send([("HGET", "{fang}:schedules", "nightly")])[0]
+
+        assert write("", "first").is_done
+        for read, after in (("", "second"), ("other", "second"), ("other", "")):
+            assert write(read, after, Write(None, task)).stale == NO_TASK
+            assert (row(), queue.find_task_by_id(task.id)) == ("first", None)
+        assert write("first", "second", Write(None, task)).is_done
+        assert (row(), queue.find_task_by_id(task.id)) == ("second", task)
