@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Literal
 from uuid import UUID
 
-from fang_core.errors import NotConnected, SchemaError, UsageError
+from fang_core.errors import NotConnected, RowsLocked, SchemaError, UsageError
 from fang_core.forks import in_child
 from fang_sqlite import marks, pulse
 from fang_sqlite.diagnosis import diagnosed, diagnosed_os, locked
@@ -67,7 +67,8 @@ class File:
         self.directory = beside(path)
         self._synchronous = synchronous
         self._on_commit = on_commit
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # it knows whether it was taken: see writing()
+        self._is_writing = False
         self._guard = ForkGuard()
         self._gate = Gate(self.directory)
         self._without_gate_until = 0.0
@@ -107,7 +108,7 @@ class File:
     def _open(self, *, may_create: bool) -> None:
         if may_create:
             self._identity = None
-        with self._guard:
+        with self._guard.use():
             writer = self._connected()
         self._is_durable = True
         try:
@@ -137,13 +138,13 @@ class File:
         """Returns whether opening the file would write nothing that all readers and writers have to wait for."""
         if not self.path.exists():
             return True  # the caller's connection is to another file, which is refused afterwards
-        with self._guard, closing(sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True)) as reader:
+        with self._guard.use(), closing(sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True)) as reader:
             journal = reader.execute("PRAGMA journal_mode").fetchone()[0]
             return bool(journal == "wal" and check_version(version_of(reader)))
 
     def close(self) -> None:
         """Closes the connections, when the transaction that is under way has ended. Idempotent."""
-        with self._lock, self._guard:
+        with self._lock, self._guard.use():
             connections = [*self._readers, *filter(None, [self._writer, self._watcher])]
             self._readers, self._writer, self._watcher, self._is_forked = [], None, None, False
             for connection in connections:
@@ -163,15 +164,27 @@ class File:
         """
         self._open_in_child()
         deadline = time.monotonic() + within
-        if not self._lock.acquire(timeout=within):
-            raise locked(self.path, within)
-        try:
+        is_ours = False
+        try:  # before the lock, as an exception of a signal's handler may come as soon as it is taken
+            if not self._lock.acquire(timeout=within):
+                raise locked(self.path, within)
+            if self._is_writing:
+                raise RowsLocked(
+                    f"{self.path.name}: this thread is in a call of the queue's already: do not call it in the handler"
+                    " of a signal"
+                )
+            self._is_writing = is_ours = True
             if self._writer is None:
                 raise self._closed()
             with self.diagnosing(within), self._written(self._writer, deadline - time.monotonic(), durable) as tx:
                 yield tx
         finally:
-            self._lock.release()
+            if is_ours:
+                self._is_writing = False
+            try:  # noqa: SIM105 - a signal may come in suppress()
+                self._lock.release()
+            except RuntimeError:  # it was not taken
+                pass
         self.tell(tx)
 
     def tell(self, tx: Transaction) -> None:
@@ -182,14 +195,14 @@ class File:
     @contextmanager
     def _written(self, writer: sqlite3.Connection, within: float, durable: bool = True) -> Iterator[Transaction]:
         deadline = time.monotonic() + within
-        self._pass_gate(within)
         try:
-            with self._guard:
+            self._pass_gate(within)
+            with self._guard.use():
                 if writer.in_transaction:  # an exception from outside has hit a thread that had just begun
                     writer.execute("ROLLBACK")
                 self._make_durable(writer, durable)
-                _begin(writer, deadline)
                 try:
+                    _begin(writer, deadline)
                     self._check()
                     tx = Transaction(writer, clock())
                     yield tx
@@ -219,7 +232,7 @@ class File:
         self._open_in_child()
         if self._writer is None:
             raise self._closed()
-        with self._guard, self.diagnosing():
+        with self._guard.use(), self.diagnosing():
             self._check()
             try:
                 reader = self._readers.pop()
@@ -243,7 +256,7 @@ class File:
 
     def data_version(self) -> int:
         """Returns a number that changes when anybody commits anything, for one thread that asks again and again."""
-        with self._guard, self.diagnosing():
+        with self._guard.use(), self.diagnosing():
             self._check()
             if self._watcher is None:
                 self._watcher = self._connected()
@@ -320,7 +333,7 @@ class File:
         """Closes a child's copies of the connections if they were idle; the child connects again when it needs to."""
         connections = [*self._readers, *filter(None, [self._writer, self._watcher])]
         was_open = self._writer is not None or self._is_forked
-        self._lock = threading.Lock()
+        self._lock, self._is_writing = threading.RLock(), False
         self._readers, self._writer, self._watcher = [], None, None
         self._is_forked = was_open
         if not self._guard.is_still():

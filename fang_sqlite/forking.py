@@ -7,57 +7,65 @@ closes the file. So a child first closes its copies, which harms nobody if they 
 
 import os
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 from weakref import WeakSet
 
 STILL_WITHIN: Final = 2.0
 """Seconds for which a fork waits for those who use connections; a child that is forked then cannot use the file."""
 
+_LOOKS_EVERY: Final = 0.001
+
 _GUARDS: Final["WeakSet[ForkGuard]"] = WeakSet()
 
 
 class ForkGuard:
-    """A context manager around each use of the connections to one file, which other threads may use, too."""
+    """Knows each use of the connections to one file, which other threads may use, too.
+
+    The handler of a signal may raise an exception anywhere in the main thread, and must not leave a use behind that has
+    ended: each of them is an object in a set, which one call into C takes out again.
+    """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._users = 0
-        self._is_forking = False
+        self._lock = threading.RLock()  # a signal's handler may use a connection, too
+        self._uses: set[object] = set()
         _GUARDS.add(self)
 
-    def __enter__(self) -> None:
-        with self._changed:
-            while self._is_forking:
-                self._changed.wait()
-            self._users += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._users -= 1
-            if self._users == 0:
-                self._changed.notify_all()
+    @contextmanager
+    def use(self) -> Iterator[None]:
+        """Keeps the process from forking, and waits while it does."""
+        use = object()
+        try:
+            with self._lock:
+                self._uses.add(use)
+            yield
+        finally:
+            self._uses.discard(use)
 
     def is_still(self) -> bool:
         """Returns whether nobody uses a connection; in a child, whether nobody did when it was forked."""
-        return self._users == 0
+        return not self._uses
 
     def start_anew(self) -> None:
         """Makes a child's copy one that nobody uses: no other thread of the parent's goes on there."""
-        self._changed = threading.Condition()
-        self._users = 0
-        self._is_forking = False
+        self._lock = threading.RLock()
+        self._uses = set()
 
     def hold(self) -> None:
         """Waits until nobody uses a connection, and lets nobody begin."""
-        with self._changed:
-            self._changed.wait_for(self.is_still, STILL_WITHIN)
-            self._is_forking = True
+        deadline = time.monotonic() + STILL_WITHIN
+        self._lock.acquire()
+        while self._uses and time.monotonic() < deadline:
+            self._lock.release()  # those who are under way may need another one to come to their end
+            time.sleep(_LOOKS_EVERY)
+            self._lock.acquire()
 
     def release(self) -> None:
         """Lets those who wait begin."""
-        with self._changed:
-            self._is_forking = False
-            self._changed.notify_all()
+        with suppress(RuntimeError):  # it was not held
+            self._lock.release()
 
 
 def _hold_all() -> None:
