@@ -136,6 +136,11 @@ class Ear(ABC):
     def start(self, channel: str, subscribers: Subscribers) -> None:
         """Begins to listen."""
 
+    @property
+    @abstractmethod
+    def has_ended(self) -> bool:
+        """Whether nothing listens any more, since its event loop has ended, or its process was forked."""
+
     @abstractmethod
     async def ended(self) -> None:
         """Waits for its end, for ``ENDED_WITHIN`` at most."""
@@ -170,6 +175,8 @@ class Listener:
     ) -> None:
         """Calls these, on the event loop or on the listener's thread, until ``unsubscribe``."""
         with self._changing:
+            if self._ear is not None and self._ear.has_ended:  # with all who subscribed to it
+                self._ear, self._subscribers = None, Subscribers()
             self._subscribers.add(store, Subscriber(frozenset(task_types), on_wake, on_told, on_listen_lost))
             if self._ear is None:
                 self._ear = self._new_ear()
@@ -201,6 +208,11 @@ class ThreadedEar(Ear):
         """See ``Ear.close``."""
         super().close()
         self._closing.set()
+
+    @property
+    def has_ended(self) -> bool:
+        """See ``Ear.has_ended``."""
+        return not self._thread.is_alive()
 
     async def ended(self) -> None:
         """See ``Ear.ended``."""

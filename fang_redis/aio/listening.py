@@ -19,6 +19,11 @@ class AsyncEar(Ear):
         super().close()
         self._closing.set()
 
+    @property
+    def has_ended(self) -> bool:
+        """See ``Ear.has_ended``."""
+        return self._task.done() or self._task.get_loop().is_closed()
+
     async def ended(self) -> None:
         """See ``Ear.ended``."""
         if self._task is asyncio.current_task():

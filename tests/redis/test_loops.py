@@ -101,3 +101,25 @@ def test_a_call_on_another_loop_than_the_one_that_runs_is_refused(queue: AsyncRe
         assert asyncio.run(patiently(insert(queue, 4))) == 4
         assert elsewhere(insert(queue, 5)) == 5
         elsewhere(queue.close())
+
+
+def test_pools_are_woken_though_a_former_loop_has_ended_without_stopping_its_pool(
+    queue: AsyncRedisQueue, server: RedisServer
+) -> None:
+    def listeners() -> int:
+        with server.client() as client:
+            return int(client.pubsub_numsub(queue.keys.channel)[0][1])
+
+    async def until_it_listens() -> AsyncWorkerPool:
+        pool = AsyncWorkerPool(queue)
+        await pool.start()
+        await asyncio.to_thread(wait_for, lambda: listeners() == 1, "the pool is not woken")
+        return pool
+
+    async def stopped() -> None:
+        await (await until_it_listens()).stop()
+        await queue.close()
+
+    asyncio.run(patiently(until_it_listens()))
+    wait_for(lambda: listeners() == 0, "a loop that has ended still listens")
+    asyncio.run(patiently(stopped()))
