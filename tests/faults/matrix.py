@@ -25,7 +25,7 @@ MODULES: Final = (
         "schedules",
         "defaults",
     ),
-    *("replies", "servers", "network", "failover", "poolers", "database", "sqlite", "redis"),
+    *("replies", "servers", "network", "failover", "poolers", "database", "sqlite", "redis", "redis_failover"),
 )
 for name in MODULES:
     import_module(f"tests.faults.{name}")
