@@ -50,7 +50,8 @@ key                        type      holds
 ``audit``                  list      the last entries of the audit
 ``meta``                   hash      ``layout``, the version of this layout; ``epoch``, by which pools see that all keys
                                      were removed; ``run`` and ``since``, the server that was seen last, and since when
-                                     its locks can be believed; ``messages``, the number of the last message
+                                     its locks can be believed; ``messages``, the number of the last message;
+                                     ``inserted`` is written for replicas to confirm, and not read
 =========================  ========  ==================================================================================
 
 Times are integers of microseconds since 1970, by the server's clock, as texts; a score is the same number, which is

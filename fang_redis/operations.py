@@ -23,6 +23,11 @@ T = TypeVar("T")
 REPLICATED_WITHIN: Final = 1.0
 """Seconds within which replicas have to confirm an insert, if the queue wants that."""
 
+_MARK: Final = "redis.call('HDEL', KEYS[1], '-') redis.call('HSET', KEYS[1], 'inserted', 1)"
+"""A write behind an insert that replicas have to confirm. ``WAIT`` waits for what its own connection wrote last.
+Redis 7.0 counts a script that wrote nothing, Valkey 9.1 does not: there a repeated insert, which finds its task,
+would be confirmed at once. The first command has a full memory let the second one through, and is nothing else."""
+
 Argument: TypeAlias = str | int
 """What is sent; other values are written as texts first."""
 
@@ -120,7 +125,8 @@ def sent(step: Step, *, with_text: bool = False) -> list[tuple[Argument, ...]]:
     """Returns the commands that are sent for a step; scripts by their text, or by the SHA-1 alone."""
     match step:
         case Replicated(writes, replicas):
-            return [*sent(writes, with_text=with_text), ("WAIT", replicas, round(REPLICATED_WITHIN * 1000))]
+            mark = ("EVAL", _MARK, 1, f"{_prefix_of(writes)}meta")
+            return [*sent(writes, with_text=with_text), mark, ("WAIT", replicas, round(REPLICATED_WITHIN * 1000))]
         case Together(operations):
             return [("MULTI",), *commands_of(operations), ("EXEC",)]
         case _:
@@ -131,11 +137,11 @@ def answered(step: Step, replies: Sequence[Any]) -> Any:
     """Returns the reply to a step, of the replies to its commands. Raises the first ``ResponseError`` among them."""
     match step:
         case Replicated(writes):
-            *first, confirmed = replies
+            *first, marked, confirmed = replies
             reply = answered(writes, first)
             if isinstance(confirmed, Exception):
                 raise confirmed
-            return reply, confirmed
+            return reply, 0 if isinstance(marked, Exception) else confirmed
         case Together():
             return replies_of(replies)
         case _:
@@ -143,6 +149,12 @@ def answered(step: Step, replies: Sequence[Any]) -> Any:
             if isinstance(reply, Exception):
                 raise reply
             return reply
+
+
+def _prefix_of(step: Operation[Any] | Together[Any]) -> str:
+    """Returns the prefix of all names, which is the first key of each script."""
+    first = step.operations[0] if isinstance(step, Together) else step
+    return first.keys[0]
 
 
 def command_of(operation: Operation[Any], *, with_text: bool = False) -> tuple[Argument, ...]:

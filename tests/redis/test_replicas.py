@@ -1,13 +1,14 @@
 """``replicas=`` of a queue: an insert returns once so many replicas have it, or says that they have not."""
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
-from fang_core import OutcomeUnknown, UsageError
+from fang_core import BackendError, OutcomeUnknown, UsageError
 from fang_core.conformance.tasks import AsyncNote, ThreadedNote
 from fang_redis import AsyncRedisQueue, RedisQueue
-from tests.redisserver import RedisServer
+from tests.redisserver import RedisServer, replicated
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,31 @@ def test_an_insert_says_that_too_few_have_it_and_which_tasks_are_in_doubt(primar
         assert len(caught.value.ids) == count
         (first, *_) = caught.value.ids
         assert queue.find_task_by_id(first) is not None  # type: ignore[arg-type]
+
+
+def test_so_does_its_repeat_on_another_connection() -> None:
+    """A repeat finds its task, and ``WAIT`` of Valkey 9.1 does not wait for a script that wrote nothing."""
+    task_id = uuid4()
+    with replicated({}) as (primary, replica):
+        replica.freeze()
+        for _ in range(2):
+            with RedisQueue(primary.url, replicas=1) as queue, pytest.raises(OutcomeUnknown, match="0 of 1 replicas"):
+                queue.insert_task(ThreadedNote(), id=task_id)
+        replica.thaw()
+        with RedisQueue(primary.url, replicas=1) as queue:
+            assert queue.insert_task(ThreadedNote(), id=task_id).conflict
+
+
+def test_a_full_memory_refuses_an_insert_and_lets_its_repeat_be_confirmed(primary: RedisServer) -> None:
+    with RedisQueue(primary.url, replicas=1) as queue, primary.client() as client:
+        there = queue.insert_task(ThreadedNote())
+        client.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(BackendError, match="memory is full"):
+                queue.insert_task(ThreadedNote())
+            assert queue.insert_task(ThreadedNote(), id=there.id).conflict
+        finally:
+            client.config_set("maxmemory", 0)
 
 
 @pytest.mark.parametrize("replicas", [-1, True, "1", 1.0])
