@@ -76,7 +76,8 @@ def fail_over(trial: RedisTrial) -> None:
 
 @fault(
     "R14",
-    f"a replica takes over whose link was cut, without replicas=: the {UNCONFIRMED} inserts made after the cut are lost, all else runs",
+    "a replica takes over whose link was cut, without replicas=:"
+    f" the {UNCONFIRMED} inserts made after the cut are lost, all else runs",
     given=KEEP,
     modes=BOTH,
 )
