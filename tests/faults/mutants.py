@@ -718,6 +718,12 @@ MUTANTS: Final = (
         r"\d+ inserts had returned, and the failover has lost them",
     ),
     Mutant(
+        "Redis, what a pool holds and does not know is held for ever",
+        [Edit("fang_redis/scripts/reconcile.lua", "if not known[id] then", "if known[id] == 0 then")],
+        InFault("R14", "threaded"),
+        r"did not come true within 60 s",
+    ),
+    Mutant(
         "Redis, a server that evicts keys is taken",
         [
             Edit(
