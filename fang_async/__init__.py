@@ -95,7 +95,7 @@ from fang_core import (
     current_run,
     uninterruptible,
 )
-from fang_core.lazy import lazily
+from fang_core.interpreter.lazy import lazily
 
 if TYPE_CHECKING:
     from fang_async.queue import AsyncQueue

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import asyncpg
 
-from fang_core.forks import ForkWatch, in_child
+from fang_core.interpreter.forks import ForkWatch, in_child
 from fang_postgres.connections.connecting import (
     ANSWER_WITHIN,
     ENDED_WHILE_IDLE,

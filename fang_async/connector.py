@@ -16,7 +16,7 @@ from fang_async.connection import DRIVER, Connection, connect_within
 from fang_async.database import typed
 from fang_async.pooler import PoolerConnection
 from fang_core.errors import AccessRefused, BackendError, UsageError
-from fang_core.naming import first_line
+from fang_core.words.naming import first_line
 from fang_postgres.connections.connecting import SETTINGS
 from fang_postgres.connections.diagnosis import code_of_connect_failure, diagnose
 from fang_postgres.urls.address import Host

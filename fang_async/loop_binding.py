@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from fang_core.errors import UsageError
-from fang_core.forks import in_child
+from fang_core.interpreter.forks import in_child
 
 END_WITHIN: Final = 5.0
 """Seconds for which an event loop waits at its end for connections to close that the application did not close."""

@@ -9,11 +9,11 @@ from fang_async.runtime import AsyncioRuntime
 from fang_async.signals import Signals
 from fang_async.workers import AsyncWorkers
 from fang_core.backends.store import AsyncBackend, Store
-from fang_core.naming import names_arguments
 from fang_core.pool.base import PoolBase
 from fang_core.pool.workers import MakeWorkers
 from fang_core.runs.isolation import Isolation
 from fang_core.tasks.arguments import check_queue
+from fang_core.words.naming import names_arguments
 
 RUNS_ELSEWHERE: Final = (
     "this AsyncWorkerPool runs on another event loop: stop it there, or make one AsyncWorkerPool for each loop"

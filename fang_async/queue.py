@@ -23,13 +23,13 @@ from fang_core.backends.async_queue import AsyncBaseQueue
 from fang_core.backends.capabilities import Capabilities
 from fang_core.backends.verbs import Call
 from fang_core.errors import StatementRefused
-from fang_core.naming import names_arguments
 from fang_core.record import Task
-from fang_core.tasks.batches import Batches, OnProgress, removal
-from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
-from fang_core.tasks.filter import TaskFilter
 from fang_core.tasks.insert_middleware import InsertMiddleware
 from fang_core.tasks.insertion import Bulk, Inject, Overrides, Rules
+from fang_core.tasks.payloads.codec import MAX_PAYLOAD_BYTES
+from fang_core.tasks.selecting.batches import Batches, OnProgress, removal
+from fang_core.tasks.selecting.filter import TaskFilter
+from fang_core.words.naming import names_arguments
 from fang_postgres import scripts
 from fang_postgres.operations import Operations
 from fang_postgres.pool.capabilities import capabilities

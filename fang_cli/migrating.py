@@ -71,7 +71,7 @@ def migrate(
 
 def _of_file(url: str, *, only_check: bool) -> str:
     """Makes or changes the tables of a SQLite file; says what was done. Raises ``SchemaError``."""
-    from fang_sqlite.health import version_in
+    from fang_sqlite.reading.health import version_in
 
     file = url.partition("///")[2]
     before, head = version_in(url)

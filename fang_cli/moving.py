@@ -19,7 +19,7 @@ from fang_core.errors import UsageError
 if TYPE_CHECKING:
     from fang_backends.queues import OwnQueue
     from fang_core.backends.moving import Moved, Route
-    from fang_core.tasks.filter import TaskFilter
+    from fang_core.tasks.selecting.filter import TaskFilter
 
 _SHOWN: Final = 10
 """The most tasks that stay, and the most names, that are told one by one."""
@@ -54,7 +54,7 @@ def move(
     from fang_cli.json_text import as_json as document
     from fang_core.backends.moving import Route
     from fang_core.lifecycle import DUE_STATES
-    from fang_core.tasks.filter import TaskFilter
+    from fang_core.tasks.selecting.filter import TaskFilter
 
     route = Route(_named(shown_url(source), from_schema), _named(shown_url(target), to_schema))
     if route.source == route.target:

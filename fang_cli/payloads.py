@@ -8,7 +8,7 @@ from typing import Any
 from fang_cli.settings import settings
 from fang_cli.targets import import_modules
 from fang_core.errors import UnreadablePayload, UsageError
-from fang_core.tasks import codec
+from fang_core.tasks.payloads import codec
 from fang_core.tasks.registry import REGISTRY
 from fang_core.tasks.runnable import BaseRunnable
 

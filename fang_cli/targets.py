@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard
 from fang_cli.ending import Ended, check_ended
 from fang_core.errors import FangError, UsageError
 from fang_core.failure import text_of
-from fang_core.places import own_place
+from fang_core.interpreter.places import own_place
 from fang_core.tasks.runnable import BaseRunnable
 from fang_threaded import WorkerPool
 

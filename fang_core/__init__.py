@@ -36,7 +36,7 @@ from fang_core.events import Events
 from fang_core.failure import ErrorReport
 from fang_core.flow.info import TypeInfo
 from fang_core.flow.limits import Fair, FlowSettings, Limit, Rate
-from fang_core.lazy import lazily
+from fang_core.interpreter.lazy import lazily
 from fang_core.lifecycle import (
     Cancel,
     Cancelled,
@@ -53,8 +53,8 @@ from fang_core.lifecycle import (
 from fang_core.messages import PoolMessage, Resize, SetLogLevel, Stop
 from fang_core.monitoring.explanation import Cause, Explanation
 from fang_core.monitoring.listing import Count, TaskPage
-from fang_core.pool.health import PoolHealth
-from fang_core.pool.stats import PoolStats
+from fang_core.pool.telling.health import PoolHealth
+from fang_core.pool.telling.stats import PoolStats
 from fang_core.record import ClaimedTask, LiveRun, PoolInfo, Progress, Task, TaskState
 from fang_core.runs.interrupt import Interrupt, Interrupted, uninterruptible
 from fang_core.runs.run import Lease, Run, current_run
@@ -62,11 +62,11 @@ from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
 from fang_core.schedules.stored import Missed, Overlap, ScheduleInfo
 from fang_core.schedules.upcoming import Shift, Upcoming
 from fang_core.tasks.backoff import Backoff, Constant, Exponential, Linear
-from fang_core.tasks.filter import TaskFilter
 from fang_core.tasks.insert_middleware import Insertion
 from fang_core.tasks.options import InsertOptions
 from fang_core.tasks.queueable import AsyncQueueable, Queueable
 from fang_core.tasks.runnable import AsyncRunnable, Runnable, TaskConfig
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.tasks.uniqueness import Unique
 
 if TYPE_CHECKING:

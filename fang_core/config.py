@@ -7,10 +7,10 @@ from enum import Enum
 from typing import Final
 
 from fang_core.errors import UsageError
-from fang_core.naming import names_arguments
 from fang_core.record import DEFAULT_TASK_TYPE
 from fang_core.tasks.arguments import check_flag
 from fang_core.tasks.middleware import Manager, Middleware
+from fang_core.words.naming import names_arguments
 
 EXIT_RUNS_LEFT: Final = 75
 """The process's exit code if runs had not ended by the end of the grace period, or their outcomes were not written

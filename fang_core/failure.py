@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from fang_core.errors import UnreadablePayload
-from fang_core.places import place
+from fang_core.interpreter.places import place
 
 MESSAGE_BYTES: Final = 2_000
 TRACEBACK_BYTES: Final = 8_000

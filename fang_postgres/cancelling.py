@@ -7,9 +7,9 @@ from uuid import UUID
 from fang_core.errors import BackendError
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
 from fang_core.record import Task, TaskState
-from fang_core.tasks.batches import Batches
 from fang_core.tasks.cancelling import Cancellation
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.batches import Batches
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_postgres.operations import Operations
 from fang_postgres.operations.by_hand import DuePlace
 from fang_postgres.statement import Script

@@ -10,9 +10,9 @@ from fang_core.errors import IdInUse, RowsLocked, StaleTask, StatementRefused, T
 from fang_core.lifecycle import Change, Outcome, cancelled_by_hand
 from fang_core.liveness import Pulse
 from fang_core.record import Task
-from fang_core.tasks.batches import Batches
 from fang_core.tasks.editing import Edit, edit_meets_twin
 from fang_core.tasks.insertion import Bulk, NewTask, Overrides, in_chunks
+from fang_core.tasks.selecting.batches import Batches
 from fang_postgres.connections.connecting import SETTINGS
 from fang_postgres.operations import Operations
 from fang_postgres.operations.by_hand import Removing, Touched

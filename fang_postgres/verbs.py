@@ -20,12 +20,12 @@ from fang_core.record import Task
 from fang_core.remarks import Remark
 from fang_core.runs.run import Run
 from fang_core.schedules.stored import Backfill, ScheduleSpec
-from fang_core.tasks.batches import Batches
 from fang_core.tasks.cancelling import Cancellation
 from fang_core.tasks.editing import Edit
-from fang_core.tasks.filter import TaskFilter
 from fang_core.tasks.insertion import Bulk, NewTask, Overrides, Rules
 from fang_core.tasks.managing import LimitChange, Pause
+from fang_core.tasks.selecting.batches import Batches
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_postgres import scheduling, scripts
 from fang_postgres.bulk import remove_many, retry_many
 from fang_postgres.cancelling import cancel, cancel_many

@@ -5,10 +5,10 @@ from typing import Final
 
 from fang_core.backends.capabilities import Capabilities
 from fang_core.errors import UsageError
-from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
 from fang_core.tasks.insert_middleware import InsertMiddleware
 from fang_core.tasks.insertion import Inject, Rules
-from fang_redis.connecting import CONNECT_WITHIN, Server
+from fang_core.tasks.payloads.codec import MAX_PAYLOAD_BYTES
+from fang_redis.connections.connecting import CONNECT_WITHIN, Server
 from fang_redis.layout import Keys
 from fang_redis.verbs import PoolVerbs, RedisVerbs
 

@@ -8,15 +8,15 @@ from uuid import UUID
 from fang_core.backends.queue import BaseQueue
 from fang_core.backends.verbs import Call
 from fang_core.holding import Holder
-from fang_core.naming import names_arguments
-from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
 from fang_core.tasks.insert_middleware import InsertMiddleware
 from fang_core.tasks.insertion import Inject
+from fang_core.tasks.payloads.codec import MAX_PAYLOAD_BYTES
+from fang_core.words.naming import names_arguments
 from fang_redis.base import DEFAULT_NAME, RedisQueueBase
-from fang_redis.checking import check
-from fang_redis.connecting import Client, server_of
-from fang_redis.driver import ThreadDriver
-from fang_redis.listening import Listener
+from fang_redis.connections.checking import check
+from fang_redis.connections.connecting import Client, server_of
+from fang_redis.connections.driver import ThreadDriver
+from fang_redis.pools.listening import Listener
 from fang_redis.store import RedisStore
 
 T = TypeVar("T")

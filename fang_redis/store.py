@@ -25,10 +25,10 @@ from fang_core.backends.store import (
 from fang_core.lifecycle import Outcome
 from fang_core.monitoring.history import Flush, Flushed
 from fang_core.schedules.stored import Verdict
-from fang_redis.driver import Driver
-from fang_redis.heart import ANSWER_WITHIN, RedisHeart
+from fang_redis.connections.driver import Driver
 from fang_redis.layout import Keys
-from fang_redis.listening import Listener
+from fang_redis.pools.heart import ANSWER_WITHIN, RedisHeart
+from fang_redis.pools.listening import Listener
 from fang_redis.verbs import PoolVerbs
 
 

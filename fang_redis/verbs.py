@@ -1,20 +1,20 @@
 """Puts the rooms together: all verbs of a queue, and all verbs of a pool, by name."""
 
-from fang_redis.audit import Audit
-from fang_redis.bulk import Bulk
-from fang_redis.claiming import Claiming
-from fang_redis.explaining import Explaining
-from fang_redis.flow import Flow
-from fang_redis.history import History
-from fang_redis.inserting import Inserting
+from fang_redis.connections.sending import Sending
 from fang_redis.layout import Keys
-from fang_redis.listing import Listing
-from fang_redis.moving import Moving
-from fang_redis.pools import Pools
-from fang_redis.schedules import ScheduleRoom
-from fang_redis.sending import Sending
-from fang_redis.tasks import Tasks
-from fang_redis.walking import Walking
+from fang_redis.pools.pools import Pools
+from fang_redis.reading.audit import Audit
+from fang_redis.reading.explaining import Explaining
+from fang_redis.reading.history import History
+from fang_redis.reading.listing import Listing
+from fang_redis.reading.walking import Walking
+from fang_redis.tasks.bulk import Bulk
+from fang_redis.tasks.claiming import Claiming
+from fang_redis.tasks.flow import Flow
+from fang_redis.tasks.inserting import Inserting
+from fang_redis.tasks.moving import Moving
+from fang_redis.tasks.schedules import ScheduleRoom
+from fang_redis.tasks.tasks import Tasks
 
 
 class RedisVerbs:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fang_core.lazy import lazily
+from fang_core.interpreter.lazy import lazily
 
 if TYPE_CHECKING:
     from fang_sqlite.aio.queue import AsyncSqliteQueue

@@ -11,18 +11,18 @@ from uuid import UUID
 
 from fang_core.backends.capabilities import Capabilities
 from fang_core.backends.verbs import Call
-from fang_core.forks import in_child
-from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
+from fang_core.interpreter.forks import in_child
 from fang_core.tasks.insert_middleware import InsertMiddleware
 from fang_core.tasks.insertion import Inject, Rules
-from fang_sqlite.access import Access, read, written
-from fang_sqlite.file import File, Synchronous
-from fang_sqlite.location import path_of
-from fang_sqlite.manual import ManualPool
+from fang_core.tasks.payloads.codec import MAX_PAYLOAD_BYTES
+from fang_sqlite.connections.access import Access, read, written
+from fang_sqlite.connections.file import File, Synchronous
+from fang_sqlite.connections.location import path_of
+from fang_sqlite.connections.transaction import Transaction
+from fang_sqlite.listening.waking import Waking
+from fang_sqlite.pools.manual import ManualPool
 from fang_sqlite.store import SqliteStore
-from fang_sqlite.transaction import Transaction
 from fang_sqlite.verbs import done
-from fang_sqlite.waking import Waking
 
 T = TypeVar("T")
 

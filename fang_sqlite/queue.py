@@ -6,9 +6,9 @@ from uuid import UUID
 
 from fang_core.backends.queue import BaseQueue
 from fang_core.backends.verbs import Call
-from fang_sqlite.access import DirectAccess
 from fang_sqlite.base import SqliteQueueBase
-from fang_sqlite.callers import CallersConnection, is_in_transaction, run_for_caller
+from fang_sqlite.connections.access import DirectAccess
+from fang_sqlite.connections.callers import CallersConnection, is_in_transaction, run_for_caller
 from fang_sqlite.store import SqliteStore
 from fang_sqlite.verbs import completes, done
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from fang_core.record import Task
+from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.records import COLUMNS, MICROSECOND, row_of, task_of
-from fang_sqlite.transaction import Transaction
 
 _NAMES: Final = ", ".join(COLUMNS)
 

@@ -24,13 +24,15 @@ from fang_core.backends.store import (
 from fang_core.lifecycle import Outcome
 from fang_core.monitoring.history import Flush, Flushed
 from fang_core.schedules.stored import Verdict
-from fang_sqlite import claiming, completing, flow, history, lanes, pools, pruning, registering, schedules
-from fang_sqlite.access import Access, noted, read, written
-from fang_sqlite.file import File, clock
-from fang_sqlite.heart import SqliteHeart
+from fang_sqlite.connections.access import Access, noted, read, written
+from fang_sqlite.connections.file import File, clock
+from fang_sqlite.connections.transaction import Transaction
+from fang_sqlite.listening.waking import Waking
+from fang_sqlite.pools import pools, registering
+from fang_sqlite.pools.heart import SqliteHeart
+from fang_sqlite.reading import history
 from fang_sqlite.records import micros
-from fang_sqlite.transaction import Transaction
-from fang_sqlite.waking import Waking
+from fang_sqlite.tasks import claiming, completing, flow, lanes, pruning, schedules
 
 _ADOPTED_AT_ONCE: Final = 2_000
 

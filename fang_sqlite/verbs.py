@@ -4,21 +4,10 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from fang_core.backends.verbs import Call
-from fang_sqlite import (
-    audit,
-    bulk,
-    by_hand,
-    completing,
-    explaining,
-    flow,
-    history,
-    inserting,
-    listing,
-    moving,
-    pools,
-    schedules,
-)
-from fang_sqlite.transaction import Transaction
+from fang_sqlite.connections.transaction import Transaction
+from fang_sqlite.pools import pools
+from fang_sqlite.reading import audit, explaining, history, listing
+from fang_sqlite.tasks import bulk, by_hand, completing, flow, inserting, moving, schedules
 
 VERBS: Final = SimpleNamespace(
     insert=inserting.insert,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from fang_core.pool.health import PoolHealth
+from fang_core.pool.telling.health import PoolHealth
 from fang_telemetry.http import Reply
 
 

@@ -18,8 +18,8 @@ from fang_core.errors import UsageError
 from fang_core.monitoring.buckets import BOUNDS, Histogram
 from fang_core.monitoring.history import POOL, Pair, StatsRow
 from fang_core.monitoring.stats import OTHERS
-from fang_core.pool.health import PoolHealth
-from fang_core.pool.stats import PoolStats
+from fang_core.pool.telling.health import PoolHealth
+from fang_core.pool.telling.stats import PoolStats
 from fang_telemetry.exposition import CONTENT_TYPE
 from fang_telemetry.http import Reply
 from fang_telemetry.reading import Found, Reader

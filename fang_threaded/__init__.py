@@ -94,7 +94,7 @@ from fang_core import (
     current_run,
     uninterruptible,
 )
-from fang_core.lazy import lazily
+from fang_core.interpreter.lazy import lazily
 from fang_threaded.pool import WorkerPool
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import psycopg
 from sqlalchemy.engine import URL
 
 from fang_core.errors import AccessRefused, UsageError
-from fang_core.forks import ForkWatch, in_child
+from fang_core.interpreter.forks import ForkWatch, in_child
 from fang_postgres.connections.connecting import NO_TRANSACTION_TIMEOUT, SETTINGS, TRANSACTION_TIMEOUT_SINCE, as_options
 from fang_postgres.urls.connector import BaseConnector
 from fang_postgres.urls.passwords import as_password, not_fetched

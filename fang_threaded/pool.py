@@ -6,12 +6,12 @@ from typing import ClassVar, Self
 
 from fang_core.backends.store import Backend, Store
 from fang_core.driving import drive
-from fang_core.naming import names_arguments
 from fang_core.pool.base import PoolBase
 from fang_core.pool.threads import ThreadLock, ThreadRuntime
 from fang_core.pool.workers import MakeWorkers
 from fang_core.runs.isolation import Isolation
 from fang_core.tasks.arguments import check_queue
+from fang_core.words.naming import names_arguments
 from fang_threaded.signals import Signals
 from fang_threaded.workers import ThreadWorkers
 

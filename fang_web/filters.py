@@ -14,7 +14,7 @@ from uuid import UUID
 from fang_core.errors import UsageError
 from fang_core.masking.masks import Masks, masks_of, masks_of_all
 from fang_core.record import TaskState
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.words.spans import length_of
 from fang_web.errors import BadRequest
 from fang_web.parameters import Parameters, checked_uuid

@@ -21,13 +21,13 @@ from fang_core.monitoring.history import Flush
 from fang_core.record import TaskState
 from fang_postgres.operations import Operations
 from fang_redis import AsyncRedisQueue, RedisQueue
-from fang_redis.connecting import server_of
-from fang_redis.history import History
+from fang_redis.connections.connecting import server_of
+from fang_redis.connections.links import Links
+from fang_redis.connections.runner import Runner
+from fang_redis.connections.sending import Sending, Write
 from fang_redis.layout import Keys
-from fang_redis.links import Links
 from fang_redis.operations import Verb
-from fang_redis.runner import Runner
-from fang_redis.sending import Sending, Write
+from fang_redis.reading.history import History
 from fang_threaded import Queue, WorkerPool
 from fang_threaded.database import run_on
 from tests.sqlitefiles import async_on_sqlite, threaded_on_sqlite

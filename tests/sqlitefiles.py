@@ -17,8 +17,9 @@ from fang_core.backends.stats_rows import Key
 from fang_core.conformance import Backend
 from fang_core.monitoring.history import MINUTE, Flush
 from fang_core.record import TaskState
-from fang_sqlite import AsyncSqliteQueue, SqliteQueue, history
-from fang_sqlite.file import File
+from fang_sqlite import AsyncSqliteQueue, SqliteQueue
+from fang_sqlite.connections.file import File
+from fang_sqlite.reading import history
 from fang_threaded import WorkerPool
 
 _FAST = Path("/dev/shm")

@@ -12,7 +12,7 @@ from fang_cli.tasks import asking
 from fang_cli.tasks.filtering import FILTER, checked_uuid, filter_of
 from fang_core.errors import UsageError
 from fang_core.record import TaskState
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 
 _BULK: Final = (
     *FILTER,

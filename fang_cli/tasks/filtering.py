@@ -13,7 +13,7 @@ from fang_cli import arguments
 from fang_cli.fields import value_of, with_fields
 from fang_core.errors import UsageError
 from fang_core.record import TaskState
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 
 
 def _when(ctx: click.Context, option: click.Parameter, value: str | None) -> datetime | None:

@@ -10,8 +10,8 @@ from fang_cli.texts import time_of
 from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.listing import TaskPage
 from fang_core.record import DEFAULT_MAX_RETRIES, Progress, Task
-from fang_core.tasks.filter import TaskFilter
 from fang_core.tasks.life import first_line_of, life, when
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.words.texts import printable
 
 _KEPT_BACK: Final = ("metadata", "errors", "conflict", "progress")

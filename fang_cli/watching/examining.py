@@ -28,11 +28,11 @@ def _of_engine(url: str, schema: str) -> Iterable[Check]:
 
             return examine_tables(url, schema)
         case Engine.SQLITE:
-            from fang_sqlite.health import examine as examine_file
+            from fang_sqlite.reading.health import examine as examine_file
 
             return examine_file(url)
         case Engine.REDIS:
-            from fang_redis.health import examine as examine_server
+            from fang_redis.reading.health import examine as examine_server
 
             return examine_server(redis_url(url))
 

@@ -22,9 +22,9 @@ from fang_core.monitoring.life import Life
 from fang_core.monitoring.notable import notable_runs
 from fang_core.monitoring.stats import Stats
 from fang_core.monitoring.unserved import unknown_kinds, unserved_types
-from fang_core.pool.glance import EVERY, Glance, Look
+from fang_core.pool.telling.glance import EVERY, Glance, Look
 from fang_core.record import PoolInfo, Task, TaskState
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 
 _COUNTED: Final = timedelta(hours=1)
 """How far back it tells what pools have counted."""

@@ -10,7 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from fang_core.errors import BackendError, SchemaError
-from fang_core.pool.glance import Glance
+from fang_core.pool.telling.glance import Glance
 from fang_postgres.connections.connecting import SET_FOR_TRANSACTION, set_for_transaction
 from fang_postgres.connections.engine import engine_for
 from fang_postgres.reports.reports import Reports

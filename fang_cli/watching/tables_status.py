@@ -9,7 +9,7 @@ from fang_cli.watching.status import Status
 from fang_core.monitoring.life import Life
 from fang_core.monitoring.reading import checked_range
 from fang_core.monitoring.unserved import unknown_kinds, unserved_types
-from fang_core.pool.glance import EVERY, Glance
+from fang_core.pool.telling.glance import EVERY, Glance
 from fang_postgres.monitoring.reading import read_stats
 from fang_postgres.operations import Operations
 from fang_postgres.reports.reports import Reports

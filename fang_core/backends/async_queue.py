@@ -29,15 +29,15 @@ from fang_core.monitoring.stats import HeatPoint, Stats
 from fang_core.record import DEFAULT_TASK_TYPE, PoolInfo, Task, TaskState
 from fang_core.runs.run import current_run
 from fang_core.tasks.arguments import checked_id, checked_task_type
-from fang_core.tasks.batches import Batches, OnProgress, cancelling, removal, retrying
 from fang_core.tasks.cancelling import cancellation
 from fang_core.tasks.editing import edit
-from fang_core.tasks.filter import ANY_TASK, TaskFilter, any_filter, checked_filter, retried_filter
 from fang_core.tasks.insertion import Bulk, Rules, name_unstorable
 from fang_core.tasks.managing import AsyncLimits, LimitChange, limited_type, pause
 from fang_core.tasks.options import InsertOptions
 from fang_core.tasks.runnable import BaseRunnable
 from fang_core.tasks.scheduling import AsyncQueueSchedules, ScheduleCall
+from fang_core.tasks.selecting.batches import Batches, OnProgress, cancelling, removal, retrying
+from fang_core.tasks.selecting.filter import ANY_TASK, TaskFilter, any_filter, checked_filter, retried_filter
 
 C = TypeVar("C")
 T = TypeVar("T")

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from fang_core.monitoring.listing import Place, TaskPage, cursor_of
 from fang_core.record import Task
-from fang_core.tasks.filter import TaskFilter
-from fang_core.tasks.walks import DESCENDING, place_in, position
+from fang_core.tasks.selecting.filter import TaskFilter
+from fang_core.tasks.selecting.walks import DESCENDING, place_in, position
 
 _ERROR_SHOWN = 200  # characters
 

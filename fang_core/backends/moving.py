@@ -32,7 +32,7 @@ from fang_core.errors import StaleTask, StatementRefused, UsageError
 from fang_core.lifecycle import DUE_STATES
 from fang_core.record import Task, TaskState, as_time
 from fang_core.tasks.arguments import LATEST
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 
 ASIDE: Final = "fang:aside"
 """The task type of tasks that are set aside."""

@@ -12,9 +12,9 @@ from fang_core.backends.store import ScheduleState, Tick
 from fang_core.errors import UsageError
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
 from fang_core.schedules.stored import MICROSECOND, Missed, ScheduleInfo, declaration, ticks_between
-from fang_core.tasks import codec
 from fang_core.tasks.arguments import EARLIEST
 from fang_core.tasks.insertion import Overrides, Rules, refuse_terms
+from fang_core.tasks.payloads import codec
 from fang_core.tasks.runnable import BaseRunnable
 from fang_core.tasks.stored import stored_row
 

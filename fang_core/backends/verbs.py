@@ -27,9 +27,9 @@ from fang_core.runs.run import Run
 from fang_core.schedules.stored import Backfill, ScheduleInfo, Schedules, ScheduleSpec
 from fang_core.tasks.cancelling import Cancellation
 from fang_core.tasks.editing import Edit
-from fang_core.tasks.filter import TaskFilter
 from fang_core.tasks.insertion import Bulk, NewTask, Overrides, Rules
 from fang_core.tasks.managing import LimitChange, Pause
+from fang_core.tasks.selecting.filter import TaskFilter
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from fang_core.errors import UsageError
 from fang_core.flow.keys import By, by_name, checked_by, key_text
-from fang_core.naming import names_arguments
+from fang_core.words.naming import names_arguments
 
 _MOST: Final = 1_000_000_000
 _SECOND: Final = timedelta(seconds=1)

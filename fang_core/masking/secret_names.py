@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from fang_core.tasks.coreschema import NAMED, OPAQUE, Schema, nodes, schema_of
+from fang_core.tasks.payloads.coreschema import NAMED, OPAQUE, Schema, nodes, schema_of
 
 _WITH_NAMES: Final = frozenset({"model-fields", "typed-dict", "dataclass-args"})
 _CACHE: "WeakKeyDictionary[type[BaseModel], tuple[Any, frozenset[str] | None]]" = WeakKeyDictionary()

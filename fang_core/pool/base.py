@@ -31,16 +31,16 @@ from fang_core.config import (
 from fang_core.copying import Uncopyable
 from fang_core.errors import UsageError
 from fang_core.events import EventBus, Events
-from fang_core.forks import imports_main, in_child
+from fang_core.interpreter.forks import imports_main, in_child
 from fang_core.monitoring.history import Pair, StatsRow
 from fang_core.monitoring.lasting import LastingTotals
-from fang_core.pool.health import NOT_RUNNING, PoolHealth
 from fang_core.pool.lifespan import Lifespan, bound_lifespan
 from fang_core.pool.lifetime import PoolLifetime
 from fang_core.pool.runtime import Lock as ModeLock
 from fang_core.pool.runtime import Runtime, Service
 from fang_core.pool.signals import StopSignals
-from fang_core.pool.stats import PoolStats
+from fang_core.pool.telling.health import NOT_RUNNING, PoolHealth
+from fang_core.pool.telling.stats import PoolStats
 from fang_core.pool.workers import MakeWorkers
 from fang_core.record import DEFAULT_TASK_TYPE
 from fang_core.runs.isolation import Isolates, Isolation, takes_suspects

@@ -9,8 +9,8 @@ from fang_core.claims.inflight import InFlight, goes_on
 from fang_core.failurelog import about
 from fang_core.logs import set_level
 from fang_core.messages import Delivery, Resize, SetLogLevel, Stop
-from fang_core.pool.hung import HungRuns
 from fang_core.pool.runtime import Runtime
+from fang_core.pool.telling.hung import HungRuns
 from fang_core.pool.workers import Workers
 from fang_core.runs.interrupt import Interrupt
 from fang_core.runs.run import Run

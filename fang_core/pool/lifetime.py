@@ -22,16 +22,16 @@ from fang_core.pool.claimer import NOTHING_FREED, Claimer
 from fang_core.pool.completer import Completer
 from fang_core.pool.control import PoolControl
 from fang_core.pool.declaring import declarations
-from fang_core.pool.health import PoolHealth, Vitals, health
 from fang_core.pool.heartbeat import Heartbeat
-from fang_core.pool.hung import HungRuns
 from fang_core.pool.identity import PoolIdentity
 from fang_core.pool.lifespan import Resources
-from fang_core.pool.live_reporter import LiveReporter
 from fang_core.pool.maintenance import Maintenance
-from fang_core.pool.recorder import Recorder
 from fang_core.pool.runtime import Runtime
-from fang_core.pool.stats import PoolStats
+from fang_core.pool.telling.health import PoolHealth, Vitals, health
+from fang_core.pool.telling.hung import HungRuns
+from fang_core.pool.telling.live_reporter import LiveReporter
+from fang_core.pool.telling.recorder import Recorder
+from fang_core.pool.telling.stats import PoolStats
 from fang_core.pool.ticker import Ticker
 from fang_core.pool.workers import MakeWorkers
 from fang_core.runs.interrupt import Interrupt

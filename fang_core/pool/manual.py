@@ -9,7 +9,7 @@ from fang_core.backends.store import ClaimStore, PoolStore, manual_pool
 from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
 from fang_core.errors import BackendError
 from fang_core.events import EventBus
-from fang_core.forks import in_child
+from fang_core.interpreter.forks import in_child
 from fang_core.pool.heartbeat import Heartbeat
 from fang_core.pool.identity import PoolIdentity
 from fang_core.pool.runtime import Lock, Runtime

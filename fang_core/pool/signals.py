@@ -8,7 +8,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any, Final, Self
 
-from fang_core.forks import in_child
+from fang_core.interpreter.forks import in_child
 
 HANDLED: Final = (signal.SIGTERM, signal.SIGINT)
 

@@ -7,14 +7,14 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
-from fang_core.forks import end_if_child
+from fang_core.interpreter.forks import end_if_child
 from fang_core.lifecycle import SUCCESS, Result, result_of
 from fang_core.runs.interrupt import Interrupted, is_only
 from fang_core.runs.interrupted import result_of_interrupted, result_of_interruption
 from fang_core.runs.isolation import Isolates
 from fang_core.runs.run import CURRENT_RUN, Run
-from fang_core.tasks.codec import decode
 from fang_core.tasks.middleware import Middleware, run_inside, run_inside_async
+from fang_core.tasks.payloads.codec import decode
 from fang_core.tasks.runnable import BaseRunnable
 
 

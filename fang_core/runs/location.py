@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from types import CoroutineType, FrameType, GeneratorType
 from typing import Any
 
-from fang_core.places import place_in
+from fang_core.interpreter.places import place_in
 from fang_core.runs.run import Run
 
 

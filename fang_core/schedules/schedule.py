@@ -11,10 +11,10 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fang_core.errors import UsageError
-from fang_core.naming import names_arguments
 from fang_core.schedules import cronsearch
 from fang_core.schedules.cronfields import CronFields
 from fang_core.schedules.walltime import gap_around, instant, reached
+from fang_core.words.naming import names_arguments
 
 # Making a schedule reads no clock. Times before this library was written are surely past, and a pattern whose years end
 # later does not keep a program from starting.

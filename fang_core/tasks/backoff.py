@@ -14,7 +14,7 @@ from typing import Final
 
 from fang_core.errors import UsageError
 from fang_core.logs import SafeLogger
-from fang_core.naming import names_arguments
+from fang_core.words.naming import names_arguments
 
 Backoff = Callable[[int], timedelta]
 """Maps the failures charged so far (at least 1) to the delay before the next run."""

@@ -8,9 +8,9 @@ from uuid import UUID
 from fang_core.errors import TwinExists, UsageError
 from fang_core.lifecycle import DUE_STATES
 from fang_core.record import Task
-from fang_core.tasks import codec
 from fang_core.tasks.insertion import NewTask, Overrides, Rules
 from fang_core.tasks.options import COLUMNS, InsertOptions
+from fang_core.tasks.payloads import codec
 from fang_core.tasks.runnable import BaseRunnable
 
 

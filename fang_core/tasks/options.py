@@ -11,7 +11,6 @@ from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationE
 from typing_extensions import TypedDict
 
 from fang_core.errors import WrongArguments
-from fang_core.naming import no_option
 from fang_core.record import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from fang_core.tasks.arguments import (
     checked_delay,
@@ -22,6 +21,7 @@ from fang_core.tasks.arguments import (
     usage_error,
 )
 from fang_core.tasks.uniqueness import Unique, checked_uniq
+from fang_core.words.naming import no_option
 
 Name = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
 Priority = Annotated[int, Field(ge=HIGHEST_PRIORITY, le=LOWEST_PRIORITY)]

@@ -14,10 +14,10 @@ from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.listing import Count, TaskPage
 from fang_core.monitoring.stats import HeatPoint, Stats
 from fang_core.record import DEFAULT_TASK_TYPE, PoolInfo, Task, TaskState
-from fang_core.tasks.batches import OnProgress
-from fang_core.tasks.filter import ANY_TASK, TaskFilter
 from fang_core.tasks.managing import AsyncLimits, Limits
 from fang_core.tasks.options import InsertOptions
+from fang_core.tasks.selecting.batches import OnProgress
+from fang_core.tasks.selecting.filter import ANY_TASK, TaskFilter
 
 if TYPE_CHECKING:
     from fang_core.tasks.runnable import BaseRunnable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from fang_core.errors import DefinitionError, DuplicateKind
 from fang_core.logs import SafeLogger
-from fang_core.naming import first_line
+from fang_core.words.naming import first_line
 
 if TYPE_CHECKING:
     from fang_core.tasks.runnable import BaseRunnable

@@ -18,7 +18,6 @@ from typing_extensions import TypedDict
 from fang_core.errors import DefinitionError, PayloadError, UsageError
 from fang_core.flow.keys import By, checked_by, fields_of, key_of, no_key
 from fang_core.flow.limits import Fair, FlowRule, Limit, Rate, by_of, checked_rules
-from fang_core.naming import no_option
 from fang_core.record import DEFAULT_MAX_RETRIES, DEFAULT_TASK_TYPE
 from fang_core.schedules.schedule import Cron, Schedule, ScheduleOnce, as_schedule
 from fang_core.tasks.arguments import checked_span
@@ -28,6 +27,7 @@ from fang_core.tasks.options import COLUMNS, MaxRetries, Name, Priority, Timeout
 from fang_core.tasks.queueable import AsyncQueueable, Queueable
 from fang_core.tasks.registry import REGISTRY, Mode
 from fang_core.tasks.uniqueness import ALL_FIELDS, Unique
+from fang_core.words.naming import no_option
 
 
 def _schedule(value: Any) -> Schedule | None:
@@ -317,7 +317,7 @@ def _check_that_it_builds_alone(cls: type[BaseRunnable]) -> None:
 
 
 def _build_alone(cls: type[BaseRunnable]) -> None:
-    from fang_core.tasks.codec import encode  # codec imports this module
+    from fang_core.tasks.payloads.codec import encode  # codec imports this module
 
     try:
         encode(cls())

@@ -17,8 +17,8 @@ from pydantic import BaseModel, RootModel
 from pydantic_core import from_json
 
 from fang_core.errors import PayloadError, UsageError
-from fang_core.tasks.codec import insertable_kind
-from fang_core.tasks.payload import children
+from fang_core.tasks.payloads.codec import insertable_kind
+from fang_core.tasks.payloads.payload import children
 from fang_core.tasks.runnable import BaseRunnable
 
 _LEAVES: Final = frozenset({str, int, float, bool, type(None)})  # most values are of these, and hold no set

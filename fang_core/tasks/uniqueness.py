@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Final, Literal, NamedTuple, get_args
 
 from fang_core.errors import UsageError
-from fang_core.naming import names_arguments
 from fang_core.tasks.arguments import checked_span
+from fang_core.words.naming import names_arguments
 
 While = Literal["waiting", "unfinished", "always"]
 OnConflict = Literal["return", "raise", "replace", "postpone"]

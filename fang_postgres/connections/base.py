@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from fang_core.backends.store import OnListenLost, OnTold, OnWake
 from fang_core.errors import BackendError, SchemaError, UsageError
-from fang_core.forks import in_child
+from fang_core.interpreter.forks import in_child
 from fang_core.logs import SafeLogger
 from fang_core.pool.manual import ManualPool
 from fang_core.pool.runtime import Lock, Runtime

@@ -13,7 +13,7 @@ from sqlalchemy import TwoPhaseTransaction
 from sqlalchemy.exc import UnboundExecutionError
 
 from fang_core.errors import UsageError
-from fang_core.naming import class_and_library
+from fang_core.words.naming import class_and_library
 from fang_postgres.statement import ALL_AT_ONCE, Operation, Rows, Script, run_script
 from fang_postgres.textform import TextForm
 

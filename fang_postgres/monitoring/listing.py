@@ -8,8 +8,8 @@ from uuid import UUID
 
 from fang_core.monitoring.listing import Count, Key, Place, TaskPage, checked_limit, checked_up_to, cursor_of
 from fang_core.record import Task
-from fang_core.tasks.filter import TaskFilter, any_filter
-from fang_core.tasks.walks import Walk, place_in, walk_of
+from fang_core.tasks.selecting.filter import TaskFilter, any_filter
+from fang_core.tasks.selecting.walks import Walk, place_in, walk_of
 from fang_postgres.connections.diagnosis import TookTooLong
 from fang_postgres.monitoring.looking import Effort, Looking
 from fang_postgres.operations import Operations

@@ -10,8 +10,8 @@ from uuid import UUID
 from fang_core.monitoring.listing import Key
 from fang_core.record import Task, TaskState
 from fang_core.tasks.editing import Edit
-from fang_core.tasks.filter import TaskFilter
 from fang_core.tasks.options import COLUMNS
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.inserts import seconds
 from fang_postgres.operations.rows import as_task

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from fang_core.collector import uncollected
+from fang_core.interpreter.collector import uncollected
 from fang_core.record import Task
 from fang_core.tasks.insertion import NewTask, Overrides
 from fang_core.tasks.options import COLUMNS

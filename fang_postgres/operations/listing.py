@@ -10,8 +10,8 @@ from uuid import UUID
 from fang_core.errors import UnreadablePayload
 from fang_core.monitoring.listing import Key
 from fang_core.record import Task, TaskState
-from fang_core.tasks.filter import TaskFilter
-from fang_core.tasks.walks import Walk, states_of
+from fang_core.tasks.selecting.filter import TaskFilter
+from fang_core.tasks.selecting.walks import Walk, states_of
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.rows import as_task
 from fang_postgres.schema import Tables, tables

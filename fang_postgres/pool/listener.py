@@ -11,9 +11,9 @@ from typing import Any, Final, Protocol
 
 from fang_core.backends.store import OnListenLost, OnTold, OnWake
 from fang_core.errors import BackendUnavailable
-from fang_core.naming import first_line
 from fang_core.pool.outage import Outage
 from fang_core.pool.runtime import Event, Runtime, Service
+from fang_core.words.naming import first_line
 from fang_postgres.pool.waking import NOBODY_LISTENS, Subscribers
 
 PING_EVERY: Final = 10.0

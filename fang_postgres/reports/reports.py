@@ -20,7 +20,7 @@ from fang_core.monitoring.figures import (
     RunningKind,
     TaskCount,
 )
-from fang_core.pool.glance import Look
+from fang_core.pool.telling.glance import Look
 from fang_core.record import PRIORITIES, PoolInfo, TaskState
 from fang_postgres.once import once
 from fang_postgres.operations.liveness import as_beat

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.sql.elements import ColumnElement
 
 from fang_core.lifecycle import TERMINAL_STATES
-from fang_core.tasks.filter import CONDITIONS, TaskFilter
+from fang_core.tasks.selecting.filter import CONDITIONS, TaskFilter
 from fang_postgres.sql.fragments import array_of, state_literals
 
 _OF_LISTS: Final = ("kinds", "task_types", "states", "pool_ids")

@@ -36,7 +36,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
 from fang_core.record import TaskState
-from fang_core.tasks.walks import Walk
+from fang_core.tasks.selecting.walks import Walk
 from fang_postgres.compiling import PSYCOPG, compiled
 from fang_postgres.schema import Tables
 from fang_postgres.sql.filters import in_ranges, matching

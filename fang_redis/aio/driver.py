@@ -6,9 +6,9 @@ from fang_redis.aio.links import AsyncLinks
 from fang_redis.aio.listening import AsyncEar
 from fang_redis.aio.own import AsyncConnection
 from fang_redis.aio.runner import AsyncRunner
-from fang_redis.connecting import Server
-from fang_redis.listening import ANSWER_WITHIN, Ear
-from fang_redis.own import OwnConnection
+from fang_redis.connections.connecting import Server
+from fang_redis.connections.own import OwnConnection
+from fang_redis.pools.listening import ANSWER_WITHIN, Ear
 
 
 class AsyncDriver:

@@ -18,10 +18,10 @@ from hiredis import PushNotification
 from redis.exceptions import RedisError, ResponseError
 
 from fang_core.errors import UsageError
-from fang_core.forks import ForkWatch, in_child
-from fang_redis.connecting import ANSWER_WITHIN, CONNECT_WITHIN, Server, sever
-from fang_redis.diagnosis import ELSEWHERE, lost, not_connected, word_of
-from fang_redis.links import Command, packed
+from fang_core.interpreter.forks import ForkWatch, in_child
+from fang_redis.connections.connecting import ANSWER_WITHIN, CONNECT_WITHIN, Server, sever
+from fang_redis.connections.diagnosis import ELSEWHERE, lost, not_connected, word_of
+from fang_redis.connections.links import Command, packed
 
 ENDED_WITHIN: Final = 2.0
 """The longest, in seconds, that closing waits for the tasks of a connection."""

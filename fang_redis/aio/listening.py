@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from fang_redis.listening import ENDED_WITHIN, Ear, Subscribers
+from fang_redis.pools.listening import ENDED_WITHIN, Ear, Subscribers
 
 
 class AsyncEar(Ear):

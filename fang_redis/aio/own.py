@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from fang_redis.aio.links import AsyncLink
 from fang_redis.aio.runner import AsyncRunner
-from fang_redis.connecting import Server
+from fang_redis.connections.connecting import Server
 from fang_redis.operations import Verb
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from fang_core.errors import BackendError
 from fang_redis.aio.links import AsyncLink, AsyncLinks
-from fang_redis.exchange import exchanged
+from fang_redis.connections.exchange import exchanged
 from fang_redis.operations import Verb
 
 T = TypeVar("T")

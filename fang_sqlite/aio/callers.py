@@ -6,8 +6,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from fang_core.errors import UsageError
-from fang_sqlite.callers import Verb, check_dialect, connection_of, refusal, run_on
-from fang_sqlite.file import File
+from fang_sqlite.connections.callers import Verb, check_dialect, connection_of, refusal, run_on
+from fang_sqlite.connections.file import File
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -26,7 +26,7 @@ _TAKEN: Final = "an aiosqlite.Connection, an AsyncSession or an AsyncConnection"
 
 
 async def run_for_caller(file: File, connection: Any, verb: Verb[T], *, reads: bool, completes: bool) -> T:
-    """See ``fang_sqlite.callers.run_for_caller``."""
+    """See ``fang_sqlite.connections.callers.run_for_caller``."""
     lent = await _driver_connection(connection)
 
     def run(own: sqlite3.Connection) -> T:
@@ -43,7 +43,7 @@ async def run_for_caller(file: File, connection: Any, verb: Verb[T], *, reads: b
 
 
 async def is_in_transaction(connection: Any) -> bool:
-    """See ``fang_sqlite.callers.is_in_transaction``; False if the connection has been closed."""
+    """See ``fang_sqlite.connections.callers.is_in_transaction``; False if the connection has been closed."""
     lent = await _driver_connection(connection)
     with suppress(ValueError):
         result: bool = lent.in_transaction

@@ -8,7 +8,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
-from fang_core.forks import in_child
+from fang_core.interpreter.forks import in_child
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from pydantic_core import ValidationError
 from fang_core.errors import PayloadError
 from fang_core.masking.masks import Masks
 from fang_core.masking.secret_names import secret_names
-from fang_core.tasks import codec
-from fang_core.tasks.reading import reader_of
+from fang_core.tasks.payloads import codec
+from fang_core.tasks.payloads.reading import reader_of
 from fang_core.tasks.runnable import BaseRunnable
 from fang_web.forms import controls as c
 from fang_web.forms.fields import Field, fields

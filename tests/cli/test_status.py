@@ -17,7 +17,7 @@ from fang_cli.watching.showing import as_json
 from fang_cli.watching.status import read_status
 from fang_core import liveness
 from fang_core.monitoring.life import Life
-from fang_core.pool import glance
+from fang_core.pool.telling import glance
 from fang_postgres.reports.reports import Reports
 from fang_threaded import Queue, Runnable, TaskConfig, WorkerPool
 from fang_threaded.database import run_on

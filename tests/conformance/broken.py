@@ -61,9 +61,9 @@ from fang_core.record import ClaimedTask, Task, TaskState
 from fang_core.remarks import Remark, remark
 from fang_core.schedules.schedule import Cron
 from fang_core.schedules.stored import Backfill, Overlap, Schedules, ScheduleSpec, Verdict
-from fang_core.tasks.filter import TaskFilter
 from fang_core.tasks.managing import LimitChange, Pause
 from fang_core.tasks.scheduling import ScheduleCall
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.tasks.uniqueness import Unique
 
 HOUR = timedelta(hours=1)

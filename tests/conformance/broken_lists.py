@@ -8,7 +8,7 @@ from fang_core.conformance import BulkSuite, EditSuite, ListSuite
 from fang_core.errors import UsageError
 from fang_core.monitoring.listing import Count, TaskPage
 from fang_core.record import Task
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 from tests.conformance.broken import OtherMethods, Whole
 
 # Lists ----------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fang_core.collector import uncollected
+from fang_core.interpreter.collector import uncollected
 
 
 @pytest.fixture(autouse=True)

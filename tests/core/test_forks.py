@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from fang_core import forks
-from fang_core.forks import ForkWatch, in_child
+from fang_core.interpreter import forks
+from fang_core.interpreter.forks import ForkWatch, in_child
 
 
 class Equal:

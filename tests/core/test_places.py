@@ -18,7 +18,7 @@ import pytest
 from fang_async import AsyncWorkerPool
 from fang_core import AsyncMemoryQueue, AsyncRunnable, TaskConfig
 from fang_core.failure import describe, origin
-from fang_core.places import own_place, place, place_in
+from fang_core.interpreter.places import own_place, place, place_in
 from fang_core.runs.location import frames_of_coroutine, frames_of_thread
 from tests.patience import PATIENT
 

@@ -282,7 +282,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "payloads are not compared at insert: a value that comes back as another is written",
-        [Edit("fang_core/tasks/changes.py", "if not _is_same(value, read, hints):", "if False:")],
+        [Edit("fang_core/tasks/payloads/changes.py", "if not _is_same(value, read, hints):", "if False:")],
         InTest("tests/core/tasks/test_changes.py::test_what_would_come_back_as_something_else_is_refused"),
         r"DID NOT RAISE",
     ),
@@ -356,7 +356,7 @@ MUTANTS: Final = (
         "a hung run is never told of",
         [
             Edit(
-                "fang_core/pool/hung.py",
+                "fang_core/pool/telling/hung.py",
                 "return run not in self._told and (",
                 "return run in self._told and (",
             )
@@ -368,7 +368,7 @@ MUTANTS: Final = (
         "a blocked event loop is never told of",
         [
             Edit(
-                "fang_core/pool/hung.py",
+                "fang_core/pool/telling/hung.py",
                 "            self._tell_of_blocked(seconds)\n",
                 "",
             )
@@ -524,7 +524,7 @@ MUTANTS: Final = (
         "SQLite, fence dropped: an outcome is written whoever holds the task",
         [
             Edit(
-                "fang_sqlite/completing.py",
+                "fang_sqlite/tasks/completing.py",
                 """FENCE: Final = "id = ? AND attempt = ? AND pool_id = ? AND state = 'in_progress'\"""",
                 """FENCE: Final = "id = ? AND attempt >= ? AND pool_id <> x'' || ? AND state = 'in_progress'\"""",
             )
@@ -536,7 +536,7 @@ MUTANTS: Final = (
         "SQLite, a pool that has beaten since it was looked at is rescued all the same",
         [
             Edit(
-                "fang_sqlite/rescuing.py",
+                "fang_sqlite/pools/rescuing.py",
                 "if record is None or count(pulse.pool_id) != pulse.beats:",
                 "if record is None:",
             )
@@ -546,13 +546,13 @@ MUTANTS: Final = (
     ),
     Mutant(
         "SQLite, a heart waits for whoever writes, and does not beat meanwhile",
-        [Edit("fang_sqlite/heart.py", "WRITES_WITHIN: Final = 0.2", "WRITES_WITHIN: Final = 3600.0")],
+        [Edit("fang_sqlite/pools/heart.py", "WRITES_WITHIN: Final = 0.2", "WRITES_WITHIN: Final = 3600.0")],
         InTest("tests/sqlite/test_pulse.py::test_a_pool_beats_while_somebody_writes_and_says_later_what_it_has_to_say"),
         r"assert not True",
     ),
     Mutant(
         "SQLite, a child of a fork keeps its parent's lock file open",
-        [Edit("fang_sqlite/pulse.py", "        in_child(self, PulseFile._close)\n", "")],
+        [Edit("fang_sqlite/pools/pulse.py", "        in_child(self, PulseFile._close)\n", "")],
         InTest("tests/sqlite/test_pulse.py::test_a_child_of_a_pool_that_has_died_does_not_keep_its_lock"),
         r"assert not True",
     ),
@@ -560,7 +560,7 @@ MUTANTS: Final = (
         "SQLite, a child of a fork connects beside its copies of its parent's connections",
         [
             Edit(
-                "fang_sqlite/file.py",
+                "fang_sqlite/connections/file.py",
                 """        if not self._unsafe:
             for connection in connections:
                 connection.close()""",
@@ -574,7 +574,7 @@ MUTANTS: Final = (
         "SQLite, a gate that keeps nobody waiting",
         [
             Edit(
-                "fang_sqlite/gate.py",
+                "fang_sqlite/connections/gate.py",
                 """        try:
             fcntl.flock(self._writer, fcntl.LOCK_EX | fcntl.LOCK_NB)""",
                 """        try:
@@ -588,7 +588,7 @@ MUTANTS: Final = (
         "SQLite, nobody looks whether the file is still where it was",
         [
             Edit(
-                "fang_sqlite/file.py",
+                "fang_sqlite/connections/file.py",
                 "        try:\n            found = self._found()",
                 "        return\n        try:\n            found = self._found()",
             )
@@ -598,13 +598,19 @@ MUTANTS: Final = (
     ),
     Mutant(
         "SQLite, pools are woken by the processes of others only when they look at the file",
-        [Edit("fang_sqlite/waking.py", "        if reached:\n", "        if not reached:\n")],
+        [Edit("fang_sqlite/listening/waking.py", "        if reached:\n", "        if not reached:\n")],
         InTest("tests/sqlite/test_waking.py::test_what_pools_are_told_reaches_all_who_listen"),
         r"assert False",
     ),
     Mutant(
         "SQLite, no look at the file: what an application's own transaction inserts wakes nobody",
-        [Edit("fang_sqlite/ear.py", "                if version != before:", "                if version is None:")],
+        [
+            Edit(
+                "fang_sqlite/listening/ear.py",
+                "                if version != before:",
+                "                if version is None:",
+            )
+        ],
         InTest("tests/sqlite/test_waking.py::test_an_applications_transaction_wakes_a_pool_that_waits"),
         r"assert False",
     ),
@@ -612,7 +618,7 @@ MUTANTS: Final = (
         "SQLite, what a run wrote is committed although it has lost its task",
         [
             Edit(
-                "fang_sqlite/callers.py",
+                "fang_sqlite/connections/callers.py",
                 """        tx.run("ROLLBACK")
         raise
     except BaseException:""",
@@ -625,13 +631,19 @@ MUTANTS: Final = (
     ),
     Mutant(
         "SQLite, a call that fails leaves a half of it in its caller's transaction",
-        [Edit("fang_sqlite/callers.py", """            tx.run(f"ROLLBACK TO {_SAVEPOINT}")\n""", "")],
+        [Edit("fang_sqlite/connections/callers.py", """            tx.run(f"ROLLBACK TO {_SAVEPOINT}")\n""", "")],
         InTest("tests/sqlite/test_callers.py::test_a_call_that_fails_leaves_the_rest_of_the_transaction_as_it_was"),
         r"assert \(2, 1\) == \(1, 1\)",
     ),
     Mutant(
         "SQLite, orphans stay orphans: a rescue takes nothing back",
-        [Edit("fang_sqlite/rescuing.py", "        rescued += _take_back(tx, pulse.pool_id, judged)", "        pass")],
+        [
+            Edit(
+                "fang_sqlite/pools/rescuing.py",
+                "        rescued += _take_back(tx, pulse.pool_id, judged)",
+                "        pass",
+            )
+        ],
         InFault("S05", "threaded"),
         r"I7 \(bounded recovery\)|did not come true",
     ),
@@ -651,7 +663,7 @@ MUTANTS: Final = (
         "Redis, orphans stay orphans: a rescue takes nothing back",
         [
             Edit(
-                "fang_redis/liveness.py",
+                "fang_redis/pools/liveness.py",
                 "            if held.counter != counter:",
                 "            if held.counter is not None:",
             )
@@ -663,7 +675,7 @@ MUTANTS: Final = (
         "Redis, a pool that has beaten since it was looked at is rescued all the same",
         [
             Edit(
-                "fang_redis/liveness.py",
+                "fang_redis/pools/liveness.py",
                 "            if held.counter != counter:",
                 "            if held.counter is None:",
             ),
@@ -676,7 +688,7 @@ MUTANTS: Final = (
         "Redis, a command whose reply is lost is sent again",
         [
             Edit(
-                "fang_redis/links.py",
+                "fang_redis/connections/links.py",
                 "        replies = link.send(commands)\n        if self.server.follow",
                 _SENT_AGAIN,
             )
@@ -704,7 +716,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "Redis, lost data are not noticed",
-        [Edit("fang_redis/heart.py", "if former is not None and former != epoch:", "if former == '':")],
+        [Edit("fang_redis/pools/heart.py", "if former is not None and former != epoch:", "if former == '':")],
         InFault("R10", "threaded"),
         r"did not come true",
     ),
@@ -727,7 +739,7 @@ MUTANTS: Final = (
         "Redis, a server that evicts keys is taken",
         [
             Edit(
-                "fang_redis/checking.py",
+                "fang_redis/connections/checking.py",
                 'startswith(("noeviction", "volatile-"))',
                 'startswith(("noeviction", "volatile-", "all"))',
             )

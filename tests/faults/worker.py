@@ -19,7 +19,7 @@ from fang_core.config import RetentionMode, SleepParams
 from fang_core.errors import TimedOut
 from fang_core.events import Events
 from fang_core.lifecycle import Crashed, Failure, Result
-from fang_core.pool import recorder
+from fang_core.pool.telling import recorder
 from fang_core.record import ClaimedTask
 from fang_core.tasks.registry import Mode
 from fang_postgres.connections.engine import engine_for

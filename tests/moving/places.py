@@ -12,7 +12,7 @@ import redis
 
 from fang_backends import queue_of
 from fang_core import MemoryQueue, Task
-from fang_core.tasks.filter import ANY_TASK
+from fang_core.tasks.selecting.filter import ANY_TASK
 
 # URLs of empty queues -------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from fang_core import (
     TaskFilter,
 )
 from fang_core.monitoring.history import Flush, StatsRow, minute_of
-from fang_core.tasks.payload import path_of
+from fang_core.tasks.payloads.payload import path_of
 from fang_core.tasks.registry import Registry
 from fang_postgres import migrate
 from fang_threaded import WorkerPool

@@ -19,7 +19,7 @@ from fang_core.lifecycle import Outcome
 from fang_core.liveness import BeatRequest, Pulse
 from fang_core.monitoring.history import Flush, StatsRow
 from fang_core.monitoring.life import Life
-from fang_core.pool import glance
+from fang_core.pool.telling import glance
 from fang_core.record import TaskState
 from fang_postgres import migrate
 from fang_postgres.connections.diagnosis import diagnose

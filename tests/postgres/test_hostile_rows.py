@@ -19,7 +19,7 @@ from fang_core.errors import UnreadablePayload
 from fang_core.pool.maintenance import Maintenance
 from fang_core.pool.threads import ThreadRuntime
 from fang_core.record import TaskState
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 from tests.backends import async_on_postgres, threaded_on_postgres
 
 INSERT = "INSERT INTO fang.fang_tasks ({columns}) VALUES ({values}) RETURNING id"

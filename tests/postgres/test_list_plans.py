@@ -14,7 +14,7 @@ import pytest
 
 from fang_core.record import TaskState
 from fang_core.tasks.arguments import EARLIEST, LATEST
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_postgres.connections.connecting import GUARD, READING
 from fang_postgres.operations import Operations
 from fang_postgres.operations.bulk import REMOVALS, RETRIES, Sizes

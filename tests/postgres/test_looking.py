@@ -13,7 +13,7 @@ import pytest
 from fang_core.errors import UsageError
 from fang_core.monitoring.listing import Count, Key, TaskPage
 from fang_core.record import TaskState
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_postgres.connections.diagnosis import TookTooLong
 from fang_postgres.monitoring.listing import counts, lists
 from fang_postgres.operations.listing import Asked, EndedLane, Looked

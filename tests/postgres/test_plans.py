@@ -24,8 +24,8 @@ from fang_core.record import ClaimedTask, Task, TaskState
 from fang_core.remarks import Remark
 from fang_core.runs.run import Run
 from fang_core.tasks.cancelling import Cancellation
-from fang_core.tasks.filter import TaskFilter
 from fang_core.tasks.insertion import NewTask, Overrides
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_postgres.connections.connecting import GUARD
 from fang_postgres.once import names_of
 from fang_postgres.operations import Operations

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from fang_async import AsyncQueue
-from fang_core.tasks import batches
+from fang_core.tasks.selecting import batches
 from fang_postgres.sql import by_hand
 from fang_postgres.statements import statements
 from fang_threaded import Queue

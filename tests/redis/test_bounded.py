@@ -9,7 +9,7 @@ import redis
 
 from fang_core.conformance import Backend
 from fang_core.record import TaskState
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 from tests.backends import threaded_on_redis
 
 HOUR = timedelta(hours=1)

@@ -15,15 +15,15 @@ from fang_core.driving import drive
 from fang_core.errors import AccessRefused, BackendError, NotConnected, ReadOnlyServer, SchemaError
 from fang_core.liveness import BeatRequest
 from fang_redis import RedisQueue
-from fang_redis.checking import check, facts_of, problem_of, version_of
-from fang_redis.connecting import server_of
-from fang_redis.heart import RedisHeart
+from fang_redis.connections.checking import check, facts_of, problem_of, version_of
+from fang_redis.connections.connecting import server_of
+from fang_redis.connections.links import Links
+from fang_redis.connections.own import ThreadedConnection
+from fang_redis.connections.runner import Runner
+from fang_redis.connections.sending import Sending
 from fang_redis.layout import Keys
-from fang_redis.links import Links
 from fang_redis.operations import Operation, Verb
-from fang_redis.own import ThreadedConnection
-from fang_redis.runner import Runner
-from fang_redis.sending import Sending
+from fang_redis.pools.heart import RedisHeart
 from tests.patience import PATIENT
 from tests.redisserver import ALWAYS, EVERY_SECOND, RedisServer, replicated, wait_for
 

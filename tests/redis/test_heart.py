@@ -13,14 +13,14 @@ from fang_core.driving import drive
 from fang_core.errors import BackendError, BackendUnavailable
 from fang_core.liveness import BeatRequest, Pulse
 from fang_redis.aio.own import AsyncConnection
-from fang_redis.connecting import async_server_of, server_of
-from fang_redis.heart import ANSWER_WITHIN, RedisHeart
+from fang_redis.connections.connecting import async_server_of, server_of
+from fang_redis.connections.links import Links
+from fang_redis.connections.own import ThreadedConnection
+from fang_redis.connections.runner import Runner
+from fang_redis.connections.sending import Sending
 from fang_redis.layout import Keys
-from fang_redis.links import Links
-from fang_redis.own import ThreadedConnection
-from fang_redis.pools import Pools
-from fang_redis.runner import Runner
-from fang_redis.sending import Sending
+from fang_redis.pools.heart import ANSWER_WITHIN, RedisHeart
+from fang_redis.pools.pools import Pools
 from tests.redisserver import ALWAYS, RedisServer, replicated, wait_for
 
 KEYS = Keys("fang")

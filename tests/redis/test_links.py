@@ -14,9 +14,9 @@ import redis.asyncio
 
 from fang_core.errors import AccessRefused, BackendUnavailable, NotConnected, StatementRefused, UsageError
 from fang_redis.aio.links import AsyncLink, AsyncLinks
-from fang_redis.connecting import async_server_of, server_of, threaded
+from fang_redis.connections.connecting import async_server_of, server_of, threaded
+from fang_redis.connections.links import Link, Links
 from fang_redis.layout import Keys
-from fang_redis.links import Link, Links
 from tests.patience import PATIENT
 from tests.proxy import Mode, Proxy
 from tests.redisserver import RedisServer
@@ -208,7 +208,7 @@ def test_a_connection_that_has_waited_too_long_is_not_used_again(
     (waits,) = links._idle
     links.send([("PING",)])
     assert [*links._idle] == [waits]
-    monkeypatch.setattr("fang_redis.links.IDLE_FOR", 0.0)
+    monkeypatch.setattr("fang_redis.connections.links.IDLE_FOR", 0.0)
     links.send([("PING",)])
     assert waits not in links._idle
     links.close()

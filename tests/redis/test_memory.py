@@ -10,7 +10,7 @@ from fang_core.conformance import Backend
 from fang_core.flow.limits import Fair, Limit, Rate
 from fang_core.messages import Resize
 from fang_core.record import TaskState
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.tasks.uniqueness import Unique
 from tests.backends import threaded_on_redis
 from tests.redis.indexes import assert_exact

@@ -11,13 +11,14 @@ import redis
 from fang_core import BackendError, TaskState, TwinExists, Unique
 from fang_core.conformance.tasks import ThreadedNote, ThreadedYearlyNote
 from fang_core.tasks.insertion import in_chunks
-from fang_redis import RedisQueue, inserting
-from fang_redis.connecting import server_of
+from fang_redis import RedisQueue
+from fang_redis.connections.connecting import server_of
+from fang_redis.connections.links import Links
+from fang_redis.connections.runner import Runner
+from fang_redis.connections.sending import NO_TASK, ScheduleWrite, Sending, Write, Written
 from fang_redis.layout import MOST_ROWS, Keys
-from fang_redis.links import Links
 from fang_redis.operations import Operation, Verb
-from fang_redis.runner import Runner
-from fang_redis.sending import NO_TASK, ScheduleWrite, Sending, Write, Written
+from fang_redis.tasks import inserting
 from fang_threaded import WorkerPool
 from tests.redisserver import RedisServer
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from fang_core.backends.store import PoolRecord
-from fang_sqlite.file import File
+from fang_sqlite.connections.file import File
+from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.records import as_json, span
-from fang_sqlite.transaction import Transaction
 
 
 def opened(path: Path) -> File:

@@ -11,8 +11,8 @@ from fang_core.backends.store import LaneRequest
 from fang_core.flow.limits import Limit
 from fang_core.remarks import NOTHING_SAID
 from fang_core.tasks.managing import LimitChange, Pause
-from fang_sqlite import flow, lanes
-from fang_sqlite.file import File
+from fang_sqlite.connections.file import File
+from fang_sqlite.tasks import flow, lanes
 from tests.sqlite.files import hold, insert, opened, register
 
 

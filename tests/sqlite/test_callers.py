@@ -19,9 +19,9 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from fang_core.errors import RowsLocked, StatementRefused, TaskLost, UsageError
 from fang_sqlite import AsyncSqliteQueue
 from fang_sqlite.aio import callers as async_callers
-from fang_sqlite.callers import run_for_caller
-from fang_sqlite.file import LOCKED_FOR, File
-from fang_sqlite.transaction import Transaction
+from fang_sqlite.connections.callers import run_for_caller
+from fang_sqlite.connections.file import LOCKED_FOR, File
+from fang_sqlite.connections.transaction import Transaction
 from tests.patience import PATIENT
 from tests.sqlite.files import count, insert, insert_in, opened
 

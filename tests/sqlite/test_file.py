@@ -21,8 +21,8 @@ from fang_core.errors import (
     SchemaError,
     StatementRefused,
 )
-from fang_sqlite.file import File
-from fang_sqlite.gate import Gate
+from fang_sqlite.connections.file import File
+from fang_sqlite.connections.gate import Gate
 from tests.patience import PATIENT
 from tests.sqlite.files import count, insert, opened
 
@@ -116,7 +116,7 @@ def test_one_who_has_waited_at_the_gate_in_vain_writes_all_the_same(
     file: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a process that was stopped between the gate and its transaction."""
-    monkeypatch.setattr("fang_sqlite.file.AT_THE_GATE", 0.01)
+    monkeypatch.setattr("fang_sqlite.connections.file.AT_THE_GATE", 0.01)
     stopped = Gate(file.directory)
     assert stopped.enter(0)
     for _ in range(3):
@@ -262,7 +262,7 @@ def test_what_a_child_commits_is_kept_when_its_parent_closes_the_file(file: File
 
 
 def test_a_child_that_is_forked_while_others_write_is_told_so(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fang_sqlite.forking.STILL_WITHIN", 0.01)
+    monkeypatch.setattr("fang_sqlite.connections.forking.STILL_WITHIN", 0.01)
 
     def refused() -> None:
         with pytest.raises(NotConnected, match="forked while its parent was using"):

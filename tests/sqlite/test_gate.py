@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from fang_sqlite.gate import Gate
+from fang_sqlite.connections.gate import Gate
 from tests.forking import Forked
 from tests.patience import PATIENT
 
 HOLDS = """
 import sys, pathlib
-from fang_sqlite.gate import Gate
+from fang_sqlite.connections.gate import Gate
 gate = Gate(pathlib.Path(sys.argv[1]))
 assert gate.enter(60)
 print("in", flush=True)
@@ -27,7 +27,7 @@ sys.stdin.readline()
 
 TAKES_TURNS = """
 import sys, pathlib
-from fang_sqlite.gate import Gate
+from fang_sqlite.connections.gate import Gate
 gate = Gate(pathlib.Path(sys.argv[1]))
 me, journal, times = sys.argv[2], open(sys.argv[3], "a"), int(sys.argv[4])
 print("ready", flush=True)

@@ -13,9 +13,11 @@ from fang_core.errors import UsageError
 from fang_core.monitoring.listing import TaskPage
 from fang_core.record import Task, TaskState
 from fang_core.tasks.cancelling import Cancellation
-from fang_core.tasks.filter import TaskFilter
-from fang_sqlite import bulk, listing, rows, walking
-from fang_sqlite.file import File
+from fang_core.tasks.selecting.filter import TaskFilter
+from fang_sqlite import rows
+from fang_sqlite.connections.file import File
+from fang_sqlite.reading import listing, walking
+from fang_sqlite.tasks import bulk
 from tests.sqlite.files import opened
 
 NOW: Final = datetime.now(UTC)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from fang_sqlite import by_hand, claiming, completing, pruning, rows
-from fang_sqlite.file import File
+from fang_sqlite import rows
+from fang_sqlite.connections.file import File
+from fang_sqlite.tasks import by_hand, claiming, completing, pruning
 
 NAMED = {
     "task_type": "common",

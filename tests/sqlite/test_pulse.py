@@ -15,11 +15,13 @@ import pytest
 
 from fang_core.liveness import Beat, BeatRequest, Pulse
 from fang_core.record import TaskState
-from fang_sqlite import SqliteQueue, heart, marks, pulse
-from fang_sqlite.file import File
-from fang_sqlite.heart import SqliteHeart
-from fang_sqlite.marks import Mark
-from fang_sqlite.pulse import PulseFile, Seen
+from fang_sqlite import SqliteQueue
+from fang_sqlite.connections.file import File
+from fang_sqlite.listening import marks
+from fang_sqlite.listening.marks import Mark
+from fang_sqlite.pools import heart, pulse
+from fang_sqlite.pools.heart import SqliteHeart
+from fang_sqlite.pools.pulse import PulseFile, Seen
 from fang_threaded import WorkerPool
 from tests.driven import drive
 from tests.forking import Forked
@@ -28,7 +30,7 @@ from tests.sqlite.files import hold, insert, opened, register
 
 BEATS = """
 import sys, pathlib, uuid
-from fang_sqlite.pulse import PulseFile
+from fang_sqlite.pools.pulse import PulseFile
 pulse = PulseFile(pathlib.Path(sys.argv[1]), uuid.UUID(sys.argv[2]), locks=True)
 pulse.beat()
 print("beats", flush=True)

@@ -18,8 +18,8 @@ import pytest
 
 from fang_core.backends.store import Declaration
 from fang_core.flow.limits import FlowRule, Limit, Rate, rules_as_json
-from fang_sqlite import flow
-from fang_sqlite.file import File
+from fang_sqlite.connections.file import File
+from fang_sqlite.tasks import flow
 from tests.patience import PATIENT
 from tests.sqlite.files import count, insert, opened, register
 
@@ -29,7 +29,7 @@ BEGIN: Final = """
 import json, pathlib, sys
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
-from fang_sqlite.file import File
+from fang_sqlite.connections.file import File
 file = File(pathlib.Path(sys.argv[1]), "normal")
 file.open()
 print("ready", flush=True)
@@ -38,7 +38,7 @@ sys.stdin.readline()
 
 CLAIMS: Final = """
 from fang_core.backends.store import LaneRequest
-from fang_sqlite import lanes
+from fang_sqlite.tasks import lanes
 pool, starts, most, waiting = UUID(sys.argv[2]), [], 0, 1
 while waiting:
     with file.writing() as tx:
@@ -85,7 +85,7 @@ print(40)
 INSERTS: Final = """
 from fang_core import Queueable, Runnable, TaskConfig, Unique
 from fang_core.tasks.insertion import Overrides, Rules
-from fang_sqlite import inserting
+from fang_sqlite.tasks import inserting
 
 class Note(Runnable):
     task_config = TaskConfig(kind="note")
@@ -108,7 +108,7 @@ from fang_core.backends.scheduling import tick_id
 from fang_core.backends.store import Tick
 from fang_core.tasks.insertion import NewTask
 from fang_core.tasks.options import COLUMNS
-from fang_sqlite import schedules
+from fang_sqlite.tasks import schedules
 
 made = []
 for n in range(50):

@@ -14,8 +14,10 @@ from fang_core.conformance.tasks import ThreadedNote
 from fang_core.driving import drive
 from fang_core.lifecycle import Outcome
 from fang_core.record import TaskState
-from fang_sqlite import SqliteQueue, access, claiming
+from fang_sqlite import SqliteQueue
+from fang_sqlite.connections import access
 from fang_sqlite.store import SqliteStore
+from fang_sqlite.tasks import claiming
 
 KIND = ThreadedNote.__fang_options__.kind
 

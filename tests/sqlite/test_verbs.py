@@ -15,10 +15,11 @@ from fang_core.monitoring.history import Flush, StatsRow, minute_of
 from fang_core.monitoring.reading import checked_range
 from fang_core.record import TaskState
 from fang_core.tasks.cancelling import Cancellation
-from fang_core.tasks.filter import TaskFilter
-from fang_sqlite import bulk, explaining, flow, history, lanes, listing, uniques
-from fang_sqlite.file import File
-from fang_sqlite.transaction import Transaction
+from fang_core.tasks.selecting.filter import TaskFilter
+from fang_sqlite.connections.file import File
+from fang_sqlite.connections.transaction import Transaction
+from fang_sqlite.reading import explaining, history, listing
+from fang_sqlite.tasks import bulk, flow, lanes, uniques
 from tests.sqlite.files import insert, opened, register
 
 HOUR: Final = timedelta(hours=1)

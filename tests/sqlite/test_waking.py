@@ -15,18 +15,19 @@ import pytest
 from fang_core.backends.store import SCHEDULES, LateRows
 from fang_core.driving import drive
 from fang_core.errors import BackendError
-from fang_sqlite import SqliteQueue, ear, marks, sockets
-from fang_sqlite.file import File
-from fang_sqlite.transaction import Transaction
-from fang_sqlite.waking import Waking
+from fang_sqlite import SqliteQueue
+from fang_sqlite.connections.file import File
+from fang_sqlite.connections.transaction import Transaction
+from fang_sqlite.listening import ear, marks, sockets
+from fang_sqlite.listening.waking import Waking
 from tests.forking import Forked
 from tests.patience import PATIENT
 from tests.sqlite.files import insert
 
 WRITES = """
 import sys, pathlib
-from fang_sqlite.file import File
-from fang_sqlite.waking import Waking
+from fang_sqlite.connections.file import File
+from fang_sqlite.listening.waking import Waking
 from tests.sqlite.files import insert
 path = pathlib.Path(sys.argv[1])
 file = File(path, "normal", lambda tx: waking.tell(tx))
@@ -41,8 +42,8 @@ waking.close()
 
 WAITS = r"""
 import os, sys, pathlib, uuid
-from fang_sqlite.file import File
-from fang_sqlite.waking import Waking
+from fang_sqlite.connections.file import File
+from fang_sqlite.listening.waking import Waking
 file = File(pathlib.Path(sys.argv[1]), "normal")
 file.open()
 waking = Waking(file.directory, file.data_version)

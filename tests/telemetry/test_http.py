@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fang_core.errors import UsageError
-from fang_core.pool.health import NOT_RUNNING, PoolHealth
+from fang_core.pool.telling.health import NOT_RUNNING, PoolHealth
 from fang_telemetry import probes
 from fang_telemetry.http import MOST_CONNECTIONS, MOST_OF_A_PAGE, Incoming, Reply, TelemetryServer
 from tests.patience import PATIENT

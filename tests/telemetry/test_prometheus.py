@@ -16,8 +16,8 @@ from fang_core.errors import BackendUnavailable, UsageError
 from fang_core.monitoring.buckets import BOUNDS, bucket
 from fang_core.monitoring.history import POOL, Pair, StatsRow
 from fang_core.monitoring.stats import OTHERS, Stats, TypeStats
-from fang_core.pool.health import PoolHealth
-from fang_core.pool.stats import PoolStats
+from fang_core.pool.telling.health import PoolHealth
+from fang_core.pool.telling.stats import PoolStats
 from fang_redis import RedisQueue
 from fang_telemetry import prometheus
 from fang_telemetry.prometheus import NAMES_OF_EDGES, PoolCollector, QueueCollector

@@ -8,7 +8,7 @@ from fang_core.flow.limits import Limit
 from fang_core.monitoring.explanation import Cause, Explanation
 from fang_core.monitoring.listing import Count, TaskPage
 from fang_core.record import Progress, Task, TaskState
-from fang_core.tasks.filter import ANY_TASK, TaskFilter
+from fang_core.tasks.selecting.filter import ANY_TASK, TaskFilter
 from tests.web.tasks_of_tests import Free
 from tests.web.telling import TellingQueue, kind_stats, live_run, pool, stats, type_stats
 from tests.web.texts import hostile_texts

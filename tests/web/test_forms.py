@@ -31,7 +31,7 @@ from typing_extensions import TypedDict
 
 from fang_core.masking.masks import HIDDEN, Masks
 from fang_core.masking.secret_names import secret_names
-from fang_core.tasks import codec
+from fang_core.tasks.payloads import codec
 from fang_core.tasks.runnable import BaseRunnable, Runnable, TaskConfig
 from fang_web.errors import TooLarge
 from fang_web.forms import Field as Shown

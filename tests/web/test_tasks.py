@@ -17,8 +17,8 @@ from fang_core.errors import BackendUnavailable, StatementRefused
 from fang_core.masking import masks
 from fang_core.monitoring.listing import TaskPage
 from fang_core.record import Task, TaskState
-from fang_core.tasks.filter import TaskFilter
 from fang_core.tasks.options import InsertOptions
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_web import OpenOnLoopback, Role, create_app
 from fang_web.pages.tasks import many
 from tests.web.client import FROM_THE_PAGE, browser, page_of

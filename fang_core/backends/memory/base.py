@@ -13,9 +13,9 @@ from fang_core.backends.memory.verbs import MemoryVerbs
 from fang_core.backends.store import manual_pool
 from fang_core.backends.verbs import Call, Verbs
 from fang_core.record import Task
-from fang_core.tasks.codec import MAX_PAYLOAD_BYTES
 from fang_core.tasks.insert_middleware import InsertMiddleware
 from fang_core.tasks.insertion import Inject, Rules
+from fang_core.tasks.payloads.codec import MAX_PAYLOAD_BYTES
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from fang_core.conformance.store.waking import Sleeper
 from fang_core.flow.limits import Limit
 from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.record import Task, TaskState
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.tasks.uniqueness import Unique
 
 HOUR: Final = timedelta(hours=1)

@@ -15,7 +15,7 @@ from fang_core.conformance.queue.removals import Stop, stop
 from fang_core.conformance.store.leases import seen
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES, Outcome
 from fang_core.record import ClaimedTask, Task, TaskState
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 
 HOUR: Final = timedelta(hours=1)
 

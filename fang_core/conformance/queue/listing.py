@@ -11,7 +11,7 @@ from fang_core.errors import UsageError
 from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.monitoring.listing import Count, TaskPage
 from fang_core.record import Task, TaskState
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 
 HOUR: Final = timedelta(hours=1)
 

@@ -11,7 +11,7 @@ from fang_core.conformance.backend import Backend
 from fang_core.errors import UsageError, WrongArguments
 from fang_core.messages import PoolMessage, Stop
 from fang_core.record import TaskState
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 
 HOUR: Final = timedelta(hours=1)
 

@@ -11,7 +11,7 @@ from fang_core.errors import FangError, StaleTask, TwinExists, UsageError
 from fang_core.failure import clean
 from fang_core.lifecycle import DUE_STATES
 from fang_core.record import Task, payload_of
-from fang_core.tasks.codec import decode, encode
+from fang_core.tasks.payloads.codec import decode, encode
 from fang_core.tasks.runnable import BaseRunnable
 from fang_web.audited import audited
 from fang_web.auth import Role

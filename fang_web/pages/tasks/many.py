@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.record import TaskState
-from fang_core.tasks.filter import TaskFilter
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.words.texts import counted
 from fang_web.audited import audited
 from fang_web.auth import Role

@@ -14,8 +14,8 @@ from fang_core.backends.async_queue import AsyncBaseQueue
 from fang_core.backends.queue import BaseQueue
 from fang_core.backends.verbs import READS, Batch, Call, Fetched, Verbs
 from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown, UsageError
-from fang_core.tasks.filter import TaskFilter
 from fang_core.tasks.insertion import Rules
+from fang_core.tasks.selecting.filter import TaskFilter
 
 T = TypeVar("T")
 

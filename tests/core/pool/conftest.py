@@ -1,6 +1,7 @@
 import pytest
 
-from fang_core.pool import base, claimer, completer, heartbeat, lifetime, live_reporter, maintenance, recorder, ticker
+from fang_core.pool import base, claimer, completer, heartbeat, lifetime, maintenance, ticker
+from fang_core.pool.telling import live_reporter, recorder
 from fang_core.runs.isolation import Isolates
 from tests.core.pool.fakes import FakeRuntime
 

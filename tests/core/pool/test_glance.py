@@ -7,7 +7,7 @@ import pytest
 
 from fang_core.liveness import DECLARED_DEAD, Beat, Pulse
 from fang_core.monitoring.life import Life
-from fang_core.pool.glance import ACTIVE_WITHIN, EVERY, LONGEST, Glance, Look
+from fang_core.pool.telling.glance import ACTIVE_WITHIN, EVERY, LONGEST, Glance, Look
 
 ONE, TWO = UUID(int=1), UUID(int=2)
 LONG_UP = 10_000.0

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fang_core import BackendUnavailable
-from fang_core.pool.health import CLAIM_LATE, HEART_LATE, LOOP_LATE, Vitals, health
+from fang_core.pool.telling.health import CLAIM_LATE, HEART_LATE, LOOP_LATE, Vitals, health
 from tests.core.pool.fakes import FakeRuntime
 from tests.core.pool.test_lifetime import Pool
 

@@ -10,7 +10,7 @@ from fang_core.claims.expiry import ClaimTime
 from fang_core.claims.inflight import LONG, InFlight
 from fang_core.config import RetentionMode
 from fang_core.pool.identity import PoolIdentity
-from fang_core.pool.live_reporter import AGAIN_AFTER, EVERY, LiveReporter
+from fang_core.pool.telling.live_reporter import AGAIN_AFTER, EVERY, LiveReporter
 from fang_core.record import LiveRun, Progress
 from tests.core.pool.fakes import NOW, FakeRuntime, FakeStore, claim
 

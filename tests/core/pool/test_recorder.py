@@ -9,7 +9,7 @@ import pytest
 from fang_core import BackendUnavailable
 from fang_core.monitoring.history import POOL, Flush, Flushed, StatsRow
 from fang_core.monitoring.tally import Tally
-from fang_core.pool.recorder import IDLE, Recorder
+from fang_core.pool.telling.recorder import IDLE, Recorder
 from fang_core.runs.run import Run
 from tests.core.pool.fakes import NOW, FakeRuntime, FakeStore, claim
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fang_core.errors import UsageError
-from fang_core.tasks.batches import BATCH_SECONDS, GROWTH, MOST, Batches
+from fang_core.tasks.selecting.batches import BATCH_SECONDS, GROWTH, MOST, Batches
 
 
 def batches(seconds_for: Callable[[int], float], tasks: int) -> list[tuple[int, float]]:

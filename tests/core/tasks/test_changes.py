@@ -37,8 +37,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
 from fang_core import PayloadError, Queueable, Runnable, TaskConfig
-from fang_core.tasks.codec import decode, encode
-from fang_core.tasks.reading import reader_of
+from fang_core.tasks.payloads.codec import decode, encode
+from fang_core.tasks.payloads.reading import reader_of
 from tests.core.tasks.test_codec import payload
 
 PRAGUE = ZoneInfo("Europe/Prague")

@@ -37,7 +37,7 @@ from typing_extensions import TypedDict
 
 from fang_core import DefinitionError, PayloadError, Queueable, Runnable, TaskConfig, UsageError
 from fang_core.errors import UnreadablePayload
-from fang_core.tasks.codec import MAX_DEPTH, decode, encode
+from fang_core.tasks.payloads.codec import MAX_DEPTH, decode, encode
 from fang_core.tasks.runnable import BaseRunnable
 from tests.examples import as_often
 

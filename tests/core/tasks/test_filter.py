@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from fang_core import TaskFilter, TaskState, UsageError
-from fang_core.tasks.filter import CONDITIONS, checked_filter, contains
+from fang_core.tasks.selecting.filter import CONDITIONS, checked_filter, contains
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ONE = UUID(int=1)

@@ -27,7 +27,7 @@ from fang_core import (
     TaskConfig,
     Unique,
 )
-from fang_core.tasks import codec
+from fang_core.tasks.payloads import codec
 from fang_core.tasks.registry import Registry
 from fang_core.tasks.runnable import BaseRunnable
 

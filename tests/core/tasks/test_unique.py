@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, RootModel, m
 from typing_extensions import TypedDict
 
 from fang_core import PayloadError, Queueable, Runnable, Unique, UsageError
-from fang_core.tasks.codec import encode
+from fang_core.tasks.payloads.codec import encode
 from fang_core.tasks.runnable import BaseRunnable
 from fang_core.tasks.unique import canonical, uniq_hash
 
@@ -275,7 +275,7 @@ def test_every_process_computes_the_same_hash() -> None:
     code = "\n".join(
         (
             "from fang_core import Runnable",
-            "from fang_core.tasks.codec import encode",
+            "from fang_core.tasks.payloads.codec import encode",
             "from fang_core.tasks.unique import uniq_hash",
             "class Tagged(Runnable):",
             "    tags: set[str]",

@@ -1,0 +1,277 @@
+"""Compares a task with the same task read back from its JSON, and finds the values that a worker would see changed.
+
+Each difference comes with its path. The declared type decides how strict the comparison is: a typed value has to come
+back equal and of its type; an untyped one (``Any``) may come back as any JSON value, as long as nothing is missing.
+docs/payloads.md has the tables.
+"""
+
+import dataclasses
+import re
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterator
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr
+from pydantic.fields import FieldInfo
+
+from fang_core.tasks.payloads.coreschema import Hints
+from fang_core.tasks.payloads.payload import Fault, children, item_step, key_step
+
+_EXCLUDED = "is not written ({}), so a run would see its default: have it written, or leave it out"
+_VALIDATORS = (
+    "would be read back as another value: validators run again when a worker reads it, "
+    "and must leave their own results as they are"
+)
+_NO_INIT = "is not read back, as it is set with init=False"
+_ZONE = "is a time whose zone is not written: keep the zone's name in a field of its own"
+_ORDER = "is an OrderedDict, and Postgres keeps no order of keys: use a list of pairs"
+_MAXLEN = "is a deque with a maxlen, which is not written: have a validator set it, or give a deque without"
+_FACTORY = (
+    "is a defaultdict whose default_factory is not written: declare it with its values, "
+    "as in defaultdict[str, Annotated[int, Field(default_factory=...)]]"
+)
+_SECONDS = "is a datetime whose offset from UTC has seconds, which are not written: convert it to UTC"
+_FLAGS = "is a pattern whose flags are not written: have them in its text, like (?i)"
+_ITERATOR = "is an iterator, which can be read only once: declare a list"
+_SECRET = "a secret is written as asterisks: store a key to it, or give the field a serializer"
+
+
+def changes(value: Any, read: Any, hints: Hints, path: str = "") -> Iterator[Fault]:
+    """Yields each difference between ``value`` and ``read``, which was read back from the JSON of ``value``."""
+    if not hints.hides_changes and _is_equal(value, read):
+        return
+    match value:
+        case Secret() | SecretStr() | SecretBytes():
+            if value != read:
+                yield path, _SECRET
+        case _ if hints.is_untyped:
+            yield from _untyped(value, read, path)
+        case RootModel() if isinstance(read, RootModel):
+            yield from changes(value.root, read.root, hints.root(), path)
+        case BaseModel() if isinstance(read, BaseModel):
+            yield from _of_model(value, read, hints, path)
+        case _ if _is_dataclass(value) and _is_dataclass(read):
+            yield from _of_dataclass(value, read, hints, path)
+        case dict() if isinstance(read, dict) and isinstance(value, type(read)):
+            yield from _of_dict(value, read, hints, path)
+        case list() | tuple() | deque() if isinstance(read, list | tuple | deque) and _fits(value, read, hints):
+            yield from _of_items(value, read, hints, path)
+        case _:
+            if not _is_same(value, read, hints):
+                yield path, _reason(value, read, hints)
+
+
+def _of_model(value: BaseModel, read: BaseModel, hints: Hints, path: str) -> Iterator[Fault]:
+    extra = read.model_extra or {}
+    declared = type(read).model_fields
+    lost = type(value).model_fields.keys() - declared.keys() - extra.keys()
+    if lost:
+        wanted, given = type(read).__qualname__, type(value).__qualname__
+        yield path, f"holds a {given}, of which only what a {wanted} has is kept: declare it as {given}, or a union"
+        return
+    if not isinstance(value, type(read)) or _was_named(value, read, hints):
+        yield path, _other_type(value, read, hints)
+        return
+    for name, field in declared.items():
+        one, other = getattr(value, name, None), getattr(read, name, None)
+        for fault in changes(one, other, hints.field(name), f"{path}.{name}"):
+            why = _why_excluded(field)
+            yield (fault[0], _EXCLUDED.format(why)) if why else fault
+    for name, one in (value.model_extra or {}).items():
+        if name not in extra:
+            yield f"{path}.{name}", "is not read back"
+            return
+        yield from changes(one, extra[name], hints.extra(), f"{path}.{name}")
+
+
+def _of_dataclass(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fault]:
+    if not isinstance(value, type(read)) or _was_named(value, read, hints):
+        yield path, _other_type(value, read, hints)
+        return
+    of_pydantic: dict[str, FieldInfo] = getattr(type(value), "__pydantic_fields__", {})
+    for field in dataclasses.fields(value):
+        if not hasattr(read, field.name):
+            given, wanted = type(value).__qualname__, type(read).__qualname__
+            yield path, f"holds a {given}, of which only what a {wanted} has is kept: declare it as {given}"
+            return
+        one, other = getattr(value, field.name, None), getattr(read, field.name)
+        for fault in changes(one, other, hints.field(field.name), f"{path}.{field.name}"):
+            if not field.init:
+                yield fault[0], _NO_INIT
+            else:
+                why = _why_excluded(of_pydantic.get(field.name))
+                yield (fault[0], _EXCLUDED.format(why)) if why else fault
+
+
+def _of_dict(value: dict[Any, Any], read: dict[Any, Any], hints: Hints, path: str) -> Iterator[Fault]:
+    if len(value) != len(read):
+        yield from _lost_keys(value, read, path)
+        return
+    if isinstance(value, defaultdict) and isinstance(read, defaultdict) and not _make_the_same(value, read):
+        yield path, _FACTORY
+    if isinstance(value, OrderedDict) and list(value) != sorted(value, key=_place_in_jsonb):
+        yield path, _ORDER
+    # Both dicts are in the order of the text.
+    for (key, one), (key_read, other) in zip(value.items(), read.items(), strict=True):
+        yield from changes(key, key_read, hints.key(), path + key_step(key))
+        yield from changes(one, other, hints.value(key), path + item_step(key))
+
+
+def _of_items(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fault]:
+    if len(value) != len(read):
+        yield path, _VALIDATORS
+        return
+    if isinstance(value, deque) and isinstance(read, deque) and value.maxlen != read.maxlen:
+        yield path, _MAXLEN
+    names = getattr(value, "_fields", ())  # a NamedTuple has them
+    for index, (one, other) in enumerate(zip(value, read, strict=True)):
+        declared = hints.field(names[index]) if index < len(names) else hints.item(index)
+        yield from changes(one, other, declared, f"{path}[{index}]")
+
+
+def _untyped(value: Any, read: Any, path: str) -> Iterator[Fault]:
+    """Yields what is missing from an untyped value; its types may change to those of JSON."""
+    match value:
+        case Secret() | SecretStr() | SecretBytes():
+            if value != read:
+                yield path, _SECRET
+        case _ if isinstance(read, dict) and not isinstance(value, RootModel | dict):
+            yield from _unwritten_fields(value, read, path)
+        case dict() if isinstance(read, dict) and len(value) != len(read):
+            yield from _lost_keys(value, read, path)
+            return
+        case _ if read is None and value is not None:
+            yield path, "would be read back as None"
+    for step, one, other in _inner_pairs(value, read):
+        yield from _untyped(one, other, path + step)
+
+
+def _unwritten_fields(value: Any, read: dict[str, Any], path: str) -> Iterator[Fault]:
+    """Yields the fields of a model or pydantic dataclass that were left out and do not hold their defaults."""
+    fields: dict[str, FieldInfo] = getattr(type(value), "__pydantic_fields__", {})
+    for name, field in fields.items():
+        why = _why_excluded(field)
+        if why and name not in read and not _is_equal(getattr(value, name, None), field.default):
+            yield f"{path}.{name}", _EXCLUDED.format(why)
+
+
+def _why_excluded(field: FieldInfo | None) -> str | None:
+    """Returns the option that leaves the field out, always or for some values; None if it is always written."""
+    if field is None:
+        return None
+    if field.exclude:
+        return "exclude=True"
+    return None if field.exclude_if is None else "exclude_if"
+
+
+def _inner_pairs(value: Any, read: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yields each part of an untyped value with the same part of its JSON, after the step that leads there."""
+    match value, read:
+        case RootModel(), _:
+            yield "", value.root, read
+        case dict(), dict():  # both in the order of the text
+            for (key, one), other in zip(value.items(), read.values(), strict=True):
+                yield item_step(key), one, other
+        case (list() | tuple() | deque(), list()) if len(value) == len(read):
+            for index, (one, other) in enumerate(zip(value, read, strict=True)):
+                yield f"[{index}]", one, other
+        case _, dict() if isinstance(value, BaseModel) or _is_dataclass(value):
+            for step, one in children(value):
+                if step[1:] in read:
+                    yield step, one, read[step[1:]]
+
+
+def _lost_keys(value: dict[Any, Any], read: dict[Any, Any], path: str) -> Iterator[Fault]:
+    texts = [str(key) for key in value]
+    if len(set(texts)) < len(texts):
+        twice = next(key for key in value if texts.count(str(key)) > 1)
+        yield path + key_step(twice), "is written like another key, so that only one of them is kept"
+        return
+    lost = next((key for key in value if key not in read), None)
+    yield (path, "would be read back with other keys") if lost is None else (path + item_step(lost), "is not read back")
+
+
+def _is_same(value: Any, read: Any, hints: Hints) -> bool:
+    if _was_named(value, read, hints):
+        return False
+    try:
+        match value, read:
+            case datetime(), datetime():  # == is False between two zones for a time that one of them repeats
+                return _instant(value) == _instant(read)
+            case time(), time() if (value.tzinfo is None) != (read.tzinfo is None):
+                return False
+        return bool(value == read) or (type(value) is type(read) and _is_incomparable(value))
+    except Exception:  # noqa: BLE001 - a value's own __eq__ may raise anything
+        return isinstance(value, type(read))
+
+
+def _is_equal(value: Any, read: Any) -> bool:
+    try:
+        return bool(value == read)
+    except Exception:  # noqa: BLE001 - a value's own __eq__ may raise anything
+        return False
+
+
+def _make_the_same(one: defaultdict[Any, Any], other: defaultdict[Any, Any]) -> bool:
+    """Returns whether both make the same value for a missing key."""
+    factories = (one.default_factory, other.default_factory)
+    if factories[0] is None or factories[1] is None or factories[0] == factories[1]:
+        return factories[0] == factories[1]
+    try:
+        made, made_of_read = factories[0](), factories[1]()
+        return type(made) is type(made_of_read) and bool(made == made_of_read)
+    except Exception:  # noqa: BLE001 - factories may do anything
+        return False
+
+
+def _is_incomparable(value: Any) -> bool:
+    """Returns whether the value's class defines no equality; we then trust its serializer."""
+    cls: Any = type(value)
+    return cls.__eq__ is object.__eq__ and not hasattr(value, "__next__")
+
+
+def _instant(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=None) - (moment.utcoffset() or moment.resolution * 0)
+
+
+def _reason(value: Any, read: Any, hints: Hints) -> str:
+    if isinstance(value, time) and isinstance(read, time) and value.tzinfo is not None and read.tzinfo is None:
+        return _ZONE
+    if hasattr(value, "__next__"):
+        return _ITERATOR
+    if isinstance(value, datetime) and (value.utcoffset() or timedelta(0)) % timedelta(minutes=1):
+        return _SECONDS
+    if isinstance(value, re.Pattern) and isinstance(read, re.Pattern) and value.flags != read.flags:
+        return _FLAGS
+    return _VALIDATORS if type(value) is type(read) else _other_type(value, read, hints)
+
+
+def _other_type(value: Any, read: Any, hints: Hints) -> str:
+    given, other = type(value).__qualname__, type(read).__qualname__
+    first = f"name {given} first in the union, with Field(union_mode='left_to_right'), or declare one of them"
+    what = first if hints.of_union else f"give it as {other}"
+    if hints.of_union and isinstance(value, BaseModel) and isinstance(read, BaseModel):
+        what = "give the models of the union a field that tells them apart, and name it as discriminator"
+    return f"is of type {given} and would be read back as {other}: {what}"
+
+
+def _fits(value: Any, read: Any, hints: Hints) -> bool:
+    """Returns whether the sequence was read back as a type that the declaration allows."""
+    if type(value) is type(read) or hints.is_abstract:  # a Sequence, for example, allows every type
+        return True
+    return isinstance(value, type(read)) and not _was_named(value, read, hints)
+
+
+def _was_named(value: Any, read: Any, hints: Hints) -> bool:
+    """Returns whether the value is of one type of the union, and was read back as another."""
+    return type(value) is not type(read) and hints.of_union and type(value) in hints.types
+
+
+def _is_dataclass(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _place_in_jsonb(key: Any) -> tuple[int, bytes]:
+    text = str(key).encode()
+    return len(text), text

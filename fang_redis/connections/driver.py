@@ -1,0 +1,54 @@
+"""What of a queue's and a store's work depends on the mode: how verbs are run, and how connections are made."""
+
+from functools import partial
+from typing import Protocol, TypeVar
+
+from fang_redis.connections.connecting import Server
+from fang_redis.connections.links import Links
+from fang_redis.connections.own import OwnConnection, ThreadedConnection
+from fang_redis.connections.runner import Runner
+from fang_redis.operations import Verb
+from fang_redis.pools.listening import ANSWER_WITHIN, Ear, ThreadedEar
+
+T = TypeVar("T")
+
+
+class Driver(Protocol):
+    """Has connections of its own. Its methods raise ``BackendError``; in threads they never suspend."""
+
+    async def run(self, verb: Verb[T], /) -> T:
+        """Returns what the verb returns."""
+        ...
+
+    async def connect(self, answer_within: float, /) -> OwnConnection:
+        """Returns a connection for one user alone."""
+        ...
+
+    async def close(self) -> None:
+        """Closes the connections on which verbs are run; another verb makes new ones."""
+        ...
+
+
+class ThreadDriver:
+    """Implements ``Driver`` for threads."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.links = Links(server)
+        self.runner = Runner(self.links)
+
+    async def run(self, verb: Verb[T], /) -> T:
+        """See ``Driver.run``."""
+        return self.runner.run(verb)
+
+    async def connect(self, answer_within: float, /) -> OwnConnection:
+        """See ``Driver.connect``."""
+        return await ThreadedConnection.connected(self._server, answer_within)
+
+    async def close(self) -> None:
+        """See ``Driver.close``."""
+        self.links.close()
+
+    def new_ear(self) -> Ear:
+        """Returns an ear for the listener of a queue."""
+        return ThreadedEar(partial(self.connect, ANSWER_WITHIN))

@@ -1,0 +1,1 @@
+"""What pools write of themselves, how they show that they live, and how they hear what happens."""

@@ -1,0 +1,1 @@
+"""The verbs that write tasks, task types and schedules: generators of operations."""

@@ -1,0 +1,310 @@
+"""Keeps schedules, and makes their ticks.
+
+Each is JSON text in one hash. Python decides by the pure moves of ``schedule_rows``; what comes of it, with the tasks
+that a tick inserts or cancels, is written by one script, if the text is the same as before.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypeVar
+from uuid import UUID
+
+from fang_core.backends import schedule_rows as rules_of
+from fang_core.backends.json_forms import schedule_as_json, schedule_from_json
+from fang_core.backends.rows import after_cancel
+from fang_core.backends.scheduling import replaced, row_now, unknown_schedule
+from fang_core.backends.store import ScheduleState, Tick
+from fang_core.record import Task
+from fang_core.remarks import Remark
+from fang_core.schedules.stored import Backfill, ScheduleInfo, Schedules, ScheduleSpec, Verdict
+from fang_core.tasks.insertion import NewTask, Overrides, Rules
+from fang_core.tasks.managing import Pause
+from fang_redis.connections.sending import Read, ScheduleWrite, Sending, Write, Written, later, read_of
+from fang_redis.operations import Operation, Verb
+from fang_redis.records import time_of
+from fang_redis.tasks.inserting import Due, Inserting
+
+T = TypeVar("T")
+
+TICK_TRIES: Final = 3
+"""How often a tick is tried if other processes write to the schedule; the pool then asks again a bit later."""
+
+
+class Stored(NamedTuple):
+    """A schedule as it was read.
+
+    Attributes:
+        text: its row as JSON; empty if there is none.
+        read: the task of its last tick, and the one that was asked for, if they are there.
+    """
+
+    text: str
+    read: Read
+
+    @property
+    def now(self) -> datetime:
+        """The server's clock."""
+        return self.read.now
+
+    @property
+    def info(self) -> ScheduleInfo | None:
+        """Its row."""
+        return schedule_in(self.text) if self.text else None
+
+    @property
+    def last(self) -> Task | None:
+        """The task of its last tick."""
+        info = self.info
+        return None if info is None else self.read.tasks.get(info.last_task_id)
+
+
+class ScheduleRoom:
+    """The verbs on schedules, of queues and of pools."""
+
+    def __init__(self, sending: Sending, inserting: Inserting) -> None:
+        self._sending = sending
+        self._inserting = inserting
+
+    # What applications do ---------------------------------------------------------------------------------------------
+
+    def put(self, spec: ScheduleSpec, row: NewTask, said: Remark, /) -> Verb[ScheduleInfo]:
+        """See ``ScheduleVerbs.put``."""
+        return (
+            yield from self._change(spec.name, lambda seen: rules_of.after_put(seen.info, spec, row, seen.now, said))
+        )
+
+    def pause(self, name: str, pause: Pause, /) -> Verb[ScheduleInfo]:
+        """See ``ScheduleVerbs.pause``."""
+        yield from self._known(name)
+        return (yield from self._change(name, lambda seen: rules_of.after_pause(_there(name, seen), pause, seen.now)))
+
+    def resume(self, name: str, said: Remark, /) -> Verb[ScheduleInfo]:
+        """See ``ScheduleVerbs.resume``."""
+        yield from self._known(name)
+        return (
+            yield from self._change(
+                name, lambda seen: rules_of.after_resume(_there(name, seen), seen.last, seen.now, said)
+            )
+        )
+
+    def remove(self, name: str, /) -> Verb[bool]:
+        """See ``ScheduleVerbs.remove``."""
+        while True:
+            seen = yield from self._read(name)
+            if seen.info is None:
+                return False
+            if (yield from self._write(name, seen, rules_of.after_removal(seen.info, seen.now), tells=True)).is_done:
+                return True
+
+    def list_all(self) -> Verb[Schedules]:
+        """See ``ScheduleVerbs.list_all``."""
+        now, infos = yield from self._all()
+        return Schedules(now, sorted(filter(rules_of.is_listed, infos)))
+
+    def run_now(self, name: str, rules: Rules, /) -> Verb[Task]:
+        """See ``ScheduleVerbs.run_now``."""
+        seen = yield from self._known(name)
+        return (yield from self._inserting.insert(row_now(_there(name, seen), rules), Overrides()))
+
+    def backfill(self, name: str, backfill: Backfill, rules: Rules, /) -> Verb[int]:
+        """See ``ScheduleVerbs.backfill``. The ids of the tasks are those of their ticks, so that what is left of a call
+        that was interrupted can be made up for by another one."""
+        seen = yield from self._known(name)
+        info = _there(name, seen)
+        tasks = rules_of.past_tasks(info, backfill, seen.last, seen.now, rules)
+        if not tasks:
+            return 0
+        if rules_of.cancels(backfill.overlap, seen.last):
+            assert seen.last is not None
+            yield from self._sending.write([_cancelled(name, seen.last, seen)])
+        rows, times, ticks = zip(*tasks, strict=True)
+        inserted = yield from self._inserting.insert_rows(rows, Due(), times)
+        yield from self._change(
+            name, lambda found: rules_of.after_backfill(_there(name, found), ticks[-1]), tells=False
+        )
+        return sum(not task.conflict for task in inserted)
+
+    def tick_by_hand(self, tick: Tick, /) -> Verb[Task | None]:
+        """See ``Verbs.tick_by_hand``."""
+        while True:
+            done = yield from self._tick(tick, by_hand=True)
+            if done is not None:
+                break
+        task = done.task
+        if task is None or not task.conflict:
+            return task
+        read = yield from self._sending.read([task.id])
+        return read.tasks.get(task.id, task)._replace(conflict=True)
+
+    # What pools do ----------------------------------------------------------------------------------------------------
+
+    def declare_schedules(self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], /) -> Verb[None]:
+        """See ``ScheduleStore.declare_schedules``."""
+        for name, said in {**dict.fromkeys(dropped), **declared}.items():
+            yield from self._declare(name, said)
+
+    def _declare(self, name: str, said: Mapping[str, str] | None) -> Verb[None]:
+        while True:
+            seen = yield from self._read(name)
+            after = rules_of.after_declaration(seen.info, name, said, seen.now)
+            if after == seen.info or (yield from self._write(name, seen, after)).is_done:
+                return
+
+    def read_schedules(
+        self, names: Sequence[str], task_types: Sequence[str] = (), known: str = "", /
+    ) -> Verb[ScheduleState]:
+        """See ``ScheduleStore.read_schedules``."""
+        now, infos = yield from self._all()
+        there = {info.name: info for info in infos}
+        for name in names:
+            if name not in there:
+                there[name] = yield from self._begun(name)
+        wanted = [info for info in there.values() if rules_of.is_read(info, names, task_types)]
+        version = rules_of.version_of(wanted)
+        last_ticks = {name: there[name].last_tick for name in names}
+        return ScheduleState(now, last_ticks, None if version == known else wanted, version)
+
+    def _begun(self, name: str) -> Verb[ScheduleInfo]:
+        """Has the schedule of a class begin now, unless it has begun."""
+        return (yield from self._change(name, lambda seen: seen.info or ScheduleInfo(name, seen.now), tells=False))
+
+    def tick(self, tick: Tick, /) -> Verb[bool | None]:
+        """See ``ScheduleStore.tick``."""
+        for _ in range(TICK_TRIES):
+            done = yield from self._tick(tick, by_hand=False)
+            if done is not None:
+                return done.raised
+        return None
+
+    def _tick(self, tick: Tick, *, by_hand: bool) -> Verb["Ticked | None"]:
+        """Tries the tick of a class once; returns None if another process has written to the schedule meanwhile."""
+        seen = yield from self._read(tick.name, tick.row.id)
+        if not rules_of.is_to_tick(seen.info, tick, seen.now, by_hand=by_hand):
+            return Ticked(False, None)
+
+        def after(task: Task) -> ScheduleInfo | None:
+            return rules_of.after_class_tick(seen.info, tick, task, seen.now) or seen.info
+
+        task, written = yield from self._insert(seen, tick, tick.at, (), after)
+        if not written.is_done:
+            return None
+        return Ticked(after(task) != seen.info, task)
+
+    def tick_stored(self, tick: Tick, /) -> Verb[Verdict]:
+        """See ``ScheduleStore.tick_stored``."""
+        for _ in range(TICK_TRIES):
+            verdict = yield from self._tick_stored(tick)
+            if verdict is not None:
+                return verdict
+        return Verdict.WAITS
+
+    def _tick_stored(self, tick: Tick) -> Verb[Verdict | None]:
+        seen = yield from self._read(tick.name, tick.row.id)
+        info = seen.info
+        refused = rules_of.refused(info, tick, seen.now)
+        if refused is not None or info is None:
+            return refused or Verdict.STALE
+        verdict = rules_of.judged_by(info, seen.last)
+        if verdict is Verdict.WAITS:
+            return verdict
+        if verdict is Verdict.TICKED:
+            cancelled = []
+            if rules_of.cancels(info.overlap, seen.last):
+                assert seen.last is not None
+                cancelled = [_cancelled(info.name, seen.last, seen)]
+
+            def after(task: Task) -> ScheduleInfo:
+                return rules_of.after_tick(info, tick, verdict, task, seen.now)
+
+            _, written = yield from self._insert(seen, tick, tick.due or tick.at, cancelled, after)
+        else:
+            changed = rules_of.after_tick(info, tick, verdict, None, seen.now)
+            written = yield from self._write(info.name, seen, changed, tells=verdict is Verdict.PAUSED)
+        return verdict if written.is_done else None
+
+    def _insert(
+        self,
+        seen: Stored,
+        tick: Tick,
+        due: datetime,
+        others: Sequence[Write],
+        after: Callable[[Task], ScheduleInfo | None],
+    ) -> Verb[tuple[Task, Written]]:
+        """Inserts the task of a tick, unless it is there or meets an equal one, writes the schedule after it and other
+        tasks. Returns the task that is there then; if that is an equal one, no more than its id counts."""
+        task = tick.row.inserted(due, seen.now)
+        there = seen.read.tasks.get(task.id)
+        if there is None:
+            writes = [*others, Write(None, task)]
+            written = yield from self._write(tick.name, seen, after(task), writes)
+            if written.twin is None:
+                return written.of(task), written
+            there = task._replace(id=written.twin[1])
+        there = there._replace(conflict=True)
+        return there, (yield from self._write(tick.name, seen, after(there), others))
+
+    # Both -------------------------------------------------------------------------------------------------------------
+
+    def _read(self, name: str, task_id: UUID | None = None) -> Operation[Stored]:
+        return self._sending.script("schedule", name, "" if task_id is None else str(task_id), parse=_stored_of)
+
+    def _known(self, name: str) -> Verb[Stored]:
+        """Reads a schedule. Raises ``UnknownSchedule``."""
+        seen = yield from self._read(name)
+        if not seen.text:
+            raise unknown_schedule(name, (yield from self._sending.command("HKEYS", "schedules")))
+        return seen
+
+    def _all(self) -> Verb[tuple[datetime, list[ScheduleInfo]]]:
+        now, texts = yield from self._sending.script("schedules")
+        return time_of(now), [schedule_in(text) for text in texts]
+
+    def _change(self, name: str, change: Callable[[Stored], ScheduleInfo], *, tells: bool = True) -> Verb[ScheduleInfo]:
+        """Writes what the function makes of a schedule; it may be called more than once."""
+        while True:
+            seen = yield from self._read(name)
+            after = change(seen)
+            if after == seen.info or (yield from self._write(name, seen, after, tells=tells)).is_done:
+                return after
+
+    def _write(
+        self,
+        name: str,
+        seen: Stored,
+        after: ScheduleInfo | None,
+        writes: Sequence[Write] = (),
+        *,
+        tells: bool = False,
+    ) -> Operation[Written]:
+        text = "" if after is None else seen.text if after == seen.info else schedule_as_json(after)
+        return self._sending.write(writes, ScheduleWrite(name, seen.text, text, tells))
+
+
+class Ticked(NamedTuple):
+    """What came of a tick: whether the last tick was raised, and the task that is there."""
+
+    raised: bool
+    task: Task | None
+
+
+@lru_cache(maxsize=1_000)
+def schedule_in(text: str) -> ScheduleInfo:
+    """Returns the schedule of a text, which is read again and again."""
+    return schedule_from_json(text)
+
+
+def _stored_of(reply: Sequence[Any]) -> Stored:
+    text, read = reply
+    return Stored(text, read_of(read))
+
+
+def _there(name: str, seen: Stored) -> ScheduleInfo:
+    if seen.info is None:
+        raise unknown_schedule(name)
+    return seen.info
+
+
+def _cancelled(name: str, last: Task, seen: Stored) -> Write:
+    after = after_cancel(last, replaced(name), later(seen.now, last))
+    return Write(last, after, seen.read.waiting_hashes.get(last.id))

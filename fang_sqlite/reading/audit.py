@@ -1,0 +1,32 @@
+"""The audit: who has changed what on the page."""
+
+from fang_core.monitoring.audit import AuditEntry, Beginning
+from fang_sqlite.connections.transaction import Transaction
+from fang_sqlite.records import from_json, moment
+
+
+def list_audit(tx: Transaction, limit: int, before: int | None) -> list[AuditEntry]:
+    """Returns entries, the latest first; only those before the entry of this id, if one is given."""
+    found = tx.rows(
+        """SELECT id, at, who, action, target, details, result FROM fang_audit
+  WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2""",
+        (before, limit),
+    )
+    return [
+        AuditEntry(entry, moment(at), who, action, target, from_json(details), result)
+        for entry, at, who, action, target, details, result in found
+    ]
+
+
+def begin_audit(tx: Transaction, change: Beginning) -> int:
+    """Adds an entry, and returns its id, which is greater than those before."""
+    row = tx.row(
+        "INSERT INTO fang_audit (at, who, action, target, details) VALUES (?, ?, ?, ?, ?) RETURNING id",
+        (tx.micros, change.who, change.action, change.target, change.details),
+    )
+    return int(row[0])
+
+
+def end_audit(tx: Transaction, entry: int, result: str) -> bool:
+    """Writes the result of a change; returns whether its entry was there without one."""
+    return tx.run("UPDATE fang_audit SET result = ? WHERE id = ? AND result IS NULL", (result, entry)) > 0

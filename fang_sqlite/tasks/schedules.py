@@ -1,0 +1,206 @@
+"""The schedules in the file: what applications do with them, and how pools turn their ticks into tasks.
+
+``schedule_rows`` has the rules. A transaction that writes has the file to itself, so that each tick is made once.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from uuid import UUID
+
+from fang_core.backends import schedule_rows
+from fang_core.backends.json_forms import schedule_as_json, schedule_from_json
+from fang_core.backends.rows import after_cancel
+from fang_core.backends.scheduling import replaced, row_now, unknown_schedule
+from fang_core.backends.store import SCHEDULES, ScheduleState, Tick
+from fang_core.record import Task
+from fang_core.remarks import Remark
+from fang_core.schedules.stored import Backfill, ScheduleInfo, Schedules, ScheduleSpec, Verdict
+from fang_core.tasks.insertion import NewTask, Overrides, Rules
+from fang_core.tasks.managing import Pause
+from fang_sqlite import rows
+from fang_sqlite.connections.transaction import Transaction
+from fang_sqlite.tasks import inserting
+
+# What applications do -------------------------------------------------------------------------------------------------
+
+
+def put(tx: Transaction, spec: ScheduleSpec, row: NewTask, said: Remark) -> ScheduleInfo:
+    """Stores a schedule and the task of its ticks; one that is the same already stays as it is."""
+    former = _find(tx, spec.name)
+    return _changed(tx, former, schedule_rows.after_put(former, spec, row, tx.now, said))
+
+
+def pause(tx: Transaction, name: str, pause: Pause) -> ScheduleInfo:
+    """Pauses a schedule. Raises ``UnknownSchedule``."""
+    known = _known(tx, name)
+    return _changed(tx, known, schedule_rows.after_pause(known, pause, tx.now))
+
+
+def resume(tx: Transaction, name: str, said: Remark) -> ScheduleInfo:
+    """Ends a pause, if there is one. Raises ``UnknownSchedule``."""
+    known = _known(tx, name)
+    return _changed(tx, known, schedule_rows.after_resume(known, _last_task(tx, known), tx.now, said))
+
+
+def remove(tx: Transaction, name: str) -> bool:
+    """Removes a schedule, or gives it back to the class that declares it; returns whether there was one."""
+    known = _find(tx, name)
+    if known is None:
+        return False
+    left = schedule_rows.after_removal(known, tx.now)
+    if left is None:
+        tx.run("DELETE FROM fang_schedules WHERE name = ?", (name,))
+    else:
+        _write(tx, left)
+    tx.tell([SCHEDULES])
+    return True
+
+
+def list_all(tx: Transaction) -> Schedules:
+    """Returns the schedules of which there is something to say, in the order of their names."""
+    infos = [schedule_from_json(text) for (text,) in tx.rows("SELECT info FROM fang_schedules ORDER BY name")]
+    return Schedules(tx.now, [info for info in infos if schedule_rows.is_listed(info)])
+
+
+def run_now(tx: Transaction, name: str, rules: Rules) -> Task:
+    """Inserts a task of a schedule that is due now, and is of no tick. Raises ``UnknownSchedule``."""
+    return inserting.insert(tx, row_now(_known(tx, name), rules), Overrides())
+
+
+def backfill(tx: Transaction, name: str, backfill: Backfill, rules: Rules) -> int:
+    """Inserts the tasks of past ticks that are not there; returns how many.
+
+    Raises ``UnknownSchedule`` or ``UsageError``.
+    """
+    info = _known(tx, name)
+    last = _last_task(tx, info)
+    past = schedule_rows.past_tasks(info, backfill, last, tx.now, rules)
+    if not past:
+        return 0
+    _write(tx, schedule_rows.after_backfill(info, past[-1][-1]))
+    _cancel(tx, backfill.overlap, last, name)
+    tasks = [inserting.insert_row(tx, row, due) for row, due, _ in past]
+    new = [task for task in tasks if not task.conflict]
+    inserting.wake(tx, new)
+    return len(new)
+
+
+def _changed(tx: Transaction, former: ScheduleInfo | None, after: ScheduleInfo) -> ScheduleInfo:
+    if after is not former:
+        _write(tx, after)
+        tx.tell([SCHEDULES])
+    return after
+
+
+# What pools do --------------------------------------------------------------------------------------------------------
+
+
+def declare(tx: Transaction, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str]) -> None:
+    """Notes what classes say of their schedules; see ``ScheduleStore.declare_schedules``."""
+    for name, says in {**declared, **dict.fromkeys(dropped)}.items():
+        former = _find(tx, name)
+        after = schedule_rows.after_declaration(former, name, says, tx.now)
+        if after is not None and after != former:
+            _write(tx, after)
+
+
+def read(tx: Transaction, names: Sequence[str], task_types: Sequence[str] = (), known: str = "") -> ScheduleState:
+    """Returns what a pool reads of schedules, without the last ticks of those that are to ``begin``."""
+    sql = """SELECT info FROM fang_schedules
+  WHERE name IN (SELECT value FROM json_each(?)) OR task_type IN (SELECT value FROM json_each(?)) ORDER BY name"""
+    found = [schedule_from_json(text) for (text,) in tx.rows(sql, (json.dumps(names), json.dumps(task_types)))]
+    wanted = [info for info in found if schedule_rows.is_read(info, names, task_types)]
+    version = schedule_rows.version_of(wanted)
+    last_ticks = {info.name: info.last_tick for info in found if info.name in names}
+    return ScheduleState(tx.now, last_ticks, None if version == known else wanted, version)
+
+
+def begin(tx: Transaction, names: Iterable[str]) -> None:
+    """Has schedules of classes begin now, unless they have begun before."""
+    for name in names:
+        if _find(tx, name) is None:
+            _write(tx, ScheduleInfo(name, tx.now))
+
+
+def tick(tx: Transaction, tick: Tick) -> bool:
+    """Inserts the task of a class's tick, once; returns whether that raised the last tick."""
+    return _tick(tx, tick, by_hand=False)[0]
+
+
+def tick_by_hand(tx: Transaction, tick: Tick) -> Task | None:
+    """Inserts the tick of a class ahead of its time; returns its task, or with ``conflict`` the one that is there.
+
+    Returns None if the tick does not lie ahead any more, and was made before.
+    """
+    return _tick(tx, tick, by_hand=True)[1]
+
+
+def _tick(tx: Transaction, tick: Tick, *, by_hand: bool) -> tuple[bool, Task | None]:
+    info = _find(tx, tick.name)
+    if not schedule_rows.is_to_tick(info, tick, tx.now, by_hand=by_hand):
+        return False, None
+    there = rows.find(tx, tick.row.id)
+    task = inserting.insert_row(tx, tick.row, tick.at) if there is None else there._replace(conflict=True)
+    after = schedule_rows.after_class_tick(info, tick, task, tx.now)
+    if after is not None:
+        _write(tx, after)
+    if not task.conflict:
+        inserting.wake(tx, [task])
+    return after is not None, task
+
+
+def tick_stored(tx: Transaction, tick: Tick) -> Verdict:
+    """Inserts the task of a stored schedule's tick, once; see ``ScheduleStore.tick_stored``."""
+    info = _find(tx, tick.name)
+    refused = schedule_rows.refused(info, tick, tx.now)
+    if refused is not None or info is None:
+        return refused or Verdict.STALE
+    last = _last_task(tx, info)
+    verdict = schedule_rows.judged_by(info, last)
+    task = None
+    if verdict is Verdict.TICKED:
+        _cancel(tx, info.overlap, last, info.name)
+        task = inserting.insert_row(tx, tick.row, tick.due or tick.at)
+        inserting.wake(tx, [] if task.conflict else [task])
+    after = schedule_rows.after_tick(info, tick, verdict, task, tx.now)
+    if after != info:
+        _write(tx, after)
+    if verdict is Verdict.PAUSED:
+        tx.tell([SCHEDULES])
+    return verdict
+
+
+# Rows -----------------------------------------------------------------------------------------------------------------
+
+
+def _find(tx: Transaction, name: str) -> ScheduleInfo | None:
+    row = tx.row("SELECT info FROM fang_schedules WHERE name = ?", (name,))
+    return None if row is None else schedule_from_json(row[0])
+
+
+def _known(tx: Transaction, name: str) -> ScheduleInfo:
+    info = _find(tx, name)
+    if info is None:
+        raise unknown_schedule(name, (each for (each,) in tx.rows("SELECT name FROM fang_schedules")))
+    return info
+
+
+def _write(tx: Transaction, info: ScheduleInfo) -> None:
+    tx.run(
+        "INSERT OR REPLACE INTO fang_schedules (name, task_type, info) VALUES (?, ?, ?)",
+        (info.name, info.task_type if info.is_stored else None, schedule_as_json(info)),
+    )
+
+
+def _last_task(tx: Transaction, info: ScheduleInfo) -> Task | None:
+    last: UUID | None = info.last_task_id
+    return None if last is None else rows.find(tx, last)
+
+
+def _cancel(tx: Transaction, overlap: str, last: Task | None, name: str) -> None:
+    """Cancels the task of the last tick, if it is to be."""
+    if last is None or not schedule_rows.cancels(overlap, last):
+        return
+    rows.write(tx, [after_cancel(last, replaced(name), tx.now)])
+    if last.pool_id is not None:
+        tx.tell([last.pool_id])
