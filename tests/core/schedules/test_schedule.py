@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from functools import cache
@@ -17,7 +18,6 @@ from hypothesis import strategies as st
 from fang_core import Cron, ScheduleOnce, UsageError
 from fang_core.schedules.schedule import as_schedule
 from tests.core.schedules.walking import MICROSECOND, ticks, ticks_back
-from tests.effort import effort
 from tests.examples import as_often
 
 BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
@@ -27,6 +27,10 @@ ZONES = [UTC, BERLIN, NEW_YORK, LORD_HOWE, CASABLANCA]
 ODD_ZONES = [ZoneInfo(name) for name in ("Pacific/Apia", "America/Havana", "Antarctica/Troll")]
 
 EVER = datetime(1900, 1, 1, tzinfo=UTC)
+
+AT_ONCE = 5.0
+"""Seconds of this thread's own CPU, whatever else the machine does: milliseconds are needed, and a search that goes
+from day to day takes far longer."""
 
 
 # What to compare with -------------------------------------------------------------------------------------------------
@@ -220,10 +224,9 @@ def test_the_latest_tick_is_cheap_however_many_were_missed() -> None:
     cron = Cron("* * * * * *", "Europe/Berlin")
     now = datetime(2026, 7, 1, 12, 0, 0, 5, tzinfo=UTC)
 
-    with effort() as spent:
-        latest = cron.latest(EVER, now)
-    assert latest == now.replace(microsecond=0)
-    assert spent.lines < 5_000
+    started = time.thread_time()
+    assert cron.latest(EVER, now) == now.replace(microsecond=0)
+    assert time.thread_time() - started < AT_ONCE
 
 
 # Skipped and repeated times -------------------------------------------------------------------------------------------
@@ -368,10 +371,10 @@ def test_years_end() -> None:
     ],
 )
 def test_a_bad_pattern_is_refused_at_once_with_its_fault(pattern: str, fault: str) -> None:
-    with effort() as spent, pytest.raises(UsageError, match=fault) as caught:
+    started = time.thread_time()
+    with pytest.raises(UsageError, match=fault) as caught:
         Cron(pattern)
-
-    assert spent.lines < 200_000
+    assert time.thread_time() - started < AT_ONCE
     assert str(caught.value).startswith("cron ")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
@@ -379,10 +382,11 @@ def test_a_bad_pattern_is_refused_at_once_with_its_fault(pattern: str, fault: st
 
 @pytest.mark.parametrize("pattern", ["*/5 2 * 3 7L", "0 */5 2 31 3 * 2030"])
 def test_a_pattern_whose_times_are_all_skipped_never_fires(pattern: str) -> None:
-    with effort() as spent, pytest.raises(UsageError, match="never fires"):
+    started = time.thread_time()
+    with pytest.raises(UsageError, match="never fires"):
         Cron(pattern, BERLIN)
 
-    assert spent.lines < 1_000_000
+    assert time.thread_time() - started < AT_ONCE
     assert Cron(pattern, UTC)
 
 
