@@ -49,6 +49,11 @@ def template(server_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
+def url(server_url: str, template: str) -> Iterator[str]:
+    yield from database(server_url, template)
+
+
+@pytest.fixture
 def full(url: str) -> Iterator[None]:
     """A pool waits; a session listens, and stays in a transaction, while another tells it more than it can hold."""
     with psycopg.connect(url, autocommit=True) as teller, psycopg.connect(url, autocommit=True) as listener:

@@ -177,10 +177,10 @@ async def test_a_change_that_fails_stands_in_the_audit_without_the_text_of_its_e
 ) -> None:
     queue = AsyncMemoryQueue()
 
-    def fail(*_: Any) -> Any:
+    async def fail(*_: Any, **__: Any) -> Any:
         raise RowsLocked("a row is locked: hunter2")
 
-    monkeypatch.setattr(queue, "_pause", fail)
+    monkeypatch.setattr(queue, "pause", fail)
     assert (await post(queue, "pause-type", PAUSE)).status_code == 503
     assert [entry.result for entry in await queue.audit.list()] == ["failed: RowsLocked"]
 
