@@ -27,9 +27,12 @@ def send(thread: int, after: float) -> None:
 
 
 def insert_on(queue: SqliteQueue, striker: threading.Thread) -> None:
+    """Inserts until it is struck. The interpreter drops an exception that strikes it where none can pass through, such
+    as in a finalizer: then it ends after the striker."""
     striker.start()
-    while True:
+    while striker.is_alive():
         queue.insert_task(ThreadedNote())
+    queue.insert_task(ThreadedNote())
 
 
 @pytest.fixture
@@ -46,16 +49,20 @@ def test_a_call_that_is_struck_leaves_neither_the_file_locked_nor_a_fork_waiting
 
     signal.signal(signal.SIGUSR1, strike)
     main, chance = threading.get_ident(), random.Random(1)
+    struck = 0
     for _ in range(STRIKES):
         striker = threading.Thread(target=send, args=(main, chance.uniform(0.0, 0.001)))
-        with pytest.raises(_Struck):
+        try:
             insert_on(queue, striker)
+        except _Struck:
+            struck += 1
         striker.join(PATIENT)
         file = queue._file
         assert file._writer is not None
         assert not file._writer.in_transaction
         assert not file._lock._is_owned()  # type: ignore[attr-defined]
         assert file._guard.is_still()
+    assert struck > STRIKES / 2
     queue.insert_task(ThreadedNote())
 
 
