@@ -1,6 +1,7 @@
 """An ``AsyncRedisQueue`` serves one event loop at a time, and begins anew on the next one."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -88,6 +89,8 @@ def test_a_loop_that_was_closed_or_stands_still_is_left_behind(queue: AsyncRedis
     still.run_until_complete(patiently(queue.close()))
     still.close()
     wait_for(lambda: connections(server) == 0, "a connection is left behind")
+    del still, closed, loop
+    gc.collect()  # here, where it may say what was never closed
 
 
 def test_a_call_on_another_loop_than_the_one_that_runs_is_refused(queue: AsyncRedisQueue) -> None:

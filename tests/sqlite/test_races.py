@@ -194,7 +194,7 @@ def test_no_writer_is_told_that_the_database_is_locked(file: File) -> None:
 
 def test_a_limit_is_never_exceeded_and_each_task_is_claimed_once(file: File) -> None:
     most, _ = claimed(file, Limit(4))
-    assert most == 4
+    assert 0 < most <= 4
 
 
 def test_a_rate_is_never_exceeded(file: File) -> None:

@@ -43,6 +43,7 @@ def queue(sqlite_path: Path) -> Iterator[SqliteQueue]:
     signal.signal(signal.SIGUSR1, before)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a strike in a finalizer
 def test_a_call_that_is_struck_leaves_neither_the_file_locked_nor_a_fork_waiting(queue: SqliteQueue) -> None:
     def strike(*_: object) -> None:
         raise _Struck
