@@ -231,6 +231,13 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
     def _has_transaction_timeout(self) -> bool:
         return bool(self.get_server_version().major >= TRANSACTION_TIMEOUT_SINCE)
 
+    async def _get_statement(self, *args: Any, **options: Any) -> Any:
+        """See asyncpg's own: a statement whose session ends while it is being prepared was not executed."""
+        try:
+            return await super()._get_statement(*args, **options)
+        except asyncpg.ConnectionDoesNotExistError as error:
+            raise NotSent(ENDED_WHILE_IDLE) from error
+
     async def _answered(self, ask: Callable[..., Awaitable[T]], *args: Any, **options: Any) -> T:
         if self.is_closed() and not self._is_silent:
             raise NotSent(ENDED_WHILE_IDLE)

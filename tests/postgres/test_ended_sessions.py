@@ -1,11 +1,13 @@
 """Sessions that end while their connections lie idle, by the server or by what stands between: no call notices."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from math import inf
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import psycopg
 import pytest
 from sqlalchemy import create_engine, make_url
@@ -82,6 +84,30 @@ def test_what_is_called_after_it_works(harness_and_queue: tuple[Harness, Any], e
     assert harness.call(store.complete, uuid4(), []) == set()
     harness.call(store.close)
     assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(1 + 1 + 3 + 2 + BULK,)]
+
+
+def test_one_that_ends_while_a_statement_is_prepared_has_executed_nothing(
+    url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end was under way when the connection was lent."""
+    prepare, terminate = asyncpg.Connection._get_statement, "SELECT pg_terminate_backend(pid, 5000)"
+    endings: list[Any] = []
+
+    async def ended_meanwhile(*args: Any, **options: Any) -> Any:
+        if not endings:
+            endings.extend(database.rows(f"{terminate} FROM pg_stat_activity WHERE {OTHERS}"))
+        return await prepare(*args, **options)
+
+    async def insert() -> None:
+        async with AsyncQueue(url) as queue:
+            task = await queue.insert_task(AsyncNote())
+            monkeypatch.setattr(asyncpg.Connection, "_get_statement", ended_meanwhile)
+            assert await queue.insert_tasks([AsyncNote(n=n) for n in range(2)])
+            assert await queue.remove_task(task.id) == 1
+
+    asyncio.run(insert())
+    assert endings == [(True,)]
+    assert database.rows("SELECT count(*) FROM fang.fang_tasks") == [(2,)]
 
 
 def test_one_that_fell_silent_is_noticed_before_anything_is_sent(
