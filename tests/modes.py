@@ -209,9 +209,9 @@ class IdlePools:
             self._asleep.get(timeout=PATIENT)
 
 
-def ran(count: int = 1) -> list[int]:
+def ran(count: int = 1, within: float = PATIENT) -> list[int]:
     """The next runs' numbers, sorted; fails where they do not come in time."""
-    deadline = time.monotonic() + PATIENT
+    deadline = time.monotonic() + within
     numbers: list[int] = []
     while len(numbers) < count:
         try:

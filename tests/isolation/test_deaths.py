@@ -17,6 +17,7 @@ from tests.isolation.conftest import Bench, children, is_there
 from tests.modes import eventually
 from tests.patience import PATIENT
 from tests.processes import ends
+from tests.stalls import Stalls
 
 SECOND = timedelta(seconds=1)
 DEATHS = {"end_with_0": "exit code 0", "end_with_3": "exit code 3", "violate": "SIGSEGV", "kill_itself": "SIGKILL"}
@@ -77,9 +78,11 @@ def test_a_child_that_is_killed_between_two_runs_costs_nothing(bench: Bench) -> 
 def test_a_child_is_killed_at_the_limit_of_its_run(bench: Bench, act: str, caplog: pytest.LogCaptureFixture) -> None:
     bench.pool(number_of_workers=1)
     task, told = bench.begun(act, timeout=3 * SECOND, max_retries=0)
-    claimed = bench.row(task).claimed_at
+    began, claimed = time.monotonic(), bench.row(task).claimed_at
     assert claimed is not None
-    row = bench.ended(task, TaskState.FAILED)
+    with Stalls() as stalls:
+        row = bench.ended(task, TaskState.FAILED)
+    assert time.monotonic() - began < 5 + stalls.seconds
     assert ends(told["pid"], 1)
     assert "asyncio" not in caplog.text  # it says nothing of how the pool waited
     assert row.error_message == "TimedOut: the run took longer than its timeout of 3 s"
@@ -105,7 +108,10 @@ def test_a_child_that_imports_for_long_is_killed_at_the_limit_nevertheless(
     path = bench.path()
     late = bench.insert("hang", name="Slow", path=path, timeout=SECOND, max_retries=0)
     told = bench.told(path)
-    row = bench.ended(late, TaskState.FAILED)
+    began = time.monotonic()
+    with Stalls() as stalls:
+        row = bench.ended(late, TaskState.FAILED)
+    assert time.monotonic() - began < 3 + stalls.seconds
     assert row.error_message == "TimedOut: the run took longer than its timeout of 1 s"
     assert ends(told["pid"], 1)
 

@@ -124,7 +124,7 @@ def test_until_then_tasks_wait_no_longer_than_the_poll(
     assert proxy.set_where(Mode.BLACKHOLE, LISTENS) == 1
     for n in range(3):
         insert(harness, url, n)
-        assert ran() == [n]
+        assert ran(within=2) == [n]
 
 
 @pytest.mark.usefixtures("quick_pings")
@@ -133,7 +133,7 @@ def test_pings_do_not_swallow_notifications(harness: Harness, url: str, idle_poo
     for n in range(4):
         idle_pools.wait()
         insert(harness, url, n)
-        assert ran() == [n]
+        assert ran(within=2) == [n]
 
 
 def test_a_pool_can_be_stopped_while_its_listener_connects(

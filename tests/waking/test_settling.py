@@ -22,7 +22,7 @@ def test_one_that_commits_soon_after_the_announcement_is_found_by_looking_again(
         producer.execute("SELECT pg_sleep(%s)", [hold])
         assert RAN.empty()
         producer.commit()
-        assert ran() == [1]
+        assert ran(within=2) == [1]
 
 
 def test_one_that_runs_for_long_is_left_to_the_poll(
@@ -35,7 +35,7 @@ def test_one_that_runs_for_long_is_left_to_the_poll(
         harness.pool(queue, poll=timedelta(seconds=1.5))
         idle_pools.wait()
         producer.commit()
-        assert ran() == [1]
+        assert ran(within=4) == [1]
         assert list(ear.notifies(timeout=0)) == []
 
 

@@ -28,10 +28,6 @@ ODD_ZONES = [ZoneInfo(name) for name in ("Pacific/Apia", "America/Havana", "Anta
 
 EVER = datetime(1900, 1, 1, tzinfo=UTC)
 
-AT_ONCE = 5.0
-"""Seconds of this thread's own CPU, whatever else the machine does: milliseconds are needed, and a search that goes
-from day to day takes far longer."""
-
 
 # What to compare with -------------------------------------------------------------------------------------------------
 
@@ -224,9 +220,9 @@ def test_the_latest_tick_is_cheap_however_many_were_missed() -> None:
     cron = Cron("* * * * * *", "Europe/Berlin")
     now = datetime(2026, 7, 1, 12, 0, 0, 5, tzinfo=UTC)
 
-    started = time.thread_time()
+    started = time.process_time()
     assert cron.latest(EVER, now) == now.replace(microsecond=0)
-    assert time.thread_time() - started < AT_ONCE
+    assert time.process_time() - started < 0.5
 
 
 # Skipped and repeated times -------------------------------------------------------------------------------------------
@@ -371,10 +367,11 @@ def test_years_end() -> None:
     ],
 )
 def test_a_bad_pattern_is_refused_at_once_with_its_fault(pattern: str, fault: str) -> None:
-    started = time.thread_time()
+    started = time.process_time()
     with pytest.raises(UsageError, match=fault) as caught:
         Cron(pattern)
-    assert time.thread_time() - started < AT_ONCE
+
+    assert time.process_time() - started < 1
     assert str(caught.value).startswith("cron ")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
@@ -382,11 +379,11 @@ def test_a_bad_pattern_is_refused_at_once_with_its_fault(pattern: str, fault: st
 
 @pytest.mark.parametrize("pattern", ["*/5 2 * 3 7L", "0 */5 2 31 3 * 2030"])
 def test_a_pattern_whose_times_are_all_skipped_never_fires(pattern: str) -> None:
-    started = time.thread_time()
+    started = time.process_time()
     with pytest.raises(UsageError, match="never fires"):
         Cron(pattern, BERLIN)
 
-    assert time.thread_time() - started < AT_ONCE
+    assert time.process_time() - started < 0.8
     assert Cron(pattern, UTC)
 
 
