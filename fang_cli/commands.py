@@ -70,4 +70,4 @@ class _Fang(LazyGroup):
 @click.group(cls=_Fang, later=_COMMANDS)
 @click.version_option(package_name="fang-tasks", prog_name="fang")
 def fang() -> None:
-    """Background tasks on the Postgres you already have."""
+    """Background tasks on Postgres, in a SQLite file, or on Redis."""
