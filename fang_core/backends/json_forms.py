@@ -1,4 +1,4 @@
-"""Writes rows as JSON text, for a backend that keeps them whole: those of schedules, pools, managed types and history.
+"""Writes rows as JSON text, for a backend that keeps them whole: those of schedules, managed types and history.
 
 A reader ignores fields that it does not know, and takes the default for those that are missing, so that versions can
 work side by side. Times are in ISO 8601, and spans in microseconds.
@@ -11,7 +11,6 @@ from typing import Any, Final
 from uuid import UUID
 
 from fang_core.backends.managed import ManagedType
-from fang_core.backends.store import PoolRecord
 from fang_core.flow.limits import rules_as_json, rules_from_json
 from fang_core.flow.settings import effective
 from fang_core.monitoring.buckets import Histogram
@@ -30,16 +29,6 @@ def schedule_as_json(info: ScheduleInfo) -> str:
 def schedule_from_json(text: str | bytes) -> ScheduleInfo:
     """Returns the schedule of such a text."""
     return ScheduleInfo(**_fields(text, ScheduleInfo._fields, _OF_SCHEDULE))
-
-
-def pool_as_json(pool: PoolRecord) -> str:
-    """Returns the record of a pool as text."""
-    return _text(pool._asdict())
-
-
-def pool_from_json(text: str | bytes) -> PoolRecord:
-    """Returns the record of such a text."""
-    return PoolRecord(**_fields(text, PoolRecord._fields, _OF_POOL))
 
 
 def managed_as_json(managed: ManagedType) -> str:
@@ -119,12 +108,6 @@ _OF_SCHEDULE: Final[_Readers] = {
     **dict.fromkeys(("last_tick", "at", "anchor", "until", "paused_until", "paused_at", "changed_at"), _TIME),
     **dict.fromkeys(("every", "missed_within", "jitter"), _span),
     "last_task_id": UUID,
-}
-
-_OF_POOL: Final[_Readers] = {
-    "id": UUID,
-    "lease": _span,
-    **dict.fromkeys(("task_types", "kinds", "isolated_kinds"), tuple),
 }
 
 _OF_MANAGED: Final[_Readers] = {

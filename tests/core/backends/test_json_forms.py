@@ -8,15 +8,12 @@ from uuid import uuid4
 from fang_core.backends.json_forms import (
     managed_as_json,
     managed_from_json,
-    pool_as_json,
-    pool_from_json,
     schedule_as_json,
     schedule_from_json,
     stats_as_json,
     stats_from_json,
 )
 from fang_core.backends.managed import ManagedType
-from fang_core.backends.store import PoolRecord
 from fang_core.flow.limits import Fair, Limit, Rate
 from fang_core.flow.settings import effective
 from fang_core.monitoring.history import NOTHING, StatsRow
@@ -52,12 +49,6 @@ def test_a_schedule() -> None:
     )
     bare = ScheduleInfo("of a class", AT)
     assert [schedule_from_json(schedule_as_json(each)) for each in (full, bare)] == [full, bare]
-
-
-def test_a_pool() -> None:
-    pool = PoolRecord(uuid4(), "async", "host", 7, ("a", "b"), ("K",), 10, timedelta(seconds=20), 5, ("I",))
-    assert pool_from_json(pool_as_json(pool)) == pool
-    assert pool_from_json(pool_as_json(pool).encode()) == pool
 
 
 def test_a_managed_type_holds_what_its_rules_come_to() -> None:
