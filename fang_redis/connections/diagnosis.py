@@ -38,7 +38,8 @@ _REFUSES: Final = "refuses this user or password, or wants one, as in redis://US
 
 _NO_ROOM: Final = re.compile("max number of clients", re.IGNORECASE)
 _KILLED: Final = re.compile("script killed by user|Script attempted|killed", re.IGNORECASE)
-_NOT_IN_SCRIPT: Final = re.compile("user executing the script can't", re.IGNORECASE)
+_NOT_IN_SCRIPT: Final = re.compile("user executing the script can't|ACL failure in script", re.IGNORECASE)
+"""What a script's ACL refusal says under Redis 7, and under Valkey 8 and later; the reply begins with no word then."""
 _UNKNOWN: Final = re.compile("unknown (sub)?command", re.IGNORECASE)
 
 
@@ -122,7 +123,7 @@ def word_of(error: BaseException) -> str:
     for of_it, word in _CLASSES.items():
         if isinstance(error, of_it):
             return word
-    if _NOT_IN_SCRIPT.search(str(error)):  # Redis 7 names no word then
+    if _NOT_IN_SCRIPT.search(str(error)):
         return "NOPERM"
     found = _WORD.search(str(error))
     return found[1] if found else ""

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from redis.exceptions import ResponseError
 
 from fang_core import Runnable
 from fang_core.driving import drive
@@ -17,6 +18,7 @@ from fang_core.liveness import BeatRequest
 from fang_redis import RedisQueue
 from fang_redis.connections.checking import check, facts_of, problem_of, version_of
 from fang_redis.connections.connecting import server_of
+from fang_redis.connections.diagnosis import refused
 from fang_redis.connections.links import Links
 from fang_redis.connections.own import ThreadedConnection
 from fang_redis.connections.runner import Runner
@@ -163,6 +165,20 @@ def test_a_user_with_few_rights_can_do_all(server: RedisServer, caplog: pytest.L
         with pytest.raises(AccessRefused, match="lacks a right"):
             checked(server.url.replace("//", "//app:pass@"))
     assert "pass@" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NOPERM this user has no permissions to run the 'time' command",
+        "Error running script (call to f_1): @user_script:6: @user_script: 6: -NOPERM this user has no permissions",
+        "The user executing the script can't run this command or subcommand script: 1, on @user_script:5.",
+        "ACL failure in script: User app has no permissions to run the 'time' command script: 1, on @user_script:5.",
+    ],
+    ids=["a command", "Redis 6", "Redis 7", "Valkey 9"],
+)
+def test_a_lack_of_rights_is_known_in_the_words_of_each_server(text: str) -> None:
+    assert isinstance(refused(ResponseError(text)), AccessRefused)
 
 
 # What a server refuses later ------------------------------------------------------------------------------------------
