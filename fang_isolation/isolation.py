@@ -4,8 +4,9 @@ import asyncio
 import pickle
 import threading
 import time
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
+from math import inf
 from typing import Any, Final, NamedTuple
 
 from fang_core.config import PoolOptions
@@ -17,8 +18,10 @@ from fang_core.runs.run import Run
 from fang_core.tasks.registry import Mode
 from fang_core.tasks.runnable import BaseRunnable
 from fang_isolation.calls import Call, Setup
+from fang_isolation.fork_server import own_server
 from fang_isolation.handles import handle_of
 from fang_isolation.process import ChildProcess
+from fang_isolation.starting import Starter
 
 LOOK_AGAIN: Final = 1.0
 """Seconds after which it looks for itself whether a child that does not answer still lives, tells it its lease, and
@@ -59,6 +62,8 @@ class Isolation:
             ) from error
         self._max_tasks_per_child = options.max_tasks_per_child
         self._idle: list[ChildProcess] = []
+        self._starter = Starter()
+        own_server().start()
 
     def perform(self, run: Run, cls: type[BaseRunnable]) -> Result:
         """Runs a task in a child, waits for its end, and returns the result.
@@ -98,6 +103,7 @@ class Isolation:
 
     def close(self) -> None:
         """Ends the children, when no run is left."""
+        self._starter.close()
         while self._idle:
             self._idle.pop().throw_away()
 
@@ -108,10 +114,12 @@ class Isolation:
         memory_limit = cls.__fang_options__.memory_limit
         call = Call(process.calls + 1, run.task, run.pool_id, run.retention_mode, cls.__module__, memory_limit)
         errand = run.child = Errand(process, call)
-        if run.interruption is None:  # otherwise that came while there was no child to kill
+        if run.interruption is not None:  # that came while there was no child to kill
+            errand.kill()
+        elif call.number > 1:
             errand.send()
         else:
-            errand.kill()
+            self._starter.start(errand)
         return errand
 
     def _take_idle(self, needs_main: bool) -> ChildProcess | None:
@@ -171,27 +179,49 @@ class Errand:
         self.is_late = False
         self.answer: Future[Result] = Future()
         limit = call.task.timeout
-        within = STARTS_WITHIN if limit is None else max(STARTS_WITHIN, limit.total_seconds())
-        self._starts_by = time.monotonic() + within
+        self._starts_within = STARTS_WITHIN if limit is None else max(STARTS_WITHIN, limit.total_seconds())
+        self._starts_by = inf
+        self._is_sent = False
         self._was_killed = False
         self._is_released = False
         self._killing = threading.Lock()
 
     def send(self) -> None:
-        """Begins it; if that fails, it is over."""
+        """Begins it, unless it was killed; if that fails, it is over."""
+        with self._killing:
+            if self._was_killed:
+                return
+            self._starts_by = time.monotonic() + self._starts_within
         try:
-            self.answer = self.process.call(self.call)
+            self.process.call(self.call).add_done_callback(self._take)
         except (RuntimeError, OSError) as error:
-            self.answer.set_exception(error)
-        if self._was_killed:
-            self.process.kill()
+            self._settle(error)
+        with self._killing:
+            self._is_sent = True
+            if self._was_killed:
+                self.process.kill()
 
     def kill(self) -> None:
         """Kills the child, for a reason that the run's ``interruption`` has, unless the child is released."""
         with self._killing:
-            if not self._is_released:
-                self._was_killed = True
+            if self._is_released:
+                return
+            self._was_killed = True
+            if self._starts_by < inf:
                 self.process.kill()
+                return
+        self._settle(ProcessLookupError("it was not started"))
+
+    def _take(self, answer: Future[Result]) -> None:
+        error = answer.exception()
+        self._settle(answer.result() if error is None else error)
+
+    def _settle(self, outcome: Result | BaseException) -> None:
+        with suppress(InvalidStateError):
+            if isinstance(outcome, BaseException):
+                self.answer.set_exception(outcome)
+            else:
+                self.answer.set_result(outcome)
 
     def release(self) -> bool:
         """Lets go of the child, which may have another run from then on; returns whether it was killed."""
@@ -217,13 +247,15 @@ class Errand:
     @property
     def place(self) -> str:
         """See ``Child.place``."""
+        if self.process.pid is None:
+            return "child process, which is still to start"
         is_starting = "" if self.running_since else ", which is still starting"
         return f"child process, pid {self.process.pid}{is_starting}"
 
     @property
     def is_over(self) -> bool:
         """Whether there is an answer, or there will be none."""
-        return self.answer.done() or self.process.has_ended
+        return self.answer.done() or (self._is_sent and self.process.has_ended)
 
     def ended(self) -> Ended:
         """Returns how it ended, once it is over."""
@@ -232,7 +264,7 @@ class Errand:
         if error is None:
             return Ended(self.answer.result(), has_begun, None)
         exit_code = self.process.exit_code
-        if exit_code is None and has_begun and not self.process.has_ended:
+        if exit_code is None and has_begun and self._is_sent and not self.process.has_ended:
             # It lives: its own code has raised, where no code of a task is at fault.
             return Ended(Failure(describe(error)), has_begun, None)
         return Ended(None, has_begun, exit_code)

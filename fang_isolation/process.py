@@ -29,9 +29,13 @@ class ChildProcess:
 
     def __init__(self, setup: bytes, *, with_main: bool) -> None:
         self._context = OneProcess(with_main=with_main)
+        self._starting = threading.Lock()
         self.shared = SharedMemory(self._context)
         self._pool = ProcessPool(
-            max_workers=1, initializer=child.begin, initargs=(setup, self.shared), context=self._context
+            max_workers=1,
+            initializer=child.begin,
+            initargs=(setup, dict(os.environ), self.shared),
+            context=self._context,
         )
         self.with_main = with_main
         self.calls = 0
@@ -40,7 +44,8 @@ class ChildProcess:
         _ALL.add(self)
 
     def call(self, call: Call) -> Future[Result]:
-        """Begins a call. The future has the result; any exception in it means that the process has ended.
+        """Begins a call; the first one starts the process, which may take a second. The future has the result; any
+        exception in it means that the process has ended.
 
         Raises ``RuntimeError`` or ``OSError`` if the process has ended before, or cannot be started.
         """
@@ -48,7 +53,7 @@ class ChildProcess:
         self.shared.clear()
         if call.number > 1:
             return self._pool.schedule(child.perform, (call,))
-        with no_keyboard_interrupt():
+        with self._starting, no_keyboard_interrupt():
             return self._pool.schedule(child.perform, (call,))
 
     @property
@@ -65,9 +70,8 @@ class ChildProcess:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it cannot answer any more."""
-        process = self._context.process
-        return process is None or not _is_there(process.pid) or not self._pool.active
+        """Whether it cannot answer any more, once it was started."""
+        return self.exit_code is not None or not self._pool.active
 
     def kill(self) -> None:
         """Kills it, with the programs that its run has started."""
@@ -85,17 +89,9 @@ class ChildProcess:
         threading.Thread(target=self._clean_up, name="fang-child-ended", daemon=True).start()
 
     def _clean_up(self) -> None:
-        with suppress(RuntimeError):
+        with self._starting, suppress(RuntimeError):
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join()
-
-
-def _is_there(pid: int | None) -> bool:
-    try:
-        os.kill(pid or 0, 0)
-    except OSError:
-        return False
-    return True
 
 
 _ALL: WeakSet[ChildProcess] = WeakSet()

@@ -1,12 +1,24 @@
-"""Starts child processes: each is a new interpreter, which inherits no thread and no socket of the pool's."""
+"""Starts child processes, which inherit no thread, no socket and no object of the pool's."""
 
+import io
+import os
+import select
 import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing import popen_spawn_posix, spawn
-from multiprocessing.context import SpawnContext, SpawnProcess
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver, popen_forkserver, popen_spawn_posix, spawn, util
+from multiprocessing.context import SpawnContext, SpawnProcess, reduction, set_spawning_popen  # type: ignore[attr-defined]
 from types import FunctionType, SimpleNamespace
-from typing import Any
+from typing import Any, Final
+
+from fang_isolation.fork_server import ForkServer, own_server
+
+STATUS_WITHIN: Final = 1.0
+"""Seconds that a server has to tell the exit code of a child that has ended."""
+
+UNKNOWN: Final = 255
+"""The exit code of a child whose own nobody could tell, as in multiprocessing."""
 
 
 class OneProcess(SpawnContext):
@@ -28,14 +40,22 @@ class OneProcess(SpawnContext):
         """Makes the process. Raises ``OSError`` the second time."""
         if self.process is not None:
             raise OSError("the child process has ended")
-        self.process = SpawnProcess(*args, **kwargs) if self._with_main else _Process(*args, **kwargs)
+        self.process = _Process(self._with_main, *args, **kwargs)
         return self.process
 
 
 class _Process(SpawnProcess):
+    def __init__(self, with_main: bool, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.with_main = with_main
+
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802
-        return _Popen(process_obj)
+        server, with_main = own_server(), process_obj.with_main
+        if server.is_usable:
+            with suppress(OSError):
+                return _Forked(process_obj, server, with_main=with_main)
+        return popen_spawn_posix.Popen(process_obj) if with_main else _Spawned(process_obj)
 
 
 def _preparation_without_main(name: str) -> dict[str, Any]:
@@ -46,13 +66,65 @@ def _preparation_without_main(name: str) -> dict[str, Any]:
 _SPAWN = SimpleNamespace(**{**vars(spawn), "get_preparation_data": _preparation_without_main})
 
 
-class _Popen(popen_spawn_posix.Popen):
+class _Spawned(popen_spawn_posix.Popen):
     """Starts an interpreter that leaves the main module alone: Python has no option for that."""
 
     _launch = FunctionType(
         popen_spawn_posix.Popen._launch.__code__,  # type: ignore[attr-defined]
         {**vars(popen_spawn_posix), "spawn": _SPAWN},
     )
+
+
+class _Forked(popen_forkserver.Popen):
+    """A process that the server of the pool has forked off.
+
+    It is watched by a descriptor of its own, and not by the server's word: so it lives on if that is killed.
+    """
+
+    _fds: list[int]  # what the pickled process refers to
+
+    def __init__(self, process_obj: Any, server: ForkServer, *, with_main: bool) -> None:
+        self._server = server
+        self._with_main = with_main
+        self._polling = threading.Lock()
+        super().__init__(process_obj)
+
+    def _launch(self, process_obj: Any) -> None:
+        prepare = spawn.get_preparation_data if self._with_main else _preparation_without_main
+        data = io.BytesIO()
+        set_spawning_popen(self)
+        try:
+            reduction.dump(prepare(process_obj._name), data)
+            reduction.dump(process_obj, data)
+        finally:
+            set_spawning_popen(None)
+        (self.pid, self.sentinel, self._status), alive = self._server.fork(data.getvalue(), self._fds)
+        self.finalizer = util.Finalize(self, _close, (alive, self.sentinel, self._status))
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """Returns the exit code, or None while the process lives; waits for it without ``WNOHANG``."""
+        with self._polling:
+            if self.returncode is None and _is_readable(self.sentinel, 0 if flag == os.WNOHANG else None):
+                self.returncode = self._exit_code()
+            return self.returncode
+
+    def _exit_code(self) -> int:
+        if _is_readable(self._status, STATUS_WITHIN):
+            with suppress(OSError, EOFError):
+                code: int = forkserver.read_signed(self._status)
+                return code
+        return UNKNOWN
+
+
+def _close(*descriptors: int) -> None:
+    for each in descriptors:
+        os.close(each)
+
+
+def _is_readable(descriptor: int, seconds: float | None) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else 1_000 * seconds))
 
 
 @contextmanager

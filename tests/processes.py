@@ -1,7 +1,9 @@
-"""The end of a process, awaited as an event."""
+"""The end of a process, awaited as an event; and which processes run isolated tasks."""
 
 import os
 import select
+from collections.abc import Collection
+from pathlib import Path
 
 from tests.patience import PATIENT
 
@@ -16,3 +18,28 @@ def ends(pid: int, seconds: float = PATIENT) -> bool:
         return bool(select.select([process], [], [], seconds)[0])
     finally:
         os.close(process)
+
+
+def children_of(parents: Collection[int]) -> list[int]:
+    """The pids of the processes that run isolated tasks for these: new ones, or forked by a server of theirs."""
+    found = {pid: parent_of(pid) for pid in map(int, filter(str.isdigit, os.listdir("/proc")))}
+    servers = {pid for pid, parent in found.items() if parent in parents and b"fork_server" in _line(pid)}
+    return [
+        pid for pid, parent in found.items() if parent in servers or (parent in parents and b"spawn_main" in _line(pid))
+    ]
+
+
+def parent_of(pid: int) -> int | None:
+    """None if it is not there, or a zombie."""
+    try:
+        state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if state == "Z" else int(parent)
+
+
+def _line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""

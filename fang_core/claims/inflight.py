@@ -74,6 +74,7 @@ class InFlight:
         workers: the number of the pool's workers.
         isolated_kinds: returns the kinds whose suspects run in child processes.
         tally: counts the tasks for the pool's history; None if it has none.
+        on_crashed: called with the kind of each task that comes and that a crash was charged to.
     """
 
     def __init__(
@@ -83,11 +84,14 @@ class InFlight:
         workers: int,
         isolated_kinds: Callable[[], Collection[str]] = frozenset,
         tally: Tally | None = None,
+        *,
+        on_crashed: Callable[[str], None] = lambda kind: None,
     ) -> None:
         self._retention_mode = retention_mode
         self._is_cut_off = is_cut_off
         self._isolated_kinds = isolated_kinds
         self._tally = tally
+        self._on_crashed = on_crashed
         self.state: Any = None
         """What the pool's lifespan has made for its runs."""
         self.claimed: ClaimTime | None = None
@@ -184,6 +188,8 @@ class InFlight:
                 run.cancelled = task.cancel_request.get("reason", "")
                 taken.cancelled.append(run)
                 continue
+            if task.crashes:
+                self._on_crashed(task.kind)
             run.isolated = is_suspect(task) and task.kind in self._isolated_kinds()
             ready.append(run)
         return taken._replace(ready=ready)

@@ -85,7 +85,12 @@ class PoolLifetime:
         self._has_left: bool | None = None  # whether all went well, once it has written what is left and deregistered
         self._tally = Tally() if options.stats else None
         self.in_flight = InFlight(
-            options.retention_mode, self._is_cut_off, options.number_of_workers, lambda: isolates.kinds, self._tally
+            options.retention_mode,
+            self._is_cut_off,
+            options.number_of_workers,
+            lambda: isolates.kinds,
+            self._tally,
+            on_crashed=isolates.expect,
         )
         self.completer = Completer(
             runtime,

@@ -3,12 +3,13 @@
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, Protocol
 
 from fang_core.config import PoolOptions
-from fang_core.errors import MissingExtra
+from fang_core.errors import MissingExtra, UsageError
 from fang_core.lifecycle import NOT_RUN, Failure, Result
 from fang_core.logs import SafeLogger
 from fang_core.runs.run import Run
@@ -53,6 +54,7 @@ class Isolates:
         self._making = Lock()
         self._isolation: Isolation | None = None
         self._withdrawn: set[str] = set()
+        self._is_expecting = False
         self.kinds: frozenset[str] = frozenset()
         """The kinds whose suspects are isolated."""
 
@@ -70,6 +72,18 @@ class Isolates:
             if self._isolation is None:
                 self._isolation = self._make()
             return self._isolation
+
+    def expect(self, kind: str) -> None:
+        """Makes the isolation, in a thread of its own, if a task of this kind may be the next suspect: what runs then
+        need not wait for that."""
+        if self._is_expecting or self._isolation is not None or kind not in self.kinds:
+            return
+        self._is_expecting = True
+        Thread(target=self._get_if_possible, name="fang-isolation", daemon=True).start()
+
+    def _get_if_possible(self) -> None:
+        with suppress(MissingExtra, UsageError):  # a run that needs it says so
+            self.get()
 
     def settle(self, cls: type[BaseRunnable], kind: str, result: Result) -> Result:
         """Returns the result of a run that was isolated.

@@ -1,6 +1,5 @@
 """Processes that are killed from outside again and again, so that innocent tasks become suspects: F08."""
 
-import os
 import time
 from typing import Final
 
@@ -59,9 +58,6 @@ def killed_eight_times(trial: Trial) -> None:
 RUN: Final = 10.0
 PROCESSES: Final = 2
 BEGINS_AGAIN: Final = 15.0
-FEW: Final = 8
-CHILDREN_START: Final = 1.5 * FEW / (os.cpu_count() or 1)
-"""Seconds more if all suspects of a pool that was killed get children: to start one takes a processor a second."""
 
 
 @fault(
@@ -72,46 +68,45 @@ CHILDREN_START: Final = 1.5 * FEW / (os.cpu_count() or 1)
     given=WIDE,
 )
 def killed_from_outside(trial: Trial) -> None:
-    kill_from_outside(trial, BEGINS_AGAIN)
+    kill_from_outside(trial)
 
 
 @fault(
     "F08 beside innocents, isolated",
-    f"the same with pools of {FEW}, whose suspects run in child processes",
+    "the same, and suspects run in child processes",
     modes=("threaded", "async"),
     also=("I11",),
-    given={**SHORT, "workers": FEW, "isolates_suspects": True},
+    given={**WIDE, "isolates_suspects": True},
 )
 def killed_with_children(trial: Trial) -> None:
-    kill_from_outside(trial, BEGINS_AGAIN + CHILDREN_START)
+    kill_from_outside(trial)
 
 
-def kill_from_outside(trial: Trial, begins_again: float) -> None:
+def kill_from_outside(trial: Trial) -> None:
     """Kills what runs again a second time, so that it is suspected; four fifths of the slots have work."""
-    size = trial.fleet.given["workers"]
     trial.start(PROCESSES)
     began = time.monotonic()
-    slots = [(began, PROCESSES * size)]
+    slots = [(began, PROCESSES * SLOTS)]
     kills = [began + seconds for seconds in (30, 38, 65, 73)]
-    ends = kills[-1] + begins_again + 17
+    ends = kills[-1] + BEGINS_AGAIN + 17
     back: float | None = None
     had_children = False
     while (now := time.monotonic()) < ends:
-        trial.insert(int(0.8 * PROCESSES * size / RUN), seconds=RUN)
+        trial.insert(int(0.8 * PROCESSES * SLOTS / RUN), seconds=RUN)
         if kills and now >= kills[0]:
             del kills[0]
             victim = trial.fleet.alive[-1]
-            slots.append((time.monotonic(), (PROCESSES - 1) * size))
-            trial.strike(victim, victim.kill, begins_again)
+            slots.append((time.monotonic(), (PROCESSES - 1) * SLOTS))
+            trial.strike(victim, victim.kill, BEGINS_AGAIN)
             trial.replace_dead()
             trial.fleet.workers[-1].await_ready()
-            slots.append((time.monotonic(), PROCESSES * size))
+            slots.append((time.monotonic(), PROCESSES * SLOTS))
             back = slots[-1][0]
         had_children |= bool(children(trial))
         time.sleep(max(0.0, now + 1 - time.monotonic()))
     assert had_children == bool(trial.fleet.given.get("isolates_suspects"))
     assert back is not None
     trial.expect_flow(began + RUN, ends, 0.5, slots)
-    trial.expect_flow(back + begins_again, ends, 0.9, slots)
+    trial.expect_flow(back + BEGINS_AGAIN, ends, 0.9, slots)
     trial.settle(within=60)
     assert not trial.count("true"), "an innocent was parked"

@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,7 +11,7 @@ from fang_threaded import Queue
 from tests.faults.isolated_tasks import IsolatedBlocking, IsolatedCooperative
 from tests.faults.registry import BOUND, SHORT, SUSPECTED, fault
 from tests.faults.trial import MODES, Trial
-from tests.processes import ends
+from tests.processes import children_of, ends
 
 PARKED: Final = "state = 'failed' AND crashes = 3 AND error_message LIKE 'crashed: the child process%%'"
 GIVEN: Final = {**SHORT, "isolated": True}
@@ -31,16 +30,7 @@ def insert(trial: Trial, count: int, **fields: Any) -> list[UUID]:
 
 def children(trial: Trial) -> list[int]:
     """The processes that run tasks for the workers that live."""
-    parents = {worker.pid for worker in trial.fleet.alive}
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1]) if folder.name.isdigit() else 0
-            if parent in parents and b"spawn_main" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
+    return children_of({worker.pid for worker in trial.fleet.alive})
 
 
 @fault(

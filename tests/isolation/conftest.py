@@ -12,8 +12,10 @@ import pytest
 from fang_core import RetentionMode, Task, TaskState
 from fang_core.backends.memory.state import MemoryState
 from fang_core.runs.interrupt import Interrupt
+from fang_isolation.spawning import OneProcess
 from tests.isolation import tasks, tasks_slow
 from tests.modes import Harness, eventually
+from tests.processes import children_of
 
 START: float = 20.0
 """Seconds that a child has to start and run, on a busy machine."""
@@ -105,17 +107,16 @@ def is_there(pid: int) -> bool:
 
 def children() -> Sequence[int]:
     """The pids of this process' children that run tasks."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and is_there(int(folder.name)):
-            try:
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                line = (folder / "cmdline").read_bytes()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if parent == os.getpid() and b"spawn_main" in line:
-                found.append(int(folder.name))
-    return found
+    return children_of({os.getpid()})
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _server_is_there() -> None:
+    """Waits for the server that forks children: it imports for a second of a processor, once for all tests."""
+    process = OneProcess(with_main=False).Process(target=int)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
 
 
 @pytest.fixture

@@ -59,6 +59,10 @@ def tell(path: str) -> None:
     )
 
 
+def tell_of_environment(path: str) -> None:
+    write(path, pool=os.environ.get("FANG_TEST_POOL"))
+
+
 def nothing(_: str) -> None: ...
 
 
@@ -115,6 +119,12 @@ def violate(_: str) -> None:
 
 def kill_itself(_: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_its_parent(path: str) -> None:
+    write(path, parent=os.getppid())
+    os.kill(os.getppid(), signal.SIGKILL)
+    wait_for_go(f"{path}.2")
 
 
 def take_memory(path: str) -> None:
@@ -182,22 +192,10 @@ def wait_for_doubt(path: str) -> None:
 ACTS: Final[dict[str, Callable[[str], None]]] = {
     act.__name__: act
     for act in (
-        *(
-            tell,
-            nothing,
-            report,
-            report_on_and_on,
-            wait_for_doubt,
-            fail_elsewhere,
-            tell_of_sockets,
-            fail,
-            fail_unpicklably,
-            snooze,
-            retry_later,
-            cancel,
-            leave,
-        ),
-        *(end_with_0, end_with_3, violate, kill_itself, take_memory, hang, hang_in_c, hang_with_a_program, wait_for_go),
+        *(tell, tell_of_environment, tell_of_sockets, nothing, report, report_on_and_on, wait_for_doubt),
+        *(fail_elsewhere, fail, fail_unpicklably, snooze, retry_later, cancel, leave),
+        *(end_with_0, end_with_3, violate, kill_itself, kill_its_parent, take_memory),
+        *(hang, hang_in_c, hang_with_a_program, wait_for_go),
     )
 }
 

@@ -84,6 +84,21 @@ def test_a_suspect_that_kills_its_child_is_parked_and_nothing_else_is_charged(su
     assert suspicious.harness.stop(pool) == 0
 
 
+def test_a_pool_prepares_for_suspects_when_a_task_comes_that_has_crashed_once(
+    suspicious: Suspicious, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = suspicious.task("Common")
+    monkeypatch.setattr(REGISTRY, "_classes", {common.__fang_options__.kind: common})
+    pool = suspicious.pool(isolate_suspects=True)
+    isolates = pool._lifetime._isolates
+    path = suspicious.path()
+    suspicious.insert("tell", name="Common", path=path)
+    suspicious.told(path)
+    assert isolates._isolation is None
+    suspicious.suspect("nothing", crashes=SUSPECT_AFTER - 1)
+    eventually(lambda: isolates._isolation is not None, 20)
+
+
 def test_the_pool_says_which_kinds_it_isolates(suspicious: Suspicious) -> None:
     suspicious.pool(isolate_suspects=True)
     kinds = {suspicious.task(name).__fang_options__.kind for name in ("Common", "Act")}

@@ -1,0 +1,152 @@
+"""The server that forks the children of a pool off, and what is done where there is none."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fang_core import TaskState
+from fang_isolation import fork_server
+from fang_isolation.fork_server import ForkServer, own_server
+from tests.isolation.conftest import Bench, children
+from tests.modes import eventually
+from tests.processes import ends, parent_of
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ForkServer]:
+    """One for this test alone."""
+    made = ForkServer()
+    monkeypatch.setattr(fork_server, "_OWN", made)
+    yield made
+    made.end()
+
+
+def begin_to_wait(bench: Bench) -> tuple[Path, int]:
+    """A run that waits, and the pid of its child."""
+    path = bench.path()
+    bench.insert("wait_for_go", path=path)
+    pid: int = bench.told(path)["pid"]
+    return path, pid
+
+
+def test_children_are_forked_by_a_process_with_one_thread_that_knows_nothing_of_the_application(
+    bench: Bench, server: ForkServer
+) -> None:
+    bench.pool()
+    assert server.pid is not None, "the pool serves a class that is isolated"
+    path, child = begin_to_wait(bench)
+    assert parent_of(child) == server.pid
+    assert len(list(Path(f"/proc/{server.pid}/task").iterdir())) == 1
+    line = Path(f"/proc/{server.pid}/cmdline").read_bytes()
+    assert b"fang_core.runs.execution" in line
+    assert b"tests.isolation" not in line
+    Path(f"{path}.go").touch()
+
+
+def test_children_have_the_environment_of_the_pool_as_it_is_when_they_start(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.pool(number_of_workers=1, max_tasks_per_child=1)
+    bench.ran("tell")
+    monkeypatch.setenv("FANG_TEST_POOL", "later")
+    assert bench.ran("tell_of_environment")["pool"] == "later"
+    monkeypatch.delenv("FANG_TEST_POOL")
+    assert bench.ran("tell_of_environment")["pool"] is None
+
+
+def test_a_server_that_is_killed_takes_no_child_with_it(bench: Bench, server: ForkServer) -> None:
+    bench.pool(number_of_workers=2)
+    path, child = begin_to_wait(bench)
+    former = server.pid
+    assert former is not None
+    os.kill(former, signal.SIGKILL)
+    assert ends(former)
+    other = bench.ran("tell")["pid"]  # of another server
+    assert other != child
+    assert server.pid != former
+    Path(f"{path}.go").touch()
+    assert bench.told(Path(f"{path}.done"))["pid"] == child
+    assert not [row for row in bench.state.tasks.values() if row.crashes]
+
+
+def test_the_death_of_a_child_without_its_server_is_seen(bench: Bench, server: ForkServer) -> None:
+    bench.pool(number_of_workers=1)
+    path = bench.path()
+    task = bench.insert("wait_for_go", path=path, max_retries=0)
+    child = bench.told(path)["pid"]
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    path.unlink()
+    os.kill(child, signal.SIGKILL)
+    bench.told(path)  # it runs again
+    row = bench.row(task)
+    assert (row.crashes, row.attempt) == (1, 2)
+    assert row.error_message == "crashed: the child process of its run died (exit code 255), 1 of 3 times"
+    Path(f"{path}.go").touch()
+    bench.ended(task)
+
+
+def test_a_run_that_kills_its_parent_harms_neither_its_pool_nor_its_neighbours(bench: Bench) -> None:
+    pool = bench.pool(number_of_workers=2)
+    neighbour, _ = begin_to_wait(bench)
+    path = bench.path()
+    task = bench.insert("kill_its_parent", path=path)
+    assert bench.told(path)["parent"] != os.getpid()
+    bench.told(Path(f"{path}.2"))
+    for each in (neighbour, Path(f"{path}.2")):
+        Path(f"{each}.go").touch()
+    assert bench.ended(task).crashes == 0
+    bench.told(Path(f"{neighbour}.done"))
+    bench.ran("tell")
+    assert bench.harness.stop(pool) == 0
+
+
+@pytest.mark.parametrize("why", ["the system has none", "it does not start"])
+def test_without_a_server_each_child_is_a_new_interpreter(
+    bench: Bench, server: ForkServer, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    if why == "the system has none":
+        server.is_usable = False
+    else:
+        monkeypatch.setattr(fork_server, "_program", lambda descriptor: "raise SystemExit")
+    bench.pool(number_of_workers=1)
+    path, child = begin_to_wait(bench)
+    assert parent_of(child) == os.getpid()
+    assert children() == [child]
+    Path(f"{path}.go").touch()
+    bench.told(Path(f"{path}.done"))
+    path.unlink()
+    parked = bench.insert("kill_itself", max_retries=0)
+    eventually(lambda: bench.row(parked).crashes == 1, 20)
+    assert not server.is_usable
+
+
+def test_a_server_does_not_fork_if_an_import_has_started_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fang_test_threads.py").write_text(
+        "import threading; threading.Thread(target=threading.Event().wait).start()"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    program = fork_server._program(0).replace("main(0, [", "main(0, ['fang_test_threads', ")
+    made = subprocess.Popen([sys.executable, "-c", program + "; import os; os._exit(7)"], stdin=subprocess.DEVNULL)
+    assert made.wait(60) == 7
+
+
+def test_a_fork_of_the_application_does_not_use_the_server_of_its_parent(server: ForkServer) -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(own_server() is server)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert own_server() is server
+
+
+def test_a_child_that_ends_with_0_under_a_run_is_a_crash(bench: Bench, server: ForkServer) -> None:
+    bench.pool(number_of_workers=1, max_crashes=1)
+    row = bench.ended(bench.insert("end_with_0"), TaskState.FAILED)
+    assert row.error_message == "crashed: the child process of its run died (exit code 0), 1 of 1 times"

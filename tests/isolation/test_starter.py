@@ -1,0 +1,71 @@
+"""The turns in which children start."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from fang_core import TaskState
+from fang_core.runs.interrupt import Interrupt
+from fang_isolation import starting
+from fang_isolation.starting import AT_ONCE, Starter
+from tests.isolation.conftest import Bench
+from tests.modes import eventually
+
+
+@dataclass
+class Slow:
+    """A child that has started when the test says so."""
+
+    running_since: float = 0.0
+    is_over: bool = False
+    sent: threading.Event = field(default_factory=threading.Event)
+
+    def send(self) -> None:
+        self.sent.set()
+
+
+@pytest.fixture
+def starter() -> Iterator[Starter]:
+    made = Starter()
+    yield made
+    made.close()
+
+
+def test_so_many_children_start_at_once_and_the_next_when_one_has_started_or_ended(starter: Starter) -> None:
+    several = [Slow() for _ in range(AT_ONCE + 2)]
+    for each in several:
+        starter.start(each)
+    *first, second, third = several
+    assert all(each.sent.wait(10) for each in first)
+    assert not second.sent.wait(0.1)
+    first[0].running_since = 1.0
+    assert second.sent.wait(10)
+    assert not third.sent.wait(0.1)
+    first[1].is_over = True
+    assert third.sent.wait(10)
+
+
+def test_children_that_never_start_do_not_hold_up_the_others_for_ever(
+    starter: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starting, "PATIENCE", 0.2)
+    several = [Slow() for _ in range(AT_ONCE + 1)]
+    for each in several:
+        starter.start(each)
+    assert several[-1].sent.wait(10)
+
+
+def test_a_run_that_is_cancelled_before_its_child_starts_ends_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[object] = []
+    monkeypatch.setattr(Starter, "start", lambda _, errand: held.append(errand))
+    pool = bench.pool(number_of_workers=1)
+    task = bench.insert("hang")
+    eventually(lambda: bool(held))
+    bench.interrupt(pool, task, Interrupt.CANCELLED, "not wanted")
+    assert bench.ended(task, TaskState.CANCELLED).error_message == "not wanted"
+    held[0].send()  # type: ignore[attr-defined]
+    assert held[0].process.pid is None  # type: ignore[attr-defined]
