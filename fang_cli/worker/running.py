@@ -16,9 +16,9 @@ from typing import Any, Final, TypeVar
 from fang_cli.ending import end_in_peace
 from fang_cli.targets import Target, find_targets, is_async
 from fang_cli.worker.logs import applications_logging
-from fang_cli.worker.patience import AcquireTimeout, Interrupted
 from fang_cli.worker.serving import NO_PORTS, Ports, serving
 from fang_cli.worker.supervised import SupervisorLink
+from fang_cli.worker.waiting import DatabaseWait, Interrupted
 from fang_core.config import EXIT_RUNS_LEFT, EXIT_STUCK
 from fang_core.driving import drive
 from fang_core.errors import BackendError, BackendUnavailable
@@ -121,7 +121,7 @@ async def _serve(
     """Opens the queues, runs the pools until the first signal or the last stop, and stops them; returns whether runs go
     on."""
     stopping = _in_thread(lambda: drive(signals.wait()))
-    patience = AcquireTimeout(wait_for_database, stopping)
+    patience = DatabaseWait(wait_for_database, stopping)
     opened = [target for target in _one_for_each_queue(targets) if not target.pool.queue.is_open]
     started: list[Target] = []
     runs_go_on = False
@@ -154,7 +154,7 @@ def _one_for_each_queue(targets: Sequence[Target]) -> list[Target]:
     return list({id(target.pool.queue): target for target in targets}.values())
 
 
-async def _open(target: Target, patience: AcquireTimeout) -> None:
+async def _open(target: Target, patience: DatabaseWait) -> None:
     queue = target.pool.queue
     with _named(target):
         try:

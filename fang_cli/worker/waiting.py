@@ -23,7 +23,7 @@ class Interrupted(Exception):
     """Raised when a signal comes while ``fang worker`` waits for a database."""
 
 
-class AcquireTimeout:
+class DatabaseWait:
     """Repeats calls while the database does not answer. Times are seconds.
 
     Args:
