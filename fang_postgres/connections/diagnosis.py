@@ -4,6 +4,7 @@ Source of the codes: PostgreSQL manual, appendix A.
 """
 
 import re
+from functools import cache
 from typing import Final
 
 from fang_core.errors import (
@@ -18,6 +19,7 @@ from fang_core.errors import (
     StatementRefused,
     TwinExists,
 )
+from fang_postgres.schema import HEAD, tables
 
 # Cardinality, data, integrity, WITH CHECK OPTION, program limits, RAISE: the values are at fault.
 _REFUSALS: Final = frozenset({"21", "22", "23", "44", "54", "P0"})
@@ -25,6 +27,7 @@ _PROGRAM_LIMIT: Final = "54000"
 _UNTRANSLATABLE: Final = "22P05"
 _VICTIM: Final = frozenset({"40001", "40P01"})
 _REPEATABLE: Final = _VICTIM | {"55P03"}
+_TABLE: Final = re.compile(r"\bfang_[a-z_]+(?!\.)\b")
 _MISSING: Final = frozenset({"42P01", "3F000"})
 # Connection exceptions; statement completion unknown; shut down, crashed, starting, database dropped, too long idle.
 _LOST: Final = re.compile("08...|40003|57P0.")
@@ -138,8 +141,7 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str, severity: str |
         case "42501":
             return AccessRefused(f"the database refuses: {line}; grant the role its rights on schema {schema}")
         case code if code in _MISSING:
-            where = "" if schema == "fang" else f" --schema {schema}"
-            return SchemaError(f"table {schema}.fang_tasks is missing: run `fang migrate{where}`")
+            return SchemaError(_what_is_missing(schema, line))
         case code if code in _MISMATCH:
             return SchemaError(f"schema {schema} does not fit this version ({line}): run `fang migrate`")
         case code if (severity in _ENDS_SESSION and code != _TOO_MANY_CONNECTIONS) or _LOST.fullmatch(code):
@@ -147,6 +149,20 @@ def diagnose(sqlstate: str | None, message: str, *, schema: str, severity: str |
         case code:
             error = _TYPES.get(code, BackendError)
             return error(f"the database failed ({code}): {line}; nothing was written: {_what_to_do(code)}")
+
+
+def _what_is_missing(schema: str, line: str) -> str:
+    """Names the table that the server has not found; it says the name in every language."""
+    migrates = "fang migrate" if schema == "fang" else f"fang migrate --schema {schema}"
+    found = _TABLE.search(line)
+    if found is None or found[0] not in _beside_tasks():  # such as the table of the version: there are none then
+        return f"table {schema}.fang_tasks is missing: run `{migrates}`"
+    return f"table {schema}.{found[0]} is missing: run `{migrates}`, or restore it if the others are at {HEAD}"
+
+
+@cache
+def _beside_tasks() -> frozenset[str]:
+    return frozenset(table.name for table in tables().metadata.tables.values()) - {"fang_tasks"}
 
 
 def _value_refused(code: str, line: str) -> StatementRefused:

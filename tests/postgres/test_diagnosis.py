@@ -13,6 +13,7 @@ from fang_core.errors import (
     NotConnected,
     ReadOnlyServer,
     RowsLocked,
+    SchemaError,
     is_refusal,
 )
 from fang_postgres.connections.diagnosis import (
@@ -165,3 +166,35 @@ def test_the_words_of_a_real_server(server_url: str, part: str) -> None:
     with pytest.raises(psycopg.OperationalError) as caught:
         psycopg.connect(make_url(server_url).set(**changed).render_as_string(hide_password=False))
     assert code_of_connect_failure(str(caught.value)) is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "schema", "says"),
+    [
+        ('relation "fang.fang_tasks" does not exist', "fang", "fang.fang_tasks is missing: run `fang migrate`"),
+        (
+            'relation "fang.fang_alembic_version" does not exist',
+            "fang",
+            "fang.fang_tasks is missing: run `fang migrate`",
+        ),
+        (
+            'schema "fang_x" does not exist',
+            "fang_x",
+            "fang_x.fang_tasks is missing: run `fang migrate --schema fang_x`",
+        ),
+        (
+            "la relation « fang_x.fang_stats » n'existe pas",
+            "fang_x",
+            "fang_x.fang_stats is missing: run `fang migrate --s",
+        ),
+        (
+            "Relation »fang.fang_live« existiert nicht",
+            "fang",
+            "fang.fang_live is missing: run `fang migrate`, or restore",
+        ),
+    ],
+)
+def test_the_table_that_is_missing_is_named(words: str, schema: str, says: str) -> None:
+    problem = diagnose("3F000" if words.startswith("schema") else "42P01", words, schema=schema)
+    assert isinstance(problem, SchemaError)
+    assert str(problem).startswith(f"table {says}")
