@@ -1,13 +1,15 @@
-"""Defines ``fang dev``."""
+"""Defines ``fang dev``. This module imports nothing that takes time before the server starts."""
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import click
 
-from fang_cli.settings import settings
-from fang_core.errors import MissingExtra, UsageError
+from fang_cli.dev.starting import StartingPostgres
+from fang_cli.web.listening import listen
 
 _EXTRAS: Final = {
     "watchfiles": "reload",
@@ -52,15 +54,31 @@ def dev(ctx: click.Context, *, pools: tuple[str, ...], port: int, data: Path | N
     tables are made. The page is open to everybody on this machine. It is for development.
     """
     if data is not None and file is not None:
-        raise UsageError("give --data or --sqlite, not both")
-    chosen = settings()
-    pools = pools or chosen.pools
+        _refuse("give --data or --sqlite, not both")
     if not pools:
-        raise UsageError("name the pools, as in fang dev app.tasks:pool; or set pools in [tool.fang]")
-    needed = _EXTRAS if file is not None else _OF_POSTGRES | _EXTRAS
+        from fang_cli.settings import settings
+
+        pools = settings().pools
+    if not pools:
+        _refuse("name the pools, as in fang dev app.tasks:pool; or set pools in [tool.fang]")
+    _check_extras(_EXTRAS if file is not None else _OF_POSTGRES | _EXTRAS)
+    with ExitStack() as stack:
+        listener = stack.enter_context(listen("127.0.0.1", port))
+        postgres = None if file is not None else stack.enter_context(StartingPostgres(data))
+        from fang_cli.dev.developing import run_dev  # takes as long as the server, which starts meanwhile
+
+        ctx.exit(run_dev(pools, listener, postgres, data=data, file=file))
+
+
+def _refuse(text: str) -> NoReturn:
+    from fang_core.errors import UsageError
+
+    raise UsageError(text)
+
+
+def _check_extras(needed: Mapping[str, str]) -> None:
     missing = dict.fromkeys(extra for module, extra in needed.items() if find_spec(module) is None)
     if missing:
-        raise MissingExtra(f"fang dev needs more: pip install 'fang-tasks[{','.join(('cli', *missing))}]'")
-    from fang_cli.dev.developing import run_dev
+        from fang_core.errors import MissingExtra
 
-    ctx.exit(run_dev(pools, app=chosen.app, schema=chosen.schema_, port=port, data=data, file=file))
+        raise MissingExtra(f"fang dev needs more: pip install 'fang-tasks[{','.join(('cli', *missing))}]'")

@@ -2,8 +2,6 @@
 
 import socket
 
-from fang_core.errors import UsageError
-
 
 def listen(host: str, port: int) -> socket.socket:
     """Returns a socket that listens. Raises ``UsageError``."""
@@ -11,6 +9,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
+        from fang_core.errors import UsageError
+
         why = (error.strerror or str(error)).partition(" (while")[0]  # create_server says the address again
         raise UsageError(f"cannot listen on {host} port {port}: {why}") from None
 
