@@ -4,8 +4,9 @@ import asyncio
 import os
 import socket
 from asyncio.trsock import TransportSocket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 from typing import Any, ClassVar, Final, TypeVar
 
 import asyncpg
@@ -43,6 +44,45 @@ nothing. asyncpg does not say what the message was."""
 
 LOOKS: Final = 15
 """How many looks may find a statement unanswered; the next look gives it up."""
+
+
+def _array(oid: int, element: str, element_oid: int) -> Mapping[str, Any]:
+    """Describes a type of arrays, as asyncpg reads it from the server's catalog."""
+    return {
+        "oid": oid,
+        "ns": "pg_catalog",
+        "name": f"_{element}",
+        "kind": b"b",
+        "basetype": None,
+        "elemtype": element_oid,
+        "elemdelim": b",",
+        "range_subtype": None,
+        "attrtypoids": None,
+        "attrnames": None,
+        "basetype_name": None,
+        "elemtype_name": element,
+        "range_subtype_name": None,
+    }
+
+
+ARRAYS: Final = {
+    oid: _array(oid, element, element_oid)
+    for oid, element, element_oid in (
+        (1000, "bool", 16),
+        (1005, "int2", 21),
+        (1007, "int4", 23),
+        (1015, "varchar", 1043),
+        (1016, "int8", 20),
+        (1022, "float8", 701),
+        (1185, "timestamptz", 1184),
+        (1187, "interval", 1186),
+        (2951, "uuid", 2950),
+    )
+}
+"""The types of arrays that statements take, by their numbers, which are the same on every server."""
+
+_UNASKED: Final = SimpleNamespace(name="no statement")
+"""Stands for the statement that would have asked: with a name, it has replaced no other."""
 
 _UNSHARED_TRIES: Final = 5  # even a process that forks all the time gets a connection
 _ASYNCPG_WITHIN: Final = 600.0  # seconds for a connect; Fang's own limit always ends it earlier
@@ -237,6 +277,13 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
             return await super()._get_statement(*args, **options)
         except asyncpg.ConnectionDoesNotExistError as error:
             raise NotSent(ENDED_WHILE_IDLE) from error
+
+    async def _introspect_types(self, typeoids: Collection[int], timeout: float | None) -> Any:  # noqa: ASYNC109
+        """See asyncpg's own: it asks each new session for what every server has alike, which takes longer than a claim
+        of a thousand tasks. Arrays of built-in types need not be asked for."""
+        if all(oid in ARRAYS for oid in typeoids):
+            return [ARRAYS[oid] for oid in typeoids], _UNASKED
+        return await super()._introspect_types(typeoids, timeout)
 
     async def _answered(self, ask: Callable[..., Awaitable[T]], *args: Any, **options: Any) -> T:
         if self.is_closed() and not self._is_silent:

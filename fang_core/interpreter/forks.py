@@ -16,6 +16,7 @@ from weakref import ref
 T = TypeVar("T")
 
 _COUNTS = {"begun": 0, "ended": 0}  # counts forks; Python code of other threads may run between begin and end
+_PROCESS = [os.getpid()]  # its number, which runs compare: to ask the system for it takes longer
 # Keyed by identity: a subclass of one of our classes may compare by value, or have no hash.
 _OWNERS: dict[int, tuple[Callable[[], Any], Callable[[Any], None]]] = {}
 
@@ -46,7 +47,7 @@ def end_if_child(parent: int, error: BaseException | None = None) -> None:
     Otherwise the child would go on as a worker, and run its copies of the tasks that wait in the parent. The exit code
     is that of a ``SystemExit``, 1 after any other error, otherwise 0.
     """
-    if os.getpid() == parent:
+    if _PROCESS[0] == parent:
         return
     code: Any = 0
     if isinstance(error, SystemExit):
@@ -67,6 +68,7 @@ def imports_main() -> bool:
 
 
 def _forked() -> None:
+    _PROCESS[0] = os.getpid()
     # A list keeps each owner alive until all have been called: asyncpg finalizes a connection by taking its socket out
     # of the epoll, which the parent shares; once the socket has been replaced, that has no effect.
     _COUNTS["ended"] = _COUNTS["begun"]  # forks that other threads have begun happen in the parent only

@@ -68,6 +68,8 @@ class Completer:
         self._items: deque[Item] = deque()
         self._outage: Final = Outage(runtime.logger, "pool %s writes outcomes again")
         self._ready = runtime.event()
+        self._is_waiting = False  # whether an item must set it
+        self._ends: deque[Event] = deque()  # the events among the items
         self._locked = LockedOutcomes()
         self._flushes: list[Event] = []  # to be set once no outcome waits for a lock any more
         self._closing = runtime.event()
@@ -83,14 +85,20 @@ class Completer:
     def put(self, item: Item) -> None:
         """Queues an outcome to be written; any worker may call this."""
         self._items.append(item)
-        self._ready.set()  # after the item is there: see _gather
+        if self._is_waiting:  # after the item is there: see _gather
+            self._ready.set()
+
+    def _put_end(self, event: Event) -> None:
+        """Queues an event, for which ``_gather`` looks only while it is among the ends."""
+        self._ends.append(event)
+        self.put(event)
 
     async def flush(self, within: float) -> None:
         """Waits until everything put so far is dealt with, for ``within`` seconds at most."""
         if self._service is None:
             return  # the pool could not start: nothing was put
         flushed = self._runtime.event()
-        self.put(flushed)
+        self._put_end(flushed)
         await self._runtime.wait(flushed, within)
 
     async def close(self, within: float) -> bool:
@@ -101,7 +109,7 @@ class Completer:
         """
         self._locked.close_at = time.monotonic() + TRIED_FOR * within
         self._closing.set()
-        self.put(self._runtime.event())
+        self._put_end(self._runtime.event())
         is_over = self._service is None or await self._service.join(within)
         if self._service is not None and not is_over:
             self._logger.error("outcomes not written in time: the database does not answer")
@@ -151,16 +159,20 @@ class Completer:
 
         It waits until there is something, or until locked outcomes are due.
         """
-        if not self._items:
+        items = self._items
+        if not items:
             self._ready.clear()
-            if not self._items:  # again: something may just have been put
+            self._is_waiting = True
+            if not items:  # again: something may just have been put
                 await self._runtime.wait(self._ready, self._locked.seconds(time.monotonic()))
+            self._is_waiting = False
         batch: list[Outcome] = []
-        while self._items and len(batch) < MOST_IN_A_BATCH:
-            item = self._items.popleft()
-            if not isinstance(item, Outcome):
+        for _ in range(min(len(items), MOST_IN_A_BATCH)):
+            item = items.popleft()
+            if self._ends and not isinstance(item, Outcome):
+                self._ends.popleft()
                 return batch, item
-            batch.append(item)
+            batch.append(item)  # type: ignore[arg-type]
         return batch, None
 
     async def _flush(self, batch: list[Outcome], *, waits: bool) -> list[Outcome]:

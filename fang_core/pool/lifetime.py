@@ -166,7 +166,14 @@ class PoolLifetime:
         self._recorder = (
             None
             if self._tally is None
-            else Recorder(runtime, store, self._tally, self.in_flight.all, lambda: self.workers.size)
+            else Recorder(
+                runtime,
+                store,
+                self._tally,
+                self.in_flight.all,
+                lambda: self.workers.size,
+                claimed=lambda: self.in_flight.claimed,
+            )
         )
         self._resources = Resources(options.lifespan, runtime.mode)
 
@@ -311,9 +318,12 @@ class PoolLifetime:
                 await self._live.close(FLUSHING)
                 has_written = await self.completer.close(FLUSHING)
                 if self._recorder is not None:
-                    await self._recorder.close(FLUSHING)
+                    self._recorder.end()  # while the pool deregisters
                 await self.claimer.tell_unused()
-                self._has_left = await self._deregister() and has_written
+                has_deregistered = await self._deregister()
+                if self._recorder is not None:
+                    await self._recorder.close(FLUSHING)
+                self._has_left = has_deregistered and has_written
             except Exception:
                 self._has_left = False
                 await self.close()

@@ -14,8 +14,8 @@ It follows these rules:
   are reported, to be tried again later.
 """
 
-from collections.abc import Generator, Iterable, Sequence, Set
-from operator import attrgetter
+from collections.abc import Collection, Generator, Iterable, Sequence, Set
+from operator import itemgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -23,6 +23,10 @@ from fang_core.errors import BackendError, BackendUnavailable, NotConnected
 from fang_core.lifecycle import Outcome, spelled, unstorable
 
 MOST_IN_A_BATCH: Final = 1_000
+
+_ATTEMPT, _BY_RUN, _DOUBTFUL = (
+    itemgetter(Outcome._fields.index(name)) for name in ("attempt", "completed_by_run", "doubtful")
+)
 
 
 class Written(NamedTuple):
@@ -68,9 +72,9 @@ def plan(outcomes: Sequence[Outcome]) -> Plan:
     """Yields batches until every outcome is written, lost, failed as unstorable, or locked; returns the ``Report``."""
     report = Report([], [], [])
     # Each id has one outcome in a batch: that of the latest attempt, the only one that can pass the fence.
-    newest = {outcome.id: outcome for outcome in sorted(outcomes, key=attrgetter("attempt"))}
+    newest = {outcome.id: outcome for outcome in sorted(outcomes, key=_ATTEMPT)}
     # (batch, whether it was tried before, whether it may have been written without a reply)
-    unsure = [outcome for outcome in newest.values() if outcome.completed_by_run or outcome.doubtful]
+    unsure = _unsure(newest.values())
     sure = without(newest.values(), unsure)
     todo: list[tuple[list[Outcome], bool, bool]] = []
     if unsure:
@@ -88,7 +92,7 @@ def plan(outcomes: Sequence[Outcome]) -> Plan:
             report.locked.extend(outcome._replace(doubtful=doubtful) for outcome in locked)
             if doubtful:
                 continue
-            missing = [outcome for outcome in batch if outcome.id not in reply.ids and outcome.id not in reply.locked]
+            missing = _without_ids(batch, reply.ids | reply.locked if reply.locked else reply.ids)
             if again:
                 report.lost.extend(missing)
             else:
@@ -112,6 +116,18 @@ def _instead_of(refused: Outcome, report: Report) -> list[Outcome]:
         return [fixed]
     report.lost.append(refused)  # even the fixed text is refused: leave the row to rescue
     return []
+
+
+def _unsure(outcomes: Collection[Outcome]) -> list[Outcome]:
+    """Returns the outcomes that may be written already; usually there are none, as two looks in C can tell."""
+    if not (any(map(_BY_RUN, outcomes)) or any(map(_DOUBTFUL, outcomes))):
+        return []
+    return [outcome for outcome in outcomes if outcome.completed_by_run or outcome.doubtful]
+
+
+def _without_ids(outcomes: Iterable[Outcome], ids: Set[UUID]) -> list[Outcome]:
+    """Returns the outcomes except those of these tasks."""
+    return [outcome for outcome in outcomes if outcome.id not in ids]
 
 
 def without(outcomes: Iterable[Outcome], left_out: Sequence[Outcome]) -> list[Outcome]:

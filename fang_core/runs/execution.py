@@ -106,8 +106,9 @@ class Execution:
         task: Any = decode(cls, run.task.payload)
         context = copy_context()
         context.run(CURRENT_RUN.set, run)
-        middleware = self._middleware + cls.__fang_options__.middleware
-        if middleware:
+        inner = cls.__fang_options__.middleware
+        if inner or self._middleware:
+            middleware = self._middleware + inner
             wrapped = run_inside_async if cls.__fang_mode__ == "async" else run_inside
             return context, context.run(wrapped, middleware, run, partial(task.run, self._queue))
         return context, context.run(task.run, self._queue)

@@ -1,6 +1,7 @@
 """Makes the operations that write the outcomes of runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,6 +13,9 @@ from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.rows import as_ids, as_nothing
 from fang_postgres.sql.outcomes import ANSWERS_CANCEL, CHARGES_CRASH, FORGETS_CRASHES
 from fang_postgres.statement import Operation
+
+_by_id: Final[Callable[[Outcome], bytes]] = attrgetter("id.bytes")  # the order of uuids in Postgres
+_ID, _ATTEMPT, _STATE = (itemgetter(Outcome._fields.index(name)) for name in ("id", "attempt", "state"))
 
 LOCK_WAIT: Final = "30ms"
 """How long a statement waits for rows that another transaction has locked; then it writes only the unlocked ones.
@@ -31,14 +35,12 @@ class Outcomes(OperationsBase):
 
         ``lock_wait`` is how long each may wait for rows that another transaction has locked, as Postgres writes it.
         """
-        removed, finished, settled = [], [], []
-        for outcome in sorted(outcomes, key=_by_id):
-            if outcome.state is None:
-                removed.append(outcome)
-            elif outcome.state is TaskState.FINISHED:
-                finished.append(outcome)
-            else:
-                settled.append(outcome)
+        in_order = sorted(outcomes, key=_by_id)
+        removed, finished, settled = in_order, [], []
+        if any(map(_STATE, in_order)):  # usually all are removed, and this takes no step of Python for each
+            removed = [outcome for outcome in in_order if outcome.state is None]
+            finished = [outcome for outcome in in_order if outcome.state is TaskState.FINISHED]
+            settled = [outcome for outcome in in_order if outcome.state not in {None, TaskState.FINISHED}]
         operations = []
         wait = {"p_lock_wait": lock_wait}
         if removed:
@@ -67,15 +69,11 @@ class Outcomes(OperationsBase):
         )
 
 
-def _by_id(outcome: Outcome) -> bytes:
-    return outcome.id.bytes  # the order of uuids in Postgres
-
-
 def _fence(pool_id: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {
         "p_pool_id": pool_id,
-        "p_ids": [outcome.id for outcome in outcomes],
-        "p_attempts": [outcome.attempt for outcome in outcomes],
+        "p_ids": list(map(_ID, outcomes)),
+        "p_attempts": list(map(_ATTEMPT, outcomes)),
     }
 
 

@@ -3,14 +3,15 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
 from fang_async import AsyncQueue, AsyncRunnable
-from fang_async.connection import Connection, Unanswered
+from fang_async.connection import ARRAYS, Connection, Unanswered
 from fang_async.database import Database
 from fang_core.backends.store import ClaimRequest
 from fang_postgres.planner_guard import AlwaysOn
@@ -39,6 +40,31 @@ async def test_an_insert_is_one_statement(queue: AsyncQueue, watcher: asyncpg.Co
     await queue.insert_task(AsyncKept())
     last = await watcher.fetchval(f"SELECT query FROM pg_stat_activity WHERE {OURS} ORDER BY query_start DESC LIMIT 1")
     assert "INSERT INTO fang.fang_tasks" in last
+
+
+async def test_arrays_cross_without_asking_the_server_what_they_are(url: str) -> None:
+    values: dict[str, list[Any]] = {
+        "bool": [True, None],
+        "int2": [-1],
+        "int4": [2**31 - 1],
+        "varchar": ["a,b", None, ""],
+        "int8": [2**63 - 1],
+        "float8": [0.5],
+        "timestamptz": [datetime(2026, 2, 3, tzinfo=UTC)],
+        "interval": [timedelta(days=1, seconds=2)],
+        "uuid": [UUID(int=7), None],
+    }
+    connection = await asyncpg.connect(url, connection_class=Connection)
+    for element, value in values.items():
+        assert await connection.fetchval(f"SELECT $1::{element}[]", value) == value
+    asked = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'WITH RECURSIVE typeinfo%'"
+    assert await connection.fetchval(asked) == 0  # asyncpg's own question stays prepared
+    rows = await connection.fetch(
+        "SELECT oid, typname, typelem FROM pg_type WHERE typname = ANY($1::text[])", [f"_{name}" for name in values]
+    )
+    known = {(oid, array["name"], array["elemtype"]) for oid, array in ARRAYS.items()}
+    assert {tuple(row.values()) for row in rows} == known
+    await connection.close()
 
 
 async def test_a_bulk_that_was_cancelled_leaves_nothing(queue: AsyncQueue, watcher: asyncpg.Connection) -> None:

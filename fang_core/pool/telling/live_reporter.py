@@ -54,7 +54,7 @@ class LiveReporter:
             self._service.cancel()
 
     async def _loop(self) -> None:
-        seconds = 0.0
+        seconds = EVERY  # not at once: a pool that drains for a moment needs no row, nor a connection for it
         while not await self._runtime.wait(self._closing, seconds):
             seconds = EVERY
             try:

@@ -10,6 +10,7 @@ from typing import Final
 from uuid import uuid4
 
 from fang_core.backends.store import HistoryStore
+from fang_core.claims.expiry import ClaimTime
 from fang_core.errors import FangError
 from fang_core.monitoring.history import POOL, Minutes, Pair, StatsRow
 from fang_core.monitoring.tally import Tally
@@ -30,6 +31,7 @@ class Recorder:
     Args:
         held: returns the runs that the pool holds.
         workers: returns how many workers the pool has.
+        claimed: returns when the pool claimed last; None if it has not.
     """
 
     def __init__(
@@ -39,6 +41,8 @@ class Recorder:
         tally: Tally,
         held: Callable[[], Collection[Run]],
         workers: Callable[[], int],
+        *,
+        claimed: Callable[[], ClaimTime | None] = lambda: None,
     ) -> None:
         self._runtime = runtime
         self._logger = runtime.logger
@@ -46,6 +50,7 @@ class Recorder:
         self._tally = tally
         self._held = held
         self._workers = workers
+        self._claimed = claimed
         self._writer = uuid4()
         self._minutes = Minutes()
         self._worker_s = 0.0
@@ -61,9 +66,13 @@ class Recorder:
         self._counted_at = time.monotonic()
         self._service = self._runtime.spawn(self._loop, "fang-recorder")
 
-    async def close(self, within: float) -> None:
-        """Flushes once more, and ends the service, within ``within`` seconds. All outcomes are written by now."""
+    def end(self) -> None:
+        """Has the service flush once more and end; ``close`` waits for it. All outcomes are written by now."""
         self._closing.set()
+
+    async def close(self, within: float) -> None:
+        """Ends the service, within ``within`` seconds."""
+        self.end()
         if self._service is not None:
             if not await self._service.join(within):
                 self._logger.warning("the last seconds of the pool's history were not written in time")
@@ -98,7 +107,8 @@ class Recorder:
         if not self._minutes.is_known:
             if is_last and len(totals) == 1:
                 return  # a pool that was there for a moment, and found nothing to do
-            self._minutes.heard(await self._store.tell_time(), now)
+            claimed = self._claimed()
+            self._minutes.heard(*(claimed or (await self._store.tell_time(), now)))
         may_wait = not is_last and not self._minutes.is_unanswered and now - self._flushed_at < IDLE
         for _ in range(2):  # once more if the first one comes too late for its minute
             flush = self._minutes.flush(totals, now)

@@ -7,7 +7,8 @@ from uuid import UUID
 import pytest
 
 from fang_core import BackendUnavailable
-from fang_core.monitoring.history import POOL, Flush, Flushed, StatsRow
+from fang_core.claims.expiry import ClaimTime
+from fang_core.monitoring.history import POOL, Flush, Flushed, StatsRow, minute_of
 from fang_core.monitoring.tally import Tally
 from fang_core.pool.telling.recorder import IDLE, Recorder
 from fang_core.runs.run import Run
@@ -81,7 +82,8 @@ def test_an_idle_pool_tells_of_its_workers_once_a_minute(pool: Pool) -> None:
     assert pool.store.total("run_s", POOL) == 0.0
 
 
-def test_workers_count_as_busy_while_their_run_goes_on(pool: Pool) -> None:
+def test_workers_count_as_busy_while_their_run_goes_on(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda low, high: 1.0)  # with others the last flush may come after the end
     (run,) = [Run(task, UUID(int=1)) for task in claim(1).tasks]
     pool.tally.claimed([run], NOW, pool.runtime.now)
     pool.held.append(run)
@@ -127,3 +129,15 @@ def test_a_backend_that_does_not_answer_holds_up_no_end(pool: Pool, caplog: pyte
     pool.runtime.advance(1.0)
     assert closing.has_ended
     assert caplog.messages == ["the last seconds of the pool's history were not written in time"]
+
+
+def test_a_claim_tells_the_time_so_that_nobody_is_asked(runtime: FakeRuntime) -> None:
+    store, tally = HistoryStore(runtime), Tally()
+    recorder = Recorder(runtime, store, tally, tuple, lambda: 4, claimed=lambda: ClaimTime(NOW, runtime.now - 120.0))
+    recorder.start()
+    runtime.settle()
+    tally.rescued(*PAIR)
+    recorder.end()
+    runtime.call(recorder.close(1.0))
+    assert store.verbs == ["flush_stats"]
+    assert {minute for minute, _ in store.rows} == {minute_of(NOW + timedelta(seconds=120))}
