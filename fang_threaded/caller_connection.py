@@ -2,20 +2,22 @@
 
 import sys
 from collections.abc import Mapping
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg.types.string import StrDumper, TextLoader
 from sqlalchemy import Connection, PoolProxiedConnection
-from sqlalchemy.orm import Session, scoped_session
 
 from fang_core.backends.django import DjangoConnection, is_django
 from fang_core.errors import UsageError
 from fang_postgres.connections.caller_connection import AlchemyAdapter, ConnectionAdapter, Proxy, check_dialect, refusal
 from fang_postgres.statement import Rows
 from fang_postgres.textform import TextForm
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, scoped_session
 
 _TAKEN: Final = "a SQLAlchemy Session or Connection, a psycopg or psycopg2 connection, or django.db.connection"
 
@@ -29,30 +31,36 @@ class Psycopg2Connection(Protocol):
     def tpc_recover(self) -> Any: ...
 
 
-CallersConnection: TypeAlias = (
-    Session
-    | scoped_session[Any]
-    | Connection
-    | PoolProxiedConnection
-    | psycopg.Connection[Any]
-    | Psycopg2Connection
-    | DjangoConnection
-    | Proxy
-)
-"""What ``connection=`` takes; a pool's proxy is that of ``Engine.raw_connection()``."""
+if TYPE_CHECKING:
+    CallersConnection: TypeAlias = (
+        Session
+        | scoped_session[Any]
+        | Connection
+        | PoolProxiedConnection
+        | psycopg.Connection[Any]
+        | Psycopg2Connection
+        | DjangoConnection
+        | Proxy
+    )
+    """What ``connection=`` takes; a pool's proxy is that of ``Engine.raw_connection()``."""
+else:
+    CallersConnection = Any
 
 
 def adapt(connection: Any) -> ConnectionAdapter:
     """Returns the adapter of a caller's connection. Raises ``UsageError`` if it cannot be used."""
-    if isinstance(connection, scoped_session):
-        connection = connection()
+    # An application that has such an object has imported the module. Fang does not: that takes a sixth of a second.
+    orm = sys.modules.get("sqlalchemy.orm")
+    if orm is not None:
+        if isinstance(connection, orm.scoped_session):
+            connection = connection()
+        if isinstance(connection, orm.Session):
+            return AlchemyAdapter(connection, session="session")
     if isinstance(connection, PoolProxiedConnection):
         connection = connection.driver_connection
         if connection is None:
             raise UsageError("connection= has been closed, or was given back to its pool")
     match connection:
-        case Session():
-            return AlchemyAdapter(connection, session="session")
         case Connection():
             return AlchemyAdapter(connection)
         case psycopg.Connection():

@@ -1,16 +1,17 @@
 """Manages a queue's connections for threads: its own, or those of an application's engine."""
 
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from threading import Lock
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import psycopg
 from sqlalchemy import Engine, StaticPool
 from sqlalchemy.engine import URL
-from sqlalchemy.orm import Session, sessionmaker
+from typing_extensions import TypeIs
 
 from fang_core.driving import drive
 from fang_core.errors import BackendError, BackendUnavailable, UsageError
@@ -32,6 +33,9 @@ from fang_threaded.database import Database, EngineDatabase, PsycopgDatabase, dr
 from fang_threaded.dedicated_connection import DedicatedConnection
 from fang_threaded.pooler import PoolerDatabase
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, sessionmaker
+
 T = TypeVar("T")
 
 
@@ -45,7 +49,7 @@ class Connections(BaseConnections[Database]):
 
     def __init__(
         self,
-        source: str | URL | Engine | sessionmaker[Session],
+        source: "str | URL | Engine | sessionmaker[Session]",
         max_pool_size: int,
         operations: Operations,
         *,
@@ -53,7 +57,7 @@ class Connections(BaseConnections[Database]):
         password: Callable[[], str] | None = None,
         wait_for_database: timedelta = timedelta(0),
     ) -> None:
-        if isinstance(source, Engine | sessionmaker):
+        if isinstance(source, Engine) or _is_sessionmaker(source):
             if password is not None:
                 raise UsageError("password= goes with a URL; give an Engine its passwords by SQLAlchemy's do_connect")
             self._source: Engine | sessionmaker[Session] | Connector = source
@@ -150,8 +154,13 @@ def _connect_apart(engine: Engine) -> psycopg.Connection[Any]:
     return connection
 
 
-def _engine_of(source: Engine | sessionmaker[Session]) -> Engine:
-    engine = source.kw.get("bind") if isinstance(source, sessionmaker) else source
+def _is_sessionmaker(source: object) -> "TypeIs[sessionmaker[Session]]":
+    orm = sys.modules.get("sqlalchemy.orm")  # the application that has made one has imported it
+    return orm is not None and isinstance(source, orm.sessionmaker)
+
+
+def _engine_of(source: "Engine | sessionmaker[Session]") -> Engine:
+    engine = source.kw.get("bind") if _is_sessionmaker(source) else source
     if not isinstance(engine, Engine):
         raise UsageError("the sessionmaker must be bound to an Engine")
     if engine.dialect.name != "postgresql" or engine.dialect.driver != "psycopg":

@@ -16,7 +16,6 @@ from psycopg.rows import tuple_row
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import sessionmaker
 
 from fang_core.driving import drive
 from fang_core.errors import (
@@ -216,6 +215,8 @@ class EngineDatabase(Database):
     """
 
     def __init__(self, engine: Engine, schema: str, *, is_own: bool = False) -> None:
+        from sqlalchemy.orm import sessionmaker  # which takes time, and only those with an engine of their own need it
+
         super().__init__(schema)
         self._sessions = sessionmaker(engine)
         self._execute = _execute_core if is_own else _execute_text

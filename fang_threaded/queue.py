@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from fang_core.errors import MissingExtra
@@ -15,7 +15,6 @@ except ImportError:
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import URL
-from sqlalchemy.orm import Session, sessionmaker
 
 from fang_core.backends.capabilities import Capabilities
 from fang_core.backends.queue import BaseQueue
@@ -38,6 +37,9 @@ from fang_postgres.verbs import PostgresVerbs, in_ascii
 from fang_threaded.caller_connection import CallersConnection, adapt
 from fang_threaded.connections import Connections
 from fang_threaded.database import Database, PsycopgDatabase, logger
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, sessionmaker
 
 T = TypeVar("T")
 
@@ -77,7 +79,7 @@ class Queue(BaseQueue[CallersConnection]):
 
     def __init__(
         self,
-        database: str | URL | Engine | sessionmaker[Session],
+        database: "str | URL | Engine | sessionmaker[Session]",
         /,
         *,
         max_pool_size: int = 10,

@@ -26,6 +26,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from types import CodeType
 from typing import IO, Any, Final
@@ -35,6 +36,19 @@ from tests.patience import PATIENT
 ROOT: Final = Path(__file__).parents[1]
 LONGEST: Final = 1 << 17
 """Bytes of one message: the arguments and the environment."""
+
+IMPORTED: Final = (
+    "asyncio.runners",
+    "fang_async.queue",
+    "fang_backends.queues",
+    "fang_cli.commands",
+    "fang_cli.migrating",
+    "fang_cli.settings",
+    "fang_cli.worker.command",
+    "fang_cli.worker.running",
+    "fang_threaded.queue",
+)
+"""What most programs need, of the modules that the product imports when they are used: with the drivers."""
 
 
 class Forked:
@@ -189,9 +203,8 @@ def main(control: int) -> None:
 
 
 def _import_all() -> None:
-    import asyncio.runners  # noqa: F401
-
-    import fang_threaded  # noqa: F401
+    for module in IMPORTED:
+        import_module(module)
 
 
 def _serve(requests: socket.socket) -> None:

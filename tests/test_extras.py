@@ -135,8 +135,9 @@ def test_what_no_pool_needs_is_imported_when_it_is_used(mode: str) -> None:
     slow = "{'asyncpg', 'psycopg', 'sqlalchemy', 'fang_core.backends.memory', 'fang_postgres'}"
     first = f"import sys, {mode}; print(sorted({slow} & set(sys.modules)))"
     assert python(first).stdout == "[]\n"
-    every = f"from {mode} import *; print({QUEUES[mode]}.__module__, MemoryQueue.__name__)"
-    assert python(every).stdout == f"{mode}.queue MemoryQueue\n"
+    names = f"{QUEUES[mode]}.__module__, MemoryQueue.__name__, 'sqlalchemy.orm' in sys.modules"
+    every = f"import sys; from {mode} import *; print({names})"
+    assert python(every).stdout == f"{mode}.queue MemoryQueue False\n"
     assert python(f"import {mode}; {mode}.Quue").stderr.endswith(f"module '{mode}' has no attribute 'Quue'\n")
 
 
