@@ -4,6 +4,7 @@ A Postgres, the embedded one or that of FANG_TEST_DATABASE_URL; and a Redis, of 
 FANG_TEST_REDIS_URL.
 """
 
+import gc
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -55,6 +56,18 @@ def pytest_configure() -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """What ``-n auto`` stands for: half of the time tests wait for processes, servers and clocks."""
     return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Has the garbage collector leave alone what lives until the end: all tests, and the modules that they import. It
+    would walk half a million objects time and again, in each process of xdist's."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 # Which tests run, and their order under xdist -------------------------------------------------------------------------
