@@ -8,7 +8,7 @@ import asyncpg
 from sqlalchemy import PoolProxiedConnection
 
 from fang_core.errors import UsageError
-from fang_postgres.connections.caller_connection import AlchemyAdapter, ConnectionAdapter, Proxy, refusal
+from fang_postgres.connections.caller_connection import AlchemyAdapter, ConnectionAdapter, Proxy, adapt_session, refusal
 from fang_postgres.statement import Rows
 from fang_postgres.textform import TextForm
 
@@ -39,15 +39,12 @@ def adapt(connection: Any) -> ConnectionAdapter:
     """Returns the adapter of a caller's connection. Raises ``UsageError`` if it cannot be used."""
     if isinstance(connection, asyncpg.Connection | asyncpg.pool.PoolConnectionProxy):
         return _AsyncpgAdapter(connection)
-    # An application that has such an object has imported the module. Fang does not: that needs greenlet.
-    sqlalchemy_asyncio = sys.modules.get("sqlalchemy.ext.asyncio")
-    if sqlalchemy_asyncio is not None:
-        if isinstance(connection, sqlalchemy_asyncio.async_scoped_session):
-            connection = connection()
-        if isinstance(connection, sqlalchemy_asyncio.AsyncSession):
-            return AlchemyAdapter(connection, session="await session")
-        if isinstance(connection, sqlalchemy_asyncio.AsyncConnection):
-            return AlchemyAdapter(connection)
+    names = "sqlalchemy.ext.asyncio", "async_scoped_session", "AsyncSession"
+    if session := adapt_session(connection, *names, shown="await session"):
+        return session
+    sqlalchemy_asyncio = sys.modules.get("sqlalchemy.ext.asyncio")  # to import it needs greenlet
+    if sqlalchemy_asyncio is not None and isinstance(connection, sqlalchemy_asyncio.AsyncConnection):
+        return AlchemyAdapter(connection)
     if isinstance(connection, PoolProxiedConnection):
         # SQLAlchemy sends BEGIN with its own first statement only: Fang's statement would survive a rollback.
         raise UsageError("connection= cannot be the raw connection of an AsyncEngine: hand in its AsyncConnection")

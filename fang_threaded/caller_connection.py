@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, Union
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -12,7 +12,14 @@ from sqlalchemy import Connection, PoolProxiedConnection
 
 from fang_core.backends.django import DjangoConnection, is_django
 from fang_core.errors import UsageError
-from fang_postgres.connections.caller_connection import AlchemyAdapter, ConnectionAdapter, Proxy, check_dialect, refusal
+from fang_postgres.connections.caller_connection import (
+    AlchemyAdapter,
+    ConnectionAdapter,
+    Proxy,
+    adapt_session,
+    check_dialect,
+    refusal,
+)
 from fang_postgres.statement import Rows
 from fang_postgres.textform import TextForm
 
@@ -31,31 +38,23 @@ class Psycopg2Connection(Protocol):
     def tpc_recover(self) -> Any: ...
 
 
-if TYPE_CHECKING:
-    CallersConnection: TypeAlias = (
-        Session
-        | scoped_session[Any]
-        | Connection
-        | PoolProxiedConnection
-        | psycopg.Connection[Any]
-        | Psycopg2Connection
-        | DjangoConnection
-        | Proxy
-    )
-    """What ``connection=`` takes; a pool's proxy is that of ``Engine.raw_connection()``."""
-else:
-    CallersConnection = Any
+CallersConnection: TypeAlias = Union[  # texts: known to type checkers alone
+    "Session",
+    "scoped_session[Any]",
+    Connection,
+    PoolProxiedConnection,
+    psycopg.Connection[Any],
+    Psycopg2Connection,
+    DjangoConnection,
+    Proxy,
+]
+"""What ``connection=`` takes; a pool's proxy is that of ``Engine.raw_connection()``."""
 
 
 def adapt(connection: Any) -> ConnectionAdapter:
     """Returns the adapter of a caller's connection. Raises ``UsageError`` if it cannot be used."""
-    # An application that has such an object has imported the module. Fang does not: that takes a sixth of a second.
-    orm = sys.modules.get("sqlalchemy.orm")
-    if orm is not None:
-        if isinstance(connection, orm.scoped_session):
-            connection = connection()
-        if isinstance(connection, orm.Session):
-            return AlchemyAdapter(connection, session="session")
+    if session := adapt_session(connection, "sqlalchemy.orm", "scoped_session", "Session", shown="session"):
+        return session
     if isinstance(connection, PoolProxiedConnection):
         connection = connection.driver_connection
         if connection is None:

@@ -4,6 +4,7 @@ It depends on nothing that the application has set up on it; see ``fang_postgres
 as the connection raises them: the caller handles them with its transaction. Nothing here commits.
 """
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from inspect import isawaitable
@@ -83,6 +84,20 @@ class AlchemyAdapter(ConnectionAdapter):
 async def _result(of: Any) -> Any:
     """Returns the result of a method, or of its coroutine in asyncio."""
     return await of if isawaitable(of) else of
+
+
+def adapt_session(connection: Any, module: str, scoped: str, session: str, *, shown: str) -> AlchemyAdapter | None:
+    """Returns the adapter of a session of SQLAlchemy's, also of that of a scoped session; None for anything else.
+
+    The module and the classes are given by name: an application that has such an object has imported the module. Fang
+    does not, as that takes time, and greenlet for asyncio.
+    """
+    imported = sys.modules.get(module)
+    if imported is None:
+        return None
+    if isinstance(connection, getattr(imported, scoped)):
+        connection = connection()
+    return AlchemyAdapter(connection, session=shown) if isinstance(connection, getattr(imported, session)) else None
 
 
 def _is_async(connection: Any) -> bool:
