@@ -30,6 +30,7 @@ from fang_core.errors import UsageError
 )
 @click.option("--timeout", metavar="SPAN", callback=arguments.span, help="How long each run may take.")
 @click.option("--expires", metavar="SPAN", callback=arguments.span, help="How long it may wait for its run.")
+@click.option("--unchecked", is_flag=True, help="Insert it though no class here checks its fields.")
 @click.option("--json", "as_json", is_flag=True, help="Print its id and whether it was there already, for programs.")
 @options(*DATABASE)
 def insert(
@@ -40,6 +41,7 @@ def insert(
     at: datetime | None,
     tz: tzinfo | None,
     headers: tuple[str, ...],
+    unchecked: bool,
     as_json: bool,
     schema: str | None,
     database_url: str | None,
@@ -57,7 +59,7 @@ def insert(
     given["scheduled_at"] = arguments.in_zone("--at", at, tz)
     given["headers"] = dict(arguments.pair("--header", each) for each in headers) or None
     payloads.known_classes(app)
-    cls = payloads.class_of(kind)
+    cls = payloads.class_or_stand_in(kind) if unchecked else payloads.class_of(kind)
     text = sys.stdin.read() if fields == "-" else fields
     task = payloads.task_of(cls, text, "JSON")
     with queue_at(database_url, schema) as queue:

@@ -25,9 +25,19 @@ def class_of(kind: str) -> type[BaseRunnable]:
         return cls
     known = [kind for cls in REGISTRY.classes() for kind in cls.__fang_options__.kinds if cls.__fang_insertable__]
     if not known:
-        raise UsageError(f"the class of {kind!r:.60} is not known: name its module with --app, or in the setting app")
+        raise UsageError(
+            f"the class of {kind!r:.60} is not known: name its module with --app, or in the setting app; or write it "
+            "--unchecked"
+        )
     meant = _meant(kind, known) or f"; there are {', '.join(sorted(set(known))[:20])}"
     raise UsageError(f"no class has the kind {kind!r:.60}{meant}")
+
+
+def class_or_stand_in(kind: str) -> type[BaseRunnable]:
+    """Returns the class of a kind; one that takes any fields if it is not known."""
+    from fang_core.tasks.payloads.unchecked import stand_in
+
+    return REGISTRY.get(kind) or stand_in(kind)
 
 
 def fields_in(name: str, text: str) -> dict[str, Any]:

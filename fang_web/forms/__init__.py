@@ -3,5 +3,6 @@
 from fang_web.forms.controls import ROOT
 from fang_web.forms.fields import Choice, Field
 from fang_web.forms.form import Filled, PayloadForm
+from fang_web.forms.raw import RawForm
 
-__all__ = ["PayloadForm", "Filled", "Field", "Choice", "ROOT"]
+__all__ = ["PayloadForm", "RawForm", "Filled", "Field", "Choice", "ROOT"]

@@ -65,18 +65,23 @@ class PayloadForm:
         found = read(self._shape, controls, stored)
         if found.errors:
             return Filled(errors=found.errors)
-        try:
-            reader = reader_of(self._cls)
-            text = json.dumps(found.value)
-            task = reader.validate_json(text, by_alias=reader.by_alias, by_name=reader.by_name)
-            codec.encode(task)
-        except ValidationError as error:
-            return Filled(errors=_by_field(error, found))
-        except PayloadError as error:
-            return Filled(errors=_refused(error, found))
-        except Exception as error:  # noqa: BLE001 - a validator may raise anything, and its text may hold the payload
-            return Filled(errors={c.ROOT: [f"a validator of the class raised {type(error).__name__}"]})
-        return Filled(task=task)
+        return task_of(self._cls, found)
+
+
+def task_of(cls: type[BaseRunnable], found: Read) -> Filled:
+    """Makes a task of this class of what a form holds, unless a worker could not read it back."""
+    try:
+        reader = reader_of(cls)
+        text = json.dumps(found.value)
+        task = reader.validate_json(text, by_alias=reader.by_alias, by_name=reader.by_name)
+        codec.encode(task)
+    except ValidationError as error:
+        return Filled(errors=_by_field(error, found))
+    except PayloadError as error:
+        return Filled(errors=_refused(error, found))
+    except Exception as error:  # noqa: BLE001 - a validator may raise anything, and its text may hold the payload
+        return Filled(errors={c.ROOT: [f"a validator of the class raised {type(error).__name__}"]})
+    return Filled(task=task)
 
 
 def _by_field(error: ValidationError, found: Read) -> dict[str, list[str]]:
@@ -85,6 +90,8 @@ def _by_field(error: ValidationError, found: Read) -> dict[str, list[str]]:
         name, rest = _place(each["loc"], found)
         # A validator's own text may quote a secret that the reader of the page never saw.
         message = f"refused by a validator ({each['type']})" if found.kept and not codec.is_shown(each) else each["msg"]
+        # The text is one that json.dumps has written, so this can only mean one thing, and its columns mean nothing.
+        message = "is nested too deeply" if each["type"] == "json_invalid" else message
         message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")[:500]
         errors.setdefault(name, []).append(f"{rest}: {message}" if rest else message)
     return errors

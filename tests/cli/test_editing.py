@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -83,6 +83,17 @@ def test_fields_and_options_are_changed(queue: Queue, order: UUID, edit: Edit) -
     assert row(queue, order).metadata == {"type": "cli.Order", "number": 9, "to": {}}
 
 
+def test_all_options_are_changed_and_other_headers_stay(queue: Queue, order: UUID, edit: Edit) -> None:
+    given = ("--type", "slow", "--max-retries", "7", "--timeout", "30s", "--expires", "2h", "--app", "orders")
+    result = edit(*given, "--header", "tenant=acme", "--header", "trace=1")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert edit("--header", "trace=2", "--app", "orders").exit_code == 0
+    task = row(queue, order)
+    assert (task.task_type, task.max_retries, task.timeout) == ("slow", 7, timedelta(seconds=30))
+    assert task.expires_at == task.scheduled_at + timedelta(hours=2)
+    assert task.headers == {"tenant": "acme", "trace": "2"}
+
+
 def test_without_the_class_fields_are_written_only_unchecked(queue: Queue, order: UUID, edit: Edit) -> None:
     before = row(queue, order)
     refused = edit("--set", "number=8")
@@ -108,13 +119,13 @@ def test_what_only_the_class_knows_is_left_alone(queue: Queue, url: str, order: 
     REGISTRY._classes.clear()
     result = CliRunner().invoke(fang, ["tasks", "edit", str(task.id), "--priority", "1", "--database-url", url])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("fang: the class of 'cli.Order' says which tasks are equal: ")
+    assert result.stderr.startswith("fang: the class of 'cli.Order' says which tasks are equal, ")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "say what is to change: --set, --payload, --priority, --at or --in"),
+        ((), "say what is to change: --set, --payload, or an option such as --priority"),
         (("--set", "number=x-secret", "--app", "orders"), "--set: the payload does not fit Order.number: "),
         (("--set", "nubmer=8", "--app", "orders"), "--set: Order has no field 'nubmer' (did you mean 'number'?)"),
         (("--set", "number.x=8", "--app", "orders"), "--set: 'number' is no object, so that 'number.x' is not in it"),

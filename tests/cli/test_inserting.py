@@ -101,5 +101,17 @@ def test_without_a_module_no_class_is_known(invoke: Invoke) -> None:
     result = invoke("insert", "cli.Invoice", "{}")
     assert result.exit_code == 2
     assert result.stderr == (
-        "fang: the class of 'cli.Invoice' is not known: name its module with --app, or in the setting app\n"
+        "fang: the class of 'cli.Invoice' is not known: name its module with --app, or in the setting app; or write it "
+        "--unchecked\n"
     )
+
+
+def test_what_no_class_checks_is_inserted_if_that_is_said(invoke: Invoke, url: str) -> None:
+    result = invoke("insert", "cli.Elsewhere", '{"number": [1, null]}', "--unchecked", "--type", "late", "--json")
+    assert result.exit_code == 0, result.output
+    with Queue(url) as queue:
+        task = queue.find_task_by_id(UUID(json.loads(result.stdout)["id"]))
+    assert task is not None
+    assert task.metadata == {"type": "cli.Elsewhere", "number": [1, None]}
+    assert (task.kind, task.task_type) == ("cli.Elsewhere", "late")
+    assert invoke("insert", "cli.Elsewhere", "[1]", "--unchecked").exit_code == 2

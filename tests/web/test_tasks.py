@@ -4,7 +4,6 @@ import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
-from html.parser import HTMLParser
 from typing import Any, Unpack
 from uuid import UUID
 
@@ -22,6 +21,7 @@ from fang_core.tasks.selecting.filter import TaskFilter
 from fang_web import OpenOnLoopback, Role, create_app
 from fang_web.pages.tasks import many
 from tests.web.client import FROM_THE_PAGE, browser, page_of
+from tests.web.sending import sent_by
 from tests.web.tasks_of_tests import Open, Ship
 
 
@@ -373,50 +373,6 @@ async def test_a_change_that_fails_says_so(queue: AsyncMemoryQueue, monkeypatch:
 # Forms ----------------------------------------------------------------------------------------------------------------
 
 
-def sent_by(response: httpx.Response) -> dict[str, list[str]]:
-    """Returns what a browser sends of the form of a page, as it stands."""
-    form = Form()
-    form.feed(response.text)
-    return form.fields
-
-
-class Form(HTMLParser):
-    """Reads the last form of a page that is posted."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fields: dict[str, list[str]] = {}
-        self._text: tuple[str, list[str]] | None = None
-        self._select: str | None = None
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        name, value = given.get("name") or "", given.get("value") or ""
-        if tag == "form":
-            self.fields = {}
-        elif tag == "textarea":
-            self._text = (name, [])
-        elif tag == "select":
-            self._select = name
-        elif tag == "option" and self._select is not None:
-            if "selected" in given or self._select not in self.fields:
-                self.fields[self._select] = [value]
-        elif tag == "input" and (given.get("type") != "checkbox" or "checked" in given):
-            self.fields.setdefault(name, []).append(value)
-
-    def handle_data(self, data: str) -> None:
-        if self._text is not None:
-            self._text[1].append(data)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "textarea" and self._text is not None:
-            name, parts = self._text
-            self.fields[name] = ["".join(parts).removeprefix("\n").replace("\n", "\r\n")]
-            self._text = None
-        elif tag == "select":
-            self._select = None
-
-
 async def test_a_task_is_inserted_with_the_form_of_its_class(queue: AsyncMemoryQueue) -> None:
     async with page_of(queue) as browser:
         assert "web-ship Sends an order." in text_of(await browser.get("/tasks/new"))
@@ -435,13 +391,6 @@ async def test_a_task_is_inserted_with_the_form_of_its_class(queue: AsyncMemoryQ
     assert (task.priority, task.task_type) == (-1, "orders")
     assert task.scheduled_at - task.created_at == timedelta(hours=2)
     assert f"insert task web-ship: inserted {task.id}" in page
-
-
-async def test_kinds_without_a_class_here_have_no_form(queue: AsyncMemoryQueue) -> None:
-    async with page_of(queue) as browser:
-        answer = await browser.get("/tasks/new?kind=unknown")
-        assert answer.status_code == 404
-        assert "import it there" in text_of(answer)
 
 
 async def test_an_empty_row_more_is_a_click(queue: AsyncMemoryQueue) -> None:

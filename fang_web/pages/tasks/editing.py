@@ -1,4 +1,7 @@
-"""Edits a task that waits with the form of its class: nothing is written that does not fit the class."""
+"""Edits a task that waits with the form of its class: nothing is written that does not fit the class.
+
+A kind whose class is not imported here has a form of JSON, which says that nothing checks it.
+"""
 
 import json
 from datetime import UTC, timedelta
@@ -12,13 +15,16 @@ from fang_core.failure import clean
 from fang_core.lifecycle import DUE_STATES
 from fang_core.record import Task, payload_of
 from fang_core.tasks.payloads.codec import decode, encode
+from fang_core.tasks.payloads.unchecked import stand_in_for
+from fang_core.tasks.registry import REGISTRY
 from fang_core.tasks.runnable import BaseRunnable
 from fang_web.audited import audited
 from fang_web.auth import Role
 from fang_web.errors import BadRequest, Forbidden, NotFound
-from fang_web.forms import ROOT, PayloadForm
-from fang_web.pages.tasks.form_page import FormPage, class_of, controls_of, options_of
+from fang_web.forms import ROOT
+from fang_web.pages.tasks.form_page import FormPage, controls_of, form_of_stored, unchecked
 from fang_web.pages.tasks.one import found_task
+from fang_web.pages.tasks.options import options_of
 from fang_web.routing import Route, action, page
 from fang_web.view import View
 
@@ -48,7 +54,7 @@ async def change(view: View) -> Response:
     if filled.task is None or errors:
         return shown.response(controls, errors)
     changed = clean(", ".join([*_changed_fields(task, filled.task), *options]), MOST_NAMES)
-    async with audited(view, "edit task", str(task.id), {"changed": changed}) as entry:
+    async with audited(view, "edit task", str(task.id), {"changed": changed, "checked": unchecked(shown)}) as entry:
         try:
             await view.queue.update_task(task, filled.task, **options)
         except (UsageError, TwinExists) as error:
@@ -70,7 +76,7 @@ async def run_now(view: View) -> Response:
 
 def _as_it_is(task: Task) -> BaseRunnable:
     """Returns the task of a row. Raises ``BadRequest`` if writing it would change more than when it is due."""
-    cls = class_of(task.kind)
+    cls = REGISTRY.get(task.kind) or stand_in_for(task)
     try:
         same = decode(cls, json.dumps(payload_of(task.metadata)))
         is_same = json.loads(encode(same)) == task.metadata
@@ -110,8 +116,8 @@ def _changed_fields(task: Task, edited: BaseRunnable) -> list[str]:
 
 
 def _of_stored(view: View, task: Task) -> FormPage:
-    form = PayloadForm(class_of(task.kind), view.settings.masked)
-    return FormPage(view, "task_edit.html", form, {"task": task, "seen": seen(task)}, task)
+    context = {"task": task, "seen": seen(task)}
+    return FormPage(view, "task_edit.html", form_of_stored(view, task), context, task)
 
 
 ROUTES: Final[list[Route]] = [

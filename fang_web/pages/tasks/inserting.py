@@ -1,4 +1,7 @@
-"""Inserts a task with the form of its class: nothing is written that does not fit the class."""
+"""Inserts a task with the form of its class: nothing is written that does not fit the class.
+
+A kind whose class is not imported here has a form of JSON, which says that nothing checks it.
+"""
 
 from typing import Final
 
@@ -10,8 +13,9 @@ from fang_core.tasks.registry import REGISTRY
 from fang_web.audited import audited
 from fang_web.auth import Role
 from fang_web.errors import Forbidden
-from fang_web.forms import ROOT, PayloadForm
-from fang_web.pages.tasks.form_page import FormPage, class_of, controls_of, options_of
+from fang_web.forms import ROOT
+from fang_web.pages.tasks.form_page import FormPage, controls_of, form_of_new, unchecked
+from fang_web.pages.tasks.options import options_of
 from fang_web.routing import Route, action, page
 from fang_web.view import View
 
@@ -38,7 +42,7 @@ async def insert(view: View) -> Response:
     options, errors = options_of(view, filled.errors)
     if filled.task is None or errors:
         return shown.response(controls, errors)
-    async with audited(view, "insert task", kind) as change:
+    async with audited(view, "insert task", kind, {"checked": unchecked(shown)}) as change:
         try:
             task: Task = await view.queue.insert_task(filled.task, **options)
         except (UsageError, TwinExists) as error:
@@ -55,7 +59,7 @@ def _kinds() -> list[tuple[str, str]]:
 
 
 def _of_new(view: View, kind: str) -> FormPage:
-    return FormPage(view, "task_new.html", PayloadForm(class_of(kind), view.settings.masked), {"kind": kind})
+    return FormPage(view, "task_new.html", form_of_new(view, kind), {"kind": kind})
 
 
 ROUTES: Final[list[Route]] = [page("/tasks/new", new), action("/actions/insert-task", insert, role=Role.ADMIN)]

@@ -6,12 +6,14 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from fang_core.errors import UnreadablePayload
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
 from fang_core.masking.masks import Masks, masks_of
 from fang_core.monitoring.explanation import Explanation
 from fang_core.record import DEFAULT_MAX_RETRIES, Task, TaskState, payload_of
 from fang_core.tasks.life import failed_attempts, life
 from fang_core.tasks.registry import REGISTRY
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_web.errors import NotFound
 from fang_web.figures import Reader, done_by
 from fang_web.pages.tasks.many import VERBS
@@ -24,7 +26,7 @@ MOST_SHOWN: Final = 100_000
 
 async def task(view: View) -> Response:
     """Shows the task of an id."""
-    found = await found_task(view)
+    found, is_readable = await _shown_task(view)
     reader = Reader(view)
     explanation: Explanation | None = await reader.read("why", view.queue.explain(found.id), None)
     masks = masks_of(found.kind, view.settings.masked)
@@ -33,7 +35,8 @@ async def task(view: View) -> Response:
         task=found,
         explanation=explanation,
         unread=reader.unread,
-        actions=actions_of(found, view, datetime.now(UTC) if explanation is None else explanation.at),
+        actions=actions_of(found, view, datetime.now(UTC) if explanation is None else explanation.at, is_readable),
+        is_readable=is_readable,
         moments=life(found),
         failures=failed_attempts(found)[::-1],
         payload=pretty(masks.beginning(payload_of(found.metadata), MOST_SHOWN)),
@@ -46,6 +49,17 @@ async def task(view: View) -> Response:
     )
 
 
+async def _shown_task(view: View) -> tuple[Task, bool]:
+    """Returns the task of the address, and whether all of its row can be read; if not, the rest of it."""
+    try:
+        return await found_task(view), True
+    except UnreadablePayload:
+        listed = await view.queue.list_tasks(TaskFilter(ids=[view.request.path_params["id"]]), limit=1)
+        if not listed.tasks:
+            raise
+        return listed.tasks[0], False
+
+
 async def found_task(view: View) -> Task:
     """Returns the task of the address. Raises ``NotFound``."""
     task_id = view.request.path_params["id"]
@@ -55,17 +69,18 @@ async def found_task(view: View) -> Task:
     return found
 
 
-def actions_of(task: Task, view: View, now: datetime) -> list[str]:
+def actions_of(task: Task, view: View, now: datetime, is_readable: bool) -> list[str]:
     """Returns what this user can do with the task now, by the backend's clock."""
     actions = []
-    is_known = REGISTRY.get(task.kind) is not None
+    # The class says what of a unique task is compared, and how the key of a limited one is made.
+    can_write = is_readable and (REGISTRY.get(task.kind) is not None or not (task.uniq_hash is not None or task.lane))
     if view.may("operator"):
         actions += [name for name in ("retry", "cancel") if task.state in VERBS[name].states]
-        if is_known and task.state == TaskState.NEW and task.scheduled_at > now:
+        if can_write and task.state == TaskState.NEW and task.scheduled_at > now:
             actions.append("run")
     if view.may("admin"):
         actions.append("remove")
-        if is_known and task.state in DUE_STATES:
+        if can_write and task.state in DUE_STATES:
             actions.append("edit")
     return actions
 
