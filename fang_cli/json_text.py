@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from math import isfinite
 from typing import Any
 from uuid import UUID
 
 
 def as_json(value: object) -> str:
     """Returns a document with this value."""
-    return json.dumps(plain(value), indent=2)
+    return json.dumps(plain(value), indent=2, allow_nan=False)
 
 
 def plain(value: Any) -> Any:
@@ -19,7 +20,9 @@ def plain(value: Any) -> Any:
     match value:
         case Enum():
             return plain(value.value)
-        case None | bool() | int() | float() | str():
+        case float():
+            return value if isfinite(value) else None  # JSON has no other numbers
+        case None | bool() | int() | str():
             return value
         case datetime():
             return value.isoformat()

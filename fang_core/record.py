@@ -1,10 +1,12 @@
 """Defines the records: a task's row as applications see it, and its short form that a claim hands to a worker."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from uuid import UUID
+
+from typing_extensions import TypeIs
 
 DEFAULT_TASK_TYPE: Final = "common"
 DEFAULT_MAX_RETRIES: Final = 20
@@ -49,18 +51,23 @@ def as_progress(told: object) -> Progress | None:
     if not isinstance(told, Mapping):
         return None
     done, total, text = (told.get(name) for name in Progress._fields)
-    if not isinstance(done, int | float):
+    if not _is_number(done):
         return None
-    return Progress(done, total if isinstance(total, int | float) else None, text if isinstance(text, str) else "")
+    return Progress(done, total if _is_number(total) else None, text if isinstance(text, str) else "")
+
+
+def _is_number(told: Any) -> TypeIs[int | float]:
+    """Returns whether this can be calculated with: JSON also holds numbers that are infinite to Python."""
+    return isinstance(told, int | float) and -1e300 < told < 1e300
 
 
 def as_time(told: object) -> datetime | None:
     """Returns the time in a text that any client may have written; None if it is none, or has no zone."""
     try:
         time = datetime.fromisoformat(told) if isinstance(told, str) else None
-    except ValueError:  # such as infinity
+        return time.astimezone(UTC) if time is not None and time.tzinfo is not None else None
+    except (ValueError, OverflowError):  # such as infinity, or a time that no other zone has
         return None
-    return time if time is not None and time.tzinfo is not None else None
 
 
 def payload_of(metadata: object) -> dict[str, Any]:

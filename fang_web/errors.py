@@ -12,6 +12,7 @@ from fang_core.errors import (
     StatementRefused,
     UnknownPool,
     UnknownSchedule,
+    UnreadablePayload,
     UsageError,
 )
 
@@ -79,6 +80,7 @@ _STATUSES: Final[tuple[tuple[type[FangError], int], ...]] = (
     (StaleTask, 409),
     (StatementRefused, 409),
     (UsageError, 400),
+    (UnreadablePayload, 422),
     (AccessRefused, 503),
     (SchemaError, 503),
     (BackendError, 503),

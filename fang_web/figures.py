@@ -2,16 +2,20 @@
 
 from collections.abc import Awaitable, Collection
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from fang_core.errors import BackendError, BackendUnavailable, SchemaError
+from fang_core.errors import BackendError, BackendUnavailable, SchemaError, UnreadablePayload
+from fang_core.failure import describe, origin
+from fang_core.logs import SafeLogger
 from fang_core.monitoring.audit import AuditEntry
 from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.stats import HeatPoint, Stats
-from fang_web.view import View
+from fang_web.view import View, new_id
 
 T = TypeVar("T")
+
+logger: Final = SafeLogger("fang_web")
 
 
 class Reader:
@@ -26,7 +30,8 @@ class Reader:
         self.unread: list[str] = []
 
     async def read(self, what: str, answer: Awaitable[T], otherwise: T) -> T:
-        """Returns the answer; what stands for it if the database refuses, or takes too long.
+        """Returns the answer; what stands for it if the database refuses, takes too long, or holds what nobody can
+        read: anybody may have written the rows.
 
         Raises ``BackendUnavailable`` and ``SchemaError``: then nothing else can be read either.
         """
@@ -34,9 +39,13 @@ class Reader:
             return await answer
         except (BackendUnavailable, SchemaError):
             raise
-        except BackendError as error:
+        except (BackendError, UnreadablePayload) as error:
             self.unread.append(f"{what}: {' '.join(str(error).split())}")
-            return otherwise
+        except Exception as error:  # noqa: BLE001
+            name = new_id()
+            logger.error("%s cannot be read (%s): %s", what, name, origin(describe(error, "fang_web")))
+            self.unread.append(f"{what}: there is a row that cannot be read; the log says more under {name}")
+        return otherwise
 
     async def stats(
         self, since: timedelta, *, task_types: Collection[str] | None = None, kinds: Collection[str] | None = None

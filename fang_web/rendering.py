@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -44,7 +45,7 @@ def _span(seconds: float | timedelta | None) -> str:
 
 def number(value: float | None) -> str:
     """Returns a count with separators, or a figure with three digits."""
-    if value is None:
+    if value is None or not isfinite(value):
         return "–"
     if isinstance(value, int) or value == int(value):
         return f"{int(value):,}"
@@ -53,7 +54,7 @@ def number(value: float | None) -> str:
 
 def percent(share: float | None) -> str:
     """Returns a share of 0 to 1 in percent; a share that is not zero is never shown as 0 %."""
-    if share is None:
+    if share is None or not isfinite(share):
         return "–"
     value = share * 100
     if 0 < value < 0.1:

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from fang_cli.json_text import as_json as document
+from fang_core.masking.masks import DEFAULT_MASKED, masks_of
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.schedules.upcoming import Upcoming
 from fang_core.words.texts import printable
@@ -15,7 +17,7 @@ _MOST_PAYLOAD: Final = 120
 
 def as_json(infos: Sequence[ScheduleInfo]) -> str:
     """Returns JSON with stable keys, times in ISO 8601 and spans in seconds."""
-    return json.dumps([_as_object(info) for info in infos], indent=2)
+    return document([_as_object(info) for info in infos])
 
 
 def _as_object(info: ScheduleInfo) -> dict[str, Any]:
@@ -23,7 +25,13 @@ def _as_object(info: ScheduleInfo) -> dict[str, Any]:
     upcoming = values.pop("upcoming")
     values.pop("metadata")
     shown = {name: _as_value(value) for name, value in values.items()}
-    return shown | {"payload": info.payload, "next": [_as_mark(tick) for tick in upcoming]}
+    return shown | {"payload": _payload(info), "next": [_as_mark(tick) for tick in upcoming]}
+
+
+def _payload(info: ScheduleInfo) -> dict[str, Any]:
+    """Returns the fields of its tasks, without those whose names mean a secret, or whose class says so."""
+    shown: dict[str, Any] = masks_of(info.kind or info.name, frozenset(DEFAULT_MASKED)).masked(info.payload)
+    return shown
 
 
 def _as_value(value: object) -> object:
@@ -76,7 +84,7 @@ def _task(info: ScheduleInfo) -> str:
     if not info.is_stored:
         declared = info.declared or {}
         return f"{declared.get('kind', info.name)} (task type {declared.get('task_type', '?')}), as its class says"
-    payload = json.dumps(info.payload, ensure_ascii=False)
+    payload = json.dumps(_payload(info), ensure_ascii=False)
     cut = payload if len(payload) <= _MOST_PAYLOAD else payload[:_MOST_PAYLOAD] + "..."
     return f"{info.kind} {cut} (task type {info.task_type})"
 

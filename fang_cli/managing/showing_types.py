@@ -1,10 +1,10 @@
 """Shows task types: those that are paused or limited, and all of them; as JSON for programs, or as text for people."""
 
-import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from fang_cli.json_text import as_json
 from fang_cli.managing.reading_types import QueueStatus
 from fang_cli.tables import Number, print_table, stdout
 from fang_cli.texts import time_of
@@ -18,7 +18,7 @@ from fang_core.words.spans import span
 
 def types_as_json(types: Iterable[TypeInfo]) -> str:
     """Returns JSON with stable keys, times in ISO 8601 and spans in seconds."""
-    return json.dumps([type_as_json(each) for each in types], indent=2)
+    return as_json([type_as_json(each) for each in types])
 
 
 def type_as_json(info: TypeInfo) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _told_remark(at: datetime | None, by: str | None, reason: str | None) -> str
 
 def queues_as_json(queues: Iterable[QueueStatus]) -> str:
     """Returns JSON with stable keys, times in ISO 8601; ``estimated`` marks estimated numbers."""
-    return json.dumps([_queue_as_json(each) for each in queues], indent=2)
+    return as_json([_queue_as_json(each) for each in queues])
 
 
 def _queue_as_json(queue: QueueStatus) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Shows what ``fang status`` has read: as JSON for programs, or as tables for people."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+from fang_cli.json_text import as_json as document
 from fang_cli.managing.showing_types import paused_or_limited, told_pause, type_as_json
 from fang_cli.tables import Number, print_table, stdout
 from fang_cli.texts import time_of
@@ -34,7 +34,7 @@ def _sums(counts: Iterable[TaskCount], *names: str) -> dict[tuple[str, ...], dic
 
 def as_json(status: Status) -> str:
     """Returns JSON with stable keys, times in ISO 8601 and ages in seconds; ``estimated`` marks estimated numbers."""
-    return json.dumps(
+    return document(
         {
             "tasks": [
                 {"task_type": task_type, "state": state, **_counted(states[state])}
@@ -119,8 +119,7 @@ def as_json(status: Status) -> str:
                 {"task_type": each.task_type, "kind": each.kind, "count": each.count} for each in _unheld(status)
             ],
             "unread": list(status.unread),
-        },
-        indent=2,
+        }
     )
 
 

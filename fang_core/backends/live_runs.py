@@ -6,10 +6,12 @@ from typing import Any, Final
 from uuid import UUID
 
 from fang_core.failure import clean
-from fang_core.record import LiveRun, Progress
+from fang_core.record import LiveRun, as_progress
 from fang_core.runs.run import LONGEST_TEXT
 
 _NO_PROGRESS: Final = (None, None, None)
+_LONGEST: Final = 100 * 366 * 86_400.0
+"""Seconds for which no run goes on."""
 
 
 def live_as_json(runs: Iterable[LiveRun]) -> str:
@@ -37,12 +39,22 @@ def _runs(entries: Iterable[Any]) -> Iterator[LiveRun]:
     for entry in entries:
         try:
             yield as_live_run(entry)
-        except (TypeError, ValueError, AttributeError):
+        except (TypeError, ValueError, AttributeError, OverflowError):  # an integer is never infinite, and JSON may be
             continue
 
 
 def as_live_run(entry: Any) -> LiveRun:
-    """Returns a run of the list. Raises ``TypeError``, ``ValueError`` or ``AttributeError`` for anything else."""
+    """Returns a run of the list.
+
+    Raises ``TypeError``, ``ValueError``, ``AttributeError`` or ``OverflowError`` for anything else.
+    """
     task_id, kind, seconds, attempt, done, total, text = entry
-    progress = None if done is None else Progress(float(done), None if total is None else float(total), str(text or ""))
-    return LiveRun(UUID(task_id), str(kind), float(seconds), int(attempt), progress)
+    told = {"done": done, "total": total, "text": str(text or "")}
+    return LiveRun(UUID(task_id), str(kind), _seconds(seconds), int(attempt), as_progress(told))
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0 <= seconds <= _LONGEST:
+        raise ValueError("no run has gone on for so long")
+    return seconds

@@ -238,9 +238,18 @@ def rules_as_json(rules: Sequence[FlowRule]) -> list[dict[str, Any]]:
     return [_as_json(rule) for rule in rules]
 
 
-def rules_from_json(written: Iterable[Mapping[str, Any]]) -> tuple[FlowRule, ...]:
+def rules_from_json(written: object) -> tuple[FlowRule, ...]:
     """Returns the rules that the database keeps. What it does not know, as a newer release may write, is left out."""
-    return tuple(rule for each in written if (rule := _from_json(each)) is not None)
+    each_of_them = written if isinstance(written, list) else ()
+    return tuple(rule for each in each_of_them if isinstance(each, Mapping) and (rule := _from_json(each)) is not None)
+
+
+def weights_from_json(written: object) -> dict[str, int] | None:
+    """Returns the weights that the database keeps; None if it keeps none, or what somebody wrote are none."""
+    try:
+        return dict(Fair("key", weights=written).weights) or None  # type: ignore[arg-type]  # it checks
+    except UsageError:
+        return None
 
 
 def _as_json(rule: FlowRule) -> dict[str, Any]:
@@ -269,7 +278,7 @@ def _from_json(written: Mapping[str, Any]) -> FlowRule | None:
                 return Rate(n, per=timedelta(seconds=per), burst=written.get("burst"), by=by)
             case {"fair": True}:
                 return Fair(by, weights=written.get("weights", {}))
-    except (UsageError, TypeError):
+    except (UsageError, TypeError, ValueError, OverflowError):
         return None
     return None
 

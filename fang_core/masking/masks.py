@@ -12,6 +12,9 @@ HIDDEN: Final = "**********"
 DEFAULT_MASKED: Final = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "credential")
 """Fields whose names contain one of these are never shown, unless the page is told otherwise."""
 
+MOST_DEPTH: Final = 200
+"""How deeply a payload is looked into: ours are nested less deeply, and those of others may end Python's stack."""
+
 _BETWEEN_WORDS: Final = str.maketrans("", "", "_-. ")
 
 
@@ -39,17 +42,25 @@ class Masks:
         spelled, joined = name.lower(), _joined(name)
         return any(word in joined or word in spelled for word in self._words)
 
-    def touch(self, value: Any) -> bool:
-        """Returns whether a value has hidden fields, at any depth."""
+    def touch(self, value: Any, *, depth: int = 0) -> bool:
+        """Returns whether a value has hidden fields, at any depth; of what is nested too deeply, nobody knows."""
+        if not isinstance(value, Mapping | list | tuple):
+            return False
+        if depth > MOST_DEPTH:
+            return True
         if isinstance(value, Mapping):
-            return any(key in self or self.touch(each) for key, each in value.items())
-        return isinstance(value, list | tuple) and any(self.touch(each) for each in value)
+            return any(key in self or self.touch(each, depth=depth + 1) for key, each in value.items())
+        return any(self.touch(each, depth=depth + 1) for each in value)
 
-    def masked(self, value: Any) -> Any:
-        """Returns a copy of a value of JSON without what is hidden."""
+    def masked(self, value: Any, *, depth: int = 0) -> Any:
+        """Returns a copy of a value of JSON without what is hidden, and what is nested too deeply."""
+        if not isinstance(value, Mapping | list | tuple):
+            return value
+        if depth > MOST_DEPTH:
+            return HIDDEN
         if isinstance(value, Mapping):
-            return {key: HIDDEN if key in self else self.masked(each) for key, each in value.items()}
-        return [self.masked(each) for each in value] if isinstance(value, list | tuple) else value
+            return {key: HIDDEN if key in self else self.masked(each, depth=depth + 1) for key, each in value.items()}
+        return [self.masked(each, depth=depth + 1) for each in value]
 
     def beginning(self, value: Any, most: int) -> Any:
         """Returns what ``masked`` does, but only as much as its JSON has in so many characters at the beginning.
@@ -65,6 +76,7 @@ class _Beginning:
     def __init__(self, masks: Masks, most: int) -> None:
         self._masks = masks
         self._left = most
+        self._depth = 0
 
     def of(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -72,9 +84,14 @@ class _Beginning:
             self._left -= len(text) + 1  # JSON may take more, never less: so too much is copied, never too little
             return text
         self._left -= 1
-        if isinstance(value, Mapping):
-            return dict(self._items(value))
-        return list(self._each(value)) if isinstance(value, list | tuple) else value
+        if not isinstance(value, Mapping | list | tuple):
+            return value
+        if self._depth > MOST_DEPTH:
+            return HIDDEN
+        self._depth += 1
+        copied = dict(self._items(value)) if isinstance(value, Mapping) else list(self._each(value))
+        self._depth -= 1
+        return copied
 
     def _items(self, value: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
         for key, each in value.items():

@@ -32,5 +32,5 @@ def _runs(pool_id: UUID, now: datetime, runs: Mapping[str, Any]) -> Iterator[Not
                 place=place if isinstance(place, str) else None,
                 progress=as_progress(run.get("progress")),
             )
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             continue

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from fang_core.errors import UsageError
-from fang_core.record import TaskState
+from fang_core.record import TaskState, payload_of
 from fang_core.schedules.schedule import LONGEST, Cron, Every, ScheduleOnce, zone_of
 from fang_core.schedules.upcoming import Upcoming, upcoming
 
@@ -274,9 +274,11 @@ class ScheduleInfo(NamedTuple):
     @property
     def payload(self) -> dict[str, Any]:
         """Returns the fields of its tasks; empty if its class decides about them."""
-        fields: dict[str, Any] = json.loads(self.metadata or "{}")
-        fields.pop("type", None)
-        return fields
+        try:
+            fields = json.loads(self.metadata or "{}")
+        except (ValueError, RecursionError):  # anybody may have written the row
+            return {}
+        return payload_of(fields)
 
     @property
     def schedule(self) -> Cron | Every | ScheduleOnce:

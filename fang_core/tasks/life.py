@@ -73,13 +73,18 @@ def first_line_of(text: str | None) -> str:
 
 
 def _failed(told: Mapping[str, Any]) -> FailedAttempt:
-    texts = (str(told.get(name) or "") for name in ("error", "traceback"))
-    return FailedAttempt(str(told.get("number", "?")), as_time(told.get("time")), *texts)
+    texts = (_text(told.get(name)) for name in ("error", "traceback"))
+    return FailedAttempt(_text(told.get("number")) or "?", as_time(told.get("time")), *texts)
+
+
+def _text(told: object) -> str:
+    """Returns what a client has written as a text; an empty one for what is nested, which may be without end."""
+    return str(told) if isinstance(told, str | int | float) else ""
 
 
 def _asked(request: Mapping[str, Any]) -> Moment:
-    reason = request.get("reason")
-    text = f"{request.get('by') or 'somebody'} asked to cancel it{f': {reason}' if reason else ''}"
+    reason = _text(request.get("reason"))
+    text = f"{_text(request.get('by')) or 'somebody'} asked to cancel it{f': {reason}' if reason else ''}"
     return Moment(as_time(request.get("at")), text, is_bad=True)
 
 

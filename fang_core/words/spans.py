@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from math import isfinite
 from typing import Final
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -16,6 +17,8 @@ def span(length: float | timedelta) -> str:
     ``12 ms``, ``3.2 s``, ``4 min 10 s``, ``2 d 3 h``.
     """
     value = length.total_seconds() if isinstance(length, timedelta) else float(length)
+    if not isfinite(value):
+        return "–"
     if value < 0:
         return "–" + span(-value)
     if value < 0.9995:

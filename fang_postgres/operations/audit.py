@@ -1,9 +1,8 @@
 """Makes the operations on the audit."""
 
-import json
-
 from fang_core.monitoring.audit import AuditEntry, Beginning
 from fang_postgres.operations.base import OperationsBase
+from fang_postgres.operations.rows import as_json
 from fang_postgres.statement import Operation, Rows
 
 
@@ -25,4 +24,4 @@ class AuditOperations(OperationsBase):
 
 
 def _as_entries(rows: Rows) -> list[AuditEntry]:
-    return [AuditEntry._make((*row[:5], None if row[5] is None else json.loads(row[5]), row[6])) for row in rows]
+    return [AuditEntry._make((*row[:5], as_json(row[5]), row[6])) for row in rows]

@@ -81,7 +81,7 @@ def _as_run(now: datetime, task: Task, told: Sequence[Any]) -> RunFacts:
         run = as_live_run(entry)
         if run.attempt == task.attempt:
             seconds, progress = run.seconds + (pool.signs.told or timedelta()).total_seconds(), run.progress
-    except (TypeError, ValueError, AttributeError):  # there is none, or another version wrote it
+    except (TypeError, ValueError, AttributeError, OverflowError):  # there is none, or another version wrote it
         pass
     if isinstance(notable, Mapping) and notable.get("attempt") == task.attempt:
         place, progress = notable.get("hung"), as_progress(notable.get("progress")) or progress

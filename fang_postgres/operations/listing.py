@@ -13,7 +13,7 @@ from fang_core.record import Task, TaskState
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.tasks.selecting.walks import Walk, states_of
 from fang_postgres.operations.base import OperationsBase
-from fang_postgres.operations.rows import as_task
+from fang_postgres.operations.rows import as_json, as_task
 from fang_postgres.schema import Tables, tables
 from fang_postgres.sql import listing as sql
 from fang_postgres.sql.filters import filter_parameters
@@ -196,5 +196,7 @@ def _shown(columns: Sequence[Any]) -> Task:
     except UnreadablePayload:
         values = list(columns)
         values[TASK_COLUMNS.index("metadata")] = "{}"
+        if not isinstance(as_json(values[TASK_COLUMNS.index("errors")]), list):
+            values[TASK_COLUMNS.index("errors")] = "[]"
         task = as_task(values)
         return task._replace(metadata={"type": task.kind})

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from fang_core.flow.info import TypeInfo
-from fang_core.flow.limits import FlowRule, FlowSettings, Gcra, rules_as_json, rules_from_json
+from fang_core.flow.limits import FlowRule, FlowSettings, Gcra, rules_as_json, rules_from_json, weights_from_json
 from fang_core.flow.settings import effective
 from fang_core.record import HIGHEST_PRIORITY
 from fang_core.remarks import Remark
 from fang_core.tasks.arguments import EARLIEST
 from fang_core.tasks.managing import Pause
 from fang_postgres.operations.base import OperationsBase
-from fang_postgres.operations.rows import as_nothing
+from fang_postgres.operations.rows import as_json, as_nothing, as_object
 from fang_postgres.statement import Operation, Rows
 
 
@@ -157,7 +157,7 @@ def as_type(row: Sequence[Any]) -> TypeRow:
     task_type, is_paused, until, at, by, reason, settling, running, per_key, *rates, fair, weights = row[:15]
     declared, changed, changed_at, changed_by, change_reason, count_running, count_waiting = row[15:]
     rate, key_rate = (None if each[0] is None else Gcra(*each) for each in (rates[:2], rates[2:]))
-    holds = FlowSettings(running, per_key, rate, key_rate, fair, None if weights is None else json.loads(weights))
+    holds = FlowSettings(running, per_key, rate, key_rate, fair, weights_from_json(as_json(weights)))
     info = TypeInfo(
         task_type=task_type,
         is_paused=is_paused,
@@ -166,8 +166,8 @@ def as_type(row: Sequence[Any]) -> TypeRow:
         paused_by=by if is_paused else None,
         pause_reason=reason if is_paused else None,
         settings=holds,
-        declared={kind: rules_from_json(rules) for kind, rules in json.loads(declared).items()},
-        changed=None if changed is None else rules_from_json(json.loads(changed)),
+        declared={kind: rules_from_json(rules) for kind, rules in as_object(declared).items()},
+        changed=None if changed is None else rules_from_json(as_json(changed)),
         changed_at=changed_at,
         changed_by=changed_by,
         change_reason=change_reason,

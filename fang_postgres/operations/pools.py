@@ -96,7 +96,12 @@ def as_pools(rows: Rows) -> list[PoolInfo]:
     """Returns the pools of a statement that lists them."""
     return [
         PoolInfo._make(
-            (*row[:4], tuple(row[4]), tuple(row[5]), *row[6:9], as_object(row[9]), *row[10:13], as_live(row[13]))
+            (*row[:4], _names(row[4]), _names(row[5]), *row[6:9], as_object(row[9]), *row[10:13], as_live(row[13]))
         )
         for row in rows
     ]
+
+
+def _names(array: Sequence[Any]) -> tuple[str, ...]:
+    """Returns the texts of an array, which may also have nulls in it, and arrays, if somebody has written that."""
+    return tuple(each for each in array if isinstance(each, str))

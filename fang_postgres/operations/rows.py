@@ -38,20 +38,22 @@ def _from_json(text: str, task_id: UUID) -> Any:
 
 def as_texts(text: str) -> dict[str, str]:
     """Returns the texts in a JSON object by name; the table does not check what it holds."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
+    value = as_json(text)
     return {name: each for name, each in value.items() if isinstance(each, str)} if isinstance(value, dict) else {}
 
 
 def as_object(text: str | None) -> dict[str, Any]:
     """Returns the object that a JSON text holds; an empty one if it holds something else, or cannot be read."""
-    try:
-        value = json.loads(text or "null")
-    except (ValueError, RecursionError):  # see ``_from_json``
-        return {}
+    value = as_json(text)
     return value if isinstance(value, dict) else {}
+
+
+def as_json(text: str | None) -> Any:
+    """Returns the value that a JSON text holds; None if there is none, or it cannot be read."""
+    try:
+        return json.loads(text or "null")
+    except (ValueError, RecursionError):  # see ``_from_json``
+        return None
 
 
 def as_ids(rows: Rows) -> set[UUID]:

@@ -4,7 +4,7 @@ from sqlalchemy import BigInteger, Text, bindparam, cast, insert, or_, select, u
 from sqlalchemy.dialects.postgresql import JSONB
 
 from fang_postgres.schema import Tables
-from fang_postgres.sql.fragments import LIMIT
+from fang_postgres.sql.fragments import LIMIT, within
 from fang_postgres.statement import Statement
 
 _ID = bindparam("p_id", type_=BigInteger)
@@ -29,7 +29,7 @@ def list_audit(t: Tables) -> Statement:
     """Returns entries, the latest first, from before one on if its id is given."""
     c = t.audit.c
     details = cast(c.details, Text).label("details")
-    found = select(c.id, c.at, c.who, c.action, c.target, details, c.result)
+    found = select(c.id, within(c.at), c.who, c.action, c.target, details, c.result)
     return Statement(
         "list_audit", found.where(or_(_BEFORE.is_(None), c.id < _BEFORE)).order_by(c.id.desc()).limit(LIMIT)
     )

@@ -101,12 +101,8 @@ TASK_COLUMNS: Final = tuple(name for name in Task._fields if name not in {"confl
 _READ_AS_TEXT: Final = frozenset({"metadata", "state", "errors", "headers", "cancel_request"})
 
 
-_WITHIN: Final = {
-    "timeout": ("'1 us'::interval", f"'{LONGEST.days} days'::interval"),
-    "expires_at": (EARLIEST, LATEST),
-    "claimed_at": (EARLIEST, LATEST),
-}
-"""The least and the most that is read of columns that the table does not check."""
+_UNCHECKED: Final = frozenset({"timeout", "expires_at", "claimed_at"})
+"""The times and intervals of which the table does not check that Python can hold them."""
 
 
 def task_columns(t: Tables, columns: Any = None) -> list[ColumnElement[Any]]:
@@ -116,18 +112,20 @@ def task_columns(t: Tables, columns: Any = None) -> list[ColumnElement[Any]]:
 
 
 def readable(c: Any, name: str) -> ColumnElement[Any]:
-    """Returns a column of tasks as every driver can read it, whatever somebody has written into it.
-
-    Python has neither infinite times and intervals nor very long ones.
-    """
+    """Returns a column of tasks as every driver can read it, whatever somebody has written into it."""
     column: ColumnElement[Any] = c[name]
     if name in _READ_AS_TEXT:
         return cast(column, Text).label(name)
-    if name not in _WITHIN:
-        return column
-    limits: list[ColumnElement[Any]] = [literal_column(limit) for limit in _WITHIN[name]]
-    within = func.least(func.greatest(column, limits[0]), limits[1], type_=column.type)
-    return case((column.is_not(None), within)).label(name)
+    return within(column) if name in _UNCHECKED else column
+
+
+def within(column: Any) -> ColumnElement[Any]:
+    """Returns a time or an interval as Python can hold it, which has neither infinite ones nor very long ones."""
+    span = ("'1 us'::interval", f"'{LONGEST.days} days'::interval")
+    least, most = span if isinstance(column.type, Interval) else (EARLIEST, LATEST)
+    limits: list[ColumnElement[Any]] = [literal_column(limit) for limit in (least, most)]
+    held = func.least(func.greatest(column, limits[0]), limits[1], type_=column.type)
+    return case((column.is_not(None), held)).label(column.name)
 
 
 def lanes(*, with_places: bool = False) -> Any:

@@ -36,8 +36,8 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from fang_core.flow.info import MOST_COUNTED
 from fang_core.lifecycle import DUE_STATES
-from fang_postgres.schema import EARLIEST, LATEST, Tables
-from fang_postgres.sql.fragments import aliased, array_of, state_literals, telling_type
+from fang_postgres.schema import Tables
+from fang_postgres.sql.fragments import aliased, array_of, state_literals, telling_type, within
 from fang_postgres.statement import Statement
 
 LIMITS: Final = (
@@ -89,28 +89,24 @@ def list_types(t: Tables) -> Statement:
 def type_columns(c: Any) -> list[ColumnElement[Any]]:
     """Returns what there is to read of a type, as ``operations.managing.as_type`` reads it."""
     texts = ("weights", "declared", "changed")
-    limits = [cast(c[name], Text).label(name) if name in texts else c[name] for name in LIMITS]
+    limits = [
+        cast(c[name], Text).label(name) if name in texts else within(c[name]) if name.endswith("_interval") else c[name]
+        for name in LIMITS
+    ]
     return [
         c.task_type,
         is_paused(c).label("is_paused"),
-        *(_readable(c[name]) for name in ("paused_until", "paused_at")),
+        *(within(c[name]) for name in ("paused_until", "paused_at")),
         c.paused_by,
         c.pause_reason,
-        _readable(c.settling_until),
+        within(c.settling_until),
         *limits,
         cast(c.declared, Text).label("declared"),
         cast(c.changed, Text).label("changed"),
-        _readable(c.changed_at),
+        within(c.changed_at),
         c.changed_by,
         c.change_reason,
     ]
-
-
-def _readable(time: Any) -> ColumnElement[Any]:
-    """Returns a time as Python can hold it: somebody may have written ``infinity``."""
-    limits: list[ColumnElement[Any]] = [literal_column(limit) for limit in (EARLIEST, LATEST)]
-    within = func.least(func.greatest(time, limits[0]), limits[1], type_=DateTime(timezone=True))
-    return case((time.is_not(None), within)).label(time.name)
 
 
 def pause_type(t: Tables) -> Statement:

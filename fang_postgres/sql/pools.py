@@ -48,6 +48,7 @@ from fang_postgres.sql.fragments import (
     marking_due_rows,
     state_literals,
     telling,
+    within,
 )
 from fang_postgres.statement import Statement
 
@@ -89,8 +90,10 @@ def list_pools(t: Tables) -> Statement:
     pools, live = t.pools.alias("p"), t.live.alias("v")
     c = pools.c
     told = cast(c.runs, Text).label("runs")
-    v = (live.c.busy, live.c.waiting, live.c.at, cast(live.c.runs, Text).label("live"))
-    rows = select(c.id, c.mode, c.host, c.pid, c.task_types, c.kinds, c.workers, c.started_at, c.stopping, told, *v)
+    v = (live.c.busy, live.c.waiting, within(live.c.at), cast(live.c.runs, Text).label("live"))
+    rows = select(
+        c.id, c.mode, c.host, c.pid, c.task_types, c.kinds, c.workers, within(c.started_at), c.stopping, told, *v
+    )
     rows = rows.select_from(pools.outerjoin(live, live.c.pool_id == c.id))
     return Statement("pools", rows.order_by(c.started_at, c.id))
 

@@ -29,6 +29,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.record import HIGHEST_PRIORITY, LOWEST_PRIORITY, TaskState
 from fang_postgres.schema import Tables
+from fang_postgres.sql.fragments import within
 from fang_postgres.sql.schedules import is_paused
 from fang_postgres.sql.stored_schedules import schedule_columns
 from fang_postgres.statement import Statement
@@ -127,7 +128,7 @@ def running(t: Tables) -> Statement:
     """Counts the first ``p_each`` rows in progress by type, kind and holder, with the oldest claim."""
     c = t.tasks.alias("t").c
     held = (
-        select(c.task_type, c.kind, c.pool_id, c.claimed_at)
+        select(c.task_type, c.kind, c.pool_id, within(c.claimed_at))
         .where(is_in(TaskState.IN_PROGRESS)(c))
         .order_by(c.pool_id)
         .limit(_EACH)

@@ -29,6 +29,7 @@ from fang_postgres.sql.fragments import (
     new_row,
     told_of_new_rows,
     waking,
+    within,
 )
 from fang_postgres.statement import Statement
 
@@ -48,7 +49,7 @@ def read_schedules(t: Tables) -> Statement:
         .returning(c.name, c.last_tick)
         .cte("first_seen")
     )
-    known = select(c.name, c.last_tick).where(c.name == any_(array_of(select(func.unnest(names)))))
+    known = select(c.name, within(c.last_tick)).where(c.name == any_(array_of(select(func.unnest(names)))))
     rows = known.union_all(select(first_seen.c.name, first_seen.c.last_tick)).subquery("sighted")
     one = select(literal_column("1").label("one")).subquery("one")
     head = select(func.clock_timestamp(type_=DateTime(timezone=True)).label("now"), rows)

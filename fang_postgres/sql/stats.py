@@ -163,7 +163,7 @@ def read_stats(t: Tables) -> Statement:
     The role is 0 of the rows of pools, 1 of rows asked for, 2 of others.
     """
     names = ", ".join(
-        [*(f"sum({name})::bigint AS {name}" for name in COUNTERS), *(f"sum({name}) AS {name}" for name in SUMS)]
+        [*(f"{_counter(name)} AS {name}" for name in COUNTERS), *(f"{_sum(name)} AS {name}" for name in SUMS)]
     )
     summed = f"""SELECT w.at, w.span, w.role, w.task_type, w.kind, {names},
     (SELECT since FROM range) AS since, now() AS until
@@ -177,17 +177,29 @@ def read_stats(t: Tables) -> Statement:
     return _statement(t, "read_stats", _WANTED | {"summed": summed}, **columns)
 
 
+def _counter(name: str) -> str:
+    """Returns the sum of a counter. Somebody may have written what is none, and what is larger than a bigint in all."""
+    return f"least(coalesce(sum({name}) FILTER (WHERE {name} >= 0), 0), {2**62})::bigint"
+
+
+def _sum(name: str) -> str:
+    """Returns the sum of seconds, without those that are infinite, or no number."""
+    return f"coalesce(sum({name}) FILTER (WHERE {name} BETWEEN 0 AND 1e15), 0)"
+
+
 def read_histograms(t: Tables) -> Statement:
     """Reads the histograms of a range, of the rows asked for: how many were in each bucket, in the queue (1), or ran
     (2)."""
-    summed = f"""SELECT w.task_type, w.kind, x.what, x.b, sum(x.n)::bigint AS n FROM wanted w {_CELLS}
+    summed = f"""SELECT w.task_type, w.kind, x.what, x.b, least(sum(x.n), 1e15)::bigint AS n
+  FROM wanted w {_CELLS}
   WHERE {_ROLE.replace("wanted.", "w.")} = 1 AND x.n > 0 GROUP BY 1, 2, 3, 4"""
     return _statement(t, "read_histograms", _WANTED | {"summed": summed}, **_CELL)
 
 
 def read_heat(t: Tables) -> Statement:
     """Reads the histograms of a range for each time."""
-    summed = f"""SELECT w.at, w.task_type, w.kind, x.what, x.b, sum(x.n)::bigint AS n FROM wanted w {_CELLS}
+    summed = f"""SELECT w.at, w.task_type, w.kind, x.what, x.b, least(sum(x.n), 1e15)::bigint AS n
+  FROM wanted w {_CELLS}
   WHERE {_ROLE.replace("wanted.", "w.")} = 1 AND x.n > 0 GROUP BY 1, 2, 3, 4, 5"""
     return _statement(t, "read_heat", _WANTED | {"summed": summed}, at=_MOMENT, **_CELL)
 
@@ -197,7 +209,9 @@ def read_types(t: Tables) -> Statement:
     c = t.scaling.c
     types = bindparam("p_task_types", type_=ARRAY(Text))
     found = select(c.task_type, c.due, c.oldest_due_seconds, c.running, c.workers, c.paused)
-    return Statement("read_types", found.where(or_(types.is_(None), c.task_type == any_(types))))
+    is_wanted = or_(types.is_(None), c.task_type == any_(types))
+    # A row of a pool that somebody has edited may name a null.
+    return Statement("read_types", found.where(is_wanted, c.task_type.is_not(None)))
 
 
 _CELL: Final[Mapping[str, TypeEngine[Any]]] = {
@@ -219,7 +233,8 @@ _WANTED: Final[dict[str, str]] = {
   WHERE :p_hours AND s.span = 3600 AND s.at >= (SELECT since FROM range) AND s.at <= now()
   UNION ALL
   SELECT s.* FROM <SCHEMA>.fang_stats s
-  WHERE s.span = 60 AND s.at >= greatest((SELECT since FROM range), (SELECT at FROM edge))""",
+  WHERE s.span = 60 AND s.at >= greatest((SELECT since FROM range), (SELECT at FROM edge))
+    AND s.at <= now() + interval '1 day'""",
 }
 
 _ROLE: Final = """CASE WHEN wanted.kind = '' THEN 0

@@ -32,8 +32,7 @@ from fang_core.backends.store import SCHEDULES
 from fang_core.lifecycle import DUE_STATES
 from fang_core.record import TaskState
 from fang_core.schedules.stored import STORED, Overlap, Verdict
-from fang_core.tasks.arguments import LONGEST
-from fang_postgres.schema import EARLIEST, LATEST, Tables
+from fang_postgres.schema import Tables
 from fang_postgres.sql.cancelling import cancelling, is_news
 from fang_postgres.sql.filters import goes_on
 from fang_postgres.sql.fragments import (
@@ -45,6 +44,7 @@ from fang_postgres.sql.fragments import (
     telling,
     told_of_new_rows,
     waking,
+    within,
 )
 from fang_postgres.sql.schedules import is_paused
 from fang_postgres.statement import Statement
@@ -57,9 +57,6 @@ _ALL_POOLS: Final[ColumnElement[str]] = literal_column(f"'{SCHEDULES}'")
 _NAME: Final = bindparam("p_name", type_=Text)
 _CLOCK: Final[ColumnElement[Any]] = func.clock_timestamp(type_=DateTime(timezone=True))
 _MICROSECOND: Final[ColumnElement[Any]] = literal_column("'1 us'::interval")
-_LONGEST: Final[ColumnElement[Any]] = literal_column(f"'{LONGEST.days} days'::interval")
-_SHOWN: Final = frozenset({"last_tick", "changed_at"})
-"""The times that are read as they are: others may be infinite if somebody has written that, which Python has not."""
 
 
 def schedule_columns(c: Any) -> list[ColumnElement[Any]]:
@@ -68,17 +65,9 @@ def schedule_columns(c: Any) -> list[ColumnElement[Any]]:
 
 
 def _readable(column: Any) -> ColumnElement[Any]:
-    limits: list[ColumnElement[Any]]
     if isinstance(column.type, JSONB):
         return cast(column, Text).label(column.name)
-    if isinstance(column.type, DateTime) and column.name not in _SHOWN:
-        limits = [literal_column(EARLIEST), literal_column(LATEST)]
-    elif isinstance(column.type, Interval):
-        limits = [_MICROSECOND, _LONGEST]
-    else:
-        return column  # type: ignore[no-any-return]
-    within = func.least(func.greatest(column, limits[0]), limits[1], type_=column.type)
-    return case((column.is_not(None), within)).label(column.name)
+    return within(column) if isinstance(column.type, DateTime | Interval) else column
 
 
 def declare_schedules(t: Tables) -> Statement:
@@ -260,12 +249,14 @@ def hold_schedule(t: Tables) -> Statement:
     ``p_at``, unless that is null."""
     s = t.schedules.c
     at, last_tick = (bindparam(name, type_=DateTime(timezone=True)) for name in ("p_at", "p_last_tick"))
-    is_as_read = and_(s.changed_at.is_not_distinct_from(_CHANGED_AT), s.last_tick == last_tick)
+    is_as_read = and_(_is_as_read(s), within(s.last_tick) == last_tick)
     held = update(t.schedules).where(s.name == _NAME, is_as_read)
     return Statement("hold_schedule", held.values(last_tick=func.greatest(s.last_tick, at)).returning(s.name))
 
 
-_CHANGED_AT: Final = bindparam("p_changed_at", type_=DateTime(timezone=True))
+def _is_as_read(s: Any) -> ColumnElement[bool]:
+    """Whether nobody has changed the schedule since its pool has read it."""
+    return within(s.changed_at).is_not_distinct_from(bindparam("p_changed_at", type_=DateTime(timezone=True)))
 
 
 def tick_stored(t: Tables) -> Statement:
@@ -282,7 +273,7 @@ def tick_stored(t: Tables) -> Statement:
     at = bindparam("p_at", type_=DateTime(timezone=True))
     moment = select(_CLOCK.label("now")).cte("moment").prefix_with("MATERIALIZED")
     twin = t.tasks.alias("twin")
-    is_as_read = s.changed_at.is_not_distinct_from(_CHANGED_AT)
+    is_as_read = _is_as_read(s)
     read = (
         select(
             s.last_tick,

@@ -10,9 +10,11 @@ wanted AS
   WHERE CAST($1::BOOLEAN AS BOOLEAN) AND s.span = 3600 AND s.at >= (SELECT since FROM range) AND s.at <= now()
   UNION ALL
   SELECT s.* FROM "fang".fang_stats s
-  WHERE s.span = 60 AND s.at >= greatest((SELECT since FROM range), (SELECT at FROM edge))),
+  WHERE s.span = 60 AND s.at >= greatest((SELECT since FROM range), (SELECT at FROM edge))
+    AND s.at <= now() + interval '1 day'),
 summed AS
-(SELECT w.task_type, w.kind, x.what, x.b, sum(x.n)::bigint AS n FROM wanted w CROSS JOIN LATERAL (
+(SELECT w.task_type, w.kind, x.what, x.b, least(sum(x.n), 1e15)::bigint AS n
+  FROM wanted w CROSS JOIN LATERAL (
   SELECT 1 AS what, b, w.queue[b] AS n FROM generate_subscripts(w.queue, 1) b
   UNION ALL SELECT 2, b, w.run[b] FROM generate_subscripts(w.run, 1) b) x
   WHERE CASE WHEN w.kind = '' THEN 0

@@ -10,9 +10,10 @@ wanted AS
   WHERE CAST($1::BOOLEAN AS BOOLEAN) AND s.span = 3600 AND s.at >= (SELECT since FROM range) AND s.at <= now()
   UNION ALL
   SELECT s.* FROM "fang".fang_stats s
-  WHERE s.span = 60 AND s.at >= greatest((SELECT since FROM range), (SELECT at FROM edge))),
+  WHERE s.span = 60 AND s.at >= greatest((SELECT since FROM range), (SELECT at FROM edge))
+    AND s.at <= now() + interval '1 day'),
 summed AS
-(SELECT w.at, w.span, w.role, w.task_type, w.kind, sum(started)::bigint AS started, sum(arrived)::bigint AS arrived, sum(finished)::bigint AS finished, sum(retried)::bigint AS retried, sum(failed)::bigint AS failed, sum(cancelled)::bigint AS cancelled, sum(lost)::bigint AS lost, sum(rescued)::bigint AS rescued, sum(queue_s) AS queue_s, sum(run_s) AS run_s, sum(cpu_s) AS cpu_s, sum(worker_s) AS worker_s,
+(SELECT w.at, w.span, w.role, w.task_type, w.kind, least(coalesce(sum(started) FILTER (WHERE started >= 0), 0), 4611686018427387904)::bigint AS started, least(coalesce(sum(arrived) FILTER (WHERE arrived >= 0), 0), 4611686018427387904)::bigint AS arrived, least(coalesce(sum(finished) FILTER (WHERE finished >= 0), 0), 4611686018427387904)::bigint AS finished, least(coalesce(sum(retried) FILTER (WHERE retried >= 0), 0), 4611686018427387904)::bigint AS retried, least(coalesce(sum(failed) FILTER (WHERE failed >= 0), 0), 4611686018427387904)::bigint AS failed, least(coalesce(sum(cancelled) FILTER (WHERE cancelled >= 0), 0), 4611686018427387904)::bigint AS cancelled, least(coalesce(sum(lost) FILTER (WHERE lost >= 0), 0), 4611686018427387904)::bigint AS lost, least(coalesce(sum(rescued) FILTER (WHERE rescued >= 0), 0), 4611686018427387904)::bigint AS rescued, coalesce(sum(queue_s) FILTER (WHERE queue_s BETWEEN 0 AND 1e15), 0) AS queue_s, coalesce(sum(run_s) FILTER (WHERE run_s BETWEEN 0 AND 1e15), 0) AS run_s, coalesce(sum(cpu_s) FILTER (WHERE cpu_s BETWEEN 0 AND 1e15), 0) AS cpu_s, coalesce(sum(worker_s) FILTER (WHERE worker_s BETWEEN 0 AND 1e15), 0) AS worker_s,
     (SELECT since FROM range) AS since, now() AS until
   FROM (SELECT wanted.*, CASE WHEN wanted.kind = '' THEN 0
   WHEN (CAST($3::TEXT[] AS TEXT[]) IS NULL OR wanted.task_type = ANY (CAST($3::TEXT[] AS TEXT[])))

@@ -8,14 +8,14 @@ WHERE fang.fang_tasks.id = fang.fang_schedules.last_task_id) AS state, EXISTS (S
 FROM fang.fang_tasks AS twin
 WHERE twin.uniq_hash = $2::VARCHAR AND NOT (twin.state IN ('finished', 'failed', 'cancelled'))) AS has_twin, moment.now AS now
 FROM fang.fang_schedules JOIN moment ON true
-WHERE fang.fang_schedules.name = $3::VARCHAR AND fang.fang_schedules.kind IS NOT NULL AND fang.fang_schedules.changed_at IS NOT DISTINCT FROM $4::TIMESTAMP WITH TIME ZONE AND NOT (fang.fang_schedules.paused AND (fang.fang_schedules.paused_until IS NULL OR $1::TIMESTAMP WITH TIME ZONE < fang.fang_schedules.paused_until)) AND $1::TIMESTAMP WITH TIME ZONE <= moment.now),
+WHERE fang.fang_schedules.name = $3::VARCHAR AND fang.fang_schedules.kind IS NOT NULL AND CASE WHEN (fang.fang_schedules.changed_at IS NOT NULL) THEN least(greatest(fang.fang_schedules.changed_at, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END IS NOT DISTINCT FROM $4::TIMESTAMP WITH TIME ZONE AND NOT (fang.fang_schedules.paused AND (fang.fang_schedules.paused_until IS NULL OR $1::TIMESTAMP WITH TIME ZONE < fang.fang_schedules.paused_until)) AND $1::TIMESTAMP WITH TIME ZONE <= moment.now),
 seen AS MATERIALIZED
 (SELECT read.last_tick AS last_tick, read.last_task_id AS last_task_id, read.overlap AS overlap, read.missed_within AS missed_within, read.pause_on_failure AS pause_on_failure, read.state AS state, read.has_twin AS has_twin, read.now AS now, CASE WHEN (read.last_tick >= $1::TIMESTAMP WITH TIME ZONE) THEN 'done' WHEN (read.now - $1::TIMESTAMP WITH TIME ZONE > read.missed_within) THEN 'late' WHEN (read.pause_on_failure AND read.state = 'failed') THEN 'paused' WHEN (read.overlap = 'skip' AND (read.state IN ('new', 'retried') OR read.state = 'in_progress') OR read.overlap = 'queue_one' AND read.state IN ('new', 'retried')) THEN 'skipped' WHEN (read.overlap = 'queue_one' AND read.state = 'in_progress') THEN 'waits' ELSE 'ticked' END AS verdict
 FROM read),
 held AS MATERIALIZED
 (SELECT fang.fang_schedules.name AS name
 FROM fang.fang_schedules
-WHERE fang.fang_schedules.name = $3::VARCHAR AND fang.fang_schedules.changed_at IS NOT DISTINCT FROM $4::TIMESTAMP WITH TIME ZONE AND fang.fang_schedules.last_tick = (SELECT seen.last_tick
+WHERE fang.fang_schedules.name = $3::VARCHAR AND CASE WHEN (fang.fang_schedules.changed_at IS NOT NULL) THEN least(greatest(fang.fang_schedules.changed_at, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END IS NOT DISTINCT FROM $4::TIMESTAMP WITH TIME ZONE AND fang.fang_schedules.last_tick = (SELECT seen.last_tick
 FROM seen) AND (SELECT seen.verdict
 FROM seen) IN ('ticked', 'skipped', 'paused') FOR NO KEY UPDATE SKIP LOCKED),
 raised AS
