@@ -22,7 +22,7 @@ from fang_web.audited import audited
 from fang_web.auth import Role
 from fang_web.errors import BadRequest, Forbidden, NotFound
 from fang_web.forms import ROOT
-from fang_web.pages.tasks.form_page import FormPage, controls_of, form_of_stored, unchecked
+from fang_web.pages.tasks.form_page import FormPage, controls_of, form_of_stored, told_of_checks
 from fang_web.pages.tasks.one import found_task
 from fang_web.pages.tasks.options import options_of
 from fang_web.routing import Route, action, page
@@ -54,7 +54,7 @@ async def change(view: View) -> Response:
     if filled.task is None or errors:
         return shown.response(controls, errors)
     changed = clean(", ".join([*_changed_fields(task, filled.task), *options]), MOST_NAMES)
-    async with audited(view, "edit task", str(task.id), {"changed": changed, "checked": unchecked(shown)}) as entry:
+    async with audited(view, "edit task", str(task.id), {"changed": changed} | told_of_checks(shown)) as entry:
         try:
             await view.queue.update_task(task, filled.task, **options)
         except (UsageError, TwinExists) as error:

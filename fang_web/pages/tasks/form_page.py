@@ -64,9 +64,9 @@ def form_of_stored(view: View, task: Task) -> PayloadForm | RawForm:
     return RawForm(stand_in_for(task), view.settings.masked, payload_of(task.metadata))
 
 
-def unchecked(shown: FormPage) -> str:
+def told_of_checks(shown: FormPage) -> dict[str, str]:
     """Returns what the audit says of a payload that no class has checked; nothing if one has."""
-    return "by no class" if isinstance(shown.form, RawForm) else ""
+    return {"checked": "by no class"} if isinstance(shown.form, RawForm) else {}
 
 
 def controls_of(form: Parameters) -> dict[str, str]:

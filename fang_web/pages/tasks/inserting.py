@@ -14,7 +14,7 @@ from fang_web.audited import audited
 from fang_web.auth import Role
 from fang_web.errors import Forbidden
 from fang_web.forms import ROOT
-from fang_web.pages.tasks.form_page import FormPage, controls_of, form_of_new, unchecked
+from fang_web.pages.tasks.form_page import FormPage, controls_of, form_of_new, told_of_checks
 from fang_web.pages.tasks.options import options_of
 from fang_web.routing import Route, action, page
 from fang_web.view import View
@@ -42,7 +42,7 @@ async def insert(view: View) -> Response:
     options, errors = options_of(view, filled.errors)
     if filled.task is None or errors:
         return shown.response(controls, errors)
-    async with audited(view, "insert task", kind, {"checked": unchecked(shown)}) as change:
+    async with audited(view, "insert task", kind, told_of_checks(shown) or None) as change:
         try:
             task: Task = await view.queue.insert_task(filled.task, **options)
         except (UsageError, TwinExists) as error:
