@@ -1,9 +1,8 @@
 """Connections of asyncio tasks: all tasks of an event loop share one.
 
-What they send is written in its order by one task, and another one reads the replies, each of which goes to the oldest
-command that waits. Whoever is cancelled, or waits for too long, just goes away: no cancellation ever reaches
-redis-py, which on Python 3.11 loses one of four of them while it connects and writes, and no reply can be taken for
-that of another command.
+What they send is written in its order, and each reply goes to the oldest command that waits. Whoever is cancelled, or
+waits for too long, just goes away: no cancellation ever reaches redis-py, which on Python 3.11 loses one of four of
+them while it connects, and no reply can be taken for that of another command.
 """
 
 import asyncio
@@ -15,16 +14,18 @@ from contextlib import suppress
 from typing import Any, Final
 
 from hiredis import PushNotification
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from fang_core.errors import UsageError
 from fang_core.interpreter.forks import ForkWatch, in_child
+from fang_redis.aio.wire import Wire
 from fang_redis.connections.connecting import ANSWER_WITHIN, CONNECT_WITHIN, Server, sever
 from fang_redis.connections.diagnosis import ELSEWHERE, lost, not_connected, word_of
 from fang_redis.connections.links import Command, packed
 
 ENDED_WITHIN: Final = 2.0
-"""The longest, in seconds, that closing waits for the tasks of a connection."""
+"""The longest, in seconds, that closing waits for the end of a connection."""
 
 LOOKS: Final = 4
 """How often it looks for a reply, or a connection, before it gives up."""
@@ -42,14 +43,13 @@ class AsyncLink:
         self._server = server
         self._look_every = answer_within / LOOKS
         self._connection = server.connection(None, None)
-        self._commands: deque[bytes] = deque()
+        self._wire: Wire | None = None
         self._waiting: deque[Future[Any]] = deque()
         self._answered = 0
         self._messages: list[str] = []
-        self._can_write = asyncio.Event()
         self._has_heard = asyncio.Event()
         self._cause: BaseException | None = None  # why it is closed
-        self._tasks: list[Task[None]] = []
+        self._watching: Task[None] | None = None
         self._next_look: asyncio.TimerHandle | None = None
 
     @classmethod
@@ -81,11 +81,12 @@ class AsyncLink:
                 await self._connection.disconnect(nowait=True)
                 await self._connection.connect()
             if self._cause is None:  # else it was closed meanwhile
-                self._tasks = [asyncio.create_task(work(), name="fang-redis") for work in (self._write, self._read)]
+                self._wire = Wire(self._connection, self._replied, self._fail)
+                self._watching = asyncio.create_task(self._watch(self._wire), name="fang-redis")
                 inherited = self._connection._writer.get_extra_info("socket")
                 in_child(self, lambda _: sever(inherited.fileno()))
         finally:
-            if not self._tasks:
+            if self._wire is None:
                 await self._disconnect()
 
     @property
@@ -98,13 +99,12 @@ class AsyncLink:
 
         Raises ``BackendUnavailable`` if the replies do not come, and then is closed.
         """
-        if self._cause is not None:
-            raise not_connected(self._cause, self._server.where) from self._cause
+        if self._cause is not None or self._wire is None:
+            raise not_connected(self._cause or ConnectionError("closed"), self._server.where) from self._cause
         sent = packed(commands)
         replies: list[Future[Any]] = [asyncio.get_running_loop().create_future() for _ in commands]
-        self._commands += sent
         self._waiting += replies
-        self._can_write.set()
+        self._wire.send(sent)
         if self._next_look is None:
             self._look_later(self._answered, LOOKS)
         answers = [await reply for reply in replies]
@@ -130,36 +130,20 @@ class AsyncLink:
         else:
             self._fail(TimeoutError(f"no answer within {self._look_every * LOOKS:g} s"))
 
-    async def _write(self) -> None:
+    async def _watch(self, wire: Wire) -> None:
+        """Waits for the end of the connection, or of the event loop, which cancels all tasks and tells no transport."""
         try:
-            while True:
-                await self._can_write.wait()
-                self._can_write.clear()
-                commands = list(self._commands)
-                self._commands.clear()
-                await self._connection.send_packed_command(commands, check_health=False)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing more can be written
-            self._fail(error)
-        except asyncio.CancelledError:
+            await wire.ended.wait()
+        finally:
             self._fail(ConnectionError("the event loop has ended"))
-            raise
 
-    async def _read(self) -> None:
-        try:
-            while True:
-                try:
-                    reply = await self._connection.read_response(push_request=True)
-                except ResponseError as error:  # the server's answer; a lost connection has other errors
-                    reply = error
-                if isinstance(reply, PushNotification):
-                    self._pushed(reply)
-                else:
-                    self._answer(reply)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing more can be read
-            self._fail(error)
-        except asyncio.CancelledError:
-            self._fail(ConnectionError("the event loop has ended"))
-            raise
+    def _replied(self, reply: Any) -> None:
+        if isinstance(reply, PushNotification):
+            self._pushed(reply)
+        elif isinstance(reply, ConnectionError | RedisConnectionError):  # a server that reads its data, or has no room
+            self._fail(reply)
+        else:
+            self._answer(reply)
 
     def _answer(self, reply: Any) -> None:
         self._answered += 1
@@ -212,9 +196,9 @@ class AsyncLink:
                 self._connection._writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     async def ended(self) -> None:
-        """Waits a moment for its tasks, once it is closed."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=ENDED_WITHIN)
+        """Waits a moment for its end, once it is closed."""
+        if self._watching is not None:
+            await asyncio.wait([self._watching], timeout=ENDED_WITHIN)
 
     def _fail(self, cause: BaseException) -> None:
         if self._cause is not None:
@@ -228,9 +212,6 @@ class AsyncLink:
         self._has_heard.set()
         if self._next_look is not None:
             self._next_look.cancel()
-        for task in self._tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
         if self._connection._writer is not None:
             self._connection._writer.transport.abort()  # at once, whatever waits to be written
             self._connection._close()

@@ -17,6 +17,7 @@ from fang_core.errors import StatementRefused
 from fang_core.interpreter.forks import ForkWatch, in_child
 from fang_redis.connections.connecting import ANSWER_WITHIN, CONNECT_WITHIN, Server, sever
 from fang_redis.connections.diagnosis import ELSEWHERE, lost, not_connected, word_of
+from fang_redis.operations import as_it_is
 
 MOST_IDLE: Final = 8
 """How many connections wait to be used again."""
@@ -109,6 +110,7 @@ class Link:
         if isinstance(reply, ResponseError):
             self.close()
             raise not_connected(reply, self._server.where) from reply
+        self._connection._parser.set_pubsub_push_handler(as_it_is)  # redis-py's own writes a log, who reads it or not
 
     def hear(self, seconds: float) -> list[str]:
         """Waits for messages for so long at most, and returns those that have come."""
