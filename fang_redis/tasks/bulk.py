@@ -80,7 +80,21 @@ class Bulk:
 
     def remove_batch(self, which: TaskFilter, limit: int, place: Any, /) -> Verb[Batch]:
         """See ``Verbs.remove_batch``."""
+        if which == TaskFilter(all_tasks=True):
+            return (yield from self._remove_all(min(limit, MOST_ROWS), place))
         return (yield from self._batch(which, (_WAITING, _HELD, _ENDED), _removes, limit, place))
+
+    def _remove_all(self, limit: int, place: Any) -> Verb[Batch]:
+        """Removes whatever is there, without reading payloads."""
+        at: _Place = place or _Place((yield from self._sending.read(())).now)
+        before, count = "" if at.behind is None else str(at.behind[-1]), 0
+        while count < limit:
+            most = min(limit - count, MOST_AT_ONCE)
+            removed, before = yield from self._sending.script("remove_all", most, before, microseconds(at.began))
+            count += removed
+            if not before:
+                return Batch(count, None)
+        return Batch(count, at._replace(behind=(UUID(before),)))
 
     def remove_scheduled_batch(self, limit: int, place: Any, /) -> Verb[Batch]:
         """See ``Verbs.remove_scheduled_batch``."""

@@ -149,8 +149,16 @@ class Claiming:
         served = {task_type for pool in outlook.pools for task_type in pool["task_types"]}
         return sorted({each.task_type for each in _due(outlook, due_for)} - served)
 
-    def _outlook(self, *task_types: str, with_pools: bool) -> Operation[Outlook]:
-        return self._sending.script("outlook", int(with_pools), *task_types, parse=_outlook_of)
+    def _outlook(self, *task_types: str, with_pools: bool) -> Verb[Outlook]:
+        """Reads of some types, or of all, what waits; some hundred levels in a script."""
+        left = task_types or tuple((yield from self._sending.command("SMEMBERS", "types")))
+        place, seen = "0", Outlook(0.0, (), [])
+        while left or not seen.now:
+            args: tuple[Argument, ...] = (int(with_pools and not seen.now), place, *left[:MOST_ROWS])
+            page, read, place = yield from self._sending.script("outlook", *args, parse=_outlook_of)
+            seen = Outlook(page.now, seen.pools or page.pools, [*seen.levels, *page.levels])
+            left = left[read:]
+        return seen
 
 
 def _written_outcome(outcome: Outcome) -> tuple[Argument, ...]:
@@ -186,14 +194,14 @@ def _ids_of(reply: Sequence[Any]) -> set[UUID]:
     return set(map(UUID, reply[1]))
 
 
-def _outlook_of(reply: Sequence[Any]) -> Outlook:
-    now, pools, *rest = reply
+def _outlook_of(reply: Sequence[Any]) -> tuple[Outlook, int, str]:
+    now, pools, read, place, *rest = reply
     levels = []
     for task_type, level, first, next_ in zip(rest[::4], rest[1::4], rest[2::4], rest[3::4], strict=True):
         found = LEVEL.fullmatch(level)
         if found is not None:
             levels.append(Level(task_type, found[1], found[3], _float_of(first), _float_of(next_)))
-    return Outlook(float(now), [from_json(pool) for pool in pools], levels)
+    return Outlook(float(now), [from_json(pool) for pool in pools], levels), read, place
 
 
 def _float_of(score: str | float) -> float | None:

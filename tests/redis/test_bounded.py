@@ -3,14 +3,17 @@
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 import redis
 
 from fang_core.conformance import Backend
+from fang_core.driving import drive
 from fang_core.record import TaskState
 from fang_core.tasks.selecting.filter import TaskFilter
 from tests.backends import threaded_on_redis
+from tests.redis.indexes import assert_exact
 
 HOUR = timedelta(hours=1)
 MANY = 4_000
@@ -86,3 +89,43 @@ def test_a_task_whose_hash_was_removed_by_hand_is_passed_over(backend: Backend, 
         page = backend.call(backend.queue.list_tasks, which)
         assert {task.id for task in page.tasks} == {rows[0].id, rows[2].id}
     assert backend.call(backend.queue.remove_all_tasks) == 2
+
+
+def test_the_outlook_of_many_kinds_and_types_is_read_in_steps(backend: Backend, redis_client: redis.Redis) -> None:
+    kinds = {f"kind{n}" for n in range(450)}
+    with redis_client.pipeline() as pipeline:
+        for task_type in ("common", *(f"type{n}" for n in range(450))):
+            for kind in kinds if task_type == "common" else {"other"}:
+                pipeline.sadd("{fang}:types", task_type)
+                pipeline.sadd(f"{{fang}}:levels:{task_type}", f"2-:{kind}")
+                pipeline.zadd(f"{{fang}}:line:{len(task_type)}:{task_type}:2-:{kind}", {"task": 1})
+        pipeline.execute()
+    store = backend.queue.store()
+    redis_client.config_resetstat()
+    assert set(drive(store.unknown_kinds(("common",)))) == kinds
+    assert len(drive(store.unserved_types(timedelta(0)))) == 451
+    waiting = drive(store.waiting_types(1_000))
+    assert waiting is not None
+    assert len(waiting) == 451
+    stats = redis_client.info("commandstats")
+    assert stats["cmdstat_zrange"]["calls"] <= stats["cmdstat_evalsha"]["calls"] * 2 * 320
+    drive(store.close())
+
+
+def test_all_tasks_are_removed_without_reading_them_as_wholes(backend: Backend, redis_client: redis.Redis) -> None:
+    tasks = [backend.note(n=n) for n in range(600)]
+    backend.insert_many(tasks[:300])
+    backend.insert_many(tasks[300:], delay=HOUR)
+    redis_client.config_resetstat()
+    late: list[Any] = []
+
+    def insert_late(done: int) -> None:
+        """While they are removed: such a task stays, though its id is behind those that were looked at."""
+        late.append(backend.call(backend.queue.insert_task, backend.note(n=done), id=UUID(int=done)))
+
+    assert backend.call(backend.queue.remove_all_tasks, on_progress=insert_late) == 600
+    assert late
+    assert "cmdstat_hgetall" not in redis_client.info("commandstats")
+    left = backend.call(backend.queue.list_tasks, limit=500).tasks
+    assert {task.id for task in left} == {task.id for task in late}
+    assert_exact(redis_client)
