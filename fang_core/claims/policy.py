@@ -17,7 +17,7 @@ from math import inf
 from typing import Final, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
-from fang_core.backends.store import Claim, ClaimRequest, LaneClaim, LaneRequest, LateRows
+from fang_core.backends.store import ANYWHERE, Claim, ClaimRequest, LaneClaim, LaneRequest, LateRows
 from fang_core.claims.claiming import Claims
 from fang_core.claims.dispatch import Overdue
 from fang_core.claims.idle import LONGEST_SLEEP, Idle, Poll
@@ -127,6 +127,7 @@ class ClaimPolicy:
         self._is_announced: bool | None = False  # None if the reply was lost, or the announcement is out of date
         self._empty: frozenset[int] | None = None  # what ran at an empty claim, until the next step is decided
         self._reconcile_at = now + RECONCILE_EVERY
+        self._is_deaf = False
         # The following is for pools with managed types, which may rest from plain claims and not from others.
         self._is_woken = False
         self._plain_at = -inf  # when to make the next plain claim
@@ -363,9 +364,19 @@ class ClaimPolicy:
 
     def tell(self, late: LateRows) -> None:
         """Notes due rows that a claim may have passed; may be called on any thread."""
+        if late == ANYWHERE and self._is_deaf:
+            self._is_deaf, self._reconcile_at = False, -inf
         if late.task_type not in self._lanes:
             self._is_woken = True
         self._claims.tell(late)
+
+    def listen_lost(self) -> None:
+        """Notes that nobody tells of inserts for now; may be called on any thread.
+
+        The server that is heard again may be a replica that has taken over, and names this pool as the holder of tasks
+        whose ends it has never heard of.
+        """
+        self._is_deaf = True
 
     def woke(self) -> None:
         """Notes that a task may have been inserted, or that there is another reason to look; on any thread."""

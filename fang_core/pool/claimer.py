@@ -142,6 +142,7 @@ class Claimer:
         self._runtime.call_soon(self._woken.set)
 
     def _on_listen_lost(self, error: BackendError) -> None:
+        self._policy.listen_lost()
         self._events.emit(Events.backend_failed, self._identity.id, error)
 
     def wake(self) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from fang_core import RetentionMode, SleepParams
-from fang_core.backends.store import Claim, ClaimRequest, LaneClaim, Transactions
+from fang_core.backends.store import ANYWHERE, Claim, ClaimRequest, LaneClaim, Transactions
 from fang_core.claims.dispatch import NOTHING_OVERDUE, Overdue
 from fang_core.claims.expiry import ClaimTime
 from fang_core.claims.idle import SETTLING
@@ -170,6 +170,17 @@ def test_a_pool_reconciles_once_in_a_while_and_after_a_failure_unless_it_is_cut_
     assert pool.next() == ClaimUpTo(3)
     pool.policy.failed()
     assert pool.next() is Do.RECONCILE
+
+
+def test_a_pool_that_is_told_of_inserts_again_compares_what_it_holds_at_once(pool: Pool) -> None:
+    pool.policy.tell(ANYWHERE)  # at its start nothing was missed
+    assert pool.next() is not Do.RECONCILE
+    pool.policy.listen_lost()
+    assert pool.next() is not Do.RECONCILE  # before it can be heard again, the server may not have changed yet
+    pool.policy.tell(ANYWHERE)
+    assert pool.next() is Do.RECONCILE
+    pool.policy.reconciled(pool.now)
+    assert pool.next() is not Do.RECONCILE
 
 
 def test_after_a_failure_the_next_claim_reads_everything(pool: Pool) -> None:
