@@ -4,7 +4,7 @@ The first row of the table that applies decides. A task is a suspect if ``SUSPEC
 to it before; it is alone if its pool held no other task::
 
     the pool had said that it stops                spared: waits as it was, nothing charged
-    a suspect that its pool isolates               spared: it ran in a child process, and can have killed that alone
+    a suspect that its pool isolates, limit > 1    spared: it ran in a child process; waits as it was, its limit halved
     a suspect that was not alone                   spared: waits as it was, and is tried in groups half as large
     charged with its last crash (``max_crashes``)  parked: failed, with the reason; a person may revive it
     charged alone, and a suspect from now on       waits for 2^crashes seconds, then runs alone
@@ -13,6 +13,12 @@ to it before; it is alone if its pool held no other task::
 A suspect is tried in groups: a pool holds at most ``group_limit`` suspects at once while it holds this one. At first
 that is as many as the pool has workers. At a limit of 1 the suspect runs alone. So a task that kills its pools does so
 ``log2(workers) + max_crashes`` times at most, and a task that does not is never parked because of one that does.
+
+A suspect that runs in a child process hardly kills its pool, but it can: it finds its pid, or has a system end whole
+containers that take too much memory. So its limit is halved as well, from ``MOST_GROUP`` on, with each pool that dies
+while it runs in a child. It is isolated beside all other tasks as long as the limit is above 1. Then it runs alone, in
+a child, and is charged if its pool dies: after ``ISOLATED_TRIES`` deaths that charged nothing. No fault from outside
+hits one task so often by chance.
 
 The death of a child process is charged to the one task that ran in it, unless the pool itself has killed it.
 
@@ -40,6 +46,9 @@ MOST_DOUBLINGS: Final = 10
 
 MOST_GROUP: Final = 2**15 - 1
 """The highest limit of a group that a row can hold; it stands for a suspect that has no limit yet."""
+
+ISOLATED_TRIES: Final = MOST_GROUP.bit_length() - 1
+"""How many pools may die while a suspect runs in a child process, until it runs alone."""
 
 CRASHED: Final = "crashed: the process of its worker died under it, {crashes} of {max_crashes} times"
 """The error message of a task that is charged with a crash."""
@@ -81,6 +90,11 @@ def group_limit(task: ClaimedTask | Task) -> int:
     return MOST_GROUP if task.group_limit is None else max(1, task.group_limit)
 
 
+def runs_apart(task: ClaimedTask | Task) -> bool:
+    """Returns whether the task is a suspect that runs beside all other tasks in a pool that isolates its kind."""
+    return is_suspect(task) and group_limit(task) > 1
+
+
 def after_crash(
     task: ClaimedTask | Task,
     *,
@@ -97,24 +111,36 @@ def after_crash(
         workers: the number of workers in the pool's record; None if it has no record, 0 if the record has none.
         is_isolated: whether the pool ran suspects of this kind in child processes.
     """
-    if was_stopping or (is_suspect(task) and is_isolated):
-        return AfterCrash(False, task.crashes, waiting_state(task.retries, task.crashes), task.group_limit)
+    state = waiting_state(task.retries, task.crashes)
+    if was_stopping:
+        return AfterCrash(False, task.crashes, state, task.group_limit)
+    if is_isolated and runs_apart(task):
+        return AfterCrash(False, task.crashes, state, group_limit(task) // 2)
     if is_suspect(task) and held > 1:
-        limit = max(1, min(group_limit(task), held, workers or held) // 2)
-        return AfterCrash(False, task.crashes, waiting_state(task.retries, task.crashes), limit)
-    return charged(task, max_crashes, CRASHED, is_alone=held == 1)
+        return AfterCrash(False, task.crashes, state, max(1, min(group_limit(task), held, workers or held) // 2))
+    return charged(task, max_crashes, CRASHED, is_alone=held == 1, is_isolated=is_isolated)
 
 
 def charged(
-    task: ClaimedTask | Task, max_crashes: int, message: str, *, is_alone: bool = True, **facts: str
+    task: ClaimedTask | Task,
+    max_crashes: int,
+    message: str,
+    *,
+    is_alone: bool = True,
+    is_isolated: bool = False,
+    **facts: str,
 ) -> AfterCrash:
-    """Applies the rows of the table for a task that is charged; ``message`` has names of ``facts`` in braces."""
+    """Applies the rows of the table for a task that is charged; ``message`` has names of ``facts`` in braces.
+
+    A task whose kind is isolated need not run alone, unless it had to before.
+    """
     crashes = min(task.crashes + 1, MOST_CRASHES)
     message = message.format(crashes=crashes, max_crashes=max_crashes, **facts)
     entry = error_entry(task.attempt, message, None)
     state = TaskState.FAILED if crashes >= max_crashes else TaskState.RETRIED
     if is_alone and crashes >= SUSPECT_AFTER:
-        return AfterCrash(True, crashes, state, 1, suspects_delay(crashes), message, entry)
+        limit = None if is_isolated and group_limit(task) > 1 else 1
+        return AfterCrash(True, crashes, state, limit, suspects_delay(crashes), message, entry)
     return AfterCrash(True, crashes, state, None, None, message, entry)
 
 

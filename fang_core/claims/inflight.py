@@ -31,7 +31,7 @@ from fang_core.backends.store import MOST_LIVE, Live, Serves
 from fang_core.claims.expiry import ClaimTime
 from fang_core.claims.suspects import SuspectGroup
 from fang_core.config import RetentionMode
-from fang_core.crashes import group_limit, is_suspect
+from fang_core.crashes import group_limit, is_suspect, runs_apart
 from fang_core.lifecycle import Outcome
 from fang_core.monitoring.tally import Tally
 from fang_core.record import ClaimedTask, LiveRun
@@ -169,7 +169,7 @@ class InFlight:
                 self._tally.claimed(taken.ready, claimed.at, claimed.began)
             if not _are_ordinary(tasks):
                 taken = self._without_unrun(taken, claimed)
-                suspects = [run.task for run in taken.ready if is_suspect(run.task) and not run.isolated]
+                suspects = [run.task for run in taken.ready if is_suspect(run.task) and not _runs_apart(run)]
                 if suspects:
                     return self._without_suspects(taken, suspects)
             return taken if self._lone is None else self._without_suspects(taken, [])
@@ -202,7 +202,7 @@ class InFlight:
         for run in in_order:
             if self._lone is not None:
                 taken.unwanted.append(run)
-            elif not is_suspect(run.task) or run.isolated:
+            elif not is_suspect(run.task) or _runs_apart(run):
                 ready.append(run)
             elif run.task.id not in admitted:
                 taken.unwanted.append(run)
@@ -335,6 +335,10 @@ class InFlight:
 _CRASHES, _EXPIRES_AT, _CANCEL_REQUEST = (
     itemgetter(ClaimedTask._fields.index(name)) for name in ("crashes", "expires_at", "cancel_request")
 )
+
+
+def _runs_apart(run: Run) -> bool:
+    return run.isolated and runs_apart(run.task)
 
 
 def _are_ordinary(tasks: Collection[ClaimedTask]) -> bool:

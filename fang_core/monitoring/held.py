@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Final
 
-from fang_core.crashes import group_limit, is_suspect
+from fang_core.crashes import group_limit, is_suspect, runs_apart
 from fang_core.monitoring.explanation import Cause
 from fang_core.monitoring.facts import Facts, Found
 from fang_core.monitoring.wording import (
@@ -97,7 +97,8 @@ def cancel_requested(facts: Facts, task: Task) -> Found | None:
 def suspect(facts: Facts, task: Task) -> Found | None:
     """Its pool holds it until nothing else runs."""
     holder = facts.holder
-    if holder is None or not is_suspect(task) or holder.isolates or not _has_not_begun(facts, task):
+    is_apart = holder is not None and holder.isolates and runs_apart(task)
+    if holder is None or not is_suspect(task) or is_apart or not _has_not_begun(facts, task):
         return None
     return Found(
         Cause.SUSPECT,

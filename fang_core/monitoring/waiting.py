@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from shlex import quote
 from typing import Final
 
-from fang_core.crashes import MOST_GROUP, group_limit, is_suspect
+from fang_core.crashes import MOST_GROUP, group_limit, is_suspect, runs_apart
 from fang_core.monitoring.explanation import Cause
 from fang_core.monitoring.facts import MOST_AHEAD, Facts, Found, PoolFacts
 from fang_core.monitoring.wording import (
@@ -176,7 +176,7 @@ def table_locked(facts: Facts, task: Task) -> Found | None:
 def suspect(facts: Facts, task: Task) -> Found | None:
     """Pools have died under it."""
     able = able_pools(facts)
-    if not is_suspect(task) or any(pool.isolates for pool in able):
+    if not is_suspect(task) or (runs_apart(task) and any(pool.isolates for pool in able)):
         return None
     limit = group_limit(task)
     apart = (

@@ -291,7 +291,7 @@ _DUE: Final = f"""
 _WANTED: Final = f"""
       AND t.kind = ANY (:p_kinds)
       AND (t.crashes < {SUSPECT_AFTER} OR greatest(coalesce(t.group_limit, {MOST_GROUP}), 1) >= :p_group_size
-        OR t.kind = ANY (:p_isolated_kinds))"""
+        OR (t.kind = ANY (:p_isolated_kinds) AND coalesce(t.group_limit, {MOST_GROUP}) > 1))"""
 
 # A key may stand in two priorities; what it may start is one sum.
 _PICKED: Final = """

@@ -194,7 +194,7 @@ def marking_due_rows(t: Tables, task: Any, *, of_kinds: bool, retries_first: boo
     wanted = or_(
         c.crashes < literal_column(str(SUSPECT_AFTER)),
         limit >= bindparam("p_group_size", type_=Integer),
-        c.kind == any_(bindparam("p_isolated_kinds", type_=ARRAY(Text))),
+        and_(c.kind == any_(bindparam("p_isolated_kinds", type_=ARRAY(Text))), limit > literal_column("1")),
     )
     is_behind = [lies_behind(c, lane)] if of_kinds else []
 

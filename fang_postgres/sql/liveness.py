@@ -269,6 +269,7 @@ def rescue(t: Tables) -> Statement:
     p = t.pools.alias("p")
     # Null, and so ignored, if the pool has no record; pools by hand have no workers.
     workers = select(func.nullif(p.c.workers, literal_column("0"))).where(p.c.id == POOL).scalar_subquery()
+    isolated = bindparam("p_isolated_kinds", type_=ARRAY(Text))
     # A CTE, so that they are counted once, and not in each place of the text. It counts all of them: with old
     # statistics, a search for just one more goes through the table instead of the index.
     holding = (
@@ -276,23 +277,24 @@ def rescue(t: Tables) -> Statement:
             func.count().label("count"),
             (func.count() == literal_column("1")).label("one"),
             func.array_agg(other.c.id).filter(other.c.crashes >= suspect_from).label("suspects"),
+            func.array_agg(other.c.id).filter(_is_apart(other.c, isolated)).label("apart"),
             func.least(func.count(), workers).label("tried"),
         )
         .where(other.c.pool_id == POOL, other.c.state == literal_column("'in_progress'"))
         .cte("holding")
     )
     is_alone = select(holding.c.one).scalar_subquery()
-    isolated = bindparam("p_isolated_kinds", type_=ARRAY(Text))
-    is_charged = bindparam("p_charged", type_=Boolean) & or_(
-        c.crashes < suspect_from, and_(is_alone, c.kind != all_(isolated))
-    )
+    is_apart = _is_apart(c, isolated)
+    is_charged = bindparam("p_charged", type_=Boolean) & or_(c.crashes < suspect_from, and_(is_alone, not_(is_apart)))
     most = bindparam("p_max_crashes", type_=Integer)
     crashes = func.least(c.crashes + literal_column("1"), literal_column(str(MOST_CRASHES)))
     is_parked = is_charged & (crashes >= most)
-    runs_alone = is_charged & is_alone & (crashes >= suspect_from)
-    is_halved = and_(bindparam("p_charged", type_=Boolean), not_(is_charged), c.kind != all_(isolated))
-    tried = select(holding.c.tried).scalar_subquery()
-    group = func.least(func.coalesce(c.group_limit, literal_column(str(MOST_GROUP))), tried, type_=Integer)
+    is_delayed = is_charged & is_alone & (crashes >= suspect_from)
+    is_halved = and_(bindparam("p_charged", type_=Boolean), not_(is_charged))
+    tried = case((not_(is_apart), select(holding.c.tried).scalar_subquery()))
+    limit = func.coalesce(c.group_limit, literal_column(str(MOST_GROUP)))
+    group = func.least(limit, tried, type_=Integer)
+    runs_alone = is_delayed & not_((c.kind == any_(isolated)) & (limit > literal_column("1")))
     half = func.greatest(group.op("/")(literal_column("2")), literal_column("1"))
     delay = func.power(literal_column("2"), func.least(crashes, literal_column(str(MOST_DOUBLINGS))))
     message = _formatted(CRASHED, crashes=crashes, max_crashes=most)
@@ -308,11 +310,14 @@ def rescue(t: Tables) -> Statement:
             ),
             crashes=case((is_charged, crashes), else_=c.crashes),
             scheduled_at=case(
-                (runs_alone, func.clock_timestamp() + delay * cast(literal_column("'1 s'"), Interval)),
+                (is_delayed, func.clock_timestamp() + delay * cast(literal_column("'1 s'"), Interval)),
                 else_=c.scheduled_at,
             ),
             group_limit=case(
-                (runs_alone, literal_column("1")), (is_charged, null()), (is_halved, half), else_=c.group_limit
+                (runs_alone, literal_column("1")),
+                (is_charged, null()),
+                (is_halved, half),
+                else_=c.group_limit,
             ),
             error_message=case((is_charged, message), else_=c.error_message),
             errors=case((is_charged, with_entry(c, cast(entry, Text))), else_=c.errors),
@@ -336,10 +341,16 @@ def rescue(t: Tables) -> Statement:
     woken = waking(t, rescued, passed_at=due_time(r))
     # Not from the returned row, which has the new count.
     was_suspect = func.coalesce(r.id == any_(holding.c.suspects), _FALSE)
-    was_spared = was_suspect & or_(not_(holding.c.one), r.kind == any_(isolated))
+    was_spared = was_suspect & or_(not_(holding.c.one), func.coalesce(r.id == any_(holding.c.apart), _FALSE))
     charged = (bindparam("p_charged", type_=Boolean) & not_(was_spared)).label("charged")
     told = select(holding.c.count, r.id, r.kind, r.attempt, r.crashes, r.state, r.task_type, charged, woken)
     return Statement("rescue", told.select_from(holding.outerjoin(rescued, true())))
+
+
+def _is_apart(c: Any, isolated: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether the row is a suspect that ran in a child process, beside all other tasks: see ``crashes.runs_apart``."""
+    limit = func.coalesce(c.group_limit, literal_column(str(MOST_GROUP)))
+    return and_(c.crashes >= literal_column(str(SUSPECT_AFTER)), c.kind == any_(isolated), limit > literal_column("1"))
 
 
 def _formatted(text: str, **fields: ColumnElement[Any]) -> ColumnElement[str]:

@@ -14,7 +14,7 @@ local function orders(T)
   for _, l in ipairs(call('SMEMBERS', P..'levels:'..T)) do
     local p, mark, group, k = l:match('^(%d)([-rs])(%d*)[:=](.*)$')
     local most = group == '' and 32767 or math.max(1, group)
-    local tried = mark ~= 's' or isolated[k] or most >= group_size
+    local tried = mark ~= 's' or (isolated[k] and most > 1) or most >= group_size
     if tried and (any or kinds[k]) then
       local order = 2 * p + (first_retried and mark == '-' and 1 or 0)
       of[order] = of[order] or {}

@@ -25,7 +25,7 @@ for i = 1, #out[4], 2 do running[out[4][i]] = tonumber(out[4][i + 1]) end
 
 local function is_tried(mark, group, k)
   local most = group == '' and 32767 or math.max(1, group)
-  return (any or kinds[k]) and (mark ~= 's' or isolated[k] or most >= group_size)
+  return (any or kinds[k]) and (mark ~= 's' or (isolated[k] and most > 1) or most >= group_size)
 end
 
 -- The lines of a priority whose tasks have no lane of their own.

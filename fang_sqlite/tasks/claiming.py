@@ -21,7 +21,7 @@ from fang_sqlite.tasks import flow
 
 WANTED: Final = f"""kind IN (SELECT value FROM json_each(:kinds))
     AND (crashes < {SUSPECT_AFTER} OR max(1, coalesce(group_limit, {MOST_GROUP})) >= :group_size
-      OR kind IN (SELECT value FROM json_each(:isolated_kinds)))"""
+      OR (kind IN (SELECT value FROM json_each(:isolated_kinds)) AND coalesce(group_limit, {MOST_GROUP}) > 1))"""
 """Whether a claim may take a row that is due: the pool knows its kind, and it is no suspect that must wait."""
 
 FIRST: Final = f"""SELECT priority, scheduled_at, id FROM fang_tasks INDEXED BY fang_tasks_due

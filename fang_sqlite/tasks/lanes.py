@@ -26,7 +26,7 @@ from fang_sqlite.tasks.flow import read_type, write_type
 _WANTED: Final = f"""t.scheduled_at <= :now
     AND (:kinds IS NULL OR t.kind IN (SELECT value FROM json_each(:kinds)))
     AND (t.crashes < {SUSPECT_AFTER} OR max(1, coalesce(t.group_limit, {MOST_GROUP})) >= :group_size
-      OR t.kind IN (SELECT value FROM json_each(:isolated_kinds)))"""
+      OR (t.kind IN (SELECT value FROM json_each(:isolated_kinds)) AND coalesce(t.group_limit, {MOST_GROUP}) > 1))"""
 
 _OF_LEVEL: Final = f"""FROM fang_tasks t INDEXED BY fang_tasks_lanes
     WHERE t.{DUE} AND t.lane IS NOT NULL AND t.task_type = :task_type AND t.priority = :priority"""

@@ -521,6 +521,25 @@ class IgnoresIsolatedKinds(Broken):
         return claim
 
 
+class IgnoresLimitsOfIsolatedKinds(Broken):
+    """Claims suspects that must run alone for groups of any size, if their kind is isolated."""
+
+    caught_by = (
+        LeaseSuite.test_a_suspect_that_dies_in_children_with_one_pool_after_the_other_runs_alone_at_last,
+        FlowSuite.test_suspects_that_must_run_alone_are_left_out_though_their_kind_runs_in_child_processes,
+    )
+    in_database = True
+
+    async def claim(self, request: ClaimRequest) -> Claim:
+        claim: Claim = await self.whole.claim(request._replace(group_size=1) if request.isolated_kinds else request)
+        return claim
+
+    async def claim_lanes(self, request: LaneRequest) -> LaneClaim:
+        asked = request._replace(group_size=1) if request.isolated_kinds else request
+        claim: LaneClaim = await self.whole.claim_lanes(asked)
+        return claim
+
+
 class NeverClaimsSuspects(Broken):
     caught_by = (ClaimSuite.test_suspects_are_claimed_only_when_asked_for,)
 

@@ -8,7 +8,7 @@ import pytest
 
 from fang_core.backends.memory.state import MemoryState
 from fang_core.backends.store import Rescued
-from fang_core.crashes import MOST_CRASHES, MOST_GROUP, AfterCrash, after_crash
+from fang_core.crashes import ISOLATED_TRIES, MOST_CRASHES, MOST_GROUP, SUSPECT_AFTER, AfterCrash, after_crash
 from fang_core.record import Task, TaskState
 
 NOW = datetime(2024, 2, 29, 12, 0, tzinfo=UTC)
@@ -82,10 +82,33 @@ def test_a_suspect_beside_other_tasks_is_tried_in_smaller_groups(
 
 @pytest.mark.parametrize("others", [0, 9])
 @pytest.mark.parametrize("crashes", [2, 3, MOST_CRASHES])
-def test_a_suspect_that_ran_in_a_child_process_cannot_have_killed_its_pool(crashes: int, others: int) -> None:
-    task = held(crashes, group_limit=7)
+@pytest.mark.parametrize(("limit", "half"), [(None, MOST_GROUP // 2), (7, 3), (2, 1)])
+def test_a_suspect_that_ran_in_a_child_process_is_not_charged_with_the_death_of_its_pool(
+    crashes: int, others: int, limit: int | None, half: int
+) -> None:
+    task = held(crashes, group_limit=limit)
     after = after_crash(task, was_stopping=False, held=1 + others, workers=4, max_crashes=3, is_isolated=True)
-    assert after == AfterCrash(False, crashes, RETRIED, 7)
+    assert after == AfterCrash(False, crashes, RETRIED, half)
+
+
+def test_a_suspect_that_kills_one_pool_after_the_other_from_its_child_process_is_parked_at_last() -> None:
+    task = held(SUSPECT_AFTER)
+    for _ in range(ISOLATED_TRIES):
+        after = after_crash(task, was_stopping=False, held=1, workers=32, max_crashes=3, is_isolated=True)
+        assert not after.is_charged
+        task = task._replace(group_limit=after.group_limit)
+    beside = after_crash(task, was_stopping=False, held=2, workers=32, max_crashes=3, is_isolated=True)
+    assert (beside.is_charged, beside.group_limit) == (False, 1)
+    assert after_crash(task, was_stopping=False, held=1, workers=32, max_crashes=3, is_isolated=True).state is FAILED
+
+
+@pytest.mark.parametrize(("limit", "then"), [(None, None), (7, None), (1, 1)])
+def test_a_task_that_was_alone_in_a_pool_that_isolates_it_need_not_run_alone(
+    limit: int | None, then: int | None
+) -> None:
+    task = held(SUSPECT_AFTER - 1, group_limit=limit)
+    after = after_crash(task, was_stopping=False, held=1, workers=4, max_crashes=9, is_isolated=True)
+    assert (after.is_charged, after.group_limit) == (True, then)
 
 
 def test_before_it_is_a_suspect_it_did_not_run_in_one_for_sure() -> None:

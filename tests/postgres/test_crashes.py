@@ -66,9 +66,9 @@ def dead_pools() -> Iterator[Dead]:
                 tasks = [held(next(numbers), pool_id, *charged) for charged in group]
                 yield Dead(pool_id, has_record, was_stopping, most, workers, tasks)
     for crashes, kinds in product(range(4), (["tests.Crashing"], ["tests.Other", "tests.Crashing"], ["tests.Other"])):
-        for others in (0, 3):
+        for others, limit in product((0, 3), (None, 1, 2, 5)):
             pool_id = UUID(int=(next(numbers) << 64) + 7)
-            tasks = [held(next(numbers), pool_id, times, 0) for times in (crashes, *[0] * others)]
+            tasks = [held(next(numbers), pool_id, times, 0, limit) for times in (crashes, *[0] * others)]
             yield Dead(pool_id, True, False, 3, 6, tasks, kinds)
 
 

@@ -47,7 +47,7 @@ from fang_core.backends.store import (
 )
 from fang_core.backends.verbs import Fetched
 from fang_core.config import RetentionMode
-from fang_core.crashes import after_crash, group_limit, is_suspect
+from fang_core.crashes import after_crash, group_limit, is_suspect, runs_apart
 from fang_core.errors import IdInUse, StaleTask, TaskLost, TwinExists
 from fang_core.flow.info import TypeInfo
 from fang_core.flow.limits import rules_from_json
@@ -701,5 +701,6 @@ def _info_of(pool: MemoryPool) -> PoolInfo:
 
 def _is_wanted(task: Task, request: ClaimRequest | LaneRequest) -> bool:
     """Whether a claim may bring the task, though it may be a suspect."""
-    is_tried = group_limit(task) >= request.group_size or task.kind in request.isolated_kinds
+    is_apart = task.kind in request.isolated_kinds and runs_apart(task)
+    is_tried = group_limit(task) >= request.group_size or is_apart
     return is_tried or not is_suspect(task)

@@ -100,6 +100,22 @@ class FlowSuite:
         assert client.claim_lanes(group_size=NO_SUSPECTS, isolated_kinds=("another kind",)).tasks == []
         assert ids(client.claim_lanes().tasks) == [suspect.id]
 
+    def test_suspects_that_must_run_alone_are_left_out_though_their_kind_runs_in_child_processes(
+        self, backend: Backend
+    ) -> None:
+        backend.needs("outlives_processes")
+        watcher = managing(backend, Limit(5), kinds=_kinds(backend))
+        suspect = backend.crashed(SUSPECT_AFTER, task_type=TYPE)
+        other = backend.insert(backend.note(), task_type=TYPE)
+        dead = backend.client(task_types=(TYPE,), workers=1)
+        assert set(ids(dead.claim_lanes().tasks)) == {suspect.id, other.id}
+        (pulse,) = (each for each in watcher.beat().pulses if each.pool_id == dead.id)
+        assert len(watcher.rescue(pulse)) == 2
+        assert backend.row(suspect).group_limit == 1
+        found = watcher.claim_lanes(group_size=2, isolated_kinds=(suspect.kind,)).tasks
+        assert ids(found) == [other.id]
+        assert ids(watcher.claim_lanes(group_size=1, isolated_kinds=(suspect.kind,)).tasks) == [suspect.id]
+
     # Pause ------------------------------------------------------------------------------------------------------------
 
     def test_nothing_of_a_paused_type_is_claimed_until_it_is_resumed(self, backend: Backend) -> None:

@@ -7,12 +7,14 @@ from datetime import timedelta
 from functools import partial
 from math import inf
 from typing import Final, NamedTuple
+from uuid import UUID
 
 from fang_core.backends.store import Rescued
+from fang_core.claims.suspects import NO_SUSPECTS
 from fang_core.conformance.backend import WITHIN, Backend
 from fang_core.conformance.clients import Client
 from fang_core.conformance.store.claims import ids
-from fang_core.crashes import MOST_DOUBLINGS, SUSPECT_AFTER, after_crash
+from fang_core.crashes import ISOLATED_TRIES, MOST_DOUBLINGS, MOST_GROUP, SUSPECT_AFTER, after_crash
 from fang_core.liveness import DECLARED_DEAD, LOCK_FREE_FOR, Beat, Pulse, Watch
 from fang_core.record import Task, TaskState
 
@@ -49,6 +51,7 @@ CRASHES: Final = (
     Crash(SUSPECT_AFTER - 1, others=0, is_isolated=True),
     Crash(SUSPECT_AFTER, others=0, is_isolated=True),
     Crash(SUSPECT_AFTER, is_isolated=True),
+    Crash(SUSPECT_AFTER, is_isolated=True, was_stopping=True),
 )
 """Has at least one crash for each row of the table in ``fang_core.crashes``."""
 
@@ -252,6 +255,24 @@ class LeaseSuite:
         (told,) = watcher.rescue(seen(watcher, dead))
         assert (told.charged, backend.row(task).crashes) == (False, SUSPECT_AFTER)
 
+    def test_a_suspect_that_dies_in_children_with_one_pool_after_the_other_runs_alone_at_last(
+        self, backend: Backend
+    ) -> None:
+        """It kills its pool from its child process, and is parked in the end."""
+        backend.needs("outlives_processes")
+        watcher, kinds = backend.client(), (backend.note.__fang_options__.kind,)
+        suspect = hold(backend, Crash(SUSPECT_AFTER, others=0, is_isolated=True), "apart")
+        for tries in range(1, ISOLATED_TRIES + 1):
+            assert _rescued(watcher, suspect) == [(suspect.id, False)]
+            assert backend.row(suspect).group_limit == MOST_GROUP >> tries
+            pool = backend.client(task_types=("apart",), isolated_kinds=kinds)
+            if tries == ISOLATED_TRIES:
+                assert pool.claim(group_size=2, isolated_kinds=kinds) == []
+            assert ids(pool.claim(group_size=1 if tries == ISOLATED_TRIES else NO_SUSPECTS, isolated_kinds=kinds))
+            suspect = backend.row(suspect)
+        assert _rescued(watcher, suspect) == [(suspect.id, True)]
+        assert (backend.row(suspect).state, backend.row(suspect).crashes) == (TaskState.FAILED, SUSPECT_AFTER + 1)
+
     def test_a_suspect_is_claimed_for_groups_up_to_its_limit(self, backend: Backend) -> None:
         backend.needs("outlives_processes")
         watcher, other = backend.client(), backend.client(task_types=("tried",))
@@ -276,6 +297,12 @@ def hold(backend: Backend, crash: Crash, task_type: str) -> Task:
         backend.insert(backend.note(), task_type=task_type)
     assert len(client.claim()) == 1 + crash.others
     return backend.row(task)
+
+
+def _rescued(watcher: Client, task: Task) -> list[tuple[UUID, bool]]:
+    """Has the pool that holds the task declared dead; returns what was taken back, and whether it was charged."""
+    (pulse,) = (each for each in watcher.beat().pulses if each.pool_id == task.pool_id)
+    return [(each.id, each.charged) for each in watcher.rescue(pulse)]
 
 
 def seen(watcher: Client, client: Client) -> Pulse:

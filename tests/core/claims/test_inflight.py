@@ -48,16 +48,29 @@ def is_lone(task: ClaimedTask) -> bool:
 
 def test_a_suspect_that_is_isolated_runs_beside_everything_and_holds_nothing_up() -> None:
     held = InFlight(RetentionMode.REMOVE_FINISHED, lambda: False, WORKERS, lambda: {"K"})
-    taken = held.take([task(1), suspect(2), suspect(3)], POOL, CLAIMED)
+    limited = suspect(3)._replace(group_limit=2)
+    taken = held.take([task(1), suspect(2)._replace(group_limit=None), limited], POOL, CLAIMED)
     assert [run.task.id.int for run in taken.ready] == [1, 2, 3]
     assert [run.isolated for run in taken.ready] == [False, True, True]
     assert not taken.unwanted
     assert not held.suspects
 
 
+def test_a_suspect_that_must_run_alone_does_so_in_a_child_process() -> None:
+    held = InFlight(RetentionMode.REMOVE_FINISHED, lambda: False, WORKERS, lambda: {"K"})
+    first = task(1)
+    taken = held.take([first, suspect(2), task(3)], POOL, CLAIMED)
+    assert [run.task.id.int for run in taken.ready] == [1]
+    assert [run.task.id.int for run in taken.unwanted] == [3]
+    assert held.has_lone_suspect
+    held.remove([Outcome(first.id, 1, None), Outcome(task(3).id, 1, None)])
+    (run,) = held.begin_suspects()
+    assert run.isolated
+
+
 def test_a_suspect_of_another_kind_waits_for_those_that_are_isolated_too() -> None:
     held = InFlight(RetentionMode.REMOVE_FINISHED, lambda: False, WORKERS, lambda: {"other"})
-    other = suspect(1)._replace(kind="other")
+    other = suspect(1)._replace(kind="other", group_limit=None)
     assert [run.task.id.int for run in held.take([other, suspect(2)], POOL, CLAIMED).ready] == [1]
     assert held.has_lone_suspect
     assert not held.suspects_may_begin

@@ -116,7 +116,7 @@ due AS MATERIALIZED
       AND t.state IN ('new', 'retried') AND t.attempt < 9223372036854775807
       AND t.kind = ANY ($6::TEXT[])
       AND (t.crashes < 2 OR greatest(coalesce(t.group_limit, 32767), 1) >= $7::INTEGER
-        OR t.kind = ANY ($8::TEXT[]))
+        OR (t.kind = ANY ($8::TEXT[]) AND coalesce(t.group_limit, 32767) > 1))
     ORDER BY t.lane, t.scheduled_at, t.id LIMIT f.quota FOR NO KEY UPDATE OF t SKIP LOCKED) x
   LIMIT (SELECT greatest(room.n, 0) FROM room)),
 picked AS MATERIALIZED

@@ -6,13 +6,13 @@ FROM (SELECT t.id AS id
 FROM fang.fang_tasks AS t
 WHERE t.task_type = lane.task_type AND t.priority = lane.priority AND t.state >= 'retried' AND t.state <= 'retried' AND t.scheduled_at <= now() AND t.attempt < 9223372036854775807 AND (EXISTS (SELECT 1
 FROM fang.fang_pools
-WHERE fang.fang_pools.id = $1::UUID AND fang.fang_pools.beats > -1)) AND t.kind = ANY ($6::TEXT[]) AND (t.crashes < 2 OR greatest(coalesce(t.group_limit, 32767), 1) >= $7::INTEGER OR t.kind = ANY ($8::TEXT[])) ORDER BY t.scheduled_at, t.id
+WHERE fang.fang_pools.id = $1::UUID AND fang.fang_pools.beats > -1)) AND t.kind = ANY ($6::TEXT[]) AND (t.crashes < 2 OR greatest(coalesce(t.group_limit, 32767), 1) >= $7::INTEGER OR t.kind = ANY ($8::TEXT[]) AND greatest(coalesce(t.group_limit, 32767), 1) > 1) ORDER BY t.scheduled_at, t.id
  LIMIT (SELECT $9::INTEGER AS anon_1) FOR NO KEY UPDATE OF t SKIP LOCKED) AS again UNION ALL SELECT once.id AS id
 FROM (SELECT t.id AS id
 FROM fang.fang_tasks AS t
 WHERE t.task_type = lane.task_type AND t.priority = lane.priority AND t.state = 'new' AND t.scheduled_at <= now() AND t.attempt < 9223372036854775807 AND (EXISTS (SELECT 1
 FROM fang.fang_pools
-WHERE fang.fang_pools.id = $1::UUID AND fang.fang_pools.beats > -1)) AND (t.scheduled_at, t.id) > (coalesce(lane.after_at, '-infinity'::timestamptz), coalesce(lane.after_id, '00000000-0000-0000-0000-000000000000'::uuid)) AND t.kind = ANY ($6::TEXT[]) AND (t.crashes < 2 OR greatest(coalesce(t.group_limit, 32767), 1) >= $7::INTEGER OR t.kind = ANY ($8::TEXT[])) ORDER BY t.scheduled_at, t.id
+WHERE fang.fang_pools.id = $1::UUID AND fang.fang_pools.beats > -1)) AND (t.scheduled_at, t.id) > (coalesce(lane.after_at, '-infinity'::timestamptz), coalesce(lane.after_id, '00000000-0000-0000-0000-000000000000'::uuid)) AND t.kind = ANY ($6::TEXT[]) AND (t.crashes < 2 OR greatest(coalesce(t.group_limit, 32767), 1) >= $7::INTEGER OR t.kind = ANY ($8::TEXT[]) AND greatest(coalesce(t.group_limit, 32767), 1) > 1) ORDER BY t.scheduled_at, t.id
  LIMIT (SELECT $9::INTEGER AS anon_1) FOR NO KEY UPDATE OF t SKIP LOCKED) AS once) AS in_lane ON true
 WHERE lane.task_type != ALL (array((SELECT s.task_type
 FROM fang.fang_types AS s
