@@ -1,6 +1,6 @@
 """Makes the operations by which a pool claims tasks, and finds out when to claim."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import product
 from operator import attrgetter, itemgetter
@@ -16,6 +16,7 @@ from fang_postgres.statement import Operation, Rows
 
 # A claim has up to a thousand rows: these read each without a step of Python.
 _OF_TASK: Final = itemgetter(slice(4, None))
+_OF_LANE_TASK: Final = itemgetter(slice(8, None))
 _make_task: Final[Callable[[tuple[Any, ...]], ClaimedTask]] = partial(tuple.__new__, ClaimedTask)
 _HEADERS, _CANCEL_REQUEST = (itemgetter(ClaimedTask._fields.index(name)) for name in ("headers", "cancel_request"))
 _ORDER: Final = attrgetter("priority", "scheduled_at", "id.bytes")
@@ -82,9 +83,7 @@ def _retries_first(task: ClaimedTask) -> tuple[int, bool, Any, bytes]:
 
 def _as_claim(task_types: tuple[str, ...], rows: Rows, *, order: Callable[[ClaimedTask], Any] = _ORDER) -> Claim:
     snapshot, now, registered, managed = rows[0][:4]
-    tasks = list(map(_make_task, map(_OF_TASK, rows[1:])))
-    if any(map(_HEADERS, tasks)) or any(map(_CANCEL_REQUEST, tasks)):
-        tasks = [_decoded(task) for task in tasks]
+    tasks = _tasks(map(_OF_TASK, rows[1:]))
     tasks.sort(key=order)
     if len(task_types) > 1:
         place = {task_type: place for place, task_type in enumerate(task_types)}
@@ -95,11 +94,18 @@ def _as_claim(task_types: tuple[str, ...], rows: Rows, *, order: Callable[[Claim
 
 def _as_lane_claim(rows: Rows) -> LaneClaim:
     registered, is_managed, room, after_lane, snapshot, now, is_counted, look_in, first_id = rows[0][:9]
-    tasks = [] if first_id is None else [_decoded(ClaimedTask._make(row[8:])) for row in rows]
+    tasks = [] if first_id is None else _tasks(map(_OF_LANE_TASK, rows))
     tasks.sort(key=_ORDER)
     return LaneClaim(
         tasks, now, parse_snapshot(snapshot), registered, room, look_in, after_lane, is_managed, is_counted
     )
+
+
+def _tasks(rows: Iterable[tuple[Any, ...]]) -> list[ClaimedTask]:
+    tasks = list(map(_make_task, rows))
+    if any(map(_HEADERS, tasks)) or any(map(_CANCEL_REQUEST, tasks)):
+        return [_decoded(task) for task in tasks]
+    return tasks
 
 
 def _decoded(task: ClaimedTask) -> ClaimedTask:

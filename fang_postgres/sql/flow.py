@@ -12,6 +12,9 @@ whoever moves it: nothing can drift or leak. Rules that this form follows, each 
   keys take turns.
 - The rows of a key are a range in the order of the index that finds them. With ``t.lane = u.lane`` the planner went by
   another index, or read the whole table for each key, when the statistics were out of date.
+- All parameters of a function have one collation. A key, whose own is "C", gives it to the task type as well, and then
+  the functions cannot go by the type in their indexes: they scanned what all types run, for each key. So the key takes
+  the default collation on its way.
 
 The parts are texts, since a recursive search inside of a LATERAL is hard to follow in SQLAlchemy's form.
 """
@@ -254,11 +257,11 @@ _LOOKED: Final = f"""
         '<SCHEMA>.' || :p_task_type, {_LOCK_OF_TYPE + 1} + (hashtext(walk.lane) & {_STRIPES - 1})))
         THEN CAST(least(:p_limit,
           CASE WHEN room.per_key IS NOT NULL
-            THEN room.per_key - "<SCHEMA>".fang_running_1(:p_task_type, walk.lane) END,
+            THEN room.per_key - "<SCHEMA>".fang_running_1(:p_task_type, walk.lane COLLATE "default") END,
           CASE WHEN room.key_every IS NOT NULL THEN (
             SELECT {_starts("c.tat", "room.at", "room.key_burst", "room.key_every")} FROM (
               SELECT {_conforming("k.tat", "room.at", "room.key_full", "room.key_every")} AS tat FROM (
-                SELECT coalesce("<SCHEMA>".fang_lane_tat_1(:p_task_type, walk.lane), '-infinity') AS tat OFFSET 0
+                SELECT coalesce("<SCHEMA>".fang_lane_tat_1(:p_task_type, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
               ) k OFFSET 0) c) END) AS integer)
       ELSE -1 END AS free OFFSET 0) spare
   WHERE room.n > 0"""
@@ -315,7 +318,7 @@ _PAID: Final = f"""
     SELECT claimed.of_lane AS lane, count(*) AS n FROM claimed
     WHERE (SELECT room.key_every FROM room) IS NOT NULL GROUP BY claimed.of_lane) started
   CROSS JOIN LATERAL (
-    SELECT coalesce("<SCHEMA>".fang_lane_tat_1(:p_task_type, started.lane), '-infinity') AS tat,
+    SELECT coalesce("<SCHEMA>".fang_lane_tat_1(:p_task_type, started.lane COLLATE "default"), '-infinity') AS tat,
       clock_timestamp() AS at OFFSET 0) k
   ON CONFLICT (task_type, lane) DO UPDATE SET tat = excluded.tat
   RETURNING fang_lanes.lane"""

@@ -129,6 +129,29 @@ def test_a_sequential_scan_in_a_function_is_seen(connection: psycopg.Connection[
         assert sequential_scans(connection) > before
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("settings", [OF_EACH_KEY, RATED], ids=["of each key", "rated"])
+def test_what_other_types_run_is_not_read(connection: psycopg.Connection[Any], settings: str, mode: str) -> None:
+    """The functions find what runs of a key by its type and the key: here nothing. By the key alone they would scan the
+    whole index, and find what another type runs under the same key."""
+    run(connection, settings, fill(5_000, 100))
+    run(connection, f"INSERT INTO fang.fang_types (task_type, fair) VALUES ('{FOREIGN}', true)")
+    run(connection, fill(1_000, KEYS, state="in_progress", of=FOREIGN))
+    run(connection, f"INSERT INTO fang.fang_lanes SELECT '{FOREIGN}', 'k' || n, now() FROM generate_series(1, 1000) n")
+    run(connection, ANALYZE, "ANALYZE fang.fang_lanes")
+    before = entries_read(connection)
+    explain(connection, claim(), mode)
+    assert entries_read(connection) == before
+
+
+def entries_read(connection: psycopg.Connection[Any]) -> int:
+    """How many entries the server has found in the indexes of what runs and of the rates of keys."""
+    run(connection, "SELECT pg_stat_force_next_flush()")
+    counted = "SELECT sum(pg_stat_get_tuples_returned(i::regclass)) FROM unnest(%s::text[]) i"
+    indexes = ["fang.fang_tasks_running", "fang.fang_lanes_pkey"]
+    return int(connection.execute(counted.encode(), [indexes]).fetchone()[0])  # type: ignore[index]
+
+
 @pytest.mark.parametrize("many", MANY)
 def test_plans_with_many_waiting(connection: psycopg.Connection[Any], many: int) -> None:
     """The natural trap: the statistics of a drained table, few rows in many pages, when the next burst comes."""

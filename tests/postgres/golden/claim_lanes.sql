@@ -83,12 +83,12 @@ looked AS MATERIALIZED
         'fang.' || $1::VARCHAR, 1718513256 + (hashtext(walk.lane) & 255)))
         THEN CAST(least($3::INTEGER,
           CASE WHEN room.per_key IS NOT NULL
-            THEN room.per_key - "fang".fang_running_1($1::VARCHAR, walk.lane) END,
+            THEN room.per_key - "fang".fang_running_1($1::VARCHAR, walk.lane COLLATE "default") END,
           CASE WHEN room.key_every IS NOT NULL THEN (
             SELECT room.key_burst - (CAST(extract(epoch FROM c.tat - room.at) * 1000000 AS bigint) + room.key_every - 1) / room.key_every FROM (
               SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
              ELSE greatest(k.tat, room.at) END AS tat FROM (
-                SELECT coalesce("fang".fang_lane_tat_1($1::VARCHAR, walk.lane), '-infinity') AS tat OFFSET 0
+                SELECT coalesce("fang".fang_lane_tat_1($1::VARCHAR, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
               ) k OFFSET 0) c) END) AS integer)
       ELSE -1 END AS free OFFSET 0) spare
   WHERE room.n > 0),
@@ -144,7 +144,7 @@ paid AS
     SELECT claimed.of_lane AS lane, count(*) AS n FROM claimed
     WHERE (SELECT room.key_every FROM room) IS NOT NULL GROUP BY claimed.of_lane) started
   CROSS JOIN LATERAL (
-    SELECT coalesce("fang".fang_lane_tat_1($1::VARCHAR, started.lane), '-infinity') AS tat,
+    SELECT coalesce("fang".fang_lane_tat_1($1::VARCHAR, started.lane COLLATE "default"), '-infinity') AS tat,
       clock_timestamp() AS at OFFSET 0) k
   ON CONFLICT (task_type, lane) DO UPDATE SET tat = excluded.tat
   RETURNING fang_lanes.lane)
