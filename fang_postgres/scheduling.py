@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Final
 
 from fang_core.backends.scheduling import due_at, replaced, row_now, row_of_past, unknown_schedule
@@ -18,13 +19,16 @@ from fang_core.schedules.stored import (
     backfilled,
     judged,
 )
-from fang_core.tasks.insertion import NewTask, Overrides, Rules
+from fang_core.tasks.insertion import NewTask, Overrides, Rules, in_chunks
 from fang_core.tasks.managing import Pause
 from fang_postgres import scripts
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Script
 
 _TRIES: Final = 20  # of a change to a schedule that others change at the same time
+
+AT_ONCE: Final = 1_000
+"""The most ticks that one statement of a backfill makes: it takes some tens of milliseconds."""
 
 
 def put(
@@ -110,10 +114,12 @@ def _backfill(
         yield operations.cancel(last.id, replaced(info.name), notify=notify)
     yield operations.hold_schedule(info, latest)
     inserted = 0
-    for row, due in rows:
-        # The first one tells pools where they may have passed rows, and with that of all later ones.
-        tells = notify and not inserted
-        inserted += (yield operations.insert(row, Overrides(scheduled_at=due), notify=tells)) is not None
+    for _, alike in groupby(rows, key=lambda row: row[0].expires):
+        ticks = list(alike)
+        dues = {row.id: due for row, due in ticks}
+        for chunk in in_chunks((row for row, _ in ticks), most_rows=AT_ONCE):
+            chunk.sort(key=lambda row: row.uniq_hash or "")
+            inserted += yield operations.insert_past(chunk, [dues[row.id] for row in chunk], notify=notify)
     return inserted
 
 

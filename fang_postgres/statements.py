@@ -52,6 +52,7 @@ class Statements:
     begin_periods = once(uniques.begin_periods)
     end_periods = once(uniques.end_periods)
     insert_on_terms = once(lambda t: inserts.insert_unique(t, "insert_on_terms", "uniq_hash", "uniq_waiting"))
+    insert_past = once(inserts.insert_past)
     undo_inserts = once(uniques.undo_inserts)
     keeping_out = once(uniques.keeping_out)
     replace_twins = once(lambda t: uniques.change_twins(t, replaces=True))

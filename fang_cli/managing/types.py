@@ -1,6 +1,8 @@
 """Defines ``fang queues`` and ``fang limits``: task types, paused and limited by hand."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +12,10 @@ from fang_cli.managing import limit_arguments
 from fang_cli.options import DATABASE, JSON, PAUSE, SAID, options, queue_at
 from fang_cli.settings import chosen_database, chosen_schema
 from fang_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from fang_core.flow.info import TypeInfo
+    from fang_core.record import PoolInfo
 
 # Queues ---------------------------------------------------------------------------------------------------------------
 
@@ -60,13 +66,13 @@ def pause_queue(
     end = arguments.end_of_pause(lasts, until, tz)
     with queue_at(database_url, schema) as queue:
         info = queue.pause(task_type, until=end, reason=reason, by=by or arguments.whoami())
-        is_known = info.running or info.waiting or any(task_type in pool.task_types for pool in queue.pools())
+        is_known = _is_known(info, queue.pools())
     if not info.is_paused:
         raise UsageError("--until has passed already: the task type is not paused")
     click.echo(printable(f"{task_type} is paused {showing_types.told_pause(info)}"))
     click.echo(f"{info.running} of its tasks run, and go on; {info.waiting} wait")
     if not is_known:
-        click.echo("no pool serves this task type either: fang queues list shows which there are")
+        _tell_unknown(task_type, database_url, schema)
 
 
 @queues.command("resume")
@@ -161,10 +167,13 @@ def set_limits(
     checked_rules(rules)
     with queue_at(database_url, schema) as queue:
         info = queue.limits.set(task_type, rules, reason=reason, by=by or arguments.whoami())
-    assert info is not None  # what was set is kept, and be it nothing
+        assert info is not None  # what was set is kept, and be it nothing
+        is_known = _is_known(info, queue.pools())
     click.echo(printable(f"{task_type}: {showing_types.told_rules(info.changed or ())}"))
     for kind, declared in sorted(info.declared.items()):
         click.echo(printable(f"instead of what {kind} declares: {showing_types.told_rules(declared)}"))
+    if not is_known:
+        _tell_unknown(task_type, database_url, schema)
 
 
 @limits.command("remove")
@@ -179,3 +188,23 @@ def remove_limits(*, task_type: str, schema: str | None, database_url: str | Non
         info = queue.limits.remove(task_type)
     holds = "no limits" if info is None else showing_types.told_settings(info.settings)
     click.echo(printable(f"{task_type}: {holds}, as the code says"))
+
+
+# Types that nothing has -----------------------------------------------------------------------------------------------
+
+
+def _is_known(info: "TypeInfo", pools: "Iterable[PoolInfo]") -> bool:
+    """Returns whether a task or a pool has the type, or a class declares its limits."""
+    is_used = bool(info.running or info.waiting or info.declared)
+    return is_used or any(info.task_type in pool.task_types for pool in pools)
+
+
+def _tell_unknown(task_type: str, database_url: str | None, schema: str | None) -> None:
+    """Says that nothing has the type, which may be meant or mistyped, and which type is called nearly like it."""
+    from fang_cli.managing.reading_types import read_queues
+    from fang_core.words.naming import meant
+    from fang_core.words.texts import printable
+
+    found = read_queues(chosen_database(database_url), chosen_schema(schema))
+    near = meant(task_type, [each.task_type for each in found if each.pools or each.waiting or each.running])
+    click.echo(printable(f"no pool serves this task type{near}: fang queues list shows which there are"))

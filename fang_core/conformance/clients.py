@@ -134,6 +134,9 @@ class Client:
         while not self._call(self.store.adopt, task_types, MANY):
             pass
 
+    def adopt_all(self, task_type: str) -> None:
+        self._call(self.store.adopt_all, task_type)
+
     def tell_types(self, *task_types: str) -> None:
         self._call(self.store.tell_types, task_types)
 

@@ -25,10 +25,10 @@ def first_line(error: BaseException) -> str:
 def no_option(name: str, options: Iterable[str]) -> str:
     """Returns a text that says that there is no such option, which one was probably meant, and which exist."""
     known = sorted(options)
-    return f"there is no option {name!r}{_meant(name, known)}; options are {', '.join(known)}"
+    return f"there is no option {name!r}{meant(name, known)}; options are {', '.join(known)}"
 
 
-def _meant(name: str, known: Sequence[str]) -> str:
+def meant(name: str, known: Sequence[str]) -> str:
     """Returns a text that says which of the known names was probably meant; an empty one if none is like it."""
     near = difflib.get_close_matches(name, known, n=1) or [each for each in known if name in each]
     return f" (did you mean {near[0]!r}?)" if near else ""
@@ -46,8 +46,8 @@ def names_arguments(cls: type[T]) -> type[T]:
             signature.bind(self, *args, **kwargs)
         except TypeError as error:
             unknown = next((name for name in kwargs if name not in names), None)
-            meant = "" if unknown is None else _meant(unknown, names)
-            raise WrongArguments(f"{cls.__name__}: {error}{meant}; its arguments are {', '.join(names)}") from None
+            suggestion = "" if unknown is None else meant(unknown, names)
+            raise WrongArguments(f"{cls.__name__}: {error}{suggestion}; its arguments are {', '.join(names)}") from None
         init(self, *args, **kwargs)
 
     setattr(cls, "__init__", checked)  # noqa: B010 - mypy sees no attribute in an assignment to it

@@ -12,7 +12,7 @@ from fang_core.record import Task
 from fang_core.tasks.insertion import NewTask, Overrides
 from fang_core.tasks.options import COLUMNS
 from fang_postgres.operations.base import OperationsBase
-from fang_postgres.operations.rows import as_task
+from fang_postgres.operations.rows import as_count, as_task
 from fang_postgres.sql.inserts import TEXTS
 from fang_postgres.statement import Operation, Rows
 from fang_postgres.textform import as_text
@@ -39,6 +39,13 @@ class Inserts(OperationsBase):
         params = columns(rows) | due(overrides)
         params |= {"p_uniq_hash": as_lines(row.uniq_hash or "" for row in rows), "p_notify": notify}
         return Operation(self._statements.insert_unique, params, partial(inserted_rows, rows))
+
+    def insert_past(self, rows: list[NewTask], dues: Sequence[datetime], *, notify: bool) -> Operation[int]:
+        """Inserts rows, given in the order of their hashes and all expiring alike, that are due at these times each;
+        returns how many are new."""
+        params = columns(rows) | {"p_dues": list(dues), "p_notify": notify}
+        params["p_uniq_hash"] = as_lines(row.uniq_hash or "" for row in rows)
+        return Operation(self._statements.insert_past, params, as_count)
 
     def existing(self, row: NewTask) -> Operation[list[tuple[Task, bool]]]:
         """Returns the tasks with the row's id or its unique hash, and whether each is the same task."""

@@ -261,7 +261,8 @@ _LOOKED: Final = f"""
           CASE WHEN room.key_every IS NOT NULL THEN (
             SELECT {_starts("c.tat", "room.at", "room.key_burst", "room.key_every")} FROM (
               SELECT {_conforming("k.tat", "room.at", "room.key_full", "room.key_every")} AS tat FROM (
-                SELECT coalesce("<SCHEMA>".fang_lane_tat_1(:p_task_type, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
+                SELECT coalesce(
+                  "<SCHEMA>".fang_lane_tat_1(:p_task_type, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
               ) k OFFSET 0) c) END) AS integer)
       ELSE -1 END AS free OFFSET 0) spare
   WHERE room.n > 0"""

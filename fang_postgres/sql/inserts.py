@@ -103,8 +103,25 @@ def insert_unique(t: Tables, name: str, *hashes: str) -> Statement:
     return Statement(name, told.select_from(inserted))
 
 
-def _new_rows(t: Tables, *hashes: str) -> tuple[list[str], Any]:
-    """Returns the columns, and the rows that lists in parameters stand for.
+def insert_past(t: Tables) -> Statement:
+    """Inserts rows of which each has a due time of its own, and whose ids or hashes may be taken. Counts the new ones.
+
+    Pass them in the order of their hashes, as those of ``insert_unique``.
+    """
+    names, source = _new_rows(t, "uniq_hash", has_dues=True)
+    inserted = (
+        postgresql.insert(t.tasks)
+        .from_select(names, source)
+        .on_conflict_do_nothing()
+        .returning(*told_of_new_rows(t))
+        .cte("inserted")
+    )
+    count = select(func.count()).select_from(inserted).scalar_subquery().label("count")
+    return Statement("insert_past", select(count, waking(t, inserted)))
+
+
+def _new_rows(t: Tables, *hashes: str, has_dues: bool = False) -> tuple[list[str], Any]:
+    """Returns the columns, and the rows that lists in parameters stand for; ``has_dues``: one says when they are due.
 
     Most lists are one text with a line for each item: psycopg took longer to escape an array of JSON texts than it took
     to insert them, and asyncpg then has no array types to look up on each new connection. An option in ``TEXTS`` may
@@ -121,8 +138,10 @@ def _new_rows(t: Tables, *hashes: str) -> tuple[list[str], Any]:
         lists[name] = _lines(f"p_{name}")
     lists["lane"] = bindparam("p_lanes", type_=ARRAY(Text))  # a key may hold any character
     lists["expires"] = cast(_lines("p_expires"), ARRAY(Double))
+    if has_dues:
+        lists["scheduled_at"] = bindparam("p_dues", type_=ARRAY(DateTime(timezone=True)))
     row = func.unnest(*lists.values()).table_valued(*lists).render_derived(name="new_task")
-    due = due_of_insert()
+    due = row.c.scheduled_at if has_dues else due_of_insert()
     values: dict[str, Any] = {name: cast(row.c[name], JSONB) if name == "metadata" else row.c[name] for name in lists}
     values["lane"] = lane_of(t, row.c.lane, row.c.task_type)
     values["scheduled_at"], values["expires_at"] = due, expiry(due, values.pop("expires"))

@@ -169,13 +169,16 @@ def test_what_the_database_refuses_is_one_line(url: str) -> None:
     assert result.stderr.startswith("fang: tasks of type 'mail' have no key: set fair_by='tenant' in their class")
 
 
-def test_a_pause_of_a_type_that_nothing_has_is_told_as_such(url: str, printed: Run) -> None:
-    assert printed("queues", "pause", "mial").endswith(
-        "0 of its tasks run, and go on; 0 wait\n"
-        "no pool serves this task type either: fang queues list shows which there are\n"
-    )
+def test_a_type_that_nothing_has_is_told_as_such_with_the_one_that_was_meant(url: str, printed: Run) -> None:
+    lists = ": fang queues list shows which there are\n"
+    assert printed("queues", "pause", "mail").endswith(f"0 wait\nno pool serves this task type{lists}")
+    assert printed("limits", "set", "exports", "3").endswith(f"no pool serves this task type{lists}")
     with Queue(url) as queue, WorkerPool(queue, task_type="mail"):
+        meant = f"no pool serves this task type (did you mean 'mail'?){lists}"
+        assert printed("queues", "pause", "mial").endswith(meant)
+        assert printed("limits", "set", "mial", "3").endswith(meant)
         assert printed("queues", "pause", "mail").endswith("0 wait\n")
+        assert "no pool" not in printed("limits", "set", "mail", "3")
 
 
 def test_a_pause_that_has_passed_is_refused_and_leaves_the_one_that_holds(url: str) -> None:

@@ -12,10 +12,13 @@ import pytest
 from fang_core import Every, Runnable, ScheduleInfo, TaskConfig
 from fang_core.backends.scheduling import stored_tick
 from fang_core.backends.ticking import tick_of
-from fang_core.schedules.stored import Verdict
+from fang_core.schedules.stored import Backfill, Verdict
+from fang_core.tasks.insertion import Rules
+from fang_postgres import scheduling
 from fang_postgres.operations import Operations
+from fang_postgres.statement import Operation
 from fang_threaded import Queue
-from fang_threaded.database import run_on
+from fang_threaded.database import run_on, run_script
 from tests.driven import Driven
 from tests.patience import PATIENT
 from tests.postgres.blocking import await_waiting, while_changed
@@ -132,6 +135,26 @@ def test_a_backfill_judges_by_the_task_of_a_tick_that_it_has_met(
         holder.execute(end.encode())
         assert backfill.result(PATIENT) == (0 if end == "COMMIT" else 1)
     assert schedule.rows() == ["new"]
+
+
+def test_a_backfill_takes_few_statements_and_makes_only_what_is_not_there(url: str, schedule: Schedule) -> None:
+    schedule.put(jitter=timedelta(minutes=30), expires=DAY)
+    began = schedule.info.last_tick
+    assert schedule.queue.schedules.backfill("report", began - timedelta(hours=1_200), began) == 1_200
+    sent: list[str] = []
+
+    def run(operation: Operation[Any]) -> Any:
+        sent.append(operation.statement.name)
+        return run_on(connection, operation)
+
+    with psycopg.connect(url) as connection:
+        period = Backfill(began - timedelta(hours=3_000), began)
+        script = scheduling.backfill(OPS, "report", period, Rules(), notify=True)
+        assert run_script(run, script) == 1_800
+        assert sent.count("insert_past") <= 4
+        assert len(sent) < 10
+        due = "SELECT count(DISTINCT scheduled_at), count(*), count(expires_at) FROM fang.fang_tasks"
+        assert connection.execute(due.encode()).fetchone() == (3_000, 3_000, 3_000)
 
 
 CHANGES: Final = {

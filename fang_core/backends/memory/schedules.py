@@ -78,7 +78,7 @@ class MemorySchedules:
     def run_now(self, name: str, rules: Rules) -> Task:
         """Inserts a task of a schedule that is due now, and is of no tick. Raises ``UnknownSchedule``."""
         with self._state.lock:
-            row = row_now(self._known(name), rules)
+            row = row_now(self._listed(name), rules)
         return self._state.insert([row], Overrides())[0]
 
     def backfill(self, name: str, backfill: Backfill, rules: Rules) -> int:
@@ -87,7 +87,7 @@ class MemorySchedules:
         Raises ``UnknownSchedule`` or ``UsageError``.
         """
         with self._state.lock:
-            now, info = self._state.clock(), self._known(name)
+            now, info = self._state.clock(), self._listed(name)
             last = self._last_task(info)
             rows = schedule_rows.past_tasks(info, backfill, last, now, rules)
             if not rows:
@@ -169,6 +169,13 @@ class MemorySchedules:
         if info is None:
             raise unknown_schedule(name, self.rows)
         return info
+
+    def _listed(self, name: str) -> ScheduleInfo:
+        """Returns a schedule that is listed: that of a class which no pool has declared yet is not."""
+        listed = {info.name: info for info in self.rows.values() if schedule_rows.is_listed(info)}
+        if name not in listed:
+            raise unknown_schedule(name, listed)
+        return listed[name]
 
     def _last_task(self, info: ScheduleInfo) -> Task | None:
         return None if info.last_task_id is None else self._state.tasks.get(info.last_task_id)

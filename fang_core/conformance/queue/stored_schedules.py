@@ -237,6 +237,21 @@ class StoredScheduleSuite:
         with pytest.raises(UnknownSchedule, match="fang schedules list"):
             do(backend, "pause", "xyz")
 
+    def test_a_class_that_no_pool_has_declared_has_no_schedule_to_run(self, backend: Backend) -> None:
+        client = backend.client()
+        client.read_schedules("nobody's")
+        hour = (LONG_AGO, LONG_AGO + HOUR)
+        for verb, args in (("run_now", ()), ("backfill", hour)):
+            with pytest.raises(UnknownSchedule, match="there is no schedule"):
+                do(backend, verb, "nobody's", *args)
+        assert all_tasks(backend) == []
+
+    def test_a_schedule_whose_only_time_has_passed_is_kept_and_makes_no_task(self, backend: Backend) -> None:
+        info = put(backend, at=LONG_AGO)
+        assert info.at == LONG_AGO < info.last_tick
+        assert info.schedule.next_after(info.last_tick) is None
+        assert do(backend, "backfill", "nightly", LONG_AGO, LONG_AGO) == 1
+
     def test_backfill_inserts_each_tick_of_a_time_once(self, backend: Backend) -> None:
         put(backend, expires=HOUR)  # from now, and not from the time of the tick
         assert do(backend, "backfill", "nightly", LONG_AGO, LONG_AGO + 5 * HOUR) == 6

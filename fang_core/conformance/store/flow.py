@@ -251,6 +251,18 @@ class FlowSuite:
         assert len(client.claim_lanes(task_type="exports").tasks) == 1
         assert client.claim_lanes(task_type="exports").room == 0
 
+    def test_one_call_adopts_all_that_waits_and_runs_of_a_type_before_a_drain_ends(self, backend: Backend) -> None:
+        client, other = [backend.client(task_types=("exports", "mail")) for _ in range(2)]
+        for task_type in ("exports", "mail") * 12:
+            backend.insert(backend.note(), task_type=task_type)
+        assert len(other.claim(2, task_types=("exports",))) == 2
+        for task_type in ("exports", "mail"):
+            client.declare(Limit(5), kind=client.record.kinds[0], task_type=task_type)
+        client.adopt_all("exports")
+        assert len(client.claim_lanes(task_type="exports").tasks) == 3
+        client.adopt_all("exports")  # nothing is left to adopt
+        assert client.claim_lanes(task_type="exports").room == 0
+
     # Rates ------------------------------------------------------------------------------------------------------------
 
     def test_a_rate_allows_its_burst_and_then_says_when_the_next_start_may_be(self, backend: Backend) -> None:

@@ -88,7 +88,8 @@ looked AS MATERIALIZED
             SELECT room.key_burst - (CAST(extract(epoch FROM c.tat - room.at) * 1000000 AS bigint) + room.key_every - 1) / room.key_every FROM (
               SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
              ELSE greatest(k.tat, room.at) END AS tat FROM (
-                SELECT coalesce("fang".fang_lane_tat_1($1::VARCHAR, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
+                SELECT coalesce(
+                  "fang".fang_lane_tat_1($1::VARCHAR, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
               ) k OFFSET 0) c) END) AS integer)
       ELSE -1 END AS free OFFSET 0) spare
   WHERE room.n > 0),
