@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from fang_core.backends.rows import can_be_cancelled
-from fang_core.backends.scheduling import PAUSER, due_at, row_of_past
+from fang_core.backends.scheduling import PAUSER, check_listed, due_at, row_of_past
 from fang_core.backends.store import Tick
 from fang_core.record import Task, TaskState
 from fang_core.remarks import Remark
@@ -95,19 +95,16 @@ def after_removal(info: ScheduleInfo, now: datetime) -> ScheduleInfo | None:
     return None
 
 
-def is_listed(info: ScheduleInfo) -> bool:
-    """Returns whether there is something to say of it: schedules of classes that nobody has declared are left out."""
-    return info.is_stored or info.declared is not None or info.paused
-
-
 def past_tasks(
     info: ScheduleInfo, backfill: Backfill, last: Task | None, now: datetime, rules: Rules
 ) -> list[tuple[NewTask, datetime, datetime]]:
-    """Returns the tasks of past ticks to make up for: the row, when it is due, and its tick. Raises ``UsageError``.
+    """Returns the tasks of past ticks to make up for: the row, when it is due, and its tick. Raises ``UsageError`` or
+    ``UnknownSchedule``.
 
     ``last`` is the task of the last tick. If there are any: cancel it if ``cancels(backfill.overlap, last)``, insert
     them, and write ``after_backfill``.
     """
+    check_listed(info)
     ticks = backfilled(info, backfill, now)
     if not ticks or judged(backfill.overlap, None if last is None else last.state) is not Verdict.TICKED:
         return []

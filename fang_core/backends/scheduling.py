@@ -45,6 +45,17 @@ def due_at(info: ScheduleInfo, at: datetime) -> datetime:
     return at + jitter_of(info.name, at, info.jitter)
 
 
+def is_listed(info: ScheduleInfo) -> bool:
+    """Returns whether there is something to say of it: schedules of classes that nobody has declared are left out."""
+    return info.is_stored or info.declared is not None or info.paused
+
+
+def check_listed(info: ScheduleInfo) -> None:
+    """Raises ``UnknownSchedule`` for a schedule that is not listed."""
+    if not is_listed(info):
+        raise unknown_schedule(info.name)
+
+
 def row_of_past(info: ScheduleInfo, at: datetime, now: datetime, rules: Rules) -> NewTask:
     """Returns the task of a tick that is made up for, of whatever schedule. Raises ``UsageError``.
 
@@ -56,7 +67,8 @@ def row_of_past(info: ScheduleInfo, at: datetime, now: datetime, rules: Rules) -
 
 
 def row_now(info: ScheduleInfo, rules: Rules) -> NewTask:
-    """Returns a task of a schedule that is of no tick. Raises ``UsageError``."""
+    """Returns a task of a schedule that is of no tick. Raises ``UsageError`` or ``UnknownSchedule``."""
+    check_listed(info)
     if info.is_stored:
         return stored_row(info, UUID(int=uuid7().int))
     return _row_of_class(info, rules)

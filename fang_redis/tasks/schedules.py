@@ -13,7 +13,7 @@ from uuid import UUID
 from fang_core.backends import schedule_rows as rules_of
 from fang_core.backends.json_forms import schedule_as_json, schedule_from_json
 from fang_core.backends.rows import after_cancel
-from fang_core.backends.scheduling import replaced, row_now, unknown_schedule
+from fang_core.backends.scheduling import is_listed, replaced, row_now, unknown_schedule
 from fang_core.backends.store import ScheduleState, Tick
 from fang_core.record import Task
 from fang_core.remarks import Remark
@@ -100,7 +100,7 @@ class ScheduleRoom:
     def list_all(self) -> Verb[Schedules]:
         """See ``ScheduleVerbs.list_all``."""
         now, infos = yield from self._all()
-        return Schedules(now, sorted(filter(rules_of.is_listed, infos)))
+        return Schedules(now, sorted(filter(is_listed, infos)))
 
     def run_now(self, name: str, rules: Rules, /) -> Verb[Task]:
         """See ``ScheduleVerbs.run_now``."""

@@ -10,7 +10,7 @@ from uuid import UUID
 from fang_core.backends import schedule_rows
 from fang_core.backends.json_forms import schedule_as_json, schedule_from_json
 from fang_core.backends.rows import after_cancel
-from fang_core.backends.scheduling import replaced, row_now, unknown_schedule
+from fang_core.backends.scheduling import is_listed, replaced, row_now, unknown_schedule
 from fang_core.backends.store import SCHEDULES, ScheduleState, Tick
 from fang_core.record import Task
 from fang_core.remarks import Remark
@@ -59,7 +59,7 @@ def remove(tx: Transaction, name: str) -> bool:
 def list_all(tx: Transaction) -> Schedules:
     """Returns the schedules of which there is something to say, in the order of their names."""
     infos = [schedule_from_json(text) for (text,) in tx.rows("SELECT info FROM fang_schedules ORDER BY name")]
-    return Schedules(tx.now, [info for info in infos if schedule_rows.is_listed(info)])
+    return Schedules(tx.now, [info for info in infos if is_listed(info)])
 
 
 def run_now(tx: Transaction, name: str, rules: Rules) -> Task:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fang_core.backends import schedule_rows
 from fang_core.backends.rows import after_cancel
-from fang_core.backends.scheduling import replaced, row_now, unknown_schedule
+from fang_core.backends.scheduling import is_listed, replaced, row_now, unknown_schedule
 from fang_core.backends.store import SCHEDULES, ScheduleState, Tick
 from fang_core.record import Task
 from fang_core.remarks import Remark
@@ -72,13 +72,13 @@ class MemorySchedules:
     def list_all(self, name: str | None = None) -> Schedules:
         """Returns all schedules, or the one of this name; without those of classes that nobody has declared."""
         with self._state.lock:
-            wanted = [info for info in sorted(self.rows.values()) if schedule_rows.is_listed(info)]
+            wanted = [info for info in sorted(self.rows.values()) if is_listed(info)]
             return Schedules(self._state.clock(), [info for info in wanted if name in (None, info.name)])
 
     def run_now(self, name: str, rules: Rules) -> Task:
         """Inserts a task of a schedule that is due now, and is of no tick. Raises ``UnknownSchedule``."""
         with self._state.lock:
-            row = row_now(self._listed(name), rules)
+            row = row_now(self._known(name), rules)
         return self._state.insert([row], Overrides())[0]
 
     def backfill(self, name: str, backfill: Backfill, rules: Rules) -> int:
@@ -87,7 +87,7 @@ class MemorySchedules:
         Raises ``UnknownSchedule`` or ``UsageError``.
         """
         with self._state.lock:
-            now, info = self._state.clock(), self._listed(name)
+            now, info = self._state.clock(), self._known(name)
             last = self._last_task(info)
             rows = schedule_rows.past_tasks(info, backfill, last, now, rules)
             if not rows:
@@ -169,13 +169,6 @@ class MemorySchedules:
         if info is None:
             raise unknown_schedule(name, self.rows)
         return info
-
-    def _listed(self, name: str) -> ScheduleInfo:
-        """Returns a schedule that is listed: that of a class which no pool has declared yet is not."""
-        listed = {info.name: info for info in self.rows.values() if schedule_rows.is_listed(info)}
-        if name not in listed:
-            raise unknown_schedule(name, listed)
-        return listed[name]
 
     def _last_task(self, info: ScheduleInfo) -> Task | None:
         return None if info.last_task_id is None else self._state.tasks.get(info.last_task_id)
