@@ -54,17 +54,25 @@ class Gate:
         return True
 
     def leave(self) -> None:
-        """Lets the next one in; does nothing if this process does not have the gate."""
+        """Lets the next one in; does nothing if this process does not have the gate.
+
+        It has it even if an exception of a signal's handler has struck between the locks and the note that they are
+        held: others would wait in vain until this process writes again.
+        """
         held, self._held = self._held, None
-        if held is self._pair and held is not None:
-            held.unlock()
-        elif held is not None:
+        if held is not None and held is not self._pair:
             held.close()
+        if self._pair is not None:
+            self._pair.unlock()
+        self._let_go_of_waiter()
 
     def close(self) -> None:
         """Leaves, and closes the lock files. Idempotent; a gate that is entered again opens them again."""
         self.leave()
         self._close_pair()
+
+    def _let_go_of_waiter(self) -> None:
+        """Closes the files of one whose wait is over, and that nobody has asked for the gate since."""
         if self._waiter is not None and self._waiter.ends_within(0):
             waiter, self._waiter = self._waiter, None
             waiter.let_go()
@@ -130,8 +138,9 @@ class _Pair:
         fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def unlock(self) -> None:
-        """Lets go of ``writer``."""
-        fcntl.flock(self._writer, fcntl.LOCK_UN)
+        """Lets go of both, whichever are locked."""
+        for file in (self._turn, self._writer):
+            fcntl.flock(file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Closes both files, and so lets go of them."""

@@ -1,5 +1,6 @@
 """Tests the gate in front of the write lock: between the threads of a process, and between processes."""
 
+import fcntl
 import os
 import signal
 import threading
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fang_sqlite.connections.gate import Gate
+from fang_sqlite.connections.gate import Gate, _Waiter
 from tests.forking import Forked
 from tests.patience import PATIENT
 
@@ -176,3 +177,49 @@ def test_no_process_comes_in_twice_while_another_one_waits_for_its_turn(tmp_path
     assert time.monotonic() < deadline
     turns = journal.read_text()
     assert {me: turns.count(me) for me in "abc"} == dict.fromkeys("abc", times)
+
+
+@pytest.mark.parametrize("locked", [1, 2], ids=["the first", "both"])
+def test_a_signal_that_strikes_among_the_locks_leaves_the_gate_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: int
+) -> None:
+    struck, other = Gate(tmp_path), Gate(tmp_path)
+    taken: list[int] = []
+    lock = fcntl.flock
+
+    def flock(file: int, operation: int) -> None:
+        lock(file, operation)
+        taken.append(operation)
+        if len(taken) == locked:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(KeyboardInterrupt):
+        struck.enter(0)
+    monkeypatch.undo()
+    struck.leave()
+    assert other.enter(0)
+    other.close()
+    struck.close()
+
+
+def test_a_signal_that_strikes_at_the_end_of_a_wait_leaves_the_gate_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, struck, other = Gate(tmp_path), Gate(tmp_path), Gate(tmp_path)
+    assert first.enter(0)
+    ends_within = _Waiter.ends_within
+
+    def strike(waiter: _Waiter, seconds: float) -> bool:
+        first.leave()
+        assert ends_within(waiter, PATIENT)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Waiter, "ends_within", strike)
+    with pytest.raises(KeyboardInterrupt):
+        struck.enter(PATIENT)
+    monkeypatch.undo()
+    struck.leave()
+    assert other.enter(0)
+    for each in (first, struck, other):
+        each.close()
