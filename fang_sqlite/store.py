@@ -194,17 +194,29 @@ class SqliteStore:
 
     async def tick(self, tick: Tick, /) -> bool | None:
         """See ``ScheduleStore.tick``."""
-        return await self._write(schedules.tick, tick)
+        return await self._access.run(self._tick, tick)
+
+    def _tick(self, tick: Tick) -> bool:
+        return read(self._file, schedules.is_to_tick, tick) and written(self._file, schedules.tick, tick)
 
     async def tick_stored(self, tick: Tick, /) -> Verdict:
         """See ``ScheduleStore.tick_stored``."""
-        return await self._write(schedules.tick_stored, tick)
+        return await self._access.run(self._tick_stored, tick)
+
+    def _tick_stored(self, tick: Tick) -> Verdict:
+        verdict = read(self._file, schedules.judge, tick)
+        return written(self._file, schedules.tick_stored, tick) if verdict in schedules.WRITTEN else verdict
 
     # Upkeep -----------------------------------------------------------------------------------------------------------
 
     async def prune(self, request: PruneRequest, /) -> int:
-        """See ``UpkeepStore.prune``."""
-        return await self._note(pruning.prune, request)
+        """See ``UpkeepStore.prune``. Gives back what is free, too, in steps between which others may write."""
+        count = await self._note(pruning.prune, request)
+        steps = 0 if count >= request.limit else pruning.STEPS
+        while steps and await self._read(pruning.has_much_free):
+            await self._note(pruning.give_back)
+            steps -= 1
+        return count
 
     async def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
         """See ``UpkeepStore.unknown_kinds``."""

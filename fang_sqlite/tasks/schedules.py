@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 from uuid import UUID
 
 from fang_core.backends import schedule_rows
@@ -122,6 +123,11 @@ def begin(tx: Transaction, names: Iterable[str]) -> None:
             _write(tx, ScheduleInfo(name, tx.now))
 
 
+def is_to_tick(tx: Transaction, tick: Tick) -> bool:
+    """Returns whether the tick of a class is still to be made: of ten pools, nine ask too late."""
+    return schedule_rows.is_to_tick(_find(tx, tick.name), tick, tx.now)
+
+
 def tick(tx: Transaction, tick: Tick) -> bool:
     """Inserts the task of a class's tick, once; returns whether that raised the last tick."""
     return _tick(tx, tick, by_hand=False)[0]
@@ -149,14 +155,30 @@ def _tick(tx: Transaction, tick: Tick, *, by_hand: bool) -> tuple[bool, Task | N
     return after is not None, task
 
 
+def judge(tx: Transaction, tick: Tick) -> Verdict:
+    """Returns what is to become of the tick of a stored schedule. Only some verdicts have anything written."""
+    return _judged(tx, tick, _find(tx, tick.name))[0]
+
+
+def _judged(tx: Transaction, tick: Tick, info: ScheduleInfo | None) -> tuple[Verdict, Task | None]:
+    """Returns the verdict, and the task of the last tick."""
+    refused = schedule_rows.refused(info, tick, tx.now)
+    if refused is not None or info is None:
+        return refused or Verdict.STALE, None
+    last = _last_task(tx, info)
+    return schedule_rows.judged_by(info, last), last
+
+
+WRITTEN: Final = frozenset((Verdict.TICKED, Verdict.SKIPPED, Verdict.PAUSED))
+"""The verdicts that change something."""
+
+
 def tick_stored(tx: Transaction, tick: Tick) -> Verdict:
     """Inserts the task of a stored schedule's tick, once; see ``ScheduleStore.tick_stored``."""
     info = _find(tx, tick.name)
-    refused = schedule_rows.refused(info, tick, tx.now)
-    if refused is not None or info is None:
-        return refused or Verdict.STALE
-    last = _last_task(tx, info)
-    verdict = schedule_rows.judged_by(info, last)
+    verdict, last = _judged(tx, tick, info)
+    if verdict not in WRITTEN or info is None:
+        return verdict
     task = None
     if verdict is Verdict.TICKED:
         _cancel(tx, info.overlap, last, info.name)

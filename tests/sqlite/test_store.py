@@ -3,21 +3,25 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
+from fang_core.backends.scheduling import stored_tick
 from fang_core.backends.store import Claim, ClaimRequest, PoolRecord, PruneRequest
+from fang_core.backends.ticking import tick_of
 from fang_core.conformance.tasks import ThreadedNote
 from fang_core.driving import drive
 from fang_core.lifecycle import Outcome
 from fang_core.record import TaskState
+from fang_core.schedules.stored import Verdict
 from fang_sqlite import SqliteQueue
 from fang_sqlite.connections import access
+from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.store import SqliteStore
-from fang_sqlite.tasks import claiming
+from fang_sqlite.tasks import claiming, pruning
 
 KIND = ThreadedNote.__fang_options__.kind
 
@@ -99,9 +103,44 @@ def test_upkeep_gives_back_what_is_free_but_for_a_rest(queue: SqliteQueue, store
     drive(store.prune(nothing_old))
     assert pages() == grown  # what is in use stays
     queue.remove_all_tasks()
-    for _ in range(3):
-        drive(store.prune(nothing_old))
+    drive(store.prune(nothing_old))
     assert 1_000 < pages() < 1_100 < grown
+
+
+def test_upkeep_lets_others_write_between_the_pages_that_it_gives_back(
+    queue: SqliteQueue, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.insert_tasks([ThreadedNote(text="x" * 30_000) for _ in range(500)])
+    queue.remove_all_tasks()
+    steps = []
+    with closing(sqlite3.connect(queue.path, isolation_level=None)) as other:
+
+        def give_back(tx: Transaction) -> None:
+            steps.append(tx.now)
+            if len(steps) > 1:
+                assert other.execute("PRAGMA user_version").fetchone() == (len(steps) - 1,)
+
+        def has_much_free(tx: Transaction) -> bool:
+            other.execute(f"PRAGMA user_version = {len(steps)}")  # it would be refused while the store writes
+            return len(steps) < 3
+
+        monkeypatch.setattr(pruning, "give_back", give_back)
+        monkeypatch.setattr(pruning, "has_much_free", has_much_free)
+        drive(store.prune(PruneRequest(("common",), None, None, 100)))
+    assert len(steps) == 3
+
+
+def test_a_tick_that_another_pool_has_made_waits_for_no_writer(queue: SqliteQueue, store: SqliteStore) -> None:
+    at = datetime.now(UTC) - timedelta(minutes=1)
+    of_class = tick_of(ThreadedNote(), at, queue.rules)
+    queue.schedules.put("often", ThreadedNote(), every=timedelta(seconds=30))
+    info = queue.schedules.list()[0]
+    stored = stored_tick(info, info.last_tick)  # it counts as made: the schedule began then
+    assert drive(store.tick(of_class)) is True
+    with closing(sqlite3.connect(queue.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert drive(store.tick(of_class)) is False
+        assert drive(store.tick_stored(stored)) is Verdict.DONE
 
 
 def test_of_many_removals_those_are_told_that_were_held(queue: SqliteQueue, store: SqliteStore) -> None:
