@@ -18,7 +18,9 @@ from fang_core.errors import UsageError
 
 if TYPE_CHECKING:
     from fang_backends.queues import OwnQueue
-    from fang_core.backends.moving import Moved, Route
+    from fang_core.backends.moving import Moved
+    from fang_core.backends.moving_settings import MovedSettings, SettingsMover
+    from fang_core.tasks.aside import Route
     from fang_core.tasks.selecting.filter import TaskFilter
 
 _SHOWN: Final = 10
@@ -46,14 +48,16 @@ def move(
     """Move the tasks that wait from one queue to another, of whatever backend.
 
     Each is moved once, with all that it has, whatever is killed when: then run the same command again, and it goes on.
-    Tasks that run stay, and so do schedules and what was set by hand for task types; their names are printed. Let the
-    application insert into the new queue first. docs/moving.md has the whole way.
+    Schedules in the database are moved too; pauses, and limits that were set by hand, are copied. What the target has
+    already stays as it is there, and is printed. Tasks that run stay. Let the application insert into the new queue
+    first. docs/moving.md has the whole way.
     """
     from fang_backends.queues import queue_of
     from fang_backends.urls import shown_url
     from fang_cli.json_text import as_json as document
-    from fang_core.backends.moving import Route
+    from fang_core.backends.moving_settings import SettingsMover
     from fang_core.lifecycle import DUE_STATES
+    from fang_core.tasks.aside import Route
     from fang_core.tasks.selecting.filter import TaskFilter
 
     route = Route(_named(shown_url(source), from_schema), _named(shown_url(target), to_schema))
@@ -63,14 +67,15 @@ def move(
     with ExitStack() as stack:
         here = stack.enter_context(queue_of(chosen_database(source), name=from_schema, max_pool_size=1))
         there = stack.enter_context(queue_of(target, name=to_schema, max_pool_size=1))
-        stays = _what_stays(here)
+        settings = SettingsMover(here, there, route.target, task_types or None)
         if dry_run:
-            found = _found(here, there, which) | stays
+            found = _found(here, there, which) | _names(settings)
             click.echo(document(found) if as_json else _found_in_words(found))
             return
         stack.enter_context(_alone(route))
+        moved = settings.move()  # first, so that no task comes before the pause or the limits of its type
         done = _moved(here, there, route, which)
-    click.echo(document(_as_object(done) | stays) if as_json else _in_words(done, stays))
+    click.echo(document(_as_object(done, moved)) if as_json else _in_words(done, moved))
 
 
 def _named(url: str, name: str) -> str:
@@ -126,20 +131,19 @@ def _progress(text: str) -> Iterator[Callable[[int], None]]:
 # What is printed ------------------------------------------------------------------------------------------------------
 
 
-def _what_stays(queue: "OwnQueue") -> dict[str, Any]:
-    """Returns the names of what is in the database beside tasks, and is not moved."""
-    from fang_core.backends.moving import ASIDE
-
-    schedules = [info.name for info in queue.schedules.list() if info.is_stored or info.paused]
-    types = [info.task_type for info in queue.limits.list() if info.is_paused or info.changed is not None]
-    return {"schedules": schedules, "task_types": [each for each in types if each != ASIDE]}
+def _names(settings: "SettingsMover") -> dict[str, list[str]]:
+    """Returns the names of what would be moved or copied beside tasks, unless the target has it already."""
+    return {
+        "schedules": [info.name for info in settings.schedules()],
+        "task_types": [info.task_type for info in settings.types()],
+    }
 
 
 def _found(here: "OwnQueue", there: "OwnQueue", which: "TaskFilter") -> dict[str, Any]:
     from dataclasses import replace
 
-    from fang_core.backends.moving import ASIDE
     from fang_core.record import TaskState
+    from fang_core.tasks.aside import ASIDE
 
     aside = replace(which, task_types=ASIDE)
     waiting, running = here.count_tasks(which), here.count_tasks(replace(which, states=TaskState.IN_PROGRESS))
@@ -159,39 +163,45 @@ def _found_in_words(found: dict[str, Any]) -> str:
     lines = [f"{about}{counted(found['waiting'], 'task waits', 'tasks wait')}"]
     if found["set_aside"]:
         lines.append(f"{counted(found['set_aside'], 'task')} set aside by a move that was interrupted, which go first")
-    return "\n".join([*lines, *_told_of_stays(found["in_progress"], found)])
+    if found["schedules"]:
+        lines.append(f"schedules to move: {_some(found['schedules'])}")
+    if found["task_types"]:
+        lines.append(f"task types whose pause or limits are to be copied: {_some(found['task_types'])}")
+    return "\n".join([*lines, *_told_of_running(found["in_progress"])])
 
 
-def _as_object(done: "Moved") -> dict[str, Any]:
+def _as_object(done: "Moved", moved: "MovedSettings") -> dict[str, Any]:
     from fang_cli.json_text import plain
 
-    found: dict[str, Any] = plain(done)
+    found: dict[str, Any] = plain(done) | plain(moved)
     return found
 
 
-def _in_words(done: "Moved", stays: dict[str, Any]) -> str:
+def _in_words(done: "Moved", moved: "MovedSettings") -> str:
     from fang_core.words.texts import counted, printable
 
     resumed = f", {done.resumed:,} of which an earlier move had set aside" if done.resumed else ""
     lines = [f"{counted(done.moved, 'task has', 'tasks have')} been moved{resumed}"]
-    lines += [printable(f"stays: {left.id} ({left.kind}): {left.why}") for left in done.left[:_SHOWN]]
-    if len(done.left) > _SHOWN:
-        lines.append(f"and {len(done.left) - _SHOWN:,} more stay: --json lists them")
+    if moved.schedules:
+        lines.append(f"schedules that have been moved: {_some(moved.schedules)}")
+    if moved.task_types:
+        lines.append(f"task types that are paused or limited in the target now: {_some(moved.task_types)}")
+    left = [f"{each.id} ({each.kind}): {each.why}" for each in done.left]
+    for stays in (left, [f"{each.what}: {each.why}" for each in moved.kept]):
+        lines += [printable(f"stays: {each}") for each in stays[:_SHOWN]]
+        if len(stays) > _SHOWN:
+            lines.append(f"and {len(stays) - _SHOWN:,} more stay: --json lists them")
     if done.waiting:
         waiting = counted(done.waiting, "task waits", "tasks wait")
         lines.append(f"{waiting} in the source that came meanwhile: run the command again")
-    return "\n".join([*lines, *_told_of_stays(done.in_progress, stays)])
+    return "\n".join([*lines, *_told_of_running(done.in_progress)])
 
 
-def _told_of_stays(in_progress: int, stays: dict[str, Any]) -> Iterator[str]:
+def _told_of_running(in_progress: int) -> Iterator[str]:
     from fang_core.words.texts import counted
 
     if in_progress:
         yield counted(in_progress, "task runs, and stays where it is", "tasks run, and stay where they are")
-    if stays["schedules"]:
-        yield f"schedules stay: {_some(stays['schedules'])}; put them into the new queue, then remove them here"
-    if stays["task_types"]:
-        yield f"what was set by hand for task types stays: {_some(stays['task_types'])}"
 
 
 def _some(names: list[str]) -> str:

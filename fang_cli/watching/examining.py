@@ -47,5 +47,7 @@ def _tasks(url: str, schema: str) -> Iterator[Check]:
     yield checks.pools(status.lives, status.counts)
     yield checks.served(status.unserved_types, status.unknown_kinds)
     yield checks.runs(status.notable)
+    if (moving := checks.aside(status.counts)) is not None:
+        yield moving
     if status.unread:
         yield unknown("tasks", f"these statements took too long: {', '.join(status.unread)}")

@@ -10,6 +10,7 @@ from fang_cli.tables import Number, print_table, stdout
 from fang_cli.texts import time_of
 from fang_cli.watching.stats_tables import kind_as_object, of_kinds, throughput_as_object, throughput_in_words
 from fang_cli.watching.status import Status
+from fang_core.monitoring import checks
 from fang_core.monitoring.figures import NotableRun, RunningKind, TaskCount
 from fang_core.monitoring.stats import KindStats
 from fang_core.record import PoolInfo, TaskState
@@ -236,6 +237,9 @@ def show(status: Status) -> None:
         ("task type", "kind", "tasks"),
         [(each.task_type, each.kind, Number(each.count, False)) for each in _unheld(status)],
     )
+    moving = checks.aside(status.counts)
+    if moving is not None:
+        console.print(f"{moving.text}; {moving.remedy}")
     if status.unread:
         console.print(f"parts are missing, since the database was too slow: {', '.join(status.unread)}")
 

@@ -19,10 +19,8 @@ A task that the target does not take, since an equal unique one is there or the 
 in the source, where it was.
 """
 
-import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
@@ -30,15 +28,9 @@ from fang_core.backends.store import Backend
 from fang_core.backends.verbs import Call, MovingVerbs, Parcel
 from fang_core.errors import StaleTask, StatementRefused, UsageError
 from fang_core.lifecycle import DUE_STATES
-from fang_core.record import Task, TaskState, as_time
-from fang_core.tasks.arguments import LATEST
+from fang_core.record import Task, TaskState
+from fang_core.tasks.aside import ASIDE, Route, released, route_of, set_aside
 from fang_core.tasks.selecting.filter import TaskFilter
-
-ASIDE: Final = "fang:aside"
-"""The task type of tasks that are set aside."""
-
-MARK: Final = "fang:aside"
-"""The header of a task that is set aside."""
 
 BATCH: Final = 200
 """Tasks that are moved at once: a kill leaves so many set aside at most."""
@@ -100,47 +92,6 @@ class MovableQueue(Backend, Protocol):
     def moving(self) -> MovingVerbs:
         """Reads and writes whole tasks."""
         ...
-
-
-# What a task is while it is set aside ---------------------------------------------------------------------------------
-
-
-class Route(NamedTuple):
-    """Names the two queues for people, and for the header: without passwords."""
-
-    source: str
-    target: str
-
-
-def set_aside(task: Task, route: Route) -> Task:
-    """Returns a waiting task as it is while it is set aside."""
-    mark = {"type": task.task_type, "due": task.scheduled_at.isoformat(), "from": route.source, "to": route.target}
-    headers = {**(task.headers or {}), MARK: json.dumps(mark)}
-    return task._replace(task_type=ASIDE, scheduled_at=LATEST, headers=headers)
-
-
-def released(task: Task) -> Task:
-    """Returns a task that is set aside as it was before. Raises ``UsageError`` if its header does not say that."""
-    task_type, due, _ = _marked(task)
-    headers = {name: text for name, text in (task.headers or {}).items() if name != MARK}
-    return task._replace(task_type=task_type, scheduled_at=due, headers=headers or None)
-
-
-def route_of(task: Task) -> Route:
-    """Returns the way that a task goes. Raises ``UsageError`` if its header does not say that."""
-    return _marked(task)[2]
-
-
-def _marked(task: Task) -> tuple[str, datetime, Route]:
-    try:
-        mark = json.loads((task.headers or {})[MARK])
-        due = as_time(mark["due"])
-        task_type, route = str(mark["type"]), Route(str(mark["from"]), str(mark["to"]))
-    except (KeyError, TypeError, ValueError):
-        due = None
-    if due is None:
-        raise UsageError(f"task {task.id} is set aside, and its header {MARK} does not say what it was: remove it")
-    return task_type, due, route
 
 
 # The move -------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fang_core.monitoring.figures import NotableRun, TaskCount, UnknownKind, UnservedType
 from fang_core.monitoring.life import Life
+from fang_core.tasks.aside import ASIDE
 from fang_core.words.spans import span
 
 SHOWN: Final = 3
@@ -96,3 +97,14 @@ def runs(notable: Sequence[NotableRun]) -> Check:
         return Check("runs", Level.OK, "no run hangs")
     told = [f"{run.kind} {run.task_id} for {span(run.age)} at {run.place or '?'}" for run in hung]
     return Check("runs", Level.WARNING, f"{len(hung)} hang: {some(told)}", f"fang why {hung[0].task_id}")
+
+
+def aside(counts: Sequence[TaskCount]) -> Check | None:
+    """Names tasks that a move has set aside; None if there are none, as nearly always."""
+    waiting = [count for count in counts if count.task_type == ASIDE]
+    if not waiting:
+        return None
+    told = number(sum(count.count for count in waiting), is_estimate=any(count.is_estimate for count in waiting))
+    text = f"tasks that a move to another queue has set aside, so that nobody runs them: {told}"
+    remedy = f"if no fang move is running, run the same one again; fang tasks list --type {ASIDE}, then fang why ID"
+    return Check("moving", Level.WARNING, text, remedy)

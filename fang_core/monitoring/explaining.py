@@ -96,6 +96,7 @@ _OF_HELD: Final[Sequence[Rule]] = (
 )
 _OF_OTHERS: Final[Sequence[Rule]] = (
     _ended,
+    waiting.set_aside,
     waiting.expired,
     waiting.later,
     waiting.paused,

@@ -38,6 +38,8 @@ class Cause(StrEnum):
     """A pool has claimed it, and has no free worker yet."""
     RUNNING = "running"
     """It runs."""
+    SET_ASIDE = "set_aside"
+    """A move to another queue has set it aside, and has not ended."""
     EXPIRED = "expired"
     """The time for it to begin is over, or will be before it is due."""
     RETRIED_LATER = "retried_later"

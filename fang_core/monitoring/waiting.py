@@ -6,6 +6,7 @@ from shlex import quote
 from typing import Final
 
 from fang_core.crashes import MOST_GROUP, group_limit, is_suspect, runs_apart
+from fang_core.errors import UsageError
 from fang_core.monitoring.explanation import Cause
 from fang_core.monitoring.facts import MOST_AHEAD, Facts, Found, PoolFacts
 from fang_core.monitoring.wording import (
@@ -30,6 +31,7 @@ from fang_core.monitoring.wording import (
     told_ago,
 )
 from fang_core.record import Task, TaskState
+from fang_core.tasks.aside import ASIDE, released, route_of
 from fang_core.words.spans import span
 from fang_core.words.texts import counted
 
@@ -40,6 +42,24 @@ _OPEN_FOR: Final = timedelta(seconds=10)
 """How long a transaction must have been open to be named."""
 
 # By themselves ---------------------------------------------------------------------------------------
+
+
+def set_aside(facts: Facts, task: Task) -> Found | None:
+    """It is on its way to another queue."""
+    if task.task_type != ASIDE:
+        return None
+    try:
+        (source, target), before = route_of(task), released(task)
+    except UsageError as error:
+        return Found(Cause.SET_ASIDE, f"{error}.".capitalize(), f"fang tasks cancel {task.id}")
+    return Found(
+        Cause.SET_ASIDE,
+        f"A move from {named(source, 200)} to {named(target, 200)} has set it aside, and has not ended: no pool runs "
+        f"it. Its task type is {named(before.task_type)}, and it is due at {at(before.scheduled_at)}.",
+        "If no fang move is running, run the same one again: it goes on with this task.",
+        since=task.updated_at,
+        details={"from": source, "to": target, "task_type": before.task_type, "due_at": before.scheduled_at},
+    )
 
 
 def expired(facts: Facts, task: Task) -> Found | None:

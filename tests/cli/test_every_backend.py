@@ -7,6 +7,7 @@ import pytest
 
 from fang_backends import queue_of
 from fang_core import Queueable, Runnable, TaskConfig, TaskState
+from fang_core.tasks.aside import Route, set_aside
 from tests.cli.invoking import fang
 from tests.moving.places import URLS
 
@@ -71,3 +72,19 @@ def test_a_migration_says_what_it_did_and_a_check_changes_nothing(database: str)
     assert (again.returncode, again.stderr) == (0, "")
     assert "are up to date" in again.stdout or again.stdout == "Redis needs no tables\n"
     assert fang("migrate", "--check", "--database-url", database).stdout == again.stdout
+
+
+def test_a_task_that_a_killed_move_has_set_aside_says_so(database: str) -> None:
+    with queue_of(database) as queue:
+        task = queue.insert_task(Mail())
+        [parcel] = queue.moving.read([task.id])
+        queue.moving.exchange([(parcel.task, set_aside(parcel.task, Route("sqlite:///old.db", "redis://new")))])
+    why = json.loads(fang("why", str(task.id), "--json", FANG_DATABASE_URL=database).stdout)
+    assert why["cause"] == "set_aside"
+    assert "from sqlite:///old.db to redis://new has set it aside" in why["text"]
+    assert "Its task type is mail" in why["text"]
+    assert "run the same one again" in why["remedy"]
+    checks = json.loads(fang("doctor", "--json", FANG_DATABASE_URL=database).stdout)["checks"]
+    [moving] = [check for check in checks if check["name"] == "moving"]
+    assert (moving["level"], moving["text"][-3:]) == ("warning", ": 1")
+    assert "a move to another queue has set aside" in fang("status", FANG_DATABASE_URL=database).stdout

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from fang_core import Task, TaskFilter
-from fang_core.backends.moving import ASIDE, Moved, Mover, Route
+from fang_core.backends.moving import Moved, Mover
 from fang_core.lifecycle import DUE_STATES
+from fang_core.tasks.aside import ASIDE, Route
 from tests.moving.places import Place
 
 ROUTE = Route("here", "there")
@@ -38,6 +39,14 @@ class Mortal:
     @property
     def moving(self) -> "Mortal":
         return Mortal(self._of.moving, self._countdown)
+
+    @property
+    def schedules(self) -> "Mortal":
+        return Mortal(self._of.schedules, self._countdown)
+
+    @property
+    def limits(self) -> "Mortal":
+        return Mortal(self._of.limits, self._countdown)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._of, name)

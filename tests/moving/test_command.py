@@ -17,7 +17,7 @@ import pytest
 from fang_backends import queue_of
 from fang_backends.queues import OwnQueue
 from fang_core import Queueable, Runnable, TaskConfig
-from fang_core.backends.moving import ASIDE, Route, set_aside
+from fang_core.tasks.aside import ASIDE, Route, set_aside
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_threaded import Cron, WorkerPool
 from tests.cli.invoking import fang
@@ -79,14 +79,20 @@ def test_it_says_what_it_did_and_what_stays(two: tuple[str, str]) -> None:
 
         assert fang("move", "--from", source, "--to", target, "--dry-run").stdout.splitlines() == [
             "2 tasks wait",
+            "schedules to move: nightly",
+            "task types whose pause or limits are to be copied: mail",
             "1 task runs, and stays where it is",
-            "schedules stay: nightly; put them into the new queue, then remove them here",
-            "what was set by hand for task types stays: mail",
         ]
-        assert fang("move", "--from", source, "--to", target).stdout.splitlines()[:2] == [
+        assert fang("move", "--from", source, "--to", target).stdout.splitlines() == [
             "2 tasks have been moved",
+            "schedules that have been moved: nightly",
+            "task types that are paused or limited in the target now: mail",
             "1 task runs, and stays where it is",
         ]
+        queue.schedules.put("nightly", Note(number=8), cron=Cron("30 2 * * *"))
+        assert "stays: schedule nightly: the target has another one of this name\n" in (
+            fang("move", "--from", source, "--to", target).stdout
+        )
         told = json.loads(fang("move", "--from", source, "--to", target, "--json").stdout)
     assert told == {
         "moved": 0,
@@ -94,10 +100,13 @@ def test_it_says_what_it_did_and_what_stays(two: tuple[str, str]) -> None:
         "left": [],
         "in_progress": 1,
         "waiting": 0,
-        "schedules": ["nightly"],
-        "task_types": ["mail"],
+        "schedules": [],
+        "task_types": [],
+        "kept": [{"what": "schedule nightly", "why": "the target has another one of this name"}],
     }
     with queue_of(target) as queue:
+        assert [info.payload for info in queue.schedules.list()] == [{"number": 9}]
+        assert [info.pause_reason for info in queue.limits.list()] == ["the server is down"]
         assert queue.count_tasks(TaskFilter(kinds="moving.Note")).count == 2
 
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fang_core import MemoryQueue, Queueable, Runnable, Task, TaskConfig, TaskFilter, TaskState, Unique, UsageError
-from fang_core.backends.moving import ASIDE, MARK, Mover, Route, released, set_aside
+from fang_core.backends.moving import Mover
+from fang_core.tasks.aside import ASIDE, MARK, Route, released, set_aside
 from tests.moving.killing import ALL, ROUTE, Between, Killed, as_it_was, moved, runnable
 from tests.moving.places import PLACES, Place, opened
 
