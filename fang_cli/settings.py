@@ -19,7 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from fang_backends.urls import FORMS, Engine, engine_of, shown_url
+from fang_backends.urls import FORMS, Engine, engine_of
 from fang_cli.arguments import size_of
 from fang_core.errors import UsageError
 
@@ -137,14 +137,16 @@ def chosen_database_url(option: str | None) -> str:
     return found.get_secret_value()
 
 
-def chosen_database(option: str | None) -> str:
-    """Returns the same, of a database that is there: a SQLite file that is not would be made, and found empty.
+def chosen_database(option: str | None, *, needs_tables: bool = True) -> str:
+    """Returns the same, of a database that is there: a queue would make a SQLite file that is not, and its tables.
 
-    Raises ``UsageError``.
+    Raises ``UsageError``, or ``SchemaError`` if a file has no tables and ``needs_tables``.
     """
     url = chosen_database_url(option)
-    if engine_of(url) is Engine.SQLITE and not (file := Path(shown_url(url).removeprefix("sqlite:///"))).exists():
-        raise UsageError(f"there is no file {file}: `fang migrate` makes it, or the application")
+    if engine_of(url) is Engine.SQLITE:
+        from fang_sqlite.reading.health import check_there
+
+        check_there(url, needs_tables=needs_tables)
     return url
 
 

@@ -128,7 +128,9 @@ class Reloading:
         )
         try:
             self._note(next(steps))
-        except (OSError, StopIteration) as error:
+        except UnicodeEncodeError:
+            raise UsageError(f"--reload cannot watch {os.fspath(Path.cwd())!a}: its name is not in UTF-8") from None
+        except (OSError, StopIteration, RuntimeError) as error:  # the last for names in it that are not in UTF-8
             raise UsageError(f"--reload cannot watch {self._directories[0]}: {error}") from None
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)

@@ -20,7 +20,7 @@ def doctor(ctx: click.Context, *, as_json: bool, schema: str | None, database_ur
     from fang_cli.watching.examining import examine
     from fang_core.monitoring.checks import Level
 
-    found = examine(chosen_database(database_url), chosen_schema(schema))
+    found = examine(chosen_database(database_url, needs_tables=False), chosen_schema(schema))
     if as_json:
         from fang_cli.json_text import as_json as document
 

@@ -85,6 +85,8 @@ def diagnosed(error: sqlite3.Error, path: Path, *, waited: float | None = None) 
         return locked(path, waited)
     if code == sqlite3.SQLITE_ERROR and _MISSING.match(line):
         return SchemaError(f"{path.name} has not the tables of this version ({line}): open the queue anew")
+    if path.is_dir():  # of which SQLite says one thing or another
+        code = sqlite3.SQLITE_CANTOPEN
     kind, text = _TEXTS.get(code) or _TEXTS.get(code & 0xFF, _FAILED)
     return kind(text.format(name=path.name, directory=path.parent, line=line, errorname=error.sqlite_errorname))
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from fang_core.errors import BackendError
+from fang_core.errors import BackendError, SchemaError, UsageError
 from fang_core.monitoring.checks import Check, Level, unknown
 from fang_sqlite.connections.diagnosis import diagnosed
 from fang_sqlite.connections.location import path_of
@@ -25,8 +25,22 @@ LONG_LOG: Final = 256 * MIB
 LOOKS_FOR: Final = 2.0
 """Seconds for which it checks the pages of the file."""
 
+_WAITS: Final = 5.0
+"""Seconds for which it waits for those who write to a file that has no log."""
+
 _EACH: Final = 10_000
 """Steps of SQLite's machine between two looks at the clock."""
+
+
+def check_there(given: str, *, needs_tables: bool = True) -> None:
+    """Raises ``UsageError`` if there is no file, ``SchemaError`` if it has no tables and ``needs_tables``."""
+    path = path_of(given)
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no file {path}, and {path.parent} is no directory: see whether the path is right")
+    if not path.exists():
+        raise UsageError(f"there is no file {path}: `fang migrate` makes it, or the application")
+    if needs_tables and not version_in(given)[0]:
+        raise SchemaError(f"{path} has no tables of Fang's: `fang migrate` makes them, or the application")
 
 
 def version_in(given: str) -> tuple[int, int]:
@@ -41,7 +55,7 @@ def version_in(given: str) -> tuple[int, int]:
         try:
             return version_of(connection), VERSION
         except sqlite3.Error as error:
-            raise diagnosed(error, path) from error
+            raise diagnosed(error, path, waited=_WAITS) from error
 
 
 def examine(given: str) -> Iterator[Check]:
@@ -62,7 +76,11 @@ def examine(given: str) -> Iterator[Check]:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    """Connects, only to read. Raises ``BackendError``."""
+    try:
+        return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=_WAITS)
+    except sqlite3.Error as error:
+        raise diagnosed(error, path) from error
 
 
 def _schema(path: Path, found: int, needed: int) -> Check:

@@ -1,7 +1,10 @@
 """The commands on each backend, by its URL: one task's life as an operator meets it."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +91,52 @@ def test_a_task_that_a_killed_move_has_set_aside_says_so(database: str) -> None:
     [moving] = [check for check in checks if check["name"] == "moving"]
     assert (moving["level"], moving["text"][-3:]) == ("warning", ": 1")
     assert "a move to another queue has set aside" in fang("status", FANG_DATABASE_URL=database).stdout
+
+
+def unusable(name: str, folder: Path) -> str:
+    """The URL of a database that a user has got wrong."""
+    if name == "directory":
+        (folder / "directory").mkdir()
+    elif name == "text":
+        (folder / "text").write_text("not a database, and longer than the header of one: " * 20)
+    elif name == "foreign":
+        with closing(sqlite3.connect(folder / "foreign")) as connection:
+            connection.execute("CREATE TABLE people (name TEXT)")
+    elif "://" in name:
+        return name
+    return f"sqlite:///{folder}/{name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "code"),
+    [
+        ("missing", "there is no file {folder}/missing: `fang migrate` makes it, or the application", 2),
+        ("no/where", "there is no file {folder}/no/where, and {folder}/no is no directory", 2),
+        ("directory", "directory cannot be opened: see that it is a file", 69),
+        ("text", "text is no SQLite database, or is encrypted", 78),
+        ("foreign", "{folder}/foreign has no tables of Fang's: `fang migrate` makes them, or the application", 78),
+        ("sqlite:///:memory:", "a database in memory is gone with its process", 2),
+        ("redis://127.0.0.1:1", "Redis at 127.0.0.1:1 cannot be reached", 69),
+        ("redis://127.0.0.1:1/x", "the URL of Redis cannot be used", 2),
+        ("postgresql://127.0.0.1:1/x", "the database does not answer", 69),
+        ("mysql://host/x", "there is no backend for mysql://", 2),
+    ],
+)
+@pytest.mark.parametrize("command", ["status", "limits list", "queues list"])
+def test_a_database_that_cannot_be_used_is_one_line(
+    tmp_path: Path, name: str, says: str, code: int, command: str
+) -> None:
+    url = unusable(name, tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    done = fang(*command.split(), FANG_DATABASE_URL=url)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("fang: ")
+    assert says.format(folder=tmp_path) in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before  # nothing is made by those who only look
+
+
+@pytest.mark.parametrize("name", ["no/where", "directory", "text"])
+def test_a_migration_of_what_is_no_database_is_one_line(tmp_path: Path, name: str) -> None:
+    done = fang("migrate", FANG_DATABASE_URL=unusable(name, tmp_path))
+    assert (done.returncode in {69, 78}, done.stdout, done.stderr.count("\n")) == (True, "", 1)

@@ -1,6 +1,7 @@
 """`fang worker --reload`: which changes of the code count; and a real worker whose code changes on disk."""
 
 import logging
+import os
 import re
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fang_cli.supervisor.reloading import Code, Reloading, check_extra, directories_of, fault, is_code
-from fang_core.errors import MissingExtra
+from fang_core.errors import MissingExtra, UsageError
 from tests.cli.test_processes import APP, Chore, Supervised
 from tests.cli.test_worker import insert
 
@@ -83,6 +84,17 @@ def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingExtra, match=re.escape("--reload needs more: pip install 'fang-tasks[reload]'")):
         check_extra()
     with pytest.raises(MissingExtra), Reloading([Path.cwd()]):
+        pass
+
+
+@pytest.mark.parametrize("is_within", [True, False])
+def test_a_name_that_is_not_in_utf_8_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_within: bool
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    odd.mkdir()
+    monkeypatch.chdir(tmp_path if is_within else odd)
+    with pytest.raises(UsageError, match=r"--reload cannot watch .*caf\\(xE9|udce9)"), Reloading([Path.cwd()]):
         pass
 
 

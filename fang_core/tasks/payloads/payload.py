@@ -68,7 +68,7 @@ def _leaf_fault(value: Any) -> str | None:
     match value:
         case str():
             if "\0" in value:
-                return "the text contains NUL (\\x00), which Postgres cannot store"
+                return "the text contains NUL (\\x00), which no backend takes, since Postgres cannot store it"
             try:
                 value.encode()
             except UnicodeEncodeError as error:
