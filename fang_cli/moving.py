@@ -18,9 +18,9 @@ from fang_core.errors import UsageError
 
 if TYPE_CHECKING:
     from fang_backends.queues import OwnQueue
+    from fang_core.aside import Route
     from fang_core.backends.moving import Moved
     from fang_core.backends.moving_settings import MovedSettings, SettingsMover
-    from fang_core.tasks.aside import Route
     from fang_core.tasks.selecting.filter import TaskFilter
 
 _SHOWN: Final = 10
@@ -55,9 +55,9 @@ def move(
     from fang_backends.queues import queue_of
     from fang_backends.urls import shown_url
     from fang_cli.json_text import as_json as document
+    from fang_core.aside import Route
     from fang_core.backends.moving_settings import SettingsMover
     from fang_core.lifecycle import DUE_STATES
-    from fang_core.tasks.aside import Route
     from fang_core.tasks.selecting.filter import TaskFilter
 
     route = Route(_named(shown_url(source), from_schema), _named(shown_url(target), to_schema))
@@ -142,8 +142,8 @@ def _names(settings: "SettingsMover") -> dict[str, list[str]]:
 def _found(here: "OwnQueue", there: "OwnQueue", which: "TaskFilter") -> dict[str, Any]:
     from dataclasses import replace
 
+    from fang_core.aside import ASIDE
     from fang_core.record import TaskState
-    from fang_core.tasks.aside import ASIDE
 
     aside = replace(which, task_types=ASIDE)
     waiting, running = here.count_tasks(which), here.count_tasks(replace(which, states=TaskState.IN_PROGRESS))

@@ -24,12 +24,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
+from fang_core.aside import ASIDE, Route, released, route_of, set_aside
 from fang_core.backends.store import Backend
 from fang_core.backends.verbs import Call, MovingVerbs, Parcel
 from fang_core.errors import StaleTask, StatementRefused, UsageError
 from fang_core.lifecycle import DUE_STATES
 from fang_core.record import Task, TaskState
-from fang_core.tasks.aside import ASIDE, Route, released, route_of, set_aside
 from fang_core.tasks.selecting.filter import TaskFilter
 
 BATCH: Final = 200

@@ -18,13 +18,13 @@ from collections.abc import Callable, Container, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from fang_core.aside import ASIDE
 from fang_core.backends.moving import MovableQueue
 from fang_core.errors import StatementRefused, UsageError
 from fang_core.flow.info import TypeInfo
 from fang_core.schedules.schedule import Cron, Every
 from fang_core.schedules.stored import MICROSECOND, Missed, Overlap, ScheduleInfo
 from fang_core.tasks.arguments import LATEST
-from fang_core.tasks.aside import ASIDE
 
 MOVER: Final = "fang move"
 """Who pauses a schedule in the source."""

@@ -5,9 +5,9 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from fang_core.aside import ASIDE
 from fang_core.monitoring.figures import NotableRun, TaskCount, UnknownKind, UnservedType
 from fang_core.monitoring.life import Life
-from fang_core.tasks.aside import ASIDE
 from fang_core.words.spans import span
 
 SHOWN: Final = 3

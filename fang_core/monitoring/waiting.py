@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from shlex import quote
 from typing import Final
 
+from fang_core.aside import ASIDE, released, route_of
 from fang_core.crashes import MOST_GROUP, group_limit, is_suspect, runs_apart
 from fang_core.errors import UsageError
 from fang_core.monitoring.explanation import Cause
@@ -31,7 +32,6 @@ from fang_core.monitoring.wording import (
     told_ago,
 )
 from fang_core.record import Task, TaskState
-from fang_core.tasks.aside import ASIDE, released, route_of
 from fang_core.words.spans import span
 from fang_core.words.texts import counted
 

@@ -10,7 +10,7 @@ import pytest
 
 from fang_backends import queue_of
 from fang_core import Queueable, Runnable, TaskConfig, TaskState
-from fang_core.tasks.aside import Route, set_aside
+from fang_core.aside import Route, set_aside
 from tests.cli.invoking import fang
 from tests.moving.places import URLS
 

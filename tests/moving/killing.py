@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from fang_core import Task, TaskFilter
+from fang_core.aside import ASIDE, Route
 from fang_core.backends.moving import Moved, Mover
 from fang_core.lifecycle import DUE_STATES
-from fang_core.tasks.aside import ASIDE, Route
 from tests.moving.places import Place
 
 ROUTE = Route("here", "there")

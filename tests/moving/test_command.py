@@ -17,7 +17,7 @@ import pytest
 from fang_backends import queue_of
 from fang_backends.queues import OwnQueue
 from fang_core import Queueable, Runnable, TaskConfig
-from fang_core.tasks.aside import ASIDE, Route, set_aside
+from fang_core.aside import ASIDE, Route, set_aside
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_threaded import Cron, WorkerPool
 from tests.cli.invoking import fang

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fang_core import MemoryQueue, Queueable, Runnable, Task, TaskConfig, TaskFilter, TaskState, Unique, UsageError
+from fang_core.aside import ASIDE, MARK, Route, released, set_aside
 from fang_core.backends.moving import Mover
-from fang_core.tasks.aside import ASIDE, MARK, Route, released, set_aside
+from fang_core.tasks.arguments import LATEST
 from tests.moving.killing import ALL, ROUTE, Between, Killed, as_it_was, moved, runnable
 from tests.moving.places import PLACES, Place, opened
 
@@ -216,6 +217,12 @@ def test_nobody_runs_what_is_set_aside_even_if_it_is_retried_by_hand(pair: tuple
     moved(source, target)
     arrived = target.tasks[task.id]
     assert (arrived.task_type, arrived.scheduled_at) == (task.task_type, task.scheduled_at)
+
+
+def test_what_is_set_aside_is_due_at_the_end_of_time() -> None:
+    task = MemoryQueue().insert_task(Plain())
+    assert set_aside(task, ROUTE).scheduled_at == LATEST
+    assert released(set_aside(task, ROUTE)) == task
 
 
 def test_a_header_that_says_nothing_is_named() -> None:

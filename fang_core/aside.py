@@ -1,18 +1,20 @@
 """What a waiting task is while it is set aside: nobody runs it while it is moved from one queue to another. Pure."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from fang_core.errors import UsageError
 from fang_core.record import Task, as_time
-from fang_core.tasks.arguments import LATEST
 
 ASIDE: Final = "fang:aside"
 """The task type of tasks that are set aside."""
 
 MARK: Final = "fang:aside"
 """The header of a task that is set aside."""
+
+_DUE: Final = datetime(9999, 12, 29, tzinfo=UTC)
+"""When it is due: the latest time that backends keep."""
 
 
 class Route(NamedTuple):
@@ -26,7 +28,7 @@ def set_aside(task: Task, route: Route) -> Task:
     """Returns a waiting task as it is while it is set aside."""
     mark = {"type": task.task_type, "due": task.scheduled_at.isoformat(), "from": route.source, "to": route.target}
     headers = {**(task.headers or {}), MARK: json.dumps(mark)}
-    return task._replace(task_type=ASIDE, scheduled_at=LATEST, headers=headers)
+    return task._replace(task_type=ASIDE, scheduled_at=_DUE, headers=headers)
 
 
 def released(task: Task) -> Task:
