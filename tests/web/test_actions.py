@@ -2,18 +2,20 @@
 
 import asyncio
 import base64
+import re
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from fang_core import AsyncMemoryQueue, Limit, Rate
+from fang_async import AsyncRunnable
+from fang_core import AsyncMemoryQueue, Limit, Rate, TaskConfig
 from fang_core.backends.store import Declaration
 from fang_core.errors import BackendError, RowsLocked
 from fang_core.flow.limits import Fair, rules_as_json
 from fang_core.monitoring.audit import AuditCall
-from fang_web import basic
+from fang_web import Role, User, basic
 from fang_web.pages import ROUTES
 from fang_web.parameters import MOST_FORM
 from tests.web.client import FROM_THE_PAGE, HOME, page_of
@@ -279,3 +281,75 @@ async def test_limits_that_cannot_be_are_refused(form: dict[str, str]) -> None:
     answer = await post(queue, "set-limits", {"name": "mails", **form})
     assert answer.status_code == 400
     assert await queue.audit.list() == []
+
+
+class Exported(AsyncRunnable):
+    task_config = TaskConfig(kind="webkeys.Exported", task_type="webkeys", limits=[Limit(2, by="tenant")])
+    tenant: str
+
+    async def run(self, queue: Any) -> None: ...
+
+
+def queue_with_keys() -> AsyncMemoryQueue:
+    queue = AsyncMemoryQueue()
+    queue.state.declare([Declaration("webkeys", {"webkeys.Exported": rules_as_json([Limit(2, by="tenant")])})])
+    return queue
+
+
+async def test_limits_of_each_key_are_set_and_given_back() -> None:
+    queue = queue_with_keys()
+    typed = {"name": "webkeys", "limit": "9", "by": "tenant", "each": "3", "rate_each": "5", "per_each": "min"}
+    assert (await post(queue, "set-limits", typed)).status_code == 303
+    (info,) = await queue.limits.list()
+    rate = Rate(5, per=timedelta(minutes=1), by="tenant")
+    assert set(info.changed or ()) == {Limit(9), Limit(3, by="tenant"), rate}
+    async with page_of(queue) as browser:
+        shown = (await browser.get("/queues/webkeys")).text
+    # What the form shows is what holds, so that to send it as it stands changes nothing.
+    values = {
+        name: re.search(rf'name="{name}"[^>]*value="([^"]*)"', shown)[1]
+        for name in ("limit", "each", "rate_each", "by")
+    }
+    assert values == {"limit": "9", "each": "3", "rate_each": "5", "by": "tenant"}
+    assert '<option value="min" selected>' in shown.split('name="per_each"')[1]
+    await queue.limits.set("webkeys", [Rate(5, per=timedelta(minutes=1), burst=2, by="tenant")])
+    typed = {"name": "webkeys", "by": "tenant", "rate_each": "5", "per_each": "min"}
+    assert (await post(queue, "set-limits", typed)).status_code == 303
+    (info,) = await queue.limits.list()
+    assert info.changed == (Rate(5, per=timedelta(minutes=1), burst=2, by="tenant"),)
+    assert (await post(queue, "set-limits", {"name": "webkeys"})).status_code == 303
+    (info,) = await queue.limits.list()
+    assert info.changed == ()
+    async with page_of(queue) as browser:  # which still says by what the code makes the key
+        assert re.findall('name="by"[^>]*value="([^"]*)"', (await browser.get("/queues/webkeys")).text) == ["tenant"]
+
+
+@pytest.mark.parametrize(
+    ("form", "why"),
+    [
+        ({"each": "3"}, "needs the name of the field"),
+        ({"rate_each": "3", "by": "a,,b"}, "needs the name of the field"),
+        ({"each": "0", "by": "a"}, "each"),
+        ({"rate_each": "0", "by": "a"}, "pause the task type"),
+        ({"each": "3", "by": "a, a"}, "by names a field twice"),
+    ],
+)
+async def test_limits_of_keys_that_cannot_be_are_refused(form: dict[str, str], why: str) -> None:
+    queue = AsyncMemoryQueue()
+    answer = await post(queue, "set-limits", {"name": "webkeys", **form})
+    assert answer.status_code == 400
+    assert why in answer.text
+    assert await queue.limits.list() == []
+
+
+async def test_who_may_not_set_limits_sees_who_holds_them() -> None:
+    queue = queue_with_keys()
+    for tenant in ("acme", "acme", "zeta", "<b>"):
+        await queue.insert_task(Exported(tenant=tenant))
+    async with page_of(queue, auth=lambda _: User("ada", Role.OPERATOR)) as browser:
+        shown = (await browser.get("/queues/webkeys")).text
+        answer = await browser.post("/actions/set-limits", data={"name": "webkeys"}, headers=FROM_THE_PAGE)
+    assert answer.status_code == 403
+    assert "set-limits" not in shown
+    found = re.findall(r'<th scope="row">([^/]*)</th><td class="n">(\d+)</td><td class="n">(\d+)</td>', shown)
+    assert found == [("acme", "0", "2"), ("&lt;b&gt;", "0", "1"), ("zeta", "0", "1")]
