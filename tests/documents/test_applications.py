@@ -5,15 +5,13 @@ Frameworks and trackers configure the process that they are in.
 
 import os
 import re
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.patience import PATIENT
+from tests import forking
 
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```python\n(# (\S+\.py)([^\n]*)\n.*?)^```", re.DOTALL | re.MULTILINE)
@@ -37,14 +35,9 @@ def runs(tmp_path: Path, url: str) -> Runs:
             file.parent.mkdir(exist_ok=True)
             with file.open("a") as opened:
                 opened.write(block)
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(program)],
-            cwd=tmp_path,
-            env={**os.environ, "FANG_DATABASE_URL": url},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENT,
+        here = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"  # as `python -c` does
+        done = forking.run(
+            "-c", here + textwrap.dedent(program), cwd=tmp_path, env={**os.environ, "FANG_DATABASE_URL": url}
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

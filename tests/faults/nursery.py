@@ -6,6 +6,7 @@ started it: by the kernel's hand (PR_SET_PDEATHSIG), so also where that one is k
 """
 
 import ctypes
+import gc
 import json
 import os
 import select
@@ -94,6 +95,8 @@ def main() -> None:
     die_with(int(sys.argv[1]))
     from tests.faults import worker
 
+    gc.collect()
+    gc.freeze()  # so that the ends of workers do not copy it all
     children: dict[int, int] = {}  # a descriptor that becomes readable at the end -> pid
     while True:
         for descriptor in select.select([0, *children], [], [])[0]:

@@ -2,21 +2,17 @@
 
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from fang_core.tasks.registry import Mode
+from tests.forking import Forked
 from tests.modes import Database, eventually
 from tests.patience import PATIENT
 from tests.processes import ends
-
-ROOT = Path(__file__).parents[2]
 
 TASKS = """
     import asyncio, os, signal, sys, time
@@ -83,17 +79,12 @@ MAIN = {
 class Parent:
     """Runs a pool for these tasks."""
 
-    def __init__(self, mode: Mode, url: str, directory: Path) -> None:
-        script = directory / "script.py"
-        script.write_text(textwrap.dedent(TASKS) + textwrap.dedent(MAIN[mode]).format(url=url))
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    def __init__(self, mode: Mode, url: str) -> None:
         self.prefix = "Async" if mode == "async" else ""
-        self.popen = subprocess.Popen(
-            [sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
+        program = textwrap.dedent(TASKS) + textwrap.dedent(MAIN[mode]).format(url=url)
+        self.popen = Forked("-c", program, start_new_session=True)
 
     def line(self) -> str:
-        assert self.popen.stdout is not None
         return self.popen.stdout.readline().strip()
 
     def child(self) -> int:
@@ -107,8 +98,8 @@ class Parent:
 
 
 @pytest.fixture(params=["threaded", "async"])
-def parent(request: pytest.FixtureRequest, url: str, tmp_path: Path) -> Iterator[Parent]:
-    parent = Parent(request.param, url, tmp_path)
+def parent(request: pytest.FixtureRequest, url: str) -> Iterator[Parent]:
+    parent = Parent(request.param, url)
     yield parent
     parent.close()
 
