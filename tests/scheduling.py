@@ -30,6 +30,12 @@ LONG: Final = (
     "tests/cli/",
     "tests/poolers/",
     "tests/conformance/test_pools.py",
+    "tests/benchmarks/test_driver.py",
+    "tests/documents/test_applications.py",
+    "tests/servers/",
+    "tests/test_examples.py",
+    "tests/test_extras.py",
+    "tests/web/test_chromium.py",
 )
 """What comes first, so that no process is left with a long file when the others have ended."""
 

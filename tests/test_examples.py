@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forking
 from tests.patience import PATIENT
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -30,15 +31,12 @@ def test_every_example_is_tested() -> None:
 
 @pytest.mark.parametrize("name", SAYS)
 def test_example(name: str, url: str) -> None:
-    command = [sys.executable, "-W", "error", str(EXAMPLES / name)]
-    done = subprocess.run(
-        command,
-        env={**os.environ, "FANG_DATABASE_URL": url},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENT,
-    )
+    program = f"""
+import runpy, warnings
+warnings.simplefilter("error")
+runpy.run_path({str(EXAMPLES / name)!r}, run_name="__main__")
+"""
+    done = forking.run("-c", program, env={**os.environ, "FANG_DATABASE_URL": url})
     assert (done.returncode, done.stdout) == (0, SAYS[name]), done.stderr
 
 

@@ -245,7 +245,7 @@ def rows(url: str) -> list[Any]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_both_modes_at_once_and_the_first_signal_is_graceful(start: Start, url: str, number: signal.Signals) -> None:
     insert(url, Heavy(seconds=0.5), Light(seconds=0.5))
-    process = start(forked=False)
+    process = start(forked=number != signal.SIGTERM)
     process.wait_for("heavy runs", "light runs")
     process.popen.send_signal(number)
     process.wait_for("heavy ran", "light ran")
