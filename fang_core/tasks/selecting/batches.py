@@ -74,15 +74,16 @@ class Batches:
 
     @contextmanager
     def told(self, logger: SafeLogger, *, in_transaction: bool) -> Iterator[None]:
-        """If an exception stops the call, says how far it has come: in a note on the exception, and in the log."""
+        """If an exception stops a call that has done something, says how far it came: in a note, and in the log."""
         try:
             yield
         except BaseException as error:
+            if not self.done:
+                raise
             what = "in your transaction" if in_transaction else f"and stay {self._participle}"
             stopped = f"the {self._noun} was stopped: at least {self.done} tasks were {self._participle} before, {what}"
             error.add_note(stopped)
-            if self.done:
-                logger.warning("%s (%s)", stopped, type(error).__name__)
+            logger.warning("%s (%s)", stopped, type(error).__name__)
             raise
 
 

@@ -128,6 +128,12 @@ def test_what_stops_a_call_for_many_tasks_says_how_far_it_came() -> None:
     assert caught.value.__notes__ == ["the removal was stopped: at least 3 tasks were removed before, and stay removed"]
 
 
+def test_what_stops_it_before_the_first_batch_stays_without_a_note() -> None:
+    with pytest.raises(BackendUnavailable) as caught:
+        Scripted(BackendUnavailable("gone")).remove_all_tasks()
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_a_fetch_is_repeated_once_if_the_queues_own_pool_is_not_there() -> None:
     queue = Scripted(Fetched(None, registered=False), Fetched(None))
     assert queue.fetch_and_touch_task() is None
