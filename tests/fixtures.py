@@ -85,6 +85,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keeps the collector of garbage from what is there until the end: each full collection would take most of a
+    second to look through the tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """For ``--dist loadfile``."""
@@ -156,12 +168,18 @@ def shared_url(server_url: str, template: str) -> Iterator[str]:
     yield from database(server_url, template)
 
 
+@pytest.fixture(scope="module")
+def emptying(shared_url: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(shared_url, options="-c lock_timeout=10s") as connection:
+        yield connection
+
+
 @pytest.fixture
-def emptied_url(shared_url: str) -> Iterator[str]:
+def emptied_url(shared_url: str, emptying: psycopg.Connection[Any]) -> Iterator[str]:
     """The module's database, which each test finds empty: for many tests that use no more of it than our tables."""
     yield shared_url
-    with psycopg.connect(shared_url, options="-c lock_timeout=10s") as connection:
-        databases.empty(connection)
+    with emptying.transaction():
+        databases.empty(emptying)
 
 
 @pytest.fixture
