@@ -12,13 +12,12 @@ silently in one of these ways is refused when the statement is made, or its text
 The compiler gives the order of arguments, not the way the statement is written.
 """
 
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import BindParameter, Executable
-from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import ARRAY, JSON, Enum
 
@@ -126,11 +125,24 @@ async def run_script(run: Callable[[Operation[Any]], Awaitable[Any]], script: Sc
 
 
 def _refuse_what_breaks(name: str, core: Executable) -> None:
-    for element in visitors.iterate(core):  # type: ignore[arg-type]
-        if not isinstance(element, BindParameter):
-            continue
+    for element in _binds(core):
         if not element.key.startswith("p_"):
             raise ValueError(f"{name}: {element.key} is a value in the text; write a literal, or a bind named p_...")
         kind = element.type.item_type if isinstance(element.type, ARRAY) else element.type
         if isinstance(kind, JSON | Enum):
             raise ValueError(f"{name}: {element.key} must cross as text, CAST in SQL")
+
+
+def _binds(core: Executable) -> Iterator[BindParameter[Any]]:
+    """Yields the binds of a statement. SQLAlchemy's own walk visits what is used twice, such as a CTE, at each use,
+    with all that is in it: most elements dozens of times."""
+    seen: dict[int, Any] = {}  # holds the elements, so that no other one gets the id
+    left: list[Any] = [core]
+    while left:
+        element = left.pop()
+        if id(element) in seen:
+            continue
+        seen[id(element)] = element
+        if isinstance(element, BindParameter):
+            yield element
+        left.extend(element.get_children())
