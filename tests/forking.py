@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import CodeType
@@ -60,8 +60,10 @@ class Forked:
         cwd: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
         start_new_session: bool = False,
+        imports: Sequence[str] = (),
     ) -> None:
-        """Takes the arguments of ``python -P``: ``-m`` and a module or ``-c`` and a program, and what these get."""
+        """Takes the arguments of ``python -P``: ``-m`` and a module or ``-c`` and a program, and what these get. With
+        ``imports``, it is forked from a process of its own kind, which has imported these modules as well."""
         assert arguments[0] in {"-m", "-c"}
         message = {
             "arguments": arguments,
@@ -75,7 +77,7 @@ class Forked:
         (stdin, to_stdin), (from_stdout, stdout), (from_stderr, stderr) = pipes
         self._told, told = socket.socketpair()
         with told:
-            _forker().send(message, [stdin, stdout, stderr, told.fileno()])
+            _forker(tuple(imports)).send(message, [stdin, stdout, stderr, told.fileno()])
         for descriptor in (stdin, stdout, stderr):
             os.close(descriptor)
         self.stdin: IO[str] = os.fdopen(to_stdin, "w")
@@ -153,11 +155,11 @@ def run(*arguments: str, timeout: float = PATIENT, **options: Any) -> subprocess
 class _Forker:
     """The process that forks, seen from the tests."""
 
-    def __init__(self) -> None:
+    def __init__(self, imports: tuple[str, ...]) -> None:
         self._control, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
+                [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), *imports],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # its buffer is that of a pipe
@@ -179,32 +181,28 @@ class _Forker:
 
 
 @functools.cache
-def _only_forker() -> _Forker:
-    return _Forker()
+def _only_forker(imports: tuple[str, ...]) -> _Forker:
+    return _Forker(imports)
 
 
 _starting: Final = threading.Lock()
 
 
-def _forker() -> _Forker:
+def _forker(imports: tuple[str, ...]) -> _Forker:
     with _starting:
-        return _only_forker()
+        return _only_forker(imports)
 
 
 # The process that forks -----------------------------------------------------------------------------------------------
 
 
-def main(control: int) -> None:
-    _import_all()
+def main(control: int, *imports: str) -> None:
+    for module in (*IMPORTED, *imports):
+        import_module(module)
     gc.collect()
     gc.freeze()  # so that the ends of processes do not copy it all
     with socket.socket(fileno=control) as requests:
         _serve(requests)
-
-
-def _import_all() -> None:
-    for module in IMPORTED:
-        import_module(module)
 
 
 def _serve(requests: socket.socket) -> None:
@@ -264,4 +262,4 @@ def _compiled(program: str) -> CodeType:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), *sys.argv[2:])

@@ -1,9 +1,8 @@
 """Several processes race for what only one of them, or so many of them, may have."""
 
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,11 +13,12 @@ from fang_core.conformance.tasks import ThreadedLimitedNote
 from fang_core.flow.limits import FlowRule, Limit, Rate, rules_as_json
 from fang_redis import RedisQueue
 from tests.driven import Driven
-from tests.patience import PATIENT
+from tests.forking import Forked
 from tests.redis.indexes import assert_exact
 
 PROCESSES = 4
 TYPE = "conformance.limited"
+IMPORTS = ("fang_redis", "fang_core.conformance", "tests.driven")
 
 COMMON = """
 import sys, time
@@ -106,11 +106,12 @@ queue.close()
 
 def race(url: str, code: str, *arguments: str) -> None:
     """Has several processes run this code, and waits for their ends."""
-    command = [sys.executable, "-c", code, url, str(PROCESSES), *arguments]
-    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(PROCESSES)]
-    for each in running:
-        _, errors = each.communicate(timeout=PATIENT)
-        assert each.returncode == 0, errors
+    with ExitStack() as stack:
+        command = ("-c", code, url, str(PROCESSES), *arguments)
+        running = [stack.enter_context(closing(Forked(*command, imports=IMPORTS))) for _ in range(PROCESSES)]
+        for each in running:
+            _, errors = each.communicate()
+            assert each.returncode == 0, errors
 
 
 @pytest.fixture

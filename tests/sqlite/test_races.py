@@ -2,13 +2,11 @@
 
 import json
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -20,6 +18,7 @@ from fang_core.backends.store import Declaration
 from fang_core.flow.limits import FlowRule, Limit, Rate, rules_as_json
 from fang_sqlite.connections.file import File
 from fang_sqlite.tasks import flow
+from tests.forking import Forked
 from tests.patience import PATIENT
 from tests.sqlite.files import count, insert, opened, register
 
@@ -134,22 +133,19 @@ def file(tmp_path: Path) -> Iterator[File]:
 
 def race(file: File, script: str, *arguments: str, processes: int = PROCESSES) -> list[Any]:
     """Runs a script in several processes that begin at once; returns what each has printed as JSON."""
-    command = [sys.executable, "-c", BEGIN + script, str(file.path), *arguments]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    started = [subprocess.Popen(command, **pipes) for _ in range(processes)]
-    try:
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(closing(Forked("-c", BEGIN + script, str(file.path), *arguments)))
+            for _ in range(processes)
+        ]
         for process in started:
-            assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
         for process in started:
-            assert process.stdin is not None
             process.stdin.write("\n")
             process.stdin.flush()
-        return [json.loads(process.communicate(timeout=PATIENT)[0]) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.communicate()
+        ends = [process.communicate() for process in started]
+        assert [process.returncode for process in started] == [0] * processes, ends
+        return [json.loads(printed) for printed, _ in ends]
 
 
 def claimed(file: File, *rules: FlowRule) -> tuple[int, list[datetime]]:
