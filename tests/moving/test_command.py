@@ -1,15 +1,11 @@
 """``fang move`` as users meet it, and with processes that are killed."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import ExitStack, closing
 from threading import Lock
 
 import pytest
@@ -21,10 +17,10 @@ from fang_core.aside import ASIDE, Route, set_aside
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_threaded import Cron, WorkerPool
 from tests.cli.invoking import fang
+from tests.forking import Forked
 from tests.moving.places import URLS
 from tests.patience import PATIENT
 
-ROOT = Path(__file__).parents[2]
 RAN: Counter[int] = Counter()
 LOCK = Lock()
 
@@ -154,12 +150,7 @@ def test_nothing_is_lost_or_runs_twice_however_often_it_is_killed(urls: tuple[st
 
 def move_and_kill(source: str, target: str, here: OwnQueue, there: OwnQueue) -> None:
     """Starts the command in a process of its own, and kills that as soon as something is set aside."""
-    moving = subprocess.Popen(
-        [sys.executable, "-c", "from fang_cli.__main__ import main; main()", "move", "--from", source, "--to", target],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    with moving:
+    command = ("-m", "fang_cli", "move", "--from", source, "--to", target)
+    with closing(Forked(*command, imports=("fang_cli.commands", "fang_cli.moving"))) as moving:
         wait_for(lambda: something_is_aside(here, there) or moving.poll() is not None)
         moving.send_signal(signal.SIGKILL)

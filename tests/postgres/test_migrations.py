@@ -38,6 +38,7 @@ from tests.forking import Forked
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 30.0
+IMPORTS = ("alembic.config", "fang_postgres.migrate", "psycopg", "sqlalchemy.dialects.postgresql.psycopg")
 RIGHTS = ["SELECT", "INSERT", "UPDATE", "DELETE"]
 
 # Everything of a schema that its definition decides, one line each.
@@ -230,7 +231,7 @@ def test_many_threads_upgrade_at_once(database_url: str) -> None:
 
 def test_many_processes_upgrade_at_once(database_url: str) -> None:
     program = "import sys; from fang_postgres import migrate; print(flush=True); input(); migrate.upgrade(sys.argv[1])"
-    deploys = [Forked("-c", program, database_url) for _ in range(4)]
+    deploys = [Forked("-c", program, database_url, imports=IMPORTS) for _ in range(4)]
     for deploy in deploys:
         deploy.stdout.readline()  # it is ready
     for deploy in deploys:
@@ -291,6 +292,7 @@ def alembic(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         cwd=ROOT,
         env={k: v for k, v in os.environ.items() if k != "FANG_DATABASE_URL"} | environment,
         timeout=DEADLINE,
+        imports=IMPORTS,
     )
 
 

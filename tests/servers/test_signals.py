@@ -1,10 +1,7 @@
 """A pool inside of a real web server: a real signal ends both, and what runs comes to its end."""
 
-import os
 import re
 import signal
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.forking import Forked
 from tests.patience import PATIENT
 
 ROOT = Path(__file__).parents[2]
@@ -56,31 +54,24 @@ class Held(AsyncRunnable):
 """
 
 
-Serve = Callable[[str], "subprocess.Popen[str]"]
+Serve = Callable[[str], Forked]
 
 
 @pytest.fixture
 def serve(tmp_path: Path, url: str) -> Iterator[Serve]:
-    started: list[subprocess.Popen[str]] = []
+    started: list[Forked] = []
 
-    def serve(form: str) -> "subprocess.Popen[str]":
+    def serve(form: str) -> Forked:
         program = "import asyncio\n" + textwrap.dedent(FORMS[form]).replace("postgresql://localhost/app", url) + TASK
         (tmp_path / "app.py").write_text(program)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "--port", "0", "app:app"],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        imports = ("fastapi", "uvicorn.server", "fang_async")
+        process = Forked("-m", "uvicorn", "--port", "0", "app:app", cwd=tmp_path, imports=imports)
         started.append(process)
         return process
 
     yield serve
     for process in started:
-        process.kill()
-        process.communicate()
+        process.close()
 
 
 def insert(url: str) -> None:
@@ -98,8 +89,6 @@ def rows(url: str) -> object:
 def test_a_signal_ends_the_server_and_its_pool(form: str, serve: Serve, url: str, tmp_path: Path) -> None:
     insert(url)
     process = serve(form)
-    assert process.stdout is not None
-    assert process.stderr is not None
     line = process.stdout.readline()
     assert line == "runs\n", process.communicate(timeout=PATIENT)
     process.send_signal(signal.SIGTERM)
