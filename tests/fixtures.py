@@ -184,10 +184,13 @@ def emptied_url(shared_url: str, emptying: psycopg.Connection[Any]) -> Iterator[
 
 @pytest.fixture
 def new_database(request: pytest.FixtureRequest) -> Callable[[], Iterator[str]]:
-    """Makes databases with the tables, for what may need none: only the first one starts the server."""
+    """Lends databases with the tables, for what may need none: only the first one starts the server."""
 
     def new() -> Iterator[str]:
-        return database(request.getfixturevalue("server_url"), request.getfixturevalue("template"))
+        lender: databases.Databases = request.getfixturevalue("lender")
+        url = lender.lend()
+        yield url
+        lender.take_back(url)
 
     return new
 
