@@ -46,7 +46,8 @@ def explain(
             if was_unguarded:
                 connection.execute(f"EXPLAIN {execute}".encode(), arguments)
             _set_local(connection, guard)
-        rows = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {execute}".encode(), arguments).fetchall()
+        look = f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {execute}"
+        rows = connection.execute(look.encode(), arguments).fetchall()
     return list(_nodes(rows[0][0][0]["Plan"]))
 
 
