@@ -10,6 +10,7 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -117,7 +118,7 @@ def _made(server: object, client_class: Any, connections: Any, retry: Any) -> Se
         settings = {"socket_keepalive": True, "socket_keepalive_options": options, **settings}
     # What another client has written and is not UTF-8 shows as its bytes.
     settings |= {"protocol": 3, "decode_responses": True, "encoding_errors": "backslashreplace"}
-    settings |= {"retry": retry(NoBackoff(), 0), "health_check_interval": 0}
+    settings |= {"retry": retry(NoBackoff(), 0), "health_check_interval": 0, **_driver()}
     where = _where(settings, getattr(server, "connection_pool", None))
     made = Server(where, int(settings.get("db") or 0), connection_class, settings, server)
     try:
@@ -125,6 +126,14 @@ def _made(server: object, client_class: Any, connections: Any, retry: Any) -> Se
     except (RedisError, TypeError, ValueError) as error:
         raise UsageError(f"a setting of the connection to Redis cannot be used: {error}") from None
     return made
+
+
+@cache
+def _driver() -> Mapping[str, Any]:
+    """Returns what the driver tells the server of itself. A redis-py that knows this setting would read its own version
+    from the metadata of its package for each connection: 0.5 ms of CPU, where to connect takes 0.2."""
+    driver_info = getattr(redis, "DriverInfo", None)
+    return {} if driver_info is None else {"driver_info": driver_info()}
 
 
 def _parsed(url: str, connections: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The connections of both colours: no reply is ever taken for another one's, nothing is repeated, and nothing hangs."""
 
 import asyncio
+import importlib.metadata
 import random
 import threading
 import time
@@ -40,6 +41,18 @@ def proxy(server: RedisServer) -> Iterator[Proxy]:
 def fails(call: Callable[[Any], Any], argument: Any) -> None:
     with pytest.raises(BackendUnavailable):
         call(argument)
+
+
+@pytest.mark.parametrize("made", [server_of, async_server_of])
+def test_no_connection_reads_the_metadata_of_packages(
+    made: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-py would, for its own version: that takes longer than to connect."""
+    server = made("redis://localhost")
+    read: list[str] = []
+    monkeypatch.setattr(importlib.metadata, "version", read.append)
+    server.connection(None, None)
+    assert not read
 
 
 @pytest.mark.parametrize("made", [server_of, async_server_of])
