@@ -22,10 +22,17 @@ PLACES: Final = (
     "tests/liveness/test_manual.py",
     "tests/liveness/test_pools.py",
     "tests/poolers/test_conformance.py",
+    "tests/postgres/test_crashes.py",
+    "tests/postgres/test_explaining.py",
+    "tests/postgres/test_filtered.py",
     "tests/postgres/test_grants.py",
+    "tests/postgres/test_guard.py::TestInTheTrap",
     "tests/postgres/test_hostile_rows.py",
     "tests/postgres/test_locked_rows.py",
     "tests/postgres/test_managing.py",
+    "tests/postgres/test_pruning.py",
+    "tests/postgres/test_removals.py",
+    "tests/postgres/test_slots.py",
     "tests/waking/",
 )
 """Where tests of shared code are. One that shows what only its mode does is marked ``both_modes``."""
