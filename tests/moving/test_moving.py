@@ -140,6 +140,16 @@ def test_only_what_matches_is_moved(pair: tuple[Place, Place]) -> None:
     assert (list(source.tasks), list(target.tasks)) == ([other.id], [mail.id])
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param(
+            pair, id="-".join(pair), marks=[] if pair[0] == pair[1] or "memory" in pair else [pytest.mark.long]
+        )
+        for pair in PAIRS
+    ],
+    indirect=True,  # each as the source and as the target: what a kill leaves does not depend on what the other one is
+)
 def test_whenever_it_is_killed_the_next_run_ends_it(pair: tuple[Place, Place]) -> None:
     """Killed before each of its calls in turn: nothing can run twice, and nothing is lost."""
     source, target = pair

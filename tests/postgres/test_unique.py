@@ -85,8 +85,14 @@ def kill(holder: psycopg.Connection[Any], watcher: psycopg.Connection[Any]) -> N
     watcher.execute("SELECT pg_terminate_backend(%s)", [holder.info.backend_pid])
 
 
-@pytest.mark.parametrize("kind", [Once, OnceADay])
-@pytest.mark.parametrize("end", [commit, roll_back, kill])
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [
+        *((Once, end) for end in (commit, roll_back, kill)),
+        (OnceADay, commit),
+        *(pytest.param(OnceADay, end, marks=pytest.mark.long) for end in (roll_back, kill)),  # see test_uniqueness
+    ],
+)
 def test_of_64_clients_that_insert_one_task_at_once_one_wins(
     url: str, queue: Queue, watcher: psycopg.Connection[Any], end: Callable[..., None], kind: type[Once]
 ) -> None:
