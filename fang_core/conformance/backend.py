@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import inspect
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -108,13 +108,18 @@ class Backend:
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Returns the result of ``function``; a coroutine is driven to its end as the mode needs."""
         if self.mode == "async":
-            return self._loop.run(_result(function, args, kwargs))
+            return self._run(_result(function, args, kwargs))
         return _drive(_result(function, args, kwargs))
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Runs it on the loop; not by ``Runner.run``, which sets a handler of signals each time: a fifth of a call."""
+        return self._loop.get_loop().run_until_complete(coroutine)
 
     def call_together(self, *calls: Callable[[], Any]) -> list[Any]:
         """Makes these calls at the same time, as the pools of several processes would; returns their results."""
         if self.mode == "async":
-            return self._loop.run(_gather([_result(call, (), {}) for call in calls]))
+            results: list[Any] = self._run(_gather([_result(call, (), {}) for call in calls]))
+            return results
         with ThreadPoolExecutor(len(calls)) as executor:
             return list(executor.map(self.call, calls))
 
