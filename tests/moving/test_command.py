@@ -151,6 +151,6 @@ def test_nothing_is_lost_or_runs_twice_however_often_it_is_killed(urls: tuple[st
 def move_and_kill(source: str, target: str, here: OwnQueue, there: OwnQueue) -> None:
     """Starts the command in a process of its own, and kills that as soon as something is set aside."""
     command = ("-m", "fang_cli", "move", "--from", source, "--to", target)
-    with closing(Forked(*command, imports=("fang_cli.commands", "fang_cli.moving"))) as moving:
+    with closing(Forked(*command, imports=("fang_cli.moving",))) as moving:
         wait_for(lambda: something_is_aside(here, there) or moving.poll() is not None)
         moving.send_signal(signal.SIGKILL)
