@@ -352,11 +352,9 @@ def test_a_backoff_that_hangs_does_not_keep_other_runs_from_their_limits(scene: 
 
 
 def test_a_stuck_run_counts_as_left_when_the_pool_stops(scene: Scene) -> None:
-    scene.start(stuck_after=SOON, grace_period=timedelta(seconds=15))
+    scene.start(stuck_after=SOON, grace_period=HOUR)
     scene.written(scene.insert("goes on"), TaskState.RETRIED)
-    began = time.monotonic()
-    assert scene.harness.stop(scene.pool) == 1
-    assert time.monotonic() - began < 10
+    assert scene.harness.stop(scene.pool) == 1  # within the patience of the test, and not of the pool
     MAY_END.set()
     eventually(lambda: not scene.pool._is_alive)
 
