@@ -1,4 +1,4 @@
-"""Checks that the two modes do not repeat each other: what both need stands in ``fang_core`` or ``fang_postgres``.
+"""Checks that the two modes do not repeat each other: what both need stands in the core, or in what a backend shares.
 
 Run by ``make check``. Two modules are compared line by line once the colour is taken off: ``async`` and ``await``, the
 prefix of names, the names of the modes and of their drivers. Lines count as often as they stand in both.
@@ -17,12 +17,40 @@ MOST_SHARED: Final = 0.4
 SHORTEST: Final = 16
 """Lines; a module that has fewer says nothing."""
 
+_QUEUE: Final = "the public class of a mode: its constructor and docstrings are what an editor shows to its users"
+
 EXCEPTIONS: Final[Mapping[str, str]] = {
     "__init__.py": "the public names of a mode, which are the same",
-    "queue.py": "the public class of a mode: its constructor and docstrings are what an editor shows to its users",
+    "queue.py": _QUEUE,
     "pool.py": "the public class of a mode: its signatures and docstrings are what an editor shows to its users",
 }
 """Modules that may share more with the other mode's module of the same name, each with the reason."""
+
+_SHORT: Final = "implements an interface in short methods, of which the signatures and docstrings are most"
+
+
+class Modes(NamedTuple):
+    """Where the modes of a package stand, as paths from the root.
+
+    Attributes:
+        one: the folder of one mode.
+        others: those of the other one, and of what both share.
+        exceptions: see ``EXCEPTIONS``.
+    """
+
+    one: str
+    others: tuple[str, ...]
+    exceptions: Mapping[str, str]
+
+
+ALL_MODES: Final = (
+    Modes("fang_async", ("fang_threaded",), EXCEPTIONS),
+    Modes(
+        "fang_redis/aio",
+        ("fang_redis", "fang_redis/connections", "fang_redis/pools"),
+        {"queue.py": _QUEUE, "driver.py": _SHORT, "listening.py": _SHORT},
+    ),
+)
 
 _COLOUR: Final = (
     (re.compile(r"\b(?:async|await) "), ""),
@@ -74,7 +102,12 @@ def colourless(source: str) -> list[str]:
 
 if __name__ == "__main__":
     root = Path(__file__).parent.parent
-    found = list(repetitions(root / "fang_async", root / "fang_threaded"))
+    found = [
+        repetition
+        for one, others, exceptions in ALL_MODES
+        for other in others
+        for repetition in repetitions(root / one, root / other, exceptions)
+    ]
     for repetition in found:
-        print(f"{repetition}: write once what both need, in fang_core or fang_postgres")
+        print(f"{repetition}: write once what both need, in fang_core, or in what the backend shares")
     sys.exit(bool(found))

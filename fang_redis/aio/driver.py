@@ -1,14 +1,17 @@
 """How verbs are run, and connections made, on an event loop."""
 
 from functools import partial
+from typing import TypeVar
 
-from fang_redis.aio.links import AsyncLinks
+from fang_redis.aio.links import AsyncLink, AsyncLinks
 from fang_redis.aio.listening import AsyncEar
-from fang_redis.aio.own import AsyncConnection
-from fang_redis.aio.runner import AsyncRunner
 from fang_redis.connections.connecting import Server
+from fang_redis.connections.exchange import carried_out
 from fang_redis.connections.own import OwnConnection
+from fang_redis.operations import Verb
 from fang_redis.pools.listening import ANSWER_WITHIN, Ear
+
+T = TypeVar("T")
 
 
 class AsyncDriver:
@@ -17,11 +20,14 @@ class AsyncDriver:
     def __init__(self, server: Server) -> None:
         self._server = server
         self.links = AsyncLinks(server)
-        self.run = AsyncRunner(self.links).run
+
+    async def run(self, verb: Verb[T], /) -> T:
+        """See ``Driver.run``."""
+        return await carried_out(verb, self.links.send)
 
     async def connect(self, answer_within: float, /) -> OwnConnection:
         """See ``Driver.connect``."""
-        return await AsyncConnection.connected(self._server, answer_within)
+        return await AsyncLink.connected(self._server, answer_within)
 
     async def close(self) -> None:
         """See ``Driver.close``."""

@@ -11,7 +11,7 @@ from asyncio import AbstractEventLoop, Future, Task
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from hiredis import PushNotification
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -22,7 +22,11 @@ from fang_core.interpreter.forks import ForkWatch, in_child
 from fang_redis.aio.wire import Wire
 from fang_redis.connections.connecting import ANSWER_WITHIN, CONNECT_WITHIN, Server, sever
 from fang_redis.connections.diagnosis import ELSEWHERE, lost, not_connected, word_of
+from fang_redis.connections.exchange import carried_out
 from fang_redis.connections.links import Command, packed
+from fang_redis.operations import Verb
+
+T = TypeVar("T")
 
 ENDED_WITHIN: Final = 2.0
 """The longest, in seconds, that closing waits for the end of a connection."""
@@ -110,6 +114,10 @@ class AsyncLink:
         answers = [await reply for reply in replies]
         self._server.follow(answers)
         return answers
+
+    async def run(self, verb: Verb[T]) -> T:
+        """Runs a verb, for a coroutine that has the connection for itself."""
+        return await carried_out(verb, self.send)
 
     def _look_later(self, answered: int, left: int) -> None:
         loop = asyncio.get_running_loop()

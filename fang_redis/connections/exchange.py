@@ -1,6 +1,6 @@
-"""Turns a verb into an exchange of commands and replies, which a runner of either colour carries out."""
+"""Turns a verb into an exchange of commands and replies, and carries that out in either colour."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from redis.exceptions import NoScriptError, ResponseError
@@ -13,6 +13,27 @@ T = TypeVar("T")
 
 Exchange: TypeAlias = Generator[list[tuple[Argument, ...]], Sequence[Any], T]
 """Yields commands that are sent at once, and gets the reply to each."""
+
+
+Send: TypeAlias = Callable[[list[tuple[Argument, ...]]], Awaitable[Sequence[Any]]]
+"""Sends commands at once, and returns the reply to each; in threads it never suspends."""
+
+
+async def carried_out(verb: Verb[T], send: Send) -> T:
+    """Returns what the verb returns. Raises ``BackendError``, which the verb may catch."""
+    exchange = exchanged(verb)
+    try:
+        commands = next(exchange)
+        while True:
+            try:
+                replies = await send(commands)
+            except BackendError as error:
+                commands = exchange.throw(error)
+            else:
+                commands = exchange.send(replies)
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 def exchanged(verb: Verb[T]) -> Exchange[T]:

@@ -1,4 +1,4 @@
-"""A connection of its own, for a heart or a listener, as a coroutine sees it in either mode."""
+"""A connection of its own, for a heart or a listener, as a coroutine sees it in either mode: see also ``AsyncLink``."""
 
 from typing import Protocol, TypeVar
 
@@ -29,8 +29,12 @@ class OwnConnection(Protocol):
         """Makes ``hear`` fail at once; in threads, any thread may call this."""
         ...
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Closes it at once. Idempotent."""
+        ...
+
+    async def ended(self) -> None:
+        """Waits a moment for its end, once it is closed."""
         ...
 
 
@@ -62,6 +66,9 @@ class ThreadedConnection:
         """See ``OwnConnection.interrupt``."""
         self._link.interrupt()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """See ``OwnConnection.close``."""
         self._link.close()
+
+    async def ended(self) -> None:
+        """See ``OwnConnection.ended``."""

@@ -1,10 +1,11 @@
 """Drives verbs in threads: what they want to send is sent, and the replies are handed back."""
 
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
-from fang_core.errors import BackendError
-from fang_redis.connections.exchange import exchanged
-from fang_redis.connections.links import Link, Links
+from fang_core.driving import drive
+from fang_redis.connections.exchange import carried_out
+from fang_redis.connections.links import Command, Link, Links
 from fang_redis.operations import Verb
 
 T = TypeVar("T")
@@ -18,16 +19,7 @@ class Runner:
 
     def run(self, verb: Verb[T]) -> T:
         """Returns what the verb returns. Raises ``BackendError``, which the verb may catch."""
-        exchange = exchanged(verb)
-        try:
-            commands = next(exchange)
-            while True:
-                try:
-                    replies = self.links.send(commands)
-                except BackendError as error:
-                    commands = exchange.throw(error)
-                else:
-                    commands = exchange.send(replies)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+        return drive(carried_out(verb, self._send))
+
+    async def _send(self, commands: Sequence[Command]) -> list[Any]:
+        return self.links.send(commands)

@@ -76,7 +76,8 @@ class RedisHeart:
         connection, self._connection = self._connection, None
         self._subscribed.clear()
         if connection is not None:
-            await connection.close()
+            connection.close()
+            await connection.ended()
 
     def _look(self, epoch: str) -> None:
         former, self._epoch = self._epoch, epoch

@@ -108,7 +108,8 @@ class Ear(ABC):
                     is_lost = False
                     await self._hear(self._connection, subscribers)
                 finally:
-                    await self._connection.close()
+                    self._connection.close()
+                    await self._connection.ended()
             except BackendError as error:
                 if not self.is_closing:
                     is_lost = True

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tree import EXCEPTIONS, MOST_SHARED, Repetition, colourless, repetitions, shared
+from tests.tree import ALL_MODES, MOST_SHARED, Modes, Repetition, colourless, repetitions, shared
 
 ROOT = Path(__file__).parent.parent.parent
 COMMON = [f"value_{n} = await call({n})" for n in range(20)]
@@ -22,13 +22,16 @@ def write(mode: Path, name: str, lines: list[str]) -> None:
     (mode / name).write_text("\n".join(lines))
 
 
-def test_the_two_modes_do_not_repeat_each_other() -> None:
-    assert list(repetitions(ROOT / "fang_async", ROOT / "fang_threaded")) == []
+@pytest.mark.parametrize("modes", ALL_MODES, ids=lambda modes: modes.one)
+def test_the_two_modes_do_not_repeat_each_other(modes: Modes) -> None:
+    for other in modes.others:
+        assert list(repetitions(ROOT / modes.one, ROOT / other, modes.exceptions)) == []
 
 
-def test_each_exception_is_one() -> None:
-    found = {repetition.one for repetition in repetitions(ROOT / "fang_async", ROOT / "fang_threaded", {})}
-    assert {f"fang_async/{name}" for name in EXCEPTIONS} == found
+@pytest.mark.parametrize("modes", ALL_MODES, ids=lambda modes: modes.one)
+def test_each_exception_is_one(modes: Modes) -> None:
+    found = {Path(each.one).name for other in modes.others for each in repetitions(ROOT / modes.one, ROOT / other, {})}
+    assert set(modes.exceptions) == found
 
 
 def test_the_colour_is_taken_off() -> None:

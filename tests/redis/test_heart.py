@@ -12,7 +12,7 @@ from fang_core.backends.store import PoolRecord
 from fang_core.driving import drive
 from fang_core.errors import BackendError, BackendUnavailable
 from fang_core.liveness import BeatRequest, Pulse
-from fang_redis.aio.own import AsyncConnection
+from fang_redis.aio.links import AsyncLink
 from fang_redis.connections.connecting import async_server_of, server_of
 from fang_redis.connections.links import Links
 from fang_redis.connections.own import ThreadedConnection
@@ -81,7 +81,7 @@ def test_a_heart_without_a_lock_says_so(redis_url: str, members: list[Member]) -
 async def test_an_asyncio_heart_is_seen_like_any_other(redis_url: str, members: list[Member]) -> None:
     watcher, member = members
     server = async_server_of(redis_url)
-    heart = RedisHeart(KEYS, lambda: AsyncConnection.connected(server, ANSWER_WITHIN), locks=True)
+    heart = RedisHeart(KEYS, lambda: AsyncLink.connected(server, ANSWER_WITHIN), locks=True)
     beat = await heart.beat(BeatRequest(member.id))
     assert {pulse.pool_id for pulse in beat.pulses} == {watcher.id, member.id}
     assert watcher.sees(member) == Pulse(member.id, 1, True, True, 5.0)
