@@ -9,7 +9,7 @@ from benchmarks import compare
 from benchmarks.bench import Bench
 from benchmarks.driver import ROOT, PeerFailed
 from benchmarks.report import RESULTS, Table, publish, surroundings
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios import FLOW, SCENARIOS
 from benchmarks.server import Server
 from benchmarks.telling import tell
 
@@ -17,12 +17,25 @@ from benchmarks.telling import tell
 def main() -> None:
     """Runs the named benchmarks, prints tables, and writes them to ``benchmarks/results``."""
     options = _parser().parse_args()
-    names = list(SCENARIOS) if "all" in options.names else [name for name in options.names if name in SCENARIOS]
+    names = _scenarios(options.names)
     if "compare" in options.names:
         _compare(options)
     if names:
         _measure(names, options)
     tell(f"results are in {RESULTS.relative_to(ROOT)}")
+
+
+def _scenarios(names: Sequence[str]) -> list[str]:
+    """Returns the names of the scenarios to run."""
+    if "all" in names:
+        return list(SCENARIOS)
+    wanted = [*names, *(FLOW if "flow" in names else ())]
+    return [name for name in SCENARIOS if name in wanted]
+
+
+def _title(names: Sequence[str]) -> str:
+    """Returns under which name the results are kept: ``all`` and ``flow`` have a place in the document, too."""
+    return "all" if "all" in names else "flow" if set(names) - {"compare"} == {"flow"} else "some"
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -37,7 +50,7 @@ def _compare(options: argparse.Namespace) -> None:
 def _measure(names: Sequence[str], options: argparse.Namespace) -> None:
     """Runs one scenario after the other, and publishes each result at once; a scenario that fails says why."""
     tables: list[Table] = []
-    title = "all" if "all" in options.names else "some"
+    title = _title(options.names)
     with Server() as server:
         bench = Bench(server, options.scale, options.huge)
         for name in names:
@@ -50,7 +63,7 @@ def _measure(names: Sequence[str], options: argparse.Namespace) -> None:
             took = f"{time.monotonic() - began:.0f} s"
             tables[-1].notes.append(f"load average {load:.1f} before, {os.getloadavg()[0]:.1f} after {took}")
             _show(tables[-1:])
-            publish(title, tables, surroundings(server.version), write=options.write and title == "all")
+            publish(title, tables, surroundings(server.version), write=options.write and title != "some")
 
 
 def _show(tables: Sequence[Table]) -> None:
@@ -63,9 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "names",
         nargs="+",
-        choices=["compare", "all", *SCENARIOS],
+        choices=["compare", "all", "flow", *SCENARIOS],
         metavar="NAME",
-        help=f"compare (ours with others from PyPI), all (of the following), {', '.join(SCENARIOS)}",
+        help="compare (ours with others from PyPI), all (of the following), "
+        f"flow ({', '.join(FLOW)}), {', '.join(SCENARIOS)}",
     )
     scale = float(os.environ.get("SCALE", "1"))
     parser.add_argument("--scale", type=float, default=scale, help="factor for numbers of tasks; $SCALE if not given")
@@ -73,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--more", action="store_true", help="systems of compare: also slower ones, and those on Redis")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="systems of compare with such names")
     parser.add_argument("--huge", action="store_true", help="also a backlog, and kept rows, of ten million")
-    parser.add_argument("--write", action="store_true", help="write tables of compare and all to docs/benchmarks.md")
+    parser.add_argument(
+        "--write", action="store_true", help="write tables of compare, all and flow to docs/benchmarks.md"
+    )
     return parser
 
 

@@ -31,3 +31,6 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "autovacuum": vacuuming.autovacuum,
 }
 """The five from ``workers`` on should be flat."""
+
+FLOW: Final = ("limits", "slots", "rates")
+"""What is measured together as ``flow``."""

@@ -470,6 +470,18 @@ MUTANTS: Final = (
         r"it did not come true within",
     ),
     Mutant(
+        "a pool spins on a full type: it asks for a slot as if it had only missed its turn",
+        [
+            Edit(
+                "fang_core/claims/lanes.py",
+                "each.wait_until(mono + seconds, is_timed=True, helped_by_inserts=False)",
+                "each.wait_until(mono + TURN, is_timed=True, helped_by_inserts=False)",
+            )
+        ],
+        InTest("tests/async/test_flow_in_virtual_time.py::test_an_idle_pool_hardly_looks_at_managed_types"),
+        r"assert \d+ <= 45",
+    ),
+    Mutant(
         "a pause is the pools' alone: claims that they make all the same take tasks",
         [
             Edit(
