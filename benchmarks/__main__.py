@@ -17,7 +17,7 @@ from benchmarks.telling import tell
 def main() -> None:
     """Runs the named benchmarks, prints tables, and writes them to ``benchmarks/results``."""
     options = _parser().parse_args()
-    names = _scenarios(options.names)
+    names = scenarios_of(options.names)
     if "compare" in options.names:
         _compare(options)
     if names:
@@ -25,7 +25,7 @@ def main() -> None:
     tell(f"results are in {RESULTS.relative_to(ROOT)}")
 
 
-def _scenarios(names: Sequence[str]) -> list[str]:
+def scenarios_of(names: Sequence[str]) -> list[str]:
     """Returns the names of the scenarios to run."""
     if "all" in names:
         return list(SCENARIOS)
@@ -33,7 +33,7 @@ def _scenarios(names: Sequence[str]) -> list[str]:
     return [name for name in SCENARIOS if name in wanted]
 
 
-def _title(names: Sequence[str]) -> str:
+def title_of(names: Sequence[str]) -> str:
     """Returns under which name the results are kept: ``all`` and ``flow`` have a place in the document, too."""
     return "all" if "all" in names else "flow" if set(names) - {"compare"} == {"flow"} else "some"
 
@@ -50,7 +50,7 @@ def _compare(options: argparse.Namespace) -> None:
 def _measure(names: Sequence[str], options: argparse.Namespace) -> None:
     """Runs one scenario after the other, and publishes each result at once; a scenario that fails says why."""
     tables: list[Table] = []
-    title = _title(options.names)
+    title = title_of(options.names)
     with Server() as server:
         bench = Bench(server, options.scale, options.huge)
         for name in names:
@@ -87,9 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--more", action="store_true", help="systems of compare: also slower ones, and those on Redis")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="systems of compare with such names")
     parser.add_argument("--huge", action="store_true", help="also a backlog, and kept rows, of ten million")
-    parser.add_argument(
-        "--write", action="store_true", help="write tables of compare, all and flow to docs/benchmarks.md"
-    )
+    parser.add_argument("--write", action="store_true", help="write tables of compare, all, flow to docs/benchmarks.md")
     return parser
 
 

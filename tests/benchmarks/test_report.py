@@ -2,8 +2,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks.__main__ import scenarios_of, title_of
 from benchmarks.figures import Bar, Line
+from benchmarks.report import DOCUMENT as FILE
 from benchmarks.report import Table, replaced
+from benchmarks.scenarios import FLOW, SCENARIOS
 
 DOCUMENT = "above\n<!-- all: begin -->\nold\n<!-- all: end -->\nbelow\n"
 
@@ -21,6 +24,21 @@ def test_only_what_stands_between_the_marks_is_replaced() -> None:
 def test_a_document_without_the_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="compare: begin"):
         replaced(DOCUMENT, "compare", "new\n")
+
+
+@pytest.mark.parametrize(
+    ("names", "title", "scenarios"),
+    [
+        (["all"], "all", list(SCENARIOS)),
+        (["flow"], "flow", list(FLOW)),
+        (["slots", "idle"], "some", ["idle", "slots"]),
+        (["flow", "idle"], "some", ["idle", *FLOW]),
+    ],
+)
+def test_all_and_flow_are_names_of_several_scenarios(names: list[str], title: str, scenarios: list[str]) -> None:
+    assert (title_of(names), scenarios_of(names)) == (title, scenarios)
+    if title != "some":
+        assert "new\n" in replaced(FILE.read_text(), title, "new\n")
 
 
 def test_bars_and_lines_become_pictures_and_no_figures_none() -> None:
