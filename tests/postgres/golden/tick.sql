@@ -2,8 +2,9 @@
 WITH moment AS
 (SELECT $10::TIMESTAMP WITH TIME ZONE > clock_timestamp() AS is_ahead),
 ahead AS
-(INSERT INTO fang.fang_tasks (id, metadata, task_type, priority, max_retries, timeout, headers, uniq_hash, lane, scheduled_at, expires_at) SELECT $1::UUID AS anon_1, CAST($2::VARCHAR AS JSONB) AS anon_2, $3::VARCHAR AS anon_3, $4::SMALLINT AS anon_4, $5::INTEGER AS anon_5, $6::INTERVAL AS anon_6, CAST($7::VARCHAR AS JSONB) AS anon_7, $8::VARCHAR AS anon_8, coalesce($9::VARCHAR, CASE WHEN ($3::VARCHAR = ANY (array((SELECT fang.fang_types.task_type
-FROM fang.fang_types)))) THEN '' END) AS coalesce_1, $10::TIMESTAMP WITH TIME ZONE AS anon_9, coalesce($11::TIMESTAMP WITH TIME ZONE, CASE WHEN (CAST($12::FLOAT AS DOUBLE PRECISION) IS NOT NULL) THEN least($10::TIMESTAMP WITH TIME ZONE + CAST($12::FLOAT AS DOUBLE PRECISION) * '1 s'::interval, '9999-12-29 00:00:00+00'::timestamptz) END) AS coalesce_2
+(INSERT INTO fang.fang_tasks (id, metadata, task_type, priority, max_retries, timeout, headers, uniq_hash, lane, scheduled_at, expires_at) SELECT $1::UUID AS anon_1, CAST($2::VARCHAR AS JSONB) AS anon_2, $3::VARCHAR AS anon_3, $4::SMALLINT AS anon_4, $5::INTEGER AS anon_5, $6::INTERVAL AS anon_6, CAST($7::VARCHAR AS JSONB) AS anon_7, $8::VARCHAR AS anon_8, coalesce($9::VARCHAR, CASE WHEN (EXISTS (SELECT 1
+FROM fang.fang_types
+WHERE fang.fang_types.task_type = $3::VARCHAR)) THEN '' END) AS coalesce_1, $10::TIMESTAMP WITH TIME ZONE AS anon_9, coalesce($11::TIMESTAMP WITH TIME ZONE, CASE WHEN (CAST($12::FLOAT AS DOUBLE PRECISION) IS NOT NULL) THEN least($10::TIMESTAMP WITH TIME ZONE + CAST($12::FLOAT AS DOUBLE PRECISION) * '1 s'::interval, '9999-12-29 00:00:00+00'::timestamptz) END) AS coalesce_2
 FROM moment
 WHERE moment.is_ahead AND ($13::BOOLEAN OR NOT (EXISTS (SELECT 1
 FROM fang.fang_schedules
@@ -25,8 +26,9 @@ FROM fang.fang_schedules
 WHERE fang.fang_schedules.name = $14::VARCHAR)) OR (EXISTS (SELECT 1
 FROM free))) ON CONFLICT (name) DO UPDATE SET last_tick = excluded.last_tick WHERE fang.fang_schedules.last_tick < excluded.last_tick AND ($13::BOOLEAN OR fang.fang_schedules.kind IS NULL AND NOT (fang.fang_schedules.paused AND (fang.fang_schedules.paused_until IS NULL OR $10::TIMESTAMP WITH TIME ZONE < fang.fang_schedules.paused_until))) RETURNING fang.fang_schedules.name),
 due AS
-(INSERT INTO fang.fang_tasks (id, metadata, task_type, priority, max_retries, timeout, headers, uniq_hash, lane, scheduled_at, expires_at) SELECT $1::UUID AS anon_1, CAST($2::VARCHAR AS JSONB) AS anon_2, $3::VARCHAR AS anon_3, $4::SMALLINT AS anon_4, $5::INTEGER AS anon_5, $6::INTERVAL AS anon_6, CAST($7::VARCHAR AS JSONB) AS anon_7, $8::VARCHAR AS anon_8, coalesce($9::VARCHAR, CASE WHEN ($3::VARCHAR = ANY (array((SELECT fang.fang_types.task_type
-FROM fang.fang_types)))) THEN '' END) AS coalesce_1, $10::TIMESTAMP WITH TIME ZONE AS anon_9, coalesce($11::TIMESTAMP WITH TIME ZONE, CASE WHEN (CAST($12::FLOAT AS DOUBLE PRECISION) IS NOT NULL) THEN least($10::TIMESTAMP WITH TIME ZONE + CAST($12::FLOAT AS DOUBLE PRECISION) * '1 s'::interval, '9999-12-29 00:00:00+00'::timestamptz) END) AS coalesce_2
+(INSERT INTO fang.fang_tasks (id, metadata, task_type, priority, max_retries, timeout, headers, uniq_hash, lane, scheduled_at, expires_at) SELECT $1::UUID AS anon_1, CAST($2::VARCHAR AS JSONB) AS anon_2, $3::VARCHAR AS anon_3, $4::SMALLINT AS anon_4, $5::INTEGER AS anon_5, $6::INTERVAL AS anon_6, CAST($7::VARCHAR AS JSONB) AS anon_7, $8::VARCHAR AS anon_8, coalesce($9::VARCHAR, CASE WHEN (EXISTS (SELECT 1
+FROM fang.fang_types
+WHERE fang.fang_types.task_type = $3::VARCHAR)) THEN '' END) AS coalesce_1, $10::TIMESTAMP WITH TIME ZONE AS anon_9, coalesce($11::TIMESTAMP WITH TIME ZONE, CASE WHEN (CAST($12::FLOAT AS DOUBLE PRECISION) IS NOT NULL) THEN least($10::TIMESTAMP WITH TIME ZONE + CAST($12::FLOAT AS DOUBLE PRECISION) * '1 s'::interval, '9999-12-29 00:00:00+00'::timestamptz) END) AS coalesce_2
 FROM moment
 WHERE NOT moment.is_ahead AND (EXISTS (SELECT 1
 FROM raised)) ON CONFLICT DO NOTHING RETURNING fang.fang_tasks.task_type, fang.fang_tasks.priority, fang.fang_tasks.scheduled_at, fang.fang_tasks.created_at, fang.fang_tasks.lane),

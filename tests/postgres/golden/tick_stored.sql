@@ -35,8 +35,9 @@ FROM seen) = 'paused') THEN concat('task ', (SELECT seen.last_task_id
 FROM seen), ' of its last tick has failed') ELSE fang.fang_schedules.change_reason END WHERE fang.fang_schedules.name = ANY (array((SELECT held.name
 FROM held))) RETURNING fang.fang_schedules.name),
 inserted AS
-(INSERT INTO fang.fang_tasks (id, metadata, task_type, priority, max_retries, timeout, headers, uniq_hash, lane, scheduled_at, expires_at) SELECT $5::UUID AS anon_1, CAST($6::VARCHAR AS JSONB) AS anon_2, $7::VARCHAR AS anon_3, $8::SMALLINT AS anon_4, $9::INTEGER AS anon_5, $10::INTERVAL AS anon_6, CAST($11::VARCHAR AS JSONB) AS anon_7, $2::VARCHAR AS anon_8, coalesce($12::VARCHAR, CASE WHEN ($7::VARCHAR = ANY (array((SELECT fang.fang_types.task_type
-FROM fang.fang_types)))) THEN '' END) AS coalesce_1, $13::TIMESTAMP WITH TIME ZONE AS anon_9, coalesce($14::TIMESTAMP WITH TIME ZONE, CASE WHEN (CAST($15::FLOAT AS DOUBLE PRECISION) IS NOT NULL) THEN least($13::TIMESTAMP WITH TIME ZONE + CAST($15::FLOAT AS DOUBLE PRECISION) * '1 s'::interval, '9999-12-29 00:00:00+00'::timestamptz) END) AS coalesce_2
+(INSERT INTO fang.fang_tasks (id, metadata, task_type, priority, max_retries, timeout, headers, uniq_hash, lane, scheduled_at, expires_at) SELECT $5::UUID AS anon_1, CAST($6::VARCHAR AS JSONB) AS anon_2, $7::VARCHAR AS anon_3, $8::SMALLINT AS anon_4, $9::INTEGER AS anon_5, $10::INTERVAL AS anon_6, CAST($11::VARCHAR AS JSONB) AS anon_7, $2::VARCHAR AS anon_8, coalesce($12::VARCHAR, CASE WHEN (EXISTS (SELECT 1
+FROM fang.fang_types
+WHERE fang.fang_types.task_type = $7::VARCHAR)) THEN '' END) AS coalesce_1, $13::TIMESTAMP WITH TIME ZONE AS anon_9, coalesce($14::TIMESTAMP WITH TIME ZONE, CASE WHEN (CAST($15::FLOAT AS DOUBLE PRECISION) IS NOT NULL) THEN least($13::TIMESTAMP WITH TIME ZONE + CAST($15::FLOAT AS DOUBLE PRECISION) * '1 s'::interval, '9999-12-29 00:00:00+00'::timestamptz) END) AS coalesce_2
 WHERE (EXISTS (SELECT 1
 FROM raised)) AND (SELECT seen.verdict
 FROM seen) = 'ticked' ON CONFLICT DO NOTHING RETURNING fang.fang_tasks.task_type, fang.fang_tasks.priority, fang.fang_tasks.scheduled_at, fang.fang_tasks.created_at),
