@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from tests.faults.audit import Change, PoolChange
-from tests.faults.ledger import Acknowledgement, Entry
+from tests.faults.ledger import Acknowledgement, Entry, Event
 
 INVARIANTS: Final = {
     "I1": "nothing lost",
@@ -100,14 +100,14 @@ class Record:
     def __post_init__(self) -> None:
         self.runs: dict[tuple[UUID, int], list[Run]] = defaultdict(list)
         self.starts: dict[UUID, list[Entry]] = defaultdict(list)
-        self.unbegun: set[tuple[UUID, int]] = set()  # ended by their pool before their child process began them
+        self.unbegun: dict[tuple[UUID, int], Event] = {}  # how runs ended whose child had not written that they began
         for entry in self.entries:
             if entry.event == "start":
                 self.starts[entry.task].append(entry)
                 self.runs[entry.task, entry.attempt].append(Run(entry.task, entry.attempt, entry.at, pid=entry.pid))
                 continue
             if (entry.task, entry.attempt) not in self.runs and entry.event in {"failed", "died"}:
-                self.unbegun.add((entry.task, entry.attempt))
+                self.unbegun[entry.task, entry.attempt] = entry.event
                 continue
             run = self.runs[entry.task, entry.attempt][-1]
             if entry.event == "completing":
@@ -173,7 +173,7 @@ def nothing_lost(record: Record) -> Iterator[Violation]:
             yield Violation("I1", f"{acknowledged.task} was left {life[-1].became}")
     for change in record.changes:
         if change.was == "in_progress" and change.became == "failed" and not change.by_hand:
-            has_died = record.is_rescue(change) or _run_result(record, change) == "died"
+            has_died = record.is_rescue(change) or _has_died(record, change)
             crashed = has_died and (change.new_crashes or 0) >= record.max_crashes
             spent = not record.is_rescue(change) and (change.retries or 0) >= change.max_retries
             if not crashed and not spent:
@@ -273,7 +273,7 @@ def counted(record: Record) -> Iterator[Violation]:
                 if not change.by_hand and _run_result(record, change) != "snoozed":
                     yield Violation("I5", f"{task}: attempt {change.attempt} did not snooze, and forgot a crash")
             elif change.new_crashes != change.crashes and change.was == "in_progress" and change.became is not None:
-                if not record.is_rescue(change) and not change.by_hand and _run_result(record, change) != "died":
+                if not record.is_rescue(change) and not change.by_hand and not _has_died(record, change):
                     yield Violation("I5", f"{task}: attempt {change.attempt} was charged with a crash of a live pool")
                 elif (
                     record.is_rescue(change) and record.was_isolated(change) and (change.crashes or 0) >= SUSPECT_AFTER
@@ -293,6 +293,12 @@ def _forgotten(change: Change) -> int:
 def _run_result(record: Record, change: Change) -> str | None:
     run = record.run_of(change)
     return None if run is None else run.result
+
+
+def _has_died(record: Record, change: Change) -> bool:
+    """Whether the run's pool said that its child died; that may have been still importing."""
+    unbegun = record.unbegun.get((change.task, change.attempt or 0))
+    return "died" in {_run_result(record, change), unbegun}
 
 
 def _is_free(change: Change) -> bool:

@@ -128,7 +128,7 @@ MUTANTS: Final = (
         [
             Edit(
                 "fang_core/pool/completer.py",
-                "        self.put(flushed)\n        await self._runtime.wait(flushed, within)",
+                "        self._put_end(flushed)\n        await self._runtime.wait(flushed, within)",
                 "        self._items.clear()",
             )
         ],
@@ -511,7 +511,7 @@ MUTANTS: Final = (
             Edit(
                 "fang_postgres/sql/stored_schedules.py",
                 """twin = t.tasks.alias("twin")
-    is_as_read = s.changed_at.is_not_distinct_from(_CHANGED_AT)""",
+    is_as_read = _is_as_read(s)""",
                 """twin = t.tasks.alias("twin")
     is_as_read = true()""",
             )

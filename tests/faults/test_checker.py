@@ -118,6 +118,8 @@ SOUND = {
     "nothing is left to work on": story().claimed(A).run().became(None).passes(30).flowing(0.1),
     "its child died, and it ran again": story().claimed(A).ran("start", pid=2).ran("died").became("retried", crashes=1)
         .claimed(B).ran("start", pid=3).ran("ok").became(None),
+    "its child died while it imported": story().claimed(A).ran("died").became("retried", crashes=1)
+    .claimed(A).ran("start", pid=2).ran("ok").became(None),
     "its child died once too often": story(max_crashes=1).claimed(A).ran("start", pid=2).ran("died")
         .became("failed", crashes=1),
     "its child was killed before it began": story().claimed(A).ran("failed").became("retried", retries=1)
