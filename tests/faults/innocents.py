@@ -42,6 +42,24 @@ def killed_twice(trial: Trial) -> None:
     given=WIDE,
 )
 def killed_eight_times(trial: Trial) -> None:
+    parked = park_by_kills(trial)
+    # The eighth kill is the first that can park one, log2(32) + max_crashes; and only one that ran alone then.
+    assert parked <= 1, f"{parked} innocents were parked"
+
+
+@fault(
+    "F08 killed eight times, isolated",
+    "the same, and suspects run in child processes: none is parked",
+    modes=("threaded", "async"),
+    given={**WIDE, "isolates_suspects": True},
+)
+def killed_eight_times_with_children(trial: Trial) -> None:
+    parked = park_by_kills(trial)
+    assert not parked, f"{parked} innocents were parked"
+
+
+def park_by_kills(trial: Trial) -> int:
+    """Kills the same process and its successors eight times; returns how many innocents that has parked."""
     trial.start(2)
     trial.insert(4 * SLOTS, seconds=5)
     for _ in range(8):
@@ -50,9 +68,7 @@ def killed_eight_times(trial: Trial) -> None:
         victim.kill()
         trial.replace_dead()
     trial.settle(within=200)
-    parked = trial.count("true")
-    # The eighth kill is the first that can park one, log2(32) + max_crashes; and only one that ran alone then.
-    assert parked <= 1, f"{parked} innocents were parked"
+    return trial.count("true")
 
 
 RUN: Final = 10.0
