@@ -210,9 +210,11 @@ def test_suspects_kinds_and_rows_not_yet_due_are_left_out(flow: Flow) -> None:
     flow.insert("a", metadata='{"type": "Foreign"}')
     flow.insert("a", crashes=2, group_limit=1)
     flow.insert("a", crashes=2, group_limit=3)
+    flow.insert("a", crashes=2, group_limit=2)
     flow.insert("b", scheduled_at=datetime(2200, 1, 1, tzinfo=UTC))
-    assert [task.id.int for task in flow.claim(group_size=2).tasks] == [3]
-    assert [task.id.int for task in flow.claim(group_size=2, isolated_kinds=("A",)).tasks] == [2]
+    assert [task.id.int for task in flow.claim(group_size=3).tasks] == [3]
+    assert [task.id.int for task in flow.claim(group_size=3, isolated_kinds=("A",)).tasks] == [4]
+    assert [task.id.int for task in flow.claim(group_size=1, isolated_kinds=("A",)).tasks] == [2]
 
 
 # Order ----------------------------------------------------------------------------------------------------------------
