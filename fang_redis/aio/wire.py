@@ -56,13 +56,22 @@ class Wire(asyncio.Protocol):
             return
         self._is_flushing = True
         self._loop.call_soon(self._flush)
-        self._transport.writelines(commands)
+        self._write(commands)
 
     def _flush(self) -> None:
         self._is_flushing = False
         if self._unsent:
             unsent, self._unsent = self._unsent, []
-            self._transport.writelines(unsent)
+            self._write(unsent)
+
+    def _write(self, commands: Sequence[bytes]) -> None:
+        """Writes, unless the connection is lost.
+
+        From Python 3.12 on, a lost transport would have the event loop wait until its socket, which is closed, can be
+        written to; the next connection has the number of that socket, and would never be read.
+        """
+        if not self._transport.is_closing():
+            self._transport.writelines(commands)
 
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``."""

@@ -3,10 +3,12 @@
 import asyncio
 import importlib.metadata
 import random
+import select
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -210,6 +212,45 @@ async def test_connections_that_a_restart_has_ended_are_not_used_again_in_asynci
     server.kill()
     with pytest.raises(NotConnected, match=f"127.0.0.1:{server.port} cannot be reached"):
         await asyncio.gather(*(links.send([("PING",)]) for _ in range(3)))
+    await links.close()
+
+
+async def test_nothing_is_written_to_a_connection_that_is_lost(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = await AsyncLink.connected(async_server_of(redis_url))
+    wire = link._wire
+    assert wire is not None
+    transport, written = wire._transport, list[Sequence[bytes]]()
+    monkeypatch.setattr(wire, "_transport", SimpleNamespace(is_closing=transport.is_closing, writelines=written.append))
+    wire.send([b"first"])
+    wire.send([b"in the same turn"])
+    transport.abort()
+    await asyncio.sleep(0)
+    wire.send([b"later"])
+    assert written == [[b"first"]]
+    await link.ended()
+
+
+async def test_a_connection_that_is_reset_while_many_send_is_no_obstacle_to_the_next_one(proxy: Proxy) -> None:
+    """From Python 3.12 on, what is written to a lost transport has the event loop wait for a closed socket."""
+    links, told = AsyncLinks(async_server_of(proxy.url)), list[Any]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    await links.send([("PING",)])
+    link = links._link
+    assert link is not None
+    has_ended = select.poll()
+    has_ended.register(link._connection._writer.get_extra_info("socket").fileno(), select.POLLHUP)
+
+    async def send_after_reset() -> Any:
+        proxy.set(Mode.RESET)
+        assert has_ended.poll(PATIENT * 1000)  # and the event loop, which is blocked, has not heard of it
+        return await links.send([("PING",)])
+
+    sent = [send_after_reset(), *(links.send([("PING",)]) for _ in range(3))]
+    answers = await asyncio.gather(*sent, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [BackendUnavailable] * len(sent)
+    proxy.set(Mode.PASS)
+    assert await links.send([("PING",)]) == ["PONG"]
+    assert not told
     await links.close()
 
 
