@@ -101,9 +101,10 @@ def _alone(route: "Route") -> Iterator[None]:
 def _moved(here: "OwnQueue", there: "OwnQueue", route: "Route", which: "TaskFilter") -> "Moved":
     """Moves the tasks, and shows on a terminal how far it is."""
     from fang_core.backends.moving import Mover
+    from fang_core.monitoring.listing import MOST_COUNTED
 
-    total = here.count_tasks(which)
-    with _progress(f"of {'' if total.is_exact else 'about '}{total.count:,} moved") as tell:
+    total = here.count_tasks(which, up_to=MOST_COUNTED)
+    with _progress(f"of {'' if total.is_exact else 'at least '}{total.count:,} moved") as tell:
         return Mover(here, there, route, which, on_progress=tell).move()
 
 
@@ -143,24 +144,28 @@ def _found(here: "OwnQueue", there: "OwnQueue", which: "TaskFilter") -> dict[str
     from dataclasses import replace
 
     from fang_core.aside import ASIDE
+    from fang_core.monitoring.listing import MOST_COUNTED
     from fang_core.record import TaskState
 
     aside = replace(which, task_types=ASIDE)
-    waiting, running = here.count_tasks(which), here.count_tasks(replace(which, states=TaskState.IN_PROGRESS))
+    waiting = here.count_tasks(which, up_to=MOST_COUNTED)
+    running = here.count_tasks(replace(which, states=TaskState.IN_PROGRESS))
     set_aside = here.count_tasks(aside).count + there.count_tasks(aside).count
     return {
         "waiting": waiting.count,
         "exact": waiting.is_exact,
+        "estimate": waiting.estimate,
         "in_progress": running.count,
         "set_aside": set_aside,
     }
 
 
 def _found_in_words(found: dict[str, Any]) -> str:
+    from fang_core.monitoring.listing import Count, in_words
     from fang_core.words.texts import counted
 
-    about = "" if found["exact"] else "about "
-    lines = [f"{about}{counted(found['waiting'], 'task waits', 'tasks wait')}"]
+    waiting = Count(found["waiting"], found["exact"], found["estimate"])
+    lines = [in_words(waiting, "task waits", "tasks wait")]
     if found["set_aside"]:
         lines.append(f"{counted(found['set_aside'], 'task')} set aside by a move that was interrupted, which go first")
     if found["schedules"]:

@@ -9,7 +9,7 @@ import click
 from fang_cli.json_text import as_json
 from fang_cli.tasks.filtering import told
 from fang_core.errors import UsageError
-from fang_core.monitoring.listing import Count
+from fang_core.monitoring.listing import MOST_COUNTED, Count, in_words
 from fang_core.words.texts import counted, printable
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def run(queue: "OwnQueue", bulk: "Bulk", change: Callable[[Callable[[int], None]
     is_sure = mode.yes or bulk.by_ids
     if not (is_sure or mode.dry_run) and (mode.as_json or not can_ask()):
         raise UsageError(f"nobody can be asked here: add --yes to {bulk.verb} them, or --dry-run to count them")
-    matched = queue.count_tasks(bulk.which)
+    matched = queue.count_tasks(bulk.which, up_to=MOST_COUNTED)
     if not mode.as_json and not bulk.by_ids:
         verb = "matches" if matched == Count(1, True) else "match"
         click.echo(printable(f"{in_words(matched)} {verb} {told(bulk.which) or '--all'}"))
@@ -79,16 +79,9 @@ def _changed(done: str, change: Callable[[Callable[[int], None]], int]) -> int:
             click.echo("\r", nl=False, err=True)
 
 
-def in_words(count: Count) -> str:
-    """Returns a number of tasks in words."""
-    if not count.is_exact:
-        return f"about {count.count:,} tasks"
-    return counted(count.count, "task")
-
-
 def result(done: str, matched: Count, changed: int) -> str:
     """Returns a line that says what was done, and how many of those that were counted it was not done to."""
-    line = f"{in_words(Count(changed, True))} {'has' if changed == 1 else 'have'} been {done}"
+    line = f"{counted(changed, 'task')} {'has' if changed == 1 else 'have'} been {done}"
     others = matched.count - changed
     if not matched.is_exact or others <= 0:
         return line
@@ -97,4 +90,5 @@ def result(done: str, matched: Count, changed: int) -> str:
 
 def _numbers(matched: Count, changed: int | None) -> str:
     taken = None if changed is None or not matched.is_exact else max(0, matched.count - changed)
-    return as_json({"matched": matched.count, "exact": matched.is_exact, "changed": changed, "taken": taken})
+    found = {"matched": matched.count, "exact": matched.is_exact, "estimate": matched.estimate}
+    return as_json(found | {"changed": changed, "taken": taken})

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from fang_core.errors import UsageError
 from fang_core.record import Task
+from fang_core.words.texts import counted
 
 MOST_LISTED: Final = 500
 """The most tasks of a page."""
@@ -46,12 +47,24 @@ class Count(NamedTuple):
 
     Attributes:
         count: how many.
-        is_exact: whether they were counted. Otherwise ``count`` is the database's estimate; or, if it cannot estimate
-            the filter, how many were found in the time that there is, so that there are at least so many.
+        is_exact: whether that is all of them. Otherwise ``count`` is how many were found before the bound or the time
+            for a count was reached: there are at least so many.
+        estimate: how many the database expects, if that is more than were found; it may be wrong many times over.
+            None if all were counted, or nothing is known.
     """
 
     count: int  # type: ignore[assignment]  # a tuple has a method of this name
     is_exact: bool
+    estimate: int | None = None
+
+
+def in_words(count: Count, noun: str = "task", nouns: str = "") -> str:
+    """Returns a count with its noun, like ``1 task`` or ``at least 1,000 tasks (the database estimates 3,000)``."""
+    told = counted(count.count, noun, nouns)
+    if count.is_exact:
+        return told
+    estimated = "" if count.estimate is None else f" (the database estimates {count.estimate:,})"
+    return f"at least {told}{estimated}"
 
 
 def checked_limit(limit: int) -> int:

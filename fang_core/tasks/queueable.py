@@ -305,10 +305,10 @@ class Queueable(Protocol):
         ...
 
     def count_tasks(self, which: TaskFilter = ANY_TASK, /, *, up_to: int = 10_000) -> Count:
-        """Returns how many tasks match the filter: counted, if they are not more than ``up_to``, or else estimated.
+        """Returns how many tasks match the filter: all, if they are not more than ``up_to``, or else at least how many.
 
-        On Postgres it takes about a quarter of a second at most. If that does not suffice, as few tasks match among
-        many, ``is_exact`` is false too.
+        On Postgres it takes about a quarter of a second at most, and as long again for each further 10,000 of
+        ``up_to``. If that does not suffice, as few tasks match among many, ``is_exact`` is false too.
 
         Args:
             which: all tasks unless given.
@@ -752,10 +752,10 @@ class AsyncQueueable(Protocol):
         ...
 
     async def count_tasks(self, which: TaskFilter = ANY_TASK, /, *, up_to: int = 10_000) -> Count:
-        """Returns how many tasks match the filter: counted, if they are not more than ``up_to``, or else estimated.
+        """Returns how many tasks match the filter: all, if they are not more than ``up_to``, or else at least how many.
 
-        On Postgres it takes about a quarter of a second at most. If that does not suffice, as few tasks match among
-        many, ``is_exact`` is false too.
+        On Postgres it takes about a quarter of a second at most, and as long again for each further 10,000 of
+        ``up_to``. If that does not suffice, as few tasks match among many, ``is_exact`` is false too.
 
         Args:
             which: all tasks unless given.

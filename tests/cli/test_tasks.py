@@ -17,8 +17,10 @@ from click.testing import CliRunner, Result
 from fang_cli.commands import fang
 from fang_cli.tasks import asking
 from fang_core import Queueable, Runnable, Task, TaskConfig, TaskState
+from fang_core.monitoring.listing import Count, in_words
 from fang_core.tasks.registry import REGISTRY
 from fang_threaded import Queue
+from tests.modes import Database
 
 APP = """
     from pydantic import BaseModel, Secret, SecretStr, field_serializer
@@ -211,6 +213,7 @@ def test_a_script_says_yes_and_gets_numbers(queue: Queue, run: Run) -> None:
     assert told(run("tasks", "cancel", "--type", "mail", "--dry-run", "--json")) == {
         "matched": 3,
         "exact": True,
+        "estimate": None,
         "changed": None,
         "taken": None,
     }
@@ -264,6 +267,7 @@ def test_tasks_are_removed(queue: Queue, run: Run, url: str) -> None:
     assert told(run("tasks", "remove", "--state", "failed", "--yes", "--json")) == {
         "matched": 1,
         "exact": True,
+        "estimate": None,
         "changed": 1,
         "taken": 0,
     }
@@ -296,12 +300,36 @@ def test_what_makes_no_sense_is_refused_in_one_line(run: Run, arguments: str, me
 # The numbers and words ------------------------------------------------------------------------------------------------
 
 
+def test_more_than_a_list_counts_are_counted_before_a_change(run: Run, database: Database) -> None:
+    """The planner expects none of them: the table was never analyzed."""
+    database.execute(
+        "INSERT INTO fang.fang_tasks (id, metadata, task_type, state)"
+        " SELECT gen_random_uuid(), '{\"type\": \"cli.Many\"}', 'many', 'failed' FROM generate_series(1, 10500)"
+    )
+    dry = run("tasks", "retry", "--kind", "cli.Many", "--state", "failed", "--dry-run")
+    assert dry.stdout == "10,500 tasks match --kind cli.Many --state failed\n"
+
+
+def test_a_count_that_is_not_all_says_at_least() -> None:
+    assert in_words(Count(1, True)) == "1 task"
+    assert in_words(Count(2_784, False)) == "at least 2,784 tasks"
+    part = Count(2_784, False, 13_820)
+    assert in_words(part) == "at least 2,784 tasks (the database estimates 13,820)"
+    assert json.loads(asking._numbers(part, 41_427)) == {
+        "matched": 2_784,
+        "exact": False,
+        "estimate": 13_820,
+        "changed": 41_427,
+        "taken": None,
+    }
+
+
 def test_what_was_taken_meanwhile_is_said() -> None:
-    assert asking.result("retried", asking.Count(5, True), 3) == (
+    assert asking.result("retried", Count(5, True), 3) == (
         "3 tasks have been retried; 2 that were counted were taken or changed meanwhile"
     )
-    assert asking.result("retried", asking.Count(1, True), 1) == "1 task has been retried"
-    assert asking.result("retried", asking.Count(90_000, False), 81_234) == "81,234 tasks have been retried"
+    assert asking.result("retried", Count(1, True), 1) == "1 task has been retried"
+    assert asking.result("retried", Count(90_000, False), 81_234) == "81,234 tasks have been retried"
 
 
 def test_an_interrupted_change_says_how_far_it_came(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine, event, make_url
 
 from fang_core import TaskFilter, TaskState
-from fang_core.monitoring.listing import TaskPage
+from fang_core.monitoring.listing import Count, TaskPage
 from fang_core.record import Task
 from fang_postgres import bulk
 from fang_postgres.monitoring import listing
@@ -102,7 +102,7 @@ def test_with_very_many_types_the_ended_tasks_are_listed_by_their_ids(
     )
     queue = harness.queue(url)
     assert [task.id for task in listed(harness, queue, FAILED)] == ids[::-1]
-    assert harness.call(queue.count_tasks, ENDED) == (230, True)
+    assert harness.call(queue.count_tasks, ENDED) == Count(230, True)
     some = TaskFilter(states=TaskState.FAILED, task_types=["type3", "type7"])
     assert {task.id for task in listed(harness, queue, some, 1)} == {ids[2], ids[6]}
 
@@ -162,8 +162,10 @@ def test_an_engine_of_the_application_lists_and_counts_without_its_settings(url:
     database.execute("ANALYZE fang.fang_tasks")
     with Queue(engine) as queue:
         assert len(queue.list_tasks(FAILED, limit=7).tasks) == 7
-        assert queue.count_tasks(FAILED) == (30, True)
-        assert queue.count_tasks(FAILED, up_to=7) == (30, False)  # as the planner estimates it
+        assert queue.count_tasks(FAILED) == Count(30, True)
+        count, is_exact, estimate = queue.count_tasks(FAILED, up_to=7)
+        assert 7 < count <= 30
+        assert (is_exact, estimate) == (False, None if count == 30 else 30)  # as the planner expects
         at = [n for n, statement in enumerate(sent) if "fang_tasks AS t" in statement]
         assert len(at) >= 4
         for n in at:
@@ -189,9 +191,27 @@ def test_an_estimate_goes_by_the_statistics_of_states_types_and_kinds(
         (TaskFilter(kinds=["X", "Z"]), 420),
         (TaskFilter(), 1_020),
     ):
-        count, is_exact = harness.call(queue.count_tasks, which, up_to=10)
+        count, is_exact, estimate = harness.call(queue.count_tasks, which, up_to=10)
         assert not is_exact
-        assert count == pytest.approx(expected, rel=0.3), which
+        assert 10 < count <= expected
+        assert estimate == pytest.approx(expected, rel=0.3), which
+
+
+def test_a_count_is_true_however_wrong_the_estimate_is(harness: Harness, url: str, database: Database) -> None:
+    """All tasks of one kind have failed and all of the other have finished, for which the planner expects a half."""
+    insert(database, [uuid4() for _ in range(1_000)], "finished", metadata='{"type": "CountA"}')
+    insert(database, [uuid4() for _ in range(950)], metadata='{"type": "CountB"}')
+    insert(database, [uuid4() for _ in range(50)], metadata='{"type": "CountA"}')
+    database.execute("ANALYZE fang.fang_tasks")
+    queue = harness.queue(url)
+    too_many = harness.call(queue.count_tasks, TaskFilter(kinds="CountA", states=TaskState.FAILED), up_to=10)
+    assert too_many.estimate > 4 * 50
+    assert 10 < too_many.count <= 50
+    too_few = TaskFilter(kinds="CountB", states=TaskState.FAILED)
+    told = harness.call(queue.count_tasks, too_few, up_to=900)
+    assert 900 < told.count <= 950
+    assert (told.is_exact, told.estimate) == (False, None)
+    assert harness.call(queue.count_tasks, too_few, up_to=100_000) == Count(950, True)
 
 
 # Many tasks, beside others --------------------------------------------------------------------------------------------

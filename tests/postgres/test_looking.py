@@ -15,7 +15,7 @@ from fang_core.monitoring.listing import Count, Key, TaskPage
 from fang_core.record import TaskState
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_postgres.connections.diagnosis import TookTooLong
-from fang_postgres.monitoring.listing import counts, lists
+from fang_postgres.monitoring.listing import COUNT_SECONDS, counts, lists
 from fang_postgres.operations.listing import Asked, EndedLane, Looked
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,6 +34,7 @@ class Rows:
     looked: int = 0
     statements: list[int] = field(default_factory=list)
     times_out: bool = False
+    estimated: int = 1_000_000
 
     def clock(self) -> float:
         return self.now
@@ -69,7 +70,7 @@ class Rows:
         return lambda: {each: each for each in ids}
 
     def estimate(self, which: TaskFilter) -> Callable[[], int]:
-        return lambda: 1_000_000
+        return lambda: self.estimated
 
     def page(self, which: TaskFilter = FAILED, limit: int = 50, cursor: str | None = None) -> TaskPage:
         page: TaskPage = drive(lists(self, which, limit, cursor, self.clock)())  # type: ignore[arg-type]
@@ -183,25 +184,39 @@ def test_a_page_whose_statement_takes_too_long_goes_on_from_where_it_was() -> No
         rows.times_out = True
 
 
-def test_a_count_is_exact_up_to_its_bound_and_then_an_estimate() -> None:
+def test_a_count_is_exact_up_to_its_bound_and_then_says_how_many_there_are_at_least() -> None:
     rows = rows_of(3, lambda _: 100)
-    assert rows.count() == (300, True)
-    assert rows.count(up_to=300) == (300, True)
-    assert rows.count(up_to=299) == (1_000_000, False)
+    assert rows.count() == Count(300, True)
+    assert rows.count(up_to=300) == Count(300, True)
+    assert rows.count(up_to=299) == Count(300, False, 1_000_000)
+    rows.estimated = 300
+    assert rows.count(up_to=299) == Count(300, False)  # an estimate that is not more says nothing
     rows.hits = lambda key: hash(key[-1]) % 2 == 0
-    assert rows.count(up_to=299) == (len(rows.in_order()), True)
+    assert rows.count(up_to=299) == Count(len(rows.in_order()), True)
 
 
 @pytest.mark.parametrize("condition", [{"error": "xxx"}, {"payload": {"a": 1}}, {"headers": {"a": "1"}}])
 def test_what_the_planner_knows_nothing_of_is_not_estimated(condition: dict[str, Any]) -> None:
     rows = rows_of(3, lambda _: 100)
-    assert rows.count(replace(FAILED, **condition), up_to=50) == (pytest.approx(250, abs=250), False)
+    assert rows.count(replace(FAILED, **condition), up_to=50) == (pytest.approx(250, abs=250), False, None)
 
 
-def test_a_count_that_takes_long_is_an_estimate() -> None:
+def test_a_count_that_takes_long_says_what_it_has_found_by_then() -> None:
     rows = rows_of(1, lambda _: 5_000, hits=lambda _: False, statement_seconds=0.2)
-    assert rows.count() == (1_000_000, False)
+    assert rows.count() == Count(0, False, 1_000_000)
     assert rows.now < 2
+
+
+def test_a_count_with_a_larger_bound_has_more_time() -> None:
+    rows = rows_of(1, lambda _: 41_427, row_seconds=2e-5)
+    at_least = rows.count()
+    assert (at_least.is_exact, at_least.estimate) == (False, 1_000_000)
+    assert 10_000 < at_least.count < 20_000
+    rows.now = 1.0
+    assert rows.count(up_to=100_000) == Count(41_427, True)
+    slow = rows_of(1, lambda _: 41_427, row_seconds=1e-3)
+    assert not slow.count(up_to=100_000).is_exact
+    assert slow.now - 1.0 < 10 * COUNT_SECONDS + 0.1
 
 
 def test_a_cursor_that_other_walks_have_made_is_refused() -> None:

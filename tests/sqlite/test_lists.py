@@ -10,7 +10,7 @@ import pytest
 
 from fang_core.backends.verbs import Batch
 from fang_core.errors import UsageError
-from fang_core.monitoring.listing import TaskPage
+from fang_core.monitoring.listing import Count, TaskPage
 from fang_core.record import Task, TaskState
 from fang_core.tasks.cancelling import Cancellation
 from fang_core.tasks.selecting.filter import TaskFilter
@@ -107,10 +107,10 @@ def test_a_page_without_time_says_how_far_it_came_and_the_next_goes_on(file: Fil
 def test_a_count_without_time_says_how_many_there_are_at_least(file: File) -> None:
     fill(file, 300)
     with file.reading() as tx:
-        assert listing.count_tasks(tx, TaskFilter(payload={"type": "note"}), 1_000) == (63, False)
+        assert listing.count_tasks(tx, TaskFilter(payload={"type": "note"}), 1_000) == Count(63, False)
         count = listing.count_tasks(tx, TaskFilter(states="new"), 1_000)
     # What the engine counts without one look at the clock is counted all the same.
-    assert count in {(300, True), (63, False)}
+    assert count in {Count(300, True), Count(63, False)}
 
 
 def test_ended_tasks_of_very_many_types_are_listed_by_their_ids(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,7 @@ def test_ids_of_others_are_found_whatever_the_time_of_insertion(file: File) -> N
     for conditions in ({"inserted_after": NOW - HOUR}, {"inserted_before": NOW}):
         assert sorted(listed(pages(file, 3, **conditions))) == ids
         with file.reading() as tx:
-            assert listing.count_tasks(tx, TaskFilter(**conditions), 100) == (20, True)
+            assert listing.count_tasks(tx, TaskFilter(**conditions), 100) == Count(20, True)
     assert listed(pages(file, inserted_after=NOW)) == []
 
 

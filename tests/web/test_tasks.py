@@ -14,10 +14,10 @@ from fang_async import AsyncQueue
 from fang_core.backends.memory.async_queue import AsyncMemoryQueue
 from fang_core.errors import BackendUnavailable, StatementRefused
 from fang_core.masking import masks
-from fang_core.monitoring.listing import TaskPage
+from fang_core.monitoring.listing import Count, TaskPage
 from fang_core.record import Task, TaskState
 from fang_core.tasks.options import InsertOptions
-from fang_core.tasks.selecting.filter import TaskFilter
+from fang_core.tasks.selecting.filter import ANY_TASK, TaskFilter
 from fang_web import OpenOnLoopback, Role, create_app
 from fang_web.pages.tasks import many
 from tests.web.client import FROM_THE_PAGE, browser, page_of
@@ -258,6 +258,27 @@ async def test_many_tasks_are_cancelled_after_a_preview_by_the_clock_of_the_back
     assert entry.target.startswith("tasks new or in progress or retried, of the kind web-ship, inserted before ")
     assert entry.target.endswith(", whose payload has certain note")
     assert entry.details == {"reason": "sold out"}
+
+
+class CountsSome(AsyncMemoryQueue):
+    """A queue whose tasks are too many to count."""
+
+    up_to = 0
+
+    async def count_tasks(self, which: TaskFilter = ANY_TASK, /, *, up_to: int = 10_000) -> Count:
+        self.up_to = up_to
+        return Count(2_784, False, 13_820)
+
+
+async def test_a_preview_that_could_not_count_all_says_at_least() -> None:
+    queue = CountsSome()
+    await ended(queue, 1, TaskState.FAILED, "no stock")
+    async with page_of(queue) as browser:
+        preview = text_of(await browser.get("/tasks/change?action=retry&kind=web-ship"))
+    assert "at least 2,784 tasks (the database estimates 13,820) now: of the kind web-ship" in preview
+    assert "Retry all of these tasks" in preview
+    assert "about" not in preview.lower()
+    assert queue.up_to == 100_000
 
 
 async def test_a_retry_of_many_takes_the_failed_ones_unless_others_are_asked_for(queue: AsyncMemoryQueue) -> None:

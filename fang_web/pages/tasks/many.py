@@ -12,6 +12,7 @@ from uuid import UUID
 from starlette.responses import Response
 
 from fang_core.lifecycle import TERMINAL_STATES
+from fang_core.monitoring.listing import MOST_COUNTED, in_words
 from fang_core.record import TaskState
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.words.texts import counted
@@ -145,13 +146,14 @@ async def preview(view: View) -> Response:
     # Times of rows are of the database's clock: by one that is behind it, all of these tasks would come too late.
     now = await backend_time(view)
     choice = _narrowed(chosen(view.parameters, view.settings.masked, now), verb)
-    count = await view.queue.count_tasks(choice.which)
+    count = await view.queue.count_tasks(choice.which, up_to=MOST_COUNTED)
     found = await view.queue.list_tasks(choice.which, limit=SAMPLE)
     return view.render(
         "tasks_change.html",
         verb=verb,
         choice=choice,
         count=count,
+        counted=in_words(count),
         rows=rows_of(found.tasks, view.settings.masked),
         query=until(choice.query, verb.since, now),
     )
