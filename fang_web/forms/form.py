@@ -90,11 +90,17 @@ def _by_field(error: ValidationError, found: Read) -> dict[str, list[str]]:
         name, rest = _place(each["loc"], found)
         # A validator's own text may quote a secret that the reader of the page never saw.
         message = f"refused by a validator ({each['type']})" if found.kept and not codec.is_shown(each) else each["msg"]
-        # The text is one that json.dumps has written, so this can only mean one thing, and its columns mean nothing.
-        message = "is nested too deeply" if each["type"] == "json_invalid" else message
+        message = _why_unreadable(message) if each["type"] == "json_invalid" else message
         message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")[:500]
         errors.setdefault(name, []).append(f"{rest}: {message}" if rest else message)
     return errors
+
+
+def _why_unreadable(message: str) -> str:
+    """Returns what is wrong with a text that json.dumps has written: its columns, which are named, mean nothing."""
+    if "hex escape" in message:  # the first half of a pair has none behind it, or the second none before it
+        return "half of a surrogate pair stands alone in a text, which UTF-8 cannot hold"
+    return "is nested too deeply"
 
 
 def _refused(error: PayloadError, found: Read) -> dict[str, list[str]]:

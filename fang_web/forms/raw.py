@@ -46,6 +46,8 @@ class RawForm:
     def fields(self, controls: c.Controls, errors: dict[str, list[str]] | None = None) -> Field:
         """Returns the fields as a page shows them."""
         root = fields(self._shape, controls, errors)
+        if root.control != "group":  # the payload has a key that no group of controls holds: it is JSON as a whole
+            return root
         *hidden, rest = root.fields
         return replace(root, fields=(replace(rest, label="fields" if not hidden else rest.label), *hidden))
 

@@ -72,11 +72,12 @@ async def test_a_task_of_a_kind_without_a_class_is_inserted_as_json(queue: Async
         ('{"a": 1e999}', "inf is not JSON"),
         ('{"type": "x"}', "this key holds the kind"),
         ('{"a": "\\u0000"}', "NUL"),
+        ('{"a": "\\ud800"}', "half of a surrogate pair"),
         ('{"a": ' + "[" * 400 + "]" * 400 + "}", "nested too deeply"),
         ('{"a": ' + "[" * 9_000 + "]" * 9_000 + "}", "nested too deeply"),
         ('{"a": "' + "x" * 1_000_001 + '"}', "larger than 1000000 bytes"),
     ],
-    ids=["text", "list", "nan", "inf", "type", "nul", "deep", "deeper", "long"],
+    ids=["text", "list", "nan", "inf", "type", "nul", "surrogate", "deep", "deeper", "long"],
 )
 async def test_what_is_no_payload_is_refused(queue: AsyncMemoryQueue, typed: str, why: str) -> None:
     async with page_of(queue) as browser:
@@ -122,6 +123,22 @@ async def test_what_is_masked_under_an_odd_name_hides_all(queue: AsyncMemoryQueu
         assert "s3cret" not in page.text
         assert (await post(browser, "edit-task", sent_by(page) | {"priority": "1"})).status_code == 303
     assert (await only_task(queue)).metadata == task.metadata
+
+
+@pytest.mark.parametrize("fields", [{"": 1, "order": 1}, {"": 1, "token": "s3cret"}])
+async def test_a_key_that_no_control_can_have_is_edited_as_json(
+    queue: AsyncMemoryQueue, fields: dict[str, Any]
+) -> None:
+    task = await queue.insert_task(elsewhere(**fields), delay=timedelta(hours=2))
+    async with page_of(queue) as browser:
+        page = await browser.get(f"/tasks/{task.id}/edit")
+        assert page.status_code == 200
+        assert "s3cret" not in page.text
+        assert (await post(browser, "edit-task", sent_by(page) | {"priority": "1"})).status_code == 303
+        assert (await only_task(queue)).metadata == task.metadata
+        typed = sent_by(await browser.get(f"/tasks/{task.id}/edit")) | {"payload": '{"": 2}'}
+        assert (await post(browser, "edit-task", typed)).status_code == 303
+    assert (await only_task(queue)).metadata == {"type": ELSEWHERE, "": 2}
 
 
 async def test_a_unique_task_needs_its_class(queue: AsyncMemoryQueue) -> None:
