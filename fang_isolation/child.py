@@ -116,17 +116,14 @@ def _limit_memory(limit: int | None) -> None:
 _CHILD: Child
 
 
-def begin(setup: bytes, environment: dict[str, str], shared: SharedMemory) -> None:
-    """Is called first. A child that was forked has the environment of its server until then."""
+def begin(setup: bytes, shared: SharedMemory) -> None:
+    """Is called first."""
     global _CHILD  # noqa: PLW0603 - one for the process
     os.setpgid(0, 0)  # neither Ctrl-C nor its like reach it, and the programs that it starts can be killed with it
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _ignore)  # not SIG_IGN, which these programs would inherit
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _end_with_parent()
-    if environment != dict(os.environ):
-        os.environ.clear()
-        os.environ.update(environment)
     _CHILD = Child(pickle.loads(setup), shared)
 
 

@@ -11,18 +11,23 @@ import atexit
 import gc
 import importlib
 import os
+import pickle
+import resource
+import select
 import selectors
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from multiprocessing import forkserver, resource_tracker, spawn, util
+from multiprocessing import forkserver, process, resource_tracker, spawn, util
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from fang_core.interpreter.forks import in_child
 from fang_core.logs import SafeLogger
 
 logger = SafeLogger("fang_isolation")
@@ -37,6 +42,27 @@ _PRELOADED: Final = frozenset(
 
 _MOST_DESCRIPTORS: Final = 64
 """How many descriptors come with one request, at most."""
+
+ANSWERS_WITHIN: Final = 30.0
+"""Seconds that a server has to fork, with those in which it imports the library. One that hangs is replaced before the
+run that waits for its child is given up."""
+
+
+class Lifeline:
+    """The writing end of a child's pipe: the child ends when no process has it open any more.
+
+    A process that the application forks closes its copy, so that the child does not wait for that one's end, too.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        in_child(self, Lifeline.close)
+
+    def close(self) -> None:
+        """Lets the child go; does nothing the second time."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 class Forked(NamedTuple):
@@ -56,8 +82,11 @@ class ForkServer:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
-        self.is_usable = hasattr(os, "pidfd_open") and _has_pidfds()
+        self._inherited: object = None  # what the process had from this one
+        # The executable of a frozen application runs that, and not the program it is given.
+        self.is_usable = hasattr(os, "pidfd_open") and _has_pidfds() and not getattr(sys, "frozen", False)
         """Whether it can be used here, as far as is known."""
+        in_child(self, ForkServer._let_go)
 
     def start(self) -> None:
         """Starts it, so that it is ready sooner; does not wait for it."""
@@ -73,9 +102,9 @@ class ForkServer:
         """Its id; None if it was not started."""
         return None if self._process is None else self._process.pid
 
-    def fork(self, data: bytes, descriptors: Sequence[int]) -> tuple[Forked, int]:
-        """Forks a child off, which gets the data as multiprocessing sends it; returns it, and the writing end of its
-        pipe, which the child takes for the life of this process.
+    def fork(self, data: bytes, descriptors: Sequence[int]) -> tuple[Forked, Lifeline]:
+        """Forks a child off, which gets the data: the environment, and what multiprocessing sends; returns it, and the
+        writing end of its pipe, which the child takes for the life of this process.
 
         Raises ``OSError`` if that fails. May wait until the server has imported the library.
         """
@@ -91,9 +120,10 @@ class ForkServer:
                         raise OSError("the server that forks child processes cannot be started") from error
         raise AssertionError
 
-    def _fork(self, data: bytes, descriptors: Sequence[int]) -> tuple[Forked, int]:
+    def _fork(self, data: bytes, descriptors: Sequence[int]) -> tuple[Forked, Lifeline]:
         requests = self._connect()
-        child_reads, alive = os.pipe()
+        child_reads, child_lives = os.pipe()
+        alive = Lifeline(child_lives)
         status, child_writes = os.pipe()
         try:
             try:
@@ -103,35 +133,49 @@ class ForkServer:
             finally:
                 os.close(child_reads)
                 os.close(child_writes)
+            if not is_readable(status, ANSWERS_WITHIN):
+                raise TimeoutError
             pid = forkserver.read_signed(status)
             ended = os.pidfd_open(pid)
         except BaseException:
-            os.close(alive)
+            alive.close()
             os.close(status)
             raise
         with suppress(BrokenPipeError):  # it has died already, which is noticed as always
-            _write_all(alive, data)
+            _write_all(alive.descriptor, data)
         return Forked(pid, ended, status), alive
 
     def _connect(self) -> socket.socket:
+        inherited = _inherited()
+        if self._requests is not None and inherited != self._inherited:
+            self.end()
         if self._requests is None:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
-                self._process = subprocess.Popen(
-                    [spawn.get_executable(), *_flags(), "-c", _program(theirs.fileno())],
-                    pass_fds=[theirs.fileno()],
-                    process_group=0,
-                )
-            self._requests = ours
+            self._requests, self._inherited = ours, inherited  # first, so that a fork lets go of it
+            try:
+                with theirs:
+                    self._process = subprocess.Popen(
+                        [spawn.get_executable(), *_flags(), "-c", _program(theirs.fileno())],
+                        pass_fds=[theirs.fileno()],
+                        process_group=0,
+                    )
+            except BaseException:
+                self._let_go()
+                raise
         return self._requests
 
-    def end(self) -> None:
-        """Ends the server; no child ends by that."""
+    def _let_go(self) -> None:
+        """Closes the socket, which ends the server if no other process has it."""
         if self._requests is not None:
             self._requests.close()
             self._requests = None
+
+    def end(self) -> None:
+        """Ends the server; no child ends by that."""
+        self._let_go()
         if self._process is not None:
-            self._process.kill()
+            with suppress(PermissionError):  # this process is another user's by now; the server ends without its socket
+                self._process.kill()
             self._process.wait()
             self._process = None
 
@@ -163,6 +207,22 @@ def _has_pidfds() -> bool:
     return True
 
 
+def _inherited() -> object:
+    """Returns what a process has from the one that starts it, but for its environment and its directory: children are
+    to have it as it is, and not as it was when their server started."""
+    status = Path("/proc/self/status").read_text().partition("Umask:")[2].split(maxsplit=1)
+    limits = [resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")]
+    return os.getresuid(), os.getresgid(), os.getgroups(), status[:1], limits, [_file_of(each) for each in range(3)]
+
+
+def _file_of(descriptor: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(descriptor)
+    except OSError:  # closed
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _flags() -> Sequence[str]:
     flags: list[str] = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
     return [*flags, "-P"]  # the path is this process' own
@@ -170,7 +230,7 @@ def _flags() -> Sequence[str]:
 
 def _program(descriptor: int) -> str:
     loaded = [name for name in tuple(sys.modules) if name.partition(".")[0] in _PRELOADED and "__main__" not in name]
-    path = [each or os.getcwd() for each in sys.path]
+    path = [each or os.getcwd() for each in sys.path if isinstance(each, str)]  # imports ignore what is none
     return (
         f"import sys; sys.path[:] = {path!r}; "
         f"from fang_isolation.fork_server import main; main({descriptor}, {loaded!r})"
@@ -181,6 +241,13 @@ def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def is_readable(descriptor: int, seconds: float | None) -> bool:
+    """Waits until there is something to read, or the end, for so many seconds at most; returns whether there is."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else 1_000 * seconds))
 
 
 # The server -----------------------------------------------------------------------------------------------------------
@@ -257,8 +324,25 @@ class _Server:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # for the others it has handlers of its own soon
         vars(forkserver)["_forkserver"]._inherited_fds = inherited
         vars(resource_tracker)["_resource_tracker"]._fd = tracker
-        code: int = spawn._main(reads, os.dup(reads))
+        sentinel = os.dup(reads)
+        with os.fdopen(reads, "rb") as sent:
+            _take_environment(pickle.load(sent))  # first: the main module may read it
+            current: Any = process.current_process()
+            current._inheriting = True
+            try:
+                spawn.prepare(pickle.load(sent))
+                child = pickle.load(sent)
+            finally:
+                del current._inheriting
+        code: int = child._bootstrap(sentinel)
         return code
+
+
+def _take_environment(environment: Mapping[str, str]) -> None:
+    if environment != dict(os.environ):
+        os.environ.clear()
+        os.environ.update(environment)
+        time.tzset()
 
 
 def _exit_with(live: Any) -> None:

@@ -194,7 +194,7 @@ class Errand:
             self._starts_by = time.monotonic() + self._starts_within
         try:
             self.process.call(self.call).add_done_callback(self._take)
-        except (RuntimeError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, this run learns of it, and the next child starts
             self._settle(error)
         with self._killing:
             self._is_sent = True

@@ -34,7 +34,7 @@ class ChildProcess:
         self._pool = ProcessPool(
             max_workers=1,
             initializer=child.begin,
-            initargs=(setup, dict(os.environ), self.shared),
+            initargs=(setup, self.shared),
             context=self._context,
         )
         self.with_main = with_main

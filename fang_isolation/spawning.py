@@ -2,7 +2,6 @@
 
 import io
 import os
-import select
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,7 +11,8 @@ from multiprocessing.context import SpawnContext, SpawnProcess, reduction, set_s
 from types import FunctionType, SimpleNamespace
 from typing import Any, Final
 
-from fang_isolation.fork_server import ForkServer, own_server
+from fang_core.interpreter.forks import in_child
+from fang_isolation.fork_server import ForkServer, Lifeline, is_readable, own_server
 
 STATUS_WITHIN: Final = 1.0
 """Seconds that a server has to tell the exit code of a child that has ended."""
@@ -55,7 +55,15 @@ class _Process(SpawnProcess):
         if server.is_usable:
             with suppress(OSError):
                 return _Forked(process_obj, server, with_main=with_main)
-        return popen_spawn_posix.Popen(process_obj) if with_main else _Spawned(process_obj)
+        started = popen_spawn_posix.Popen(process_obj) if with_main else _Spawned(process_obj)
+        in_child(started, _let_go)
+        return started
+
+
+def _let_go(started: Any) -> None:
+    """Closes the pipe of a child in a process that the application has forked; see ``Lifeline``."""
+    for each in started.finalizer._args or ():
+        os.close(each)
 
 
 def _preparation_without_main(name: str) -> dict[str, Any]:
@@ -94,6 +102,7 @@ class _Forked(popen_forkserver.Popen):
         data = io.BytesIO()
         set_spawning_popen(self)
         try:
+            reduction.dump(dict(os.environ), data)
             reduction.dump(prepare(process_obj._name), data)
             reduction.dump(process_obj, data)
         finally:
@@ -104,27 +113,22 @@ class _Forked(popen_forkserver.Popen):
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """Returns the exit code, or None while the process lives; waits for it without ``WNOHANG``."""
         with self._polling:
-            if self.returncode is None and _is_readable(self.sentinel, 0 if flag == os.WNOHANG else None):
+            if self.returncode is None and is_readable(self.sentinel, 0 if flag == os.WNOHANG else None):
                 self.returncode = self._exit_code()
             return self.returncode
 
     def _exit_code(self) -> int:
-        if _is_readable(self._status, STATUS_WITHIN):
+        if is_readable(self._status, STATUS_WITHIN):
             with suppress(OSError, EOFError):
                 code: int = forkserver.read_signed(self._status)
                 return code
         return UNKNOWN
 
 
-def _close(*descriptors: int) -> None:
+def _close(alive: Lifeline, *descriptors: int) -> None:
+    alive.close()
     for each in descriptors:
         os.close(each)
-
-
-def _is_readable(descriptor: int, seconds: float | None) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(None if seconds is None else 1_000 * seconds))
 
 
 @contextmanager

@@ -63,6 +63,12 @@ def tell_of_environment(path: str) -> None:
     write(path, pool=os.environ.get("FANG_TEST_POOL"))
 
 
+def tell_of_mask(path: str) -> None:
+    mask = os.umask(0o22)
+    os.umask(mask)
+    write(path, mask=mask)
+
+
 def nothing(_: str) -> None: ...
 
 
@@ -192,7 +198,7 @@ def wait_for_doubt(path: str) -> None:
 ACTS: Final[dict[str, Callable[[str], None]]] = {
     act.__name__: act
     for act in (
-        *(tell, tell_of_environment, tell_of_sockets, nothing, report, report_on_and_on, wait_for_doubt),
+        *(tell, tell_of_environment, tell_of_mask, tell_of_sockets, nothing, report, report_on_and_on, wait_for_doubt),
         *(fail_elsewhere, fail, fail_unpicklably, snooze, retry_later, cancel, leave),
         *(end_with_0, end_with_3, violate, kill_itself, kill_its_parent, take_memory),
         *(hang, hang_in_c, hang_with_a_program, wait_for_go),

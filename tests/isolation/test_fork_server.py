@@ -59,6 +59,40 @@ def test_children_have_the_environment_of_the_pool_as_it_is_when_they_start(
     assert bench.ran("tell_of_environment")["pool"] is None
 
 
+def test_children_have_the_mask_of_files_of_the_pool_as_it_is_when_they_start(bench: Bench) -> None:
+    bench.pool(number_of_workers=1, max_tasks_per_child=1)
+    bench.ran("tell")
+    former = os.umask(0o77)
+    try:
+        assert bench.ran("tell_of_mask")["mask"] == 0o77
+    finally:
+        os.umask(former)
+    assert bench.ran("tell_of_mask")["mask"] == former
+
+
+def test_a_server_that_hangs_is_replaced(bench: Bench, server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.pool(number_of_workers=1, max_tasks_per_child=1)
+    bench.ran("tell")
+    hangs = server.pid
+    assert hangs is not None
+    os.kill(hangs, signal.SIGSTOP)
+    monkeypatch.setattr(fork_server, "ANSWERS_WITHIN", 3.0)
+    bench.ran("tell")
+    assert ends(hangs)
+
+
+def test_a_frozen_application_has_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ForkServer().is_usable
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert not ForkServer().is_usable
+
+
+def test_entries_of_the_path_that_imports_ignore_do_not_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])
+    compile(fork_server._program(0), "program", "exec")
+    assert str(tmp_path) not in fork_server._program(0)
+
+
 def test_a_server_that_is_killed_takes_no_child_with_it(bench: Bench, server: ForkServer) -> None:
     bench.pool(number_of_workers=2)
     path, child = begin_to_wait(bench)

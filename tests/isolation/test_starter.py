@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import pytest
 
 from fang_core import TaskState
 from fang_core.runs.interrupt import Interrupt
 from fang_isolation import starting
+from fang_isolation.process import ChildProcess
 from fang_isolation.starting import AT_ONCE, Starter
 from tests.isolation.conftest import Bench
 from tests.modes import eventually
@@ -55,6 +57,21 @@ def test_children_that_never_start_do_not_hold_up_the_others_for_ever(
     for each in several:
         starter.start(each)
     assert several[-1].sent.wait(10)
+
+
+def test_a_child_that_cannot_be_started_for_whatever_reason_does_not_end_the_turns(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ChildProcess.call
+    failing = [MemoryError("no memory for a child"), TypeError("no executable")]
+    monkeypatch.setattr(ChildProcess, "call", lambda *given: call(*given) if not failing else _fail(failing.pop()))
+    bench.pool(number_of_workers=1)
+    bench.ran("tell")
+    assert not failing
+
+
+def _fail(error: Exception) -> NoReturn:
+    raise error
 
 
 def test_a_run_that_is_cancelled_before_its_child_starts_ends_at_once(

@@ -190,6 +190,69 @@ def test_children_end_when_the_process_of_the_pool_is_killed(tmp_path: Path, act
     main.communicate(timeout=PATIENT)
 
 
+@pytest.mark.parametrize("is_forked", [True, False])
+def test_children_and_their_server_end_with_the_process_of_the_pool_though_it_has_forked_another(
+    tmp_path: Path, is_forked: bool
+) -> None:
+    text = f"""
+        import os, time
+        from pathlib import Path
+        from fang_core import MemoryQueue
+        from fang_isolation.fork_server import own_server
+        from fang_threaded import WorkerPool
+        from tests.isolation.tasks import ThreadedAct
+
+        own_server().is_usable &= {is_forked}
+        queue = MemoryQueue()
+        queue.insert_task(ThreadedAct(act="hang", path="{tmp_path / "told"}"))
+        pool = WorkerPool(queue, task_type="isolation")
+        pool.start()
+        while not Path("told").exists():
+            time.sleep(0.01)
+        print(own_server().pid, flush=True)
+        if os.fork():
+            time.sleep(600)
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+    """
+    main = program(tmp_path, "app.py", text)
+    assert main.stdout is not None
+    server, other = main.stdout.readline().strip(), int(main.stdout.readline())
+    child = int((tmp_path / "told").read_text().partition('"pid": ')[2].partition(",")[0].rstrip("}"))
+    try:
+        os.kill(main.pid, signal.SIGKILL)
+        assert ends(child, 10)
+        assert server == "None" if not is_forked else ends(int(server), 10)
+        assert is_there(other)
+    finally:
+        os.kill(other, signal.SIGKILL)
+    main.communicate(timeout=PATIENT)
+
+
+def test_the_main_module_of_a_task_finds_the_environment_as_it_is_when_its_child_starts(tmp_path: Path) -> None:
+    text = """
+        import os
+        from fang_threaded import MemoryQueue, Runnable, TaskConfig, WorkerPool
+
+        FOUND = os.environ.get("FANG_TEST_MAIN")
+
+        class ReadsEnvironmentInMain(Runnable):
+            task_config = TaskConfig(isolation="process", max_retries=0)
+
+            def run(self, queue):
+                print(FOUND, flush=True)
+
+        if __name__ == "__main__":
+            queue = MemoryQueue()
+            for value in ("first", "second"):
+                os.environ["FANG_TEST_MAIN"] = value
+                queue.insert_task(ReadsEnvironmentInMain())
+                WorkerPool(queue).drain()
+    """
+    printed, errors = program(tmp_path, "app.py", text).communicate(timeout=PATIENT)
+    assert (printed, errors) == ("first\nsecond\n", "")
+
+
 @pytest.mark.parametrize("queue", [Queue, AsyncQueue])
 def test_a_queues_recipe_has_all_that_it_was_made_with(queue: Any) -> None:
     import inspect
