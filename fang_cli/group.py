@@ -43,7 +43,7 @@ class Group(click.Group):
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
-            raise _in_one_line(error) from None
+            raise _in_one_line(error, info_name or "fang") from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -51,7 +51,7 @@ class Group(click.Group):
         except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError, _OneLine):
             raise
         except click.UsageError as error:
-            raise _in_one_line(error) from None
+            raise _in_one_line(error, f"{ctx.command_path} {ctx.invoked_subcommand}") from None
         except KeyboardInterrupt:
             end_in_peace()
             click.echo("interrupted", err=True)
@@ -131,18 +131,20 @@ def missing(error: ModuleNotFoundError) -> _OneLine:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns a text that says which of the known words was probably meant; an empty one if none is like it."""
-    near = get_close_matches(word, tuple(known), n=1, cutoff=_ALIKE)
-    return f": did you mean {near[0]}?" if near else ""
+    spelled = {name.lstrip("-"): name for name in known}  # the dashes that all options share would make any two alike
+    near = get_close_matches(word.lstrip("-"), spelled, n=1, cutoff=_ALIKE)
+    return f": did you mean {spelled[near[0]]}?" if near else ""
 
 
-def _in_one_line(error: click.UsageError) -> WrongCommandLine:
-    path = "fang" if error.ctx is None else error.ctx.command_path
+def _in_one_line(error: click.UsageError, command: str) -> WrongCommandLine:
+    """Returns an error as one line; ``command`` is whose it is, if click does not say: of an option without a value."""
+    path = command if error.ctx is None else error.ctx.command_path
     if isinstance(error, click.NoSuchOption):
         known = () if error.ctx is None else _options_of(error.ctx.command)
         text = f"{path} has no option {error.option_name}{did_you_mean(error.option_name, known)}"
     else:
         text = " ".join(error.format_message().split()).removesuffix(".")
-        text = f"{path}: {text[:1].lower()}{text[1:]}"
+        text = f"{'' if path == 'fang' else f'{path}: '}{text[:1].lower()}{text[1:]}"
     return WrongCommandLine(f"{text}; {path} --help says more")
 
 
