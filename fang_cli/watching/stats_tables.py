@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from fang_cli.json_text import plain
 from fang_cli.tables import Number
 from fang_cli.tasks.showing import progress_in_words
-from fang_core.monitoring.stats import KindStats, Stats, TypeStats
+from fang_core.monitoring.stats import KindStats, Stats, Times, TypeStats
 from fang_core.record import LiveRun, PoolInfo
 from fang_core.words.spans import span
 
@@ -86,12 +86,17 @@ def of_kinds(kinds: Sequence[KindStats], seconds: float) -> Table:
             f"{each.share:.0%}",
             Number(each.started, False),
             speed_of(each.started, seconds),
-            *(span(value) for value in (each.run.p50, each.run.p95, each.run.p99)),
-            *(span(value) for value in (each.queue.p50, each.queue.p95)),
+            *_spans(each.run, "p50", "p95", "p99"),
+            *_spans(each.queue, "p50", "p95"),
             f"{each.error_rate:.1%}" if each.retried or each.failed else "",
         )
         for each in kinds
     ]
+
+
+def _spans(times: Times, *quantiles: str) -> list[str]:
+    """Returns these quantiles as words; nothing of what was never timed, since zero would read as very fast."""
+    return [span(getattr(times, quantile)) if times.count else "" for quantile in quantiles]
 
 
 # Task types -----------------------------------------------------------------------------------------------------------
