@@ -12,6 +12,7 @@ The blocks of a document build on each other, in a namespace of their own. Each 
 What cannot run says why, above the block: ``<!-- skip: next "the reason" -->``.
 """
 
+import ast
 import asyncio
 import inspect
 import re
@@ -47,9 +48,16 @@ Function = Callable[..., Any]
 WRITTEN = re.compile(r"postgresql(\+\w+)?://localhost/app")  # what a reader would write
 
 
+def ends_or_goes_on(code: str) -> bool:
+    """Tells whether nothing in a block comes after a ``run()`` that ends only with its process."""
+    first = ast.parse(code).body[:-1]
+    return not any(isinstance(each, ast.Expr) and ast.unparse(each).endswith(".run()") for each in first)
+
+
 def evaluate(example: Example) -> None:
     """Runs one block."""
     namespace = example.namespace
+    assert ends_or_goes_on(str(example.parsed)), "a reader who copies this waits at run() for ever: write drain()"
     code = str(example.parsed).replace(".run()", ".drain()").replace('if __name__ == "__main__":', "if True:")
     if WRITTEN.search(code):
         url = database_url(namespace)
