@@ -47,8 +47,8 @@ class Gate:
                 self._waiter = _Waiter(_Pair(self._directory))
             if not self._waiter.ends_within(until - time.monotonic()):
                 return False
-            waiter, self._waiter = self._waiter, None
-            self._held = waiter.locked()
+            self._held = self._waiter.locked()
+            self._waiter = None  # not before: a signal that strikes between would leave the locks to nobody
             if self._held is not None:
                 return True
         return True
@@ -59,11 +59,11 @@ class Gate:
         It has it even if an exception of a signal's handler has struck between the locks and the note that they are
         held: others would wait in vain until this process writes again.
         """
-        held, self._held = self._held, None
-        if held is not None and held is not self._pair:
-            held.close()
+        if self._held is not None and self._held is not self._pair:
+            self._held.close()
         if self._pair is not None:
             self._pair.unlock()
+        self._held = None
         self._let_go_of_waiter()
 
     def close(self) -> None:
@@ -74,8 +74,8 @@ class Gate:
     def _let_go_of_waiter(self) -> None:
         """Closes the files of one whose wait is over, and that nobody has asked for the gate since."""
         if self._waiter is not None and self._waiter.ends_within(0):
-            waiter, self._waiter = self._waiter, None
-            waiter.let_go()
+            self._waiter.let_go()
+            self._waiter = None
 
     def _enter_at_once(self) -> bool:
         if self._waiter is not None:
@@ -111,6 +111,7 @@ class _Pair:
         except OSError:
             os.close(self._turn)
             raise
+        self._open = [self._turn, self._writer]
 
     @property
     def is_deleted(self) -> bool:
@@ -143,10 +144,10 @@ class _Pair:
             fcntl.flock(file, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Closes both files, and so lets go of them."""
-        for file in (self._turn, self._writer):
+        """Closes both files, and so lets go of them. Idempotent: their numbers may be those of other files by then."""
+        while self._open:
             with suppress(OSError):
-                os.close(file)
+                os.close(self._open.pop())
 
 
 class _Waiter:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fang_sqlite.connections.gate import Gate, _Waiter
+from fang_sqlite.connections.gate import Gate, _Pair, _Waiter
 from tests.forking import Forked
 from tests.patience import PATIENT
 
@@ -218,6 +218,33 @@ def test_a_signal_that_strikes_at_the_end_of_a_wait_leaves_the_gate_free(
     monkeypatch.setattr(_Waiter, "ends_within", strike)
     with pytest.raises(KeyboardInterrupt):
         struck.enter(PATIENT)
+    monkeypatch.undo()
+    struck.leave()
+    assert other.enter(0)
+    for each in (first, struck, other):
+        each.close()
+
+
+@pytest.mark.parametrize(("of", "name"), [(_Waiter, "locked"), (_Pair, "close")], ids=["is taken", "is left"])
+def test_a_signal_that_strikes_as_a_gate_that_was_waited_for_changes_hands_leaves_it_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: type, name: str
+) -> None:
+    first, struck, other = Gate(tmp_path), Gate(tmp_path), Gate(tmp_path)
+    assert first.enter(0)
+    ends_within = _Waiter.ends_within
+
+    def once_first_has_left(waiter: _Waiter, seconds: float) -> bool:
+        first.leave()
+        return ends_within(waiter, seconds)
+
+    def strike(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Waiter, "ends_within", once_first_has_left)
+    monkeypatch.setattr(of, name, strike)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - where it strikes depends on what does
+        assert struck.enter(PATIENT)
+        struck.leave()
     monkeypatch.undo()
     struck.leave()
     assert other.enter(0)
