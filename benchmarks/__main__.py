@@ -4,22 +4,26 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
+from typing import Final
 
 from benchmarks import compare
 from benchmarks.bench import Bench
 from benchmarks.driver import ROOT, PeerFailed
 from benchmarks.report import RESULTS, Table, publish, surroundings
-from benchmarks.scenarios import FLOW, SCENARIOS
+from benchmarks.scenarios import GROUPS, SCENARIOS
 from benchmarks.server import Server
 from benchmarks.telling import tell
+
+COMPARISONS: Final = ("compare", "redis")
 
 
 def main() -> None:
     """Runs the named benchmarks, prints tables, and writes them to ``benchmarks/results``."""
     options = _parser().parse_args()
     names = scenarios_of(options.names)
-    if "compare" in options.names:
-        _compare(options)
+    for title in COMPARISONS:
+        if title in options.names:
+            _compare(title, options)
     if names:
         _measure(names, options)
     tell(f"results are in {RESULTS.relative_to(ROOT)}")
@@ -29,21 +33,25 @@ def scenarios_of(names: Sequence[str]) -> list[str]:
     """Returns the names of the scenarios to run."""
     if "all" in names:
         return list(SCENARIOS)
-    wanted = [*names, *(FLOW if "flow" in names else ())]
+    wanted = {*names, *(name for group in names for name in GROUPS.get(group, ()))}
     return [name for name in SCENARIOS if name in wanted]
 
 
 def title_of(names: Sequence[str]) -> str:
-    """Returns under which name the results are kept: ``all`` and ``flow`` have a place in the document, too."""
-    return "all" if "all" in names else "flow" if set(names) - {"compare"} == {"flow"} else "some"
+    """Returns under which name the results are kept: ``all`` and the groups have a place in the document, too."""
+    measured = set(names).difference(COMPARISONS)
+    if "all" in measured:
+        return "all"
+    (title,) = measured if len(measured) == 1 else ("some",)
+    return title if title in GROUPS else "some"
 
 
-def _compare(options: argparse.Namespace) -> None:
+def _compare(title: str, options: argparse.Namespace) -> None:
     """Compares systems; publishes each result at once, and prints all at the end."""
     tables: list[Table] = []
-    steps = compare.compare(more=options.more, only=options.only, rounds=options.rounds, scale=options.scale)
-    for tables, facts in steps:
-        publish("compare", tables, facts, write=options.write)
+    systems = compare.chosen(title, more=options.more, only=options.only)
+    for tables, facts in compare.compare(systems, rounds=options.rounds, scale=options.scale):
+        publish(title, tables, facts, write=options.write)
     _show(tables)
 
 
@@ -76,10 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "names",
         nargs="+",
-        choices=["compare", "all", "flow", *SCENARIOS],
+        choices=[*COMPARISONS, "all", *GROUPS, *SCENARIOS],
         metavar="NAME",
-        help="compare (ours with others from PyPI), all (of the following), "
-        f"flow ({', '.join(FLOW)}), {', '.join(SCENARIOS)}",
+        help="compare (ours with others from PyPI), redis (those on Redis alone), all (of the following), "
+        + "".join(f"{group} ({', '.join(names)}), " for group, names in GROUPS.items())
+        + ", ".join(SCENARIOS),
     )
     scale = float(os.environ.get("SCALE", "1"))
     parser.add_argument("--scale", type=float, default=scale, help="factor for numbers of tasks; $SCALE if not given")
@@ -87,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--more", action="store_true", help="systems of compare: also slower ones, and those on Redis")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="systems of compare with such names")
     parser.add_argument("--huge", action="store_true", help="also a backlog, and kept rows, of ten million")
-    parser.add_argument("--write", action="store_true", help="write tables of compare, all, flow to docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/benchmarks.md, too")
     return parser
 
 

@@ -18,13 +18,17 @@ SAMPLES: Final = 150
 """Single inserts in each round."""
 
 
-def compare(*, more: bool, only: Sequence[str], rounds: int, scale: float) -> Iterator[tuple[list[Table], list[str]]]:
-    """Yields tables and facts of the systems whose names contain one of these words, or of all if there are none.
+def chosen(title: str, *, more: bool, only: Sequence[str]) -> list[System]:
+    """Returns the systems of ``compare``, or of ``redis``, whose names contain one of these words, if there are any."""
+    if title == "redis":
+        everyone = [system for system in MORE if system.on_redis]
+    else:
+        everyone = [*SYSTEMS, *(MORE if more else ())]
+    return [system for system in everyone if not only or any(word in system.name for word in only)]
 
-    It yields after each step what was measured so far: a run takes long, and may be killed.
-    """
-    everyone = (*SYSTEMS, *MORE) if more else SYSTEMS
-    systems = [system for system in everyone if not only or any(word in system.name for word in only)]
+
+def compare(systems: Sequence[System], *, rounds: int, scale: float) -> Iterator[tuple[list[Table], list[str]]]:
+    """Yields tables and facts of what was measured so far, after each step: a run takes long, and may be killed."""
     seen = {system.name: Seen() for system in systems}
     with Server() as server, Redis() as redis:
         version = server.version

@@ -11,8 +11,15 @@ Everything = Mapping[str, Seen]
 
 
 def tables(systems: Sequence[System], seen: Everything, scale: float) -> list[Table]:
-    """Returns a table for each of the three questions."""
-    return [_drain(systems, seen, scale), _pick_up(systems, seen), _held_xmin(systems, seen)]
+    """Returns a table for each of the three questions; nothing holds a snapshot in Redis."""
+    held = [_held_xmin(systems, seen)] if any(system.held for system in systems) else []
+    return [_drain(systems, seen, scale), _pick_up(systems, seen), *held]
+
+
+def ours_of(systems: Sequence[System]) -> str:
+    """Returns with which system the others are compared: ours on Postgres, or else the first."""
+    names = [system.name for system in systems]
+    return OURS if OURS in names else names[0]
 
 
 def versions(systems: Sequence[System], seen: Everything) -> str:
@@ -24,15 +31,15 @@ def _drain(systems: Sequence[System], seen: Everything, scale: float) -> Table:
     table = Table(
         "compare-drain",
         f"Drain of {int(TASKS * scale):,} no-op tasks by one process, tasks a second",
-        ("system", "drain", f"{OURS} is faster by", "start, ms", "stop, ms", "bulk insert, rows a second"),
+        ("system", "drain", f"{ours_of(systems)} is faster by", "start, ms", "stop, ms", "bulk insert, rows a second"),
     )
-    ours = seen[OURS].drains if OURS in seen else []
+    ours = seen[ours_of(systems)].drains
     for system in systems:
         one = seen[system.name]
         if one.drains:
             # Compares each round with the same round of ours: the machine's speed drifts.
             ratios = [mine / theirs for mine, theirs in zip(ours, one.drains, strict=False)]
-            times = None if system.name == OURS else _times(ratios)
+            times = None if system.name == ours_of(systems) else _times(ratios)
             start, stop = (statistics.median(seconds) * 1000 for seconds in (one.starts, one.stops))
             table.rows.append((system.name, spread(one.drains), times, start, stop, spread(one.inserts)))
             table.bars.append(bar(system.name, one.drains))
@@ -48,16 +55,16 @@ def _pick_up(systems: Sequence[System], seen: Everything) -> Table:
     table = Table(
         "compare-pick-up",
         "Pick-up by an idle worker, from before a single insert to the run, ms",
-        ("system", "p50", "p99 of all", f"p50 against {OURS}"),
+        ("system", "p50", "p99 of all", f"p50 against {ours_of(systems)}"),
     )
-    ours = [percentile(values, 50) for values in seen[OURS].latencies] if OURS in seen else []
+    ours = [percentile(values, 50) for values in seen[ours_of(systems)].latencies]
     for system in systems:
         latencies = seen[system.name].latencies
         if latencies:
             p50 = [percentile(values, 50) for values in latencies]
             together = [value for values in latencies for value in values]
             ratios = [theirs / mine for mine, theirs in zip(ours, p50, strict=False)]
-            times = None if system.name == OURS else _times(ratios)
+            times = None if system.name == ours_of(systems) else _times(ratios)
             table.rows.append((system.name, spread(p50), percentile(together, 99), times))
             middle, late = percentile(together, 50), percentile(together, 99)
             table.bars.append(Bar(system.name, middle, middle, late))

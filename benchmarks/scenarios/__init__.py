@@ -32,5 +32,8 @@ SCENARIOS: Final[dict[str, Scenario]] = {
 }
 """The five from ``workers`` on should be flat."""
 
-FLOW: Final = ("limits", "slots", "rates")
-"""What is measured together as ``flow``."""
+GROUPS: Final[dict[str, tuple[str, ...]]] = {
+    "flow": ("limits", "slots", "rates"),
+    "sqlite": ("sqlite-drain", "sqlite-wake", "sqlite-writers"),
+}
+"""Scenarios that are measured together under one name, with a place of their own in the document."""

@@ -6,7 +6,7 @@ from benchmarks.__main__ import scenarios_of, title_of
 from benchmarks.figures import Bar, Line
 from benchmarks.report import DOCUMENT as FILE
 from benchmarks.report import Table, replaced
-from benchmarks.scenarios import FLOW, SCENARIOS
+from benchmarks.scenarios import GROUPS, SCENARIOS
 
 DOCUMENT = "above\n<!-- all: begin -->\nold\n<!-- all: end -->\nbelow\n"
 
@@ -30,12 +30,13 @@ def test_a_document_without_the_marks_is_refused() -> None:
     ("names", "title", "scenarios"),
     [
         (["all"], "all", list(SCENARIOS)),
-        (["flow"], "flow", list(FLOW)),
+        (["flow"], "flow", list(GROUPS["flow"])),
+        (["sqlite", "redis"], "sqlite", list(GROUPS["sqlite"])),
         (["slots", "idle"], "some", ["idle", "slots"]),
-        (["flow", "idle"], "some", ["idle", *FLOW]),
+        (["flow", "idle"], "some", ["idle", *GROUPS["flow"]]),
     ],
 )
-def test_all_and_flow_are_names_of_several_scenarios(names: list[str], title: str, scenarios: list[str]) -> None:
+def test_all_and_groups_are_names_of_several_scenarios(names: list[str], title: str, scenarios: list[str]) -> None:
     assert (title_of(names), scenarios_of(names)) == (title, scenarios)
     if title != "some":
         assert "new\n" in replaced(FILE.read_text(), title, "new\n")
