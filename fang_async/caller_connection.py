@@ -1,6 +1,5 @@
 """Recognises a caller's connection for asyncio: one of asyncpg or SQLAlchemy."""
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -8,6 +7,7 @@ import asyncpg
 from sqlalchemy import PoolProxiedConnection
 
 from fang_core.errors import UsageError
+from fang_core.interpreter.imported import is_of
 from fang_postgres.connections.caller_connection import AlchemyAdapter, ConnectionAdapter, Proxy, adapt_session, refusal
 from fang_postgres.statement import Rows
 from fang_postgres.textform import TextForm
@@ -42,8 +42,7 @@ def adapt(connection: Any) -> ConnectionAdapter:
     names = "sqlalchemy.ext.asyncio", "async_scoped_session", "AsyncSession"
     if session := adapt_session(connection, *names, shown="await session"):
         return session
-    sqlalchemy_asyncio = sys.modules.get("sqlalchemy.ext.asyncio")  # to import it needs greenlet
-    if sqlalchemy_asyncio is not None and isinstance(connection, sqlalchemy_asyncio.AsyncConnection):
+    if is_of(connection, "sqlalchemy.ext.asyncio", "AsyncConnection"):  # to import it needs greenlet
         return AlchemyAdapter(connection)
     if isinstance(connection, PoolProxiedConnection):
         # SQLAlchemy sends BEGIN with its own first statement only: Fang's statement would survive a rollback.

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, PoolProxiedConnection
 
 from fang_core.backends.django import DjangoConnection, is_django
 from fang_core.errors import UsageError
+from fang_core.interpreter.imported import is_of
 from fang_postgres.connections.caller_connection import (
     AlchemyAdapter,
     ConnectionAdapter,
@@ -127,6 +128,4 @@ class _DjangoAdapter(ConnectionAdapter):
 
 
 def _is_psycopg2(connection: Any) -> bool:
-    # An application that has such an object has imported its module, which Fang does not need.
-    psycopg2 = sys.modules.get("psycopg2.extensions")
-    return psycopg2 is not None and isinstance(connection, psycopg2.connection)
+    return is_of(connection, "psycopg2.extensions", "connection")

@@ -1,6 +1,5 @@
 """Manages a queue's connections for threads: its own, or those of an application's engine."""
 
-import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,6 +14,7 @@ from typing_extensions import TypeIs
 
 from fang_core.driving import drive
 from fang_core.errors import BackendError, BackendUnavailable, UsageError
+from fang_core.interpreter.imported import is_of
 from fang_core.logs import SafeLogger
 from fang_core.pool.threads import ThreadLock, ThreadRuntime
 from fang_core.runs.interrupt import heed_interruption
@@ -155,8 +155,7 @@ def _connect_apart(engine: Engine) -> psycopg.Connection[Any]:
 
 
 def _is_sessionmaker(source: object) -> "TypeIs[sessionmaker[Session]]":
-    orm = sys.modules.get("sqlalchemy.orm")  # the application that has made one has imported it
-    return orm is not None and isinstance(source, orm.sessionmaker)
+    return is_of(source, "sqlalchemy.orm", "sessionmaker")
 
 
 def _engine_of(source: "Engine | sessionmaker[Session]") -> Engine:

@@ -4,7 +4,6 @@ It depends on nothing that the application has set up on it; see ``fang_postgres
 as the connection raises them: the caller handles them with its transaction. Nothing here commits.
 """
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from inspect import isawaitable
@@ -14,6 +13,7 @@ from sqlalchemy import TwoPhaseTransaction
 from sqlalchemy.exc import UnboundExecutionError
 
 from fang_core.errors import UsageError
+from fang_core.interpreter.imported import is_of
 from fang_core.words.naming import class_and_library
 from fang_postgres.statement import ALL_AT_ONCE, Operation, Rows, Script, run_script
 from fang_postgres.textform import TextForm
@@ -92,12 +92,9 @@ def adapt_session(connection: Any, module: str, scoped: str, session: str, *, sh
     The module and the classes are given by name: an application that has such an object has imported the module. Fang
     does not, as that takes time, and greenlet for asyncio.
     """
-    imported = sys.modules.get(module)
-    if imported is None:
-        return None
-    if isinstance(connection, getattr(imported, scoped)):
+    if is_of(connection, module, scoped):
         connection = connection()
-    return AlchemyAdapter(connection, session=shown) if isinstance(connection, getattr(imported, session)) else None
+    return AlchemyAdapter(connection, session=shown) if is_of(connection, module, session) else None
 
 
 def _is_async(connection: Any) -> bool:

@@ -1,11 +1,11 @@
 """Makes calls part of a caller's transaction in asyncio, on the thread that the caller's connection has."""
 
 import sqlite3
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from fang_core.errors import UsageError
+from fang_core.interpreter.imported import is_of
 from fang_sqlite.connections.callers import Verb, check_dialect, connection_of, refusal, run_on
 from fang_sqlite.connections.file import File
 
@@ -52,18 +52,16 @@ async def is_in_transaction(connection: Any) -> bool:
 
 
 async def _driver_connection(connection: Any) -> Any:
-    # An application that has such an object has imported its module.
-    alchemy, aiosqlite = sys.modules.get("sqlalchemy.ext.asyncio"), sys.modules.get("aiosqlite")
-    if alchemy is not None:
-        if isinstance(connection, alchemy.async_scoped_session):
-            connection = connection()
-        if isinstance(connection, alchemy.AsyncSession):
-            connection = await connection_of(connection)
-        if isinstance(connection, alchemy.AsyncConnection):
-            check_dialect(connection.dialect.name)
-            if not connection.in_transaction():
-                await connection.begin()  # as its own first statement would, so that its commit() commits
-            connection = (await connection.get_raw_connection()).driver_connection
-    if aiosqlite is None or not isinstance(connection, aiosqlite.Connection):
+    alchemy = "sqlalchemy.ext.asyncio"
+    if is_of(connection, alchemy, "async_scoped_session"):
+        connection = connection()
+    if is_of(connection, alchemy, "AsyncSession"):
+        connection = await connection_of(connection)
+    if is_of(connection, alchemy, "AsyncConnection"):
+        check_dialect(connection.dialect.name)
+        if not connection.in_transaction():
+            await connection.begin()  # as its own first statement would, so that its commit() commits
+        connection = (await connection.get_raw_connection()).driver_connection
+    if not is_of(connection, "aiosqlite", "Connection"):
         raise refusal(connection, _TAKEN)
     return connection

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from fang_core.backends.django import is_django
 from fang_core.errors import TaskLost, UsageError
+from fang_core.interpreter.imported import is_of
 from fang_core.words.naming import class_and_library
 from fang_sqlite.connections.file import File, clock
 from fang_sqlite.connections.transaction import Transaction, Values
@@ -129,18 +130,16 @@ def connection_of(session: Any) -> Any:
 
 
 def _driver_connection(connection: Any) -> sqlite3.Connection:
-    # An application that has an object of SQLAlchemy's has imported it.
-    alchemy, orm = sys.modules.get("sqlalchemy"), sys.modules.get("sqlalchemy.orm")
-    if orm is not None and isinstance(connection, orm.scoped_session):
+    if is_of(connection, "sqlalchemy.orm", "scoped_session"):
         connection = connection()
-    if orm is not None and isinstance(connection, orm.Session):
+    if is_of(connection, "sqlalchemy.orm", "Session"):
         connection = connection_of(connection)
-    if alchemy is not None and isinstance(connection, alchemy.Connection):
+    if is_of(connection, "sqlalchemy", "Connection"):
         check_dialect(connection.dialect.name)
         if not connection.in_transaction():
             connection.begin()  # as its own first statement would, so that its commit() commits
         connection = connection.connection
-    if alchemy is not None and isinstance(connection, alchemy.PoolProxiedConnection):
+    if is_of(connection, "sqlalchemy", "PoolProxiedConnection"):
         connection = connection.driver_connection
         if connection is None:
             raise UsageError("connection= has been closed, or was given back to its pool")
