@@ -9,11 +9,13 @@ from fang_core.errors import UsageError
 
 
 def value_of(text: str) -> Any:
-    """Returns the value of a JSON text, or else the text itself."""
+    """Returns the value of a JSON text, or else the text itself. Raises ``UsageError`` if it is nested too deeply."""
     try:
         return json.loads(text)
     except ValueError:
         return text
+    except RecursionError:
+        raise UsageError("a value is nested too deeply") from None
 
 
 def with_fields(fields: Mapping[str, Any], name: str, pairs: Iterable[str]) -> dict[str, Any]:

@@ -54,6 +54,8 @@ def json_in(name: str, text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise UsageError(f"{name} is not JSON: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{name} is nested too deeply") from None
 
 
 def task_of(cls: type[BaseRunnable], text: str, name: str) -> BaseRunnable:
@@ -70,6 +72,8 @@ def task_with(
         return codec.decode(cls, json.dumps(fields))
     except UnreadablePayload as error:
         raise UsageError(f"{name}: {error}") from None
+    except RecursionError:  # of json.dumps, which ends a little before json.loads does
+        raise UsageError(f"{name} is nested too deeply") from None
 
 
 def _check_names(cls: type[BaseRunnable], given: Iterable[str], where: str) -> None:

@@ -128,6 +128,7 @@ def test_what_only_the_class_knows_is_left_alone(queue: Queue, url: str, order: 
         ((), "say what is to change: --set, --payload, or an option such as --priority"),
         (("--set", "number=x-secret", "--app", "orders"), "--set: the payload does not fit Order.number: "),
         (("--set", "nubmer=8", "--app", "orders"), "--set: Order has no field 'nubmer' (did you mean 'number'?)"),
+        (("--set", f"number={'[' * 50_000}{']' * 50_000}", "--app", "orders"), "a value is nested too deeply"),
         (("--set", "number.x=8", "--app", "orders"), "--set: 'number' is no object, so that 'number.x' is not in it"),
         (("--payload", "[]", "--app", "orders"), "--payload must be a JSON object"),
         (("--payload", "{}", "--set", "number=8"), "give --set or --payload, not both"),

@@ -77,6 +77,7 @@ def test_standard_input_and_the_setting_serve_too(invoke: Invoke, tmp_path: Path
         (["cli.Invoice", '{"nubmer": 7}'], "JSON: Invoice has no field 'nubmer' (did you mean 'number'?)"),
         (["cli.Invoice", "{number: 7}"], "JSON is not JSON: Expecting property name"),
         (["cli.Invoice", "[7]"], "JSON must be a JSON object"),
+        (["cli.Invoice", f'{{"number": {"[" * 50_000}{"]" * 50_000}}}'], "JSON is nested too deeply"),
         (["cli.Invioce"], "no class has the kind 'cli.Invioce' (did you mean 'cli.Invoice'?)"),
         (["cli.Invoice", "{}", "--at", "2090-01-01", "--in", "2h"], "give --at or --in, not both"),
         (
