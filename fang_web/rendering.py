@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fang_core.words.spans import span
-from fang_core.words.texts import cut
+from fang_core.words.texts import cut, percent
 from fang_web.static import FILES
 
 ENVIRONMENT: Final = Environment(
@@ -50,16 +50,6 @@ def number(value: float | None) -> str:
     if isinstance(value, int) or value == int(value):
         return f"{int(value):,}"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def percent(share: float | None) -> str:
-    """Returns a share of 0 to 1 in percent; a share that is not zero is never shown as 0 %."""
-    if share is None or not isfinite(share):
-        return "–"
-    value = share * 100
-    if 0 < value < 0.1:
-        return "< 0.1 %"
-    return f"{value:.0f} %" if value >= 9.95 or not value else f"{value:.2g} %"
 
 
 def moment(at: datetime | None, *, ahead: bool = False) -> Markup:

@@ -8,7 +8,7 @@ from uuid import UUID
 from fang_core.aside import ASIDE
 from fang_core.monitoring.figures import NotableRun, TaskCount, UnknownKind, UnservedType
 from fang_core.monitoring.life import Life
-from fang_core.words.spans import span
+from fang_core.monitoring.problems import hung_runs, no_pool_knows, no_pool_serves, run_hangs
 
 SHOWN: Final = 3
 """The most things of one sort that a line names."""
@@ -77,13 +77,9 @@ def _due(waiting: UnservedType | UnknownKind) -> str:
 
 def served(types: Sequence[UnservedType], kinds: Sequence[UnknownKind]) -> Check:
     """Judges whether some pool that lives runs each task that is due."""
-    told = [f"no pool serves task type {each.task_type}: {_due(each)} due" for each in types]
+    told = [no_pool_serves(each.task_type, _due(each)) for each in types]
     unserved = {each.task_type for each in types}
-    told += [
-        f"no pool of task type {each.task_type} knows kind {each.kind}: {_due(each)} due"
-        for each in kinds
-        if each.task_type not in unserved
-    ]
+    told += [no_pool_knows(each.task_type, each.kind, _due(each)) for each in kinds if each.task_type not in unserved]
     if not told:
         return Check("served", Level.OK, "pools serve all types and know all kinds of tasks that are due")
     remedy = "start a worker with such a pool, or whose release has the class; fang tasks cancel ends the tasks"
@@ -92,11 +88,10 @@ def served(types: Sequence[UnservedType], kinds: Sequence[UnknownKind]) -> Check
 
 def runs(notable: Sequence[NotableRun]) -> Check:
     """Judges runs that hang."""
-    hung = [run for run in notable if run.is_hung]
+    hung = hung_runs(notable)
     if not hung:
         return Check("runs", Level.OK, "no run hangs")
-    told = [f"{run.kind} {run.task_id} for {span(run.age)} at {run.place or '?'}" for run in hung]
-    return Check("runs", Level.WARNING, f"{len(hung)} hang: {some(told)}", f"fang why {hung[0].task_id}")
+    return Check("runs", Level.WARNING, some([run_hangs(run) for run in hung]), f"fang why {hung[0].task_id}")
 
 
 def aside(counts: Sequence[TaskCount]) -> Check | None:

@@ -1,4 +1,6 @@
-"""Writes counts, and texts of rows, which any client may have written."""
+"""Writes counts and shares, and texts of rows, which any client may have written."""
+
+from math import isfinite
 
 
 def printable(line: str) -> str:
@@ -15,3 +17,13 @@ def cut(text: object, most: int = 200) -> str:
 def counted(count: int, noun: str, nouns: str = "") -> str:
     """Returns a count with its noun, like ``1 task`` or ``1,000 tasks``."""
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def percent(share: float | None) -> str:
+    """Returns a share of 0 to 1 in percent; a share that is not zero is never shown as 0 %."""
+    if share is None or not isfinite(share):
+        return "–"
+    value = share * 100
+    if 0 < value < 0.1:
+        return "< 0.1 %"
+    return f"{value:.0f} %" if value >= 9.95 or not value else f"{value:.2g} %"

@@ -7,12 +7,12 @@ from typing import Final, NamedTuple
 from markupsafe import Markup
 from starlette.responses import Response
 
+from fang_core.monitoring.problems import problems
 from fang_core.monitoring.stats import Stats, StatsPoint, TypeStats
 from fang_core.record import PoolInfo
 from fang_web.charts import sparkline, throughput
 from fang_web.figures import Reader
 from fang_web.parameters import SPANS
-from fang_web.problems import problems
 from fang_web.routing import Route, page
 from fang_web.shortening import MOST_PROBLEMS, shortened
 from fang_web.view import View

@@ -6,9 +6,11 @@ from typing import Final, NamedTuple
 
 from starlette.responses import Response
 
+from fang_core.monitoring.figures import NotableRun
+from fang_core.monitoring.notable import notable_runs
+from fang_core.monitoring.problems import hung_runs, silence
 from fang_core.record import LiveRun, PoolInfo
 from fang_web.figures import Reader
-from fang_web.problems import SILENT_AFTER, HungRun, hung_runs
 from fang_web.routing import Route, page
 from fang_web.shortening import MOST_POOLS, MOST_RUNS, Shown, shortened
 from fang_web.view import View
@@ -27,7 +29,7 @@ class PoolRow(NamedTuple):
     pool: PoolInfo
     is_silent: bool
     runs: Shown[tuple[LiveRun, float]]
-    hung: list[HungRun]
+    hung: list[NotableRun]
 
 
 async def pools(view: View) -> Response:
@@ -45,9 +47,9 @@ async def pools(view: View) -> Response:
 
 def _row(pool: PoolInfo, now: datetime, most: int) -> PoolRow:
     age = 0.0 if pool.seen_at is None else max(0.0, (now - pool.seen_at).total_seconds())
-    is_silent = pool.seen_at is not None and age > SILENT_AFTER.total_seconds()
     runs = shortened([(run, run.seconds + age) for run in pool.live], most)
-    return PoolRow(pool, is_silent, runs, hung_runs(pool)[:most])
+    hung = hung_runs(notable_runs([(pool.id, now, pool.runs)]))
+    return PoolRow(pool, silence(pool, now) is not None, runs, hung[:most])
 
 
 ROUTES: Final[list[Route]] = [page("/pools", pools)]

@@ -278,5 +278,5 @@ def test_runs_that_hang() -> None:
     assert checks.runs([run]).level is Level.OK
     hung = NotableRun(uuid4(), "8", "Print", 1, NOW, timedelta(hours=1), True, "app.py:3", None)
     check = checks.runs([hung, run])
-    assert (check.level, check.text) == (Level.WARNING, "1 hang: Print 8 for 1 h at app.py:3")
+    assert (check.level, check.text) == (Level.WARNING, "Print 8 hangs at app.py:3, 1 h after it began")
     assert check.remedy == "fang why 8"

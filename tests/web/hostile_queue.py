@@ -84,7 +84,13 @@ class HostileQueue(TellingQueue):
         kinds = [kind_stats(text, text, failed=9) for text in TEXTS]
         live = [_live(text) for text in TEXTS[:50]]
         pools = [
-            pool(*live, host=text, task_types=(text,), kinds=tuple(TEXTS), runs={text: {"hung": text, "kind": text}})
+            pool(
+                *live,
+                host=text,
+                task_types=(text,),
+                kinds=tuple(TEXTS),
+                runs={text: {"hung": text, "kind": text, "attempt": 1, "since": NOW.isoformat()}},
+            )
             for text in TEXTS[:20]
         ]
         pools = [each._replace(id=UUID(int=number), seen_at=None) for number, each in enumerate(pools)]

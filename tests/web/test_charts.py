@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from fang_core.monitoring.stats import HeatPoint, StatsPoint
+from fang_core.words.texts import percent
 from fang_web.charts import LEVELS, MOST_COLUMNS, by_time, heat_map, histogram, in_all, sparkline, throughput
-from fang_web.rendering import clock, moment, number, percent, said
+from fang_web.rendering import clock, moment, number, said
 from tests.web.telling import NOW
 
 

@@ -129,7 +129,14 @@ async def test_a_kind_that_did_not_run() -> None:
 
 async def test_pools_show_what_runs_in_them_since_when_and_how_far() -> None:
     running = live_run(done=30, total=120, text="page 30")
-    hung = {"01890a5d-0000-774b-bcce-b302099a8057": {"hung": "/app/tasks.py:12", "kind": "Mail", "attempt": 1}}
+    hung = {
+        "01890a5d-0000-774b-bcce-b302099a8057": {
+            "hung": "/app/tasks.py:12",
+            "kind": "Mail",
+            "attempt": 1,
+            "since": NOW.isoformat(),
+        }
+    }
     well = pool(running, runs=hung, seen_at=NOW - timedelta(seconds=5))
     silent = pool(host="gone", pid=9, seen_at=NOW - timedelta(seconds=31))
     text = text_of(await shown(TellingQueue(stats(until=NOW), [well, silent]), "/pools"))
@@ -196,7 +203,7 @@ HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'`{{7*7}}java
 async def test_hostile_names_are_text_on_every_page() -> None:
     told = stats(kind_stats(HOSTILE, HOSTILE, failed=9), types=[type_stats(HOSTILE, workers=0)])
     live = live_run(HOSTILE, done=1, total=2, text=HOSTILE)
-    runs = {HOSTILE: {"hung": HOSTILE, "kind": HOSTILE}}
+    runs = {HOSTILE: {"hung": HOSTILE, "kind": HOSTILE, "attempt": 1, "since": NOW.isoformat()}}
     queue = TellingQueue(told, [pool(live, host=HOSTILE, task_types=(HOSTILE,), kinds=(HOSTILE,), runs=runs)])
     await queue.pause(HOSTILE, reason=HOSTILE, by=HOSTILE)
     await queue.limits.set(HOSTILE, [Limit(1)], reason=HOSTILE, by=HOSTILE)

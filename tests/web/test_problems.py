@@ -5,11 +5,15 @@ from typing import Any
 
 import pytest
 
+from fang_core.monitoring import checks
+from fang_core.monitoring.figures import UnservedType
+from fang_core.monitoring.notable import notable_runs
+from fang_core.monitoring.problems import Problem, problems
 from fang_core.schedules.stored import ScheduleInfo
-from fang_web.problems import Problem, problems
 from tests.web.telling import NOW, TASK_ID, kind_stats, pool, stats, type_stats
 
 WELL = pool(seen_at=NOW)
+HUNG = {"kind": "Mail", "attempt": 1, "since": (NOW - timedelta(hours=1)).isoformat(), "hung": "/app/tasks.py:12"}
 
 
 def found(told: Any = None, *, pools: Any = (WELL,), schedules: Any = ()) -> list[Problem]:
@@ -50,10 +54,10 @@ def test_what_history_and_types_tell(told: Any, grade: str, text: str) -> None:
 def test_a_pool_that_has_told_nothing_for_long_and_a_run_that_hangs() -> None:
     silent = pool(seen_at=NOW - timedelta(seconds=31))
     never = pool(seen_at=None)  # of an older release
-    hangs = pool(seen_at=NOW, runs={str(TASK_ID): {"kind": "Mail", "hung": None}, "x": "?", "y": {"progress": {}}})
+    hangs = pool(seen_at=NOW, runs={str(TASK_ID): HUNG | {"hung": None}, "x": "?", "y": {"progress": {}}})
     assert [each.text for each in found(pools=[silent, never, hangs])] == [
         "pool host:1 has been silent for 31 s: its process may be dead",
-        "a run of Mail hangs in pool host:1",
+        f"Mail {TASK_ID} hangs, 1 h after it began",
     ]
 
 
@@ -65,7 +69,14 @@ def test_the_worst_comes_first() -> None:
 
 
 def test_without_history_pools_and_pauses_are_told() -> None:
-    hangs = pool(runs={str(TASK_ID): {"kind": "Mail", "hung": "/app/tasks.py:12"}})
-    assert [each.text for each in problems(None, [hangs], [], [])] == [
-        "a run of Mail hangs in pool host:1, at /app/tasks.py:12"
-    ]
+    hangs = pool(runs={str(TASK_ID): HUNG})
+    [problem] = problems(None, [hangs], [], [])
+    assert problem.text.startswith(f"Mail {TASK_ID} hangs at /app/tasks.py:12, ")
+
+
+def test_the_page_and_the_doctor_tell_the_same_of_the_same() -> None:
+    hangs = pool(seen_at=NOW, runs={str(TASK_ID): HUNG})
+    told = [each.text for each in found(stats(types=[type_stats(workers=0)]), pools=[hangs])]
+    runs = checks.runs(notable_runs([(hangs.id, NOW, hangs.runs)]))
+    served = checks.served([UnservedType("mails", 3)], [])
+    assert sorted(told) == sorted([runs.text, served.text])

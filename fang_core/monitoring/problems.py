@@ -1,15 +1,18 @@
-"""Says what is wrong now: pure rules over what the queue tells."""
+"""Says what is wrong now, for the page, ``fang status`` and ``fang doctor``: rules over what the queue tells, and a
+sentence for each finding. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from fang_core.flow.info import TypeInfo
+from fang_core.monitoring.figures import NotableRun
+from fang_core.monitoring.notable import notable_runs
 from fang_core.monitoring.stats import KindStats, Stats, TypeStats
 from fang_core.record import PoolInfo
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.words.spans import span
-from fang_web.rendering import number, percent
+from fang_core.words.texts import percent
 
 Grade: TypeAlias = Literal["bad", "warn"]
 
@@ -46,7 +49,7 @@ def problems(
 ) -> list[Problem]:
     """Returns what is wrong now, the worst first."""
     found: list[Problem] = []
-    found += _of_pools(pools, None if stats is None else stats.until)
+    found += _of_pools(pools, datetime.now(UTC) if stats is None else stats.until)
     if stats is not None:
         found += _of_types(stats.types)
         found += _of_kinds(stats.kinds)
@@ -58,23 +61,49 @@ def problems(
     return sorted(found, key=lambda problem: problem.grade != "bad")
 
 
-def _of_pools(pools: Sequence[PoolInfo], now: datetime | None) -> Iterator[Problem]:
+def silence(pool: PoolInfo, now: datetime) -> timedelta | None:
+    """Returns for how long a pool has told nothing, if that is too long."""
+    quiet = None if pool.seen_at is None else now - pool.seen_at
+    return quiet if quiet is not None and quiet > SILENT_AFTER else None
+
+
+def hung_runs(notable: Iterable[NotableRun]) -> list[NotableRun]:
+    """Returns those of the runs that hang."""
+    return [run for run in notable if run.is_hung]
+
+
+def run_hangs(run: NotableRun) -> str:
+    """Says that a run hangs, where, and for how long it has been going on."""
+    place = f" at {run.place}" if run.place else ""
+    return f"{run.kind} {run.task_id} hangs{place}, {span(run.age)} after it began"
+
+
+def no_pool_serves(task_type: str, due: str) -> str:
+    """Says that so many due tasks of a type wait for a pool."""
+    return f"no pool serves task type {task_type}: {due} due"
+
+
+def no_pool_knows(task_type: str, kind: str, due: str) -> str:
+    """Says that so many due tasks of a kind wait for a pool that has their class."""
+    return f"no pool of task type {task_type} knows kind {kind}: {due} due"
+
+
+def _of_pools(pools: Sequence[PoolInfo], now: datetime) -> Iterator[Problem]:
     for pool in pools:
-        where = f"pool {pool.host}:{pool.pid}"
-        if now is not None and pool.seen_at is not None and now - pool.seen_at > SILENT_AFTER:
-            silent = span(now - pool.seen_at)
-            yield Problem("bad", f"{where} has been silent for {silent}: its process may be dead", ("pools",))
-        for run in hung_runs(pool):
-            place = f", at {run.place}" if run.place else ""
-            yield Problem("bad", f"a run of {run.kind} hangs in {where}{place}", ("tasks", run.task_id))
+        quiet = silence(pool, now)
+        if quiet is not None:
+            text = f"pool {pool.host}:{pool.pid} has been silent for {span(quiet)}: its process may be dead"
+            yield Problem("bad", text, ("pools",))
+    for run in hung_runs(notable_runs((pool.id, now, pool.runs) for pool in pools)):
+        yield Problem("bad", run_hangs(run), ("tasks", run.task_id))
 
 
 def _of_types(types: Iterable[TypeStats]) -> Iterator[Problem]:
     for each in types:
-        due = number(each.due) + ("" if each.due_is_exact else " or more")
+        due = f"{each.due:,}" + ("" if each.due_is_exact else " or more")
         query = {"task_type": each.task_type}
         if each.due and not each.workers and not each.paused:
-            yield Problem("bad", f"no pool serves task type {each.task_type}: {due} due", ("tasks",), query)
+            yield Problem("bad", no_pool_serves(each.task_type, due), ("tasks",), query)
         elif each.oldest_due > TOO_OLD and not each.paused:
             waited = span(each.oldest_due)
             yield Problem("warn", f"task type {each.task_type}: a task has been due for {waited}", ("tasks",), query)
@@ -86,11 +115,11 @@ def _of_kinds(kinds: Iterable[KindStats]) -> Iterator[Problem]:
         query = {"kind": each.kind, "state": "failed" if each.failed else "retried"}
         if errors >= ENOUGH_RUNS and each.error_rate >= FAILING:
             grade: Grade = "bad" if each.failed else "warn"
-            lost = f", {number(each.failed)} for good" if each.failed else ""
+            lost = f", {each.failed:,} for good" if each.failed else ""
             text = f"{percent(each.error_rate)} of the runs of {each.kind} end in an error{lost}"
             yield Problem(grade, text, ("kinds", each.kind))
         elif each.failed:
-            yield Problem("warn", f"{number(each.failed)} tasks of {each.kind} failed for good", ("tasks",), query)
+            yield Problem("warn", f"{each.failed:,} tasks of {each.kind} failed for good", ("tasks",), query)
 
 
 def _of_pauses(types: Iterable[TypeInfo], schedules: Iterable[ScheduleInfo]) -> Iterator[Problem]:
@@ -106,22 +135,3 @@ def _of_pauses(types: Iterable[TypeInfo], schedules: Iterable[ScheduleInfo]) -> 
 
 def _said(by: str | None, reason: str | None) -> str:
     return (f" by {by}" if by else "") + (f": {reason}" if reason else "")
-
-
-class HungRun(NamedTuple):
-    """A run that goes on far longer than it should, as its pool has told."""
-
-    task_id: str
-    kind: str
-    place: str
-
-
-def hung_runs(pool: PoolInfo) -> list[HungRun]:
-    """Returns the runs that hang in a pool. What another version wrote may be left out."""
-    found = []
-    for task_id, told in pool.runs.items():
-        run: Any = told
-        if isinstance(run, Mapping) and "hung" in run:
-            place = run["hung"] if isinstance(run["hung"], str) else ""
-            found.append(HungRun(str(task_id), str(run.get("kind", "")), place))
-    return found
