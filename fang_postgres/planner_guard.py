@@ -32,8 +32,17 @@ REMEMBERED: Final = 101
 """The number of last statements in the median."""
 
 GUARDED_FOR: Final = 60.0
-"""Seconds that the guard lasts: by then autovacuum's ANALYZE has usually put the plans right (``autovacuum_naptime``);
-if not, one slow statement turns it on again."""
+"""Seconds that the guard lasts at most: by then autovacuum's ANALYZE has usually put the plans right
+(``autovacuum_naptime``); if not, one slow statement turns it on again."""
+
+TIMES_SLOW: Final = 4
+"""How many times as long as the slow statement took the guard lasts at first. Only further statements that are not
+guarded tell a wrong plan from a crowded machine: a wrong plan makes them all slow, a crowded machine only some. So a
+slow statement that cost little is followed by such a trial soon, and one that cost much later."""
+
+CONFIRMED: Final = 4
+"""How many times longer the guard lasts after each trial in a row that is slow: a wrong plan is soon tried once in
+``GUARDED_FOR`` only, and on a machine that delays less than a quarter of the statements the guard stays short."""
 
 COMPARED: Final = 3
 """Guarded statements of which the fastest is compared with the slow one: a busy machine may slow down some."""
@@ -54,6 +63,7 @@ class PlanGuard:
         self._is_new = True
         self._past = deque([HEALTHY] * 5, maxlen=REMEMBERED)
         self._until = -inf
+        self._times = self._next_times = float(TIMES_SLOW)
         self._slow = 0.0
         self._guarded: list[float] = []
 
@@ -69,6 +79,8 @@ class PlanGuard:
         if self.timed_out(seconds, now):
             return True
         self._past.append(seconds)
+        if self._is_trial(seconds, now):
+            self._next_times = TIMES_SLOW
         return False
 
     def timed_out(self, seconds: float, now: float) -> bool:
@@ -76,9 +88,17 @@ class PlanGuard:
         the guard on."""
         if seconds <= SLOW or seconds <= TIMES_MEDIAN * median(self._past):
             return False
-        self._until = now + GUARDED_FOR
+        if self._is_trial(seconds, now):
+            self._times = self._next_times
+            self._next_times = min(CONFIRMED * self._times, GUARDED_FOR / SLOW)
+        self._until = max(self._until, now + min(GUARDED_FOR, self._times * seconds))
         self._slow, self._guarded = seconds, []
         return True
+
+    def _is_trial(self, seconds: float, now: float) -> bool:
+        """Returns whether a statement that has just ended began with the guard off, as one does not that was under way
+        when another one turned it on: what slowed down one slows down all that run at that moment."""
+        return now - seconds >= self._until
 
     def compare(self, seconds: float) -> None:
         """Notes how long a guarded statement took. If guarded statements are as slow as the slow one, the cause was not
@@ -90,6 +110,7 @@ class PlanGuard:
         if len(self._guarded) == COMPARED and fastest > self._slow / 2:
             self._past = deque([fastest] * 5, maxlen=REMEMBERED)
             self._until = -inf
+            self._next_times = TIMES_SLOW
 
 
 class AlwaysOn(PlanGuard):

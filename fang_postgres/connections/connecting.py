@@ -91,10 +91,10 @@ SET_MONITORING: Final = set_for_transaction({"lock_timeout": "100ms"})
 Its rows are its own: whoever makes it wait has locked the table, and may hold that for an hour."""
 
 SLOW_STATEMENT: Final = (
-    "a claim or a completion took %.3f s, perhaps because of a wrong plan: plans are guarded for %.0f s; "
+    "a claim or a completion took %.3f s, perhaps because of a wrong plan: plans are guarded for up to %.0f s; "
     "ANALYZE the task table if this is logged again"
 )
-"""The log line of that case, with the seconds that the statement took and the seconds that the guard lasts."""
+"""The log line of that case, with the seconds that the statement took and the most that the guard lasts."""
 
 DEFAULT_PORT: Final = 5432
 

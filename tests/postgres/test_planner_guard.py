@@ -1,17 +1,22 @@
-"""When statements run guarded: where one took far longer than its kind has taken, and for a minute."""
+"""When statements run guarded: where one took far longer than its kind has taken, and longer if others do as well."""
 
+from collections.abc import Callable
+from random import Random
 from statistics import median
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fang_postgres.planner_guard import (
+    CONFIRMED,
     GUARDED_FOR,
     HEALTHY,
     REMEMBERED,
     SLOW,
     TIMES_MEDIAN,
+    TIMES_SLOW,
     AlwaysOn,
     PlanGuard,
     Unjudged,
@@ -62,12 +67,82 @@ def test_a_pool_that_starts_in_trouble_is_guarded_after_its_second_statement() -
     assert guard.observe(0.3, 0)
 
 
-@pytest.mark.parametrize(("after", "is_on"), [(0, True), (GUARDED_FOR - 0.01, True), (GUARDED_FOR, False)])
-def test_it_holds_for_a_minute(after: float, is_on: bool) -> None:
+def on_until(guard: PlanGuard, at: float) -> bool:
+    """Whether it is on now and to this moment, and no longer."""
+    return guard.is_on(at - 0.01) and not guard.is_on(at + 0.01)
+
+
+@pytest.mark.parametrize("seconds", [0.06, 1, GUARDED_FOR / TIMES_SLOW, 30])
+def test_it_lasts_some_times_as_long_as_what_was_slow_and_a_minute_at_most(seconds: float) -> None:
     guard = seasoned()
     assert not guard.is_on(1_000)
-    guard.observe(2, 1_000)
-    assert guard.is_on(1_000 + after) is is_on
+    guard.observe(seconds, 1_000)
+    assert on_until(guard, 1_000 + min(GUARDED_FOR, TIMES_SLOW * seconds))
+
+
+def test_each_trial_that_is_slow_makes_it_last_longer_until_one_is_not() -> None:
+    guard, now, lasts = seasoned(), 1_000.0, TIMES_SLOW * 0.1
+    assert not guard.observe(0.01, now - 1)
+    for _ in range(2_000):
+        assert guard.observe(0.1, now)
+        assert on_until(guard, now + min(GUARDED_FOR, lasts))
+        lasts = min(CONFIRMED * lasts, GUARDED_FOR)
+        now += GUARDED_FOR + 1
+    assert not guard.observe(0.01, now)
+    assert guard.observe(0.1, now)
+    assert on_until(guard, now + TIMES_SLOW * 0.1)
+
+
+def test_what_was_under_way_when_it_turned_on_is_no_trial() -> None:
+    """Outcomes are written on several connections, which one stop of the machine delays all."""
+    guard = seasoned()
+    for _ in range(5):
+        assert guard.observe(0.1, 1_000)
+    assert on_until(guard, 1_000 + TIMES_SLOW * 0.1)
+    assert guard.observe(0.1, 1_010)
+    assert not guard.observe(0.049, 1_010.01)
+    assert guard.observe(0.1, 1_020)
+    assert on_until(guard, 1_020 + CONFIRMED**2 * TIMES_SLOW * 0.1)
+
+
+class Spent(NamedTuple):
+    """What a run in virtual time saw: when the guard first turned on, and the statements of each sort."""
+
+    first_on: float
+    guarded: int
+    unguarded: int
+    slow: int
+
+
+def run(guard: PlanGuard, unguarded: Callable[[], float], guarded: float, seconds: float) -> Spent:
+    """Runs statements one after the other for so long."""
+    now, first_on = 0.0, -1.0
+    took: dict[bool, list[float]] = {False: [], True: []}
+    while now < seconds:
+        is_on = guard.is_on(now)
+        took[is_on].append(guarded if is_on else unguarded())
+        now += took[is_on][-1]
+        if is_on:
+            guard.compare(guarded)
+        elif guard.observe(took[False][-1], now) and first_on < 0:
+            first_on = now
+    return Spent(first_on, len(took[True]), len(took[False]), sum(each > SLOW for each in took[False]))
+
+
+@pytest.mark.parametrize(("delayed", "most"), [(0.03, 0.65), (0.003, 0.2)])
+def test_a_crowded_machine_that_delays_some_statements_is_soon_left_alone(delayed: float, most: float) -> None:
+    """Guarded are 0.58 and 0.12 of them, where a guard that always lasts a minute is on for 0.99 and 0.9."""
+    random = Random(1)
+    spent = run(seasoned(), lambda: random.uniform(0.1, 0.3) if random.random() < delayed else 0.01, 0.02, 600)
+    assert spent.slow > 100
+    assert spent.guarded < most * (spent.guarded + spent.unguarded)
+
+
+@pytest.mark.parametrize("slow", [0.06, 0.3, 2.3, 20])
+def test_a_wrong_plan_is_caught_at_once_and_soon_tried_once_a_minute_only(slow: float) -> None:
+    spent = run(seasoned(), lambda: slow, 0.007, 300)
+    assert spent.first_on == slow
+    assert spent.slow <= 9  # a guard that always lasts a minute has 5 of them
 
 
 def test_pruning_is_always_guarded() -> None:
