@@ -95,9 +95,9 @@ def _settled_items(items: Iterable[Any], nodes: list[Any], path: str) -> list[An
 
 
 def _settled_fields(value: Any, names: Iterable[str], node: dict[str, Any], path: str) -> dict[str, Any]:
-    settled = dict(node)
+    settled, extra = dict(node), getattr(value, "__pydantic_extra__", None) or {}
     for name in names:
-        item = getattr(value, name, None)
+        item = extra[name] if name in extra else getattr(value, name, None)  # an attribute of pydantic's may hide one
         if name in node:
             settled[name] = _settled(item, node[name], f"{path}.{name}")
         else:

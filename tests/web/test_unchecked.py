@@ -141,6 +141,18 @@ async def test_a_key_that_no_control_can_have_is_edited_as_json(
     assert (await only_task(queue)).metadata == {"type": ELSEWHERE, "": 2}
 
 
+async def test_fields_may_have_the_names_of_pydantics_attributes(queue: AsyncMemoryQueue) -> None:
+    fields = {"model_fields_set": ["b", "a"], "model_extra": 1, "run": 2}
+    task = await queue.insert_task(elsewhere(**fields), delay=timedelta(hours=2))
+    async with page_of(queue) as browser:
+        typed = sent_by(await browser.get(f"/tasks/{task.id}/edit")) | {"priority": "1"}
+        answer = await post(browser, "edit-task", typed)
+        assert answer.status_code == 303, text_of(answer.text)
+    assert (await only_task(queue)).metadata == task.metadata
+    unique = [await queue.insert_task(elsewhere(**fields), uniq=True) for _ in range(2)]
+    assert unique[0].id == unique[1].id
+
+
 async def test_a_unique_task_needs_its_class(queue: AsyncMemoryQueue) -> None:
     task = await queue.insert_task(elsewhere(a=1), uniq=True, delay=timedelta(hours=2))
     async with page_of(queue) as browser:
