@@ -44,12 +44,16 @@ class Starter:
         self._lock = threading.Lock()
 
     def start(self, errand: Starting) -> None:
-        """Has the child of this run started when its turn comes."""
-        self._waiting.put(errand)
+        """Has the child of this run started when its turn comes.
+
+        Raises ``RuntimeError`` if there can be no thread for that; the next run tries it again.
+        """
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="fang-starter", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="fang-starter", daemon=True)
+                thread.start()
+                self._thread = thread
+        self._waiting.put(errand)
 
     def close(self) -> None:
         """Ends the thread, when no run is left."""

@@ -78,8 +78,9 @@ class Isolates:
         need not wait for that."""
         if self._is_expecting or self._isolation is not None or kind not in self.kinds:
             return
-        self._is_expecting = True
-        Thread(target=self._get_if_possible, name="fang-isolation", daemon=True).start()
+        with suppress(RuntimeError):  # the system has no thread left, perhaps by that task: a run that needs it says so
+            Thread(target=self._get_if_possible, name="fang-isolation", daemon=True).start()
+            self._is_expecting = True
 
     def _get_if_possible(self) -> None:
         with suppress(MissingExtra, UsageError):  # a run that needs it says so

@@ -59,6 +59,19 @@ def test_children_that_never_start_do_not_hold_up_the_others_for_ever(
     assert several[-1].sent.wait(10)
 
 
+def test_without_a_thread_for_its_start_a_run_fails_and_the_next_one_tries_it_again(
+    starter: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, later = Slow(), Slow()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", lambda _: _fail(RuntimeError("no thread left")))
+        with pytest.raises(RuntimeError, match="no thread left"):
+            starter.start(refused)
+    starter.start(later)
+    assert later.sent.wait(10)
+    assert not refused.sent.is_set(), "its run has failed"
+
+
 def test_a_child_that_cannot_be_started_for_whatever_reason_does_not_end_the_turns(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

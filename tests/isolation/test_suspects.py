@@ -1,9 +1,10 @@
 """Suspects that run in child processes, beside everything else; and when they do not."""
 
 import os
+import threading
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 import pytest
@@ -97,6 +98,25 @@ def test_a_pool_prepares_for_suspects_when_a_task_comes_that_has_crashed_once(
     assert isolates._isolation is None
     suspicious.suspect("nothing", crashes=SUSPECT_AFTER - 1)
     eventually(lambda: isolates._isolation is not None, 20)
+
+
+def test_a_task_that_has_crashed_is_claimed_where_the_system_has_no_thread_to_prepare_for_suspects(
+    suspicious: Suspicious, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = suspicious.task("Common")
+    monkeypatch.setattr(REGISTRY, "_classes", {common.__fang_options__.kind: common})
+    asked = threading.Event()
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        asked.set()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("fang_core.runs.isolation.Thread", refuse)
+    suspicious.pool(isolate_suspects=True)
+    path = suspicious.path()
+    suspicious.suspect("tell", path, crashes=SUSPECT_AFTER - 1)
+    suspicious.told(path)
+    assert asked.is_set()
 
 
 def test_the_pool_says_which_kinds_it_isolates(suspicious: Suspicious) -> None:
