@@ -86,7 +86,10 @@ class ChildProcess:
     def throw_away(self) -> None:
         """Kills it, and has a thread clean up after it."""
         self.kill()
-        threading.Thread(target=self._clean_up, name="fang-child-ended", daemon=True).start()
+        with suppress(
+            RuntimeError
+        ):  # the system has no thread left: what is to clean up stays, the result of a run counts
+            threading.Thread(target=self._clean_up, name="fang-child-ended", daemon=True).start()
 
     def _clean_up(self) -> None:
         with self._starting, suppress(RuntimeError):

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import NoReturn
 
 import pytest
@@ -81,6 +82,24 @@ def test_a_child_that_cannot_be_started_for_whatever_reason_does_not_end_the_tur
     bench.pool(number_of_workers=1)
     bench.ran("tell")
     assert not failing
+
+
+def test_a_run_has_its_result_where_the_system_has_no_thread_to_clean_up_after_its_child(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.pool(number_of_workers=1, max_tasks_per_child=1)
+    with monkeypatch.context() as patch:
+        asked = threading.Event()
+
+        def refuse(*_: object, **__: object) -> NoReturn:
+            asked.set()
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr("fang_isolation.process.threading", SimpleNamespace(Lock=threading.Lock, Thread=refuse))
+        assert bench.ended(bench.insert("nothing", max_retries=0), TaskState.FINISHED, TaskState.FAILED).attempt == 1
+        assert asked.is_set()
+    bench.ran("tell")
+    assert not [row for row in bench.state.tasks.values() if row.state is not TaskState.FINISHED]
 
 
 def _fail(error: Exception) -> NoReturn:
