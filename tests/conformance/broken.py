@@ -60,7 +60,7 @@ from fang_core.monitoring.stats import KindStats, Stats, TypeStats, times
 from fang_core.record import ClaimedTask, Task, TaskState
 from fang_core.remarks import Remark, remark
 from fang_core.schedules.schedule import Cron
-from fang_core.schedules.stored import Backfill, Overlap, Schedules, ScheduleSpec, Verdict
+from fang_core.schedules.stored import Backfill, Overlap, Schedules, ScheduleSpec, Verdict, declaration
 from fang_core.tasks.managing import LimitChange, Pause
 from fang_core.tasks.scheduling import ScheduleCall
 from fang_core.tasks.selecting.filter import TaskFilter
@@ -1219,6 +1219,17 @@ class TakesATwinForANewTask(OtherSchedules):
         return {"conflict": False}
 
 
+class OwesTimesThatHadPassed(OtherSchedules):
+    """Has a schedule begin before its only time, although that had passed when it was put."""
+
+    caught_by = (StoredScheduleSuite.test_a_schedule_whose_only_time_has_passed_is_kept_and_makes_no_task,)
+    verb = "put"
+
+    @classmethod
+    def values(cls, info: Any, call: ScheduleCall[Any]) -> dict[str, Any]:
+        return {} if info.at is None else {"last_tick": min(info.last_tick, info.at - HOUR)}
+
+
 class HasASlowClock(OtherCalls):
     caught_by = (StoredScheduleSuite.test_schedules_are_listed_in_the_order_of_their_next_ticks,)
     verb = "list_all"
@@ -1257,6 +1268,17 @@ class PutsWhateverItIsTold(BrokenQueue):
 class TellsNobodyOfWrongNames(PutsWhateverItIsTold):
     caught_by = (StoredScheduleSuite.test_a_name_that_is_not_there_is_told_with_those_that_are_near,)
     error = UnknownSchedule
+
+
+class TakesWhatWasReadForDeclared(Broken):
+    """Has a schedule for each class whose last tick a pool has read."""
+
+    caught_by = (StoredScheduleSuite.test_a_class_that_no_pool_has_declared_has_no_schedule_to_run,)
+
+    async def read_schedules(self, names: Sequence[str], task_types: Sequence[str], known: str) -> ScheduleState:
+        kind = self.backend.yearly_note.__fang_options__.kind
+        await self.whole.declare_schedules(dict.fromkeys(names, declaration(kind, "common", Cron("@yearly"))), ())
+        return cast(ScheduleState, await self.whole.read_schedules(names, task_types, known))
 
 
 # The audit ------------------------------------------------------------------------------------------------------------
@@ -1904,6 +1926,7 @@ class AllowsOneMoreRun(DeclaresOtherwise):
         FlowSuite.test_a_slot_is_free_when_its_row_is_no_longer_in_progress,
         FlowSuite.test_pools_that_claim_at_the_same_time_exceed_no_limit,
         FlowSuite.test_tasks_that_are_fetched_by_hand_count,
+        FlowSuite.test_one_call_adopts_all_that_waits_and_runs_of_a_type_before_a_drain_ends,
     )
 
     def rule(self, rule: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -2006,6 +2029,14 @@ class InsertsIntoOtherTypes(InsertsOtherwise):
     @classmethod
     def other(cls, options: dict[str, Any]) -> dict[str, Any]:
         return options | {"task_type": "nobody's"}
+
+
+class AdoptsOneBatch(Broken):
+    caught_by = (FlowSuite.test_one_call_adopts_all_that_waits_and_runs_of_a_type_before_a_drain_ends,)
+    in_database = True
+
+    async def adopt_all(self, task_type: str) -> None:
+        await self.whole.adopt([task_type], 2)
 
 
 class TellsNoTypes(Broken):
