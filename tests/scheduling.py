@@ -36,6 +36,7 @@ LONG: Final = (
     "tests/test_examples.py",
     "tests/test_extras.py",
     "tests/web/test_chromium.py",
+    "tests/web/test_hostile_rows.py",
 )
 """What comes first, so that no process is left with a long file when the others have ended."""
 
