@@ -234,7 +234,7 @@ _WANTED: Final[dict[str, str]] = {
   UNION ALL
   SELECT s.* FROM <SCHEMA>.fang_stats s
   WHERE s.span = 60 AND s.at >= greatest((SELECT since FROM range), (SELECT at FROM edge))
-    AND s.at <= now() + interval '1 day'""",
+    AND s.at <= now() + interval '1 year'""",
 }
 
 _ROLE: Final = """CASE WHEN wanted.kind = '' THEN 0

@@ -93,7 +93,7 @@ APART: dict[str, tuple[set[str], int, int]] = {
     "postpone_twins": ({"fang_tasks_pkey"}, 1_000, 1_000),
     "undo_inserts": ({"fang_tasks_pkey"}, 1_000, 0),
 }
-INSERTS = {"insert", "insert_many", "insert_unique", "insert_on_terms", "tick"}
+INSERTS = {"insert", "insert_many", "insert_past", "insert_unique", "insert_on_terms", "tick"}
 READ_ALL = {"of_kinds", "kinds"}  # for tests of applications
 MANAGED = {"claim_lanes", "touch_lane", "adopt_running", "adopt_waiting", "list_types"}  # see test_lane_plans
 WRITES = ("claim", "remove", "finish", "settle")

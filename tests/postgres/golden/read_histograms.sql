@@ -11,7 +11,7 @@ wanted AS
   UNION ALL
   SELECT s.* FROM "fang".fang_stats s
   WHERE s.span = 60 AND s.at >= greatest((SELECT since FROM range), (SELECT at FROM edge))
-    AND s.at <= now() + interval '1 day'),
+    AND s.at <= now() + interval '1 year'),
 summed AS
 (SELECT w.task_type, w.kind, x.what, x.b, least(sum(x.n), 1e15)::bigint AS n
   FROM wanted w CROSS JOIN LATERAL (

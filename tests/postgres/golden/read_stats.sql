@@ -11,7 +11,7 @@ wanted AS
   UNION ALL
   SELECT s.* FROM "fang".fang_stats s
   WHERE s.span = 60 AND s.at >= greatest((SELECT since FROM range), (SELECT at FROM edge))
-    AND s.at <= now() + interval '1 day'),
+    AND s.at <= now() + interval '1 year'),
 summed AS
 (SELECT w.at, w.span, w.role, w.task_type, w.kind, least(coalesce(sum(started) FILTER (WHERE started >= 0), 0), 4611686018427387904)::bigint AS started, least(coalesce(sum(arrived) FILTER (WHERE arrived >= 0), 0), 4611686018427387904)::bigint AS arrived, least(coalesce(sum(finished) FILTER (WHERE finished >= 0), 0), 4611686018427387904)::bigint AS finished, least(coalesce(sum(retried) FILTER (WHERE retried >= 0), 0), 4611686018427387904)::bigint AS retried, least(coalesce(sum(failed) FILTER (WHERE failed >= 0), 0), 4611686018427387904)::bigint AS failed, least(coalesce(sum(cancelled) FILTER (WHERE cancelled >= 0), 0), 4611686018427387904)::bigint AS cancelled, least(coalesce(sum(lost) FILTER (WHERE lost >= 0), 0), 4611686018427387904)::bigint AS lost, least(coalesce(sum(rescued) FILTER (WHERE rescued >= 0), 0), 4611686018427387904)::bigint AS rescued, coalesce(sum(queue_s) FILTER (WHERE queue_s BETWEEN 0 AND 1e15), 0) AS queue_s, coalesce(sum(run_s) FILTER (WHERE run_s BETWEEN 0 AND 1e15), 0) AS run_s, coalesce(sum(cpu_s) FILTER (WHERE cpu_s BETWEEN 0 AND 1e15), 0) AS cpu_s, coalesce(sum(worker_s) FILTER (WHERE worker_s BETWEEN 0 AND 1e15), 0) AS worker_s,
     (SELECT since FROM range) AS since, now() AS until
