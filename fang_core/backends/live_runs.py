@@ -1,12 +1,14 @@
 """Writes what a pool tells of its runs as JSON, and reads it: a list for each run, without the names of its fields."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from fang_core.failure import clean
-from fang_core.record import LiveRun, as_progress
+from fang_core.monitoring.facts import RunFacts
+from fang_core.record import LiveRun, Task, as_progress, as_time
 from fang_core.runs.run import LONGEST_TEXT
 
 _NO_PROGRESS: Final = (None, None, None)
@@ -58,3 +60,32 @@ def _seconds(value: Any) -> float:
     if not 0 <= seconds <= _LONGEST:
         raise ValueError("no run has gone on for so long")
     return seconds
+
+
+def told_of_run(
+    task: Task, now: datetime, notable: Any, runs: Sequence[LiveRun], *, busy: int | None, told_at: datetime | None
+) -> RunFacts:
+    """Returns what the holder of a task has told of its run.
+
+    Args:
+        notable: what its record says of the run of the task, if anything: that it hangs, and its progress.
+        runs: those that it named at ``told_at``, when ``busy`` of its workers were. It names none in its first second.
+    """
+    run = next((run for run in runs if run.id == task.id), None)
+    names_all = task.claimed_at is not None and told_at is not None and told_at >= task.claimed_at
+    ago = timedelta() if told_at is None else now - told_at
+    return run_facts(task, now, notable, run, ago, names_all=names_all and busy == len(runs))
+
+
+def run_facts(
+    task: Task, now: datetime, notable: Any, run: LiveRun | None, ago: timedelta, *, names_all: bool
+) -> RunFacts:
+    """Returns the same; ``run`` is what the holder named ``ago``. What is told of another attempt is left out."""
+    seconds = progress = place = None
+    if run is not None and run.attempt == task.attempt:
+        seconds, progress = run.seconds + ago.total_seconds(), run.progress
+    if isinstance(notable, Mapping) and notable.get("attempt") == task.attempt:
+        place, progress = notable.get("hung"), as_progress(notable.get("progress")) or progress
+        since = as_time(notable.get("since"))
+        seconds = seconds if since is None or seconds is not None else (now - since).total_seconds()
+    return RunFacts(seconds, place if isinstance(place, str) else None, progress, names_all)

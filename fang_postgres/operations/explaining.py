@@ -1,16 +1,16 @@
 """Makes the operation that reads why a task is not running."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from fang_core.backends.live_runs import as_live_run
+from fang_core.backends.live_runs import as_live_run, run_facts
 from fang_core.flow.limits import Gcra
 from fang_core.liveness import DECLARED_DEAD
 from fang_core.monitoring.facts import NOTHING_TOLD, Facts, PoolFacts, RunFacts, SessionFacts, Signs, SlotHolder
-from fang_core.record import Task, as_progress, as_time
+from fang_core.record import Task, as_time
 from fang_core.tasks.arguments import checked_id
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.managing import as_type
@@ -76,18 +76,11 @@ def _as_run(now: datetime, task: Task, told: Sequence[Any]) -> RunFacts:
     notable, named, entry, is_since_claim = told[_POOL_FIELDS:]
     pool = _as_pool(told[:_POOL_FIELDS])
     names_all = bool(is_since_claim) and named is not None and pool.busy == named
-    seconds = progress = place = None
     try:
         run = as_live_run(entry)
-        if run.attempt == task.attempt:
-            seconds, progress = run.seconds + (pool.signs.told or timedelta()).total_seconds(), run.progress
     except (TypeError, ValueError, AttributeError, OverflowError):  # there is none, or another version wrote it
-        pass
-    if isinstance(notable, Mapping) and notable.get("attempt") == task.attempt:
-        place, progress = notable.get("hung"), as_progress(notable.get("progress")) or progress
-        since = as_time(notable.get("since"))
-        seconds = seconds if since is None or seconds is not None else (now - since).total_seconds()
-    return RunFacts(seconds, place if isinstance(place, str) else None, progress, names_all)
+        run = None
+    return run_facts(task, now, notable, run, pool.signs.told or timedelta(), names_all=names_all)
 
 
 def _as_holders(text: str | None) -> tuple[SlotHolder, ...]:

@@ -8,20 +8,20 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
+from fang_core.backends.live_runs import told_of_run
 from fang_core.backends.managed import NEVER
 from fang_core.lifecycle import DUE_STATES
 from fang_core.liveness import DECLARED_DEAD
 from fang_core.monitoring.facts import (
     MOST_AHEAD,
     MOST_HOLDERS,
-    NOTHING_TOLD,
     Facts,
     PoolFacts,
     RunFacts,
     Signs,
     SlotHolder,
 )
-from fang_core.record import Task, TaskState, as_progress
+from fang_core.record import Task, TaskState
 from fang_redis.connections.sending import Sending, read_of
 from fang_redis.operations import Verb
 from fang_redis.records import Told, pairs, time_of, told_of
@@ -112,20 +112,9 @@ class _Pools:
         return Signs(listens, None, ago, self._beats.get(pool) == str(DECLARED_DEAD))
 
     def _run(self, pool: str, task: Task) -> RunFacts:
-        told = self._live.get(pool)
-        if told is None:
-            return NOTHING_TOLD
-        live = told.live
-        run = next((run for run in live.runs if (run.id, run.attempt) == (task.id, task.attempt)), None)
-        notable: Any = from_json(self._runs.get(pool, "{}")).get(str(task.id)) or {}
-        is_this = notable.get("attempt") == task.attempt
-        names_all = task.claimed_at is not None and told.at >= task.claimed_at and live.busy == len(live.runs)
-        return RunFacts(
-            None if run is None else run.seconds + (self.now - told.at).total_seconds(),
-            notable.get("hung") if is_this else None,
-            (as_progress(notable.get("progress")) if is_this else None) or (None if run is None else run.progress),
-            names_all,
-        )
+        told, notable = self._live.get(pool), from_json(self._runs.get(pool, "{}")).get(str(task.id))
+        runs, busy, at = ((), None, None) if told is None else (told.live.runs, told.live.busy, told.at)
+        return told_of_run(task, self.now, notable, runs, busy=busy, told_at=at)
 
     def _holders(self, running: Iterable[Sequence[Any]]) -> tuple[SlotHolder, ...]:
         def place(pool: str) -> str | None:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from fang_core.backends.live_runs import as_live
+from fang_core.backends.live_runs import as_live, told_of_run
 from fang_core.backends.managed import NEVER
 from fang_core.lifecycle import DUE_STATES
 from fang_core.monitoring.facts import (
     MOST_AHEAD,
     MOST_HOLDERS,
-    NOTHING_TOLD,
     Facts,
     PoolFacts,
     RunFacts,
@@ -22,7 +21,7 @@ from fang_core.monitoring.facts import (
     SlotHolder,
 )
 from fang_core.monitoring.history import HOUR, MINUTE
-from fang_core.record import HIGHEST_PRIORITY, Task, TaskState, as_progress
+from fang_core.record import HIGHEST_PRIORITY, Task, TaskState
 from fang_sqlite import rows
 from fang_sqlite.connections.location import beside
 from fang_sqlite.connections.transaction import Transaction
@@ -61,18 +60,9 @@ def _held(tx: Transaction, task: Task, facts: Facts) -> Facts:
 
 
 def _run(tx: Transaction, task: Task, record: "_Record") -> RunFacts:
-    if record.at is None or record.live is None:
-        return NOTHING_TOLD
-    told_at, named = moment(record.at), as_live(record.live)
-    run = next((run for run in named if (run.id, run.attempt) == (task.id, task.attempt)), None)
-    notable: Any = (from_json(record.runs) or {}).get(str(task.id)) or {}
-    is_this = notable.get("attempt") == task.attempt
-    return RunFacts(
-        None if run is None else run.seconds + (tx.now - told_at) / timedelta(seconds=1),
-        notable.get("hung") if is_this else None,
-        (as_progress(notable.get("progress")) if is_this else None) or (None if run is None else run.progress),
-        task.claimed_at is not None and told_at >= task.claimed_at and record.busy == len(named),
-    )
+    notable = (from_json(record.runs) or {}).get(str(task.id))
+    told_at = None if record.at is None else moment(record.at)
+    return told_of_run(task, tx.now, notable, as_live(record.live), busy=record.busy, told_at=told_at)
 
 
 # A task that is due ---------------------------------------------------------------------------------------------------

@@ -2,22 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
+from fang_core.backends.live_runs import told_of_run
 from fang_core.backends.managed import NEVER, ManagedType
 from fang_core.backends.memory.state import MemoryPool, MemoryState
 from fang_core.lifecycle import DUE_STATES
 from fang_core.monitoring.facts import (
     MOST_AHEAD,
     MOST_HOLDERS,
-    NOTHING_TOLD,
     Facts,
     PoolFacts,
     RunFacts,
     SlotHolder,
 )
-from fang_core.record import Task, TaskState, as_progress
+from fang_core.record import Task, TaskState
 
 
 def facts_of(state: MemoryState, task_id: UUID) -> Facts:
@@ -95,19 +95,9 @@ def _pool(pool: MemoryPool, task: Task) -> PoolFacts:
 
 
 def _run(pool: MemoryPool, task: Task, now: datetime) -> RunFacts:
-    live, told_at = pool.live, pool.told_at
-    if live is None or told_at is None:
-        return NOTHING_TOLD
-    run = next((run for run in live.runs if (run.id, run.attempt) == (task.id, task.attempt)), None)
-    notable = pool.runs.get(str(task.id)) or {}
-    is_this = notable.get("attempt") == task.attempt
-    names_all = task.claimed_at is not None and told_at >= task.claimed_at and live.busy == len(live.runs)
-    return RunFacts(
-        None if run is None else run.seconds + (now - told_at) / timedelta(seconds=1),
-        notable.get("hung") if is_this else None,
-        (as_progress(notable.get("progress")) if is_this else None) or (None if run is None else run.progress),
-        names_all,
-    )
+    live, notable = pool.live, pool.runs.get(str(task.id))
+    runs, busy = ((), None) if live is None else (live.runs, live.busy)
+    return told_of_run(task, now, notable, runs, busy=busy, told_at=pool.told_at)
 
 
 def _holders(state: MemoryState, running: list[Task]) -> tuple[SlotHolder, ...]:
