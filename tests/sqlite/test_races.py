@@ -45,9 +45,9 @@ while waiting:
         (running,) = tx.row("SELECT count(*) FROM fang_tasks WHERE state = 'in_progress'")
         (waiting,) = tx.row("SELECT count(*) FROM fang_tasks WHERE state = 'new'")
     most = max(most, running)
-    while waiting == 57 and most < 4:  # the very first claim, which took three: another process takes the fourth
-        with file.reading() as look:
-            most = max(most, *look.row("SELECT count(*) FROM fang_tasks WHERE state = 'in_progress'"))
+    while waiting == 57:  # the very first claim, which took three, until another process has claimed beside them
+        with file.reading() as look:  # that it has claimed stays to be seen, also when it has ended what it claimed
+            (waiting,) = look.row("SELECT count(*) FROM fang_tasks WHERE state = 'new'")
     starts += [(str(task.id), tx.now.isoformat()) for task in claim.tasks]
     with file.writing() as tx:
         tx.run_many("DELETE FROM fang_tasks WHERE id = ?", [(task.id.bytes,) for task in claim.tasks])
