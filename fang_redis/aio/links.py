@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from hiredis import PushNotification
+from redis.asyncio.sentinel import SentinelManagedConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
@@ -92,6 +93,7 @@ class AsyncLink:
         finally:
             if self._wire is None:
                 await self._disconnect()
+            await self._leave_sentinels()
 
     @property
     def is_good(self) -> bool:
@@ -227,6 +229,13 @@ class AsyncLink:
     async def _disconnect(self) -> None:
         with suppress(Exception):
             await self._connection.disconnect(nowait=True)
+
+    async def _leave_sentinels(self) -> None:
+        """Closes the connections on which it has asked for the primary: see ``Server.asks``."""
+        if isinstance(self._connection, SentinelManagedConnection):
+            for sentinel in self._connection.connection_pool.sentinel_manager.sentinels:
+                with suppress(Exception):
+                    await sentinel.aclose()
 
 
 class AsyncLinks:

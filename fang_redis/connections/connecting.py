@@ -8,9 +8,10 @@ repeats nothing. Of a client that an application hands in only its settings are 
 import os
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ import redis.asyncio.connection
 import redis.asyncio.retry
 import redis.asyncio.sentinel
 import redis.connection
+import redis.retry
 import redis.sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import MovedError, RedisError
@@ -62,6 +64,7 @@ class Server:
         connection_class: a class of redis-py's.
         settings: its arguments.
         given: what it was made of; a client of Sentinel's has to live on.
+        asks: makes the pool through which one asyncio connection asks Sentinels for the primary.
         moved: where the node of a Cluster is that has the queue's slot, if another node has said so.
     """
 
@@ -70,11 +73,14 @@ class Server:
     connection_class: Any
     settings: Mapping[str, Any]
     given: object = None
+    asks: Callable[[], Any] | None = None
     moved: dict[str, Any] = field(default_factory=dict)
 
     def connection(self, connect_within: float | None, answer_within: float | None) -> Any:
         """Makes a connection; without these times its user has to see to it that nothing is awaited for ever."""
         settings = {**self.settings, **self.moved}
+        if self.asks is not None:
+            settings["connection_pool"] = self.asks()
         return self.connection_class(**settings, socket_timeout=answer_within, socket_connect_timeout=connect_within)
 
     def follow(self, replies: Sequence[Any]) -> bool:
@@ -119,8 +125,11 @@ def _made(server: object, client_class: Any, connections: Any, retry: Any) -> Se
     # What another client has written and is not UTF-8 shows as its bytes.
     settings |= {"protocol": 3, "decode_responses": True, "encoding_errors": "backslashreplace"}
     settings |= {"retry": retry(NoBackoff(), 0), "health_check_interval": 0, **_driver()}
-    where = _where(settings, getattr(server, "connection_pool", None))
-    made = Server(where, int(settings.get("db") or 0), connection_class, settings, server)
+    handed_in = getattr(server, "connection_pool", None)
+    where = _where(settings, handed_in)
+    is_watched = isinstance(handed_in, redis.asyncio.sentinel.SentinelConnectionPool)
+    asks = partial(_of_its_own, handed_in) if is_watched else None
+    made = Server(where, int(settings.get("db") or 0), connection_class, settings, server, asks)
     try:
         made.connection(None, None)  # which connects to nobody, and looks at the settings
     except (RedisError, TypeError, ValueError) as error:
@@ -177,19 +186,45 @@ def threaded(server: Server) -> Server:
     return Server(server.where, server.database, connection_class, settings, server.given)
 
 
+def _of_its_own(pool: Any) -> Any:
+    """Returns a pool that asks the same Sentinels as that of an application, on connections that it makes itself.
+
+    Those of the application belong to its event loop; a heart may run on another one.
+    """
+    manager = copy(pool.sentinel_manager)
+    manager.sentinels = _sentinels(manager, redis.asyncio, lambda theirs: theirs)
+    how = {"is_master": pool.is_master, "check_connection": pool.check_connection}
+    return type(pool)(pool.service_name, manager, connection_class=pool.connection_class, **how)
+
+
 def _asks_sentinels(pool: Any, server: Server) -> Client:
     """Returns a client that asks the same Sentinels for the same primary, without an event loop."""
-    within = {"socket_timeout": CONNECT_WITHIN, "socket_connect_timeout": CONNECT_WITHIN}
-    sentinels: Any = _Sentinel([], min_other_sentinels=pool.sentinel_manager.min_other_sentinels)
-    for asked in pool.sentinel_manager.sentinels:
-        theirs = asked.connection_pool
-        settings = {**_taken(theirs.connection_kwargs), **within}
-        connection_class = getattr(redis.connection, theirs.connection_class.__name__)
-        sentinels.sentinels.append(redis.Redis.from_pool(redis.ConnectionPool(connection_class, **settings)))
+    asked = pool.sentinel_manager
+    how = {"min_other_sentinels": asked.min_other_sentinels, "force_master_ip": asked._force_master_ip}
+    manager: Any = _Sentinel([], **how)
+    manager.sentinels = _sentinels(asked, redis, lambda theirs: getattr(redis.connection, theirs.__name__))
     settings = {name: value for name, value in _taken(server.settings).items() if name != "connection_pool"}
     connection_class = getattr(redis.sentinel, server.connection_class.__name__)
-    primary: Client = sentinels.master_for(pool.service_name, connection_class=connection_class, **settings)
+    primary: Client = manager.master_for(pool.service_name, connection_class=connection_class, **settings)
     return primary
+
+
+def _sentinels(manager: Any, mode: Any, class_of: Callable[[Any], Any]) -> list[Any]:
+    """Returns new clients of the Sentinels that ``manager`` asks, in a mode of redis-py's.
+
+    None takes so long that there is no time left to ask the others and to connect to the primary.
+    """
+    longest = CONNECT_WITHIN / (len(manager.sentinels) + 1)
+    made = []
+    for sentinel in manager.sentinels:
+        theirs = sentinel.connection_pool
+        given = theirs.connection_kwargs
+        within = {
+            name: min(given.get(name) or longest, longest) for name in ("socket_timeout", "socket_connect_timeout")
+        }
+        settings = {**_taken(given), **within, "retry": mode.retry.Retry(NoBackoff(), 0)}
+        made.append(mode.Redis.from_pool(mode.ConnectionPool(class_of(theirs.connection_class), **settings)))
+    return made
 
 
 def _taken(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """Queues and pools that find the primary by a real Sentinel, which fails over to a replica."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -12,6 +15,7 @@ import redis.sentinel
 from fang_async import AsyncRunnable, AsyncWorkerPool
 from fang_core.errors import BackendUnavailable
 from fang_redis import AsyncRedisQueue, RedisQueue
+from fang_redis.aio.links import AsyncLink
 from fang_redis.connections.connecting import async_server_of, server_of, threaded
 from fang_redis.connections.links import Links
 from fang_threaded import Runnable, WorkerPool
@@ -101,19 +105,74 @@ async def test_an_asyncio_queue_fetches_by_hand_also_after_a_failover(watched: W
         links.close()
 
 
+async def test_another_event_loop_asks_the_sentinel_on_connections_of_its_own(watched: Watched) -> None:
+    """A heart has a loop of its own: it neither uses what the application's loop has, nor leaves anything to it."""
+
+    async def connect() -> int:
+        link = await AsyncLink.connected(server)
+        (said,) = await link.send([("CONFIG", "GET", "port")])
+        link.close()
+        await link.ended()
+        return int(said["port"])
+
+    with ThreadPoolExecutor(1) as elsewhere, watched.sentinel.client() as told:
+        before = len(told.client_list())
+        async with watched.async_client() as client:
+            server = async_server_of(client)
+            assert elsewhere.submit(asyncio.run, connect()).result(PATIENT) == watched.primary.port
+            wait_for(lambda: len(told.client_list()) == before, "a connection to the Sentinel is left")
+            assert await client.ping()  # on the application's loop, which stands still from here on
+            assert elsewhere.submit(asyncio.run, connect()).result(PATIENT) == watched.primary.port
+            assert await client.ping()
+            await client.aclose()
+
+
+async def test_a_sentinel_that_does_not_answer_leaves_time_to_ask_the_next_one(watched: Watched) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asked = redis.asyncio.Sentinel([silent.getsockname(), ("127.0.0.1", watched.sentinel.port)])
+        server = async_server_of(asked.master_for(watched.sentinel.NAME))
+        link = await AsyncLink.connected(server)
+        link.close()
+        await link.ended()
+        links = Links(threaded(server))
+        assert _port(links) == watched.primary.port
+        links.close()
+
+
 def test_messages_name_the_primary_as_sentinel_does() -> None:
     asked = redis.sentinel.Sentinel([("127.0.0.1", 1)])
     assert server_of(asked.master_for("orders")).where == "the primary 'orders' of Sentinel"
 
 
 def test_what_a_client_of_sentinels_gives_a_thread_connects_with() -> None:
-    asked = redis.asyncio.Sentinel([("127.0.0.1", 1)], sentinel_kwargs={"password": "ours"})
+    theirs = {"password": "ours", "socket_timeout": 0.25}
+    asked = redis.asyncio.Sentinel([("127.0.0.1", 1)], sentinel_kwargs=theirs, force_master_ip="10.0.0.1")
     made = threaded(async_server_of(asked.master_for("orders", db=3, password="secret", ssl=True)))
     connection = made.connection(1, 1)
     assert isinstance(connection, redis.sentinel.SentinelManagedSSLConnection)
     assert (connection.db, connection.password) == (3, "secret")
-    (sentinel,) = connection.connection_pool.sentinel_manager.sentinels
-    assert sentinel.connection_pool.connection_kwargs["password"] == "ours"
+    manager = connection.connection_pool.sentinel_manager
+    assert manager._force_master_ip == "10.0.0.1"
+    (sentinel,) = manager.sentinels
+    assert sentinel.connection_pool.connection_kwargs.items() >= theirs.items()
+
+
+def test_each_connection_of_asyncio_asks_sentinels_of_its_own_with_the_same_settings() -> None:
+    class Translating(redis.asyncio.Sentinel): ...
+
+    theirs = {"password": "ours", "socket_timeout": 0.25, "ssl": True}
+    asked = Translating([("127.0.0.1", 1)], sentinel_kwargs=theirs, force_master_ip="10.0.0.1", min_other_sentinels=1)
+    server = async_server_of(asked.master_for("orders"))
+    connection = server.connection(1, 1)
+    manager = connection.connection_pool.sentinel_manager
+    assert manager is not asked
+    assert isinstance(manager, Translating)
+    assert (manager._force_master_ip, manager.min_other_sentinels) == ("10.0.0.1", 1)
+    ((made,), (given,)) = manager.sentinels, asked.sentinels
+    assert made is not given
+    assert made.connection_pool.connection_class is redis.asyncio.SSLConnection
+    settings = made.connection_pool.connection_kwargs
+    assert (settings["port"], settings["password"], settings["socket_timeout"]) == (1, "ours", 0.25)
 
 
 def _answers(queue: RedisQueue) -> bool:
