@@ -1,4 +1,4 @@
-"""Queues with one defect each in lists, in calls for many tasks, or in changes of tasks; see ``broken``."""
+"""Queues with one defect each in lists, in calls for many tasks, or in changes of tasks."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,7 +9,7 @@ from fang_core.errors import UsageError
 from fang_core.monitoring.listing import Count, TaskPage
 from fang_core.record import Task
 from fang_core.tasks.selecting.filter import TaskFilter
-from tests.conformance.broken import OtherMethods, Whole
+from tests.conformance.broken.base import OtherMethods, Whole
 
 # Lists ----------------------------------------------------------------------------------------------------------------
 
