@@ -43,11 +43,8 @@ def test_the_others_are_tried_where_a_trial_shows_nothing(
 ) -> None:
     broken, sound = InTest("broken"), InTest("sound")
     edit = Edit("file", "text", "instead")
-    three = [
-        Mutant("one", [edit], broken, "why"),
-        Mutant("two", [edit], sound, "why"),
-        Mutant("three", [], sound, "why"),
-    ]
+    one, two = Mutant("one", [edit], broken, "why"), Mutant("two", [edit], sound, "why")
+    three = Mutant("three", [], sound, "why")
 
     def tried(trial: Any, edits: Sequence[Edit]) -> tuple[int, str]:
         return (1, "that is why") if trial is broken or edits else (0, "")
