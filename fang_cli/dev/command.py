@@ -8,7 +8,8 @@ from typing import Final, NoReturn
 
 import click
 
-from fang_cli.dev.starting import StartingPostgres
+from fang_cli.dev.starting import StartingPostgres, arguments
+from fang_cli.supervisor.standby import Standby
 from fang_cli.web.listening import listen
 
 _EXTRAS: Final = {
@@ -65,9 +66,10 @@ def dev(ctx: click.Context, *, pools: tuple[str, ...], port: int, data: Path | N
     with ExitStack() as stack:
         listener = stack.enter_context(listen("127.0.0.1", port))
         postgres = None if file is not None else stack.enter_context(StartingPostgres(data))
-        from fang_cli.dev.developing import run_dev  # takes as long as the server, which starts meanwhile
+        standby = stack.enter_context(Standby(arguments(pools)))
+        from fang_cli.dev.developing import run_dev  # takes as long as the server and the worker, which start meanwhile
 
-        ctx.exit(run_dev(pools, listener, postgres, data=data, file=file))
+        ctx.exit(run_dev(pools, listener, postgres, standby, data=data, file=file))
 
 
 def _refuse(text: str) -> NoReturn:

@@ -10,10 +10,11 @@ from typing import Final
 import click
 
 from fang_cli.dev.page_process import PageProcess
-from fang_cli.dev.starting import StartingPostgres
+from fang_cli.dev.starting import StartingPostgres, arguments
 from fang_cli.settings import settings
 from fang_cli.supervisor.process_group import Limits
 from fang_cli.supervisor.reloading import Reloading, directories_of
+from fang_cli.supervisor.standby import Standby
 from fang_cli.supervisor.supervisor import run_supervisor
 from fang_cli.web.listening import address
 
@@ -25,6 +26,7 @@ def run_dev(
     pools: Sequence[str],
     listener: socket.socket,
     postgres: StartingPostgres | None,
+    standby: Standby,
     *,
     data: Path | None,
     file: Path | None,
@@ -50,12 +52,13 @@ def run_dev(
     with ExitStack() as stack:
         stack.callback(page.stop)
         return run_supervisor(
-            [*pools, "--wait-for-database", "30"],
+            arguments(pools),
             1,
             Limits(),
             None,
             reloading=Reloading(directories_of(pools)),
-            on_start=page.start,
+            standby=standby,
+            on_settled=page.start,  # not before: it would take the processor from the worker
             on_reload=page.restart,
         )
 

@@ -56,7 +56,10 @@ class PageProcess:
             os.setpriority(os.PRIO_PROCESS, process.pid, self._niceness)
 
     def restart(self) -> None:
-        """Starts a process with the code as it is now, and tells the former one to end."""
+        """Starts a process with the code as it is now, and tells the former one to end. Does nothing before
+        ``start()``."""
+        if not self._started:
+            return
         former = self._started[-1]
         self.start()
         former.terminate()

@@ -1,10 +1,19 @@
-"""Starts the Postgres of ``fang dev`` while the command imports the rest, and so imports nothing that takes time."""
+"""Starts what takes long while ``fang dev`` imports the rest: its Postgres, and the worker's process.
+
+This module imports nothing that takes time.
+"""
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from fang_embedded import EmbeddedPostgres, EmbeddedPostgresError
+
+
+def arguments(pools: Sequence[str]) -> list[str]:
+    """Returns those of the ``fang worker`` that runs the pools."""
+    return [*pools, "--wait-for-database", "30"]
 
 
 class StartingPostgres:

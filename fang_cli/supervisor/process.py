@@ -3,14 +3,14 @@
 import os
 import signal
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
 from math import inf
 from mmap import PAGESIZE
 from pathlib import Path
 from typing import Final, Self
 
-from fang_cli.supervisor.report import PROCESS, SUPERVISOR, Report
+from fang_cli.supervisor.report import Report
+from fang_cli.supervisor.spawning import spawn
 from fang_core.pool.base import EXIT_LATE
 
 ENDS_WITHIN: Final = EXIT_LATE + 1.2
@@ -60,7 +60,7 @@ class Process:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                pid = _spawn(command, theirs, number)
+                pid = spawn(command, theirs, number)
         except BaseException:
             ours.close()
             raise
@@ -122,21 +122,3 @@ class Process:
 
     def _send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)  # it cannot be another one's: the supervisor has not reaped it yet
-
-
-def _spawn(command: tuple[str, ...], theirs: socket.socket, number: int) -> int:
-    """Starts the process, in a process group of its own: Ctrl-C in a terminal is for the supervisor."""
-    theirs.set_inheritable(True)
-    return os.posix_spawn(
-        command[0],
-        command,
-        {**_without_our_options(os.environ), SUPERVISOR: str(theirs.fileno()), PROCESS: str(number)},
-        file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
-        setpgroup=0,
-    )
-
-
-def _without_our_options(environment: Mapping[str, str]) -> dict[str, str]:
-    """Leaves out what has made this process a supervisor."""
-    ours = {"FANG_PROCESSES", "FANG_MAX_TASKS", "FANG_MAX_MEMORY"}
-    return {name: value for name, value in environment.items() if name not in ours}

@@ -11,6 +11,10 @@ SUPERVISOR: Final = "FANG_SUPERVISOR_FD"
 PROCESS: Final = "FANG_PROCESS"
 """The variable that tells a process its number, from 1 on; an application may read it."""
 
+STANDBY: Final = "FANG_STANDBY"
+"""The variable that has a process wait for a word of its supervisor before it imports the application, and that the
+process removes."""
+
 EVERY: Final = 1.0
 """Seconds between two reports."""
 

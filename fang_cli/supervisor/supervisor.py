@@ -3,7 +3,6 @@
 import os
 import selectors
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
@@ -16,6 +15,8 @@ from fang_cli.supervisor.process import Process
 from fang_cli.supervisor.process_group import Limits, ProcessGroup, logger
 from fang_cli.supervisor.reloading import Reloading
 from fang_cli.supervisor.signals import SignalInbox
+from fang_cli.supervisor.spawning import worker_command
+from fang_cli.supervisor.standby import Standby
 from fang_cli.worker.logs import applications_logging
 from fang_cli.worker.serving import NO_PORTS, Ports
 from fang_core.errors import UsageError
@@ -23,6 +24,9 @@ from fang_core.pool.signals import COUNTS_AGAIN_AFTER, end_now
 
 LOOKS_EVERY: Final = 0.5
 """Seconds between two looks at processes of which nothing is heard."""
+
+SETTLES_WITHIN: Final = 5.0
+"""Seconds after which what waits for the first processes waits no longer."""
 
 COUNTED: Final = 1.0
 """The most seconds of one wait that count as silence of a process: the supervisor may have been stopped too."""
@@ -36,13 +40,16 @@ def run_supervisor(
     ports: Ports = NO_PORTS,
     *,
     reloading: Reloading | None = None,
-    on_start: Callable[[], None] = lambda: None,
+    standby: Standby | None = None,
+    on_settled: Callable[[], None] = lambda: None,
     on_reload: Callable[[], None] = lambda: None,
 ) -> int:
     """Runs ``fang worker`` with these arguments in so many processes, until SIGTERM or SIGINT; returns the exit code.
 
-    With ``reloading`` the processes are replaced when the code has changed, and ``on_reload`` is called then. Raises
-    ``UsageError`` if a limit or the code cannot be watched here, or a port cannot be listened on.
+    With ``reloading`` the processes are replaced when the code has changed, and ``on_reload`` is called then. The
+    first process is the one of ``standby``, if it was started with the same arguments. ``on_settled`` is called once,
+    when each of the first processes has become ready or has ended, or takes long. Raises ``UsageError`` if a limit or
+    the code cannot be watched here, or a port cannot be listened on.
     """
     if limits.memory < inf and not os.path.exists("/proc/self/statm"):
         raise UsageError("--max-memory is not supported here: it needs /proc, as Linux has it")
@@ -50,8 +57,10 @@ def run_supervisor(
         pass  # there is no application in this process
     with answering(ports) as answers, reloading or nullcontext():
         all_arguments = [*arguments, *_of_processes(ports)]
-        supervisor = Supervisor(all_arguments, processes, limits, answers, reloading=reloading, on_reload=on_reload)
-        return supervisor.run(on_start)
+        supervisor = Supervisor(
+            all_arguments, processes, limits, answers, reloading=reloading, standby=standby, on_reload=on_reload
+        )
+        return supervisor.run(on_settled)
 
 
 def _of_processes(ports: Ports) -> list[str]:
@@ -67,6 +76,7 @@ class Supervisor:
         arguments: of ``fang worker`` in each process.
         answers: is told of the processes.
         reloading: tells of changes of the code, if it is given; ``on_reload`` is called when processes are replaced.
+        standby: a process that was started ahead, if there is one.
     """
 
     def __init__(
@@ -77,29 +87,29 @@ class Supervisor:
         answers: Answering,
         *,
         reloading: Reloading | None = None,
+        standby: Standby | None = None,
         on_reload: Callable[[], None] = lambda: None,
     ) -> None:
         self._answers = answers
         self._reloading = reloading
         self._on_reload = on_reload
-        # Bytecode is matched by the second in which a file was written: it may be that of a moment before.
-        bytecode = () if reloading is None else ("-B",)
-        self._command = (sys.executable, "-P", *bytecode, "-m", "fang_cli", "worker", *arguments)
+        self._command = worker_command(arguments, is_reloading=reloading is not None)
+        self._standby = standby
         self._processes = processes
         self._group = ProcessGroup(self._spawn, processes, limits, is_reloading=reloading is not None)
         self._selector = selectors.DefaultSelector()
         self._told_at: float | None = None  # when the first signal came that stops it
 
-    def run(self, on_start: Callable[[], None] = lambda: None) -> int:
-        """Runs until all processes have ended; returns the exit code. Calls ``on_start`` once the first are started."""
+    def run(self, on_settled: Callable[[], None] = lambda: None) -> int:
+        """Runs until all processes have ended; returns the exit code. See ``run_supervisor`` for ``on_settled``."""
         logger.info("supervisor, pid %d: processes: %d", os.getpid(), self._processes)
         with SignalInbox() as inbox, self._selector as selector:
             selector.register(inbox, selectors.EVENT_READ)
             if self._reloading is not None:
                 selector.register(self._reloading, selectors.EVENT_READ)
-            looked = time.monotonic()
+            began = looked = time.monotonic()
+            is_settled = False
             self._group.look(looked, 0.0)
-            on_start()
             while not self._group.has_ended:
                 events = selector.select(LOOKS_EVERY)
                 now = time.monotonic()
@@ -111,12 +121,19 @@ class Supervisor:
                 self._group.look(now, min(now - looked, COUNTED))
                 self._answers.told(self._group.asked(), is_stopping=self._told_at is not None, now=now)
                 looked = now
+                if not is_settled and (self._group.has_settled or now - began >= SETTLES_WITHIN):
+                    is_settled = True
+                    on_settled()
             logger.info("supervisor, pid %d: all processes have ended", os.getpid())
         end_in_peace()
         return self._group.code
 
     def _spawn(self, number: int, generation: int, now: float) -> Process:
-        process = Process.start(self._command, number, generation, now)
+        waiting = None if self._standby is None else self._standby.take(self._command, number)
+        if waiting is None:
+            process = Process.start(self._command, number, generation, now)
+        else:
+            process = Process(*waiting, number, generation, now)
         self._selector.register(process.channel, selectors.EVENT_READ, process)
         return process
 

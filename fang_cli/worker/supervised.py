@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
-from fang_cli.supervisor.report import EVERY, SUPERVISOR, Report
+from fang_cli.supervisor.report import EVERY, STANDBY, SUPERVISOR, Report
+from fang_cli.worker.standing_by import stand_by
 from fang_core.errors import UsageError
 from fang_core.logs import SafeLogger
 
@@ -28,9 +29,11 @@ class SupervisorLink:
     is stopped. The pool's heart would be no such sign, since it may wait for a database that does not answer.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, waits: bool = False) -> None:
         os.set_inheritable(descriptor, False)
         self._socket = socket.socket(fileno=descriptor)
+        if waits:
+            stand_by(self._socket)
         self._socket.setblocking(False)
         self._targets: Sequence[Target] = ()  # none before the application is imported
         self._is_ready = self._is_leaving = False
@@ -40,15 +43,16 @@ class SupervisorLink:
 
     @classmethod
     def from_environment(cls) -> Self | None:
-        """Returns the link of a process that a supervisor has started; None in any other.
+        """Returns the link of a process that a supervisor has started, when it may import the application; None in any
+        other.
 
         Raises ``UsageError`` if the variable is there, and its descriptor is not.
         """
-        descriptor = os.environ.pop(SUPERVISOR, None)
+        descriptor, waits = os.environ.pop(SUPERVISOR, None), os.environ.pop(STANDBY, None)
         if descriptor is None:
             return None
         try:
-            return cls(int(descriptor))
+            return cls(int(descriptor), waits=waits is not None)
         except (ValueError, OSError):
             raise UsageError(f"{SUPERVISOR} is set by `fang worker --processes` alone: unset it") from None
 

@@ -99,6 +99,20 @@ def make() -> Iterator[Any]:
             process.close()
 
 
+# The first processes --------------------------------------------------------------------------------------------------
+
+
+def test_it_has_settled_when_each_of_the_first_is_ready_or_has_ended(make: Any) -> None:
+    told = make(2, is_reloading=True)
+    first, second = told.starts()
+    assert not told.group.has_settled
+    first.tells(ready=False)
+    second.tells()
+    assert not told.group.has_settled
+    told.ends(first, 1)  # its code cannot be imported
+    assert told.group.has_settled
+
+
 # Starting again -------------------------------------------------------------------------------------------------------
 
 
