@@ -14,6 +14,9 @@ A suspect is tried in groups: a pool holds at most ``group_limit`` suspects at o
 that is as many as the pool has workers. At a limit of 1 the suspect runs alone. So a task that kills its pools does so
 ``log2(workers) + max_crashes`` times at most, and a task that does not is never parked because of one that does.
 
+The limit is half of the workers, however few tasks the pool held: halving what it held would find a culprit among few
+tasks sooner, but faults from outside would park innocent tasks as much sooner.
+
 A suspect that runs in a child process hardly kills its pool, but it can: it finds its pid, or has a system end whole
 containers that take too much memory. So its limit is halved as well, from ``MOST_GROUP`` on, with each pool that dies
 while it runs in a child. It is isolated beside all other tasks as long as the limit is above 1. Then it runs alone, in
@@ -108,7 +111,8 @@ def after_crash(
 
     Args:
         held: the number of tasks that the pool held, with this one.
-        workers: the number of workers in the pool's record; None if it has no record, 0 if the record has none.
+        workers: the number of workers in the pool's record; None if it has no record, 0 if the record has none: then
+            the number of tasks that it held stands for it.
         is_isolated: whether the pool ran suspects of this kind in child processes.
     """
     state = waiting_state(task.retries, task.crashes)
@@ -117,7 +121,7 @@ def after_crash(
     if is_isolated and runs_apart(task):
         return AfterCrash(False, task.crashes, state, group_limit(task) // 2)
     if is_suspect(task) and held > 1:
-        return AfterCrash(False, task.crashes, state, max(1, min(group_limit(task), held, workers or held) // 2))
+        return AfterCrash(False, task.crashes, state, max(1, min(group_limit(task), workers or held) // 2))
     return charged(task, max_crashes, CRASHED, is_alone=held == 1, is_isolated=is_isolated)
 
 

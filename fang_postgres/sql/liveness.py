@@ -267,7 +267,7 @@ def rescue(t: Tables) -> Statement:
     c = task.c
     suspect_from: ColumnElement[int] = literal_column(str(SUSPECT_AFTER))
     p = t.pools.alias("p")
-    # Null, and so ignored, if the pool has no record; pools by hand have no workers.
+    # Null if the pool has no record, or no workers, as a pool by hand.
     workers = select(func.nullif(p.c.workers, literal_column("0"))).where(p.c.id == POOL).scalar_subquery()
     isolated = bindparam("p_isolated_kinds", type_=ARRAY(Text))
     # A CTE, so that they are counted once, and not in each place of the text. It counts all of them: with old
@@ -278,7 +278,7 @@ def rescue(t: Tables) -> Statement:
             (func.count() == literal_column("1")).label("one"),
             func.array_agg(other.c.id).filter(other.c.crashes >= suspect_from).label("suspects"),
             func.array_agg(other.c.id).filter(_is_apart(other.c, isolated)).label("apart"),
-            func.least(func.count(), workers).label("tried"),
+            func.coalesce(workers, func.count()).label("tried"),
         )
         .where(other.c.pool_id == POOL, other.c.state == literal_column("'in_progress'"))
         .cte("holding")

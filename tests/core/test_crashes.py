@@ -58,7 +58,7 @@ def test_nothing_is_charged_if_the_pool_was_stopping(
     [
         (None, 31, 32, 16),
         (None, 40, 32, 16),
-        (None, 8, 32, 4),
+        (None, 8, 32, 16),
         (None, 8, None, 4),
         (None, 8, 0, 4),
         (None, 99_999, None, MOST_GROUP // 2),
@@ -68,7 +68,7 @@ def test_nothing_is_charged_if_the_pool_was_stopping(
         (1, 31, 32, 1),
         (0, 31, 32, 1),
         (-7, 31, 32, 1),
-        (16, 1, 32, 1),
+        (16, 1, 32, 8),
         (16, 31, 1, 1),
     ],
 )

@@ -112,6 +112,21 @@ def test_pools_stand_still_for_few_tasks(fleet: Fleet) -> None:
     assert len(alone) <= (fleet.max_crashes - 2) * len(fleet.culprits)
 
 
+@given(st.integers(2, 64), st.integers(3, 5), st.data())
+def test_kills_from_outside_park_nothing_that_was_with_others_sooner_than_they_park_a_culprit(
+    workers: int, max_crashes: int, data: st.DataObject
+) -> None:
+    """However few tasks its pools held each time."""
+    task, kills = row(1), 0
+    while task.state is not TaskState.FAILED:
+        is_suspected_alone = is_suspect(task) and group_limit(claim(task)) == 1
+        held = 1 if is_suspected_alone else data.draw(st.integers(2, 2 * workers))
+        after = after_crash(task, was_stopping=False, held=held, workers=workers, max_crashes=max_crashes)
+        task = task._replace(state=after.state, crashes=after.crashes, group_limit=after.group_limit)
+        kills += 1
+    assert kills == int(log2(workers)) + max_crashes
+
+
 def test_groups_that_do_not_halve_find_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """So the tests above can fail."""
     monkeypatch.setattr(module, "group_limit", lambda task: 32)

@@ -1,8 +1,8 @@
 -- $1=p_charged $2=p_isolated_kinds $3=p_pool_id $4=p_max_crashes $5=p_notify
 WITH holding AS
-(SELECT count(*) AS count, count(*) = 1 AS one, array_agg(other.id) FILTER (WHERE other.crashes >= 2) AS suspects, array_agg(other.id) FILTER (WHERE other.crashes >= 2 AND other.kind = ANY ($2::TEXT[]) AND coalesce(other.group_limit, 32767) > 1) AS apart, least(count(*), (SELECT nullif(p.workers, 0) AS nullif_1
+(SELECT count(*) AS count, count(*) = 1 AS one, array_agg(other.id) FILTER (WHERE other.crashes >= 2) AS suspects, array_agg(other.id) FILTER (WHERE other.crashes >= 2 AND other.kind = ANY ($2::TEXT[]) AND coalesce(other.group_limit, 32767) > 1) AS apart, coalesce((SELECT nullif(p.workers, 0) AS nullif_1
 FROM fang.fang_pools AS p
-WHERE p.id = $3::UUID)) AS tried
+WHERE p.id = $3::UUID), count(*)) AS tried
 FROM fang.fang_tasks AS other
 WHERE other.pool_id = $3::UUID AND other.state = 'in_progress'),
 rescued AS
