@@ -8,6 +8,8 @@ from uuid import UUID
 
 from typing_extensions import TypeIs
 
+from fang_core.errors import DefinitionError
+
 DEFAULT_TASK_TYPE: Final = "common"
 DEFAULT_MAX_RETRIES: Final = 20
 HIGHEST_PRIORITY: Final = -2
@@ -68,6 +70,14 @@ def as_time(told: object) -> datetime | None:
         return time.astimezone(UTC) if time is not None and time.tzinfo is not None else None
     except (ValueError, OverflowError):  # such as infinity, or a time that no other zone has
         return None
+
+
+def _refuse_to_be_a_base(record: str, derived: type) -> None:
+    """Raises: one who writes a task class may take a record for its base, as other libraries call theirs so."""
+    raise DefinitionError(
+        f"{derived.__qualname__} derives from {record}, which is a record of a task in the database: "
+        "derive a task class from Runnable, or from AsyncRunnable if its run is a coroutine"
+    )
 
 
 def payload_of(metadata: object) -> dict[str, Any]:
@@ -135,6 +145,10 @@ class Task(NamedTuple):
     progress: Progress | None = None
     lane: str | None = None
 
+    @classmethod
+    def __init_subclass__(cls) -> None:
+        _refuse_to_be_a_base("Task", cls)
+
 
 class ClaimedTask(NamedTuple):
     """Holds what a run needs of a claimed task; about the cheapest row that can be built.
@@ -157,6 +171,10 @@ class ClaimedTask(NamedTuple):
     expires_at: datetime | None = None
     cancel_request: Mapping[str, str] | None = None
     group_limit: int | None = None
+
+    @classmethod
+    def __init_subclass__(cls) -> None:
+        _refuse_to_be_a_base("ClaimedTask", cls)
 
 
 def was_charged(task: Task | ClaimedTask) -> bool:

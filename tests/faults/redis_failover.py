@@ -100,7 +100,8 @@ def fail_over_unconfirmed(trial: RedisTrial) -> None:
     trial.open_gate("claimed")
     trial.settle(60)
     assert all(trial.row(task)["s"] == "finished" for task in [*ended, *claimed])
-    assert not any(trial.starts(task) for task in unconfirmed)
+    # Once, where a pool had claimed it ahead before the failover, and never again.
+    assert all(trial.starts(task) <= 1 for task in unconfirmed)
     assert all(worker.exit_code is None for worker in trial.fleet.workers)
     _assert_quiet(trial)
 

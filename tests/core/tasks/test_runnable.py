@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from fang_core import (
     AsyncRunnable,
+    ClaimedTask,
     Constant,
     Cron,
     DefinitionError,
@@ -24,6 +25,7 @@ from fang_core import (
     Rate,
     Runnable,
     ScheduleOnce,
+    Task,
     TaskConfig,
     Unique,
 )
@@ -248,6 +250,17 @@ def test_class_keywords_are_refused(base: Any) -> None:
 
 
 # Fields ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("record", [Task, ClaimedTask])
+def test_a_record_of_a_task_is_no_base_of_a_task_class(record: Any) -> None:
+    message = (
+        f"Hello derives from {record.__name__}, which is a record of a task in the database: "
+        "derive a task class from Runnable, or from AsyncRunnable if its run is a coroutine"
+    )
+    with pytest.raises(DefinitionError) as caught:
+        types.new_class("Hello", (record,))
+    assert str(caught.value) == message
 
 
 def test_reserved_names_of_fields_are_refused() -> None:
