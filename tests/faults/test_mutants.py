@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.faults import mutants
 from tests.faults.choice import choose
 from tests.faults.matrix import MATRIX
-from tests.faults.mutants import MUTANTS, ROOT, Edit, InFault, InTest, Mutant
+from tests.faults.mutants import MUTANTS
+from tests.faults.mutants import __main__ as command
+from tests.faults.mutants.mutant import ROOT, Edit, InFault, InTest, Mutant
 from tests.faults.report import PAGE, table_of_mutants
 
 
@@ -49,10 +50,10 @@ def test_the_others_are_tried_where_a_trial_shows_nothing(
     def tried(trial: Any, edits: Sequence[Edit]) -> tuple[int, str]:
         return (1, "that is why") if trial is broken or edits else (0, "")
 
-    monkeypatch.setattr(mutants, "MUTANTS", (one, two, three))
-    monkeypatch.setattr(mutants, "_try", tried)
+    monkeypatch.setattr(command, "MUTANTS", (one, two, three))
+    monkeypatch.setattr(command, "_try", tried)
     monkeypatch.setattr(sys, "argv", ["mutants"])
-    assert mutants.main() == 1
+    assert command.main() == 1
     said = capsys.readouterr().out
     assert "FAILS without a defect: broken" in said
     assert "caught by sound: two" in said
@@ -64,7 +65,7 @@ def test_a_trial_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> Non
     class Endless(InTest):
         command = ("timeit", "-n", "1", "-r", "1", "import time; time.sleep(600)")
 
-    monkeypatch.setattr(mutants, "WITHIN", 1.0)
-    code, said = mutants._try(Endless("endless"), [])
+    monkeypatch.setattr(command, "WITHIN", 1.0)
+    code, said = command._try(Endless("endless"), [])
     assert code is None
     assert said.endswith("it did not end within 1 s")

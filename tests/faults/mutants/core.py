@@ -1,0 +1,228 @@
+"""Defects of what all backends share: the core, the modes, the command, child processes."""
+
+from typing import Final
+
+from tests.faults.mutants.mutant import Edit, InFault, InTest, Mutant
+
+MUTANTS: Final = (
+    Mutant(
+        "flush dropped: what waits to be written at a stop is forgotten",
+        [
+            Edit(
+                "fang_core/pool/completer.py",
+                "        self._put_end(flushed)\n        await self._runtime.wait(flushed, within)",
+                "        self._items.clear()",
+            )
+        ],
+        InFault("F05", "threaded"),
+        r"left tasks held",
+    ),
+    Mutant(
+        "give-back charged",
+        [
+            Edit(
+                "fang_core/lifecycle.py",
+                "        case NotRun():\n            "
+                "return Outcome(task.id, task.attempt, waiting_state(task.retries, task.crashes))",
+                "        case NotRun():\n            return Outcome(task.id, task.attempt, TaskState.RETRIED, None, 1)",
+            )
+        ],
+        InFault("F05", "threaded"),
+        r"I4 \(fenced\).* failed without a run",
+    ),
+    Mutant(
+        "reconcile off: what a lost reply had claimed stays held",
+        [
+            Edit(
+                "fang_core/pool/claimer.py",
+                "count = await self._store.reconcile(self._identity.id, self._in_flight.known())",
+                "count = 0",
+            )
+        ],
+        InFault("F20 on claim", "async"),
+        r"did not come true",
+    ),
+    Mutant(
+        "after a lost reply, a missing row counts as lost",
+        [Edit("fang_core/runs/completion.py", "            if doubtful:\n                continue\n", "")],
+        InFault("F20 on completion", "async"),
+        r"was taken for lost",
+    ),
+    Mutant(
+        "cursor without the xid rule: what commits late is behind it",
+        [Edit("fang_core/claims/cursor.py", "            self._lower(self._before(min(ended)))", "            pass")],
+        InTest("tests/core/claims/test_cursor.py::test_a_row_is_found_by_the_second_claim_after_its_commit"),
+        r"assert table\.claimed\[row\.number\] <= after\[1\]",
+    ),
+    Mutant(
+        "cursor without look-backs: a due time that was set by hand is behind it",
+        [Edit("fang_core/claims/cursor.py", "(_Step(10.0, None), _Step(1.0, 10.0), _Step(0.1, 1.0))", "()")],
+        InTest("tests/core/claims/test_cursor.py::test_the_ladder_finds_times_that_were_set_by_hand"),
+        r"KeyError: 1000",
+    ),
+    Mutant(
+        "a free lock is believed after all were let go, without having been seen held since",
+        [
+            Edit(
+                "fang_core/liveness.py",
+                "self._undoubted(beat) >= pulse.lease or held.get(pulse.pool_id, -inf) > started",
+                "True",
+            )
+        ],
+        InTest("tests/core/test_liveness.py::test_when_all_locks_were_let_go_each_may_be_away_for_its_own_lease"),
+        r"assert not \{UUID",
+    ),
+    Mutant(
+        "prefetch never given back: what was claimed ahead waits for long runs",
+        [Edit("fang_core/claims/prefetch.py", "now - batch.at < PATIENCE", "now - batch.at < 3600 * PATIENCE")],
+        InTest("tests/waking/test_patience.py::test_what_waits_behind_long_runs_is_run_by_another_pool"),
+        r"only 0 of 20 tasks ran in time",
+    ),
+    Mutant(
+        "a free worker is believed: a pool whose loop computes claims on what it cannot start, and gives it back",
+        [Edit("fang_core/claims/prefetch.py", "if target > most:", "if target > 1_000 * most:")],
+        InTest("tests/core/claims/test_sharing.py::test_pools_that_come_later_run_what_waits_in_others"),
+        r"assert sum\(table\.claims\) <= len\(computes\)",
+    ),
+    Mutant(
+        "signals are a pool's alone: an application's handler is not called",
+        [
+            Edit(
+                "fang_core/pool/signals.py",
+                "if is_shared or _outer(former) is not None:",
+                "if _outer(former) is not None:",
+            )
+        ],
+        InTest("tests/core/pool/test_signals.py::test_handlers_of_the_application_are_called_too_and_decide"),
+        r"\['wake'\], \[\]",
+    ),
+    Mutant(
+        "payloads are not compared at insert: a value that comes back as another is written",
+        [Edit("fang_core/tasks/payloads/changes.py", "if not _is_same(value, read, hints):", "if False:")],
+        InTest("tests/core/tasks/test_changes.py::test_what_would_come_back_as_something_else_is_refused"),
+        r"DID NOT RAISE",
+    ),
+    Mutant(
+        "a queue takes its connections along to another event loop",
+        [
+            Edit(
+                "fang_async/loop_binding.py",
+                "            if loop is not self._loop:\n                self._move()\n",
+                "",
+            )
+        ],
+        InTest("tests/async/test_loops.py::test_loops_that_stand_still_are_left_behind"),
+        r"RuntimeError|different loop",
+    ),
+    Mutant(
+        "wait_for_database: what may have been written is sent again",
+        [Edit("fang_core/turns.py", "isinstance(error, NotConnected |", "isinstance(error, BackendError |")],
+        InTest("tests/core/test_turns.py::test_only_what_was_certainly_not_written_waits"),
+        r"assert not True",
+    ),
+    Mutant(
+        "interrupt without the handshake: neither side looks what the other does",
+        [
+            Edit("fang_threaded/interrupting.py", "if worker.current is run and not run.held_back and", "if"),
+            Edit(
+                "fang_threaded/interrupting.py",
+                """        while self.is_sending:
+            time.sleep(0)
+        _set_async_exc(threading.get_ident(), _NOTHING)""",
+                "        pass",
+            ),
+        ],
+        InTest(
+            "tests/threaded/test_interrupting.py"
+            "::test_a_run_that_ends_while_the_exception_is_on_its_way_waits_and_the_next_one_is_not_struck"
+        ),
+        r"assert \[Success\(\)\] == \[\]",
+    ),
+    Mutant(
+        "a hung run is never told of",
+        [
+            Edit(
+                "fang_core/pool/telling/hung.py",
+                "return run not in self._told and (",
+                "return run in self._told and (",
+            )
+        ],
+        InTest("tests/conformance/test_hung_runs.py::test_each_hung_run_is_told_of_once_with_its_place"),
+        "Empty",
+    ),
+    Mutant(
+        "a blocked event loop is never told of",
+        [
+            Edit(
+                "fang_core/pool/telling/hung.py",
+                "            self._tell_of_blocked(seconds)\n",
+                "",
+            )
+        ],
+        InTest("tests/conformance/test_hung_runs.py::test_a_blocked_loop_is_told_of_while_it_is_blocked"),
+        "did not come true in time",
+    ),
+    Mutant(
+        "a limit that is not charged: what timed out is given back",
+        [
+            Edit(
+                "fang_core/runs/interrupted.py",
+                """    if run.interrupt is Interrupt.TIME_LIMIT:
+        timed_out""",
+                """    if run.interrupt is None:
+        timed_out""",
+            )
+        ],
+        InFault("F51", "threaded"),
+        r"I5 \(counted\): .* ran, and its end charged nothing",
+    ),
+    Mutant(
+        "a supervisor kills nobody who holds the GIL",
+        [Edit("fang_cli/supervisor/process.py", "self.silent >= report.lease", "self.silent >= 1_000 * report.lease")],
+        InFault("F54 hung", "threaded"),
+        r"it did not come true",
+    ),
+    Mutant(
+        "a reload stops a process before the new one is ready",
+        [
+            Edit(
+                "fang_cli/supervisor/process_group.py",
+                "place.successor = self._start(place, now)\n",
+                "place.successor = self._start(place, now)\n                place.process.stop(now)\n",
+            )
+        ],
+        InTest("tests/cli/test_supervisor.py::test_a_reload_replaces_one_after_the_other"),
+        r"assert \[<Signals.SIGTERM",
+    ),
+    Mutant(
+        "the death of a child is not charged: the run goes back as if its pool had stopped",
+        [
+            Edit(
+                "fang_isolation/isolation.py",
+                "return Crashed(ended.exit_code) if ended.has_begun else None",
+                "return NOT_RUN if ended.has_begun else None",
+            ),
+            Edit(
+                "fang_isolation/isolation.py",
+                "import Crashed, Failure, Result",
+                "import NOT_RUN, Crashed, Failure, Result",
+            ),
+        ],
+        InTest(
+            "tests/isolation/test_deaths.py::test_the_death_of_a_child_is_charged_to_its_task_and_to_no_other",
+        ),
+        r"it did not come true in time",
+    ),
+    Mutant(
+        "a pool spins on a full type: it asks for a slot as if it had only missed its turn",
+        [
+            Edit(
+                "fang_core/claims/lanes.py",
+                "each.wait_until(mono + seconds, is_timed=True, helped_by_inserts=False)",
+                "each.wait_until(mono + TURN, is_timed=True, helped_by_inserts=False)",
+            )
+        ],
+        InTest("tests/async/test_flow_in_virtual_time.py::test_an_idle_pool_hardly_looks_at_managed_types"),
+        r"assert \d+ <= 45",
+    ),
+)

@@ -1,0 +1,228 @@
+"""Defects of the backend on Postgres."""
+
+from typing import Final
+
+from tests.faults.mutants.mutant import Edit, InFault, InTest, Mutant
+
+MUTANTS: Final = (
+    Mutant(
+        "fence dropped: an outcome is written whoever holds the task",
+        [
+            Edit(
+                "fang_postgres/sql/outcomes.py",
+                "is None else ids)),\n        c.pool_id == POOL,",
+                "is None else ids)),\n        (c.pool_id == POOL) | (c.pool_id != POOL),",
+            ),
+            Edit(
+                "fang_postgres/sql/outcomes.py",
+                "Grouping(ATTEMPTS)[place] == c.attempt,",
+                "Grouping(ATTEMPTS)[place] <= c.attempt,",
+            ),
+        ],
+        InFault("F04", "threaded"),
+        r"I4 \(fenced\): .* while its run went on",
+    ),
+    Mutant(
+        "rescue by age: a run of three seconds is taken away",
+        [
+            Edit(
+                "fang_postgres/sql/liveness.py",
+                "all_(array_of(select(t.pools.c.id)))",
+                "all_(array_of(select(t.pools.c.id)"
+                """.where(t.pools.c.started_at > func.now() - cast(literal_column("'3 s'"), Interval))))""",
+            ),
+            Edit("fang_core/pool/heartbeat.py", "SWEEP_EVERY: Final = 15", "SWEEP_EVERY: Final = 1"),
+        ],
+        InFault("F11", "threaded"),
+        r"AssertionError: a live run was taken away",
+    ),
+    Mutant(
+        "a repeated flush adds: history grows each time that a pool writes its minute",
+        [
+            Edit(
+                "fang_postgres/sql/stats.py",
+                'overwritten = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)',
+                'overwritten = ", ".join(f"{name} = s.{name} + excluded.{name}" for name in _NUMBERS)',
+            )
+        ],
+        InFault("F60", "threaded"),
+        r"AssertionError: it did not come true",
+    ),
+    Mutant(
+        "claim in two statements: rows are chosen without a lock, and marked later",
+        [
+            Edit(
+                "fang_postgres/sql/fragments.py",
+                "            .with_for_update(key_share=True, skip_locked=True, of=task)\n        )",
+                "        )",
+            )
+        ],
+        InFault("F37", "threaded"),
+        r"I4 \(fenced\): .* was claimed while it was in_progress",
+    ),
+    Mutant(
+        "crash not counted",
+        [
+            Edit(
+                "fang_postgres/sql/liveness.py",
+                "crashes=case((is_charged, crashes), else_=c.crashes),",
+                "crashes=c.crashes,",
+            )
+        ],
+        InFault("F03", "threaded"),
+        r"I5 \(counted\)",
+    ),
+    Mutant(
+        "a group of suspects is charged whole",
+        [
+            Edit(
+                "fang_postgres/sql/liveness.py",
+                "c.crashes < suspect_from, and_(",
+                "c.crashes >= literal_column('0'), and_(",
+            ),
+        ],
+        InFault("F08 beside innocents, 8", "threaded"),
+        r"an innocent was not finished",
+    ),
+    Mutant(
+        "complete() outside of the caller's transaction: the pool writes it when the run has ended",
+        [
+            Edit(
+                "fang_postgres/verbs.py",
+                "            await callers.run(self.operations.complete_one(self.run))",
+                "            pass",
+            )
+        ],
+        InFault("F02 as one", "threaded"),
+        r"one effect of each task",
+    ),
+    Mutant(
+        "plan guard off: slow claims are noticed, and plans stay as they are",
+        [Edit("fang_postgres/planner_guard.py", "return now < self._until", "return False")],
+        InTest("tests/postgres/test_guard.py::TestInTheTrap::test_claims_come_out_of_the_trap"),
+        r"ValueError: .* is not in list",
+    ),
+    Mutant(
+        "a null in a list is sent as the text NULL, as with array_nulls off",
+        [Edit("fang_postgres/textform.py", "[as_text(each) for", "[as_text(each) or 'NULL' for")],
+        InTest("tests/threaded/test_engines.py::test_a_heart_beats_and_rescues_on_a_hostile_engine"),
+        r'invalid input syntax for type .*"NULL"',
+    ),
+    Mutant(
+        "on a full server callers fail instead of waiting for the connections that there are",
+        [Edit("fang_postgres/connections/places.py", "if self.taken <= 1:", "if self.taken:")],
+        InTest("tests/postgres/test_places.py::test_on_a_full_server_callers_wait_for_the_connections_that_there_are"),
+        r"assert False",
+    ),
+    Mutant(
+        "a kind that the database cannot hold is sent, and its pool does not start",
+        [Edit("fang_postgres/pool/unheld.py", "self._characters |= {character}", "raise refusal")],
+        InTest("tests/postgres/test_encodings.py::test_a_pool_leaves_out_what_cannot_be_stored_and_runs_the_others"),
+        r"does not have the character U\+1F680",
+    ),
+    Mutant(
+        "cancel without the fence: the row of a running task is cancelled under its run",
+        [
+            Edit(
+                "fang_postgres/sql/cancelling.py",
+                "    is_waiting = c.state.in_(state_literals(DUE_STATES))",
+                "    is_waiting = c.state.is_not(None)",
+            )
+        ],
+        InFault("F53", "threaded"),
+        r"I4 \(fenced\): .* cancelled while its run went on",
+    ),
+    Mutant(
+        "a message is removed by the beat that brings it: a lost reply loses it",
+        [
+            Edit(
+                "fang_postgres/sql/liveness.py",
+                "t.messages.c.pool_id == POOL, t.messages.c.id == handled).cte(",
+                "t.messages.c.pool_id == POOL).cte(",
+            )
+        ],
+        InFault("F53 messages", "threaded"),
+        r"it did not come true within 6 s",
+    ),
+    Mutant(
+        "a suspect in a child process is charged with the death of its pool",
+        [
+            Edit(
+                "fang_postgres/scripts.py",
+                "max_crashes=max_crashes, isolated_kinds=isolated_kinds",
+                "max_crashes=max_crashes, isolated_kinds=()",
+            )
+        ],
+        InTest("tests/isolation/test_suspects.py::test_a_suspect_is_not_charged_with_the_death_of_its_pool"),
+        r"AssertionError",
+    ),
+    Mutant(
+        "own snapshot: a claim counts what runs as it was when the claim began",
+        [Edit("alembic/versions/0005_flow.py", "LANGUAGE plpgsql VOLATILE AS", "LANGUAGE plpgsql STABLE AS")],
+        InFault("F56 in small", "threaded"),
+        r"the limits of limited were exceeded",
+    ),
+    Mutant(
+        "a slot is kept by a dead pool: what crashed counts until it has ended",
+        [
+            Edit(
+                "alembic/versions/0005_flow.py",
+                "AND r.state = 'in_progress' AND {lanes}",
+                "AND (r.state = 'in_progress' OR r.crashes > 0) AND {lanes}",
+            )
+        ],
+        InFault("F56", "threaded"),
+        r"it did not come true within",
+    ),
+    Mutant(
+        "a pause is the pools' alone: claims that they make all the same take tasks",
+        [
+            Edit(
+                "fang_postgres/sql/flow.py",
+                "FROM setting s WHERE s.is_managed AND NOT s.is_stopped AND",
+                "FROM setting s WHERE s.is_managed AND",
+            )
+        ],
+        InFault("F57", "threaded"),
+        r"claimed during a pause",
+    ),
+    Mutant(
+        "a rate charges claims, not the tasks that they take",
+        [
+            Edit(
+                "fang_postgres/sql/flow.py",
+                "room.tat + (SELECT count(*) FROM claimed) * room.every",
+                "room.tat + (SELECT least(count(*), 1) FROM claimed) * room.every",
+            )
+        ],
+        InFault("F58", "threaded"),
+        r"the rate was exceeded by",
+    ),
+    Mutant(
+        "a tick is judged by a stale timetable: nobody looks whether its schedule was changed",
+        [
+            Edit(
+                "fang_postgres/sql/stored_schedules.py",
+                """twin = t.tasks.alias("twin")
+    is_as_read = _is_as_read(s)""",
+                """twin = t.tasks.alias("twin")
+    is_as_read = true()""",
+            )
+        ],
+        InTest("tests/postgres/test_stored_ticks.py::test_a_tick_that_meets_a_change_is_not_made"),
+        r"assert \('ticked'",
+    ),
+    Mutant(
+        "the period of a unique task is looked up, and no index decides between two inserts",
+        [
+            Edit(
+                "alembic/versions/0005_flow.py",
+                """until timestamptz NOT NULL,
+        PRIMARY KEY (hash)""",
+                "until timestamptz NOT NULL",
+            )
+        ],
+        InTest("tests/postgres/test_unique.py::test_of_64_clients_that_insert_one_task_at_once_one_wins"),
+        r"assert|did not",
+    ),
+)

@@ -1,0 +1,116 @@
+"""Defects of the backend on Redis."""
+
+from typing import Final
+
+from tests.faults.mutants.mutant import Edit, InFault, InTest, Mutant
+
+_SENT_AGAIN: Final = """\
+        from fang_core.errors import BackendUnavailable
+        try:
+            replies = link.send(commands)
+        except BackendUnavailable:
+            replies = Link(self.server).send(commands)
+        if self.server.follow"""
+
+MUTANTS: Final = (
+    Mutant(
+        "Redis, fence dropped: an outcome is written whoever holds the task",
+        [
+            Edit(
+                "fang_redis/scripts/complete.lua",
+                "if v and v.P == pool and tostring(v.a) == ARGV[i + 1] then kept",
+                "if v and v.s == 'in_progress' then kept",
+            )
+        ],
+        InFault("R02", "threaded"),
+        r"a loser's word counted|did not come true",
+    ),
+    Mutant(
+        "Redis, orphans stay orphans: a rescue takes nothing back",
+        [
+            Edit(
+                "fang_redis/pools/liveness.py",
+                "            if held.counter != counter:",
+                "            if held.counter is not None:",
+            )
+        ],
+        InFault("R01", "threaded"),
+        r"I7 \(bounded recovery\)|did not come true",
+    ),
+    Mutant(
+        "Redis, a pool that has beaten since it was looked at is rescued all the same",
+        [
+            Edit(
+                "fang_redis/pools/liveness.py",
+                "            if held.counter != counter:",
+                "            if held.counter is None:",
+            ),
+            Edit("fang_redis/scripts/rescue.lua", "or '') ~= seen then", "or '') == nil then"),
+        ],
+        InTest("tests/redis/test_heart.py::test_a_pool_that_has_beaten_since_it_was_looked_at_is_not_dead"),
+        r"assert \[",
+    ),
+    Mutant(
+        "Redis, a command whose reply is lost is sent again",
+        [
+            Edit(
+                "fang_redis/connections/links.py",
+                "        replies = link.send(commands)\n        if self.server.follow",
+                _SENT_AGAIN,
+            )
+        ],
+        InTest("tests/redis/test_links.py::test_a_command_whose_reply_is_lost_is_not_sent_again"),
+        r"DID NOT RAISE|assert '2' == '1'",
+    ),
+    Mutant(
+        "Redis, a connection whose reply is late is used again",
+        [Edit("fang_redis/aio/links.py", "        self._cause = cause\n        for waiting", "        for waiting")],
+        InTest("tests/redis/test_links.py::test_a_reply_that_comes_too_late_is_nobodys_in_asyncio"),
+        r"AssertionError|assert not",
+    ),
+    Mutant(
+        "Redis, a beat begins with a write that a full memory refuses",
+        [Edit("fang_redis/scripts/beat.lua", "admit()\n", "call('HSET', P..'meta', '-', 1)\n")],
+        InTest("tests/redis/test_heart.py::test_a_full_memory_stops_no_heart"),
+        r"memory is full",
+    ),
+    Mutant(
+        "Redis, a restart of the server is not noticed",
+        [Edit("fang_redis/scripts/beat.lua", "if known[1] ~= run then", "if not known[1] then")],
+        InTest("tests/redis/test_heart.py::test_a_restart_casts_doubt_on_free_locks"),
+        r"assert .* < 60",
+    ),
+    Mutant(
+        "Redis, lost data are not noticed",
+        [Edit("fang_redis/pools/heart.py", "if former is not None and former != epoch:", "if former == '':")],
+        InFault("R10", "threaded"),
+        r"did not come true",
+    ),
+    Mutant(
+        "Redis, replicas are not waited for",
+        [
+            Edit("fang_redis/operations.py", '("WAIT", replicas,', '("WAIT", 0,'),
+            Edit("fang_redis/operations.py", "if confirmed < self.replicas:", "if confirmed < 0:"),
+        ],
+        InFault("R11", "threaded"),
+        r"\d+ inserts had returned, and the failover has lost them",
+    ),
+    Mutant(
+        "Redis, what a pool holds and does not know is held for ever",
+        [Edit("fang_redis/scripts/reconcile.lua", "if not known[id] then", "if known[id] == 0 then")],
+        InFault("R14", "threaded"),
+        r"did not come true within 60 s",
+    ),
+    Mutant(
+        "Redis, a server that evicts keys is taken",
+        [
+            Edit(
+                "fang_redis/connections/checking.py",
+                'startswith(("noeviction", "volatile-"))',
+                'startswith(("noeviction", "volatile-", "all"))',
+            )
+        ],
+        InTest("tests/redis/test_checking.py::test_a_server_that_evicts_keys_is_refused"),
+        r"DID NOT RAISE",
+    ),
+)

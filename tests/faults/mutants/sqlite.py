@@ -1,0 +1,135 @@
+"""Defects of the backend on SQLite."""
+
+from typing import Final
+
+from tests.faults.mutants.mutant import Edit, InFault, InTest, Mutant
+
+MUTANTS: Final = (
+    Mutant(
+        "SQLite, fence dropped: an outcome is written whoever holds the task",
+        [
+            Edit(
+                "fang_sqlite/tasks/completing.py",
+                """FENCE: Final = "id = ? AND attempt = ? AND pool_id = ? AND state = 'in_progress'\"""",
+                """FENCE: Final = "id = ? AND attempt >= ? AND pool_id <> x'' || ? AND state = 'in_progress'\"""",
+            )
+        ],
+        InFault("S07", "threaded"),
+        r"I4 \(fenced\)|lost",
+    ),
+    Mutant(
+        "SQLite, a pool that has beaten since it was looked at is rescued all the same",
+        [
+            Edit(
+                "fang_sqlite/pools/rescuing.py",
+                "if record is None or count(pulse.pool_id) != pulse.beats:",
+                "if record is None:",
+            )
+        ],
+        InTest("tests/sqlite/test_pulse.py::test_a_pool_that_has_beaten_since_it_was_looked_at_is_not_dead"),
+        r"assert",
+    ),
+    Mutant(
+        "SQLite, a heart waits for whoever writes, and does not beat meanwhile",
+        [Edit("fang_sqlite/pools/heart.py", "WRITES_WITHIN: Final = 0.2", "WRITES_WITHIN: Final = 3600.0")],
+        InTest("tests/sqlite/test_pulse.py::test_a_pool_beats_while_somebody_writes_and_says_later_what_it_has_to_say"),
+        r"assert not True",
+    ),
+    Mutant(
+        "SQLite, a child of a fork keeps its parent's lock file open",
+        [Edit("fang_sqlite/pools/pulse.py", "        in_child(self, PulseFile._close)\n", "")],
+        InTest("tests/sqlite/test_pulse.py::test_a_child_of_a_pool_that_has_died_does_not_keep_its_lock"),
+        r"assert not True",
+    ),
+    Mutant(
+        "SQLite, a child of a fork connects beside its copies of its parent's connections",
+        [
+            Edit(
+                "fang_sqlite/connections/file.py",
+                """        if not self._unsafe:
+            for connection in connections:
+                connection.close()""",
+                "        self._keeps = connections",
+            )
+        ],
+        InTest("tests/sqlite/test_file.py::test_what_a_child_commits_is_kept_when_its_parent_closes_the_file"),
+        r"assert 1 == 0",
+    ),
+    Mutant(
+        "SQLite, a gate that keeps nobody waiting",
+        [
+            Edit(
+                "fang_sqlite/connections/gate.py",
+                """        try:
+            fcntl.flock(self._writer, fcntl.LOCK_EX | fcntl.LOCK_NB)""",
+                """        try:
+            fcntl.flock(self._writer, fcntl.LOCK_SH | fcntl.LOCK_NB)""",
+            )
+        ],
+        InTest("tests/sqlite/test_gate.py::test_one_at_a_time_has_the_gate"),
+        r"assert not True",
+    ),
+    Mutant(
+        "SQLite, nobody looks whether the file is still where it was",
+        [
+            Edit(
+                "fang_sqlite/connections/file.py",
+                "        try:\n            found = self._found()",
+                "        return\n        try:\n            found = self._found()",
+            )
+        ],
+        InFault("S11", "threaded"),
+        r"I1 \(nothing lost\)|did not come true",
+    ),
+    Mutant(
+        "SQLite, pools are woken by the processes of others only when they look at the file",
+        [Edit("fang_sqlite/listening/waking.py", "        if reached:\n", "        if not reached:\n")],
+        InTest("tests/sqlite/test_waking.py::test_what_pools_are_told_reaches_all_who_listen"),
+        r"assert False",
+    ),
+    Mutant(
+        "SQLite, no look at the file: what an application's own transaction inserts wakes nobody",
+        [
+            Edit(
+                "fang_sqlite/listening/ear.py",
+                "                if version != before:",
+                "                if version is None:",
+            )
+        ],
+        InTest("tests/sqlite/test_waking.py::test_an_applications_transaction_wakes_a_pool_that_waits"),
+        r"assert False",
+    ),
+    Mutant(
+        "SQLite, what a run wrote is committed although it has lost its task",
+        [
+            Edit(
+                "fang_sqlite/connections/callers.py",
+                """        tx.run("ROLLBACK")
+        raise
+    except BaseException:""",
+                """        raise
+    except BaseException:""",
+            )
+        ],
+        InTest("tests/sqlite/test_callers.py::test_what_a_run_wrote_that_has_lost_its_task_cannot_be_committed"),
+        r"assert \(.*\) == \(0, 0\)",
+    ),
+    Mutant(
+        "SQLite, a call that fails leaves a half of it in its caller's transaction",
+        [Edit("fang_sqlite/connections/callers.py", """            tx.run(f"ROLLBACK TO {_SAVEPOINT}")\n""", "")],
+        InTest("tests/sqlite/test_callers.py::test_a_call_that_fails_leaves_the_rest_of_the_transaction_as_it_was"),
+        r"assert \(2, 1\) == \(1, 1\)",
+    ),
+    Mutant(
+        "SQLite, orphans stay orphans: a rescue takes nothing back",
+        [
+            Edit(
+                "fang_sqlite/pools/rescuing.py",
+                "        rescued += _take_back(tx, pulse.pool_id, judged)",
+                "        pass",
+            )
+        ],
+        InFault("S05", "threaded"),
+        r"I7 \(bounded recovery\)|did not come true",
+    ),
+)
