@@ -18,6 +18,13 @@ LAST_CALL: Final = 3.0
 promised, and one for a busy machine."""
 
 
+LOCKS_ON_POOLS: Final = """SELECT 1 FROM pg_locks
+    JOIN pg_database ON pg_database.oid = database AND datname = current_database()
+    WHERE relation = 'fang.fang_pools'::regclass AND mode = 'RowExclusiveLock' AND granted"""
+
+UNLOCKED_WITHIN: Final = 2.0
+
+
 @fault(
     "F04",
     "SIGSTOP past the lease, another worker goes on, SIGCONT; also where the row was removed, or inserted anew",
@@ -42,7 +49,7 @@ def stop_and_continue(trial: Trial, bound: float, *, knows_late: bool) -> None:
     anew = trial.insert(len(stopped), gate=trial.gate(), name="unique", uniq=True)
     trial.until(lambda: trial.starts() == 3 * len(stopped))
     for worker in stopped:
-        trial.strike(worker, partial(worker.send, signal.SIGSTOP), bound)
+        trial.strike(worker, partial(stop_between_statements, trial, worker), bound)
     trial.database.execute("DELETE FROM fang.fang_tasks WHERE id = ANY(%s)", [[*gone, *anew]])
     anew = trial.insert(len(stopped), gate=trial.gate("second"), name="unique", uniq=True)
     successors = trial.start()
@@ -64,6 +71,23 @@ def stop_and_continue(trial: Trial, bound: float, *, knows_late: bool) -> None:
         worker.kill()
     for worker in stopped:
         trial.assert_slots(worker)
+
+
+def stop_between_statements(trial: Trial, worker: Worker) -> None:
+    """Stops a process while it has no lock on the table of pools, which a trial waits for before the process goes on.
+
+    asyncpg sends a statement that is new to a connection in two messages. A process that stops between them keeps the
+    locks of a transaction, and no timeout of the server's ends that.
+    """
+    while True:
+        worker.send(signal.SIGSTOP)
+        # Locks of processes that go on come and go; those of one that has stopped stay.
+        until = time.monotonic() + UNLOCKED_WITHIN
+        while time.monotonic() < until:
+            if not trial.rows(LOCKS_ON_POOLS):
+                return
+            time.sleep(0.02)
+        worker.send(signal.SIGCONT)
 
 
 @fault("F05", "SIGTERM with short tasks: exit 0, nothing runs twice", quick=True)
