@@ -1,5 +1,6 @@
 """Starts the command ``fang``."""
 
+import gc
 import sys
 
 from fang_cli.ending import ENDED_BY_SIGTERM, Ended, end_at_sigterm, end_in_peace
@@ -8,6 +9,8 @@ from fang_cli.ending import ENDED_BY_SIGTERM, Ended, end_at_sigterm, end_in_peac
 def main() -> None:
     """Runs the command. SIGTERM ends it at once until pools run. If its libraries are missing, says what to install."""
     end_at_sigterm()
+    # Nothing of what a command imports can be freed, and most commands end soon; the others collect (see ``Later``).
+    gc.disable()
     try:
         _run()
     except Ended:

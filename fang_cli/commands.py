@@ -18,18 +18,23 @@ _COMMANDS: Final = {
     ),
     "worker": Later("fang_cli.worker.command:worker", "Run pools, as in app.tasks:pool, until SIGTERM or Ctrl-C."),
     "status": Later(
-        "fang_cli.watching.commands:status", "Show which tasks wait, run, hang and fail, and which pools live."
+        "fang_cli.watching.commands:status",
+        "Show which tasks wait, run, hang and fail, and which pools live.",
+        is_brief=True,
     ),
     "top": Later(
         "fang_cli.watching.top:top",
         "Show what goes on, live: task types, the kinds that take most time, and what runs now. q or Ctrl-C ends it.",
     ),
     "why": Later(
-        "fang_cli.watching.why:why", "Say why a task is not running, or that it runs, and what would change that."
+        "fang_cli.watching.why:why",
+        "Say why a task is not running, or that it runs, and what would change that.",
+        is_brief=True,
     ),
     "pools": Later(
         "fang_cli.watching.pools:pools",
         "Show the pools, how busy they are, and the runs that have been going on for longest.",
+        is_brief=True,
     ),
     "tasks": Later("fang_cli.tasks.commands:tasks", "List, show and change tasks."),
     "insert": Later("fang_cli.inserting:insert", "Insert a task of a kind, with the fields in a JSON object."),
@@ -37,16 +42,22 @@ _COMMANDS: Final = {
     "doctor": Later(
         "fang_cli.watching.doctor:doctor",
         "Say what is wrong with the database, the pools and the tasks, and which command mends it.",
+        is_brief=True,
     ),
     "healthcheck": Later(
-        "fang_cli.watching.healthcheck:healthcheck", "Ask a running worker whether it is ready, or lives."
+        "fang_cli.watching.healthcheck:healthcheck",
+        "Ask a running worker whether it is ready, or lives.",
+        is_brief=True,
     ),
-    "queues": Later("fang_cli.managing.types:queues", "Show the task types, and pause them."),
+    "queues": Later("fang_cli.managing.types:queues", "Show the task types, and pause them.", is_brief=True),
     "limits": Later(
         "fang_cli.managing.types:limits",
         "Show and change how many tasks of a type run at once, and how fast they start.",
+        is_brief=True,
     ),
-    "schedules": Later("fang_cli.managing.schedules:schedules", "Show and change the schedules in the database."),
+    "schedules": Later(
+        "fang_cli.managing.schedules:schedules", "Show and change the schedules in the database.", is_brief=True
+    ),
     "web": Later("fang_cli.web.command:web", "Show the page, until SIGTERM or Ctrl-C."),
     "demo": Later(
         "fang_cli.demo.command:demo",

@@ -3,6 +3,7 @@
 This module imports nothing but click, and what an error needs when there is one: see ``commands.py``.
 """
 
+import gc
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
@@ -82,10 +83,12 @@ class Later(NamedTuple):
     Attributes:
         place: where it is defined, as ``module:attribute``.
         summary: what it does, in the first line of its help.
+        is_brief: whether it ends soon, so that no garbage of it needs to be collected.
     """
 
     place: str
     summary: str
+    is_brief: bool = False
 
 
 class LazyGroup(Group):
@@ -102,6 +105,8 @@ class LazyGroup(Group):
         if cmd_name not in self.later:
             return None
         module, _, attribute = self.later[cmd_name].place.partition(":")
+        if not self.later[cmd_name].is_brief:
+            gc.enable()
         try:
             command = getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:

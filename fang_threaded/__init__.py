@@ -95,16 +95,22 @@ from fang_core import (
     uninterruptible,
 )
 from fang_core.interpreter.lazy import lazily
-from fang_threaded.pool import WorkerPool
 
 if TYPE_CHECKING:
     from fang_core import AsyncMemoryQueue, MemoryQueue
+    from fang_threaded.pool import WorkerPool
     from fang_threaded.queue import Queue
 else:
-    # Pools run on any backend: the driver is needed by those who use this mode's queue on Postgres.
+    # Pools run on any backend: the driver is needed by those who use this mode's queue on Postgres. Commands that read
+    # need no pool.
     __getattr__ = lazily(
         __name__,
-        {"Queue": "fang_threaded.queue", "MemoryQueue": "fang_core", "AsyncMemoryQueue": "fang_core"},
+        {
+            "Queue": "fang_threaded.queue",
+            "WorkerPool": "fang_threaded.pool",
+            "MemoryQueue": "fang_core",
+            "AsyncMemoryQueue": "fang_core",
+        },
     )
 
 __all__ = (

@@ -6,7 +6,7 @@ On a caller's connection ``caller_connection`` runs them.
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from typing import Any, Final, Self, TypeVar
 
@@ -202,7 +202,8 @@ class PsycopgDatabase(Database):
 
 
 class EngineDatabase(Database):
-    """Runs operations in sessions on an engine, each in a transaction: the application's hooks may need one.
+    """Runs operations on an engine, each in a transaction, and a session if the engine is the application's: its hooks
+    may need both.
 
     It does not depend on what the application has set up on its connections; see ``fang_postgres.textform``.
 
@@ -215,10 +216,13 @@ class EngineDatabase(Database):
     """
 
     def __init__(self, engine: Engine, schema: str, *, is_own: bool = False) -> None:
-        from sqlalchemy.orm import sessionmaker  # which takes time, and only those with an engine of their own need it
-
         super().__init__(schema)
-        self._sessions = sessionmaker(engine)
+        self._engine = engine
+        self._sessions: Any = None
+        if not is_own:
+            from sqlalchemy.orm import sessionmaker  # which takes time
+
+            self._sessions = sessionmaker(engine)
         self._execute = _execute_core if is_own else _execute_text
 
     def _on_connection(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
@@ -228,9 +232,9 @@ class EngineDatabase(Database):
             return self._in_session(work, guard)
 
     def _in_session(self, work: Callable[[Run], T], guard: PlanGuard | None) -> T:
-        with self._sessions.begin() as session:
+        with ExitStack() as transaction:
             try:
-                connection = session.connection()
+                connection, invalidate = self._begun(transaction)
             except PoolTimeout:
                 raise BackendError("no connection became free in time: raise the engine's pool_size") from None
             except DBAPIError as error:
@@ -245,11 +249,19 @@ class EngineDatabase(Database):
             except Exception as error:
                 # A run may have left any setting behind, such as a transaction that is read only.
                 if not self._lies_elsewhere(error):
-                    session.invalidate()
+                    invalidate()
                 if isinstance(error, DBAPIError) and error.connection_invalidated:
                     raise _Lost(str(typed(error, self._schema))) from error
                 self._raise_if_lost(error)
                 raise
+
+    def _begun(self, transaction: ExitStack) -> tuple[Connection, Callable[[], object]]:
+        """Begins a transaction that ends with the stack; returns its connection, and what gives that up."""
+        if self._sessions is None:
+            connection = transaction.enter_context(self._engine.begin())
+            return connection, connection.invalidate
+        session = transaction.enter_context(self._sessions.begin())
+        return session.connection(), session.invalidate
 
 
 def _pipeline(

@@ -1,10 +1,12 @@
 """Words that are wrong, settings, and what the command imports before it knows what to do."""
 
+import gc
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -155,3 +157,23 @@ def test_pools_of_the_worker_are_a_setting(folder: Path) -> None:
     result = invoke("worker")
     assert result.exit_code == 2
     assert result.stderr.startswith("fang: there is no module no_such_module")
+
+
+@pytest.mark.parametrize(("name", "collects"), [("status", False), ("worker", True), ("tasks", True)])
+def test_garbage_is_collected_in_commands_that_last(name: str, collects: bool) -> None:
+    gc.disable()  # as the start of the command does
+    try:
+        fang.get_command(click.Context(fang), name)
+        assert gc.isenabled() is collects
+    finally:
+        gc.enable()
+
+
+def test_reading_imports_no_pool_and_no_orm() -> None:
+    code = """
+import sys
+from fang_cli.watching import reading, showing, tables_status
+with reading.database_for_reading("postgresql://localhost/none", "fang", reading.Patience()):
+    print([name for name in ("fang_threaded.pool", "sqlalchemy.orm") if name in sys.modules])
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
