@@ -58,7 +58,7 @@ def list_(
 @click.argument("task_id", metavar="ID")
 @click.option("--traceback", "tracebacks", is_flag=True, help="With the tracebacks of errors; they may quote fields.")
 @click.option("--payload", "with_payload", is_flag=True, help="With its fields, but for those that hold secrets.")
-@click.option("--unmasked", is_flag=True, help="With all of its fields as they are.")
+@click.option("--unmasked", is_flag=True, help="With all of its fields, headers and its key as they are.")
 @options(APP, JSON, *DATABASE)
 def show(
     *,
@@ -88,6 +88,8 @@ def show(
         task = found_task(queue.find_task_by_id(wanted), wanted)
         why = queue.explain(wanted)
     payload = _payload(task.kind, task.metadata, unmasked=unmasked) if with_payload or unmasked else None
+    if not unmasked:
+        task, why = showing.masked(task), showing.masked_why(why)
     if as_json:
         click.echo(document(showing.one_as_object(task, why, payload, tracebacks=tracebacks)))
         return

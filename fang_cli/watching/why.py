@@ -15,12 +15,12 @@ def why(*, task_id: str, as_json: bool, schema: str | None, database_url: str | 
     It names the one cause that has to change first; ask again when it has.
     """
     from fang_cli.json_text import as_json as document
-    from fang_cli.tasks.showing import explanation_as_object
+    from fang_cli.tasks.showing import explanation_as_object, masked_why
     from fang_core.words.texts import printable
 
     wanted = checked_uuid("ID", task_id)
     with queue_at(database_url, schema) as queue:
-        told = queue.explain(wanted)
+        told = masked_why(queue.explain(wanted))
     if as_json:
         click.echo(document(explanation_as_object(told)))
         return

@@ -12,6 +12,8 @@ from fang_core.flow.info import TypeInfo
 from fang_core.flow.keys import By, by_name
 from fang_core.flow.limits import Fair, FlowRule, Limit, Rate
 from fang_core.lifecycle import DUE_STATES
+from fang_core.masking.keys import shown_key
+from fang_core.masking.masks import masks_of
 from fang_core.record import TaskState
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_web.audited import audited
@@ -99,7 +101,10 @@ async def read_keys(reader: Reader, view: View, task_type: str) -> KeyUses | Non
     running, waiting = pages
     if running is None or waiting is None:
         return None
-    counts = [Counter(task.lane or "" for task in page.tasks) for page in (running, waiting)]
+    masks = {
+        kind: masks_of(kind, view.settings.masked) for kind in {task.kind for page in pages for task in page.tasks}
+    }
+    counts = [Counter(shown_key(task, masks[task.kind]) or "" for task in page.tasks) for page in (running, waiting)]
     keys = [KeyUse(key, counts[0][key], counts[1][key]) for key in {*counts[0], *counts[1]}]
     keys.sort(key=lambda each: (-each.running, -each.waiting, each.key))
     return KeyUses(keys[:MOST_KEYS], len(keys[MOST_KEYS:]), running.cursor is None and waiting.cursor is None)

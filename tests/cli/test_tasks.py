@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from fang_cli.commands import fang
 from fang_cli.tasks import asking
-from fang_core import Queueable, Runnable, Task, TaskConfig, TaskState
+from fang_core import Limit, Queueable, Runnable, Task, TaskConfig, TaskState
 from fang_core.monitoring.listing import Count, in_words
 from fang_core.tasks.registry import REGISTRY
 from fang_threaded import Queue
@@ -83,6 +83,25 @@ def fail(url: str, task: Task, error: str = "KeyError: 7") -> None:
             "UPDATE fang.fang_tasks SET state = 'failed', attempt = 1, error_message = %s, errors = %s WHERE id = %s",
             (error, json.dumps(errors), task.id),
         )
+
+
+class Called(Runnable):
+    task_config = TaskConfig(kind="cli.Called", task_type="calls", limits=[Limit(1, by="api_token")])
+    api_token: str
+
+    def run(self, queue: Queueable) -> None: ...
+
+
+def test_no_command_shows_a_key_or_a_header_that_is_masked(queue: Queue, run: Run) -> None:
+    task = queue.insert_task(Called(api_token="s3cret"), headers={"authorization": "s3cret", "from": "test"})
+    one = str(task.id)
+    commands = [("tasks", "show", one), ("tasks", "list"), ("why", one), ("queues", "list"), ("limits", "list")]
+    shown = {words: run(*words, *more).stdout for words in commands for more in ((), ("--json",))}
+    assert [words for words, text in shown.items() if "s3cret" in text] == []
+    listed = told(run("tasks", "list", "--json"))["tasks"][0]
+    assert (listed["lane"], listed["headers"]) == ("**********", {"authorization": "**********", "from": "test"})
+    unmasked = told(run("tasks", "show", one, "--unmasked", "--json"))
+    assert (unmasked["lane"], unmasked["headers"]["authorization"]) == ("s3cret", "s3cret")
 
 
 # Lists ----------------------------------------------------------------------------------------------------------------

@@ -353,3 +353,21 @@ async def test_who_may_not_set_limits_sees_who_holds_them() -> None:
     assert "set-limits" not in shown
     found = re.findall(r'<th scope="row">([^/]*)</th><td class="n">(\d+)</td><td class="n">(\d+)</td>', shown)
     assert found == [("acme", "0", "2"), ("&lt;b&gt;", "0", "1"), ("zeta", "0", "1")]
+
+
+class Called(AsyncRunnable):
+    task_config = TaskConfig(kind="webkeys.Called", task_type="webkeys", limits=[Limit(2, by="api_key")])
+    api_key: str
+
+    async def run(self, queue: Any) -> None: ...
+
+
+async def test_keys_that_tell_a_masked_field_are_shown_nowhere() -> None:
+    queue = queue_with_keys()
+    for secret in ("s3cret", "s3cret-too"):
+        task = await queue.insert_task(Called(api_key=secret))
+    async with page_of(queue) as browser:
+        shown = {path: (await browser.get(path)).text for path in ("/queues/webkeys", f"/tasks/{task.id}", "/tasks")}
+    assert not [path for path, text in shown.items() if "s3cret" in text]
+    assert '<th scope="row">**********</th><td class="n">0</td><td class="n">2</td>' in shown["/queues/webkeys"]
+    assert "<dt>Key of limits</dt><dd>**********</dd>" in shown[f"/tasks/{task.id}"]

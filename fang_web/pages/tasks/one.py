@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from fang_core.errors import UnreadablePayload
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
+from fang_core.masking.keys import shown_key, without_key
 from fang_core.masking.masks import Masks, masks_of
 from fang_core.monitoring.explanation import Explanation
 from fang_core.record import DEFAULT_MAX_RETRIES, Task, TaskState, payload_of
@@ -33,7 +34,8 @@ async def task(view: View) -> Response:
     return view.render(
         "task.html",
         task=found,
-        explanation=explanation,
+        key=shown_key(found, masks),
+        explanation=None if explanation is None else without_key(explanation, masks),
         unread=reader.unread,
         actions=actions_of(found, view, datetime.now(UTC) if explanation is None else explanation.at, is_readable),
         is_readable=is_readable,
