@@ -26,6 +26,9 @@ from fang_core.errors import UsageError
 _PREFIX: Final = "fang_"
 _FILE: Final = "pyproject.toml"
 
+URL_VARIABLE: Final = "FANG_DATABASE_URL"
+"""Names the database to the command, and to the application that it imports."""
+
 
 def _names(value: object) -> object:
     """Returns the names in a list, or in a text with commas."""
@@ -128,13 +131,19 @@ def _table() -> tuple[Path, dict[str, Any]]:
 
 def chosen_database_url(option: str | None) -> str:
     """Returns the option, or else the setting. Raises ``UsageError`` if neither is given."""
+    found = named_database_url(option)
+    if found is None:
+        told = f"give --database-url, or set {URL_VARIABLE}, or database_url in [tool.fang] of pyproject.toml"
+        raise UsageError(f"no database: {told}")
+    return found
+
+
+def named_database_url(option: str | None) -> str | None:
+    """Returns the option, or else the setting; None if neither is given."""
     if option:
         return option
     found = settings().database_url
-    if found is None:
-        told = "give --database-url, or set FANG_DATABASE_URL, or database_url in [tool.fang] of pyproject.toml"
-        raise UsageError(f"no database: {told}")
-    return found.get_secret_value()
+    return None if found is None else found.get_secret_value()
 
 
 def chosen_database(option: str | None, *, needs_tables: bool = True) -> str:

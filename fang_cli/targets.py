@@ -1,6 +1,7 @@
 """Finds what ``module:pool`` and ``module:class`` name: imports the user's module, turns its errors into one line."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from functools import reduce
@@ -8,7 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard
 
+import click
+
 from fang_cli.ending import Ended, check_ended
+from fang_cli.settings import URL_VARIABLE, named_database_url
 from fang_core.errors import FangError, UsageError
 from fang_core.failure import text_of
 from fang_core.interpreter.places import own_place
@@ -37,7 +41,7 @@ def find_targets(names: Sequence[str]) -> list[Target]:
 
     Raises ``UsageError`` if a name is no pool's or a pool is given twice, ``TargetFailed`` if a module raises.
     """
-    sys.path.insert(0, str(Path.cwd()))
+    _prepare()
     targets: list[Target] = []
     for name in names:
         pool = _find(name)
@@ -58,7 +62,7 @@ def is_async(pool: object) -> "TypeGuard[AsyncWorkerPool]":
 
 def find_task_class(name: str) -> type[BaseRunnable]:
     """Returns the task class with this name, ``module:class``. Raises like ``find_targets``."""
-    sys.path.insert(0, str(Path.cwd()))
+    _prepare()
     value = _attribute(name, "task class", "app.tasks:Report")
     check_ended()
     if isinstance(value, type) and issubclass(value, BaseRunnable):
@@ -68,10 +72,23 @@ def find_task_class(name: str) -> type[BaseRunnable]:
 
 def import_modules(names: Sequence[str]) -> None:
     """Imports modules, so that this process knows their task classes. Raises like ``find_targets``."""
-    sys.path.insert(0, str(Path.cwd()))
+    _prepare()
     for name in names:
         _import(name)
     check_ended()
+
+
+def _prepare() -> None:
+    """Makes the working directory importable, and tells the application which database the command uses.
+
+    The environment's own URL stays: whoever has set it for the application may give the command another one.
+    """
+    sys.path.insert(0, str(Path.cwd()))
+    if not os.environ.get(URL_VARIABLE):
+        context = click.get_current_context(silent=True)
+        url = named_database_url(None if context is None else context.params.get("database_url"))
+        if url is not None:
+            os.environ[URL_VARIABLE] = url
 
 
 def _find(name: str) -> AnyPool:

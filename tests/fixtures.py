@@ -52,6 +52,17 @@ def pytest_configure() -> None:
             tempfile.tempdir = None  # to be found anew
 
 
+@pytest.fixture(autouse=True)
+def _url_of_applications() -> Iterator[None]:
+    """Takes back the variable that commands set for the application, if they ran in this process."""
+    url = os.environ.get("FANG_DATABASE_URL")
+    yield
+    if url is None:
+        os.environ.pop("FANG_DATABASE_URL", None)
+    else:
+        os.environ["FANG_DATABASE_URL"] = url
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """What ``-n auto`` stands for: half of the time tests wait for processes, servers and clocks."""

@@ -11,14 +11,14 @@ import click
 
 from fang_cli.dev.page_process import PageProcess
 from fang_cli.dev.starting import StartingPostgres, arguments
-from fang_cli.settings import settings
+from fang_cli.settings import URL_VARIABLE, settings
 from fang_cli.supervisor.process_group import Limits
 from fang_cli.supervisor.reloading import Reloading, directories_of
 from fang_cli.supervisor.standby import Standby
 from fang_cli.supervisor.supervisor import run_supervisor
 from fang_cli.web.listening import address
 
-VARIABLES: Final = ("FANG_DATABASE_URL", "DATABASE_URL")
+VARIABLES: Final = (URL_VARIABLE, "DATABASE_URL")
 """Where the application finds the database."""
 
 

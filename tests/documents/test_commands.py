@@ -60,6 +60,10 @@ pools = ["app.tasks:pool"]
 An empty variable is no value. A key that does not exist is refused by its name. The URL may have a password, which no
 output shows; a file that others can read is no place for it.
 
+A command that imports your modules sets `FANG_DATABASE_URL` for them to the database that it was told of, by
+`--database-url` or by the file, unless the environment has that variable already; so
+`Queue(os.environ["FANG_DATABASE_URL"])` in a module is enough. `fang dev` sets it whatever it was, to its own database.
+
 | in pyproject.toml | variable | |
 |---|---|---|
 """
