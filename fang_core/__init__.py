@@ -61,10 +61,11 @@ from fang_core.runs.run import Lease, Run, current_run
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
 from fang_core.schedules.stored import Missed, Overlap, ScheduleInfo
 from fang_core.schedules.upcoming import Shift, Upcoming
+from fang_core.tasks.async_queueable import AsyncQueueable
 from fang_core.tasks.backoff import Backoff, Constant, Exponential, Linear
 from fang_core.tasks.insert_middleware import Insertion
 from fang_core.tasks.options import InsertOptions
-from fang_core.tasks.queueable import AsyncQueueable, Queueable
+from fang_core.tasks.queueable import Queueable
 from fang_core.tasks.runnable import AsyncRunnable, Runnable, TaskConfig
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.tasks.uniqueness import Unique

@@ -24,8 +24,9 @@ from fang_core.lifecycle import SUCCESS, Cancelled, Failure, Result, Snoozed, Su
 from fang_core.record import Task, TaskState
 from fang_core.runs.execution import Execution
 from fang_core.runs.run import Run
+from fang_core.tasks.async_queueable import AsyncQueueable
 from fang_core.tasks.payloads.codec import decode
-from fang_core.tasks.queueable import AsyncQueueable, Queueable
+from fang_core.tasks.queueable import Queueable
 from fang_core.tasks.runnable import AsyncRunnable, BaseRunnable, Runnable
 
 __all__ = (

@@ -12,7 +12,7 @@ from fang_backends.queues import async_queue_of
 from fang_core.errors import FangError, UsageError
 from fang_core.failure import describe, origin
 from fang_core.logs import SafeLogger
-from fang_core.tasks.queueable import AsyncQueueable
+from fang_core.tasks.async_queueable import AsyncQueueable
 from fang_web import security
 from fang_web.auth import User, known_user
 from fang_web.errors import Forbidden, MethodNotAllowed, PageError, status_of

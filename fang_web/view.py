@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import Scope
 
-from fang_core.tasks.queueable import AsyncQueueable
+from fang_core.tasks.async_queueable import AsyncQueueable
 from fang_web.auth import Role, User
 from fang_web.lasting import LastingChanges
 from fang_web.parameters import Parameters, checked_name, of_query

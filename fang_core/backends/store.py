@@ -19,8 +19,9 @@ from fang_core.liveness import Beat, BeatRequest, Pulse
 from fang_core.monitoring.history import Flush, Flushed
 from fang_core.record import ClaimedTask, LiveRun, Task, TaskState
 from fang_core.schedules.stored import ScheduleInfo, Verdict
+from fang_core.tasks.async_queueable import AsyncQueueable
 from fang_core.tasks.insertion import NewTask, Rules
-from fang_core.tasks.queueable import AsyncQueueable, Queueable
+from fang_core.tasks.queueable import Queueable
 from fang_core.tasks.registry import Mode
 
 

@@ -8,8 +8,9 @@ from typing import Any, Final, Literal, NamedTuple
 from fang_core.flow.limits import Limit
 from fang_core.lifecycle import Cancel, RetryAfter, Snooze
 from fang_core.runs.run import current_run
+from fang_core.tasks.async_queueable import AsyncQueueable
 from fang_core.tasks.backoff import Constant
-from fang_core.tasks.queueable import AsyncQueueable, Queueable
+from fang_core.tasks.queueable import Queueable
 from fang_core.tasks.runnable import AsyncRunnable, Runnable, TaskConfig
 
 Ending = Literal["ok", "fail", "hostile", "snooze", "cancel", "later", "raise"]

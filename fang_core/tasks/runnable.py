@@ -21,10 +21,11 @@ from fang_core.flow.limits import Fair, FlowRule, Limit, Rate, by_of, checked_ru
 from fang_core.record import DEFAULT_MAX_RETRIES, DEFAULT_TASK_TYPE
 from fang_core.schedules.schedule import Cron, Schedule, ScheduleOnce, as_schedule
 from fang_core.tasks.arguments import checked_span
+from fang_core.tasks.async_queueable import AsyncQueueable
 from fang_core.tasks.backoff import DEFAULT_BACKOFF, Backoff
 from fang_core.tasks.middleware import Middleware, checked_middleware
 from fang_core.tasks.options import COLUMNS, MaxRetries, Name, Priority, Timeout, Uniq
-from fang_core.tasks.queueable import AsyncQueueable, Queueable
+from fang_core.tasks.queueable import Queueable
 from fang_core.tasks.registry import REGISTRY, Mode
 from fang_core.tasks.uniqueness import ALL_FIELDS, Unique
 from fang_core.words.naming import no_option

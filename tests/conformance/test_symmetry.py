@@ -9,8 +9,9 @@ from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_async.database import Database as AsyncDatabase
 from fang_core import AsyncMemoryQueue, MemoryQueue
 from fang_core.monitoring.audit import AsyncAudit, Audit
+from fang_core.tasks.async_queueable import AsyncQueueable
 from fang_core.tasks.managing import AsyncLimits, Limits
-from fang_core.tasks.queueable import AsyncQueueable, Queueable
+from fang_core.tasks.queueable import Queueable
 from fang_core.tasks.scheduling import AsyncQueueSchedules, QueueSchedules
 from fang_threaded import Queue, WorkerPool
 from fang_threaded.database import PsycopgDatabase

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, SecretStr, field_serializer
 
-from fang_core.tasks.queueable import AsyncQueueable
+from fang_core.tasks.async_queueable import AsyncQueueable
 from fang_core.tasks.runnable import AsyncRunnable, TaskConfig
 
 
