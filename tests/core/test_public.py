@@ -55,7 +55,7 @@ def test_what_hooks_of_events_are_given_can_be_named(module: ModuleType) -> None
     assert {"Outcome", "Rescued", "ErrorReport"} <= {cls.__name__ for cls in told} <= set(module.__all__)
 
 
-# Editors show docstrings as they stand in the source ------------------------------------------------------------------
+# Docstrings: editors and help() show that of the base class for a method that has none --------------------------------
 
 QUEUES: dict[type, type] = {
     fang_core.AsyncQueueable: fang_core.Queueable,
@@ -71,18 +71,19 @@ def public_methods(cls: type) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("cls", [*QUEUES, fang_core.Queueable, fang_threaded.WorkerPool, fang_async.AsyncWorkerPool])
-def test_every_public_method_says_itself_what_it_does(cls: type) -> None:
+def test_every_public_method_says_what_it_does(cls: type) -> None:
     for name, method in {cls.__name__: cls, **public_methods(cls)}.items():
-        assert method.__doc__, name
-        assert not re.match(r"See |.*; see ", method.__doc__), name
+        text = inspect.getdoc(method)
+        assert text, name
+        assert not re.match(r"See |.*; see ", text), name
 
 
 @pytest.mark.parametrize("name", public_methods(fang_core.Queueable))
 @pytest.mark.parametrize("cls", QUEUES, ids=lambda cls: cls.__name__)
 def test_the_methods_of_queues_say_what_their_protocol_says(cls: type, name: str) -> None:
     """Word for word; a queue may add to it. The text of ``Queueable`` is the one to change, and to copy."""
-    wanted = (getattr(QUEUES[cls], name).__doc__ or "").split()
-    said = iter((getattr(cls, name).__doc__ or "").split())
+    wanted = (inspect.getdoc(getattr(QUEUES[cls], name)) or "").split()
+    said = iter((inspect.getdoc(getattr(cls, name)) or "").split())
     assert [word for word in wanted if word not in said] == []
 
 
