@@ -195,7 +195,7 @@ def _in_words(done: "Moved", moved: "MovedSettings") -> str:
     for stays in (left, [f"{each.what}: {each.why}" for each in moved.kept]):
         lines += [printable(f"stays: {each}") for each in stays[:_SHOWN]]
         if len(stays) > _SHOWN:
-            lines.append(f"and {len(stays) - _SHOWN:,} more stay: --json lists them")
+            lines.append(f"and {counted(len(stays) - _SHOWN, 'more stays', 'more stay')}: --json lists them")
     if done.waiting:
         waiting = counted(done.waiting, "task waits", "tasks wait")
         lines.append(f"{waiting} in the source that came meanwhile: run the command again")

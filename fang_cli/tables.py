@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fang_core.words.texts import printable
+from fang_core.monitoring.checks import number
+from fang_core.words.texts import counted, printable
 
 _PIPED_WIDTH: Final = 200
 MOST_ROWS: Final = 30
@@ -15,10 +16,11 @@ MOST_ROWS: Final = 30
 
 
 class Number(NamedTuple):
-    """A count, or an estimate of one."""
+    """A count, an estimate of one, or the least that there are."""
 
     value: int
     is_estimate: bool
+    is_least: bool = False
 
 
 def stdout() -> Console:
@@ -50,11 +52,11 @@ def print_table(
         table.add_row(*(cell(value) for value in row))
     console.print(table)
     if most is not None and len(rows) > most:
-        console.print(f"and {len(rows) - most:,} more rows: --json has them all")
+        console.print(f"and {counted(len(rows) - most, 'more row')}: --json has them all")
 
 
 def cell(value: Any) -> Text:
     """Returns a cell without markup and terminal codes, since any client may have written the row's text."""
     if isinstance(value, Number):
-        return Text(f"~{value.value:,}" if value.is_estimate else f"{value.value:,}")
+        return Text(number(value.value, is_estimate=value.is_estimate, is_least=value.is_least))
     return Text(printable(str(value)))

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from fang_core.errors import UnreadablePayload
-from fang_core.interpreter.places import place
+from fang_core.interpreter.places import own_traceback, place
 
 MESSAGE_BYTES: Final = 2_000
 TRACEBACK_BYTES: Final = 8_000
@@ -43,7 +43,7 @@ def clean(text: str, limit: int) -> str:
 def describe(error: BaseException, module: str = "") -> ErrorReport:
     """Returns a report of ``error``; never raises, whatever its ``__str__`` does. ``module`` is the task class's."""
     message = _group(error) if isinstance(error, BaseExceptionGroup) else _line(error, MESSAGE_BYTES)
-    return ErrorReport(message, _trace(error), _place(error, module))
+    return ErrorReport(message, _trace(error, module), _place(error, module))
 
 
 def origin(report: ErrorReport) -> str:
@@ -112,10 +112,10 @@ def _place(error: BaseException, module: str) -> str | None:
         return None
 
 
-def _trace(error: BaseException) -> str | None:
+def _trace(error: BaseException, module: str) -> str | None:
     """Returns only the frames: the message is kept by itself, and formatting it again could raise or cost 50 MB."""
     try:
-        frames = traceback.format_tb(error.__traceback__, limit=-30)
+        frames = traceback.format_tb(own_traceback(error, module), limit=-30)
     except BaseException:  # noqa: BLE001 - a report without frames is better than none
         return None
     # The innermost frames tell most: cut at the front.

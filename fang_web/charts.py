@@ -14,6 +14,7 @@ from markupsafe import Markup
 from fang_core.monitoring.buckets import BOUNDS, Histogram, merged
 from fang_core.monitoring.stats import HeatPoint, StatsPoint
 from fang_core.words.spans import span
+from fang_core.words.texts import counted
 
 LEVELS: Final = 8
 MOST_COLUMNS: Final = 120
@@ -63,7 +64,8 @@ def throughput(points: Sequence[StatsPoint], since: datetime, until: datetime) -
         line=line,
         bars="".join(bars),
         most=f"{most:,.0f}",
-        label=f"{ended:,.0f} runs ended, {went_wrong:,.0f} of them in an error; {most:,.0f} at most at a time",
+        label=f"{counted(round(ended), 'run')} ended, {went_wrong:,.0f} of them in an error; "
+        f"{most:,.0f} at most at a time",
         since=f"{since:%Y-%m-%d %H:%M}",
         until=f"{until:%H:%M %Z}",
     )

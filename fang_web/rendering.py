@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fang_core.words.spans import span
-from fang_core.words.texts import cut, percent
+from fang_core.words.texts import counted, cut, percent
 from fang_web.static import FILES
 
 ENVIRONMENT: Final = Environment(
@@ -77,5 +77,7 @@ def said(details: object) -> list[tuple[str, Any]]:
     return [(str(name), value) for name, value in details.items() if value not in ("", None)]
 
 
-ENVIRONMENT.filters.update(span=_span, number=number, percent=percent, moment=moment, clock=clock, cut=cut, said=said)
+ENVIRONMENT.filters.update(
+    span=_span, number=number, percent=percent, moment=moment, clock=clock, cut=cut, said=said, counted=counted
+)
 ENVIRONMENT.globals.update(NAVIGATION=NAVIGATION, FILES=FILES)

@@ -19,7 +19,8 @@ class QueueStatus:
     Attributes:
         waiting, running: how many of its tasks wait and run.
         oldest_due: how long the one of them that has waited longest for a worker has been due; None if none is due.
-        is_estimate: whether these numbers are estimated.
+        is_estimate: whether these numbers are no exact ones.
+        is_least: whether they are then the least that there are, and no estimates.
         pools, workers: how many registered pools serve it, and how many tasks these run at once, of all their types.
         info: if it is paused or limited, how.
     """
@@ -28,6 +29,7 @@ class QueueStatus:
     waiting: int
     running: int
     is_estimate: bool
+    is_least: bool
     pools: int
     workers: int
     info: TypeInfo | None
@@ -100,6 +102,7 @@ def _queue_status(
         waiting=sum(count.count for count in counts) - running,
         running=running,
         is_estimate=any(count.is_estimate for count in counts),
+        is_least=any(count.is_least for count in counts),
         pools=len(pools),
         workers=sum(pool.workers for pool in pools),
         info=info,

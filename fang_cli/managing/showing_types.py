@@ -12,6 +12,7 @@ from fang_core.flow.info import MOST_COUNTED, TypeInfo
 from fang_core.flow.limits import FlowRule, FlowSettings, Gcra, rules_as_json
 from fang_core.monitoring.figures import PausedSchedule
 from fang_core.words.spans import span
+from fang_core.words.texts import counted
 
 # Types that are paused or limited -------------------------------------------------------------------------------------
 
@@ -117,6 +118,13 @@ def told_pause(paused: TypeInfo | PausedSchedule) -> str:
     return f"{until}{_told_remark(paused.paused_at, paused.paused_by, paused.pause_reason)}"
 
 
+def told_tasks(info: TypeInfo) -> str:
+    """Returns what becomes of the tasks of a type that has been paused."""
+    running = counted(info.running, "of its tasks runs, and goes on", "of its tasks run, and go on")
+    waiting = counted(info.waiting, "waits", "wait")
+    return f"{running if info.running else 'none of its tasks runs'}; {waiting if info.waiting else 'none waits'}"
+
+
 def _told_remark(at: datetime | None, by: str | None, reason: str | None) -> str:
     return f", since {time_of(at)}{f' by {by}' if by else ''}{f': {reason}' if reason else ''}"
 
@@ -137,6 +145,7 @@ def _queue_as_json(queue: QueueStatus) -> dict[str, Any]:
         "oldest_due_seconds": None if queue.oldest_due is None else queue.oldest_due.total_seconds(),
         "running": queue.running,
         "estimated": queue.is_estimate,
+        "at_least": queue.is_least,
         "pools": queue.pools,
         "workers": queue.workers,
         "paused": info is not None and info.is_paused,
@@ -155,9 +164,9 @@ def show_queues(queues: Sequence[QueueStatus]) -> None:
         (
             each.task_type,
             _state(each.info),
-            Number(each.waiting, each.is_estimate),
+            Number(each.waiting, each.is_estimate, each.is_least),
             "" if each.oldest_due is None else span(each.oldest_due),
-            Number(each.running, each.is_estimate),
+            Number(each.running, each.is_estimate, each.is_least),
             Number(each.pools, False),
             Number(each.workers, False),
             "" if each.info is None else _told_pause_of(each.info),

@@ -70,7 +70,7 @@ def pause_queue(
     if not info.is_paused:
         raise UsageError("--until has passed already: the task type is not paused")
     click.echo(printable(f"{task_type} is paused {showing_types.told_pause(info)}"))
-    click.echo(f"{info.running} of its tasks run, and go on; {info.waiting} wait")
+    click.echo(showing_types.told_tasks(info))
     if not is_known:
         _tell_unknown(task_type, database_url, schema)
 

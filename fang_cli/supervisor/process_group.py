@@ -18,6 +18,7 @@ from fang_cli.supervisor.process import Process
 from fang_core.config import EXIT_RUNS_LEFT
 from fang_core.logs import SafeLogger
 from fang_core.retry import Retry
+from fang_core.words.texts import counted
 
 logger = SafeLogger("fang_cli")
 
@@ -321,7 +322,7 @@ class ProcessGroup:
         if process.generation < self._generation:
             return self._why
         if process.report is not None and process.report.ended_runs >= process.tasks_limit:
-            return f"it has run {process.report.ended_runs} tasks"
+            return f"it has run {counted(process.report.ended_runs, 'task')}"
         if process.memory_limit < inf and process.memory() > process.memory_limit:
             return f"it takes {_megabytes(process)}"
         return None

@@ -14,7 +14,7 @@ from fang_core.monitoring.listing import TaskPage
 from fang_core.record import DEFAULT_MAX_RETRIES, Progress, Task
 from fang_core.tasks.life import first_line_of, life, when
 from fang_core.tasks.selecting.filter import TaskFilter
-from fang_core.words.texts import printable
+from fang_core.words.texts import counted, printable
 
 _WORDS: Final = frozenset(DEFAULT_MASKED)
 _KEPT_BACK: Final = ("metadata", "errors", "conflict", "progress")
@@ -69,7 +69,7 @@ def show_page(page: TaskPage, which: TaskFilter, limit: int) -> None:
     print_table(console, "tasks", columns, rows, most=None)
     if page.stopped:
         down_to = "" if page.looked_to is None else f" down to {time_of(page.looked_to)}"
-        console.print(f"looked at {page.looked_at:,} tasks{down_to}, and the time for a page was over")
+        console.print(f"looked at {counted(page.looked_at, 'task')}{down_to}, and the time for a page was over")
     if page.cursor is not None:
         words = ["fang tasks list", told(which), f"--limit {limit}", f"--cursor {page.cursor}"]
         console.print(printable(f"go on with: {' '.join(filter(None, words))}"), soft_wrap=True, markup=False)
@@ -131,7 +131,8 @@ def _facts(task: Task, why: Explanation) -> Iterator[tuple[str, str]]:
     if why.remedy:
         yield "remedy", why.remedy
     most = DEFAULT_MAX_RETRIES if task.max_retries is None else task.max_retries
-    yield "retries", f"{task.retries} of {most}{f', and {task.crashes} crashes' if task.crashes else ''}"
+    crashes = counted(task.crashes, "crash", "crashes")
+    yield "retries", f"{task.retries} of {most}{f', and {crashes}' if task.crashes else ''}"
     if task.timeout is not None:
         yield "timeout", str(task.timeout)
     if task.uniq_hash is not None:

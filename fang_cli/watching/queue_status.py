@@ -123,7 +123,7 @@ def _counts(queue: Backend, seen: Sequence[_Seen], stats: Stats) -> Iterator[Tas
                 found = queue.count_tasks(which)
                 if found.count:
                     due = _due(queue, which, stats.until) if state in DUE_STATES else 0
-                    yield TaskCount(task_type, state, kind, found.count, due, not found.is_exact)
+                    yield TaskCount(task_type, state, kind, found.count, due, not found.is_exact, not found.is_exact)
 
 
 def _due(queue: Backend, which: TaskFilter, now: datetime) -> int:
@@ -182,7 +182,8 @@ def _retried(waiting: _Seen, counts: Sequence[TaskCount]) -> list[RetriedKind]:
             next_due = min((task.scheduled_at for task in tasks), default=None)
             error = None if last is None else _first_line(last.error_message)
             is_estimate = count.is_estimate or not waiting.is_all
-            found.append(RetriedKind(count.task_type, count.kind, count.count, next_due, error, is_estimate))
+            place = (count.task_type, count.kind)
+            found.append(RetriedKind(*place, count.count, next_due, error, is_estimate, is_least=is_estimate))
     return sorted(found, key=lambda kind: (-kind.count, kind.task_type, kind.kind))
 
 

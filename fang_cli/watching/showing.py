@@ -11,7 +11,7 @@ from fang_cli.texts import time_of
 from fang_cli.watching.stats_tables import kind_as_object, of_kinds, throughput_as_object, throughput_in_words
 from fang_cli.watching.status import Status
 from fang_core.monitoring import checks
-from fang_core.monitoring.figures import NotableRun, RunningKind, TaskCount
+from fang_core.monitoring.figures import NotableRun, RunningKind, TaskCount, UnknownKind, UnservedType
 from fang_core.monitoring.stats import KindStats
 from fang_core.record import PoolInfo, TaskState
 from fang_core.words.spans import span
@@ -26,7 +26,9 @@ def _sums(counts: Iterable[TaskCount], *names: str) -> dict[tuple[str, ...], dic
     for count in counts:
         states = sums.setdefault(tuple(getattr(count, name) for name in names), {})
         former = states.get(count.state, Number(0, False))
-        states[count.state] = Number(former.value + count.count, former.is_estimate or count.is_estimate)
+        states[count.state] = Number(
+            former.value + count.count, former.is_estimate or count.is_estimate, former.is_least or count.is_least
+        )
     return sums
 
 
@@ -59,6 +61,7 @@ def as_json(status: Status) -> str:
                     "kind": each.kind,
                     "count": each.count,
                     "estimated": each.is_estimate,
+                    "at_least": each.is_least,
                     "next_due": _iso(each.next_due),
                     "error": each.error,
                 }
@@ -108,13 +111,9 @@ def as_json(status: Status) -> str:
                 }
                 for each in status.paused_schedules
             ],
-            "unserved_types": [
-                {"task_type": each.task_type, "due": each.due, "estimated": each.is_estimate}
-                for each in status.unserved_types
-            ],
+            "unserved_types": [{"task_type": each.task_type, **_due_of(each)} for each in status.unserved_types],
             "unknown_kinds": [
-                {"task_type": each.task_type, "kind": each.kind, "due": each.due, "estimated": each.is_estimate}
-                for each in status.unknown_kinds
+                {"task_type": each.task_type, "kind": each.kind, **_due_of(each)} for each in status.unknown_kinds
             ],
             "unheld": [
                 {"task_type": each.task_type, "kind": each.kind, "count": each.count} for each in _unheld(status)
@@ -125,7 +124,11 @@ def as_json(status: Status) -> str:
 
 
 def _counted(number: Number) -> dict[str, object]:
-    return {"count": number.value, "estimated": number.is_estimate}
+    return {"count": number.value, "estimated": number.is_estimate, "at_least": number.is_least}
+
+
+def _due_of(waiting: UnservedType | UnknownKind) -> dict[str, object]:
+    return {"due": waiting.due, "estimated": waiting.is_estimate, "at_least": waiting.is_least}
 
 
 def _running_as_json(status: Status, each: RunningKind) -> dict[str, object]:
@@ -190,7 +193,13 @@ def show(status: Status) -> None:
         "tasks that failed and run again",
         ("task type", "kind", "tasks", "next due", "last error"),
         [
-            (each.task_type, each.kind, Number(each.count, each.is_estimate), time_of(each.next_due), each.error or "")
+            (
+                each.task_type,
+                each.kind,
+                Number(each.count, each.is_estimate, each.is_least),
+                time_of(each.next_due),
+                each.error or "",
+            )
             for each in status.retried
         ],
     )
@@ -223,13 +232,18 @@ def show(status: Status) -> None:
         console,
         "task types that no live pool serves",
         ("task type", "due tasks"),
-        [(each.task_type, Number(each.due, each.is_estimate)) for each in status.unserved_types],
+        [(each.task_type, Number(each.due, each.is_estimate, each.is_least)) for each in status.unserved_types],
     )
+    unserved = {each.task_type for each in status.unserved_types}
     print_table(
         console,
         "kinds that no live pool of their task type knows",
         ("task type", "kind", "due tasks"),
-        [(each.task_type, each.kind, Number(each.due, each.is_estimate)) for each in status.unknown_kinds],
+        [
+            (each.task_type, each.kind, Number(each.due, each.is_estimate, each.is_least))
+            for each in status.unknown_kinds
+            if each.task_type not in unserved  # which says it all
+        ],
     )
     print_table(
         console,

@@ -12,6 +12,7 @@ from fang_cli.tasks.showing import progress_in_words
 from fang_core.monitoring.stats import KindStats, Stats, Times, TypeStats
 from fang_core.record import LiveRun, PoolInfo
 from fang_core.words.spans import span
+from fang_core.words.texts import counted
 
 Table = tuple[tuple[str, ...], list[tuple[object, ...]]]
 """The columns and the rows of a table."""
@@ -56,7 +57,7 @@ def throughput_in_words(stats: Stats, asked: str) -> str:
     runs = ", ".join(f"{getattr(told, name):,} {name}" for name in Throughput._fields[2:6] if getattr(told, name))
     busy = "" if told.utilisation is None else f"; workers were busy {told.utilisation:.0%} of their time"
     speed = speed_of(told.started, told.seconds)
-    return f"in the last {asked}: {told.started:,} runs started, {speed}{f' ({runs})' if runs else ''}{busy}"
+    return f"in the last {asked}: {counted(told.started, 'run')} started, {speed}{f' ({runs})' if runs else ''}{busy}"
 
 
 def speed_of(count: int, seconds: float) -> str:

@@ -162,7 +162,7 @@ def _parts(glance: Glance, rows: int | None, trouble: str) -> Iterator[Renderabl
     busy, workers = _busy(glance.pools), sum(pool.workers for pool in glance.pools)
     seconds = (stats.until - stats.since).total_seconds()
     pools = counted(len(glance.pools), "pool")
-    yield Text(f"{time_of(stats.until)}  {pools}, {busy:,} of {workers:,} workers busy")
+    yield Text(f"{time_of(stats.until)}  {pools}, {busy:,} of {counted(workers, 'worker')} busy")
     yield Text(stats_tables.throughput_in_words(stats, span(glance.since)))
     if trouble:
         yield Text(printable(f"not up to date: {trouble}"), style="bold red")

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Final, NamedTuple
 
 _STDLIB: Final = os.path.dirname(os.__file__) + os.sep
@@ -61,6 +61,26 @@ def place_in(frames: Iterable[FrameType], module: str) -> str | None:
     """Returns the place where code stands that has not ended, as ``place`` does; ``frames`` are innermost first."""
     known = [_Frame(frame.f_code.co_filename, frame.f_lineno, _module_of(frame)) for frame in frames]
     return _own(known, module) or next(map(str, known), None)
+
+
+def own_traceback(error: BaseException, module: str) -> TracebackType | None:
+    """Returns the traceback of an error without the frames at its beginning that lead from Fang to the own code.
+
+    The whole traceback if other code comes first, or no own code at all: Fang or a library has raised it then.
+    """
+    package = _package_of(module)
+    whole: TracebackType | None = vars(BaseException)["__traceback__"].__get__(error)
+    begins = step = whole
+    while step is not None:
+        frame = _Frame(step.tb_frame.f_code.co_filename, step.tb_lineno, _module_of(step.tb_frame))
+        if frame.file.startswith(_OURS):
+            begins = step.tb_next
+        elif _is_in(frame.module, package) or not frame.is_of_a_library:
+            return begins
+        elif not frame.file.startswith(_STDLIB):
+            return whole
+        step = step.tb_next
+    return whole
 
 
 def _innermost_first(error: BaseException) -> list[_Frame]:

@@ -1,6 +1,6 @@
 """What ``fang doctor`` says of whatever backend: the form of a check, and the rules for pools and tasks. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -48,15 +48,25 @@ def some(texts: Sequence[str]) -> str:
     return "; ".join(texts[:SHOWN]) + more
 
 
-def number(value: int, *, is_estimate: bool) -> str:
-    """Returns a number of tasks as a person reads it: with ``~`` if it was estimated."""
-    return f"~{value:,}" if is_estimate else f"{value:,}"
+def number(value: int, *, is_estimate: bool, is_least: bool = False) -> str:
+    """Returns a number of tasks as a person reads it: ``5``, ``~5`` if it was estimated, ``5+`` if it is the least."""
+    return f"{value:,}+" if is_least else f"~{value:,}" if is_estimate else f"{value:,}"
+
+
+def sum_of(counts: Sequence[TaskCount], value: Callable[[TaskCount], int]) -> str:
+    """Returns the sum of a value of these counts, as a person reads it."""
+    counted = [count for count in counts if value(count)]
+    return number(
+        sum(map(value, counted)),
+        is_estimate=any(count.is_estimate for count in counted),
+        is_least=any(count.is_least for count in counted),
+    )
 
 
 def pools(lives: Mapping[UUID, Life], counts: Sequence[TaskCount]) -> Check:
     """Judges whether pools live."""
     due = sum(count.due for count in counts)
-    told = number(due, is_estimate=any(count.is_estimate for count in counts if count.due))
+    told = sum_of(counts, lambda count: count.due)
     by_life = {life: [pool_id for pool_id, each in lives.items() if each is life] for life in Life}
     alive, gone = len(by_life[Life.ALIVE]), by_life[Life.DEAD] + by_life[Life.SILENT]
     dead = f"{len(by_life[Life.DEAD])} dead, {len(by_life[Life.SILENT])} silent"
@@ -64,7 +74,8 @@ def pools(lives: Mapping[UUID, Life], counts: Sequence[TaskCount]) -> Check:
         text = f"pools that live: {alive}; tasks that are due: {told}"
         if alive or not due:
             return Check("pools", Level.OK, text)
-        return Check("pools", Level.ERROR, f"no pool runs, and {told} tasks are due", "fang worker MODULE:POOL")
+        wait = "task is" if due == 1 else "tasks are"
+        return Check("pools", Level.ERROR, f"no pool runs, and {told} {wait} due", "fang worker MODULE:POOL")
     text = f"pools: {alive} live, {dead}: {some([str(each) for each in gone])}"
     if alive:
         return Check("pools", Level.WARNING, f"{text}; pools that live take back the tasks of dead ones", "fang pools")
@@ -72,7 +83,7 @@ def pools(lives: Mapping[UUID, Life], counts: Sequence[TaskCount]) -> Check:
 
 
 def _due(waiting: UnservedType | UnknownKind) -> str:
-    return number(waiting.due, is_estimate=waiting.is_estimate)
+    return number(waiting.due, is_estimate=waiting.is_estimate, is_least=waiting.is_least)
 
 
 def served(types: Sequence[UnservedType], kinds: Sequence[UnknownKind]) -> Check:
@@ -99,7 +110,7 @@ def aside(counts: Sequence[TaskCount]) -> Check | None:
     waiting = [count for count in counts if count.task_type == ASIDE]
     if not waiting:
         return None
-    told = number(sum(count.count for count in waiting), is_estimate=any(count.is_estimate for count in waiting))
+    told = sum_of(waiting, lambda count: count.count)
     text = f"tasks that a move to another queue has set aside, so that nobody runs them: {told}"
     remedy = f"if no fang move is running, run the same one again; fang tasks list --type {ASIDE}, then fang why ID"
     return Check("moving", Level.WARNING, text, remedy)

@@ -13,7 +13,8 @@ class TaskCount:
 
     Attributes:
         due: how many wait only for a worker, as their time has come.
-        is_estimate: whether the numbers are estimated, as there are too many tasks to count.
+        is_estimate: whether the numbers are no exact ones, as there are too many tasks to count.
+        is_least: whether they are then the least that there are, where counting has ended, and no estimates.
     """
 
     task_type: str
@@ -22,6 +23,7 @@ class TaskCount:
     count: int
     due: int
     is_estimate: bool = False
+    is_least: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class RetriedKind:
         error: the first line of the error of the one that failed last; None likewise.
         is_estimate: whether there were too many waiting tasks to look at all of them: ``count`` is then estimated, and
             a task that is due earlier, or has failed later, may have been left out.
+        is_least: whether there are then at least ``count``.
     """
 
     task_type: str
@@ -62,6 +65,7 @@ class RetriedKind:
     next_due: datetime | None
     error: str | None
     is_estimate: bool = False
+    is_least: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,7 @@ class UnservedType:
     task_type: str
     due: int
     is_estimate: bool = False
+    is_least: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +133,4 @@ class UnknownKind:
     kind: str
     due: int
     is_estimate: bool = False
+    is_least: bool = False

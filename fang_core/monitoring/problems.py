@@ -12,7 +12,7 @@ from fang_core.monitoring.stats import KindStats, Stats, TypeStats
 from fang_core.record import PoolInfo
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.words.spans import span
-from fang_core.words.texts import percent
+from fang_core.words.texts import counted, percent
 
 Grade: TypeAlias = Literal["bad", "warn"]
 
@@ -119,7 +119,7 @@ def _of_kinds(kinds: Iterable[KindStats]) -> Iterator[Problem]:
             text = f"{percent(each.error_rate)} of the runs of {each.kind} end in an error{lost}"
             yield Problem(grade, text, ("kinds", each.kind))
         elif each.failed:
-            yield Problem("warn", f"{each.failed:,} tasks of {each.kind} failed for good", ("tasks",), query)
+            yield Problem("warn", f"{counted(each.failed, 'task')} of {each.kind} failed for good", ("tasks",), query)
 
 
 def _of_pauses(types: Iterable[TypeInfo], schedules: Iterable[ScheduleInfo]) -> Iterator[Problem]:

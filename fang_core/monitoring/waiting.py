@@ -199,9 +199,8 @@ def suspect(facts: Facts, task: Task) -> Found | None:
     if not is_suspect(task) or (runs_apart(task) and any(pool.isolates for pool in able)):
         return None
     limit = group_limit(task)
-    apart = (
-        "alone" if limit <= 1 else "apart from others like it" if limit == MOST_GROUP else f"with {limit - 1} others"
-    )
+    together = f"with {counted(limit - 1, 'other')}"
+    apart = "alone" if limit <= 1 else "apart from others like it" if limit == MOST_GROUP else together
     return Found(
         Cause.SUSPECT,
         f"{died(task)}, so it is tried {apart}: it waits until a pool has room for that.",

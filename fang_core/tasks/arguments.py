@@ -146,15 +146,24 @@ def _apply(check: TypeAdapter[Any], name: str, value: object) -> None:
 
 
 _POOLS: Final[Mapping[Mode, str]] = MappingProxyType({"threaded": "WorkerPool", "async": "AsyncWorkerPool"})
-_QUEUES: Final[Mapping[Mode, str]] = MappingProxyType({"threaded": "Queue", "async": "AsyncQueue"})
+_OF_OTHERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "sqlite": ("SqliteQueue", "tasks.db"),
+        **{scheme: ("RedisQueue", f"{scheme}://...") for scheme in ("redis", "rediss", "valkey", "unix")},
+    }
+)
+"""The queues of other backends than Postgres, by the schemes of their URLs, and what these take."""
 
 
 def check_queue(queue: object, mode: Mode) -> None:
     """Raises ``UsageError`` if a pool of this mode cannot run on the queue; ``store()`` shows the queue's mode."""
     store = None if isinstance(queue, type) else getattr(queue, "store", None)
-    pool, wanted, name = _POOLS[mode], _QUEUES[mode], type(queue).__name__
+    pool, name = _POOLS[mode], type(queue).__name__
     if not callable(store):
-        raise UsageError(f"{pool} takes a queue, not {name}: write {pool}({wanted}('postgresql://...'))")
+        scheme = queue.partition(":")[0].partition("+")[0] if isinstance(queue, str) else ""
+        made, of = _OF_OTHERS.get(scheme, ("Queue", "postgresql://..."))
+        wanted = f"Async{made}" if mode == "async" else made
+        raise UsageError(f"{pool} takes a queue, not {name}: write {pool}({wanted}('{of}'))")
     its_mode: Mode = "async" if inspect.iscoroutinefunction(store) else "threaded"
     if its_mode != mode:
         counterpart = _in_mode(type(queue), mode)

@@ -170,7 +170,9 @@ class QueueSchedules:
         connection: Any = None,
         **options: Unpack[InsertOptions],
     ) -> ScheduleInfo:
-        """Stores a schedule, or changes the one of this name; pools heed it at once. Returns it as it is stored.
+        """Stores a schedule, or changes the one of this name; pools heed it at once.
+
+        Returns it as it is stored. Its ``upcoming`` is empty: ``list`` finds the next ticks.
 
         Every tick inserts ``task`` as it is now; pools of its task type make the ticks, whether or not they know its
         class. If a class has a schedule of this name (its kind, or the oldest of its former kinds), this one takes its
@@ -327,7 +329,9 @@ class AsyncQueueSchedules:
         connection: Any = None,
         **options: Unpack[InsertOptions],
     ) -> ScheduleInfo:
-        """Stores a schedule, or changes the one of this name; pools heed it at once. Returns it as it is stored.
+        """Stores a schedule, or changes the one of this name; pools heed it at once.
+
+        Returns it as it is stored. Its ``upcoming`` is empty: ``list`` finds the next ticks.
 
         Every tick inserts ``task`` as it is now; pools of its task type make the ticks, whether or not they know its
         class. If a class has a schedule of this name (its kind, or the oldest of its former kinds), this one takes its

@@ -282,8 +282,13 @@ _TYPES: Final = {"string": "a text", "integer": "a whole number", "number": "a n
 def _hint(shape: Shape, node: Mapping[str, Any]) -> str:
     """Returns what a field takes, in a few words."""
     said = _WORDS.get(node.get("format", "")) or _TYPES.get(str(node.get("type")), "JSON")
-    bounds = [words.format(_text(node[key])) for key, words in _BOUNDS if node.get(key) not in (None, "")]
+    bounds = [_one(words.format(_text(node[key]))) for key, words in _BOUNDS if node.get(key) not in (None, "")]
     return ", ".join([said, *bounds, *(["may be empty"] if shape.nullable else [])])
+
+
+def _one(said: str) -> str:
+    """Returns a bound whose noun fits the number 1."""
+    return re.sub(r"^1 (character|row)s ", r"1 \1 ", said)
 
 
 def _text(value: object, most: int = 200) -> str:

@@ -49,6 +49,7 @@ async def overview(view: View) -> Response:
         types=shortened(type_rows(stats)),
         chart=_chart(stats),
         rate=rate(stats.points) if stats else None,
+        rate_seconds=_last_whole(stats.points).seconds if stats and stats.points else None,
         curve=_curve(stats),
         pools=pools,
         busy=sum(pool.busy or 0 for pool in pools),
@@ -77,8 +78,12 @@ def rate(points: Sequence[StatsPoint]) -> float | None:
     """Returns how many runs end each second now: of the last whole minute or hour, if it is not over yet."""
     if not points:
         return None
-    last = points[-2] if len(points) > 1 else points[-1]
+    last = _last_whole(points)
     return (last.finished + last.retried + last.failed + last.cancelled) / last.seconds
+
+
+def _last_whole(points: Sequence[StatsPoint]) -> StatsPoint:
+    return points[-2] if len(points) > 1 else points[-1]
 
 
 def _chart(stats: Stats | None) -> Markup:

@@ -52,7 +52,7 @@ def test_a_task_type_is_paused_and_resumed(url: str, printed: Run) -> None:
         queue.insert_task(Export(), task_type="mail", delay=timedelta(hours=1))
     paused = printed("queues", "pause", "mail", "--for", "90m", "--reason", "the API is \x1b[31mdown")
     assert re.match(rf"mail is paused until \S+ \S+, since \S+ \S+ by {ME}: the API is .\[31mdown\n", paused)
-    assert paused.endswith("0 of its tasks run, and go on; 2 wait\n")
+    assert paused.endswith("none of its tasks runs; 2 wait\n")
     [shown] = told(printed, "queues", "list")
     until, since = (datetime.fromisoformat(shown.pop(name)) for name in ("paused_until", "paused_at"))
     assert abs(until - since - timedelta(minutes=90)) < timedelta(minutes=1)
@@ -62,6 +62,7 @@ def test_a_task_type_is_paused_and_resumed(url: str, printed: Run) -> None:
         "waiting": 2,
         "running": 0,
         "estimated": False,
+        "at_least": False,
         "pools": 0,
         "workers": 0,
         "paused": True,
@@ -171,13 +172,13 @@ def test_what_the_database_refuses_is_one_line(url: str) -> None:
 
 def test_a_type_that_nothing_has_is_told_as_such_with_the_one_that_was_meant(url: str, printed: Run) -> None:
     lists = ": fang queues list shows which there are\n"
-    assert printed("queues", "pause", "mail").endswith(f"0 wait\nno pool serves this task type{lists}")
+    assert printed("queues", "pause", "mail").endswith(f"none waits\nno pool serves this task type{lists}")
     assert printed("limits", "set", "exports", "3").endswith(f"no pool serves this task type{lists}")
     with Queue(url) as queue, WorkerPool(queue, task_type="mail"):
         meant = f"no pool serves this task type (did you mean 'mail'?){lists}"
         assert printed("queues", "pause", "mial").endswith(meant)
         assert printed("limits", "set", "mial", "3").endswith(meant)
-        assert printed("queues", "pause", "mail").endswith("0 wait\n")
+        assert printed("queues", "pause", "mail").endswith("none waits\n")
         assert "no pool" not in printed("limits", "set", "mail", "3")
 
 

@@ -56,10 +56,10 @@ def test_json_has_keys_that_stay(url: str, pool: WorkerPool) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     found = json.loads(result.stdout)
     assert found["tasks"] == [
-        {"task_type": "[bold]strange", "state": "new", "count": 1, "estimated": False},
-        {"task_type": "heavy", "state": "new", "count": 1, "estimated": False},
-        {"task_type": "heavy", "state": "failed", "count": 1, "estimated": False},
-        {"task_type": "heavy", "state": "retried", "count": 1, "estimated": False},
+        {"task_type": "[bold]strange", "state": "new", "count": 1, "estimated": False, "at_least": False},
+        {"task_type": "heavy", "state": "new", "count": 1, "estimated": False, "at_least": False},
+        {"task_type": "heavy", "state": "failed", "count": 1, "estimated": False, "at_least": False},
+        {"task_type": "heavy", "state": "retried", "count": 1, "estimated": False, "at_least": False},
     ]
     assert found["kinds"][-1] == {
         "task_type": "heavy",
@@ -67,10 +67,18 @@ def test_json_has_keys_that_stay(url: str, pool: WorkerPool) -> None:
         "state": "retried",
         "count": 1,
         "estimated": False,
+        "at_least": False,
     }
     [retried] = found["retried"]
     assert retried.pop("next_due").endswith("+00:00")
-    assert retried == {"task_type": "heavy", "kind": "Nobodys", "count": 1, "estimated": False, "error": "E"}
+    assert retried == {
+        "task_type": "heavy",
+        "kind": "Nobodys",
+        "count": 1,
+        "estimated": False,
+        "at_least": False,
+        "error": "E",
+    }
     oldest = found["oldest_due"][1]
     assert (oldest["task_type"], oldest["id"]) == ("heavy", "00000000-0000-0000-0000-00000000000a")
     assert 3600 <= oldest["age_seconds"] < 3700
@@ -95,12 +103,12 @@ def test_json_has_keys_that_stay(url: str, pool: WorkerPool) -> None:
         "life": "alive",
     }
     assert found["unserved_types"] == [
-        {"task_type": "heavy", "due": 2, "estimated": False},
-        {"task_type": "[bold]strange", "due": 1, "estimated": False},
+        {"task_type": "heavy", "due": 2, "estimated": False, "at_least": False},
+        {"task_type": "[bold]strange", "due": 1, "estimated": False, "at_least": False},
     ]
     assert found["unknown_kinds"] == [
-        {"task_type": "heavy", "kind": "Nobodys", "due": 2, "estimated": False},
-        {"task_type": "[bold]strange", "kind": "[red]\x1b[31m", "due": 1, "estimated": False},
+        {"task_type": "heavy", "kind": "Nobodys", "due": 2, "estimated": False, "at_least": False},
+        {"task_type": "[bold]strange", "kind": "[red]\x1b[31m", "due": 1, "estimated": False, "at_least": False},
     ]
 
 
@@ -194,7 +202,7 @@ def test_a_pool_that_was_killed_serves_nothing_and_is_shown_as_dead(url: str) ->
         )
     found = json.loads(fang("status", "--json", "--database-url", url).stdout)
     assert [pool["life"] for pool in found["pools"]] == ["dead"]
-    assert {"task_type": "heavy", "due": 1, "estimated": False} in found["unserved_types"]
+    assert {"task_type": "heavy", "due": 1, "estimated": False, "at_least": False} in found["unserved_types"]
     [running] = found["running"]
     assert (running["kind"], running["count"], running["pool"]) == ("Nobodys", 1, "dead")
     assert 3600 <= running["age_seconds"] < 3700

@@ -1,15 +1,18 @@
 """What `fang status` reads over the verbs of a queue; here its backend is the memory."""
 
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from fang_cli.watching import queue_status
+from fang_cli.watching import queue_status, showing
 from fang_cli.watching.queue_status import status_of
 from fang_core import MemoryQueue, Queueable, Runnable, TaskConfig, TaskFilter, TaskState
+from fang_core.monitoring import checks
 from fang_core.monitoring.life import Life
+from fang_core.monitoring.listing import Count
 from fang_threaded import WorkerPool
 
 
@@ -88,6 +91,36 @@ def test_what_is_too_much_to_look_at_is_counted_place_by_place(
 
     assert counts(status) == {("mail", "new", "status.Mail"): (20, 20), ("common", "new", "status.Report"): (1, 0)}
     assert [each.id for each in status.oldest_due] == [oldest.id]
+
+
+def test_what_was_not_counted_to_its_end_is_shown_as_the_least(
+    queue: MemoryQueue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(queue_status, "_LOOKED_AT", 2)
+    monkeypatch.setattr(queue_status, "_PAGE", 2)
+    monkeypatch.setattr(
+        queue, "count_tasks", lambda which: Count(5, False) if TaskState.NEW in which.states else Count(0, True)
+    )
+    queue.insert_tasks([Mail() for _ in range(20)])
+
+    status = status_of(queue)
+
+    assert [(each.count, each.is_estimate, each.is_least) for each in status.counts] == [(5, True, True)]
+    assert checks.pools({}, status.counts).text == "no pool runs, and 5+ tasks are due"
+    showing.show(status)
+    shown = capsys.readouterr().out
+    assert shown.count(" 5+ ") == 3  # by type, by kind, and as what no pool serves
+    assert "~" not in shown
+    told = json.loads(showing.as_json(status))
+    assert told["unserved_types"] == [{"task_type": "mail", "due": 5, "estimated": True, "at_least": True}]
+
+
+def test_a_type_that_no_pool_serves_is_named_once(queue: MemoryQueue, capsys: pytest.CaptureFixture[str]) -> None:
+    queue.insert_tasks([Mail(), Mail()])
+    showing.show(status_of(queue))
+    shown = capsys.readouterr().out
+    assert "task types that no live pool serves\n┏" in shown
+    assert "no kinds that no live pool of their task type knows" in shown
 
 
 def test_what_no_pool_serves_or_knows_is_named_and_pools_live(queue: MemoryQueue) -> None:

@@ -26,6 +26,8 @@ URL = "postgresql://localhost/app"
         (WorkerPool, AsyncSqliteQueue("tasks.db"), r"AsyncSqliteQueue: give it SqliteQueue, or take AsyncWorkerPool "),
         (WorkerPool, URL, r"^WorkerPool takes a queue, not str: write WorkerPool\(Queue\('postgresql://\.\.\.'\)\)$"),
         (AsyncWorkerPool, URL, r"takes a queue, not str: write AsyncWorkerPool\(AsyncQueue\("),
+        (WorkerPool, "sqlite:///a", r"write WorkerPool\(SqliteQueue\('tasks.db'\)\)$"),
+        (AsyncWorkerPool, "rediss://u:secret@h", r"write AsyncWorkerPool\(AsyncRedisQueue\('rediss://\.\.\.'\)\)$"),
         (WorkerPool, Queue, r"^WorkerPool takes a queue, not type"),
         (AsyncWorkerPool, None, r"^AsyncWorkerPool takes a queue, not NoneType"),
     ],

@@ -1,5 +1,6 @@
 """What is kept of an exception can always be stored, whatever the exception does."""
 
+import json
 import runpy
 from pathlib import Path
 from typing import Any, NoReturn
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fang_core import MemoryQueue, Queueable, RetentionMode, Runnable, TaskConfig, UsageError
 from fang_core.failure import MESSAGE_BYTES, TRACEBACK_BYTES, clean, describe, origin, text_of
+from fang_threaded import WorkerPool
 
 anything = st.text(st.characters(codec=None, exclude_categories=()))  # lone surrogates and NUL included
 
@@ -237,3 +240,29 @@ def test_text_of_is_for_any_object() -> None:
     assert text_of(5) == "5"
     assert size(text_of("ж" * 5_000)) == MESSAGE_BYTES
     assert text_of(Hostile(GeneratorExit())) == "<its __str__ raised GeneratorExit>"
+
+
+def test_a_traceback_begins_with_the_own_code_and_goes_on_in_libraries() -> None:
+    class Broken(Runnable):
+        task_config = TaskConfig(kind="failure.Broken")
+
+        def run(self, queue: Queueable) -> None:
+            json.loads("{")
+
+    queue = MemoryQueue()
+    task = queue.insert_task(Broken())
+    WorkerPool(queue, retention_mode=RetentionMode.KEEP_ALL).drain()
+    found = queue.find_task_by_id(task.id)
+    assert found is not None
+    trace = found.errors[0]["traceback"]
+    assert trace.startswith(f'  File "{__file__}"'), trace
+    assert "json/decoder.py" in trace
+
+
+def test_an_error_of_a_library_or_of_fang_itself_keeps_its_frames() -> None:
+    with pytest.raises(UsageError) as caught:
+        MemoryQueue().find_task_by_id("none")  # type: ignore[arg-type]
+    error = caught.value.with_traceback(caught.value.__traceback__.tb_next)  # type: ignore[union-attr]
+    trace = describe(error).traceback
+    assert trace is not None
+    assert trace.count("fang_core") >= 2

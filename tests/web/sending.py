@@ -20,6 +20,7 @@ class Form(HTMLParser):
         self.fields: dict[str, list[str]] = {}
         self._text: tuple[str, list[str]] | None = None
         self._select: str | None = None
+        self._is_named = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
@@ -33,12 +34,16 @@ class Form(HTMLParser):
         elif tag == "option" and self._select is not None:
             if "selected" in given or self._select not in self.fields:
                 self.fields[self._select] = [value]
+                self._is_named = "value" not in given
         elif tag == "input" and (given.get("type") != "checkbox" or "checked" in given):
             self.fields.setdefault(name, []).append(value)
 
     def handle_data(self, data: str) -> None:
         if self._text is not None:
             self._text[1].append(data)
+        elif self._is_named and self._select is not None:  # an option without a value is sent by its text
+            self.fields[self._select] = [data]
+            self._is_named = False
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "textarea" and self._text is not None:

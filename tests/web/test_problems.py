@@ -41,7 +41,7 @@ def test_what_is_well_is_not_told(told: Any) -> None:
     [
         (stats(types=[type_stats(workers=0)]), "bad", "no pool serves task type mails: 3 due"),
         (stats(types=[type_stats(oldest_due=301.0)]), "warn", "task type mails: a task has been due for 5 min 1 s"),
-        (stats(kind_stats(failed=1)), "warn", "1 tasks of Mail failed for good"),
+        (stats(kind_stats(failed=1)), "warn", "1 task of Mail failed for good"),
         (stats(kind_stats(retried=12)), "warn", "11 % of the runs of Mail end in an error"),
         (stats(kind_stats(failed=12)), "bad", "11 % of the runs of Mail end in an error, 12 for good"),
         (stats(types=[type_stats()], utilisation=0.96), "warn", "workers are busy 96 % of their time: add some"),

@@ -250,6 +250,21 @@ async def test_an_edit_changes_options_and_keeps_headers_that_are_masked(queue: 
         assert (await only_task(queue)).headers == {"X-Api-Key": "s3cret"}
 
 
+@pytest.mark.parametrize("option", ["timeout", "expires", "due", "task_type", "priority", "max_retries"])
+async def test_an_option_that_was_emptied_is_told_to_stay(queue: AsyncMemoryQueue, option: str) -> None:
+    expires = datetime(2031, 5, 6, tzinfo=UTC)
+    task = await queue.insert_task(
+        Ship(order=1), timeout=timedelta(seconds=5), expires=expires, delay=timedelta(hours=1)
+    )
+    async with page_of(queue) as browser:
+        form = sent_by(await browser.get(f"/tasks/{task.id}/edit"))
+        answer = await post(browser, "edit-task", form | {option: "", "payload.note": "new"})
+    assert answer.status_code == 422
+    told = f"it cannot be taken away from a task: give another value, or the former one, {form[option][0]}"
+    assert told in text_of(answer.text)
+    assert (await only_task(queue)).metadata == task.metadata
+
+
 async def test_an_edit_without_a_class_in_a_database(url: str) -> None:
     async with AsyncQueue(url) as queue, page_of(queue) as browser:
         form = sent_by(await browser.get(f"/tasks/new?kind={ELSEWHERE}"))

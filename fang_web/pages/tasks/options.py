@@ -28,7 +28,10 @@ def options_of(view: View, errors: Mapping[str, list[str]], task: Task | None = 
     wrong = {name: list(lines) for name, lines in errors.items()}
     typed, shown = texts_of_form(view), shown_options(view, task)
     for name, read in _READ.items():
-        if typed[name] == shown[name] or (not typed[name] and name not in _CLEARED):
+        if name not in view.form or typed[name] == shown[name]:
+            continue
+        if not typed[name] and name not in _CLEARED:
+            wrong[name] = [f"it cannot be taken away from a task: give another value, or the former one, {shown[name]}"]
             continue
         try:
             options.update(read(typed[name], view.form))
