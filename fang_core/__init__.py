@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.config import RetentionMode, SleepParams
 from fang_core.errors import (
     AccessRefused,

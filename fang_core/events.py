@@ -5,7 +5,7 @@ from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.lifecycle import Outcome, Result
 from fang_core.logs import SafeLogger
 from fang_core.record import ClaimedTask

@@ -9,7 +9,7 @@ Each record has the facts of its line as attributes, for logs in JSON: ``task_id
 
 import logging
 
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.failure import origin
 from fang_core.lifecycle import Crashed, Failure, Outcome
 from fang_core.logs import SafeLogger

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from fang_core.backends.store import Declaration
+from fang_core.backends.pools import Declaration
 from fang_core.errors import AccessRefused, BackendError
 from fang_core.flow.info import TypeInfo
 from fang_core.flow.limits import UNLIMITED, FlowSettings, rules_from_json

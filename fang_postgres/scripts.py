@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from fang_core.backends.store import PoolRecord, Rescued, Tick
+from fang_core.backends.pools import PoolRecord, Rescued
+from fang_core.backends.ticks import Tick
 from fang_core.backends.verbs import Fetched
 from fang_core.errors import IdInUse, RowsLocked, StaleTask, StatementRefused, TwinExists
 from fang_core.lifecycle import Change, Outcome, cancelled_by_hand

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
-from fang_core.backends.store import Tick
+from fang_core.backends.ticks import Tick
 from fang_core.backends.verbs import Call, Parcel
 from fang_core.errors import TaskLost, UsageError
 from fang_core.lifecycle import Change, spelled

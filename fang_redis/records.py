@@ -14,7 +14,7 @@ from uuid import UUID
 from pydantic_core import from_json
 
 from fang_core.backends.live_runs import as_live, live_as_json
-from fang_core.backends.store import Live, PoolRecord
+from fang_core.backends.pools import Live, PoolRecord
 from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState
 from fang_core.tasks.insertion import NewTask
 from fang_core.tasks.options import COLUMNS

@@ -5,22 +5,10 @@ from datetime import datetime, timedelta
 from typing import Concatenate, Final, ParamSpec, TypeVar
 from uuid import UUID
 
-from fang_core.backends.store import (
-    Claim,
-    ClaimRequest,
-    Declaration,
-    LaneClaim,
-    LaneRequest,
-    Live,
-    OnListenLost,
-    OnTold,
-    OnWake,
-    PoolRecord,
-    PruneRequest,
-    ScheduleState,
-    Serves,
-    Tick,
-)
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest, Serves
+from fang_core.backends.pools import Declaration, Live, PoolRecord, PruneRequest
+from fang_core.backends.ticks import ScheduleState, Tick
+from fang_core.backends.waking import OnListenLost, OnTold, OnWake
 from fang_core.lifecycle import Outcome
 from fang_core.monitoring.history import Flush, Flushed
 from fang_core.schedules.stored import Verdict

@@ -14,7 +14,7 @@ from uuid import UUID
 import sentry_sdk
 from sentry_sdk.scope import use_isolation_scope
 
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.events import Events
 from fang_core.lifecycle import Crashed, Failure, Result
 from fang_core.record import ClaimedTask, TaskState

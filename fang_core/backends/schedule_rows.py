@@ -10,7 +10,7 @@ from typing import Final
 
 from fang_core.backends.rows import can_be_cancelled
 from fang_core.backends.scheduling import PAUSER, check_listed, due_at, row_of_past
-from fang_core.backends.store import Tick
+from fang_core.backends.ticks import Tick
 from fang_core.record import Task, TaskState
 from fang_core.remarks import Remark
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from uuid_utils import uuid7
 
-from fang_core.backends.store import Tick
+from fang_core.backends.ticks import Tick
 from fang_core.errors import UnknownSchedule, UsageError
 from fang_core.schedules.stored import ScheduleInfo, jitter_of
 from fang_core.tasks.cancelling import Cancellation

@@ -1,275 +1,27 @@
 """Defines the methods of a backend that pools call, by role. Pools import these protocols and never a backend.
 
-The methods are coroutines in both modes, so that the services of a pool are written once.
+The methods are coroutines in both modes, so that the services of a pool are written once. What they take and return
+stands in ``claims``, ``pools``, ``ticks`` and ``waking``.
 """
 
-import os
-import platform
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Protocol
 from uuid import UUID
 
 from fang_core.backends.capabilities import Capabilities
-from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
-from fang_core.errors import BackendError
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest, Serves
+from fang_core.backends.pools import Declaration, Live, PoolRecord, PruneRequest, Rescued
+from fang_core.backends.ticks import ScheduleState, Tick
+from fang_core.backends.waking import OnListenLost, OnTold, OnWake
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Beat, BeatRequest, Pulse
 from fang_core.monitoring.history import Flush, Flushed
-from fang_core.record import ClaimedTask, LiveRun, Task, TaskState
-from fang_core.schedules.stored import ScheduleInfo, Verdict
+from fang_core.record import Task
+from fang_core.schedules.stored import Verdict
 from fang_core.tasks.async_queueable import AsyncQueueable
-from fang_core.tasks.insertion import NewTask, Rules
+from fang_core.tasks.insertion import Rules
 from fang_core.tasks.queueable import Queueable
-from fang_core.tasks.registry import Mode
-
-
-class PoolRecord(NamedTuple):
-    """Describes a pool, as it registers itself. Each start makes a new ``id``, which is never used again.
-
-    Other pools judge this pool and its tasks by its ``lease`` and ``max_crashes``, whatever their own are; and by
-    ``isolated_kinds``, the kinds whose suspects it runs in child processes, where they cannot kill the pool.
-    """
-
-    id: UUID
-    mode: Mode | Literal["manual"]
-    host: str
-    pid: int
-    task_types: tuple[str, ...]
-    kinds: tuple[str, ...]
-    workers: int
-    lease: timedelta = DEFAULT_LEASE
-    max_crashes: int = DEFAULT_MAX_CRASHES
-    isolated_kinds: tuple[str, ...] = ()
-
-
-def manual_pool(pool_id: UUID) -> PoolRecord:
-    """Returns the record that a queue registers to hold the tasks that are fetched by hand."""
-    return PoolRecord(pool_id, "manual", platform.node(), os.getpid(), (), (), 0)
-
-
-Lane: TypeAlias = tuple[str, int]
-"""A task type and a priority, whose due rows are a range of their own."""
-
-Position: TypeAlias = tuple[datetime, UUID]
-"""A row's due time and id: its place in its lane."""
-
-Positions: TypeAlias = Mapping[Lane, Position]
-
-
-class LateRows(NamedTuple):
-    """Says that rows of a lane are due that a cursor may have passed: from ``at`` on, or anywhere if it is None."""
-
-    task_type: str
-    priority: int
-    at: datetime | None
-
-
-ANYWHERE: Final = LateRows("", 0, None)
-
-Serves: TypeAlias = tuple[str, str]
-"""A task type and a kind, both of which a pool must serve to run a task."""
-
-OnWake: TypeAlias = Callable[[LateRows | None], None]
-"""Is called with None after ordinary inserts."""
-
-OnTold: TypeAlias = Callable[[UUID], None]
-"""Is called with the id of a pool that is told something by another process, and hears it with its next beat."""
-
-OnListenLost: TypeAlias = Callable[[BackendError], None]
-"""Is called with the reason if inserts cannot wake the pool for a while."""
-
-
-class ClaimRequest(NamedTuple):
-    """Asks for tasks of ``task_types``, served in this order; within each by priority, then by due time.
-
-    A backend may leave out rows that do not lie behind ``after``; lanes that are not in it are read from their start. A
-    claim that ``looks_back`` walks through more entries than other claims, dead ones or of foreign kinds.
-
-    Suspects are left out unless they may be tried in a group of ``group_size``, or run in child processes, since they
-    are of ``isolated_kinds``: see ``crashes.is_suspect`` and ``crashes.group_limit``.
-
-    With ``retries_first`` tasks that have failed or crashed come before others of the same type and priority, and are
-    read from the start of their lane.
-    """
-
-    pool_id: UUID
-    task_types: tuple[str, ...]
-    kinds: tuple[str, ...]
-    limit: int
-    after: Positions = MappingProxyType({})
-    looks_back: bool = False
-    group_size: int = 1
-    isolated_kinds: tuple[str, ...] = ()
-    retries_first: bool = False
-
-
-class Transactions(NamedTuple):
-    """Which transactions of writers were running when a claim looked.
-
-    A backend numbers them in the order in which they begin. What one of them inserts is seen only once it has
-    committed, and may by then lie behind a cursor.
-
-    Attributes:
-        next: the number of the next transaction to begin.
-        running: the numbers of those below it that had not ended.
-    """
-
-    next: int
-    running: frozenset[int]
-
-
-NO_TRANSACTIONS: Final = Transactions(0, frozenset())
-"""For a backend whose writers have none: what is inserted is seen at once."""
-
-
-class Claim(NamedTuple):
-    """The answer to a claim.
-
-    Attributes:
-        tasks: the tasks that the pool now holds, in the order in which to run them.
-        now: the backend's clock.
-        transactions: the transactions that were running then.
-        registered: false if the pool's own record is gone; no task is claimed then.
-        managed: the task types of the request from which nothing was claimed, since they are paused, or have limits,
-            rates or fairness: see ``LaneRequest``.
-    """
-
-    tasks: list[ClaimedTask]
-    now: datetime
-    transactions: Transactions
-    registered: bool
-    managed: tuple[str, ...] = ()
-
-
-class LaneRequest(NamedTuple):
-    """Asks for tasks of one managed task type: one that is paused, or has limits, rates or fairness.
-
-    Its keys take turns: the claim begins with the first key behind ``after_lane``, in the order of their UTF-8 bytes,
-    and looks at ``most_lanes`` keys of each priority at most. For ``kinds``, ``group_size`` and ``isolated_kinds`` see
-    ``ClaimRequest``.
-    """
-
-    pool_id: UUID
-    task_type: str
-    kinds: tuple[str, ...]
-    limit: int
-    after_lane: str = ""
-    most_lanes: int = 1_000
-    group_size: int = 1
-    isolated_kinds: tuple[str, ...] = ()
-
-
-class LaneClaim(NamedTuple):
-    """The answer to a ``LaneRequest``; ``tasks`` to ``registered`` are as in ``Claim``.
-
-    Attributes:
-        room: how many tasks the type as a whole could start, and the request asked for. 0 if the type is full or out of
-            rate, ``TURN_TAKEN`` if another pool claims from it just now, None if the type is paused, or changed just
-            now, or no longer managed.
-        look_in: the seconds until a claim may find more: until the rate allows the next start, or a pause with an end
-            is over. None if no time is known.
-        after_lane: the key to begin behind the next time; None if no key that was looked at can be served now.
-        is_managed: false if the type is no longer managed, so that plain claims find its tasks.
-        is_counted: whether limits or rates count the tasks that a pool holds, so that none should wait for a worker.
-    """
-
-    tasks: list[ClaimedTask]
-    now: datetime
-    transactions: Transactions
-    registered: bool
-    room: int | None = None
-    look_in: float | None = None
-    after_lane: str | None = None
-    is_managed: bool = True
-    is_counted: bool = True
-
-
-TURN_TAKEN: Final = -1
-"""The ``room`` of a claim that took nothing, since another pool claimed from the same type at that moment."""
-
-
-class Declaration(NamedTuple):
-    """Says what the classes that a pool knows declare for one task type.
-
-    Attributes:
-        limits: by the kind of each class of the type: its limits, rates and fairness, as JSON values. A class without
-            any has an empty list, which withdraws what an earlier release declared for its kind.
-    """
-
-    task_type: str
-    limits: Mapping[str, Sequence[Mapping[str, Any]]]
-
-
-class Rescued(NamedTuple):
-    """Describes a task that a dead pool held, and its new state: due again, or ``failed`` as crashed.
-
-    Attributes:
-        crashes: the crashes charged so far, with this one if it is charged.
-        was_stopping: whether the pool had said that it stops. Then no task is at fault, and nothing is charged.
-        charged: whether this death is charged. It is not if the pool was stopping; nor to a suspect that the pool held
-            together with other tasks, since that had not begun, or that it ran in a child process.
-    """
-
-    id: UUID
-    kind: str
-    attempt: int
-    crashes: int
-    state: TaskState
-    was_stopping: bool
-    charged: bool
-    task_type: str = ""
-
-
-class ScheduleState(NamedTuple):
-    """Holds what a pool reads of schedules.
-
-    Attributes:
-        now: the backend's clock.
-        last_ticks: the last ticks of the schedules that were named. Ask again for a name that is missing.
-        changed: the schedules of the pool's task types that live in the backend, and those that were named and that a
-            person has changed or paused; None if all of these are as the caller knows them.
-        version: stands for ``changed``.
-    """
-
-    now: datetime
-    last_ticks: Mapping[str, datetime]
-    changed: Sequence[ScheduleInfo] | None = ()
-    version: str = ""
-
-
-class Tick(NamedTuple):
-    """Describes one tick of the schedule ``name``, and the task to insert for it.
-
-    Attributes:
-        at: the time of the tick, by which it is known.
-        row: the task, with the id that this tick's task has.
-        due: when the task is due, if not at the tick.
-        changed_at: ``ScheduleInfo.changed_at`` as the pool has read it.
-    """
-
-    name: str
-    at: datetime
-    row: NewTask
-    due: datetime | None = None
-    changed_at: datetime | None = None
-
-
-SCHEDULES: Final = UUID(int=0)
-"""What ``on_told`` is called with when schedules have changed: the id of no pool, so that older pools ignore it."""
-
-
-class PruneRequest(NamedTuple):
-    """Gives the ages from which ended rows of these task types are deleted; None never deletes such rows.
-
-    At most ``limit`` rows of each state are deleted at once.
-    """
-
-    task_types: tuple[str, ...]
-    keep_finished: timedelta | None
-    keep_failed: timedelta | None
-    limit: int
 
 
 class Heart(Protocol):
@@ -347,24 +99,6 @@ class OutcomeStore(Protocol):
         be repeated: the batch may have been written, except after ``NotConnected``.
         """
         ...
-
-
-class Live(NamedTuple):
-    """Says what a pool does now, for those who look on; no pool acts on it.
-
-    Attributes:
-        busy: how many of its workers run a task.
-        waiting: how many tasks it has claimed that wait for a worker.
-        runs: its runs that have been going on for over a second, the longest first, ``MOST_LIVE`` at most.
-    """
-
-    busy: int = 0
-    waiting: int = 0
-    runs: tuple[LiveRun, ...] = ()
-
-
-MOST_LIVE: Final = 100
-"""How many of its runs a pool tells of: 1,000 would write 60 kB of WAL a second."""
 
 
 class PoolStore(Protocol):

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from fang_core.backends.scheduling import stored_tick, tick_id
-from fang_core.backends.store import ScheduleState, Tick
+from fang_core.backends.ticks import ScheduleState, Tick
 from fang_core.errors import UsageError
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
 from fang_core.schedules.stored import MICROSECOND, Missed, ScheduleInfo, declaration, ticks_between

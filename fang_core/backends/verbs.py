@@ -13,7 +13,7 @@ from typing import Any, Concatenate, Final, Generic, NamedTuple, ParamSpec, Prot
 from uuid import UUID
 
 from fang_core.backends.conflicts import Period
-from fang_core.backends.store import Tick
+from fang_core.backends.ticks import Tick
 from fang_core.flow.info import TypeInfo
 from fang_core.lifecycle import Change
 from fang_core.monitoring.audit import AuditEntry, Beginning

@@ -9,7 +9,8 @@ from functools import partial
 from threading import Lock
 from uuid import UUID
 
-from fang_core.backends.store import ANYWHERE, Claim, ClaimRequest, Lane, LaneClaim, LaneRequest, LateRows
+from fang_core.backends.claims import Claim, ClaimRequest, Lane, LaneClaim, LaneRequest
+from fang_core.backends.waking import ANYWHERE, LateRows
 from fang_core.claims.cursor import Cursor
 from fang_core.claims.idle import Poll
 from fang_core.claims.lanes import Lanes

@@ -24,7 +24,8 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
-from fang_core.backends.store import Claim, ClaimRequest, Lane, LateRows, Position, Positions
+from fang_core.backends.claims import Claim, ClaimRequest, Lane, Position, Positions
+from fang_core.backends.waking import LateRows
 from fang_core.claims.suspects import ANY_SUSPECTS
 from fang_core.record import PRIORITIES, ClaimedTask, was_charged
 

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
-from fang_core.backends.store import Serves
+from fang_core.backends.claims import Serves
 from fang_core.claims.expiry import EXPIRED, ClaimTime
 from fang_core.claims.inflight import InFlight
 from fang_core.claims.prefetch import PATIENCE, Demand, PrefetchBuffer

@@ -27,7 +27,8 @@ from threading import Lock
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from fang_core.backends.store import MOST_LIVE, Live, Serves
+from fang_core.backends.claims import Serves
+from fang_core.backends.pools import MOST_LIVE, Live
 from fang_core.claims.expiry import ClaimTime
 from fang_core.claims.suspects import SuspectGroup
 from fang_core.config import RetentionMode

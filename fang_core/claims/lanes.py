@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from typing import Final
 
-from fang_core.backends.store import TURN_TAKEN, LaneClaim, LaneRequest
+from fang_core.backends.claims import TURN_TAKEN, LaneClaim, LaneRequest
 from fang_core.claims.idle import Poll
 
 TURN: Final = 0.005

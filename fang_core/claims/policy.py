@@ -17,7 +17,8 @@ from math import inf
 from typing import Final, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
-from fang_core.backends.store import ANYWHERE, Claim, ClaimRequest, LaneClaim, LaneRequest, LateRows
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest
+from fang_core.backends.waking import ANYWHERE, LateRows
 from fang_core.claims.claiming import Claims
 from fang_core.claims.dispatch import Overdue
 from fang_core.claims.idle import LONGEST_SLEEP, Idle, Poll

@@ -21,7 +21,7 @@ from math import inf
 from typing import Final
 from uuid import UUID
 
-from fang_core.backends.store import ClaimRequest, LaneRequest
+from fang_core.backends.claims import ClaimRequest, LaneRequest
 from fang_core.claims.prefetch import MOST
 from fang_core.claims.suspects import ANY_SUSPECTS, NO_SUSPECTS
 

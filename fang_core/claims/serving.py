@@ -10,7 +10,7 @@ such type, and then claims only from these until a claim returns less than it as
 from collections.abc import Container, Mapping
 from typing import Final
 
-from fang_core.backends.store import Claim, ClaimRequest
+from fang_core.backends.claims import Claim, ClaimRequest
 
 MANY: Final = 20
 """A pool with no more task types than this claims from all of them, which costs less than to look first."""

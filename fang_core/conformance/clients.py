@@ -6,22 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from fang_core.backends.store import (
-    Claim,
-    ClaimRequest,
-    Declaration,
-    LaneClaim,
-    LaneRequest,
-    LateRows,
-    Live,
-    PoolRecord,
-    Positions,
-    PruneRequest,
-    Rescued,
-    ScheduleState,
-    Serves,
-    Tick,
-)
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest, Positions, Serves
+from fang_core.backends.pools import Declaration, Live, PoolRecord, PruneRequest, Rescued
+from fang_core.backends.ticks import ScheduleState, Tick
+from fang_core.backends.waking import LateRows
 from fang_core.flow.limits import FlowRule, rules_as_json
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Beat, BeatRequest, Pulse

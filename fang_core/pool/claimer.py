@@ -6,16 +6,9 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from fang_core.backends.store import (
-    Claim,
-    ClaimStore,
-    FlowStore,
-    LaneClaim,
-    LateRows,
-    OnTold,
-    PoolStore,
-    WakeStore,
-)
+from fang_core.backends.claims import Claim, LaneClaim
+from fang_core.backends.store import ClaimStore, FlowStore, PoolStore, WakeStore
+from fang_core.backends.waking import LateRows, OnTold
 from fang_core.claims.dispatch import Dispatch, Overdue
 from fang_core.claims.expiry import ClaimTime
 from fang_core.claims.inflight import InFlight

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fang_core.backends.store import Declaration
+from fang_core.backends.pools import Declaration
 from fang_core.errors import DefinitionError
 from fang_core.flow.limits import rules_as_json, settings_of
 from fang_core.tasks.registry import REGISTRY

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 from uuid import UUID
 
-from fang_core.backends.store import Heart, Rescued
+from fang_core.backends.pools import Rescued
+from fang_core.backends.store import Heart
 from fang_core.errors import FangError
 from fang_core.events import EventBus, Events
 from fang_core.failurelog import log_rescue

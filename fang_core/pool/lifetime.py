@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import Final
 from uuid import UUID, uuid4
 
-from fang_core.backends.store import AsyncBackend, Backend, PoolRecord, Rescued, Store
+from fang_core.backends.pools import PoolRecord, Rescued
+from fang_core.backends.store import AsyncBackend, Backend, Store
 from fang_core.backends.ticking import Timetable
 from fang_core.claims.dispatch import Dispatch
 from fang_core.claims.inflight import InFlight

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Final, Protocol
 
-from fang_core.backends.store import FlowStore, HistoryStore, PruneRequest, UpkeepStore
+from fang_core.backends.pools import PruneRequest
+from fang_core.backends.store import FlowStore, HistoryStore, UpkeepStore
 from fang_core.config import PoolOptions
 from fang_core.errors import BackendUnavailable, FangError, NotConnected
 from fang_core.pool.outage import Outage

@@ -5,7 +5,8 @@ from contextlib import suppress
 from typing import Protocol
 from uuid import UUID, uuid4
 
-from fang_core.backends.store import ClaimStore, PoolStore, manual_pool
+from fang_core.backends.pools import manual_pool
+from fang_core.backends.store import ClaimStore, PoolStore
 from fang_core.config import DEFAULT_LEASE, DEFAULT_MAX_CRASHES
 from fang_core.errors import BackendError
 from fang_core.events import EventBus

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from fang_core.backends.store import SCHEDULES, ScheduleStore
+from fang_core.backends.store import ScheduleStore
 from fang_core.backends.ticking import Timetable
+from fang_core.backends.waking import SCHEDULES
 from fang_core.errors import BackendError, FangError, is_refusal
 from fang_core.pool.outage import Outage
 from fang_core.pool.runtime import Runtime, Service

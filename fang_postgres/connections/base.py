@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
-from fang_core.backends.store import OnListenLost, OnTold, OnWake
+from fang_core.backends.waking import OnListenLost, OnTold, OnWake
 from fang_core.errors import BackendError, SchemaError, UsageError
 from fang_core.interpreter.forks import in_child
 from fang_core.logs import SafeLogger

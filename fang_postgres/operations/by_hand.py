@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from fang_core.backends.store import TURN_TAKEN
+from fang_core.backends.claims import TURN_TAKEN
 from fang_core.errors import UsageError
 from fang_core.lifecycle import Change
 from fang_core.record import HIGHEST_PRIORITY, Task

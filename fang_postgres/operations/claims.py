@@ -6,7 +6,7 @@ from itertools import product
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 
-from fang_core.backends.store import Claim, ClaimRequest, LaneClaim, LaneRequest
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest
 from fang_core.record import PRIORITIES, ClaimedTask, was_charged
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.parameters import LOOKED_AT, lane_parameters

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from fang_core.backends.live_runs import live_as_json
-from fang_core.backends.store import Live
+from fang_core.backends.pools import Live
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.rows import as_nothing
 from fang_postgres.statement import Operation

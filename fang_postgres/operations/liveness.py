@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.liveness import Beat, BeatRequest, CancelRequest, Pulse, lock_key
 from fang_core.messages import Delivery
 from fang_core.record import TaskState

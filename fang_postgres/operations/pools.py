@@ -5,8 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from fang_core.backends.claims import Serves
 from fang_core.backends.live_runs import as_live
-from fang_core.backends.store import PoolRecord, Serves
+from fang_core.backends.pools import PoolRecord
 from fang_core.record import PoolInfo
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.rows import as_nothing, as_object

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from fang_core.backends.scheduling import replaced
-from fang_core.backends.store import ScheduleState, Tick
+from fang_core.backends.ticks import ScheduleState, Tick
 from fang_core.record import Task
 from fang_core.remarks import Remark
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce

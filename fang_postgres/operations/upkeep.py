@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from fang_core.backends.store import PruneRequest
+from fang_core.backends.pools import PruneRequest
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.parameters import LOOKED_AT, lane_parameters
 from fang_postgres.operations.rows import as_nothing

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.errors import BackendError, NotificationsFull
 from fang_core.liveness import Beat, BeatRequest, CancelRequest, Pulse
 from fang_postgres import scripts

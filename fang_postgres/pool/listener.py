@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Final, Protocol
 
-from fang_core.backends.store import OnListenLost, OnTold, OnWake
+from fang_core.backends.waking import OnListenLost, OnTold, OnWake
 from fang_core.errors import BackendUnavailable
 from fang_core.pool.outage import Outage
 from fang_core.pool.runtime import Event, Runtime, Service

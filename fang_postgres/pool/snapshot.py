@@ -3,7 +3,7 @@
 Source: PostgreSQL manual, 9.27.9, 'Transaction ID and Snapshot Information Functions'.
 """
 
-from fang_core.backends.store import Transactions
+from fang_core.backends.claims import Transactions
 
 
 def parse_snapshot(text: str) -> Transactions:

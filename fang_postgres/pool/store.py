@@ -7,23 +7,11 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
-from fang_core.backends.store import (
-    Claim,
-    ClaimRequest,
-    Declaration,
-    Heart,
-    LaneClaim,
-    LaneRequest,
-    Live,
-    OnListenLost,
-    OnTold,
-    OnWake,
-    PoolRecord,
-    PruneRequest,
-    ScheduleState,
-    Serves,
-    Tick,
-)
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest, Serves
+from fang_core.backends.pools import Declaration, Live, PoolRecord, PruneRequest
+from fang_core.backends.store import Heart
+from fang_core.backends.ticks import ScheduleState, Tick
+from fang_core.backends.waking import OnListenLost, OnTold, OnWake
 from fang_core.errors import BackendError, RowsLocked
 from fang_core.lifecycle import Outcome
 from fang_core.monitoring.history import Flush, Flushed

@@ -5,7 +5,7 @@ from math import inf
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from fang_core.backends.store import ANYWHERE, SCHEDULES, LateRows, OnListenLost, OnTold, OnWake
+from fang_core.backends.waking import ANYWHERE, SCHEDULES, LateRows, OnListenLost, OnTold, OnWake
 from fang_core.errors import BackendError
 from fang_core.logs import SafeLogger
 from fang_postgres.sql.fragments import TOLD

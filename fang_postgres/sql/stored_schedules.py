@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID, aggregate_order_b
 from sqlalchemy.sql.elements import ColumnElement
 
 from fang_core.backends.scheduling import PAUSER
-from fang_core.backends.store import SCHEDULES
+from fang_core.backends.waking import SCHEDULES
 from fang_core.lifecycle import DUE_STATES
 from fang_core.record import TaskState
 from fang_core.schedules.stored import STORED, Overlap, Verdict

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 from uuid import UUID
 
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.errors import BackendError
 from fang_core.liveness import Beat, BeatRequest, Pulse
 from fang_redis.connections.own import OwnConnection

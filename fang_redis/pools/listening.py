@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from fang_core.backends.store import ANYWHERE, SCHEDULES, LateRows, OnListenLost, OnTold, OnWake
+from fang_core.backends.waking import ANYWHERE, SCHEDULES, LateRows, OnListenLost, OnTold, OnWake
 from fang_core.driving import drive
 from fang_core.errors import BackendError, BackendUnavailable
 from fang_core.logs import SafeLogger

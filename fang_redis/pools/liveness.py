@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 from pydantic_core import from_json
 
+from fang_core.backends.pools import PoolRecord, Rescued
 from fang_core.backends.rows import after_rescue
-from fang_core.backends.store import PoolRecord, Rescued
 from fang_core.config import DEFAULT_LEASE
 from fang_core.crashes import AfterCrash, after_crash
 from fang_core.liveness import Beat, BeatRequest, CancelRequest, Pulse

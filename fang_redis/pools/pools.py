@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
-from fang_core.backends.store import Live, PoolRecord
+from fang_core.backends.pools import Live, PoolRecord
 from fang_core.record import PoolInfo
 from fang_redis.connections.sending import TRIES, Sending
 from fang_redis.operations import Verb

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
-from fang_core.backends.store import NO_TRANSACTIONS, Claim, ClaimRequest, PruneRequest, Serves
+from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest, Serves
+from fang_core.backends.pools import PruneRequest
 from fang_core.lifecycle import Outcome
 from fang_redis.connections.sending import Sending
 from fang_redis.layout import LEVEL, MOST_ROWS

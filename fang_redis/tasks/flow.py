@@ -14,9 +14,10 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
+from fang_core.backends.claims import NO_TRANSACTIONS, TURN_TAKEN, LaneClaim, LaneRequest
 from fang_core.backends.json_forms import managed_as_json, managed_from_json
 from fang_core.backends.managed import NEVER, QUANTUM, Lanes, ManagedType, Picked, pick
-from fang_core.backends.store import NO_TRANSACTIONS, TURN_TAKEN, Declaration, LaneClaim, LaneRequest
+from fang_core.backends.pools import Declaration
 from fang_core.flow.info import TypeInfo
 from fang_core.flow.limits import FlowSettings, rules_from_json
 from fang_core.flow.settings import check_key

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
+from fang_core.backends.claims import Claim, LaneClaim
 from fang_core.backends.rows import after_change, after_edit, is_as_read
-from fang_core.backends.store import Claim, LaneClaim
 from fang_core.backends.verbs import Fetched
 from fang_core.config import RetentionMode
 from fang_core.errors import StaleTask, TaskLost, TwinExists

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from fang_core.backends.store import LateRows, OnListenLost, OnTold, OnWake
+from fang_core.backends.waking import LateRows, OnListenLost, OnTold, OnWake
 from fang_core.errors import BackendError
 from fang_core.interpreter.forks import in_child
 from fang_sqlite.connections.transaction import Transaction

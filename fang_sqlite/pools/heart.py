@@ -10,7 +10,7 @@ from math import inf
 from typing import Any, Final
 from uuid import UUID
 
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.errors import RowsLocked
 from fang_core.liveness import Beat, BeatRequest, CancelRequest, Pulse
 from fang_core.messages import Delivery

@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from fang_core.backends.live_runs import as_live, live_as_json
-from fang_core.backends.store import Live
+from fang_core.backends.pools import Live
 from fang_core.record import PoolInfo
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.records import as_json, moment, moment_or_none

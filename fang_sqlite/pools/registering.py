@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from fang_core.backends.store import PoolRecord, Serves
+from fang_core.backends.claims import Serves
+from fang_core.backends.pools import PoolRecord
 from fang_core.record import Progress, Task, as_progress
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.records import as_json, span

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from fang_core.backends.pools import Rescued
 from fang_core.backends.rows import with_entry
-from fang_core.backends.store import Rescued
 from fang_core.crashes import AfterCrash, after_crash
 from fang_core.liveness import Pulse
 from fang_core.record import ClaimedTask

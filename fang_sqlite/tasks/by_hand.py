@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
+from fang_core.backends.pools import manual_pool
 from fang_core.backends.rows import after_cancel, after_change, after_edit, can_be_cancelled
-from fang_core.backends.store import manual_pool
 from fang_core.backends.verbs import Fetched
 from fang_core.errors import StaleTask, TwinExists
 from fang_core.lifecycle import DUE_STATES, Change, cancelled_by_hand

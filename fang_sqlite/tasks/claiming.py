@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from fang_core.backends.store import NO_TRANSACTIONS, Claim, ClaimRequest
+from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest
 from fang_core.crashes import MOST_GROUP, SUSPECT_AFTER
 from fang_core.record import PRIORITIES, ClaimedTask, waiting_state
 from fang_sqlite import rows

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from fang_core.backends.json_forms import managed_as_json, managed_from_json
 from fang_core.backends.managed import ManagedType
-from fang_core.backends.store import Declaration
+from fang_core.backends.pools import Declaration
 from fang_core.flow.info import MOST_COUNTED, TypeInfo
 from fang_core.flow.limits import rules_from_json
 from fang_core.flow.settings import check_key

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from fang_core.backends.claims import NO_TRANSACTIONS, LaneClaim, LaneRequest
 from fang_core.backends.managed import ManagedType, pick
-from fang_core.backends.store import NO_TRANSACTIONS, LaneClaim, LaneRequest
 from fang_core.claims.suspects import ANY_SUSPECTS
 from fang_core.crashes import MOST_GROUP, SUSPECT_AFTER
 from fang_core.record import Task

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Final
 
-from fang_core.backends.store import PruneRequest
+from fang_core.backends.pools import PruneRequest
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.records import span
 from fang_sqlite.schema import ENDED

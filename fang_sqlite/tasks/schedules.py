@@ -12,7 +12,8 @@ from fang_core.backends import schedule_rows
 from fang_core.backends.json_forms import schedule_as_json, schedule_from_json
 from fang_core.backends.rows import after_cancel
 from fang_core.backends.scheduling import is_listed, replaced, row_now, unknown_schedule
-from fang_core.backends.store import SCHEDULES, ScheduleState, Tick
+from fang_core.backends.ticks import ScheduleState, Tick
+from fang_core.backends.waking import SCHEDULES
 from fang_core.record import Task
 from fang_core.remarks import Remark
 from fang_core.schedules.stored import Backfill, ScheduleInfo, Schedules, ScheduleSpec, Verdict

@@ -13,7 +13,7 @@ import pytest
 from fang_async import AsyncQueue, AsyncRunnable
 from fang_async.connection import ARRAYS, Connection, Unanswered
 from fang_async.database import Database
-from fang_core.backends.store import ClaimRequest
+from fang_core.backends.claims import ClaimRequest
 from fang_postgres.planner_guard import AlwaysOn
 
 OURS = "datname = current_database() AND application_name = 'fang'"

@@ -14,7 +14,7 @@ import fang_postgres.pool.heart
 from fang_async import AsyncQueue, AsyncRunnable
 from fang_async.connection import Connection
 from fang_async.dedicated_connection import DedicatedConnection
-from fang_core.backends.store import manual_pool
+from fang_core.backends.pools import manual_pool
 from fang_core.errors import BackendUnavailable, NotConnected
 from fang_core.liveness import BeatRequest
 from fang_postgres.operations import Operations

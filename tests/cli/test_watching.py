@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from fang_cli.commands import fang
 from fang_core import Progress, Queueable, Runnable, TaskConfig
-from fang_core.backends.store import Live, PoolRecord
+from fang_core.backends.pools import Live, PoolRecord
 from fang_core.driving import drive
 from fang_core.record import LiveRun
 from fang_threaded import Queue

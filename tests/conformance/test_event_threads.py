@@ -12,7 +12,7 @@ import pytest
 
 from fang_core.backends.memory.state import MemoryState
 from fang_core.backends.memory.store import MemoryStore
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.errors import NotConnected, NotInRun
 from fang_core.events import Events
 from fang_core.liveness import DECLARED_DEAD, Beat, BeatRequest, Pulse

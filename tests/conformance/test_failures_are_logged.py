@@ -17,7 +17,7 @@ from pydantic import BaseModel, field_validator
 
 from fang_core import AsyncRunnable, Cancel, Constant, Events, Runnable, Snooze, TaskConfig
 from fang_core.backends.memory.state import MemoryState
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.failure import ErrorReport
 from fang_core.failurelog import log_failure, log_lost, log_rescue, log_unstorable
 from fang_core.lifecycle import Failure, Outcome, Result

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fang_async.runtime import AsyncioRuntime
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.config import EXIT_RUNS_LEFT
 from fang_core.errors import BackendUnavailable
 from fang_core.events import EventBus

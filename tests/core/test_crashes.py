@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from fang_core.backends.memory.state import MemoryState
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.crashes import ISOLATED_TRIES, MOST_CRASHES, MOST_GROUP, SUSPECT_AFTER, AfterCrash, after_crash
 from fang_core.record import Task, TaskState
 

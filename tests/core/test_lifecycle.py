@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fang_core import Cancel, Constant, RetentionMode, RetryAfter, Snooze, TaskConfig, TaskState
+from fang_core.backends.claims import ClaimRequest
 from fang_core.backends.memory.queue import MemoryQueue
 from fang_core.backends.memory.state import MemoryState
-from fang_core.backends.store import ClaimRequest, PoolRecord
+from fang_core.backends.pools import PoolRecord
 from fang_core.crashes import after_crash
 from fang_core.failure import ErrorReport
 from fang_core.lifecycle import (

@@ -11,7 +11,7 @@ import pytest
 
 from fang_core import MemoryQueue, Runnable, TaskConfig
 from fang_core.backends.memory.state import MemoryState
-from fang_core.backends.store import Rescued, manual_pool
+from fang_core.backends.pools import Rescued, manual_pool
 from fang_core.crashes import MOST_CRASHES, MOST_DOUBLINGS, MOST_GROUP, after_crash
 from fang_core.liveness import Pulse
 from fang_core.record import Task, TaskState, waiting_state

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from fang_core.backends.store import Live, PoolRecord
+from fang_core.backends.pools import Live, PoolRecord
 from fang_core.liveness import BeatRequest
 from fang_core.monitoring.explanation import Cause, Explanation
 from fang_core.record import Task

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import create_engine, make_url
 
 from fang_core import AsyncRunnable, Constant, Runnable, TaskConfig, TaskState
-from fang_core.backends.store import ClaimRequest
+from fang_core.backends.claims import ClaimRequest
 from fang_core.errors import NotificationsFull, is_refusal
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Pulse

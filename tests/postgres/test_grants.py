@@ -13,7 +13,8 @@ from sqlalchemy import make_url
 from fang_cli.commands import fang
 from fang_cli.watching.status import read_status
 from fang_core import AsyncRunnable, Cause, Rate, RetentionMode, Runnable, Stop, TaskConfig, TaskFilter, Unique
-from fang_core.backends.store import ClaimRequest, Declaration, LaneRequest, Live, PoolRecord, PruneRequest
+from fang_core.backends.claims import ClaimRequest, LaneRequest
+from fang_core.backends.pools import Declaration, Live, PoolRecord, PruneRequest
 from fang_core.errors import AccessRefused, UnknownPool, UsageError
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import BeatRequest, Pulse

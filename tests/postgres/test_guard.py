@@ -10,7 +10,8 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, make_url
 
-from fang_core.backends.store import ClaimRequest, PoolRecord, PruneRequest
+from fang_core.backends.claims import ClaimRequest
+from fang_core.backends.pools import PoolRecord, PruneRequest
 from fang_core.errors import FangError
 from fang_core.lifecycle import Outcome
 from fang_core.record import TaskState

@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from fang_core import Runnable
-from fang_core.backends.store import ClaimRequest, PoolRecord
+from fang_core.backends.claims import ClaimRequest
+from fang_core.backends.pools import PoolRecord
 from fang_core.lifecycle import Outcome
 from fang_core.record import TaskState
 from fang_postgres.pool.store import PostgresStore

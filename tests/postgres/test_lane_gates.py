@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.rows import tuple_row
 
-from fang_core.backends.store import LaneClaim, LaneRequest
+from fang_core.backends.claims import LaneClaim, LaneRequest
 from fang_postgres.grants import FUNCTIONS
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Operation

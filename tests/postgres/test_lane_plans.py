@@ -11,7 +11,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from fang_core.backends.store import LaneRequest
+from fang_core.backends.claims import LaneRequest
 from fang_postgres.connections.connecting import GUARD
 from fang_postgres.operations import Operations
 from fang_postgres.operations.managing import Place

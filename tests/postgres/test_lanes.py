@@ -9,7 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from fang_core.backends.store import TURN_TAKEN, ClaimRequest, LaneClaim, LaneRequest, manual_pool
+from fang_core.backends.claims import TURN_TAKEN, ClaimRequest, LaneClaim, LaneRequest
+from fang_core.backends.pools import manual_pool
 from fang_core.backends.verbs import Fetched
 from fang_core.record import TaskState
 from fang_postgres import scripts

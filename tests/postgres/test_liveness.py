@@ -14,7 +14,8 @@ import pytest
 
 from fang_async import AsyncQueue
 from fang_core import Runnable, Stop, TaskFilter
-from fang_core.backends.store import ClaimRequest, PoolRecord, PruneRequest
+from fang_core.backends.claims import ClaimRequest
+from fang_core.backends.pools import PoolRecord, PruneRequest
 from fang_core.crashes import SUSPECT_AFTER
 from fang_core.driving import drive
 from fang_core.errors import BackendError, BackendUnavailable

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import func, literal_column, select
 
 from fang_core import Events, TaskState
-from fang_core.backends.store import ClaimRequest, Live, PoolRecord, PruneRequest
+from fang_core.backends.claims import ClaimRequest
+from fang_core.backends.pools import Live, PoolRecord, PruneRequest
 from fang_core.errors import RowsLocked
 from fang_core.lifecycle import Outcome
 from fang_core.monitoring.history import POOL as POOLS_OWN

@@ -14,7 +14,8 @@ import pytest
 from psycopg import sql
 
 from fang_async import AsyncWorkerPool
-from fang_core.backends.store import ClaimRequest, Declaration, LaneRequest, manual_pool
+from fang_core.backends.claims import ClaimRequest, LaneRequest
+from fang_core.backends.pools import Declaration, manual_pool
 from fang_core.errors import DefinitionError
 from fang_core.flow.limits import Fair, FlowRule, Limit, Rate, rules_as_json
 from fang_core.record import ClaimedTask

@@ -15,7 +15,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from fang_core.backends.store import ClaimRequest, PoolRecord, PruneRequest, Tick
+from fang_core.backends.claims import ClaimRequest
+from fang_core.backends.pools import PoolRecord, PruneRequest
+from fang_core.backends.ticks import Tick
 from fang_core.claims.suspects import NO_SUSPECTS
 from fang_core.config import RetentionMode
 from fang_core.lifecycle import Outcome, change_by_hand

@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from fang_core import Limit
-from fang_core.backends.store import Declaration, LaneRequest
+from fang_core.backends.claims import LaneRequest
+from fang_core.backends.pools import Declaration
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Pulse
 from fang_core.record import ClaimedTask, TaskState

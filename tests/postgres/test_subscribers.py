@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from fang_core.backends.store import ANYWHERE, LateRows
+from fang_core.backends.waking import ANYWHERE, LateRows
 from fang_core.errors import BackendUnavailable
 from fang_postgres.pool.waking import MOST_CHARS, Subscribers
 

@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from fang_core.backends.store import PoolRecord
+from fang_core.backends.pools import PoolRecord
 from fang_core.liveness import DECLARED_DEAD
 from fang_postgres.operations import Operations
 from fang_threaded.database import run_on

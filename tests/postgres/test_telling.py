@@ -8,7 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from fang_core.backends.store import ClaimRequest, PoolRecord, Tick
+from fang_core.backends.claims import ClaimRequest
+from fang_core.backends.pools import PoolRecord
+from fang_core.backends.ticks import Tick
 from fang_core.lifecycle import Outcome, change_by_hand, retry_by_hand
 from fang_core.record import ClaimedTask, Task, TaskState
 from fang_core.tasks.insertion import NewTask, Overrides

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from fang_async import AsyncQueue
 from fang_core import Runnable, TaskConfig, TaskState
-from fang_core.backends.store import PoolRecord
+from fang_core.backends.pools import PoolRecord
 from fang_core.record import Task
 from fang_threaded import Queue
 from tests.driven import Driven

@@ -14,7 +14,8 @@ import pytest
 
 from fang_async import AsyncQueue
 from fang_core import Runnable, TaskConfig, Unique
-from fang_core.backends.store import ClaimRequest, PoolRecord
+from fang_core.backends.claims import ClaimRequest
+from fang_core.backends.pools import PoolRecord
 from fang_core.lifecycle import Outcome
 from fang_core.record import Task, TaskState
 from fang_postgres.pool.store import PostgresStore

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from fang_core.backends.store import ClaimRequest
+from fang_core.backends.claims import ClaimRequest
 from fang_core.conformance import Backend
 from fang_core.conformance.tasks import AsyncNote, ThreadedNote
 from fang_core.driving import drive

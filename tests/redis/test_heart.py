@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import redis
 
-from fang_core.backends.store import PoolRecord
+from fang_core.backends.pools import PoolRecord
 from fang_core.driving import drive
 from fang_core.errors import BackendError, BackendUnavailable
 from fang_core.liveness import BeatRequest, Pulse

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import redis
 
-from fang_core.backends.store import Declaration
+from fang_core.backends.pools import Declaration
 from fang_core.conformance.tasks import ThreadedLimitedNote
 from fang_core.flow.limits import FlowRule, Limit, Rate, rules_as_json
 from fang_redis import RedisQueue
@@ -84,7 +84,7 @@ queue.close()
 TICKS = (
     COMMON
     + """
-from fang_core.backends.store import Tick
+from fang_core.backends.ticks import Tick
 from fang_core.backends.scheduling import tick_id
 from fang_core.tasks.insertion import Overrides, Rules
 client = client_of()

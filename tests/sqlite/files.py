@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from fang_core.backends.store import PoolRecord
+from fang_core.backends.pools import PoolRecord
 from fang_sqlite.connections.file import File
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.records import as_json, span

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from fang_core.backends.store import LaneRequest
+from fang_core.backends.claims import LaneRequest
 from fang_core.flow.limits import Limit
 from fang_core.remarks import NOTHING_SAID
 from fang_core.tasks.managing import LimitChange, Pause

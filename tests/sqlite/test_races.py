@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from fang_core.backends.store import Declaration
+from fang_core.backends.pools import Declaration
 from fang_core.flow.limits import FlowRule, Limit, Rate, rules_as_json
 from fang_sqlite.connections.file import File
 from fang_sqlite.tasks import flow
@@ -36,7 +36,7 @@ sys.stdin.readline()
 """
 
 CLAIMS: Final = """
-from fang_core.backends.store import LaneRequest
+from fang_core.backends.claims import LaneRequest
 from fang_sqlite.tasks import lanes
 pool, starts, most, waiting = UUID(sys.argv[2]), [], 0, 1
 while waiting:
@@ -55,7 +55,8 @@ print(json.dumps([most, starts]))
 """
 
 PLAIN_CLAIMS: Final = """
-from fang_core.backends.store import ClaimRequest, PoolRecord
+from fang_core.backends.claims import ClaimRequest
+from fang_core.backends.pools import PoolRecord
 from fang_core.driving import drive
 from fang_core.lifecycle import Outcome
 from fang_sqlite import SqliteQueue
@@ -107,7 +108,7 @@ print(json.dumps(inserted))
 
 TICKS: Final = """
 from fang_core.backends.scheduling import tick_id
-from fang_core.backends.store import Tick
+from fang_core.backends.ticks import Tick
 from fang_core.tasks.insertion import NewTask
 from fang_core.tasks.options import COLUMNS
 from fang_sqlite.tasks import schedules

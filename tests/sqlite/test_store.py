@@ -9,8 +9,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from fang_core.backends.claims import Claim, ClaimRequest
+from fang_core.backends.pools import PoolRecord, PruneRequest
 from fang_core.backends.scheduling import stored_tick
-from fang_core.backends.store import Claim, ClaimRequest, PoolRecord, PruneRequest
 from fang_core.backends.ticking import tick_of
 from fang_core.conformance.tasks import ThreadedNote
 from fang_core.driving import drive

@@ -8,8 +8,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from fang_core.backends.claims import LaneRequest
+from fang_core.backends.pools import Declaration
 from fang_core.backends.stats_rows import Key
-from fang_core.backends.store import Declaration, LaneRequest
 from fang_core.flow.limits import Limit, Rate, rules_as_json
 from fang_core.monitoring.history import Flush, StatsRow, minute_of
 from fang_core.monitoring.reading import checked_range

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from fang_core.backends.store import SCHEDULES, LateRows
+from fang_core.backends.waking import SCHEDULES, LateRows
 from fang_core.driving import drive
 from fang_core.errors import BackendError
 from fang_sqlite import SqliteQueue

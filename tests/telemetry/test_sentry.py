@@ -12,7 +12,7 @@ import sentry_sdk
 from sentry_sdk.scope import ScopeType, use_isolation_scope
 
 from fang_async import AsyncMemoryQueue, AsyncQueueable, AsyncRunnable, AsyncWorkerPool
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.record import TaskState
 from fang_telemetry.sentry import Sentry, without_doubles
 from fang_threaded import Cancel, MemoryQueue, Queueable, Runnable, Snooze, WorkerPool

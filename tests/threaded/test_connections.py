@@ -14,7 +14,7 @@ from psycopg.adapt import AdaptersMap
 from sqlalchemy import StaticPool, create_engine, make_url, text
 
 from fang_core import RetentionMode, TaskConfig
-from fang_core.backends.store import PoolRecord
+from fang_core.backends.pools import PoolRecord
 from fang_core.driving import drive
 from fang_core.errors import BackendError, BackendUnavailable, StatementRefused, UsageError
 from fang_core.liveness import BeatRequest

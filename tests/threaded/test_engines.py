@@ -13,7 +13,8 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.orm import sessionmaker
 
 from fang_core import SleepParams
-from fang_core.backends.store import ClaimRequest, PoolRecord
+from fang_core.backends.claims import ClaimRequest
+from fang_core.backends.pools import PoolRecord
 from fang_core.conformance import (
     Backend,
     ByHandSuite,

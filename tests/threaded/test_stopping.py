@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fang_core import MemoryQueue, TaskState
+from fang_core.backends.claims import Claim, ClaimRequest
 from fang_core.backends.memory.state import MemoryState
-from fang_core.backends.store import Claim, ClaimRequest
 from fang_core.crashes import SUSPECT_AFTER
 from fang_threaded import Runnable, WorkerPool
 from fang_threaded.workers import ThreadWorkers

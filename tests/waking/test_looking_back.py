@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from fang_core import BackendUnavailable
+from fang_core.backends.claims import Claim, ClaimRequest, Transactions
 from fang_core.backends.memory.state import MemoryState
-from fang_core.backends.store import ANYWHERE, Claim, ClaimRequest, LateRows, Transactions
+from fang_core.backends.waking import ANYWHERE, LateRows
 from fang_core.claims import cursor
 from fang_core.claims.cursor import BEGINNING
 from tests.modes import HOUR, Harness, IdlePools, ran

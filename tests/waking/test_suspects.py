@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from fang_core import Exponential, RetentionMode
+from fang_core.backends.claims import Claim, ClaimRequest
 from fang_core.backends.memory.state import MemoryState
-from fang_core.backends.store import Claim, ClaimRequest
 from fang_core.claims import quarantine
 from fang_core.claims.suspects import NO_SUSPECTS
 from fang_core.crashes import SUSPECT_AFTER

@@ -11,7 +11,7 @@ import pytest
 
 from fang_async import AsyncRunnable
 from fang_core import AsyncMemoryQueue, Limit, Rate, TaskConfig
-from fang_core.backends.store import Declaration
+from fang_core.backends.pools import Declaration
 from fang_core.errors import BackendError, RowsLocked
 from fang_core.flow.limits import Fair, rules_as_json
 from fang_core.monitoring.audit import AuditCall

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from fang_core import AsyncMemoryQueue, AsyncRunnable, Limit, Rate
-from fang_core.backends.store import Declaration
+from fang_core.backends.pools import Declaration
 from fang_core.errors import BackendError, NotConnected
 from fang_core.flow.limits import Fair, rules_as_json
 from fang_core.monitoring.stats import HeatPoint, Stats

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from fang_core.backends.capabilities import Capabilities
 from fang_core.backends.memory.state import Clock, MemoryState, utc_clock
 from fang_core.backends.memory.verbs import MemoryVerbs
-from fang_core.backends.store import manual_pool
+from fang_core.backends.pools import manual_pool
 from fang_core.backends.verbs import Call, Verbs
 from fang_core.record import Task
 from fang_core.tasks.insert_middleware import InsertMiddleware

@@ -8,7 +8,8 @@ from uuid import UUID
 from fang_core.backends import schedule_rows
 from fang_core.backends.rows import after_cancel
 from fang_core.backends.scheduling import is_listed, replaced, row_now, unknown_schedule
-from fang_core.backends.store import SCHEDULES, ScheduleState, Tick
+from fang_core.backends.ticks import ScheduleState, Tick
+from fang_core.backends.waking import SCHEDULES
 from fang_core.record import Task
 from fang_core.remarks import Remark
 from fang_core.schedules.stored import Backfill, ScheduleInfo, Schedules, ScheduleSpec, Verdict

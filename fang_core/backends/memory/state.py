@@ -11,12 +11,14 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
+from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest, Lane, LaneClaim, LaneRequest, Serves
 from fang_core.backends.conflicts import after_conflict
 from fang_core.backends.managed import ManagedType, WaitingTasks, pick
 from fang_core.backends.memory.audit import MemoryAudit
 from fang_core.backends.memory.schedules import MemorySchedules
 from fang_core.backends.memory.stats import MemoryStats
 from fang_core.backends.memory.uniques import Uniques
+from fang_core.backends.pools import Declaration, Live, PoolRecord, PruneRequest, Rescued
 from fang_core.backends.rows import (
     after_cancel,
     after_change,
@@ -28,24 +30,8 @@ from fang_core.backends.rows import (
     gives_back,
     is_as_read,
 )
-from fang_core.backends.store import (
-    NO_TRANSACTIONS,
-    Claim,
-    ClaimRequest,
-    Declaration,
-    Lane,
-    LaneClaim,
-    LaneRequest,
-    LateRows,
-    Live,
-    OnTold,
-    OnWake,
-    PoolRecord,
-    PruneRequest,
-    Rescued,
-    Serves,
-)
 from fang_core.backends.verbs import Fetched
+from fang_core.backends.waking import LateRows, OnTold, OnWake
 from fang_core.config import RetentionMode
 from fang_core.crashes import after_crash, group_limit, is_suspect, runs_apart
 from fang_core.errors import IdInUse, StaleTask, TaskLost, TwinExists

@@ -4,24 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest, Serves
 from fang_core.backends.memory.state import MemoryState
-from fang_core.backends.store import (
-    Claim,
-    ClaimRequest,
-    Declaration,
-    LaneClaim,
-    LaneRequest,
-    Live,
-    OnListenLost,
-    OnTold,
-    OnWake,
-    PoolRecord,
-    PruneRequest,
-    Rescued,
-    ScheduleState,
-    Serves,
-    Tick,
-)
+from fang_core.backends.pools import Declaration, Live, PoolRecord, PruneRequest, Rescued
+from fang_core.backends.ticks import ScheduleState, Tick
+from fang_core.backends.waking import OnListenLost, OnTold, OnWake
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Beat, BeatRequest, Pulse
 from fang_core.monitoring.history import Flush, Flushed

@@ -12,7 +12,7 @@ from fang_core.backends.memory.explaining import facts_of
 from fang_core.backends.memory.moving import MemoryMoving
 from fang_core.backends.memory.schedules import MemorySchedules
 from fang_core.backends.memory.state import MemoryState
-from fang_core.backends.store import Tick
+from fang_core.backends.ticks import Tick
 from fang_core.backends.verbs import Batch, Fetched
 from fang_core.flow.info import TypeInfo
 from fang_core.lifecycle import Change

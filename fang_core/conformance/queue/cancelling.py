@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from fang_core.backends.store import SCHEDULES
+from fang_core.backends.waking import SCHEDULES
 from fang_core.config import RetentionMode
 from fang_core.conformance.backend import WITHIN, Backend
 from fang_core.conformance.queue.by_hand import in_state

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from fang_core.backends.store import Live
+from fang_core.backends.pools import Live
 from fang_core.conformance.backend import Backend
 from fang_core.conformance.clients import Client
 from fang_core.conformance.queue.managing import pause, remove_limits, set_limits

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from fang_core.backends.store import SCHEDULES
+from fang_core.backends.waking import SCHEDULES
 from fang_core.conformance.backend import WITHIN, Backend
 from fang_core.conformance.store.leases import seen
 from fang_core.errors import UnknownPool

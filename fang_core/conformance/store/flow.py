@@ -11,7 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from fang_core.backends.store import LaneClaim, LateRows
+from fang_core.backends.claims import LaneClaim
+from fang_core.backends.waking import LateRows
 from fang_core.claims.suspects import NO_SUSPECTS
 from fang_core.conformance.backend import WITHIN, Backend
 from fang_core.conformance.clients import Client

@@ -9,7 +9,7 @@ from math import inf
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.claims.suspects import NO_SUSPECTS
 from fang_core.conformance.backend import WITHIN, Backend
 from fang_core.conformance.clients import Client

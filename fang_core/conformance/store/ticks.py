@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from fang_core.backends.scheduling import stored_tick, tick_id
-from fang_core.backends.store import SCHEDULES
 from fang_core.backends.ticking import tick_of
+from fang_core.backends.waking import SCHEDULES
 from fang_core.conformance.backend import WITHIN, Backend
 from fang_core.conformance.clients import Client
 from fang_core.conformance.store.control import control

@@ -7,8 +7,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from fang_core.backends.store import LateRows
 from fang_core.backends.ticking import tick_of
+from fang_core.backends.waking import LateRows
 from fang_core.conformance.backend import WITHIN, Backend
 from fang_core.conformance.store.leases import seen
 from fang_core.record import ClaimedTask, TaskState

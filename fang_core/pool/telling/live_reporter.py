@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
-from fang_core.backends.store import Live, PoolStore
+from fang_core.backends.pools import Live
+from fang_core.backends.store import PoolStore
 from fang_core.errors import FangError, StatementRefused
 from fang_core.pool.identity import PoolIdentity
 from fang_core.pool.runtime import Runtime, Service

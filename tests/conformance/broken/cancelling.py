@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from fang_core.backends.store import Claim, ClaimRequest, Rescued
+from fang_core.backends.claims import Claim, ClaimRequest
+from fang_core.backends.pools import Rescued
 from fang_core.conformance import CancelSuite
 from fang_core.lifecycle import TERMINAL_STATES, Outcome
 from fang_core.liveness import Pulse

@@ -2,7 +2,8 @@
 
 from uuid import UUID
 
-from fang_core.backends.store import Claim, ClaimRequest, LaneClaim, LaneRequest, PoolRecord
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest
+from fang_core.backends.pools import PoolRecord
 from fang_core.claims.suspects import NO_SUSPECTS
 from fang_core.conformance import ClaimSuite, FlowSuite, LeaseSuite
 from fang_core.record import ClaimedTask

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fang_core.backends.store import Claim, ClaimRequest, Declaration, LaneClaim, LaneRequest
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest
+from fang_core.backends.pools import Declaration
 from fang_core.conformance import FlowSuite
 from tests.conformance.broken.base import Broken, InsertsOtherwise, OtherMethods
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from fang_core.backends.store import Claim, ClaimRequest
+from fang_core.backends.claims import Claim, ClaimRequest
 from fang_core.conformance import Backend, OptionSuite, UniquenessSuite
 from fang_core.record import Task
 from fang_core.tasks.uniqueness import Unique

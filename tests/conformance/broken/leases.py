@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 from uuid import uuid4
 
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.conformance import ControlSuite, LeaseSuite, WakeSuite
 from fang_core.liveness import Beat, BeatRequest, Pulse
 from tests.conformance.broken.base import BrokenHeart

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from fang_core.backends.store import Claim, ClaimRequest, Declaration
+from fang_core.backends.claims import Claim, ClaimRequest
+from fang_core.backends.pools import Declaration
 from fang_core.conformance import ManagingSuite
 from fang_core.errors import UsageError
 from fang_core.flow.info import TypeInfo

@@ -3,7 +3,7 @@
 import dataclasses
 from uuid import UUID
 
-from fang_core.backends.store import Live
+from fang_core.backends.pools import Live
 from fang_core.conformance import Backend, ExplainSuite
 from fang_core.monitoring.explanation import Cause, Explanation
 from tests.conformance.broken.base import Broken, BrokenQueue, Whole

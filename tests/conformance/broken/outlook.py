@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
-from fang_core.backends.store import PruneRequest
+from fang_core.backends.pools import PruneRequest
 from fang_core.conformance import LeaseSuite, OutlookSuite, WakeSuite
 from tests.conformance.broken.base import Broken
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ClassVar, cast
 
-from fang_core.backends.store import ScheduleState
+from fang_core.backends.ticks import ScheduleState
 from fang_core.conformance import Backend, StoredScheduleSuite
 from fang_core.errors import UnknownSchedule, UsageError
 from fang_core.remarks import Remark, remark

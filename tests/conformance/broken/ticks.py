@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from fang_core.backends.store import SCHEDULES, ScheduleState, Tick
+from fang_core.backends.ticks import ScheduleState, Tick
+from fang_core.backends.waking import SCHEDULES
 from fang_core.conformance import TickSuite
 from fang_core.schedules.stored import Verdict
 from tests.conformance.broken.base import Broken

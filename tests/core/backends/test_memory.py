@@ -20,10 +20,11 @@ from fang_core import (
     TaskState,
     UsageError,
 )
+from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest
 from fang_core.backends.memory.state import MemoryState
 from fang_core.backends.memory.store import MemoryStore
+from fang_core.backends.pools import PoolRecord, PruneRequest
 from fang_core.backends.stats_rows import Key
-from fang_core.backends.store import NO_TRANSACTIONS, Claim, ClaimRequest, PoolRecord, PruneRequest
 from fang_core.claims.suspects import NO_SUSPECTS
 from fang_core.config import RetentionMode
 from fang_core.crashes import SUSPECT_AFTER

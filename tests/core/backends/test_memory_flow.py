@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fang_core import MemoryQueue, Queueable, Runnable, TaskConfig, TaskState
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest
 from fang_core.backends.managed import ManagedType
 from fang_core.backends.memory.store import MemoryStore
-from fang_core.backends.store import Claim, ClaimRequest, Declaration, LaneClaim, LaneRequest, PoolRecord
+from fang_core.backends.pools import Declaration, PoolRecord
 from fang_core.flow.limits import FlowSettings, Gcra
 from fang_core.lifecycle import Outcome
 from fang_core.record import ClaimedTask

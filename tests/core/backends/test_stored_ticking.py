@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from fang_core import Cron, Every, Overlap, Runnable, ScheduleInfo, TaskConfig, TaskState, UnknownSchedule, UsageError
 from fang_core.backends.memory.state import MemoryState
+from fang_core.backends.pools import manual_pool
 from fang_core.backends.scheduling import tick_id
-from fang_core.backends.store import SCHEDULES, manual_pool
 from fang_core.backends.ticking import ASK_AGAIN, MOST_AT_ONCE, READ_AGAIN_AFTER, Timetable
+from fang_core.backends.waking import SCHEDULES
 from fang_core.lifecycle import Outcome
 from fang_core.remarks import Remark
 from fang_core.schedules.stored import Verdict, checked_backfill, declaration, jitter_of, judged, schedule_spec

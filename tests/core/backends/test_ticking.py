@@ -14,8 +14,8 @@ from pydantic import Field
 from fang_core import MemoryQueue, Runnable, TaskConfig, UsageError
 from fang_core.backends.memory.state import MemoryState
 from fang_core.backends.scheduling import tick_id
-from fang_core.backends.store import ScheduleState
 from fang_core.backends.ticking import LOOK_AGAIN, READ_AGAIN_AFTER, Timetable, next_tick
+from fang_core.backends.ticks import ScheduleState
 from fang_core.schedules.schedule import Cron, ScheduleOnce
 from fang_core.tasks.insertion import Rules
 from fang_core.tasks.registry import Registry

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from fang_core.backends.store import ANYWHERE, Claim, ClaimRequest, LaneClaim, LaneRequest, LateRows, Transactions
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest, Transactions
+from fang_core.backends.waking import ANYWHERE, LateRows
 from fang_core.claims.claiming import Claims
 from fang_core.record import ClaimedTask
 

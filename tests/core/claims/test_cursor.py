@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fang_core.backends.store import ANYWHERE, Claim, ClaimRequest, LateRows, Transactions
+from fang_core.backends.claims import Claim, ClaimRequest, Transactions
+from fang_core.backends.waking import ANYWHERE, LateRows
 from fang_core.claims import cursor as cursors
 from fang_core.claims.cursor import Cursor
 from fang_core.claims.suspects import NO_SUSPECTS

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fang_core import SleepParams
-from fang_core.backends.store import NO_TRANSACTIONS, TURN_TAKEN, LaneClaim, LaneRequest
+from fang_core.backends.claims import NO_TRANSACTIONS, TURN_TAKEN, LaneClaim, LaneRequest
 from fang_core.claims.idle import Poll
 from fang_core.claims.lanes import (
     EMPTY_FOR,

@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from fang_core import RetentionMode, SleepParams
-from fang_core.backends.store import ANYWHERE, Claim, ClaimRequest, LaneClaim, Transactions
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, Transactions
+from fang_core.backends.waking import ANYWHERE
 from fang_core.claims.dispatch import NOTHING_OVERDUE, Overdue
 from fang_core.claims.expiry import ClaimTime
 from fang_core.claims.idle import SETTLING

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fang_core.backends.store import ClaimRequest
+from fang_core.backends.claims import ClaimRequest
 from fang_core.claims import quarantine as module
 from fang_core.claims.prefetch import MOST
 from fang_core.claims.quarantine import ABSTAINS, FIRST_WAIT, REMEMBERED, Quarantine

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from fang_core.backends.store import NO_TRANSACTIONS, Claim, ClaimRequest
+from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest
 from fang_core.claims.claiming import Claims
 from fang_core.claims.serving import BLIND_FOR, LOOK_EVERY, MANY, SLOW, Serving
 from fang_core.record import ClaimedTask

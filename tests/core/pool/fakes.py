@@ -10,17 +10,9 @@ from uuid import UUID
 
 from fang_core import Runnable
 from fang_core.backends.capabilities import Capabilities
-from fang_core.backends.store import (
-    NO_TRANSACTIONS,
-    Claim,
-    ClaimRequest,
-    Declaration,
-    LaneClaim,
-    LaneRequest,
-    PoolRecord,
-    Rescued,
-    ScheduleState,
-)
+from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest, LaneClaim, LaneRequest
+from fang_core.backends.pools import Declaration, PoolRecord, Rescued
+from fang_core.backends.ticks import ScheduleState
 from fang_core.events import EventBus
 from fang_core.lifecycle import SUCCESS, Outcome
 from fang_core.liveness import Beat, BeatRequest, Pulse

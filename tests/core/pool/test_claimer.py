@@ -8,7 +8,8 @@ from uuid import UUID
 import pytest
 
 from fang_core import BackendUnavailable, SleepParams
-from fang_core.backends.store import NO_TRANSACTIONS, Claim, ClaimRequest, LaneClaim, LateRows
+from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest, LaneClaim
+from fang_core.backends.waking import LateRows
 from fang_core.claims.dispatch import Dispatch
 from fang_core.claims.inflight import InFlight
 from fang_core.claims.policy import RECONCILE_EVERY

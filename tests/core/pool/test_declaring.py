@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fang_core import AsyncRunnable, DefinitionError, Fair, Limit, Rate, Runnable, TaskConfig
-from fang_core.backends.store import Declaration
+from fang_core.backends.pools import Declaration
 from fang_core.pool.declaring import declarations
 from fang_core.tasks.registry import Registry
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from fang_core.backends.store import Rescued
+from fang_core.backends.pools import Rescued
 from fang_core.errors import BackendUnavailable
 from fang_core.events import EventBus
 from fang_core.liveness import Beat, BeatRequest, CancelRequest, Pulse

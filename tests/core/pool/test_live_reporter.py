@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from fang_core import BackendUnavailable, StatementRefused
-from fang_core.backends.store import MOST_LIVE, Live
+from fang_core.backends.pools import MOST_LIVE, Live
 from fang_core.claims.expiry import ClaimTime
 from fang_core.claims.inflight import LONG, InFlight
 from fang_core.config import RetentionMode

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from fang_core import BackendUnavailable
-from fang_core.backends.store import PoolRecord
+from fang_core.backends.pools import PoolRecord
 from fang_core.pool.manual import ManualPool
 from tests.core.pool.fakes import FakeHeart, FakeLock, FakeRuntime, FakeStore
 

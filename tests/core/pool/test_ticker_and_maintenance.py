@@ -8,8 +8,9 @@ from uuid import UUID
 import pytest
 
 from fang_core import BackendUnavailable, Cron, Runnable, SchemaError, TaskConfig
-from fang_core.backends.store import PruneRequest, ScheduleState, Tick
+from fang_core.backends.pools import PruneRequest
 from fang_core.backends.ticking import Timetable
+from fang_core.backends.ticks import ScheduleState, Tick
 from fang_core.config import PoolOptions
 from fang_core.monitoring.history import Flush, Flushed
 from fang_core.pool.maintenance import (

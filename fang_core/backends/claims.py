@@ -1,0 +1,129 @@
+"""Defines what pools ask for when they claim, and the answers."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias
+from uuid import UUID
+
+from fang_core.record import ClaimedTask
+
+Lane: TypeAlias = tuple[str, int]
+"""A task type and a priority, whose due rows are a range of their own."""
+
+Position: TypeAlias = tuple[datetime, UUID]
+"""A row's due time and id: its place in its lane."""
+
+Positions: TypeAlias = Mapping[Lane, Position]
+
+Serves: TypeAlias = tuple[str, str]
+"""A task type and a kind, both of which a pool must serve to run a task."""
+
+
+class ClaimRequest(NamedTuple):
+    """Asks for tasks of ``task_types``, served in this order; within each by priority, then by due time.
+
+    A backend may leave out rows that do not lie behind ``after``; lanes that are not in it are read from their start. A
+    claim that ``looks_back`` walks through more entries than other claims, dead ones or of foreign kinds.
+
+    Suspects are left out unless they may be tried in a group of ``group_size``, or run in child processes, since they
+    are of ``isolated_kinds``: see ``crashes.is_suspect`` and ``crashes.group_limit``.
+
+    With ``retries_first`` tasks that have failed or crashed come before others of the same type and priority, and are
+    read from the start of their lane.
+    """
+
+    pool_id: UUID
+    task_types: tuple[str, ...]
+    kinds: tuple[str, ...]
+    limit: int
+    after: Positions = MappingProxyType({})
+    looks_back: bool = False
+    group_size: int = 1
+    isolated_kinds: tuple[str, ...] = ()
+    retries_first: bool = False
+
+
+class Transactions(NamedTuple):
+    """Which transactions of writers were running when a claim looked.
+
+    A backend numbers them in the order in which they begin. What one of them inserts is seen only once it has
+    committed, and may by then lie behind a cursor.
+
+    Attributes:
+        next: the number of the next transaction to begin.
+        running: the numbers of those below it that had not ended.
+    """
+
+    next: int
+    running: frozenset[int]
+
+
+NO_TRANSACTIONS: Final = Transactions(0, frozenset())
+"""For a backend whose writers have none: what is inserted is seen at once."""
+
+
+class Claim(NamedTuple):
+    """The answer to a claim.
+
+    Attributes:
+        tasks: the tasks that the pool now holds, in the order in which to run them.
+        now: the backend's clock.
+        transactions: the transactions that were running then.
+        registered: false if the pool's own record is gone; no task is claimed then.
+        managed: the task types of the request from which nothing was claimed, since they are paused, or have limits,
+            rates or fairness: see ``LaneRequest``.
+    """
+
+    tasks: list[ClaimedTask]
+    now: datetime
+    transactions: Transactions
+    registered: bool
+    managed: tuple[str, ...] = ()
+
+
+class LaneRequest(NamedTuple):
+    """Asks for tasks of one managed task type: one that is paused, or has limits, rates or fairness.
+
+    Its keys take turns: the claim begins with the first key behind ``after_lane``, in the order of their UTF-8 bytes,
+    and looks at ``most_lanes`` keys of each priority at most. For ``kinds``, ``group_size`` and ``isolated_kinds`` see
+    ``ClaimRequest``.
+    """
+
+    pool_id: UUID
+    task_type: str
+    kinds: tuple[str, ...]
+    limit: int
+    after_lane: str = ""
+    most_lanes: int = 1_000
+    group_size: int = 1
+    isolated_kinds: tuple[str, ...] = ()
+
+
+class LaneClaim(NamedTuple):
+    """The answer to a ``LaneRequest``; ``tasks`` to ``registered`` are as in ``Claim``.
+
+    Attributes:
+        room: how many tasks the type as a whole could start, and the request asked for. 0 if the type is full or out of
+            rate, ``TURN_TAKEN`` if another pool claims from it just now, None if the type is paused, or changed just
+            now, or no longer managed.
+        look_in: the seconds until a claim may find more: until the rate allows the next start, or a pause with an end
+            is over. None if no time is known.
+        after_lane: the key to begin behind the next time; None if no key that was looked at can be served now.
+        is_managed: false if the type is no longer managed, so that plain claims find its tasks.
+        is_counted: whether limits or rates count the tasks that a pool holds, so that none should wait for a worker.
+    """
+
+    tasks: list[ClaimedTask]
+    now: datetime
+    transactions: Transactions
+    registered: bool
+    room: int | None = None
+    look_in: float | None = None
+    after_lane: str | None = None
+    is_managed: bool = True
+    is_counted: bool = True
+
+
+TURN_TAKEN: Final = -1
+"""The ``room`` of a claim that took nothing, since another pool claimed from the same type at that moment."""
