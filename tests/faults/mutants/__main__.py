@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.faults.mutants import MUTANTS
-from tests.faults.mutants.mutant import ROOT, Edit, Mutant, Trial
+from tests.faults.mutants.mutant import ROOT, Edit, InTest, InTests, Mutant, Trial
 from tests.faults.report import write_mutants
 
 COPIED: Final = (
@@ -44,7 +44,7 @@ def main() -> int:
         print(f"no defect begins with {' or '.join(words)}; there are:")
         print(*(mutant.defect for mutant in MUTANTS), sep="\n")
         return 2
-    holding = {trial for trial in dict.fromkeys(mutant.trial for mutant in mutants) if _holds(trial)}
+    holding = _holding(list(dict.fromkeys(mutant.trial for mutant in mutants)))
     caught = [mutant for mutant in mutants if mutant.trial in holding and _is_caught(mutant)]
     print(f"{len(caught)} of {len(mutants)} were caught")
     if not words and caught == mutants:
@@ -52,8 +52,16 @@ def main() -> int:
     return 0 if caught == mutants else 1
 
 
-def _holds(trial: Trial) -> bool:
-    """Whether all holds without a defect; else the trial shows nothing with one."""
+def _holding(trials: Sequence[Trial]) -> set[Trial]:
+    """Those that hold without a defect: the others show nothing with one."""
+    tests = [trial for trial in trials if isinstance(trial, InTest)]
+    are_holding = len(tests) > 1 and _holds(InTests([test.node for test in tests]))
+    holding: set[Trial] = set(tests) if are_holding else set()
+    return holding | {trial for trial in trials if trial not in holding and _holds(trial)}
+
+
+def _holds(trial: Trial | InTests) -> bool:
+    """Whether all holds without a defect."""
     code, said = _try(trial, [])
     print(f"{'holds' if code == 0 else 'FAILS'} without a defect: {trial}", flush=True)
     if code != 0:
@@ -70,11 +78,11 @@ def _is_caught(mutant: Mutant) -> bool:
     return is_caught
 
 
-def _try(trial: Trial, edits: Sequence[Edit]) -> tuple[int | None, str]:
+def _try(trial: Trial | InTests, edits: Sequence[Edit]) -> tuple[int | None, str]:
     """The exit code of the trial on a copy of the product, and all that it said; None if it did not end in time."""
     with tempfile.TemporaryDirectory() as copy:
         for name in COPIED:
-            shutil.copytree(ROOT / name, Path(copy, name), ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, Path(copy, name))  # with what is compiled: an edit makes its file newer
         for edit in edits:
             _apply(edit, Path(copy))
         with subprocess.Popen(

@@ -39,10 +39,23 @@ class InTest(NamedTuple):
 
     @property
     def command(self) -> Sequence[str]:
-        return ("pytest", "-q", "-p", "no:cacheprovider", self.node)
+        return InTests((self.node,)).command
 
     def __str__(self) -> str:
         return self.node
+
+
+class InTests(NamedTuple):
+    """Several tests, in one process: most of what one takes is the start of pytest."""
+
+    nodes: Sequence[str]
+
+    @property
+    def command(self) -> Sequence[str]:
+        return ("pytest", "-q", "-p", "no:cacheprovider", *self.nodes)
+
+    def __str__(self) -> str:
+        return f"{len(self.nodes)} tests"
 
 
 Trial = InFault | InTest
