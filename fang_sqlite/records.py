@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
-from fang_core.errors import UnreadablePayload
+from fang_core.errors import BackendError, UnreadablePayload
 from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState, payload_of
+from fang_core.tasks.arguments import EARLIEST, LATEST
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -43,13 +44,16 @@ def span(time: timedelta | None) -> int | None:
 
 
 def moment(value: int) -> datetime:
-    """Returns the time that microseconds stand for."""
-    return EPOCH + timedelta(microseconds=value)
+    """Returns the time that microseconds stand for: the first or last one of all if they are beyond these."""
+    try:
+        return EPOCH + timedelta(microseconds=value)
+    except OverflowError:  # others may write to the file
+        return EARLIEST if value < 0 else LATEST
 
 
 def moment_or_none(value: int | None) -> datetime | None:
     """Returns the time that microseconds stand for, if there are any."""
-    return None if value is None else EPOCH + timedelta(microseconds=value)
+    return None if value is None else moment(value)
 
 
 def span_of(value: int | None) -> timedelta | None:
@@ -66,6 +70,40 @@ def from_json(text: str | None) -> Any:
     """Returns what JSON text stands for. Raises ``ValueError``."""
     return None if text is None else json.loads(text)
 
+
+def _object_or_none(text: str | None) -> dict[str, Any] | None:
+    """Returns an object of JSON; None in place of another value, which only others write. Raises ``ValueError``."""
+    found = from_json(text)
+    return found if isinstance(found, dict) else None
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Returns the texts in a list of JSON, for those who only look; what others have written may be left out."""
+    found = seen_json(text)
+    return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else ()
+
+
+def object_of(text: str | None) -> dict[str, Any]:
+    """Returns an object of JSON, for those who only look; an empty one in place of anything else."""
+    found = seen_json(text)
+    return found if isinstance(found, dict) else {}
+
+
+def seen_json(text: str | None) -> Any:
+    """Returns what JSON text stands for, for those who only look; None if that cannot be read."""
+    try:
+        return from_json(text)
+    except UNREADABLE:
+        return None
+
+
+def unreadable(what: str, error: Exception) -> BackendError:
+    """Returns the error of a row whose settings cannot be read, and that nobody may leave out."""
+    return BackendError(f"the row of {what} cannot be read ({type(error).__name__}): somebody else has written it")
+
+
+UNREADABLE: Final = (ValueError, TypeError, RecursionError, AttributeError, KeyError, OverflowError)
+"""Raised for JSON that is none, that Python cannot read, or that has another form."""
 
 _make_claimed: Final[Callable[[tuple[Any, ...]], ClaimedTask]] = partial(tuple.__new__, ClaimedTask)
 
@@ -96,15 +134,25 @@ def task_of(row: tuple[Any, ...]) -> Task:
             pool_id=None if pool_id is None else UUID(bytes=pool_id),
             claimed_at=moment_or_none(claimed_at),
             uniq_hash=uniq_hash,
-            headers=from_json(headers),
+            headers=_object_or_none(headers),
             timeout=span_of(timeout),
             expires_at=moment_or_none(expires_at),
-            cancel_request=from_json(cancel_request),
+            cancel_request=_object_or_none(cancel_request),
             group_limit=group_limit,
             lane=lane,
         )
     except (ValueError, TypeError, RecursionError) as error:
         _unreadable(task_id, kind, error)
+
+
+def listed_task_of(row: tuple[Any, ...]) -> Task:
+    """Returns the same for a list, also if its JSON cannot be read: it then has none, and of its payload the type."""
+    try:
+        return task_of(row)
+    except UnreadablePayload:
+        shown = dict(zip(COLUMNS, row, strict=True))
+        shown |= {"metadata": "{}", "errors": "[]", "headers": None, "cancel_request": None}
+        return task_of(tuple(shown.values()))._replace(metadata={"type": shown["kind"]})
 
 
 def _unreadable(task_id: UUID, kind: str, error: Exception) -> NoReturn:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fang_core.record import Task
 from fang_sqlite.connections.transaction import Transaction
-from fang_sqlite.records import COLUMNS, MICROSECOND, row_of, task_of
+from fang_sqlite.records import COLUMNS, MICROSECOND, listed_task_of, row_of, task_of
 
 _NAMES: Final = ", ".join(COLUMNS)
 
@@ -34,6 +34,11 @@ def select(tx: Transaction, rest: str, values: Sequence[Any] | dict[str, Any] = 
 def among(tx: Transaction, ids: Sequence[bytes]) -> list[Task]:
     """Returns those of these tasks that are there."""
     return [task_of(row) for id_ in ids for row in tx.rows(f"{SELECT} WHERE id = ?", (id_,))]
+
+
+def listed(tx: Transaction, ids: Sequence[bytes]) -> list[Task]:
+    """Returns those of these tasks that are there, as a list has them."""
+    return [listed_task_of(row) for id_ in ids for row in tx.rows(f"{SELECT} WHERE id = ?", (id_,))]
 
 
 def later(tx: Transaction, task: Task) -> datetime:

@@ -1,6 +1,5 @@
 """What pools tell those who look on, and what they are told: their records, their runs, and messages to them."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -9,7 +8,7 @@ from fang_core.backends.live_runs import as_live, live_as_json
 from fang_core.backends.pools import Live
 from fang_core.record import PoolInfo
 from fang_sqlite.connections.transaction import Transaction
-from fang_sqlite.records import as_json, moment, moment_or_none
+from fang_sqlite.records import as_json, moment, moment_or_none, names_of, object_of
 
 # Who looks on ---------------------------------------------------------------------------------------------------------
 
@@ -41,12 +40,12 @@ def _info(row: tuple[Any, ...]) -> PoolInfo:
         mode,
         host,
         pid,
-        tuple(json.loads(task_types)),
-        tuple(json.loads(kinds)),
+        names_of(task_types),
+        names_of(kinds),
         workers,
         moment(started_at),
         bool(stopping),
-        {} if runs is None else json.loads(runs),
+        object_of(runs),
         busy,
         waiting,
         moment_or_none(at),

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from fang_core.backends.claims import Serves
 from fang_core.backends.pools import PoolRecord
 from fang_core.record import Progress, Task, as_progress
 from fang_sqlite.connections.transaction import Transaction
-from fang_sqlite.records import as_json, span
+from fang_sqlite.records import as_json, object_of, span
 
 _INSERT: Final = """INSERT INTO fang_pools
     (id, mode, host, pid, task_types, kinds, workers, started_at, lease, max_crashes, isolated_kinds)
@@ -57,8 +57,7 @@ def progress_of(tx: Transaction, task: Task) -> Progress | None:
     if task.pool_id is None:
         return None
     told = tx.row("SELECT runs FROM fang_pools WHERE id = ?", (task.pool_id.bytes,))
-    runs: Any = None if told is None or told[0] is None else json.loads(told[0])
-    run = runs.get(str(task.id)) if isinstance(runs, Mapping) else None
+    run = None if told is None else object_of(told[0]).get(str(task.id))
     if not isinstance(run, Mapping) or run.get("attempt") != task.attempt:
         return None
     return as_progress(run.get("progress"))

@@ -2,7 +2,7 @@
 
 from fang_core.monitoring.audit import AuditEntry, Beginning
 from fang_sqlite.connections.transaction import Transaction
-from fang_sqlite.records import from_json, moment
+from fang_sqlite.records import moment, seen_json
 
 
 def list_audit(tx: Transaction, limit: int, before: int | None) -> list[AuditEntry]:
@@ -13,7 +13,7 @@ def list_audit(tx: Transaction, limit: int, before: int | None) -> list[AuditEnt
         (before, limit),
     )
     return [
-        AuditEntry(entry, moment(at), who, action, target, from_json(details), result)
+        AuditEntry(entry, moment(at), who, action, target, seen_json(details), result)
         for entry, at, who, action, target, details, result in found
     ]
 

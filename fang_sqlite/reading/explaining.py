@@ -1,6 +1,5 @@
 """Gathers what decides why a task is not running, all in one transaction that reads: of one moment."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -26,7 +25,7 @@ from fang_sqlite import rows
 from fang_sqlite.connections.location import beside
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.pools import pulse
-from fang_sqlite.records import from_json, micros, moment, moment_or_none
+from fang_sqlite.records import micros, moment, moment_or_none, names_of, object_of
 from fang_sqlite.schema import DUE
 from fang_sqlite.tasks import flow
 
@@ -60,7 +59,7 @@ def _held(tx: Transaction, task: Task, facts: Facts) -> Facts:
 
 
 def _run(tx: Transaction, task: Task, record: "_Record") -> RunFacts:
-    notable = (from_json(record.runs) or {}).get(str(task.id))
+    notable = object_of(record.runs).get(str(task.id))
     told_at = None if record.at is None else moment(record.at)
     return told_of_run(task, tx.now, notable, as_live(record.live), busy=record.busy, told_at=told_at)
 
@@ -138,7 +137,7 @@ def _served(tx: Transaction, task: Task, pools: Sequence[PoolFacts]) -> tuple[da
 
 def _last_run(tx: Transaction, task: Task, rest: str = "") -> datetime | None:
     sql = f"""SELECT at FROM fang_stats WHERE span = :span AND at > :since AND task_type = :task_type {rest}
-    AND json_extract(row, '$.started') > 0 ORDER BY at DESC LIMIT 1"""
+    AND json_extract(iif(json_valid(row), row, '{{}}'), '$.started') > 0 ORDER BY at DESC LIMIT 1"""
     for span, ago in _LOOKS_BACK:
         values = {"span": span, "since": micros(tx.now - ago), "task_type": task.task_type, "kind": task.kind}
         found = tx.row(sql, values)
@@ -176,8 +175,9 @@ def _records(tx: Transaction, rest: str, values: tuple[Any, ...]) -> list[_Recor
 
 
 def _serving(tx: Transaction, task: Task) -> tuple[PoolFacts, ...]:
-    rest = f"""WHERE ? IN (SELECT value FROM json_each(p.task_types))
-  ORDER BY ? IN (SELECT value FROM json_each(p.kinds)) DESC, p.started_at, p.id LIMIT {MOST_POOLS}"""
+    rest = f"""WHERE ? IN (SELECT value FROM json_each(iif(json_valid(p.task_types), p.task_types, '[]')))
+  ORDER BY ? IN (SELECT value FROM json_each(iif(json_valid(p.kinds), p.kinds, '[]'))) DESC, p.started_at, p.id
+  LIMIT {MOST_POOLS}"""
     return tuple(_pool(tx, task, record) for record in _records(tx, rest, (task.task_type, task.kind)))
 
 
@@ -193,8 +193,8 @@ def _pool(tx: Transaction, task: Task, record: _Record) -> PoolFacts:
         _signs(tx, pool_id, record.at),
         record.busy,
         record.waiting,
-        task.kind in json.loads(record.kinds),
-        task.kind in json.loads(record.isolated_kinds),
+        task.kind in names_of(record.kinds),
+        task.kind in names_of(record.isolated_kinds),
     )
 
 

@@ -3,7 +3,6 @@
 Of the keys of rows only those are read that are asked for: the times there are, and never each row of them.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -17,7 +16,7 @@ from fang_core.monitoring.reading import Range, stats_of
 from fang_core.monitoring.stats import MOST_DUE, HeatPoint, Stats, TypeStats
 from fang_core.record import PRIORITIES
 from fang_sqlite.connections.transaction import Transaction
-from fang_sqlite.records import micros, moment
+from fang_sqlite.records import UNREADABLE, micros, moment, names_of
 from fang_sqlite.schema import DUE
 from fang_sqlite.tasks.flow import read_types, running_by_type
 
@@ -132,7 +131,7 @@ def _types(tx: Transaction, asked: Range) -> list[TypeStats]:
     """Returns how the task types stand that have waiting tasks, pools, or settings of their own."""
     workers: dict[str, int] = {}
     for task_types, mode, count, stopping in tx.rows("SELECT task_types, mode, workers, stopping FROM fang_pools"):
-        for name in json.loads(task_types):
+        for name in names_of(task_types):
             workers[name] = workers.get(name, 0) + (0 if stopping or mode == "manual" else count)
     kept = read_types(tx)
     names = {*_waiting_types(tx), *workers, *kept}
@@ -181,7 +180,11 @@ def _rows(tx: Transaction, span: int, first: int, last: int) -> Iterator[tuple[K
     """Yields the rows from one time to another."""
     sql = "SELECT at, writer, task_type, kind, row FROM fang_stats WHERE span = ? AND at BETWEEN ? AND ?"
     for at, writer, task_type, kind, text in tx.rows(sql, (span, first, last)):
-        yield Key(span, moment(at), UUID(bytes=writer), (task_type, kind)), stats_from_json(text)
+        try:
+            row = stats_from_json(text)
+        except UNREADABLE:  # counts that nobody knows are none
+            continue
+        yield Key(span, moment(at), UUID(bytes=writer), (task_type, kind)), row
 
 
 def write(tx: Transaction, found: Mapping[Key, StatsRow]) -> None:

@@ -53,7 +53,7 @@ def list_tasks(tx: Transaction, which: TaskFilter, limit: int, cursor: str | Non
         if seen.matches:
             found.append(seen)
     return TaskPage(
-        tasks=tuple(map(as_listed, rows.among(tx, [seen.place[-1] for seen in found]))),
+        tasks=tuple(map(as_listed, rows.listed(tx, [seen.place[-1] for seen in found]))),
         cursor=None if reached is None else cursor_of(Place(walking.walk, key_of(reached.place)), which.digest),
         looked_at=looked,
         stopped=stopped,

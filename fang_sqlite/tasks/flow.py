@@ -19,7 +19,7 @@ from fang_core.flow.settings import check_key
 from fang_core.record import HIGHEST_PRIORITY, Task
 from fang_core.tasks.managing import LimitChange, Pause
 from fang_sqlite.connections.transaction import Transaction
-from fang_sqlite.records import micros
+from fang_sqlite.records import UNREADABLE, micros, unreadable
 from fang_sqlite.schema import DUE
 
 _ADOPTED_AT_ONCE: Final = 1_000
@@ -34,13 +34,21 @@ _AMONG: Final = "task_type IN (SELECT value FROM json_each(?))"
 def read_types(tx: Transaction) -> dict[str, ManagedType]:
     """Returns what is kept of all types, in the order of their names."""
     rows = tx.rows("SELECT task_type, managed FROM fang_types ORDER BY task_type")
-    return {task_type: managed_from_json(text) for task_type, text in rows}
+    return {task_type: _read(task_type, text) for task_type, text in rows}
 
 
 def read_type(tx: Transaction, task_type: str) -> ManagedType | None:
     """Returns what is kept of a type; None if nothing is."""
     row = tx.row("SELECT managed FROM fang_types WHERE task_type = ?", (task_type,))
-    return None if row is None else managed_from_json(row[0])
+    return None if row is None else _read(task_type, row[0])
+
+
+def _read(task_type: str, text: str) -> ManagedType:
+    """Returns what a row says. Raises ``BackendError``: to leave it out would be to forget a limit, or a pause."""
+    try:
+        return managed_from_json(text)
+    except UNREADABLE as error:
+        raise unreadable(f"task type {task_type!r:.80} in fang_types", error) from None
 
 
 def managed_types(tx: Transaction, task_types: Iterable[str]) -> set[str]:

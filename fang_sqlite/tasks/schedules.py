@@ -21,6 +21,7 @@ from fang_core.tasks.insertion import NewTask, Overrides, Rules
 from fang_core.tasks.managing import Pause
 from fang_sqlite import rows
 from fang_sqlite.connections.transaction import Transaction
+from fang_sqlite.records import UNREADABLE, unreadable
 from fang_sqlite.tasks import inserting
 
 # What applications do -------------------------------------------------------------------------------------------------
@@ -60,7 +61,7 @@ def remove(tx: Transaction, name: str) -> bool:
 
 def list_all(tx: Transaction) -> Schedules:
     """Returns the schedules of which there is something to say, in the order of their names."""
-    infos = [schedule_from_json(text) for (text,) in tx.rows("SELECT info FROM fang_schedules ORDER BY name")]
+    infos = [_read(*row) for row in tx.rows("SELECT name, info FROM fang_schedules ORDER BY name")]
     return Schedules(tx.now, [info for info in infos if is_listed(info)])
 
 
@@ -108,9 +109,9 @@ def declare(tx: Transaction, declared: Mapping[str, Mapping[str, str]], dropped:
 
 def read(tx: Transaction, names: Sequence[str], task_types: Sequence[str] = (), known: str = "") -> ScheduleState:
     """Returns what a pool reads of schedules, without the last ticks of those that are to ``begin``."""
-    sql = """SELECT info FROM fang_schedules
+    sql = """SELECT name, info FROM fang_schedules
   WHERE name IN (SELECT value FROM json_each(?)) OR task_type IN (SELECT value FROM json_each(?)) ORDER BY name"""
-    found = [schedule_from_json(text) for (text,) in tx.rows(sql, (json.dumps(names), json.dumps(task_types)))]
+    found = [_read(*row) for row in tx.rows(sql, (json.dumps(names), json.dumps(task_types)))]
     wanted = [info for info in found if schedule_rows.is_read(info, names, task_types)]
     version = schedule_rows.version_of(wanted)
     last_ticks = {info.name: info.last_tick for info in found if info.name in names}
@@ -198,7 +199,15 @@ def tick_stored(tx: Transaction, tick: Tick) -> Verdict:
 
 def _find(tx: Transaction, name: str) -> ScheduleInfo | None:
     row = tx.row("SELECT info FROM fang_schedules WHERE name = ?", (name,))
-    return None if row is None else schedule_from_json(row[0])
+    return None if row is None else _read(name, row[0])
+
+
+def _read(name: str, text: str) -> ScheduleInfo:
+    """Returns the schedule of a row. Raises ``BackendError``: to leave it out would be to forget it."""
+    try:
+        return schedule_from_json(text)
+    except UNREADABLE as error:
+        raise unreadable(f"schedule {name!r:.80} in fang_schedules", error) from None
 
 
 def _known(tx: Transaction, name: str) -> ScheduleInfo:
