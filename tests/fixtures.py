@@ -21,7 +21,7 @@ from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate, planner_guard
 from fang_postgres.connections.connecting import READING, set_for_transaction
 from fang_postgres.urls import address
-from tests import by_turns, databases
+from tests import by_turns, clusters, databases
 from tests.examples import register_profiles
 from tests.modes import Database, Harness, IdlePools, harness_of
 from tests.patience import PATIENT
@@ -50,6 +50,10 @@ def pytest_configure() -> None:
         if may_execute and file_system.f_bavail * file_system.f_frsize >= ENOUGH:
             os.environ["TMPDIR"] = str(MEMORY)
             tempfile.tempdir = None  # to be found anew
+
+
+def pytest_unconfigure() -> None:
+    clusters.remove()
 
 
 @pytest.fixture(autouse=True)
@@ -117,10 +121,9 @@ def server_url() -> Iterator[str]:
     if given:
         yield given
         return
-    bin_dir = os.environ.get("FANG_TEST_PG_BIN")
     # The role is called like our schema, which "$user" would put first on the path; an application's role is not.
     settings = {"search_path": "public", "max_prepared_transactions": "10"}
-    with EmbeddedPostgres(durable=False, bin_dir=Path(bin_dir) if bin_dir else None, settings=settings) as server:
+    with EmbeddedPostgres(durable=False, bin_dir=clusters.bin_dir(), settings=settings) as server:
         yield server.url
 
 

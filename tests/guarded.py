@@ -16,6 +16,7 @@ import psycopg
 from fang_embedded import EmbeddedPostgres, EmbeddedPostgresError
 from fang_embedded.postgres_supervisor import server_user
 from fang_postgres import migrate
+from tests import clusters
 from tests.patience import PATIENT
 
 _HBA: Final = """
@@ -93,7 +94,7 @@ def _started(settings: dict[str, str], tls: dict[str, str]) -> tuple[EmbeddedPos
             return server.start(), True
         except EmbeddedPostgresError:
             continue
-    return EmbeddedPostgres(durable=False, tcp=True, settings=settings).start(), False
+    return EmbeddedPostgres(durable=False, tcp=True, bin_dir=clusters.bin_dir(), settings=settings).start(), False
 
 
 def _make_certificates(files: Path) -> None:

@@ -23,7 +23,7 @@ from tests.ports import free_port
 from tests.processes import ends
 
 APP = """
-    import asyncio, os, re, time
+    import asyncio, ctypes, os, time
     from datetime import timedelta
     from pathlib import Path
     from fang_async import AsyncQueue, AsyncRunnable, AsyncWorkerPool
@@ -51,11 +51,13 @@ APP = """
             time.sleep(self.seconds)
             say("ran", self.n, *HERE)
 
-    class Regex(Runnable):
+    class HoldsTheGil(Runnable):
         def run(self, queue):
             say("crashes", current_run().task.crashes, *HERE)
             if not current_run().task.crashes:
-                re.match("(a+)+$", 40 * "a" + "b")
+                library, mutex = ctypes.PyDLL(None), ctypes.create_string_buffer(256)
+                for _ in range(2):  # the second call waits for ever, whatever signals come
+                    library.pthread_mutex_lock(mutex)
 
     class Hoards(Runnable):
         megabytes: int
@@ -89,7 +91,7 @@ class Chore(Runnable):
     def run(self, queue: Any) -> None: ...
 
 
-class Regex(Chore): ...
+class HoldsTheGil(Chore): ...
 
 
 class Hoards(Chore):
@@ -344,7 +346,7 @@ def test_a_reload_of_code_that_is_broken_leaves_the_processes_alone(start: Start
 def test_who_holds_the_gil_past_its_lease_is_killed_and_its_task_charged(start: Start, url: str) -> None:
     supervised = start(lease=3)
     supervised.all_ready(2)
-    insert(url, Regex())
+    insert(url, HoldsTheGil())
     hung = supervised.hear(r"crashes 0 (\d) (\d+)")
     again = supervised.hear(r"crashes 1 (\d) (\d+)")
     assert again[1] != hung[1]  # its sibling has rescued it, before another one had started

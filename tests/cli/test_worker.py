@@ -19,6 +19,7 @@ from sqlalchemy import make_url
 
 from fang_embedded import EmbeddedPostgres
 from fang_threaded import Queue, Runnable, TaskConfig
+from tests import clusters
 from tests.cli.test_cli import fang
 from tests.forking import Forked, run
 from tests.modes import eventually
@@ -479,7 +480,7 @@ def test_what_is_no_pool_gets_one_line(files: Path, targets: list[str], code: in
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[str]:
     """A URL with its password, of a server that asks for it."""
-    with EmbeddedPostgres(durable=False, tcp=True) as server:
+    with EmbeddedPostgres(durable=False, tcp=True, bin_dir=clusters.bin_dir()) as server:
         yield server.tcp_url
 
 

@@ -21,6 +21,7 @@ import psycopg
 import pytest
 
 from fang_embedded import EmbeddedPostgres, EmbeddedPostgresError, launcher, postgres_supervisor
+from tests import clusters
 from tests.forking import Forked
 from tests.patience import PATIENT
 from tests.processes import ends
@@ -47,6 +48,12 @@ print(json.dumps({"pid": postgres.pid, "url": postgres.url}), flush=True)
 
 class StartCaller(Protocol):
     def __call__(self, then: str, bin_dir: Path | None = None) -> Forked: ...
+
+
+@pytest.fixture(scope="session")
+def copying() -> Path:
+    """Binaries for tests that are not about how a cluster is made."""
+    return clusters.bin_dir()
 
 
 @pytest.fixture
@@ -131,14 +138,14 @@ def test_libpq_variables_do_not_lead_astray(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root has to change its user")
-def test_root_runs_it_as_another_user() -> None:
-    with EmbeddedPostgres(durable=False) as postgres:
+def test_root_runs_it_as_another_user(copying: Path) -> None:
+    with EmbeddedPostgres(bin_dir=copying, durable=False) as postgres:
         assert int(ps(postgres.pid, "uid")) != 0
         assert (run_dir(postgres.url) / "socket").stat().st_mode & 0o777 == 0o700
 
 
-def test_stop_leaves_no_process_and_no_directory(temporary: Path) -> None:
-    postgres = EmbeddedPostgres(durable=False).start()
+def test_stop_leaves_no_process_and_no_directory(copying: Path, temporary: Path) -> None:
+    postgres = EmbeddedPostgres(bin_dir=copying, durable=False).start()
     pid = postgres.pid
     assert postgres.start().pid == pid
     supervisor = supervisor_of(pid)
@@ -153,8 +160,8 @@ def test_stop_leaves_no_process_and_no_directory(temporary: Path) -> None:
         assert answer(postgres.url) == 1
 
 
-def test_killed_parent_takes_everything_along(caller: StartCaller) -> None:
-    process = caller("sys.stdin.read()")
+def test_killed_parent_takes_everything_along(copying: Path, caller: StartCaller) -> None:
+    process = caller("sys.stdin.read()", copying)
     said = told(process)
     supervisor = supervisor_of(said["pid"])
     process.kill()
@@ -165,8 +172,9 @@ def test_killed_parent_takes_everything_along(caller: StartCaller) -> None:
     assert not run_dir(said["url"]).exists()
 
 
-def test_killed_parent_with_a_forked_child_that_lives_on(caller: StartCaller) -> None:
-    process = caller("child = os.fork()\nif child: print(json.dumps({'child': child}), flush=True)\nsys.stdin.read()")
+def test_killed_parent_with_a_forked_child_that_lives_on(copying: Path, caller: StartCaller) -> None:
+    tell = "child = os.fork()\nif child: print(json.dumps({'child': child}), flush=True)\nsys.stdin.read()"
+    process = caller(tell, copying)
     said, child = told(process), told(process)["child"]
     supervisor = supervisor_of(said["pid"])
     process.kill()
@@ -209,8 +217,8 @@ def test_parent_killed_during_the_start(root: Path, monkeypatch: pytest.MonkeyPa
     assert list(temporary.iterdir()) == []
 
 
-def test_killed_supervisor_takes_the_server_along(temporary: Path) -> None:
-    postgres = EmbeddedPostgres(durable=False).start()
+def test_killed_supervisor_takes_the_server_along(copying: Path, temporary: Path) -> None:
+    postgres = EmbeddedPostgres(bin_dir=copying, durable=False).start()
     pid = postgres.pid
     os.kill(supervisor_of(pid), signal.SIGKILL)
     assert ends(pid)
@@ -222,17 +230,17 @@ def test_killed_supervisor_takes_the_server_along(temporary: Path) -> None:
 
 
 def test_what_killed_processes_left_is_swept_by_the_next_start(
-    root: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, caller: StartCaller
+    copying: Path, root: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, caller: StartCaller
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(root))
-    with EmbeddedPostgres(durable=False) as living:
-        process = caller("sys.stdin.read()")
+    with EmbeddedPostgres(bin_dir=copying, durable=False) as living:
+        process = caller("sys.stdin.read()", copying)
         said = told(process)
         os.kill(supervisor_of(said["pid"]), signal.SIGKILL)
         process.kill()
         assert ends(said["pid"])
         assert set(temporary.glob("fang-pg-*")) == {run_dir(living.url), run_dir(said["url"])}
-        with EmbeddedPostgres(durable=False) as next_one:
+        with EmbeddedPostgres(bin_dir=copying, durable=False) as next_one:
             assert set(temporary.glob("fang-pg-*")) == {run_dir(living.url), run_dir(next_one.url)}
             assert answer(living.url) == answer(next_one.url) == 1
 
@@ -252,10 +260,10 @@ def test_the_sweep_keeps_what_is_not_its_own(root: Path) -> None:
 
 
 def test_the_sweep_keeps_the_directory_of_a_server_that_still_runs(
-    root: Path, monkeypatch: pytest.MonkeyPatch, caller: StartCaller
+    copying: Path, root: Path, monkeypatch: pytest.MonkeyPatch, caller: StartCaller
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(root))
-    process = caller("sys.stdin.read()")
+    process = caller("sys.stdin.read()", copying)
     said = told(process)
     os.kill(said["pid"], signal.SIGSTOP)
     try:
@@ -292,7 +300,7 @@ def test_a_sweep_never_takes_a_directory_that_is_being_made(root: Path) -> None:
             sweeper.join()
 
 
-def test_ctrl_c_reaches_the_parent_first(caller: StartCaller) -> None:
+def test_ctrl_c_reaches_the_parent_first(copying: Path, caller: StartCaller) -> None:
     process = caller(
         # A shell's background job starts with SIGINT ignored.
         "import signal\n"
@@ -301,7 +309,8 @@ def test_ctrl_c_reaches_the_parent_first(caller: StartCaller) -> None:
         "    print('{}', flush=True)\n"
         "    sys.stdin.read()\n"
         "except KeyboardInterrupt:\n"
-        "    with psycopg.connect(postgres.url) as c: print(c.execute('SELECT 41 + 1').fetchone()[0], flush=True)\n"
+        "    with psycopg.connect(postgres.url) as c: print(c.execute('SELECT 41 + 1').fetchone()[0], flush=True)\n",
+        copying,
     )
     said, _ = told(process), told(process)
     supervisor = supervisor_of(said["pid"])
@@ -313,14 +322,15 @@ def test_ctrl_c_reaches_the_parent_first(caller: StartCaller) -> None:
     assert not run_dir(said["url"]).exists()
 
 
-def test_a_forked_copy_does_not_stop_the_server(caller: StartCaller) -> None:
+def test_a_forked_copy_does_not_stop_the_server(copying: Path, caller: StartCaller) -> None:
     process = caller(
         "child = os.fork()\n"
         "if not child:\n"
         "    postgres.stop()\n"
         "    os._exit(0)\n"
         "os.waitpid(child, 0)\n"
-        "with psycopg.connect(postgres.url) as c: print(c.execute('SELECT 42').fetchone()[0], flush=True)\n"
+        "with psycopg.connect(postgres.url) as c: print(c.execute('SELECT 42').fetchone()[0], flush=True)\n",
+        copying,
     )
     told(process)
     output, _ = process.communicate(timeout=PATIENT)
@@ -355,23 +365,25 @@ def test_binaries_that_the_other_user_cannot_reach(root: Path, temporary: Path) 
     assert list(temporary.glob("fang-*")) == [copy]
 
 
-def test_two_at_once() -> None:
-    with EmbeddedPostgres(durable=False, tcp=True) as one, EmbeddedPostgres(durable=False, tcp=True) as two:
+def test_two_at_once(copying: Path) -> None:
+    one, two = (EmbeddedPostgres(bin_dir=copying, durable=False, tcp=True) for _ in range(2))
+    with one, two:
         assert one.url != two.url
         assert one.tcp_url != two.tcp_url
         assert answer(one.url) == answer(two.url) == 1
 
 
-def test_tcp_asks_for_the_password_and_a_socket_alone_has_no_tcp_url() -> None:
+def test_tcp_asks_for_the_password_and_a_socket_alone_has_no_tcp_url(copying: Path) -> None:
     with EmbeddedPostgres(durable=False, tcp=True) as postgres:
         assert answer(postgres.tcp_url) == answer(postgres.url) == 1
         with pytest.raises(psycopg.OperationalError, match="password"):
             psycopg.connect(postgres.tcp_url.replace(":", ":no", 2).replace(":no//", "://"))
-    with EmbeddedPostgres(durable=False) as postgres, pytest.raises(EmbeddedPostgresError, match="tcp=True"):
-        _ = postgres.tcp_url
+    alone = EmbeddedPostgres(bin_dir=copying, durable=False)
+    with alone, pytest.raises(EmbeddedPostgresError, match="tcp=True"):
+        _ = alone.tcp_url
 
 
-def test_a_port_that_is_taken_meanwhile(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
+def test_a_port_that_is_taken_meanwhile(copying: Path, monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
     class PatientCaller(postgres_supervisor.Caller):
         def __init__(self) -> None:
             self.patience = threading.Event()
@@ -385,7 +397,7 @@ def test_a_port_that_is_taken_meanwhile(monkeypatch: pytest.MonkeyPatch, tempora
         taken.listen()
         ports = iter([taken.getsockname()[1], free_port()])
         monkeypatch.setattr(postgres_supervisor, "_free_port", lambda: next(ports))
-        plan = EmbeddedPostgres(durable=False, tcp=True)._make_plan()
+        plan = EmbeddedPostgres(bin_dir=copying, durable=False, tcp=True)._make_plan()
         with postgres_supervisor.owned_run_dir(Path(plan["run_dir"])) as lock:
             server = postgres_supervisor.Server(plan, PatientCaller(), lock)
             try:
@@ -398,8 +410,8 @@ def test_a_port_that_is_taken_meanwhile(monkeypatch: pytest.MonkeyPatch, tempora
 
 
 @pytest.mark.parametrize("bin_dir", WHEEL_AND_15)
-def test_restart_keeps_the_url_and_what_was_committed(bin_dir: Path | None) -> None:
-    with EmbeddedPostgres(bin_dir=bin_dir, tcp=True) as postgres:
+def test_restart_keeps_the_url_and_what_was_committed(bin_dir: Path | None, copying: Path) -> None:
+    with EmbeddedPostgres(bin_dir=bin_dir or copying, tcp=True) as postgres:
         url, tcp_url, pid = postgres.url, postgres.tcp_url, postgres.pid
         with psycopg.connect(url) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 7 AS n")
@@ -414,24 +426,25 @@ def test_restart_keeps_the_url_and_what_was_committed(bin_dir: Path | None) -> N
             assert connection.execute("SELECT n FROM kept").fetchone() == (7,)
 
 
-def test_restart_brings_a_killed_server_back() -> None:
-    with EmbeddedPostgres(tcp=True) as postgres, psycopg.connect(postgres.url):
+def test_restart_brings_a_killed_server_back(copying: Path) -> None:
+    with EmbeddedPostgres(bin_dir=copying, tcp=True) as postgres, psycopg.connect(postgres.url):
         os.kill(postgres.pid, signal.SIGKILL)
         postgres.restart()  # at once, while children of the killed one may still live
         assert answer(postgres.url) == answer(postgres.tcp_url) == 1
 
 
 @pytest.mark.parametrize("bin_dir", WHEEL_AND_15)
-def test_a_bad_setting_is_one_line_and_leaves_nothing(bin_dir: Path | None, temporary: Path) -> None:
+def test_a_bad_setting_is_one_line_and_leaves_nothing(bin_dir: Path | None, copying: Path, temporary: Path) -> None:
     with pytest.raises(EmbeddedPostgresError, match=r'did not start: unrecognized .*"no_such_setting"') as raised:
-        EmbeddedPostgres(bin_dir=bin_dir, settings={"no_such_setting": "1"}).start()
+        EmbeddedPostgres(bin_dir=bin_dir or copying, settings={"no_such_setting": "1"}).start()
     assert "\n" not in str(raised.value)
     assert list(temporary.iterdir()) == []
 
 
-def test_settings_arrive() -> None:
+def test_settings_arrive(copying: Path) -> None:
     quoted = 'it\'s "quoted"'
-    with EmbeddedPostgres(settings={"cluster_name": quoted}) as postgres, psycopg.connect(postgres.url) as connection:
+    postgres = EmbeddedPostgres(bin_dir=copying, settings={"cluster_name": quoted})
+    with postgres, psycopg.connect(postgres.url) as connection:
         assert connection.execute("SHOW cluster_name").fetchone() == (quoted,)
 
 

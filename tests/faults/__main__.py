@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 
 from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
+from tests import clusters
 from tests.faults import report
 from tests.faults.choice import choose
 from tests.faults.matrix import MATRIX
@@ -31,6 +32,7 @@ def main() -> int:
     seed = int(os.environ.get("SEED") or random.randrange(1_000_000))
     print(f"SEED={seed}", flush=True)
     with ExitStack() as stack:
+        stack.callback(clusters.remove)
         nursery = stack.enter_context(Nursery())
         server = Server(stack) if any(fault.backend == "postgres" for fault, _ in chosen) else None
         rows = [report.Row(fault, mix, _try(fault, mix, server, nursery, seed)) for fault, mix in chosen]
@@ -45,7 +47,7 @@ class Server:
 
     def __init__(self, stack: ExitStack) -> None:
         settings = {"search_path": "public", "max_connections": "300"}
-        postgres = stack.enter_context(EmbeddedPostgres(durable=False, settings=settings))
+        postgres = stack.enter_context(EmbeddedPostgres(durable=False, bin_dir=clusters.bin_dir(), settings=settings))
         self.version = str(postgres.version)
         self._url = postgres.url
         template = stack.enter_context(contextmanager(database)(self._url))

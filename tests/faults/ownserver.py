@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +14,9 @@ import psycopg
 from sqlalchemy import make_url
 
 from fang_embedded import EmbeddedPostgres
-from fang_embedded.launcher import bin_dir_of_wheel
-from fang_embedded.postgres_supervisor import server_user, usable_install
+from fang_embedded.postgres_supervisor import server_user
 from fang_postgres import migrate
+from tests import clusters
 
 SETTINGS: Final = {"search_path": "public", "synchronous_commit": "on", "restart_after_crash": "on"}
 """Without the second a crash would forget what was acknowledged. Nothing need be flushed: no machine crashes."""
@@ -29,10 +28,9 @@ class OwnServer:
     """One that listens on a unix socket. It ends with the process that started it."""
 
     def __init__(self, directory: Path | None = None, **settings: str) -> None:
-        bin_dir = os.environ.get("FANG_TEST_PG_BIN")
         self._standbys: list[OwnServer] = []
         self._postgres = EmbeddedPostgres(
-            bin_dir=Path(bin_dir) if bin_dir else None,
+            bin_dir=clusters.bin_dir(),
             directory=directory,
             settings=SETTINGS | settings,
             durable=False,
@@ -80,29 +78,17 @@ class OwnServer:
         """Another one, which follows this one under this name. It has started, and ends with this one."""
         directory = self._run_directory / name
         directory.mkdir(0o711)
-        given = os.environ.get("FANG_TEST_PG_BIN")
-        bin_dir = Path(given) if given else bin_dir_of_wheel()
-        with tempfile.TemporaryDirectory() as temporary:
-            user = server_user()
-            usable, _ = usable_install(bin_dir, Path(temporary), user)
-            data = directory / "data"
-            subprocess.run(
-                [
-                    f"{usable}/pg_basebackup",
-                    "-d",
-                    f"{self.url}&application_name={name}",
-                    "-D",
-                    data,
-                    "-R",
-                    "-c",
-                    "fast",
-                ],
-                check=True,
-                capture_output=True,
-            )
-            if user:
-                for path in (data, *data.rglob("*")):
-                    shutil.chown(path, user["user"], user["group"])
+        data = directory / "data"
+        origin = f"{self.url}&application_name={name}"
+        subprocess.run(
+            [clusters.bin_dir() / "pg_basebackup", "-d", origin, "-D", data, "-R", "-c", "fast"],
+            check=True,
+            capture_output=True,
+        )
+        user = server_user()
+        if user:
+            for path in (data, *data.rglob("*")):
+                shutil.chown(path, user["user"], user["group"])
         standby = OwnServer(directory, **settings)
         self._standbys.append(standby)
         standby.start()

@@ -19,8 +19,12 @@ from tests.processes import ends, parent_of
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ForkServer]:
-    """One for this test alone."""
+    """One for this test alone, which imports what the children of a queue in memory need: all that this process has
+    imported would take it a second."""
     made = ForkServer()
+    monkeypatch.setattr(
+        fork_server, "_PRELOADED", fork_server._PRELOADED & {"fang_core", "fang_isolation", "pydantic", "pebble"}
+    )
     monkeypatch.setattr(fork_server, "_OWN", made)
     yield made
     made.end()

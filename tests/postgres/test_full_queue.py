@@ -24,6 +24,7 @@ from fang_postgres.connections.diagnosis import diagnose
 from fang_postgres.operations import Operations
 from fang_postgres.pool.waking import QUIET_FOR, Quiet
 from fang_postgres.statement import Operation, Script
+from tests import clusters
 from tests.fixtures import database
 from tests.modes import Database, Harness, eventually
 
@@ -35,7 +36,7 @@ STATES = "SELECT DISTINCT state::text FROM fang.fang_tasks"
 def server_url() -> Iterator[str]:
     """Not the server of other tests: they listen, too."""
     settings = {"search_path": "public", "max_notify_queue_pages": "64"}
-    with EmbeddedPostgres(durable=False, settings=settings) as server:
+    with EmbeddedPostgres(durable=False, bin_dir=clusters.bin_dir(), settings=settings) as server:
         yield server.url
 
 

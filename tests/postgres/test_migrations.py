@@ -33,7 +33,7 @@ from fang_postgres import migrate
 from fang_postgres.connections.connecting import TRANSACTION_TIMEOUT_SINCE
 from fang_postgres.grants import FUNCTIONS, PRIVILEGES, Purpose
 from fang_postgres.schema import HEAD, VERSION_TABLE, tables
-from tests import forking
+from tests import clusters, forking
 from tests.forking import Forked
 
 ROOT = Path(__file__).parents[2]
@@ -781,10 +781,10 @@ def test_a_standby_can_be_asked() -> None:
     with TemporaryDirectory(prefix="fang-standby-") as directory:
         where = Path(directory) / "cluster"
         Path(directory).chmod(0o755)  # the server may run as another user
-        with EmbeddedPostgres(directory=where) as primary:
+        with EmbeddedPostgres(directory=where, bin_dir=clusters.bin_dir()) as primary:
             migrate.upgrade(primary.url)
         (where / "data" / "standby.signal").touch()
-        with EmbeddedPostgres(directory=where) as standby:
+        with EmbeddedPostgres(directory=where, bin_dir=clusters.bin_dir()) as standby:
             migrate.check(standby.url)
             assert migrate.current(standby.url) == HEAD
             assert not fang.main(["migrate", "--check", "--database-url", standby.url], standalone_mode=False)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Final
 
 import psycopg
@@ -9,7 +10,9 @@ import pytest
 from psycopg.sql import SQL, Identifier, Literal
 
 from fang_async import AsyncQueue
+from fang_backends import queues
 from fang_core.pool.telling import glance
+from fang_threaded import Queue
 from tests.cli.invoking import fang
 from tests.web.client import page_of
 
@@ -171,6 +174,14 @@ def sql(url: str) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
+@pytest.fixture
+def queue_of_commands(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One for all commands of a test that use one: to open it takes longer than what they do."""
+    with Queue(url, max_pool_size=1) as queue:
+        monkeypatch.setattr(queues, "queue_of", lambda *_, **__: nullcontext(queue))
+        yield
+
+
 def put(sql: psycopg.Connection[Any], name: str) -> list[str]:
     """Copies the row of a table once for each hostile value of a column; returns the keys of the copies."""
     table, column = name.split(".")
@@ -231,6 +242,7 @@ async def test_pages_show_the_rows_that_can_be_read(sql: psycopg.Connection[Any]
                 assert "cannot be read; the log says" not in answer.text, path
 
 
+@pytest.mark.usefixtures("queue_of_commands")
 @pytest.mark.parametrize("name", [each for each in HOSTILE if COMMANDS[each.split(".")[0]]])
 def test_commands_show_the_rows_that_can_be_read(
     sql: psycopg.Connection[Any], url: str, name: str, monkeypatch: pytest.MonkeyPatch
