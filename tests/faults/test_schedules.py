@@ -1,6 +1,7 @@
 """Schedules whose processes are killed: one task for each tick, and none is missed while one pool lives.
 
-One schedule is that of a class, the others are in the database.
+One schedule is that of a class, the others are in the database. Of the class' ticks only the latest is made up for: it
+may leave out those that the same pattern in the database, which makes up for all, shows that all pools were late for.
 """
 
 import textwrap
@@ -104,13 +105,17 @@ def test_each_tick_makes_one_task_though_pools_of_either_mode_are_killed(url: st
             process.kill()
     with psycopg.connect(url) as connection:
         rows = connection.execute(
-            "SELECT coalesce(metadata ->> 'name', 'Beat'), id FROM fang.fang_tasks ORDER BY scheduled_at"
+            "SELECT coalesce(metadata ->> 'name', 'Beat'), id, created_at FROM fang.fang_tasks ORDER BY scheduled_at"
         ).fetchall()
         last_ticks = dict(connection.execute("SELECT name, last_tick FROM fang.fang_schedules").fetchall())
     assert last_ticks.keys() == {"Beat", *SCHEDULES}
+    made_at = {task_id: at for _, task_id, at in rows}
     for name, last in last_ticks.items():
-        tasks = {task_id for of, task_id in rows if of == name}
+        tasks = {task_id for of, task_id, _ in rows if of == name}
         made_back = [last - n * PERIOD for n in range(600)]
         ticks = [at for at in made_back if tick_id(name, at) in tasks]
         assert len(ticks) == len(tasks), f"a task of {name} is of no tick"
-        assert name == "one" or ticks == made_back[: len(ticks)], f"a tick of {name} was missed"
+        missed = [at for at in made_back if at >= ticks[-1] and at not in ticks]
+        if name == "Beat":
+            missed = [at for at in missed if made_at.get(tick_id("pattern", at), at) < at + PERIOD / 2]
+        assert name == "one" or not missed, f"ticks of {name} were missed: {missed}"

@@ -250,18 +250,18 @@ def server_version(engine: Engine) -> int:
 
 # Whatever the role's defaults: a snapshot from before the wait, or a timeout while waiting, would fail the second.
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "longer_than"),
     [
-        "",
-        "-c default_transaction_isolation=serializable -c default_transaction_read_only=on",
-        "-c lock_timeout=200ms -c statement_timeout=200ms",
-        "-c transaction_timeout=200ms",
+        ("", "1 ms"),
+        ("-c default_transaction_isolation=serializable -c default_transaction_read_only=on", "1 ms"),
+        ("-c lock_timeout=2s -c statement_timeout=2s", "2.1 s"),  # time enough for what comes before the wait
+        ("-c transaction_timeout=2s", "2.1 s"),
     ],
 )
-def test_an_upgrade_waits_for_one_under_way(engine: Engine, database_url: str, settings: str) -> None:
-    waiting = """SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+def test_an_upgrade_waits_for_one_under_way(engine: Engine, database_url: str, settings: str, longer_than: str) -> None:
+    waiting = f"""SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
         WHERE datname = current_database() AND locktype = 'advisory'
-        AND waitstart < clock_timestamp() - interval '300 ms'"""
+        AND waitstart < clock_timestamp() - interval '{longer_than}'"""
     if "transaction_timeout" in settings and server_version(engine) < TRANSACTION_TIMEOUT_SINCE:
         pytest.skip("this server has none")
     second = engine_for(database_url, settings)

@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from functools import cache
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from fang_core import Cron, ScheduleOnce, UsageError
 from fang_core.schedules.schedule import as_schedule
 from tests.core.schedules.walking import MICROSECOND, ticks, ticks_back
+from tests.effort import at_most
 from tests.examples import as_often
 
 BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
@@ -220,9 +220,8 @@ def test_the_latest_tick_is_cheap_however_many_were_missed() -> None:
     cron = Cron("* * * * * *", "Europe/Berlin")
     now = datetime(2026, 7, 1, 12, 0, 0, 5, tzinfo=UTC)
 
-    started = time.process_time()
-    assert cron.latest(EVER, now) == now.replace(microsecond=0)
-    assert time.process_time() - started < 0.5
+    with at_most(calls=10_000):
+        assert cron.latest(EVER, now) == now.replace(microsecond=0)
 
 
 # Skipped and repeated times -------------------------------------------------------------------------------------------
@@ -367,11 +366,9 @@ def test_years_end() -> None:
     ],
 )
 def test_a_bad_pattern_is_refused_at_once_with_its_fault(pattern: str, fault: str) -> None:
-    started = time.process_time()
-    with pytest.raises(UsageError, match=fault) as caught:
+    with at_most(calls=500_000), pytest.raises(UsageError, match=fault) as caught:
         Cron(pattern)
 
-    assert time.process_time() - started < 1
     assert str(caught.value).startswith("cron ")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
@@ -379,11 +376,9 @@ def test_a_bad_pattern_is_refused_at_once_with_its_fault(pattern: str, fault: st
 
 @pytest.mark.parametrize("pattern", ["*/5 2 * 3 7L", "0 */5 2 31 3 * 2030"])
 def test_a_pattern_whose_times_are_all_skipped_never_fires(pattern: str) -> None:
-    started = time.process_time()
-    with pytest.raises(UsageError, match="never fires"):
+    with at_most(calls=1_000_000), pytest.raises(UsageError, match="never fires"):
         Cron(pattern, BERLIN)
 
-    assert time.process_time() - started < 0.8
     assert Cron(pattern, UTC)
 
 
