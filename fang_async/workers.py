@@ -55,6 +55,7 @@ class AsyncWorkers(BaseWorkers):
     def put(self, runs: list[Run]) -> None:
         """See ``RunQueue.put``."""
         self.waiting.extend(runs)
+        self._begin_slice()
         # One is enough: it goes on while runs never suspend, and wakes another as soon as one suspends.
         self.wake_one()
 
@@ -172,6 +173,16 @@ class AsyncWorkers(BaseWorkers):
             self._slice_renewing = True
             asyncio.get_running_loop().call_soon(self._renew_slice)
         await asyncio.sleep(0)
+
+    def _begin_slice(self) -> None:
+        """Begins a slice if the last one is over.
+
+        A worker that was idle would yield first, to a claimer that goes on to its next claim. Between two claims the
+        loop runs other tasks, so that this makes no turn of the loop longer than two slices.
+        """
+        now = time.monotonic()
+        if now >= self.slice_end:
+            self.slice_end = now + SLICE
 
     def _renew_slice(self) -> None:
         self.slice_end = time.monotonic() + SLICE

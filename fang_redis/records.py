@@ -86,6 +86,8 @@ def written(value: Any) -> str:
     """Returns a value as the text of its field."""
     if isinstance(value, str):
         return value
+    if isinstance(value, int):  # before it is asked whether it is a Mapping, which takes ten times as long
+        return str(value)
     if isinstance(value, datetime | timedelta):
         return str(microseconds(value))
     if isinstance(value, Mapping):

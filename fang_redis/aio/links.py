@@ -25,6 +25,7 @@ from fang_redis.connections.connecting import ANSWER_WITHIN, CONNECT_WITHIN, Ser
 from fang_redis.connections.diagnosis import ELSEWHERE, lost, not_connected, word_of
 from fang_redis.connections.exchange import carried_out
 from fang_redis.connections.links import Command, packed
+from fang_redis.connections.own import OnMessage
 from fang_redis.operations import Verb
 
 T = TypeVar("T")
@@ -51,7 +52,8 @@ class AsyncLink:
         self._wire: Wire | None = None
         self._waiting: deque[Future[Any]] = deque()
         self._answered = 0
-        self._messages: list[str] = []
+        self._messages: list[str] = []  # that have come while nobody heard
+        self._on_message: OnMessage | None = None
         self._has_heard = asyncio.Event()
         self._cause: BaseException | None = None  # why it is closed
         self._watching: Task[None] | None = None
@@ -171,22 +173,33 @@ class AsyncLink:
             self.close()
             raise not_connected(reply, self._server.where) from reply
 
-    async def hear(self, seconds: float) -> list[str]:
-        """Waits for messages for so long at most, and returns those that have come."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._has_heard.wait()
+    async def hear(self, seconds: float, on_message: OnMessage) -> bool:
+        """See ``OwnConnection.hear``. What is told of a message goes before what this turn of the event loop has made
+        ready: a task that was woken to pass it on would come after all that."""
+        for message in self._messages:
+            on_message(message)
+        self._messages.clear()
+        self._on_message = on_message
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._has_heard.wait()
+        finally:
+            self._on_message = None
         if self._cause is not None:
             raise lost(self._cause, self._server.where) from self._cause
+        has_heard = self._has_heard.is_set()
         self._has_heard.clear()
-        heard, self._messages = self._messages, []
-        return heard
+        return has_heard
 
     def _pushed(self, push: Any) -> None:
         if push[0] in ("subscribe", "ssubscribe"):
             self._answer(push)
         elif push[0] in ("message", "smessage"):
-            self._messages.append(push[2])
+            if self._on_message is None:
+                self._messages.append(push[2])
+            else:
+                self._on_message(push[2])
             self._has_heard.set()
 
     # The end ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A connection of its own, for a heart or a listener, as a coroutine sees it in either mode: see also ``AsyncLink``."""
 
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import Protocol, TypeAlias, TypeVar
 
 from fang_redis.connections.connecting import Server
 from fang_redis.connections.links import Link
@@ -8,6 +9,9 @@ from fang_redis.connections.runner import Runner
 from fang_redis.operations import Verb
 
 T = TypeVar("T")
+
+OnMessage: TypeAlias = Callable[[str], None]
+"""Called with a message that was published; it returns at once, and never raises."""
 
 
 class OwnConnection(Protocol):
@@ -21,8 +25,8 @@ class OwnConnection(Protocol):
         """Returns when the server sends what is published there."""
         ...
 
-    async def hear(self, seconds: float, /) -> list[str]:
-        """Waits for messages for so long at most, and returns those that have come."""
+    async def hear(self, seconds: float, on_message: OnMessage, /) -> bool:
+        """Waits for messages for so long at most, and passes them on; returns whether any have come."""
         ...
 
     def interrupt(self) -> None:
@@ -58,9 +62,12 @@ class ThreadedConnection:
         """See ``OwnConnection.subscribe``."""
         self._link.subscribe(channel)
 
-    async def hear(self, seconds: float, /) -> list[str]:
+    async def hear(self, seconds: float, on_message: OnMessage, /) -> bool:
         """See ``OwnConnection.hear``."""
-        return self._link.hear(seconds)
+        messages = self._link.hear(seconds)
+        for message in messages:
+            on_message(message)
+        return bool(messages)
 
     def interrupt(self) -> None:
         """See ``OwnConnection.interrupt``."""

@@ -121,10 +121,7 @@ class Ear(ABC):
     async def _hear(self, connection: OwnConnection, subscribers: Subscribers) -> None:
         subscribers.wake_all()
         while not self.is_closing:
-            messages = await connection.hear(PING_EVERY)
-            for message in messages:
-                subscribers.hear(message)
-            if not messages:
+            if not await connection.hear(PING_EVERY, subscribers.hear):
                 await connection.run(_ping())
 
     def close(self) -> None:

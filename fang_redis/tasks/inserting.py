@@ -55,7 +55,7 @@ class Inserting:
         Raises ``IdInUse`` or ``TwinExists``.
         """
         refuse_equal(rows)
-        chunks = list(in_chunks(rows, most_rows=MOST_ROWS, most_chars=_MOST_CHARS))
+        chunks = [rows] if len(rows) == 1 else list(in_chunks(rows, most_rows=MOST_ROWS, most_chars=_MOST_CHARS))
         if len(chunks) == 1:
             replies = [(yield from self._replicated(self._script("all", "", due, rows, times)))]
         else:

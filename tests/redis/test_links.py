@@ -303,7 +303,7 @@ async def test_whoever_connects_and_subscribes_can_be_cancelled_at_any_time(serv
             await link.subscribe("channel")
             while True:
                 await link.send([("PING",)])
-                await link.hear(0)
+                await link.hear(0, print)
         finally:
             link.close()
             await link.ended()
@@ -371,9 +371,16 @@ async def test_a_subscriber_hears_what_is_published_and_can_still_send_in_asynci
     link = await AsyncLink.connected(async_server_of(redis_url))
     await link.subscribe("channel")
     assert await link.send([("PUBLISH", "channel", "one"), ("ECHO", "two")]) == [1, "two"]
-    assert await link.hear(PATIENT) == ["one"]
-    assert await link.hear(0) == []
-    waits = asyncio.create_task(link.hear(PATIENT))
+    heard: list[str] = []
+    assert await link.hear(PATIENT, heard.append)
+    assert heard == ["one"]
+    assert not await link.hear(0, heard.append)
+    waits = asyncio.create_task(link.hear(PATIENT, heard.append))
+    await asyncio.sleep(0)
+    await link.send([("PUBLISH", "channel", "two")])
+    assert heard == ["one", "two"], "a message that comes is passed on at once"
+    assert await waits
+    waits = asyncio.create_task(link.hear(PATIENT, heard.append))
     await asyncio.sleep(0)
     link.interrupt()
     with pytest.raises(BackendUnavailable):
