@@ -39,7 +39,7 @@ from typing_extensions import TypedDict
 from fang_core import PayloadError, Queueable, Runnable, TaskConfig
 from fang_core.tasks.payloads.codec import decode, encode
 from fang_core.tasks.payloads.reading import reader_of
-from tests.core.tasks.test_codec import payload
+from tests.core.tasks.encoding import payload
 
 PRAGUE = ZoneInfo("Europe/Prague")
 KEY = UUID(int=7)

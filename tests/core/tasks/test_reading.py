@@ -27,7 +27,7 @@ from typing_extensions import TypedDict
 from fang_core import Queueable, Runnable, TaskConfig
 from fang_core.errors import UnreadablePayload
 from fang_core.tasks.payloads.codec import decode, encode
-from tests.core.tasks.test_codec import there_and_back
+from tests.core.tasks.encoding import there_and_back
 
 
 class Step(Runnable):
