@@ -276,7 +276,7 @@ def test_what_waited_in_a_paused_type_starts_at_once_when_it_is_resumed() -> Non
             assert Counter(key for _, key in world.starts) == {"before": 1, "plain": 1}
             del world.state.types["managed"]
             began = world.time()
-            world.state.tell_types(["managed"])
+            world.state.listeners.tell_types(["managed"])
             await world.all_ended.wait()
             assert world.time() - began < 6 * ANSWER
 

@@ -177,8 +177,9 @@ def test_none_warns_of_nothing(harness: Harness, monkeypatch: pytest.MonkeyPatch
     bench.insert(bench.hang())
     ran()
     beats = SimpleQueue[None]()
-    beat = bench.queue.state.beat
-    monkeypatch.setattr(type(bench.queue.state), "beat", lambda state, request: (beats.put(None), beat(request))[1])
+    registry = bench.queue.state.registry
+    beat = registry.beat
+    monkeypatch.setattr(registry, "beat", lambda request: (beats.put(None), beat(request))[1])
     for _ in range(2):
         beats.get(timeout=PATIENT)
     assert bench.told.hung.empty()

@@ -290,7 +290,7 @@ def test_starts_and_stops_bear_a_size_that_changes_meanwhile(harness: Harness) -
 def test_a_pool_that_was_taken_for_dead_registers_with_its_present_size(harness: Harness) -> None:
     bench = Bench(harness, 2)
     bench.resize(5)
-    bench.queue.state.unregister(bench.pool.id)
+    bench.queue.state.registry.unregister(bench.pool.id)
     harness.call(bench.queue.insert_task, harness.note(n=1))
     assert ran() == [1]
     assert bench.recorded == 5

@@ -159,7 +159,7 @@ def test_in_memory_only_the_dead_pools_tasks_are_taken_back() -> None:
     state = MemoryState(clock=lambda: NOW)
     mine, others = held(0, number=1), held(0, number=2, pool_id=OTHER)
     state.tasks.update({task.id: task for task in (mine, others)})
-    state.listen("test", ["common"], woken.append, lambda _: None)
+    state.listeners.add("test", ["common"], woken.append, lambda _: None)
     assert state.orphaned() == {POOL, OTHER}
     assert state.rescue(POOL, was_stopping=False, max_crashes=3) == [
         Rescued(mine.id, "Crashing", 5, 1, RETRIED, was_stopping=False, charged=True, task_type=mine.task_type)

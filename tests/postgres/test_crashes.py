@@ -167,7 +167,7 @@ class InMemory:
             if pool.has_record:
                 isolated_kinds = tuple(pool.isolated_kinds)
                 record = manual_pool(pool.id)._replace(workers=pool.workers, isolated_kinds=isolated_kinds)
-                self._state.register(record)
+                self._state.registry.register(record)
             self._state.tasks.update((task.id, task) for task in pool.tasks)
 
     def rescue(self, pools: Sequence[Dead], max_crashes: int) -> Written:

@@ -258,7 +258,7 @@ async def test_a_schedule_that_is_not_there_is_said() -> None:
 async def test_limits_are_set_and_given_back_to_the_code() -> None:
     queue = AsyncMemoryQueue()
     odd, fair = Rate(7, per=timedelta(seconds=30)), Fair(by="to")
-    queue.state.declare([Declaration("mails", {"WebMail": rules_as_json([fair])})])
+    queue.state.managing.declare([Declaration("mails", {"WebMail": rules_as_json([fair])})])
     await queue.limits.set("mails", [fair, odd, Limit(1)])
     await post(queue, "set-limits", {"name": "mails", "limit": "5", "rate": "", "per": "s", "reason": "slow"})
     (info,) = await queue.limits.list()
@@ -292,7 +292,7 @@ class Exported(AsyncRunnable):
 
 def queue_with_keys() -> AsyncMemoryQueue:
     queue = AsyncMemoryQueue()
-    queue.state.declare([Declaration("webkeys", {"webkeys.Exported": rules_as_json([Limit(2, by="tenant")])})])
+    queue.state.managing.declare([Declaration("webkeys", {"webkeys.Exported": rules_as_json([Limit(2, by="tenant")])})])
     return queue
 
 

@@ -192,7 +192,7 @@ async def test_the_audit_is_listed_page_by_page() -> None:
 
 async def test_what_was_there_and_cannot_be_said_in_the_form_stays() -> None:
     queue = AsyncMemoryQueue()
-    queue.state.declare([Declaration("mails", {"WebMail": rules_as_json([Fair(by="to")])})])
+    queue.state.managing.declare([Declaration("mails", {"WebMail": rules_as_json([Fair(by="to")])})])
     await queue.limits.set("mails", [Fair(by="to"), Rate(7, per=timedelta(seconds=30)), Limit(1)])
     assert "These stay as they are: fair" in text_of(await shown(queue, "/queues/mails"))
 

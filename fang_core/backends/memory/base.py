@@ -57,5 +57,5 @@ class MemoryQueueBase:
 
     def _held_by(self) -> UUID:
         """The pool that holds what is fetched by hand; it has no heart, since no process survives this one."""
-        self.state.register(self._manual_pool)
+        self.state.registry.register(self._manual_pool)
         return self._manual_pool.id

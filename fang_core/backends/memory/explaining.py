@@ -7,7 +7,8 @@ from uuid import UUID
 
 from fang_core.backends.live_runs import told_of_run
 from fang_core.backends.managed import NEVER, ManagedType
-from fang_core.backends.memory.state import MemoryPool, MemoryState
+from fang_core.backends.memory.pool_registry import MemoryPool
+from fang_core.backends.memory.state import MemoryState
 from fang_core.lifecycle import DUE_STATES
 from fang_core.monitoring.facts import (
     MOST_AHEAD,
@@ -45,7 +46,7 @@ def _waiting(state: MemoryState, task: Task, facts: Facts) -> Facts:
     now = facts.now
     serving = [pool for pool in state.pools.values() if task.task_type in pool.record.task_types]
     managed = state.types.get(task.task_type)
-    info = next((each for each in state.list_types() if each.task_type == task.task_type), None)
+    info = next((each for each in state.managing.list_types() if each.task_type == task.task_type), None)
     is_managed = managed is not None and managed.is_managed(now)
     lane = task.lane or ""
 

@@ -41,7 +41,7 @@ class MemoryMoving:
                     task_type=after.task_type, scheduled_at=after.scheduled_at, headers=after.headers, updated_at=now
                 )
                 state.tasks[before.id] = state.in_lane(changed, now)
-        state.wake(after.task_type for _, after in wanted)
+        state.listeners.wake(after.task_type for _, after in wanted)
         return {before.id for before, _ in wanted}
 
     def put(self, parcels: Sequence[Parcel], /) -> set[UUID]:
@@ -59,5 +59,5 @@ class MemoryMoving:
                 if period_hash is not None and period is not None:
                     state.uniques.periods[period_hash] = period
                 written.add(task.id)
-        state.wake({parcel.task.task_type for parcel in parcels})
+        state.listeners.wake({parcel.task.task_type for parcel in parcels})
         return written

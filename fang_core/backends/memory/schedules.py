@@ -37,14 +37,14 @@ class MemorySchedules:
             if after is former:
                 return former
             self.rows[spec.name] = after
-        self._state.tell(SCHEDULES)
+        self._state.listeners.tell(SCHEDULES)
         return after
 
     def pause(self, name: str, pause: Pause) -> ScheduleInfo:
         """Pauses a schedule. Raises ``UnknownSchedule``."""
         with self._state.lock:
             after = self.rows[name] = schedule_rows.after_pause(self._known(name), pause, self._state.clock())
-        self._state.tell(SCHEDULES)
+        self._state.listeners.tell(SCHEDULES)
         return after
 
     def resume(self, name: str, said: Remark) -> ScheduleInfo:
@@ -55,7 +55,7 @@ class MemorySchedules:
             if after is known:
                 return known
             self.rows[name] = after
-        self._state.tell(SCHEDULES)
+        self._state.listeners.tell(SCHEDULES)
         return after
 
     def remove(self, name: str) -> bool:
@@ -67,7 +67,7 @@ class MemorySchedules:
             left = schedule_rows.after_removal(known, self._state.clock())
             if left is not None:
                 self.rows[name] = left
-        self._state.tell(SCHEDULES)
+        self._state.listeners.tell(SCHEDULES)
         return True
 
     def list_all(self, name: str | None = None) -> Schedules:
@@ -96,9 +96,9 @@ class MemorySchedules:
             self.rows[name] = schedule_rows.after_backfill(info, rows[-1][-1])
             told = self._cancel(backfill.overlap, last, name, now)
             tasks = [self._state.insert_row(row, due, now) for row, due, _ in rows]
-        self._state.tell_all(told)
+        self._state.listeners.tell_all(told)
         new = [task.task_type for task in tasks if not task.conflict]
-        self._state.wake(new)
+        self._state.listeners.wake(new)
         return len(new)
 
     # What pools do ----------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class MemorySchedules:
             if after is not None:
                 self.rows[tick.name] = after
         if not task.conflict:
-            self._state.wake([task.task_type])
+            self._state.listeners.wake([task.task_type])
         return after is not None, task
 
     def tick_stored(self, tick: Tick) -> Verdict:
@@ -160,9 +160,9 @@ class MemorySchedules:
                 told = self._cancel(info.overlap, last, info.name, now)
                 task = self._state.insert_row(tick.row, tick.due or tick.at, now)
             self.rows[tick.name] = schedule_rows.after_tick(info, tick, verdict, task, now)
-        self._state.tell_all(told)
+        self._state.listeners.tell_all(told)
         if task is not None and not task.conflict:
-            self._state.wake([task.task_type])
+            self._state.listeners.wake([task.task_type])
         return verdict
 
     def _known(self, name: str) -> ScheduleInfo:

@@ -2,23 +2,25 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from math import inf
-from typing import Any
 from uuid import UUID
 
 from pydantic_core import from_json
 
-from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest, Lane, LaneClaim, LaneRequest, Serves
+from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest, LaneClaim, LaneRequest
 from fang_core.backends.conflicts import after_conflict
 from fang_core.backends.managed import ManagedType, WaitingTasks, pick
 from fang_core.backends.memory.audit import MemoryAudit
+from fang_core.backends.memory.listeners import Listeners
+from fang_core.backends.memory.managing import MemoryManaging
+from fang_core.backends.memory.outlook import MemoryOutlook
+from fang_core.backends.memory.pool_registry import MemoryPool, MemoryPoolRegistry
 from fang_core.backends.memory.schedules import MemorySchedules
 from fang_core.backends.memory.stats import MemoryStats
 from fang_core.backends.memory.uniques import Uniques
-from fang_core.backends.pools import Declaration, Live, PoolRecord, PruneRequest, Rescued
+from fang_core.backends.pools import PruneRequest, Rescued
 from fang_core.backends.rows import (
     after_cancel,
     after_change,
@@ -31,22 +33,15 @@ from fang_core.backends.rows import (
     is_as_read,
 )
 from fang_core.backends.verbs import Fetched
-from fang_core.backends.waking import LateRows, OnTold, OnWake
 from fang_core.config import RetentionMode
 from fang_core.crashes import after_crash, group_limit, is_suspect, runs_apart
 from fang_core.errors import IdInUse, StaleTask, TaskLost, TwinExists
-from fang_core.flow.info import TypeInfo
-from fang_core.flow.limits import rules_from_json
-from fang_core.flow.settings import check_key
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES, Change, Outcome, cancelled_by_hand, change_by_hand
-from fang_core.liveness import Beat, BeatRequest, CancelRequest
-from fang_core.messages import Delivery
-from fang_core.record import PoolInfo, Task, TaskState, as_progress, waiting_state, was_charged
+from fang_core.record import Task, TaskState, as_progress, waiting_state, was_charged
 from fang_core.runs.run import Run
 from fang_core.tasks.cancelling import Cancellation
 from fang_core.tasks.editing import Edit, edit_meets_twin
 from fang_core.tasks.insertion import NewTask, Overrides, refuse_equal, twin_of
-from fang_core.tasks.managing import LimitChange, Pause
 
 Clock = Callable[[], datetime]
 
@@ -57,21 +52,8 @@ def utc_clock() -> datetime:
 
 
 @dataclass(slots=True)
-class MemoryPool:
-    """A registered pool, and the messages that it has not handled."""
-
-    record: PoolRecord
-    started_at: datetime
-    stopping: bool = False
-    runs: Mapping[str, Any] = field(default_factory=dict)
-    messages: list[Delivery] = field(default_factory=list)
-    live: Live | None = None
-    told_at: datetime | None = None
-
-
-@dataclass(slots=True)
 class MemoryState:
-    """All tasks, pools and schedules of a memory backend, and every verb on them.
+    """All tasks, pools and schedules of a memory backend, and the verbs on tasks; its parts have the other verbs.
 
     Share one between a ``MemoryQueue`` and an ``AsyncMemoryQueue`` to let either mode insert for the other.
     """
@@ -82,17 +64,23 @@ class MemoryState:
     waiting: set[UUID] = field(default_factory=set)
     types: dict[str, ManagedType] = field(default_factory=dict)
     uniques: Uniques = field(default_factory=Uniques)
-    listeners: dict[object, tuple[frozenset[str], OnWake, OnTold]] = field(default_factory=dict)
+    listeners: Listeners = field(default_factory=Listeners)
     last_message: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
     schedules: MemorySchedules = field(init=False)
     audit: MemoryAudit = field(init=False)
     stats: MemoryStats = field(init=False)
+    managing: MemoryManaging = field(init=False)
+    registry: MemoryPoolRegistry = field(init=False)
+    outlook: MemoryOutlook = field(init=False)
 
     def __post_init__(self) -> None:
         self.schedules = MemorySchedules(self)
         self.audit = MemoryAudit(self)
         self.stats = MemoryStats(self)
+        self.managing = MemoryManaging(self)
+        self.registry = MemoryPoolRegistry(self)
+        self.outlook = MemoryOutlook(self)
 
     @property
     def rows(self) -> list[Task]:
@@ -113,7 +101,7 @@ class MemoryState:
             tasks = [self.tasks.get(task.id, task)._replace(conflict=task.conflict) for task in tasks]
         changing = {"replace", "postpone"}
         told = [task for row, task in zip(rows, tasks, strict=True) if not task.conflict or row.on_conflict in changing]
-        self.wake(task.task_type for task in told)
+        self.listeners.wake(task.task_type for task in told)
         return tasks
 
     def insert_row(self, row: NewTask, due: datetime, now: datetime, *, is_due_given: bool = True) -> Task:
@@ -176,7 +164,7 @@ class MemoryState:
             if self.uniques.edited(task, edit.compared, self.tasks.values()):
                 raise edit_meets_twin(task.id)
             after = self.tasks[task.id] = self.in_lane(after_edit(task, edit, now), now)
-        self.wake([after.task_type])
+        self.listeners.wake([after.task_type])
         return after
 
     def change(self, change: Change) -> Task:
@@ -187,9 +175,9 @@ class MemoryState:
             if change.revives and self.uniques.has_twin(task, self.tasks.values()):
                 raise TwinExists(f"task {read.id} cannot be revived: an equal unique task is waiting or running")
             changed = self.tasks[task.id] = after_change(task, change, self.clock())
-        self.wake([changed.task_type])
+        self.listeners.wake([changed.task_type])
         if task.state is TaskState.IN_PROGRESS and task.task_type in self.types:
-            self.tell_types([task.task_type])  # of its slot
+            self.listeners.tell_types([task.task_type])  # of its slot
         return changed
 
     def cancel(self, which: Callable[[Task], bool], cancellation: Cancellation) -> int:
@@ -199,7 +187,7 @@ class MemoryState:
             wanted = [task for task in self.tasks.values() if can_be_cancelled(task) and which(task)]
             for task in wanted:
                 self.tasks[task.id] = after_cancel(task, cancellation, now)
-        self.tell_all({task.pool_id for task in wanted if task.pool_id is not None})
+        self.listeners.tell_all({task.pool_id for task in wanted if task.pool_id is not None})
         return len(wanted)
 
     def retry(self, which: Callable[[Task], bool]) -> int:
@@ -209,7 +197,7 @@ class MemoryState:
             now = self.clock()
             wanted = sorted((task for task in self.tasks.values() if which(task)), key=lambda each: each.updated_at)
             changed = [after for task in reversed(wanted) if (after := self._retried(task, now)) is not None]
-        self.wake(task.task_type for task in changed)
+        self.listeners.wake(task.task_type for task in changed)
         return len(changed)
 
     def _retried(self, task: Task, now: datetime) -> Task | None:
@@ -252,7 +240,7 @@ class MemoryState:
     def _after_removal(self, gone: Sequence[Task]) -> int:
         """Tells of the slots of removed tasks; returns how many these are."""
         running = {task.task_type for task in gone if task.state is TaskState.IN_PROGRESS}
-        self.tell_types(sorted(running & self.types.keys()))
+        self.listeners.tell_types(sorted(running & self.types.keys()))
         return len(gone)
 
     def fetch_and_touch(self, task_type: str, pool_id: UUID) -> Fetched:
@@ -271,7 +259,7 @@ class MemoryState:
 
     def _first_due(self, task_type: str, now: datetime) -> Task | None:
         """The task of a type that is to be run first; None if none may start now."""
-        due = self._due((task_type,), None, now)
+        due = self.due((task_type,), None, now)
         managed = self.types.get(task_type)
         if managed is None or not managed.is_managed(now):
             return next(iter(due), None)
@@ -279,44 +267,11 @@ class MemoryState:
             return None
         after_lane = managed.fetched_last
         waiting = WaitingTasks(due, after_lane, len(due) + 1)
-        picked = pick(managed, waiting, self._running(task_type), limit=1, after_lane=after_lane, now=now)
+        picked = pick(managed, waiting, self.running(task_type), limit=1, after_lane=after_lane, now=now)
         managed.fetched_last = picked.after_lane or ""
         return next(iter(picked.tasks), None)
 
     # What pools do ----------------------------------------------------------------------------------------------------
-
-    def register(self, pool: PoolRecord) -> None:
-        """Makes a pool known."""
-        with self.lock:
-            self.pools.setdefault(pool.id, MemoryPool(pool, self.clock()))
-
-    def update_kinds(self, pool_id: UUID, kinds: Sequence[str], isolated_kinds: Sequence[str]) -> bool:
-        """Has a pool's record name these kinds; returns whether there is one."""
-        with self.lock:
-            pool = self.pools.get(pool_id)
-            if pool is not None:
-                pool.record = pool.record._replace(kinds=tuple(kinds), isolated_kinds=tuple(isolated_kinds))
-            return pool is not None
-
-    def unregister(self, pool_id: UUID) -> None:
-        """Forgets a pool."""
-        with self.lock:
-            self.pools.pop(pool_id, None)
-            self.waiting.discard(pool_id)
-
-    def set_waiting(self, pool_id: UUID, waiting: bool) -> None:
-        """Remembers whether a pool waits to be woken."""
-        with self.lock:
-            if waiting:
-                self.waiting.add(pool_id)
-            else:
-                self.waiting.discard(pool_id)
-
-    def has_taker(self, pool_id: UUID, tasks: Collection[Serves]) -> bool:
-        """Whether another pool waits for one of these."""
-        with self.lock:
-            others = [self.pools[other].record for other in self.waiting & self.pools.keys() if other != pool_id]
-        return any(task_type in pool.task_types and kind in pool.kinds for pool in others for task_type, kind in tasks)
 
     def claim(self, request: ClaimRequest) -> Claim:
         """Marks due tasks as held by the pool."""
@@ -326,7 +281,7 @@ class MemoryState:
                 return Claim([], now, NO_TRANSACTIONS, registered=False)
             managed = tuple(each for each in request.task_types if self._is_managed(each, now))
             plain = [each for each in request.task_types if each not in managed]
-            due = self._due(plain, request.kinds, now)
+            due = self.due(plain, request.kinds, now)
             if request.retries_first:
                 place = {task_type: place for place, task_type in enumerate(request.task_types)}
                 due.sort(key=lambda task: (place[task.task_type], task.priority, not was_charged(task)))
@@ -347,11 +302,11 @@ class MemoryState:
                 return claim._replace(look_in=None if end is None else (end - now).total_seconds())
             if not claim.registered:
                 return claim
-            due = [each for each in self._due((request.task_type,), request.kinds, now) if _is_wanted(each, request)]
+            due = [each for each in self.due((request.task_type,), request.kinds, now) if _is_wanted(each, request)]
             picked = pick(
                 managed,
                 WaitingTasks(due, request.after_lane, request.most_lanes),
-                self._running(request.task_type),
+                self.running(request.task_type),
                 limit=request.limit,
                 after_lane=request.after_lane,
                 now=now,
@@ -369,74 +324,12 @@ class MemoryState:
         managed = self.types.get(task_type)
         return managed is not None and managed.is_managed(now)
 
-    def _running(self, task_type: str) -> dict[str, int]:
+    def running(self, task_type: str) -> dict[str, int]:
         """How many tasks of each key run."""
         of_type = (task for task in self.tasks.values() if task.task_type == task_type)
         return Counter(task.lane or "" for task in of_type if task.state is TaskState.IN_PROGRESS)
 
-    def declare(self, declarations: Sequence[Declaration]) -> None:
-        """Notes what the classes of a pool declare."""
-        with self.lock:
-            for task_type, limits in declarations:
-                managed = self.types.setdefault(task_type, ManagedType())
-                serving = [pool.record for pool in self.pools.values() if task_type in pool.record.task_types]
-                known = {kind for record in serving for kind in record.kinds}
-                managed.declare({kind: rules_from_json(rules) for kind, rules in limits.items()}, known)
-                self._what_is_left(task_type)
-        self.tell_types([task_type for task_type, _ in declarations])
-
-    def list_types(self) -> list[TypeInfo]:
-        """The types of which there is something to say, in the order of their names."""
-        with self.lock:
-            infos = [self._info(task_type) for task_type in sorted(self.types)]
-        return [info for info in infos if info.is_managed]
-
-    def pause_type(self, task_type: str, pause: Pause) -> TypeInfo:
-        """Has nothing of a type start."""
-        with self.lock:
-            self.types.setdefault(task_type, ManagedType()).pause(pause, self.clock())
-            return self._info(task_type)
-
-    def resume_type(self, task_type: str) -> TypeInfo | None:
-        """Ends the pause of a type; what is left to say of it."""
-        with self.lock:
-            if task_type in self.types:
-                self.types[task_type].resume()
-            left = self._what_is_left(task_type)
-        self.tell_types([task_type])
-        return left
-
-    def set_limits(self, task_type: str, change: LimitChange) -> TypeInfo | None:
-        """Sets the limits of a type, or forgets what was set; what is left to say of it."""
-        with self.lock:
-            managed = self.types.get(task_type, ManagedType())
-            if change.rules is not None:
-                check_key(task_type, change.rules, managed.declared)
-            managed.change(change, self.clock())
-            self.types[task_type] = managed
-            left = self._what_is_left(task_type)
-        self.tell_types([task_type])
-        return left
-
-    def _what_is_left(self, task_type: str) -> TypeInfo | None:
-        if task_type not in self.types or not self._info(task_type).is_managed:
-            self.types.pop(task_type, None)
-            return None
-        return self._info(task_type)
-
-    def _info(self, task_type: str) -> TypeInfo:
-        waiting = sum(each.task_type == task_type and each.state in DUE_STATES for each in self.tasks.values())
-        running = sum(self._running(task_type).values())
-        return self.types[task_type].info(task_type, self.clock(), running, waiting)
-
-    def tell_types(self, task_types: Iterable[str]) -> None:
-        """Has pools of these types look for tasks; outside of the lock, since a listener may do anything."""
-        for task_type in task_types:
-            for types, on_wake, _ in list(self.listeners.values()):
-                if task_type in types:
-                    on_wake(LateRows(task_type, 0, None))
-
-    def _due(self, task_types: Sequence[str], kinds: Sequence[str] | None, now: datetime) -> list[Task]:
+    def due(self, task_types: Sequence[str], kinds: Sequence[str] | None, now: datetime) -> list[Task]:
         """In the order in which they are to be run."""
         order = {task_type: place for place, task_type in enumerate(task_types)}
         return sorted(
@@ -475,7 +368,7 @@ class MemoryState:
                     del self.tasks[outcome.id]
                 else:
                     self.tasks[outcome.id] = after_outcome(task, outcome, outcome.state, now)
-        self.wake(written[outcome.id].task_type for outcome in outcomes if gives_back(outcome, written))
+        self.listeners.wake(written[outcome.id].task_type for outcome in outcomes if gives_back(outcome, written))
         return set(written)
 
     def complete_run(self, run: Run) -> None:
@@ -494,11 +387,11 @@ class MemoryState:
     def reconcile(self, pool_id: UUID, known: Sequence[UUID]) -> int:
         """Gives back what the pool holds without knowing it."""
         with self.lock:
-            unknown = [task for task in self._held_by(pool_id) if task.id not in known]
+            unknown = [task for task in self.held_by(pool_id) if task.id not in known]
             for task in unknown:
                 state = waiting_state(task.retries, task.crashes)
                 self.tasks[task.id] = task._replace(state=state, pool_id=None, claimed_at=None, updated_at=self.clock())
-        self.wake(task.task_type for task in unknown)
+        self.listeners.wake(task.task_type for task in unknown)
         return len(unknown)
 
     def rescue(self, pool_id: UUID, *, was_stopping: bool, max_crashes: int) -> list[Rescued]:
@@ -509,7 +402,7 @@ class MemoryState:
         """
         with self.lock:
             now = self.clock()
-            held = self._held_by(pool_id)
+            held = self.held_by(pool_id)
             record = self.pools[pool_id].record if pool_id in self.pools else None
             rescued: list[Rescued] = []
             for task in held:
@@ -524,10 +417,10 @@ class MemoryState:
                 self.tasks[task.id] = after_rescue(task, after, now)
                 told = (task.id, task.kind, task.attempt, after.crashes, after.state, was_stopping, after.is_charged)
                 rescued.append(Rescued(*told, task_type=task.task_type))
-        self.wake(task.task_type for task in held)
+        self.listeners.wake(task.task_type for task in held)
         return rescued
 
-    def _held_by(self, pool_id: UUID) -> list[Task]:
+    def held_by(self, pool_id: UUID) -> list[Task]:
         return [task for task in self.tasks.values() if task.pool_id == pool_id]
 
     def orphaned(self) -> set[UUID]:
@@ -554,135 +447,6 @@ class MemoryState:
             for task_id in old:
                 del self.tasks[task_id]
             return len(old) + self.uniques.prune(self.tasks.keys(), now)
-
-    # What pools are told ---------------------------------------------------------------------------------------------
-
-    def list_pools(self) -> list[PoolInfo]:
-        """Returns the registered pools, in the order in which they started."""
-        with self.lock:
-            pools = sorted(self.pools.values(), key=lambda pool: (pool.started_at, pool.record.id))
-            return [_info_of(pool) for pool in pools]
-
-    def tell_live(self, pool_id: UUID, live: Live) -> None:
-        """Notes what a pool does now."""
-        with self.lock:
-            pool = self.pools.get(pool_id)
-            if pool is not None:
-                pool.live, pool.told_at = live, self.clock()
-
-    def send(self, pool_id: UUID, kind: str, body: Mapping[str, Any], sender: str) -> bool:
-        """Leaves a message for a pool, and wakes its heart; returns whether there is such a pool."""
-        with self.lock:
-            pool = self.pools.get(pool_id)
-            if pool is None:
-                return False
-            self.last_message += 1
-            pool.messages.append(Delivery(self.last_message, kind, body, sender))
-        self.tell(pool_id)
-        return True
-
-    def tell(self, pool_id: UUID) -> None:
-        """Has a pool's heart beat at once: something is said about the pool or one of its tasks."""
-        for _, _, on_told in list(self.listeners.values()):
-            on_told(pool_id)
-
-    def tell_all(self, pool_ids: Iterable[UUID]) -> None:
-        """Does so with several pools."""
-        for pool_id in pool_ids:
-            self.tell(pool_id)
-
-    def beat(self, request: BeatRequest) -> Beat:
-        """Notes what a pool says with a beat; returns what it is told."""
-        with self.lock:
-            pool = self.pools.get(request.pool_id)
-            if pool is None:
-                return Beat(False, inf, [])
-            pool.stopping = request.stopping
-            if request.runs is not None:
-                pool.runs = from_json(request.runs)
-            if request.workers is not None:
-                pool.record = pool.record._replace(workers=request.workers)
-            handled = set(request.handled)
-            pool.messages = [each for each in pool.messages if each.id not in handled]
-            held = {(task.id, task.attempt): task for task in self._held_by(request.pool_id)}
-            lost = [task_id for task_id, attempt in request.held if (task_id, attempt) not in held]
-            cancels = [
-                CancelRequest(task.id, task.cancel_request.get("reason") or "", task.cancel_request.get("by") or "")
-                for task in map(held.get, request.held)
-                if task is not None and task.cancel_request is not None
-            ]
-            return Beat(True, inf, [], True, lost, cancels, list(pool.messages))
-
-    # Waking -----------------------------------------------------------------------------------------------------------
-
-    def listen(self, listener: object, task_types: Iterable[str], on_wake: OnWake, on_told: OnTold) -> None:
-        """Calls ``on_wake`` after inserts of these types, ``on_told`` after messages, on whatever thread they come."""
-        with self.lock:
-            self.listeners[listener] = (frozenset(task_types), on_wake, on_told)
-
-    def unlisten(self, listener: object) -> None:
-        """Ends it."""
-        with self.lock:
-            self.listeners.pop(listener, None)
-
-    def waiting_types(self, most: int) -> dict[str, bool] | None:
-        """Task types with waiting tasks, and whether one is due."""
-        with self.lock:
-            now = self.clock()
-            lanes: dict[Lane, bool] = {}
-            for task in self.tasks.values():
-                if task.state in DUE_STATES:
-                    lane = (task.task_type, task.priority)
-                    lanes[lane] = lanes.get(lane, False) or task.scheduled_at <= now
-        if len(lanes) >= most:
-            return None
-        types = {task_type for task_type, _ in lanes}
-        return {each: any(is_due for lane, is_due in lanes.items() if lane[0] == each) for each in sorted(types)}
-
-    def next_due(self, task_types: Sequence[str], kinds: Sequence[str]) -> float | None:
-        """Seconds until the next of these tasks is due that is not yet."""
-        with self.lock:
-            now = self.clock()
-            later = [
-                (task.scheduled_at - now).total_seconds()
-                for task in self.tasks.values()
-                if task.state in DUE_STATES and task.task_type in task_types and task.kind in kinds
-            ]
-        return min((seconds for seconds in later if seconds > 0), default=None)
-
-    def unknown_kinds(self, task_types: Sequence[str]) -> list[str]:
-        """Kinds of due tasks of these types that no registered pool of the type knows."""
-        with self.lock:
-            known = {
-                (task_type, kind)
-                for pool in self.pools.values()
-                for task_type in pool.record.task_types
-                for kind in pool.record.kinds
-            }
-            due = self._due(task_types, None, self.clock())
-            return sorted({task.kind for task in due if (task.task_type, task.kind) not in known})
-
-    def unserved_types(self, due_for: timedelta) -> list[str]:
-        """Task types with tasks that have been due for so long, and that no registered pool serves."""
-        with self.lock:
-            served = {task_type for pool in self.pools.values() for task_type in pool.record.task_types}
-            unserved = {task.task_type for task in self.tasks.values()} - served
-            return sorted({task.task_type for task in self._due(tuple(unserved), None, self.clock() - due_for)})
-
-    def wake(self, task_types: Iterable[str]) -> None:
-        """Outside of the lock: a listener may do anything."""
-        woken = frozenset(task_types)
-        if woken:
-            for types, on_wake, _ in list(self.listeners.values()):
-                if not types.isdisjoint(woken):
-                    on_wake(None)
-
-
-def _info_of(pool: MemoryPool) -> PoolInfo:
-    info = PoolInfo(*pool.record[:7], pool.started_at, pool.stopping, pool.runs)
-    if pool.live is None:
-        return info
-    return info._replace(busy=pool.live.busy, waiting=pool.live.waiting, seen_at=pool.told_at, live=pool.live.runs)
 
 
 def _is_wanted(task: Task, request: ClaimRequest | LaneRequest) -> bool:

@@ -23,19 +23,19 @@ class MemoryStore:
 
     async def register(self, pool: PoolRecord, /) -> None:
         """See ``PoolStore.register``."""
-        self._state.register(pool)
+        self._state.registry.register(pool)
 
     async def update_kinds(self, pool_id: UUID, kinds: Sequence[str], isolated_kinds: Sequence[str] = (), /) -> bool:
         """See ``PoolStore.update_kinds``."""
-        return self._state.update_kinds(pool_id, kinds, isolated_kinds)
+        return self._state.registry.update_kinds(pool_id, kinds, isolated_kinds)
 
     async def tell_live(self, pool_id: UUID, live: Live, /) -> None:
         """See ``PoolStore.tell_live``."""
-        self._state.tell_live(pool_id, live)
+        self._state.registry.tell_live(pool_id, live)
 
     async def unregister(self, pool_id: UUID, /) -> None:
         """See ``PoolStore.unregister``."""
-        self._state.unregister(pool_id)
+        self._state.registry.unregister(pool_id)
 
     async def claim(self, request: ClaimRequest, /) -> Claim:
         """See ``ClaimStore.claim``."""
@@ -47,7 +47,7 @@ class MemoryStore:
 
     async def declare(self, declarations: Sequence[Declaration], /) -> None:
         """See ``PoolStore.declare``."""
-        self._state.declare(declarations)
+        self._state.managing.declare(declarations)
 
     async def adopt(self, task_types: Sequence[str], limit: int, /) -> bool:
         """See ``FlowStore.adopt``: here a task without a lane counts as one of lane ``''``."""
@@ -58,7 +58,7 @@ class MemoryStore:
 
     async def tell_types(self, task_types: Sequence[str], /) -> None:
         """See ``FlowStore.tell_types``."""
-        self._state.tell_types(task_types)
+        self._state.listeners.tell_types(task_types)
 
     async def complete(self, pool_id: UUID, outcomes: Sequence[Outcome], /, *, waits: bool = True) -> set[UUID]:
         """See ``OutcomeStore.complete``."""
@@ -80,15 +80,15 @@ class MemoryStore:
         self, task_types: Sequence[str], on_wake: OnWake, on_told: OnTold, on_listen_lost: OnListenLost, /
     ) -> None:
         """See ``WakeStore.listen``."""
-        self._state.listen(self, task_types, on_wake, on_told)
+        self._state.listeners.add(self, task_types, on_wake, on_told)
 
     async def set_waiting(self, pool_id: UUID, waiting: bool, /) -> None:
         """See ``WakeStore.set_waiting``; every insert wakes who listens, announced or not."""
-        self._state.set_waiting(pool_id, waiting)
+        self._state.registry.set_waiting(pool_id, waiting)
 
     async def has_taker(self, pool_id: UUID, tasks: Collection[Serves], /) -> bool:
         """See ``ClaimStore.has_taker``; not known of pools that do not listen."""
-        return self._state.has_taker(pool_id, tasks)
+        return self._state.registry.has_taker(pool_id, tasks)
 
     async def declare_schedules(self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], /) -> None:
         """See ``ScheduleStore.declare_schedules``."""
@@ -110,19 +110,19 @@ class MemoryStore:
 
     async def waiting_types(self, most: int, /) -> Mapping[str, bool] | None:
         """See ``ClaimStore.waiting_types``."""
-        return self._state.waiting_types(most)
+        return self._state.outlook.waiting_types(most)
 
     async def next_due(self, task_types: Sequence[str], kinds: Sequence[str], /) -> float | None:
         """See ``ClaimStore.next_due``."""
-        return self._state.next_due(task_types, kinds)
+        return self._state.outlook.next_due(task_types, kinds)
 
     async def unknown_kinds(self, task_types: Sequence[str], /) -> list[str]:
         """See ``UpkeepStore.unknown_kinds``."""
-        return self._state.unknown_kinds(task_types)
+        return self._state.outlook.unknown_kinds(task_types)
 
     async def unserved_types(self, due_for: timedelta, /) -> list[str]:
         """See ``UpkeepStore.unserved_types``."""
-        return self._state.unserved_types(due_for)
+        return self._state.outlook.unserved_types(due_for)
 
     async def tell_time(self) -> datetime:
         """See ``HistoryStore.tell_time``."""
@@ -138,7 +138,7 @@ class MemoryStore:
 
     async def close(self) -> None:
         """Ends listening."""
-        self._state.unlisten(self)
+        self._state.listeners.remove(self)
 
 
 class MemoryHeart:
@@ -150,7 +150,7 @@ class MemoryHeart:
 
     async def beat(self, request: BeatRequest, /) -> Beat:
         """See ``Heart.beat``."""
-        return self._state.beat(request)
+        return self._state.registry.beat(request)
 
     async def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
         """See ``Heart.rescue``."""

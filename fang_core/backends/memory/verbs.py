@@ -108,24 +108,24 @@ class MemoryVerbs:
     # Pools ------------------------------------------------------------------------------------------------------------
 
     def list_pools(self) -> list[PoolInfo]:
-        return self._state.list_pools()
+        return self._state.registry.list_pools()
 
     def send(self, pool_id: UUID, kind: str, body: dict[str, Any], sender: str, /) -> bool:
-        return self._state.send(pool_id, kind, body, sender)
+        return self._state.registry.send(pool_id, kind, body, sender)
 
     # Task types -------------------------------------------------------------------------------------------------------
 
     def list_types(self) -> list[TypeInfo]:
-        return self._state.list_types()
+        return self._state.managing.list_types()
 
     def set_limits(self, task_type: str, change: LimitChange, /) -> TypeInfo | None:
-        return self._state.set_limits(task_type, change)
+        return self._state.managing.set_limits(task_type, change)
 
     def pause_type(self, task_type: str, pause: Pause, /) -> TypeInfo:
-        return self._state.pause_type(task_type, pause)
+        return self._state.managing.pause_type(task_type, pause)
 
     def resume_type(self, task_type: str, /) -> TypeInfo | None:
-        return self._state.resume_type(task_type)
+        return self._state.managing.resume_type(task_type)
 
     # Reading ----------------------------------------------------------------------------------------------------------
 

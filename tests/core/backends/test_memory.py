@@ -468,7 +468,7 @@ def test_scheduled_are_those_that_lie_ahead(queue: MemoryQueue, clock: Clock) ->
 
 def test_what_was_changed_wakes_and_what_was_there_already_does_not(queue: MemoryQueue) -> None:
     woken: list[str] = []
-    queue.state.listen("me", ["common"], lambda _: woken.append("common"), lambda _: None)
+    queue.state.listeners.add("me", ["common"], lambda _: woken.append("common"), lambda _: None)
 
     task = queue.insert_task(Once())
     assert len(woken) == 1
@@ -478,7 +478,7 @@ def test_what_was_changed_wakes_and_what_was_there_already_does_not(queue: Memor
     assert len(woken) == 1
     queue.update_task_state(queue.update_task_state(task, TaskState.FAILED), TaskState.NEW)
     assert len(woken) > 1
-    queue.state.unlisten("me")
+    queue.state.listeners.remove("me")
     before = len(woken)
     queue.insert_task(Parse())
     assert len(woken) == before
@@ -501,8 +501,8 @@ def test_a_beat_brings_requests_to_cancel_what_a_pool_holds(queue: MemoryQueue) 
     asked = first._replace(cancel_request={"reason": "a mistake", "by": "me"})
     queue.state.tasks[first.id] = asked
     held = [(task.id, task.attempt) for task in (first, second)]
-    assert queue.state.beat(BeatRequest(first.pool_id, held=held)).cancels == [(first.id, "a mistake", "me")]
-    assert queue.state.beat(BeatRequest(first.pool_id)).cancels == []
+    assert queue.state.registry.beat(BeatRequest(first.pool_id, held=held)).cancels == [(first.id, "a mistake", "me")]
+    assert queue.state.registry.beat(BeatRequest(first.pool_id)).cancels == []
 
 
 def test_an_hour_of_the_history_that_is_to_come_hides_nothing() -> None:

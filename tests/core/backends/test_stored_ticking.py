@@ -110,7 +110,7 @@ def minutes(*numbers: int) -> list[datetime]:
 def claim(world: World) -> None:
 
     pool = manual_pool(tick_id("pool", NOON))
-    world.state.register(pool)
+    world.state.registry.register(pool)
     assert world.state.fetch_and_touch("stored", pool.id).task is not None
 
 
@@ -414,13 +414,13 @@ def test_ticks_that_fall_into_a_pause_are_not_made_up_for(world: World) -> None:
 
 def test_every_change_tells_the_pools(world: World) -> None:
     told: list[Any] = []
-    world.state.listen(self := object(), ["stored"], lambda _: None, told.append)
+    world.state.listeners.add(self := object(), ["stored"], lambda _: None, told.append)
     world.put()
     for name in ("pause", "pause and resume", "put", "remove"):
         told.clear()
         change(world, name)
         assert set(told) == {SCHEDULES}, name
-    world.state.unlisten(self)
+    world.state.listeners.remove(self)
 
 
 def test_what_a_person_puts_wins_over_the_class_until_it_is_removed(world: World) -> None:

@@ -28,7 +28,7 @@ def test_it_goes_on_under_another_id_if_its_record_is_gone() -> None:
     queue = MemoryQueue()
     holder = Holder(MemoryStore(queue.state))
     first = holder.begin()
-    queue.state.unregister(first)
+    queue.state.registry.unregister(first)
     holder.doubt(first)
     second = holder.begin()
     holder.end()
