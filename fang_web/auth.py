@@ -138,14 +138,16 @@ class OpenOnLoopback:
             raise Forbidden(
                 "this page is open on loopback only: give create_app another auth= to reach it from elsewhere"
             )
-        if any(name in request.headers for name in _OF_PROXIES):
+        if any(name.startswith("x-forwarded") or name in _OF_PROXIES for name in request.headers):
             raise Forbidden("this page is open on loopback only, and this request came through a proxy")
         if not _is_name_of_loopback(request.headers.get("host", "")):
             raise Forbidden("this page is open on loopback only: write localhost or 127.0.0.1 in its address")
         return self._user
 
 
-_OF_PROXIES: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+_OF_PROXIES: Final = frozenset(
+    ("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "x-envoy-external-address")
+)
 
 
 def checked_role(role: Role | str) -> Role:

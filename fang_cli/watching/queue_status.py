@@ -20,6 +20,7 @@ from fang_core.liveness import BeatRequest
 from fang_core.monitoring.figures import LastFailure, OldestDue, PausedSchedule, RetriedKind, RunningKind, TaskCount
 from fang_core.monitoring.life import Life
 from fang_core.monitoring.notable import notable_runs
+from fang_core.monitoring.problems import told_ago
 from fang_core.monitoring.stats import Stats
 from fang_core.monitoring.unserved import unknown_kinds, unserved_types
 from fang_core.pool.telling.glance import EVERY, Glance, Look
@@ -66,7 +67,7 @@ def status_of(queue: Backend) -> Status:
     counts = sorted(_counts(queue, seen, stats), key=_order)
     waiting, running = seen[0], seen[1]
     pools = queue.pools()
-    lives = _lives(queue, pools)
+    lives = _lives(queue, pools, now)
     alive = [pool for pool in pools if lives[pool.id] is Life.ALIVE]
     return Status(
         counts=counts,
@@ -207,7 +208,7 @@ def _running(tasks: Iterable[Task], now: datetime) -> list[RunningKind]:
 # Pools and schedules --------------------------------------------------------------------------------------------------
 
 
-def _lives(queue: Backend, pools: Sequence[PoolInfo]) -> Mapping[UUID, Life]:
+def _lives(queue: Backend, pools: Sequence[PoolInfo], now: datetime) -> Mapping[UUID, Life]:
     """Returns what is seen of the pools' hearts, by one that beats for no pool and only looks."""
     if not pools:
         return {}
@@ -223,7 +224,7 @@ def _lives(queue: Backend, pools: Sequence[PoolInfo]) -> Mapping[UUID, Life]:
     finally:
         drive(heart.close())
         drive(store.close())
-    return {pool.id: glance.life(pool.id) for pool in pools}
+    return {pool.id: glance.life(pool.id, told_ago(pool, now)) for pool in pools}
 
 
 def _paused_schedules(queue: Backend) -> Iterator[PausedSchedule]:

@@ -1,12 +1,13 @@
 """Reads the data of ``fang status`` on Postgres, in statements that are each bounded in rows and in time."""
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from fang_cli.watching.reading import reader_of_tables
 from fang_cli.watching.status import Status
 from fang_core.monitoring.life import Life
+from fang_core.monitoring.problems import told_ago
 from fang_core.monitoring.reading import checked_range
 from fang_core.monitoring.unserved import unknown_kinds, unserved_types
 from fang_core.pool.telling.glance import EVERY, Glance
@@ -41,7 +42,8 @@ def read_status_of_tables(url: str, schema: str) -> Status:
             if not reader.look(reports, glance):
                 break
         pools = reader.ask(reports.pools()) or []
-    lives = {pool.id: glance.life(pool.id) for pool in pools}
+    now = datetime.now(UTC) if stats is None else stats.until
+    lives = {pool.id: glance.life(pool.id, told_ago(pool, now)) for pool in pools}
     alive = [pool for pool in pools if lives[pool.id] is Life.ALIVE]
     return Status(
         counts=counts,

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from fang_core.flow.info import TypeInfo
 from fang_core.monitoring.explanation import Cause
+from fang_core.monitoring.silence import is_silent
 from fang_core.record import Progress, Task
 
 MOST_AHEAD: Final = 1_000
@@ -16,12 +17,6 @@ MOST_AHEAD: Final = 1_000
 
 MOST_HOLDERS: Final = 10
 """How many of the tasks are named that fill a limit."""
-
-SILENT_AFTER: Final = timedelta(seconds=10)
-"""How long the session of a pool's heart may have been quiet; it beats each second."""
-
-UNTOLD_FOR: Final = timedelta(seconds=30)
-"""How long ago a pool may have told of its runs last, if there is no better sign: three times as long as it takes."""
 
 LOCK_FREE_FOR: Final = timedelta(seconds=3)
 """How long ago it may have done so if its lock is free: it may be connecting again."""
@@ -49,9 +44,7 @@ class Signs(NamedTuple):
             return True
         if self.has_lock is False:
             return self.told is None or self.told > LOCK_FREE_FOR
-        if self.quiet is not None:
-            return self.quiet > SILENT_AFTER
-        return self.told is not None and self.told > UNTOLD_FOR
+        return is_silent(self.quiet, self.told)
 
 
 class PoolFacts(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from fang_core.flow.info import TypeInfo
 from fang_core.monitoring.figures import NotableRun
 from fang_core.monitoring.notable import notable_runs
+from fang_core.monitoring.silence import is_silent
 from fang_core.monitoring.stats import KindStats, Stats, TypeStats
 from fang_core.record import PoolInfo
 from fang_core.schedules.stored import ScheduleInfo
@@ -16,8 +17,6 @@ from fang_core.words.texts import counted, percent
 
 Grade: TypeAlias = Literal["bad", "warn"]
 
-SILENT_AFTER: Final = timedelta(seconds=30)
-"""A pool tells what it does every ten seconds at least; one that has not for so long is dead, or cut off."""
 TOO_OLD: Final = 300.0
 """Seconds for which a task may be due before that counts as wrong."""
 FAILING: Final = 0.1
@@ -63,8 +62,13 @@ def problems(
 
 def silence(pool: PoolInfo, now: datetime) -> timedelta | None:
     """Returns for how long a pool has told nothing, if that is too long."""
-    quiet = None if pool.seen_at is None else now - pool.seen_at
-    return quiet if quiet is not None and quiet > SILENT_AFTER else None
+    quiet = told_ago(pool, now)
+    return quiet if is_silent(quiet) else None
+
+
+def told_ago(pool: PoolInfo, now: datetime) -> timedelta | None:
+    """Returns how long ago a pool told what it does; None if it never has."""
+    return None if pool.seen_at is None else now - pool.seen_at
 
 
 def hung_runs(notable: Iterable[NotableRun]) -> list[NotableRun]:

@@ -286,6 +286,7 @@ def test_a_pool_is_silent_when_it_is_stopped_and_dead_when_it_is_killed(
         monkeypatch.setattr(glance, "ACTIVE_WITHIN", 0.2)
         monkeypatch.setattr(liveness, "LOCK_FREE_FOR", 0.2)
         monkeypatch.setattr(glance, "LONGEST", 0.5)
+        monkeypatch.setattr("fang_core.monitoring.silence.SILENT_AFTER", timedelta(seconds=0.2))
         process.send_signal(signal.SIGSTOP)
         reports = Reports("fang")
         eventually(lambda: min(run_on(database.connection, reports.look()).quiet.values()) > 0.2)

@@ -67,6 +67,9 @@ def test_basic_refuses_what_is_no_protection(passwords: dict[str, str], roles: d
         (("127.0.0.1", 1), {"Host": "localhost.evil.example"}, False),
         (("127.0.0.1", 1), {"X-Forwarded-For": "1.2.3.4"}, False),
         (("127.0.0.1", 1), {"Forwarded": "for=1.2.3.4"}, False),
+        (("127.0.0.1", 1), {"X-Forwarded-Proto": "https"}, False),
+        (("127.0.0.1", 1), {"X-Forwarded-Prefix": "/tasks"}, False),
+        (("127.0.0.1", 1), {"CF-Connecting-IP": "1.2.3.4"}, False),
     ],
 )
 async def test_open_on_loopback_refuses_others(

@@ -7,22 +7,26 @@ on whose sessions the server gives the reader no information, and those that wer
 
 A pool raises its counter each second, so one whose counter moves between two looks is alive. Of one whose counter
 stands, a watcher's own rule (see ``liveness``) says whether it is dead already: its lock is free, so its process has
-ended. If neither is so within ``LONGEST`` it is silent: it may be stopped, cut off, or stuck in C code, or it has died
-with its host or behind a pooler, which only waiting for its lease would tell. It does not work now, in any case.
+ended. If neither is so within ``LONGEST``, what was heard of it last decides (see ``monitoring.silence``). If that was
+too long ago, or its session has been quiet for its lease, it is silent: it may be stopped, cut off, or stuck in C code,
+or it has died with its host or behind a pooler, which only waiting for its lease would tell.
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
+from math import inf
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from fang_core.liveness import DECLARED_DEAD, LOCK_FREE_FOR, Beat, Pulse, Watch
 from fang_core.monitoring.life import Life
+from fang_core.monitoring.silence import is_silent
 
 EVERY: Final = 0.2
 """Seconds between two looks."""
 
 LONGEST: Final = LOCK_FREE_FOR + 0.5
-"""Seconds after which a pool whose counter still stands is silent."""
+"""Seconds after which nothing more is waited for, though the counter of a pool still stands."""
 
 ACTIVE_WITHIN: Final = 2.0
 """Seconds for which the session of a pool that is alive may be quiet: twice as long as it takes to the next beat."""
@@ -58,6 +62,8 @@ class Glance:
         self._present: set[UUID] = set()
         self._alive: set[UUID] = set()
         self._dead: set[UUID] = set()
+        self._quiet: Mapping[UUID, float] = {}
+        self._leases: Mapping[UUID, float] = {}
 
     def look(self, look: Look, now: float) -> None:
         """Takes in what a look at all pools has brought."""
@@ -69,6 +75,8 @@ class Glance:
             if pulse.beats != DECLARED_DEAD and (has_beaten or look.shows_alive(pulse)):
                 self._alive.add(pulse.pool_id)
         self._present = {pulse.pool_id for pulse in pulses}
+        self._quiet = look.quiet
+        self._leases = {pulse.pool_id: pulse.lease for pulse in pulses}
         self._dead = {pulse.pool_id for pulse in self._watch.dead(_NO_POOL, look.beat, now)}
 
     @property
@@ -77,9 +85,18 @@ class Glance:
         waits_for = self._present - self._alive - self._dead
         return self._began is not None and (not waits_for or self._now - self._began >= LONGEST)
 
-    def life(self, pool_id: UUID) -> Life:
-        """What is known of this pool by now. One that has registered since the last look is alive."""
+    def life(self, pool_id: UUID, told: timedelta | None = None) -> Life:
+        """What is known of this pool by now, which ``told`` so long ago what it does; None if it never has.
+
+        One that has registered since the last look is alive.
+        """
         if pool_id in self._dead:
             return Life.DEAD
         is_new = self._began is not None and pool_id not in self._first
-        return Life.ALIVE if is_new or pool_id in self._alive else Life.SILENT
+        if is_new or pool_id in self._alive:
+            return Life.ALIVE
+        quiet = self._quiet.get(pool_id)
+        if quiet is not None and quiet > self._leases.get(pool_id, inf):
+            return Life.SILENT
+        heard = (None if quiet is None or quiet < 0 else timedelta(seconds=quiet), told)
+        return Life.SILENT if heard == (None, None) or is_silent(*heard) else Life.ALIVE

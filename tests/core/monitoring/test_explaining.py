@@ -15,8 +15,6 @@ from fang_core.monitoring.explaining import explained
 from fang_core.monitoring.explanation import Cause
 from fang_core.monitoring.facts import (
     MOST_AHEAD,
-    SILENT_AFTER,
-    UNTOLD_FOR,
     Facts,
     PoolFacts,
     RunFacts,
@@ -24,6 +22,7 @@ from fang_core.monitoring.facts import (
     Signs,
     SlotHolder,
 )
+from fang_core.monitoring.silence import SILENT_AFTER
 from fang_core.monitoring.wording import named
 from fang_core.record import Progress, Task, TaskState
 
@@ -197,12 +196,14 @@ def test_of_all_that_is_wrong_with_a_task_in_progress_the_first_is_named_and_the
         (Signs(is_dead=True, has_lock=True, told=SECOND), True),
         (Signs(has_lock=True), False),
         (Signs(has_lock=True, quiet=SILENT_AFTER), False),
-        (Signs(has_lock=True, quiet=SILENT_AFTER + SECOND, told=SECOND), True),
+        (Signs(has_lock=True, quiet=SILENT_AFTER + SECOND), True),
+        (Signs(has_lock=True, quiet=SILENT_AFTER + SECOND, told=SECOND), False),  # the last sign counts
+        (Signs(has_lock=True, quiet=SECOND, told=SILENT_AFTER + SECOND), False),
         (Signs(has_lock=False), True),
         (Signs(has_lock=False, told=2 * SECOND), False),  # it may be connecting again
         (Signs(has_lock=False, told=4 * SECOND), True),
-        (Signs(told=UNTOLD_FOR), False),
-        (Signs(told=UNTOLD_FOR + SECOND), True),
+        (Signs(told=SILENT_AFTER), False),
+        (Signs(told=SILENT_AFTER + SECOND), True),
     ],
 )
 def test_which_pools_are_silent(signs: Signs, is_silent: bool) -> None:

@@ -1,14 +1,17 @@
 """What a reader that stays for seconds can say of pools."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
 from fang_core.liveness import DECLARED_DEAD, Beat, Pulse
 from fang_core.monitoring.life import Life
+from fang_core.monitoring.silence import SILENT_AFTER
 from fang_core.pool.telling.glance import ACTIVE_WITHIN, EVERY, LONGEST, Glance, Look
 
+SECOND = timedelta(seconds=1)
 ONE, TWO = UUID(int=1), UUID(int=2)
 LONG_UP = 10_000.0
 NONE_TOLD: Mapping[UUID, float] = {}
@@ -45,7 +48,7 @@ def test_one_whose_session_was_active_just_now_is_alive_after_one_look(quiet: fl
 @pytest.mark.parametrize(
     "quiet",
     [
-        {ONE: ACTIVE_WITHIN + 0.1},  # stopped, or cut off
+        {ONE: SILENT_AFTER.total_seconds() + 0.1},  # stopped, or cut off
         {ONE: -3_600.0},  # the server's clock was set back
         {},  # it holds no lock, or the reader may not see its session
         {TWO: 0.0},
@@ -54,6 +57,30 @@ def test_one_whose_session_was_active_just_now_is_alive_after_one_look(quiet: fl
 def test_one_whose_session_says_nothing_is_watched(quiet: Mapping[UUID, float]) -> None:
     assert looked([[pulse(7)]], quiet=quiet).life(ONE) is Life.SILENT
     assert looked([[pulse(7)], [pulse(8)]], quiet=quiet).life(ONE) is Life.ALIVE
+
+
+@pytest.mark.parametrize(
+    ("quiet", "told", "life"),
+    [
+        ({}, None, Life.SILENT),
+        ({}, SILENT_AFTER, Life.ALIVE),
+        ({}, SILENT_AFTER + SECOND, Life.SILENT),
+        ({ONE: 29.0}, None, Life.ALIVE),
+        ({ONE: 29.0}, 2 * SILENT_AFTER, Life.ALIVE),
+        ({ONE: 31.0}, SECOND, Life.ALIVE),
+        ({ONE: 31.0}, 2 * SILENT_AFTER, Life.SILENT),
+    ],
+)
+def test_one_whose_counter_stands_is_judged_by_when_it_was_heard_of(
+    quiet: Mapping[UUID, float], told: timedelta | None, life: Life
+) -> None:
+    assert looked([[pulse(7)]], quiet=quiet).life(ONE, told) is life
+    assert looked([[pulse(7, locked=False)]], quiet=quiet).life(ONE, told) is Life.DEAD  # whatever it has told
+
+
+def test_one_that_has_not_beaten_for_its_lease_is_silent_whatever_it_has_told() -> None:
+    glance = looked([[pulse(7, lease=5.0)]], quiet={ONE: 5.1})
+    assert glance.life(ONE, SECOND) is Life.SILENT
 
 
 def test_only_the_others_are_waited_for() -> None:
