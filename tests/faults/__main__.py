@@ -6,6 +6,7 @@ schedule.
 
 import os
 import random
+import shutil
 import sys
 import tempfile
 import traceback
@@ -28,14 +29,14 @@ from tests.fixtures import database
 
 
 def main() -> int:
-    chosen, is_whole = choose(MATRIX, sys.argv[1:])
+    chosen, is_whole, kept = choose(MATRIX, sys.argv[1:])
     seed = int(os.environ.get("SEED") or random.randrange(1_000_000))
     print(f"SEED={seed}", flush=True)
     with ExitStack() as stack:
         stack.callback(clusters.remove)
         nursery = stack.enter_context(Nursery())
         server = Server(stack) if any(fault.backend == "postgres" for fault, _ in chosen) else None
-        rows = [report.Row(fault, mix, _try(fault, mix, server, nursery, seed)) for fault, mix in chosen]
+        rows = [report.Row(fault, mix, _try(fault, mix, server, nursery, seed, kept)) for fault, mix in chosen]
     print(report.table(rows), report.table_of_waits(rows), sep="\n\n")
     if is_whole:
         report.write(rows, seed=seed, server=None if server is None else server.version)
@@ -59,16 +60,16 @@ class Server:
         return contextmanager(database)(self._url, self._template)
 
 
-def _try(fault: Fault, mix: Mix, server: Server | None, nursery: Nursery, seed: int) -> Tried | None:
+def _try(fault: Fault, mix: Mix, server: Server | None, nursery: Nursery, seed: int, kept: Path | None) -> Tried | None:
     tried: Tried | None = None
-    try:
-        with (
-            tempfile.TemporaryDirectory() as directory,
-            server.database() if server is not None and fault.backend == "postgres" else nullcontext("") as url,
-        ):
-            tried = attempt(fault, mix, url, Path(directory), nursery, seed)
-    except (Exception, pytest.fail.Exception):  # noqa: BLE001 - the others are still to be tried
-        traceback.print_exc()
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            with server.database() if server is not None and fault.backend == "postgres" else nullcontext("") as url:
+                tried = attempt(fault, mix, url, Path(directory), nursery, seed)
+        except (Exception, pytest.fail.Exception):  # noqa: BLE001 - the others are still to be tried
+            traceback.print_exc()
+        if kept is not None and (tried is None or tried.verdict.violations):
+            _keep(Path(directory), kept / f"{fault.id}, {mix}")
     if tried is None:
         print(f"{fault.id}, {mix}: the trial failed, see above; SEED={seed}", flush=True)
         return None
@@ -76,6 +77,13 @@ def _try(fault: Fault, mix: Mix, server: Server | None, nursery: Nursery, seed: 
     for violation in tried.verdict.violations[:10]:
         print(f"    {violation}; SEED={seed}", flush=True)
     return tried
+
+
+def _keep(directory: Path, folder: Path) -> None:
+    """Copies the files; there are sockets as well."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in filter(Path.is_file, directory.iterdir()):
+        shutil.copy(file, folder)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.faults.registry import ALL_MODES, TRIALS, Fault
@@ -14,10 +15,12 @@ gets the tables. SEED=7 in the environment repeats the schedule of a run that pr
 
 
 class Choice(NamedTuple):
-    """The trials; ``is_whole`` where nothing of a backend is left out, so that its table can be written."""
+    """The trials; ``is_whole`` where nothing of a backend is left out, so that its table can be written; ``kept`` is
+    where the logs and the ledger of a trial go that did not hold."""
 
     trials: list[tuple[Fault, Mix]]
     is_whole: bool
+    kept: Path | None
 
 
 def choose(matrix: Sequence[Fault], arguments: Sequence[str]) -> Choice:
@@ -36,7 +39,7 @@ def choose(matrix: Sequence[Fault], arguments: Sequence[str]) -> Choice:
     trials = [(fault, mix) for fault in named for mix in fault.modes if not modes or mix in modes]
     if not trials:
         parser.error(f"{', '.join(fault.id for fault in named)} is not tried in {' or '.join(modes)}")
-    return Choice(trials, is_whole=not given.words)
+    return Choice(trials, is_whole=not given.words, kept=given.keep)
 
 
 def _is_named(fault: Fault, id: str, exact: bool) -> bool:
@@ -53,4 +56,7 @@ def _parser(matrix: Sequence[Fault]) -> argparse.ArgumentParser:
     parser.add_argument("words", nargs="*", metavar="FAULT|MODE", help="F04, 'F04 by default', async; all by default")
     parser.add_argument("--backend", choices=sorted(TRIALS), help="only faults of this backend")
     parser.add_argument("--exact", action="store_true", help="F04 is F04 alone, not also 'F04 by default'")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="where to keep what a trial wrote that did not hold"
+    )
     return parser

@@ -1,11 +1,16 @@
-"""What ``python -m tests.faults`` tries: what it was told, and never nothing."""
+"""What ``python -m tests.faults`` tries: what it was told, and never nothing; and what it keeps."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.faults import __main__ as command
 from tests.faults.choice import choose
 from tests.faults.matrix import MATRIX
+from tests.faults.registry import Fault
+from tests.faults.trial import Trial
 
 
 def chosen(*arguments: str) -> set[tuple[str, str]]:
@@ -37,3 +42,15 @@ def test_what_tries_nothing_is_refused(arguments: Sequence[str], capsys: pytest.
         choose(MATRIX, arguments)
     assert ended.value.code == 2
     assert arguments[-1] in capsys.readouterr().err
+
+
+def test_what_a_trial_wrote_that_did_not_hold_is_kept(tmp_path: Path) -> None:
+    def fails(trial: Trial) -> None:
+        (trial.directory / "worker-0.log").write_text("said")
+        raise AssertionError
+
+    fault, nursery = Fault("S00", "a trial that fails", fails, backend="sqlite"), None
+    kept = choose(MATRIX, ["S01", "--keep", str(tmp_path / "kept")]).kept
+    tried: Any = command._try
+    assert tried(fault, "threaded", None, nursery, 1, kept) is None
+    assert (tmp_path / "kept" / "S00, threaded" / "worker-0.log").read_text() == "said"
