@@ -174,31 +174,16 @@ def start(tmp_path: Path, url: str) -> Iterator[Start]:
 # Running, and dying ---------------------------------------------------------------------------------------------------
 
 
-def test_each_process_runs_all_pools_and_says_which_it_is(start: Start, url: str) -> None:
-    supervised = start("app:asynchronous")
+def test_each_process_runs_all_pools_and_says_which_it_is_and_one_port_answers_for_all(start: Start, url: str) -> None:
+    port = free_port()
+    supervised = start("app:asynchronous", "--metrics-port", str(port), "--probe-port", str(port))
     for _ in range(4):
         supervised.hear(r"ready old [12] \d+")
     assert len(supervised.pids) == 2
     insert(url, *(Chore(n=n, seconds=0.2) for n in range(8)))
     ran = [supervised.hear(r"ran (\d+) ([12]) \d+") for _ in range(8)]
     assert sorted(int(each[1]) for each in ran) == list(range(8))
-    log = supervised.stop()
-    lines = log.splitlines()
-    assert {line.split()[2] for line in lines} == {"INFO", "[1]", "[2]"}
-    for number in (1, 2):
-        assert sum(f" [{number}] INFO fang_threaded: pool " in line for line in lines) == 2
-        assert sum(f"fang_cli: process {number}, pid" in line for line in lines) == 2  # is ready, has ended
-    assert rows(url) == [(0,)]
 
-
-def test_one_port_answers_for_all_processes(start: Start, url: str) -> None:
-    port = free_port()
-    supervised = start("app:asynchronous", "--metrics-port", str(port), "--probe-port", str(port))
-    for _ in range(4):
-        supervised.hear(r"ready old [12] \d+")
-    insert(url, *(Chore(n=n) for n in range(4)))
-    for _ in range(4):
-        supervised.hear(r"ran \d+ [12] \d+")
     eventually(lambda: get(port, "/ready") == (200, "ok\n"))
     assert get(port, "/live") == (200, "ok\n")
     status, text = get(port, "/metrics")
@@ -209,11 +194,18 @@ def test_one_port_answers_for_all_processes(start: Start, url: str) -> None:
         assert f'fang_workers{{process="{number}",pool="app:asynchronous"}} 1.0' in text
         assert f'python_info{{process="{number}",' in text  # the default registry of each process
     chores = r'^fang_tasks_started_total{process="[12]",kind="Chore",task_type="common"} (\S+)$'
-    assert sum(map(float, re.findall(chores, text, re.MULTILINE))) == 4
+    assert sum(map(float, re.findall(chores, text, re.MULTILINE))) == 8
     assert "\nfang_database_up 1.0\n" in text
     assert '\nfang_task_type_workers{task_type="light"} 2.0\n' in text
+
     log = supervised.stop()
     assert f"fang_cli: http://127.0.0.1:{port} answers /live, /ready, /metrics" in log
+    lines = log.splitlines()
+    assert {line.split()[2] for line in lines} == {"INFO", "[1]", "[2]"}
+    for number in (1, 2):
+        assert sum(f" [{number}] INFO fang_threaded: pool " in line for line in lines) == 2
+        assert sum(f"fang_cli: process {number}, pid" in line for line in lines) == 2  # is ready, has ended
+    assert rows(url) == [(0,)]
 
 
 def test_who_dies_is_started_again_and_its_sibling_stays(start: Start, url: str) -> None:

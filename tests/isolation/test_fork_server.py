@@ -171,6 +171,7 @@ def test_a_server_does_not_fork_if_an_import_has_started_a_thread(
         "import threading; threading.Thread(target=threading.Event().wait).start()"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(fork_server, "_PRELOADED", frozenset({"fang_isolation"}))
     program = fork_server._program(0).replace("main(0, [", "main(0, ['fang_test_threads', ")
     made = subprocess.Popen([sys.executable, "-c", program + "; import os; os._exit(7)"], stdin=subprocess.DEVNULL)
     assert made.wait(60) == 7
