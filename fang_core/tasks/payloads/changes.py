@@ -16,7 +16,8 @@ from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
 from fang_core.tasks.payloads.coreschema import Hints
-from fang_core.tasks.payloads.payload import Fault, children, item_step, key_step
+from fang_core.tasks.payloads.payload import Fault
+from fang_core.words.canonical import children, item_step, key_step
 
 _EXCLUDED = "is not written ({}), so a run would see its default: have it written, or leave it out"
 _VALIDATORS = (

@@ -1,15 +1,14 @@
 """Walks over the values of a task's fields, and finds those that cannot be stored."""
 
-import dataclasses
 import math
-from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from pydantic import BaseModel
 from pydantic_core import from_json
+
+from fang_core.words.canonical import children
 
 MAX_DEPTH: Final = 190  # pydantic-core's reader stops at 200
 _MAX_INT_BITS: Final = 14_000  # about 4300 digits, the most that int() reads from text
@@ -32,36 +31,6 @@ def faults(value: Any, path: str = "", depth: int = 0, above: frozenset[int] = f
         return
     for step, child in inner:
         yield from faults(child, path + step, depth + 1, above | {id(value)})
-
-
-def children(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the values inside a value, each after the step that leads there, like ``.name`` or ``[2]``."""
-    match value:
-        case BaseModel():
-            for name in type(value).model_fields:
-                yield f".{name}", getattr(value, name, None)
-            for name, extra in (value.model_extra or {}).items():
-                yield f".{name}", extra
-        case dict():
-            for key, item in value.items():
-                yield key_step(key), key
-                yield item_step(key), item
-        case list() | tuple() | set() | frozenset() | deque():
-            for index, item in enumerate(value):
-                yield f"[{index}]", item
-        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            for field in dataclasses.fields(value):
-                yield f".{field.name}", getattr(value, field.name, None)
-
-
-def key_step(key: object) -> str:
-    """Returns the step to a key of a dictionary."""
-    return f"[key {key!a:.40}]"
-
-
-def item_step(key: object) -> str:
-    """Returns the step to the value under a key."""
-    return f"[{key!a:.40}]"
 
 
 def _leaf_fault(value: Any) -> str | None:

@@ -21,7 +21,8 @@ from typing_extensions import TypedDict
 from fang_core import PayloadError, Queueable, Runnable, Unique, UsageError
 from fang_core.tasks.payloads.codec import encode
 from fang_core.tasks.runnable import BaseRunnable
-from fang_core.tasks.unique import canonical, uniq_hash
+from fang_core.tasks.unique import uniq_hash
+from fang_core.words.canonical import canonical
 
 
 class Comparable(Runnable):
