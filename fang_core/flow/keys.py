@@ -1,14 +1,14 @@
 """Makes the key of a task, by which limits and fairness count: a text, from fields of the task or by a function."""
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from inspect import iscoroutinefunction
 from typing import Any, Final
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from fang_core.errors import PayloadError, UsageError
+from fang_core.words.canonical import HiddenSet, canonical, settled
 
 By = str | tuple[str, ...] | Callable[[Any], Any]
 """What makes the key of a task: one of its fields, several fields, or a function that is called with the task."""
@@ -73,17 +73,18 @@ def no_key(task: object) -> str:
 
 
 def key_text(value: Any) -> str:
-    """Returns a value as a key: a ``str`` as it is, any other value as JSON with sorted keys.
+    """Returns a value as a key: a ``str`` as it is, any other value as JSON in its canonical form.
 
     Raises ``UsageError`` if it cannot be.
     """
     try:
-        plain = to_jsonable_python(value)
-    except PydanticSerializationError:
+        plain = settled(value, to_jsonable_python(value), "")
+        text = plain if isinstance(plain, str) else canonical(plain)
+    except HiddenSet:
+        why = "its key holds a set that is not written as an array of its items, so that equal keys may differ"
+        raise UsageError(why) from None
+    except ValueError:  # also of what refers to itself, is nested too deeply, or has too many digits
         raise UsageError(f"its key is a {type(value).__name__}, which cannot be written as a text") from None
-    if isinstance(value, set | frozenset):
-        plain = sorted(plain, key=_canonical)
-    text = plain if isinstance(plain, str) else _canonical(plain)
     if "\0" in text:
         raise UsageError("its key must not have NUL characters, which Postgres does not hold")
     try:
@@ -98,7 +99,3 @@ def _text(value: Any, kind: str, path: str) -> str:
         return key_text(value)
     except UsageError as error:
         raise PayloadError(kind, path, str(error)) from None
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

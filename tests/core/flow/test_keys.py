@@ -1,12 +1,17 @@
 """The key of a task."""
 
+import functools
+import os
 import re
+import subprocess
+import sys
 from datetime import date
 from enum import Enum, StrEnum
 from typing import Any
 from uuid import UUID
 
 import pytest
+from pydantic import BaseModel, field_serializer
 
 from fang_core import PayloadError, Queueable, Runnable, TaskConfig, UsageError
 from fang_core.flow.keys import MOST_BYTES, by_name, key_of, key_text
@@ -26,6 +31,18 @@ class Export(Runnable):
     region: int = 7
 
     def run(self, queue: Queueable) -> None: ...
+
+
+class Joined(BaseModel):
+    tags: set[str]
+
+    @field_serializer("tags")
+    def join(self, tags: set[str]) -> str:
+        return ",".join(tags)
+
+
+ITSELF: list[Any] = []
+ITSELF.append(ITSELF)
 
 
 class ByLength:
@@ -48,11 +65,38 @@ class ByLength:
         (["ä", 1], '["ä",1]'),
         ({"b": 1, "a": 2}, '{"a":2,"b":1}'),
         ({"b", "a"}, '["a","b"]'),
+        (1.5, "1.5"),
+        (float("nan"), "NaN"),
         ("x" * MOST_BYTES, "x" * MOST_BYTES),
     ],
 )
 def test_any_value_makes_a_key(value: Any, text: str) -> None:
     assert key_text(value) == text
+
+
+@pytest.mark.parametrize("make", ["[each]", "(each, 1)", "{'tags': each}", "Tagged(tags=each)", "Data(each)"])
+def test_every_process_makes_the_same_key_of_a_set(make: str) -> None:
+    """Python iterates over a set in an order of each process: two keys of one tenant would be two limits."""
+    code = "\n".join(
+        (
+            "from dataclasses import make_dataclass",
+            "from pydantic import create_model",
+            "from fang_core.flow.keys import key_text",
+            "Tagged, Data = create_model('Tagged', tags=(set[str], ...)), make_dataclass('Data', ['tags'])",
+            "each = {str(n) for n in range(50)}",
+            f"print(key_text({make}))",
+        )
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("long", ["x" * (MOST_BYTES + 1), "ä" * (MOST_BYTES // 2 + 1)])
@@ -68,6 +112,11 @@ def test_a_long_key_is_hashed(long: str) -> None:
         ("\ud800", r"^its key must not have lone surrogates, which no database holds$"),
         (["\ud800"], r"^its key must not have lone surrogates"),
         (object(), r"^its key is a object, which cannot be written as a text$"),
+        (b"\xff", r"^its key is a bytes, which cannot be written as a text$"),
+        (ITSELF, r"^its key is a list, which cannot be written as a text$"),
+        pytest.param(10**5_000, r"^its key is a int, which cannot be written as a text$", id="digits"),
+        (functools.reduce(lambda deep, _: [deep], range(1_000), []), r"^its key is a list, which cannot be written"),
+        (Joined(tags={"a"}), r"^its key holds a set that is not written as an array of its items"),
     ],
 )
 def test_what_cannot_be_a_key_is_refused(value: Any, message: str) -> None:
@@ -89,6 +138,8 @@ def test_a_key_that_cannot_be_made_names_its_task() -> None:
         key_of(Export(tenant="\0"), "tenant", "Export")
     with pytest.raises(PayloadError, match=r"^Export: .*<lambda>\(\), which makes its key, raised AttributeError$"):
         key_of(Export(), lambda task: task.customer, "Export")
+    with pytest.raises(PayloadError, match=r"^Export: its key is a bytes, which cannot be written as a text$"):
+        key_of(Export(), lambda task: b"\xff", "Export")
 
 
 def test_what_makes_a_key_has_a_name() -> None:
