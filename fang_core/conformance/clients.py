@@ -117,9 +117,9 @@ class Client:
         claim: LaneClaim = self._call(self.store.claim_lanes, self.lanes(limit, **options))
         return claim
 
-    def adopt(self, *task_types: str) -> None:
-        """Calls ``adopt`` until it has come to the end."""
-        while not self._call(self.store.adopt, task_types, MANY):
+    def adopt(self, *task_types: str, most: int = MANY) -> None:
+        """Calls ``adopt`` until it has come to the end; each call looks at so many tasks."""
+        while not self._call(self.store.adopt, task_types, most):
             pass
 
     def adopt_all(self, task_type: str) -> None:

@@ -252,6 +252,16 @@ class FlowSuite:
         assert len(client.claim_lanes(task_type="exports").tasks) == 1
         assert client.claim_lanes(task_type="exports").room == 0
 
+    def test_what_waited_when_a_pool_declared_limits_is_adopted_batch_by_batch(self, backend: Backend) -> None:
+        client = backend.client(task_types=("exports",))
+        for _ in range(5):
+            backend.insert(backend.note(), task_type="exports")
+        assert len(client.claim(2)) == 2
+        client.declare(Limit(4), kind=client.record.kinds[0], task_type="exports")
+        client.adopt("exports", most=1)
+        assert len(client.claim_lanes(task_type="exports").tasks) == 2
+        assert client.claim_lanes(task_type="exports").room == 0
+
     def test_one_call_adopts_all_that_waits_and_runs_of_a_type_before_a_drain_ends(self, backend: Backend) -> None:
         client, other = [backend.client(task_types=("exports", "mail")) for _ in range(2)]
         for task_type in ("exports", "mail") * 12:

@@ -153,6 +153,23 @@ class InsertsIntoOtherTypes(InsertsOtherwise):
         return options | {"task_type": "nobody's"}
 
 
+class AdoptsNothing(Broken):
+    caught_by = (FlowSuite.test_what_waited_when_a_pool_declared_limits_is_adopted_batch_by_batch,)
+    in_database = True
+
+    async def adopt(self, task_types: Sequence[str], limit: int) -> bool:
+        return True
+
+
+class EndsWithTheFirstBatch(Broken):
+    caught_by = (FlowSuite.test_what_waited_when_a_pool_declared_limits_is_adopted_batch_by_batch,)
+    in_database = True
+
+    async def adopt(self, task_types: Sequence[str], limit: int) -> bool:
+        await self.whole.adopt(task_types, limit)
+        return True
+
+
 class AdoptsOneBatch(Broken):
     caught_by = (FlowSuite.test_one_call_adopts_all_that_waits_and_runs_of_a_type_before_a_drain_ends,)
     in_database = True
