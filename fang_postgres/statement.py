@@ -14,7 +14,7 @@ The compiler gives the order of arguments, not the way the statement is written.
 
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import BindParameter, Executable
@@ -22,6 +22,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import ARRAY, JSON, Enum
 
 from fang_core.errors import FangError
+from fang_core.interpreter.kept import kept
 from fang_postgres.compiling import ASYNCPG, PSYCOPG, compiled
 from fang_postgres.textform import TextForm
 
@@ -46,7 +47,7 @@ class Statement:
         self.name = name
         self.core = core
 
-    @cached_property
+    @kept
     def _for_asyncpg(self) -> SQLCompiler:
         """The statement as asyncpg takes it. Raises ``ValueError`` if its text depends on values."""
         made = compiled(self.core, ASYNCPG)
@@ -54,22 +55,22 @@ class Statement:
             raise ValueError(f"{self.name}: the text depends on values; use = ANY(array) instead of .in_()")
         return made
 
-    @cached_property
+    @kept
     def text(self) -> str:
         """Returns the text for asyncpg, with ``$1``."""
         return str(self._for_asyncpg)
 
-    @cached_property
+    @kept
     def order(self) -> tuple[str, ...]:
         """Returns the parameter that each ``$n`` stands for."""
         return tuple(self._for_asyncpg.positiontup or ())
 
-    @cached_property
+    @kept
     def psycopg_text(self) -> str:
         """Returns the text for a raw psycopg connection, with ``%(name)s``."""
         return str(compiled(self.core, PSYCOPG))
 
-    @cached_property
+    @kept
     def text_form(self) -> TextForm:
         """Returns the statement for a connection that is not our own."""
         return TextForm(self.core)

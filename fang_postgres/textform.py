@@ -11,7 +11,6 @@ The texts cross as ``refcursor``: every driver takes that for a plain string, an
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
@@ -34,6 +33,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.expression import Alias, ColumnClause, TableClause
 from sqlalchemy.types import UserDefinedType
 
+from fang_core.interpreter.kept import kept
 from fang_postgres.compiling import ASYNCPG, PSYCOPG, compiled
 from fang_postgres.sql.fragments import array_of, microseconds
 
@@ -57,7 +57,7 @@ class TextForm:
         self._readers = [_reader(column.type) for column in columns]
         self.core: Executable = _columns_as_text(with_texts) if columns else with_texts
 
-    @cached_property
+    @kept
     def _for_asyncpg(self) -> tuple[str, tuple[str, ...]]:
         it = compiled(self.core, ASYNCPG)
         return str(it), tuple(it.positiontup or ())
@@ -67,7 +67,7 @@ class TextForm:
         """Returns the text for asyncpg, with ``$1``; see ``arguments``."""
         return self._for_asyncpg[0]
 
-    @cached_property
+    @kept
     def psycopg_text(self) -> str:
         """Returns the text for psycopg 3 or psycopg2, with ``%(name)s``; see ``parameters``."""
         return str(compiled(self.core, PSYCOPG))

@@ -7,7 +7,6 @@ which are looked at at once. The tasks of a page are read by their ids at the en
 
 import json
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -34,6 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.sql.elements import ColumnElement
 
+from fang_core.interpreter.kept import kept
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
 from fang_core.record import TaskState
 from fang_core.tasks.selecting.walks import Walk
@@ -273,24 +273,24 @@ def estimate(t: Tables) -> Statement:
 class Explained(Statement):
     """The plan of a statement, instead of its rows."""
 
-    @cached_property
+    @kept
     def text(self) -> str:
         """See ``Statement.text``."""
         return _EXPLAIN + str(self._for_asyncpg)
 
-    @cached_property
+    @kept
     def psycopg_text(self) -> str:
         """See ``Statement.psycopg_text``."""
         return _EXPLAIN + str(compiled(self.core, PSYCOPG))
 
-    @cached_property
+    @kept
     def text_form(self) -> TextForm:
         """See ``Statement.text_form``."""
         return _ExplainedForm(self.core)
 
 
 class _ExplainedForm(TextForm):
-    @cached_property
+    @kept
     def psycopg_text(self) -> str:
         return _EXPLAIN + str(compiled(self.core, PSYCOPG))
 

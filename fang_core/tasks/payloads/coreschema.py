@@ -4,10 +4,11 @@ import dataclasses
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
-from functools import cached_property
 from typing import Any, Final, cast
 
 from pydantic import BaseModel
+
+from fang_core.interpreter.kept import kept
 
 Schema = dict[str, Any]
 Definitions = dict[str, Schema]
@@ -70,7 +71,7 @@ class Hints:
         self._unlike_items = max((len(s["items_schema"]) for s in found.schemas if s["type"] == "tuple"), default=0)
         self._inner: dict[object, Hints] = {}
 
-    @cached_property
+    @kept
     def hides_changes(self) -> bool:
         """Whether a value here can be read back changed and still compare equal."""
         return any(_hides_changes(node, self._definitions) for node in self._all_nodes())
@@ -80,7 +81,7 @@ class Hints:
         """Whether values of two declared types can be equal."""
         return any(sum(issubclass(cls, family) for cls in self.types) > 1 for family in _FAMILIES)
 
-    @cached_property
+    @kept
     def types(self) -> frozenset[type]:
         """The declared types, as far as the schemas name them."""
         return frozenset(cls for schema in self._schemas for cls in _types_of(schema))

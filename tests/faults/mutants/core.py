@@ -73,6 +73,19 @@ MUTANTS: Final = (
         r"assert not \{UUID",
     ),
     Mutant(
+        "what is kept is computed under a lock: a child that is forked meanwhile waits for it for ever",
+        [
+            Edit(
+                "fang_core/interpreter/kept.py",
+                "        value = instance.__dict__[self._name] = self._compute(instance)\n",
+                "        with self.__dict__.setdefault('_lock', __import__('threading').RLock()):\n"
+                "            value = instance.__dict__[self._name] = self._compute(instance)\n",
+            )
+        ],
+        InTest("tests/core/test_kept.py::test_a_child_that_is_forked_while_a_thread_computes_one_computes_it_itself"),
+        r"assert -14 == 1",
+    ),
+    Mutant(
         "prefetch never given back: what was claimed ahead waits for long runs",
         [Edit("fang_core/claims/prefetch.py", "now - batch.at < PATIENCE", "now - batch.at < 3600 * PATIENCE")],
         InTest("tests/waking/test_patience.py::test_what_waits_behind_long_runs_is_run_by_another_pool"),
