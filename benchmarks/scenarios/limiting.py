@@ -12,6 +12,7 @@ from benchmarks.bench import Bench
 from benchmarks.driver import Driver
 from benchmarks.figures import bar, percentile, spread
 from benchmarks.report import Table
+from fang_core import Rate
 
 MODES: Final = ("async", "threaded")
 PROCESSES: Final = (1, 8)
@@ -19,8 +20,8 @@ ROUNDS: Final = 3
 KEYS: Final = 1_024
 WORKERS: Final = 100
 RATE: Final = 500
-BURST: Final = 5
-"""The burst of that rate: as many starts as it has in 10 ms."""
+BURST: Final = Rate(RATE).gcra.burst
+"""The burst that such a rate has unless it is given one."""
 
 Run = tuple[str, float, float]
 """The kind of a run, and when it began and ended, by the one clock of the machine."""
