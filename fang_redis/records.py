@@ -15,10 +15,12 @@ from pydantic_core import from_json
 
 from fang_core.backends.live_runs import as_live, live_as_json
 from fang_core.backends.pools import Live, PoolRecord
+from fang_core.logs import SafeLogger
 from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState
 from fang_core.tasks.insertion import NewTask
 from fang_core.tasks.options import COLUMNS
 
+_LOGGER: Final = SafeLogger("fang_redis")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -240,6 +242,21 @@ def claimed_of(task_id: str, values: Sequence[Any]) -> ClaimedTask:
         _json_in(cancel),
         None if group_limit is None else int(group_limit),
     )
+
+
+def all_claimed(rows: Sequence[Any]) -> list[ClaimedTask]:
+    """Returns the tasks of a claim, from the id and the values of each.
+
+    Those that cannot be read are left out. The pool gives them back when it next looks for what it holds and does not
+    know; till then they keep no other task from being claimed.
+    """
+    tasks = []
+    for task_id, values in zip(rows[::2], rows[1::2], strict=True):
+        try:
+            tasks.append(claimed_of(task_id, values))
+        except (ValueError, TypeError):
+            _LOGGER.error("task %s cannot be read: another client has written to its hash", task_id)
+    return tasks
 
 
 def payload_in(metadata: str, kind: str) -> str:

@@ -28,7 +28,7 @@ if call('HEXISTS', P..'beats', pool) == 1 then
   local told = call('ZRANGE', P..'told:'..pool, 0, 99, 'WITHSCORES')
   for i = 1, #told, 2 do out[7][i] = told[i + 1]; out[7][i + 1] = told[i] end
   for i = 9 + handled, #ARGV, 2 do
-    local v = call('HMGET', row(ARGV[i]), 'a', 'P', 's', 'q')
+    local v = fields_of(ARGV[i], 'a', 'P', 's', 'q')
     if v[1] ~= ARGV[i + 1] or v[2] ~= pool or v[3] ~= 'in_progress' then table.insert(out[5], ARGV[i])
     elseif v[4] then table.insert(out[6], ARGV[i]); table.insert(out[6], v[4]) end
   end

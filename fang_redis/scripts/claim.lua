@@ -54,12 +54,12 @@ local function first_of(keys, most)
 end
 
 local function take(id, T)
-  local v = call('HMGET', row(id), 'm', 'k', 'a', 'r', 'x', 'c', 'p', 'd', 'H', 'o', 'X', 'q', 'g', 'T', 'L', 'w')
+  local v = fields_of(id, 'm', 'k', 'a', 'r', 'x', 'c', 'p', 'd', 'H', 'o', 'X', 'q', 'g', 'T', 'L', 'w')
   if not v[1] then return end
   local lane, waiting = v[15], v[16]
-  if has_key(lane) then leave_lane(id, T, tonumber(v[7]), lane) end
+  if has_key(lane) then leave_lane(id, T, tonumber(v[7]) or 0, lane) end
   if waiting then call('HDEL', row(id), 'w'); free('unclaimed', waiting, id) end
-  v[3] = format('%.0f', (v[3] or 0) + 1)
+  v[3] = format('%.0f', (tonumber(v[3]) or 0) + 1)
   call('HSET', row(id), 's', 'in_progress', 'a', v[3], 'P', pool, 'C', now, 'u', now)
   count(T, lane, 1)
   ids[#ids + 1] = id; out[#out + 1] = id; out[#out + 1] = v

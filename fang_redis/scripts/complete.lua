@@ -5,7 +5,7 @@
 local pool, n, done, gone, kept, keys = ARGV[1], tonumber(ARGV[2]), {}, {}, {}, {}
 for i = 3, 2 + 2 * n, 2 do
   local id = ARGV[i]
-  local v = call('HMGET', row(id), 'a', 'P', 'h', 'E', 'T', 'L')
+  local v = fields_of(id, 'a', 'P', 'h', 'E', 'T', 'L')
   if v[1] == ARGV[i + 1] and v[2] == pool then gone[#gone + 1] = {id, v}; done[#done + 1] = id end
 end
 for i = 3 + 2 * n, #ARGV, 8 do
@@ -17,7 +17,7 @@ for _, pair in ipairs(gone) do
   local id, v = pair[1], pair[2]
   keys[#keys + 1] = row(id); deaths[#deaths + 1] = id
   if v[4] then keys[#keys + 1] = errors_of(id) end
-  free('unique', v[3], id); count(v[5], v[6], -1)
+  free('unique', v[3], id); count(v[5] or '', v[6], -1)
 end
 for i = 1, #keys, 2000 do call('UNLINK', unpack(keys, i, math.min(i + 1999, #keys))) end
 for _, pair in ipairs(kept) do
@@ -30,7 +30,7 @@ for _, pair in ipairs(kept) do
   if letters:find('f') then v.c, v.g = 0, false; set('c', 0)
   elseif letters:find('c') then v.c = math.min(v.c + 1, 32767); set('c', v.c) end
   if delay ~= '' then v.d = plus(now_us, delay); set('d', v.d) end
-  if charge ~= '0' then call('HINCRBY', row(id), 'r', charge) end
+  if charge ~= '0' then set('r', format('%.0f', (tonumber(call('HGET', row(id), 'r')) or 0) + charge)) end
   if message ~= '' then set('e', message:sub(2)) end
   call('HSET', row(id), unpack(f))
   if text ~= '' then entry(id, text) end

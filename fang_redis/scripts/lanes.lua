@@ -54,8 +54,8 @@ local function first_of(p, lane, most)
   if lane == '' then return first_without_lane(p, most) end
   local ids = {}
   for _, id in ipairs(call('ZRANGE', lane_line(T, p, lane), '-inf', now, 'BYSCORE', 'LIMIT', 0, most + 100)) do
-    local v = call('HMGET', row(id), 'k', 'c', 'g')
-    if v[1] and is_tried(tonumber(v[2] or 0) >= 2 and 's' or '-', v[3] or '', v[1]) then ids[#ids + 1] = id end
+    local v = fields_of(id, 'k', 'c', 'g')
+    if v[1] and is_tried((tonumber(v[2]) or 0) >= 2 and 's' or '-', v[3] or '', v[1]) then ids[#ids + 1] = id end
     if #ids == most then break end
   end
   return ids

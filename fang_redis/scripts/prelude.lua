@@ -125,12 +125,20 @@ local function sweep_ended(T)
   call('SREM', P..'ended', T)
 end
 
--- What indexes go by, of one task; nil if there is none.
+-- Fields of a task; none if there is no such hash. Other clients may have written anything in its place.
+local function fields_of(id, ...)
+  local v = redis.pcall('HMGET', row(id), ...)
+  return v.err and {} or v
+end
+
+-- What indexes go by, of one task; nil if there is none. What other clients have removed or spoilt has a value all the
+-- same, so that no script fails on it when it has written of other tasks.
 local function look(id)
-  local v = call('HMGET', row(id), 's', 'T', 'p', 'k', 'c', 'd', 'g', 'L', 'h', 'w', 'a', 'P', 'u', 'E')
+  local v = fields_of(id, 's', 'T', 'p', 'k', 'c', 'd', 'g', 'L', 'h', 'w', 'a', 'P', 'u', 'E')
   if not v[1] then return nil end
-  return {s = v[1], T = v[2], p = tonumber(v[3]), k = v[4], c = tonumber(v[5] or 0), d = v[6], g = v[7], L = v[8],
-    h = v[9], w = v[10], a = tonumber(v[11] or 0), P = v[12], u = v[13], E = v[14]}
+  return {s = v[1], T = v[2] or '', p = tonumber(v[3]) or 0, k = v[4] or '', c = tonumber(v[5]) or 0,
+    d = tonumber(v[6]) and v[6] or now, g = v[7], L = v[8], h = v[9], w = v[10], a = tonumber(v[11]) or 0,
+    P = v[12] or '', u = tonumber(v[13]) and v[13] or '0', E = v[14]}
 end
 
 -- Takes a task, as it was looked at, out of every index; settle() has to follow, and tells of a slot that is free.

@@ -13,7 +13,7 @@ from fang_core.lifecycle import Outcome
 from fang_redis.connections.sending import Sending
 from fang_redis.layout import LEVEL, MOST_ROWS
 from fang_redis.operations import Argument, Operation, Verb
-from fang_redis.records import claimed_of, microseconds, time_of
+from fang_redis.records import all_claimed, microseconds, time_of
 from fang_redis.tasks.flow import prune_rates
 
 
@@ -187,8 +187,7 @@ def _written_outcome(outcome: Outcome) -> tuple[Argument, ...]:
 
 def _claim_of(reply: Sequence[Any]) -> Claim:
     now, registered, managed, *rows = reply
-    tasks = [claimed_of(task_id, values) for task_id, values in zip(rows[::2], rows[1::2], strict=True)]
-    return Claim(tasks, time_of(now), NO_TRANSACTIONS, bool(registered), tuple(managed))
+    return Claim(all_claimed(rows), time_of(now), NO_TRANSACTIONS, bool(registered), tuple(managed))
 
 
 def _ids_of(reply: Sequence[Any]) -> set[UUID]:

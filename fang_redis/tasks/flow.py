@@ -26,7 +26,7 @@ from fang_core.tasks.managing import LimitChange, Pause
 from fang_redis.connections.sending import Sending
 from fang_redis.layout import LATE
 from fang_redis.operations import Argument, Operation, Verb
-from fang_redis.records import as_json, claimed_of, microseconds, pairs, time_of
+from fang_redis.records import all_claimed, as_json, microseconds, pairs, time_of
 
 TURNS: Final = 3
 """How often a claim reads again because another pool was faster, before it leaves the turn to others."""
@@ -358,5 +358,5 @@ def _started_of(reply: Sequence[Any]) -> Started:
     now, registered, what, *rows = reply
     if what != "started":
         return Started(time_of(now), True, None)
-    tasks = [claimed_of(task_id, values) for task_id, values in zip(rows[::2], rows[1::2], strict=True)]
+    tasks = all_claimed(rows)
     return Started(time_of(now), bool(registered), tasks)

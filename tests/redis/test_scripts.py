@@ -160,3 +160,36 @@ def test_a_schedule_that_has_changed_since_it_was_read_is_not_written_nor_the_ta
             assert (row(), queue.find_task_by_id(task.id)) == ("first", None)
         assert write("first", "second", Write(None, task)).is_done
         assert (row(), queue.find_task_by_id(task.id)) == ("second", task)
+
+
+# Rows that another client has spoilt ----------------------------------------------------------------------------------
+
+FIELDS_SPOILT = ("n", "p", "d", "u", "T", "k", "a", "c", "r", "L", "s")
+
+
+@pytest.fixture(
+    params=[*(f"without {each}" for each in FIELDS_SPOILT), *(f"odd {each}" for each in FIELDS_SPOILT), "string"]
+)
+def spoilt(request: pytest.FixtureRequest, queue: RedisQueue, redis_client: redis.Redis) -> int:
+    """Five tasks, of which the third one is spoilt; returns how many the others are."""
+    rows = queue.insert_tasks(notes(5))
+    key, (how, _, field) = Keys("fang").task(rows[2].id), request.param.partition(" ")
+    if how == "string":
+        redis_client.delete(key)
+        redis_client.set(key, "spoilt")
+    elif how == "odd":
+        redis_client.hset(key, field, "odd")
+    else:
+        redis_client.hdel(key, field)
+    return len(rows) - 1
+
+
+def test_a_spoilt_row_keeps_none_of_the_others_from_being_removed(queue: RedisQueue, spoilt: int) -> None:
+    assert queue.remove_all_tasks() >= spoilt
+    assert queue.insert_task(ThreadedNote(n=9)).conflict is False
+    assert queue.remove_all_tasks() >= 1
+
+
+def test_a_spoilt_row_keeps_none_of_the_others_from_being_run(queue: RedisQueue, spoilt: int) -> None:
+    assert WorkerPool(queue, number_of_workers=2).drain() >= spoilt
+    assert queue.remove_all_tasks() <= 1
