@@ -20,6 +20,8 @@ TEXT_BYTES: Final = 500
 """Bytes of ``who``, ``action``, ``target`` and ``result``, which are cut."""
 DETAILS_BYTES: Final = 8_000
 """The most bytes of ``details``, as JSON."""
+KEPT: Final = 10_000
+"""Entries that are kept where nobody can remove them by SQL; older ones are forgotten. On Postgres they stay."""
 MOST_LISTED: Final = 500
 """The most entries of one list."""
 

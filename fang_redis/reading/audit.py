@@ -1,16 +1,13 @@
 """Keeps who has changed what on the page: a list of the last entries."""
 
-from typing import Any, Final
+from typing import Any
 
 from pydantic_core import from_json
 
-from fang_core.monitoring.audit import AuditEntry, Beginning
+from fang_core.monitoring.audit import KEPT, AuditEntry, Beginning
 from fang_redis.connections.sending import Sending
 from fang_redis.operations import Verb
 from fang_redis.records import as_json, time_of
-
-KEPT: Final = 10_000
-"""Entries that are kept; older ones are forgotten."""
 
 
 class Audit:

@@ -1,6 +1,6 @@
 """The audit: who has changed what on the page."""
 
-from fang_core.monitoring.audit import AuditEntry, Beginning
+from fang_core.monitoring.audit import KEPT, AuditEntry, Beginning
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.records import moment, seen_json
 
@@ -19,11 +19,12 @@ def list_audit(tx: Transaction, limit: int, before: int | None) -> list[AuditEnt
 
 
 def begin_audit(tx: Transaction, change: Beginning) -> int:
-    """Adds an entry, and returns its id, which is greater than those before."""
+    """Adds an entry, and returns its id, which is greater than those before; keeps the last ``KEPT`` entries."""
     row = tx.row(
         "INSERT INTO fang_audit (at, who, action, target, details) VALUES (?, ?, ?, ?, ?) RETURNING id",
         (tx.micros, change.who, change.action, change.target, change.details),
     )
+    tx.run("DELETE FROM fang_audit WHERE id <= ?", (row[0] - KEPT,))  # one, since the last addition has left KEPT
     return int(row[0])
 
 

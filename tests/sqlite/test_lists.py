@@ -14,9 +14,9 @@ from fang_core.monitoring.listing import Count, TaskPage
 from fang_core.record import Task, TaskState
 from fang_core.tasks.cancelling import Cancellation
 from fang_core.tasks.selecting.filter import TaskFilter
-from fang_sqlite import rows
+from fang_sqlite import SqliteQueue, rows
 from fang_sqlite.connections.file import File
-from fang_sqlite.reading import listing, walking
+from fang_sqlite.reading import audit, listing, walking
 from fang_sqlite.tasks import bulk
 from tests.sqlite.files import opened
 
@@ -199,3 +199,12 @@ def test_a_task_that_ends_again_meanwhile_is_not_retried_twice(file: File) -> No
     with file.writing() as tx:
         second = bulk.retry_batch(tx, which, 100, first.place)
     assert (first.dealt_with, second.dealt_with, second.place) == (4, 0, None)
+
+
+def test_the_audit_keeps_its_last_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "KEPT", 3)
+    with SqliteQueue(tmp_path / "tasks.db") as queue:
+        entries = [queue.audit.begin("ada", "pause", f"type {number}") for number in range(5)]
+        assert [entry.id for entry in queue.audit.list()] == entries[:1:-1]
+        assert not queue.audit.end(entries[0], "done")
+        assert queue.audit.end(entries[-1], "done")

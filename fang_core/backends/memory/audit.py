@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from fang_core.monitoring.audit import AuditEntry, Beginning
+from fang_core.monitoring.audit import KEPT, AuditEntry, Beginning
 
 if TYPE_CHECKING:
     from fang_core.backends.memory.state import MemoryState
-
-KEPT: Final = 10_000
-"""Entries that are kept in memory; older ones are forgotten."""
 
 
 class MemoryAudit:
