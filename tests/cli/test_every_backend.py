@@ -5,12 +5,16 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from fang_backends import queue_of
+from fang_cli.targets import Target
+from fang_cli.worker.serving import Ports, serving
 from fang_core import Queueable, Runnable, TaskConfig, TaskState
 from fang_core.aside import Route, set_aside
+from fang_threaded import WorkerPool
 from tests.cli.invoking import fang
 from tests.moving.places import URLS
 
@@ -59,6 +63,28 @@ def test_a_task_is_found_explained_failed_and_retried(database: str) -> None:
         run("schedules", "list")
         run("pools")
         run("top", "--once")
+
+
+def test_a_task_is_inserted_run_and_its_worker_asked_whether_it_is_ready(database: str) -> None:
+    def run(*arguments: str) -> str:
+        done = fang(*arguments, FANG_DATABASE_URL=database)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    inserted = json.loads(run("insert", "every.Mail", '{"to": "bob"}', "--app", __name__, "--json"))
+    with queue_of(database) as queue:
+        task = queue.find_task_by_id(UUID(inserted["id"]))
+        assert task is not None
+        assert task.metadata == {"type": "every.Mail", "to": "bob"}
+        pool = WorkerPool(queue, task_type="mail")
+        with serving([Target("app:pool", pool)], Ports(probes=0), None) as port:
+            ready = ("healthcheck", "--url", f"http://127.0.0.1:{port}/ready")
+            assert "it is not running" in fang(*ready).stderr
+            with pool:
+                pool.drain()
+                run(*ready)
+            run("healthcheck", "--url", f"http://127.0.0.1:{port}/live")
+        assert queue.find_task_by_id(task.id) is None
 
 
 def test_the_doctor_looks_at_the_engine_and_at_pools(database: str) -> None:
