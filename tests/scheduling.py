@@ -10,9 +10,6 @@ APART: Final = (
     "tests/faults/test_faults.py",
     "tests/faults/test_shutdown.py",
     "tests/cli/test_processes.py",
-    "tests/isolation/test_deaths.py",
-    "tests/isolation/test_runs.py",
-    "tests/isolation/test_reporting.py",
     "tests/postgres/test_plans.py::test_plans_with_many",
     "tests/postgres/test_plans.py::test_pruning",
     "tests/embedded/test_launcher.py",
@@ -24,12 +21,25 @@ APART: Final = (
 )
 """What takes long and whose tests share nothing: each test goes to a process that is free, other files as a whole."""
 
+TOGETHER: Final = ("tests/isolation/",)
+"""Directories of files that one process runs: what their tests share takes seconds to start in another one."""
+
 LONG: Final = (
     *APART,
     "tests/postgres/test_plans.py",
     "tests/cli/",
     "tests/poolers/",
     "tests/conformance/test_pools.py",
+    "tests/postgres/test_migrations.py",
+    "tests/threaded/test_engines.py",
+    "tests/isolation/",
+    "tests/moving/",
+    "tests/postgres/test_uniqueness.py",
+    "tests/postgres/test_grants.py",
+    "tests/core/test_typing.py",
+    "tests/sqlite/test_races.py",
+    "tests/threaded/test_caller_connection.py",
+    "tests/waking/",
     "tests/benchmarks/test_driver.py",
     "tests/documents/test_applications.py",
     "tests/servers/",
@@ -42,10 +52,13 @@ LONG: Final = (
 
 
 class ByFileOrTest(LoadFileScheduling):
-    """Gives a process whole files, or single tests of the files that are ``APART``."""
+    """Gives a process whole files, single tests of the files that are ``APART``, or all that are ``TOGETHER``."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid if nodeid.startswith(APART) else super()._split_scope(nodeid)
+        if nodeid.startswith(APART):
+            return nodeid
+        together = next((directory for directory in TOGETHER if nodeid.startswith(directory)), None)
+        return together or super()._split_scope(nodeid)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         # The process that replaces a dead one has collected nothing yet: it gets work as soon as it has.
