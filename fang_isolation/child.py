@@ -22,6 +22,7 @@ from fang_core.runs.run import Lease, Run
 from fang_core.tasks.registry import REGISTRY
 from fang_core.tasks.runnable import BaseRunnable
 from fang_isolation.calls import Call, Setup
+from fang_isolation.fork_server import SIGNALS
 from fang_isolation.shared_memory import SharedMemory
 
 _MEMORY: Final = resource.RLIMIT_DATA if sys.platform == "linux" else resource.RLIMIT_AS
@@ -120,7 +121,7 @@ def begin(setup: bytes, shared: SharedMemory) -> None:
     """Is called first."""
     global _CHILD  # noqa: PLW0603 - one for the process
     os.setpgid(0, 0)  # neither Ctrl-C nor its like reach it, and the programs that it starts can be killed with it
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, _ignore)  # not SIG_IGN, which these programs would inherit
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _end_with_parent()

@@ -255,7 +255,7 @@ def is_readable(descriptor: int, seconds: float | None) -> bool:
 
 def main(descriptor: int, modules: Sequence[str]) -> None:
     """Is the life of the server: it imports the modules, and forks until the process of the pool has ended."""
-    for number in _SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     for name in modules:
         with suppress(Exception):  # a child imports it again, and fails with a reason if it needs it
@@ -268,7 +268,7 @@ def main(descriptor: int, modules: Sequence[str]) -> None:
         _Server(requests, selector).serve()
 
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What all processes of a service may be sent: the pool decides when its children end."""
 
 
@@ -321,7 +321,6 @@ class _Server:
         self._requests.close()
         for each in (writes, *self._children, *(status for _, status in self._children.values())):
             os.close(each)
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # for the others it has handlers of its own soon
         vars(forkserver)["_forkserver"]._inherited_fds = inherited
         vars(resource_tracker)["_resource_tracker"]._fd = tracker
         sentinel = os.dup(reads)

@@ -20,13 +20,22 @@ def ends(pid: int, seconds: float = PATIENT) -> bool:
         os.close(process)
 
 
+def servers_of(parents: Collection[int]) -> list[int]:
+    """The pids of the servers that fork processes off for these."""
+    return [pid for pid, parent in _all().items() if parent in parents and b"fork_server" in _line(pid)]
+
+
 def children_of(parents: Collection[int]) -> list[int]:
     """The pids of the processes that run isolated tasks for these: new ones, or forked by a server of theirs."""
-    found = {pid: parent_of(pid) for pid in map(int, filter(str.isdigit, os.listdir("/proc")))}
+    found = _all()
     servers = {pid for pid, parent in found.items() if parent in parents and b"fork_server" in _line(pid)}
     return [
         pid for pid, parent in found.items() if parent in servers or (parent in parents and b"spawn_main" in _line(pid))
     ]
+
+
+def _all() -> dict[int, int | None]:
+    return {pid: parent_of(pid) for pid in map(int, filter(str.isdigit, os.listdir("/proc")))}
 
 
 def parent_of(pid: int) -> int | None:

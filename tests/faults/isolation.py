@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -11,10 +12,12 @@ from fang_threaded import Queue
 from tests.faults.isolated_tasks import IsolatedBlocking, IsolatedCooperative
 from tests.faults.registry import BOUND, SHORT, SUSPECTED, fault
 from tests.faults.trial import MODES, Trial
-from tests.processes import children_of, ends
+from tests.processes import children_of, ends, servers_of
 
 PARKED: Final = "state = 'failed' AND crashes = 3 AND error_message LIKE 'crashed: the child process%%'"
 GIVEN: Final = {**SHORT, "isolated": True}
+STARTS: Final = 60.0
+"""Seconds within which children start: their server imports the library first, which takes a second of a processor."""
 
 
 def insert(trial: Trial, count: int, **fields: Any) -> list[UUID]:
@@ -47,7 +50,7 @@ def isolated(trial: Trial) -> None:
     insert(trial, 15, seconds=0.2)
     trial.insert(60, seconds=0.05)
     for _ in range(2):
-        trial.until(lambda: children(trial))
+        trial.until(lambda: children(trial), STARTS)
         os.kill(trial.chance.choice(children(trial)), signal.SIGKILL)
         time.sleep(0.3)
     trial.settle(within=100)  # a child needs a second of a processor to start
@@ -62,7 +65,7 @@ def isolated(trial: Trial) -> None:
 def with_its_pool(trial: Trial) -> None:
     workers = trial.start()
     held = insert(trial, 2, gate=trial.gate())
-    trial.until(lambda: all(trial.starts(task) for task in held))
+    trial.until(lambda: all(trial.starts(task) for task in held), STARTS)
     orphans = children(trial)
     assert len(orphans) == len(held)
     for worker in workers:
@@ -72,3 +75,79 @@ def with_its_pool(trial: Trial) -> None:
     trial.until(lambda: all(trial.starts(task, attempt=2) for task in held), BOUND + SUSPECTED)
     trial.open_gate()
     trial.settle()
+
+
+TOLD: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@fault(
+    "F52 fork server",
+    "SIGKILL of two servers in a row that fork the child processes of a pool, whose isolated runs go on",
+    also=("I8",),
+    given=GIVEN,
+)
+def fork_server_killed(trial: Trial) -> None:
+    """Each run goes on in the child that it has, and the next child has a new server. What a service manager sends to
+    all processes of a service ends neither a server nor a child."""
+    workers = trial.start()
+    pools = [worker.pid for worker in workers]
+    killed: set[int] = set()
+    for _ in range(2):
+        hold(trial)
+        servers = servers_of(pools)
+        assert len(servers) == len(pools), "a server that was killed has no successor"
+        assert killed.isdisjoint(servers)
+        for pid in [*servers, *children(trial)]:
+            for told in TOLD:
+                os.kill(pid, told)
+        hold(trial)
+        assert servers_of(pools) == servers, "a server has heeded a signal"
+        for pid in servers:
+            os.kill(pid, signal.SIGKILL)
+        killed.update(servers)
+    trial.open_gate("held")
+    trial.settle()
+    assert trial.attempts() == 1, "a run did not outlive its server"
+    for worker in workers:
+        trial.assert_slots(worker)
+    left = children(trial)
+    assert trial.fleet.stop() == [0] * len(workers)
+    assert all(ends(pid, 5) for pid in left), "a pool left a process behind"
+
+
+def hold(trial: Trial) -> None:
+    """Has each pool run one more isolated task, in one more child."""
+    held = insert(trial, 1, gate=trial.gate("held"))
+    trial.until(lambda: all(trial.starts(task) for task in held), STARTS)
+
+
+KILLS: Final = 12
+
+
+@fault(
+    "F52 at each moment",
+    f"{KILLS} kills of child processes: while they start, run, send results, and wait for the next run",
+    also=("I8",),
+    given=GIVEN,
+)
+def children_killed_at_each_moment(trial: Trial) -> None:
+    """A kill costs the run that had begun in that child a crash, and nothing else.
+
+    A run has failed if three children in a row are killed before they begin it.
+    """
+    workers = trial.start()
+    insert(trial, 50, seconds=0.02)
+    killed = 0
+    while killed < KILLS:
+        trial.until(lambda: children(trial), STARTS)
+        time.sleep(0.05 * trial.chance.random())
+        for pid in trial.chance.sample(found := children(trial), min(1, len(found))):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            killed += 1
+        insert(trial, 2, seconds=0.02)
+    trial.settle(within=100)
+    died = [each for each in trial.record().entries if each.event == "died"]
+    assert len(died) <= KILLS, "more runs were charged than children killed"
+    for worker in workers:
+        trial.assert_slots(worker)

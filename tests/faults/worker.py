@@ -22,6 +22,7 @@ from fang_core.lifecycle import Crashed, Failure, Result
 from fang_core.pool.telling import recorder
 from fang_core.record import ClaimedTask
 from fang_core.tasks.registry import Mode
+from fang_isolation.isolation import NOT_BEGUN
 from fang_postgres.connections.engine import engine_for
 from fang_redis import AsyncRedisQueue, RedisQueue
 from fang_sqlite import AsyncSqliteQueue, SqliteQueue
@@ -118,6 +119,8 @@ class Reporting(Events):
             Work.ledger.write_of(task, "died")
         elif isinstance(result, Failure) and isinstance(result.exception, TimedOut) and "Isolated" in task.kind:
             Work.ledger.write_of(task, "failed")  # its child was killed
+        elif result is NOT_BEGUN:
+            Work.ledger.write_of(task, "failed")  # and so were those before it, while they started
 
     def run_stuck(self, pool_id: UUID, task: ClaimedTask, place: str | None) -> None:
         logger.info("event: run_stuck")

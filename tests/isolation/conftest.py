@@ -15,10 +15,11 @@ from fang_core.runs.interrupt import Interrupt
 from fang_isolation.spawning import OneProcess
 from tests.isolation import tasks, tasks_slow
 from tests.modes import Harness, eventually
+from tests.patience import PATIENT
 from tests.processes import children_of
 
-START: float = 20.0
-"""Seconds that a child has to start and run, on a busy machine."""
+START: float = PATIENT
+"""Seconds that a child has to start and run: its server may import the library first, on a busy machine."""
 
 
 class Bench:

@@ -227,6 +227,37 @@ MUTANTS: Final = (
         r"it did not come true in time",
     ),
     Mutant(
+        "a fork server that was killed is not replaced: children are new interpreters from then on",
+        [Edit("fang_isolation/fork_server.py", "for is_last in (False, True):", "for is_last in (True,):")],
+        InFault("F52 fork server", "threaded"),
+        r"a server that was killed has no successor",
+    ),
+    Mutant(
+        "children heed SIGHUP, which all processes of a service may be sent",
+        [
+            Edit("fang_isolation/child.py", "for number in SIGNALS:", "for number in SIGNALS[:2]:"),
+            Edit(
+                "fang_isolation/fork_server.py",
+                "sentinel = os.dup(reads)",
+                "sentinel = os.dup(reads); signal.signal(signal.SIGHUP, signal.SIG_DFL)",
+            ),
+        ],
+        InFault("F52 fork server", "async"),
+        r"a run did not outlive its server",
+    ),
+    Mutant(
+        "a child keeps the descriptors that its server has of the children before it",
+        [
+            Edit(
+                "fang_isolation/fork_server.py",
+                "for each in (writes, *self._children, *(status for _, status in self._children.values())):",
+                "for each in (writes,):",
+            )
+        ],
+        InTest("tests/isolation/test_fork_server.py::test_a_child_has_no_descriptor_of_its_server_or_of_another_child"),
+        r"assert len\(os\.listdir",
+    ),
+    Mutant(
         "a pool spins on a full type: it asks for a slot as if it had only missed its turn",
         [
             Edit(
