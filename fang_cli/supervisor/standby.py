@@ -39,22 +39,25 @@ class Standby:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pid is not None:
-            self._channel.close()
-            os.kill(self._pid, signal.SIGTERM)
-            os.waitpid(self._pid, 0)
+        if self._pid is None:
+            return
+        self._channel.close()
+        with suppress(ChildProcessError):  # the supervisor has reaped it; its number may be another process' by now
+            if os.waitpid(self._pid, os.WNOHANG)[0] == 0:
+                os.kill(self._pid, signal.SIGTERM)
+                os.waitpid(self._pid, 0)
 
     def take(self, command: tuple[str, ...], number: int) -> tuple[int, socket.socket] | None:
         """Tells the process to import the application, and gives it away: its pid, and the supervisor's socket.
 
-        Returns None if there is none (any more) that was started for this command and place.
+        Returns None if no process was started for this command and place, or if it has ended or was given away.
         """
         if self._pid is None or number != NUMBER or command != self._command:
             return None
         changed = {name: value for name, value in os.environ.items() if self._environment.get(name) != value}
         try:
             self._channel.sendall(json.dumps(changed).encode() + b"\n")
-        except OSError:  # it has ended, and is reaped with the block
+        except OSError:  # it has ended
             return None
         pid, self._pid = self._pid, None
         return pid, self._channel

@@ -75,6 +75,14 @@ def test_another_process_is_started_in_place_of_one_that_has_died(app: Path) -> 
         assert standby.take(COMMAND, 1) is None
 
 
+def test_a_process_that_the_supervisor_has_reaped_is_left_alone(app: Path) -> None:
+    with Standby(ARGUMENTS) as standby:
+        assert standby._pid is not None
+        os.kill(standby._pid, signal.SIGKILL)
+        os.waitpid(standby._pid, 0)  # as a supervisor does with every child
+        assert standby.take(COMMAND, 1) is None
+
+
 def test_it_serves_no_other_command_and_no_other_place(app: Path) -> None:
     with Standby(ARGUMENTS) as standby:
         assert standby.take(worker_command(["other:pool"], is_reloading=True), 1) is None
