@@ -100,7 +100,9 @@ class AsyncWorkers(BaseWorkers):
 
     async def join(self) -> None:
         """See ``Workers.join``."""
-        await asyncio.wait([worker.task for worker in self._all()])
+        tasks = [worker.task for worker in self._all()]
+        if tasks:  # a pool whose start failed may have none
+            await asyncio.wait(tasks)
 
     def _all(self) -> list[Worker]:
         """Returns the workers, and those whose runs are stuck."""

@@ -1,7 +1,8 @@
 """Each run stands alone: its context, its cancellation, its exceptions; over the memory backend."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
@@ -262,6 +263,25 @@ async def test_a_run_that_swallows_its_cancellation_stays_held_until_it_ends() -
     assert row.state is TaskState.IN_PROGRESS
     GATE["open"].set()
     await pool._lifetime.workers.join()
+
+
+async def test_a_start_that_fails_and_is_cancelled_leaves_nothing_behind() -> None:
+    @contextmanager
+    def broken() -> Iterator[None]:
+        asyncio.get_running_loop().call_soon(starting.cancel)  # strikes while the pool leaves, before it has any worker
+        raise ValueError
+        yield
+
+    queue = AsyncMemoryQueue()
+    pool = AsyncWorkerPool(queue, lifespan=broken)
+    starting = asyncio.create_task(pool.start())
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    lingering = pool._lingering
+    assert lingering is not None
+    assert await lingering.join(PATIENT)
+    assert pool.is_clean
+    assert await queue.pools() == []
 
 
 async def test_a_pool_can_be_started_again() -> None:
