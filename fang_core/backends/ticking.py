@@ -120,6 +120,7 @@ class Timetable:
                 else:
                     kept[info.name] = info.last_tick
             self._choose()
+            self._held_until = {name: until for name, until in self._held_until.items() if name in self._served}
         if mono - self._tried_at >= TRY_AGAIN_AFTER:
             self._tried_at, self._refused = mono, {}
         last_ticks = {name: max(last, self._refused.get(name, last)) for name, last in state.last_ticks.items()}

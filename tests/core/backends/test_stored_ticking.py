@@ -412,6 +412,19 @@ def test_ticks_that_fall_into_a_pause_are_not_made_up_for(world: World) -> None:
     assert world.turn() == []
 
 
+def test_a_schedule_that_is_removed_while_its_tick_waits_is_forgotten(world: World) -> None:
+    table = world.tables[0]
+    world.put()
+    world.turn()
+    world.passes(minutes=1)
+    table.waits("report", world.mono)
+    assert table._held_until
+    assert world.state.schedules.remove("report")
+    table.is_stale()
+    assert world.turn() == []
+    assert not table._held_until
+
+
 def test_every_change_tells_the_pools(world: World) -> None:
     told: list[Any] = []
     world.state.listeners.add(self := object(), ["stored"], lambda _: None, told.append)
