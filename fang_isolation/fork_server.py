@@ -124,7 +124,12 @@ class ForkServer:
         requests = self._connect()
         child_reads, child_lives = os.pipe()
         alive = Lifeline(child_lives)
-        status, child_writes = os.pipe()
+        try:
+            status, child_writes = os.pipe()
+        except BaseException:  # no descriptor is left
+            alive.close()
+            os.close(child_reads)
+            raise
         try:
             try:
                 tracker: Any = resource_tracker.getfd()

@@ -1,5 +1,6 @@
 """The server that forks the children of a pool off, and what is done where there is none."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -83,6 +84,26 @@ def test_a_server_that_hangs_is_replaced(bench: Bench, server: ForkServer, monke
     monkeypatch.setattr(fork_server, "ANSWERS_WITHIN", 3.0)
     bench.ran("tell")
     assert ends(hangs)
+
+
+def test_a_fork_that_finds_no_descriptor_left_keeps_none(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.start()
+    opened: list[int] = []
+    pipe = os.pipe
+
+    def scarce() -> tuple[int, int]:
+        if opened:
+            raise OSError(errno.EMFILE, "no descriptor is left")
+        opened.extend(pipe())
+        return opened[0], opened[1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pipe", scarce)
+        with pytest.raises(OSError, match="no descriptor"):
+            server._fork(b"", [])
+    for descriptor in opened:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
 
 
 def test_a_frozen_application_has_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
