@@ -58,7 +58,6 @@ class HungRuns:
         self._is_blocked = False
         self._is_asked = False  # the event loop, and has not answered
         self._asked_at = 0.0
-        self._answered: float | None = None
         self._since: dict[Run, str] = {}
 
     def look(self) -> None:
@@ -121,20 +120,17 @@ class HungRuns:
             if self._is_blocked:
                 self._is_blocked, self._blocking = False, None
                 self._logger.info("the event loop of pool %s goes on", self._identity.id)
-            self._answered = self._answered or now
             self._asked_at = now  # first: probes read this on other threads
             self._is_asked = True
             self._runtime.call_soon(self._answer)
             return
-        assert self._answered is not None
-        seconds = now - self._answered
+        seconds = now - self._asked_at
         if warn_after is not None and seconds >= warn_after and not self._is_blocked:
             self._is_blocked = True
             self._tell_of_blocked(seconds)
 
     def _answer(self) -> None:
         """Is called where the pool lives."""
-        self._answered = time.monotonic()
         self._is_asked = False
 
     def _tell_of_blocked(self, seconds: float) -> None:
