@@ -16,11 +16,15 @@ class ExitDeadline:
         self._disarmed = threading.Event()
 
     def arm(self, at: float) -> None:
-        """Has the process end at this time; the first call counts. A signal handler may call it."""
+        """Has the process end at this time; the first call counts that could start a thread. A signal handler may call
+        it, so it raises nothing if there can be no more threads."""
         if not self._is_armed:
             self._is_armed = True
-            # Not threading.Thread: its start takes a lock that the interrupted code may hold.
-            _thread.start_new_thread(self._wait, (at,))
+            try:
+                # Not threading.Thread: its start takes a lock that the interrupted code may hold.
+                _thread.start_new_thread(self._wait, (at,))
+            except RuntimeError:  # a stop without a deadline is better than none
+                self._is_armed = False
 
     def disarm(self) -> None:
         """Lets the process go on."""
