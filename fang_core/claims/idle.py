@@ -10,6 +10,12 @@ from fang_core.config import SleepParams
 SETTLING: Final = 1.0
 """The most seconds that an idle pool waits for transactions that may not have seen that it waits."""
 
+LATE: Final = 0.1
+"""Seconds in which a statement that has read that no pool waits gets its transaction id, on a busy machine, too."""
+
+FIRST_STEP: Final = 0.005
+"""Seconds until an idle pool looks again for the first time."""
+
 TOLD_AHEAD: Final = 10.0
 """An insert wakes a waiting pool if its task is due within this many seconds. Inserts of later tasks notify no pool,
 since NOTIFY serializes commits: a pool must look again before they are due."""
@@ -49,8 +55,9 @@ class Idle:
     """Computes how long a pool sleeps after a claim without tasks, once it has announced that it waits to be woken.
 
     A transaction that inserted before it could see the announcement does not notify. So the pool keeps claiming in
-    short steps while any transaction still runs that ran when it first claimed after announcing, for a second at most;
-    then it relies on being woken, and also polls. Times are seconds of one monotonic clock.
+    short steps while any transaction still runs that ran when it first claimed after announcing, for a second at most,
+    and once more after ``LATE``; then it relies on being woken, and also polls. Times are seconds of one monotonic
+    clock.
 
     A pool that ``listens`` is notified of tasks that are due within ``TOLD_AHEAD``, and has to find later ones by
     itself: it looks before that time is over. A pool that does not listen has only its ``SleepParams``.
@@ -61,6 +68,7 @@ class Idle:
         self._found = False
         self._looks = 0
         self._watched: frozenset[int] = frozenset()
+        self._late_until = 0.0
         self._until = 0.0
         self._step = 0.0
         self.is_settling = False
@@ -78,22 +86,27 @@ class Idle:
     def announced(self, mono: float) -> None:
         """Notes that no task was claimed, and that the announcement was committed just now."""
         self._found = False
-        # Two looks: a statement may have read that no pool waits before the announcement, and got its id after a look.
+        # A statement may have read that no pool waits before the announcement, and get its id after a look; so the
+        # second look that counts comes late, also if the pool is woken before.
         self._looks = 2
         self._watched = frozenset()
+        self._late_until = mono + LATE
         self._until = mono + SETTLING
-        self._step = 0.005
+        self._step = FIRST_STEP
 
     def sleep(self, running: frozenset[int], mono: float) -> float:
         """Returns the seconds to sleep after a claim without tasks, while these transactions were running."""
         self._found = False
         if self._looks:
-            self._looks -= 1
+            if self._looks == 2 or mono >= self._late_until:
+                self._looks -= 1
             self._watched |= running
         self._watched &= running
         self.is_settling = bool(self._looks or (mono < self._until and self._watched))
         if self.is_settling:
             now = self._step
             self._step = min(0.25, now * 1.5)
+            if now > FIRST_STEP and not self._watched:
+                return max(FIRST_STEP, self._late_until - mono)
             return now
         return self._poll.sleep()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fang_core import SleepParams
-from fang_core.claims.idle import SETTLING, TOLD_AHEAD, Idle
+from fang_core.claims.idle import LATE, SETTLING, TOLD_AHEAD, Idle
 
 HOUR = 3600.0
 POLL = SleepParams(
@@ -35,14 +35,24 @@ def test_before_any_announcement_it_polls() -> None:
 def test_an_announcement_is_followed_by_two_looks_though_nobody_runs() -> None:
     waits = idle()
     waits.announced(0.0)
-    assert [waits.sleep(NOBODY, mono) for mono in (0.0, 0.01)] == [0.005, HOUR]
+    assert [waits.sleep(NOBODY, mono) for mono in (0.0, 0.01, 0.1)] == [0.005, pytest.approx(0.09), HOUR]
+
+
+def test_a_pool_that_is_woken_between_its_looks_sees_who_gets_an_id_late() -> None:
+    waits = idle()
+    waits.announced(0.0)
+    assert [waits.sleep(NOBODY, mono) for mono in (0.0, 0.002)] == [0.005, pytest.approx(0.098)]
+    assert waits.sleep(running(5), 0.1) < 0.05  # its statement had read before that no pool waits
+    assert waits.sleep(NOBODY, 0.11) == HOUR
 
 
 def test_it_settles_until_those_have_ended_that_ran_at_either_look() -> None:
     waits = idle()
     waits.announced(0.0)
     snapshots = [running(5), running(5, 6), running(6, 7), running(6, 7), running(7)]
-    sleeps = [waits.sleep(snapshot, n / 100) for n, snapshot in enumerate(snapshots)]
+    sleeps = [
+        waits.sleep(snapshot, mono) for snapshot, mono in zip(snapshots, (0, LATE, 0.12, 0.13, 0.14), strict=True)
+    ]
     assert all(seconds < 0.1 for seconds in sleeps[:4])
     assert sleeps[4] == HOUR  # 7 got its id after the second look, and has read the announcement
 
