@@ -30,7 +30,7 @@ class Backend(MemoryState):
         return claim
 
     def tell(self, late: LateRows | None) -> None:
-        for _, on_wake, _ in tuple(self.listeners.values()):
+        for _, on_wake, _ in tuple(self.listeners._listeners.values()):
             on_wake(late)
 
     def requested(self) -> list[ClaimRequest]:
