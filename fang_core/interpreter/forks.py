@@ -41,6 +41,11 @@ class ForkWatch:
         return self._is_forking or self._begun != _COUNTS["begun"]
 
 
+def process_number() -> int:
+    """Returns the number of this process, for ``end_if_child``."""
+    return _PROCESS[0]
+
+
 def end_if_child(parent: int, error: BaseException | None = None) -> None:
     """Ends this process at once if a run has forked it: then it is a child in which the copy of that run has ended.
 

@@ -1,13 +1,12 @@
 """Runs a claimed task and returns its result: both workers and ``testing.perform`` use an ``Execution``."""
 
-import os
 import types
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
-from fang_core.interpreter.forks import end_if_child
+from fang_core.interpreter.forks import end_if_child, process_number
 from fang_core.lifecycle import SUCCESS, Result, result_of
 from fang_core.runs.interrupt import Interrupted, is_only
 from fang_core.runs.interrupted import result_of_interrupted, result_of_interruption
@@ -52,7 +51,7 @@ class Execution:
         self._on_suspended = on_suspended
         self._middleware = tuple(middleware)
         self._isolates = isolates
-        self._process = os.getpid()
+        self._process = process_number()
 
     def perform(self, run: Run) -> Result:
         """Runs a threaded task to its end."""
