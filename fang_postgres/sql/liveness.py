@@ -258,83 +258,24 @@ def orphaned(t: Tables) -> Statement:
     return Statement("orphaned", select(holder.c.pool_id).where(unknown))
 
 
+_ISOLATED: Final[ColumnElement[Any]] = bindparam("p_isolated_kinds", type_=ARRAY(Text))
+_SUSPECT_FROM: Final[ColumnElement[int]] = literal_column(str(SUSPECT_AFTER))
+
+
 def rescue(t: Tables) -> Statement:
     """Takes back a dead pool's tasks, and returns how many it held: more than are taken back, if rows are locked.
 
     The table in ``fang_core.crashes`` decides each task's new state; a test compares this statement with it.
     """
-    task, other = aliased(t.tasks, "t"), aliased(t.tasks, "other")
+    task = aliased(t.tasks, "t")
     c = task.c
-    suspect_from: ColumnElement[int] = literal_column(str(SUSPECT_AFTER))
-    p = t.pools.alias("p")
-    # Null if the pool has no record, or no workers, as a pool by hand.
-    workers = select(func.nullif(p.c.workers, literal_column("0"))).where(p.c.id == POOL).scalar_subquery()
-    isolated = bindparam("p_isolated_kinds", type_=ARRAY(Text))
-    # A CTE, so that they are counted once, and not in each place of the text. It counts all of them: with old
-    # statistics, a search for just one more goes through the table instead of the index.
-    holding = (
-        select(
-            func.count().label("count"),
-            (func.count() == literal_column("1")).label("one"),
-            func.array_agg(other.c.id).filter(other.c.crashes >= suspect_from).label("suspects"),
-            func.array_agg(other.c.id).filter(_is_apart(other.c, isolated)).label("apart"),
-            func.coalesce(workers, func.count()).label("tried"),
-        )
-        .where(other.c.pool_id == POOL, other.c.state == literal_column("'in_progress'"))
-        .cte("holding")
-    )
-    is_alone = select(holding.c.one).scalar_subquery()
-    is_apart = _is_apart(c, isolated)
-    is_charged = bindparam("p_charged", type_=Boolean) & or_(c.crashes < suspect_from, and_(is_alone, not_(is_apart)))
-    most = bindparam("p_max_crashes", type_=Integer)
-    crashes = func.least(c.crashes + literal_column("1"), literal_column(str(MOST_CRASHES)))
-    is_parked = is_charged & (crashes >= most)
-    is_delayed = is_charged & is_alone & (crashes >= suspect_from)
-    is_halved = and_(bindparam("p_charged", type_=Boolean), not_(is_charged))
-    tried = case((not_(is_apart), select(holding.c.tried).scalar_subquery()))
-    limit = func.coalesce(c.group_limit, literal_column(str(MOST_GROUP)))
-    group = func.least(limit, tried, type_=Integer)
-    runs_alone = is_delayed & not_((c.kind == any_(isolated)) & (limit > literal_column("1")))
-    half = func.greatest(group.op("/")(literal_column("2")), literal_column("1"))
-    delay = func.power(literal_column("2"), func.least(crashes, literal_column(str(MOST_DOUBLINGS))))
-    message = _formatted(CRASHED, crashes=crashes, max_crashes=most)
-    entry = func.jsonb_build_object(
-        literal_column("'number'"), c.attempt, literal_column("'error'"), message, literal_column("'traceback'"), null()
-    )
+    holding = _holding(t)
+    returned = (c.id, c.kind, c.attempt, c.crashes, cast(c.state, Text).label("state"))
     rescued = (
         update(task)
         .where(*_held_and_unlocked(t, c))
-        .values(
-            state=cast(
-                case((is_parked, literal_column("'failed'")), else_=waiting_state(c, is_charged)), t.tasks.c.state.type
-            ),
-            crashes=case((is_charged, crashes), else_=c.crashes),
-            scheduled_at=case(
-                (is_delayed, func.clock_timestamp() + delay * cast(literal_column("'1 s'"), Interval)),
-                else_=c.scheduled_at,
-            ),
-            group_limit=case(
-                (runs_alone, literal_column("1")),
-                (is_charged, null()),
-                (is_halved, half),
-                else_=c.group_limit,
-            ),
-            error_message=case((is_charged, message), else_=c.error_message),
-            errors=case((is_charged, with_entry(c, cast(entry, Text))), else_=c.errors),
-            pool_id=null(),
-            claimed_at=null(),
-            updated_at=func.now(),
-        )
-        .returning(
-            c.id,
-            c.kind,
-            c.attempt,
-            c.crashes,
-            cast(c.state, Text).label("state"),
-            c.task_type,
-            c.priority,
-            c.scheduled_at,
-        )
+        .values(_taken_back(t, c, holding))
+        .returning(*returned, c.task_type, c.priority, c.scheduled_at)
         .cte("rescued")
     )
     r = rescued.c
@@ -345,6 +286,71 @@ def rescue(t: Tables) -> Statement:
     charged = (bindparam("p_charged", type_=Boolean) & not_(was_spared)).label("charged")
     told = select(holding.c.count, r.id, r.kind, r.attempt, r.crashes, r.state, r.task_type, charged, woken)
     return Statement("rescue", told.select_from(holding.outerjoin(rescued, true())))
+
+
+def _holding(t: Tables) -> Any:
+    """Counts the tasks that the dead pool holds, and names the suspects among them.
+
+    It is a CTE, so that they are counted once, and not in each place of the text. It counts all of them: with old
+    statistics, a search for just one more goes through the table instead of the index.
+    """
+    other = aliased(t.tasks, "other")
+    p = t.pools.alias("p")
+    # Null if the pool has no record, or no workers, as a pool by hand.
+    workers = select(func.nullif(p.c.workers, literal_column("0"))).where(p.c.id == POOL).scalar_subquery()
+    return (
+        select(
+            func.count().label("count"),
+            (func.count() == literal_column("1")).label("one"),
+            func.array_agg(other.c.id).filter(other.c.crashes >= _SUSPECT_FROM).label("suspects"),
+            func.array_agg(other.c.id).filter(_is_apart(other.c, _ISOLATED)).label("apart"),
+            func.coalesce(workers, func.count()).label("tried"),
+        )
+        .where(other.c.pool_id == POOL, other.c.state == literal_column("'in_progress'"))
+        .cte("holding")
+    )
+
+
+def _taken_back(t: Tables, c: Any, holding: Any) -> dict[str, Any]:
+    """Returns the new values of a row that the dead pool held."""
+    is_alone = select(holding.c.one).scalar_subquery()
+    is_apart = _is_apart(c, _ISOLATED)
+    is_charged = bindparam("p_charged", type_=Boolean) & or_(c.crashes < _SUSPECT_FROM, and_(is_alone, not_(is_apart)))
+    most = bindparam("p_max_crashes", type_=Integer)
+    crashes = func.least(c.crashes + literal_column("1"), literal_column(str(MOST_CRASHES)))
+    is_parked = is_charged & (crashes >= most)
+    is_delayed = is_charged & is_alone & (crashes >= _SUSPECT_FROM)
+    delay = func.power(literal_column("2"), func.least(crashes, literal_column(str(MOST_DOUBLINGS))))
+    later = func.clock_timestamp() + delay * cast(literal_column("'1 s'"), Interval)
+    state = case((is_parked, literal_column("'failed'")), else_=waiting_state(c, is_charged))
+    message = _formatted(CRASHED, crashes=crashes, max_crashes=most)
+    entry = func.jsonb_build_object(
+        literal_column("'number'"), c.attempt, literal_column("'error'"), message, literal_column("'traceback'"), null()
+    )
+    return {
+        "state": cast(state, t.tasks.c.state.type),
+        "crashes": case((is_charged, crashes), else_=c.crashes),
+        "scheduled_at": case((is_delayed, later), else_=c.scheduled_at),
+        "group_limit": _next_group_limit(c, holding, is_charged=is_charged, is_delayed=is_delayed),
+        "error_message": case((is_charged, message), else_=c.error_message),
+        "errors": case((is_charged, with_entry(c, cast(entry, Text))), else_=c.errors),
+        "pool_id": null(),
+        "claimed_at": null(),
+        "updated_at": func.now(),
+    }
+
+
+def _next_group_limit(
+    c: Any, holding: Any, *, is_charged: ColumnElement[bool], is_delayed: ColumnElement[bool]
+) -> ColumnElement[Any]:
+    """Returns how many suspects the task may be tried with next: half as many as died with it, if it was spared."""
+    is_halved = and_(bindparam("p_charged", type_=Boolean), not_(is_charged))
+    tried = case((not_(_is_apart(c, _ISOLATED)), select(holding.c.tried).scalar_subquery()))
+    limit = func.coalesce(c.group_limit, literal_column(str(MOST_GROUP)))
+    group = func.least(limit, tried, type_=Integer)
+    runs_alone = is_delayed & not_((c.kind == any_(_ISOLATED)) & (limit > literal_column("1")))
+    half = func.greatest(group.op("/")(literal_column("2")), literal_column("1"))
+    return case((runs_alone, literal_column("1")), (is_charged, null()), (is_halved, half), else_=c.group_limit)
 
 
 def _is_apart(c: Any, isolated: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -65,8 +65,8 @@ MUTANTS: Final = (
         [
             Edit(
                 "fang_postgres/sql/liveness.py",
-                "crashes=case((is_charged, crashes), else_=c.crashes),",
-                "crashes=c.crashes,",
+                '"crashes": case((is_charged, crashes), else_=c.crashes),',
+                '"crashes": c.crashes,',
             )
         ],
         InFault("F03", "threaded"),
@@ -77,7 +77,7 @@ MUTANTS: Final = (
         [
             Edit(
                 "fang_postgres/sql/liveness.py",
-                "c.crashes < suspect_from, and_(",
+                "c.crashes < _SUSPECT_FROM, and_(",
                 "c.crashes >= literal_column('0'), and_(",
             ),
         ],
