@@ -245,7 +245,7 @@ class Timetable:
         """Notes that the schedule's tick waits for the end of a run."""
         self._held_until[name] = mono + ASK_AGAIN
 
-    def is_stale(self) -> None:
+    def mark_stale(self) -> None:
         """Notes that a schedule has changed since it was read."""
         self._is_stale = True
 

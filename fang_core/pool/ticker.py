@@ -48,7 +48,7 @@ class Ticker:
             self._runtime.call_soon(self._reread)
 
     def _reread(self) -> None:
-        self._timetable.is_stale()
+        self._timetable.mark_stale()
         self._timetable.declare_again()
         self._woken.set()
 
@@ -90,13 +90,13 @@ class Ticker:
         try:
             state = await self._store.read_schedules(timetable.names, timetable.task_types, timetable.version)
         except BaseException:
-            timetable.is_stale()
+            timetable.mark_stale()
             raise
         for error in timetable.saw(state, time.monotonic()):
             self._logger.warning("a schedule is left out: %s", error)
 
     async def _declare(self) -> None:
-        """Says what the classes' schedules are, to those who list them; pools tick by the classes themselves."""
+        """Writes the schedules of the classes, for people who list them; pools tick by the classes themselves."""
         try:
             await self._store.declare_schedules(self._timetable.declared, self._timetable.dropped)
         except BaseException:
@@ -133,7 +133,7 @@ class Ticker:
         if verdict is Verdict.WAITS:
             timetable.waits(name, time.monotonic())
         elif verdict in (Verdict.PAUSED, Verdict.STALE):
-            timetable.is_stale()
+            timetable.mark_stale()
         else:
             timetable.ticked(name, at)
             return True

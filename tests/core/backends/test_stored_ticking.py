@@ -76,7 +76,7 @@ class World:
             if verdict is Verdict.WAITS:
                 table.waits(name, self.mono)
             elif verdict in (Verdict.STALE, Verdict.PAUSED):
-                table.is_stale()
+                table.mark_stale()
             else:
                 table.ticked(name, at)
                 continue
@@ -229,7 +229,7 @@ def test_a_turn_searches_only_for_ticks_of_schedules_that_were_due(
     table.seconds_until_next(world.mono)
     assert set(searched) == {"1 * * * *"}
     world.state.schedules.pause("at 5", Pause(None, None, ME))
-    table.is_stale()
+    table.mark_stale()
     searched.clear()
     world.turn()
     world.turn()
@@ -363,7 +363,7 @@ def test_a_failure_pauses_the_schedule_until_somebody_resumes_it(world: World) -
     world.passes(minutes=5)
     assert world.turn() == []
     world.state.schedules.resume("report", ME)
-    world.tables[0].is_stale()
+    world.tables[0].mark_stale()
     assert world.turn() == []
     world.passes(minutes=1)
     assert world.ticks() == minutes(8)
@@ -403,12 +403,12 @@ def test_ticks_that_fall_into_a_pause_are_not_made_up_for(world: World) -> None:
     world.turn()
     world.state.schedules.pause("report", Pause(NOON + 3 * MINUTE, None, ME))
     world.passes(minutes=5)
-    world.tables[0].is_stale()
+    world.tables[0].mark_stale()
     assert world.ticks() == minutes(3, 4, 5)
     world.state.schedules.pause("report", Pause(None, None, ME))
     world.passes(minutes=5)
     world.state.schedules.resume("report", ME)
-    world.tables[0].is_stale()
+    world.tables[0].mark_stale()
     assert world.turn() == []
 
 
@@ -420,7 +420,7 @@ def test_a_schedule_that_is_removed_while_its_tick_waits_is_forgotten(world: Wor
     table.waits("report", world.mono)
     assert table._held_until
     assert world.state.schedules.remove("report")
-    table.is_stale()
+    table.mark_stale()
     assert world.turn() == []
     assert not table._held_until
 
@@ -443,14 +443,14 @@ def test_what_a_person_puts_wins_over_the_class_until_it_is_removed(world: World
     world.turn()
     assert world.state.schedules.rows[Nightly.__fang_options__.kind].schedule == Cron("0 3 * * *")
     world.put("tests.stored.Nightly", task=Nightly())
-    table.is_stale()
+    table.mark_stale()
     world.turn()
     world.passes(minutes=1)
     assert world.ticks() == minutes(1)
     info = world.state.schedules.rows["tests.stored.Nightly"]
     assert (info.schedule, (info.declared or {})["cron"]) == (Every(MINUTE, NOON), "0 3 * * *")
     assert world.state.schedules.remove("tests.stored.Nightly")
-    table.is_stale()
+    table.mark_stale()
     assert world.turn() == []
     assert not table.is_stored("tests.stored.Nightly")
     world.passes(hours=16)
@@ -464,7 +464,7 @@ def test_the_schedule_of_a_class_can_be_paused(world: World) -> None:
     night = datetime(2026, 6, 2, 3, tzinfo=UTC)
     stale = table.tick("tests.stored.Nightly", night)
     world.state.schedules.pause("tests.stored.Nightly", Pause(None, None, ME))
-    table.is_stale()
+    table.mark_stale()
     world.turn()
     world.passes(hours=16)
     assert table.due(world.mono) == []
