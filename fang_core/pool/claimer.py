@@ -36,7 +36,7 @@ SHORTEST_SLEEP: Final = 0.001
 NOTHING_FREED: Final[Mapping[str, int]] = MappingProxyType({})
 
 MOST_LANES_IN_DRAINS: Final = 10_000
-"""The most lanes with tasks among which a drain looks for those of a full type; with more it takes them for due."""
+"""A drain looks for due tasks of a full type among this many lanes at most; if there are more, it assumes some."""
 
 PLAIN: Final = ""
 """Stands for all task types that are not managed; no task type is empty."""
@@ -47,14 +47,14 @@ class ClaimerStore(ClaimStore, FlowStore, PoolStore, WakeStore, Protocol):
 
 
 class Drain:
-    """One wait until no due task is left."""
+    """A caller's wait until no due task is left."""
 
     def __init__(self, over: Event) -> None:
         self.over = over
         self.empty: set[str] = set()
         """The types in which claims since its beginning have found nothing that may start; see ``PLAIN``."""
         self.adopted: set[str] = set()
-        """The managed types of which claims find all tasks that were inserted before its beginning."""
+        """The managed types in which every task that was inserted before its beginning has a lane."""
 
 
 class Claimer:
@@ -68,7 +68,7 @@ class Claimer:
         rejoin: registers the pool under another id after it was declared dead.
         on_told: see ``WakeStore.listen``.
         on_kinds: called when the classes in the registry have changed.
-        declare: then has the limits hold that they declare.
+        declare: called after that; writes the limits that the classes declare.
         isolated_kinds: returns the kinds whose suspects run in child processes.
     """
 
@@ -113,7 +113,7 @@ class Claimer:
         self._told_isolated = isolated_kinds()  # as in the pool's record
         self._woken = runtime.event()
         self._has_capacity = runtime.event()
-        self._waits_for_workers: Event | None = None  # to be set when they have left few tasks
+        self._waits_for_workers: Event | None = None  # on_taken sets it when no more than _low tasks wait
         self._low = 0
         self._drains: list[Drain] = []
         self._service: Service | None = None
@@ -245,7 +245,10 @@ class Claimer:
             self._waits_for_workers = None
 
     def _watch_workers(self, step: Step) -> bool:
-        """Has ``on_taken`` end this step when few tasks wait for workers, if that would change it; returns whether."""
+        """Has ``on_taken`` end this step when few tasks wait for workers, if the next step may then be another one.
+
+        Returns whether it does.
+        """
         if isinstance(step, WaitForCapacity):
             self._low, self._waits_for_workers = step.low, self._has_capacity
         elif isinstance(step, Sleep) and self._policy.waits_for_workers:
@@ -287,11 +290,7 @@ class Claimer:
 
     async def _fetch(self, limit: int) -> None:
         """Claims tasks, and hands them out."""
-        drains = self._drains_of_now()
-        await self._learn_kinds()
-        if drains:
-            await self._adopt(drains)
-        await self._look_at_types(whole=bool(drains))
+        drains = await self._prepare_claim()
         began = time.monotonic()
         kinds = tuple(self._kinds.classes)
         request = self._policy.request(self._identity.id, kinds, limit, whole=bool(drains), now=began)
@@ -303,11 +302,7 @@ class Claimer:
 
     async def _fetch_lanes(self, task_type: str, limit: int) -> None:
         """Claims tasks of a managed type, and hands them out."""
-        drains = self._drains_of_now()
-        await self._learn_kinds()
-        if drains:
-            await self._adopt(drains)
-        await self._look_at_types(whole=bool(drains))
+        drains = await self._prepare_claim()
         began = time.monotonic()
         kinds = tuple(self._kinds.classes)
         request = self._policy.lane_request(self._identity.id, task_type, kinds, limit, now=began)
@@ -322,10 +317,18 @@ class Claimer:
         if is_over or (claim.room == 0 and not await self._has_due(task_type)):
             self._found_empty(task_type, drains)
 
-    def _drains_of_now(self) -> tuple[Drain, ...]:
-        """Returns the drains that a claim may end: read before it, so that it sees everything inserted before each of
-        them began."""
-        return () if self._in_flight else tuple(self._drains)
+    async def _prepare_claim(self) -> tuple[Drain, ...]:
+        """Does what must be done before a claim, so that it finds all that it should.
+
+        Returns the drains that the claim may end. They are read first, so that it sees every task that was inserted
+        before they began.
+        """
+        drains = () if self._in_flight else tuple(self._drains)
+        await self._learn_kinds()
+        if drains:
+            await self._adopt(drains)
+        await self._look_at_types(whole=bool(drains))
+        return drains
 
     def _found_empty(self, task_type: str, drains: Collection[Drain]) -> None:
         """Notes that a claim has found nothing that may start; ends the drains for which this was the last type."""
@@ -373,7 +376,8 @@ class Claimer:
             self._knows_kinds, self._told_isolated = True, isolated
 
     async def _adopt(self, drains: Collection[Drain]) -> None:
-        """Has claims find the tasks that have no lane, which these drains would leave; see ``FlowStore.adopt_all``."""
+        """Gives lanes to tasks that have none, which no claim finds, before these drains end; see
+        ``FlowStore.adopt_all``."""
         for task_type in self._policy.managed:
             late = [drain for drain in drains if task_type not in drain.adopted]
             if late:

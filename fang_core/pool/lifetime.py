@@ -53,7 +53,7 @@ class PoolLifetime:
         on_stop: called, where the pool lives, when another process tells the pool to stop.
         on_resize: called, where the pool lives, with how many workers another process tells the pool to have.
         on_too_many_stuck: called when more runs are stuck than ``max_stuck`` allows.
-        isolates: runs tasks in child processes, where they are to.
+        isolates: runs in child processes the tasks that need one.
     """
 
     def __init__(
@@ -93,46 +93,12 @@ class PoolLifetime:
             self._tally,
             on_crashed=isolates.expect,
         )
-        self.completer = Completer(
-            runtime,
-            store,
-            self.identity,
-            self.events,
-            on_written=self._on_written,
-            on_locked=self._on_locked,
-            on_lost=self._on_lost,
-            task_of=self.in_flight.task_of,
-        )
+        self.completer = self._make_completer()
         self.workers = make_workers(
             self.kinds, queue, options, identity=self.identity, events=self.events, isolates=isolates
         )
-        self._hung = HungRuns(
-            runtime,
-            self.in_flight,
-            self.workers,
-            self.kinds,
-            identity=self.identity,
-            events=self.events,
-            warn_after=None if options.warn_after is None else options.warn_after.total_seconds(),
-        )
-        self._heartbeat = Heartbeat(
-            runtime,
-            store.heart(options.listen),
-            self.identity,
-            lease=options.lease.total_seconds(),
-            max_crashes=options.max_crashes,
-            events=self.events,
-            on_declared_dead=self.declared_dead,
-            on_rescued=self._on_rescued,
-            control=PoolControl(
-                runtime,
-                self.in_flight,
-                self.workers,
-                self._hung,
-                on_stop=on_stop,
-                on_resize=on_resize,
-            ),
-        )
+        self._hung = self._make_hung_runs()
+        self._heartbeat = self._make_heartbeat(on_stop, on_resize)
         self.dispatch = Dispatch(
             options,
             self.kinds,
@@ -144,11 +110,63 @@ class PoolLifetime:
             logger=runtime.logger,
             tally=self._tally,
         )
-        self.claimer = Claimer(
-            runtime,
-            store,
+        self.claimer = self._make_claimer()
+        self.maintenance = Maintenance(runtime, store, options, lambda: self.claimer.managed)
+        self._ticker = Ticker(runtime, store, self._timetable)
+        self._live = LiveReporter(runtime, store, self.identity, self.in_flight.live)
+        self._recorder = None if self._tally is None else self._make_recorder(self._tally)
+        self._resources = Resources(options.lifespan, runtime.mode)
+
+    def _make_completer(self) -> Completer:
+        return Completer(
+            self.runtime,
+            self.store,
             self.identity,
-            options,
+            self.events,
+            on_written=self._on_written,
+            on_locked=self._on_locked,
+            on_lost=self._on_lost,
+            task_of=self.in_flight.task_of,
+        )
+
+    def _make_hung_runs(self) -> HungRuns:
+        warn_after = self._options.warn_after
+        return HungRuns(
+            self.runtime,
+            self.in_flight,
+            self.workers,
+            self.kinds,
+            identity=self.identity,
+            events=self.events,
+            warn_after=None if warn_after is None else warn_after.total_seconds(),
+        )
+
+    def _make_heartbeat(self, on_stop: Callable[[], None], on_resize: Callable[[int], None]) -> Heartbeat:
+        return Heartbeat(
+            self.runtime,
+            self.store.heart(self._options.listen),
+            self.identity,
+            lease=self._options.lease.total_seconds(),
+            max_crashes=self._options.max_crashes,
+            events=self.events,
+            on_declared_dead=self.declared_dead,
+            on_rescued=self._on_rescued,
+            control=PoolControl(
+                self.runtime,
+                self.in_flight,
+                self.workers,
+                self._hung,
+                on_stop=on_stop,
+                on_resize=on_resize,
+            ),
+        )
+
+    def _make_claimer(self) -> Claimer:
+        return Claimer(
+            self.runtime,
+            self.store,
+            self.identity,
+            self._options,
             kinds=self.kinds,
             in_flight=self.in_flight,
             dispatch=self.dispatch,
@@ -159,24 +177,18 @@ class PoolLifetime:
             on_told=self._on_told,
             on_kinds=self._serve_kinds,
             declare=self._declare_again,
-            isolated_kinds=lambda: isolates.kinds,
+            isolated_kinds=lambda: self._isolates.kinds,
         )
-        self.maintenance = Maintenance(runtime, store, options, lambda: self.claimer.managed)
-        self._ticker = Ticker(runtime, store, self._timetable)
-        self._live = LiveReporter(runtime, store, self.identity, self.in_flight.live)
-        self._recorder = (
-            None
-            if self._tally is None
-            else Recorder(
-                runtime,
-                store,
-                self._tally,
-                self.in_flight.all,
-                lambda: self.workers.size,
-                claimed=lambda: self.in_flight.claimed,
-            )
+
+    def _make_recorder(self, tally: Tally) -> Recorder:
+        return Recorder(
+            self.runtime,
+            self.store,
+            tally,
+            self.in_flight.all,
+            lambda: self.workers.size,
+            claimed=lambda: self.in_flight.claimed,
         )
-        self._resources = Resources(options.lifespan, runtime.mode)
 
     @property
     def id(self) -> UUID:
@@ -211,7 +223,7 @@ class PoolLifetime:
     async def start(self) -> None:
         """Enters the lifespan, and starts workers and services; if that fails, ``stop`` ends what has been started.
 
-        Before that, it has the limits hold that the pool's classes declare.
+        First it writes the limits that the pool's classes declare.
 
         Raises what the lifespan raises, ``BackendError``, and ``RuntimeError`` if a service cannot be started.
         """
