@@ -158,7 +158,10 @@ class Worker:
 
 
 class TimeLimit:
-    """Interrupts a run after these seconds, unless it is cancelled before. Those of a run in a child begin there."""
+    """Interrupts a run after ``seconds``, unless it is cancelled before.
+
+    If the run goes to a child process, they count from when the child begins it.
+    """
 
     def __init__(self, worker: Worker, run: Run, seconds: float) -> None:
         self._worker = worker
@@ -168,7 +171,7 @@ class TimeLimit:
         self._handle = self._loop.call_later(seconds, self._look)
 
     def cancel(self) -> None:
-        """Has it do nothing any more."""
+        """Ends the limit: the run has ended in time."""
         self._handle.cancel()
 
     def _look(self) -> None:

@@ -1,4 +1,4 @@
-"""Starts the children of a pool in turn: not more at once than there are processors.
+"""Starts the children of a pool in turn: no more at once than there are processors.
 
 To start a child, and to import the application there, takes a processor. If all suspects of a pool began to do so at
 once, none would run before the last one could, and the heart of the pool would have to share with all of them.
@@ -35,7 +35,7 @@ class Starting(Protocol):
 
 
 class Starter:
-    """Has a thread, which starts with the first child: a process is started while no loop waits for that."""
+    """Starts children on a thread of its own, which begins with the first one: no event loop waits for a start."""
 
     def __init__(self) -> None:
         self._waiting: SimpleQueue[Starting | None] = SimpleQueue()

@@ -37,8 +37,8 @@ class ThreadWorkers(BaseWorkers):
 
     def _set_up(self) -> None:
         self._worker_set = WorkerSet({}, 0)
-        self._waiting: SimpleQueue[Run | None] = SimpleQueue()  # None has the worker that takes it look if it must end
-        self._wakes = 0  # how many Nones of these are in the queue while the pool goes on
+        self._waiting: SimpleQueue[Run | None] = SimpleQueue()  # a worker that takes a None looks if it must end
+        self._wakes = 0  # how many of them are None, while the pool goes on
         self._interrupter = Interrupter(self._all, self._options.stuck_after.total_seconds(), self._replace_stuck)
 
     def _by_number(self) -> Mapping[int, Worker]:
@@ -199,12 +199,12 @@ class ThreadWorkers(BaseWorkers):
     # Called by workers ------------------------------------------------------------------------------------------------
 
     def woke(self) -> None:
-        """Is called by a worker that has taken no run from the queue, but was to look if it must end."""
+        """Is called by a worker that has taken a None from the queue."""
         with self._changing:
             self._wakes = max(0, self._wakes - 1)
 
     def lets_go(self, worker: Worker) -> bool:
-        """Returns whether the worker must end now: the pool stops, or has become smaller, and forgets it."""
+        """Returns whether the worker must end now: the pool stops, or has become smaller and forgets this worker."""
         with self._changing:
             if self.is_stopping or not self.surplus:
                 return self.is_stopping

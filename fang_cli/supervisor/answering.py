@@ -131,7 +131,7 @@ def answering(ports: "Ports") -> Iterator[Answering]:
 
 
 def _with_up(texts: dict[str, str], asked: Iterable[Asked]) -> dict[str, str]:
-    """Adds to each text whether its process has answered, to that of one that has not nothing else."""
+    """Adds to each text whether its process has answered; a process that has not has this line alone."""
     head = f"# HELP {_UP} Whether the process has answered its supervisor.\n# TYPE {_UP} gauge\n"
     names = [each.name for each in asked if each.fills_place or each.name in texts]
     return {name: f"{head}{_UP} {1.0 if name in texts else 0.0}\n{texts.get(name, '')}" for name in names}

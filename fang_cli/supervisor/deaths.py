@@ -12,7 +12,7 @@ starts reaches them, since it is started again within 7.5 s; several that are ki
 
 
 class Deaths:
-    """The deaths of the last minute."""
+    """Counts the deaths of the last minute."""
 
     def __init__(self) -> None:
         self._at: deque[float] = deque()
@@ -22,7 +22,7 @@ class Deaths:
         return len(self._at)
 
     def are_too_many(self, now: float, processes: int) -> bool:
-        """Counts one more death; returns whether that is one too many for so many processes."""
+        """Counts one more death; returns whether that is one too many for this number of processes."""
         self._at.append(now)
         while self._at[0] <= now - WITHIN:
             self._at.popleft()

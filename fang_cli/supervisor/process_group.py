@@ -26,7 +26,7 @@ EXIT_GAVE_UP: Final = 70
 """The exit code of a supervisor whose processes died too often (EX_SOFTWARE of sysexits)."""
 
 STEADY: Final = 60.0
-"""Seconds after which a process has lived for so long that its death is taken for the first one."""
+"""Seconds after which the death of a process counts as the first one at its place."""
 
 READY_WITHIN: Final = 120.0
 """Seconds within which a process that is to replace another one must be ready, or it is killed: it may hang in the

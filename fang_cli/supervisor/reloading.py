@@ -23,7 +23,8 @@ _DEBOUNCED: Final = 1_000
 """The most milliseconds for which changes that go on and on are held back."""
 
 _NOT_OURS: Final = frozenset({"site-packages", "node_modules", "venv"})
-"""Folders of what others have written; those whose names begin with a dot or an underscore twice are left out too."""
+"""Folders of code that is not the application's. Those whose names begin with a dot or with two underscores are left
+out too."""
 
 
 def check_extra() -> None:
@@ -60,7 +61,7 @@ def is_code(path: Path, directories: Iterable[Path]) -> bool:
 
 
 def fault(path: Path) -> str | None:
-    """Returns what the compiler says against a file, in one line; None if it can be compiled, or has gone."""
+    """Returns why a file cannot be compiled, in one line; None if it can be, or has gone."""
     try:
         source = path.read_bytes()
     except OSError:

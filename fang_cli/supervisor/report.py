@@ -1,5 +1,5 @@
-"""What a process knows of its supervisor, and tells it each second. A report is whole: one that is lost is made good by
-the next."""
+"""Defines what a process knows of its supervisor, and reports to it each second. Each report says everything, so that
+the next one makes up for one that is lost."""
 
 import json
 import os
@@ -20,7 +20,7 @@ EVERY: Final = 1.0
 
 
 def mark() -> str:
-    """Returns the number of this process among those of a supervisor, as ``"[2] "``; else nothing."""
+    """Returns the number of this process among those of a supervisor, as ``"[2] "``; an empty text without one."""
     number = os.environ.get(PROCESS)
     return f"[{number}] " if number else ""
 

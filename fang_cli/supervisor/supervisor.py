@@ -44,7 +44,7 @@ def run_supervisor(
     on_settled: Callable[[], None] = lambda: None,
     on_reload: Callable[[], None] = lambda: None,
 ) -> int:
-    """Runs ``fang worker`` with these arguments in so many processes, until SIGTERM or SIGINT; returns the exit code.
+    """Runs ``fang worker`` with these arguments in several processes, until SIGTERM or SIGINT; returns the exit code.
 
     With ``reloading`` the processes are replaced when the code has changed, and ``on_reload`` is called then. The
     first process is the one of ``standby``, if it was started with the same arguments. ``on_settled`` is called once,

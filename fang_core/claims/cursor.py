@@ -43,7 +43,7 @@ MARK_EVERY_LEVEL: Final = 4e-5
 """Seconds between two marks for each lane; marks of 15,000 lanes take half a megabyte each."""
 
 SHARE: Final = 0.02
-"""The most that each step of the ladder may take of the time."""
+"""The largest part of the time that each step of the ladder may take."""
 
 
 class _Step(NamedTuple):

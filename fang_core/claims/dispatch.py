@@ -125,7 +125,7 @@ class Dispatch:
         self._rests_until = float("-inf")
         self._ended_before_rest = 0
         self.given_back = 0
-        """The number of tasks that were claimed and that no worker took: they were given back, or not to run."""
+        """The number of claimed tasks that no worker took: they were given back, had expired, or were cancelled."""
         self.unrun = 0
         """The number of ended runs that did not begin: a worker took them, and they must not run any more."""
         self._counting = Lock()

@@ -32,16 +32,18 @@ EMPTY_FOR: Final = 0.02
 """Seconds, at least, for which a pool that is busy with other tasks does not look again at a type without tasks."""
 
 SHARE: Final = 0.1
-"""The most of the time that looks at types without tasks may take."""
+"""The largest part of the time that looks at types without tasks may take."""
 
 TELLS_EVERY: Final = 0.01
-"""The fewest seconds between two times that a pool tells others of slots that it does not use. It may need them."""
+"""The fewest seconds between two times that a pool tells others of slots that it does not use: it may need them
+itself."""
 
 TELLS_SHARE: Final = 0.05
-"""The most of the time that telling may take."""
+"""The largest part of the time that telling may take."""
 
 SHORT_STOP: Final = 11.0
-"""Seconds; a type that starts nothing for no longer than this is hardly paused: its limits change. See ``claimed``."""
+"""A type that is stopped for no longer than these seconds is taken to be changing its limits, and not to be paused; see
+``claimed``."""
 
 MOST_AT_ONCE: Final = 20
 """After this many claims in a row that went on from key to key in vain, the pool rests from the type."""
@@ -93,7 +95,7 @@ class Lanes:
     The claimer calls all methods, except ``tell`` and ``free``, which any thread may call.
 
     Args:
-        make_poll: makes what says how long to wait for what nobody may tell.
+        make_poll: makes the ``Poll`` that says how long to wait for changes of which the pool may not be told.
         chance: returns a random number from 0 to 1.
     """
 
@@ -150,7 +152,7 @@ class Lanes:
         return each is not None and each.look_at <= mono
 
     def limit(self, task_type: str, wanted: int, idle_workers: int) -> int:
-        """Returns how many tasks of the type to ask for if the pool wants so many."""
+        """Returns how many of the ``wanted`` tasks to ask this type for."""
         return min(wanted, idle_workers) if self._types[task_type].is_counted else wanted
 
     def after_lane(self, task_type: str) -> str:
@@ -206,8 +208,8 @@ class Lanes:
     def claimed(self, request: LaneRequest, claim: LaneClaim, *, seconds: float, mono: float) -> bool:
         """Notes the answer to a claim that took ``seconds``.
 
-        Returns whether nothing that may start was left: tasks wait at most since their type is paused, for longer than
-        a change of its limits takes, or because their keys have as many runs as they may.
+        Returns whether no task was left that may start. Tasks may still wait: because their type is paused, for longer
+        than a change of its limits takes, or because their keys have as many runs as they may.
         """
         each = self._types.pop(request.task_type, None)
         self._urgent.pop(request.task_type, None)

@@ -372,10 +372,10 @@ class ClaimPolicy:
         self._claims.tell(late)
 
     def listen_lost(self) -> None:
-        """Notes that nobody tells of inserts for now; may be called on any thread.
+        """Notes that the pool is not told of inserts for now; may be called on any thread.
 
-        The server that is heard again may be a replica that has taken over, and names this pool as the holder of tasks
-        whose ends it has never heard of.
+        The next server that tells it may be a replica that has taken over, and that still has this pool as the holder
+        of tasks whose outcomes never reached it.
         """
         self._is_deaf = True
 

@@ -90,7 +90,8 @@ class PrefetchBuffer:
         self._taken, self._measured_at = taken, now
 
     def _measure_most(self, taken: int, now: float) -> None:
-        """Lowers ``most`` to the measured rate if a task waits for two horizons; doubles it if twice as many go."""
+        """Lowers ``most`` to the measured rate if a task has waited for two horizons; doubles it if workers take twice
+        as many."""
         if self._batches:
             oldest = self._batches[0]
             age = now - oldest.at
@@ -114,7 +115,8 @@ class PrefetchBuffer:
         return overdue
 
     def asks(self, waiting: int, now: float) -> bool:
-        """Returns whether to ask if another pool would take the overdue tasks: if any, and the last answer is old."""
+        """Returns whether to ask now if another pool would take the overdue tasks: there are some, and the pool has not
+        just asked."""
         if now - self._asked_at < LOOK_AGAIN or not self.overdue(waiting, now):
             return False
         self._asked_at = now

@@ -22,7 +22,7 @@ SLOW: Final = 0.1
 """Seconds; a look that takes longer has walked through dead entries, or the server is busy."""
 
 BLIND_FOR: Final = 20
-"""For this many times as long as a slow look took, the pool claims from all of its types, and does not look."""
+"""After a slow look the pool claims from all of its types, without a look, for this many times as long as that took."""
 
 
 class Serving:
@@ -47,7 +47,7 @@ class Serving:
         return bool(self._all)
 
     def leave_out(self, managed: Container[str]) -> None:
-        """Leaves managed types out, and no other ones: those that no longer are come last."""
+        """Leaves out the managed types, and no others; types that are no longer managed come last."""
         self._all = tuple(each for each in self._types if each not in managed)
         kept = [each for each in self.next if each not in managed]
         if self._is_many:

@@ -89,7 +89,7 @@ class Completer:
             self._ready.set()
 
     def _put_end(self, event: Event) -> None:
-        """Queues an event, for which ``_gather`` looks only while it is among the ends."""
+        """Queues an event. ``_gather`` tells events from outcomes only while ``_ends`` holds some."""
         self._ends.append(event)
         self.put(event)
 

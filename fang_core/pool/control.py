@@ -21,7 +21,7 @@ each second, a run whose task is taken away just after it began is told within t
 
 
 class Control:
-    """Is what a heart asks about its pool, and tells it. This one has no runs and heeds nothing.
+    """Answers what a heart asks about its pool, and hears what beats bring. This one has no runs, and does nothing.
 
     All methods are called on the heart's thread.
     """
@@ -30,10 +30,10 @@ class Control:
         """Is called before each beat: looks for what the pool is to be warned of."""
 
     def held(self, pool_id: UUID, *, every: bool) -> list[Run]:
-        """Returns the runs that go on under this id, and about whose tasks the beat shall ask.
+        """Returns the runs that go on under this id and whose tasks the beat asks about.
 
-        ``every`` is true if another process has told the pool something just now: then even those that began just now,
-        or have not begun.
+        With ``every`` these include runs that began just now or have not begun: another process has just told the pool
+        something.
         """
         return []
 
@@ -114,8 +114,8 @@ class PoolControl(Control):
     # Called where the pool lives --------------------------------------------------------------------------------------
 
     def _lose(self, run: Run) -> None:
-        # Otherwise it has ended since, or has completed its task: no wonder that the row is gone. Or it has not begun:
-        # then a later beat asks about it.
+        # A run that has ended or completed its task has removed the row itself. If it has not begun, a later beat asks
+        # about it again.
         if goes_on(run) and run.started:
             run.is_lost = True
             self._logger.warning("task %s was taken away from its run", run.task.id, extra=about(run.task))

@@ -13,7 +13,7 @@ def declarations(classes: Mapping[str, type[BaseRunnable]], task_types: Sequence
     """Returns what these classes, by kind, declare for each of the task types.
 
     It withdraws what other releases have declared for kinds that now declare nothing. Raises ``DefinitionError`` if two
-    classes of one task type declare different things, be they of this mode or of the other one.
+    classes of one task type declare different things, whether they are of this mode or of the other one.
     """
     _check_that_all_agree([*classes.values(), *REGISTRY.classes()], frozenset(task_types))
     nothing: dict[str, list[dict[str, object]]] = {kind: [] for kind in classes}
@@ -26,7 +26,10 @@ def declarations(classes: Mapping[str, type[BaseRunnable]], task_types: Sequence
 
 
 def _check_that_all_agree(classes: Iterable[type[BaseRunnable]], task_types: frozenset[str]) -> None:
-    """Compares what each class declares, but for what makes the keys: classes may name their fields differently."""
+    """Raises ``DefinitionError`` unless all classes of a task type declare the same.
+
+    The fields that make the keys may differ, since classes may name them differently.
+    """
     first: dict[str, type[BaseRunnable]] = {}
     for cls in classes:
         task_type = cls.__fang_options__.task_type

@@ -44,9 +44,9 @@ class Resources:
         self._entered = AsyncExitStack()
 
     async def enter(self) -> Any:
-        """Returns the value of the context manager, None without a lifespan.
+        """Enters the context manager, and returns its value; None without a lifespan.
 
-        Raises what it raises, and ``UsageError`` if it is no context manager or an async one in a pool of threads.
+        Raises what that raises, and ``UsageError`` if it is no context manager, or an async one in a pool of threads.
         """
         if self._lifespan is None:
             return None

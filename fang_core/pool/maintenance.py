@@ -27,7 +27,7 @@ ADOPT_EVERY: Final = 5.0
 become managed."""
 
 SHARE: Final = 0.02
-"""The most of the time that these looks may take."""
+"""The largest part of the time that these looks may take."""
 
 FOLDS: Final = 20
 """How many minutes and hours of the history are added up at once, so that a pool that stops need not wait long."""
@@ -100,12 +100,13 @@ class Maintenance:
         if managed:
             await self._try("adopt", self.adopt(managed))
         now = time.monotonic()
-        # As soon if none is managed: when the first one is, tasks that wait have no lane yet.
+        # Also while no type is managed: when one becomes so, the tasks that wait in it have no lane.
         return min(max(0.0, self._round_at - now), max(ADOPT_EVERY, (now - began) / SHARE))
 
     async def _try(self, name: str, part: Awaitable[object]) -> bool:
-        """Does one part, and returns whether the others can be done: one whose table is locked or missing holds up no
-        other, above all not that which has tasks claimed. Logs a failure once, until that part works again."""
+        """Does one part; returns whether the others can be tried. A part whose table is locked or missing holds up no
+        other, least of all ``adopt``, without which no claim finds some tasks. Logs a failure once, until the part
+        works again."""
         try:
             await part
         except Exception as error:
@@ -121,12 +122,12 @@ class Maintenance:
         return True
 
     async def adopt(self, managed: Sequence[str]) -> None:
-        """Has claims find the tasks of managed types that have no lane."""
+        """Gives lanes to tasks of managed types that have none, so that claims find them."""
         while not self._closing.is_set() and not await self._store.adopt(managed, ADOPT_BATCH):
             pass
 
     async def fold_stats(self) -> None:
-        """Adds up the history, and removes what is old of it; until there is nothing to do, or another pool does it."""
+        """Adds up the history and removes its old rows, until nothing is left to do or another pool does it."""
         while self._has_stats and not self._closing.is_set():
             if await self._store.fold_stats(self._keep_stats, FOLDS) < FOLDS:
                 break

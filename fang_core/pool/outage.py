@@ -1,11 +1,11 @@
-"""How a service of a pool tries again while its backend does not answer, and how it says that this is over."""
+"""Says when a service of a pool tries again while its backend does not answer, and logs when that is over."""
 
 from fang_core.logs import SafeLogger
 from fang_core.retry import Retry
 
 
 class Outage:
-    """Times are seconds of one monotonic clock.
+    """Counts the failures of one service until the backend answers it. Times are seconds of one monotonic clock.
 
     Args:
         again: what the service does again when an outage is over, for the log, with a place for each argument of
@@ -24,13 +24,13 @@ class Outage:
         return None if since is None else now - since
 
     def failed(self, now: float) -> float:
-        """The backend did not answer, or refused; returns how many seconds to wait before the next try."""
+        """Notes that the backend did not answer, or refused; returns the seconds to wait before the next try."""
         if self._since is None:
             self._since = now
         return self._retry.sleep()
 
     def over(self, now: float, *args: object) -> None:
-        """The backend answered. Logs one line if it had not before."""
+        """Notes that the backend has answered; logs one line if it had not before."""
         if self._since is None:
             return
         seconds, self._since = now - self._since, None

@@ -1,4 +1,4 @@
-"""What a pool asks of a mode's workers, and what both modes' have in common."""
+"""Defines what a pool asks of its workers, and what the workers of both modes share."""
 
 import time
 from abc import ABC, abstractmethod
@@ -70,9 +70,8 @@ class Workers(RunQueue, Protocol):
     def interrupt(self, run: Run, why: Interrupt, reason: str = "") -> bool:
         """Interrupts a run, if it is under way and was not interrupted before for the same or a higher reason.
 
-        Returns whether it does.
-        Call it where the pool lives: on the event loop, or on any thread. A threaded run cannot be interrupted for a
-        shutdown.
+        Returns whether it does. Call it where the pool lives: on the event loop, or on any thread. A threaded run
+        cannot be interrupted for a shutdown.
         """
         ...
 
@@ -112,7 +111,7 @@ class Duties(NamedTuple):
 
 
 class BaseWorkers(ABC):
-    """How the workers of both modes are made, and how a pool is told that one was replaced."""
+    """Keeps as many workers as the pool is to have, and replaces those that cannot go on; the modes start them."""
 
     _logger: ClassVar[SafeLogger]
 

@@ -30,7 +30,7 @@ class Execution:
             that of the interruption.
         on_suspended: called when an asyncio task suspends for the first time.
         middleware: goes around each run, outside the middleware of the task's class.
-        isolates: runs tasks in child processes, where they are to; None runs all of them here.
+        isolates: runs in child processes the tasks that need one; None runs every task here.
     """
 
     def __init__(

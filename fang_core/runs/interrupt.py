@@ -1,4 +1,4 @@
-"""Tells a run that it must end before its time: why, with what exception, and where that must not come.
+"""Tells a run that it must end early: for what reason, by which exception, and which blocks hold that back.
 
 An asyncio run gets a ``CancelledError``, a threaded run an ``Interrupted``: once, and once more for each higher reason.
 What the run answers counts: only a run that ends by that very exception has the result of its interruption; see

@@ -1,4 +1,4 @@
-"""Decides what the result of a run is that was interrupted."""
+"""Decides the result of a run that was interrupted."""
 
 from fang_core.errors import TimedOut
 from fang_core.failure import ErrorReport, describe

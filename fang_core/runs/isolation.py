@@ -40,11 +40,11 @@ class Isolation(Protocol):
 class Isolates:
     """Knows which tasks a pool runs in child processes, and makes the isolation when the first of them runs.
 
-    These are the tasks of classes with ``isolation="process"``; and suspects of all classes that a child can import, if
-    nothing that their runs are used to would be missing there.
+    These are the tasks of classes with ``isolation="process"``, and suspects of all classes that a child can import, if
+    their runs would lack nothing there that they have in the pool.
 
     Args:
-        make: imports and makes it; raises ``MissingExtra`` or ``UsageError`` if it cannot be used.
+        make: imports and makes the isolation; raises ``MissingExtra`` or ``UsageError`` if it cannot be used.
         takes_suspects: whether suspects whose classes do not ask for isolation are isolated; see ``takes_suspects``.
     """
 
@@ -59,7 +59,7 @@ class Isolates:
         """The kinds whose suspects are isolated."""
 
     def serve(self, classes: Mapping[str, type[BaseRunnable]]) -> None:
-        """Looks which kinds of suspects are to be isolated, of these classes."""
+        """Decides for which of these classes suspects are isolated."""
         self.kinds = frozenset(
             kind
             for kind, cls in classes.items()
@@ -116,7 +116,7 @@ class Isolates:
 
 
 def takes_suspects(queue: Any, options: PoolOptions) -> bool:
-    """Returns whether runs in a child have all that they have in this pool, and the extra is there."""
+    """Returns whether runs in a child have all that they have in this pool, and the extra is installed."""
     make_queue = getattr(queue, "recipe", None)
     if not options.isolate_suspects or make_queue is None or options.lifespan is not None:
         return False

@@ -103,7 +103,7 @@ def touch_lane(t: Tables) -> Statement:
 
 def prune_lanes(t: Tables) -> Statement:
     """Deletes what the rates of keys have left behind: a key whose row is gone may start as many tasks as one whose
-    bucket is full. It keeps the row for an hour longer, lest the clock is set back."""
+    bucket is full. It keeps the row for an hour longer, in case the clock is set back."""
     c = t.lanes.c
     types = array_of(select(func.unnest(bindparam("p_task_types", type_=ARRAY(Text)))))
     hour: ColumnElement[Any] = literal_column("interval '1 hour'")

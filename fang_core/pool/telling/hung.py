@@ -56,7 +56,7 @@ class HungRuns:
         self._told: dict[Run, str | None] = {}  # the hung runs, and where they stand; added to where the pool lives
         self._blocking: tuple[Run, str | None] | None = None  # the run that blocks the event loop, and where
         self._is_blocked = False
-        self._is_asked = False  # the event loop, and has not answered
+        self._is_asked = False  # whether the event loop was asked, and has not answered
         self._asked_at = 0.0
         self._since: dict[Run, str] = {}
 
