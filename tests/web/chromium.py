@@ -163,13 +163,21 @@ class Tab:
 
     def open(self, url: str) -> None:
         """Opens an address, and waits until all of it is loaded."""
-        self._loads(lambda: self.send("Page.navigate", url=url))
+        self.loads(lambda: self.send("Page.navigate", url=url))
 
     def submit(self, selector: str) -> None:
         """Clicks what leads to another page, and waits until that is loaded."""
-        self._loads(lambda: self.click(selector))
+        self.loads(lambda: self.click(selector))
 
-    def _loads(self, act: Callable[[], object]) -> None:
+    def press(self, key: str) -> None:
+        """Presses a key: ``Tab``, ``Enter``, or the space bar."""
+        code = {"Tab": 9, "Enter": 13, " ": 32}[key]
+        for kind in ("keyDown", "keyUp"):
+            typed = {"text": {"Enter": "\r", " ": " "}.get(key, "")} if kind == "keyDown" else {}
+            self.send("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **typed)
+
+    def loads(self, act: Callable[[], object]) -> None:
+        """Does what leads to another page, and waits until that is loaded."""
         self._forget("Page.loadEventFired")
         act()
         self.wait("Page.loadEventFired")
