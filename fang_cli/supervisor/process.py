@@ -20,6 +20,9 @@ unless none of its threads can run."""
 STARTS_WITHIN: Final = 5.0
 """The same for a process that has not imported the application yet."""
 
+LONGEST_REPORT: Final = 65_536
+"""Bytes without the end of a line that are kept: a report is far shorter, so these are none."""
+
 LEAVES_WITHIN: Final = 10.0
 """Seconds that an interpreter may take to end once all pools have stopped."""
 
@@ -82,7 +85,8 @@ class Process:
             return True
         except OSError:
             return False
-        *lines, self._unread = (self._unread + data).split(b"\n")
+        *lines, unread = (self._unread + data).split(b"\n")
+        self._unread = unread if len(unread) <= LONGEST_REPORT else b""
         for line in lines:
             with suppress(ValueError):  # if the application writes to descriptors that are not its own
                 former, self.report = self.report, Report.read(line)

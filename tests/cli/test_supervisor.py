@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from fang_cli import commands
 from fang_cli.supervisor import supervisor
 from fang_cli.supervisor.answering import Asked
-from fang_cli.supervisor.process import Process
+from fang_cli.supervisor.process import LONGEST_REPORT, Process
 from fang_cli.supervisor.process_group import EXIT_GAVE_UP, READY_WITHIN, Limits, ProcessGroup
 from fang_cli.supervisor.report import Report
 from fang_cli.worker import command as worker_command
@@ -633,3 +633,15 @@ def test_a_crew_that_has_just_given_up_starts_no_other_process() -> None:
     assert group.code == EXIT_GAVE_UP
     assert started == []
     assert group.has_ended
+
+
+def test_bytes_that_are_no_report_do_not_pile_up() -> None:
+    process = Fake(101, 1, 0, 0.0)
+    for _ in range(4):
+        process.theirs.sendall(b"x" * (LONGEST_REPORT // 2))
+        assert process.read(0.0)
+    assert len(process._unread) <= LONGEST_REPORT
+    process.theirs.sendall(b"\n")
+    process.tells()
+    assert process.is_ready
+    process.close()
