@@ -27,16 +27,16 @@ from fang_postgres.statement import Operation, Script
 T = TypeVar("T")
 
 TRIES: Final = 5
-"""Of a statement that was the victim of a deadlock or a serialization failure."""
+"""How often a statement is tried that is the victim of a deadlock or a serialization failure."""
 
 
 LOOK_AT_ALL: Final = 60
-"""Looks for minutes to merge of which one begins at the first minute that is kept: the database's clock may have been
-set back, so that rows came behind the last one that was merged."""
+"""One in this many looks for minutes to merge begins at the first minute that is kept: if the database's clock was set
+back, rows have come behind the last minute that was merged."""
 
 
 class Database(Protocol):
-    """Runs operations on connections, each committed when the call returns."""
+    """Runs operations on connections; what a call does is committed when it returns."""
 
     async def run(self, operation: Operation[T], guard: PlanGuard | None = None) -> T:
         """Runs one operation, under the guard if that is on; it is committed when this returns.
@@ -95,7 +95,7 @@ class IndirectDatabase:
 
 
 class Connections(Protocol):
-    """What a store takes from its queue, and gives back."""
+    """Lends a store what it takes from its queue."""
 
     def heart(self, locks: bool, /) -> Heart:
         """Makes a heart with a connection of its own."""
@@ -241,8 +241,8 @@ class PostgresStore:
 
     @property
     def _spare(self) -> Database:
-        """Runs what is done once in a while: on the connection for claims while these are rare, so that an idle process
-        keeps none for writes."""
+        """Runs operations that come once in a while: on the connection for claims while these are rare, so that an idle
+        process keeps none for writes."""
         return self._claims if self._waits else self._writes
 
     async def has_taker(self, pool_id: UUID, tasks: Collection[Serves], /) -> bool:

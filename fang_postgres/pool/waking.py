@@ -14,7 +14,7 @@ from fang_postgres.statement import Operation, Script
 T = TypeVar("T")
 
 MOST_CHARS: Final = 500
-"""Of a task type in a notification; Postgres allows 8000 bytes."""
+"""The most characters of a task type in a notification, which Postgres limits to 8000 bytes."""
 
 QUIET_FOR: Final = 60.0
 """Seconds for which writes notify no pool after the server's queue of notifications was found full."""
@@ -29,7 +29,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Subscribers:
-    """The pools of a queue, by the task types that they serve."""
+    """Holds the pools of a queue, with the task types that they serve."""
 
     def __init__(self) -> None:
         self._wakes: dict[object, tuple[frozenset[str], OnWake, OnTold, OnListenLost]] = {}
@@ -45,16 +45,16 @@ class Subscribers:
         on_told: OnTold,
         on_listen_lost: OnListenLost,
     ) -> None:
-        """Has it called for these types."""
+        """Adds a pool, which is called for these types."""
         known_by = frozenset(task_type[:MOST_CHARS] for task_type in task_types)
         self._wakes[subscriber] = (known_by, on_wake, on_told, on_listen_lost)
 
     def remove(self, subscriber: object) -> None:
-        """Forgets it."""
+        """Removes a pool, if it is there."""
         self._wakes.pop(subscriber, None)
 
     def wake(self, payload: str) -> None:
-        """Calls those whom a notification concerns.
+        """Calls the pools that a notification concerns.
 
         ``payload`` is a task type; or type, priority and time of rows that cursors may have passed; or an exclamation
         mark and the id of a pool that is told something.
@@ -69,7 +69,8 @@ class Subscribers:
                 on_told(told)
 
     def wake_all(self) -> None:
-        """Something may have been missed. What a pool is told itself it hears with its next beat at the latest."""
+        """Calls every pool, since notifications may have been missed. A message to a pool itself comes with its next
+        beat at the latest."""
         for _, on_wake, on_told, _ in tuple(self._wakes.values()):
             on_wake(ANYWHERE)
             on_told(SCHEDULES)
@@ -81,7 +82,7 @@ class Subscribers:
 
 
 def _parse(payload: str) -> LateRows | None:
-    """``type,priority,microseconds``; a task type may have commas of its own."""
+    """Returns the rows of ``type,priority,microseconds``; None for any other payload. A task type may have commas."""
     task_type, *numbers = payload.rsplit(",", 2)
     try:
         priority, microseconds = map(int, numbers)
