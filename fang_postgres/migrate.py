@@ -12,7 +12,7 @@ Raises, each with a text of one line and without the URL: ``UsageError`` (an unu
 import hashlib
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -25,6 +25,7 @@ from fang_core.errors import BackendError, MissingExtra, SchemaError, UsageError
 from fang_postgres.connections.connecting import TRANSACTION_TIMEOUT_SINCE
 from fang_postgres.connections.diagnosis import code_of_connect_failure, diagnose
 from fang_postgres.connections.engine import engine_for
+from fang_postgres.lock_waits import told
 from fang_postgres.revisions import Revision, comment_for, read_revision, schema_problem
 from fang_postgres.schema import DEFAULT_SCHEMA, VERSION_TABLE, checked_schema, tables
 
@@ -158,9 +159,10 @@ def options(schema: str) -> dict[str, Any]:
 def transaction(database: UrlOrEngine, schema: str, *, writes: bool = True) -> Iterator[Connection]:
     """Begins a transaction in which a migration can run: it may write and has no timeout, whatever the role's defaults.
 
-    With ``writes=False`` it works on a standby too.
+    With ``writes=False`` it works on a standby too. If ``database`` is a URL, a warning in the log says for whom it
+    waits; an Engine may have no connection to spare for that.
     """
-    with _typed(checked_schema(schema)), _engine(database).connect() as connection:
+    with _typed(checked_schema(schema)), (engine := _engine(database)).connect() as connection:
         connection.execution_options(isolation_level="READ COMMITTED")
         with connection.begin():
             # Not SELECT pg_is_in_recovery(): after a query the transaction could no longer be made one that writes.
@@ -170,7 +172,9 @@ def transaction(database: UrlOrEngine, schema: str, *, writes: bool = True) -> I
             for timeout in _timeouts(connection):
                 connection.exec_driver_sql(f"SET LOCAL {timeout} = 0")
             connection.exec_driver_sql("SET LOCAL jit = off")
-            yield connection
+            pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+            with nullcontext() if isinstance(database, Engine) else told(engine, pid):
+                yield connection
 
 
 def prepare(context: MigrationContext, schema: str) -> None:

@@ -150,7 +150,10 @@ class Run:
         ``UsageError`` unless both numbers are between -10^15 and 10^15, and the text is a ``str``.
         """
         if not (_is_number(done) and (total is None or _is_number(total)) and isinstance(text, str)):
-            raise UsageError("progress takes a number, another one or None, and a str: progress(done, total, text)")
+            raise UsageError(
+                "progress takes a finite number between -10^15 and 10^15, another one or None, and a str: "
+                "progress(done, total, text)"
+            )
         self.reported = Progress(done, total, text)
 
     @property
