@@ -35,7 +35,7 @@ async def test_what_a_pool_has_run_is_shown_and_steered(url: str) -> None:
         assert "no pool serves task type page reports: 10 due" in await seen(client, "/")
         await AsyncWorkerPool(queue, task_type="page reports").drain()
 
-        assert "1 tasks of PageReport failed for good" in await seen(client, "/")
+        assert "1 task of PageReport failed for good" in await seen(client, "/")
         assert "PageReport page reports 100 % 10 0 1 10 %" in await seen(client, "/kinds")
         kind = await seen(client, "/kinds/PageReport?since=1d")
         assert "10 runs, 10 of them the first of their task 9 ended well" in kind

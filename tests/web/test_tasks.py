@@ -309,6 +309,32 @@ async def test_tasks_are_removed_if_the_box_is_ticked(queue: AsyncMemoryQueue) -
     assert (await queue.list_tasks()).tasks == ()
 
 
+@pytest.mark.parametrize(
+    ("meanwhile", "said"),
+    [(2, "3 tasks cancelled; the preview had 1, and tasks have changed since."), (0, "1 task cancelled.")],
+)
+async def test_a_change_of_more_tasks_or_fewer_than_the_preview_had_says_so(
+    queue: AsyncMemoryQueue, meanwhile: int, said: str
+) -> None:
+    """Tasks that were there before the preview may come into a state that it is about."""
+    running = []
+    for order in (1, 2, 3):
+        await queue.insert_task(Ship(order=order))
+        task = await queue.fetch_and_touch_task("orders")
+        assert task is not None
+        running.append(task)
+    await queue.schedule_retry(running[0], timedelta(hours=1), "no stock")
+    async with page_of(queue) as browser:
+        preview = await browser.get("/tasks/change?action=cancel&state=retried&kind=web-ship")
+        for task in running[1 : 1 + meanwhile]:
+            await queue.schedule_retry(task, timedelta(hours=1), "no stock")
+        form = hidden_fields(preview)
+        answer = await browser.post("/actions/cancel-tasks", data=form, headers=FROM_THE_PAGE)
+        assert said in text_of(await browser.get(answer.headers["location"]))
+        again = await browser.post("/actions/cancel-tasks", data=form, headers=FROM_THE_PAGE)
+        assert "0 tasks cancelled; the preview had 1, " in text_of(await browser.get(again.headers["location"]))
+
+
 async def test_all_tasks_of_the_table_are_never_changed_at_once(queue: AsyncMemoryQueue) -> None:
     await queue.insert_task(Ship(order=1))
     async with page_of(queue) as browser:

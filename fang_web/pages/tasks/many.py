@@ -156,6 +156,7 @@ async def preview(view: View) -> Response:
         counted=in_words(count),
         rows=rows_of(found.tasks, view.settings.masked),
         query=until(choice.query, verb.since, now),
+        previewed=count.count if count.is_exact else None,
     )
 
 
@@ -172,6 +173,8 @@ def _of_many(verb: Verb) -> Handler:
         reason = view.form.text("reason", most=500)
         if verb.name == "remove" and not view.form.flag("sure"):
             raise BadRequest("tick the box if these tasks are to be removed")
+        # Tasks that were there may have changed their states since: what was agreed to is told beside what was done.
+        previewed = view.form.whole("previewed", least=0, most=MOST_COUNTED, default=-1)
 
         async def make(lasting: LastingChange) -> None:
             async with audited(view, f"{verb.name} tasks", f"tasks {choice.target}", {"reason": reason}) as entry:
@@ -181,7 +184,10 @@ def _of_many(verb: Verb) -> Handler:
                     lasting.note(number)
                     entry.by_then = _said(number, verb) + " by then"
 
-                entry.result = _said(await verb.make(view, choice.which, reason, note), verb)
+                number = await verb.make(view, choice.which, reason, note)
+                entry.result = _said(number, verb)
+                if previewed not in {-1, number}:
+                    entry.result += f"; the preview had {previewed:,}, and tasks have changed since"
 
         entry, lasting = await view.lasting.start(make)
         await lasting.wait(PATIENCE)
