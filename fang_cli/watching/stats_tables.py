@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from fang_cli.json_text import plain
 from fang_cli.tables import Number
 from fang_cli.tasks.showing import progress_in_words
+from fang_core.monitoring.problems import silence
 from fang_core.monitoring.stats import KindStats, Stats, Times, TypeStats
 from fang_core.record import LiveRun, PoolInfo
 from fang_core.words.spans import span
@@ -123,17 +124,23 @@ def of_types(types: Iterable[TypeStats]) -> Table:
 
 
 class Running(NamedTuple):
-    """A run that goes on, and for how long by now."""
+    """A run that goes on, for how long by now, and whether nothing is heard of its pool, so that it may be dead."""
 
     pool: PoolInfo
     run: LiveRun
     age: timedelta
+    is_silent: bool
 
 
 def running(pools: Iterable[PoolInfo], now: datetime) -> list[Running]:
     """Returns the runs that pools have told of, the longest first; ``now`` is by the backend's clock."""
     found = [
-        Running(pool, run, timedelta(seconds=run.seconds) + max(timedelta(0), now - (pool.seen_at or now)))
+        Running(
+            pool,
+            run,
+            timedelta(seconds=run.seconds) + max(timedelta(0), now - (pool.seen_at or now)),
+            is_silent=silence(pool, now) is not None,
+        )
         for pool in pools
         for run in pool.live
     ]
@@ -142,7 +149,12 @@ def running(pools: Iterable[PoolInfo], now: datetime) -> list[Running]:
 
 def running_as_object(each: Running) -> dict[str, Any]:
     """Returns a run for JSON, with its pool and for how long it has been going on by now."""
-    return {**plain(each.run), "seconds": each.age.total_seconds(), "pool_id": str(each.pool.id)}
+    return {
+        **plain(each.run),
+        "seconds": each.age.total_seconds(),
+        "pool_id": str(each.pool.id),
+        "silent": each.is_silent,
+    }
 
 
 def of_running(runs: Iterable[Running]) -> Table:
@@ -155,7 +167,7 @@ def of_running(runs: Iterable[Running]) -> Table:
             Number(each.run.attempt, False),
             "" if each.run.progress is None else progress_in_words(each.run.progress),
             each.run.id,
-            f"{each.pool.host} {each.pool.pid}",
+            f"{each.pool.host} {each.pool.pid}" + (", silent" if each.is_silent else ""),
         )
         for each in runs
     ]

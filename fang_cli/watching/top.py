@@ -24,6 +24,7 @@ from fang_cli.tables import Number, cell, stdout
 from fang_cli.texts import time_of
 from fang_cli.watching import stats_tables
 from fang_core.errors import BackendError, UsageError
+from fang_core.monitoring.problems import pool_is_silent, silence
 from fang_core.monitoring.stats import Stats
 from fang_core.record import PoolInfo
 from fang_core.words.spans import span
@@ -44,6 +45,18 @@ class Glance:
     since: timedelta
     stats: Stats
     pools: Sequence[PoolInfo]
+
+    @property
+    def silent(self) -> list[tuple[PoolInfo, timedelta]]:
+        """The pools of which nothing is heard, and for how long: nobody knows whether their workers work."""
+        found = [(pool, silence(pool, self.stats.until)) for pool in self.pools]
+        return [(pool, quiet) for pool, quiet in found if quiet is not None]
+
+    @property
+    def working(self) -> list[PoolInfo]:
+        """The other pools."""
+        silent = {pool.id for pool, _ in self.silent}
+        return [pool for pool in self.pools if pool.id not in silent]
 
 
 @click.command()
@@ -144,8 +157,9 @@ def as_object(glance: Glance) -> dict[str, Any]:
     stats = glance.stats
     return {
         "throughput": stats_tables.throughput_as_object(stats),
-        "workers": sum(pool.workers for pool in glance.pools),
-        "busy": _busy(glance.pools),
+        "workers": sum(pool.workers for pool in glance.working),
+        "busy": _busy(glance.working),
+        "silent": [str(pool.id) for pool, _ in glance.silent],
         "types": plain(stats.types),
         "kinds": [stats_tables.kind_as_object(each) for each in stats.kinds],
         "running": [stats_tables.running_as_object(each) for each in stats_tables.running(glance.pools, stats.until)],
@@ -159,11 +173,13 @@ def as_renderable(glance: Glance, *, rows: int | None, trouble: str = "") -> Ren
 
 def _parts(glance: Glance, rows: int | None, trouble: str) -> Iterator[RenderableType]:
     stats = glance.stats
-    busy, workers = _busy(glance.pools), sum(pool.workers for pool in glance.pools)
+    busy, workers = _busy(glance.working), sum(pool.workers for pool in glance.working)
     seconds = (stats.until - stats.since).total_seconds()
-    pools = counted(len(glance.pools), "pool")
+    pools = counted(len(glance.working), "pool")
     yield Text(f"{time_of(stats.until)}  {pools}, {busy:,} of {counted(workers, 'worker')} busy")
     yield Text(stats_tables.throughput_in_words(stats, span(glance.since)))
+    for pool, quiet in glance.silent[:rows]:
+        yield Text(printable(pool_is_silent(pool, quiet)), style="bold red")
     if trouble:
         yield Text(printable(f"not up to date: {trouble}"), style="bold red")
     yield _table(stats_tables.of_types(stats.types), rows, "no task types")

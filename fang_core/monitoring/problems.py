@@ -71,6 +71,11 @@ def told_ago(pool: PoolInfo, now: datetime) -> timedelta | None:
     return None if pool.seen_at is None else now - pool.seen_at
 
 
+def pool_is_silent(pool: PoolInfo, quiet: timedelta) -> str:
+    """Says that nothing was heard of a pool for so long."""
+    return f"pool {pool.host}:{pool.pid} has been silent for {span(quiet)}: its process may be dead"
+
+
 def hung_runs(notable: Iterable[NotableRun]) -> list[NotableRun]:
     """Returns those of the runs that hang."""
     return [run for run in notable if run.is_hung]
@@ -96,8 +101,7 @@ def _of_pools(pools: Sequence[PoolInfo], now: datetime) -> Iterator[Problem]:
     for pool in pools:
         quiet = silence(pool, now)
         if quiet is not None:
-            text = f"pool {pool.host}:{pool.pid} has been silent for {span(quiet)}: its process may be dead"
-            yield Problem("bad", text, ("pools",))
+            yield Problem("bad", pool_is_silent(pool, quiet), ("pools",))
     for run in hung_runs(notable_runs((pool.id, now, pool.runs) for pool in pools)):
         yield Problem("bad", run_hangs(run), ("tasks", run.task_id))
 

@@ -104,6 +104,21 @@ def test_all_is_on_one_screen() -> None:
     assert cells[7][3] == "2 of 4 [red]\N{REPLACEMENT CHARACTER} half"
 
 
+def test_workers_of_a_silent_pool_do_not_count_and_its_runs_are_marked() -> None:
+    silent = POOL._replace(id=UUID(int=10), pid=8, seen_at=NOW - timedelta(minutes=12), live=(run(5, 2.0),))
+    glance = top.Glance(GLANCE.since, STATS, [*POOLS, silent])
+    console = Console(file=StringIO(), width=160)
+    console.print(top.as_renderable(glance, rows=None))
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert lines[0].endswith("3 pools, 4 of 15 workers busy")
+    assert "pool here:8 has been silent for 12 min: its process may be dead" in lines
+    assert [line.split("│")[-2].strip() for line in lines if "12 min 2 s" in line] == ["here 8, silent"]
+    found = top.as_object(glance)
+    assert (found["workers"], found["busy"], found["silent"]) == (15, 4, [str(silent.id)])
+    assert [each["silent"] for each in found["running"]] == [True, False, False, False]
+
+
 def test_a_small_screen_has_the_first_rows_of_each_table() -> None:
     shown = drawn(1)
     assert "heavy" in shown
@@ -121,7 +136,7 @@ def test_what_stands_in_the_way_of_an_update_is_told() -> None:
 
 def test_json_of_it_all() -> None:
     found = json.loads(json.dumps(top.as_object(GLANCE)))
-    assert set(found) == {"throughput", "workers", "busy", "types", "kinds", "running"}
+    assert set(found) == {"throughput", "workers", "busy", "types", "kinds", "running", "silent"}
     assert found["throughput"]["started"] == 800
     assert (found["workers"], found["busy"]) == (15, 4)
     assert found["kinds"][0]["run"]["p95"] == 3.1
