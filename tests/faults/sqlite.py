@@ -18,6 +18,7 @@ from fang_core.errors import BackendError
 from fang_sqlite import SqliteQueue
 from tests.faults import registry
 from tests.faults.effects import CREATE_EFFECTS, DEATHS
+from tests.faults.fleet import Worker
 from tests.faults.kills import keep_alive, kill_after_effect, kill_before_start, kill_by_turns
 from tests.faults.registry import BOUND, SHORT, SUSPECTED
 from tests.faults.sqlite_trial import SqliteTrial
@@ -99,6 +100,8 @@ def stop_past_the_lease(trial: SqliteTrial) -> None:
     others = trial.insert(len(stopped), gate=trial.gate(), name="taken over")
     gone = trial.insert(len(stopped), gate=trial.gate(), name="removed")
     trial.until(lambda: trial.starts() == 2 * len(stopped))
+    former = {task: worker for worker in stopped for task, _ in trial.held(worker)}
+    assert former.keys() == {*others, *gone}
     for worker in stopped:
         trial.strike(worker, partial(worker.send, signal.SIGSTOP), BOUND)
     for task in gone:
@@ -108,13 +111,26 @@ def stop_past_the_lease(trial: SqliteTrial) -> None:
     trial.open_gate("gate.1")
     for worker in stopped:
         worker.send(signal.SIGCONT)
-        trial.until(lambda worker=worker: "lost" in worker.said(), within=10)
+    # A beat also tells that tasks are lost, perhaps before their outcomes are tried: each refusal has its own line.
+    for task, worker in former.items():
+        trial.until(partial(_is_refused_or_written, trial, task, worker), within=10)
+    assert all(_goes_on(trial, task) for task in others), "an outcome was written over the run of another pool"
     trial.open_gate("gate")
     trial.settle()
     for worker in successors:
         worker.kill()
     for worker in stopped:
         trial.assert_slots(worker)
+
+
+def _is_refused_or_written(trial: SqliteTrial, task: UUID, former: Worker) -> bool:
+    """Whether the outcome of a task's first run was tried."""
+    return f"task {task} was lost" in former.said() or (trial.starts(task, attempt=2) > 0 and not _goes_on(trial, task))
+
+
+def _goes_on(trial: SqliteTrial, task: UUID) -> bool:
+    """Whether the second run of a task still holds it."""
+    return trial.count("id = ? AND attempt = 2 AND state = 'in_progress'", task.bytes) == 1
 
 
 # Writers --------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ MUTANTS: Final = (
             )
         ],
         InFault("S07", "threaded"),
-        r"I4 \(fenced\)|lost",
+        r"an outcome was written over the run of another pool",
     ),
     Mutant(
         "SQLite, a pool that has beaten since it was looked at is rescued all the same",
