@@ -13,6 +13,9 @@ from fang_core.tasks.arguments import EARLIEST, LATEST
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
+ID_BYTES: Final = 16
+GREATEST: Final = 2**63 - 1
+"""The largest integer of SQLite."""
 
 COLUMNS: Final = (
     *("id", "metadata", "kind", "task_type", "state", "priority", "retries", "max_retries", "crashes", "attempt"),
@@ -20,6 +23,12 @@ COLUMNS: Final = (
     *("headers", "timeout", "expires_at", "cancel_request", "group_limit", "lane"),
 )
 """The columns of a task, without what only uniqueness knows of it."""
+
+STATE_COLUMNS: Final = (
+    *("id", "state", "retries", "crashes", "attempt", "scheduled_at", "created_at", "updated_at", "error_message"),
+    *("errors", "pool_id", "claimed_at", "expires_at", "cancel_request", "group_limit"),
+)
+"""The columns that runs, and what becomes of them, change."""
 
 CLAIMED: Final = (
     *("id", "kind", "metadata", "attempt", "retries", "max_retries", "crashes", "task_type", "priority"),
@@ -75,6 +84,20 @@ def _object_or_none(text: str | None) -> dict[str, Any] | None:
     """Returns an object of JSON; None in place of another value, which only others write. Raises ``ValueError``."""
     found = from_json(text)
     return found if isinstance(found, dict) else None
+
+
+def _object(text: str) -> dict[str, Any]:
+    """Returns an object of JSON. Raises one of ``UNREADABLE``."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise TypeError("this is no object of JSON")
+    return found
+
+
+def entries_of(text: str) -> list[Any]:
+    """Returns an error history; an empty one if somebody else has written another value."""
+    found = seen_json(text)
+    return found if isinstance(found, list) else []
 
 
 def names_of(text: str) -> tuple[str, ...]:
@@ -189,8 +212,65 @@ def row_of(task: Task) -> tuple[Any, ...]:
     )
 
 
+def named(id_: bytes) -> str:
+    """Returns how a message names a row: by its id, also if that is none."""
+    return str(UUID(bytes=id_)) if len(id_) == ID_BYTES else repr(id_.hex())[:80]
+
+
+def state_of(row: tuple[Any, ...]) -> Task:
+    """Returns a task without payload and headers, from ``STATE_COLUMNS`` and its kind, type, priority and limit.
+
+    What others have spoilt of its errors is left out.
+    """
+    id_, state, retries, crashes, attempt, scheduled_at, created_at, updated_at, error_message, *rest = row
+    errors, pool_id, claimed_at, expires_at, cancel_request, group_limit, kind, task_type, priority, max_retries = rest
+    return Task(
+        id=UUID(bytes=id_),
+        metadata={},
+        kind=kind,
+        task_type=task_type,
+        state=TaskState(state),
+        priority=priority,
+        retries=retries,
+        max_retries=max_retries,
+        crashes=crashes,
+        attempt=attempt,
+        scheduled_at=moment(scheduled_at),
+        created_at=moment(created_at),
+        updated_at=moment(updated_at),
+        error_message=error_message,
+        errors=() if errors == "[]" else tuple(entries_of(errors)),
+        pool_id=None if pool_id is None else UUID(bytes=pool_id),
+        claimed_at=moment_or_none(claimed_at),
+        expires_at=moment_or_none(expires_at),
+        cancel_request=None if cancel_request is None else object_of(cancel_request),
+        group_limit=group_limit,
+    )
+
+
+def state_row_of(task: Task) -> tuple[Any, ...]:
+    """Returns what runs change of a task, in the order of ``STATE_COLUMNS``."""
+    return (
+        task.id.bytes,
+        task.state.value,
+        min(task.retries, GREATEST),
+        task.crashes,
+        task.attempt,
+        micros(task.scheduled_at),
+        micros(task.created_at),
+        micros(task.updated_at),
+        task.error_message,
+        as_json(task.errors),
+        None if task.pool_id is None else task.pool_id.bytes,
+        micros_or_none(task.claimed_at),
+        micros_or_none(task.expires_at),
+        as_json(task.cancel_request),
+        task.group_limit,
+    )
+
+
 def claimed_of(row: tuple[Any, ...]) -> ClaimedTask:
-    """Returns the claimed task of a row of ``CLAIMED``."""
+    """Returns the claimed task of a row of ``CLAIMED``. Raises one of ``UNREADABLE``: others may write to the file."""
     id_, kind, metadata, attempt, retries, max_retries, crashes, task_type, priority, scheduled_at, *rest = row
     headers, timeout, expires_at, cancel_request, group_limit = rest
     return _make_claimed(
@@ -206,10 +286,10 @@ def claimed_of(row: tuple[Any, ...]) -> ClaimedTask:
             priority,
             EPOCH + timedelta(microseconds=scheduled_at),
             # Nearly all tasks have none of these: a call for each would take a tenth of the time of a claim.
-            None if headers is None else json.loads(headers),
+            None if headers is None else _object(headers),
             None if timeout is None else span_of(timeout),
             None if expires_at is None else moment(expires_at),
-            None if cancel_request is None else json.loads(cancel_request),
+            None if cancel_request is None else _object(cancel_request),
             group_limit,
         )
     )

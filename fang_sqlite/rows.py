@@ -7,7 +7,16 @@ from uuid import UUID
 
 from fang_core.record import Task
 from fang_sqlite.connections.transaction import Transaction
-from fang_sqlite.records import COLUMNS, MICROSECOND, listed_task_of, row_of, task_of
+from fang_sqlite.records import (
+    COLUMNS,
+    MICROSECOND,
+    STATE_COLUMNS,
+    listed_task_of,
+    row_of,
+    state_of,
+    state_row_of,
+    task_of,
+)
 
 _NAMES: Final = ", ".join(COLUMNS)
 
@@ -17,6 +26,9 @@ SELECT: Final = f"SELECT {_NAMES} FROM fang_tasks"
 WRITE: Final = (
     f"UPDATE fang_tasks SET {', '.join(f'{name} = ?{place + 1}' for place, name in enumerate(COLUMNS))} WHERE id = ?1"
 )
+_SELECT_STATES: Final = f"SELECT {', '.join(STATE_COLUMNS)}, kind, task_type, priority, max_retries FROM fang_tasks"
+_WRITE_STATE: Final = f"""UPDATE fang_tasks
+  SET {", ".join(f"{name} = ?{place + 1}" for place, name in enumerate(STATE_COLUMNS))} WHERE id = ?1"""
 _DELETE: Final = "DELETE FROM fang_tasks WHERE id = ?"
 
 
@@ -39,6 +51,16 @@ def among(tx: Transaction, ids: Sequence[bytes]) -> list[Task]:
 def listed(tx: Transaction, ids: Sequence[bytes]) -> list[Task]:
     """Returns those of these tasks that are there, as a list has them."""
     return [listed_task_of(row) for id_ in ids for row in tx.rows(f"{SELECT} WHERE id = ?", (id_,))]
+
+
+def states(tx: Transaction, rest: str, values: Sequence[Any]) -> list[Task]:
+    """Returns tasks without payload and headers, which no run changes; others may have spoilt their JSON."""
+    return [state_of(row) for row in tx.rows(f"{_SELECT_STATES} {rest}", values)]
+
+
+def write_states(tx: Transaction, tasks: Iterable[Task]) -> None:
+    """Writes what runs change of tasks."""
+    tx.run_many(_WRITE_STATE, map(state_row_of, tasks))
 
 
 def later(tx: Transaction, task: Task) -> datetime:

@@ -12,6 +12,9 @@ from fang_core.errors import SchemaError
 OLDEST_SQLITE: Final = (3, 38, 0)
 """From this version on JSON is always there, and so are ``RETURNING`` and ``STRICT``."""
 
+POOL_ID: Final = "length(id) = 16"
+"""Whether the id of a pool is one. Others may write other rows: no process beats for them, and nobody can name them."""
+
 DUE: Final = "state IN ('new', 'retried')"
 ENDED: Final = "state IN ('failed', 'finished', 'cancelled')"
 """The conditions of indexes: a statement must have the same text, or SQLite does not use them."""

@@ -7,7 +7,7 @@ written if that is possible at once, and otherwise with a later beat, so that no
 import json
 from collections.abc import Sequence
 from math import inf
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from fang_core.backends.pools import Rescued
@@ -18,13 +18,15 @@ from fang_sqlite.connections.file import File
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.pools import pulse, rescuing
 from fang_sqlite.pools.pulse import PulseFile
+from fang_sqlite.records import object_of
+from fang_sqlite.schema import POOL_ID
 
 WRITES_WITHIN: Final = 0.2
 """Seconds for which a beat or a rescue waits for others who write: the next beat tries again."""
 
 MOST_MESSAGES: Final = 100
 
-POOLS: Final = "SELECT id, lease FROM fang_pools"
+POOLS: Final = f"SELECT id, lease FROM fang_pools WHERE {POOL_ID}"
 RECORD: Final = "SELECT stopping, workers FROM fang_pools WHERE id = ?"
 HELD: Final = "SELECT id, attempt, cancel_request FROM fang_tasks WHERE pool_id = ? AND state = 'in_progress'"
 MESSAGES: Final = f"""SELECT id, kind, body, sender FROM fang_messages
@@ -78,7 +80,7 @@ class SqliteHeart:
         """See ``Heart.rescue_orphans``; it also removes the files of pools that have ended."""
         left = set(pulse.pools_in(self._file.directory))  # before the records: a pool has one before it has a file
         with self._file.reading() as tx:
-            is_any_orphaned = bool(tx.rows(rescuing.ORPHANED))
+            is_any_orphaned = bool(tx.rows(rescuing.ORPHANED) or tx.rows(rescuing.SPOILT))
             left -= {UUID(bytes=pool_id) for pool_id, _ in tx.rows(POOLS)}
         for pool_id in left:
             if not pulse.look(self._file.directory, pool_id).is_locked:
@@ -132,7 +134,7 @@ class SqliteHeart:
 
 def _messages(tx: Transaction, pool_id: UUID) -> list[Delivery]:
     return [
-        Delivery(number, kind, _object(body), sender or "")
+        Delivery(number, kind, object_of(body), sender or "")
         for number, kind, body, sender in tx.rows(MESSAGES, (pool_id.bytes,))
     ]
 
@@ -141,21 +143,12 @@ def _lost_or_cancelled(tx: Transaction, request: BeatRequest) -> tuple[list[UUID
     """Returns which of the tasks that the pool takes for its own are not, and which are to be cancelled."""
     if not request.held:
         return [], []
-    held = {(UUID(bytes=id_), attempt): asked for id_, attempt, asked in tx.rows(HELD, (request.pool_id.bytes,))}
-    lost = [task_id for task_id, attempt in request.held if (task_id, attempt) not in held]
+    held = {(id_, attempt): asked for id_, attempt, asked in tx.rows(HELD, (request.pool_id.bytes,))}
+    lost = [task_id for task_id, attempt in request.held if (task_id.bytes, attempt) not in held]
     cancels = [
         CancelRequest(task_id, asked.get("reason") or "", asked.get("by") or "")
         for task_id, attempt in request.held
-        if held.get((task_id, attempt)) is not None
-        for asked in [_object(held[task_id, attempt])]
+        if held.get((task_id.bytes, attempt)) is not None
+        for asked in [object_of(held[task_id.bytes, attempt])]
     ]
     return lost, cancels
-
-
-def _object(text: str | None) -> dict[str, Any]:
-    """Returns an object of JSON; an empty one if somebody has spoiled it."""
-    try:
-        found = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

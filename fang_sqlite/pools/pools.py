@@ -24,7 +24,7 @@ def tell_live(tx: Transaction, pool_id: UUID, live: Live) -> None:
 
 _POOLS: Final = """SELECT p.id, p.mode, p.host, p.pid, p.task_types, p.kinds, p.workers, p.started_at, p.stopping,
     p.runs, v.busy, v.waiting, v.at, v.runs
-  FROM fang_pools p LEFT JOIN fang_live v ON v.pool_id = p.id ORDER BY p.started_at, p.id"""
+  FROM fang_pools p LEFT JOIN fang_live v ON v.pool_id = p.id WHERE length(p.id) = 16 ORDER BY p.started_at, p.id"""
 
 
 def list_pools(tx: Transaction) -> list[PoolInfo]:

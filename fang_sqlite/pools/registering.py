@@ -1,6 +1,5 @@
 """The records of pools: they make themselves known, and others see what they serve."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 from uuid import UUID
@@ -9,7 +8,7 @@ from fang_core.backends.claims import Serves
 from fang_core.backends.pools import PoolRecord
 from fang_core.record import Progress, Task, as_progress
 from fang_sqlite.connections.transaction import Transaction
-from fang_sqlite.records import as_json, object_of, span
+from fang_sqlite.records import as_json, names_of, object_of, span
 
 _INSERT: Final = """INSERT INTO fang_pools
     (id, mode, host, pid, task_types, kinds, workers, started_at, lease, max_crashes, isolated_kinds)
@@ -46,7 +45,7 @@ def is_served(tx: Transaction, pools: Collection[UUID], tasks: Collection[Serves
     """Returns whether one of these pools serves the task type and the kind of one of these tasks."""
     for pool_id in pools:
         served = tx.row("SELECT task_types, kinds FROM fang_pools WHERE id = ?", (pool_id.bytes,))
-        task_types, kinds = ([], []) if served is None else map(json.loads, served)
+        task_types, kinds = ((), ()) if served is None else map(names_of, served)
         if any(task_type in task_types and kind in kinds for task_type, kind in tasks):
             return True
     return False

@@ -14,11 +14,11 @@ from uuid import UUID
 from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest
 from fang_core.crashes import MOST_GROUP, SUSPECT_AFTER
 from fang_core.record import PRIORITIES, ClaimedTask, waiting_state
-from fang_sqlite import rows
 from fang_sqlite.connections.transaction import Transaction
-from fang_sqlite.records import CLAIMED, claimed_of, moment
+from fang_sqlite.records import CLAIMED, moment, names_of
 from fang_sqlite.schema import DUE
-from fang_sqlite.tasks import flow
+from fang_sqlite.tasks import flow, spoilt
+from fang_sqlite.tasks.spoilt import NEXT_ATTEMPT
 
 WANTED: Final = f"""kind IN (SELECT value FROM json_each(:kinds))
     AND (crashes < {SUSPECT_AFTER} OR max(1, coalesce(group_limit, {MOST_GROUP})) >= :group_size
@@ -31,7 +31,7 @@ FIRST: Final = f"""SELECT priority, scheduled_at, id FROM fang_tasks INDEXED BY 
   ORDER BY priority, scheduled_at, id LIMIT 1"""
 """Finds the first task of a type that a claim may take."""
 
-_TAKE: Final = "state = 'in_progress', attempt = attempt + 1, pool_id = :pool_id, claimed_at = :now, updated_at = :now"
+_TAKE: Final = f"state = 'in_progress', {NEXT_ATTEMPT}, pool_id = :pool_id, claimed_at = :now, updated_at = :now"
 
 _FOUND: Final = f"""task_type = :task_type AND priority = :priority AND scheduled_at <= :now
       AND {WANTED}
@@ -103,10 +103,15 @@ def _take(
         is_first = priority == start.priority and not request.retries_first
         values["from_time"], values["from_id"] = (start.time, start.id) if is_first else (-(2**63), b"")
         for statement in (CLAIM_RETRIED, CLAIM) if request.retries_first else (CLAIM,):
-            values["limit"] = request.limit - len(tasks)
-            if values["limit"] <= 0:
-                return
-            tasks += map(claimed_of, sorted(tx.rows(statement, values), key=_IN_ORDER))
+            for _ in spoilt.passes(tx, values["task_type"]):
+                values["limit"] = request.limit - len(tasks)
+                if values["limit"] <= 0:
+                    return
+                found = sorted(tx.rows(statement, values), key=_IN_ORDER)
+                taken = spoilt.readable(tx, found)
+                tasks += taken
+                if len(taken) == len(found):
+                    break
 
 
 def _values(tx: Transaction, request: ClaimRequest) -> dict[str, Any]:
@@ -129,17 +134,20 @@ def as_list(names: tuple[str, ...]) -> str:
     return json.dumps(names)
 
 
+# No more of a row is read than this takes: what others have spoilt is given back, too.
+_HELD: Final = "SELECT id, task_type, retries, crashes FROM fang_tasks WHERE pool_id = ? AND state = 'in_progress'"
+
+_GIVE_BACK: Final = """UPDATE fang_tasks SET state = ?, pool_id = NULL, claimed_at = NULL, updated_at = ?
+  WHERE id = ?"""
+
+
 def reconcile(tx: Transaction, pool_id: UUID, known: Sequence[UUID]) -> int:
     """Gives back, uncharged, what the pool holds and is not among ``known``; returns how many tasks."""
-    ids = set(known)
-    held = rows.select(tx, "WHERE pool_id = ? AND state = 'in_progress'", (pool_id.bytes,))
-    unknown = [
-        task._replace(state=waiting_state(task.retries, task.crashes), pool_id=None, claimed_at=None, updated_at=tx.now)
-        for task in held
-        if task.id not in ids
-    ]
-    rows.write(tx, unknown)
-    tx.wake(task.task_type for task in unknown)
+    ids = {each.bytes for each in known}
+    unknown = [row for row in tx.rows(_HELD, (pool_id.bytes,)) if row[0] not in ids]
+    for id_, _, retries, crashes in unknown:
+        tx.run(_GIVE_BACK, (waiting_state(retries, crashes).value, tx.micros, id_))
+    tx.wake(task_type for _, task_type, *_ in unknown)
     return len(unknown)
 
 
@@ -210,7 +218,7 @@ def unserved_types(tx: Transaction, due_before: int) -> list[str]:
     return sorted({task_type for task_type, _, first in tx.rows(LANES, (-1,)) if first <= due_before} - served)
 
 
-def _served(tx: Transaction) -> list[tuple[list[str], list[str]]]:
+def _served(tx: Transaction) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Returns the task types and the kinds of each registered pool."""
     served = tx.rows("SELECT task_types, kinds FROM fang_pools")
-    return [(json.loads(task_types), json.loads(kinds)) for task_types, kinds in served]
+    return [(names_of(task_types), names_of(kinds)) for task_types, kinds in served]

@@ -46,13 +46,14 @@ def _remove(tx: Transaction, pool_id: UUID, outcomes: Sequence[Outcome]) -> set[
 def _write(tx: Transaction, pool_id: UUID, outcomes: Sequence[Outcome]) -> set[UUID]:
     found = {outcome.id: task for outcome in outcomes if (task := _held(tx, pool_id, outcome)) is not None}
     written = [outcome for outcome in outcomes if outcome.id in found]
-    rows.write(tx, (after_outcome(found[each.id], each, each.state, tx.now) for each in written if each.state))
+    after = [after_outcome(found[each.id], each, each.state, tx.now) for each in written if each.state]
+    rows.write_states(tx, after)
     tx.wake(found[outcome.id].task_type for outcome in written if gives_back(outcome, found))
     return set(found)
 
 
 def _held(tx: Transaction, pool_id: UUID, outcome: Outcome) -> Task | None:
-    held = rows.select(tx, f"WHERE {FENCE}", (outcome.id.bytes, outcome.attempt, pool_id.bytes))
+    held = rows.states(tx, f"WHERE {FENCE}", (outcome.id.bytes, outcome.attempt, pool_id.bytes))
     return next(iter(held), None)
 
 

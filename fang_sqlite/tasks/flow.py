@@ -8,7 +8,7 @@ by which limits count and claims look, have all tasks of a type with limits.
 import json
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 from fang_core.backends.json_forms import managed_as_json, managed_from_json
 from fang_core.backends.managed import ManagedType
@@ -19,7 +19,7 @@ from fang_core.flow.settings import check_key
 from fang_core.record import HIGHEST_PRIORITY, Task
 from fang_core.tasks.managing import LimitChange, Pause
 from fang_sqlite.connections.transaction import Transaction
-from fang_sqlite.records import UNREADABLE, micros, unreadable
+from fang_sqlite.records import UNREADABLE, micros, names_of, unreadable
 from fang_sqlite.schema import DUE
 
 _ADOPTED_AT_ONCE: Final = 1_000
@@ -80,9 +80,7 @@ def write_type(tx: Transaction, task_type: str, managed: ManagedType) -> None:
 
 def declare(tx: Transaction, declarations: Sequence[Declaration]) -> None:
     """Notes what the classes of a pool declare; see ``PoolStore.declare``."""
-    pools = [
-        (json.loads(types), json.loads(kinds)) for types, kinds in tx.rows("SELECT task_types, kinds FROM fang_pools")
-    ]
+    pools = [(names_of(types), names_of(kinds)) for types, kinds in tx.rows("SELECT task_types, kinds FROM fang_pools")]
     for task_type, limits in declarations:
         managed = read_type(tx, task_type) or ManagedType()
         known = {kind for task_types, kinds in pools if task_type in task_types for kind in kinds}
@@ -176,7 +174,9 @@ def running_by_type(tx: Transaction) -> dict[str, int]:
 
 # Tasks without a lane -------------------------------------------------------------------------------------------------
 
-_START: Final = (HIGHEST_PRIORITY - 1, 0, "")
+_Place: TypeAlias = tuple[int, int, bytes]
+
+_START: Final[_Place] = (HIGHEST_PRIORITY - 1, 0, b"")
 """The place of which all tasks that wait are behind."""
 
 _TO_ADOPT: Final = f"SELECT task_type, adopt_from FROM fang_types WHERE adopt_from IS NOT NULL AND {_AMONG}"
@@ -198,16 +198,25 @@ def adopt(tx: Transaction, task_types: Iterable[str], limit: int) -> bool:
     """
     limit = min(limit, _ADOPTED_AT_ONCE)
     for task_type, place in tx.rows(_TO_ADOPT, (json.dumps(list(task_types)),)):
-        limit -= _adopt(tx, task_type, json.loads(place), limit)
+        limit -= _adopt(tx, task_type, _place_of(place), limit)
         if limit <= 0:
             return False
     return True
 
 
-def _adopt(tx: Transaction, task_type: str, place: Sequence[Any], limit: int) -> int:
+def _place_of(text: str) -> _Place:
+    """Returns the place up to which tasks have a lane: the first of all if somebody else has written another text."""
+    try:
+        priority, scheduled_at, id_ = json.loads(text)
+        return int(priority), int(scheduled_at), bytes.fromhex(id_)
+    except UNREADABLE:
+        return _START
+
+
+def _adopt(tx: Transaction, task_type: str, place: _Place, limit: int) -> int:
     """Does so with one type, from a place on; returns at how many tasks it has looked."""
     priority, scheduled_at, id_ = place
-    found = tx.rows(_LOOK, (task_type, priority, scheduled_at, bytes.fromhex(id_), limit))
+    found = tx.rows(_LOOK, (task_type, priority, scheduled_at, id_, limit))
     without = [(rowid,) for rowid, lane, *_ in found if lane is None]
     if without:
         tx.run_many("UPDATE fang_tasks SET lane = '' WHERE rowid = ?", without)

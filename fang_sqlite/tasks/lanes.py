@@ -19,9 +19,11 @@ from fang_core.record import Task
 from fang_sqlite import rows
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.pools.registering import is_registered
-from fang_sqlite.records import CLAIMED, claimed_of, micros, moment
+from fang_sqlite.records import CLAIMED, micros, moment
 from fang_sqlite.schema import DUE
+from fang_sqlite.tasks import spoilt
 from fang_sqlite.tasks.flow import read_type, write_type
+from fang_sqlite.tasks.spoilt import NEXT_ATTEMPT
 
 _WANTED: Final = f"""t.scheduled_at <= :now
     AND (:kinds IS NULL OR t.kind IN (SELECT value FROM json_each(:kinds)))
@@ -55,7 +57,7 @@ _RUNNING: Final = """SELECT lane, count(*) FROM fang_tasks INDEXED BY fang_tasks
   WHERE lane IS NOT NULL AND state = 'in_progress' AND task_type = ? GROUP BY lane"""
 
 _TAKE: Final = f"""UPDATE fang_tasks
-  SET state = 'in_progress', attempt = attempt + 1, pool_id = ?, claimed_at = ?, updated_at = ? WHERE id = ?
+  SET state = 'in_progress', {NEXT_ATTEMPT}, pool_id = ?, claimed_at = ?, updated_at = ? WHERE id = ?
   RETURNING {", ".join(CLAIMED)}"""
 
 
@@ -137,9 +139,18 @@ def look(tx: Transaction, request: LaneRequest) -> tuple[LaneClaim, bool]:
 
 def claim_lanes(tx: Transaction, request: LaneRequest) -> LaneClaim:
     """Marks due tasks of a managed type as held by the pool; see ``FlowStore.claim_lanes``."""
-    claim, managed, ids = _picked(tx, request)
+    answer, managed, ids = _picked(tx, request)
     taken = _take(tx, request.task_type, managed, ids, request.pool_id)
-    return claim._replace(tasks=[claimed_of(row) for row in taken])
+    tasks = spoilt.readable(tx, taken)
+    for _ in spoilt.passes(tx, request.task_type) if len(tasks) < len(taken) else ():
+        later, managed, ids = _picked(tx, request._replace(limit=request.limit - len(tasks)))
+        answer = later._replace(room=answer.room)
+        taken = _take(tx, request.task_type, managed, ids, request.pool_id)
+        read = spoilt.readable(tx, taken)
+        tasks += read
+        if len(read) == len(taken):
+            break
+    return answer._replace(tasks=tasks)
 
 
 def _picked(tx: Transaction, request: LaneRequest) -> tuple[LaneClaim, ManagedType, Sequence[bytes]]:

@@ -18,6 +18,12 @@ MUTANTS: Final = (
         r"an outcome was written over the run of another pool",
     ),
     Mutant(
+        "SQLite, a claim does not look for others in place of rows that it fails: its pool waits beside due tasks",
+        [Edit("fang_sqlite/tasks/claiming.py", "if len(taken) == len(found):", "if True:")],
+        InTest("tests/sqlite/test_spoilt_rows.py::test_a_claim_takes_others_in_place_of_those_that_it_fails"),
+        r"assert",
+    ),
+    Mutant(
         "SQLite, a pool that has beaten since it was looked at is rescued all the same",
         [
             Edit(
