@@ -87,9 +87,10 @@ def _make_view(schema: str) -> None:
     """Makes the view for autoscalers, which reads a bounded number of rows.
 
     It goes from type to type by the index of due rows. The oldest is looked for level by level, since the bounded count
-    may end before it reaches a level.
+    may end before it reaches a level. A pool that has told nothing for half a minute may be dead, so that its workers
+    do not count; one of an older release tells nothing ever, and counts.
     """
-    tasks, pools, _, _, _, scaling = _relations(schema)
+    tasks, pools, _, live, _, scaling = _relations(schema)
     types = f'"{schema}".fang_types'
 
     def first_due(columns: str, most: int) -> str:
@@ -128,7 +129,9 @@ def _make_view(schema: str) -> None:
         ) r ON r.task_type = y.task_type
         LEFT JOIN (
             SELECT u.task_type, sum(q.workers)::integer AS workers
-            FROM {pools} q, unnest(q.task_types) u(task_type) WHERE NOT q.stopping AND q.beats >= 0 GROUP BY u.task_type
+            FROM {pools} q LEFT JOIN {live} v ON v.pool_id = q.id, unnest(q.task_types) u(task_type)
+            WHERE NOT q.stopping AND q.beats >= 0 AND coalesce(v.at > now() - interval '30 seconds', true)
+            GROUP BY u.task_type
         ) p ON p.task_type = y.task_type
         LEFT JOIN {types} s ON s.task_type = y.task_type""")  # noqa: S608
 

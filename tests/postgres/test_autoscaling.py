@@ -61,3 +61,22 @@ def test_the_query_of_the_page_counts_what_is_due_and_runs_and_its_role_sees_no_
         for table in ("fang_tasks", "fang_pools", "fang_stats"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 keda.execute(f"SELECT FROM fang.{table}".encode())
+
+
+def test_workers_of_a_pool_of_which_nothing_is_heard_do_not_count(url: str) -> None:
+    """Nobody removes the record of the last pool if it is killed: its type would look served for ever."""
+    workers = "SELECT workers FROM fang.fang_scaling WHERE task_type = 'mail'"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO fang.fang_pools (id, mode, host, pid, task_types, kinds, workers)"
+            " SELECT lpad(n::text, 32, '0')::uuid, 'threaded', 'h', n, '{mail}', '{}', 10 ^ n"
+            " FROM generate_series(0, 2) n"
+        )
+        assert connection.execute(workers).fetchone() == (111,)  # they tell nothing, as those of older releases
+        connection.execute(
+            "INSERT INTO fang.fang_live (pool_id, at)"
+            " SELECT id, now() - pid * interval '20 seconds' FROM fang.fang_pools"
+        )
+        assert connection.execute(workers).fetchone() == (11,)
+        connection.execute("UPDATE fang.fang_live SET at = now() - interval '1 hour'")
+        assert connection.execute(workers).fetchone() == (0,)
