@@ -34,6 +34,7 @@ class Process:
         channel: the supervisor's end of the socket pair; closed if it can bring no more reports.
         number: of the place that it fills, from 1 on.
         generation: how many reloads had been asked for when it was started, or when one was given up.
+        ready_at: when it was seen to be ready; infinite until then.
         report: its last report; None until it has imported the application.
         silent: for how many watched seconds it has not reported.
         tasks_limit: how many tasks it runs until it is replaced.
@@ -49,6 +50,7 @@ class Process:
         self.number = number
         self.generation = generation
         self.started_at = now
+        self.ready_at = inf
         self.report: Report | None = None
         self.silent = 0.0
         self.tasks_limit = self.memory_limit = inf

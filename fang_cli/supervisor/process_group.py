@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from fang_cli.exit_codes import WRONG_USAGE
 from fang_cli.supervisor.answering import Asked
-from fang_cli.supervisor.deaths import WITHIN, Deaths
+from fang_cli.supervisor.deaths import SOON, Deaths
 from fang_cli.supervisor.process import Process
 from fang_core.config import EXIT_RUNS_LEFT
 from fang_core.logs import SafeLogger
@@ -236,6 +236,7 @@ class ProcessGroup:
     def _is_now_ready(self, process: Process, now: float) -> None:
         logger.info("%s is ready", process)
         self._has_been_ready = True
+        process.ready_at = now
         process.tasks_limit = self._limits.tasks * random.uniform(1, 1 + TASKS_SPREAD)
         process.memory_limit = self._limits.memory
         if self._limits.memory < inf and process.memory() > self._limits.memory:
@@ -253,7 +254,7 @@ class ProcessGroup:
         if place.process is None and now >= place.starts_at and not self._is_stopping:
             place.process = self._start(place, now)
             if place.process is None:
-                self._start_again(place, now)
+                self._start_again(place, now, soon=False)
 
     def _start(self, place: Place, now: float) -> Process | None:
         try:
@@ -278,18 +279,17 @@ class ProcessGroup:
             logger.log(WARNING if code else INFO, "%s %s; another one takes its place", process, _as_text(code))
             if now - process.started_at >= STEADY:
                 place.retry.succeeded()
-            self._start_again(place, now)
+            self._start_again(place, now, soon=now - process.ready_at <= SOON)
 
-    def _start_again(self, place: Place, now: float) -> None:
+    def _start_again(self, place: Place, now: float, *, soon: bool) -> None:
         """Counts a death, and decides when the place is filled again."""
         place.starts_at = now + place.retry.sleep()
-        if self._deaths.are_too_many(now, len(self._places)):
-            most = len(self._deaths)
+        if self._deaths.are_too_many(now, len(self._places), soon=soon):
             if self._is_reloading:
-                logger.error("processes died %d times within %.0f s: waiting for the next change", most, WITHIN)
+                logger.error("processes died %s: waiting for the next change", self._deaths)
                 place.starts_at = inf
                 return
-            logger.error("processes died %d times within %.0f s: giving up, all stop", most, WITHIN)
+            logger.error("processes died %s: giving up, all stop", self._deaths)
             self.code = EXIT_GAVE_UP
             self.stop(now)
 

@@ -164,14 +164,20 @@ def test_it_gives_up_when_processes_die_too_often_and_stops_the_others(make: Any
     assert told.group.code == 70
 
 
-def test_deaths_count_for_a_minute(make: Any) -> None:
+@pytest.mark.parametrize(("lives", "code"), [(8, 0), (3, 70)])
+def test_deaths_count_for_a_minute_unless_they_come_soon_after_a_start(make: Any, lives: int, code: int) -> None:
     told = make(1)
-    (process,) = told.all_ready()
+    told.look()
     for _ in range(50):
-        told.ends(process, 1)
-        told.look(8)
         process = told.started[-1]
-    assert told.group.code == 0
+        process.tells()
+        told.look(20)  # it takes that long to be ready
+        told.look(lives)
+        told.ends(process, 1)
+        if told.group.code:
+            break
+        told.look(8)
+    assert told.group.code == code
 
 
 def test_a_process_that_cannot_be_started_is_tried_again(make: Any) -> None:

@@ -184,6 +184,14 @@ def test_the_programs_of_a_run_are_killed_with_it(bench: Bench) -> None:
     assert ends(told["program"])
 
 
+def test_the_programs_of_a_run_end_with_a_child_that_dies_by_itself(bench: Bench) -> None:
+    bench.pool()
+    task, told = bench.begun("hang_with_a_program")
+    os.kill(told["pid"], signal.SIGKILL)
+    assert ends(told["program"], 20)
+    bench.harness.call(bench.queue.cancel_task, task.id)
+
+
 def test_an_interruption_while_the_child_starts_ends_the_run(bench: Bench) -> None:
     pool = bench.pool()
     task = bench.insert("hang")

@@ -258,6 +258,20 @@ MUTANTS: Final = (
         r"assert len\(os\.listdir",
     ),
     Mutant(
+        "the programs that a run has started outlive a child that dies by itself",
+        [Edit("fang_isolation/fork_server.py", "os.killpg(pid, signal.SIGKILL)", "pass")],
+        InTest("tests/isolation/test_deaths.py::test_the_programs_of_a_run_end_with_a_child_that_dies_by_itself"),
+        r"assert ends\(|assert False",
+    ),
+    Mutant(
+        "a supervisor never gives up processes that take long to start and then die",
+        [Edit("fang_cli/supervisor/deaths.py", "max(len(self._at), self.in_a_row)", "len(self._at)")],
+        InTest(
+            "tests/cli/test_deaths.py::test_a_process_that_dies_whenever_it_has_started_is_given_up_however_long_it_takes_to_start"
+        ),
+        r"assert None == 15",
+    ),
+    Mutant(
         "a pool spins on a full type: it asks for a slot as if it had only missed its turn",
         [
             Edit(
