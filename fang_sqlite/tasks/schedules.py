@@ -225,14 +225,15 @@ def _write(tx: Transaction, info: ScheduleInfo) -> None:
 
 
 def _last_task(tx: Transaction, info: ScheduleInfo) -> Task | None:
+    """Returns the task of the last tick, without its payload, which others may have spoilt."""
     last: UUID | None = info.last_task_id
-    return None if last is None else rows.find(tx, last)
+    return None if last is None else next(iter(rows.states(tx, "WHERE id = ?", (last.bytes,))), None)
 
 
 def _cancel(tx: Transaction, overlap: str, last: Task | None, name: str) -> None:
     """Cancels the task of the last tick, if it is to be."""
     if last is None or not schedule_rows.cancels(overlap, last):
         return
-    rows.write(tx, [after_cancel(last, replaced(name), tx.now)])
+    rows.write_states(tx, [after_cancel(last, replaced(name), tx.now)])
     if last.pool_id is not None:
         tx.tell([last.pool_id])

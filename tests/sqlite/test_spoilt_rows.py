@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Final
 from uuid import UUID
@@ -12,6 +13,7 @@ import pytest
 from fang_async import AsyncWorkerPool
 from fang_core import AsyncRunnable, Limit, Queueable, Runnable, TaskConfig
 from fang_core.backends.claims import ClaimRequest, LaneRequest
+from fang_core.backends.json_forms import schedule_as_json, schedule_from_json
 from fang_core.backends.pools import Declaration
 from fang_core.config import RetentionMode
 from fang_core.liveness import BeatRequest
@@ -237,3 +239,25 @@ def test_tasks_get_lanes_though_the_place_is_spoilt_from_which_they_lack_them(sq
             assert adopt(tx, ["common"], 1_000)
         assert execute(sqlite_path, "SELECT count(*) FROM fang_tasks WHERE lane IS NULL") == [(0,)]
     file.close()
+
+
+@pytest.mark.parametrize("column", ["metadata", "errors", "headers", "cancel_request"])
+def test_a_schedule_goes_on_though_the_task_of_its_last_tick_is_spoilt(sqlite_path: Path, column: str) -> None:
+    with SqliteQueue(sqlite_path) as queue:
+        queue.schedules.put("spoilt", SpoiltThreaded(), every=timedelta(hours=1), overlap="cancel_running")
+        task = queue.schedules.run_now("spoilt")
+        (info,) = queue.schedules.list()
+        file = opened(sqlite_path)
+        with file.writing() as tx:
+            text = tx.row("SELECT info FROM fang_schedules")[0]
+            last = schedule_from_json(text)._replace(last_task_id=task.id)
+            tx.run("UPDATE fang_schedules SET info = ?", (schedule_as_json(last),))
+        file.close()
+        execute(sqlite_path, f"UPDATE fang_tasks SET {column} = 'odd' WHERE id = ?", task.id.bytes)
+        queue.schedules.pause("spoilt")
+        queue.schedules.resume("spoilt")
+        ticks = (info.last_tick - timedelta(hours=3), info.last_tick)
+        assert queue.schedules.backfill("spoilt", *ticks, overlap="cancel_running") > 0
+    states = execute(sqlite_path, f"SELECT state, {column} FROM fang_tasks WHERE id = ?", task.id.bytes)
+    assert states[0][0] == "cancelled"
+    assert column not in ("metadata", "headers") or states[0][1] == "odd"
