@@ -158,7 +158,7 @@ _OF_OTHERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 def check_queue(queue: object, mode: Mode) -> None:
     """Raises ``UsageError`` if a pool of this mode cannot run on the queue; ``store()`` shows the queue's mode."""
     store = None if isinstance(queue, type) else getattr(queue, "store", None)
-    pool, name = _POOLS[mode], type(queue).__name__
+    pool, name = _POOLS[mode], f"the class {queue.__name__}" if isinstance(queue, type) else type(queue).__name__
     if not callable(store):
         scheme = queue.partition(":")[0].partition("+")[0] if isinstance(queue, str) else ""
         made, of = _OF_OTHERS.get(scheme, ("Queue", "postgresql://..."))

@@ -28,7 +28,8 @@ URL = "postgresql://localhost/app"
         (AsyncWorkerPool, URL, r"takes a queue, not str: write AsyncWorkerPool\(AsyncQueue\("),
         (WorkerPool, "sqlite:///a", r"write WorkerPool\(SqliteQueue\('tasks.db'\)\)$"),
         (AsyncWorkerPool, "rediss://u:secret@h", r"write AsyncWorkerPool\(AsyncRedisQueue\('rediss://\.\.\.'\)\)$"),
-        (WorkerPool, Queue, r"^WorkerPool takes a queue, not type"),
+        (WorkerPool, Queue, r"^WorkerPool takes a queue, not the class Queue: write WorkerPool\(Queue\("),
+        (AsyncWorkerPool, AsyncMemoryQueue, r"takes a queue, not the class AsyncMemoryQueue: write AsyncWorkerPool\(A"),
         (AsyncWorkerPool, None, r"^AsyncWorkerPool takes a queue, not NoneType"),
     ],
 )
