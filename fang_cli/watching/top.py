@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 from rich.console import Group, RenderableType
@@ -33,6 +33,8 @@ from fang_core.words.texts import counted, printable
 if TYPE_CHECKING:
     from fang_backends.queues import OwnQueue
 
+_NAME: Final = 16
+"""The characters of a name that each row shows at least."""
 _FEWEST_ROWS: Final = 3
 _AROUND_A_TABLE: Final = 5
 """The lines of a screen that a table takes besides its rows."""
@@ -202,7 +204,10 @@ def _table(content: stats_tables.Table, rows: int | None, empty: str) -> Rendera
     table = Table()
     for place, column in enumerate(columns):
         is_number = isinstance(found[0][place], Number)
-        table.add_column(column, justify="right" if is_number else "left", overflow="ellipsis", no_wrap=True)
+        # On a narrow screen the others shrink first: without its name a row says nothing.
+        least = min(_NAME, max(len(printable(str(row[0]))) for row in found[:rows])) if place == 0 else None
+        justify: Literal["right", "left"] = "right" if is_number else "left"
+        table.add_column(column, justify=justify, overflow="ellipsis", no_wrap=True, min_width=least)
     for row in found[:rows]:
         table.add_row(*map(cell, row))
     if rows is not None and len(found) > rows:

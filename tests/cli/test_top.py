@@ -119,6 +119,16 @@ def test_workers_of_a_silent_pool_do_not_count_and_its_runs_are_marked() -> None
     assert [each["silent"] for each in found["running"]] == [True, False, False, False]
 
 
+def test_a_narrow_screen_still_says_what_each_row_is_about() -> None:
+    console = Console(file=StringIO(), width=60)
+    console.print(top.as_renderable(GLANCE, rows=None))
+    assert isinstance(console.file, StringIO)
+    rows = [line.split("│")[1].strip() for line in console.file.getvalue().splitlines() if line.startswith("│")]
+    assert rows[:4] == ["heavy", "slow", "mail", "Import"]
+    assert rows[5:] == ["Import"] * 3
+    assert max(map(len, console.file.getvalue().splitlines())) <= 60
+
+
 def test_a_small_screen_has_the_first_rows_of_each_table() -> None:
     shown = drawn(1)
     assert "heavy" in shown
