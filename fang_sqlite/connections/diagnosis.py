@@ -78,6 +78,7 @@ def diagnosed(error: sqlite3.Error, path: Path, *, waited: float | None = None) 
         waited: the seconds for which the statement has waited for others who write, if that is known.
     """
     line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    line = line.partition(" with text ")[0]  # text that is no UTF-8: it may be a payload
     code: int | None = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return _of_the_module(error, path.name, line)

@@ -16,6 +16,7 @@ from fang_core.backends.claims import ClaimRequest, LaneRequest
 from fang_core.backends.json_forms import schedule_as_json, schedule_from_json
 from fang_core.backends.pools import Declaration
 from fang_core.config import RetentionMode
+from fang_core.errors import BackendError
 from fang_core.liveness import BeatRequest
 from fang_sqlite import AsyncSqliteQueue, SqliteQueue
 from fang_sqlite.pools.heart import SqliteHeart
@@ -261,3 +262,12 @@ def test_a_schedule_goes_on_though_the_task_of_its_last_tick_is_spoilt(sqlite_pa
     states = execute(sqlite_path, f"SELECT state, {column} FROM fang_tasks WHERE id = ?", task.id.bytes)
     assert states[0][0] == "cancelled"
     assert column not in ("metadata", "headers") or states[0][1] == "odd"
+
+
+def test_an_error_does_not_show_text_that_cannot_be_decoded(sqlite_path: Path) -> None:
+    with SqliteQueue(sqlite_path) as queue:
+        task = queue.insert_task(SpoiltThreaded())
+        execute(sqlite_path, "UPDATE fang_tasks SET metadata = CAST(x'ff736563726574' AS TEXT)")
+        with pytest.raises(BackendError, match="Could not decode to UTF-8 column 'metadata'") as raised:
+            queue.find_task_by_id(task.id)
+    assert "secret" not in str(raised.value)
