@@ -285,13 +285,13 @@ class _Server:
         selector.register(requests, selectors.EVENT_READ)
 
     def serve(self) -> None:
-        """Forks and reaps."""
-        while True:
+        """Forks and reaps, until the pool's process has ended and all children with it."""
+        while self._selector.get_map():
             for key, _ in self._selector.select():
                 if key.fileobj is not self._requests:
                     self._reap(key.fd)
                 elif not self._fork():
-                    return
+                    self._selector.unregister(self._requests)
 
     def _fork(self) -> bool:
         """Serves one request; returns whether there may be more."""

@@ -1,6 +1,7 @@
 """What a pool needs for isolated runs, what it does when that is missing, and what is left when it dies."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -169,7 +170,7 @@ def test_a_child_does_not_import_the_main_module_for_tasks_of_others(tmp_path: P
     assert (printed, errors) == ("imported\nNone\n", "")
 
 
-@pytest.mark.parametrize("act", ["hang", "hang_in_c"])
+@pytest.mark.parametrize("act", ["hang", "hang_in_c", "hang_with_a_program"])
 def test_children_end_when_the_process_of_the_pool_is_killed(tmp_path: Path, act: str) -> None:
     text = f"""
         from fang_core import MemoryQueue
@@ -187,6 +188,8 @@ def test_children_end_when_the_process_of_the_pool_is_killed(tmp_path: Path, act
     assert is_there(child)
     os.kill(main.pid, signal.SIGKILL)
     assert ends(child, 10)
+    for started in re.findall(r'"program": (\d+)', told.read_text()):
+        assert ends(int(started), 10)
     main.communicate(timeout=PATIENT)
 
 
