@@ -11,7 +11,7 @@ from logging import INFO, WARNING
 from math import inf
 from typing import Final, NamedTuple
 
-from fang_cli.exit_codes import WRONG_USAGE
+from fang_cli.exit_codes import UNAVAILABLE, WRONG_USAGE
 from fang_cli.supervisor.answering import Asked
 from fang_cli.supervisor.deaths import SOON, Deaths
 from fang_cli.supervisor.process import Process
@@ -279,7 +279,8 @@ class ProcessGroup:
             logger.log(WARNING if code else INFO, "%s %s; another one takes its place", process, _as_text(code))
             if now - process.started_at >= STEADY:
                 place.retry.succeeded()
-            self._start_again(place, now, soon=now - process.ready_at <= SOON)
+            # One whose database did not come back in time is no sign that processes cannot work.
+            self._start_again(place, now, soon=code != UNAVAILABLE and now - process.ready_at <= SOON)
 
     def _start_again(self, place: Place, now: float, *, soon: bool) -> None:
         """Counts a death, and decides when the place is filled again."""

@@ -180,6 +180,18 @@ def test_deaths_count_for_a_minute_unless_they_come_soon_after_a_start(make: Any
     assert told.group.code == code
 
 
+def test_an_outage_of_the_database_during_which_processes_start_is_outlived(make: Any) -> None:
+    told = make(1)
+    (first,) = told.starts()
+    first.tells()
+    told.look(20)
+    told.ends(first, -signal.SIGKILL)
+    for _ in range(50):
+        told.look(40)  # for so long a new one waits for the database, and before it is started
+        told.ends(told.started[-1], 69)
+    assert told.group.code == 0
+
+
 def test_a_process_that_cannot_be_started_is_tried_again(make: Any) -> None:
     told = make(1)
     told.fails = True
