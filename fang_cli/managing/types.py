@@ -169,6 +169,7 @@ def set_limits(
         info = queue.limits.set(task_type, rules, reason=reason, by=by or arguments.whoami())
         assert info is not None  # what was set is kept, and be it nothing
         is_known = _is_known(info, queue.pools())
+    info = showing_types.masked(info)
     click.echo(printable(f"{task_type}: {showing_types.told_rules(info.changed or ())}"))
     for kind, declared in sorted(info.declared.items()):
         click.echo(printable(f"instead of what {kind} declares: {showing_types.told_rules(declared)}"))

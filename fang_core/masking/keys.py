@@ -1,12 +1,14 @@
 """Hides the keys by which limits count tasks if they tell what a payload's masks hide."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from fang_core.flow.keys import fields_of
-from fang_core.masking.masks import HIDDEN, Masks
+from fang_core.flow.info import TypeInfo
+from fang_core.flow.keys import By, fields_of
+from fang_core.flow.limits import Fair, FlowRule
+from fang_core.masking.masks import HIDDEN, Masks, masks_of
 from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.wording import key_name
 from fang_core.record import Task, payload_of
@@ -30,6 +32,55 @@ def without_key(told: Explanation, masks: Masks) -> Explanation:
     return replace(told, text=told.text.replace(key_name(task), repr(HIDDEN)), details=details)
 
 
+def shown_type(info: TypeInfo, words: frozenset[str]) -> TypeInfo:
+    """Returns the task type with the keys that have weights hidden where a masked field makes them.
+
+    Only the names of fields decide: no payload is here whose values could be looked for. What a person has set counts
+    by the key of some class that is declared, so the masks of all of these hold for it.
+    """
+    masks = {kind: masks_of(kind, words) for kind in info.declared}
+    every = [*masks.values(), Masks(words)]
+    return info._replace(
+        declared={kind: _shown_rules(rules, [masks[kind]]) for kind, rules in info.declared.items()},
+        changed=None if info.changed is None else _shown_rules(info.changed, every),
+        settings=info.settings._replace(weights=_shown_weights(info, every)),
+    )
+
+
+def shown_rules(info: TypeInfo | None, rules: Iterable[FlowRule], words: frozenset[str]) -> tuple[FlowRule, ...]:
+    """Returns rules that are about to be set for a task type, as ``shown_type`` shows those that are."""
+    kinds = () if info is None else info.declared
+    return _shown_rules(rules, [*(masks_of(kind, words) for kind in kinds), Masks(words)])
+
+
+def _shown_rules(rules: Iterable[FlowRule], masks: Collection[Masks]) -> tuple[FlowRule, ...]:
+    return tuple(
+        replace(rule, weights=_numbered(rule.weights))
+        if isinstance(rule, Fair) and _is_masked(rule.by, masks)
+        else rule
+        for rule in rules
+    )
+
+
+def _shown_weights(info: TypeInfo, masks: Collection[Masks]) -> Mapping[str, int] | None:
+    """Returns the weights that hold; they do not say which rule they come from, so each of them may hide them."""
+    weights = info.settings.weights
+    is_masked = any(isinstance(rule, Fair) and _is_masked(rule.by, masks) for rule in info.rules)
+    return _numbered(weights) if weights and is_masked else weights
+
+
+def _numbered(weights: Mapping[str, int]) -> dict[str, int]:
+    """Returns the weights without their keys: the first is hidden, and the others are hidden and counted."""
+    return {
+        HIDDEN if number == 1 else f"{HIDDEN} ({number})": weight for number, weight in enumerate(weights.values(), 1)
+    }
+
+
+def _is_masked(by: By, masks: Collection[Masks]) -> bool:
+    """Returns whether one of the fields that make a key is hidden."""
+    return any(name in each for name in fields_of(by) for each in masks)
+
+
 def _tells(task: Task, key: str, masks: Masks) -> bool:
     """Returns whether the key is made of a hidden field, or has its value in it.
 
@@ -37,7 +88,7 @@ def _tells(task: Task, key: str, masks: Masks) -> bool:
     """
     cls = REGISTRY.get(task.kind)
     by = None if cls is None else cls.__fang_options__.by
-    if by is not None and any(name in masks for name in fields_of(by)):
+    if by is not None and _is_masked(by, [masks]):
         return True
     key = key.casefold()
     return any(text.casefold() in key for text in _hidden(payload_of(task.metadata), masks))

@@ -12,7 +12,7 @@ from fang_core.flow.info import TypeInfo
 from fang_core.flow.keys import By, by_name
 from fang_core.flow.limits import Fair, FlowRule, Limit, Rate
 from fang_core.lifecycle import DUE_STATES
-from fang_core.masking.keys import shown_key
+from fang_core.masking.keys import shown_key, shown_rules
 from fang_core.masking.masks import masks_of
 from fang_core.record import TaskState
 from fang_core.tasks.selecting.filter import TaskFilter
@@ -121,7 +121,7 @@ async def set_limits(view: View) -> Response:
     info = next((each for each in infos if each.task_type == name), None)
     old = () if info is None else info.rules
     rules = [_with_burst(rule, old) for rule in wanted] + _staying(old, wanted)
-    said = ", ".join(map(str, rules)) or "none"
+    said = ", ".join(map(str, shown_rules(info, rules, view.settings.masked))) or "none"
     async with audited(view, "set limits", name, {"limits": said, "reason": reason}) as change:
         await view.queue.limits.set(name, rules, reason=reason or None, by=view.user.name)
         change.result = f"limits: {said}"

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from fang_core.flow.info import TypeInfo
 from fang_core.flow.limits import FlowRule
+from fang_core.masking.keys import shown_type
 from fang_core.monitoring.stats import KindStats, Stats, TypeStats
 from fang_web.audited import audited
 from fang_web.auth import Role
@@ -41,7 +42,7 @@ async def queues(view: View) -> Response:
     """Shows all task types."""
     reader = Reader(view)
     stats = await reader.stats(timedelta(hours=1))
-    infos: list[TypeInfo] = await reader.read("limits", view.queue.limits.list(), [])
+    infos = await _read_types(reader, view)
     shown = shortened(matching(_rows(stats, infos), view.parameters.text("q"), lambda row: row.name))
     return view.render("queues.html", shown=shown, done=await done_by(view), unread=reader.unread)
 
@@ -52,7 +53,7 @@ async def queue(view: View) -> Response:
     span_name, since = view.parameters.since()
     reader = Reader(view)
     stats = await reader.stats(since, task_types=[name])
-    infos: list[TypeInfo] = await reader.read("limits", view.queue.limits.list(), [])
+    infos = await _read_types(reader, view)
     rows = _rows(stats, [info for info in infos if info.task_type == name])
     row = next((each for each in rows if each.name == name), QueueRow(name, None, None, []))
     chart = throughput(stats.points, stats.since, stats.until) if stats and stats.points else Markup("")
@@ -70,6 +71,12 @@ async def queue(view: View) -> Response:
         done=await done_by(view),
         unread=reader.unread,
     )
+
+
+async def _read_types(reader: Reader, view: View) -> list[TypeInfo]:
+    """Returns what is known of the types that are paused or limited, as it may be shown."""
+    infos: list[TypeInfo] = await reader.read("limits", view.queue.limits.list(), [])
+    return [shown_type(info, view.settings.masked) for info in infos]
 
 
 def _rows(stats: Stats | None, infos: list[TypeInfo]) -> list[QueueRow]:

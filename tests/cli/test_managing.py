@@ -27,6 +27,15 @@ class Export(Runnable):
     def run(self, queue: Queueable) -> None: ...
 
 
+class Login(Runnable):
+    task_config = TaskConfig(
+        kind="cli.Login", task_type="cli.logins", fair_by=Fair("password", weights={"hunter2secret": 5})
+    )
+    password: str = ""
+
+    def run(self, queue: Queueable) -> None: ...
+
+
 Run = Callable[..., str]
 
 
@@ -187,3 +196,26 @@ def test_a_pause_that_has_passed_is_refused_and_leaves_the_one_that_holds(url: s
     result = fang("queues", "pause", "mail", "--until", "2020-01-01T00:00Z", FANG_DATABASE_URL=url)
     assert (result.returncode, result.stderr) == (2, "fang: --until has passed already\n")
     assert "paused" in fang("queues", "list", FANG_DATABASE_URL=url).stdout
+
+
+def test_weights_do_not_show_a_masked_field(url: str, printed: Run) -> None:
+    WorkerPool(Queue(url), task_type="cli.logins").drain()  # declares what the class says
+    commands = [("limits", "list"), ("status",), ("queues", "list")]
+    shown: dict[tuple[str, ...], str] = {}
+    shown |= {(*words, *more, "before"): printed(*words, *more) for words in commands for more in ((), ("--json",))}
+    set_by_hand = ("limits", "set", "cli.logins", "4", "--fair", "password", "--weight", "hunter2secret=7")
+    shown[set_by_hand] = printed(*set_by_hand)
+    shown |= {(*words, *more): printed(*words, *more) for words in commands for more in ((), ("--json",))}
+    shown["queues", "resume"] = printed("queues", "resume", "cli.logins")
+    shown["limits", "remove"] = printed("limits", "remove", "cli.logins")
+    assert [words for words, text in shown.items() if "hunter2secret" in text] == []
+    assert shown[set_by_hand].startswith(
+        "cli.logins: 4 at once; fair for each password (weights: ********** 7)\n"
+        "instead of what cli.Login declares: fair for each password (weights: ********** 5)\n"
+    )
+    (info,) = json.loads(shown["limits", "list", "--json"])
+    assert info["holds"]["weights"] == {"**********": 7}
+    assert info["declared"] == {"cli.Login": [{"fair": True, "by": "password", "weights": {"**********": 5}}]}
+    with Queue(url) as queue:
+        (kept,) = queue.limits.list()
+    assert kept.settings.weights == {"hunter2secret": 5}

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from fang_core import Limit, MemoryQueue, Queueable, Runnable, Task, TaskConfig
-from fang_core.masking.keys import shown_key, without_key
+from fang_core import Fair, Limit, MemoryQueue, Queueable, Runnable, Task, TaskConfig
+from fang_core.backends.pools import Declaration
+from fang_core.flow.info import TypeInfo
+from fang_core.flow.limits import FlowRule, rules_as_json
+from fang_core.masking.keys import shown_key, shown_type, without_key
 from fang_core.masking.masks import HIDDEN, Masks, masks_of
 from fang_core.monitoring.explanation import Cause, Explanation
 
@@ -82,3 +85,45 @@ def test_an_explanation_does_not_tell_it() -> None:
     assert masked.text == f"as many of its key '{HIDDEN}' run"
     assert masked.details == {"key": HIDDEN, "limit": 1}
     assert without_key(told, masks_of(task.kind, frozenset())) is told
+
+
+# Weights --------------------------------------------------------------------------------------------------------------
+
+
+def key_of(task: ByToken) -> str:
+    return task.token
+
+
+def declared(*rules: FlowRule) -> MemoryQueue:
+    queue = MemoryQueue()
+    queue.state.managing.declare([Declaration("maskedkeys", {"maskedkeys.ByToken": rules_as_json(rules)})])
+    return queue
+
+
+def only(queue: MemoryQueue) -> TypeInfo:
+    (info,) = queue.limits.list()
+    return info
+
+
+@pytest.mark.parametrize("by", ["token", ("host", "token")])
+def test_keys_that_have_weights_are_hidden_if_a_masked_field_makes_them(by: Any) -> None:
+    queue = declared(Limit(9), Fair(by, weights={"s3cret": 5, "s3cret-too": 2}))
+    shown = shown_type(only(queue), WORDS)
+    assert "s3cret" not in repr(shown)
+    assert shown.rules == (Limit(9), Fair(by, weights={HIDDEN: 5, f"{HIDDEN} (2)": 2}))
+    assert shown.settings.weights == {HIDDEN: 5, f"{HIDDEN} (2)": 2}
+    assert shown_type(only(queue), frozenset()) == only(queue)  # nothing is masked
+
+
+def test_those_that_a_person_has_set_are_hidden_too() -> None:
+    queue = declared(Limit(2, by="token"))
+    queue.limits.set("maskedkeys", [Fair("token", weights={"s3cret": 5})])
+    shown = shown_type(only(queue), WORDS)
+    assert "s3cret" not in repr(shown)
+    assert (shown.changed, shown.settings.weights) == ((Fair("token", weights={HIDDEN: 5}),), {HIDDEN: 5})
+
+
+@pytest.mark.parametrize("by", ["host", key_of])
+def test_keys_that_have_weights_are_shown_if_no_masked_field_is_named(by: Any) -> None:
+    info = only(declared(Limit(9), Fair(by, weights={"example.org": 5})))
+    assert shown_type(info, WORDS) == info

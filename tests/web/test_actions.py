@@ -371,3 +371,18 @@ async def test_keys_that_tell_a_masked_field_are_shown_nowhere() -> None:
     assert not [path for path, text in shown.items() if "s3cret" in text]
     assert '<th scope="row">**********</th><td class="n">0</td><td class="n">2</td>' in shown["/queues/webkeys"]
     assert "<dt>Key of limits</dt><dd>**********</dd>" in shown[f"/tasks/{task.id}"]
+
+
+async def test_weights_do_not_show_a_masked_field() -> None:
+    queue = AsyncMemoryQueue()
+    rules = [Limit(2, by="api_key"), Fair("api_key", weights={"s3cret": 5})]
+    queue.state.managing.declare([Declaration("webkeys", {"webkeys.Called": rules_as_json(rules)})])
+    answer = await post(queue, "set-limits", {"name": "webkeys", "by": "api_key", "each": "3"})
+    assert answer.status_code == 303
+    (info,) = await queue.limits.list()
+    assert Fair("api_key", weights={"s3cret": 5}) in (info.changed or ())  # what is hidden stays as it is
+    async with page_of(queue) as browser:
+        shown = {path: (await browser.get(path)).text for path in ("/queues", "/queues/webkeys", "/audit")}
+    assert [path for path, text in shown.items() if "fair for each api_key (weights: ********** 5)" not in text] == []
+    assert [path for path, text in shown.items() if "s3cret" in text] == []
+    assert "s3cret" not in repr(await queue.audit.list())
