@@ -131,7 +131,7 @@ MUTANTS: Final = (
         [
             Edit(
                 "fang_sqlite/pools/rescuing.py",
-                "        rescued += _take_back(tx, pulse.pool_id, judged)",
+                "        rescued += _take_back(tx, pulse.pool_id.bytes, judged)",
                 "        pass",
             )
         ],
