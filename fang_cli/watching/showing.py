@@ -72,7 +72,7 @@ def as_json(status: Status) -> str:
                     "task_type": oldest.task_type,
                     "id": str(oldest.id),
                     "scheduled_at": oldest.scheduled_at.isoformat(),
-                    "age_seconds": oldest.age.total_seconds(),
+                    "seconds": oldest.age.total_seconds(),
                 }
                 for oldest in status.oldest_due
             ],
@@ -139,7 +139,7 @@ def _running_as_json(status: Status, each: RunningKind) -> dict[str, object]:
         "pool": None if each.pool_id is None else status.lives.get(each.pool_id, "gone"),
         "count": each.count,
         "claimed_at": _iso(each.claimed_at),
-        "age_seconds": None if each.age is None else each.age.total_seconds(),
+        "seconds": None if each.age is None else each.age.total_seconds(),
     }
 
 
@@ -151,7 +151,7 @@ def _run_as_json(status: Status, each: NotableRun) -> dict[str, object]:
         "pool_id": str(each.pool_id),
         "pool": status.lives.get(each.pool_id, "gone"),
         "since": each.since.isoformat(),
-        "age_seconds": each.age.total_seconds(),
+        "seconds": each.age.total_seconds(),
         "hung": each.is_hung,
         "place": each.place,
         "progress": None if each.progress is None else each.progress._asdict(),
