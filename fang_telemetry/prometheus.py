@@ -230,7 +230,11 @@ _TYPES: Final[Sequence[tuple[str, str, str]]] = (
     ("fang_tasks_due", "due", "Tasks that could start now; 100 stands for that many or more."),
     ("fang_task_oldest_due_seconds", "oldest_due", "For how long the task has been due that has waited longest."),
     ("fang_tasks_in_progress", "running", "Tasks that pools hold."),
-    ("fang_task_type_workers", "workers", "Workers of all pools that serve the type and do not stop."),
+    (
+        "fang_task_type_workers",
+        "workers",
+        "Workers of all pools that serve the type, but for those that stop or are silent.",
+    ),
     ("fang_task_type_paused", "paused", "Whether the type is paused."),
 )
 

@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 import psycopg
 import pytest
+import redis
 
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_core import AsyncMemoryQueue, MemoryQueue
@@ -28,6 +29,7 @@ from fang_redis.connections.sending import Sending, Write
 from fang_redis.layout import Keys
 from fang_redis.operations import Verb
 from fang_redis.reading.history import History
+from fang_redis.records import microseconds
 from fang_threaded import Queue, WorkerPool
 from fang_threaded.database import run_on
 from tests.sqlitefiles import async_on_sqlite, threaded_on_sqlite
@@ -44,6 +46,12 @@ def _write_stats_in(state: MemoryState, writer: UUID, flush: Flush) -> None:
     state.stats.rows.update({Key(60, flush.minute, writer, pair): row for pair, row in flush.rows.items()})
 
 
+def _backdate_live_in(state: MemoryState, pool_id: UUID, by: timedelta) -> None:
+    pool = state.pools[pool_id]
+    assert pool.told_at is not None
+    pool.told_at -= by
+
+
 def threaded_in_memory() -> Backend:
     state = MemoryState()
     return Backend(
@@ -52,6 +60,7 @@ def threaded_in_memory() -> Backend:
         pool=WorkerPool,
         set_crashes=partial(_set_crashes_in, state),
         write_stats=partial(_write_stats_in, state),
+        backdate_live=partial(_backdate_live_in, state),
     )
 
 
@@ -63,6 +72,7 @@ def async_in_memory() -> Backend:
         pool=AsyncWorkerPool,
         set_crashes=partial(_set_crashes_in, state),
         write_stats=partial(_write_stats_in, state),
+        backdate_live=partial(_backdate_live_in, state),
     )
 
 
@@ -97,6 +107,13 @@ def write_stats_on(url: str, writer: UUID, flush: Flush) -> None:
         run_on(connection, replace(operation, params={**operation.params, "p_latest": timedelta(days=36_500)}))
 
 
+def backdate_live_on(url: str, pool_id: UUID, by: timedelta) -> None:
+    """Has a pool have told what it does so much earlier."""
+    with psycopg.connect(url, prepare_threshold=None) as connection:
+        found = connection.execute("UPDATE fang.fang_live SET at = at - %s WHERE pool_id = %s", (by, pool_id))
+        assert found.rowcount == 1
+
+
 def threaded_on_postgres(url: str, **options: Any) -> Backend:
     return Backend(
         "threaded",
@@ -105,6 +122,7 @@ def threaded_on_postgres(url: str, **options: Any) -> Backend:
         transaction=partial(psycopg.connect, url, prepare_threshold=None),
         set_crashes=partial(set_crashes_on, url),
         write_stats=partial(write_stats_on, url),
+        backdate_live=partial(backdate_live_on, url),
     )
 
 
@@ -116,6 +134,7 @@ def async_on_postgres(url: str, **options: Any) -> Backend:
         transaction=partial(transaction, url, statement_cache_size=0),
         set_crashes=partial(set_crashes_on, url),
         write_stats=partial(write_stats_on, url),
+        backdate_live=partial(backdate_live_on, url),
     )
 
 
@@ -144,6 +163,14 @@ def _write_stats_of(url: str, writer: UUID, flush: Flush) -> None:
     _run_on_redis(url, written)
 
 
+def _backdate_live_of(url: str, pool_id: UUID, by: timedelta) -> None:
+    """Has a pool have told what it does so much earlier."""
+    live, pool = Keys("fang")("live"), str(pool_id)
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        at, told = str(client.hget(live, pool)).split(" ", 1)
+        client.hset(live, pool, f"{int(at) - microseconds(by)} {told}")
+
+
 def _run_on_redis(url: str, verb: Callable[[Sending], Verb[None]]) -> None:
     links = Links(server_of(url))
     Runner(links).run(verb(Sending(Keys("fang", links.server.database))))
@@ -157,6 +184,7 @@ def threaded_on_redis(url: str, **options: Any) -> Backend:
         pool=WorkerPool,
         set_crashes=partial(_set_crashes_of, url),
         write_stats=partial(_write_stats_of, url),
+        backdate_live=partial(_backdate_live_of, url),
     )
 
 
@@ -167,6 +195,7 @@ def async_on_redis(url: str, **options: Any) -> Backend:
         pool=AsyncWorkerPool,
         set_crashes=partial(_set_crashes_of, url),
         write_stats=partial(_write_stats_of, url),
+        backdate_live=partial(_backdate_live_of, url),
     )
 
 

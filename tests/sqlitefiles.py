@@ -5,6 +5,7 @@ import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -70,6 +71,15 @@ def write_stats(path: Path, writer: UUID, flush: Flush) -> None:
     file.close()
 
 
+def backdate_live(path: Path, pool_id: UUID, by: timedelta) -> None:
+    """Has a pool have told what it does so much earlier."""
+    with transaction(path) as connection:
+        found = connection.execute(
+            "UPDATE fang_live SET at = at - ? WHERE pool_id = ?", (by // timedelta(microseconds=1), pool_id.bytes)
+        )
+        assert found.rowcount == 1
+
+
 def threaded_on_sqlite(path: Path) -> Backend:
     _make_tables(path)
     return Backend(
@@ -79,6 +89,7 @@ def threaded_on_sqlite(path: Path) -> Backend:
         transaction=partial(transaction, path),
         set_crashes=partial(set_crashes, path),
         write_stats=partial(write_stats, path),
+        backdate_live=partial(backdate_live, path),
     )
 
 
@@ -96,4 +107,5 @@ def async_on_sqlite(path: Path) -> Backend:
         transaction=partial(async_transaction, path),
         set_crashes=partial(set_crashes, path),
         write_stats=partial(write_stats, path),
+        backdate_live=partial(backdate_live, path),
     )

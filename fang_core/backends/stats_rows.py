@@ -29,6 +29,7 @@ from fang_core.monitoring.history import (
     total,
 )
 from fang_core.monitoring.reading import Moment, Range, Sums, heat_of
+from fang_core.monitoring.silence import is_silent
 from fang_core.monitoring.stats import MOST_DUE, HeatPoint, TypeStats
 
 MERGED: Final = UUID(int=0)
@@ -129,6 +130,15 @@ def heat_of_rows(rows: Rows, asked: Range) -> tuple[HeatPoint, ...]:
     return heat_of({where: (row.queue, row.run) for where, row in sums.items()})
 
 
+def counts_workers(mode: str, *, stopping: bool, told_at: datetime | None, now: datetime) -> bool:
+    """Returns whether the workers of a pool count for its types: not if it stops, is a manual one, or is silent.
+
+    Args:
+        told_at: when it told last what it does; None if it never has, as pools of older releases.
+    """
+    return not stopping and mode != "manual" and not is_silent(None if told_at is None else now - told_at)
+
+
 def type_stats(
     task_type: str, *, due: int, oldest_due: datetime | None, running: int, workers: int, paused: bool, now: datetime
 ) -> TypeStats:
@@ -136,7 +146,7 @@ def type_stats(
 
     Args:
         due, oldest_due: how many tasks are due, counted up to ``MOST_DUE`` or further, and when the first of them was.
-        workers: those of all pools that serve it, but for pools that stop, and manual ones.
+        workers: those of all pools that serve it and for which ``counts_workers`` says so.
     """
     return TypeStats(
         task_type=task_type,

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import inf
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -61,6 +61,8 @@ class Backend:
         set_crashes: takes the id of a waiting task and a number, and sets the task's count of crashes. No method of a
             store can do it, since a crash is the death of a process. A backend that outlives processes needs it.
         write_stats: writes rows of history as this writer, however long ago their minute is. No store can do it.
+        backdate_live: takes the id of a pool that has told what it does, and a span, and has it told so much earlier.
+            No store can do it.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Backend:
         transaction: Callable[[], Any] | None = None,
         set_crashes: Callable[[UUID, int], Any] | None = None,
         write_stats: Callable[[UUID, Flush], Any] | None = None,
+        backdate_live: Callable[[UUID, timedelta], Any] | None = None,
     ) -> None:
         self.note = _NOTES[mode]
         self.foreign_note = _NOTES["async" if mode == "threaded" else "threaded"]
@@ -84,6 +87,7 @@ class Backend:
         self._make_transaction = transaction
         self._set_crashes = set_crashes
         self._write_stats = write_stats
+        self._backdate_live = backdate_live
         self._clients: list[Client] = []
         self._loop = asyncio.Runner()
         self.queue = queue()
@@ -192,6 +196,12 @@ class Backend:
             pytest.skip("give the Backend of the suite write_stats=, to test how history is added up")
         for at, row in rows:
             self.call(self._write_stats, uuid4(), Flush(minute_of(at), {pair: row}))
+
+    def backdate_live(self, client: Client, by: timedelta) -> None:
+        """Has a pool have told what it does so much earlier than it did."""
+        if self._backdate_live is None:
+            pytest.skip("give the Backend of the suite backdate_live=, to test which pools count as silent")
+        self.call(self._backdate_live, client.id, by)
 
     def reopen(self, **options: Any) -> None:
         """Replaces the queue by one with these options; the backend may be empty afterwards."""

@@ -95,7 +95,8 @@ class TypeStats:
         due_is_exact: whether ``due`` is all of them; if not, it stands for that many or more.
         oldest_due: for how many seconds the one of these that has waited longest has been due; 0 if there is none.
         running: how many of its tasks pools hold.
-        workers: how many workers the pools have that serve it and do not stop; each counts for all types it serves.
+        workers: how many workers the pools have that serve it, and neither stop nor have been silent for half a minute;
+            each counts for all types it serves.
         paused: whether it is paused.
     """
 

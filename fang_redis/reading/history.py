@@ -16,6 +16,7 @@ from fang_core.backends.stats_rows import (
     MERGED,
     Key,
     added_up,
+    counts_workers,
     heat_of_rows,
     hours_to_fold,
     minutes_to_fold,
@@ -171,12 +172,17 @@ def _times(texts: Iterable[str]) -> list[datetime]:
 
 
 def _types_of(reply: Sequence[Any], asked: Range) -> Iterator[TypeStats]:
-    now, pools, stopping, resized, *rows = reply
-    workers = pairs(resized)
+    at, pools, stopping, resized, live, *rows = reply
+    now, workers, told = time_of(at), pairs(resized), pairs(live)
     working = [
         (record["task_types"], int(workers.get(pool, record["workers"])))
         for pool, record in zip(pools[::2], map(from_json, pools[1::2]), strict=True)
-        if pool not in stopping and record["mode"] != "manual"
+        if counts_workers(
+            record["mode"],
+            stopping=pool in stopping,
+            told_at=time_of(told[pool]) if told.get(pool) else None,
+            now=now,
+        )
     ]
     for task_type, due, oldest, running, paused in rows:
         if asked.task_types is None or task_type in asked.task_types:
@@ -187,5 +193,5 @@ def _types_of(reply: Sequence[Any], asked: Range) -> Iterator[TypeStats]:
                 running=running,
                 workers=sum(number for served, number in working if task_type in served),
                 paused=bool(paused),
-                now=time_of(now),
+                now=now,
             )

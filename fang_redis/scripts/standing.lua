@@ -1,11 +1,13 @@
--- Reads how task types stand -> {now, {pool, JSON...}, {pools that are stopping}, {pool, number of its workers...};
--- {type, how many are due, when the first of those was or '', how many run, 1 if it is paused} of each type with
--- waiting tasks, pools, or something that holds}.
+-- Reads how task types stand -> {now, {pool, JSON...}, {pools that are stopping}, {pool, number of its workers...},
+-- {pool, when it told last what it does...}; {type, how many are due, when the first of those was or '', how many run, 1
+-- if it is paused} of each type with waiting tasks, pools, or something that holds}.
 local pools, types = call('HGETALL', P..'pools'), {}
 local function add(names) for _, T in ipairs(names) do types[T] = true end end
 add(call('SMEMBERS', P..'types')); add(call('SMEMBERS', P..'managed'))
 for i = 2, #pools, 2 do add(cjson.decode(pools[i]).task_types) end
-local out = {now, pools, call('SMEMBERS', P..'stopping'), call('HGETALL', P..'workers')}
+local told = call('HGETALL', P..'live')
+for i = 2, #told, 2 do told[i] = told[i]:match('^%d+') or '' end
+local out = {now, pools, call('SMEMBERS', P..'stopping'), call('HGETALL', P..'workers'), told}
 for T in pairs(types) do
   local due, first, runs = 0, nil, 0
   for _, l in ipairs(call('SMEMBERS', P..'levels:'..T)) do

@@ -16,7 +16,7 @@ from fang_core.monitoring.reading import Range, stats_of
 from fang_core.monitoring.stats import MOST_DUE, HeatPoint, Stats, TypeStats
 from fang_core.record import PRIORITIES
 from fang_sqlite.connections.transaction import Transaction
-from fang_sqlite.records import UNREADABLE, micros, moment, names_of
+from fang_sqlite.records import UNREADABLE, micros, moment, moment_or_none, names_of
 from fang_sqlite.schema import DUE
 from fang_sqlite.tasks.flow import read_types, running_by_type
 
@@ -130,9 +130,14 @@ def _wanted(tx: Transaction, asked: Range) -> Iterator[tuple[Key, StatsRow]]:
 def _types(tx: Transaction, asked: Range) -> list[TypeStats]:
     """Returns how the task types stand that have waiting tasks, pools, or settings of their own."""
     workers: dict[str, int] = {}
-    for task_types, mode, count, stopping in tx.rows("SELECT task_types, mode, workers, stopping FROM fang_pools"):
+    for task_types, mode, count, stopping, at in tx.rows(
+        """SELECT p.task_types, p.mode, p.workers, p.stopping, v.at
+  FROM fang_pools p LEFT JOIN fang_live v ON v.pool_id = p.id"""
+    ):
+        told_at = moment_or_none(at)
+        counts = stats_rows.counts_workers(mode, stopping=bool(stopping), told_at=told_at, now=tx.now)
         for name in names_of(task_types):
-            workers[name] = workers.get(name, 0) + (0 if stopping or mode == "manual" else count)
+            workers[name] = workers.get(name, 0) + (count if counts else 0)
     kept = read_types(tx)
     names = {*_waiting_types(tx), *workers, *kept}
     running = running_by_type(tx)

@@ -38,7 +38,7 @@ from fang_core.liveness import BeatRequest, CancelRequest
 from fang_postgres.once import names_of
 from fang_postgres.statements import Statements, statements
 from fang_threaded import Queue, WorkerPool
-from tests.backends import set_crashes_on, write_stats_on
+from tests.backends import backdate_live_on, set_crashes_on, write_stats_on
 from tests.driven import Driven
 from tests.hostile import ARRAYS, Nonsense, dumpers_of_nonsense, loaders_of_nonsense, settings_of
 from tests.modes import Database, ThreadedNote, eventually, ran
@@ -102,6 +102,7 @@ def backend(shared_hostile: Engine, emptied_url: str) -> Iterator[Backend]:
         pool=WorkerPool,
         set_crashes=partial(set_crashes_on, emptied_url),
         write_stats=partial(write_stats_on, emptied_url),
+        backdate_live=partial(backdate_live_on, emptied_url),
     )
     yield made
     made.close()

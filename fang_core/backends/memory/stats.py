@@ -8,6 +8,7 @@ from uuid import UUID
 from fang_core.backends.stats_rows import (
     Key,
     added_up,
+    counts_workers,
     heat_of_rows,
     hours_to_fold,
     is_late,
@@ -79,7 +80,11 @@ class MemoryStats:
 
     def _types(self, asked: Range, now: datetime) -> list[TypeStats]:
         state = self._state
-        pools = [pool for pool in state.pools.values() if not pool.stopping and pool.record.mode != "manual"]
+        pools = [
+            pool
+            for pool in state.pools.values()
+            if counts_workers(pool.record.mode, stopping=pool.stopping, told_at=pool.told_at, now=now)
+        ]
         waiting = [task for task in state.tasks.values() if task.state in DUE_STATES]
         running = [task.task_type for task in state.tasks.values() if task.state is TaskState.IN_PROGRESS]
         names = {task.task_type for task in waiting} | set(state.types)

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from fang_core.backends.pools import Live
 from fang_core.conformance.backend import Backend
 from fang_core.conformance.store.history import HOUR, MINUTE, PAIR, ROW, only_kind, stats
 from fang_core.errors import UsageError
 from fang_core.monitoring.history import POOL, Flush, StatsRow, hour_of, minute_of
+from fang_core.monitoring.silence import SILENT_AFTER
 from fang_core.monitoring.stats import HeatPoint, Stats, TypeStats
 
 
@@ -120,6 +122,20 @@ class StatsSuite:
         assert (common.due, common.due_is_exact, common.running) == (100, False, 2)
         assert common.oldest_due > 0
         assert (mail.due, mail.due_is_exact, mail.workers, mail.paused) == (0, True, 0, True)
+
+    def test_workers_of_a_pool_that_is_silent_do_not_count(self, backend: Backend) -> None:
+        """Nobody removes the record of the last pool if it is killed: its type would look served for ever."""
+        killed, other = backend.client(workers=1), backend.client(workers=10)
+        backend.client(workers=100)  # it never tells what it does, as pools of older releases
+        for client in (killed, other):
+            client.tell_live(Live(0, 0, ()))
+        assert type_of(backend, "common").workers == 111
+        backend.backdate_live(killed, SILENT_AFTER + timedelta(seconds=1))
+        assert type_of(backend, "common").workers == 110
+        backend.backdate_live(other, HOUR)
+        assert type_of(backend, "common").workers == 100
+        other.tell_live(Live(0, 0, ()))
+        assert type_of(backend, "common").workers == 110
 
     def test_what_cannot_be_asked_for(self, backend: Backend) -> None:
         refused: list[tuple[tuple[Any, ...], dict[str, Any]]] = [

@@ -93,3 +93,25 @@ class ShowsAllKinds(BrokenQueue):
             return dataclasses.replace(found, kinds=(*found.kinds, kind), types=(no_type,))
 
         backend.queue.stats = stats
+
+
+class CountsWorkersOfSilentPools(BrokenQueue):
+    """As if all pools whose records are there were alive."""
+
+    caught_by = (StatsSuite.test_workers_of_a_pool_that_is_silent_do_not_count,)
+
+    @classmethod
+    def wrap(cls, backend: Backend) -> None:
+        whole = Whole(backend.queue)
+        read, list_pools = whole.stats, whole.pools
+
+        async def stats(*arguments: Any, **options: Any) -> Stats:
+            found: Stats = await read(*arguments, **options)
+            pools = await list_pools()
+            counted = (
+                dataclasses.replace(each, workers=sum(p.workers for p in pools if each.task_type in p.task_types))
+                for each in found.types
+            )
+            return dataclasses.replace(found, types=tuple(counted))
+
+        backend.queue.stats = stats
