@@ -190,6 +190,7 @@ async def test_an_insert_takes_all_options(queue: AsyncMemoryQueue) -> None:
         form = sent_by(await browser.get("/tasks/new?kind=web-ship"))
         assert (await post(browser, "insert-task", form | typed)).status_code == 303
         task = await only_task(queue)
+        form = sent_by(await browser.get("/tasks/new?kind=web-ship"))
         answer = await post(browser, "insert-task", form | typed)
         page = text_of((await browser.get(answer.headers["location"])).text)
         assert f"an equal task was there: {task.id}" in page

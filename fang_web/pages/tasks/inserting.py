@@ -1,13 +1,16 @@
 """Inserts a task with the form of its class: nothing is written that does not fit the class.
 
-A kind whose class is not imported here has a form of JSON, which says that nothing checks it.
+A kind whose class is not imported here has a form of JSON, which says that nothing checks it. A form brings the id that
+its task gets, so that sending it twice, as by a double click, inserts one.
 """
 
 from typing import Final
+from uuid import UUID
 
 from starlette.responses import Response
+from uuid_utils import uuid7
 
-from fang_core.errors import TwinExists, UsageError
+from fang_core.errors import IdInUse, TwinExists, UsageError
 from fang_core.record import Task
 from fang_core.tasks.registry import REGISTRY
 from fang_web.audited import audited
@@ -27,14 +30,15 @@ async def new(view: View) -> Response:
     kind = view.parameters.text("kind", most=500)
     if not kind:
         return view.render("task_kinds.html", kinds=_kinds())
-    shown = _of_new(view, kind)
+    shown = _of_new(view, kind, _new_id())
     return shown.response(shown.form.of_new())
 
 
 async def insert(view: View) -> Response:
     """Inserts a task of what was typed; shows the form again, with what is wrong, if that is no task."""
     kind = view.form.required("kind")
-    shown = _of_new(view, kind)
+    id = view.form.id("id") or _new_id()
+    shown = _of_new(view, kind, id)
     controls = controls_of(view.form)
     if "again" in view.form:
         return shown.response(controls)
@@ -44,11 +48,15 @@ async def insert(view: View) -> Response:
         return shown.response(controls, errors)
     async with audited(view, "insert task", kind, told_of_checks(shown) or None) as change:
         try:
-            task: Task = await view.queue.insert_task(filled.task, **options)
+            task: Task = await view.queue.insert_task(filled.task, id=id, **options)
+        except IdInUse:
+            change.result = "refused"
+            why = f"sent already: task {id} has other fields than you send now; insert again if you want another task"
+            return _of_new(view, kind, _new_id()).response(controls, {ROOT: [why]})
         except (UsageError, TwinExists) as error:
             change.result = "refused"
             return shown.response(controls, {ROOT: [str(error)]})
-        change.result = f"an equal task was there: {task.id}" if task.conflict else f"inserted {task.id}"
+        change.result = f"{_found(task, id) if task.conflict else 'inserted'} {task.id}"
     return view.redirect("tasks", task.id, done=change.id)
 
 
@@ -58,8 +66,17 @@ def _kinds() -> list[tuple[str, str]]:
     return [(kind, (cls.__doc__ or "").strip().partition("\n")[0]) for kind, cls in sorted(known.items())]
 
 
-def _of_new(view: View, kind: str) -> FormPage:
-    return FormPage(view, "task_new.html", form_of_new(view, kind), {"kind": kind})
+def _found(task: Task, id: UUID) -> str:
+    """Returns why an insert has found a task: it has inserted that itself before, or an equal one was there."""
+    return "sent already: task" if task.id == id else "an equal task was there:"
+
+
+def _new_id() -> UUID:
+    return UUID(int=uuid7().int)
+
+
+def _of_new(view: View, kind: str, id: UUID) -> FormPage:
+    return FormPage(view, "task_new.html", form_of_new(view, kind), {"kind": kind, "id": id})
 
 
 ROUTES: Final[list[Route]] = [page("/tasks/new", new), action("/actions/insert-task", insert, role=Role.ADMIN)]
