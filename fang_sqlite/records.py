@@ -17,6 +17,27 @@ ID_BYTES: Final = 16
 GREATEST: Final = 2**63 - 1
 """The largest integer of SQLite."""
 
+
+class Undecodable(str):
+    """A text that is no UTF-8, as somebody else has written it: it can be shown, with marks in place of such bytes.
+
+    Attributes:
+        raw: what the file has.
+    """
+
+    raw: bytes
+
+    @classmethod
+    def or_text(cls, raw: bytes) -> str:
+        """Returns the text of these bytes, as the ``text_factory`` of a connection."""
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            text = cls(raw.decode(errors="replace"))
+            text.raw = raw
+            return text
+
+
 COLUMNS: Final = (
     *("id", "metadata", "kind", "task_type", "state", "priority", "retries", "max_retries", "crashes", "attempt"),
     *("scheduled_at", "created_at", "updated_at", "error_message", "errors", "pool_id", "claimed_at", "uniq_hash"),
@@ -88,6 +109,7 @@ def _object_or_none(text: str | None) -> dict[str, Any] | None:
 
 def _object(text: str) -> dict[str, Any]:
     """Returns an object of JSON. Raises one of ``UNREADABLE``."""
+    _check_decoded(text)
     found = json.loads(text)
     if not isinstance(found, dict):
         raise TypeError("this is no object of JSON")
@@ -138,6 +160,8 @@ def task_of(row: tuple[Any, ...]) -> Task:
     headers, timeout, expires_at, cancel_request, group_limit, lane = options
     task_id = UUID(bytes=id_)
     try:
+        for value in row:
+            _check_decoded(value)  # who changes the task would write another text
         return Task(
             id=task_id,
             metadata=json.loads(metadata),
@@ -173,9 +197,16 @@ def listed_task_of(row: tuple[Any, ...]) -> Task:
     try:
         return task_of(row)
     except UnreadablePayload:
-        shown = dict(zip(COLUMNS, row, strict=True))
+        decoded = (str(value) if isinstance(value, Undecodable) else value for value in row)
+        shown = dict(zip(COLUMNS, decoded, strict=True))
         shown |= {"metadata": "{}", "errors": "[]", "headers": None, "cancel_request": None}
         return task_of(tuple(shown.values()))._replace(metadata={"type": shown["kind"]})
+
+
+def _check_decoded(value: object) -> None:
+    """Raises ``UnicodeError``, one of ``UNREADABLE``, for a text that is no UTF-8."""
+    if type(value) is Undecodable:
+        raise UnicodeError
 
 
 def _unreadable(task_id: UUID, kind: str, error: Exception) -> NoReturn:
@@ -298,6 +329,7 @@ def claimed_of(row: tuple[Any, ...]) -> ClaimedTask:
 def _payload_of(metadata: str, kind: str) -> str:
     """Returns the metadata without its type, as the text of a claim."""
     # Nearly always the type stands first, as inserts write it: to read the JSON takes as long as the rest.
+    _check_decoded(metadata)
     beginning = f'{{"type":"{kind}",'
     if metadata.startswith(beginning):
         return "{" + metadata[len(beginning) :]

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
-from fang_sqlite.records import micros
+from fang_sqlite.records import Undecodable, micros
 
 Values: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
@@ -61,8 +61,16 @@ class Transaction:
         return bool(self.woken or self.late or self.told)
 
     def rows(self, sql: str, values: Values = ()) -> list[Any]:
-        """Runs a statement, and returns all of its rows."""
-        return self.connection.execute(sql, values).fetchall()
+        """Runs a statement, and returns all of its rows; a text that is no UTF-8 comes as ``Undecodable``."""
+        cursor = self.connection.execute(sql, values)
+        found: list[Any] = []
+        try:
+            found.extend(cursor)  # unlike fetchall(), it keeps the rows before one that raises
+        except sqlite3.OperationalError as error:
+            if not _is_undecodable(error):
+                raise
+            _go_on(cursor, found)
+        return found
 
     def row(self, sql: str, values: Values = ()) -> Any:
         """Runs a statement that has one row at most, and returns it, or None."""
@@ -87,3 +95,22 @@ class Transaction:
     def tell(self, pool_ids: Iterable[UUID]) -> None:
         """Notes pools of which something was said."""
         self.told.update(pool_ids)
+
+
+def _is_undecodable(error: sqlite3.OperationalError) -> bool:
+    """Returns whether a text could not be decoded: an error of Python's module, which has no code of SQLite's."""
+    return not hasattr(error, "sqlite_errorcode") and str(error).startswith("Could not decode to UTF-8")
+
+
+def _go_on(cursor: sqlite3.Cursor, found: list[Any]) -> None:
+    """Adds the rows from the one on whose text could not be decoded.
+
+    The cursor still stands on that row. To run the statement again would be wrong: one with RETURNING has written.
+    The connection decodes so only here, as it takes longer than ``str``, which the module decodes by itself.
+    """
+    connection = cursor.connection
+    connection.text_factory = Undecodable.or_text
+    try:
+        found.extend(cursor)
+    finally:
+        connection.text_factory = str

@@ -15,15 +15,18 @@ from fang_core.backends.claims import NO_TRANSACTIONS, LaneClaim, LaneRequest
 from fang_core.backends.managed import ManagedType, pick
 from fang_core.claims.suspects import ANY_SUSPECTS
 from fang_core.crashes import MOST_GROUP, SUSPECT_AFTER
+from fang_core.logs import SafeLogger
 from fang_core.record import Task
 from fang_sqlite import rows
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.pools.registering import is_registered
-from fang_sqlite.records import CLAIMED, micros, moment
+from fang_sqlite.records import CLAIMED, Undecodable, micros, moment
 from fang_sqlite.schema import DUE
 from fang_sqlite.tasks import spoilt
 from fang_sqlite.tasks.flow import read_type, write_type
 from fang_sqlite.tasks.spoilt import NEXT_ATTEMPT
+
+_LOGGER: Final = SafeLogger("fang_sqlite")
 
 _WANTED: Final = f"""t.scheduled_at <= :now
     AND (:kinds IS NULL OR t.kind IN (SELECT value FROM json_each(:kinds)))
@@ -119,6 +122,8 @@ class _Lanes:
             size = min(size, most - self.looked)
             values = {"priority": self.priority, "first": first, "last": last, "most": size}
             found = waiting.tx.rows(_LANES, waiting.values | values)
+            if any(isinstance(lane, Undecodable) for lane, _ in found):
+                raise _LanesSpoilt
             if waiting.managed.settings.key_rate is not None:
                 waiting.managed.tats.update(_tats(waiting.tx, waiting.request.task_type, [lane for lane, _ in found]))
             for lane, has_task in found:
@@ -130,10 +135,17 @@ class _Lanes:
             first, size = found[-1][0] + _NEXT, size * 4
 
 
+class _LanesSpoilt(Exception):
+    """Raised for lanes that are no UTF-8: no statement can name them, nor go on behind them."""
+
+
 def look(tx: Transaction, request: LaneRequest) -> tuple[LaneClaim, bool]:
     """Returns the answer to a claim that takes nothing, and whether there is something to take: if not, the answer is
     true, and there is no need for a transaction that writes."""
-    claim, _, ids = _picked(tx, request)
+    try:
+        claim, _, ids = _pick(tx, request)
+    except _LanesSpoilt:
+        return LaneClaim([], tx.now, NO_TRANSACTIONS, registered=True), True
     return claim, bool(ids)
 
 
@@ -154,6 +166,24 @@ def claim_lanes(tx: Transaction, request: LaneRequest) -> LaneClaim:
 
 
 def _picked(tx: Transaction, request: LaneRequest) -> tuple[LaneClaim, ManagedType, Sequence[bytes]]:
+    """Returns what ``_pick`` does, in a transaction that writes: lanes that are no UTF-8 are written anew before."""
+    try:
+        return _pick(tx, request)
+    except _LanesSpoilt:
+        _mend_lanes(tx, request.task_type)
+        return _pick(tx, request)
+
+
+def _mend_lanes(tx: Transaction, task_type: str) -> None:
+    """Gives the tasks whose lanes are no UTF-8 lanes that are, and logs that."""
+    lanes = tx.rows(f"SELECT DISTINCT lane FROM fang_tasks WHERE {DUE} AND task_type = ?", (task_type,))
+    spoilt_lanes = [(str(lane), task_type, lane.raw) for (lane,) in lanes if isinstance(lane, Undecodable)]
+    sql = f"UPDATE fang_tasks SET lane = ? WHERE {DUE} AND task_type = ? AND lane = CAST(? AS TEXT)"
+    count = tx.run_many(sql, spoilt_lanes)
+    _LOGGER.error("%s tasks of type %s had lanes that are no UTF-8: somebody else has written them", count, task_type)
+
+
+def _pick(tx: Transaction, request: LaneRequest) -> tuple[LaneClaim, ManagedType, Sequence[bytes]]:
     """Returns the answer to a claim but for its tasks, the type with what their starts charge to it, and their ids."""
     claim = LaneClaim([], tx.now, NO_TRANSACTIONS, registered=is_registered(tx, request.pool_id))
     managed = read_type(tx, request.task_type) or ManagedType()
@@ -188,7 +218,11 @@ def fetch(tx: Transaction, task_type: str, pool_id: UUID) -> Task | None:
     waiting = _Waiting(tx, managed, request)
     waiting.values["kinds"] = None
     running = _running(tx, task_type)
-    picked = pick(managed, waiting, running, limit=1, after_lane=request.after_lane, now=tx.now)
+    try:
+        picked = pick(managed, waiting, running, limit=1, after_lane=request.after_lane, now=tx.now)
+    except _LanesSpoilt:
+        _mend_lanes(tx, task_type)
+        return fetch(tx, task_type, pool_id)
     managed.fetched_last = picked.after_lane or ""
     taken = _take(tx, task_type, managed, picked.tasks, pool_id)
     return rows.find(tx, UUID(bytes=taken[0][0])) if taken else None

@@ -16,18 +16,31 @@ from fang_core.backends.claims import ClaimRequest, LaneRequest
 from fang_core.backends.json_forms import schedule_as_json, schedule_from_json
 from fang_core.backends.pools import Declaration
 from fang_core.config import RetentionMode
-from fang_core.errors import BackendError
+from fang_core.errors import UnreadablePayload
+from fang_core.lifecycle import Outcome
 from fang_core.liveness import BeatRequest
+from fang_core.record import TaskState
 from fang_sqlite import AsyncSqliteQueue, SqliteQueue
+from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.pools.heart import SqliteHeart
+from fang_sqlite.pools.pools import list_pools
 from fang_sqlite.pools.registering import is_served
-from fang_sqlite.tasks.claiming import claim, look, reconcile, unknown_kinds, unserved_types
+from fang_sqlite.tasks.claiming import claim, look, reconcile, unknown_kinds, unserved_types, waiting_types
+from fang_sqlite.tasks.completing import complete
 from fang_sqlite.tasks.flow import adopt, declare
 from fang_sqlite.tasks.lanes import claim_lanes
 from fang_threaded import WorkerPool
 from tests.sqlite.files import hold, insert, opened, register
 
 LEAST, MOST = -(2**63), 2**63 - 1
+
+
+class Text(bytes):
+    """A text that is no UTF-8: a statement gets it as bytes, and makes a text of them."""
+
+
+NO_UTF8: Final = Text(b"\xffsecret")
+NO_UTF8_JSON: Final = Text(b'{"type":"spoiltrows.Threaded","n":1,"x":"\xffsecret"}')
 DEEP: Final = "[" * 3_000 + "]" * 3_000
 JSON: Final = ("", "no JSON", "null", "[]", "[null, 3]", '"text"', DEEP, "9" * 5_000)
 SPOILT: Final[dict[str, tuple[Any, ...]]] = {
@@ -35,13 +48,14 @@ SPOILT: Final[dict[str, tuple[Any, ...]]] = {
     **dict.fromkeys(("retries", "max_retries", "crashes", "attempt", "group_limit", "timeout"), (LEAST, MOST)),
     **dict.fromkeys(("created_at", "updated_at", "expires_at"), (LEAST, MOST)),
     "scheduled_at": (LEAST,),
-    "metadata": (*JSON, '{"type":"spoiltrows.Threaded",', '{"type":"spoiltrows.Async",'),
-    **dict.fromkeys(("errors", "headers", "cancel_request"), JSON),
+    "metadata": (*JSON, NO_UTF8, NO_UTF8_JSON, '{"type":"spoiltrows.Threaded",', '{"type":"spoiltrows.Async",'),
+    **dict.fromkeys(("errors", "headers", "cancel_request"), (*JSON, NO_UTF8, NO_UTF8_JSON)),
+    "error_message": (NO_UTF8,),
     "pool_id": (b"", b"x" * 17),
     "claimed_at": (LEAST, MOST),
-    "uniq_hash": ("", "odd"),
-    "uniq_waiting": ("", "odd"),
-    "lane": ("", "odd"),
+    "uniq_hash": ("", "odd", NO_UTF8),
+    "uniq_waiting": ("", "odd", NO_UTF8),
+    "lane": ("", "odd", NO_UTF8, Text(b"a\xff")),
 }
 CASES: Final = [(name, value) for name, values in SPOILT.items() for value in values]
 REFUSED: Final = {
@@ -88,11 +102,16 @@ def execute(path: Path, sql: str, *values: Any) -> list[Any]:
         return file.execute(sql, values).fetchall()
 
 
+def place(value: object) -> str:
+    """Returns what stands for a value in a statement."""
+    return "CAST(? AS TEXT)" if isinstance(value, Text) else "?"
+
+
 def spoil(path: Path, ids: list[UUID]) -> None:
     """Spoils each task in one of the ways."""
     with closing(sqlite3.connect(path)) as file, file:
         for task_id, (column, value) in zip(ids, CASES, strict=True):
-            file.execute(f"UPDATE fang_tasks SET {column} = ? WHERE id = ?", (value, task_id.bytes))
+            file.execute(f"UPDATE fang_tasks SET {column} = {place(value)} WHERE id = ?", (value, task_id.bytes))
 
 
 def left(path: Path) -> list[Any]:
@@ -107,6 +126,7 @@ def assert_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert message, name
         assert sum(name in line for line in errors) == 1, (name, errors)
     assert not [line for line in errors if "\n" in line or "Traceback" in line]
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("limited", [False, True], ids=["plain", "limited"])
@@ -179,7 +199,9 @@ OF_POOLS: Final = [
     *(("fang_pools", name, "[null, 3]") for name in ("task_types", "kinds", "isolated_kinds", "runs")),
     ("fang_tasks", "id", b"odd"),
     ("fang_tasks", "pool_id", b"odd"),
-    *(("fang_tasks", "errors", text) for text in JSON),
+    *(("fang_pools", name, NO_UTF8) for name in ("task_types", "kinds", "isolated_kinds", "runs")),
+    *(("fang_tasks", "errors", text) for text in (*JSON, NO_UTF8, NO_UTF8_JSON)),
+    *(("fang_tasks", name, NO_UTF8) for name in ("kind", "task_type", "headers", "cancel_request", "lane")),
     *(("fang_tasks", name, value) for name in ("crashes", "scheduled_at", "attempt") for value in (LEAST, MOST)),
 ]
 
@@ -193,7 +215,7 @@ async def test_what_a_dead_pool_held_is_taken_back(sqlite_path: Path, table: str
         hold(file, task_id, dead)
     key = "id" if table == "fang_pools" else "pool_id"
     where = f"rowid = (SELECT min(rowid) FROM fang_tasks WHERE {key} = ?)" if table == "fang_tasks" else f"{key} = ?"
-    execute(sqlite_path, f"UPDATE {table} SET {column} = ? WHERE {where}", value, dead.bytes)
+    execute(sqlite_path, f"UPDATE {table} SET {column} = {place(value)} WHERE {where}", value, dead.bytes)
     heart = SqliteHeart(file, locks=True)
     beat = await heart.beat(BeatRequest(alive, False, []))
     await heart.rescue([pulse for pulse in beat.pulses if pulse.pool_id == dead])
@@ -211,7 +233,7 @@ def test_what_a_pool_holds_and_does_not_know_is_given_back(sqlite_path: Path) ->
         task_id = insert(file)
         hold(file, task_id, pool)
         if column != "pool_id":
-            execute(sqlite_path, f"UPDATE fang_tasks SET {column} = ? WHERE id = ?", value, task_id.bytes)
+            execute(sqlite_path, f"UPDATE fang_tasks SET {column} = {place(value)} WHERE id = ?", value, task_id.bytes)
     with file.writing() as tx:
         assert reconcile(tx, pool, ()) == len(CASES)
     file.close()
@@ -264,10 +286,36 @@ def test_a_schedule_goes_on_though_the_task_of_its_last_tick_is_spoilt(sqlite_pa
     assert column not in ("metadata", "headers") or states[0][1] == "odd"
 
 
+def test_upkeep_and_completions_go_on_beside_text_that_is_no_utf8(sqlite_path: Path) -> None:
+    file = opened(sqlite_path)
+    pool = register(file)
+    ids = {column: insert(file) for column in ("kind", "task_type")}
+    held = [insert(file) for _ in range(4)]
+    names = ("headers", "errors", "error_message", "cancel_request")
+    for column, task_id in (*ids.items(), *zip(names, held, strict=True)):
+        execute(sqlite_path, f"UPDATE fang_tasks SET {column} = CAST(x'ff41' AS TEXT) WHERE id = ?", task_id.bytes)
+        if column in names:
+            hold(file, task_id, pool)
+    with file.reading() as tx:
+        assert waiting_types(tx, 100) == {"common": True, "\ufffdA": True}
+        assert unserved_types(tx, tx.micros) == ["\ufffdA"]
+        assert unknown_kinds(tx, ["common"]) == ["\ufffdA"]
+        assert [each.id for each in list_pools(tx)] == [pool]
+        outcomes = [Outcome(row[0], row[1], TaskState.FAILED) for row in _held(tx, pool)]
+    with file.writing() as tx:
+        assert complete(tx, pool, outcomes) == {*held}
+    file.close()
+
+
+def _held(tx: Transaction, pool: UUID) -> list[tuple[UUID, int]]:
+    found = tx.rows("SELECT id, attempt FROM fang_tasks WHERE pool_id = ?", (pool.bytes,))
+    return [(UUID(bytes=id_), attempt) for id_, attempt in found]
+
+
 def test_an_error_does_not_show_text_that_cannot_be_decoded(sqlite_path: Path) -> None:
     with SqliteQueue(sqlite_path) as queue:
         task = queue.insert_task(SpoiltThreaded())
         execute(sqlite_path, "UPDATE fang_tasks SET metadata = CAST(x'ff736563726574' AS TEXT)")
-        with pytest.raises(BackendError, match="Could not decode to UTF-8 column 'metadata'") as raised:
+        with pytest.raises(UnreadablePayload, match="cannot be read: UnicodeError") as raised:
             queue.find_task_by_id(task.id)
     assert "secret" not in str(raised.value)

@@ -24,6 +24,12 @@ MUTANTS: Final = (
         r"assert",
     ),
     Mutant(
+        "SQLite, one text that is no UTF-8 stops whoever reads its row",
+        [Edit("fang_sqlite/connections/transaction.py", "if not _is_undecodable(error):", "if True:")],
+        InTest("tests/sqlite/test_spoilt_rows.py::test_upkeep_and_completions_go_on_beside_text_that_is_no_utf8"),
+        r"Could not decode to UTF-8",
+    ),
+    Mutant(
         "SQLite, a pool that has beaten since it was looked at is rescued all the same",
         [
             Edit(
