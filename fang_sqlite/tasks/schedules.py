@@ -14,15 +14,20 @@ from fang_core.backends.rows import after_cancel
 from fang_core.backends.scheduling import is_listed, replaced, row_now, unknown_schedule
 from fang_core.backends.ticks import ScheduleState, Tick
 from fang_core.backends.waking import SCHEDULES
+from fang_core.errors import BackendError
+from fang_core.logs import SafeLogger
 from fang_core.record import Task
 from fang_core.remarks import Remark
 from fang_core.schedules.stored import Backfill, ScheduleInfo, Schedules, ScheduleSpec, Verdict
+from fang_core.tasks.arguments import LATEST
 from fang_core.tasks.insertion import NewTask, Overrides, Rules
 from fang_core.tasks.managing import Pause
 from fang_sqlite import rows
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.records import UNREADABLE, unreadable
 from fang_sqlite.tasks import inserting
+
+_LOGGER: Final = SafeLogger("fang_sqlite")
 
 # What applications do -------------------------------------------------------------------------------------------------
 
@@ -101,20 +106,31 @@ def _changed(tx: Transaction, former: ScheduleInfo | None, after: ScheduleInfo) 
 def declare(tx: Transaction, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str]) -> None:
     """Notes what classes say of their schedules; see ``ScheduleStore.declare_schedules``."""
     for name, says in {**declared, **dict.fromkeys(dropped)}.items():
-        former = _find(tx, name)
+        try:
+            former = _find(tx, name)
+        except BackendError:  # read() says so
+            continue
         after = schedule_rows.after_declaration(former, name, says, tx.now)
         if after is not None and after != former:
             _write(tx, after)
 
 
 def read(tx: Transaction, names: Sequence[str], task_types: Sequence[str] = (), known: str = "") -> ScheduleState:
-    """Returns what a pool reads of schedules, without the last ticks of those that are to ``begin``."""
+    """Returns what a pool reads of schedules, without the last ticks of those that are to ``begin``.
+
+    A schedule whose row cannot be read is left out, and makes no tick until somebody mends or removes the row. That is
+    logged when the caller knows another version, and so once by each pool.
+    """
     sql = """SELECT name, info FROM fang_schedules
   WHERE name IN (SELECT value FROM json_each(?)) OR task_type IN (SELECT value FROM json_each(?)) ORDER BY name"""
-    found = [_read(*row) for row in tx.rows(sql, (json.dumps(names), json.dumps(task_types)))]
+    found, spoilt = _readable(tx.rows(sql, (json.dumps(names), json.dumps(task_types))))
     wanted = [info for info in found if schedule_rows.is_read(info, names, task_types)]
-    version = schedule_rows.version_of(wanted)
+    version = schedule_rows.version_of(wanted) + (f" without {sorted(spoilt)}" if spoilt else "")
     last_ticks = {info.name: info.last_tick for info in found if info.name in names}
+    last_ticks |= {name: LATEST for name in spoilt if name in names}  # no tick of its class is due after that
+    if version != known and last_ticks.keys() >= set(names):  # otherwise the caller reads again
+        for error in spoilt.values():
+            _LOGGER.error("a schedule is left out: %s", error)
     return ScheduleState(tx.now, last_ticks, None if version == known else wanted, version)
 
 
@@ -127,7 +143,10 @@ def begin(tx: Transaction, names: Iterable[str]) -> None:
 
 def is_to_tick(tx: Transaction, tick: Tick) -> bool:
     """Returns whether the tick of a class is still to be made: of ten pools, nine ask too late."""
-    return schedule_rows.is_to_tick(_find(tx, tick.name), tick, tx.now)
+    try:
+        return schedule_rows.is_to_tick(_find(tx, tick.name), tick, tx.now)
+    except BackendError:  # spoilt since it was read: the next read leaves it out
+        return False
 
 
 def tick(tx: Transaction, tick: Tick) -> bool:
@@ -159,7 +178,10 @@ def _tick(tx: Transaction, tick: Tick, *, by_hand: bool) -> tuple[bool, Task | N
 
 def judge(tx: Transaction, tick: Tick) -> Verdict:
     """Returns what is to become of the tick of a stored schedule. Only some verdicts have anything written."""
-    return _judged(tx, tick, _find(tx, tick.name))[0]
+    try:
+        return _judged(tx, tick, _find(tx, tick.name))[0]
+    except BackendError:  # spoilt since it was read: to read again leaves it out
+        return Verdict.STALE
 
 
 def _judged(tx: Transaction, tick: Tick, info: ScheduleInfo | None) -> tuple[Verdict, Task | None]:
@@ -205,9 +227,24 @@ def _find(tx: Transaction, name: str) -> ScheduleInfo | None:
 def _read(name: str, text: str) -> ScheduleInfo:
     """Returns the schedule of a row. Raises ``BackendError``: to leave it out would be to forget it."""
     try:
-        return schedule_from_json(text)
+        info = schedule_from_json(text)
+        if info.name != name:
+            raise ValueError
+        return info
     except UNREADABLE as error:
         raise unreadable(f"schedule {name!r:.80} in fang_schedules", error) from None
+
+
+def _readable(found: Iterable[tuple[str, str]]) -> tuple[list[ScheduleInfo], dict[str, BackendError]]:
+    """Returns the schedules that can be read, and the errors of the others by their names."""
+    infos: list[ScheduleInfo] = []
+    spoilt: dict[str, BackendError] = {}
+    for name, text in found:
+        try:
+            infos.append(_read(name, text))
+        except BackendError as error:
+            spoilt[name] = error
+    return infos, spoilt
 
 
 def _known(tx: Transaction, name: str) -> ScheduleInfo:

@@ -1,25 +1,30 @@
 """Rows that somebody has spoilt with another client: pools log each once, and run all others."""
 
+import asyncio
 import logging
 import sqlite3
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import pytest
 
 from fang_async import AsyncWorkerPool
-from fang_core import AsyncRunnable, Limit, Queueable, Runnable, TaskConfig
+from fang_core import AsyncRunnable, Cron, Limit, Queueable, Runnable, TaskConfig
 from fang_core.backends.claims import ClaimRequest, LaneRequest
 from fang_core.backends.json_forms import schedule_as_json, schedule_from_json
 from fang_core.backends.pools import Declaration
+from fang_core.backends.ticking import tick_of
 from fang_core.config import RetentionMode
 from fang_core.errors import UnreadablePayload
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import BeatRequest
 from fang_core.record import TaskState
+from fang_core.schedules.stored import Verdict
+from fang_core.tasks.arguments import LATEST
 from fang_sqlite import AsyncSqliteQueue, SqliteQueue
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.pools.heart import SqliteHeart
@@ -319,3 +324,89 @@ def test_an_error_does_not_show_text_that_cannot_be_decoded(sqlite_path: Path) -
         with pytest.raises(UnreadablePayload, match="cannot be read: UnicodeError") as raised:
             queue.find_task_by_id(task.id)
     assert "secret" not in str(raised.value)
+
+
+# Schedules ------------------------------------------------------------------------------------------------------------
+
+TICKED: Final[SimpleQueue[str]] = SimpleQueue()
+SECOND: Final = timedelta(seconds=1)
+BAD_INFO: Final = ("no JSON", "{}", "null", Text(b'{"name":"\xff"}'))
+WAIT: Final = 60.0
+
+
+class SpoiltTick(Runnable):
+    task_config = TaskConfig(kind="spoiltrows.Tick", task_type="spoiltrows.threaded")
+    name: str
+
+    def run(self, queue: Queueable) -> None:
+        TICKED.put(self.name)
+
+
+class SpoiltAsyncTick(AsyncRunnable):
+    task_config = TaskConfig(kind="spoiltrows.AsyncTick", task_type="spoiltrows.async")
+    name: str
+
+    async def run(self, queue: Any) -> None:
+        TICKED.put(self.name)
+
+
+class SpoiltCron(Runnable):
+    task_config = TaskConfig(kind="spoiltrows.Cron", task_type="spoiltrows.cron", cron=Cron("* * * * *"))
+
+    def run(self, queue: Queueable) -> None:
+        """Does nothing."""
+
+
+def spoil_schedules(path: Path) -> list[str]:
+    """Spoils the row of each schedule but the good one; returns the names of these."""
+    names = [f"bad{n}" for n in range(len(BAD_INFO))]
+    for name, info in zip(names, BAD_INFO, strict=True):
+        execute(path, f"UPDATE fang_schedules SET info = {place(info)} WHERE name = ?", info, name)
+    return names
+
+
+def assert_left_out(names: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    """Each schedule is named in one line, and no turn has failed."""
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [sum(f"'{name}'" in line for line in lines) for name in names] == [1] * len(names)
+    assert len(lines) == len(names)
+
+
+def test_threads_tick_the_other_schedules(sqlite_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with SqliteQueue(sqlite_path) as queue:
+        for name in ("good", *(f"bad{n}" for n in range(len(BAD_INFO)))):
+            queue.schedules.put(name, SpoiltTick(name=name), every=SECOND)
+        names = spoil_schedules(sqlite_path)
+        with WorkerPool(queue, number_of_workers=1, task_type="spoiltrows.threaded"):
+            assert [TICKED.get(timeout=WAIT) for _ in range(2)] == ["good"] * 2
+    assert_left_out(names, caplog)
+
+
+async def test_asyncio_ticks_the_other_schedules(sqlite_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with AsyncSqliteQueue(sqlite_path) as queue:
+        for name in ("good", *(f"bad{n}" for n in range(len(BAD_INFO)))):
+            await queue.schedules.put(name, SpoiltAsyncTick(name=name), every=SECOND)
+        names = spoil_schedules(sqlite_path)
+        async with AsyncWorkerPool(queue, number_of_workers=1, task_type="spoiltrows.async"):
+            assert [await asyncio.to_thread(TICKED.get, timeout=WAIT) for _ in range(2)] == ["good"] * 2
+    assert_left_out(names, caplog)
+
+
+async def test_a_class_whose_schedule_is_spoilt_makes_no_tick(
+    sqlite_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = "spoiltrows.Cron"
+    async with AsyncSqliteQueue(sqlite_path) as queue:
+        store = await queue.store()
+        tick = tick_of(SpoiltCron(), datetime(2030, 1, 1, tzinfo=UTC), queue.rules)
+        await store.read_schedules([name])
+        execute(sqlite_path, "UPDATE fang_schedules SET info = 'no JSON' WHERE name = ?", name)
+        await store.declare_schedules({name: {}, "other": {}}, [])
+        state = await store.read_schedules([name, "other"])
+        assert state.last_ticks[name] == LATEST
+        assert state.last_ticks["other"] <= state.now
+        assert (await store.read_schedules([name], (), state.version)).last_ticks == {name: LATEST}
+        assert not await store.tick(tick)
+        assert await store.tick_stored(tick) is Verdict.STALE
+        await store.close()
+    assert_left_out([name], caplog)

@@ -30,6 +30,12 @@ MUTANTS: Final = (
         r"Could not decode to UTF-8",
     ),
     Mutant(
+        "SQLite, one spoilt schedule stops the ticks of all others",
+        [Edit("fang_sqlite/tasks/schedules.py", "spoilt[name] = error", "raise")],
+        InTest("tests/sqlite/test_spoilt_rows.py::test_a_class_whose_schedule_is_spoilt_makes_no_tick"),
+        r"cannot be read",
+    ),
+    Mutant(
         "SQLite, a pool that has beaten since it was looked at is rescued all the same",
         [
             Edit(
