@@ -283,19 +283,4 @@ MUTANTS: Final = (
         InTest("tests/async/test_flow_in_virtual_time.py::test_an_idle_pool_hardly_looks_at_managed_types"),
         r"assert \d+ <= 45",
     ),
-    Mutant(
-        "workers of pools that are silent count: a type whose last pool was killed looks served for ever",
-        [
-            Edit(
-                "fang_core/backends/stats_rows.py",
-                " and not is_silent(None if told_at is None else now - told_at)",
-                "",
-            )
-        ],
-        InTest(
-            "tests/conformance/test_pools.py::TestEveryBackend"
-            "::test_workers_of_a_pool_that_is_silent_do_not_count[sqlite-threaded]"
-        ),
-        r"assert 111 == 110",
-    ),
 )
