@@ -33,7 +33,7 @@ from tests.processes import ends
 
 GUARD: Final = """
 directory=$1; shift
-"$@" & server=$!
+"$@" >&2 & server=$!
 echo $server
 read -r word
 kill -9 $server
