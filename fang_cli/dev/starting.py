@@ -12,7 +12,7 @@ from fang_embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 
 def arguments(pools: Sequence[str]) -> list[str]:
-    """Returns those of the ``fang worker`` that runs the pools."""
+    """Returns the arguments of the ``fang worker`` that runs these pools."""
     return [*pools, "--wait-for-database", "30"]
 
 

@@ -38,8 +38,9 @@ class Deaths:
         Args:
             soon: whether the process was not ready, or has not been for longer than ``SOON``.
         """
-        is_new_row = not soon or now - self._last > ROW_ENDS_AFTER
-        self.in_a_row = soon + (0 if is_new_row else self.in_a_row)
+        if not soon or now - self._last > ROW_ENDS_AFTER:
+            self.in_a_row = 0
+        self.in_a_row += soon
         self._last = now
         self._at.append(now)
         while self._at[0] <= now - WITHIN:

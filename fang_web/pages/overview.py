@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from markupsafe import Markup
 from starlette.responses import Response
 
-from fang_core.monitoring.problems import problems
+from fang_core.monitoring.problems import problems, silence
 from fang_core.monitoring.stats import Stats, StatsPoint, TypeStats
 from fang_core.record import PoolInfo
 from fang_web.charts import sparkline, throughput
@@ -41,6 +41,7 @@ async def overview(view: View) -> Response:
     pools: Sequence[PoolInfo] = await reader.read("pools", view.queue.pools(), [])
     types = await reader.read("task types", view.queue.limits.list(), [])
     schedules = await reader.read("schedules", view.queue.schedules.list(ticks=0), [])
+    working = [pool for pool in pools if stats is None or silence(pool, stats.until) is None]
     return view.render(
         "overview.html",
         since=name,
@@ -52,8 +53,8 @@ async def overview(view: View) -> Response:
         rate_seconds=_last_whole(stats.points).seconds if stats and stats.points else None,
         curve=_curve(stats),
         pools=pools,
-        busy=sum(pool.busy or 0 for pool in pools),
-        workers=sum(pool.workers for pool in pools if not pool.stopping),
+        busy=sum(pool.busy or 0 for pool in working),
+        workers=sum(pool.workers for pool in working if not pool.stopping),
         problems=shortened(problems(stats, pools, types, schedules), MOST_PROBLEMS),
         unread=reader.unread,
     )

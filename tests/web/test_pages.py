@@ -49,6 +49,11 @@ async def test_the_overview_shows_task_types_throughput_and_what_is_wrong() -> N
     assert 'aria-current="page" accesskey="1">Overview' in html
 
 
+async def test_the_overview_counts_no_workers_of_a_pool_that_is_silent() -> None:
+    silent = pool(id=UUID(int=8), workers=5, busy=5, seen_at=NOW - timedelta(minutes=1))
+    assert "2 of 8 workers are busy" in text_of(await shown(TellingQueue(stats(), [pool(seen_at=NOW), silent]), "/"))
+
+
 async def test_the_overview_of_an_empty_queue() -> None:
     text = text_of(await shown(TellingQueue(stats(points=(), utilisation=None)), "/"))
     assert "Nothing that could be seen" in text
