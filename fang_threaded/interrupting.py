@@ -17,6 +17,7 @@ interrupter tries again a little later, as it does in a block of ``uninterruptib
 """
 
 import ctypes
+import gc
 import sys
 import threading
 import time
@@ -272,8 +273,11 @@ def _is_in_task(innermost: FrameType) -> bool:
         return False
     frame: FrameType | None = innermost
     modules: list[str] = []
+    of_collector = {getattr(callback, "__code__", None) for callback in tuple(gc.callbacks)}
     while frame is not None:
         if frame.f_code.co_name == "__del__" or frame.f_code.co_filename.startswith("<frozen importlib"):
+            return False
+        if frame.f_code in of_collector:  # Python swallows what is raised there, as in __del__
             return False
         modules.append(_module(frame))
         frame = frame.f_back

@@ -1,5 +1,6 @@
 """Runs in threads are interrupted: none is missed, none is mistaken for another, and every worker goes on."""
 
+import gc
 import logging
 import threading
 import time
@@ -330,6 +331,28 @@ def test_what_lends_connections_or_swallows_exceptions_is_not_struck(scene: Scen
         there["wait"](scene.waits)
         scene.seen.append("left")
         while True:
+            spin()
+
+    run = scene.begin(act)
+    assert scene.workers.interrupt(run, Interrupt.CANCELLED)
+    eventually(lambda: run.interrupt is Interrupt.CANCELLED)
+    scene.may_end.set()
+    assert scene.ended() == [Cancelled("")]
+    assert scene.seen == ["left"]
+
+
+def test_callbacks_of_the_garbage_collector_are_not_struck(scene: Scene) -> None:
+    def callback(phase: str, info: Any) -> None:
+        if phase == "start" and not scene.begun.is_set():
+            scene.waits()
+
+    def act() -> None:
+        gc.callbacks.append(callback)
+        gc.collect()
+        gc.callbacks.remove(callback)
+        scene.seen.append("left")
+        until = time.monotonic() + 10.0
+        while time.monotonic() < until:  # it ends by itself if the interruption was swallowed
             spin()
 
     run = scene.begin(act)

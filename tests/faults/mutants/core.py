@@ -152,6 +152,12 @@ MUTANTS: Final = (
         r"assert \[Success\(\)\] == \[\]",
     ),
     Mutant(
+        "an interruption strikes in a callback of the garbage collector, where Python swallows it",
+        [Edit("fang_threaded/interrupting.py", "if frame.f_code in of_collector:", "if False:")],
+        InTest("tests/threaded/test_interrupting.py::test_callbacks_of_the_garbage_collector_are_not_struck"),
+        r"assert \[Success\(\)\] == \[Cancelled",
+    ),
+    Mutant(
         "a hung run is never told of",
         [
             Edit(
