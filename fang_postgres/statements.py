@@ -35,6 +35,7 @@ from fang_postgres.sql import (
     schedules,
     stats,
     stored_schedules,
+    stored_ticks,
     uniques,
 )
 from fang_postgres.statement import Statement
@@ -87,7 +88,7 @@ class Statements:
     resume_schedule = once(stored_schedules.resume_schedule)
     remove_schedule = once(stored_schedules.remove_schedule)
     hold_schedule = once(stored_schedules.hold_schedule)
-    tick_stored = once(stored_schedules.tick_stored)
+    tick_stored = once(stored_ticks.tick_stored)
     register = once(pools.register)
     update_kinds = once(pools.update_kinds)
     unregister = once(pools.unregister)

@@ -24,38 +24,28 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID, aggregate_order_by, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, insert
 from sqlalchemy.sql.elements import ColumnElement
 
-from fang_core.backends.scheduling import PAUSER
 from fang_core.backends.waking import SCHEDULES
-from fang_core.lifecycle import DUE_STATES
 from fang_core.record import TaskState
-from fang_core.schedules.stored import STORED, Overlap, Verdict
+from fang_core.schedules.stored import STORED
 from fang_postgres.schema import Tables
-from fang_postgres.sql.cancelling import cancelling, is_news
-from fang_postgres.sql.filters import goes_on
 from fang_postgres.sql.fragments import (
-    aliased,
     array_of,
-    is_live_twin,
     microseconds,
-    new_row,
     telling,
-    told_of_new_rows,
-    waking,
     within,
 )
-from fang_postgres.sql.schedules import is_paused
 from fang_postgres.statement import Statement
 
 _ONE: Final[Select[Any]] = select(literal_column("1"))
-_ALL_POOLS: Final[ColumnElement[str]] = literal_column(f"'{SCHEDULES}'")
+ALL_POOLS: Final[ColumnElement[str]] = literal_column(f"'{SCHEDULES}'")
 """Whom ``telling`` tells that schedules have changed."""
 
 
-_NAME: Final = bindparam("p_name", type_=Text)
-_CLOCK: Final[ColumnElement[Any]] = func.clock_timestamp(type_=DateTime(timezone=True))
+NAME: Final = bindparam("p_name", type_=Text)
+CLOCK: Final[ColumnElement[Any]] = func.clock_timestamp(type_=DateTime(timezone=True))
 _MICROSECOND: Final[ColumnElement[Any]] = literal_column("'1 us'::interval")
 
 
@@ -117,17 +107,17 @@ def read_stored(t: Tables) -> Statement:
     digest: ColumnElement[str] = func.md5(func.coalesce(all_of_them, literal_column("''")), type_=Text)
     version = select(digest.label("version")).cte("version")
     is_news = version.c.version != bindparam("p_known", type_=Text)
-    head = select(_CLOCK.label("now"), version.c.version, wanted)
+    head = select(CLOCK.label("now"), version.c.version, wanted)
     return Statement("read_stored", head.select_from(version.outerjoin(wanted, is_news)))
 
 
 def list_schedules(t: Tables) -> Statement:
     """Reads all schedules, or that of ``p_name``; without those of classes of which nothing is known but a tick."""
     s = t.schedules.c
-    is_named = or_(_NAME.is_(None), s.name == _NAME)
+    is_named = or_(NAME.is_(None), s.name == NAME)
     is_known = or_(s.kind.is_not(None), s.declared.is_not(None), s.paused)
     found = select(*schedule_columns(s)).where(is_named, is_known).subquery("found")
-    one = select(_CLOCK.label("now")).subquery("one")
+    one = select(CLOCK.label("now")).subquery("one")
     rows = select(one.c.now, found).select_from(one.outerjoin(found, true()))
     return Statement("list_schedules", rows.order_by(found.c.name))
 
@@ -147,12 +137,12 @@ def put_schedule(t: Tables) -> Statement:
     # To psycopg each place of a parameter is one of its own, and IS NOT NULL does not say of which type it is.
     anchor = cast(bindparam("p_anchor", type_=DateTime(timezone=True)), DateTime(timezone=True))
     every = cast(bindparam("p_every", type_=Interval), Interval)
-    whole: ColumnElement[Any] = func.date_trunc(literal_column("'second'"), _CLOCK, type_=DateTime(timezone=True))
+    whole: ColumnElement[Any] = func.date_trunc(literal_column("'second'"), CLOCK, type_=DateTime(timezone=True))
     putting = insert(t.schedules).values(
-        name=_NAME,
-        last_tick=_CLOCK,
+        name=NAME,
+        last_tick=CLOCK,
         anchor=case((every.is_not(None), func.coalesce(anchor, whole))),
-        changed_at=_CLOCK,
+        changed_at=CLOCK,
         **given,
         **_who(),
     )
@@ -167,10 +157,10 @@ def put_schedule(t: Tables) -> Statement:
             **{name: new[name] for name in given},
             "last_tick": case((begins_anew, func.greatest(s.last_tick, new.last_tick)), else_=s.last_tick),
             "anchor": case((new.every.is_not(None), func.coalesce(anchor, kept_anchor, new.anchor))),
-            **_changed(s),
+            **changed(s),
         },
         where=or_(begins_anew, *others),
-    ).returning(*schedule_columns(s), telling(t, _ALL_POOLS))
+    ).returning(*schedule_columns(s), telling(t, ALL_POOLS))
     return Statement("put_schedule", put)
 
 
@@ -184,9 +174,9 @@ def _who() -> dict[str, ColumnElement[Any]]:
     return {"changed_by": bindparam("p_by", type_=Text), "change_reason": bindparam("p_reason", type_=Text)}
 
 
-def _changed(s: Any) -> dict[str, ColumnElement[Any]]:
+def changed(s: Any) -> dict[str, ColumnElement[Any]]:
     """Returns who changes a schedule, why, and when: always another time than before, since pools compare it."""
-    return {"changed_at": func.greatest(_CLOCK, s.changed_at + _MICROSECOND), **_who()}
+    return {"changed_at": func.greatest(CLOCK, s.changed_at + _MICROSECOND), **_who()}
 
 
 _NO_PAUSE: Final = {name: null() for name in ("paused_until", "paused_at", "paused_by", "pause_reason")}
@@ -198,13 +188,13 @@ def pause_schedule(t: Tables) -> Statement:
     until = bindparam("p_until", type_=DateTime(timezone=True))
     pause = {
         "paused": true(),
-        "paused_until": func.coalesce(until, _CLOCK + bindparam("p_lasts", type_=Interval)),
-        "paused_at": _CLOCK,
+        "paused_until": func.coalesce(until, CLOCK + bindparam("p_lasts", type_=Interval)),
+        "paused_at": CLOCK,
         "paused_by": bindparam("p_by", type_=Text),
         "pause_reason": bindparam("p_reason", type_=Text),
     }
-    paused = update(t.schedules).where(s.name == _NAME).values(**pause, **_changed(s))
-    return Statement("pause_schedule", paused.returning(*schedule_columns(s), telling(t, _ALL_POOLS)))
+    paused = update(t.schedules).where(s.name == NAME).values(**pause, **changed(s))
+    return Statement("pause_schedule", paused.returning(*schedule_columns(s), telling(t, ALL_POOLS)))
 
 
 def resume_schedule(t: Tables) -> Statement:
@@ -213,34 +203,34 @@ def resume_schedule(t: Tables) -> Statement:
     If the task of the last tick has failed, it is forgotten: the schedule would pause again.
     """
     s = t.schedules.c
-    ended = func.least(_CLOCK, s.paused_until - _MICROSECOND)
+    ended = func.least(CLOCK, s.paused_until - _MICROSECOND)
     values = {
         "last_tick": func.greatest(s.last_tick, ended),
-        "last_task_id": case((_last_state(t).is_distinct_from(_literal(TaskState.FAILED)), s.last_task_id)),
+        "last_task_id": case((last_state(t).is_distinct_from(literal(TaskState.FAILED)), s.last_task_id)),
         "paused": false(),
         **_NO_PAUSE,
-        **_changed(s),
+        **changed(s),
     }
-    resumed = update(t.schedules).where(s.name == _NAME, s.paused).values(**values)
-    return Statement("resume_schedule", resumed.returning(*schedule_columns(s), telling(t, _ALL_POOLS)))
+    resumed = update(t.schedules).where(s.name == NAME, s.paused).values(**values)
+    return Statement("resume_schedule", resumed.returning(*schedule_columns(s), telling(t, ALL_POOLS)))
 
 
 def remove_schedule(t: Tables) -> Statement:
     """Removes a schedule; or forgets what people have done to one that a class declares. Counts it."""
     s = t.schedules.c
     is_of_class = and_(s.declared.is_not(None), or_(s.kind.is_not(None), s.changed_at.is_not(None)))
-    gone = delete(t.schedules).where(s.name == _NAME, not_(is_of_class)).returning(s.name).cte("gone")
+    gone = delete(t.schedules).where(s.name == NAME, not_(is_of_class)).returning(s.name).cte("gone")
     kept = {"name", "last_tick", "declared", *_NO_PAUSE, "paused", "overlap", "missed", "pause_on_failure"}
     values = {
         **{name: null() for name in STORED if name not in kept},
         **{name: literal_column(f"'{value}'") for name, value in (("overlap", "allow"), ("missed", "latest"))},
         **{name: false() for name in ("paused", "pause_on_failure")},
         **_NO_PAUSE,
-        "last_tick": func.greatest(s.last_tick, _CLOCK),
+        "last_tick": func.greatest(s.last_tick, CLOCK),
     }
-    given_back = update(t.schedules).where(s.name == _NAME, is_of_class).values(**values).returning(s.name)
+    given_back = update(t.schedules).where(s.name == NAME, is_of_class).values(**values).returning(s.name)
     removed = select(gone.c.name).union_all(select(given_back.cte("given_back").c.name)).subquery("removed")
-    told = func.count(telling(t, _ALL_POOLS)).label("told")
+    told = func.count(telling(t, ALL_POOLS)).label("told")
     return Statement("remove_schedule", select(func.count().label("count"), told).select_from(removed))
 
 
@@ -249,129 +239,22 @@ def hold_schedule(t: Tables) -> Statement:
     ``p_at``, unless that is null."""
     s = t.schedules.c
     at, last_tick = (bindparam(name, type_=DateTime(timezone=True)) for name in ("p_at", "p_last_tick"))
-    is_as_read = and_(_is_as_read(s), within(s.last_tick) == last_tick)
-    held = update(t.schedules).where(s.name == _NAME, is_as_read)
+    held = update(t.schedules).where(s.name == NAME, is_as_read(s), within(s.last_tick) == last_tick)
     return Statement("hold_schedule", held.values(last_tick=func.greatest(s.last_tick, at)).returning(s.name))
 
 
-def _is_as_read(s: Any) -> ColumnElement[bool]:
+def is_as_read(s: Any) -> ColumnElement[bool]:
     """Whether nobody has changed the schedule since its pool has read it."""
     return within(s.changed_at).is_not_distinct_from(bindparam("p_changed_at", type_=DateTime(timezone=True)))
 
 
-def tick_stored(t: Tables) -> Statement:
-    """Makes a tick of a schedule in the database, if that is still as its pool has read it; returns the verdict.
-
-    Whether the tick's task overlaps is judged by the state of the last tick's task. Both are read in one snapshot, and
-    the verdict counts only if the schedule's row, once it is locked, has not ticked since: otherwise the last task may
-    be one that the snapshot does not show.
-
-    It waits for no lock: a transaction of an application that has changed one schedule, and stays open, would hold up
-    the ticks of all others. If the row is locked, or has changed since the snapshot, the pool is to ask again.
-    """
-    s = t.schedules.c
-    at = bindparam("p_at", type_=DateTime(timezone=True))
-    moment = select(_CLOCK.label("now")).cte("moment").prefix_with("MATERIALIZED")
-    twin = t.tasks.alias("twin")
-    is_as_read = _is_as_read(s)
-    read = (
-        select(
-            s.last_tick,
-            s.last_task_id,
-            s.overlap,
-            s.missed_within,
-            s.pause_on_failure,
-            _last_state(t).label("state"),
-            exists(_ONE.where(is_live_twin(twin.c))).label("has_twin"),
-            moment.c.now,
-        )
-        .select_from(t.schedules.join(moment, true()))
-        .where(s.name == _NAME, s.kind.is_not(None), is_as_read, not_(is_paused(s, at)), at <= moment.c.now)
-        .cte("read")
-        .prefix_with("MATERIALIZED")
-    )
-    seen = select(read, _verdict(read.c, at).label("verdict")).cte("seen").prefix_with("MATERIALIZED")
-    verdict = select(seen.c.verdict).scalar_subquery()
-    writes = verdict.in_([_literal(each) for each in (Verdict.TICKED, Verdict.SKIPPED, Verdict.PAUSED)])
-    is_ticked, pauses = verdict == _literal(Verdict.TICKED), verdict == _literal(Verdict.PAUSED)
-    last_id = select(seen.c.last_task_id).scalar_subquery()
-    inserts = and_(is_ticked, not_(select(seen.c.has_twin).scalar_subquery()))
-    why = func.concat(literal_column("'task '"), last_id, literal_column("' of its last tick has failed'"))
-    by: ColumnElement[Any] = literal_column(f"'{PAUSER}'")
-    values = {
-        "last_tick": case((pauses, s.last_tick), else_=at),
-        "last_task_id": case((inserts, bindparam("p_id", type_=UUID)), else_=s.last_task_id),
-        "paused": or_(s.paused, pauses),
-        **{name: case((pauses, null()), else_=s[name]) for name in ("paused_until",)},
-        **{name: case((pauses, _CLOCK), else_=s[name]) for name in ("paused_at",)},
-        **{name: case((pauses, by), else_=s[name]) for name in ("paused_by", "changed_by")},
-        **{name: case((pauses, why), else_=s[name]) for name in ("pause_reason", "change_reason")},
-        "changed_at": case((pauses, _changed(s)["changed_at"]), else_=s.changed_at),
-    }
-    has_not_ticked = s.last_tick == select(seen.c.last_tick).scalar_subquery()
-    held = (
-        select(s.name)
-        .where(s.name == _NAME, is_as_read, has_not_ticked, writes)
-        .with_for_update(key_share=True, skip_locked=True)
-        .cte("held")
-        .prefix_with("MATERIALIZED")
-    )
-    raised = (
-        update(t.schedules)
-        .where(s.name == any_(array_of(select(held.c.name))))
-        .values(**values)
-        .returning(s.name)
-        .cte("raised")
-    )
-    was_raised = exists(_ONE.select_from(raised))
-    task = aliased(t.tasks, "t")
-    is_to_be_cancelled = select(seen.c.overlap).scalar_subquery() == _literal(Overlap.CANCEL_RUNNING)
-    cancelled = (
-        cancelling(t, task)
-        .where(task.c.id == last_id, goes_on(task.c), is_news(task.c), was_raised, is_ticked, is_to_be_cancelled)
-        .returning(task.c.pool_id)
-        .cte("cancelled")
-    )
-    row = new_row(t, bindparam("p_due", type_=DateTime(timezone=True)))
-    new = select(*row.values()).where(was_raised, is_ticked)
-    inserted = insert(t.tasks).from_select([*row], new).on_conflict_do_nothing()
-    rows = inserted.returning(*told_of_new_rows(t)).cte("inserted")
-    refusal = case(
-        (verdict.is_(None), _literal(Verdict.STALE)), (and_(writes, not_(was_raised)), _literal(Verdict.WAITS))
-    )
-    told = select(func.count(telling(t, cancelled.c.pool_id))).where(cancelled.c.pool_id.is_not(None))
-    return Statement(
-        "tick_stored",
-        select(
-            func.coalesce(refusal, verdict).label("verdict"),
-            waking(t, rows),
-            told.scalar_subquery().label("told"),
-            case((and_(pauses, was_raised), telling(t, _ALL_POOLS))).label("changed"),
-        ),
-    )
-
-
-def _last_state(t: Tables) -> ColumnElement[Any]:
+def last_state(t: Tables) -> ColumnElement[Any]:
     """Returns the state of the task of a schedule's last tick, as text, so that no index of states is taken."""
     c, s = t.tasks.c, t.schedules.c
     state = select(cast(c.state, Text)).where(c.id == s.last_task_id)
     return state.correlate(t.schedules).scalar_subquery()
 
 
-def _verdict(read: Any, at: ColumnElement[Any]) -> ColumnElement[str]:
-    """Returns the verdict on a tick that is not stale; see ``schedules.stored.judged``."""
-    waits = read.state.in_([_literal(state) for state in DUE_STATES])
-    runs = read.state == _literal(TaskState.IN_PROGRESS)
-    is_skipping, is_queueing = (read.overlap == _literal(each) for each in (Overlap.SKIP, Overlap.QUEUE_ONE))
-    return case(
-        (read.last_tick >= at, _literal(Verdict.DONE)),
-        (read.now - at > read.missed_within, _literal(Verdict.LATE)),
-        (and_(read.pause_on_failure, read.state == _literal(TaskState.FAILED)), _literal(Verdict.PAUSED)),
-        (or_(and_(is_skipping, or_(waits, runs)), and_(is_queueing, waits)), _literal(Verdict.SKIPPED)),
-        (and_(is_queueing, runs), _literal(Verdict.WAITS)),
-        else_=_literal(Verdict.TICKED),
-    )
-
-
-def _literal(word: str) -> ColumnElement[str]:
+def literal(word: str) -> ColumnElement[str]:
+    """Returns a word of ours as a literal of SQL."""
     return literal_column(f"'{word}'", Text)

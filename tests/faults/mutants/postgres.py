@@ -202,11 +202,9 @@ MUTANTS: Final = (
         "a tick is judged by a stale timetable: nobody looks whether its schedule was changed",
         [
             Edit(
-                "fang_postgres/sql/stored_schedules.py",
-                """twin = t.tasks.alias("twin")
-    is_as_read = _is_as_read(s)""",
-                """twin = t.tasks.alias("twin")
-    is_as_read = true()""",
+                "fang_postgres/sql/stored_ticks.py",
+                "s.kind.is_not(None), is_as_read(s), not_(",
+                "s.kind.is_not(None), true(), not_(",
             )
         ],
         InTest("tests/postgres/test_stored_ticks.py::test_a_tick_that_meets_a_change_is_not_made"),
