@@ -13,11 +13,11 @@ def status(*, as_json: bool, schema: str | None, database_url: str | None) -> No
 
     Also why tasks failed, how far runs say that they are, and which tasks no pool serves.
     """
-    from fang_cli.watching import showing
+    from fang_cli.watching import status_json, status_tables
     from fang_cli.watching.status import read_status
 
     found = read_status(chosen_database(database_url), chosen_schema(schema))
     if as_json:
-        click.echo(showing.as_json(found))
+        click.echo(status_json.as_json(found))
     else:
-        showing.show(found)
+        status_tables.show(found)

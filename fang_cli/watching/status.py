@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from fang_backends.urls import Engine, engine_of
+from fang_cli.tables import Number
 from fang_core.flow.info import TypeInfo
 from fang_core.monitoring.figures import (
     LastFailure,
@@ -18,8 +20,11 @@ from fang_core.monitoring.figures import (
     UnservedType,
 )
 from fang_core.monitoring.life import Life
-from fang_core.monitoring.stats import Stats
-from fang_core.record import PoolInfo
+from fang_core.monitoring.stats import KindStats, Stats
+from fang_core.record import PoolInfo, TaskState
+
+_MOST_KINDS: Final = 10
+"""How many of the kinds that took most time are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,31 @@ class Status:
     unserved_types: Sequence[UnservedType]
     unknown_kinds: Sequence[UnknownKind]
     unread: Sequence[str]
+
+    def counted_by(self, *names: str) -> dict[tuple[str, ...], dict[TaskState, Number]]:
+        """Returns how many tasks there are in each state, by these attributes of a ``TaskCount``."""
+        sums: dict[tuple[str, ...], dict[TaskState, Number]] = {}
+        for count in self.counts:
+            states = sums.setdefault(tuple(getattr(count, name) for name in names), {})
+            former = states.get(count.state, Number(0, False))
+            states[count.state] = Number(
+                former.value + count.count, former.is_estimate or count.is_estimate, former.is_least or count.is_least
+            )
+        return sums
+
+    @property
+    def slowest(self) -> Sequence[KindStats]:
+        """The kinds that took most of the workers' time."""
+        return () if self.stats is None else self.stats.kinds[:_MOST_KINDS]
+
+    @property
+    def unheld(self) -> list[RunningKind]:
+        """The tasks in progress that no pool of this library holds."""
+        return [each for each in self.running if each.pool_id is None]
+
+    def life_of(self, pool_id: UUID) -> str:
+        """Returns whether a pool seems alive, also if it is registered no more."""
+        return self.lives.get(pool_id, "gone")
 
 
 def read_status(url: str, schema: str) -> Status:

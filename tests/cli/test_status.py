@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from fang_cli.watching.reading import Patience
-from fang_cli.watching.showing import as_json
 from fang_cli.watching.status import read_status
+from fang_cli.watching.status_json import as_json
 from fang_core import liveness
 from fang_core.monitoring.life import Life
 from fang_core.pool.telling import glance

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from fang_cli.watching import queue_status, showing
+from fang_cli.watching import queue_status, status_json, status_tables
 from fang_cli.watching.queue_status import status_of
 from fang_core import MemoryQueue, Queueable, Runnable, TaskConfig, TaskFilter, TaskState
 from fang_core.monitoring import checks
@@ -107,17 +107,17 @@ def test_what_was_not_counted_to_its_end_is_shown_as_the_least(
 
     assert [(each.count, each.is_estimate, each.is_least) for each in status.counts] == [(5, True, True)]
     assert checks.pools({}, status.counts).text == "no pool runs, and 5+ tasks are due"
-    showing.show(status)
+    status_tables.show(status)
     shown = capsys.readouterr().out
     assert shown.count(" 5+ ") == 3  # by type, by kind, and as what no pool serves
     assert "~" not in shown
-    told = json.loads(showing.as_json(status))
+    told = json.loads(status_json.as_json(status))
     assert told["unserved_types"] == [{"task_type": "mail", "due": 5, "estimated": True, "at_least": True}]
 
 
 def test_a_type_that_no_pool_serves_is_named_once(queue: MemoryQueue, capsys: pytest.CaptureFixture[str]) -> None:
     queue.insert_tasks([Mail(), Mail()])
-    showing.show(status_of(queue))
+    status_tables.show(status_of(queue))
     shown = capsys.readouterr().out
     assert "task types that no live pool serves\n┏" in shown
     assert "no kinds that no live pool of their task type knows" in shown
