@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from fang_backends.urls import Engine, engine_of
+from fang_core.backends.stats_rows import counts_workers
 from fang_core.flow.info import TypeInfo
 from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.monitoring.figures import OldestDue, TaskCount
@@ -21,7 +22,8 @@ class QueueStatus:
         oldest_due: how long the one of them that has waited longest for a worker has been due; None if none is due.
         is_estimate: whether these numbers are no exact ones.
         is_least: whether they are then the least that there are, and no estimates.
-        pools, workers: how many registered pools serve it, and how many tasks these run at once, of all their types.
+        pools, workers: how many pools serve it, and how many tasks these run at once, of all their types; without those
+            that stop, are silent, or are queues that fetch tasks by hand.
         info: if it is paused or limited, how.
     """
 
@@ -42,7 +44,7 @@ def read_queues(url: str, schema: str) -> list[QueueStatus]:
     Raises ``SchemaError``, ``AccessRefused`` or ``BackendUnavailable``.
     """
     read = _of_tables if engine_of(url) is Engine.POSTGRES else _of_queue
-    counts, pools, types, oldest_due = read(url, schema)
+    counts, pools, types, oldest_due, now = read(url, schema)
     managed = {info.task_type: info for info in types}
     oldest = {each.task_type: each.age for each in oldest_due}
     served = {task_type for pool in pools for task_type in pool.task_types}
@@ -51,7 +53,7 @@ def read_queues(url: str, schema: str) -> list[QueueStatus]:
         _queue_status(
             task_type,
             [count for count in alive if count.task_type == task_type],
-            [pool for pool in pools if task_type in pool.task_types],
+            [pool for pool in pools if task_type in pool.task_types and _works(pool, now)],
             managed.get(task_type),
             oldest.get(task_type),
         )
@@ -64,6 +66,7 @@ class _Read(NamedTuple):
     pools: list[PoolInfo]
     types: list[TypeInfo]
     oldest_due: list[OldestDue]
+    now: datetime
 
 
 def _of_tables(url: str, schema: str) -> _Read:
@@ -77,6 +80,7 @@ def _of_tables(url: str, schema: str) -> _Read:
             reader.ask(reports.pools()) or [],
             reader.ask(reports.types()) or [],
             reader.ask(reports.oldest_due()) or [],
+            reader.ask(reports.clock()) or datetime.now(UTC),
         )
 
 
@@ -85,8 +89,12 @@ def _of_queue(url: str, schema: str) -> _Read:
     from fang_cli.watching.queue_status import count_alive
 
     with queue_of(url, name=schema) as queue:
-        counts, oldest_due = count_alive(queue)
-        return _Read(counts, queue.pools(), queue.limits.list(), oldest_due)
+        counts, oldest_due, now = count_alive(queue)
+        return _Read(counts, queue.pools(), queue.limits.list(), oldest_due, now)
+
+
+def _works(pool: PoolInfo, now: datetime) -> bool:
+    return counts_workers(pool.mode, stopping=pool.stopping, told_at=pool.seen_at, now=now)
 
 
 def _queue_status(

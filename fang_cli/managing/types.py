@@ -30,7 +30,8 @@ def queues() -> None:
 def list_queues(*, as_json: bool, schema: str | None, database_url: str | None) -> None:
     """Show the task types that have tasks, are served by pools, or paused, or limited.
 
-    For each how many of its tasks wait and run, how long the oldest due one has waited, and who serves it.
+    For each how many of its tasks wait and run, how long the oldest due one has waited, and who serves it: pools that
+    have been silent for half a minute do not count, nor those that stop.
     """
     from fang_cli.managing import showing_types
     from fang_cli.managing.reading_types import read_queues

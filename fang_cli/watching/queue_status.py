@@ -87,12 +87,12 @@ def status_of(queue: Backend) -> Status:
     )
 
 
-def count_alive(queue: Backend) -> tuple[list[TaskCount], list[OldestDue]]:
-    """Returns how many tasks wait and run in an open queue, and the oldest due one of each type."""
+def count_alive(queue: Backend) -> tuple[list[TaskCount], list[OldestDue], datetime]:
+    """Returns how many tasks wait and run in an open queue, the oldest due one of each type, and when that was so."""
     stats = queue.stats(_COUNTED)
     seen = [_look_at(queue, states) for states in _GROUPS[:2]]
     counts = list(_counts(queue, seen, stats))
-    return counts, _oldest_due(queue, seen[0], counts, stats.until)
+    return counts, _oldest_due(queue, seen[0], counts, stats.until), stats.until
 
 
 # Tasks ----------------------------------------------------------------------------------------------------------------

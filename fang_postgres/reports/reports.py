@@ -6,6 +6,7 @@ statistics are not used, since they may be missing or stale.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
@@ -60,6 +61,7 @@ class ReportStatements:
         self.tables = tables(schema)
 
     version = once(lambda t: version(t.schema))
+    clock = once(sql.clock)
     pages = once(sql.pages)
     sample = once(sql.sample)
     waiting = once(sql.waiting)
@@ -84,6 +86,15 @@ class Reports:
     def version(self) -> Operation[Revision | None]:
         """See ``Operations.version``; a reader of reports need not build all the statements of ``Operations``."""
         return read_version(self._statements.version)
+
+    def clock(self) -> Operation[datetime]:
+        """Returns the time by the database's clock."""
+
+        def as_time(rows: Rows) -> datetime:
+            found: datetime = rows[0][0]
+            return found
+
+        return Operation(self._statements.clock, {}, as_time)
 
     def pages(self) -> Operation[int]:
         """Returns how many pages the task table has."""

@@ -71,6 +71,11 @@ def is_in(state: TaskState) -> Condition:
     return condition
 
 
+def clock(_: Tables) -> Statement:
+    """Reads the database's clock."""
+    return Statement("clock", select(func.clock_timestamp()))
+
+
 def pages(t: Tables) -> Statement:
     """Reads the size of the table in pages."""
     name: ColumnElement[str] = literal_column(f"'{t.schema}.{t.tasks.name}'")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from fang_cli.commands import fang as command
@@ -87,6 +88,32 @@ def test_a_task_type_is_paused_and_resumed(url: str, printed: Run) -> None:
     assert printed("queues", "resume", "mail") == "mail is not paused\n"
     assert [each["paused"] for each in told(printed, "queues", "list")] == [False]
     assert printed("limits", "list") == "no task types that are paused or limited\n"
+
+
+def test_only_pools_that_work_count_as_serving_a_type(url: str, printed: Run) -> None:
+    """Of a killed pool the record stays until another pool finds it dead: its type would look served."""
+    with psycopg.connect(url) as connection:
+        for workers, mode, stopping, silent_for in (
+            (1, "threaded", False, "9 s"),
+            (10, "async", False, "31 s"),
+            (100, "threaded", True, "1 s"),
+            (1000, "manual", False, "1 s"),
+            (10_000, "threaded", False, None),  # it never tells what it does, as pools of older releases
+        ):
+            [pool] = (
+                connection.execute(
+                    "INSERT INTO fang.fang_pools (id, mode, host, pid, task_types, kinds, workers, stopping)"
+                    " VALUES (gen_random_uuid(), %s, 'host', 1, '{mail}', '{}', %s, %s) RETURNING id",
+                    (mode, workers, stopping),
+                ).fetchone()
+                or ()
+            )
+            if silent_for:
+                connection.execute(
+                    "INSERT INTO fang.fang_live (pool_id, at) VALUES (%s, now() - %s::interval)", (pool, silent_for)
+                )
+    [mail] = told(printed, "queues", "list")
+    assert (mail["task_type"], mail["pools"], mail["workers"]) == ("mail", 2, 10_001)
 
 
 def test_a_pause_may_end_at_a_time(printed: Run) -> None:
