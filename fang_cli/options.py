@@ -31,6 +31,12 @@ PAUSE: Final = (
 APP: Final = click.option(
     "--app", metavar="MODULE", multiple=True, help="Defines the task classes, as app.tasks; else the setting app."
 )
+MASK: Final = click.option(
+    "--mask",
+    metavar="FIELD",
+    multiple=True,
+    help="Shows no field of payloads with this in its name, beside those that are never shown.",
+)
 DATABASE: Final = (
     click.option(
         "--schema",

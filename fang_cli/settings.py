@@ -7,6 +7,7 @@ password.
 
 import os
 import tomllib
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -50,6 +51,8 @@ def _port(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
+Masks = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], NoDecode, BeforeValidator(_names)]
+
 Port = Annotated[Annotated[int, Field(ge=0, le=65_535)] | None, BeforeValidator(_port)]
 
 
@@ -63,6 +66,10 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(None, description=f"The database: {FORMS}.")
     schema_: str = Field("fang", description="The Postgres schema of the tables, or the queue's name on Redis.")
     app: Names = Field((), description="The modules that define the task classes, for `fang insert` and its like.")
+    mask: Masks = Field(
+        (),
+        description="No command, nor `fang web`, shows fields of payloads with one of these in their names: `iban`.",
+    )
     pools: Names = Field((), description="What `fang worker` runs if it is told of no pool: `app.tasks:pool`.")
     processes: Annotated[int, Field(ge=1, le=1_000)] | None = Field(None, description="Of `fang worker`.")
     max_tasks: Annotated[int, Field(ge=1)] | None = Field(None, description="Of `fang worker`.")
@@ -162,3 +169,15 @@ def chosen_database(option: str | None, *, needs_tables: bool = True) -> str:
 def chosen_schema(option: str | None) -> str:
     """Returns the option, or else the setting."""
     return option or settings().schema_
+
+
+def chosen_masks(option: Sequence[str] = ()) -> frozenset[str]:
+    """Returns the words that hide the fields in whose names they are: the usual ones, the setting's and the option's.
+
+    So none of them shows what another one hides. Raises ``UsageError`` of an empty word, which is in all names.
+    """
+    from fang_core.masking.masks import DEFAULT_MASKED
+
+    if not all(option):
+        raise UsageError("--mask takes a part of a field's name, as in --mask iban")
+    return frozenset(DEFAULT_MASKED).union(settings().mask, option)

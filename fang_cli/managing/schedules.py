@@ -8,7 +8,8 @@ import click
 from fang_cli import arguments, payloads
 from fang_cli.group import Group
 from fang_cli.managing import schedule_arguments
-from fang_cli.options import DATABASE, JSON, PAUSE, SAID, options, queue_at
+from fang_cli.options import DATABASE, JSON, MASK, PAUSE, SAID, options, queue_at
+from fang_cli.settings import chosen_masks
 from fang_core.errors import UsageError
 
 _OVERLAPS: Final = ("allow", "skip", "queue_one", "cancel_running")
@@ -30,17 +31,18 @@ def schedules() -> None:
 
 
 @schedules.command("list")
-@options(JSON, *DATABASE)
-def list_(*, as_json: bool, schema: str | None, database_url: str | None) -> None:
+@options(MASK, JSON, *DATABASE)
+def list_(*, mask: tuple[str, ...], as_json: bool, schema: str | None, database_url: str | None) -> None:
     """Show all schedules in the order of their next ticks.
 
     The next five ticks are shown in the schedule's zone, with a mark where daylight saving moves, drops or doubles one.
     """
     from fang_cli.managing import showing_schedules as showing
 
+    words = chosen_masks(mask)
     with queue_at(database_url, schema) as queue:
         found = queue.schedules.list()
-    click.echo(showing.as_json(found) if as_json else showing.as_text(found))
+    click.echo(showing.as_json(found, words) if as_json else showing.as_text(found, words))
 
 
 @schedules.command()
@@ -109,6 +111,7 @@ def put(
 
     if task is not None and [given["cron"], given["every"], given["at"]].count(None) != 2:
         raise UsageError("give one of --cron, --every and --at")
+    words = chosen_masks()
     given["by"] = given["by"] or arguments.whoami()
     made = None if task is None else payloads.task_of(find_task_class(task), fields or "{}", "--args")
     with queue_at(database_url, schema) as queue:
@@ -118,7 +121,7 @@ def put(
             queue.schedules.put(name, former, **policy)
         else:
             queue.schedules.put(name, made, **schedule_arguments.given_alone(**given))
-        click.echo(showing.as_text([info for info in queue.schedules.list() if info.name == name]))
+        click.echo(showing.as_text([info for info in queue.schedules.list() if info.name == name], words))
 
 
 @schedules.command()
@@ -151,9 +154,10 @@ def resume(*, name: str, by: str | None, reason: str | None, schema: str | None,
     """End the pause of a schedule; ticks that fell into it are not made up for."""
     from fang_cli.managing import showing_schedules as showing
 
+    words = chosen_masks()
     with queue_at(database_url, schema) as queue:
         queue.schedules.resume(name, reason=reason, by=by or arguments.whoami())
-        click.echo(showing.as_text([info for info in queue.schedules.list() if info.name == name]))
+        click.echo(showing.as_text([info for info in queue.schedules.list() if info.name == name], words))
 
 
 @schedules.command("run")

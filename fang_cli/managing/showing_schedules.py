@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from fang_cli.json_text import as_json as document
-from fang_core.masking.masks import DEFAULT_MASKED, masks_of
+from fang_core.masking.masks import masks_of
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.schedules.upcoming import Upcoming
 from fang_core.words.texts import printable
@@ -15,22 +15,22 @@ _MOST_PAYLOAD: Final = 120
 """How many characters of a payload people see; programs get all."""
 
 
-def as_json(infos: Sequence[ScheduleInfo]) -> str:
-    """Returns JSON with stable keys, times in ISO 8601 and spans in seconds."""
-    return document([_as_object(info) for info in infos])
+def as_json(infos: Sequence[ScheduleInfo], words: frozenset[str]) -> str:
+    """Returns JSON with stable keys, times in ISO 8601 and spans in seconds, without what these words mask."""
+    return document([_as_object(info, words) for info in infos])
 
 
-def _as_object(info: ScheduleInfo) -> dict[str, Any]:
+def _as_object(info: ScheduleInfo, words: frozenset[str]) -> dict[str, Any]:
     values = info._asdict()
     upcoming = values.pop("upcoming")
     values.pop("metadata")
     shown = {name: _as_value(value) for name, value in values.items()}
-    return shown | {"payload": _payload(info), "next": [_as_mark(tick) for tick in upcoming]}
+    return shown | {"payload": _payload(info, words), "next": [_as_mark(tick) for tick in upcoming]}
 
 
-def _payload(info: ScheduleInfo) -> dict[str, Any]:
-    """Returns the fields of its tasks, without those whose names mean a secret, or whose class says so."""
-    shown: dict[str, Any] = masks_of(info.kind or info.name, frozenset(DEFAULT_MASKED)).masked(info.payload)
+def _payload(info: ScheduleInfo, words: frozenset[str]) -> dict[str, Any]:
+    """Returns the fields of its tasks, without those that are masked by their names, or by their class."""
+    shown: dict[str, Any] = masks_of(info.kind or info.name, words).masked(info.payload)
     return shown
 
 
@@ -53,9 +53,9 @@ def _as_mark(tick: Upcoming) -> dict[str, Any]:
 # For people -----------------------------------------------------------------------------------------------------------
 
 
-def as_text(infos: Sequence[ScheduleInfo]) -> str:
-    """Returns a paragraph for each schedule."""
-    return "\n\n".join("\n".join(map(printable, _lines(info))) for info in infos) or "no schedules"
+def as_text(infos: Sequence[ScheduleInfo], words: frozenset[str]) -> str:
+    """Returns a paragraph for each schedule, without what these words mask."""
+    return "\n\n".join("\n".join(map(printable, _lines(info, words))) for info in infos) or "no schedules"
 
 
 def of_pause(info: ScheduleInfo) -> str:
@@ -63,12 +63,12 @@ def of_pause(info: ScheduleInfo) -> str:
     return printable(f"schedule {info.name} is paused{_until(info)}")
 
 
-def _lines(info: ScheduleInfo) -> Iterator[str]:
+def _lines(info: ScheduleInfo, words: frozenset[str]) -> Iterator[str]:
     yield info.name
     if info.paused:
         since = _who(info.paused_at, info.paused_by, info.pause_reason)
         yield f"  paused  {_until(info).strip() or 'until it is resumed'}, since {since}"
-    yield f"  task    {_task(info)}"
+    yield f"  task    {_task(info, words)}"
     yield f"  due     {_due(info)}"
     for number, tick in enumerate(info.upcoming):
         yield f"  {'next' if number == 0 else '':7} {tick}"
@@ -80,11 +80,11 @@ def _lines(info: ScheduleInfo) -> Iterator[str]:
         yield f"  class   {_declared(info)}, in place of which this was put"
 
 
-def _task(info: ScheduleInfo) -> str:
+def _task(info: ScheduleInfo, words: frozenset[str]) -> str:
     if not info.is_stored:
         declared = info.declared or {}
         return f"{declared.get('kind', info.name)} (task type {declared.get('task_type', '?')}), as its class says"
-    payload = json.dumps(_payload(info), ensure_ascii=False)
+    payload = json.dumps(_payload(info, words), ensure_ascii=False)
     cut = payload if len(payload) <= _MOST_PAYLOAD else payload[:_MOST_PAYLOAD] + "..."
     return f"{info.kind} {cut} (task type {info.task_type})"
 

@@ -11,7 +11,6 @@ from fang_cli.texts import time_of
 from fang_core.flow.info import MOST_COUNTED, TypeInfo
 from fang_core.flow.limits import FlowRule, FlowSettings, Gcra, rules_as_json
 from fang_core.masking.keys import shown_type
-from fang_core.masking.masks import DEFAULT_MASKED
 from fang_core.monitoring.figures import PausedSchedule
 from fang_core.words.spans import span
 from fang_core.words.texts import counted
@@ -26,7 +25,6 @@ def types_as_json(types: Iterable[TypeInfo]) -> str:
 
 def type_as_json(info: TypeInfo) -> dict[str, Any]:
     """Returns a type for JSON."""
-    info = masked(info)
     holds = info.settings
     return {
         "task_type": info.task_type,
@@ -76,13 +74,13 @@ def paused_or_limited(types: Sequence[TypeInfo]) -> tuple[tuple[str, ...], list[
             _told_change(info),
             _told_pause_of(info),
         )
-        for info in map(masked, types)
+        for info in types
     ]
 
 
-def masked(info: TypeInfo) -> TypeInfo:
-    """Returns the type without the keys of weights that are made of a masked field, as the page shows it."""
-    return shown_type(info, frozenset(DEFAULT_MASKED))
+def masked(types: Iterable[TypeInfo], words: frozenset[str]) -> list[TypeInfo]:
+    """Returns the types without the keys of weights that are made of a masked field, as the page shows them."""
+    return [shown_type(info, words) for info in types]
 
 
 def told_rules(rules: Sequence[FlowRule]) -> str:

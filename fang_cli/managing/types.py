@@ -9,8 +9,8 @@ import click
 from fang_cli import arguments
 from fang_cli.group import Group
 from fang_cli.managing import limit_arguments
-from fang_cli.options import DATABASE, JSON, PAUSE, SAID, options, queue_at
-from fang_cli.settings import chosen_database, chosen_schema
+from fang_cli.options import DATABASE, JSON, MASK, PAUSE, SAID, options, queue_at
+from fang_cli.settings import chosen_database, chosen_masks, chosen_schema
 from fang_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -99,13 +99,14 @@ def limits() -> None:
 
 
 @limits.command("list")
-@options(JSON, *DATABASE)
-def list_limits(*, as_json: bool, schema: str | None, database_url: str | None) -> None:
+@options(MASK, JSON, *DATABASE)
+def list_limits(*, mask: tuple[str, ...], as_json: bool, schema: str | None, database_url: str | None) -> None:
     """Show the task types that are paused or limited: what holds, what the code says, what was set, by whom and why."""
     from fang_cli.managing import showing_types
 
+    words = chosen_masks(mask)
     with queue_at(database_url, schema) as queue:
-        found = queue.limits.list()
+        found = showing_types.masked(queue.limits.list(), words)
     if as_json:
         click.echo(showing_types.types_as_json(found))
     else:
@@ -166,11 +167,12 @@ def set_limits(
     if not rules and not nothing:
         raise UsageError("say what is to hold: a number, --each, --rate, --rate-each or --fair; or --none")
     checked_rules(rules)
+    words = chosen_masks()
     with queue_at(database_url, schema) as queue:
         info = queue.limits.set(task_type, rules, reason=reason, by=by or arguments.whoami())
         assert info is not None  # what was set is kept, and be it nothing
         is_known = _is_known(info, queue.pools())
-    info = showing_types.masked(info)
+    (info,) = showing_types.masked([info], words)
     click.echo(printable(f"{task_type}: {showing_types.told_rules(info.changed or ())}"))
     for kind, declared in sorted(info.declared.items()):
         click.echo(printable(f"instead of what {kind} declares: {showing_types.told_rules(declared)}"))

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from fang_cli.group import Group
-from fang_cli.options import APP, DATABASE, JSON, options, queue_at
+from fang_cli.options import APP, DATABASE, JSON, MASK, options, queue_at
+from fang_cli.settings import chosen_masks
 from fang_cli.tasks.changing import cancel, remove, retry
 from fang_cli.tasks.editing import edit
 from fang_cli.tasks.filtering import FILTER, checked_uuid, filter_of
@@ -33,9 +34,16 @@ for _command in (retry, cancel, remove, edit):
     "--limit", metavar="N", type=click.IntRange(1, 500), default=50, show_default=True, help="The most tasks of a page."
 )
 @click.option("--cursor", metavar="CURSOR", help="Where the last page ended, which says so; with the same options.")
-@options(JSON, *DATABASE)
+@options(MASK, JSON, *DATABASE)
 def list_(
-    *, limit: int, cursor: str | None, as_json: bool, schema: str | None, database_url: str | None, **given: Any
+    *,
+    limit: int,
+    cursor: str | None,
+    mask: tuple[str, ...],
+    as_json: bool,
+    schema: str | None,
+    database_url: str | None,
+    **given: Any,
 ) -> None:
     """Show a page of the tasks that match.
 
@@ -45,11 +53,11 @@ def list_(
     from fang_cli.json_text import as_json as document
     from fang_cli.tasks import showing
 
-    which = filter_of(**given)
+    which, words = filter_of(**given), chosen_masks(mask)
     with queue_at(database_url, schema) as queue:
         page = queue.list_tasks(which, limit=limit, cursor=cursor)
     if as_json:
-        click.echo(document(showing.page_as_object(page)))
+        click.echo(document(showing.page_as_object(page, words)))
     else:
         showing.show_page(page, which, limit)
 
@@ -59,13 +67,14 @@ def list_(
 @click.option("--traceback", "tracebacks", is_flag=True, help="With the tracebacks of errors; they may quote fields.")
 @click.option("--payload", "with_payload", is_flag=True, help="With its fields, but for those that hold secrets.")
 @click.option("--unmasked", is_flag=True, help="With all of its fields, headers and its key as they are.")
-@options(APP, JSON, *DATABASE)
+@options(MASK, APP, JSON, *DATABASE)
 def show(
     *,
     task_id: str,
     tracebacks: bool,
     with_payload: bool,
     unmasked: bool,
+    mask: tuple[str, ...],
     app: tuple[str, ...],
     as_json: bool,
     schema: str | None,
@@ -79,7 +88,7 @@ def show(
     from fang_cli.json_text import as_json as document
     from fang_cli.tasks import showing
 
-    wanted = checked_uuid("ID", task_id)
+    wanted, words = checked_uuid("ID", task_id), None if unmasked else chosen_masks(mask)
     if with_payload and not unmasked:
         from fang_cli.payloads import known_classes
 
@@ -87,9 +96,9 @@ def show(
     with queue_at(database_url, schema) as queue:
         task = found_task(queue.find_task_by_id(wanted), wanted)
         why = queue.explain(wanted)
-    payload = _payload(task.kind, task.metadata, unmasked=unmasked) if with_payload or unmasked else None
-    if not unmasked:
-        task, why = showing.masked(task), showing.masked_why(why)
+    payload = _payload(task.kind, task.metadata, words) if with_payload or unmasked else None
+    if words is not None:
+        task, why = showing.masked(task, words), showing.masked_why(why, words)
     if as_json:
         click.echo(document(showing.one_as_object(task, why, payload, tracebacks=tracebacks)))
         return
@@ -98,12 +107,12 @@ def show(
         click.echo(line)
 
 
-def _payload(kind: str, metadata: Mapping[str, Any], *, unmasked: bool) -> dict[str, Any]:
-    from fang_core.masking.masks import DEFAULT_MASKED, masks_of
+def _payload(kind: str, metadata: Mapping[str, Any], words: frozenset[str] | None) -> dict[str, Any]:
+    from fang_core.masking.masks import masks_of
     from fang_core.record import payload_of
 
     fields = payload_of(metadata)
-    if unmasked:
+    if words is None:
         return fields
-    shown: dict[str, Any] = masks_of(kind, frozenset(DEFAULT_MASKED), hides_unknown=True).masked(fields)
+    shown: dict[str, Any] = masks_of(kind, words, hides_unknown=True).masked(fields)
     return shown

@@ -8,7 +8,7 @@ from fang_cli.tables import Number, print_table, stdout
 from fang_cli.tasks.filtering import told
 from fang_cli.texts import time_of
 from fang_core.masking.keys import shown_key, without_key
-from fang_core.masking.masks import DEFAULT_MASKED, Masks, masks_of
+from fang_core.masking.masks import Masks, masks_of
 from fang_core.monitoring.explanation import Explanation
 from fang_core.monitoring.listing import TaskPage
 from fang_core.record import DEFAULT_MAX_RETRIES, Progress, Task
@@ -16,16 +16,15 @@ from fang_core.tasks.life import first_line_of, life, when
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.words.texts import counted, printable
 
-_WORDS: Final = frozenset(DEFAULT_MASKED)
 _KEPT_BACK: Final = ("metadata", "errors", "conflict", "progress")
 
 # A page ---------------------------------------------------------------------------------------------------------------
 
 
-def page_as_object(page: TaskPage) -> dict[str, Any]:
-    """Returns a page for JSON."""
+def page_as_object(page: TaskPage, words: frozenset[str]) -> dict[str, Any]:
+    """Returns a page for JSON, without what these words mask."""
     return {
-        "tasks": [task_as_object(masked(task)) for task in page.tasks],
+        "tasks": [task_as_object(masked(task, words)) for task in page.tasks],
         "cursor": page.cursor,
         "looked_at": page.looked_at,
         "stopped": page.stopped,
@@ -38,15 +37,15 @@ def task_as_object(task: Task) -> dict[str, Any]:
     return {name: plain(value) for name, value in task._asdict().items() if name not in _KEPT_BACK}
 
 
-def masked(task: Task) -> Task:
+def masked(task: Task, words: frozenset[str]) -> Task:
     """Returns the task with its headers and its key masked, as the page shows them."""
-    headers = task.headers and Masks(_WORDS).masked(task.headers)
-    return task._replace(headers=headers, lane=shown_key(task, masks_of(task.kind, _WORDS)))
+    headers = task.headers and Masks(words).masked(task.headers)
+    return task._replace(headers=headers, lane=shown_key(task, masks_of(task.kind, words)))
 
 
-def masked_why(why: Explanation) -> Explanation:
+def masked_why(why: Explanation, words: frozenset[str]) -> Explanation:
     """Returns the explanation with the task's key masked."""
-    return why if why.task is None else without_key(why, masks_of(why.task.kind, _WORDS))
+    return why if why.task is None else without_key(why, masks_of(why.task.kind, words))
 
 
 def show_page(page: TaskPage, which: TaskFilter, limit: int) -> None:

@@ -2,7 +2,7 @@
 
 import click
 
-from fang_cli.options import APP, DATABASE, options
+from fang_cli.options import APP, DATABASE, MASK, options
 from fang_cli.settings import chosen_database, chosen_schema
 from fang_core.errors import UsageError
 
@@ -22,12 +22,9 @@ from fang_core.errors import UsageError
 )
 @click.option("--open-on-loopback", is_flag=True, help="Lets in everybody on this machine, and nobody else, instead.")
 @click.option("--read-only", is_flag=True, help="Nobody can change anything.")
-@click.option(
-    "--mask", "masked", metavar="FIELD", multiple=True, help="Shows no field of payloads with this in its name."
-)
 @click.option("--origin", metavar="URL", help="The page as browsers see it, behind a proxy: https://tasks.example.com")
 @click.option("--root-path", default="", metavar="PATH", help="The path at which a proxy shows the page: /tasks.")
-@options(APP, *DATABASE)
+@options(MASK, APP, *DATABASE)
 def web(
     *,
     host: str,
@@ -35,7 +32,7 @@ def web(
     users: tuple[str, ...],
     open_on_loopback: bool,
     read_only: bool,
-    masked: tuple[str, ...],
+    mask: tuple[str, ...],
     origin: str | None,
     root_path: str,
     app: tuple[str, ...],
@@ -52,7 +49,7 @@ def web(
     from fang_cli.web import serving
 
     auth = serving.auth_of(users, host)
-    settings = serving.settings_of(auth, read_only=read_only, masked=masked, origin=origin)
+    settings = serving.settings_of(auth, read_only=read_only, masked=mask, origin=origin)
     serving.import_classes(app)
     serving.run(
         chosen_database(database_url),

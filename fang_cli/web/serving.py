@@ -10,13 +10,14 @@ import click
 
 from fang_backends.queues import OwnAsyncQueue, async_queue_of
 from fang_cli.ending import Ended
+from fang_cli.settings import chosen_masks
 from fang_cli.settings import settings as chosen_settings
 from fang_cli.targets import import_modules
 from fang_cli.web.listening import address, listen
 from fang_core.errors import MissingExtra, UsageError
 from fang_web import Auth, OpenOnLoopback, Page, basic
 from fang_web.auth import is_loopback
-from fang_web.settings import DEFAULT_MASKED, Settings, checked_settings
+from fang_web.settings import Settings, checked_settings
 
 try:
     import uvicorn
@@ -48,8 +49,8 @@ def auth_of(users: Sequence[str], host: str) -> Auth:
 
 
 def settings_of(auth: Auth, *, read_only: bool, masked: Sequence[str], origin: str | None) -> Settings:
-    """Returns the settings of the page. Raises ``UsageError``."""
-    return checked_settings(auth, read_only=read_only, masked=(*DEFAULT_MASKED, *masked), origin=origin)
+    """Returns the settings of the page; ``masked`` are words beside those of the setting. Raises ``UsageError``."""
+    return checked_settings(auth, read_only=read_only, masked=chosen_masks(masked), origin=origin)
 
 
 def import_classes(app: Sequence[str]) -> None:

@@ -123,6 +123,7 @@ def test_an_option_comes_before_the_environment_and_that_before_the_file(
         ("database_url = ['{}']", "database_url: Input should be a valid string"),
         ("processes = '{}'", "processes: Input should be a valid integer"),
         ("max_memory = '5Z'", "max_memory: it must be a size such as 500M or 2G, not '5Z'"),
+        ("mask = ['']", "mask: String should have at least 1 character"),
         ("app = [", "Invalid value (at end of document)"),
     ],
 )

@@ -246,3 +246,15 @@ def test_weights_do_not_show_a_masked_field(url: str, printed: Run) -> None:
     with Queue(url) as queue:
         (kept,) = queue.limits.list()
     assert kept.settings.weights == {"hunter2secret": 5}
+
+
+def test_weights_do_not_show_a_field_that_the_setting_masks(
+    url: str, printed: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WorkerPool(Queue(url), task_type="cli.exports").drain()
+    commands = [(*words, *more) for words in (("limits", "list"), ("status",)) for more in ((), ("--json",))]
+    assert [words for words in commands if "acme" not in printed(*words)] == []
+    assert [words for words in commands if "acme" in printed(*words, "--mask", "tenant")] == []
+    monkeypatch.setenv("FANG_MASK", "tenant")
+    assert [words for words in commands if "acme" in printed(*words)] == []
+    assert "acme" not in printed("limits", "set", "cli.exports", "5")

@@ -104,6 +104,36 @@ def test_no_command_shows_a_key_or_a_header_that_is_masked(queue: Queue, run: Ru
     assert (unmasked["lane"], unmasked["headers"]["authorization"]) == ("s3cret", "s3cret")
 
 
+def test_a_word_of_the_setting_or_the_option_hides_fields_too(
+    queue: Queue, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one of them hides the other does not show, and the usual words stay."""
+    task = queue.insert_task(
+        Mail(to="ada@example.org"), headers={"tenant": "acme", "iban": "DE02", "x-token": "s3cret", "from": "test"}
+    )
+    commands = [
+        ("tasks", "show", str(task.id), "--payload", "--app", __name__),
+        ("tasks", "list"),
+        ("why", str(task.id)),
+    ]
+
+    def seen(*more: str) -> set[str]:
+        shown = "".join(run(*words, "--json", *more).stdout for words in commands)
+        assert "from" in shown
+        return {text for text in ("ada@example.org", "acme", "DE02", "s3cret") if text in shown}
+
+    assert seen() == {"ada@example.org", "acme", "DE02"}
+    assert seen("--mask", "iban", "--mask", "ten-ant") == {"ada@example.org"}
+    monkeypatch.setenv("FANG_MASK", "IBAN, to")
+    assert seen() == {"acme"}
+    assert seen("--mask", "tenant") == set()
+
+
+def test_an_empty_word_is_refused(run: Run) -> None:
+    result = run("tasks", "list", "--mask", "")
+    assert (result.exit_code, result.output) == (2, "fang: --mask takes a part of a field's name, as in --mask iban\n")
+
+
 # Lists ----------------------------------------------------------------------------------------------------------------
 
 
