@@ -29,8 +29,8 @@ def type_as_json(info: TypeInfo) -> dict[str, Any]:
     return {
         "task_type": info.task_type,
         "paused": info.is_paused,
-        "paused_until": _iso(info.paused_until),
-        "paused_at": _iso(info.paused_at),
+        "paused_until": info.paused_until,
+        "paused_at": info.paused_at,
         "paused_by": info.paused_by,
         "pause_reason": info.pause_reason,
         "holds": {
@@ -43,7 +43,7 @@ def type_as_json(info: TypeInfo) -> dict[str, Any]:
         },
         "declared": {kind: rules_as_json(rules) for kind, rules in info.declared.items()},
         "set": None if info.changed is None else rules_as_json(info.changed),
-        "set_at": _iso(info.changed_at),
+        "set_at": info.changed_at,
         "set_by": info.changed_by,
         "set_reason": info.change_reason,
         "running": info.running,
@@ -156,8 +156,8 @@ def _queue_as_json(queue: QueueStatus) -> dict[str, Any]:
         "workers": queue.workers,
         "paused": info is not None and info.is_paused,
         "limited": info is not None and info.settings.is_limited,
-        "paused_until": None if info is None else _iso(info.paused_until),
-        "paused_at": None if info is None else _iso(info.paused_at),
+        "paused_until": None if info is None else info.paused_until,
+        "paused_at": None if info is None else info.paused_at,
         "paused_by": None if info is None else info.paused_by,
         "pause_reason": None if info is None else info.pause_reason,
     }
@@ -187,7 +187,3 @@ def _state(info: TypeInfo | None) -> str:
         return ""
     states = ["paused"] if info.is_paused else []
     return ", ".join([*states, "limited"] if info.settings.is_limited else states)
-
-
-def _iso(value: datetime | None) -> str | None:
-    return None if value is None else value.isoformat()
