@@ -162,16 +162,29 @@ def _answer_of(reply: Sequence[Any]) -> Answer:
         pulses,
         lost=[UUID(task_id) for task_id in lost],
         cancels=[_cancel_of(task_id, text) for task_id, text in zip(cancels[::2], cancels[1::2], strict=True)],
-        messages=[_delivery_of(text) for text in messages[1::2]],
+        messages=[_delivery_of(*sent) for sent in zip(messages[::2], messages[1::2], strict=True)],
     )
     return Answer(beat, epoch)
 
 
 def _cancel_of(task_id: str, text: str) -> CancelRequest:
-    request = from_json(text)
-    return CancelRequest(UUID(task_id), request.get("reason") or "", request.get("by") or "")
+    request = _object_in(text)
+    return CancelRequest(UUID(task_id), str(request.get("reason") or ""), str(request.get("by") or ""))
 
 
-def _delivery_of(text: str) -> Delivery:
-    number, message = text.split(" ", 1)
-    return Delivery(int(number), **from_json(message))
+def _delivery_of(number: str, text: str) -> Delivery:
+    """Returns a message; of what another client may have written, one that no pool knows."""
+    sent = _object_in(text.partition(" ")[2])
+    body = sent.get("body")
+    return Delivery(
+        int(number), str(sent.get("kind")), body if isinstance(body, dict) else {}, str(sent.get("sender") or "")
+    )
+
+
+def _object_in(text: str) -> dict[str, Any]:
+    """Returns an object of JSON; an empty one in place of anything else."""
+    try:
+        found = from_json(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -26,7 +26,10 @@ if call('HEXISTS', P..'beats', pool) == 1 then
   if workers ~= '' then call('HSET', P..'workers', pool, workers) end
   for i = 9, 8 + handled do call('ZREMRANGEBYSCORE', P..'told:'..pool, ARGV[i], ARGV[i]) end
   local told = call('ZRANGE', P..'told:'..pool, 0, 99, 'WITHSCORES')
-  for i = 1, #told, 2 do out[7][i] = told[i + 1]; out[7][i + 1] = told[i] end
+  for i = 1, #told, 2 do
+    if told[i + 1]:find('^%d+$') then table.insert(out[7], told[i + 1]); table.insert(out[7], told[i])
+    else call('ZREM', P..'told:'..pool, told[i]) end  -- none of ours
+  end
   for i = 9 + handled, #ARGV, 2 do
     local v = fields_of(ARGV[i], 'a', 'P', 's', 'q')
     if v[1] ~= ARGV[i + 1] or v[2] ~= pool or v[3] ~= 'in_progress' then table.insert(out[5], ARGV[i])

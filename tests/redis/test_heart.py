@@ -12,6 +12,7 @@ from fang_core.backends.pools import PoolRecord
 from fang_core.driving import drive
 from fang_core.errors import BackendError, BackendUnavailable
 from fang_core.liveness import BeatRequest, Pulse
+from fang_core.messages import Stop
 from fang_redis.aio.links import AsyncLink
 from fang_redis.connections.connecting import async_server_of, server_of
 from fang_redis.connections.links import Links
@@ -69,6 +70,26 @@ def test_a_subscription_shows_that_a_pool_lives_and_its_end_that_it_does_not(mem
     assert not first.beat().continues
     assert first.beat().continues
     assert second.sees(first) == Pulse(first.id, 3, True, True, 5.0)
+
+
+SPOILT = ("no number", "12 {", "13 [1]", "14 {}", '15 {"k": 5, "b": 3, "f": null}', "", "x {}", "\xff")
+
+
+def test_what_somebody_else_has_written_to_a_pool_stops_neither_its_heart_nor_later_messages(
+    redis_url: str, members: list[Member]
+) -> None:
+    told = f"{KEYS.prefix}told:{members[0].id}"
+    with redis.Redis.from_url(redis_url) as server:
+        for score, text in enumerate(SPOILT, 1):
+            server.zadd(told, {text.encode("latin-1"): score})
+        server.zadd(told, {"0.5 half": 0.5})
+        members[0].beat()
+        Runner(members[0].links).run(Pools(Sending(KEYS)).send(members[0].id, "stop", {}, "me"))
+        messages = members[0].beat().messages
+        assert [delivery.message for delivery in messages if delivery.message is not None] == [Stop()]
+        members[0].beat(handled=[delivery.id for delivery in messages])
+        assert not members[0].beat().messages
+        assert server.zcard(told) == 0
 
 
 def test_a_heart_without_a_lock_says_so(redis_url: str, members: list[Member]) -> None:
