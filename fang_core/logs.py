@@ -7,8 +7,19 @@ from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, Final
 
-LOGGERS: Final = ("fang_core", "fang_threaded", "fang_async", "fang_cli")
-"""The names of the loggers whose lines tell of pools."""
+LOGGERS: Final = (
+    "fang_core",
+    "fang_postgres",
+    "fang_threaded",
+    "fang_async",
+    "fang_sqlite",
+    "fang_redis",
+    "fang_isolation",
+    "fang_telemetry",
+    "fang_web",
+    "fang_cli",
+)
+"""The names of the library's loggers."""
 
 
 def set_level(level: int | str) -> None:

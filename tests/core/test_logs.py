@@ -2,6 +2,7 @@
 
 import logging
 import logging.config
+import re
 from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 import fang_core
-from fang_core.logs import SafeLogger
+from fang_core.logs import LOGGERS, SafeLogger
 from tests.logs import logging_as_it_is
 
 NAME = "tests.safe"
@@ -161,3 +162,13 @@ def test_an_exception_that_ends_its_handler_goes_no_further(
     logger.error("failed", exc_info=Hostile())
 
     assert type(error).__name__ in capsys.readouterr().err
+
+
+def test_a_level_is_set_for_each_logger_of_the_library() -> None:
+    root = Path(fang_core.__file__).parents[1]
+    used = {
+        name
+        for path in root.glob("fang_*/**/*.py")
+        for name in re.findall(r'SafeLogger\("(fang_\w+)"', path.read_text())
+    }
+    assert used <= set(LOGGERS)
