@@ -29,6 +29,9 @@ from fang_core.messages import Delivery
 EVERY: Final = 1.0
 """Seconds between two beats of a pool."""
 
+MOST_MESSAGES: Final = 100
+"""Messages that one beat brings. After as many as that the next beat comes at once."""
+
 LOCK_FREE_FOR: Final = 2.0
 """Seconds without a beat, and with a free lock, after which a pool is dead."""
 

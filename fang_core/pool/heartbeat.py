@@ -18,7 +18,7 @@ from fang_core.backends.store import Heart
 from fang_core.errors import FangError
 from fang_core.events import EventBus, Events
 from fang_core.failurelog import log_rescue
-from fang_core.liveness import CUT_OFF_AFTER, EVERY, Beat, BeatRequest, Pulse, Watch
+from fang_core.liveness import CUT_OFF_AFTER, EVERY, MOST_MESSAGES, Beat, BeatRequest, Pulse, Watch
 from fang_core.pool.control import Control
 from fang_core.pool.exit_deadline import ExitDeadline
 from fang_core.pool.identity import PoolIdentity
@@ -172,7 +172,7 @@ class Heartbeat:
             self._failed(error)
             return min(EVERY, self._outage.failed(time.monotonic()))
         self._outage.over(time.monotonic(), self._identity.id)
-        return EVERY
+        return APART if self._is_told else EVERY
 
     async def _beat(self) -> None:
         pool_id = self._identity.id  # it may change while this waits
@@ -215,6 +215,7 @@ class Heartbeat:
             self._control.on_cancel(runs[cancel.task_id], cancel.reason, cancel.by)
         fresh = [delivery for delivery in beat.messages if delivery.id not in self._handled]
         self._handled = {delivery.id for delivery in beat.messages}
+        self._is_told |= len(fresh) >= MOST_MESSAGES  # there may be more
         for delivery in fresh:
             try:
                 self._control.on_message(delivery)

@@ -36,7 +36,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID, array
 from sqlalchemy.sql.elements import ColumnElement, Grouping
 
 from fang_core.crashes import CRASHED, MOST_CRASHES, MOST_DOUBLINGS, MOST_GROUP, SUSPECT_AFTER
-from fang_core.liveness import DECLARED_DEAD
+from fang_core.liveness import DECLARED_DEAD, MOST_MESSAGES
 from fang_postgres.schema import Tables
 from fang_postgres.sql.fragments import (
     ATTEMPTS,
@@ -72,9 +72,6 @@ _TRUE: ColumnElement[bool] = literal_column("true", Boolean)
 _FALSE: ColumnElement[bool] = literal_column("false", Boolean)
 # As texts: asyncpg knows their arrays. It would look up those of integers first, which makes a pool start 8 ms later.
 _HANDLED = cast(bindparam("p_handled", type_=ARRAY(Text)), ARRAY(BigInteger))
-
-_MOST_MESSAGES: Final = 100
-"""Messages that one beat brings."""
 
 
 def beat(t: Tables) -> Statement:
@@ -146,7 +143,7 @@ def _messages(t: Tables) -> ColumnElement[str]:
         select(c.id, c.kind, cast(c.body, Text).label("body"), c.sender)
         .where(c.pool_id == POOL, c.id != all_(array_of(select(func.unnest(_HANDLED)))))
         .order_by(c.id)
-        .limit(literal_column(str(_MOST_MESSAGES)))
+        .limit(literal_column(str(MOST_MESSAGES)))
         .subquery("unhandled")
     )
     return select(cast(func.json_agg(func.json_build_array(*unhandled.c)), Text)).scalar_subquery()

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from fang_core.backends.pools import Rescued
 from fang_core.errors import RowsLocked
-from fang_core.liveness import Beat, BeatRequest, CancelRequest, Pulse
+from fang_core.liveness import MOST_MESSAGES, Beat, BeatRequest, CancelRequest, Pulse
 from fang_core.messages import Delivery
 from fang_sqlite.connections.file import File
 from fang_sqlite.connections.transaction import Transaction
@@ -23,8 +23,6 @@ from fang_sqlite.schema import POOL_ID
 
 WRITES_WITHIN: Final = 0.2
 """Seconds for which a beat or a rescue waits for others who write: the next beat tries again."""
-
-MOST_MESSAGES: Final = 100
 
 POOLS: Final = f"SELECT id, lease FROM fang_pools WHERE {POOL_ID}"
 RECORD: Final = "SELECT stopping, workers FROM fang_pools WHERE id = ?"

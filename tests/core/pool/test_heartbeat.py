@@ -9,7 +9,7 @@ import pytest
 from fang_core.backends.pools import Rescued
 from fang_core.errors import BackendUnavailable
 from fang_core.events import EventBus
-from fang_core.liveness import Beat, BeatRequest, CancelRequest, Pulse
+from fang_core.liveness import MOST_MESSAGES, Beat, BeatRequest, CancelRequest, Pulse
 from fang_core.messages import Delivery
 from fang_core.pool.control import Control
 from fang_core.pool.heartbeat import APART, Heartbeat
@@ -191,6 +191,22 @@ def test_told_again_and_again_it_does_not_beat_without_a_pause(
     heartbeat.on_told(ME)
     runtime.advance(APART)
     assert heart.times[-1] > runtime.now - 2 * APART  # the last is never left out
+
+
+def test_after_as_many_messages_as_a_beat_brings_it_asks_for_more_at_once(
+    runtime: FakeRuntime, heart: Heart, told: Told, heartbeat: Heartbeat
+) -> None:
+    many = [message(number) for number in range(1, 2 * MOST_MESSAGES + 8)]
+    heart.answer(messages=many[:MOST_MESSAGES])
+    heart.answer(messages=many[MOST_MESSAGES : 2 * MOST_MESSAGES])
+    heart.answer(messages=many[MOST_MESSAGES : 2 * MOST_MESSAGES])  # a backend that does not get them removed
+    heart.answer(messages=many[2 * MOST_MESSAGES :])
+    runtime.call(heartbeat.start())
+    runtime.advance(3 * APART)
+    assert len(told.heard) == 2 * MOST_MESSAGES
+    assert len(heart.requests) == 3
+    runtime.advance(1.0)
+    assert told.heard == [each.id for each in many]
 
 
 def test_after_the_pool_has_another_id_it_listens_for_that(
