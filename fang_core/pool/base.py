@@ -328,9 +328,9 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
             left = await lifetime.stop(deadline)
             stop_by = None
             if left:
-                lifetime.runtime.logger.warning(
-                    "pool %s: runs not ended: %d; their tasks stay held until they do", lifetime.id, left
-                )
+                # The outcome of a stuck run is written: its task is not held.
+                rest = "all of them stuck" if lifetime.workers.stuck == left else "their tasks stay held until they do"
+                lifetime.runtime.logger.warning(f"pool %s: runs not ended: %d; {rest}", lifetime.id, left)
                 self._linger(lifetime, None)
             else:
                 self.is_clean = await lifetime.leave()

@@ -14,6 +14,7 @@ from fang_core.pool.telling.hung import HungRuns
 from fang_core.pool.workers import Workers
 from fang_core.runs.interrupt import Interrupt
 from fang_core.runs.run import Run
+from fang_core.words.texts import cut, printable
 
 RUNNING_FOR: Final = 0.7
 """Seconds for which a run must have been going on before beats ask about it: short runs cost them nothing. With a beat
@@ -129,13 +130,15 @@ class PoolControl(Control):
                 run.cancelled, run.expires = reason, 0.0
 
     def _obey(self, delivery: Delivery) -> None:
-        message = delivery.message
+        message, sender = delivery.message, cut(printable(delivery.sender))
         if message is None:
             self._logger.debug(
-                "a message by %s is ignored, whose kind is not known: %s", delivery.sender, delivery.kind
+                "a message by %s is ignored, since its kind or its fields are not known: %s",
+                sender,
+                cut(printable(delivery.kind)),
             )
             return
-        self._logger.info("told by %s: %s", delivery.sender, message)
+        self._logger.info("told by %s: %s", sender, message)
         if isinstance(message, Stop):
             self._on_stop()
         elif isinstance(message, Resize):

@@ -67,13 +67,13 @@ class Interrupted(BaseException):
     """Is raised in the thread of a run, between any two of its steps: clean up, and let it through.
 
     Attributes:
-        why: the reason, as in ``current_run().interrupt``.
+        why: the reason, as in ``current_run().interrupt``; None if code of an application has raised this.
     """
 
-    why: Interrupt
+    why: Interrupt | None = None
 
     def __str__(self) -> str:
-        return f"the run was interrupted ({self.why})"
+        return "the run was interrupted" + (f" ({self.why})" if self.why else "")
 
 
 INTERRUPTED: Final[Mapping[Interrupt, type[Interrupted]]] = MappingProxyType(

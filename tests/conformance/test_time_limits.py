@@ -351,12 +351,13 @@ def test_a_backoff_that_hangs_does_not_keep_other_runs_from_their_limits(scene: 
     scene.written(scene.insert(), TaskState.RETRIED)
 
 
-def test_a_stuck_run_counts_as_left_when_the_pool_stops(scene: Scene) -> None:
+def test_a_stuck_run_counts_as_left_when_the_pool_stops(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     scene.start(stuck_after=SOON, grace_period=HOUR)
     scene.written(scene.insert("goes on"), TaskState.RETRIED)
     assert scene.harness.stop(scene.pool) == 1  # within the patience of the test, and not of the pool
     MAY_END.set()
     eventually(lambda: not scene.pool._is_alive)
+    assert [line for line in caplog.messages if line.endswith("runs not ended: 1; all of them stuck")]
 
 
 def test_a_pool_with_too_many_stuck_runs_says_so_and_goes_on(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:

@@ -20,6 +20,7 @@ from fang_core.driving import drive
 from fang_core.events import EventBus
 from fang_core.lifecycle import Cancelled, Result, Snoozed, Success
 from fang_core.pool.identity import PoolIdentity
+from fang_core.runs.interrupt import INTERRUPTED
 from fang_core.runs.run import Run
 from fang_threaded import interrupting
 from fang_threaded.workers import ThreadWorkers
@@ -388,3 +389,8 @@ def test_a_run_that_ends_while_the_exception_is_on_its_way_waits_and_the_next_on
 def spin() -> None:
     for _ in range(1_000):
         pass
+
+
+def test_one_that_an_application_raises_can_be_written() -> None:
+    assert str(Interrupted()) == "the run was interrupted"
+    assert str(INTERRUPTED[Interrupt.CANCELLED]()) == "the run was interrupted (cancelled)"

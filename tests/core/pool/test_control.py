@@ -197,3 +197,13 @@ def test_it_ignores_what_it_does_not_know(
     assert [logging.getLogger(name).level for name in LOGGERS] == levels
     assert pool.stops == 0
     assert pool.sizes == []
+
+
+def test_a_line_of_the_log_stays_one_whatever_a_message_says_of_itself(
+    pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for kind in ("stop", "dance\nERROR\x1b[31m" + 1_000 * "x"):
+        pool.control.on_message(Delivery(1, kind, {}, "someone\nERROR\x1b[31m" + 1_000 * "x"))
+    assert len(caplog.messages) == 2
+    assert all(line.isprintable() and len(line) < 600 for line in caplog.messages)

@@ -119,11 +119,14 @@ def test_a_pool_whose_lifespan_fails_does_not_start(drained: Callable[..., Any])
 
 
 @both
-def test_one_that_fails_at_the_end_is_logged(drained: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ConnectionError("gone already"), SystemExit(9)])
+def test_one_that_fails_at_the_end_is_logged(
+    drained: Callable[..., Any], caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
     @contextmanager
     def failing() -> Iterator[None]:
         yield
-        raise ConnectionError("gone already")
+        raise error
 
     with caplog.at_level(logging.ERROR):
         pool = drained(lifespan=failing)
