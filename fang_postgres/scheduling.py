@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Final
+from uuid import UUID
 
-from fang_core.backends.scheduling import due_at, replaced, row_now, row_of_past, unknown_schedule
+from fang_core.backends.schedule_rows import PastTask, cancels, is_to_backfill, past_tasks
+from fang_core.backends.scheduling import replaced, row_now, unknown_schedule
 from fang_core.errors import BackendError, UnknownSchedule
 from fang_core.record import Task
 from fang_core.remarks import Remark
@@ -15,9 +17,6 @@ from fang_core.schedules.stored import (
     ScheduleInfo,
     Schedules,
     ScheduleSpec,
-    Verdict,
-    backfilled,
-    judged,
 )
 from fang_core.tasks.insertion import NewTask, Overrides, Rules, in_chunks
 from fang_core.tasks.managing import Pause
@@ -70,10 +69,10 @@ def list_all(operations: Operations, *, notify: bool) -> Script[Schedules]:
     return found
 
 
-def run_now(operations: Operations, name: str, rules: Rules, *, notify: bool) -> Script[Task]:
-    """Inserts a task of a schedule that is due now, and is of no tick. Raises ``UnknownSchedule``."""
+def run_now(operations: Operations, name: str, task_id: UUID, rules: Rules, *, notify: bool) -> Script[Task]:
+    """Inserts a task of a schedule that is due now, and is of no tick. Raises ``UnknownSchedule`` or ``IdInUse``."""
     _, info = yield from _known(operations, name)
-    return (yield from scripts.insert(operations, row_now(info, rules), Overrides(), notify=notify))
+    return (yield from scripts.insert(operations, row_now(info, task_id, rules), Overrides(task_id), notify=notify))
 
 
 def backfill(operations: Operations, name: str, backfill: Backfill, rules: Rules, *, notify: bool) -> Script[int]:
@@ -83,41 +82,40 @@ def backfill(operations: Operations, name: str, backfill: Backfill, rules: Rules
     """
     for _ in range(_TRIES):
         now, info = yield from _known(operations, name)
-        ticks = backfilled(info, backfill, now)
-        if not ticks:
+        past = past_tasks(info, backfill, now, rules)
+        if not past:
             return 0
         if (yield operations.hold_schedule(info)):
-            rows = [(row_of_past(info, at, now, rules), due_at(info, at)) for at in ticks]
-            return (yield from _backfill(operations, info, backfill.overlap, ticks[-1], rows, notify=notify))
+            return (yield from _backfill(operations, info, backfill, past, notify=notify))
     raise _changed(name)
 
 
 def _backfill(
     operations: Operations,
     info: ScheduleInfo,
-    overlap: Overlap,
-    latest: datetime,
-    rows: Sequence[tuple[NewTask, datetime]],
+    backfill: Backfill,
+    past: Sequence[PastTask],
     *,
     notify: bool,
 ) -> Script[int]:
-    """Makes ticks of a schedule whose row it holds, so that pools make none of them beside it.
-
-    Each is a task and the time when it is due; the latest tick is that of ``latest``.
-    """
+    """Makes ticks of a schedule whose row it holds, so that pools make none of them beside it."""
     last: Task | None = None
-    if overlap is not Overlap.ALLOW and info.last_task_id is not None:
-        last = yield operations.find(info.last_task_id)
-    if judged(overlap, None if last is None else last.state) is not Verdict.TICKED:
+    is_there = False
+    if backfill.overlap is not Overlap.ALLOW:
+        if info.last_task_id is not None:
+            last = yield operations.find(info.last_task_id)
+        is_there = (yield operations.find(past[0].row.id)) is not None
+    if not is_to_backfill(backfill, past, last, is_there=is_there):
         return 0
-    if overlap is Overlap.CANCEL_RUNNING and last is not None:
+    if cancels(backfill.overlap, last):
+        assert last is not None
         yield operations.cancel(last.id, replaced(info.name), notify=notify)
-    yield operations.hold_schedule(info, latest)
+    yield operations.hold_schedule(info, past[-1].at)
     inserted = 0
-    for _, alike in groupby(rows, key=lambda row: row[0].expires):
+    for _, alike in groupby(past, key=lambda each: each.row.expires):
         ticks = list(alike)
-        dues = {row.id: due for row, due in ticks}
-        for chunk in in_chunks((row for row, _ in ticks), most_rows=AT_ONCE):
+        dues = {each.row.id: each.due for each in ticks}
+        for chunk in in_chunks((each.row for each in ticks), most_rows=AT_ONCE):
             chunk.sort(key=lambda row: row.uniq_hash or "")
             inserted += yield operations.insert_past(chunk, [dues[row.id] for row in chunk], notify=notify)
     return inserted

@@ -261,8 +261,8 @@ class _ScheduleVerbs:
     def list_all(self) -> Plan:
         return Scripted(partial(scheduling.list_all, self._operations))
 
-    def run_now(self, name: str, rules: Rules, /) -> Plan:
-        return Scripted(partial(scheduling.run_now, self._operations, name, rules))
+    def run_now(self, name: str, task_id: UUID, rules: Rules, /) -> Plan:
+        return Scripted(partial(scheduling.run_now, self._operations, name, task_id, rules))
 
     def backfill(self, name: str, backfill: Backfill, rules: Rules, /) -> Plan:
         return Scripted(partial(scheduling.backfill, self._operations, name, backfill, rules), is_transaction=True)

@@ -4,12 +4,12 @@ A backend reads the row under its own lock or transaction, calls one of these, a
 that may find nothing to change return the very row that they were given.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from fang_core.backends.rows import can_be_cancelled
-from fang_core.backends.scheduling import PAUSER, check_listed, due_at, row_of_past
+from fang_core.backends.scheduling import PAUSER, due_at, row_of_past
 from fang_core.backends.ticks import Tick
 from fang_core.record import Task, TaskState
 from fang_core.remarks import Remark
@@ -24,6 +24,7 @@ from fang_core.schedules.stored import (
     backfilled,
     begins_anew,
     judged,
+    refuse_cancelling,
 )
 from fang_core.tasks.insertion import NewTask, Rules
 from fang_core.tasks.managing import Pause
@@ -95,20 +96,35 @@ def after_removal(info: ScheduleInfo, now: datetime) -> ScheduleInfo | None:
     return None
 
 
-def past_tasks(
-    info: ScheduleInfo, backfill: Backfill, last: Task | None, now: datetime, rules: Rules
-) -> list[tuple[NewTask, datetime, datetime]]:
-    """Returns the tasks of past ticks to make up for: the row, when it is due, and its tick. Raises ``UsageError`` or
-    ``UnknownSchedule``.
+class PastTask(NamedTuple):
+    """The task of a past tick that is made up for, and when it is due."""
 
-    ``last`` is the task of the last tick. If there are any: cancel it if ``cancels(backfill.overlap, last)``, insert
-    them, and write ``after_backfill``.
+    row: NewTask
+    due: datetime
+    at: datetime
+
+
+def past_tasks(info: ScheduleInfo, backfill: Backfill, now: datetime, rules: Rules) -> list[PastTask]:
+    """Returns the tasks of past ticks that a backfill is about. Raises ``UsageError``.
+
+    If ``is_to_backfill``: cancel the task of the last tick if ``cancels(backfill.overlap, last)``, insert those that
+    are not there, and write ``after_backfill``.
     """
-    check_listed(info)
-    ticks = backfilled(info, backfill, now)
-    if not ticks or judged(backfill.overlap, None if last is None else last.state) is not Verdict.TICKED:
-        return []
-    return [(row_of_past(info, at, now, rules), due_at(info, at), at) for at in ticks]
+    past = [PastTask(row_of_past(info, at, now, rules), due_at(info, at), at) for at in backfilled(info, backfill, now)]
+    if any(task.row.uniq_hash is not None for task in past):
+        refuse_cancelling(backfill.overlap)
+    return past
+
+
+def is_to_backfill(backfill: Backfill, past: Sequence[PastTask], last: Task | None, *, is_there: bool) -> bool:
+    """Returns whether these tasks are made; ``last`` is the task of the last tick.
+
+    ``is_there`` says whether there is the task of the first of them: if they may not overlap that is the only one, and
+    then nothing is to be cancelled for it.
+    """
+    if not past or (is_there and backfill.overlap is not Overlap.ALLOW):
+        return False
+    return judged(backfill.overlap, None if last is None else last.state) is Verdict.TICKED
 
 
 def after_backfill(info: ScheduleInfo, last_tick: datetime) -> ScheduleInfo:

@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from uuid_utils import uuid7
-
 from fang_core.backends.ticks import Tick
 from fang_core.errors import UnknownSchedule, UsageError
 from fang_core.schedules.stored import ScheduleInfo, jitter_of
@@ -28,7 +26,7 @@ def replaced(name: str) -> Cancellation:
 
 
 def unknown_schedule(name: str, names: Iterable[str] = ()) -> UnknownSchedule:
-    """Returns the error for a schedule that is not there; ``names`` are those that are."""
+    """Returns the error for a schedule that is not listed; ``names`` are those that are."""
     near = difflib.get_close_matches(name, names, n=3)
     meant = f"did you mean {' or '.join(map(repr, near))}?" if near else "fang schedules list shows which there are"
     return UnknownSchedule(f"there is no schedule {name!r:.100}: {meant}")
@@ -46,14 +44,9 @@ def due_at(info: ScheduleInfo, at: datetime) -> datetime:
 
 
 def is_listed(info: ScheduleInfo) -> bool:
-    """Returns whether there is something to say of it: schedules of classes that nobody has declared are left out."""
+    """Returns whether there is something to say of it: schedules of classes that nobody has declared are left out, and
+    are unknown to whoever names one."""
     return info.is_stored or info.declared is not None or info.paused
-
-
-def check_listed(info: ScheduleInfo) -> None:
-    """Raises ``UnknownSchedule`` for a schedule that is not listed."""
-    if not is_listed(info):
-        raise unknown_schedule(info.name)
 
 
 def row_of_past(info: ScheduleInfo, at: datetime, now: datetime, rules: Rules) -> NewTask:
@@ -66,12 +59,11 @@ def row_of_past(info: ScheduleInfo, at: datetime, now: datetime, rules: Rules) -
     return row._replace(id=tick_id(info.name, at), expires=expires)
 
 
-def row_now(info: ScheduleInfo, rules: Rules) -> NewTask:
-    """Returns a task of a schedule that is of no tick. Raises ``UsageError`` or ``UnknownSchedule``."""
-    check_listed(info)
+def row_now(info: ScheduleInfo, task_id: UUID, rules: Rules) -> NewTask:
+    """Returns a task of a schedule that is of no tick. Raises ``UsageError``."""
     if info.is_stored:
-        return stored_row(info, UUID(int=uuid7().int))
-    return _row_of_class(info, rules)
+        return stored_row(info, task_id)
+    return _row_of_class(info, rules)._replace(id=task_id)
 
 
 def _row_of_class(info: ScheduleInfo, rules: Rules) -> NewTask:

@@ -125,8 +125,8 @@ class ScheduleVerbs(Protocol):
         """Returns the schedules of which there is something to say, in the order of their names."""
         ...
 
-    def run_now(self, name: str, rules: Rules, /) -> Task:
-        """Inserts a task of a schedule that is due now, and is of no tick."""
+    def run_now(self, name: str, task_id: UUID, rules: Rules, /) -> Task:
+        """Inserts a task of a schedule that is due now, and is of no tick. Raises ``IdInUse``, as an insert does."""
         ...
 
     def backfill(self, name: str, backfill: Backfill, rules: Rules, /) -> int:

@@ -100,6 +100,12 @@ def judged(overlap: str, last: TaskState | None, *, pause_on_failure: bool = Fal
     return Verdict.WAITS if overlap == Overlap.QUEUE_ONE and runs else Verdict.TICKED
 
 
+def refuse_cancelling(overlap: str) -> None:
+    """Raises ``UsageError`` if this, for a schedule of unique tasks, is ``cancel_running``."""
+    if overlap == Overlap.CANCEL_RUNNING:
+        raise UsageError("overlap='cancel_running' needs uniq=False: the unique task that runs would keep the next out")
+
+
 class ScheduleSpec(NamedTuple):
     """Says when a schedule is due and how it ticks: what ``put`` stores beside the task.
 

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, Unpack
 from uuid import UUID
 
+from uuid_utils import uuid7
+
 from fang_core.errors import UsageError
 from fang_core.record import Task
 from fang_core.remarks import Remark, remark
@@ -23,8 +25,10 @@ from fang_core.schedules.stored import (
     ScheduleSpec,
     checked_backfill,
     checked_name,
+    refuse_cancelling,
     schedule_spec,
 )
+from fang_core.tasks.arguments import checked_id
 from fang_core.tasks.insertion import NewTask, Overrides, Rules
 from fang_core.tasks.managing import pause
 from fang_core.tasks.options import InsertOptions
@@ -58,8 +62,8 @@ LIST: Final = ScheduleCall[Schedules]("list_all")
 
 def put_call(spec: ScheduleSpec, row: NewTask, said: Remark) -> ScheduleCall[ScheduleInfo]:
     """Returns the call of ``put``. Raises ``UsageError``."""
-    if spec.overlap is Overlap.CANCEL_RUNNING and row.uniq_hash is not None:
-        raise UsageError("overlap='cancel_running' needs uniq=False: the unique task that runs would keep the next out")
+    if row.uniq_hash is not None:
+        refuse_cancelling(spec.overlap)
     return ScheduleCall("put", (spec, row, said))
 
 
@@ -91,9 +95,10 @@ def resume_call(name: str, by: str | None, reason: str | None) -> ScheduleCall[S
     return ScheduleCall("resume", (checked_name(name), remark(reason, by)))
 
 
-def run_now_call(name: str, rules: Rules) -> ScheduleCall[Task]:
+def run_now_call(name: str, id: UUID | None, rules: Rules) -> ScheduleCall[Task]:
     """Returns the call of ``run_now``. Raises ``UsageError``."""
-    return ScheduleCall("run_now", (checked_name(name), rules))
+    task_id = UUID(int=uuid7().int) if id is None else checked_id(id, "id")
+    return ScheduleCall("run_now", (checked_name(name), task_id, rules))
 
 
 def remove_call(name: str) -> ScheduleCall[bool]:
@@ -245,15 +250,22 @@ class QueueSchedules:
         """Ends the pause of a schedule. It does nothing if there is none. Raises like ``pause``."""
         return self._do(resume_call(name, by, reason), connection)
 
-    def run_now(self, name: str, /, *, connection: Any = None) -> Task:
+    def run_now(self, name: str, /, *, id: UUID | None = None, connection: Any = None) -> Task:
         """Inserts a task of a schedule that is due now, and returns its row. Its ticks go on as if nothing had been.
 
         It does so whether or not the schedule is paused, or its last task goes on. If the task is unique and an equal
         one waits or runs, that one is returned with ``conflict`` true.
 
-        Raises like ``pause``; ``UsageError`` also if the schedule is of a class that this process does not know.
+        Args:
+            name: the name of a schedule.
+            id: the id of the new row, as for an insert: a call that is repeated with it, such as for a second click,
+                returns the row that is there, with ``conflict`` true, and inserts nothing.
+            connection: a connection of the caller's; the task is then committed or rolled back with its writes.
+
+        Raises like ``pause``; ``UsageError`` also if the schedule is of a class that this process does not know, and
+        ``IdInUse`` if the row with this id has another payload.
         """
-        return self._do(run_now_call(name, self._rules), connection)
+        return self._do(run_now_call(name, id, self._rules), connection)
 
     def remove(self, name: str, /, *, connection: Any = None) -> bool:
         """Removes a schedule; returns whether there was one. Its tasks that are there stay.
@@ -404,15 +416,22 @@ class AsyncQueueSchedules:
         """Ends the pause of a schedule. It does nothing if there is none. Raises like ``pause``."""
         return await self._do(resume_call(name, by, reason), connection)
 
-    async def run_now(self, name: str, /, *, connection: Any = None) -> Task:
+    async def run_now(self, name: str, /, *, id: UUID | None = None, connection: Any = None) -> Task:
         """Inserts a task of a schedule that is due now, and returns its row. Its ticks go on as if nothing had been.
 
         It does so whether or not the schedule is paused, or its last task goes on. If the task is unique and an equal
         one waits or runs, that one is returned with ``conflict`` true.
 
-        Raises like ``pause``; ``UsageError`` also if the schedule is of a class that this process does not know.
+        Args:
+            name: the name of a schedule.
+            id: the id of the new row, as for an insert: a call that is repeated with it, such as for a second click,
+                returns the row that is there, with ``conflict`` true, and inserts nothing.
+            connection: a connection of the caller's; the task is then committed or rolled back with its writes.
+
+        Raises like ``pause``; ``UsageError`` also if the schedule is of a class that this process does not know, and
+        ``IdInUse`` if the row with this id has another payload.
         """
-        return await self._do(run_now_call(name, self._rules), connection)
+        return await self._do(run_now_call(name, id, self._rules), connection)
 
     async def remove(self, name: str, /, *, connection: Any = None) -> bool:
         """Removes a schedule; returns whether there was one. Its tasks that are there stay.

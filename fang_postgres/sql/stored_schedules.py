@@ -115,11 +115,15 @@ def list_schedules(t: Tables) -> Statement:
     """Reads all schedules, or that of ``p_name``; without those of classes of which nothing is known but a tick."""
     s = t.schedules.c
     is_named = or_(NAME.is_(None), s.name == NAME)
-    is_known = or_(s.kind.is_not(None), s.declared.is_not(None), s.paused)
-    found = select(*schedule_columns(s)).where(is_named, is_known).subquery("found")
+    found = select(*schedule_columns(s)).where(is_named, _is_listed(s)).subquery("found")
     one = select(CLOCK.label("now")).subquery("one")
     rows = select(one.c.now, found).select_from(one.outerjoin(found, true()))
     return Statement("list_schedules", rows.order_by(found.c.name))
+
+
+def _is_listed(s: Any) -> ColumnElement[bool]:
+    """Whether there is more to say of a schedule than when it has ticked; see ``scheduling.is_listed``."""
+    return or_(s.kind.is_not(None), s.declared.is_not(None), s.paused)
 
 
 _TIMING: Final = ("cron", "every", "at", "tz", "until")
@@ -193,7 +197,7 @@ def pause_schedule(t: Tables) -> Statement:
         "paused_by": bindparam("p_by", type_=Text),
         "pause_reason": bindparam("p_reason", type_=Text),
     }
-    paused = update(t.schedules).where(s.name == NAME).values(**pause, **changed(s))
+    paused = update(t.schedules).where(s.name == NAME, _is_listed(s)).values(**pause, **changed(s))
     return Statement("pause_schedule", paused.returning(*schedule_columns(s), telling(t, ALL_POOLS)))
 
 

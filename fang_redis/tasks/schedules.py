@@ -17,7 +17,7 @@ from fang_core.backends.scheduling import is_listed, replaced, row_now, unknown_
 from fang_core.backends.ticks import ScheduleState, Tick
 from fang_core.record import Task
 from fang_core.remarks import Remark
-from fang_core.schedules.stored import Backfill, ScheduleInfo, Schedules, ScheduleSpec, Verdict
+from fang_core.schedules.stored import Backfill, Overlap, ScheduleInfo, Schedules, ScheduleSpec, Verdict
 from fang_core.tasks.insertion import NewTask, Overrides, Rules
 from fang_core.tasks.managing import Pause
 from fang_redis.connections.sending import Read, ScheduleWrite, Sending, Write, Written, later, read_of
@@ -102,26 +102,28 @@ class ScheduleRoom:
         now, infos = yield from self._all()
         return Schedules(now, sorted(filter(is_listed, infos)))
 
-    def run_now(self, name: str, rules: Rules, /) -> Verb[Task]:
+    def run_now(self, name: str, task_id: UUID, rules: Rules, /) -> Verb[Task]:
         """See ``ScheduleVerbs.run_now``."""
         seen = yield from self._known(name)
-        return (yield from self._inserting.insert(row_now(_there(name, seen), rules), Overrides()))
+        return (yield from self._inserting.insert(row_now(_there(name, seen), task_id, rules), Overrides(task_id)))
 
     def backfill(self, name: str, backfill: Backfill, rules: Rules, /) -> Verb[int]:
         """See ``ScheduleVerbs.backfill``. The ids of the tasks are those of their ticks, so that what is left of a call
         that was interrupted can be made up for by another one."""
         seen = yield from self._known(name)
-        info = _there(name, seen)
-        tasks = rules_of.past_tasks(info, backfill, seen.last, seen.now, rules)
-        if not tasks:
+        past = rules_of.past_tasks(_there(name, seen), backfill, seen.now, rules)
+        if past and backfill.overlap is not Overlap.ALLOW:
+            seen = yield from self._read(name, past[0].row.id)
+        is_there = bool(past) and past[0].row.id in seen.read.tasks
+        if not rules_of.is_to_backfill(backfill, past, seen.last, is_there=is_there):
             return 0
         if rules_of.cancels(backfill.overlap, seen.last):
             assert seen.last is not None
             yield from self._sending.write([_cancelled(name, seen.last, seen)])
-        rows, times, ticks = zip(*tasks, strict=True)
-        inserted = yield from self._inserting.insert_rows(rows, Due(), times)
+        times = [each.due for each in past]
+        inserted = yield from self._inserting.insert_rows([each.row for each in past], Due(), times)
         yield from self._change(
-            name, lambda found: rules_of.after_backfill(_there(name, found), ticks[-1]), tells=False
+            name, lambda found: rules_of.after_backfill(_there(name, found), past[-1].at), tells=False
         )
         return sum(not task.conflict for task in inserted)
 
@@ -252,8 +254,9 @@ class ScheduleRoom:
     def _known(self, name: str) -> Verb[Stored]:
         """Reads a schedule. Raises ``UnknownSchedule``."""
         seen = yield from self._read(name)
-        if not seen.text:
-            raise unknown_schedule(name, (yield from self._sending.command("HKEYS", "schedules")))
+        if seen.info is None or not is_listed(seen.info):
+            _, infos = yield from self._all()
+            raise unknown_schedule(name, [info.name for info in infos if is_listed(info)])
         return seen
 
     def _all(self) -> Verb[tuple[datetime, list[ScheduleInfo]]]:
@@ -300,9 +303,10 @@ def _stored_of(reply: Sequence[Any]) -> Stored:
 
 
 def _there(name: str, seen: Stored) -> ScheduleInfo:
-    if seen.info is None:
+    info = seen.info
+    if info is None or not is_listed(info):
         raise unknown_schedule(name)
-    return seen.info
+    return info
 
 
 def _cancelled(name: str, last: Task, seen: Stored) -> Write:

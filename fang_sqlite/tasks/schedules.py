@@ -70,9 +70,9 @@ def list_all(tx: Transaction) -> Schedules:
     return Schedules(tx.now, [info for info in infos if is_listed(info)])
 
 
-def run_now(tx: Transaction, name: str, rules: Rules) -> Task:
-    """Inserts a task of a schedule that is due now, and is of no tick. Raises ``UnknownSchedule``."""
-    return inserting.insert(tx, row_now(_known(tx, name), rules), Overrides())
+def run_now(tx: Transaction, name: str, task_id: UUID, rules: Rules) -> Task:
+    """Inserts a task of a schedule that is due now, and is of no tick. Raises ``UnknownSchedule`` or ``IdInUse``."""
+    return inserting.insert(tx, row_now(_known(tx, name), task_id, rules), Overrides(task_id))
 
 
 def backfill(tx: Transaction, name: str, backfill: Backfill, rules: Rules) -> int:
@@ -81,13 +81,13 @@ def backfill(tx: Transaction, name: str, backfill: Backfill, rules: Rules) -> in
     Raises ``UnknownSchedule`` or ``UsageError``.
     """
     info = _known(tx, name)
-    last = _last_task(tx, info)
-    past = schedule_rows.past_tasks(info, backfill, last, tx.now, rules)
-    if not past:
+    last, past = _last_task(tx, info), schedule_rows.past_tasks(info, backfill, tx.now, rules)
+    is_there = bool(past) and rows.find(tx, past[0].row.id) is not None
+    if not schedule_rows.is_to_backfill(backfill, past, last, is_there=is_there):
         return 0
-    _write(tx, schedule_rows.after_backfill(info, past[-1][-1]))
+    _write(tx, schedule_rows.after_backfill(info, past[-1].at))
     _cancel(tx, backfill.overlap, last, name)
-    tasks = [inserting.insert_row(tx, row, due) for row, due, _ in past]
+    tasks = [inserting.insert_row(tx, each.row, each.due) for each in past]
     new = [task for task in tasks if not task.conflict]
     inserting.wake(tx, new)
     return len(new)
@@ -249,8 +249,9 @@ def _readable(found: Iterable[tuple[str, str]]) -> tuple[list[ScheduleInfo], dic
 
 def _known(tx: Transaction, name: str) -> ScheduleInfo:
     info = _find(tx, name)
-    if info is None:
-        raise unknown_schedule(name, (each for (each,) in tx.rows("SELECT name FROM fang_schedules")))
+    if info is None or not is_listed(info):
+        found, _ = _readable(tx.rows("SELECT name, info FROM fang_schedules"))
+        raise unknown_schedule(name, [each.name for each in found if is_listed(each)])
     return info
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from fang_core.errors import UsageError
+from fang_core.errors import IdInUse, UsageError
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.tasks.scheduling import SHOWN
@@ -13,6 +13,7 @@ from fang_core.words.spans import span
 from fang_web.audited import audited
 from fang_web.auth import Role
 from fang_web.figures import Reader, done_by
+from fang_web.once import came_of, is_sent_already, new_task_id, sent_already
 from fang_web.pages.pausing import lasts
 from fang_web.rendering import clock
 from fang_web.routing import Route, action, page
@@ -28,7 +29,7 @@ async def schedules(view: View) -> Response:
     shown = shortened(matching(found, view.parameters.text("q"), lambda info: info.name), MOST_SCHEDULES)
     now = datetime.now(UTC)
     infos = sorted((info.with_upcoming(now, SHOWN) for info in shown.rows), key=_next_tick)
-    rows = [(info, when(info), _task(info)) for info in infos]
+    rows = [(info, when(info), _task(info), new_task_id()) for info in infos]
     return view.render("schedules.html", rows=rows, shown=shown, done=await done_by(view), unread=reader.unread)
 
 
@@ -79,10 +80,15 @@ async def resume(view: View) -> Response:
 
 async def run_now(view: View) -> Response:
     """Inserts a task of a schedule that is due now."""
-    name = view.form.required("name")
+    name, id = view.form.required("name"), view.form.id("id") or new_task_id()
     async with audited(view, "run schedule", name) as change:
-        task = await view.queue.schedules.run_now(name)
-        change.result = f"task {task.id} " + ("was there already" if task.conflict else "inserted")
+        if await is_sent_already(view, id):
+            change.result = sent_already(id)
+        else:
+            try:
+                change.result = came_of(await view.queue.schedules.run_now(name, id=id), id)
+            except IdInUse:  # somebody has put the schedule with another payload between two clicks
+                change.result = sent_already(id)
     return view.redirect("schedules", done=change.id)
 
 

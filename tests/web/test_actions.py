@@ -244,7 +244,7 @@ async def test_schedules_are_steered() -> None:
     assert said == [
         ("pause schedule", "paused until resumed"),
         ("resume schedule", "resumed"),
-        ("run schedule", f"task {queue.tasks[0].id} inserted"),
+        ("run schedule", f"inserted {queue.tasks[0].id}"),
         ("remove schedule", "removed"),
     ]
 

@@ -1,6 +1,7 @@
-"""A form that inserts a task does so once, however often it is sent."""
+"""A form that inserts a task does so once, and runs a schedule once, however often it is sent."""
 
 import asyncio
+from html.parser import HTMLParser
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -101,3 +102,84 @@ async def test_a_form_may_come_without_an_id(queue: AsyncMemoryQueue, sent: dict
     async with page_of(queue) as browser:
         answer = await send(browser, {"kind": "webonce.Order", "payload.item": "tea", **sent})
     assert answer.status_code == status
+
+
+async def test_a_form_that_is_sent_again_inserts_nothing_though_its_task_has_run_and_is_gone(
+    queue: AsyncMemoryQueue,
+) -> None:
+    async with page_of(queue) as browser:
+        form = sent_by(await browser.get(OPENED)) | {"payload.item": "tea"}
+        await send(browser, form)
+        assert await queue.remove_all_tasks() == 1
+        answer = await send(browser, form)
+        assert answer.status_code == 422
+        assert f"sent already: task {form['id'][0]} was inserted, and is gone since" in text_of(answer.text)
+        assert queue.tasks == []
+        assert (await queue.audit.list())[0].result == f"sent already: task {form['id'][0]}"
+        assert (await send(browser, sent_by(answer))).status_code == 303
+    assert [task.metadata["item"] for task in queue.tasks] == ["tea"]
+
+
+class Schedules(HTMLParser):
+    """Reads the forms of a page that run a schedule now, by the names of the schedules."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.forms: dict[str, dict[str, str]] = {}
+        self._form: dict[str, str] | None = None
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self._form = {} if given["action"].endswith("run-schedule") else None
+        elif tag == "input" and self._form is not None:
+            self._form[given["name"]] = given["value"]
+            self.forms[self._form["name"]] = self._form
+
+
+async def run(browser: httpx.AsyncClient, form: dict[str, str]) -> httpx.Response:
+    return await browser.post("/actions/run-schedule", data=form, headers=FROM_THE_PAGE)
+
+
+async def test_a_double_click_runs_a_schedule_once(url: str) -> None:
+    async with AsyncQueue(url) as queue, page_of(queue) as browser:
+        for name in ("one", "two"):
+            await queue.schedules.put(name, Order(item=name), cron="@daily")
+        forms = Schedules((await browser.get("/schedules")).text).forms
+        assert len({form["id"] for form in forms.values()}) == 2
+        await asyncio.gather(*(run(browser, forms["one"]) for _ in range(4)))
+        (task,) = (await queue.list_tasks()).tasks
+        assert str(task.id) == forms["one"]["id"]
+        results = sorted(entry.result for entry in await queue.audit.list())
+    assert results == [f"inserted {task.id}", *[f"sent already: task {task.id}"] * 3]
+
+
+@pytest.mark.parametrize("meanwhile", ["it has run", "its schedule was put anew"])
+async def test_a_second_click_on_run_now_inserts_nothing(queue: AsyncMemoryQueue, meanwhile: str) -> None:
+    await queue.schedules.put("nightly", Order(item="tea"), cron="@daily")
+    async with page_of(queue) as browser:
+        form = Schedules((await browser.get("/schedules")).text).forms["nightly"]
+        await run(browser, form)
+        if meanwhile == "it has run":
+            assert await queue.remove_all_tasks() == 1
+        else:
+            await queue.schedules.put("nightly", Order(item="coffee"), cron="@daily")
+        assert (await run(browser, form)).status_code == 303
+        assert len(queue.tasks) == (0 if meanwhile == "it has run" else 1)
+        said = [entry.result for entry in await queue.audit.list()]
+        assert said == [f"sent already: task {form['id']}", f"inserted {form['id']}"]
+        assert (await run(browser, {"name": "nightly"})).status_code == 303  # a form that was opened before an update
+    assert len(queue.tasks) == (1 if meanwhile == "it has run" else 2)
+
+
+async def test_run_now_and_put_anew_between_two_requests_at_once(queue: AsyncMemoryQueue) -> None:
+    """The audit does not say yet that the first one has inserted its task: the id does."""
+    await queue.schedules.put("nightly", Order(item="tea"), cron="@daily")
+    id = uuid4()
+    await queue.schedules.run_now("nightly", id=id)
+    await queue.schedules.put("nightly", Order(item="coffee"), cron="@daily")
+    async with page_of(queue) as browser:
+        assert (await run(browser, {"name": "nightly", "id": str(id)})).status_code == 303
+    assert [task.metadata["item"] for task in queue.tasks] == ["tea"]
+    assert [entry.result for entry in await queue.audit.list()] == [f"sent already: task {id}"]

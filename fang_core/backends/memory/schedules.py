@@ -76,11 +76,14 @@ class MemorySchedules:
             wanted = [info for info in sorted(self.rows.values()) if is_listed(info)]
             return Schedules(self._state.clock(), [info for info in wanted if name in (None, info.name)])
 
-    def run_now(self, name: str, rules: Rules) -> Task:
-        """Inserts a task of a schedule that is due now, and is of no tick. Raises ``UnknownSchedule``."""
+    def run_now(self, name: str, task_id: UUID, rules: Rules) -> Task:
+        """Inserts a task of a schedule that is due now, and is of no tick.
+
+        Raises ``UnknownSchedule`` or ``IdInUse``.
+        """
         with self._state.lock:
-            row = row_now(self._known(name), rules)
-        return self._state.insert([row], Overrides())[0]
+            row = row_now(self._known(name), task_id, rules)
+        return self._state.insert([row], Overrides(task_id))[0]
 
     def backfill(self, name: str, backfill: Backfill, rules: Rules) -> int:
         """Inserts the tasks of past ticks that are not there; returns how many. See ``Backfill``.
@@ -89,13 +92,13 @@ class MemorySchedules:
         """
         with self._state.lock:
             now, info = self._state.clock(), self._known(name)
-            last = self._last_task(info)
-            rows = schedule_rows.past_tasks(info, backfill, last, now, rules)
-            if not rows:
+            last, past = self._last_task(info), schedule_rows.past_tasks(info, backfill, now, rules)
+            is_there = bool(past) and past[0].row.id in self._state.tasks
+            if not schedule_rows.is_to_backfill(backfill, past, last, is_there=is_there):
                 return 0
-            self.rows[name] = schedule_rows.after_backfill(info, rows[-1][-1])
+            self.rows[name] = schedule_rows.after_backfill(info, past[-1].at)
             told = self._cancel(backfill.overlap, last, name, now)
-            tasks = [self._state.insert_row(row, due, now) for row, due, _ in rows]
+            tasks = [self._state.insert_row(each.row, each.due, now) for each in past]
         self._state.listeners.tell_all(told)
         new = [task.task_type for task in tasks if not task.conflict]
         self._state.listeners.wake(new)
@@ -167,8 +170,8 @@ class MemorySchedules:
 
     def _known(self, name: str) -> ScheduleInfo:
         info = self.rows.get(name)
-        if info is None:
-            raise unknown_schedule(name, self.rows)
+        if info is None or not is_listed(info):
+            raise unknown_schedule(name, [each.name for each in self.rows.values() if is_listed(each)])
         return info
 
     def _last_task(self, info: ScheduleInfo) -> Task | None:

@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from uuid import uuid4
 
 import pytest
 
 from fang_core.conformance.backend import Backend
-from fang_core.errors import PayloadError, UnknownSchedule, UsageError, WrongArguments
+from fang_core.errors import IdInUse, PayloadError, UnknownSchedule, UsageError, WrongArguments
 from fang_core.record import Task
 from fang_core.schedules.schedule import Cron, Every
 from fang_core.schedules.stored import ScheduleInfo, declaration
@@ -219,6 +220,22 @@ class StoredScheduleSuite:
         first = do(backend, "run_now", "nightly")
         assert do(backend, "run_now", "nightly") == first._replace(conflict=True)
 
+    def test_run_now_that_is_repeated_with_an_id_inserts_one_task(self, backend: Backend) -> None:
+        put(backend)
+        one, id = backend.note.__fang_options__.kind, uuid4()
+        backend.client(task_types=("common",)).declare_schedules({one: declaration(one, "common", Cron("@yearly"))})
+        first = do(backend, "run_now", "nightly", id=id)
+        assert (first.id, first.conflict, first.metadata["n"]) == (id, False, 7)
+        assert do(backend, "run_now", "nightly", id=id) == first._replace(conflict=True)
+        with pytest.raises(IdInUse, match=str(id)):
+            do(backend, "run_now", one, id=id)
+        of_class = uuid4()
+        tasks = [do(backend, "run_now", one, id=of_class) for _ in range(2)]
+        assert [(task.id, task.conflict) for task in tasks] == [(of_class, False), (of_class, True)]
+        assert len(all_tasks(backend)) == 2
+        with pytest.raises(UsageError, match="id must be a UUID, not str"):
+            do(backend, "run_now", "nightly", id=str(id))
+
     def test_remove_forgets_a_schedule_and_leaves_its_tasks(self, backend: Backend) -> None:
         put(backend)
         task = do(backend, "run_now", "nightly")
@@ -237,14 +254,17 @@ class StoredScheduleSuite:
         with pytest.raises(UnknownSchedule, match="fang schedules list"):
             do(backend, "pause", "xyz")
 
-    def test_a_class_that_no_pool_has_declared_has_no_schedule_to_run(self, backend: Backend) -> None:
+    def test_a_schedule_of_a_class_that_no_pool_has_declared_is_unknown(self, backend: Backend) -> None:
         client = backend.client()
         client.read_schedules("nobody's")
         hour = (LONG_AGO, LONG_AGO + HOUR)
-        for verb, args in (("run_now", ()), ("backfill", hour)):
-            with pytest.raises(UnknownSchedule, match="there is no schedule"):
+        for verb, args in (("pause", ()), ("resume", ()), ("run_now", ()), ("backfill", hour)):
+            with pytest.raises(UnknownSchedule, match='there is no schedule "nobody\'s": fang schedules list shows'):
                 do(backend, verb, "nobody's", *args)
+            with pytest.raises(UnknownSchedule, match="there is no schedule 'nobodys': fang schedules list shows"):
+                do(backend, verb, "nobodys", *args)
         assert all_tasks(backend) == []
+        assert do(backend, "list") == []
 
     def test_a_schedule_whose_only_time_has_passed_is_kept_and_makes_no_task(self, backend: Backend) -> None:
         info = put(backend, at=LONG_AGO)

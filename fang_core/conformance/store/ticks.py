@@ -3,8 +3,10 @@
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+
+import pytest
 
 from fang_core.backends.scheduling import stored_tick, tick_id
 from fang_core.backends.ticking import tick_of
@@ -12,11 +14,13 @@ from fang_core.backends.waking import SCHEDULES
 from fang_core.conformance.backend import WITHIN, Backend
 from fang_core.conformance.clients import Client
 from fang_core.conformance.store.control import control
+from fang_core.errors import UsageError
 from fang_core.record import Task, TaskState
-from fang_core.schedules.schedule import Cron
+from fang_core.schedules.schedule import Cron, Every
 from fang_core.schedules.stored import ScheduleInfo, Verdict, declaration
 
 HOUR: Final = timedelta(hours=1)
+LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
 INSTANT: Final = timedelta(microseconds=1)
 NAME: Final = "report"
 
@@ -27,9 +31,9 @@ def put(backend: Backend, name: str = NAME, **options: Any) -> ScheduleInfo:
     return info
 
 
-def do(backend: Backend, verb: str, *args: Any) -> Any:
+def do(backend: Backend, verb: str, *args: Any, **options: Any) -> Any:
     """Calls a method of ``queue.schedules``."""
-    return backend.call(getattr(backend.queue.schedules, verb), *args)
+    return backend.call(getattr(backend.queue.schedules, verb), *args, **options)
 
 
 def tick(client: Client, info: ScheduleInfo, number: int = 1) -> Verdict:
@@ -154,6 +158,26 @@ class TickSuite:
         assert states(backend) == ["cancelled", "in_progress", "new"]
         (request,) = holder.beat(held=[(task.id, task.attempt)]).cancels
         assert (request.task_id, request.by) == (task.id, f"schedule {NAME}")
+
+    def test_a_backfill_that_inserts_nothing_cancels_nothing(self, backend: Backend) -> None:
+        client, hourly, end = backend.stranger(), Every(HOUR, LONG_AGO), LONG_AGO + 2 * HOUR
+        info = do(backend, "put", NAME, backend.note(n=7), every=hourly)
+        assert tick(client, info) is Verdict.TICKED
+        assert do(backend, "backfill", NAME, LONG_AGO, end, overlap="cancel_running") == 1
+        assert states(backend) == ["new", "cancelled"]
+        assert tick(client, info, 2) is Verdict.TICKED
+        assert do(backend, "backfill", NAME, LONG_AGO, end, overlap="cancel_running") == 0
+        assert states(backend) == ["new", "cancelled", "new"]
+
+    def test_a_backfill_refuses_to_cancel_a_unique_task_that_would_keep_the_next_one_out(
+        self, backend: Backend
+    ) -> None:
+        client, hourly = backend.stranger(), Every(HOUR, LONG_AGO)
+        info = do(backend, "put", NAME, backend.note(n=7), every=hourly, uniq=True)
+        assert tick(client, info) is Verdict.TICKED
+        with pytest.raises(UsageError, match="overlap='cancel_running' needs uniq=False"):
+            do(backend, "backfill", NAME, LONG_AGO, LONG_AGO + HOUR, overlap="cancel_running")
+        assert states(backend) == ["new"]
 
     def test_the_pool_of_the_task_to_cancel_is_told_at_once(self, backend: Backend) -> None:
         backend.needs("wakes")

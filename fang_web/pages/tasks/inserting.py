@@ -8,7 +8,6 @@ from typing import Final
 from uuid import UUID
 
 from starlette.responses import Response
-from uuid_utils import uuid7
 
 from fang_core.errors import IdInUse, TwinExists, UsageError
 from fang_core.record import Task
@@ -17,6 +16,7 @@ from fang_web.audited import audited
 from fang_web.auth import Role
 from fang_web.errors import Forbidden
 from fang_web.forms import ROOT
+from fang_web.once import came_of, is_sent_already, new_task_id, sent_already
 from fang_web.pages.tasks.form_page import FormPage, controls_of, form_of_new, told_of_checks
 from fang_web.pages.tasks.options import options_of
 from fang_web.routing import Route, action, page
@@ -30,14 +30,14 @@ async def new(view: View) -> Response:
     kind = view.parameters.text("kind", most=500)
     if not kind:
         return view.render("task_kinds.html", kinds=_kinds())
-    shown = _of_new(view, kind, _new_id())
+    shown = _of_new(view, kind, new_task_id())
     return shown.response(shown.form.of_new())
 
 
 async def insert(view: View) -> Response:
     """Inserts a task of what was typed; shows the form again, with what is wrong, if that is no task."""
     kind = view.form.required("kind")
-    id = view.form.id("id") or _new_id()
+    id = view.form.id("id") or new_task_id()
     shown = _of_new(view, kind, id)
     controls = controls_of(view.form)
     if "again" in view.form:
@@ -48,15 +48,19 @@ async def insert(view: View) -> Response:
         return shown.response(controls, errors)
     async with audited(view, "insert task", kind, told_of_checks(shown) or None) as change:
         try:
+            if await is_sent_already(view, id) and await view.queue.find_task_by_id(id) is None:
+                change.result = sent_already(id)
+                why = f"{sent_already(id)} was inserted, and is gone since; insert again if you want another task"
+                return _of_new(view, kind, new_task_id()).response(controls, {ROOT: [why]})
             task: Task = await view.queue.insert_task(filled.task, id=id, **options)
         except IdInUse:
             change.result = "refused"
-            why = f"sent already: task {id} has other fields than you send now; insert again if you want another task"
-            return _of_new(view, kind, _new_id()).response(controls, {ROOT: [why]})
+            why = f"{sent_already(id)} has other fields than you send now; insert again if you want another task"
+            return _of_new(view, kind, new_task_id()).response(controls, {ROOT: [why]})
         except (UsageError, TwinExists) as error:
             change.result = "refused"
             return shown.response(controls, {ROOT: [str(error)]})
-        change.result = f"{_found(task, id) if task.conflict else 'inserted'} {task.id}"
+        change.result = came_of(task, id)
     return view.redirect("tasks", task.id, done=change.id)
 
 
@@ -64,15 +68,6 @@ def _kinds() -> list[tuple[str, str]]:
     """Returns the kinds of tasks that can be inserted, each with the first line that its class says of itself."""
     known = {cls.__fang_options__.kind: cls for cls in REGISTRY.classes() if cls.__fang_insertable__}
     return [(kind, (cls.__doc__ or "").strip().partition("\n")[0]) for kind, cls in sorted(known.items())]
-
-
-def _found(task: Task, id: UUID) -> str:
-    """Returns why an insert has found a task: it has inserted that itself before, or an equal one was there."""
-    return "sent already: task" if task.id == id else "an equal task was there:"
-
-
-def _new_id() -> UUID:
-    return UUID(int=uuid7().int)
 
 
 def _of_new(view: View, kind: str, id: UUID) -> FormPage:

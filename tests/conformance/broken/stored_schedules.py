@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ClassVar, cast
+from uuid import UUID, uuid4
 
 from fang_core.backends.ticks import ScheduleState
-from fang_core.conformance import Backend, StoredScheduleSuite
+from fang_core.conformance import Backend, StoredScheduleSuite, TickSuite
 from fang_core.errors import UnknownSchedule, UsageError
 from fang_core.remarks import Remark, remark
 from fang_core.schedules.schedule import Cron
@@ -125,6 +126,18 @@ class BackfillsAll(OtherArguments):
         return each._replace(overlap=Overlap.ALLOW) if isinstance(each, Backfill) else each
 
 
+class BackfillsBesideWhatGoesOn(OtherArguments):
+    caught_by = (
+        TickSuite.test_a_backfill_that_inserts_nothing_cancels_nothing,
+        TickSuite.test_a_backfill_refuses_to_cancel_a_unique_task_that_would_keep_the_next_one_out,
+    )
+    verb = "backfill"
+
+    @classmethod
+    def argument(cls, each: Any, call: ScheduleCall[Any]) -> Any:
+        return each._replace(overlap=Overlap.ALLOW) if isinstance(each, Backfill) else each
+
+
 class BackfillsAnHour(OtherArguments):
     caught_by = (StoredScheduleSuite.test_backfill_leaves_out_what_lies_ahead_and_refuses_what_is_too_much,)
     verb = "backfill"
@@ -235,6 +248,15 @@ class TakesATwinForANewTask(OtherSchedules):
         return {"conflict": False}
 
 
+class RunsTwiceWithOneId(OtherArguments):
+    caught_by = (StoredScheduleSuite.test_run_now_that_is_repeated_with_an_id_inserts_one_task,)
+    verb = "run_now"
+
+    @classmethod
+    def argument(cls, each: Any, call: ScheduleCall[Any]) -> Any:
+        return uuid4() if isinstance(each, UUID) else each
+
+
 class OwesTimesThatHadPassed(OtherSchedules):
     """Has a schedule begin before its only time, although that had passed when it was put."""
 
@@ -289,7 +311,7 @@ class TellsNobodyOfWrongNames(PutsWhateverItIsTold):
 class TakesWhatWasReadForDeclared(Broken):
     """Has a schedule for each class whose last tick a pool has read."""
 
-    caught_by = (StoredScheduleSuite.test_a_class_that_no_pool_has_declared_has_no_schedule_to_run,)
+    caught_by = (StoredScheduleSuite.test_a_schedule_of_a_class_that_no_pool_has_declared_is_unknown,)
 
     async def read_schedules(self, names: Sequence[str], task_types: Sequence[str], known: str) -> ScheduleState:
         kind = self.backend.yearly_note.__fang_options__.kind

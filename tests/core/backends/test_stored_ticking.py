@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -463,6 +464,7 @@ def test_the_schedule_of_a_class_can_be_paused(world: World) -> None:
     world.turn()
     night = datetime(2026, 6, 2, 3, tzinfo=UTC)
     stale = table.tick("tests.stored.Nightly", night)
+    world.state.schedules.declare(table.declared, [])
     world.state.schedules.pause("tests.stored.Nightly", Pause(None, None, ME))
     table.mark_stale()
     world.turn()
@@ -500,13 +502,13 @@ def test_what_is_stored_of_a_task_is_read_back(world: World) -> None:
 
 def test_run_now_is_of_no_tick(world: World) -> None:
     world.put(overlap="skip", task=Report(n=5))
-    task = world.state.schedules.run_now("report", RULES)
+    task = world.state.schedules.run_now("report", uuid4(), RULES)
     assert (task.metadata["n"], task.scheduled_at) == (5, NOON)
     world.turn()
     world.passes(minutes=1)
     assert world.ticks() == minutes(1)
     with pytest.raises(UnknownSchedule, match="there is no schedule 'nothing'"):
-        world.state.schedules.run_now("nothing", RULES)
+        world.state.schedules.run_now("nothing", uuid4(), RULES)
 
 
 def test_what_is_backfilled_expires_so_long_after_its_insert(world: World) -> None:
