@@ -2,7 +2,7 @@
 they are claimed, and those whose insert raises, replaces or postpones. Pure, like ``fang_postgres.scripts``."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from pydantic_core import from_json
@@ -44,7 +44,7 @@ def insert_on_terms(
         tasks |= inserted
         due = due_as(inserted, due)
         missing = [row for row in missing if row.id not in tasks]
-        kept_out: dict[UUID, Task] = {}
+        kept_out: dict[UUID, _KeptOut] = {}
         for chunk in in_chunks(missing):
             kept_out |= _kept_out(chunk, (yield operations.keeping_out(chunk)))
         try:
@@ -54,12 +54,12 @@ def insert_on_terms(
                 yield operations.undo_inserts(tasks)
             raise
         if not any(row.on_conflict == "raise" and row.id not in kept_out for row in missing):
-            last = {kept_out[row.id].id: row for row in rows if row.id in kept_out}
+            last = {kept_out[row.id].by.id: row for row in rows if row.id in kept_out}
             changed = yield from _change_twins(operations, kept_out, last.values(), overrides, notify)
             for row in missing:
-                twin = kept_out.get(row.id)
-                if twin is not None and (twin.id in changed or not _changes(row, twin)):
-                    tasks[row.id] = changed.get(twin.id, twin)._replace(conflict=True)
+                kept = kept_out.get(row.id)
+                if kept is not None and (kept.by.id in changed or not _changes(row, kept)):
+                    tasks[row.id] = changed.get(kept.by.id, kept.by)._replace(conflict=True)
             tasks |= {row_id: changed[row_id] for row_id in inserted.keys() & changed.keys()}
         missing = [row for row in missing if row.id not in tasks]
         if not missing:
@@ -102,7 +102,14 @@ def _insert_free(
     return tasks
 
 
-def _kept_out(rows: Sequence[NewTask], found: KeepingOut) -> dict[UUID, Task]:
+class _KeptOut(NamedTuple):
+    """A row that is kept out by a task: by its twin, or because that has its id."""
+
+    by: Task
+    is_twin: bool
+
+
+def _kept_out(rows: Sequence[NewTask], found: KeepingOut) -> dict[UUID, _KeptOut]:
     """Returns the task that keeps each row out, by the row's id, for those that are kept out. Raises ``IdInUse``."""
     kept_out = {}
     for row in rows:
@@ -110,32 +117,28 @@ def _kept_out(rows: Sequence[NewTask], found: KeepingOut) -> dict[UUID, Task]:
         if with_id is not None and not (row.on_conflict == "replace" and twin is not None and twin.id == row.id):
             if with_id.metadata != from_json(row.metadata):
                 raise IdInUse(f"another task has the id {row.id}")
-            twin = with_id
-        if twin is not None:
-            kept_out[row.id] = twin
+            kept_out[row.id] = _KeptOut(with_id, is_twin=False)
+        elif twin is not None:
+            kept_out[row.id] = _KeptOut(twin, is_twin=True)
     return kept_out
 
 
-def _raise_if_told(rows: Iterable[NewTask], kept_out: Mapping[UUID, Task]) -> None:
-    """Raises ``TwinExists`` if another task keeps out one of the rows whose insert is to raise then."""
+def _raise_if_told(rows: Iterable[NewTask], kept_out: Mapping[UUID, _KeptOut]) -> None:
+    """Raises ``TwinExists`` if a twin keeps out one of the rows whose insert is to raise then."""
     for row in rows:
-        twin = kept_out.get(row.id)
-        if row.on_conflict == "raise" and twin is not None and twin.id != row.id:
-            raise twin_of(twin)
+        kept = kept_out.get(row.id)
+        if row.on_conflict == "raise" and kept is not None and kept.is_twin:
+            raise twin_of(kept.by)
 
 
-def _changes(row: NewTask, twin: Task) -> bool:
+def _changes(row: NewTask, kept: _KeptOut) -> bool:
     """Returns whether the insert changes the task that keeps the row out."""
-    return (
-        row.on_conflict in {"replace", "postpone"}
-        and twin.state in DUE_STATES
-        and (twin.id != row.id or row.on_conflict == "replace")
-    )
+    return row.on_conflict in {"replace", "postpone"} and kept.is_twin and kept.by.state in DUE_STATES
 
 
 def _change_twins(
     operations: Operations,
-    kept_out: Mapping[UUID, Task],
+    kept_out: Mapping[UUID, _KeptOut],
     rows: Iterable[NewTask],
     overrides: Overrides,
     notify: bool,
@@ -143,7 +146,8 @@ def _change_twins(
     """Replaces or postpones the tasks that keep these rows out; returns by id those that were not claimed meanwhile."""
     changed: dict[UUID, Task] = {}
     pairs = sorted(
-        ((kept_out[row.id], row) for row in rows if _changes(row, kept_out[row.id])), key=lambda pair: pair[0].id.bytes
+        ((kept_out[row.id].by, row) for row in rows if _changes(row, kept_out[row.id])),
+        key=lambda pair: pair[0].id.bytes,
     )
     for replaces in (True, False):
         some = [pair for pair in pairs if (pair[1].on_conflict == "replace") is replaces]

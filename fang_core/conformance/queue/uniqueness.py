@@ -285,6 +285,10 @@ class UniquenessSuite:
             assert backend.insert(note, id=task.id, uniq=uniq).id == task.id
             assert backend.row(task).metadata == task.metadata
         assert number_of_tasks(backend) == 6
+        plain = backend.insert(backend.note(text="not unique"), priority=-1, delay=HOUR)
+        for uniq in (REPLACING, POSTPONING):
+            assert backend.insert(backend.note(text="not unique"), id=plain.id, uniq=uniq).conflict
+            assert backend.row(plain) == plain
 
     # In the caller's transaction --------------------------------------------------------------------------------------
 
