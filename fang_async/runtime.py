@@ -55,6 +55,17 @@ class AsyncioRuntime(Runtime):
     def spawn_thread(self, main: ThreadMain, name: str, *, at_end: Callable[[], None]) -> "LoopThread":
         return LoopThread(self, main, name, at_end)
 
+    async def aside(self, work: Callable[[], None], name: str) -> None:
+        async def main(_: Runtime) -> None:
+            work()
+
+        try:
+            service = self.spawn_thread(main, name, at_end=lambda: None)
+        except RuntimeError:  # the limit of threads is reached
+            work()
+        else:
+            await service.join()
+
     def call_soon(self, function: Callable[[], object]) -> None:
         if _is_running(self._loop):
             function()

@@ -81,7 +81,7 @@ class Isolation:
                 raise
             if (result := self._end(run, errand)) is not None:
                 return result
-        return NOT_BEGUN
+        return errand.not_begun
 
     async def perform_async(self, run: Run, cls: type[BaseRunnable]) -> Result:
         """Does what ``perform`` does, on an event loop; if its caller is cancelled, the child is killed."""
@@ -99,7 +99,7 @@ class Isolation:
                 raise
             if (result := self._end(run, errand)) is not None:
                 return result
-        return NOT_BEGUN
+        return errand.not_begun
 
     def close(self) -> None:
         """Ends the children, when no run is left."""
@@ -119,7 +119,10 @@ class Isolation:
         elif call.number > 1:
             errand.send()
         else:
-            self._starter.start(errand)
+            try:
+                self._starter.start(errand)
+            except RuntimeError as error:  # the limit of threads is reached
+                errand.refuse(error)
         return errand
 
     def _take_idle(self, needs_main: bool) -> ChildProcess | None:
@@ -177,6 +180,8 @@ class Errand:
         self.process = process
         self.call = call
         self.is_late = False
+        self.not_begun = NOT_BEGUN
+        """The result of the run if no child begins it, as far as this one shows why."""
         self.answer: Future[Result] = Future()
         limit = call.task.timeout
         self._starts_within = STARTS_WITHIN if limit is None else max(STARTS_WITHIN, limit.total_seconds())
@@ -195,11 +200,16 @@ class Errand:
         try:
             self.process.call(self.call).add_done_callback(self._take)
         except Exception as error:  # noqa: BLE001 - whatever it is, this run learns of it, and the next child starts
-            self._settle(error)
+            self.refuse(error)
         with self._killing:
             self._is_sent = True
             if self._was_killed:
                 self.process.kill()
+
+    def refuse(self, error: Exception) -> None:
+        """Ends it, since its child cannot be started."""
+        self.not_begun = Failure(describe(error.with_traceback(None)))
+        self._settle(error)
 
     def kill(self) -> None:
         """Kills the child, for a reason that the run's ``interruption`` has, unless the child is released."""

@@ -192,9 +192,26 @@ class ThreadWorkers(BaseWorkers):
         try:
             successor.thread.start()
         except RuntimeError as refused:  # the limit of threads is reached
-            self._logger.error("a worker could not go on, nor be replaced (%s)", refused, exc_info=error)
+            self._logger.error("a worker could not go on, nor be replaced yet (%s)", refused, exc_info=error)
+            self._do_without(successor)
             return False
         return True
+
+    def _do_without(self, unstarted: Worker) -> None:
+        """Counts a worker no longer that could not be started."""
+        with self._changing:
+            self._forget(unstarted)
+            if self.surplus:
+                self.surplus -= 1
+            else:
+                self.size -= 1
+                self.missing += 1
+        self._on_fewer()
+
+    def _forget(self, worker: Worker) -> None:
+        workers, before = self._worker_set
+        others = {number: other for number, other in workers.items() if other is not worker}
+        self._worker_set = WorkerSet(others, before + worker.ended)
 
     # Called by workers ------------------------------------------------------------------------------------------------
 
@@ -209,7 +226,5 @@ class ThreadWorkers(BaseWorkers):
             if self.is_stopping or not self.surplus:
                 return self.is_stopping
             self.surplus -= 1
-            workers, before = self._worker_set
-            others = {number: other for number, other in workers.items() if other is not worker}
-            self._worker_set = WorkerSet(others, before + worker.ended)
+            self._forget(worker)
             return True

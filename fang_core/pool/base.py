@@ -278,8 +278,9 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
         self.totals()  # those of the last lifetime, which ends to be known here
         try:
             with self._resizing:  # a call of ``resize`` changes either the options before that, or the lifetime
+                runtime = self._make_runtime()
                 lifetime = self._lifetime = PoolLifetime(
-                    self._make_runtime(),
+                    runtime,
                     store,
                     self.queue,
                     self.options,
@@ -288,7 +289,11 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
                     on_stop=self._stop_in_background,
                     on_resize=self.resize,
                     on_too_many_stuck=self._end_process,
-                    isolates=Isolates(self._make_isolation, takes_suspects=takes_suspects(self.queue, self.options)),
+                    isolates=Isolates(
+                        self._make_isolation,
+                        runtime.aside,
+                        takes_suspects=takes_suspects(self.queue, self.options),
+                    ),
                 )
         except BaseException:
             await store.close()

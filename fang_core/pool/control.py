@@ -62,6 +62,7 @@ class PoolControl(Control):
     Args:
         on_stop: called, where the pool lives, when the pool is told to stop.
         on_resize: called, where the pool lives, with how many workers the pool is told to have.
+        on_missing: called, where the pool lives, before each beat at which workers are missing.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class PoolControl(Control):
         *,
         on_stop: Callable[[], None],
         on_resize: Callable[[int], None],
+        on_missing: Callable[[], None],
     ) -> None:
         self._runtime = runtime
         self._logger = runtime.logger
@@ -81,10 +83,13 @@ class PoolControl(Control):
         self._hung = hung
         self._on_stop = on_stop
         self._on_resize = on_resize
+        self._on_missing = on_missing
 
     def look(self) -> None:
         """See ``Control.look``."""
         self._hung.look()
+        if self._workers.missing:
+            self._runtime.call_soon(self._on_missing)
 
     def runs(self, pool_id: UUID) -> str:
         """See ``Control.runs``."""

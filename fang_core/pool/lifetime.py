@@ -158,6 +158,7 @@ class PoolLifetime:
                 self._hung,
                 on_stop=on_stop,
                 on_resize=on_resize,
+                on_missing=self._refill,
             ),
         )
 
@@ -209,7 +210,7 @@ class PoolLifetime:
         ``DefinitionError`` if classes of one task type declare different limits.
         """
         self._declared = declarations(self.kinds.classes, self._options.task_types)
-        self._isolates.check(
+        await self._isolates.check(
             cls for cls in self.kinds.classes.values() if cls.__fang_options__.task_type in self._options.task_types
         )
         await self.store.register(self._record(self.id))
@@ -233,6 +234,7 @@ class PoolLifetime:
             on_taken=self.claimer.on_taken,
             on_ended=self.dispatch.ended,
             is_over=lambda: self.stopping.is_set() or self.claimer.is_over,
+            on_fewer=self._resized,
             on_too_many_stuck=self._on_too_many_stuck,
         )
         self.completer.start()
@@ -262,9 +264,16 @@ class PoolLifetime:
         try:
             self.workers.resize(number_of_workers)
         finally:
-            self.dispatch.resize(self.workers.size)
-            self.claimer.wake()
-            self._heartbeat.beat_now()
+            self._resized()
+
+    def _refill(self) -> None:
+        if self.workers.refill():
+            self._resized()
+
+    def _resized(self) -> None:
+        self.dispatch.resize(self.workers.size)
+        self.claimer.wake()
+        self._heartbeat.beat_now()
 
     def stats(self) -> PoolStats:
         """Counts what the pool does; any thread may call this."""

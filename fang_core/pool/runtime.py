@@ -105,6 +105,13 @@ class Runtime(Protocol):
         """
         ...
 
+    async def aside(self, work: Callable[[], None], name: str) -> None:
+        """Does what takes long and waits for nothing of the pool's, and holds nothing else up that runs where it lives.
+
+        A thread of this name does it for an event loop; if the process can have no more threads, the loop does it.
+        """
+        work()
+
     def frames(self) -> Iterable[FrameType]:
         """Returns the frames of the event loop's thread, innermost first; nothing of a pool of threads."""
         return ()

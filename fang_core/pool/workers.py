@@ -3,6 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import count, islice
 from logging import ERROR, WARNING
 from threading import Lock
@@ -29,6 +30,9 @@ OnTaken: TypeAlias = Callable[[int], None]
 OnEnded: TypeAlias = Callable[[Run, Result | None, float], None]
 """Called when a run has ended, with its result, which is None if the worker itself failed, and its seconds."""
 
+OnFewer: TypeAlias = Callable[[], None]
+"""Called when a worker could not go on, nor be replaced: there is one less."""
+
 OnTooManyStuck: TypeAlias = Callable[[], None]
 """Called when more runs are stuck than the pool's ``max_stuck`` allows."""
 
@@ -42,6 +46,7 @@ class Workers(RunQueue, Protocol):
         on_taken: OnTaken,
         on_ended: OnEnded,
         is_over: Callable[[], bool],
+        on_fewer: OnFewer,
         on_too_many_stuck: OnTooManyStuck,
     ) -> None:
         """Starts the workers. Raises ``RuntimeError`` if no thread can be started.
@@ -53,6 +58,14 @@ class Workers(RunQueue, Protocol):
 
     size: int
     """How many runs there may be at once."""
+
+    missing: int
+    """How many workers there are too few, since they could not be replaced."""
+
+    def refill(self) -> bool:
+        """Starts the workers that are missing, if it can; returns whether there are more now. Call it where the pool
+        lives."""
+        ...
 
     def resize(self, number_of_workers: int) -> None:
         """Adds workers, or lets some go: idle ones at once, others when their run has ended.
@@ -136,6 +149,8 @@ class BaseWorkers(ABC):
         self._has_begun = False
         self.size = options.number_of_workers
         """See ``Workers.size``."""
+        self.missing = 0
+        """See ``Workers.missing``."""
         self.surplus = 0
         """How many workers are to end before they take another run."""
         self.is_stopping = False
@@ -148,10 +163,12 @@ class BaseWorkers(ABC):
         on_taken: OnTaken,
         on_ended: OnEnded,
         is_over: Callable[[], bool],
+        on_fewer: OnFewer,
         on_too_many_stuck: OnTooManyStuck,
     ) -> None:
         """See ``Workers.start``."""
         self._is_over = is_over
+        self._on_fewer = on_fewer
         self._on_too_many_stuck = on_too_many_stuck
         self._duties = Duties(
             self._kinds, self._queue, self._events, on_taken, on_ended, self._options.middleware, self._isolates
@@ -163,9 +180,23 @@ class BaseWorkers(ABC):
     def resize(self, number_of_workers: int) -> None:
         """See ``Workers.resize``."""
         with self._changing:
-            self.size = number_of_workers
+            self.size, self.missing = number_of_workers, 0
             if self._has_begun and not self.is_stopping:
                 self._fit()
+
+    def refill(self) -> bool:
+        """See ``Workers.refill``."""
+        with self._changing:
+            before, wanted = self.size, self.size + self.missing
+            if wanted > before and not self.is_stopping:
+                self.size = wanted
+                with suppress(RuntimeError):  # the limit of threads is still reached
+                    self._fit()
+                self.missing = wanted - self.size
+            started = self.size - before
+        if started:
+            self._logger.warning("%d workers take the places of those that could not be replaced", started)
+        return started > 0
 
     def _fit(self) -> None:
         """Adds workers, or has some end, until there are ``size`` of them."""
@@ -230,7 +261,7 @@ class BaseWorkers(ABC):
         )
         self._events.emit(Events.run_stuck, self._identity.id, run.task, place)
         self._duties.on_ended(run, result_of_stuck(run, place), now - run.began)
-        allowed = self.size if self._options.max_stuck is None else self._options.max_stuck
+        allowed = self.size + self.missing if self._options.max_stuck is None else self._options.max_stuck
         if len(self._stuck) > allowed:
             self._logger.error("%d runs are stuck, and max_stuck is %d", len(self._stuck), allowed)
             self._on_too_many_stuck()

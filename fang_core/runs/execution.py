@@ -79,7 +79,7 @@ class Execution:
             if (cls.__fang_isolated__ or run.isolated) and self._isolates is not None:
                 run.isolated = True
                 self._on_suspended()
-                result = await self._isolates.get().perform_async(run, cls)
+                result = await (await self._isolates.get_aside()).perform_async(run, cls)
                 return self._isolates.settle(cls, run.task.kind, result)
             context, coroutine = self._begin(run, cls)
             try:

@@ -2,11 +2,11 @@
 
 import pickle
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from threading import Lock, Thread
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from fang_core.config import PoolOptions
 from fang_core.errors import MissingExtra, UsageError
@@ -37,6 +37,10 @@ class Isolation(Protocol):
         ...
 
 
+Aside: TypeAlias = Callable[[Callable[[], None], str], Awaitable[None]]
+"""Does what takes long, in a thread of this name if an event loop would wait for it; see ``Runtime.aside``."""
+
+
 class Isolates:
     """Knows which tasks a pool runs in child processes, and makes the isolation when the first of them runs.
 
@@ -45,11 +49,13 @@ class Isolates:
 
     Args:
         make: imports and makes the isolation; raises ``MissingExtra`` or ``UsageError`` if it cannot be used.
+        aside: calls that where no event loop waits for it.
         takes_suspects: whether suspects whose classes do not ask for isolation are isolated; see ``takes_suspects``.
     """
 
-    def __init__(self, make: Callable[[], Isolation], *, takes_suspects: bool = False) -> None:
+    def __init__(self, make: Callable[[], Isolation], aside: Aside, *, takes_suspects: bool = False) -> None:
         self._make = make
+        self._aside = aside
         self._takes_suspects = takes_suspects
         self._making = Lock()
         self._isolation: Isolation | None = None
@@ -67,11 +73,17 @@ class Isolates:
         )
 
     def get(self) -> Isolation:
-        """Returns the isolation. Raises ``MissingExtra`` or ``UsageError``."""
+        """Returns the isolation; the first call takes long. Raises ``MissingExtra`` or ``UsageError``."""
         with self._making:
             if self._isolation is None:
                 self._isolation = self._make()
             return self._isolation
+
+    async def get_aside(self) -> Isolation:
+        """Does what ``get`` does where the pool lives, and holds no event loop up."""
+        if self._isolation is None:
+            await self._aside(self._get_if_possible, "fang-isolation")
+        return self.get()
 
     def expect(self, kind: str) -> None:
         """Makes the isolation, in a thread of its own, if a task of this kind may be the next suspect: what runs then
@@ -100,12 +112,12 @@ class Isolates:
             logger.info("suspects of kind %s run in the pool itself now: one failed in a child process", kind)
         return NOT_RUN
 
-    def check(self, classes: Iterable[type[BaseRunnable]]) -> None:
+    async def check(self, classes: Iterable[type[BaseRunnable]]) -> None:
         """Raises ``MissingExtra`` or ``UsageError`` if one of the classes asks for isolation and cannot have it."""
         for cls in classes:
             if cls.__fang_isolated__:
                 try:
-                    self.get()
+                    await self.get_aside()
                 except MissingExtra as error:
                     raise MissingExtra(f"{cls.__name__} has isolation='process': {error}") from None
 

@@ -10,6 +10,7 @@ import pytest
 
 from fang_core import AsyncRunnable, PoolStats, Resize, Runnable, TaskConfig, UsageError
 from fang_core.backends.memory.state import MemoryState
+from fang_core.runs import execution
 from tests.modes import RAN, Harness, eventually, harness_of, ran
 from tests.patience import PATIENT
 
@@ -231,6 +232,52 @@ def test_a_thread_that_cannot_be_started_is_told_and_the_others_work(monkeypatch
         assert ran() == [4]
         may_end(1, 2, 3, 4)
         eventually(lambda: bench.stats.ended == 4)
+        harness.end()
+
+
+class ThreadedDeadly(Runnable):
+    """Takes its worker along."""
+
+    task_config = TaskConfig(kind="tests.ThreadedDeadly", max_retries=0)
+
+    def run(self, queue: Any) -> None: ...
+
+
+def test_a_worker_that_could_not_be_replaced_is_not_counted_until_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, decode = threading.Thread.start, execution.decode
+    has_room = threading.Event()
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("fang-worker-") and not has_room.is_set():
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def die(cls: Any, *payload: str) -> Any:
+        if cls is not ThreadedDeadly and payload:
+            return decode(cls, *payload)
+        raise MemoryError
+
+    with harness_of("threaded") as harness:
+        bench = Bench(harness, 2)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        monkeypatch.setattr(execution, "decode", die)
+        monkeypatch.setattr(execution, "result_of", die)
+        bench.insert(1)
+        ran(1)
+        harness.call(bench.queue.insert_tasks, [ThreadedDeadly()])
+        eventually(lambda: (bench.at_work, bench.stats.workers, bench.recorded) == (1, 1, 1))
+        bench.insert(2)
+        may_end(1)
+        assert ran() == [2]
+        harness.call(bench.queue.insert_tasks, [ThreadedDeadly()])
+        may_end(2)
+        eventually(lambda: (bench.at_work, bench.stats.workers, bench.recorded) == (0, 0, 0))
+        bench.insert(3)
+        has_room.set()
+        assert ran() == [3]
+        eventually(lambda: (bench.at_work, bench.stats.workers, bench.recorded) == (2, 2, 2))
+        may_end(3)
+        eventually(lambda: bench.stats.running == 0)
         harness.end()
 
 

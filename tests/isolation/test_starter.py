@@ -118,3 +118,11 @@ def test_a_run_that_is_cancelled_before_its_child_starts_ends_at_once(
     assert bench.ended(task, TaskState.CANCELLED).error_message == "not wanted"
     held[0].send()  # type: ignore[attr-defined]
     assert held[0].process.pid is None  # type: ignore[attr-defined]
+
+
+def test_a_run_whose_child_cannot_be_started_fails_and_says_why(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Starter, "start", lambda *_: _fail(RuntimeError("can't start new thread")))
+    pool = bench.pool(number_of_workers=1)
+    task = bench.insert("tell", max_retries=0)
+    assert bench.ended(task, TaskState.FAILED).error_message == "RuntimeError: can't start new thread"
+    assert not pool._lifetime.in_flight

@@ -6,18 +6,20 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fang_async import AsyncQueue
+from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_core import AsyncMemoryQueue, AsyncRunnable, MemoryQueue, Runnable, TaskConfig, TaskState
 from fang_core.errors import MissingExtra
+from fang_core.runs.isolation import Isolates
 from fang_core.tasks.registry import REGISTRY
 from fang_threaded import Queue
 from tests.isolation.conftest import START, Bench, is_there
-from tests.modes import eventually
+from tests.modes import eventually, harness_of
 from tests.patience import PATIENT
 from tests.processes import ends
 
@@ -92,6 +94,32 @@ def test_a_class_that_a_child_cannot_import_fails_and_says_so(bench: Bench, monk
     assert message == f"UsageError: {expected}"
 
 
+@pytest.mark.parametrize("needed", ["when the pool starts", "by a run"])
+def test_the_event_loop_goes_on_while_isolation_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, needed: str
+) -> None:
+    make = AsyncWorkerPool._make_isolation
+    went_on: list[bool] = []
+
+    def slow(pool: Any) -> Any:
+        answered = threading.Event()
+        pool._lifetime.runtime._loop.call_soon_threadsafe(answered.set)
+        went_on.append(answered.wait(5))
+        return make(pool)
+
+    async def nothing(*_: object) -> None: ...
+
+    monkeypatch.setattr(AsyncWorkerPool, "_make_isolation", slow)
+    if needed == "by a run":
+        monkeypatch.setattr(Isolates, "check", nothing)
+    with harness_of("async") as harness:
+        bench = Bench(harness, tmp_path)
+        bench.pool()
+        bench.ran("tell")
+        harness.end()
+    assert went_on == [True]
+
+
 def test_a_pool_that_isolates_nothing_imports_nothing_for_it(tmp_path: Path) -> None:
     text = """
         import sys
@@ -121,7 +149,7 @@ MAIN = """
             pathlib.Path("ran").write_text(str(os.getpid()))
 
     queue = MemoryQueue()
-    pool = WorkerPool(queue)
+    pool = WorkerPool(queue, warn_after=None)
 
     {guard}
         task = queue.insert_task(Heavy())

@@ -13,6 +13,7 @@ from fang_core import RetentionMode
 from fang_core.crashes import SUSPECT_AFTER
 from fang_core.runs.isolation import Isolates
 from fang_core.tasks.registry import REGISTRY
+from fang_isolation.starting import Starter
 from tests.isolation import tasks
 from tests.isolation.conftest import Bench, is_there
 from tests.modes import Database, eventually
@@ -119,6 +120,20 @@ def test_a_task_that_has_crashed_is_claimed_where_the_system_has_no_thread_to_pr
     assert asked.is_set()
 
 
+def test_a_suspect_whose_child_cannot_be_started_is_not_charged_and_runs_in_the_pool(
+    suspicious: Suspicious, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Starter, "start", refuse)
+    suspicious.pool(isolate_suspects=True, number_of_workers=1, retention_mode=RetentionMode.KEEP_ALL)
+    path = suspicious.path()
+    innocent = suspicious.suspect("tell", path)
+    assert suspicious.told(path)["pid"] == os.getpid()
+    eventually(lambda: suspicious.of(innocent) == ("finished", SUSPECT_AFTER, 0), 20)
+
+
 def test_the_pool_says_which_kinds_it_isolates(suspicious: Suspicious) -> None:
     suspicious.pool(isolate_suspects=True)
     kinds = {suspicious.task(name).__fang_options__.kind for name in ("Common", "Act")}
@@ -169,7 +184,7 @@ def test_only_classes_that_a_child_can_import_are_isolated() -> None:
     class Local(tasks.ThreadedCommon):
         task_config = tasks.TaskConfig(kind="isolation.LocalCommon")
 
-    isolates = Isolates(lambda: None, takes_suspects=True)  # type: ignore[arg-type, return-value]
+    isolates = Isolates(lambda: None, None, takes_suspects=True)  # type: ignore[arg-type, return-value]
     isolates.serve({"a": tasks.ThreadedCommon, "b": Local, "c": tasks.ThreadedAct})
     assert isolates.kinds == {"a", "c"}
     REGISTRY._classes.pop("isolation.LocalCommon")

@@ -101,7 +101,11 @@ class Rig:
         for _ in range(2 * number_of_workers):
             self._feed()
         self.workers.start(
-            on_taken=lambda _: None, on_ended=self._on_ended, is_over=lambda: False, on_too_many_stuck=lambda: None
+            on_taken=lambda _: None,
+            on_ended=self._on_ended,
+            is_over=lambda: False,
+            on_fewer=lambda: None,
+            on_too_many_stuck=lambda: None,
         )
         self.threads = [worker.thread for worker in self.workers._by_number().values()]
 

@@ -72,6 +72,7 @@ class Scene:
             on_taken=lambda _: None,
             on_ended=lambda run, result, _: self.results.append(result),
             is_over=lambda: True,
+            on_fewer=lambda: None,
             on_too_many_stuck=lambda: None,
         )
 

@@ -18,4 +18,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -
 @pytest.fixture(autouse=True)
 def no_class_asks_for_isolation(monkeypatch: pytest.MonkeyPatch) -> None:
     """The registry may hold classes of other tests that do; the pools here run none of them."""
-    monkeypatch.setattr(Isolates, "check", lambda isolates, classes: None)
+
+    async def check(isolates: Isolates, classes: object) -> None: ...
+
+    monkeypatch.setattr(Isolates, "check", check)

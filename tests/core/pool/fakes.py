@@ -133,6 +133,9 @@ class FakeRuntime:
         """Stands in for that of ``time``."""
         return self.now
 
+    async def aside(self, work: Callable[[], None], name: str) -> None:
+        work()
+
     # What a test calls ------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
@@ -416,6 +419,7 @@ class FakeWorkers(FakeRunQueue):
     def __init__(self, _kinds: Any, queue: FakeQueue, options: Any, **_: Any) -> None:
         super().__init__()
         self.size = options.number_of_workers
+        self.missing = 0
         self._runtime = queue.runtime
         self._calls = queue.full_store.calls
         self._running: list[Run] = []

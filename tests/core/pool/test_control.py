@@ -44,7 +44,13 @@ class Pool:
         workers: Any = self.workers
         hung: Any = None
         self.control = PoolControl(
-            runtime, self.in_flight, workers, hung, on_stop=self.stop, on_resize=self.sizes.append
+            runtime,
+            self.in_flight,
+            workers,
+            hung,
+            on_stop=self.stop,
+            on_resize=self.sizes.append,
+            on_missing=lambda: None,
         )
 
     def stop(self) -> None:

@@ -54,7 +54,7 @@ class Pool:
             on_stop=lambda: None,
             on_resize=lambda workers: None,
             on_too_many_stuck=lambda: None,
-            isolates=Isolates(refused),
+            isolates=Isolates(refused, self.runtime.aside),
         )
 
     def start(self) -> None:
