@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -33,6 +35,23 @@ APP = """
 """
 
 
+@contextmanager
+def developing(directory: Path, *options: str, **environment: str) -> "Iterator[subprocess.Popen[str]]":
+    """Runs `fang dev`, and has it end with the block at the latest."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "fang_cli", "dev", "app:pool", "--port", "0", *options],
+        cwd=directory,
+        env={**ENVIRONMENT, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as started:
+        try:
+            yield started
+        finally:
+            started.send_signal(signal.SIGINT)
+
+
 def test_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # without a pyproject.toml
     done = fang("dev")
@@ -54,15 +73,7 @@ def test_a_port_that_is_taken_is_said_before_anything_starts() -> None:
 
 def test_a_task_runs_the_page_shows_it_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(textwrap.dedent(APP))
-    arguments = [sys.executable, "-m", "fang_cli", "dev", "app:pool", "--port", "0"]
-    with subprocess.Popen(
-        arguments,
-        cwd=tmp_path,
-        env={**ENVIRONMENT, "DATABASE_URL": "postgresql://elsewhere/not_this_one"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as started:
+    with developing(tmp_path, DATABASE_URL="postgresql://elsewhere/not_this_one") as started:
         assert started.stdout is not None
         heard = []
         for line in started.stdout:
@@ -124,10 +135,7 @@ FILE_APP = """
 
 def test_a_sqlite_file_takes_the_place_of_a_postgres_and_stays(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(textwrap.dedent(FILE_APP))
-    arguments = [sys.executable, "-m", "fang_cli", "dev", "app:pool", "--port", "0", "--sqlite", "tasks.db"]
-    with subprocess.Popen(
-        arguments, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as started:
+    with developing(tmp_path, "--sqlite", "tasks.db") as started:
         assert started.stdout is not None
         heard = []
         for line in started.stdout:

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+import fang_core
 from fang_embedded import EmbeddedPostgres
 from fang_threaded import Queue, Runnable, TaskConfig
 from tests import clusters
@@ -142,7 +143,9 @@ class StopsLight(Light):
 
 
 COMMAND = ("-m", "fang_cli", "worker")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
+# The packages that are imported here are the ones that processes import, be they a changed copy.
+PATH = os.pathsep.join([str(Path(fang_core.__file__).parents[1]), str(ROOT)])
+ENVIRONMENT = {**os.environ, "PYTHONPATH": PATH, "PYTHONFAULTHANDLER": "1"}
 
 
 def in_an_interpreter_of_its_own(directory: Path, *arguments: str) -> "subprocess.Popen[str]":

@@ -28,6 +28,7 @@ COPIED: Final = (
     "fang_sqlite",
     "fang_redis",
     "fang_embedded",
+    "fang_web",
     "fang_cli",
     "alembic",
 )

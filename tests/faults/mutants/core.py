@@ -264,6 +264,27 @@ MUTANTS: Final = (
         r"assert len\(os\.listdir",
     ),
     Mutant(
+        "a child imports the library again: each one gets a new server",
+        [
+            Edit(
+                "fang_isolation/fork_server.py",
+                "if self._requests is not None and inherited != self._inherited:",
+                "if self._requests is not None:",
+            )
+        ],
+        InTest("tests/isolation/test_fork_server.py::test_a_child_costs_a_fork_and_no_import_of_the_library"),
+        r"a child took 0\.\d+ s of a processor",
+    ),
+    Mutant(
+        "a fork server stays after its pool's process has ended, as long as a fork of the application's lives",
+        [Edit("fang_isolation/fork_server.py", "in_child(self, ForkServer._let_go)", "pass")],
+        InTest(
+            "tests/isolation/test_starting.py"
+            "::test_children_and_their_server_end_with_the_process_of_the_pool_though_it_has_forked_another"
+        ),
+        r"assert server == \"None\" if not is_forked else ends|assert False",
+    ),
+    Mutant(
         "the programs that a run has started outlive a child that dies by itself",
         [Edit("fang_isolation/fork_server.py", "os.killpg(pid, signal.SIGKILL)", "pass")],
         InTest("tests/isolation/test_deaths.py::test_the_programs_of_a_run_end_with_a_child_that_dies_by_itself"),
@@ -276,6 +297,116 @@ MUTANTS: Final = (
             "tests/cli/test_deaths.py::test_a_process_that_dies_whenever_it_has_started_is_given_up_however_long_it_takes_to_start"
         ),
         r"assert None == 15",
+    ),
+    Mutant(
+        "the event loop stands still while the first isolated run imports what it needs",
+        [Edit("fang_core/runs/isolation.py", 'await self._aside(self._get_if_possible, "fang-isolation")', "pass")],
+        InTest("tests/isolation/test_starting.py::test_the_event_loop_goes_on_while_isolation_is_imported"),
+        r"assert \[False\] == \[True\]",
+    ),
+    Mutant(
+        "a suspect is charged where the system has no thread to start its child",
+        [
+            Edit(
+                "fang_isolation/isolation.py",
+                "errand.refuse(error)\n        return errand",
+                "raise\n        return errand",
+            )
+        ],
+        InTest(
+            "tests/isolation/test_suspects.py"
+            "::test_a_suspect_whose_child_cannot_be_started_is_not_charged_and_runs_in_the_pool"
+        ),
+        r"did not come true in time",
+    ),
+    Mutant(
+        "a worker that could not be replaced counts as free for ever",
+        [Edit("fang_threaded/workers.py", "self._do_without(successor)", "pass")],
+        InTest(
+            "tests/conformance/test_stats_and_resize.py"
+            "::test_a_worker_that_could_not_be_replaced_is_not_counted_until_it_is"
+        ),
+        r"did not come true in time",
+    ),
+    Mutant(
+        "`fang dev` starts its worker when the database is there, and not ahead",
+        [Edit("fang_cli/supervisor/standby.py", "if self._pid is None or number != NUMBER or", "if True or")],
+        InTest("tests/cli/test_dev.py::test_a_task_runs_the_page_shows_it_and_ctrl_c_leaves_nothing"),
+        r"assert ticks_at_start\(worker\) <=|assert \d+ <= \d+",
+    ),
+    Mutant(
+        "a worker that is started ahead imports the application as it was then",
+        [
+            Edit(
+                "fang_cli/worker/standing_by.py",
+                "    with supervisor.dup() as waiting:\n",
+                "    sys.path.insert(0, '')\n    __import__('app')\n    with supervisor.dup() as waiting:\n",
+            )
+        ],
+        InTest("tests/cli/test_standby.py::test_it_imports_the_application_as_it_is_when_it_is_told_to"),
+        r"assert taken is not None|FileNotFoundError",
+    ),
+    Mutant(
+        "a worker that is started ahead, and that nobody takes, is not waited for",
+        [
+            Edit(
+                "fang_cli/supervisor/standby.py",
+                "                os.kill(self._pid, signal.SIGTERM)\n                os.waitpid(self._pid, 0)\n",
+                "                pass\n",
+            )
+        ],
+        InTest("tests/cli/test_standby.py::test_it_ends_with_the_block_if_nobody_took_it"),
+        r"DID NOT RAISE",
+    ),
+    Mutant(
+        "a key of limits tells a masked field that makes it",
+        [
+            Edit(
+                "fang_core/masking/keys.py",
+                "HIDDEN if task.lane and _tells(task, task.lane, masks) else task.lane",
+                "task.lane",
+            )
+        ],
+        InTest("tests/cli/test_tasks.py::test_no_command_shows_a_key_or_a_header_that_is_masked"),
+        r"assert \[\('",
+    ),
+    Mutant(
+        "weights show the values of a masked field",
+        [
+            Edit(
+                "fang_core/masking/keys.py",
+                "if isinstance(rule, Fair) and _is_masked(rule.by, masks)\n        else",
+                "if False\n        else",
+            )
+        ],
+        InTest("tests/cli/test_managing.py::test_weights_do_not_show_a_masked_field"),
+        r"assert \[\('",
+    ),
+    Mutant(
+        "the error of a payload that cannot be read quotes it",
+        [Edit("fang_core/tasks/payloads/codec.py", 'return error["type"] in _SHOWN', "return True")],
+        InTest(
+            "tests/core/tasks/test_codec_unreadable.py::test_an_unreadable_payload_names_the_field_and_quotes_nothing"
+        ),
+        r"assert 'Judged\.by_value: refused",
+    ),
+    Mutant(
+        "the page shows a key of limits that tells a masked field",
+        [
+            Edit(
+                "fang_web/pages/limiting.py",
+                'Counter(shown_key(task, masks[task.kind]) or "" for',
+                'Counter(task.lane or "" for',
+            )
+        ],
+        InTest("tests/web/test_actions.py::test_keys_that_tell_a_masked_field_are_shown_nowhere"),
+        r"assert not \['/queues/webkeys'\]",
+    ),
+    Mutant(
+        "a double click on the page inserts two tasks: the form's id is not used",
+        [Edit("fang_web/pages/tasks/inserting.py", 'id = view.form.id("id") or _new_id()', "id = _new_id()")],
+        InTest("tests/web/test_inserting_once.py::test_a_double_click_inserts_one_task"),
+        r"too many values to unpack",
     ),
     Mutant(
         "a pool spins on a full type: it asks for a slot as if it had only missed its turn",

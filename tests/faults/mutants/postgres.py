@@ -223,4 +223,10 @@ MUTANTS: Final = (
         InTest("tests/postgres/test_unique.py::test_of_64_clients_that_insert_one_task_at_once_one_wins"),
         r"assert|did not",
     ),
+    Mutant(
+        "a migration that waits for a lock does not say for whose",
+        [Edit("fang_postgres/lock_waits.py", "        if found - last:\n", "        if last - found:\n")],
+        InTest("tests/postgres/test_lock_waits.py::test_it_says_who_holds_the_lock_and_waits_on"),
+        r"did not come true|Timeout|assert",
+    ),
 )
