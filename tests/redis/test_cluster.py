@@ -12,6 +12,7 @@ from fang_core.driving import drive
 from fang_core.errors import BackendError
 from fang_core.liveness import BeatRequest
 from fang_redis import AsyncRedisQueue, RedisQueue
+from tests.ports import free_port
 from tests.redisserver import RedisServer, wait_for
 
 SLOTS = 16_384
@@ -27,8 +28,9 @@ class Clustered(Runnable):
 def nodes() -> Iterator[list[RedisServer]]:
     """Three, each with a third of the slots."""
     with ExitStack() as stack:
-        settings = {"cluster-enabled": "yes", "cluster-node-timeout": "2000", "cluster-port": "0"}
-        nodes = [RedisServer(settings, tcp=True) for _ in range(3)]
+        settings = {"cluster-enabled": "yes", "cluster-node-timeout": "2000"}
+        # By itself a node talks to others at its port + 10000, which some connection may have taken.
+        nodes = [RedisServer({**settings, "cluster-port": str(free_port())}, tcp=True) for _ in range(3)]
         for node in nodes:
             stack.enter_context(node)
         for number, node in enumerate(nodes):
@@ -36,7 +38,8 @@ def nodes() -> Iterator[list[RedisServer]]:
                 slots = range(number * SLOTS // 3, (number + 1) * SLOTS // 3)
                 client.execute_command("CLUSTER", "ADDSLOTS", *slots)
                 if number:
-                    client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port)
+                    first = nodes[0]
+                    client.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, first.settings["cluster-port"])
 
         def is_formed(node: RedisServer) -> bool:
             with node.client() as client:
