@@ -181,7 +181,7 @@ def test_without_a_server_each_child_is_a_new_interpreter(
     bench.told(Path(f"{path}.done"))
     path.unlink()
     parked = bench.insert("kill_itself", max_retries=0)
-    eventually(lambda: bench.row(parked).crashes == 1, 20)
+    eventually(lambda: bench.row(parked).crashes == 1)
     assert not server.is_usable
 
 

@@ -175,7 +175,7 @@ def test_a_run_that_has_completed_its_task_is_done_however_it_ends(
     queue = bench.harness.queue(url)
     task = bench.task("Complete")(url=url, act=act)
     bench.harness.call(queue.insert_task, task)
-    eventually(lambda: lost.written == 1, 20)
+    eventually(lambda: lost.written == 1)
     assert database.rows("SELECT state FROM fang.fang_tasks") == []
     assert lost.lost == 0
 

@@ -70,7 +70,7 @@ def test_a_suspect_runs_in_a_child_beside_a_long_run_and_other_suspects(suspicio
     for each in (path, *others):
         Path(f"{each}.go").touch()
     for task_id in (long.id, *suspects):
-        eventually(lambda task_id=task_id: suspicious.of(task_id)[0] == "finished", 20)  # type: ignore[misc]
+        eventually(lambda task_id=task_id: suspicious.of(task_id)[0] == "finished")  # type: ignore[misc]
 
 
 def test_a_suspect_that_kills_its_child_is_parked_and_nothing_else_is_charged(suspicious: Suspicious) -> None:
@@ -79,10 +79,10 @@ def test_a_suspect_that_kills_its_child_is_parked_and_nothing_else_is_charged(su
     long = suspicious.insert("wait_for_go", name="Common", path=path)
     suspicious.told(path)
     culprit = suspicious.suspect("kill_itself")
-    eventually(lambda: suspicious.of(culprit)[0] == "failed", 20)
+    eventually(lambda: suspicious.of(culprit)[0] == "failed")
     assert suspicious.of(culprit)[1] == SUSPECT_AFTER + 1
     Path(f"{path}.go").touch()
-    eventually(lambda: suspicious.of(long.id)[:2] == ("finished", 0), 20)
+    eventually(lambda: suspicious.of(long.id)[:2] == ("finished", 0))
     assert suspicious.harness.stop(pool) == 0
 
 
@@ -98,7 +98,7 @@ def test_a_pool_prepares_for_suspects_when_a_task_comes_that_has_crashed_once(
     suspicious.told(path)
     assert isolates._isolation is None
     suspicious.suspect("nothing", crashes=SUSPECT_AFTER - 1)
-    eventually(lambda: isolates._isolation is not None, 20)
+    eventually(lambda: isolates._isolation is not None)
 
 
 def test_a_task_that_has_crashed_is_claimed_where_the_system_has_no_thread_to_prepare_for_suspects(
@@ -149,7 +149,7 @@ def test_a_suspect_that_fails_in_a_child_goes_back_and_its_kind_runs_in_the_pool
     path = suspicious.path()
     innocent = suspicious.suspect("fail_elsewhere", path)
     assert suspicious.told(path)["pid"] == os.getpid()
-    eventually(lambda: suspicious.of(innocent)[0] == "finished", 20)
+    eventually(lambda: suspicious.of(innocent)[0] == "finished")
     assert suspicious.of(innocent) == ("finished", SUSPECT_AFTER, 0)
     kind = suspicious.task("Common").__fang_options__.kind
     assert kind not in suspicious.isolated_kinds  # so that it is charged if it kills the pool now
@@ -209,7 +209,7 @@ def test_a_suspect_is_not_charged_with_the_death_of_its_pool(suspicious: Suspici
     suspicious.harness.call(store.close)
     assert [(each.id, each.charged) for each in told] == [(suspect, False)]
     assert suspicious.of(suspect)[1] == SUSPECT_AFTER
-    eventually(lambda: not is_there(child), 20)  # the run is lost
+    eventually(lambda: not is_there(child))  # the run is lost
     Path(f"{path}.go").touch()
-    eventually(lambda: suspicious.of(suspect)[0] == "finished", 20)
+    eventually(lambda: suspicious.of(suspect)[0] == "finished")
     assert suspicious.harness.stop(pool) == 0

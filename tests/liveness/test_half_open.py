@@ -15,6 +15,7 @@ from fang_core import RetentionMode
 from fang_core.errors import BackendUnavailable, NotConnected, OutcomeUnknown
 from fang_core.events import Events
 from fang_core.lifecycle import Outcome
+from fang_core.pool.claimer import Claimer
 from fang_postgres.connections.connecting import ANSWER_WITHIN, SETTINGS
 from fang_postgres.operations import Operations
 from fang_postgres.scripts import AHEAD
@@ -89,7 +90,13 @@ def test_a_claim_without_an_answer_is_made_again_and_what_it_took_runs_uncharged
     database: Database,
     idle_pools: IdlePools,
     time_passes: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    async def as_it_is(claimer: Claimer, seconds: float, task_types: Any) -> float:
+        return seconds
+
+    # A pool that has looked by itself meanwhile would wait for the tasks in the question that follows, without a claim.
+    monkeypatch.setattr(Claimer, "_until_due", as_it_is)
     told = Told()
     harness.pool(harness.queue(proxy.url), retention_mode=RetentionMode.KEEP_ALL, events=[told])
     idle_pools.wait()
