@@ -67,7 +67,12 @@ PRIVILEGES: Final[Mapping[Purpose, Mapping[str, Sequence[str]]]] = {
 
 FUNCTIONS: Final[Mapping[Purpose, Sequence[str]]] = {
     "web": (),
-    "worker": ("fang_running_1(text, text)", "fang_tat_1(text)", "fang_lane_tat_1(text, text)"),
+    "worker": (
+        "fang_running_1(text, text)",
+        "fang_running_each_1(text, text[])",
+        "fang_tat_1(text)",
+        "fang_lane_tat_1(text, text)",
+    ),
     "status": (),
     "page": (),
     "scaling": (),

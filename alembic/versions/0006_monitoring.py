@@ -62,6 +62,7 @@ def upgrade(schema: str) -> None:
         )""")
     op.execute(f"CREATE INDEX fang_audit_at ON {audit} (at)")
     _make_view(schema)
+    _make_function(schema)
     _grant(schema)
 
     # The table that all use comes last. No row of a task that ends well goes into it.
@@ -73,6 +74,7 @@ def upgrade(schema: str) -> None:
 def downgrade(schema: str) -> None:
     _, _, stats, live, audit, scaling = _relations(schema)
     op.execute(f"DROP VIEW {scaling}")
+    op.execute(f"DROP FUNCTION {_function(schema)}")
     for table in (stats, live, audit):
         op.execute(f"DROP TABLE {table}")
     op.execute(f'DROP INDEX "{schema}".fang_tasks_failed_kinds')
@@ -136,6 +138,27 @@ def _make_view(schema: str) -> None:
         LEFT JOIN {types} s ON s.task_type = y.task_type""")  # noqa: S608
 
 
+def _function(schema: str) -> str:
+    return f'"{schema}".fang_running_each_1(text, text[])'
+
+
+def _make_function(schema: str) -> None:
+    """Makes the function by which a claim counts what runs of each of its keys, in their order, when it holds the locks
+    of all of them. One call for each of fifty keys took more than twice as long.
+
+    VOLATILE, and in the order of the index, for the reasons of ``fang_running_1``.
+    """
+    op.execute(f"""CREATE FUNCTION "{schema}".fang_running_each_1(p_type text, p_lanes text[]) RETURNS integer[]
+        LANGUAGE plpgsql VOLATILE AS $$
+            BEGIN RETURN ARRAY(
+                SELECT (SELECT count(*) FROM (
+                    SELECT 1 FROM "{schema}".fang_tasks r
+                    WHERE r.task_type = p_type AND r.state = 'in_progress' AND r.lane >= u.lane AND r.lane <= u.lane
+                    ORDER BY r.lane LIMIT (SELECT 2147483647)) held)
+                FROM unnest(p_lanes) WITH ORDINALITY AS u(lane, place) ORDER BY u.place);
+            END $$""")  # noqa: S608
+
+
 def _grant(schema: str) -> None:
     """Gives roles that may run pools, or only look on, their rights: the library's code of this revision needs them.
 
@@ -145,7 +168,15 @@ def _grant(schema: str) -> None:
     turns, lanes = (f'"{schema}".{name}' for name in ("fang_turns", "fang_lanes"))
     _grant_to(tasks, "SELECT", f"SELECT ON {stats}, {live}, {scaling}, {turns}, {lanes}", unless="INSERT")
     _grant_to(tasks, "INSERT", f"SELECT ON {live}")
-    _grant_to(pools, "DELETE", f"SELECT, INSERT, UPDATE, DELETE ON {stats}, {live}", f"SELECT ON {scaling}")
+    function = _function(schema)
+    op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
+    _grant_to(
+        pools,
+        "DELETE",
+        f"SELECT, INSERT, UPDATE, DELETE ON {stats}, {live}",
+        f"SELECT ON {scaling}",
+        f"EXECUTE ON FUNCTION {function}",
+    )
 
 
 def _grant_to(table: str, privilege: str, *rights: str, unless: str = "") -> None:

@@ -312,6 +312,9 @@ class Claimer:
         claim = await self._store.claim_lanes(request)
         is_busy, is_over = self._policy.claimed_lanes(request, claim, began=began, ended=time.monotonic())
         await self._hand_out(claim, began, is_busy=is_busy)
+        if is_busy and claim.is_counted:
+            # Runs that take no time go first, so that the next claim is for their workers, too, and not for a few.
+            await self._runtime.yield_now()
         if not drains or claim.tasks or not claim.registered:
             return
         if is_over or (claim.room == 0 and not await self._has_due(task_type)):

@@ -62,7 +62,10 @@ from fang_postgres.statement import Statement
 QUANTUM: Final = 4
 """How many tasks a key without a limit takes at a turn: with 1, a claim would have to look at a key for each task."""
 
-_STRIPES: Final = 256
+_STRIPES: Final = 1_024
+"""Eight pools that claim a hundred tasks each hold the locks of some 300 keys. Among 256 stripes a claim found six keys
+locked for each one that it could serve, and took as long as four."""
+
 _LOCK_OF_TYPE: Final = 1_718_513_255
 """The seed of the hash that names a type's lock; those of the stripes follow. The hash is over the schema's name and
 the type: without the name two schemas in one database would starve each other."""
@@ -120,6 +123,7 @@ def _claim(t: Tables, task: Any, columns: list[ColumnElement[Any]], *, of_kinds:
         "room": _ROOM,
         "looked": _LOOKED,
         "usable": _USABLE,
+        "counted": _COUNTED,
         "fair": _FAIR,
         "due": _DUE.replace("<WANTED>", wanted),
         "picked": _PICKED,
@@ -217,10 +221,30 @@ _ROOM: Final = f"""
         WHEN c.every IS NOT NULL THEN 0 END)) AS integer) END AS n
   FROM clocked c) r"""
 
-# The keys of each priority, beginning behind the one served last, and how many tasks of each may start. It is read as
-# far as needed. Keys that are full are found out without a lock. "until": when the rate of a key allows its next start.
+# The keys of each priority, beginning behind the one served last. It is read as far as needed. Keys that are full are
+# found out without a lock. "until": when the rate of a key allows its next start; "free": how many tasks may start, if
+# no more of them run than at the beginning of the statement, and -1 if another claim has the lock.
 _LOOKED: Final = f"""
-  SELECT level.priority, walk.lane, walk.before, walk.n, walk.n = :p_most_lanes AS is_last, seen.until, spare.free
+  SELECT level.priority, walk.lane, walk.before, walk.n, walk.n = :p_most_lanes AS is_last, walk.until,
+    CASE
+      WHEN walk.head_at > now() THEN 0
+      WHEN NOT room.keyed THEN :p_limit
+      WHEN walk.until > room.at THEN 0
+      WHEN room.per_key IS NOT NULL AND (
+        SELECT count(*) FROM (
+          SELECT 1 FROM "<SCHEMA>".fang_tasks r
+          WHERE r.task_type = :p_task_type AND r.lane >= walk.lane AND r.lane <= walk.lane AND r.state = 'in_progress'
+          ORDER BY r.lane LIMIT room.per_key) held) >= room.per_key THEN 0
+      WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
+        '<SCHEMA>.' || :p_task_type, {_LOCK_OF_TYPE + 1} + (hashtext(walk.lane) & {_STRIPES - 1})))
+        THEN CAST(least(:p_limit,
+          CASE WHEN room.key_every IS NOT NULL THEN (
+            SELECT {_starts("c.tat", "room.at", "room.key_burst", "room.key_every")} FROM (
+              SELECT {_conforming("k.tat", "room.at", "room.key_full", "room.key_every")} AS tat FROM (
+                SELECT coalesce(
+                  "<SCHEMA>".fang_lane_tat_1(:p_task_type, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
+              ) k OFFSET 0) c) END) AS integer)
+      ELSE -1 END AS free
   FROM room CROSS JOIN unnest(CAST(ARRAY[{", ".join(map(str, PRIORITIES))}] AS smallint[])) AS level(priority)
   CROSS JOIN LATERAL (
     WITH RECURSIVE lane(lane, before, head_at, wrapped, n) AS (
@@ -238,48 +262,37 @@ _LOOKED: Final = f"""
          ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
         LIMIT 1) nx
       WHERE NOT (nx.wrapped AND nx.lane > :p_after_lane) AND l.n < :p_most_lanes)
-    SELECT * FROM lane WHERE n > 0) walk
-  CROSS JOIN LATERAL (
-    SELECT CASE WHEN room.key_every IS NOT NULL AND walk.head_at <= now() THEN (
+    SELECT lane.*, CASE WHEN room.key_every IS NOT NULL AND lane.head_at <= now() THEN (
       SELECT {_conforming("k.tat", "room.at", "room.key_full", "room.key_every")}
         - (room.key_full - room.key_every) * {_US}
-      FROM "<SCHEMA>".fang_lanes k WHERE k.task_type = :p_task_type AND k.lane = walk.lane) END AS until OFFSET 0) seen
-  CROSS JOIN LATERAL (SELECT CASE
-      WHEN walk.head_at > now() THEN 0
-      WHEN NOT room.keyed THEN :p_limit
-      WHEN seen.until > room.at THEN 0
-      WHEN room.per_key IS NOT NULL AND (
-        SELECT count(*) FROM (
-          SELECT 1 FROM "<SCHEMA>".fang_tasks r
-          WHERE r.task_type = :p_task_type AND r.lane >= walk.lane AND r.lane <= walk.lane AND r.state = 'in_progress'
-          ORDER BY r.lane LIMIT room.per_key) held) >= room.per_key THEN 0
-      WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
-        '<SCHEMA>.' || :p_task_type, {_LOCK_OF_TYPE + 1} + (hashtext(walk.lane) & {_STRIPES - 1})))
-        THEN CAST(least(:p_limit,
-          CASE WHEN room.per_key IS NOT NULL
-            THEN room.per_key - "<SCHEMA>".fang_running_1(:p_task_type, walk.lane COLLATE "default") END,
-          CASE WHEN room.key_every IS NOT NULL THEN (
-            SELECT {_starts("c.tat", "room.at", "room.key_burst", "room.key_every")} FROM (
-              SELECT {_conforming("k.tat", "room.at", "room.key_full", "room.key_every")} AS tat FROM (
-                SELECT coalesce(
-                  "<SCHEMA>".fang_lane_tat_1(:p_task_type, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
-              ) k OFFSET 0) c) END) AS integer)
-      ELSE -1 END AS free OFFSET 0) spare
+      FROM "<SCHEMA>".fang_lanes k WHERE k.task_type = :p_task_type AND k.lane = lane.lane) END AS until
+    FROM lane WHERE lane.n > 0 OFFSET 0) walk
   WHERE room.n > 0"""
 
 # As many keys as the claim needs. The last one that was looked at comes along, for the cursor.
 _USABLE: Final = """
-  SELECT * FROM looked WHERE looked.free > 0 OR looked.is_last LIMIT (SELECT room.lanes FROM room)"""
+  SELECT looked.*, row_number() OVER () AS place FROM looked
+  WHERE looked.free > 0 OR looked.is_last LIMIT (SELECT room.lanes FROM room)"""
+
+# How many tasks of each of these keys run, by one new snapshot, which is taken when all their locks are held.
+_COUNTED: Final = """
+  SELECT room.per_key, CASE WHEN room.per_key IS NOT NULL THEN "<SCHEMA>".fang_running_each_1(
+    :p_task_type, ARRAY(SELECT usable.lane COLLATE "default" FROM usable ORDER BY usable.place)) END AS running
+  FROM room"""
 
 _FAIR: Final = """
   SELECT u.*, count(*) OVER (PARTITION BY u.priority) AS keys, CAST(least(u.free, ceil(
       (SELECT room.n FROM room) * u.weight / sum(u.weight) OVER (PARTITION BY u.priority))) AS integer) AS quota
   FROM (
-    SELECT usable.*, (
-      SELECT CASE WHEN jsonb_typeof(room.weights -> usable.lane) = 'number'
-        THEN least(greatest(CAST(room.weights ->> usable.lane AS numeric), 1), 1000) ELSE 1.0 END
+    SELECT f.*, (
+      SELECT CASE WHEN jsonb_typeof(room.weights -> f.lane) = 'number'
+        THEN least(greatest(CAST(room.weights ->> f.lane AS numeric), 1), 1000) ELSE 1.0 END
       FROM room) AS weight
-    FROM usable WHERE usable.free > 0) u
+    FROM (
+      SELECT usable.priority, usable.lane, usable.before, usable.n,
+        least(usable.free, (SELECT counted.per_key - counted.running[usable.place] FROM counted)) AS free
+      FROM usable) f
+    WHERE f.free > 0) u
   ORDER BY u.priority, u.n"""
 
 _DUE: Final = f"""

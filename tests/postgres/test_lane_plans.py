@@ -95,7 +95,8 @@ def wrong_plans(
             with connection.transaction(force_rollback=True):
                 for name, value in ({"plan_cache_mode": mode} | dict(guard or {})).items():
                     connection.execute(f"SET LOCAL {name} = {value}".encode())
-                connection.execute(b"SELECT fang.fang_running_1('common', lane), fang.fang_running_1('common', NULL)"
+                connection.execute(b"SELECT fang.fang_running_1('common', lane), fang.fang_running_1('common', NULL),"
+                                   b" fang.fang_running_each_1('common', ARRAY[lane, lane || '0'])"
                                    b" FROM generate_series(1, 10) n, concat('k', n) AS lane")  # fmt: skip
             if sequential_scans(connection) > before:
                 found.append(f"{mode}: a function reads the whole table")
@@ -125,7 +126,7 @@ def test_a_sequential_scan_in_a_function_is_seen(connection: psycopg.Connection[
         run(connection, "SET LOCAL enable_indexscan = off", "SET LOCAL enable_bitmapscan = off")
         run(connection, "SET LOCAL plan_cache_mode = force_custom_plan", "DROP INDEX fang.fang_tasks_running")
         before = sequential_scans(connection)
-        run(connection, "SELECT fang.fang_running_1('common', 'k1')")
+        run(connection, "SELECT fang.fang_running_each_1('common', ARRAY['k1'])")
         assert sequential_scans(connection) > before
 
 

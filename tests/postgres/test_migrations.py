@@ -567,7 +567,7 @@ def test_claims_read_with_new_snapshots_in_functions(engine: Engine) -> None:
     functions = (
         "SELECT concat_ws(' ', proname, provolatile) FROM pg_proc WHERE pronamespace = 'fang'::regnamespace ORDER BY 1"
     )
-    assert rows(engine, functions) == ["fang_lane_tat_1 v", "fang_running_1 v", "fang_tat_1 v"]
+    assert rows(engine, functions) == ["fang_lane_tat_1 v", "fang_running_1 v", "fang_running_each_1 v", "fang_tat_1 v"]
 
 
 # A revision to come ---------------------------------------------------------------------------------------------------

@@ -307,6 +307,7 @@ class FakeRunQueue:
     def __init__(self) -> None:
         self.runs: list[Run] = []
         self.ended_runs = 0
+        self.filled = FakeEvent()
 
     @property
     def backlog(self) -> int:
@@ -314,6 +315,7 @@ class FakeRunQueue:
 
     def put(self, runs: list[Run]) -> None:
         self.runs += runs
+        self.filled.set()
 
     def take_back(self, count: int) -> Iterator[Run]:
         for _ in range(count):

@@ -486,6 +486,28 @@ def test_it_claims_from_a_managed_type_for_idle_workers_and_again_when_a_run_has
     assert len(managing.claims) == 1
 
 
+def test_runs_that_take_no_time_end_before_the_next_claim_which_is_for_their_workers_too(managing: Pool) -> None:
+    first_reply = managing.runtime.event()
+    managing.store.reply("claim_lanes", lanes(1, 2), first_reply, lanes(3, room=1))
+    managing.start()
+    runs = [managing.take(), managing.take()]
+    managing.end(runs[0])  # a claim for one worker is under way
+    managing.end(runs[1])
+
+    async def work() -> None:
+        await managing.runtime.wait(managing.run_queue.filled)
+        run = managing.take()
+        run.over = True
+        managing.run_queue.ended_runs += 1
+        managing.dispatch.ended(run, SUCCESS, 0.0)
+
+    managing.run_queue.filled.clear()
+    managing.runtime.begin(work())
+    first_reply.set()
+    managing.runtime.settle()
+    assert [limit for *_, limit in managing.store.called("claim_lanes")][:3] == [2, 1, 2]
+
+
 def test_a_pool_that_finds_a_type_full_looks_again_when_it_is_told(managing: Pool) -> None:
     managing.store.reply("claim_lanes", *[lanes(room=0)] * 2)
     managing.start()

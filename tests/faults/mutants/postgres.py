@@ -158,7 +158,10 @@ MUTANTS: Final = (
     ),
     Mutant(
         "own snapshot: a claim counts what runs as it was when the claim began",
-        [Edit("alembic/versions/0005_flow.py", "LANGUAGE plpgsql VOLATILE AS", "LANGUAGE plpgsql STABLE AS")],
+        [
+            Edit("alembic/versions/0005_flow.py", "LANGUAGE plpgsql VOLATILE AS", "LANGUAGE plpgsql STABLE AS"),
+            Edit("alembic/versions/0006_monitoring.py", "LANGUAGE plpgsql VOLATILE AS", "LANGUAGE plpgsql STABLE AS"),
+        ],
         InFault("F56 in small", "threaded"),
         r"the limits of limited were exceeded",
     ),
@@ -169,7 +172,12 @@ MUTANTS: Final = (
                 "alembic/versions/0005_flow.py",
                 "AND r.state = 'in_progress' AND {lanes}",
                 "AND (r.state = 'in_progress' OR r.crashes > 0) AND {lanes}",
-            )
+            ),
+            Edit(
+                "alembic/versions/0006_monitoring.py",
+                "AND r.state = 'in_progress' AND r.lane",
+                "AND (r.state = 'in_progress' OR r.crashes > 0) AND r.lane",
+            ),
         ],
         InTest("tests/postgres/test_slots.py::test_its_slot_is_free_in_the_next_claim"),
         r"assert \[\] == \[UUID",

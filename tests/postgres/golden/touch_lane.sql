@@ -45,7 +45,27 @@ room AS MATERIALIZED
   FROM clocked c) r),
 looked AS MATERIALIZED
 (
-  SELECT level.priority, walk.lane, walk.before, walk.n, walk.n = $4::INTEGER AS is_last, seen.until, spare.free
+  SELECT level.priority, walk.lane, walk.before, walk.n, walk.n = $4::INTEGER AS is_last, walk.until,
+    CASE
+      WHEN walk.head_at > now() THEN 0
+      WHEN NOT room.keyed THEN $3::INTEGER
+      WHEN walk.until > room.at THEN 0
+      WHEN room.per_key IS NOT NULL AND (
+        SELECT count(*) FROM (
+          SELECT 1 FROM "fang".fang_tasks r
+          WHERE r.task_type = $1::VARCHAR AND r.lane >= walk.lane AND r.lane <= walk.lane AND r.state = 'in_progress'
+          ORDER BY r.lane LIMIT room.per_key) held) >= room.per_key THEN 0
+      WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
+        'fang.' || $1::VARCHAR, 1718513256 + (hashtext(walk.lane) & 1023)))
+        THEN CAST(least($3::INTEGER,
+          CASE WHEN room.key_every IS NOT NULL THEN (
+            SELECT room.key_burst - (CAST(extract(epoch FROM c.tat - room.at) * 1000000 AS bigint) + room.key_every - 1) / room.key_every FROM (
+              SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
+             ELSE greatest(k.tat, room.at) END AS tat FROM (
+                SELECT coalesce(
+                  "fang".fang_lane_tat_1($1::VARCHAR, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
+              ) k OFFSET 0) c) END) AS integer)
+      ELSE -1 END AS free
   FROM room CROSS JOIN unnest(CAST(ARRAY[-2, -1, 0, 1, 2] AS smallint[])) AS level(priority)
   CROSS JOIN LATERAL (
     WITH RECURSIVE lane(lane, before, head_at, wrapped, n) AS (
@@ -63,49 +83,36 @@ looked AS MATERIALIZED
          ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
         LIMIT 1) nx
       WHERE NOT (nx.wrapped AND nx.lane > $5::VARCHAR) AND l.n < $4::INTEGER)
-    SELECT * FROM lane WHERE n > 0) walk
-  CROSS JOIN LATERAL (
-    SELECT CASE WHEN room.key_every IS NOT NULL AND walk.head_at <= now() THEN (
+    SELECT lane.*, CASE WHEN room.key_every IS NOT NULL AND lane.head_at <= now() THEN (
       SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
              ELSE greatest(k.tat, room.at) END
         - (room.key_full - room.key_every) * interval '1 us'
-      FROM "fang".fang_lanes k WHERE k.task_type = $1::VARCHAR AND k.lane = walk.lane) END AS until OFFSET 0) seen
-  CROSS JOIN LATERAL (SELECT CASE
-      WHEN walk.head_at > now() THEN 0
-      WHEN NOT room.keyed THEN $3::INTEGER
-      WHEN seen.until > room.at THEN 0
-      WHEN room.per_key IS NOT NULL AND (
-        SELECT count(*) FROM (
-          SELECT 1 FROM "fang".fang_tasks r
-          WHERE r.task_type = $1::VARCHAR AND r.lane >= walk.lane AND r.lane <= walk.lane AND r.state = 'in_progress'
-          ORDER BY r.lane LIMIT room.per_key) held) >= room.per_key THEN 0
-      WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
-        'fang.' || $1::VARCHAR, 1718513256 + (hashtext(walk.lane) & 255)))
-        THEN CAST(least($3::INTEGER,
-          CASE WHEN room.per_key IS NOT NULL
-            THEN room.per_key - "fang".fang_running_1($1::VARCHAR, walk.lane COLLATE "default") END,
-          CASE WHEN room.key_every IS NOT NULL THEN (
-            SELECT room.key_burst - (CAST(extract(epoch FROM c.tat - room.at) * 1000000 AS bigint) + room.key_every - 1) / room.key_every FROM (
-              SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
-             ELSE greatest(k.tat, room.at) END AS tat FROM (
-                SELECT coalesce(
-                  "fang".fang_lane_tat_1($1::VARCHAR, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
-              ) k OFFSET 0) c) END) AS integer)
-      ELSE -1 END AS free OFFSET 0) spare
+      FROM "fang".fang_lanes k WHERE k.task_type = $1::VARCHAR AND k.lane = lane.lane) END AS until
+    FROM lane WHERE lane.n > 0 OFFSET 0) walk
   WHERE room.n > 0),
 usable AS MATERIALIZED
 (
-  SELECT * FROM looked WHERE looked.free > 0 OR looked.is_last LIMIT (SELECT room.lanes FROM room)),
+  SELECT looked.*, row_number() OVER () AS place FROM looked
+  WHERE looked.free > 0 OR looked.is_last LIMIT (SELECT room.lanes FROM room)),
+counted AS MATERIALIZED
+(
+  SELECT room.per_key, CASE WHEN room.per_key IS NOT NULL THEN "fang".fang_running_each_1(
+    $1::VARCHAR, ARRAY(SELECT usable.lane COLLATE "default" FROM usable ORDER BY usable.place)) END AS running
+  FROM room),
 fair AS MATERIALIZED
 (
   SELECT u.*, count(*) OVER (PARTITION BY u.priority) AS keys, CAST(least(u.free, ceil(
       (SELECT room.n FROM room) * u.weight / sum(u.weight) OVER (PARTITION BY u.priority))) AS integer) AS quota
   FROM (
-    SELECT usable.*, (
-      SELECT CASE WHEN jsonb_typeof(room.weights -> usable.lane) = 'number'
-        THEN least(greatest(CAST(room.weights ->> usable.lane AS numeric), 1), 1000) ELSE 1.0 END
+    SELECT f.*, (
+      SELECT CASE WHEN jsonb_typeof(room.weights -> f.lane) = 'number'
+        THEN least(greatest(CAST(room.weights ->> f.lane AS numeric), 1), 1000) ELSE 1.0 END
       FROM room) AS weight
-    FROM usable WHERE usable.free > 0) u
+    FROM (
+      SELECT usable.priority, usable.lane, usable.before, usable.n,
+        least(usable.free, (SELECT counted.per_key - counted.running[usable.place] FROM counted)) AS free
+      FROM usable) f
+    WHERE f.free > 0) u
   ORDER BY u.priority, u.n),
 due AS MATERIALIZED
 (
