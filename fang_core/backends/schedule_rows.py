@@ -206,7 +206,8 @@ def after_tick(info: ScheduleInfo, tick: Tick, verdict: Verdict, inserted: Task 
         return after_pause(info, Pause(None, None, why), now)
     if verdict not in (Verdict.TICKED, Verdict.SKIPPED):
         return info
-    last_id = info.last_task_id if inserted is None or inserted.conflict else inserted.id
+    is_its = inserted is not None and (not inserted.conflict or inserted.id == tick.row.id)
+    last_id = tick.row.id if is_its else info.last_task_id
     return info._replace(last_tick=tick.at, last_task_id=last_id)
 
 

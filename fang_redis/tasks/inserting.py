@@ -49,10 +49,13 @@ class Inserting:
         rows = list(bulk)
         return (yield from self.insert_rows(rows, _due(overrides))) if rows else []
 
-    def insert_rows(self, rows: Sequence[NewTask], due: Due, times: Sequence[datetime] = ()) -> Verb[list[Task]]:
+    def insert_rows(
+        self, rows: Sequence[NewTask], due: Due, times: Sequence[datetime] = (), *, whatever_they_hold: bool = False
+    ) -> Verb[list[Task]]:
         """Inserts rows, all or none; each of them at a time of its own, if ``times`` are given.
 
-        Raises ``IdInUse`` or ``TwinExists``.
+        Raises ``TwinExists``, and ``IdInUse`` if the task with the id of one holds something else, unless
+        ``whatever_they_hold``.
         """
         refuse_equal(rows)
         chunks = [rows] if len(rows) == 1 else list(in_chunks(rows, most_rows=MOST_ROWS, most_chars=_MOST_CHARS))
@@ -60,7 +63,7 @@ class Inserting:
             replies = [(yield from self._replicated(self._script("all", "", due, rows, times)))]
         else:
             replies = yield from self._together(chunks, due, times)
-        return _tasks_of(chunks, replies, times)
+        return _tasks_of(chunks, replies, times, whatever_they_hold=whatever_they_hold)
 
     def _together(self, chunks: Sequence[Sequence[NewTask]], due: Due, times: Sequence[datetime]) -> Verb[list[Any]]:
         """Sends several scripts in one transaction. If a row may be refused, all are looked at before the first write,
@@ -110,7 +113,9 @@ def _with_starts(chunks: Sequence[Sequence[NewTask]]) -> Iterator[tuple[int, Seq
 # Replies --------------------------------------------------------------------------------------------------------------
 
 
-def _tasks_of(chunks: Sequence[Sequence[NewTask]], replies: Sequence[Any], times: Sequence[datetime]) -> list[Task]:
+def _tasks_of(
+    chunks: Sequence[Sequence[NewTask]], replies: Sequence[Any], times: Sequence[datetime], *, whatever_they_hold: bool
+) -> list[Task]:
     """Returns the tasks of an insert, from the replies of its scripts. Raises ``IdInUse`` or ``TwinExists``."""
     tasks: list[Task] = []
     there: dict[UUID, Task] = {}  # as the last script has left them
@@ -118,7 +123,7 @@ def _tasks_of(chunks: Sequence[Sequence[NewTask]], replies: Sequence[Any], times
         _raise_if_refused(reply, chunk)
         now, due, managed, *rest = reply
         now, due = time_of(now), time_of(due)
-        met = dict(_met(rest, chunk))
+        met = dict(_met(rest, chunk, whatever_they_hold))
         there.update((task.id, task) for task in met.values())
         for number, row in enumerate(chunk):
             task = met.get(number)
@@ -132,7 +137,7 @@ def _tasks_of(chunks: Sequence[Sequence[NewTask]], replies: Sequence[Any], times
     return [there.get(task.id, task)._replace(conflict=task.conflict) for task in tasks]
 
 
-def _met(rest: Sequence[Any], chunk: Sequence[NewTask]) -> Iterator[tuple[int, Task]]:
+def _met(rest: Sequence[Any], chunk: Sequence[NewTask], whatever_they_hold: bool) -> Iterator[tuple[int, Task]]:
     """Yields the tasks that are not simply new, with the numbers of their rows, from 0. Raises ``IdInUse``."""
     place = 0
     while place < len(rest):
@@ -143,7 +148,8 @@ def _met(rest: Sequence[Any], chunk: Sequence[NewTask]) -> Iterator[tuple[int, T
             continue
         number, was_there, task_id, fields, errors = rest[place + 1 : place + 6]
         row, task = chunk[number - 1], task_of(task_id, fields, errors)
-        if was_there and task.id == row.id and task.metadata != from_json(row.metadata):
+        is_itself = was_there and task.id == row.id
+        if is_itself and not whatever_they_hold and task.metadata != from_json(row.metadata):
             raise IdInUse(f"another task has the id {row.id}")
         yield number - 1, task._replace(conflict=bool(was_there))
         place += 6

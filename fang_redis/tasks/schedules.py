@@ -121,7 +121,8 @@ class ScheduleRoom:
             assert seen.last is not None
             yield from self._sending.write([_cancelled(name, seen.last, seen)])
         times = [each.due for each in past]
-        inserted = yield from self._inserting.insert_rows([each.row for each in past], Due(), times)
+        rows = [each.row for each in past]
+        inserted = yield from self._inserting.insert_rows(rows, Due(), times, whatever_they_hold=True)
         yield from self._change(
             name, lambda found: rules_of.after_backfill(_there(name, found), past[-1].at), tells=False
         )

@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -87,7 +88,7 @@ def backfill(tx: Transaction, name: str, backfill: Backfill, rules: Rules) -> in
         return 0
     _write(tx, schedule_rows.after_backfill(info, past[-1].at))
     _cancel(tx, backfill.overlap, last, name)
-    tasks = [inserting.insert_row(tx, each.row, each.due) for each in past]
+    tasks = [_insert(tx, each.row, each.due) for each in past]
     new = [task for task in tasks if not task.conflict]
     inserting.wake(tx, new)
     return len(new)
@@ -166,8 +167,7 @@ def _tick(tx: Transaction, tick: Tick, *, by_hand: bool) -> tuple[bool, Task | N
     info = _find(tx, tick.name)
     if not schedule_rows.is_to_tick(info, tick, tx.now, by_hand=by_hand):
         return False, None
-    there = rows.find(tx, tick.row.id)
-    task = inserting.insert_row(tx, tick.row, tick.at) if there is None else there._replace(conflict=True)
+    task = _insert(tx, tick.row, tick.at)
     after = schedule_rows.after_class_tick(info, tick, task, tx.now)
     if after is not None:
         _write(tx, after)
@@ -206,7 +206,7 @@ def tick_stored(tx: Transaction, tick: Tick) -> Verdict:
     task = None
     if verdict is Verdict.TICKED:
         _cancel(tx, info.overlap, last, info.name)
-        task = inserting.insert_row(tx, tick.row, tick.due or tick.at)
+        task = _insert(tx, tick.row, tick.due or tick.at)
         inserting.wake(tx, [] if task.conflict else [task])
     after = schedule_rows.after_tick(info, tick, verdict, task, tx.now)
     if after != info:
@@ -214,6 +214,12 @@ def tick_stored(tx: Transaction, tick: Tick) -> Verdict:
     if verdict is Verdict.PAUSED:
         tx.tell([SCHEDULES])
     return verdict
+
+
+def _insert(tx: Transaction, row: NewTask, due: datetime) -> Task:
+    """Inserts the task of a tick, if it is not there: somebody may have edited it since."""
+    there = rows.find(tx, row.id)
+    return inserting.insert_row(tx, row, due) if there is None else there._replace(conflict=True)
 
 
 # Rows -----------------------------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ class MemorySchedules:
                 return 0
             self.rows[name] = schedule_rows.after_backfill(info, past[-1].at)
             told = self._cancel(backfill.overlap, last, name, now)
-            tasks = [self._state.insert_row(each.row, each.due, now) for each in past]
+            tasks = [self._insert(each.row, each.due, now) for each in past]
         self._state.listeners.tell_all(told)
         new = [task.task_type for task in tasks if not task.conflict]
         self._state.listeners.wake(new)
@@ -139,8 +139,7 @@ class MemorySchedules:
             now, info = self._state.clock(), self.rows.get(tick.name)
             if not schedule_rows.is_to_tick(info, tick, now, by_hand=by_hand):
                 return False, None
-            there = self._state.tasks.get(tick.row.id)
-            task = self._state.insert_row(tick.row, tick.at, now) if there is None else there._replace(conflict=True)
+            task = self._insert(tick.row, tick.at, now)
             after = schedule_rows.after_class_tick(info, tick, task, now)
             if after is not None:
                 self.rows[tick.name] = after
@@ -161,12 +160,17 @@ class MemorySchedules:
             task = None
             if verdict is Verdict.TICKED:
                 told = self._cancel(info.overlap, last, info.name, now)
-                task = self._state.insert_row(tick.row, tick.due or tick.at, now)
+                task = self._insert(tick.row, tick.due or tick.at, now)
             self.rows[tick.name] = schedule_rows.after_tick(info, tick, verdict, task, now)
         self._state.listeners.tell_all(told)
         if task is not None and not task.conflict:
             self._state.listeners.wake([task.task_type])
         return verdict
+
+    def _insert(self, row: NewTask, due: datetime, now: datetime) -> Task:
+        """Inserts the task of a tick, if it is not there: somebody may have edited it since."""
+        there = self._state.tasks.get(row.id)
+        return self._state.insert_row(row, due, now) if there is None else there._replace(conflict=True)
 
     def _known(self, name: str) -> ScheduleInfo:
         info = self.rows.get(name)

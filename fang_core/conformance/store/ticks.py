@@ -98,6 +98,11 @@ class TickSuite:
         assert tick(client, info, 0) is Verdict.DONE
         assert states(backend) == []
         assert [(each.last_tick, each.last_task_id) for each in read(client)] == [(at, row.id)]
+        other = put(backend, "other")
+        edited = backend.insert(backend.note(n=9), id=tick_id("other", other.last_tick + INSTANT))
+        assert tick(client, other) is Verdict.TICKED
+        assert backend.row(edited) == edited
+        assert [each.last_task_id for each in read(client) if each.name == "other"] == [edited.id]
 
     def test_a_tick_of_a_schedule_that_has_changed_since_is_not_made(self, backend: Backend) -> None:
         for change in CHANGES.values():
