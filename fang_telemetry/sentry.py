@@ -3,6 +3,7 @@
 Needs the extra ``sentry``.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +16,18 @@ import sentry_sdk
 from sentry_sdk.scope import use_isolation_scope
 
 from fang_core.backends.pools import Rescued
+from fang_core.errors import UnreadablePayload
 from fang_core.events import Events
+from fang_core.failure import ErrorReport
 from fang_core.lifecycle import Crashed, Failure, Result
 from fang_core.record import ClaimedTask, TaskState
 from fang_core.runs.run import Run
 
 MOST_SCOPES: Final = 1_000
 """The most scopes of failed runs that are kept until the pool tells of their end; it does so at once."""
+
+_FRAME: Final = re.compile(r'^  File "(.*)", line (\d+), in (.*)$', re.MULTILINE)
+"""The first line of a frame in the traceback of a report."""
 
 _Attempt: TypeAlias = tuple[UUID, int]
 
@@ -51,6 +57,7 @@ class Sentry(Events):
     def run(self, run: Run) -> Iterator[None]:
         """Goes around a run, as middleware: opens its scope, and keeps it for the hook if the run fails."""
         with sentry_sdk.isolation_scope() as scope:
+            scope.clear_breadcrumbs()  # of the worker: statements of the pool, and the log lines of other runs
             _describe(scope, run.task)
             try:
                 yield
@@ -71,6 +78,7 @@ class Sentry(Events):
             return
         if scope is None:
             scope = sentry_sdk.get_isolation_scope().fork()
+            scope.clear_breadcrumbs()
             _describe(scope, task)
         with use_isolation_scope(scope), sentry_sdk.new_scope() as sent:
             sent.set_level("error" if is_last else "warning")
@@ -78,10 +86,12 @@ class Sentry(Events):
             sent.set_context("task", {**_context(task), "seconds": seconds})
             if isinstance(result, Crashed):
                 sentry_sdk.capture_message(f"{task.kind}: the process of a run died: {result.cause}")
-            elif result.exception is None:
-                sentry_sdk.capture_message(f"{task.kind}: {result.error.message.partition(':')[0]}")
-            else:
+            elif result.exception is not None:
                 sentry_sdk.capture_exception(result.exception)
+            elif result.error.traceback and not result.error.message.startswith(UnreadablePayload.__name__):
+                sentry_sdk.capture_event(_event_of(result.error))
+            else:  # whose text may quote the payload
+                sentry_sdk.capture_message(f"{task.kind}: {result.error.message.partition(':')[0]}")
 
     def task_rescued(self, pool_id: UUID, rescued: Rescued) -> None:
         """Sends that a task is given up, since its pools have died under it too often."""
@@ -115,6 +125,16 @@ def _describe(scope: sentry_sdk.Scope, task: ClaimedTask) -> None:
     scope.set_tag("fang.task_type", task.task_type)
     scope.set_transaction_name(task.kind, source="task")
     scope.set_context("task", _context(task))
+
+
+def _event_of(error: ErrorReport) -> Any:
+    """Returns the event of an exception that was raised in a child process, from which only a report has come."""
+    name, _, text = error.message.partition(": ")
+    frames = [
+        {"filename": file, "abs_path": file, "lineno": int(line), "function": function}
+        for file, line, function in _FRAME.findall(error.traceback or "")
+    ]
+    return {"exception": {"values": [{"type": name, "value": text, "stacktrace": {"frames": frames}}]}}
 
 
 def _context(task: ClaimedTask) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import pickle
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +13,9 @@ from sentry_sdk.scope import ScopeType, use_isolation_scope
 
 from fang_async import AsyncMemoryQueue, AsyncQueueable, AsyncRunnable, AsyncWorkerPool
 from fang_core.backends.pools import Rescued
-from fang_core.record import TaskState
+from fang_core.failure import ErrorReport, describe
+from fang_core.lifecycle import Failure
+from fang_core.record import ClaimedTask, TaskState
 from fang_telemetry.sentry import Sentry, without_doubles
 from fang_threaded import Cancel, MemoryQueue, Queueable, Runnable, Snooze, WorkerPool
 
@@ -30,6 +32,14 @@ class Billed(Runnable):
             raise ValueError("the bank says no")
         if self.does != "end":
             raise Snooze(timedelta(hours=1)) if self.does == "snooze" else Cancel("enough")
+
+
+class Crumbled(Runnable):
+    n: int
+
+    def run(self, queue: Queueable) -> None:
+        sentry_sdk.add_breadcrumb(message=f"run {self.n}")
+        raise ValueError
 
 
 class BilledAsync(AsyncRunnable):
@@ -68,7 +78,7 @@ def events() -> Iterator[list[Event]]:
             scope.set_client(former)
 
 
-def drain(sentry: Sentry, *tasks: Billed, **options: Any) -> None:
+def drain(sentry: Sentry, *tasks: Runnable, **options: Any) -> None:
     queue = MemoryQueue()
     for task in tasks:
         queue.insert_task(task, **options)
@@ -119,6 +129,39 @@ async def test_scopes_of_runs_that_go_on_at_the_same_time_are_apart(events: list
     await queue.insert_tasks([BilledAsync(number=n) for n in range(3)], max_retries=0)
     await AsyncWorkerPool(queue, number_of_workers=3, middleware=[sentry.run], events=[sentry]).drain()
     assert sorted(event["tags"]["number"] for event in events) == ["0", "1", "2"]
+
+
+def test_a_run_in_a_child_process_has_its_exception_with_the_frames_of_its_traceback(events: list[Event]) -> None:
+    """Only a report comes from there: without frames all errors of a class would be one issue."""
+
+    def fail() -> None:
+        raise KeyError("acme")
+
+    task = ClaimedTask(uuid4(), "Billed", "{}", 1, 0, 0, 0, "common", 0, datetime.now(UTC))
+    for raised in (fail, lambda: int("x")):
+        try:
+            raised()
+        except (KeyError, ValueError) as error:
+            Sentry().run_ended(task, Failure(describe(error)), 0.1)
+    found = [event["exception"]["values"][-1] for event in events]
+    assert [(each["type"], each["value"]) for each in found] == [
+        ("KeyError", "'acme'"),
+        ("ValueError", "invalid literal for int() with base 10: 'x'"),
+    ]
+    (key, value) = ([frame["function"] for frame in each["stacktrace"]["frames"]] for each in found)
+    assert (key[-1], value[-1]) == ("fail", "<lambda>")
+    assert found[0]["stacktrace"]["frames"][-1]["filename"] == __file__
+    assert events[0]["fingerprint"] == ["{{ default }}", "Billed"]
+    Sentry().run_ended(task, Failure(ErrorReport("UnreadablePayload: card=4111", "  File")), 0.1)
+    assert (events[2]["message"], "4111" in str(events[2])) == ("Billed: UnreadablePayload", False)
+
+
+def test_a_run_has_the_breadcrumbs_of_itself_alone(events: list[Event]) -> None:
+    """The SDK makes some of the pool's statements, and of the log lines about other runs on the same worker."""
+    sentry_sdk.add_breadcrumb(message="of the worker")
+    drain(Sentry(), Crumbled(n=1), Crumbled(n=2), max_retries=0)
+    told = [[crumb["message"] for crumb in event["breadcrumbs"]["values"]] for event in events]
+    assert told == [["run 1"], ["run 2"]]
 
 
 def test_a_task_that_is_given_up_since_its_pools_died_is_an_error(events: list[Event]) -> None:
