@@ -404,7 +404,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a double click on the page inserts two tasks: the form's id is not used",
-        [Edit("fang_web/pages/tasks/inserting.py", 'id = view.form.id("id") or _new_id()', "id = _new_id()")],
+        [Edit("fang_web/pages/tasks/inserting.py", 'id = view.form.id("id") or new_task_id()', "id = new_task_id()")],
         InTest("tests/web/test_inserting_once.py::test_a_double_click_inserts_one_task"),
         r"too many values to unpack",
     ),
