@@ -90,3 +90,9 @@ def test_the_command_says_it_on_stderr_and_ctrl_c_leaves_no_lock_behind(database
 )
 def test_what_is_hidden_or_strange_is_told_too(blocker: Blocker, told: str) -> None:
     assert str(blocker) == told
+
+
+def test_of_many_sessions_the_first_are_named_and_the_rest_counted() -> None:
+    blockers = [Blocker(number, None, None, None, None) for number in range(1, 8)]
+    told = lock_waits._warning(blockers)
+    assert "before it: pid 1, pid 2, pid 3, pid 4, pid 5 and 2 more; SELECT pg_terminate_backend(1) ends" in told
