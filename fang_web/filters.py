@@ -15,6 +15,7 @@ from fang_core.errors import UsageError
 from fang_core.masking.masks import Masks, masks_of, masks_of_all
 from fang_core.record import TaskState
 from fang_core.tasks.selecting.filter import TaskFilter
+from fang_core.words.naming import meant
 from fang_core.words.spans import length_of
 from fang_web.errors import BadRequest
 from fang_web.parameters import Parameters, checked_uuid
@@ -63,8 +64,21 @@ class _Choosing:
         self.words.append(words)
 
 
-def chosen(parameters: Parameters, masked: frozenset[str], now: datetime) -> Chosen:
-    """Returns what the parameters choose. Raises ``BadRequest``, also if they search in what is masked."""
+_CONDITIONS: Final = (
+    *("state", "task_type", "kind", "id", "pool", "error", "header", "payload", "of", "newer", "older"),
+    *(f"{name}_{end}" for name in TIMES for end in ("after", "before")),
+)
+
+
+def chosen(parameters: Parameters, masked: frozenset[str], now: datetime, besides: Collection[str] = ()) -> Chosen:
+    """Returns what the parameters choose. Raises ``BadRequest``, also if they search in what is masked.
+
+    It also does if there is a parameter that is neither a condition nor one of ``besides``: without a condition that
+    somebody believes in, the page would be about more tasks than were meant, and so would the change that follows.
+    """
+    for name in parameters:
+        if name not in _CONDITIONS and name not in besides:
+            raise BadRequest(f"{name!r:.60} is no condition{meant(name, _CONDITIONS)}")
     choosing = _Choosing()
     _states(parameters, choosing)
     for name, condition, words in (

@@ -1,7 +1,7 @@
 """Reads what a browser sends: every parameter has a type and bounds; what does not fit is refused in one line."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Final, TypeVar
 from urllib.parse import parse_qsl
@@ -44,6 +44,9 @@ class Parameters:
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
 
     def text(self, name: str, *, most: int = 200, default: str = "") -> str:
         """Returns a text of at most so many characters, without spaces around it."""

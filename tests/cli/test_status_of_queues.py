@@ -149,7 +149,8 @@ def test_what_waits_and_runs_is_counted_alone_for_the_list_of_queues(queue: Memo
     queue.fail_task(failed, "no such mailbox")
     queue.fetch_and_touch_task("mail")
 
-    found, oldest = queue_status.count_alive(queue)
+    found, oldest, at = queue_status.count_alive(queue)
 
     assert {(each.state, each.count) for each in found} == {("new", 1), ("in_progress", 1)}
     assert [each.task_type for each in oldest] == ["mail"]
+    assert at >= failed.scheduled_at

@@ -121,6 +121,25 @@ async def test_nobody_searches_in_payloads_of_a_class_whose_secrets_are_not_know
         assert (await browser.get('/tasks?kind=web-free&payload={"value":1}')).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/tasks?", "/tasks/change?action=remove&", "/tasks/change?action=retry&"])
+async def test_a_condition_that_does_not_exist_is_refused(queue: AsyncMemoryQueue, path: str) -> None:
+    """It would be left out, and a change be made of more tasks than somebody meant."""
+    async with page_of(queue) as browser:
+        near = await browser.get(f"{path}state=failed&task-type=mail")
+        other = await browser.get(f"{path}state=failed&limit=7")
+    assert (near.status_code, other.status_code) == (400, 400)
+    assert "'task-type' is no condition (did you mean 'task_type'?)" in text_of(near)
+    assert "'limit' is no condition" in text_of(other)
+
+
+async def test_a_change_with_a_condition_that_does_not_exist_is_not_made(queue: AsyncMemoryQueue) -> None:
+    await ended(queue, 1, TaskState.FAILED)
+    form = {"state": "failed", "task-type": "mail", "sure": "1"}
+    async with page_of(queue) as browser:
+        answer = await browser.post("/actions/remove-tasks", data=form, headers=FROM_THE_PAGE)
+    assert (answer.status_code, (await queue.count_tasks(TaskFilter(all_tasks=True))).count) == (400, 1)
+
+
 async def test_pages_follow_each_other_and_show_each_task_once(queue: AsyncMemoryQueue) -> None:
     for order in range(1, 121):
         await queue.insert_task(Ship(order=order))

@@ -22,7 +22,7 @@ LIMIT: Final = 50
 async def tasks(view: View) -> Response:
     """Shows a page of the list; if htmx asks for more rows, those alone."""
     parameters = view.parameters
-    choice = chosen(parameters, view.settings.masked, datetime.now(UTC))
+    choice = chosen(parameters, view.settings.masked, datetime.now(UTC), besides=("cursor", "more", "done"))
     found = await view.queue.list_tasks(choice.which, limit=LIMIT, cursor=parameters.raw("cursor", most=8_192) or None)
     more = None if found.cursor is None else view.link("tasks", **{**choice.query, "cursor": found.cursor})
     is_more = parameters.flag("more") and view.is_fragment

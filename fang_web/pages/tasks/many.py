@@ -145,7 +145,7 @@ async def preview(view: View) -> Response:
         raise NotFound("there is no such change for you here")
     # Times of rows are of the database's clock: by one that is behind it, all of these tasks would come too late.
     now = await backend_time(view)
-    choice = _narrowed(chosen(view.parameters, view.settings.masked, now), verb)
+    choice = _narrowed(chosen(view.parameters, view.settings.masked, now, besides=("action",)), verb)
     count = await view.queue.count_tasks(choice.which, up_to=MOST_COUNTED)
     found = await view.queue.list_tasks(choice.which, limit=SAMPLE)
     return view.render(
@@ -167,9 +167,13 @@ def _narrowed(choice: Chosen, verb: Verb) -> Chosen:
     return in_states(choice, verb.unasked if choice.which.states is None else verb.states)
 
 
+_ASKED: Final = ("reason", "sure", "previewed")
+"""What the form of a change says besides which tasks are meant."""
+
+
 def _of_many(verb: Verb) -> Handler:
     async def change(view: View) -> Response:
-        choice = _narrowed(chosen(view.form, view.settings.masked, datetime.now(UTC)), verb)
+        choice = _narrowed(chosen(view.form, view.settings.masked, datetime.now(UTC), besides=_ASKED), verb)
         reason = view.form.text("reason", most=500)
         if verb.name == "remove" and not view.form.flag("sure"):
             raise BadRequest("tick the box if these tasks are to be removed")
