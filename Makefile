@@ -6,11 +6,11 @@ READY := $(VENV)/.ready
 # Tests start some hundred Pythons, and each would compile the packages that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-# `make test` makes `check` beside `lowest`.
+# `make test` makes `check` beside `lowest` and `collected`.
 MAKEFLAGS += --jobs=2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv check lowest test test-all faults mutants demo bench bench-all bench-quick clean
+.PHONY: help venv check lowest collected test test-all faults mutants demo bench bench-all bench-quick clean
 
 help: ## what one can do here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -42,11 +42,15 @@ check: $(READY) ## style, types, the rule of who imports whom, and that the mode
 lowest: $(LOWEST_READY) ## every statement under the oldest SQLAlchemy: its text is the same; payloads under the oldest pydantic; seconds
 	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/postgres/test_statements.py tests/core/tasks/test_changes.py tests/core/tasks/test_codec.py
 
-test: check lowest ## everything, on an embedded Postgres or on FANG_TEST_DATABASE_URL
+# The processes of a run would each compile all tests, at the same time.
+collected: $(READY)
+	$(BIN)/python -m pytest -qqq --collect-only
+
+test: check lowest collected ## everything, on an embedded Postgres or on FANG_TEST_DATABASE_URL
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 PG15 ?= /usr/lib/postgresql/15/bin
-test-all: check lowest ## the tests against Postgres 15 and 18, and those of the database under the oldest SQLAlchemy
+test-all: check lowest collected ## the tests against Postgres 15 and 18, and those of the database under the oldest SQLAlchemy
 	@if test -x $(PG15)/postgres; then FANG_TEST_PG_BIN=$(PG15) $(BIN)/python -m pytest -n auto --dist loadfile; else echo 'Postgres 15 is not here ($(PG15)): not tested against it'; fi
 	$(BIN)/python -m pytest -n auto --dist loadfile
 	$(LOWEST)/bin/python -m pytest -n auto --dist loadfile -p no:cacheprovider tests/postgres tests/conformance tests/threaded tests/async

@@ -102,18 +102,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_setupnodes(config: pytest.Config) -> None:
-    """Before xdist starts its processes."""
-    if not hasattr(os, "pidfd_open"):  # not on Linux
-        return
-    from tests.prepared import Prepared, use
-
-    prepared = Prepared(config.invocation_params.args)
-    use(prepared)
-    config.add_cleanup(prepared.close)
-
-
-@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """For ``--dist loadfile``."""
     if config.getoption("dist") != "loadfile":
