@@ -98,7 +98,9 @@ def _insert_free(
         due = due_as(tasks, due)
     without_task = begun - tasks.keys()
     if without_task:
-        yield operations.end_periods(without_task)
+        yield operations.end_periods(
+            row.terms.period for row in with_period if row.terms is not None and row.id in without_task
+        )
     return tasks
 
 

@@ -57,7 +57,7 @@ class MovingOperations(OperationsBase):
         rows = json.dumps([_as_row(each) for each in parcels if each.task.id not in late], default=_as_text)
         written: set[UUID] = yield Operation(_made(self.schema, "put"), {"p_rows": rows, "p_notify": notify}, as_ids)
         if begun - written:
-            yield self._end_periods(begun - written)
+            yield self._end_periods([each.period_hash for each in timed if each.task.id in begun - written])
         return written
 
     def _put_periods(self, parcels: Sequence[Parcel]) -> Script[set[UUID]]:
@@ -74,8 +74,8 @@ class MovingOperations(OperationsBase):
         begun: set[UUID] = yield Operation(_made(self.schema, "put_periods"), params, as_ids)
         return begun
 
-    def _end_periods(self, ids: set[UUID]) -> Operation[None]:
-        return Operation(self._statements.end_periods, {"p_ids": list(ids)}, as_nothing)
+    def _end_periods(self, hashes: list[str | None]) -> Operation[None]:
+        return Operation(self._statements.end_periods, {"p_hashes": hashes}, as_nothing)
 
 
 def _as_parcels(rows: Rows) -> list[Parcel]:

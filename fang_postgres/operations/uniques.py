@@ -55,9 +55,9 @@ class Uniques(OperationsBase):
         }
         return Operation(self._statements.begin_periods, params, as_ids)
 
-    def end_periods(self, ids: Iterable[UUID]) -> Operation[None]:
-        """Ends the periods of tasks that were not inserted after all."""
-        return Operation(self._statements.end_periods, {"p_ids": list(ids)}, as_nothing)
+    def end_periods(self, hashes: Iterable[str | None]) -> Operation[None]:
+        """Ends periods that the same transaction has begun, of tasks that were not inserted after all."""
+        return Operation(self._statements.end_periods, {"p_hashes": list(hashes)}, as_nothing)
 
     def undo_inserts(self, ids: Iterable[UUID]) -> Operation[None]:
         """Deletes rows that the same transaction has inserted, with their periods."""

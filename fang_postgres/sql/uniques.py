@@ -92,8 +92,11 @@ def begin_periods(t: Tables) -> Statement:
 
 
 def end_periods(t: Tables) -> Statement:
-    """Ends the periods of tasks that were not inserted after all."""
-    return Statement("end_periods", delete(t.uniques).where(t.uniques.c.task_id == any_(_given(IDS))))
+    """Ends periods that the same transaction has begun, of tasks that were not inserted after all.
+
+    They are found by their hashes: a task that is there already may have a period of another hash, which lasts.
+    """
+    return Statement("end_periods", delete(t.uniques).where(t.uniques.c.hash == any_(_GIVEN_HASHES)))
 
 
 def undo_inserts(t: Tables) -> Statement:

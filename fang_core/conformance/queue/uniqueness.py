@@ -290,6 +290,14 @@ class UniquenessSuite:
             assert backend.insert(backend.note(text="not unique"), id=plain.id, uniq=uniq).conflict
             assert backend.row(plain) == plain
 
+    def test_an_insert_by_id_repeated_on_other_terms_leaves_the_period_of_its_task(self, backend: Backend) -> None:
+        task = backend.insert(backend.note(n=1), uniq=FOR_AN_HOUR)
+        assert backend.insert(backend.note(n=1), id=task.id, uniq=Unique(by="n", within=HOUR)).id == task.id
+        rows = backend.insert_many([backend.note(n=1), backend.note(n=2)], uniq=Unique(by="n", within=HOUR))
+        assert [row.conflict for row in rows] == [False, False]  # what was not inserted has no period
+        backend.call(backend.queue.update_task_state, task, TaskState.FINISHED)
+        assert backend.insert(backend.note(n=1), uniq=FOR_AN_HOUR) == backend.row(task)._replace(conflict=True)
+
     # In the caller's transaction --------------------------------------------------------------------------------------
 
     def test_what_is_rolled_back_kept_nobody_out(self, backend: Backend) -> None:

@@ -232,6 +232,23 @@ MUTANTS: Final = (
         r"assert|did not",
     ),
     Mutant(
+        "an insert that takes the period back that it has begun takes back another hash's, too",
+        [
+            Edit(
+                "fang_postgres/sql/uniques.py",
+                "delete(t.uniques).where(t.uniques.c.hash == any_(_GIVEN_HASHES))",
+                "delete(t.uniques).where(t.uniques.c.task_id.in_(select(t.uniques.c.task_id).correlate(None)"
+                ".where(t.uniques.c.hash == any_(_GIVEN_HASHES))))",
+            )
+        ],
+        InTest(
+            "tests/conformance/test_pools.py"
+            "::TestEveryBackend::test_an_insert_by_id_repeated_on_other_terms_leaves_the_period_of_its_task"
+            "[postgres-threaded]"
+        ),
+        r"assert Task",
+    ),
+    Mutant(
         "a migration that waits for a lock does not say for whose",
         [Edit("fang_postgres/lock_waits.py", "        if found - last:\n", "        if last - found:\n")],
         InTest("tests/postgres/test_lock_waits.py::test_it_says_who_holds_the_lock_and_waits_on"),

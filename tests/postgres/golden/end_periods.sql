@@ -1,2 +1,2 @@
--- $1=p_ids
-DELETE FROM fang.fang_uniques WHERE fang.fang_uniques.task_id = ANY (array((SELECT unnest($1::UUID[]) AS unnest_1)))
+-- $1=p_hashes
+DELETE FROM fang.fang_uniques WHERE fang.fang_uniques.hash = ANY (array((SELECT unnest($1::TEXT[]) AS unnest_1)))
