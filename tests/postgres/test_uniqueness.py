@@ -409,6 +409,15 @@ def test_a_period_that_could_not_have_its_task_is_taken_back(
     assert watcher.execute("SELECT count(*) FROM fang.fang_uniques").fetchone() == (0,)
 
 
+def test_a_period_that_is_taken_back_leaves_another_of_the_same_task(
+    queue: Queue, watcher: psycopg.Connection[Any]
+) -> None:
+    task = queue.insert_task(Said(), uniq=FOR_A_DAY)
+    periods = watcher.execute("SELECT * FROM fang.fang_uniques").fetchall()
+    assert queue.insert_task(Said(), id=task.id, uniq=Unique(by=["n", "by"], within=DAY)).id == task.id
+    assert watcher.execute("SELECT * FROM fang.fang_uniques").fetchall() == periods != []
+
+
 def test_many_are_replaced_in_one_bulk(queue: Queue) -> None:
     uniq = TERMS["replace"]
     first = queue.insert_tasks([Said(n=n, by="first") for n in range(2_500)], uniq=uniq)
