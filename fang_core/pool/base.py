@@ -243,6 +243,8 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
             raise UsageError(
                 "a child process imports the main module, which starts a pool: do it under if __name__ == '__main__':"
             )
+        if self._is_called_by_lifespan():
+            raise UsageError("a lifespan cannot start its own pool")
         self._enter()
         try:
             lifetime = await self._changing.hold(self._start_anew)
@@ -301,7 +303,7 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
         return lifetime
 
     async def _stop(self) -> int:
-        if self._is_stopping_and_called_by_a_run():
+        if self._would_wait_for_itself():
             return 0
         lifetime, left = await self._changing.hold(self._end_running)
         if lifetime is not None:
@@ -338,7 +340,7 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
                 lifetime.runtime.logger.warning(f"pool %s: runs not ended: %d; {rest}", lifetime.id, left)
                 self._linger(lifetime, None)
             else:
-                self.is_clean = await lifetime.leave()
+                self.is_clean = await lifetime.leave(deadline)
         except BaseException:  # a cancellation, or Ctrl-C: the caller no longer waits, the pool stops all the same
             self._linger(lifetime, stop_by)
             raise
@@ -449,12 +451,24 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
             await lifetime.stop(stop_by)
         await lifetime.workers.join()
         try:
-            self.is_clean = await lifetime.leave()
+            self.is_clean = await lifetime.leave(self._deadline)
         finally:  # also if the event loop ends
             await lifetime.close()
         self._left()
 
-    def _is_stopping_and_called_by_a_run(self) -> bool:
-        """Whether the caller is a run that the stop under way waits for."""
+    def _would_wait_for_itself(self) -> bool:
+        """Whether the caller is a run, or the lifespan, that the stop under way waits for.
+
+        Raises ``UsageError`` if it is the lifespan that the start under way waits for.
+        """
         lifetime = self._lifetime
-        return lifetime is not None and self._running and lifetime.stopping.is_set() and lifetime.workers.is_caller()
+        if lifetime is None or not self._running:
+            return False
+        if lifetime.stopping.is_set():
+            return lifetime.resources.is_caller or lifetime.workers.is_caller()
+        if lifetime.resources.is_caller:
+            raise UsageError("a lifespan cannot stop its own pool before that has started: raise an exception instead")
+        return False
+
+    def _is_called_by_lifespan(self) -> bool:
+        return self._lifetime is not None and self._lifetime.resources.is_caller

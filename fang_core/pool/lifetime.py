@@ -115,7 +115,7 @@ class PoolLifetime:
         self._ticker = Ticker(runtime, store, self._timetable)
         self._live = LiveReporter(runtime, store, self.identity, self.in_flight.live)
         self._recorder = None if self._tally is None else self._make_recorder(self._tally)
-        self._resources = Resources(options.lifespan, runtime.mode)
+        self.resources = Resources(options.lifespan, runtime.mode)
 
     def _make_completer(self) -> Completer:
         return Completer(
@@ -229,7 +229,7 @@ class PoolLifetime:
         Raises what the lifespan raises, ``BackendError``, and ``RuntimeError`` if a service cannot be started.
         """
         await self.store.declare(self._declared)
-        self.in_flight.state = await self._resources.enter()
+        self.in_flight.state = await self.resources.enter()
         self.workers.start(
             on_taken=self.claimer.on_taken,
             on_ended=self.dispatch.ended,
@@ -329,14 +329,16 @@ class PoolLifetime:
         self.claimer.end_drains()
         return left
 
-    async def leave(self) -> bool:
-        """Writes what is left, deregisters and closes the store. Returns whether all of that succeeded.
+    async def leave(self, deadline: float) -> bool:
+        """Leaves the lifespan, writes what is left, deregisters and closes the store; returns whether all succeeded.
+
+        A warning says it if the lifespan has not ended at the deadline.
 
         If it is cancelled or interrupted, it can be called again, and goes on from there.
         """
         if self._has_left is None:
             try:
-                await self._leave_lifespan()
+                await self._leave_lifespan(deadline)
                 await self._live.close(FLUSHING)
                 has_written = await self.completer.close(FLUSHING)
                 if self._recorder is not None:
@@ -361,10 +363,10 @@ class PoolLifetime:
         finally:
             await self._heartbeat.close(FLUSHING)  # last, since it keeps the process' deadline
 
-    async def _leave_lifespan(self) -> None:
+    async def _leave_lifespan(self, deadline: float) -> None:
         """Releases the resources of the runs, which have all ended; an error of theirs is logged and stops nothing."""
         try:
-            await self._resources.leave()
+            await self.resources.leave(deadline, self._logger)
         except (Exception, SystemExit):  # KeyboardInterrupt may be that of whoever waits for the stop
             self._logger.exception("pool %s: its lifespan failed at the end", self.id)
 

@@ -57,11 +57,11 @@ def checked_middleware(value: Any, error: type[Exception] = UsageError) -> tuple
         raise error("middleware is a list of functions, each from a run to a context manager")
     for make in value:
         if is_manager(make) or is_async_manager(make):  # those of contextlib can be called too, as decorators
-            raise error(f"the middleware {_name(make)} is a context manager: give the function that makes it")
+            raise error(f"the middleware {name_of(make)} is a context manager: give the function that makes it")
         if _makes_no_manager(make):
-            raise error(f"the middleware {_name(make)} must return a context manager: is @contextmanager missing?")
+            raise error(f"the middleware {name_of(make)} must return a context manager: is @contextmanager missing?")
         if not _takes_a_run(make):
-            raise error(f"the middleware {_name(make)} must take one argument, the run")
+            raise error(f"the middleware {name_of(make)} must take one argument, the run")
     return tuple(value)
 
 
@@ -91,8 +91,9 @@ def is_async_manager(value: object) -> TypeGuard[AbstractAsyncContextManager[Any
 
 
 def _no_manager(make: Middleware, wanted: str) -> UsageError:
-    return UsageError(f"the middleware {_name(make)} must return {wanted}: is @contextmanager missing?")
+    return UsageError(f"the middleware {name_of(make)} must return {wanted}: is @contextmanager missing?")
 
 
-def _name(make: Any) -> str:
+def name_of(make: Any) -> str:
+    """Returns the name of a function, or that of the class of what else can be called."""
     return text_of(getattr(make, "__qualname__", type(make).__name__))

@@ -1,17 +1,29 @@
-"""``run()`` returns when somebody stops the pool: from elsewhere, from a run of its own, from a hook."""
+"""``run()`` returns when somebody stops the pool: from elsewhere, from a run of its own, a hook, or its lifespan."""
 
 import asyncio
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import copy_context
 from datetime import timedelta
+from queue import SimpleQueue
 from typing import Any, Final
 
 import pytest
 
 from fang_async import AsyncWorkerPool
-from fang_core import AsyncRunnable, Events, RetentionMode, Runnable, TaskConfig, TaskState
+from fang_core import (
+    AsyncMemoryQueue,
+    AsyncRunnable,
+    Events,
+    RetentionMode,
+    Runnable,
+    TaskConfig,
+    TaskState,
+    UsageError,
+)
 from fang_core.backends.memory.state import MemoryState
 from fang_threaded import WorkerPool
 from tests.modes import GATES, RAN, Harness, eventually, ran
@@ -80,15 +92,16 @@ class Scene:
         self.queue = harness.memory_queue(self.state)
         self.events = Started()
         self.pool: Any = None
+        self.task: Any = None  # asyncio forgets tasks that nobody refers to
 
-    def made(self, *events: Events, grace: float = 20) -> Any:
+    def made(self, *events: Events, grace: float = 20, **options: Any) -> Any:
         make: Any = WorkerPool if self.harness.mode == "threaded" else AsyncWorkerPool
-        options: dict[str, Any] = {"grace_period": timedelta(seconds=grace), "retention_mode": RetentionMode.KEEP_ALL}
+        options |= {"grace_period": timedelta(seconds=grace), "retention_mode": RetentionMode.KEEP_ALL}
         self.pool = make(self.queue, number_of_workers=2, events=[self.events, *events], **options)
         return self.pool
 
-    def running(self, *events: Events, grace: float = 20) -> "Future[int]":
-        running = self.harness.begin(self.made(*events, grace=grace).run)
+    def running(self, *events: Events, grace: float = 20, **options: Any) -> "Future[int]":
+        running = self.harness.begin(self.made(*events, grace=grace, **options).run)
         assert self.events.started.wait(PATIENT)
         return running
 
@@ -230,3 +243,152 @@ def test_a_hook_may_stop_a_pool_whose_threads_inherit_contexts(scene: Scene, mon
     monkeypatch.setattr(threading.Thread, "__init__", inheriting)
     assert scene.harness.begin(scene.pool.run).result(PATIENT) == 0
     assert scene.state.pools == {}
+
+
+class Resources:
+    """A lifespan that calls what it is given at its start and at its end, and keeps what these return or raise."""
+
+    def __init__(self, mode: str, *, first: Callable[[Any], Any] | None = None, last: Any = None) -> None:
+        self.mode, self.first, self.last = mode, first, last
+        self.said: list[Any] = []
+
+    def __call__(self, pool: Any) -> Any:
+        return self._threaded(pool) if self.mode == "threaded" else self._async(pool)
+
+    @contextmanager
+    def _threaded(self, pool: Any) -> Iterator[None]:
+        if self.first is not None:
+            self.first(pool)
+        yield
+        if self.last is not None:
+            try:
+                self.said.append(self.last(pool))
+            except UsageError as error:
+                self.said.append(str(error))
+
+    @asynccontextmanager
+    async def _async(self, pool: Any) -> AsyncIterator[None]:
+        if self.first is not None:
+            await self.first(pool)
+        yield
+        if self.last is not None:
+            try:
+                self.said.append(await self.last(pool))
+            except UsageError as error:
+                self.said.append(str(error))
+
+
+def stop(pool: Any) -> Any:
+    return pool.stop()
+
+
+def start(pool: Any) -> Any:
+    return pool.start()
+
+
+def test_a_lifespan_that_stops_its_pool_at_its_end_is_not_waited_for_by_itself(scene: Scene) -> None:
+    resources = Resources(scene.harness.mode, last=stop)
+    running = scene.running(lifespan=resources)
+    assert scene.harness.call(scene.pool.stop) == 0
+    assert running.result(PATIENT) == 0
+    assert resources.said == [0]
+    assert scene.state.pools == {}
+
+
+def test_a_lifespan_cannot_start_its_pool(scene: Scene) -> None:
+    resources = Resources(scene.harness.mode, last=start)
+    running = scene.running(lifespan=resources)
+    scene.harness.call(scene.pool.stop)
+    assert running.result(PATIENT) == 0
+    assert resources.said == ["a lifespan cannot start its own pool"]
+
+
+def test_a_lifespan_cannot_stop_its_pool_before_that_has_started(scene: Scene) -> None:
+    pool = scene.made(lifespan=Resources(scene.harness.mode, first=stop))
+    with pytest.raises(UsageError, match="cannot stop its own pool before that has started: raise an exception"):
+        scene.harness.call(pool.start)
+    assert scene.state.pools == {}
+
+
+def test_what_a_lifespan_has_started_may_stop_the_pool(scene: Scene) -> None:
+    may_stop = threading.Event()
+    stopped: SimpleQueue[int] = SimpleQueue()
+
+    def begin(pool: Any) -> None:
+        def wait_and_stop() -> None:
+            may_stop.wait(PATIENT)
+            stopped.put(pool.stop())
+
+        threading.Thread(target=copy_context().run, args=(wait_and_stop,), daemon=True).start()
+
+    async def begin_async(pool: Any) -> None:
+        async def wait_and_stop() -> None:
+            await asyncio.to_thread(may_stop.wait, PATIENT)
+            stopped.put(await pool.stop())
+
+        scene.task = asyncio.create_task(wait_and_stop())
+
+    running = scene.running(
+        lifespan=Resources(scene.harness.mode, first=begin if scene.harness.mode == "threaded" else begin_async)
+    )
+    may_stop.set()
+    assert running.result(PATIENT) == 0
+    assert stopped.get(timeout=PATIENT) == 0
+    assert scene.state.pools == {}
+
+
+def test_a_lifespan_that_does_not_end_is_named(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    def model_server(pool: Any) -> Any:
+        if scene.harness.mode == "threaded":
+            return hanging()
+        return hanging_async()
+
+    @contextmanager
+    def hanging() -> Iterator[None]:
+        yield
+        GATES["gate"].wait()
+
+    @asynccontextmanager
+    async def hanging_async() -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(GATES["gate"].wait)
+
+    def warnings() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+    running = scene.running(grace=0, lifespan=model_server)
+    stopping = scene.harness.begin(scene.pool.stop)
+    eventually(warnings)
+    assert not stopping.done()
+    GATES["gate"].set()
+    assert stopping.result(PATIENT) == 0
+    assert running.result(PATIENT) == 0
+    [line] = warnings()
+    assert "model_server has not ended, and the grace period is over" in line
+
+
+def test_a_lifespan_that_blocks_the_event_loop_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    gate = threading.Event()
+
+    @contextmanager
+    def blocking() -> Iterator[None]:
+        yield
+        gate.wait()
+
+    async def main() -> None:
+        async with AsyncWorkerPool(AsyncMemoryQueue(), grace_period=timedelta(0), lifespan=blocking):
+            pass
+
+    running = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
+    running.start()
+    eventually(lambda: "blocking has not ended" in caplog.text)
+    gate.set()
+    running.join(PATIENT)
+    assert not running.is_alive()
+
+
+def test_a_lifespan_that_ends_in_time_is_no_news(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    running = scene.running(lifespan=Resources(scene.harness.mode))
+    assert scene.harness.call(scene.pool.stop) == 0
+    assert running.result(PATIENT) == 0
+    assert "has not ended" not in caplog.text

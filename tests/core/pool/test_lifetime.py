@@ -1,5 +1,6 @@
 """A lifetime of a pool without a backend: in which order it starts and ends, and how it goes on after its death."""
 
+import time
 from typing import Any
 from uuid import UUID
 
@@ -71,7 +72,7 @@ class Pool:
         return self.runtime.begin(self.lifetime.stop(self.runtime.now + GRACE))
 
     def leave(self) -> bool:
-        return self.runtime.call(self.lifetime.leave())
+        return self.runtime.call(self.lifetime.leave(time.monotonic()))
 
     def die(self) -> None:
         """Other pools take it for dead, and its heart hears of it."""
@@ -218,7 +219,7 @@ def test_a_pool_that_still_holds_a_task_stays_registered(pool: Pool) -> None:
     stopping = pool.stop()
     pool.runtime.advance(GRACE)
     assert stopping.result == 0
-    leaving = pool.runtime.begin(pool.lifetime.leave())
+    leaving = pool.runtime.begin(pool.lifetime.leave(time.monotonic()))
     pool.runtime.advance(FLUSHING)
     assert leaving.result is False
     assert pool.store.called("reconcile", "unregister") == [("reconcile", pool.lifetime.id, [1])]

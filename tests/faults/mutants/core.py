@@ -420,4 +420,10 @@ MUTANTS: Final = (
         InTest("tests/async/test_flow_in_virtual_time.py::test_an_idle_pool_hardly_looks_at_managed_types"),
         r"assert \d+ <= 45",
     ),
+    Mutant(
+        "a lifespan that hangs at its end is named nowhere",
+        [Edit("fang_core/pool/lifespan.py", "        timer.start()", "        pass")],
+        InTest("tests/conformance/test_stopping.py::test_a_lifespan_that_blocks_the_event_loop_is_named"),
+        r"it did not come true in time",
+    ),
 )
