@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.rows import tuple_row
 
-from fang_core.backends.claims import LaneClaim, LaneRequest
+from fang_core.backends.claims import TURN_TAKEN, LaneClaim, LaneRequest
 from fang_postgres.grants import FUNCTIONS
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Operation
@@ -90,6 +90,19 @@ def test_with_functions_that_take_no_new_snapshot_it_would_exceed_them(
 
 def test_a_limit_for_each_key_under_the_lock_of_the_type(url: str, database: Database) -> None:
     assert meet(url, database, {"max_running": 100, "max_running_per_key": 5}) == (5, 0)
+
+
+def test_a_claim_whose_keys_others_have_filled_meanwhile_looks_again(url: str, database: Database) -> None:
+    flow = Flow(database)
+    flow.settings(max_running_per_key=1)
+    for lane in ("a", "b"):
+        flow.insert(lane)
+    request = LaneRequest(OTHER, "common", ("A",), 1)
+    with held_up(url, Operations("fang").claim_lanes(request)) as open_gate:
+        assert flow.lanes(flow.claim(1)) == {"a": 1}
+        late = open_gate()
+    assert (late.tasks, late.room) == ([], TURN_TAKEN)
+    assert flow.lanes(flow.claim(1)) == {"b": 1}
 
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])

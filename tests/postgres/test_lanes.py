@@ -2,6 +2,7 @@
 
 import uuid
 from collections import Counter
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -460,6 +461,24 @@ def test_claims_with_limits_by_key_go_side_by_side(flow: Flow, url: str) -> None
     with psycopg.connect(url) as other:
         assert len(flow.claim(20, connection=other, pool_id=OTHER).tasks) == 20
         assert len(flow.claim(20).tasks) == 20
+
+
+def test_claims_of_many_types_hold_no_more_locks_than_there_are_stripes(database: Database, url: str) -> None:
+    """Locks by type and key would fill the server's lock table, and then others fail, too."""
+    with ExitStack() as stack:
+        for task_type in ("one", "two", "three"):
+            flow = Flow(database, task_type)
+            flow.settings(max_running_per_key=1)
+            database.execute(
+                """INSERT INTO fang.fang_tasks (id, metadata, task_type, lane)
+                SELECT gen_random_uuid(), '{"type": "A"}', %s, n FROM generate_series(1, 2000) n""",
+                task_type,
+            )
+            other = stack.enter_context(psycopg.connect(url))
+            assert flow.claim(1_000, other).tasks
+        locks = "SELECT DISTINCT classid, objid FROM pg_locks WHERE locktype = 'advisory' AND database ="
+        held = database.rows(f"{locks} (SELECT oid FROM pg_database WHERE datname = current_database())")
+        assert len(held) <= 1_024
 
 
 def test_a_key_from_which_another_claim_takes_tasks_is_looked_at_again(flow: Flow, url: str) -> None:

@@ -56,7 +56,7 @@ looked AS MATERIALIZED
           WHERE r.task_type = $1::VARCHAR AND r.lane >= walk.lane AND r.lane <= walk.lane AND r.state = 'in_progress'
           ORDER BY r.lane LIMIT room.per_key) held) >= room.per_key THEN 0
       WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
-        'fang.' || $1::VARCHAR, 1718513256 + (hashtext(walk.lane) & 1023)))
+        'fang', 1718513256 + (hashtextextended(walk.lane, hashtext($1::VARCHAR)) & 1023)))
         THEN CAST(least($3::INTEGER,
           CASE WHEN room.key_every IS NOT NULL THEN (
             SELECT room.key_burst - (CAST(extract(epoch FROM c.tat - room.at) * 1000000 AS bigint) + room.key_every - 1) / room.key_every FROM (
@@ -159,8 +159,9 @@ paid AS
  SELECT EXISTS (SELECT 1
 FROM fang.fang_pools
 WHERE fang.fang_pools.id = $2::UUID AND fang.fang_pools.beats > -1) AS registered, coalesce((SELECT setting.is_managed FROM setting), false) AS is_managed, (
-    SELECT CASE WHEN room.n > 0 AND NOT EXISTS (SELECT 1 FROM claimed)
-      AND (SELECT count(*) FROM usable) < room.lanes AND EXISTS (SELECT 1 FROM looked WHERE looked.free < 0)
+    SELECT CASE WHEN room.n > 0 AND NOT EXISTS (SELECT 1 FROM claimed) AND (
+        (SELECT count(*) FROM usable WHERE usable.free > 0) > (SELECT count(*) FROM fair)
+        OR ((SELECT count(*) FROM usable) < room.lanes AND EXISTS (SELECT 1 FROM looked WHERE looked.free < 0)))
       THEN -1 ELSE room.n END FROM room) AS room, coalesce(
     (SELECT usable.lane FROM usable
      WHERE usable.is_last AND (SELECT count(*) FROM picked) < (SELECT room.n FROM room)
