@@ -345,12 +345,16 @@ class ScheduleInfo(NamedTuple):
 STORED: Final = ScheduleInfo._fields[:-1]
 """The fields of ``ScheduleInfo`` that are columns."""
 
-_TIMING: Final = ("cron", "every", "at", "anchor", "tz", "until")
+_TIMING: Final = ("cron", "every", "at", "anchor", "until")
 
 
 def begins_anew(former: ScheduleInfo, put: ScheduleInfo) -> bool:
-    """Returns whether what is put has other ticks than before: then none of them was missed."""
-    return not former.is_stored or any(getattr(former, name) != getattr(put, name) for name in _TIMING)
+    """Returns whether what is put has other ticks than before: then none of them was missed.
+
+    The zone decides the ticks of a pattern alone; of others it says how they are shown.
+    """
+    names = _TIMING if put.cron is None else (*_TIMING, "tz")
+    return not former.is_stored or any(getattr(former, name) != getattr(put, name) for name in names)
 
 
 class Schedules(NamedTuple):

@@ -126,8 +126,8 @@ def _is_listed(s: Any) -> ColumnElement[bool]:
     return or_(s.kind.is_not(None), s.declared.is_not(None), s.paused)
 
 
-_TIMING: Final = ("cron", "every", "at", "tz", "until")
-_OF_SPEC: Final = (*_TIMING, "overlap", "missed", "missed_within", "jitter", "pause_on_failure")
+_TIMING: Final = ("cron", "every", "at", "until")
+_OF_SPEC: Final = (*_TIMING, "tz", "overlap", "missed", "missed_within", "jitter", "pause_on_failure")
 _OF_TASK: Final = ("kind", "task_type", "metadata", "options")
 
 
@@ -152,7 +152,9 @@ def put_schedule(t: Tables) -> Statement:
     )
     new = putting.excluded
     is_moved = and_(anchor.is_not(None), s.anchor.is_distinct_from(anchor))
-    begins_anew = or_(s.kind.is_(None), *(s[name].is_distinct_from(new[name]) for name in _TIMING), is_moved)
+    has_other_zone = and_(new.cron.is_not(None), s.tz.is_distinct_from(new.tz))  # which shows the ticks of others, only
+    is_other = [s[name].is_distinct_from(new[name]) for name in _TIMING]
+    begins_anew = or_(s.kind.is_(None), *is_other, has_other_zone, is_moved)
     others = [s[name].is_distinct_from(new[name]) for name in given if name not in _TIMING]
     kept_anchor = case((s.every == new.every, s.anchor))
     put = putting.on_conflict_do_update(

@@ -154,6 +154,15 @@ class StoredScheduleSuite:
             put(backend, task=backend.note(text="\0"))
         assert do(backend, "list") == []
 
+    def test_another_zone_begins_a_pattern_anew_and_shows_other_schedules_in_it(self, backend: Backend) -> None:
+        for timing in ({"every": HOUR}, {"at": datetime(2100, 1, 1, tzinfo=UTC)}, {"cron": "30 2 * * *"}):
+            made = put(backend, tz="Asia/Tokyo", **timing)
+            again = put(backend, tz="Europe/Berlin", **timing)
+            assert again.tz == "Europe/Berlin"
+            assert again.changed_at != made.changed_at
+            assert (again.last_tick > made.last_tick) is ("cron" in timing)
+            assert again.anchor == made.anchor
+
     def test_a_schedule_is_put_anew_with_the_task_that_it_has(self, backend: Backend) -> None:
         before = put(backend, task=backend.note(n=5), priority=2)
         after = do(backend, "put", "nightly", before, cron="0 3 * * *")
