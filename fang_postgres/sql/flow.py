@@ -37,6 +37,7 @@ from sqlalchemy import (
     select,
     text,
     true,
+    tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.sql.elements import ColumnElement
@@ -108,12 +109,20 @@ def touch_lane(t: Tables) -> Statement:
 
 def prune_lanes(t: Tables) -> Statement:
     """Deletes what the rates of keys have left behind: a key whose row is gone may start as many tasks as one whose
-    bucket is full. It keeps the row for an hour longer, in case the clock is set back."""
-    c = t.lanes.c
+    bucket is full. It keeps the row for an hour longer, in case the clock is set back.
+
+    It leaves rows that a claim has written: one that waited for these, and was waited for, would be a deadlock.
+    """
+    c, old = t.lanes.c, aliased(t.lanes, "old")
     types = array_of(select(func.unnest(bindparam("p_task_types", type_=ARRAY(Text)))))
     hour: ColumnElement[Any] = literal_column("interval '1 hour'")
-    past = delete(t.lanes).where(c.task_type == any_(types), c.tat < func.clock_timestamp() - hour)
-    return Statement("prune_lanes", past.returning(c.lane))
+    past = (
+        select(old.c.task_type, old.c.lane)
+        .where(old.c.task_type == any_(types), old.c.tat < func.clock_timestamp() - hour)
+        .with_for_update(skip_locked=True)
+    )
+    pruned = delete(t.lanes).where(tuple_(c.task_type, c.lane).in_(past)).returning(c.lane)
+    return Statement("prune_lanes", pruned)
 
 
 def _claim(t: Tables, task: Any, columns: list[ColumnElement[Any]], *, of_kinds: bool) -> Any:

@@ -546,6 +546,19 @@ def test_what_the_rates_of_keys_have_left_behind_is_pruned(flow: Flow) -> None:
         assert left == (["a", "b", "c"] if task_types == ["other"] else ["a", "c"])
 
 
+def test_pruning_waits_for_no_claim_which_may_come_to_wait_for_it(flow: Flow, url: str) -> None:
+    flow.settings(key_rate_interval=timedelta(seconds=100), key_rate_burst=2)
+    for lane in "ab":
+        flow.insert(lane)
+        flow.database.execute("INSERT INTO fang.fang_lanes VALUES ('common', %s, now() - interval '2 hours')", lane)
+    with psycopg.connect(url) as other:
+        assert flow.lanes(flow.claim(1, other, after_lane="a")) == {"b": 1}
+        with psycopg.connect(url, options="-c lock_timeout=1ms", autocommit=True) as pruner:
+            run_on(pruner, OPS.prune_lanes(["common"]))
+        assert flow.database.rows("SELECT lane FROM fang.fang_lanes") == [("b",)]
+        assert flow.lanes(flow.claim(1, other)) == {"a": 1}
+
+
 @pytest.mark.parametrize(("lane", "is_told"), [("a", True), (None, False)])
 def test_a_slot_that_somebody_frees_is_told(harness: Harness, url: str, flow: Flow, lane: str, is_told: bool) -> None:
     (task_id,) = flow.insert(lane)
