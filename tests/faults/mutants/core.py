@@ -155,7 +155,7 @@ MUTANTS: Final = (
         "an interruption strikes in a callback of the garbage collector, where Python swallows it",
         [Edit("fang_threaded/interrupting.py", "if frame.f_code in of_collector:", "if False:")],
         InTest("tests/threaded/test_interrupting.py::test_callbacks_of_the_garbage_collector_are_not_struck"),
-        r"assert \[Success\(\)\] == \[Cancelled",
+        r"assert \[Success\(\)\] == \[Cancelled|did not come true",  # it may also leave a lock held
     ),
     Mutant(
         "a hung run is never told of",
