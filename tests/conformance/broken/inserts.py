@@ -105,6 +105,7 @@ class ForgetsPeriods(IsUniqueOtherwise):
     caught_by = (
         UniquenessSuite.test_a_period_outlasts_the_task_and_its_row,
         UniquenessSuite.test_tasks_with_and_without_terms_are_inserted_together,
+        UniquenessSuite.test_an_insert_by_id_repeated_on_other_terms_leaves_the_period_of_its_task,
     )
 
     @classmethod

@@ -90,6 +90,17 @@ class PausesSchedulesForEver(OtherArguments):
         return each._replace(lasts=None) if isinstance(each, Pause) else each
 
 
+class PausesForACenturyMore(OtherArguments):
+    caught_by = (StoredScheduleSuite.test_a_pause_until_a_time_that_has_passed_pauses_nothing,)
+    verb = "pause"
+
+    @classmethod
+    def argument(cls, each: Any, call: ScheduleCall[Any]) -> Any:
+        if not isinstance(each, Pause) or each.until is None:
+            return each
+        return each._replace(until=each.until.replace(year=each.until.year + 100))
+
+
 class HasOneScheduleForEachClass(OtherArguments):
     caught_by = (StoredScheduleSuite.test_a_class_has_many_schedules_with_arguments,)
     verb = "put"
@@ -201,6 +212,15 @@ class ForgetsOptionsThatWerePut(OtherSchedules):
     @classmethod
     def values(cls, info: Any, call: ScheduleCall[Any]) -> dict[str, Any]:
         return {"options": {}} if isinstance(call.args[0].schedule, Cron) else {}
+
+
+class BeginsAnewWithEachPut(OtherSchedules):
+    caught_by = (StoredScheduleSuite.test_another_zone_begins_a_pattern_anew_and_shows_other_schedules_in_it,)
+    verb = "put"
+
+    @classmethod
+    def values(cls, info: Any, call: ScheduleCall[Any]) -> dict[str, Any]:
+        return {"last_tick": info.changed_at}
 
 
 class EndsPausesWithPuts(OtherSchedules):
