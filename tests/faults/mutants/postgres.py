@@ -213,7 +213,12 @@ MUTANTS: Final = (
                 "fang_postgres/sql/stored_ticks.py",
                 "s.kind.is_not(None), is_as_read(s), not_(",
                 "s.kind.is_not(None), true(), not_(",
-            )
+            ),
+            Edit(
+                "fang_postgres/sql/stored_ticks.py",
+                "s.name == NAME, is_as_read(s), s.last_tick",
+                "s.name == NAME, true(), s.last_tick",
+            ),
         ],
         InTest("tests/postgres/test_stored_ticks.py::test_a_tick_that_meets_a_change_is_not_made"),
         r"assert \('ticked'",
