@@ -52,7 +52,7 @@ class InTests(NamedTuple):
 
     @property
     def command(self) -> Sequence[str]:
-        return ("pytest", "-q", "-p", "no:cacheprovider", *self.nodes)
+        return ("pytest", "-q", "-p", "no:cacheprovider", "-x", *self.nodes)
 
     def __str__(self) -> str:
         return f"{len(self.nodes)} tests"
