@@ -409,6 +409,12 @@ MUTANTS: Final = (
         r"too many values to unpack",
     ),
     Mutant(
+        "the page leaves a condition out that it does not know, and changes more tasks than somebody meant",
+        [Edit("fang_web/filters.py", "if name not in _CONDITIONS and name not in besides:", "if False:")],
+        InTest("tests/web/test_tasks.py::test_a_change_with_a_condition_that_does_not_exist_is_not_made"),
+        r"assert \(\d+, 0\) == \(400, 1\)",
+    ),
+    Mutant(
         "a pool spins on a full type: it asks for a slot as if it had only missed its turn",
         [
             Edit(

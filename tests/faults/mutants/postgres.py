@@ -207,6 +207,18 @@ MUTANTS: Final = (
         r"the rate was exceeded by",
     ),
     Mutant(
+        "a claim whose keys others have filled meanwhile says that there is nothing to claim",
+        [
+            Edit(
+                "fang_postgres/sql/flow.py",
+                "(SELECT count(*) FROM usable WHERE usable.free > 0) > (SELECT count(*) FROM fair)",
+                "false",
+            )
+        ],
+        InTest("tests/postgres/test_lane_gates.py::test_a_claim_whose_keys_others_have_filled_meanwhile_looks_again"),
+        r"assert \(\[\], 1\) == \(\[\], ",
+    ),
+    Mutant(
         "a tick is judged by a stale timetable: nobody looks whether its schedule was changed",
         [
             Edit(
