@@ -16,6 +16,10 @@ def main() -> None:
     except Ended:
         # A worker whose pools have not started left nothing undone; of other commands that is not known here.
         sys.exit(0 if sys.argv[1:2] == ["worker"] else ENDED_BY_SIGTERM)
+    finally:
+        # A process ends with a last collection, which would walk all that was imported only to free what ends with it:
+        # that took 0.15 s of CPU time of `fang status`.
+        gc.freeze()
 
 
 def _run() -> None:

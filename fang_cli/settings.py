@@ -7,111 +7,135 @@ password.
 
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
-
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from typing import Any, Final
 
 from fang_backends.urls import FORMS, Engine, engine_of
 from fang_cli.arguments import size_of
 from fang_core.errors import UsageError
 
-_PREFIX: Final = "fang_"
+_PREFIX: Final = "FANG_"
 _FILE: Final = "pyproject.toml"
 
 URL_VARIABLE: Final = "FANG_DATABASE_URL"
 """Names the database to the command, and to the application that it imports."""
 
+# What a value may be: each returns it, or raises ``UsageError`` that says what it must be, and never repeats it.
 
-def _names(value: object) -> object:
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise UsageError("must be a text")
+    return value
+
+
+def _names(value: object) -> tuple[str, ...]:
     """Returns the names in a list, or in a text with commas."""
-    return [name for each in value.split(",") if (name := each.strip())] if isinstance(value, str) else value
+    names = [name for each in value.split(",") if (name := each.strip())] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UsageError("must be a list of texts, or a text with commas")
+    return tuple(names)
 
 
-def _size(value: object) -> object:
-    return size_of("it", value) if isinstance(value, str) else value
+def _words(value: object) -> tuple[str, ...]:
+    words = _names(value)
+    if not all(words):
+        raise UsageError("must have no empty word, which is in all names")
+    return words
 
 
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
+def _size(value: object) -> int:
+    return size_of("it", value) if isinstance(value, str) else _at_least_one(value)
 
 
-def _port(value: object) -> object:
+def _level(value: object) -> str:
+    level = value.lower() if isinstance(value, str) else ""
+    if level not in _LEVELS:
+        raise UsageError(f"must be one of {', '.join(_LEVELS)}")
+    return level
+
+
+_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+def _port(value: object) -> int | None:
     """Returns the value, but None for what Kubernetes puts there if a service is named like the variable."""
-    return None if isinstance(value, str) and value.startswith("tcp://") else value
+    return None if isinstance(value, str) and value.startswith("tcp://") else _between(0, 65_535)(value)
 
 
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+def _between(least: int, most: int | None = None) -> Callable[[object], int]:
+    def number(value: object) -> int:
+        if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
+            value = int(value)
+        if type(value) is not int or value < least or (most is not None and value > most):
+            raise UsageError(f"must be a whole number, {least} or more{'' if most is None else f', {most:,} at most'}")
+        return value
 
-Masks = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], NoDecode, BeforeValidator(_names)]
-
-Port = Annotated[Annotated[int, Field(ge=0, le=65_535)] | None, BeforeValidator(_port)]
+    return number
 
 
-class Settings(BaseSettings):
-    """The settings. In the environment each has its name in capitals after ``FANG_``; an empty variable is no value."""
+_at_least_one: Final = _between(1)
 
-    model_config = SettingsConfigDict(
-        env_ignore_empty=True, extra="forbid", alias_generator=lambda name: _PREFIX + name.removesuffix("_")
+
+def _setting(default: Any, read: Callable[[object], object], told: str) -> Any:
+    return field(default=default, metadata={"read": read, "told": told})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings. In the environment each has its name in capitals after ``FANG_``; an empty variable is no value.
+
+    Not a class of pydantic-settings: with pydantic, that takes as long to import as all else that most commands need.
+    """
+
+    database_url: str | None = field(
+        default=None, repr=False, metadata={"read": _text, "told": f"The database: {FORMS}."}
     )
-
-    database_url: SecretStr | None = Field(None, description=f"The database: {FORMS}.")
-    schema_: str = Field("fang", description="The Postgres schema of the tables, or the queue's name on Redis.")
-    app: Names = Field((), description="The modules that define the task classes, for `fang insert` and its like.")
-    mask: Masks = Field(
+    schema: str = _setting("fang", _text, "The Postgres schema of the tables, or the queue's name on Redis.")
+    app: tuple[str, ...] = _setting(
+        (), _names, "The modules that define the task classes, for `fang insert` and its like."
+    )
+    mask: tuple[str, ...] = _setting(
         (),
-        description="No command, nor `fang web`, shows fields of payloads with one of these in their names: `iban`.",
+        _words,
+        "No command, nor `fang web`, shows fields of payloads with one of these in their names: `iban`.",
     )
-    pools: Names = Field((), description="What `fang worker` runs if it is told of no pool: `app.tasks:pool`.")
-    processes: Annotated[int, Field(ge=1, le=1_000)] | None = Field(None, description="Of `fang worker`.")
-    max_tasks: Annotated[int, Field(ge=1)] | None = Field(None, description="Of `fang worker`.")
-    max_memory: Annotated[int, BeforeValidator(_size), Field(ge=1)] | None = Field(
-        None, description="Of `fang worker`: `500M`, say."
-    )
-    metrics_port: Port = Field(None, description="Of `fang worker`.")
-    probe_port: Port = Field(None, description="Of `fang worker`; `fang healthcheck` asks there.")
-    bind: str | None = Field(None, description="Of `fang worker`: the address of these ports.")
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] | None = Field(
-        None, description="Of `fang worker`."
-    )
+    pools: tuple[str, ...] = _setting((), _names, "What `fang worker` runs if it is told of no pool: `app.tasks:pool`.")
+    processes: int | None = _setting(None, _between(1, 1_000), "Of `fang worker`.")
+    max_tasks: int | None = _setting(None, _at_least_one, "Of `fang worker`.")
+    max_memory: int | None = _setting(None, _size, "Of `fang worker`: `500M`, say.")
+    metrics_port: int | None = _setting(None, _port, "Of `fang worker`.")
+    probe_port: int | None = _setting(None, _port, "Of `fang worker`; `fang healthcheck` asks there.")
+    bind: str | None = _setting(None, _text, "Of `fang worker`: the address of these ports.")
+    log_level: str | None = _setting(None, _level, "Of `fang worker`.")
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # What is given when it is made is the file's, so it comes last.
-        return env_settings, init_settings
+
+SETTINGS: Final[Mapping[str, str]] = {each.name: each.metadata["told"] for each in fields(Settings)}
+"""What each setting says, by name."""
 
 
 def settings() -> Settings:
     """Returns the settings as they are now. Raises ``UsageError`` that names the setting that cannot be used."""
     file, table = _table()
-    known = [name.removesuffix("_") for name in Settings.model_fields]
     for key in table:
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            meant = f": did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+        if key not in SETTINGS:
+            near = get_close_matches(key, SETTINGS, n=1)
+            meant = f": did you mean {near[0]}?" if near else f"; there are {', '.join(SETTINGS)}"
             raise UsageError(f"{file}: [tool.fang] has no setting {key!r:.60}{meant}")
-    try:
-        return Settings(**{f"{_PREFIX}{key}": value for key, value in table.items()})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        variable = str(first["loc"][0]).upper()
-        place = variable if os.environ.get(variable) else f"{file}: {variable.removeprefix(_PREFIX.upper()).lower()}"
-        raise UsageError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
+    found = {}
+    for each in fields(Settings):
+        variable = f"{_PREFIX}{each.name.upper()}"
+        said = os.environ.get(variable)
+        if not said and each.name not in table:
+            continue
+        try:
+            found[each.name] = each.metadata["read"](said or table[each.name])
+        except UsageError as error:
+            raise UsageError(f"{variable if said else f'{file}: {each.name}'}: {error}") from None
+    return Settings(**found)
 
 
 def _table() -> tuple[Path, dict[str, Any]]:
@@ -149,8 +173,7 @@ def named_database_url(option: str | None) -> str | None:
     """Returns the option, or else the setting; None if neither is given."""
     if option:
         return option
-    found = settings().database_url
-    return None if found is None else found.get_secret_value()
+    return settings().database_url
 
 
 def chosen_database(option: str | None, *, needs_tables: bool = True) -> str:
@@ -168,7 +191,7 @@ def chosen_database(option: str | None, *, needs_tables: bool = True) -> str:
 
 def chosen_schema(option: str | None) -> str:
     """Returns the option, or else the setting."""
-    return option or settings().schema_
+    return option or settings().schema
 
 
 def chosen_masks(option: Sequence[str] = ()) -> frozenset[str]:

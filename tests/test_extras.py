@@ -106,6 +106,7 @@ asyncio.run(main())
 """,
 }
 QUEUES = {"fang_threaded": "Queue", "fang_async": "AsyncQueue"}
+POOLS = {"fang_threaded": "WorkerPool", "fang_async": "AsyncWorkerPool"}
 WITH_NO_DRIVER = "import sys; sys.modules.update(dict.fromkeys(('psycopg', 'asyncpg', 'sqlalchemy')))\n"
 
 
@@ -138,7 +139,8 @@ def test_what_no_pool_needs_is_imported_when_it_is_used(mode: str) -> None:
     names = f"{QUEUES[mode]}.__module__, MemoryQueue.__name__, 'sqlalchemy.orm' in sys.modules"
     every = f"import sys; from {mode} import *; print({names})"
     assert python(every).stdout == f"{mode}.queue MemoryQueue False\n"
-    assert python(f"import {mode}; {mode}.Quue").stderr.endswith(f"module '{mode}' has no attribute 'Quue'\n")
+    wrong = python(f"import {mode}; {mode}.WorkerPol").stderr
+    assert wrong.endswith(f"module '{mode}' has no attribute 'WorkerPol'. Did you mean: '{POOLS[mode]}'?\n")
 
 
 def test_a_file_needs_nothing_that_is_installed() -> None:

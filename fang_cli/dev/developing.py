@@ -36,7 +36,7 @@ def run_dev(
     Raises ``FangError`` if the database does not start.
     """
     chosen = settings()
-    schema = chosen.schema_
+    schema = chosen.schema
     if postgres is None:
         assert file is not None
         url, where = _sqlite(file, schema), "it stays"

@@ -5,10 +5,7 @@ from collections.abc import Callable, Sequence
 from inspect import iscoroutinefunction
 from typing import Any, Final
 
-from pydantic_core import to_jsonable_python
-
 from fang_core.errors import PayloadError, UsageError
-from fang_core.words.canonical import HiddenSet, canonical, settled
 
 By = str | tuple[str, ...] | Callable[[Any], Any]
 """What makes the key of a task: one of its fields, several fields, or a function that is called with the task."""
@@ -77,6 +74,11 @@ def key_text(value: Any) -> str:
 
     Raises ``UsageError`` if it cannot be.
     """
+    # Of pydantic, which takes time: who only reads limits makes no key.
+    from pydantic_core import to_jsonable_python
+
+    from fang_core.words.canonical import HiddenSet, canonical, settled
+
     try:
         plain = settled(value, to_jsonable_python(value), "")
         text = plain if isinstance(plain, str) else canonical(plain)

@@ -9,6 +9,7 @@ from typing import Any
 def lazily(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
     """Returns the ``__getattr__`` of a package: it imports a name from its module, given by name, and keeps it.
 
+    ``dir`` of the package tells all of the names, for those who type them.
     What the import raises is raised where the name is used. Type checkers are to see an import instead: a
     ``__getattr__`` would have them believe in any name.
     """
@@ -21,4 +22,6 @@ def lazily(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
         setattr(sys.modules[package], name, value)
         return value
 
+    own = sys.modules[package]
+    own.__dir__ = lambda: sorted({*vars(own), *modules})  # type: ignore[method-assign]
     return get

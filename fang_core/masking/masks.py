@@ -1,10 +1,12 @@
 """Hides values of payloads by the names of their fields: secrets of the classes, and names that mean a secret."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from fang_core.masking.secret_names import secret_names
 from fang_core.tasks.registry import REGISTRY
+
+if TYPE_CHECKING:
+    from fang_core.tasks.runnable import BaseRunnable
 
 HIDDEN: Final = "**********"
 """Stands in place of what is hidden, as pydantic writes a secret."""
@@ -120,7 +122,7 @@ def masks_of(kind: str, words: frozenset[str], *, hides_unknown: bool = False) -
     cls = REGISTRY.get(kind)
     if cls is None:
         return Masks(words, None if hides_unknown else frozenset())
-    return Masks(words, secret_names(cls))
+    return Masks(words, _secrets_of(cls))
 
 
 def masks_of_all(words: frozenset[str]) -> Masks:
@@ -130,8 +132,15 @@ def masks_of_all(words: frozenset[str]) -> Masks:
     """
     names: set[str] = set()
     for cls in REGISTRY.classes():
-        its_names = secret_names(cls)
+        its_names = _secrets_of(cls)
         if its_names is None:
             return Masks(words, None)
         names |= its_names
     return Masks(words, frozenset(names))
+
+
+def _secrets_of(cls: "type[BaseRunnable]") -> frozenset[str] | None:
+    # Of pydantic, which takes time: a command that knows no class does not need it.
+    from fang_core.masking.secret_names import secret_names
+
+    return secret_names(cls)

@@ -7,13 +7,14 @@ import inspect
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
-
-from pydantic import Field, TypeAdapter, ValidationError
 
 from fang_core.errors import UsageError
 from fang_core.tasks.registry import Mode
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 EARLIEST: Final = datetime(1, 1, 3, tzinfo=UTC)
 LATEST: Final = datetime(9999, 12, 29, tzinfo=UTC)
@@ -26,14 +27,6 @@ MOST_HEADERS: Final = 8_192
 """The most bytes of a task's headers, keys and values together, in UTF-8."""
 
 
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind, config={"strict": True})
-
-
-# Rows that another program wrote may have a task type that our inserts refuse.
-_TASK_TYPE: Final = _adapter(Annotated[str, Field(pattern=r"^[^\x00]*$")])
-
-
 def checked_id(value: UUID, name: str = "task_id") -> UUID:
     """Returns the id of a task, for a lookup or for a new task."""
     if not isinstance(value, UUID):
@@ -43,8 +36,16 @@ def checked_id(value: UUID, name: str = "task_id") -> UUID:
 
 
 def checked_task_type(value: str) -> str:
-    """Returns a task type, for a lookup."""
-    _apply(_TASK_TYPE, "task_type", value)
+    """Returns a task type, for a lookup: rows that another program wrote may have one that our inserts refuse."""
+    if not isinstance(value, str):
+        raise UsageError(f"task_type must be a str, not {type(value).__name__}")
+    if "\0" in value:
+        raise UsageError("task_type must not have NUL characters, which Postgres does not hold")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UsageError("task_type must not have lone surrogates, which no database holds") from None
     return value
 
 
@@ -129,20 +130,13 @@ def checked_delay(value: timedelta) -> timedelta:
     return value
 
 
-def usage_error(error: ValidationError, name: str | None = None) -> UsageError:
+def usage_error(error: "ValidationError", name: str | None = None) -> UsageError:
     """Returns the error for the first refused value: the one its check raised, or its name with pydantic's message."""
     first = error.errors(include_url=False, include_input=False)[0]
     of_check = first.get("ctx", {}).get("error")
     if isinstance(of_check, UsageError):
         return of_check
     return UsageError(f"{name or first['loc'][0]}: {first['msg']}")
-
-
-def _apply(check: TypeAdapter[Any], name: str, value: object) -> None:
-    try:
-        check.validate_python(value)
-    except ValidationError as error:
-        raise usage_error(error, name) from None
 
 
 _POOLS: Final[Mapping[Mode, str]] = MappingProxyType({"threaded": "WorkerPool", "async": "AsyncWorkerPool"})

@@ -27,6 +27,7 @@ def test_a_mode_offers_the_core_and_its_own(module: ModuleType) -> None:
     assert len(set(module.__all__)) == len(module.__all__)
     assert set(module.__all__) == set(fang_core.__all__) | OWN[module]
     assert all(getattr(module, name) is getattr(fang_core, name) for name in fang_core.__all__)
+    assert set(module.__all__) <= set(dir(module))
 
 
 @MODULES

@@ -13,7 +13,7 @@ import pytest
 from fang_cli.commands import fang
 from fang_cli.exit_codes import MEANINGS
 from fang_cli.options import DATABASE
-from fang_cli.settings import Settings
+from fang_cli.settings import SETTINGS as TOLD
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 
@@ -133,6 +133,5 @@ def _escaped(text: str) -> str:
 
 
 def _settings() -> Iterator[str]:
-    for name, field in Settings.model_fields.items():
-        key = name.removesuffix("_")
-        yield f"| `{key}` | `FANG_{key.upper()}` | {field.description} |"
+    for name, told in TOLD.items():
+        yield f"| `{name}` | `FANG_{name.upper()}` | {told} |"

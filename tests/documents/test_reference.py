@@ -12,7 +12,7 @@ import pytest
 import fang_cli.__main__
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_cli import commands, ending, exit_codes
-from fang_cli.settings import Settings
+from fang_cli.settings import SETTINGS
 from fang_cli.supervisor.process_group import EXIT_GAVE_UP
 from fang_cli.supervisor.report import PROCESS
 from fang_core import (
@@ -147,7 +147,7 @@ def test_commands() -> None:
 
 
 def test_variables() -> None:
-    settings = {f"FANG_{name.removesuffix('_').upper()}" for name in Settings.model_fields}
+    settings = {f"FANG_{name.upper()}" for name in SETTINGS}
     assert missing("Environment variables", settings | {PROCESS}) == set()
 
 
