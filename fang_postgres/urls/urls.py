@@ -17,12 +17,15 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 
 from fang_core.errors import UsageError
+from fang_core.words.naming import class_and_library
 from fang_postgres.connections.connecting import DEFAULT_PORT
 from fang_postgres.urls.address import Address, Host
 from fang_postgres.urls.parameters import BOTH, ENVIRONMENT, LIBPQ_ALONE, SSL_MODES, check_values, named, refuse_unknown
 from fang_postgres.urls.services import of_service
 
-_READ_AS: Final = "the database URL cannot be read; write postgresql://user@host/database"
+_FORM: Final = "postgresql://user@host/database"
+
+_READ_AS: Final = f"the database URL cannot be read; write {_FORM}"
 
 _WRITE_HOSTS: Final = "several hosts in the database URL are written host:port,host:port"
 
@@ -87,6 +90,8 @@ def address(
 def _parsed(url: str | URL) -> tuple[URL, list[str]]:
     """Returns the parsed URL, and its hosts if it has any in front of the database."""
     hosts: list[str] = []
+    if not isinstance(url, str | URL):  # a pydantic URL, or an engine where none is taken
+        raise UsageError(f"a database URL is a text like {_FORM}, not {class_and_library(url)}")
     if isinstance(url, str):
         url = url.strip()  # a URL read from a file ends in a line break
         refuse_unknown(_without_value(url))  # make_url drops parameters without a value

@@ -13,7 +13,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import redis
 import redis.asyncio
@@ -38,9 +38,12 @@ CONNECT_WITHIN: Final = 5.0
 ANSWER_WITHIN: Final = 10.0
 """Seconds within which a server has to answer; then the connection is given up, and with it the reply."""
 
-_VALKEY: Final = re.compile("^valkey(s?):")
+_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
+_VALKEY: Final = re.compile("^valkey(s?)$")
 _HOW: Final = "redis://localhost:6379/0, rediss:// with TLS, or unix:///path/of/the/socket?db=0"
 _Sentinel: Final[Any] = redis.sentinel.Sentinel  # which has no types
+_SENTINEL: Final = "hand in the client that redis-py's Sentinel(...).master_for(...) makes, instead of a URL"
+_CLUSTER: Final = "give the URL of any one node, redis://host:port: the queue finds the one that has its keys"
 _KEEPALIVE: Final = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """So that a connection whose other end has gone without a word ends within half a minute, used or not."""
 
@@ -52,6 +55,9 @@ _SETTINGS: Final = frozenset(
     }
 )
 """What is taken from a URL or a client, beside the settings of TLS; all else is ours, or its pool's."""
+
+_PARAMETERS: Final = frozenset({"db", "username", "password", "client_name", "socket_keepalive", "socket_read_size"})
+"""What a URL may say behind its question mark, beside the settings of TLS."""
 
 
 @dataclass(frozen=True)
@@ -146,19 +152,40 @@ def _driver() -> Mapping[str, Any]:
 
 
 def _parsed(url: str, connections: Any) -> dict[str, Any]:
-    url = _VALKEY.sub(lambda scheme: f"redis{scheme[1]}:", url)
+    scheme, separator, rest = url.strip().partition("://")  # one that is read from a file ends in a line break
+    scheme = _VALKEY.sub(lambda valkey: f"redis{valkey[1]}", scheme.lower())
+    url = f"{scheme}{separator}{rest}"
     try:
         parts = urlsplit(url)
         path = parts.path.removeprefix("/")
-        if parts.scheme == "unix" or not path or path.isdecimal():
+        if scheme in _SCHEMES and separator and (scheme == "unix" or not path or path.isdecimal()):
             parsed: dict[str, Any] = connections.parse_url(url)
+            _refuse_unknown(parts.query)
             return parsed
+    except UsageError:
+        raise
     except ValueError:  # its text may quote the password
         pass
+    for word, how in (("sentinel", _SENTINEL), ("cluster", _CLUSTER)):
+        if word in scheme:
+            raise UsageError(f"a queue takes no URL of a {word.capitalize()}: {how}")
+    if "," in rest.rpartition("@")[2].partition("/")[0]:
+        raise UsageError(f"a queue takes the URL of one host; of a Cluster, {_CLUSTER}; of Sentinel, {_SENTINEL}")
     raise UsageError(
         f"the URL of Redis cannot be used: write it like {_HOW}; a password goes before the host, :PASSWORD@, its"
         " special characters as %XX"
     )
+
+
+def _refuse_unknown(query: str) -> None:
+    """Raises ``UsageError`` for parameters of a URL that would have no effect."""
+    said = parse_qs(query, keep_blank_values=True)
+    unknown = sorted(name for name in said if name not in _PARAMETERS and not name.startswith("ssl_"))
+    if unknown:
+        if "@" in query:
+            raise ValueError("perhaps what follows a ? in a password")
+        names = ", ".join(f"{name:.40}" for name in unknown)
+        raise UsageError(f"the URL of Redis has parameters that Fang does not take: {names}; leave them out")
 
 
 def sever(fileno: int) -> None:

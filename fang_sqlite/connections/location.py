@@ -10,6 +10,9 @@ from fang_core.errors import UsageError
 _SCHEME: Final = re.compile(r"sqlite(\+\w+)?:", re.IGNORECASE)
 """How a URL begins; SQLAlchemy's may name a driver."""
 
+_OTHER_SCHEME: Final = re.compile(r"(?P<scheme>[a-z][\w+.-]+)://|file:", re.IGNORECASE)
+"""How a URL begins that is not of a file. A single letter may be a drive."""
+
 _URL: Final = re.compile(_SCHEME.pattern + "(//(/(?P<path>.*))?)?", re.IGNORECASE | re.DOTALL)
 
 
@@ -29,7 +32,9 @@ def path_of(given: str | os.PathLike[str]) -> Path:
         raise UsageError("the path of a database file is a text without null characters")
     if _SCHEME.match(text):
         text = _path_in(text)
-    if text in {"", ":memory:"} or text.startswith("file:"):
+    elif other := _OTHER_SCHEME.match(text):
+        raise UsageError(f"give the path of a file or sqlite:///path, not a URL that begins with {other[0]:.40}")
+    if text in {"", ":memory:"}:
         raise UsageError("a database in memory is gone with its process: give a file, or use MemoryQueue")
     path = Path(text).absolute()
     return Path(os.path.realpath(path)) if path.is_symlink() else path

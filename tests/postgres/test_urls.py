@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import PostgresDsn
 from sqlalchemy import make_url
 
 from fang_async.connector import Connector as AsyncConnector
@@ -54,6 +55,12 @@ def test_what_cannot_be_read_is_not_repeated(url: str) -> None:
         read(url)
     assert "sec" not in str(refused.value).replace("seconds", "")
     assert "\n" not in str(refused.value)
+
+
+def test_an_object_that_is_no_url_is_named_by_its_class() -> None:
+    for other, name in ((None, "NoneType"), (PostgresDsn("postgresql://me:secret@h/app"), "pydantic.PostgresDsn")):
+        with pytest.raises(UsageError, match=f"a database URL is a text like postgresql://.*, not {name}"):
+            address(other)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {} "])

@@ -401,6 +401,33 @@ def test_a_url_that_cannot_be_used_is_refused_without_the_password(url: str) -> 
         assert "ret" not in str(refused.value).replace("write", "")
 
 
+@pytest.mark.parametrize("made", [server_of, async_server_of])
+def test_both_modes_read_the_same_urls(made: Callable[[Any], Any]) -> None:
+    for url in (" redis://h:1/2\n", "REDIS://h:1/2", "Valkey://h:1/2", "redis://h:1/2?socket_keepalive=true"):
+        assert (made(url).where, made(url).database) == ("h:1", 2)
+    for url in ("unix:/run/redis.sock", "redis:h", "redis+unix:///run/redis.sock", "h:6379", ""):
+        with pytest.raises(UsageError, match="URL of Redis cannot be used"):
+            made(url)
+
+
+@pytest.mark.parametrize("made", [server_of, async_server_of])
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis://h?max_connections=3&frob=1", r"does not take: frob, max_connections; leave them out"),
+        ("redis://h?socket_timeout=1&ssl_cert_reqs=none", r"does not take: socket_timeout; leave"),
+        ("redis://:sec?ret=1@h", "cannot be used"),
+        ("redis+sentinel://h:26379/primary", r"no URL of a Sentinel: hand in the client that .*master_for"),
+        ("rediss-cluster://h", "no URL of a Cluster: give the URL of any one node"),
+        ("redis://:sec@one:1,two:2/0", "takes the URL of one host; of a Cluster"),
+    ],
+)
+def test_what_a_url_asks_for_in_vain_is_refused_by_name(made: Callable[[Any], Any], url: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why) as refused:
+        made(url)
+    assert "sec" not in str(refused.value)
+
+
 def test_valkey_has_urls_of_its_own() -> None:
     assert server_of("valkey://h:1/2") == replace(server_of("redis://h:1/2"), given="valkey://h:1/2")
     assert async_server_of("valkeys://h").connection_class is redis.asyncio.SSLConnection
