@@ -16,9 +16,10 @@ from fang_core.runs.interrupt import Interrupt
 from fang_core.runs.run import Run
 from fang_core.words.texts import cut, printable
 
-RUNNING_FOR: Final = 0.7
+RUNNING_FOR: Final = 0.1
 """Seconds for which a run must have been going on before beats ask about it: short runs cost them nothing. With a beat
-each second, a run whose task is taken away just after it began is told within two seconds."""
+each second, a run hears within 1.2 s that its task is cancelled or was taken away, also if that is just after it began:
+then it may be too young for the next beat, and the one after that comes when it is 1.1 s old."""
 
 
 class Control:

@@ -30,7 +30,8 @@ SWEEP_EVERY: Final = 15
 """Beats between two looks for tasks whose holder has no record."""
 
 APART: Final = 0.02
-"""Seconds between two beats at least, however often other processes tell the pool something."""
+"""Seconds from one beat to the next at least, however often other processes tell the pool something, and however long
+a beat takes."""
 
 
 class Heartbeat:
@@ -160,7 +161,11 @@ class Heartbeat:
         await self._heart.close()
 
     async def _try(self) -> float:
-        """Beats once; returns the seconds until the next beat."""
+        """Beats once; returns the seconds until the next beat, which begins a second after this one has begun.
+
+        What a beat brings may have been written just after the one before had looked: however long that one took, or
+        the rescues that followed it, must not come on top.
+        """
         self._tried = time.monotonic()
         try:
             self._control.look()
@@ -171,8 +176,9 @@ class Heartbeat:
         except Exception as error:  # noqa: BLE001 - a heart survives every error of its database
             self._failed(error)
             return min(EVERY, self._outage.failed(time.monotonic()))
-        self._outage.over(time.monotonic(), self._identity.id)
-        return APART if self._is_told else EVERY
+        now = time.monotonic()
+        self._outage.over(now, self._identity.id)
+        return APART if self._is_told else max(APART, self._tried + EVERY - now)
 
     async def _beat(self) -> None:
         pool_id = self._identity.id  # it may change while this waits
@@ -236,7 +242,7 @@ class Heartbeat:
         """
         for pulse in random.sample(dead, len(dead)):
             self._tell(await self._heart.rescue([pulse]))
-            if time.monotonic() - self._answered > EVERY:
+            if time.monotonic() - self._tried > EVERY:
                 return
 
     def _tell(self, rescued: list[Rescued]) -> None:

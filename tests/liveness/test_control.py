@@ -267,6 +267,7 @@ def test_while_the_tasks_are_locked_the_heart_beats_and_then_tells_what_was_lost
 def beats_without_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beats follow each other, and ask about each run."""
     monkeypatch.setattr(heartbeat, "EVERY", 0.001)
+    monkeypatch.setattr(heartbeat, "APART", 0.001)
     monkeypatch.setattr(control, "RUNNING_FOR", 0.0)
 
 

@@ -10,13 +10,17 @@ import pytest
 from fang_core.claims.expiry import ClaimTime
 from fang_core.claims.inflight import InFlight
 from fang_core.config import RetentionMode
+from fang_core.events import EventBus
+from fang_core.liveness import Beat, BeatRequest, CancelRequest
 from fang_core.logs import LOGGERS
 from fang_core.messages import Delivery
 from fang_core.pool import control
 from fang_core.pool.control import RUNNING_FOR, PoolControl
+from fang_core.pool.heartbeat import Heartbeat
+from fang_core.pool.identity import PoolIdentity
 from fang_core.runs.interrupt import Interrupt
 from fang_core.runs.run import Run
-from tests.core.pool.fakes import NOW, FakeRuntime, claim
+from tests.core.pool.fakes import NOW, FakeHeart, FakeRuntime, claim
 
 ME, OTHER = UUID(int=1), UUID(int=2)
 
@@ -26,10 +30,21 @@ class Workers:
 
     def __init__(self) -> None:
         self.interrupted: list[tuple[Run, Interrupt, str]] = []
+        self.missing = 0
+        self.size = 4
 
     def interrupt(self, run: Run, why: Interrupt, reason: str = "") -> bool:
         self.interrupted.append((run, why, reason))
         return True
+
+
+class NothingHangs:
+    """Stands in for ``HungRuns``."""
+
+    def look(self) -> None: ...
+
+    def as_json(self, pool_id: UUID) -> str:
+        return "{}"
 
 
 class Pool:
@@ -42,7 +57,7 @@ class Pool:
         self.stops = 0
         self.sizes: list[int] = []
         workers: Any = self.workers
-        hung: Any = None
+        hung: Any = NothingHangs()
         self.control = PoolControl(
             runtime,
             self.in_flight,
@@ -105,6 +120,44 @@ def test_beats_ask_about_runs_that_have_gone_on_for_a_while_or_about_every_one(p
     second = pool.run(2)
     assert pool.control.held(ME, every=False) == [first]
     assert pool.control.held(ME, every=True) == [first, second]
+
+
+class Heart(FakeHeart):
+    """Reads at the end of a beat, 50 ms after its beginning, which of the runs are to be cancelled."""
+
+    def __init__(self, runtime: FakeRuntime) -> None:
+        super().__init__([])
+        self._runtime = runtime
+        self.cancelled: set[UUID] = set()
+
+    async def beat(self, request: BeatRequest, /) -> Beat:
+        await self._runtime.wait(self._runtime.event(), 0.05)
+        beat = await super().beat(request)
+        asked = [CancelRequest(id, "a mistake", "someone") for id, _ in request.held if id in self.cancelled]
+        return beat._replace(cancels=asked)
+
+
+@pytest.mark.parametrize("late", [n / 20 for n in range(20)])
+def test_a_run_hears_within_a_second_and_a_bit_of_a_cancel_that_nobody_notifies_of(pool: Pool, late: float) -> None:
+    """Also if it has just begun, however soon the next beat comes."""
+    heart = Heart(pool.runtime)
+    identity, events = PoolIdentity(ME), EventBus(())
+    heartbeat = Heartbeat(
+        pool.runtime,
+        heart,
+        identity,
+        lease=60,
+        max_crashes=3,
+        events=events,
+        on_declared_dead=lambda _: None,
+        control=pool.control,
+    )
+    pool.runtime.begin(heartbeat.start())
+    pool.runtime.advance(5.0 + late)
+    run = pool.run(1)
+    heart.cancelled.add(run.task.id)
+    pool.runtime.advance(1.2)
+    assert pool.workers.interrupted[:1] == [(run, Interrupt.CANCELLED, "a mistake")]
 
 
 def test_a_run_that_is_held_under_another_id_is_not_asked_about(pool: Pool) -> None:

@@ -9,10 +9,10 @@ import pytest
 from fang_core.backends.pools import Rescued
 from fang_core.errors import BackendUnavailable
 from fang_core.events import EventBus
-from fang_core.liveness import MOST_MESSAGES, Beat, BeatRequest, CancelRequest, Pulse
+from fang_core.liveness import EVERY, MOST_MESSAGES, Beat, BeatRequest, CancelRequest, Pulse
 from fang_core.messages import Delivery
 from fang_core.pool.control import Control
-from fang_core.pool.heartbeat import APART, Heartbeat
+from fang_core.pool.heartbeat import APART, SWEEP_EVERY, Heartbeat
 from fang_core.pool.identity import PoolIdentity
 from fang_core.runs.run import Run
 from tests.core.pool.fakes import FakeRuntime, claim
@@ -33,6 +33,8 @@ class Heart:
         self.requests: list[BeatRequest] = []
         self.times: list[float] = []
         self.answers: list[Beat | Exception] = []
+        self.takes = 0.0
+        """Seconds for each beat, and for each look for tasks without a holder."""
 
     def answer(self, **fields: Any) -> None:
         self.answers.append(Beat(True, 1e6, [], **fields))
@@ -40,7 +42,7 @@ class Heart:
     async def beat(self, request: BeatRequest, /) -> Beat:
         self.requests.append(request)
         self.times.append(self._runtime.now)
-        await self._runtime.yield_now()
+        await self._runtime.wait(self._runtime.event(), self.takes)
         answer = self.answers.pop(0) if self.answers else Beat(True, 1e6, [])
         if isinstance(answer, Exception):
             raise answer
@@ -50,6 +52,7 @@ class Heart:
         return []
 
     async def rescue_orphans(self, max_crashes: int, /) -> list[Rescued]:
+        await self._runtime.wait(self._runtime.event(), self.takes)
         return []
 
     async def close(self) -> None: ...
@@ -191,6 +194,19 @@ def test_told_again_and_again_it_does_not_beat_without_a_pause(
     heartbeat.on_told(ME)
     runtime.advance(APART)
     assert heart.times[-1] > runtime.now - 2 * APART  # the last is never left out
+
+
+@pytest.mark.parametrize(("takes", "apart"), [(0.0, EVERY), (0.3, EVERY), (1.5, 1.5 + APART)])
+def test_beats_begin_a_second_apart_however_long_they_take(
+    runtime: FakeRuntime, heart: Heart, heartbeat: Heartbeat, takes: float, apart: float
+) -> None:
+    """They do so when a beat has looked for tasks without a holder as well, if there is time for that."""
+    heart.takes = takes
+    runtime.begin(heartbeat.start())
+    runtime.advance(5 * SWEEP_EVERY)
+    gaps = [later - earlier for earlier, later in zip(heart.times, heart.times[1:], strict=False)]
+    assert sorted({round(gap, 6) for gap in gaps})[0] == round(apart, 6)
+    assert sum(gap > apart + 1e-6 for gap in gaps) == (0 if takes < EVERY else len(gaps) // SWEEP_EVERY)
 
 
 def test_after_as_many_messages_as_a_beat_brings_it_asks_for_more_at_once(

@@ -432,4 +432,19 @@ MUTANTS: Final = (
         InTest("tests/conformance/test_stopping.py::test_a_lifespan_that_blocks_the_event_loop_is_named"),
         r"it did not come true in time",
     ),
+    Mutant(
+        "no beat asks about a run in its first second: it hears late of a cancel that nobody notifies of",
+        [Edit("fang_core/pool/control.py", "RUNNING_FOR: Final = 0.1", "RUNNING_FOR: Final = 0.7")],
+        InTest(
+            "tests/core/pool/test_control.py"
+            "::test_a_run_hears_within_a_second_and_a_bit_of_a_cancel_that_nobody_notifies_of"
+        ),
+        r"assert \[\] == \[",
+    ),
+    Mutant(
+        "a beat waits for a second after the one before is done, however long that took",
+        [Edit("fang_core/pool/heartbeat.py", "max(APART, self._tried + EVERY - now)", "EVERY")],
+        InTest("tests/core/pool/test_heartbeat.py::test_beats_begin_a_second_apart_however_long_they_take"),
+        r"assert 1\.3 == 1\.0",
+    ),
 )
