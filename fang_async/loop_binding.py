@@ -11,11 +11,20 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
+from fang_core.driving import NO_LOOP
 from fang_core.errors import UsageError
 from fang_core.interpreter.forks import in_child
 
 END_WITHIN: Final = 5.0
 """Seconds for which an event loop waits at its end for connections to close that the application did not close."""
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Returns the running event loop. Raises ``UsageError`` if none of asyncio's runs."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise UsageError(NO_LOOP) from None
 
 
 async def _nothing() -> None:
@@ -63,7 +72,7 @@ class LoopBinding:
 
     def enter(self) -> None:
         """Binds the owner to the running loop. Raises ``UsageError`` if it is in use on another one."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if loop is self._loop and self._end_hook is not None:
             return
         with self._changing:  # several threads may call this at once, each on its own loop
@@ -78,7 +87,7 @@ class LoopBinding:
         If the owner's loop has ended, drops what it has there.
         """
         with self._changing:
-            self._check(asyncio.get_running_loop())
+            self._check(running_loop())
             if self.has_ended:
                 self._move()
 

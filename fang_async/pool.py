@@ -103,6 +103,7 @@ class AsyncWorkerPool(PoolBase[AsyncBackend]):
         If it is cancelled during the stop, it waits for the end of that; a second cancellation leaves the stop to the
         background.
         """
+        self._loop_binding.check()
         return await self._run()
 
     async def runs_go_on(self) -> bool:

@@ -18,6 +18,7 @@ from redis.asyncio.sentinel import SentinelManagedConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
+from fang_core.driving import NO_LOOP
 from fang_core.errors import UsageError
 from fang_core.interpreter.forks import ForkWatch, in_child
 from fang_redis.aio.wire import Wire
@@ -251,6 +252,14 @@ class AsyncLink:
                     await sentinel.aclose()
 
 
+def running_loop() -> AbstractEventLoop:
+    """Returns the running event loop. Raises ``UsageError`` if none of asyncio's runs."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise UsageError(NO_LOOP) from None
+
+
 class AsyncLinks:
     """The connection of a queue, which is made when it is needed, and made again when it has broken.
 
@@ -266,7 +275,7 @@ class AsyncLinks:
 
     def enter(self) -> None:
         """Moves to the running event loop. Raises ``UsageError`` if the former one still runs, and needs it."""
-        loop, former = asyncio.get_running_loop(), self._loop
+        loop, former = running_loop(), self._loop
         if loop is former:
             return
         link = self._link

@@ -14,6 +14,7 @@ from fang_core.tasks.insertion import Inject
 from fang_core.tasks.payloads.codec import MAX_PAYLOAD_BYTES
 from fang_core.words.naming import names_arguments
 from fang_redis.aio.driver import AsyncDriver
+from fang_redis.aio.links import running_loop
 from fang_redis.base import DEFAULT_NAME, RedisQueueBase
 from fang_redis.connections.checking import check
 from fang_redis.connections.connecting import AsyncClient, async_server_of, threaded
@@ -74,6 +75,7 @@ class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
 
         The queue can be opened again. Tasks that were fetched by hand and not ended are given back.
         """
+        running_loop()
         if self._holder is not None:
             await asyncio.to_thread(self._holder.end)
         await self._driver.links.close()
@@ -92,6 +94,7 @@ class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
         return result
 
     async def _begin_to_hold(self) -> UUID:
+        running_loop()
         if self._holder is None:
             self._holder = Holder(self._store_of(ThreadDriver(threaded(self._server))))
         return await asyncio.to_thread(self._holder.begin)

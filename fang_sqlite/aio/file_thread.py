@@ -8,6 +8,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
+from fang_core.driving import NO_LOOP
+from fang_core.errors import UsageError
 from fang_core.interpreter.forks import in_child
 
 P = ParamSpec("P")
@@ -39,7 +41,10 @@ class FileThread:
         return await asyncio.shield(self._put(partial(function, *args, **kwargs)))
 
     def _put(self, function: Callable[[], T]) -> "asyncio.Future[T]":
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        try:
+            future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        except RuntimeError:
+            raise UsageError(NO_LOOP) from None
         with self._starting:
             if self._thread is None:
                 self._calls = SimpleQueue()

@@ -3,12 +3,14 @@
 import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_core import AsyncMemoryQueue, MemoryQueue, UsageError
 from fang_core.backends.memory.state import MemoryState
+from fang_redis import AsyncRedisQueue
 from fang_sqlite import AsyncSqliteQueue
 from fang_threaded import Queue, WorkerPool
 from tests.modes import AsyncNote, Harness, ThreadedNote, eventually
@@ -52,6 +54,20 @@ async def test_what_is_no_task_is_not_inserted_from_asyncio(value: Any) -> None:
         await AsyncQueue(URL).insert_task(value)
     with pytest.raises(UsageError, match=r"is not a task: derive it from|give several tasks"):
         await AsyncQueue(URL).insert_tasks(value)
+
+
+@pytest.mark.parametrize("queue", [AsyncQueue(URL), AsyncSqliteQueue("tasks.db"), AsyncRedisQueue("redis://h")])
+def test_a_call_outside_of_asyncio_says_what_to_use_instead(queue: Any) -> None:
+    """As under trio, whose tasks no event loop of asyncio runs."""
+    pool = AsyncWorkerPool(queue)
+    for call in (
+        *(queue.insert_task(AsyncNote(text="a")), queue.find_task_by_id(uuid4()), queue.fetch_and_touch_task()),
+        *(queue.close(), pool.start(), pool.run(), pool.drain(), pool.stop()),
+    ):
+        with pytest.raises(
+            UsageError, match=r"^no event loop of asyncio runs here: .* with trio, make a queue for thr"
+        ):
+            call.send(None)
 
 
 def test_a_pool_names_a_task_type_that_nobody_serves(
