@@ -139,6 +139,7 @@ class Interrupter:
         self._inbox: SimpleQueue[_Request | None] = SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._is_refused = False  # the thread is needed, and there was none to be had
         self._is_closed = False
         self._looks_at = inf
 
@@ -155,6 +156,11 @@ class Interrupter:
         if deadline < self._looks_at:
             self._wake(None)
 
+    def try_again(self) -> None:
+        """Starts the thread if it is needed and could not be started before; any thread may call this."""
+        if self._is_refused and not self._is_closed:
+            self._start()
+
     def close(self) -> None:
         """Ends the thread, when no worker is left to interrupt."""
         self._is_closed = True
@@ -162,17 +168,27 @@ class Interrupter:
 
     def _wake(self, request: _Request | None) -> None:
         """Passes on a request, or has the thread look at the workers; starts it, if that has not been done."""
-        self._inbox.put(request)
+        if request is not None or self._thread is not None:
+            self._inbox.put(request)
         if self._thread is None:
-            with self._starting:
-                if self._thread is None:
-                    thread = threading.Thread(target=self._loop, name="fang-interrupter", daemon=True)
-                    try:
-                        thread.start()
-                    except RuntimeError as refused:  # the limit of threads is reached; the next one tries again
-                        logger.error("runs cannot be interrupted: %s", refused)
-                    else:
-                        self._thread = thread
+            self._start()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is not None:
+                return
+            thread = threading.Thread(target=self._loop, name="fang-interrupter", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as refused:  # the limit of threads is reached
+                if not self._is_refused:
+                    logger.error("runs cannot be interrupted until there is a thread for that: %s", refused)
+                self._is_refused = True
+                return
+            if self._is_refused:
+                logger.warning("runs can be interrupted again")
+            self._thread, self._is_refused = thread, False
+            self._inbox.put(None)  # it looks at all runs that are under way
 
     def _loop(self) -> None:
         while not self._is_closed:

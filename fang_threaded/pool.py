@@ -111,6 +111,8 @@ class WorkerPool(PoolBase[Backend]):
         """Runs until no due task of its types and kinds is left and its own runs have ended; returns how many ran.
 
         Starts the pool if it was not running, and stops it again.
+
+        Raises ``UsageError`` in a run of the pool, its middleware or its lifespan, for which it would wait.
         """
         return drive(self._drain())
 

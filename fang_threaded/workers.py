@@ -112,6 +112,10 @@ class ThreadWorkers(BaseWorkers):
             if (run := worker.current) is not None:
                 self.interrupt(run, why)
 
+    def look(self) -> None:
+        """See ``Workers.look``."""
+        self._interrupter.try_again()
+
     def is_caller(self) -> bool:
         """See ``Workers.is_caller``."""
         return any(worker.thread is threading.current_thread() for worker in self._all())

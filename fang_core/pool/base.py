@@ -243,8 +243,7 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
             raise UsageError(
                 "a child process imports the main module, which starts a pool: do it under if __name__ == '__main__':"
             )
-        if self._is_called_by_lifespan():
-            raise UsageError("a lifespan cannot start its own pool")
+        self._refuse_own("start")
         self._enter()
         try:
             lifetime = await self._changing.hold(self._start_anew)
@@ -381,6 +380,7 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
         return not await lingering.join(0.0 if is_stuck else max(0.0, self._deadline - time.monotonic()))
 
     async def _drain(self) -> int:
+        self._refuse_own("drain")
         lifetime = self._lifetime
         if lifetime is not None and self._running:
             return await lifetime.drain(lifetime.ended_runs)
@@ -470,5 +470,12 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
             raise UsageError("a lifespan cannot stop its own pool before that has started: raise an exception instead")
         return False
 
-    def _is_called_by_lifespan(self) -> bool:
-        return self._lifetime is not None and self._lifetime.resources.is_caller
+    def _refuse_own(self, verb: str) -> None:
+        """Raises ``UsageError`` if the caller is a run or the lifespan of this pool, for which that would wait."""
+        lifetime = self._lifetime
+        if lifetime is None:
+            return
+        if lifetime.resources.is_caller:
+            raise UsageError(f"a lifespan cannot {verb} its own pool")
+        if lifetime.workers.is_caller():
+            raise UsageError(f"a run cannot {verb} its own pool")

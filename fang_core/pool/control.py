@@ -89,6 +89,7 @@ class PoolControl(Control):
     def look(self) -> None:
         """See ``Control.look``."""
         self._hung.look()
+        self._workers.look()
         if self._workers.missing:
             self._runtime.call_soon(self._on_missing)
 

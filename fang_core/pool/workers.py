@@ -96,6 +96,10 @@ class Workers(RunQueue, Protocol):
         """Returns the run whose code the event loop executes now, if it is one; any thread may call this."""
         return None
 
+    def look(self) -> None:
+        """Is called before each beat, on the heart's thread: tries again what a lack of threads has prevented."""
+        ...
+
     def is_caller(self) -> bool:
         """Whether one of their runs calls this."""
         ...
@@ -239,6 +243,9 @@ class BaseWorkers(ABC):
     def executing(self) -> Run | None:
         """See ``Workers.executing``."""
         return None
+
+    def look(self) -> None:  # noqa: B027 - there is nothing to try again
+        """See ``Workers.look``."""
 
     def _give_up(self, worker: Any, run: Run) -> None:
         """Lets go of a run that does not end: writes its outcome, and ignores what it comes to. The worker has been

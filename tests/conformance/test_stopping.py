@@ -310,6 +310,49 @@ def test_a_lifespan_cannot_stop_its_pool_before_that_has_started(scene: Scene) -
     assert scene.state.pools == {}
 
 
+def test_a_lifespan_cannot_drain_its_pool(scene: Scene) -> None:
+    """It would wait for runs that begin when it has been entered."""
+    pool = scene.made(lifespan=Resources(scene.harness.mode, first=lambda pool: pool.drain()))
+    with pytest.raises(UsageError, match="a lifespan cannot drain its own pool"):
+        scene.harness.call(pool.drain)
+    assert scene.state.pools == {}
+
+
+class ThreadedRefused(Runnable):
+    """Calls what its pool has for others."""
+
+    def run(self, queue: Any) -> None:
+        for verb in ("start", "drain", "run"):
+            try:
+                getattr(POOLS[0], verb)()
+            except UsageError as error:
+                REFUSED.put(str(error))
+
+
+class AsyncRefused(AsyncRunnable):
+    async def run(self, queue: Any) -> None:
+        for verb in ("start", "drain", "run"):
+            try:
+                await getattr(POOLS[0], verb)()
+            except UsageError as error:
+                REFUSED.put(str(error))
+
+
+REFUSED: SimpleQueue[str] = SimpleQueue()
+
+
+def test_a_run_can_neither_start_nor_drain_its_pool(scene: Scene) -> None:
+    """A drain would wait for this run, and a start for the stop that waits for it."""
+    running = scene.running()
+    POOLS.append(scene.pool)
+    scene.insert(ThreadedRefused, AsyncRefused)
+    said = [REFUSED.get(timeout=PATIENT) for _ in range(3)]
+    assert said == [f"a run cannot {verb} its own pool" for verb in ("start", "drain", "start")]
+    scene.harness.call(scene.pool.stop)
+    assert running.result(PATIENT) == 0
+    assert scene.states == [TaskState.FINISHED]
+
+
 def test_what_a_lifespan_has_started_may_stop_the_pool(scene: Scene) -> None:
     may_stop = threading.Event()
     stopped: SimpleQueue[int] = SimpleQueue()

@@ -14,11 +14,21 @@ from uuid import uuid4
 
 import pytest
 
-from fang_core import ClaimedTask, Interrupt, Interrupted, Runnable, Snooze, TaskConfig, current_run, uninterruptible
+from fang_core import (
+    ClaimedTask,
+    Interrupt,
+    Interrupted,
+    Runnable,
+    Snooze,
+    TaskConfig,
+    TimedOut,
+    current_run,
+    uninterruptible,
+)
 from fang_core.config import PoolOptions
 from fang_core.driving import drive
 from fang_core.events import EventBus
-from fang_core.lifecycle import Cancelled, Result, Snoozed, Success
+from fang_core.lifecycle import Cancelled, Failure, Result, Snoozed, Success
 from fang_core.pool.identity import PoolIdentity
 from fang_core.runs.interrupt import INTERRUPTED
 from fang_core.runs.run import Run
@@ -76,10 +86,11 @@ class Scene:
             on_too_many_stuck=lambda: None,
         )
 
-    def begin(self, act: Callable[[], None] | None = None) -> Run:
+    def begin(self, act: Callable[[], None] | None = None, timeout: timedelta | None = None) -> Run:
         DOES["act"] = act or self.waits
         self.begun.clear()
-        run = Run(ClaimedTask(uuid4(), "any", "{}", 1, 0, 20, 0, "common", 0, NOW), uuid4())
+        task = ClaimedTask(uuid4(), "any", "{}", 1, 0, 20, 0, "common", 0, NOW, timeout=timeout)
+        run = Run(task, uuid4())
         self.workers.put([run])
         assert self.begun.wait(PATIENT)
         return run
@@ -100,6 +111,33 @@ def scene() -> Iterator[Scene]:
     yield scene
     scene.may_end.set()
     assert drive(scene.workers.stop(time.monotonic() + 10)) == 0
+
+
+def test_a_run_is_interrupted_once_there_is_a_thread_for_it_though_nothing_else_asks(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = threading.Thread.start
+    has_room = threading.Event()
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "fang-interrupter" and not has_room.is_set():
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    scene.begin(timeout=timedelta(milliseconds=1))
+    for _ in range(3):
+        scene.workers.look()
+    assert scene.results == []
+    has_room.set()
+    scene.workers.look()
+    (result,) = scene.ended()
+    assert isinstance(result, Failure)
+    assert isinstance(result.exception, TimedOut)
+    assert [record.getMessage() for record in caplog.records] == [
+        "runs cannot be interrupted until there is a thread for that: can't start new thread",
+        "runs can be interrupted again",
+    ]
 
 
 def test_a_run_knows_why_it_was_interrupted(scene: Scene) -> None:

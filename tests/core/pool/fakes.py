@@ -456,6 +456,8 @@ class FakeWorkers(FakeRunQueue):
         self._calls.append(("workers started",))
         self._on_taken, self._on_ended = on_taken, on_ended
 
+    def look(self) -> None: ...
+
     def resize(self, number_of_workers: int) -> None:
         if number_of_workers > 1_000:
             raise RuntimeError("can't start new thread")

@@ -32,6 +32,10 @@ class Workers:
         self.interrupted: list[tuple[Run, Interrupt, str]] = []
         self.missing = 0
         self.size = 4
+        self.looks = 0
+
+    def look(self) -> None:
+        self.looks += 1
 
     def interrupt(self, run: Run, why: Interrupt, reason: str = "") -> bool:
         self.interrupted.append((run, why, reason))
@@ -158,6 +162,12 @@ def test_a_run_hears_within_a_second_and_a_bit_of_a_cancel_that_nobody_notifies_
     heart.cancelled.add(run.task.id)
     pool.runtime.advance(1.2)
     assert pool.workers.interrupted[:1] == [(run, Interrupt.CANCELLED, "a mistake")]
+
+
+def test_the_workers_look_at_each_beat_for_what_is_to_be_tried_again(pool: Pool) -> None:
+    pool.control.look()
+    pool.control.look()
+    assert pool.workers.looks == 2
 
 
 def test_a_run_that_is_held_under_another_id_is_not_asked_about(pool: Pool) -> None:

@@ -447,4 +447,22 @@ MUTANTS: Final = (
         InTest("tests/core/pool/test_heartbeat.py::test_beats_begin_a_second_apart_however_long_they_take"),
         r"assert 1\.3 == 1\.0",
     ),
+    Mutant(
+        "an interrupter that could not be started is not tried again until another run needs it",
+        [Edit("fang_core/pool/control.py", "        self._workers.look()\n", "")],
+        InTest("tests/core/pool/test_control.py::test_the_workers_look_at_each_beat_for_what_is_to_be_tried_again"),
+        r"assert 0 == 2",
+    ),
+    Mutant(
+        "a run drains its own pool, and waits for itself",
+        [
+            Edit(
+                "fang_core/pool/base.py",
+                '        self._refuse_own("drain")\n        lifetime',
+                "        lifetime",
+            )
+        ],
+        InTest("tests/conformance/test_stopping.py::test_a_run_can_neither_start_nor_drain_its_pool"),
+        r"Empty",
+    ),
 )
