@@ -47,6 +47,10 @@ DEFAULT_SCHEMA: Final = "fang"
 EARLIEST: Final = "'0001-01-03 00:00:00+00'::timestamptz"
 LATEST: Final = "'9999-12-29 00:00:00+00'::timestamptz"
 
+WAITS_IN_LANE: Final = "CASE {} WHEN 'new' THEN true WHEN 'retried' THEN true ELSE false END"
+"""The condition on the state of rows that wait in a lane: no other index has rows that meet it, for all the planner
+knows."""
+
 COUNTERS: Final = ("started", "arrived", "finished", "retried", "failed", "cancelled", "lost", "rescued")
 SUMS: Final = ("queue_s", "run_s", "cpu_s", "worker_s")
 HISTOGRAMS: Final = ("queue", "run")
@@ -176,11 +180,13 @@ def _tasks(metadata: MetaData, schema: str) -> Table:
         # For the pruner: ended rows, type by type, in order of time.
         Index("fang_tasks_ended", "state", "task_type", "updated_at", postgresql_where=text(terminal)),
         # For claims of managed types: due rows of a task type, key by key, in order of time. In these two conditions
-        # the part comes first that rows of other types do not meet, which costs them next to nothing.
+        # the part comes first that rows of other types do not meet, which costs them next to nothing. The planner does
+        # not know that fang_tasks_due has these rows, too: for those of one key it took that one when the statistics
+        # were out of date, and read the rows of all keys.
         Index(
             "fang_tasks_lanes",
             *("task_type", "priority", "lane", "scheduled_at", "id"),
-            postgresql_where=text("lane IS NOT NULL AND state IN ('new', 'retried')"),
+            postgresql_where=text(f"lane IS NOT NULL AND {WAITS_IN_LANE.format('state')}"),
         ),
         # What runs, for the same claims. It leaves out rows without a lane: with these it cost claim and completion of
         # other types a fifth, since its entries are all equal.

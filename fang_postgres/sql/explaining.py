@@ -16,7 +16,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from fang_core.monitoring.facts import MOST_AHEAD, MOST_HOLDERS
 from fang_core.record import HIGHEST_PRIORITY
-from fang_postgres.schema import EARLIEST, Tables
+from fang_postgres.schema import EARLIEST, WAITS_IN_LANE, Tables
 from fang_postgres.sql.fragments import IS_MANAGED, aliased, task_columns
 from fang_postgres.sql.managing import type_columns
 from fang_postgres.statement import Statement
@@ -112,23 +112,24 @@ def _running(which: str, limit: str) -> str:
 _ANY_LANE: Final = "r.lane >= ''"
 _OF_LANE: Final = "r.lane >= t.lane AND r.lane <= t.lane"
 
-_ROW: Final = "b.task_type = t.task_type AND b.state IN ('new', 'retried') AND b.scheduled_at <= now()"
-_SAME_LANE: Final = "b.lane >= t.lane AND b.lane <= t.lane"
+_ROW: Final = "b.task_type = t.task_type AND b.scheduled_at <= now()"
+_ANY_WAITING: Final = "b.state IN ('new', 'retried')"
+_SAME_LANE: Final = f"b.lane = t.lane AND {WAITS_IN_LANE.format('b.state')}"
 _BEFORE: Final = "(b.scheduled_at, b.id) < (t.scheduled_at, t.id)"
 
 
-def _ahead(lane: str, order: str, when: str) -> str:
+def _ahead(rows: str, when: str) -> str:
     """Returns a search for rows before the task, level by level. At its own level its place bounds the walk."""
     return f"""
       (SELECT 1 FROM generate_series({HIGHEST_PRIORITY}, CAST(t.priority AS integer) - 1) g(level)
        CROSS JOIN LATERAL (
          SELECT 1 FROM "<SCHEMA>".fang_tasks b
-         WHERE {when} AND {_ROW} AND {lane} AND b.priority = CAST(g.level AS smallint)
-         ORDER BY {order} LIMIT {MOST_AHEAD}) x LIMIT {MOST_AHEAD})
+         WHERE {when} AND {_ROW} AND {rows} AND b.priority = CAST(g.level AS smallint)
+         ORDER BY b.scheduled_at, b.id LIMIT {MOST_AHEAD}) x LIMIT {MOST_AHEAD})
       UNION ALL
       (SELECT 1 FROM "<SCHEMA>".fang_tasks b
-       WHERE {when} AND {_ROW} AND {lane} AND b.priority = t.priority AND {_BEFORE}
-       ORDER BY {order} LIMIT {MOST_AHEAD})"""
+       WHERE {when} AND {_ROW} AND {rows} AND b.priority = t.priority AND {_BEFORE}
+       ORDER BY b.scheduled_at, b.id LIMIT {MOST_AHEAD})"""
 
 
 _HAS_LANES: Final = f"coalesce({IS_MANAGED}, false) AND t.lane IS NOT NULL"
@@ -173,10 +174,8 @@ _COUNTS: Final[dict[str, str]] = {
     "running": _running(_ANY_LANE, "max_running"),
     "key_running": _running(_OF_LANE, "max_running_per_key"),
     "ahead": f"""(
-    SELECT least(count(*), {MOST_AHEAD}) FROM ({
-        _ahead("true", "b.scheduled_at, b.id", f"{_IS_DUE} AND NOT ({_HAS_LANES})")
-    }
-      UNION ALL {_ahead(_SAME_LANE, "b.lane, b.scheduled_at, b.id", f"{_IS_DUE} AND {_HAS_LANES}")}) before)""",
+    SELECT least(count(*), {MOST_AHEAD}) FROM ({_ahead(_ANY_WAITING, f"{_IS_DUE} AND NOT ({_HAS_LANES})")}
+      UNION ALL {_ahead(_SAME_LANE, f"{_IS_DUE} AND {_HAS_LANES}")}) before)""",
 }
 
 

@@ -10,8 +10,9 @@ whoever moves it: nothing can drift or leak. Rules that this form follows, each 
   lock for each key, or stripes of each type, could fill the server's lock table: then others fail, too.
 - Keys are found by a skip scan that begins behind the key served last: rows that cannot start are never walked, and
   keys take turns.
-- The rows of a key are a range in the order of the index that finds them. With ``t.lane = u.lane`` the planner went by
-  another index, or read the whole table for each key, when the statistics were out of date.
+- The rows of a key are found by equality, and by their time: before Postgres 18 any other condition on the key also
+  reads its rows that are not due yet. With an equality the planner goes by another index when the statistics are out of
+  date, and reads the rows of all keys, if it knows that one to have them: hence ``WAITS_IN_LANE``.
 - All parameters of a function have one collation. A key, whose own is "C", gives it to the task type as well, and then
   the functions cannot go by the type in their indexes: they scanned what all types run, for each key. So the key takes
   the default collation on its way.
@@ -46,7 +47,7 @@ from sqlalchemy.types import TypeEngine
 from fang_core.crashes import MOST_GROUP, SUSPECT_AFTER
 from fang_core.liveness import DECLARED_DEAD
 from fang_core.record import PRIORITIES
-from fang_postgres.schema import Tables
+from fang_postgres.schema import WAITS_IN_LANE, Tables
 from fang_postgres.sql.fragments import (
     IS_COUNTED,
     IS_MANAGED,
@@ -164,7 +165,7 @@ def _claim(t: Tables, task: Any, columns: list[ColumnElement[Any]], *, of_kinds:
 
 
 def _cte(name: str, part: str, schema: str) -> CTE:
-    sql = part.replace("<SCHEMA>", schema)
+    sql = part.replace("<SCHEMA>", schema).replace("<WAITS>", WAITS_IN_LANE.format("t.state"))
     used = [bindparam(each, type_=type_) for each, type_ in _BINDS.items() if f":{each}" in sql]
     return text(sql).bindparams(*used).columns(column("id", UUID)).cte(name)
 
@@ -263,12 +264,12 @@ _LOOKED: Final = f"""
       UNION ALL
       SELECT nx.lane, l.lane, nx.scheduled_at, nx.wrapped, l.n + 1 FROM lane l CROSS JOIN LATERAL (
         (SELECT t.lane, t.scheduled_at, l.wrapped AS wrapped FROM "<SCHEMA>".fang_tasks t
-         WHERE t.task_type = :p_task_type AND t.priority = level.priority AND t.state IN ('new', 'retried')
+         WHERE t.task_type = :p_task_type AND t.priority = level.priority AND <WAITS>
            AND t.lane > l.lane
          ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
         UNION ALL
         (SELECT t.lane, t.scheduled_at, true FROM "<SCHEMA>".fang_tasks t
-         WHERE t.task_type = :p_task_type AND t.priority = level.priority AND t.state IN ('new', 'retried')
+         WHERE t.task_type = :p_task_type AND t.priority = level.priority AND <WAITS>
            AND t.lane >= '' AND NOT l.wrapped
          ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
         LIMIT 1) nx
@@ -311,9 +312,9 @@ _DUE: Final = f"""
   FROM fair f CROSS JOIN LATERAL (
     SELECT t.id FROM "<SCHEMA>".fang_tasks t
     WHERE t.task_type = :p_task_type AND t.priority = f.priority
-      AND t.lane >= f.lane AND (t.lane, t.scheduled_at) <= (f.lane, now())
-      AND t.state IN ('new', 'retried') AND t.attempt < {2**63 - 1}<WANTED>
-    ORDER BY t.lane, t.scheduled_at, t.id LIMIT f.quota FOR NO KEY UPDATE OF t SKIP LOCKED) x
+      AND t.lane = f.lane AND t.scheduled_at <= now()
+      AND <WAITS> AND t.attempt < {2**63 - 1}<WANTED>
+    ORDER BY t.scheduled_at, t.id LIMIT f.quota FOR NO KEY UPDATE OF t SKIP LOCKED) x
   LIMIT (SELECT greatest(room.n, 0) FROM room)"""
 
 _WANTED: Final = f"""

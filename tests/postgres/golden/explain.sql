@@ -78,13 +78,13 @@ hearts AS MATERIALIZED
          SELECT 1 FROM "fang".fang_tasks b
          WHERE t.state IN ('new', 'retried') AND t.scheduled_at <= now() AND NOT (coalesce(((s.max_running IS NOT NULL OR s.max_running_per_key IS NOT NULL
     OR s.rate_interval IS NOT NULL OR s.key_rate_interval IS NOT NULL) OR s.fair OR (s.paused AND coalesce(s.paused_until > now(), true)
-    OR coalesce(s.settling_until > now(), false))), false) AND t.lane IS NOT NULL) AND b.task_type = t.task_type AND b.state IN ('new', 'retried') AND b.scheduled_at <= now() AND true AND b.priority = CAST(g.level AS smallint)
+    OR coalesce(s.settling_until > now(), false))), false) AND t.lane IS NOT NULL) AND b.task_type = t.task_type AND b.scheduled_at <= now() AND b.state IN ('new', 'retried') AND b.priority = CAST(g.level AS smallint)
          ORDER BY b.scheduled_at, b.id LIMIT 1000) x LIMIT 1000)
       UNION ALL
       (SELECT 1 FROM "fang".fang_tasks b
        WHERE t.state IN ('new', 'retried') AND t.scheduled_at <= now() AND NOT (coalesce(((s.max_running IS NOT NULL OR s.max_running_per_key IS NOT NULL
     OR s.rate_interval IS NOT NULL OR s.key_rate_interval IS NOT NULL) OR s.fair OR (s.paused AND coalesce(s.paused_until > now(), true)
-    OR coalesce(s.settling_until > now(), false))), false) AND t.lane IS NOT NULL) AND b.task_type = t.task_type AND b.state IN ('new', 'retried') AND b.scheduled_at <= now() AND true AND b.priority = t.priority AND (b.scheduled_at, b.id) < (t.scheduled_at, t.id)
+    OR coalesce(s.settling_until > now(), false))), false) AND t.lane IS NOT NULL) AND b.task_type = t.task_type AND b.scheduled_at <= now() AND b.state IN ('new', 'retried') AND b.priority = t.priority AND (b.scheduled_at, b.id) < (t.scheduled_at, t.id)
        ORDER BY b.scheduled_at, b.id LIMIT 1000)
       UNION ALL
       (SELECT 1 FROM generate_series(-2, CAST(t.priority AS integer) - 1) g(level)
@@ -92,14 +92,14 @@ hearts AS MATERIALIZED
          SELECT 1 FROM "fang".fang_tasks b
          WHERE t.state IN ('new', 'retried') AND t.scheduled_at <= now() AND coalesce(((s.max_running IS NOT NULL OR s.max_running_per_key IS NOT NULL
     OR s.rate_interval IS NOT NULL OR s.key_rate_interval IS NOT NULL) OR s.fair OR (s.paused AND coalesce(s.paused_until > now(), true)
-    OR coalesce(s.settling_until > now(), false))), false) AND t.lane IS NOT NULL AND b.task_type = t.task_type AND b.state IN ('new', 'retried') AND b.scheduled_at <= now() AND b.lane >= t.lane AND b.lane <= t.lane AND b.priority = CAST(g.level AS smallint)
-         ORDER BY b.lane, b.scheduled_at, b.id LIMIT 1000) x LIMIT 1000)
+    OR coalesce(s.settling_until > now(), false))), false) AND t.lane IS NOT NULL AND b.task_type = t.task_type AND b.scheduled_at <= now() AND b.lane = t.lane AND CASE b.state WHEN 'new' THEN true WHEN 'retried' THEN true ELSE false END AND b.priority = CAST(g.level AS smallint)
+         ORDER BY b.scheduled_at, b.id LIMIT 1000) x LIMIT 1000)
       UNION ALL
       (SELECT 1 FROM "fang".fang_tasks b
        WHERE t.state IN ('new', 'retried') AND t.scheduled_at <= now() AND coalesce(((s.max_running IS NOT NULL OR s.max_running_per_key IS NOT NULL
     OR s.rate_interval IS NOT NULL OR s.key_rate_interval IS NOT NULL) OR s.fair OR (s.paused AND coalesce(s.paused_until > now(), true)
-    OR coalesce(s.settling_until > now(), false))), false) AND t.lane IS NOT NULL AND b.task_type = t.task_type AND b.state IN ('new', 'retried') AND b.scheduled_at <= now() AND b.lane >= t.lane AND b.lane <= t.lane AND b.priority = t.priority AND (b.scheduled_at, b.id) < (t.scheduled_at, t.id)
-       ORDER BY b.lane, b.scheduled_at, b.id LIMIT 1000)) before) AS ahead, (
+    OR coalesce(s.settling_until > now(), false))), false) AND t.lane IS NOT NULL AND b.task_type = t.task_type AND b.scheduled_at <= now() AND b.lane = t.lane AND CASE b.state WHEN 'new' THEN true WHEN 'retried' THEN true ELSE false END AND b.priority = t.priority AND (b.scheduled_at, b.id) < (t.scheduled_at, t.id)
+       ORDER BY b.scheduled_at, b.id LIMIT 1000)) before) AS ahead, (
     SELECT greatest(u.tat, '0001-01-03 00:00:00+00'::timestamptz) FROM "fang".fang_turns u
     WHERE s.rate_interval IS NOT NULL AND u.task_type = t.task_type) AS tat, (
     SELECT greatest(l.tat, '0001-01-03 00:00:00+00'::timestamptz) FROM "fang".fang_lanes l

@@ -73,12 +73,12 @@ looked AS MATERIALIZED
       UNION ALL
       SELECT nx.lane, l.lane, nx.scheduled_at, nx.wrapped, l.n + 1 FROM lane l CROSS JOIN LATERAL (
         (SELECT t.lane, t.scheduled_at, l.wrapped AS wrapped FROM "fang".fang_tasks t
-         WHERE t.task_type = $1::VARCHAR AND t.priority = level.priority AND t.state IN ('new', 'retried')
+         WHERE t.task_type = $1::VARCHAR AND t.priority = level.priority AND CASE t.state WHEN 'new' THEN true WHEN 'retried' THEN true ELSE false END
            AND t.lane > l.lane
          ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
         UNION ALL
         (SELECT t.lane, t.scheduled_at, true FROM "fang".fang_tasks t
-         WHERE t.task_type = $1::VARCHAR AND t.priority = level.priority AND t.state IN ('new', 'retried')
+         WHERE t.task_type = $1::VARCHAR AND t.priority = level.priority AND CASE t.state WHEN 'new' THEN true WHEN 'retried' THEN true ELSE false END
            AND t.lane >= '' AND NOT l.wrapped
          ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
         LIMIT 1) nx
@@ -120,9 +120,9 @@ due AS MATERIALIZED
   FROM fair f CROSS JOIN LATERAL (
     SELECT t.id FROM "fang".fang_tasks t
     WHERE t.task_type = $1::VARCHAR AND t.priority = f.priority
-      AND t.lane >= f.lane AND (t.lane, t.scheduled_at) <= (f.lane, now())
-      AND t.state IN ('new', 'retried') AND t.attempt < 9223372036854775807
-    ORDER BY t.lane, t.scheduled_at, t.id LIMIT f.quota FOR NO KEY UPDATE OF t SKIP LOCKED) x
+      AND t.lane = f.lane AND t.scheduled_at <= now()
+      AND CASE t.state WHEN 'new' THEN true WHEN 'retried' THEN true ELSE false END AND t.attempt < 9223372036854775807
+    ORDER BY t.scheduled_at, t.id LIMIT f.quota FOR NO KEY UPDATE OF t SKIP LOCKED) x
   LIMIT (SELECT greatest(room.n, 0) FROM room)),
 picked AS MATERIALIZED
 (
