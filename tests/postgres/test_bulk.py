@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from pydantic import field_serializer
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import create_engine, event, make_url
 
 from fang_async import AsyncQueue
 from fang_core import NotConnected, OutcomeUnknown, PayloadError, Runnable, TaskConfig
@@ -101,6 +101,23 @@ def test_in_a_session_of_an_application_each_has_ended_when_the_next_is_made(url
         assert [task.metadata["n"] for task in inserted] == list(range(MANY))
         assert queue.remove_all_tasks() == MANY
     engine.dispose()
+
+
+def test_in_a_session_of_an_application_no_guarded_statement_is_compiled(url: str) -> None:
+    """What is switched off makes plans look expensive before Postgres 18."""
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
+    seen: list[str] = []
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def look(_: Any, cursor: Any, statement: str, *__: Any) -> None:
+        if "DELETE FROM" in statement:
+            seen.append(cursor.connection.execute("SHOW jit").fetchone()[0])
+
+    with Queue(engine) as queue:
+        queue.insert_tasks([Numbered(n=1)])
+        assert queue.remove_all_tasks() == 1
+    engine.dispose()
+    assert set(seen) == {"off"}
 
 
 def test_a_bad_one_leaves_nothing_of_those_that_were_sent(
