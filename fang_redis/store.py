@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
-from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest, Serves
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest, ReadyClaim, Serves
 from fang_core.backends.pools import Declaration, Live, PoolRecord, PruneRequest
 from fang_core.backends.store import Heart
 from fang_core.backends.ticks import ScheduleState, Tick
@@ -46,6 +46,10 @@ class RedisStore:
         await self._driver.close()
 
     # Claims and outcomes ----------------------------------------------------------------------------------------------
+
+    def ready(self, request: ClaimRequest, /) -> ReadyClaim:
+        """See ``ClaimStore.ready``."""
+        return self._driver.ready(self._verbs.one_claim(request))
 
     async def claim(self, request: ClaimRequest, /) -> Claim:
         """See ``ClaimStore.claim``."""

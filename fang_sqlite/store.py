@@ -52,6 +52,9 @@ class SqliteStore:
 
     # Claims -----------------------------------------------------------------------------------------------------------
 
+    def ready(self, request: ClaimRequest, /) -> None:
+        """See ``ClaimStore.ready``."""
+
     async def claim(self, request: ClaimRequest, /) -> Claim:
         """See ``ClaimStore.claim``. Nothing is left out because of ``after``."""
         return await self._access.run(self._claim, request)

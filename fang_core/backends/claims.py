@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from fang_core.record import ClaimedTask
@@ -80,6 +80,21 @@ class Claim(NamedTuple):
     transactions: Transactions
     registered: bool
     managed: tuple[str, ...] = ()
+
+
+class ReadyClaim(Protocol):
+    """A claim that only has to be sent; see ``ClaimStore.ready``."""
+
+    def send(self) -> bool:
+        """Sends it if that can be done at once, and returns whether it was sent.
+
+        It is called once, where the backend wakes the pool; it never waits or raises.
+        """
+        ...
+
+    async def answer(self) -> Claim:
+        """Returns the answer, once it was sent. It is called once, where the pool lives. Raises ``BackendError``."""
+        ...
 
 
 class LaneRequest(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from fang_core.backends.capabilities import Capabilities
-from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest, Serves
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest, ReadyClaim, Serves
 from fang_core.backends.pools import Declaration, Live, PoolRecord, PruneRequest, Rescued
 from fang_core.backends.ticks import ScheduleState, Tick
 from fang_core.backends.waking import OnListenLost, OnTold, OnWake
@@ -56,6 +56,10 @@ class ClaimStore(Protocol):
 
     async def claim(self, request: ClaimRequest, /) -> Claim:
         """Marks due tasks as in progress for this pool, raising each one's ``attempt``."""
+        ...
+
+    def ready(self, request: ClaimRequest, /) -> ReadyClaim | None:
+        """Prepares a claim for ``on_wake`` to send; None if it would gain nothing. Nobody has to send it."""
         ...
 
     async def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:

@@ -282,6 +282,15 @@ class ClaimPolicy:
             self._plain_at = ended + max(EMPTY_FOR, (ended - began) / SHARE)
         return False
 
+    @property
+    def may_repeat(self) -> bool:
+        """Whether the last claim, if it found nothing, may be made again as it was when an insert wakes the pool."""
+        return not (
+            self._lanes
+            or self._claims.serving.is_many  # a look goes before each claim
+            or self._claims.quarantine.abstains
+        )
+
     def _found_nothing(self, running: frozenset[int]) -> None:
         self._empty = running if self._empty is None else self._empty | running
 

@@ -36,10 +36,11 @@ class Serving:
         self.waiting = task_types
         """The types that may have tasks, due or not."""
         self._all = task_types
-        self._is_many = len(task_types) > MANY
+        self.is_many = len(task_types) > MANY
+        """Whether it looks which types have due tasks before it claims."""
         self._looked_at = float("-inf")
         self._blind_until = float("-inf")
-        self._is_stale = self._is_many
+        self._is_stale = self.is_many
 
     @property
     def has_types(self) -> bool:
@@ -50,14 +51,14 @@ class Serving:
         """Leaves out the managed types, and no others; types that are no longer managed come last."""
         self._all = tuple(each for each in self._types if each not in managed)
         kept = [each for each in self.next if each not in managed]
-        if self._is_many:
+        if self.is_many:
             self._is_stale = True
         self.next = tuple(dict.fromkeys((*kept, *self._all)))
         self.waiting = self._all
 
     def look_again(self) -> None:
         """Notes that tasks may have been inserted since the last look."""
-        self._is_stale = self._is_many
+        self._is_stale = self.is_many
 
     @property
     def most(self) -> int:
@@ -66,7 +67,7 @@ class Serving:
 
     def looks(self, mono: float, *, whole: bool) -> bool:
         """Returns whether to look before the next claim; a ``whole`` claim must miss no task that is there now."""
-        if not self._is_many or mono < self._blind_until:
+        if not self.is_many or mono < self._blind_until:
             return False
         return whole or self._is_stale or mono >= self._looked_at + LOOK_EVERY
 
@@ -91,7 +92,7 @@ class Serving:
 
     def claimed(self, request: ClaimRequest, claim: Claim, mono: float) -> None:
         """Notes how many tasks a claim of these types has brought."""
-        if not self._is_many or mono < self._blind_until:
+        if not self.is_many or mono < self._blind_until:
             self.next = (*self.next[1:], *self.next[:1])  # so that no type starves
         elif len(claim.tasks) < request.limit:
             self._is_stale = True  # tasks that are due now have come after the look

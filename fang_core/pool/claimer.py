@@ -6,7 +6,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from fang_core.backends.claims import Claim, LaneClaim
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim
 from fang_core.backends.store import ClaimStore, FlowStore, PoolStore, WakeStore
 from fang_core.backends.waking import LateRows, OnTold
 from fang_core.claims.dispatch import Dispatch, Overdue
@@ -28,6 +28,7 @@ from fang_core.events import EventBus, Events
 from fang_core.pool.identity import PoolIdentity
 from fang_core.pool.outage import Outage
 from fang_core.pool.runtime import Event, Runtime, Service
+from fang_core.pool.standby import Sent, Standby
 from fang_core.tasks.registry import Kinds
 
 SHORTEST_SLEEP: Final = 0.001
@@ -112,6 +113,8 @@ class Claimer:
         self._knows_kinds = True
         self._told_isolated = isolated_kinds()  # as in the pool's record
         self._woken = runtime.event()
+        self._standby = Standby()
+        self._in_vain: ClaimRequest | None = None  # the last claim, if it has found nothing
         self._has_capacity = runtime.event()
         self._waits_for_workers: Event | None = None  # on_taken sets it when no more than _low tasks wait
         self._low = 0
@@ -129,10 +132,21 @@ class Claimer:
 
     def _on_wake(self, late: LateRows | None) -> None:
         if late is None:
+            if self._may_repeat_claims():
+                self._standby.fire()
             self._policy.woke()
         else:
             self._policy.tell(late)
         self._runtime.call_soon(self._woken.set)
+
+    def _may_repeat_claims(self) -> bool:
+        """Whether the next claim would be as the last one; any thread may call this."""
+        return not (self._kinds.is_behind or self._isolates_others() or self._stopping.is_set() or self._is_cut_off())
+
+    def _isolates_others(self) -> bool:
+        """Whether the pool isolates other kinds than its record says."""
+        isolated = self._isolated_kinds()
+        return isolated is not self._told_isolated and isolated != self._told_isolated
 
     def _on_listen_lost(self, error: BackendError) -> None:
         self._policy.listen_lost()
@@ -140,6 +154,7 @@ class Claimer:
 
     def wake(self) -> None:
         """Makes the claimer look for tasks at once."""
+        self._standby.disarm()
         self._policy.woke()
         self._woken.set()
         self._has_capacity.set()
@@ -275,7 +290,7 @@ class Claimer:
                 if not self._stopping.is_set():
                     await self._runtime.wait(self._has_capacity, seconds)
             case Sleep(seconds, task_types):
-                await self._sleep(await self._until_due(seconds, task_types))
+                await self._rest(await self._until_due(seconds, task_types))
             case Overdue():
                 await self._give_back_overdue(step)
             case Do.RECONCILE:
@@ -295,10 +310,15 @@ class Claimer:
         kinds = tuple(self._kinds.classes)
         request = self._policy.request(self._identity.id, kinds, limit, whole=bool(drains), now=began)
         claim = await self._store.claim(request)
-        is_busy = self._policy.claimed(request, claim, began=began, ended=time.monotonic())
+        is_busy = self._claimed(request, claim, began, time.monotonic())
         await self._hand_out(claim, began, is_busy=is_busy)
         if claim.registered and not claim.tasks:
             self._found_empty(PLAIN, drains)
+
+    def _claimed(self, request: ClaimRequest, claim: Claim, began: float, ended: float) -> bool:
+        """Notes the answer to a claim from types that are not managed; returns whether the pool is busy."""
+        self._in_vain = None if claim.tasks or not claim.registered else request
+        return self._policy.claimed(request, claim, began=began, ended=ended)
 
     async def _fetch_lanes(self, task_type: str, limit: int) -> None:
         """Claims tasks of a managed type, and hands them out."""
@@ -347,22 +367,31 @@ class Claimer:
 
     async def _hand_out(self, claim: Claim | LaneClaim, began: float, *, is_busy: bool) -> None:
         """Hands out what a claim has brought, and notes whether it found the pool registered."""
-        self.claims += 1
-        self._outage.over(time.monotonic(), self._identity.id)
-        if not claim.registered:
-            self._identity.dead_id = self._identity.id
+        gave_back = bool(claim.tasks) and self._give_to_workers(claim, began)
+        self._handed_out(claim, gave_back=gave_back)
         if not claim.tasks:
             return
-        for drain in self._drains:
-            drain.empty.clear()  # what runs may insert
-        claimed = ClaimTime(claim.now, began)
-        gave_back = self._dispatch.hand_out(claim.tasks, self._identity.id, claimed, time.monotonic())
-        self._policy.handed_out(time.monotonic(), gave_back=gave_back)
-        self._events.emit(Events.tasks_claimed, self._identity.id, len(claim.tasks))
         if is_busy:
             await self._say_busy()
         else:
             await self._runtime.yield_now()  # the run goes first: there is hardly more to claim
+
+    def _give_to_workers(self, claim: Claim | LaneClaim, began: float) -> bool:
+        """Hands out the tasks of a claim; returns whether some go back, see ``Dispatch.hand_out``."""
+        for drain in self._drains:
+            drain.empty.clear()  # what runs may insert
+        claimed = ClaimTime(claim.now, began)
+        return self._dispatch.hand_out(claim.tasks, self._identity.id, claimed, time.monotonic())
+
+    def _handed_out(self, claim: Claim | LaneClaim, *, gave_back: bool) -> None:
+        """Notes that the backend has answered, and that the tasks, if there are any, were handed out."""
+        self.claims += 1
+        self._outage.over(time.monotonic(), self._identity.id)
+        if not claim.registered:
+            self._identity.dead_id = self._identity.id
+        if claim.tasks:
+            self._policy.handed_out(time.monotonic(), gave_back=gave_back)
+            self._events.emit(Events.tasks_claimed, self._identity.id, len(claim.tasks))
 
     async def _learn_kinds(self) -> None:
         """Has the pool's record name the kinds that it knows now."""
@@ -370,8 +399,8 @@ class Claimer:
             self._on_kinds()
             self._knows_kinds = False
             self._policy.has_new_kinds()
-        isolated = self._isolated_kinds()
-        if not self._knows_kinds or (isolated is not self._told_isolated and isolated != self._told_isolated):
+        if not self._knows_kinds or self._isolates_others():
+            isolated = self._isolated_kinds()
             kinds = tuple(sorted(self._kinds.classes))
             await self._store.update_kinds(self._identity.id, kinds, tuple(sorted(isolated)))
             if not self._knows_kinds:
@@ -443,6 +472,32 @@ class Claimer:
         due = max(due, SHORTEST_SLEEP)
         self._policy.falls_due(time.monotonic() + due)
         return min(seconds, due)
+
+    async def _rest(self, seconds: float) -> None:
+        """Sleeps; if somebody wakes the pool, the last claim is made again at once."""
+        request = self._in_vain
+        if request is not None and request.pool_id == self._identity.id and self._policy.may_repeat:
+            ready = self._store.ready(request)
+            if ready is not None:
+                self._standby.arm(request, ready)
+        await self._sleep(seconds)
+        sent, is_woken_again = self._standby.take()
+        if is_woken_again:
+            self._woken.set()
+        if sent is not None:
+            await self._receive(sent)
+
+    async def _receive(self, sent: Sent) -> None:
+        """Hands out what a claim brings that was sent while the pool rested; what it means is noted afterwards."""
+        request, ready, began = sent
+        self._turned = began
+        claim = await ready.answer()
+        ended, gave_back = time.monotonic(), False
+        if claim.tasks:
+            gave_back = self._give_to_workers(claim, began)
+            await self._runtime.yield_now()  # the run goes first
+        self._claimed(request, claim, began, ended)
+        self._handed_out(claim, gave_back=gave_back)
 
     async def _sleep(self, seconds: float) -> None:
         self._turned = None

@@ -91,6 +91,11 @@ class Kinds:
         self._left_out: dict[str, type[BaseRunnable]] = {}
         self._look_again_at = 0.0
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether ``learn`` may find other classes; any thread may ask."""
+        return self._version != REGISTRY.version or bool(self._left_out)
+
     def learn(self, mono: float) -> bool:
         """Reads the registry again if it has changed or a left-out class may be complete.
 

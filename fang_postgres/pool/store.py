@@ -161,6 +161,9 @@ class PostgresStore:
             with suppress(BackendError):
                 await self._claims.run(self._operations.forget_live(), self._guard_of_monitoring)
 
+    def ready(self, request: ClaimRequest, /) -> None:
+        """See ``ClaimStore.ready``."""
+
     async def claim(self, request: ClaimRequest, /) -> Claim:
         """See ``ClaimStore.claim``."""
         guard = self._guard_of_look_backs if request.looks_back else self._guard_of_claims

@@ -8,7 +8,8 @@ from fang_redis.aio.listening import AsyncEar
 from fang_redis.connections.connecting import Server
 from fang_redis.connections.exchange import carried_out
 from fang_redis.connections.own import OwnConnection
-from fang_redis.operations import Verb
+from fang_redis.connections.ready import Ready
+from fang_redis.operations import Operation, Verb
 from fang_redis.pools.listening import ANSWER_WITHIN, Ear
 
 T = TypeVar("T")
@@ -24,6 +25,10 @@ class AsyncDriver:
     async def run(self, verb: Verb[T], /) -> T:
         """See ``Driver.run``."""
         return await carried_out(verb, self.links.send)
+
+    def ready(self, operation: Operation[T], /) -> Ready[T]:
+        """See ``Driver.ready``."""
+        return Ready(operation, self.links)
 
     async def connect(self, answer_within: float, /) -> OwnConnection:
         """See ``Driver.connect``."""

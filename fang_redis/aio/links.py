@@ -108,14 +108,21 @@ class AsyncLink:
 
         Raises ``BackendUnavailable`` if the replies do not come, and then is closed.
         """
+        return await self.end(self.begin(packed(commands)))
+
+    def begin(self, commands: Sequence[bytes]) -> list[Future[Any]]:
+        """Sends commands, and returns their replies to come. Raises ``BackendUnavailable``."""
         if self._cause is not None or self._wire is None:
             raise not_connected(self._cause or ConnectionError("closed"), self._server.where) from self._cause
-        sent = packed(commands)
         replies: list[Future[Any]] = [asyncio.get_running_loop().create_future() for _ in commands]
         self._waiting += replies
-        self._wire.send(sent)
+        self._wire.send(commands)
         if self._next_look is None:
             self._look_later(self._answered, LOOKS)
+        return replies
+
+    async def end(self, replies: Sequence[Future[Any]]) -> list[Any]:
+        """Returns the replies once they have come. Raises ``BackendUnavailable`` if they do not."""
         answers = [await reply for reply in replies]
         self._server.follow(answers)
         return answers
@@ -296,7 +303,22 @@ class AsyncLinks:
         link = self._link
         if link is None or not link.is_good:
             link = await self._connected()
-        replies = await link.send(commands)
+        return await self._settled(link, await link.send(commands), commands)
+
+    def begin(self, commands: Sequence[bytes]) -> tuple[AsyncLink, Sequence[Future[Any]]] | None:
+        """Sends commands if there is a connection; see ``Post.begin``."""
+        link = self._link
+        if link is None or not link.is_good or self._loop is not asyncio.get_running_loop():
+            return None
+        return link, link.begin(commands)
+
+    async def end(self, begun: tuple[AsyncLink, Sequence[Future[Any]]], commands: Sequence[Command]) -> Sequence[Any]:
+        """Returns the replies to these commands, which ``begin`` has sent. Raises ``BackendError``."""
+        link, replies = begun
+        return await self._settled(link, await link.end(replies), commands)
+
+    async def _settled(self, link: AsyncLink, replies: list[Any], commands: Sequence[Command]) -> list[Any]:
+        """Returns these replies, or those of another node."""
         if self.server.follow(replies):
             link.close()
             link = await self._connected()

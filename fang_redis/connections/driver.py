@@ -6,8 +6,9 @@ from typing import Protocol, TypeVar
 from fang_redis.connections.connecting import Server
 from fang_redis.connections.links import Links
 from fang_redis.connections.own import OwnConnection, ThreadedConnection
+from fang_redis.connections.ready import Ready, ThreadPost
 from fang_redis.connections.runner import Runner
-from fang_redis.operations import Verb
+from fang_redis.operations import Operation, Verb
 from fang_redis.pools.listening import ANSWER_WITHIN, Ear, ThreadedEar
 
 T = TypeVar("T")
@@ -18,6 +19,10 @@ class Driver(Protocol):
 
     async def run(self, verb: Verb[T], /) -> T:
         """Returns what the verb returns."""
+        ...
+
+    def ready(self, operation: Operation[T], /) -> Ready[T]:
+        """Prepares an operation, which then only has to be sent."""
         ...
 
     async def connect(self, answer_within: float, /) -> OwnConnection:
@@ -40,6 +45,10 @@ class ThreadDriver:
     async def run(self, verb: Verb[T], /) -> T:
         """See ``Driver.run``."""
         return self.runner.run(verb)
+
+    def ready(self, operation: Operation[T], /) -> Ready[T]:
+        """See ``Driver.ready``."""
+        return Ready(operation, ThreadPost(self.links))
 
     async def connect(self, answer_within: float, /) -> OwnConnection:
         """See ``Driver.connect``."""

@@ -6,8 +6,8 @@ never be taken for that of the next command.
 
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 from hiredis import PushNotification, pack_command
@@ -69,21 +69,35 @@ class Link:
 
         Raises ``BackendUnavailable`` if the replies do not come, and then is closed.
         """
-        sent = packed(commands)
+        self.begin(packed(commands))
+        return self.end(len(commands))
+
+    def begin(self, commands: Sequence[bytes]) -> None:
+        """Sends commands; ``end`` has to follow. Raises ``BackendUnavailable``, and then is closed."""
         if self._is_closed:  # redis-py would connect again
             raise not_connected(ConnectionError("closed"), self._server.where)
+        with self._closing():
+            self._connection.send_packed_command(commands, check_health=False)
+
+    def end(self, count: int) -> list[Any]:
+        """Returns the replies to as many commands. Raises like ``send``."""
+        with self._closing():
+            replies = [self._reply() for _ in range(count)]
+        self._server.follow(replies)
+        self.used_at = time.monotonic()
+        return replies
+
+    @contextmanager
+    def _closing(self) -> Iterator[None]:
+        """Closes the connection if anything goes wrong. Raises ``BackendUnavailable``."""
         try:
-            self._connection.send_packed_command(sent, check_health=False)
-            replies = [self._reply() for _ in commands]
+            yield
         except (RedisError, OSError) as error:
             self.close()
             raise lost(error, self._server.where) from error
         except BaseException:
             self.close()
             raise
-        self._server.follow(replies)
-        self.used_at = time.monotonic()
-        return replies
 
     def _reply(self) -> Any:
         while isinstance(reply := self._read(), PushNotification):
@@ -172,7 +186,28 @@ class Links:
     def send(self, commands: Sequence[Command]) -> list[Any]:
         """Does as ``Link.send``, on a connection that it makes if none waits. Raises ``BackendError``."""
         link = self._take()
-        replies = link.send(commands)
+        return self._settled(link, link.send(commands), commands)
+
+    def begin(self, commands: Sequence[bytes]) -> Link | None:
+        """Sends commands on a connection that waits, and returns it; None, at once, if there is none.
+
+        Raises ``BackendError`` if they may have been sent.
+        """
+        link = self._waiting()
+        if link is None:
+            return None
+        if not link.is_good():
+            link.close()
+            return None
+        link.begin(commands)
+        return link
+
+    def end(self, link: Link, commands: Sequence[Command]) -> list[Any]:
+        """Returns the replies to these commands, which ``begin`` has sent. Raises ``BackendError``."""
+        return self._settled(link, link.end(len(commands)), commands)
+
+    def _settled(self, link: Link, replies: list[Any], commands: Sequence[Command]) -> list[Any]:
+        """Returns these replies, or those of another node; the connection waits to be used again."""
         if self.server.follow(replies):
             link.close()
             self._drop_idle()

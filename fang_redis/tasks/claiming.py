@@ -49,7 +49,11 @@ class Claiming:
 
     def claim(self, request: ClaimRequest, /) -> Verb[Claim]:
         """See ``ClaimStore.claim``."""
-        return (yield from self._claim(request, request.kinds))
+        return (yield from self.one_claim(request))
+
+    def one_claim(self, request: ClaimRequest, /) -> Operation[Claim]:
+        """Returns what ``claim`` sends."""
+        return self._claim(request, request.kinds)
 
     def claim_any(self, pool_id: UUID, task_type: str, /) -> Verb[Claim]:
         """Claims the first due task of a type, of any kind, suspects too, for a caller who holds it by hand."""

@@ -37,6 +37,9 @@ class MemoryStore:
         """See ``PoolStore.unregister``."""
         self._state.registry.unregister(pool_id)
 
+    def ready(self, request: ClaimRequest, /) -> None:
+        """See ``ClaimStore.ready``."""
+
     async def claim(self, request: ClaimRequest, /) -> Claim:
         """See ``ClaimStore.claim``."""
         return self._state.claim(request)

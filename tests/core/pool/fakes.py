@@ -344,6 +344,8 @@ class FullStore(FakeFlowStore):
     async def close(self) -> None:
         await self._answer(None, "close")
 
+    def ready(self, _: ClaimRequest, /) -> Any: ...
+
     async def claim(self, request: ClaimRequest, /) -> Claim:
         reply: Claim = await self._answer(claim(), "claim", request.pool_id)
         return reply

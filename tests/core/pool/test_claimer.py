@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from fang_core import BackendUnavailable, SleepParams
-from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest, LaneClaim
+from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest, LaneClaim, ReadyClaim
 from fang_core.backends.waking import LateRows
 from fang_core.claims.dispatch import Dispatch
 from fang_core.claims.inflight import InFlight
@@ -30,6 +30,12 @@ GONE = Claim([], NOW, NO_TRANSACTIONS, registered=False)
 
 
 class ClaimerStore(FakeFlowStore):
+    sends: bool | None = None
+    """Whether a claim that was prepared can be sent at once; None if the backend prepares none."""
+
+    def ready(self, request: ClaimRequest, /) -> "ReadyClaim | None":
+        return None if self.sends is None else Prepared(self, request, self.sends)
+
     async def claim(self, request: ClaimRequest, /) -> Claim:
         reply: Claim = await self._answer(claim(), "claim", request.pool_id, request.limit)
         return reply
@@ -61,6 +67,23 @@ class ClaimerStore(FakeFlowStore):
         raise AssertionError("its pool does that")
 
     unregister = heart = register
+
+
+class Prepared:
+    """A claim that ``on_wake`` may send."""
+
+    def __init__(self, store: ClaimerStore, request: ClaimRequest, sends: bool) -> None:
+        self._store = store
+        self._request = request
+        self._sends = sends
+
+    def send(self) -> bool:
+        self._store.calls.append(("send", self._request.pool_id, self._request.limit))
+        return self._sends
+
+    async def answer(self) -> Claim:
+        reply: Claim = await self._store._answer(claim(), "answer")
+        return reply
 
 
 class Outcomes:
@@ -360,6 +383,119 @@ def test_it_tries_again_ever_more_slowly(pool: Pool) -> None:
     pool.start()
     pool.runtime.advance(100.0)
     assert 10 <= len(pool.claims) <= 60
+
+
+# A claim that is sent before the claimer goes on ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def resting(pool: Pool) -> Pool:
+    """Has a claim prepared, which whoever wakes it sends."""
+    pool.store.sends = True
+    pool.start()
+    pool.rest()
+    return pool
+
+
+def test_who_wakes_it_sends_its_claim_at_once(resting: Pool) -> None:
+    resting.store.reply("answer", claim(1))
+    resting.store.on_wake(None)
+    assert resting.store.calls == [("send", FIRST, 2)]  # and the claimer has not gone on yet
+    resting.runtime.settle()
+    assert resting.store.verbs == ["send", "answer", "claim"]  # the last one, as after any claim that has brought tasks
+    assert [run.task.id for run in resting.run_queue.runs] == [UUID(int=101)]
+
+
+def test_it_rests_again_if_such_a_claim_finds_nothing(resting: Pool) -> None:
+    resting.wake()
+    assert resting.store.verbs == ["send", "answer"]
+    resting.wake()
+    assert resting.store.verbs == ["send", "answer"] * 2
+
+
+def test_it_claims_again_if_it_is_woken_once_more_while_such_a_claim_is_under_way(resting: Pool) -> None:
+    resting.store.on_wake(None)
+    resting.store.on_wake(None)  # for a task that the claim may not have seen
+    resting.runtime.settle()
+    assert resting.store.verbs == ["send", "answer", "claim"]
+    resting.runtime.advance(5.0)
+    assert len(resting.store.called("send")) == 1
+
+
+def test_it_claims_itself_if_its_claim_could_not_be_sent(resting: Pool) -> None:
+    resting.store.sends = False
+    resting.runtime.advance(20.0)
+    resting.store.calls.clear()
+    resting.wake()
+    assert resting.store.verbs == ["send", "claim"]
+
+
+def test_it_gives_back_what_such_a_claim_took_whose_reply_was_lost_before_it_claims_again(resting: Pool) -> None:
+    resting.store.fail("answer", AWAY)
+    resting.wake()
+    resting.runtime.advance(1.0)
+    assert resting.store.verbs[:4] == ["send", "answer", "reconcile", "claim"]
+
+
+def test_what_such_a_claim_brings_when_the_pool_has_stopped_meanwhile_goes_back(resting: Pool) -> None:
+    answers = resting.runtime.event()
+    resting.store.reply("answer", answers, claim(1, 2))
+    resting.store.on_wake(None)
+    resting.stopping.set()
+    closing = resting.runtime.begin(resting.claimer.close(1.0))
+    assert not closing.has_ended  # it waits for the claim that is under way
+    answers.set()
+    resting.runtime.settle()
+    assert closing.has_ended
+    assert resting.run_queue.runs == []
+    assert len(resting.outcomes.waiting) == 2
+
+
+def test_it_rejoins_when_such_a_claim_finds_that_its_record_is_gone(resting: Pool) -> None:
+    resting.store.reply("answer", GONE)
+    resting.wake()
+    assert resting.rejoined == [FIRST]
+    assert resting.claims == [SECOND] * len(resting.claims)
+    resting.rest()
+    resting.wake()
+    assert resting.store.called("send") == [("send", SECOND, 2)]
+
+
+def test_nobody_sends_a_claim_under_an_id_that_the_pool_has_no_more(resting: Pool) -> None:
+    resting.identity.dead_id = FIRST  # as the heart has seen
+    resting.is_cut_off = True  # so that it claims nothing under its new id yet
+    resting.claimer.wake()
+    resting.runtime.settle()
+    assert resting.rejoined == [FIRST]
+    resting.is_cut_off = False
+    resting.store.on_wake(None)
+    assert resting.store.called("send") == []
+
+
+@pytest.mark.parametrize("why", ["stopping", "cut off", "resized", "new kinds"])
+def test_nobody_sends_its_claim_if_the_next_one_is_another_one_or_none(
+    resting: Pool, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if why == "stopping":
+        resting.stopping.set()
+    elif why == "cut off":
+        resting.is_cut_off = True
+    elif why == "resized":
+        resting.claimer.wake()
+    else:
+        monkeypatch.setattr(Kinds, "is_behind", True)
+    resting.store.on_wake(None)
+    assert resting.store.called("send") == []
+
+
+def test_nobody_sends_its_claim_while_it_holds_a_suspect(pool: Pool) -> None:
+    pool.store.sends = True
+    pool.store.reply("claim", claim(1, crashes=SUSPECT_AFTER, group_limit=4))
+    pool.start()
+    pool.take()
+    pool.rest()
+    pool.wake()
+    assert pool.store.verbs == ["claim"]
 
 
 # Whether it waits -----------------------------------------------------------------------------------------------------

@@ -43,6 +43,19 @@ MUTANTS: Final = (
         r"did not come true",
     ),
     Mutant(
+        "who wakes a pool whose claim was sent wakes nobody: that claim may not have seen the task",
+        [
+            Edit(
+                "fang_core/pool/standby.py", "                self._again = True", "                self._again = False"
+            )
+        ],
+        InTest(
+            "tests/core/pool/test_claimer.py::"
+            "test_it_claims_again_if_it_is_woken_once_more_while_such_a_claim_is_under_way"
+        ),
+        r"assert \['send', 'answer'\]",
+    ),
+    Mutant(
         "after a lost reply, a missing row counts as lost",
         [Edit("fang_core/runs/completion.py", "            if doubtful:\n                continue\n", "")],
         InFault("F20 on completion", "async"),

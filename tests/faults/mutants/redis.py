@@ -10,7 +10,8 @@ _SENT_AGAIN: Final = """\
             replies = link.send(commands)
         except BackendUnavailable:
             replies = Link(self.server).send(commands)
-        if self.server.follow"""
+        return self._settled(link, replies, commands)
+"""
 
 MUTANTS: Final = (
     Mutant(
@@ -55,7 +56,7 @@ MUTANTS: Final = (
         [
             Edit(
                 "fang_redis/connections/links.py",
-                "        replies = link.send(commands)\n        if self.server.follow",
+                "        return self._settled(link, link.send(commands), commands)\n",
                 _SENT_AGAIN,
             )
         ],

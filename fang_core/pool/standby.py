@@ -1,0 +1,64 @@
+"""Keeps a claim ready while a claimer rests, and sends it for the claimer as soon as the pool is woken.
+
+Whoever wakes a pool, a listener's thread or a callback of the event loop, has the message in hand well before the
+claimer goes on: in between lie the change of thread or task and the decision what to do next. Nearly always that is to
+claim again what the last claim has not found. So that claim is sent at once, and the claimer finds it under way.
+"""
+
+import time
+from threading import Lock
+from typing import NamedTuple
+
+from fang_core.backends.claims import ClaimRequest, ReadyClaim
+
+
+class Sent(NamedTuple):
+    """A claim that is under way.
+
+    Attributes:
+        began: when it was sent, in seconds of the monotonic clock.
+    """
+
+    request: ClaimRequest
+    ready: ReadyClaim
+    began: float
+
+
+class Standby:
+    """Holds one claim. The claimer calls ``arm`` and ``take``; any thread may call ``fire`` and ``disarm``."""
+
+    def __init__(self) -> None:
+        self._changing = Lock()
+        self._armed: tuple[ClaimRequest, ReadyClaim] | None = None
+        self._sent: Sent | None = None
+        self._again = False
+
+    def arm(self, request: ClaimRequest, ready: ReadyClaim) -> None:
+        """Has ``fire`` send this claim, once."""
+        self._armed = request, ready
+
+    def disarm(self) -> None:
+        """Has ``fire`` send nothing, unless it is just doing so; a signal handler may call this."""
+        self._armed = None
+
+    def fire(self) -> None:
+        """Sends the claim, if there is one; it does not wait."""
+        if self._armed is None and self._sent is None:
+            return
+        with self._changing:
+            if self._sent is not None:
+                self._again = True  # that claim may not see what this call is about
+                return
+            armed, self._armed = self._armed, None
+            if armed is not None:
+                began = time.monotonic()
+                if armed[1].send():
+                    self._sent = Sent(*armed, began)
+
+    def take(self) -> tuple[Sent | None, bool]:
+        """Returns the claim that was sent, and whether the pool was woken again since; nothing is sent from here on."""
+        with self._changing:
+            taken = self._sent, self._again
+            self._armed = self._sent = None
+            self._again = False
+        return taken

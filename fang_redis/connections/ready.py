@@ -1,0 +1,79 @@
+"""An operation that is ready to be sent: its bytes are made, and whoever sends it does not wait for the reply."""
+
+from collections.abc import Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from fang_core.errors import BackendError
+from fang_redis.connections.exchange import carried_out
+from fang_redis.connections.links import Command, Links, packed
+from fang_redis.operations import Operation, sent
+
+T = TypeVar("T")
+Sent = TypeVar("Sent")
+
+
+class Post(Protocol[Sent]):
+    """The connections of a queue, as far as a reply is not waited for."""
+
+    def begin(self, commands: Sequence[bytes]) -> Sent | None:
+        """Sends commands on a connection that is there; returns None, without waiting, if there is none.
+
+        Raises ``BackendError`` if they may have been sent.
+        """
+        ...
+
+    async def end(self, begun: Sent, commands: Sequence[Command]) -> Sequence[Any]:
+        """Returns the replies to these commands, which were sent. Raises ``BackendError``."""
+        ...
+
+    async def send(self, commands: Sequence[Command]) -> Sequence[Any]:
+        """Sends commands, and returns their replies. Raises ``BackendError``."""
+        ...
+
+
+class Ready(Generic[T]):
+    """One operation. Call ``send`` once, and ``answer`` once if that has returned True."""
+
+    def __init__(self, operation: Operation[T], post: Post[Any]) -> None:
+        self._operation = operation
+        self._post = post
+        self._packed = packed(sent(operation))
+        self._begun: Any = None
+        self._error: BackendError | None = None
+
+    def send(self) -> bool:
+        """Sends it if a connection is there, and returns whether it was sent, as far as is known. Never waits."""
+        try:
+            self._begun = self._post.begin(self._packed)
+        except BackendError as error:
+            self._error = error
+            return True
+        return self._begun is not None
+
+    async def answer(self) -> T:
+        """Returns what the operation returns. Raises ``BackendError``."""
+        return await carried_out(iter(self._operation), self._send)
+
+    async def _send(self, commands: Sequence[Command]) -> Sequence[Any]:
+        if self._error is not None:
+            raise self._error
+        begun, self._begun = self._begun, None
+        if begun is None:  # the server did not know the script, and gets its text
+            return await self._post.send(commands)
+        return await self._post.end(begun, commands)
+
+
+class ThreadPost:
+    """Implements ``Post`` for threads, where nothing ever suspends."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+        self.begin = links.begin
+
+    async def end(self, begun: Any, commands: Sequence[Command]) -> Sequence[Any]:
+        """See ``Post.end``."""
+        return self._links.end(begun, commands)
+
+    async def send(self, commands: Sequence[Command]) -> Sequence[Any]:
+        """See ``Post.send``."""
+        return self._links.send(commands)
