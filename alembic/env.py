@@ -8,7 +8,8 @@ from alembic.util import CommandError
 from alembic import context
 from fang_core.errors import FangError
 from fang_postgres import migrate
-from fang_postgres.schema import DEFAULT_SCHEMA, checked_schema, tables
+from fang_postgres.names import DEFAULT_SCHEMA, checked_schema
+from fang_postgres.schema import tables
 
 
 def main() -> None:

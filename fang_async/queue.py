@@ -31,10 +31,10 @@ from fang_core.tasks.selecting.batches import Batches, OnProgress, removal
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.words.naming import names_arguments
 from fang_postgres import scripts
+from fang_postgres.names import DEFAULT_SCHEMA
 from fang_postgres.operations import Operations
 from fang_postgres.pool.capabilities import capabilities
 from fang_postgres.pool.store import PostgresStore
-from fang_postgres.schema import DEFAULT_SCHEMA
 from fang_postgres.verbs import PostgresVerbs, in_ascii
 
 T = TypeVar("T")

@@ -87,7 +87,7 @@ def _of_file(url: str, *, only_check: bool) -> str:
 
 
 def _what_was_done(before: str | None, after: str | None) -> str:
-    from fang_postgres.schema import HEAD
+    from fang_postgres.names import HEAD
 
     if after is not None and after > HEAD:
         return f"are at revision {after}; this version, made for {HEAD}, may use them"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal, get_args
 
 from fang_core.errors import UsageError
-from fang_postgres.schema import DEFAULT_SCHEMA, VERSION_TABLE, checked_schema
+from fang_postgres.names import DEFAULT_SCHEMA, VERSION_TABLE, checked_schema
 
 Purpose = Literal["web", "worker", "status", "page", "scaling"]
 

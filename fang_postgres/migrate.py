@@ -26,8 +26,9 @@ from fang_postgres.connections.connecting import TRANSACTION_TIMEOUT_SINCE
 from fang_postgres.connections.diagnosis import code_of_connect_failure, diagnose
 from fang_postgres.connections.engine import engine_for
 from fang_postgres.lock_waits import told
+from fang_postgres.names import DEFAULT_SCHEMA, VERSION_TABLE, checked_schema
 from fang_postgres.revisions import Revision, comment_for, read_revision, schema_problem
-from fang_postgres.schema import DEFAULT_SCHEMA, VERSION_TABLE, checked_schema, tables
+from fang_postgres.schema import tables
 
 try:
     from alembic.operations import Operations

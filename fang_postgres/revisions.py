@@ -8,7 +8,7 @@ revision reads it there, with the right to read the version, which it needs anyw
 import re
 from typing import Final, NamedTuple
 
-from fang_postgres.schema import HEAD
+from fang_postgres.names import HEAD
 
 _COMMENT: Final = "fang: revision={} oldest_code={}"
 _READ: Final = re.compile(r"\brevision=(\w+) oldest_code=(\w+)")

@@ -4,7 +4,6 @@
 Rust can insert into it; all other columns have defaults. The migrations make these tables; a test compares the two.
 """
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -35,26 +34,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB, UUID
 
-from fang_core.errors import UsageError
 from fang_core.monitoring.buckets import COMMENT
 from fang_core.record import TaskState
+from fang_postgres.names import COUNTERS, DEFAULT_SCHEMA, HISTOGRAMS, SUMS, checked_schema
 
-HEAD: Final = "0006"
-"""The revision that this version of the library was made for."""
-
-VERSION_TABLE: Final = "fang_alembic_version"
-DEFAULT_SCHEMA: Final = "fang"
 EARLIEST: Final = "'0001-01-03 00:00:00+00'::timestamptz"
 LATEST: Final = "'9999-12-29 00:00:00+00'::timestamptz"
 
 WAITS_IN_LANE: Final = "CASE {} WHEN 'new' THEN true WHEN 'retried' THEN true ELSE false END"
 """The condition on the state of rows that wait in a lane: no other index has rows that meet it, for all the planner
 knows."""
-
-COUNTERS: Final = ("started", "arrived", "finished", "retried", "failed", "cancelled", "lost", "rescued")
-SUMS: Final = ("queue_s", "run_s", "cpu_s", "worker_s")
-HISTOGRAMS: Final = ("queue", "run")
-"""The columns of ``fang_stats`` beside its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +65,6 @@ class Tables:
     audit: Table
     scaling: TableClause
     """The view for autoscalers; the revision that made it has its query."""
-
-
-def checked_schema(name: str) -> str:
-    """Returns the name, or raises ``UsageError`` unless it is a schema name that never needs quotes."""
-    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name) or name.startswith("pg_"):
-        raise UsageError(f"schema {name!r:.80}: use lower-case letters, digits and underscores, 63 at most, no pg_")
-    return name
 
 
 @lru_cache(maxsize=64)

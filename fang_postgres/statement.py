@@ -2,29 +2,31 @@
 
 The threaded mode sends ``Statement.psycopg_text`` through raw psycopg, the async mode ``Statement.text`` with
 ``arguments()`` through raw asyncpg. An application's engine, and a connection that a caller passes, get
-``Statement.text_form``; our own engine, that of ``fang status``, executes ``Statement.core``. Whatever would break
-silently in one of these ways is refused when the statement is made, or its text:
+``Statement.text_form``. Whatever would break silently in one of
+these ways is refused when the statement is made, or its text:
 
 - bind names start with ``p_``: plain column names are reserved inside UPDATE;
 - no text that depends on values (``.in_()`` with a list): it could not be compiled once;
 - no JSON and no enum binds: they cross as text and are cast in SQL, so that both drivers send the same.
 
 The compiler gives the order of arguments, not the way the statement is written.
+
+SQLAlchemy is imported where a statement is made or compiled: who sends texts that are there needs none of it.
 """
 
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Generic, TypeVar
-
-from sqlalchemy import BindParameter, Executable
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.types import ARRAY, JSON, Enum
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from fang_core.errors import FangError
 from fang_core.interpreter.kept import kept
-from fang_postgres.compiling import ASYNCPG, PSYCOPG, compiled
-from fang_postgres.textform import TextForm
+
+if TYPE_CHECKING:
+    from sqlalchemy import BindParameter, Executable
+    from sqlalchemy.sql.compiler import SQLCompiler
+
+    from fang_postgres.textform import TextForm
 
 T = TypeVar("T")
 Rows = Sequence[Sequence[Any]]
@@ -42,14 +44,16 @@ class Statement:
         core: the SQLAlchemy object.
     """
 
-    def __init__(self, name: str, core: Executable) -> None:
+    def __init__(self, name: str, core: "Executable") -> None:
         _refuse_what_breaks(name, core)
         self.name = name
         self.core = core
 
     @kept
-    def _for_asyncpg(self) -> SQLCompiler:
+    def _for_asyncpg(self) -> "SQLCompiler":
         """The statement as asyncpg takes it. Raises ``ValueError`` if its text depends on values."""
+        from fang_postgres.compiling import ASYNCPG, compiled
+
         made = compiled(self.core, ASYNCPG)
         if "POSTCOMPILE" in str(made):
             raise ValueError(f"{self.name}: the text depends on values; use = ANY(array) instead of .in_()")
@@ -68,11 +72,15 @@ class Statement:
     @kept
     def psycopg_text(self) -> str:
         """Returns the text for a raw psycopg connection, with ``%(name)s``."""
+        from fang_postgres.compiling import PSYCOPG, compiled
+
         return str(compiled(self.core, PSYCOPG))
 
     @kept
-    def text_form(self) -> TextForm:
+    def text_form(self) -> "TextForm":
         """Returns the statement for a connection that is not our own."""
+        from fang_postgres.textform import TextForm
+
         return TextForm(self.core)
 
     def arguments(self, params: Mapping[str, Any]) -> list[Any]:
@@ -125,7 +133,9 @@ async def run_script(run: Callable[[Operation[Any]], Awaitable[Any]], script: Sc
             proceed = partial(script.throw, error)
 
 
-def _refuse_what_breaks(name: str, core: Executable) -> None:
+def _refuse_what_breaks(name: str, core: "Executable") -> None:
+    from sqlalchemy.types import ARRAY, JSON, Enum
+
     for element in _binds(core):
         if not element.key.startswith("p_"):
             raise ValueError(f"{name}: {element.key} is a value in the text; write a literal, or a bind named p_...")
@@ -134,9 +144,11 @@ def _refuse_what_breaks(name: str, core: Executable) -> None:
             raise ValueError(f"{name}: {element.key} must cross as text, CAST in SQL")
 
 
-def _binds(core: Executable) -> Iterator[BindParameter[Any]]:
+def _binds(core: "Executable") -> "Iterator[BindParameter[Any]]":
     """Yields the binds of a statement. SQLAlchemy's own walk visits what is used twice, such as a CTE, at each use,
     with all that is in it: most elements dozens of times."""
+    from sqlalchemy import BindParameter
+
     seen: dict[int, Any] = {}  # holds the elements, so that no other one gets the id
     left: list[Any] = [core]
     while left:

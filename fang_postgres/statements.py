@@ -14,12 +14,11 @@ Rules that these forms follow, each learned from a plan or a race that went wron
 
 from functools import lru_cache
 
-from sqlalchemy import DateTime, Text, cast, column, func, literal_column, select, table
-from sqlalchemy.dialects.postgresql import REGCLASS
+from sqlalchemy import DateTime, func, select
 
 from fang_core.record import TaskState
 from fang_postgres.once import once
-from fang_postgres.schema import VERSION_TABLE, tables
+from fang_postgres.schema import tables
 from fang_postgres.sql import (
     audit,
     by_hand,
@@ -37,6 +36,7 @@ from fang_postgres.sql import (
     stored_schedules,
     stored_ticks,
     uniques,
+    version,
 )
 from fang_postgres.statement import Statement
 
@@ -151,18 +151,10 @@ class Statements:
     read_histograms = once(stats.read_histograms)
     read_heat = once(stats.read_heat)
     read_types = once(stats.read_types)
-    version = once(lambda t: version(t.schema))
+    version = once(version.version)
 
 
 @lru_cache(maxsize=64)
 def statements(schema: str) -> Statements:
     """Returns the statements of a schema name: the same ones each time, as they are compiled only once."""
     return Statements(schema)
-
-
-def version(schema: str) -> Statement:
-    """Reads the revision, and the comment on its table, which says which older code may use the tables."""
-    versions = table(VERSION_TABLE, column("version_num", Text), schema=schema)
-    name = cast(literal_column(f"'{schema}.{VERSION_TABLE}'"), REGCLASS)
-    comment = func.obj_description(name, literal_column("'pg_class'"), type_=Text)
-    return Statement("version", select(versions.c.version_num, comment.label("comment")))

@@ -29,8 +29,9 @@ from fang_threaded.connection import Connection
 from fang_threaded.connection_pool import ConnectionPool
 from fang_threaded.connection_timeouts import connect_within
 from fang_threaded.connector import SPARE, Connector, lift_transaction_timeout, unshared
-from fang_threaded.database import Database, EngineDatabase, PsycopgDatabase, driver_error
+from fang_threaded.database import Database, EngineDatabase, PsycopgDatabase
 from fang_threaded.dedicated_connection import DedicatedConnection
+from fang_threaded.driver_errors import driver_error
 from fang_threaded.pooler import PoolerDatabase
 
 if TYPE_CHECKING:

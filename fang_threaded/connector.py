@@ -16,7 +16,7 @@ from fang_postgres.urls.passwords import as_password, not_fetched
 from fang_postgres.urls.urls import address
 from fang_threaded.connection import Connection
 from fang_threaded.connection_timeouts import cut
-from fang_threaded.database import typed
+from fang_threaded.driver_errors import typed
 from fang_threaded.pooler import PoolerConnection
 from fang_threaded.psycopg_adapters import own_adapters
 

@@ -14,7 +14,7 @@ import psycopg
 from psycopg.errors import QueryCanceled
 from psycopg.rows import tuple_row
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fang_core.driving import drive
@@ -24,15 +24,12 @@ from fang_core.errors import (
     FangError,
     NotConnected,
     NotificationsFull,
-    StatementRefused,
     is_refusal,
 )
 from fang_core.logs import SafeLogger
 from fang_postgres import statement
 from fang_postgres.connections.diagnosis import (
     before_sending,
-    code_of_connect_failure,
-    diagnose,
     is_repeatable,
     is_victim,
 )
@@ -42,6 +39,7 @@ from fang_postgres.pool.waking import Quiet
 from fang_postgres.statement import ALL_AT_ONCE, Operation, Pipeline, Rows, Script
 from fang_threaded.connection_pool import ConnectionPool
 from fang_threaded.connection_timeouts import cancel, cut_after
+from fang_threaded.driver_errors import sqlstate_of, typed
 
 T = TypeVar("T")
 
@@ -202,28 +200,19 @@ class PsycopgDatabase(Database):
 
 
 class EngineDatabase(Database):
-    """Runs operations on an engine, each in a transaction, and a session if the engine is the application's: its hooks
-    may need both.
+    """Runs operations on an engine, each in a transaction and a session: the application's hooks may need both.
 
     It does not depend on what the application has set up on its connections; see ``fang_postgres.textform``.
 
     The engine's pool may hand out a connection whose session was ended while it lay idle. A transaction that is lost
     before its COMMIT is sent has written nothing, so it is sent once more: SQLAlchemy has emptied the pool by then.
-
-    Args:
-        is_own: whether Fang made the engine. Then its connections decode values as they should, and need no form in
-            text.
     """
 
-    def __init__(self, engine: Engine, schema: str, *, is_own: bool = False) -> None:
+    def __init__(self, engine: Engine, schema: str) -> None:
         super().__init__(schema)
-        self._engine = engine
-        self._sessions: Any = None
-        if not is_own:
-            from sqlalchemy.orm import sessionmaker  # which takes time
+        from sqlalchemy.orm import sessionmaker  # which takes time
 
-            self._sessions = sessionmaker(engine)
-        self._execute = _execute_core if is_own else _execute_text
+        self._sessions = sessionmaker(engine)
 
     def _on_connection(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
         try:
@@ -244,7 +233,7 @@ class EngineDatabase(Database):
                 if is_guarded and guard is not None:
                     # All at once: of a cursor that streams, nobody would fetch the row, so that nothing would be set.
                     connection.execute(text(guard.settings), execution_options=ALL_AT_ONCE).close()
-                run = self._quieted(partial(self._execute, connection))
+                run = self._quieted(partial(_execute_text, connection))
                 return watched(partial(work, run), guard, is_guarded=is_guarded)
             except Exception as error:
                 # A run may have left any setting behind, such as a transaction that is read only.
@@ -257,9 +246,6 @@ class EngineDatabase(Database):
 
     def _begun(self, transaction: ExitStack) -> tuple[Connection, Callable[[], object]]:
         """Begins a transaction that ends with the stack; returns its connection, and what gives that up."""
-        if self._sessions is None:
-            connection = transaction.enter_context(self._engine.begin())
-            return connection, connection.invalidate
         session = transaction.enter_context(self._sessions.begin())
         return session.connection(), session.invalidate
 
@@ -345,32 +331,3 @@ def _execute_text(connection: Connection, operation: Operation[T]) -> T:
     form = operation.statement.text_form
     result = connection.exec_driver_sql(form.psycopg_text, form.parameters(operation.params), ALL_AT_ONCE)
     return operation.decode(form.read(result.all() if form.returns_rows else ()))
-
-
-def _execute_core(connection: Connection, operation: Operation[T]) -> T:
-    result = connection.execute(operation.statement.core, dict(operation.params), execution_options=ALL_AT_ONCE)
-    return operation.decode(result.all() if result.returns_rows else ())
-
-
-def sqlstate_of(error: SQLAlchemyError | psycopg.Error) -> str | None:
-    """Returns the SQLSTATE, or None if the database gave none."""
-    return getattr(error if isinstance(error, psycopg.Error) else getattr(error, "orig", None), "sqlstate", None)
-
-
-def typed(error: SQLAlchemyError | psycopg.Error, schema: str) -> BackendError:
-    """Returns the typed error for an error of SQLAlchemy or psycopg."""
-    original = error if isinstance(error, psycopg.Error) else getattr(error, "orig", None)
-    if not isinstance(original, psycopg.Error) and not isinstance(error, InterfaceError):
-        return StatementRefused(f"the statement could not be run: {type(error).__name__}")
-    sqlstate = getattr(original, "sqlstate", None)
-    diagnostic = getattr(original, "diag", None)
-    message = (diagnostic and diagnostic.message_primary) or str(original)
-    if sqlstate is None and not isinstance(original, psycopg.OperationalError):
-        return StatementRefused(f"the driver refused the statement: {type(original).__name__}")
-    severity = diagnostic and diagnostic.severity_nonlocalized
-    return diagnose(sqlstate or code_of_connect_failure(message), message, schema=schema, severity=severity)
-
-
-def driver_error(error: BaseException, schema: str) -> BackendError | None:
-    """Returns the typed error for an error of psycopg, and None for any other error."""
-    return typed(error, schema) if isinstance(error, psycopg.Error) else None

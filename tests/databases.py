@@ -16,7 +16,8 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import make_url
 
-from fang_postgres.schema import VERSION_TABLE, tables
+from fang_postgres.names import VERSION_TABLE
+from fang_postgres.schema import tables
 
 MOST_BYTES: Final = 2 << 20
 """A database that has grown by more is dropped: dead rows and pages would make later tests slower, or change plans."""

@@ -2,28 +2,33 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError
-
-from fang_core.errors import BackendError, SchemaError
+from fang_core.errors import MissingExtra, SchemaError, UsageError
 from fang_core.pool.telling.glance import Glance
 from fang_postgres.connections.connecting import SET_FOR_TRANSACTION, set_for_transaction
-from fang_postgres.connections.engine import engine_for
+from fang_postgres.connections.diagnosis import TookTooLong, before_sending
+from fang_postgres.reports.bounds import SETTINGS
 from fang_postgres.reports.reports import Reports
 from fang_postgres.revisions import schema_problem
-from fang_postgres.sql.reports import SETTINGS
 from fang_postgres.statement import Operation, Script
-from fang_threaded.database import Database, EngineDatabase, sqlstate_of
+from fang_postgres.urls.urls import address
+
+try:
+    import psycopg
+    from psycopg.rows import tuple_row
+
+    from fang_threaded.driver_errors import typed
+except ImportError:
+    raise MissingExtra("psycopg is missing: pip install 'fang-tasks[cli]'") from None
 
 T = TypeVar("T")
 
-_QUERY_CANCELED: Final = "57014"
 # A plan with what these forbid counts as so dear that the server would compile it first, for a second and more.
 _SETTINGS: Final = {**SETTINGS, "jit": "off"}
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
 
 
 @dataclass(slots=True)
@@ -40,10 +45,37 @@ class Patience:
         self.milliseconds = max(250, self.milliseconds // 2)
 
 
+class ReadingDatabase:
+    """Reads each statement in a transaction of its own, with the settings of reports and this patience."""
+
+    def __init__(self, connection: psycopg.Connection[Any], schema: str, patience: Patience) -> None:
+        self._connection = connection
+        self._schema = schema
+        self._patience = patience
+
+    def run(self, operation: Operation[T]) -> T:
+        """Returns the operation's result. Raises a ``BackendError``."""
+        try:
+            # For each transaction: a pooler refuses settings at the start, and would pass a session's on to others.
+            self._connection.execute(self._begin().encode())
+            with self._connection.cursor(row_factory=tuple_row) as cursor:
+                cursor.execute(operation.statement.psycopg_text.encode(), dict(operation.params))
+                return operation.decode(cursor.fetchall())
+        except psycopg.Error as error:
+            raise typed(error, self._schema) from error
+        finally:
+            with suppress(psycopg.Error):
+                self._connection.rollback()
+
+    def _begin(self) -> str:
+        timeout = {"statement_timeout": str(self._patience.milliseconds)}
+        return f"{_BEGIN}; {SET_FOR_TRANSACTION}; {set_for_transaction(_SETTINGS | timeout)}"
+
+
 class Reader:
     """Runs one statement after the other, and leaves out those that take too long."""
 
-    def __init__(self, database: Database, patience: Patience) -> None:
+    def __init__(self, database: ReadingDatabase, patience: Patience) -> None:
         self._database = database
         self._patience = patience
         self.unread: list[str] = []
@@ -53,10 +85,8 @@ class Reader:
         """Returns the operation's result, or None if it took too long."""
         try:
             return self._database.run(operation)
-        except BackendError as error:
-            cause = error.__cause__
-            if not isinstance(cause, DBAPIError) or sqlstate_of(cause) != _QUERY_CANCELED:
-                raise
+        except TookTooLong:
+            pass
         self._patience.used_up()
         self.unread.append(operation.statement.name)
         return None
@@ -106,18 +136,21 @@ def reader_of_tables(url: str, schema: str, reports: Reports) -> Iterator[Reader
 @contextmanager
 def database_for_reading(
     url: str, schema: str, patience: Patience, application_name: str = "fang status"
-) -> Iterator[Database]:
-    """Yields a database with one connection, whose transactions have the settings of reports and this patience."""
-    engine = engine_for(url, application_name=application_name, prepares=False, pool_size=1)
+) -> Iterator[ReadingDatabase]:
+    """Yields a database with one connection.
 
-    # For each transaction: a pooler refuses settings at the start, and would pass a session's on to its other clients.
-    @event.listens_for(engine, "begin")
-    def pin(connection: Any) -> None:
-        connection.exec_driver_sql(SET_FOR_TRANSACTION)
-        timeout = {"statement_timeout": str(patience.milliseconds)}
-        connection.exec_driver_sql(set_for_transaction(_SETTINGS | timeout))
-
+    Raises ``UsageError`` if the URL cannot be honoured, ``AccessRefused`` or ``BackendUnavailable``.
+    """
+    there = address(url)
+    there.refuse_missing_files()
     try:
-        yield EngineDatabase(engine, schema, is_own=True)
-    finally:
-        engine.dispose()
+        # Nothing is prepared: behind a transaction pooler it would meet what another client has prepared.
+        connection = psycopg.connect(
+            **there.for_psycopg(application_name=application_name), autocommit=True, prepare_threshold=None
+        )
+    except psycopg.ProgrammingError as error:  # raised by libpq, which may be older than a parameter
+        raise UsageError(f"the database URL cannot be used: {error}") from None
+    except psycopg.Error as error:
+        raise before_sending(typed(error, schema)) from error
+    with closing(connection):
+        yield ReadingDatabase(connection, schema, patience)

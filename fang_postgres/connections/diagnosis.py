@@ -19,7 +19,7 @@ from fang_core.errors import (
     StatementRefused,
     TwinExists,
 )
-from fang_postgres.schema import HEAD, tables
+from fang_postgres.names import HEAD
 
 # Cardinality, data, integrity, WITH CHECK OPTION, program limits, RAISE: the values are at fault.
 _REFUSALS: Final = frozenset({"21", "22", "23", "44", "54", "P0"})
@@ -162,6 +162,8 @@ def _what_is_missing(schema: str, line: str) -> str:
 
 @cache
 def _beside_tasks() -> frozenset[str]:
+    from fang_postgres.schema import tables  # which takes time
+
     return frozenset(table.name for table in tables().metadata.tables.values()) - {"fang_tasks"}
 
 

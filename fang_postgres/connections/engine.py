@@ -8,10 +8,8 @@ from fang_core.errors import MissingExtra
 from fang_postgres.urls.urls import address
 
 
-def engine_for(url: str | URL, *, application_name: str = "fang", prepares: bool = True, **options: Any) -> Engine:
+def engine_for(url: str | URL, *, application_name: str = "fang", **options: Any) -> Engine:
     """Returns an engine that connects as the URL says; ``options`` are those of ``create_engine``.
-
-    Without ``prepares`` no statement is prepared: behind a transaction pooler it would meet one of another client's.
 
     Raises ``UsageError`` if the URL cannot be honoured, ``AccessRefused`` if a file that it names is missing, and
     ``MissingExtra`` if psycopg is not installed.
@@ -19,8 +17,6 @@ def engine_for(url: str | URL, *, application_name: str = "fang", prepares: bool
     there = address(url)
     there.refuse_missing_files()
     arguments = there.for_psycopg(application_name=application_name)
-    if not prepares:
-        arguments["prepare_threshold"] = None
     try:
         return create_engine("postgresql+psycopg://", connect_args=arguments, **options)
     except ImportError:

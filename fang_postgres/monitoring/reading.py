@@ -2,11 +2,12 @@
 
 from fang_core.monitoring.reading import Range, heat_of, stats_of
 from fang_core.monitoring.stats import HeatPoint, Stats
-from fang_postgres.operations import Operations
+from fang_postgres.operations.stats import Stats as StatsOperations
+from fang_postgres.operations.stats import StatsReading
 from fang_postgres.statement import Script
 
 
-def read_stats(operations: Operations, asked: Range) -> Script[Stats]:
+def read_stats(operations: StatsReading, asked: Range) -> Script[Stats]:
     """Returns the stats of a range."""
     sums = yield operations.read_stats(asked)
     histograms = yield operations.read_histograms(asked)
@@ -18,7 +19,7 @@ def read_stats(operations: Operations, asked: Range) -> Script[Stats]:
     return stats_of(asked, sums._replace(by_pair=by_pair, types=types))
 
 
-def read_heat(operations: Operations, asked: Range) -> Script[tuple[HeatPoint, ...]]:
+def read_heat(operations: StatsOperations, asked: Range) -> Script[tuple[HeatPoint, ...]]:
     """Returns the points of a heat map."""
     found = yield operations.read_heat(asked)
     return heat_of(found)

@@ -1,13 +1,20 @@
 """What all groups of operations have: the statements of one schema name."""
 
+from typing import TYPE_CHECKING
+
 from fang_postgres.pool.unheld import Unheld
-from fang_postgres.statements import Statements, statements
+
+if TYPE_CHECKING:
+    from fang_postgres.statements import Statements
 
 
 class OperationsBase:
     """Holds the statements on the tables under one schema name."""
 
     def __init__(self, schema: str) -> None:
+        # With SQLAlchemy, which those need not have who only read rows as operations do.
+        from fang_postgres.statements import statements
+
         self.schema = schema
         self.unheld = Unheld()
         """The kinds and task types that pools leave out of their statements."""

@@ -12,13 +12,13 @@ from fang_core.monitoring.listing import Key
 from fang_core.record import Task, TaskState
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.tasks.selecting.walks import Walk, states_of
+from fang_postgres.names import TASK_COLUMNS
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.rows import as_json, as_task
+from fang_postgres.reports.bounds import MOST_TYPES
 from fang_postgres.schema import Tables, tables
 from fang_postgres.sql import listing as sql
 from fang_postgres.sql.filters import filter_parameters
-from fang_postgres.sql.fragments import TASK_COLUMNS
-from fang_postgres.sql.reports import MOST_TYPES
 from fang_postgres.statement import Operation, Rows, Statement
 
 

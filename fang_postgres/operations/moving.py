@@ -10,11 +10,11 @@ from uuid import UUID
 from fang_core.backends.conflicts import Period
 from fang_core.backends.verbs import Parcel
 from fang_core.record import Task
+from fang_postgres.names import TASK_COLUMNS
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.rows import as_ids, as_nothing, as_task
 from fang_postgres.schema import Tables, tables
 from fang_postgres.sql import moving as sql
-from fang_postgres.sql.fragments import TASK_COLUMNS
 from fang_postgres.statement import Operation, Rows, Script, Statement
 
 STATEMENTS: Final[dict[str, Callable[[Tables], Statement]]] = {

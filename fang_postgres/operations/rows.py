@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fang_core.errors import UnreadablePayload
 from fang_core.record import Task, TaskState, as_progress
-from fang_postgres.sql.fragments import TASK_COLUMNS
+from fang_postgres.names import TASK_COLUMNS
 from fang_postgres.statement import Rows
 
 

@@ -19,8 +19,8 @@ from fang_core.monitoring.history import (
 )
 from fang_core.monitoring.reading import Moment, Range, Sums
 from fang_core.monitoring.stats import MOST_DUE, TypeStats
+from fang_postgres.names import COUNTERS, HISTOGRAMS, SUMS
 from fang_postgres.operations.base import OperationsBase
-from fang_postgres.schema import COUNTERS, HISTOGRAMS, SUMS
 from fang_postgres.statement import Operation, Rows
 
 _POOLS: Final = 0
@@ -28,8 +28,33 @@ _WANTED: Final = 1
 """Roles of the rows of ``sql.stats.read_stats``."""
 
 
-class Stats(OperationsBase):
-    """Writes, adds up and removes rows of history."""
+class StatsReading:
+    """Adds up rows of history, for operations and for reports."""
+
+    _statements: Any  # whoever inherits this has them, all of them or those of reports
+
+    def read_stats(self, asked: Range) -> Operation[Sums]:
+        """Returns the sums of a range, without histograms and without task types."""
+        return Operation(self._statements.read_stats, _asked(asked), _as_sums)
+
+    def read_histograms(self, asked: Range) -> Operation[dict[Pair, tuple[Histogram, Histogram]]]:
+        """Returns the histograms of a range, by task type and kind: of time in queue, and of run."""
+
+        def decode(rows: Rows) -> dict[Pair, tuple[Histogram, Histogram]]:
+            return _as_histograms(
+                ((task_type, kind), what, index, count) for task_type, kind, what, index, count in rows
+            )
+
+        return Operation(self._statements.read_histograms, _asked(asked), decode)
+
+    def read_types(self, task_types: Sequence[str] | None) -> Operation[list[TypeStats]]:
+        """Returns how these task types stand now; all of them for None."""
+        params = {"p_task_types": None if task_types is None else list(task_types)}
+        return Operation(self._statements.read_types, params, lambda rows: [_as_type(row) for row in rows])
+
+
+class Stats(OperationsBase, StatsReading):
+    """Writes and removes rows of history, and adds them up."""
 
     def tell_time(self) -> Operation[datetime]:
         """Returns the database's clock."""
@@ -72,20 +97,6 @@ class Stats(OperationsBase):
         minutes = KEPT_MINUTES if keep is None else min(keep, KEPT_MINUTES)
         return Operation(self._statements.prune_stats, {"p_keep_minutes": minutes, "p_keep": keep}, len)
 
-    def read_stats(self, asked: Range) -> Operation[Sums]:
-        """Returns the sums of a range, without histograms and without task types."""
-        return Operation(self._statements.read_stats, _asked(asked), _as_sums)
-
-    def read_histograms(self, asked: Range) -> Operation[dict[Pair, tuple[Histogram, Histogram]]]:
-        """Returns the histograms of a range, by task type and kind: of time in queue, and of run."""
-
-        def decode(rows: Rows) -> dict[Pair, tuple[Histogram, Histogram]]:
-            return _as_histograms(
-                ((task_type, kind), what, index, count) for task_type, kind, what, index, count in rows
-            )
-
-        return Operation(self._statements.read_histograms, _asked(asked), decode)
-
     def read_heat(self, asked: Range) -> Operation[dict[tuple[datetime, Pair], tuple[Histogram, Histogram]]]:
         """Returns the histograms of a range, by time too."""
 
@@ -93,11 +104,6 @@ class Stats(OperationsBase):
             return _as_histograms(((at, (type_, kind)), what, index, n) for at, type_, kind, what, index, n in rows)
 
         return Operation(self._statements.read_heat, _asked(asked), decode)
-
-    def read_types(self, task_types: Sequence[str] | None) -> Operation[list[TypeStats]]:
-        """Returns how these task types stand now; all of them for None."""
-        params = {"p_task_types": None if task_types is None else list(task_types)}
-        return Operation(self._statements.read_types, params, lambda rows: [_as_type(row) for row in rows])
 
 
 K = TypeVar("K")

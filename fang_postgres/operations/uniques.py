@@ -10,10 +10,10 @@ from uuid import UUID
 from fang_core.record import Task
 from fang_core.tasks.insertion import NewTask, Overrides
 from fang_core.tasks.options import COLUMNS
+from fang_postgres.names import TASK_COLUMNS
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.inserts import as_lines, columns, due, inserted_rows, seconds
 from fang_postgres.operations.rows import as_ids, as_nothing, as_task
-from fang_postgres.sql.fragments import TASK_COLUMNS
 from fang_postgres.statement import Operation, Rows
 
 

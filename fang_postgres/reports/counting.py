@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from fang_core.lifecycle import DUE_STATES
 from fang_core.monitoring.figures import RetriedKind, RunningKind, TaskCount
 from fang_core.record import TaskState
-from fang_postgres.sql import reports as sql
+from fang_postgres.reports import bounds
 
 COUNTED: Final = 5_000
 """The most rows that a count visits."""
@@ -46,7 +46,7 @@ class Counted:
         self._groups = set(totals)
         self._cut = {group for group, total in totals.items() if total >= each}
         self._states = states
-        self._lists_all = counts is not None and len({task_type for task_type, _ in totals}) < sql.MOST_TYPES
+        self._lists_all = counts is not None and len({task_type for task_type, _ in totals}) < bounds.MOST_TYPES
 
     @property
     def is_whole(self) -> bool:

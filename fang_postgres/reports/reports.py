@@ -7,7 +7,6 @@ statistics are not used, since they may be missing or stale.
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
 from typing import Final
 
 from fang_core.flow.info import TypeInfo
@@ -23,10 +22,11 @@ from fang_core.monitoring.figures import (
 )
 from fang_core.pool.telling.glance import Look
 from fang_core.record import PRIORITIES, PoolInfo, TaskState
-from fang_postgres.once import once
+from fang_postgres.names import checked_schema
 from fang_postgres.operations.liveness import as_beat
 from fang_postgres.operations.managing import managed_types
 from fang_postgres.operations.pools import as_pools, read_version
+from fang_postgres.operations.stats import StatsReading
 from fang_postgres.reports.counting import (
     COUNTED,
     FEWEST,
@@ -39,13 +39,9 @@ from fang_postgres.reports.counting import (
     share_of_each,
 )
 from fang_postgres.reports.notable import as_notable_runs
+from fang_postgres.reports.texts import from_file
 from fang_postgres.revisions import Revision
-from fang_postgres.schema import tables
-from fang_postgres.sql import liveness, managing
-from fang_postgres.sql import reports as sql
-from fang_postgres.sql.pools import list_pools
 from fang_postgres.statement import Operation, Rows, Script
-from fang_postgres.statements import version
 
 SAMPLED: Final = 400
 """Pages in a sample. A smaller table is read whole, and so counted exactly."""
@@ -55,36 +51,39 @@ _RANGES: Final = 2 * len(PRIORITIES)
 
 
 class ReportStatements:
-    """The statements under one schema name, each built and compiled when it is first used."""
+    """The statements under one schema name."""
 
     def __init__(self, schema: str) -> None:
-        self.tables = tables(schema)
+        self.schema = checked_schema(schema)
 
-    version = once(lambda t: version(t.schema))
-    clock = once(sql.clock)
-    pages = once(sql.pages)
-    sample = once(sql.sample)
-    waiting = once(sql.waiting)
-    ended = once(sql.ended)
-    running = once(sql.running)
-    retried = once(sql.retried)
-    oldest_due = once(sql.oldest_due)
-    last_failures = once(sql.last_failures)
-    pools = once(list_pools)
-    notable_runs = once(sql.notable_runs)
-    list_types = once(managing.list_types)
-    paused_schedules = once(sql.paused_schedules)
-    look = once(liveness.look)
+    version = from_file()
+    clock = from_file()
+    pages = from_file()
+    sample = from_file()
+    waiting = from_file()
+    ended = from_file()
+    running = from_file()
+    retried = from_file()
+    oldest_due = from_file()
+    last_failures = from_file()
+    pools = from_file()
+    notable_runs = from_file()
+    list_types = from_file()
+    paused_schedules = from_file()
+    look = from_file()
+    read_stats = from_file()
+    read_histograms = from_file()
+    read_types = from_file()
 
 
-class Reports:
+class Reports(StatsReading):
     """Makes the operations of reports on the tables under one schema name."""
 
     def __init__(self, schema: str) -> None:
-        self._statements = report_statements(schema)
+        self._statements = ReportStatements(schema)
 
     def version(self) -> Operation[Revision | None]:
-        """See ``Operations.version``; a reader of reports need not build all the statements of ``Operations``."""
+        """See ``Operations.version``."""
         return read_version(self._statements.version)
 
     def clock(self) -> Operation[datetime]:
@@ -189,12 +188,6 @@ class Reports:
         each = share_of_each([count for count in counts if count.state in DUE_STATES]) // _RANGES
         seen: Sequence[RetriedKind] = (yield self.retried(max(each, 1))) or ()
         return sorted(counted_retries(seen, counts), key=lambda kind: (-kind.count, kind.task_type, kind.kind))
-
-
-@lru_cache(maxsize=64)
-def report_statements(schema: str) -> ReportStatements:
-    """Returns the statements of a schema name: the same ones each time, as they are compiled only once."""
-    return ReportStatements(schema)
 
 
 def _as_counts(rows: Rows) -> list[TaskCount]:

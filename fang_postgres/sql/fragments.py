@@ -40,9 +40,10 @@ from fang_core.crashes import MOST_GROUP, SUSPECT_AFTER
 from fang_core.failure import ERRORS_KEPT
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
 from fang_core.liveness import DECLARED_DEAD
-from fang_core.record import DEFAULT_MAX_RETRIES, Task, TaskState
+from fang_core.record import DEFAULT_MAX_RETRIES, TaskState
 from fang_core.tasks.arguments import LONGEST
 from fang_core.tasks.options import COLUMNS
+from fang_postgres.names import TASK_COLUMNS
 from fang_postgres.schema import EARLIEST, LATEST, Tables
 
 IDS = bindparam("p_ids", type_=ARRAY(UUID))
@@ -94,9 +95,6 @@ def is_unclaimed(c: Any) -> ColumnElement[bool]:
     """
     return and_(c.attempt == literal_column("0"), not_(has_ended(c)))
 
-
-TASK_COLUMNS: Final = tuple(name for name in Task._fields if name not in {"conflict", "progress"})
-"""The fields of ``Task`` that are columns."""
 
 _READ_AS_TEXT: Final = frozenset({"metadata", "state", "errors", "headers", "cancel_request"})
 

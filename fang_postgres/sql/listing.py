@@ -38,12 +38,12 @@ from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
 from fang_core.record import TaskState
 from fang_core.tasks.selecting.walks import Walk
 from fang_postgres.compiling import PSYCOPG, compiled
+from fang_postgres.names import TASK_COLUMNS
 from fang_postgres.schema import Tables
 from fang_postgres.sql.filters import in_ranges, matching
 from fang_postgres.sql.fragments import (
     IDS,
     LIMIT,
-    TASK_COLUMNS,
     aliased,
     array_of,
     is_of_kind,

@@ -7,11 +7,11 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB
 from sqlalchemy.sql.elements import ColumnElement
 
+from fang_postgres.names import TASK_COLUMNS
 from fang_postgres.schema import Tables
 from fang_postgres.sql.fragments import (
     ATTEMPTS,
     IDS,
-    TASK_COLUMNS,
     aliased,
     array_of,
     lane_of,

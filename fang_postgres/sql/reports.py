@@ -4,7 +4,7 @@ At 10,000,000 rows the statements that visit rows take longest: the counts, abou
 sample, a few hundred pages. Each bounded part is ordered by the whole key of its index, and so walked from its start.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -28,27 +28,17 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.record import HIGHEST_PRIORITY, LOWEST_PRIORITY, TaskState
+from fang_postgres.reports.bounds import MOST_SCHEDULES, MOST_TYPES
 from fang_postgres.schema import Tables
 from fang_postgres.sql.fragments import within
+from fang_postgres.sql.liveness import look
+from fang_postgres.sql.managing import list_types
+from fang_postgres.sql.pools import list_pools
 from fang_postgres.sql.schedules import is_paused
+from fang_postgres.sql.stats import read_histograms, read_stats, read_types
 from fang_postgres.sql.stored_schedules import schedule_columns
+from fang_postgres.sql.version import version
 from fang_postgres.statement import Statement
-
-MOST_TYPES: Final = 200
-"""The most task types that are looked at one by one, in the order of their names."""
-
-MOST_SCHEDULES: Final = 200
-"""The most paused schedules that are shown."""
-
-SETTINGS: Final = {
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "enable_sort": "off",
-    "enable_indexscan": "on",
-    "enable_indexonlyscan": "on",
-    "enable_nestloop": "on",
-}
-"""Settings with which the walks go through their indexes, whatever the statistics and the role's settings are."""
 
 _EACH: ColumnElement[int] = bindparam("p_each", type_=Integer)
 _ERROR_SHOWN: Final = "200"  # characters
@@ -268,3 +258,26 @@ def _lanes() -> Any:
 def _first_line(message: Any) -> ColumnElement[str]:
     line = func.split_part(func.coalesce(message, literal_column("''")), literal_column("E'\\n'"), literal_column("1"))
     return func.left(line, literal_column(_ERROR_SHOWN))
+
+
+STATEMENTS: Final[Mapping[str, Callable[[Tables], Statement]]] = {
+    "version": version,
+    "clock": clock,
+    "pages": pages,
+    "sample": sample,
+    "waiting": waiting,
+    "ended": ended,
+    "running": running,
+    "retried": retried,
+    "oldest_due": oldest_due,
+    "last_failures": last_failures,
+    "pools": list_pools,
+    "notable_runs": notable_runs,
+    "list_types": list_types,
+    "paused_schedules": paused_schedules,
+    "look": look,
+    "read_stats": read_stats,
+    "read_histograms": read_histograms,
+    "read_types": read_types,
+}
+"""The statements of reports; ``fang_postgres.reports.texts`` has them as they are compiled."""

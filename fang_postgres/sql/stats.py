@@ -38,7 +38,8 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import TypeEngine
 
 from fang_core.monitoring.history import HOUR
-from fang_postgres.schema import COUNTERS, HISTOGRAMS, SUMS, Tables
+from fang_postgres.names import COUNTERS, HISTOGRAMS, SUMS
+from fang_postgres.schema import Tables
 from fang_postgres.statement import Statement
 
 _MOMENT: Final = DateTime(timezone=True)

@@ -7,21 +7,21 @@ and database are left to the drivers, which both know ``PGUSER``, ``PGPASSWORD``
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
-from urllib.parse import unquote
-
-from sqlalchemy import make_url
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import parse_qs, unquote
 
 from fang_core.errors import UsageError
+from fang_core.interpreter.imported import is_of
 from fang_core.words.naming import class_and_library
 from fang_postgres.connections.connecting import DEFAULT_PORT
 from fang_postgres.urls.address import Address, Host
 from fang_postgres.urls.parameters import BOTH, ENVIRONMENT, LIBPQ_ALONE, SSL_MODES, check_values, named, refuse_unknown
 from fang_postgres.urls.services import of_service
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 _FORM: Final = "postgresql://user@host/database"
 
@@ -31,10 +31,13 @@ _WRITE_HOSTS: Final = "several hosts in the database URL are written host:port,h
 
 _MOST_SECONDS: Final = 600
 
-# SQLAlchemy 2.0 leaves the name of the database as it stands in the URL.
-_UNQUOTES_DATABASE: Final = make_url("postgresql:///%3A").database == ":"
+# Like SQLAlchemy's, which takes ten times as long to import as all that is done here: a password may hold a / and a ?.
+_URL: Final = re.compile(
+    r"(?P<scheme>[\w+]+)://(?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?"
+    r"(?:\[(?P<ipv6>[^/?]+)\]|(?P<host>[^/:?]+))?(?::(?P<port>[^/?]*))?(?:/(?P<database>[^?]*))?(?:\?(?P<query>.*))?"
+)
 
-# libpq's form of several hosts, whose ports make_url cannot read.
+# libpq's form of several hosts, whose ports the expression above cannot read.
 _SEVERAL_HOSTS: Final = re.compile(
     r"(?P<before>[\w+]+://(?:[^:/?#@]*(?::[^@]*)?@|(?!.*@)))(?P<hosts>[^/?#@,]*,[^/?#@]*)(?:/|(?=[?#]|$))(?P<after>.*)"
 )
@@ -43,7 +46,7 @@ _HOST: Final = re.compile(r"([^:\[\]]*|\[[^\]]*\])(?::(\d+))?")
 
 
 def address(
-    url: str | URL,
+    url: "str | URL",
     environ: Mapping[str, str] | None = None,
     *,
     read_text: Callable[[Path], str] = Path.read_text,
@@ -87,31 +90,56 @@ def address(
     )
 
 
-def _parsed(url: str | URL) -> tuple[URL, list[str]]:
+class _Url(NamedTuple):
+    """The parts of a URL, decoded."""
+
+    scheme: str
+    user: str | None
+    password: str | None
+    host: str | None
+    port: int | None
+    database: str | None
+    query: Mapping[str, Sequence[str]]
+
+
+def _parsed(url: "str | URL") -> tuple[_Url, list[str]]:
     """Returns the parsed URL, and its hosts if it has any in front of the database."""
     hosts: list[str] = []
-    if not isinstance(url, str | URL):  # a pydantic URL, or an engine where none is taken
-        raise UsageError(f"a database URL is a text like {_FORM}, not {class_and_library(url)}")
     if isinstance(url, str):
         url = url.strip()  # a URL read from a file ends in a line break
-        refuse_unknown(_without_value(url))  # make_url drops parameters without a value
-    try:
-        if isinstance(url, str) and (several := _SEVERAL_HOSTS.match(url)):
+        refuse_unknown(_without_value(url))  # which the query is read without
+        if several := _SEVERAL_HOSTS.match(url):
             url, hosts = f"{several['before']}/{several['after']}", several["hosts"].split(",")
-        parsed = make_url(url)
-        if parsed is not url and not _UNQUOTES_DATABASE:
-            parsed = parsed.set(database=parsed.database and unquote(parsed.database))
-    except (ArgumentError, ValueError):  # the error for a port that is no number quotes it: perhaps half a password
-        raise UsageError(_READ_AS) from None
-    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
-        raise UsageError(f"the database URL must begin with postgresql://, not {parsed.drivername}://")
+        parsed = _parts(url)
+    elif is_of(url, "sqlalchemy.engine.url", "URL"):
+        password = None if url.password is None else str(url.password)
+        parsed = _Url(url.drivername, url.username, password, url.host, url.port, url.database, url.normalized_query)
+    else:  # a pydantic URL, or an engine where none is taken
+        raise UsageError(f"a database URL is a text like {_FORM}, not {class_and_library(url)}")
+    if parsed.scheme.partition("+")[0] not in {"postgresql", "postgres"}:
+        raise UsageError(f"the database URL must begin with postgresql://, not {parsed.scheme}://")
     if parsed.host and "@" in parsed.host:
         raise UsageError("the database URL has an @ too many: write one that belongs to a password as %40")
     if parsed.host:
         hosts = [unquote(host) for host in parsed.host.split(",")]
-        if len(hosts) > 1 and parsed.port:  # make_url takes the last host's port for the port of all
+        if len(hosts) > 1 and parsed.port:  # it is the last host's, and was taken for the port of all
             hosts[-1] += f":{parsed.port}"
     return parsed, hosts
+
+
+def _parts(url: str) -> _Url:
+    found = _URL.match(url)
+    if found is None:
+        raise UsageError(_READ_AS)
+    user, password, database = (
+        None if part is None else unquote(part) for part in found.group("user", "password", "database")
+    )
+    try:
+        port = int(found["port"]) if found["port"] else None
+    except ValueError:  # whose text is perhaps half a password
+        raise UsageError(_READ_AS) from None
+    host = found["host"] or found["ipv6"]
+    return _Url(found["scheme"], user, password, host, port, database, parse_qs(found["query"] or ""))
 
 
 def _without_value(url: str) -> dict[str, str]:
@@ -120,9 +148,9 @@ def _without_value(url: str) -> dict[str, str]:
     return {name: "" for name, _, value in (each.partition("=") for each in query.split("&")) if name and not value}
 
 
-def _said(url: URL) -> dict[str, str]:
+def _said(url: _Url) -> dict[str, str]:
     """Returns the parameters of the URL, by libpq's names."""
-    query = dict(url.normalized_query)
+    query = dict(url.query)
     if "host" in query and url.host:
         raise UsageError("the database URL names its host twice: in front of the database, and as host=")
     said = {"host": ",".join(query.pop("host"))} if "host" in query else {}
@@ -140,7 +168,7 @@ def _said(url: URL) -> dict[str, str]:
         if "port" in said:
             raise UsageError(_WRITE_HOSTS)
         said["port"] = str(url.port)
-    for name, value in (("user", url.username), ("password", url.password), ("dbname", url.database)):
+    for name, value in (("user", url.user), ("password", url.password), ("dbname", url.database)):
         if value:
             said.setdefault(name, str(value))
     return said

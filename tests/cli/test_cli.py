@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fang_postgres.schema import HEAD
+from fang_postgres.names import HEAD
 from tests.forking import run
 from tests.patience import PATIENT
 from tests.processes import ends

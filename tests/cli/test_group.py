@@ -168,13 +168,3 @@ def test_garbage_is_collected_in_commands_that_last(name: str, collects: bool) -
         assert gc.isenabled() is collects
     finally:
         gc.enable()
-
-
-def test_reading_imports_no_pool_and_no_orm() -> None:
-    code = """
-import sys
-from fang_cli.watching import reading, status_json, status_tables, tables_status
-with reading.database_for_reading("postgresql://localhost/none", "fang", reading.Patience()):
-    print([name for name in ("fang_threaded.pool", "sqlalchemy.orm") if name in sys.modules])
-"""
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

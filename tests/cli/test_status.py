@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -312,6 +314,27 @@ def test_what_is_locked_is_left_out_and_said(url: str, monkeypatch: pytest.Monke
     assert list(status.counts) == []
     assert {"pages", "oldest_due", "last_failures", "running"} <= set(status.unread)
     assert json.loads(as_json(status))["unread"] == status.unread
+
+
+SLOW_TO_IMPORT = {
+    *("alembic", "asyncpg", "pydantic", "pydantic_core", "sqlalchemy", "fang_async"),
+    *("fang_core.tasks.runnable", "fang_postgres.schema", "fang_postgres.sql", "fang_threaded.database"),
+}
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_nothing_is_imported_that_only_tasks_and_writes_need(url: str, form: list[str]) -> None:
+    """Most of the time that the command took on a large table went into these."""
+    code = (
+        "import sys\nfrom fang_cli.__main__ import main\n"
+        f"sys.argv = {['fang', 'status', '--database-url', url, *form]!r}\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "print('\\nimported', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.splitlines()[-1].split())
+    assert "fang_postgres.reports.reports" in imported
+    assert imported & SLOW_TO_IMPORT == set()
 
 
 def test_another_schema_that_is_missing(url: str) -> None:

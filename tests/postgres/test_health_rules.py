@@ -15,8 +15,8 @@ from fang_core.record import TaskState
 from fang_postgres.grants import PRIVILEGES
 from fang_postgres.health import rules
 from fang_postgres.health.facts import Clock, Holder, Pooler, Rights, Server, TaskTable
+from fang_postgres.names import HEAD
 from fang_postgres.revisions import Revision
-from fang_postgres.schema import HEAD
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 SERVER = Server(NOW, "app", False, 10, True)

@@ -121,7 +121,7 @@ def test_status_and_migrate_compile_no_plans(url: str, database: Database) -> No
 
 def test_status_can_be_read(setting: str, url: str) -> None:
     if setting in {"statement_timeout", "idle_in_transaction_session_timeout"}:
-        pytest.skip("one of a millisecond may end the first transaction, in which SQLAlchemy looks around")
+        pytest.skip("one of a millisecond may end the transaction before it is set to another")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET default_transaction_read_only = off")
         connection.execute('INSERT INTO fang.fang_tasks (metadata) VALUES (\'{"type": "Any"}\')')

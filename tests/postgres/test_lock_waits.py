@@ -12,7 +12,7 @@ import pytest
 
 from fang_postgres import lock_waits, migrate
 from fang_postgres.lock_waits import Blocker
-from fang_postgres.schema import HEAD
+from fang_postgres.names import HEAD
 from tests.modes import eventually
 
 DEADLINE = 30.0

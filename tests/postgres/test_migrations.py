@@ -32,7 +32,8 @@ from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
 from fang_postgres.connections.connecting import TRANSACTION_TIMEOUT_SINCE
 from fang_postgres.grants import FUNCTIONS, PRIVILEGES, Purpose
-from fang_postgres.schema import HEAD, VERSION_TABLE, tables
+from fang_postgres.names import HEAD, VERSION_TABLE
+from fang_postgres.schema import tables
 from tests import clusters, forking
 from tests.forking import Forked
 

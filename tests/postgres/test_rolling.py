@@ -12,8 +12,8 @@ from alembic.script import ScriptDirectory
 from fang_cli.commands import fang
 from fang_core.errors import SchemaError
 from fang_postgres import migrate
+from fang_postgres.names import HEAD
 from fang_postgres.revisions import comment_for, read_revision, schema_problem
-from fang_postgres.schema import HEAD
 from tests.modes import Harness, ran
 
 FUTURE: Final = f'''

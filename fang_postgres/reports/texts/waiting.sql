@@ -12,4 +12,4 @@ WHERE types.task_type IS NOT NULL AND types.number < 200)
 FROM types JOIN LATERAL (SELECT t.task_type AS task_type, t.state AS state, t.kind AS kind, t.scheduled_at AS scheduled_at
 FROM fang.fang_tasks AS t
 WHERE t.task_type = types.task_type AND t.state IN ('new', 'retried') ORDER BY t.task_type, t.priority, t.scheduled_at, t.id
- LIMIT $1::INTEGER) AS x ON true GROUP BY x.task_type, x.state, x.kind
+ LIMIT %(p_each)s::INTEGER) AS x ON true GROUP BY x.task_type, x.state, x.kind
