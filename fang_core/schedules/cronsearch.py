@@ -45,7 +45,8 @@ def _time(numbers: Iterable[int]) -> time:
 
 def _names(fields: CronFields, day: date) -> bool:
     good_year = fields.years is None or day.year in fields.years
-    return good_year and day.month in fields.months and day.day in _days_of(fields, day.year, day.month)
+    good_month = good_year and day.month in fields.months
+    return good_month and _names_day(fields, day.day, *monthrange(day.year, day.month))
 
 
 def _day_next_to(fields: CronFields, day: date, forward: bool) -> date | None:
@@ -70,15 +71,19 @@ def _months_from(fields: CronFields, day: date, forward: bool) -> Iterator[tuple
 
 
 def _days_of(fields: CronFields, year: int, month: int) -> list[int]:
-    first, length = monthrange(year, month)  # first: 0 is Monday
-    marks = {LAST_DAY: length, LAST_WEEKDAY: length - max((first + length - 1) % 7 - 4, 0)}
-    days = {marks.get(day, day) for day in fields.days}
-    suffices = any if fields.either else all
-    return [
-        day
-        for day in range(1, length + 1)
-        if suffices((day in days, _is_on_weekday(fields, (first + day) % 7, day, length)))
-    ]
+    first, length = monthrange(year, month)
+    return [day for day in range(1, length + 1) if _names_day(fields, day, first, length)]
+
+
+def _names_day(fields: CronFields, day: int, first: int, length: int) -> bool:
+    """Tells whether the day fields name this day of a month whose first weekday is ``first``: 0 is Monday."""
+    in_month = (
+        day in fields.days
+        or (day == length and LAST_DAY in fields.days)
+        or (LAST_WEEKDAY in fields.days and day == length - max((first + length - 1) % 7 - 4, 0))
+    )
+    in_week = _is_on_weekday(fields, (first + day) % 7, day, length)
+    return in_month or in_week if fields.either else in_month and in_week
 
 
 def _is_on_weekday(fields: CronFields, weekday: int, day: int, length: int) -> bool:
