@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -152,12 +153,18 @@ def _table() -> tuple[Path, dict[str, Any]]:
         if "fang" not in text:
             continue
         try:
-            table = tomllib.loads(text).get("tool", {}).get("fang")
+            table = _table_in(text)
         except tomllib.TOMLDecodeError as error:
             raise UsageError(f"{file}: {error}") from None
         if isinstance(table, dict):
             return file, table
     return here / _FILE, {}
+
+
+@lru_cache(maxsize=4)
+def _table_in(text: str) -> Any:
+    """Returns the table of a file, or what else has its name; a command reads its settings several times."""
+    return tomllib.loads(text).get("tool", {}).get("fang")
 
 
 def chosen_database_url(option: str | None) -> str:
