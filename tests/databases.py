@@ -1,6 +1,6 @@
 """Lends databases with our tables to tests, each of which finds no rows and has the database for itself.
 
-To make a database and to drop it costs the server 30 ms of CPU, to look at one that is like new and to empty it a fifth
+To make a database and to drop it costs the server 14 ms of CPU, to look at one that is like new and to empty it half
 of that. So a database is lent again, if a test has left it as it was but for rows; any other is dropped.
 
 What a test has left is told by the server's statistics, which count each change of a row of a catalog, also one that
@@ -24,6 +24,9 @@ MOST_BYTES: Final = 2 << 20
 
 COUNTS_AT_ONCE: Final = 150_000
 """Before Postgres 15 the statistics came later than the end of a session."""
+
+COPIES_BY_PAGE: Final = 150_000
+"""From then on Postgres copies a template page by page through its log, unless told otherwise: twice the work."""
 
 # What is changed in place, the planner's estimates, is not counted as a change of a row.
 _LOOK: Final = f"""
@@ -71,7 +74,10 @@ def create(server_url: str, template: str | None = None) -> str:
     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
     if template is not None:
         statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
-    run_ddl(server_url, statement)
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        if connection.info.server_version >= COPIES_BY_PAGE:
+            statement += sql.SQL(" STRATEGY file_copy")
+        connection.execute(statement)
     return make_url(server_url).set(database=name).render_as_string(hide_password=False)
 
 

@@ -42,7 +42,7 @@ def be_patient() -> None:
 
 def pytest_configure() -> None:
     """Has servers and all temporary files live in memory, where there is room: most tests have a database of their
-    own, and on a journaling disk it took 0.4 s to make one, not 0.03. ``TMPDIR`` says otherwise."""
+    own, and on a journaling disk it took 0.4 s to make one, not 0.02. ``TMPDIR`` says otherwise."""
     be_patient()
     if "TMPDIR" not in os.environ and MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
         file_system = os.statvfs(MEMORY)
