@@ -10,10 +10,10 @@ from fang_core.errors import TwinExists
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
 from fang_core.monitoring.listing import Key
 from fang_core.record import HIGHEST_PRIORITY, TaskState
-from fang_core.tasks.arguments import EARLIEST, LATEST
 from fang_core.tasks.selecting.batches import BATCH_SECONDS, GROWTH, Batches
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.tasks.selecting.walks import states_of, walk_of
+from fang_core.words.moments import EARLIEST, LATEST
 from fang_postgres.operations import Operations
 from fang_postgres.operations.bulk import Batch, Sizes, ids_of
 from fang_postgres.statement import Script

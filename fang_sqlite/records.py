@@ -9,7 +9,7 @@ from uuid import UUID
 
 from fang_core.errors import BackendError, UnreadablePayload
 from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState, payload_of
-from fang_core.tasks.arguments import EARLIEST, LATEST
+from fang_core.words.moments import EARLIEST, LATEST
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from fang_cli.json_text import as_json as document
+from fang_core.errors import UsageError
 from fang_core.masking.masks import masks_of
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.schedules.upcoming import Upcoming
@@ -73,11 +74,20 @@ def _lines(info: ScheduleInfo, words: frozenset[str]) -> Iterator[str]:
     for number, tick in enumerate(info.upcoming):
         yield f"  {'next' if number == 0 else '':7} {tick}"
     if not info.upcoming and not info.paused:
-        yield "  next    never"
+        yield f"  next    never{_why_never(info)}"
     if info.changed_at is not None:
         yield f"  changed {_who(info.changed_at, info.changed_by, info.change_reason)}"
     if info.is_stored and info.declared is not None:
         yield f"  class   {_declared(info)}, in place of which this was put"
+
+
+def _why_never(info: ScheduleInfo) -> str:
+    """Says what is wrong with a row that cannot be read, as after an update of the zones."""
+    try:
+        _ = info.schedule
+    except UsageError as error:
+        return f": {error}"
+    return ""
 
 
 def _task(info: ScheduleInfo, words: frozenset[str]) -> str:

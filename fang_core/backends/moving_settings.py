@@ -24,7 +24,7 @@ from fang_core.errors import StatementRefused, UsageError
 from fang_core.flow.info import TypeInfo
 from fang_core.schedules.schedule import Cron, Every
 from fang_core.schedules.stored import MICROSECOND, Missed, Overlap, ScheduleInfo
-from fang_core.tasks.arguments import LATEST
+from fang_core.words.moments import LATEST
 
 MOVER: Final = "fang move"
 """Who pauses a schedule in the source."""

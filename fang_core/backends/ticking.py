@@ -12,11 +12,11 @@ from fang_core.backends.ticks import ScheduleState, Tick
 from fang_core.errors import UsageError
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
 from fang_core.schedules.stored import MICROSECOND, Missed, ScheduleInfo, declaration, ticks_between
-from fang_core.tasks.arguments import EARLIEST
 from fang_core.tasks.insertion import Overrides, Rules, refuse_terms
 from fang_core.tasks.payloads import codec
 from fang_core.tasks.runnable import BaseRunnable
 from fang_core.tasks.stored import stored_row
+from fang_core.words.moments import EARLIEST
 
 READ_AGAIN_AFTER: Final = 10.0
 """Seconds after which schedules and the backend's clock are read again if nobody tells of a change."""

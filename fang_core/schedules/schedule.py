@@ -14,6 +14,7 @@ from fang_core.errors import UsageError
 from fang_core.schedules import cronsearch
 from fang_core.schedules.cronfields import CronFields
 from fang_core.schedules.walltime import gap_around, instant, reached
+from fang_core.words.moments import check_range
 from fang_core.words.naming import names_arguments
 
 # Making a schedule reads no clock. Times before this library was written are surely past, and a pattern whose years end
@@ -117,7 +118,7 @@ class ScheduleOnce:
     at: datetime
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "at", _utc(self.at))
+        object.__setattr__(self, "at", _kept(self.at))
 
     def next_after(self, moment: datetime) -> datetime | None:
         """Returns ``at`` if it comes after ``moment``, otherwise None."""
@@ -146,7 +147,7 @@ class Every:
             zone, kept in UTC. The time at which the schedule is put, in whole seconds, unless given.
 
     Raises:
-        UsageError: the interval is too short or too long, or the anchor has no zone.
+        UsageError: the interval is too short or too long, or the anchor has no zone, or no zone can show it.
     """
 
     interval: timedelta
@@ -158,7 +159,7 @@ class Every:
         if not SHORTEST <= self.interval <= LONGEST:
             raise UsageError("an interval must be between a second and a hundred years")
         if self.anchor is not None:
-            object.__setattr__(self, "anchor", _utc(self.anchor))
+            object.__setattr__(self, "anchor", _kept(self.anchor))
 
     def next_after(self, moment: datetime) -> datetime | None:
         """Returns the first tick after ``moment``, in UTC; None if it comes too late for a datetime.
@@ -214,8 +215,19 @@ def zone_of(tz: str | tzinfo) -> tzinfo:
         raise UsageError(f"there is no time zone {tz!r:.60}; give a name like 'Europe/Berlin'") from None
 
 
+def _kept(moment: datetime) -> datetime:
+    """Returns a time of the schedule's own in UTC: one that clocks in each zone can show."""
+    _check_zone(moment)
+    check_range("the time", moment)
+    return moment.astimezone(UTC)
+
+
 def _utc(moment: datetime) -> datetime:
+    _check_zone(moment)
+    return moment.astimezone(UTC)
+
+
+def _check_zone(moment: datetime) -> None:
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
         given = "has no time zone" if isinstance(moment, datetime) else f"is a {type(moment).__name__}"
         raise UsageError(f"the time {given}; give a datetime with one, like datetime.now(UTC)")
-    return moment.astimezone(UTC)

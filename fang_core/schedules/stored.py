@@ -16,6 +16,7 @@ from fang_core.errors import UsageError
 from fang_core.record import TaskState, payload_of
 from fang_core.schedules.schedule import LONGEST, Cron, Every, ScheduleOnce, zone_of
 from fang_core.schedules.upcoming import Upcoming, upcoming
+from fang_core.words.moments import check_range
 
 MOST_NAME: Final = 500
 """The most characters in the name of a schedule."""
@@ -160,6 +161,9 @@ def schedule_spec(
         schedule = at if isinstance(at, ScheduleOnce) else ScheduleOnce(at)  # type: ignore[arg-type]  # it checks
     if not isinstance(pause_on_failure, bool):
         raise UsageError(f"pause_on_failure is a bool, not {type(pause_on_failure).__name__}")
+    if until is not None:
+        until = checked_moment("until", until)
+        check_range("until", until)
     policy = _one_of(Missed, "missed", missed)
     within = _span("missed_within", missed_within)
     if within is None:
@@ -172,7 +176,7 @@ def schedule_spec(
         policy,
         within,
         _span("jitter", jitter),
-        None if until is None else checked_moment("until", until),
+        until,
         pause_on_failure,
     )
 
@@ -291,12 +295,15 @@ class ScheduleInfo(NamedTuple):
         """Returns when it is due. Raises ``UsageError`` if the row does not say that: anybody may have edited it."""
         if not self.is_stored:
             return _as_declared(self.name, self.declared or {})
-        if self.cron is not None:
-            return Cron(self.cron, self.tz or "UTC")
-        if self.every is not None:
-            return Every(self.every, self.anchor)
-        if self.at is not None:
-            return ScheduleOnce(self.at)
+        try:
+            if self.cron is not None:
+                return Cron(self.cron, self.tz or "UTC")
+            if self.every is not None:
+                return Every(self.every, self.anchor)
+            if self.at is not None:
+                return ScheduleOnce(self.at)
+        except UsageError as error:
+            raise UsageError(f"schedule {self.name!r:.100} cannot be read: {error}") from None
         raise UsageError(f"schedule {self.name!r:.100} is never due: put it again")
 
     @property

@@ -5,20 +5,17 @@ Every check raises ``UsageError``, in one line that repeats no value.
 
 import inspect
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from fang_core.errors import UsageError
 from fang_core.tasks.registry import Mode
+from fang_core.words.moments import check_range
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
-
-EARLIEST: Final = datetime(1, 1, 3, tzinfo=UTC)
-LATEST: Final = datetime(9999, 12, 29, tzinfo=UTC)
-"""Times between these two can be held by a datetime in any zone; backends keep no other times."""
 
 LONGEST: Final = timedelta(days=36_600)
 """The longest delay, timeout or time until a task expires."""
@@ -112,12 +109,7 @@ def check_flag(name: str, value: object) -> None:
 def _in_range(name: str, value: datetime) -> datetime:
     if value.tzinfo is None or value.utcoffset() is None:
         raise UsageError(f"{name} needs a time zone: datetime.now(timezone.utc), or .astimezone()")
-    try:
-        is_good = EARLIEST <= value.astimezone(UTC) <= LATEST  # drivers write it in UTC
-    except OverflowError:
-        is_good = False
-    if not is_good:
-        raise UsageError(f"{name} must lie between {EARLIEST.date()} and {LATEST.date()}")
+    check_range(name, value)
     return value
 
 

@@ -16,7 +16,7 @@ from uuid_utils import uuid7
 from fang_core.errors import PayloadError, TwinExists, UsageError
 from fang_core.interpreter.collector import uncollected
 from fang_core.record import Task, TaskState
-from fang_core.tasks.arguments import LATEST, check_flag, checked_id
+from fang_core.tasks.arguments import check_flag, checked_id
 from fang_core.tasks.insert_middleware import Insertion, InsertMiddleware, checked_insert_middleware
 from fang_core.tasks.options import COLUMNS, InsertOptions, checked_options
 from fang_core.tasks.payloads import codec
@@ -24,6 +24,7 @@ from fang_core.tasks.payloads.payload import path_of
 from fang_core.tasks.runnable import BaseRunnable, Options
 from fang_core.tasks.unique import uniq_hash
 from fang_core.tasks.uniqueness import ALL_FIELDS, OnConflict, Terms, Unique
+from fang_core.words.moments import LATEST
 
 Inject = Callable[[dict[str, str]], object]
 """Adds to the headers of an insert, or changes them."""

@@ -1,5 +1,6 @@
 """Turns the task of a schedule into what its row in the database holds, and back."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -8,7 +9,7 @@ from uuid import UUID
 from fang_core.errors import UsageError
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.tasks.insertion import NewTask, refuse_terms
-from fang_core.tasks.options import COLUMNS
+from fang_core.tasks.options import COLUMNS, checked_options
 
 _BESIDE: Final = ("uniq_hash", "expires", "lane")
 """What a task of a schedule has beside its id, its payload, its kind and the options in ``COLUMNS``."""
@@ -46,9 +47,19 @@ def stored_row(info: ScheduleInfo, task_id: UUID) -> NewTask:
         raise _no_task(info) from None
     if info.metadata is None or info.kind is None or "task_type" not in values:
         raise _no_task(info)
+    try:  # else the backend refuses each tick, or cannot read the tasks that it makes
+        given: Any = {name: values[name] for name in COLUMNS if values.get(name) is not None}
+        checked_options(given)
+        is_payload = isinstance(json.loads(info.metadata)["type"], str)
+    except UsageError as error:
+        raise _no_task(info, f" ({error})") from None
+    except (ValueError, KeyError, TypeError):
+        is_payload = False
+    if not is_payload:
+        raise _no_task(info)
     columns = tuple(values.get(name) for name in COLUMNS)
     return NewTask(task_id, info.metadata, info.kind, columns, *(values.get(name) for name in _BESIDE))
 
 
-def _no_task(info: ScheduleInfo) -> UsageError:
-    return UsageError(f"the row of schedule {info.name!r:.100} holds no task: put it again")
+def _no_task(info: ScheduleInfo, why: str = "") -> UsageError:
+    return UsageError(f"the row of schedule {info.name!r:.100} holds no task{why}: put it again")

@@ -17,9 +17,9 @@ from uuid import UUID
 from fang_core.errors import UsageError
 from fang_core.monitoring.listing import Key
 from fang_core.record import HIGHEST_PRIORITY, PRIORITIES, TaskState
-from fang_core.tasks.arguments import EARLIEST, LATEST
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.tasks.selecting.walks import LEAST_ID, MOST_ID, Walk, foreign_ids_from, id_before, id_ranges, states_of
+from fang_core.words.moments import EARLIEST, LATEST
 from fang_postgres.connections.diagnosis import TookTooLong
 from fang_postgres.operations import Operations
 from fang_postgres.operations.listing import Asked, EndedLane, Looked

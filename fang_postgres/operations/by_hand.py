@@ -9,9 +9,10 @@ from fang_core.backends.claims import TURN_TAKEN
 from fang_core.errors import UsageError
 from fang_core.lifecycle import Change
 from fang_core.record import HIGHEST_PRIORITY, Task
-from fang_core.tasks.arguments import EARLIEST, checked_id, checked_task_type
+from fang_core.tasks.arguments import checked_id, checked_task_type
 from fang_core.tasks.cancelling import Cancellation
 from fang_core.tasks.selecting.filter import TaskFilter
+from fang_core.words.moments import EARLIEST
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.parameters import lane_parameters
 from fang_postgres.operations.rows import as_count, as_task, found_task

@@ -11,8 +11,8 @@ from fang_core.flow.limits import FlowRule, FlowSettings, Gcra, rules_as_json, r
 from fang_core.flow.settings import effective
 from fang_core.record import HIGHEST_PRIORITY
 from fang_core.remarks import Remark
-from fang_core.tasks.arguments import EARLIEST
 from fang_core.tasks.managing import Pause
+from fang_core.words.moments import EARLIEST
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.rows import as_json, as_nothing, as_object
 from fang_postgres.statement import Operation, Rows

@@ -15,9 +15,9 @@ from uuid import UUID
 from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.monitoring.listing import Key
 from fang_core.record import HIGHEST_PRIORITY, Task, TaskState
-from fang_core.tasks.arguments import EARLIEST
 from fang_core.tasks.selecting.filter import ANY_TASK, TaskFilter
 from fang_core.tasks.selecting.walks import Walk, position, states_of
+from fang_core.words.moments import EARLIEST
 from fang_redis.connections.sending import Sending
 from fang_redis.layout import LEVEL
 from fang_redis.operations import Argument, Operation, Verb

@@ -17,9 +17,9 @@ from fang_core.errors import UsageError
 from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.monitoring.listing import Key
 from fang_core.record import HIGHEST_PRIORITY, PRIORITIES, TaskState
-from fang_core.tasks.arguments import EARLIEST, LATEST
 from fang_core.tasks.selecting.filter import TaskFilter, contains
 from fang_core.tasks.selecting.walks import LEAST_ID, MOST_ID, Walk, foreign_ids_from, id_before, id_ranges, states_of
+from fang_core.words.moments import EARLIEST, LATEST
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.reading.filters import where
 from fang_sqlite.records import micros, moment

@@ -20,9 +20,9 @@ from fang_core.logs import SafeLogger
 from fang_core.record import Task
 from fang_core.remarks import Remark
 from fang_core.schedules.stored import Backfill, ScheduleInfo, Schedules, ScheduleSpec, Verdict
-from fang_core.tasks.arguments import LATEST
 from fang_core.tasks.insertion import NewTask, Overrides, Rules
 from fang_core.tasks.managing import Pause
+from fang_core.words.moments import LATEST
 from fang_sqlite import rows
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.records import UNREADABLE, unreadable

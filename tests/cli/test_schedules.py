@@ -285,7 +285,8 @@ def test_a_row_that_somebody_has_spoilt_is_shown_and_spoils_no_other(url: str, p
         connection.execute("UPDATE fang.fang_schedules SET cron = 'nonsense' WHERE name = 'spoilt'")
     shown = printed("list")
     assert shown.index("good") < shown.index("spoilt")
-    assert "  due     nonsense in UTC, overlap allow, missed latest\n  next    never\n" in shown
+    assert "  due     nonsense in UTC, overlap allow, missed latest\n" in shown
+    assert "  next    never: schedule 'spoilt' cannot be read: cron 'nonsense': expected 5 fields" in shown
 
 
 def test_as_a_process_with_the_url_in_the_environment(url: str) -> None:

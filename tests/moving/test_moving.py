@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fang_core import MemoryQueue, Queueable, Runnable, Task, TaskConfig, TaskFilter, TaskState, Unique, UsageError
 from fang_core.aside import ASIDE, MARK, Route, released, set_aside
 from fang_core.backends.moving import Mover
-from fang_core.tasks.arguments import LATEST
+from fang_core.words.moments import LATEST
 from tests.moving.killing import ALL, ROUTE, Between, Killed, as_it_was, moved, runnable
 from tests.moving.places import PLACES, Place, opened
 

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from fang_core.record import TaskState
-from fang_core.tasks.arguments import EARLIEST, LATEST
 from fang_core.tasks.selecting.filter import TaskFilter
+from fang_core.words.moments import EARLIEST, LATEST
 from fang_postgres.connections.connecting import GUARD, READING
 from fang_postgres.operations import Operations
 from fang_postgres.operations.bulk import REMOVALS, RETRIES, Sizes

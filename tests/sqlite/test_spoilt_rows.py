@@ -24,7 +24,7 @@ from fang_core.lifecycle import Outcome
 from fang_core.liveness import BeatRequest
 from fang_core.record import TaskState
 from fang_core.schedules.stored import Verdict
-from fang_core.tasks.arguments import LATEST
+from fang_core.words.moments import LATEST
 from fang_sqlite import AsyncSqliteQueue, SqliteQueue
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.pools.heart import SqliteHeart

@@ -13,8 +13,8 @@ from fang_core.errors import UsageError
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
 from fang_core.monitoring.listing import NO_CURSOR, Key, place_of
 from fang_core.record import Task, TaskState
-from fang_core.tasks.arguments import EARLIEST, LATEST
 from fang_core.tasks.selecting.filter import TaskFilter
+from fang_core.words.moments import EARLIEST, LATEST
 
 
 class Walk(StrEnum):

@@ -483,7 +483,7 @@ def test_a_row_that_cannot_be_read_is_left_out_and_named(world: World) -> None:
     rows["report"] = rows["report"]._replace(every=None, cron="never")
     table = world.tables[0]
     (error,) = table.saw(world.state.schedules.read([], ["stored"]), 0.0)
-    assert "never" in str(error)
+    assert str(error).startswith("schedule 'report' cannot be read: cron 'never'")
     world.passes(minutes=1)
     assert [name for name, _ in table.due(world.mono)] == ["other"]
 
@@ -493,8 +493,15 @@ def test_what_is_stored_of_a_task_is_read_back(world: World) -> None:
     row = overrides.new_task(Report(n=3), RULES)
     info = ScheduleInfo("x", NOON, kind=row.kind, metadata=row.metadata, options=stored_options(row))
     assert stored_row(info, row.id) == row
-    with pytest.raises(UsageError, match="'x' holds no task"):
-        stored_row(info._replace(options={}), row.id)
+    for spoilt, why in (
+        (info._replace(options={}), ": put it again"),
+        (info._replace(metadata="{}"), ": put it again"),
+        (info._replace(metadata="[1"), ": put it again"),
+        (info._replace(options={**stored_options(row), "priority": 99}), r" \(priority: Input should be less than"),
+        (info._replace(options={**stored_options(row), "max_retries": "many"}), r" \(max_retries: Input should be"),
+    ):
+        with pytest.raises(UsageError, match=f"'x' holds no task{why}"):
+            stored_row(spoilt, row.id)
 
 
 # By hand --------------------------------------------------------------------------------------------------------------

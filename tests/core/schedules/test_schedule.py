@@ -15,7 +15,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from fang_core import Cron, ScheduleOnce, UsageError
-from fang_core.schedules.schedule import as_schedule
+from fang_core.schedules.schedule import Every, as_schedule
 from tests.core.schedules.walking import MICROSECOND, ticks, ticks_back
 from tests.effort import at_most
 from tests.examples import as_often
@@ -469,6 +469,24 @@ def test_times_have_a_zone(schedule: Any, moment: Any, fault: str) -> None:
     ):
         with pytest.raises(UsageError, match=fault):
             call()
+
+
+def test_a_time_that_some_zone_cannot_show_is_refused() -> None:
+    """Whoever lists such a schedule in that zone would list no schedule at all."""
+    latest, earliest = datetime(9999, 12, 29, tzinfo=UTC), datetime(1, 1, 3, tzinfo=UTC)
+    for make in (ScheduleOnce, lambda at: Every(timedelta(days=1), at)):
+        for at in (latest, earliest):
+            make(at)
+        for far in (
+            *(datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)),
+            *(
+                datetime.max.replace(tzinfo=ZoneInfo("America/New_York")),
+                datetime.min.replace(tzinfo=ZoneInfo("Asia/Tokyo")),
+            ),
+            *(latest + timedelta(seconds=1), earliest - timedelta(seconds=1)),
+        ):
+            with pytest.raises(UsageError, match="the time must lie between 0001-01-03 and 9999-12-29"):
+                make(far)
 
 
 def test_as_schedule() -> None:

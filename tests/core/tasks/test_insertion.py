@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from fang_core import InsertOptions, PayloadError, Queueable, Runnable, TaskConfig, TwinExists, Unique, UsageError
 from fang_core.backends.ticking import tick_of
-from fang_core.tasks.arguments import EARLIEST, LATEST
 from fang_core.tasks.insertion import Bulk, NewTask, Overrides, Rules, in_chunks, refuse_equal
 from fang_core.tasks.options import COLUMNS
 from fang_core.tasks.unique import uniq_hash
+from fang_core.words.moments import EARLIEST, LATEST
 from tests.patience import PATIENT
 
 NOW = datetime(2024, 2, 29, 12, 0, tzinfo=UTC)
