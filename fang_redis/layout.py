@@ -9,12 +9,14 @@ key                        type      holds
 ``ids``                    zset      the ids of all tasks, each with the score 0, and so in their order: for lists
 ``e:ID``                   list      its last ten errors, each a JSON object, the time in microseconds
 ``line:LEN:TYPE:LEVEL``    zset      waiting tasks of a type and a level: id -> due. LEN is the length of TYPE in bytes
-``levels:TYPE``            set       the levels of a type that have a line
+``levels:TYPE``            zset      the levels of a type that have a line, each as its kind, a NUL and what stands
+                                     before the kind, with the score 0, so that those of a kind lie together
 ``types``                  set       the task types that have a line
 ``lane:LEN:TYPE:P:LANE``   zset      the same tasks once more if they have a lane other than ``''``, by the digit P of
                                      their priority
 ``lanes:LEN:TYPE:P``       zset      the lanes that have such a line, each with the score 0, and so in order of bytes
 ``running:TYPE``           hash      how many tasks of a type are in progress: lane -> number; ``''`` without a lane
+``busy``                   hash      how many tasks of each type are in progress
 ``held:POOL``              set       the ids that a pool holds
 ``holders``                set       the pools that have such a set; one may stay that has none any more
 ``done:STATE:TYPE``        zset      tasks of a type that have ended: id -> when

@@ -188,6 +188,7 @@ def pick(
     limit: int,
     after_lane: str,
     now: datetime,
+    all_running: int | None = None,
     chance: Callable[[], float] = random.random,
 ) -> Picked[T]:
     """Picks tasks of a type that is not paused, and charges its rates for them.
@@ -195,9 +196,11 @@ def pick(
     Args:
         waiting: the type's tasks that the claim may take.
         running: how many tasks of each key run.
+        all_running: how many tasks of the type run; the sum of those if not given.
         after_lane: the key that ``waiting`` begins behind.
     """
-    turn = _Turn(managed, waiting, running, limit, now)
+    total = sum(running.values()) if all_running is None else all_running
+    turn = _Turn(managed, waiting, running, limit, now, total=total)
     place: str | None = None
     for priority in PRIORITIES:
         if not turn.left:
@@ -214,7 +217,14 @@ class _Turn(Generic[T]):
     """One claim, while it goes from key to key."""
 
     def __init__(
-        self, managed: ManagedType, waiting: Waiting[T], running: Mapping[str, int], limit: int, now: datetime
+        self,
+        managed: ManagedType,
+        waiting: Waiting[T],
+        running: Mapping[str, int],
+        limit: int,
+        now: datetime,
+        *,
+        total: int,
     ) -> None:
         self._managed = managed
         self._waiting = waiting
@@ -225,7 +235,7 @@ class _Turn(Generic[T]):
         self.tasks: list[T] = []
         room = limit
         if settings.max_running is not None:
-            room = min(room, settings.max_running - sum(running.values()))
+            room = min(room, settings.max_running - total)
         if settings.rate is not None:
             room = min(room, _starts(managed.tat, settings.rate, now))
         self.room = max(0, room)

@@ -69,10 +69,9 @@ class _Pools:
 
     def waiting(self, task: Task, facts: Facts, of_type: Sequence[Any], running: Sequence[Any], ahead: int) -> Facts:
         """Returns the facts on a task that waits."""
-        row, counts, tat, key_tat, waits = of_type
-        runs = {lane: int(number) for lane, number in pairs(counts).items()}
+        row, runs, key_runs, tat, key_tat, waits = of_type
         managed = managed_in(row)
-        found = FoundType(task.task_type, row, managed, sum(runs.values()), waits)
+        found = FoundType(task.task_type, row, managed, runs, waits)
         info = found.info(self.now)
         rate, key_rate = managed.settings.rate, managed.settings.key_rate
         serving = [pool for pool, record in self.records.items() if task.task_type in record["task_types"]]
@@ -82,7 +81,7 @@ class _Pools:
             type=info if info.is_managed else None,
             running=found.running,
             holders=self._holders(running),
-            key_running=runs.get(task.lane or "", 0),
+            key_running=key_runs,
             key_holders=self._holders(each for each in running if each[4]),
             start_at=None if rate is None else rate.next_start(_time(tat), self.now),
             key_start_at=None if key_rate is None else key_rate.next_start(_time(key_tat), self.now),

@@ -8,13 +8,14 @@ for i = 8 + types, 7 + types + ARGV[6] do isolated[ARGV[i]] = true end
 for i = 8 + types + ARGV[6], #ARGV do kinds[ARGV[i]] = true end
 local managed, out, ids = {}, {now, 1, false}, {}
 
+-- include own
 -- The lines of a type that may be claimed from, in the order in which they are served: those of one number merge.
 local function orders(T)
   local of = {}
-  for _, l in ipairs(call('SMEMBERS', P..'levels:'..T)) do
+  for _, l in ipairs(any and levels_of(T) or levels_of_kinds(T, kinds)) do
     local p, mark, group, k = l:match('^(%d)([-rs])(%d*)[:=](.*)$')
-    local most = group == '' and 32767 or math.max(1, group)
-    local tried = mark ~= 's' or (isolated[k] and most > 1) or most >= group_size
+    local most = p and math.max(1, tonumber(group) or 32767)
+    local tried = p and (mark ~= 's' or (isolated[k] and most > 1) or most >= group_size)
     if tried and (any or kinds[k]) then
       local order = 2 * p + (first_retried and mark == '-' and 1 or 0)
       of[order] = of[order] or {}

@@ -1,7 +1,8 @@
 -- Reads what decides why a task is not running: its id, how far tasks before it are counted, how many of those that run
 -- are named. Returns {now, what read.lua returns of it, {the fields and values of pools, live, runs, beats and
 -- workers}, {the pools that are stopping}, {a pool that takes a lock, how many listen in its name...}}; and if it waits
--- {row and running of its type, when its rate is full again, when that of its lane is, how many wait}, {id, kind, pool,
+-- {row of its type, how many of it run, and of its lane, when its rate is full again, when that of its lane is, how many
+-- wait}, {id, kind, pool,
 -- since, 1 if it is of the same lane} of those that run, how many come before it.
 local id, most_ahead, most_holders = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local fields, hashes, listening = call('HGETALL', row(id)), {}, {}
@@ -16,9 +17,10 @@ if not v or (v.s ~= 'new' and v.s ~= 'retried') then return out end
 
 local T, lane = v.T, v.L or ''
 local of_type, waits = call('HMGET', P..'managed:'..T, 'row', 'tat'), 0
-local levels = call('SMEMBERS', P..'levels:'..T)
+local levels = levels_of(T)
 for _, l in ipairs(levels) do waits = waits + call('ZCARD', line(T, l)) end
-out[6] = {of_type[1] or '', call('HGETALL', P..'running:'..T), of_type[2] or '',
+out[6] = {of_type[1] or '', tonumber(call('HGET', P..'busy', T)) or 0,
+  tonumber(call('HGET', P..'running:'..T, lane)) or 0, of_type[2] or '',
   call('HGET', P..'tats:'..T, lane) or '', waits}
 
 local running, looked = {}, 0

@@ -2,8 +2,9 @@
 -- look at in each priority, size of groups of suspects, the quantum of a turn, 1 for any kind, 1 to begin behind the
 -- lane that was fetched from last, the number of isolated kinds; then the isolated kinds, the known kinds. Returns
 -- {now, 1 if the pool is registered, {version, row, when its rate is full again, the lane that was fetched from last},
--- the fields and values of running:TYPE; then for each priority {priority, '=' and the last lane that was looked at if
--- there may be more, else '', {lane with due tasks, when its rate is full again, its first tasks} of each}}.
+-- how many tasks of the type run; then for each priority {priority, '=' and the last lane that was looked at if there may
+-- be more, else '', {lane with due tasks, when its rate is full again, its first tasks, how many of its tasks run, if
+-- that is limited} of each}}.
 local pool, T, limit, after, most_lanes = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local group_size, quantum, any = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8] == '1'
 local isolated, kinds = {}, {}
@@ -12,25 +13,24 @@ for i = 11 + ARGV[10], #ARGV do kinds[ARGV[i]] = true end
 local registered = call('HEXISTS', P..'beats', pool)
 local of_type = call('HMGET', P..'managed:'..T,
   'version', 'row', 'tat', 'fetched_last', 'until', 'key_most', 'interval', 'burst', 'weights')
-local out = {now, registered, {of_type[1] or '', of_type[2] or '', of_type[3] or '', of_type[4] or ''}, {}}
+local out = {now, registered, {of_type[1] or '', of_type[2] or '', of_type[3] or '', of_type[4] or ''}, 0}
 local till = of_type[5]
 if ARGV[9] == '1' then after = of_type[4] or '' end
 if registered == 0 or not is_managed(T) or till and (till == 'inf' or tonumber(till) > now_us) then return out end
 
 local key_most, interval, burst = tonumber(of_type[6] or 1e9), tonumber(of_type[7] or 0), tonumber(of_type[8] or 0)
 local weights = of_type[9] and cjson.decode(of_type[9]) or {}
-local running = {}
-out[4] = call('HGETALL', P..'running:'..T)
-for i = 1, #out[4], 2 do running[out[4][i]] = tonumber(out[4][i + 1]) end
+out[4] = tonumber(call('HGET', P..'busy', T)) or 0
 
 local function is_tried(mark, group, k)
-  local most = group == '' and 32767 or math.max(1, group)
+  local most = math.max(1, tonumber(group) or 32767)
   return (any or kinds[k]) and (mark ~= 's' or (isolated[k] and most > 1) or most >= group_size)
 end
 
+-- include own
 -- The lines of a priority whose tasks have no lane of their own.
 local without_lane = {}
-for _, l in ipairs(call('SMEMBERS', P..'levels:'..T)) do
+for _, l in ipairs(any and levels_of(T) or levels_of_kinds(T, kinds)) do
   local p, mark, group, sign, k = l:match('^(%d)([-rs])(%d*)([:=])(.*)$')
   if sign == ':' and is_tried(mark, group, k) then
     p = p - 2; without_lane[p] = without_lane[p] or {}
@@ -61,16 +61,17 @@ local function first_of(p, lane, most)
   return ids
 end
 
--- How many tasks of a lane may start now, and when its rate is full again.
+-- How many tasks of a lane may start now, when its rate is full again, and how many run.
 local function starts(lane)
-  local free, tat = math.min(limit, key_most - (running[lane] or 0)), ''
+  local runs = key_most < 1e9 and tonumber(call('HGET', P..'running:'..T, lane)) or 0
+  local free, tat = math.min(limit, key_most - runs), ''
   if interval > 0 then
     tat = call('HGET', P..'tats:'..T, lane) or ''
     local full = math.max(tonumber(tat) or 0, now_us)
     if full > now_us + burst * interval then full = now_us + (burst - 1) * interval end
     free = math.min(free, burst - math.ceil((full - now_us) / interval))
   end
-  return free, tat
+  return free, tat, runs
 end
 
 -- Calls a function with the lanes of a priority in turn, until it returns true.
@@ -94,8 +95,8 @@ for p = -2, 2 do
     looked, last = looked + 1, lane
     local ids = first_of(p, lane, 1)
     if #ids == 0 then return false end
-    local free, tat = starts(lane)
-    local each = {lane = lane, free = free, tat = tat, ids = ids, weight = weights[lane] or 1}
+    local free, tat, runs = starts(lane)
+    local each = {lane = lane, free = free, tat = tat, runs = runs, ids = ids, weight = weights[lane] or 1}
     found[#found + 1] = each
     if free > 0 then wanted = wanted + math.min(free, quantum * each.weight); shares = shares + each.weight end
   end)
@@ -105,7 +106,7 @@ for p = -2, 2 do
       local turn = math.max(quantum * each.weight, math.ceil(limit * each.weight / shares))
       each.ids = first_of(p, each.lane, math.min(each.free, turn) + 1)
     end
-    of_priority[#of_priority + 1] = {each.lane, each.tat, each.ids}
+    of_priority[#of_priority + 1] = {each.lane, each.tat, each.ids, each.runs}
   end
   if #of_priority > 2 or stopped then out[#out + 1] = of_priority end
 end

@@ -10,9 +10,11 @@ for i = 3, #ARGV do
   local T = ARGV[i]
   repeat
     if looked >= most then out[4] = place; return out end
-    local page = call('SSCAN', P..'levels:'..T, place, 'COUNT', 100)
-    place, looked = page[1], looked + 1 + #page[2]
-    for _, l in ipairs(page[2]) do
+    local page = call('ZSCAN', P..'levels:'..T, place, 'COUNT', 100)
+    place, looked = page[1], looked + 1 + #page[2] / 2
+    local members = {}
+    for j = 1, #page[2], 2 do members[#members + 1] = page[2][j] end
+    for _, l in ipairs(levels_in(members)) do
       local key = line(T, l)
       out[#out + 1] = T; out[#out + 1] = l
       out[#out + 1] = time(call('ZRANGE', key, 0, 0, 'WITHSCORES'))

@@ -22,6 +22,14 @@ local function level(p, state, c, g, k, lane)
   return (p + 2)..mark..(has_key(lane) and '=' or ':')..k
 end
 
+-- Levels as their index has them: the kind comes first, so that those of a kind lie together.
+local function indexed(l) local head, k = l:match('^(.-[-rs]%d*[:=])(.*)$'); return k..'\0'..head end
+local function levels_in(members)
+  for i, member in ipairs(members) do local k, head = member:match('^(.*)%z(.*)$'); members[i] = (head or '')..(k or '') end
+  return members
+end
+local function levels_of(T) return levels_in(call('ZRANGE', P..'levels:'..T, 0, -1)) end
+
 -- unpack() has a limit: long lists are sent in parts.
 local function each(command, key, list)
   for i = 1, #list, 2000 do call(command, key, unpack(list, i, math.min(i + 1999, #list))) end
@@ -54,13 +62,19 @@ local function say(text) call('PUBLISH', CHANNEL, text) end
 
 local function settle()
   for key, rows in pairs(lines) do
-    each('ZADD', key, rows); call('SADD', P..'levels:'..rows.T, rows.sub); call('SADD', P..'types', rows.T)
+    each('ZADD', key, rows); call('ZADD', P..'levels:'..rows.T, 0, indexed(rows.sub)); call('SADD', P..'types', rows.T)
   end
   for key, rows in pairs(lane_lines) do each('ZADD', key, rows); call('ZADD', rows.T, 0, rows.sub) end
   for T, of in pairs(running) do
+    local all = 0
     for lane, by in pairs(of) do
-      if by ~= 0 and call('HINCRBY', P..'running:'..T, lane, by) <= 0 then call('HDEL', P..'running:'..T, lane) end
+      if by ~= 0 then
+        local is = call('HINCRBY', P..'running:'..T, lane, by)
+        if is <= 0 then call('HDEL', P..'running:'..T, lane) end
+        all = all + by - math.min(is, 0)
+      end
     end
+    if all ~= 0 and call('HINCRBY', P..'busy', T, all) <= 0 then call('HDEL', P..'busy', T) end
   end
   each('ZREM', P..'ids', deaths); each('ZADD', P..'ids', births)
   for T in pairs(woken) do if call('SCARD', P..'waiting:'..T) > 0 then say('w'..T) end end
@@ -70,7 +84,7 @@ end
 
 -- Forgets a line that is empty now.
 local function sweep(T, l)
-  if call('EXISTS', line(T, l)) == 0 then call('SREM', P..'levels:'..T, l) end
+  if call('EXISTS', line(T, l)) == 0 then call('ZREM', P..'levels:'..T, indexed(l)) end
   if call('EXISTS', P..'levels:'..T) == 0 then call('SREM', P..'types', T) end
 end
 

@@ -9,15 +9,15 @@ local told = call('HGETALL', P..'live')
 for i = 2, #told, 2 do told[i] = told[i]:match('^%d+') or '' end
 local out = {now, pools, call('SMEMBERS', P..'stopping'), call('HGETALL', P..'workers'), told}
 for T in pairs(types) do
-  local due, first, runs = 0, nil, 0
-  for _, l in ipairs(call('SMEMBERS', P..'levels:'..T)) do
+  local due, first = 0, nil
+  for _, l in ipairs(levels_of(T)) do
     local head = call('ZRANGE', line(T, l), 0, 0, 'WITHSCORES')[2]
     if head and tonumber(head) <= now_us then
       due = due + call('ZCOUNT', line(T, l), '-inf', now)
       first = math.min(first or math.huge, tonumber(head))
     end
   end
-  for _, number in ipairs(call('HVALS', P..'running:'..T)) do runs = runs + number end
+  local runs = tonumber(call('HGET', P..'busy', T)) or 0
   local till = call('HGET', P..'managed:'..T, 'until')
   local paused = till and (till == 'inf' or tonumber(till) > now_us)
   out[#out + 1] = {T, due, first and format('%.0f', first) or '', runs, paused and 1 or 0}

@@ -5,9 +5,8 @@ local pools = ARGV[1] == '1' and call('HVALS', P..'pools') or {}
 if #types == 0 then types = call('SMEMBERS', P..'managed') end
 local out = {now, pools}
 for _, T in ipairs(types) do
-  local runs, waits = 0, 0
-  for _, number in ipairs(call('HVALS', P..'running:'..T)) do runs = runs + number end
-  for _, l in ipairs(call('SMEMBERS', P..'levels:'..T)) do waits = waits + call('ZCARD', line(T, l)) end
+  local runs, waits = tonumber(call('HGET', P..'busy', T)) or 0, 0
+  for _, l in ipairs(levels_of(T)) do waits = waits + call('ZCARD', line(T, l)) end
   out[#out + 1] = {T, call('HGET', P..'managed:'..T, 'row') or '', runs, waits}
 end
 return out

@@ -26,7 +26,7 @@ from fang_core.tasks.managing import LimitChange, Pause
 from fang_redis.connections.sending import Sending
 from fang_redis.layout import LATE
 from fang_redis.operations import Argument, Operation, Verb
-from fang_redis.records import all_claimed, as_json, microseconds, pairs, time_of
+from fang_redis.records import all_claimed, as_json, microseconds, time_of
 
 TURNS: Final = 3
 """How often a claim reads again because another pool was faster, before it leaves the turn to others."""
@@ -114,6 +114,7 @@ class Flow:
                 limit=asked.limit,
                 after_lane=asked.after_lane,
                 now=seen.now,
+                all_running=seen.all_running,
             )
             claim = claim._replace(
                 room=picked.room,
@@ -283,6 +284,8 @@ class Look(NamedTuple):
 
     Attributes:
         fetched_last: the lane that tasks fetched by hand begin behind.
+        running: how many tasks of each lane run that was looked at, if that is limited.
+        all_running: how many tasks of the type run.
         tat, tats: when the rates of the type, and of lanes, are full again, before ``pick`` charges them.
     """
 
@@ -292,6 +295,7 @@ class Look(NamedTuple):
     managed: ManagedType
     fetched_last: str
     running: Mapping[str, int]
+    all_running: int
     levels: Mapping[int, Level]
     tat: datetime
     tats: Mapping[str, datetime]
@@ -325,12 +329,13 @@ def _look_of(reply: Sequence[Any]) -> Look:
     managed = ManagedType(_settings_in(row)) if levels else managed_in(row)
     managed.tat = time_of(tat) if tat else NEVER
     found: dict[int, Level] = {}
+    counts: dict[str, int] = {}
     for priority, reached, *lanes in levels:
-        found[int(priority)] = Level(reached[1:] if reached else None, {lane: _ids(ids) for lane, _, ids in lanes})
-        managed.tats |= {lane: time_of(until) for lane, until, _ in lanes if until}
-    counts = {lane: int(number) for lane, number in pairs(running).items()}
+        found[int(priority)] = Level(reached[1:] if reached else None, {lane: _ids(ids) for lane, _, ids, _ in lanes})
+        managed.tats |= {lane: time_of(until) for lane, until, _, _ in lanes if until}
+        counts |= {lane: runs for lane, _, _, runs in lanes}
     tat, tats = managed.tat, dict(managed.tats)
-    return Look(time_of(now), bool(registered), version, managed, fetched, counts, found, tat, tats)
+    return Look(time_of(now), bool(registered), version, managed, fetched, counts, running, found, tat, tats)
 
 
 def _charge(before: datetime, after: datetime) -> tuple[int, int]:

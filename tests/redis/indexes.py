@@ -34,18 +34,19 @@ def indexes_of_rows(client: redis.Redis, prefix: str) -> dict[str, Any]:
         mark = f"s{row.get('g', '')}" if crashes >= 2 else "r" if state == "retried" else "-"
         level = f"{digit}{mark}{'=' if lane else ':'}{kind}"
         zsets[f"line:{size}:{task_type}:{level}"][task_id] = float(row["d"])
-        sets[f"levels:{task_type}"].add(level)
+        zsets[f"levels:{task_type}"][f"{kind}\0{level[: -len(kind)]}"] = 0
         sets["types"].add(task_type)
         if lane:
             zsets[f"lane:{size}:{task_type}:{digit}:{lane}"][task_id] = float(row["d"])
             zsets[f"lanes:{size}:{task_type}:{digit}"][lane] = 0
     for task_type, lanes in running.items():
         hashes[f"running:{task_type}"] = {lane: str(number) for lane, number in lanes.items()}
+        hashes["busy"][task_type] = str(lanes.total())
     return {**zsets, **sets, **hashes}
 
 
 _READS = {"zset": lambda client, key: dict(client.zrange(key, 0, -1, withscores=True)), "set": redis.Redis.smembers}
-_INDEXES = ("ids", "line", "levels", "types", "lane", "lanes", "done", "held", "running", "unique", "unclaimed")
+_INDEXES = ("ids", "line", "levels", "types", "lane", "lanes", "done", "held", "running", "busy", "unique", "unclaimed")
 
 
 def indexes_there(client: redis.Redis, prefix: str) -> dict[str, Any]:

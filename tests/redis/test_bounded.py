@@ -97,7 +97,7 @@ def test_the_outlook_of_many_kinds_and_types_is_read_in_steps(backend: Backend, 
         for task_type in ("common", *(f"type{n}" for n in range(450))):
             for kind in kinds if task_type == "common" else {"other"}:
                 pipeline.sadd("{fang}:types", task_type)
-                pipeline.sadd(f"{{fang}}:levels:{task_type}", f"2-:{kind}")
+                pipeline.zadd(f"{{fang}}:levels:{task_type}", {f"{kind}\0002-:": 0})
                 pipeline.zadd(f"{{fang}}:line:{len(task_type)}:{task_type}:2-:{kind}", {"task": 1})
         pipeline.execute()
     store = backend.queue.store()
