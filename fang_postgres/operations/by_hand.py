@@ -156,12 +156,12 @@ class ByHand(OperationsBase):
         }
 
         def decode(rows: Rows) -> Touched:
-            registered, is_managed, room, after_lane, isolation, *task = rows[0]
+            registered, is_managed, room, after_lane, isolation = rows[0][:5]
             if is_managed and isolation != "read committed":
                 raise UsageError(f"task type {task_type} has limits: fetch in a transaction that is READ COMMITTED")
             if after_lane is not None:
                 self._fetched_last[task_type] = after_lane
-            found = None if task[0] is None else as_task(task)
+            found = as_task(rows[1][5:]) if len(rows) > 1 else None
             return Touched(registered, is_managed, found, room == TURN_TAKEN)
 
         return Operation(self._statements.touch_lane, params, decode)

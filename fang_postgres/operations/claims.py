@@ -16,7 +16,7 @@ from fang_postgres.statement import Operation, Rows
 
 # A claim has up to a thousand rows: these read each without a step of Python.
 _OF_TASK: Final = itemgetter(slice(4, None))
-_OF_LANE_TASK: Final = itemgetter(slice(8, None))
+_OF_LANE_TASK: Final = itemgetter(slice(9, None))
 _make_task: Final[Callable[[tuple[Any, ...]], ClaimedTask]] = partial(tuple.__new__, ClaimedTask)
 _HEADERS, _CANCEL_REQUEST = (itemgetter(ClaimedTask._fields.index(name)) for name in ("headers", "cancel_request"))
 _ORDER: Final = attrgetter("priority", "scheduled_at", "id.bytes")
@@ -36,8 +36,9 @@ class Claims(OperationsBase):
             return Operation(self._statements.claim_retries_first, params, in_order)
         return Operation(self._statements.claim, params, partial(_as_claim, request.task_types))
 
-    def claim_lanes(self, request: LaneRequest) -> Operation[LaneClaim]:
-        """Claims due tasks of a managed type for the pool; returns them in the order in which they should run."""
+    def claim_lanes(self, request: LaneRequest, *, rated: bool = True) -> Operation[tuple[LaneClaim, bool]]:
+        """Claims due tasks of a managed type for the pool; returns them in the order in which they should run, and
+        whether the type has rates. If it has, a claim that is not ``rated`` takes nothing."""
         params = {
             "p_pool_id": request.pool_id,
             "p_task_type": request.task_type,
@@ -48,7 +49,8 @@ class Claims(OperationsBase):
             "p_group_size": request.group_size,
             "p_isolated_kinds": self.unheld.without(request.isolated_kinds),
         }
-        return Operation(self._statements.claim_lanes, params, _as_lane_claim)
+        statement = self._statements.claim_rated_lanes if rated else self._statements.claim_lanes
+        return Operation(statement, params, _as_lane_claim)
 
     def waiting_types(self, most: int) -> Operation[dict[str, bool] | None]:
         """Returns the task types with waiting tasks, and whether one is due; None if they have too many lanes."""
@@ -92,13 +94,13 @@ def _as_claim(task_types: tuple[str, ...], rows: Rows, *, order: Callable[[Claim
     return Claim(tasks, now, parse_snapshot(snapshot), registered, left_alone)
 
 
-def _as_lane_claim(rows: Rows) -> LaneClaim:
-    registered, is_managed, room, after_lane, snapshot, now, is_counted, look_in, first_id = rows[0][:9]
-    tasks = [] if first_id is None else _tasks(map(_OF_LANE_TASK, rows))
+def _as_lane_claim(rows: Rows) -> tuple[LaneClaim, bool]:
+    registered, is_managed, room, after_lane, snapshot, now, is_counted, is_rated, look_in = rows[0][:9]
+    tasks = _tasks(map(_OF_LANE_TASK, rows[1:]))
     tasks.sort(key=_ORDER)
-    return LaneClaim(
-        tasks, now, parse_snapshot(snapshot), registered, room, look_in, after_lane, is_managed, is_counted
-    )
+    running = parse_snapshot(snapshot)
+    claim = LaneClaim(tasks, now, running, registered, room, look_in, after_lane, is_managed, is_counted)
+    return claim, is_rated
 
 
 def _tasks(rows: Iterable[tuple[Any, ...]]) -> list[ClaimedTask]:

@@ -137,6 +137,7 @@ class PostgresStore:
         self._guard_of_monitoring = Monitoring()
         self._has_told_live = False
         self._to_adopt: dict[str, Place] = {}
+        self._rated: set[str] = set()  # the types that had rates when they were claimed from last
         self._folds = 0
         self._merged: datetime | None = None  # the last minute that this pool has merged
 
@@ -170,8 +171,21 @@ class PostgresStore:
         return await self._claims.run(self._operations.claim(request), guard)
 
     async def claim_lanes(self, request: LaneRequest, /) -> LaneClaim:
-        """See ``FlowStore.claim_lanes``."""
-        return await self._claims.run(self._operations.claim_lanes(request), self._guard_of_lanes)
+        """See ``FlowStore.claim_lanes``.
+
+        It claims in the form that the type needed last, and again in the other one if the type has got a rate since.
+        """
+        rated = request.task_type in self._rated
+        operation = self._operations.claim_lanes(request, rated=rated)
+        claim, is_rated = await self._claims.run(operation, self._guard_of_lanes)
+        if is_rated == rated:
+            return claim
+        if rated:
+            self._rated.discard(request.task_type)
+            return claim
+        self._rated.add(request.task_type)
+        claim, _ = await self._claims.run(self._operations.claim_lanes(request), self._guard_of_lanes)
+        return claim
 
     async def declare(self, declarations: Sequence[Declaration], /) -> None:
         """See ``PoolStore.declare``."""

@@ -1,6 +1,6 @@
 """Builds the parts that several statements share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -233,10 +233,22 @@ def marking_due_rows(t: Tables, task: Any, *, of_kinds: bool, retries_first: boo
 
 def holding(task: Any, ids: Any) -> Any:
     """Returns the UPDATE that marks the rows with these ids as held by the pool."""
+    return _holding(task, task.c.id == any_(array_of(ids)))
+
+
+def holding_at(task: Any, places: Any) -> Any:
+    """Does the same for rows that the statement has locked, by their places (``ctid``): they cannot move any more.
+
+    It leaves rows that others have changed since the statement began: it does not see what is at their new places.
+    """
+    return _holding(task, literal_column(f"{task.name}.ctid") == any_(array_of(places)))
+
+
+def _holding(task: Any, which: ColumnElement[bool]) -> Any:
     c = task.c
     return (
         update(task)
-        .where(c.id == any_(array_of(ids)))
+        .where(which)
         .values(
             {
                 c.state: literal_column("'in_progress'"),
@@ -397,6 +409,11 @@ def _is_waited_for(
         known = exists(one.where(task_type == any_(knowing.c.task_types), kind == any_(knowing.c.kinds)))
         wanted.append(or_(kind == any_(p.c.kinds), not_(known)))
     return exists(one.where(*wanted))
+
+
+def nulls(columns: Iterable[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+    """Returns nulls of the types of these columns, under their names."""
+    return [literal_column("NULL", column.type).label(column.name) for column in columns]
 
 
 def microseconds(time: ColumnElement[Any]) -> ColumnElement[int]:

@@ -1,6 +1,5 @@
 """Builds the statements for the rows of pools, and for their claims."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -46,6 +45,7 @@ from fang_postgres.sql.fragments import (
     lanes,
     managed_types,
     marking_due_rows,
+    nulls,
     state_literals,
     telling,
     within,
@@ -167,15 +167,10 @@ def claim(t: Tables, *, retries_first: bool = False) -> Statement:
         managed_types(t).label("managed"),
     ]
     # The parts of a UNION ALL come in this order unless they run in parallel, which those of a write never do.
-    without_task = select(*head, *_nulls(claimed.c))
+    without_task = select(*head, *nulls(claimed.c))
     return Statement(
-        "claim_retries_first" if retries_first else "claim", without_task.union_all(select(*_nulls(head), claimed))
+        "claim_retries_first" if retries_first else "claim", without_task.union_all(select(*nulls(head), claimed))
     )
-
-
-def _nulls(columns: Iterable[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
-    """Returns nulls of the types of these columns, under their names."""
-    return [literal_column("NULL", column.type).label(column.name) for column in columns]
 
 
 def waiting_types(t: Tables) -> Statement:

@@ -18,6 +18,7 @@ from fang_core.backends.claims import TURN_TAKEN, LaneClaim, LaneRequest
 from fang_postgres.grants import FUNCTIONS
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Operation
+from fang_threaded.database import run_on
 from tests.modes import Database, Harness
 from tests.patience import PATIENT
 from tests.postgres.blocking import WAITING
@@ -31,19 +32,28 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "rate": {"rate_interval": HOUR, "rate_burst": 5},
     "rate of each key": {"key_rate_interval": HOUR, "key_rate_burst": 5},
 }
+in_each_form = pytest.mark.parametrize(
+    ("settings", "rated"),
+    [
+        pytest.param(settings, rated, id=f"{name}{'' if rated else ', in the form without rates'}")
+        for name, settings in SETTINGS.items()
+        for rated in ([True] if "rate" in name else [False, True])
+    ],
+)
 
 
 @contextmanager
-def held_up(url: str, operation: Operation[LaneClaim]) -> Iterator[Callable[[], LaneClaim]]:
+def held_up(url: str, operation: Operation[tuple[LaneClaim, bool]]) -> Iterator[Callable[[], LaneClaim]]:
     """Begins the operation, which waits at the gate with its snapshot taken; yields what opens the gate."""
     gated = f"WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock({GATE})), setting AS MATERIALIZED"
     text = operation.statement.psycopg_text.replace("WITH setting AS MATERIALIZED", gated, 1)
-    text = text.replace(".fang_types s CROSS", ".fang_types s CROSS JOIN gate CROSS", 1)
+    text = text.replace(".fang_types s", ".fang_types s CROSS JOIN gate", 1)
     assert "JOIN gate" in text
 
     def claim() -> LaneClaim:
         with psycopg.connect(url) as connection, connection.cursor(row_factory=tuple_row) as cursor:
-            return operation.decode(cursor.execute(text.encode(), dict(operation.params)).fetchall())
+            claim, _ = operation.decode(cursor.execute(text.encode(), dict(operation.params)).fetchall())
+            return claim
 
     with (
         psycopg.connect(url, autocommit=True) as keeper,
@@ -65,31 +75,64 @@ def held_up(url: str, operation: Operation[LaneClaim]) -> Iterator[Callable[[], 
             keeper.execute("SELECT pg_advisory_unlock_all()")
 
 
-def meet(url: str, database: Database, settings: dict[str, Any]) -> tuple[int, int]:
+def meet(url: str, database: Database, settings: dict[str, Any], *, rated: bool = True) -> tuple[int, int]:
     """How many each of the two claims takes, whose limit is five; the second one is held up by the first."""
     flow = Flow(database)
     flow.settings(**settings)
     flow.insert("a", 20)
-    with held_up(url, Operations("fang").claim_lanes(LaneRequest(OTHER, "common", ("A",), 100))) as open_gate:
+    late = Operations("fang").claim_lanes(LaneRequest(OTHER, "common", ("A",), 100), rated=rated)
+    with held_up(url, late) as open_gate:
         return len(flow.claim().tasks), len(open_gate().tasks)
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_a_claim_that_was_held_up_takes_nothing(url: str, database: Database, settings: dict[str, Any]) -> None:
-    assert meet(url, database, settings) == (5, 0)
+@in_each_form
+def test_a_claim_that_was_held_up_takes_nothing(
+    url: str, database: Database, settings: dict[str, Any], rated: bool
+) -> None:
+    assert meet(url, database, settings, rated=rated) == (5, 0)
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@in_each_form
 def test_with_functions_that_take_no_new_snapshot_it_would_exceed_them(
-    url: str, database: Database, settings: dict[str, Any]
+    url: str, database: Database, settings: dict[str, Any], rated: bool
 ) -> None:
     for function in FUNCTIONS["worker"]:
         database.execute(f"ALTER FUNCTION fang.{function} STABLE")
-    assert meet(url, database, settings) == (5, 5)
+    assert meet(url, database, settings, rated=rated) == (5, 5)
 
 
-def test_a_limit_for_each_key_under_the_lock_of_the_type(url: str, database: Database) -> None:
-    assert meet(url, database, {"max_running": 100, "max_running_per_key": 5}) == (5, 0)
+@pytest.mark.parametrize("rated", [False, True])
+def test_a_limit_for_each_key_under_the_lock_of_the_type(url: str, database: Database, rated: bool) -> None:
+    assert meet(url, database, {"max_running": 100, "max_running_per_key": 5}, rated=rated) == (5, 0)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS["rate"], SETTINGS["rate of each key"]], ids=["of all", "of each key"])
+def test_a_claim_that_knows_nothing_of_rates_takes_nothing_of_a_type_with_one(
+    database: Database, settings: dict[str, Any]
+) -> None:
+    flow = Flow(database)
+    flow.settings(**settings)
+    flow.insert("a")
+    claim, is_rated = run_on(
+        database.connection, Operations("fang").claim_lanes(LaneRequest(POOL, "common", ("A",), 1), rated=False)
+    )
+    assert (claim.tasks, claim.room, is_rated) == ([], None, True)
+
+
+def test_a_store_claims_in_the_form_that_the_type_needs(harness: Harness, url: str, database: Database) -> None:
+    flow = Flow(database)
+    flow.insert("a", 20)
+    store = harness.call(harness.queue(url).store)
+
+    def claim() -> int:
+        return len(harness.call(store.claim_lanes, LaneRequest(POOL, "common", ("A",), 100)).tasks)
+
+    rate = SETTINGS["rate"]
+    for settings, tasks in (({"max_running": 2}, 2), (rate, 5), ({"max_running": 10}, 3), (rate, 5)):
+        database.execute("DELETE FROM fang.fang_types")
+        flow.settings(**settings)
+        assert [claim(), claim()] == [tasks, 0]
+    harness.call(store.close)
 
 
 def test_a_claim_whose_keys_others_have_filled_meanwhile_looks_again(url: str, database: Database) -> None:

@@ -18,6 +18,7 @@ from fang_postgres import scripts
 from fang_postgres.operations import Operations
 from fang_threaded.database import run_on, run_script
 from tests.modes import Database, Harness
+from tests.postgres.claiming import claim_lanes
 
 OPS = Operations("fang")
 POOL, OTHER = uuid.UUID(int=7), uuid.UUID(int=8)
@@ -65,7 +66,7 @@ class Flow:
 
     def claim(self, limit: int = 100, connection: psycopg.Connection[Any] | None = None, **request: Any) -> LaneClaim:
         request = {"pool_id": POOL, "task_type": self.task_type, "kinds": ("A",), "limit": limit} | request
-        return run_on(connection or self.database.connection, OPS.claim_lanes(LaneRequest(**request)))
+        return claim_lanes(connection or self.database.connection, LaneRequest(**request), OPS)
 
     def lanes(self, claim: LaneClaim) -> Counter[str]:
         ids = [task.id for task in claim.tasks]

@@ -28,6 +28,7 @@ from fang_threaded import Queue, WorkerPool
 from fang_threaded.database import run_on, run_script
 from tests.modes import GATES, Database, Harness, eventually, ran
 from tests.patience import PATIENT
+from tests.postgres.claiming import claim_lanes
 
 OPS: Final = Operations("fang")
 KIND: Final = "tests.Claimed"
@@ -56,7 +57,7 @@ class Claimer:
         if TYPE not in plain.managed:
             return plain.now, plain.tasks
         assert not plain.tasks
-        lanes = run_on(self.connection, OPS.claim_lanes(LaneRequest(self.id, TYPE, (KIND,), limit, self.after_lane)))
+        lanes = claim_lanes(self.connection, LaneRequest(self.id, TYPE, (KIND,), limit, self.after_lane), OPS)
         self.after_lane = lanes.after_lane or ""
         return lanes.now, lanes.tasks
 

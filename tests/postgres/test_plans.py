@@ -97,7 +97,14 @@ APART: dict[str, tuple[set[str], int, int]] = {
 }
 INSERTS = {"insert", "insert_many", "insert_past", "insert_unique", "insert_on_terms", "tick"}
 READ_ALL = {"of_kinds", "kinds"}  # for tests of applications
-MANAGED = {"claim_lanes", "touch_lane", "adopt_running", "adopt_waiting", "list_types"}  # see test_lane_plans
+MANAGED = {
+    "claim_lanes",
+    "claim_rated_lanes",
+    "touch_lane",
+    "adopt_running",
+    "adopt_waiting",
+    "list_types",
+}  # see test_lane_plans
 WRITES = ("claim", "remove", "finish", "settle")
 PRUNES = ("prune_finished", "prune_cancelled", "prune_failed")
 

@@ -20,6 +20,7 @@ from fang_core.record import ClaimedTask, TaskState
 from fang_postgres.operations import Operations
 from fang_threaded.database import run_on
 from tests.modes import Database, Harness
+from tests.postgres.claiming import claim_lanes
 from tests.postgres.test_lanes import OTHER, POOL, Flow
 
 SOON = timedelta(hours=1)
@@ -109,7 +110,7 @@ def test_no_claim_that_begins_in_a_pause_takes_anything(url: str, database: Data
     def claim(pool_id: UUID) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
             while not stop.is_set():
-                claim = run_on(connection, ops.claim_lanes(LaneRequest(pool_id, "common", ("A",), 1)))
+                claim = claim_lanes(connection, LaneRequest(pool_id, "common", ("A",), 1), ops)
                 claimed.append((claim.now, time.monotonic(), len(claim.tasks)))
 
     def taken() -> int:
@@ -165,7 +166,7 @@ def test_limits_hold_while_they_are_changed_under_load(harness: Harness, url: st
         after_lane = ""
         with psycopg.connect(url, autocommit=True) as connection:
             while not stop.is_set():
-                claim = run_on(connection, ops.claim_lanes(LaneRequest(pool_id, "common", ("A",), 4, after_lane)))
+                claim = claim_lanes(connection, LaneRequest(pool_id, "common", ("A",), 4, after_lane), ops)
                 after_lane = claim.after_lane or after_lane
                 ran[pool_id] += len(claim.tasks)
                 for task in claim.tasks:

@@ -207,6 +207,14 @@ MUTANTS: Final = (
         r"the rate was exceeded by",
     ),
     Mutant(
+        "the form of a claim that knows nothing of rates takes tasks of types that have some",
+        [Edit("fang_postgres/sql/flow.py", '"<OF_FORM>": "NOT s.is_rated AND ",', '"<OF_FORM>": "",')],
+        InTest(
+            "tests/postgres/test_lane_gates.py::test_a_claim_that_knows_nothing_of_rates_takes_nothing_of_a_type_with_one"
+        ),
+        r"assert \(\[ClaimedTask",
+    ),
+    Mutant(
         "a claim whose keys others have filled meanwhile says that there is nothing to claim",
         [
             Edit(

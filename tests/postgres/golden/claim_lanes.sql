@@ -1,12 +1,10 @@
 -- $1=p_task_type $2=p_pool_id $3=p_limit $4=p_most_lanes $5=p_after_lane $6=p_kinds $7=p_group_size $8=p_isolated_kinds
 WITH setting AS MATERIALIZED
 (
-  SELECT s.max_running, s.max_running_per_key AS per_key, s.weights, u.every, s.rate_burst AS burst,
-    CAST(least(CAST(u.every AS numeric) * s.rate_burst, 3000000000000000) AS bigint) AS "full",
-    u.key_every, s.key_rate_burst AS key_burst,
-    CAST(least(CAST(u.key_every AS numeric) * s.key_rate_burst, 3000000000000000) AS bigint) AS key_full,
+  SELECT s.max_running, s.max_running_per_key AS per_key, s.weights,
     s.max_running IS NOT NULL OR s.rate_interval IS NOT NULL AS whole,
     s.max_running_per_key IS NOT NULL OR s.key_rate_interval IS NOT NULL AS keyed,
+    s.rate_interval IS NOT NULL OR s.key_rate_interval IS NOT NULL AS is_rated,
     (s.max_running IS NOT NULL OR s.max_running_per_key IS NOT NULL
     OR s.rate_interval IS NOT NULL OR s.key_rate_interval IS NOT NULL) AS is_counted, (s.paused AND coalesce(s.paused_until > now(), true)
     OR coalesce(s.settling_until > now(), false)) AS is_stopped, ((s.max_running IS NOT NULL OR s.max_running_per_key IS NOT NULL
@@ -15,8 +13,7 @@ WITH setting AS MATERIALIZED
     CASE WHEN s.paused AND s.paused_until IS NULL THEN NULL
       ELSE nullif(greatest(CASE WHEN s.paused THEN s.paused_until END, s.settling_until), 'infinity')
       END AS stopped_until
-  FROM "fang".fang_types s CROSS JOIN LATERAL (
-    SELECT CAST(extract(epoch FROM s.rate_interval) * 1000000 AS bigint) AS every, CAST(extract(epoch FROM s.key_rate_interval) * 1000000 AS bigint) AS key_every) u
+  FROM "fang".fang_types s
   WHERE s.task_type = $1::VARCHAR),
 held AS MATERIALIZED
 (
@@ -24,32 +21,23 @@ held AS MATERIALIZED
     WHEN current_setting('transaction_isolation') <> 'read committed' THEN false
     WHEN s.whole THEN pg_try_advisory_xact_lock(hashtextextended('fang.' || $1::VARCHAR, 1718513255))
     ELSE true END AS has_turn
-  FROM setting s WHERE s.is_managed AND NOT s.is_stopped AND EXISTS (
+  FROM setting s WHERE s.is_managed AND NOT s.is_stopped AND NOT s.is_rated AND EXISTS (
     SELECT 1 FROM "fang".fang_pools p WHERE p.id = $2::UUID AND p.beats > -1)),
-clocked AS MATERIALIZED
-(
-  SELECT h.*, c.at, CASE WHEN c.tat > c.at + h."full" * interval '1 us' THEN c.at + (h."full" - h.every) * interval '1 us'
-             ELSE greatest(c.tat, c.at) END AS tat, c.tat IS NOT NULL AS has_tat
-  FROM held h CROSS JOIN LATERAL (
-    SELECT CASE WHEN h.has_turn AND h.every IS NOT NULL THEN "fang".fang_tat_1($1::VARCHAR) END AS tat,
-      clock_timestamp() AS at OFFSET 0) c),
 room AS MATERIALIZED
 (
   SELECT r.*, CAST(ceil(CAST(greatest(r.n, 0) AS double precision)
-    / least(r.per_key, r.key_burst, 4)) AS bigint) AS lanes
+    / least(r.per_key, 4)) AS bigint) AS lanes
   FROM (
   SELECT c.*, CASE WHEN NOT c.has_turn THEN -1 ELSE CAST(greatest(0, least($3::INTEGER,
-      CASE WHEN c.max_running IS NOT NULL THEN c.max_running - "fang".fang_running_1($1::VARCHAR, NULL) END,
-      CASE WHEN c.has_tat THEN c.burst - (CAST(extract(epoch FROM c.tat - c.at) * 1000000 AS bigint) + c.every - 1) / c.every
-        WHEN c.every IS NOT NULL THEN 0 END)) AS integer) END AS n
-  FROM clocked c) r),
+      CASE WHEN c.max_running IS NOT NULL THEN c.max_running - "fang".fang_running_1($1::VARCHAR, NULL) END
+      )) AS integer) END AS n
+  FROM held c) r),
 looked AS MATERIALIZED
 (
-  SELECT level.priority, walk.lane, walk.before, walk.n, walk.n = $4::INTEGER AS is_last, walk.until,
+  SELECT level.priority, walk.lane, walk.before, walk.n, walk.n = $4::INTEGER AS is_last,
     CASE
       WHEN walk.head_at > now() THEN 0
       WHEN NOT room.keyed THEN $3::INTEGER
-      WHEN walk.until > room.at THEN 0
       WHEN room.per_key IS NOT NULL AND (
         SELECT count(*) FROM (
           SELECT 1 FROM "fang".fang_tasks r
@@ -57,14 +45,7 @@ looked AS MATERIALIZED
           ORDER BY r.lane LIMIT room.per_key) held) >= room.per_key THEN 0
       WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
         'fang', 1718513256 + (hashtextextended(walk.lane, hashtext($1::VARCHAR)) & 1023)))
-        THEN CAST(least($3::INTEGER,
-          CASE WHEN room.key_every IS NOT NULL THEN (
-            SELECT room.key_burst - (CAST(extract(epoch FROM c.tat - room.at) * 1000000 AS bigint) + room.key_every - 1) / room.key_every FROM (
-              SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
-             ELSE greatest(k.tat, room.at) END AS tat FROM (
-                SELECT coalesce(
-                  "fang".fang_lane_tat_1($1::VARCHAR, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
-              ) k OFFSET 0) c) END) AS integer)
+        THEN $3::INTEGER
       ELSE -1 END AS free
   FROM room CROSS JOIN unnest(CAST(ARRAY[-2, -1, 0, 1, 2] AS smallint[])) AS level(priority)
   CROSS JOIN LATERAL (
@@ -83,12 +64,7 @@ looked AS MATERIALIZED
          ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
         LIMIT 1) nx
       WHERE NOT (nx.wrapped AND nx.lane > $5::VARCHAR) AND l.n < $4::INTEGER)
-    SELECT lane.*, CASE WHEN room.key_every IS NOT NULL AND lane.head_at <= now() THEN (
-      SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
-             ELSE greatest(k.tat, room.at) END
-        - (room.key_full - room.key_every) * interval '1 us'
-      FROM "fang".fang_lanes k WHERE k.task_type = $1::VARCHAR AND k.lane = lane.lane) END AS until
-    FROM lane WHERE lane.n > 0 OFFSET 0) walk
+    SELECT lane.* FROM lane WHERE lane.n > 0 OFFSET 0) walk
   WHERE room.n > 0),
 usable AS MATERIALIZED
 (
@@ -96,29 +72,29 @@ usable AS MATERIALIZED
   WHERE looked.free > 0 OR looked.is_last LIMIT (SELECT room.lanes FROM room)),
 counted AS MATERIALIZED
 (
-  SELECT room.per_key, CASE WHEN room.per_key IS NOT NULL THEN "fang".fang_running_each_1(
-    $1::VARCHAR, ARRAY(SELECT usable.lane COLLATE "default" FROM usable ORDER BY usable.place)) END AS running
+  SELECT room.n AS room, room.per_key, room.weights, CASE WHEN room.per_key IS NOT NULL THEN
+    "fang".fang_running_each_1(
+      $1::VARCHAR, ARRAY(SELECT usable.lane COLLATE "default" FROM usable ORDER BY usable.place)) END AS running
   FROM room),
 fair AS MATERIALIZED
 (
-  SELECT u.*, count(*) OVER (PARTITION BY u.priority) AS keys, CAST(least(u.free, ceil(
-      (SELECT room.n FROM room) * u.weight / sum(u.weight) OVER (PARTITION BY u.priority))) AS integer) AS quota
+  SELECT f.priority, f.lane, f.before, f.n, f.free, f.weight, count(*) OVER level AS keys,
+    CAST(least(f.free, ceil(f.room * f.weight / sum(f.weight) OVER level)) AS integer) AS quota
   FROM (
-    SELECT f.*, (
-      SELECT CASE WHEN jsonb_typeof(room.weights -> f.lane) = 'number'
-        THEN least(greatest(CAST(room.weights ->> f.lane AS numeric), 1), 1000) ELSE 1.0 END
-      FROM room) AS weight
-    FROM (
-      SELECT usable.priority, usable.lane, usable.before, usable.n,
-        least(usable.free, (SELECT counted.per_key - counted.running[usable.place] FROM counted)) AS free
-      FROM usable) f
-    WHERE f.free > 0) u
-  ORDER BY u.priority, u.n),
+    SELECT usable.priority, usable.lane, usable.before, usable.n, counted.room,
+      least(usable.free, counted.per_key - counted.running[usable.place]) AS free,
+      CASE WHEN jsonb_typeof(counted.weights -> usable.lane) = 'number'
+        THEN CAST(least(greatest(CAST(counted.weights ->> usable.lane AS numeric), 1), 1000) AS double precision)
+        ELSE 1 END AS weight
+    FROM counted CROSS JOIN usable) f
+  WHERE f.free > 0
+  WINDOW level AS (PARTITION BY f.priority)
+  ORDER BY f.priority, f.n),
 due AS MATERIALIZED
 (
-  SELECT x.id, f.*, row_number() OVER () AS place
+  SELECT x.ctid, f.priority, f.n, f.lane, f.free, row_number() OVER () AS place
   FROM fair f CROSS JOIN LATERAL (
-    SELECT t.id FROM "fang".fang_tasks t
+    SELECT t.ctid FROM "fang".fang_tasks t
     WHERE t.task_type = $1::VARCHAR AND t.priority = f.priority
       AND t.lane = f.lane AND t.scheduled_at <= now()
       AND CASE t.state WHEN 'new' THEN true WHEN 'retried' THEN true ELSE false END AND t.attempt < 9223372036854775807
@@ -129,33 +105,12 @@ due AS MATERIALIZED
   LIMIT (SELECT greatest(room.n, 0) FROM room)),
 picked AS MATERIALIZED
 (
-  SELECT d.* FROM (
+  SELECT d.ctid, d.priority, d.n FROM (
     SELECT due.*, row_number() OVER (PARTITION BY due.lane ORDER BY due.place) AS nth FROM due) d
   WHERE d.nth <= d.free),
 claimed AS
-(UPDATE fang.fang_tasks AS t SET state='in_progress', updated_at=now(), attempt=(t.attempt + 1), pool_id=$2::UUID, claimed_at=now() WHERE t.id = ANY (array((SELECT picked.id
-FROM picked))) RETURNING t.id, t.kind, CAST(t.metadata - 'type' AS TEXT) AS payload, t.attempt, t.retries, coalesce(t.max_retries, 20) AS max_retries, t.crashes, t.task_type, t.priority, t.scheduled_at, CAST(t.headers AS TEXT) AS headers, CASE WHEN (t.timeout IS NOT NULL) THEN least(greatest(t.timeout, '1 us'::interval), '36600 days'::interval) END AS timeout, CASE WHEN (t.expires_at IS NOT NULL) THEN least(greatest(t.expires_at, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END AS expires_at, CAST(t.cancel_request AS TEXT) AS cancel_request, t.group_limit, t.lane AS of_lane),
-spent AS
-(
-  UPDATE "fang".fang_turns
-  SET tat = (SELECT room.tat + (SELECT count(*) FROM claimed) * room.every * interval '1 us' FROM room)
-  WHERE fang_turns.task_type = $1::VARCHAR AND (SELECT room.every FROM room) IS NOT NULL
-    AND EXISTS (SELECT 1 FROM claimed)
-  RETURNING fang_turns.task_type),
-paid AS
-(
-  INSERT INTO "fang".fang_lanes (task_type, lane, tat)
-  SELECT $1::VARCHAR, started.lane,
-    CASE WHEN k.tat > k.at + room.key_full * interval '1 us' THEN k.at + (room.key_full - room.key_every) * interval '1 us'
-             ELSE greatest(k.tat, k.at) END + started.n * room.key_every * interval '1 us'
-  FROM room CROSS JOIN (
-    SELECT claimed.of_lane AS lane, count(*) AS n FROM claimed
-    WHERE (SELECT room.key_every FROM room) IS NOT NULL GROUP BY claimed.of_lane) started
-  CROSS JOIN LATERAL (
-    SELECT coalesce("fang".fang_lane_tat_1($1::VARCHAR, started.lane COLLATE "default"), '-infinity') AS tat,
-      clock_timestamp() AS at OFFSET 0) k
-  ON CONFLICT (task_type, lane) DO UPDATE SET tat = excluded.tat
-  RETURNING fang_lanes.lane)
+(UPDATE fang.fang_tasks AS t SET state='in_progress', updated_at=now(), attempt=(t.attempt + 1), pool_id=$2::UUID, claimed_at=now() WHERE t.ctid = ANY (array((SELECT picked.ctid
+FROM picked))) RETURNING t.id, t.kind, CAST(t.metadata - 'type' AS TEXT) AS payload, t.attempt, t.retries, coalesce(t.max_retries, 20) AS max_retries, t.crashes, t.task_type, t.priority, t.scheduled_at, CAST(t.headers AS TEXT) AS headers, CASE WHEN (t.timeout IS NOT NULL) THEN least(greatest(t.timeout, '1 us'::interval), '36600 days'::interval) END AS timeout, CASE WHEN (t.expires_at IS NOT NULL) THEN least(greatest(t.expires_at, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END AS expires_at, CAST(t.cancel_request AS TEXT) AS cancel_request, t.group_limit, t.lane AS of_lane)
  SELECT EXISTS (SELECT 1
 FROM fang.fang_pools
 WHERE fang.fang_pools.id = $2::UUID AND fang.fang_pools.beats > -1) AS registered, coalesce((SELECT setting.is_managed FROM setting), false) AS is_managed, (
@@ -166,18 +121,11 @@ WHERE fang.fang_pools.id = $2::UUID AND fang.fang_pools.beats > -1) AS registere
     (SELECT usable.lane FROM usable
      WHERE usable.is_last AND (SELECT count(*) FROM picked) < (SELECT room.n FROM room)
      ORDER BY usable.priority LIMIT 1),
-    (SELECT CASE WHEN count(*) < p.quota OR random() * p.weight < CASE WHEN p.keys > 1 THEN count(*) ELSE 1 END
-       THEN p.lane ELSE p.before END FROM picked p
-     GROUP BY p.priority, p.n, p.lane, p.before, p.quota, p.weight, p.keys ORDER BY p.priority DESC, p.n DESC LIMIT 1),
-    (SELECT usable.lane FROM usable ORDER BY usable.priority DESC, usable.n DESC LIMIT 1)) AS after_lane, CAST(pg_current_snapshot() AS TEXT) AS snapshot, now() AS now, coalesce((SELECT setting.is_counted FROM setting), false) AS is_counted, (
-    SELECT CAST(greatest(extract(epoch FROM known.look_at - clock_timestamp()), 0) AS double precision) FROM (
-      SELECT CASE
-        WHEN setting.is_stopped THEN setting.stopped_until
-        WHEN spent.tat > room.at + (room."full" - room.every) * interval '1 us'
-          THEN spent.tat - (room."full" - room.every) * interval '1 us'
-        WHEN room.key_every IS NOT NULL AND (SELECT count(*) FROM usable) < room.lanes
-          THEN (SELECT min(looked.until) FROM looked WHERE looked.until > room.at) END AS look_at
-      FROM setting LEFT JOIN room ON room.n >= 0 LEFT JOIN LATERAL (
-        SELECT room.tat + count(*) * room.every * interval '1 us' AS tat FROM claimed) spent ON true) known
-    WHERE known.look_at IS NOT NULL) AS look_in, claimed.id, claimed.kind, claimed.payload, claimed.attempt, claimed.retries, claimed.max_retries, claimed.crashes, claimed.task_type, claimed.priority, claimed.scheduled_at, claimed.headers, claimed.timeout, claimed.expires_at, claimed.cancel_request, claimed.group_limit
-FROM (SELECT 1 AS one) AS one LEFT OUTER JOIN claimed ON true
+    (SELECT CASE WHEN p.count < f.quota OR random() * f.weight < CASE WHEN f.keys > 1 THEN p.count ELSE 1 END
+       THEN f.lane ELSE f.before END
+     FROM (SELECT priority, n, count(*) FROM picked GROUP BY priority, n ORDER BY priority DESC, n DESC LIMIT 1) p
+     JOIN fair f ON f.priority = p.priority AND f.n = p.n),
+    (SELECT usable.lane FROM usable ORDER BY usable.priority DESC, usable.n DESC LIMIT 1)) AS after_lane, CAST(pg_current_snapshot() AS TEXT) AS snapshot, now() AS now, coalesce((SELECT setting.is_counted FROM setting), false) AS is_counted, coalesce((SELECT setting.is_rated FROM setting), false) AS is_rated, (
+    SELECT CAST(greatest(extract(epoch FROM setting.stopped_until - clock_timestamp()), 0) AS double precision)
+    FROM setting WHERE setting.is_stopped AND setting.stopped_until IS NOT NULL) AS look_in, NULL AS id, NULL AS kind, NULL AS payload, NULL AS attempt, NULL AS retries, NULL AS max_retries, NULL AS crashes, NULL AS task_type, NULL AS priority, NULL AS scheduled_at, NULL AS headers, NULL AS timeout, NULL AS expires_at, NULL AS cancel_request, NULL AS group_limit UNION ALL SELECT NULL AS registered, NULL AS is_managed, NULL AS room, NULL AS after_lane, NULL AS snapshot, NULL AS now, NULL AS is_counted, NULL AS is_rated, NULL AS look_in, claimed.id, claimed.kind, claimed.payload, claimed.attempt, claimed.retries, claimed.max_retries, claimed.crashes, claimed.task_type, claimed.priority, claimed.scheduled_at, claimed.headers, claimed.timeout, claimed.expires_at, claimed.cancel_request, claimed.group_limit
+FROM claimed

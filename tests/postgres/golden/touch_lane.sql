@@ -1,12 +1,14 @@
 -- $1=p_task_type $2=p_pool_id $3=p_limit $4=p_most_lanes $5=p_after_lane
 WITH setting AS MATERIALIZED
 (
-  SELECT s.max_running, s.max_running_per_key AS per_key, s.weights, u.every, s.rate_burst AS burst,
+  SELECT s.max_running, s.max_running_per_key AS per_key, s.weights,
+    u.every, s.rate_burst AS burst,
     CAST(least(CAST(u.every AS numeric) * s.rate_burst, 3000000000000000) AS bigint) AS "full",
     u.key_every, s.key_rate_burst AS key_burst,
     CAST(least(CAST(u.key_every AS numeric) * s.key_rate_burst, 3000000000000000) AS bigint) AS key_full,
     s.max_running IS NOT NULL OR s.rate_interval IS NOT NULL AS whole,
     s.max_running_per_key IS NOT NULL OR s.key_rate_interval IS NOT NULL AS keyed,
+    s.rate_interval IS NOT NULL OR s.key_rate_interval IS NOT NULL AS is_rated,
     (s.max_running IS NOT NULL OR s.max_running_per_key IS NOT NULL
     OR s.rate_interval IS NOT NULL OR s.key_rate_interval IS NOT NULL) AS is_counted, (s.paused AND coalesce(s.paused_until > now(), true)
     OR coalesce(s.settling_until > now(), false)) AS is_stopped, ((s.max_running IS NOT NULL OR s.max_running_per_key IS NOT NULL
@@ -39,8 +41,8 @@ room AS MATERIALIZED
     / least(r.per_key, r.key_burst, 4)) AS bigint) AS lanes
   FROM (
   SELECT c.*, CASE WHEN NOT c.has_turn THEN -1 ELSE CAST(greatest(0, least($3::INTEGER,
-      CASE WHEN c.max_running IS NOT NULL THEN c.max_running - "fang".fang_running_1($1::VARCHAR, NULL) END,
-      CASE WHEN c.has_tat THEN c.burst - (CAST(extract(epoch FROM c.tat - c.at) * 1000000 AS bigint) + c.every - 1) / c.every
+      CASE WHEN c.max_running IS NOT NULL THEN c.max_running - "fang".fang_running_1($1::VARCHAR, NULL) END
+      , CASE WHEN c.has_tat THEN c.burst - (CAST(extract(epoch FROM c.tat - c.at) * 1000000 AS bigint) + c.every - 1) / c.every
         WHEN c.every IS NOT NULL THEN 0 END)) AS integer) END AS n
   FROM clocked c) r),
 looked AS MATERIALIZED
@@ -87,8 +89,7 @@ looked AS MATERIALIZED
       SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
              ELSE greatest(k.tat, room.at) END
         - (room.key_full - room.key_every) * interval '1 us'
-      FROM "fang".fang_lanes k WHERE k.task_type = $1::VARCHAR AND k.lane = lane.lane) END AS until
-    FROM lane WHERE lane.n > 0 OFFSET 0) walk
+      FROM "fang".fang_lanes k WHERE k.task_type = $1::VARCHAR AND k.lane = lane.lane) END AS until FROM lane WHERE lane.n > 0 OFFSET 0) walk
   WHERE room.n > 0),
 usable AS MATERIALIZED
 (
@@ -96,29 +97,29 @@ usable AS MATERIALIZED
   WHERE looked.free > 0 OR looked.is_last LIMIT (SELECT room.lanes FROM room)),
 counted AS MATERIALIZED
 (
-  SELECT room.per_key, CASE WHEN room.per_key IS NOT NULL THEN "fang".fang_running_each_1(
-    $1::VARCHAR, ARRAY(SELECT usable.lane COLLATE "default" FROM usable ORDER BY usable.place)) END AS running
+  SELECT room.n AS room, room.per_key, room.weights, CASE WHEN room.per_key IS NOT NULL THEN
+    "fang".fang_running_each_1(
+      $1::VARCHAR, ARRAY(SELECT usable.lane COLLATE "default" FROM usable ORDER BY usable.place)) END AS running
   FROM room),
 fair AS MATERIALIZED
 (
-  SELECT u.*, count(*) OVER (PARTITION BY u.priority) AS keys, CAST(least(u.free, ceil(
-      (SELECT room.n FROM room) * u.weight / sum(u.weight) OVER (PARTITION BY u.priority))) AS integer) AS quota
+  SELECT f.priority, f.lane, f.before, f.n, f.free, f.weight, count(*) OVER level AS keys,
+    CAST(least(f.free, ceil(f.room * f.weight / sum(f.weight) OVER level)) AS integer) AS quota
   FROM (
-    SELECT f.*, (
-      SELECT CASE WHEN jsonb_typeof(room.weights -> f.lane) = 'number'
-        THEN least(greatest(CAST(room.weights ->> f.lane AS numeric), 1), 1000) ELSE 1.0 END
-      FROM room) AS weight
-    FROM (
-      SELECT usable.priority, usable.lane, usable.before, usable.n,
-        least(usable.free, (SELECT counted.per_key - counted.running[usable.place] FROM counted)) AS free
-      FROM usable) f
-    WHERE f.free > 0) u
-  ORDER BY u.priority, u.n),
+    SELECT usable.priority, usable.lane, usable.before, usable.n, counted.room,
+      least(usable.free, counted.per_key - counted.running[usable.place]) AS free,
+      CASE WHEN jsonb_typeof(counted.weights -> usable.lane) = 'number'
+        THEN CAST(least(greatest(CAST(counted.weights ->> usable.lane AS numeric), 1), 1000) AS double precision)
+        ELSE 1 END AS weight
+    FROM counted CROSS JOIN usable) f
+  WHERE f.free > 0
+  WINDOW level AS (PARTITION BY f.priority)
+  ORDER BY f.priority, f.n),
 due AS MATERIALIZED
 (
-  SELECT x.id, f.*, row_number() OVER () AS place
+  SELECT x.ctid, f.priority, f.n, f.lane, f.free, row_number() OVER () AS place
   FROM fair f CROSS JOIN LATERAL (
-    SELECT t.id FROM "fang".fang_tasks t
+    SELECT t.ctid FROM "fang".fang_tasks t
     WHERE t.task_type = $1::VARCHAR AND t.priority = f.priority
       AND t.lane = f.lane AND t.scheduled_at <= now()
       AND CASE t.state WHEN 'new' THEN true WHEN 'retried' THEN true ELSE false END AND t.attempt < 9223372036854775807
@@ -126,11 +127,11 @@ due AS MATERIALIZED
   LIMIT (SELECT greatest(room.n, 0) FROM room)),
 picked AS MATERIALIZED
 (
-  SELECT d.* FROM (
+  SELECT d.ctid, d.priority, d.n FROM (
     SELECT due.*, row_number() OVER (PARTITION BY due.lane ORDER BY due.place) AS nth FROM due) d
   WHERE d.nth <= d.free),
 claimed AS
-(UPDATE fang.fang_tasks AS t SET state='in_progress', updated_at=now(), attempt=(t.attempt + 1), pool_id=$2::UUID, claimed_at=now() WHERE t.id = ANY (array((SELECT picked.id
+(UPDATE fang.fang_tasks AS t SET state='in_progress', updated_at=now(), attempt=(t.attempt + 1), pool_id=$2::UUID, claimed_at=now() WHERE t.ctid = ANY (array((SELECT picked.ctid
 FROM picked))) RETURNING t.id, CAST(t.metadata AS TEXT) AS metadata, t.kind, t.task_type, CAST(t.state AS TEXT) AS state, t.priority, t.retries, t.max_retries, t.crashes, t.attempt, t.scheduled_at, t.created_at, t.updated_at, t.error_message, CAST(t.errors AS TEXT) AS errors, t.pool_id, CASE WHEN (t.claimed_at IS NOT NULL) THEN least(greatest(t.claimed_at, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END AS claimed_at, t.uniq_hash, CAST(t.headers AS TEXT) AS headers, CASE WHEN (t.timeout IS NOT NULL) THEN least(greatest(t.timeout, '1 us'::interval), '36600 days'::interval) END AS timeout, CASE WHEN (t.expires_at IS NOT NULL) THEN least(greatest(t.expires_at, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END AS expires_at, CAST(t.cancel_request AS TEXT) AS cancel_request, t.group_limit, t.lane, t.lane AS of_lane),
 spent AS
 (
@@ -163,8 +164,9 @@ WHERE fang.fang_pools.id = $2::UUID AND fang.fang_pools.beats > -1) AS registere
     (SELECT usable.lane FROM usable
      WHERE usable.is_last AND (SELECT count(*) FROM picked) < (SELECT room.n FROM room)
      ORDER BY usable.priority LIMIT 1),
-    (SELECT CASE WHEN count(*) < p.quota OR random() * p.weight < CASE WHEN p.keys > 1 THEN count(*) ELSE 1 END
-       THEN p.lane ELSE p.before END FROM picked p
-     GROUP BY p.priority, p.n, p.lane, p.before, p.quota, p.weight, p.keys ORDER BY p.priority DESC, p.n DESC LIMIT 1),
-    (SELECT usable.lane FROM usable ORDER BY usable.priority DESC, usable.n DESC LIMIT 1)) AS after_lane, current_setting('transaction_isolation') AS isolation, claimed.id, claimed.metadata, claimed.kind, claimed.task_type, claimed.state, claimed.priority, claimed.retries, claimed.max_retries, claimed.crashes, claimed.attempt, claimed.scheduled_at, claimed.created_at, claimed.updated_at, claimed.error_message, claimed.errors, claimed.pool_id, claimed.claimed_at, claimed.uniq_hash, claimed.headers, claimed.timeout, claimed.expires_at, claimed.cancel_request, claimed.group_limit, claimed.lane
-FROM (SELECT 1 AS one) AS one LEFT OUTER JOIN claimed ON true
+    (SELECT CASE WHEN p.count < f.quota OR random() * f.weight < CASE WHEN f.keys > 1 THEN p.count ELSE 1 END
+       THEN f.lane ELSE f.before END
+     FROM (SELECT priority, n, count(*) FROM picked GROUP BY priority, n ORDER BY priority DESC, n DESC LIMIT 1) p
+     JOIN fair f ON f.priority = p.priority AND f.n = p.n),
+    (SELECT usable.lane FROM usable ORDER BY usable.priority DESC, usable.n DESC LIMIT 1)) AS after_lane, current_setting('transaction_isolation') AS isolation, NULL AS id, NULL AS metadata, NULL AS kind, NULL AS task_type, NULL AS state, NULL AS priority, NULL AS retries, NULL AS max_retries, NULL AS crashes, NULL AS attempt, NULL AS scheduled_at, NULL AS created_at, NULL AS updated_at, NULL AS error_message, NULL AS errors, NULL AS pool_id, NULL AS claimed_at, NULL AS uniq_hash, NULL AS headers, NULL AS timeout, NULL AS expires_at, NULL AS cancel_request, NULL AS group_limit, NULL AS lane UNION ALL SELECT NULL AS registered, NULL AS is_managed, NULL AS room, NULL AS after_lane, NULL AS isolation, claimed.id, claimed.metadata, claimed.kind, claimed.task_type, claimed.state, claimed.priority, claimed.retries, claimed.max_retries, claimed.crashes, claimed.attempt, claimed.scheduled_at, claimed.created_at, claimed.updated_at, claimed.error_message, claimed.errors, claimed.pool_id, claimed.claimed_at, claimed.uniq_hash, claimed.headers, claimed.timeout, claimed.expires_at, claimed.cancel_request, claimed.group_limit, claimed.lane
+FROM claimed
