@@ -11,7 +11,7 @@ from fang_core.flow.limits import UNLIMITED, FlowSettings, rules_from_json
 from fang_core.flow.settings import check_key, needs_settling
 from fang_core.record import PoolInfo
 from fang_core.remarks import Remark
-from fang_core.tasks.managing import LimitChange, Pause
+from fang_core.tasks.managing import LimitChange, Pause, has_passed
 from fang_postgres.operations import Operations
 from fang_postgres.operations.managing import Place, Settled, TypeRow
 from fang_postgres.statement import Script
@@ -38,8 +38,12 @@ def list_types(operations: Operations, *, notify: bool = True) -> Script[list[Ty
 
 
 def pause_type(operations: Operations, task_type: str, pause: Pause, *, notify: bool) -> Script[TypeInfo]:
-    """Pauses a type; claims that start when this is committed take nothing of it."""
-    yield operations.pause_type(task_type, pause)
+    """Pauses a type; claims that start when this is committed take nothing of it.
+
+    Raises ``UsageError`` if the pause would end before it begins.
+    """
+    if not (yield operations.pause_type(task_type, pause)):
+        raise has_passed()
     rows: list[TypeRow] = yield operations.list_types([task_type], counts=True)
     return rows[0].info
 

@@ -19,7 +19,7 @@ from fang_core.schedules.stored import (
     ScheduleSpec,
 )
 from fang_core.tasks.insertion import NewTask, Overrides, Rules, in_chunks
-from fang_core.tasks.managing import Pause
+from fang_core.tasks.managing import Pause, has_passed
 from fang_postgres import scripts
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Script
@@ -45,10 +45,11 @@ def put(
 
 
 def pause(operations: Operations, name: str, pause: Pause, *, notify: bool) -> Script[ScheduleInfo]:
-    """Pauses a schedule. Raises ``UnknownSchedule``."""
+    """Pauses a schedule. Raises ``UnknownSchedule``, or ``UsageError`` if the pause would end before it begins."""
     paused: ScheduleInfo | None = yield operations.pause_schedule(name, pause, notify=notify)
     if paused is None:
-        raise (yield from _unknown(operations, name))
+        yield from _known(operations, name)
+        raise has_passed()
     return paused
 
 

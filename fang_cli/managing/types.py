@@ -68,8 +68,6 @@ def pause_queue(
     with queue_at(database_url, schema) as queue:
         info = queue.pause(task_type, until=end, reason=reason, by=by or arguments.whoami())
         is_known = _is_known(info, queue.pools())
-    if not info.is_paused:
-        raise UsageError("--until has passed already: the task type is not paused")
     click.echo(printable(f"{task_type} is paused {showing_types.told_pause(info)}"))
     click.echo(showing_types.told_tasks(info))
     if not is_known:

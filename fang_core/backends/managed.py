@@ -75,9 +75,9 @@ class ManagedType:
         self.settings = effective(self.declared, self.changed)
 
     def pause(self, pause: Pause, now: datetime) -> None:
-        """Pauses the type."""
-        self.paused, self.paused_at, self.pause_remark = True, now, pause.remark
+        """Pauses the type. Raises what ``Pause.end`` raises."""
         self.paused_until = pause.end(now)
+        self.paused, self.paused_at, self.pause_remark = True, now, pause.remark
 
     def resume(self) -> None:
         """Ends its pause."""

@@ -110,7 +110,7 @@ class ScheduleVerbs(Protocol):
         ...
 
     def pause(self, name: str, pause: Pause, /) -> ScheduleInfo:
-        """Pauses a schedule."""
+        """Pauses a schedule. Raises ``UsageError`` if the pause would end before it begins."""
         ...
 
     def resume(self, name: str, said: Remark, /) -> ScheduleInfo:
@@ -304,7 +304,8 @@ class Verbs(Protocol):
         ...
 
     def pause_type(self, task_type: str, pause: Pause, /) -> TypeInfo:
-        """Has nothing of a type start: no claim that begins after this takes a task of it."""
+        """Has nothing of a type start: no claim that begins after this takes a task of it. Raises ``UsageError`` if the
+        pause would end before it begins."""
         ...
 
     def resume_type(self, task_type: str, /) -> TypeInfo | None:

@@ -20,12 +20,22 @@ class Pause(NamedTuple):
     remark: Remark
 
     def end(self, now: datetime) -> datetime | None:
-        """Returns when a pause that begins now ends by itself; None if it does not."""
+        """Returns when a pause that begins now ends by itself; None if it does not.
+
+        Raises ``UsageError`` if that time has passed: such a pause would pause nothing.
+        """
+        if self.until is not None and self.until <= now:
+            raise has_passed()
         return self.until if self.lasts is None else now + self.lasts
 
     def in_ascii(self) -> "Pause":
         """Returns a copy for a database that lacks a character of the remark."""
         return self._replace(remark=self.remark.in_ascii())
+
+
+def has_passed() -> UsageError:
+    """Returns the error of a pause that would have ended before it begins, by the clock of the backend."""
+    return UsageError("until has passed already: nothing was changed")
 
 
 def pause(until: datetime | timedelta | None, reason: str | None, by: str | None) -> Pause:

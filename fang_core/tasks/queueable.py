@@ -274,7 +274,7 @@ class Queueable(Protocol):
             reason, by: kept with the pause; ``by`` is host and pid of this process unless given.
             connection: a connection of the caller's; the pause begins when its transaction is committed.
 
-        Raises ``UsageError`` for arguments that cannot be used.
+        Raises ``UsageError`` for arguments that cannot be used, such as a time that has passed.
         """
         ...
 

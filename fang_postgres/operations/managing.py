@@ -57,10 +57,10 @@ class ManagedTypes(OperationsBase):
         params = {"p_task_types": None if task_types is None else list(task_types), "p_counts": counts}
         return Operation(self._statements.list_types, params, lambda rows: [as_type(row) for row in rows])
 
-    def pause_type(self, task_type: str, pause: Pause) -> Operation[None]:
-        """Pauses a type."""
+    def pause_type(self, task_type: str, pause: Pause) -> Operation[bool]:
+        """Pauses a type; returns whether it has, and that time has not passed."""
         params = {"p_task_type": task_type, "p_until": pause.until, "p_lasts": pause.lasts} | _said(pause.remark)
-        return Operation(self._statements.pause_type, params, as_nothing)
+        return Operation(self._statements.pause_type, params, bool)
 
     def resume_type(self, task_type: str, *, notify: bool) -> Operation[None]:
         """Ends the pause of a type."""

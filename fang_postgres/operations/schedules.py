@@ -129,7 +129,7 @@ class ScheduleOperations(OperationsBase):
         return Operation(self._statements.put_schedule, params | _who(said, notify), _as_first)
 
     def pause_schedule(self, name: str, pause: Pause, *, notify: bool) -> Operation[ScheduleInfo | None]:
-        """Pauses a schedule; returns None if there is none of this name."""
+        """Pauses a schedule; returns None if there is none of this name, or the pause would have ended before."""
         params = {"p_name": name, "p_until": pause.until, "p_lasts": pause.lasts} | _who(pause.remark, notify)
         return Operation(self._statements.pause_schedule, params, _as_first)
 

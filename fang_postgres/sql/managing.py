@@ -110,7 +110,7 @@ def type_columns(c: Any) -> list[ColumnElement[Any]]:
 
 
 def pause_type(t: Tables) -> Statement:
-    """Pauses a type, until a time or for so long if that is given."""
+    """Pauses a type, until a time or for so long if that is given. Returns no row if that time has passed."""
     until = bindparam("p_until", type_=DateTime(timezone=True))
     values: dict[str, Any] = {
         "paused": true(),
@@ -119,7 +119,8 @@ def pause_type(t: Tables) -> Statement:
         "paused_by": _BY,
         "pause_reason": _REASON,
     }
-    pausing = postgresql.insert(t.types).values({"task_type": _TYPE} | values)
+    row = select(_TYPE, *values.values()).where(func.coalesce(until > _NOW, true()))
+    pausing = postgresql.insert(t.types).from_select(["task_type", *values], row)
     updating = pausing.on_conflict_do_update(index_elements=[t.types.c.task_type], set_=values)
     return Statement("pause_type", updating.returning(t.types.c.task_type))
 

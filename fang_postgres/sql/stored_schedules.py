@@ -189,7 +189,10 @@ _NO_PAUSE: Final = {name: null() for name in ("paused_until", "paused_at", "paus
 
 
 def pause_schedule(t: Tables) -> Statement:
-    """Pauses a schedule, until a time or for so long if that is given. Returns no row if there is none of this name."""
+    """Pauses a schedule, until a time or for so long if that is given.
+
+    Returns no row if there is none of this name, or that time has passed.
+    """
     s = t.schedules.c
     until = bindparam("p_until", type_=DateTime(timezone=True))
     pause = {
@@ -199,7 +202,8 @@ def pause_schedule(t: Tables) -> Statement:
         "paused_by": bindparam("p_by", type_=Text),
         "pause_reason": bindparam("p_reason", type_=Text),
     }
-    paused = update(t.schedules).where(s.name == NAME, _is_listed(s)).values(**pause, **changed(s))
+    is_ahead = func.coalesce(until > CLOCK, true())
+    paused = update(t.schedules).where(s.name == NAME, _is_listed(s), is_ahead).values(**pause, **changed(s))
     return Statement("pause_schedule", paused.returning(*schedule_columns(s), telling(t, ALL_POOLS)))
 
 

@@ -43,7 +43,9 @@ class MemoryManaging:
     def pause_type(self, task_type: str, pause: Pause) -> TypeInfo:
         """Has nothing of a type start."""
         with self._state.lock:
-            self._state.types.setdefault(task_type, ManagedType()).pause(pause, self._state.clock())
+            managed = self._state.types.get(task_type, ManagedType())
+            managed.pause(pause, self._state.clock())
+            self._state.types[task_type] = managed
             return self._info(task_type)
 
     def resume_type(self, task_type: str) -> TypeInfo | None:

@@ -85,12 +85,20 @@ class ManagingSuite:
 
     def test_a_pause_ends_by_itself(self, backend: Backend) -> None:
         assert pause(backend, until=HOUR).is_paused
-        assert not pause(backend, until=datetime(2020, 1, 1, tzinfo=UTC)).is_paused
-        assert listed(backend) == []
         pause(backend, until=timedelta(milliseconds=1))
         deadline = time.monotonic() + WITHIN
         while listed(backend):
             assert time.monotonic() < deadline
+
+    def test_a_pause_until_a_time_that_has_passed_is_refused(self, backend: Backend) -> None:
+        passed = datetime.now(UTC) - HOUR
+        with pytest.raises(UsageError, match="until has passed already"):
+            pause(backend, until=passed)
+        assert listed(backend) == []
+        before = pause(backend, until=HOUR, by="ada")
+        with pytest.raises(UsageError, match="until has passed already"):
+            pause(backend, until=passed, by="grace")
+        assert listed(backend) == [before]
 
     def test_nothing_of_a_paused_type_is_claimed_nor_fetched(self, backend: Backend) -> None:
         client = backend.client(task_types=("exports", "mail"))

@@ -194,12 +194,15 @@ class StoredScheduleSuite:
         with pytest.raises(UsageError, match="until must be more than zero"):
             do(backend, "pause", "nightly", until=-HOUR)
 
-    def test_a_pause_until_a_time_that_has_passed_pauses_nothing(self, backend: Backend) -> None:
-        put(backend)
-        do(backend, "pause", "nightly")
-        returned = do(backend, "pause", "nightly", until=LONG_AGO)
-        assert returned.paused_until < returned.paused_at
-        assert not listed(backend)["nightly"].paused
+    def test_a_pause_until_a_time_that_has_passed_is_refused(self, backend: Backend) -> None:
+        before = put(backend)
+        for _ in range(2):
+            with pytest.raises(UsageError, match="until has passed already"):
+                do(backend, "pause", "nightly", until=LONG_AGO)
+            assert listed(backend)["nightly"].paused == before.paused
+            before = do(backend, "pause", "nightly", reason="incident")
+        with pytest.raises(UnknownSchedule):
+            do(backend, "pause", "weekly", until=LONG_AGO)
 
     def test_resuming_what_is_not_paused_changes_nothing(self, backend: Backend) -> None:
         before = put(backend)

@@ -1,6 +1,7 @@
 """Queues and stores with a defect in pausing types, in their limits, or in what classes declare."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -58,6 +59,18 @@ class PausesForEver(OtherMethods):
     async def pause(self, task_type: str, **options: Any) -> TypeInfo:
         info: TypeInfo = await self.whole.pause(task_type, **without(options, "until"))
         return info
+
+
+class PausesUntilATimeThatHasPassed(OtherMethods):
+    """It takes the word of the caller that this time lies ahead."""
+
+    caught_by = (ManagingSuite.test_a_pause_until_a_time_that_has_passed_is_refused,)
+
+    async def pause(self, task_type: str, *, until: Any = None, **options: Any) -> Any:
+        try:
+            return await self.whole.pause(task_type, until=until, **options)
+        except UsageError:
+            await self.whole.pause(task_type, until=timedelta(milliseconds=1), **options)
 
 
 class PausesWhateverItIsTold(OtherMethods):

@@ -91,7 +91,7 @@ class PausesSchedulesForEver(OtherArguments):
 
 
 class PausesForACenturyMore(OtherArguments):
-    caught_by = (StoredScheduleSuite.test_a_pause_until_a_time_that_has_passed_pauses_nothing,)
+    caught_by = (StoredScheduleSuite.test_a_pause_until_a_time_that_has_passed_is_refused,)
     verb = "pause"
 
     @classmethod
