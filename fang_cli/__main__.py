@@ -1,9 +1,14 @@
 """Starts the command ``fang``."""
 
+import errno
 import gc
 import sys
+from typing import Final
 
 from fang_cli.ending import ENDED_BY_SIGTERM, Ended, end_at_sigterm, end_in_peace
+
+_UNWRITTEN: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""A full disk, and a terminal that is gone."""
 
 
 def main() -> None:
@@ -31,7 +36,13 @@ def _run() -> None:
         end_in_peace()
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    fang(prog_name="fang")
+    try:
+        fang(prog_name="fang")
+    except OSError as error:
+        if error.errno not in _UNWRITTEN:
+            raise
+        sys.stdout = None  # what is left of the output would fail again, with a traceback
+        sys.exit(f"fang: the output cannot be written: {error.strerror}")
 
 
 if __name__ == "__main__":

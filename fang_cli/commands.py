@@ -33,7 +33,7 @@ _COMMANDS: Final = {
     ),
     "pools": Later(
         "fang_cli.watching.pools:pools",
-        "Show the pools, how busy they are, and the runs that have been going on for longest.",
+        "Show the pools, how busy they are, and which runs hang or have been going on for longest.",
         is_brief=True,
     ),
     "tasks": Later("fang_cli.tasks.commands:tasks", "List, show and change tasks."),

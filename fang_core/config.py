@@ -11,6 +11,7 @@ from fang_core.record import DEFAULT_TASK_TYPE
 from fang_core.tasks.arguments import check_flag
 from fang_core.tasks.middleware import Manager, Middleware
 from fang_core.words.naming import names_arguments
+from fang_core.words.texts import is_storable
 
 EXIT_RUNS_LEFT: Final = 75
 """The process's exit code if runs had not ended by the end of the grace period, or their outcomes were not written
@@ -72,8 +73,8 @@ class SleepParams:
 def as_task_types(value: str | Sequence[str]) -> tuple[str, ...]:
     """Returns one name or several as a tuple without repetitions, in the given order. Raises ``UsageError``."""
     names = (value,) if isinstance(value, str) else tuple(dict.fromkeys(value))
-    if not names or not all(isinstance(name, str) and name and "\0" not in name for name in names):
-        raise UsageError("task_type: give one non-empty name without NUL, or several")
+    if not names or not all(isinstance(name, str) and name and is_storable(name) for name in names):
+        raise UsageError("task_type: give one non-empty name without NUL and lone surrogates, or several")
     return names
 
 

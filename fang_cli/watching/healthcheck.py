@@ -57,7 +57,7 @@ def ask(url: str, timeout: float) -> tuple[int, str]:
         connection.request("GET", place.path or "/")
         reply = connection.getresponse()
         return reply.status, reply.read(MOST_READ).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:  # no host has the name that cannot be written
         raise FangError(f"{url} does not answer: {error or type(error).__name__}") from None
     finally:
         connection.close()

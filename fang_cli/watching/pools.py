@@ -1,18 +1,22 @@
 """Defines ``fang pools``: the registered pools, and what they do now."""
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from fang_cli.options import DATABASE, JSON, options, queue_at
+from fang_core.monitoring.figures import NotableRun
+from fang_core.monitoring.notable import notable_runs
+from fang_core.monitoring.problems import hung_runs
 from fang_core.record import LiveRun, PoolInfo
 
 
 @click.command()
 @options(JSON, *DATABASE)
 def pools(*, as_json: bool, schema: str | None, database_url: str | None) -> None:
-    """Show the pools, how busy they are, and the runs that have been going on for longest.
+    """Show the pools, how busy they are, and which runs hang or have been going on for longest.
 
     Each tells that once a second if it has changed, and every ten seconds otherwise. `fang status` shows which of them
     live.
@@ -28,7 +32,11 @@ def pools(*, as_json: bool, schema: str | None, database_url: str | None) -> Non
 
 
 def _as_object(pool: PoolInfo) -> dict[str, Any]:
-    return {name: value for name, value in pool._asdict().items() if name != "runs"}
+    hung = [
+        {"id": run.task_id, "kind": run.kind, "attempt": run.attempt, "since": run.since, "place": run.place}
+        for run in _hung(pool)
+    ]
+    return {name: value for name, value in pool._asdict().items() if name != "runs"} | {"hung": hung}
 
 
 def _show(found: Sequence[PoolInfo]) -> None:
@@ -60,6 +68,16 @@ def _show(found: Sequence[PoolInfo]) -> None:
     )
     print_table(
         console,
+        "runs that hang",
+        ("pool", "since", "kind", "attempt", "stands at", "id"),
+        [
+            (run.pool_id, time_of(run.since), run.kind, Number(run.attempt, False), run.place or "", run.task_id)
+            for pool in found
+            for run in _hung(pool)
+        ],
+    )
+    print_table(
+        console,
         "runs that go on for more than a second",
         ("pool", "for", "kind", "attempt", "progress", "id"),
         [
@@ -79,3 +97,8 @@ def _show(found: Sequence[PoolInfo]) -> None:
 def _longest_first(found: Sequence[PoolInfo]) -> Iterator[tuple[PoolInfo, LiveRun]]:
     runs = [(pool, run) for pool in found for run in pool.live]
     yield from sorted(runs, key=lambda each: -each[1].seconds)
+
+
+def _hung(pool: PoolInfo) -> list[NotableRun]:
+    """Returns the runs of a pool that hang; the clock is of no account, as their ages are not shown."""
+    return hung_runs(notable_runs([(pool.id, datetime.now(UTC), pool.runs)]))

@@ -11,7 +11,7 @@ from fang_core.monitoring.problems import told_ago
 from fang_core.monitoring.reading import checked_range
 from fang_core.monitoring.unserved import unknown_kinds, unserved_types
 from fang_core.pool.telling.glance import EVERY, Glance
-from fang_postgres.monitoring.reading import read_stats
+from fang_postgres.monitoring.reading import read_history
 from fang_postgres.reports.reports import Reports
 
 _COUNTED: Final = timedelta(hours=1)
@@ -35,7 +35,7 @@ def read_status_of_tables(url: str, schema: str) -> Status:
         notable = reader.ask(reports.notable_runs()) or []
         types = reader.ask(reports.types()) or []
         paused_schedules = reader.ask(reports.paused_schedules()) or []
-        stats = reader.run_whole(read_stats(reports, checked_range(_COUNTED, None, None)))
+        stats = reader.run_whole(read_history(reports, checked_range(_COUNTED, None, None)))
         while not glance.is_over:
             time.sleep(EVERY)
             if not reader.look(reports, glance):

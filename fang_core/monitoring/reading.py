@@ -9,6 +9,7 @@ from fang_core.errors import UsageError
 from fang_core.monitoring.buckets import Histogram
 from fang_core.monitoring.history import HOUR, MINUTE, NOTHING, POOL, Pair, StatsRow, hour_of, minute_of
 from fang_core.monitoring.stats import HeatPoint, KindStats, Stats, StatsPoint, TypeStats, times
+from fang_core.words.texts import is_storable
 
 MINUTES_UP_TO: Final = timedelta(hours=2)
 """The longest range that is read from minutes: all histograms of a day of minutes took 768 ms, of hours 49."""
@@ -60,8 +61,8 @@ def _names(name: str, value: str | Sequence[str] | None) -> tuple[str, ...] | No
     if value is None:
         return None
     names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Sequence) else (value,)
-    if not all(isinstance(each, str) and "\0" not in each for each in names):
-        raise UsageError(f"{name}: give a name without NUL, or several")
+    if not all(isinstance(each, str) and is_storable(each) for each in names):
+        raise UsageError(f"{name}: give a name without NUL and lone surrogates, or several")
     return names
 
 

@@ -27,3 +27,15 @@ def percent(share: float | None) -> str:
     if 0 < value < 0.1:
         return "< 0.1 %"
     return f"{value:.0f} %" if value >= 9.95 or not value else f"{value:.2g} %"
+
+
+def is_storable(text: str) -> bool:
+    """Returns whether every backend can hold the text: it has no NUL and no lone surrogate.
+
+    Python makes such surrogates of bytes on a command line that are no UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text

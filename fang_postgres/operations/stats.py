@@ -47,11 +47,6 @@ class StatsReading:
 
         return Operation(self._statements.read_histograms, _asked(asked), decode)
 
-    def read_types(self, task_types: Sequence[str] | None) -> Operation[list[TypeStats]]:
-        """Returns how these task types stand now; all of them for None."""
-        params = {"p_task_types": None if task_types is None else list(task_types)}
-        return Operation(self._statements.read_types, params, lambda rows: [_as_type(row) for row in rows])
-
 
 class Stats(OperationsBase, StatsReading):
     """Writes and removes rows of history, and adds them up."""
@@ -104,6 +99,11 @@ class Stats(OperationsBase, StatsReading):
             return _as_histograms(((at, (type_, kind)), what, index, n) for at, type_, kind, what, index, n in rows)
 
         return Operation(self._statements.read_heat, _asked(asked), decode)
+
+    def read_types(self, task_types: Sequence[str] | None) -> Operation[list[TypeStats]]:
+        """Returns how these task types stand now; all of them for None."""
+        params = {"p_task_types": None if task_types is None else list(task_types)}
+        return Operation(self._statements.read_types, params, lambda rows: [_as_type(row) for row in rows])
 
 
 K = TypeVar("K")

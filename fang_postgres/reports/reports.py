@@ -73,7 +73,6 @@ class ReportStatements:
     look = from_file()
     read_stats = from_file()
     read_histograms = from_file()
-    read_types = from_file()
 
 
 class Reports(StatsReading):

@@ -35,7 +35,7 @@ from fang_postgres.sql.liveness import look
 from fang_postgres.sql.managing import list_types
 from fang_postgres.sql.pools import list_pools
 from fang_postgres.sql.schedules import is_paused
-from fang_postgres.sql.stats import read_histograms, read_stats, read_types
+from fang_postgres.sql.stats import read_histograms, read_stats
 from fang_postgres.sql.stored_schedules import schedule_columns
 from fang_postgres.sql.version import version
 from fang_postgres.statement import Statement
@@ -278,6 +278,5 @@ STATEMENTS: Final[Mapping[str, Callable[[Tables], Statement]]] = {
     "look": look,
     "read_stats": read_stats,
     "read_histograms": read_histograms,
-    "read_types": read_types,
 }
 """The statements of reports; ``fang_postgres.reports.texts`` has them as they are compiled."""

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote
 from fang_core.errors import UsageError
 from fang_core.interpreter.imported import is_of
 from fang_core.words.naming import class_and_library
+from fang_core.words.texts import is_storable
 from fang_postgres.connections.connecting import DEFAULT_PORT
 from fang_postgres.urls.address import Address, Host
 from fang_postgres.urls.parameters import BOTH, ENVIRONMENT, LIBPQ_ALONE, SSL_MODES, check_values, named, refuse_unknown
@@ -71,8 +72,8 @@ def address(
     elif "host" in from_service:
         variables.pop("port", None)
     known = {**variables, **from_service, **said}
-    if any("\0" in value for value in known.values()):  # libpq would stop reading there
-        raise UsageError("the database URL holds a NUL character (%00): leave it out")
+    if not all(map(is_storable, (*hosts, *known.values()))):  # libpq would stop reading at a NUL
+        raise UsageError("the database URL holds a NUL character (%00), or bytes that are not UTF-8: leave them out")
     check_values(known, environ)
     port = known.pop("port", None)
     listed = known.pop("host", "")
@@ -188,7 +189,14 @@ def _host(text: str, port: str | None) -> Host:
     pair = _HOST.fullmatch(text)
     if pair is None or (pair[2] and port):
         raise UsageError(_WRITE_HOSTS)
-    return Host(pair[1].strip("[]"), _port(pair[2] or port))
+    name = pair[1].strip("[]")
+    try:
+        name.encode("idna")  # as Python does when it looks the host up
+    except UnicodeError:
+        raise UsageError(
+            "the database URL names a host that cannot exist: see its dots, and that no part is long"
+        ) from None
+    return Host(name, _port(pair[2] or port))
 
 
 def _port(text: str | None) -> int:

@@ -161,6 +161,7 @@ def _parsed(url: str, connections: Any) -> dict[str, Any]:
         if scheme in _SCHEMES and separator and (scheme == "unix" or not path or path.isdecimal()):
             parsed: dict[str, Any] = connections.parse_url(url)
             _refuse_unknown(parts.query)
+            str(parsed.get("host", "")).encode("idna")  # raises ValueError of what no host can be called
             return parsed
     except UsageError:
         raise

@@ -168,3 +168,17 @@ def test_garbage_is_collected_in_commands_that_last(name: str, collects: bool) -
         assert gc.isenabled() is collects
     finally:
         gc.enable()
+
+
+# Output ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device of a full disk is Linux's")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["schedules", "--help"]])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_an_output_that_cannot_be_written_is_one_line(arguments: list[str], buffered: bool) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, *([] if buffered else ["-u"]), "-m", "fang_cli", *arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=env)
+    assert (done.returncode, done.stderr) == (1, "fang: the output cannot be written: No space left on device\n")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from uuid import uuid4
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 
@@ -54,8 +55,19 @@ def test_why_names_the_cause_and_what_would_change_it(url: str, printed: Run) ->
     assert printed("why", str(uuid4())).startswith("gone: ")
 
 
+HUNG = {
+    "a": {"since": "2026-01-01T00:00:00+00:00", "kind": "cli.Hung", "attempt": 3, "hung": "stuck.py:7\x1b[2J"},
+    "b": {"since": "2026-01-01T00:00:00+00:00", "kind": "cli.Slow", "attempt": 1, "progress": [1, 2, ""]},
+    "c": ["written by somebody else"],
+}
+
+
 def test_pools_are_shown_with_what_they_do(url: str, printed: Run) -> None:
-    assert printed("pools").splitlines() == ["no pools", "no runs that go on for more than a second"]
+    assert printed("pools").splitlines() == [
+        "no pools",
+        "no runs that hang",
+        "no runs that go on for more than a second",
+    ]
     runs = (LiveRun(uuid4(), "cli.Print", 3723.5, 2, Progress(1, 4, "pages\x1b[2J")), LiveRun(uuid4(), "b", 1.5, 1))
     with Queue(url) as queue:
         store = queue.store()
@@ -67,7 +79,17 @@ def test_pools_are_shown_with_what_they_do(url: str, printed: Run) -> None:
     assert "1 h 2 min" in text
     assert "1 of 4 pages\N{REPLACEMENT CHARACTER}[2J" in text
     assert text.index(str(runs[0].id)) < text.index(str(runs[1].id))  # the longest first
+    with psycopg.connect(url) as connection:  # as the heart of the pool writes it
+        connection.execute("UPDATE fang.fang_pools SET runs = %s", (json.dumps(HUNG),))
+    lines = printed("pools").splitlines()
+    [hung] = [line for line in lines if "cli.Hung" in line]
+    assert "stuck.py:7\N{REPLACEMENT CHARACTER}[2J" in hung
+    assert "cli.Slow" not in "\n".join(lines)
     [told] = json.loads(printed("pools", "--json"))
+    since = "2026-01-01T00:00:00+00:00"
+    assert told["hung"] == [
+        {"id": "a", "kind": "cli.Hung", "attempt": 3, "since": since, "place": "stuck.py:7\x1b[2J"},
+    ]
     assert (told["id"], told["busy"], told["workers"], told["waiting"]) == (str(pool.id), 2, 4, 1)
     assert told["live"][1] == {
         "id": str(runs[0].id),

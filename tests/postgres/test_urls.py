@@ -48,6 +48,8 @@ def test_any_scheme_of_postgres_is_read(scheme: str) -> None:
         *("postgresql://host/app?sslmode=secret", "postgresql://host/app?a%20secret%3D=1"),
         *("postgresql://host/app?target_session_attrs=secret", "postgresql://host/app?client_encoding=secret"),
         *("postgresql://host/app?connect_timeout=secret", "postgresql://host:99999/app"),
+        *("postgresql://me:sec\udcffret@host/app", "postgresql://sec\udcffret/app", "postgresql://sec%00ret/app"),
+        *("postgresql://me@sec..ret/app", f"postgresql://me@one,{64 * 's'}ec/app", "postgresql://me@/app?host=.sec"),
     ],
 )
 def test_what_cannot_be_read_is_not_repeated(url: str) -> None:
@@ -181,6 +183,7 @@ def test_an_ssl_mode_that_cannot_be_translated(query: str) -> None:
         ("keepalives=on", "keepalives must be a whole number"),
         ("application_name=%00", "NUL character (%00)"),
         ("options=-c%20role=me%00", "NUL character"),
+        ("application_name=\udcff", "bytes that are not UTF-8"),
     ],
 )
 def test_what_cannot_be_honoured_is_named(query: str, named: str) -> None:

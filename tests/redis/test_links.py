@@ -392,7 +392,15 @@ async def test_a_subscriber_hears_what_is_published_and_can_still_send_in_asynci
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://:sec/ret@host:x", "redis://localhost/app", "postgresql://u:secret@h/d", "redis://h:99999999/0"]
+    "url",
+    [
+        "redis://:sec/ret@host:x",
+        "redis://localhost/app",
+        "postgresql://u:secret@h/d",
+        "redis://h:99999999/0",
+        "redis://ret..x/0",
+        "redis://\udcffret/0",
+    ],
 )
 def test_a_url_that_cannot_be_used_is_refused_without_the_password(url: str) -> None:
     for make in (server_of, async_server_of):

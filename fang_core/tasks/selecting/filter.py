@@ -12,6 +12,7 @@ from fang_core.errors import UsageError
 from fang_core.record import Task, TaskState
 from fang_core.tasks.arguments import checked_headers, checked_id, checked_moment
 from fang_core.words.naming import names_arguments
+from fang_core.words.texts import is_storable
 
 SHORTEST_ERROR: Final = 3
 """The fewest characters of a text that is searched for: a shorter one is in too many messages to be of use."""
@@ -248,8 +249,8 @@ def _names(name: str, values: object) -> tuple[str, ...] | None:
 
 
 def _checked_name(value: object, name: str) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise UsageError(f"TaskFilter: {name} must be names, as str without NUL characters")
+    if not isinstance(value, str) or not is_storable(value):
+        raise UsageError(f"TaskFilter: {name} must be names, as str without NUL characters and lone surrogates")
     return value
 
 

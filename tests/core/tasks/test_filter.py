@@ -60,6 +60,8 @@ BAD: list[dict[str, Any]] = [
     {"payload": {"a": {"b": object()}}},
     {"payload": {"a": ["x\0"]}},
     {"payload": {"a": "lone \ud800"}},
+    {"kinds": "lone \ud800"},
+    {"task_types": ["lone \ud800"]},
     {"payload": {"a": "x" * 9_000}},
     {"pool_ids": ONE},
     {"pool_ids": ["7"]},
@@ -89,7 +91,7 @@ def test_what_no_task_can_have_is_refused_in_one_line(given: dict[str, Any]) -> 
     ("given", "message"),
     [
         ({"kinds": Thread}, "TaskFilter: kinds must be a name, or a list, a tuple or a set, not the class Thread"),
-        ({"kinds": [Thread]}, "TaskFilter: kinds must be names, as str without NUL characters"),
+        ({"kinds": [Thread]}, "TaskFilter: kinds must be names, as str without NUL characters and lone surrogates"),
         ({"ids": ONE}, "TaskFilter: ids must be a list, a tuple or a set, not UUID"),
         ({"ids": [str(ONE)]}, "ids must be a UUID, not str: write UUID('...')"),
     ],
