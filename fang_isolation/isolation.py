@@ -192,13 +192,19 @@ class Errand:
         self._killing = threading.Lock()
 
     def send(self) -> None:
-        """Begins it, unless it was killed; if that fails, it is over."""
+        """Begins it, unless it was killed; if that fails, it is over.
+
+        A child that was killed while it started, when there was no process yet, is not called, and killed here.
+        """
         with self._killing:
             if self._was_killed:
                 return
             self._starts_by = time.monotonic() + self._starts_within
         try:
-            self.process.call(self.call).add_done_callback(self._take)
+            self.process.start()
+            with self._killing:
+                if not self._was_killed:
+                    self.process.call(self.call).add_done_callback(self._take)
         except Exception as error:  # noqa: BLE001 - whatever it is, this run learns of it, and the next child starts
             self.refuse(error)
         with self._killing:
@@ -212,13 +218,16 @@ class Errand:
         self._settle(error)
 
     def kill(self) -> None:
-        """Kills the child, for a reason that the run's ``interruption`` has, unless the child is released."""
+        """Kills the child, for a reason that the run's ``interruption`` has, unless the child is released.
+
+        A run that has not been sent to it is over: nobody waits for the child to start.
+        """
         with self._killing:
             if self._is_released:
                 return
             self._was_killed = True
-            if self._starts_by < inf:
-                self.process.kill()
+            self.process.kill()
+            if self._is_sent:
                 return
         self._settle(ProcessLookupError("it was not started"))
 

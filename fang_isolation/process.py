@@ -18,7 +18,7 @@ from fang_isolation.spawning import OneProcess, no_keyboard_interrupt
 
 
 class ChildProcess:
-    """Runs one task at a time. It is started by its first call.
+    """Runs one task at a time.
 
     Each has a ``ProcessPool`` of its own: the processes of one share a pipe and its locks, and one that is killed while
     it holds a lock would hold up the others.
@@ -43,18 +43,24 @@ class ChildProcess:
         self._owner = os.getpid()
         _ALL.add(self)
 
-    def call(self, call: Call) -> Future[Result]:
-        """Begins a call; the first one starts the process, which may take a second. The future has the result; any
-        exception in it means that the process has ended.
+    def start(self) -> None:
+        """Starts the process, which may take a second; does nothing if it was started.
 
-        Raises ``RuntimeError`` or ``OSError`` if the process has ended before, or cannot be started.
+        Raises ``RuntimeError`` or ``OSError`` if it cannot be started, or was thrown away.
+        """
+        with self._starting, no_keyboard_interrupt():
+            if not self._pool.active:  # which starts it
+                raise RuntimeError("the child process has ended")
+
+    def call(self, call: Call) -> Future[Result]:
+        """Begins a call of the process, which was started. The future has the result; any exception in it means that
+        the process has ended.
+
+        Raises ``RuntimeError`` if the process has ended before.
         """
         self.calls = call.number
         self.shared.clear()
-        if call.number > 1:
-            return self._pool.schedule(child.perform, (call,))
-        with self._starting, no_keyboard_interrupt():
-            return self._pool.schedule(child.perform, (call,))
+        return self._pool.schedule(child.perform, (call,))
 
     @property
     def pid(self) -> int | None:

@@ -1,8 +1,10 @@
 """The turns in which children start."""
 
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import NoReturn
 
@@ -13,8 +15,9 @@ from fang_core.runs.interrupt import Interrupt
 from fang_isolation import starting
 from fang_isolation.process import ChildProcess
 from fang_isolation.starting import AT_ONCE, Starter
-from tests.isolation.conftest import Bench
+from tests.isolation.conftest import START, Bench
 from tests.modes import eventually
+from tests.patience import PATIENT
 
 
 @dataclass
@@ -118,6 +121,37 @@ def test_a_run_that_is_cancelled_before_its_child_starts_ends_at_once(
     assert bench.ended(task, TaskState.CANCELLED).error_message == "not wanted"
     held[0].send()  # type: ignore[attr-defined]
     assert held[0].process.pid is None  # type: ignore[attr-defined]
+
+
+@pytest.mark.both_modes  # asyncio cancels the task that waits, and does not wait for the child
+def test_a_run_that_is_cancelled_while_its_child_starts_ends_at_once_and_the_child_when_it_has_started(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server that forks may be slow, on a busy machine or since it imports the library."""
+    start, has_begun, may_go_on = ChildProcess.start, threading.Event(), threading.Event()
+    started: list[ChildProcess] = []
+
+    def start_slowly(process: ChildProcess) -> None:
+        has_begun.set()
+        assert may_go_on.wait(10 * PATIENT)
+        start(process)
+        started.append(process)
+
+    monkeypatch.setattr(ChildProcess, "start", start_slowly)
+    monkeypatch.setattr(ChildProcess, "throw_away", lambda _: None)  # it is told before there is anything to kill
+    path = bench.path()
+    pool = bench.pool(number_of_workers=1, stuck_after=timedelta(hours=1))
+    task = bench.insert("tell", path=path)
+    assert has_begun.wait(PATIENT)
+    bench.interrupt(pool, task, Interrupt.CANCELLED, "not wanted")
+    try:
+        assert bench.ended(task, TaskState.CANCELLED).error_message == "not wanted"
+    finally:
+        may_go_on.set()
+    eventually(lambda: bool(started) and started[0].exit_code == -signal.SIGKILL, START)
+    assert not path.exists()
+    monkeypatch.undo()
+    started[0].throw_away()
 
 
 def test_a_run_whose_child_cannot_be_started_fails_and_says_why(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

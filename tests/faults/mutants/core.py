@@ -478,4 +478,19 @@ MUTANTS: Final = (
         InTest("tests/conformance/test_stopping.py::test_a_run_can_neither_start_nor_drain_its_pool"),
         r"Empty",
     ),
+    Mutant(
+        "an isolated run that is cancelled while its child starts waits until that has started",
+        [
+            Edit(
+                "fang_isolation/isolation.py",
+                "            if self._is_sent:\n                return\n",
+                "            if self._starts_by < inf:\n                return\n",
+            )
+        ],
+        InTest(
+            "tests/isolation/test_starter.py"
+            "::test_a_run_that_is_cancelled_while_its_child_starts_ends_at_once_and_the_child_when_it_has_started"
+        ),
+        r"it did not come true in time",
+    ),
 )
