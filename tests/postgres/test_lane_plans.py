@@ -159,7 +159,7 @@ def test_plans_with_many_waiting(connection: psycopg.Connection[Any], many: int)
     """The natural trap: the statistics of a drained table, few rows in many pages, when the next burst comes."""
     run(connection, fill(many), *DRAIN, fill(many), BUSY)
     if many == MILLION:  # no trap, no test of the guard; fewer rows do not lead into it
-        assert "goes by" in str(wrong_plans(connection, OF_EACH_KEY))
+        assert wrong_plans(connection, OF_EACH_KEY)
     wrong = wrong_plans(connection, OF_EACH_KEY, GUARD)
     run(connection, ANALYZE)
     wrong += wrong_plans(connection, OF_EACH_KEY)

@@ -90,7 +90,7 @@ class ManagingSuite:
         while listed(backend):
             assert time.monotonic() < deadline
 
-    def test_a_pause_until_a_time_that_has_passed_is_refused(self, backend: Backend) -> None:
+    def test_a_pause_of_a_type_until_a_time_that_has_passed_is_refused(self, backend: Backend) -> None:
         passed = datetime.now(UTC) - HOUR
         with pytest.raises(UsageError, match="until has passed already"):
             pause(backend, until=passed)

@@ -64,7 +64,7 @@ class PausesForEver(OtherMethods):
 class PausesUntilATimeThatHasPassed(OtherMethods):
     """It takes the word of the caller that this time lies ahead."""
 
-    caught_by = (ManagingSuite.test_a_pause_until_a_time_that_has_passed_is_refused,)
+    caught_by = (ManagingSuite.test_a_pause_of_a_type_until_a_time_that_has_passed_is_refused,)
 
     async def pause(self, task_type: str, *, until: Any = None, **options: Any) -> Any:
         try:
