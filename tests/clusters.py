@@ -4,7 +4,9 @@ copy a tenth of that. Tests of how a cluster is made use binaries of their own c
 
 import functools
 import os
+import re
 import shlex
+import subprocess
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -57,6 +59,13 @@ def bin_dir() -> Path:
     (directory / "initdb").write_text(script)
     (directory / "initdb").chmod(0o755)
     return directory
+
+
+@functools.cache
+def version() -> int:
+    """The major version of these binaries."""
+    told = subprocess.run([bin_dir() / "postgres", "--version"], check=True, capture_output=True, text=True)
+    return int(re.findall(r"\d+", told.stdout)[0])
 
 
 def remove() -> None:

@@ -28,6 +28,7 @@ from tests import clusters
 from tests.fixtures import database
 from tests.modes import Database, Harness, eventually
 
+MAX_NOTIFY_QUEUE_PAGES_SINCE = 17
 POOL, DEAD = uuid.UUID(int=7), uuid.UUID(int=8)
 STATES = "SELECT DISTINCT state::text FROM fang.fang_tasks"
 
@@ -35,6 +36,8 @@ STATES = "SELECT DISTINCT state::text FROM fang.fang_tasks"
 @pytest.fixture(scope="module")
 def server_url() -> Iterator[str]:
     """Not the server of other tests: they listen, too."""
+    if clusters.version() < MAX_NOTIFY_QUEUE_PAGES_SINCE:
+        pytest.skip("its queue of notifications has 8 GB")
     settings = {"search_path": "public", "max_notify_queue_pages": "64"}
     with EmbeddedPostgres(durable=False, bin_dir=clusters.bin_dir(), settings=settings) as server:
         yield server.url
