@@ -25,6 +25,7 @@ _VALIDATORS = (
     "and must leave their own results as they are"
 )
 _NO_INIT = "is not read back, as it is set with init=False"
+_EXTRA = "is an extra field of a dataclass, which pydantic does not write: declare it, or make the class a model"
 _ZONE = "is a time whose zone is not written: keep the zone's name in a field of its own"
 _ORDER = "is an OrderedDict, and Postgres keeps no order of keys: use a list of pairs"
 _MAXLEN = "is a deque with a maxlen, which is not written: have a validator set it, or give a deque without"
@@ -49,7 +50,7 @@ def changes(value: Any, read: Any, hints: Hints, path: str = "") -> Iterator[Fau
         case _ if hints.is_untyped:
             yield from _untyped(value, read, path)
         case RootModel() if isinstance(read, RootModel):
-            yield from changes(value.root, read.root, hints.root(), path)
+            yield from _of_root_model(value, read, hints, path)
         case BaseModel() if isinstance(read, BaseModel):
             yield from _of_model(value, read, hints, path)
         case _ if _is_dataclass(value) and _is_dataclass(read):
@@ -61,6 +62,13 @@ def changes(value: Any, read: Any, hints: Hints, path: str = "") -> Iterator[Fau
         case _:
             if not _is_same(value, read, hints):
                 yield path, _reason(value, read, hints)
+
+
+def _of_root_model(value: RootModel[Any], read: RootModel[Any], hints: Hints, path: str) -> Iterator[Fault]:
+    if not isinstance(value, type(read)) or _was_named(value, read, hints):
+        yield path, _other_type(value, read, hints)
+    else:
+        yield from changes(value.root, read.root, hints.root(), path)
 
 
 def _of_model(value: BaseModel, read: BaseModel, hints: Hints, path: str) -> Iterator[Fault]:
@@ -103,6 +111,7 @@ def _of_dataclass(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fa
             else:
                 why = _why_excluded(of_pydantic.get(field.name))
                 yield (fault[0], _EXCLUDED.format(why)) if why else fault
+    yield from _extras_of_dataclass(value, path)
 
 
 def _of_dict(value: dict[Any, Any], read: dict[Any, Any], hints: Hints, path: str) -> Iterator[Fault]:
@@ -155,6 +164,18 @@ def _unwritten_fields(value: Any, read: dict[str, Any], path: str) -> Iterator[F
         why = _why_excluded(field)
         if why and name not in read and not _is_equal(getattr(value, name, None), field.default):
             yield f"{path}.{name}", _EXCLUDED.format(why)
+    if _is_dataclass(value):
+        yield from _extras_of_dataclass(value, path)
+
+
+def _extras_of_dataclass(value: Any, path: str) -> Iterator[Fault]:
+    """Yields the extra fields of a pydantic dataclass that takes any: pydantic writes none of them."""
+    if getattr(type(value), "__pydantic_config__", {}).get("extra") != "allow":
+        return
+    declared = {field.name for field in dataclasses.fields(value)}
+    for name in getattr(value, "__dict__", ()):
+        if name not in declared and not hasattr(type(value), name):  # else a cached property
+            yield f"{path}.{name}", _EXTRA
 
 
 def _why_excluded(field: FieldInfo | None) -> str | None:
@@ -241,6 +262,8 @@ def _reason(value: Any, read: Any, hints: Hints) -> str:
         return _ZONE
     if hasattr(value, "__next__"):
         return _ITERATOR
+    if isinstance(value, set | frozenset) and isinstance(read, set | frozenset) and value - read and read - value:
+        return _reason(min(value - read, key=repr), min(read - value, key=repr), hints.item(0))
     if isinstance(value, datetime) and (value.utcoffset() or timedelta(0)) % timedelta(minutes=1):
         return _SECONDS
     if isinstance(value, re.Pattern) and isinstance(read, re.Pattern) and value.flags != read.flags:
@@ -252,7 +275,7 @@ def _other_type(value: Any, read: Any, hints: Hints) -> str:
     given, other = type(value).__qualname__, type(read).__qualname__
     first = f"name {given} first in the union, with Field(union_mode='left_to_right'), or declare one of them"
     what = first if hints.of_union else f"give it as {other}"
-    if hints.of_union and isinstance(value, BaseModel) and isinstance(read, BaseModel):
+    if hints.of_union and isinstance(value, BaseModel) and not isinstance(value, RootModel):
         what = "give the models of the union a field that tells them apart, and name it as discriminator"
     return f"is of type {given} and would be read back as {other}: {what}"
 

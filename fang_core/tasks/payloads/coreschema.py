@@ -103,7 +103,8 @@ class Hints:
     def value(self, key: object) -> "Hints":
         """Returns what is declared for the value under a key of a dictionary, or of a TypedDict."""
         if "typed-dict" in self._sorts:
-            return self.field(str(key))
+            declared = self.field(str(key))
+            return declared if declared._declared else self.extra()
         return self._kept(
             ("values",), lambda: (s.get("values_schema", _ANY) for s in self._schemas if s["type"] in _MAPPINGS)
         )
@@ -256,7 +257,8 @@ def _hides_changes(node: Schema, definitions: Definitions) -> bool:
         case "dataclass":
             cls = node["cls"]
             fields = dataclasses.fields(cls)
-            return not all(field.compare for field in fields) or not cls.__dataclass_params__.eq
+            takes_extras = node.get("config", {}).get("extra_fields_behavior") == "allow"
+            return takes_extras or not all(field.compare for field in fields) or not cls.__dataclass_params__.eq
         case _:
             return node.get("cls") is OrderedDict
 

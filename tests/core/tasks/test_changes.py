@@ -164,6 +164,34 @@ class Opaque:
         self.text = text
 
 
+@pydantic_dataclass(config=ConfigDict(extra="allow"))
+class Open:
+    a: int
+
+    @cached_property
+    def twice(self) -> int:
+        return 2 * self.a
+
+
+def opened(**extras: Any) -> Open:
+    value = Open(a=1, **extras)
+    assert value.twice == 2
+    return value
+
+
+class OpenRow(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    a: int
+
+
+class Texts(RootModel[list[str]]):
+    pass
+
+
+class Numbers(RootModel[list[int]]):
+    pass
+
+
 @dataclass
 class Remarked(Marked):
     """A subclass with no field more."""
@@ -229,7 +257,13 @@ CHANGES: list[tuple[Any, Any, str, str]] = [
     (Named | Other, Other(name="a"), "", "Other and would be read back as Named: give the models of the union a field"),
     (Named | Priced, Priced(name="a"), "", "is of type Priced and would be read back as Named"),
     (list[Marked | Remarked | None], [Remarked(1)], "[0]", "is of type Remarked and would be read back as Marked"),
+    (list[Texts | Numbers], [Numbers([])], "[0]", "is of type Numbers and would be read back as Texts: name Numbers"),
+    (set[UUID | str], {KEY, str(UUID(int=2))}, "", "is of type str and would be read back as UUID"),
     # What equality does not look at
+    (Open, opened(b=2), ".b", "is an extra field of a dataclass, which pydantic does not write"),
+    (list[Open | None], [opened(), opened(b=2)], "[1].b", "is an extra field of a dataclass"),
+    (dict[str, Any], {"a": opened(b=2)}, "['a'].b", "is an extra field of a dataclass"),
+    (OpenRow, {"a": 1, "b": SecretStr("a")}, "['b']", "a secret is written as asterisks"),
     (deque[int], deque([1], maxlen=2), "", "is a deque with a maxlen, which is not written"),
     (dict[str, list[deque[int]]], {"a": [deque([1], maxlen=2)]}, "['a'][0]", "is a deque with a maxlen"),
     (defaultdict[str, int], defaultdict(lambda: 5, a=1), "", "is a defaultdict whose default_factory is not written"),
@@ -314,6 +348,8 @@ KEPT: list[tuple[Any, Any]] = [
     (Json[list[int]], "[1, 2]"),
     (Roots, Roots([1, {"a": None}])),
     (Marked, Marked(1)),
+    (Open, opened()),
+    (list[Texts | Numbers], [Texts([]), Numbers([1])]),
     (Uncompared | None, None),
     (SameId, SameId(id=1)),
     (Sparse, Sparse(size=3)),
@@ -369,6 +405,10 @@ def test_untyped_fields_come_back_as_json(value: Any, came: Any) -> None:
     assert repr(read_back(holding(dict[str, Any], {"a": value})).x) == repr({"a": came})
     assert repr(read_back(holding(object, value)).x) == repr(came)
     assert repr(read_back(open_to_all(x=value)).x) == repr(came)
+
+
+def test_more_than_a_typed_dict_declares_comes_back_as_json() -> None:
+    assert read_back(holding(OpenRow, {"a": 1, "b": (date(2024, 1, 1),)})).x == {"a": 1, "b": ["2024-01-01"]}
 
 
 class Whole(Step):
