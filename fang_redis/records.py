@@ -5,22 +5,30 @@ microseconds, and JSON is text.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, overload
 from uuid import UUID
 
 from pydantic_core import from_json
 
 from fang_core.backends.live_runs import as_live, live_as_json
 from fang_core.backends.pools import Live, PoolRecord
-from fang_core.logs import SafeLogger
-from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState
+from fang_core.crashes import MOST_CRASHES
+from fang_core.record import (
+    DEFAULT_MAX_RETRIES,
+    HIGHEST_PRIORITY,
+    LOWEST_PRIORITY,
+    ClaimedTask,
+    Task,
+    TaskState,
+)
 from fang_core.tasks.insertion import NewTask
 from fang_core.tasks.options import COLUMNS
+from fang_core.words.moments import LATEST
 
-_LOGGER: Final = SafeLogger("fang_redis")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -54,6 +62,19 @@ a task that is unique until it is claimed."""
 WAITING_HASH: Final = "w"
 _HAS_ERRORS: Final = "E"
 _COUNTS: Final = ("retries", "crashes", "attempt")
+
+SPOILT: Final = "its row cannot be read ({}): another client has written to it"
+"""Says why a task was failed; with the name of an error."""
+
+UNREADABLE: Final = (ValueError, TypeError, OverflowError, AttributeError, KeyError)
+"""What is raised for what another client has written."""
+
+_STATES: Final = {state.value: state for state in TaskState}
+_WHOLE: Final = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_FIRST_TIME: Final = -62_135_596_800_000_000  # in the year 1; the bounds of scripts/prelude.lua
+_LAST_TIME: Final = 253_402_300_799_999_999
+_MOST_ATTEMPT: Final = 10**14 - 1
+_MOST_COUNT: Final = 2**31 - 1
 
 
 def field_of(column: str) -> str:
@@ -108,38 +129,89 @@ def pairs(reply: Sequence[str] | Mapping[str, str]) -> Mapping[str, str]:
 def task_of(task_id: str, reply: Sequence[str] | Mapping[str, str], errors: Iterable[str] = ()) -> Task:
     """Returns the task in a hash, with these entries of its list of errors.
 
-    Raises ``ValueError`` if another client has written what cannot be read.
+    What another client has spoilt has a value all the same, the one that scripts take for it: see ``look`` in
+    ``scripts/prelude.lua``. So it can be listed, changed and removed; claims are strict.
     """
     hash_ = pairs(reply)
     get = hash_.get
-    state, timeout, expires, pool, claimed = TaskState(hash_["s"]), get("o"), get("X"), get("P"), get("C")
-    max_retries, group_limit = get("x"), get("g")
+    kind = get("k", "")
+    metadata = _seen(get("m"))
     return Task(
         id=UUID(task_id),
-        metadata=from_json(hash_["m"]),
-        kind=hash_["k"],
-        task_type=hash_["T"],
-        state=state,
-        priority=int(hash_["p"]),
-        retries=int(get("r", 0)),
-        max_retries=None if max_retries is None else int(max_retries),
-        crashes=int(get("c", 0)),
-        attempt=int(get("a", 0)),
-        scheduled_at=time_of(hash_["d"]),
-        created_at=time_of(hash_["n"]),
-        updated_at=time_of(hash_["u"]),
+        metadata=metadata if isinstance(metadata, dict) else {"type": kind},
+        kind=kind,
+        task_type=get("T", ""),
+        state=_STATES.get(get("s", ""), TaskState.FAILED),
+        priority=_whole(get("p"), 0, HIGHEST_PRIORITY, LOWEST_PRIORITY),
+        retries=_whole(get("r"), 0, 0, _MOST_COUNT),
+        max_retries=_whole(get("x"), None, 0, _MOST_COUNT),
+        crashes=_whole(get("c"), 0, 0, MOST_CRASHES),
+        attempt=_whole(get("a"), 0, 0, _MOST_ATTEMPT),
+        scheduled_at=_moment(get("d"), _EPOCH),
+        created_at=_moment(get("n"), _EPOCH),
+        updated_at=_moment(get("u"), _EPOCH),
         error_message=get("e"),
-        errors=tuple(map(_entry_of, errors)),
-        pool_id=None if pool is None else UUID(pool),
-        claimed_at=None if claimed is None else time_of(claimed),
+        errors=tuple(filter(None, map(_entry_of, errors))),
+        pool_id=id_in(get("P", "")),
+        claimed_at=_moment(get("C"), None),
         uniq_hash=get("h"),
-        headers=_json_in(get("H")),
-        timeout=None if timeout is None else span_of(timeout),
-        expires_at=None if expires is None else time_of(expires),
-        cancel_request=_json_in(get("q")),
-        group_limit=None if group_limit is None else int(group_limit),
+        headers=_object_or_none(get("H")),
+        timeout=None
+        if (timeout := _whole(get("o"), None, 1, _LAST_TIME // 10)) is None
+        else timedelta(microseconds=timeout),
+        expires_at=_moment(get("X"), None),
+        cancel_request=_object_or_none(get("q")),
+        group_limit=_whole(get("g"), None, 0, MOST_CRASHES),
         lane=get("L"),
     )
+
+
+def id_in(text: str) -> UUID | None:
+    """Returns the id in a text; None if another client has written something else."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+@overload
+def _whole(text: str | None, otherwise: int, least: int, most: int) -> int: ...
+@overload
+def _whole(text: str | None, otherwise: None, least: int, most: int) -> int | None: ...
+def _whole(text: str | None, otherwise: int | None, least: int, most: int) -> int | None:
+    """Returns the whole number in a text if it lies between these, as scripts read it; else the other value."""
+    if text is None or _WHOLE.fullmatch(text) is None:
+        return otherwise
+    number = int(text)
+    return number if least <= number <= most else otherwise
+
+
+@overload
+def _moment(text: str | None, otherwise: datetime) -> datetime: ...
+@overload
+def _moment(text: str | None, otherwise: None) -> datetime | None: ...
+def _moment(text: str | None, otherwise: datetime | None) -> datetime | None:
+    """Returns the time in a text; the other value if there is none of Python's."""
+    number = _whole(text, None, _FIRST_TIME, _LAST_TIME)
+    return otherwise if number is None else _EPOCH + timedelta(microseconds=number)
+
+
+def moment_in(score: str) -> datetime:
+    """Returns the time that is the score of a task in an index."""
+    return _moment(score, LATEST)
+
+
+def _seen(text: str | None) -> Any:
+    """Returns what JSON text stands for; None if that cannot be read."""
+    try:
+        return None if text is None else from_json(text)
+    except ValueError:
+        return None
+
+
+def _object_or_none(text: str | None) -> dict[str, Any] | None:
+    found = _seen(text)
+    return found if isinstance(found, dict) else None
 
 
 def fields_of(task: Task, waiting_hash: str | None = None) -> list[str]:
@@ -161,14 +233,21 @@ def entries_of(task: Task) -> list[str]:
     return [as_json({**each, "time": _time_in(each.get("time"))}) for each in task.errors]
 
 
-def _json_in(text: str | None) -> Any:
-    return None if text is None else from_json(text)
+def _object_in(text: str | None) -> Any:
+    """Returns an object of JSON, if there is any. Raises one of ``UNREADABLE``."""
+    found = None if text is None else from_json(text)
+    if text is not None and not isinstance(found, dict):
+        raise TypeError("this is no object of JSON")
+    return found
 
 
-def _entry_of(text: str) -> Mapping[str, Any]:
-    entry: dict[str, Any] = from_json(text)
+def _entry_of(text: str) -> Mapping[str, Any] | None:
+    """Returns an entry of the errors; None if it is none."""
+    entry = _seen(text)
+    if not isinstance(entry, dict):
+        return None
     time = entry.get("time")
-    return {**entry, "time": time_of(time).isoformat()} if isinstance(time, int) else entry
+    return {**entry, "time": _moment(str(time), _EPOCH).isoformat()} if isinstance(time, int) else entry
 
 
 def _time_in(time: Any) -> Any:
@@ -222,52 +301,80 @@ def new_row(row: NewTask, due: str = "") -> list[str]:
 
 
 def claimed_of(task_id: str, values: Sequence[Any]) -> ClaimedTask:
-    """Returns a claimed task from its id and the values that ``scripts/claim.lua`` has read."""
+    """Returns a claimed task from its id and the values that ``scripts/claim.lua`` has read. Raises ``UNREADABLE``."""
     metadata, kind, attempt, retries, most, crashes, priority, due, headers, timeout, *rest = values
     expires, cancel, group_limit, task_type, *_ = rest
+    if not isinstance(kind, str):
+        raise TypeError("there is no kind")
     return ClaimedTask(
         UUID(task_id),
         kind,
         payload_in(metadata, kind),
         int(attempt),
-        int(retries or 0),
-        DEFAULT_MAX_RETRIES if most is None else int(most),
-        int(crashes or 0),
+        _count(retries or 0),
+        DEFAULT_MAX_RETRIES if most is None else _count(most),
+        _count(crashes or 0),
         task_type,
         int(priority),
         time_of(due),
-        _json_in(headers),
+        _object_in(headers),
         None if timeout is None else span_of(timeout),
         None if expires is None else time_of(expires),
-        _json_in(cancel),
+        _object_in(cancel),
         None if group_limit is None else int(group_limit),
     )
 
 
-def all_claimed(rows: Sequence[Any]) -> list[ClaimedTask]:
-    """Returns the tasks of a claim, from the id and the values of each.
+def _count(text: str | int) -> int:
+    number = int(text)
+    if not 0 <= number <= _MOST_COUNT:
+        raise ValueError("this is no count")
+    return number
 
-    Those that cannot be read are left out. The pool gives them back when it next looks for what it holds and does not
-    know; till then they keep no other task from being claimed.
-    """
-    tasks = []
+
+class Spoilt(NamedTuple):
+    """A claimed task that cannot be read, since another client has written to its hash, and what there is to say."""
+
+    task_id: str
+    message: str
+
+
+def of_kinds(
+    tasks: list[ClaimedTask], kinds: Collection[str] | None, spoilt: Sequence[Spoilt]
+) -> tuple[list[ClaimedTask], Sequence[Spoilt]]:
+    """Takes those tasks out of a claim whose kinds were not asked for, since their indexes have others; None asks for
+    any."""
+    others = () if kinds is None else {task.kind for task in tasks}.difference(kinds)
+    if not others:
+        return tasks, spoilt
+    message = SPOILT.format("its kind is not what its index says")
+    spoilt = [*spoilt, *(Spoilt(str(task.id), message) for task in tasks if task.kind in others)]
+    return [task for task in tasks if task.kind not in others], spoilt
+
+
+def all_claimed(rows: Sequence[Any]) -> tuple[list[ClaimedTask], list[Spoilt]]:
+    """Returns the tasks of a claim, from the id and the values of each, and those that cannot be read."""
+    tasks, spoilt = [], []
     for task_id, values in zip(rows[::2], rows[1::2], strict=True):
         try:
             tasks.append(claimed_of(task_id, values))
-        except (ValueError, TypeError):
-            _LOGGER.error("task %s cannot be read: another client has written to its hash", task_id)
-    return tasks
+        except UNREADABLE as error:
+            spoilt.append(Spoilt(task_id, SPOILT.format(type(error).__name__)))
+    return tasks, spoilt
 
 
 def payload_in(metadata: str, kind: str) -> str:
-    """Returns the payload in the text of a row's metadata, without the kind, which inserts write first."""
+    """Returns the payload in the text of a row's metadata, without the kind, which inserts write first. Raises one of
+    ``UNREADABLE``."""
     head = _head(kind)
     if metadata.startswith(head):
         return "{" + metadata[len(head) :]
     if metadata == head[:-1] + "}":
         return "{}"
     read = from_json(metadata)
-    return as_json({key: value for key, value in read.items() if key != "type"} if isinstance(read, dict) else {})
+    if not isinstance(read, dict):
+        raise TypeError("this is no object of JSON")
+    return as_json({key: value for key, value in read.items() if key != "type"})
 
 
 @lru_cache(maxsize=1024)

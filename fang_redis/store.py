@@ -49,7 +49,7 @@ class RedisStore:
 
     def ready(self, request: ClaimRequest, /) -> ReadyClaim:
         """See ``ClaimStore.ready``."""
-        return self._driver.ready(self._verbs.one_claim(request))
+        return self._driver.ready(partial(self._verbs.claim, request))
 
     async def claim(self, request: ClaimRequest, /) -> Claim:
         """See ``ClaimStore.claim``."""

@@ -59,7 +59,7 @@ class PoolVerbs:
         claiming, flow, pools = Claiming(sending), Flow(sending), Pools(sending)
         schedules, history = ScheduleRoom(sending, Inserting(sending)), History(sending)
 
-        self.claim, self.one_claim, self.complete = claiming.claim, claiming.one_claim, claiming.complete
+        self.claim, self.complete = claiming.claim, claiming.complete
         self.claim_lanes, self.reconcile = flow.claim_lanes, claiming.reconcile
         self.prune, self.has_taker = claiming.prune, claiming.has_taker
         self.waiting_types, self.next_due = claiming.waiting_types, claiming.next_due

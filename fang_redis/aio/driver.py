@@ -1,5 +1,6 @@
 """How verbs are run, and connections made, on an event loop."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
@@ -9,7 +10,7 @@ from fang_redis.connections.connecting import Server
 from fang_redis.connections.exchange import carried_out
 from fang_redis.connections.own import OwnConnection
 from fang_redis.connections.ready import Ready
-from fang_redis.operations import Operation, Verb
+from fang_redis.operations import Verb
 from fang_redis.pools.listening import ANSWER_WITHIN, Ear
 
 T = TypeVar("T")
@@ -26,9 +27,9 @@ class AsyncDriver:
         """See ``Driver.run``."""
         return await carried_out(verb, self.links.send)
 
-    def ready(self, operation: Operation[T], /) -> Ready[T]:
+    def ready(self, verb: Callable[[], Verb[T]], /) -> Ready[T]:
         """See ``Driver.ready``."""
-        return Ready(operation, self.links)
+        return Ready(verb, self.links)
 
     async def connect(self, answer_within: float, /) -> OwnConnection:
         """See ``Driver.connect``."""

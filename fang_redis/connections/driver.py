@@ -1,5 +1,6 @@
 """What of a queue's and a store's work depends on the mode: how verbs are run, and how connections are made."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -8,7 +9,7 @@ from fang_redis.connections.links import Links
 from fang_redis.connections.own import OwnConnection, ThreadedConnection
 from fang_redis.connections.ready import Ready, ThreadPost
 from fang_redis.connections.runner import Runner
-from fang_redis.operations import Operation, Verb
+from fang_redis.operations import Verb
 from fang_redis.pools.listening import ANSWER_WITHIN, Ear, ThreadedEar
 
 T = TypeVar("T")
@@ -21,8 +22,8 @@ class Driver(Protocol):
         """Returns what the verb returns."""
         ...
 
-    def ready(self, operation: Operation[T], /) -> Ready[T]:
-        """Prepares an operation, which then only has to be sent."""
+    def ready(self, verb: Callable[[], Verb[T]], /) -> Ready[T]:
+        """Prepares a verb, whose first step then only has to be sent; the function makes the verb."""
         ...
 
     async def connect(self, answer_within: float, /) -> OwnConnection:
@@ -46,9 +47,9 @@ class ThreadDriver:
         """See ``Driver.run``."""
         return self.runner.run(verb)
 
-    def ready(self, operation: Operation[T], /) -> Ready[T]:
+    def ready(self, verb: Callable[[], Verb[T]], /) -> Ready[T]:
         """See ``Driver.ready``."""
-        return Ready(operation, ThreadPost(self.links))
+        return Ready(verb, ThreadPost(self.links))
 
     async def connect(self, answer_within: float, /) -> OwnConnection:
         """See ``Driver.connect``."""

@@ -1,12 +1,12 @@
-"""An operation that is ready to be sent: its bytes are made, and whoever sends it does not wait for the reply."""
+"""A verb whose first step is ready to be sent: its bytes are made, and whoever sends it does not wait for the reply."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from fang_core.errors import BackendError
 from fang_redis.connections.exchange import carried_out
 from fang_redis.connections.links import Command, Links, packed
-from fang_redis.operations import Operation, sent
+from fang_redis.operations import Verb, sent
 
 T = TypeVar("T")
 Sent = TypeVar("Sent")
@@ -32,12 +32,12 @@ class Post(Protocol[Sent]):
 
 
 class Ready(Generic[T]):
-    """One operation. Call ``send`` once, and ``answer`` once if that has returned True."""
+    """One verb, which a function makes. Call ``send`` once, and ``answer`` once if that has returned True."""
 
-    def __init__(self, operation: Operation[T], post: Post[Any]) -> None:
-        self._operation = operation
+    def __init__(self, verb: Callable[[], Verb[T]], post: Post[Any]) -> None:
+        self._verb = verb
         self._post = post
-        self._packed = packed(sent(operation))
+        self._packed = packed(sent(next(verb())))
         self._begun: Any = None
         self._error: BackendError | None = None
 
@@ -51,14 +51,15 @@ class Ready(Generic[T]):
         return self._begun is not None
 
     async def answer(self) -> T:
-        """Returns what the operation returns. Raises ``BackendError``."""
-        return await carried_out(iter(self._operation), self._send)
+        """Returns what the verb returns. Raises ``BackendError``."""
+        return await carried_out(self._verb(), self._send)
 
     async def _send(self, commands: Sequence[Command]) -> Sequence[Any]:
-        if self._error is not None:
-            raise self._error
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
         begun, self._begun = self._begun, None
-        if begun is None:  # the server did not know the script, and gets its text
+        if begun is None:  # a further step, or the server did not know the script, and gets its text
             return await self._post.send(commands)
         return await self._post.end(begun, commands)
 

@@ -13,11 +13,11 @@ from fang_core.config import DEFAULT_LEASE
 from fang_core.crashes import AfterCrash, after_crash
 from fang_core.liveness import Beat, BeatRequest, CancelRequest, Pulse
 from fang_core.messages import Delivery
-from fang_core.record import Task
+from fang_core.record import Task, TaskState
 from fang_redis.connections.sending import TRIES, Read, Sending, Write, later, read_of, values_of, written_of
 from fang_redis.layout import VERSION
 from fang_redis.operations import Verb
-from fang_redis.records import pool_of
+from fang_redis.records import id_in, pool_of
 
 _VALUES_OF_PULSE: Final = 5
 
@@ -96,8 +96,8 @@ class Liveness:
     def rescue_orphans(self, max_crashes: int) -> Verb[list[Rescued]]:
         """See ``Heart.rescue_orphans``."""
         told: list[Rescued] = []
-        for pool_id in (yield from self._sending.script("orphans")):
-            told += yield from self._rescue(UUID(pool_id), "", max_crashes)
+        for pool_id in filter(None, map(id_in, (yield from self._sending.script("orphans")))):
+            told += yield from self._rescue(pool_id, "", max_crashes)
         return told
 
     def _rescue(self, pool_id: UUID, counter: str, max_crashes: int) -> Verb[list[Rescued]]:
@@ -145,17 +145,16 @@ def _held_of(pool_id: UUID, reply: Sequence[Any]) -> Held:
     tasks = {
         task_id: task
         for task_id, task in read.tasks.items()
-        if task.pool_id == pool_id  # another client may have written to the task, and not to the set
+        if task.pool_id == pool_id
+        and task.state is TaskState.IN_PROGRESS  # another client may have written to the task, and not to the set
     }
     return Held(counter, pool, int(workers) if workers else own, stopping == 1, read._replace(tasks=tasks))
 
 
 def _answer_of(reply: Sequence[Any]) -> Answer:
     registered, up, epoch, pools, lost, cancels, messages = reply
-    pulses = [
-        Pulse(UUID(pool_id), int(beats), bool(claims), listeners > 0, float(lease or DEFAULT_LEASE.total_seconds()))
-        for pool_id, beats, claims, listeners, lease in zip(*[iter(pools)] * _VALUES_OF_PULSE, strict=True)
-    ]
+    seen = (_pulse_of(*values) for values in zip(*[iter(pools)] * _VALUES_OF_PULSE, strict=True))
+    pulses = [pulse for pulse in seen if pulse is not None]
     beat = Beat(
         bool(registered),
         int(up) / 1e6,
@@ -165,6 +164,15 @@ def _answer_of(reply: Sequence[Any]) -> Answer:
         messages=[_delivery_of(*sent) for sent in zip(messages[::2], messages[1::2], strict=True)],
     )
     return Answer(beat, epoch)
+
+
+def _pulse_of(pool_id: str, beats: str, claims: int, listeners: int, lease: str) -> Pulse | None:
+    """Returns what is seen of a pool; None if another client has written it."""
+    try:
+        seconds = float(lease or DEFAULT_LEASE.total_seconds())
+        return Pulse(UUID(pool_id), int(beats), bool(claims), listeners > 0, seconds)
+    except ValueError:
+        return None
 
 
 def _cancel_of(task_id: str, text: str) -> CancelRequest:

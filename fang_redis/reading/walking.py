@@ -16,12 +16,12 @@ from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.monitoring.listing import Key
 from fang_core.record import HIGHEST_PRIORITY, Task, TaskState
 from fang_core.tasks.selecting.filter import ANY_TASK, TaskFilter
-from fang_core.tasks.selecting.walks import Walk, position, states_of
+from fang_core.tasks.selecting.walks import Walk, states_of
 from fang_core.words.moments import EARLIEST
 from fang_redis.connections.sending import Sending
 from fang_redis.layout import LEVEL
 from fang_redis.operations import Argument, Operation, Verb
-from fang_redis.records import microseconds, task_of, time_of
+from fang_redis.records import id_in, microseconds, moment_in, task_of, time_of
 
 MOST_AT_ONCE: Final = 250
 """How many tasks one script of a walk reads at most: that takes a millisecond or two."""
@@ -101,7 +101,9 @@ class Walking:
 
     def _latest(self, behind: Key | None, most: int) -> Verb[Seen]:
         now, *rest = yield from self._sending.script("latest", most, "" if behind is None else str(_id(behind)))
-        return _seen(Walk.INSERTED, now, list(zip(rest[::2], rest[1::2], strict=True)), most)
+        return _seen(
+            Walk.INSERTED, now, [(None, "0", *each) for each in zip(rest[::2], rest[1::2], strict=True)], most, behind
+        )
 
     def _held(self, which: TaskFilter, behind: Key | None, most: int) -> Verb[Seen]:
         pools = [str(each) for each in which.pool_ids or ()]
@@ -109,7 +111,13 @@ class Walking:
             pools = (yield from self.names(ANY_TASK)).holders
         place = _place(behind)
         now, *rest = yield from self._sending.script("held", most, *place, *pools)
-        return _seen(Walk.HELD, now, list(zip(rest[::3], rest[2::3], strict=True)), most)
+        return _seen(
+            Walk.HELD,
+            now,
+            [(None, time, id_, row) for id_, time, row in zip(rest[::3], rest[1::3], rest[2::3], strict=True)],
+            most,
+            behind,
+        )
 
     def _merged(
         self,
@@ -129,7 +137,9 @@ class Walking:
             args += (len(group.keys), *group.keys)
             looked, indexes = looked + 1, indexes + len(group.keys)
         now, *rest = yield from self._sending.script("walk", *args)
-        seen = _seen(walk, now, list(zip(rest[1::4], rest[3::4], strict=True)), most)
+        rows = zip(rest[::4], rest[2::4], rest[1::4], rest[3::4], strict=True)
+        placed = [(groups[number].place, *each) for number, *each in rows]
+        seen = _seen(walk, now, placed, most, behind)
         if seen.behind is None and looked < len(groups):
             place = groups[looked].place
             assert place is not None
@@ -137,11 +147,37 @@ class Walking:
         return seen
 
 
-def _seen(walk: Walk, now: str, rows: Sequence[tuple[str, Any]], most: int) -> Seen:
-    """Returns what was read; there may be more if that is as much as was asked for. Tasks whose hashes somebody has
-    removed by hand are passed over."""
-    tasks = [task_of(task_id, fields) for task_id, fields in rows if fields]
-    return Seen(time_of(now), tasks, position(walk, tasks[-1]).key if tasks and len(rows) == most else None)
+def _seen(walk: Walk, now: str, rows: Sequence[Any], most: int, before: Key | None) -> Seen:
+    """Returns what was read: of each task the type and the priority of its index, if the walk goes by these, its score
+    there, its id and its fields. There may be more if that is as much as was asked for.
+
+    Tasks whose hashes somebody has removed by hand are passed over. The walk goes on behind the place in the index,
+    whatever another client has written into the hash.
+    """
+    known = [row for row in rows if id_in(row[2]) is not None]
+    tasks = [_placed(walk, task_of(task_id, fields), place, score) for place, score, task_id, fields in known if fields]
+    behind = _key(walk, *known[-1][:3]) if known and len(rows) == most else None
+    return Seen(time_of(now), tasks, None if behind == before else behind)
+
+
+def _placed(walk: Walk, task: Task, place: tuple[str, int] | None, score: str) -> Task:
+    """Returns a task as its index has it, so that a list goes on behind it."""
+    match walk:
+        case Walk.HELD:
+            return task._replace(claimed_at=moment_in(score))
+        case Walk.ENDED:
+            return task._replace(updated_at=moment_in(score))
+        case Walk.WAITING | Walk.RETRIED if place is not None:
+            task_type, priority = place
+            return task._replace(task_type=task_type, priority=priority, scheduled_at=moment_in(score))
+    return task
+
+
+def _key(walk: Walk, place: tuple[str, int] | None, score: str, task_id: str) -> Key:
+    """Returns where an entry of an index stands in a walk: as ``position`` does for a task."""
+    if walk is Walk.INSERTED:
+        return (UUID(task_id),)
+    return (*(place or ()), moment_in(score), UUID(task_id))
 
 
 def _id(key: Key) -> UUID:
@@ -175,7 +211,8 @@ def lines_of_waiting(which: TaskFilter, names: Names) -> Iterator[tuple[tuple[st
         size = len(task_type.encode())
         for level in levels:
             parts = LEVEL.fullmatch(level)
-            assert parts is not None, level
+            if parts is None:  # another client has written it
+                continue
             digit, mark, kind = parts.groups()
             state = TaskState.NEW if mark == "-" else TaskState.RETRIED
             if state in states and (which.kinds is None or kind in which.kinds):

@@ -56,12 +56,17 @@ end
 
 local function take(id, T)
   local v = fields_of(id, 'm', 'k', 'a', 'r', 'x', 'c', 'p', 'd', 'H', 'o', 'X', 'q', 'g', 'T', 'L', 'w')
-  if not v[1] then return end
+  if #v == 0 then  -- another client has put something else there
+    if call('EXISTS', row(id)) == 1 then out[#out + 1] = id; out[#out + 1] = {} end
+    return
+  end
+  if not v[14] and not v[1] and call('EXISTS', row(id)) == 0 then return end  -- or has removed it
   local lane, waiting = v[15], v[16]
-  if has_key(lane) then leave_lane(id, T, tonumber(v[7]) or 0, lane) end
+  if has_key(lane) then leave_lane(id, T, whole(v[7], -2, 2, 0), lane) end
   if waiting then call('HDEL', row(id), 'w'); free('unclaimed', waiting, id) end
-  v[3] = format('%.0f', (tonumber(v[3]) or 0) + 1)
+  v[3] = format('%.0f', whole(v[3], 0, MOST_ATTEMPT, 0) + 1)
   call('HSET', row(id), 's', 'in_progress', 'a', v[3], 'P', pool, 'C', now, 'u', now)
+  if v[14] ~= T then call('HSET', row(id), 'T', T) end  -- by which its run is counted when it ends
   count(T, lane, 1)
   ids[#ids + 1] = id; out[#out + 1] = id; out[#out + 1] = v
 end

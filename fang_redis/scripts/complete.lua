@@ -30,7 +30,7 @@ for _, pair in ipairs(kept) do
   if letters:find('f') then v.c, v.g = 0, false; set('c', 0)
   elseif letters:find('c') then v.c = math.min(v.c + 1, 32767); set('c', v.c) end
   if delay ~= '' then v.d = plus(now_us, delay); set('d', v.d) end
-  if charge ~= '0' then set('r', format('%.0f', (tonumber(call('HGET', row(id), 'r')) or 0) + charge)) end
+  if charge ~= '0' then set('r', format('%.0f', whole(call('HGET', row(id), 'r'), 0, 2147483647, 0) + charge)) end
   if message ~= '' then set('e', message:sub(2)) end
   call('HSET', row(id), unpack(f))
   if text ~= '' then entry(id, text) end

@@ -4,7 +4,7 @@ local pool = ARGV[1]
 local out = {now, call('HGET', P..'beats', pool) or '', call('HGET', P..'pools', pool) or '',
   call('HGET', P..'workers', pool) or '', call('SISMEMBER', P..'stopping', pool)}
 for _, id in ipairs(call('SMEMBERS', P..'held:'..pool)) do
-  local fields = call('HGETALL', row(id))
-  if #fields > 0 then out[#out + 1] = {id, fields, call('LRANGE', errors_of(id), 0, -1)} end
+  local fields = hash_of(id)
+  if #fields > 0 then out[#out + 1] = {id, fields, entries_of(id)} end
 end
 return out

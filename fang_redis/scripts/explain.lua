@@ -5,9 +5,9 @@
 -- wait}, {id, kind, pool,
 -- since, 1 if it is of the same lane} of those that run, how many come before it.
 local id, most_ahead, most_holders = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local fields, hashes, listening = call('HGETALL', row(id)), {}, {}
+local fields, hashes, listening = hash_of(id), {}, {}
 local out = {now, {now}, hashes, call('SMEMBERS', P..'stopping'), listening}
-if #fields > 0 then out[2][2] = {id, fields, call('LRANGE', errors_of(id), 0, -1)} end
+if #fields > 0 then out[2][2] = {id, fields, entries_of(id)} end
 for i, name in ipairs({'pools', 'live', 'runs', 'beats', 'workers'}) do hashes[i] = call('HGETALL', P..name) end
 for i, pool in ipairs(call('SMEMBERS', P..'locks')) do
   listening[2 * i - 1] = pool; listening[2 * i] = call('PUBSUB', 'NUMSUB', P..'alive:'..pool)[2]
@@ -28,7 +28,7 @@ for _, pool in ipairs(call('SMEMBERS', P..'holders')) do
   for _, held in ipairs(call('SMEMBERS', P..'held:'..pool)) do
     looked = looked + 1
     if looked > 1000 then break end
-    local r = call('HMGET', row(held), 'T', 'k', 'P', 'C', 'L')
+    local r = fields_of(held, 'T', 'k', 'P', 'C', 'L')
     if r[1] == T then
       running[#running + 1] = {held, r[2], r[3] or '', r[4] or '', (r[5] or '') == lane and 1 or 0}
     end

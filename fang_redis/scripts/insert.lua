@@ -118,8 +118,8 @@ settle()
 for number, r in ipairs(rows) do
   local id = met[number] or moved[r.id] and r.id
   if id then
-    for _, each in ipairs({'row', number, met[number] and 1 or 0, id, call('HGETALL', row(id)),
-      call('LRANGE', errors_of(id), 0, -1)}) do out[#out + 1] = each end
+    for _, each in ipairs({'row', number, met[number] and 1 or 0, id, hash_of(id),
+      entries_of(id)}) do out[#out + 1] = each end
   elseif outlived[number] then
     for _, each in ipairs({'outlived', number, outlived[number][1], outlived[number][2]}) do out[#out + 1] = each end
   end

@@ -55,7 +55,7 @@ local function first_of(p, lane, most)
   local ids = {}
   for _, id in ipairs(call('ZRANGE', lane_line(T, p, lane), '-inf', now, 'BYSCORE', 'LIMIT', 0, most + 100)) do
     local v = fields_of(id, 'k', 'c', 'g')
-    if v[1] and is_tried((tonumber(v[2]) or 0) >= 2 and 's' or '-', v[3] or '', v[1]) then ids[#ids + 1] = id end
+    if v[1] and is_tried(whole(v[2], 0, 32767, 0) >= 2 and 's' or '-', v[3] or '', v[1]) then ids[#ids + 1] = id end
     if #ids == most then break end
   end
   return ids

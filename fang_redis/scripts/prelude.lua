@@ -119,7 +119,10 @@ end
 
 -- Adds to the errors of a task. The time is spliced in: cjson would spoil numbers and empty arrays.
 local function entry(id, text)
-  call('RPUSH', errors_of(id), text:sub(1, -2)..',"time":'..now..'}')
+  local text_then = text:sub(1, -2)..',"time":'..now..'}'
+  if type(redis.pcall('RPUSH', errors_of(id), text_then)) == 'table' then  -- another client has put something else there
+    call('UNLINK', errors_of(id)); call('RPUSH', errors_of(id), text_then)
+  end
   call('LTRIM', errors_of(id), -10, -1)
   call('HSET', row(id), 'E', 1)
 end
@@ -145,14 +148,34 @@ local function fields_of(id, ...)
   return v.err and {} or v
 end
 
+-- All fields and values of a task, and its errors, whatever other clients have written in their places.
+local function hash_of(id)
+  local v = redis.pcall('HGETALL', row(id))
+  return v.err and {} or v
+end
+local function entries_of(id)
+  local v = redis.pcall('LRANGE', errors_of(id), 0, -1)
+  return v.err and {} or v
+end
+
+-- The whole number in a text, if it lies between these; the other value in place of anything else.
+local function whole(text, least, most, otherwise)
+  local is_whole = type(text) == 'string' and (text == '0' or text:find('^%-?[1-9]%d*$'))
+  local number = is_whole and tonumber(text)
+  return number and number >= least and number <= most and number or otherwise
+end
+local FIRST_TIME, LAST_TIME, MOST_ATTEMPT = -62135596800000000, 253402300799999999, 1e14 - 1  -- as in records.py
+
 -- What indexes go by, of one task; nil if there is none. What other clients have removed or spoilt has a value all the
 -- same, so that no script fails on it when it has written of other tasks.
 local function look(id)
   local v = fields_of(id, 's', 'T', 'p', 'k', 'c', 'd', 'g', 'L', 'h', 'w', 'a', 'P', 'u', 'E')
   if not v[1] then return nil end
-  return {s = v[1], T = v[2] or '', p = tonumber(v[3]) or 0, k = v[4] or '', c = tonumber(v[5]) or 0,
-    d = tonumber(v[6]) and v[6] or now, g = v[7], L = v[8], h = v[9], w = v[10], a = tonumber(v[11]) or 0,
-    P = v[12] or '', u = tonumber(v[13]) and v[13] or '0', E = v[14]}
+  local is_known = terminal[v[1]] or v[1] == 'new' or v[1] == 'retried' or v[1] == 'in_progress'
+  return {s = is_known and v[1] or 'failed', is_odd = not is_known, T = v[2] or '', p = whole(v[3], -2, 2, 0), k = v[4] or '', c = whole(v[5], 0, 32767, 0),
+    d = whole(v[6], FIRST_TIME, LAST_TIME) and v[6] or now, g = whole(v[7], 0, 32767) and v[7], L = v[8], h = v[9],
+    w = v[10], a = whole(v[11], 0, MOST_ATTEMPT, 0), P = v[12] or '',
+    u = whole(v[13], FIRST_TIME, LAST_TIME) and v[13] or '0', E = v[14]}
 end
 
 -- Takes a task, as it was looked at, out of every index; settle() has to follow, and tells of a slot that is free.
@@ -198,7 +221,7 @@ end
 -- Forgets the record of a pool, and what it told.
 local function forget_pool(pool)
   local is_read, record = pcall(cjson.decode, call('HGET', P..'pools', pool) or '')
-  if is_read then
+  if is_read and type(record) == 'table' and type(record.task_types) == 'table' then
     for _, T in ipairs(record.task_types) do call('SREM', P..'waiting:'..T, pool) end
   end
   for _, name in ipairs({'pools', 'started', 'leases', 'workers', 'beats', 'runs', 'live'}) do

@@ -10,7 +10,7 @@ end
 for _, pair in ipairs(back) do
   local id, v = pair[1], pair[2]
   leave(id, v)
-  v.s = (v.c > 0 or (tonumber(call('HGET', row(id), 'r')) or 0) > 0) and 'retried' or 'new'
+  v.s = (v.c > 0 or whole(call('HGET', row(id), 'r'), 0, 2147483647, 0) > 0) and 'retried' or 'new'
   call('HDEL', row(id), 'P', 'C'); call('HSET', row(id), 's', v.s, 'u', now)
   enter(id, v)
 end

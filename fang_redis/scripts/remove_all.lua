@@ -5,7 +5,7 @@ local start, began, gone = ARGV[2] == '' and '+' or '('..ARGV[2], tonumber(ARGV[
 local ids = call('ZRANGE', P..'ids', start, '-', 'BYLEX', 'REV', 'LIMIT', 0, ARGV[1])
 for _, id in ipairs(ids) do
   local v = look(id)
-  if v and (tonumber(call('HGET', row(id), 'n')) or 0) <= began then
+  if v and whole(call('HGET', row(id), 'n'), FIRST_TIME, LAST_TIME, 0) <= began then
     leave(id, v); drop(id, v.E); forget(id); gone = gone + 1
   end
 end

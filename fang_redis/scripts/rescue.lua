@@ -8,7 +8,7 @@ end
 local written = write()
 if written[1] ~= 'written' then return written end
 for _, id in ipairs(call('SMEMBERS', P..'held:'..dead)) do
-  local v = call('HMGET', row(id), 'P', 's')
+  local v = fields_of(id, 'P', 's')
   if v[1] == dead and v[2] == 'in_progress' then return {'stale', id} end  -- claimed since it was read
 end
 call('DEL', P..'held:'..dead); call('SREM', P..'holders', dead); forget_pool(dead); return written

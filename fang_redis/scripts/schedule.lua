@@ -3,7 +3,7 @@
 local text, out = call('HGET', P..'schedules', ARGV[1]), {now}
 local ids = {ARGV[2], text and cjson.decode(text).last_task_id}
 for _, id in pairs(ids) do
-  local fields = type(id) == 'string' and id ~= '' and call('HGETALL', row(id)) or {}
-  if #fields > 0 then out[#out + 1] = {id, fields, call('LRANGE', errors_of(id), 0, -1)} end
+  local fields = type(id) == 'string' and id ~= '' and hash_of(id) or {}
+  if #fields > 0 then out[#out + 1] = {id, fields, entries_of(id)} end
 end
 return {text or '', out}

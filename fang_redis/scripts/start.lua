@@ -2,8 +2,8 @@
 -- version that was read, '=' and the lane to begin behind when tasks are fetched by hand, or ''; the number of rates
 -- that are charged, each with its lane, '=' before it, or '' for that of the type, when it was full again, and by how
 -- much it is charged; then ids. Returns {now, 1 if the pool is registered, 'taken' if another pool has claimed from the
--- type meanwhile, 'moved' if one of the tasks has gone elsewhere, else 'started'; then the id and the values of each
--- task}.
+-- type meanwhile, 'moved' and its id if one of the tasks has gone elsewhere, else 'started'; then the id and the values of
+-- each task}.
 local pool, T, version, fetched = unpack(ARGV, 1, 4)
 local rates, key = tonumber(ARGV[5]), P..'managed:'..T
 if call('HEXISTS', P..'beats', pool) == 0 then return {now, 0, 'started'} end
@@ -12,7 +12,7 @@ local tasks = {}
 for i = 6 + 3 * rates, #ARGV do
   local v = look(ARGV[i])
   local waits = v and (v.s == 'new' or v.s == 'retried')
-  if not waits or v.T ~= T or tonumber(v.d) > now_us then return {now, 1, 'moved'} end
+  if not waits or v.T ~= T or tonumber(v.d) > now_us then return {now, 1, 'moved', ARGV[i]} end
   tasks[#tasks + 1] = {ARGV[i], v}
 end
 local out = {now, 1, 'started'}

@@ -8,7 +8,11 @@ for i = 2, #ARGV, 2 do
   for _, other in ipairs(call('SMEMBERS', P..'waiting:'..ARGV[i])) do
     if other ~= ARGV[1] then
       local record = records[other] or call('HGET', P..'pools', other)
-      if type(record) == 'string' then record = cjson.decode(record); records[other] = record end
+      if type(record) == 'string' then
+        local is_read, read = pcall(cjson.decode, record)
+        record = is_read and type(read) == 'table' and type(read.kinds) == 'table' and read or false
+        records[other] = record
+      end
       if record and has(record.kinds, ARGV[i + 1]) then return 1 end
     end
   end

@@ -55,7 +55,7 @@ local function look(keys, begins)
       at[head[3]] = at[head[3]] + 1; left = left - 1
       local n = #out
       out[n + 1], out[n + 2], out[n + 3] = group, head[2], format('%.0f', head[1])
-      out[n + 4] = call('HGETALL', row(head[2]))
+      out[n + 4] = hash_of(head[2])
     end
     if not horizon then return end
   end

@@ -18,7 +18,7 @@ from fang_core.record import Task, TaskState
 from fang_core.tasks.cancelling import Cancellation
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.tasks.selecting.walks import position, states_of, walk_of
-from fang_redis.connections.sending import Sending, later
+from fang_redis.connections.sending import TRIES, Sending, later
 from fang_redis.layout import MOST_ROWS, TOLD
 from fang_redis.operations import Argument, Operation, Verb
 from fang_redis.reading.walking import MOST_AT_ONCE, Walking, matcher
@@ -131,7 +131,7 @@ class Bulk:
     ) -> Verb[int]:
         """Changes these tasks, those that have changed meanwhile if they still match; returns how many were changed."""
         count = 0
-        while True:
+        for _ in range(TRIES):
             changes = [(task, after) for task in tasks if (after := decide(task, later(now, task))) is not task]
             if not changes:
                 return count
@@ -145,6 +145,7 @@ class Bulk:
                 return count
             read = yield from self._sending.read([UUID(each) for each in stale])
             tasks, now = [task for task in read.tasks.values() if matches(task)], read.now
+        return count
 
     def _change(self, changes: Sequence[tuple[Task, Task | None]]) -> Operation[Any]:
         args: list[Argument] = []

@@ -13,8 +13,9 @@ from fang_core.lifecycle import Outcome
 from fang_redis.connections.sending import Sending
 from fang_redis.layout import LEVEL, MOST_ROWS
 from fang_redis.operations import Argument, Operation, Verb
-from fang_redis.records import all_claimed, microseconds, time_of
+from fang_redis.records import Spoilt, all_claimed, microseconds, of_kinds, time_of
 from fang_redis.tasks.flow import prune_rates
+from fang_redis.tasks.spoilt import MOST_PASSES, fail_spoilt
 
 
 class Level(NamedTuple):
@@ -49,18 +50,25 @@ class Claiming:
 
     def claim(self, request: ClaimRequest, /) -> Verb[Claim]:
         """See ``ClaimStore.claim``."""
-        return (yield from self.one_claim(request))
-
-    def one_claim(self, request: ClaimRequest, /) -> Operation[Claim]:
-        """Returns what ``claim`` sends."""
-        return self._claim(request, request.kinds)
+        return (yield from self._readable(request, request.kinds))
 
     def claim_any(self, pool_id: UUID, task_type: str, /) -> Verb[Claim]:
         """Claims the first due task of a type, of any kind, suspects too, for a caller who holds it by hand."""
         request = ClaimRequest(pool_id, (task_type,), (), 1, group_size=0)
-        return (yield from self._claim(request, None))
+        return (yield from self._readable(request, None))
 
-    def _claim(self, request: ClaimRequest, kinds: Sequence[str] | None) -> Operation[Claim]:
+    def _readable(self, request: ClaimRequest, kinds: Sequence[str] | None) -> Verb[Claim]:
+        """Claims tasks, and fails those that cannot be read; claims again if it has brought no other ones."""
+        for _ in range(MOST_PASSES):
+            claim, unread = yield from self._claim(request, kinds)
+            tasks, spoilt = of_kinds(claim.tasks, kinds, unread)
+            claim = claim._replace(tasks=tasks)
+            yield from fail_spoilt(self._sending, request.pool_id, spoilt)
+            if claim.tasks or not spoilt:
+                break
+        return claim
+
+    def _claim(self, request: ClaimRequest, kinds: Sequence[str] | None) -> Operation[tuple[Claim, list[Spoilt]]]:
         return self._sending.script(
             "claim",
             str(request.pool_id),
@@ -189,9 +197,10 @@ def _written_outcome(outcome: Outcome) -> tuple[Argument, ...]:
 # Replies --------------------------------------------------------------------------------------------------------------
 
 
-def _claim_of(reply: Sequence[Any]) -> Claim:
+def _claim_of(reply: Sequence[Any]) -> tuple[Claim, list[Spoilt]]:
     now, registered, managed, *rows = reply
-    return Claim(all_claimed(rows), time_of(now), NO_TRANSACTIONS, bool(registered), tuple(managed))
+    tasks, spoilt = all_claimed(rows)
+    return Claim(tasks, time_of(now), NO_TRANSACTIONS, bool(registered), tuple(managed)), spoilt
 
 
 def _ids_of(reply: Sequence[Any]) -> set[UUID]:

@@ -26,7 +26,8 @@ from fang_core.tasks.managing import LimitChange, Pause
 from fang_redis.connections.sending import Sending
 from fang_redis.layout import LATE
 from fang_redis.operations import Argument, Operation, Verb
-from fang_redis.records import all_claimed, as_json, microseconds, time_of
+from fang_redis.records import Spoilt, all_claimed, as_json, id_in, microseconds, of_kinds, time_of
+from fang_redis.tasks.spoilt import fail_spoilt, mend
 
 TURNS: Final = 3
 """How often a claim reads again because another pool was faster, before it leaves the turn to others."""
@@ -127,9 +128,20 @@ class Flow:
             started = yield from self._start(request, seen, picked, is_fetch=is_fetch)
             if not started.registered:
                 return LaneClaim([], started.now, NO_TRANSACTIONS, False)
+            if started.moved is not None:
+                yield from self._mend(request.task_type, seen, started.moved)
             if started.tasks is not None:
-                return claim._replace(tasks=started.tasks, now=started.now)
+                tasks, spoilt = of_kinds(started.tasks, kinds, started.spoilt)
+                yield from fail_spoilt(self._sending, request.pool_id, spoilt)
+                return claim._replace(tasks=tasks, now=started.now)
         return claim._replace(room=TURN_TAKEN, look_in=None, after_lane=None)
+
+    def _mend(self, task_type: str, seen: "Look", moved: UUID) -> Verb[None]:
+        """Looks whether a task that could not be started stands in a wrong place."""
+        for priority, level in seen.levels.items():
+            for lane, ids in level.heads.items():
+                if moved in ids:
+                    yield from mend(self._sending, task_type, priority, lane, moved)
 
     def _look(self, request: LaneRequest, kinds: Sequence[str] | None, *, is_fetch: bool) -> Operation["Look"]:
         args: tuple[Argument, ...] = (
@@ -343,7 +355,7 @@ def _charge(before: datetime, after: datetime) -> tuple[int, int]:
 
 
 def _ids(texts: Sequence[str]) -> list[UUID]:
-    return [UUID(each) for each in texts]
+    return [found for found in map(id_in, texts) if found is not None]
 
 
 @lru_cache(maxsize=256)
@@ -352,16 +364,24 @@ def _settings_in(row: str) -> FlowSettings:
 
 
 class Started(NamedTuple):
-    """What a claim has started; ``tasks`` is None if something has changed since it was picked."""
+    """What a claim has started.
+
+    Attributes:
+        tasks: None if something has changed since it was picked.
+        spoilt: those that cannot be read.
+        moved: the one that stands elsewhere, if that is why nothing was started.
+    """
 
     now: datetime
     registered: bool
     tasks: list[ClaimedTask] | None
+    spoilt: Sequence[Spoilt] = ()
+    moved: UUID | None = None
 
 
 def _started_of(reply: Sequence[Any]) -> Started:
     now, registered, what, *rows = reply
     if what != "started":
-        return Started(time_of(now), True, None)
-    tasks = all_claimed(rows)
-    return Started(time_of(now), bool(registered), tasks)
+        return Started(time_of(now), True, None, moved=UUID(rows[0]) if rows else None)
+    tasks, spoilt = all_claimed(rows)
+    return Started(time_of(now), bool(registered), tasks, spoilt)

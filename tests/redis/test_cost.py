@@ -95,7 +95,7 @@ def wait_in_kinds(client: redis.Redis, task_type: str, kinds: range) -> None:
 def test_a_claim_reads_no_more_however_many_other_kinds_wait(backend: Backend, redis_client: redis.Redis) -> None:
     backend.insert_many([backend.note(n=n) for n in range(4 * TAKEN)])
     request = ClaimRequest(backend.client().id, ("common",), (ThreadedNote.__fang_options__.kind,), TAKEN)
-    operation = backend.queue._pool_verbs.one_claim(request)
+    operation = next(backend.queue._pool_verbs.claim(request))
     alone = read(redis_client, operation)
     wait_in_kinds(redis_client, "common", range(300))
     beside_some = read(redis_client, operation)

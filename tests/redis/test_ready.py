@@ -50,6 +50,10 @@ def echo(text: str) -> Operation[str]:
     return Operation("ECHO", (), (text,))
 
 
+def ready(driver: Driver, operation: Operation[T]) -> Ready[T]:
+    return driver.ready(lambda: iter(operation))
+
+
 @pytest.fixture(params=["threads", "asyncio"])
 def mode(request: pytest.FixtureRequest, redis_url: str) -> Iterator[Mode]:
     mode = Mode(request.param, redis_url)
@@ -58,27 +62,27 @@ def mode(request: pytest.FixtureRequest, redis_url: str) -> Iterator[Mode]:
 
 
 def test_it_is_not_sent_without_a_connection(mode: Mode) -> None:
-    assert not mode.send(mode.driver.ready(echo("text")))
+    assert not mode.send(ready(mode.driver, echo("text")))
     assert mode.echo("text") == "text"
-    assert mode.send(mode.driver.ready(echo("text")))
+    assert mode.send(ready(mode.driver, echo("text")))
 
 
 def test_it_has_its_own_reply_whatever_else_is_sent_before_that_is_read(mode: Mode) -> None:
     mode.echo("before")
-    ready = mode.driver.ready(echo("ready"))
-    assert mode.send(ready)
+    sent = ready(mode.driver, echo("ready"))
+    assert mode.send(sent)
     assert mode.echo("meanwhile") == "meanwhile"
-    assert mode.run(ready.answer()) == "ready"
+    assert mode.run(sent.answer()) == "ready"
     assert mode.echo("after") == "after"
 
 
 def test_it_is_sent_with_its_text_if_the_server_has_forgotten_the_script(mode: Mode, redis_url: str) -> None:
     mode.echo("before")
-    ready = mode.driver.ready(Sending(Keys("fang")).read(()))
+    sent = ready(mode.driver, Sending(Keys("fang")).read(()))
     with redis.Redis.from_url(redis_url) as client:
         client.script_flush()
-    assert mode.send(ready)
-    assert mode.run(ready.answer()).tasks == {}
+    assert mode.send(sent)
+    assert mode.run(sent.answer()).tasks == {}
 
 
 @pytest.mark.parametrize("name", ["threads", "asyncio"])
@@ -86,11 +90,12 @@ def test_it_fails_and_is_not_repeated_if_the_connection_breaks_before_the_reply(
     with RedisServer() as server:
         mode = Mode(name, server.url)
         mode.echo("before")
-        ready = mode.driver.ready(Operation("BLPOP", ("none", "0"), ()))
-        assert mode.send(ready)
+        blocked: Operation[Any] = Operation("BLPOP", ("none", "0"), ())
+        sent = ready(mode.driver, blocked)
+        assert mode.send(sent)
         server.kill()
         with pytest.raises(BackendUnavailable):
-            mode.run(ready.answer())
+            mode.run(sent.answer())
         mode.close()
 
 
@@ -99,6 +104,6 @@ def test_another_event_loop_sends_nothing_on_the_connection_of_the_former_one(re
     asyncio.run(driver.run(iter(echo("text"))))
 
     async def send() -> bool:
-        return driver.ready(echo("text")).send()
+        return ready(driver, echo("text")).send()
 
     assert not asyncio.run(send())

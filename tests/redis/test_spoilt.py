@@ -1,0 +1,185 @@
+"""Rows that another client has spoilt: others run, the spoilt one is failed in one line, and nobody who looks fails."""
+
+import logging
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import redis
+
+from fang_core import RetentionMode, TaskState
+from fang_core.conformance import Backend
+from fang_core.conformance.tasks import ThreadedLimitedNote, ThreadedNote
+from fang_core.liveness import Pulse
+from fang_core.record import Task
+from fang_core.tasks.selecting.filter import TaskFilter
+from fang_redis import RedisQueue
+from fang_redis.layout import Keys
+from fang_threaded import WorkerPool
+from tests.backends import threaded_on_redis
+
+TYPES = ("common", "conformance.limited")
+ODD = {
+    "missing": None,
+    "odd": b"odd",
+    "no UTF-8": b"\xff\xfe",
+    "huge": b"9" * 400,
+    "exponent": b"1e300",
+    "not a number": b"nan",
+    "other": b"[100]",
+    "padded": b"007",
+    "early": b"-99999999999999999",
+}
+FIELDS = "mkTprxcsdnuaePCHoXqgL"
+READ = frozenset("mpxrcdHoXqg")
+"""The fields that a claim reads: if one of them is odd, no pool can run the task."""
+
+
+@pytest.fixture
+def backend(redis_url: str) -> Iterator[Backend]:
+    made = threaded_on_redis(redis_url)
+    yield made
+    made.close()
+
+
+def spoil(client: redis.Redis, task: Task, field: str, value: bytes | None) -> None:
+    key = Keys("fang").task(task.id)
+    if field == "all":
+        client.delete(key)
+        client.rpush(key, "a list")
+    elif value is None:
+        client.hdel(key, field)
+    else:
+        client.hset(key, field, value)
+
+
+def pool_on(backend: Backend) -> WorkerPool:
+    return WorkerPool(backend.queue, number_of_workers=2, task_type=TYPES, retention_mode=RetentionMode.KEEP_ALL)
+
+
+def inserted(backend: Backend, cls: type[ThreadedNote], number: int = 5) -> list[Task]:
+    """Tasks in the backend, which knows the limits of their class."""
+    with pool_on(backend):
+        pass
+    return backend.insert_many([cls(n=n) for n in range(number)])
+
+
+def states(backend: Backend, tasks: list[Task]) -> set[TaskState | None]:
+    found = [backend.call(backend.queue.find_task_by_id, task.id) for task in tasks]
+    return {None if task is None else task.state for task in found}
+
+
+@pytest.mark.parametrize("cls", [ThreadedNote, ThreadedLimitedNote])
+@pytest.mark.parametrize("value", ODD)
+@pytest.mark.parametrize("field", FIELDS)
+def test_others_run_and_it_is_failed_in_one_line_if_no_pool_can_run_it(
+    backend: Backend,
+    redis_client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+    field: str,
+    value: str,
+    cls: type[ThreadedNote],
+) -> None:
+    *others, spoilt = inserted(backend, cls)
+    spoil(redis_client, spoilt, field, ODD[value])
+    with caplog.at_level(logging.WARNING):
+        pool_on(backend).drain()
+    assert states(backend, others) == {TaskState.FINISHED}
+    lines = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [str(spoilt.id) in record.getMessage() for record in lines] in ([], [True])
+    assert not any(record.exc_info for record in lines)
+    if field in READ and value == "odd":
+        assert [record.levelname for record in lines] == ["ERROR"]
+        assert states(backend, [spoilt]) == {TaskState.FAILED}
+    assert redis_client.hgetall("{fang}:busy") == {}
+
+
+@pytest.mark.parametrize("cls", [ThreadedNote, ThreadedLimitedNote])
+def test_others_run_beside_a_key_that_holds_no_hash(
+    backend: Backend, redis_client: redis.Redis, cls: type[ThreadedNote]
+) -> None:
+    *others, spoilt = inserted(backend, cls)
+    spoil(redis_client, spoilt, "all", None)
+    pool_on(backend).drain()
+    assert states(backend, others) == {TaskState.FINISHED}
+
+
+def test_a_claim_looks_further_if_it_has_brought_none_that_can_be_read(
+    backend: Backend, redis_client: redis.Redis
+) -> None:
+    *spoilt, last = inserted(backend, ThreadedNote, 31)
+    for task in spoilt:
+        spoil(redis_client, task, "m", b"odd")
+    assert [task.id for task in backend.client().claim(10)] == [last.id]
+    assert states(backend, spoilt) == {TaskState.FAILED}
+
+
+def test_a_claim_fails_no_row_that_agrees_with_its_index(backend: Backend, redis_client: redis.Redis) -> None:
+    """One of a limited type that was started, changed or removed since it was picked is none."""
+    (task,) = inserted(backend, ThreadedLimitedNote, 1)
+    claim = backend.queue._pool_verbs.claim_lanes(
+        backend.client(task_types=TYPES, kinds=(ThreadedLimitedNote.__fang_options__.kind,)).lanes()
+    )
+    look = next(claim)
+    start = claim.send(redis_client.eval(look.what.text, 2, *look.keys, *look.args))  # type: ignore[union-attr]
+    backend.call(backend.queue.cancel_task, task.id)
+    version = redis_client.hget(f"{{fang}}:managed:{TYPES[1]}", "version")
+    args = [start.args[0], start.args[1], version, *start.args[3:]]
+    moved = redis_client.eval(start.what.text, 2, *start.keys, *args)  # type: ignore[union-attr]
+    assert moved[2] == "moved"
+    mend = claim.send(moved)
+    assert redis_client.eval(mend.what.text, 2, *mend.keys, *mend.args) == 0  # type: ignore[union-attr]
+    assert states(backend, [task]) == {TaskState.CANCELLED}
+
+
+LOOKS: dict[str, Callable[[RedisQueue, Task], Any]] = {
+    "list": lambda queue, _: queue.list_tasks(),
+    "waiting": lambda queue, _: queue.list_tasks(TaskFilter(states=TaskState.NEW)),
+    "count": lambda queue, _: queue.count_tasks(TaskFilter(kinds=[ThreadedNote.__fang_options__.kind])),
+    "find": lambda queue, task: queue.find_task_by_id(task.id),
+    "explain": lambda queue, task: queue.explain(task.id),
+    "stats": lambda queue, _: queue.stats(),
+    "retry": lambda queue, task: queue.retry_tasks(TaskFilter(ids=[task.id])),
+    "cancel one": lambda queue, task: queue.cancel_tasks(TaskFilter(ids=[task.id])),
+    "cancel": lambda queue, _: queue.cancel_tasks(TaskFilter(states=TaskState.NEW)),
+    "remove": lambda queue, _: queue.remove_all_tasks(),
+}
+
+
+@pytest.mark.parametrize("value", ODD)
+@pytest.mark.parametrize("field", [*FIELDS, "all"])
+def test_who_looks_or_changes_others_does_not_fail(
+    backend: Backend, redis_client: redis.Redis, field: str, value: str
+) -> None:
+    *others, spoilt = inserted(backend, ThreadedNote)
+    spoil(redis_client, spoilt, field, ODD[value])
+    found = {name: look(backend.queue, spoilt) for name, look in LOOKS.items()}
+    assert {task.id for task in others} <= {task.id for task in found["list"].tasks}
+    assert states(backend, others) == {None}
+
+
+def test_pages_end_and_show_each_task_whatever_stands_in_its_hash(backend: Backend, redis_client: redis.Redis) -> None:
+    tasks = backend.insert_many([backend.note(n=n) for n in range(20)], delay=timedelta(hours=1))
+    for task, value in zip(tasks[::2], [*ODD.values(), b"-5"], strict=True):
+        spoil(redis_client, task, "d", value)
+    seen: list[Any] = []
+    page = backend.call(backend.queue.list_tasks, TaskFilter(states=TaskState.NEW), limit=3)
+    while page.cursor is not None and len(seen) < 100:
+        seen += [task.id for task in page.tasks]
+        page = backend.call(backend.queue.list_tasks, TaskFilter(states=TaskState.NEW), limit=3, cursor=page.cursor)
+    assert seen + [task.id for task in page.tasks] == [task.id for task in tasks]
+
+
+@pytest.mark.parametrize("value", ODD)
+@pytest.mark.parametrize("field", [*FIELDS, "all"])
+def test_what_a_dead_pool_held_is_taken_back_beside_it(
+    backend: Backend, redis_client: redis.Redis, field: str, value: str
+) -> None:
+    dead, other = backend.client(), backend.client()
+    tasks = backend.insert_many([backend.note(n=n) for n in range(3)])
+    assert len(dead.claim()) == len(tasks)
+    spoil(redis_client, tasks[1], field, ODD[value])
+    told = other.rescue(Pulse(dead.id, 0, True, False, 5.0))
+    assert {tasks[0].id, tasks[2].id} <= {each.id for each in told}
+    assert states(backend, [tasks[0], tasks[2]]) == {TaskState.RETRIED}
