@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.fixtures import worth_telling
 from tests.scheduling import APART, ByFileOrTest
 
 TESTS: Final = [f"tests/{file}.py::test_{number}" for file in ("first", "second", "third") for number in range(6)]
@@ -127,3 +128,19 @@ def test_a_process_dies_before_all_have_collected(scheduler: ByFileOrTest) -> No
     join(scheduler, two)
     join(scheduler, three)
     assert sorted(run_all(scheduler, two, three)) == sorted(SINGLE + TESTS)
+
+
+def report(when: Any, outcome: Any = "passed") -> pytest.TestReport:
+    return pytest.TestReport("tests/first.py::test", ("tests/first.py", 1, "test"), {}, outcome, None, when)
+
+
+def test_of_a_test_that_passed_its_call_is_told_and_of_any_other_all() -> None:
+    passed = [report("setup"), report("call"), report("teardown")]
+    assert worth_telling(passed) == passed[1:2]
+    for other in (
+        [report("setup", "failed"), report("teardown")],
+        [report("setup", "skipped"), report("teardown")],
+        [report("setup"), report("call", "failed"), report("teardown")],
+        [report("setup"), report("call"), report("teardown", "failed")],
+    ):
+        assert worth_telling(other) == other
