@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from typing import Final
+from zlib import crc32
 
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
 APART: Final = (
-    "tests/faults/test_faults.py",
     "tests/faults/test_shutdown.py",
     "tests/cli/test_processes.py",
     "tests/postgres/test_plans.py::test_plans_with_many",
@@ -24,7 +24,11 @@ APART: Final = (
 TOGETHER: Final = ("tests/isolation/",)
 """Directories of files that one process runs: what their tests share takes seconds to start in another one."""
 
+IN_TWO: Final = ("tests/faults/test_faults.py",)
+"""Whose tests two processes share, half each: what they need takes a second of a processor to start in one more."""
+
 LONG: Final = (
+    *IN_TWO,
     *APART,
     "tests/postgres/test_plans.py",
     "tests/cli/",
@@ -52,11 +56,13 @@ LONG: Final = (
 
 
 class ByFileOrTest(LoadFileScheduling):
-    """Gives a process whole files, single tests of the files that are ``APART``, or all that are ``TOGETHER``."""
+    """Gives a process a whole file, half of one ``IN_TWO``, a single test of one ``APART``, or all ``TOGETHER``."""
 
     def _split_scope(self, nodeid: str) -> str:
         if nodeid.startswith(APART):
             return nodeid
+        if nodeid.startswith(IN_TWO):
+            return f"half {crc32(nodeid.encode()) % 2} of {super()._split_scope(nodeid)}"
         together = next((directory for directory in TOGETHER if nodeid.startswith(directory)), None)
         return together or super()._split_scope(nodeid)
 

@@ -1,12 +1,13 @@
 """The order of the tests under xdist: nothing is lost or repeated when one of its processes dies."""
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
 
 from tests.fixtures import worth_telling
-from tests.scheduling import APART, ByFileOrTest
+from tests.scheduling import APART, IN_TWO, ByFileOrTest
 
 TESTS: Final = [f"tests/{file}.py::test_{number}" for file in ("first", "second", "third") for number in range(6)]
 SINGLE: Final = [f"{APART[0]}::test_{number}" for number in range(8)]
@@ -128,6 +129,12 @@ def test_a_process_dies_before_all_have_collected(scheduler: ByFileOrTest) -> No
     join(scheduler, two)
     join(scheduler, three)
     assert sorted(run_all(scheduler, two, three)) == sorted(SINGLE + TESTS)
+
+
+def test_a_file_in_two_has_two_parts_of_much_the_same_length(scheduler: ByFileOrTest) -> None:
+    parts = Counter(scheduler._split_scope(f"{IN_TWO[0]}::test_quick[F{number:02}-async]") for number in range(40))
+    assert len(parts) == 2
+    assert min(parts.values()) >= 12
 
 
 def report(when: Any, outcome: Any = "passed") -> pytest.TestReport:
