@@ -13,8 +13,8 @@ INTERRUPTED: Final = 130
 
 MEANINGS: Final = {
     0: "done; of `fang worker` and `pool.run()`: all runs have ended and their outcomes are written",
-    1: "another error of Fang, such as a module that cannot be imported; one line says which; of `fang doctor`: it has "
-    "found an error",
+    1: "another error of Fang, such as a module that cannot be imported, or an output that cannot be written; one line "
+    "says which; of `fang doctor`: it has found an error",
     WRONG_USAGE: "invalid arguments, settings, URL or names",
     UNAVAILABLE: "the database is down, or failed",
     70: "of `fang worker --processes`: its processes died too often",

@@ -12,7 +12,7 @@ from fang_cli.settings import chosen_masks
 from fang_cli.tasks.changing import cancel, remove, retry
 from fang_cli.tasks.editing import edit
 from fang_cli.tasks.filtering import FILTER, checked_uuid, filter_of
-from fang_cli.tasks.finding import found_task
+from fang_cli.tasks.finding import found_page, found_task
 
 
 @click.group(cls=Group)
@@ -49,13 +49,14 @@ def list_(
 
     Tasks that wait come in the order in which they are claimed, running ones by when they were claimed, and ended ones
     by when they ended, the last first. Without --state, or for several kinds of states, those inserted last come first.
+    Where few of many match, it looks for a second, and says where to go on.
     """
     from fang_cli.json_text import as_json as document
     from fang_cli.tasks import showing
 
     which, words = filter_of(**given), chosen_masks(mask)
     with queue_at(database_url, schema) as queue:
-        page = queue.list_tasks(which, limit=limit, cursor=cursor)
+        page = found_page(queue, which, limit, cursor)
     if as_json:
         click.echo(document(showing.page_as_object(page, words)))
     else:

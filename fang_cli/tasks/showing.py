@@ -68,7 +68,7 @@ def show_page(page: TaskPage, which: TaskFilter, limit: int) -> None:
     print_table(console, "tasks", columns, rows, most=None)
     if page.stopped:
         down_to = "" if page.looked_to is None else f" down to {time_of(page.looked_to)}"
-        console.print(f"looked at {counted(page.looked_at, 'task')}{down_to}, and the time for a page was over")
+        console.print(f"looked at {counted(page.looked_at, 'task')}{down_to}, and the time for that was over")
     if page.cursor is not None:
         words = ["fang tasks list", told(which), f"--limit {limit}", f"--cursor {page.cursor}"]
         console.print(printable(f"go on with: {' '.join(filter(None, words))}"), soft_wrap=True, markup=False)

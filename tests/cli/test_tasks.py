@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -16,9 +17,11 @@ from click.testing import CliRunner, Result
 
 from fang_cli.commands import fang
 from fang_cli.tasks import asking
+from fang_cli.tasks.finding import found_page
 from fang_core import Limit, Queueable, Runnable, Task, TaskConfig, TaskState
-from fang_core.monitoring.listing import Count, in_words
+from fang_core.monitoring.listing import Count, TaskPage, in_words
 from fang_core.tasks.registry import REGISTRY
+from fang_core.tasks.selecting.filter import TaskFilter
 from fang_threaded import Queue
 from tests.modes import Database
 
@@ -410,3 +413,39 @@ def test_options_of_a_filter_make_that_filter_again() -> None:
         inserted_before=datetime.fromisoformat(next(value for name, value in pairs if name == "--older-than")),
     )
     assert again == which
+
+
+class Sparse:
+    """A queue that looks at ten tasks for each page, of which one matches, and stops; it has ``pages`` of these."""
+
+    def __init__(self, pages: int) -> None:
+        self.asked: list[tuple[int, str | None]] = []
+        self._pages = pages
+
+    def list_tasks(self, which: TaskFilter, *, limit: int, cursor: str | None) -> TaskPage:
+        self.asked.append((limit, cursor))
+        number = len(self.asked)
+        is_last = number == self._pages
+        tasks: Any = (f"task {number}",)
+        return TaskPage(
+            tasks=tasks, cursor=None if is_last else f"c{number}", looked_at=10, stopped=not is_last, looked_to=None
+        )
+
+
+@pytest.mark.parametrize(
+    ("limit", "clock", "asked", "left"),
+    [
+        (3, repeat(0.0), [(3, "c0"), (2, "c1"), (1, "c2")], "c3"),
+        (9, repeat(0.0), [(9, "c0"), (8, "c1"), (7, "c2"), (6, "c3")], None),
+        (9, iter((0.0, 0.9, 1.0)), [(9, "c0"), (8, "c1")], "c2"),
+    ],
+    ids=["full", "no more", "over"],
+)
+def test_a_page_that_stops_is_gone_on_with_for_a_second(
+    limit: int, clock: Iterator[float], asked: list[tuple[int, str]], left: str | None
+) -> None:
+    queue: Any = Sparse(pages=4)
+    page = found_page(queue, TaskFilter(), limit, "c0", lambda: next(clock))
+    assert queue.asked == asked
+    assert page.tasks == tuple(f"task {number}" for number in range(1, len(asked) + 1))
+    assert (page.cursor, page.stopped, page.looked_at) == (left, left is not None, 10 * len(asked))
