@@ -10,6 +10,7 @@ import re
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from datetime import datetime, time, timedelta
+from enum import Enum
 from typing import Any
 
 from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr
@@ -44,9 +45,8 @@ def changes(value: Any, read: Any, hints: Hints, path: str = "") -> Iterator[Fau
     if not hints.hides_changes and _is_equal(value, read):
         return
     match value:
-        case Secret() | SecretStr() | SecretBytes():
-            if value != read:
-                yield path, _SECRET
+        case Secret() | SecretStr() | SecretBytes() if value != read:
+            yield path, _SECRET
         case _ if hints.is_untyped:
             yield from _untyped(value, read, path)
         case RootModel() if isinstance(read, RootModel):
@@ -59,6 +59,8 @@ def changes(value: Any, read: Any, hints: Hints, path: str = "") -> Iterator[Fau
             yield from _of_dict(value, read, hints, path)
         case list() | tuple() | deque() if isinstance(read, list | tuple | deque) and _fits(value, read, hints):
             yield from _of_items(value, read, hints, path)
+        case set() | frozenset() if value == read and _fits(value, read, hints):
+            yield from _of_set(value, read, hints, path)
         case _:
             if not _is_same(value, read, hints):
                 yield path, _reason(value, read, hints)
@@ -138,6 +140,13 @@ def _of_items(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fault]
     for index, (one, other) in enumerate(zip(value, read, strict=True)):
         declared = hints.field(names[index]) if index < len(names) else hints.item(index)
         yield from changes(one, other, declared, f"{path}[{index}]")
+
+
+def _of_set(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fault]:
+    """Yields the items of a set that were read back as equal ones of another type; such an item has no path."""
+    equal = {item: item for item in read}
+    for item in value:
+        yield from changes(item, equal[item], hints.item(0), path)
 
 
 def _untyped(value: Any, read: Any, path: str) -> Iterator[Fault]:
@@ -250,7 +259,7 @@ def _make_the_same(one: defaultdict[Any, Any], other: defaultdict[Any, Any]) -> 
 def _is_incomparable(value: Any) -> bool:
     """Returns whether the value's class defines no equality; we then trust its serializer."""
     cls: Any = type(value)
-    return cls.__eq__ is object.__eq__ and not hasattr(value, "__next__")
+    return cls.__eq__ is object.__eq__ and not hasattr(value, "__next__") and not isinstance(value, Enum)
 
 
 def _instant(moment: datetime) -> datetime:

@@ -76,6 +76,11 @@ class Colour(enum.StrEnum):
     RED = "red"
 
 
+class Digit(enum.Enum):
+    NUMBER = 1
+    TEXT = "1"
+
+
 class Level(enum.IntEnum):
     LOW = 1
 
@@ -226,6 +231,7 @@ CHANGES: list[tuple[Any, Any, str, str]] = [
     (Random, 0, "", VALIDATORS),
     (Uncompared, Uncompared(1, 2), ".b", VALIDATORS),
     (Identical, Identical(1), ".a", VALIDATORS),
+    (dict[Digit, int], {Digit.NUMBER: 1}, "[key <Digit.NUMBER: 1>]", VALIDATORS),
     # Not written, or not read
     (SameId, SameId(id=1, note="mine"), ".note", "is not written (exclude=True)"),
     (list[SameId], [SameId(id=1), SameId(id=2, note="mine")], "[1].note", "is not written (exclude=True)"),
@@ -259,6 +265,8 @@ CHANGES: list[tuple[Any, Any, str, str]] = [
     (list[Marked | Remarked | None], [Remarked(1)], "[0]", "is of type Remarked and would be read back as Marked"),
     (list[Texts | Numbers], [Numbers([])], "[0]", "is of type Numbers and would be read back as Texts: name Numbers"),
     (set[UUID | str], {KEY, str(UUID(int=2))}, "", "is of type str and would be read back as UUID"),
+    (set[Decimal | Level], {Level.LOW}, "", "is of type Level and would be read back as Decimal"),
+    (list[frozenset[str | Colour]], [frozenset({"a", Colour.RED})], "[0]", "is of type Colour and would be read back"),
     # What equality does not look at
     (Open, opened(b=2), ".b", "is an extra field of a dataclass, which pydantic does not write"),
     (list[Open | None], [opened(), opened(b=2)], "[1].b", "is an extra field of a dataclass"),
@@ -330,6 +338,8 @@ KEPT: list[tuple[Any, Any]] = [
     (float, 5e-324),
     (bytes, bytes(range(256))),
     (frozenset[Colour], frozenset({Colour.RED})),
+    (set[int | float], {1.5, 2}),
+    (dict[Digit, Digit], {Digit.TEXT: Digit.NUMBER}),
     (Point, Point(1, "a")),
     (tuple[int, ...], (1, 2)),
     (deque[int], deque([1, 2])),
