@@ -34,7 +34,7 @@ LONG: Final = (
     "tests/cli/",
     "tests/poolers/",
     "tests/conformance/test_pools.py",
-    "tests/postgres/test_migrations.py",
+    "tests/postgres/migrations/",
     "tests/threaded/test_engines.py",
     "tests/isolation/",
     "tests/moving/",

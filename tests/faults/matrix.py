@@ -25,7 +25,9 @@ MODULES: Final = (
         "schedules",
         "defaults",
     ),
-    *("replies", "servers", "network", "failover", "poolers", "database", "sqlite", "redis", "redis_failover"),
+    *("replies", "servers", "network", "failover", "poolers"),
+    *(f"database.{name}" for name in ("connections", "settings", "room", "locks", "by_hand", "volume")),
+    *("sqlite", "redis", "redis_failover"),
 )
 for name in MODULES:
     import_module(f"tests.faults.{name}")

@@ -223,7 +223,7 @@ MUTANTS: Final = (
                 "place.successor = self._start(place, now)\n                place.process.stop(now)\n",
             )
         ],
-        InTest("tests/cli/test_supervisor.py::test_a_reload_replaces_one_after_the_other"),
+        InTest("tests/cli/supervisor/test_replacing.py::test_a_reload_replaces_one_after_the_other"),
         r"assert \[<Signals.SIGTERM",
     ),
     Mutant(
