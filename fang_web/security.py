@@ -48,12 +48,13 @@ def refuse_other_sites(request: Request, origin: str | None) -> None:
         request: the request.
         origin: our own origin, as browsers see it; None if no proxy changes it, so that it is that of the Host.
     """
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        is_ours = site == "same-origin"
+    sites, origins = (request.headers.getlist(name) for name in ("sec-fetch-site", "origin"))
+    if sites:
+        is_ours = set(sites) == {"same-origin"}
     else:
-        own = origin or f"{request.url.scheme}://{request.headers.get('host', '')}"
-        is_ours = request.headers.get("origin", "").lower() == own.lower()
+        host = request.headers.get("host", "")
+        own = origin or (f"{request.url.scheme}://{host}" if host else "")
+        is_ours = bool(own) and {each.lower() for each in origins} == {own.lower()}
     if not is_ours:
         raise Forbidden(
             "a change must come from this page itself; behind a proxy, give create_app the origin= that browsers see"

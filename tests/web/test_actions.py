@@ -15,10 +15,10 @@ from fang_core.backends.pools import Declaration
 from fang_core.errors import BackendError, RowsLocked
 from fang_core.flow.limits import Fair, rules_as_json
 from fang_core.monitoring.audit import AuditCall
-from fang_web import Role, User, basic
+from fang_web import Role, User, basic, create_app
 from fang_web.pages import ROUTES
 from fang_web.parameters import MOST_FORM
-from tests.web.client import FROM_THE_PAGE, HOME, page_of
+from tests.web.client import FROM_THE_PAGE, HOME, browser, page_of
 from tests.web.test_pages import WebMail
 
 ACTIONS = [route for route in ROUTES if route.is_action]
@@ -62,6 +62,24 @@ async def test_a_change_comes_from_the_page_itself(headers: dict[str, str], orig
     assert answer.status_code == (303 if is_made else 403)
     assert await paused(queue) == (["mails"] if is_made else [])
     assert len(await queue.audit.list()) == is_made
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Site", "cross-site")],
+        [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Site", "same-origin")],
+        [("Origin", HOME), ("Origin", "https://elsewhere.example")],
+        [("Host", ""), ("Origin", "http://")],
+    ],
+)
+async def test_a_header_that_says_two_things_or_nothing_is_believed_in_nothing(headers: list[tuple[str, str]]) -> None:
+    queue = AsyncMemoryQueue()
+    app = create_app(queue, auth=lambda _: User("ada", Role.ADMIN))
+    async with browser(app) as client:
+        answer = await client.post("/actions/pause-type", data=PAUSE, headers=headers)
+    assert answer.status_code == 403
+    assert await paused(queue) == []
 
 
 @pytest.mark.parametrize("route", ACTIONS, ids=lambda route: route.path)
