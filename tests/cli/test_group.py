@@ -88,6 +88,19 @@ def test_nothing_heavy_is_imported_before_a_command_is_known(
     assert imported & HEAVY == set()
 
 
+def test_a_probe_needs_nothing_heavy() -> None:
+    """An orchestrator starts it every few seconds."""
+    code = (
+        "import sys\nfrom fang_cli.__main__ import main\n"
+        "sys.argv = ['fang', 'healthcheck', '--url', 'http://127.0.0.1:1/ready']\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    print(end.code, *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ended, *imported = done.stdout.split()
+    assert (ended, done.stderr.startswith("fang: http://127.0.0.1:1/ready does not answer")) == ("1", True)
+    assert set(imported) & (HEAVY - {"fang_core"}) == set()
+
+
 # Settings -------------------------------------------------------------------------------------------------------------
 
 
