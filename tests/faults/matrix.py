@@ -30,7 +30,7 @@ MODULES: Final = (
     *("sqlite", "redis", "redis_failover"),
 )
 for name in MODULES:
-    import_module(f"tests.faults.{name}")
+    import_module(f"tests.faults.kinds.{name}")
 
 MATRIX = sorted(FAULTS.values(), key=lambda fault: (fault.is_late, fault.id))
 """In the order in which they are tried."""

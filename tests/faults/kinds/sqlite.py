@@ -19,7 +19,7 @@ from fang_sqlite import SqliteQueue
 from tests.faults import registry
 from tests.faults.effects import CREATE_EFFECTS, DEATHS
 from tests.faults.fleet import Worker
-from tests.faults.kills import keep_alive, kill_after_effect, kill_before_start, kill_by_turns
+from tests.faults.kinds.kills import keep_alive, kill_after_effect, kill_before_start, kill_by_turns
 from tests.faults.registry import BOUND, SHORT, SUSPECTED
 from tests.faults.sqlite_trial import SqliteTrial
 from tests.faults.tasks import Blocking, Cooperative

@@ -6,8 +6,8 @@ from typing import Final
 
 import psycopg
 
-from tests.faults.database.room import TABLES
-from tests.faults.database.shared import hold, until_said
+from tests.faults.kinds.database.room import TABLES
+from tests.faults.kinds.database.shared import hold, until_said
 from tests.faults.registry import BOUND, SHORT, SHORT_LEASE, fault
 from tests.faults.trial import MODES, Trial
 

@@ -4,8 +4,8 @@ import signal
 from functools import partial
 from typing import Final
 
+from tests.faults.kinds.stops import GRACE, LAST_CALL
 from tests.faults.registry import BOUND, SHORT, SHORT_LEASE, fault
-from tests.faults.stops import GRACE, LAST_CALL
 from tests.faults.trial import Trial
 
 

@@ -6,9 +6,9 @@ Before that a watcher that starts does not believe a free lock that it never saw
 import statistics
 from typing import Final
 
-from tests.faults.kills import kill_by_turns
+from tests.faults.kinds.kills import kill_by_turns
+from tests.faults.kinds.stops import stop_and_continue
 from tests.faults.registry import BOUND, DEFAULT_LEASE, SUSPECTED, fault
-from tests.faults.stops import stop_and_continue
 from tests.faults.trial import Trial
 
 PROMISED: Final = 5.0

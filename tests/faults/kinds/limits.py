@@ -6,8 +6,8 @@ from functools import partial
 from typing import Final
 
 from tests.faults.fleet import Worker
+from tests.faults.kinds.stops import GRACE, LAST_CALL
 from tests.faults.registry import BOUND, SHORT, fault
-from tests.faults.stops import GRACE, LAST_CALL
 from tests.faults.trial import Trial
 
 LIMIT: Final = 1.0

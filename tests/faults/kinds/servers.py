@@ -9,7 +9,7 @@ from uuid import UUID
 
 from fang_core.liveness import lock_key
 from tests.faults.aftermath import assert_as_before, assert_each_ran_once, assert_nobody_died, warmed_up
-from tests.faults.defaults import PROMISED
+from tests.faults.kinds.defaults import PROMISED
 from tests.faults.producers import producing
 from tests.faults.registry import SHORT, fault
 from tests.faults.trial import Trial

@@ -16,9 +16,9 @@ from fang_core import Limit, StaleTask, Task, TaskState
 from fang_core.flow.limits import UNLIMITED, FlowRule, FlowSettings, settings_of
 from fang_threaded import Queue
 from tests.faults import audit
-from tests.faults.database.by_hand import some
 from tests.faults.flow_tasks import CLASSES, LIMITED, LIMITS, OPEN, RATED, RATES
 from tests.faults.flowlog import Setting, Settings, excess_of_rate, excesses, left, most
+from tests.faults.kinds.database.by_hand import some
 from tests.faults.registry import SHORT, fault
 from tests.faults.trial import MODES, Trial
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from fang_core.errors import RowsLocked
 from fang_postgres import migrate
-from tests.faults.database.shared import hold, until_said
+from tests.faults.kinds.database.shared import hold, until_said
 from tests.faults.registry import BOUND, SHORT, fault
 from tests.faults.trial import Trial
 

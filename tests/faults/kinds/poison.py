@@ -3,7 +3,7 @@
 from math import log2
 from typing import Final
 
-from tests.faults.kills import keep_alive
+from tests.faults.kinds.kills import keep_alive
 from tests.faults.registry import SHORT, fault
 from tests.faults.trial import Mix, Trial
 

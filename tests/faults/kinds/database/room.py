@@ -16,7 +16,7 @@ import psycopg
 from fang_core.errors import BackendError
 from fang_embedded import EmbeddedPostgres
 from fang_postgres import migrate
-from tests.faults.database.shared import hold, until_said
+from tests.faults.kinds.database.shared import hold, until_said
 from tests.faults.registry import BOUND, SHORT, SHORT_LEASE, fault
 from tests.faults.trial import Trial
 

@@ -8,10 +8,10 @@ from fang_core import PoolMessage, Resize, SetLogLevel, Stop
 from fang_threaded import Queue
 from tests.faults.aftermath import assert_all_slots, assert_nobody_died
 from tests.faults.fleet import Worker
-from tests.faults.network import LISTENS
+from tests.faults.kinds.network import LISTENS
+from tests.faults.kinds.replies import BEAT
 from tests.faults.pgproxy import ReplyDropper
 from tests.faults.registry import BOUND, SHORT, fault
-from tests.faults.replies import BEAT
 from tests.faults.trial import Trial
 from tests.pgbouncer import pgbouncer
 from tests.proxy import Mode, Proxy

@@ -5,9 +5,9 @@ from functools import partial
 from typing import Final
 
 from tests.faults.aftermath import assert_as_before, assert_each_ran_once, assert_nobody_died, warmed_up
+from tests.faults.kinds.servers import KEPT, WOKEN, assert_woken
 from tests.faults.producers import producing
 from tests.faults.registry import BOUND, SHORT, fault
-from tests.faults.servers import KEPT, WOKEN, assert_woken
 from tests.faults.trial import Trial
 from tests.proxy import Mode, Proxy
 

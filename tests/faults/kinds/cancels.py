@@ -6,8 +6,8 @@ from itertools import cycle
 
 from fang_core import TaskState
 from fang_threaded import Queue
+from tests.faults.kinds.stops import GRACE, LAST_CALL
 from tests.faults.registry import BOUND, SHORT, SUSPECTED, fault
-from tests.faults.stops import GRACE, LAST_CALL
 from tests.faults.trial import Trial
 
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from fang_core.errors import NotConnected
-from tests.faults.database.shared import CONNECTIONS, hold, relay, until_said
+from tests.faults.kinds.database.shared import CONNECTIONS, hold, relay, until_said
 from tests.faults.registry import BOUND, SHORT, SHORT_LEASE, fault
 from tests.faults.trial import MODES, Trial
 

@@ -13,8 +13,8 @@ from fang_threaded import Queue
 from tests.faults import audit
 from tests.faults.aftermath import assert_nobody_died
 from tests.faults.fleet import Worker
-from tests.faults.flow import GIVEN, Manager, assert_rates_held, of_keys
 from tests.faults.flow_tasks import LIMITED, LIMITS, RATED
+from tests.faults.kinds.flow import GIVEN, Manager, assert_rates_held, of_keys
 from tests.faults.nursery import Nursery
 from tests.faults.ownserver import own_server
 from tests.faults.registry import BOUND, fault

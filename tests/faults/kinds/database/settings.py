@@ -8,7 +8,7 @@ from uuid import uuid4
 from sqlalchemy import make_url
 
 from fang_core.errors import RowsLocked
-from tests.faults.database.shared import TICKING, hold, relay, settle_but_for_ticks, until_said
+from tests.faults.kinds.database.shared import TICKING, hold, relay, settle_but_for_ticks, until_said
 from tests.faults.registry import BOUND, SHORT, fault
 from tests.faults.trial import MODES, Trial
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import make_url
 
-from tests.faults.redis import BOTH, KEEP, fault, inserting
+from tests.faults.kinds.redis import BOTH, KEEP, fault, inserting
 from tests.faults.redis_trial import DURABLE, RedisTrial
 from tests.proxy import Mode, Proxy
 from tests.redisserver import RedisServer, wait_for

@@ -6,10 +6,10 @@ from typing import Final
 from sqlalchemy import make_url
 
 from tests.faults.aftermath import Before, assert_as_before, assert_each_ran_once, assert_nobody_died, warmed_up
+from tests.faults.kinds.servers import BACK, KEPT, assert_flows_again
 from tests.faults.ownserver import OwnServer
 from tests.faults.producers import Producers, producing
 from tests.faults.registry import fault
-from tests.faults.servers import BACK, KEPT, assert_flows_again
 from tests.faults.trial import Trial
 from tests.proxy import Mode, Proxy
 

@@ -3,7 +3,7 @@
 import time
 from typing import Final
 
-from tests.faults.isolation import children
+from tests.faults.kinds.isolation import children
 from tests.faults.registry import SHORT, fault
 from tests.faults.trial import Trial
 

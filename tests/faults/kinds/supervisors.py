@@ -19,7 +19,7 @@ from tests.faults.trial import MODES, Trial
 from tests.faults.worker import ORDERS
 from tests.processes import ends
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 PROCESSES: Final = 2
 FLOWS_AGAIN: Final = 15.0
 """Seconds after a fault from which on nine tenths of the slots that live work, or of the work that there is."""
