@@ -1,8 +1,9 @@
 """Inserts tasks: up to ``MOST_ROWS`` of them in one script, more in several scripts between MULTI and EXEC."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID, uuid4
 
 from pydantic_core import from_json
@@ -12,8 +13,10 @@ from fang_core.record import Task
 from fang_core.tasks.insertion import Bulk, NewTask, Overrides, in_chunks, refuse_equal
 from fang_redis.connections.sending import Sending
 from fang_redis.layout import MOST_ROWS
-from fang_redis.operations import Argument, Operation, Replicated, Together, Verb
+from fang_redis.operations import Argument, Operation, Replicated, Together, Verb, as_it_is
 from fang_redis.records import OPTION_FIELDS, microseconds, new_row, task_of, time_of
+
+T = TypeVar("T")
 
 _OPTIONS: Final = ",".join(OPTION_FIELDS)
 _MOST_CHARS: Final = 16_000_000
@@ -80,6 +83,10 @@ class Inserting:
         for chunk, look in zip(chunks, replies, strict=False):
             _raise_if_refused(look, chunk)
         return replies[len(looks) : -1]
+
+    def confirmed(self, write: Operation[T]) -> Verb[T]:
+        """Writes something that inserts a task, which replicas have to confirm."""
+        return write.parse((yield from self._replicated(replace(write, parse=as_it_is))))
 
     def _replicated(self, step: Operation[Any] | Together[Any]) -> Verb[Any]:
         if not self._replicas:

@@ -6,7 +6,7 @@ that a tick inserts or cancels, is written by one script, if the text is the sam
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -113,13 +113,9 @@ class ScheduleRoom:
         seen = yield from self._known(name)
         past = rules_of.past_tasks(_there(name, seen), backfill, seen.now, rules)
         if past and backfill.overlap is not Overlap.ALLOW:
-            seen = yield from self._read(name, past[0].row.id)
-        is_there = bool(past) and past[0].row.id in seen.read.tasks
-        if not rules_of.is_to_backfill(backfill, past, seen.last, is_there=is_there):
+            return (yield from self._backfill_one(name, past[0], backfill))
+        if not rules_of.is_to_backfill(backfill, past, seen.last, is_there=False):
             return 0
-        if rules_of.cancels(backfill.overlap, seen.last):
-            assert seen.last is not None
-            yield from self._sending.write([_cancelled(name, seen.last, seen)])
         times = [each.due for each in past]
         rows = [each.row for each in past]
         inserted = yield from self._inserting.insert_rows(rows, Due(), times, whatever_they_hold=True)
@@ -127,6 +123,24 @@ class ScheduleRoom:
             name, lambda found: rules_of.after_backfill(_there(name, found), past[-1].at), tells=False
         )
         return sum(not task.conflict for task in inserted)
+
+    def _backfill_one(self, name: str, past: rules_of.PastTask, backfill: Backfill) -> Verb[int]:
+        """Inserts the task of one tick, and cancels that of the last one if the backfill says so, in one script."""
+        while True:
+            seen = yield from self._read(name, past.row.id)
+            is_there = past.row.id in seen.read.tasks
+            if not rules_of.is_to_backfill(backfill, [past], seen.last, is_there=is_there):
+                return 0
+            after = rules_of.after_backfill(_there(name, seen), past.at)
+            cancelled = []
+            if rules_of.cancels(backfill.overlap, seen.last):
+                assert seen.last is not None
+                cancelled = [_cancelled(name, seen.last, seen)]
+            task, written = yield from self._insert(
+                seen, name, past.row, due=past.due, others=cancelled, after=partial(_whatever, after)
+            )
+            if written.is_done:
+                return int(not task.conflict)
 
     def tick_by_hand(self, tick: Tick, /) -> Verb[Task | None]:
         """See ``Verbs.tick_by_hand``."""
@@ -189,7 +203,7 @@ class ScheduleRoom:
         def after(task: Task) -> ScheduleInfo | None:
             return rules_of.after_class_tick(seen.info, tick, task, seen.now) or seen.info
 
-        task, written = yield from self._insert(seen, tick, tick.at, (), after)
+        task, written = yield from self._insert(seen, tick.name, tick.row, due=tick.at, others=(), after=after)
         if not written.is_done:
             return None
         return Ticked(after(task) != seen.info, task)
@@ -220,7 +234,8 @@ class ScheduleRoom:
             def after(task: Task) -> ScheduleInfo:
                 return rules_of.after_tick(info, tick, verdict, task, seen.now)
 
-            _, written = yield from self._insert(seen, tick, tick.due or tick.at, cancelled, after)
+            due = tick.due or tick.at
+            _, written = yield from self._insert(seen, tick.name, tick.row, due=due, others=cancelled, after=after)
         else:
             changed = rules_of.after_tick(info, tick, verdict, None, seen.now)
             written = yield from self._write(info.name, seen, changed, tells=verdict is Verdict.PAUSED)
@@ -229,23 +244,25 @@ class ScheduleRoom:
     def _insert(
         self,
         seen: Stored,
-        tick: Tick,
+        name: str,
+        row: NewTask,
+        *,
         due: datetime,
         others: Sequence[Write],
         after: Callable[[Task], ScheduleInfo | None],
     ) -> Verb[tuple[Task, Written]]:
-        """Inserts the task of a tick, unless it is there or meets an equal one, writes the schedule after it and other
+        """Inserts the row of a tick, unless it is there or meets an equal one, writes the schedule after it and other
         tasks. Returns the task that is there then; if that is an equal one, no more than its id counts."""
-        task = tick.row.inserted(due, seen.now)
+        task = row.inserted(due, seen.now)
         there = seen.read.tasks.get(task.id)
         if there is None:
             writes = [*others, Write(None, task)]
-            written = yield from self._write(tick.name, seen, after(task), writes)
+            written = yield from self._inserting.confirmed(self._write(name, seen, after(task), writes))
             if written.twin is None:
                 return written.of(task), written
             there = task._replace(id=written.twin[1])
         there = there._replace(conflict=True)
-        return there, (yield from self._write(tick.name, seen, after(there), others))
+        return there, (yield from self._write(name, seen, after(there), others))
 
     # Both -------------------------------------------------------------------------------------------------------------
 
@@ -301,6 +318,11 @@ def schedule_in(text: str) -> ScheduleInfo:
 def _stored_of(reply: Sequence[Any]) -> Stored:
     text, read = reply
     return Stored(text, read_of(read))
+
+
+def _whatever(after: ScheduleInfo, _: Task) -> ScheduleInfo:
+    """Returns the schedule, whatever task is there."""
+    return after
 
 
 def _there(name: str, seen: Stored) -> ScheduleInfo:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import redis
 
-from fang_core import BackendError, TaskState, TwinExists, Unique
+from fang_core import BackendError, Every, Overlap, TaskState, TwinExists, Unique
 from fang_core.conformance.tasks import ThreadedNote, ThreadedYearlyNote
 from fang_core.tasks.insertion import in_chunks
 from fang_redis import RedisQueue
@@ -17,7 +18,7 @@ from fang_redis.connections.links import Links
 from fang_redis.connections.runner import Runner
 from fang_redis.connections.sending import NO_TASK, ScheduleWrite, Sending, Write, Written
 from fang_redis.layout import MOST_ROWS, Keys
-from fang_redis.operations import Operation, Verb
+from fang_redis.operations import Operation, Verb, script
 from fang_redis.tasks import inserting
 from fang_threaded import WorkerPool
 from tests.redisserver import RedisServer
@@ -160,6 +161,30 @@ def test_a_schedule_that_has_changed_since_it_was_read_is_not_written_nor_the_ta
             assert (row(), queue.find_task_by_id(task.id)) == ("first", None)
         assert write("first", "second", Write(None, task)).is_done
         assert (row(), queue.find_task_by_id(task.id)) == ("second", task)
+
+
+# Schedules ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overlap", list(Overlap))
+def test_a_backfill_of_one_tick_cancels_and_inserts_in_one_script(
+    queue: RedisQueue, monkeypatch: pytest.MonkeyPatch, overlap: Overlap
+) -> None:
+    began = datetime.now(UTC)
+    queue.schedules.put("hourly", ThreadedNote(n=1), every=Every(timedelta(hours=1), began - timedelta(hours=9)))
+    sent: list[str] = []
+    send, names = Links.send, {script(name).sha: name for name in ("insert", "write")}
+
+    def noted(self: Links, commands: Any) -> Any:
+        sent.extend(names[command[1]] for command in commands if command[1] in names)
+        return send(self, commands)
+
+    monkeypatch.setattr(Links, "send", noted)
+    args = ("hourly", began - timedelta(hours=3, minutes=30), began - timedelta(hours=2, minutes=30))
+    assert queue.schedules.backfill(*args, overlap=overlap) == 1
+    assert sent == ["insert" if overlap is Overlap.ALLOW else "write"]
+    assert queue.schedules.backfill(*args, overlap=overlap) == 0
+    assert queue.count_tasks().count == 1
 
 
 # Rows that another client has spoilt ----------------------------------------------------------------------------------
