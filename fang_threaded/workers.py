@@ -130,10 +130,17 @@ class ThreadWorkers(BaseWorkers):
         self._join_all(deadline)
         if self._interrupt_children():
             self._join_all(time.monotonic() + CHILDREN_ENDING)
-        left = sum(worker.thread.is_alive() for worker in self._worker_set.workers.values()) + self.stuck
+        left = self._going_on() + self.stuck
         if not left:
             self._interrupter.close()
         return left
+
+    def _going_on(self) -> int:
+        """Counts the workers whose run goes on. An idle one may end late, on a busy machine, and holds nothing."""
+        workers = [worker for worker in self._worker_set.workers.values() if worker.thread.is_alive()]
+        busy = sum(worker.current is not None for worker in workers)
+        # A worker may just have taken a run, or have one whose outcome it is about to pass on.
+        return min(len(workers), busy + self._held())
 
     def _join_all(self, deadline: float) -> None:
         for number in tuple(self._worker_set.workers):

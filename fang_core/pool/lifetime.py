@@ -234,6 +234,7 @@ class PoolLifetime:
             on_taken=self.claimer.on_taken,
             on_ended=self.dispatch.ended,
             is_over=lambda: self.stopping.is_set() or self.claimer.is_over,
+            held=self.in_flight.__len__,
             on_fewer=self._resized,
             on_too_many_stuck=self._on_too_many_stuck,
         )

@@ -46,12 +46,14 @@ class Workers(RunQueue, Protocol):
         on_taken: OnTaken,
         on_ended: OnEnded,
         is_over: Callable[[], bool],
+        held: Callable[[], int],
         on_fewer: OnFewer,
         on_too_many_stuck: OnTooManyStuck,
     ) -> None:
         """Starts the workers. Raises ``RuntimeError`` if no thread can be started.
 
         Args:
+            held: returns how many tasks the pool holds.
             is_over: whether a worker that cannot go on is not to be replaced, since the pool stops.
         """
         ...
@@ -105,7 +107,7 @@ class Workers(RunQueue, Protocol):
         ...
 
     async def stop(self, deadline: float) -> int:
-        """Has each worker end when its run has; returns how many had not ended at the deadline."""
+        """Has each worker end when its run has; returns how many runs had not ended at the deadline."""
         ...
 
     async def join(self) -> None:
@@ -151,6 +153,7 @@ class BaseWorkers(ABC):
         self._stuck: dict[Any, Run] = {}  # by the worker that the run does not give back
         self._changing = Lock()  # held while workers are added, replaced or let go
         self._has_begun = False
+        self._held: Callable[[], int] = lambda: 0  # until it starts
         self.size = options.number_of_workers
         """See ``Workers.size``."""
         self.missing = 0
@@ -167,11 +170,13 @@ class BaseWorkers(ABC):
         on_taken: OnTaken,
         on_ended: OnEnded,
         is_over: Callable[[], bool],
+        held: Callable[[], int],
         on_fewer: OnFewer,
         on_too_many_stuck: OnTooManyStuck,
     ) -> None:
         """See ``Workers.start``."""
         self._is_over = is_over
+        self._held = held
         self._on_fewer = on_fewer
         self._on_too_many_stuck = on_too_many_stuck
         self._duties = Duties(

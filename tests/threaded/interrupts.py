@@ -105,6 +105,7 @@ class Rig:
             on_ended=self._on_ended,
             is_over=lambda: False,
             on_fewer=lambda: None,
+            held=lambda: 0,
             on_too_many_stuck=lambda: None,
         )
         self.threads = [worker.thread for worker in self.workers._by_number().values()]

@@ -83,6 +83,7 @@ class Scene:
             on_ended=lambda run, result, _: self.results.append(result),
             is_over=lambda: True,
             on_fewer=lambda: None,
+            held=lambda: 0,
             on_too_many_stuck=lambda: None,
         )
 

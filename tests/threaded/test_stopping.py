@@ -113,3 +113,21 @@ def test_a_pool_goes_on_with_fewer_workers_where_none_can_be_replaced(monkeypatc
         eventually(lambda: sum(worker.thread.is_alive() for worker in (first, second)) == 1)
         queue.insert_task(Passing())
         assert pool.drain() == 1
+
+
+def test_a_thread_without_a_run_that_ends_late_is_not_taken_for_a_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a busy machine, or of thousands, not all end within the grace period, and they hold no task."""
+    wake = ThreadWorkers._wake_idle
+    late: list[tuple[ThreadWorkers, int]] = []
+    monkeypatch.setattr(ThreadWorkers, "_wake_idle", lambda *given: late.append(given))
+    pool = WorkerPool(MemoryQueue(), number_of_workers=3, grace_period=timedelta(0))
+    pool.start()
+    try:
+        assert pool.stop() == 0
+        assert pool.is_clean
+        assert [line for line in caplog.messages if "not ended" in line] == []
+    finally:
+        wake(*late[0])
+    eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("fang-worker-")])

@@ -493,4 +493,12 @@ MUTANTS: Final = (
         ),
         r"it did not come true in time",
     ),
+    Mutant(
+        "an idle thread that ends late is taken for a run that was left",
+        [Edit("fang_threaded/workers.py", "return min(len(workers), busy + self._held())", "return len(workers)")],
+        InTest(
+            "tests/threaded/test_stopping.py::test_a_thread_without_a_run_that_ends_late_is_not_taken_for_a_run",
+        ),
+        r"assert 3 == 0",
+    ),
 )
