@@ -40,7 +40,7 @@ def insert(operations: Operations, row: NewTask, overrides: Overrides, *, notify
         found = _who_is_there(row, (yield operations.existing(row)))
         if found is not None:
             return found
-    raise came_and_went(row.kind)
+    raise came_and_went(row)
 
 
 def insert_many(
@@ -95,7 +95,7 @@ def _insert_unique(
         twins: dict[str | None, Task] = yield operations.twins([row.uniq_hash for row in missing if row.uniq_hash])
         tasks |= {row.id: twins[row.uniq_hash]._replace(conflict=True) for row in missing if row.uniq_hash in twins}
         missing = [row for row in missing if row.id not in tasks]
-    raise came_and_went(rows[0].kind)
+    raise came_and_went(missing[0])
 
 
 def tick_by_hand(operations: Operations, tick: Tick, *, notify: bool) -> Script[Task | None]:

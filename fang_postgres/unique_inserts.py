@@ -12,6 +12,7 @@ from fang_core.lifecycle import DUE_STATES
 from fang_core.record import Task
 from fang_core.tasks.insertion import NewTask, Overrides, in_chunks, refuse_equal, twin_of
 from fang_postgres.operations import Operations
+from fang_postgres.operations.inserts import left_out
 from fang_postgres.operations.uniques import KeepingOut
 from fang_postgres.statement import Script
 
@@ -64,7 +65,7 @@ def insert_on_terms(
         missing = [row for row in missing if row.id not in tasks]
         if not missing:
             return [tasks[row.id] for row in rows]
-    raise came_and_went(rows[0].kind)
+    raise came_and_went(missing[0])
 
 
 def due_as(inserted: Mapping[UUID, Task], otherwise: Overrides) -> Overrides:
@@ -74,9 +75,14 @@ def due_as(inserted: Mapping[UUID, Task], otherwise: Overrides) -> Overrides:
     return otherwise
 
 
-def came_and_went(kind: str) -> BackendError:
-    """Returns the error for an insert whose twin was there each time it inserted, and gone each time it looked."""
-    return BackendError(f"{kind}: an equal unique task came and went {TRIES} times; insert it again")
+def came_and_went(row: NewTask) -> BackendError:
+    """Returns the error for an insert whose twin was there each time it inserted, and gone each time it looked.
+
+    A row that has no twins was kept out by something else.
+    """
+    if row.uniq_hash is None:
+        return left_out(row.kind, 0, 1)
+    return BackendError(f"{row.kind}: an equal unique task came and went {TRIES} times; insert it again")
 
 
 def _compared(row: NewTask) -> str:

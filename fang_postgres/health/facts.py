@@ -92,9 +92,14 @@ class TaskTable(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """The privileges that the role has not: by table, those of ``grants.PRIVILEGES`` that are missing."""
+    """The privileges that the role has not: by table, those of ``grants.PRIVILEGES`` that are missing.
+
+    Attributes:
+        policed: the tables of which policies decide which rows the role sees and writes.
+    """
 
     missing: Mapping[str, frozenset[str]]
+    policed: Sequence[str] = ()
 
 
 class HealthFacts:
@@ -125,10 +130,11 @@ class HealthFacts:
 
         def decode(rows: Rows) -> Rights:
             missing: dict[str, set[str]] = {}
-            for table, privilege, is_held in rows:
+            for table, privilege, is_held, _ in rows:
                 if not is_held:
                     missing.setdefault(table, set()).add(privilege)
-            return Rights({table: frozenset(privileges) for table, privileges in missing.items()})
+            policed = sorted({table for table, _, _, is_policed in rows if is_policed})
+            return Rights({table: frozenset(privileges) for table, privileges in missing.items()}, policed)
 
         return Operation(sql.privileges(self._tables), params, decode)
 

@@ -138,6 +138,11 @@ def connections(found: Server, given: Mapping[str, str]) -> Check:
 
 def privileges(role: str, schema_name: str, found: Rights) -> Check:
     """Judges what the role may do."""
+    if found.policed:
+        tables = some(found.policed)
+        text = f"row-level security decides which rows of {tables} role {role} sees and writes: it hides tasks silently"
+        first = f'"{schema_name}".{found.policed[0]}'
+        return Check("privileges", Level.WARNING, text, f"ALTER TABLE {first} DISABLE ROW LEVEL SECURITY")
     lacks = {purpose: _lacks(rights, found) for purpose, rights in PRIVILEGES.items() if purpose != "scaling"}
     able = [purpose for purpose, missing in lacks.items() if not missing]
     where = "" if schema_name == "fang" else f" --schema {schema_name}"

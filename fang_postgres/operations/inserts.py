@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+from fang_core.errors import BackendError
 from fang_core.interpreter.collector import uncollected
 from fang_core.record import Task
 from fang_core.tasks.insertion import NewTask, Overrides
@@ -69,8 +70,18 @@ def as_inserted(row: NewTask, scheduled_at: datetime, created_at: datetime, lane
     return task if lane == row.lane else task._replace(lane=lane)
 
 
+def left_out(kind: str, written: int, sent: int) -> BackendError:
+    """Returns the error for rows that the database has taken and not written, as nothing of ours would do."""
+    return BackendError(
+        f"{kind}: the database has taken the insert and written {written} of {sent} rows: "
+        "see whether a trigger or a rule of fang_tasks leaves rows out"
+    )
+
+
 def _new_tasks(rows: list[NewTask], told: Rows) -> list[Task]:
-    scheduled_at, created_at, managed = told[0][:3]
+    scheduled_at, created_at, managed, written = told[0][:4]
+    if written != len(rows):
+        raise left_out(rows[0].kind, written, len(rows))
     tasks = uncollected(lambda: [row.inserted(scheduled_at, created_at) for row in rows])
     if managed:
         return [each._replace(lane="") if each.lane is None and each.task_type in managed else each for each in tasks]

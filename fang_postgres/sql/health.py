@@ -33,7 +33,8 @@ WHERE name = ANY(ARRAY[{", ".join(f"'{name}'" for name in SETTINGS)}])
 _PRIVILEGES = """
 SELECT w.name, w.privilege,
        n.oid IS NOT NULL AND has_schema_privilege(n.oid, 'USAGE') AND c.oid IS NOT NULL
-           AND has_table_privilege(c.oid, w.privilege)
+           AND has_table_privilege(c.oid, w.privilege),
+       c.relkind = 'r' AND row_security_active(c.oid)
 FROM unnest(:p_tables, :p_privileges) AS w (name, privilege)
 LEFT JOIN pg_namespace AS n ON n.nspname = '{schema}'
 LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.name
@@ -83,7 +84,9 @@ def settings() -> Statement:
 
 
 def privileges(t: Tables) -> Statement:
-    """Reads whether the role has each of ``p_privileges`` on the table or view of the same place in ``p_tables``."""
+    """Reads whether the role has each of ``p_privileges`` on the table or view of the same place in ``p_tables``, and
+    whether policies decide which of its rows the role sees and writes.
+    """
     texts = ARRAY(Text)
     core: Executable = text(_PRIVILEGES.format(schema=t.schema)).bindparams(
         bindparam("p_tables", type_=texts), bindparam("p_privileges", type_=texts)

@@ -78,6 +78,7 @@ def insert_many(t: Tables) -> Statement:
         func.max(inserted.c.scheduled_at).label("scheduled_at"),
         func.max(inserted.c.created_at).label("created_at"),
         known_types(t).label("managed"),
+        func.count().label("written"),
         waking(t, inserted, passed_at=SET_BY_HAND),
     )
     return Statement("insert_many", told.select_from(inserted))

@@ -145,6 +145,11 @@ def test_what_a_role_may_not_see_is_said(role: str, owner: "psycopg.Connection[A
     found = checks(role)
     assert "may run pools" in found["privileges"]["text"]
     assert {name for name, check in found.items() if check["level"] == "unknown"} == set()
+    owner.execute("ALTER TABLE fang.fang_tasks ENABLE ROW LEVEL SECURITY")
+    try:
+        assert checks(role)["privileges"]["level"] == "warning"
+    finally:
+        owner.execute("ALTER TABLE fang.fang_tasks DISABLE ROW LEVEL SECURITY")
 
 
 def test_a_pooler_in_transaction_mode_is_found(url: str) -> None:

@@ -125,6 +125,10 @@ def test_privileges() -> None:
         in check.text
     )
     assert check.remedy == "if it is to run pools: fang migrate --grants app --for worker"
+    check = rules.privileges("app", "jobs", Rights({}, ["fang_tasks"]))
+    assert check.level is Level.WARNING
+    assert "row-level security decides which rows of fang_tasks role app sees" in check.text
+    assert check.remedy == 'ALTER TABLE "jobs".fang_tasks DISABLE ROW LEVEL SECURITY'
     check = rules.privileges("app", "jobs", lacking(*PRIVILEGES["worker"]))
     assert check.level is Level.ERROR
     assert check.remedy == "fang migrate --grants app --for worker --schema jobs"

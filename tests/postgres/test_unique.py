@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from fang_async import AsyncQueue
-from fang_core import Runnable, TaskConfig, Unique
+from fang_core import BackendError, Runnable, TaskConfig, Unique
 from fang_core.backends.claims import ClaimRequest
 from fang_core.backends.pools import PoolRecord
 from fang_core.lifecycle import Outcome
@@ -257,3 +257,20 @@ def test_a_bulk_of_several_statements_is_due_at_one_time(queue: Queue) -> None:
     assert [row.conflict for row in rows] == [True] + [False] * 5_500
     assert len({row.scheduled_at for row in rows[1:]}) == 1
     assert [row.id for row in rows] == sorted(row.id for row in rows)
+
+
+def test_a_row_that_a_trigger_leaves_out_is_not_taken_for_a_unique_one(url: str, queue: Queue) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("""
+            CREATE FUNCTION fang.leave_out() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+            CREATE TRIGGER leaves_out BEFORE INSERT ON fang.fang_tasks FOR EACH ROW EXECUTE FUNCTION fang.leave_out()
+        """)
+        try:
+            for insert in (
+                lambda: queue.insert_task(Once(), uniq=False),
+                lambda: queue.insert_tasks([Once(), Once(n=1)], uniq=False),
+            ):
+                with pytest.raises(BackendError, match=r"the insert and written 0 of [12] rows: see whether a trigger"):
+                    insert()
+        finally:
+            connection.execute("DROP FUNCTION fang.leave_out CASCADE")

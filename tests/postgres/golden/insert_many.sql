@@ -20,6 +20,6 @@ FROM inserted
 WHERE $1::TIMESTAMP WITH TIME ZONE <= clock_timestamp() GROUP BY inserted.task_type, inserted.priority) AS passed
 WHERE $13::BOOLEAN)
  SELECT max(inserted.scheduled_at) AS scheduled_at, max(inserted.created_at) AS created_at, array((SELECT fang.fang_types.task_type
-FROM fang.fang_types)) AS managed, (SELECT count(woken.told) AS count_1
+FROM fang.fang_types)) AS managed, count(*) AS written, (SELECT count(woken.told) AS count_1
 FROM woken) AS woken
 FROM inserted
