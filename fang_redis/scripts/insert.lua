@@ -27,7 +27,7 @@ local function twin_of(r)
   local period = r.terms.period and call('HGET', P..'periods', r.terms.period)
   if period then
     local id, inserted, till = period:match('^(%S+) (%S+) (%S+)$')
-    if till == 'inf' or tonumber(till) > now_us then return id, inserted end
+    if till == 'inf' or (tonumber(till) or 0) > now_us then return id, inserted end
   end
 end
 

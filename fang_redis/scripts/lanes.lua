@@ -13,13 +13,16 @@ for i = 11 + ARGV[10], #ARGV do kinds[ARGV[i]] = true end
 local registered = call('HEXISTS', P..'beats', pool)
 local of_type = call('HMGET', P..'managed:'..T,
   'version', 'row', 'tat', 'fetched_last', 'until', 'key_most', 'interval', 'burst', 'weights')
-local out = {now, registered, {of_type[1] or '', of_type[2] or '', of_type[3] or '', of_type[4] or ''}, 0}
+local type_tat = whole(of_type[3], FIRST_TIME, LAST_TIME) and of_type[3] or ''
+local out = {now, registered, {of_type[1] or '', of_type[2] or '', type_tat, of_type[4] or ''}, 0}
 local till = of_type[5]
 if ARGV[9] == '1' then after = of_type[4] or '' end
-if registered == 0 or not is_managed(T) or till and (till == 'inf' or tonumber(till) > now_us) then return out end
+if registered == 0 or not is_managed(T) or till and (till == 'inf' or (tonumber(till) or 0) > now_us) then return out end
 
-local key_most, interval, burst = tonumber(of_type[6] or 1e9), tonumber(of_type[7] or 0), tonumber(of_type[8] or 0)
-local weights = of_type[9] and cjson.decode(of_type[9]) or {}
+local key_most = of_type[6] and tonumber(of_type[6]) or 1e9
+local interval, burst = tonumber(of_type[7] or 0) or 0, tonumber(of_type[8] or 0) or 0
+local is_read, weights = pcall(cjson.decode, of_type[9] or '{}')
+if not is_read or type(weights) ~= 'table' then weights = {} end
 out[4] = tonumber(call('HGET', P..'busy', T)) or 0
 
 local function is_tried(mark, group, k)
@@ -66,7 +69,8 @@ local function starts(lane)
   local runs = key_most < 1e9 and tonumber(call('HGET', P..'running:'..T, lane)) or 0
   local free, tat = math.min(limit, key_most - runs), ''
   if interval > 0 then
-    tat = call('HGET', P..'tats:'..T, lane) or ''
+    tat = call('HGET', P..'tats:'..T, lane)
+    tat = whole(tat, FIRST_TIME, LAST_TIME) and tat or ''
     local full = math.max(tonumber(tat) or 0, now_us)
     if full > now_us + burst * interval then full = now_us + (burst - 1) * interval end
     free = math.min(free, burst - math.ceil((full - now_us) / interval))
@@ -96,7 +100,7 @@ for p = -2, 2 do
     local ids = first_of(p, lane, 1)
     if #ids == 0 then return false end
     local free, tat, runs = starts(lane)
-    local each = {lane = lane, free = free, tat = tat, runs = runs, ids = ids, weight = weights[lane] or 1}
+    local each = {lane = lane, free = free, tat = tat, runs = runs, ids = ids, weight = tonumber(weights[lane]) or 1}
     found[#found + 1] = each
     if free > 0 then wanted = wanted + math.min(free, quantum * each.weight); shares = shares + each.weight end
   end)

@@ -60,6 +60,15 @@ end
 
 local function say(text) call('PUBLISH', CHANNEL, text) end
 
+-- Adds to a number of a hash, and returns what it is then. If another client has put something else there, it begins
+-- at 0.
+local function add_to(key, field, by)
+  local is = redis.pcall('HINCRBY', key, field, by)
+  if type(is) == 'number' then return is end
+  if is.err:find('WRONGTYPE', 1, true) then call('UNLINK', key) else call('HDEL', key, field) end
+  return call('HINCRBY', key, field, by)
+end
+
 local function settle()
   for key, rows in pairs(lines) do
     each('ZADD', key, rows); call('ZADD', P..'levels:'..rows.T, 0, indexed(rows.sub)); call('SADD', P..'types', rows.T)
@@ -69,12 +78,12 @@ local function settle()
     local all = 0
     for lane, by in pairs(of) do
       if by ~= 0 then
-        local is = call('HINCRBY', P..'running:'..T, lane, by)
+        local is = add_to(P..'running:'..T, lane, by)
         if is <= 0 then call('HDEL', P..'running:'..T, lane) end
         all = all + by - math.min(is, 0)
       end
     end
-    if all ~= 0 and call('HINCRBY', P..'busy', T, all) <= 0 then call('HDEL', P..'busy', T) end
+    if all ~= 0 and add_to(P..'busy', T, all) <= 0 then call('HDEL', P..'busy', T) end
   end
   each('ZREM', P..'ids', deaths); each('ZADD', P..'ids', births)
   for T in pairs(woken) do if call('SCARD', P..'waiting:'..T) > 0 then say('w'..T) end end
@@ -213,7 +222,7 @@ local function is_managed(T)
   if known_managed[T] == nil then
     local v = call('HMGET', P..'managed:'..T, 'limited', 'until')
     local till = v[2] or ''
-    known_managed[T] = v[1] == '1' or till == 'inf' or (till ~= '' and tonumber(till) > now_us)
+    known_managed[T] = v[1] == '1' or till == 'inf' or (tonumber(till) or 0) > now_us
   end
   return known_managed[T]
 end

@@ -19,7 +19,7 @@ for T in pairs(types) do
   end
   local runs = tonumber(call('HGET', P..'busy', T)) or 0
   local till = call('HGET', P..'managed:'..T, 'until')
-  local paused = till and (till == 'inf' or tonumber(till) > now_us)
+  local paused = till and (till == 'inf' or (tonumber(till) or 0) > now_us)
   out[#out + 1] = {T, due, first and format('%.0f', first) or '', runs, paused and 1 or 0}
 end
 return out

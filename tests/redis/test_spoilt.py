@@ -105,6 +105,22 @@ def test_others_run_beside_a_key_that_holds_no_hash(
     assert states(backend, others) == {TaskState.FINISHED}
 
 
+@pytest.mark.parametrize(
+    ("key", "field"),
+    [("busy", TYPES[1]), ("running:conformance.limited", "0"), ("tats:conformance.limited", "0")]
+    + [("managed:conformance.limited", each) for each in ("until", "tat", "key_most", "weights", "interval", "burst")]
+    + [("managed:common", "until")],
+)
+def test_tasks_are_inserted_and_run_whatever_stands_in_the_hashes_of_their_types(
+    backend: Backend, redis_client: redis.Redis, key: str, field: str
+) -> None:
+    inserted(backend, ThreadedLimitedNote, 1)
+    redis_client.hset(f"{{fang}}:{key}", field, "odd")
+    others = backend.insert_many([cls(n=n) for n in range(2) for cls in (ThreadedNote, ThreadedLimitedNote)])
+    pool_on(backend).drain()
+    assert states(backend, others) == {TaskState.FINISHED}
+
+
 def test_a_claim_looks_further_if_it_has_brought_none_that_can_be_read(
     backend: Backend, redis_client: redis.Redis
 ) -> None:
