@@ -5,7 +5,7 @@ import gc
 import sys
 from typing import Final
 
-from fang_cli.ending import ENDED_BY_SIGTERM, Ended, end_at_sigterm, end_in_peace
+from fang_cli.ending import ENDED_BY_SIGTERM, Ended, end_at_sigterm, end_in_peace, hold_signals
 
 _UNWRITTEN: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """A full disk, and a terminal that is gone."""
@@ -14,17 +14,23 @@ _UNWRITTEN: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EI
 def main() -> None:
     """Runs the command. SIGTERM ends it at once until pools run. If its libraries are missing, says what to install."""
     end_at_sigterm()
+    if _is_worker():
+        hold_signals()
     # Nothing of what a command imports can be freed, and most commands end soon; the others collect (see ``Later``).
     gc.disable()
     try:
         _run()
     except Ended:
         # A worker whose pools have not started left nothing undone; of other commands that is not known here.
-        sys.exit(0 if sys.argv[1:2] == ["worker"] else ENDED_BY_SIGTERM)
+        sys.exit(0 if _is_worker() else ENDED_BY_SIGTERM)
     finally:
         # A process ends with a last collection, which would walk all that was imported only to free what ends with it:
         # that took 0.15 s of CPU time of `fang status`.
         gc.freeze()
+
+
+def _is_worker() -> bool:
+    return sys.argv[1:2] == ["worker"]
 
 
 def _run() -> None:

@@ -1,6 +1,7 @@
 """Ends the command at SIGTERM while nothing runs that must be stopped in order, as process 1 too.
 
-Also handles signals that come while the command ends anyway. This module imports nothing that takes time.
+Also handles signals that come while the command ends anyway, and holds those that come before a supervisor can take
+them. This module imports nothing that takes time.
 """
 
 import atexit
@@ -13,6 +14,9 @@ from time import monotonic
 from typing import Any, Final, NoReturn
 
 ENDED_BY_SIGTERM: Final = 128 + signal.SIGTERM
+
+HELD: Final = () if sys.platform == "win32" else (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
+"""What the supervisor of ``fang worker --processes`` is told by; their default action would end or stop it."""
 
 _COUNTS_AGAIN_AFTER: Final = 1.0  # seconds, as for running pools: see fang_core.pool.signals
 _COMMAND: Final[list[int]] = []  # the pid of the command's process
@@ -34,6 +38,21 @@ def end_at_sigterm() -> None:
     atexit.register(_ignore_signals)  # the first function registered is the last one called
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
+
+
+def hold_signals() -> None:
+    """Holds the signals that tell a supervisor something, until ``let_signals_in`` is called.
+
+    They may come before the command knows whether it is a supervisor, and its libraries take time to import.
+    """
+    if HELD:
+        signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+
+
+def let_signals_in() -> None:
+    """Lets in the signals that were held, those too that have come meanwhile."""
+    if HELD:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 
 def check_ended() -> None:

@@ -4,12 +4,12 @@ import os
 import signal
 from typing import Final, Self
 
+from fang_cli.ending import HELD, let_signals_in
+
 HANDLED: Final = (
     signal.SIGTERM,
     signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
+    *HELD,
     signal.SIGCHLD,
 )
 
@@ -23,6 +23,7 @@ class SignalInbox:
         os.set_blocking(self._write, False)
         self._former_wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._former = {number: signal.signal(number, _ignored) for number in HANDLED}
+        let_signals_in()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from fang_cli import arguments
+from fang_cli.ending import let_signals_in
 from fang_cli.settings import settings
 from fang_cli.worker.serving import LOOPBACK, Ports, check_extra
 from fang_cli.worker.supervised import SupervisorLink
@@ -129,6 +130,7 @@ def worker(
         limits = Limits(max_tasks or inf, max_memory or inf)
         watched = reloading.Reloading(reloading.directories_of(pools)) if reloads else None
         ctx.exit(run_supervisor(others, processes, limits, log_level, ports, reloading=watched))
+    let_signals_in()
     from fang_cli.worker.running import run_worker
 
     ctx.exit(

@@ -316,6 +316,20 @@ def test_a_reload_runs_new_code_in_one_process_after_the_other(start: Start, url
     assert rows(url) == [(0,)]
 
 
+def test_signals_that_come_before_the_supervisor_can_take_them_are_kept(tmp_path: Path, start: Start) -> None:
+    settings = tmp_path / "pyproject.toml"
+    os.mkfifo(settings)
+    supervised = start(processes=1)
+    with settings.open("w"):  # once the command reads its settings, and waits for the end of the file
+        supervised.send(signal.SIGTTIN)
+        supervised.send(signal.SIGHUP)
+        settings.unlink()
+    supervised.hear(r"ready old 2 \d+")
+    log = supervised.stop()
+    assert "SIGTTIN: one process more, 2 in all" in log
+    assert "SIGHUP" in log
+
+
 @pytest.mark.long
 def test_a_reload_of_code_that_is_broken_leaves_the_processes_alone(start: Start, url: str) -> None:
     supervised = start()
