@@ -295,8 +295,9 @@ CHANGES: list[tuple[Any, Any, str, str]] = [
 
 
 def named(value: object) -> str:
-    """Its repr without addresses: the processes of xdist have to give a test the same name."""
-    return re.sub(r" at 0x[0-9a-f]+", "", f"{value!a}")[:50]
+    """Its repr without addresses, and with the items of a set in order: xdist's processes must give a test one name."""
+    text = re.sub(r" at 0x[0-9a-f]+", "", f"{value!a}")
+    return re.sub(r"{([^{}]*)}", lambda items: f"{{{', '.join(sorted(items[1].split(', ')))}}}", text)[:50]
 
 
 @pytest.mark.parametrize(("declared", "value", "path", "why"), CHANGES, ids=named)
