@@ -20,7 +20,6 @@ SHORTEST: Final = 16
 _QUEUE: Final = "the public class of a mode: its constructor and docstrings are what an editor shows to its users"
 
 EXCEPTIONS: Final[Mapping[str, str]] = {
-    "__init__.py": "the public names of a mode, which are the same",
     "queue.py": _QUEUE,
     "pool.py": "the public class of a mode: its signatures and docstrings are what an editor shows to its users",
 }

@@ -13,7 +13,7 @@ import pytest
 from fang_async import AsyncQueue
 from fang_core.backends.memory.async_queue import AsyncMemoryQueue
 from fang_core.errors import BackendUnavailable, StatementRefused
-from fang_core.masking import masks
+from fang_core.masking import secret_names
 from fang_core.monitoring.listing import Count, TaskPage
 from fang_core.record import Task, TaskState
 from fang_core.tasks.options import InsertOptions
@@ -115,7 +115,7 @@ async def test_a_search_in_what_is_masked_is_refused_without_its_class_too(queue
 async def test_nobody_searches_in_payloads_of_a_class_whose_secrets_are_not_known(
     queue: AsyncMemoryQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(masks, "secret_names", lambda cls: None if cls is Ship else frozenset())
+    monkeypatch.setattr(secret_names, "secret_names", lambda cls: None if cls is Ship else frozenset())
     async with page_of(queue) as browser:
         assert (await browser.get('/tasks?payload={"order":1}')).status_code == 400
         assert (await browser.get('/tasks?kind=web-free&payload={"value":1}')).status_code == 200
