@@ -163,8 +163,9 @@ OVER: Final = """
     CREATE FUNCTION counted() RETURNS trigger LANGUAGE plpgsql VOLATILE AS $$
         DECLARE running integer; allowed integer;
         BEGIN
-            SELECT max_running INTO allowed FROM fang.fang_types WHERE task_type = 'exports';
-            SELECT count(*) INTO running FROM fang.fang_tasks WHERE task_type = 'exports' AND state = 'in_progress';
+            -- Both by one snapshot: between two the limit may be removed, and others start.
+            SELECT (SELECT max_running FROM fang.fang_types WHERE task_type = 'exports'), count(*)
+                INTO allowed, running FROM fang.fang_tasks WHERE task_type = 'exports' AND state = 'in_progress';
             IF running > allowed THEN INSERT INTO over VALUES (running, allowed); END IF;
             RETURN NULL;
         END $$;
