@@ -51,6 +51,9 @@ LONG: Final = (
     "tests/test_extras.py",
     "tests/web/test_chromium.py",
     "tests/web/test_hostile_rows.py",
+    "tests/postgres/test_lane_plans.py",
+    "tests/sqlite/test_hostile_file.py",
+    "tests/redis/test_spoilt.py",
 )
 """What comes first, so that no process is left with a long file when the others have ended."""
 
