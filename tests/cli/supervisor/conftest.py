@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 
 from fang_cli.supervisor.process_group import Limits
-from tests.cli.supervisor.told import Told
+
+pytest.register_assert_rewrite("tests.cli.supervisor.told")  # so that its assertions tell values; before its import
 
 
 @pytest.fixture
 def make() -> Iterator[Any]:
+    from tests.cli.supervisor.told import Told
+
     made: list[Told] = []
 
     def make(processes: int = 2, *, is_reloading: bool = False, **limits: float) -> Told:
