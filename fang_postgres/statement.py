@@ -2,8 +2,8 @@
 
 The threaded mode sends ``Statement.psycopg_text`` through raw psycopg, the async mode ``Statement.text`` with
 ``arguments()`` through raw asyncpg. An application's engine, and a connection that a caller passes, get
-``Statement.text_form``. Whatever would break silently in one of
-these ways is refused when the statement is made, or its text:
+``Statement.text_form``. Whatever would break silently in one of these ways is refused when the statement is made, or
+its text:
 
 - bind names start with ``p_``: plain column names are reserved inside UPDATE;
 - no text that depends on values (``.in_()`` with a list): it could not be compiled once;
@@ -11,7 +11,8 @@ these ways is refused when the statement is made, or its text:
 
 The compiler gives the order of arguments, not the way the statement is written.
 
-SQLAlchemy is imported where a statement is made or compiled: who sends texts that are there needs none of it.
+SQLAlchemy is imported where a statement is made or compiled: whoever sends a text that is compiled already needs none
+of it.
 """
 
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence

@@ -132,8 +132,7 @@ class Claimer:
 
     def _on_wake(self, late: LateRows | None) -> None:
         if late is None:
-            if self._may_repeat_claims():
-                self._standby.fire()
+            self._standby.fire(self._may_repeat_claims)
             self._policy.woke()
         else:
             self._policy.tell(late)

@@ -6,6 +6,7 @@ claim again what the last claim has not found. So that claim is sent at once, an
 """
 
 import time
+from collections.abc import Callable
 from threading import Lock
 from typing import NamedTuple
 
@@ -41,13 +42,18 @@ class Standby:
         """Has ``fire`` send nothing, unless it is just doing so; a signal handler may call this."""
         self._armed = None
 
-    def fire(self) -> None:
-        """Sends the claim, if there is one; it does not wait."""
+    def fire(self, may_send: Callable[[], bool]) -> None:
+        """Sends the claim, if there is one and it may be sent; it does not wait.
+
+        If one is under way already, the claimer hears that the pool was woken again, whatever may be sent now.
+        """
         if self._armed is None and self._sent is None:
             return
         with self._changing:
             if self._sent is not None:
                 self._again = True  # that claim may not see what this call is about
+                return
+            if not may_send():
                 return
             armed, self._armed = self._armed, None
             if armed is not None:

@@ -422,6 +422,17 @@ def test_it_claims_again_if_it_is_woken_once_more_while_such_a_claim_is_under_wa
     assert len(resting.store.called("send")) == 1
 
 
+def test_it_is_woken_once_more_also_when_no_further_claim_may_be_sent(
+    resting: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a class that was defined meanwhile would have it: the task may be of that class."""
+    resting.store.on_wake(None)
+    monkeypatch.setattr(Kinds, "is_behind", True)
+    resting.store.on_wake(None)
+    resting.runtime.settle()
+    assert resting.store.verbs == ["send", "answer", "claim"]
+
+
 def test_it_claims_itself_if_its_claim_could_not_be_sent(resting: Pool) -> None:
     resting.store.sends = False
     resting.runtime.advance(20.0)
