@@ -25,6 +25,7 @@ from fang_core.claims.policy import (
 from fang_core.config import PoolOptions
 from fang_core.errors import BackendError, FangError
 from fang_core.events import EventBus, Events
+from fang_core.pool.drains import PLAIN, Drain, Drains, adopt_before
 from fang_core.pool.identity import PoolIdentity
 from fang_core.pool.outage import Outage
 from fang_core.pool.runtime import Event, Runtime, Service
@@ -39,23 +40,9 @@ NOTHING_FREED: Final[Mapping[str, int]] = MappingProxyType({})
 MOST_LANES_IN_DRAINS: Final = 10_000
 """A drain looks for due tasks of a full type among this many lanes at most; if there are more, it assumes some."""
 
-PLAIN: Final = ""
-"""Stands for all task types that are not managed; no task type is empty."""
-
 
 class ClaimerStore(ClaimStore, FlowStore, PoolStore, WakeStore, Protocol):
     """The part of a backend that a claimer uses."""
-
-
-class Drain:
-    """A caller's wait until no due task is left."""
-
-    def __init__(self, over: Event) -> None:
-        self.over = over
-        self.empty: set[str] = set()
-        """The types in which claims since its beginning have found nothing that may start; see ``PLAIN``."""
-        self.adopted: set[str] = set()
-        """The managed types in which every task that was inserted before its beginning has a lane."""
 
 
 class Claimer:
@@ -118,7 +105,7 @@ class Claimer:
         self._has_capacity = runtime.event()
         self._waits_for_workers: Event | None = None  # on_taken sets it when no more than _low tasks wait
         self._low = 0
-        self._drains: list[Drain] = []
+        self._drains = Drains(runtime)
         self._service: Service | None = None
         self.claims = 0
         """How many claims were answered."""
@@ -196,8 +183,7 @@ class Claimer:
         Tasks of paused types are left, and those whose keys have as many runs in other pools as they may. It waits for
         rates, for types that are full with runs of other pools, and while limits change.
         """
-        drain = Drain(self._runtime.event())
-        self._drains.append(drain)
+        drain = self._drains.begin()
         try:
             self._policy.look_at_all()
             self.wake()
@@ -208,8 +194,7 @@ class Claimer:
 
     def end_drains(self) -> None:
         """Ends every ``drained`` that still waits, as the pool has stopped."""
-        for drain in tuple(self._drains):
-            drain.over.set()
+        self._drains.end_all()
 
     async def close(self, within: float) -> None:
         """Ends the service of a stopping pool; a claim that is under way has ``within`` seconds to end."""
@@ -345,10 +330,10 @@ class Claimer:
         Returns the drains that the claim may end. They are read first, so that it sees every task that was inserted
         before they began.
         """
-        drains = () if self._in_flight else tuple(self._drains)
+        drains = () if self._in_flight else self._drains.present()
         await self._learn_kinds()
         if drains:
-            await self._adopt(drains)
+            await adopt_before(drains, self._policy.managed, self._store)
         await self._look_at_types(whole=bool(drains))
         return drains
 
@@ -377,8 +362,7 @@ class Claimer:
 
     def _give_to_workers(self, claim: Claim | LaneClaim, began: float) -> bool:
         """Hands out the tasks of a claim; returns whether some go back, see ``Dispatch.hand_out``."""
-        for drain in self._drains:
-            drain.empty.clear()  # what runs may insert
+        self._drains.found_tasks()
         claimed = ClaimTime(claim.now, began)
         return self._dispatch.hand_out(claim.tasks, self._identity.id, claimed, time.monotonic())
 
@@ -405,16 +389,6 @@ class Claimer:
             if not self._knows_kinds:
                 await self._declare()
             self._knows_kinds, self._told_isolated = True, isolated
-
-    async def _adopt(self, drains: Collection[Drain]) -> None:
-        """Gives lanes to tasks that have none, which no claim finds, before these drains end; see
-        ``FlowStore.adopt_all``."""
-        for task_type in self._policy.managed:
-            late = [drain for drain in drains if task_type not in drain.adopted]
-            if late:
-                await self._store.adopt_all(task_type)
-                for drain in late:
-                    drain.adopted.add(task_type)
 
     async def _look_at_types(self, *, whole: bool) -> None:
         """Asks the backend which task types have tasks, if the pool serves many types."""
