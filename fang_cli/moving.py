@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _SHOWN: Final = 10
 """The most tasks that stay, and the most names, that are told one by one."""
 
+_SAME: Final = "--from and --to are the same queue"
+
 
 @click.command()
 @click.option("--from", "source", metavar="URL", required=True, help=f"Where they are: {FORMS}.")
@@ -56,13 +58,14 @@ def move(
     from fang_backends.urls import shown_url
     from fang_cli.json_text import as_json as document
     from fang_core.aside import Route
+    from fang_core.backends.moving import is_same
     from fang_core.backends.moving_settings import SettingsMover
     from fang_core.lifecycle import DUE_STATES
     from fang_core.tasks.selecting.filter import TaskFilter
 
     route = Route(_named(shown_url(source), from_schema), _named(shown_url(target), to_schema))
     if route.source == route.target:
-        raise UsageError("--from and --to are the same queue")
+        raise UsageError(_SAME)
     which = TaskFilter(task_types=task_types or None, states=DUE_STATES)
     with ExitStack() as stack:
         here = stack.enter_context(queue_of(chosen_database(source), name=from_schema, max_pool_size=1))
@@ -73,6 +76,8 @@ def move(
             click.echo(document(found) if as_json else _found_in_words(found))
             return
         stack.enter_context(_alone(route))
+        if is_same(here, there):
+            raise UsageError(_SAME)
         moved = settings.move()  # first, so that no task comes before the pause or the limits of its type
         done = _moved(here, there, route, which)
     click.echo(document(_as_object(done, moved)) if as_json else _in_words(done, moved))

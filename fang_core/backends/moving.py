@@ -21,8 +21,9 @@ in the source, where it was.
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from fang_core.aside import ASIDE, Route, released, route_of, set_aside
 from fang_core.backends.store import Backend
@@ -124,6 +125,25 @@ class Moved:
     waiting: int = 0
 
 
+_MARKER: Final = "fang.move"
+"""The kind of the task by which a move looks whether two queues are one."""
+
+
+def is_same(source: MovableQueue, target: MovableQueue) -> bool:
+    """Tells whether both are one queue, as two names of one host may lead to: a move would remove what it has just put.
+
+    A task that has ended, which nobody can run, is put into the target, looked for in the source, and removed. One that
+    a killed call has left goes with it.
+    """
+    now = datetime.now(UTC)
+    marker = Task(uuid4(), {"type": _MARKER}, _MARKER, ASIDE, TaskState.CANCELLED, 0, 0, 0, 0, 0, now, now, now)
+    target.moving.put([Parcel(marker)])
+    try:
+        return bool(source.moving.read([marker.id]))
+    finally:
+        target.remove_tasks(TaskFilter(kinds=_MARKER, task_types=ASIDE, states=TaskState.CANCELLED))
+
+
 class Mover:
     """Moves the waiting tasks that match from one queue to another. See the module.
 
@@ -218,6 +238,9 @@ class Mover:
             if len(aside) == 1:
                 return {aside[0].task.id: str(error)}
             return {task_id: why for each in aside for task_id, why in self._put([each]).items()}
+        routes = {
+            parcel.task.id: route_of(parcel.task) for parcel in aside
+        }  # of an earlier run: its words for the source
         others = [parcel.task.id for parcel in aside if parcel.task.id not in written]
         there = {each.task.id: each.task for each in self._target.moving.read(others)} if others else {}
         refused = {}
@@ -225,7 +248,7 @@ class Mover:
             task = there.get(task_id)
             if task is None:
                 refused[task_id] = "an equal unique task is in the target"
-            elif task.task_type != ASIDE or route_of(task) != self._route:
+            elif task.task_type != ASIDE or route_of(task) != routes[task_id]:
                 refused[task_id] = "a task with its id is in the target"
         return refused
 

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 from threading import Lock
 
 import pytest
@@ -118,6 +119,31 @@ def test_only_some_types(two: tuple[str, str]) -> None:
 def test_a_queue_is_not_moved_to_itself(two: tuple[str, str]) -> None:
     done = fang("move", "--from", two[0], "--to", two[0])
     assert (done.returncode, done.stderr) == (2, "fang: --from and --to are the same queue\n")
+
+
+@pytest.mark.parametrize("backend", URLS)
+def test_a_queue_is_not_moved_to_itself_by_another_name(
+    request: pytest.FixtureRequest, tmp_path: Path, backend: str
+) -> None:
+    """It would remove what it has just put."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    with URLS[backend](request) as url, queue_of(url) as queue:
+        queue.insert_tasks([Note(number=number) for number in range(3)])
+        queue.schedules.put("nightly", Note(number=9), cron=Cron("30 2 * * *"))
+        done = fang("move", "--from", url, "--to", other_name_of(url, tmp_path))
+        assert (done.returncode, done.stderr) == (2, "fang: --from and --to are the same queue\n")
+        assert len(queue.list_tasks().tasks) == 3
+        assert [info.paused for info in queue.schedules.list()] == [False]
+
+
+def other_name_of(url: str, folder: Path) -> str:
+    """A URL of the same queue that looks like another one's."""
+    if url.startswith("sqlite"):
+        return url.replace(str(folder), f"{folder}/link")
+    if url.startswith("unix"):
+        (folder / "socket").symlink_to(url.removeprefix("unix://").partition("?")[0])
+        return f"unix://{folder}/socket?{url.partition('?')[2]}"
+    return url.replace("localhost", "127.0.0.1") if "localhost" in url else url.replace("127.0.0.1", "localhost")
 
 
 def test_a_task_that_went_elsewhere_names_that_place_without_a_password(two: tuple[str, str]) -> None:

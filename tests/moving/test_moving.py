@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fang_core import MemoryQueue, Queueable, Runnable, Task, TaskConfig, TaskFilter, TaskState, Unique, UsageError
 from fang_core.aside import ASIDE, MARK, Route, released, set_aside
-from fang_core.backends.moving import Mover
+from fang_core.backends.moving import Mover, is_same
 from fang_core.words.moments import LATEST
 from tests.moving.killing import ALL, ROUTE, Between, Killed, as_it_was, moved, runnable
 from tests.moving.places import PLACES, Place, opened
@@ -201,6 +201,28 @@ def test_what_is_in_the_source_is_not_released_in_the_target(pair: tuple[Place, 
         assert not runnable(source) & runnable(target)
 
     assert (list(source.tasks), list(target.tasks)) == ([], [task.id])
+
+
+def test_another_name_of_the_source_goes_on_where_the_first_one_was_killed(pair: tuple[Place, Place]) -> None:
+    """Whoever releases the task in the source, though the target has it too, has it run twice one day."""
+    source, target = pair
+    task = source.queue.insert_task(Plain())
+    parcel = source.queue.moving.read([task.id])[0]
+    aside = set_aside(parcel.task, ROUTE)
+    assert source.queue.moving.exchange([(parcel.task, aside)]) == {task.id}
+    assert target.queue.moving.put(source.queue.moving.read([task.id])) == {task.id}
+
+    done = Mover(source.queue, target.queue, Route("the same one", ROUTE.target), ALL).move()
+
+    assert (done.moved, done.left, source.tasks) == (1, [], {})
+    assert runnable(target) == {task.id}
+
+
+def test_whether_two_queues_are_one_is_seen(pair: tuple[Place, Place]) -> None:
+    source, target = pair
+    assert not is_same(source.queue, target.queue)
+    assert is_same(source.queue, source.queue)
+    assert source.tasks == target.tasks == {}
 
 
 def test_a_task_that_was_set_aside_for_another_target_is_not_moved_to_this_one(pair: tuple[Place, Place]) -> None:
