@@ -79,7 +79,7 @@ class Rate:
         _check_number("Rate", "n", self.n, 1)
         if not isinstance(self.per, timedelta):
             raise UsageError(f"Rate: per must be a timedelta, not {type(self.per).__name__}")
-        if not self.n * _TICK <= self.per <= self.n * _LONGEST_INTERVAL:
+        if not self.n <= self.per // _TICK <= self.n * (_LONGEST_INTERVAL // _TICK):
             raise UsageError("Rate: starts must be between a microsecond and a year apart: change n or per")
         if self.burst is not None:
             _check_number("Rate", "burst", self.burst, 1)
@@ -89,7 +89,7 @@ class Rate:
     @property
     def gcra(self) -> "Gcra":
         """The rate as claims judge it. The interval is rounded up, so that no rounding exceeds the rate."""
-        interval = -(-self.per // (self.n * _TICK)) * _TICK
+        interval = -(-(self.per // _TICK) // self.n) * _TICK
         if self.burst is not None:
             return Gcra(interval, self.burst)
         return Gcra(interval, 1 if interval >= _SLOW else 1 - (-_LATE // interval))

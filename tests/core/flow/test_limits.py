@@ -42,7 +42,8 @@ def key_of(task: object) -> str:
             r"^Rate: starts must be between a microsecond and a year apart: change",
         ),
         (lambda: Rate(1_000_001), r"a microsecond and a year apart"),
-        (lambda: Rate(1, per=timedelta(days=367)), r"a microsecond and a year apart"),
+        (lambda: Rate(1, per=timedelta(days=366, microseconds=1)), r"a microsecond and a year apart"),
+        (lambda: Rate(10**9, per=timedelta(seconds=1)), r"a microsecond and a year apart"),
         (lambda: Limit(5, by=""), r"^by must be the name of a field, several names, or a function that is called with"),
         (lambda: Limit(5, by=5), r"^by must be the name of a field"),
         (lambda: Limit(5, by=()), r"^by must be the name of a field"),
@@ -57,6 +58,12 @@ def key_of(task: object) -> str:
 def test_values_that_cannot_be_are_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make()
+
+
+def test_as_many_starts_as_one_can_write() -> None:
+    assert Rate(10**9, per=timedelta(hours=1)).gcra == Gcra(timedelta(microseconds=4), 12_501)
+    assert Rate(10**9, per=timedelta.max).gcra.interval == timedelta(seconds=86_400)
+    assert Rate(2, per=timedelta(days=2 * 366)).gcra.interval == timedelta(days=366)
 
 
 def test_async_functions_make_no_keys() -> None:
