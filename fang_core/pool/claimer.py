@@ -110,6 +110,7 @@ class Claimer:
         self.claims = 0
         """How many claims were answered."""
         self._turned: float | None = None  # when this turn began; None while it rests
+        self._in_their_order: set[str] = set()  # the types of which it was said that retries do not go first
 
     def start(self) -> None:
         """Starts the service, and listens for inserts."""
@@ -314,6 +315,8 @@ class Claimer:
             self._found_empty(task_type, drains)
             return
         claim = await self._store.claim_lanes(request)
+        if self._options.retries_first and claim.room is not None:
+            self._say_that_retries_wait(task_type)
         is_busy, is_over = self._policy.claimed_lanes(request, claim, began=began, ended=time.monotonic())
         await self._hand_out(claim, began, is_busy=is_busy)
         if is_busy and claim.is_counted:
@@ -323,6 +326,15 @@ class Claimer:
             return
         if is_over or (claim.room == 0 and not await self._has_due(task_type)):
             self._found_empty(task_type, drains)
+
+    def _say_that_retries_wait(self, task_type: str) -> None:
+        if task_type not in self._in_their_order:
+            self._in_their_order.add(task_type)
+            self._logger.warning(
+                "pool %s: retries_first has no effect on the task type %r, which has limits, rates or fairness",
+                self._identity.id,
+                task_type,
+            )
 
     async def _prepare_claim(self) -> tuple[Drain, ...]:
         """Does what must be done before a claim, so that it finds all that it should.

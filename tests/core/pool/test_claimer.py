@@ -100,10 +100,11 @@ class Outcomes:
 class Pool:
     """What stands around a claimer."""
 
-    def __init__(self, runtime: FakeRuntime, *, workers: int = 2, listen: bool = True) -> None:
+    def __init__(self, runtime: FakeRuntime, *, workers: int = 2, listen: bool = True, retries: bool = False) -> None:
         options = PoolOptions(
             number_of_workers=workers,
             listen=listen,
+            retries_first=retries,
             sleep_params=SleepParams(min_sleep_period=LONG, max_sleep_period=LONG),
         )
         self.runtime = runtime
@@ -663,6 +664,22 @@ def test_a_pool_that_finds_a_type_full_looks_again_when_it_is_told(managing: Poo
     managing.store.on_wake(LateRows("common", 0, None))
     managing.runtime.settle()
     assert len(managing.store.called("claim_lanes")) == 2
+
+
+def test_a_pool_says_once_that_retries_do_not_go_first_in_a_managed_type(
+    runtime: FakeRuntime, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = Pool(runtime, retries=True)
+    pool.store.reply("claim", FOUND_MANAGED)
+    pool.store.reply("claim_lanes", lanes(room=None), lanes(1), lanes(2))  # a pause alone has no order
+    pool.start()
+    assert not caplog.messages
+    for _ in range(2):
+        pool.store.on_wake(LateRows("common", 0, None))
+        runtime.settle()
+    assert len(pool.store.called("claim_lanes")) == 3
+    (said,) = caplog.messages
+    assert said.endswith("retries_first has no effect on the task type 'common', which has limits, rates or fairness")
 
 
 def test_a_claim_from_a_managed_type_whose_reply_is_lost_is_cleared_up_first(managing: Pool) -> None:
