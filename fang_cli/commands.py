@@ -14,7 +14,7 @@ _COMMANDS: Final = {
     "migrate": Later("fang_cli.migrating:migrate", "Make or change the tables."),
     "dev": Later(
         "fang_cli.dev.command:dev",
-        "Run pools with a Postgres of their own and the page, and take up changes of the code, until Ctrl-C.",
+        "Run pools with a Postgres of their own and the page, and reload changed code, until Ctrl-C.",
     ),
     "worker": Later("fang_cli.worker.command:worker", "Run pools, as in app.tasks:pool, until SIGTERM or Ctrl-C."),
     "status": Later(
@@ -24,7 +24,7 @@ _COMMANDS: Final = {
     ),
     "top": Later(
         "fang_cli.watching.top:top",
-        "Show what goes on, live: task types, the kinds that take most time, and what runs now. q or Ctrl-C ends it.",
+        "Show live which task types have tasks, which kinds take most time, and what runs now. q or Ctrl-C ends it.",
     ),
     "why": Later(
         "fang_cli.watching.why:why",
@@ -33,15 +33,15 @@ _COMMANDS: Final = {
     ),
     "pools": Later(
         "fang_cli.watching.pools:pools",
-        "Show the pools, how busy they are, and which runs hang or have been going on for longest.",
+        "Show the pools, how busy they are, and which runs hang or have taken longest.",
         is_brief=True,
     ),
     "tasks": Later("fang_cli.tasks.commands:tasks", "List, show and change tasks."),
     "insert": Later("fang_cli.inserting:insert", "Insert a task of a kind, with the fields in a JSON object."),
-    "move": Later("fang_cli.moving:move", "Move the tasks that wait from one queue to another, of whatever backend."),
+    "move": Later("fang_cli.moving:move", "Move the waiting tasks from one queue to another, of any backend."),
     "doctor": Later(
         "fang_cli.watching.doctor:doctor",
-        "Say what is wrong with the database, the pools and the tasks, and which command mends it.",
+        "Say what is wrong with the database, the pools and the tasks, and which command fixes it.",
         is_brief=True,
     ),
     "healthcheck": Later(

@@ -19,8 +19,8 @@ MEANINGS: Final = {
     UNAVAILABLE: "the database is down, or failed",
     70: "of `fang worker --processes`: its processes died too often",
     71: "of `fang worker` and `pool.run()`: more runs were stuck than `max_stuck` allows; start the process again",
-    75: "of `fang worker` and `pool.run()`: runs had not ended in the grace period, or could not be written; "
-    "they run again elsewhere",
+    75: "of `fang worker` and `pool.run()`: runs had not ended in the grace period, or their outcomes were not "
+    "written; they run again elsewhere",
     REFUSED: "the database refuses the user, or a right is missing",
     TABLES: "the tables are missing or have another version; of `fang migrate --check` too",
     INTERRUPTED: "ended at once by SIGINT; `fang worker` and `pool.run()` only by a second one",

@@ -23,15 +23,21 @@ from fang_core.errors import UsageError
 )
 @click.option("--tz", metavar="ZONE", callback=arguments.zone, help="The zone of --at, like Europe/Berlin.")
 @click.option("--in", "delay", metavar="SPAN", callback=arguments.span, help="Due after this time: 90s, 15m, 6h or 2d.")
-@click.option("--header", "headers", metavar="KEY=TEXT", multiple=True, help="Travels with it beside its fields.")
+@click.option(
+    "--header",
+    "headers",
+    metavar="KEY=TEXT",
+    multiple=True,
+    help="A header that travels with the task, besides its fields.",
+)
 @click.option("--uniq/--no-uniq", default=None, help="Whether it is left out while an equal one waits or runs.")
 @click.option(
     "--max-retries", metavar="N", type=click.IntRange(min=0), help="How often a failure leads to another run."
 )
 @click.option("--timeout", metavar="SPAN", callback=arguments.span, help="How long each run may take.")
 @click.option("--expires", metavar="SPAN", callback=arguments.span, help="How long it may wait for its run.")
-@click.option("--unchecked", is_flag=True, help="Insert it though no class here checks its fields.")
-@click.option("--json", "as_json", is_flag=True, help="Print its id and whether it was there already, for programs.")
+@click.option("--unchecked", is_flag=True, help="Insert it without a check, if the class is not known.")
+@click.option("--json", "as_json", is_flag=True, help="Print its id, and whether it existed already, for programs.")
 @options(*DATABASE)
 def insert(
     *,
@@ -50,7 +56,7 @@ def insert(
     """Insert a task of a kind, with the fields in a JSON object.
 
     As in: fang insert Report '{"day": "today"}' --app app.tasks. The class checks the fields before anything is
-    written. With - for JSON, it is read from standard input, which no list of processes shows.
+    written. With - for JSON, it is read from standard input, so that no list of processes shows it.
     """
     from fang_cli import payloads
 

@@ -38,7 +38,7 @@ def migrate(
 ) -> None:
     """Make or change the tables.
 
-    They are on Postgres, or in a SQLite file, which is made if it is not there. Redis needs none.
+    They are on Postgres, or in a SQLite file, which is created if it does not exist. Redis needs none.
     """
     tables = chosen_schema(schema)
     if role is not None:

@@ -35,7 +35,7 @@ _SAME: Final = "--from and --to are the same queue"
 @click.option("--task-type", "task_types", metavar="TYPE", multiple=True, help="Only tasks of this type, or these.")
 @click.option("--from-schema", metavar="NAME", default="fang", help="The schema, or the queue's name, of --from.")
 @click.option("--to-schema", metavar="NAME", default="fang", help="The same of --to.")
-@click.option("--dry-run", is_flag=True, help="Only say what there is to move, and what would stay.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be moved, and what would stay.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers for programs.")
 def move(
     *,
@@ -47,12 +47,12 @@ def move(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Move the tasks that wait from one queue to another, of whatever backend.
+    """Move the waiting tasks from one queue to another, of any backend.
 
-    Each is moved once, with all that it has, whatever is killed when: then run the same command again, and it goes on.
-    Schedules in the database are moved too; pauses, and limits that were set by hand, are copied. What the target has
-    already stays as it is there, and is printed. Tasks that run stay. Let the application insert into the new queue
-    first. docs/moving.md has the whole way.
+    Each task is moved once, with everything that belongs to it, even if the command is killed: run the same command
+    again, and it continues. Schedules in the database are moved too; pauses, and limits that were set by hand, are
+    copied. Whatever the target has already is printed, and stays as it is there. Running tasks stay. Let the
+    application insert into the new queue first. docs/moving.md has all the steps.
     """
     from fang_backends.queues import queue_of
     from fang_backends.urls import shown_url

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 JSON: Final = click.option(
-    "--json", "as_json", is_flag=True, help="For programs: keys that stay, ISO times, spans in seconds."
+    "--json", "as_json", is_flag=True, help="Print JSON for programs: stable keys, ISO times, spans in seconds."
 )
 SAID: Final = (
-    click.option("--reason", metavar="WHY", help="Kept with it, for those who list it."),
-    click.option("--by", metavar="WHO", help="Who does this; you, at this machine, unless given."),
+    click.option("--reason", metavar="WHY", help="Why; kept, and shown in lists."),
+    click.option("--by", metavar="WHO", help="Who makes this change; by default your user and host."),
 )
 PAUSE: Final = (
     click.option("--for", "lasts", metavar="SPAN", callback=arguments.span, help="How long: 90s, 15m, 6h or 2d."),
@@ -35,13 +35,13 @@ MASK: Final = click.option(
     "--mask",
     metavar="FIELD",
     multiple=True,
-    help="Shows no field of payloads with this in its name, beside those that are never shown.",
+    help="Hide payload fields with this in their names, in addition to those that are always hidden.",
 )
 DATABASE: Final = (
     click.option(
         "--schema",
         metavar="NAME",
-        help="The Postgres schema of the tables, or the queue's name on Redis: fang, unless a setting says.",
+        help="The Postgres schema of the tables, or the queue's name on Redis: by default the setting, or fang.",
     ),
     click.option("--database-url", metavar="URL", help=f"{FORMS}; else the setting."),
 )

@@ -102,9 +102,9 @@ class Settings:
     mask: tuple[str, ...] = _setting(
         (),
         _words,
-        "No command, nor `fang web`, shows fields of payloads with one of these in their names: `iban`.",
+        "Neither the commands nor `fang web` show payload fields with one of these in their names: `iban`.",
     )
-    pools: tuple[str, ...] = _setting((), _names, "What `fang worker` runs if it is told of no pool: `app.tasks:pool`.")
+    pools: tuple[str, ...] = _setting((), _names, "What `fang worker` runs if no pool is named: `app.tasks:pool`.")
     processes: int | None = _setting(None, _between(1, 1_000), "Of `fang worker`.")
     max_tasks: int | None = _setting(None, _at_least_one, "Of `fang worker`.")
     max_memory: int | None = _setting(None, _size, "Of `fang worker`: `500M`, say.")

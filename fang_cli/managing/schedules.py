@@ -66,7 +66,7 @@ def list_(*, mask: tuple[str, ...], as_json: bool, schema: str | None, database_
 @click.option(
     "--missed",
     type=click.Choice(_MISSED),
-    help="What becomes of ticks that no pool made in time; latest unless given.",
+    help="What happens with ticks that no pool made in time; latest unless given.",
 )
 @click.option(
     "--missed-within",
@@ -74,7 +74,7 @@ def list_(*, mask: tuple[str, ...], as_json: bool, schema: str | None, database_
     callback=arguments.span,
     help="How late a tick may be: 60s with skip, 1d with all.",
 )
-@click.option("--jitter", metavar="SPAN", callback=arguments.span, help="Each task is due later by a part of this.")
+@click.option("--jitter", metavar="SPAN", callback=arguments.span, help="Each task is due up to this much later.")
 @click.option("--until", metavar="TIME", callback=arguments.time, help="No tick comes after this time.")
 @click.option(
     "--pause-on-failure/--no-pause-on-failure",
@@ -104,7 +104,7 @@ def put(
     Every tick inserts a task of the class, as in app.tasks:Report, with the fields of --args. Give one of --cron,
     --every and --at. If a class has a schedule of this name, this one takes its place until it is removed.
 
-    Without a class, the schedule of this name is changed: it keeps its task, and what is not given.
+    Without a class, the schedule of this name is changed: it keeps its task, and every option that is not given.
     """
     from fang_cli.managing import showing_schedules as showing
     from fang_cli.targets import find_task_class
@@ -138,7 +138,7 @@ def pause(
     schema: str | None,
     database_url: str | None,
 ) -> None:
-    """Make no ticks of a schedule until it is resumed. Its tasks that are there go on."""
+    """Make no ticks of a schedule until it is resumed. Tasks that were already inserted run."""
     from fang_cli.managing import showing_schedules as showing
 
     end = arguments.end_of_pause(lasts, until, tz)
@@ -165,7 +165,7 @@ def resume(*, name: str, by: str | None, reason: str | None, schema: str | None,
 @_IMPORT
 @options(*DATABASE)
 def run_now(*, name: str, modules: tuple[str, ...], schema: str | None, database_url: str | None) -> None:
-    """Insert a task of a schedule that is due now; its ticks go on as if nothing had been."""
+    """Insert a task of a schedule that is due now; its ticks are not affected."""
     from fang_cli.targets import import_modules
 
     import_modules(modules)
@@ -178,7 +178,7 @@ def run_now(*, name: str, modules: tuple[str, ...], schema: str | None, database
 @click.argument("name")
 @options(*DATABASE)
 def remove(*, name: str, schema: str | None, database_url: str | None) -> None:
-    """Remove a schedule; if a class has one of this name, that one ticks again. Tasks that are there stay."""
+    """Remove a schedule; if a class has one of this name, that one ticks again. Its tasks stay."""
     from fang_core.backends.scheduling import unknown_schedule
 
     with queue_at(database_url, schema) as queue:
@@ -215,7 +215,7 @@ def backfill(
     schema: str | None,
     database_url: str | None,
 ) -> None:
-    """Insert the tasks of the ticks in a time that has passed, as far as they are not there."""
+    """Insert the tasks of the ticks between two past times, unless they exist already."""
     from fang_cli.targets import import_modules
 
     import_modules(modules)

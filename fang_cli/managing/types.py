@@ -28,10 +28,10 @@ def queues() -> None:
 @queues.command("list")
 @options(JSON, *DATABASE)
 def list_queues(*, as_json: bool, schema: str | None, database_url: str | None) -> None:
-    """Show the task types that have tasks, are served by pools, or paused, or limited.
+    """Show the task types that have tasks, are served by pools, or are paused or limited.
 
-    For each how many of its tasks wait and run, how long the oldest due one has waited, and who serves it: pools that
-    have been silent for half a minute do not count, nor those that stop.
+    For each type: how many tasks wait and run, how long the oldest due one has waited, and which pools serve it. Pools
+    that stop, or have been silent for half a minute, do not count.
     """
     from fang_cli.managing import showing_types
     from fang_cli.managing.reading_types import read_queues
@@ -59,7 +59,7 @@ def pause_queue(
 ) -> None:
     """Start no task of a type until it is resumed.
 
-    Runs that go on are not stopped. Tasks may be inserted as ever, and wait.
+    Current runs are not stopped. Tasks can still be inserted, and wait.
     """
     from fang_cli.managing import showing_types
     from fang_core.words.texts import printable
@@ -99,7 +99,7 @@ def limits() -> None:
 @limits.command("list")
 @options(MASK, JSON, *DATABASE)
 def list_limits(*, mask: tuple[str, ...], as_json: bool, schema: str | None, database_url: str | None) -> None:
-    """Show the task types that are paused or limited: what holds, what the code says, what was set, by whom and why."""
+    """Show the paused and the limited task types: which limits hold, those in the code, and who set others, and why."""
     from fang_cli.managing import showing_types
 
     words = chosen_masks(mask)
@@ -136,10 +136,10 @@ def set_limits(
     schema: str | None,
     database_url: str | None,
 ) -> None:
-    """Let N tasks of a type run at once, in all pools together, whatever the code says, until the limits are removed.
+    """Let N tasks of a type run at once, in all pools together, instead of the limits in the code, until removed.
 
-    What is given is all that holds then: say the limit of each key again, if it is to stay. KEY is the field by which
-    the tasks' class makes their key, as in `limits set exports 5 --each tenant 2 --rate 10/s`.
+    This replaces all limits of the type: repeat the limit of each key, if it is to stay. KEY is the field by which the
+    tasks' class makes their key, as in `limits set exports 5 --each tenant 2 --rate 10/s`.
     """
     from fang_cli.managing import showing_types
     from fang_core.flow.limits import Fair, FlowRule, Limit, Rate, checked_rules
@@ -182,7 +182,7 @@ def set_limits(
 @click.argument("task_type")
 @options(*DATABASE)
 def remove_limits(*, task_type: str, schema: str | None, database_url: str | None) -> None:
-    """Forget what was set by hand: what the code says holds again."""
+    """Remove the limits that were set by hand: those in the code hold again."""
     from fang_cli.managing import showing_types
     from fang_core.words.texts import printable
 

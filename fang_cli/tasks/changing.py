@@ -16,8 +16,8 @@ from fang_core.tasks.selecting.filter import TaskFilter
 
 _BULK: Final = (
     *FILTER,
-    click.option("--all", "all_tasks", is_flag=True, help="All tasks, where no other option says which."),
-    click.option("--yes", is_flag=True, help="Do it without a question; needed where nobody can be asked."),
+    click.option("--all", "all_tasks", is_flag=True, help="All tasks, if no other option selects some."),
+    click.option("--yes", is_flag=True, help="Do not ask for confirmation; needed without a terminal."),
     click.option("--dry-run", is_flag=True, help="Only say how many there are."),
     click.option("--json", "as_json", is_flag=True, help="Print the numbers for programs; needs --yes or --dry-run."),
 )
@@ -68,7 +68,7 @@ def _bulk(
 @click.command()
 @click.argument("task_ids", metavar="[ID]...", nargs=-1)
 @options(*_BULK)
-@click.option("--by", metavar="WHO", help="Who does this; you, at this machine, unless given.")
+@click.option("--by", metavar="WHO", help="Who makes this change; by default your user and host.")
 @options(*DATABASE)
 def retry(
     *,
@@ -82,7 +82,7 @@ def retry(
     database_url: str | None,
     **given: Any,
 ) -> None:
-    """Run tasks again: begin the life of ended ones anew, and have those that wait for a retry be due now.
+    """Run tasks again: reset ended ones to new, and make those that wait for a retry due now.
 
     Without --state or ids it takes those that failed for good and those that wait for a retry. A unique task is left
     alone while an equal one waits or runs.
@@ -101,8 +101,8 @@ def retry(
 @click.command()
 @click.argument("task_ids", metavar="[ID]...", nargs=-1)
 @options(*_BULK)
-@click.option("--reason", metavar="WHY", default="", help="Kept in their rows.")
-@click.option("--by", metavar="WHO", help="Who does this; you, at this machine, unless given.")
+@click.option("--reason", metavar="WHY", default="", help="Why; kept in their rows.")
+@click.option("--by", metavar="WHO", help="Who makes this change; by default your user and host.")
 @options(*DATABASE)
 def cancel(
     *,
@@ -143,7 +143,7 @@ def remove(
     database_url: str | None,
     **given: Any,
 ) -> None:
-    """Remove tasks in whatever state; runs that go on lose them, and their effects stay."""
+    """Remove tasks in any state; their runs lose them, and effects of these runs stay."""
     bulk = _bulk("remove", "removed", ids=task_ids, states=None, all_tasks=all_tasks, given=given)
     with queue_at(database_url, schema) as queue:
 

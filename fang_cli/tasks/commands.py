@@ -19,8 +19,8 @@ from fang_cli.tasks.finding import found_page, found_task
 def tasks() -> None:
     """List, show and change tasks.
 
-    Options that say which tasks are meant must all hold; one that is given again holds for either value. Times are
-    like 2026-12-24T18:00+01:00, or so long ago: 90s, 15m, 6h or 2d.
+    A task must match all options that select tasks; if an option is given twice, either value matches. Write times as
+    2026-12-24T18:00+01:00, or as a span before now: 90s, 15m, 6h or 2d.
     """
 
 
@@ -31,9 +31,16 @@ for _command in (retry, cancel, remove, edit):
 @tasks.command("list")
 @options(*FILTER)
 @click.option(
-    "--limit", metavar="N", type=click.IntRange(1, 500), default=50, show_default=True, help="The most tasks of a page."
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1, 500),
+    default=50,
+    show_default=True,
+    help="How many tasks a page has at most.",
 )
-@click.option("--cursor", metavar="CURSOR", help="Where the last page ended, which says so; with the same options.")
+@click.option(
+    "--cursor", metavar="CURSOR", help="Go on after the page that printed this cursor; give the same options."
+)
 @options(MASK, JSON, *DATABASE)
 def list_(
     *,
@@ -47,9 +54,9 @@ def list_(
 ) -> None:
     """Show a page of the tasks that match.
 
-    Tasks that wait come in the order in which they are claimed, running ones by when they were claimed, and ended ones
-    by when they ended, the last first. Without --state, or for several kinds of states, those inserted last come first.
-    Where few of many match, it looks for a second, and says where to go on.
+    Waiting tasks come in the order in which they are claimed, running ones by when they were claimed, and ended ones by
+    when they ended, the last first. Without --state, or for several kinds of states, those inserted last come first. If
+    few of many tasks match, it searches for a second, and prints the cursor to go on with.
     """
     from fang_cli.json_text import as_json as document
     from fang_cli.tasks import showing
@@ -66,7 +73,7 @@ def list_(
 @tasks.command()
 @click.argument("task_id", metavar="ID")
 @click.option("--traceback", "tracebacks", is_flag=True, help="With the tracebacks of errors; they may quote fields.")
-@click.option("--payload", "with_payload", is_flag=True, help="With its fields, but for those that hold secrets.")
+@click.option("--payload", "with_payload", is_flag=True, help="With its fields, except those that hold secrets.")
 @click.option("--unmasked", is_flag=True, help="With all of its fields, headers and its key as they are.")
 @options(MASK, APP, JSON, *DATABASE)
 def show(
@@ -81,7 +88,7 @@ def show(
     schema: str | None,
     database_url: str | None,
 ) -> None:
-    """Show a task: its life with attempts and errors, its headers, how far it is, and why it does not run.
+    """Show a task: its life with attempts and errors, its headers, its progress, and why it does not run.
 
     With --payload a value is hidden if the class of the task says that it is a secret, or its name does, like password,
     and all of them are if the class is not known: --app names its module.

@@ -19,7 +19,7 @@ from fang_core.tasks.runnable import BaseRunnable
 @click.command()
 @click.argument("task_id", metavar="ID")
 @click.option("--set", "pairs", metavar="FIELD=VALUE", multiple=True, help="As order.id=7; a value is JSON, or a text.")
-@click.option("--payload", metavar="JSON", help="All fields, in place of those that it has.")
+@click.option("--payload", metavar="JSON", help="All fields; they replace those that it has.")
 @click.option("--type", "task_type", metavar="TYPE", help="Decides which pools run it.")
 @click.option("--priority", metavar="N", type=click.IntRange(-2, 2), help="-2 (first) to 2 (last).")
 @click.option(
@@ -32,8 +32,8 @@ from fang_core.tasks.runnable import BaseRunnable
 )
 @click.option("--timeout", metavar="SPAN", callback=arguments.span, help="How long each run may take.")
 @click.option("--expires", metavar="SPAN", callback=arguments.span, help="How long it may wait from when it is due.")
-@click.option("--header", "headers", metavar="KEY=TEXT", multiple=True, help="Has this header, beside those it has.")
-@click.option("--unchecked", is_flag=True, help="Write fields though the class is not known, and nothing checks them.")
+@click.option("--header", "headers", metavar="KEY=TEXT", multiple=True, help="Add this header to those that it has.")
+@click.option("--unchecked", is_flag=True, help="Write the fields without a check, if the class is not known.")
 @options(APP, *DATABASE)
 def edit(
     *,
@@ -53,7 +53,7 @@ def edit(
     """Change the fields and options of a task that waits.
 
     Its class checks the fields before anything is written: --app names its module. If a pool claims the task meanwhile,
-    or somebody else changes it, nothing is written.
+    or it is changed otherwise, nothing is written.
     """
     from fang_cli.payloads import known_classes
 

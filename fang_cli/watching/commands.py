@@ -13,7 +13,7 @@ from fang_cli.settings import chosen_database, chosen_masks, chosen_schema
 def status(*, mask: tuple[str, ...], as_json: bool, schema: str | None, database_url: str | None) -> None:
     """Show which tasks wait, run, hang and fail, and which pools live.
 
-    Also why tasks failed, how far runs say that they are, and which tasks no pool serves.
+    Also why tasks failed, the progress that runs report, and which tasks no pool serves.
     """
     from fang_cli.managing.showing_types import masked
     from fang_cli.watching import status_json, status_tables

@@ -12,10 +12,10 @@ from fang_cli.settings import chosen_database, chosen_schema
 @options(JSON, *DATABASE)
 @click.pass_context
 def doctor(ctx: click.Context, *, as_json: bool, schema: str | None, database_url: str | None) -> None:
-    """Say what is wrong with the database, the pools and the tasks, and which command mends it.
+    """Say what is wrong with the database, the pools and the tasks, and which command fixes it.
 
-    It only reads, and any role may ask; what the role may not see is said to be unknown. Exit codes: 1 if there is an
-    error, else 0, whatever the warnings.
+    It only reads, and works with any role; it reports as unknown what the role may not see. Exit codes: 1 if there is
+    an error, else 0, whatever the warnings.
     """
     from fang_cli.watching.examining import examine
     from fang_core.monitoring.checks import Level

@@ -16,10 +16,10 @@ from fang_core.record import LiveRun, PoolInfo
 @click.command()
 @options(JSON, *DATABASE)
 def pools(*, as_json: bool, schema: str | None, database_url: str | None) -> None:
-    """Show the pools, how busy they are, and which runs hang or have been going on for longest.
+    """Show the pools, how busy they are, and which runs hang or have taken longest.
 
-    Each tells that once a second if it has changed, and every ten seconds otherwise. `fang status` shows which of them
-    live.
+    Each pool writes this once a second if it has changed, and every ten seconds otherwise. `fang status` shows which of
+    them live.
     """
     from fang_cli.json_text import as_json as document
 

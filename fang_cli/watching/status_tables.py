@@ -49,7 +49,7 @@ def _runs(status: Status) -> Iterator[Table]:
         [_of_running(status, each) for each in status.running if each.pool_id is not None],
     )
     yield (
-        "runs that hang or tell of their progress",
+        "runs that hang or report their progress",
         ("kind", "for", "state", "stands at", "progress", "id", "pool"),
         [_of_run(status, each) for each in status.notable],
     )

@@ -62,9 +62,14 @@ class Glance:
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Print it once; so it is where the output is no terminal.")
+@click.option("--once", is_flag=True, help="Print the screen once; the default if the output is no terminal.")
 @click.option(
-    "--every", metavar="SPAN", callback=arguments.span, default="2s", show_default=True, help="How often it looks."
+    "--every",
+    metavar="SPAN",
+    callback=arguments.span,
+    default="2s",
+    show_default=True,
+    help="How often the screen is refreshed.",
 )
 @click.option(
     "--since",
@@ -72,15 +77,15 @@ class Glance:
     callback=arguments.span,
     default="5m",
     show_default=True,
-    help="How far back speeds and times go: whole minutes, or hours if it is long.",
+    help="How far back speeds and times go: in whole minutes, for long spans in hours.",
 )
 @options(JSON, *DATABASE)
 def top(
     *, once: bool, every: timedelta, since: timedelta, as_json: bool, schema: str | None, database_url: str | None
 ) -> None:
-    """Show what goes on, live: task types, the kinds that take most time, and what runs now. q or Ctrl-C ends it.
+    """Show live which task types have tasks, which kinds take most time, and what runs now. q or Ctrl-C ends it.
 
-    Speeds and times are what pools have counted; they write it every few seconds. With --json it looks once.
+    Pools count the speeds and times, and write them every few seconds. With --json it prints them once.
     """
     if every <= timedelta(0):
         raise UsageError("--every must be longer than 0")

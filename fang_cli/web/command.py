@@ -17,11 +17,11 @@ from fang_core.errors import UsageError
     "users",
     metavar="NAME:VARIABLE[:ROLE]",
     multiple=True,
-    help="Lets in who has this name, and the password in this variable of the environment, as a viewer, operator or "
-    "admin (the default). Give it for each of them.",
+    help="Let in a user with this name, and the password in this environment variable, as a viewer, operator or "
+    "admin (the default). Repeat it for each user.",
 )
-@click.option("--open-on-loopback", is_flag=True, help="Lets in everybody on this machine, and nobody else, instead.")
-@click.option("--read-only", is_flag=True, help="Nobody can change anything.")
+@click.option("--open-on-loopback", is_flag=True, help="Let in every user of this machine, and no one else, instead.")
+@click.option("--read-only", is_flag=True, help="Allow no changes.")
 @click.option("--origin", metavar="URL", help="The page as browsers see it, behind a proxy: https://tasks.example.com")
 @click.option("--root-path", default="", metavar="PATH", help="The path at which a proxy shows the page: /tasks.")
 @options(MASK, APP, *DATABASE)

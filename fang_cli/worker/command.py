@@ -21,7 +21,7 @@ PORT: Final = click.IntRange(min=0, max=65_535)
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-    help="From which level on lines are logged to stderr (default: info); if the application has configured logging, "
+    help="The lowest level that is logged to stderr (default: info); if the application has configured logging, "
     "the level of Fang's own loggers.",
 )
 @click.option("--log-tracebacks", is_flag=True, help="Log the traceback of each failed run; it may quote payloads.")
@@ -37,7 +37,7 @@ PORT: Final = click.IntRange(min=0, max=65_535)
     "--processes",
     metavar="N",
     type=click.IntRange(min=1, max=1_000),
-    help="Run the pools in each of N processes, under a supervisor that starts again what dies or hangs.",
+    help="Run the pools in each of N processes, under a supervisor that restarts those that die or hang.",
 )
 @click.option(
     "--max-tasks",
@@ -89,9 +89,9 @@ def worker(
 ) -> None:
     """Run pools, as in app.tasks:pool, until SIGTERM or Ctrl-C.
 
-    Runs that go on then have the grace period of their pool; a second signal ends the process at once.
+    Runs in progress then have the grace period of their pool; a second signal ends the process at once.
 
-    With --reload it waits for the next change of code that cannot be imported, and gives up nothing.
+    With --reload, code that cannot be imported does not end it: it waits for the next change.
 
     With --processes the supervisor also takes SIGHUP, which replaces the processes one after the other, with the code
     as it is then; SIGTTIN, which adds a process; and SIGTTOU, which removes one.

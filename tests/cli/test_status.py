@@ -133,7 +133,7 @@ def test_empty_tables(url: str) -> None:
     assert result.returncode == 0
     assert result.stdout == (
         "no tasks\nno tasks by kind\nno tasks in progress\n"
-        "no runs that hang or tell of their progress\n"
+        "no runs that hang or report their progress\n"
         "in the last hour: 0 runs started, 0/min\nno kinds that took most of the workers' time\n"
         "no tasks that failed and run again\n"
         "no oldest due tasks\nno tasks that failed last\n"

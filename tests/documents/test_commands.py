@@ -21,8 +21,8 @@ HEAD = """# The command `fang`
 
 <!-- Made from the command's help by tests/documents/test_commands.py: UPDATE_GOLDEN=1 writes it anew. -->
 
-`pip install 'fang-tasks[cli]'` brings it. Every command has `--help`. A wrong word is answered with the one that may be
-meant. An error is one line on stderr that begins with `fang:`, and an [exit code](#exit-codes).
+`pip install 'fang-tasks[cli]'` brings it. Every command has `--help`. For a misspelt word it
+suggests the most similar one. An error is one line on stderr that begins with `fang:`, and an [exit code](#exit-codes).
 
 `eval "$(_FANG_COMPLETE=bash_source fang)"` makes bash complete its words; there are `zsh_source` and `fish_source` too.
 
@@ -47,7 +47,7 @@ def _declared(options: Sequence[Callable[[Any], Any]]) -> list[click.Option]:
 
 SETTINGS = """## Settings
 
-What an option does not say comes from a variable of the environment, and else from `[tool.fang]` in the nearest
+If an option is not given, its value comes from an environment variable, or else from `[tool.fang]` in the nearest
 `pyproject.toml` that has such a table, from the working directory upwards:
 
 ```toml
@@ -57,12 +57,12 @@ app = ["app.tasks"]
 pools = ["app.tasks:pool"]
 ```
 
-An empty variable is no value. A key that does not exist is refused by its name. The URL may have a password, which no
-output shows; a file that others can read is no place for it.
+An empty variable counts as unset. An unknown key is an error that names it. The URL may have a password, which no output
+shows; do not put it into a file that other users can read.
 
-A command that imports your modules sets `FANG_DATABASE_URL` for them to the database that it was told of, by
-`--database-url` or by the file, unless the environment has that variable already; so
-`Queue(os.environ["FANG_DATABASE_URL"])` in a module is enough. `fang dev` sets it whatever it was, to its own database.
+A command that imports your modules sets `FANG_DATABASE_URL` for them to the database of `--database-url` or of the file,
+unless the environment has that variable already; so `Queue(os.environ["FANG_DATABASE_URL"])` in a module is enough.
+`fang dev` always sets it, to its own database.
 
 | in pyproject.toml | variable | |
 |---|---|---|
