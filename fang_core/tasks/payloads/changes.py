@@ -11,6 +11,7 @@ from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from datetime import datetime, time, timedelta
 from enum import Enum
+from types import NoneType
 from typing import Any
 
 from pydantic import BaseModel, RootModel, Secret, SecretBytes, SecretStr
@@ -20,12 +21,14 @@ from fang_core.tasks.payloads.coreschema import Hints
 from fang_core.tasks.payloads.payload import Fault
 from fang_core.words.canonical import children, item_step, key_step
 
+_JSON = (dict, list, str, int, float, NoneType)
 _EXCLUDED = "is not written ({}), so a run would see its default: have it written, or leave it out"
 _VALIDATORS = (
     "would be read back as another value: validators run again when a worker reads it, "
     "and must leave their own results as they are"
 )
 _NO_INIT = "is not read back, as it is set with init=False"
+_INIT_VAR = "would be read back as another value, as an InitVar is not written: make it a field"
 _EXTRA = "is an extra field of a dataclass, which pydantic does not write: declare it, or make the class a model"
 _ZONE = "is a time whose zone is not written: keep the zone's name in a field of its own"
 _ORDER = "is an OrderedDict, and Postgres keeps no order of keys: use a list of pairs"
@@ -47,7 +50,7 @@ def changes(value: Any, read: Any, hints: Hints, path: str = "") -> Iterator[Fau
     match value:
         case Secret() | SecretStr() | SecretBytes() if value != read:
             yield path, _SECRET
-        case _ if hints.is_untyped:
+        case _ if hints.is_untyped and not _was_named(value, read, hints):
             yield from _untyped(value, read, path)
         case RootModel() if isinstance(read, RootModel):
             yield from _of_root_model(value, read, hints, path)
@@ -70,7 +73,7 @@ def _of_root_model(value: RootModel[Any], read: RootModel[Any], hints: Hints, pa
     if not isinstance(value, type(read)) or _was_named(value, read, hints):
         yield path, _other_type(value, read, hints)
     else:
-        yield from changes(value.root, read.root, hints.root(), path)
+        yield from changes(value.root, read.root, hints.root(type(read)), path)
 
 
 def _of_model(value: BaseModel, read: BaseModel, hints: Hints, path: str) -> Iterator[Fault]:
@@ -86,14 +89,14 @@ def _of_model(value: BaseModel, read: BaseModel, hints: Hints, path: str) -> Ite
         return
     for name, field in declared.items():
         one, other = getattr(value, name, None), getattr(read, name, None)
-        for fault in changes(one, other, hints.field(name), f"{path}.{name}"):
+        for fault in changes(one, other, hints.field(name, type(read)), f"{path}.{name}"):
             why = _why_excluded(field)
             yield (fault[0], _EXCLUDED.format(why)) if why else fault
     for name, one in (value.model_extra or {}).items():
         if name not in extra:
             yield f"{path}.{name}", "is not read back"
             return
-        yield from changes(one, extra[name], hints.extra(), f"{path}.{name}")
+        yield from changes(one, extra[name], hints.extra(type(read)), f"{path}.{name}")
 
 
 def _of_dataclass(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fault]:
@@ -107,13 +110,17 @@ def _of_dataclass(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fa
             yield path, f"holds a {given}, of which only what a {wanted} has is kept: declare it as {given}"
             return
         one, other = getattr(value, field.name, None), getattr(read, field.name)
-        for fault in changes(one, other, hints.field(field.name), f"{path}.{field.name}"):
+        for fault in changes(one, other, hints.field(field.name, type(read)), f"{path}.{field.name}"):
             if not field.init:
                 yield fault[0], _NO_INIT
             else:
                 why = _why_excluded(of_pydantic.get(field.name))
                 yield (fault[0], _EXCLUDED.format(why)) if why else fault
     yield from _extras_of_dataclass(value, path)
+    if hints.has_init_vars(type(read)):
+        for name, one in vars(value).items() if hasattr(value, "__dict__") else ():
+            if name in getattr(read, "__dict__", ()) and not _is_equal(one, getattr(read, name)):
+                yield f"{path}.{name}", _INIT_VAR
 
 
 def _of_dict(value: dict[Any, Any], read: dict[Any, Any], hints: Hints, path: str) -> Iterator[Fault]:
@@ -138,7 +145,7 @@ def _of_items(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fault]
         yield path, _MAXLEN
     names = getattr(value, "_fields", ())  # a NamedTuple has them
     for index, (one, other) in enumerate(zip(value, read, strict=True)):
-        declared = hints.field(names[index]) if index < len(names) else hints.item(index)
+        declared = hints.field(names[index], type(read)) if index < len(names) else hints.item(index)
         yield from changes(one, other, declared, f"{path}[{index}]")
 
 
@@ -155,6 +162,9 @@ def _untyped(value: Any, read: Any, path: str) -> Iterator[Fault]:
         case Secret() | SecretStr() | SecretBytes():
             if value != read:
                 yield path, _SECRET
+        case _ if not isinstance(read, _JSON) and type(value) is not type(read):  # a type beside Any, as in UUID | Any
+            given, other = type(value).__qualname__, type(read).__qualname__
+            yield path, f"is of type {given} and would be read back as {other}: declare one of them"
         case _ if isinstance(read, dict) and not isinstance(value, RootModel | dict):
             yield from _unwritten_fields(value, read, path)
         case dict() if isinstance(read, dict) and len(value) != len(read):

@@ -156,7 +156,8 @@ def _error_of_writing(task: BaseModel) -> Exception | None:
 
 def _refuse_faults(kind: str, task: BaseModel, body: str) -> None:
     # The text also shows values inside types that the walk does not know, like a Path.
-    found = next(faults(task), None) or next(faults(from_json(body)), None)
+    of_text = (fault for name, value in from_json(body).items() for fault in faults(value, f".{name}", 1))
+    found = next(faults(task), None) or next(of_text, None)
     if found is not None:
         raise PayloadError(kind, *found)
 

@@ -1,10 +1,14 @@
 """Reads from pydantic's core schemas which types a payload's fields declare, once for each class."""
 
 import dataclasses
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from fractions import Fraction
+from numbers import Number
 from typing import Any, Final, cast
+from uuid import UUID
 
 from pydantic import BaseModel
 
@@ -62,70 +66,78 @@ class Hints:
         found = _Unwrapping(definitions)
         for schema in self._declared:
             found.unwrap(schema)
-        self.of_union = found.of_union
+        # Several schemas without a union are the items of a union's containers, as in list[int] | list[float].
+        self.of_union = found.of_union or (len(self._declared) > 1 and _are_unlike(found.schemas))
         self.is_abstract = found.is_abstract
         self.is_untyped = any(schema["type"] == "any" for schema in found.schemas)
         self._schemas = found.schemas
         self._definitions = found.definitions
-        self._sorts = {schema["type"] for schema in found.schemas}
         self._unlike_items = max((len(s["items_schema"]) for s in found.schemas if s["type"] == "tuple"), default=0)
         self._inner: dict[object, Hints] = {}
 
     @kept
     def hides_changes(self) -> bool:
         """Whether a value here can be read back changed and still compare equal."""
-        return any(_hides_changes(node, self._definitions) for node in self._all_nodes())
+        between_several = len(self._declared) > 1 and self.has_lookalikes
+        return between_several or any(_hides_changes(node, self._definitions) for node in self._all_nodes())
 
     @property
     def has_lookalikes(self) -> bool:
-        """Whether values of two declared types can be equal."""
-        return any(sum(issubclass(cls, family) for cls in self.types) > 1 for family in _FAMILIES)
+        """Whether values of two declared types can be equal, those of generic types included."""
+        if any(sum(issubclass(cls, family) for cls in self.types) > 1 for family in _FAMILIES):
+            return True
+        kinds: dict[object, Schema] = {}
+        return any(kinds.setdefault(_kind_of_parts(schema), schema) != schema for schema in self._schemas)
 
     @kept
     def types(self) -> frozenset[type]:
         """The declared types, as far as the schemas name them."""
         return frozenset(cls for schema in self._schemas for cls in _types_of(schema))
 
-    def field(self, name: str) -> "Hints":
-        """Returns what is declared for a field of a model, dataclass or NamedTuple."""
-        return self._kept(name, lambda: filter(None, (_field(schema, name) for schema in self._of_fields())))
+    def field(self, name: str, cls: type | None = None) -> "Hints":
+        """Returns what is declared for a field of a model, dataclass or NamedTuple of this class."""
+        return self._kept((name, cls), lambda: filter(None, (_field(schema, name) for schema in self._of_fields(cls))))
 
-    def extra(self) -> "Hints":
+    def extra(self, cls: type | None = None) -> "Hints":
         """Returns what is declared for the extra fields that ``extra="allow"`` admits."""
-        return self._kept(..., lambda: (schema.get("extras_schema") or _ANY for schema in self._of_fields()))
+        return self._kept((..., cls), lambda: (schema.get("extras_schema") or _ANY for schema in self._of_fields(cls)))
+
+    def has_init_vars(self, cls: type) -> bool:
+        """Returns whether this dataclass has an ``InitVar``, which is not written."""
+        return any(_init_vars(schema) for schema in self._of_fields(cls))
 
     def key(self) -> "Hints":
         """Returns what is declared for the keys of a dictionary."""
-        return self._kept(
-            ("keys",), lambda: (s.get("keys_schema", _ANY) for s in self._schemas if s["type"] in _MAPPINGS)
-        )
+        return self._kept("keys", lambda: (s.get("keys_schema", _ANY) for s in self._schemas if s["type"] in _MAPPINGS))
 
     def value(self, key: object) -> "Hints":
         """Returns what is declared for the value under a key of a dictionary, or of a TypedDict."""
-        if "typed-dict" in self._sorts:
-            declared = self.field(str(key))
-            return declared if declared._declared else self.extra()
-        return self._kept(
-            ("values",), lambda: (s.get("values_schema", _ANY) for s in self._schemas if s["type"] in _MAPPINGS)
-        )
+        rows = [schema for schema in self._schemas if schema["type"] == "typed-dict"]
+        if any(key in schema["fields"] for schema in rows):
+            return self._kept((key,), lambda: [*self._of_values(), *self.field(str(key))._declared])
+        return self._kept("values", lambda: [*self._of_values()] or (row.get("extras_schema") or _ANY for row in rows))
 
     def item(self, index: int) -> "Hints":
         """Returns what is declared for an item of a list, tuple or the like."""
         index = min(index, self._unlike_items)
         return self._kept(index, lambda: filter(None, (_item(schema, index) for schema in self._schemas)))
 
-    def root(self) -> "Hints":
-        """Returns what is declared for the root of a ``RootModel``."""
-        return self._kept(("root",), lambda: (s["schema"] for s in self._schemas if s["type"] == "model"))
+    def root(self, cls: type) -> "Hints":
+        """Returns what is declared for the root of a ``RootModel`` of this class."""
+        return self._kept(("root", cls), lambda: (s["schema"] for s in self._schemas if s.get("cls") is cls))
 
     def _kept(self, key: object, schemas: Callable[[], Iterable[Schema]]) -> "Hints":
         if key not in self._inner:
             self._inner[key] = Hints(schemas(), self._definitions)
         return self._inner[key]
 
-    def _of_fields(self) -> Iterator[Schema]:
-        """Yields the schemas that hold fields; those of models and dataclasses are unwrapped."""
-        for schema in self._schemas:
+    def _of_values(self) -> Iterator[Schema]:
+        return (s.get("values_schema", _ANY) for s in self._schemas if s["type"] in _MAPPINGS)
+
+    def _of_fields(self, cls: type | None) -> Iterator[Schema]:
+        """Yields the schemas that hold fields, of this class if it is declared; those of models are unwrapped."""
+        named = [schema for schema in self._schemas if cls is not None and cls in _types_of(schema)]
+        for schema in named or self._schemas:
             if schema["type"] in {"model", "dataclass", "call"}:
                 inner = schema["arguments_schema" if schema["type"] == "call" else "schema"]
                 yield from Hints([inner], self._definitions)._schemas
@@ -169,8 +181,7 @@ class _Unwrapping:
                 before = len(self.schemas)
                 for choice in _choices(schema):
                     self.unwrap(choice)
-                sorts = {(found["type"], found.get("cls")) for found in self.schemas[before:]}
-                self.of_union |= len(sorts) > 1  # a Path's schema is also a union, of two ways to read text
+                self.of_union |= _are_unlike(self.schemas[before:])
             case "literal":
                 self.of_union |= len({type(value) for value in schema["expected"]}) > 1
                 self.schemas.append(schema)
@@ -184,9 +195,20 @@ class _Unwrapping:
             case "json":
                 self.unwrap(schema.get("schema", _ANY))
             case kind if kind in _WRAPPERS:
-                self.unwrap(schema["schema"])
+                self._unwrap_inner(schema)
             case _:
                 self.schemas.append(schema)
+
+    def _unwrap_inner(self, schema: Schema) -> None:
+        before = len(self.schemas)
+        self.unwrap(schema["schema"])
+        if schema["type"] == "function-wrap" and _makes_defaults(schema):
+            self.schemas[before:] = [{**found, "cls": defaultdict} for found in self.schemas[before:]]
+
+
+def _are_unlike(schemas: list[Schema]) -> bool:
+    """Returns whether the schemas are of several types. A Path's is a union, too: of two ways to read text."""
+    return len({(schema["type"], schema.get("cls")) for schema in schemas}) > 1
 
 
 def _choices(schema: Schema) -> list[Schema]:
@@ -202,6 +224,10 @@ def _field(schema: Schema, name: str) -> Schema | None:
     else:
         found = next((field for field in fields if field.get("name") == name), None)
     return None if found is None else found["schema"]
+
+
+def _init_vars(schema: Schema) -> bool:
+    return schema["type"] == "dataclass-args" and any(field.get("init_only") for field in schema["fields"])
 
 
 def _item(schema: Schema, index: int) -> Schema | None:
@@ -228,18 +254,40 @@ _TYPES: Final[dict[str, type]] = {
     "set": set,
     "frozenset": frozenset,
     "deque": deque,
+    "counter": Counter,
+    "ordered-dict": OrderedDict,
+    "typed-dict": dict,
+    "bytes": bytes,
+    "complex": complex,
+    "date": date,
+    "datetime": datetime,
+    "time": time,
+    "timedelta": timedelta,
+    "uuid": UUID,
+    "fraction": Fraction,
 }
-_FAMILIES: Final[tuple[tuple[type, ...], ...]] = ((int, float, Decimal), (str,), (tuple,), (set, frozenset))
+_FAMILIES: Final[tuple[tuple[type, ...], ...]] = ((Number,), (str,), (tuple,), (set, frozenset), (dict,))
 """Families of types: values of different types in the same family can be equal."""
+_OF_PARTS: Final = (list, tuple, set, frozenset, dict, deque)
 
 
 def _types_of(schema: Schema) -> set[type]:
     if schema["type"] == "literal":
         return {type(value) for value in schema["expected"]}
     if schema["type"] in _TYPES:
-        return {_TYPES[schema["type"]]}
+        return {schema.get("cls") or _TYPES[schema["type"]]}
     cls = schema["function"] if schema["type"] == "call" else schema.get("cls")
     return {cls} if isinstance(cls, type) else set()
+
+
+def _kind_of_parts(schema: Schema) -> object:
+    """Returns the same for two schemas whose values are equal if their parts are: two lists, or one generic model."""
+    cls = next(iter(_types_of(schema)), None)
+    if cls is not None and issubclass(cls, BaseModel):
+        return cls.__pydantic_generic_metadata__["origin"] or cls
+    if schema["type"] == "dataclass":
+        return cls
+    return next((kind for kind in _OF_PARTS if cls is not None and issubclass(cls, kind)), id(schema))
 
 
 def _hides_changes(node: Schema, definitions: Definitions) -> bool:
@@ -250,8 +298,10 @@ def _hides_changes(node: Schema, definitions: Definitions) -> bool:
             return True
         case "function-wrap" if _makes_defaults(node) or _makes_deque(node):
             return True
-        case "union" | "literal":
+        case "union" | "tagged-union" | "literal":
             return Hints([node], definitions).has_lookalikes
+        case "dataclass-args":
+            return _init_vars(node)
         case "model":
             return "__eq__" in _members(node["cls"], BaseModel)
         case "dataclass":

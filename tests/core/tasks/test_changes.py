@@ -6,7 +6,7 @@ import enum
 import re
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from functools import cached_property
@@ -22,13 +22,16 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     Json,
+    JsonValue,
     PlainSerializer,
     PrivateAttr,
     RootModel,
     SecretStr,
     SerializeAsAny,
+    Tag,
     create_model,
     field_validator,
     model_validator,
@@ -135,6 +138,38 @@ class Sparse:
 
 class SparseModel(BaseModel):
     size: int = Field(default=5, exclude_if=lambda size: size == 0)
+
+
+@dataclass
+class Seeded:
+    a: int
+    by: InitVar[int] = 5
+
+    def __post_init__(self, by: int) -> None:
+        self.seed = by
+
+
+T = TypeVar("T")
+
+
+class Box(BaseModel, Generic[T]):
+    item: T
+
+
+@dataclass
+class Crate(Generic[T]):
+    item: T
+
+
+class Pair(NamedTuple, Generic[T]):
+    one: T
+    two: str = ""
+
+
+NumberByTag = Annotated[
+    Annotated[float, Tag("real")] | Annotated[int, Tag("whole")],
+    Discriminator(lambda value: "real" if isinstance(value, float) else "whole"),
+]
 
 
 class Roots(RootModel[list[Any]]):
@@ -267,7 +302,28 @@ CHANGES: list[tuple[Any, Any, str, str]] = [
     (set[UUID | str], {KEY, str(UUID(int=2))}, "", "is of type str and would be read back as UUID"),
     (set[Decimal | Level], {Level.LOW}, "", "is of type Level and would be read back as Decimal"),
     (list[frozenset[str | Colour]], [frozenset({"a", Colour.RED})], "[0]", "is of type Colour and would be read back"),
+    # Unions of containers and generic types whose parts are equal, but of other types
+    (dict[str, float] | dict[str, int], {"a": 1}, "['a']", "is of type int and would be read back as float: name int"),
+    (dict[float, int] | dict[int, int], {1: 1}, "[key 1]", "is of type int and would be read back as float"),
+    (list[dict[str, float | None]] | list[dict[str, int]], [{"a": 1}], "[0]['a']", "is of type int and would be read"),
+    (frozenset[Decimal] | frozenset[int], frozenset({1}), "", "is of type int and would be read back as Decimal"),
+    (Mapping[str, float] | dict[str, int], {"a": 1}, "['a']", "is of type int and would be read back as float"),
+    (tuple[str, set[float]] | tuple[str, set[int]], ("a", {1}), "[1]", "is of type int and would be read back"),
+    (defaultdict[str, int] | dict[str, int], {"a": 1}, "", "is of type dict and would be read back as defaultdict"),
+    (list[Named] | list[Priced], [Priced(name="a")], "[0]", "is of type Priced and would be read back as Named"),
+    (Box[float] | Box[int], Box[int](item=1), "", "is of type Box[int] and would be read back as Box[float]"),
+    (Box[Any] | Box[int], Box[int](item=1), "", "is of type Box[int] and would be read back as Box[Any]"),
+    (Crate[Decimal] | Crate[int], Crate(1), ".item", "is of type int and would be read back as Decimal"),
+    (Pair[float] | Pair[int], Pair(1), "[0]", "is of type int and would be read back as float"),
+    (NumberByTag, 1e16, "", "is of type float and would be read back as int"),
+    # Unions of a type and an untyped one
+    (Any | Decimal, Decimal(1), "", "is of type Decimal and would be read back as str: name Decimal first"),
+    (dict[str, JsonValue | datetime], {"a": datetime(2024, 1, 1, tzinfo=UTC)}, "['a']", "is of type datetime and"),
+    (list[Any] | list[UUID], [KEY], "[0]", "is of type UUID and would be read back as str: name UUID first"),
+    (UUID | Any, str(KEY), "", "is of type str and would be read back as UUID: declare one of them"),
+    (Named | JsonValue, {"name": "a"}, "", "is of type dict and would be read back as Named: declare one of them"),
     # What equality does not look at
+    (Seeded, Seeded(1, 6), ".seed", "would be read back as another value, as an InitVar is not written"),
     (Open, opened(b=2), ".b", "is an extra field of a dataclass, which pydantic does not write"),
     (list[Open | None], [opened(), opened(b=2)], "[1].b", "is an extra field of a dataclass"),
     (dict[str, Any], {"a": opened(b=2)}, "['a'].b", "is an extra field of a dataclass"),
@@ -361,6 +417,14 @@ KEPT: list[tuple[Any, Any]] = [
     (Marked, Marked(1)),
     (Open, opened()),
     (list[Texts | Numbers], [Texts([]), Numbers([1])]),
+    (dict[str, float] | dict[str, str], {"a": 1.0}),
+    (list[int] | list[float], [1.0]),
+    (list[Any] | list[int], [1]),
+    (Box[int] | Box[float], Box[float](item=1.5)),
+    (dict[str, str] | Row, {"size": 1.0}),
+    (NumberByTag, 1.5),
+    (int | Any, "1"),
+    (Seeded, Seeded(1)),
     (Uncompared | None, None),
     (SameId, SameId(id=1)),
     (Sparse, Sparse(size=3)),
@@ -518,13 +582,6 @@ def test_private_attributes_and_what_is_cached_are_not_kept() -> None:
     assert (read._seen, read.made, read.__dict__.get("twice")) == (0, task.made, None)
 
 
-T = TypeVar("T")
-
-
-class Box(BaseModel, Generic[T]):
-    item: T
-
-
 class Tree(BaseModel):
     value: str | Colour = ""
     time_of_day: time | None = None
@@ -545,6 +602,7 @@ def test_only_classes_that_can_hide_a_change_are_looked_through_at_every_insert(
 
     plain = [int, str | None, Path, list[UUID], dict[str, Any], Named, int | str, str | UUID, Box[datetime], Row, Point]
     assert not any(map(hides, plain))
-    hiding = [time, int | float, str | Colour, list[SameId], Uncompared, Tree, Literal[1, True], OrderedDict[str, int]]
-    hiding += [deque[int], defaultdict[str, int], set[int] | frozenset[int]]
+    hiding: list[Any] = [time, int | float, str | Colour, list[SameId], Uncompared, Tree, Literal[1, True]]
+    hiding += [OrderedDict[str, int], deque[int], defaultdict[str, int], set[int] | frozenset[int]]
+    hiding += [list[int] | list[str], Box[int] | Box[float], NumberByTag, Seeded]
     assert all(map(hides, hiding))

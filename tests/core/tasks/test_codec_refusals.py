@@ -100,8 +100,8 @@ def test_text_in_types_that_nobody_looks_into() -> None:
         task_config = TaskConfig(kind="codec.Wrapping")
         item: Annotated[Any, PlainSerializer(lambda _: NUL)] = None
 
-    refused(Holder(place=Path("a\0b")), "['place']", "contains NUL")
-    refused(Wrapping(item=Opaque()), "['item']", "contains NUL")
+    refused(Holder(place=Path("a\0b")), ".place", "contains NUL")
+    refused(Wrapping(item=Opaque()), ".item", "contains NUL")
 
 
 def test_text_that_only_looks_like_it_is_good() -> None:
