@@ -146,7 +146,8 @@ def _make_function(schema: str) -> None:
     """Makes the function by which a claim counts what runs of each of its keys, in their order, when it holds the locks
     of all of them. One call for each of fifty keys took more than twice as long.
 
-    VOLATILE, and in the order of the index, for the reasons of ``fang_running_1``.
+    VOLATILE, and in the order of the index, for the reasons of ``fang_running_1``. The planner does not see how many
+    keys there are: if they were fewer than the ten that it takes a list for, it made a new plan at each call.
     """
     op.execute(f"""CREATE FUNCTION "{schema}".fang_running_each_1(p_type text, p_lanes text[]) RETURNS integer[]
         LANGUAGE plpgsql VOLATILE AS $$
@@ -155,7 +156,7 @@ def _make_function(schema: str) -> None:
                     SELECT 1 FROM "{schema}".fang_tasks r
                     WHERE r.task_type = p_type AND r.state = 'in_progress' AND r.lane >= u.lane AND r.lane <= u.lane
                     ORDER BY r.lane LIMIT (SELECT 2147483647)) held)
-                FROM unnest(p_lanes) WITH ORDINALITY AS u(lane, place) ORDER BY u.place);
+                FROM unnest((SELECT p_lanes)) WITH ORDINALITY AS u(lane, place) ORDER BY u.place);
             END $$""")  # noqa: S608
 
 

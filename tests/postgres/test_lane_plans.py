@@ -103,6 +103,8 @@ def wrong_plans(
     return found
 
 
+COUNTS_PLANS_SINCE = 140_000
+
 LOOKED_AT = 200
 """For a claim of 100: it walks fifty keys and those that are full, and of most nodes the pages count twice."""
 
@@ -144,6 +146,18 @@ def test_what_other_types_run_is_not_read(connection: psycopg.Connection[Any], s
     before = entries_read(connection)
     explain(connection, claim(rated=settings == RATED), mode)
     assert entries_read(connection) == before
+
+
+def test_what_runs_of_few_keys_is_counted_without_a_new_plan_each_time(connection: psycopg.Connection[Any]) -> None:
+    if connection.info.server_version < COUNTS_PLANS_SINCE:
+        pytest.skip("this server does not count the plans of a statement")
+    source = "SELECT prosrc FROM pg_proc WHERE proname = 'fang_running_each_1'"
+    body = str(connection.execute(source.encode()).fetchone()[0])  # type: ignore[index]
+    counts = body.partition("RETURN")[2].partition(";")[0].replace("p_type", "$1").replace("p_lanes", "$2")
+    run(connection, f"PREPARE counts (text, text[]) AS SELECT {counts}")
+    run(connection, *["EXECUTE counts ('common', ARRAY['k1'])"] * 10)
+    plans = connection.execute(b"SELECT generic_plans, custom_plans FROM pg_prepared_statements").fetchone()
+    assert plans == (5, 5)
 
 
 def entries_read(connection: psycopg.Connection[Any]) -> int:
