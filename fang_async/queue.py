@@ -185,7 +185,7 @@ class AsyncQueue(AsyncBaseQueue[CallersConnection]):
     # How calls are made -----------------------------------------------------------------------------------------------
 
     async def _do(self, call: Call[T], connection: CallersConnection | None, /) -> T:
-        """Does it again, without the characters that the database lacks, if it lacks one of what somebody has said."""
+        """Repeats the call in ASCII, if the database lacks one of its characters."""
         result: T
         try:
             result = await self._carry_out(call, connection)

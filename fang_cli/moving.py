@@ -89,7 +89,7 @@ def _named(url: str, name: str) -> str:
 
 @contextmanager
 def _alone(route: "Route") -> Iterator[None]:
-    """Lets nobody else on this machine move tasks between these queues. Raises ``UsageError`` if somebody does."""
+    """Keeps other processes on this machine from moving between these queues. Raises ``UsageError`` if one does."""
     name = hashlib.sha256("\n".join(route).encode()).hexdigest()[:16]
     file = Path(tempfile.gettempdir()) / f"fang-move-{os.getuid()}-{name}"
     descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

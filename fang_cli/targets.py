@@ -81,7 +81,7 @@ def import_modules(names: Sequence[str]) -> None:
 def _prepare() -> None:
     """Makes the working directory importable, and tells the application which database the command uses.
 
-    The environment's own URL stays: whoever has set it for the application may give the command another one.
+    The environment's own URL stays: it may be set for the application, and differ from the command's.
     """
     sys.path.insert(0, str(Path.cwd()))
     if not os.environ.get(URL_VARIABLE):

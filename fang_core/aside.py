@@ -1,4 +1,4 @@
-"""What a waiting task is while it is set aside: nobody runs it while it is moved from one queue to another. Pure."""
+"""Sets a waiting task aside, so that no pool runs it while it is moved from one queue to another. Pure."""
 
 import json
 from datetime import UTC, datetime

@@ -113,7 +113,7 @@ class PoolOptions:
         retries_first: whether due tasks that have failed, or crashed, run before others of the same type and priority,
             unless the type has limits, rates or fairness.
         stats: whether the pool counts its runs for the history, and keeps that.
-        keep_stats: how long the hours of the history are kept; None for ever.
+        keep_stats: how long the hours of the history are kept; None keeps them.
     """
 
     number_of_workers: int = 1

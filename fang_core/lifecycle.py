@@ -362,7 +362,7 @@ def change_by_hand(task: Task, state: TaskState) -> Change:
 
 
 def cancelled_by_hand(task: Task) -> Change | None:
-    """Returns the move that cancels a task that was fetched by hand, if somebody has asked that it be cancelled."""
+    """Returns the move that cancels a task that was fetched by hand, if a request to cancel it has come."""
     if task.cancel_request is None:
         return None
     return change_by_hand(task, TaskState.CANCELLED)._replace(error_message=task.cancel_request.get("reason", ""))

@@ -90,7 +90,7 @@ class ForkServer:
 
     def start(self) -> None:
         """Starts it, so that it is ready sooner; does not wait for it."""
-        if self.is_usable and self._lock.acquire(blocking=False):  # otherwise somebody does so already
+        if self.is_usable and self._lock.acquire(blocking=False):  # otherwise another thread does so already
             try:
                 with suppress(OSError):
                     self._connect()
@@ -112,7 +112,7 @@ class ForkServer:
             for is_last in (False, True):
                 try:
                     return self._fork(data, descriptors)
-                except (OSError, EOFError) as error:  # somebody has killed the server, or it cannot start
+                except (OSError, EOFError) as error:  # the server was killed, or cannot start
                     self.end()
                     if is_last:
                         self.is_usable = False
@@ -249,7 +249,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def is_readable(descriptor: int, seconds: float | None) -> bool:
-    """Waits until there is something to read, or the end, for so many seconds at most; returns whether there is."""
+    """Waits until there is something to read, or the end, for this many seconds at most; returns whether there is."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(None if seconds is None else 1_000 * seconds))

@@ -220,7 +220,7 @@ class Errand:
     def kill(self) -> None:
         """Kills the child, for a reason that the run's ``interruption`` has, unless the child is released.
 
-        A run that has not been sent to it is over: nobody waits for the child to start.
+        A run that has not been sent to it is over: it does not wait for the child to start.
         """
         with self._killing:
             if self._is_released:

@@ -62,7 +62,7 @@ def told(engine: Engine, pid: int) -> Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join(1.0)  # it may be in a connect that takes long; nobody waits for that
+        thread.join(1.0)  # it may be in a connect that takes long, for which no caller waits
 
 
 def _watch(engine: Engine, pid: int, over: threading.Event) -> None:

@@ -138,7 +138,7 @@ def _settle(operations: Operations, task_type: str) -> Script[datetime]:
     for polls in range(_LONGEST_POLLS):
         try:
             older, hidden = yield operations.older_statements(since)
-        except AccessRefused:  # somebody has revoked the rights on the view of sessions
+        except AccessRefused:  # the rights on the view of sessions were revoked
             older, hidden = 0, 1
         if hidden and polls * _POLLS < _UNSEEN:
             yield operations.nap(_UNSEEN - polls * _POLLS)

@@ -65,7 +65,7 @@ def remove(operations: Operations, name: str, *, notify: bool) -> Script[bool]:
 
 
 def list_all(operations: Operations, *, notify: bool) -> Script[Schedules]:
-    """Returns all schedules, without those of classes that nobody has declared."""
+    """Returns all schedules, without those of classes that no pool has declared."""
     found: Schedules = yield operations.list_schedules()
     return found
 

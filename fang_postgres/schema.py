@@ -242,7 +242,7 @@ def _schedules(metadata: MetaData) -> Table:
         metadata,
         Column("name", Text, primary_key=True),
         Column("last_tick", moment, nullable=False),
-        # What it inserts, and when; null for the schedule of a class that nobody has changed.
+        # What it inserts, and when; null for the schedule of a class that was not changed.
         Column("kind", Text),
         Column("metadata", JSONB),
         Column("options", JSONB),

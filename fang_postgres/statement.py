@@ -11,8 +11,7 @@ its text:
 
 The compiler gives the order of arguments, not the way the statement is written.
 
-SQLAlchemy is imported where a statement is made or compiled: whoever sends a text that is compiled already needs none
-of it.
+SQLAlchemy is imported where a statement is made or compiled: callers that send a compiled text do not need it.
 """
 
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence

@@ -61,7 +61,7 @@ class Sent(NamedTuple):
 
 
 class Scripted(NamedTuple):
-    """Runs a script. ``begin`` is told whether it may ``notify``; in one transaction, if that is needed."""
+    """Runs a script, in one transaction if needed. ``begin`` gets ``notify``: whether it may notify."""
 
     begin: Callable[..., Script[Any]]
     guard: PlanGuard | None = None
@@ -301,8 +301,7 @@ class _MovingVerbs:
 
 
 def in_ascii(call: Call[T]) -> Call[T] | None:
-    """Returns the same call for a database that lacks a character of what somebody has said; None if it says nothing
-    that could be written otherwise."""
+    """Returns the call in ASCII, for a database that lacks one of its characters; None if there is no such text."""
     spelled_out = audit.in_ascii if call.name.startswith("audit.") else _spelled
     args = tuple(map(spelled_out, call.args))
     return None if args == call.args else call._replace(args=args)

@@ -93,7 +93,7 @@ class Keys:
     def __init__(self, name: str, database: int = 0) -> None:
         if not isinstance(name, str) or not name or len(name) > 200 or any(c in name for c in "{}\r\n\x00"):
             raise UsageError("the name of a queue on Redis is a text of 1 to 200 characters, without braces")
-        if not name.isprintable():  # half of a surrogate pair, which UTF-8 cannot hold, or what nobody sees
+        if not name.isprintable():  # half of a surrogate pair, which UTF-8 cannot hold, or an invisible character
             raise UsageError("the name of a queue on Redis holds a character that cannot be printed")
         self.name = name
         self.prefix = f"{{{name}}}:"

@@ -96,7 +96,7 @@ class Together(Generic[T]):
 
 @dataclass(frozen=True)
 class Replicated:
-    """Writes, after which the connection waits until so many replicas have them. ``yield from`` returns the reply as
+    """Writes, after which the connection waits until this many replicas have them. ``yield from`` returns the reply as
     it is.
 
     Raises ``BackendUnavailable`` if they have not within ``REPLICATED_WITHIN``; what was written stays all the same.

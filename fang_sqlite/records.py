@@ -19,7 +19,7 @@ GREATEST: Final = 2**63 - 1
 
 
 class Undecodable(str):
-    """A text that is no UTF-8, as somebody else has written it: it can be shown, with marks in place of such bytes.
+    """A text that is not UTF-8, written by another program: it can be shown, with marks in place of such bytes.
 
     Attributes:
         raw: what the file has.
@@ -117,7 +117,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def entries_of(text: str) -> list[Any]:
-    """Returns an error history; an empty one if somebody else has written another value."""
+    """Returns an error history; an empty one if another program has written another value."""
     found = seen_json(text)
     return found if isinstance(found, list) else []
 
@@ -143,7 +143,7 @@ def seen_json(text: str | None) -> Any:
 
 
 def unreadable(what: str, error: Exception) -> BackendError:
-    """Returns the error of a row whose settings cannot be read, and that nobody may leave out."""
+    """Returns the error of a row whose settings cannot be read, and that must not be left out."""
     return BackendError(f"the row of {what} cannot be read ({type(error).__name__}): somebody else has written it")
 
 

@@ -145,7 +145,7 @@ _FIRST: Final = (
   row TEXT NOT NULL,
   PRIMARY KEY (span, at, writer, task_type, kind)
 ) STRICT, WITHOUT ROWID""",
-    # For who adds up minutes: those that pools have written, and nobody has added up.
+    # For adding up minutes: those that pools have written, and that were not added up yet.
     "CREATE INDEX fang_stats_written ON fang_stats (at) WHERE span = 60 AND writer <> zeroblob(16)",
     """CREATE TABLE fang_audit (
   id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -81,7 +81,7 @@ class PoolCollector(Collector):
         self._most_kinds = most_kinds
 
     def describe(self) -> Iterable[Metric]:
-        """Returns the metrics without samples, so that a registry knows their names and asks nobody."""
+        """Returns the metrics without samples, so that a registry knows their names without asking the database."""
         return (*_gauges_of_pools({}), *_counts_of_kinds({}))
 
     def collect(self) -> Iterable[Metric]:
@@ -165,8 +165,8 @@ def _cumulated(histogram: Histogram) -> list[tuple[str, float]]:
 class QueueCollector(Collector):
     """Shows how the task types in a database stand: gauges, each of which is the same in every process that shows it.
 
-    ``REGISTRY.register(QueueCollector(queue))``. That of an ``AsyncQueue`` is made on its event loop, or is told the
-    loop. The database is asked when a scrape comes, in the background, and not again within ``keep_for``. A scrape
+    ``REGISTRY.register(QueueCollector(queue))``. For an ``AsyncQueue`` it is made on the queue's event loop, or gets
+    that loop. The database is asked when a scrape comes, in the background, and not again within ``keep_for``. A scrape
     waits for the answer as long as ``wait``, but not on an event loop; ``await refresh()`` first, there. If the
     database does not answer, ``fang_database_up`` is 0, and the others are absent.
 
@@ -190,7 +190,7 @@ class QueueCollector(Collector):
         self._labels = ("queue",) if named else ()
 
     def describe(self) -> Iterable[Metric]:
-        """Returns the metrics without samples, so that a registry knows their names and asks nobody."""
+        """Returns the metrics without samples, so that a registry knows their names without asking the database."""
         return tuple(self._gauges({}))
 
     def collect(self) -> Iterable[Metric]:

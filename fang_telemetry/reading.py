@@ -1,4 +1,4 @@
-"""Reads how task types stand from a queue of either mode, in the background: whoever asks never waits for long."""
+"""Reads the state of the task types from a queue of either mode, in the background: callers never wait for long."""
 
 import asyncio
 import threading
@@ -96,7 +96,7 @@ class Reader:
 
     def _start_on_loop(self, began: float, tell: Callable[[Found], None]) -> None:
         assert self._loop is not None
-        self._asking = self._loop.create_task(self._ask_async(began))  # kept: asyncio forgets tasks nobody refers to
+        self._asking = self._loop.create_task(self._ask_async(began))  # kept: asyncio forgets tasks without a reference
         self._asking.add_done_callback(lambda asked: tell(Found() if asked.cancelled() else asked.result()))
 
     def _ask(self, began: float) -> Found:

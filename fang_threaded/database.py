@@ -231,7 +231,7 @@ class EngineDatabase(Database):
             is_guarded = is_on(guard)
             try:
                 if is_guarded and guard is not None:
-                    # All at once: of a cursor that streams, nobody would fetch the row, so that nothing would be set.
+                    # All at once: a cursor that streams would not fetch the row, so that nothing would be set.
                     connection.execute(text(guard.settings), execution_options=ALL_AT_ONCE).close()
                 run = self._quieted(partial(_execute_text, connection))
                 return watched(partial(work, run), guard, is_guarded=is_guarded)

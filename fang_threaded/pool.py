@@ -47,7 +47,7 @@ class WorkerPool(PoolBase[Backend]):
         retries_first: whether due tasks that have failed, or crashed, run before others of the same type and priority;
             without effect on task types with limits, rates or fairness.
         stats: whether the pool counts its runs for the history, which ``queue.stats()`` reads, and keeps that.
-        keep_stats: how long the hours of the history are kept, 90 days by default; None for ever. The shortest of all
+        keep_stats: how long the hours of the history are kept, 90 days by default; None keeps them. The shortest of all
             pools counts.
         events: hooks that are called when something happens.
     """

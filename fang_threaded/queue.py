@@ -168,7 +168,7 @@ class Queue(BaseQueue[CallersConnection]):
     # How calls are made -----------------------------------------------------------------------------------------------
 
     def _do(self, call: Call[T], connection: CallersConnection | None, /) -> T:
-        """Does it again, without the characters that the database lacks, if it lacks one of what somebody has said."""
+        """Repeats the call in ASCII, if the database lacks one of its characters."""
         result: T
         try:
             result = self._carry_out(call, connection)

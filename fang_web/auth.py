@@ -53,8 +53,8 @@ class User(NamedTuple):
 class Auth(Protocol):
     """Says who makes a request: a function or an object that is called with each one.
 
-    It returns the user; None if nobody is known (the response is 401); or a response to send instead, such as a
-    redirect to a login. It may be an async function. What it raises is logged, and answered with 500.
+    It returns the user; None for an unknown one (the response is 401); or a response to send instead, such as a
+    redirect to a login. It may be an async function. An exception is logged, and answered with 500.
     """
 
     def __call__(self, request: Request, /) -> "Known | Awaitable[Known]": ...
@@ -119,7 +119,7 @@ class basic:  # noqa: N801
 
 
 class OpenOnLoopback:
-    """Lets in everybody who comes from this machine, and nobody else: for development.
+    """Lets in every user of this machine, and no one else: for development.
 
     A request is refused if it came through a proxy, or if its Host is not a name of this machine: then some site's name
     was pointed at it to get at the page through a browser here.
@@ -159,7 +159,7 @@ def checked_role(role: Role | str) -> Role:
 
 
 def checked_auth(auth: object) -> Auth:
-    """Returns what decides who may see the page. Raises ``UsageError`` if nobody has decided that."""
+    """Returns what decides who may see the page. Raises ``UsageError`` if it is missing."""
     if isinstance(auth, type) or not callable(auth):
         raise UsageError(
             "auth= decides who sees the page: give basic({'name': password}), a function of the request that returns a "
@@ -186,7 +186,7 @@ def _digest(text: str) -> bytes:
 
 
 def _sent(request: Request) -> tuple[str, str]:
-    """Returns the name and the password that a browser sent; two empty texts, which nobody has, if it sent none."""
+    """Returns the name and the password that a browser sent; two empty texts, which no user has, if it sent none."""
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic" or len(text) > 4_096:
         return "", ""

@@ -39,7 +39,7 @@ class BadRequest(PageError):
 
 
 class Unauthorized(PageError):
-    """Nobody has said who they are."""
+    """The request comes from an unknown user."""
 
     status = 401
 

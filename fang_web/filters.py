@@ -74,7 +74,7 @@ def chosen(parameters: Parameters, masked: frozenset[str], now: datetime, beside
     """Returns what the parameters choose. Raises ``BadRequest``, also if they search in what is masked.
 
     It also does if there is a parameter that is neither a condition nor one of ``besides``: without a condition that
-    somebody believes in, the page would be about more tasks than were meant, and so would the change that follows.
+    the user relies on, the page would show more tasks than were meant, and the change that follows would affect them.
     """
     for name in parameters:
         if name not in _CONDITIONS and name not in besides:
@@ -200,7 +200,7 @@ def _payload(parameters: Parameters, choosing: _Choosing, masked: frozenset[str]
         payload = None
     if not isinstance(payload, dict) or not payload:
         raise BadRequest('payload is a JSON object, like {"order_id": 5}')
-    # Whoever may not see a secret must not find it by guessing either.
+    # A user who may not see a secret must not find it by guessing either.
     kind = parameters.text("kind", most=500)
     masks = masks_of(kind, masked) if kind else masks_of_all(masked)
     if masks.touch(payload):

@@ -43,7 +43,7 @@ class LastingChange:
         return await self._began
 
     async def wait(self, patience: float) -> None:
-        """Waits for its end, at most so many seconds. Raises what the change raised."""
+        """Waits for its end, at most this many seconds. Raises what the change raised."""
         await asyncio.wait({self.task}, timeout=patience)
         if self.task.done():
             await self.task

@@ -49,7 +49,7 @@ class Parameters:
         return iter(self._values)
 
     def text(self, name: str, *, most: int = 200, default: str = "") -> str:
-        """Returns a text of at most so many characters, without spaces around it."""
+        """Returns a text of at most this many characters, without spaces around it."""
         value = self._one(name)
         if value is None:
             return default

@@ -58,7 +58,7 @@ def moment(at: datetime | None, *, ahead: bool = False) -> Markup:
         return Markup("–")
     try:
         utc = at.astimezone(UTC)
-    except OverflowError:  # somebody wrote a time at the edge of all times, in another zone
+    except OverflowError:  # a time at the edge of all times, written in another zone
         return Markup("<time>{}</time>").format(clock(at))
     seconds = (datetime.now(UTC) - utc).total_seconds()
     said = f"in {span(-seconds)}" if ahead or seconds < -1 else f"{span(max(0.0, round(seconds)))} ago"

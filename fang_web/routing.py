@@ -25,7 +25,7 @@ class Route(NamedTuple):
 
 
 def page(path: str, handler: Handler, *, role: Role = Role.VIEWER) -> Route:
-    """Returns a route that is read: with GET, by whoever has the role. It must change nothing."""
+    """Returns a route that is read: with GET, by users who have the role. It must change nothing."""
     return Route(path, handler, role, is_action=False)
 
 

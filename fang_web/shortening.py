@@ -1,4 +1,4 @@
-"""Keeps tables short: nobody reads ten thousand rows, and a page that shows them stands still."""
+"""Keeps tables short: a page with ten thousand rows is not read, and makes the browser hang."""
 
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar

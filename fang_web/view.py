@@ -63,11 +63,11 @@ class View:
 
     @property
     def refresh(self) -> int:
-        """Every how many seconds the live part is loaded anew; 0 for never."""
+        """Every how many seconds the live part is reloaded; 0 for never."""
         return REFRESHES[self.parameters.choice("refresh", REFRESHES, default="5")]
 
     def may(self, role: Role | str) -> bool:
-        """Returns whether the user may do what this role may, here: nobody changes anything on a read-only page."""
+        """Returns whether the user may do what this role may, here: no user changes anything on a read-only page."""
         wanted = Role(role)
         return self.user.may(wanted) and (wanted is Role.VIEWER or not self.settings.read_only)
 

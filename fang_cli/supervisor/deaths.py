@@ -1,4 +1,4 @@
-"""Decides when processes die too often. It is pure: it is told the time."""
+"""Decides when processes die too often. Pure: the time is an argument."""
 
 from collections import deque
 from math import inf
@@ -33,7 +33,7 @@ class Deaths:
         return len(self._at)
 
     def are_too_many(self, now: float, processes: int, *, soon: bool = False) -> bool:
-        """Counts one more death; returns whether that is one too many for so many processes.
+        """Counts one more death; returns whether that is one too many for this number of processes.
 
         Args:
             soon: whether the process was not ready, or has not been for longer than ``SOON``.

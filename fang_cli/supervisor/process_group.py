@@ -1,7 +1,7 @@
-"""Decides which processes run: which start, are replaced, and stop. It is told the time, and what happened.
+"""Decides which processes run: which start, are replaced, and stop. Pure: the time, and what happened, are arguments.
 
 Each place holds one process. A process is replaced by one that is ready: the new one starts, and when its pools have
-started, the old one is told to stop. This happens in one place at a time: there is one process too many at most.
+started, the old one is asked to stop. This happens in one place at a time: there is one process too many at most.
 """
 
 import random
@@ -86,8 +86,8 @@ class ProcessGroup:
 
     Args:
         spawn: starts a process, given the number of its place, the generation and the time; it may raise ``OSError``.
-        is_reloading: whether somebody works on the code: broken code then waits for its next change, and nothing is
-            given up.
+        is_reloading: whether the code is being worked on: broken code then waits for its next change, and nothing is
+        given up.
 
     Attributes:
         code: the exit code of the supervisor, as far as it is known.
@@ -266,7 +266,7 @@ class ProcessGroup:
         return process
 
     def _died(self, place: Place, process: Process, code: int, now: float) -> None:
-        """Handles an end that nobody has asked for."""
+        """Handles an end that was not asked for."""
         if self._is_reloading and code in BROKEN and not process.is_ready:
             if place.process is None:
                 logger.error("%s %s: waiting for the next change of the code", process, _as_text(code))

@@ -1,6 +1,6 @@
 """Starts a worker process ahead of its database, so that it has imported its libraries when the tables are there.
 
-The process imports the application once it is told to, with the variables as they are then; see
+The process imports the application on request, with the variables as they are then; see
 ``fang_cli.worker.standing_by``. This module imports nothing that takes time.
 """
 

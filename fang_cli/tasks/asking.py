@@ -26,9 +26,9 @@ class Mode(NamedTuple):
 
 
 def run(queue: "OwnQueue", bulk: "Bulk", change: Callable[[Callable[[int], None]], int], mode: Mode) -> None:
-    """Counts the tasks, asks if somebody can answer, changes them, and prints the numbers.
+    """Counts the tasks, asks if there is a terminal, changes them, and prints the numbers.
 
-    Raises ``UsageError`` if nobody can be asked.
+    Raises ``UsageError`` if there is no terminal to ask at.
     """
     is_sure = mode.yes or bulk.by_ids
     if not (is_sure or mode.dry_run) and (mode.as_json or not can_ask()):
@@ -53,7 +53,7 @@ def run(queue: "OwnQueue", bulk: "Bulk", change: Callable[[Callable[[int], None]
 
 
 def can_ask() -> bool:
-    """Returns whether somebody sits at a terminal."""
+    """Returns whether there is a terminal to ask at."""
     return sys.stdin.isatty()
 
 

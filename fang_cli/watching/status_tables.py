@@ -99,7 +99,7 @@ def _pools_and_flow(status: Status) -> Iterator[Table]:
 
 
 def _left_alone(status: Status) -> Iterator[Table]:
-    """Yields the tasks that nobody runs."""
+    """Yields the tasks that no pool runs."""
     yield (
         "task types that no live pool serves",
         ("task type", "due tasks"),

@@ -50,7 +50,7 @@ class Glance:
 
     @property
     def silent(self) -> list[tuple[PoolInfo, timedelta]]:
-        """The pools of which nothing is heard, and for how long: nobody knows whether their workers work."""
+        """The pools of which nothing is heard, and for how long: it is unknown whether their workers work."""
         found = [(pool, silence(pool, self.stats.until)) for pool in self.pools]
         return [(pool, quiet) for pool, quiet in found if quiet is not None]
 

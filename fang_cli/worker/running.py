@@ -50,7 +50,7 @@ def run_worker(
     """Runs the named pools until SIGTERM or SIGINT, and stops them gracefully; returns the exit code.
 
     With ``log_tracebacks`` each pool has that option, whatever it was made with. It waits up to ``wait_for_database``
-    seconds for a database that does not answer. ``supervisor`` is told how the pools are, and stops them when it ends.
+    seconds for a database that does not answer. ``supervisor`` gets reports on the pools, and stops them when it ends.
     ``ports`` are answered from when the pools are imported until they have ended.
 
     If a task or a hook of ``Events`` stops a pool, the other pools go on: the process ends when all have ended.

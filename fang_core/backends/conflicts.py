@@ -11,7 +11,7 @@ from fang_core.tasks.options import COLUMNS
 
 
 class Period(NamedTuple):
-    """Says until when a task keeps equal ones out, whatever becomes of its row; ``until`` is None for ever."""
+    """Says until when a task keeps equal ones out, whatever becomes of its row; ``until`` is None for no end."""
 
     task_id: UUID
     inserted_at: datetime

@@ -80,7 +80,7 @@ def told_of_run(
 def run_facts(
     task: Task, now: datetime, notable: Any, run: LiveRun | None, ago: timedelta, *, names_all: bool
 ) -> RunFacts:
-    """Returns the same; ``run`` is what the holder named ``ago``. What is told of another attempt is left out."""
+    """Returns the same; ``run`` is what the holder reported ``ago``. Reports on another attempt are left out."""
     seconds = progress = place = None
     if run is not None and run.attempt == task.attempt:
         seconds, progress = run.seconds + ago.total_seconds(), run.progress

@@ -1,4 +1,4 @@
-"""What a backend keeps of managed task types, and how a claim picks tasks of one: pure, the clock is told.
+"""Keeps a backend's state of managed task types, and picks tasks of one for a claim. Pure: the clock is an argument.
 
 A backend whose engine can pick for itself, as Postgres does in SQL, does not need ``pick``.
 """
@@ -150,7 +150,7 @@ class Waiting(Protocol[T_co]):
         ...
 
     def heads(self, priority: int, lane: str, most: int, /) -> Sequence[T_co]:
-        """Returns the first tasks of a key, so many at most, in the order in which they are to be run."""
+        """Returns the first tasks of a key, at most this many, in the order in which they are to be run."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Moves waiting tasks from one queue to another, whatever backends these are: each of them once, whatever dies when.
 
 Workers must never find a task in both queues, and it must always be in one of them. Neither backend takes part in a
-transaction of the other, so each task goes through states in which nobody can run it, *set aside*: its task type is
+transaction of the other, so each task goes through states in which no pool can run it, *set aside*: its task type is
 ``ASIDE``, which no pool serves, it is due at the end of time, and a header says what it was, where it came from and
 where it goes. Nothing prunes it, and no change of many tasks by hand has it run. A batch of tasks takes these steps:
 
@@ -132,8 +132,8 @@ _MARKER: Final = "fang.move"
 def is_same(source: MovableQueue, target: MovableQueue) -> bool:
     """Tells whether both are one queue, as two names of one host may lead to: a move would remove what it has just put.
 
-    A task that has ended, which nobody can run, is put into the target, looked for in the source, and removed. One that
-    a killed call has left goes with it.
+    A task that has ended, which no pool can run, is put into the target, looked for in the source, and removed. One
+    that a killed call has left goes with it.
     """
     now = datetime.now(UTC)
     marker = Task(uuid4(), {"type": _MARKER}, _MARKER, ASIDE, TaskState.CANCELLED, 0, 0, 0, 0, 0, now, now, now)

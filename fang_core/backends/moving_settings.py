@@ -79,7 +79,7 @@ class SettingsMover:
                 yield info
 
     def types(self) -> Iterator[TypeInfo]:
-        """Yields the task types of the source that somebody has paused or limited."""
+        """Yields the task types of the source that are paused, or were limited by hand."""
         for info in self._source.limits.list():
             is_set = info.is_paused or info.changed is not None
             if is_set and info.task_type != ASIDE and self._deals_with(info.task_type):

@@ -1,4 +1,4 @@
-"""Defines what a pool tells its backend of itself and of its classes, and what it is told of the dead."""
+"""Defines what a pool reports to its backend of itself and of its classes, and what it learns of dead pools."""
 
 import os
 import platform

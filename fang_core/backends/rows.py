@@ -87,7 +87,7 @@ def after_edit(task: Task, edit: Edit, now: datetime) -> Task:
 
 
 def can_be_cancelled(task: Task) -> bool:
-    """Returns whether a request to cancel the task changes anything: it waits, or runs and nobody has asked before."""
+    """Returns whether a request to cancel the task changes anything: it waits, or runs without an earlier request."""
     return task.state in DUE_STATES or (task.state is TaskState.IN_PROGRESS and task.cancel_request is None)
 
 

@@ -44,8 +44,7 @@ def due_at(info: ScheduleInfo, at: datetime) -> datetime:
 
 
 def is_listed(info: ScheduleInfo) -> bool:
-    """Returns whether there is something to say of it: schedules of classes that nobody has declared are left out, and
-    are unknown to whoever names one."""
+    """Returns whether it is shown: schedules of classes that no pool has declared are not."""
     return info.is_stored or info.declared is not None or info.paused
 
 

@@ -75,7 +75,7 @@ def added_up(span: int, at: datetime, rows: Rows) -> dict[Key, StatsRow]:
 
 
 class Oldest(NamedTuple):
-    """Says from when on rows are kept; None if they are kept for ever."""
+    """Says from when on rows are kept; None if all are kept."""
 
     minute: datetime
     hour: datetime | None

@@ -31,7 +31,7 @@ class Heart(Protocol):
     """
 
     async def beat(self, request: BeatRequest, /) -> Beat:
-        """Raises the pool's counter, and returns the state of all other pools and what the pool is told."""
+        """Raises the pool's counter, and returns the state of all other pools and the messages for this one."""
         ...
 
     async def rescue(self, dead: Sequence[Pulse], /) -> list[Rescued]:
@@ -59,7 +59,7 @@ class ClaimStore(Protocol):
         ...
 
     def ready(self, request: ClaimRequest, /) -> ReadyClaim | None:
-        """Prepares a claim for ``on_wake`` to send; None if it would gain nothing. Nobody has to send it."""
+        """Prepares a claim for ``on_wake`` to send; None if it would gain nothing. It need not be sent."""
         ...
 
     async def reconcile(self, pool_id: UUID, known: Sequence[UUID], /) -> int:
@@ -119,7 +119,7 @@ class PoolStore(Protocol):
     async def declare(self, declarations: Sequence[Declaration], /) -> None:
         """Has the limits, rates and fairness hold that a registered pool's classes declare; returns when they do.
 
-        What somebody has set at run time wins over them. What is declared for kinds that no registered pool knows is
+        Limits that were set at run time override them. What is declared for kinds that no registered pool knows is
         dropped.
         """
         ...
@@ -148,7 +148,7 @@ class WakeStore(Protocol):
         It may be called too often, and a call may be lost: pools also poll. Inserts wake only while a pool of their
         type has announced that it waits; writers of rows behind cursors always do, and say where the rows are.
 
-        ``on_told`` is called, under the same rules, when any pool of the backend is told something.
+        ``on_told`` is called, under the same rules, when any pool of the backend gets a message.
 
         ``on_listen_lost`` is called, with the reason, each time that inserts cannot wake the pool for a while.
         """

@@ -250,7 +250,7 @@ class Timetable:
         self._is_stale = True
 
     def declare_again(self) -> None:
-        """Has what the classes say be written once more, since somebody may have removed a row that holds it."""
+        """Writes the declarations of the classes once more, since a row that holds them may have been removed."""
         self.undeclared = self.undeclared or bool(self.declared)
 
     def begin_look(self) -> None:

@@ -50,7 +50,7 @@ class Taken(NamedTuple):
         unwanted: runs to give back: suspects that do not fit into the group, and all behind one that runs alone.
         lost: earlier runs of the pool that go on and that this claim proves lost, since it claimed their tasks again.
         expired: runs that must not begin, since their tasks had expired when they were claimed.
-        cancelled: runs that must not begin, since somebody has asked that their tasks be cancelled.
+        cancelled: runs that must not begin, since a request to cancel their tasks has come.
     """
 
     ready: list[Run]

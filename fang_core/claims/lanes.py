@@ -5,7 +5,7 @@ this type only, see ``LaneRequest``. What a claim answers decides when the next 
 
 - it brought all tasks that were asked for: at once, after the pool's other types;
 - no key can be served: when the pool is woken, or else after a while;
-- full, or paused: when the pool is told, or its own runs of the type have ended; beneath that it polls;
+- full, or paused: when a notification comes, or its own runs of the type have ended; besides, it polls;
 - out of rate, or paused until some time: then. A pool that came too late adds a random part, which grows: others are
   faster, and each look in vain takes time from them. Once it is in time again it looks as often as the rate allows;
 - another pool had the turn: after some milliseconds, which grow as well.
@@ -254,7 +254,7 @@ class Lanes:
         """Waits until the type may start a task: it is paused, full or out of rate."""
         if claim.after_lane is not None:
             each.after_lane = claim.after_lane
-        # Not for longer than the poll in any case: somebody may resume it or set other limits, and the word be lost.
+        # Never longer than the poll: the type may be resumed or limited otherwise, and the notification be lost.
         longest = each.poll.sleep()
         seconds = longest if claim.look_in is None else min(longest, claim.look_in)
         if taken or claim.room is None or claim.look_in is None:

@@ -118,7 +118,7 @@ class Client:
         return claim
 
     def adopt(self, *task_types: str, most: int = MANY) -> None:
-        """Calls ``adopt`` until it has come to the end; each call looks at so many tasks."""
+        """Calls ``adopt`` until it has come to the end; each call looks at this many tasks."""
         while not self._call(self.store.adopt, task_types, most):
             pass
 

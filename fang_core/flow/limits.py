@@ -245,7 +245,7 @@ def rules_from_json(written: object) -> tuple[FlowRule, ...]:
 
 
 def weights_from_json(written: object) -> dict[str, int] | None:
-    """Returns the weights that the database keeps; None if it keeps none, or what somebody wrote are none."""
+    """Returns the weights that the database keeps; None if it keeps none, or its JSON is no such object."""
     try:
         return dict(Fair("key", weights=written).weights) or None  # type: ignore[arg-type]  # it checks
     except UsageError:

@@ -10,8 +10,7 @@ class kept(Generic[T]):  # noqa: N801 - reads like a decorator of what computes 
     """Keeps what a method computes, as ``functools.cached_property`` does since Python 3.12.
 
     Before, that holds a lock while it computes, one for all instances. If another thread forks meanwhile, as a run
-    may, the lock stays locked in the child, which waits for it for ever. Here two threads may both compute, to the
-    same.
+    may, the lock stays locked in the child, which then waits forever. Here two threads may both compute, to the same.
     """
 
     def __init__(self, compute: Callable[[Any], T]) -> None:

@@ -26,7 +26,8 @@ class Masks:
     Args:
         words: a field whose name contains one of these is hidden, in whatever case, and however its words are joined:
             ``api_key`` hides ``X-Api-Key`` and ``apiKey`` too.
-        names: the names of further fields that are hidden; None hides all fields, since nobody knows which are secrets.
+        names: the names of further fields that are hidden; None hides all fields, since it is unknown which are
+        secrets.
     """
 
     def __init__(self, words: frozenset[str] = frozenset(), names: frozenset[str] | None = frozenset()) -> None:
@@ -45,7 +46,7 @@ class Masks:
         return any(word in joined or word in spelled for word in self._words)
 
     def touch(self, value: Any, *, depth: int = 0) -> bool:
-        """Returns whether a value has hidden fields, at any depth; of what is nested too deeply, nobody knows."""
+        """Returns whether a value has hidden fields, at any depth; True if it is nested too deeply."""
         if not isinstance(value, Mapping | list | tuple):
             return False
         if depth > MOST_DEPTH:
@@ -65,7 +66,7 @@ class Masks:
         return [self.masked(each, depth=depth + 1) for each in value]
 
     def beginning(self, value: Any, most: int) -> Any:
-        """Returns what ``masked`` does, but only as much as its JSON has in so many characters at the beginning.
+        """Returns what ``masked`` does, but only as much as the first ``most`` characters of its JSON hold.
 
         A page that shows a line of a payload of 1 MB pays for the line.
         """

@@ -18,7 +18,7 @@ _CACHE: "WeakKeyDictionary[type[BaseModel], tuple[Any, frozenset[str] | None]]" 
 def secret_names(cls: type[BaseModel]) -> frozenset[str] | None:
     """Returns the names and aliases of all fields, at any depth, whose values hold a secret.
 
-    None if the class cannot be completed, so that nobody knows.
+    None if that is unknown, since the class cannot be completed.
     """
     cached = _CACHE.get(cls)
     if cached is None or cached[0] is not cls.__pydantic_validator__:

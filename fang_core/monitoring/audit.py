@@ -129,7 +129,7 @@ class Audit:
             who: the name of the user.
             action: what is done, in a word or two.
             target: to what.
-            details: what else was said; 8,000 bytes at most, as JSON. Whoever may see the page sees it.
+            details: what else was said; 8,000 bytes at most, as JSON. All users of the page can see it.
 
         Texts are cut to 500 bytes. Raises ``UsageError``, and ``BackendError`` if it cannot be written: then do not
         make the change.
@@ -165,7 +165,7 @@ class AsyncAudit:
             who: the name of the user.
             action: what is done, in a word or two.
             target: to what.
-            details: what else was said; 8,000 bytes at most, as JSON. Whoever may see the page sees it.
+            details: what else was said; 8,000 bytes at most, as JSON. All users of the page can see it.
 
         Texts are cut to 500 bytes. Raises ``UsageError``, and ``BackendError`` if it cannot be written: then do not
         make the change.
@@ -220,7 +220,7 @@ def _plain(value: Any) -> Any:
 
 
 def in_ascii(arg: Any) -> Any:
-    """Returns an argument of a call for a database that lacks a character of what somebody has said."""
+    """Returns an argument of a call in ASCII, for a database that lacks one of its characters."""
     if isinstance(arg, Beginning):
         return arg.in_ascii()
     return _escaped(arg) if isinstance(arg, str) else arg

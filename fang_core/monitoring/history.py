@@ -98,7 +98,7 @@ class Flushed(NamedTuple):
 
 
 class Minutes:
-    """Decides what a pool writes under which minute. It is pure: it is told the totals since the pool began, and times.
+    """Decides what a pool writes under which minute. Pure: the totals since the pool began, and times, are arguments.
 
     The minute is that of the backend's clock, of which each reply tells; in between, the pool's monotonic clock goes
     on. It never goes back: if the backend's clock is set back, the pool stays on its minute until that has come.

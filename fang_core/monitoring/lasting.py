@@ -10,7 +10,7 @@ _SUMS: Final = 12
 
 
 class LastingTotals:
-    """Is told the totals of each life of a pool, and returns those of all."""
+    """Takes the totals of each life of a pool, and returns those of all."""
 
     def __init__(self) -> None:
         self._life: object = None

@@ -48,7 +48,7 @@ class Count(NamedTuple):
     Attributes:
         count: how many.
         is_exact: whether that is all of them. Otherwise ``count`` is how many were found before the bound or the time
-            for a count was reached: there are at least so many.
+            for a count was reached: there are at least this many.
         estimate: how many the database expects, if that is more than were found; it may be wrong many times over.
             None if all were counted, or nothing is known.
     """

@@ -88,12 +88,12 @@ def run_hangs(run: NotableRun) -> str:
 
 
 def no_pool_serves(task_type: str, due: str) -> str:
-    """Says that so many due tasks of a type wait for a pool."""
+    """Says how many due tasks of a type wait for a pool."""
     return f"no pool serves task type {task_type}: {due} due"
 
 
 def no_pool_knows(task_type: str, kind: str, due: str) -> str:
-    """Says that so many due tasks of a kind wait for a pool that has their class."""
+    """Says how many due tasks of a kind wait for a pool that has their class."""
     return f"no pool of task type {task_type} knows kind {kind}: {due} due"
 
 

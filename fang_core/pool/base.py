@@ -132,7 +132,7 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
         self._running = False
         self._deadline = 0.0  # of the last stop
         self._lingering: Service | None = None
-        self._told_to_stop: Service | None = None  # kept here: asyncio forgets tasks that nobody refers to
+        self._told_to_stop: Service | None = None  # kept here: asyncio forgets tasks without a reference
         self.has_too_many_stuck = False
         """Whether more runs were stuck in this life, or the last, than ``max_stuck`` allows: the process should end."""
 
@@ -163,7 +163,7 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
     def health(self) -> PoolHealth:
         """Says whether the pool lives and is ready, for the probes of a supervisor; any thread may call this.
 
-        It asks nobody: it says what the pool's heart and its claimer know.
+        It asks no database: it says what the pool's heart and its claimer know.
         """
         lifetime = self._lifetime
         return lifetime.health() if lifetime is not None and self._running else NOT_RUNNING

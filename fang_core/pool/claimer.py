@@ -458,7 +458,7 @@ class Claimer:
         return min(seconds, due)
 
     async def _rest(self, seconds: float) -> None:
-        """Sleeps; if somebody wakes the pool, the last claim is made again at once."""
+        """Sleeps; if the pool is woken, the last claim is made again at once."""
         request = self._in_vain
         if request is not None and request.pool_id == self._identity.id and self._policy.may_repeat:
             ready = self._store.ready(request)

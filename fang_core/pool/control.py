@@ -1,4 +1,4 @@
-"""Connects a pool's heart with its runs: what the heart says of them, and what it is told about them and the pool."""
+"""Connects a pool's heart with its runs: what the heart reports of them, and what it learns about them and the pool."""
 
 import time
 from collections.abc import Callable
@@ -61,9 +61,9 @@ class PoolControl(Control):
     """Controls a pool with workers.
 
     Args:
-        on_stop: called, where the pool lives, when the pool is told to stop.
-        on_resize: called, where the pool lives, with how many workers the pool is told to have.
-        on_missing: called, where the pool lives, before each beat at which workers are missing.
+        on_stop: called, where the pool lives, when a message asks the pool to stop. on_resize: called, where the pool
+        lives, with the number of workers that a message asks for. on_missing: called, where the pool lives, before each
+        beat at which workers are missing.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ class Drains:
         return len(self._open)
 
     def begin(self) -> Drain:
-        """Begins a drain; whoever calls this leaves it to ``remove``."""
+        """Begins a drain; the caller ends it by ``remove``."""
         drain = Drain(self._runtime.event())
         self._open.append(drain)
         return drain

@@ -368,7 +368,7 @@ class PoolLifetime:
         """Releases the resources of the runs, which have all ended; an error of theirs is logged and stops nothing."""
         try:
             await self.resources.leave(deadline, self._logger)
-        except (Exception, SystemExit):  # KeyboardInterrupt may be that of whoever waits for the stop
+        except (Exception, SystemExit):  # KeyboardInterrupt may be that of the caller that waits for the stop
             self._logger.exception("pool %s: its lifespan failed at the end", self.id)
 
     async def _deregister(self) -> bool:

@@ -35,5 +35,5 @@ class Outage:
             return
         seconds, self._since = now - self._since, None
         self._retry.succeeded()
-        # As severe as the lines of the outage: whoever was told of that is told of its end.
+        # As severe as the lines of the outage: readers of those see its end too.
         self._logger.warning(f"{self._again}, %.1f s after it first failed", *args, seconds)

@@ -1,8 +1,8 @@
 """Keeps a claim ready while a claimer rests, and sends it for the claimer as soon as the pool is woken.
 
-Whoever wakes a pool, a listener's thread or a callback of the event loop, has the message in hand well before the
-claimer goes on: in between lie the change of thread or task and the decision what to do next. Nearly always that is to
-claim again what the last claim has not found. So that claim is sent at once, and the claimer finds it under way.
+The caller that wakes a pool, a listener's thread or a callback of the event loop, has the message in hand well before
+the claimer goes on: in between lie the change of thread or task and the decision what to do next. Nearly always that is
+to claim again what the last claim has not found. So that claim is sent at once, and the claimer finds it under way.
 """
 
 import time

@@ -43,7 +43,7 @@ class Ticker:
             self._service.cancel()
 
     def on_told(self, told: UUID) -> None:
-        """Reads the schedules again if somebody tells that they have changed; any thread may call this."""
+        """Reads the schedules again if a message says that they have changed; any thread may call this."""
         if told == SCHEDULES:
             self._runtime.call_soon(self._reread)
 

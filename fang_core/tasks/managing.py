@@ -49,7 +49,7 @@ def pause(until: datetime | timedelta | None, reason: str | None, by: str | None
 
 
 class LimitChange(NamedTuple):
-    """Says what limits somebody sets: None goes back to what the code declares."""
+    """Says which limits are set: None goes back to those that the code declares."""
 
     rules: tuple[FlowRule, ...] | None
     remark: Remark

@@ -373,10 +373,10 @@ class Queueable(Protocol):
     ) -> int:
         """Has all tasks that match the filter run again, and returns how many.
 
-        A task that has ended begins its life anew, as if ``update_task_state`` made it new: it is due now at the
-        earliest, and its retries start from 0. One that waits for a retry is due now, with the retries that it has
-        left. If the filter names neither states nor ids, these are the failed tasks and those that wait for a retry:
-        finished and cancelled ones run again only if you ask for them.
+        A task that has ended is new again, as by ``update_task_state``: it is due now at the earliest, and its retries
+        start from 0. One that waits for a retry is due now, with the retries that it has left. If the filter names
+        neither states nor ids, only failed tasks and those that wait for a retry run again: ask for finished and
+        cancelled ones.
 
         A unique task is left alone while an equal one waits or runs, and of equal ones that match the last one is
         taken. On Postgres it works in batches of at most 500, as ``remove_tasks_type`` does, on the tasks that were

@@ -24,7 +24,8 @@ class Unique:
         within: the task counts for this long from its insert at least, even if it has ended by then: a hundred years at
             most. No period unless given.
         while_: how long the task counts besides: ``"waiting"``, until it is first claimed; ``"unfinished"``, until it
-            is finished, failed or cancelled; ``"always"``, for exactly ``within``, or for ever without it.
+            is finished, failed or cancelled; ``"always"``, for exactly ``within``, or without an end if that is not
+            given.
         on_conflict: what an insert does that meets an equal task. ``"return"`` returns that task. ``"raise"`` raises
             ``TwinExists``; of a bulk insert nothing is written then. ``"replace"`` gives that task the new payload,
             options and due time if it waits; ``"postpone"`` gives it the new due time if it waits. Its row is returned
@@ -85,8 +86,7 @@ class Terms(NamedTuple):
         compared: the hash of the compared fields.
         waiting: the same if the row keeps equal ones out until it is claimed, otherwise None.
         period: the same if it keeps equal ones out for a time, otherwise None.
-        within: how long that time is; None means for ever.
-        on_conflict: see ``Unique``.
+        within: how long that time is; None means without an end. on_conflict: see ``Unique``.
     """
 
     compared: str

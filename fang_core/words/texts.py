@@ -9,7 +9,7 @@ def printable(line: str) -> str:
 
 
 def cut(text: object, most: int = 200) -> str:
-    """Returns a text on one line, of at most so many characters."""
+    """Returns a text on one line, of at most this many characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= most else line[: most - 1] + "…"
 

@@ -57,8 +57,7 @@ class Effort:
         return self._began > 0 and self._clock() >= self._until
 
     def size(self, found: int) -> int:
-        """Returns how many tasks to look at next, if so many of those wanted have been found; notes that this
-        begins."""
+        """Returns how many tasks to look at next, given how many were found; notes that this begins."""
         now = self._clock()
         size = min(self.most, _MOST_AT_FIRST)
         if self._last:

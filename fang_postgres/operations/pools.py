@@ -104,5 +104,5 @@ def as_pools(rows: Rows) -> list[PoolInfo]:
 
 
 def _names(array: Sequence[Any]) -> tuple[str, ...]:
-    """Returns the texts of an array, which may also have nulls in it, and arrays, if somebody has written that."""
+    """Returns the texts of an array, which may also contain nulls and arrays, if it was written by hand."""
     return tuple(each for each in array if isinstance(each, str))

@@ -1,4 +1,4 @@
-"""Reads what statements return, whatever somebody has written into the tables."""
+"""Reads what statements return, whatever was written into the tables by hand."""
 
 import json
 from collections.abc import Sequence

@@ -31,7 +31,7 @@ _WANTED: Final = 1
 class StatsReading:
     """Adds up rows of history, for operations and for reports."""
 
-    _statements: Any  # whoever inherits this has them, all of them or those of reports
+    _statements: Any  # subclasses have them, all of them or those of reports
 
     def read_stats(self, asked: Range) -> Operation[Sums]:
         """Returns the sums of a range, without histograms and without task types."""

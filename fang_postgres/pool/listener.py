@@ -90,8 +90,8 @@ class Listener:
         on_told: OnTold,
         on_listen_lost: OnListenLost,
     ) -> None:
-        """Calls ``on_wake`` when a task of these types is inserted, ``on_told`` when a pool is told something, and
-        ``on_listen_lost`` if the connection ends.
+        """Calls ``on_wake`` when a task of these types is inserted, ``on_told`` when a message to a pool was written,
+        and ``on_listen_lost`` if the connection ends.
 
         The calls come on the event loop, or on the listener's thread.
         """

@@ -57,7 +57,7 @@ class Subscribers:
         """Calls the pools that a notification concerns.
 
         ``payload`` is a task type; or type, priority and time of rows that cursors may have passed; or an exclamation
-        mark and the id of a pool that is told something.
+        mark and the id of a pool that has a message.
         """
         late, told = _parse(payload), _pool_told(payload)
         for task_types, on_wake, on_told, _ in tuple(self._wakes.values()):

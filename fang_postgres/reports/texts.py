@@ -1,7 +1,7 @@
 """Reads the statements of reports as they are compiled for psycopg, from the files in ``texts``.
 
 To import SQLAlchemy, and to build and compile a dozen statements, takes ``fang status`` longer than to run them. They
-are written in ``fang_postgres.sql``, like all others; a test compares the files, and makes them anew.
+are written in ``fang_postgres.sql``, like all others; a test compares the files, and can rewrite them.
 """
 
 import re

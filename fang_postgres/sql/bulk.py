@@ -129,7 +129,7 @@ WAYS: Final = {
 
 
 def retry(t: Tables, name: str) -> Statement:
-    """Begins the life of ended rows anew, as a move by hand does, and makes those due now that wait for a retry.
+    """Makes ended rows new, as a move by hand does, and makes those due now that wait for a retry.
 
     A unique row is left alone while it has a twin that counts; of twins among those of a batch the first is taken.
     """

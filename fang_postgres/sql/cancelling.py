@@ -145,7 +145,7 @@ def _cancelling_many(t: Tables, task: Any, ids: Any) -> Any:
 
 
 def is_news(c: Any) -> ColumnElement[bool]:
-    """Whether a request changes anything: nobody has asked before, or the task waits, and can be cancelled at once."""
+    """Whether a request changes anything: it is the first one, or the task waits, and can be cancelled at once."""
     return or_(c.cancel_request.is_(None), cast(c.state, Text).in_(state_literals(DUE_STATES)))
 
 

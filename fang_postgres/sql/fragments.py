@@ -110,7 +110,7 @@ def task_columns(t: Tables, columns: Any = None) -> list[ColumnElement[Any]]:
 
 
 def readable(c: Any, name: str) -> ColumnElement[Any]:
-    """Returns a column of tasks as every driver can read it, whatever somebody has written into it."""
+    """Returns a column of tasks as every driver can read it, whatever was written into it by hand."""
     column: ColumnElement[Any] = c[name]
     if name in _READ_AS_TEXT:
         return cast(column, Text).label(name)
@@ -452,7 +452,7 @@ def new_row(t: Tables, due: ColumnElement[Any]) -> dict[str, Any]:
 
 
 def lane_of(t: Tables, lane: ColumnElement[Any], task_type: ColumnElement[str]) -> ColumnElement[Any]:
-    """Returns the lane of new rows: ``lane``, or else the one without a key if somebody manages the type."""
+    """Returns the lane of new rows: ``lane``, or else the one without a key if the type is managed."""
     return _lane_if(lane, task_type == any_(known_types(t)))
 
 
@@ -480,7 +480,7 @@ def _option(name: str, type_: Any) -> ColumnElement[Any]:
 
 
 def expiry(due: ColumnElement[Any], seconds: ColumnElement[float]) -> ColumnElement[Any]:
-    """Returns ``p_expires_at``, or else the time so many seconds after ``due``; null if the row does not expire."""
+    """Returns ``p_expires_at``, or else the time this many seconds after ``due``; null if the row does not expire."""
     second: ColumnElement[Any] = literal_column("'1 s'::interval")
     latest: ColumnElement[Any] = literal_column(LATEST)
     after = case((seconds.is_not(None), func.least(due + seconds * second, latest)))

@@ -187,7 +187,7 @@ def older_statements(t: Tables) -> Statement:
 
 
 def nap(t: Tables) -> Statement:
-    """Waits for so many seconds."""
+    """Waits for this many seconds."""
     return Statement("nap", select(cast(func.pg_sleep(bindparam("p_seconds", type_=Double)), Text).label("slept")))
 
 

@@ -179,7 +179,7 @@ def read_stats(t: Tables) -> Statement:
 
 
 def _counter(name: str) -> str:
-    """Returns the sum of a counter. Somebody may have written what is none, and what is larger than a bigint in all."""
+    """Returns the sum of a counter, even if rows written by hand hold no numbers, or add up to more than a bigint."""
     return f"least(coalesce(sum({name}) FILTER (WHERE {name} >= 0), 0), {2**62})::bigint"
 
 
@@ -211,7 +211,7 @@ def read_types(t: Tables) -> Statement:
     types = bindparam("p_task_types", type_=ARRAY(Text))
     found = select(c.task_type, c.due, c.oldest_due_seconds, c.running, c.workers, c.paused)
     is_wanted = or_(types.is_(None), c.task_type == any_(types))
-    # A row of a pool that somebody has edited may name a null.
+    # A row of a pool that was edited by hand may name a null.
     return Statement("read_types", found.where(is_wanted, c.task_type.is_not(None)))
 
 

@@ -63,7 +63,7 @@ def _readable(column: Any) -> ColumnElement[Any]:
 def declare_schedules(t: Tables) -> Statement:
     """Writes what classes say of their schedules; one that is new begins now.
 
-    It locks no row that says so already: pools declare again and again, and somebody's transaction may hold the row.
+    It locks no row that says so already: pools declare again and again, and another transaction may hold the row.
     """
     s, there = t.schedules.c, t.schedules.alias("there")
     lists = {name: bindparam(f"p_{name}", type_=ARRAY(Text)) for name in ("names", "declared")}
@@ -254,7 +254,7 @@ def hold_schedule(t: Tables) -> Statement:
 
 
 def is_as_read(s: Any) -> ColumnElement[bool]:
-    """Whether nobody has changed the schedule since its pool has read it."""
+    """Whether the schedule is unchanged since its pool has read it."""
     return within(s.changed_at).is_not_distinct_from(bindparam("p_changed_at", type_=DateTime(timezone=True)))
 
 

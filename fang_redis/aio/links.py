@@ -53,7 +53,7 @@ class AsyncLink:
         self._wire: Wire | None = None
         self._waiting: deque[Future[Any]] = deque()
         self._answered = 0
-        self._messages: list[str] = []  # that have come while nobody heard
+        self._messages: list[str] = []  # that have come while nothing listened
         self._on_message: OnMessage | None = None
         self._has_heard = asyncio.Event()
         self._cause: BaseException | None = None  # why it is closed
@@ -217,7 +217,7 @@ class AsyncLink:
         self.close()
 
     def close(self) -> None:
-        """Closes it at once, and whoever waits for a reply hears of it. Idempotent."""
+        """Closes it at once; callers that wait for a reply get an error. Idempotent."""
         self._fail(ConnectionError("closed"))
 
     def abandon(self) -> None:
@@ -238,7 +238,7 @@ class AsyncLink:
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_exception(lost(cause, self._server.where))
-                waiting.exception()  # whoever sent several commands waits for the first reply alone
+                waiting.exception()  # a caller that sent several commands waits for the first reply alone
         self._waiting.clear()
         self._has_heard.set()
         if self._next_look is not None:
@@ -328,7 +328,7 @@ class AsyncLinks:
         return replies
 
     async def _connected(self) -> AsyncLink:
-        """Returns the connection; whoever comes meanwhile waits for the same connect."""
+        """Returns the connection; callers that come meanwhile wait for the same connect."""
         connecting = self._connecting
         if connecting is None:
             connecting = self._connecting = asyncio.create_task(self._connect(), name="fang-redis-connect")

@@ -1,5 +1,5 @@
 """Takes the transport of a connection over from redis-py, once the server has let it in: no task stands between what is
-sent and the socket, nor between what the server says and whoever waits for it.
+sent and the socket, nor between the server's reply and the caller that waits for it.
 
 redis-py's streams cost two turns of the event loop for each command, and as much CPU again as the command.
 """

@@ -1,8 +1,9 @@
 """Says how to connect to a server: what the user gives, with the settings that the promises of a queue need.
 
-redis-py's clients repeat a command whose reply was lost, by default ten times: a claim so repeated holds tasks that
-nobody runs, and a completion so repeated finds its task gone. So each connection of ours is made for one user alone and
-repeats nothing. Of a client that an application hands in only its settings are used, whatever it repeats itself.
+redis-py's clients repeat a command whose reply was lost, by default ten times: a claim so repeated holds tasks that no
+worker runs, and a completion so repeated finds its task gone. So each connection of ours is made for one user alone and
+repeats nothing. Only the settings of a client that an application hands in are used, even if that client repeats
+commands.
 """
 
 import os
@@ -83,7 +84,7 @@ class Server:
     moved: dict[str, Any] = field(default_factory=dict)
 
     def connection(self, connect_within: float | None, answer_within: float | None) -> Any:
-        """Makes a connection; without these times its user has to see to it that nothing is awaited for ever."""
+        """Makes a connection; without these times its user has to make sure that nothing is awaited forever."""
         settings = {**self.settings, **self.moved}
         if self.asks is not None:
             settings["connection_pool"] = self.asks()
@@ -137,7 +138,7 @@ def _made(server: object, client_class: Any, connections: Any, retry: Any) -> Se
     asks = partial(_of_its_own, handed_in) if is_watched else None
     made = Server(where, int(settings.get("db") or 0), connection_class, settings, server, asks)
     try:
-        made.connection(None, None)  # which connects to nobody, and looks at the settings
+        made.connection(None, None)  # which does not connect, and looks at the settings
     except (RedisError, TypeError, ValueError) as error:
         raise UsageError(f"a setting of the connection to Redis cannot be used: {error}") from None
     return made

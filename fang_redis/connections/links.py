@@ -151,7 +151,7 @@ class Link:
         if self._is_closed or time.monotonic() - self.used_at > IDLE_FOR:
             return False
         try:
-            return not self._connection.can_read(timeout=0)  # the end of the connection, or what nobody asked for
+            return not self._connection.can_read(timeout=0)  # the end of the connection, or a reply without a command
         except (RedisError, OSError):
             return False
 

@@ -1,4 +1,4 @@
-"""A verb whose first step is ready to be sent: its bytes are made, and whoever sends it does not wait for the reply."""
+"""Holds a verb whose first step is ready to be sent: its bytes are made, and the sender does not wait for the reply."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar

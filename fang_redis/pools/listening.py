@@ -75,7 +75,7 @@ class Subscribers:
                 on_told(pool_id)
 
     def wake_all(self) -> None:
-        """Something may have been missed. What a pool is told itself it hears with its next beat at the latest."""
+        """Something may have been missed. A pool reads messages to itself with its next beat at the latest."""
         for _, on_wake, on_told, _ in tuple(self._subscribers.values()):
             on_wake(ANYWHERE)
             on_told(SCHEDULES)
@@ -159,7 +159,7 @@ class Listener:
     def __init__(self, channel: str, new_ear: Callable[[], Ear]) -> None:
         self._channel = channel
         self._new_ear = new_ear
-        self._changing = threading.Lock()  # in asyncio nobody ever waits for it
+        self._changing = threading.Lock()  # in asyncio no task ever waits for it
         self._subscribers = Subscribers()
         self._ear: Ear | None = None
 

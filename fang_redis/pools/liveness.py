@@ -118,7 +118,7 @@ class Liveness:
                 return []
             if written_of(reply).is_done:
                 return [_told(task, after, held.was_stopping) for task, after in decided]
-        return []  # somebody else writes to its tasks all the time: the next rescue tries again
+        return []  # another client keeps writing to its tasks: the next rescue tries again
 
     def _held(self, pool_id: UUID) -> Verb[Held]:
         held: Held = yield from self._sending.script("dead", str(pool_id), parse=partial(_held_of, pool_id))

@@ -1,7 +1,7 @@
 """Keeps what pools have counted: a hash for each minute and each hour, with a row for each writer, task type and kind.
 
 ``stats_rows`` decides which of them are added up, read and removed. No pool writes to a minute that is old enough to be
-added up, so that whoever does it twice writes the same.
+added up, so that doing it twice writes the same.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

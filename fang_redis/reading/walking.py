@@ -151,8 +151,8 @@ def _seen(walk: Walk, now: str, rows: Sequence[Any], most: int, before: Key | No
     """Returns what was read: of each task the type and the priority of its index, if the walk goes by these, its score
     there, its id and its fields. There may be more if that is as much as was asked for.
 
-    Tasks whose hashes somebody has removed by hand are passed over. The walk goes on behind the place in the index,
-    whatever another client has written into the hash.
+    Tasks whose hashes were removed by hand are skipped. The walk goes on behind the place in the index, whatever
+    another client has written into the hash.
     """
     known = [row for row in rows if id_in(row[2]) is not None]
     tasks = [_placed(walk, task_of(task_id, fields), place, score) for place, score, task_id, fields in known if fields]

@@ -105,7 +105,7 @@ class Bulk:
     def _batch(
         self, which: TaskFilter, states: Sequence[frozenset[TaskState]], decide: Decision, limit: int, place: Any
     ) -> Verb[Batch]:
-        """Goes on with the walks through the tasks of some states, until so many tasks have changed."""
+        """Goes on with the walks through the tasks of some states, until this many tasks have changed."""
         walks = list(_walks(which, states))
         at: _Place = place or _Place((yield from self._sending.read(())).now)
         left = min(limit, MOST_ROWS)

@@ -39,11 +39,11 @@ class Tasks:
             read = yield from self._sending.read([claimed.id])
             task = read.tasks.get(claimed.id)
             if task is None:
-                continue  # somebody has removed it meanwhile
+                continue  # it was removed meanwhile
             cancelled = cancelled_by_hand(task)
             if cancelled is None:
                 return Fetched(task)
-            with suppress(StaleTask):  # somebody else has moved it
+            with suppress(StaleTask):  # another client has moved it
                 yield from self.change(cancelled)
 
     def _claim_one(self, task_type: str, pool_id: UUID) -> Verb[Claim | LaneClaim]:

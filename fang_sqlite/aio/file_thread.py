@@ -78,7 +78,7 @@ def _run(function: Callable[[], Any], future: "asyncio.Future[Any]") -> None:
         done = partial(_succeed, future, function())
     except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
         done = partial(_fail, future, error)
-    with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+    with suppress(RuntimeError):  # the loop was closed meanwhile: no caller waits any more
         future.get_loop().call_soon_threadsafe(done)
 
 

@@ -26,7 +26,7 @@ class Access(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends what it has, behind the calls that were made; a later call makes it anew."""
+        """Ends what it has, after the calls that were made; a later call makes it again."""
         ...
 
 

@@ -1,8 +1,7 @@
 """Makes calls part of a caller's transaction, on the caller's own connection to the same file: ``connection=``.
 
 A call is all or nothing: it has a savepoint of its own. Nothing here commits, unless the connection is in autocommit.
-Nobody can be told at once of what a caller commits later: the pools that wait look often enough whether somebody has
-committed.
+No pool can be notified at once of what a caller commits later: waiting pools check often for new commits.
 """
 
 import os
@@ -98,7 +97,7 @@ class Borrowed:
         return self._cursor().executemany(sql, values)
 
     def set_progress_handler(self, handler: Callable[[], int] | None, steps: int, /) -> None:
-        """Calls the handler after so many steps of a statement."""
+        """Calls the handler after every ``steps`` steps of a statement."""
         self._connection.set_progress_handler(handler, steps)
 
     def _cursor(self) -> sqlite3.Cursor:

@@ -61,7 +61,7 @@ class File:
     """One database file; it can be closed and opened again. Any thread may use it, and a child that is forked."""
 
     def __init__(self, path: Path, synchronous: Synchronous, on_commit: OnCommit = lambda _: None) -> None:
-        """``on_commit`` is called after each transaction that was committed and has somebody to tell."""
+        """``on_commit`` is called after each committed transaction that has pools to notify."""
         if synchronous not in {"full", "normal"}:
             raise UsageError("synchronous is 'full' or 'normal'")
         self.path = path
@@ -350,7 +350,7 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
 
 
 def _begin(writer: sqlite3.Connection, deadline: float) -> None:
-    """Begins to write as soon as nobody else does. Raises SQLite's error if that is not before the deadline."""
+    """Begins to write as soon as no other connection does. Raises SQLite's error if that is not before the deadline."""
     while True:
         try:
             writer.execute("BEGIN IMMEDIATE")

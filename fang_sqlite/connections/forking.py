@@ -1,8 +1,8 @@
 """Lets no process fork while one of its connections is in use.
 
 SQLite remembers, process by process, which locks it has on a file. A child has its parent's memory and not its locks:
-connections that it opens beside its copies of the parent's hold no lock, and what it commits is lost when the parent
-closes the file. So a child first closes its copies, which harms nobody if they were idle when it was forked.
+connections that it opens next to its copies of the parent's hold no lock, and what it commits is lost when the parent
+closes the file. So a child first closes its copies, which is harmless if they were idle when it was forked.
 """
 
 import os
@@ -45,16 +45,16 @@ class ForkGuard:
             self._uses.discard(use)
 
     def is_still(self) -> bool:
-        """Returns whether nobody uses a connection; in a child, whether nobody did when it was forked."""
+        """Returns whether no thread uses a connection; in a child, whether none did when it was forked."""
         return not self._uses
 
     def start_anew(self) -> None:
-        """Makes a child's copy one that nobody uses: no other thread of the parent's goes on there."""
+        """Makes a child's copy an unused one: no other thread of the parent's goes on there."""
         self._lock = threading.RLock()
         self._uses = set()
 
     def hold(self) -> None:
-        """Waits until nobody uses a connection, and lets nobody begin."""
+        """Waits until no thread uses a connection, and lets none begin."""
         deadline = time.monotonic() + STILL_WITHIN
         self._lock.acquire()
         while self._uses and time.monotonic() < deadline:

@@ -48,7 +48,7 @@ class Gate:
             if not self._waiter.ends_within(until - time.monotonic()):
                 return False
             self._held = self._waiter.locked()
-            self._waiter = None  # not before: a signal that strikes between would leave the locks to nobody
+            self._waiter = None  # not before: a signal that strikes between would leave the locks without an owner
             if self._held is not None:
                 return True
         return True
@@ -72,7 +72,7 @@ class Gate:
         self._close_pair()
 
     def _let_go_of_waiter(self) -> None:
-        """Closes the files of one whose wait is over, and that nobody has asked for the gate since."""
+        """Closes the files of a waiter whose wait is over, if no thread has asked for the gate since."""
         if self._waiter is not None and self._waiter.ends_within(0):
             self._waiter.let_go()
             self._waiter = None
@@ -119,7 +119,7 @@ class _Pair:
         return is_deleted(self._writer)
 
     def lock_at_once(self) -> bool:
-        """Locks ``writer`` if nobody has it, or waits for it; returns whether it did."""
+        """Locks ``writer`` if no thread has it or waits for it; returns whether it did."""
         try:
             fcntl.flock(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -153,7 +153,7 @@ class _Pair:
 class _Waiter:
     """Waits for the gate on a thread of its own, since a ``flock`` that blocks knows no end.
 
-    If nobody wants the gate any more when it comes, the thread lets go of it.
+    If no caller wants the gate any more when it comes, the thread lets go of it.
     """
 
     def __init__(self, pair: _Pair) -> None:
@@ -170,7 +170,7 @@ class _Waiter:
             raise
 
     def ends_within(self, seconds: float) -> bool:
-        """Returns whether the wait is over, after so many seconds at most."""
+        """Returns whether the wait is over, after this many seconds at most."""
         with self._ended:
             self._is_wanted = True
             try:

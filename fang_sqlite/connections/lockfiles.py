@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-_MODE: Final = 0o666  # whoever may write to the database has to lock, too; the umask narrows it
+_MODE: Final = 0o666  # every user who may write to the database has to lock, too; the umask narrows it
 
 
 def open_lock_file(directory: Path, name: str, flags: int = os.O_CREAT) -> int:
@@ -19,7 +19,7 @@ def open_lock_file(directory: Path, name: str, flags: int = os.O_CREAT) -> int:
     path, flags = directory / name, flags | os.O_RDWR | os.O_CLOEXEC
     try:
         return os.open(path, flags, _MODE)
-    except FileNotFoundError:  # somebody has removed the directory
+    except FileNotFoundError:  # the directory was removed
         directory.mkdir(exist_ok=True)
         return os.open(path, flags, _MODE)
 

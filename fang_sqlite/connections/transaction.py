@@ -1,7 +1,7 @@
 """What the functions on tasks, types and schedules get: a transaction, its time, and whom to tell once it is committed.
 
 They are plain functions of one connection, whatever thread calls them, and neither begin nor end the transaction. The
-one who runs them commits, and then tells what is noted here: nobody may be told of what is rolled back.
+one who runs them commits, and then sends the notifications noted here: a rollback must send none.
 """
 
 import sqlite3
@@ -28,7 +28,7 @@ class Connection(Protocol):
         ...
 
     def set_progress_handler(self, handler: Callable[[], int] | None, steps: int, /) -> None:
-        """Calls the handler after so many steps of a statement, which ends if that returns true."""
+        """Calls the handler after every ``steps`` steps of a statement, which ends if that returns true."""
         ...
 
 
@@ -57,7 +57,7 @@ class Transaction:
 
     @property
     def tells(self) -> bool:
-        """Whether somebody is to be told something."""
+        """Whether a pool is to be notified."""
         return bool(self.woken or self.late or self.told)
 
     def rows(self, sql: str, values: Values = ()) -> list[Any]:

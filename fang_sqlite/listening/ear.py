@@ -43,7 +43,7 @@ class Head(Protocol):
         ...
 
     def reached_anew(self) -> None:
-        """Is called when the socket had to be made again, since somebody has removed it."""
+        """Is called when the socket was removed and had to be made again."""
         ...
 
     def lost(self, error: BackendError) -> None:
@@ -103,7 +103,7 @@ class Ear:
                 )
                 self._head.lost(lost)
                 self._wait(AGAIN_AFTER)
-        with suppress(OSError):  # if nobody may write to the directory any more
+        with suppress(OSError):  # if the directory is not writable any more
             sockets.remove(self._directory, self.name)
         self.forget()
 
@@ -141,7 +141,7 @@ class Ear:
         return True
 
     def _reach_again(self) -> None:
-        """Makes the socket again if somebody has removed it."""
+        """Makes the socket again if it was removed."""
         if self._socket is None or not (self._directory / self.name).exists():
             self._bind()
             self._head.reached_anew()

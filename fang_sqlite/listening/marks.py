@@ -41,7 +41,7 @@ def remove_all(directory: Path, pool_id: UUID) -> None:
 
 
 def names_in(directory: Path) -> list[str]:
-    """Returns the names of the files in the directory; none if somebody has removed it."""
+    """Returns the names of the files in the directory; none if it was removed."""
     try:
         return os.listdir(directory)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """Tells pools that there is something to do: those of this process by a call, those of others by a datagram.
 
-A process whose pools listen has a socket in the directory beside the database, and a pool that waits has a mark there.
-Whoever has committed a task that is due sends a datagram to the sockets of those who wait. It costs little if one is
+A process whose pools listen has a socket in the directory next to the database, and a pool that waits has a mark there.
+A process that has committed a due task sends a datagram to the sockets of waiting pools. It costs little if one is
 lost: while a pool waits, its process looks ten times a second whether anybody has committed anything. That also finds
 what an application's own transaction has inserted, and a writer that knows nothing of pools.
 """
@@ -78,7 +78,7 @@ class Waking:
                 self._ear = None
         if ear is None or former is None:
             return
-        with suppress(OSError):  # if nobody may write to the directory any more
+        with suppress(OSError):  # if the directory is not writable any more
             for pool_id in former.waits:
                 marks.remove(self._directory, Mark(pool_id, ear.name))
         if self._ear is None:
@@ -192,7 +192,7 @@ class Waking:
             return list(self._listeners.values())
 
     def _forget(self) -> None:
-        """Makes a child's copy one to which nobody listens, without the parent's sockets."""
+        """Makes a child's copy one without listeners, and without the parent's sockets."""
         self._lock = threading.Lock()
         self._listeners, ear, self._ear = {}, self._ear, None
         if ear is not None:

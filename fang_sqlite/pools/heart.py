@@ -1,7 +1,8 @@
 """Beats for a pool, and rescues the tasks of dead ones, on the heart's own thread, which may block, in both modes.
 
 What changes with each beat is in a file of the pool's (``pulse``). What is in the database changes rarely: it is
-written if that is possible at once, and otherwise with a later beat, so that no pool seems dead while somebody writes.
+written if that is possible at once, and otherwise with a later beat, so that no pool seems dead while another
+connection writes.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The files by which pools show that they live: a lock that dies with the process, and a counter.
 
-A beat raises the counter in a file, and not in the database: it neither costs a commit, nor waits for one who writes.
-Whoever watches a pool opens its file, and tries to lock it for a moment.
+A beat raises the counter in a file, and not in the database: it neither costs a commit, nor waits for a writer. A
+process that watches a pool opens its file, and tries to lock it for a moment.
 """
 
 import fcntl
@@ -49,7 +49,7 @@ class PulseFile:
         in_child(self, PulseFile._close)
 
     def beat(self) -> None:
-        """Raises the counter. Opens the file if that is not done, or if somebody has removed it. Raises ``OSError``."""
+        """Raises the counter. Opens the file if it is not open, or was removed. Raises ``OSError``."""
         if self._file is not None and is_deleted(self._file):
             self._close()
         if self._file is None:

@@ -18,7 +18,7 @@ from fang_sqlite.tasks import spoilt
 
 _LOGGER: Final = SafeLogger("fang_sqlite")
 
-# What is JSON in these rows is not read, but for the errors: a row that somebody has spoiled is taken back, too.
+# JSON in these rows is not read, except for the errors, so that a spoilt row is taken back, too.
 _HELD: Final = """SELECT id, kind, attempt, retries, max_retries, crashes, task_type, priority, scheduled_at,
     group_limit, errors
   FROM fang_tasks WHERE pool_id = ? AND state = 'in_progress' ORDER BY id"""

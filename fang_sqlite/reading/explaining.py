@@ -37,7 +37,7 @@ _LOOKS_BACK: Final = ((MINUTE, timedelta(hours=2)), (HOUR, timedelta(days=7)))
 
 
 def explain(tx: Transaction, task_id: UUID) -> Facts:
-    """Returns the facts on a task. Nobody can lock its row."""
+    """Returns the facts on a task. No session can lock its row."""
     task = rows.find(tx, task_id)
     (registered,) = tx.row("SELECT count(*) FROM fang_pools WHERE mode <> 'manual'")
     facts = Facts(task_id=task_id, now=tx.now, task=task, registered=registered)

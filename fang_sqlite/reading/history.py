@@ -52,7 +52,7 @@ class Folded(NamedTuple):
 def look(tx: Transaction, keep: timedelta | None, limit: int) -> Folded:
     """Adds up rows, but writes nothing yet: an hour of many kinds takes a while, in which others can write.
 
-    Nobody writes to what it has read, but another pool that does the same, with the same result.
+    No pool writes to what it has read, except one that does the same, with the same result.
     """
     written = [Key(MINUTE, moment(at), _ANYBODY, POOL) for at in _written_minutes(tx, limit)]
     minutes = stats_rows.minutes_to_fold(written, tx.now, limit)
@@ -85,7 +85,7 @@ _ANYBODY: Final = UUID(int=1)
 
 
 def _written_minutes(tx: Transaction, limit: int) -> list[int]:
-    """Returns the first minutes with rows that pools have written, and nobody has added up."""
+    """Returns the first minutes with rows that pools have written, and that were not added up yet."""
     found = tx.rows(
         """SELECT DISTINCT at FROM fang_stats INDEXED BY fang_stats_written
   WHERE span = 60 AND writer <> zeroblob(16) ORDER BY at LIMIT ?""",
@@ -172,7 +172,7 @@ SELECT name FROM types WHERE name IS NOT NULL"""
 
 
 def _first_due(tx: Transaction, task_type: str) -> list[int]:
-    """Returns when the first tasks of a type are due that could start now: of each priority so many as are counted."""
+    """Returns when the first tasks of a type are due that could start now: of each priority as many as are counted."""
     sql = f"""SELECT scheduled_at FROM fang_tasks INDEXED BY fang_tasks_due
   WHERE {DUE} AND task_type = ? AND priority = ? AND scheduled_at <= ? ORDER BY scheduled_at, id LIMIT {MOST_DUE}"""
     return [due for priority in PRIORITIES for (due,) in tx.rows(sql, (task_type, priority, tx.micros))]
@@ -187,7 +187,7 @@ def _rows(tx: Transaction, span: int, first: int, last: int) -> Iterator[tuple[K
     for at, writer, task_type, kind, text in tx.rows(sql, (span, first, last)):
         try:
             row = stats_from_json(text)
-        except UNREADABLE:  # counts that nobody knows are none
+        except UNREADABLE:  # unknown counts are none
             continue
         yield Key(span, moment(at), UUID(bytes=writer), (task_type, kind)), row
 

@@ -109,7 +109,7 @@ class Walking:
     def _has_payload(self, metadata: str | None) -> bool:
         try:
             return metadata is not None and contains(json.loads(metadata), self.which.payload)
-        except ValueError:  # somebody has edited the row by hand
+        except ValueError:  # the row was edited by hand
             return False
 
     # Tasks that wait --------------------------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ def _batch(tx: Transaction, call: _Call, limit: int, place: _Reached | None) -> 
 
 
 def _look(tx: Transaction, which: TaskFilter, reached: _Reached, most: int) -> tuple[list[Seen], _Reached]:
-    """Walks on from a place; returns what matches, so many at most, and how far it has come."""
+    """Walks on from a place; returns the matching tasks, up to a number, and how far it has come."""
     over_at = time.monotonic() + LOOK_SECONDS
     found: list[Seen] = []
     for walk in reached.walks:

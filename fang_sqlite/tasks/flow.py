@@ -194,7 +194,7 @@ def has_to_adopt(tx: Transaction, task_types: Iterable[str]) -> bool:
 def adopt(tx: Transaction, task_types: Iterable[str], limit: int) -> bool:
     """Gives a lane to waiting tasks of these types that have none; returns whether there are no more.
 
-    It looks at so many tasks, but not for longer than some ms, and goes on where the last call has ended.
+    It looks at this many tasks, but not for longer than some ms, and goes on where the last call has ended.
     """
     limit = min(limit, _ADOPTED_AT_ONCE)
     for task_type, place in tx.rows(_TO_ADOPT, (json.dumps(list(task_types)),)):
@@ -205,7 +205,7 @@ def adopt(tx: Transaction, task_types: Iterable[str], limit: int) -> bool:
 
 
 def _place_of(text: str) -> _Place:
-    """Returns the place up to which tasks have a lane: the first of all if somebody else has written another text."""
+    """Returns the place up to which tasks have a lane: the first of all if another program has written another text."""
     try:
         priority, scheduled_at, id_ = json.loads(text)
         return int(priority), int(scheduled_at), bytes.fromhex(id_)

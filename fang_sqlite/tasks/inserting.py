@@ -40,7 +40,7 @@ def insert_many(tx: Transaction, bulk: Bulk, overrides: Overrides) -> list[Task]
 
 
 def insert_row(tx: Transaction, row: NewTask, due: datetime, *, is_due_given: bool = True) -> Task:
-    """Inserts one row, whose id may be in use; wakes nobody. Returns what ``insert`` returns. Raises ``IdInUse``."""
+    """Inserts one row, whose id may be in use; wakes no pool. Returns what ``insert`` returns. Raises ``IdInUse``."""
     twin = None if _is_plain(row) else uniques.twin(tx, row)
     existing = rows.find(tx, row.id)
     if existing is not None and not (twin is not None and twin.id == existing.id and row.on_conflict == "replace"):

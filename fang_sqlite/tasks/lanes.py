@@ -166,7 +166,7 @@ def claim_lanes(tx: Transaction, request: LaneRequest) -> LaneClaim:
 
 
 def _picked(tx: Transaction, request: LaneRequest) -> tuple[LaneClaim, ManagedType, Sequence[bytes]]:
-    """Returns what ``_pick`` does, in a transaction that writes: lanes that are no UTF-8 are written anew before."""
+    """Returns what ``_pick`` does, in a transaction that writes: lanes that are not UTF-8 are rewritten before."""
     try:
         return _pick(tx, request)
     except _LanesSpoilt:
@@ -254,7 +254,7 @@ def _take(
 
 
 def prune_rates(tx: Transaction, limit: int) -> int:
-    """Deletes what the rates of single keys have left behind, so many rows at most; returns how many."""
+    """Deletes what the rates of single keys have left behind, at most this many rows; returns how many."""
     return tx.run(
         """DELETE FROM fang_lanes WHERE (task_type, lane) IN (
   SELECT task_type, lane FROM fang_lanes WHERE tat <= ? LIMIT ?)""",

@@ -119,7 +119,7 @@ def declare(tx: Transaction, declared: Mapping[str, Mapping[str, str]], dropped:
 def read(tx: Transaction, names: Sequence[str], task_types: Sequence[str] = (), known: str = "") -> ScheduleState:
     """Returns what a pool reads of schedules, without the last ticks of those that are to ``begin``.
 
-    A schedule whose row cannot be read is left out, and makes no tick until somebody mends or removes the row. That is
+    A schedule whose row cannot be read is left out, and makes no tick until the row is mended or removed. That is
     logged when the caller knows another version, and so once by each pool.
     """
     sql = """SELECT name, info FROM fang_schedules

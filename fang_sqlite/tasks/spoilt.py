@@ -1,4 +1,4 @@
-"""Ends tasks whose rows cannot be read, since somebody else has written into the file: no pool could ever run them.
+"""Ends tasks whose rows cannot be read, since another program has written into the file: no pool could run them.
 
 A row that stayed would be claimed again and again, and keep those behind it waiting. It stays as a failed one, as it
 is, until it is pruned or mended by hand.

@@ -1,7 +1,7 @@
 """Which task keeps an equal one out: functions on one transaction, for those who insert, revive, edit and remove.
 
 A transaction that writes has the file to itself, so that what it finds here holds until it is committed. The unique
-indexes on ``uniq_hash`` and ``uniq_waiting`` say the same once more, to whoever writes with SQL of their own.
+indexes on ``uniq_hash`` and ``uniq_waiting`` say the same once more, for applications that write with their own SQL.
 """
 
 from collections.abc import Iterable
@@ -110,7 +110,7 @@ def forget(tx: Transaction, task_ids: Iterable[UUID]) -> None:
 
 
 def prune(tx: Transaction, limit: int) -> int:
-    """Deletes periods that are over, so many at most; returns how many."""
+    """Deletes periods that are over, at most this many; returns how many."""
     return tx.run(
         """DELETE FROM fang_uniques WHERE hash IN (
   SELECT hash FROM fang_uniques WHERE until IS NOT NULL AND until <= ? LIMIT ?)""",

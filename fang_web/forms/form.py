@@ -21,7 +21,7 @@ from fang_web.forms.shapes import MISSING, schema_of, shape_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filled:
-    """What somebody typed into a form.
+    """The input of a form.
 
     Attributes:
         task: the task; None if what was typed makes none.
@@ -58,7 +58,7 @@ class PayloadForm:
         return fields(self._shape, controls, errors)
 
     def filled(self, controls: c.Controls, stored: Any = MISSING) -> Filled:
-        """Makes a task of what was typed. Secrets that were not typed anew come from the ``stored`` payload.
+        """Makes a task of the input. Secrets that were left alone come from the ``stored`` payload.
 
         The validators of the class run here, and what a worker could not read back is refused, as an insert does.
         """

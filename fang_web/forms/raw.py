@@ -52,7 +52,7 @@ class RawForm:
         return replace(root, fields=(replace(rest, label="fields" if not hidden else rest.label), *hidden))
 
     def filled(self, controls: c.Controls, stored: Any = MISSING) -> Filled:
-        """Makes a task of what was typed. What is masked and was not typed anew comes from the ``stored`` payload."""
+        """Makes a task of the input. Masked values that were left alone come from the ``stored`` payload."""
         found = read(self._shape, controls, stored)
         if found.errors:
             return Filled(errors=found.errors)

@@ -47,7 +47,7 @@ class Read:
 
 
 def read(shape: Shape, controls: c.Controls, stored: Any = MISSING) -> Read:
-    """Returns the payload of a form. Secrets that are not typed anew are taken from the ``stored`` payload."""
+    """Returns the payload of a form. Secrets that were left alone come from the ``stored`` payload."""
     reading = _Reading(controls)
     value = reading.field(shape, c.ROOT, (), stored)
     reading.found.value = reading.settled(shape, value)

@@ -1,4 +1,4 @@
-"""Reads for how long somebody pauses a task type or a schedule."""
+"""Reads for how long a task type or a schedule is to be paused."""
 
 from datetime import timedelta
 
@@ -7,6 +7,6 @@ from fang_web.view import View
 
 
 def lasts(view: View) -> tuple[str, timedelta | None]:
-    """Returns for how long, in words and as a value; None until somebody resumes. Raises ``BadRequest``."""
+    """Returns for how long, in words and as a value; None until it is resumed. Raises ``BadRequest``."""
     name = view.form.choice("lasts", ("", *SPANS), default="")
     return (f"for {name}", SPANS[name]) if name else ("until resumed", None)

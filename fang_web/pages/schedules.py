@@ -24,7 +24,7 @@ from fang_web.view import View
 async def schedules(view: View) -> Response:
     """Shows schedules, in the order of their next ticks; those with the first names if there are very many."""
     reader = Reader(view)
-    # Without ticks: to find those of thousands of schedules takes seconds, in which nobody else is answered.
+    # Without ticks: to find those of thousands of schedules takes seconds, in which no other request is answered.
     found: list[ScheduleInfo] = await reader.read("schedules", view.queue.schedules.list(ticks=0), [])
     shown = shortened(matching(found, view.parameters.text("q"), lambda info: info.name), MOST_SCHEDULES)
     now = datetime.now(UTC)
@@ -87,7 +87,7 @@ async def run_now(view: View) -> Response:
         else:
             try:
                 change.result = came_of(await view.queue.schedules.run_now(name, id=id), id)
-            except IdInUse:  # somebody has put the schedule with another payload between two clicks
+            except IdInUse:  # the schedule was put with another payload between two clicks
                 change.result = sent_already(id)
     return view.redirect("schedules", done=change.id)
 

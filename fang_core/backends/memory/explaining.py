@@ -22,7 +22,7 @@ from fang_core.record import Task, TaskState
 
 
 def facts_of(state: MemoryState, task_id: UUID) -> Facts:
-    """Returns the facts on a task; pools here always give signs of life, and nobody can lock a row."""
+    """Returns the facts on a task; pools here always give signs of life, and no session can lock a row."""
     with state.lock:
         now = state.clock()
         task = state.tasks.get(task_id)

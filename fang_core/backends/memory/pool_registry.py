@@ -102,7 +102,7 @@ class MemoryPoolRegistry:
         return True
 
     def beat(self, request: BeatRequest) -> Beat:
-        """Notes what a pool says with a beat; returns what it is told."""
+        """Stores what a pool says with a beat, and returns the answer."""
         with self._state.lock:
             pool = self._state.pools.get(request.pool_id)
             if pool is None:

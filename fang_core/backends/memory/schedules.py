@@ -71,7 +71,7 @@ class MemorySchedules:
         return True
 
     def list_all(self, name: str | None = None) -> Schedules:
-        """Returns all schedules, or the one of this name; without those of classes that nobody has declared."""
+        """Returns all schedules, or the one of this name; without those of classes that no pool has declared."""
         with self._state.lock:
             wanted = [info for info in sorted(self.rows.values()) if is_listed(info)]
             return Schedules(self._state.clock(), [info for info in wanted if name in (None, info.name)])
@@ -168,7 +168,7 @@ class MemorySchedules:
         return verdict
 
     def _insert(self, row: NewTask, due: datetime, now: datetime) -> Task:
-        """Inserts the task of a tick, if it is not there: somebody may have edited it since."""
+        """Inserts the task of a tick, unless it exists: it may have been edited since."""
         there = self._state.tasks.get(row.id)
         return self._state.insert_row(row, due, now) if there is None else there._replace(conflict=True)
 

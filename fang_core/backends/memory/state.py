@@ -105,7 +105,7 @@ class MemoryState:
         return tasks
 
     def insert_row(self, row: NewTask, due: datetime, now: datetime, *, is_due_given: bool = True) -> Task:
-        """Adds one row, under the lock; wakes nobody. Raises ``IdInUse``."""
+        """Adds one row, under the lock; wakes no pool. Raises ``IdInUse``."""
         twin = self.uniques.twin(row, self.tasks.values(), now)
         existing = self.tasks.get(row.id)
         if existing is not None and not (twin is existing and row.on_conflict == "replace"):

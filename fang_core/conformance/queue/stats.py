@@ -124,7 +124,7 @@ class StatsSuite:
         assert (mail.due, mail.due_is_exact, mail.workers, mail.paused) == (0, True, 0, True)
 
     def test_workers_of_a_pool_that_is_silent_do_not_count(self, backend: Backend) -> None:
-        """Nobody removes the record of the last pool if it is killed: its type would look served for ever."""
+        """No pool removes the record of the last pool if that is killed: its type would look served forever."""
         killed, other = backend.client(workers=1), backend.client(workers=10)
         backend.client(workers=100)  # it never tells what it does, as pools of older releases
         for client in (killed, other):

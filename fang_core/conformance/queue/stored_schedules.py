@@ -344,7 +344,7 @@ class StoredScheduleSuite:
         do(backend, "pause", kind)
         assert do(backend, "remove", kind) is True
         assert (listed(backend)[kind].paused, listed(backend)[kind].changed_at) == (False, None)
-        assert do(backend, "remove", kind) is True  # nobody has changed it: its class may be gone
+        assert do(backend, "remove", kind) is True  # it was not changed: its class may be gone
         assert do(backend, "list") == []
 
     # Transactions -----------------------------------------------------------------------------------------------------

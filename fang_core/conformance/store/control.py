@@ -1,4 +1,4 @@
-"""Tests what a pool is told with its beats: messages of other processes, and the tasks that it no longer holds."""
+"""Tests what a pool learns with its beats: messages of other processes, and the tasks that it no longer holds."""
 
 import json
 import threading

@@ -1,4 +1,5 @@
-"""Which pools are alive, for a reader that stays for seconds only, as ``fang status`` does. Pure; it is told the time.
+"""Judges which pools are alive, for a reader that stays for seconds only, like ``fang status``. Pure: the time is
+given.
 
 A pool holds its lock on a session of its own, on which it sends a statement each second. The server knows since when
 that session is quiet: a pool whose lock is held by a session that was active within ``ACTIVE_WITHIN`` is alive, and one

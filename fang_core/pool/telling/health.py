@@ -1,4 +1,4 @@
-"""Says how a pool is, for the probes of a supervisor such as Kubernetes. It is pure: it is told what is known.
+"""Judges a pool's health, for the probes of a supervisor such as Kubernetes. Pure: all facts are arguments.
 
 A pool lives as long as its own threads and its event loop go on. A database that does not answer is no death: the pool
 that is started in its place could not work either, and the runs that go on would be lost. The pool is then not ready.

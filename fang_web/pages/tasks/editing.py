@@ -43,7 +43,7 @@ async def edit(view: View) -> Response:
 
 
 async def change(view: View) -> Response:
-    """Changes a task to what was typed, if nobody has changed it since the form was shown."""
+    """Changes a task to the input, if it has not changed since the form was shown."""
     task = await _task_of_form(view)
     shown = _of_stored(view, task)
     controls = controls_of(view.form)

@@ -42,10 +42,8 @@ class Verb(NamedTuple):
         done: what was done to the tasks, in a word.
         says: what it does, in a sentence.
         states: the states of the tasks that it can change.
-        unasked: those that it changes if nobody chose a state.
-        role: who may do it.
-        since: the time by which tasks that came after the preview are left out.
-        make: does it, and returns how many tasks it changed.
+        unasked: those that it changes if no state was chosen. role: who may do it. since: the time by which tasks that
+        came after the preview are left out. make: does it, and returns how many tasks it changed.
     """
 
     name: str
@@ -177,7 +175,8 @@ def _of_many(verb: Verb) -> Handler:
         reason = view.form.text("reason", most=500)
         if verb.name == "remove" and not view.form.flag("sure"):
             raise BadRequest("tick the box if these tasks are to be removed")
-        # Tasks that were there may have changed their states since: what was agreed to is told beside what was done.
+        # Tasks may have changed their states since the preview: its number is shown next to the number of changed
+        # tasks.
         previewed = view.form.whole("previewed", least=0, most=MOST_COUNTED, default=-1)
 
         async def make(lasting: LastingChange) -> None:
