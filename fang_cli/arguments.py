@@ -6,7 +6,7 @@ Everything raises ``UsageError``, in one line.
 import getpass
 import re
 import socket
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import overload
 
 import click
@@ -45,9 +45,9 @@ def size(ctx: click.Context, option: click.Parameter, value: str | None) -> int 
 
 def size_of(name: str, value: str) -> int:
     """Returns the number of bytes in a text such as ``500M``."""
-    found = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", value.strip(), re.IGNORECASE)
+    found = re.fullmatch(r"([0-9]{1,18})([KMG]?)(?:i?B)?", value.strip(), re.IGNORECASE | re.ASCII)
     if found is None or int(found[1]) == 0:
-        raise UsageError(f"{name} must be a size such as 500M or 2G, not {value!r}")
+        raise UsageError(f"{name} must be a size such as 500M or 2G, not {value!r:.40}")
     return int(found[1]) << 10 * " KMG".index(found[2].upper() or " ")
 
 
@@ -88,12 +88,10 @@ def pair(name: str, value: str) -> tuple[str, str]:
 
 
 def end_of_pause(lasts: timedelta | None, until: datetime | None, tz: tzinfo | None) -> datetime | timedelta | None:
-    """Returns until when a pause lasts; None until it is ended."""
+    """Returns until when a pause lasts; None until it is ended. Whether it has passed is for the database's clock."""
     if lasts is not None and until is not None:
         raise UsageError("give --for or --until, not both")
     end = in_zone("--until", until, tz)
-    if end is not None and end <= datetime.now(UTC):
-        raise UsageError("--until has passed already")
     return lasts if end is None else end
 
 

@@ -19,7 +19,7 @@ def rate(name: str, value: str) -> tuple[int, timedelta, int | None]:
 
     ``100/min`` and ``5/30s`` are rates, too; ``10/s,20`` lets 20 start at once.
     """
-    found = re.fullmatch(r"(\d+)/(\d*)([a-z]+)(?:,(\d+))?", value.strip().lower(), re.ASCII)
+    found = re.fullmatch(r"(\d{1,18})/(\d{0,18})([a-z]+)(?:,(\d{1,18}))?", value.strip().lower(), re.ASCII)
     if found is None or found[3] not in _PERIODS:
         raise UsageError(f"{name} must be a rate such as 10/s, 100/min or 5/30s, not {value!r:.40}")
     try:
@@ -37,7 +37,7 @@ def key(value: str) -> str | tuple[str, ...]:
 
 def weight(value: str) -> tuple[str, int]:
     """Returns a key and its weight, as in ``acme=3``."""
-    found = re.fullmatch(r"(.*)=(\d+)", value, re.DOTALL | re.ASCII)
+    found = re.fullmatch(r"(.*)=(\d{1,18})", value, re.DOTALL | re.ASCII)
     if found is None:
         raise UsageError(f"--weight must be a key and a whole number, as in acme=3, not {value!r:.40}")
     return found[1], int(found[2])

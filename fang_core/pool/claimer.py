@@ -396,7 +396,8 @@ class Claimer:
         if not self._knows_kinds or self._isolates_others():
             isolated = self._isolated_kinds()
             kinds = tuple(sorted(self._kinds.classes))
-            await self._store.update_kinds(self._identity.id, kinds, tuple(sorted(isolated)))
+            if not await self._store.update_kinds(self._identity.id, kinds, tuple(sorted(isolated))):
+                return  # its record is gone: the claim finds that out, and the pool goes on under another id
             if not self._knows_kinds:
                 await self._declare()
             self._knows_kinds, self._told_isolated = True, isolated

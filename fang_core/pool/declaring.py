@@ -25,6 +25,18 @@ def declarations(classes: Mapping[str, type[BaseRunnable]], task_types: Sequence
     return [Declaration(task_type, nothing | declared.get(task_type, {})) for task_type in task_types]
 
 
+def news(declared: Iterable[Declaration], before: Iterable[Declaration]) -> list[Declaration]:
+    """Returns what is declared now and was not before.
+
+    The rest stays as it is: pools of a newer release may have declared something else for these kinds meanwhile.
+    """
+    known = dict(before)
+    return [
+        Declaration(task_type, {kind: rules for kind, rules in limits.items() if known[task_type].get(kind) != rules})
+        for task_type, limits in declared
+    ]
+
+
 def _check_that_all_agree(classes: Iterable[type[BaseRunnable]], task_types: frozenset[str]) -> None:
     """Raises ``DefinitionError`` unless all classes of a task type declare the same.
 

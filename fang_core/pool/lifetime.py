@@ -22,7 +22,7 @@ from fang_core.monitoring.tally import Tally
 from fang_core.pool.claimer import NOTHING_FREED, Claimer
 from fang_core.pool.completer import Completer
 from fang_core.pool.control import PoolControl
-from fang_core.pool.declaring import declarations
+from fang_core.pool.declaring import declarations, news
 from fang_core.pool.heartbeat import Heartbeat
 from fang_core.pool.identity import PoolIdentity
 from fang_core.pool.lifespan import Resources
@@ -435,7 +435,8 @@ class PoolLifetime:
         except DefinitionError as error:
             self._logger.error("%s; the pool's new classes change no limits", error)
         else:
-            await self.store.declare(declared)
+            await self.store.declare(news(declared, self._declared))
+            self._declared = declared
 
     # Called by the heartbeat, on its thread ---------------------------------------------------------------------------
 

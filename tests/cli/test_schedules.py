@@ -219,7 +219,8 @@ def test_a_schedule_is_paused_and_resumed(printed: Run) -> None:
 def test_a_pause_that_has_passed_is_refused_and_leaves_the_one_that_holds(printed: Run, refused: Refused) -> None:
     printed("put", "nightly", REPORT, "--cron", "@daily")
     printed("pause", "nightly")
-    assert refused("pause", "nightly", "--until", "2020-01-01T00:00Z") == "2 fang: --until has passed already"
+    passed = "2 fang: until has passed already: nothing was changed"
+    assert refused("pause", "nightly", "--until", "2020-01-01T00:00Z") == passed
     assert refused("pause", "nightly", "--until", "2099-01-01", "--for", "1h").startswith("2 fang: give --for or --un")
     (each,) = listed(printed)
     assert (each["paused"], each["paused_until"]) == (True, None)

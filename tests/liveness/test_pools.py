@@ -243,7 +243,7 @@ def test_a_dead_pool_that_learns_a_kind_does_not_come_back_under_its_id(
 
     def bury(pool_id: UUID, kinds: Any, isolated_kinds: Any) -> None:
         assert "tests.Learnt" in kinds
-        database.execute("DELETE FROM fang.fang_pools WHERE id = %s", pool_id)
+        database.execute("DELETE FROM fang.fang_pools WHERE id = %s", former)
 
     harness.wrap(monkeypatch, pool._lifetime.store, "update_kinds", before=bury)
 

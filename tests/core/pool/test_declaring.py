@@ -6,7 +6,7 @@ import pytest
 
 from fang_core import AsyncRunnable, DefinitionError, Fair, Limit, Rate, Runnable, TaskConfig
 from fang_core.backends.pools import Declaration
-from fang_core.pool.declaring import declarations
+from fang_core.pool.declaring import declarations, news
 from fang_core.tasks.registry import Registry
 
 
@@ -45,6 +45,12 @@ def test_each_kind_declares_for_its_own_type_and_withdraws_from_the_others() -> 
         Declaration("exports", {"Export": [{"limit": 5}, {"fair": True, "by": "tenant"}], "Mail": []}),
         Declaration("mail", {"Export": [], "Mail": []}),
     ]
+
+
+def test_news_are_what_was_not_declared_before() -> None:
+    before = [Declaration("exports", {"Export": [{"limit": 5}], "Mail": []})]
+    now = [Declaration("exports", {"Export": [{"limit": 6}], "Mail": [], "Late": []})]
+    assert news(now, before) == [Declaration("exports", {"Export": [{"limit": 6}], "Late": []})]
 
 
 def test_a_former_kind_declares_nothing() -> None:
