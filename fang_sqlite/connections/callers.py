@@ -43,6 +43,8 @@ Verb: TypeAlias = Callable[[Transaction], T]
 
 _TAKEN: Final = "a sqlite3.Connection, a SQLAlchemy Session or Connection, or django.db.connection"
 _SAVEPOINT: Final = "fang_call"
+_DECLARED: Final = frozenset({"BLOB", "INTEGER", "TEXT"})
+"""The types of the columns of Fang's tables, by which sqlite3 finds converters."""
 
 
 def run_for_caller(file: File, connection: Any, verb: Verb[T], *, reads: bool, completes: bool) -> T:
@@ -66,6 +68,7 @@ def run_on(file: File, connection: sqlite3.Connection, verb: Verb[T], *, reads: 
     """Does so on a connection of sqlite3's, on the thread that may use it."""
     with file.diagnosing(None), _as_it_comes(connection):
         _check_file(connection, file.path)
+        _check_converters(connection)
         tx = Transaction(Borrowed(connection), clock())
         if reads:
             return verb(tx)
@@ -162,6 +165,30 @@ def _check_file(connection: sqlite3.Connection, path: Path) -> None:
     raise UsageError(
         f"connection= is to {main or 'a database in memory'}, and the queue is in {path}: use the same file"
     )
+
+
+def _check_converters(connection: sqlite3.Connection) -> None:
+    """Raises ``UsageError`` if the connection converts values of columns that are declared as Fang's are."""
+    if not _DECLARED & getattr(sqlite3, "converters", {}).keys():
+        return
+    borrowed, values = Borrowed(connection), (b"a", 1, "a")
+    borrowed.execute(f"SAVEPOINT {_SAVEPOINT}")
+    try:
+        borrowed.execute("CREATE TEMP TABLE fang_converted (a BLOB, b INTEGER, c TEXT)")
+        borrowed.execute("INSERT INTO temp.fang_converted VALUES (?, ?, ?)", values)
+        found = borrowed.execute("SELECT a, b, c FROM temp.fang_converted").fetchone()
+    except sqlite3.Error:
+        raise
+    except Exception:  # noqa: BLE001 - a converter may raise anything
+        found = None
+    finally:
+        borrowed.execute(f"ROLLBACK TO {_SAVEPOINT}")
+        borrowed.execute(f"RELEASE {_SAVEPOINT}")
+    if found != values or [*map(type, found)] != [*map(type, values)]:
+        raise UsageError(
+            "connection= has converters for columns of BLOB, INTEGER or TEXT (sqlite3.register_converter): "
+            "open it without detect_types=PARSE_DECLTYPES, or register them for types of your own"
+        )
 
 
 def _is_in_autocommit(connection: sqlite3.Connection) -> bool:

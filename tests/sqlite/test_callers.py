@@ -158,6 +158,35 @@ def test_what_a_caller_has_set_up_on_a_connection_does_no_harm(file: File) -> No
         assert connection.text_factory is bytes
 
 
+@pytest.mark.parametrize(
+    ("declared", "converter"),
+    [("blob", lambda _: 1 // 0), ("integer", lambda text: bool(int(text))), ("text", bytes), ("notes", bytes)],
+    ids=["blob", "integer", "text", "notes"],
+)
+@pytest.mark.parametrize("isolation_level", ["", None])
+def test_converters_of_columns_like_ours_are_refused_before_anything_is_written(
+    file: File, monkeypatch: pytest.MonkeyPatch, declared: str, converter: Any, isolation_level: Any
+) -> None:
+    monkeypatch.setitem(getattr(sqlite3, "converters"), declared.upper(), converter)  # noqa: B009 - mypy knows none
+    with closing(sqlite3.connect(file.path, isolation_level=isolation_level)) as connection:
+        insert_with(file, connection)  # it converts nothing
+        connection.rollback()
+    before = count(file)
+    typed = sqlite3.connect(file.path, detect_types=sqlite3.PARSE_DECLTYPES, isolation_level=isolation_level)
+    with closing(typed) as connection:
+        if declared == "notes":
+            insert_with(file, connection)
+            return
+        for begun in (False, True):
+            with pytest.raises(UsageError, match="has converters for columns of BLOB, INTEGER or TEXT"):
+                insert_with(file, connection)
+            assert connection.in_transaction == begun
+            if not begun:
+                connection.execute("BEGIN")
+        connection.commit()
+    assert count(file) == before
+
+
 def test_a_read_begins_no_transaction(file: File) -> None:
     with closing(sqlite3.connect(file.path)) as connection:
         assert count_with(file, connection) == 0
