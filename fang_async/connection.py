@@ -165,7 +165,7 @@ def bury(connection: asyncpg.Connection) -> None:
         loop.call_soon_threadsafe(connection.terminate)  # if the loop ever goes on
         if inherited is not None:
             _sever(inherited.fileno())
-    elif isinstance(inherited, TransportSocket):  # asyncio's loop; others close their sockets themselves
+    elif isinstance(inherited, TransportSocket):  # asyncio's loop; other loops close their sockets themselves
         with suppress(RuntimeError):  # asyncpg has told the server, and wants the loop to do the rest
             connection.terminate()
         inherited._sock.close()  # type: ignore[attr-defined]

@@ -33,7 +33,8 @@ class AsyncWorkerPool(PoolBase[AsyncBackend]):
         grace_period: how long ``stop()`` waits for runs, before it cancels them.
         keep_finished, keep_failed: the age from which kept rows of these task types are pruned; None keeps them.
         listen: whether inserts wake the pool by NOTIFY; never if the queue is behind a pooler.
-        lease: how long a pool may show no sign of life before others take it for dead and run its tasks; longer than
+        lease: how long a pool may show no sign of life before other pools take it for dead and run its tasks; longer
+        than
             the longest call of C code that holds the GIL.
         max_crashes: how often the process may die under a task before that is failed as crashed; 1 and 2 fail
             innocent tasks with it.

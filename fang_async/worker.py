@@ -99,7 +99,7 @@ class Worker:
     async def _absorb(self, me: "asyncio.Task[Any]") -> None:
         """Clears the pool's cancellations for the next run: in the count, and if one is still to be delivered.
 
-        Others stay in the count: one of them may be that of a loop that is being closed, which waits for this task.
+        Other requests stay in the count: one may come from a loop that is being closed, which waits for this task.
         """
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(0)

@@ -16,7 +16,7 @@ def main() -> None:
     end_at_sigterm()
     if _is_worker():
         hold_signals()
-    # Nothing of what a command imports can be freed, and most commands end soon; the others collect (see ``Later``).
+    # Nothing of what a command imports can be freed, and most commands end soon; the rest collect (see ``Later``).
     gc.disable()
     try:
         _run()

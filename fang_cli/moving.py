@@ -138,7 +138,7 @@ def _progress(text: str) -> Iterator[Callable[[int], None]]:
 
 
 def _names(settings: "SettingsMover") -> dict[str, list[str]]:
-    """Returns the names of what would be moved or copied beside tasks, unless the target has it already."""
+    """Returns the names of what would be moved or copied besides tasks, unless the target has it already."""
     return {
         "schedules": [info.name for info in settings.schedules()],
         "task_types": [info.task_type for info in settings.types()],

@@ -17,11 +17,11 @@ that is as many as the pool has workers. At a limit of 1 the suspect runs alone.
 The limit is half of the workers, however few tasks the pool held: halving what it held would find a culprit among few
 tasks sooner, but faults from outside would park innocent tasks as much sooner.
 
-A suspect that runs in a child process hardly kills its pool, but it can: it finds its pid, or has a system end whole
-containers that take too much memory. So its limit is halved as well, from ``MOST_GROUP`` on, with each pool that dies
-while it runs in a child. It is isolated beside all other tasks as long as the limit is above 1. Then it runs alone, in
-a child, and is charged if its pool dies: after ``ISOLATED_TRIES`` deaths that charged nothing. No fault from outside
-hits one task so often by chance.
+A suspect that runs in a child process is unlikely to kill its pool, but it can: it finds its pid, or takes so much
+memory that the system ends the whole container. So its limit is halved as well, from ``MOST_GROUP`` on, with each pool
+that dies while it runs in a child. It is isolated while all other tasks run as long as the limit is above 1. Then it
+runs alone, in a child, and is charged if its pool dies: after ``ISOLATED_TRIES`` deaths that charged nothing. No fault
+from outside hits one task so often by chance.
 
 The death of a child process is charged to the one task that ran in it, unless the pool itself has killed it.
 
@@ -94,7 +94,7 @@ def group_limit(task: ClaimedTask | Task) -> int:
 
 
 def runs_apart(task: ClaimedTask | Task) -> bool:
-    """Returns whether the task is a suspect that runs beside all other tasks in a pool that isolates its kind."""
+    """Returns whether the task is a suspect that runs among all other tasks in a pool that isolates its kind."""
     return is_suspect(task) and group_limit(task) > 1
 
 

@@ -1,4 +1,4 @@
-"""Says who has changed something by hand, and why: what the database keeps beside a pause or a limit."""
+"""Says who has changed something by hand, and why: the database keeps that with a pause or a limit."""
 
 from typing import Final, NamedTuple
 

@@ -315,8 +315,8 @@ class _Server:
         pid, status = self._children.pop(ended)
         self._selector.unregister(ended)
         os.close(ended)
-        # What its run has started must not go on beside the task's next run. Before the child is reaped, since no other
-        # process can have its id until then. It may have died before it had a group.
+        # Programs that its run has started must not go on while the task's next run begins. Before the child is reaped,
+        # since no other process can have its id until then. It may have died before it had a group.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

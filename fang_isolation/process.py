@@ -21,7 +21,7 @@ class ChildProcess:
     """Runs one task at a time.
 
     Each has a ``ProcessPool`` of its own: the processes of one share a pipe and its locks, and one that is killed while
-    it holds a lock would hold up the others.
+    it holds a lock would hold up all of them.
 
     Args:
         setup: the pickled ``Setup``.

@@ -56,7 +56,7 @@ def cancel_many(
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """Finds the tasks by two indexes, that of waiting ones and that of held ones: others have ended."""
+    """Finds the tasks by two indexes, of waiting and of held tasks: all other tasks have ended."""
 
     operations: Operations
     which: TaskFilter

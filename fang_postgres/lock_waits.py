@@ -50,7 +50,7 @@ class Blocker(NamedTuple):
 
 @contextmanager
 def told(engine: Engine, pid: int) -> Iterator[None]:
-    """Logs a warning when the session ``pid`` waits for other sessions, and again when these are others.
+    """Logs a warning when the session ``pid`` waits for other sessions, and again when these change.
 
     It looks from a thread, over a connection of its own, which the engine must be able to make; if it cannot, it tries
     again later and says nothing.

@@ -27,7 +27,7 @@ _LONGEST_POLLS: Final = 150
 """A statement that takes longer is no claim, but a dump or a report."""
 
 _UNSEEN: Final = 1.0  # seconds: no claim takes longer, if it cannot be seen whether one is under way
-_TRIES: Final = 100  # of a change during which the settings have been changed by others
+_TRIES: Final = 100  # of a change during which another process has changed the settings
 _BATCH: Final = 5_000
 
 
@@ -80,7 +80,7 @@ def declare(operations: Operations, declarations: Sequence[Declaration], *, noti
     for task_type, limits in declarations:
         given = {kind: rules_from_json(rules) for kind, rules in limits.items()}
         was = read.get(task_type)
-        # Only what was there before the pools are listed can be stale: others declare at the same time.
+        # Only what was there before the pools are listed can be stale: other pools declare at the same time.
         stale = set() if was is None else was.declared.keys() - given.keys()
         if stale:
             if pools is None:

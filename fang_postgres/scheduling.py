@@ -24,7 +24,7 @@ from fang_postgres import scripts
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Script
 
-_TRIES: Final = 20  # of a change to a schedule that others change at the same time
+_TRIES: Final = 20  # of a change to a schedule that other processes change at the same time
 
 AT_ONCE: Final = 1_000
 """The most ticks that one statement of a backfill makes: it takes some tens of milliseconds."""
@@ -99,7 +99,7 @@ def _backfill(
     *,
     notify: bool,
 ) -> Script[int]:
-    """Makes ticks of a schedule whose row it holds, so that pools make none of them beside it."""
+    """Makes ticks of a schedule whose row it holds, so that pools make none of them meanwhile."""
     last: Task | None = None
     is_there = False
     if backfill.overlap is not Overlap.ALLOW:

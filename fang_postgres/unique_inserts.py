@@ -69,7 +69,7 @@ def insert_on_terms(
 
 
 def due_as(inserted: Mapping[UUID, Task], otherwise: Overrides) -> Overrides:
-    """Returns the due time of inserted tasks for the others of a bulk, so that all run in the order of their ids."""
+    """Returns the due time of inserted tasks for the rest of a bulk, so that all run in the order of their ids."""
     for task in inserted.values():
         return Overrides(scheduled_at=task.scheduled_at)
     return otherwise

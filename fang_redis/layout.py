@@ -97,7 +97,8 @@ class Keys:
             raise UsageError("the name of a queue on Redis holds a character that cannot be printed")
         self.name = name
         self.prefix = f"{{{name}}}:"
-        # Channels know no database: without its number, queues in others of the same server would wake this one.
+        # Channels know no database: without its number, queues in other databases of the same server would wake this
+        # one.
         self.channel = f"{self.prefix}wake:{database}"
 
     def __call__(self, name: str) -> str:

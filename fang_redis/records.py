@@ -342,8 +342,7 @@ class Spoilt(NamedTuple):
 def of_kinds(
     tasks: list[ClaimedTask], kinds: Collection[str] | None, spoilt: Sequence[Spoilt]
 ) -> tuple[list[ClaimedTask], Sequence[Spoilt]]:
-    """Takes those tasks out of a claim whose kinds were not asked for, since their indexes have others; None asks for
-    any."""
+    """Takes tasks out of a claim whose kinds were not asked for, due to a wrong index; None asks for any."""
     others = () if kinds is None else {task.kind for task in tasks}.difference(kinds)
     if not others:
         return tasks, spoilt

@@ -1,4 +1,4 @@
-"""What the queues of both modes have: the file and who needs it, and what waits beside it."""
+"""Holds what the queues of both modes share: the file and its users, and the waiting pools."""
 
 import os
 import threading

@@ -77,7 +77,7 @@ def moment(value: int) -> datetime:
     """Returns the time that microseconds stand for: the first or last one of all if they are beyond these."""
     try:
         return EPOCH + timedelta(microseconds=value)
-    except OverflowError:  # others may write to the file
+    except OverflowError:  # other programs may write to the file
         return EARLIEST if value < 0 else LATEST
 
 
@@ -102,7 +102,7 @@ def from_json(text: str | None) -> Any:
 
 
 def _object_or_none(text: str | None) -> dict[str, Any] | None:
-    """Returns an object of JSON; None in place of another value, which only others write. Raises ``ValueError``."""
+    """Returns an object of JSON; None for another value, which only other programs write. Raises ``ValueError``."""
     found = from_json(text)
     return found if isinstance(found, dict) else None
 
@@ -123,7 +123,7 @@ def entries_of(text: str) -> list[Any]:
 
 
 def names_of(text: str) -> tuple[str, ...]:
-    """Returns the texts in a list of JSON, for those who only look; what others have written may be left out."""
+    """Returns the texts in a list of JSON, for reading only; values of other programs may be left out."""
     found = seen_json(text)
     return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else ()
 
@@ -251,7 +251,7 @@ def named(id_: bytes) -> str:
 def state_of(row: tuple[Any, ...]) -> Task:
     """Returns a task without payload and headers, from ``STATE_COLUMNS`` and its kind, type, priority and limit.
 
-    What others have spoilt of its errors is left out.
+    Errors that other programs have spoilt are left out.
     """
     id_, state, retries, crashes, attempt, scheduled_at, created_at, updated_at, error_message, *rest = row
     errors, pool_id, claimed_at, expires_at, cancel_request, group_limit, kind, task_type, priority, max_retries = rest
@@ -301,7 +301,7 @@ def state_row_of(task: Task) -> tuple[Any, ...]:
 
 
 def claimed_of(row: tuple[Any, ...]) -> ClaimedTask:
-    """Returns the claimed task of a row of ``CLAIMED``. Raises one of ``UNREADABLE``: others may write to the file."""
+    """Returns the claimed task of a row of ``CLAIMED``. Raises one of ``UNREADABLE`` for a row of another program's."""
     id_, kind, metadata, attempt, retries, max_retries, crashes, task_type, priority, scheduled_at, *rest = row
     headers, timeout, expires_at, cancel_request, group_limit = rest
     return _make_claimed(

@@ -54,7 +54,7 @@ def listed(tx: Transaction, ids: Sequence[bytes]) -> list[Task]:
 
 
 def states(tx: Transaction, rest: str, values: Sequence[Any]) -> list[Task]:
-    """Returns tasks without payload and headers, which no run changes; others may have spoilt their JSON."""
+    """Returns tasks without payload and headers, which no run changes; other programs may have spoilt their JSON."""
     return [state_of(row) for row in tx.rows(f"{_SELECT_STATES} {rest}", values)]
 
 

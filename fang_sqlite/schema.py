@@ -81,7 +81,7 @@ _FIRST: Final = (
 ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX fang_uniques_task ON fang_uniques (task_id)",
     "CREATE INDEX fang_uniques_until ON fang_uniques (until) WHERE until IS NOT NULL",
-    # What changes each second, the counters of the pools, and who waits, is in files beside the database.
+    # Counters of the pools, and marks of waiting ones, change each second: they are in files next to the database.
     """CREATE TABLE fang_pools (
   id BLOB NOT NULL PRIMARY KEY,
   mode TEXT NOT NULL,

@@ -201,7 +201,7 @@ class SqliteStore:
     # Upkeep -----------------------------------------------------------------------------------------------------------
 
     async def prune(self, request: PruneRequest, /) -> int:
-        """See ``UpkeepStore.prune``. Gives back what is free, too, in steps between which others may write."""
+        """See ``UpkeepStore.prune``. Gives back free pages, too, in steps between which other connections may write."""
         count = await self._note(pruning.prune, request)
         steps = 0 if count >= request.limit else pruning.STEPS
         while steps and await self._read(pruning.has_much_free):

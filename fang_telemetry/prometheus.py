@@ -65,7 +65,7 @@ class PoolCollector(Collector):
     the labels ``task_type`` and ``kind``.
 
     Args:
-        most_kinds: how many pairs of these are shown apart; later ones are added up under the kind ``(others)``.
+        most_kinds: how many pairs of these are shown separately; later ones are added up under the kind ``(others)``.
 
     Raises ``UsageError`` if two pools have the same name.
     """

@@ -95,7 +95,7 @@ class ConnectionPool(BaseConnectionPool[psycopg.Connection[Any], bool, threading
             unused_for = time.monotonic() - since
             if self._unused_for is not None and unused_for >= self._unused_for:
                 connection.close()
-                self._close_idle()  # the others have been idle for longer
+                self._close_idle()  # the rest have been idle for longer
             elif _is_spoken_to(connection):
                 connection.close()
             elif self._lives is None or unused_for < self._ask_after or self._lives(connection):

@@ -116,7 +116,7 @@ class Database(ABC):
         """Does ``work`` on a connection. Raises the driver's errors, but typed ones if nothing was sent."""
 
     def _lies_elsewhere(self, error: Exception) -> bool:
-        """Returns whether the connection is not to blame, but the statement, its values, or others who use the rows."""
+        """Returns whether not the connection is to blame, but the statement, its values, or other users of the rows."""
         if isinstance(error, SQLAlchemyError | psycopg.Error):
             problem = typed(error, self._schema)
             return is_repeatable(sqlstate_of(error)) or is_refusal(problem) or isinstance(problem, NotificationsFull)

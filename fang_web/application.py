@@ -164,7 +164,7 @@ class Page:
 
 
 class _Shown:
-    """Shows errors: to a user who is known with the navigation, and to others without anything beside the line."""
+    """Shows errors: with the navigation to a known user, and as a bare line to any other."""
 
     def __init__(self, request: Request, nonce: str) -> None:
         self._request = request

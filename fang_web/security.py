@@ -29,7 +29,7 @@ NO_CACHE: Final = "no-store"
 
 
 def new_nonce() -> str:
-    """Returns what the scripts of one response carry, so that the browser runs no others."""
+    """Returns what the scripts of one response carry, so that the browser runs only these."""
     return secrets.token_urlsafe(18)
 
 

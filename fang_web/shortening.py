@@ -19,7 +19,7 @@ class Shown(NamedTuple, Generic[T]):
 
     Attributes:
         rows: the first ones.
-        left: how many others there are.
+        left: how many more there are.
     """
 
     rows: Sequence[T]

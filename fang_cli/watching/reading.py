@@ -56,7 +56,8 @@ class ReadingDatabase:
     def run(self, operation: Operation[T]) -> T:
         """Returns the operation's result. Raises a ``BackendError``."""
         try:
-            # For each transaction: a pooler refuses settings at the start, and would pass a session's on to others.
+            # For each transaction: a pooler refuses settings at the start, and would pass a session's on to other
+            # clients.
             self._connection.execute(self._begin().encode())
             with self._connection.cursor(row_factory=tuple_row) as cursor:
                 cursor.execute(operation.statement.psycopg_text.encode(), dict(operation.params))

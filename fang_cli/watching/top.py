@@ -209,7 +209,7 @@ def _table(content: stats_tables.Table, rows: int | None, empty: str) -> Rendera
     table = Table()
     for place, column in enumerate(columns):
         is_number = isinstance(found[0][place], Number)
-        # On a narrow screen the others shrink first: without its name a row says nothing.
+        # On a narrow screen the other columns shrink first: without its name a row says nothing.
         least = min(_NAME, max(len(printable(str(row[0]))) for row in found[:rows])) if place == 0 else None
         justify: Literal["right", "left"] = "right" if is_number else "left"
         table.add_column(column, justify=justify, overflow="ellipsis", no_wrap=True, min_width=least)

@@ -49,7 +49,7 @@ def auth_of(users: Sequence[str], host: str) -> Auth:
 
 
 def settings_of(auth: Auth, *, read_only: bool, masked: Sequence[str], origin: str | None) -> Settings:
-    """Returns the settings of the page; ``masked`` are words beside those of the setting. Raises ``UsageError``."""
+    """Returns the settings of the page; ``masked`` adds to the words of the setting. Raises ``UsageError``."""
     return checked_settings(auth, read_only=read_only, masked=chosen_masks(masked), origin=origin)
 
 

@@ -43,7 +43,7 @@ from fang_core.tasks.selecting.filter import ANY_TASK, TaskFilter, any_filter, c
 C = TypeVar("C")
 T = TypeVar("T")
 
-_TRIES: Final = 20  # to insert a tick while others make and remove it
+_TRIES: Final = 20  # to insert a tick while other processes make and remove it
 
 
 class AsyncBaseQueue(Uncopyable, AsyncQueueable, Generic[C]):
@@ -181,7 +181,7 @@ class AsyncBaseQueue(Uncopyable, AsyncQueueable, Generic[C]):
             fetched = await self._run(call(Verbs.fetch, task_type, pool_id), connection)
             if fetched.registered:
                 return fetched.task
-            await self._doubt(pool_id)  # others took it for dead, or the transaction does not see it yet
+            await self._doubt(pool_id)  # other pools took it for dead, or the transaction does not see it yet
         raise fetch_unseen()
 
     async def update_task_state(self, task: Task, state: TaskState, /, *, connection: C | None = None) -> Task:

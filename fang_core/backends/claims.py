@@ -29,8 +29,8 @@ class ClaimRequest(NamedTuple):
     Suspects are left out unless they may be tried in a group of ``group_size``, or run in child processes, since they
     are of ``isolated_kinds``: see ``crashes.is_suspect`` and ``crashes.group_limit``.
 
-    With ``retries_first`` tasks that have failed or crashed come before others of the same type and priority, and are
-    read from the start of their lane.
+    With ``retries_first`` tasks that have failed or crashed come before all other tasks of the same type and priority,
+    and are read from the start of their lane.
     """
 
     pool_id: UUID

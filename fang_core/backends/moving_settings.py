@@ -1,4 +1,4 @@
-"""Moves what is kept beside tasks from one queue to another: schedules, pauses, and limits that were set by hand.
+"""Moves everything but tasks from one queue to another: schedules, pauses, and limits that were set by hand.
 
 It calls what applications call, on both queues, and never changes what the target has already: that is named, and
 stays. Pauses and limits are copied, since both queues are to heed them. A schedule must not tick in both, so that one

@@ -60,7 +60,7 @@ from fang_core.tasks.selecting.filter import ANY_TASK, TaskFilter, any_filter, c
 C = TypeVar("C")
 T = TypeVar("T")
 
-_TRIES: Final = 20  # to insert a tick while others make and remove it
+_TRIES: Final = 20  # to insert a tick while other processes make and remove it
 
 
 class BaseQueue(Uncopyable, Queueable, Generic[C]):
@@ -194,7 +194,7 @@ class BaseQueue(Uncopyable, Queueable, Generic[C]):
             fetched = self._run(call(Verbs.fetch, task_type, pool_id), connection)
             if fetched.registered:
                 return fetched.task
-            self._doubt(pool_id)  # others took it for dead, or the transaction does not see it yet
+            self._doubt(pool_id)  # other pools took it for dead, or the transaction does not see it yet
         raise fetch_unseen()
 
     def update_task_state(self, task: Task, state: TaskState, /, *, connection: C | None = None) -> Task:

@@ -42,5 +42,5 @@ def fetch_unseen() -> UsageError:
 
 
 def too_busy(kind: str) -> BackendError:
-    """Returns the error for a tick that others made and removed again and again."""
+    """Returns the error for a tick that other processes made and removed again and again."""
     return BackendError(f"the next tick of {kind} was made and removed by others meanwhile: try again")

@@ -250,7 +250,7 @@ class HistoryStore(Protocol):
         ...
 
     async def flush_stats(self, writer: UUID, flush: Flush, /) -> Flushed:
-        """Writes rows of a minute over those that this writer has written there; those of others stay.
+        """Replaces the rows that this writer has written for a minute; rows of other writers stay.
 
         Repeating it changes nothing. If the minute is longer ago than ``LATEST_WRITE``, it writes nothing: the minute
         may have been added up. One that lies ahead is written, since the backend's clock may have been set back.

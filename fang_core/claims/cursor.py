@@ -148,7 +148,7 @@ class Cursor:
 
     def _advance(self, request: ClaimRequest, claim: Claim) -> None:
         most = (claim.now - MARGIN, _LOWEST)
-        # Retries that come first come from anywhere: others that lie before them may wait.
+        # Retries that come first come from anywhere: other tasks that lie before them may wait.
         passed = [task for task in claim.tasks if not was_charged(task)] if request.retries_first else claim.tasks
         reached = self._next | {lane: min(at, most) for lane, at in _last_of_each(passed).items()}
         self._front = _furthest(self._front, reached)

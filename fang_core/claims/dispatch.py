@@ -168,7 +168,7 @@ class Dispatch:
 
     def lets_runs_go_first(self) -> bool:
         """Returns whether a claim for idle workers only waits until runs that take no time have ended, so that it is
-        for their workers, too: there are too few others."""
+        for their workers, too: there are too few other tasks."""
         return self.idle_workers() < ENOUGH
 
     def low_mark(self) -> int:

@@ -11,8 +11,8 @@ behind it, and begins the suspect when all other runs have ended and their outco
 then, the suspect is the only task that it held, and the only one that is charged. ``quarantine`` says how long it
 waits.
 
-A suspect of a kind that the pool isolates runs in a child process instead, beside all other tasks: it can kill that
-alone, and a rescue does not charge it with the death of the pool.
+A suspect of a kind that the pool isolates runs in a child process instead, at the same time as all other tasks: it can
+kill only that process, and a rescue does not charge it with the death of the pool.
 
 A suspect that ran alone and has ended, or goes back, while another session has locked its row holds up no other task:
 the pool claims on, except for suspects, until the outcome is written. If the pool dies then, the suspect is not
@@ -176,7 +176,7 @@ class InFlight:
             return taken if self._lone is None else self._without_suspects(taken, [])
 
     def _without_unrun(self, taken: Taken, claimed: ClaimTime) -> Taken:
-        """Sorts out the runs of a claim that must not begin, and marks those of the others that are to be isolated."""
+        """Sorts out the runs of a claim that must not begin, and marks the remaining runs that are to be isolated."""
         ready = []
         for run in taken.ready:
             task = run.task
@@ -196,7 +196,7 @@ class InFlight:
         return taken._replace(ready=ready)
 
     def _without_suspects(self, taken: Taken, suspects: list[ClaimedTask]) -> Taken:
-        """Takes the suspects of a claim in hand; returns the others, with the suspects again if these may begin."""
+        """Decides about the suspects of a claim; returns the other runs, with those suspects that may begin."""
         admitted = self.suspects.admit(suspects)
         others_wait = bool(self._in_hand)
         in_order, ready = taken.ready, []

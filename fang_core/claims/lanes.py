@@ -215,10 +215,10 @@ class Lanes:
         self._urgent.pop(request.task_type, None)
         if each is None:
             return not claim.tasks
-        self._types[request.task_type] = each  # its next turn comes after those of the others
+        self._types[request.task_type] = each  # its next turn comes after those of the other types
         taken = len(claim.tasks)
         each.is_counted = claim.is_counted
-        # Others may need a slot if a key has due tasks, though perhaps none that this pool knows.
+        # Other pools may need a slot if a key has due tasks, though perhaps none that this pool knows.
         is_needed = taken == request.limit or claim.after_lane is not None
         each.freed = max(0, each.freed - taken) if is_needed else 0
         if taken:
@@ -279,7 +279,7 @@ class Lanes:
         return False
 
     def looked(self, found: Mapping[str, bool]) -> None:
-        """Notes which task types have tasks, due ones or not: the others are not looked at until the next wake."""
+        """Notes which task types have tasks, due ones or not: the other types are not looked at until the next wake."""
         for task_type, each in self._types.items():
             if each.helped_by_inserts and not each.is_timed:
                 each.look_at = -inf if found.get(task_type) else inf

@@ -132,7 +132,7 @@ class ClaimPolicy:
         self._empty: frozenset[int] | None = None  # what ran at an empty claim, until the next step is decided
         self._reconcile_at = now + RECONCILE_EVERY
         self._is_deaf = False
-        # The following is for pools with managed types, which may rest from plain claims and not from others.
+        # The following is for pools with managed types, which may rest from plain claims while other claims go on.
         self._is_woken = False
         self._plain_at = -inf  # when to make the next plain claim
         self._rests_until = -inf

@@ -2,9 +2,9 @@
 
 It is pure: times are seconds of one monotonic clock. ``suspects`` has the rule of who may be tried with whom.
 
-Claimed tasks that must not run beside a suspect of the pool go back. So the claim after one that brought such tasks is
-for a single task, and after each claim without them the next may be twice as large: if suspects that must run alone
-follow each other, each claim brings one.
+Claimed tasks that must not run at the same time as a suspect of the pool go back. So the claim after one that brought
+such tasks is for a single task, and after each claim without them the next may be twice as large: if suspects that must
+run alone follow each other, each claim brings one.
 
 A suspect that must run alone begins when the pool's other runs have ended, and meanwhile no other task begins. So it
 waits for a bounded time. Then it goes back, and the pool claims no such suspect for ``ABSTAINS`` times as long as it
@@ -85,7 +85,7 @@ class Quarantine:
             self._most = min(MOST, 2 * self._most)
 
     def gave_back(self) -> None:
-        """Notes that the claim brought tasks that must not run beside a suspect of the pool."""
+        """Notes that the claim brought tasks that must not run at the same time as a suspect of the pool."""
         self._most = 1
 
     # What becomes of a suspect ----------------------------------------------------------------------------------------

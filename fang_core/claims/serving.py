@@ -48,7 +48,7 @@ class Serving:
         return bool(self._all)
 
     def leave_out(self, managed: Container[str]) -> None:
-        """Leaves out the managed types, and no others; types that are no longer managed come last."""
+        """Leaves out exactly the managed types; types that are no longer managed come last."""
         self._all = tuple(each for each in self._types if each not in managed)
         kept = [each for each in self.next if each not in managed]
         if self.is_many:

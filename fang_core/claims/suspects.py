@@ -1,10 +1,10 @@
 """Holds the suspects of one pool, and decides which of them it tries together. It is pure.
 
 A suspect, a task under which pools have died before, is tried in a group: the pool holds at most as many suspects at
-once as the suspect's ``group_limit`` says, and never more than it has workers. Tasks that are no suspects run beside
-the group. If the pool dies, the limits of its suspects are halved and none is charged. So a culprit is soon apart from
-the innocent suspects, which go on in larger groups. At a limit of 1 a suspect runs alone: its pool holds no other task,
-and if the pool dies then, the suspect is charged. See ``crashes`` for what a death means.
+once as the suspect's ``group_limit`` says, and never more than it has workers. Other tasks run at the same time as the
+group. If the pool dies, the limits of its suspects are halved and none is charged. So a culprit is soon apart from the
+innocent suspects, which go on in larger groups. At a limit of 1 a suspect runs alone: its pool holds no other task, and
+if the pool dies then, the suspect is charged. See ``crashes`` for what a death means.
 """
 
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ class SuspectGroup:
         return NO_SUSPECTS if self._refused or size > self._most() else size
 
     def admit(self, tasks: Iterable[ClaimedTask]) -> set[UUID]:
-        """Adds claimed suspects; returns the ids of those that may be tried together, the others must go back.
+        """Adds claimed suspects; returns the ids of those that may be tried together; all others must go back.
 
         Those with the highest limits come first: they are the least suspicious, and the more of them run at once.
         """

@@ -107,8 +107,8 @@ class Fair:
 
     Attributes:
         by: makes the key, see ``Limit``.
-        weights: how much of a turn keys take that are to have more than others: 2 for twice as many tasks. A key that
-            is not named has 1.
+        weights: how many turns keys get that are to have more than one: 2 for twice as many tasks. A key that is not
+        named has 1.
 
     Raises ``UsageError``.
     """

@@ -70,7 +70,7 @@ def _shown_weights(info: TypeInfo, masks: Collection[Masks]) -> Mapping[str, int
 
 
 def _numbered(weights: Mapping[str, int]) -> dict[str, int]:
-    """Returns the weights without their keys: the first is hidden, and the others are hidden and counted."""
+    """Returns the weights without their keys: the first one is hidden, and the rest are hidden and counted."""
     return {
         HIDDEN if number == 1 else f"{HIDDEN} ({number})": weight for number, weight in enumerate(weights.values(), 1)
     }

@@ -10,8 +10,8 @@ from fang_core.record import as_progress
 
 
 def notable_runs(told: Iterable[tuple[UUID, datetime, Mapping[str, Any]]]) -> list[NotableRun]:
-    """Returns the runs that hang, the oldest first, and then the others; ``told`` is ``PoolInfo.runs`` of pools, and
-    the time. What another version wrote may be left out."""
+    """Returns the runs that hang, the oldest first, and then the rest. Runs that another version wrote may be left
+    out."""
     found = [run for pool_id, now, runs in told for run in _runs(pool_id, now, runs)]
     return sorted(found, key=lambda run: (not run.is_hung, run.since, run.task_id))
 

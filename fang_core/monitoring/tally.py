@@ -223,8 +223,8 @@ class Tally:
     def totals(self, held: Callable[[], Collection[Timed]]) -> dict[Pair, StatsRow]:
         """Returns what was counted since the pool began; ``held`` returns the runs that it holds.
 
-        The order matters, as all goes on meanwhile: claims first, then what is held, then what became of the others.
-        So no run counts as a success before it is one.
+        The order matters, as all goes on meanwhile: claims first, then what is held, then what became of the rest. So
+        no run counts as a success before it is one.
         """
         claimed = {pair: (cell.claimed, cell.again) for pair, cell in tuple(self._cells.items())}
         held_by: dict[Pair, int] = {}

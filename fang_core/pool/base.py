@@ -171,8 +171,8 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
     def resize(self, number_of_workers: int) -> None:
         """Changes how many tasks the pool runs at once, now and after later starts; it waits for nothing.
 
-        New workers begin at once. Workers that are too many end: idle ones at once, others when their run has ended.
-        Any thread may call this, but no signal handler.
+        New workers begin at once. Surplus workers end: idle ones at once, busy ones when their run has ended. Any
+        thread may call this, but no signal handler.
 
         Raises ``UsageError`` unless the number is between 1 and 10,000, and ``RuntimeError`` if the process can have no
         more threads: the pool then goes on with the workers that it has.

@@ -104,9 +104,9 @@ class Maintenance:
         return min(max(0.0, self._round_at - now), max(ADOPT_EVERY, (now - began) / SHARE))
 
     async def _try(self, name: str, part: Awaitable[object]) -> bool:
-        """Does one part; returns whether the others can be tried. A part whose table is locked or missing holds up no
-        other, least of all ``adopt``, without which no claim finds some tasks. Logs a failure once, until the part
-        works again."""
+        """Does one part; returns whether the next ones can be tried. A part whose table is locked or missing does not
+        hold up other parts, least of all ``adopt``, without which no claim finds some tasks. Logs a failure once, until
+        the part works again."""
         try:
             await part
         except Exception as error:

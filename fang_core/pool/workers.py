@@ -70,7 +70,7 @@ class Workers(RunQueue, Protocol):
         ...
 
     def resize(self, number_of_workers: int) -> None:
-        """Adds workers, or lets some go: idle ones at once, others when their run has ended.
+        """Adds workers, or lets some go: idle ones at once, busy ones when their run has ended.
 
         Call it where the pool lives. Raises ``RuntimeError`` if not all of them could be started; ``size`` is then how
         many there are.
@@ -234,7 +234,7 @@ class BaseWorkers(ABC):
 
     @abstractmethod
     def _add(self, numbers: Sequence[int]) -> None:
-        """Starts workers with these numbers. Raises ``RuntimeError`` if that fails for one; the others go on."""
+        """Starts workers with these numbers. Raises ``RuntimeError`` if one fails; started ones go on."""
 
     @abstractmethod
     def _wake_idle(self, count: int) -> None:

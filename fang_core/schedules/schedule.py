@@ -1,7 +1,7 @@
 """Defines when tasks are due by themselves: ``Cron``, ``Every`` and ``ScheduleOnce``.
 
 They are pure values: the clock is an argument. ``next_after`` and ``latest`` search the same sequence of ticks, forward
-and backward, so that a scheduler that was away finds the last tick that it missed without counting through the others.
+and backward, so that a scheduler that was away finds the last tick that it missed without counting through all ticks.
 """
 
 from collections.abc import Iterator
@@ -143,7 +143,8 @@ class Every:
 
     Attributes:
         interval: the time from one tick to the next: between a second and a hundred years.
-        anchor: a time at which it is due, from which all others are counted, before it and after it: a datetime with a
+        anchor: a time at which it is due, from which all other ticks are counted, before it and after it: a datetime
+        with a
             zone, kept in UTC. The time at which the schedule is put, in whole seconds, unless given.
 
     Raises:

@@ -43,7 +43,7 @@ class Overlap(StrEnum):
         QUEUE_ONE: inserts nothing if that task waits. If it runs, the tick waits for its end; of several ticks that
             come meanwhile, the latest does.
         CANCEL_RUNNING: cancels that task, and inserts its own at once: a run that does not heed its interruption goes
-            on beside the new one.
+        on while the new one runs.
     """
 
     ALLOW = "allow"
@@ -108,7 +108,7 @@ def refuse_cancelling(overlap: str) -> None:
 
 
 class ScheduleSpec(NamedTuple):
-    """Says when a schedule is due and how it ticks: what ``put`` stores beside the task.
+    """Says when a schedule is due and how it ticks: ``put`` stores it with the task.
 
     Attributes:
         tz: the name of its zone, in which its ticks are shown; that of a ``Cron`` decides when they are.
@@ -355,7 +355,7 @@ _TIMING: Final = ("cron", "every", "at", "anchor", "until")
 def begins_anew(former: ScheduleInfo, put: ScheduleInfo) -> bool:
     """Returns whether what is put has other ticks than before: then none of them was missed.
 
-    The zone decides the ticks of a pattern alone; of others it says how they are shown.
+    The zone decides only the ticks of a pattern; for other schedules it says how ticks are shown.
     """
     names = _TIMING if put.cron is None else (*_TIMING, "tz")
     return not former.is_stored or any(getattr(former, name) != getattr(put, name) for name in names)

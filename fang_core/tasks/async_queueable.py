@@ -70,8 +70,8 @@ class AsyncQueueable(Protocol):
 
         The options hold for all of the tasks; ``InsertOptions`` explains each of them.
 
-        Raises what ``insert_task`` raises. If a bad task is found after others were sent, these are rolled back; with
-        ``connection`` nothing is sent before all of them have been checked.
+        Raises what ``insert_task`` raises. If a bad task is found after earlier ones were sent, these are rolled back;
+        with ``connection`` nothing is sent before all tasks have been checked.
         """
         ...
 
@@ -210,9 +210,9 @@ class AsyncQueueable(Protocol):
     ) -> Stats:
         """Returns what pools have counted in the last hour, or since then: by kind, by minute, and of their workers.
 
-        A range of more than two hours is read from hours, which are kept for 90 days, others from minutes. It begins
-        with the minute, or the hour, that ``since`` ago was in. What pools have counted in the last few seconds is
-        missing.
+        A range of more than two hours is read from hours, which are kept for 90 days, a shorter one from minutes. It
+        begins with the minute, or the hour, that ``since`` ago was in. What pools have counted in the last few seconds
+        is missing.
 
         Args:
             since: how long ago it begins.
@@ -386,8 +386,8 @@ class AsyncQueueable(Protocol):
 
         A unique task is left alone while an equal one waits or runs, and of equal ones that match the last one is
         taken. On Postgres it works in batches of at most 500, as ``remove_tasks_type`` does, on the tasks that were
-        there when it began; a task that ends once more meanwhile is not taken again. Tasks that others have locked at
-        that moment are left alone.
+        there when it began; a task that ends once more meanwhile is not taken again. Tasks that other transactions have
+        locked at that moment are left alone.
 
         Args:
             which: refused without a condition, unless it says ``all_tasks=True``.
@@ -410,8 +410,8 @@ class AsyncQueueable(Protocol):
         """Removes all tasks that match the filter, in whatever state, and returns how many.
 
         Runs that are under way lose their tasks; ``states`` of the filter spares them. It works in batches, as
-        ``remove_tasks_type`` does, on the tasks that were there when it began. Tasks that others have locked at that
-        moment are left alone.
+        ``remove_tasks_type`` does, on the tasks that were there when it began. Tasks that other transactions have
+        locked at that moment are left alone.
 
         Args:
             which: refused without a condition, unless it says ``all_tasks=True``.

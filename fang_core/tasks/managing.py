@@ -94,7 +94,7 @@ class Limits:
         Args:
             task_type: the type.
             limits: all of its ``Limit``, ``Rate`` and ``Fair``; an empty list for none, in spite of the code.
-            reason, by: kept beside them; ``by`` is host and pid of this process unless given.
+            reason, by: kept with them; ``by`` is host and pid of this process unless given.
 
         Returns None if nothing is left to tell of the type. Raises ``UsageError`` for arguments that cannot be used,
         such as a ``by=`` that is not the key of the type's tasks: their classes make it when they are inserted.
@@ -138,7 +138,7 @@ class AsyncLimits:
         Args:
             task_type: the type.
             limits: all of its ``Limit``, ``Rate`` and ``Fair``; an empty list for none, in spite of the code.
-            reason, by: kept beside them; ``by`` is host and pid of this process unless given.
+            reason, by: kept with them; ``by`` is host and pid of this process unless given.
 
         Returns None if nothing is left to tell of the type. Raises ``UsageError`` for arguments that cannot be used,
         such as a ``by=`` that is not the key of the type's tasks: their classes make it when they are inserted.

@@ -304,9 +304,9 @@ class QueueSchedules:
         Args:
             name: the name of a schedule.
             start, end: times with a zone.
-            overlap: with ``"allow"`` there is a task for each tick, 10,000 at most. With the others it is judged as
-                for a tick, and only the latest is inserted.
-            connection: a connection of the caller's; the tasks are then committed or rolled back with its writes.
+            overlap: with ``"allow"`` there is a task for each tick, 10,000 at most. With any other value only the
+            latest is inserted, and judged as for a tick. connection: a connection of the caller's; the tasks are then
+            committed or rolled back with its writes.
 
         Raises like ``run_now``; ``UsageError`` also if there are too many ticks.
         """
@@ -470,9 +470,9 @@ class AsyncQueueSchedules:
         Args:
             name: the name of a schedule.
             start, end: times with a zone.
-            overlap: with ``"allow"`` there is a task for each tick, 10,000 at most. With the others it is judged as
-                for a tick, and only the latest is inserted.
-            connection: a connection of the caller's; the tasks are then committed or rolled back with its writes.
+            overlap: with ``"allow"`` there is a task for each tick, 10,000 at most. With any other value only the
+            latest is inserted, and judged as for a tick. connection: a connection of the caller's; the tasks are then
+            committed or rolled back with its writes.
 
         Raises like ``run_now``; ``UsageError`` also if there are too many ticks.
         """

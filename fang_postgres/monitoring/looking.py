@@ -201,8 +201,8 @@ class Looking:
     def _inserted(self, behind: Key | None) -> "Script[Iterator[_Lane]]":
         """Returns the ranges of ids to look at.
 
-        Ids of our inserts begin with their time, which a limit of the time of insertion is translated to. Others stand
-        anywhere; all of them are looked at, if the greatest id tells that there are such.
+        Ids of our inserts begin with their time, which a limit of the time of insertion is translated to. Other ids may
+        be anywhere; all of them are looked at if the greatest id shows that there are any.
         """
         foreign_from, has_foreign = foreign_ids_from(datetime.now(UTC)), False
         if self.which.inserted_after is not None or self.which.inserted_before is not None:

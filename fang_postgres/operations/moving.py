@@ -61,7 +61,7 @@ class MovingOperations(OperationsBase):
         return written
 
     def _put_periods(self, parcels: Sequence[Parcel]) -> Script[set[UUID]]:
-        """Inserts the periods of tasks, unless others of their hashes last; returns the ids of the tasks."""
+        """Inserts the periods of tasks, unless one with the same hash lasts; returns the tasks' ids."""
         hashes = [each.period_hash for each in parcels]
         yield Operation(_made(self.schema, "end_old_periods"), {"p_hashes": hashes}, as_nothing)
         periods = [each.period for each in parcels if each.period is not None]

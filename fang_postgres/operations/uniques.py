@@ -81,7 +81,7 @@ class Uniques(OperationsBase):
     def change_twins(
         self, pairs: Sequence[tuple[Task, NewTask]], overrides: Overrides, *, replaces: bool, notify: bool
     ) -> Operation[dict[UUID, Task]]:
-        """Replaces or postpones tasks, each as the row beside it has it, unless it was claimed since it was read.
+        """Replaces or postpones tasks, each by the row next to it, unless it was claimed since it was read.
 
         The pairs are in the order of the tasks' ids. Returns the changed tasks by id.
         """

@@ -158,7 +158,7 @@ class PostgresStore:
         """See ``PoolStore.unregister``."""
         await self._claims.run(self._operations.unregister(pool_id))
         if self._has_told_live:
-            # By itself, since a pool must end beside a locked table; maintenance does it again.
+            # By itself, since a pool must end even if the table is locked; maintenance does it again.
             with suppress(BackendError):
                 await self._claims.run(self._operations.forget_live(), self._guard_of_monitoring)
 

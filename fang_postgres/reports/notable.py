@@ -7,5 +7,5 @@ from fang_postgres.statement import Rows
 
 
 def as_notable_runs(rows: Rows) -> list[NotableRun]:
-    """Returns the runs that hang, the oldest first, and then the others. What another version wrote may be left out."""
+    """Returns the runs that hang, the oldest first, and then the rest. What another version wrote may be left out."""
     return notable_runs((pool_id, now, as_object(told)) for pool_id, now, told in rows)

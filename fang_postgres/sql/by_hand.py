@@ -118,7 +118,7 @@ def change(t: Tables) -> Statement:
 
 
 def revived(c: Any, due: ColumnElement[Any]) -> dict[str, ColumnElement[Any]]:
-    """Returns what changes in a row whose life begins again, beside its state: as ``lifecycle.Change`` has it."""
+    """Returns what changes in a row that is new again, besides its state: as ``lifecycle.Change`` has it."""
     zero: ColumnElement[int] = literal_column("0")
     return {
         "scheduled_at": func.greatest(due, func.clock_timestamp()),

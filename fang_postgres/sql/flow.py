@@ -383,9 +383,9 @@ _TOLD_ROOM: Final = """(
       THEN -1 ELSE room.n END FROM room)"""
 
 # The key to begin behind the next time: the last one that was looked at if there may be more keys and there is room for
-# them; else the last one that was served, not only usable: others would never get their turn. A key with a weight keeps
-# its turn in claims that are too small for it, as often as it should on the average. If nothing was served: a key that
-# could have been.
+# them; else the last one that was served, not only usable: other keys would never get their turn. A key with a weight
+# keeps its turn in claims that are too small for it, as often as it should on the average. If nothing was served: a key
+# that could have been.
 _AFTER_LANE: Final = """coalesce(
     (SELECT usable.lane FROM usable
      WHERE usable.is_last AND (SELECT count(*) FROM picked) < (SELECT room.n FROM room)

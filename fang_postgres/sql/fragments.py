@@ -239,7 +239,8 @@ def holding(task: Any, ids: Any) -> Any:
 def holding_at(task: Any, places: Any) -> Any:
     """Does the same for rows that the statement has locked, by their places (``ctid``): they cannot move any more.
 
-    It leaves rows that others have changed since the statement began: it does not see what is at their new places.
+    It leaves rows that other sessions have changed since the statement began: it does not see what is at their new
+    places.
     """
     return _holding(task, literal_column(f"{task.name}.ctid") == any_(array_of(places)))
 

@@ -1,6 +1,6 @@
 """Builds the statements of ``fang doctor``. They read catalogs and statistics, never rows of tasks.
 
-Every role may run them. A role that is no member of ``pg_read_all_stats`` sees less of the sessions of others.
+Every role may run them. A role that is not a member of ``pg_read_all_stats`` sees less of other roles' sessions.
 """
 
 from sqlalchemy import Executable, Text, bindparam, text

@@ -351,7 +351,7 @@ def _next_group_limit(
 
 
 def _is_apart(c: Any, isolated: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Whether the row is a suspect that ran in a child process, beside all other tasks: see ``crashes.runs_apart``."""
+    """Whether the row is a suspect that ran in a child process, among all other tasks: see ``crashes.runs_apart``."""
     limit = func.coalesce(c.group_limit, literal_column(str(MOST_GROUP)))
     return and_(c.crashes >= literal_column(str(SUSPECT_AFTER)), c.kind == any_(isolated), limit > literal_column("1"))
 

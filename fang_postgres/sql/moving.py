@@ -73,7 +73,7 @@ def exchange(t: Tables) -> Statement:
 
 
 def put(t: Tables) -> Statement:
-    """Inserts rows as they are, but those whose id or whose hash is there already; returns the ids of the others."""
+    """Inserts rows as they are, unless their id or hash exists already; returns the ids of the inserted ones."""
     c = t.tasks.c
     rows = func.jsonb_to_recordset(cast(bindparam("p_rows", type_=Text), JSONB))
     columns = (column(name, Text() if isinstance(c[name].type, ENUM) else c[name].type) for name in PUT)
@@ -100,7 +100,7 @@ def end_old_periods(t: Tables) -> Statement:
 
 
 def put_periods(t: Tables) -> Statement:
-    """Inserts the periods of tasks, but those of hashes that have one; returns the tasks of the others."""
+    """Inserts the periods of tasks, except those of hashes that have one; returns the tasks of the inserted ones."""
     lists: dict[str, Any] = {
         "hash": bindparam("p_hashes", type_=ARRAY(Text)),
         "task_id": IDS,

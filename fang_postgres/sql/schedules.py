@@ -71,7 +71,7 @@ def tick(t: Tables) -> Statement:
     (Otherwise the task may also have run, before the clock was set back.)
 
     Unless it is made by hand, it waits for no lock on the schedule's row: a transaction of an application that has
-    changed one schedule, and stays open, would hold up the ticks of all others. Then ``raised`` is null.
+    changed one schedule, and stays open, would hold up the ticks of all other schedules. Then ``raised`` is null.
     """
     s, c = t.schedules.c, t.tasks.c
     name = bindparam("p_name", type_=Text)

@@ -161,7 +161,7 @@ def prune_stats(t: Tables) -> Statement:
 def read_stats(t: Tables) -> Statement:
     """Reads the sums of a range: a row for each task type and kind, and one for each time and role.
 
-    The role is 0 of the rows of pools, 1 of rows asked for, 2 of others.
+    The role is 0 for the rows of pools, 1 for rows asked for, 2 for the rest.
     """
     names = ", ".join(
         [*(f"{_counter(name)} AS {name}" for name in COUNTERS), *(f"{_sum(name)} AS {name}" for name in SUMS)]

@@ -152,7 +152,8 @@ def put_schedule(t: Tables) -> Statement:
     )
     new = putting.excluded
     is_moved = and_(anchor.is_not(None), s.anchor.is_distinct_from(anchor))
-    has_other_zone = and_(new.cron.is_not(None), s.tz.is_distinct_from(new.tz))  # which shows the ticks of others, only
+    # The zone of other schedules only decides how their ticks are shown.
+    has_other_zone = and_(new.cron.is_not(None), s.tz.is_distinct_from(new.tz))
     is_other = [s[name].is_distinct_from(new[name]) for name in _TIMING]
     begins_anew = or_(s.kind.is_(None), *is_other, has_other_zone, is_moved)
     others = [s[name].is_distinct_from(new[name]) for name in given if name not in _TIMING]

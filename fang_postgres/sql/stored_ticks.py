@@ -54,7 +54,7 @@ def tick_stored(t: Tables) -> Statement:
     be one that the snapshot does not show.
 
     It waits for no lock: a transaction of an application that has changed one schedule, and stays open, would hold up
-    the ticks of all others. If the row is locked, or has changed since the snapshot, the pool is to ask again.
+    the ticks of all other schedules. If the row is locked, or has changed since the snapshot, the pool is to ask again.
     """
     seen = _seen(t)
     was_raised = exists(_ONE.select_from(_raised(t, seen)))

@@ -200,7 +200,8 @@ def change_twins(t: Tables, *, replaces: bool) -> Statement:
 
 def _locked(t: Tables) -> ColumnElement[Any]:
     """Returns the given ids after locking their rows in this order. The update itself may go by the places of the rows
-    instead, which differ from snapshot to snapshot when others update them: two bulks would wait for each other."""
+    instead, which differ from snapshot to snapshot when other sessions update them: two bulks would wait for each
+    other."""
     locked = aliased(t.tasks, "locked")
     ids = select(locked.c.id).where(locked.c.id == any_(_given(IDS))).order_by(locked.c.id)
     return array_of(ids.with_for_update(key_share=True))

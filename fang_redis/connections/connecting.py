@@ -241,7 +241,7 @@ def _asks_sentinels(pool: Any, server: Server) -> Client:
 def _sentinels(manager: Any, mode: Any, class_of: Callable[[Any], Any]) -> list[Any]:
     """Returns new clients of the Sentinels that ``manager`` asks, in a mode of redis-py's.
 
-    None takes so long that there is no time left to ask the others and to connect to the primary.
+    None may take so long that no time is left to ask the rest and to connect to the primary.
     """
     longest = CONNECT_WITHIN / (len(manager.sentinels) + 1)
     made = []

@@ -60,8 +60,10 @@ class Group(NamedTuple):
 
 
 def matcher(which: TaskFilter) -> Callable[[Task], bool]:
-    """Returns what decides whether a task of the filter's walk matches. A walk through ids has no others: to look each
-    of thousands up among thousands would take seconds."""
+    """Returns what decides whether a task of the filter's walk matches.
+
+    A walk through ids has no other tasks: to look up each of thousands among thousands would take seconds.
+    """
     return (which if which.ids is None else replace(which, ids=None)).matches
 
 

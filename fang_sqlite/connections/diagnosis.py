@@ -1,4 +1,4 @@
-"""Turns the errors of SQLite, and of the files beside a database, into ours: one line each, with what to do.
+"""Turns the errors of SQLite, and of the files next to a database, into ours: one line each, with what to do.
 
 Source of the codes: sqlite.org/rescode.html. An extended code has the primary one in its lowest byte.
 """
@@ -75,7 +75,7 @@ def diagnosed(error: sqlite3.Error, path: Path, *, waited: float | None = None) 
     """Returns our error for one of SQLite's.
 
     Args:
-        waited: the seconds for which the statement has waited for others who write, if that is known.
+        waited: the seconds for which the statement has waited for other writers, if that is known.
     """
     line = str(error).splitlines()[0] if str(error) else type(error).__name__
     line = line.partition(" with text ")[0]  # text that is no UTF-8: it may be a payload
@@ -93,7 +93,7 @@ def diagnosed(error: sqlite3.Error, path: Path, *, waited: float | None = None) 
 
 
 def diagnosed_os(error: OSError, path: Path) -> BackendError:
-    """Returns our error for one of the system's, with the files beside a database."""
+    """Returns our error for one of the system's, with the files next to a database."""
     reason = error.strerror or type(error).__name__
     what = f"{path.name}: the files beside it cannot be used ({reason})"
     if error.errno in _FULL:
@@ -106,7 +106,7 @@ def diagnosed_os(error: OSError, path: Path) -> BackendError:
 
 
 def locked(path: Path, waited: float | None = None) -> RowsLocked:
-    """Returns the error for a file that others have been writing to for all the time that a call waits."""
+    """Returns the error for a file to which other connections wrote for as long as a call waits."""
     how_long = "too long" if waited is None else f"{waited:g} s"
     return RowsLocked(
         f"{path.name}: another transaction has been writing for {how_long}, and nothing was written: try again; if it"

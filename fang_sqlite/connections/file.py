@@ -161,7 +161,7 @@ class File:
         What is not ``durable`` may be lost in a power cut, even with ``synchronous=FULL``, unless something durable has
         been committed after it. Its commit does not wait for the disk, which takes longer than all the rest.
 
-        Raises ``RowsLocked`` if others have been writing for ``within`` seconds.
+        Raises ``RowsLocked`` if other connections have been writing for ``within`` seconds.
         """
         self._open_in_child()
         deadline = time.monotonic() + within
@@ -272,7 +272,7 @@ class File:
 
     @contextmanager
     def diagnosing(self, waited: float | None = LOCKED_FOR) -> Iterator[None]:
-        """Turns errors of SQLite and of the system into ours; ``waited`` is how long the block waits for others."""
+        """Turns errors of SQLite and the system into ours; ``waited``: how long the block waits for other writers."""
         try:
             yield
         except sqlite3.Error as error:

@@ -57,7 +57,7 @@ class Gate:
         """Lets the next one in; does nothing if this process does not have the gate.
 
         It has it even if an exception of a signal's handler has struck between the locks and the note that they are
-        held: others would wait in vain until this process writes again.
+        held: other threads would wait in vain until this process writes again.
         """
         if self._held is not None and self._held is not self._pair:
             self._held.close()

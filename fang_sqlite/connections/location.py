@@ -1,4 +1,4 @@
-"""Finds the file of a queue in what a caller gives, and the files that are beside it."""
+"""Finds the file of a queue in what a caller gives, and the files that are next to it."""
 
 import os
 import re
@@ -22,8 +22,8 @@ def path_of(given: str | os.PathLike[str]) -> Path:
     As in SQLAlchemy's URLs, ``sqlite:///tasks.db`` is relative to the working directory, and ``sqlite:////srv/tasks.db``
     is not. Raises ``UsageError`` for what names no file.
 
-    A link gives the file that it leads to: SQLite keeps its log beside that one, and pools that kept their locks beside
-    the link would take all others for dead.
+    A link gives the file that it leads to: SQLite keeps its log next to that file, and pools that kept their locks next
+    to the link would take all others for dead.
     """
     if not isinstance(given, str | os.PathLike):
         raise UsageError(f"give the path of a file or sqlite:///path, not {type(given).__name__}")
@@ -51,5 +51,5 @@ def _path_in(url: str) -> str:
 
 
 def beside(path: Path) -> Path:
-    """Returns the directory of lock files and sockets beside a database file."""
+    """Returns the directory of lock files and sockets next to a database file."""
     return path.with_name(f"{path.name}-fang")

@@ -1,4 +1,5 @@
-"""Opens the files beside a database that processes lock by ``flock``: the kernel frees such a lock if its process dies.
+"""Opens the files next to a database that processes lock by ``flock``: the kernel frees such a lock if its process
+dies.
 
 Locks of the other kind, by ``fcntl``, would not do: a process loses all of those of a file when it closes any of its
 descriptors.
@@ -25,5 +26,5 @@ def open_lock_file(directory: Path, name: str, flags: int = os.O_CREAT) -> int:
 
 
 def is_deleted(file: int) -> bool:
-    """Returns whether others that open the file's path get another file, or none."""
+    """Returns whether a process that opens the file's path gets another file, or none."""
     return os.fstat(file).st_nlink == 0

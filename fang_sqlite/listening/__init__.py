@@ -1,1 +1,1 @@
-"""How those who wait hear of what was committed, in this process and in others."""
+"""Notifies waiting pools of what was committed, in this process and in other ones."""

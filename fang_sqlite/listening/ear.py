@@ -1,4 +1,4 @@
-"""Hears for the pools of a process what others commit: a thread that reads a socket and looks at the file's version."""
+"""Notices commits of other processes for the pools of this one: a thread reads a socket and the file's version."""
 
 import select
 import socket

@@ -1,4 +1,4 @@
-"""Marks of the pools that wait to be woken: files beside the database, as they come and go too often for commits.
+"""Marks the pools that wait to be woken: by files next to the database, as marks change too often for commits.
 
 The name of a mark says which pool waits, and which socket reaches it.
 """

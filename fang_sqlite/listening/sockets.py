@@ -1,4 +1,4 @@
-"""Datagrams between the processes of a database file: each that listens has a unix socket in the directory beside."""
+"""Sends datagrams between the processes of a database file: each that listens has a unix socket in the directory."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Tells pools that there is something to do: those of this process by a call, those of others by a datagram.
+"""Tells pools that there is something to do: those of this process by a call, those of other processes by a datagram.
 
 A process whose pools listen has a socket in the directory next to the database, and a pool that waits has a mark there.
 A process that has committed a due task sends a datagram to the sockets of waiting pools. It costs little if one is
@@ -108,8 +108,8 @@ class Waking:
     def tell(self, tx: Transaction) -> None:
         """Tells all listeners what is noted in a transaction that was committed.
 
-        Nothing is raised if others cannot be told, for want of a descriptor perhaps: the caller would take for lost
-        what was committed. Who waits looks at the file, and a heart at its messages.
+        Nothing is raised if other processes cannot be notified, such as for want of a descriptor: the caller would take
+        the committed transaction for lost. Waiting pools check the file, and hearts their messages.
         """
         self._tell_here(tx.woken, tx.late, tx.told)
         with suppress(OSError):
@@ -173,7 +173,7 @@ class Waking:
         return any(each.waits for each in self._listening())
 
     def reached_anew(self) -> None:
-        """Puts the marks again, which were beside the socket."""
+        """Puts the marks again, which were next to the socket."""
         ear = self._ear
         for each in self._listening():
             for pool_id in tuple(each.waits):

@@ -97,7 +97,7 @@ class SqliteHeart:
     def _say(self, request: BeatRequest, record: tuple[int, int], messages: Sequence[Delivery]) -> None:
         """Writes what the pool says into its record, and removes the messages that it has handled, if they differ.
 
-        If others are writing, that is left to a later beat.
+        If another connection is writing, that is left to a later beat.
         """
         pool_id = request.pool_id
         if request.runs is not None:

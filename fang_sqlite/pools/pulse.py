@@ -118,7 +118,7 @@ def _content(file: int) -> Seen:
 
 
 def _lock(file: int) -> None:
-    """Locks a file that others may be looking at just now."""
+    """Locks a file that other processes may be looking at just now."""
     deadline = time.monotonic() + _LOOKS_END_WITHIN
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The records of pools: they make themselves known, and others see what they serve."""
+"""Writes the records of pools, by which other processes know what they serve."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final

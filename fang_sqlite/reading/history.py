@@ -50,7 +50,7 @@ class Folded(NamedTuple):
 
 
 def look(tx: Transaction, keep: timedelta | None, limit: int) -> Folded:
-    """Adds up rows, but writes nothing yet: an hour of many kinds takes a while, in which others can write.
+    """Adds up rows, but writes nothing yet: an hour of many kinds takes a while, in which other connections can write.
 
     No pool writes to what it has read, except one that does the same, with the same result.
     """

@@ -1,7 +1,8 @@
 """Lets pools claim tasks: each task type in its turn, by priority and then by time.
 
 A claim first looks, in a transaction that only reads, where the first task is that it may take. It takes the write lock
-only if there is one, and begins there: what a pool cannot run may lie before it, and is walked past while others write.
+only if there is one, and begins there: what a pool cannot run may lie before it, and is walked past while other
+connections write.
 """
 
 import json
@@ -134,7 +135,7 @@ def as_list(names: tuple[str, ...]) -> str:
     return json.dumps(names)
 
 
-# No more of a row is read than this takes: what others have spoilt is given back, too.
+# No more of a row is read than this takes, so that spoilt rows are given back, too.
 _HELD: Final = "SELECT id, task_type, retries, crashes FROM fang_tasks WHERE pool_id = ? AND state = 'in_progress'"
 
 _GIVE_BACK: Final = """UPDATE fang_tasks SET state = ?, pool_id = NULL, claimed_at = NULL, updated_at = ?

@@ -230,8 +230,8 @@ def _adopt(tx: Transaction, task_type: str, place: _Place, limit: int) -> int:
 
 
 def _adopt_at_once(tx: Transaction, task_type: str) -> None:
-    """Has all counted that runs of a type, and the first found that wait: others can write between the batches in
-    which the rest is adopted."""
+    """Adopts the running tasks of a type, and the first waiting ones; the rest follows in batches, between which other
+    connections can write."""
     tx.run(
         """UPDATE fang_tasks INDEXED BY fang_tasks_held SET lane = ''
   WHERE pool_id IS NOT NULL AND task_type = ? AND lane IS NULL""",

@@ -242,7 +242,7 @@ def _read(name: str, text: str) -> ScheduleInfo:
 
 
 def _readable(found: Iterable[tuple[str, str]]) -> tuple[list[ScheduleInfo], dict[str, BackendError]]:
-    """Returns the schedules that can be read, and the errors of the others by their names."""
+    """Returns the schedules that can be read, and the errors of the rest by their names."""
     infos: list[ScheduleInfo] = []
     spoilt: dict[str, BackendError] = {}
     for name, text in found:
@@ -269,7 +269,7 @@ def _write(tx: Transaction, info: ScheduleInfo) -> None:
 
 
 def _last_task(tx: Transaction, info: ScheduleInfo) -> Task | None:
-    """Returns the task of the last tick, without its payload, which others may have spoilt."""
+    """Returns the task of the last tick, without its payload, which other programs may have spoilt."""
     last: UUID | None = info.last_task_id
     return None if last is None else next(iter(rows.states(tx, "WHERE id = ?", (last.bytes,))), None)
 

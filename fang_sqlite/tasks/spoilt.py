@@ -27,8 +27,8 @@ _FAIL: Final = """UPDATE fang_tasks
 def passes(tx: Transaction, task_type: str) -> Iterator[None]:
     """Yields while a claim may look for tasks in place of those that it has failed.
 
-    A claim that brings less than it could has its pool wait. After many passes others may write, and the pools of the
-    type are woken to go on.
+    After a claim that brings less than it could, a pool waits. After many passes other connections may write, and the
+    pools of the type are woken to go on.
     """
     for _ in range(_PASSES):
         yield

@@ -1,4 +1,4 @@
-"""Shows where the time goes: all kinds beside each other, and one with its times."""
+"""Shows where the time goes: all kinds in comparison, and one with its times."""
 
 from typing import Any, Final
 

@@ -44,7 +44,7 @@ class LimitsForm(NamedTuple):
         limit, rate: of the whole type.
         each, rate_each: of each key.
         by: the names of the fields that make the key.
-        staying: the rules that the form cannot say, so that setting others leaves them.
+        staying: the rules that the form cannot express, so that setting limits in it keeps them.
     """
 
     limit: int | None
@@ -190,7 +190,7 @@ def _is_odd(rule: FlowRule) -> bool:
 
 
 def _staying(old: Collection[FlowRule], wanted: Collection[FlowRule]) -> list[FlowRule]:
-    """Returns the rules that the form cannot say, without the rates that others of the form take the place of."""
+    """Returns the rules that the form cannot express, without the rates that rates of the form replace."""
     replaced = {rule.by is None for rule in wanted if isinstance(rule, Rate)}
     return [rule for rule in old if _is_odd(rule) and not (isinstance(rule, Rate) and (rule.by is None) in replaced)]
 

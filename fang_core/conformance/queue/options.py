@@ -1,4 +1,4 @@
-"""Tests what an insert gives a task beside its payload: headers, a time limit, and when it expires."""
+"""Tests what an insert gives a task besides its payload: headers, a time limit, and when it expires."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

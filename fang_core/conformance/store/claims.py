@@ -44,7 +44,7 @@ class ClaimSuite:
         assert ids(client.claim(2, task_types=("b", "a", "c"))) == ids([tasks["c"]])
 
     def test_retries_come_first_within_their_priority_if_that_is_asked_for(self, backend: Backend) -> None:
-        """Wherever the claim starts: they may lie far behind the others, which its cursor has not passed."""
+        """Wherever the claim starts: they may lie far behind other tasks, which its cursor has not passed."""
 
         def insert() -> list[Task]:
             retried = backend.call(backend.queue.schedule_retry, backend.held(backend.note()), timedelta(0), "again")

@@ -23,7 +23,7 @@ LEASE: Final = 5 * SECOND
 
 
 class Crash(NamedTuple):
-    """Describes a pool that dies while it holds a task that has already crashed ``crashes`` times, and others."""
+    """Describes a pool that dies while it holds a task that has already crashed ``crashes`` times, and other tasks."""
 
     crashes: int
     others: int = 1
@@ -285,7 +285,7 @@ class LeaseSuite:
 
 
 def hold(backend: Backend, crash: Crash, task_type: str) -> Task:
-    """Lets a new pool hold the task of a crash, and the others; returns the task's row."""
+    """Lets a new pool hold the task of a crash, and the other tasks; returns the task's row."""
     isolated_kinds = (backend.note.__fang_options__.kind,) if crash.is_isolated else ()
     client = backend.client(
         task_types=(task_type,), max_crashes=crash.max_crashes, workers=crash.workers, isolated_kinds=isolated_kinds

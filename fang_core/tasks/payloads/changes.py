@@ -162,7 +162,7 @@ def _untyped(value: Any, read: Any, path: str) -> Iterator[Fault]:
         case Secret() | SecretStr() | SecretBytes():
             if value != read:
                 yield path, _SECRET
-        case _ if not isinstance(read, _JSON) and type(value) is not type(read):  # a type beside Any, as in UUID | Any
+        case _ if not isinstance(read, _JSON) and type(value) is not type(read):  # a type next to Any, as in UUID | Any
             given, other = type(value).__qualname__, type(read).__qualname__
             yield path, f"is of type {given} and would be read back as {other}: declare one of them"
         case _ if isinstance(read, dict) and not isinstance(value, RootModel | dict):

@@ -47,7 +47,7 @@ class TaskFilter:
         due_before, due_after: the same of when it is due, or was.
         error: its error message has this text, of at least 3 characters; capital letters and small ones differ.
         payload: its payload has all of these fields, with these values. An object has to have all of the given one's
-            keys, a list all of its items; ``{"items": [{"sku": "A7"}]}`` finds an order with this item among others.
+            keys, a list all of its items; ``{"items": [{"sku": "A7"}]}`` finds an order that has this item.
         pool_ids: one of these pools holds it, so that it is in progress.
         all_tasks: every task; cannot be given together with a condition.
 
@@ -97,7 +97,7 @@ class TaskFilter:
 
     @property
     def digest(self) -> str:
-        """A short text that tells this filter from others, but not from an equal one."""
+        """A short text that differs from that of every other filter, but not from an equal one's."""
         text = json.dumps({name: _plain(getattr(self, name)) for name in CONDITIONS}, sort_keys=True)
         return sha256(text.encode()).hexdigest()[:16]
 

@@ -149,7 +149,7 @@ _CLOCK_SKEW: Final = timedelta(hours=1)
 def foreign_ids_from(now: datetime) -> UUID:
     """Returns an id so great that no insert of ours has made it, or a greater one, by this time.
 
-    Where there are such ids, others of their kind stand anywhere: their beginning is no time.
+    If there are such ids, more of their kind may be anywhere: their beginning is no time.
     """
     return _id_at(now + 24 * _CLOCK_SKEW)
 

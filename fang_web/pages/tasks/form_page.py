@@ -20,7 +20,7 @@ MOST_TEXT: Final = 1 << 20
 
 
 class FormPage(NamedTuple):
-    """A form as a page: its template, what it says beside the fields, and the task that it edits, if there is one."""
+    """Shows a form as a page: its template, its messages next to fields, and the task that it edits, if any."""
 
     view: View
     template: str
@@ -29,7 +29,7 @@ class FormPage(NamedTuple):
     task: Task | None = None
 
     def response(self, controls: Mapping[str, str], errors: Errors | None = None) -> Response:
-        """Returns the page, with what is wrong beside each field."""
+        """Returns the page, with the errors next to the fields."""
         return self.view.render(
             self.template,
             422 if errors else 200,
