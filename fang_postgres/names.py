@@ -20,6 +20,11 @@ HISTOGRAMS: Final = ("queue", "run")
 """The columns of ``fang_stats`` beside its key."""
 
 
+def channel(schema: str) -> str:
+    """Returns the channel that pools LISTEN on; Postgres allows a name of 63 bytes."""
+    return f"fang_{schema}"[:63]
+
+
 def checked_schema(name: str) -> str:
     """Returns the name, or raises ``UsageError`` unless it is a schema name that never needs quotes."""
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name) or name.startswith("pg_"):

@@ -1,7 +1,7 @@
 """Defines a statement, written once in SQLAlchemy Core and compiled once for a raw driver, and an operation to run.
 
-The threaded mode sends ``Statement.psycopg_text`` through raw psycopg, the async mode ``Statement.text`` with
-``arguments()`` through raw asyncpg. An application's engine, and a connection that a caller passes, get
+The async mode sends ``Statement.text`` with ``arguments()`` through raw asyncpg, the threaded mode the same text, with
+named parameters, through raw psycopg. An application's engine, and a connection that a caller passes, get
 ``Statement.text_form``. Whatever would break silently in one of these ways is refused when the statement is made, or
 its text:
 
@@ -14,6 +14,7 @@ The compiler gives the order of arguments, not the way the statement is written.
 SQLAlchemy is imported where a statement is made or compiled: callers that send a compiled text do not need it.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Rows = Sequence[Sequence[Any]]
 
+_PLACE: Final = re.compile(r"\$(\d+)")
+
 ALL_AT_ONCE: Final[Mapping[str, Any]] = {"stream_results": False, "yield_per": None}
 """The execution options of each of our statements. An application may make its engine, connection or session stream
 all results; SQLAlchemy would then declare a cursor, which is impossible for a statement that writes."""
@@ -40,7 +43,7 @@ class Statement:
     """One statement under one schema name.
 
     Attributes:
-        name: for logs, golden files and errors.
+        name: for logs, files and errors.
         core: the SQLAlchemy object.
     """
 
@@ -72,9 +75,7 @@ class Statement:
     @kept
     def psycopg_text(self) -> str:
         """Returns the text for a raw psycopg connection, with ``%(name)s``."""
-        from fang_postgres.compiling import PSYCOPG, compiled
-
-        return str(compiled(self.core, PSYCOPG))
+        return _PLACE.sub(lambda place: f"%({self.order[int(place[1]) - 1]})s", self.text.replace("%", "%%"))
 
     @kept
     def text_form(self) -> "TextForm":

@@ -35,7 +35,7 @@ from fang_postgres.monitoring.reading import read_heat, read_stats
 from fang_postgres.operations import Operations
 from fang_postgres.operations.by_hand import Removing
 from fang_postgres.planner_guard import AlwaysOn, PlanGuard, Reading, Summing
-from fang_postgres.sql.outcomes import STALE_RUN
+from fang_postgres.shapes import STALE_RUN
 from fang_postgres.statement import Operation, Script
 
 T = TypeVar("T")

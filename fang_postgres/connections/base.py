@@ -16,12 +16,12 @@ from fang_core.pool.manual import ManualPool
 from fang_core.pool.runtime import Lock, Runtime
 from fang_core.tasks.arguments import check_flag
 from fang_core.turns import WAITS, Turns, waits_for
+from fang_postgres.names import channel
 from fang_postgres.operations import Operations
 from fang_postgres.pool.heart import HeartConnection, PostgresHeart
 from fang_postgres.pool.listener import Listener, ListeningConnection
 from fang_postgres.pool.store import Database, IndirectDatabase, PostgresStore
 from fang_postgres.revisions import schema_problem
-from fang_postgres.sql.fragments import channel
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from fang_core.words.moments import EARLIEST, LATEST
 from fang_postgres.connections.diagnosis import TookTooLong
 from fang_postgres.operations import Operations
 from fang_postgres.operations.listing import Asked, EndedLane, Looked
-from fang_postgres.sql.listing import MOST_HELD
+from fang_postgres.shapes import MOST_HELD
 from fang_postgres.statement import Operation, Script
 
 _MOST_AT_ONCE: Final = 5_000

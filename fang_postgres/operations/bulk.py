@@ -3,8 +3,8 @@
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 from fang_core.monitoring.listing import Key
@@ -12,14 +12,16 @@ from fang_core.record import Task, TaskState
 from fang_core.tasks.editing import Edit
 from fang_core.tasks.options import COLUMNS
 from fang_core.tasks.selecting.filter import TaskFilter
+from fang_postgres.once import builder
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.inserts import seconds
+from fang_postgres.operations.parameters import filter_parameters
 from fang_postgres.operations.rows import as_task
-from fang_postgres.schema import Tables, tables
-from fang_postgres.sql import bulk as sql
-from fang_postgres.sql import editing
-from fang_postgres.sql.filters import filter_parameters
 from fang_postgres.statement import Operation, Rows, Statement
+from fang_postgres.texts import StatementOfFile
+
+if TYPE_CHECKING:
+    from fang_postgres.schema import Tables
 
 
 class Batch(NamedTuple):
@@ -46,18 +48,18 @@ class Sizes(NamedTuple):
 RETRIES: Final = ("ended", "failed", "retried", "ids")
 REMOVALS: Final = ("ended", "failed", "waiting", "inserted", "held", "ids")
 
-STATEMENTS: Final[dict[str, Callable[[Tables], Statement]]] = {
-    **{f"retry_{way}": partial(sql.retry, name=way) for way in RETRIES},
-    **{f"remove_{way}": partial(sql.remove, name=way) for way in REMOVALS},
-    "next_ended_type": sql.next_ended_type,
-    "edit": editing.edit,
+STATEMENTS: Final[dict[str, "Callable[[Tables], Statement]"]] = {
+    **{f"retry_{way}": builder("bulk.retry", way) for way in RETRIES},
+    **{f"remove_{way}": builder("bulk.remove", way) for way in REMOVALS},
+    "next_ended_type": builder("bulk.next_ended_type"),
+    "edit": builder("editing.edit"),
 }
-"""Builds each of them, by its name. They are apart since few processes need them, and made when first used."""
+"""Builds each of them, by its name. They are apart since few processes need them."""
 
 
 @lru_cache(maxsize=64)
 def _made(schema: str, name: str) -> Statement:
-    return STATEMENTS[name](tables(schema))
+    return StatementOfFile(name, schema, STATEMENTS[name], "bulk/")
 
 
 _PLACES: Final = {

@@ -14,9 +14,8 @@ from fang_core.tasks.cancelling import Cancellation
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.words.moments import EARLIEST
 from fang_postgres.operations.base import OperationsBase
-from fang_postgres.operations.parameters import lane_parameters
+from fang_postgres.operations.parameters import filter_parameters, lane_parameters
 from fang_postgres.operations.rows import as_count, as_task, found_task
-from fang_postgres.sql.filters import filter_parameters
 from fang_postgres.statement import Operation, Rows, Statement
 
 Removing = Callable[[UUID, UUID, int, bool], Operation[tuple[int, UUID | None]]]

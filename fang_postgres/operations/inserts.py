@@ -14,7 +14,7 @@ from fang_core.tasks.insertion import NewTask, Overrides
 from fang_core.tasks.options import COLUMNS
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.rows import as_count, as_task
-from fang_postgres.sql.inserts import TEXTS
+from fang_postgres.shapes import TEXTS
 from fang_postgres.statement import Operation, Rows
 from fang_postgres.textform import as_text
 

@@ -1,9 +1,10 @@
 """Makes the operations that look at tasks for lists and counts."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -13,12 +14,12 @@ from fang_core.record import Task, TaskState
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.tasks.selecting.walks import Walk, states_of
 from fang_postgres.names import TASK_COLUMNS
+from fang_postgres.once import OfSchema, once
 from fang_postgres.operations.base import OperationsBase
+from fang_postgres.operations.parameters import filter_parameters
 from fang_postgres.operations.rows import as_json, as_task
 from fang_postgres.reports.bounds import MOST_TYPES
-from fang_postgres.schema import Tables, tables
-from fang_postgres.sql import listing as sql
-from fang_postgres.sql.filters import filter_parameters
+from fang_postgres.shapes import HEAD, KEYS
 from fang_postgres.statement import Operation, Rows, Statement
 
 
@@ -57,28 +58,23 @@ class Looked:
     found: list[Key] = field(default_factory=list)
 
 
-class ListingStatements:
-    """The statements of lists and counts under one schema name; each is built when it is first used, as few processes
-    list tasks."""
+class ListingStatements(OfSchema):
+    """The statements of lists and counts under one schema name."""
 
-    def __init__(self, schema: str) -> None:
-        self._tables = tables(schema)
-        self._made: dict[str, Statement] = {}
+    folder = "lists/"
 
-    def __getitem__(self, name: str) -> Statement:
-        """Returns the statement of this name."""
-        if name not in self._made:
-            self._made[name] = STATEMENTS[name](self._tables)
-        return self._made[name]
+    list_inserted = once("listing.list_inserted")
+    list_ids = once("listing.list_ids")
+    list_held = once("listing.list_held")
+    list_ended = once("listing.list_ended")
+    list_failed = once("listing.list_failed")
+    list_waiting = once("listing.list_waiting")
+    list_retried = once("listing.list_waiting", retried=True)
+    show = once("listing.show")
+    ended_types = once("listing.ended_types")
+    has_ids_from = once("listing.has_ids_from")
+    estimate = once("listing.estimate")
 
-
-STATEMENTS: Final[dict[str, Callable[[Tables], Statement]]] = {
-    **{name: getattr(sql, name) for name in ("list_inserted", "list_ids", "list_held", "list_ended", "list_failed")},
-    "list_waiting": sql.list_waiting,
-    "list_retried": partial(sql.list_waiting, retried=True),
-    **{name: getattr(sql, name) for name in ("show", "ended_types", "has_ids_from", "estimate")},
-}
-"""Builds each of them, by its name."""
 
 listing_statements: Final = lru_cache(maxsize=64)(ListingStatements)
 
@@ -97,23 +93,23 @@ class Listing(OperationsBase):
         self, which: TaskFilter, behind: Key, most: int, *, retried: bool, shows: bool
     ) -> Operation[Looked]:
         """Looks at waiting tasks, or only at retried ones, behind this key."""
-        statement = self._listing["list_retried"] if retried else self._listing["list_waiting"]
+        statement = self._listing.list_retried if retried else self._listing.list_waiting
         params = dict(zip(_PLACE, behind, strict=True)) | {"p_limit": most}
         return self._looking(statement, Walk.WAITING, which, params, shows=shows)
 
     def list_inserted(self, which: TaskFilter, first: UUID, last: UUID, most: int, *, shows: bool) -> Operation[Looked]:
         """Looks at tasks of any state with these ids, from the greatest down."""
         params = {"p_from": first, "p_until": last, "p_limit": most}
-        return self._looking(self._listing["list_inserted"], Walk.INSERTED, which, params, shows=shows)
+        return self._looking(self._listing.list_inserted, Walk.INSERTED, which, params, shows=shows)
 
     def list_ids(self, which: TaskFilter, ids: Sequence[UUID], *, shows: bool) -> Operation[Looked]:
         """Looks at the tasks with these ids."""
-        return self._looking(self._listing["list_ids"], Walk.IDS, which, {"p_ids": list(ids)}, shows=shows)
+        return self._looking(self._listing.list_ids, Walk.IDS, which, {"p_ids": list(ids)}, shows=shows)
 
     def list_held(self, which: TaskFilter, behind: Key, most: int, *, shows: bool) -> Operation[Looked]:
         """Looks at all tasks in progress; shows up to ``most`` of those behind this key."""
         params = {"p_after_at": behind[0], "p_after_id": behind[1], "p_limit": most}
-        return self._looking(self._listing["list_held"], Walk.HELD, which, params, shows=shows)
+        return self._looking(self._listing.list_held, Walk.HELD, which, params, shows=shows)
 
     def list_ended(
         self, which: TaskFilter, asked: Sequence[Asked], since: datetime, *, shows: bool
@@ -128,13 +124,13 @@ class Listing(OperationsBase):
             "p_shows": shows,
         }
         if asked[0].lane.task_type is None:
-            statement = self._listing["list_failed"]
+            statement = self._listing.list_failed
             params["p_lane_kind"] = [lane.kind for lane, _, _ in asked]
         else:
-            statement = self._listing["list_ended"]
+            statement = self._listing.list_ended
             params["p_lane_state"] = [str(lane.state) for lane, _, _ in asked]
             params["p_lane_task_type"] = [lane.task_type for lane, _, _ in asked]
-        keys = len(sql.KEYS[Walk.ENDED])
+        keys = len(KEYS[Walk.ENDED])
         return Operation(statement, params | filter_parameters(which), lambda rows: _looked(rows, keys, len(asked)))
 
     def ended_lanes(self) -> Operation[list[EndedLane] | None]:
@@ -145,7 +141,7 @@ class Listing(OperationsBase):
             counts = [sum(lane.state is state for lane in lanes) for state in TaskState]
             return None if max(counts) >= MOST_TYPES else lanes
 
-        return Operation(self._listing["ended_types"], {}, decode)
+        return Operation(self._listing.ended_types, {}, decode)
 
     def show(self, which: TaskFilter, ids: Sequence[UUID]) -> Operation[dict[UUID, Task]]:
         """Returns those of the tasks with these ids that match."""
@@ -153,30 +149,30 @@ class Listing(OperationsBase):
         def decode(rows: Rows) -> dict[UUID, Task]:
             return {task.id: task for task in map(_shown, rows)}
 
-        return Operation(self._listing["show"], {"p_ids": list(ids)} | filter_parameters(which), decode)
+        return Operation(self._listing.show, {"p_ids": list(ids)} | filter_parameters(which), decode)
 
     def has_ids_from(self, first: UUID) -> Operation[bool]:
         """Returns whether there is a task with this id or a greater one."""
-        return Operation(self._listing["has_ids_from"], {"p_from": first}, lambda rows: bool(rows[0][0]))
+        return Operation(self._listing.has_ids_from, {"p_from": first}, lambda rows: bool(rows[0][0]))
 
     def estimate(self, which: TaskFilter) -> Operation[int]:
         """Returns how many tasks match, as the planner estimates it."""
         states = states_of(which)
         params: dict[str, Any] = {f"p_may_be_{state}": state in states for state in TaskState}
         params["p_may_be_any"] = states == frozenset(TaskState)
-        return Operation(self._listing["estimate"], params | filter_parameters(which), sql.estimated_rows)
+        return Operation(self._listing.estimate, params | filter_parameters(which), _estimated_rows)
 
     def _looking(
         self, statement: Statement, walk: Walk, which: TaskFilter, params: dict[str, Any], *, shows: bool
     ) -> Operation[Looked]:
-        keys = len(sql.KEYS[walk])
+        keys = len(KEYS[walk])
         params = params | filter_parameters(which) | {"p_shows": shows}
         return Operation(statement, params, lambda rows: _looked(rows, keys, 1)[0])
 
 
 def _looked(rows: Rows, keys: int, lanes: int) -> list[Looked]:
     seen = [Looked() for _ in range(lanes)]
-    head = len(sql.HEAD)
+    head = len(HEAD)
     for row in rows:
         lane, looked, hits, is_last, is_hit, at = row[:head]
         key, of = tuple(row[head : head + keys]), seen[lane]
@@ -200,3 +196,11 @@ def _shown(columns: Sequence[Any]) -> Task:
             values[TASK_COLUMNS.index("errors")] = "[]"
         task = as_task(values)
         return task._replace(metadata={"type": task.kind})
+
+
+def _estimated_rows(rows: Rows) -> int:
+    """Returns the rows that a plan expects; drivers hand it over as text, or as what it holds."""
+    [(plan,)] = rows
+    if isinstance(plan, str | bytes):
+        plan = json.loads(plan)
+    return int(plan[0]["Plan"]["Plan Rows"])

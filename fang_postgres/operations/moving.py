@@ -1,7 +1,7 @@
 """Makes the operations that read and write whole tasks, for those that move from one queue to another."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -11,21 +11,26 @@ from fang_core.backends.conflicts import Period
 from fang_core.backends.verbs import Parcel
 from fang_core.record import Task
 from fang_postgres.names import TASK_COLUMNS
+from fang_postgres.once import OfSchema, once
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.rows import as_ids, as_nothing, as_task
-from fang_postgres.schema import Tables, tables
-from fang_postgres.sql import moving as sql
-from fang_postgres.statement import Operation, Rows, Script, Statement
-
-STATEMENTS: Final[dict[str, Callable[[Tables], Statement]]] = {
-    each.__name__: each for each in (sql.read_whole, sql.exchange, sql.put, sql.end_old_periods, sql.put_periods)
-}
-"""Builds each of them, by its name. They are apart since few processes need them, and made when first used."""
+from fang_postgres.shapes import PUT
+from fang_postgres.statement import Operation, Rows, Script
 
 
-@lru_cache(maxsize=64)
-def _made(schema: str, name: str) -> Statement:
-    return STATEMENTS[name](tables(schema))
+class MovingStatements(OfSchema):
+    """The statements on whole tasks under one schema name."""
+
+    folder = "moving/"
+
+    read_whole = once("moving.read_whole")
+    exchange = once("moving.exchange")
+    put = once("moving.put")
+    end_old_periods = once("moving.end_old_periods")
+    put_periods = once("moving.put_periods")
+
+
+moving_statements: Final = lru_cache(maxsize=64)(MovingStatements)
 
 
 class MovingOperations(OperationsBase):
@@ -33,7 +38,7 @@ class MovingOperations(OperationsBase):
 
     def read_whole(self, ids: Sequence[UUID]) -> Operation[list[Parcel]]:
         """Returns those of these tasks that are there."""
-        return Operation(_made(self.schema, "read_whole"), {"p_ids": list(ids)}, _as_parcels)
+        return Operation(moving_statements(self.schema).read_whole, {"p_ids": list(ids)}, _as_parcels)
 
     def exchange(self, pairs: Sequence[tuple[Task, Task]]) -> Operation[set[UUID]]:
         """Writes the second task over each first one that is as it was read; returns the ids of those."""
@@ -47,7 +52,7 @@ class MovingOperations(OperationsBase):
             "p_headers": [None if after.headers is None else json.dumps(after.headers) for _, after in pairs],
             "p_notify": True,
         }
-        return Operation(_made(self.schema, "exchange"), params, as_ids)
+        return Operation(moving_statements(self.schema).exchange, params, as_ids)
 
     def put(self, parcels: Sequence[Parcel], *, notify: bool) -> Script[set[UUID]]:
         """Inserts tasks that nothing keeps out; returns their ids. Run it in one transaction."""
@@ -55,7 +60,9 @@ class MovingOperations(OperationsBase):
         begun: set[UUID] = (yield from self._put_periods(timed)) if timed else set()
         late = {each.task.id for each in timed} - begun
         rows = json.dumps([_as_row(each) for each in parcels if each.task.id not in late], default=_as_text)
-        written: set[UUID] = yield Operation(_made(self.schema, "put"), {"p_rows": rows, "p_notify": notify}, as_ids)
+        written: set[UUID] = yield Operation(
+            moving_statements(self.schema).put, {"p_rows": rows, "p_notify": notify}, as_ids
+        )
         if begun - written:
             yield self._end_periods([each.period_hash for each in timed if each.task.id in begun - written])
         return written
@@ -63,7 +70,7 @@ class MovingOperations(OperationsBase):
     def _put_periods(self, parcels: Sequence[Parcel]) -> Script[set[UUID]]:
         """Inserts the periods of tasks, unless one with the same hash lasts; returns the tasks' ids."""
         hashes = [each.period_hash for each in parcels]
-        yield Operation(_made(self.schema, "end_old_periods"), {"p_hashes": hashes}, as_nothing)
+        yield Operation(moving_statements(self.schema).end_old_periods, {"p_hashes": hashes}, as_nothing)
         periods = [each.period for each in parcels if each.period is not None]
         params = {
             "p_hashes": hashes,
@@ -71,7 +78,7 @@ class MovingOperations(OperationsBase):
             "p_inserted_at": [period.inserted_at for period in periods],
             "p_until": [period.until for period in periods],
         }
-        begun: set[UUID] = yield Operation(_made(self.schema, "put_periods"), params, as_ids)
+        begun: set[UUID] = yield Operation(moving_statements(self.schema).put_periods, params, as_ids)
         return begun
 
     def _end_periods(self, hashes: list[str | None]) -> Operation[None]:
@@ -91,7 +98,7 @@ def _as_parcel(row: Sequence[Any]) -> Parcel:
 
 def _as_row(parcel: Parcel) -> dict[str, Any]:
     values = {**parcel.task._asdict(), "uniq_waiting": parcel.uniq_waiting}
-    return {name: values[name] for name in sql.PUT}
+    return {name: values[name] for name in PUT}
 
 
 def _as_text(value: Any) -> str:

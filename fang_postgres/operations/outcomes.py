@@ -11,7 +11,7 @@ from fang_core.record import TaskState
 from fang_core.runs.run import Run
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.rows import as_ids, as_nothing
-from fang_postgres.sql.outcomes import ANSWERS_CANCEL, CHARGES_CRASH, FORGETS_CRASHES
+from fang_postgres.shapes import ANSWERS_CANCEL, CHARGES_CRASH, FORGETS_CRASHES
 from fang_postgres.statement import Operation
 
 _by_id: Final[Callable[[Outcome], bytes]] = attrgetter("id.bytes")  # the order of uuids in Postgres

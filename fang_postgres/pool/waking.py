@@ -8,7 +8,7 @@ from uuid import UUID
 from fang_core.backends.waking import ANYWHERE, SCHEDULES, LateRows, OnListenLost, OnTold, OnWake
 from fang_core.errors import BackendError
 from fang_core.logs import SafeLogger
-from fang_postgres.sql.fragments import TOLD
+from fang_postgres.shapes import TOLD
 from fang_postgres.statement import Operation, Script
 
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from fang_core.monitoring.figures import (
 )
 from fang_core.pool.telling.glance import Look
 from fang_core.record import PRIORITIES, PoolInfo, TaskState
-from fang_postgres.names import checked_schema
+from fang_postgres.once import OfSchema, once
 from fang_postgres.operations.liveness import as_beat
 from fang_postgres.operations.managing import managed_types
 from fang_postgres.operations.pools import as_pools, read_version
@@ -39,7 +39,6 @@ from fang_postgres.reports.counting import (
     share_of_each,
 )
 from fang_postgres.reports.notable import as_notable_runs
-from fang_postgres.reports.texts import from_file
 from fang_postgres.revisions import Revision
 from fang_postgres.statement import Operation, Rows, Script
 
@@ -50,29 +49,28 @@ _RANGES: Final = 2 * len(PRIORITIES)
 """The ranges of each type in the index of waiting tasks: due tasks and later ones, for each priority."""
 
 
-class ReportStatements:
+class ReportStatements(OfSchema):
     """The statements under one schema name."""
 
-    def __init__(self, schema: str) -> None:
-        self.schema = checked_schema(schema)
+    folder = "reports/"
 
-    version = from_file()
-    clock = from_file()
-    pages = from_file()
-    sample = from_file()
-    waiting = from_file()
-    ended = from_file()
-    running = from_file()
-    retried = from_file()
-    oldest_due = from_file()
-    last_failures = from_file()
-    pools = from_file()
-    notable_runs = from_file()
-    list_types = from_file()
-    paused_schedules = from_file()
-    look = from_file()
-    read_stats = from_file()
-    read_histograms = from_file()
+    version = once("version.version")
+    clock = once("reports.clock")
+    pages = once("reports.pages")
+    sample = once("reports.sample")
+    waiting = once("reports.waiting")
+    ended = once("reports.ended")
+    running = once("reports.running")
+    retried = once("reports.retried")
+    oldest_due = once("reports.oldest_due")
+    last_failures = once("reports.last_failures")
+    pools = once("pools.list_pools")
+    notable_runs = once("reports.notable_runs")
+    list_types = once("managing.list_types")
+    paused_schedules = once("reports.paused_schedules")
+    look = once("liveness.look")
+    read_stats = once("stats.read_stats")
+    read_histograms = once("stats.read_histograms")
 
 
 class Reports(StatsReading):

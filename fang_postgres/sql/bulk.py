@@ -42,6 +42,7 @@ from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
 from fang_core.record import TaskState
 from fang_core.tasks.selecting.walks import Walk
 from fang_postgres.schema import Tables
+from fang_postgres.shapes import KEYS
 from fang_postgres.sql.by_hand import has_twin, revived
 from fang_postgres.sql.filters import matching
 from fang_postgres.sql.fragments import (
@@ -56,7 +57,7 @@ from fang_postgres.sql.fragments import (
     telling_of_slots,
     waking,
 )
-from fang_postgres.sql.listing import KEYS, behind
+from fang_postgres.sql.listing import behind
 from fang_postgres.sql.reports import is_in
 from fang_postgres.statement import Statement
 

@@ -191,7 +191,7 @@ LOOKED_AT: Final = 10_000
 """The most rows that one batch of a removal looks at."""
 
 
-def removal_batch(t: Tables, name: str, which: Callable[[Any], list[ColumnElement[bool]]]) -> Statement:
+def _removal_batch(t: Tables, name: str, which: Callable[[Any], list[ColumnElement[bool]]]) -> Statement:
     """Deletes the first ``p_limit`` such rows among those that it looks at, in the order of their ids.
 
     It looks at rows from ``p_from`` to ``p_until``. It returns the count, and the id that it reached; null if no row is
@@ -241,12 +241,22 @@ def _last_of(id_: Any) -> Select[Any]:
     return select(id_).order_by(id_.desc()).limit(literal_column("1"))
 
 
-def is_of_type(c: Any) -> list[ColumnElement[bool]]:
-    """Returns the condition for a row of one task type."""
-    return [c.task_type == bindparam("p_task_type", type_=Text)]
+def remove_type(t: Tables) -> Statement:
+    """See ``_removal_batch``: removes rows of one task type."""
+    return _removal_batch(t, "type", lambda c: [c.task_type == bindparam("p_task_type", type_=Text)])
 
 
-def is_scheduled(c: Any) -> list[ColumnElement[bool]]:
+def remove_all(t: Tables) -> Statement:
+    """See ``_removal_batch``: removes all rows."""
+    return _removal_batch(t, "all", lambda _: [])
+
+
+def remove_scheduled(t: Tables) -> Statement:
+    """See ``_removal_batch``: removes rows that wait for their first run."""
+    return _removal_batch(t, "scheduled", _is_scheduled)
+
+
+def _is_scheduled(c: Any) -> list[ColumnElement[bool]]:
     """Returns conditions for a row that waits for its first run: neither a retry in backoff nor a snoozed task.
 
     The state is compared as text, so that a removal never goes by the index of due rows, with all of its dead entries.

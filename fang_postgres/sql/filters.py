@@ -1,7 +1,5 @@
 """Builds the conditions of a ``TaskFilter``."""
 
-import json
-from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import ARRAY, Boolean, DateTime, Text, any_, bindparam, cast, func, literal_column, not_, or_, select
@@ -9,10 +7,8 @@ from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.sql.elements import ColumnElement
 
 from fang_core.lifecycle import TERMINAL_STATES
-from fang_core.tasks.selecting.filter import CONDITIONS, TaskFilter
 from fang_postgres.sql.fragments import array_of, state_literals
 
-_OF_LISTS: Final = ("kinds", "task_types", "states", "pool_ids")
 _OF_TIMES: Final = {"inserted": "created_at", "updated": "updated_at", "due": "scheduled_at"}
 
 
@@ -59,19 +55,3 @@ def _has(name: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
 def goes_on(c: Any) -> ColumnElement[bool]:
     """Whether the task's life has not ended; compared as text, so that it never decides which index is taken."""
     return not_(cast(c.state, Text).in_(state_literals(TERMINAL_STATES)))
-
-
-def filter_parameters(which: TaskFilter) -> dict[str, Any]:
-    """Returns the parameters of ``matching``."""
-    params: dict[str, Any] = {}
-    for name in CONDITIONS:
-        value = getattr(which, name)
-        if name in _OF_LISTS:
-            params |= {f"p_has_{name}": value is not None, f"p_{name}": _as_sent(value or ())}
-        elif name != "ids":
-            params[f"p_{name}"] = json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else value
-    return params
-
-
-def _as_sent(values: Any) -> list[Any]:
-    return [str(value) if isinstance(value, str) else value for value in values]  # a state is sent as plain text

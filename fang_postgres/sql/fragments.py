@@ -43,15 +43,14 @@ from fang_core.liveness import DECLARED_DEAD
 from fang_core.record import DEFAULT_MAX_RETRIES, TaskState
 from fang_core.tasks.arguments import LONGEST
 from fang_core.tasks.options import COLUMNS
-from fang_postgres.names import TASK_COLUMNS
+from fang_postgres.names import TASK_COLUMNS, channel
 from fang_postgres.schema import EARLIEST, LATEST, Tables
+from fang_postgres.shapes import TOLD
 
 IDS = bindparam("p_ids", type_=ARRAY(UUID))
 ATTEMPTS = bindparam("p_attempts", type_=ARRAY(BigInteger))
 POOL = bindparam("p_pool_id", type_=UUID)
 _MAY_NOTIFY = bindparam("p_notify", type_=Boolean)
-TOLD: Final = "!"
-"""Comes before a pool's id in a notification that has the pool's heart beat."""
 ALL_OF_TYPE: Final = ",0,0"
 """Comes behind a task type in a notification that has its pools look for its tasks: rows due since 1970, so to say."""
 LIMIT = select(bindparam("p_limit", type_=Integer)).scalar_subquery()
@@ -432,11 +431,6 @@ def _notify(t: Tables, payload: Any) -> ColumnElement[Any]:
 
 def _short(task_type: Any) -> ColumnElement[str]:
     return func.left(task_type, literal_column("500"))
-
-
-def channel(schema: str) -> str:
-    """Returns the channel that pools LISTEN on; Postgres allows a name of 63 bytes."""
-    return f"fang_{schema}"[:63]
 
 
 def new_row(t: Tables, due: ColumnElement[Any]) -> dict[str, Any]:

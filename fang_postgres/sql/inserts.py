@@ -20,7 +20,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.sql.elements import ColumnElement
 
 from fang_core.tasks.options import COLUMNS
-from fang_postgres.schema import Tables, tables
+from fang_postgres.schema import Tables
+from fang_postgres.shapes import TEXTS
 from fang_postgres.sql.fragments import (
     array_of,
     expiry,
@@ -35,9 +36,6 @@ from fang_postgres.sql.fragments import (
     waking_of_one,
 )
 from fang_postgres.statement import Statement
-
-TEXTS: Final = frozenset(name for name in COLUMNS if isinstance(tables().tasks.c[name].type, Text))
-"""The stored options that are texts."""
 
 SET_BY_HAND: Final = bindparam("p_scheduled_at", type_=DateTime(timezone=True))
 DELAY: Final = bindparam("p_delay", type_=Interval)

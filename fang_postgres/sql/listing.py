@@ -5,7 +5,6 @@ the last task looked at of each lane, which carries the place to go on from. A w
 which are looked at at once. The tasks of a page are read by their ids at the end: a walk over many lanes finds more.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -40,6 +39,7 @@ from fang_core.tasks.selecting.walks import Walk
 from fang_postgres.compiling import PSYCOPG, compiled
 from fang_postgres.names import TASK_COLUMNS
 from fang_postgres.schema import Tables
+from fang_postgres.shapes import KEYS, MOST_HELD
 from fang_postgres.sql.filters import in_ranges, matching
 from fang_postgres.sql.fragments import (
     IDS,
@@ -57,23 +57,6 @@ from fang_postgres.textform import TextForm
 
 ERROR_SHOWN: Final = 200
 """The characters of an error message that a list shows."""
-
-MOST_HELD: Final = 20_000
-"""The most tasks in progress that are looked at: they must all be, as no index has their order."""
-
-HEAD: Final = ("lane", "looked", "hits", "is_last", "is_hit", "at")
-"""The first columns: the lane, how many of its tasks were looked at and how many of these match, and of the row itself
-whether it is the last one looked at, whether it matches, and its time in the order of the walk."""
-
-KEYS: Final = {
-    Walk.WAITING: ("task_type", "priority", "scheduled_at", "id"),
-    Walk.RETRIED: ("task_type", "priority", "scheduled_at", "id"),
-    Walk.HELD: ("claimed_at", "id"),
-    Walk.ENDED: ("updated_at", "id"),
-    Walk.INSERTED: ("id",),
-    Walk.IDS: ("id",),
-}
-"""The columns of each walk's key, which come after ``HEAD``."""
 
 _EXPLAIN: Final = "EXPLAIN (FORMAT JSON) "
 _SHOWS: Final = bindparam("p_shows", type_=Boolean)
@@ -279,11 +262,6 @@ class Explained(Statement):
         return _EXPLAIN + str(self._for_asyncpg)
 
     @kept
-    def psycopg_text(self) -> str:
-        """See ``Statement.psycopg_text``."""
-        return _EXPLAIN + str(compiled(self.core, PSYCOPG))
-
-    @kept
     def text_form(self) -> TextForm:
         """See ``Statement.text_form``."""
         return _ExplainedForm(self.core)
@@ -296,11 +274,3 @@ class _ExplainedForm(TextForm):
 
     def read(self, rows: Rows) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in rows]
-
-
-def estimated_rows(rows: Rows) -> int:
-    """Returns the rows that a plan expects; drivers hand it over as text, or as what it holds."""
-    [(plan,)] = rows
-    if isinstance(plan, str | bytes):
-        plan = json.loads(plan)
-    return int(plan[0]["Plan"]["Plan Rows"])

@@ -7,8 +7,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB
 from sqlalchemy.sql.elements import ColumnElement
 
-from fang_postgres.names import TASK_COLUMNS
 from fang_postgres.schema import Tables
+from fang_postgres.shapes import PUT
 from fang_postgres.sql.fragments import (
     ATTEMPTS,
     IDS,
@@ -21,11 +21,6 @@ from fang_postgres.sql.fragments import (
 from fang_postgres.statement import Statement
 
 _MOMENT: Final = DateTime(timezone=True)
-_MADE: Final = frozenset({"kind", "updated_at", "pool_id", "claimed_at"})
-"""What a task that is put has not from its former row."""
-
-PUT: Final = (*(name for name in TASK_COLUMNS if name not in _MADE), "uniq_waiting")
-"""The columns of a task that is put."""
 
 
 def read_whole(t: Tables) -> Statement:

@@ -1,6 +1,6 @@
 """Builds the statements that write the outcomes of held rows, under the fence, and that prune ended rows."""
 
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -26,6 +26,7 @@ from sqlalchemy.sql.elements import ColumnElement, Grouping
 from fang_core.crashes import MOST_CRASHES
 from fang_core.record import TaskState
 from fang_postgres.schema import Tables
+from fang_postgres.shapes import ANSWERS_CANCEL, CHARGES_CRASH, FORGETS_CRASHES, STALE_RUN
 from fang_postgres.sql.fragments import (
     ATTEMPTS,
     IDS,
@@ -104,10 +105,6 @@ def complete_one(t: Tables, *, keep: bool) -> Statement:
     return Statement("complete_and_keep" if keep else "complete_and_remove", select(held_it.label("done")))
 
 
-STALE_RUN = "fang: this run no longer holds its task; rows"
-"""The start of the error that ends a stale run's transaction."""
-
-
 def _place(c: Any) -> ColumnElement[int]:
     return func.width_bucket(c.id, IDS, type_=Integer)
 
@@ -126,12 +123,6 @@ def finish(t: Tables) -> Statement:
     task = aliased(t.tasks, "t")
     values = {"state": literal_column("'finished'"), **_RELEASED}
     return Statement("finish", update(task).where(*_fence_of_write(task.c)).values(values).returning(task.c.id))
-
-
-FORGETS_CRASHES: Final = 1
-ANSWERS_CANCEL: Final = 2
-CHARGES_CRASH: Final = 4
-"""The bits of ``p_flags``, for the fields of ``Outcome`` with these names."""
 
 
 def settle(t: Tables) -> Statement:

@@ -4,7 +4,7 @@ At 10,000,000 rows the statements that visit rows take longest: the counts, abou
 sample, a few hundred pages. Each bounded part is ordered by the whole key of its index, and so walked from its start.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -31,13 +31,8 @@ from fang_core.record import HIGHEST_PRIORITY, LOWEST_PRIORITY, TaskState
 from fang_postgres.reports.bounds import MOST_SCHEDULES, MOST_TYPES
 from fang_postgres.schema import Tables
 from fang_postgres.sql.fragments import within
-from fang_postgres.sql.liveness import look
-from fang_postgres.sql.managing import list_types
-from fang_postgres.sql.pools import list_pools
 from fang_postgres.sql.schedules import is_paused
-from fang_postgres.sql.stats import read_histograms, read_stats
 from fang_postgres.sql.stored_schedules import schedule_columns
-from fang_postgres.sql.version import version
 from fang_postgres.statement import Statement
 
 _EACH: ColumnElement[int] = bindparam("p_each", type_=Integer)
@@ -258,25 +253,3 @@ def _lanes() -> Any:
 def _first_line(message: Any) -> ColumnElement[str]:
     line = func.split_part(func.coalesce(message, literal_column("''")), literal_column("E'\\n'"), literal_column("1"))
     return func.left(line, literal_column(_ERROR_SHOWN))
-
-
-STATEMENTS: Final[Mapping[str, Callable[[Tables], Statement]]] = {
-    "version": version,
-    "clock": clock,
-    "pages": pages,
-    "sample": sample,
-    "waiting": waiting,
-    "ended": ended,
-    "running": running,
-    "retried": retried,
-    "oldest_due": oldest_due,
-    "last_failures": last_failures,
-    "pools": list_pools,
-    "notable_runs": notable_runs,
-    "list_types": list_types,
-    "paused_schedules": paused_schedules,
-    "look": look,
-    "read_stats": read_stats,
-    "read_histograms": read_histograms,
-}
-"""The statements of reports; ``fang_postgres.reports.texts`` has them as they are compiled."""

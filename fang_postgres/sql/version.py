@@ -1,6 +1,6 @@
-"""Builds the statement that reads which revision the tables are at."""
+"""Builds the statements that read which revision the tables are at, and the clock."""
 
-from sqlalchemy import Text, cast, column, func, literal_column, select, table
+from sqlalchemy import DateTime, Text, cast, column, func, literal_column, select, table
 from sqlalchemy.dialects.postgresql import REGCLASS
 
 from fang_postgres.names import VERSION_TABLE
@@ -14,3 +14,8 @@ def version(t: Tables) -> Statement:
     name = cast(literal_column(f"'{t.schema}.{VERSION_TABLE}'"), REGCLASS)
     comment = func.obj_description(name, literal_column("'pg_class'"), type_=Text)
     return Statement("version", select(versions.c.version_num, comment.label("comment")))
+
+
+def clock(_: Tables) -> Statement:
+    """Reads the time by the database's clock."""
+    return Statement("clock", select(func.clock_timestamp(type_=DateTime(timezone=True)).label("now")))

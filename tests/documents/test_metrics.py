@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fang_cli.supervisor.answering import _UP, Asked, _with_up
 from fang_core import Queueable, Runnable
+from fang_postgres.names import channel
 from fang_postgres.schema import tables
-from fang_postgres.sql.fragments import channel
 from fang_telemetry.__main__ import FILES
 from fang_telemetry.exposition import joined
 from fang_telemetry.prometheus import pages

@@ -95,7 +95,6 @@ def main() -> None:
     die_with(int(sys.argv[1]))
     from tests.faults import worker
 
-    worker.build_statements()
     gc.collect()
     gc.freeze()  # so that the ends of workers do not copy it all
     children: dict[int, int] = {}  # a descriptor that becomes readable at the end -> pid

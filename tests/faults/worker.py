@@ -24,8 +24,6 @@ from fang_core.record import ClaimedTask
 from fang_core.tasks.registry import Mode
 from fang_isolation.isolation import NOT_BEGUN
 from fang_postgres.connections.engine import engine_for
-from fang_postgres.statement import Statement
-from fang_postgres.statements import statements
 from fang_redis import AsyncRedisQueue, RedisQueue
 from fang_sqlite import AsyncSqliteQueue, SqliteQueue
 from fang_threaded import Queue, WorkerPool
@@ -131,18 +129,6 @@ class Reporting(Events):
     def run_started(self, task: ClaimedTask) -> None:
         if self._dies_at_start:
             os.kill(REAL_PID(), signal.SIGKILL)
-
-
-def build_statements() -> None:
-    """Builds what each pool on Postgres sends, once for all that are forked off: half of what one costs."""
-    built = statements("fang")
-    for name in (
-        *("version", "register", "beat", "claim", "reconcile", "next_due", "set_waiting", "tell_live", "forget_live"),
-        *("list_types", "read_stored", "drop_schedules", "remove", "unregister"),
-    ):
-        statement: Statement = getattr(built, name)
-        assert statement.text
-        assert statement.psycopg_text
 
 
 def main(orders: dict[str, Any]) -> None:

@@ -16,11 +16,11 @@ from fang_core.record import TaskState
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_core.words.moments import EARLIEST, LATEST
 from fang_postgres.connections.connecting import GUARD, READING
+from fang_postgres.once import builders_of
 from fang_postgres.operations import Operations
 from fang_postgres.operations.bulk import REMOVALS, RETRIES, Sizes
 from fang_postgres.operations.bulk import STATEMENTS as BULK
-from fang_postgres.operations.listing import STATEMENTS as LISTS
-from fang_postgres.operations.listing import Asked, EndedLane
+from fang_postgres.operations.listing import Asked, EndedLane, ListingStatements
 from fang_postgres.statement import Operation
 from tests.fixtures import database
 from tests.postgres.plans import explain, faults
@@ -157,5 +157,5 @@ def test_each_batch_goes_by_its_index_and_no_further(connection: psycopg.Connect
 
 
 def test_every_statement_is_looked_at(connection: psycopg.Connection[Any]) -> None:
-    assert LISTS.keys() - {"estimate"} == walks(connection).keys()
+    assert builders_of(ListingStatements).keys() - {"estimate"} == walks(connection).keys()
     assert BULK.keys() - {"edit"} == batches(connection).keys()  # which goes by an id, as `change` does

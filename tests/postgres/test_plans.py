@@ -29,7 +29,7 @@ from fang_core.tasks.cancelling import Cancellation
 from fang_core.tasks.insertion import NewTask, Overrides
 from fang_core.tasks.selecting.filter import TaskFilter
 from fang_postgres.connections.connecting import GUARD
-from fang_postgres.once import names_of
+from fang_postgres.once import builders_of
 from fang_postgres.operations import Operations
 from fang_postgres.operations.by_hand import DuePlace
 from fang_postgres.statement import Operation
@@ -323,7 +323,7 @@ def rows_by_hand(connection: psycopg.Connection[Any], rows: int) -> Iterator[str
 
 
 def test_every_statement_that_finds_tasks_is_looked_at() -> None:
-    made = [getattr(statements("fang"), name) for name in names_of(Statements)]
+    made = [getattr(statements("fang"), name) for name in builders_of(Statements)]
     finding = {statement.name for statement in made if ".fang_tasks" in statement.text}
     assert finding - INSERTS - READ_ALL - MANAGED == EXPECTED.keys() | BATCHES.keys() | APART.keys()
 

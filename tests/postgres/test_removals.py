@@ -15,6 +15,7 @@ from fang_postgres.sql import by_hand
 from fang_postgres.statements import statements
 from fang_threaded import Queue
 from tests.modes import Database, Harness
+from tests.postgres.filed import build_anew
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -23,7 +24,7 @@ def few() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(by_hand, "LOOKED_AT", 7)
         patch.setattr(batches, "MOST", 3)
-        statements.cache_clear()
+        build_anew(patch, "remove_type", "remove_all", "remove_scheduled")
         yield
     statements.cache_clear()
 

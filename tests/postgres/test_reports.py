@@ -1,7 +1,6 @@
 """The read-only views: their SQL, what they count, and that the oldest due rows come from the index."""
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,33 +16,13 @@ from fang_core.liveness import Pulse, lock_key
 from fang_core.monitoring.figures import TaskCount, UnknownKind, UnservedType
 from fang_core.monitoring.unserved import unknown_kinds, unserved_types
 from fang_core.record import TaskState
-from fang_postgres.reports import bounds, reports, texts
+from fang_postgres.reports import bounds, reports
 from fang_postgres.reports.bounds import SETTINGS
 from fang_postgres.reports.reports import Reports, ReportStatements
-from fang_postgres.schema import tables
-from fang_postgres.sql import reports as sql
 from fang_threaded.database import run_on, run_script
 
 REPORTS = Reports("fang")
 STATEMENTS = ReportStatements("fang")
-
-
-@pytest.mark.parametrize("name", sql.STATEMENTS)
-def test_the_text_of_a_file_is_what_its_statement_is_compiled_to(name: str) -> None:
-    text = "\n".join(line.rstrip() for line in sql.STATEMENTS[name](tables("fang")).psycopg_text.splitlines()) + "\n"
-    file = texts.FOLDER / f"{name}.sql"
-    if os.environ.get("UPDATE_GOLDEN"):
-        file.write_text(text)
-    assert text == file.read_text(), "read the difference as SQL, then run with UPDATE_GOLDEN=1"
-    for schema in ("order", "jobs_2"):  # the first is a word of SQL, so that it needs quotes
-        compiled = sql.STATEMENTS[name](tables(schema)).psycopg_text
-        quoted = getattr(ReportStatements(schema), name).psycopg_text
-        assert quoted.split() == compiled.replace("jobs_2.", '"jobs_2".').replace('\'"jobs_2".', "'jobs_2.").split()
-
-
-def test_every_statement_has_its_file() -> None:
-    names = {name for name, value in vars(ReportStatements).items() if isinstance(value, texts.from_file)}
-    assert {file.stem for file in texts.FOLDER.iterdir()} == sql.STATEMENTS.keys() == names
 
 
 @pytest.fixture

@@ -1,57 +1,56 @@
-"""The SQL as it is sent: golden files to read, and what a Statement refuses."""
+"""The SQL as it is sent: files to read, and what a Statement refuses."""
 
 import os
-from pathlib import Path
 
 import pytest
-from sqlalchemy import ARRAY, Enum, Integer, bindparam, column, select, table
+from sqlalchemy import ARRAY, Enum, Integer, Text, bindparam, column, select, table
 from sqlalchemy.dialects.postgresql import JSONB
 
-from fang_postgres.once import names_of
-from fang_postgres.operations.bulk import STATEMENTS as BULK
-from fang_postgres.operations.listing import STATEMENTS as LISTS
-from fang_postgres.operations.moving import STATEMENTS as MOVING
+from fang_core.tasks.options import COLUMNS
+from fang_postgres import texts
 from fang_postgres.schema import tables
+from fang_postgres.shapes import TEXTS
 from fang_postgres.statement import Statement
-from fang_postgres.statements import Statements, statements
+from fang_postgres.statements import statements
+from tests.postgres.filed import BUILDERS, write
 
-GOLDEN = Path(__file__).parent / "golden"
-NAMES = names_of(Statements)
-
-
-APART = {"lists": LISTS, "bulk": BULK, "moving": MOVING}
-"""Those that few processes need, and that are made when they are first used; each has a folder of its own."""
+if os.environ.get("UPDATE_GOLDEN"):
+    write()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_golden(name: str) -> None:
-    is_golden(getattr(statements("fang"), name), GOLDEN / f"{name}.sql")
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_file_has_what_its_statement_is_compiled_to(name: str) -> None:
+    file = (texts.FOLDER / f"{name}.sql").read_text()
+    assert texts.as_file(BUILDERS[name](tables("fang"))) == file, "read it as SQL, then python -m tests.postgres.filed"
 
 
-@pytest.mark.parametrize(("folder", "name"), [(folder, name) for folder, made in APART.items() for name in made])
-def test_golden_apart(folder: str, name: str) -> None:
-    is_golden(APART[folder][name](tables("fang")), GOLDEN / folder / f"{name}.sql")
+def test_every_file_has_its_statement() -> None:
+    files = (file.relative_to(texts.FOLDER) for file in texts.FOLDER.rglob("*.sql"))
+    assert {file.with_suffix("").as_posix() for file in files} == BUILDERS.keys()
 
 
-def is_golden(statement: Statement, file: Path) -> None:
-    numbered = " ".join(f"${place}={bind}" for place, bind in enumerate(statement.order, 1))
-    lines = [line.rstrip() for line in statement.text.splitlines()]
-    text = f"-- {numbered}".rstrip() + "\n" + "\n".join(lines) + "\n"
-    if os.environ.get("UPDATE_GOLDEN"):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    assert text == file.read_text(), "read the difference as SQL, then run with UPDATE_GOLDEN=1"
+@pytest.mark.parametrize("name", BUILDERS)
+def test_what_is_sent_is_what_its_statement_is_compiled_to_under_any_schema_name(name: str) -> None:
+    for schema in ("order", "s" * 63):  # the first is a word of SQL, so that it needs quotes
+        compiled = BUILDERS[name](tables(schema))
+        sent = texts.StatementOfFile(name, schema, BUILDERS[name])
+        assert sent.order == compiled.order
+        assert sent.text.replace(f'"{schema}"', schema).split() == compiled.text.replace(f'"{schema}"', schema).split()
+        assert sent.text.count(f'"{schema}".') >= compiled.text.count(f'"{schema}".')
 
 
-def test_every_golden_file_has_its_statement() -> None:
-    assert {file.stem for file in GOLDEN.glob("*.sql")} == set(NAMES)
-    for folder, made in APART.items():
-        assert {file.stem for file in (GOLDEN / folder).glob("*.sql")} == made.keys()
+def test_both_drivers_are_sent_the_same() -> None:
+    sent = statements("fang").claim
+    assert sent.psycopg_text % {name: f"${place}" for place, name in enumerate(sent.order, 1)} == sent.text
 
 
 def test_the_text_follows_the_schema_name() -> None:
-    assert "jobs.fang_tasks" in statements("jobs").claim.text
+    assert '"jobs".fang_tasks' in statements("jobs").claim.text
     assert "fang.fang_tasks" not in statements("jobs").claim.text
+
+
+def test_options_that_are_texts_are_known() -> None:
+    assert {name for name in COLUMNS if isinstance(tables().tasks.c[name].type, Text)} == TEXTS
 
 
 T = table("t", column("a", Integer))

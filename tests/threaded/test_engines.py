@@ -35,7 +35,7 @@ from fang_core.conformance import (
     UniqueSuite,
 )
 from fang_core.liveness import BeatRequest, CancelRequest
-from fang_postgres.once import names_of
+from fang_postgres.once import builders_of
 from fang_postgres.statements import Statements, statements
 from fang_threaded import Queue, WorkerPool
 from tests.backends import backdate_live_on, set_crashes_on, write_stats_on
@@ -130,7 +130,7 @@ class TestOnAHostileEngine(
 
 
 def test_postgres_takes_the_text_form_of_every_statement(database: Database) -> None:
-    for name in names_of(Statements):
+    for name in builders_of(Statements):
         form = getattr(statements("fang"), name).text_form
         database.execute(f"PREPARE {name} AS {form.text}")
 

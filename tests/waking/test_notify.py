@@ -20,6 +20,7 @@ from fang_postgres.statements import statements
 from fang_threaded import Queue
 from tests.modes import GATES, RAN, Database, Harness, IdlePools, eventually, ran
 from tests.patience import PATIENT
+from tests.postgres.filed import build_anew
 
 SHORT = timedelta(milliseconds=100)
 Insert = Callable[[Harness, str], None]
@@ -108,7 +109,7 @@ def told_a_second_ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Inserts and sleeps as they are by default, but that everything happens ten times as fast."""
     monkeypatch.setattr(fragments, "TOLD_AHEAD", idle.TOLD_AHEAD / 10)
     monkeypatch.setattr(idle, "LONGEST_SLEEP", LONGEST_SLEEP / 10)
-    statements.cache_clear()
+    build_anew(monkeypatch, "insert", "insert_many")
     yield
     statements.cache_clear()
 

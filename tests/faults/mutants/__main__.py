@@ -86,10 +86,13 @@ def _try(trial: Trial | InTests, edits: Sequence[Edit]) -> tuple[int | None, str
             shutil.copytree(ROOT / name, Path(copy, name))  # with what is compiled: an edit makes its file newer
         for edit in edits:
             _apply(edit, Path(copy))
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([copy, str(ROOT)])}
+        if any(edit.file.startswith("fang_postgres/sql/") for edit in edits):
+            subprocess.run([sys.executable, "-P", "-m", "tests.postgres.filed"], cwd=ROOT, env=env, check=True)
         with subprocess.Popen(
             [sys.executable, "-P", "-m", *trial.command],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([copy, str(ROOT)])},
+            env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

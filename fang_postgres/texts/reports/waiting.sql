@@ -1,3 +1,4 @@
+-- $1=p_each
 WITH RECURSIVE types(task_type, number) AS
 (SELECT (SELECT t.task_type
 FROM fang.fang_tasks AS t
@@ -8,8 +9,8 @@ WHERE later.state IN ('new', 'retried') AND later.task_type > types.task_type OR
  LIMIT 1) AS anon_1, types.number + 1 AS anon_2
 FROM types
 WHERE types.task_type IS NOT NULL AND types.number < 200)
- SELECT DISTINCT ON (types.task_type) types.task_type, first.id, first.scheduled_at, now() - first.scheduled_at AS age
-FROM types JOIN generate_series(-2, 2) AS lane(priority) ON true JOIN LATERAL (SELECT t.id AS id, t.scheduled_at AS scheduled_at
+ SELECT x.task_type, CAST(x.state AS TEXT) AS state, x.kind, count(*) AS count, count(*) FILTER (WHERE x.state IN ('new', 'retried') AND x.scheduled_at <= now()) AS due
+FROM types JOIN LATERAL (SELECT t.task_type AS task_type, t.state AS state, t.kind AS kind, t.scheduled_at AS scheduled_at
 FROM fang.fang_tasks AS t
-WHERE t.task_type = types.task_type AND t.priority = CAST(lane.priority AS SMALLINT) AND t.state IN ('new', 'retried') AND t.scheduled_at <= now() ORDER BY t.scheduled_at, t.id
- LIMIT 1) AS first ON true ORDER BY types.task_type, first.scheduled_at, first.id
+WHERE t.task_type = types.task_type AND t.state IN ('new', 'retried') ORDER BY t.task_type, t.priority, t.scheduled_at, t.id
+ LIMIT $1::INTEGER) AS x ON true GROUP BY x.task_type, x.state, x.kind

@@ -1,3 +1,4 @@
+-- $1=p_each
 WITH RECURSIVE types(task_type, number) AS
 (SELECT (SELECT t.task_type
 FROM fang.fang_tasks AS t
@@ -13,9 +14,9 @@ FROM types JOIN generate_series(-2, 2) AS lane(priority) ON true JOIN LATERAL (S
 FROM (SELECT t.state AS state, t.task_type AS task_type, t.kind AS kind, t.scheduled_at AS scheduled_at, t.updated_at AS updated_at, t.error_message AS error_message
 FROM fang.fang_tasks AS t
 WHERE t.task_type = types.task_type AND t.priority = CAST(lane.priority AS SMALLINT) AND t.state IN ('new', 'retried') AND t.scheduled_at <= now() ORDER BY t.scheduled_at, t.id
- LIMIT %(p_each)s::INTEGER) AS due UNION ALL SELECT later.state AS state, later.task_type AS task_type, later.kind AS kind, later.scheduled_at AS scheduled_at, later.updated_at AS updated_at, later.error_message AS error_message
+ LIMIT $1::INTEGER) AS due UNION ALL SELECT later.state AS state, later.task_type AS task_type, later.kind AS kind, later.scheduled_at AS scheduled_at, later.updated_at AS updated_at, later.error_message AS error_message
 FROM (SELECT t.state AS state, t.task_type AS task_type, t.kind AS kind, t.scheduled_at AS scheduled_at, t.updated_at AS updated_at, t.error_message AS error_message
 FROM fang.fang_tasks AS t
 WHERE t.task_type = types.task_type AND t.priority = CAST(lane.priority AS SMALLINT) AND t.state IN ('new', 'retried') AND t.scheduled_at > now() ORDER BY t.scheduled_at, t.id
- LIMIT %(p_each)s::INTEGER) AS later) AS x ON true
+ LIMIT $1::INTEGER) AS later) AS x ON true
 WHERE x.state = 'retried' GROUP BY x.task_type, x.kind ORDER BY x.task_type, x.kind

@@ -1,3 +1,4 @@
+-- $1=p_each
 WITH RECURSIVE types_finished(task_type, number) AS
 (SELECT (SELECT t.task_type
 FROM fang.fang_tasks AS t
@@ -33,12 +34,12 @@ FROM (SELECT last.task_type AS task_type, last.state AS state, last.kind AS kind
 FROM types_finished JOIN LATERAL (SELECT t.task_type AS task_type, t.state AS state, t.kind AS kind, t.scheduled_at AS scheduled_at
 FROM fang.fang_tasks AS t
 WHERE t.state = 'finished' AND t.task_type = types_finished.task_type ORDER BY t.updated_at DESC
- LIMIT %(p_each)s::INTEGER) AS last ON true UNION ALL SELECT last.task_type AS task_type, last.state AS state, last.kind AS kind, last.scheduled_at AS scheduled_at
+ LIMIT $1::INTEGER) AS last ON true UNION ALL SELECT last.task_type AS task_type, last.state AS state, last.kind AS kind, last.scheduled_at AS scheduled_at
 FROM types_failed JOIN LATERAL (SELECT t.task_type AS task_type, t.state AS state, t.kind AS kind, t.scheduled_at AS scheduled_at
 FROM fang.fang_tasks AS t
 WHERE t.state = 'failed' AND t.task_type = types_failed.task_type ORDER BY t.updated_at DESC
- LIMIT %(p_each)s::INTEGER) AS last ON true UNION ALL SELECT last.task_type AS task_type, last.state AS state, last.kind AS kind, last.scheduled_at AS scheduled_at
+ LIMIT $1::INTEGER) AS last ON true UNION ALL SELECT last.task_type AS task_type, last.state AS state, last.kind AS kind, last.scheduled_at AS scheduled_at
 FROM types_cancelled JOIN LATERAL (SELECT t.task_type AS task_type, t.state AS state, t.kind AS kind, t.scheduled_at AS scheduled_at
 FROM fang.fang_tasks AS t
 WHERE t.state = 'cancelled' AND t.task_type = types_cancelled.task_type ORDER BY t.updated_at DESC
- LIMIT %(p_each)s::INTEGER) AS last ON true) AS x GROUP BY x.task_type, x.state, x.kind
+ LIMIT $1::INTEGER) AS last ON true) AS x GROUP BY x.task_type, x.state, x.kind

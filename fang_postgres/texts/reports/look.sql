@@ -1,3 +1,4 @@
+--
 WITH holders AS MATERIALIZED
 (SELECT concat(lpad(to_hex(CAST(pg_locks.classid AS BIGINT)), 8, '0'), lpad(to_hex(CAST(pg_locks.objid AS BIGINT)), 8, '0')) AS key, CAST(EXTRACT(epoch FROM clock_timestamp() - session.state_change) AS DOUBLE PRECISION) AS seconds
 FROM pg_locks JOIN pg_stat_get_activity(NULL) AS session ON session.pid = pg_locks.pid

@@ -1,1 +1,2 @@
+--
 SELECT clock_timestamp() AS clock_timestamp_1

@@ -1,3 +1,4 @@
+--
 WITH RECURSIVE types(task_type, number) AS
 (SELECT (SELECT t.task_type
 FROM fang.fang_tasks AS t

@@ -1,0 +1,49 @@
+"""Says what the statements and those who use them agree on, for those who need no SQLAlchemy."""
+
+from typing import Final
+
+from fang_core.tasks.selecting.walks import Walk
+from fang_postgres.names import TASK_COLUMNS
+
+# Notifications --------------------------------------------------------------------------------------------------------
+
+TOLD: Final = "!"
+"""Comes before a pool's id in a notification that has the pool's heart beat."""
+
+# Inserts and outcomes -------------------------------------------------------------------------------------------------
+
+TEXTS: Final = frozenset({"task_type"})
+"""The stored options that are texts."""
+
+_MADE: Final = frozenset({"kind", "updated_at", "pool_id", "claimed_at"})
+"""What a task that is put has not from its former row."""
+
+PUT: Final = (*(name for name in TASK_COLUMNS if name not in _MADE), "uniq_waiting")
+"""The columns of a task that is put."""
+
+STALE_RUN: Final = "fang: this run no longer holds its task; rows"
+"""The start of the error that ends a stale run's transaction."""
+
+FORGETS_CRASHES: Final = 1
+ANSWERS_CANCEL: Final = 2
+CHARGES_CRASH: Final = 4
+"""The bits of ``p_flags``, for the fields of ``Outcome`` with these names."""
+
+# Lists ----------------------------------------------------------------------------------------------------------------
+
+MOST_HELD: Final = 20_000
+"""The most tasks in progress that are looked at: they must all be, as no index has their order."""
+
+HEAD: Final = ("lane", "looked", "hits", "is_last", "is_hit", "at")
+"""The first columns of a walk: the lane, how many of its tasks were looked at and how many of these match, and of the
+row itself whether it is the last one looked at, whether it matches, and its time in the order of the walk."""
+
+KEYS: Final = {
+    Walk.WAITING: ("task_type", "priority", "scheduled_at", "id"),
+    Walk.RETRIED: ("task_type", "priority", "scheduled_at", "id"),
+    Walk.HELD: ("claimed_at", "id"),
+    Walk.ENDED: ("updated_at", "id"),
+    Walk.INSERTED: ("id",),
+    Walk.IDS: ("id",),
+}
+"""The columns of each walk's key, which come after ``HEAD``."""
