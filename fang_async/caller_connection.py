@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import asyncpg
-from sqlalchemy import PoolProxiedConnection
 
 from fang_core.errors import UsageError
 from fang_core.interpreter.imported import is_of
 from fang_postgres.connections.caller_connection import AlchemyAdapter, ConnectionAdapter, Proxy, adapt_session, refusal
 from fang_postgres.statement import Rows
-from fang_postgres.textform import TextForm
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+
+    from fang_postgres.textform import TextForm
 
 _TAKEN: Final = "an asyncpg connection, an AsyncSession or an AsyncConnection"
 
@@ -44,7 +44,7 @@ def adapt(connection: Any) -> ConnectionAdapter:
         return session
     if is_of(connection, "sqlalchemy.ext.asyncio", "AsyncConnection"):  # to import it needs greenlet
         return AlchemyAdapter(connection)
-    if isinstance(connection, PoolProxiedConnection):
+    if is_of(connection, "sqlalchemy", "PoolProxiedConnection"):
         # SQLAlchemy sends BEGIN with its own first statement only: Fang's statement would survive a rollback.
         raise UsageError("connection= cannot be the raw connection of an AsyncEngine: hand in its AsyncConnection")
     raise refusal(connection, _TAKEN)
@@ -53,12 +53,9 @@ def adapt(connection: Any) -> ConnectionAdapter:
 class _AsyncpgAdapter(ConnectionAdapter):
     """Runs on an asyncpg connection. Ignores its codecs and its record class."""
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-
     async def _is_in_autocommit(self) -> bool:
-        return not self._connection.is_in_transaction()
+        return not self._given.is_in_transaction()
 
-    async def _fetch(self, form: TextForm, params: Mapping[str, Any]) -> Rows:
-        rows: Rows = await self._connection.fetch(form.text, *form.arguments(params), record_class=asyncpg.Record)
+    async def _fetch(self, form: "TextForm", params: Mapping[str, Any]) -> Rows:
+        rows: Rows = await self._given.fetch(form.text, *form.arguments(params), record_class=asyncpg.Record)
         return rows

@@ -3,9 +3,7 @@
 import asyncio
 from contextlib import nullcontext
 from datetime import timedelta
-from typing import ClassVar, TypeVar
-
-from sqlalchemy.engine import URL
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from fang_async.connection import Connection
 from fang_async.connection_pool import ConnectionPool
@@ -23,6 +21,9 @@ from fang_postgres.connections.connecting import ASK_AFTER, UNUSED_FOR
 from fang_postgres.operations import Operations
 from fang_postgres.pool.store import Database as StoreDatabase
 
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
 T = TypeVar("T")
 
 
@@ -36,7 +37,7 @@ class Connections(BaseConnections[Database]):
 
     def __init__(
         self,
-        url: str | URL,
+        url: "str | URL",
         max_pool_size: int,
         operations: Operations,
         loop_binding: LoopBinding,

@@ -7,10 +7,9 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
-from sqlalchemy.engine import URL
 
 from fang_async.connection import DRIVER, Connection, connect_within
 from fang_async.database import typed
@@ -24,6 +23,9 @@ from fang_postgres.urls.connector import BaseConnector
 from fang_postgres.urls.passwords import FETCHED_WITHIN, as_password, not_fetched
 from fang_postgres.urls.urls import address
 
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
 Password = Callable[[], str | Awaitable[str]]
 
 _NOT_THIS_ONE: Final = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError,
@@ -35,7 +37,7 @@ class Connector(BaseConnector[Password]):
     """Makes connections of asyncpg's on the loop that runs. It calls an async ``password`` on that loop, and any other
     on a thread of its own. Raises ``UsageError`` if the URL has parameters that cannot be honoured."""
 
-    def __init__(self, url: str | URL, password: Password | None, schema: str, *, keeps_session: bool) -> None:
+    def __init__(self, url: "str | URL", password: Password | None, schema: str, *, keeps_session: bool) -> None:
         checked = address(url).refuse_beyond_asyncpg()
         super().__init__(checked, password, schema, keeps_session=keeps_session, may_be_async=True)
 

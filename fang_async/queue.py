@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
 from fang_core.errors import MissingExtra
@@ -13,7 +13,6 @@ try:
 except ImportError:
     raise MissingExtra("fang_async.AsyncQueue needs its driver: pip install 'fang-tasks[async]'") from None
 
-from sqlalchemy.engine import URL
 
 from fang_async.caller_connection import CallersConnection, adapt
 from fang_async.connections import Connections
@@ -36,6 +35,9 @@ from fang_postgres.operations import Operations
 from fang_postgres.pool.capabilities import capabilities
 from fang_postgres.pool.store import PostgresStore
 from fang_postgres.verbs import PostgresVerbs, in_ascii
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 T = TypeVar("T")
 
@@ -82,7 +84,7 @@ class AsyncQueue(AsyncBaseQueue[CallersConnection]):
 
     def __init__(
         self,
-        database: str | URL,
+        database: "str | URL",
         /,
         *,
         max_pool_size: int = 10,

@@ -1,6 +1,8 @@
 """Says what the statements and those who use them agree on, for those who need no SQLAlchemy."""
 
-from typing import Final
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from fang_core.tasks.selecting.walks import Walk
 from fang_postgres.names import TASK_COLUMNS
@@ -47,3 +49,28 @@ KEYS: Final = {
     Walk.IDS: ("id",),
 }
 """The columns of each walk's key, which come after ``HEAD``."""
+
+# Texts ----------------------------------------------------------------------------------------------------------------
+
+
+def as_text(value: Any) -> str | None:
+    """Returns a parameter as text that Postgres reads, whatever the session's settings are.
+
+    Raises ``OverflowError`` for a time that is outside of Python's years in UTC.
+    """
+    match value:
+        case None:
+            return None
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case timedelta():
+            # Each part with its sign: IntervalStyle sql_standard would give them all that of the first.
+            return f"{value.days:+d} days {value.seconds:+d} secs {value.microseconds:+d} microseconds"
+        case list() | tuple():
+            # Not as Postgres writes arrays, in which NULL is a text if array_nulls is off; see _list_of.
+            return json.dumps([as_text(each) for each in value], ensure_ascii=False)
+    return str(value)

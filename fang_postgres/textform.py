@@ -35,6 +35,7 @@ from sqlalchemy.types import UserDefinedType
 
 from fang_core.interpreter.kept import kept
 from fang_postgres.compiling import ASYNCPG, PSYCOPG, compiled
+from fang_postgres.shapes import as_text
 from fang_postgres.sql.fragments import array_of, microseconds
 
 Reader = Callable[[str], Any]
@@ -90,29 +91,6 @@ class TextForm:
             )
             for row in rows
         ]
-
-
-def as_text(value: Any) -> str | None:
-    """Returns a parameter as text that Postgres reads, whatever the session's settings are.
-
-    Raises ``OverflowError`` for a time that is outside of Python's years in UTC.
-    """
-    match value:
-        case None:
-            return None
-        case str():
-            return value
-        case bool():
-            return "true" if value else "false"
-        case datetime():
-            return value.astimezone(UTC).isoformat()
-        case timedelta():
-            # Each part with its sign: IntervalStyle sql_standard would give them all that of the first.
-            return f"{value.days:+d} days {value.seconds:+d} secs {value.microseconds:+d} microseconds"
-        case list() | tuple():
-            # Not as Postgres writes arrays, in which NULL is a text if array_nulls is off; see _list_of.
-            return json.dumps([as_text(each) for each in value], ensure_ascii=False)
-    return str(value)
 
 
 class _Carried(UserDefinedType[str]):

@@ -8,7 +8,6 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg.types.string import StrDumper, TextLoader
-from sqlalchemy import Connection, PoolProxiedConnection
 
 from fang_core.backends.django import DjangoConnection, is_django
 from fang_core.errors import UsageError
@@ -22,10 +21,12 @@ from fang_postgres.connections.caller_connection import (
     refusal,
 )
 from fang_postgres.statement import Rows
-from fang_postgres.textform import TextForm
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection, PoolProxiedConnection
     from sqlalchemy.orm import Session, scoped_session
+
+    from fang_postgres.textform import TextForm
 
 _TAKEN: Final = "a SQLAlchemy Session or Connection, a psycopg or psycopg2 connection, or django.db.connection"
 
@@ -42,8 +43,8 @@ class Psycopg2Connection(Protocol):
 CallersConnection: TypeAlias = Union[  # texts: known to type checkers alone
     "Session",
     "scoped_session[Any]",
-    Connection,
-    PoolProxiedConnection,
+    "Connection",
+    "PoolProxiedConnection",
     psycopg.Connection[Any],
     Psycopg2Connection,
     DjangoConnection,
@@ -56,15 +57,14 @@ def adapt(connection: Any) -> ConnectionAdapter:
     """Returns the adapter of a caller's connection. Raises ``UsageError`` if it cannot be used."""
     if session := adapt_session(connection, "sqlalchemy.orm", "scoped_session", "Session", shown="session"):
         return session
-    if isinstance(connection, PoolProxiedConnection):
+    if is_of(connection, "sqlalchemy", "PoolProxiedConnection"):
         connection = connection.driver_connection
         if connection is None:
             raise UsageError("connection= has been closed, or was given back to its pool")
-    match connection:
-        case Connection():
-            return AlchemyAdapter(connection)
-        case psycopg.Connection():
-            return _PsycopgAdapter(connection)
+    if is_of(connection, "sqlalchemy", "Connection"):
+        return AlchemyAdapter(connection)
+    if isinstance(connection, psycopg.Connection):
+        return _PsycopgAdapter(connection)
     if _is_psycopg2(connection):
         return _Psycopg2Adapter(connection)
     if is_django(connection):
@@ -75,17 +75,14 @@ def adapt(connection: Any) -> ConnectionAdapter:
 class _PsycopgAdapter(ConnectionAdapter):
     """Runs on a psycopg 3 connection, in pipeline mode too. Ignores its cursor factory, row factory and adapters."""
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
-
     async def may_notify(self) -> bool:
-        return self._connection._tpc is None  # psycopg has no public word for it
+        return self._given._tpc is None  # psycopg has no public word for it
 
     async def _is_in_autocommit(self) -> bool:
-        return self._connection.autocommit and self._connection.info.transaction_status is TransactionStatus.IDLE
+        return self._given.autocommit and self._given.info.transaction_status is TransactionStatus.IDLE
 
-    async def _fetch(self, form: TextForm, params: Mapping[str, Any]) -> Rows:
-        with psycopg.Cursor(self._connection, row_factory=tuple_row) as cursor:
+    async def _fetch(self, form: "TextForm", params: Mapping[str, Any]) -> Rows:
+        with psycopg.Cursor(self._given, row_factory=tuple_row) as cursor:
             cursor.adapters.register_dumper(str, StrDumper)
             cursor.adapters.register_loader("refcursor", TextLoader)
             cursor.execute(form.psycopg_text.encode(), form.parameters(params))
@@ -98,14 +95,14 @@ class _Psycopg2Adapter(ConnectionAdapter):
     def __init__(self, connection: Any) -> None:
         if connection.async_:
             raise UsageError("connection= is a psycopg2 connection in asynchronous mode, which cannot wait for a reply")
-        self._connection = connection
+        super().__init__(connection)
 
     async def _is_in_autocommit(self) -> bool:
-        return bool(self._connection.autocommit) and self._connection.info.transaction_status == TransactionStatus.IDLE
+        return bool(self._given.autocommit) and self._given.info.transaction_status == TransactionStatus.IDLE
 
-    async def _fetch(self, form: TextForm, params: Mapping[str, Any]) -> Rows:
+    async def _fetch(self, form: "TextForm", params: Mapping[str, Any]) -> Rows:
         plain = sys.modules["psycopg2.extensions"].cursor
-        with self._connection.cursor(cursor_factory=plain) as cursor:
+        with self._given.cursor(cursor_factory=plain) as cursor:
             cursor.execute(form.psycopg_text, form.parameters(params))
             return cursor.fetchall() if form.returns_rows else ()
 
@@ -116,13 +113,13 @@ class _DjangoAdapter(ConnectionAdapter):
 
     def __init__(self, connection: Any) -> None:
         check_dialect(connection.vendor)
-        self._connection = connection
+        super().__init__(connection)
 
     async def _is_in_autocommit(self) -> bool:
-        return bool(self._connection.get_autocommit())
+        return bool(self._given.get_autocommit())
 
-    async def _fetch(self, form: TextForm, params: Mapping[str, Any]) -> Rows:
-        with self._connection.cursor() as cursor:
+    async def _fetch(self, form: "TextForm", params: Mapping[str, Any]) -> Rows:
+        with self._given.cursor() as cursor:
             cursor.execute(form.psycopg_text, form.parameters(params))
             return cursor.fetchall() if form.returns_rows else ()
 

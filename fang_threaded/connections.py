@@ -8,8 +8,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import psycopg
-from sqlalchemy import Engine, StaticPool
-from sqlalchemy.engine import URL
 from typing_extensions import TypeIs
 
 from fang_core.driving import drive
@@ -29,12 +27,13 @@ from fang_threaded.connection import Connection
 from fang_threaded.connection_pool import ConnectionPool
 from fang_threaded.connection_timeouts import connect_within
 from fang_threaded.connector import SPARE, Connector, lift_transaction_timeout, unshared
-from fang_threaded.database import Database, EngineDatabase, PsycopgDatabase
+from fang_threaded.database import Database, PsycopgDatabase
 from fang_threaded.dedicated_connection import DedicatedConnection
 from fang_threaded.driver_errors import driver_error
 from fang_threaded.pooler import PoolerDatabase
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL, Engine
     from sqlalchemy.orm import Session, sessionmaker
 
 T = TypeVar("T")
@@ -58,7 +57,7 @@ class Connections(BaseConnections[Database]):
         password: Callable[[], str] | None = None,
         wait_for_database: timedelta = timedelta(0),
     ) -> None:
-        if isinstance(source, Engine) or _is_sessionmaker(source):
+        if is_engine(source):
             if password is not None:
                 raise UsageError("password= goes with a URL; give an Engine its passwords by SQLAlchemy's do_connect")
             self._source: Engine | sessionmaker[Session] | Connector = source
@@ -116,6 +115,8 @@ class Connections(BaseConnections[Database]):
         if not isinstance(self._source, Connector):
             # An application's engine may have any default: name the level that the statements are made for.
             engine = _engine_of(self._source).execution_options(isolation_level="READ COMMITTED")
+            from fang_threaded.engine_database import EngineDatabase
+
             database = EngineDatabase(engine, schema)
             return database, database
         # Two pools, so that a claim never waits until a run of the application gives a connection back.
@@ -147,7 +148,7 @@ class Connections(BaseConnections[Database]):
         return driver_error(error, self._operations.schema)
 
 
-def _connect_apart(engine: Engine) -> psycopg.Connection[Any]:
+def _connect_apart(engine: "Engine") -> psycopg.Connection[Any]:
     """Makes a connection in the same way as the engine's pool, which never sees it."""
     checked_out = engine.pool.recreate().connect()
     connection: psycopg.Connection[Any] = checked_out.driver_connection  # type: ignore[assignment]
@@ -155,16 +156,22 @@ def _connect_apart(engine: Engine) -> psycopg.Connection[Any]:
     return connection
 
 
+def is_engine(source: object) -> "TypeIs[Engine | sessionmaker[Session]]":
+    """Returns whether it is an engine of the application's, or makes sessions of one."""
+    return is_of(source, "sqlalchemy", "Engine") or _is_sessionmaker(source)
+
+
 def _is_sessionmaker(source: object) -> "TypeIs[sessionmaker[Session]]":
     return is_of(source, "sqlalchemy.orm", "sessionmaker")
 
 
-def _engine_of(source: "Engine | sessionmaker[Session]") -> Engine:
-    engine = source.kw.get("bind") if _is_sessionmaker(source) else source
-    if not isinstance(engine, Engine):
+def _engine_of(source: "Engine | sessionmaker[Session]") -> "Engine":
+    engine: Any = source.kw.get("bind") if _is_sessionmaker(source) else source
+    if not is_of(engine, "sqlalchemy", "Engine"):
         raise UsageError("the sessionmaker must be bound to an Engine")
     if engine.dialect.name != "postgresql" or engine.dialect.driver != "psycopg":
         raise UsageError(f"the Engine must be on postgresql+psycopg, not {engine.dialect.name}+{engine.dialect.driver}")
-    if isinstance(engine.pool, StaticPool):  # the statements of two threads would share a transaction
+    if is_of(engine.pool, "sqlalchemy", "StaticPool"):  # the statements of two threads would share a transaction
         raise UsageError("the Engine has one connection for all threads (StaticPool): give it a QueuePool")
-    return engine
+    found: Engine = engine
+    return found

@@ -3,10 +3,9 @@
 import os
 import socket
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
-from sqlalchemy.engine import URL
 
 from fang_core.errors import AccessRefused, UsageError
 from fang_core.interpreter.forks import ForkWatch, in_child
@@ -20,6 +19,9 @@ from fang_threaded.driver_errors import typed
 from fang_threaded.pooler import PoolerConnection
 from fang_threaded.psycopg_adapters import own_adapters
 
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
 C = TypeVar("C", bound=psycopg.Connection[Any])
 
 SPARE: Final = 1.0
@@ -32,7 +34,9 @@ class Connector(BaseConnector[Callable[[], str]]):
     """Makes connections of psycopg's, and calls ``password`` on the thread that connects. Raises ``UsageError`` if the
     URL has parameters that cannot be honoured."""
 
-    def __init__(self, url: str | URL, password: Callable[[], str] | None, schema: str, *, keeps_session: bool) -> None:
+    def __init__(
+        self, url: "str | URL", password: Callable[[], str] | None, schema: str, *, keeps_session: bool
+    ) -> None:
         super().__init__(address(url), password, schema, keeps_session=keeps_session, may_be_async=False, spare=SPARE)
 
     def __call__(self) -> psycopg.Connection[Any]:

@@ -1,25 +1,21 @@
-"""Runs operations on the queue's own connections, or on an application's engine, and turns all errors into typed ones.
+"""Runs operations on the queue's own connections, and turns all errors into typed ones.
 
-On a caller's connection ``caller_connection`` runs them.
+On an application's engine ``engine_database`` runs them, on a caller's connection ``caller_connection``.
 """
 
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 import psycopg
 from psycopg.errors import QueryCanceled
 from psycopg.rows import tuple_row
-from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fang_core.driving import drive
 from fang_core.errors import (
-    BackendError,
     BackendUnavailable,
     FangError,
     NotConnected,
@@ -36,10 +32,10 @@ from fang_postgres.connections.diagnosis import (
 from fang_postgres.planner_guard import PlanGuard, log_if_slow
 from fang_postgres.pool.store import TRIES
 from fang_postgres.pool.waking import Quiet
-from fang_postgres.statement import ALL_AT_ONCE, Operation, Pipeline, Rows, Script
+from fang_postgres.statement import Operation, Pipeline, Rows, Script
 from fang_threaded.connection_pool import ConnectionPool
 from fang_threaded.connection_timeouts import cancel, cut_after
-from fang_threaded.driver_errors import sqlstate_of, typed
+from fang_threaded.driver_errors import is_of_driver, sqlstate_of, typed
 
 T = TypeVar("T")
 
@@ -50,7 +46,7 @@ _CANCELLED_WITHIN: Final = 5.0  # seconds
 Run = Callable[[Operation[Any]], Any]
 
 
-class _Lost(NotConnected):
+class Lost(NotConnected):
     """Says that the connection was lost before COMMIT was sent."""
 
 
@@ -106,7 +102,9 @@ class Database(ABC):
         for tries_left in reversed(range(tries)):
             try:
                 return attempt()
-            except (SQLAlchemyError, psycopg.Error) as error:
+            except Exception as error:
+                if not is_of_driver(error):
+                    raise
                 if not tries_left or not is_victim(sqlstate_of(error)):
                     raise typed(error, self._schema) from error
         raise AssertionError("the last try returns or raises")
@@ -117,7 +115,7 @@ class Database(ABC):
 
     def _lies_elsewhere(self, error: Exception) -> bool:
         """Returns whether not the connection is to blame, but the statement, its values, or other users of the rows."""
-        if isinstance(error, SQLAlchemyError | psycopg.Error):
+        if is_of_driver(error):
             problem = typed(error, self._schema)
             return is_repeatable(sqlstate_of(error)) or is_refusal(problem) or isinstance(problem, NotificationsFull)
         return isinstance(error, FangError)
@@ -125,7 +123,7 @@ class Database(ABC):
     def _raise_if_lost(self, error: BaseException) -> None:
         """Raises ``NotConnected`` if the connection was lost. Call it for errors of a transaction whose COMMIT was not
         sent: nothing of it can have been written."""
-        if isinstance(error, SQLAlchemyError | psycopg.Error):
+        if is_of_driver(error):
             problem = typed(error, self._schema)
             if type(problem) is BackendUnavailable:
                 raise before_sending(problem) from error
@@ -199,57 +197,6 @@ class PsycopgDatabase(Database):
         return result
 
 
-class EngineDatabase(Database):
-    """Runs operations on an engine, each in a transaction and a session: the application's hooks may need both.
-
-    It does not depend on what the application has set up on its connections; see ``fang_postgres.textform``.
-
-    The engine's pool may hand out a connection whose session was ended while it lay idle. A transaction that is lost
-    before its COMMIT is sent has written nothing, so it is sent once more: SQLAlchemy has emptied the pool by then.
-    """
-
-    def __init__(self, engine: Engine, schema: str) -> None:
-        super().__init__(schema)
-        from sqlalchemy.orm import sessionmaker  # which takes time
-
-        self._sessions = sessionmaker(engine)
-
-    def _on_connection(self, work: Callable[[Run], T], guard: PlanGuard | None, in_transaction: bool) -> T:
-        try:
-            return self._in_session(work, guard)
-        except _Lost:
-            return self._in_session(work, guard)
-
-    def _in_session(self, work: Callable[[Run], T], guard: PlanGuard | None) -> T:
-        with ExitStack() as transaction:
-            try:
-                connection, invalidate = self._begun(transaction)
-            except PoolTimeout:
-                raise BackendError("no connection became free in time: raise the engine's pool_size") from None
-            except DBAPIError as error:
-                raise before_sending(typed(error, self._schema)) from error
-            is_guarded = is_on(guard)
-            try:
-                if is_guarded and guard is not None:
-                    # All at once: a cursor that streams would not fetch the row, so that nothing would be set.
-                    connection.execute(text(guard.settings), execution_options=ALL_AT_ONCE).close()
-                run = self._quieted(partial(_execute_text, connection))
-                return watched(partial(work, run), guard, is_guarded=is_guarded)
-            except Exception as error:
-                # A run may have left any setting behind, such as a transaction that is read only.
-                if not self._lies_elsewhere(error):
-                    invalidate()
-                if isinstance(error, DBAPIError) and error.connection_invalidated:
-                    raise _Lost(str(typed(error, self._schema))) from error
-                self._raise_if_lost(error)
-                raise
-
-    def _begun(self, transaction: ExitStack) -> tuple[Connection, Callable[[], object]]:
-        """Begins a transaction that ends with the stack; returns its connection, and what gives that up."""
-        session = transaction.enter_context(self._sessions.begin())
-        return session.connection(), session.invalidate
-
-
 def _pipeline(
     connection: psycopg.Connection[Any], send: Callable[[Operation[Any]], Callable[[], Rows]], pipeline: Pipeline[T]
 ) -> T:
@@ -288,8 +235,10 @@ def watched(work: Callable[[], T], guard: PlanGuard | None, *, is_guarded: bool)
     began = time.monotonic()
     try:
         result = work()
-    except (SQLAlchemyError, psycopg.Error) as error:
-        if not is_guarded and sqlstate_of(error) == QueryCanceled.sqlstate:  # most likely by its timeout
+    except Exception as error:
+        if (
+            not is_guarded and is_of_driver(error) and sqlstate_of(error) == QueryCanceled.sqlstate
+        ):  # most likely by its timeout
             log_if_slow(logger, guard.timed_out, began, time.monotonic())
         raise
     if is_guarded:
@@ -324,10 +273,3 @@ def _send_raw(connection: psycopg.Connection[Any], operation: Operation[Any]) ->
     cursor = connection.cursor(row_factory=tuple_row)
     cursor.execute(operation.statement.psycopg_text.encode(), dict(operation.params))
     return cursor.fetchall
-
-
-def _execute_text(connection: Connection, operation: Operation[T]) -> T:
-    # Send the text that was compiled once: SQLAlchemy would look each time whether it knows the statement.
-    form = operation.statement.text_form
-    result = connection.exec_driver_sql(form.psycopg_text, form.parameters(operation.params), ALL_AT_ONCE)
-    return operation.decode(form.read(result.all() if form.returns_rows else ()))

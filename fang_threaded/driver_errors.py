@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import psycopg
+from typing_extensions import TypeIs
 
 from fang_core.errors import BackendError, StatementRefused
 from fang_core.interpreter.imported import is_of
@@ -10,6 +11,11 @@ from fang_postgres.connections.diagnosis import code_of_connect_failure, diagnos
 
 if TYPE_CHECKING:
     from sqlalchemy.exc import SQLAlchemyError
+
+
+def is_of_driver(error: BaseException) -> "TypeIs[SQLAlchemyError | psycopg.Error]":
+    """Returns whether it is an error of psycopg's or SQLAlchemy's."""
+    return isinstance(error, psycopg.Error) or is_of(error, "sqlalchemy.exc", "SQLAlchemyError")
 
 
 def sqlstate_of(error: "SQLAlchemyError | psycopg.Error") -> str | None:

@@ -13,9 +13,6 @@ try:
 except ImportError:
     raise MissingExtra("fang_threaded.Queue needs its driver: pip install 'fang-tasks[threaded]'") from None
 
-from sqlalchemy import Engine
-from sqlalchemy.engine import URL
-
 from fang_core.backends.capabilities import Capabilities
 from fang_core.backends.queue import BaseQueue
 from fang_core.backends.verbs import Call
@@ -35,10 +32,11 @@ from fang_postgres.pool.capabilities import capabilities
 from fang_postgres.pool.store import PostgresStore
 from fang_postgres.verbs import PostgresVerbs, in_ascii
 from fang_threaded.caller_connection import CallersConnection, adapt
-from fang_threaded.connections import Connections
+from fang_threaded.connections import Connections, is_engine
 from fang_threaded.database import Database, PsycopgDatabase, logger
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL, Engine
     from sqlalchemy.orm import Session, sessionmaker
 
 T = TypeVar("T")
@@ -122,7 +120,7 @@ class Queue(BaseQueue[CallersConnection]):
             inject=inject,
             insert_middleware=insert_middleware,
         )
-        self._recipe = same if isinstance(database, str | URL) else None
+        self._recipe = None if is_engine(database) else same
 
     # Opening and closing ----------------------------------------------------------------------------------------------
 

@@ -136,12 +136,44 @@ def test_what_no_pool_needs_is_imported_when_it_is_used(mode: str) -> None:
     slow = "{'asyncpg', 'psycopg', 'sqlalchemy', 'fang_core.backends.memory', 'fang_postgres'}"
     first = f"import sys, {mode}; print(sorted({slow} & set(sys.modules)))"
     assert python(first).stdout == "[]\n"
-    names = f"{QUEUES[mode]}.__module__, MemoryQueue.__name__, 'sqlalchemy.orm' in sys.modules"
+    names = f"{QUEUES[mode]}.__module__, MemoryQueue.__name__, 'sqlalchemy' in sys.modules"
     every = f"import sys; from {mode} import *; print({names})"
     assert python(every).stdout == f"{mode}.queue MemoryQueue False\n"
     word = POOLS[mode].removesuffix("l")
     wrong = python(f"import {mode}; {mode}.{word}").stderr
     assert wrong.endswith(f"module '{mode}' has no attribute '{word}'. Did you mean: '{POOLS[mode]}'?\n")
+
+
+def test_tasks_on_postgres_run_without_sqlalchemy(url: str) -> None:
+    code = """
+import asyncio
+import sys
+
+sys.modules["sqlalchemy"] = None
+from fang_async import AsyncQueue, AsyncQueueable, AsyncRunnable, AsyncWorkerPool
+from fang_threaded import Queue, Queueable, Runnable, WorkerPool
+
+class Say(Runnable):
+    def run(self, queue: Queueable) -> None:
+        print("ran")
+
+class SayToo(AsyncRunnable):
+    async def run(self, queue: AsyncQueueable) -> None:
+        print("ran too")
+
+async def main():
+    async with AsyncQueue(sys.argv[1]) as queue:
+        await queue.insert_tasks([SayToo()])
+        await AsyncWorkerPool(queue).drain()
+
+with Queue(sys.argv[1]) as queue:
+    queue.insert_task(Say())
+    WorkerPool(queue).drain()
+asyncio.run(main())
+"""
+    command = [sys.executable, "-c", code, url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("ran\nran too\n", "")
 
 
 def test_a_file_needs_nothing_that_is_installed() -> None:

@@ -7,22 +7,24 @@ as the connection raises them: the caller handles them with its transaction. Not
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from inspect import isawaitable
-from typing import Any, Protocol, TypeVar
-
-from sqlalchemy import TwoPhaseTransaction
-from sqlalchemy.exc import UnboundExecutionError
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from fang_core.errors import UsageError
 from fang_core.interpreter.imported import is_of
 from fang_core.words.naming import class_and_library
 from fang_postgres.statement import ALL_AT_ONCE, Operation, Rows, Script, run_script
-from fang_postgres.textform import TextForm
+
+if TYPE_CHECKING:
+    from fang_postgres.textform import TextForm
 
 T = TypeVar("T")
 
 
 class ConnectionAdapter(ABC):
     """A kind of connection that a caller can pass. In threads its coroutines block."""
+
+    def __init__(self, connection: Any) -> None:
+        self._given = connection
 
     async def run(self, operation: Operation[T]) -> T:
         """Runs one operation in the caller's transaction."""
@@ -46,7 +48,7 @@ class ConnectionAdapter(ABC):
     async def _is_in_autocommit(self) -> bool: ...
 
     @abstractmethod
-    async def _fetch(self, form: TextForm, params: Mapping[str, Any]) -> Rows: ...
+    async def _fetch(self, form: "TextForm", params: Mapping[str, Any]) -> Rows: ...
 
 
 class AlchemyAdapter(ConnectionAdapter):
@@ -59,21 +61,21 @@ class AlchemyAdapter(ConnectionAdapter):
 
     def __init__(self, connection: Any, *, session: str | None = None) -> None:
         check_dialect((connection if session is None else _bind_of(connection, session)).dialect.name)
-        self._given = connection
+        super().__init__(connection)
         self._is_session = session is not None
 
     async def may_notify(self) -> bool:
         """See ``ConnectionAdapter.may_notify``."""
         connection = await self._connection()
         connection = connection.sync_connection if _is_async(connection) else connection
-        return connection is None or not isinstance(connection.get_transaction(), TwoPhaseTransaction)
+        return connection is None or not is_of(connection.get_transaction(), "sqlalchemy", "TwoPhaseTransaction")
 
     async def _is_in_autocommit(self) -> bool:
         connection = await self._connection()
         pooled = await _result(connection.get_raw_connection()) if _is_async(connection) else connection.connection
         return bool(getattr(pooled.dbapi_connection, "autocommit", False))
 
-    async def _fetch(self, form: TextForm, params: Mapping[str, Any]) -> Rows:
+    async def _fetch(self, form: "TextForm", params: Mapping[str, Any]) -> Rows:
         result = await _result(self._given.execute(form.core, form.parameters(params), execution_options=ALL_AT_ONCE))
         return result.all() if result.returns_rows else ()
 
@@ -120,6 +122,8 @@ def check_dialect(dialect: str) -> None:
 
 
 def _bind_of(session: Any, name: str) -> Any:
+    from sqlalchemy.exc import UnboundExecutionError  # the application has imported it
+
     try:
         return session.get_bind()
     except UnboundExecutionError:

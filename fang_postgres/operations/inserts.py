@@ -14,9 +14,8 @@ from fang_core.tasks.insertion import NewTask, Overrides
 from fang_core.tasks.options import COLUMNS
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.rows import as_count, as_task
-from fang_postgres.shapes import TEXTS
+from fang_postgres.shapes import TEXTS, as_text
 from fang_postgres.statement import Operation, Rows
-from fang_postgres.textform import as_text
 
 _PARAMETERS: Final = ("p_id", "p_metadata", "p_uniq_hash", "p_lane", *(f"p_{name}" for name in COLUMNS))
 """The parameters of a row in ``fragments.new_row``."""
