@@ -9,6 +9,7 @@ from fang_core.tasks.insert_middleware import InsertMiddleware
 from fang_core.tasks.insertion import Inject, Rules
 from fang_core.tasks.payloads.codec import MAX_PAYLOAD_BYTES
 from fang_redis.connections.connecting import CONNECT_WITHIN, Server
+from fang_redis.connections.handing import Offers
 from fang_redis.layout import Keys
 from fang_redis.verbs import PoolVerbs, RedisVerbs
 
@@ -46,6 +47,7 @@ class RedisQueueBase:
         self.keys = Keys(name, server.database)
         self._verbs = RedisVerbs(self.keys, replicas)
         self._pool_verbs = PoolVerbs(self.keys)
+        self._offers = Offers()
 
     @property
     def is_open(self) -> bool:

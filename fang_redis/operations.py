@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from uuid import UUID
 
+from fang_core.backends.claims import Serves
 from fang_core.errors import BackendUnavailable
 
 T = TypeVar("T")
@@ -77,6 +79,25 @@ class Operation(Generic[T]):
 
     def __iter__(self) -> Generator["Operation[T]", Any, T]:
         return self.parse((yield self))
+
+
+@dataclass(frozen=True)
+class Insert(Operation[T]):
+    """A script that inserts tasks which are due at once; a pool of this process may claim behind it, on its connection.
+
+    Attributes:
+        rows: the task types and kinds of the tasks.
+        place: where among the arguments the id of that pool goes, which is not woken then; it is ``''`` without one.
+    """
+
+    rows: Sequence[Serves] = ()
+    place: int = 0
+
+    def along(self, pool_id: UUID) -> list[tuple[Argument, ...]]:
+        """Returns the commands that are sent on a connection on which this pool claims next."""
+        command = list(command_of(self))
+        command[self.place - len(self.args)] = str(pool_id)
+        return [tuple(command)]
 
 
 @dataclass(frozen=True)

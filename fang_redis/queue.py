@@ -59,7 +59,7 @@ class RedisQueue(RedisQueueBase, BaseQueue[None]):
         }
         super().__init__(server_of(server), **options)
         self._recipe = partial(type(self), server, **options) if isinstance(server, str) else None
-        self._driver = ThreadDriver(self._server)
+        self._driver = ThreadDriver(self._server, self._offers)
         self._listener = Listener(self.keys.channel, self._driver.new_ear)
         self._holder = Holder(self._new_store())
 
@@ -90,7 +90,7 @@ class RedisQueue(RedisQueueBase, BaseQueue[None]):
         return self._new_store()
 
     def _new_store(self) -> RedisStore:
-        return RedisStore(self._pool_verbs, self.keys, ThreadDriver(self._server), self._listener)
+        return RedisStore(self._pool_verbs, self.keys, ThreadDriver(self._server), self._listener, self._offers)
 
     def _do(self, call: Call[T], _: None, /) -> T:
         result: T = self._driver.runner.run(call.on(self._verbs))

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
-from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest, ReadyClaim, Serves
+from fang_core.backends.claims import Claim, ClaimRequest, HandOver, LaneClaim, LaneRequest, ReadyClaim, Serves
 from fang_core.backends.pools import Declaration, Live, PoolRecord, PruneRequest
 from fang_core.backends.store import Heart
 from fang_core.backends.ticks import ScheduleState, Tick
@@ -14,6 +14,8 @@ from fang_core.lifecycle import Outcome
 from fang_core.monitoring.history import Flush, Flushed
 from fang_core.schedules.stored import Verdict
 from fang_redis.connections.driver import Driver
+from fang_redis.connections.handing import Offer, Offers
+from fang_redis.connections.ready import Ready
 from fang_redis.layout import Keys
 from fang_redis.pools.heart import ANSWER_WITHIN, RedisHeart
 from fang_redis.pools.listening import Listener
@@ -23,12 +25,13 @@ from fang_redis.verbs import PoolVerbs
 class RedisStore:
     """A ``Store``: each method makes a verb, and the driver runs it."""
 
-    def __init__(self, verbs: PoolVerbs, keys: Keys, driver: Driver, listener: Listener) -> None:
+    def __init__(self, verbs: PoolVerbs, keys: Keys, driver: Driver, listener: Listener, offers: Offers) -> None:
         self._verbs = verbs
         self._keys = keys
         self._driver = driver
         self._run = driver.run
         self._listener = listener
+        self._offers = offers
 
     def heart(self, locks: bool, /) -> Heart:
         """See ``PoolStore.heart``."""
@@ -42,6 +45,7 @@ class RedisStore:
 
     async def close(self) -> None:
         """See ``Store.close``."""
+        self._offers.remove(self)
         await self._listener.unsubscribe(self)
         await self._driver.close()
 
@@ -49,7 +53,10 @@ class RedisStore:
 
     def ready(self, request: ClaimRequest, /) -> ReadyClaim:
         """See ``ClaimStore.ready``."""
-        return self._driver.ready(partial(self._verbs.claim, request))
+        return self._driver.ready(partial(self._verbs.claim, request), partial(self._offer, request))
+
+    def _offer(self, request: ClaimRequest, ready: Ready[Claim], hand_over: HandOver) -> None:
+        self._offers.put(self, Offer(request, ready, hand_over))
 
     async def claim(self, request: ClaimRequest, /) -> Claim:
         """See ``ClaimStore.claim``."""

@@ -1,6 +1,6 @@
 """Defines what pools ask for when they claim, and the answers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol, TypeAlias
@@ -85,6 +85,13 @@ class Claim(NamedTuple):
 class ReadyClaim(Protocol):
     """A claim that only has to be sent; see ``ClaimStore.ready``."""
 
+    def offer(self, hand_over: "HandOver", /) -> None:
+        """Lets an insert through the pool's own queue, in this process, send it behind the new task, in one round trip.
+
+        It is called before ``send``, and where the pool lives; a backend that has no use for it does nothing.
+        """
+        ...
+
     def send(self) -> bool:
         """Sends it if that can be done at once, and returns whether it was sent.
 
@@ -95,6 +102,14 @@ class ReadyClaim(Protocol):
     async def answer(self) -> Claim:
         """Returns the answer, once it was sent. It is called once, where the pool lives. Raises ``BackendError``."""
         ...
+
+
+SendAlong: TypeAlias = Callable[[ReadyClaim], bool]
+"""Sends a claim along with an insert, or takes it over to be sent; returns whether it does. It never waits."""
+
+HandOver: TypeAlias = Callable[[SendAlong], Callable[[], None] | None]
+"""Has the ready claim of a pool that rests sent by this function, if it may be; the insert goes first, on the same
+connection. Returns what wakes the pool, which then takes the answer; None if nothing is sent."""
 
 
 class LaneRequest(NamedTuple):

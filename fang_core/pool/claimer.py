@@ -6,7 +6,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, SendAlong
 from fang_core.backends.store import ClaimStore, FlowStore, PoolStore, WakeStore
 from fang_core.backends.waking import LateRows, OnTold
 from fang_core.claims.dispatch import Dispatch, Overdue
@@ -124,6 +124,14 @@ class Claimer:
             self._policy.woke()
         else:
             self._policy.tell(late)
+        self._runtime.call_soon(self._woken.set)
+
+    def _hand_over(self, send: SendAlong) -> Callable[[], None] | None:
+        """See ``HandOver``; it is called on the event loop of the pool, or on any thread."""
+        return self._handed_over if self._standby.send_along(send, self._may_repeat_claims) else None
+
+    def _handed_over(self) -> None:
+        self._policy.woke()
         self._runtime.call_soon(self._woken.set)
 
     def _may_repeat_claims(self) -> bool:
@@ -465,8 +473,12 @@ class Claimer:
             ready = self._store.ready(request)
             if ready is not None:
                 self._standby.arm(request, ready)
-        await self._sleep(seconds)
-        sent, is_woken_again = self._standby.take()
+                if self._options.listen:
+                    ready.offer(self._hand_over)
+        try:
+            await self._sleep(seconds)
+        finally:
+            sent, is_woken_again = self._standby.take()
         if is_woken_again:
             self._woken.set()
         if sent is not None:

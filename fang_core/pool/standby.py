@@ -1,4 +1,4 @@
-"""Keeps a claim ready while a claimer rests, and sends it for the claimer as soon as the pool is woken.
+"""Keeps a claim ready while a claimer rests, and has it sent as soon as the pool is woken, or along with an insert.
 
 The caller that wakes a pool, a listener's thread or a callback of the event loop, has the message in hand well before
 the claimer goes on: in between lie the change of thread or task and the decision what to do next. Nearly always that is
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import NamedTuple
 
-from fang_core.backends.claims import ClaimRequest, ReadyClaim
+from fang_core.backends.claims import ClaimRequest, ReadyClaim, SendAlong
 
 
 class Sent(NamedTuple):
@@ -26,7 +26,7 @@ class Sent(NamedTuple):
 
 
 class Standby:
-    """Holds one claim. The claimer calls ``arm`` and ``take``; any thread may call ``fire`` and ``disarm``."""
+    """Holds one claim. The claimer calls ``arm`` and ``take``; any thread may call the other methods."""
 
     def __init__(self) -> None:
         self._changing = Lock()
@@ -60,6 +60,18 @@ class Standby:
                 began = time.monotonic()
                 if armed[1].send():
                     self._sent = Sent(*armed, began)
+
+    def send_along(self, send: SendAlong, may_send: Callable[[], bool]) -> bool:
+        """Sends the claim with an insert, if there is one, none is under way and it may be sent; returns whether."""
+        if self._armed is None:
+            return False
+        with self._changing:
+            armed = self._armed
+            began = time.monotonic()
+            if armed is None or not may_send() or not send(armed[1]):
+                return False
+            self._armed, self._sent = None, Sent(*armed, began)
+            return True
 
     def take(self) -> tuple[Sent | None, bool]:
         """Returns the claim that was sent, and whether the pool was woken again since; nothing is sent from here on."""

@@ -259,6 +259,12 @@ class AsyncLink:
                     await sentinel.aclose()
 
 
+def keep(link: AsyncLink, replies: Sequence[Any]) -> None:
+    """Closes a connection if its replies say that another one is needed."""
+    if any(isinstance(reply, ResponseError) and word_of(reply) in ELSEWHERE for reply in replies):
+        link.close()
+
+
 def running_loop() -> AbstractEventLoop:
     """Returns the running event loop. Raises ``UsageError`` if none of asyncio's runs."""
     try:
@@ -305,12 +311,21 @@ class AsyncLinks:
             link = await self._connected()
         return await self._settled(link, await link.send(commands), commands)
 
+    @property
+    def is_here(self) -> bool:
+        """See ``Post.is_here``."""
+        return self._loop is asyncio.get_running_loop()
+
+    @property
+    def ready_one(self) -> AsyncLink | None:
+        """The connection, if there is one that can be used here and now."""
+        link = self._link
+        return link if link is not None and link.is_good and self.is_here else None
+
     def begin(self, commands: Sequence[bytes]) -> tuple[AsyncLink, Sequence[Future[Any]]] | None:
         """Sends commands if there is a connection; see ``Post.begin``."""
-        link = self._link
-        if link is None or not link.is_good or self._loop is not asyncio.get_running_loop():
-            return None
-        return link, link.begin(commands)
+        link = self.ready_one
+        return None if link is None else (link, link.begin(commands))
 
     async def end(self, begun: tuple[AsyncLink, Sequence[Future[Any]]], commands: Sequence[Command]) -> Sequence[Any]:
         """Returns the replies to these commands, which ``begin`` has sent. Raises ``BackendError``."""
@@ -323,8 +338,7 @@ class AsyncLinks:
             link.close()
             link = await self._connected()
             replies = await link.send(commands)
-        if any(isinstance(reply, ResponseError) and word_of(reply) in ELSEWHERE for reply in replies):
-            link.close()
+        keep(link, replies)
         return replies
 
     async def _connected(self) -> AsyncLink:

@@ -54,7 +54,7 @@ class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
         }
         super().__init__(async_server_of(server), **options)
         self._recipe = partial(type(self), server, **options) if isinstance(server, str) else None
-        self._driver = AsyncDriver(self._server)
+        self._driver = AsyncDriver(self._server, self._offers)
         self._listener = Listener(self.keys.channel, self._driver.new_ear)
         self._holder: Holder | None = None
 
@@ -87,7 +87,7 @@ class AsyncRedisQueue(RedisQueueBase, AsyncBaseQueue[None]):
         return self._store_of(AsyncDriver(self._server))
 
     def _store_of(self, driver: Driver) -> RedisStore:
-        return RedisStore(self._pool_verbs, self.keys, driver, self._listener)
+        return RedisStore(self._pool_verbs, self.keys, driver, self._listener, self._offers)
 
     async def _do(self, call: Call[T], _: None, /) -> T:
         result: T = await self._driver.run(call.on(self._verbs))

@@ -5,9 +5,10 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from fang_redis.connections.connecting import Server
+from fang_redis.connections.handing import Offers, ThreadHanding
 from fang_redis.connections.links import Links
 from fang_redis.connections.own import OwnConnection, ThreadedConnection
-from fang_redis.connections.ready import Ready, ThreadPost
+from fang_redis.connections.ready import OnOffer, Ready, ThreadPost
 from fang_redis.connections.runner import Runner
 from fang_redis.operations import Verb
 from fang_redis.pools.listening import ANSWER_WITHIN, Ear, ThreadedEar
@@ -16,14 +17,17 @@ T = TypeVar("T")
 
 
 class Driver(Protocol):
-    """Has connections of its own. Its methods raise ``BackendError``; in threads they never suspend."""
+    """Has connections of its own. Its methods raise ``BackendError``; in threads they never suspend.
+
+    That of a queue knows the ``offers`` of its pools, and has inserts take claims along.
+    """
 
     async def run(self, verb: Verb[T], /) -> T:
         """Returns what the verb returns."""
         ...
 
-    def ready(self, verb: Callable[[], Verb[T]], /) -> Ready[T]:
-        """Prepares a verb, whose first step then only has to be sent; the function makes the verb."""
+    def ready(self, verb: Callable[[], Verb[T]], on_offer: OnOffer | None = None, /) -> Ready[T]:
+        """Prepares a verb, whose first step then only has to be sent; the function makes the verb. See ``Ready``."""
         ...
 
     async def connect(self, answer_within: float, /) -> OwnConnection:
@@ -38,18 +42,18 @@ class Driver(Protocol):
 class ThreadDriver:
     """Implements ``Driver`` for threads."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, offers: Offers | None = None) -> None:
         self._server = server
         self.links = Links(server)
-        self.runner = Runner(self.links)
+        self.runner = Runner(self.links, None if offers is None else ThreadHanding(self.links, offers))
 
     async def run(self, verb: Verb[T], /) -> T:
         """See ``Driver.run``."""
         return self.runner.run(verb)
 
-    def ready(self, verb: Callable[[], Verb[T]], /) -> Ready[T]:
+    def ready(self, verb: Callable[[], Verb[T]], on_offer: OnOffer | None = None, /) -> Ready[T]:
         """See ``Driver.ready``."""
-        return Ready(verb, ThreadPost(self.links))
+        return Ready(verb, ThreadPost(self.links), on_offer)
 
     async def connect(self, answer_within: float, /) -> OwnConnection:
         """See ``Driver.connect``."""

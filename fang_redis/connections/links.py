@@ -4,6 +4,7 @@ A connection on which anything went wrong is closed: a reply that comes late, af
 never be taken for that of the next command.
 """
 
+import select
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,7 @@ class Link:
         self._server = server
         self._connection = server.connection(CONNECT_WITHIN, answer_within)
         self._messages: deque[str] = deque()
+        self._poll = select.poll()
         self._is_closed = False
         self.used_at = time.monotonic()
         self._connect()
@@ -56,6 +58,7 @@ class Link:
             if watch.has_forked():  # a child has a copy of the socket, and would hide our death from the server
                 self._connection.disconnect()
                 self._connection.connect()
+            self._poll.register(self._connection._sock, select.POLLIN)
         except (RedisError, OSError) as error:
             self.close()
             self._server.lose()
@@ -151,7 +154,8 @@ class Link:
         if self._is_closed or time.monotonic() - self.used_at > IDLE_FOR:
             return False
         try:
-            return not self._connection.can_read(timeout=0)  # the end of the connection, or a reply without a command
+            # The end of the connection, or a reply without a command. redis-py takes several system calls to see none.
+            return not self._poll.poll(0) or not self._connection.can_read(timeout=0)
         except (RedisError, OSError):
             return False
 
@@ -193,14 +197,26 @@ class Links:
 
         Raises ``BackendError`` if they may have been sent.
         """
-        link = self._waiting()
-        if link is None:
-            return None
-        if not link.is_good():
-            link.close()
-            return None
-        link.begin(commands)
+        link = self.ready_one()
+        if link is not None:
+            link.begin(commands)
         return link
+
+    def ready_one(self) -> Link | None:
+        """Returns a connection that waits, if there is one, for the caller alone; ``keep`` gives it back."""
+        link = self._waiting()
+        if link is None or link.is_good():
+            return link
+        link.close()
+        return None
+
+    def keep(self, link: Link, replies: Sequence[Any] = ()) -> None:
+        """Has a connection wait to be used again, unless these last replies say that another one is needed."""
+        if any(isinstance(reply, ResponseError) and word_of(reply) in ELSEWHERE for reply in replies):
+            link.close()
+            self._drop_idle()
+        else:
+            self._put(link)
 
     def end(self, link: Link, commands: Sequence[Command]) -> list[Any]:
         """Returns the replies to these commands, which ``begin`` has sent. Raises ``BackendError``."""
@@ -213,11 +229,7 @@ class Links:
             self._drop_idle()
             link = Link(self.server)
             replies = link.send(commands)
-        if any(isinstance(reply, ResponseError) and word_of(reply) in ELSEWHERE for reply in replies):
-            link.close()
-            self._drop_idle()
-        else:
-            self._put(link)
+        self.keep(link, replies)
         return replies
 
     def close(self) -> None:

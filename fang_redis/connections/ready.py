@@ -1,8 +1,11 @@
 """Holds a verb whose first step is ready to be sent: its bytes are made, and the sender does not wait for the reply."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from redis.exceptions import MovedError
+
+from fang_core.backends.claims import HandOver
 from fang_core.errors import BackendError
 from fang_redis.connections.exchange import carried_out
 from fang_redis.connections.links import Command, Links, packed
@@ -12,8 +15,21 @@ T = TypeVar("T")
 Sent = TypeVar("Sent")
 
 
+Reply: TypeAlias = Callable[[], Awaitable[Sequence[Any]]]
+"""Returns the replies to commands that somebody else has sent. Raises ``BackendError``."""
+
+
+OnOffer: TypeAlias = Callable[[Any, HandOver], None]
+"""Called with a ``Ready``, and with what hands it over."""
+
+
 class Post(Protocol[Sent]):
     """The connections of a queue, as far as a reply is not waited for."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether they belong to whoever asks: to the running event loop, or to any thread."""
+        ...
 
     def begin(self, commands: Sequence[bytes]) -> Sent | None:
         """Sends commands on a connection that is there; returns None, without waiting, if there is none.
@@ -32,19 +48,46 @@ class Post(Protocol[Sent]):
 
 
 class Ready(Generic[T]):
-    """One verb, which a function makes. Call ``send`` once, and ``answer`` once if that has returned True."""
+    """One verb, which a function makes. Call ``send`` or ``goes_along`` once, and then ``answer`` once, unless ``send``
+    has returned False.
 
-    def __init__(self, verb: Callable[[], Verb[T]], post: Post[Any]) -> None:
+    Args:
+        on_offer: called with what ``offer`` gets, if something else may send it, and with this.
+    """
+
+    def __init__(
+        self,
+        verb: Callable[[], Verb[T]],
+        post: Post[Any],
+        on_offer: OnOffer | None = None,
+    ) -> None:
         self._verb = verb
         self._post = post
-        self._packed = packed(sent(next(verb())))
+        self._on_offer = on_offer
+        self.commands = packed(sent(next(verb())))
+        """What is sent."""
         self._begun: Any = None
+        self._along: Reply | None = None
         self._error: BackendError | None = None
+
+    def offer(self, hand_over: HandOver, /) -> None:
+        """See ``ReadyClaim.offer``."""
+        if self._on_offer is not None:
+            self._on_offer(self, hand_over)
+
+    @property
+    def is_here(self) -> bool:
+        """See ``Post.is_here``."""
+        return self._post.is_here
+
+    def goes_along(self, reply: Reply) -> None:
+        """Notes that somebody else sends its commands, and how to get their replies."""
+        self._along = reply
 
     def send(self) -> bool:
         """Sends it if a connection is there, and returns whether it was sent, as far as is known. Never waits."""
         try:
-            self._begun = self._post.begin(self._packed)
+            self._begun = self._post.begin(self.commands)
         except BackendError as error:
             self._error = error
             return True
@@ -58,6 +101,11 @@ class Ready(Generic[T]):
         error, self._error = self._error, None
         if error is not None:
             raise error
+        along, self._along = self._along, None
+        if along is not None:
+            replies = await along()
+            if not any(isinstance(reply, MovedError) for reply in replies):
+                return replies
         begun, self._begun = self._begun, None
         if begun is None:  # a further step, or the server did not know the script, and gets its text
             return await self._post.send(commands)
@@ -66,6 +114,8 @@ class Ready(Generic[T]):
 
 class ThreadPost:
     """Implements ``Post`` for threads, where nothing ever suspends."""
+
+    is_here = True
 
     def __init__(self, links: Links) -> None:
         self._links = links

@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
+from fang_core.backends.claims import Serves
 from fang_core.errors import StaleTask
 from fang_core.record import Task
 from fang_redis.layout import Keys
-from fang_redis.operations import Argument, Operation, as_it_is, script
+from fang_redis.operations import Argument, Insert, Operation, as_it_is, script
 from fang_redis.records import WAITING_HASH, entries_of, fields_of, microseconds, pairs, task_of, time_of
 
 T = TypeVar("T")
@@ -94,6 +95,10 @@ class Sending:
     def script(self, name: str, *args: Argument, parse: Any = as_it_is) -> Operation[Any]:
         """Runs ``scripts/NAME.lua`` with these arguments."""
         return Operation(script(name), self._of_script, args, parse)
+
+    def insert(self, args: Sequence[Argument], rows: Sequence[Serves], place: int) -> Insert[Any]:
+        """Runs the script of inserts; see ``Insert``."""
+        return Insert(script("insert"), self._of_script, args, rows=rows, place=place)
 
     def command(self, name: str, key: str, *args: Argument, parse: Any = as_it_is) -> Operation[Any]:
         """Runs a command on the key of this name."""

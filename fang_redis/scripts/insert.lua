@@ -1,7 +1,7 @@
 -- Inserts tasks, due at ARGV[1], or, if that is '', ARGV[2] microseconds from now; ARGV[3] is 1 if the caller has said
 -- when. ARGV[4] is 'all', or, for an insert of several scripts, 'look', which writes nothing but that the insert is
 -- refused, and 'write', which then does nothing; ARGV[5] names that insert. ARGV[6] has the names of the fields of
--- options, which 'replace' takes over. For each task ten values follow: id, kind,
+-- options, which 'replace' takes over; ARGV[7] is the pool that claims next on the same connection, or ''. For each task ten values follow: id, kind,
 -- type, priority, hash or '', '=' and its lane or '', when it expires ('=' and a time, '+' and a span from when it is
 -- due, ''), its terms as JSON or '', when it is due or '' for the above, and the number of fields and values that follow.
 -- Returns {now, due, managed types whose
@@ -12,7 +12,8 @@ local due = ARGV[1] ~= '' and ARGV[1] or plus(now_us, ARGV[2])
 local managed, out = {}, {now, due, {}}
 if mode == 'write' and call('EXISTS', refusal) == 1 then return out end
 
-local rows, i = {}, 7
+claimer = ARGV[7]
+local rows, i = {}, 8
 while i <= #ARGV do
   local terms = ARGV[i + 7]
   rows[#rows + 1] = {i = i, id = ARGV[i], k = ARGV[i + 1], h = ARGV[i + 4], terms = terms ~= '' and cjson.decode(terms) or {}}

@@ -69,6 +69,15 @@ local function add_to(key, field, by)
   return call('HINCRBY', key, field, by)
 end
 
+-- The pool that claims as soon as the script has ended, so that nobody need wake it.
+local claimer = ''
+
+-- Whether a pool waits for a type, other than that one.
+local function is_awaited(T)
+  local number = call('SCARD', P..'waiting:'..T)
+  return number > 1 or number == 1 and (claimer == '' or call('SISMEMBER', P..'waiting:'..T, claimer) == 0)
+end
+
 local function settle()
   for key, rows in pairs(lines) do
     each('ZADD', key, rows); call('ZADD', P..'levels:'..rows.T, 0, indexed(rows.sub)); call('SADD', P..'types', rows.T)
@@ -86,7 +95,7 @@ local function settle()
     if all ~= 0 and add_to(P..'busy', T, all) <= 0 then call('HDEL', P..'busy', T) end
   end
   each('ZREM', P..'ids', deaths); each('ZADD', P..'ids', births)
-  for T in pairs(woken) do if call('SCARD', P..'waiting:'..T) > 0 then say('w'..T) end end
+  for T in pairs(woken) do if is_awaited(T) then say('w'..T) end end
   for T in pairs(freed) do if call('EXISTS', P..'managed:'..T) == 1 then say('l'..T) end end
   lines, lane_lines, woken, running, freed, births, deaths = {}, {}, {}, {}, {}, {}, {}
 end

@@ -11,6 +11,7 @@ from pydantic_core import from_json
 from fang_core.errors import IdInUse, TwinExists
 from fang_core.record import Task
 from fang_core.tasks.insertion import Bulk, NewTask, Overrides, in_chunks, refuse_equal
+from fang_core.tasks.options import COLUMNS
 from fang_redis.connections.sending import Sending
 from fang_redis.layout import MOST_ROWS
 from fang_redis.operations import Argument, Operation, Replicated, Together, Verb, as_it_is
@@ -20,6 +21,9 @@ T = TypeVar("T")
 
 _OPTIONS: Final = ",".join(OPTION_FIELDS)
 _MOST_CHARS: Final = 16_000_000
+_TYPE: Final = COLUMNS.index("task_type")
+_CLAIMER: Final = 6
+"""The place of the pool that claims next among the arguments of the script."""
 
 
 class Due(NamedTuple):
@@ -96,14 +100,17 @@ class Inserting:
     def _script(
         self, mode: str, token: str, due: Due, rows: Sequence[NewTask], times: Sequence[datetime]
     ) -> Operation[Any]:
-        args: list[Argument] = [*due.args, mode, token, _OPTIONS]
+        args: list[Argument] = [*due.args, mode, token, _OPTIONS, ""]
         if times:
             for row, time in zip(rows, times, strict=True):
                 args += new_row(row, str(microseconds(time)))
         else:
             for row in rows:
                 args += new_row(row)
-        return self._sending.script("insert", *args)
+        if mode != "all" or due.is_given or times:
+            return self._sending.script("insert", *args)
+        served = [(row.options[_TYPE], row.kind) for row in rows]
+        return self._sending.insert(args, served, _CLAIMER)
 
 
 def _due(overrides: Overrides) -> Due:

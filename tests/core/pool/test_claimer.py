@@ -1,6 +1,6 @@
 """A claimer without a pool: what it asks of its backend, and when, whatever the backend answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from fang_core import BackendUnavailable, SleepParams
-from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest, LaneClaim, ReadyClaim
+from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest, HandOver, LaneClaim, ReadyClaim
 from fang_core.backends.waking import LateRows
 from fang_core.claims import dispatch
 from fang_core.claims.dispatch import Dispatch
@@ -33,6 +33,8 @@ GONE = Claim([], NOW, NO_TRANSACTIONS, registered=False)
 class ClaimerStore(FakeFlowStore):
     sends: bool | None = None
     """Whether a claim that was prepared can be sent at once; None if the backend prepares none."""
+    hand_over: HandOver | None = None
+    """What an insert calls to send the last one."""
 
     def ready(self, request: ClaimRequest, /) -> "ReadyClaim | None":
         return None if self.sends is None else Prepared(self, request, self.sends)
@@ -71,12 +73,15 @@ class ClaimerStore(FakeFlowStore):
 
 
 class Prepared:
-    """A claim that ``on_wake`` may send."""
+    """A claim that ``on_wake`` may send, or an insert."""
 
     def __init__(self, store: ClaimerStore, request: ClaimRequest, sends: bool) -> None:
         self._store = store
         self._request = request
         self._sends = sends
+
+    def offer(self, hand_over: HandOver) -> None:
+        self._store.hand_over = hand_over
 
     def send(self) -> bool:
         self._store.calls.append(("send", self._request.pool_id, self._request.limit))
@@ -390,33 +395,50 @@ def test_it_tries_again_ever_more_slowly(pool: Pool) -> None:
 # A claim that is sent before the claimer goes on ----------------------------------------------------------------------
 
 
+def handed_over(pool: Pool) -> None:
+    """An insert takes the claim along, if it may."""
+    assert pool.store.hand_over is not None
+    wake = pool.store.hand_over(lambda ready: ready.send())
+    assert (wake is not None) == (pool.store.verbs[-1:] == ["send"])
+    if wake is not None:
+        wake()
+
+
+@pytest.fixture(params=["who wakes it", "an insert"])
+def send(request: pytest.FixtureRequest) -> Callable[[Pool], None]:
+    """Has the claim sent, if it may be."""
+    return handed_over if request.param == "an insert" else lambda pool: pool.store.on_wake(None)
+
+
 @pytest.fixture
 def resting(pool: Pool) -> Pool:
-    """Has a claim prepared, which whoever wakes it sends."""
+    """Has a claim prepared, which whoever wakes it sends, or an insert."""
     pool.store.sends = True
     pool.start()
     pool.rest()
     return pool
 
 
-def test_who_wakes_it_sends_its_claim_at_once(resting: Pool) -> None:
+def test_its_claim_is_sent_at_once(resting: Pool, send: Callable[[Pool], None]) -> None:
     resting.store.reply("answer", claim(1))
-    resting.store.on_wake(None)
+    send(resting)
     assert resting.store.calls == [("send", FIRST, 2)]  # and the claimer has not gone on yet
     resting.runtime.settle()
     assert resting.store.verbs == ["send", "answer", "claim"]  # the last one, as after any claim that has brought tasks
     assert [run.task.id for run in resting.run_queue.runs] == [UUID(int=101)]
 
 
-def test_it_rests_again_if_such_a_claim_finds_nothing(resting: Pool) -> None:
-    resting.wake()
-    assert resting.store.verbs == ["send", "answer"]
-    resting.wake()
-    assert resting.store.verbs == ["send", "answer"] * 2
+def test_it_rests_again_if_such_a_claim_finds_nothing(resting: Pool, send: Callable[[Pool], None]) -> None:
+    for times in (1, 2):
+        send(resting)
+        resting.runtime.settle()
+        assert resting.store.verbs == ["send", "answer"] * times
 
 
-def test_it_claims_again_if_it_is_woken_once_more_while_such_a_claim_is_under_way(resting: Pool) -> None:
-    resting.store.on_wake(None)
+def test_it_claims_again_if_it_is_woken_once_more_while_such_a_claim_is_under_way(
+    resting: Pool, send: Callable[[Pool], None]
+) -> None:
+    send(resting)
     resting.store.on_wake(None)  # for a task that the claim may not have seen
     resting.runtime.settle()
     assert resting.store.verbs == ["send", "answer", "claim"]
@@ -435,6 +457,29 @@ def test_it_is_woken_once_more_also_when_no_further_claim_may_be_sent(
     assert resting.store.verbs == ["send", "answer", "claim"]
 
 
+def test_an_insert_sends_no_claim_while_one_is_under_way(resting: Pool) -> None:
+    resting.store.on_wake(None)
+    assert resting.store.hand_over is not None
+    assert resting.store.hand_over(lambda ready: ready.send()) is None
+    resting.runtime.settle()
+    assert resting.store.verbs == ["send", "answer"]
+
+
+def test_an_insert_that_cannot_send_it_leaves_it_to_who_wakes_the_pool(resting: Pool) -> None:
+    assert resting.store.hand_over is not None
+    assert resting.store.hand_over(lambda ready: False) is None
+    resting.wake()
+    assert resting.store.verbs == ["send", "answer"]
+
+
+def test_a_pool_that_does_not_listen_offers_its_claim_to_no_insert(runtime: FakeRuntime) -> None:
+    pool = Pool(runtime, listen=False)
+    pool.store.sends = True
+    pool.start()
+    pool.rest()
+    assert pool.store.hand_over is None
+
+
 def test_it_claims_itself_if_its_claim_could_not_be_sent(resting: Pool) -> None:
     resting.store.sends = False
     resting.runtime.advance(20.0)
@@ -443,17 +488,21 @@ def test_it_claims_itself_if_its_claim_could_not_be_sent(resting: Pool) -> None:
     assert resting.store.verbs == ["send", "claim"]
 
 
-def test_it_gives_back_what_such_a_claim_took_whose_reply_was_lost_before_it_claims_again(resting: Pool) -> None:
+def test_it_gives_back_what_such_a_claim_took_whose_reply_was_lost_before_it_claims_again(
+    resting: Pool, send: Callable[[Pool], None]
+) -> None:
     resting.store.fail("answer", AWAY)
-    resting.wake()
+    send(resting)
     resting.runtime.advance(1.0)
     assert resting.store.verbs[:4] == ["send", "answer", "reconcile", "claim"]
 
 
-def test_what_such_a_claim_brings_when_the_pool_has_stopped_meanwhile_goes_back(resting: Pool) -> None:
+def test_what_such_a_claim_brings_when_the_pool_has_stopped_meanwhile_goes_back(
+    resting: Pool, send: Callable[[Pool], None]
+) -> None:
     answers = resting.runtime.event()
     resting.store.reply("answer", answers, claim(1, 2))
-    resting.store.on_wake(None)
+    send(resting)
     resting.stopping.set()
     closing = resting.runtime.begin(resting.claimer.close(1.0))
     assert not closing.has_ended  # it waits for the claim that is under way
@@ -487,7 +536,7 @@ def test_nobody_sends_a_claim_under_an_id_that_the_pool_has_no_more(resting: Poo
 
 @pytest.mark.parametrize("why", ["stopping", "cut off", "resized", "new kinds"])
 def test_nobody_sends_its_claim_if_the_next_one_is_another_one_or_none(
-    resting: Pool, why: str, monkeypatch: pytest.MonkeyPatch
+    resting: Pool, why: str, send: Callable[[Pool], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if why == "stopping":
         resting.stopping.set()
@@ -497,7 +546,7 @@ def test_nobody_sends_its_claim_if_the_next_one_is_another_one_or_none(
         resting.claimer.wake()
     else:
         monkeypatch.setattr(Kinds, "is_behind", True)
-    resting.store.on_wake(None)
+    send(resting)
     assert resting.store.called("send") == []
 
 

@@ -1,4 +1,4 @@
-"""What is done to workers and to their Redis: R01 to R10, R12 and R13; ``redis_failover`` has the others."""
+"""What is done to workers and to their Redis: R01 to R10, R12, R13 and R15; ``redis_failover`` has the others."""
 
 import os
 import signal
@@ -274,6 +274,25 @@ def lose_replies(trial: RedisTrial) -> None:
         proxy.slow_down(seconds=0.02)  # so that replies are under way
         trial.insert(150, seconds=0.01)
         for _ in range(15):
+            time.sleep(0.1 + 0.1 * trial.chance.random())
+            proxy.set(trial.chance.choice([Mode.RESET, Mode.CLOSE]))
+            proxy.set(Mode.PASS)
+        trial.settle(90)
+
+
+@fault(
+    "R15",
+    "the same while runs insert through the queue of their own pool, so that its claims go along and are lost too",
+    given=KEEP,
+    modes=BOTH,
+)
+def lose_claims_that_go_along(trial: RedisTrial) -> None:
+    with Proxy(trial.url) as proxy:
+        trial.fleet.given["url"] = proxy.url
+        trial.start(2)
+        proxy.slow_down(seconds=0.02)
+        for _ in range(15):
+            trial.insert(6, deed="relay", seconds=0.05)
             time.sleep(0.1 + 0.1 * trial.chance.random())
             proxy.set(trial.chance.choice([Mode.RESET, Mode.CLOSE]))
             proxy.set(Mode.PASS)

@@ -103,6 +103,32 @@ MUTANTS: Final = (
         r"did not come true within 60 s",
     ),
     Mutant(
+        "Redis, a pool that an insert claims for is woken in place of all others",
+        [Edit("fang_redis/scripts/prelude.lua", "return number > 1 or number == 1 and", "return number > 0 and")],
+        InTest("tests/redis/test_handing.py::test_other_pools_that_wait_are_woken"),
+        r"assert 0 == 1",
+    ),
+    Mutant(
+        "Redis, a child that was forked claims for a pool of its parent",
+        [
+            Edit(
+                "fang_redis/connections/handing.py",
+                "        self._offers = {}  # the pools",
+                "        pass  # the pools",
+            )
+        ],
+        InTest("tests/redis/test_handing.py::test_a_child_that_was_forked_speaks_for_no_pool_of_its_parent"),
+        r"assert 1 == 0",
+    ),
+    Mutant(
+        "Redis, a pool waits for ever for the reply to a claim that went along with an insert",
+        [Edit("fang_redis/connections/handing.py", "get(timeout=ANSWER_WITHIN)", "get(timeout=1e6)")],
+        InTest(
+            "tests/redis/test_handing.py::test_a_thread_that_is_stopped_after_it_has_taken_a_claim_over_leaves_no_pool_waiting"
+        ),
+        r"Timeout",
+    ),
+    Mutant(
         "Redis, a server that evicts keys is taken",
         [
             Edit(
