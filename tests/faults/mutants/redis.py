@@ -121,12 +121,18 @@ MUTANTS: Final = (
         r"assert 1 == 0",
     ),
     Mutant(
-        "Redis, a pool waits for ever for the reply to a claim that went along with an insert",
-        [Edit("fang_redis/connections/handing.py", "get(timeout=ANSWER_WITHIN)", "get(timeout=1e6)")],
+        "Redis, a pool does not hear that a claim is lost which went along with an insert",
+        [
+            Edit(
+                "fang_redis/connections/handing.py",
+                "            handed.put(BackendUnavailable",
+                "            (BackendUnavailable",
+            )
+        ],
         InTest(
-            "tests/redis/test_handing.py::test_a_thread_that_is_stopped_after_it_has_taken_a_claim_over_leaves_no_pool_waiting"
+            "tests/redis/test_handing.py::test_if_both_replies_are_lost_the_insert_is_in_doubt_and_the_pool_hears_of_it"
         ),
-        r"Timeout",
+        r"assert 'no reply' not in",
     ),
     Mutant(
         "Redis, a server that evicts keys is taken",
