@@ -14,6 +14,7 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
+from fang_core.backends.json_forms import Unreadable
 from fang_core.backends.live_runs import as_live, live_as_json
 from fang_core.backends.pools import Live, PoolRecord
 from fang_core.crashes import MOST_CRASHES
@@ -66,7 +67,7 @@ _COUNTS: Final = ("retries", "crashes", "attempt")
 SPOILT: Final = "its row cannot be read ({}): another client has written to it"
 """Says why a task was failed; with the name of an error."""
 
-UNREADABLE: Final = (ValueError, TypeError, OverflowError, AttributeError, KeyError)
+UNREADABLE: Final = (ValueError, TypeError, RecursionError, OverflowError, AttributeError, KeyError)
 """What is raised for what another client has written."""
 
 _STATES: Final = {state.value: state for state in TaskState}
@@ -75,6 +76,11 @@ _FIRST_TIME: Final = -62_135_596_800_000_000  # in the year 1; the bounds of scr
 _LAST_TIME: Final = 253_402_300_799_999_999
 _MOST_ATTEMPT: Final = 10**14 - 1
 _MOST_COUNT: Final = 2**31 - 1
+
+
+def unreadable(what: str, error: Exception) -> Unreadable:
+    """Returns the error of a value that cannot be read, and that nobody may leave out."""
+    return Unreadable(f"{what} cannot be read ({type(error).__name__}): another client has written to it")
 
 
 def field_of(column: str) -> str:
@@ -194,6 +200,16 @@ def _moment(text: str | None, otherwise: datetime | None) -> datetime | None:
     """Returns the time in a text; the other value if there is none of Python's."""
     number = _whole(text, None, _FIRST_TIME, _LAST_TIME)
     return otherwise if number is None else _EPOCH + timedelta(microseconds=number)
+
+
+def moment_or_none(text: str | None) -> datetime | None:
+    """Returns the time in a text; None if there is none."""
+    return _moment(text, None)
+
+
+def object_in(text: str | None) -> dict[str, Any]:
+    """Returns an object of JSON, for those who only look; an empty one in place of anything else."""
+    return _object_or_none(text) or {}
 
 
 def moment_in(score: str) -> datetime:
@@ -400,6 +416,35 @@ def pool_of(pool_id: str, text: str) -> PoolRecord:
     return PoolRecord(UUID(pool_id), **record)
 
 
+def record_in(text: str) -> Mapping[str, Any] | None:
+    """Returns the record of a pool, for those who only look; None if another client has written something else."""
+    found = _object_or_none(text) or {}
+    is_ours = all(isinstance(found.get(name), type_) for name, type_ in _OF_POOL.items())
+    return found if is_ours else None
+
+
+_OF_POOL: Final = {
+    **dict.fromkeys(("task_types", "kinds", "isolated_kinds"), list),
+    **dict.fromkeys(("mode", "host"), str),
+    **dict.fromkeys(("pid", "workers"), int),
+}
+
+
+def records_in(texts: Iterable[str]) -> list[Mapping[str, Any]]:
+    """Returns the records of pools that can be read."""
+    return [record for text in texts if (record := record_in(text)) is not None]
+
+
+def count_in(text: str | None) -> int:
+    """Returns a count; 0 in place of anything else."""
+    return _whole(text, 0, 0, _MOST_COUNT)
+
+
+def workers_in(text: str | None, otherwise: int) -> int:
+    """Returns how many tasks a pool runs at once, as it has said since; the other number if it has not."""
+    return _whole(text, otherwise, 0, _MOST_COUNT)
+
+
 class Told(NamedTuple):
     """What a pool has told of what it does now, and when."""
 
@@ -413,6 +458,14 @@ def live_json(live: Live) -> str:
 
 
 def told_of(text: str) -> Told:
-    """Returns what ``live_json`` has written, behind its time. Raises ``ValueError`` if it is something else."""
+    """Returns what ``live_json`` has written, behind its time. Raises one of ``UNREADABLE`` for something else."""
     at, busy, waiting, runs = text.split(" ", 3)
     return Told(time_of(at), Live(int(busy), int(waiting), as_live(runs)))
+
+
+def seen_told(text: str) -> Told | None:
+    """Returns the same; None if it is something else."""
+    try:
+        return told_of(text)
+    except UNREADABLE:
+        return None

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
-from fang_core.errors import BackendError, UnreadablePayload
+from fang_core.backends.json_forms import Unreadable
+from fang_core.errors import UnreadablePayload
 from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState, payload_of
 from fang_core.words.moments import EARLIEST, LATEST
 
@@ -142,9 +143,9 @@ def seen_json(text: str | None) -> Any:
         return None
 
 
-def unreadable(what: str, error: Exception) -> BackendError:
+def unreadable(what: str, error: Exception) -> Unreadable:
     """Returns the error of a row whose settings cannot be read, and that must not be left out."""
-    return BackendError(f"the row of {what} cannot be read ({type(error).__name__}): somebody else has written it")
+    return Unreadable(f"the row of {what} cannot be read ({type(error).__name__}): somebody else has written it")
 
 
 UNREADABLE: Final = (ValueError, TypeError, RecursionError, AttributeError, KeyError, OverflowError)

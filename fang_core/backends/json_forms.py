@@ -11,12 +11,18 @@ from typing import Any, Final
 from uuid import UUID
 
 from fang_core.backends.managed import ManagedType
+from fang_core.errors import BackendError
 from fang_core.flow.limits import rules_as_json, rules_from_json
 from fang_core.flow.settings import effective
 from fang_core.monitoring.buckets import Histogram
 from fang_core.monitoring.history import StatsRow
 from fang_core.remarks import Remark
 from fang_core.schedules.stored import STORED, ScheduleInfo
+
+
+class Unreadable(BackendError):
+    """Says that such a row cannot be read, since somebody else has written it, and that nobody may leave it out."""
+
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 

@@ -504,7 +504,9 @@ class Claimer:
 
     def _failed(self, error: Exception) -> None:
         self._policy.failed()
-        if isinstance(error, FangError):
+        if not self._outage.is_to_tell(time.monotonic(), str(error)):
+            pass
+        elif isinstance(error, FangError):
             self._logger.warning("pool %s could not claim and tries again: %s", self._identity.id, error)
         else:
             self._logger.exception("pool %s could not claim and tries again", self._identity.id, exc_info=error)

@@ -1,7 +1,13 @@
 """Says when a service of a pool tries again while its backend does not answer, and logs when that is over."""
 
+from math import inf
+from typing import Final
+
 from fang_core.logs import SafeLogger
 from fang_core.retry import Retry
+
+TOLD_AGAIN_AFTER: Final = 30.0
+"""Seconds after which a failure is logged again that comes and goes."""
 
 
 class Outage:
@@ -17,6 +23,19 @@ class Outage:
         self._again = again
         self._retry = Retry()
         self._since: float | None = None
+        self._is_told, self._text, self._told_at = True, "", -inf
+
+    def is_to_tell(self, now: float, text: str) -> bool:
+        """Tells whether a failure is logged.
+
+        Of outages with the same text that follow each other one in half a minute is, as when one task type cannot be
+        read, and claims from others succeed in between.
+        """
+        if self._since is None:
+            self._is_told = False
+        if not self._is_told and (text != self._text or now - self._told_at >= TOLD_AGAIN_AFTER):
+            self._is_told, self._text, self._told_at = True, text, now
+        return self._is_told
 
     def seconds(self, now: float) -> float | None:
         """Returns for how long the backend has not answered; None if it has."""
@@ -35,5 +54,7 @@ class Outage:
             return
         seconds, self._since = now - self._since, None
         self._retry.succeeded()
+        if not self._is_told:
+            return
         # As severe as the lines of the outage: readers of those see its end too.
         self._logger.warning(f"{self._again}, %.1f s after it first failed", *args, seconds)

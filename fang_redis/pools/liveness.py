@@ -5,8 +5,6 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
-from pydantic_core import from_json
-
 from fang_core.backends.pools import PoolRecord, Rescued
 from fang_core.backends.rows import after_rescue
 from fang_core.config import DEFAULT_LEASE
@@ -17,7 +15,7 @@ from fang_core.record import Task, TaskState
 from fang_redis.connections.sending import TRIES, Read, Sending, Write, later, read_of, values_of, written_of
 from fang_redis.layout import VERSION
 from fang_redis.operations import Verb
-from fang_redis.records import id_in, pool_of
+from fang_redis.records import UNREADABLE, count_in, id_in, object_in, pool_of
 
 _VALUES_OF_PULSE: Final = 5
 
@@ -138,7 +136,7 @@ def _held_of(pool_id: UUID, reply: Sequence[Any]) -> Held:
     now, counter, record, workers, stopping, *rows = reply
     try:
         pool = pool_of(str(pool_id), record) if record else None
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         pool = None
     own = None if pool is None else pool.workers
     read = read_of([now, *rows])
@@ -148,7 +146,7 @@ def _held_of(pool_id: UUID, reply: Sequence[Any]) -> Held:
         if task.pool_id == pool_id
         and task.state is TaskState.IN_PROGRESS  # another client may have written to the task, and not to the set
     }
-    return Held(counter, pool, int(workers) if workers else own, stopping == 1, read._replace(tasks=tasks))
+    return Held(counter, pool, count_in(workers) or own, stopping == 1, read._replace(tasks=tasks))
 
 
 def _answer_of(reply: Sequence[Any]) -> Answer:
@@ -176,23 +174,14 @@ def _pulse_of(pool_id: str, beats: str, claims: int, listeners: int, lease: str)
 
 
 def _cancel_of(task_id: str, text: str) -> CancelRequest:
-    request = _object_in(text)
+    request = object_in(text)
     return CancelRequest(UUID(task_id), str(request.get("reason") or ""), str(request.get("by") or ""))
 
 
 def _delivery_of(number: str, text: str) -> Delivery:
     """Returns a message; of what another client may have written, one that no pool knows."""
-    sent = _object_in(text.partition(" ")[2])
+    sent = object_in(text.partition(" ")[2])
     body = sent.get("body")
     return Delivery(
         int(number), str(sent.get("kind")), body if isinstance(body, dict) else {}, str(sent.get("sender") or "")
     )
-
-
-def _object_in(text: str) -> dict[str, Any]:
-    """Returns an object of JSON; an empty one in place of anything else."""
-    try:
-        found = from_json(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -5,13 +5,21 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from pydantic_core import from_json
-
 from fang_core.backends.pools import Live, PoolRecord
 from fang_core.record import PoolInfo
 from fang_redis.connections.sending import TRIES, Sending
 from fang_redis.operations import Verb
-from fang_redis.records import as_json, live_json, pool_json, pool_of, time_of, told_of
+from fang_redis.records import (
+    UNREADABLE,
+    as_json,
+    live_json,
+    moment_in,
+    object_in,
+    pool_json,
+    pool_of,
+    told_of,
+    workers_in,
+)
 
 
 class Pools:
@@ -30,7 +38,12 @@ class Pools:
             text = yield from self._sending.command("HGET", "pools", str(pool_id))
             if text is None:
                 return False
-            pool = pool_of(str(pool_id), text)._replace(kinds=tuple(kinds), isolated_kinds=tuple(isolated_kinds))
+            try:
+                pool = pool_of(str(pool_id), text)
+            except UNREADABLE:  # another client has spoilt it: the pool registers itself again
+                yield from self.unregister(pool_id)
+                return False
+            pool = pool._replace(kinds=tuple(kinds), isolated_kinds=tuple(isolated_kinds))
             if (yield from self._sending.script("swap", "pools", str(pool_id), text, pool_json(pool))):
                 break
         return True
@@ -68,12 +81,11 @@ def _info_of(row: Sequence[Any]) -> PoolInfo | None:
     pool_id, record, started, workers, stopping, runs, live = row
     try:
         pool = pool_of(pool_id, record)
-        info = PoolInfo(*pool[:7], time_of(started or 0), bool(stopping), from_json(runs or "{}"))
-        if workers:
-            info = info._replace(workers=int(workers))
+        info = PoolInfo(*pool[:7], moment_in(started or "0"), bool(stopping), object_in(runs))
+        info = info._replace(workers=workers_in(workers, pool.workers))
         if live:
             seen_at, (busy, waiting, told) = told_of(live)
             info = info._replace(busy=busy, waiting=waiting, seen_at=seen_at, live=told)
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return None
     return info

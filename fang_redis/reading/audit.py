@@ -7,7 +7,7 @@ from pydantic_core import from_json
 from fang_core.monitoring.audit import KEPT, AuditEntry, Beginning
 from fang_redis.connections.sending import Sending
 from fang_redis.operations import Verb
-from fang_redis.records import as_json, time_of
+from fang_redis.records import UNREADABLE, as_json, count_in, time_of
 
 
 class Audit:
@@ -21,9 +21,9 @@ class Audit:
         end = -1
         if before is not None:
             last = yield from self._sending.command("HGET", "meta", "audit")
-            end = min(-1, before - int(last or 0) - 2)  # the entries have no gaps
+            end = min(-1, before - count_in(last) - 2)  # the entries have no gaps
         texts = yield from self._sending.command("LRANGE", "audit", end - limit + 1, end)
-        return [_entry_of(text) for text in reversed(texts)]
+        return list(filter(None, map(_entry_of, reversed(texts))))
 
     def begin_audit(self, change: Beginning, /) -> Verb[int]:
         """See ``AuditVerbs.begin_audit``."""
@@ -35,9 +35,13 @@ class Audit:
         return bool((yield from self._sending.script("audit", as_json(result), KEPT, entry)))
 
 
-def _entry_of(text: str) -> AuditEntry:
+def _entry_of(text: str) -> AuditEntry | None:
+    """Returns an entry; None if another client has spoilt it."""
     head, _, result = text.partition("\n")
-    entry, at, change = head.split(" ", 2)
-    who, action, target, details = from_json(change)
-    read: Any = None if details is None else from_json(details)
-    return AuditEntry(int(entry), time_of(at), who, action, target, read, from_json(result) if result else None)
+    try:
+        entry, at, change = head.split(" ", 2)
+        who, action, target, details = from_json(change)
+        read: Any = None if details is None else from_json(details)
+        return AuditEntry(int(entry), time_of(at), who, action, target, read, from_json(result) if result else None)
+    except UNREADABLE:
+        return None

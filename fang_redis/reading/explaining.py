@@ -6,8 +6,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic_core import from_json
-
 from fang_core.backends.live_runs import told_of_run
 from fang_core.backends.managed import NEVER
 from fang_core.lifecycle import DUE_STATES
@@ -24,7 +22,17 @@ from fang_core.monitoring.facts import (
 from fang_core.record import Task, TaskState
 from fang_redis.connections.sending import Sending, read_of
 from fang_redis.operations import Verb
-from fang_redis.records import Told, pairs, time_of, told_of
+from fang_redis.records import (
+    Told,
+    id_in,
+    moment_or_none,
+    object_in,
+    pairs,
+    record_in,
+    seen_told,
+    time_of,
+    workers_in,
+)
 from fang_redis.tasks.flow import FoundType, managed_in
 
 
@@ -55,8 +63,10 @@ class _Pools:
     def __init__(self, now: str, hashes: Sequence[Sequence[str]], stopping: Sequence[str], listening: Any) -> None:
         records, live, self._runs, self._beats, self._workers = map(pairs, hashes)
         self.now = time_of(now)
-        self.records: dict[str, dict[str, Any]] = {pool: from_json(record) for pool, record in records.items()}
-        self._live = {pool: told_of(text) for pool, text in live.items()}
+        read = {pool: record_in(text) for pool, text in records.items()}
+        self.records = {pool: record for pool, record in read.items() if record is not None}
+        told = {pool: seen_told(text) for pool, text in live.items()}
+        self._live = {pool: each for pool, each in told.items() if each is not None}
         self._stopping = frozenset(stopping)
         self._listening = pairs(listening)
 
@@ -70,7 +80,7 @@ class _Pools:
     def waiting(self, task: Task, facts: Facts, of_type: Sequence[Any], running: Sequence[Any], ahead: int) -> Facts:
         """Returns the facts on a task that waits."""
         row, runs, key_runs, tat, key_tat, waits = of_type
-        managed = managed_in(row)
+        managed = managed_in(task.task_type, row)
         found = FoundType(task.task_type, row, managed, runs, waits)
         info = found.info(self.now)
         rate, key_rate = managed.settings.rate, managed.settings.key_rate
@@ -95,7 +105,7 @@ class _Pools:
             record["mode"],
             record["host"],
             record["pid"],
-            int(self._workers.get(pool, record["workers"])),
+            workers_in(self._workers.get(pool), record["workers"]),
             pool in self._stopping,
             self._signs(pool, told),
             busy=None if told is None else told.live.busy,
@@ -111,7 +121,7 @@ class _Pools:
         return Signs(listens, None, ago, self._beats.get(pool) == str(DECLARED_DEAD))
 
     def _run(self, pool: str, task: Task) -> RunFacts:
-        told, notable = self._live.get(pool), from_json(self._runs.get(pool, "{}")).get(str(task.id))
+        told, notable = self._live.get(pool), object_in(self._runs.get(pool)).get(str(task.id))
         runs, busy, at = ((), None, None) if told is None else (told.live.runs, told.live.busy, told.at)
         return told_of_run(task, self.now, notable, runs, busy=busy, told_at=at)
 
@@ -121,9 +131,7 @@ class _Pools:
             return None if record is None else f"{record['host']}:{record['pid']}"
 
         return tuple(
-            SlotHolder(
-                UUID(task_id), kind, UUID(pool) if pool else None, place(pool), time_of(since) if since else None
-            )
+            SlotHolder(UUID(task_id), kind, id_in(pool), place(pool), moment_or_none(since))
             for task_id, kind, pool, since, _ in list(running)[:MOST_HOLDERS]
         )
 

@@ -5,7 +5,7 @@ added up, so that doing it twice writes the same.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -30,7 +30,17 @@ from fang_core.monitoring.reading import Range, stats_of
 from fang_core.monitoring.stats import HeatPoint, Stats, TypeStats
 from fang_redis.connections.sending import Sending
 from fang_redis.operations import Argument, Operation, Verb
-from fang_redis.records import as_json, microseconds, pairs, time_of
+from fang_redis.records import (
+    UNREADABLE,
+    as_json,
+    microseconds,
+    moment_in,
+    moment_or_none,
+    pairs,
+    record_in,
+    time_of,
+    workers_in,
+)
 
 _AT_ONCE: Final = 10
 """How many minutes or hours one script reads."""
@@ -83,8 +93,8 @@ class History:
         spans = yield from self._spans()
         minutes = minutes_to_fold(spans.keys(), spans.now, limit)
         for at in minutes:
-            rows = yield from self._rows([(MINUTE, at)])
-            yield from self._fold(MINUTE, at, rows, len(rows))
+            rows, read = yield from self._read([(MINUTE, at)])
+            yield from self._fold(MINUTE, at, rows, read)
         hours = hours_to_fold(spans.keys(), spans.now, minutes, limit - len(minutes))
         for hour in hours:
             of_hour = [(MINUTE, at) for at in spans.minutes if hour_of(at) == hour]
@@ -129,13 +139,21 @@ class History:
 
     def _rows(self, spans: Sequence[tuple[int, datetime]]) -> Verb["_Rows"]:
         """Reads the rows of minutes and hours, some at a time."""
+        rows, _ = yield from self._read(spans)
+        return rows
+
+    def _read(self, spans: Sequence[tuple[int, datetime]]) -> Verb[tuple["_Rows", int]]:
+        """Returns also how many there are, with those that another client has spoilt."""
         rows: list[tuple[Key, StatsRow]] = []
+        read = 0
         for start in range(0, len(spans), _AT_ONCE):
             some = spans[start : start + _AT_ONCE]
             replies = yield from self._sending.script("rows", *(f"{span}:{_seconds(at)}" for span, at in some))
             for (span, at), reply in zip(some, replies, strict=True):
-                rows += (_row_of(span, at, *each) for each in zip(reply[::2], reply[1::2], strict=True))
-        return rows
+                found = [_row_of(span, at, *each) for each in zip(reply[::2], reply[1::2], strict=True)]
+                rows += filter(None, found)
+                read += len(found)
+        return rows, read
 
 
 _Rows = list[tuple[Key, StatsRow]]
@@ -157,9 +175,13 @@ def _fields(rows: Mapping[Key, StatsRow]) -> list[str]:
     return [text for key, row in rows.items() for text in (as_json([str(key.writer), *key.pair]), stats_as_json(row))]
 
 
-def _row_of(span: int, at: datetime, field: str, text: str) -> tuple[Key, StatsRow]:
-    writer, task_type, kind = from_json(field)
-    return Key(span, at, UUID(writer), (task_type, kind)), stats_from_json(text)
+def _row_of(span: int, at: datetime, field: str, text: str) -> tuple[Key, StatsRow] | None:
+    """Returns a row; None if another client has spoilt it."""
+    try:
+        writer, task_type, kind = from_json(field)
+        return Key(span, at, UUID(writer), (task_type, kind)), stats_from_json(text)
+    except UNREADABLE:
+        return None
 
 
 def _spans_of(reply: Sequence[Any]) -> Spans:
@@ -168,19 +190,20 @@ def _spans_of(reply: Sequence[Any]) -> Spans:
 
 
 def _times(texts: Iterable[str]) -> list[datetime]:
-    return [datetime.fromtimestamp(int(each), UTC) for each in texts]
+    return [at for text in texts if (at := moment_or_none(f"{text}000000")) is not None]
 
 
 def _types_of(reply: Sequence[Any], asked: Range) -> Iterator[TypeStats]:
     at, pools, stopping, resized, live, *rows = reply
     now, workers, told = time_of(at), pairs(resized), pairs(live)
     working = [
-        (record["task_types"], int(workers.get(pool, record["workers"])))
-        for pool, record in zip(pools[::2], map(from_json, pools[1::2]), strict=True)
-        if counts_workers(
+        (record["task_types"], workers_in(workers.get(pool), record["workers"]))
+        for pool, record in zip(pools[::2], map(record_in, pools[1::2]), strict=True)
+        if record is not None
+        and counts_workers(
             record["mode"],
             stopping=pool in stopping,
-            told_at=time_of(told[pool]) if told.get(pool) else None,
+            told_at=moment_or_none(told.get(pool)),
             now=now,
         )
     ]
@@ -189,7 +212,7 @@ def _types_of(reply: Sequence[Any], asked: Range) -> Iterator[TypeStats]:
             yield type_stats(
                 task_type,
                 due=due,
-                oldest_due=time_of(oldest) if oldest else None,
+                oldest_due=moment_in(oldest) if oldest else None,
                 running=running,
                 workers=sum(number for served, number in working if task_type in served),
                 paused=bool(paused),

@@ -1,9 +1,9 @@
 -- Adds an entry to the audit, as JSON without its id and its time; ARGV[2] is how many are kept. Or, with a third
 -- value, writes ARGV[1], JSON of what came of it, into the entry of that id. Returns the id; 0 if there is no such
 -- entry without one.
-local key, last = P..'audit', tonumber(call('HGET', P..'meta', 'audit') or 0)
+local key, last = P..'audit', tonumber(call('HGET', P..'meta', 'audit')) or 0
 if #ARGV == 2 then
-  local id = call('HINCRBY', P..'meta', 'audit', 1)
+  local id = add_to(P..'meta', 'audit', 1)
   call('RPUSH', key, id..' '..now..' '..ARGV[1]); call('LTRIM', key, -ARGV[2], -1)
   return id
 end

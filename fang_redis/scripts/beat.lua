@@ -10,7 +10,7 @@ admit()
 local info = call('INFO', 'server')
 local run, up = info:match('run_id:(%w+)'), info:match('uptime_in_seconds:(%d+)')
 local known = call('HMGET', P..'meta', 'run', 'since')
-if known[1] ~= run then
+if known[1] ~= run or not whole(known[2], FIRST_TIME, LAST_TIME) then
   known[2] = known[1] and now or plus(now_us, -1e6 * up)
   call('HSET', P..'meta', 'run', run, 'since', known[2])
 end
@@ -19,7 +19,7 @@ local out = {0, format('%.0f', math.max(0, now_us - known[2])), call('HGET', P..
 
 if call('HEXISTS', P..'beats', pool) == 1 then
   out[1] = 1
-  call('HINCRBY', P..'beats', pool, 1)
+  add_to(P..'beats', pool, 1)
   call(locks == '1' and 'SADD' or 'SREM', P..'locks', pool)
   call(stops == '1' and 'SADD' or 'SREM', P..'stopping', pool)
   if runs ~= '' then call('HSET', P..'runs', pool, runs:sub(2)) end

@@ -5,7 +5,7 @@ local begun = {}
 for i = 1, #ARGV, 4 do
   local id, hash, inserted, till = unpack(ARGV, i, i + 3)
   local other, last = (call('HGET', P..'periods', hash) or ''):match('^(%S+) %S+ (%S+)$')
-  if not other or other == id or (last ~= 'inf' and tonumber(last) <= now_us) then
+  if not other or other == id or (last ~= 'inf' and (tonumber(last) or 0) <= now_us) then
     if other then forget(other) end
     call('HSET', P..'periods', hash, id..' '..inserted..' '..till)
     call('HSET', P..'period_of', id, hash)

@@ -22,9 +22,9 @@ end
 
 local function meets_twin(id, v)
   if terminal[v.s] then return false end
-  local there = v.h and call('HGET', P..'unique', v.h)
+  local there = keeper('unique', v.h)
   if there and there ~= id then return true end
-  there = v.w and v.a == 0 and call('HGET', P..'unclaimed', v.w)
+  there = v.a == 0 and keeper('unclaimed', v.w)
   return there and there ~= id
 end
 

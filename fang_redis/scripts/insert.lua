@@ -22,8 +22,7 @@ end
 
 -- The id of the equal task that keeps a row out; and when it was inserted, if its period does.
 local function twin_of(r)
-  local there = r.h ~= '' and call('HGET', P..'unique', r.h)
-  there = there or r.terms.waiting and call('HGET', P..'unclaimed', r.terms.waiting)
+  local there = keeper('unique', r.h) or keeper('unclaimed', r.terms.waiting)
   if there then return there end
   local period = r.terms.period and call('HGET', P..'periods', r.terms.period)
   if period then
@@ -70,7 +69,7 @@ local function add(r)
   if r.terms.period then
     local period, till = r.terms.period, r.terms.within and plus(now_us, r.terms.within) or 'inf'
     local over = call('HGET', P..'periods', period)  -- one that has ended, and was not pruned yet
-    if over then call('HDEL', P..'period_of', over:match('^%S+')) end
+    if over then call('HDEL', P..'period_of', over:match('^%S*')) end
     call('HSET', P..'periods', period, id..' '..now..' '..till)
     call('HSET', P..'period_of', id, period)
     if till == 'inf' then call('ZREM', P..'period_ends', period) else call('ZADD', P..'period_ends', till, period) end

@@ -7,7 +7,7 @@ if #ARGV == 2 then
   call('UNLINK', key, P..'tats:'..T); call('SREM', P..'managed', T)
 else
   call('HDEL', key, 'limited', 'until', 'key_most', 'interval', 'burst', 'weights')
-  call('HSET', key, 'version', call('HINCRBY', P..'meta', 'changes', 1), unpack(ARGV, 3))
+  call('HSET', key, 'version', add_to(P..'meta', 'changes', 1), unpack(ARGV, 3))
   call('SADD', P..'managed', T)
   if not call('HGET', key, 'interval') then call('UNLINK', P..'tats:'..T) end
 end

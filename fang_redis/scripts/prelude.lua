@@ -111,6 +111,12 @@ local function leave_lane(id, T, p, lane)
   if call('EXISTS', lane_line(T, p, lane)) == 0 then call('ZREM', lanes_of(T, p), lane) end
 end
 
+-- The id of the task that keeps equal ones out by a hash; nil if another client has removed it.
+local function keeper(names, hash)
+  local id = hash and hash ~= '' and call('HGET', P..names, hash)
+  return id and call('EXISTS', row(id)) == 1 and id or nil
+end
+
 -- Lets go of a hash, if it is this task's.
 local function free(names, hash, id)
   if hash and call('HGET', P..names, hash) == id then call('HDEL', P..names, hash) end
@@ -236,12 +242,19 @@ local function is_managed(T)
   return known_managed[T]
 end
 
+-- The task types in the record of a pool; none if another client has written something else there.
+local function types_of(text)
+  local is_read, record = pcall(cjson.decode, text or '')
+  local types, found = is_read and type(record) == 'table' and record.task_types, {}
+  for _, T in ipairs(type(types) == 'table' and types or {}) do
+    if type(T) == 'string' then found[#found + 1] = T end
+  end
+  return found
+end
+
 -- Forgets the record of a pool, and what it told.
 local function forget_pool(pool)
-  local is_read, record = pcall(cjson.decode, call('HGET', P..'pools', pool) or '')
-  if is_read and type(record) == 'table' and type(record.task_types) == 'table' then
-    for _, T in ipairs(record.task_types) do call('SREM', P..'waiting:'..T, pool) end
-  end
+  for _, T in ipairs(types_of(call('HGET', P..'pools', pool))) do call('SREM', P..'waiting:'..T, pool) end
   for _, name in ipairs({'pools', 'started', 'leases', 'workers', 'beats', 'runs', 'live'}) do
     call('HDEL', P..name, pool)
   end

@@ -16,7 +16,7 @@ end
 for _, period in ipairs(call('ZRANGE', P..'period_ends', '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)) do
   local text = call('HGET', P..'periods', period)
   call('ZREM', P..'period_ends', period); call('HDEL', P..'periods', period)
-  if text then call('HDEL', P..'period_of', text:match('^%S+')) end
+  if text then call('HDEL', P..'period_of', text:match('^%S*')) end
   gone = gone + 1
 end
 settle(); return gone

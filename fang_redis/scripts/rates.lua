@@ -2,6 +2,6 @@
 -- place, '0' at the end.
 local found = call('HSCAN', P..'tats:'..ARGV[1], ARGV[2], 'COUNT', 500)
 for i = 1, #found[2], 2 do
-  if tonumber(found[2][i + 1]) <= now_us then call('HDEL', P..'tats:'..ARGV[1], found[2][i]) end
+  if (tonumber(found[2][i + 1]) or 0) <= now_us then call('HDEL', P..'tats:'..ARGV[1], found[2][i]) end
 end
 return found[1]

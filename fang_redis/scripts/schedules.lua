@@ -1,2 +1,2 @@
--- Reads all schedules -> {now, {JSON of each}}.
-return {now, call('HVALS', P..'schedules')}
+-- Reads all schedules -> {now, {name and JSON of each}}.
+return {now, call('HGETALL', P..'schedules')}

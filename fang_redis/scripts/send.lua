@@ -2,6 +2,6 @@
 local pool = ARGV[1]
 if call('HEXISTS', P..'pools', pool) == 0 then return 0 end
 admit()
-local number = call('HINCRBY', P..'meta', 'messages', 1)
+local number = add_to(P..'meta', 'messages', 1)
 call('ZADD', P..'told:'..pool, number, number..' '..ARGV[2])
 say('t'..pool); return 1

@@ -4,7 +4,7 @@
 local pools, types = call('HGETALL', P..'pools'), {}
 local function add(names) for _, T in ipairs(names) do types[T] = true end end
 add(call('SMEMBERS', P..'types')); add(call('SMEMBERS', P..'managed'))
-for i = 2, #pools, 2 do add(cjson.decode(pools[i]).task_types) end
+for i = 2, #pools, 2 do add(types_of(pools[i])) end
 local told = call('HGETALL', P..'live')
 for i = 2, #told, 2 do told[i] = told[i]:match('^%d+') or '' end
 local out = {now, pools, call('SMEMBERS', P..'stopping'), call('HGETALL', P..'workers'), told}

@@ -30,5 +30,5 @@ for i = 6, 5 + 3 * rates, 3 do  -- a start counts from when it is made, which is
   if ARGV[i] == '' then call('HSET', key, 'tat', tat) else call('HSET', P..'tats:'..T, ARGV[i]:sub(2), tat) end
 end
 if fetched ~= '' then call('HSET', key, 'fetched_last', fetched:sub(2)) end
-call('HSET', key, 'version', call('HINCRBY', P..'meta', 'changes', 1))
+call('HSET', key, 'version', add_to(P..'meta', 'changes', 1))
 settle(); return out

@@ -2,7 +2,7 @@
 local record = call('HGET', P..'pools', ARGV[1])
 if not record then return 0 end
 admit()
-for _, T in ipairs(cjson.decode(record).task_types) do
+for _, T in ipairs(types_of(record)) do
   call(ARGV[2] == '1' and 'SADD' or 'SREM', P..'waiting:'..T, ARGV[1])
 end
 return 1

@@ -38,7 +38,7 @@ end
 local taken = {unique = {}, unclaimed = {}}
 local function twin(names, freed, hash, id)
   if not hash then return nil end
-  local there = taken[names][hash] or call('HGET', P..names, hash)
+  local there = taken[names][hash] or keeper(names, hash)
   if there and there ~= id and freed[hash] ~= there then return there end
   taken[names][hash] = id
 end

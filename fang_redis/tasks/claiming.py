@@ -5,15 +5,13 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from pydantic_core import from_json
-
 from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest, Serves
 from fang_core.backends.pools import PruneRequest
 from fang_core.lifecycle import Outcome
 from fang_redis.connections.sending import Sending
 from fang_redis.layout import LEVEL, MOST_ROWS
 from fang_redis.operations import Argument, Operation, Verb
-from fang_redis.records import Spoilt, all_claimed, microseconds, of_kinds, time_of
+from fang_redis.records import Spoilt, all_claimed, microseconds, of_kinds, records_in, time_of
 from fang_redis.tasks.flow import prune_rates
 from fang_redis.tasks.spoilt import MOST_PASSES, fail_spoilt
 
@@ -214,7 +212,7 @@ def _outlook_of(reply: Sequence[Any]) -> tuple[Outlook, int, str]:
         found = LEVEL.fullmatch(level)
         if found is not None:
             levels.append(Level(task_type, found[1], found[3], _float_of(first), _float_of(next_)))
-    return Outlook(float(now), [from_json(pool) for pool in pools], levels), read, place
+    return Outlook(float(now), records_in(pools), levels), read, place
 
 
 def _float_of(score: str | float) -> float | None:

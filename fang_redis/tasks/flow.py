@@ -8,26 +8,38 @@ exceeded.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from pydantic_core import from_json
-
 from fang_core.backends.claims import NO_TRANSACTIONS, TURN_TAKEN, LaneClaim, LaneRequest
-from fang_core.backends.json_forms import managed_as_json, managed_from_json
+from fang_core.backends.json_forms import Unreadable, managed_as_json, managed_from_json
 from fang_core.backends.managed import NEVER, QUANTUM, Lanes, ManagedType, Picked, pick
 from fang_core.backends.pools import Declaration
 from fang_core.flow.info import TypeInfo
 from fang_core.flow.limits import FlowSettings, rules_from_json
 from fang_core.flow.settings import check_key
+from fang_core.logs import SafeLogger
 from fang_core.record import ClaimedTask
 from fang_core.tasks.managing import LimitChange, Pause
 from fang_redis.connections.sending import Sending
 from fang_redis.layout import LATE
 from fang_redis.operations import Argument, Operation, Verb
-from fang_redis.records import Spoilt, all_claimed, as_json, id_in, microseconds, of_kinds, time_of
+from fang_redis.records import (
+    UNREADABLE,
+    Spoilt,
+    all_claimed,
+    as_json,
+    id_in,
+    microseconds,
+    of_kinds,
+    records_in,
+    time_of,
+    unreadable,
+)
 from fang_redis.tasks.spoilt import fail_spoilt, mend
+
+_LOGGER: Final = SafeLogger("fang_redis")
 
 TURNS: Final = 3
 """How often a claim reads again because another pool was faster, before it leaves the turn to others."""
@@ -77,7 +89,10 @@ class Flow:
             def declare_it(managed: ManagedType, read: "Types", task_type: str = task_type, rules: Any = rules) -> None:
                 managed.declare(rules, read.kinds_of(task_type))
 
-            yield from self._change(task_type, declare_it, reads_pools=True)
+            try:
+                yield from self._change(task_type, declare_it, reads_pools=True)
+            except Unreadable as error:
+                _LOGGER.error("tasks of type %r are not run: %s", task_type, error)
 
     def tell_types(self, task_types: Sequence[str], /) -> Verb[None]:
         """See ``FlowStore.tell_types``."""
@@ -158,7 +173,7 @@ class Flow:
             *request.isolated_kinds,
             *(kinds or ()),
         )
-        return self._sending.script("lanes", *args, parse=_look_of)
+        return self._sending.script("lanes", *args, parse=partial(_look_of, request.task_type))
 
     def _start(
         self, request: LaneRequest, seen: "Look", picked: Picked[UUID], *, is_fetch: bool
@@ -248,15 +263,21 @@ class Types(NamedTuple):
 def _types_in(reply: Sequence[Any]) -> Types:
     now, pools, *rows = reply
     types = [
-        FoundType(task_type, row, managed_in(row), int(running), int(waiting))
+        FoundType(task_type, row, managed_in(task_type, row), int(running), int(waiting))
         for task_type, row, running, waiting in rows
     ]
-    return Types(time_of(now), types, [from_json(each) for each in pools])
+    return Types(time_of(now), types, records_in(pools))
 
 
-def managed_in(row: str) -> ManagedType:
-    """Returns what holds for a type, from the text of its row; empty if nothing does."""
-    return managed_from_json(row) if row else ManagedType()
+def managed_in(task_type: str, row: str) -> ManagedType:
+    """Returns what holds for a type, from the text of its row; empty if nothing does.
+
+    Raises ``BackendError``: to leave it out would be to forget a limit, or a pause.
+    """
+    try:
+        return managed_from_json(row) if row else ManagedType()
+    except UNREADABLE as error:
+        raise unreadable(f"the row of task type {task_type!r:.80} in the hash managed:{task_type:.80}", error) from None
 
 
 def _fields_of(managed: ManagedType) -> list[str]:
@@ -336,9 +357,9 @@ class Look(NamedTuple):
 _NO_LANES: Final = Level(None, {})
 
 
-def _look_of(reply: Sequence[Any]) -> Look:
+def _look_of(task_type: str, reply: Sequence[Any]) -> Look:
     now, registered, (version, row, tat, fetched), running, *levels = reply
-    managed = ManagedType(_settings_in(row)) if levels else managed_in(row)
+    managed = ManagedType(_settings_in(task_type, row)) if levels else managed_in(task_type, row)
     managed.tat = time_of(tat) if tat else NEVER
     found: dict[int, Level] = {}
     counts: dict[str, int] = {}
@@ -359,8 +380,8 @@ def _ids(texts: Sequence[str]) -> list[UUID]:
 
 
 @lru_cache(maxsize=256)
-def _settings_in(row: str) -> FlowSettings:
-    return managed_from_json(row).settings
+def _settings_in(task_type: str, row: str) -> FlowSettings:
+    return managed_in(task_type, row).settings
 
 
 class Started(NamedTuple):

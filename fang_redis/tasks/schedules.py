@@ -4,28 +4,33 @@ Each is JSON text in one hash. Python decides by the pure moves of ``schedule_ro
 that a tick inserts or cancels, is written by one script, if the text is the same as before.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from fang_core.backends import schedule_rows as rules_of
-from fang_core.backends.json_forms import schedule_as_json, schedule_from_json
+from fang_core.backends.json_forms import Unreadable, schedule_as_json, schedule_from_json
 from fang_core.backends.rows import after_cancel
 from fang_core.backends.scheduling import is_listed, replaced, row_now, unknown_schedule
 from fang_core.backends.ticks import ScheduleState, Tick
+from fang_core.logs import SafeLogger
 from fang_core.record import Task
 from fang_core.remarks import Remark
 from fang_core.schedules.stored import Backfill, Overlap, ScheduleInfo, Schedules, ScheduleSpec, Verdict
 from fang_core.tasks.insertion import NewTask, Overrides, Rules
 from fang_core.tasks.managing import Pause
+from fang_core.words.moments import LATEST
 from fang_redis.connections.sending import Read, ScheduleWrite, Sending, Write, Written, later, read_of
 from fang_redis.operations import Operation, Verb
-from fang_redis.records import time_of
+from fang_redis.records import UNREADABLE, pairs, time_of, unreadable
 from fang_redis.tasks.inserting import Due, Inserting
 
 T = TypeVar("T")
+
+_LOGGER: Final = SafeLogger("fang_redis")
 
 TICK_TRIES: Final = 3
 """How often a tick is tried if other processes write to the schedule; the pool then asks again a bit later."""
@@ -35,10 +40,12 @@ class Stored(NamedTuple):
     """A schedule as it was read.
 
     Attributes:
+        name: its name.
         text: its row as JSON; empty if there is none.
         read: the task of its last tick, and the one that was asked for, if they are there.
     """
 
+    name: str
     text: str
     read: Read
 
@@ -49,8 +56,8 @@ class Stored(NamedTuple):
 
     @property
     def info(self) -> ScheduleInfo | None:
-        """Its row."""
-        return schedule_in(self.text) if self.text else None
+        """Its row. Raises ``BackendError`` if another client has spoilt it: to leave it out would be to forget it."""
+        return schedule_in(self.name, self.text) if self.text else None
 
     @property
     def last(self) -> Task | None:
@@ -99,8 +106,8 @@ class ScheduleRoom:
 
     def list_all(self) -> Verb[Schedules]:
         """See ``ScheduleVerbs.list_all``."""
-        now, infos = yield from self._all()
-        return Schedules(now, sorted(filter(is_listed, infos)))
+        now, rows = yield from self._all()
+        return Schedules(now, sorted(filter(is_listed, itertools.starmap(schedule_in, sorted(rows)))))
 
     def run_now(self, name: str, task_id: UUID, rules: Rules, /) -> Verb[Task]:
         """See ``ScheduleVerbs.run_now``."""
@@ -164,22 +171,34 @@ class ScheduleRoom:
     def _declare(self, name: str, said: Mapping[str, str] | None) -> Verb[None]:
         while True:
             seen = yield from self._read(name)
-            after = rules_of.after_declaration(seen.info, name, said, seen.now)
+            try:
+                after = rules_of.after_declaration(seen.info, name, said, seen.now)
+            except Unreadable:  # read_schedules() says so
+                return
             if after == seen.info or (yield from self._write(name, seen, after)).is_done:
                 return
 
     def read_schedules(
         self, names: Sequence[str], task_types: Sequence[str] = (), known: str = "", /
     ) -> Verb[ScheduleState]:
-        """See ``ScheduleStore.read_schedules``."""
-        now, infos = yield from self._all()
+        """See ``ScheduleStore.read_schedules``.
+
+        A schedule whose row cannot be read is left out, and makes no tick until somebody mends or removes the row. That
+        is logged when the caller knows another version, and so once by each pool.
+        """
+        now, rows = yield from self._all()
+        infos, spoilt = _readable(rows)
         there = {info.name: info for info in infos}
         for name in names:
-            if name not in there:
+            if name not in there and name not in spoilt:
                 there[name] = yield from self._begun(name)
         wanted = [info for info in there.values() if rules_of.is_read(info, names, task_types)]
-        version = rules_of.version_of(wanted)
-        last_ticks = {name: there[name].last_tick for name in names}
+        version = rules_of.version_of(wanted) + (f" without {sorted(spoilt)}" if spoilt else "")
+        last_ticks = {name: there[name].last_tick for name in names if name in there}
+        last_ticks |= {name: LATEST for name in spoilt if name in names}  # no tick of its class is due after that
+        if version != known:
+            for error in spoilt.values():
+                _LOGGER.error("a schedule is left out: %s", error)
         return ScheduleState(now, last_ticks, None if version == known else wanted, version)
 
     def _begun(self, name: str) -> Verb[ScheduleInfo]:
@@ -189,7 +208,10 @@ class ScheduleRoom:
     def tick(self, tick: Tick, /) -> Verb[bool | None]:
         """See ``ScheduleStore.tick``."""
         for _ in range(TICK_TRIES):
-            done = yield from self._tick(tick, by_hand=False)
+            try:
+                done = yield from self._tick(tick, by_hand=False)
+            except Unreadable:  # read_schedules() says so
+                return False
             if done is not None:
                 return done.raised
         return None
@@ -211,7 +233,10 @@ class ScheduleRoom:
     def tick_stored(self, tick: Tick, /) -> Verb[Verdict]:
         """See ``ScheduleStore.tick_stored``."""
         for _ in range(TICK_TRIES):
-            verdict = yield from self._tick_stored(tick)
+            try:
+                verdict = yield from self._tick_stored(tick)
+            except Unreadable:
+                return Verdict.STALE
             if verdict is not None:
                 return verdict
         return Verdict.WAITS
@@ -267,19 +292,22 @@ class ScheduleRoom:
     # Both -------------------------------------------------------------------------------------------------------------
 
     def _read(self, name: str, task_id: UUID | None = None) -> Operation[Stored]:
-        return self._sending.script("schedule", name, "" if task_id is None else str(task_id), parse=_stored_of)
+        return self._sending.script(
+            "schedule", name, "" if task_id is None else str(task_id), parse=partial(_stored_of, name)
+        )
 
     def _known(self, name: str) -> Verb[Stored]:
         """Reads a schedule. Raises ``UnknownSchedule``."""
         seen = yield from self._read(name)
         if seen.info is None or not is_listed(seen.info):
-            _, infos = yield from self._all()
-            raise unknown_schedule(name, [info.name for info in infos if is_listed(info)])
+            _, rows = yield from self._all()
+            raise unknown_schedule(name, [info.name for info in _readable(rows)[0] if is_listed(info)])
         return seen
 
-    def _all(self) -> Verb[tuple[datetime, list[ScheduleInfo]]]:
-        now, texts = yield from self._sending.script("schedules")
-        return time_of(now), [schedule_in(text) for text in texts]
+    def _all(self) -> Verb[tuple[datetime, Iterable[tuple[str, str]]]]:
+        """Reads the name and the row of each."""
+        now, rows = yield from self._sending.script("schedules")
+        return time_of(now), pairs(rows).items()
 
     def _change(self, name: str, change: Callable[[Stored], ScheduleInfo], *, tells: bool = True) -> Verb[ScheduleInfo]:
         """Writes what the function makes of a schedule; it may be called more than once."""
@@ -310,14 +338,32 @@ class Ticked(NamedTuple):
 
 
 @lru_cache(maxsize=1_000)
-def schedule_in(text: str) -> ScheduleInfo:
-    """Returns the schedule of a text, which is read again and again."""
-    return schedule_from_json(text)
+def schedule_in(name: str, text: str) -> ScheduleInfo:
+    """Returns the schedule of a text, which is read again and again. Raises ``BackendError`` for anything else."""
+    try:
+        info = schedule_from_json(text)
+        if info.name != name:
+            raise ValueError
+        return info
+    except UNREADABLE as error:
+        raise unreadable(f"the row of schedule {name!r:.80} in the hash schedules", error) from None
 
 
-def _stored_of(reply: Sequence[Any]) -> Stored:
+def _readable(rows: Iterable[tuple[str, str]]) -> tuple[list[ScheduleInfo], dict[str, Unreadable]]:
+    """Returns the schedules that can be read, and the errors of the others by their names."""
+    infos: list[ScheduleInfo] = []
+    spoilt: dict[str, Unreadable] = {}
+    for name, text in rows:
+        try:
+            infos.append(schedule_in(name, text))
+        except Unreadable as error:
+            spoilt[name] = error
+    return infos, spoilt
+
+
+def _stored_of(name: str, reply: Sequence[Any]) -> Stored:
     text, read = reply
-    return Stored(text, read_of(read))
+    return Stored(name, text, read_of(read))
 
 
 def _whatever(after: ScheduleInfo, _: Task) -> ScheduleInfo:

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from uuid import UUID
 
-from pydantic_core import from_json
-
 from fang_core.backends.claims import Claim, LaneClaim
 from fang_core.backends.rows import after_change, after_edit, is_as_read
 from fang_core.backends.verbs import Fetched
@@ -17,6 +15,7 @@ from fang_core.runs.run import Run
 from fang_core.tasks.editing import Edit, edit_meets_twin
 from fang_redis.connections.sending import Sending, Write, later, stale
 from fang_redis.operations import Verb
+from fang_redis.records import object_in
 from fang_redis.tasks.claiming import Claiming
 from fang_redis.tasks.flow import Flow
 
@@ -62,7 +61,7 @@ class Tasks:
         if task is None or task.pool_id is None:
             return task
         runs = yield from self._sending.command("HGET", "runs", str(task.pool_id))
-        told = from_json(runs).get(str(task_id)) if runs else None
+        told = object_in(runs).get(str(task_id))
         if not isinstance(told, dict) or told.get("attempt") != task.attempt:
             return task
         return task._replace(progress=as_progress(told.get("progress")))

@@ -10,18 +10,20 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from fang_core.backends.json_forms import managed_as_json, managed_from_json
+from fang_core.backends.json_forms import Unreadable, managed_as_json, managed_from_json
 from fang_core.backends.managed import ManagedType
 from fang_core.backends.pools import Declaration
 from fang_core.flow.info import MOST_COUNTED, TypeInfo
 from fang_core.flow.limits import rules_from_json
 from fang_core.flow.settings import check_key
+from fang_core.logs import SafeLogger
 from fang_core.record import HIGHEST_PRIORITY, Task
 from fang_core.tasks.managing import LimitChange, Pause
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.records import UNREADABLE, micros, names_of, unreadable
 from fang_sqlite.schema import DUE
 
+_LOGGER: Final = SafeLogger("fang_sqlite")
 _ADOPTED_AT_ONCE: Final = 1_000
 """How many waiting tasks get a lane in one transaction, at most: that takes some ms."""
 
@@ -82,7 +84,11 @@ def declare(tx: Transaction, declarations: Sequence[Declaration]) -> None:
     """Notes what the classes of a pool declare; see ``PoolStore.declare``."""
     pools = [(names_of(types), names_of(kinds)) for types, kinds in tx.rows("SELECT task_types, kinds FROM fang_pools")]
     for task_type, limits in declarations:
-        managed = read_type(tx, task_type) or ManagedType()
+        try:
+            managed = read_type(tx, task_type) or ManagedType()
+        except Unreadable as error:
+            _LOGGER.error("tasks of type %r are not run: %s", task_type, error)
+            continue
         known = {kind for task_types, kinds in pools if task_type in task_types for kind in kinds}
         managed.declare({kind: rules_from_json(rules) for kind, rules in limits.items()}, known)
         _change(tx, task_type, managed)

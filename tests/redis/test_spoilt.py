@@ -11,13 +11,17 @@ import redis
 from fang_core import RetentionMode, TaskState
 from fang_core.conformance import Backend
 from fang_core.conformance.tasks import ThreadedLimitedNote, ThreadedNote
+from fang_core.errors import BackendError
 from fang_core.liveness import Pulse
 from fang_core.record import Task
 from fang_core.tasks.selecting.filter import TaskFilter
+from fang_core.tasks.uniqueness import Unique
+from fang_core.words.moments import LATEST
 from fang_redis import RedisQueue
 from fang_redis.layout import Keys
 from fang_threaded import WorkerPool
 from tests.backends import threaded_on_redis
+from tests.redisserver import wait_for
 
 TYPES = ("common", "conformance.limited")
 ODD = {
@@ -204,3 +208,130 @@ def test_what_a_dead_pool_held_is_taken_back_beside_it(
     told = other.rescue(Pulse(dead.id, 0, True, False, 5.0))
     assert {tasks[0].id, tasks[2].id} <= {each.id for each in told}
     assert states(backend, [tasks[0], tasks[2]]) == {TaskState.RETRIED}
+
+
+# Keys beside the tasks ------------------------------------------------------------------------------------------------
+
+HOUR = timedelta(hours=1)
+UNIQUE = (True, Unique(while_="waiting"), Unique(while_="waiting", on_conflict="replace"), Unique(on_conflict="raise"))
+
+
+@pytest.mark.parametrize("uniq", UNIQUE, ids=("unfinished", "waiting", "replacing", "raising"))
+def test_a_unique_task_whose_hash_was_removed_by_hand_keeps_no_equal_one_out(
+    backend: Backend, redis_client: redis.Redis, uniq: Any
+) -> None:
+    gone = backend.insert(backend.note(n=1), uniq=uniq)
+    redis_client.delete(Keys("fang").task(gone.id))
+    task = backend.insert(backend.note(n=1), uniq=uniq)
+    assert (task.conflict, task.id == gone.id) == (False, False)
+    pool_on(backend).drain()
+    assert states(backend, [task]) == {TaskState.FINISHED}
+
+
+def test_a_task_is_taken_back_and_changed_though_the_index_names_none_as_its_twin(
+    backend: Backend, redis_client: redis.Redis
+) -> None:
+    held, other = (backend.insert(backend.note(n=n), uniq=True) for n in range(2))
+    dead = backend.client()
+    assert [task.id for task in dead.claim(1)] == [held.id]
+    for name in redis_client.hkeys("{fang}:unique"):
+        redis_client.hset("{fang}:unique", name, "odd")
+    assert [each.id for each in backend.client().rescue(Pulse(dead.id, 0, True, False, 5.0))] == [held.id]
+    cancelled = backend.call(backend.queue.cancel_task, other.id)
+    backend.call(backend.queue.update_task_state, cancelled, TaskState.NEW)
+    assert states(backend, [held, other]) == {TaskState.NEW, TaskState.RETRIED}
+
+
+def wrongs_of(client: redis.Redis, key: str) -> Iterator[tuple[str, bytes | str]]:
+    """The fields of a hash, each with what nobody of ours has written."""
+    fields = client.hkeys(key) or ["odd"]
+    return ((str(field), value or b"") for field in fields for value in ODD.values())
+
+
+JSON_KEYS = ("pools", "workers", "leases", "started", "runs", "live", "beats", "periods", "schedules", "meta")
+
+
+@pytest.mark.parametrize("name", [*JSON_KEYS, "managed:common", "stats:60:60", "tats:conformance.limited"])
+def test_others_run_and_are_seen_whatever_stands_in_a_hash_beside_them(
+    backend: Backend, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """What a pool tells, what holds for types and schedules, and history."""
+    call, queue, key = backend.call, backend.queue, f"{{fang}}:{name}"
+    kinds = [each.__fang_options__.kind for each in (backend.note, backend.limited_note)]
+    dead = backend.client(task_types=TYPES, kinds=kinds)
+    redis_client.zadd("{fang}:stats:60", {"60": 60, "odd": 60})
+    redis_client.zadd("{fang}:stats:open", {"60": 60, "odd": 60})
+    call(queue.schedules.put, "nightly", backend.note(), cron="0 3 * * *")
+    for uniq in (Unique(within=timedelta(microseconds=1)), Unique(within=HOUR)):
+        backend.insert(backend.note(n=-1), uniq=uniq)
+    if name == "beats":  # a pool of that name would be another one's
+        redis_client.hset(key, "odd", "0")
+    for field, value in list(wrongs_of(redis_client, key)):
+        if field in ("layout", "epoch") or (name, field) == ("beats", str(dead.id)):
+            continue
+        redis_client.hset(key, field, value)
+    with pool_on(backend) as pool:
+        other = backend.client(task_types=TYPES, kinds=kinds)
+        task = backend.insert(backend.note(n=1))
+        assert call(queue.explain, task.id) is not None
+        assert queue.pools() is not None
+        assert queue.stats() is not None
+        assert queue.heat_map(kinds[0]) is not None
+        other.prune(*TYPES)
+        other.rescue(Pulse(dead.id, 0, True, False, 5.0))
+        pool.drain()
+    assert states(backend, [task]) <= {TaskState.FINISHED, None}
+    assert not any(record.exc_info for record in caplog.records)
+
+
+NO_JSON = ("no JSON", "null", "[]", "7", b"\xff")
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_pool_starts_and_runs_others_though_what_holds_for_one_of_its_types_cannot_be_read(
+    backend: Backend, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    (limited,) = inserted(backend, ThreadedLimitedNote, 1)
+    key, good = f"{{fang}}:managed:{TYPES[1]}", redis_client.hget(f"{{fang}}:managed:{TYPES[1]}", "row")
+    redis_client.hset(key, "row", "no JSON")
+    with pytest.raises(BackendError, match=f"the row of task type '{TYPES[1]}' in the hash managed:"):
+        backend.call(backend.queue.limits.list)
+    with pool_on(backend):
+        others = backend.insert_many([backend.note(n=n) for n in range(20)])
+        wait_for(lambda: states(backend, others) == {TaskState.FINISHED}, "the others have not run")
+        assert states(backend, [limited]) == {TaskState.NEW}
+        assert 1 <= sum("managed:conformance.limited cannot be read" in line for line in told(caplog)) <= 4
+        redis_client.hset(key, "row", str(good))
+        wait_for(lambda: states(backend, [limited]) == {TaskState.FINISHED}, "the type stands still")
+
+
+def test_other_schedules_tick_and_each_spoilt_one_is_named_once(
+    backend: Backend, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"bad{n}" for n in range(len(NO_JSON))]
+    for name in ("good", *names):
+        backend.call(backend.queue.schedules.put, name, backend.note(), every=timedelta(seconds=1))
+    for name, text in zip(names, NO_JSON, strict=True):
+        redis_client.hset("{fang}:schedules", name, text)
+    with pytest.raises(BackendError, match="the row of schedule 'bad0' in the hash schedules cannot be read"):
+        backend.call(backend.queue.schedules.list)
+    with pool_on(backend):
+        finished = TaskFilter(states=TaskState.FINISHED)
+        wait_for(lambda: backend.call(backend.queue.count_tasks, finished).count >= 2, "no schedule ticked")
+    lines = [line for line in told(caplog) if "append-only" not in line]
+    assert [sum(f"'{name}'" in line for line in lines) for name in names] == [1] * len(names)
+    assert len(lines) == len(names)
+
+
+def test_a_class_whose_schedule_is_spoilt_makes_no_tick(backend: Backend, redis_client: redis.Redis) -> None:
+    client = backend.client()
+    client.declare_schedules({"yearly": {}})
+    assert client.read_schedules("yearly").last_ticks["yearly"] < LATEST
+    redis_client.hset("{fang}:schedules", "yearly", "no JSON")
+    client.declare_schedules({"yearly": {}, "other": {}})
+    state = client.read_schedules("yearly", "other")
+    assert state.last_ticks["yearly"] == LATEST
+    assert state.last_ticks["other"] < LATEST

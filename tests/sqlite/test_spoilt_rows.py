@@ -410,3 +410,29 @@ async def test_a_class_whose_schedule_is_spoilt_makes_no_tick(
         assert await store.tick_stored(tick) is Verdict.STALE
         await store.close()
     assert_left_out([name], caplog)
+
+
+class SpoiltLimited(Runnable):
+    task_config = TaskConfig(kind="spoiltrows.Limited", task_type="spoiltrows.limited", limits=[Limit(1)])
+
+    def run(self, queue: Queueable) -> None:
+        TICKED.put("limited")
+
+
+def test_a_pool_starts_and_runs_others_though_what_holds_for_one_of_its_types_cannot_be_read(
+    sqlite_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    types = ("spoiltrows.threaded", "spoiltrows.limited")
+    with SqliteQueue(sqlite_path) as queue:
+        with WorkerPool(queue, number_of_workers=1, task_type=types):
+            pass
+        queue.insert_task(SpoiltLimited())
+        ((good,),) = execute(sqlite_path, "SELECT managed FROM fang_types")
+        execute(sqlite_path, "UPDATE fang_types SET managed = 'no JSON'")
+        with WorkerPool(queue, number_of_workers=1, task_type=types):
+            queue.insert_task(SpoiltTick(name="other"))
+            assert TICKED.get(timeout=WAIT) == "other"
+            execute(sqlite_path, "UPDATE fang_types SET managed = ?", good)
+            assert TICKED.get(timeout=WAIT) == "limited"
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert 1 <= sum("'spoiltrows.limited' in fang_types cannot be read" in line for line in lines) <= 4

@@ -27,6 +27,20 @@ def test_its_end_is_one_line_however_often_it_was_tried(outage: Outage, caplog: 
     ]
 
 
+def test_one_that_comes_and_goes_is_told_once_in_half_a_minute(
+    outage: Outage, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = []
+    for second in range(60):
+        told += [second] * outage.is_to_tell(second, "a row is odd")
+        outage.failed(second)
+        outage.over(second + 0.5, "P")
+    assert (told, len(caplog.records)) == ([0, 30], 2)
+    assert outage.is_to_tell(60.0, "something else")
+    outage.failed(60.0)
+    assert outage.is_to_tell(60.1, "whatever comes in the same outage")
+
+
 def test_the_pace_of_tries_begins_anew(outage: Outage) -> None:
     for _ in range(20):
         seconds = outage.failed(1.0)
