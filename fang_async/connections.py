@@ -58,7 +58,7 @@ class Connections(BaseConnections[Database]):
 
     @property
     def connects_within(self) -> float:
-        """How many seconds a connect may take."""
+        """Returns how many seconds a connect may take."""
         return self.dedicated.connects_within
 
     @property

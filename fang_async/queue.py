@@ -139,7 +139,7 @@ class AsyncQueue(AsyncBaseQueue[CallersConnection]):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do beyond what every backend must do."""
+        """Returns what it can do beyond what every backend must do."""
         return capabilities(self._connections.keeps_session)
 
     @property

@@ -28,7 +28,7 @@ class OwnAsyncQueue(AsyncBackend, Protocol):
 
 
 class _Place(NamedTuple):
-    """Where the class of a queue is defined."""
+    """Says where the class of a queue is defined."""
 
     module: str
     name: str

@@ -44,7 +44,7 @@ class RetentionMode(Enum):
 @names_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SleepParams:
-    """How long an idle pool sleeps between two claims.
+    """Says how long an idle pool sleeps between two claims.
 
     The sleep begins with ``min_sleep_period`` and grows by ``sleep_step`` after each claim that finds nothing, up to
     ``max_sleep_period``. A claim that finds a task starts over. The sleep ends earlier if a task that the pool knows of

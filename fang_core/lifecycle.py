@@ -127,7 +127,7 @@ class Crashed(NamedTuple):
 
     @property
     def cause(self) -> str:
-        """How the process ended, like ``exit code 3`` or ``SIGKILL``."""
+        """Returns how the process ended, like ``exit code 3`` or ``SIGKILL``."""
         if self.exit_code is None:
             return "its exit code is not known"
         if self.exit_code >= 0:

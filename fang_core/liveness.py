@@ -72,7 +72,7 @@ class Pulse(NamedTuple):
 
 
 class BeatRequest(NamedTuple):
-    """What a pool says with a beat, and asks.
+    """Holds what a pool says, and asks, with a beat.
 
     Attributes:
         stopping: whether the pool stops.

@@ -35,7 +35,7 @@ def waiting_state(retries: int, crashes: int) -> TaskState:
 
 
 class Progress(NamedTuple):
-    """How far a run is, as it has told by ``current_run().progress(...)``.
+    """Says how far a run has got, as it reported by ``current_run().progress(...)``.
 
     Attributes:
         done: how much is done.

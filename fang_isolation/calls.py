@@ -1,4 +1,4 @@
-"""What a pool sends to a child: the run, and what the child needs for all of its runs."""
+"""Defines what a pool sends to a child: the run, and what the child needs for all of its runs."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The life of a child process: it runs one task after the other, and ends when the pool's process does."""
+"""Runs a child process: one task after the other, until the pool's process ends."""
 
 import asyncio
 import fcntl
@@ -79,7 +79,7 @@ class _Execution(Execution):
 
 
 class _ChildRun(Run):
-    """What a run in this process knows of itself."""
+    """Holds what a run in this process knows of itself."""
 
     __slots__ = ("_shared",)
 

@@ -1,4 +1,4 @@
-"""A process that has imported the library, and nothing of the application, and forks children off.
+"""Forks children off a process that has imported the library, and nothing of the application.
 
 So a child starts in milliseconds, where a new interpreter computes for half a second before it can import the
 application. It is safe to fork, as it has one thread, no connection, and no object of the application's: it refuses to

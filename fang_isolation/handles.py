@@ -1,4 +1,4 @@
-"""What the runs of a child get as their queue: one of their own, which connects when it is used."""
+"""Defines the queue that the runs of a child get: one of their own, which connects when it is used."""
 
 import pickle
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The pool's side of isolation: finds a child for each run, waits for the result, and says what a death means."""
+"""Implements the pool's side of isolation: finds a child for each run, waits for the result, and judges deaths."""
 
 import asyncio
 import pickle

@@ -1,4 +1,4 @@
-"""A child process as the pool sees it: it can be called, killed and thrown away."""
+"""Represents a child process to its pool, which can call, kill and discard it."""
 
 import atexit
 import os

@@ -1,4 +1,4 @@
-"""The memory that a pool shares with one of its children: what each must know of the other while a run goes on.
+"""Defines the memory that a pool shares with a child, for what each must know of the other during a run.
 
 It has no lock, so that neither side can hold up the other, whenever that dies.
 """
@@ -56,8 +56,7 @@ class SharedMemory:
 
     @property
     def running_since(self) -> float:
-        """When the child had imported the task's class, in seconds of the monotonic clock, which all processes share;
-        0.0 until then."""
+        """Returns when the child had imported the task's class, by the monotonic clock; 0.0 until then."""
         return float(self._fields.running_since)
 
     @running_since.setter

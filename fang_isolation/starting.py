@@ -27,7 +27,7 @@ class Starting(Protocol):
 
     @property
     def running_since(self) -> float:
-        """When the child had started; 0.0 until then."""
+        """Returns when the child had started; 0.0 until then."""
 
     @property
     def is_over(self) -> bool:

@@ -74,7 +74,7 @@ def _remove(work: "_Work", states: frozenset[TaskState]) -> Script[None]:
 
 @dataclass(slots=True)
 class _Work:
-    """One call for many tasks.
+    """Describes one call for many tasks.
 
     A batch takes up to ``limit`` tasks among ``window`` that it looks at. The first one is a single task, as its cost
     is unknown: a table without an index may refer to it.

@@ -1,4 +1,4 @@
-"""What the queues on Postgres do for applications, as plans: the ``Verbs`` of ``fang_core.backends.verbs``. Pure.
+"""Implements the ``Verbs`` of ``fang_core.backends.verbs`` for the queues on Postgres, as plans. Pure.
 
 A plan says how a verb is carried out, on a connection of the queue's or on one of the caller's. What it calls returns a
 value in threads, and an awaitable in asyncio: each queue hands over what it gets.

@@ -1,4 +1,4 @@
-"""What both queues on Redis have: their options, and what a pool asks of them."""
+"""Defines what both queues on Redis share: their options, and what a pool asks of them."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -446,7 +446,7 @@ def workers_in(text: str | None, otherwise: int) -> int:
 
 
 class Told(NamedTuple):
-    """What a pool has told of what it does now, and when."""
+    """Holds what a pool has last reported about itself, and when."""
 
     at: datetime
     live: Live

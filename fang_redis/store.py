@@ -1,4 +1,4 @@
-"""What a pool sees of a queue on Redis: the same in both modes, apart from how an operation is sent."""
+"""Defines the store of a pool on Redis: the same in both modes, apart from how an operation is sent."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta

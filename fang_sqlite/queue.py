@@ -1,4 +1,4 @@
-"""The queue in a SQLite file, for threaded code."""
+"""Defines the queue in a SQLite file, for threaded code."""
 
 from functools import partial
 from typing import TypeVar
@@ -62,4 +62,4 @@ class SqliteQueue(SqliteQueueBase, BaseQueue[CallersConnection]):
         return self._held_by()
 
     def _doubt(self, pool_id: UUID) -> None:
-        """Nothing to look for: a fetch writes the record if it is gone."""
+        """Does nothing: a fetch writes the record if it is gone."""

@@ -1,4 +1,4 @@
-"""What pools see of a file, in both modes: most methods are a function of one transaction."""
+"""Defines the store of a pool on a file, for both modes: most methods are a function of one transaction."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta

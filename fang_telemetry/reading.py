@@ -20,7 +20,7 @@ _RANGE: Final = timedelta(minutes=1)
 
 
 class Found(NamedTuple):
-    """What is known of the database.
+    """Holds what is known of the database.
 
     Attributes:
         stats: its last answer; None if it has not answered, or is late.

@@ -76,7 +76,7 @@ class Connections(BaseConnections[Database]):
 
     @property
     def connects_within(self) -> float:
-        """How many seconds a connect may take. Only its own options limit an application's engine."""
+        """Returns how many seconds a connect may take. Only its own options limit an application's engine."""
         if isinstance(self._source, Connector):
             return self._source.connects_within
         try:

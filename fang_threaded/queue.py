@@ -131,7 +131,7 @@ class Queue(BaseQueue[CallersConnection]):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do beyond what every backend must do."""
+        """Returns what it can do beyond what every backend must do."""
         return capabilities(self._connections.keeps_session)
 
     @property

@@ -25,7 +25,7 @@ _CELL: Final = 10  # height of a row of a heat map
 
 
 class Column(NamedTuple):
-    """What a chart of throughput shows of one stretch of time."""
+    """Holds what a chart of throughput shows of one stretch of time."""
 
     at: datetime
     good: float

@@ -45,7 +45,7 @@ class Unauthorized(PageError):
 
 
 class Forbidden(PageError):
-    """Who asks may not do this, or the request came from another site."""
+    """The user may not do this, or the request came from another site."""
 
     status = 403
 
@@ -69,7 +69,7 @@ class TooLarge(PageError):
 
 
 class NotAForm(PageError):
-    """What was posted is not a form that a browser sends."""
+    """The posted data is not a form that a browser sends."""
 
     status = 415
 

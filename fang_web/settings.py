@@ -13,7 +13,7 @@ __all__ = ("DEFAULT_MASKED", "Settings", "checked_settings")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What ``create_app`` was given, checked.
+    """Holds the checked arguments of ``create_app``.
 
     Attributes:
         auth: says who makes a request.

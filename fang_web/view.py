@@ -21,7 +21,7 @@ REFRESHES: Final[Mapping[str, int]] = {"0": 0, "5": 5, "30": 30}
 
 
 class Behind(NamedTuple):
-    """What all requests share: the queue, what ``create_app`` was given, and the changes that go on."""
+    """Holds what all requests share: the queue, the arguments of ``create_app``, and the changes in progress."""
 
     queue: AsyncQueueable
     settings: Settings
@@ -61,7 +61,7 @@ class View:
 
     @property
     def refresh(self) -> int:
-        """Every how many seconds the live part is reloaded; 0 for never."""
+        """Returns how many seconds pass between reloads of the live part; 0 for no reloads."""
         return REFRESHES[self.parameters.choice("refresh", REFRESHES, default="5")]
 
     def may(self, role: Role | str) -> bool:

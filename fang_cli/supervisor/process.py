@@ -1,4 +1,4 @@
-"""One worker process, seen from its supervisor."""
+"""Represents one worker process to its supervisor."""
 
 import os
 import signal

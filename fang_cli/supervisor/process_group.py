@@ -43,7 +43,7 @@ TASKS_SPREAD: Final = 0.1
 
 
 class Limits(NamedTuple):
-    """When a process is replaced.
+    """Says when a process is replaced.
 
     Attributes:
         tasks: the number of tasks that it has run.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Mode(NamedTuple):
-    """How a change is run: without a question, not at all, and with numbers for programs."""
+    """Says how a change is run: without a question, not at all, or with numbers for programs."""
 
     yes: bool
     dry_run: bool

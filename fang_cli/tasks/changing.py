@@ -27,7 +27,7 @@ _ENDED_OR_RETRIED: Final = (TaskState.FAILED, TaskState.RETRIED, TaskState.FINIS
 
 
 class Bulk(NamedTuple):
-    """What is to be done, and to which tasks.
+    """Says which change to make, and to which tasks.
 
     Attributes:
         verb, done: what it is called before and after it was done.

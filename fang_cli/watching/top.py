@@ -42,7 +42,7 @@ _AROUND_A_TABLE: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What goes on: what pools have counted lately, and what they do now."""
+    """Holds what pools have counted lately, and what they do now."""
 
     since: timedelta
     stats: Stats

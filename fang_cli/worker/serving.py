@@ -17,7 +17,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 class Ports(NamedTuple):
-    """Where to listen.
+    """Says where to listen.
 
     Attributes:
         host: the address of one interface, or of all.

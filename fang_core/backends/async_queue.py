@@ -1,4 +1,4 @@
-"""The public methods of a queue for asyncio code, over the verbs of whatever backend: ``AsyncBaseQueue``.
+"""Defines the public methods of a queue for asyncio code, on the verbs of any backend: ``AsyncBaseQueue``.
 
 ``fang_core.backends.queue`` says what the author of a backend supplies: here ``_do`` and the like are coroutines. Both
 have the same methods; what is not a matter of colour stands in ``verbs``, ``shells`` and ``fang_core.tasks``.

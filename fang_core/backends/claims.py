@@ -45,7 +45,7 @@ class ClaimRequest(NamedTuple):
 
 
 class Transactions(NamedTuple):
-    """Which transactions of writers were running when a claim looked.
+    """Says which transactions of writers were running when a claim looked.
 
     A backend numbers them in the order in which they begin. What one of them inserts is seen only once it has
     committed, and may by then lie behind a cursor.

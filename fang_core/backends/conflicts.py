@@ -1,4 +1,4 @@
-"""What becomes of an insert that meets an equal unique task: pure, whatever the backend."""
+"""Decides what an insert does that meets an equal unique task. Pure, for every backend."""
 
 from datetime import datetime
 from typing import NamedTuple

@@ -110,7 +110,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Picked(NamedTuple, Generic[T]):
-    """What a claim takes of one type; ``room``, ``look_in`` and ``after_lane`` are as in ``LaneClaim``."""
+    """Holds what a claim takes of one type; ``room``, ``look_in`` and ``after_lane`` are as in ``LaneClaim``."""
 
     tasks: list[T]
     room: int
@@ -129,7 +129,7 @@ class Lanes(NamedTuple):
 
 
 class InTurn(Protocol):
-    """What ``Lanes`` has, for who finds keys while they are read: a claim reads no more of them than it needs."""
+    """Gives what ``Lanes`` has while keys are being read: a claim reads no more of them than it needs."""
 
     @property
     def keys(self) -> Iterable[str]:
@@ -214,7 +214,7 @@ def pick(
 
 
 class _Turn(Generic[T]):
-    """One claim, while it goes from key to key."""
+    """Represents a claim while it goes from key to key."""
 
     def __init__(
         self,
@@ -242,7 +242,7 @@ class _Turn(Generic[T]):
 
     @property
     def left(self) -> int:
-        """How many more tasks it may take."""
+        """Returns how many more tasks it may take."""
         return self.room - len(self.tasks)
 
     def look_in(self) -> float | None:

@@ -108,7 +108,7 @@ class Left(NamedTuple):
 
 @dataclass(slots=True)
 class Moved:
-    """What a move has done, and what it leaves where it is.
+    """Says what a move has done, and what it leaves where it is.
 
     Attributes:
         moved: how many tasks are in the target now.

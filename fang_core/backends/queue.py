@@ -1,4 +1,4 @@
-"""The public methods of a queue for threaded code, over the verbs of whatever backend: ``BaseQueue``.
+"""Defines the public methods of a queue for threaded code, on the verbs of any backend: ``BaseQueue``.
 
 The author of a backend supplies, for its two queues (``async_queue`` has the other shell, which is the same):
 

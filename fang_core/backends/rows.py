@@ -1,4 +1,4 @@
-"""How the row of a task changes, by whatever backend: pure functions from one row to the next."""
+"""Changes the row of a task, for every backend: pure functions from one row to the next."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How the row of a schedule changes, by whatever backend: pure functions from one ``ScheduleInfo`` to the next.
+"""Changes the row of a schedule, for every backend: pure functions from one ``ScheduleInfo`` to the next.
 
 A backend reads the row under its own lock or transaction, calls one of these, and writes what it returns. Functions
 that may find nothing to change return the very row that they were given.

@@ -1,4 +1,4 @@
-"""What the shells of queues need in both colours: the errors of their calls."""
+"""Has what the shells of queues need in both modes: the errors of their calls."""
 
 from collections.abc import Iterable
 

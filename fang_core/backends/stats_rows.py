@@ -1,4 +1,4 @@
-"""The history of pools as rows, for a backend that adds them up in Python: which to fold, to read and to prune.
+"""Decides which rows of history to fold, to read and to prune, for a backend that adds them up in Python.
 
 A row is one of a minute or an hour, of one writer, task type and kind. All of this is pure. A backend reads the keys,
 or the rows, that it is asked for, and does what comes back in one transaction:

@@ -1,4 +1,4 @@
-"""What the queue of a backend does for applications: one verb for each thing, with its arguments checked already.
+"""Defines the verbs that the queue of a backend offers to applications; their arguments are checked already.
 
 ``Verbs`` says what each verb gets, does and returns. How a backend answers is its own affair, and its queue's ``_do``
 brings it about: see ``fang_core.backends.queue``. A plain backend returns what is written here; one that sends

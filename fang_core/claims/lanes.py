@@ -53,7 +53,7 @@ RESTS: Final = 4
 
 
 class _Type:
-    """What a pool knows of one managed type."""
+    """Holds what a pool knows of one managed type."""
 
     __slots__ = (
         "after_lane",

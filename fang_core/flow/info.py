@@ -39,7 +39,7 @@ class TypeInfo(NamedTuple):
 
     @property
     def rules(self) -> tuple[FlowRule, ...]:
-        """What a person has set, else what the classes declare, each rule once."""
+        """Returns the rules that were set at run time, else those that the classes declare, each once."""
         if self.changed is not None:
             return self.changed
         return tuple(dict.fromkeys(rule for rules in self.declared.values() for rule in rules))

@@ -29,7 +29,7 @@ _UNITS: Final = MappingProxyType(
 @names_arguments
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How many tasks of a type run at once, in all processes together.
+    """Limits how many tasks of a type run at once, in all processes together.
 
     Attributes:
         n: how many; 0 starts none, which only the limit of the whole type may be.
@@ -55,7 +55,7 @@ class Limit:
 @names_arguments
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How fast tasks of a type start, in all processes together: ``n`` in each ``per``, evenly spread.
+    """Limits how fast tasks of a type start, in all processes together: ``n`` in each ``per``, evenly spread.
 
     A start becomes possible each ``per / n``, and those that were not used are kept, up to ``burst`` of them. So in any
     period there are at most ``burst`` starts more than the rate allows for it.
@@ -163,7 +163,7 @@ class Gcra(NamedTuple):
 
 
 class FlowSettings(NamedTuple):
-    """What claims keep to for one task type.
+    """Holds the rules that claims keep to for one task type.
 
     Attributes:
         max_running: how many of its tasks run at once.

@@ -1,1 +1,1 @@
-"""What the interpreter does that libraries have to know of: forks, the collector, imports, places in code."""
+"""Deals with the interpreter: forks, the garbage collector, imports, places in code."""

@@ -1,1 +1,1 @@
-"""What an operator sees: history, lists, explanations. Pure types and rules."""
+"""Defines what an operator sees: history, lists, explanations. Pure types and rules."""

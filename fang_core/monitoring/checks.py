@@ -1,4 +1,4 @@
-"""What ``fang doctor`` says of whatever backend: the form of a check, and the rules for pools and tasks. Pure."""
+"""Defines the checks of ``fang doctor`` for every backend: their form, and the rules for pools and tasks. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
@@ -15,7 +15,7 @@ SHOWN: Final = 3
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """Says how bad it is."""
 
     OK = "ok"
     WARNING = "warning"
@@ -25,7 +25,7 @@ class Level(StrEnum):
 
 
 class Check(NamedTuple):
-    """What one rule says, in one line.
+    """Holds the result of one rule, in one line.
 
     Attributes:
         remedy: what mends it, often a command; "" if nothing need be done.

@@ -75,7 +75,7 @@ class PoolFacts(NamedTuple):
 
     @property
     def free(self) -> int | None:
-        """How many of its workers have nothing to do; None if that is not known."""
+        """Returns how many of its workers have nothing to do; None if that is not known."""
         if self.busy is None:
             return None
         return max(0, self.workers - self.busy - (self.waiting or 0))

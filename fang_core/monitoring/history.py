@@ -1,4 +1,4 @@
-"""What pools count, as rows that can be added up, and how a pool's own rows of a minute come about.
+"""Defines the counts of pools, as rows that can be added up, and makes a pool's own rows of a minute.
 
 A pool never sends what has been added: it overwrites its own rows of a minute with that minute's totals. So a flush may
 be repeated, after a reply that was lost, and changes nothing.

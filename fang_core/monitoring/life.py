@@ -1,10 +1,10 @@
-"""What is seen of a pool by one who looks on."""
+"""Defines what an observer sees of a pool."""
 
 from enum import StrEnum
 
 
 class Life(StrEnum):
-    """What was seen of a pool."""
+    """Says what an observer has seen of a pool."""
 
     ALIVE = "alive"
     """It has beaten just now, or was heard of within half a minute."""

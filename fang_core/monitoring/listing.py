@@ -43,7 +43,7 @@ class TaskPage:
 
 
 class Count(NamedTuple):
-    """How many tasks match a filter.
+    """Says how many tasks match a filter.
 
     Attributes:
         count: how many.

@@ -28,7 +28,7 @@ FULL: Final = 0.95
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong, in a sentence.
+    """Describes one thing that is wrong, in a sentence.
 
     Attributes:
         grade: whether work stands still or is lost, or may soon.

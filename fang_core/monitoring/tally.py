@@ -122,7 +122,7 @@ class Cell:
 
     @property
     def claimed(self) -> int:
-        """How many tasks were claimed."""
+        """Returns how many tasks were claimed."""
         return self.granted - self.left
 
 

@@ -1,4 +1,4 @@
-"""The end of a process whose own threads, or whose event loop, hang while it stops."""
+"""Ends a process whose own threads, or whose event loop, hang while it stops."""
 
 import _thread
 import os

@@ -1,4 +1,4 @@
-"""The id under which a pool holds its tasks."""
+"""Keeps the id under which a pool holds its tasks."""
 
 from uuid import UUID, uuid4
 

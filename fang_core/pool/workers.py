@@ -116,7 +116,7 @@ class Workers(RunQueue, Protocol):
 
 
 class Duties(NamedTuple):
-    """What each worker of a pool is given."""
+    """Holds what each worker of a pool gets."""
 
     kinds: Kinds
     queue: Any

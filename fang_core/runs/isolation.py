@@ -1,4 +1,4 @@
-"""What a pool asks of ``fang_isolation``, which runs tasks in child processes, and imports when it first needs it."""
+"""Imports ``fang_isolation``, which runs tasks in child processes, when a pool first needs it."""
 
 import pickle
 import sys

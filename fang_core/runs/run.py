@@ -36,11 +36,11 @@ class Child(Protocol):
 
     @property
     def place(self) -> str:
-        """What is said instead of the line of code where the run stands, such as ``child process, pid 123``."""
+        """Returns what logs name instead of the run's line of code, such as ``child process, pid 123``."""
 
     @property
     def running_since(self) -> float:
-        """When the task began there, in seconds of the monotonic clock; 0.0 while the child starts and imports."""
+        """Returns when the task began there, by the monotonic clock; 0.0 while the child starts and imports."""
 
     def kill(self) -> None:
         """Kills it, so that the run ends by its interruption."""

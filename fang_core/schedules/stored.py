@@ -33,7 +33,7 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class Overlap(StrEnum):
-    """What a tick does while the task of the last tick has not ended.
+    """Says what a tick does while the task of the last tick has not ended.
 
     Tasks of ``run_now`` and ``backfill`` are not such tasks.
 
@@ -53,7 +53,7 @@ class Overlap(StrEnum):
 
 
 class Missed(StrEnum):
-    """What becomes of ticks that no pool made in time.
+    """Says what happens with ticks that no pool made in time.
 
     Attributes:
         SKIP: a tick that is later than ``missed_within``, 60 seconds unless given, is not made.
@@ -68,7 +68,7 @@ class Missed(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a backend made of a tick.
+    """Says what a backend did with a tick.
 
     Attributes:
         TICKED: the tick counts as done, and its task was inserted, unless an equal unique task waits or runs.

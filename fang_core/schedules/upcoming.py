@@ -14,7 +14,7 @@ _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Shift(StrEnum):
-    """What daylight saving does to a tick.
+    """Says what daylight saving does to a tick.
 
     Attributes:
         MOVED: clocks skip the time that the pattern names; the task is due right after the gap.

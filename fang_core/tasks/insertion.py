@@ -48,7 +48,7 @@ class NewTask(NamedTuple):
 
     @property
     def on_conflict(self) -> OnConflict:
-        """What becomes of the insert if an equal task keeps the row out."""
+        """Returns what the insert does if an equal task keeps the row out."""
         return "return" if self.terms is None else self.terms.on_conflict
 
     def inserted(self, scheduled_at: datetime, created_at: datetime) -> Task:

@@ -1,1 +1,1 @@
-"""What ``fang doctor`` looks at: facts about the database, and the rules that say what is wrong and what mends it."""
+"""Gathers facts about the database for ``fang doctor``, and has the rules that judge them and name a remedy."""

@@ -50,7 +50,7 @@ class Pooler(NamedTuple):
 
 
 class Holder(NamedTuple):
-    """What may hold back VACUUM.
+    """Describes a session, transaction or slot that may hold back VACUUM.
 
     Attributes:
         kind: a "session", a "prepared" transaction or a "slot" of replication.

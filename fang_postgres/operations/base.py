@@ -1,4 +1,4 @@
-"""What all groups of operations have: the statements of one schema name."""
+"""Defines the base of all groups of operations: the statements of one schema name."""
 
 from typing import TYPE_CHECKING
 

@@ -18,7 +18,7 @@ from fang_postgres.statement import Operation, Rows
 
 
 class KeepingOut(NamedTuple):
-    """What keeps rows out: tasks by their ids, and by their hashes tasks, and the periods of tasks that may be gone.
+    """Holds what keeps rows out: tasks by id, tasks by hash, and by hash the periods of tasks that may be gone.
 
     A period is the task's id, and when it was inserted.
     """

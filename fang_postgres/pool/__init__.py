@@ -1,1 +1,1 @@
-"""What a pool uses of Postgres: its store, heart and listener."""
+"""Contains the parts of Postgres that a pool uses: its store, heart and listener."""

@@ -1,4 +1,4 @@
-"""A pool's access to Postgres, written once for both modes."""
+"""Gives pools access to Postgres, written once for both modes."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress

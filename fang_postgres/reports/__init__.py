@@ -1,1 +1,1 @@
-"""What is read for people: the figures of ``fang status``."""
+"""Reads the figures of ``fang status``."""

@@ -77,7 +77,7 @@ def _hidden(name: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to find rows: which, in what order, and behind which place.
+    """Describes a way to find rows: which, in what order, and after which place.
 
     ``key`` names the columns of its order. ``sorts`` is whether no index has it, so that all rows are found first.
     """

@@ -77,7 +77,7 @@ def tick_stored(t: Tables) -> Statement:
 
 
 class _Seen(NamedTuple):
-    """What the statement's snapshot shows of a schedule: each null if there is none to tick."""
+    """Holds what the statement's snapshot shows of a schedule: each value is null if there is none to tick."""
 
     verdict: ColumnElement[Any]
     last_tick: ColumnElement[Any]

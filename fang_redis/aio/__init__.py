@@ -1,1 +1,1 @@
-"""The asyncio side of ``fang_redis``: what waits, and nothing else."""
+"""Has the asyncio side of ``fang_redis``: only the code that waits."""

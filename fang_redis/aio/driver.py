@@ -1,4 +1,4 @@
-"""How verbs are run, and connections made, on an event loop."""
+"""Runs verbs, and makes connections, on an event loop."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,1 +1,1 @@
-"""The connections to a server, which repeat nothing, and how operations go over them."""
+"""Manages the connections to a server, which repeat nothing, and sends operations over them."""

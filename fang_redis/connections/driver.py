@@ -1,4 +1,4 @@
-"""What of a queue's and a store's work depends on the mode: how verbs are run, and how connections are made."""
+"""Does the part of a queue's and a store's work that depends on the mode: runs verbs, and makes connections."""
 
 from collections.abc import Callable
 from functools import partial

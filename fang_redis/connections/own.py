@@ -1,4 +1,4 @@
-"""A connection of its own, for a heart or a listener, as a coroutine sees it in either mode: see also ``AsyncLink``."""
+"""Defines the connection of a heart or a listener, as a coroutine sees it in either mode: see also ``AsyncLink``."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeAlias, TypeVar

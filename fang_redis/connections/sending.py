@@ -19,7 +19,7 @@ TRIES: Final = 20
 
 
 class Read(NamedTuple):
-    """What a script has read at one moment.
+    """Holds what a script has read at one moment.
 
     Attributes:
         now: the server's clock.

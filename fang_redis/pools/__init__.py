@@ -1,1 +1,1 @@
-"""What pools write of themselves, how they show that they live, and how they hear what happens."""
+"""Writes the records of pools, shows that they live, and listens for messages to them."""

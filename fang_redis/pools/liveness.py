@@ -1,4 +1,4 @@
-"""The verbs by which pools show that they live, and take back the tasks of those that do not."""
+"""Implements the verbs by which pools show that they live, and take back the tasks of those that do not."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -28,7 +28,7 @@ class Answer(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What a dead pool held, and what its record says.
+    """Holds the tasks of a dead pool, and what its record says.
 
     Attributes:
         counter: its counter; empty if it has no record.

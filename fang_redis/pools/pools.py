@@ -1,4 +1,4 @@
-"""The verbs on the records of pools."""
+"""Implements the verbs on the records of pools."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -134,7 +134,7 @@ class _Page:
 
     @property
     def full_at(self) -> Key | None:
-        """Where the next page begins, if this one is full."""
+        """Returns where the next page begins, if this one is full."""
         return position(self._walk, self._found[-1]).key if len(self._found) == self._limit else None
 
     def takes(self, tasks: Sequence[Task]) -> bool:

@@ -1,1 +1,1 @@
-"""The verbs that write tasks, task types and schedules: generators of operations."""
+"""Implements the verbs that write tasks, task types and schedules: generators of operations."""

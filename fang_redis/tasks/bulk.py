@@ -39,7 +39,7 @@ _LEAST: Final = 20
 
 
 class _Place(NamedTuple):
-    """Where a call for many tasks goes on.
+    """Says where a call for many tasks goes on.
 
     Attributes:
         began: when the call began: it leaves alone what was inserted later.

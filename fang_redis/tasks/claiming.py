@@ -1,4 +1,4 @@
-"""The verbs of pools on tasks: claims, outcomes, what is held, what is due, and what is pruned."""
+"""Implements the verbs of pools on tasks: claims, outcomes, held tasks, due times, and pruning."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -33,7 +33,7 @@ class Level(NamedTuple):
 
 
 class Outlook(NamedTuple):
-    """What waits, as of ``now``, and the records of pools, by which it is known who serves it."""
+    """Holds the waiting tasks as of ``now``, and the records of pools, which say which of them serve these."""
 
     now: float
     pools: Sequence[Mapping[str, Any]]

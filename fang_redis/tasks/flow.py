@@ -231,7 +231,7 @@ def prune_rates(sending: Sending, task_types: Sequence[str]) -> Verb[None]:
 
 
 class FoundType(NamedTuple):
-    """What was read of a task type.
+    """Holds what was read of a task type.
 
     Attributes:
         row: what holds for it as JSON; empty if nothing does.
@@ -249,7 +249,7 @@ class FoundType(NamedTuple):
 
 
 class Types(NamedTuple):
-    """What was read of task types at one moment, and of the records of pools."""
+    """Holds what was read at one moment of task types, and of the records of pools."""
 
     now: datetime
     types: list[FoundType]
@@ -313,7 +313,7 @@ class Level(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What a claim is decided by, of one moment; it shows ``pick`` the ids of tasks.
+    """Holds the facts, of one moment, that decide a claim; it shows ``pick`` the ids of tasks.
 
     Attributes:
         fetched_last: the lane that tasks fetched by hand begin behind.
@@ -385,7 +385,7 @@ def _settings_in(task_type: str, row: str) -> FlowSettings:
 
 
 class Started(NamedTuple):
-    """What a claim has started.
+    """Holds the tasks that a claim has started.
 
     Attributes:
         tasks: None if something has changed since it was picked.

@@ -35,7 +35,7 @@ class Due(NamedTuple):
 
     @property
     def args(self) -> tuple[Argument, ...]:
-        """What the script takes."""
+        """Returns the arguments of the script."""
         return ("" if self.at is None else microseconds(self.at), microseconds(self.delay), int(self.is_given))
 
 

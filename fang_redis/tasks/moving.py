@@ -1,4 +1,4 @@
-"""The verbs that read and write whole tasks, for those that move from one queue to another."""
+"""Implements the verbs that read and write whole tasks, for moves from one queue to another."""
 
 from collections.abc import Sequence
 from uuid import UUID

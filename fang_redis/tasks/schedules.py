@@ -331,7 +331,7 @@ class ScheduleRoom:
 
 
 class Ticked(NamedTuple):
-    """What came of a tick: whether the last tick was raised, and the task that is there."""
+    """Says what a tick has done: whether the last tick was raised, and which task exists for it."""
 
     raised: bool
     task: Task | None

@@ -1,4 +1,4 @@
-"""The verbs on one task: finding, changing and removing it, and holding it by hand."""
+"""Implements the verbs on one task: finding, changing and removing it, and holding it by hand."""
 
 from collections.abc import Callable
 from contextlib import suppress

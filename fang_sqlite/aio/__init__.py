@@ -1,1 +1,1 @@
-"""The same for asyncio, over one thread."""
+"""Does the same for asyncio, over one thread."""

@@ -1,4 +1,4 @@
-"""A thread that runs what blocks for event loops: each call to its end, whatever becomes of the one who waits."""
+"""Runs blocking calls of event loops on a thread: each to its end, even if its caller is cancelled."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""The queue in a SQLite file, for asyncio code."""
+"""Defines the queue in a SQLite file, for asyncio code."""
 
 from functools import partial
 from typing import TypeVar
@@ -55,4 +55,4 @@ class AsyncSqliteQueue(SqliteQueueBase, AsyncBaseQueue[CallersConnection]):
         return await self._access.run(self._held_by)
 
     async def _doubt(self, pool_id: UUID) -> None:
-        """Nothing to look for: a fetch writes the record if it is gone."""
+        """Does nothing: a fetch writes the record if it is gone."""

@@ -1,1 +1,1 @@
-"""The connections to a file: the gate before writers, transactions, forks, and connections of callers."""
+"""Manages the connections to a file: the gate before writers, transactions, forks, and connections of callers."""

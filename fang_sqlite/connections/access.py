@@ -1,4 +1,4 @@
-"""How the calls of a mode get to the file: directly in threads, by a hop to a thread of the file's in asyncio."""
+"""Passes the calls of a mode to the file: directly in threads, through a thread of the file's in asyncio."""
 
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar

@@ -1,4 +1,4 @@
-"""The connections to one database file: one that writes, behind the gate, and those that read.
+"""Manages the connections to one database file: one that writes, behind the gate, and those that read.
 
 ``synchronous=FULL`` has each commit on the disk before it returns, so that it survives a power cut; with ``NORMAL`` the
 last commits before a power cut may be lost, though nothing if only the process dies.

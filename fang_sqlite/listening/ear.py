@@ -28,7 +28,7 @@ _MOST_AT_ONCE: Final = 100
 
 
 class Head(Protocol):
-    """What an ear hears for; all is called on the ear's thread."""
+    """Gets what an ear hears; the ear's thread calls all methods."""
 
     def hear(self, message: bytes | None) -> None:
         """Is called with each datagram, and with None if something may have been committed."""

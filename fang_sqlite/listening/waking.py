@@ -27,7 +27,7 @@ from fang_sqlite.listening.marks import Mark
 
 @dataclass
 class _Listener:
-    """One who wants to be woken; ``waits`` has the pools for which it waits just now."""
+    """Wants to be woken; ``waits`` has the pools for which it waits just now."""
 
     task_types: frozenset[str]
     on_wake: OnWake

@@ -1,1 +1,1 @@
-"""What pools write of themselves, how they show that they live, and who takes back what a dead one held."""
+"""Writes the records of pools, shows that they live, and takes back the tasks of dead ones."""

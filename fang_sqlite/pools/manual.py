@@ -1,4 +1,4 @@
-"""The pool that holds what a queue has fetched by hand: it beats, in its file alone, until the queue closes.
+"""Defines the pool that holds tasks fetched by hand: it beats, in its file alone, until the queue closes.
 
 Its record is written by the first fetch, in the transaction of that: while a caller's transaction has the file to
 itself, no other one could write it. It rescues no pools, and gets no messages; it only shows that its process lives.

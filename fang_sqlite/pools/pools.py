@@ -1,4 +1,4 @@
-"""What pools tell those who look on, and what they are told: their records, their runs, and messages to them."""
+"""Reads and writes the records of pools, the runs that they report, and messages to them."""
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""The files by which pools show that they live: a lock that dies with the process, and a counter.
+"""Handles the files by which pools show that they live: a lock that dies with the process, and a counter.
 
 A beat raises the counter in a file, and not in the database: it neither costs a commit, nor waits for a writer. A
 process that watches a pool opens its file, and tries to lock it for a moment.
@@ -25,7 +25,7 @@ _LOOKS_END_WITHIN: Final = 1.0
 
 
 class Seen(NamedTuple):
-    """What a watcher sees of a pool in its file; the default is what it sees if there is no file."""
+    """Holds what a watcher sees of a pool in its file; the default stands for a missing file."""
 
     beats: int = 0
     claims_lock: bool = False

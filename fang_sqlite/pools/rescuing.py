@@ -39,7 +39,7 @@ _RECORD: Final = "SELECT stopping, workers, max_crashes, isolated_kinds FROM fan
 
 
 class _Judged(NamedTuple):
-    """What the record of a dead pool says on its tasks."""
+    """Holds what the record of a dead pool says about its tasks."""
 
     was_stopping: bool
     workers: int | None

@@ -1,1 +1,1 @@
-"""What is read of a file for people: lists, counts, history, explanations, the audit, and its health."""
+"""Reads a file for people: lists, counts, history, explanations, the audit, and its health."""

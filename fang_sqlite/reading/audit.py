@@ -1,4 +1,4 @@
-"""The audit: who has changed what on the page."""
+"""Keeps the audit: who changed what on the page."""
 
 from fang_core.monitoring.audit import KEPT, AuditEntry, Beginning
 from fang_sqlite.connections.transaction import Transaction

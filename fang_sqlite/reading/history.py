@@ -1,4 +1,4 @@
-"""What pools have counted: rows of minutes and hours, and how task types stand now. ``stats_rows`` has the rules.
+"""Reads the counts of pools, in rows of minutes and hours, and the state of task types. ``stats_rows`` has the rules.
 
 Of the keys of rows only those are read that are asked for: the times there are, and never each row of them.
 """

@@ -1,1 +1,1 @@
-"""The verbs that write tasks, task types and schedules: functions of one transaction."""
+"""Implements the verbs that write tasks, task types and schedules: functions of one transaction."""

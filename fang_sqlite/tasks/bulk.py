@@ -46,7 +46,7 @@ class _Reached(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """One call for many tasks.
+    """Describes one call for many tasks.
 
     Attributes:
         walks: the walks that find its tasks, in the order of a task's life, so that one that moves on meanwhile is met;

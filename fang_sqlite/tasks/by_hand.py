@@ -1,4 +1,4 @@
-"""What people and applications do with one task: find, fetch, move, change, cancel and remove it."""
+"""Finds, fetches, moves, changes, cancels and removes one task, for people and applications."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""Task types that are paused, or have limits, rates or fairness: what the file keeps of them, and how it changes.
+"""Keeps the task types that are paused, or have limits, rates or fairness, in the file, and changes them.
 
 ``ManagedType`` has the rules. A type of which there is nothing to say has no row. While it has one, tasks of it that
 are inserted or revived get a lane; when its limits begin, those that are there are adopted. So the indexes of lanes,

@@ -1,4 +1,4 @@
-"""The schedules in the file: what applications do with them, and how pools turn their ticks into tasks.
+"""Keeps the schedules in the file: applications change them, and pools turn their ticks into tasks.
 
 ``schedule_rows`` has the rules. A transaction that writes has the file to itself, so that each tick is made once.
 """

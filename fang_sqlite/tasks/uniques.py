@@ -1,4 +1,4 @@
-"""Which task keeps an equal one out: functions on one transaction, for those who insert, revive, edit and remove.
+"""Finds which task keeps an equal one out: functions on one transaction, for inserts, revivals, edits and removals.
 
 A transaction that writes has the file to itself, so that what it finds here holds until it is committed. The unique
 indexes on ``uniq_hash`` and ``uniq_waiting`` say the same once more, for applications that write with their own SQL.

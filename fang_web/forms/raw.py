@@ -1,4 +1,4 @@
-"""The form of a kind whose class is not imported here: its fields as JSON, which nothing checks but JSON's own rules.
+"""Makes the form of a kind whose class is not imported here: its fields as JSON, checked only by JSON's own rules.
 
 What is masked has fields of its own, as in the form of a class: it is never shown, and stays unless another is typed.
 """

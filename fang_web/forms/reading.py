@@ -31,7 +31,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(slots=True)
 class Read:
-    """What a form holds.
+    """Holds the input of a form.
 
     Attributes:
         value: the payload.

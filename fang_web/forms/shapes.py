@@ -40,7 +40,7 @@ MISSING: Final = Missing.MISSING
 
 
 class Sort(Enum):
-    """What a field takes, and so by what it is edited."""
+    """Names what a field takes, which decides its control."""
 
     TEXT = "text"
     WHOLE = "whole number"

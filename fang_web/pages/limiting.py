@@ -38,7 +38,7 @@ _MOST: Final = 1_000_000
 
 
 class LimitsForm(NamedTuple):
-    """What the form of limits shows: a number, or a number and a period; None for an empty field.
+    """Holds the values of the form of limits: a number, or a number and a period; None for an empty field.
 
     Attributes:
         limit, rate: of the whole type.
@@ -56,7 +56,7 @@ class LimitsForm(NamedTuple):
 
 
 class KeyUse(NamedTuple):
-    """How many tasks of a key run, and how many wait, among those that were looked at."""
+    """Counts the tasks of a key that run, and that wait, among those that were looked at."""
 
     key: str
     running: int
@@ -64,7 +64,7 @@ class KeyUse(NamedTuple):
 
 
 class KeyUses(NamedTuple):
-    """Who holds a task type by key.
+    """Counts the running and waiting tasks of a task type by key.
 
     Attributes:
         keys: those with the most tasks that run, and then that wait.

@@ -19,7 +19,7 @@ from fang_web.view import View
 
 
 class TypeRow(NamedTuple):
-    """What the overview shows of a task type.
+    """Holds what the overview shows of a task type.
 
     Attributes:
         now: how it stands.

@@ -17,7 +17,7 @@ from fang_web.view import View
 
 
 class PoolRow(NamedTuple):
-    """What the page shows of a pool.
+    """Holds what the page shows of a pool.
 
     Attributes:
         pool: its record.

@@ -23,7 +23,7 @@ from fang_web.view import View
 
 
 class QueueRow(NamedTuple):
-    """What the page shows of a task type.
+    """Holds what the page shows of a task type.
 
     Attributes:
         name: its name.

@@ -1,4 +1,4 @@
-"""The queue in memory for asyncio code."""
+"""Defines the queue in memory for asyncio code."""
 
 from typing import Any, TypeVar
 from uuid import UUID
@@ -31,4 +31,4 @@ class AsyncMemoryQueue(MemoryQueueBase, AsyncBaseQueue[Any]):
         return self._held_by()
 
     async def _doubt(self, pool_id: UUID) -> None:
-        """Nothing to look for: no other pool takes it for dead."""
+        """Does nothing: no other pool takes it for dead."""

@@ -1,4 +1,4 @@
-"""The audit of the memory backend."""
+"""Keeps the audit of the memory backend."""
 
 from __future__ import annotations
 

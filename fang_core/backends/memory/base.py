@@ -1,4 +1,4 @@
-"""What both queues in memory have.
+"""Defines what both queues in memory share.
 
 There are no transactions here: an insert stands at once, whatever ``connection`` was given.
 """

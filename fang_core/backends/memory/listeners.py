@@ -1,4 +1,4 @@
-"""Those who are woken by inserts into a memory backend, and told what is said to pools."""
+"""Wakes the pools of a memory backend after inserts, and passes on messages to pools."""
 
 from collections.abc import Iterable
 from uuid import UUID

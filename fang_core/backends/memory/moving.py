@@ -1,4 +1,4 @@
-"""How tasks are moved out of the memory backend, and into it."""
+"""Moves tasks out of the memory backend, and into it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pools of the memory backend ask once in a while."""
+"""Answers the occasional questions of pools on the memory backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schedules of the memory backend, behind the lock of its state."""
+"""Keeps the schedules of the memory backend, behind the lock of its state."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -125,12 +125,12 @@ class MemorySchedules:
             return ScheduleState(now, last_ticks, None if version == known else wanted, version)
 
     def tick(self, tick: Tick) -> bool:
-        """One task for each tick of a class, however often it is asked for; whether the last tick was raised."""
+        """Inserts one task for each tick of a class, if called again too; returns whether the last tick was raised."""
         raised, _ = self._tick(tick, by_hand=False)
         return raised
 
     def tick_by_hand(self, tick: Tick) -> Task | None:
-        """Like ``tick``; the task that is there now, or None where the tick lies back and was done before."""
+        """Does what ``tick`` does; returns the task that exists now, or None if the tick was done before."""
         _, task = self._tick(tick, by_hand=True)
         return task
 

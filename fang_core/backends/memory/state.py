@@ -1,4 +1,4 @@
-"""What the memory backend does, as one pure state behind one lock; the clock is an argument."""
+"""Implements the memory backend, as one pure state behind one lock; the clock is an argument."""
 
 import threading
 from collections import Counter
@@ -325,12 +325,12 @@ class MemoryState:
         return managed is not None and managed.is_managed(now)
 
     def running(self, task_type: str) -> dict[str, int]:
-        """How many tasks of each key run."""
+        """Returns how many tasks of each key run."""
         of_type = (task for task in self.tasks.values() if task.task_type == task_type)
         return Counter(task.lane or "" for task in of_type if task.state is TaskState.IN_PROGRESS)
 
     def due(self, task_types: Sequence[str], kinds: Sequence[str] | None, now: datetime) -> list[Task]:
-        """In the order in which they are to be run."""
+        """Returns them in the order in which they are to be run."""
         order = {task_type: place for place, task_type in enumerate(task_types)}
         return sorted(
             (

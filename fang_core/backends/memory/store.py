@@ -1,4 +1,4 @@
-"""What pools see of the memory backend."""
+"""Defines the store of pools on the memory backend."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""What the memory backend knows of unique tasks beyond their rows."""
+"""Holds what the memory backend knows of unique tasks beyond their rows."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field

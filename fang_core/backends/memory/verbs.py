@@ -1,4 +1,4 @@
-"""What a queue in memory does for applications: the ``Verbs`` of a ``MemoryState``. None of these ever waits."""
+"""Implements the ``Verbs`` of a queue in memory, on a ``MemoryState``. None of them ever waits."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -153,7 +153,7 @@ class StatsSuite:
             heat(backend, "A", timedelta(0))
 
     def test_what_becomes_of_runs_is_counted(self, backend: Backend) -> None:
-        """Of a task that fails three times, one that cancels itself, and one that has expired."""
+        """Checks a task that fails three times, one that cancels itself, and one that has expired."""
         for ending in ("fail", "cancel"):
             backend.insert(backend.note(ending=ending))
         backend.insert(backend.note(), expires=timedelta(microseconds=1))

@@ -84,7 +84,7 @@ class HistorySuite:
         assert finished(backend) == 2 * ROW.finished
 
     def test_adding_up_changes_no_sum(self, backend: Backend) -> None:
-        """Those of pools' minutes, by two at once, and of hours, more than once."""
+        """Adds up pools' minutes by two at once, and hours more than once."""
         client, other = backend.client(), backend.client()
         row = StatsRow(started=5, finished=4, queue_s=0.5, run_s=0.25, queue={2: 1}, run={3: 2, 40: 1})
         now = client.tell_time()
@@ -110,7 +110,7 @@ class HistorySuite:
         assert finished(backend) == 5 * ROW.finished
 
     def test_a_minute_that_came_late_is_in_its_hour_all_the_same(self, backend: Backend) -> None:
-        """Such as that of a pool that wrote while the backend's clock was set back."""
+        """A pool may write one while the backend's clock is set back."""
         client = backend.client()
         hour = hour_of(client.tell_time() - 4 * HOUR)
         backend.past_stats(PAIR, [(hour + MINUTE, ROW)])

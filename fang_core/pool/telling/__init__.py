@@ -1,1 +1,1 @@
-"""What a pool tells of itself and of its runs: its health, stuck runs, counts, and what it does now."""
+"""Reports on a pool and its runs: its health, stuck runs, counts, and what it does now."""

@@ -36,7 +36,7 @@ _NO_POOL: Final = UUID(int=0)
 
 
 class Look(NamedTuple):
-    """What one look at all pools has brought.
+    """Holds the result of one look at all pools.
 
     Attributes:
         quiet: for how many seconds the session that holds the lock of a pool has been quiet, by the server's clock:
@@ -53,7 +53,7 @@ class Look(NamedTuple):
 
 
 class Glance:
-    """What one reader has seen so far. Times are seconds of one monotonic clock."""
+    """Holds what one reader has seen so far. Times are seconds of one monotonic clock."""
 
     def __init__(self) -> None:
         self._watch = Watch()
@@ -87,7 +87,7 @@ class Glance:
         return self._began is not None and (not waits_for or self._now - self._began >= LONGEST)
 
     def life(self, pool_id: UUID, told: timedelta | None = None) -> Life:
-        """What is known of this pool by now, which ``told`` so long ago what it does; None if it never has.
+        """Judges this pool by now; ``told`` is how long ago it reported what it does, None if it never did.
 
         One that has registered since the last look is alive.
         """

@@ -1,1 +1,1 @@
-"""How a task becomes a payload and is read again: what is refused, and what changes between releases."""
+"""Turns tasks into payloads and back: refuses some values, and reads payloads of other releases."""

@@ -1,1 +1,1 @@
-"""Which tasks a call for many is about, and how it goes through them."""
+"""Selects the tasks that a call for many is about, and goes through them."""

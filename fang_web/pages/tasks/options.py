@@ -1,4 +1,4 @@
-"""The options of an insert or an edit in a form: how they are shown, and how what was typed is read."""
+"""Shows the options of an insert or an edit in a form, and reads the input."""
 
 import json
 from collections.abc import Callable, Mapping
