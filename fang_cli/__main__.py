@@ -3,6 +3,7 @@
 import errno
 import gc
 import sys
+from io import TextIOWrapper
 from typing import Final
 
 from fang_cli.ending import ENDED_BY_SIGTERM, Ended, end_at_sigterm, end_in_peace, hold_signals
@@ -42,6 +43,9 @@ def _run() -> None:
         end_in_peace()
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # its encoding may lack characters of tasks, as a pipe's cp1252 does
+            stream.reconfigure(errors="backslashreplace")
     try:
         fang(prog_name="fang")
     except OSError as error:

@@ -4,16 +4,17 @@ This module imports nothing but click, and what an error needs when there is one
 """
 
 import gc
+import sys
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
 
 from fang_cli.ending import end_in_peace
-from fang_cli.exit_codes import INTERRUPTED, WRONG_USAGE, exit_code
+from fang_cli.exit_codes import INTERRUPTED, UNREAD, WRONG_USAGE, exit_code
 from fang_cli.supervisor.report import mark
 
 _ALIKE: Final = 0.6
@@ -25,6 +26,12 @@ class _OneLine(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         click.echo(f"{mark()}fang: {self.message}", file=file, err=True)
+
+
+def _end_unread() -> NoReturn:
+    """Ends the command whose output nobody reads any more."""
+    sys.stdout = None  # what is left of the output would fail again, with a traceback
+    sys.exit(UNREAD)
 
 
 class WrongCommandLine(_OneLine):
@@ -41,6 +48,8 @@ class Group(click.Group):
     ) -> click.Context:
         try:
             return super().make_context(info_name, args, parent, **extra)
+        except BrokenPipeError:
+            _end_unread()
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
@@ -49,6 +58,8 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            _end_unread()
         except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError, _OneLine):
             raise
         except click.UsageError as error:

@@ -23,9 +23,14 @@ class Number(NamedTuple):
     is_least: bool = False
 
 
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # the command knows how to end; rich would end it with the code of an error
+
+
 def stdout() -> Console:
     """Returns the console that tables are printed to."""
-    console = Console(highlight=False)
+    console = _Output(highlight=False)
     if not console.is_terminal:
         console.width = _PIPED_WIDTH  # there is no edge to fold at
     return console

@@ -12,9 +12,15 @@ from click.testing import CliRunner, Result
 
 from fang_cli.commands import fang
 from fang_cli.settings import chosen_database_url, chosen_schema, settings
+from fang_core import Queueable, Runnable
 from fang_core.errors import UsageError
+from fang_sqlite import SqliteQueue
 
 PASSWORD = "not-to-be-shown"
+
+
+class Failing(Runnable):
+    def run(self, queue: Queueable) -> None: ...
 
 
 def invoke(*arguments: str) -> Result:
@@ -195,3 +201,27 @@ def test_an_output_that_cannot_be_written_is_one_line(arguments: list[str], buff
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=env)
     assert (done.returncode, done.stderr) == (1, "fang: the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["schedules", "--help"], ["status"], ["status", "--json"]])
+def test_an_output_that_nobody_reads_ends_the_command_as_sigpipe_would(tmp_path: Path, arguments: list[str]) -> None:
+    SqliteQueue(tmp_path / "tasks.db").insert_task(Failing())
+    env = os.environ | {"FANG_DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db"}
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "fang_cli", *arguments]
+    with open(writing, "w") as unread:
+        done = subprocess.run(command, stdout=unread, stderr=subprocess.PIPE, text=True, check=False, env=env)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_characters_that_the_output_cannot_hold_are_written_as_escapes(tmp_path: Path, encoding: str) -> None:
+    queue = SqliteQueue(tmp_path / "tasks.db")
+    queue.fail_task(queue.insert_task(Failing()), "no \u65e5\u672c here")
+    command = [sys.executable, "-m", "fang_cli", "tasks", "list", "--database-url", f"sqlite:///{tmp_path}/tasks.db"]
+    env = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": "300"}
+    done = subprocess.run(command, capture_output=True, check=False, env=env)
+    said = "no \u65e5\u672c here" if encoding == "utf-8" else "no \\u65e5\\u672c here"
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert said in done.stdout.decode(encoding)
