@@ -1,7 +1,8 @@
 """Schedules whose processes are killed: one task for each tick, and none is missed while one pool lives.
 
 One schedule is that of a class, the others are in the database. Of the class' ticks only the latest is made up for: it
-may leave out those that the same pattern in the database, which makes up for all, shows that all pools were late for.
+may leave out those that the same pattern in the database, which makes up for all, shows that all pools were late for,
+and those that came while a pool took long to start: the other one is killed meanwhile, maybe between two schedules.
 """
 
 import textwrap
@@ -91,19 +92,24 @@ def test_each_tick_makes_one_task_though_pools_of_either_mode_are_killed(url: st
     try:
         for process in lives:
             process.wait_until_started()
+        slow_starts: list[tuple[datetime, datetime]] = []
         victim = kills = 0
         while kills < KILLS or not all(made(url, name) >= (1 if name == "one" else 3) for name in ("Beat", *SCHEDULES)):
             kills += 1
-            killed_at = time.monotonic()
+            killed_at, began = time.monotonic(), datetime.now(UTC)
             lives[victim].kill()
             lives[victim] = Process(programs[victim], url)
             lives[victim].wait_until_started()  # the other one lives meanwhile
+            if time.monotonic() > killed_at + PERIOD.total_seconds() / 2:
+                slow_starts.append((began - PERIOD, datetime.now(UTC) + PERIOD))
             victim = 1 - victim
             time.sleep(max(0.0, killed_at + KILL_EVERY - time.monotonic()))
     finally:
         for process in lives:
             process.kill()
     with psycopg.connect(url) as connection:
+        # Of one snapshot: the server may still be at work on the last statement of a process that was killed.
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         rows = connection.execute(
             "SELECT coalesce(metadata ->> 'name', 'Beat'), id, created_at FROM fang.fang_tasks ORDER BY scheduled_at"
         ).fetchall()
@@ -117,5 +123,6 @@ def test_each_tick_makes_one_task_though_pools_of_either_mode_are_killed(url: st
         assert len(ticks) == len(tasks), f"a task of {name} is of no tick"
         missed = [at for at in made_back if at >= ticks[-1] and at not in ticks]
         if name == "Beat":
-            missed = [at for at in missed if made_at.get(tick_id("pattern", at), at) < at + PERIOD / 2]
+            in_time = [at for at in missed if made_at.get(tick_id("pattern", at), at) < at + PERIOD / 2]
+            missed = [at for at in in_time if not any(since <= at <= until for since, until in slow_starts)]
         assert name == "one" or not missed, f"ticks of {name} were missed: {missed}"
