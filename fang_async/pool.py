@@ -34,10 +34,9 @@ class AsyncWorkerPool(PoolBase[AsyncBackend]):
         keep_finished, keep_failed: the age from which kept rows of these task types are pruned; None keeps them.
         listen: whether inserts wake the pool by NOTIFY; never if the queue is behind a pooler.
         lease: how long a pool may show no sign of life before other pools take it for dead and run its tasks; longer
-        than
-            the longest call of C code that holds the GIL.
-        max_crashes: how often the process may die under a task before that is failed as crashed; 1 and 2 fail
-            innocent tasks with it.
+            than the longest call of C code that holds the GIL.
+        max_crashes: how often the process may die under a task before that is failed as crashed; 1 and 2 fail innocent
+            tasks with it.
         stuck_after: how long after its interruption a run that has not ended counts as stuck: its outcome is written,
             and another worker takes its place.
         max_stuck: with more stuck runs than this, ``run()`` ends the process with exit code 71; None allows as many as

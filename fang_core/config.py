@@ -111,8 +111,7 @@ class PoolOptions:
         max_tasks_per_child: after how many runs a child process is replaced, if runs are isolated; None for never.
         isolate_suspects: whether tasks under which pools have died run in child processes, if they can.
         retries_first: whether due tasks that have failed, or crashed, run before all other tasks of the same type and
-        priority,
-            unless the type has limits, rates or fairness.
+            priority, unless the type has limits, rates or fairness.
         stats: whether the pool counts its runs for the history, and keeps that.
         keep_stats: how long the hours of the history are kept; None keeps them.
     """

@@ -107,10 +107,11 @@ class Task(NamedTuple):
         pool_id, claimed_at: the pool that holds the task, and since when; None unless in progress.
         uniq_hash: SHA-256 over the canonical metadata of a unique task.
         conflict: true if an insert wrote nothing because this task was there already.
-        headers: texts that travel with the task besides its payload. timeout: how long each run may take; None if it
-        has no limit. expires_at: no run begins after this time; None if the task does not expire. cancel_request: says
-        who asked that the task be cancelled, when and why: ``by``, ``at`` and ``reason``. group_limit: once the task is
-        a suspect: how many suspects its pool may hold at once, 1 if it must run alone;
+        headers: texts that travel with the task besides its payload.
+        timeout: how long each run may take; None if it has no limit.
+        expires_at: no run begins after this time; None if the task does not expire.
+        cancel_request: says who asked that the task be cancelled, when and why: ``by``, ``at`` and ``reason``.
+        group_limit: once the task is a suspect: how many suspects its pool may hold at once, 1 if it must run alone;
             None means as many as the pool has workers.
         progress: how far its run is, if that tells, up to a second ago. Only ``find_task_by_id`` reads it.
         lane: the key by which limits and fairness count the task; ``""`` if its task type has such, and the task has no

@@ -44,9 +44,9 @@ def create_app(
             database URL, of which the page makes a queue of its own.
         auth: who may see the page, and what they may do: ``basic(...)``, a function of the request that returns a
             ``User``, or ``OpenOnLoopback()``. There is no default: without it the page does not start.
-        read_only: whether no user can change anything, whatever their role. masked: fields of payloads whose names
-        contain one of these are shown as dots, to everybody. origin: the origin of the page as browsers see it, like
-        ``https://tasks.example.com``, if a proxy stands before
+        read_only: whether no user can change anything, whatever their role.
+        masked: fields of payloads whose names contain one of these are shown as dots, to everybody.
+        origin: the origin of the page as browsers see it, like ``https://tasks.example.com``, if a proxy stands before
             it.
 
     Raises ``UsageError`` for arguments that cannot be used, and ``MissingExtra`` if a URL needs a driver.

@@ -17,8 +17,9 @@ class Settings:
 
     Attributes:
         auth: says who makes a request.
-        read_only: whether no user can change anything. masked: what is part of the names of fields that are never
-        shown, in lower case. origin: the page's own origin, as browsers see it; None if it is that of the Host header.
+        read_only: whether no user can change anything.
+        masked: what is part of the names of fields that are never shown, in lower case.
+        origin: the page's own origin, as browsers see it; None if it is that of the Host header.
     """
 
     auth: Auth

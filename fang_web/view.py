@@ -34,10 +34,12 @@ class View:
     Attributes:
         request: the request.
         user: who makes it.
-        queue: what the page shows. Pages ask it for everything, its ``audit`` too, and use nothing else. settings: what
-        ``create_app`` was given. lasting: the changes of this page that may outlive their requests. parameters: those
-        of the query string. form: the fields of the form, in an action; none in a page. nonce: of the scripts of this
-        response, and of every element with attributes of htmx, as ``hx-nonce``.
+        queue: what the page shows. Pages ask it for everything, its ``audit`` too, and use nothing else.
+        settings: what ``create_app`` was given.
+        lasting: the changes of this page that may outlive their requests.
+        parameters: those of the query string.
+        form: the fields of the form, in an action; none in a page.
+        nonce: of the scripts of this response, and of every element with attributes of htmx, as ``hx-nonce``.
     """
 
     def __init__(self, request: Request, user: User, behind: Behind, *, nonce: str, form: Parameters) -> None:

@@ -87,7 +87,7 @@ class ProcessGroup:
     Args:
         spawn: starts a process, given the number of its place, the generation and the time; it may raise ``OSError``.
         is_reloading: whether the code is being worked on: broken code then waits for its next change, and nothing is
-        given up.
+            given up.
 
     Attributes:
         code: the exit code of the supervisor, as far as it is known.

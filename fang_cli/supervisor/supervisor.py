@@ -74,8 +74,9 @@ class Supervisor:
 
     Args:
         arguments: of ``fang worker`` in each process.
-        answers: is kept informed of the processes. reloading: tells of changes of the code, if it is given;
-        ``on_reload`` is called when processes are replaced. standby: a process that was started ahead, if there is one.
+        answers: is kept informed of the processes.
+        reloading: tells of changes of the code, if it is given; ``on_reload`` is called when processes are replaced.
+        standby: a process that was started ahead, if there is one.
     """
 
     def __init__(

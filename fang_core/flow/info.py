@@ -17,9 +17,10 @@ class TypeInfo(NamedTuple):
         paused_at, paused_by, pause_reason: when it was paused, by whom and why; None unless it is.
         settings: what holds: ``changed`` if a person has set something, else the strictest of ``declared``.
         declared: what the classes in the code of pools declare, by kind.
-        changed: the limits that were set at run time, an empty tuple for no limits; None if none were set. changed_at,
-        changed_by, change_reason: when, by whom and why; None if none were set. running: how many of its tasks are in
-        progress. waiting: how many wait, due or not; ``MOST_COUNTED`` stands for that many or more.
+        changed: the limits that were set at run time, an empty tuple for no limits; None if none were set.
+        changed_at, changed_by, change_reason: when, by whom and why; None if none were set.
+        running: how many of its tasks are in progress.
+        waiting: how many wait, due or not; ``MOST_COUNTED`` stands for that many or more.
     """
 
     task_type: str

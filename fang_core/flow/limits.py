@@ -108,7 +108,7 @@ class Fair:
     Attributes:
         by: makes the key, see ``Limit``.
         weights: how many turns keys get that are to have more than one: 2 for twice as many tasks. A key that is not
-        named has 1.
+            named has 1.
 
     Raises ``UsageError``.
     """

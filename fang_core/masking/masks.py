@@ -27,7 +27,7 @@ class Masks:
         words: a field whose name contains one of these is hidden, in whatever case, and however its words are joined:
             ``api_key`` hides ``X-Api-Key`` and ``apiKey`` too.
         names: the names of further fields that are hidden; None hides all fields, since it is unknown which are
-        secrets.
+            secrets.
     """
 
     def __init__(self, words: frozenset[str] = frozenset(), names: frozenset[str] | None = frozenset()) -> None:

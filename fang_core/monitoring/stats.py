@@ -45,10 +45,10 @@ class KindStats:
 
     Attributes:
         task_type: the task type.
-        kind: the kind; ``(others)`` for those that pools did not count separately. started: runs that began. Those of
-        them that are counted nowhere below go on, or were snoozed or interrupted. arrived: tasks that a pool claimed
-        for the first time; they stand for what was inserted. finished: runs that ended well, once that is written; one
-        whose outcome was lost counts here as well as in
+        kind: the kind; ``(others)`` for those that pools did not count separately.
+        started: runs that began. Those of them that are counted nowhere below go on, or were snoozed or interrupted.
+        arrived: tasks that a pool claimed for the first time; they stand for what was inserted.
+        finished: runs that ended well, once that is written; one whose outcome was lost counts here as well as in
             ``lost``.
         retried: runs that failed, or crashed, and whose task waits for another.
         failed: runs that ended their task for good.

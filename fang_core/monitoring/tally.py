@@ -76,9 +76,11 @@ class Cell:
     Attributes:
         granted, left: tasks that were claimed: ``granted - left``. At 0 left, the next one is timed.
         again: those that had been claimed before.
-        every: one run in ``every`` is timed; ``weight`` is the same for the next one. taken: how many were chosen to be
-        timed since ``every`` was set; at ``limit`` it is doubled. unrun: those that no worker began. back: runs whose
-        task goes back as it was, or was snoozed. ended_otherwise: runs that were cancelled.
+        every: one run in ``every`` is timed; ``weight`` is the same for the next one.
+        taken: how many were chosen to be timed since ``every`` was set; at ``limit`` it is doubled.
+        unrun: those that no worker began.
+        back: runs whose task goes back as it was, or was snoozed.
+        ended_otherwise: runs that were cancelled.
     """
 
     __slots__ = (

@@ -61,9 +61,9 @@ class PoolControl(Control):
     """Controls a pool with workers.
 
     Args:
-        on_stop: called, where the pool lives, when a message asks the pool to stop. on_resize: called, where the pool
-        lives, with the number of workers that a message asks for. on_missing: called, where the pool lives, before each
-        beat at which workers are missing.
+        on_stop: called, where the pool lives, when a message asks the pool to stop.
+        on_resize: called, where the pool lives, with the number of workers that a message asks for.
+        on_missing: called, where the pool lives, before each beat at which workers are missing.
     """
 
     def __init__(

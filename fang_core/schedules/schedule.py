@@ -144,8 +144,7 @@ class Every:
     Attributes:
         interval: the time from one tick to the next: between a second and a hundred years.
         anchor: a time at which it is due, from which all other ticks are counted, before it and after it: a datetime
-        with a
-            zone, kept in UTC. The time at which the schedule is put, in whole seconds, unless given.
+            with a zone, kept in UTC. The time at which the schedule is put, in whole seconds, unless given.
 
     Raises:
         UsageError: the interval is too short or too long, or the anchor has no zone, or no zone can show it.

@@ -43,7 +43,7 @@ class Overlap(StrEnum):
         QUEUE_ONE: inserts nothing if that task waits. If it runs, the tick waits for its end; of several ticks that
             come meanwhile, the latest does.
         CANCEL_RUNNING: cancels that task, and inserts its own at once: a run that does not heed its interruption goes
-        on while the new one runs.
+            on while the new one runs.
     """
 
     ALLOW = "allow"
@@ -231,13 +231,16 @@ class ScheduleInfo(NamedTuple):
     Attributes:
         name: its name; for the schedule of a class, the class's kind, or the oldest of its former kinds.
         last_tick: the time of its last tick; at first the time when it began.
-        kind: the kind of its tasks; None if its class decides about it, and no ``put`` has replaced that. task_type:
-        decides which pools make its ticks. metadata: the payload of its tasks, as JSON text with their kind. options:
-        the options of its tasks. cron, every, at, anchor, tz: when it is due: one of the first three is not None.
-        overlap, missed, missed_within, jitter, until, pause_on_failure: see ``ScheduleSpec``. paused, paused_until,
-        paused_at, paused_by, pause_reason: whether it is paused, until when (None: until ``resume``), since when, by
-        whom and why. last_task_id: the task of the last tick that inserted one. declared: what the class says: its
-        ``kind``, its ``task_type``, and ``cron`` and ``tz``, or ``at``; None if no
+        kind: the kind of its tasks; None if its class decides about it, and no ``put`` has replaced that.
+        task_type: decides which pools make its ticks.
+        metadata: the payload of its tasks, as JSON text with their kind.
+        options: the options of its tasks.
+        cron, every, at, anchor, tz: when it is due: one of the first three is not None.
+        overlap, missed, missed_within, jitter, until, pause_on_failure: see ``ScheduleSpec``.
+        paused, paused_until, paused_at, paused_by, pause_reason: whether it is paused, until when (None: until
+            ``resume``), since when, by whom and why.
+        last_task_id: the task of the last tick that inserted one.
+        declared: what the class says: its ``kind``, its ``task_type``, and ``cron`` and ``tz``, or ``at``; None if no
             class has this schedule.
         changed_at, changed_by, change_reason: when it was put, paused or resumed last, by whom and why. A tick is made
             only if its pool has seen this change.

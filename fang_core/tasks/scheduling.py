@@ -305,8 +305,8 @@ class QueueSchedules:
             name: the name of a schedule.
             start, end: times with a zone.
             overlap: with ``"allow"`` there is a task for each tick, 10,000 at most. With any other value only the
-            latest is inserted, and judged as for a tick. connection: a connection of the caller's; the tasks are then
-            committed or rolled back with its writes.
+                latest is inserted, and judged as for a tick.
+            connection: a connection of the caller's; the tasks are then committed or rolled back with its writes.
 
         Raises like ``run_now``; ``UsageError`` also if there are too many ticks.
         """
@@ -471,8 +471,8 @@ class AsyncQueueSchedules:
             name: the name of a schedule.
             start, end: times with a zone.
             overlap: with ``"allow"`` there is a task for each tick, 10,000 at most. With any other value only the
-            latest is inserted, and judged as for a tick. connection: a connection of the caller's; the tasks are then
-            committed or rolled back with its writes.
+                latest is inserted, and judged as for a tick.
+            connection: a connection of the caller's; the tasks are then committed or rolled back with its writes.
 
         Raises like ``run_now``; ``UsageError`` also if there are too many ticks.
         """

@@ -86,7 +86,8 @@ class Terms(NamedTuple):
         compared: the hash of the compared fields.
         waiting: the same if the row keeps equal ones out until it is claimed, otherwise None.
         period: the same if it keeps equal ones out for a time, otherwise None.
-        within: how long that time is; None means without an end. on_conflict: see ``Unique``.
+        within: how long that time is; None means without an end.
+        on_conflict: see ``Unique``.
     """
 
     compared: str

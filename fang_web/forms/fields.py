@@ -36,9 +36,11 @@ class Field:
         empty: whether 'empty text' is ticked; None if the field has no such box.
         given: the entries of 'is it there', and which is chosen; empty if the group or list has no such choice.
         chosen: the entry of ``given`` that is chosen.
-        hidden: names and texts of hidden controls. fields: those of a group, or the rows of a list. removable: whether
-        it is a row that can be removed. removed: whether that is ticked. kept: whether a secret has a value, which
-        stays unless another is typed.
+        hidden: names and texts of hidden controls.
+        fields: those of a group, or the rows of a list.
+        removable: whether it is a row that can be removed.
+        removed: whether that is ticked.
+        kept: whether a secret has a value, which stays unless another is typed.
     """
 
     name: str

@@ -42,8 +42,10 @@ class Verb(NamedTuple):
         done: what was done to the tasks, in a word.
         says: what it does, in a sentence.
         states: the states of the tasks that it can change.
-        unasked: those that it changes if no state was chosen. role: who may do it. since: the time by which tasks that
-        came after the preview are left out. make: does it, and returns how many tasks it changed.
+        unasked: those that it changes if no state was chosen.
+        role: who may do it.
+        since: the time by which tasks that came after the preview are left out.
+        make: does it, and returns how many tasks it changed.
     """
 
     name: str
