@@ -35,7 +35,7 @@ _NOT_THIS_ONE: Final = (OSError, TimeoutError, asyncpg.PostgresConnectionError, 
 
 class Connector(BaseConnector[Password]):
     """Makes connections of asyncpg's on the loop that runs. It calls an async ``password`` on that loop, and any other
-    on a thread of its own. Raises ``UsageError`` if the URL has parameters that cannot be honoured."""
+    on a thread of its own. Raises ``UsageError`` if the URL has parameters that cannot take effect."""
 
     def __init__(self, url: "str | URL", password: Password | None, schema: str, *, keeps_session: bool) -> None:
         checked = address(url).refuse_beyond_asyncpg()

@@ -55,7 +55,7 @@ class AsyncQueue(AsyncBaseQueue[CallersConnection]):
     connections; while it still runs, calls on another loop raise ``UsageError``, and nothing is sent.
 
     ``connection=`` of its methods takes an asyncpg connection, or an ``AsyncSession``, ``async_scoped_session`` or
-    ``AsyncConnection`` on Postgres. On a connection in autocommit a call stands at once.
+    ``AsyncConnection`` on Postgres. On a connection in autocommit a call takes effect at once.
 
     Args:
         database: a URL.
@@ -64,8 +64,8 @@ class AsyncQueue(AsyncBaseQueue[CallersConnection]):
         max_payload_bytes: larger payloads are refused.
         duplicated_tasks: False makes every task unique whose insert does not say otherwise.
         inject: functions that are called with the headers of each insert, which they may change: once for each call,
-            before anything is sent, on the caller's thread. What one raises is raised by the insert. They are not
-            called for tasks of schedules, by pools or by ``schedule_task``, since a tick has no caller.
+            before anything is sent, on the caller's thread. The insert raises their exceptions. They are not called for
+            tasks of schedules, by pools or by ``schedule_task``, since a tick has no caller.
         insert_middleware: functions from an ``Insertion`` to a context manager that goes around each ``insert_task``
             and ``insert_tasks``, in the context of the caller. Not around tasks of schedules.
         behind_pooler: whether connections go through a transaction pooler, such as PgBouncer. Then nothing is kept in
@@ -76,7 +76,7 @@ class AsyncQueue(AsyncBaseQueue[CallersConnection]):
         password: returns the password, for a URL without one. It is called for each connection that is made, on the
             loop if it is an async function, or else on a thread of its own; and once more if the password is refused.
 
-    Raises ``UsageError`` if the URL has parameters that cannot be honoured.
+    Raises ``UsageError`` if the URL has parameters that cannot take effect.
     """
 
     _logger = logger

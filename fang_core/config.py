@@ -103,8 +103,8 @@ class PoolOptions:
             its worker replaced, and its late end ignored.
         max_stuck: how many stuck runs the process bears: with more, ``run()`` and ``fang worker`` end it with exit code
             71. None allows as many as there are workers.
-        warn_after: how long a run may go on, and the event loop stand still, before a warning says where it stands;
-            None warns of nothing.
+        warn_after: how long a run may take, and the event loop stand still, before a warning says where it stands; None
+            turns warnings off.
         log_tracebacks: whether the log line of a failed run has its traceback, whose text may quote payloads.
         middleware: goes around each run, outside the middleware of its class; the first one is the outermost.
         lifespan: makes the context manager whose value runs get as ``current_run().state``.
@@ -112,7 +112,7 @@ class PoolOptions:
         isolate_suspects: whether tasks under which pools have died run in child processes, if they can.
         retries_first: whether due tasks that have failed, or crashed, run before all other tasks of the same type and
             priority, unless the type has limits, rates or fairness.
-        stats: whether the pool counts its runs for the history, and keeps that.
+        stats: whether the pool counts its runs for the history, and prunes that.
         keep_stats: how long the hours of the history are kept; None keeps them.
     """
 

@@ -1,4 +1,4 @@
-"""Defines what ``queue.control`` can tell a pool, and the form in which it crosses: a kind, and an object of JSON.
+"""Defines the messages of ``queue.control`` to a pool, and the form in which they are sent: a kind, and a JSON object.
 
 A pool ignores a message of a kind that it does not know: the sender may be of a later version.
 """

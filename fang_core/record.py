@@ -113,9 +113,9 @@ class Task(NamedTuple):
         cancel_request: says who asked that the task be cancelled, when and why: ``by``, ``at`` and ``reason``.
         group_limit: once the task is a suspect: how many suspects its pool may hold at once, 1 if it must run alone;
             None means as many as the pool has workers.
-        progress: how far its run is, if that tells, up to a second ago. Only ``find_task_by_id`` reads it.
-        lane: the key by which limits and fairness count the task; ``""`` if its task type has such, and the task has no
-            key; None otherwise.
+        progress: how far its run has got, if it reports that, up to a second ago. Only ``find_task_by_id`` reads it.
+        lane: the key by which limits and fairness count the task; ``""`` if its task type has limits or fairness, and
+            the task has no key; None otherwise.
     """
 
     id: UUID
@@ -183,13 +183,13 @@ def was_charged(task: Task | ClaimedTask) -> bool:
 
 
 class LiveRun(NamedTuple):
-    """Describes a run that goes on, as its pool has told last.
+    """Describes a run in progress, as its pool has last reported it.
 
     Attributes:
         id, kind: its task.
         seconds: for how long it had been going on at ``PoolInfo.seen_at``.
         attempt: the attempt of its task.
-        progress: how far it is, if it tells.
+        progress: how far it has got, if it reports that.
     """
 
     id: UUID
@@ -203,16 +203,16 @@ class PoolInfo(NamedTuple):
     """Describes a registered pool. One whose process has died stays registered until another pool finds it dead.
 
     Attributes:
-        id: the id under which it claims, and can be told something.
+        id: the id under which it claims, and gets messages.
         mode: ``"threaded"``, ``"async"``, or ``"manual"``: a queue that fetches tasks by hand.
         host, pid: its process.
         task_types, kinds: the tasks that it runs.
         workers: how many tasks it runs at once.
         stopping: whether it has said that it stops.
-        runs: what it has told of its runs, by the ids of their tasks.
-        busy: how many of its workers run a task; None if it has not told, as pools of older releases do not.
+        runs: what it has reported of its runs, by the ids of their tasks.
+        busy: how many of its workers run a task; None if it has not reported, like pools of older releases.
         waiting: how many tasks it has claimed that wait for a worker; None likewise.
-        seen_at: when it told that; None if it has not. A pool tells it every ten seconds at least.
+        seen_at: when it reported that; None if it has not. A pool reports every ten seconds at least.
         live: its runs that had been going on for over a second by then, the longest first, 100 at most.
     """
 

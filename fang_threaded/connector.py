@@ -31,8 +31,10 @@ _UNSHARED_TRIES: Final = 5  # even a process that forks all the time gets a conn
 
 
 class Connector(BaseConnector[Callable[[], str]]):
-    """Makes connections of psycopg's, and calls ``password`` on the thread that connects. Raises ``UsageError`` if the
-    URL has parameters that cannot be honoured."""
+    """Makes connections of psycopg's, and calls ``password`` on the thread that connects.
+
+    Raises ``UsageError`` if the URL has parameters that cannot take effect.
+    """
 
     def __init__(
         self, url: "str | URL", password: Callable[[], str] | None, schema: str, *, keeps_session: bool

@@ -22,9 +22,9 @@ class WorkerPool(PoolBase[Backend]):
 
     Args:
         queue: a ``Queue``, or a ``MemoryQueue``; if it is closed, the pool opens it, and closes it again.
-        number_of_workers: threads, and so tasks at once.
-        task_type: one or several; with several, the first in line moves by one at every claim.
-        retention_mode: what becomes of rows whose life ends.
+        number_of_workers: how many threads, and so how many tasks at once.
+        task_type: one or several; several take turns at being first in a claim.
+        retention_mode: whether rows of ended tasks stay.
         sleep_params: how an idle pool polls; more than 8 s only with ``listen=False``.
         grace_period: how long ``stop()`` waits for runs.
         keep_finished, keep_failed: the age from which kept rows of these task types are pruned; None keeps them.
@@ -37,16 +37,16 @@ class WorkerPool(PoolBase[Backend]):
             and another worker takes its place.
         max_stuck: with more stuck runs than this, ``run()`` ends the process with exit code 71; None allows as many as
             there are workers.
-        warn_after: how long a run may go on before a warning says where it stands; None warns of nothing.
+        warn_after: how long a run may take before a warning says where it stands; None turns warnings off.
         log_tracebacks: whether the line of a failed run has its traceback, whose text may quote payloads.
         middleware: functions from a run to a context manager that goes around it, the first one outermost.
-        lifespan: makes the context manager of what runs share, without arguments or from the pool; entered before the
-            first run, left after the last. Runs get its value as ``current_run().state``.
+        lifespan: makes the context manager of resources that runs share, without arguments or from the pool; entered
+            before the first run, left after the last. Runs get its value as ``current_run().state``.
         max_tasks_per_child: after how many runs the child process of isolated runs is replaced; None for never.
         isolate_suspects: whether tasks under which pools have died twice run in child processes, if they can.
         retries_first: whether due tasks that have failed, or crashed, run before others of the same type and priority;
             without effect on task types with limits, rates or fairness.
-        stats: whether the pool counts its runs for the history, which ``queue.stats()`` reads, and keeps that.
+        stats: whether the pool counts its runs for the history, which ``queue.stats()`` reads, and prunes that.
         keep_stats: how long the hours of the history are kept, 90 days by default; None keeps them. The shortest of all
             pools counts.
         events: hooks that are called when something happens.
@@ -85,12 +85,12 @@ class WorkerPool(PoolBase[Backend]):
     def run(self) -> int:
         """Starts, and stops gracefully at SIGTERM or SIGINT, or when ``stop()`` is called; returns the exit code.
 
-        It is for a process whose work is the pool. Inside of an application, such as a web server, use ``with pool:``,
-        or ``start()`` and ``stop()``, which leave signals alone.
+        It is for a process whose only work is the pool. Inside an application, such as a web server, use ``with
+        pool:``, or ``start()`` and ``stop()``, which leave signals alone.
 
         A second signal, a second or more after the first, ends the process at once. Signals are handled only if this is
         called in the main thread, and given back. If the application has its own handler, that is called too, and
-        what becomes of the process is its decision.
+        decides whether the process ends.
 
         Returns:
             0 if every run has ended by the end of the grace period, and all is written; else 75. After a signal that

@@ -47,7 +47,7 @@ class Queue(BaseQueue[CallersConnection]):
     """A ``Queueable`` on Postgres. Threads may share one.
 
     ``connection=`` of its methods takes a SQLAlchemy ``Session``, ``scoped_session`` or ``Connection``, a psycopg or
-    psycopg2 connection, or ``django.db.connection``. On a connection in autocommit a call stands at once.
+    psycopg2 connection, or ``django.db.connection``. On a connection in autocommit a call takes effect at once.
 
     Args:
         database: a URL, or an ``Engine`` or ``sessionmaker`` of the application's, on psycopg 3. The queue
@@ -57,8 +57,8 @@ class Queue(BaseQueue[CallersConnection]):
         max_payload_bytes: larger payloads are refused.
         duplicated_tasks: False makes every task unique whose insert does not say otherwise.
         inject: functions that are called with the headers of each insert, which they may change: once for each call,
-            before anything is sent, on the caller's thread. What one raises is raised by the insert. They are not
-            called for tasks of schedules, by pools or by ``schedule_task``, since a tick has no caller.
+            before anything is sent, on the caller's thread. The insert raises their exceptions. They are not called for
+            tasks of schedules, by pools or by ``schedule_task``, since a tick has no caller.
         insert_middleware: functions from an ``Insertion`` to a context manager that goes around each ``insert_task``
             and ``insert_tasks``, in the context of the caller. Not around tasks of schedules.
         behind_pooler: whether connections go through a transaction pooler, such as PgBouncer. Then nothing is kept in
@@ -69,7 +69,7 @@ class Queue(BaseQueue[CallersConnection]):
         password: returns the password, for a URL without one. It is called for each connection that is made, on the
             thread that makes it; and once more if the password is refused.
 
-    Raises ``UsageError`` if the URL has parameters that cannot be honoured.
+    Raises ``UsageError`` if the URL has parameters that cannot take effect.
     """
 
     _logger = logger

@@ -15,7 +15,7 @@ class TypeInfo(NamedTuple):
         is_paused: whether no task of it starts now.
         paused_until: when the pause ends by itself; None if it does not.
         paused_at, paused_by, pause_reason: when it was paused, by whom and why; None unless it is.
-        settings: what holds: ``changed`` if a person has set something, else the strictest of ``declared``.
+        settings: the limits that hold: ``changed`` if any were set, else the strictest of ``declared``.
         declared: what the classes in the code of pools declare, by kind.
         changed: the limits that were set at run time, an empty tuple for no limits; None if none were set.
         changed_at, changed_by, change_reason: when, by whom and why; None if none were set.

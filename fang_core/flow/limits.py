@@ -1,6 +1,6 @@
 """Defines limits, rates and fairness as values: of a class's ``task_config``, of ``queue.limits``, and as JSON.
 
-``FlowSettings`` is what they come to for one task type: what the claims of all pools keep to.
+``FlowSettings`` combines them for one task type: the claims of all pools keep to it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +33,7 @@ class Limit:
 
     Attributes:
         n: how many; 0 starts none, which only the limit of the whole type may be.
-        by: counts the tasks of each key by themselves: the name of a field, several names, or a function that is called
+        by: counts the tasks of each key separately: the name of a field, several names, or a function that is called
             with the task when it is inserted. Without it, all tasks of the type count together.
 
     Raises ``UsageError``.
@@ -57,8 +57,8 @@ class Limit:
 class Rate:
     """Limits how fast tasks of a type start, in all processes together: ``n`` in each ``per``, evenly spread.
 
-    A start becomes possible each ``per / n``, and those that were not used are kept, up to ``burst`` of them. So in any
-    period there are at most ``burst`` starts more than the rate allows for it.
+    A start becomes possible each ``per / n``, and unused starts are kept, up to ``burst`` of them. So in any period
+    there are at most ``burst`` starts more than the rate allows for it.
 
     Attributes:
         n, per: how many starts in how long.
@@ -103,7 +103,7 @@ class Rate:
 @names_arguments
 @dataclass(frozen=True, slots=True)
 class Fair:
-    """Has the keys of a task type take turns, however many tasks each of them has.
+    """Makes the keys of a task type take turns, however many tasks each of them has.
 
     Attributes:
         by: makes the key, see ``Limit``.

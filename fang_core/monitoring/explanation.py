@@ -11,7 +11,7 @@ from fang_core.record import Task
 
 
 class Cause(StrEnum):
-    """Says why a task is not running, or that it is. The order is that in which they are looked for.
+    """Says why a task is not running, or that it is. Causes are looked for in this order.
 
     New ones may be added; the values of these do not change.
     """
@@ -84,14 +84,14 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Says why a task is not running, or that it is: the one cause that would have to change first.
+    """Says why a task is not running, or that it is: the one cause that has to change first.
 
     Attributes:
         task_id: the task's id.
         task: its row; None if there is none.
         cause: why.
         text: a sentence that says so, with names and times.
-        remedy: what would change it, often a command; ``""`` if nothing need be done.
+        remedy: what would change that, often a command; ``""`` if there is nothing to do.
         at: when that was so, by the backend's clock.
         since: since when it is so, if that is known.
         until: until when it is so at the most, if that is known.

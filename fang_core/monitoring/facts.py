@@ -87,7 +87,7 @@ class RunFacts(NamedTuple):
     Attributes:
         seconds: for how long the run goes on by now; None if the pool did not name it among its runs.
         place: where it stands, if the pool has warned that it hangs.
-        progress: how far it is, if it tells.
+        progress: how far it has got, if it reports that.
         names_all: whether the pool has named all of its busy runs since it claimed the task.
     """
 

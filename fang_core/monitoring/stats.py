@@ -41,13 +41,13 @@ def times(total: float, histogram: Histogram) -> Times:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindStats:
-    """Says what became of the tasks of one kind in one task type.
+    """Counts what became of the tasks of one kind in one task type.
 
     Attributes:
         task_type: the task type.
         kind: the kind; ``(others)`` for those that pools did not count separately.
-        started: runs that began. Those of them that are counted nowhere below go on, or were snoozed or interrupted.
-        arrived: tasks that a pool claimed for the first time; they stand for what was inserted.
+        started: runs that began. Runs that are in no count below go on, or were snoozed or interrupted.
+        arrived: tasks that a pool claimed for the first time; they stand for inserts.
         finished: runs that ended well, once that is written; one whose outcome was lost counts here as well as in
             ``lost``.
         retried: runs that failed, or crashed, and whose task waits for another.
@@ -59,7 +59,7 @@ class KindStats:
         run: how long runs took.
         run_seconds: the sum of these times of runs.
         cpu_seconds: how much of it threads spent computing; 0 for runs on an event loop and in child processes.
-        share: the part of all time that workers were busy in this range, 0 to 1, that runs of this kind took.
+        share: which part of the workers' busy time in this range runs of this kind took, 0 to 1.
     """
 
     task_type: str
@@ -87,13 +87,13 @@ class KindStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypeStats:
-    """Says how a task type stands now.
+    """Holds the current state of a task type.
 
     Attributes:
         task_type: the task type.
         due: how many of its tasks could start now; never more than 100.
         due_is_exact: whether ``due`` is all of them; if not, it stands for that many or more.
-        oldest_due: for how many seconds the one of these that has waited longest has been due; 0 if there is none.
+        oldest_due: for how many seconds the longest waiting of these has been due; 0 if there is none.
         running: how many of its tasks pools hold.
         workers: how many workers the pools have that serve it, and neither stop nor have been silent for half a minute;
             each counts for all types it serves.
@@ -117,9 +117,9 @@ class StatsPoint:
         at: the start of that time.
         seconds: how long it is, 60 or 3600; what was counted may be less, if it is not over.
         started, finished, retried, failed, cancelled: as in ``KindStats``, of all kinds asked for.
-        run_seconds: how long those of their runs took that ended in it.
+        run_seconds: how long the runs that ended in it took.
         busy_seconds: how long workers of all pools were busy in it, with runs of all kinds.
-        worker_seconds: how long workers of all pools were there, busy or not.
+        worker_seconds: how long all pools had workers, busy or not, added up.
     """
 
     at: datetime
@@ -157,7 +157,7 @@ class HeatPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """Says what pools have counted in a range of time, and how task types stand now.
+    """Holds what pools have counted in a range of time, and the current state of the task types.
 
     Attributes:
         since: the start of the range, which is that of a minute, or of an hour if the range is long.

@@ -1,7 +1,7 @@
-"""Tells a run that it must end early: for what reason, by which exception, and which blocks hold that back.
+"""Interrupts a run: for which reasons, by which exception, and which blocks hold that back.
 
 An asyncio run gets a ``CancelledError``, a threaded run an ``Interrupted``: once, and once more for each higher reason.
-What the run answers counts: only a run that ends by that very exception has the result of its interruption; see
+The result of the run counts: only a run that ends with that very exception has the result of its interruption; see
 ``Execution``.
 """
 
@@ -34,7 +34,7 @@ class Interruption:
 
     Attributes:
         why: the reason.
-        reason: what a person who cancelled the task gave as theirs.
+        reason: the reason that was given when the task was cancelled.
         asked_at: when the run was interrupted for the first time, in seconds of the monotonic clock.
         is_struck: whether the run has been sent its exception. It gets one.
         cancels: whether the task is cancelled, for this reason or the one before.
@@ -93,7 +93,7 @@ class uninterruptible:  # noqa: N801 - it is called like a function
     """``with uninterruptible():`` holds an interruption of the run back until the block ends, in both modes.
 
     The exception comes when the block ends: in a thread at its end, in asyncio at the next ``await``. If another
-    exception ends the block, that one goes on its way, and the interruption follows a little later if the run goes on.
+    exception ends the block, that one propagates, and the interruption follows a little later if the run goes on.
     Without an interruption, and outside of a run, the block changes nothing. Blocks may be nested. A run that stays in
     one for longer than the pool's ``stuck_after`` counts as stuck all the same.
     """

@@ -85,25 +85,25 @@ class Limits:
     def set(
         self, task_type: str, limits: Iterable[FlowRule], /, *, reason: str | None = None, by: str | None = None
     ) -> TypeInfo | None:
-        """Sets what holds for a task type, whatever its classes declare, until ``remove`` is called.
+        """Sets the limits of a task type, instead of those that its classes declare, until ``remove`` is called.
 
-        It returns when the limits hold: no claim that began before is under way, and all tasks of the type are counted.
-        Where numbers alone change, that is at once; otherwise no task of the type starts meanwhile, for about a second
-        at most. Runs that go on are not stopped: with a lower limit, nothing starts until enough of them have ended.
+        It returns when the limits hold: no earlier claim is under way, and all tasks of the type are counted. If only
+        numbers change, that is at once; otherwise no task of the type starts meanwhile, for about a second at most.
+        Current runs are not stopped: with a lower limit, nothing starts until enough of them have ended.
 
         Args:
             task_type: the type.
-            limits: all of its ``Limit``, ``Rate`` and ``Fair``; an empty list for none, in spite of the code.
+            limits: all of its ``Limit``, ``Rate`` and ``Fair``; an empty list for none, whatever the code declares.
             reason, by: kept with them; ``by`` is host and pid of this process unless given.
 
-        Returns None if nothing is left to tell of the type. Raises ``UsageError`` for arguments that cannot be used,
-        such as a ``by=`` that is not the key of the type's tasks: their classes make it when they are inserted.
+        Returns None if the type has neither limits nor a pause then. Raises ``UsageError`` for arguments that cannot be
+        used, such as a ``by=`` that is not the key of the type's tasks: their classes make it when they are inserted.
         """
         change = LimitChange(checked_rules(limits), remark(reason, by))
         return self._queue._set_limits(limited_type(task_type), change)
 
     def remove(self, task_type: str, /, *, by: str | None = None) -> TypeInfo | None:
-        """Forgets what ``set`` has set, so that what the classes declare holds again.
+        """Removes the limits that ``set`` has set, so that those of the classes hold again.
 
         Returns None if the type then has neither limits nor a pause. Raises ``UsageError``.
         """
@@ -129,25 +129,25 @@ class AsyncLimits:
     async def set(
         self, task_type: str, limits: Iterable[FlowRule], /, *, reason: str | None = None, by: str | None = None
     ) -> TypeInfo | None:
-        """Sets what holds for a task type, whatever its classes declare, until ``remove`` is called.
+        """Sets the limits of a task type, instead of those that its classes declare, until ``remove`` is called.
 
-        It returns when the limits hold: no claim that began before is under way, and all tasks of the type are counted.
-        Where numbers alone change, that is at once; otherwise no task of the type starts meanwhile, for about a second
-        at most. Runs that go on are not stopped: with a lower limit, nothing starts until enough of them have ended.
+        It returns when the limits hold: no earlier claim is under way, and all tasks of the type are counted. If only
+        numbers change, that is at once; otherwise no task of the type starts meanwhile, for about a second at most.
+        Current runs are not stopped: with a lower limit, nothing starts until enough of them have ended.
 
         Args:
             task_type: the type.
-            limits: all of its ``Limit``, ``Rate`` and ``Fair``; an empty list for none, in spite of the code.
+            limits: all of its ``Limit``, ``Rate`` and ``Fair``; an empty list for none, whatever the code declares.
             reason, by: kept with them; ``by`` is host and pid of this process unless given.
 
-        Returns None if nothing is left to tell of the type. Raises ``UsageError`` for arguments that cannot be used,
-        such as a ``by=`` that is not the key of the type's tasks: their classes make it when they are inserted.
+        Returns None if the type has neither limits nor a pause then. Raises ``UsageError`` for arguments that cannot be
+        used, such as a ``by=`` that is not the key of the type's tasks: their classes make it when they are inserted.
         """
         change = LimitChange(checked_rules(limits), remark(reason, by))
         return await self._queue._set_limits(limited_type(task_type), change)
 
     async def remove(self, task_type: str, /, *, by: str | None = None) -> TypeInfo | None:
-        """Forgets what ``set`` has set, so that what the classes declare holds again.
+        """Removes the limits that ``set`` has set, so that those of the classes hold again.
 
         Returns None if the type then has neither limits nor a pause. Raises ``UsageError``.
         """

@@ -114,9 +114,9 @@ class Queueable(Protocol):
         ...
 
     def fetch_and_touch_task(self, task_type: str = DEFAULT_TASK_TYPE, /, *, connection: Any = None) -> Task | None:
-        """Claims the first due task of a type, of any kind, for this queue; returns None if no task is due.
+        """Claims the first due task of a type, of any kind, for the caller; returns None if no task is due.
 
-        The caller does the work, and ends the task with ``update_task_state``, ``fail_task``, ``schedule_retry`` or
+        The caller runs the task, and ends it with ``update_task_state``, ``fail_task``, ``schedule_retry`` or
         ``remove_task``.
         """
         ...
@@ -171,7 +171,7 @@ class Queueable(Protocol):
         ...
 
     def schedule_retry(self, task: Task, backoff: timedelta, error_message: str, /, *, connection: Any = None) -> Task:
-        """Charges a failure to a task in progress, has it run again after ``backoff``, and returns the new row.
+        """Charges a failure to a task in progress, makes it due again after ``backoff``, and returns the new row.
 
         Raises what ``update_task_state`` raises.
         """
@@ -204,11 +204,11 @@ class Queueable(Protocol):
         task_types: str | Sequence[str] | None = None,
         kinds: str | Sequence[str] | None = None,
     ) -> Stats:
-        """Returns what pools have counted in the last hour, or since then: by kind, by minute, and of their workers.
+        """Returns what pools have counted in the last hour, or since ``since`` ago: by kind, by minute, and for their
+        workers.
 
-        A range of more than two hours is read from hours, which are kept for 90 days, a shorter one from minutes. It
-        begins with the minute, or the hour, that ``since`` ago was in. What pools have counted in the last few seconds
-        is missing.
+        A range of more than two hours is read from hours, which are kept for 90 days, a shorter one from minutes. The
+        range begins at the start of a minute or an hour. The counts of the last few seconds are missing.
 
         Args:
             since: how long ago it begins.
@@ -233,9 +233,9 @@ class Queueable(Protocol):
         ...
 
     def control(self, pool_id: UUID, message: PoolMessage, /) -> None:
-        """Tells a pool something: ``Stop()``, ``Resize(workers=..)`` or ``SetLogLevel(level=..)``.
+        """Sends a pool a message: ``Stop()``, ``Resize(workers=..)`` or ``SetLogLevel(level=..)``.
 
-        Returns when the message is stored, and does not wait for the pool. That heeds it within milliseconds if NOTIFY
+        Returns when the message is stored, without waiting for the pool, which handles it within milliseconds if NOTIFY
         reaches it, otherwise with its next beat, a second later at most. If the pool ends before that, the message is
         dropped; a pool of an older version ignores a message that it does not know.
 
@@ -263,10 +263,10 @@ class Queueable(Protocol):
         by: str | None = None,
         connection: Any = None,
     ) -> TypeInfo:
-        """Has no task of a type start until ``resume`` is called, or ``until``. Runs that go on are not stopped.
+        """Lets no task of a type start until ``resume`` is called, or ``until``. Current runs are not stopped.
 
-        Claims that start after this has returned take nothing of it. A pool still begins the few tasks that it has
-        claimed before. Tasks may be inserted as ever, and wait. A pause of a type that is paused replaces that one.
+        Claims that start after this has returned take no task of the type. A pool still begins the few tasks that it
+        claimed before. Tasks can be inserted as usual, and wait. A second pause replaces the first one.
 
         Args:
             task_type: the type.
@@ -281,7 +281,7 @@ class Queueable(Protocol):
     def resume(self, task_type: str, /, *, connection: Any = None) -> TypeInfo | None:
         """Ends the pause of a task type: its pools look for its tasks at once. It does nothing if there is no pause.
 
-        Returns None if the type has no limits either, and is like any other again. Raises ``UsageError``.
+        Returns None if the type has no limits. Raises ``UsageError``.
         """
         ...
 
@@ -323,15 +323,15 @@ class Queueable(Protocol):
     ) -> Task | None:
         """Cancels a task that waits, at once; asks the pool of one that runs to interrupt its run. Returns the row.
 
-        A run hears of it within 50 ms or so if its pool listens, otherwise within 1.2 s; ``current_run().interrupt``
-        says why it is interrupted, and what it answers counts. If the pool has not begun the run, or takes the task
-        back first, no run begins. A task that has ended is returned unchanged.
+        A run is interrupted within 50 ms or so if its pool listens, otherwise within 1.2 s; ``current_run().interrupt``
+        says why, and the result of the run counts. If the pool has not begun the run, or takes the task back first, no
+        run begins. A task that has ended is returned unchanged.
 
         Args:
             task_id: the task's id.
             reason: kept in the row: as the error message, and in ``cancel_request``. 2,000 bytes at most, cut.
             by: who cancels it, for ``cancel_request``; host and pid of this process unless given.
-            connection: a connection of the caller's; a run hears of it when that transaction is committed.
+            connection: a connection of the caller's; the run is interrupted when that transaction is committed.
 
         Returns None if there is no such task. Raises ``UsageError`` for arguments that cannot be used, and
         ``BackendError`` if another transaction has locked the row for 10 s.
@@ -356,7 +356,7 @@ class Queueable(Protocol):
         Args:
             which: refused without a condition, unless it says ``all_tasks=True``.
             reason, by, connection: as in ``cancel_task``.
-            on_progress: called after each batch with the number of tasks so far. What it raises stops the call.
+            on_progress: called after each batch with the number of tasks so far. An exception from it stops the call.
 
         Raises ``UsageError`` for arguments that cannot be used.
         """
@@ -371,7 +371,7 @@ class Queueable(Protocol):
         on_progress: OnProgress | None = None,
         connection: Any = None,
     ) -> int:
-        """Has all tasks that match the filter run again, and returns how many.
+        """Makes all tasks that match the filter run again, and returns how many.
 
         A task that has ended is new again, as by ``update_task_state``: it is due now at the earliest, and its retries
         start from 0. One that waits for a retry is due now, with the retries that it has left. If the filter names
@@ -385,8 +385,8 @@ class Queueable(Protocol):
 
         Args:
             which: refused without a condition, unless it says ``all_tasks=True``.
-            by: who wants it, for the log; host and pid of this process unless given.
-            on_progress: called after each batch with the number of tasks so far. What it raises stops the call.
+            by: who asks for it, for the log; host and pid of this process unless given.
+            on_progress: called after each batch with the number of tasks so far. An exception from it stops the call.
             connection: a connection of the caller's; then all is part of one transaction.
 
         Raises ``UsageError`` for arguments that cannot be used.
@@ -401,15 +401,15 @@ class Queueable(Protocol):
         on_progress: OnProgress | None = None,
         connection: Any = None,
     ) -> int:
-        """Removes all tasks that match the filter, in whatever state, and returns how many.
+        """Removes all tasks that match the filter, in any state, and returns how many.
 
-        Runs that are under way lose their tasks; ``states`` of the filter spares them. It works in batches, as
+        Current runs lose their tasks, unless ``states`` of the filter spares them. It works in batches, as
         ``remove_tasks_type`` does, on the tasks that were there when it began. Tasks that other transactions have
         locked at that moment are left alone.
 
         Args:
             which: refused without a condition, unless it says ``all_tasks=True``.
-            on_progress: called after each batch with the number of tasks so far. What it raises stops the call.
+            on_progress: called after each batch with the number of tasks so far. An exception from it stops the call.
             connection: a connection of the caller's; then all is part of one transaction.
 
         Raises ``UsageError`` for arguments that cannot be used.
@@ -417,7 +417,7 @@ class Queueable(Protocol):
         ...
 
     def remove_task(self, task_id: UUID, /, *, connection: Any = None) -> int:
-        """Removes a task in whatever state, and returns how many were removed: 0 or 1.
+        """Removes a task in any state, and returns how many were removed: 0 or 1.
 
         A run that is under way loses its task. The period of a unique task ends, even if its row is gone already.
         """
@@ -435,22 +435,22 @@ class Queueable(Protocol):
     def remove_tasks_type(
         self, task_type: str, /, *, on_progress: OnProgress | None = None, connection: Any = None
     ) -> int:
-        """Removes all tasks of a type, in whatever state, and returns how many.
+        """Removes all tasks of a type, in any state, and returns how many.
 
         On Postgres it works in batches of about a second, and removes the tasks that were there when it began. Without
-        ``connection`` each batch is committed by itself: if the call is interrupted, cancelled or fails, what is done
-        stays done, and the exception has a note that says how many were removed.
+        ``connection`` each batch is committed by itself: if the call is interrupted, cancelled or fails, finished
+        batches stay removed, and the exception has a note that says how many tasks that is.
 
         Args:
             task_type: the type.
-            on_progress: called after each batch with the number of tasks removed so far. What it raises stops the
+            on_progress: called after each batch with the number of tasks removed so far. An exception from it stops the
                 removal.
             connection: a connection of the caller's; then all is part of one transaction.
         """
         ...
 
     def remove_all_tasks(self, *, on_progress: OnProgress | None = None, connection: Any = None) -> int:
-        """Removes every task, in whatever state, and returns how many.
+        """Removes every task, in any state, and returns how many.
 
         It works in batches, as ``remove_tasks_type`` does, whose ``on_progress`` and ``connection`` it takes.
         """

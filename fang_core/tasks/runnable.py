@@ -67,8 +67,8 @@ class TaskConfig(TypedDict, total=False):
         priority: -2 (first) to 2 (last); 0 unless set.
         max_retries: how often a failure leads to another run; 20 unless set.
         backoff: maps the failures so far to the delay before the next run; ``Exponential()`` unless set.
-        uniq: whether a task is inserted only if no equal one is waiting or running; False unless set. A ``Unique``
-            says otherwise which tasks are equal, for how long, and what happens then.
+        uniq: whether a task is inserted only if no equal one is waiting or running; False unless set. A ``Unique`` sets
+            which tasks are equal, for how long one counts, and what an insert does then.
         cron: when pools insert a task of this class by themselves: a pattern (in UTC), a ``Cron``, or a
             ``ScheduleOnce``. It must be possible to build such a class without arguments; this is tried once when it is
             defined.
@@ -77,7 +77,7 @@ class TaskConfig(TypedDict, total=False):
         timeout: how long each run may take; None, which is no limit, unless set.
         expires: how long a task may wait from when it is due: no run begins later, and a pool that claims the task then
             cancels it. None unless set.
-        isolation: ``"pool"`` has the pool itself run the tasks, ``"process"`` a process of its own; ``"pool"`` unless
+        isolation: ``"pool"`` runs the tasks in the pool's process, ``"process"`` in a child process; ``"pool"`` unless
             set.
         memory_limit: how many bytes of memory such a process may take, a mebibyte at least; None unless set. It needs
             ``isolation="process"``.

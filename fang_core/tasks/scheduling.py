@@ -182,7 +182,7 @@ class QueueSchedules:
         Every tick inserts ``task`` as it is now; pools of its task type make the ticks, whether or not they know its
         class. If a class has a schedule of this name (its kind, or the oldest of its former kinds), this one takes its
         place until it is removed. A schedule that is new, or gets other times, begins now: no earlier tick is made up
-        for. Putting what is there already changes nothing. A pause stays.
+        for. Putting an equal schedule changes nothing. A pause stays.
 
         Args:
             name: the name by which it is known, 1 to 500 characters.
@@ -190,7 +190,7 @@ class QueueSchedules:
             cron, every, at: when it is due: a pattern, an interval of elapsed time, or a single time. Give one.
             tz: the name of the zone in which a pattern is meant, and ticks are shown; UTC unless given.
             overlap: what a tick does if the task of the last tick waits or runs; see ``Overlap``.
-            missed: what becomes of ticks that no pool made in time; see ``Missed``.
+            missed: what happens with ticks that no pool made in time; see ``Missed``.
             missed_within: how late a tick may be. 60 seconds with ``"skip"``, a day with ``"all"``, and without a limit
                 with ``"latest"``, unless given.
             jitter: each task is due later than its tick by up to this, always the same for the same tick.
@@ -230,17 +230,17 @@ class QueueSchedules:
         by: str | None = None,
         connection: Any = None,
     ) -> ScheduleInfo:
-        """Has a schedule make no ticks until ``resume`` is called, or ``until``. Its tasks that are there go on.
+        """Stops the ticks of a schedule until ``resume`` is called, or ``until``. Tasks that were already inserted run.
 
         Ticks that fall into the pause are not made up for. A pause of a schedule that is paused replaces that one.
 
         Args:
             name: the name of a schedule that was put, or of one of a class.
-            until: when the pause ends by itself: a time with a zone, or so long from now.
+            until: when the pause ends by itself: a time with a zone, or a ``timedelta`` from now.
             reason, by: kept with it; ``by`` is host and pid of this process unless given.
             connection: a connection of the caller's; the pause begins when its transaction is committed.
 
-        Raises ``UnknownSchedule``, which says which names are near, and ``UsageError``.
+        Raises ``UnknownSchedule``, which suggests the nearest names, and ``UsageError``.
         """
         return self._do(pause_call(name, until, by, reason), connection)
 
@@ -251,9 +251,9 @@ class QueueSchedules:
         return self._do(resume_call(name, by, reason), connection)
 
     def run_now(self, name: str, /, *, id: UUID | None = None, connection: Any = None) -> Task:
-        """Inserts a task of a schedule that is due now, and returns its row. Its ticks go on as if nothing had been.
+        """Inserts a task of a schedule that is due now, and returns its row. The ticks are not affected.
 
-        It does so whether or not the schedule is paused, or its last task goes on. If the task is unique and an equal
+        It does so even if the schedule is paused, or its last task has not ended. If the task is unique and an equal
         one waits or runs, that one is returned with ``conflict`` true.
 
         Args:
@@ -268,7 +268,7 @@ class QueueSchedules:
         return self._do(run_now_call(name, id, self._rules), connection)
 
     def remove(self, name: str, /, *, connection: Any = None) -> bool:
-        """Removes a schedule; returns whether there was one. Its tasks that are there stay.
+        """Removes a schedule; returns whether there was one. Its tasks stay.
 
         If a class has a schedule of this name, that one ticks again, and is not paused.
         """
@@ -298,8 +298,8 @@ class QueueSchedules:
     ) -> int:
         """Inserts the tasks of the ticks from ``start`` to ``end``, both included; returns how many.
 
-        A tick whose task is there is left out, so that calling it twice inserts nothing twice as long as no task was
-        removed. So are ticks that lie ahead.
+        Ticks whose task exists are left out, so that a second call inserts nothing twice unless a task was removed. So
+        are ticks in the future.
 
         Args:
             name: the name of a schedule.
@@ -348,7 +348,7 @@ class AsyncQueueSchedules:
         Every tick inserts ``task`` as it is now; pools of its task type make the ticks, whether or not they know its
         class. If a class has a schedule of this name (its kind, or the oldest of its former kinds), this one takes its
         place until it is removed. A schedule that is new, or gets other times, begins now: no earlier tick is made up
-        for. Putting what is there already changes nothing. A pause stays.
+        for. Putting an equal schedule changes nothing. A pause stays.
 
         Args:
             name: the name by which it is known, 1 to 500 characters.
@@ -356,7 +356,7 @@ class AsyncQueueSchedules:
             cron, every, at: when it is due: a pattern, an interval of elapsed time, or a single time. Give one.
             tz: the name of the zone in which a pattern is meant, and ticks are shown; UTC unless given.
             overlap: what a tick does if the task of the last tick waits or runs; see ``Overlap``.
-            missed: what becomes of ticks that no pool made in time; see ``Missed``.
+            missed: what happens with ticks that no pool made in time; see ``Missed``.
             missed_within: how late a tick may be. 60 seconds with ``"skip"``, a day with ``"all"``, and without a limit
                 with ``"latest"``, unless given.
             jitter: each task is due later than its tick by up to this, always the same for the same tick.
@@ -396,17 +396,17 @@ class AsyncQueueSchedules:
         by: str | None = None,
         connection: Any = None,
     ) -> ScheduleInfo:
-        """Has a schedule make no ticks until ``resume`` is called, or ``until``. Its tasks that are there go on.
+        """Stops the ticks of a schedule until ``resume`` is called, or ``until``. Tasks that were already inserted run.
 
         Ticks that fall into the pause are not made up for. A pause of a schedule that is paused replaces that one.
 
         Args:
             name: the name of a schedule that was put, or of one of a class.
-            until: when the pause ends by itself: a time with a zone, or so long from now.
+            until: when the pause ends by itself: a time with a zone, or a ``timedelta`` from now.
             reason, by: kept with it; ``by`` is host and pid of this process unless given.
             connection: a connection of the caller's; the pause begins when its transaction is committed.
 
-        Raises ``UnknownSchedule``, which says which names are near, and ``UsageError``.
+        Raises ``UnknownSchedule``, which suggests the nearest names, and ``UsageError``.
         """
         return await self._do(pause_call(name, until, by, reason), connection)
 
@@ -417,9 +417,9 @@ class AsyncQueueSchedules:
         return await self._do(resume_call(name, by, reason), connection)
 
     async def run_now(self, name: str, /, *, id: UUID | None = None, connection: Any = None) -> Task:
-        """Inserts a task of a schedule that is due now, and returns its row. Its ticks go on as if nothing had been.
+        """Inserts a task of a schedule that is due now, and returns its row. The ticks are not affected.
 
-        It does so whether or not the schedule is paused, or its last task goes on. If the task is unique and an equal
+        It does so even if the schedule is paused, or its last task has not ended. If the task is unique and an equal
         one waits or runs, that one is returned with ``conflict`` true.
 
         Args:
@@ -434,7 +434,7 @@ class AsyncQueueSchedules:
         return await self._do(run_now_call(name, id, self._rules), connection)
 
     async def remove(self, name: str, /, *, connection: Any = None) -> bool:
-        """Removes a schedule; returns whether there was one. Its tasks that are there stay.
+        """Removes a schedule; returns whether there was one. Its tasks stay.
 
         If a class has a schedule of this name, that one ticks again, and is not paused.
         """
@@ -464,8 +464,8 @@ class AsyncQueueSchedules:
     ) -> int:
         """Inserts the tasks of the ticks from ``start`` to ``end``, both included; returns how many.
 
-        A tick whose task is there is left out, so that calling it twice inserts nothing twice as long as no task was
-        removed. So are ticks that lie ahead.
+        Ticks whose task exists are left out, so that a second call inserts nothing twice unless a task was removed. So
+        are ticks in the future.
 
         Args:
             name: the name of a schedule.

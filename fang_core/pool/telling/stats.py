@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolStats:
-    """Counts what a pool does, at one moment; what it counts goes on meanwhile, so the numbers may differ by a few.
+    """Counts what a pool does, at one moment; work goes on meanwhile, so the numbers may differ by a few.
 
     Attributes:
-        running: runs that go on, without the stuck ones.
+        running: runs in progress, without the stuck ones.
         waiting: tasks that were claimed and wait for a worker.
-        unwritten: tasks whose runs have ended, or that go back, and whose outcomes are not yet written.
+        unwritten: tasks whose run has ended, or that are given back, but whose outcome is not yet written.
         stuck: runs that go on though they were interrupted, and whose workers were replaced.
         workers: how many tasks the pool runs at once.
         claims: claims that were answered since the last start, with tasks or without.

@@ -33,7 +33,7 @@ _MOMENTS: Final = (
 class TaskFilter:
     """Says which tasks a call is about: those for which all of the given conditions hold.
 
-    A condition with several values holds for a task that has one of them, and for no task if it is empty. A call that
+    A condition with several values holds for a task that has one of them; an empty one holds for no task. A call that
     changes many tasks refuses a filter without conditions, unless it says ``all_tasks=True``.
 
     Attributes:
@@ -43,8 +43,8 @@ class TaskFilter:
         ids: ids of tasks.
         headers: a task has all of these headers, with these values.
         inserted_before, inserted_after: the task was inserted before this time, or at it or later; with a time zone.
-        updated_before, updated_after: the same of when its row was last changed: of an ended task, when it ended.
-        due_before, due_after: the same of when it is due, or was.
+        updated_before, updated_after: the same for the last change of its row; for an ended task, when it ended.
+        due_before, due_after: the same for its due time.
         error: its error message has this text, of at least 3 characters; capital letters and small ones differ.
         payload: its payload has all of these fields, with these values. An object has to have all of the given one's
             keys, a list all of its items; ``{"items": [{"sku": "A7"}]}`` finds an order that has this item.
