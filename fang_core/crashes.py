@@ -149,5 +149,5 @@ def charged(
 
 
 def suspects_delay(crashes: int) -> timedelta:
-    """Returns how long a task waits that was alone when it was charged with a crash, and has this many now."""
+    """Returns how long a task waits after it was alone when it was charged with a crash, with this many crashes now."""
     return timedelta(seconds=2 ** min(crashes, MOST_DOUBLINGS))

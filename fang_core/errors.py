@@ -11,7 +11,7 @@ E = TypeVar("E", bound=Exception)
 
 
 class Picklable:
-    """Makes an exception be copied and pickled with its attributes, whatever its ``__init__`` takes.
+    """Lets an exception be copied and pickled with its attributes, whatever its ``__init__`` takes.
 
     Exception's own ``__reduce__`` calls ``__init__`` with the message.
     """

@@ -12,7 +12,7 @@ from fang_core.pool.threads import ThreadLock, ThreadRuntime
 
 
 class Holder:
-    """The pool that holds what a queue has fetched by hand. Its methods block: call them on a thread in asyncio.
+    """Is the pool that holds tasks fetched by hand. Its methods block: call them on a thread in asyncio.
 
     Args:
         store: a store whose methods never suspend. The holder does not close it.

@@ -156,7 +156,7 @@ __all__ = (
     "NotRun",
     "Crashed",
     "ErrorReport",
-    # What events tell of rows
+    # What events report about rows
     "Outcome",
     "Rescued",
     # Errors

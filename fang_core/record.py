@@ -73,7 +73,7 @@ def as_time(told: object) -> datetime | None:
 
 
 def _refuse_to_be_a_base(record: str, derived: type) -> None:
-    """Raises: one who writes a task class may take a record for its base, as other libraries call theirs so."""
+    """Raises: an application may derive a task class from a record, as other libraries use the same names."""
     raise DefinitionError(
         f"{derived.__qualname__} derives from {record}, which is a record of a task in the database: "
         "derive a task class from Runnable, or from AsyncRunnable if its run is a coroutine"
@@ -151,7 +151,7 @@ class Task(NamedTuple):
 
 
 class ClaimedTask(NamedTuple):
-    """Holds what a run needs of a claimed task; about the cheapest row that can be built.
+    """Holds what a run needs of a claimed task, as a row that is cheap to build.
 
     ``payload`` is the metadata without its type, as JSON text.
     """

@@ -103,8 +103,8 @@ class ForkServer:
         return None if self._process is None else self._process.pid
 
     def fork(self, data: bytes, descriptors: Sequence[int]) -> tuple[Forked, Lifeline]:
-        """Forks a child off, which gets the data: the environment, and what multiprocessing sends; returns it, and the
-        writing end of its pipe, which the child takes for the life of this process.
+        """Forks a child off, which gets the data: the environment, and what multiprocessing sends. Returns it, and the
+        writing end of its pipe, by which the child sees whether this process lives.
 
         Raises ``OSError`` if that fails. May wait until the server has imported the library.
         """

@@ -70,7 +70,7 @@ class ChildProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """As in multiprocessing: the signal that ended it is negative; None while it lives, or if that is not known."""
+        """Returns the exit code as multiprocessing does: negative for a signal; None if unknown, or while it lives."""
         process = self._context.process
         return None if process is None else process.exitcode
 

@@ -58,7 +58,7 @@ def connect_within(seconds: float, connect: Callable[[], psycopg.Connection[Any]
 
 
 def cancel(connection: psycopg.Connection[Any], seconds: float) -> None:
-    """Asks the server to cancel the statement that is under way, again and again until it answers, for ``seconds``.
+    """Asks the server to cancel the current statement, repeatedly until it answers, for ``seconds``.
 
     A server that has not begun the statement yet, as on a crowded machine, forgets the request.
     """

@@ -41,11 +41,11 @@ def create_app(
 
     Args:
         url_or_queue: an ``AsyncQueue``, or another ``AsyncQueueable``, which stays open when the page is closed; or a
-            database URL, of which the page makes a queue of its own.
+            database URL, from which the page makes its own queue.
         auth: who may see the page, and what they may do: ``basic(...)``, a function of the request that returns a
             ``User``, or ``OpenOnLoopback()``. There is no default: without it the page does not start.
         read_only: whether no user can change anything, whatever their role.
-        masked: fields of payloads whose names contain one of these are shown as dots, to everybody.
+        masked: fields of payloads whose names contain one of these are shown as asterisks, to every user.
         origin: the origin of the page as browsers see it, like ``https://tasks.example.com``, if a proxy stands before
             it.
 

@@ -39,7 +39,7 @@ _RANKS: Final = {role: rank for rank, role in enumerate(Role)}
 
 
 class User(NamedTuple):
-    """Names who uses the page, for the audit, and what they may do."""
+    """Names a user of the page, for the audit, and what they may do."""
 
     name: str
     role: Role

@@ -71,7 +71,7 @@ class LastingChanges:
         return self._by_entry.get(entry)
 
     async def stop(self) -> None:
-        """Has all changes end where they are: what they have done by then stays, and the audit says that they ended."""
+        """Stops all changes: finished batches stay, and the audit says that the changes were stopped."""
         going_on = [change.task for change in self._all]
         for task in going_on:
             task.cancel()

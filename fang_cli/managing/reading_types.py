@@ -19,9 +19,9 @@ class QueueStatus:
 
     Attributes:
         waiting, running: how many of its tasks wait and run.
-        oldest_due: how long the one of them that has waited longest for a worker has been due; None if none is due.
-        is_estimate: whether these numbers are no exact ones.
-        is_least: whether they are then the least that there are, and no estimates.
+        oldest_due: how long the oldest due one has been due; None if none is due.
+        is_estimate: whether these numbers are not exact.
+        is_least: whether they are then lower bounds, and not estimates.
         pools, workers: how many pools serve it, and how many tasks these run at once, of all their types; without those
             that stop, are silent, or are queues that fetch tasks by hand.
         info: if it is paused or limited, how.

@@ -62,7 +62,7 @@ class AsyncBaseQueue(Uncopyable, AsyncQueueable, Generic[C]):
 
     @abstractmethod
     async def _do(self, call: Call[T], connection: C | None, /) -> T:
-        """Has the backend carry out a call, in the caller's transaction if a connection is given."""
+        """Makes the backend carry out a call, in the caller's transaction if a connection is given."""
 
     @abstractmethod
     async def _begin_to_hold(self) -> UUID:

@@ -1,4 +1,4 @@
-"""Writes what a pool tells of its runs as JSON, and reads it: a list for each run, without the names of its fields."""
+"""Writes a pool's report on its runs as JSON, and reads it: a list for each run, without the names of its fields."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence

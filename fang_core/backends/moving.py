@@ -1,4 +1,5 @@
-"""Moves waiting tasks from one queue to another, whatever backends these are: each of them once, whatever dies when.
+"""Moves waiting tasks from one queue to another, whatever backends these are: each of them once, even if a process dies
+in between.
 
 Workers must never find a task in both queues, and it must always be in one of them. Neither backend takes part in a
 transaction of the other, so each task goes through states in which no pool can run it, *set aside*: its task type is

@@ -103,7 +103,7 @@ class SettingsMover:
     def _try(self, what: str, step: Callable[..., str | None], info: Any, there: Any) -> bool:
         """Takes a step, and returns whether that has moved a setting.
 
-        The step returns None if it has, otherwise why it leaves the setting, or an empty text if the target has it.
+        The step returns None if it has copied the setting, otherwise why not, or an empty text if the target has it.
         """
         try:
             why = step(info, there)

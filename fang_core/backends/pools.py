@@ -81,7 +81,7 @@ class PruneRequest(NamedTuple):
 
 
 class Live(NamedTuple):
-    """Says what a pool does now, for those who look on; no pool acts on it.
+    """Says what a pool does now, for observers; no pool acts on it.
 
     Attributes:
         busy: how many of its workers run a task.

@@ -79,7 +79,7 @@ class BaseQueue(Uncopyable, Queueable, Generic[C]):
 
     @abstractmethod
     def _do(self, call: Call[T], connection: C | None, /) -> T:
-        """Has the backend carry out a call, in the caller's transaction if a connection is given."""
+        """Makes the backend carry out a call, in the caller's transaction if a connection is given."""
 
     @abstractmethod
     def _begin_to_hold(self) -> UUID:

@@ -27,7 +27,7 @@ from fang_core.tasks.queueable import Queueable
 class Heart(Protocol):
     """Gives a pool's sign of life, on a connection of its own, from a thread of its own.
 
-    In an asyncio pool that thread has an event loop of its own, on which all calls are made.
+    In an asyncio pool that thread has its own event loop, on which all calls are made.
     """
 
     async def beat(self, request: BeatRequest, /) -> Beat:
@@ -117,7 +117,7 @@ class PoolStore(Protocol):
         ...
 
     async def declare(self, declarations: Sequence[Declaration], /) -> None:
-        """Has the limits, rates and fairness hold that a registered pool's classes declare; returns when they do.
+        """Puts the limits, rates and fairness of a registered pool's classes in force; returns when they hold.
 
         Limits that were set at run time override them. What is declared for kinds that no registered pool knows is
         dropped.
@@ -165,7 +165,7 @@ class ScheduleStore(Protocol):
     async def declare_schedules(self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], /) -> None:
         """Writes what classes say of their schedules, by name, and that other classes have none; see ``declaration``.
 
-        It is for those who list schedules: pools tick by the code of the class. A schedule that is new begins now.
+        It is for lists of schedules: pools tick by the code of the class. A schedule that is new begins now.
         """
         ...
 
@@ -216,7 +216,7 @@ class FlowStore(Protocol):
         ...
 
     async def tell_types(self, task_types: Sequence[str], /) -> None:
-        """Has all pools of these types that listen look for tasks: ``on_wake`` gets ``LateRows`` of the type.
+        """Makes all listening pools of these types look for tasks: ``on_wake`` gets ``LateRows`` of the type.
 
         A pool does that when its runs have freed slots that it has no use for.
         """

@@ -64,7 +64,7 @@ class Batch(NamedTuple):
 
     Attributes:
         dealt_with: how many tasks it has dealt with.
-        place: what the next call gets to go on from here, whatever the backend likes; None if nothing is left.
+        place: any value by which the next call goes on from here; None if nothing is left.
     """
 
     dealt_with: int
@@ -135,7 +135,7 @@ class ScheduleVerbs(Protocol):
 
 
 class AuditVerbs(Protocol):
-    """Keeps who has changed what on the page: ``Verbs.audit``."""
+    """Keeps a record of who changed what on the page: ``Verbs.audit``."""
 
     def list_audit(self, limit: int, before: int | None, /) -> list[AuditEntry]:
         """Returns entries, the latest first; only those before the entry of this id, if one is given."""

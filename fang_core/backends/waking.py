@@ -1,4 +1,4 @@
-"""Defines how a backend calls a pool that waits, and what it then says."""
+"""Defines how a backend wakes a waiting pool, and what it passes then."""
 
 from collections.abc import Callable
 from datetime import datetime

@@ -162,7 +162,7 @@ class Cursor:
         self._next = reached
 
     def _move_back(self, now: datetime) -> None:
-        """Has the next claim read everything: what is inserted since the clock was set back lies behind all places."""
+        """Makes the next claim read everything: tasks inserted since the clock was set back lie behind all places."""
         most = (now - MARGIN, _LOWEST)
         self._front = {lane: min(at, most) for lane, at in self._front.items()}
         self._next = {}

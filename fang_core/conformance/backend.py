@@ -61,8 +61,8 @@ class Backend:
         set_crashes: takes the id of a waiting task and a number, and sets the task's count of crashes. No method of a
             store can do it, since a crash is the death of a process. A backend that outlives processes needs it.
         write_stats: writes rows of history as this writer, however long ago their minute is. No store can do it.
-        backdate_live: takes the id of a pool that has told what it does, and a span, and has it told so much earlier.
-            No store can do it.
+        backdate_live: takes the id of a pool that has reported, and a span, and moves the report back by that. No store
+            can do it.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class Backend:
             self.call(self._write_stats, uuid4(), Flush(minute_of(at), {pair: row}))
 
     def backdate_live(self, client: Client, by: timedelta) -> None:
-        """Has a pool have told what it does so much earlier than it did."""
+        """Moves a pool's report back in time by this span."""
         if self._backdate_live is None:
             pytest.skip("give the Backend of the suite backdate_live=, to test which pools count as silent")
         self.call(self._backdate_live, client.id, by)

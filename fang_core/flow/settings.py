@@ -1,4 +1,4 @@
-"""Decides what holds for a task type: what a person has set at run time, else the strictest of what pools declare."""
+"""Decides which limits hold for a task type: those set at run time, else the strictest of those that pools declare."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Has a package import its public names when they are first used: their modules take time, or need a driver."""
+"""Imports the public names of a package when they are first used: their modules take time, or need a driver."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -12,9 +12,8 @@ PUBLIC: Final = "fang_core.public"
 def lazily(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
     """Returns the ``__getattr__`` of a package: it imports a name from its module, given by name, and keeps it.
 
-    ``dir`` of the package tells all of the names, for those who type them.
-    What the import raises is raised where the name is used. Type checkers are to see an import instead: a
-    ``__getattr__`` would have them believe in any name.
+    ``dir`` of the package lists all names, for completion. An error of the import is raised at the first use of the
+    name. Let type checkers see an import instead: with a ``__getattr__`` they would accept any name.
     """
     return _getattr(package, modules.get, lambda: modules)
 

@@ -22,7 +22,7 @@ class _Frame(NamedTuple):
 
     @property
     def is_of_a_library(self) -> bool:
-        """Whether the frame's file is installed, or is no file of this machine (``<string>``, ``<frozen os>``)."""
+        """Returns whether the frame's file is installed, or is no real file (``<string>``, ``<frozen os>``)."""
         is_file = os.path.isabs(self.file)
         return (
             not is_file

@@ -1,1 +1,1 @@
-"""Hides what is secret in the payloads of tasks from those who look at them, in the page and in the command."""
+"""Hides secrets in the payloads of tasks, on the page and in the command."""

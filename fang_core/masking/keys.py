@@ -33,10 +33,10 @@ def without_key(told: Explanation, masks: Masks) -> Explanation:
 
 
 def shown_type(info: TypeInfo, words: frozenset[str]) -> TypeInfo:
-    """Returns the task type with the keys that have weights hidden where a masked field makes them.
+    """Returns the task type with the keys of weights hidden if a masked field makes them.
 
-    Only the names of fields decide: no payload is here whose values could be looked for. What a person has set counts
-    by the key of some class that is declared, so the masks of all of these hold for it.
+    Only the names of fields decide: no payload is here whose values could be looked for. Limits set at run time count
+    by the key of some declared class, so the masks of all of these hold for them.
     """
     masks = {kind: masks_of(kind, words) for kind in info.declared}
     every = [*masks.values(), Masks(words)]
@@ -82,7 +82,7 @@ def _is_masked(by: By, masks: Collection[Masks]) -> bool:
 
 
 def _tells(task: Task, key: str, masks: Masks) -> bool:
-    """Returns whether the key is made of a hidden field, or has its value in it.
+    """Returns whether the key is made from a hidden field, or contains its value.
 
     A function may have made the key, and its code says nothing of the fields; so the values are looked for.
     """

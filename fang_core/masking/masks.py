@@ -24,7 +24,7 @@ class Masks:
     """Says which fields are hidden.
 
     Args:
-        words: a field whose name contains one of these is hidden, in whatever case, and however its words are joined:
+        words: a field whose name contains one of these is hidden, in any case, and however its words are joined:
             ``api_key`` hides ``X-Api-Key`` and ``apiKey`` too.
         names: the names of further fields that are hidden; None hides all fields, since it is unknown which are
             secrets.

@@ -14,7 +14,7 @@ class TaskCount:
     Attributes:
         due: how many wait only for a worker, as their time has come.
         is_estimate: whether the numbers are no exact ones, as there are too many tasks to count.
-        is_least: whether they are then the least that there are, where counting has ended, and no estimates.
+        is_least: whether they are then lower bounds, at which counting ended, and not estimates.
     """
 
     task_type: str

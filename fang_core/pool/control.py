@@ -23,7 +23,8 @@ then it may be too young for the next beat, and the one after that comes when it
 
 
 class Control:
-    """Answers what a heart asks about its pool, and hears what beats bring. This one has no runs, and does nothing.
+    """Answers what a heart asks about its pool, and handles the answers to beats. This one has no runs, and does
+    nothing.
 
     All methods are called on the heart's thread.
     """

@@ -16,8 +16,8 @@ class ExitDeadline:
         self._disarmed = threading.Event()
 
     def arm(self, at: float) -> None:
-        """Has the process end at this time; the first call counts that could start a thread. A signal handler may call
-        it, so it raises nothing if there can be no more threads."""
+        """Makes the process end at this time; the first call that could start a thread counts. A signal handler may
+        call it, so it raises nothing if there can be no more threads."""
         if not self._is_armed:
             self._is_armed = True
             try:

@@ -1,4 +1,4 @@
-"""Describes what a mode gives to the services of a pool: events, waiting, and a way to run them.
+"""Defines what a mode gives to the services of a pool: events, waiting, and a way to run them.
 
 The services are coroutines that import neither asyncio nor threading. ``fang_async.runtime`` runs each as an asyncio
 task. ``fang_core.pool.threads`` runs each on a thread of its own, and there nothing ever suspends: whatever a service
@@ -106,7 +106,7 @@ class Runtime(Protocol):
         ...
 
     async def aside(self, work: Callable[[], None], name: str) -> None:
-        """Does what takes long and waits for nothing of the pool's, and holds nothing else up that runs where it lives.
+        """Does slow work that waits for nothing of the pool's, without holding up anything else where the pool lives.
 
         A thread of this name does it for an event loop; if the process can have no more threads, the loop does it.
         """

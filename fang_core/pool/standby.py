@@ -1,4 +1,4 @@
-"""Keeps a claim ready while a claimer rests, and has it sent as soon as the pool is woken, or along with an insert.
+"""Keeps a claim ready while a claimer rests, and sends it as soon as the pool is woken, or along with an insert.
 
 The caller that wakes a pool, a listener's thread or a callback of the event loop, has the message in hand well before
 the claimer goes on: in between lie the change of thread or task and the decision what to do next. Nearly always that is
@@ -45,7 +45,7 @@ class Standby:
     def fire(self, may_send: Callable[[], bool]) -> None:
         """Sends the claim, if there is one and it may be sent; it does not wait.
 
-        If one is under way already, the claimer hears that the pool was woken again, whatever may be sent now.
+        If one is under way already, the claimer learns that the pool was woken again, whatever may be sent now.
         """
         if self._armed is None and self._sent is None:
             return

@@ -107,7 +107,7 @@ class Workers(RunQueue, Protocol):
         ...
 
     async def stop(self, deadline: float) -> int:
-        """Has each worker end when its run has; returns how many runs had not ended at the deadline."""
+        """Ends each worker when its run has ended; returns how many runs had not ended at the deadline."""
         ...
 
     async def join(self) -> None:
@@ -238,7 +238,7 @@ class BaseWorkers(ABC):
 
     @abstractmethod
     def _wake_idle(self, count: int) -> None:
-        """Has as many idle workers look whether they are surplus."""
+        """Makes this many idle workers check whether they are surplus."""
 
     @property
     def stuck(self) -> int:

@@ -82,7 +82,7 @@ class Run:
         state: what the ``lifespan`` of the pool has made for its runs; None without one.
         over: whether the run has ended, or its task goes back.
         interruption: what is known of the last interruption of the run; None if there is none.
-        reported: what the run has told of its progress; None if it has told nothing.
+        reported: the progress that the run has reported; None if it has reported none.
         held_back: how many ``uninterruptible`` blocks the run is in.
         isolated: whether it goes to a child process, whatever its class says.
         child: the child process that has the task; None unless there is one.
@@ -143,7 +143,7 @@ class Run:
         return self.task.headers or {}
 
     def progress(self, done: float, total: float | None = None, text: str = "") -> None:
-        """Tells how far the run is: ``done`` of ``total``, in whatever unit, with a text of 200 characters at most.
+        """Reports how far the run has got: ``done`` of ``total``, in any unit, with a text of 200 characters at most.
 
         It only notes that here. The pool's heart writes it, once a second at most, if it has changed;
         ``find_task_by_id(...).progress``, ``pools()`` and ``fang status`` show it until the run ends. Raises

@@ -334,8 +334,8 @@ class ScheduleInfo(NamedTuple):
     def with_upcoming(self, now: datetime, count: int) -> Self:
         """Returns a copy with the first ticks after ``now``, and without a pause that has ended by then.
 
-        It has no ticks if the row cannot be understood. Without any, what its row says is not even read: that looks for
-        a first tick, and takes seconds for thousands of schedules.
+        It has no ticks if the row cannot be understood. For zero ticks the row's times are not even read: that looks
+        for a first tick, and takes seconds for thousands of schedules.
         """
         info = self
         if self.paused and not self.is_paused(now):

@@ -1,4 +1,4 @@
-"""Says why a task is to be cancelled, and who wants that: what requests to cancel leave in the rows of tasks."""
+"""Says why a task is to be cancelled, and who asked for it: a request to cancel leaves that in the task's row."""
 
 from typing import NamedTuple
 

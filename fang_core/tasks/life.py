@@ -78,7 +78,7 @@ def _failed(told: Mapping[str, Any]) -> FailedAttempt:
 
 
 def _text(told: object) -> str:
-    """Returns what a client has written as a text; an empty one for what is nested, which may be without end."""
+    """Returns a client's value as a text; an empty one for nested values, which may be endless."""
     return str(told) if isinstance(told, str | int | float) else ""
 
 

@@ -136,7 +136,7 @@ def in_order(found: Schedules, ticks: int) -> list[ScheduleInfo]:
 
 
 class DoesCalls(Protocol):
-    """Has the backend of a queue carry out a call, in the caller's transaction if a connection is given."""
+    """Makes the backend of a queue carry out a call, in the caller's transaction if a connection is given."""
 
     def __call__(self, call: ScheduleCall[T], connection: Any, /) -> T: ...
 

@@ -160,8 +160,7 @@ class Looking:
         return sight
 
     def _waiting(self, walk: Walk, behind: Key | None) -> "Iterator[_Lane]":
-        """Yields one lane for each type; one for each type and priority if the due time is limited, which it then
-        begins and ends with; one for all if no type is given."""
+        """Yields one lane for each type (and priority, if the due time is limited); one for all if no type is given."""
 
         def look(place: Key, most: int, which: TaskFilter = self.which) -> Operation[Looked]:
             return self.operations.list_waiting(which, place, most, retried=walk is Walk.RETRIED, shows=self.shows)

@@ -127,5 +127,5 @@ def _removed(tx: Transaction, ids: Sequence[UUID]) -> int:
 
 
 def _tell_of_slots(tx: Transaction, tasks: Iterable[Task]) -> None:
-    """Has pools look for tasks of these ones' types, if they ran, and limits counted them."""
+    """Makes pools look for tasks of the types of these tasks, if they ran, and limits counted them."""
     tx.tell_types(task.task_type for task in tasks if task.state is TaskState.IN_PROGRESS and task.lane is not None)

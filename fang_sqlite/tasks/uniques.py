@@ -77,8 +77,10 @@ def has_twin(tx: Transaction, task: Task) -> bool:
 
 
 def edited(tx: Transaction, task: Task, compared: str) -> bool:
-    """Has a waiting task compared by this hash from now on, if it is unique; returns whether an equal one counts, and
-    then changes nothing. The one who calls it writes the ``uniq_hash``."""
+    """Compares a unique waiting task by this hash from now on; returns whether an equal one prevents that.
+
+    The caller writes the ``uniq_hash``.
+    """
     others = "id <> ?"
     if task.uniq_hash is not None and _has(tx, f"{_BY_HASH} AND {others}", compared, task.id.bytes):
         return True

@@ -21,7 +21,7 @@ class PoolRow(NamedTuple):
 
     Attributes:
         pool: its record.
-        is_silent: whether it has told nothing for long.
+        is_silent: whether it has reported nothing for long.
         runs: its runs that go on, each with the seconds since it began.
         hung: its runs that hang.
     """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class MemoryAudit:
-    """Keeps who has changed what, under the lock of the state."""
+    """Keeps a record of who changed what, under the lock of the state."""
 
     def __init__(self, state: MemoryState) -> None:
         self._state = state

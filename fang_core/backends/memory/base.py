@@ -1,6 +1,6 @@
 """Defines what both queues in memory share.
 
-There are no transactions here: an insert stands at once, whatever ``connection`` was given.
+There are no transactions here: an insert takes effect at once, whatever ``connection`` was given.
 """
 
 from collections.abc import Sequence
@@ -56,6 +56,6 @@ class MemoryQueueBase:
         return done
 
     def _held_by(self) -> UUID:
-        """The pool that holds what is fetched by hand; it has no heart, since no process survives this one."""
+        """Returns the pool that holds tasks fetched by hand; it has no heart, since no process survives this one."""
         self.state.registry.register(self._manual_pool)
         return self._manual_pool.id

@@ -32,14 +32,14 @@ class Listeners:
                     on_wake(None)
 
     def tell_types(self, task_types: Iterable[str]) -> None:
-        """Has pools of these types look for tasks."""
+        """Makes pools of these types look for tasks."""
         for task_type in task_types:
             for types, on_wake, _ in list(self._listeners.values()):
                 if task_type in types:
                     on_wake(LateRows(task_type, 0, None))
 
     def tell(self, pool_id: UUID) -> None:
-        """Has a pool's heart beat at once: something is said about the pool or one of its tasks."""
+        """Makes a pool's heart beat at once, since there is news for the pool or one of its tasks."""
         for _, _, on_told in list(self._listeners.values()):
             on_told(pool_id)
 

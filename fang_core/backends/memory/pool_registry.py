@@ -46,7 +46,7 @@ class MemoryPoolRegistry:
             self._state.pools.setdefault(pool.id, MemoryPool(pool, self._state.clock()))
 
     def update_kinds(self, pool_id: UUID, kinds: Sequence[str], isolated_kinds: Sequence[str]) -> bool:
-        """Has a pool's record name these kinds; returns whether there is one."""
+        """Writes these kinds into a pool's record; returns whether there is one."""
         with self._state.lock:
             pool = self._state.pools.get(pool_id)
             if pool is not None:

@@ -238,7 +238,7 @@ class MemoryState:
         return gone
 
     def _after_removal(self, gone: Sequence[Task]) -> int:
-        """Tells of the slots of removed tasks; returns how many these are."""
+        """Notifies pools of the slots of removed tasks; returns how many these are."""
         running = {task.task_type for task in gone if task.state is TaskState.IN_PROGRESS}
         self.listeners.tell_types(sorted(running & self.types.keys()))
         return len(gone)

@@ -51,8 +51,7 @@ class Uniques:
         return compared is not None and any(self.waits(each) and self.waiting[each.id] == compared for each in tasks)
 
     def edited(self, task: Task, compared: str, tasks: Collection[Task]) -> bool:
-        """Has a waiting task compared by this hash from now on, if it is unique; returns whether an equal one counts,
-        and then changes nothing."""
+        """Compares a unique waiting task by this hash from now on; returns whether an equal one prevents that."""
         others = [each for each in tasks if each.id != task.id]
         if task.uniq_hash is not None and live_twin(compared, others) is not None:
             return True

@@ -41,7 +41,7 @@ def full_of(backend: Backend, *rules: FlowRule) -> tuple[Task, Task]:
 
 
 def tell(client: Client, backend: Backend, *runs: ClaimedTask, busy: int = 0, waiting: int = 0, **run: Any) -> None:
-    """Has a pool tell of these runs."""
+    """Makes a pool report these runs."""
     told = (LiveRun(each.id, each.kind, **{"seconds": 90.0, "attempt": each.attempt, **run}) for each in runs)
     client.tell_live(Live(busy, waiting, tuple(told)))
 

@@ -49,7 +49,7 @@ def the_one_listed(backend: Backend) -> TypeInfo:
 
 
 def declare(client: Client, *rules: FlowRule, kind: str = "") -> None:
-    """Has a pool declare rules for one of its kinds, its first one unless named."""
+    """Makes a pool declare rules for one of its kinds, its first one unless named."""
     client.declare(*rules, kind=kind or client.record.kinds[0], task_type="exports")
 
 

@@ -129,7 +129,7 @@ class RefusalSuite:
         assert backend.row(kept) == kept
 
     def test_a_connection_is_refused_without_transactions_to_take_part_in(self, backend: Backend) -> None:
-        """Unless nothing outlives the process, as in memory: there a test may hand over whatever it has."""
+        """Except in memory, where nothing outlives the process: there a test may hand over any connection."""
         backend.needs("outlives_processes")
         if backend.queue.capabilities.transactions:
             pytest.skip("this backend takes part in transactions")

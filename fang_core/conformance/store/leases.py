@@ -300,7 +300,7 @@ def hold(backend: Backend, crash: Crash, task_type: str) -> Task:
 
 
 def _rescued(watcher: Client, task: Task) -> list[tuple[UUID, bool]]:
-    """Has the pool that holds the task declared dead; returns what was taken back, and whether it was charged."""
+    """Declares the pool that holds the task dead; returns what was taken back, and whether it was charged."""
     (pulse,) = (each for each in watcher.beat().pulses if each.pool_id == task.pool_id)
     return [(each.id, each.charged) for each in watcher.rescue(pulse)]
 

@@ -8,7 +8,7 @@ on whose sessions the server gives the reader no information, and those that wer
 
 A pool raises its counter each second, so one whose counter moves between two looks is alive. Of one whose counter
 stands, a watcher's own rule (see ``liveness``) says whether it is dead already: its lock is free, so its process has
-ended. If neither is so within ``LONGEST``, what was heard of it last decides (see ``monitoring.silence``). If that was
+ended. If neither is so within ``LONGEST``, the last sign of activity decides (see ``monitoring.silence``). If that was
 too long ago, or its session has been quiet for its lease, it is silent: it may be stopped, cut off, or stuck in C code,
 or it has died with its host or behind a pooler, which only waiting for its lease would tell.
 """

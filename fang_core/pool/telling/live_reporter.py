@@ -1,4 +1,4 @@
-"""Writes what a pool does now, once a second, for those who look on: ``queue.pools()``, ``queue.explain()``, the page.
+"""Writes what a pool does now, once a second, for observers: ``queue.pools()``, ``queue.explain()``, the page.
 
 It is no part of the beat, which must stay short, and whose row every pool reads: here a statement may wait for a
 connection, or for the disk. Nothing acts on what it writes, and what is lost with a process is of no use then.

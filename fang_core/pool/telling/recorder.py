@@ -1,4 +1,4 @@
-"""Writes what a pool has counted into the backend, every few seconds and when the pool ends: its history.
+"""Writes a pool's counts into the backend, every few seconds and when the pool ends: its history.
 
 Nothing of the pool waits for it. If the backend does not answer, the counts stay here and are written later.
 """
@@ -67,7 +67,7 @@ class Recorder:
         self._service = self._runtime.spawn(self._loop, "fang-recorder")
 
     def end(self) -> None:
-        """Has the service flush once more and end; ``close`` waits for it. All outcomes are written by now."""
+        """Makes the service flush once more and end; ``close`` waits for it. All outcomes are written by now."""
         self._closing.set()
 
     async def close(self, within: float) -> None:

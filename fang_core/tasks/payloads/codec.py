@@ -215,5 +215,5 @@ def _first(error: ValidationError) -> tuple[str, str, str]:
 
 
 def is_shown(error: ErrorDetails) -> bool:
-    """Returns whether the message of one of pydantic's errors may be shown to those who must not see the payload."""
+    """Returns whether the message of one of pydantic's errors may be shown to users who must not see the payload."""
     return error["type"] in _SHOWN

@@ -218,7 +218,7 @@ def _texts_in(value: Any) -> Iterator[str]:
 def contains(whole: Any, part: Any) -> bool:
     """Returns whether a JSON value has another one in it, as the operator ``@>`` of Postgres has it.
 
-    An object has all keys of the other one, a list all of its items, in whatever order.
+    An object has all keys of the other one, a list all of its items, in any order.
     """
     match whole, part:
         case Mapping(), Mapping():

@@ -88,7 +88,7 @@ def actions_of(task: Task, view: View, now: datetime, is_readable: bool) -> list
 
 
 def pretty(value: Any) -> str:
-    """Returns JSON for people, cut where a page would grow too long."""
+    """Returns JSON for people, cut if a page would grow too long."""
     text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
     return text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "\n… cut here"
 
