@@ -25,11 +25,16 @@ _LOOKS_END_WITHIN: Final = 1.0
 
 
 class Seen(NamedTuple):
-    """Holds what a watcher sees of a pool in its file; the default stands for a missing file."""
+    """Holds what a watcher sees of a pool in its file; the default stands for an empty file."""
 
     beats: int = 0
     claims_lock: bool = False
     is_locked: bool = False
+
+
+NO_FILE: Final = Seen(claims_lock=True)
+"""What is seen of a pool that has no file. One that lives makes it again with its next beat; in a copy of the database
+none does, and nobody has to wait for the lease of the pools that ran when it was made."""
 
 
 class PulseFile:
@@ -84,7 +89,7 @@ def look(directory: Path, pool_id: UUID) -> Seen:
     try:
         file = os.open(directory / _name(pool_id), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return Seen()
+        return NO_FILE
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return _content(file)

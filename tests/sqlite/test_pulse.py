@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from fang_core.liveness import Beat, BeatRequest, Pulse
+from fang_core.liveness import LOCK_FREE_FOR, Beat, BeatRequest, Pulse, Watch
 from fang_core.record import TaskState
 from fang_sqlite import SqliteQueue
 from fang_sqlite.connections.file import File
@@ -21,7 +21,7 @@ from fang_sqlite.listening import marks
 from fang_sqlite.listening.marks import Mark
 from fang_sqlite.pools import heart, pulse
 from fang_sqlite.pools.heart import SqliteHeart
-from fang_sqlite.pools.pulse import PulseFile, Seen
+from fang_sqlite.pools.pulse import NO_FILE, PulseFile, Seen
 from fang_threaded import WorkerPool
 from tests.driven import drive
 from tests.forking import Forked
@@ -134,9 +134,27 @@ def test_a_pool_makes_its_file_again_and_goes_on_counting(file: File, hearts: An
     for _ in range(3):
         beat(own, pool_id)
     shutil.rmtree(file.directory)
-    assert pulse.look(file.directory, pool_id) == Seen()
+    assert pulse.look(file.directory, pool_id) == NO_FILE
     beat(own, pool_id)
     assert pulse.look(file.directory, pool_id) == Seen(4, True, True)
+
+
+def test_in_a_copy_of_the_database_the_pools_are_dead_that_ran_when_it_was_made(file: File, hearts: Any) -> None:
+    """Their leases are longer; their files are in the directory of the original alone, where they go on."""
+    pool_id = register(file, lease=60.0)
+    hold(file, insert(file), pool_id)
+    beat(hearts(), pool_id)
+    path = file.path.with_name("copy.db")
+    with closing(sqlite3.connect(file.path)) as source, closing(sqlite3.connect(path)) as target:
+        source.backup(target)
+    copy = opened(path)
+    for of, dead in ((file, []), (copy, [pool_id])):
+        own, watch = SqliteHeart(of, locks=True), Watch()
+        me = register(of)
+        seen = [[each.pool_id for each in watch.dead(me, beat(own, me), mono)] for mono in (0.0, 1.0, LOCK_FREE_FOR)]
+        assert seen == [[], [], dead]
+        drive(own.close())
+    copy.close()
 
 
 SAID: Any = {"stopping": True, "runs": '{"a": 1}', "workers": 7}
