@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Literal
 from uuid import UUID
 
-from fang_core.errors import NotConnected, RowsLocked, SchemaError, UsageError
+from fang_core.errors import BackendUnavailable, NotConnected, RowsLocked, SchemaError, UsageError
 from fang_core.interpreter.forks import in_child
 from fang_sqlite.connections.diagnosis import diagnosed, diagnosed_os, locked
 from fang_sqlite.connections.forking import ForkGuard
@@ -66,6 +66,7 @@ class File:
             raise UsageError("synchronous is 'full' or 'normal'")
         self.path = path
         self.directory = beside(path)
+        self._log_path = f"{path}-wal"
         self._synchronous = synchronous
         self._on_commit = on_commit
         self._lock = threading.RLock()  # it knows whether it was taken: see writing()
@@ -78,7 +79,9 @@ class File:
         self._readers: list[sqlite3.Connection] = []
         self._watcher: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None  # the device and the inode of the file, once it was opened
-        self._is_forked = False
+        self._log: tuple[int, int] | None = None  # the same of its log, which the connections have open
+        self._is_cut_off = False  # whether that log is no longer the file's
+        self._is_forked = False  # or else has to connect anew
         self._unsafe: list[sqlite3.Connection] = []  # those that a child can neither use nor close
         in_child(self, File._forget)
 
@@ -115,7 +118,9 @@ class File:
         try:
             self.directory.mkdir(exist_ok=True)
             self._identity = self._identity or self._found()
-            if not check_version(version_of(writer)):
+            version = version_of(writer)  # which opens the log
+            self._log, self._is_cut_off = self._found_log(), False
+            if not check_version(version):
                 with self._written(writer, LOCKED_FOR):
                     migrate(writer)
             writer.execute(f"PRAGMA busy_timeout = {ASKS_EVERY_MS}")
@@ -213,6 +218,8 @@ class File:
                         with suppress(sqlite3.Error):  # the first error counts
                             writer.execute("ROLLBACK")
                     raise
+                if self._has_lost_log():
+                    raise BackendUnavailable(f"{self._without_log()}. What was written just now may be lost")
         finally:
             self._gate.leave()
 
@@ -235,8 +242,9 @@ class File:
             raise self._closed()
         with self._guard.use(), self.diagnosing():
             self._check()
+            readers = self._readers
             try:
-                reader = self._readers.pop()
+                reader = readers.pop()
             except IndexError:
                 reader = self._connected()
                 reader.execute("PRAGMA query_only = ON")
@@ -250,13 +258,14 @@ class File:
             except BaseException:
                 reader.close()
                 raise
-            if self._writer is None:
+            if self._writer is None or readers is not self._readers:
                 reader.close()
             else:
-                self._readers.append(reader)
+                readers.append(reader)
 
     def data_version(self) -> int:
         """Returns a number that changes when anybody commits anything, for one thread that asks again and again."""
+        self._open_in_child()
         with self._guard.use(), self.diagnosing():
             self._check()
             if self._watcher is None:
@@ -316,9 +325,35 @@ class File:
             ) from None
         if self._identity is not None and found != self._identity:
             raise NotConnected(f"{self.path} was replaced by another file while it was in use: restart this process")
+        if self._has_lost_log():
+            raise NotConnected(f"{self._without_log()}. Nothing was written")
 
     def _found(self) -> tuple[int, int]:
         found = os.stat(self.path)
+        return found.st_dev, found.st_ino
+
+    def _has_lost_log(self) -> bool:
+        """Returns whether the log that the connections write to is no longer that of the file.
+
+        SQLite removes it when the last connection is closed, by the locks that it sees; and a process lets go of those
+        that it has when anything in it opens and closes the file.
+        """
+        if self._log is None or self._found_log() == self._log:
+            return False
+        self._is_cut_off = True
+        return True
+
+    def _without_log(self) -> str:
+        return (
+            f"{self._log_path} was removed while it was in use, and the next call connects anew: take SQLite's backup"
+            " if this process copies or reads the file itself, which lets go of SQLite's locks"
+        )
+
+    def _found_log(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._log_path)
+        except FileNotFoundError:
+            return None
         return found.st_dev, found.st_ino
 
     def _closed(self) -> NotConnected:
@@ -327,8 +362,17 @@ class File:
     # Forks ------------------------------------------------------------------------------------------------------------
 
     def _open_in_child(self) -> None:
+        if self._is_cut_off:
+            self._leave_log()
         if self._is_forked:
             self.open()
+
+    def _leave_log(self) -> None:
+        """Closes the connections to a log that is no longer the file's; the next use connects anew."""
+        with self._lock:
+            if self._is_cut_off and not self._is_writing:
+                self.close()
+                self._is_forked, self._is_cut_off = True, False
 
     def _forget(self) -> None:
         """Closes a child's copies of the connections if they were idle; the child connects again when it needs to."""

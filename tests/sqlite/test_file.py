@@ -3,17 +3,21 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fang_core.errors import (
     BackendError,
+    BackendUnavailable,
     FangError,
     NotConnected,
     ReadOnlyServer,
@@ -24,7 +28,7 @@ from fang_core.errors import (
 from fang_sqlite.connections.file import File
 from fang_sqlite.connections.gate import Gate
 from tests.patience import PATIENT
-from tests.sqlite.files import count, insert, opened
+from tests.sqlite.files import count, insert, insert_in, opened
 
 
 @pytest.fixture
@@ -231,6 +235,50 @@ def in_child(function) -> int:  # type: ignore[no-untyped-def]
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def opened_and_closed_by_another_process(file: File) -> None:
+    """Removes the log, if that process sees no lock of this one's."""
+    code = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT 1 FROM fang_tasks')"
+    subprocess.run([sys.executable, "-c", code, file.path], check=True, timeout=PATIENT)
+
+
+def test_what_is_acknowledged_is_kept_though_this_process_has_let_go_of_the_locks_of_sqlite(file: File) -> None:
+    insert(file)
+    assert count(file) == 1
+    file.data_version()
+    file.path.read_bytes()  # as a copy does
+    opened_and_closed_by_another_process(file)
+    assert not file.path.with_name(f"{file.path.name}-wal").exists()
+    with pytest.raises(NotConnected, match=r"tasks\.db-wal was removed while it was in use, .* Nothing was written"):
+        insert(file)
+    insert(file)
+    assert count(file) == 2
+    file.data_version()
+    with closing(sqlite3.connect(file.path)) as other:
+        assert other.execute("SELECT count(*) FROM fang_tasks").fetchall() == [(2,)]
+        assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.parametrize("use", [count, File.data_version], ids=["read", "data_version"])
+def test_whoever_reads_is_told_of_a_log_that_was_removed_and_connects_anew(file: File, use: Any) -> None:
+    insert(file)
+    file.path.with_name(f"{file.path.name}-wal").unlink()
+    with pytest.raises(NotConnected, match="was removed while it was in use"):
+        use(file)
+    use(file)
+    assert count(file) == 1  # it was in that log alone
+
+
+def test_a_log_that_goes_in_the_middle_of_a_transaction_leaves_its_outcome_unknown(file: File) -> None:
+    def write() -> None:
+        with file.writing() as tx:
+            insert_in(tx)
+            file.path.with_name(f"{file.path.name}-wal").unlink()
+
+    with pytest.raises(BackendUnavailable, match="What was written just now may be lost"):
+        write()
+    insert(file)
 
 
 def test_what_a_child_commits_is_kept_when_its_parent_closes_the_file(file: File) -> None:
