@@ -53,7 +53,7 @@ class Connections(BaseConnections[Database]):
 
     @property
     def is_open(self) -> bool:
-        """Whether the connections were opened on a loop that has not ended, and not closed since."""
+        """Returns whether the connections were opened on a loop that has not ended, and not closed since."""
         return super().is_open and not self._loop_binding.has_ended
 
     @property
@@ -63,7 +63,7 @@ class Connections(BaseConnections[Database]):
 
     @property
     def are_lent(self) -> bool:
-        """Whether pools use the connections."""
+        """Returns whether pools use the connections."""
         return self._pools > 0
 
     async def end(self) -> None:

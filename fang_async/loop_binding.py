@@ -67,7 +67,7 @@ class LoopBinding:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the loop that the owner is bound to is closed."""
+        """Returns whether the loop that the owner is bound to is closed."""
         return self._loop is not None and self._loop.is_closed()
 
     def enter(self) -> None:

@@ -134,7 +134,7 @@ class AsyncQueue(AsyncBaseQueue[CallersConnection]):
 
     @property
     def is_open(self) -> bool:
-        """Whether it holds connections."""
+        """Returns whether it holds connections."""
         return self._connections.is_open
 
     @property

@@ -184,7 +184,7 @@ def named_database_url(option: str | None) -> str | None:
 
 
 def chosen_database(option: str | None, *, needs_tables: bool = True) -> str:
-    """Returns the same, of a database that is there: a queue would make a SQLite file that is not, and its tables.
+    """Returns the same, for an existing database only: a queue would create a missing SQLite file, and its tables.
 
     Raises ``UsageError``, or ``SchemaError`` if a file has no tables and ``needs_tables``.
     """

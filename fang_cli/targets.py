@@ -54,7 +54,7 @@ def find_targets(names: Sequence[str]) -> list[Target]:
 
 
 def is_async(pool: object) -> "TypeGuard[AsyncWorkerPool]":
-    """Whether it is a pool of the async mode."""
+    """Returns whether it is a pool of the async mode."""
     # Not by an import: the mode's driver may be missing. An application with such a pool has imported the mode.
     module = sys.modules.get("fang_async.pool")
     return module is not None and isinstance(pool, module.AsyncWorkerPool)

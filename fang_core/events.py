@@ -118,7 +118,7 @@ class EventBus:
 
     @property
     def is_caller(self) -> bool:
-        """Whether the caller runs inside one of this bus's hooks."""
+        """Returns whether the caller runs inside one of this bus's hooks."""
         return _CALLING.get() is self
 
     def emit(self, hook: Callable[..., None], *args: Any) -> None:

@@ -273,7 +273,7 @@ class Errand:
 
     @property
     def is_over(self) -> bool:
-        """Whether there is an answer, or there will be none."""
+        """Returns whether there is an answer, or there will be none."""
         return self.answer.done() or (self._is_sent and self.process.has_ended)
 
     def ended(self) -> Ended:

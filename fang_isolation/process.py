@@ -76,7 +76,7 @@ class ChildProcess:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it cannot answer any more, once it was started."""
+        """Returns whether it cannot answer any more, once it was started."""
         return self.exit_code is not None or not self._pool.active
 
     def kill(self) -> None:

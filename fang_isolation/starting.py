@@ -31,7 +31,7 @@ class Starting(Protocol):
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, whatever came of it."""
+        """Returns whether it has ended, whatever came of it."""
 
 
 class Starter:

@@ -96,8 +96,8 @@ class PlanGuard:
         return True
 
     def _is_trial(self, seconds: float, now: float) -> bool:
-        """Returns whether a statement that has just ended began with the guard off, as one does not that was under way
-        when another one turned it on: what slowed down one slows down all that run at that moment."""
+        """Returns whether a statement that has just ended began with the guard off. One that was already under way when
+        another turned the guard on does not count: whatever slowed down one slows down all that run then."""
         return now - seconds >= self._until
 
     def compare(self, seconds: float) -> None:

@@ -22,7 +22,7 @@ class Revision(NamedTuple):
 
     @property
     def may_be_used(self) -> bool:
-        """Whether this version of the library may use the tables."""
+        """Returns whether this version of the library may use the tables."""
         return self.number == HEAD or (self.number > HEAD and self.oldest_code is not None and self.oldest_code <= HEAD)
 
 

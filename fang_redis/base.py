@@ -51,5 +51,5 @@ class RedisQueueBase:
 
     @property
     def is_open(self) -> bool:
-        """Whether the queue can be used now."""
+        """Returns whether the queue can be used now."""
         return self._is_open

@@ -208,7 +208,7 @@ def moment_or_none(text: str | None) -> datetime | None:
 
 
 def object_in(text: str | None) -> dict[str, Any]:
-    """Returns an object of JSON, for those who only look; an empty one in place of anything else."""
+    """Returns an object of JSON, for reading only; an empty one in place of anything else."""
     return _object_or_none(text) or {}
 
 

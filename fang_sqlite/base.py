@@ -81,7 +81,7 @@ class SqliteQueueBase:
 
     @property
     def is_open(self) -> bool:
-        """Whether the queue can be used now."""
+        """Returns whether the queue can be used now."""
         return self._file.is_open
 
     @staticmethod

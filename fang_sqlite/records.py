@@ -130,7 +130,7 @@ def names_of(text: str) -> tuple[str, ...]:
 
 
 def object_of(text: str | None) -> dict[str, Any]:
-    """Returns an object of JSON, for those who only look; an empty one in place of anything else."""
+    """Returns an object of JSON, for reading only; an empty one in place of anything else."""
     found = seen_json(text)
     return found if isinstance(found, dict) else {}
 

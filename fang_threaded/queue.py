@@ -126,7 +126,7 @@ class Queue(BaseQueue[CallersConnection]):
 
     @property
     def is_open(self) -> bool:
-        """Whether it holds connections."""
+        """Returns whether it holds connections."""
         return self._connections.is_open
 
     @property

@@ -40,7 +40,7 @@ class Chosen:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no condition."""
+        """Returns whether there is no condition."""
         return self.which.is_empty
 
     @property

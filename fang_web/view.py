@@ -58,7 +58,7 @@ class View:
 
     @property
     def is_fragment(self) -> bool:
-        """Whether htmx asks for the live part of the page alone."""
+        """Returns whether htmx asks for the live part of the page alone."""
         return self.request.headers.get("hx-request") == "true"
 
     @property

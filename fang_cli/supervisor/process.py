@@ -76,7 +76,7 @@ class Process:
 
     @property
     def is_ready(self) -> bool:
-        """Whether its pools have started."""
+        """Returns whether its pools have started."""
         return self.report is not None and self.report.ready
 
     def read(self, now: float) -> bool:
@@ -113,11 +113,11 @@ class Process:
             self._send(signal.SIGTERM)
 
     def is_overdue(self, now: float) -> bool:
-        """Whether it should have ended: it was told to stop, or its pools have stopped."""
+        """Returns whether it should have ended: it was told to stop, or its pools have stopped."""
         return now >= self._end_by
 
     def is_hung(self) -> bool:
-        """Whether it has been ready, and silent for its lease: no thread of it has run any Python code."""
+        """Returns whether it has been ready, and silent for its lease: no thread of it has run any Python code."""
         report = self.report
         return report is not None and report.ready and not report.leaving and self.silent >= report.lease
 

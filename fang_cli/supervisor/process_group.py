@@ -127,12 +127,12 @@ class ProcessGroup:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it was told to stop, and no process is left."""
+        """Returns whether it was told to stop, and no process is left."""
         return self._is_stopping and not self._all
 
     @property
     def has_settled(self) -> bool:
-        """Whether each process of a place is ready; those that have ended count for nothing."""
+        """Returns whether each process of a place is ready; those that have ended count for nothing."""
         return all(place.process is None or place.process.is_ready for place in self._places)
 
     # What a person asks for ---------------------------------------------------------------------------------------

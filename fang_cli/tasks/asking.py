@@ -58,7 +58,7 @@ def can_ask() -> bool:
 
 
 def _changed(done: str, change: Callable[[Callable[[int], None]], int]) -> int:
-    """Runs the change; says how far it is, on a terminal, and how far it came if it is interrupted."""
+    """Runs the change; shows its progress on a terminal, and how far it came if it is interrupted."""
     so_far = 0
     on_terminal = sys.stderr.isatty()
 

@@ -84,7 +84,7 @@ def run_worker(
 
 
 def _exit_code(targets: Sequence[Target]) -> int:
-    """Returns that of the pools' exit codes that says most: runs were stuck, or runs are left."""
+    """Returns the most telling of the pools' exit codes: runs were stuck, or runs are left."""
     codes = {target.pool.exit_code for target in targets}
     return next((code for code in (EXIT_STUCK, EXIT_RUNS_LEFT) if code in codes), 0)
 

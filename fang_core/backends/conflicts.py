@@ -18,7 +18,7 @@ class Period(NamedTuple):
     until: datetime | None
 
     def lasts(self, now: datetime) -> bool:
-        """Whether it is not over."""
+        """Returns whether it is not over."""
         return self.until is None or self.until > now
 
 

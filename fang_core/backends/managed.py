@@ -50,16 +50,16 @@ class ManagedType:
     fetched_last: str = ""
 
     def is_paused(self, now: datetime) -> bool:
-        """Whether nothing of it starts now."""
+        """Returns whether nothing of it starts now."""
         return self.paused and (self.paused_until is None or now < self.paused_until)
 
     def is_managed(self, now: datetime) -> bool:
-        """Whether plain claims leave it alone."""
+        """Returns whether plain claims leave it alone."""
         return self.settings.is_limited or self.is_paused(now)
 
     @property
     def is_counted(self) -> bool:
-        """Whether limits or rates count its tasks, and not only fairness."""
+        """Returns whether limits or rates count its tasks, and not only fairness."""
         return self.settings._replace(fair=False, weights=None).is_limited
 
     def declare(self, rules_of_kinds: Mapping[str, tuple[FlowRule, ...]], known: Collection[str]) -> None:

@@ -16,7 +16,7 @@ from fang_core.tasks.insertion import expires_at
 
 
 def gives_back(outcome: Outcome, written: dict[UUID, Task]) -> bool:
-    """Whether other pools can take the task now."""
+    """Returns whether other pools can take the task now."""
     return outcome.id in written and outcome.state in DUE_STATES and not outcome.delay
 
 

@@ -287,7 +287,7 @@ class Backend(Queueable, Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether the queue can be used now."""
+        """Returns whether the queue can be used now."""
         ...
 
     @property

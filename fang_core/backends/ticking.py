@@ -159,7 +159,7 @@ class Timetable:
 
     @property
     def _lacks_some(self) -> bool:
-        """Whether the last tick of a class's schedule is not known."""
+        """Returns whether the last tick of a class's schedule is not known."""
         return not self._classes.keys() <= self._last.keys()
 
     def due(self, mono: float) -> list[tuple[str, datetime]]:

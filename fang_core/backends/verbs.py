@@ -50,7 +50,7 @@ class Call(NamedTuple, Generic[T]):
 
     @property
     def reads(self) -> bool:
-        """Whether the verb writes nothing, so that it needs no more than a snapshot."""
+        """Returns whether the verb writes nothing, so that it needs no more than a snapshot."""
         return self.name in READS
 
 
@@ -293,13 +293,12 @@ class Verbs(Protocol):
     # Task types -------------------------------------------------------------------------------------------------------
 
     def list_types(self) -> list[TypeInfo]:
-        """Returns the types of which there is something to say, in the order of their names."""
+        """Returns the managed types, in the order of their names."""
         ...
 
     def set_limits(self, task_type: str, change: LimitChange, /) -> TypeInfo | None:
-        """Sets the limits of a type, or forgets what was set; returns what is left to say of it.
-
-        Returns when they hold. Raises what ``flow.settings.check_key`` raises.
+        """Sets the limits of a type, or removes those that were set; returns its state, once they hold. Raises what
+        ``flow.settings.check_key`` raises.
         """
         ...
 

@@ -87,7 +87,7 @@ class Cursor:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the next claim looks back: then an empty claim before it says little."""
+        """Returns whether the next claim looks back: then an empty claim before it says little."""
         return self._next != self._front
 
     @property

@@ -115,12 +115,12 @@ class InFlight:
 
     @property
     def has_lone_suspect(self) -> bool:
-        """Whether the pool must claim nothing."""
+        """Returns whether the pool must claim nothing."""
         return self._lone is not None
 
     @property
     def lone_suspect_began(self) -> bool:
-        """Whether a suspect runs alone, or goes back."""
+        """Returns whether a suspect runs alone, or goes back."""
         return self._lone is not None and not self._in_hand
 
     @property
@@ -136,14 +136,14 @@ class InFlight:
 
     @property
     def suspects_may_begin(self) -> bool:
-        """Whether suspects wait and nothing is left to wait for."""
+        """Returns whether suspects wait and nothing is left to wait for."""
         if not self._in_hand:
             return False
         return not self.suspects.has_refused if self._lone is None else len(self._runs) <= 1
 
     @property
     def has_locked(self) -> bool:
-        """Whether another session has locked rows that the pool holds, so that no suspect can run alone."""
+        """Returns whether another session has locked rows that the pool holds, so that no suspect can run alone."""
         return bool(self._locked)
 
     def take(self, tasks: Collection[ClaimedTask], pool_id: UUID, claimed: ClaimTime) -> Taken:

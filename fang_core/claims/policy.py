@@ -417,7 +417,7 @@ class ClaimPolicy:
 
     @property
     def waits_for_workers(self) -> bool:
-        """Whether the pool would claim from a managed type if a worker were idle."""
+        """Returns whether the pool would claim from a managed type if a worker were idle."""
         return self._lanes.waits_for_workers
 
     def unused(self) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ class Quarantine:
 
     @property
     def abstains(self) -> bool:
-        """Whether the last claim left suspects out."""
+        """Returns whether the last claim left suspects out."""
         return self._asked > ANY_SUSPECTS
 
     def group_size(self, next_size: int, *, is_idle: bool, has_locked: bool, mono: float) -> int:

@@ -44,7 +44,7 @@ class Serving:
 
     @property
     def has_types(self) -> bool:
-        """Whether there is any type to claim from."""
+        """Returns whether there is any type to claim from."""
         return bool(self._all)
 
     def leave_out(self, managed: Container[str]) -> None:
@@ -62,7 +62,8 @@ class Serving:
 
     @property
     def most(self) -> int:
-        """The most lanes with tasks, in the whole table, for which a look costs less than claiming from all types."""
+        """Returns with how many lanes with tasks, in the whole table, a look still costs less than a claim from all
+        types."""
         return 100 + 2 * len(self._types)
 
     def looks(self, mono: float, *, whole: bool) -> bool:

@@ -38,7 +38,7 @@ class SuspectGroup:
 
     @property
     def has_refused(self) -> bool:
-        """Whether the pool still holds suspects that it must give back."""
+        """Returns whether the pool still holds suspects that it must give back."""
         return bool(self._refused)
 
     @property

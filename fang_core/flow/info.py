@@ -47,7 +47,7 @@ class TypeInfo(NamedTuple):
 
     @property
     def is_managed(self) -> bool:
-        """Whether there is anything to say of it."""
+        """Returns whether there is anything to say of it."""
         return self.is_paused or bool(self.declared) or self.changed is not None
 
 

@@ -182,7 +182,7 @@ class FlowSettings(NamedTuple):
 
     @property
     def is_limited(self) -> bool:
-        """Whether there is anything to keep to."""
+        """Returns whether there is anything to keep to."""
         return self != UNLIMITED
 
 

@@ -48,7 +48,7 @@ def shown_type(info: TypeInfo, words: frozenset[str]) -> TypeInfo:
 
 
 def shown_rules(info: TypeInfo | None, rules: Iterable[FlowRule], words: frozenset[str]) -> tuple[FlowRule, ...]:
-    """Returns rules that are about to be set for a task type, as ``shown_type`` shows those that are."""
+    """Returns rules that are about to be set for a task type, masked as in ``shown_type``."""
     kinds = () if info is None else info.declared
     return _shown_rules(rules, [*(masks_of(kind, words) for kind in kinds), Masks(words)])
 

@@ -113,12 +113,12 @@ class Minutes:
 
     @property
     def is_known(self) -> bool:
-        """Whether the pool knows the backend's time."""
+        """Returns whether the pool knows the backend's time."""
         return self._told is not None
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether it is not known of the last flush whether it was written: it must be repeated."""
+        """Returns whether it is not known of the last flush whether it was written: it must be repeated."""
         return self._sent is not None
 
     def heard(self, now: datetime, monotonic: float) -> None:

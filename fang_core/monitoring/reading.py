@@ -77,7 +77,7 @@ class Sums(NamedTuple):
     """Holds what was read of a range.
 
     Attributes:
-        by_pair: the sums of each kind, also of those that were not asked for.
+        by_pair: the sums of each kind, including those that were not asked for.
         by_time: the sums of each minute or hour, and its seconds.
     """
 

@@ -106,7 +106,7 @@ def key_name(task: Task) -> str:
 
 
 def key_of(info: TypeInfo) -> str:
-    """Returns the name of what the keys of a type are made of; ``KEY`` if it is no single field."""
+    """Returns the name of the field that makes the keys of a type; ``KEY`` if it is not a single field."""
     by = by_of(info.rules)
     return by if isinstance(by, str) else "KEY"
 

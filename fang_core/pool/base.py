@@ -432,7 +432,7 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
 
     @property
     def _is_alive(self) -> bool:
-        """Whether the pool runs, or runs of its last life go on."""
+        """Returns whether the pool runs, or runs of its last life go on."""
         return self._running or (self._lingering is not None and not self._lingering.has_ended)
 
     def _left_if_over(self) -> None:
@@ -457,7 +457,7 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
         self._left()
 
     def _would_wait_for_itself(self) -> bool:
-        """Whether the caller is a run, or the lifespan, that the stop under way waits for.
+        """Returns whether the caller is a run, or the lifespan, that the stop under way waits for.
 
         Raises ``UsageError`` if it is the lifespan that the start under way waits for.
         """

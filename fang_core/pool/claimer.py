@@ -135,11 +135,11 @@ class Claimer:
         self._runtime.call_soon(self._woken.set)
 
     def _may_repeat_claims(self) -> bool:
-        """Whether the next claim would be as the last one; any thread may call this."""
+        """Returns whether the next claim would be as the last one; any thread may call this."""
         return not (self._kinds.is_behind or self._isolates_others() or self._stopping.is_set() or self._is_cut_off())
 
     def _isolates_others(self) -> bool:
-        """Whether the pool isolates other kinds than its record says."""
+        """Returns whether the pool isolates other kinds than its record says."""
         isolated = self._isolated_kinds()
         return isolated is not self._told_isolated and isolated != self._told_isolated
 
@@ -223,7 +223,7 @@ class Claimer:
 
     @property
     def is_over(self) -> bool:
-        """Whether the service has ended, or is being cancelled."""
+        """Returns whether the service has ended, or is being cancelled."""
         return self._service is not None and (self._service.has_ended or self._service.is_cancelling)
 
     async def _loop(self) -> None:

@@ -99,7 +99,7 @@ class Heartbeat:
             raise RuntimeError("the thread of the pool's heart ended before its first beat")
 
     def is_cut_off(self) -> bool:
-        """Whether the last answer is so long ago that other pools may take this one for dead."""
+        """Returns whether the last answer is so long ago that other pools may take this one for dead."""
         return time.monotonic() - self._answered > self._lease * CUT_OFF_AFTER
 
     def silent(self, now: float) -> float:

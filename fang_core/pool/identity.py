@@ -17,5 +17,5 @@ class PoolIdentity:
 
     @property
     def is_dead(self) -> bool:
-        """Whether the pool has to register under another id before it claims again."""
+        """Returns whether the pool has to register under another id before it claims again."""
         return self.dead_id == self.id

@@ -62,7 +62,7 @@ class Resources:
 
     @property
     def is_caller(self) -> bool:
-        """Whether the lifespan calls this, while it is entered or left."""
+        """Returns whether the lifespan calls this, while it is entered or left."""
         return self._step is not None and _STEP.get() is self._step
 
     async def enter(self) -> Any:

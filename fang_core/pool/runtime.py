@@ -40,12 +40,12 @@ class Service(Protocol):
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has returned or was cancelled to its end."""
+        """Returns whether it has returned or was cancelled to its end."""
         ...
 
     @property
     def is_cancelling(self) -> bool:
-        """Whether a cancellation was requested; never of a thread."""
+        """Returns whether a cancellation was requested; never of a thread."""
         return False
 
     async def join(self, within: float | None = None) -> bool:
@@ -76,7 +76,7 @@ class Runtime(Protocol):
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing can run here any more, because the event loop is closed."""
+        """Returns whether nothing can run here any more, because the event loop is closed."""
         return False
 
     def event(self) -> Event:

@@ -103,7 +103,7 @@ class Workers(RunQueue, Protocol):
         ...
 
     def is_caller(self) -> bool:
-        """Whether one of their runs calls this."""
+        """Returns whether one of their runs calls this."""
         ...
 
     async def stop(self, deadline: float) -> int:

@@ -63,7 +63,7 @@ Plan = Generator[list[Outcome], Reply, Report]
 
 
 def reply_of(error: Exception) -> Unwritten | Unanswered:
-    """Returns the reply for an error that is no refusal: a backend's error is definite, unless it did not answer."""
+    """Returns the reply for an error other than a refusal: a backend's error is definite, unless it did not answer."""
     is_open = isinstance(error, BackendUnavailable) and not isinstance(error, NotConnected)
     return Unwritten() if isinstance(error, BackendError) and not is_open else Unanswered()
 

@@ -30,7 +30,7 @@ _RANK: Final[Mapping[Interrupt, int]] = MappingProxyType({why: rank for rank, wh
 
 
 class Interruption:
-    """Says what became of one interruption.
+    """Tracks one interruption.
 
     Attributes:
         why: the reason.

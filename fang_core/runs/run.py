@@ -158,7 +158,7 @@ class Run:
 
     @property
     def started(self) -> bool:
-        """Whether a worker has taken the run."""
+        """Returns whether a worker has taken the run."""
         return self.began > 0.0
 
     def limited_since(self, now: float) -> float:
@@ -185,7 +185,7 @@ class Run:
 
     @property
     def lease(self) -> Lease:
-        """Whether the pool still holds the task, as of now."""
+        """Returns whether the pool still holds the task, as of now."""
         if self.is_lost:
             return Lease.LOST
         return Lease.DOUBTFUL if self._is_cut_off() else Lease.HELD

@@ -77,7 +77,7 @@ class Cron:
 
     @property
     def is_interval(self) -> bool:
-        """Whether it means "every so often", and follows elapsed time: its minute or hour starts with ``*``."""
+        """Returns whether it means "every so often", and follows elapsed time: its minute or hour starts with ``*``."""
         return self._fields.elapsed
 
     def named_after(self, wall: datetime) -> datetime | None:

@@ -278,7 +278,7 @@ class ScheduleInfo(NamedTuple):
 
     @property
     def is_stored(self) -> bool:
-        """Whether what it inserts, and when, is in the database, and not in the code of a class."""
+        """Returns whether what it inserts, and when, is in the database, and not in the code of a class."""
         return self.kind is not None
 
     @property

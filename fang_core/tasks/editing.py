@@ -36,7 +36,7 @@ class Edit(NamedTuple):
 
     @property
     def moves(self) -> bool:
-        """Whether it changes when the task is due."""
+        """Returns whether it changes when the task is due."""
         return self.scheduled_at is not None or self.delay is not None
 
 

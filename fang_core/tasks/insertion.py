@@ -168,7 +168,7 @@ class Overrides:
 
     @property
     def gives_due_time(self) -> bool:
-        """Whether the insert says when its tasks are due; they are due now otherwise."""
+        """Returns whether the insert says when its tasks are due; they are due now otherwise."""
         return self.scheduled_at is not None or self.delay is not None
 
     def new_task(self, task: BaseRunnable, rules: Rules) -> NewTask:

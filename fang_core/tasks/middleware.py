@@ -95,5 +95,5 @@ def _no_manager(make: Middleware, wanted: str) -> UsageError:
 
 
 def name_of(make: Any) -> str:
-    """Returns the name of a function, or that of the class of what else can be called."""
+    """Returns the name of a function, or of the class of any other callable."""
     return text_of(getattr(make, "__qualname__", type(make).__name__))

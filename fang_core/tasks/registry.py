@@ -93,7 +93,7 @@ class Kinds:
 
     @property
     def is_behind(self) -> bool:
-        """Whether ``learn`` may find other classes; any thread may ask."""
+        """Returns whether ``learn`` may find other classes; any thread may ask."""
         return self._version != REGISTRY.version or bool(self._left_out)
 
     def learn(self, mono: float) -> bool:

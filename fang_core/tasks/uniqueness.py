@@ -58,7 +58,7 @@ class Unique:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it differs from ``uniq=True`` in nothing but the compared fields."""
+        """Returns whether it differs from ``uniq=True`` in nothing but the compared fields."""
         return self.within is None and self.while_ == "unfinished" and self.on_conflict == "return"
 
     def terms(self, compared: str) -> "Terms | None":

@@ -77,7 +77,7 @@ class BaseConnections(ABC, Generic[R]):
 
     @property
     def is_open(self) -> bool:
-        """Whether the connections are open."""
+        """Returns whether the connections are open."""
         return self._databases is not None
 
     # Of the application -----------------------------------------------------------------------------------------------

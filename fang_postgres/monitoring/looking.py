@@ -53,7 +53,7 @@ class Effort:
 
     @property
     def is_over(self) -> bool:
-        """Whether no further statement may begin; one always may."""
+        """Returns whether no further statement may begin; one always may."""
         return self._began > 0 and self._clock() >= self._until
 
     def size(self, found: int) -> int:
@@ -313,7 +313,7 @@ class _Lane:
     reads_all: bool = False
 
     def ends_with(self, last: Key | None) -> bool:
-        """Whether nothing of it is left behind the last key looked at."""
+        """Returns whether nothing of it is left behind the last key looked at."""
         return last is None or self.reads_all or last == self.end or not self.has(last)
 
 

@@ -72,7 +72,7 @@ def _as_pool(told: Sequence[Any]) -> PoolFacts:
 
 
 def _as_run(now: datetime, task: Task, told: Sequence[Any]) -> RunFacts:
-    """Returns what the holder has told of the run of the task: in its record if it hangs, else among its live runs."""
+    """Returns the holder's report on the task's run: from its record if the run hangs, else from its live runs."""
     notable, named, entry, is_since_claim = told[_POOL_FIELDS:]
     pool = _as_pool(told[:_POOL_FIELDS])
     names_all = bool(is_since_claim) and named is not None and pool.busy == named

@@ -1,4 +1,4 @@
-"""Makes the operations that read and write whole tasks, for those that move from one queue to another."""
+"""Makes the operations that read and write whole tasks, for moves from one queue to another."""
 
 import json
 from collections.abc import Sequence

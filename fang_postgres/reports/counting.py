@@ -50,7 +50,7 @@ class Counted:
 
     @property
     def is_whole(self) -> bool:
-        """Whether no count is missing."""
+        """Returns whether no count is missing."""
         return self._lists_all and not self._cut
 
     def lacks(self, count: TaskCount) -> bool:

@@ -199,7 +199,7 @@ def next_ended_type(t: Tables) -> Statement:
 def _batch(
     t: Tables, way: Way, is_wanted: Callable[[Any], list[ColumnElement[bool]]], *, key_share: bool = False
 ) -> tuple[Any, Any, Any]:
-    """Returns the rows that a batch takes, those of them that it could lock, and what it says of its end."""
+    """Returns the rows that a batch takes, those of them that it could lock, and why it ended."""
     looked, locking = aliased(t.tasks, "looked"), aliased(t.tasks, "l")
     c = looked.c
     limit, window = _hidden("p_limit"), _hidden("p_window")

@@ -129,7 +129,7 @@ def revived(c: Any, due: ColumnElement[Any]) -> dict[str, ColumnElement[Any]]:
 
 
 def has_twin(t: Tables, task: Any) -> ColumnElement[bool]:
-    """Whether an equal unique task keeps this one from being revived."""
+    """Returns whether an equal unique task keeps this one from being revived."""
     c, twin = task.c, aliased(t.tasks, "twin")
     one: Select[Any] = select(literal_column("1"))
     live = one.where(twin.c.uniq_hash == c.uniq_hash, not_(has_ended(twin.c)))

@@ -72,12 +72,12 @@ def state_literals(states: Sequence[TaskState]) -> list[ColumnElement[Any]]:
 
 
 def has_ended(c: Any) -> ColumnElement[bool]:
-    """Whether a task's life has ended; its negation is the condition of the index of unique hashes."""
+    """Returns whether a task's life has ended; its negation is the condition of the index of unique hashes."""
     return Grouping(c.state.in_(state_literals(TERMINAL_STATES)))
 
 
 def is_live_twin(c: Any) -> ColumnElement[bool]:
-    """Whether the row keeps another one with the hash ``p_uniq_hash`` from being inserted."""
+    """Returns whether the row keeps another one with the hash ``p_uniq_hash`` from being inserted."""
     return and_(c.uniq_hash == bindparam("p_uniq_hash", type_=Text), not_(has_ended(c)))
 
 
@@ -88,7 +88,7 @@ def is_of_kind(c: Any, kind: ColumnElement[str]) -> list[ColumnElement[bool]]:
 
 
 def is_unclaimed(c: Any) -> ColumnElement[bool]:
-    """Whether no pool has claimed the row yet: the condition of the index of those that are unique until then.
+    """Returns whether no pool has claimed the row yet: the condition of the index of those that are unique until then.
 
     It does not say that the row is new, since the planner would then take the index of due rows at times.
     """
@@ -139,7 +139,7 @@ def lanes(*, with_places: bool = False) -> Any:
 
 
 def lies_behind(c: Any, lane: Any) -> ColumnElement[bool]:
-    """Whether the row is behind its lane's place; true for every row if the place is null."""
+    """Returns whether the row is behind its lane's place; true for every row if the place is null."""
     first_at: ColumnElement[Any] = literal_column("'-infinity'::timestamptz")
     first_id: ColumnElement[Any] = literal_column("'00000000-0000-0000-0000-000000000000'::uuid")
     place = tuple_(func.coalesce(lane.c.after_at, first_at), func.coalesce(lane.c.after_id, first_id))
@@ -157,7 +157,7 @@ def is_due(c: Any, lane: Any, waits: ColumnElement[bool] | None = None) -> list[
 
 
 def is_retried(c: Any) -> ColumnElement[bool]:
-    """Whether the row waits and was charged before: the condition of the index of retries.
+    """Returns whether the row waits and was charged before: the condition of the index of retries.
 
     As a range, since the planner would otherwise take the index of due rows at times.
     """
@@ -171,7 +171,7 @@ def is_alive(t: Tables) -> list[ColumnElement[bool]]:
 
 
 def is_registered(t: Tables) -> ColumnElement[bool]:
-    """Whether the pool's own row exists and is not declared dead."""
+    """Returns whether the pool's own row exists and is not declared dead."""
     return exists(select(literal_column("1")).where(*is_alive(t)))
 
 
@@ -370,8 +370,7 @@ def telling(t: Tables, pool_id: Any) -> ColumnElement[Any]:
 
 
 def telling_type(t: Tables, task_type: Any) -> ColumnElement[Any]:
-    """Has the pools of a type that listen look for its tasks, whatever they know of it. Select the result, or it does
-    not run."""
+    """Makes all listening pools of a type look for its tasks. Select the result, or it does not run."""
     return case((_MAY_NOTIFY, _notify(t, _all_of_type(task_type)))).label("told")
 
 

@@ -108,7 +108,7 @@ def beat(t: Tables) -> Statement:
 
 
 def lost_or_cancelled(t: Tables) -> Statement:
-    """Reads which of the tasks that a pool takes for its own it has lost, and which of them are to be cancelled.
+    """Reads which of the tasks that a pool believes to hold it has lost, and which of them are to be cancelled.
 
     Each row has a task's id, and null or the request to cancel it: its reason, and who said so.
 

@@ -54,7 +54,7 @@ _NOTHING: Any = literal_column("'{}'::jsonb")
 
 
 def is_paused(c: Any) -> ColumnElement[bool]:
-    """Whether a pause of the type goes on."""
+    """Returns whether a pause of the type goes on."""
     return and_(c.paused, func.coalesce(c.paused_until > _NOW, true()))
 
 
@@ -166,8 +166,8 @@ _SESSIONS: Final = table(
 
 
 def older_statements(t: Tables) -> Statement:
-    """Counts the other sessions in a transaction from before ``p_since`` that uses a snapshot or has written, and those
-    that hide whether they are: those of other roles do so, unless this one may read all statistics.
+    """Counts the other sessions in a transaction from before ``p_since`` that uses a snapshot or has written, and
+    sessions whose state is hidden: those of other roles, unless this role may read all statistics.
 
     A statement that commits by itself gives up its snapshot before its rows are seen: it has an id until then.
     """
@@ -286,8 +286,8 @@ _KEY = ("priority", "scheduled_at", "id")
 
 
 def adopt_waiting(t: Tables) -> Statement:
-    """Does the same with those that wait, among the next ``p_limit`` rows of the type behind a place in the index of
-    due rows, and has the type's pools look for them.
+    """Does the same with waiting tasks, among the next ``p_limit`` rows of the type after a place in the index of due
+    rows, and makes the type's pools look for them.
 
     It returns how many, and the place that it reached; nulls if no row is left.
     """

@@ -118,5 +118,5 @@ def tick(t: Tables) -> Statement:
 
 
 def is_paused(s: Any, at: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Whether the tick of this time falls into a pause."""
+    """Returns whether the tick of this time falls into a pause."""
     return and_(s.paused, or_(s.paused_until.is_(None), at < s.paused_until))

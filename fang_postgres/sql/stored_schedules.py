@@ -122,7 +122,7 @@ def list_schedules(t: Tables) -> Statement:
 
 
 def _is_listed(s: Any) -> ColumnElement[bool]:
-    """Whether there is more to say of a schedule than when it has ticked; see ``scheduling.is_listed``."""
+    """Returns whether there is more to say of a schedule than when it has ticked; see ``scheduling.is_listed``."""
     return or_(s.kind.is_not(None), s.declared.is_not(None), s.paused)
 
 
@@ -255,7 +255,7 @@ def hold_schedule(t: Tables) -> Statement:
 
 
 def is_as_read(s: Any) -> ColumnElement[bool]:
-    """Whether the schedule is unchanged since its pool has read it."""
+    """Returns whether the schedule is unchanged since its pool has read it."""
     return within(s.changed_at).is_not_distinct_from(bindparam("p_changed_at", type_=DateTime(timezone=True)))
 
 

@@ -95,7 +95,7 @@ class _Seen(NamedTuple):
 
     @property
     def writes(self) -> ColumnElement[bool]:
-        """Whether the verdict is one for which the schedule's row is written."""
+        """Returns whether the verdict is one for which the schedule's row is written."""
         return self.verdict.in_([literal(each) for each in (Verdict.TICKED, Verdict.SKIPPED, Verdict.PAUSED)])
 
 

@@ -100,7 +100,7 @@ class AsyncLink:
 
     @property
     def is_good(self) -> bool:
-        """Whether it can be used."""
+        """Returns whether it can be used."""
         return self._cause is None
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:

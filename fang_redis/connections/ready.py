@@ -28,7 +28,7 @@ class Post(Protocol[Sent]):
 
     @property
     def is_here(self) -> bool:
-        """Whether they belong to whoever asks: to the running event loop, or to any thread."""
+        """Returns whether they belong to whoever asks: to the running event loop, or to any thread."""
         ...
 
     def begin(self, commands: Sequence[bytes]) -> Sent | None:

@@ -73,7 +73,7 @@ class Written(NamedTuple):
 
     @property
     def is_done(self) -> bool:
-        """Whether all was written."""
+        """Returns whether all was written."""
         return self.stale is None and self.twin is None
 
     def of(self, after: Task) -> Task:

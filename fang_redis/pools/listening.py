@@ -137,7 +137,7 @@ class Ear(ABC):
     @property
     @abstractmethod
     def has_ended(self) -> bool:
-        """Whether nothing listens any more, since its event loop has ended, or its process was forked."""
+        """Returns whether nothing listens any more, since its event loop has ended, or its process was forked."""
 
     @abstractmethod
     async def ended(self) -> None:

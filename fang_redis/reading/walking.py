@@ -44,7 +44,7 @@ class Seen(NamedTuple):
 
 
 class Names(NamedTuple):
-    """The indexes that there are: the levels of each type, the types with ended tasks, the pools that hold some."""
+    """Lists the existing indexes: the levels of each type, the types with ended tasks, the pools that hold some."""
 
     now: datetime
     levels: Mapping[str, list[str]]

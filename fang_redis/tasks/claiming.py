@@ -173,7 +173,7 @@ class Claiming:
 
 
 def _written_outcome(outcome: Outcome) -> tuple[Argument, ...]:
-    """Returns what the script takes for an outcome that does not remove its task."""
+    """Returns the script's arguments for an outcome that does not remove its task."""
     assert outcome.state is not None
     letters = (
         ("f" if outcome.forgets_crashes else "")

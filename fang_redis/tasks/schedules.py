@@ -350,7 +350,7 @@ def schedule_in(name: str, text: str) -> ScheduleInfo:
 
 
 def _readable(rows: Iterable[tuple[str, str]]) -> tuple[list[ScheduleInfo], dict[str, Unreadable]]:
-    """Returns the schedules that can be read, and the errors of the others by their names."""
+    """Returns the schedules that can be read, and the errors of the rest by their names."""
     infos: list[ScheduleInfo] = []
     spoilt: dict[str, Unreadable] = {}
     for name, text in rows:

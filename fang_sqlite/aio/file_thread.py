@@ -37,7 +37,7 @@ class FileThread:
         return await self._put(partial(function, *args, **kwargs))
 
     async def finish(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Does the same with a function that is not left out if the caller is cancelled: one that gives things back."""
+        """Does the same with a function that runs even if the caller is cancelled, as it gives something back."""
         return await asyncio.shield(self._put(partial(function, *args, **kwargs)))
 
     def _put(self, function: Callable[[], T]) -> "asyncio.Future[T]":

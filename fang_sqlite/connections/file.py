@@ -87,7 +87,7 @@ class File:
 
     @property
     def is_open(self) -> bool:
-        """Whether it can be used now."""
+        """Returns whether it can be used now."""
         return self._writer is not None or self._is_forked
 
     def open(self) -> None:

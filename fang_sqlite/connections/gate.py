@@ -21,7 +21,7 @@ from fang_sqlite.connections.lockfiles import is_deleted, open_lock_file
 
 
 class Gate:
-    """The gate of one file. One thread at a time may enter, and leaves before the next one enters.
+    """Guards one file: one thread at a time may enter, and leaves before the next one enters.
 
     Args:
         directory: where the lock files are.
@@ -115,7 +115,7 @@ class _Pair:
 
     @property
     def is_deleted(self) -> bool:
-        """Whether another process that opens the files gets other ones."""
+        """Returns whether another process that opens the files gets other ones."""
         return is_deleted(self._writer)
 
     def lock_at_once(self) -> bool:

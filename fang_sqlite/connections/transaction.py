@@ -57,7 +57,7 @@ class Transaction:
 
     @property
     def tells(self) -> bool:
-        """Whether a pool is to be notified."""
+        """Returns whether a pool is to be notified."""
         return bool(self.woken or self.late or self.told)
 
     def rows(self, sql: str, values: Values = ()) -> list[Any]:

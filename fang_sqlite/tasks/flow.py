@@ -96,7 +96,7 @@ def declare(tx: Transaction, declarations: Sequence[Declaration]) -> None:
 
 
 def list_types(tx: Transaction) -> list[TypeInfo]:
-    """Returns the types of which there is something to say, in the order of their names."""
+    """Returns the managed types, in the order of their names."""
     kept = read_types(tx)
     running = running_by_type(tx) if kept else {}
     infos = [_info(tx, task_type, managed, running.get(task_type, 0)) for task_type, managed in kept.items()]

@@ -84,7 +84,7 @@ class _Waiting:
         }
 
     def lanes(self, priority: int, /) -> "_Lanes":
-        """Returns the lanes of a priority, those first that come behind the one that was served last."""
+        """Returns the lanes of a priority, starting after the one that was served last."""
         return _Lanes(self, priority)
 
     def heads(self, priority: int, lane: str, most: int, /) -> Sequence[bytes]:
@@ -136,7 +136,7 @@ class _Lanes:
 
 
 class _LanesSpoilt(Exception):
-    """Raised for lanes that are no UTF-8: no statement can name them, nor go on behind them."""
+    """Raised for lanes that are not UTF-8: no statement can name them, nor go on after them."""
 
 
 def look(tx: Transaction, request: LaneRequest) -> tuple[LaneClaim, bool]:

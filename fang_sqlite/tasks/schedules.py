@@ -217,7 +217,7 @@ def tick_stored(tx: Transaction, tick: Tick) -> Verdict:
 
 
 def _insert(tx: Transaction, row: NewTask, due: datetime) -> Task:
-    """Inserts the task of a tick, if it is not there: somebody may have edited it since."""
+    """Inserts the task of a tick, unless it exists: it may have been edited since."""
     there = rows.find(tx, row.id)
     return inserting.insert_row(tx, row, due) if there is None else there._replace(conflict=True)
 
@@ -231,7 +231,7 @@ def _find(tx: Transaction, name: str) -> ScheduleInfo | None:
 
 
 def _read(name: str, text: str) -> ScheduleInfo:
-    """Returns the schedule of a row. Raises ``BackendError``: to leave it out would be to forget it."""
+    """Returns the schedule of a row. Raises ``BackendError``: if it were left out, it would be lost."""
     try:
         info = schedule_from_json(text)
         if info.name != name:

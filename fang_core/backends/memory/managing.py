@@ -35,7 +35,7 @@ class MemoryManaging:
         self._state.listeners.tell_types([task_type for task_type, _ in declarations])
 
     def list_types(self) -> list[TypeInfo]:
-        """Returns the types of which there is something to say, in the order of their names."""
+        """Returns the managed types, in the order of their names."""
         with self._state.lock:
             infos = [self._info(task_type) for task_type in sorted(self._state.types)]
         return [info for info in infos if info.is_managed]

@@ -147,7 +147,7 @@ class MemoryState:
             return task._replace(progress=as_progress(told.get("progress")))
 
     def is_unchanged(self, read: Task) -> bool:
-        """Whether the row of a task is as it was read."""
+        """Returns whether the row of a task is as it was read."""
         return is_as_read(read, self.tasks.get(read.id))
 
     def _unchanged(self, read: Task) -> Task:
@@ -450,7 +450,7 @@ class MemoryState:
 
 
 def _is_wanted(task: Task, request: ClaimRequest | LaneRequest) -> bool:
-    """Whether a claim may bring the task, though it may be a suspect."""
+    """Returns whether a claim may bring the task, though it may be a suspect."""
     is_apart = task.kind in request.isolated_kinds and runs_apart(task)
     is_tried = group_limit(task) >= request.group_size or is_apart
     return is_tried or not is_suspect(task)

@@ -44,7 +44,7 @@ class Uniques:
         return row.outlived(period.task_id, period.inserted_at) if there is None else there
 
     def has_twin(self, task: Task, tasks: Collection[Task]) -> bool:
-        """Whether the task cannot be revived, since an equal one waits or runs."""
+        """Returns whether the task cannot be revived, since an equal one waits or runs."""
         if live_twin(task.uniq_hash, tasks) is not None:
             return True
         compared = None if task.attempt else self.waiting.get(task.id)
@@ -64,7 +64,7 @@ class Uniques:
     def keeps_out(
         self, task: Task, waiting: str | None, period: str | None, tasks: Collection[Task], now: datetime
     ) -> bool:
-        """Whether a task that comes from elsewhere, with these hashes, has an equal one here."""
+        """Returns whether a task that comes from elsewhere, with these hashes, has an equal one here."""
         unclaimed = [] if waiting is None or task.attempt else [each for each in tasks if self.waits(each)]
         if live_twin(task.uniq_hash, tasks) is not None or any(self.waiting[each.id] == waiting for each in unclaimed):
             return True
@@ -72,11 +72,11 @@ class Uniques:
         return began is not None and began.task_id != task.id and began.lasts(now)
 
     def waits(self, task: Task) -> bool:
-        """Whether the task keeps equal ones out until it is claimed, and was not."""
+        """Returns whether the task keeps equal ones out until it is claimed, and was not."""
         return task.id in self.waiting and task.attempt == 0 and task.state not in TERMINAL_STATES
 
     def is_compared_by(self, task: Task, compared: str) -> bool:
-        """Whether it is the unique task with this hash, and has not ended."""
+        """Returns whether it is the unique task with this hash, and has not ended."""
         if task.state in TERMINAL_STATES:
             return False
         waits = self.waits(task) and self.waiting[task.id] == compared

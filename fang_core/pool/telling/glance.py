@@ -82,7 +82,7 @@ class Glance:
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing more to wait for."""
+        """Returns whether there is nothing more to wait for."""
         waits_for = self._present - self._alive - self._dead
         return self._began is not None and (not waits_for or self._now - self._began >= LONGEST)
 

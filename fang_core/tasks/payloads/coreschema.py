@@ -77,13 +77,13 @@ class Hints:
 
     @kept
     def hides_changes(self) -> bool:
-        """Whether a value here can be read back changed and still compare equal."""
+        """Returns whether a value here can be read back changed and still compare equal."""
         between_several = len(self._declared) > 1 and self.has_lookalikes
         return between_several or any(_hides_changes(node, self._definitions) for node in self._all_nodes())
 
     @property
     def has_lookalikes(self) -> bool:
-        """Whether values of two declared types can be equal, those of generic types included."""
+        """Returns whether values of two declared types can be equal, those of generic types included."""
         if any(sum(issubclass(cls, family) for cls in self.types) > 1 for family in _FAMILIES):
             return True
         kinds: dict[object, Schema] = {}

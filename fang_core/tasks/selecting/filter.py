@@ -92,7 +92,7 @@ class TaskFilter:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there are no conditions."""
+        """Returns whether there are no conditions."""
         return all(getattr(self, name) is None for name in CONDITIONS)
 
     @property

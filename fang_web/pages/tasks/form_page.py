@@ -65,7 +65,7 @@ def form_of_stored(view: View, task: Task) -> PayloadForm | RawForm:
 
 
 def told_of_checks(shown: FormPage) -> dict[str, str]:
-    """Returns what the audit says of a payload that no class has checked; nothing if one has."""
+    """Returns the audit's note on a payload that no class has checked; an empty one if a class has."""
     return {"checked": "by no class"} if isinstance(shown.form, RawForm) else {}
 
 
