@@ -57,7 +57,7 @@ def encode(task: BaseRunnable, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> str:
         body = cls.__pydantic_serializer__.to_json(task, round_trip=True, by_alias=False, warnings=False).decode()
         # Reading it back at once is the cheapest way to promise that every worker can read it.
         reader = reader_of(cls)
-        text = _as_jsonb(body) if reader.hides_changes else body
+        text = _as_jsonb(body) if reader.tells_by_digits else body
         read = reader.validate_json(text, by_alias=reader.by_alias, by_name=reader.by_name)
         if not _is_equal(task, read):
             _refuse_what_changes(kind, task, read, reader.hints, _error_of_writing(task))

@@ -81,6 +81,15 @@ class Hints:
         between_several = len(self._declared) > 1 and self.has_lookalikes
         return between_several or any(_hides_changes(node, self._definitions) for node in self._all_nodes())
 
+    @kept
+    def tells_by_digits(self) -> bool:
+        """Whether a union may be read by how a number is written: 1e16 is no int, but Postgres writes its digits."""
+        unions = (node for node in self._all_nodes() if node["type"] in {"union", "tagged-union"})
+        return any({"int", "float"} <= self._sorts_in(union) for union in unions)
+
+    def _sorts_in(self, node: Schema) -> set[str]:
+        return {each["type"] for each in Hints([node], self._definitions)._all_nodes()}
+
     @property
     def has_lookalikes(self) -> bool:
         """Returns whether values of two declared types can be equal, those of generic types included."""

@@ -23,10 +23,11 @@ class Reader:
             ``partial`` would be slower.
         hints: the declared types of the payload's parts.
         hides_changes: whether a task can be read back changed and still compare equal.
+        tells_by_digits: whether 1e16 and 10000000000000000 can be read as values of two types.
         made_for: the class's validator when this reader was made. A class that was rebuilt since needs another reader.
     """
 
-    __slots__ = ("by_alias", "by_name", "hides_changes", "hints", "made_for", "validate_json")
+    __slots__ = ("by_alias", "by_name", "hides_changes", "hints", "made_for", "tells_by_digits", "validate_json")
 
     def __init__(self, cls: type[BaseRunnable]) -> None:
         schema = schema_of(cls)
@@ -39,6 +40,7 @@ class Reader:
             self.validate_json = self.made_for.validate_json
             self.by_alias, self.by_name = False, True
         self.hides_changes = self.hints.hides_changes
+        self.tells_by_digits = self.hides_changes or self.hints.tells_by_digits
 
 
 def reader_of(cls: type[BaseRunnable]) -> Reader:

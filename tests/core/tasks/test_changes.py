@@ -166,6 +166,14 @@ class Pair(NamedTuple, Generic[T]):
     two: str = ""
 
 
+class Marking(BaseModel):
+    item: float
+
+
+def first_of(union: Any) -> Any:
+    return Annotated[union, Field(union_mode="left_to_right")]
+
+
 NumberByTag = Annotated[
     Annotated[float, Tag("real")] | Annotated[int, Tag("whole")],
     Discriminator(lambda value: "real" if isinstance(value, float) else "whole"),
@@ -315,6 +323,8 @@ CHANGES: list[tuple[Any, Any, str, str]] = [
     (Box[Any] | Box[int], Box[int](item=1), "", "is of type Box[int] and would be read back as Box[Any]"),
     (Crate[Decimal] | Crate[int], Crate(1), ".item", "is of type int and would be read back as Decimal"),
     (Pair[float] | Pair[int], Pair(1), "[0]", "is of type int and would be read back as float"),
+    (first_of(set[int] | tuple[float, float]), (1e300, 1.0), "", "is of type tuple and would be read back as set"),
+    (first_of(Box[int] | Marking), Marking(item=1e16), "", "is of type Marking and would be read back as Box[int]"),
     (NumberByTag, 1e16, "", "is of type float and would be read back as int"),
     # Unions of a type and an untyped one
     (Any | Decimal, Decimal(1), "", "is of type Decimal and would be read back as str: name Decimal first"),
@@ -423,6 +433,7 @@ KEPT: list[tuple[Any, Any]] = [
     (Box[int] | Box[float], Box[float](item=1.5)),
     (dict[str, str] | Row, {"size": 1.0}),
     (NumberByTag, 1.5),
+    (first_of(Box[int] | Marking), Marking(item=1.5)),
     (int | Any, "1"),
     (Seeded, Seeded(1)),
     (Uncompared | None, None),
