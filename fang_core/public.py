@@ -139,7 +139,7 @@ __all__ = (
     "RetentionMode",
     "SleepParams",
     "Events",
-    # What a pool can be told
+    # Messages to a pool
     "PoolMessage",
     "PoolStats",
     "PoolHealth",

@@ -49,7 +49,7 @@ class Progress(NamedTuple):
 
 
 def as_progress(told: object) -> Progress | None:
-    """Returns the progress that a pool's record tells of a run; None if it tells none."""
+    """Returns the progress of a run from a pool's record; None if it has none."""
     if not isinstance(told, Mapping):
         return None
     done, total, text = (told.get(name) for name in Progress._fields)

@@ -33,7 +33,7 @@ _Attempt: TypeAlias = tuple[UUID, int]
 
 
 class Sentry(Events):
-    """Sends the exception of each failed run, with what the run has told Sentry's scope.
+    """Sends the exception of each failed run, with what the run has put into Sentry's scope.
 
     Give one object to a pool twice: ``WorkerPool(queue, middleware=[sentry.run], events=[sentry])``. The middleware
     opens an isolation scope, so that tags and breadcrumbs of one run are not seen by another one; the hook sends. A run

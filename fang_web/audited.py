@@ -20,7 +20,7 @@ _ENDINGS: Final[set[asyncio.Future[Any]]] = set()
 
 
 class Change:
-    """A change that is being made: tells the audit what came of it.
+    """Represents a change that is being made, and writes its result into the audit.
 
     Attributes:
         id: the id of its row in the audit.

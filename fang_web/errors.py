@@ -88,5 +88,5 @@ _STATUSES: Final[tuple[tuple[type[FangError], int], ...]] = (
 
 
 def status_of(error: FangError) -> int:
-    """Returns the status of the page that tells of an error of the queue."""
+    """Returns the status of the page that shows an error of the queue."""
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)

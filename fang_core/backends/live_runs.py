@@ -65,7 +65,7 @@ def _seconds(value: Any) -> float:
 def told_of_run(
     task: Task, now: datetime, notable: Any, runs: Sequence[LiveRun], *, busy: int | None, told_at: datetime | None
 ) -> RunFacts:
-    """Returns what the holder of a task has told of its run.
+    """Returns the report of a task's holder on its run.
 
     Args:
         notable: what its record says of the run of the task, if anything: that it hangs, and its progress.

@@ -199,7 +199,7 @@ def judged_by(info: ScheduleInfo, last: Task | None) -> Verdict:
 def after_tick(info: ScheduleInfo, tick: Tick, verdict: Verdict, inserted: Task | None, now: datetime) -> ScheduleInfo:
     """Returns the row of a stored schedule after a tick was judged; ``inserted`` is what the insert returned, if any.
 
-    After PAUSED, pools must be told that schedules have changed.
+    After PAUSED, pools must be notified that schedules have changed.
     """
     if verdict is Verdict.PAUSED:
         why = Remark(PAUSER, f"task {info.last_task_id} of its last tick has failed")

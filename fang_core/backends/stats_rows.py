@@ -134,7 +134,7 @@ def counts_workers(mode: str, *, stopping: bool, told_at: datetime | None, now: 
     """Returns whether the workers of a pool count for its types: not if it stops, is a manual one, or is silent.
 
     Args:
-        told_at: when it told last what it does; None if it never has, as pools of older releases.
+        told_at: when it last reported what it does; None if it never has, like pools of older releases.
     """
     return not stopping and mode != "manual" and not is_silent(None if told_at is None else now - told_at)
 

@@ -125,11 +125,11 @@ class PoolStore(Protocol):
         ...
 
     async def tell_live(self, pool_id: UUID, live: Live, /) -> None:
-        """Notes what the pool does now, in place of what it told before; does nothing if its record is gone."""
+        """Stores what the pool does now, in place of its last report; does nothing if its record is gone."""
         ...
 
     async def unregister(self, pool_id: UUID, /) -> None:
-        """Removes the pool's record, and what it told."""
+        """Removes the pool's record, and its report."""
         ...
 
     def heart(self, locks: bool, /) -> Heart:
@@ -207,7 +207,7 @@ class FlowStore(Protocol):
         """Has claims find the waiting tasks of managed types that have no lane: they get the lane ``''``.
 
         These are tasks that were inserted before their type was managed, or by Rust. It looks at ``limit`` tasks, goes
-        on where the last call ended, and tells the pools of the type. Returns whether it has come to the end.
+        on where the last call ended, and notifies the pools of the type. Returns whether it has come to the end.
         """
         ...
 

@@ -101,8 +101,8 @@ class Parcel(NamedTuple):
 class ScheduleVerbs(Protocol):
     """Deals with the schedules that live in the backend: ``Verbs.schedules``; see ``fang_core.backends.schedule_rows``.
 
-    All but ``list_all`` and ``remove`` raise ``scheduling.unknown_schedule`` for a name that is not there, but ``put``.
-    When a row has changed, pools are told of ``SCHEDULES``.
+    All but ``list_all`` and ``remove`` raise ``scheduling.unknown_schedule`` for an unknown name, except ``put``. When
+    a row has changed, pools are notified of ``SCHEDULES``.
     """
 
     def put(self, spec: ScheduleSpec, row: NewTask, said: Remark, /) -> ScheduleInfo:
@@ -221,7 +221,7 @@ class Verbs(Protocol):
     # One task ---------------------------------------------------------------------------------------------------------
 
     def find(self, task_id: UUID, /) -> Task | None:
-        """Returns the row as it is now, with the ``progress`` that its pool has told."""
+        """Returns the row as it is now, with the ``progress`` that its pool has reported."""
         ...
 
     def fetch(self, task_type: str, pool_id: UUID, /) -> Fetched:

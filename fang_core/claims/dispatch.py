@@ -1,6 +1,6 @@
 """Hands claimed tasks to the workers of a pool, or gives them back, and decides how many more the pool wants.
 
-Each life of a pool has one, in both modes. It is pure: callers tell it the time.
+Each life of a pool has one, in both modes. It is pure: the time is an argument.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Set

@@ -299,7 +299,7 @@ class InFlight:
         return tuple(self._runs.values())
 
     def reporting(self) -> list[Run]:
-        """Returns the runs that go on and have told of their progress."""
+        """Returns the current runs that have reported their progress."""
         return [run for run in tuple(self._runs.values()) if run.reported is not None and not run.over]
 
     def live(self, now: float) -> Live:

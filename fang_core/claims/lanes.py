@@ -1,4 +1,5 @@
-"""Decides from which managed task type a pool claims next, and when it looks at one again. It is pure: times are told.
+"""Decides from which managed task type a pool claims next, and when it looks at one again. It is pure: times are
+arguments.
 
 A managed type is paused, or has limits, rates or fairness. Plain claims leave it alone; each claim of its tasks is for
 this type only, see ``LaneRequest``. What a claim answers decides when the next one is made:
@@ -95,7 +96,7 @@ class Lanes:
     The claimer calls all methods, except ``tell`` and ``free``, which any thread may call.
 
     Args:
-        make_poll: makes the ``Poll`` that says how long to wait for changes of which the pool may not be told.
+        make_poll: makes the ``Poll`` that says how long to wait for changes of which the pool may not be notified.
         chance: returns a random number from 0 to 1.
     """
 
@@ -196,11 +197,11 @@ class Lanes:
         )
 
     def told_others(self, *, began: float, ended: float) -> None:
-        """Notes that other pools were told of what ``unused`` had returned."""
+        """Notes that other pools were notified of what ``unused`` had returned."""
         self._tells_at = ended + max(TELLS_EVERY, (ended - began) / TELLS_SHARE)
 
     def until_telling(self, mono: float) -> float:
-        """Returns the seconds until other pools are to be told of a slot; infinite if there is none."""
+        """Returns the seconds until other pools are to be notified of a slot; infinite if there is none."""
         return max(0.0, self._tells_at - mono) if self._usable(mono) else inf
 
     # What has happened ------------------------------------------------------------------------------------------------

@@ -385,7 +385,7 @@ class ClaimPolicy:
         self._claims.tell(late)
 
     def listen_lost(self) -> None:
-        """Notes that the pool is not told of inserts for now; may be called on any thread.
+        """Notes that the pool is not notified of inserts for now; may be called on any thread.
 
         The next server that tells it may be a replica that has taken over, and that still has this pool as the holder
         of tasks whose outcomes never reached it.

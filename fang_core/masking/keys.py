@@ -1,4 +1,4 @@
-"""Hides the keys by which limits count tasks if they tell what a payload's masks hide."""
+"""Hides the keys by which limits count tasks if they reveal what a payload's masks hide."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -19,12 +19,12 @@ KEY: Final = "key"
 
 
 def shown_key(task: Task, masks: Masks) -> str | None:
-    """Returns the task's key, or what stands in its place if the key tells a hidden field."""
+    """Returns the task's key, or a placeholder if the key reveals a hidden field."""
     return HIDDEN if task.lane and _tells(task, task.lane, masks) else task.lane
 
 
 def without_key(told: Explanation, masks: Masks) -> Explanation:
-    """Returns the explanation without the task's key, if that tells a hidden field."""
+    """Returns the explanation without the task's key, if that reveals a hidden field."""
     task = told.task
     if task is None or shown_key(task, masks) == task.lane:
         return told

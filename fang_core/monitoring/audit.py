@@ -27,7 +27,7 @@ MOST_LISTED: Final = 500
 
 
 class AuditEntry(NamedTuple):
-    """Tells of one change.
+    """Describes one change.
 
     Attributes:
         id: grows with each entry.

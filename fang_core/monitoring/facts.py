@@ -28,7 +28,7 @@ class Signs(NamedTuple):
     Attributes:
         has_lock: whether its heart holds its lock; None if it takes none, or a standby is asked, which shows none.
         quiet: how long the session with that lock has been quiet; None if that is not known.
-        told: how long ago it told of its runs; None if it never has.
+        told: how long ago it reported its runs; None if it never has.
         is_dead: whether other pools have declared it dead.
     """
 
@@ -51,7 +51,7 @@ class PoolFacts(NamedTuple):
     """Describes a registered pool.
 
     Attributes:
-        busy, waiting: how many of its workers are busy, and how many claimed tasks wait; None if it has not told.
+        busy, waiting: how many of its workers are busy, and how many claimed tasks wait; None if it has not reported.
         knows: whether it knows the kind of the task.
         isolates: whether it runs suspects of this kind in child processes.
     """
@@ -82,7 +82,7 @@ class PoolFacts(NamedTuple):
 
 
 class RunFacts(NamedTuple):
-    """Says what the pool that holds the task has told of its run.
+    """Holds the report of the task's holder on its run.
 
     Attributes:
         seconds: for how long the run goes on by now; None if the pool did not name it among its runs.
@@ -134,7 +134,7 @@ class Facts:
         registered: how many pools with workers are registered, of whatever type.
         needs_lane: whether claims of a type with limits find only tasks that have a lane.
         holder: the pool that holds it; None if none does, or that pool has no record.
-        run: what the holder has told of its run.
+        run: the holder's report on its run.
         pools: the pools that serve its type, if it waits.
         type: what is managed of its type; None if nothing is.
         settling_until: until when the limits of the type are being changed, at most.

@@ -81,7 +81,7 @@ class PausedSchedule:
 
 @dataclass(frozen=True, slots=True)
 class NotableRun:
-    """A run that hangs, or that tells of its progress, and has been going on for ``age`` by the database's clock.
+    """Describes a run that hangs, or reports its progress, and has been going on for ``age`` by the database's clock.
 
     Attributes:
         is_hung: whether it hangs; ``place`` is then the line of code where it stands, if that is known.

@@ -1,4 +1,4 @@
-"""Reads what pools tell of their runs: those that hang, and those that say how far they are."""
+"""Reads the reports of pools on their runs: those that hang, and those that report their progress."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime

@@ -1,5 +1,5 @@
-"""Says what is wrong now, for the page, ``fang status`` and ``fang doctor``: rules over what the queue tells, and a
-sentence for each finding. Pure."""
+"""Says what is wrong now, for the page, ``fang status`` and ``fang doctor``: rules, and a sentence for each finding.
+Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -61,13 +61,13 @@ def problems(
 
 
 def silence(pool: PoolInfo, now: datetime) -> timedelta | None:
-    """Returns for how long a pool has told nothing, if that is too long."""
+    """Returns for how long a pool has reported nothing, if that is too long."""
     quiet = told_ago(pool, now)
     return quiet if is_silent(quiet) else None
 
 
 def told_ago(pool: PoolInfo, now: datetime) -> timedelta | None:
-    """Returns how long ago a pool told what it does; None if it never has."""
+    """Returns how long ago a pool reported what it does; None if it never has."""
     return None if pool.seen_at is None else now - pool.seen_at
 
 

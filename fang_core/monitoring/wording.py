@@ -76,7 +76,7 @@ def others(ahead: int) -> str:
 
 
 def told_ago(pools: Sequence[PoolFacts]) -> str:
-    """Returns when one of these pools told of its runs last."""
+    """Returns when one of these pools last reported its runs."""
     told = min((pool.signs.told for pool in pools if pool.signs.told is not None), default=None)
     who = "it" if len(pools) == 1 else "the last of them"
     return "" if told is None else f" ({who} told of its runs {span(told)} ago)"

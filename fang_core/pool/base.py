@@ -419,7 +419,7 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
             self._lifetime.say_stopping(exit_at=time.monotonic() + grace + EXIT_LATE)
 
     def _stop_in_background(self) -> None:
-        """Stops without having a caller wait: another process has told the pool to stop. A start ends before that."""
+        """Stops in the background, at the request of another process. A start ends before that."""
         assert self._lifetime is not None
         self._told_to_stop = self._lifetime.runtime.spawn(self._stop_as_told, "fang-stop")
 

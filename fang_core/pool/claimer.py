@@ -180,7 +180,7 @@ class Claimer:
             self._woken.set()
 
     async def tell_unused(self) -> None:
-        """Tells other pools of the slots that this one has left and does not use, since it has stopped."""
+        """Notifies other pools of the slots that this one has left and does not use, since it has stopped."""
         task_types = self._policy.unused()
         if task_types:
             with suppress(FangError):

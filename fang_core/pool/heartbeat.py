@@ -1,7 +1,7 @@
 """Beats for a pool, watches the other pools, and takes back the tasks of dead ones; on a thread of its own.
 
-A beat also brings what other processes tell the pool, which tasks of its runs it no longer holds, and which of them are
-to be cancelled: all of that goes to the pool's ``Control``.
+A beat also brings messages of other processes to the pool, which tasks of its runs it no longer holds, and which of
+them are to be cancelled: all of that goes to the pool's ``Control``.
 
 Since the thread is its own, neither a run that blocks the application's event loop nor a slow claim stops the heart. C
 code that holds the GIL does: the lease must be longer than the longest call into such code.
@@ -118,7 +118,7 @@ class Heartbeat:
         self._wake()
 
     def on_told(self, pool_id: UUID) -> None:
-        """Beats at once if this is the pool that another process tells something; any thread may call this."""
+        """Beats at once if this pool has a message; any thread may call this."""
         if pool_id == self._identity.id:
             self._is_told = True
             self._wake()
@@ -184,7 +184,7 @@ class Heartbeat:
         pool_id = self._identity.id  # it may change while this waits
         is_told, self._is_told = self._is_told, False
         runs = {run.task.id: run for run in self._control.held(pool_id, every=is_told)}
-        # Once a second at most, however often other processes tell the pool something.
+        # Once a second at most, however many messages the pool gets.
         recorded = self._recorded if is_told else (pool_id, self._control.runs(pool_id))
         request = BeatRequest(
             pool_id,

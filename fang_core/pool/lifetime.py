@@ -50,8 +50,8 @@ class PoolLifetime:
         store: an open store; ``leave`` closes it.
         queue: passed to runs.
         make_workers: the mode's class of workers.
-        on_stop: called, where the pool lives, when another process tells the pool to stop.
-        on_resize: called, where the pool lives, with how many workers another process tells the pool to have.
+        on_stop: called, where the pool lives, when a message asks the pool to stop.
+        on_resize: called, where the pool lives, with the number of workers that a message asks for.
         on_too_many_stuck: called when more runs are stuck than ``max_stuck`` allows.
         isolates: runs in child processes the tasks that need one.
     """
@@ -420,7 +420,7 @@ class PoolLifetime:
         self.events.emit(Events.pool_declared_dead, former, successor)
 
     def _on_told(self, told: UUID) -> None:
-        """Is called when another process tells a pool something, or all pools."""
+        """Is called when a pool, or all pools, have a message."""
         self._heartbeat.on_told(told)
         self._ticker.on_told(told)
 

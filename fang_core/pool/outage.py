@@ -26,7 +26,7 @@ class Outage:
         self._is_told, self._text, self._told_at = True, "", -inf
 
     def is_to_tell(self, now: float, text: str) -> bool:
-        """Tells whether a failure is logged.
+        """Returns whether a failure is logged.
 
         Of outages with the same text that follow each other one in half a minute is, as when one task type cannot be
         read, and claims from others succeed in between.

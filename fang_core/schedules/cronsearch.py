@@ -76,7 +76,7 @@ def _days_of(fields: CronFields, year: int, month: int) -> list[int]:
 
 
 def _names_day(fields: CronFields, day: int, first: int, length: int) -> bool:
-    """Tells whether the day fields name this day of a month whose first weekday is ``first``: 0 is Monday."""
+    """Returns whether the day fields name this day of a month whose first weekday is ``first``: 0 is Monday."""
     in_month = (
         day in fields.days
         or (day == length and LAST_DAY in fields.days)

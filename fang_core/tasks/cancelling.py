@@ -11,7 +11,7 @@ class Cancellation(NamedTuple):
     """Says why tasks are to be cancelled, and who says so.
 
     Of a task that waits, ``reason`` becomes the error message. A task that is in progress keeps the first request: its
-    run may have been told of that already.
+    run may have been interrupted for that already.
     """
 
     reason: str

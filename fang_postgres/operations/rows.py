@@ -24,7 +24,7 @@ def as_task(row: Sequence[Any]) -> Task:
 
 
 def found_task(row: Sequence[Any]) -> Task:
-    """Returns the task of a row that has also what its run has told."""
+    """Returns the task of a row that also has the progress of its run."""
     task = as_task(row)
     return task if row[-1] is None else task._replace(progress=as_progress(as_object(row[-1])))
 

@@ -1,4 +1,4 @@
-"""Reads what pools tell of their runs."""
+"""Reads the reports of pools on their runs."""
 
 from fang_core.monitoring.figures import NotableRun
 from fang_core.monitoring.notable import notable_runs

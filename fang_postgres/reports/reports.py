@@ -134,7 +134,7 @@ class Reports(StatsReading):
         return Operation(self._statements.pools, {}, as_pools)
 
     def notable_runs(self) -> Operation[list[NotableRun]]:
-        """Returns the runs that hang, the oldest first, and then those that tell of their progress."""
+        """Returns the runs that hang, the oldest first, and then those that report their progress."""
         return Operation(self._statements.notable_runs, {}, as_notable_runs)
 
     def types(self) -> Operation[list[TypeInfo]]:

@@ -53,7 +53,7 @@ from fang_postgres.statement import Statement
 
 
 def find(t: Tables) -> Statement:
-    """Reads a row by its id; after its columns, what its run has told of its progress."""
+    """Reads a row by its id; after its columns, the progress that its run has reported."""
     c, p = t.tasks.c, t.pools.alias("p")
     run = p.c.runs.op("->")(cast(c.id, Text))
     is_this_run = run.op("->>")(literal_column("'attempt'")) == cast(c.attempt, Text)
@@ -183,7 +183,7 @@ def _counted(t: Tables, name: str, gone: Any, its_period: ColumnElement[bool]) -
 
 
 def _slot(c: Any) -> list[Any]:
-    """Returns the columns of removed rows that tell of the slots that these had."""
+    """Returns the columns of removed rows that show the slots that these had."""
     return [c.id, c.state, c.task_type, c.lane]
 
 

@@ -126,7 +126,7 @@ def cancelling(t: Tables, task: Any) -> Any:
         *(literal_column("'reason'"), texts[0], literal_column("'by'"), texts[1]),
         *(literal_column("'at'"), func.clock_timestamp()),
     )
-    request = func.coalesce(c.cancel_request, asked)  # a run may have been told of the first one
+    request = func.coalesce(c.cancel_request, asked)  # a run may have been interrupted for the first one
     cancelled = cast(literal_column(f"'{TaskState.CANCELLED}'"), t.tasks.c.state.type)
     return update(task).values(
         {
@@ -150,7 +150,7 @@ def is_news(c: Any) -> ColumnElement[bool]:
 
 
 def _counted(t: Tables, cancelled: Any) -> Select[Any]:
-    """Counts the rows, and tells the pools that hold some of them; see ``telling``."""
+    """Counts the rows, and notifies the pools that hold some of them; see ``telling``."""
     holders = select(cancelled.c.pool_id).where(cancelled.c.pool_id.is_not(None)).distinct().subquery("holders")
     told = select(func.count(telling(t, holders.c.pool_id))).scalar_subquery()
     count = select(func.count()).select_from(cancelled).scalar_subquery()

@@ -131,7 +131,7 @@ def running(t: Tables) -> Statement:
 
 
 def notable_runs(t: Tables) -> Statement:
-    """Reads what the pools tell of their runs, and the clock."""
+    """Reads the reports of the pools on their runs, and the clock."""
     c = t.pools.alias("p").c
     told = cast(c.runs, Text).label("runs")
     rows = select(c.id, func.clock_timestamp().label("now"), told).where(c.runs != cast(literal_column("'{}'"), JSONB))

@@ -171,7 +171,7 @@ def _raised(t: Tables, seen: _Seen) -> Any:
 
 
 def _cancelled_and_told(t: Tables, seen: _Seen, may_cancel: ColumnElement[bool]) -> ColumnElement[Any]:
-    """Cancels the task of the last tick, if the schedule's overlap says so; returns how many pools are told."""
+    """Cancels the task of the last tick, if the schedule's overlap says so; returns how many pools are notified."""
     task = aliased(t.tasks, "t")
     is_to_be_cancelled = seen.overlap == literal(Overlap.CANCEL_RUNNING)
     cancelled = (

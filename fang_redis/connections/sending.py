@@ -49,7 +49,7 @@ class Write(NamedTuple):
 class ScheduleWrite(NamedTuple):
     """A schedule to write, if it still is as it was read: its rows as JSON, empty if there is none.
 
-    ``tells`` is whether pools are told of it.
+    ``tells`` is whether pools are notified of it.
     """
 
     name: str = ""

@@ -194,7 +194,7 @@ class File:
         self.tell(tx)
 
     def tell(self, tx: Transaction) -> None:
-        """Tells those of whom something was noted in a transaction that is committed."""
+        """Sends the notifications that were noted in a committed transaction."""
         if tx.tells:
             self._on_commit(tx)
 

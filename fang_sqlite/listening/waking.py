@@ -106,7 +106,7 @@ class Waking:
     # For those who write ----------------------------------------------------------------------------------------------
 
     def tell(self, tx: Transaction) -> None:
-        """Tells all listeners what is noted in a transaction that was committed.
+        """Sends all listeners the notifications of a committed transaction.
 
         Nothing is raised if other processes cannot be notified, such as for want of a descriptor: the caller would take
         the committed transaction for lost. Waiting pools check the file, and hearts their messages.
@@ -158,7 +158,7 @@ class Waking:
     # For the ear, on its thread ---------------------------------------------------------------------------------------
 
     def hear(self, message: bytes | None) -> None:
-        """Tells the listeners what another process says; or, for None, those who wait that something was committed."""
+        """Passes a message of another process to the listeners; None, for a commit, wakes those that wait."""
         if message is None:
             for each in self._listening():
                 if each.waits:

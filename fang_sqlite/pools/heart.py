@@ -45,7 +45,7 @@ class SqliteHeart:
         self._file = file
         self._locks = locks
         self._pulse: PulseFile | None = None
-        self._unsaid: tuple[UUID, str] | None = None  # what the pool tells of its runs, until it is written
+        self._unsaid: tuple[UUID, str] | None = None  # the pool's report on its runs, until it is written
 
     async def beat(self, request: BeatRequest, /) -> Beat:
         """See ``Heart.beat``."""

@@ -14,7 +14,7 @@ from fang_sqlite.records import as_json, moment, moment_or_none, names_of, objec
 
 
 def tell_live(tx: Transaction, pool_id: UUID, live: Live) -> None:
-    """Notes what a pool does now, in place of what it told before; does nothing if its record is gone."""
+    """Stores what a pool does now, in place of its last report; does nothing if its record is gone."""
     tx.run(
         """INSERT OR REPLACE INTO fang_live (pool_id, at, busy, waiting, runs)
   SELECT id, ?, ?, ?, ? FROM fang_pools WHERE id = ?""",

@@ -30,7 +30,7 @@ def update_kinds(tx: Transaction, pool_id: UUID, kinds: Sequence[str], isolated_
 
 
 def unregister(tx: Transaction, pool_id: UUID) -> None:
-    """Removes a pool's record, with what it has told and was told."""
+    """Removes a pool's record, with its report and the messages to it."""
     tx.run("DELETE FROM fang_pools WHERE id = ?", (pool_id.bytes,))
     tx.run("DELETE FROM fang_live WHERE pool_id = ?", (pool_id.bytes,))
     tx.run("DELETE FROM fang_messages WHERE pool_id = ?", (pool_id.bytes,))
@@ -52,7 +52,7 @@ def is_served(tx: Transaction, pools: Collection[UUID], tasks: Collection[Serves
 
 
 def progress_of(tx: Transaction, task: Task) -> Progress | None:
-    """Returns how far the run of a task is, if its pool has told."""
+    """Returns how far the run of a task has got, if its pool has reported that."""
     if task.pool_id is None:
         return None
     told = tx.row("SELECT runs FROM fang_pools WHERE id = ?", (task.pool_id.bytes,))

@@ -150,7 +150,7 @@ def _last_run(tx: Transaction, task: Task, rest: str = "") -> datetime | None:
 
 
 class _Record(NamedTuple):
-    """The record of a pool, with what it told last."""
+    """Holds the record of a pool, with its last report."""
 
     id: bytes
     mode: str
@@ -199,7 +199,7 @@ def _pool(tx: Transaction, task: Task, record: _Record) -> PoolFacts:
 
 
 def _signs(tx: Transaction, pool_id: UUID, told_at: int | None) -> Signs:
-    """Returns the signs of life that a pool gives: in its file, and by what it told."""
+    """Returns the signs of life of a pool: those in its file, and its report."""
     (path,) = (path for _, name, path in tx.rows("PRAGMA database_list") if name == "main")
     seen = pulse.look(beside(Path(path)), pool_id)
     return Signs(

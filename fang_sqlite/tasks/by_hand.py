@@ -20,7 +20,7 @@ from fang_sqlite.tasks import flow, inserting, lanes, uniques
 
 
 def find(tx: Transaction, task_id: UUID) -> Task | None:
-    """Returns a task, with the progress that its pool has told."""
+    """Returns a task, with the progress that its pool has reported."""
     task = rows.find(tx, task_id)
     return None if task is None else task._replace(progress=registering.progress_of(tx, task))
 

@@ -36,7 +36,7 @@ async def pools(view: View) -> Response:
     """Shows all pools."""
     reader = Reader(view)
     found: Sequence[PoolInfo] = await reader.read("pools", view.queue.pools(), [])
-    stats = await reader.stats(timedelta(minutes=1))  # for the clock by which pools tell when they were seen
+    stats = await reader.stats(timedelta(minutes=1))  # for the clock of the pools' ``seen_at``
     now = datetime.now(UTC) if stats is None else stats.until
     shown = shortened(found, MOST_POOLS)
     runs = max(5, MOST_RUNS // max(1, len(shown.rows)))

@@ -1,4 +1,4 @@
-"""Pools in the memory backend: their records, and what they tell and are told."""
+"""Keeps the records of pools in the memory backend, their reports, and the messages to them."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ class MemorySchedules:
         return None if info.last_task_id is None else self._state.tasks.get(info.last_task_id)
 
     def _cancel(self, overlap: str, last: Task | None, name: str, now: datetime) -> list[UUID]:
-        """Cancels the last task, if it is to be; returns the pools to tell."""
+        """Cancels the last task, if it is to be; returns the pools to notify."""
         if last is None or not schedule_rows.cancels(overlap, last):
             return []
         self._state.tasks[last.id] = after_cancel(last, replaced(name), now)

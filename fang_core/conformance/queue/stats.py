@@ -126,7 +126,7 @@ class StatsSuite:
     def test_workers_of_a_pool_that_is_silent_do_not_count(self, backend: Backend) -> None:
         """No pool removes the record of the last pool if that is killed: its type would look served forever."""
         killed, other = backend.client(workers=1), backend.client(workers=10)
-        backend.client(workers=100)  # it never tells what it does, as pools of older releases
+        backend.client(workers=100)  # it never reports what it does, like pools of older releases
         for client in (killed, other):
             client.tell_live(Live(0, 0, ()))
         assert type_of(backend, "common").workers == 111

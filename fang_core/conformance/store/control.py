@@ -17,7 +17,7 @@ from fang_core.record import ClaimedTask, PoolInfo, Progress, TaskState
 
 
 def control(backend: Backend, pool_id: UUID, *messages: PoolMessage) -> None:
-    """Tells a pool these messages, or ``Stop()``."""
+    """Sends a pool these messages, or ``Stop()``."""
     for message in messages or [Stop()]:
         backend.call(backend.queue.control, pool_id, message)
 

@@ -374,7 +374,7 @@ class FlowSuite:
         }
         backend.call(backend.queue.pause, TYPE)
         for name, write in writes.items():
-            while backend.wait_for(told, 0.1):  # until what was told before has arrived
+            while backend.wait_for(told, 0.1):  # until earlier notifications have arrived
                 told.clear()
             write()
             assert backend.wait_for(told), f"{name} tells no pool"

@@ -195,7 +195,7 @@ class TickSuite:
         while not backend.wait_for(told, 0.2):  # it may take a moment until it listens
             assert time.monotonic() < deadline, "the pool hears nothing"
             control(backend, holder.id)
-        while backend.wait_for(told, 0.1):  # until what was told before has arrived
+        while backend.wait_for(told, 0.1):  # until earlier notifications have arrived
             told.clear()
         assert tick(client, info, 2) is Verdict.TICKED
         assert backend.wait_for(told, WITHIN)

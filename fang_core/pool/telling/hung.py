@@ -73,7 +73,7 @@ class HungRuns:
             self._runtime.call_soon(lambda: self._tell(late))
 
     def as_json(self, pool_id: UUID) -> str:
-        """Returns the hung runs, and those that have told of their progress, for the pool's record."""
+        """Returns the hung runs, and those that have reported their progress, for the pool's record."""
         runs = {run: self._entry(run, pool_id, hung) for run, hung in self._notable(pool_id)}
         self._since = {run: since for run, since in self._since.items() if run in runs}
         return json.dumps({str(run.task.id): entry for run, entry in runs.items()})

@@ -75,7 +75,7 @@ class LiveReporter:
             return
         try:
             await self._store.tell_live(pool_id, live if self._has_texts else _without_texts(live))
-        except StatementRefused:  # the database lacks a character of what a run tells
+        except StatementRefused:  # the database lacks a character of a run's report
             if not self._has_texts:
                 raise
             self._has_texts = False

@@ -105,7 +105,7 @@ def _refuse_unless_waiting(task: Task) -> None:
 
 
 def seen(task: Task) -> str:
-    """Returns what tells this version of a task's row from later ones."""
+    """Returns what distinguishes this version of a task's row from later ones."""
     return f"{task.updated_at.astimezone(UTC).isoformat()} {task.attempt}"
 
 
