@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from fang_core.backends.managed import declared_with
 from fang_core.backends.pools import Declaration
 from fang_core.errors import AccessRefused, BackendError
 from fang_core.flow.info import TypeInfo
-from fang_core.flow.limits import UNLIMITED, FlowSettings, rules_from_json
+from fang_core.flow.limits import UNLIMITED, FlowSettings
 from fang_core.flow.settings import check_key, needs_settling
 from fang_core.record import PoolInfo
 from fang_core.remarks import Remark
@@ -77,20 +78,20 @@ def declare(operations: Operations, declarations: Sequence[Declaration], *, noti
     rows: list[TypeRow] = yield operations.list_types([each.task_type for each in declarations])
     read = {row.info.task_type: row.info for row in rows}
     pools: list[PoolInfo] | None = None
-    for task_type, limits in declarations:
-        given = {kind: rules_from_json(rules) for kind, rules in limits.items()}
+    for declaration in declarations:
+        task_type = declaration.task_type
         was = read.get(task_type)
         # Only what was there before the pools are listed can be stale: other pools declare at the same time.
-        stale = set() if was is None else was.declared.keys() - given.keys()
+        stale = set() if was is None else was.declared.keys() - declaration.limits.keys()
         if stale:
             if pools is None:
                 pools = yield operations.list_pools()
             stale -= {kind for pool in pools if task_type in pool.task_types for kind in pool.kinds}
 
-        def wanted(info: TypeInfo | None, given: Any = given, stale: Any = stale) -> Settled:
-            declared = {} if info is None else dict(info.declared)
-            rules_of = {kind: rules for kind, rules in (declared | given).items() if rules and kind not in stale}
-            return Settled(rules_of, None if info is None else info.changed)
+        def wanted(info: TypeInfo | None, declaration: Declaration = declaration, stale: Any = stale) -> Settled:
+            there = {} if info is None else info.declared
+            declared = declared_with(there, declaration, there.keys() - stale)
+            return Settled(declared, None if info is None else info.changed)
 
         if wanted(was).declared != ({} if was is None else was.declared):
             yield from _change(operations, task_type, wanted, None, notify=notify)

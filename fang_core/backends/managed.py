@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
+from fang_core.backends.pools import Declaration
 from fang_core.flow.info import MOST_COUNTED, TypeInfo
-from fang_core.flow.limits import UNLIMITED, FlowRule, FlowSettings, Gcra
+from fang_core.flow.limits import UNLIMITED, FlowRule, FlowSettings, Gcra, rules_from_json
 from fang_core.flow.settings import effective
 from fang_core.record import PRIORITIES, Task
 from fang_core.remarks import NOTHING_SAID, Remark
@@ -62,10 +63,9 @@ class ManagedType:
         """Returns whether limits or rates count its tasks, and not only fairness."""
         return self.settings._replace(fair=False, weights=None).is_limited
 
-    def declare(self, rules_of_kinds: Mapping[str, tuple[FlowRule, ...]], known: Collection[str]) -> None:
-        """Notes what the classes of a pool declare, by kind, and drops what was declared for kinds that are unknown."""
-        declared = {**{kind: rules for kind, rules in self.declared.items() if kind in known}, **rules_of_kinds}
-        self.declared = {kind: rules for kind, rules in declared.items() if rules}
+    def declare(self, declaration: Declaration, known: Collection[str]) -> None:
+        """Notes what the classes of a pool declare, and drops what was declared for kinds that are unknown."""
+        self.declared = declared_with(self.declared, declaration, known)
         self.settings = effective(self.declared, self.changed)
 
     def change(self, change: LimitChange, now: datetime) -> None:
@@ -103,6 +103,15 @@ class ManagedType:
             running=running,
             waiting=min(waiting, MOST_COUNTED),
         )
+
+
+def declared_with(
+    there: Mapping[str, tuple[FlowRule, ...]], declaration: Declaration, known: Collection[str]
+) -> dict[str, tuple[FlowRule, ...]]:
+    """Returns what is declared, by kind, after a declaration; what is there for kinds that are not ``known`` goes."""
+    kept = {kind: rules for kind, rules in there.items() if kind in known or kind in declaration.limits}
+    given = {kind: rules_from_json(rules) for kind, rules in declaration.limits.items()}
+    return {kind: rules for kind, rules in (given | kept if declaration.is_repeated else kept | given).items() if rules}
 
 
 T = TypeVar("T")

@@ -42,10 +42,12 @@ class Declaration(NamedTuple):
     Attributes:
         limits: by the kind of each class of the type: its limits, rates and fairness, as JSON values. A class without
             any has an empty list, which withdraws what an earlier release declared for its kind.
+        is_repeated: whether only kinds count for which nothing is declared: the pool has declared this before.
     """
 
     task_type: str
     limits: Mapping[str, Sequence[Mapping[str, Any]]]
+    is_repeated: bool = False
 
 
 class Rescued(NamedTuple):

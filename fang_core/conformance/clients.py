@@ -46,9 +46,9 @@ class Client:
     def update_kinds(self, *kinds: str, isolated: Sequence[str] = ()) -> None:
         self._call(self.store.update_kinds, self.id, kinds, isolated)
 
-    def declare(self, *rules: FlowRule, kind: str, task_type: str) -> None:
+    def declare(self, *rules: FlowRule, kind: str, task_type: str, again: bool = False) -> None:
         """Declares the limits of one kind."""
-        self._call(self.store.declare, [Declaration(task_type, {kind: rules_as_json(rules)})])
+        self._call(self.store.declare, [Declaration(task_type, {kind: rules_as_json(rules)}, again)])
 
     def tell_live(self, live: Live) -> None:
         self._call(self.store.tell_live, self.id, live)

@@ -30,11 +30,18 @@ def news(declared: Iterable[Declaration], before: Iterable[Declaration]) -> list
 
     The rest stays as it is: pools of a newer release may have declared something else for these kinds meanwhile.
     """
-    known = dict(before)
+    known = {each.task_type: each.limits for each in before}
     return [
-        Declaration(task_type, {kind: rules for kind, rules in limits.items() if known[task_type].get(kind) != rules})
-        for task_type, limits in declared
+        each._replace(
+            limits={kind: rules for kind, rules in each.limits.items() if known[each.task_type].get(kind) != rules}
+        )
+        for each in declared
     ]
+
+
+def repeated(declared: Iterable[Declaration]) -> list[Declaration]:
+    """Returns what a pool declares again that was taken for dead: others may have dropped it meanwhile."""
+    return [each._replace(is_repeated=True) for each in declared if any(each.limits.values())]
 
 
 def _check_that_all_agree(classes: Iterable[type[BaseRunnable]], task_types: frozenset[str]) -> None:

@@ -22,7 +22,7 @@ from fang_core.monitoring.tally import Tally
 from fang_core.pool.claimer import NOTHING_FREED, Claimer
 from fang_core.pool.completer import Completer
 from fang_core.pool.control import PoolControl
-from fang_core.pool.declaring import declarations, news
+from fang_core.pool.declaring import declarations, news, repeated
 from fang_core.pool.heartbeat import Heartbeat
 from fang_core.pool.identity import PoolIdentity
 from fang_core.pool.lifespan import Resources
@@ -415,6 +415,8 @@ class PoolLifetime:
         # The tasks of a claim that committed while other pools rescued this one's were not among the rescued.
         await self.store.reconcile(former, ())
         await self.store.register(self._record(successor))
+        if again := repeated(self._declared):
+            await self.store.declare(again)
         self.identity.id = successor  # the fence refuses outcomes not yet written, and they are reported as lost
         self._logger.warning("pool %s was taken for dead: its runs are lost, it goes on as %s", former, successor)
         self.events.emit(Events.pool_declared_dead, former, successor)

@@ -17,7 +17,7 @@ from fang_core.backends.json_forms import Unreadable, managed_as_json, managed_f
 from fang_core.backends.managed import NEVER, QUANTUM, Lanes, ManagedType, Picked, pick
 from fang_core.backends.pools import Declaration
 from fang_core.flow.info import TypeInfo
-from fang_core.flow.limits import FlowSettings, rules_from_json
+from fang_core.flow.limits import FlowSettings
 from fang_core.flow.settings import check_key
 from fang_core.logs import SafeLogger
 from fang_core.record import ClaimedTask
@@ -83,16 +83,15 @@ class Flow:
 
     def declare(self, declarations: Sequence[Declaration], /) -> Verb[None]:
         """See ``PoolStore.declare``."""
-        for task_type, limits in declarations:
-            rules = {kind: rules_from_json(each) for kind, each in limits.items()}
+        for declaration in declarations:
 
-            def declare_it(managed: ManagedType, read: "Types", task_type: str = task_type, rules: Any = rules) -> None:
-                managed.declare(rules, read.kinds_of(task_type))
+            def declare_it(managed: ManagedType, read: "Types", declaration: Declaration = declaration) -> None:
+                managed.declare(declaration, read.kinds_of(declaration.task_type))
 
             try:
-                yield from self._change(task_type, declare_it, reads_pools=True)
+                yield from self._change(declaration.task_type, declare_it, reads_pools=True)
             except Unreadable as error:
-                _LOGGER.error("tasks of type %r are not run: %s", task_type, error)
+                _LOGGER.error("tasks of type %r are not run: %s", declaration.task_type, error)
 
     def tell_types(self, task_types: Sequence[str], /) -> Verb[None]:
         """See ``FlowStore.tell_types``."""

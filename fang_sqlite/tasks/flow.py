@@ -14,7 +14,6 @@ from fang_core.backends.json_forms import Unreadable, managed_as_json, managed_f
 from fang_core.backends.managed import ManagedType
 from fang_core.backends.pools import Declaration
 from fang_core.flow.info import MOST_COUNTED, TypeInfo
-from fang_core.flow.limits import rules_from_json
 from fang_core.flow.settings import check_key
 from fang_core.logs import SafeLogger
 from fang_core.record import HIGHEST_PRIORITY, Task
@@ -83,16 +82,17 @@ def write_type(tx: Transaction, task_type: str, managed: ManagedType) -> None:
 def declare(tx: Transaction, declarations: Sequence[Declaration]) -> None:
     """Notes what the classes of a pool declare; see ``PoolStore.declare``."""
     pools = [(names_of(types), names_of(kinds)) for types, kinds in tx.rows("SELECT task_types, kinds FROM fang_pools")]
-    for task_type, limits in declarations:
+    for declaration in declarations:
+        task_type = declaration.task_type
         try:
             managed = read_type(tx, task_type) or ManagedType()
         except Unreadable as error:
             _LOGGER.error("tasks of type %r are not run: %s", task_type, error)
             continue
         known = {kind for task_types, kinds in pools if task_type in task_types for kind in kinds}
-        managed.declare({kind: rules_from_json(rules) for kind, rules in limits.items()}, known)
+        managed.declare(declaration, known)
         _change(tx, task_type, managed)
-    tx.tell_types(task_type for task_type, _ in declarations)
+    tx.tell_types(each.task_type for each in declarations)
 
 
 def list_types(tx: Transaction) -> list[TypeInfo]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from fang_core.backends.managed import ManagedType
 from fang_core.backends.pools import Declaration
 from fang_core.flow.info import TypeInfo
-from fang_core.flow.limits import rules_from_json
 from fang_core.flow.settings import check_key
 from fang_core.lifecycle import DUE_STATES
 from fang_core.tasks.managing import LimitChange, Pause
@@ -26,13 +25,14 @@ class MemoryManaging:
     def declare(self, declarations: Sequence[Declaration]) -> None:
         """Notes what the classes of a pool declare."""
         with self._state.lock:
-            for task_type, limits in declarations:
+            for declaration in declarations:
+                task_type = declaration.task_type
                 managed = self._state.types.setdefault(task_type, ManagedType())
                 serving = [pool.record for pool in self._state.pools.values() if task_type in pool.record.task_types]
                 known = {kind for record in serving for kind in record.kinds}
-                managed.declare({kind: rules_from_json(rules) for kind, rules in limits.items()}, known)
+                managed.declare(declaration, known)
                 self._what_is_left(task_type)
-        self._state.listeners.tell_types([task_type for task_type, _ in declarations])
+        self._state.listeners.tell_types([each.task_type for each in declarations])
 
     def list_types(self) -> list[TypeInfo]:
         """Returns the managed types, in the order of their names."""

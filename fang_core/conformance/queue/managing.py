@@ -48,9 +48,9 @@ def the_one_listed(backend: Backend) -> TypeInfo:
     return infos[0]
 
 
-def declare(client: Client, *rules: FlowRule, kind: str = "") -> None:
+def declare(client: Client, *rules: FlowRule, kind: str = "", again: bool = False) -> None:
     """Makes a pool declare rules for one of its kinds, its first one unless named."""
-    client.declare(*rules, kind=kind or client.record.kinds[0], task_type="exports")
+    client.declare(*rules, kind=kind or client.record.kinds[0], task_type="exports", again=again)
 
 
 class ManagingSuite:
@@ -255,6 +255,14 @@ class ManagingSuite:
         assert [info.settings.max_running for info in listed(backend)] == [6]
         declare(client, kind="b")
         assert listed(backend) == []
+
+    def test_what_is_declared_again_holds_only_where_nothing_else_does(self, backend: Backend) -> None:
+        old, new = (backend.client(task_types=("exports",), kinds=("a", "b")) for _ in range(2))
+        declare(old, Limit(5))
+        declare(new, Limit(2))
+        declare(old, Limit(5), again=True)
+        declare(old, Limit(6), kind="b", again=True)
+        assert the_one_listed(backend).declared == {"a": (Limit(2),), "b": (Limit(6),)}
 
     def test_what_is_declared_for_a_kind_that_no_pool_knows_is_dropped(self, backend: Backend) -> None:
         old = backend.client(task_types=("exports",), kinds=("old",))

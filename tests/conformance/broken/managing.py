@@ -143,8 +143,8 @@ class HasTheLastDeclarationHold(Broken):
     caught_by = (ManagingSuite.test_the_strictest_of_what_is_declared_holds,)
 
     async def declare(self, declarations: Sequence[Declaration]) -> None:
-        for task_type, limits in declarations:
-            await self.whole.declare([Declaration(task_type, {"a": [], "b": [], **limits})])
+        for each in declarations:
+            await self.whole.declare([each._replace(limits={"a": [], "b": [], **each.limits})])
 
 
 class HasTheCodeWin(Broken):
@@ -152,16 +152,24 @@ class HasTheCodeWin(Broken):
 
     async def declare(self, declarations: Sequence[Declaration]) -> None:
         await self.whole.declare(declarations)
-        for task_type, _ in declarations:
-            await Whole(self.backend.queue)._set_limits(task_type, LimitChange(None, remark(None, None)))
+        for each in declarations:
+            await Whole(self.backend.queue)._set_limits(each.task_type, LimitChange(None, remark(None, None)))
 
 
 class WithdrawsNothing(Broken):
     caught_by = (ManagingSuite.test_a_release_withdraws_what_it_no_longer_declares,)
 
     async def declare(self, declarations: Sequence[Declaration]) -> None:
-        for task_type, limits in declarations:
-            await self.whole.declare([Declaration(task_type, {kind: each for kind, each in limits.items() if each})])
+        for each in declarations:
+            limits = {kind: rules for kind, rules in each.limits.items() if rules}
+            await self.whole.declare([each._replace(limits=limits)])
+
+
+class RepeatsAsIfItWereNews(Broken):
+    caught_by = (ManagingSuite.test_what_is_declared_again_holds_only_where_nothing_else_does,)
+
+    async def declare(self, declarations: Sequence[Declaration]) -> None:
+        await self.whole.declare([each._replace(is_repeated=False) for each in declarations])
 
 
 class StaysKnown(Broken):
