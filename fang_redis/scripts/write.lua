@@ -60,7 +60,8 @@ for _, task in ipairs(wanted) do
   if not v then
     drop(id, true)
   else
-    call('DEL', row(id)); call('HSET', row(id), unpack(ARGV, task.first, task.last))
+    if call('EXISTS', row(id)) == 1 then call('DEL', row(id)) end  -- as a first write it would let all others through
+    call('HSET', row(id), unpack(ARGV, task.first, task.last))
     if task.errors >= 0 then
       call('DEL', errors_of(id))
       if task.errors > 0 then

@@ -126,6 +126,23 @@ def test_when_the_memory_is_full_tasks_are_claimed_moved_cancelled_and_removed(f
         assert queue.remove_all_tasks() == 3
 
 
+def test_when_the_memory_is_full_tasks_of_ticks_and_of_other_queues_are_refused_as_well(full: RedisServer) -> None:
+    with RedisQueue(full.url) as queue:
+        queue.schedules.put("hourly", ThreadedNote(n=1), every=Every(timedelta(hours=1)))
+        task = queue.insert_task(ThreadedNote(n=1))
+        parcels = queue.moving.read([task.id])
+        queue.remove_task(task.id)
+        fill(full)
+        with pytest.raises(BackendError, match="maxmemory"):
+            queue.schedules.run_now("hourly")
+        with pytest.raises(BackendError, match="maxmemory"):
+            queue.moving.put(parcels)
+        until = datetime.now(UTC)
+        with pytest.raises(BackendError, match="maxmemory"):
+            queue.schedules.backfill("hourly", until - timedelta(hours=1), until, overlap=Overlap.SKIP)
+        assert queue.count_tasks().count == 0
+
+
 def test_when_the_memory_is_full_a_pool_that_starts_runs_what_waits(full: RedisServer) -> None:
     assert ThreadedYearlyNote.__fang_options__.cron is not None  # a schedule, which the pool declares
     with RedisQueue(full.url) as queue:
