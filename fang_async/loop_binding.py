@@ -104,7 +104,7 @@ class LoopBinding:
             raise UsageError(self._refusal)
 
     def leave(self) -> None:
-        """Lets another loop have the owner, which has nothing left on this one."""
+        """Releases the owner for another loop; it has nothing left on this one."""
         end_hook, self._end_hook = self._end_hook, None
         if end_hook is not None:
             end_hook.cancel()

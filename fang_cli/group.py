@@ -29,7 +29,7 @@ class _OneLine(click.ClickException):
 
 
 def _end_unread() -> NoReturn:
-    """Ends the command whose output nobody reads any more."""
+    """Ends the command if its output is no longer read."""
     sys.stdout = None  # what is left of the output would fail again, with a traceback
     sys.exit(UNREAD)
 

@@ -26,7 +26,7 @@ class Holder:
         return drive(self._pool.begin())
 
     def doubt(self, pool_id: UUID) -> None:
-        """Looks whether the pool's record is gone, after a fetch did not find it. For ``_doubt``."""
+        """Checks whether the pool's record is gone, after a fetch did not find it. For ``_doubt``."""
         drive(self._pool.doubt(pool_id))
 
     def end(self) -> None:

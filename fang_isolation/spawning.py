@@ -133,7 +133,7 @@ def _close(alive: Lifeline, *descriptors: int) -> None:
 
 @contextmanager
 def no_keyboard_interrupt() -> Iterator[None]:
-    """Has a process that is started meanwhile begin with SIGINT blocked, until it has its own handlers."""
+    """Makes processes started meanwhile begin with SIGINT blocked, until they have their own handlers."""
     former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

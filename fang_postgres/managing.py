@@ -39,7 +39,7 @@ def list_types(operations: Operations, *, notify: bool = True) -> Script[list[Ty
 
 
 def pause_type(operations: Operations, task_type: str, pause: Pause, *, notify: bool) -> Script[TypeInfo]:
-    """Pauses a type; claims that start when this is committed take nothing of it.
+    """Pauses a type; claims that start after its commit take no task of it.
 
     Raises ``UsageError`` if the pause would end before it begins.
     """
@@ -74,7 +74,7 @@ def set_limits(operations: Operations, task_type: str, change: LimitChange, *, n
 
 
 def declare(operations: Operations, declarations: Sequence[Declaration], *, notify: bool = True) -> Script[None]:
-    """Notes what the classes of a pool declare, and drops what is declared for kinds that no registered pool knows."""
+    """Stores what the classes of a pool declare, and drops declarations for kinds that no registered pool knows."""
     rows: list[TypeRow] = yield operations.list_types([each.task_type for each in declarations])
     read = {row.info.task_type: row.info for row in rows}
     pools: list[PoolInfo] | None = None

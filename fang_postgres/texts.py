@@ -1,8 +1,8 @@
 """Reads the statements as they are compiled, from the files in ``texts``.
 
 To import SQLAlchemy, and to build and compile statements, takes a process longer than all else that it does until its
-pools run, or that ``fang status`` does. They are written in ``fang_postgres.sql``; tests compare the files, and make
-them anew. SQLAlchemy is needed for ``Statement.text_form`` alone.
+pools run, or that ``fang status`` does. They are written in ``fang_postgres.sql``; tests compare the files, and can
+rewrite them. SQLAlchemy is needed for ``Statement.text_form`` alone.
 """
 
 import re

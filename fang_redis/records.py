@@ -79,7 +79,7 @@ _MOST_COUNT: Final = 2**31 - 1
 
 
 def unreadable(what: str, error: Exception) -> Unreadable:
-    """Returns the error of a value that cannot be read, and that nobody may leave out."""
+    """Returns the error of a value that cannot be read, and must not be left out."""
     return Unreadable(f"{what} cannot be read ({type(error).__name__}): another client has written to it")
 
 

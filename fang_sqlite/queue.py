@@ -26,7 +26,7 @@ class SqliteQueue(SqliteQueueBase, BaseQueue[CallersConnection]):
     """
 
     def open(self) -> None:
-        """Opens the file, and makes the tables if there are none. Idempotent; calls of the queue do it by themselves.
+        """Opens the file, and makes the tables if there are none. Idempotent; calls of the queue do this themselves.
 
         Raises ``BackendError``.
         """

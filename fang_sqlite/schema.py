@@ -72,7 +72,7 @@ _FIRST: Final = (
   (task_type, priority, lane, scheduled_at, id, kind, crashes, group_limit, state) WHERE lane IS NOT NULL AND {DUE}""",
     """CREATE INDEX fang_tasks_running ON fang_tasks (task_type, lane)
   WHERE lane IS NOT NULL AND state = 'in_progress'""",
-    # The periods of unique tasks; ``until`` is null for ever.
+    # The periods of unique tasks; ``until`` is null for no end.
     """CREATE TABLE fang_uniques (
   hash TEXT NOT NULL PRIMARY KEY,
   task_id BLOB NOT NULL,

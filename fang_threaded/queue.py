@@ -145,7 +145,7 @@ class Queue(BaseQueue[CallersConnection]):
         return self._connections.connects_within
 
     def open(self) -> None:
-        """Connects and checks the tables. Calls of the queue connect by themselves; pools do it when they start.
+        """Connects and checks the tables. Calls of the queue connect by themselves, and pools when they start.
 
         Raises ``BackendUnavailable``, ``AccessRefused``, or ``SchemaError`` with the command that mends it.
         """

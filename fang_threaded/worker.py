@@ -96,7 +96,7 @@ class Worker(Interruptee):
                     self.current = None
                     if self.is_sending or run.interruption is not None:
                         self.settle()
-            except Interrupted as struck:  # beside the task's own code
+            except Interrupted as struck:  # outside the task's own code
                 self.settle()
                 if result is None:
                     result = self._execution.interrupted(run, struck)

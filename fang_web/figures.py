@@ -1,4 +1,4 @@
-"""Asks the queue for what several pages show, and goes on without what takes too long."""
+"""Asks the queue for the figures of several pages, and goes on without those that take too long."""
 
 from collections.abc import Awaitable, Collection
 from datetime import datetime, timedelta
@@ -30,8 +30,8 @@ class Reader:
         self.unread: list[str] = []
 
     async def read(self, what: str, answer: Awaitable[T], otherwise: T) -> T:
-        """Returns the answer; what stands for it if the database refuses, takes too long, or holds what nobody can
-        read: anybody may have written the rows.
+        """Returns the answer; ``otherwise`` if the database refuses, takes too long, or holds unreadable rows, which
+        any program may have written.
 
         Raises ``BackendUnavailable`` and ``SchemaError``: then nothing else can be read either.
         """

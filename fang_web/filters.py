@@ -45,7 +45,7 @@ class Chosen:
 
     @property
     def target(self) -> str:
-        """The conditions, without what stands in payloads: for the audit, which outlives the tasks."""
+        """Returns the conditions without payloads: for the audit, which outlives the tasks."""
         if self.which.payload is None:
             return ", ".join(self.words)
         return ", ".join([*self.words[:-1], f"whose payload has certain {', '.join(self.which.payload)}"])

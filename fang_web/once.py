@@ -19,7 +19,7 @@ def new_task_id() -> UUID:
 
 async def is_sent_already(view: View, id: UUID) -> bool:
     """Returns whether a form with this id has inserted its task. That may have run, and its row be gone, since then: so
-    what the audit says of the form counts, beside the id of the row."""
+    the audit's entry for the form counts, besides the id of the row."""
     said = inserted(id)
     return any(entry.result == said for entry in await view.queue.audit.list(limit=_LATEST))
 

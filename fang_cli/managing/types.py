@@ -202,7 +202,7 @@ def _is_known(info: "TypeInfo", pools: "Iterable[PoolInfo]") -> bool:
 
 
 def _tell_unknown(task_type: str, database_url: str | None, schema: str | None) -> None:
-    """Says that nothing has the type, which may be meant or mistyped, and which type is called nearly like it."""
+    """Says that no pool serves the type, in case it is mistyped, and which type has a similar name."""
     from fang_cli.managing.reading_types import read_queues
     from fang_core.words.naming import meant
     from fang_core.words.texts import printable

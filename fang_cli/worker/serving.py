@@ -21,7 +21,7 @@ class Ports(NamedTuple):
 
     Attributes:
         host: the address of one interface, or of all.
-        metrics, probes: the ports, which may be the same one; 0 for any that is free, None for none.
+        metrics, probes: the ports, which may be the same one; 0 for any free one, None for none.
         is_supervised: whether a supervisor asks, and serves what it hears; it asks for the database's part by itself.
     """
 

@@ -21,7 +21,7 @@ from fang_core.schedules.stored import STORED, ScheduleInfo
 
 
 class Unreadable(BackendError):
-    """Says that such a row cannot be read, since somebody else has written it, and that nobody may leave it out."""
+    """Says that a row cannot be read, since another program has written it, and must not be left out."""
 
 
 _MICROSECOND: Final = timedelta(microseconds=1)

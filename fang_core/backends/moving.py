@@ -220,7 +220,7 @@ class Mover:
         return [each for each in aside if each.task.id in written]
 
     def _move(self, aside: Sequence[Parcel]) -> None:
-        """Takes the other steps with tasks that are set aside in the source."""
+        """Does the remaining steps for tasks that are set aside in the source."""
         refused = self._put(aside)
         self._take_back([parcel for parcel in aside if parcel.task.id in refused], refused)
         ids = [parcel.task.id for parcel in aside if parcel.task.id not in refused]

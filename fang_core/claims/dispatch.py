@@ -193,7 +193,7 @@ class Dispatch:
     def hand_out(self, tasks: list[ClaimedTask], pool_id: UUID, claimed: ClaimTime, now: float) -> bool:
         """Hands tasks that were claimed under this id to the workers, except those that expired or were cancelled.
 
-        Returns whether some of them go back, since the pool holds suspects that these must not be tried with.
+        Returns whether some of them go back, since they must not be tried with suspects that the pool holds.
         """
         self.claimed += len(tasks)
         taken = self._in_flight.take(tasks, pool_id, claimed)

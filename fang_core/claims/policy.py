@@ -436,7 +436,7 @@ class ClaimPolicy:
         return in_flight.suspects_may_begin
 
     def has_new_kinds(self) -> None:
-        """Notes that the pool has new kinds: its claims have passed such tasks, and inserts of them did not wake it."""
+        """Notes that the pool has new kinds: its claims have skipped their tasks, and their inserts did not wake it."""
         self._claims.forget()
         self.woke()
         if self._is_announced:

@@ -8,7 +8,7 @@ from types import FrameType, TracebackType
 from typing import Final, NamedTuple
 
 _STDLIB: Final = os.path.dirname(os.__file__) + os.sep
-_OURS: Final = str(Path(__file__).parents[2] / "fang_")  # beside fang_core
+_OURS: Final = str(Path(__file__).parents[2] / "fang_")  # next to fang_core
 _INSTALLED: Final = frozenset(
     {"site-packages", "dist-packages", f"python{sys.version_info[0]}{sys.version_info[1]}.zip"}
 )

@@ -35,8 +35,7 @@ class Control:
     def held(self, pool_id: UUID, *, every: bool) -> list[Run]:
         """Returns the runs that go on under this id and whose tasks the beat asks about.
 
-        With ``every`` these include runs that began just now or have not begun: another process has just told the pool
-        something.
+        With ``every`` these include runs that began just now or have not begun: the pool has just got a message.
         """
         return []
 

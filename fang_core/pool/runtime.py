@@ -113,7 +113,7 @@ class Runtime(Protocol):
         work()
 
     def frames(self) -> Iterable[FrameType]:
-        """Returns the frames of the event loop's thread, innermost first; nothing of a pool of threads."""
+        """Returns the frames of the event loop's thread, innermost first; none for a pool of threads."""
         return ()
 
     def call_soon(self, function: Callable[[], object]) -> None:

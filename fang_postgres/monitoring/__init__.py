@@ -1,1 +1,1 @@
-"""Scripts of what an operator sees: history, lists, explanations."""
+"""Has the scripts for what an operator sees: history, lists, explanations."""

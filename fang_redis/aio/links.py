@@ -1,7 +1,7 @@
 """Connections of asyncio tasks: all tasks of an event loop share one.
 
-What they send is written in its order, and each reply goes to the oldest command that waits. Whoever is cancelled, or
-waits for too long, just goes away: no cancellation ever reaches redis-py, which on Python 3.11 loses one of four of
+What they send is written in its order, and each reply goes to the oldest command that waits. A caller that is
+cancelled, or waits for too long, just goes away: no cancellation ever reaches redis-py, which on Python 3.11 loses one of four of
 them while it connects, and no reply can be taken for that of another command.
 """
 
@@ -182,8 +182,8 @@ class AsyncLink:
             raise not_connected(reply, self._server.where) from reply
 
     async def hear(self, seconds: float, on_message: OnMessage) -> bool:
-        """See ``OwnConnection.hear``. What is told of a message goes before what this turn of the event loop has made
-        ready: a task that was woken to pass it on would come after all that."""
+        """See ``OwnConnection.hear``. Messages are passed on before anything that this turn of the event loop has made
+        ready: a task that was woken for them would come after all that."""
         for message in self._messages:
             on_message(message)
         self._messages.clear()

@@ -17,9 +17,8 @@ T = TypeVar("T")
 
 
 class Driver(Protocol):
-    """Has connections of its own. Its methods raise ``BackendError``; in threads they never suspend.
-
-    That of a queue knows the ``offers`` of its pools, and has inserts take claims along.
+    """Has its own connections. Its methods raise ``BackendError``; in threads they never suspend. A queue's driver
+    knows the ``offers`` of its pools, and sends claims along with inserts.
     """
 
     async def run(self, verb: Verb[T], /) -> T:

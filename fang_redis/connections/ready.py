@@ -28,7 +28,7 @@ class Post(Protocol[Sent]):
 
     @property
     def is_here(self) -> bool:
-        """Returns whether they belong to whoever asks: to the running event loop, or to any thread."""
+        """Returns whether they belong to the caller: to the running event loop, or to any thread."""
         ...
 
     def begin(self, commands: Sequence[bytes]) -> Sent | None:
@@ -81,7 +81,7 @@ class Ready(Generic[T]):
         return self._post.is_here
 
     def goes_along(self, reply: Reply) -> None:
-        """Notes that somebody else sends its commands, and how to get their replies."""
+        """Notes that another call sends its commands, and how to get their replies."""
         self._along = reply
 
     def send(self) -> bool:

@@ -183,8 +183,8 @@ class ScheduleRoom:
     ) -> Verb[ScheduleState]:
         """See ``ScheduleStore.read_schedules``.
 
-        A schedule whose row cannot be read is left out, and makes no tick until somebody mends or removes the row. That
-        is logged when the caller knows another version, and so once by each pool.
+        A schedule whose row cannot be read is left out, and makes no tick until the row is mended or removed. That is
+        logged when the caller knows another version, and so once by each pool.
         """
         now, rows = yield from self._all()
         infos, spoilt = _readable(rows)
@@ -310,7 +310,7 @@ class ScheduleRoom:
         return time_of(now), pairs(rows).items()
 
     def _change(self, name: str, change: Callable[[Stored], ScheduleInfo], *, tells: bool = True) -> Verb[ScheduleInfo]:
-        """Writes what the function makes of a schedule; it may be called more than once."""
+        """Writes a schedule as the function changes it; the function may be called more than once."""
         while True:
             seen = yield from self._read(name)
             after = change(seen)

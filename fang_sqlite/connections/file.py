@@ -81,7 +81,7 @@ class File:
         self._identity: tuple[int, int] | None = None  # the device and the inode of the file, once it was opened
         self._log: tuple[int, int] | None = None  # the same of its log, which the connections have open
         self._is_cut_off = False  # whether that log is no longer the file's
-        self._is_forked = False  # or else has to connect anew
+        self._is_forked = False  # or else has to connect again
         self._unsafe: list[sqlite3.Connection] = []  # those that a child can neither use nor close
         in_child(self, File._forget)
 
@@ -368,7 +368,7 @@ class File:
             self.open()
 
     def _leave_log(self) -> None:
-        """Closes the connections to a log that is no longer the file's; the next use connects anew."""
+        """Closes the connections to a log that is no longer the file's; the next use connects again."""
         with self._lock:
             if self._is_cut_off and not self._is_writing:
                 self.close()

@@ -62,7 +62,7 @@ def list_tasks(tx: Transaction, which: TaskFilter, limit: int, cursor: str | Non
 
 
 def _until(walk: Iterator[Seen], seconds: float) -> Iterator[Seen | None]:
-    """Yields what a walk does; None when its time is over and it has more."""
+    """Yields the results of a walk; None when its time is over before its end."""
     over_at = time.monotonic() + seconds
     for number, seen in enumerate(walk, 1):
         if number % _LOOKS == 0 and time.monotonic() >= over_at:
@@ -72,7 +72,7 @@ def _until(walk: Iterator[Seen], seconds: float) -> Iterator[Seen | None]:
 
 
 def count_tasks(tx: Transaction, which: TaskFilter, up_to: int) -> Count:
-    """Returns how many tasks match: all of them, if that can be told in time, or else how many there are at least."""
+    """Returns how many tasks match: all of them, if they can be counted in time, or else at least how many."""
     walk = walk_of(which)
     if walk is None:
         return Count(0, True)

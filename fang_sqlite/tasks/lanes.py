@@ -175,7 +175,7 @@ def _picked(tx: Transaction, request: LaneRequest) -> tuple[LaneClaim, ManagedTy
 
 
 def _mend_lanes(tx: Transaction, task_type: str) -> None:
-    """Gives the tasks whose lanes are no UTF-8 lanes that are, and logs that."""
+    """Replaces lanes of tasks that are not UTF-8, and logs that."""
     lanes = tx.rows(f"SELECT DISTINCT lane FROM fang_tasks WHERE {DUE} AND task_type = ?", (task_type,))
     spoilt_lanes = [(str(lane), task_type, lane.raw) for (lane,) in lanes if isinstance(lane, Undecodable)]
     sql = f"UPDATE fang_tasks SET lane = ? WHERE {DUE} AND task_type = ? AND lane = CAST(? AS TEXT)"

@@ -60,9 +60,8 @@ class RawForm:
 
 
 def _hidden_fields(masks: Masks, stored: Any) -> tuple[Shape, ...]:
-    """Returns a field for each part of a payload that is masked, or has something masked in it.
-
-    If the name of one cannot be that of a control, or there are very many, all fields stay hidden as a whole.
+    """Returns a field for each part of a payload that is masked, or contains something masked. If one has a name that
+    no control can have, or there are very many, all fields stay hidden as a whole.
     """
     if not isinstance(stored, Mapping):
         return ()
