@@ -25,7 +25,7 @@ MEANINGS: Final = {
     REFUSED: "the database refuses the user, or a right is missing",
     TABLES: "the tables are missing or have another version; of `fang migrate --check` too",
     INTERRUPTED: "ended at once by SIGINT; `fang worker` and `pool.run()` only by a second one",
-    UNREAD: "who reads its output has gone, as `head` does; a program that SIGPIPE ends has the same code",
+    UNREAD: "the reader of its output has gone, such as `head`; a program that SIGPIPE ends has the same code",
     143: "ended at once by SIGTERM; `fang worker` and `pool.run()` only by a second one",
 }
 """What each exit code means."""

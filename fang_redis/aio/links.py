@@ -1,8 +1,8 @@
 """Connections of asyncio tasks: all tasks of an event loop share one.
 
 What they send is written in its order, and each reply goes to the oldest command that waits. A caller that is
-cancelled, or waits for too long, just goes away: no cancellation ever reaches redis-py, which on Python 3.11 loses one of four of
-them while it connects, and no reply can be taken for that of another command.
+cancelled, or waits for too long, just goes away: no cancellation ever reaches redis-py, which on Python 3.11 loses one
+of four of them while it connects, and no reply can be taken for that of another command.
 """
 
 import asyncio

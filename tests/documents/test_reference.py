@@ -155,5 +155,6 @@ def test_exit_codes() -> None:
     """docs/commands.md has the table."""
     codes = {exit_codes.exit_code(error("")) for error in (UsageError, AccessRefused, SchemaError, BackendError)}
     codes |= {0, 1, EXIT_RUNS_LEFT, EXIT_STUCK, EXIT_GAVE_UP, ending.ENDED_BY_SIGTERM, exit_codes.INTERRUPTED}
+    codes |= {exit_codes.UNREAD}
     assert codes == set(exit_codes.MEANINGS)
     assert fang_cli.__main__.ENDED_BY_SIGTERM in codes

@@ -104,7 +104,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a null in a list is sent as the text NULL, as with array_nulls off",
-        [Edit("fang_postgres/textform.py", "[as_text(each) for", "[as_text(each) or 'NULL' for")],
+        [Edit("fang_postgres/shapes.py", "[as_text(each) for", "[as_text(each) or 'NULL' for")],
         InTest("tests/threaded/test_engines.py::test_a_heart_beats_and_rescues_on_a_hostile_engine"),
         r'invalid input syntax for type .*"NULL"',
     ),

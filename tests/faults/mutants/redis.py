@@ -77,7 +77,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "Redis, a restart of the server is not noticed",
-        [Edit("fang_redis/scripts/beat.lua", "if known[1] ~= run then", "if not known[1] then")],
+        [Edit("fang_redis/scripts/beat.lua", "if known[1] ~= run or not whole", "if not known[1] or not whole")],
         InTest("tests/redis/test_heart.py::test_a_restart_casts_doubt_on_free_locks"),
         r"assert .* < 60",
     ),
