@@ -156,9 +156,19 @@ def result_of(error: BaseException, module: str = "") -> Result:
         return Failure.by(error, ErrorReport(message, None))
 
 
+def word_of(error: BaseException) -> Snooze | Cancel | RetryAfter | None:
+    """Returns what a run says of its task by this exception, or by the only one in it, if a ``TaskGroup`` raised it."""
+    while isinstance(error, BaseExceptionGroup):
+        held = BaseExceptionGroup.exceptions.__get__(error)  # a subclass may have replaced the attribute
+        if len(held) != 1:
+            return None
+        error = held[0]
+    return error if isinstance(error, Snooze | Cancel | RetryAfter) else None
+
+
 def _meaning(error: BaseException, module: str) -> Result:
     # The delay is checked again: a derived class may have an __init__ of its own, and set anything.
-    match error:
+    match word_of(error):
         case Snooze(delay=timedelta() as delay):
             return Snoozed(_checked(delay))
         case Cancel(reason=reason):

@@ -16,7 +16,7 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from fang_core.events import Events
-from fang_core.lifecycle import Cancel, Snooze
+from fang_core.lifecycle import Cancel, Snooze, word_of
 from fang_core.runs.run import Run
 from fang_core.tasks.insert_middleware import Insertion
 
@@ -126,10 +126,9 @@ class OpenTelemetry(Events):
         ) as span:
             try:
                 yield
-            except (Snooze, Cancel):  # says what becomes of the task: nothing has failed
-                raise
             except BaseException as error:
-                self._failed(span, error, attributes)
+                if not isinstance(word_of(error), Snooze | Cancel):  # these say what becomes of the task
+                    self._failed(span, error, attributes)
                 raise
             finally:
                 self._processing.record(time.monotonic() - began, attributes)

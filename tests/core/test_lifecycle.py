@@ -251,6 +251,18 @@ def test_the_substitute_of_an_unstorable_outcome_fails_the_task(
             BaseExceptionGroup("two", [SystemExit(1), ValueError()]),
             Failure(ErrorReport("BaseExceptionGroup: two (2 sub-exceptions)\n- SystemExit: 1\n- ValueError", "")),
         ),
+        (ExceptionGroup("of a task group", [Snooze(MINUTE)]), Snoozed(MINUTE)),
+        (ExceptionGroup("outer", [BaseExceptionGroup("inner", [Cancel("enough")])]), Cancelled("enough")),
+        (
+            ExceptionGroup("one", [RetryAfter(MINUTE)]),
+            Failure(
+                ErrorReport("ExceptionGroup: one (1 sub-exception)\n- RetryAfter: retry after 0:01:00", ""), MINUTE
+            ),
+        ),
+        (
+            ExceptionGroup("two", [Cancel("a"), Cancel("b")]),
+            Failure(ErrorReport("ExceptionGroup: two (2 sub-exceptions)\n- Cancel: a\n- Cancel: b", "")),
+        ),
     ],
     ids=repr,
 )

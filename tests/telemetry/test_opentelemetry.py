@@ -32,6 +32,8 @@ class Traced(Runnable):
             raise ValueError("a card number")
         if self.does == "snooze":
             raise Snooze(timedelta(hours=1))
+        if self.does == "snooze in a group":
+            raise ExceptionGroup("of a task group", [Snooze(timedelta(hours=1))])
         if self.does == "insert":
             queue.insert_task(Traced(does="end"))
 
@@ -135,8 +137,9 @@ def test_a_failed_run_has_the_class_of_its_error_and_not_its_text(seen: Seen) ->
     assert "card" in seen.spans("process mail")[-1].to_json()
 
 
-def test_a_snooze_is_no_error(seen: Seen) -> None:
-    drained(seen, Traced(does="snooze"))
+@pytest.mark.parametrize("does", ["snooze", "snooze in a group"])
+def test_a_snooze_is_no_error(seen: Seen, does: str) -> None:
+    drained(seen, Traced(does=does))
     (span,) = seen.spans("process mail")
     assert span.status.status_code is StatusCode.UNSET
     assert span.attributes is not None
