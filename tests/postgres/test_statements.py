@@ -30,13 +30,20 @@ def test_every_file_has_its_statement() -> None:
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_what_is_sent_is_what_its_statement_is_compiled_to_under_any_schema_name(name: str) -> None:
-    for schema in ("order", "s" * 63):  # the first is a word of SQL, so that it needs quotes
-        compiled = BUILDERS[name](tables(schema))
-        sent = texts.StatementOfFile(name, schema, BUILDERS[name])
-        assert sent.order == compiled.order
-        assert sent.text.replace(f'"{schema}"', schema).split() == compiled.text.replace(f'"{schema}"', schema).split()
-        assert sent.text.count(f'"{schema}".') >= compiled.text.count(f'"{schema}".')
+def test_the_file_serves_any_schema_name(name: str) -> None:
+    is_sent_as_compiled(name, "order")  # a word of SQL, so that it needs quotes
+
+
+def test_the_channel_of_a_long_schema_name_is_cut() -> None:
+    is_sent_as_compiled("insert", "s" * 63)
+
+
+def is_sent_as_compiled(name: str, schema: str) -> None:
+    compiled = BUILDERS[name](tables(schema))
+    sent = texts.StatementOfFile(name, schema, BUILDERS[name])
+    assert sent.order == compiled.order
+    assert sent.text.replace(f'"{schema}"', schema).split() == compiled.text.replace(f'"{schema}"', schema).split()
+    assert sent.text.count(f'"{schema}".') >= compiled.text.count(f'"{schema}".')
 
 
 def test_both_drivers_are_sent_the_same() -> None:
