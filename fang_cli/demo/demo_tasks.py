@@ -63,6 +63,10 @@ class ReadModule(AsyncRunnable):
             await queue.complete(connection=connection)  # exactly one task of the next kind, whichever process dies
 
 
+_PARSING: Final = threading.Lock()
+"""Held while a thread parses: where several did so, one was seen to end in a ``SystemError``, on Python 3.11."""
+
+
 class ParseModule(Runnable):
     """Parses a module and writes its counts, or why it cannot be parsed."""
 
@@ -74,7 +78,9 @@ class ParseModule(Runnable):
     def run(self, queue: Queueable) -> None:
         counts: dict[str, int | str | None] = dict.fromkeys(("functions", "classes", "branches", "error"))
         try:
-            counts |= count(ast.parse(self.source))
+            with _PARSING:
+                tree = ast.parse(self.source)
+            counts |= count(tree)
         except (SyntaxError, ValueError, RecursionError) as error:
             counts["error"] = " ".join(f"{type(error).__name__}: {error}".replace("\0", " ").split())
         with _engine().begin() as connection:
