@@ -1,4 +1,4 @@
-"""Reads a statement from its file when it is first used: a process uses a dozen of a hundred."""
+"""Makes a statement of its file when it is first used: a process uses a dozen of a hundred."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 from fang_postgres.names import checked_schema
 from fang_postgres.statement import Statement
-from fang_postgres.texts import StatementOfFile
+from fang_postgres.texts import StatementOfFile, read_ahead
 
 if TYPE_CHECKING:
     from fang_postgres.schema import Tables
@@ -27,8 +27,9 @@ class once:  # noqa: N801 - reads like a decorator of what builds the statement
     def __init__(self, name: str, *arguments: Any, **options: Any) -> None:
         self.build = builder(name, *arguments, **options)
 
-    def __set_name__(self, owner: type, name: str) -> None:
+    def __set_name__(self, owner: type[OfSchema], name: str) -> None:
         self._name = name
+        read_ahead(f"{owner.folder}{name}")
 
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...

@@ -19,7 +19,7 @@ from fang_postgres.once import OfSchema, once
 
 
 class Statements(OfSchema):
-    """All statements under one schema name, each read when it is first used."""
+    """All statements under one schema name, each made when it is first used."""
 
     insert = once("inserts.insert")
     insert_many = once("inserts.insert_many")
@@ -131,5 +131,5 @@ class Statements(OfSchema):
 
 @lru_cache(maxsize=64)
 def statements(schema: str) -> Statements:
-    """Returns the statements of a schema name: the same ones each time, as they are read only once."""
+    """Returns the statements of a schema name: the same ones each time, as each is made only once."""
     return Statements(schema)

@@ -3,10 +3,15 @@
 To import SQLAlchemy, and to build and compile statements, takes a process longer than all else that it does until its
 pools run, or that ``fang status`` does. They are written in ``fang_postgres.sql``; tests compare the files, and can
 rewrite them. SQLAlchemy is needed for ``Statement.text_form`` alone.
+
+A file is read when the class is made that names its statement. A pool may need that statement weeks later, when the
+files are those of another version, or gone.
 """
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +30,17 @@ _IN_LITERAL: Final = re.compile(rf"(?<='){DEFAULT_SCHEMA}(?=\.|', \d)")
 _AS_NAME: Final = re.compile(rf'(?<![\w."\']){DEFAULT_SCHEMA}(?=\.fang_)|"{DEFAULT_SCHEMA}"(?=\.fang_)')
 
 
+@cache
+def _content(name: str) -> str:
+    return (FOLDER / f"{name}.sql").read_text("utf-8")
+
+
+def read_ahead(name: str) -> None:
+    """Reads the file of a statement, for all schemas. If it is missing, the statement says so when it is used."""
+    with suppress(FileNotFoundError):
+        _content(name)
+
+
 class StatementOfFile(Statement):
     """A statement whose text is in a file of a folder, by its name."""
 
@@ -32,11 +48,11 @@ class StatementOfFile(Statement):
         self.name = name
         self._schema = schema
         self._build = build
-        self._file = FOLDER / f"{folder}{name}.sql"
+        self._folder = folder
 
     @kept
     def _read(self) -> tuple[str, str]:
-        parameters, _, text = self._file.read_text("utf-8").partition("\n")
+        parameters, _, text = _content(f"{self._folder}{self.name}").partition("\n")
         return parameters, text.rstrip("\n")
 
     @kept

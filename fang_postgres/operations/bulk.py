@@ -18,7 +18,7 @@ from fang_postgres.operations.inserts import seconds
 from fang_postgres.operations.parameters import filter_parameters
 from fang_postgres.operations.rows import as_task
 from fang_postgres.statement import Operation, Rows, Statement
-from fang_postgres.texts import StatementOfFile
+from fang_postgres.texts import StatementOfFile, read_ahead
 
 if TYPE_CHECKING:
     from fang_postgres.schema import Tables
@@ -56,10 +56,14 @@ STATEMENTS: Final[dict[str, "Callable[[Tables], Statement]"]] = {
 }
 """Builds each of them, by its name. They are apart since few processes need them."""
 
+_FOLDER: Final = "bulk/"
+for _name in STATEMENTS:
+    read_ahead(_FOLDER + _name)
+
 
 @lru_cache(maxsize=64)
 def _made(schema: str, name: str) -> Statement:
-    return StatementOfFile(name, schema, STATEMENTS[name], "bulk/")
+    return StatementOfFile(name, schema, STATEMENTS[name], _FOLDER)
 
 
 _PLACES: Final = {

@@ -1,6 +1,8 @@
 """The SQL as it is sent: files to read, and what a Statement refuses."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from sqlalchemy import ARRAY, Enum, Integer, Text, bindparam, column, select, table
@@ -44,6 +46,26 @@ def is_sent_as_compiled(name: str, schema: str) -> None:
     assert sent.order == compiled.order
     assert sent.text.replace(f'"{schema}"', schema).split() == compiled.text.replace(f'"{schema}"', schema).split()
     assert sent.text.count(f'"{schema}".') >= compiled.text.count(f'"{schema}".')
+
+
+def test_no_file_is_read_once_a_queue_is_imported() -> None:
+    """By then it may be that of another version, or gone."""
+    code = """
+import sys
+import fang_threaded.queue
+from fang_postgres import texts
+from tests.postgres.filed import BUILDERS
+
+def refuse(event, args):
+    if event == "open" and str(args[0]).endswith(".sql"):
+        raise FileNotFoundError(args[0])
+
+sys.addaudithook(refuse)
+for name, build in BUILDERS.items():
+    assert texts.StatementOfFile(name, "fang", build).text
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
 
 
 def test_both_drivers_are_sent_the_same() -> None:
