@@ -274,7 +274,7 @@ def test_if_both_replies_are_lost_the_insert_is_in_doubt_and_the_pool_hears_of_i
             pool.answer()
         assert "no reply" not in str(lost.value)
         killing.join()
-        pool.do(pool.queue.close())
+        pool.close()
 
 
 def test_a_thread_that_is_stopped_after_it_has_taken_a_claim_over_leaves_no_pool_waiting(
