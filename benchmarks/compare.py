@@ -1,12 +1,14 @@
 """Runs `make bench`: both modes of Fang and other libraries from PyPI, in turn, on one Postgres."""
 
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Final, Self
 
 from benchmarks.compare_tables import tables, versions
 from benchmarks.driver import Driver, PeerFailed, interpreter
+from benchmarks.figures import waits
 from benchmarks.redis import Redis
 from benchmarks.report import Table, surroundings
 from benchmarks.server import Server
@@ -16,6 +18,12 @@ from benchmarks.telling import tell
 ROUNDS: Final = 5
 SAMPLES: Final = 150
 """Single inserts in each round."""
+
+WARMING: Final = 5
+"""Inserts that are not measured, before those that are."""
+
+SETTLING: Final = 2.0
+"""Seconds without a run after which a worker that other processes insert for has nothing left to do."""
 
 
 def chosen(title: str, *, more: bool, only: Sequence[str]) -> list[System]:
@@ -92,8 +100,20 @@ class _Field:
         def measure(driver: Driver, seen: Seen) -> None:
             seen.latencies.append(driver.ask("latency", samples=SAMPLES, seed=number))
 
+        def cross(driver: Driver, seen: Seen) -> None:
+            chance = random.Random(number)
+            gaps = [chance.uniform(0.02, 0.05) for _ in range(WARMING + SAMPLES)]
+            with driver.twin() as other:
+                other.ask("version")  # after its imports
+                driver.begin("record", quiet=SETTLING)
+                time.sleep(SETTLING / 2)
+                begun = other.ask("trickle", gaps=gaps)
+            seen.crossings.append(waits(begun[WARMING:], driver.result()))
+
         if system.idles:
             self._turn(system, "pick-up", measure)
+        if system.crosses:
+            self._turn(system, "pick-up across processes", cross)
 
     def _turn(self, system: System, what: str, measure: Callable[[Driver, Seen], None]) -> None:
         if system.name in self._drivers:

@@ -11,9 +11,10 @@ Everything = Mapping[str, Seen]
 
 
 def tables(systems: Sequence[System], seen: Everything, scale: float) -> list[Table]:
-    """Returns a table for each of the three questions; nothing holds a snapshot in Redis."""
+    """Returns a table for each question; nothing holds a snapshot in Redis."""
     held = [_held_xmin(systems, seen)] if any(system.held for system in systems) else []
-    return [_drain(systems, seen, scale), _pick_up(systems, seen), *held]
+    across = [_across(systems, seen)] if any(system.crosses for system in systems) else []
+    return [_drain(systems, seen, scale), _pick_up(systems, seen), *across, *held]
 
 
 def ours_of(systems: Sequence[System]) -> str:
@@ -70,6 +71,25 @@ def _pick_up(systems: Sequence[System], seen: Everything) -> Table:
             table.bars.append(Bar(system.name, middle, middle, late))
         table.raw[system.name] = latencies
     table.notes += ["in the plot, the thin line goes to p99", *_failures(systems, seen, ("pick-up",))]
+    return table
+
+
+def _across(systems: Sequence[System], seen: Everything) -> Table:
+    """Returns the table of pick-ups by another process than the one that inserts, which is measured of ours alone."""
+    columns = ("system", "p50", "p99 of all", "p50 against one process")
+    table = Table("compare-across", "Pick-up by an idle worker of another process, ms", columns)
+    for system in systems:
+        one = seen[system.name]
+        if one.crossings:
+            p50 = [percentile(values, 50) for values in one.crossings]
+            together = [value for values in one.crossings for value in values]
+            ratios = [
+                there / here for there, here in zip(p50, (percentile(each, 50) for each in one.latencies), strict=False)
+            ]
+            table.rows.append((system.name, spread(p50), percentile(together, 99), _times(ratios)))
+            table.bars.append(bar(system.name, p50))
+        table.raw[system.name] = one.crossings
+    table.notes += _failures(systems, seen, ("pick-up across processes",))
     return table
 
 

@@ -28,6 +28,7 @@ class System:
         tasks: the tasks of one drain.
         held: the tasks of one drain under a held xmin; 0 if that is not measured in this setting.
         idles: whether its pick-up is measured in this setting.
+        crosses: whether that is also measured from one process to another.
     """
 
     name: str
@@ -39,6 +40,7 @@ class System:
     tasks: int = TASKS
     held: int = 0
     idles: bool = False
+    crosses: bool = False
 
 
 OURS: Final = "fang async, 10 workers"
@@ -64,8 +66,17 @@ MORE: Final = (
     System("oban, 10", "oban", {"limit": 10}, "oban", "python3.12"),
     System("chancy, 200", "chancy", {"concurrency": 200}, "chancy", held=20_000, idles=True),
     System("chancy, 10", "chancy", {"concurrency": 10}, "chancy"),
-    System("fang async on Redis, 10 workers", "fang_redis_async", {"workers": 10}, on_redis=True, idles=True),
-    System("fang threaded on Redis, 10 threads", "fang_redis_threaded", {"workers": 10}, on_redis=True, idles=True),
+    System(
+        "fang async on Redis, 10 workers", "fang_redis_async", {"workers": 10}, on_redis=True, idles=True, crosses=True
+    ),
+    System(
+        "fang threaded on Redis, 10 threads",
+        "fang_redis_threaded",
+        {"workers": 10},
+        on_redis=True,
+        idles=True,
+        crosses=True,
+    ),
     System("taskiq on Redis, 100", "taskiq", {"tasks": 100}, TASKIQ, on_redis=True, idles=True),
     System("taskiq on Redis, 10", "taskiq", {"tasks": 10}, TASKIQ, on_redis=True),
     System("dramatiq on Redis, 128 threads", "dramatiq", {"threads": 128}, DRAMATIQ, on_redis=True),
@@ -86,5 +97,6 @@ class Seen:
     starts: list[float] = field(default_factory=list)
     stops: list[float] = field(default_factory=list)
     latencies: list[list[float]] = field(default_factory=list)
+    crossings: list[list[float]] = field(default_factory=list)
     held: list[tuple[int, float]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)

@@ -1,5 +1,7 @@
 """Runs Fang's async mode on Redis, with its defaults."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -43,3 +45,13 @@ class Peer:
             AsyncWorkerPool(queue, number_of_workers=self._workers),
         ):
             yield lambda number: queue.insert_task(Noop(n=number))
+
+    async def trickle(self, gaps: Sequence[float]) -> list[tuple[int, float]]:
+        """Inserts a task for another process after each of these pauses; returns its number, and when it began."""
+        begun = []
+        async with AsyncRedisQueue(self._url) as queue:
+            for number, gap in enumerate(gaps):
+                await asyncio.sleep(gap)
+                begun.append((number, time.monotonic()))
+                await queue.insert_task(Noop(n=number))
+        return begun

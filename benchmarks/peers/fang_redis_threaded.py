@@ -1,5 +1,6 @@
 """Runs Fang's threaded mode on Redis, with its defaults. Nothing else runs on the event loop, so it may be blocked."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -44,3 +45,13 @@ class Peer:
                 queue.insert_task(Noop(n=number))
 
             yield insert
+
+    async def trickle(self, gaps: Sequence[float]) -> list[tuple[int, float]]:
+        """Inserts a task for another process after each of these pauses; returns its number, and when it began."""
+        begun = []
+        with RedisQueue(self._url) as queue:
+            for number, gap in enumerate(gaps):
+                time.sleep(gap)  # noqa: ASYNC251 - nothing else runs on the event loop
+                begun.append((number, time.monotonic()))
+                queue.insert_task(Noop(n=number))
+        return begun
