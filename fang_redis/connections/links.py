@@ -7,8 +7,8 @@ never be taken for that of the next command.
 import select
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 from hiredis import PushNotification, pack_command
@@ -79,28 +79,28 @@ class Link:
         """Sends commands; ``end`` has to follow. Raises ``BackendUnavailable``, and then is closed."""
         if self._is_closed:  # redis-py would connect again
             raise not_connected(ConnectionError("closed"), self._server.where)
-        with self._closing():
+        try:
             self._connection.send_packed_command(commands, check_health=False)
+        except BaseException as error:
+            self._broke(error)
+            raise
 
     def end(self, count: int) -> list[Any]:
         """Returns the replies to as many commands. Raises like ``send``."""
-        with self._closing():
+        try:
             replies = [self._reply() for _ in range(count)]
+        except BaseException as error:
+            self._broke(error)
+            raise
         self._server.follow(replies)
         self.used_at = time.monotonic()
         return replies
 
-    @contextmanager
-    def _closing(self) -> Iterator[None]:
-        """Closes the connection if anything goes wrong. Raises ``BackendUnavailable``."""
-        try:
-            yield
-        except (RedisError, OSError) as error:
-            self.close()
+    def _broke(self, error: BaseException) -> None:
+        """Closes the connection, as something went wrong. Raises ``BackendUnavailable`` unless it is another matter."""
+        self.close()
+        if isinstance(error, RedisError | OSError):
             raise lost(error, self._server.where) from error
-        except BaseException:
-            self.close()
-            raise
 
     def _reply(self) -> Any:
         while isinstance(reply := self._read(), PushNotification):
