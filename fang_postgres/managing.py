@@ -129,7 +129,7 @@ def _change(
         if (yield operations.write_limits(task_type, read, new, remark, settled=is_settled, notify=notify)):
             return old, new.settings
         settled = None
-    raise BackendError(f"the limits of task type {task_type!r:.100} are being changed by others: try again")
+    raise BackendError(f"the limits of task type {task_type!r:.100} are being changed by other processes: try again")
 
 
 def _settle(operations: Operations, task_type: str) -> Script[datetime]:

@@ -145,7 +145,7 @@ def seen_json(text: str | None) -> Any:
 
 def unreadable(what: str, error: Exception) -> Unreadable:
     """Returns the error of a row whose settings cannot be read, and that must not be left out."""
-    return Unreadable(f"the row of {what} cannot be read ({type(error).__name__}): somebody else has written it")
+    return Unreadable(f"the row of {what} cannot be read ({type(error).__name__}): another program has written it")
 
 
 UNREADABLE: Final = (ValueError, TypeError, RecursionError, AttributeError, KeyError, OverflowError)

@@ -161,7 +161,7 @@ def set_limits(
     elif weights:
         raise UsageError("--weight needs --fair KEY")
     if rules and nothing:
-        raise UsageError("--none means no limits: leave it out, or the others")
+        raise UsageError("--none means no limits: leave it out, or the other options")
     if not rules and not nothing:
         raise UsageError("say what is to hold: a number, --each, --rate, --rate-each or --fair; or --none")
     checked_rules(rules)

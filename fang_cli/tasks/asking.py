@@ -32,7 +32,7 @@ def run(queue: "OwnQueue", bulk: "Bulk", change: Callable[[Callable[[int], None]
     """
     is_sure = mode.yes or bulk.by_ids
     if not (is_sure or mode.dry_run) and (mode.as_json or not can_ask()):
-        raise UsageError(f"nobody can be asked here: add --yes to {bulk.verb} them, or --dry-run to count them")
+        raise UsageError(f"there is no terminal to ask at: add --yes to {bulk.verb} them, or --dry-run to count them")
     matched = queue.count_tasks(bulk.which, up_to=MOST_COUNTED)
     if not mode.as_json and not bulk.by_ids:
         verb = "matches" if matched == Count(1, True) else "match"

@@ -31,7 +31,9 @@ def auth_of(users: Sequence[str], host: str) -> Auth:
     """Returns who may see the page: these users, or this machine if there are none. Raises ``UsageError``."""
     if not users:
         if host != "localhost" and not is_loopback(host):
-            raise UsageError(f"--open-on-loopback is for this machine: --host {host} is reached by others; give --auth")
+            raise UsageError(
+                f"--open-on-loopback is for this machine: --host {host} is reached from other machines; give --auth"
+            )
         return OpenOnLoopback()
     passwords: dict[str, str] = {}
     roles: dict[str, str] = {}

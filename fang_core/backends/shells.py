@@ -43,4 +43,4 @@ def fetch_unseen() -> UsageError:
 
 def too_busy(kind: str) -> BackendError:
     """Returns the error for a tick that other processes made and removed again and again."""
-    return BackendError(f"the next tick of {kind} was made and removed by others meanwhile: try again")
+    return BackendError(f"the next tick of {kind} was made and removed by other processes meanwhile: try again")

@@ -90,7 +90,7 @@ def refused(error: BaseException) -> BackendError:
     if _UNKNOWN.search(text):
         return BackendError(f"this server lacks a command that a queue needs; Redis 6.2 and Valkey 7.2 have it: {text}")
     if _KILLED.search(text):
-        return BackendError(f"somebody has ended a script of the queue (SCRIPT KILL): try again: {text}")
+        return BackendError(f"a script of the queue was ended (SCRIPT KILL): try again: {text}")
     return BackendError(f"Redis refused, or failed: {text}")
 
 

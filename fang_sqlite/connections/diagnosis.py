@@ -85,7 +85,7 @@ def diagnosed(error: sqlite3.Error, path: Path, *, waited: float | None = None) 
     if code & 0xFF in _LOCKED and code != BUSY_SNAPSHOT:
         return locked(path, waited)
     if code == sqlite3.SQLITE_ERROR and _MISSING.match(line):
-        return SchemaError(f"{path.name} has not the tables of this version ({line}): open the queue anew")
+        return SchemaError(f"{path.name} does not have the tables of this version ({line}): open the queue again")
     if path.is_dir():  # of which SQLite says one thing or another
         code = sqlite3.SQLITE_CANTOPEN
     kind, text = _TEXTS.get(code) or _TEXTS.get(code & 0xFF, _FAILED)

@@ -46,7 +46,7 @@ def _path_in(url: str) -> str:
         raise UsageError("the URL of a file is sqlite:///tasks.db, or sqlite:////srv/tasks.db from the root")
     path = found["path"] or ""
     if "?" in path:
-        raise UsageError("the URL of a file takes no parameters: give synchronous= and others to the queue")
+        raise UsageError("the URL of a file takes no parameters: give synchronous= and other options to the queue")
     return path
 
 

@@ -69,7 +69,7 @@ def rescue(tx: Transaction, dead: Sequence[Pulse], count: Callable[[UUID], int])
 def rescue_orphans(tx: Transaction, max_crashes: int) -> list[Rescued]:
     """Takes back the tasks of pools that have no record."""
     if tx.run(f"DELETE FROM fang_pools WHERE NOT {POOL_ID}"):
-        _LOGGER.error("rows of fang_pools were removed whose ids are none: somebody else has written them")
+        _LOGGER.error("rows of fang_pools with invalid ids were removed: another program has written them")
     return [
         task for (pool_id,) in tx.rows(ORPHANED) for task in _take_back(tx, pool_id, _Judged(False, None, max_crashes))
     ]

@@ -180,7 +180,9 @@ def _mend_lanes(tx: Transaction, task_type: str) -> None:
     spoilt_lanes = [(str(lane), task_type, lane.raw) for (lane,) in lanes if isinstance(lane, Undecodable)]
     sql = f"UPDATE fang_tasks SET lane = ? WHERE {DUE} AND task_type = ? AND lane = CAST(? AS TEXT)"
     count = tx.run_many(sql, spoilt_lanes)
-    _LOGGER.error("%s tasks of type %s had lanes that are no UTF-8: somebody else has written them", count, task_type)
+    _LOGGER.error(
+        "%s tasks of type %s had lanes that are not UTF-8: another program has written them", count, task_type
+    )
 
 
 def _pick(tx: Transaction, request: LaneRequest) -> tuple[LaneClaim, ManagedType, Sequence[bytes]]:

@@ -52,6 +52,6 @@ def readable(tx: Transaction, rows: Iterable[tuple[Any, ...]]) -> list[ClaimedTa
 
 def fail(tx: Transaction, id_: bytes, error: Exception) -> None:
     """Fails a task whose row cannot be read, and logs that."""
-    reason = f"its row cannot be read ({type(error).__name__}): somebody else has written it"
+    reason = f"its row cannot be read ({type(error).__name__}): another program has written it"
     tx.run(_FAIL, (reason, tx.micros, id_))
     _LOGGER.error("task %s was failed: %s", named(id_), reason)

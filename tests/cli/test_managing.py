@@ -174,7 +174,7 @@ def test_limits_are_set_listed_and_removed(url: str, printed: Run) -> None:
     ("arguments", "message"),
     [
         ("limits set mail", "say what is to hold: a number, --each, --rate, --rate-each or --fair; or --none"),
-        ("limits set mail 5 --none", "--none means no limits: leave it out, or the others"),
+        ("limits set mail 5 --none", "--none means no limits: leave it out, or the other options"),
         ("limits set mail --rate 10", "--rate must be a rate such as 10/s, 100/min or 5/30s, not '10'"),
         ("limits set mail --rate 10/year", "--rate must be a rate such as"),
         pytest.param(f"limits set mail --rate {'1' * 5_000}/s", "--rate must be a rate such as", id="many digits"),

@@ -271,7 +271,9 @@ def test_a_script_says_yes_and_gets_numbers(queue: Queue, run: Run) -> None:
     }
     refused = run("tasks", "cancel", "--type", "mail")
     assert (refused.exit_code, refused.stdout) == (2, "")
-    assert refused.stderr == "fang: nobody can be asked here: add --yes to cancel them, or --dry-run to count them\n"
+    assert (
+        refused.stderr == "fang: there is no terminal to ask at: add --yes to cancel them, or --dry-run to count them\n"
+    )
     assert states(queue) == [TaskState.NEW] * 3
     done = run("tasks", "cancel", "--type", "mail", "--reason", "twice", "--by", "grace", "--yes")
     assert done.stdout == (

@@ -232,7 +232,7 @@ def test_a_script_that_runs_for_long_and_its_end_by_hand_are_said(server: RedisS
         wait_for(is_busy, "nothing is said of the script")
         client.script_kill()
         runs.join(PATIENT)
-    assert "somebody has ended a script of the queue" in ended[0]
+    assert "a script of the queue was ended" in ended[0]
     register(runner)
 
 

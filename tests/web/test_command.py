@@ -23,7 +23,7 @@ URL = "postgresql://nobody@127.0.0.1:1/none"
     [
         ([], "say who may see the page"),
         (["--open-on-loopback", "--auth", "ada:HOME"], "say who may see the page"),
-        (["--open-on-loopback", "--host", "0.0.0.0"], "is reached by others"),
+        (["--open-on-loopback", "--host", "0.0.0.0"], "is reached from other machines"),
         (["--auth", "ada"], "--auth is NAME:VARIABLE"),
         (["--auth", ":HOME"], "--auth is NAME:VARIABLE"),
         (["--auth", "ada:NOT_SET"], "the variable NOT_SET has no password for ada"),
