@@ -64,7 +64,8 @@ class ReadModule(AsyncRunnable):
 
 
 _PARSING: Final = threading.Lock()
-"""Held while a thread parses: where several did so, one was seen to end in a ``SystemError``, on Python 3.11."""
+"""Held while a thread parses. When several did so at once, CPython 3.11 now and then ended one of them in
+``SystemError: AST constructor recursion depth mismatch``."""
 
 
 class ParseModule(Runnable):
