@@ -127,9 +127,11 @@ class RedisStore:
 
     # Schedules --------------------------------------------------------------------------------------------------------
 
-    async def declare_schedules(self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], /) -> None:
+    async def declare_schedules(
+        self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], again: bool = False, /
+    ) -> None:
         """See ``ScheduleStore.declare_schedules``."""
-        await self._run(self._verbs.declare_schedules(declared, dropped))
+        await self._run(self._verbs.declare_schedules(declared, dropped, again))
 
     async def read_schedules(
         self, names: Sequence[str], task_types: Sequence[str] = (), known: str = "", /

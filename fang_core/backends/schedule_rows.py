@@ -136,11 +136,16 @@ def after_backfill(info: ScheduleInfo, last_tick: datetime) -> ScheduleInfo:
 
 
 def after_declaration(
-    former: ScheduleInfo | None, name: str, declared: Mapping[str, str] | None, now: datetime
+    former: ScheduleInfo | None, name: str, declared: Mapping[str, str] | None, now: datetime, *, again: bool = False
 ) -> ScheduleInfo | None:
-    """Returns the row of a schedule of which a class says this; None if it says nothing and there is no row."""
+    """Returns the row of a schedule of which a class says this; None if it says nothing and there is no row.
+
+    What it says ``again`` does not take the place of what is declared.
+    """
     if former is None and declared is None:
         return None
+    if again and former is not None and former.declared is not None:
+        return former
     return (former or ScheduleInfo(name, now))._replace(declared=declared)
 
 

@@ -162,10 +162,13 @@ class WakeStore(Protocol):
 class ScheduleStore(Protocol):
     """Turns the ticks of schedules into tasks."""
 
-    async def declare_schedules(self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], /) -> None:
+    async def declare_schedules(
+        self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], again: bool = False, /
+    ) -> None:
         """Writes what classes say of their schedules, by name, and that other classes have none; see ``declaration``.
 
-        It is for lists of schedules: pools tick by the code of the class. A schedule that is new begins now.
+        It is for lists of schedules: pools tick by the code of the class. A schedule that is new begins now. What is
+        declared ``again`` is written only where nothing is: a newer release may have declared other times meanwhile.
         """
         ...
 

@@ -65,6 +65,8 @@ class Timetable:
         """The version of the schedules in the backend that it knows."""
         self.undeclared = False
         """Whether ``declared`` and ``dropped`` are to be written: they have changed."""
+        self.declares_again = False
+        """Whether ``declared`` is to be written where nothing is."""
         self.declared: dict[str, dict[str, str]] = {}
         self.dropped: list[str] = []
         self._rules = rules
@@ -251,7 +253,7 @@ class Timetable:
 
     def declare_again(self) -> None:
         """Writes the declarations of the classes once more, since a row that holds them may have been removed."""
-        self.undeclared = self.undeclared or bool(self.declared)
+        self.declares_again = bool(self.declared)
 
     def begin_look(self) -> None:
         """Notes that what has changed so far is read now."""

@@ -156,8 +156,8 @@ class Client:
         state: ScheduleState = self._call(self.store.read_schedules, names, task_types, known)
         return state
 
-    def declare_schedules(self, declared: Mapping[str, Mapping[str, str]], *dropped: str) -> None:
-        self._call(self.store.declare_schedules, declared, dropped)
+    def declare_schedules(self, declared: Mapping[str, Mapping[str, str]], *dropped: str, again: bool = False) -> None:
+        self._call(self.store.declare_schedules, declared, dropped, again)
 
     def tick(self, tick: Tick) -> bool:
         raised: bool = self._call(self.store.tick, tick)

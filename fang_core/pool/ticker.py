@@ -73,8 +73,7 @@ class Ticker:
     async def _turn(self) -> float:
         """Inserts the tasks of the ticks that are due; returns the seconds until there is something to do again."""
         timetable = self._timetable
-        if timetable.undeclared:
-            timetable.undeclared = False
+        if timetable.undeclared or timetable.declares_again:
             await self._declare()
         if timetable.must_look(time.monotonic()):
             await self._look()
@@ -97,10 +96,14 @@ class Ticker:
 
     async def _declare(self) -> None:
         """Writes the schedules of the classes, for people who list them; pools tick by the classes themselves."""
+        timetable = self._timetable
+        changed = timetable.undeclared
+        timetable.undeclared = timetable.declares_again = False
         try:
-            await self._store.declare_schedules(self._timetable.declared, self._timetable.dropped)
+            dropped = timetable.dropped if changed else ()
+            await self._store.declare_schedules(timetable.declared, dropped, not changed)
         except BaseException:
-            self._timetable.undeclared = True
+            timetable.undeclared, timetable.declares_again = changed, not changed
             raise
 
     async def _tick(self, name: str, at: datetime) -> bool:

@@ -67,13 +67,15 @@ class ScheduleOperations(OperationsBase):
     # Schedules in the database ----------------------------------------------------------------------------------------
 
     def declare_schedules(
-        self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str]
+        self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], again: bool
     ) -> list[Operation[None]]:
         """Writes what classes say of their schedules, and that other classes have none; without what the database
         cannot hold."""
         held = {name: each for name, each in declared.items() if self._holds(name, *each.values())}
         dropped = self.unheld.without(dropped)
-        declaring = {"p_names": list(held), "p_declared": [json.dumps(each) for each in held.values()]}
+        declaring = {"p_names": list(held), "p_declared": [json.dumps(each) for each in held.values()]} | {
+            "p_again": again
+        }
         operations = []
         if held:
             operations.append(Operation(self._statements.declare_schedules, declaring, as_nothing))

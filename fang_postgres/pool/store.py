@@ -266,9 +266,11 @@ class PostgresStore:
         """See ``ClaimStore.has_taker``."""
         return await self._claims.run(self._operations.has_taker(pool_id, tasks))
 
-    async def declare_schedules(self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], /) -> None:
+    async def declare_schedules(
+        self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], again: bool = False, /
+    ) -> None:
         """See ``ScheduleStore.declare_schedules``."""
-        await self._spare.run_all(self._operations.declare_schedules(declared, dropped))
+        await self._spare.run_all(self._operations.declare_schedules(declared, dropped, again))
 
     async def read_schedules(
         self, names: Sequence[str], task_types: Sequence[str] = (), known: str = "", /

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from sqlalchemy import (
+    Boolean,
     DateTime,
     Interval,
     Select,
@@ -61,7 +62,8 @@ def _readable(column: Any) -> ColumnElement[Any]:
 
 
 def declare_schedules(t: Tables) -> Statement:
-    """Writes what classes say of their schedules; one that is new begins now.
+    """Writes what classes say of their schedules; one that is new begins now. With ``p_again`` it writes only where
+    nothing is declared.
 
     It locks no row that says so already: pools declare again and again, and another transaction may hold the row.
     """
@@ -69,7 +71,9 @@ def declare_schedules(t: Tables) -> Statement:
     lists = {name: bindparam(f"p_{name}", type_=ARRAY(Text)) for name in ("names", "declared")}
     row = func.unnest(*lists.values()).table_valued("name", "declared").render_derived(name="class")
     declared = cast(row.c.declared, JSONB)
-    is_said = exists(_ONE.select_from(there).where(there.c.name == row.c.name, there.c.declared == declared))
+    again = bindparam("p_again", type_=Boolean)
+    stays = or_(there.c.declared == declared, and_(again, there.c.declared.is_not(None)))
+    is_said = exists(_ONE.select_from(there).where(there.c.name == row.c.name, stays))
     news = select(row.c.name, func.now(), declared).where(not_(is_said)).order_by(row.c.name)
     declaring = insert(t.schedules).from_select(["name", "last_tick", "declared"], news)
     return Statement(
@@ -77,7 +81,7 @@ def declare_schedules(t: Tables) -> Statement:
         declaring.on_conflict_do_update(
             index_elements=[s.name],
             set_={"declared": declaring.excluded.declared},
-            where=s.declared.is_distinct_from(declaring.excluded.declared),
+            where=case((again, s.declared.is_(None)), else_=s.declared.is_distinct_from(declaring.excluded.declared)),
         ),
     )
 

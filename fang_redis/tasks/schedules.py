@@ -163,16 +163,18 @@ class ScheduleRoom:
 
     # What pools do ----------------------------------------------------------------------------------------------------
 
-    def declare_schedules(self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], /) -> Verb[None]:
+    def declare_schedules(
+        self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], again: bool = False, /
+    ) -> Verb[None]:
         """See ``ScheduleStore.declare_schedules``."""
         for name, said in {**dict.fromkeys(dropped), **declared}.items():
-            yield from self._declare(name, said)
+            yield from self._declare(name, said, again)
 
-    def _declare(self, name: str, said: Mapping[str, str] | None) -> Verb[None]:
+    def _declare(self, name: str, said: Mapping[str, str] | None, again: bool) -> Verb[None]:
         while True:
             seen = yield from self._read(name)
             try:
-                after = rules_of.after_declaration(seen.info, name, said, seen.now)
+                after = rules_of.after_declaration(seen.info, name, said, seen.now, again=again)
             except Unreadable:  # read_schedules() says so
                 return
             if after == seen.info or (yield from self._write(name, seen, after)).is_done:

@@ -104,14 +104,16 @@ def _changed(tx: Transaction, former: ScheduleInfo | None, after: ScheduleInfo) 
 # What pools do --------------------------------------------------------------------------------------------------------
 
 
-def declare(tx: Transaction, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str]) -> None:
+def declare(
+    tx: Transaction, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], again: bool = False
+) -> None:
     """Notes what classes say of their schedules; see ``ScheduleStore.declare_schedules``."""
     for name, says in {**declared, **dict.fromkeys(dropped)}.items():
         try:
             former = _find(tx, name)
         except BackendError:  # read() says so
             continue
-        after = schedule_rows.after_declaration(former, name, says, tx.now)
+        after = schedule_rows.after_declaration(former, name, says, tx.now, again=again)
         if after is not None and after != former:
             _write(tx, after)
 

@@ -106,12 +106,12 @@ class MemorySchedules:
 
     # What pools do ----------------------------------------------------------------------------------------------------
 
-    def declare(self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str]) -> None:
+    def declare(self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], again: bool = False) -> None:
         """Notes what classes say of their schedules."""
         with self._state.lock:
             now = self._state.clock()
             for name, says in {**declared, **dict.fromkeys(dropped)}.items():
-                after = schedule_rows.after_declaration(self.rows.get(name), name, says, now)
+                after = schedule_rows.after_declaration(self.rows.get(name), name, says, now, again=again)
                 if after is not None:
                     self.rows[name] = after
 

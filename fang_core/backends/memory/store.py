@@ -93,9 +93,11 @@ class MemoryStore:
         """See ``ClaimStore.has_taker``; not known of pools that do not listen."""
         return self._state.registry.has_taker(pool_id, tasks)
 
-    async def declare_schedules(self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], /) -> None:
+    async def declare_schedules(
+        self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], again: bool = False, /
+    ) -> None:
         """See ``ScheduleStore.declare_schedules``."""
-        self._state.schedules.declare(declared, dropped)
+        self._state.schedules.declare(declared, dropped, again)
 
     async def read_schedules(
         self, names: Sequence[str], task_types: Sequence[str] = (), known: str = "", /

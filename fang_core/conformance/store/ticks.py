@@ -234,6 +234,13 @@ class TickSuite:
         client.declare_schedules({}, kind)
         assert do(backend, "list") == []
 
+    def test_what_is_declared_again_is_written_only_where_nothing_is(self, backend: Backend) -> None:
+        older, newer = (declaration("a", "yearly", Cron(pattern)) for pattern in ("@yearly", "@monthly"))
+        client = backend.stranger()
+        client.declare_schedules({"a": newer})
+        client.declare_schedules({"a": older, "b": older}, again=True)
+        assert {info.name: info.declared for info in do(backend, "list")} == {"a": newer, "b": older}
+
     def test_the_schedule_of_a_class_ticks_only_while_it_is_not_paused(self, backend: Backend) -> None:
         cls = backend.yearly_note
         kind = cls.__fang_options__.kind

@@ -1,6 +1,6 @@
 """Queues with a defect in ``queue.schedules``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ClassVar, cast
@@ -337,3 +337,12 @@ class TakesWhatWasReadForDeclared(Broken):
         kind = self.backend.yearly_note.__fang_options__.kind
         await self.whole.declare_schedules(dict.fromkeys(names, declaration(kind, "common", Cron("@yearly"))), ())
         return cast(ScheduleState, await self.whole.read_schedules(names, task_types, known))
+
+
+class RepeatsDeclarationsAsIfTheyWereNews(Broken):
+    caught_by = (TickSuite.test_what_is_declared_again_is_written_only_where_nothing_is,)
+
+    async def declare_schedules(
+        self, declared: Mapping[str, Mapping[str, str]], dropped: Sequence[str], again: bool = False
+    ) -> None:
+        await self.whole.declare_schedules(declared, dropped)

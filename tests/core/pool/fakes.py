@@ -375,7 +375,7 @@ class FullStore(FakeFlowStore):
     async def update_kinds(self, *_: Any) -> bool:
         return True
 
-    async def declare_schedules(self, declared: Mapping[str, Any], dropped: Sequence[str], /) -> None:
+    async def declare_schedules(self, declared: Mapping[str, Any], *_: Any) -> None:
         await self._answer(None, "declare_schedules", *declared)
 
     async def read_schedules(self, names: Sequence[str], *_: Any) -> ScheduleState:

@@ -46,7 +46,7 @@ class ScheduleStore(FakeStore):
         self._began = runtime.now
         self.ticked: list[datetime] = []
 
-    async def declare_schedules(self, declared: Mapping[str, Any], dropped: Sequence[str], /) -> None:
+    async def declare_schedules(self, declared: Mapping[str, Any], *_: Any) -> None:
         await self._answer(None, "declare_schedules", *declared)
 
     async def read_schedules(self, names: Sequence[str], *_: Any) -> ScheduleState:
