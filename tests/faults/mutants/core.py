@@ -501,4 +501,10 @@ MUTANTS: Final = (
         ),
         r"assert 3 == 0",
     ),
+    Mutant(
+        "a move between two URLs of one queue is not noticed, and removes its tasks",
+        [Edit("fang_cli/moving.py", "        if is_same(here, there):", "        if not is_same(here, there):")],
+        InTest("tests/moving/test_command.py::test_a_queue_is_not_moved_to_itself_by_another_name"),
+        r"assert \(0, ",
+    ),
 )

@@ -146,4 +146,31 @@ MUTANTS: Final = (
         InTest("tests/redis/test_checking.py::test_a_server_that_evicts_keys_is_refused"),
         r"DID NOT RAISE",
     ),
+    Mutant(
+        "Redis, a unique task that was removed by hand keeps equal ones out",
+        [
+            Edit(
+                "fang_redis/scripts/prelude.lua",
+                "return id and call('EXISTS', row(id)) == 1 and id",
+                "return id and id",
+            )
+        ],
+        InTest("tests/redis/test_spoilt.py::test_a_unique_task_whose_hash_was_removed_by_hand_keeps_no_equal_one_out"),
+        r"TwinExists|not enough values to unpack",
+    ),
+    Mutant(
+        "Redis, a full memory takes the tasks of ticks and of moves",
+        [
+            Edit(
+                "fang_redis/scripts/write.lua",
+                "if call('EXISTS', row(id)) == 1 then call('DEL', row(id)) end",
+                "call('DEL', row(id))",
+            )
+        ],
+        InTest(
+            "tests/redis/test_scripts.py"
+            "::test_when_the_memory_is_full_tasks_of_ticks_and_of_other_queues_are_refused_as_well"
+        ),
+        r"DID NOT RAISE",
+    ),
 )

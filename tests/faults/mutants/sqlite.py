@@ -150,4 +150,21 @@ MUTANTS: Final = (
         InFault("S05", "threaded"),
         r"I7 \(bounded recovery\)|did not come true",
     ),
+    Mutant(
+        "SQLite, a log that was removed while it was in use is not noticed",
+        [Edit("fang_sqlite/connections/file.py", "self._log is None or self._found_log() == self._log", "True")],
+        InTest(
+            "tests/sqlite/test_file.py"
+            "::test_what_is_acknowledged_is_kept_though_this_process_has_let_go_of_the_locks_of_sqlite"
+        ),
+        r"DID NOT RAISE",
+    ),
+    Mutant(
+        "SQLite, in a copy of the file the pools that ran when it was made live on for their leases",
+        [Edit("fang_sqlite/pools/pulse.py", "        return NO_FILE", "        return Seen()")],
+        InTest(
+            "tests/sqlite/test_pulse.py::test_in_a_copy_of_the_database_the_pools_are_dead_that_ran_when_it_was_made"
+        ),
+        r"assert \[\[\], \[\], \[\]\] ==",
+    ),
 )
