@@ -64,7 +64,7 @@ class Offers:
 
     def to(self, insert: Insert[Any]) -> Iterator[Offer]:
         """Yields the claims that may go along with an insert, and forgets each."""
-        for store, offer in tuple(self._offers.items()):
+        for store, offer in self._offers.copy().items():  # other threads may put one
             if offer.suits(insert) and self._offers.pop(store, None) is offer:
                 yield offer
 
@@ -134,14 +134,18 @@ class ThreadHanding:
         self, link: Link, commands: list[bytes], handed: Handed, wake: Callable[[], None]
     ) -> Sequence[Any] | None:
         """Sends both, and passes the reply to the claim, which is the last one, on to its pool."""
+        replies: list[Any] | None = None
         try:
             link.begin([b"".join(commands)])  # in one system call
             wake()  # while the server works
-            *replies, claimed = link.end(len(commands))
+            replies = link.end(len(commands) - 1)
+            (claimed,) = link.end(1)
         except BaseException as error:
             handed.put(BackendUnavailable(f"an insert took a claim along, and failed: {error}"))
             wake()
-            raise
-        handed.put(claimed)
-        self._links.keep(link, replies)
+            if replies is None or not isinstance(error, BackendError):
+                raise
+        else:
+            handed.put(claimed)
+            self._links.keep(link, replies)
         return None if went_astray(replies) else replies

@@ -277,6 +277,26 @@ def test_if_both_replies_are_lost_the_insert_is_in_doubt_and_the_pool_hears_of_i
         pool.close()
 
 
+def test_an_insert_is_known_when_only_the_reply_to_the_claim_is_lost(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Resting("threaded", redis_url)
+    pool.insert(delay=HOUR, task_type="other")  # which connects
+    reply, replies = Link._reply, count()
+
+    def cut(link: Link) -> Any:
+        if next(replies):
+            raise redis.ConnectionError("cut")
+        return reply(link)
+
+    monkeypatch.setattr(Link, "_reply", cut)
+    assert pool.insert().state is TaskState.NEW
+    monkeypatch.undo()
+    with pytest.raises(BackendUnavailable, match="cut"):
+        pool.answer()
+    pool.close()
+
+
 def test_a_thread_that_is_stopped_after_it_has_taken_a_claim_over_leaves_no_pool_waiting(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
