@@ -22,6 +22,8 @@ def status(*, mask: tuple[str, ...], as_json: bool, schema: str | None, database
     words = chosen_masks(mask)
     found = read_status(chosen_database(database_url), chosen_schema(schema))
     found = replace(found, types=masked(found.types, words))
+    if found.may_be_hidden:
+        click.echo("row-level security may hide tasks from this role: see fang doctor", err=True)
     if as_json:
         click.echo(status_json.as_json(found))
     else:

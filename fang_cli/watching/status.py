@@ -39,6 +39,7 @@ class Status:
         paused_schedules: the schedules that are paused.
         unserved_types, unknown_kinds: those that no live pool serves or knows.
         unread: the names of statements that took too long; their data is missing.
+        may_be_hidden: whether row-level security decides which tasks the role sees.
     """
 
     counts: Sequence[TaskCount]
@@ -55,6 +56,7 @@ class Status:
     unserved_types: Sequence[UnservedType]
     unknown_kinds: Sequence[UnknownKind]
     unread: Sequence[str]
+    may_be_hidden: bool = False
 
     def counted_by(self, *names: str) -> dict[tuple[str, ...], dict[TaskState, Number]]:
         """Returns how many tasks there are in each state, by these attributes of a ``TaskCount``."""

@@ -41,6 +41,7 @@ def read_status_of_tables(url: str, schema: str) -> Status:
             if not reader.look(reports, glance):
                 break
         pools = reader.ask(reports.pools()) or []
+        may_be_hidden = reader.ask(reports.hides_rows()) or False
     now = datetime.now(UTC) if stats is None else stats.until
     lives = {pool.id: glance.life(pool.id, told_ago(pool, now)) for pool in pools}
     alive = [pool for pool in pools if lives[pool.id] is Life.ALIVE]
@@ -59,4 +60,5 @@ def read_status_of_tables(url: str, schema: str) -> Status:
         unserved_types=unserved_types(counts, alive),
         unknown_kinds=unknown_kinds(counts, alive),
         unread=reader.unread,
+        may_be_hidden=may_be_hidden,
     )

@@ -57,6 +57,7 @@ class ReportStatements(OfSchema):
     version = once("version.version")
     clock = once("reports.clock")
     pages = once("reports.pages")
+    hides_rows = once("reports.hides_rows")
     sample = once("reports.sample")
     waiting = once("reports.waiting")
     ended = once("reports.ended")
@@ -95,6 +96,10 @@ class Reports(StatsReading):
     def pages(self) -> Operation[int]:
         """Returns how many pages the task table has."""
         return Operation(self._statements.pages, {}, lambda rows: int(rows[0][0]))
+
+    def hides_rows(self) -> Operation[bool]:
+        """Returns whether row-level security may hide tasks from this role."""
+        return Operation(self._statements.hides_rows, {}, lambda rows: bool(rows[0][0]))
 
     def sample(self, pages: int) -> Operation[list[TaskCount]]:
         """Returns how many tasks there are, estimated if the table has more pages than a sample."""

@@ -69,6 +69,12 @@ def pages(t: Tables) -> Statement:
     return Statement("pages", select((size / page).label("pages")))
 
 
+def hides_rows(t: Tables) -> Statement:
+    """Reads whether policies of the table decide which rows this role sees."""
+    name: ColumnElement[str] = literal_column(f"'{t.schema}.{t.tasks.name}'")
+    return Statement("hides_rows", select(func.row_security_active(func.to_regclass(name)).label("hides")))
+
+
 def sample(t: Tables) -> Statement:
     """Counts the rows of ``p_percent`` of all pages: the same pages each time, so that they are likely to be cached."""
     c = t.tasks.tablesample(func.system(bindparam("p_percent", type_=Float)), name="t", seed=literal_column("0")).c

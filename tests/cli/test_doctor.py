@@ -148,6 +148,9 @@ def test_what_a_role_may_not_see_is_said(role: str, owner: "psycopg.Connection[A
     owner.execute("ALTER TABLE fang.fang_tasks ENABLE ROW LEVEL SECURITY")
     try:
         assert checks(role)["privileges"]["level"] == "warning"
+        status = fang("status", "--json", "--database-url", role)
+        assert status.returncode == 0
+        assert status.stderr == "row-level security may hide tasks from this role: see fang doctor\n"
     finally:
         owner.execute("ALTER TABLE fang.fang_tasks DISABLE ROW LEVEL SECURITY")
 
