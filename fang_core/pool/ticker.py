@@ -103,7 +103,8 @@ class Ticker:
             dropped = timetable.dropped if changed else ()
             await self._store.declare_schedules(timetable.declared, dropped, not changed)
         except BaseException:
-            timetable.undeclared, timetable.declares_again = changed, not changed
+            timetable.undeclared |= changed
+            timetable.declares_again |= not changed
             raise
 
     async def _tick(self, name: str, at: datetime) -> bool:

@@ -11,6 +11,7 @@ from fang_core import BackendUnavailable, Cron, Runnable, SchemaError, TaskConfi
 from fang_core.backends.pools import PruneRequest
 from fang_core.backends.ticking import Timetable
 from fang_core.backends.ticks import ScheduleState, Tick
+from fang_core.backends.waking import SCHEDULES
 from fang_core.config import PoolOptions
 from fang_core.monitoring.history import Flush, Flushed
 from fang_core.pool.maintenance import (
@@ -46,8 +47,10 @@ class ScheduleStore(FakeStore):
         self._began = runtime.now
         self.ticked: list[datetime] = []
 
-    async def declare_schedules(self, declared: Mapping[str, Any], *_: Any) -> None:
-        await self._answer(None, "declare_schedules", *declared)
+    async def declare_schedules(
+        self, declared: Mapping[str, Any], dropped: Sequence[str], again: bool = False, /
+    ) -> None:
+        await self._answer(None, "declare_schedules", *declared, *dropped, again)
 
     async def read_schedules(self, names: Sequence[str], *_: Any) -> ScheduleState:
         now = NOON + timedelta(seconds=self._runtime.now - self._began)
@@ -129,6 +132,16 @@ def test_the_ticker_inserts_each_tick_at_its_time(
     assert schedules.ticked == minutes(1)
     runtime.advance(120.0)
     assert schedules.ticked == minutes(1, 2, 3)
+
+
+def test_a_class_is_declared_once_more_if_a_schedule_has_changed_however_often_that_fails(
+    ticker: Ticker, runtime: FakeRuntime, schedules: ScheduleStore
+) -> None:
+    news, again = [("declare_schedules", "EveryMinute", is_again) for is_again in (False, True)]
+    schedules.fail("declare_schedules", AWAY, times=2)
+    ticker.on_told(SCHEDULES)
+    runtime.advance(30.0)
+    assert schedules.called("declare_schedules") == [news, again, again, again]
 
 
 @pytest.mark.parametrize("error", ERRORS)
