@@ -187,6 +187,18 @@ def test_converters_of_columns_like_ours_are_refused_before_anything_is_written(
     assert count(file) == before
 
 
+def test_a_callers_reads_go_on_though_there_are_converters(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(getattr(sqlite3, "converters"), "TEXT", bytes)  # noqa: B009 - mypy knows none
+    with closing(sqlite3.connect(file.path)) as connection:
+        connection.execute("CREATE TABLE lines (number)")
+        connection.executemany("INSERT INTO lines VALUES (?)", [(number,) for number in range(100)])
+        for _ in connection.execute("SELECT number FROM lines"):
+            insert_with(file, connection)
+        connection.commit()
+        connection.execute("PRAGMA query_only = ON")
+        assert count_with(file, connection) == 100
+
+
 def test_a_read_begins_no_transaction(file: File) -> None:
     with closing(sqlite3.connect(file.path)) as connection:
         assert count_with(file, connection) == 0
