@@ -1,7 +1,8 @@
 -- Reads what a claim from a managed type is decided by. Pool, type, limit, the lane to begin behind, how many lanes to
 -- look at in each priority, size of groups of suspects, the quantum of a turn, 1 for any kind, 1 to begin behind the
 -- lane that was fetched from last, the number of isolated kinds; then the isolated kinds, the known kinds. Returns
--- {now, 1 if the pool is registered, {version, row, when its rate is full again, the lane that was fetched from last},
+-- {now, 1 if the pool is registered, {version, row, when its rate is full again, the lane that was fetched from last, 1
+-- if plain claims leave the type alone},
 -- how many tasks of the type run; then for each priority {priority, '=' and the last lane that was looked at if there may
 -- be more, else '', {lane with due tasks, when its rate is full again, its first tasks, how many of its tasks run, if
 -- that is limited} of each}}.
@@ -14,7 +15,8 @@ local registered = call('HEXISTS', P..'beats', pool)
 local of_type = call('HMGET', P..'managed:'..T,
   'version', 'row', 'tat', 'fetched_last', 'until', 'key_most', 'interval', 'burst', 'weights')
 local type_tat = whole(of_type[3], FIRST_TIME, LAST_TIME) and of_type[3] or ''
-local out = {now, registered, {of_type[1] or '', of_type[2] or '', type_tat, of_type[4] or ''}, 0}
+local out = {now, registered, {of_type[1] or '', of_type[2] or '', type_tat, of_type[4] or '',
+  is_managed(T) and 1 or 0}, 0}
 local till = of_type[5]
 if ARGV[9] == '1' then after = of_type[4] or '' end
 if registered == 0 or not is_managed(T) or till and (till == 'inf' or (tonumber(till) or 0) > now_us) then return out end

@@ -121,6 +121,12 @@ class Flow:
                 return claim._replace(look_in=None if end is None else (end - seen.now).total_seconds())
             if not seen.registered:
                 return claim
+            if seen.managed.settings.is_limited and not seen.stands:
+                _LOGGER.warning(
+                    "the limits of type %r are written anew: another client has written to them", request.task_type
+                )
+                yield from self._change(request.task_type, lambda managed, _: None)
+                continue
             asked = request._replace(after_lane=seen.fetched_last) if is_fetch else request
             picked = pick(
                 seen.managed,
@@ -315,6 +321,7 @@ class Look(NamedTuple):
     """Holds the facts, of one moment, that decide a claim; it shows ``pick`` the ids of tasks.
 
     Attributes:
+        stands: whether plain claims leave the type alone, by the parts of the row that scripts read.
         fetched_last: the lane that tasks fetched by hand begin behind.
         running: how many tasks of each lane run that was looked at, if that is limited.
         all_running: how many tasks of the type run.
@@ -325,6 +332,7 @@ class Look(NamedTuple):
     registered: bool
     version: str
     managed: ManagedType
+    stands: bool
     fetched_last: str
     running: Mapping[str, int]
     all_running: int
@@ -357,7 +365,7 @@ _NO_LANES: Final = Level(None, {})
 
 
 def _look_of(task_type: str, reply: Sequence[Any]) -> Look:
-    now, registered, (version, row, tat, fetched), running, *levels = reply
+    now, registered, (version, row, tat, fetched, stands), running, *levels = reply
     managed = ManagedType(_settings_in(task_type, row)) if levels else managed_in(task_type, row)
     managed.tat = time_of(tat) if tat else NEVER
     found: dict[int, Level] = {}
@@ -367,7 +375,9 @@ def _look_of(task_type: str, reply: Sequence[Any]) -> Look:
         managed.tats |= {lane: time_of(until) for lane, until, _, _ in lanes if until}
         counts |= {lane: runs for lane, _, _, runs in lanes}
     tat, tats = managed.tat, dict(managed.tats)
-    return Look(time_of(now), bool(registered), version, managed, fetched, counts, running, found, tat, tats)
+    return Look(
+        time_of(now), bool(registered), version, managed, bool(stands), fetched, counts, running, found, tat, tats
+    )
 
 
 def _charge(before: datetime, after: datetime) -> tuple[int, int]:

@@ -308,6 +308,21 @@ def test_a_pool_starts_and_runs_others_though_what_holds_for_one_of_its_types_ca
         wait_for(lambda: states(backend, [limited]) == {TaskState.FINISHED}, "the type stands still")
 
 
+@pytest.mark.parametrize("value", ["odd", None])
+def test_a_pool_goes_on_that_finds_the_mark_of_a_limited_type_spoilt(
+    backend: Backend, redis_client: redis.Redis, value: str | None
+) -> None:
+    key = f"{{fang}}:managed:{TYPES[1]}"
+    with pool_on(backend):
+        (task,) = backend.insert_many([backend.limited_note(n=1)])
+        wait_for(lambda: states(backend, [task]) == {TaskState.FINISHED}, "it has not run")
+        redis_client.hdel(key, "limited")
+        if value is not None:
+            redis_client.hset(key, "limited", value)
+        (task,) = backend.insert_many([backend.limited_note(n=1)])
+        wait_for(lambda: states(backend, [task]) == {TaskState.FINISHED}, "the type stands still")
+
+
 def test_other_schedules_tick_and_each_spoilt_one_is_named_once(
     backend: Backend, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
