@@ -12,7 +12,7 @@ from uuid import UUID
 from fang_core.backends.claims import Serves
 from fang_core.claims.expiry import EXPIRED, ClaimTime
 from fang_core.claims.inflight import InFlight
-from fang_core.claims.prefetch import ENOUGH, PATIENCE, Demand, PrefetchBuffer
+from fang_core.claims.prefetch import PATIENCE, Demand, PrefetchBuffer
 from fang_core.config import PoolOptions
 from fang_core.events import EventBus, Events
 from fang_core.failure import ErrorReport
@@ -160,16 +160,6 @@ class Dispatch:
         """Returns how many workers are free and have no task that waits for them."""
         waiting = self._run_queue.backlog
         return self._free(waiting, self._run_queue.ended_runs) - waiting
-
-    def most_at_once(self) -> int:
-        """Returns for how many idle workers to claim at once: for half of them all if that is ``ENOUGH``."""
-        half = self._workers // 2
-        return half if half >= ENOUGH else self._workers
-
-    def lets_runs_go_first(self) -> bool:
-        """Returns whether a claim for idle workers only waits until runs that take no time have ended, so that it is
-        for their workers, too: there are too few other tasks."""
-        return self.idle_workers() < ENOUGH
 
     def low_mark(self) -> int:
         """Returns how few tasks must wait for the next claim."""

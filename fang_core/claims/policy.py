@@ -103,9 +103,6 @@ class Prefetch(Protocol):
     def idle_workers(self) -> int:
         """Returns how many workers are free and have no task that waits for them."""
 
-    def most_at_once(self) -> int:
-        """Returns for how many idle workers to claim at once."""
-
     def low_mark(self) -> int:
         """Returns how many waiting tasks are few enough to claim again."""
 
@@ -209,7 +206,6 @@ class ClaimPolicy:
             return ClaimUpTo(wanted)
         if task_type is not None:
             self._had_turn = True
-            idle_workers = min(idle_workers, self._prefetch.most_at_once())
             return ClaimLanes(task_type, self._lanes.limit(task_type, wanted, idle_workers))
         until_telling = self._lanes.until_telling(now)
         if wanted and not (self._lanes.waits_for_workers and not self._claims.serving.has_types):

@@ -14,12 +14,6 @@ HORIZON: Final = 0.05
 MOST: Final = 1_000
 """The most rows in one claim; beyond this the statement's cost for each row no longer falls."""
 
-ENOUGH: Final = 150
-"""Idle workers for whom a claim is worth its while, though it could be for more of them once others have ended their
-runs: a pool that may claim for idle workers only claims for one half of them while the other half runs. What such a
-claim costs for any number of tasks is as much as some 30 of them: with fewer workers the halves would be slower than
-the whole."""
-
 MOST_UNWRITTEN: Final = 10_000
 """A pool with this many outcomes left to write claims no more: the backend is slower than the runs."""
 

@@ -327,7 +327,8 @@ class Claimer:
             self._say_that_retries_wait(task_type)
         is_busy, is_over = self._policy.claimed_lanes(request, claim, began=began, ended=time.monotonic())
         await self._hand_out(claim, began, is_busy=is_busy)
-        if is_busy and claim.is_counted and self._dispatch.lets_runs_go_first():
+        if is_busy and claim.is_counted:
+            # Runs that take no time go first, so that the next claim is for their workers, too, and not for a few.
             await self._runtime.yield_now()
         if not drains or claim.tasks or not claim.registered:
             return

@@ -62,9 +62,6 @@ class Prefetched:
     def idle_workers(self) -> int:
         return self.wants
 
-    def most_at_once(self) -> int:
-        return self.wants
-
     def low_mark(self) -> int:
         return 2
 

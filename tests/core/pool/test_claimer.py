@@ -10,7 +10,6 @@ import pytest
 from fang_core import BackendUnavailable, SleepParams
 from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest, HandOver, LaneClaim, ReadyClaim
 from fang_core.backends.waking import LateRows
-from fang_core.claims import dispatch
 from fang_core.claims.dispatch import Dispatch
 from fang_core.claims.inflight import InFlight
 from fang_core.claims.policy import RECONCILE_EVERY
@@ -704,30 +703,6 @@ def test_runs_that_take_no_time_end_before_the_next_claim_which_is_for_their_wor
     first_reply.set()
     managing.runtime.settle()
     assert [limit for *_, limit in managing.store.called("claim_lanes")][:3] == [2, 1, 2]
-
-
-def test_one_half_of_many_workers_run_while_a_claim_for_the_other_half_is_under_way(
-    runtime: FakeRuntime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dispatch, "ENOUGH", 2)
-    pool = Pool(runtime, workers=4)
-    reply = runtime.event()
-    pool.store.reply("claim", FOUND_MANAGED)
-    pool.store.reply("claim_lanes", lanes(1, 2), reply, lanes(3, 4), runtime.event())
-    pool.start()
-    for run in (pool.take(), pool.take()):
-        pool.end(run)
-    begun: list[int] = []
-
-    async def work() -> None:
-        await runtime.wait(pool.run_queue.filled)
-        begun.extend(limit for *_, limit in pool.store.called("claim_lanes"))
-
-    pool.run_queue.filled.clear()
-    runtime.begin(work())
-    reply.set()
-    runtime.settle()
-    assert begun == [2, 2, 2]
 
 
 def test_a_pool_that_finds_a_type_full_looks_again_when_it_is_told(managing: Pool) -> None:
