@@ -1,21 +1,27 @@
 """Recognises a caller's connection for asyncio: one of asyncpg or SQLAlchemy."""
 
+import asyncio
+import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import asyncpg
 
 from fang_core.errors import UsageError
 from fang_core.interpreter.imported import is_of
 from fang_postgres.connections.caller_connection import AlchemyAdapter, ConnectionAdapter, Proxy, adapt_session, refusal
-from fang_postgres.statement import Rows
+from fang_postgres.statement import Operation, Rows
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 
     from fang_postgres.textform import TextForm
 
+T = TypeVar("T")
+
 _TAKEN: Final = "an asyncpg connection, an AsyncSession or an AsyncConnection"
+_TEXT_FORM: Final = "fang_postgres.textform"
 
 
 class AsyncpgConnection(Protocol):
@@ -52,6 +58,12 @@ def adapt(connection: Any) -> ConnectionAdapter:
 
 class _AsyncpgAdapter(ConnectionAdapter):
     """Runs on an asyncpg connection. Ignores its codecs and its record class."""
+
+    async def run(self, operation: Operation[T]) -> T:
+        """See ``ConnectionAdapter.run``."""
+        if not hasattr(sys.modules.get(_TEXT_FORM), "TextForm"):  # SQLAlchemy takes a while: the loop goes on
+            await asyncio.to_thread(import_module, _TEXT_FORM)
+        return await super().run(operation)
 
     async def _is_in_autocommit(self) -> bool:
         return not self._given.is_in_transaction()

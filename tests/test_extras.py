@@ -176,6 +176,38 @@ asyncio.run(main())
     assert (done.stdout, done.stderr) == ("ran\nran too\n", "")
 
 
+def test_sqlalchemy_is_imported_beside_the_event_loop(url: str) -> None:
+    code = """
+import asyncio
+import sys
+import threading
+
+import asyncpg
+from fang_async import AsyncQueue, AsyncQueueable, AsyncRunnable
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "sqlalchemy":
+            print(threading.current_thread() is threading.main_thread())
+
+class Say(AsyncRunnable):
+    async def run(self, queue: AsyncQueueable) -> None: ...
+
+async def main():
+    connection = await asyncpg.connect(sys.argv[1])
+    async with AsyncQueue(sys.argv[1]) as queue:
+        for _ in range(2):
+            await queue.insert_task(Say(), connection=connection)
+    await connection.close()
+
+sys.meta_path.insert(0, Finder())
+asyncio.run(main())
+"""
+    command = [sys.executable, "-c", code, url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
 def test_a_file_needs_nothing_that_is_installed() -> None:
     code = """
 from fang_sqlite import SqliteQueue
