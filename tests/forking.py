@@ -240,6 +240,7 @@ def _become(message: dict[str, Any], streams: list[int]) -> None:
     """Runs the program in this new process."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
+    _open_streams()
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     if message["session"]:
         os.setsid()
@@ -256,6 +257,13 @@ def _become(message: dict[str, Any], streams: list[int]) -> None:
         runpy.run_module(program, run_name="__main__", alter_sys=True)
     else:
         exec(_compiled(program), {"__name__": "__main__"})
+
+
+def _open_streams() -> None:
+    """Makes the standard streams again: those of the parent believe that they can seek, as its /dev/null can."""
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - they stay open
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def _compiled(program: str) -> CodeType:
