@@ -199,10 +199,13 @@ def _pool(tx: Transaction, task: Task, record: _Record) -> PoolFacts:
 
 
 def _signs(tx: Transaction, pool_id: UUID, told_at: int | None) -> Signs:
-    """Returns the signs of life of a pool: those in its file, and its report."""
+    """Returns the signs of life of a pool: those in its file, and its report.
+
+    A pool that has no file yet is about to make it, which its rescue waits for, too.
+    """
     (path,) = (path for _, name, path in tx.rows("PRAGMA database_list") if name == "main")
     seen = pulse.look(beside(Path(path)), pool_id)
     return Signs(
-        has_lock=seen.is_locked if seen.claims_lock else None,
+        has_lock=seen.is_locked if seen.claims_lock and seen != pulse.NO_FILE else None,
         told=None if told_at is None else tx.now - moment(told_at),
     )

@@ -13,16 +13,16 @@ SOON = timedelta(milliseconds=50)
 
 def test_an_older_pool_that_learns_a_class_brings_no_old_number_back(harness: Harness) -> None:
     class Export(harness.note):  # type: ignore[name-defined,misc]
-        task_config = TaskConfig(kind=f"declaring.{harness.mode}.Export", task_type="exports", limits=[Limit(5)])
+        task_config = TaskConfig(kind=f"declaring.{harness.mode}.Export", task_type="declared", limits=[Limit(5)])
 
     state = MemoryState()
     queue = harness.memory_queue(state)
-    harness.pool(queue, poll=SOON, task_type="exports")
+    harness.pool(queue, poll=SOON, task_type="declared")
     of_newer_release = {Export.__fang_options__.kind: rules_as_json([Limit(2)])}
-    state.managing.declare([Declaration("exports", of_newer_release)])
+    state.managing.declare([Declaration("declared", of_newer_release)])
 
     class Learnt(harness.note):  # type: ignore[name-defined,misc]
-        task_config = TaskConfig(kind=f"declaring.{harness.mode}.Learnt", task_type="exports", limits=[Limit(5)])
+        task_config = TaskConfig(kind=f"declaring.{harness.mode}.Learnt", task_type="declared", limits=[Limit(5)])
 
     harness.call(queue.insert_task, Learnt(n=1))
     assert ran() == [1]
