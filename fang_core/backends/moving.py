@@ -134,15 +134,23 @@ def is_same(source: MovableQueue, target: MovableQueue) -> bool:
     """Tells whether both are one queue, as two names of one host may lead to: a move would remove what it has just put.
 
     A task that has ended, which no pool can run, is put into the target, looked for in the source, and removed. One
-    that a killed call has left goes with it.
+    that a killed call has left goes with it, and so may that of another move into the target, which then looks again.
     """
-    now = datetime.now(UTC)
-    marker = Task(uuid4(), {"type": _MARKER}, _MARKER, ASIDE, TaskState.CANCELLED, 0, 0, 0, 0, 0, now, now, now)
-    target.moving.put([Parcel(marker)])
     try:
-        return bool(source.moving.read([marker.id]))
+        while True:
+            marker = _marker()
+            target.moving.put([Parcel(marker)])
+            if source.moving.read([marker.id]):
+                return True
+            if target.moving.read([marker.id]):
+                return False
     finally:
         target.remove_tasks(TaskFilter(kinds=_MARKER, task_types=ASIDE, states=TaskState.CANCELLED))
+
+
+def _marker() -> Task:
+    now = datetime.now(UTC)
+    return Task(uuid4(), {"type": _MARKER}, _MARKER, ASIDE, TaskState.CANCELLED, 0, 0, 0, 0, 0, now, now, now)
 
 
 class Mover:

@@ -225,6 +225,25 @@ def test_whether_two_queues_are_one_is_seen(pair: tuple[Place, Place]) -> None:
     assert source.tasks == target.tasks == {}
 
 
+def test_a_move_whose_marker_another_one_has_removed_looks_again(pair: tuple[Place, Place]) -> None:
+    queue = pair[0].queue
+
+    class Slow:
+        """The queue by another name; before it is read for the first time, another move looks and removes."""
+
+        others = 1
+
+        @property
+        def moving(self) -> Any:
+            if self.others:
+                self.others = 0
+                assert is_same(queue, queue)
+            return queue.moving
+
+    assert is_same(Slow(), queue)
+    assert pair[0].tasks == {}
+
+
 def test_a_task_that_was_set_aside_for_another_target_is_not_moved_to_this_one(pair: tuple[Place, Place]) -> None:
     source, target = pair
     source.queue.insert_task(Plain())

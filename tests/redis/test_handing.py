@@ -44,7 +44,7 @@ class Resting:
         self.id = uuid4()
         self.woken = 0
         self.sent: ReadyClaim | None = None
-        record = PoolRecord(self.id, mode, "host", os.getpid(), ("common",), (KIND,), 1, timedelta(seconds=60), 3, True)
+        record = PoolRecord(self.id, mode, "host", os.getpid(), ("common",), (KIND,), 1, timedelta(seconds=60), 3)
         self.do(self.store.register(record))
         self.do(self.store.set_waiting(self.id, True))
         self.offer()
