@@ -56,7 +56,8 @@ class SqliteHeart:
             messages = _messages(tx, request.pool_id)
         if record is not None:
             self._say(request, record, messages)
-            self._raise_counter(request.pool_id)
+            if self._raise_counter(request.pool_id):
+                self._remove_if_ended(request.pool_id)
         return Beat(
             record is not None,
             inf,  # the kernel frees a lock only if its process dies, or lets go of it
@@ -115,13 +116,21 @@ class SqliteHeart:
             return
         self._unsaid = None
 
-    def _raise_counter(self, pool_id: UUID) -> None:
+    def _raise_counter(self, pool_id: UUID) -> bool:
+        """Returns whether that has made the file of the pool."""
         if self._pulse is None or self._pulse.pool_id != pool_id:
             if self._pulse is not None:
                 self._pulse.close()
             self._pulse = PulseFile(self._file.directory, pool_id, locks=self._locks)
         with self._file.diagnosing():
-            self._pulse.beat()
+            return self._pulse.beat()
+
+    def _remove_if_ended(self, pool_id: UUID) -> None:
+        """Removes the file again if the pool has been deregistered during the beat, and its file before it was made."""
+        with self._file.reading() as tx:
+            record = tx.row(RECORD, (pool_id.bytes,))
+        if record is None:
+            self._file.forget(pool_id)
 
     def _pulse_of(self, pool_id: UUID, lease: int) -> Pulse:
         with self._file.diagnosing():

@@ -53,14 +53,19 @@ class PulseFile:
         self._file: int | None = None
         in_child(self, PulseFile._close)
 
-    def beat(self) -> None:
-        """Raises the counter. Opens the file if it is not open, or was removed. Raises ``OSError``."""
+    def beat(self) -> bool:
+        """Raises the counter. Opens the file if it is not open, or was removed, and returns whether it did.
+
+        Raises ``OSError``.
+        """
         if self._file is not None and is_deleted(self._file):
             self._close()
+        is_opened = self._file is None
         if self._file is None:
             self._file = self._opened()
         self._beats += 1
         os.pwrite(self._file, _CONTENT.pack(self._beats, self._locks), 0)
+        return is_opened
 
     def close(self) -> None:
         """Lets go of the lock, as the end of the process does; the file stays. Idempotent."""

@@ -19,7 +19,7 @@ from fang_sqlite import SqliteQueue
 from fang_sqlite.connections.file import File
 from fang_sqlite.listening import marks
 from fang_sqlite.listening.marks import Mark
-from fang_sqlite.pools import heart, pulse
+from fang_sqlite.pools import heart, pulse, registering
 from fang_sqlite.pools.heart import SqliteHeart
 from fang_sqlite.pools.pulse import NO_FILE, PulseFile, Seen
 from fang_threaded import WorkerPool
@@ -270,6 +270,23 @@ def test_a_rescue_waits_for_nobody_for_long(file: File, hearts: Any, monkeypatch
 
 
 # Pools ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_beat_during_which_its_pool_is_deregistered_leaves_no_file(
+    file: File, hearts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool_id = register(file)
+    own = hearts()
+    beat(own, pool_id)
+
+    def deregister(*_: object) -> None:
+        with file.writing() as tx:
+            registering.unregister(tx, pool_id)
+        file.forget(pool_id)
+
+    monkeypatch.setattr(own, "_say", deregister)  # after the beat has read the record, before it looks at its file
+    beat(own, pool_id)
+    assert list(pulse.pools_in(file.directory)) == []
 
 
 def test_a_pool_that_ends_in_order_leaves_no_file(tmp_path: Path) -> None:
