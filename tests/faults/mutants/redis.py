@@ -173,4 +173,16 @@ MUTANTS: Final = (
         ),
         r"DID NOT RAISE",
     ),
+    Mutant(
+        "Redis, an insert is in doubt when only the reply to the claim that it took along is lost",
+        [
+            Edit(
+                "fang_redis/connections/handing.py",
+                "            if replies is None or not isinstance(error, BackendError):\n                raise",
+                "            raise",
+            )
+        ],
+        InTest("tests/redis/test_handing.py::test_an_insert_is_known_when_only_the_reply_to_the_claim_is_lost"),
+        r"OutcomeUnknown",
+    ),
 )

@@ -167,4 +167,19 @@ MUTANTS: Final = (
         ),
         r"assert \[\[\], \[\], \[\]\] ==",
     ),
+    Mutant(
+        "SQLite, a beat during which its pool is deregistered makes the pool's file again",
+        [
+            Edit(
+                "fang_sqlite/pools/heart.py",
+                """            if self._raise_counter(request.pool_id):
+                self._remove_if_ended(request.pool_id)
+""",
+                """            self._raise_counter(request.pool_id)
+""",
+            )
+        ],
+        InTest("tests/sqlite/test_pulse.py::test_a_beat_during_which_its_pool_is_deregistered_leaves_no_file"),
+        r"assert \[UUID.* == \[\]",
+    ),
 )
