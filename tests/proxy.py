@@ -149,6 +149,21 @@ class Connection:
                 await writer.wait_closed()
 
 
+async def end_of(server: asyncio.Server) -> None:
+    """Closes a server that has its event loop to itself, and ends all that runs there."""
+    for listening in server.sockets:
+        asyncio.get_running_loop().remove_reader(listening.fileno())
+    this = asyncio.current_task()
+    while tasks := asyncio.all_tasks() - {this}:  # a connection that is being accepted makes another one
+        await asyncio.sleep(0)  # one that was cancelled before it has begun would leave its connection open
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    server.close()  # not earlier: a connection of a closed server that is being accepted would stay open
+    await server.wait_closed()
+    await asyncio.sleep(0)  # transports that were aborted close in the loop's next round
+
+
 class Proxy:
     """Listens while it is entered; ``url`` leads to the server at the URL that was given, through the proxy."""
 
@@ -157,7 +172,6 @@ class Proxy:
         self._mode = Mode.PASS
         self._ways = (Way(), Way())
         self._connections: set[Connection] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self.accepted = 0
@@ -173,7 +187,7 @@ class Proxy:
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        self._call(self._close())
+        self._call(end_of(self._server))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -208,14 +222,10 @@ class Proxy:
         return len(chosen)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         self.accepted += 1
         connection = Connection(reader, writer, self._ways)
         if self._mode in {Mode.REFUSE, Mode.RESET}:
             connection.reset()
-            self._tasks.discard(task)
             return
         connection.obey(self._mode)
         self._connections.add(connection)
@@ -227,7 +237,6 @@ class Proxy:
             with suppress(asyncio.CancelledError):  # it was ending already when the proxy did
                 await connection.close()
             self._connections.discard(connection)
-            self._tasks.discard(task)
 
     async def _server_streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         url = self._server_url
@@ -236,15 +245,6 @@ class Proxy:
         if host.startswith("/"):
             return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
         return await asyncio.open_connection(host, port)
-
-    async def _close(self) -> None:
-        self._server.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._server.wait_closed()
-        await asyncio.sleep(0)  # transports that were aborted close in the loop's next round
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENT)

@@ -1,12 +1,16 @@
 """The proxy does what it says: other tests build on it."""
 
+import gc
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from tests.modes import eventually
 from tests.patience import PATIENT
@@ -28,6 +32,15 @@ def connection(proxy: Proxy) -> Iterator[psycopg.Connection[Any]]:
 def test_it_passes_everything_on(connection: psycopg.Connection[Any]) -> None:
     (text,) = connection.execute("SELECT repeat('x', 1000000)").fetchone() or ("",)
     assert text == "x" * 1_000_000
+
+
+def test_it_closes_what_it_is_accepting_when_it_ends(url: str) -> None:
+    for _ in range(20):
+        with ExitStack() as clients, Proxy(url) as proxy:
+            address = make_url(proxy.url)
+            for _ in range(3):
+                clients.enter_context(socket.create_connection((address.host, address.port)))
+    gc.collect()  # warns of sockets that are still open, which is an error here
 
 
 def test_a_black_hole_says_nothing_and_ends_nothing(proxy: Proxy, connection: psycopg.Connection[Any]) -> None:

@@ -12,10 +12,11 @@ import re
 import struct
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import suppress
 from typing import Any, Final, Self
 
 from sqlalchemy import make_url
+
+from tests.proxy import end_of
 
 _ENCRYPTION_REQUESTS: Final = {80_877_103, 80_877_104}
 _CHUNK: Final = 65_536
@@ -105,7 +106,6 @@ class ReplyDropper:
         self._server_url = make_url(url)
         self._rule: re.Pattern[bytes] | None = None
         self._left = 0
-        self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="reply-dropper", daemon=True)
         self.dropped = 0
@@ -119,7 +119,7 @@ class ReplyDropper:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._call(self._close())
+        self._call(end_of(self._server))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -133,9 +133,6 @@ class ReplyDropper:
         self._left = 0
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         writers = [writer]
         try:
             server_reader, server_writer = await self._server_streams()
@@ -154,7 +151,6 @@ class ReplyDropper:
         finally:
             for each in writers:
                 each.transport.abort()
-            self._tasks.discard(task)
 
     async def _pump_up(
         self, reader: asyncio.StreamReader, client: asyncio.StreamWriter, server: asyncio.StreamWriter, backend: Backend
@@ -186,15 +182,6 @@ class ReplyDropper:
         if host.startswith("/"):
             return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
         return await asyncio.open_connection(host, port)
-
-    async def _close(self) -> None:
-        self._server.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        with suppress(OSError):
-            await self._server.wait_closed()
 
     def _call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
