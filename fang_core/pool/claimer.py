@@ -6,7 +6,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, SendAlong
+from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim
 from fang_core.backends.store import ClaimStore, FlowStore, PoolStore, WakeStore
 from fang_core.backends.waking import LateRows, OnTold
 from fang_core.claims.dispatch import Dispatch, Overdue
@@ -100,7 +100,7 @@ class Claimer:
         self._knows_kinds = True
         self._told_isolated = isolated_kinds()  # as in the pool's record
         self._woken = runtime.event()
-        self._standby = Standby()
+        self._standby = Standby(store, may_send=self._may_repeat_claims, on_sent_along=self._look_at_once)
         self._in_vain: ClaimRequest | None = None  # the last claim, if it has found nothing
         self._has_capacity = runtime.event()
         self._waits_for_workers: Event | None = None  # on_taken sets it when no more than _low tasks wait
@@ -120,17 +120,14 @@ class Claimer:
 
     def _on_wake(self, late: LateRows | None) -> None:
         if late is None:
-            self._standby.fire(self._may_repeat_claims)
-            self._policy.woke()
+            self._standby.fire()
+            self._look_at_once()
         else:
             self._policy.tell(late)
-        self._runtime.call_soon(self._woken.set)
+            self._runtime.call_soon(self._woken.set)
 
-    def _hand_over(self, send: SendAlong) -> Callable[[], None] | None:
-        """See ``HandOver``; it is called on the event loop of the pool, or on any thread."""
-        return self._handed_over if self._standby.send_along(send, self._may_repeat_claims) else None
-
-    def _handed_over(self) -> None:
+    def _look_at_once(self) -> None:
+        """Ends a rest; any thread may call this."""
         self._policy.woke()
         self._runtime.call_soon(self._woken.set)
 
@@ -471,11 +468,7 @@ class Claimer:
         """Sleeps; if the pool is woken, the last claim is made again at once."""
         request = self._in_vain
         if request is not None and request.pool_id == self._identity.id and self._policy.may_repeat:
-            ready = self._store.ready(request)
-            if ready is not None:
-                self._standby.arm(request, ready)
-                if self._options.listen:
-                    ready.offer(self._hand_over)
+            self._standby.arm(request, offers=self._options.listen)
         try:
             await self._sleep(seconds)
         finally:

@@ -11,6 +11,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from fang_core.backends.claims import ClaimRequest, ReadyClaim, SendAlong
+from fang_core.backends.store import ClaimStore
 
 
 class Sent(NamedTuple):
@@ -26,23 +27,38 @@ class Sent(NamedTuple):
 
 
 class Standby:
-    """Holds one claim. The claimer calls ``arm`` and ``take``; any thread may call the other methods."""
+    """Holds one claim. The claimer calls ``arm`` and ``take``; any thread may call the other methods.
 
-    def __init__(self) -> None:
+    Args:
+        may_send: returns whether the claimer would make the same claim again now; any thread may call it.
+        on_sent_along: called, on the thread of the insert, when an insert has taken the claim along.
+    """
+
+    def __init__(self, store: ClaimStore, *, may_send: Callable[[], bool], on_sent_along: Callable[[], None]) -> None:
+        self._store = store
+        self._may_send = may_send
+        self._on_sent_along = on_sent_along
         self._changing = Lock()
         self._armed: tuple[ClaimRequest, ReadyClaim] | None = None
         self._sent: Sent | None = None
         self._again = False
 
-    def arm(self, request: ClaimRequest, ready: ReadyClaim) -> None:
-        """Has ``fire`` send this claim, once."""
-        self._armed = request, ready
+    def arm(self, request: ClaimRequest, *, offers: bool) -> None:
+        """Has ``fire`` send this claim, once, if the backend can keep one ready.
+
+        ``offers`` lets an insert of this process take it along instead.
+        """
+        ready = self._store.ready(request)
+        if ready is not None:
+            self._armed = request, ready
+            if offers:
+                ready.offer(self._hand_over)
 
     def disarm(self) -> None:
         """Has ``fire`` send nothing, unless it is just doing so; a signal handler may call this."""
         self._armed = None
 
-    def fire(self, may_send: Callable[[], bool]) -> None:
+    def fire(self) -> None:
         """Sends the claim, if there is one and it may be sent; it does not wait.
 
         If one is under way already, the claimer learns that the pool was woken again, whatever may be sent now.
@@ -53,7 +69,7 @@ class Standby:
             if self._sent is not None:
                 self._again = True  # that claim may not see what this call is about
                 return
-            if not may_send():
+            if not self._may_send():
                 return
             armed, self._armed = self._armed, None
             if armed is not None:
@@ -61,17 +77,17 @@ class Standby:
                 if armed[1].send():
                     self._sent = Sent(*armed, began)
 
-    def send_along(self, send: SendAlong, may_send: Callable[[], bool]) -> bool:
-        """Sends the claim with an insert, if there is one, none is under way and it may be sent; returns whether."""
+    def _hand_over(self, send: SendAlong) -> Callable[[], None] | None:
+        """See ``HandOver``; it sends nothing if no claim is armed, one is under way, or it may not be sent."""
         if self._armed is None:
-            return False
+            return None
         with self._changing:
             armed = self._armed
             began = time.monotonic()
-            if armed is None or not may_send() or not send(armed[1]):
-                return False
+            if armed is None or not self._may_send() or not send(armed[1]):
+                return None
             self._armed, self._sent = None, Sent(*armed, began)
-            return True
+            return self._on_sent_along
 
     def take(self) -> tuple[Sent | None, bool]:
         """Returns the claim that was sent, and whether the pool was woken again since; nothing is sent from here on."""
