@@ -28,9 +28,9 @@ from fang_core.events import EventBus, Events
 from fang_core.pool.drains import PLAIN, Drain, Drains, adopt_before
 from fang_core.pool.identity import PoolIdentity
 from fang_core.pool.outage import Outage
+from fang_core.pool.recorded_kinds import RecordedKinds
 from fang_core.pool.runtime import Event, Runtime, Service
 from fang_core.pool.standby import Sent, Standby
-from fang_core.tasks.registry import Kinds
 
 SHORTEST_SLEEP: Final = 0.001
 """The shortest sleep until a task is due, in seconds: the clocks of two machines differ a little."""
@@ -55,9 +55,6 @@ class Claimer:
         is_cut_off: returns whether other pools may have taken this one for dead, so that no claim would be safe.
         rejoin: registers the pool under another id after it was declared dead.
         on_told: see ``WakeStore.listen``.
-        on_kinds: called when the classes in the registry have changed.
-        declare: called after that; writes the limits that the classes declare.
-        isolated_kinds: returns the kinds whose suspects run in child processes.
     """
 
     def __init__(
@@ -67,7 +64,7 @@ class Claimer:
         identity: PoolIdentity,
         options: PoolOptions,
         *,
-        kinds: Kinds,
+        kinds: RecordedKinds,
         in_flight: InFlight,
         dispatch: Dispatch,
         events: EventBus,
@@ -75,9 +72,6 @@ class Claimer:
         is_cut_off: Callable[[], bool],
         rejoin: Callable[[], Awaitable[None]],
         on_told: OnTold,
-        on_kinds: Callable[[], None],
-        declare: Callable[[], Awaitable[None]],
-        isolated_kinds: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._runtime = runtime
         self._logger = runtime.logger
@@ -92,13 +86,8 @@ class Claimer:
         self._is_cut_off = is_cut_off
         self._rejoin = rejoin
         self._on_told = on_told
-        self._on_kinds = on_kinds
-        self._declare = declare
-        self._isolated_kinds = isolated_kinds
         self._policy = ClaimPolicy(options, in_flight, dispatch, time.monotonic())
         self._outage = Outage(runtime.logger, "pool %s claims again")
-        self._knows_kinds = True
-        self._told_isolated = isolated_kinds()  # as in the pool's record
         self._woken = runtime.event()
         self._standby = Standby(store, may_send=self._may_repeat_claims, on_sent_along=self._look_at_once)
         self._in_vain: ClaimRequest | None = None  # the last claim, if it has found nothing
@@ -133,12 +122,7 @@ class Claimer:
 
     def _may_repeat_claims(self) -> bool:
         """Returns whether the next claim would be as the last one; any thread may call this."""
-        return not (self._kinds.is_behind or self._isolates_others() or self._stopping.is_set() or self._is_cut_off())
-
-    def _isolates_others(self) -> bool:
-        """Returns whether the pool isolates other kinds than its record says."""
-        isolated = self._isolated_kinds()
-        return isolated is not self._told_isolated and isolated != self._told_isolated
+        return not (self._kinds.may_change or self._stopping.is_set() or self._is_cut_off())
 
     def _on_listen_lost(self, error: BackendError) -> None:
         self._policy.listen_lost()
@@ -297,8 +281,7 @@ class Claimer:
         """Claims tasks, and hands them out."""
         drains = await self._prepare_claim()
         began = time.monotonic()
-        kinds = tuple(self._kinds.classes)
-        request = self._policy.request(self._identity.id, kinds, limit, whole=bool(drains), now=began)
+        request = self._policy.request(self._identity.id, self._kinds.names, limit, whole=bool(drains), now=began)
         claim = await self._store.claim(request)
         is_busy = self._claimed(request, claim, began, time.monotonic())
         await self._hand_out(claim, began, is_busy=is_busy)
@@ -314,8 +297,7 @@ class Claimer:
         """Claims tasks of a managed type, and hands them out."""
         drains = await self._prepare_claim()
         began = time.monotonic()
-        kinds = tuple(self._kinds.classes)
-        request = self._policy.lane_request(self._identity.id, task_type, kinds, limit, now=began)
+        request = self._policy.lane_request(self._identity.id, task_type, self._kinds.names, limit, now=began)
         if request is None:
             self._found_empty(task_type, drains)
             return
@@ -348,7 +330,9 @@ class Claimer:
         before they began.
         """
         drains = () if self._in_flight else self._drains.present()
-        await self._learn_kinds()
+        if self._kinds.learn(time.monotonic()):
+            self._policy.has_new_kinds()
+        await self._kinds.write()
         if drains:
             await adopt_before(drains, self._policy.managed, self._store)
         await self._look_at_types(whole=bool(drains))
@@ -392,21 +376,6 @@ class Claimer:
         if claim.tasks:
             self._policy.handed_out(time.monotonic(), gave_back=gave_back)
             self._events.emit(Events.tasks_claimed, self._identity.id, len(claim.tasks))
-
-    async def _learn_kinds(self) -> None:
-        """Has the pool's record name the kinds that it knows now."""
-        if self._kinds.learn(time.monotonic()):
-            self._on_kinds()
-            self._knows_kinds = False
-            self._policy.has_new_kinds()
-        if not self._knows_kinds or self._isolates_others():
-            isolated = self._isolated_kinds()
-            kinds = tuple(sorted(self._kinds.classes))
-            if not await self._store.update_kinds(self._identity.id, kinds, tuple(sorted(isolated))):
-                return  # its record is gone: the claim finds that out, and the pool goes on under another id
-            if not self._knows_kinds:
-                await self._declare()
-            self._knows_kinds, self._told_isolated = True, isolated
 
     async def _look_at_types(self, *, whole: bool) -> None:
         """Asks the backend which task types have tasks, if the pool serves many types."""
@@ -457,7 +426,7 @@ class Claimer:
         """Returns how long to sleep: less if a task of these types is due before, since that wakes no pool."""
         if not task_types:
             return seconds
-        due = await self._store.next_due(task_types, tuple(self._kinds.classes))
+        due = await self._store.next_due(task_types, self._kinds.names)
         if due is None:
             return seconds
         due = max(due, SHORTEST_SLEEP)

@@ -27,6 +27,7 @@ from fang_core.pool.heartbeat import Heartbeat
 from fang_core.pool.identity import PoolIdentity
 from fang_core.pool.lifespan import Resources
 from fang_core.pool.maintenance import Maintenance
+from fang_core.pool.recorded_kinds import RecordedKinds
 from fang_core.pool.runtime import Runtime
 from fang_core.pool.telling.health import PoolHealth, Vitals, health
 from fang_core.pool.telling.hung import HungRuns
@@ -168,7 +169,14 @@ class PoolLifetime:
             self.store,
             self.identity,
             self._options,
-            kinds=self.kinds,
+            kinds=RecordedKinds(
+                self.kinds,
+                self.store,
+                self.identity,
+                isolated=lambda: self._isolates.kinds,
+                on_learnt=self._serve_kinds,
+                declare=self._declare_again,
+            ),
             in_flight=self.in_flight,
             dispatch=self.dispatch,
             events=self.events,
@@ -176,9 +184,6 @@ class PoolLifetime:
             is_cut_off=self._is_cut_off,
             rejoin=self._rejoin,
             on_told=self._on_told,
-            on_kinds=self._serve_kinds,
-            declare=self._declare_again,
-            isolated_kinds=lambda: self._isolates.kinds,
         )
 
     def _make_recorder(self, tally: Tally) -> Recorder:

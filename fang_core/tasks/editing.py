@@ -34,11 +34,6 @@ class Edit(NamedTuple):
     expires: timedelta | datetime | None
     compared: str
 
-    @property
-    def moves(self) -> bool:
-        """Returns whether it changes when the task is due."""
-        return self.scheduled_at is not None or self.delay is not None
-
 
 def edit(task: Task, new_task: BaseRunnable, rules: Rules, /, **options: Unpack[InsertOptions]) -> Edit:
     """Returns the change that gives a waiting task the fields of another one, and these options.

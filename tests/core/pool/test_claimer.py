@@ -19,6 +19,7 @@ from fang_core.events import EventBus
 from fang_core.lifecycle import SUCCESS, Outcome
 from fang_core.pool.claimer import Claimer
 from fang_core.pool.identity import PoolIdentity
+from fang_core.pool.recorded_kinds import RecordedKinds
 from fang_core.runs.run import Run
 from fang_core.tasks.registry import Kinds
 from tests.core.pool.fakes import NOW, FakeFlowStore, FakeRunQueue, FakeRuntime, claim, numbers_of
@@ -136,7 +137,9 @@ class Pool:
             self.store,
             self.identity,
             options,
-            kinds=kinds,
+            kinds=RecordedKinds(
+                kinds, self.store, self.identity, isolated=frozenset, on_learnt=lambda: None, declare=self.declare
+            ),
             in_flight=self.in_flight,
             dispatch=self.dispatch,
             events=EventBus(()),
@@ -144,8 +147,6 @@ class Pool:
             is_cut_off=lambda: self.is_cut_off,
             rejoin=self.rejoin,
             on_told=lambda _: None,
-            on_kinds=lambda: None,
-            declare=self.declare,
         )
 
     async def declare(self) -> None: ...
