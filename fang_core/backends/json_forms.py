@@ -37,6 +37,14 @@ def schedule_from_json(text: str | bytes) -> ScheduleInfo:
     return ScheduleInfo(**_fields(text, ScheduleInfo._fields, _OF_SCHEDULE))
 
 
+def schedule_named(name: str, text: str | bytes) -> ScheduleInfo:
+    """Returns the schedule of such a text. Raises ``ValueError``, among others, if it has another name."""
+    info = schedule_from_json(text)
+    if info.name != name:
+        raise ValueError("the text is of another schedule")
+    return info
+
+
 def managed_as_json(managed: ManagedType) -> str:
     """Returns a managed type as text, without the rates of its keys, ``tats``: there may be thousands of them."""
     fields = {name: getattr(managed, name) for name in _OF_MANAGED} | {

@@ -4,13 +4,14 @@ A backend reads the row under its own lock or transaction, calls one of these, a
 that may find nothing to change return the very row that they were given.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from fang_core.backends.rows import can_be_cancelled
 from fang_core.backends.scheduling import PAUSER, due_at, row_of_past
 from fang_core.backends.ticks import Tick
+from fang_core.errors import BackendError
 from fang_core.record import Task, TaskState
 from fang_core.remarks import Remark
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
@@ -152,6 +153,20 @@ def after_declaration(
 def is_read(info: ScheduleInfo, names: Container[str], task_types: Container[str | None]) -> bool:
     """Returns whether a pool that makes the ticks of these classes and task types has to know the row."""
     return (info.is_stored and info.task_type in task_types) or (info.name in names and info.changed_at is not None)
+
+
+def readable(
+    rows: Iterable[tuple[str, str]], read: Callable[[str, str], ScheduleInfo]
+) -> tuple[list[ScheduleInfo], dict[str, BackendError]]:
+    """Returns the schedules among rows of name and text, and by name the errors of those that ``read`` cannot read."""
+    infos: list[ScheduleInfo] = []
+    spoilt: dict[str, BackendError] = {}
+    for name, text in rows:
+        try:
+            infos.append(read(name, text))
+        except BackendError as error:
+            spoilt[name] = error
+    return infos, spoilt
 
 
 def version_of(infos: Iterable[ScheduleInfo]) -> str:

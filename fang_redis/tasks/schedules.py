@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from fang_core.backends import schedule_rows as rules_of
-from fang_core.backends.json_forms import Unreadable, schedule_as_json, schedule_from_json
+from fang_core.backends.json_forms import Unreadable, schedule_as_json, schedule_named
 from fang_core.backends.rows import after_cancel
 from fang_core.backends.scheduling import is_listed, replaced, row_now, unknown_schedule
 from fang_core.backends.ticks import ScheduleState, Tick
@@ -189,7 +189,7 @@ class ScheduleRoom:
         logged when the caller knows another version, and so once by each pool.
         """
         now, rows = yield from self._all()
-        infos, spoilt = _readable(rows)
+        infos, spoilt = rules_of.readable(rows, schedule_in)
         there = {info.name: info for info in infos}
         for name in names:
             if name not in there and name not in spoilt:
@@ -303,7 +303,9 @@ class ScheduleRoom:
         seen = yield from self._read(name)
         if seen.info is None or not is_listed(seen.info):
             _, rows = yield from self._all()
-            raise unknown_schedule(name, [info.name for info in _readable(rows)[0] if is_listed(info)])
+            raise unknown_schedule(
+                name, [info.name for info in rules_of.readable(rows, schedule_in)[0] if is_listed(info)]
+            )
         return seen
 
     def _all(self) -> Verb[tuple[datetime, Iterable[tuple[str, str]]]]:
@@ -343,24 +345,9 @@ class Ticked(NamedTuple):
 def schedule_in(name: str, text: str) -> ScheduleInfo:
     """Returns the schedule of a text, which is read again and again. Raises ``BackendError`` for anything else."""
     try:
-        info = schedule_from_json(text)
-        if info.name != name:
-            raise ValueError
-        return info
+        return schedule_named(name, text)
     except UNREADABLE as error:
         raise unreadable(f"the row of schedule {name!r:.80} in the hash schedules", error) from None
-
-
-def _readable(rows: Iterable[tuple[str, str]]) -> tuple[list[ScheduleInfo], dict[str, Unreadable]]:
-    """Returns the schedules that can be read, and the errors of the rest by their names."""
-    infos: list[ScheduleInfo] = []
-    spoilt: dict[str, Unreadable] = {}
-    for name, text in rows:
-        try:
-            infos.append(schedule_in(name, text))
-        except Unreadable as error:
-            spoilt[name] = error
-    return infos, spoilt
 
 
 def _stored_of(name: str, reply: Sequence[Any]) -> Stored:

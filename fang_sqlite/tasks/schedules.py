@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from fang_core.backends import schedule_rows
-from fang_core.backends.json_forms import schedule_as_json, schedule_from_json
+from fang_core.backends.json_forms import schedule_as_json, schedule_named
 from fang_core.backends.rows import after_cancel
 from fang_core.backends.scheduling import is_listed, replaced, row_now, unknown_schedule
 from fang_core.backends.ticks import ScheduleState, Tick
@@ -126,7 +126,7 @@ def read(tx: Transaction, names: Sequence[str], task_types: Sequence[str] = (), 
     """
     sql = """SELECT name, info FROM fang_schedules
   WHERE name IN (SELECT value FROM json_each(?)) OR task_type IN (SELECT value FROM json_each(?)) ORDER BY name"""
-    found, spoilt = _readable(tx.rows(sql, (json.dumps(names), json.dumps(task_types))))
+    found, spoilt = schedule_rows.readable(tx.rows(sql, (json.dumps(names), json.dumps(task_types))), _read)
     wanted = [info for info in found if schedule_rows.is_read(info, names, task_types)]
     version = schedule_rows.version_of(wanted) + (f" without {sorted(spoilt)}" if spoilt else "")
     last_ticks = {info.name: info.last_tick for info in found if info.name in names}
@@ -235,30 +235,15 @@ def _find(tx: Transaction, name: str) -> ScheduleInfo | None:
 def _read(name: str, text: str) -> ScheduleInfo:
     """Returns the schedule of a row. Raises ``BackendError``: if it were left out, it would be lost."""
     try:
-        info = schedule_from_json(text)
-        if info.name != name:
-            raise ValueError
-        return info
+        return schedule_named(name, text)
     except UNREADABLE as error:
         raise unreadable(f"schedule {name!r:.80} in fang_schedules", error) from None
-
-
-def _readable(found: Iterable[tuple[str, str]]) -> tuple[list[ScheduleInfo], dict[str, BackendError]]:
-    """Returns the schedules that can be read, and the errors of the rest by their names."""
-    infos: list[ScheduleInfo] = []
-    spoilt: dict[str, BackendError] = {}
-    for name, text in found:
-        try:
-            infos.append(_read(name, text))
-        except BackendError as error:
-            spoilt[name] = error
-    return infos, spoilt
 
 
 def _known(tx: Transaction, name: str) -> ScheduleInfo:
     info = _find(tx, name)
     if info is None or not is_listed(info):
-        found, _ = _readable(tx.rows("SELECT name, info FROM fang_schedules"))
+        found, _ = schedule_rows.readable(tx.rows("SELECT name, info FROM fang_schedules"), _read)
         raise unknown_schedule(name, [each.name for each in found if is_listed(each)])
     return info
 
