@@ -254,48 +254,84 @@ class Looking:
         return (LATEST, MOST_ID) if before is None else (before, LEAST_ID)
 
     def _ended(self, lanes: Sequence[EndedLane], behind: Key | None) -> Script[Sight]:
-        start = self._start(behind)
         since = self.which.updated_after or EARLIEST
-        effort, hits = self.effort, 0
-        places: dict[EndedLane, Key] = dict.fromkeys(lanes, start)  # of those that have more
-        found: list[Key] = []
-        at: datetime | None = None
-        stopped = False
-        while places:
-            horizon = max(places.values())
-            if (sum(key >= horizon for key in found) if self.shows else hits) >= effort.most:
-                break
-            if effort.is_over:
-                stopped = True
-                break
-            # All at first, then those that lie back: where the newest tasks are that were not seen.
-            back = sorted(places, key=lambda lane: places[lane], reverse=True)
-            some = back if not effort.looked else back[: max(1, len(back) // 2)]
-            size = effort.size(len(found) if self.shows else hits)
-            each = max(_LEAST_OF_LANE, (size if effort.looked else min(2 * size, _MOST_AT_FIRST)) // len(some))
-            asked = [Asked(lane, places[lane], each) for lane in some]
+        merge = _Merge(lanes, self._start(behind), self.effort, shows=self.shows)
+        while not merge.has_enough:
+            if self.effort.is_over:
+                return merge.sight(stopped=True)
+            asked = merge.next_looks()
             try:
                 seen: list[Looked] = yield self.operations.list_ended(self.which, asked, since, shows=self.shows)
             except TookTooLong:
-                stopped = True
-                break
-            effort.ended(sum(of.looked for of in seen), sum(of.hits for of in seen))
-            for lane, of in zip(some, seen, strict=True):
-                found += of.found
-                hits += of.hits
-                if of.last is None or of.looked < each:
-                    del places[lane]
-                else:
-                    places[lane] = of.last
-            ends = [of.at for of in seen if of.at is not None]
-            at = min([*ends, *([] if at is None else [at])], default=None)
-        reached = max(places.values(), default=None)
-        found.sort(reverse=True)
+                return merge.sight(stopped=True)
+            merge.take_in(asked, seen)
+        return merge.sight(stopped=False)
+
+
+class _Merge:
+    """A walk over several lanes at once: how far each lane was seen, and what was found there.
+
+    Args:
+        start: where the walk begins in each lane.
+        shows: see ``Looking``.
+    """
+
+    def __init__(self, lanes: Sequence[EndedLane], start: Key, effort: Effort, *, shows: bool) -> None:
+        self._start = start
+        self._effort = effort
+        self._shows = shows
+        self._places: dict[EndedLane, Key] = dict.fromkeys(lanes, start)  # of the lanes that have more tasks
+        self._found: list[Key] = []
+        self._hits = 0
+        self._at: datetime | None = None
+
+    @property
+    def has_enough(self) -> bool:
+        """Returns whether all lanes have been seen, or enough was found as far as all of them have been seen."""
+        if not self._places:
+            return True
+        horizon = max(self._places.values())
+        hits = sum(key >= horizon for key in self._found) if self._shows else self._hits
+        return hits >= self._effort.most
+
+    def next_looks(self) -> list[Asked]:
+        """Returns the looks of the next statement; notes that it begins.
+
+        The first looks into all lanes, every other one into the half that was seen least far: the newest tasks that
+        were not seen are there.
+        """
+        is_first = not self._effort.looked
+        lanes = sorted(self._places, key=self._places.__getitem__, reverse=True)
+        if not is_first:
+            lanes = lanes[: max(1, len(lanes) // 2)]
+        size = self._effort.size(len(self._found) if self._shows else self._hits)
+        size = min(2 * size, _MOST_AT_FIRST) if is_first else size
+        each = max(_LEAST_OF_LANE, size // len(lanes))
+        return [Asked(lane, self._places[lane], each) for lane in lanes]
+
+    def take_in(self, asked: Sequence[Asked], seen: Sequence[Looked]) -> None:
+        """Notes what a statement has seen, look by look."""
+        self._effort.ended(sum(of.looked for of in seen), sum(of.hits for of in seen))
+        for look, of in zip(asked, seen, strict=True):
+            self._found += of.found
+            self._hits += of.hits
+            if of.last is None or of.looked < look.most:
+                del self._places[look.lane]
+            else:
+                self._places[look.lane] = of.last
+        ends = [of.at for of in seen if of.at is not None]
+        self._at = min([*ends, *([] if self._at is None else [self._at])], default=None)
+
+    def sight(self, *, stopped: bool) -> Sight:
+        """Returns what was found as far as all lanes have been seen."""
+        reached = max(self._places.values(), default=None)
+        found = sorted(self._found, reverse=True)
+        at = self._at
         if reached is not None:
             found = [key for key in found if key >= reached]
             moment: Any = reached[0]
-            at = None if reached == start else moment
-        return Sight(found, len(found) if self.shows else hits, reached, at, stopped)
+            at = None if reached == self._start else moment
+        return Sight(found, len(found) if self._shows else self._hits, reached, at, stopped)
 
 
 @dataclass(frozen=True, slots=True)
