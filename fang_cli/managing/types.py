@@ -15,6 +15,7 @@ from fang_core.errors import UsageError
 
 if TYPE_CHECKING:
     from fang_core.flow.info import TypeInfo
+    from fang_core.flow.limits import FlowRule
     from fang_core.record import PoolInfo
 
 # Queues ---------------------------------------------------------------------------------------------------------------
@@ -142,24 +143,10 @@ def set_limits(
     tasks' class makes their key, as in `limits set exports 5 --each tenant 2 --rate 10/s`.
     """
     from fang_cli.managing import showing_types
-    from fang_core.flow.limits import Fair, FlowRule, Limit, Rate, checked_rules
+    from fang_core.flow.limits import checked_rules
     from fang_core.words.texts import printable
 
-    rules: list[FlowRule] = []
-    if n is not None:
-        rules.append(Limit(n))
-    if each is not None:
-        rules.append(Limit(each[1], by=limit_arguments.key(each[0])))
-    if rate is not None:
-        starts, per, burst = limit_arguments.rate("--rate", rate)
-        rules.append(Rate(starts, per=per, burst=burst))
-    if rate_each is not None:
-        starts, per, burst = limit_arguments.rate("--rate-each", rate_each[1])
-        rules.append(Rate(starts, per=per, burst=burst, by=limit_arguments.key(rate_each[0])))
-    if fair is not None:
-        rules.append(Fair(limit_arguments.key(fair), weights=dict(map(limit_arguments.weight, weights))))
-    elif weights:
-        raise UsageError("--weight needs --fair KEY")
+    rules = _rules(n=n, each=each, rate=rate, rate_each=rate_each, fair=fair, weights=weights)
     if rules and nothing:
         raise UsageError("--none means no limits: leave it out, or the other options")
     if not rules and not nothing:
@@ -176,6 +163,36 @@ def set_limits(
         click.echo(printable(f"instead of what {kind} declares: {showing_types.told_rules(declared)}"))
     if not is_known:
         _tell_unknown(task_type, database_url, schema)
+
+
+def _rules(
+    *,
+    n: int | None,
+    each: tuple[str, int] | None,
+    rate: str | None,
+    rate_each: tuple[str, str] | None,
+    fair: str | None,
+    weights: tuple[str, ...],
+) -> "list[FlowRule]":
+    """Returns the rules that the arguments of ``set_limits`` ask for. Raises ``UsageError``."""
+    from fang_core.flow.limits import Fair, Limit, Rate
+
+    rules: list[FlowRule] = []
+    if n is not None:
+        rules.append(Limit(n))
+    if each is not None:
+        rules.append(Limit(each[1], by=limit_arguments.key(each[0])))
+    if rate is not None:
+        starts, per, burst = limit_arguments.rate("--rate", rate)
+        rules.append(Rate(starts, per=per, burst=burst))
+    if rate_each is not None:
+        starts, per, burst = limit_arguments.rate("--rate-each", rate_each[1])
+        rules.append(Rate(starts, per=per, burst=burst, by=limit_arguments.key(rate_each[0])))
+    if fair is not None:
+        rules.append(Fair(limit_arguments.key(fair), weights=dict(map(limit_arguments.weight, weights))))
+    elif weights:
+        raise UsageError("--weight needs --fair KEY")
+    return rules
 
 
 @limits.command("remove")

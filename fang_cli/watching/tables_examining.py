@@ -1,6 +1,6 @@
 """Reads the facts for ``fang doctor`` on Postgres in statements of bounded time, and has the rules judge them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -13,7 +13,7 @@ from fang_core.errors import AccessRefused, SchemaError
 from fang_core.monitoring.checks import Check, Level, unknown
 from fang_postgres.connections.connecting import CONNECT_TIMEOUT
 from fang_postgres.health import rules
-from fang_postgres.health.facts import Clock, HealthFacts, Pooler
+from fang_postgres.health.facts import Clock, HealthFacts, Holder, Pooler, Server, TaskTable
 from fang_postgres.reports.reports import Reports
 from fang_postgres.statement import Operation
 from fang_postgres.urls.urls import address
@@ -87,27 +87,26 @@ def _database(asked: _Asked, schema: str, url: str, *, has_tables: bool) -> Iter
     yield rules.connections(server, settings)
     if not has_tables:
         return
+    yield from _unless_unread("privileges", lambda: [rules.privileges(server.role, schema, asked.read(facts.rights()))])
+    yield from _unless_unread("vacuum", lambda: _vacuum(asked.read(facts.table()), schema, settings))
+    yield from _unless_unread("indexes", lambda: [rules.indexes(schema, asked.read(facts.broken_indexes()))])
+    yield from _unless_unread("horizon", lambda: _horizon(asked.read(facts.holders()), server))
+
+
+def _unless_unread(name: str, judge: Callable[[], list[Check]]) -> list[Check]:
+    """Returns the checks; one of this name that says why, if their facts could not be read."""
     try:
-        yield rules.privileges(server.role, schema, asked.read(facts.rights()))
+        return judge()
     except _Unread as error:
-        yield unknown("privileges", str(error))
-    try:
-        table = asked.read(facts.table())
-        if table is not None:
-            yield rules.vacuum(schema, settings, table)
-            yield rules.bloat(schema, table)
-    except _Unread as error:
-        yield unknown("vacuum", str(error))
-    try:
-        yield rules.indexes(schema, asked.read(facts.broken_indexes()))
-    except _Unread as error:
-        yield unknown("indexes", str(error))
-    try:
-        holders = asked.read(facts.holders())
-        yield rules.horizon(server, holders)
-        yield rules.transactions(server, holders)
-    except _Unread as error:
-        yield unknown("horizon", str(error))
+        return [unknown(name, str(error))]
+
+
+def _vacuum(table: TaskTable | None, schema: str, settings: Mapping[str, str]) -> list[Check]:
+    return [] if table is None else [rules.vacuum(schema, settings, table), rules.bloat(schema, table)]
+
+
+def _horizon(holders: Sequence[Holder], server: Server) -> list[Check]:
+    return [rules.horizon(server, holders), rules.transactions(server, holders)]
 
 
 def _pooler(url: str) -> Pooler:

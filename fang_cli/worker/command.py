@@ -116,20 +116,21 @@ def worker(
     if not pools:
         raise UsageError("name the pools, as in fang worker app.tasks:pool; or set pools in [tool.fang]")
     if supervisor is None and processes is not None:
-        if sys.platform == "win32":
-            option = "--reload" if reloads else "--processes"
-            other = "again after a change" if reloads else "several times"
-            raise UsageError(f"{option} needs signals, which Windows lacks: start `fang worker` {other}")
-        from fang_cli.supervisor import reloading
-        from fang_cli.supervisor.process_group import Limits
-        from fang_cli.supervisor.supervisor import run_supervisor
-
-        others = [*pools, "--wait-for-database", str(wait_for_database)]
-        others += ["--log-level", log_level] if log_level is not None else []
-        others += ["--log-tracebacks"] if log_tracebacks else []
-        limits = Limits(max_tasks or inf, max_memory or inf)
-        watched = reloading.Reloading(reloading.directories_of(pools)) if reloads else None
-        ctx.exit(run_supervisor(others, processes, limits, log_level, ports, reloading=watched))
+        options = ["--wait-for-database", str(wait_for_database)]
+        options += ["--log-level", log_level] if log_level is not None else []
+        options += ["--log-tracebacks"] if log_tracebacks else []
+        ctx.exit(
+            _supervise(
+                pools,
+                options,
+                processes,
+                max_tasks=max_tasks,
+                max_memory=max_memory,
+                log_level=log_level,
+                ports=ports,
+                reloads=reloads,
+            )
+        )
     let_signals_in()
     from fang_cli.worker.running import run_worker
 
@@ -143,3 +144,28 @@ def worker(
             ports=ports,
         )
     )
+
+
+def _supervise(
+    pools: tuple[str, ...],
+    options: list[str],
+    processes: int,
+    *,
+    max_tasks: int | None,
+    max_memory: int | None,
+    log_level: str | None,
+    ports: Ports,
+    reloads: bool,
+) -> int:
+    """Runs the pools in processes of their own; ``options`` are those of each process. Returns the exit code."""
+    if sys.platform == "win32":
+        option = "--reload" if reloads else "--processes"
+        other = "again after a change" if reloads else "several times"
+        raise UsageError(f"{option} needs signals, which Windows lacks: start `fang worker` {other}")
+    from fang_cli.supervisor import reloading
+    from fang_cli.supervisor.process_group import Limits
+    from fang_cli.supervisor.supervisor import run_supervisor
+
+    limits = Limits(max_tasks or inf, max_memory or inf)
+    watched = reloading.Reloading(reloading.directories_of(pools)) if reloads else None
+    return run_supervisor([*pools, *options], processes, limits, log_level, ports, reloading=watched)
