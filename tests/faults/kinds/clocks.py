@@ -36,7 +36,7 @@ PERIOD: Final = timedelta(seconds=1)
 JUMPS: Final = (HOUR, -HOUR, 0, 10 * DAY, -10 * DAY, 1.5, -0.5, 0)
 
 
-@fault("F38", "workers' clocks an hour ahead and an hour behind, beside right ones", also=("I8",), given=GIVEN)
+@fault("F38", "workers' clocks an hour ahead and an hour behind, others right", also=("I8",), given=GIVEN)
 def wrong_clocks(trial: Trial) -> None:
     """Tasks are due, schedules tick, limits and rates hold by the database's clock, and nobody is taken for dead."""
     trial.start()

@@ -63,7 +63,7 @@ def _heeded(worker: Worker) -> list[str]:
 @fault(
     "F53 messages",
     "messages to pools whose hearts' sessions are killed, whose replies to beats are lost, and whose LISTEN is lost:"
-    f" each is heeded once, within {HEEDED} s",
+    f" each takes effect once, within {HEEDED} s",
     also=("I8",),
 )
 def tell_through_faults(trial: Trial) -> None:
@@ -107,7 +107,7 @@ def tell_through_faults(trial: Trial) -> None:
 
 @fault(
     "F53 messages behind a pooler",
-    f"messages to pools behind PgBouncer, which is restarted: each is heeded once, within {HEEDED} s",
+    f"messages to pools behind PgBouncer, which is restarted: each takes effect once, within {HEEDED} s",
     also=("I8",),
     given={"behind_pooler": True, "poll": 0.2},
 )

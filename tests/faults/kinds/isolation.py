@@ -38,7 +38,7 @@ def children(trial: Trial) -> list[int]:
 
 @fault(
     "F52",
-    "isolated tasks that kill their process, that hang, and whose process is killed, among innocents here and there",
+    "isolated tasks that kill their process, that hang, and whose process is killed, among innocent tasks",
     also=("I8",),
     given=GIVEN,
 )

@@ -53,7 +53,7 @@ def hang_under_a_limit(trial: Trial) -> None:
 
 @fault(
     "F51 without a limit",
-    "runs that hang in the same ways without a limit, until their process is told to end",
+    "runs that hang in the same ways without a limit, until their process is stopped",
     given={**SHORT, "grace_period": GRACE, "warn_after": WARN_AFTER},
 )
 def hang_without_a_limit(trial: Trial) -> None:

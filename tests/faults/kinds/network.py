@@ -45,7 +45,7 @@ def half_open_listeners(trial: Trial) -> None:
 
 @fault(
     "F19",
-    "a worker is partitioned beyond its lease, others take over, and the network heals: what it sent arrives late",
+    "a worker is partitioned beyond its lease, other workers take over, the network heals: what it sent arrives late",
     quick=True,
     also=("I8", "I9", "I10"),
     given=SHORT,
@@ -104,7 +104,7 @@ def partition(trial: Trial, mode: Mode) -> None:
 
 @fault(
     "F21",
-    "a slow network: 100 ms each way, then 250 ms, then 30 kB/s for all: nothing is lost, and nobody taken for dead",
+    "a slow network: 100 ms each way, then 250 ms, then 30 kB/s for all: nothing is lost, no pool taken for dead",
     also=("I8", "I9"),
     given=KEPT,
 )

@@ -203,7 +203,7 @@ LONGEST_POLL: Final = 5.5
 """Seconds after which an idle pool with default settings has looked again."""
 
 
-@fault("F35", "rows that become visible late, behind others that were claimed since")
+@fault("F35", "rows that become visible late, behind rows that were claimed meanwhile")
 def late_rows(trial: Trial) -> None:
     """Under load and idle; with a transaction that is longer than an idle pool waits for such, too."""
     trial.start()

@@ -58,7 +58,9 @@ def kill_at_random(trial: RedisTrial) -> None:
     trial.settle(60)
 
 
-@fault("R02", "a worker stands still for longer than its lease, and goes on with what others have", given=KEEP | SHORT)
+@fault(
+    "R02", "a worker stands still for longer than its lease, and goes on with tasks of other pools", given=KEEP | SHORT
+)
 def freeze_worker(trial: RedisTrial) -> None:
     """What it then says of its runs is a loser's word."""
     (first, *_) = frozen = trial.start()
@@ -331,7 +333,7 @@ def fill_memory(trial: RedisTrial) -> None:
 
 @fault(
     "R10",
-    "FLUSHALL while pools work: they say it, register again, and run what is inserted then",
+    "FLUSHALL while pools work: they log it, register again, and run what is inserted then",
     given=KEEP,
     modes=BOTH,
     quick=True,

@@ -52,7 +52,7 @@ class Pair(NamedTuple):
         trial.look_again()
 
 
-@fault("R11", "a replica takes over whose link was cut, with replicas=1", given=KEEP, modes=BOTH)
+@fault("R11", "a replica whose link was cut takes over, with replicas=1", given=KEEP, modes=BOTH)
 def fail_over(trial: RedisTrial) -> None:
     """An insert that has returned is there, be it a repeat; one that no replica has confirmed says so."""
     pair = _paired(trial)
@@ -76,7 +76,7 @@ def fail_over(trial: RedisTrial) -> None:
 
 @fault(
     "R14",
-    "a replica takes over whose link was cut, without replicas=:"
+    "a replica whose link was cut takes over, without replicas=:"
     f" the {UNCONFIRMED} inserts made after the cut are lost, all else runs",
     given=KEEP,
     modes=BOTH,

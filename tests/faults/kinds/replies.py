@@ -91,7 +91,7 @@ def on_completion(trial: Trial) -> None:
         trial.fleet.close()
 
 
-@fault("F20 on a beat", "the same on a beat of the heart: nobody is taken for dead", quick=True, given=SHORT)
+@fault("F20 on a beat", "the same on a heartbeat: no pool is taken for dead", quick=True, given=SHORT)
 def on_beat(trial: Trial) -> None:
     with ReplyDropper(trial.url) as dropper:
         trial.start(2, url=dropper.url)

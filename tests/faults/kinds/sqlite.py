@@ -67,7 +67,7 @@ def kill_around_transaction(trial: Trial) -> None:
     assert sorted([*effects, *parked]) == sorted(tasks), "one effect of each task, but of what was killed for good none"
 
 
-@fault("S05", "SIGKILL of all processes at once, and others start", quick=True)
+@fault("S05", "SIGKILL of all processes at once, and new ones start", quick=True)
 def kill_all(trial: Trial) -> None:
     killed = trial.start(3)
     trial.insert(60, seconds=0.3)
@@ -168,7 +168,9 @@ time.sleep(60)
 
 
 @fault(
-    "S09", "an application's transaction writes for 12 s, under a lease of 5 s: nobody is dead", given={"lease": 5.0}
+    "S09",
+    "an application's transaction writes for 12 s, under a lease of 5 s: no pool is declared dead",
+    given={"lease": 5.0},
 )
 def long_transaction(trial: SqliteTrial) -> None:
     workers = trial.start(2)
@@ -187,7 +189,7 @@ def long_transaction(trial: SqliteTrial) -> None:
         assert "database is locked" not in worker.said()
 
 
-@fault("S10", "eight processes insert one by one beside workers: nobody is refused, nobody waits for long")
+@fault("S10", "eight processes insert one by one while workers run: no insert is refused, and none waits for long")
 def eight_writers(trial: SqliteTrial) -> None:
     trial.start()
     kind = Cooperative if trial.mix == "async" else Blocking

@@ -27,7 +27,7 @@ UNLOCKED_WITHIN: Final = 2.0
 
 @fault(
     "F04",
-    "SIGSTOP past the lease, another worker goes on, SIGCONT; also where the row was removed, or inserted anew",
+    "SIGSTOP past the lease, another worker goes on, SIGCONT; also if the row was removed or inserted again",
     quick=True,
     also=("I8", "I10"),
     given=SHORT,

@@ -192,7 +192,7 @@ def reload_under_load(trial: Trial) -> None:
 
 @fault(
     "F54 hung",
-    "a process holds the GIL for ever: its supervisor kills it",
+    "a process never releases the GIL: its supervisor kills it",
     also=("I8", "I10"),
     given={**SHORT, "keep_all": True},
 )

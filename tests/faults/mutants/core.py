@@ -6,7 +6,7 @@ from tests.faults.mutants.mutant import Edit, InFault, InTest, Mutant
 
 MUTANTS: Final = (
     Mutant(
-        "flush dropped: what waits to be written at a stop is forgotten",
+        "flush dropped: a stop forgets the outcomes that are not written yet",
         [
             Edit(
                 "fang_core/pool/completer.py",
@@ -18,7 +18,7 @@ MUTANTS: Final = (
         r"left tasks held",
     ),
     Mutant(
-        "give-back charged",
+        "give-back charged: a task that goes back unrun loses a retry",
         [
             Edit(
                 "fang_core/lifecycle.py",
@@ -31,7 +31,7 @@ MUTANTS: Final = (
         r"I4 \(fenced\).* failed without a run",
     ),
     Mutant(
-        "reconcile off: what a lost reply had claimed stays held",
+        "reconcile off: tasks whose claim's reply was lost stay held",
         [
             Edit(
                 "fang_core/pool/claimer.py",
@@ -43,7 +43,7 @@ MUTANTS: Final = (
         r"did not come true",
     ),
     Mutant(
-        "who wakes a pool whose claim was sent wakes nobody: that claim may not have seen the task",
+        "waking a pool whose claim is under way has no effect, although that claim may not have seen the new task",
         [
             Edit(
                 "fang_core/pool/standby.py", "                self._again = True", "                self._again = False"
@@ -62,19 +62,19 @@ MUTANTS: Final = (
         r"was taken for lost",
     ),
     Mutant(
-        "cursor without the xid rule: what commits late is behind it",
+        "cursor without the xid rule: it passes rows that commit late",
         [Edit("fang_core/claims/cursor.py", "            self._lower(self._before(min(ended)))", "            pass")],
         InTest("tests/core/claims/test_cursor.py::test_a_row_is_found_by_the_second_claim_after_its_commit"),
         r"assert table\.claimed\[row\.number\] <= after\[1\]",
     ),
     Mutant(
-        "cursor without look-backs: a due time that was set by hand is behind it",
+        "cursor without look-backs: it passes rows whose due time was set by hand",
         [Edit("fang_core/claims/cursor.py", "(_Step(10.0, None), _Step(1.0, 10.0), _Step(0.1, 1.0))", "()")],
         InTest("tests/core/claims/test_cursor.py::test_the_ladder_finds_times_that_were_set_by_hand"),
         r"KeyError: 1000",
     ),
     Mutant(
-        "a free lock is believed after all were let go, without having been seen held since",
+        "after all locks were released at once, a free lock counts as a death before it was seen held again",
         [
             Edit(
                 "fang_core/liveness.py",
@@ -86,7 +86,7 @@ MUTANTS: Final = (
         r"assert not \{UUID",
     ),
     Mutant(
-        "what is kept is computed under a lock: a child that is forked meanwhile waits for it for ever",
+        "a cached value is computed under a lock: a child that is forked meanwhile never gets that lock",
         [
             Edit(
                 "fang_core/interpreter/kept.py",
@@ -99,19 +99,19 @@ MUTANTS: Final = (
         r"assert -14 == 1",
     ),
     Mutant(
-        "prefetch never given back: what was claimed ahead waits for long runs",
+        "prefetch never given back: tasks claimed ahead wait for long runs",
         [Edit("fang_core/claims/prefetch.py", "now - batch.at < PATIENCE", "now - batch.at < 3600 * PATIENCE")],
         InTest("tests/waking/test_patience.py::test_what_waits_behind_long_runs_is_run_by_another_pool"),
         r"only 0 of 20 tasks ran in time",
     ),
     Mutant(
-        "a free worker is believed: a pool whose loop computes claims on what it cannot start, and gives it back",
+        "free workers count even if the event loop is busy: a pool claims tasks that it must give back",
         [Edit("fang_core/claims/prefetch.py", "if target > most:", "if target > 1_000 * most:")],
         InTest("tests/core/claims/test_sharing.py::test_pools_that_come_later_run_what_waits_in_others"),
         r"assert sum\(table\.claims\) <= len\(computes\)",
     ),
     Mutant(
-        "signals are a pool's alone: an application's handler is not called",
+        "a pool takes signals for itself: the application's handler is not called",
         [
             Edit(
                 "fang_core/pool/signals.py",
@@ -123,7 +123,7 @@ MUTANTS: Final = (
         r"\['wake'\], \[\]",
     ),
     Mutant(
-        "payloads are not compared at insert: a value that comes back as another is written",
+        "payloads are not compared at insert: a value that reads back as another one is written",
         [Edit("fang_core/tasks/payloads/changes.py", "if not _is_same(value, read, hints):", "if False:")],
         InTest("tests/core/tasks/test_changes.py::test_what_would_come_back_as_something_else_is_refused"),
         r"DID NOT RAISE",
@@ -141,13 +141,13 @@ MUTANTS: Final = (
         r"RuntimeError|different loop",
     ),
     Mutant(
-        "wait_for_database: what may have been written is sent again",
+        "wait_for_database: a statement that may have been executed is sent again",
         [Edit("fang_core/turns.py", "isinstance(error, NotConnected |", "isinstance(error, BackendError |")],
         InTest("tests/core/test_turns.py::test_only_what_was_certainly_not_written_waits"),
         r"assert not True",
     ),
     Mutant(
-        "interrupt without the handshake: neither side looks what the other does",
+        "interrupt without the handshake: interrupter and worker do not check each other's state",
         [
             Edit("fang_threaded/interrupting.py", "if worker.current is run and not run.held_back and", "if"),
             Edit(
@@ -171,7 +171,7 @@ MUTANTS: Final = (
         r"assert \[Success\(\)\] == \[Cancelled|did not come true",  # it may also leave a lock held
     ),
     Mutant(
-        "a hung run is never told of",
+        "a hung run is never reported",
         [
             Edit(
                 "fang_core/pool/telling/hung.py",
@@ -183,7 +183,7 @@ MUTANTS: Final = (
         "Empty",
     ),
     Mutant(
-        "a blocked event loop is never told of",
+        "a blocked event loop is never reported",
         [
             Edit(
                 "fang_core/pool/telling/hung.py",
@@ -195,7 +195,7 @@ MUTANTS: Final = (
         "did not come true in time",
     ),
     Mutant(
-        "a limit that is not charged: what timed out is given back",
+        "a time limit charges nothing: a task that timed out is given back",
         [
             Edit(
                 "fang_core/runs/interrupted.py",
@@ -209,7 +209,7 @@ MUTANTS: Final = (
         r"I5 \(counted\): .* ran, and its end charged nothing",
     ),
     Mutant(
-        "a supervisor kills nobody who holds the GIL",
+        "a supervisor does not kill a process that holds the GIL",
         [Edit("fang_cli/supervisor/process.py", "self.silent >= report.lease", "self.silent >= 1_000 * report.lease")],
         InFault("F54 hung", "threaded"),
         r"it did not come true",
@@ -252,7 +252,7 @@ MUTANTS: Final = (
         r"a server that was killed has no successor",
     ),
     Mutant(
-        "children heed SIGHUP, which all processes of a service may be sent",
+        "children react to SIGHUP, which all processes of a service may be sent",
         [
             Edit("fang_isolation/child.py", "for number in SIGNALS:", "for number in SIGNALS[:2]:"),
             Edit(
@@ -265,7 +265,7 @@ MUTANTS: Final = (
         r"a run did not outlive its server",
     ),
     Mutant(
-        "a child keeps the descriptors that its server has of the children before it",
+        "a child keeps the descriptors that its server has for earlier children",
         [
             Edit(
                 "fang_isolation/fork_server.py",
@@ -289,7 +289,7 @@ MUTANTS: Final = (
         r"a child took 0\.\d+ s of a processor",
     ),
     Mutant(
-        "a fork server stays after its pool's process has ended, as long as a fork of the application's lives",
+        "a fork server outlives its pool's process while a process that the application forked still runs",
         [Edit("fang_isolation/fork_server.py", "in_child(self, ForkServer._let_go)", "pass")],
         InTest(
             "tests/isolation/test_starting.py"
@@ -304,7 +304,7 @@ MUTANTS: Final = (
         r"assert ends\(|assert False",
     ),
     Mutant(
-        "a supervisor never gives up processes that take long to start and then die",
+        "a supervisor never gives up on processes that take long to start and then die",
         [Edit("fang_cli/supervisor/deaths.py", "max(len(self._at), self.in_a_row)", "len(self._at)")],
         InTest(
             "tests/cli/test_deaths.py::test_a_process_that_dies_whenever_it_has_started_is_given_up_however_long_it_takes_to_start"
@@ -318,7 +318,7 @@ MUTANTS: Final = (
         r"assert \[False\] == \[True\]",
     ),
     Mutant(
-        "a suspect is charged where the system has no thread to start its child",
+        "a suspect is charged if no thread can be started for its child",
         [
             Edit(
                 "fang_isolation/isolation.py",
@@ -333,7 +333,7 @@ MUTANTS: Final = (
         r"did not come true in time",
     ),
     Mutant(
-        "a worker that could not be replaced counts as free for ever",
+        "a worker that could not be replaced keeps counting as free",
         [Edit("fang_threaded/workers.py", "self._do_without(successor)", "pass")],
         InTest(
             "tests/conformance/test_stats_and_resize.py"
@@ -342,13 +342,13 @@ MUTANTS: Final = (
         r"did not come true in time",
     ),
     Mutant(
-        "`fang dev` starts its worker when the database is there, and not ahead",
+        "`fang dev` starts its worker only after the database",
         [Edit("fang_cli/supervisor/standby.py", "if self._pid is None or number != NUMBER or", "if True or")],
         InTest("tests/cli/test_dev.py::test_a_task_runs_the_page_shows_it_and_ctrl_c_leaves_nothing"),
         r"assert ticks_at_start\(worker\) <=|assert \d+ <= \d+",
     ),
     Mutant(
-        "a worker that is started ahead imports the application as it was then",
+        "a worker that is started ahead imports the application at once, and misses later changes",
         [
             Edit(
                 "fang_cli/worker/standing_by.py",
@@ -360,7 +360,7 @@ MUTANTS: Final = (
         r"assert taken is not None|FileNotFoundError",
     ),
     Mutant(
-        "a worker that is started ahead, and that nobody takes, is not waited for",
+        "a worker that is started ahead and never used is not waited for at the end",
         [
             Edit(
                 "fang_cli/supervisor/standby.py",
@@ -372,7 +372,7 @@ MUTANTS: Final = (
         r"DID NOT RAISE",
     ),
     Mutant(
-        "a key of limits tells a masked field that makes it",
+        "a key of limits shows the masked field from which it is made",
         [
             Edit(
                 "fang_core/masking/keys.py",
@@ -404,7 +404,7 @@ MUTANTS: Final = (
         r"assert 'Judged\.by_value: refused",
     ),
     Mutant(
-        "the page shows a key of limits that tells a masked field",
+        "the page shows a key of limits that is made from a masked field",
         [
             Edit(
                 "fang_web/pages/limiting.py",
@@ -422,13 +422,13 @@ MUTANTS: Final = (
         r"too many values to unpack",
     ),
     Mutant(
-        "the page leaves a condition out that it does not know, and changes more tasks than somebody meant",
+        "the page ignores a condition that it does not know, and changes more tasks than the address asks for",
         [Edit("fang_web/filters.py", "if name not in _CONDITIONS and name not in besides:", "if False:")],
         InTest("tests/web/test_tasks.py::test_a_change_with_a_condition_that_does_not_exist_is_not_made"),
         r"assert \(\d+, 0\) == \(400, 1\)",
     ),
     Mutant(
-        "a pool spins on a full type: it asks for a slot as if it had only missed its turn",
+        "a pool spins on a full type: it asks for a slot as if it had just missed its turn",
         [
             Edit(
                 "fang_core/claims/lanes.py",
@@ -440,13 +440,13 @@ MUTANTS: Final = (
         r"assert \d+ <= 45",
     ),
     Mutant(
-        "a lifespan that hangs at its end is named nowhere",
+        "a lifespan that hangs at its end is not named in the log",
         [Edit("fang_core/pool/lifespan.py", "        timer.start()", "        pass")],
         InTest("tests/conformance/test_stopping.py::test_a_lifespan_that_blocks_the_event_loop_is_named"),
         r"it did not come true in time",
     ),
     Mutant(
-        "no beat asks about a run in its first second: it hears late of a cancel that nobody notifies of",
+        "no beat asks about a run in its first second: without a notification the run learns late that it is cancelled",
         [Edit("fang_core/pool/control.py", "RUNNING_FOR: Final = 0.1", "RUNNING_FOR: Final = 0.7")],
         InTest(
             "tests/core/pool/test_control.py"
@@ -455,7 +455,7 @@ MUTANTS: Final = (
         r"assert \[\] == \[",
     ),
     Mutant(
-        "a beat waits for a second after the one before is done, however long that took",
+        "a beat begins a second after the previous one ended, however long that one took",
         [Edit("fang_core/pool/heartbeat.py", "max(APART, self._tried + EVERY - now)", "EVERY")],
         InTest("tests/core/pool/test_heartbeat.py::test_beats_begin_a_second_apart_however_long_they_take"),
         r"assert 1\.3 == 1\.0",
@@ -494,7 +494,7 @@ MUTANTS: Final = (
         r"it did not come true in time",
     ),
     Mutant(
-        "an idle thread that ends late is taken for a run that was left",
+        "an idle thread that ends late counts as an abandoned run",
         [Edit("fang_threaded/workers.py", "return min(len(workers), busy + self._held())", "return len(workers)")],
         InTest(
             "tests/threaded/test_stopping.py::test_a_thread_without_a_run_that_ends_late_is_not_taken_for_a_run",

@@ -6,7 +6,7 @@ from tests.faults.mutants.mutant import Edit, InFault, InTest, Mutant
 
 MUTANTS: Final = (
     Mutant(
-        "fence dropped: an outcome is written whoever holds the task",
+        "fence dropped: an outcome is written even if another pool holds the task",
         [
             Edit(
                 "fang_postgres/sql/outcomes.py",
@@ -23,7 +23,7 @@ MUTANTS: Final = (
         r"I4 \(fenced\): .* while its run went on",
     ),
     Mutant(
-        "rescue by age: a run of three seconds is taken away",
+        "rescue by age: a task is taken away after three seconds of its run",
         [
             Edit(
                 "fang_postgres/sql/liveness.py",
@@ -97,7 +97,7 @@ MUTANTS: Final = (
         r"one effect of each task",
     ),
     Mutant(
-        "plan guard off: slow claims are noticed, and plans stay as they are",
+        "plan guard off: slow claims are noticed, but plans do not change",
         [Edit("fang_postgres/planner_guard.py", "return now < self._until", "return False")],
         InTest("tests/postgres/test_guard.py::TestInTheTrap::test_claims_come_out_of_the_trap"),
         r"ValueError: .* is not in list",
@@ -109,7 +109,7 @@ MUTANTS: Final = (
         r'invalid input syntax for type .*"NULL"',
     ),
     Mutant(
-        "on a full server callers fail instead of waiting for the connections that there are",
+        "on a full server callers fail instead of waiting for one of the queue's connections",
         [Edit("fang_postgres/connections/places.py", "if self.taken <= 1:", "if self.taken:")],
         InTest("tests/postgres/test_places.py::test_on_a_full_server_callers_wait_for_the_connections_that_there_are"),
         r"assert False",
@@ -157,7 +157,7 @@ MUTANTS: Final = (
         r"AssertionError",
     ),
     Mutant(
-        "own snapshot: a claim counts what runs as it was when the claim began",
+        "own snapshot: a claim counts runs by the snapshot from its own beginning",
         [
             Edit("alembic/versions/0005_flow.py", "LANGUAGE plpgsql VOLATILE AS", "LANGUAGE plpgsql STABLE AS"),
             Edit("alembic/versions/0006_monitoring.py", "LANGUAGE plpgsql VOLATILE AS", "LANGUAGE plpgsql STABLE AS"),
@@ -166,7 +166,7 @@ MUTANTS: Final = (
         r"the limits of limited were exceeded",
     ),
     Mutant(
-        "a slot is kept by a dead pool: what crashed counts until it has ended",
+        "a dead pool keeps its slots: a crashed task counts until it has ended",
         [
             Edit(
                 "alembic/versions/0005_flow.py",
@@ -183,7 +183,7 @@ MUTANTS: Final = (
         r"assert \[\] == \[UUID",
     ),
     Mutant(
-        "a pause is the pools' alone: claims that they make all the same take tasks",
+        "only pools heed a pause: the claim statement still takes tasks of a paused type",
         [
             Edit(
                 "fang_postgres/sql/flow.py",
@@ -207,7 +207,7 @@ MUTANTS: Final = (
         r"the rate was exceeded by",
     ),
     Mutant(
-        "the form of a claim that knows nothing of rates takes tasks of types that have some",
+        "the form of a claim without rates takes tasks of types that have rates",
         [Edit("fang_postgres/sql/flow.py", '"<OF_FORM>": "NOT s.is_rated AND ",', '"<OF_FORM>": "",')],
         InTest(
             "tests/postgres/test_lane_gates.py::test_a_claim_that_knows_nothing_of_rates_takes_nothing_of_a_type_with_one"
@@ -215,7 +215,7 @@ MUTANTS: Final = (
         r"assert \(\[ClaimedTask",
     ),
     Mutant(
-        "a claim whose keys others have filled meanwhile says that there is nothing to claim",
+        "a claim whose keys other pools have filled meanwhile reports that there is nothing to claim",
         [
             Edit(
                 "fang_postgres/sql/flow.py",
@@ -227,7 +227,7 @@ MUTANTS: Final = (
         r"assert \(\[\], 1\) == \(\[\], ",
     ),
     Mutant(
-        "a tick is judged by a stale timetable: nobody looks whether its schedule was changed",
+        "a tick goes by a stale timetable: the statement does not check whether the schedule has changed",
         [
             Edit(
                 "fang_postgres/sql/stored_ticks.py",
@@ -244,7 +244,7 @@ MUTANTS: Final = (
         r"assert \('ticked'",
     ),
     Mutant(
-        "the period of a unique task is looked up, and no index decides between two inserts",
+        "the period of a unique task is looked up without an index that decides between two inserts",
         [
             Edit(
                 "alembic/versions/0005_flow.py",
@@ -257,7 +257,7 @@ MUTANTS: Final = (
         r"assert|did not",
     ),
     Mutant(
-        "an insert that takes the period back that it has begun takes back another hash's, too",
+        "an insert that takes back its own period also takes back that of another hash",
         [
             Edit(
                 "fang_postgres/sql/uniques.py",
@@ -270,7 +270,7 @@ MUTANTS: Final = (
         r"assert \[\] ==",
     ),
     Mutant(
-        "a migration that waits for a lock does not say for whose",
+        "a migration that waits for a lock does not say which session holds it",
         [Edit("fang_postgres/lock_waits.py", "        if found - last:\n", "        if last - found:\n")],
         InTest("tests/postgres/test_lock_waits.py::test_it_says_who_holds_the_lock_and_waits_on"),
         r"did not come true|Timeout|assert",

@@ -15,7 +15,7 @@ _SENT_AGAIN: Final = """\
 
 MUTANTS: Final = (
     Mutant(
-        "Redis, fence dropped: an outcome is written whoever holds the task",
+        "Redis, fence dropped: an outcome is written even if another pool holds the task",
         [
             Edit(
                 "fang_redis/scripts/complete.lua",
@@ -27,7 +27,7 @@ MUTANTS: Final = (
         r"a loser's word counted|did not come true",
     ),
     Mutant(
-        "Redis, orphans stay orphans: a rescue takes nothing back",
+        "Redis, a rescue takes nothing back: the tasks of a dead pool stay held",
         [
             Edit(
                 "fang_redis/pools/liveness.py",
@@ -39,7 +39,7 @@ MUTANTS: Final = (
         r"I7 \(bounded recovery\)|did not come true",
     ),
     Mutant(
-        "Redis, a pool that has beaten since it was looked at is rescued all the same",
+        "Redis, a pool is rescued although it has beaten since the watcher's last look",
         [
             Edit(
                 "fang_redis/pools/liveness.py",
@@ -70,25 +70,25 @@ MUTANTS: Final = (
         r"AssertionError|assert not",
     ),
     Mutant(
-        "Redis, a beat begins with a write that a full memory refuses",
+        "Redis, a beat begins with a write that is refused when the memory is full",
         [Edit("fang_redis/scripts/beat.lua", "admit()\n", "call('HSET', P..'meta', '-', 1)\n")],
         InTest("tests/redis/test_heart.py::test_a_full_memory_stops_no_heart"),
         r"memory is full",
     ),
     Mutant(
-        "Redis, a restart of the server is not noticed",
+        "Redis, a pool does not notice a restart of the server",
         [Edit("fang_redis/scripts/beat.lua", "if known[1] ~= run or not whole", "if not known[1] or not whole")],
         InTest("tests/redis/test_heart.py::test_a_restart_casts_doubt_on_free_locks"),
         r"assert .* < 60",
     ),
     Mutant(
-        "Redis, lost data are not noticed",
+        "Redis, a pool does not notice that the data are lost",
         [Edit("fang_redis/pools/heart.py", "if former is not None and former != epoch:", "if former == '':")],
         InFault("R10", "threaded"),
         r"did not come true",
     ),
     Mutant(
-        "Redis, replicas are not waited for",
+        "Redis, inserts do not wait for replicas",
         [
             Edit("fang_redis/operations.py", '("WAIT", replicas,', '("WAIT", 0,'),
             Edit("fang_redis/operations.py", "if confirmed < self.replicas:", "if confirmed < 0:"),
@@ -97,13 +97,13 @@ MUTANTS: Final = (
         r"\d+ inserts had returned, and the failover has lost them",
     ),
     Mutant(
-        "Redis, what a pool holds and does not know is held for ever",
+        "Redis, tasks that a pool holds without knowing it stay held",
         [Edit("fang_redis/scripts/reconcile.lua", "if not known[id] then", "if known[id] == 0 then")],
         InFault("R14", "threaded"),
         r"did not come true within 60 s",
     ),
     Mutant(
-        "Redis, a pool that an insert claims for is woken in place of all others",
+        "Redis, an insert that claims for one pool wakes none of the other pools",
         [Edit("fang_redis/scripts/prelude.lua", "return number > 1 or number == 1 and", "return number > 0 and")],
         InTest("tests/redis/test_handing.py::test_other_pools_that_wait_are_woken"),
         r"assert 0 == 1",
@@ -121,7 +121,7 @@ MUTANTS: Final = (
         r"assert 1 == 0",
     ),
     Mutant(
-        "Redis, a pool does not hear that a claim is lost which went along with an insert",
+        "Redis, a pool does not learn that the reply to a claim that went along with an insert is lost",
         [
             Edit(
                 "fang_redis/connections/handing.py",
@@ -135,7 +135,7 @@ MUTANTS: Final = (
         r"assert 'no reply' not in",
     ),
     Mutant(
-        "Redis, a server that evicts keys is taken",
+        "Redis, a server that evicts keys is accepted",
         [
             Edit(
                 "fang_redis/connections/checking.py",
@@ -159,7 +159,7 @@ MUTANTS: Final = (
         r"TwinExists|not enough values to unpack",
     ),
     Mutant(
-        "Redis, a full memory takes the tasks of ticks and of moves",
+        "Redis, tasks of ticks and of moves are inserted although the memory is full",
         [
             Edit(
                 "fang_redis/scripts/write.lua",
@@ -174,7 +174,7 @@ MUTANTS: Final = (
         r"DID NOT RAISE",
     ),
     Mutant(
-        "Redis, an insert is in doubt when only the reply to the claim that it took along is lost",
+        "Redis, an insert counts as unknown if only the reply to its claim is lost",
         [
             Edit(
                 "fang_redis/connections/handing.py",

@@ -6,7 +6,7 @@ from tests.faults.mutants.mutant import Edit, InFault, InTest, Mutant
 
 MUTANTS: Final = (
     Mutant(
-        "SQLite, fence dropped: an outcome is written whoever holds the task",
+        "SQLite, fence dropped: an outcome is written even if another pool holds the task",
         [
             Edit(
                 "fang_sqlite/tasks/completing.py",
@@ -18,25 +18,25 @@ MUTANTS: Final = (
         r"an outcome was written over the run of another pool",
     ),
     Mutant(
-        "SQLite, a claim does not look for others in place of rows that it fails: its pool waits beside due tasks",
+        "SQLite, a claim does not replace the rows that it fails: its pool waits although tasks are due",
         [Edit("fang_sqlite/tasks/claiming.py", "if len(taken) == len(found):", "if True:")],
         InTest("tests/sqlite/test_spoilt_rows.py::test_a_claim_takes_others_in_place_of_those_that_it_fails"),
         r"assert",
     ),
     Mutant(
-        "SQLite, one text that is no UTF-8 stops whoever reads its row",
+        "SQLite, one text that is not UTF-8 stops every reader of its row",
         [Edit("fang_sqlite/connections/transaction.py", "if not _is_undecodable(error):", "if True:")],
         InTest("tests/sqlite/test_spoilt_rows.py::test_upkeep_and_completions_go_on_beside_text_that_is_no_utf8"),
         r"Could not decode to UTF-8",
     ),
     Mutant(
-        "SQLite, one spoilt schedule stops the ticks of all others",
-        [Edit("fang_sqlite/tasks/schedules.py", "spoilt[name] = error", "raise")],
+        "SQLite, one corrupt schedule stops the ticks of all other schedules",
+        [Edit("fang_core/backends/schedule_rows.py", "spoilt[name] = error", "raise")],
         InTest("tests/sqlite/test_spoilt_rows.py::test_a_class_whose_schedule_is_spoilt_makes_no_tick"),
         r"cannot be read",
     ),
     Mutant(
-        "SQLite, a pool that has beaten since it was looked at is rescued all the same",
+        "SQLite, a pool is rescued although it has beaten since the watcher's last look",
         [
             Edit(
                 "fang_sqlite/pools/rescuing.py",
@@ -48,19 +48,19 @@ MUTANTS: Final = (
         r"assert",
     ),
     Mutant(
-        "SQLite, a heart waits for whoever writes, and does not beat meanwhile",
+        "SQLite, a heart waits for the writer of the file, and does not beat meanwhile",
         [Edit("fang_sqlite/pools/heart.py", "WRITES_WITHIN: Final = 0.2", "WRITES_WITHIN: Final = 3600.0")],
         InTest("tests/sqlite/test_pulse.py::test_a_pool_beats_while_somebody_writes_and_says_later_what_it_has_to_say"),
         r"assert not True",
     ),
     Mutant(
-        "SQLite, a child of a fork keeps its parent's lock file open",
+        "SQLite, a forked child keeps its parent's lock file open",
         [Edit("fang_sqlite/pools/pulse.py", "        in_child(self, PulseFile._close)\n", "")],
         InTest("tests/sqlite/test_pulse.py::test_a_child_of_a_pool_that_has_died_does_not_keep_its_lock"),
         r"assert not True",
     ),
     Mutant(
-        "SQLite, a child of a fork connects beside its copies of its parent's connections",
+        "SQLite, a forked child connects while it has copies of its parent's connections",
         [
             Edit(
                 "fang_sqlite/connections/file.py",
@@ -74,7 +74,7 @@ MUTANTS: Final = (
         r"assert 1 == 0",
     ),
     Mutant(
-        "SQLite, a gate that keeps nobody waiting",
+        "SQLite, a gate that lets all writers pass at once",
         [
             Edit(
                 "fang_sqlite/connections/gate.py",
@@ -88,7 +88,7 @@ MUTANTS: Final = (
         r"assert not True",
     ),
     Mutant(
-        "SQLite, nobody looks whether the file is still where it was",
+        "SQLite, transactions do not check whether the file is still at its path",
         [
             Edit(
                 "fang_sqlite/connections/file.py",
@@ -100,13 +100,13 @@ MUTANTS: Final = (
         r"I1 \(nothing lost\)|did not come true",
     ),
     Mutant(
-        "SQLite, pools are woken by the processes of others only when they look at the file",
+        "SQLite, inserts of other processes wake no pool: each waits for its next look at the file",
         [Edit("fang_sqlite/listening/waking.py", "        if reached:\n", "        if not reached:\n")],
         InTest("tests/sqlite/test_waking.py::test_what_pools_are_told_reaches_all_who_listen"),
         r"assert False",
     ),
     Mutant(
-        "SQLite, no look at the file: what an application's own transaction inserts wakes nobody",
+        "SQLite, no look at the file: inserts in an application's own transaction wake no pool",
         [
             Edit(
                 "fang_sqlite/listening/ear.py",
@@ -118,7 +118,7 @@ MUTANTS: Final = (
         r"assert False",
     ),
     Mutant(
-        "SQLite, what a run wrote is committed although it has lost its task",
+        "SQLite, the writes of a run that has lost its task are committed",
         [
             Edit(
                 "fang_sqlite/connections/callers.py",
@@ -133,13 +133,13 @@ MUTANTS: Final = (
         r"assert \(.*\) == \(0, 0\)",
     ),
     Mutant(
-        "SQLite, a call that fails leaves a half of it in its caller's transaction",
+        "SQLite, a call that fails leaves half of its writes in its caller's transaction",
         [Edit("fang_sqlite/connections/callers.py", """            tx.run(f"ROLLBACK TO {_SAVEPOINT}")\n""", "")],
         InTest("tests/sqlite/test_callers.py::test_a_call_that_fails_leaves_the_rest_of_the_transaction_as_it_was"),
         r"assert \(2, 1\) == \(1, 1\)",
     ),
     Mutant(
-        "SQLite, orphans stay orphans: a rescue takes nothing back",
+        "SQLite, a rescue takes nothing back: the tasks of a dead pool stay held",
         [
             Edit(
                 "fang_sqlite/pools/rescuing.py",
@@ -151,7 +151,7 @@ MUTANTS: Final = (
         r"I7 \(bounded recovery\)|did not come true",
     ),
     Mutant(
-        "SQLite, a log that was removed while it was in use is not noticed",
+        "SQLite, the queue does not notice that the log was removed while in use",
         [Edit("fang_sqlite/connections/file.py", "self._log is None or self._found_log() == self._log", "True")],
         InTest(
             "tests/sqlite/test_file.py"
@@ -160,7 +160,7 @@ MUTANTS: Final = (
         r"DID NOT RAISE",
     ),
     Mutant(
-        "SQLite, in a copy of the file the pools that ran when it was made live on for their leases",
+        "SQLite, in a copy of the file, pools that ran when it was made count as alive until their leases end",
         [Edit("fang_sqlite/pools/pulse.py", "        return NO_FILE", "        return Seen()")],
         InTest(
             "tests/sqlite/test_pulse.py::test_in_a_copy_of_the_database_the_pools_are_dead_that_ran_when_it_was_made"
@@ -168,7 +168,7 @@ MUTANTS: Final = (
         r"assert \[\[\], \[\], \[\]\] ==",
     ),
     Mutant(
-        "SQLite, a beat during which its pool is deregistered makes the pool's file again",
+        "SQLite, a beat during which its pool is deregistered creates the pool's file again",
         [
             Edit(
                 "fang_sqlite/pools/heart.py",

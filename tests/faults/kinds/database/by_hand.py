@@ -11,7 +11,7 @@ from tests.faults.registry import BOUND, SHORT, fault
 from tests.faults.trial import Trial
 
 
-@fault("F29 migrations", "fang migrate again and again, back by a revision and forth, while pools work", also=("I8",))
+@fault("F29 migrations", "fang migrate repeatedly, one revision back and forth, while pools work", also=("I8",))
 def migrate_while_working(trial: Trial) -> None:
     workers = trial.start(2)
     inserted = len(trial.insert(100, seconds=0.01))
