@@ -17,22 +17,28 @@ _ASK_AGAIN: Final = 0.2  # seconds
 
 @contextmanager
 def cut_after(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
-    """Cuts the connection after ``seconds``, unless the block ends before: a wait in the block then fails."""
+    """Cuts the connection after ``seconds``, unless the block ends before: a wait in the block then fails.
+
+    If no thread can be started, the block has only the limits of the connection itself: a pool that could not beat
+    would lose its tasks to others.
+    """
     timer = threading.Timer(seconds, cut, [connection])
     timer.daemon = True
-    timer.start()
+    has_timer = _starts(timer)
     try:
         yield
     finally:
-        timer.cancel()
-        timer.join()  # from here on another connection may get the number of the socket
+        if has_timer:
+            timer.cancel()
+            timer.join()  # from here on another connection may get the number of the socket
 
 
 def connect_within(seconds: float, connect: Callable[[], psycopg.Connection[Any]]) -> psycopg.Connection[Any]:
     """Returns what ``connect`` returns; raises what it raises, or ``psycopg.OperationalError`` after ``seconds``.
 
     An application's engine may wait for minutes, and looking up a host's name has no timeout at all. After ``seconds``
-    the call is left alone, on its own thread; a connection that it still makes is closed.
+    the call is left alone, on its own thread; a connection that it still makes is closed. If no thread can be started,
+    this waits for the call, however long that takes.
     """
     attempt: Future[psycopg.Connection[Any]] = Future()
 
@@ -48,13 +54,26 @@ def connect_within(seconds: float, connect: Callable[[], psycopg.Connection[Any]
             else:
                 connection.close()
 
-    threading.Thread(target=work, name="fang-connecting", daemon=True).start()
+    if not _starts(threading.Thread(target=work, name="fang-connecting", daemon=True)):
+        return connect()
     try:
         return attempt.result(seconds)
     except TimeoutError:
         if attempt.cancel():
             raise psycopg.OperationalError(f"no connection within {seconds:g} s") from None
         return attempt.result()
+
+
+def _starts(thread: threading.Thread) -> bool:
+    """Starts the thread; returns False at the limit of threads, or if the interpreter is ending.
+
+    Python 3.12.0 to 3.12.2 start no thread once the main one has ended, though threads and ``atexit`` functions go on.
+    """
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def cancel(connection: psycopg.Connection[Any], seconds: float) -> None:

@@ -37,14 +37,18 @@ class Gate:
     def enter(self, seconds: float) -> bool:
         """Returns whether this process has the gate, until ``leave``; waits for so long at most.
 
-        Raises ``OSError`` if the lock files cannot be opened.
+        It does not wait if no thread can be started for that, as at the limit of threads. Raises ``OSError`` if the
+        lock files cannot be opened.
         """
         if self._held is not None:  # an exception from outside has hit a thread that had just entered
             return True
         until = time.monotonic() + seconds
         while not self._enter_at_once():
             if self._waiter is None:
-                self._waiter = _Waiter(_Pair(self._directory))
+                try:
+                    self._waiter = _Waiter(_Pair(self._directory))
+                except RuntimeError:  # SQLite's own lock is waited for without a thread
+                    return False
             if not self._waiter.ends_within(until - time.monotonic()):
                 return False
             self._held = self._waiter.locked()

@@ -99,6 +99,20 @@ def test_one_who_gives_up_leaves_the_gate_to_the_others(gates: Callable[[], Gate
     assert second.enter(PATIENT)
 
 
+def test_without_a_thread_to_wait_on_it_does_not_wait(
+    gates: Callable[[], Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    first, second = gates(), gates()
+    assert first.enter(0)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert not second.enter(PATIENT)
+    first.leave()
+    assert second.enter(PATIENT)
+
+
 def test_a_gate_whose_files_somebody_removes_makes_them_again(gates: Callable[[], Gate], tmp_path: Path) -> None:
     first, second = gates(), gates()
     for gate in (first, second):

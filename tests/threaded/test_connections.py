@@ -129,6 +129,20 @@ def test_a_heart_waits_for_a_connection_no_longer_than_for_an_answer(monkeypatch
     eventually(lambda: "fang-connecting" not in [thread.name for thread in threading.enumerate()])
 
 
+def test_a_heart_beats_though_no_thread_can_be_started(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit of threads, or in Python 3.12.0 to 3.12.2 once the main thread has ended."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with Queue(url) as queue:
+        heart = queue._connections.heart(True)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):  # the first one connects
+            assert not drive(heart.beat(BeatRequest(uuid4(), False))).registered
+        drive(heart.close())
+
+
 def test_a_connection_that_comes_too_late_is_closed(url: str) -> None:
     come, late = threading.Event(), psycopg.connect(url)
 
