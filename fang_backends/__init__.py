@@ -1,4 +1,4 @@
-"""Makes a queue of a URL, whatever backend the URL names: for the command, the page, and applications that are told."""
+"""Makes a queue of a URL, whatever backend the URL names: for the command, the page, and applications."""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from fang_backends.queues import async_queue_of, queue_of
     from fang_backends.urls import Engine, engine_of
 else:
-    # Whoever only asks which backend a URL names needs none of what queues need.
+    # To ask which backend a URL names needs none of the modules that queues need.
     __getattr__ = lazily(
         __name__,
         {

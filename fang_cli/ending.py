@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 ENDED_BY_SIGTERM: Final = 128 + signal.SIGTERM
 
 HELD: Final = () if sys.platform == "win32" else (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
-"""What the supervisor of ``fang worker --processes`` is told by; their default action would end or stop it."""
+"""The signals that control the supervisor of ``fang worker --processes``; their default action would end or stop it."""
 
 _COUNTS_AGAIN_AFTER: Final = 1.0  # seconds, as for running pools: see fang_core.pool.signals
 _COMMAND: Final[list[int]] = []  # the pid of the command's process

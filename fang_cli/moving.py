@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fang_core.tasks.selecting.filter import TaskFilter
 
 _SHOWN: Final = 10
-"""The most tasks that stay, and the most names, that are told one by one."""
+"""How many tasks that stay, and how many names, are listed one by one at most."""
 
 _SAME: Final = "--from and --to are the same queue"
 

@@ -147,7 +147,7 @@ class RowsLocked(BackendError):
     """Another session has locked rows, or the whole table, for too long. Try again.
 
     Attributes:
-        written: ids of the outcomes that found their row and were written all the same; nothing else was.
+        written: ids of the outcomes that found their row and were written nevertheless; nothing else was.
         locked: ids of the outcomes whose rows are locked, if that is known.
     """
 

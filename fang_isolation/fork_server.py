@@ -357,7 +357,7 @@ def _exit_with(live: Any) -> None:
     code = 1
     try:
         code = live()
-    except Exception:  # noqa: BLE001 - it is told where a child of multiprocessing tells it
+    except Exception:  # noqa: BLE001 - it is reported as a child of multiprocessing reports it
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
     finally:

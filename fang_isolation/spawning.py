@@ -18,7 +18,7 @@ STATUS_WITHIN: Final = 1.0
 """Seconds that a server has to tell the exit code of a child that has ended."""
 
 UNKNOWN: Final = 255
-"""The exit code of a child whose own nobody could tell, as in multiprocessing."""
+"""Stands for the exit code of a child if it is unknown, as in multiprocessing."""
 
 
 class OneProcess(SpawnContext):

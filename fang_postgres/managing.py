@@ -124,7 +124,7 @@ def _change(
             continue
         if read is None and not new.declared and new.changed is None:
             return old, UNLIMITED
-        # Another one may have made the change meanwhile; what this one has settled must not go on all the same.
+        # Another caller may have made the change meanwhile; the settling that this call began must end nevertheless.
         is_settled = settled is not None and read is not None and read.settling_until == settled
         if (yield operations.write_limits(task_type, read, new, remark, settled=is_settled, notify=notify)):
             return old, new.settings

@@ -160,8 +160,8 @@ def options(schema: str) -> dict[str, Any]:
 def transaction(database: UrlOrEngine, schema: str, *, writes: bool = True) -> Iterator[Connection]:
     """Begins a transaction in which a migration can run: it may write and has no timeout, whatever the role's defaults.
 
-    With ``writes=False`` it works on a standby too. If ``database`` is a URL, a warning in the log says for whom it
-    waits; an Engine may have no connection to spare for that.
+    With ``writes=False`` it works on a standby too. If ``database`` is a URL, a warning in the log says for which
+    sessions it waits; an Engine may have no connection to spare for that.
     """
     with _typed(checked_schema(schema)), (engine := _engine(database)).connect() as connection:
         connection.execution_options(isolation_level="READ COMMITTED")

@@ -17,7 +17,7 @@ TASK_COLUMNS: Final = tuple(name for name in Task._fields if name not in {"confl
 COUNTERS: Final = ("started", "arrived", "finished", "retried", "failed", "cancelled", "lost", "rescued")
 SUMS: Final = ("queue_s", "run_s", "cpu_s", "worker_s")
 HISTOGRAMS: Final = ("queue", "run")
-"""The columns of ``fang_stats`` beside its key."""
+"""The columns of ``fang_stats`` besides its key."""
 
 
 def channel(schema: str) -> str:

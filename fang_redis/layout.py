@@ -1,6 +1,6 @@
 """Names the keys of a queue on Redis, and says what each of them holds. The scripts build the same names.
 
-All names begin with ``{name}:``, so that a queue lies in one slot of a Cluster, and its scripts may build names.
+All names begin with ``{name}:``, so that a queue has one slot of a Cluster, and its scripts may build names.
 
 =========================  ========  ==================================================================================
 key                        type      holds
@@ -24,7 +24,7 @@ key                        type      holds
 ``unique``                 hash      the hash of a unique task that waits or runs -> its id
 ``unclaimed``              hash      the hash of a task that is unique until it is claimed -> its id
 ``periods``                hash      the hash of a unique task that counts for a time -> ``ID INSERTED UNTIL``; UNTIL is
-                                     ``inf`` for ever
+                                     ``inf`` without an end
 ``period_of``              hash      the id of such a task -> its hash
 ``period_ends``            zset      the hash of each that counts for a time with an end -> UNTIL
 ``managed:TYPE``           hash      what holds for a task type: its ``row`` as JSON, and a ``version``, another one
@@ -79,7 +79,7 @@ LEVEL: Final = re.compile(r"(\d)([-rs])\d*[:=](.*)", re.DOTALL)
 """Takes a level to pieces: the digit of its priority, the mark without what follows it, and the kind."""
 
 MOST_ROWS: Final = 1_000
-"""How many tasks one script writes at most, since the server serves nobody else meanwhile."""
+"""How many tasks one script writes at most, since the server answers no other client meanwhile."""
 
 
 class Keys:
@@ -125,4 +125,4 @@ LATE: Final = "l"
 """The same for all tasks of the type that follows, wherever they are: its limits, or its free slots, have changed."""
 
 TOLD: Final = "t"
-"""The pool whose id follows is told something: its heart beats at once."""
+"""The pool whose id follows has a message: its heart beats at once."""

@@ -120,7 +120,7 @@ class Replicated:
     """Writes, after which the connection waits until this many replicas have them. ``yield from`` returns the reply as
     it is.
 
-    Raises ``BackendUnavailable`` if they have not within ``REPLICATED_WITHIN``; what was written stays all the same.
+    Raises ``BackendUnavailable`` if they have not within ``REPLICATED_WITHIN``; what was written stays nevertheless.
     """
 
     step: Operation[Any] | Together[Any]

@@ -135,7 +135,7 @@ def pairs(reply: Sequence[str] | Mapping[str, str]) -> Mapping[str, str]:
 def task_of(task_id: str, reply: Sequence[str] | Mapping[str, str], errors: Iterable[str] = ()) -> Task:
     """Returns the task in a hash, with these entries of its list of errors.
 
-    What another client has spoilt has a value all the same, the one that scripts take for it: see ``look`` in
+    What another client has spoilt gets the value that scripts take for it: see ``look`` in
     ``scripts/prelude.lua``. So it can be listed, changed and removed; claims are strict.
     """
     hash_ = pairs(reply)

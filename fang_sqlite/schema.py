@@ -13,7 +13,7 @@ OLDEST_SQLITE: Final = (3, 38, 0)
 """From this version on JSON is always there, and so are ``RETURNING`` and ``STRICT``."""
 
 POOL_ID: Final = "length(id) = 16"
-"""Whether the id of a pool is one. Others may write other rows: no process beats for them, and nobody can name them."""
+"""Whether the id of a pool is one. Other programs may write rows with other ids: no process beats for them."""
 
 DUE: Final = "state IN ('new', 'retried')"
 ENDED: Final = "state IN ('failed', 'finished', 'cancelled')"

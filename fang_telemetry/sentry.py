@@ -37,7 +37,7 @@ class Sentry(Events):
 
     Give one object to a pool twice: ``WorkerPool(queue, middleware=[sentry.run], events=[sentry])``. The middleware
     opens an isolation scope, so that tags and breadcrumbs of one run are not seen by another one; the hook sends. A run
-    whose payload cannot be read, or that is isolated in a child process, has no scope, and is sent all the same.
+    whose payload cannot be read, or that is isolated in a child process, has no scope, and is sent nevertheless.
 
     Args:
         retries: whether failures that lead to another run are sent too, as warnings. The last failure is an error.

@@ -183,7 +183,7 @@ def _headers(parameters: Parameters, choosing: _Choosing, masks: Masks) -> None:
         if not equals or not name.strip():
             raise BadRequest("header is a name and a value: tenant=acme")
         if name.strip() in masks:
-            raise BadRequest("header names one that is masked, in which nobody can search here")
+            raise BadRequest("header names one that is masked, which cannot be searched here")
         headers[name.strip()] = value.strip()
     if headers:
         words = ", ".join(f"{name}={value}" for name, value in headers.items())
@@ -205,5 +205,5 @@ def _payload(parameters: Parameters, choosing: _Choosing, masked: frozenset[str]
     masks = masks_of(kind, masked) if kind else masks_of_all(masked)
     if masks.touch(payload):
         hint = "" if kind else "; with a kind, only what is masked in its class counts"
-        raise BadRequest(f"payload names a field that is masked, in which nobody can search here{hint}")
+        raise BadRequest(f"payload names a field that is masked, which cannot be searched here{hint}")
     choosing.add(("payload", text), ("payload", payload), f"whose payload contains {text}")

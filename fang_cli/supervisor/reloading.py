@@ -17,7 +17,7 @@ from fang_core.logs import SafeLogger
 logger = SafeLogger("fang_cli")
 
 _STEP: Final = 50
-"""Milliseconds without another change after which changes are told."""
+"""Milliseconds without another change after which changes are reported."""
 
 _DEBOUNCED: Final = 1_000
 """The most milliseconds for which changes that go on and on are held back."""

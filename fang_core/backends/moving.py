@@ -301,4 +301,4 @@ def _released_in(queue: MovableQueue, ids: Iterable[UUID]) -> set[UUID]:
         if not aside:
             return done
         done |= queue.moving.exchange([(task, released(task)) for task in aside])
-    raise StaleTask("tasks that are set aside are changed by somebody else again and again: run the move again")
+    raise StaleTask("another client keeps changing the tasks that are set aside: run the move again")

@@ -1,7 +1,7 @@
 """Moves everything but tasks from one queue to another: schedules, pauses, and limits that were set by hand.
 
 It calls what applications call, on both queues, and never changes what the target has already: that is named, and
-stays. Pauses and limits are copied, since both queues are to heed them. A schedule must not tick in both, so that one
+stays. Pauses and limits are copied, since they must hold in both queues. A schedule must not tick in both, so that one
 which is stored in the source takes these steps:
 
 1. it is put into the target so that it never ticks, and paused there if it is paused;
@@ -222,7 +222,7 @@ _COMPARED: Final = (
     *("kind", "options", "cron", "every", "at", "tz", "overlap", "missed", "missed_within", "jitter"),
     "pause_on_failure",
 )
-"""What two schedules that tick alike have in common, beside their payload and their end."""
+"""What two schedules that tick alike have in common, besides their payload and their end."""
 
 
 def _is_same(info: ScheduleInfo, there: ScheduleInfo) -> bool:

@@ -19,7 +19,7 @@ from fang_core.tasks.stored import stored_row
 from fang_core.words.moments import EARLIEST
 
 READ_AGAIN_AFTER: Final = 10.0
-"""Seconds after which schedules and the backend's clock are read again if nobody tells of a change."""
+"""Seconds after which schedules and the backend's clock are read again if no notification of a change arrives."""
 
 TRY_AGAIN_AFTER: Final = 60.0
 """Seconds after which ticks of classes are tried again that the backend, or the class itself, has refused."""

@@ -22,7 +22,7 @@ OnWake: TypeAlias = Callable[[LateRows | None], None]
 """Is called with None after ordinary inserts."""
 
 OnTold: TypeAlias = Callable[[UUID], None]
-"""Is called with the id of a pool that is told something by another process, and hears it with its next beat."""
+"""Is called with the id of a pool that has a message from another process, which its next beat reads."""
 
 OnListenLost: TypeAlias = Callable[[BackendError], None]
 """Is called with the reason if inserts cannot wake the pool for a while."""

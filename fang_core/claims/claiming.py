@@ -132,7 +132,7 @@ class Claims:
     def _manage(self, managed: tuple[str, ...]) -> None:
         self.lanes.add(managed)
         self.serving.leave_out(self.lanes)
-        # Once such a type is no longer managed, what waited meanwhile lies behind every place.
+        # Once such a type is no longer managed, tasks that waited meanwhile are behind every place.
         self._cursor.keep(self.serving.served.difference(self.lanes))
 
     def lane_request(

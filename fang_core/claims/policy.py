@@ -446,7 +446,7 @@ class ClaimPolicy:
         self.look_at_all()
 
     def failed(self) -> None:
-        """Notes that a step failed: a claim may have been committed all the same, with tasks unknown to the pool."""
+        """Notes that a step failed: a claim may have been committed nevertheless, with tasks unknown to the pool."""
         self._claims.forget()
         self._reconcile_at = float("-inf")
         self._empty = None

@@ -1,6 +1,6 @@
 """Decides when a pool claims suspects that must run alone, and how large its claims are while suspects are about.
 
-It is pure: times are seconds of one monotonic clock. ``suspects`` has the rule of who may be tried with whom.
+It is pure: times are seconds of one monotonic clock. ``suspects`` has the rule which suspects may be tried together.
 
 Claimed tasks that must not run at the same time as a suspect of the pool go back. So the claim after one that brought
 such tasks is for a single task, and after each claim without them the next may be twice as large: if suspects that must

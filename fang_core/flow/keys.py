@@ -11,7 +11,7 @@ By = str | tuple[str, ...] | Callable[[Any], Any]
 """What makes the key of a task: one of its fields, several fields, or a function that is called with the task."""
 
 MOST_BYTES: Final = 500
-"""A longer key is replaced by its hash: two indexes hold the key beside the task type."""
+"""A longer key is replaced by its hash: two indexes hold the key next to the task type."""
 
 NO_KEY: Final = ""
 """The lane of tasks whose type is managed, and whose class has no key."""

@@ -11,7 +11,7 @@ Declared = Mapping[str, Sequence[FlowRule]]
 
 
 def effective(declared: Declared, changed: Sequence[FlowRule] | None) -> FlowSettings:
-    """Returns what holds: ``changed`` if a person has set something, and be it nothing, else what classes declare.
+    """Returns what holds: ``changed`` if a person has set limits, even none, else what classes declare.
 
     Of each class there is only what the pool declares that started last. Classes of a type may differ if pools of
     several releases or applications run: then the strictest holds.

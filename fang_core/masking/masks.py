@@ -12,7 +12,7 @@ HIDDEN: Final = "**********"
 """Stands in place of what is hidden, as pydantic writes a secret."""
 
 DEFAULT_MASKED: Final = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "credential")
-"""Fields whose names contain one of these are never shown, unless the page is told otherwise."""
+"""Fields whose names contain one of these are never shown, unless the page is configured otherwise."""
 
 MOST_DEPTH: Final = 200
 """How deeply a payload is looked into: ours are nested less deeply, and those of others may end Python's stack."""

@@ -21,7 +21,7 @@ TEXT_BYTES: Final = 500
 DETAILS_BYTES: Final = 8_000
 """The most bytes of ``details``, as JSON."""
 KEPT: Final = 10_000
-"""Entries that are kept where nobody can remove them by SQL; older ones are forgotten. On Postgres they stay."""
+"""How many entries are kept on backends other than Postgres, which keeps all; older ones are removed."""
 MOST_LISTED: Final = 500
 """The most entries of one list."""
 

@@ -111,6 +111,6 @@ def aside(counts: Sequence[TaskCount]) -> Check | None:
     if not waiting:
         return None
     told = sum_of(waiting, lambda count: count.count)
-    text = f"tasks that a move to another queue has set aside, so that nobody runs them: {told}"
+    text = f"tasks that a move to another queue has set aside, so that no pool runs them: {told}"
     remedy = f"if no fang move is running, run the same one again; fang tasks list --type {ASIDE}, then fang why ID"
     return Check("moving", Level.WARNING, text, remedy)

@@ -29,7 +29,7 @@ class Cause(StrEnum):
     HOLDER_SILENT = "holder_silent"
     """The pool that holds it gives no sign of life: other pools take it back."""
     FETCHED_BY_HAND = "fetched_by_hand"
-    """A queue has fetched it, and whoever did works on it."""
+    """A queue has fetched it by hand, and its caller works on it."""
     CANCEL_REQUESTED = "cancel_requested"
     """It was asked to end, and goes on."""
     SUSPECT = "suspect"

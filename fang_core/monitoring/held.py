@@ -81,7 +81,7 @@ def cancel_requested(facts: Facts, task: Task) -> Found | None:
     request, holder = task.cancel_request, facts.holder
     if request is None or holder is None:
         return None
-    by, reason = named(request.get("by", "somebody")), named(request.get("reason", ""))
+    by, reason = named(request.get("by", "someone")), named(request.get("reason", ""))
     when = as_time(request.get("at"))
     asked = f"{by} asked{f' at {at(when)}' if when else ''} that it be cancelled{f' ({reason})' if reason else ''}"
     place = f" at {facts.run.place}" if facts.run.place else ""

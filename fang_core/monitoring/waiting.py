@@ -355,7 +355,7 @@ def older_transaction(facts: Facts, task: Task) -> Found | None:
         Cause.OLDER_TRANSACTION,
         f"{pool_names(able_pools(facts))} can run it, and will within {span(_LOOKED_BACK_WITHIN)}; "
         f"{session_name(facts, session, the='the')} has written something and not ended, which makes claims slow.",
-        f"If nobody needs it: SELECT pg_terminate_backend({session.pid})",
+        f"If it is not needed: SELECT pg_terminate_backend({session.pid})",
         since=session.since,
         until=facts.now + _LOOKED_BACK_WITHIN,
         details=of_session(session),

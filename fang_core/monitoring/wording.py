@@ -28,7 +28,7 @@ def at(time: datetime) -> str:
 
 START_A_WORKER: Final = "Start a worker: fang worker MODULE:POOL"
 """What to do if no pool can run the task."""
-ISOLATE: Final = "If it kills its processes, find out why; isolation='process' runs it where it harms nobody else."
+ISOLATE: Final = "If it kills its processes, find out why; isolation='process' runs it where it harms no other task."
 """What to do about a task under which pools have died."""
 
 

@@ -340,7 +340,7 @@ class PoolBase(Uncopyable, ABC, Generic[Q]):
                 self._linger(lifetime, None)
             else:
                 self.is_clean = await lifetime.leave(deadline)
-        except BaseException:  # a cancellation, or Ctrl-C: the caller no longer waits, the pool stops all the same
+        except BaseException:  # a cancellation, or Ctrl-C: the caller no longer waits, the pool stops nevertheless
             self._linger(lifetime, stop_by)
             raise
         finally:

@@ -19,7 +19,7 @@ class Interrupt(StrEnum):
     TIME_LIMIT = "time limit"
     """The run took longer than its timeout. If it ends by this, it has failed with ``TimedOut``."""
     CANCELLED = "cancelled"
-    """Somebody has cancelled the task. It does not run again, unless the run asks for that."""
+    """The task was cancelled. It does not run again, unless the run asks for that."""
     SHUTDOWN = "shutdown"
     """The pool stops, and its grace period is over; asyncio only. If the run ends by this, its task is given back."""
     LOST = "lost"
@@ -95,7 +95,7 @@ class uninterruptible:  # noqa: N801 - it is called like a function
     The exception comes when the block ends: in a thread at its end, in asyncio at the next ``await``. If another
     exception ends the block, that one propagates, and the interruption follows a little later if the run goes on.
     Without an interruption, and outside of a run, the block changes nothing. Blocks may be nested. A run that stays in
-    one for longer than the pool's ``stuck_after`` counts as stuck all the same.
+    one for longer than the pool's ``stuck_after`` counts as stuck nevertheless.
     """
 
     def __enter__(self) -> None:

@@ -42,7 +42,7 @@ class Overlap(StrEnum):
         SKIP: inserts nothing.
         QUEUE_ONE: inserts nothing if that task waits. If it runs, the tick waits for its end; of several ticks that
             come meanwhile, the latest does.
-        CANCEL_RUNNING: cancels that task, and inserts its own at once: a run that does not heed its interruption goes
+        CANCEL_RUNNING: cancels that task, and inserts its own at once: a run that ignores its interruption goes
             on while the new one runs.
     """
 
@@ -197,7 +197,7 @@ def checked_moment(name: str, value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise UsageError(f"{name} lies too far away") from None
+        raise UsageError(f"{name} is too far away") from None
 
 
 def zone_name(zone: tzinfo) -> str:

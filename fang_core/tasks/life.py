@@ -84,7 +84,7 @@ def _text(told: object) -> str:
 
 def _asked(request: Mapping[str, Any]) -> Moment:
     reason = _text(request.get("reason"))
-    text = f"{_text(request.get('by')) or 'somebody'} asked to cancel it{f': {reason}' if reason else ''}"
+    text = f"{_text(request.get('by')) or 'someone'} asked to cancel it{f': {reason}' if reason else ''}"
     return Moment(as_time(request.get("at")), text, is_bad=True)
 
 

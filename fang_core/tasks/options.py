@@ -67,7 +67,7 @@ class InsertOptions(TypedDict, total=False):
     claims the task then cancels it. The class's unless given."""
 
     headers: Annotated[dict[str, str], PlainValidator(checked_headers)] | None
-    """Texts that travel with the task beside its payload: ``current_run().headers``. They do not count when tasks
+    """Texts that travel with the task, apart from its payload: ``current_run().headers``. They do not count when tasks
     are compared. 8,192 bytes at most, keys and values together. ``Queue(inject=...)`` adds to them."""
 
 

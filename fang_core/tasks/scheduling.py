@@ -113,7 +113,7 @@ def backfill_call(name: str, start: datetime, end: datetime, overlap: str, rules
 
 
 SHOWN: Final = 5
-"""How many of the next ticks ``list`` shows unless it is told."""
+"""How many of the next ticks ``list`` shows by default."""
 _MOST_SHOWN: Final = 100
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -175,7 +175,7 @@ class QueueSchedules:
         connection: Any = None,
         **options: Unpack[InsertOptions],
     ) -> ScheduleInfo:
-        """Stores a schedule, or changes the one of this name; pools heed it at once.
+        """Stores a schedule, or changes the one of this name; it takes effect at once.
 
         Returns it as it is stored. Its ``upcoming`` is empty: ``list`` finds the next ticks.
 
@@ -341,7 +341,7 @@ class AsyncQueueSchedules:
         connection: Any = None,
         **options: Unpack[InsertOptions],
     ) -> ScheduleInfo:
-        """Stores a schedule, or changes the one of this name; pools heed it at once.
+        """Stores a schedule, or changes the one of this name; it takes effect at once.
 
         Returns it as it is stored. Its ``upcoming`` is empty: ``list`` finds the next ticks.
 

@@ -12,7 +12,7 @@ from fang_core.tasks.insertion import NewTask, refuse_terms
 from fang_core.tasks.options import COLUMNS, checked_options
 
 _BESIDE: Final = ("uniq_hash", "expires", "lane")
-"""What a task of a schedule has beside its id, its payload, its kind and the options in ``COLUMNS``."""
+"""What a task of a schedule has besides its id, its payload, its kind and the options in ``COLUMNS``."""
 
 
 def stored_options(row: NewTask) -> dict[str, Any]:

@@ -91,7 +91,7 @@ SET_SUMMING: Final = set_for_transaction(READING | {"statement_timeout": "5s"})
 
 SET_MONITORING: Final = set_for_transaction({"lock_timeout": "100ms"})
 """Limits how long a pool waits to write its history and what it does now, on connections that claims and outcomes need.
-Its rows are its own: whoever makes it wait has locked the table, and may hold that for an hour."""
+Its rows are its own: it only waits if a session has locked the table, which may last for an hour."""
 
 SLOW_STATEMENT: Final = (
     "a claim or a completion took %.3f s, perhaps because of a wrong plan: plans are guarded for up to %.0f s; "

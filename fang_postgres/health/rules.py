@@ -31,7 +31,7 @@ BLOATED: Final = 5.0
 """From how many bytes on a table is bloated if it is so many times as large as its rows."""
 
 ROW_OVERHEAD: Final = 40.0
-"""Bytes of a row beside its values: its header, its pointer, and what alignment costs."""
+"""Bytes of a row besides its values: its header, its pointer, and what alignment costs."""
 
 LONG: Final = 600.0
 VERY_LONG: Final = 86_400.0
@@ -258,7 +258,7 @@ def _holder(holder: Holder) -> str:
 
 def _end_of(holder: Holder) -> str:
     if holder.kind == "slot":
-        return f"if nobody needs it any more: SELECT pg_drop_replication_slot('{_literal(holder.name)}')"
+        return f"if it is no longer needed: SELECT pg_drop_replication_slot('{_literal(holder.name)}')"
     if holder.kind == "prepared":
         return f"ROLLBACK PREPARED '{_literal(holder.name)}', or COMMIT PREPARED"
     return f"SELECT pg_terminate_backend({holder.name}); and give its role an idle_in_transaction_session_timeout"

@@ -1,7 +1,7 @@
 """Builds the statement that reads all that decides why a task is not running, in one snapshot.
 
 Each fact is a subquery of its own on the one row of the task, with its condition in its own WHERE: what does not
-concern the task is not read. As joins, with the conditions in ON, they were computed all the same, and it took 75 to
+concern the task is not read. As joins, with the conditions in ON, they were computed in any case, and it took 75 to
 100 ms. The only value in the statement is the task's id.
 
 What pools count with fresh snapshots behind locks (see ``flow``) is read here as the statement's snapshot has it.

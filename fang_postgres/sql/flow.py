@@ -1,12 +1,12 @@
 """Builds the claim of tasks of one managed type: one that is paused, or has limits, rates or fairness.
 
 What runs is counted from the rows in progress, so a slot is free at the moment at which its row leaves that state,
-whoever moves it: nothing can drift or leak. Rules that this form follows, each learned from a race or a plan:
+whatever moves it: nothing can drift or leak. Rules that this form follows, each learned from a race or a plan:
 
 - A count by the statement's own snapshot exceeds a limit: another claim may have committed since. So the statement
   first takes a lock, and then counts by a VOLATILE function, whose queries take snapshots of their own.
 - The locks are advisory, for the transaction, tried and never waited for: one for a type that has a limit or a rate of
-  its own, else one of ``_STRIPES`` for the key. No row is hot, nobody deadlocks, a dead pool leaves no lock behind. A
+  its own, else one of ``_STRIPES`` for the key. No row is hot, nothing deadlocks, a dead pool leaves no lock behind. A
   lock for each key, or stripes of each type, could fill the server's lock table: then others fail, too.
 - Keys are found by a skip scan that begins behind the key served last: rows that cannot start are never walked, and
   keys take turns.

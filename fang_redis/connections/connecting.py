@@ -55,10 +55,10 @@ _SETTINGS: Final = frozenset(
         *("socket_keepalive_options", "encoder_class", "parser_class"),
     }
 )
-"""What is taken from a URL or a client, beside the settings of TLS; all else is ours, or its pool's."""
+"""What is taken from a URL or a client, besides the settings of TLS; all else is ours, or its pool's."""
 
 _PARAMETERS: Final = frozenset({"db", "username", "password", "client_name", "socket_keepalive", "socket_read_size"})
-"""What a URL may say behind its question mark, beside the settings of TLS."""
+"""What a URL may say after its question mark, besides the settings of TLS."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ Sent = TypeVar("Sent")
 
 
 Reply: TypeAlias = Callable[[], Awaitable[Sequence[Any]]]
-"""Returns the replies to commands that somebody else has sent. Raises ``BackendError``."""
+"""Returns the replies to commands that another caller has sent. Raises ``BackendError``."""
 
 
 OnOffer: TypeAlias = Callable[[Any, HandOver], None]

@@ -64,7 +64,7 @@ class Subscribers:
         self._subscribers.pop(store, None)
 
     def hear(self, message: str) -> None:
-        """Calls those whom a message of the queue's channel concerns; ``fang_redis.layout`` says what there may be."""
+        """Calls the pools that a message of the queue's channel concerns; ``fang_redis.layout`` lists the messages."""
         kind, of = message[:1], message[1:]
         for task_types, on_wake, on_told, _ in tuple(self._subscribers.values()):
             if kind == WOKEN and of in task_types:

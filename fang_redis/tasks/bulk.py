@@ -32,7 +32,7 @@ _HELD, _ENDED = frozenset({TaskState.IN_PROGRESS}), frozenset(TERMINAL_STATES)
 
 
 _CHANGED_AT_ONCE: Final = 100
-"""How many tasks one script changes, since the server serves nobody else meanwhile: some milliseconds."""
+"""How many tasks one script changes, since the server answers no other client meanwhile: some milliseconds."""
 
 _LEAST: Final = 20
 """How many tasks a batch looks at first, at least."""

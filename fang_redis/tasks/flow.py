@@ -123,7 +123,7 @@ class Flow:
                 return claim
             if seen.managed.settings.is_limited and not seen.stands:
                 _LOGGER.warning(
-                    "the limits of type %r are written anew: another client has written to them", request.task_type
+                    "the limits of type %r are written again: another client has written to them", request.task_type
                 )
                 yield from self._change(request.task_type, lambda managed, _: None)
                 continue

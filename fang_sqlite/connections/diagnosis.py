@@ -95,7 +95,7 @@ def diagnosed(error: sqlite3.Error, path: Path, *, waited: float | None = None) 
 def diagnosed_os(error: OSError, path: Path) -> BackendError:
     """Returns our error for one of the system's, with the files next to a database."""
     reason = error.strerror or type(error).__name__
-    what = f"{path.name}: the files beside it cannot be used ({reason})"
+    what = f"{path.name}: the files next to it cannot be used ({reason})"
     if error.errno in _FULL:
         return BackendError(f"{path.name}: the disk is full, and nothing was written: make room")
     if error.errno in {errno.EACCES, errno.EPERM}:

@@ -36,7 +36,7 @@ AT_THE_GATE: Final = 5.0
 process that has the gate may have been stopped."""
 
 WITHOUT_GATE: Final = 30.0
-"""Seconds for which the gate, once it has kept somebody waiting in vain, is only passed if nobody has it."""
+"""Seconds for which the gate, once a caller has waited for it in vain, is only passed if it is free."""
 
 ASKS_EVERY_MS: Final = 1
 """How often a writer asks for SQLite's lock. SQLite itself would ask ten times a second after a while, and never meet
@@ -345,7 +345,7 @@ class File:
 
     def _without_log(self) -> str:
         return (
-            f"{self._log_path} was removed while it was in use, and the next call connects anew: take SQLite's backup"
+            f"{self._log_path} was removed while it was in use, and the next call connects again: take SQLite's backup"
             " if this process copies or reads the file itself, which lets go of SQLite's locks"
         )
 

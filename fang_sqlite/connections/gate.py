@@ -6,7 +6,7 @@ by ``flock``, which the kernel frees when a process dies. Who holds ``turn`` is 
 gets that twice while another one waits.
 
 The gate makes waiting fair, and protects nothing: writers that do not know it, such as the application's own, are kept
-out by SQLite's lock. Who has waited for the gate in vain may write all the same.
+out by SQLite's lock. A caller that has waited for the gate in vain may write nevertheless.
 """
 
 import fcntl

@@ -1,4 +1,4 @@
-"""Defines a transaction as functions on tasks, types and schedules get it: with its time, and whom to notify after it.
+"""Defines a transaction as functions on tasks, types and schedules get it, with its time and its notifications.
 
 They are plain functions of one connection, whatever thread calls them, and neither begin nor end the transaction. The
 one who runs them commits, and then sends the notifications noted here: a rollback must send none.

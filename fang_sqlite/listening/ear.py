@@ -16,7 +16,7 @@ LOOK_EVERY: Final = 0.1
 """Seconds between two looks whether something was committed, while a pool waits."""
 
 MISS_EVERY: Final = 1.0
-"""Seconds between two looks whether somebody has removed the socket."""
+"""Seconds between two checks whether the socket was removed."""
 
 AGAIN_AFTER: Final = 1.0
 """Seconds after which it tries again to listen."""

@@ -34,7 +34,7 @@ class Seen(NamedTuple):
 
 NO_FILE: Final = Seen(claims_lock=True)
 """What is seen of a pool that has no file. One that lives makes it again with its next beat; in a copy of the database
-none does, and nobody has to wait for the lease of the pools that ran when it was made."""
+none does, and their tasks need not wait for the lease of the pools that ran when it was made."""
 
 
 class PulseFile:

@@ -33,7 +33,7 @@ ORPHANED: Final = f"""SELECT DISTINCT pool_id FROM fang_tasks
   WHERE pool_id IS NOT NULL AND state = 'in_progress' AND pool_id NOT IN (SELECT id FROM fang_pools WHERE {POOL_ID})"""
 
 SPOILT: Final = f"SELECT 1 FROM fang_pools WHERE NOT {POOL_ID}"
-"""Finds records of pools that nobody can name."""
+"""Finds records of pools whose ids are none."""
 
 _RECORD: Final = "SELECT stopping, workers, max_crashes, isolated_kinds FROM fang_pools WHERE id = ?"
 

@@ -20,7 +20,7 @@ NO_ROOM: Final = 50 * MIB
 """Free bytes of the file system from which on it is nearly full, and full."""
 
 LONG_LOG: Final = 256 * MIB
-"""Bytes of a log that somebody keeps from being cut."""
+"""Bytes of a log above which a reader seems to keep it from being cut."""
 
 LOOKS_FOR: Final = 2.0
 """Seconds for which it checks the pages of the file."""
@@ -99,7 +99,7 @@ def _disk(path: Path) -> Check:
         free, size = shutil.disk_usage(path.parent).free, path.stat().st_size
     except OSError as error:
         return unknown("disk", error.strerror or type(error).__name__)
-    text = f"{free // MIB:,} MiB are free beside the file of {size / MIB:,.1f} MiB"
+    text = f"{free // MIB:,} MiB are free on its disk; the file takes {size / MIB:,.1f} MiB"
     level = Level.ERROR if free < NO_ROOM else Level.WARNING if free < LITTLE_ROOM else Level.OK
     return Check("disk", level, text, "" if level is Level.OK else "make room on the file system, or move the file")
 

@@ -81,7 +81,7 @@ def fold(tx: Transaction, folded: Folded) -> None:
 
 
 _ANYBODY: Final = UUID(int=1)
-"""Stands for the pool, of whatever id, that has written a row which nobody has added up."""
+"""Stands for the pool, of whatever id, that has written a row which is not added up yet."""
 
 
 def _written_minutes(tx: Transaction, limit: int) -> list[int]:

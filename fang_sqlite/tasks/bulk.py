@@ -23,7 +23,7 @@ from fang_sqlite.records import MICROSECOND
 from fang_sqlite.tasks import flow, inserting, uniques
 
 MOST: Final = 100
-"""The most tasks of a batch, in which nobody else can write: removing them takes 6 ms, retrying them 11."""
+"""The most tasks of a batch, during which no other connection can write: removing them takes 6 ms, retrying them 11."""
 
 LOOK_SECONDS: Final = 0.005
 """The time after which a batch looks no further for tasks that match."""

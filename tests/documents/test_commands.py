@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 
 HEAD = """# The command `fang`
 
-<!-- Made from the command's help by tests/documents/test_commands.py: UPDATE_GOLDEN=1 writes it anew. -->
+<!-- Made from the command's help by tests/documents/test_commands.py: UPDATE_GOLDEN=1 writes it again. -->
 
 `pip install 'fang-tasks[cli]'` brings it. Every command has `--help`. For a misspelt word it
 suggests the most similar one. An error is one line on stderr that begins with `fang:`, and an [exit code](#exit-codes).

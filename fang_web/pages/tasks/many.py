@@ -79,7 +79,7 @@ VERBS: Final = {
         Verb(
             "retry",
             "retried",
-            "Ended tasks begin anew, and are due now; tasks that wait for a retry are due now.",
+            "Ended tasks start over, and are due now; tasks that wait for a retry are due now.",
             frozenset({*TERMINAL_STATES, TaskState.RETRIED}),
             frozenset({TaskState.FAILED, TaskState.RETRIED}),
             Role.OPERATOR,

@@ -54,4 +54,4 @@ def test_an_end_tells_what_nothing_before_it_has_told(changes: dict[str, Any], e
 def test_a_row_that_another_program_wrote_has_a_life(told: dict[str, Any]) -> None:
     task = task_of(errors=[told, "text"], cancel_request={"reason": 5})
     assert [each.at for each in failed_attempts(task)] == [None]
-    assert "somebody asked to cancel it: 5" in texts(task)
+    assert "someone asked to cancel it: 5" in texts(task)
