@@ -68,8 +68,10 @@ def as_text(value: Any) -> str | None:
         case datetime():
             return value.astimezone(UTC).isoformat()
         case timedelta():
-            # Each part with its sign: IntervalStyle sql_standard would give them all that of the first.
-            return f"{value.days:+d} days {value.seconds:+d} secs {value.microseconds:+d} microseconds"
+            # Each part with its sign: IntervalStyle sql_standard would give them all that of the first. In hours: a day
+            # would be one of the session's TimeZone, which has 23 or 25 hours when clocks are moved.
+            hours, seconds = value.days * 24 + value.seconds // 3600, value.seconds % 3600
+            return f"{hours:+d} hours {seconds:+d} secs {value.microseconds:+d} microseconds"
         case list() | tuple():
             # Not as Postgres writes arrays, in which NULL is a text if array_nulls is off; see _list_of.
             return json.dumps([as_text(each) for each in value], ensure_ascii=False)

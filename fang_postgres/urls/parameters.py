@@ -123,7 +123,10 @@ _HINTS: Final = {
 
 _NO_HINT: Final = "leave it out; a setting of the server is written options=-c name=value"
 
-_OURS: Final = {name.lower(): value.lower() for name, value in SETTINGS.items()} | {"transaction_timeout": "0"}
+_OURS: Final = {name.lower(): value.lower() for name, value in SETTINGS.items() if name != "TimeZone"} | {
+    "transaction_timeout": "0"
+}
+"""Settings that must not be set otherwise. A zone may be, since Fang's own takes its place without any effect."""
 
 _OPTION: Final = re.compile(r"(?:\\.|\S)+")
 

@@ -37,6 +37,7 @@ OURS: Final = {
     "DateStyle": "ISO, DMY",
     "IntervalStyle": "postgres",
     "array_nulls": "on",
+    "TimeZone": "UTC",
     "jit": "off",
 }
 
