@@ -203,10 +203,23 @@ def as_schedule(value: str | Schedule) -> Schedule:
     raise UsageError(f"a schedule is a pattern, a Cron or a ScheduleOnce, not {type(value).__name__}")
 
 
+_OF_THE_MACHINE: Final = frozenset({"localtime", "local", "posixrules", "Factory"})
+"""Names in a zone database that mean another zone on each machine, or none."""
+
+
 def zone_of(tz: str | tzinfo) -> tzinfo:
-    """Returns the zone of this name. Raises ``UsageError`` if there is none, or it is one of pytz."""
+    """Returns the zone of this name.
+
+    Raises ``UsageError`` if there is none, it is one of pytz, or it is another zone on each machine: the pools of two
+    machines would make the ticks at different times.
+    """
     if hasattr(tz, "localize"):
         raise UsageError("zones of pytz do not know skipped and repeated times; give the zone's name")
+    name = tz if isinstance(tz, str) else getattr(tz, "key", None)
+    if name in _OF_THE_MACHINE:
+        raise UsageError(f"the time zone {name!r} is another one on each machine; give a name like 'Europe/Berlin'")
+    if isinstance(name, str) and name.startswith("right/"):
+        raise UsageError(f"the time zone {name!r} counts leap seconds, which no clock here does: give {name[6:]!r}")
     if isinstance(tz, tzinfo):
         return tz
     try:

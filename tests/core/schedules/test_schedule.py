@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from functools import cache
+from importlib import resources
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from fang_core import Cron, ScheduleOnce, UsageError
 from fang_core.schedules.schedule import Every, as_schedule
+from fang_core.schedules.stored import schedule_spec
 from tests.core.schedules.walking import MICROSECOND, ticks, ticks_back
 from tests.effort import at_most
 from tests.examples import as_often
@@ -403,6 +405,22 @@ def test_a_pattern_is_text(pattern: Any) -> None:
 def test_an_unknown_zone_is_refused(name: Any) -> None:
     with pytest.raises(UsageError, match=r"^there is no time zone .*; give a name like 'Europe/Berlin'$"):
         Cron("@daily", name)
+
+
+@pytest.mark.parametrize("name", ["localtime", "local", "posixrules", "Factory"])
+def test_a_zone_that_is_another_one_on_each_machine_is_refused(name: str) -> None:
+    with (resources.files("tzdata.zoneinfo") / "Europe" / "Berlin").open("rb") as file:
+        made = ZoneInfo.from_file(file, key=name)
+    for zone in (name, made):
+        with pytest.raises(UsageError, match=f"^the time zone '{name}' is another one on each machine"):
+            Cron("@daily", zone)
+        with pytest.raises(UsageError, match="is another one on each machine"):
+            schedule_spec("nightly", cron="@daily", tz=zone)
+
+
+def test_a_zone_with_leap_seconds_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"counts leap seconds, which no clock here does: give 'Europe/Berlin'$"):
+        Cron("@daily", "right/Europe/Berlin")
 
 
 def test_a_zone_of_pytz_is_refused() -> None:
