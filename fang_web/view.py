@@ -54,7 +54,7 @@ class View:
 
     def segment(self, name: str) -> str:
         """Returns a part of the path, like ``kind`` of ``/kinds/{kind:path}``. Raises ``BadRequest``."""
-        return checked_name(str(self.request.path_params[name]), name)
+        return checked_name(_named(str(self.request.path_params[name])), name)
 
     @property
     def is_fragment(self) -> bool:
@@ -99,7 +99,29 @@ class View:
 
 def link(request: Request, /, *segments: object, **query: object) -> str:
     """Returns the address of a page under the prefix at which the application is mounted."""
-    return _with_query(_root(request) + "/" + "/".join(quote(str(part), safe="") for part in segments), query)
+    return _with_query(_root(request) + "/" + "/".join(quote(_segment(str(part)), safe="") for part in segments), query)
+
+
+_IN_HEX: Final = "~"
+"""Comes before a name that is written in hexadecimal digits in an address."""
+
+
+def _segment(name: str) -> str:
+    """Returns a name as a part of a path. Browsers and proxies resolve ``..`` and drop empty parts, even quoted ones:
+    a name with such parts is written in hexadecimal digits."""
+    if name.startswith(_IN_HEX) or not {"", ".", ".."}.isdisjoint(name.split("/")):
+        return _IN_HEX + name.encode().hex()
+    return name
+
+
+def _named(segment: str) -> str:
+    """Returns the name that ``_segment`` has written."""
+    if not segment.startswith(_IN_HEX):
+        return segment
+    try:
+        return bytes.fromhex(segment.removeprefix(_IN_HEX)).decode()
+    except ValueError:  # somebody has typed the address
+        return segment
 
 
 def path_below_mount(scope: Scope) -> str:

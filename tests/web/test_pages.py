@@ -2,7 +2,9 @@
 
 import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
+from urllib.parse import urljoin
 from uuid import UUID
 
 import pytest
@@ -52,6 +54,19 @@ async def test_the_overview_shows_task_types_throughput_and_what_is_wrong() -> N
 async def test_the_overview_counts_no_workers_of_a_pool_that_is_silent() -> None:
     silent = pool(id=UUID(int=8), workers=5, busy=5, seen_at=NOW - timedelta(minutes=1))
     assert "2 of 8 workers are busy" in text_of(await shown(TellingQueue(stats(), [pool(seen_at=NOW), silent]), "/"))
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/../b", "a//b", "/", "a/", "~x", "~2e2e", "a?b#c&d", "ü %2E%2E", "a/b"])
+async def test_a_task_type_has_a_page_whatever_its_name(name: str) -> None:
+    queue = AsyncMemoryQueue()
+    await queue.pause(name)
+    async with page_of(queue) as client:
+        address = "/queues"
+        for link in (f'<a href="([^"]+)">{re.escape(name)}</a>', 'href="([^"]+since=1d[^"]*)"'):
+            found = re.search(link, unescape((await client.get(address)).text))
+            assert found is not None, name
+            address = urljoin("http://browser/queues", found[1]).removeprefix("http://browser")  # a browser resolves ..
+            assert f"<h1>Task type {name}</h1>" in unescape((await client.get(address)).text)
 
 
 async def test_the_overview_of_an_empty_queue() -> None:
