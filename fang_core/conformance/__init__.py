@@ -44,6 +44,7 @@ from fang_core.conformance.queue.bulk import BulkSuite  # noqa: E402
 from fang_core.conformance.queue.by_hand import ByHandSuite  # noqa: E402
 from fang_core.conformance.queue.cancelling import CancelSuite  # noqa: E402
 from fang_core.conformance.queue.editing import EditSuite  # noqa: E402
+from fang_core.conformance.queue.every_method import EveryMethodSuite  # noqa: E402
 from fang_core.conformance.queue.explaining import ExplainSuite  # noqa: E402
 from fang_core.conformance.queue.listing import ListSuite  # noqa: E402
 from fang_core.conformance.queue.managing import ManagingSuite  # noqa: E402
@@ -97,6 +98,7 @@ class ConformanceSuite(
     RefusalSuite,
     OptionSuite,
     TransactionSuite,
+    EveryMethodSuite,
     ClaimSuite,
     CompletionSuite,
     ReconcileSuite,
@@ -145,6 +147,7 @@ __all__ = (
     "RefusalSuite",
     "OptionSuite",
     "TransactionSuite",
+    "EveryMethodSuite",
     "ClaimSuite",
     "CompletionSuite",
     "ReconcileSuite",

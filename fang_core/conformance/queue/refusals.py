@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from fang_core.conformance.backend import Backend
+from fang_core.conformance.queue.every_method import Everything, methods
 from fang_core.errors import UsageError, WrongArguments
 from fang_core.messages import PoolMessage, Stop
 from fang_core.record import TaskState
@@ -133,17 +134,13 @@ class RefusalSuite:
         backend.needs("outlives_processes")
         if backend.queue.capabilities.transactions:
             pytest.skip("this backend takes part in transactions")
-        note = backend.insert(backend.note())
-        calls: list[Call] = [
-            ("insert_task", (backend.note(),), {}),
-            ("insert_tasks", ([backend.note()],), {}),
-            ("find_task_by_id", (note.id,), {}),
-            ("remove_task", (note.id,), {}),
-            ("remove_tasks", (TaskFilter(all_tasks=True),), {}),
-        ]
-        for call in calls:
-            assert "insert after your commit" in str(refusal(backend, call, connection=object()))
-        assert backend.drain() == 1
+        everything = Everything(backend)
+        before = everything.all_there_is()
+        for method in methods():
+            if method.takes_connection:
+                with pytest.raises(UsageError, match="insert after your commit"):
+                    everything.call(method.name, connection=object())
+        assert everything.all_there_is() == before
 
     def test_a_message_that_no_pool_can_be_sent_is_refused(self, backend: Backend) -> None:
         client = backend.client()

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fang_core.backends.claims import Claim, ClaimRequest
 from fang_core.backends.pools import Declaration
-from fang_core.conformance import ManagingSuite
+from fang_core.conformance import EveryMethodSuite, ManagingSuite
 from fang_core.errors import UsageError
 from fang_core.flow.info import TypeInfo
 from fang_core.remarks import remark
@@ -15,6 +15,22 @@ from fang_core.tasks.managing import LimitChange
 from tests.conformance.broken.base import Broken, OtherMethods, Whole, without
 
 # Task types -----------------------------------------------------------------------------------------------------------
+
+
+class CannotResume(OtherMethods):
+    caught_by = (EveryMethodSuite.test_each_method_works,)
+
+    async def resume(self, task_type: str, **options: Any) -> TypeInfo | None:
+        raise NotImplementedError
+
+
+class PausesAtOnce(OtherMethods):
+    caught_by = (EveryMethodSuite.test_each_method_in_a_transaction_is_rolled_back_with_it,)
+    in_database = True
+
+    async def pause(self, task_type: str, **options: Any) -> TypeInfo:
+        info: TypeInfo = await self.whole.pause(task_type, **without(options, "connection"))
+        return info
 
 
 class ForgetsWhyItPaused(OtherMethods):
