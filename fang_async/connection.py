@@ -125,7 +125,7 @@ async def _connect_within(seconds: float, **options: Any) -> asyncpg.Connection:
     next_look = loop.call_later(seconds / LOOKS, look, LOOKS - 1)
     try:
         async with asyncio.timeout(None) as wait:
-            connection = await asyncpg.connect(timeout=_ASYNCPG_WITHIN, **options)
+            connection = await asyncpg.connect(loop=_ConnectingLoop(loop), timeout=_ASYNCPG_WITHIN, **options)
             try:
                 await connection.lift_transaction_timeout()
             except BaseException:
@@ -134,6 +134,38 @@ async def _connect_within(seconds: float, **options: Any) -> asyncpg.Connection:
     finally:
         next_look.cancel()
     return connection
+
+
+class _ConnectingLoop:
+    """Is the running loop to asyncpg, except that a connect which is cancelled while its socket opens leaves no error.
+
+    asyncpg's protocol for TLS has a future for the server's first byte. If the connect is cancelled before that is
+    awaited, the protocol fails the future when its socket is closed, and asyncio logs that its exception was never
+    retrieved.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    async def create_connection(self, make_protocol: Callable[[], Any], *args: Any, **options: Any) -> Any:
+        """See asyncio's own."""
+        made: list[Any] = []
+
+        def make() -> Any:
+            made.append(make_protocol())
+            return made[-1]
+
+        try:
+            return await self._loop.create_connection(make, *args, **options)
+        except BaseException:
+            for protocol in made:
+                first_byte: asyncio.Future[Any] | None = getattr(protocol, "on_data", None)
+                if first_byte is not None and not first_byte.cancel() and not first_byte.cancelled():
+                    first_byte.exception()
+            raise
 
 
 def _cut(connection: asyncpg.Connection) -> None:

@@ -1,6 +1,8 @@
 """What a connection of a queue keeps from one operation to the next: nothing, even where one was cancelled."""
 
 import asyncio
+import gc
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable
 from datetime import UTC, datetime, timedelta
@@ -126,6 +128,28 @@ async def kept_by(database: Database) -> tuple[bool, str]:
     kept = connection.is_in_transaction(), await connection.fetchval("SHOW enable_sort")
     database.connection_pool.give_back(connection)
     return kept
+
+
+@pytest.mark.parametrize("sslmode", ["prefer", "disable"])
+async def test_a_connect_that_is_cancelled_at_any_step_leaves_no_error_to_the_loop(sslmode: str) -> None:
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context)))
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        url = f"postgresql://fang@127.0.0.1:{silent.getsockname()[1]}/app?sslmode={sslmode}"
+        for steps in range(20):
+            inserting = asyncio.create_task(AsyncQueue(url).insert_task(AsyncKept()))
+            await turns(steps)
+            inserting.cancel()
+            await asyncio.wait([inserting])
+        await turns(5)  # the loop closes the last socket
+    gc.collect()
+    assert told == []
+
+
+async def turns(count: int) -> None:
+    """Lets the loop go round so many times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 async def test_a_loop_that_is_blocked_for_longer_than_a_connect_may_take_ends_none(

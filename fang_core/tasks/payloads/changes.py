@@ -37,7 +37,7 @@ _FACTORY = (
     "is a defaultdict whose default_factory is not written: declare it with its values, "
     "as in defaultdict[str, Annotated[int, Field(default_factory=...)]]"
 )
-_SECONDS = "is a datetime whose offset from UTC has seconds, which are not written: convert it to UTC"
+_SECONDS = "is a {} whose offset from UTC has seconds, which are not written: convert it to UTC"
 _FLAGS = "is a pattern whose flags are not written: have them in its text, like (?i)"
 _ITERATOR = "is an iterator, which can be read only once: declare a list"
 _SECRET = "a secret is written as asterisks: store a key to it, or give the field a serializer"
@@ -283,8 +283,8 @@ def _reason(value: Any, read: Any, hints: Hints) -> str:
         return _ITERATOR
     if isinstance(value, set | frozenset) and isinstance(read, set | frozenset) and value - read and read - value:
         return _reason(min(value - read, key=repr), min(read - value, key=repr), hints.item(0))
-    if isinstance(value, datetime) and (value.utcoffset() or timedelta(0)) % timedelta(minutes=1):
-        return _SECONDS
+    if isinstance(value, datetime | time) and (value.utcoffset() or timedelta(0)) % timedelta(minutes=1):
+        return _SECONDS.format(type(value).__name__)
     if isinstance(value, re.Pattern) and isinstance(read, re.Pattern) and value.flags != read.flags:
         return _FLAGS
     return _VALIDATORS if type(value) is type(read) else _other_type(value, read, hints)

@@ -7,6 +7,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Number
+from pathlib import PurePath
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -198,7 +199,7 @@ class _Unwrapping:
                 self.is_abstract |= schema["json_schema"]["type"] == "list"
                 self.unwrap(schema["json_schema"])
             case "lax-or-strict":
-                self.unwrap(schema["lax_schema"])
+                self.unwrap(_path(schema) or schema["lax_schema"])
             case "chain":
                 self.unwrap(schema["steps"][-1])
             case "json":
@@ -215,8 +216,19 @@ class _Unwrapping:
             self.schemas[before:] = [{**found, "cls": defaultdict} for found in self.schemas[before:]]
 
 
+def _path(schema: Schema) -> Schema | None:
+    """Returns a schema with the class of the paths that are read, ``PosixPath`` for ``Path``; None if none are."""
+    declared = schema["strict_schema"].get("python_schema", _ANY).get("cls")
+    if not (isinstance(declared, type) and issubclass(declared, PurePath)):
+        return None
+    try:
+        return {"type": "path", "cls": type(declared())}
+    except Exception:  # noqa: BLE001 - nobody can make a WindowsPath elsewhere, and a subclass may refuse
+        return {"type": "path", "cls": declared}
+
+
 def _are_unlike(schemas: list[Schema]) -> bool:
-    """Returns whether the schemas are of several types. A Path's is a union, too: of two ways to read text."""
+    """Returns whether the schemas are of several types."""
     return len({(schema["type"], schema.get("cls")) for schema in schemas}) > 1
 
 
@@ -275,7 +287,7 @@ _TYPES: Final[dict[str, type]] = {
     "uuid": UUID,
     "fraction": Fraction,
 }
-_FAMILIES: Final[tuple[tuple[type, ...], ...]] = ((Number,), (str,), (tuple,), (set, frozenset), (dict,))
+_FAMILIES: Final[tuple[tuple[type, ...], ...]] = ((Number,), (str,), (tuple,), (set, frozenset), (dict,), (PurePath,))
 """Families of types: values of different types in the same family can be equal."""
 _OF_PARTS: Final = (list, tuple, set, frozenset, dict, deque)
 

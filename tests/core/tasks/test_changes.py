@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from functools import cached_property
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -290,7 +290,10 @@ CHANGES: list[tuple[Any, Any, str, str]] = [
     (date | str, "2024-01-01", "", "is of type str and would be read back as date"),
     (UUID | str, str(KEY), "", "is of type str and would be read back as UUID"),
     (str | bytes, b"ab", "", "is of type bytes and would be read back as str"),
-    (str | Path, Path("a"), "", "is of type PosixPath and would be read back as str"),
+    (str | Path, Path("a"), "", "is of type PosixPath and would be read back as str: name PosixPath first"),
+    (Path | PurePosixPath, PurePosixPath("a"), "", "is of type PurePosixPath and would be read back as PosixPath"),
+    (list[PurePosixPath | Path], [Path("a")], "[0]", "is of type PosixPath and would be read back as PurePosixPath"),
+    (list[Path] | list[PurePath], [PurePosixPath("a")], "[0]", "is of type PurePosixPath and would be read back as"),
     (str | Decimal, Decimal(1), "", "is of type Decimal and would be read back as str"),
     (str | Colour, Colour.RED, "", "is of type Colour and would be read back as str"),
     (list[str | Colour], ["red", Colour.RED], "[1]", "is of type Colour and would be read back as str"),
@@ -348,7 +351,8 @@ CHANGES: list[tuple[Any, Any, str, str]] = [
     (time | None, time(12, 4, tzinfo=PRAGUE), "", "is a time whose zone is not written"),
     (list[time], [time(1), time(12, 4, tzinfo=PRAGUE)], "[1]", "is a time whose zone is not written"),
     (re.Pattern[str], re.compile("a", re.IGNORECASE), "", "is a pattern whose flags are not written"),
-    (datetime, datetime(1800, 1, 1, tzinfo=PRAGUE), "", "whose offset from UTC has seconds"),
+    (datetime, datetime(1800, 1, 1, tzinfo=PRAGUE), "", "is a datetime whose offset from UTC has seconds"),
+    (time, time(12, tzinfo=timezone(timedelta(seconds=30))), "", "is a time whose offset from UTC has seconds"),
     (OrderedDict[str, int], OrderedDict(b=1, a=2), "", "Postgres keeps no order of keys"),
     (Annotated[float, Field(allow_inf_nan=True)], float("nan"), "", "nan is not JSON"),
     # Lost, though no type is declared
@@ -391,6 +395,8 @@ KEPT: list[tuple[Any, Any]] = [
     (UUID | int, KEY),
     (UUID | date | None, KEY),
     (Path | None, Path("a")),
+    (Path | PurePosixPath | PureWindowsPath, Path("a")),
+    (PurePath, PurePosixPath("a")),
     (Literal[1, "a"], "a"),
     (datetime, datetime(2024, 10, 27, 2, 30, tzinfo=PRAGUE, fold=1)),
     (datetime, datetime(2024, 3, 31, 2, 30, tzinfo=PRAGUE)),
@@ -615,5 +621,5 @@ def test_only_classes_that_can_hide_a_change_are_looked_through_at_every_insert(
     assert not any(map(hides, plain))
     hiding: list[Any] = [time, int | float, str | Colour, list[SameId], Uncompared, Tree, Literal[1, True]]
     hiding += [OrderedDict[str, int], deque[int], defaultdict[str, int], set[int] | frozenset[int]]
-    hiding += [list[int] | list[str], Box[int] | Box[float], NumberByTag, Seeded]
+    hiding += [Path | PurePosixPath, list[int] | list[str], Box[int] | Box[float], NumberByTag, Seeded]
     assert all(map(hides, hiding))
