@@ -31,10 +31,13 @@ class Ended(SystemExit):
 def end_at_sigterm() -> None:
     """Makes SIGTERM end the command from now on, by ``Ended``; call it before anything that takes time.
 
+    A Ctrl-C that Python cannot raise is remembered for ``check_ended``, too.
+
     The kernel has no default action for process 1, which a container's command often is: a signal that comes while the
     libraries or the application are imported would have no effect.
     """
     _COMMAND.append(os.getpid())
+    sys.unraisablehook = partial(_tell_of_unraisable, sys.unraisablehook)
     atexit.register(_ignore_signals)  # the first function registered is the last one called
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
@@ -56,9 +59,9 @@ def let_signals_in() -> None:
 
 
 def check_ended() -> None:
-    """Raises ``Ended`` again if it was raised before, in code that caught it."""
+    """Raises ``Ended`` again if it was raised before, in code that caught it, or a Ctrl-C that could not be raised."""
     if _CAME:
-        raise Ended
+        raise KeyboardInterrupt if _CAME[-1] == signal.SIGINT else Ended
 
 
 def end_in_peace() -> None:
@@ -77,14 +80,15 @@ def end_in_peace() -> None:
 def _end(number: int, _frame: object) -> NoReturn:
     _CAME.append(number)
     end_in_peace()
-    sys.unraisablehook = partial(_tell_of_unraisable, sys.unraisablehook)
     raise Ended
 
 
 def _tell_of_unraisable(tell: Callable[[Any], object], unraisable: Any) -> None:
-    """Says nothing of an ``Ended`` that could not be raised, as in the callback of a weak reference: the command ends
-    when ``check_ended`` is called."""
-    if unraisable.exc_type is not Ended:
+    """Says nothing of a signal's error that could not be raised, as in the callback of a weak reference: the command
+    ends when ``check_ended`` is called."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        _CAME.append(signal.SIGINT)
+    elif unraisable.exc_type is not Ended:
         tell(unraisable)
 
 

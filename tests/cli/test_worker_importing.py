@@ -118,6 +118,26 @@ def test_sigterm_during_the_import_ends_it(start: Start, blocks: str, prefix: tu
     assert (process.returncode, out, err) == (0, "", "")
 
 
+@pytest.mark.parametrize("blocks", ["sleeps", "in a loop", "cannot raise"])
+def test_a_ctrl_c_during_the_import_ends_it(start: Start, blocks: str) -> None:
+    process = start("worker", "app:pool", app=IMPORTING.format(blocks=BLOCKS[blocks]))
+    assert process.stdout is not None
+    os.kill(int(process.stdout.readline()), signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENT)
+    assert (process.returncode, out, err) == (130, "", "interrupted\n")
+
+
+def test_a_ctrl_c_while_the_command_itself_is_imported_leaves_no_traceback() -> None:
+    """Whatever it imports first stands for the moment: the interrupt comes at its import."""
+    code = (
+        "import signal, sys\nfrom fang_cli.__main__ import main\n"
+        "class Interrupt:\n    def find_spec(self, *_):\n        signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\nsys.argv = ['fang', 'worker', 'app:pool']\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 ENDING = """
     import atexit, os, signal, time
     from fang_core import MemoryQueue

@@ -9,7 +9,6 @@ from typing import Any, get_type_hints
 
 import pytest
 
-import fang_cli.__main__
 from fang_async import AsyncQueue, AsyncWorkerPool
 from fang_cli import commands, ending, exit_codes
 from fang_cli.settings import SETTINGS
@@ -157,4 +156,3 @@ def test_exit_codes() -> None:
     codes |= {0, 1, EXIT_RUNS_LEFT, EXIT_STUCK, EXIT_GAVE_UP, ending.ENDED_BY_SIGTERM, exit_codes.INTERRUPTED}
     codes |= {exit_codes.UNREAD}
     assert codes == set(exit_codes.MEANINGS)
-    assert fang_cli.__main__.ENDED_BY_SIGTERM in codes
