@@ -24,7 +24,8 @@ from tests.driven import Driven
 from tests.patience import PATIENT
 from tests.postgres.blocking import await_waiting, while_changed
 
-HALF = 32
+MOST = 32
+by_threads_and_coroutines = pytest.mark.parametrize("half", [8, pytest.param(MOST, marks=pytest.mark.long)])
 POOL = uuid4()
 
 
@@ -43,7 +44,7 @@ class OnceADay(Once):
 
 @pytest.fixture
 def queue(url: str) -> Iterator[Queue]:
-    with Queue(url, max_pool_size=HALF) as queue:
+    with Queue(url, max_pool_size=MOST) as queue:
         yield queue
 
 
@@ -66,9 +67,9 @@ def claim(store: PostgresStore) -> Any:
     return task
 
 
-async def from_asyncio(url: str, kind: type[Once]) -> list[Task]:
-    async with AsyncQueue(url, max_pool_size=HALF) as queue:
-        return await asyncio.gather(*(queue.insert_task(kind()) for _ in range(HALF)))
+async def from_asyncio(url: str, kind: type[Once], count: int) -> list[Task]:
+    async with AsyncQueue(url, max_pool_size=MOST) as queue:
+        return await asyncio.gather(*(queue.insert_task(kind()) for _ in range(count)))
 
 
 # One task, many clients -----------------------------------------------------------------------------------------------
@@ -86,6 +87,7 @@ def kill(holder: psycopg.Connection[Any], watcher: psycopg.Connection[Any]) -> N
     watcher.execute("SELECT pg_terminate_backend(%s)", [holder.info.backend_pid])
 
 
+@by_threads_and_coroutines
 @pytest.mark.parametrize(
     ("kind", "end"),
     [
@@ -94,22 +96,22 @@ def kill(holder: psycopg.Connection[Any], watcher: psycopg.Connection[Any]) -> N
         *(pytest.param(OnceADay, end, marks=pytest.mark.long) for end in (roll_back, kill)),  # see test_uniqueness
     ],
 )
-def test_of_64_clients_that_insert_one_task_at_once_one_wins(
-    url: str, queue: Queue, watcher: psycopg.Connection[Any], end: Callable[..., None], kind: type[Once]
+def test_of_many_clients_that_insert_one_task_at_once_one_wins(
+    url: str, queue: Queue, watcher: psycopg.Connection[Any], end: Callable[..., None], kind: type[Once], half: int
 ) -> None:
     """All of them wait for a first one, which then ends in every way."""
     holder = psycopg.connect(url)
-    with ThreadPoolExecutor(HALF + 1) as executor:
+    with ThreadPoolExecutor(half + 1) as executor:
         first = queue.insert_task(kind(), connection=holder)
-        threads = [executor.submit(queue.insert_task, kind()) for _ in range(HALF)]
-        loop = executor.submit(asyncio.run, from_asyncio(url, kind))
-        await_waiting(watcher, 2 * HALF)
+        threads = [executor.submit(queue.insert_task, kind()) for _ in range(half)]
+        loop = executor.submit(asyncio.run, from_asyncio(url, kind, half))
+        await_waiting(watcher, 2 * half)
         end(holder, watcher)
         results = [future.result(PATIENT) for future in threads] + loop.result(PATIENT)
     with suppress(psycopg.Error):
         holder.close()
 
-    assert len(results) == 2 * HALF
+    assert len(results) == 2 * half
     winners = [task for task in results if not task.conflict]
     assert len(winners) == (0 if end is commit else 1)
     assert not first.conflict

@@ -24,7 +24,7 @@ from fang_threaded import Queue
 from tests.driven import Driven
 from tests.patience import PATIENT
 from tests.postgres.blocking import await_waiting
-from tests.postgres.test_unique import HALF, POOL, commit, kill, roll_back
+from tests.postgres.test_unique import MOST, POOL, by_threads_and_coroutines, commit, kill, roll_back
 
 DAY = timedelta(days=1)
 WAITING = Unique(by="n", while_="waiting")
@@ -64,7 +64,7 @@ class Said(Runnable):
 
 @pytest.fixture
 def queue(url: str) -> Iterator[Queue]:
-    with Queue(url, max_pool_size=HALF) as queue:
+    with Queue(url, max_pool_size=MOST) as queue:
         yield queue
 
 
@@ -95,8 +95,8 @@ def inserted(queue: Queue, uniq: Unique, by: str = "thread") -> Task | None:
         return None
 
 
-async def from_asyncio(url: str, uniq: Unique) -> list[Task | None]:
-    async with AsyncQueue(url, max_pool_size=HALF) as queue:
+async def from_asyncio(url: str, uniq: Unique, count: int) -> list[Task | None]:
+    async with AsyncQueue(url, max_pool_size=MOST) as queue:
 
         async def insert() -> Task | None:
             try:
@@ -104,29 +104,30 @@ async def from_asyncio(url: str, uniq: Unique) -> list[Task | None]:
             except TwinExists:
                 return None
 
-        return await asyncio.gather(*(insert() for _ in range(HALF)))
+        return await asyncio.gather(*(insert() for _ in range(count)))
 
 
 # One task, many clients -----------------------------------------------------------------------------------------------
 
 
+@by_threads_and_coroutines
 @with_terms("end", {"roll_back": roll_back, "commit": commit, "kill": kill})
-def test_of_64_clients_that_insert_one_task_at_once_one_wins(
-    url: str, queue: Queue, watcher: psycopg.Connection[Any], uniq: Unique, end: Callable[..., None]
+def test_of_many_clients_that_insert_one_task_at_once_one_wins(
+    url: str, queue: Queue, watcher: psycopg.Connection[Any], uniq: Unique, end: Callable[..., None], half: int
 ) -> None:
     """All of them wait for a first one, which then ends in every way."""
     holder = psycopg.connect(url)
-    with ThreadPoolExecutor(HALF + 1) as executor:
+    with ThreadPoolExecutor(half + 1) as executor:
         first = queue.insert_task(Said(by="first"), uniq=uniq, connection=holder)
-        threads = [executor.submit(inserted, queue, uniq) for _ in range(HALF)]
-        loop = executor.submit(asyncio.run, from_asyncio(url, uniq))
-        await_waiting(watcher, 2 * HALF)
+        threads = [executor.submit(inserted, queue, uniq) for _ in range(half)]
+        loop = executor.submit(asyncio.run, from_asyncio(url, uniq, half))
+        await_waiting(watcher, 2 * half)
         end(holder, watcher)
         results = [future.result(PATIENT) for future in threads] + loop.result(PATIENT)
     with suppress(psycopg.Error):
         holder.close()
 
-    assert len(results) == 2 * HALF
+    assert len(results) == 2 * half
     told = [task for task in results if task is not None]
     winners = [task for task in told if not task.conflict]
     assert len(winners) == (0 if end is commit else 1)
@@ -135,7 +136,7 @@ def test_of_64_clients_that_insert_one_task_at_once_one_wins(
     if uniq.on_conflict == "raise":
         assert len(told) == len(winners)
     else:
-        assert len(told) == 2 * HALF
+        assert len(told) == 2 * half
     rows = watcher.execute("SELECT id, metadata ->> 'by' FROM fang.fang_tasks").fetchall()
     assert [row[0] for row in rows] == [winner.id]
     if uniq.on_conflict != "replace":
@@ -149,19 +150,20 @@ def test_of_64_clients_that_insert_one_task_at_once_one_wins(
 # The border of a period -----------------------------------------------------------------------------------------------
 
 
+@by_threads_and_coroutines
 @pytest.mark.parametrize("uniq", [FOR_A_DAY, ONCE], ids=["period", "once"])
 def test_of_many_that_insert_when_a_period_is_over_one_wins(
-    url: str, queue: Queue, watcher: psycopg.Connection[Any], uniq: Unique
+    url: str, queue: Queue, watcher: psycopg.Connection[Any], uniq: Unique, half: int
 ) -> None:
     """All of them have seen the period that is over, and wait for whoever ends it."""
     old = queue.insert_task(Said(), uniq=uniq)
     queue.update_task_state(old, TaskState.FINISHED)
     watcher.execute("UPDATE fang.fang_uniques SET until = now() - interval '1 s'")
-    with psycopg.connect(url) as holder, ThreadPoolExecutor(HALF + 1) as executor:
+    with psycopg.connect(url) as holder, ThreadPoolExecutor(half + 1) as executor:
         holder.execute("SELECT FROM fang.fang_uniques FOR UPDATE")
-        threads = [executor.submit(inserted, queue, uniq) for _ in range(HALF)]
-        loop = executor.submit(asyncio.run, from_asyncio(url, uniq))
-        await_waiting(watcher, 2 * HALF)
+        threads = [executor.submit(inserted, queue, uniq) for _ in range(half)]
+        loop = executor.submit(asyncio.run, from_asyncio(url, uniq, half))
+        await_waiting(watcher, 2 * half)
         holder.commit()
         results = [future.result(PATIENT) for future in threads] + loop.result(PATIENT)
     assert len({task.id for task in results if task} - {old.id}) == 1

@@ -253,7 +253,7 @@ MUTANTS: Final = (
                 "until timestamptz NOT NULL",
             )
         ],
-        InTest("tests/postgres/test_unique.py::test_of_64_clients_that_insert_one_task_at_once_one_wins"),
+        InTest("tests/postgres/test_unique.py::test_of_many_clients_that_insert_one_task_at_once_one_wins"),
         r"assert|did not",
     ),
     Mutant(
