@@ -144,7 +144,8 @@ def server_url() -> Iterator[str]:
         yield given
         return
     # The role is called like our schema, which "$user" would put first on the path; an application's role is not.
-    settings = {"search_path": "public", "max_prepared_transactions": "10"}
+    # Autovacuum would look at all databases each minute, and take their locks or change plans in some runs only.
+    settings = {"search_path": "public", "max_prepared_transactions": "10", "autovacuum_naptime": "1h"}
     with EmbeddedPostgres(durable=False, bin_dir=clusters.bin_dir(), settings=settings) as server:
         yield server.url
 

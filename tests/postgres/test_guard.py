@@ -15,6 +15,7 @@ from fang_core.backends.pools import PoolRecord, PruneRequest
 from fang_core.errors import FangError
 from fang_core.lifecycle import Outcome
 from fang_core.record import TaskState
+from fang_postgres import planner_guard
 from fang_postgres.connections.connecting import GUARD, SETTINGS
 from fang_postgres.operations import Operations
 from fang_postgres.planner_guard import PlanGuard
@@ -24,8 +25,9 @@ from tests.postgres.plans import explain, faults
 from tests.postgres.test_plans import DRAIN, EXPECTED, fill
 
 POOL = uuid.UUID(int=7)
-ROWS = 200_000
+SMALL, WHOLE = 100_000, 200_000
 AUTOVACUUM_OFF = "ALTER TABLE fang.fang_tasks SET (autovacuum_enabled = off)"
+UNLOGGED = "ALTER TABLE fang.fang_tasks SET UNLOGGED"  # faster to fill, and planned all the same
 REQUEST = ClaimRequest(POOL, ("common",), ("Planned",), 500)
 GUARDED, NOT_GUARDED = "guarded", "not guarded"
 
@@ -95,12 +97,17 @@ def how(connection: psycopg.Connection[Any]) -> list[Any]:
     return [(did, guarded) for _, did, guarded in sorted(rows)]
 
 
+@pytest.fixture(scope="module", params=[SMALL, pytest.param(WHOLE, marks=pytest.mark.long)])
+def rows(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
 @pytest.fixture(scope="module")
-def trap(server_url: str, template: str) -> Iterator[str]:
+def trap(server_url: str, template: str, rows: int) -> Iterator[str]:
     """The name of a database whose table was drained and filled again, to be copied: filling it takes long."""
     for url in database(server_url, template):
         with psycopg.connect(url, autocommit=True) as connection:
-            for step in (AUTOVACUUM_OFF, fill("new", ROWS), *DRAIN, fill("new", ROWS), LEDGER):
+            for step in (AUTOVACUUM_OFF, UNLOGGED, fill("new", rows), *DRAIN, fill("new", rows), LEDGER):
                 connection.execute(step.encode())
             name = connection.info.dbname
         yield name
@@ -108,7 +115,10 @@ def trap(server_url: str, template: str) -> Iterator[str]:
 
 class TestInTheTrap:
     @pytest.fixture
-    def url(self, server_url: str, trap: str) -> Iterator[str]:
+    def url(self, server_url: str, trap: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+        if rows == SMALL:  # a scan of fewer rows is slow from less on
+            monkeypatch.setattr(planner_guard, "SLOW", planner_guard.SLOW / 2)
+            monkeypatch.setattr(planner_guard, "HEALTHY", planner_guard.HEALTHY / 2)
         yield from database(server_url, trap)
 
     def test_claims_come_out_of_the_trap(

@@ -4,7 +4,7 @@ As in ``test_plans``: under custom and generic plans, whatever the statistics sa
 EXPLAIN shows: there the server's count of its sequential scans must not rise.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +18,22 @@ from fang_postgres.operations.managing import Place
 from fang_postgres.statement import Operation
 from tests.fixtures import database
 from tests.postgres.plans import MODES, explain, faults
-from tests.postgres.test_plans import ANALYZE, ANY_UUID, DRAIN, FOREIGN, HELD, MANY, MILLION, OTHER, POOL, prepared, run
+from tests.postgres.test_plans import (
+    ANALYZE,
+    ANY_UUID,
+    DRAIN,
+    FOREIGN,
+    MANY,
+    MILLION,
+    OTHER,
+    POOL,
+    SMALL,
+    WHOLE,
+    Size,
+    held,
+    prepared,
+    run,
+)
 from tests.postgres.test_plans import fill as fill_plainly
 
 OPS = Operations("fang")
@@ -26,7 +41,7 @@ KEYS = 1_000
 
 
 def fill(
-    count: int = 50_000,
+    count: int,
     keys: int = KEYS,
     *,
     state: str = "new",
@@ -46,16 +61,18 @@ def fill(
 BUSY = fill(200, 100, state="in_progress")
 """A tenth of the keys is full."""
 
-SCENARIOS: dict[str, list[str]] = {
-    "no statistics": [fill(), BUSY],
-    "statistics of an empty table": [ANALYZE, fill(), BUSY],
-    "statistics of when all rows had one key": [fill(20_000, 1), ANALYZE, fill(), BUSY],
-    "statistics of when all rows ran, of another type": [
-        fill(20_000, 1, state="in_progress", of=FOREIGN),
-        *(ANALYZE, fill(), BUSY),
+SCENARIOS: dict[str, Callable[[Size], list[str]]] = {
+    "no statistics": lambda size: [fill(size.new), BUSY],
+    "statistics of an empty table": lambda size: [ANALYZE, fill(size.new), BUSY],
+    "statistics of when all rows had one key": lambda size: [fill(2 * size.held, 1), ANALYZE, fill(size.new), BUSY],
+    "statistics of when all rows ran, of another type": lambda size: [
+        fill(2 * size.held, 1, state="in_progress", of=FOREIGN),
+        *(ANALYZE, fill(size.new), BUSY),
     ],
-    "statistics of when no row had a key": [fill_plainly("new"), HELD, ANALYZE, fill(), BUSY],
-    "fresh statistics": [fill(), fill_plainly("new"), HELD, BUSY, ANALYZE],
+    "statistics of when no row had a key": lambda size: [
+        *(fill_plainly("new", size.new), held(size), ANALYZE, fill(size.new), BUSY)
+    ],
+    "fresh statistics": lambda size: [fill(size.new), fill_plainly("new", size.new), held(size), BUSY, ANALYZE],
 }
 LIMITS = "INSERT INTO fang.fang_types (task_type, max_running_per_key{0}) VALUES ('common', 2{1})"
 OF_ALL = LIMITS.format(", max_running", ", 10000")
@@ -63,11 +80,19 @@ OF_EACH_KEY = LIMITS.format("", "")
 RATED = LIMITS.format(", key_rate_interval, key_rate_burst", ", '1 s', 2")
 
 
+@pytest.fixture(scope="module", params=[SMALL, pytest.param(WHOLE, marks=pytest.mark.long)], ids=["small", "whole"])
+def size(request: pytest.FixtureRequest) -> Size:
+    size: Size = request.param
+    return size
+
+
 @pytest.fixture(scope="module", params=SCENARIOS)
-def scenario(request: pytest.FixtureRequest, server_url: str, template: str) -> Iterator[psycopg.Connection[Any]]:
+def scenario(
+    request: pytest.FixtureRequest, server_url: str, template: str, size: Size
+) -> Iterator[psycopg.Connection[Any]]:
     for url in database(server_url, template):
         with prepared(url) as connection:
-            run(connection, *SCENARIOS[request.param])
+            run(connection, *SCENARIOS[request.param](size))
             yield connection
 
 
@@ -180,29 +205,28 @@ def test_plans_with_many_waiting(connection: psycopg.Connection[Any], many: int)
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_key_with_many_rows_at_the_head_is_one_step(connection: psycopg.Connection[Any], mode: str) -> None:
-    run(connection, OF_EACH_KEY, fill(50_000, 1), fill(2, 2), fill(2, 1, state="in_progress"), ANALYZE)
-    plan = explain(connection, claim(), mode)
-    assert not faults(plan, INDEXES, 10, 2)
+def test_a_key_with_many_rows_at_the_head_is_one_step(connection: psycopg.Connection[Any], size: Size) -> None:
+    run(connection, OF_EACH_KEY, fill(size.new, 1), fill(2, 2), fill(2, 1, state="in_progress"), ANALYZE)
+    for mode in MODES:
+        assert not faults(explain(connection, claim(), mode), INDEXES, 10, 2), mode
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_rows_not_yet_due_of_a_key_are_one_step(connection: psycopg.Connection[Any], mode: str) -> None:
-    run(connection, OF_EACH_KEY, fill(50_000, 10, due="+ interval '1 hour'"), fill(10, 10), ANALYZE)
-    assert not faults(explain(connection, claim(), mode), INDEXES, 40, 11)
+def test_rows_not_yet_due_of_a_key_are_one_step(connection: psycopg.Connection[Any], size: Size) -> None:
+    run(connection, OF_EACH_KEY, fill(size.new, 10, due="+ interval '1 hour'"), fill(10, 10), ANALYZE)
+    for mode in MODES:
+        assert not faults(explain(connection, claim(), mode), INDEXES, 40, 11), mode
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_one_fetch_by_hand(connection: psycopg.Connection[Any], mode: str) -> None:
-    run(connection, OF_EACH_KEY, fill(), BUSY)
-    assert not faults(explain(connection, OPS.touch_lane("common", POOL), mode), INDEXES, 5, 2)
+def test_one_fetch_by_hand(connection: psycopg.Connection[Any], size: Size) -> None:
+    run(connection, OF_EACH_KEY, fill(size.new), BUSY)
+    for mode in MODES:
+        assert not faults(explain(connection, OPS.touch_lane("common", POOL), mode), INDEXES, 5, 2), mode
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_adoption(connection: psycopg.Connection[Any], mode: str) -> None:
-    run(connection, fill_plainly("new"), HELD)
-    waiting = OPS.adopt_waiting("common", Place(), 500, notify=True)
-    assert not faults(explain(connection, waiting, mode, GUARD), {"fang_tasks_due", "fang_tasks_pkey"}, 500, 1)
-    running = OPS.adopt_running("common")
-    assert not faults(explain(connection, running, mode, GUARD), {"fang_tasks_held"}, 10_000, 1)
+def test_adoption(connection: psycopg.Connection[Any], size: Size) -> None:
+    run(connection, fill_plainly("new", size.new), held(size))
+    waiting, running = OPS.adopt_waiting("common", Place(), 500, notify=True), OPS.adopt_running("common")
+    for mode in MODES:
+        plan = explain(connection, waiting, mode, GUARD)
+        assert not faults(plan, {"fang_tasks_due", "fang_tasks_pkey"}, 500, 1), mode
+        assert not faults(explain(connection, running, mode, GUARD), {"fang_tasks_held"}, size.held, 1), mode
