@@ -17,13 +17,15 @@ import pytest
 from fang_postgres.names import HEAD
 from tests.forking import run
 from tests.patience import PATIENT
+from tests.postgres.migrations.catalogs import IMPORTS
 from tests.processes import ends
 
 PASSWORD = "not-to-be-shown"
 
 
 def fang(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return run("-m", "fang_cli", *arguments, env={**_environment(), **environment})
+    imports = IMPORTS if arguments[0] == "migrate" else ()
+    return run("-m", "fang_cli", *arguments, env={**_environment(), **environment}, imports=imports)
 
 
 def _environment() -> dict[str, str]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from tests.cli.test_cli import fang
 from tests.forking import Forked, run
 from tests.modes import eventually
 from tests.patience import PATIENT
+from tests.postgres.migrations.catalogs import IMPORTS
 from tests.proxy import Mode, Proxy
 
 PASSWORD = "not-to-be-shown"
@@ -207,9 +208,9 @@ class Process:
         self.popen.communicate()
 
 
-def worker(directory: Path, *arguments: str) -> tuple[int, str]:
+def worker(directory: Path, *arguments: str, imports: Sequence[str] = ()) -> tuple[int, str]:
     """Of a `fang worker` that ends by itself: its exit code and what it wrote to stderr."""
-    ended = run(*COMMAND, *arguments, cwd=directory, env=ENVIRONMENT, timeout=PATIENT)
+    ended = run(*COMMAND, *arguments, cwd=directory, env=ENVIRONMENT, timeout=PATIENT, imports=imports)
     assert ended.stdout == ""
     return ended.returncode, ended.stderr
 
@@ -515,7 +516,8 @@ def ends_in_one_line(directory: Path, url: str, code: int, *words: str) -> None:
     with ThreadPoolExecutor() as executor:
         pools = [f"down:{name}" for name in ("threaded", "asynchronous", "engine")]
         results = {
-            f"fang: {pool}: ": executor.submit(worker, directory, pool, "--wait-for-database", "0") for pool in pools
+            f"fang: {pool}: ": executor.submit(worker, directory, pool, "--wait-for-database", "0", imports=IMPORTS)
+            for pool in pools
         }
         results["fang: "] = executor.submit(migrate)
     for start, result in results.items():
