@@ -42,7 +42,7 @@ check: $(READY) ## style, types, the rule of who imports whom, and that the mode
 lowest: $(LOWEST_READY) ## every statement under the oldest SQLAlchemy: its text is the same; payloads under the oldest pydantic; seconds
 	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/postgres/test_statements.py tests/core/tasks/test_changes.py tests/core/tasks/test_codec.py
 
-# The processes of a run would each compile all tests, at the same time.
+# Compiles all tests beside `check`: the process that collects them for a run has a processor to itself, and another is idle.
 collected: $(READY)
 	$(BIN)/python -m pytest -qqq --collect-only
 

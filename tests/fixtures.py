@@ -7,7 +7,7 @@ FANG_TEST_REDIS_URL.
 import gc
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -78,7 +78,7 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Has the garbage collector leave alone what lives until the end: all tests, and the modules that they import. It
-    would walk half a million objects time and again, in each process of xdist's. And has it come seldom after that."""
+    would walk half a million objects time and again. And has it come seldom after that."""
     gc.disable()
     try:
         return (yield)
@@ -96,7 +96,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     by_turns.mark_long(items)
     unnamed = next((item.nodeid for item in items if " at 0x" in item.nodeid), None)
     if unnamed is not None:
-        raise pytest.UsageError(f"{unnamed}: each process of xdist would have another address there; give it an id")
+        raise pytest.UsageError(f"{unnamed}: each run would have another address there; give it an id")
     if hasattr(config, "workerinput"):  # in a process of xdist's
         from tests.scheduling import LONG
 
@@ -120,6 +120,15 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def worth_telling(reports: list[pytest.TestReport]) -> list[pytest.TestReport]:
     """Returns the reports of a test, or that of its call alone if all went well."""
     return [report for report in reports if report.when == "call"] if all(each.passed for each in reports) else reports
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None:
+    """Has the processes forked, unless ``--tx`` names other ones."""
+    if all(spec.popen and not spec.python for spec in specs):
+        from tests.collected import Forks
+
+        config.pluginmanager.register(Forks(config, specs))
 
 
 @pytest.hookimpl(optionalhook=True)

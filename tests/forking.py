@@ -240,7 +240,7 @@ def _become(message: dict[str, Any], streams: list[int]) -> None:
     """Runs the program in this new process."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
-    _open_streams()
+    open_streams()
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     if message["session"]:
         os.setsid()
@@ -259,7 +259,7 @@ def _become(message: dict[str, Any], streams: list[int]) -> None:
         exec(_compiled(program), {"__name__": "__main__"})
 
 
-def _open_streams() -> None:
+def open_streams() -> None:
     """Makes the standard streams again: those of the parent believe that they can seek, as its /dev/null can."""
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - they stay open
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
