@@ -1,14 +1,10 @@
 """xdist's processes as forks: each has what it would have if it had collected the tests by itself."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Final
 
-from tests.forking import ROOT
-from tests.patience import PATIENT
+from tests.pytests import run
 
 CONFTEST: Final = """
 def pytest_xdist_setupnodes(config, specs):
@@ -16,6 +12,8 @@ def pytest_xdist_setupnodes(config, specs):
 
     config.pluginmanager.register(Forks(config, specs))
 """
+IN_TWO: Final = ("-p", "xdist.plugin", "-n", "2")
+
 TESTS: Final = """
 import json, os, sys
 from pathlib import Path
@@ -44,30 +42,11 @@ def test_dies():
 """
 
 
-def run(directory: Path, *arguments: str) -> str:
-    """Runs the tests of this directory in two processes of xdist's; what pytest says."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment |= {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    program = [sys.executable, "-m", "pytest", "-p", "xdist.plugin", "-p", "no:cacheprovider", "-n", "2", *arguments]
-    (directory / "pytest.ini").write_text("[pytest]\n")
-    done = subprocess.run(
-        program,
-        check=False,
-        cwd=directory,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENT,
-    )
-    return done.stdout
-
-
 def test_forks_run_the_tests_that_one_process_has_collected(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_first.py").write_text(TESTS)
     (tmp_path / "test_second.py").write_text("import of_nothing")
-    output = run(tmp_path)
+    output = run(tmp_path, *IN_TWO)
 
     (collector,) = (tmp_path / "imports").read_text().split()
     told: list[Any] = [json.loads(path.read_text()) for path in tmp_path.glob("told-*")]
@@ -89,7 +68,7 @@ def test_forks_run_the_tests_that_one_process_has_collected(tmp_path: Path) -> N
 
 def test_an_error_before_the_tests_are_collected_is_told(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(f"{CONFTEST}\nimport os\nos.environ.get('PYTEST_XDIST_WORKER') and 1 / 0\n")
-    output = run(tmp_path, "--max-worker-restart", "0")
+    output = run(tmp_path, *IN_TWO, "--max-worker-restart", "0")
     assert "node down" in output
     assert "ZeroDivisionError" in output
 
@@ -99,6 +78,6 @@ def test_threads_that_the_forks_would_be_without_are_named(tmp_path: Path) -> No
     (tmp_path / "test_first.py").write_text(
         "import threading; threading.Thread(target=threading.Event().wait, daemon=True, name='of a test').start()"
     )
-    output = run(tmp_path)
+    output = run(tmp_path, *IN_TWO)
     assert "the forks would be without a thread" in output
     assert "of a test" in output
