@@ -58,8 +58,10 @@ local function due_of(i) return ARGV[i + 8] ~= '' and ARGV[i + 8] or due end
 
 local function add(r)
   local i = r.i
+  r.is_new = true
   local id, k, T, p, h = unpack(ARGV, i, i + 4)
   local at, lane = due_of(i), lane_in(i)
+  r.lane = lane
   local f = {'s', 'new', 'k', k, 'T', T, 'p', p, 'd', at, 'n', now, 'u', now, unpack(ARGV, i + 10, i + 9 + ARGV[i + 9])}
   local function set(name, value) if value then f[#f + 1] = name; f[#f + 1] = value end end
   set('L', lane); set('X', expires_at(i, at)); set('h', h ~= '' and h); set('w', r.terms.waiting)
@@ -99,22 +101,47 @@ local function move(id, r)
   enter(id, v); moved[id] = true
 end
 
-local met, outlived = {}, {}
-for number, r in ipairs(rows) do
-  local twin, inserted = twin_of(r)
-  local changes = r.terms.on_conflict == 'replace' or r.terms.on_conflict == 'postpone'
-  if call('EXISTS', row(r.id)) == 1 and not (twin == r.id and r.terms.on_conflict == 'replace') then
-    met[number] = r.id
-  elseif not twin then
-    add(r)
-  elseif call('EXISTS', row(twin)) == 1 then
-    if changes then move(twin, r) end
-    met[number] = twin
-  else
-    outlived[number] = {twin, inserted}
+-- Removes what was written of a task, after an error in the middle. Another client has written a value of another type
+-- over a key, so that any of these may fail, too.
+local function take_back(r)
+  local id, k, T, p, h = unpack(ARGV, r.i, r.i + 4)
+  local l = level(tonumber(p), 'new', 0, nil, k, r.lane)
+  redis.pcall('UNLINK', row(id)); redis.pcall('ZREM', P..'ids', id)
+  redis.pcall('ZREM', line(T, l), id); pcall(sweep, T, l)
+  if has_key(r.lane) then pcall(leave_lane, id, T, tonumber(p), r.lane) end
+  if h ~= '' then redis.pcall('HDEL', P..'unique', h) end
+  if r.terms.waiting then redis.pcall('HDEL', P..'unclaimed', r.terms.waiting) end
+  if r.terms.period then
+    redis.pcall('HDEL', P..'periods', r.terms.period); redis.pcall('HDEL', P..'period_of', id)
+    redis.pcall('ZREM', P..'period_ends', r.terms.period)
   end
 end
-settle()
+
+local met, outlived = {}, {}
+local function write()
+  for number, r in ipairs(rows) do
+    local twin, inserted = twin_of(r)
+    local changes = r.terms.on_conflict == 'replace' or r.terms.on_conflict == 'postpone'
+    if call('EXISTS', row(r.id)) == 1 and not (twin == r.id and r.terms.on_conflict == 'replace') then
+      met[number] = r.id
+    elseif not twin then
+      add(r)
+    elseif call('EXISTS', row(twin)) == 1 then
+      if changes then move(twin, r) end
+      met[number] = twin
+    else
+      outlived[number] = {twin, inserted}
+    end
+  end
+  settle()
+end
+
+local is_written, problem = pcall(write)
+if not is_written then
+  for _, r in ipairs(rows) do if r.is_new then take_back(r) end end
+  return type(problem) == 'table' and problem or redis.error_reply(problem)
+end
+
 for number, r in ipairs(rows) do
   local id = met[number] or moved[r.id] and r.id
   if id then

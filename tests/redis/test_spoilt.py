@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
@@ -21,6 +22,7 @@ from fang_redis import RedisQueue
 from fang_redis.layout import Keys
 from fang_threaded import WorkerPool
 from tests.backends import threaded_on_redis
+from tests.redis.indexes import assert_exact
 from tests.redisserver import wait_for
 
 TYPES = ("common", "conformance.limited")
@@ -350,3 +352,50 @@ def test_a_class_whose_schedule_is_spoilt_makes_no_tick(backend: Backend, redis_
     state = client.read_schedules("yearly", "other")
     assert state.last_ticks["yearly"] == LATEST
     assert state.last_ticks["other"] < LATEST
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "ids",
+        "types",
+        "unique",
+        "periods",
+        "levels:common",
+        "line:6:common:2-:conformance.ThreadedNote",
+        "lanes:LIMITED:2",
+    ],
+)
+def test_an_insert_that_fails_at_such_a_key_has_written_nothing(
+    backend: Backend, redis_client: redis.Redis, key: str
+) -> None:
+    """A row without its place in a line would never run, and would keep out the same insert, made again."""
+    name = "{fang}:" + key.replace("LIMITED", "19:conformance.limited")
+    daily = {"uniq": Unique(by="n", within=timedelta(days=1))}
+    backend.drain(task_type="conformance.limited")  # its pool declares the limits
+    backend.insert_many([backend.note(n=1), backend.limited_note(n=1)])
+    backend.insert(backend.note(n=1), **daily)
+    assert redis_client.rename(name, "kept")
+    redis_client.set(name, "odd")
+    before, ids = set(redis_client.scan_iter("{fang}:t:*")), [uuid4() for _ in range(3)]
+    refused = 0
+    for number, (task, options) in enumerate(WAYS):
+        try:
+            backend.insert(getattr(backend, task)(n=2 + number), id=ids[number], **options)
+        except BackendError:
+            refused += 1
+    with pytest.raises(BackendError):
+        backend.insert_many([backend.note(n=7), backend.limited_note(n=7), backend.unique_note(n=7)], **daily)
+    assert refused
+    assert len(set(redis_client.scan_iter("{fang}:t:*")) - before) == len(WAYS) - refused
+    redis_client.rename("kept", name)
+    for number, (task, options) in enumerate(WAYS):
+        assert backend.insert(getattr(backend, task)(n=2 + number), id=ids[number], **options).id == ids[number]
+    assert_exact(redis_client)
+
+
+WAYS: list[tuple[str, dict[str, Any]]] = [
+    ("note", {}),
+    ("limited_note", {}),
+    ("note", {"uniq": Unique(by="n", within=timedelta(days=1))}),
+]
