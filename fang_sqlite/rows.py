@@ -1,6 +1,6 @@
 """Reads and writes whole rows of ``fang_tasks``: what a rare verb needs, which decides in Python what changes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -23,12 +23,10 @@ _NAMES: Final = ", ".join(COLUMNS)
 SELECT: Final = f"SELECT {_NAMES} FROM fang_tasks"
 """Reads what ``task_of`` takes; the caller adds the rest."""
 
-WRITE: Final = (
-    f"UPDATE fang_tasks SET {', '.join(f'{name} = ?{place + 1}' for place, name in enumerate(COLUMNS))} WHERE id = ?1"
-)
+# Each ``?`` has its own value: Python 3.12.0 to 3.12.3 warn of ``?1`` as of a name.
+WRITE: Final = f"UPDATE fang_tasks SET {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE id = ?"
 _SELECT_STATES: Final = f"SELECT {', '.join(STATE_COLUMNS)}, kind, task_type, priority, max_retries FROM fang_tasks"
-_WRITE_STATE: Final = f"""UPDATE fang_tasks
-  SET {", ".join(f"{name} = ?{place + 1}" for place, name in enumerate(STATE_COLUMNS))} WHERE id = ?1"""
+_WRITE_STATE: Final = f"UPDATE fang_tasks SET {', '.join(f'{name} = ?' for name in STATE_COLUMNS)} WHERE id = ?"
 _DELETE: Final = "DELETE FROM fang_tasks WHERE id = ?"
 
 
@@ -60,7 +58,7 @@ def states(tx: Transaction, rest: str, values: Sequence[Any]) -> list[Task]:
 
 def write_states(tx: Transaction, tasks: Iterable[Task]) -> None:
     """Writes what runs change of tasks."""
-    tx.run_many(_WRITE_STATE, map(state_row_of, tasks))
+    tx.run_many(_WRITE_STATE, _with_id(map(state_row_of, tasks)))
 
 
 def later(tx: Transaction, task: Task) -> datetime:
@@ -70,7 +68,12 @@ def later(tx: Transaction, task: Task) -> datetime:
 
 def write(tx: Transaction, tasks: Iterable[Task]) -> None:
     """Writes tasks over their rows."""
-    tx.run_many(WRITE, map(row_of, tasks))
+    tx.run_many(WRITE, _with_id(map(row_of, tasks)))
+
+
+def _with_id(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Adds to each row its id, which comes first in it, for the condition."""
+    return ((*row, row[0]) for row in rows)
 
 
 def delete(tx: Transaction, ids: Iterable[UUID]) -> int:

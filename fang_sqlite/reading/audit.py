@@ -9,8 +9,8 @@ def list_audit(tx: Transaction, limit: int, before: int | None) -> list[AuditEnt
     """Returns entries, the latest first; only those before the entry of this id, if one is given."""
     found = tx.rows(
         """SELECT id, at, who, action, target, details, result FROM fang_audit
-  WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2""",
-        (before, limit),
+  WHERE ? IS NULL OR id < ? ORDER BY id DESC LIMIT ?""",
+        (before, before, limit),
     )
     return [
         AuditEntry(entry, moment(at), who, action, target, seen_json(details), result)

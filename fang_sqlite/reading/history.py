@@ -98,12 +98,12 @@ def _times(tx: Transaction, span: int) -> list[Key]:
     """Returns a key for each minute, or each hour, that has rows."""
     found = tx.rows(
         """WITH RECURSIVE times (at) AS (
-  SELECT (SELECT at FROM fang_stats WHERE span = ?1 ORDER BY at LIMIT 1)
+  SELECT (SELECT at FROM fang_stats WHERE span = ? ORDER BY at LIMIT 1)
   UNION ALL
-  SELECT (SELECT s.at FROM fang_stats s WHERE s.span = ?1 AND s.at > times.at ORDER BY s.at LIMIT 1)
+  SELECT (SELECT s.at FROM fang_stats s WHERE s.span = ? AND s.at > times.at ORDER BY s.at LIMIT 1)
   FROM times WHERE times.at IS NOT NULL)
 SELECT at FROM times WHERE at IS NOT NULL""",
-        (span,),
+        (span, span),
     )
     return [Key(span, moment(at), MERGED, POOL) for (at,) in found]
 
