@@ -1,6 +1,7 @@
 """What a role's or a database's settings do to queues that connect by a URL: nothing. In both modes."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -43,8 +44,16 @@ OURS = {
 }
 
 
+@pytest.fixture
+def reset(server_url: str, url: str) -> Iterator[None]:
+    """Has the database be like new after the test, so that another one gets it."""
+    yield
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f'ALTER DATABASE "{make_url(url).database}" RESET ALL'.encode())
+
+
 @pytest.fixture(params=HOSTILE)
-def setting(request: pytest.FixtureRequest, url: str) -> str:
+def setting(request: pytest.FixtureRequest, url: str, reset: None) -> str:
     """The database has it, for all who connect later."""
     with psycopg.connect(url, autocommit=True) as connection:
         if request.param == "transaction_timeout" and not _has_transaction_timeout(connection):

@@ -111,20 +111,23 @@ def test_an_unregistered_pool_claims_nothing(store: PostgresStore) -> None:
     assert (stranger.tasks, stranger.registered) == ([], False)
 
 
-def test_64_claimers_race_for_5000_tasks_and_each_runs_once(url: str) -> None:
-    with Queue(url, max_pool_size=64) as queue:
-        ids = [task.id for task in queue.insert_tasks([Held(n=n) for n in range(5_000)])]
+@pytest.mark.parametrize(
+    ("claimers", "tasks"), [(16, 1_500), pytest.param(64, 5_000, marks=pytest.mark.long)], ids="{}".format
+)
+def test_many_claimers_race_for_tasks_and_each_runs_once(url: str, claimers: int, tasks: int) -> None:
+    with Queue(url, max_pool_size=claimers) as queue:
+        ids = [task.id for task in queue.insert_tasks([Held(n=n) for n in range(tasks)])]
         store = Driven(queue.store())
         register(store, POOL)
-        taken: list[list[Any]] = [[] for _ in range(64)]
-        gate = threading.Barrier(64)
+        taken: list[list[Any]] = [[] for _ in range(claimers)]
+        gate = threading.Barrier(claimers)
 
         def race(mine: list[Any]) -> None:
             # A store of its own over the larger pool, so that claims really meet.
             own: Any = Driven(PostgresStore(queue._operations, store._writes, store._writes, store._connections))
             gate.wait()
-            while tasks := claim(own, limit=7):
-                mine.extend(task.id for task in tasks)
+            while claimed := claim(own, limit=7):
+                mine.extend(task.id for task in claimed)
 
         threads = [threading.Thread(target=race, args=(mine,)) for mine in taken]
         for thread in threads:
