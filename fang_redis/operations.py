@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
-from uuid import UUID
 
 from fang_core.backends.claims import Serves
 from fang_core.errors import BackendUnavailable
 
 T = TypeVar("T")
+
+_WORD: Final = re.compile(r"\w+")
+_DEFINITION: Final = re.compile(r"(?m)^(local (?:function )?([\w, ]+).*\n(?:(?!local |--).*\n)*)")
 
 REPLICATED_WITHIN: Final = 1.0
 """Seconds within which replicas have to confirm an insert, if the queue wants that."""
@@ -44,14 +46,54 @@ class Script(NamedTuple):
 
 @cache
 def script(name: str) -> Script:
-    """Returns the script in ``scripts/NAME.lua``, behind the prelude with which all begin.
+    """Returns the script in ``scripts/NAME.lua``, with those definitions of the prelude that it uses.
 
-    A line ``-- include NAME`` stands for the text of another one.
+    A line ``-- include NAME`` stands for the text of another one. A line ``-- prelude`` has the definitions follow that
+    only what is below it uses: a server makes all functions of a script whenever it runs that, which takes as long as
+    everything else that a short one does.
     """
-    text = _text_of("prelude") + re.sub(r"(?m)^-- include (\w+)\n", lambda line: _text_of(line[1]), _text_of(name))
+    text = re.sub(r"(?m)^-- include (\w+)\n", lambda line: _text_of(line[1]), _text_of(name))
+    there: set[_Definition] = set()
+    parts = []
+    for part in text.split("-- prelude\n"):
+        used = [definition for definition in _used_by(part) if definition not in there]
+        there.update(used)
+        parts += [*(definition.text for definition in used), part]
+    text = "".join(parts)
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
+class _Definition(NamedTuple):
+    """A statement of the prelude, the names that it defines, and the words in it."""
+
+    text: str
+    names: frozenset[str]
+    words: frozenset[str]
+
+
+@cache
+def _prelude() -> Sequence[_Definition]:
+    return [
+        _Definition(text, frozenset(_WORD.findall(head)), _words_in(text))
+        for text, head in _DEFINITION.findall(_text_of("prelude"))
+    ]
+
+
+def _words_in(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(re.sub(r"--.*", "", text)))
+
+
+def _used_by(text: str) -> Sequence[_Definition]:
+    """Returns the definitions of the prelude that a text uses, itself or through other ones."""
+    words, used = set(_words_in(text)), []
+    for definition in reversed(_prelude()):  # each uses only those above it
+        if not words.isdisjoint(definition.names):
+            words |= definition.words
+            used.append(definition)
+    return used[::-1]
+
+
+@cache
 def _text_of(name: str) -> str:
     return (files("fang_redis") / "scripts" / f"{name}.lua").read_text()
 
@@ -83,21 +125,22 @@ class Operation(Generic[T]):
 
 @dataclass(frozen=True)
 class Insert(Operation[T]):
-    """A script that inserts tasks which are due at once; a pool of this process may claim behind it, on its connection.
+    """A script that inserts tasks which are due at once, and then may claim for a pool of this process.
 
     Attributes:
         rows: the task types and kinds of the tasks.
-        place: where among the arguments the id of that pool goes, which is not woken then; it is ``''`` without one.
+        place: which argument says how many arguments the insert has, if those of a claim follow; it is ``''`` else.
     """
 
     rows: Sequence[Serves] = ()
     place: int = 0
 
-    def along(self, pool_id: UUID) -> list[tuple[Argument, ...]]:
-        """Returns the commands that are sent on a connection on which this pool claims next."""
-        command = list(command_of(self))
-        command[self.place - len(self.args)] = str(pool_id)
-        return [tuple(command)]
+    def along(self, claim: Operation[Any]) -> tuple[Argument, ...]:
+        """Returns the command that also claims. Its reply is that of the claim, None if it has failed, and that of the
+        insert."""
+        args = [*self.args, *claim.args]
+        args[self.place] = len(self.args)
+        return command_of(Operation(self.what, self.keys, args))
 
 
 @dataclass(frozen=True)

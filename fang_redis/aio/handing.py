@@ -1,8 +1,7 @@
 """Sends the inserts of an event loop, with the claims of its pools if some are ready."""
 
-from asyncio import Future
+from asyncio import Future, sleep
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from fang_core.backends.claims import ReadyClaim
@@ -27,27 +26,28 @@ class AsyncHanding:
         for offer in self._offers.to(insert):
             inserting = _begun(link, insert, offer)
             if inserting is not None:
-                replies = await link.end(inserting)
+                (reply,) = replies = await link.end([inserting])
+                await sleep(0)  # the claimer has its part of the reply, too, and wakes a worker: the run goes first
                 keep(link, replies)
-                return None if went_astray(replies) else replies
+                return None if went_astray(reply) else replies
         return None
 
 
-def _begun(link: AsyncLink, insert: Insert[Any], offer: Offer) -> list[Future[Any]] | None:
-    """Sends an insert and the claim of an offer in one piece, and returns the replies to the insert to come; None, and
-    nothing is sent, if the pool claims no more."""
-    commands = packed(insert.along(offer.request.pool_id))
-    replies: list[Future[Any]] = []
+def _begun(link: AsyncLink, insert: Insert[Any], offer: Offer) -> Future[Any] | None:
+    """Sends an insert with the claim of an offer, and returns the reply to the insert to come; None, and nothing is
+    sent, if the pool claims no more."""
+    commands = packed([insert.along(offer.ready.first)])
+    inserting: Future[Any] | None = None
 
     def send(ready: ReadyClaim) -> bool:
+        nonlocal inserting
         if not offer.is_of(ready):
             return False
-        replies.extend(link.begin([*commands, *offer.ready.commands]))
-        offer.ready.goes_along(partial(link.end, replies[len(commands) :]))
+        claiming, inserting = link.begin_pair(commands)
+        offer.ready.goes_along(lambda: claiming)
         return True
 
     wake = offer.hand_over(send)
-    if wake is None:
-        return None
-    wake()
-    return replies[: len(commands)]
+    if wake is not None:
+        wake()
+    return inserting

@@ -11,6 +11,7 @@ from asyncio import AbstractEventLoop, Future, Task
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain, repeat
 from typing import Any, Final, TypeVar
 
 from hiredis import PushNotification
@@ -51,7 +52,7 @@ class AsyncLink:
         self._look_every = answer_within / LOOKS
         self._connection = server.connection(None, None)
         self._wire: Wire | None = None
-        self._waiting: deque[Future[Any]] = deque()
+        self._waiting: deque[Sequence[Future[Any]]] = deque()  # for each command those that share its reply
         self._answered = 0
         self._messages: list[str] = []  # that have come while nothing listened
         self._on_message: OnMessage | None = None
@@ -112,14 +113,26 @@ class AsyncLink:
 
     def begin(self, commands: Sequence[bytes]) -> list[Future[Any]]:
         """Sends commands, and returns their replies to come. Raises ``BackendUnavailable``."""
+        loop = asyncio.get_running_loop()
+        replies: list[Future[Any]] = [loop.create_future() for _ in commands]
+        self._begin(commands, [(reply,) for reply in replies])
+        return replies
+
+    def begin_pair(self, commands: Sequence[bytes]) -> tuple[Future[Any], Future[Any]]:
+        """Sends one command, whose reply is a pair, and returns both parts to come, which are both the error if it is
+        one. Raises ``BackendUnavailable``."""
+        loop = asyncio.get_running_loop()
+        pair = loop.create_future(), loop.create_future()
+        self._begin(commands, [pair])
+        return pair
+
+    def _begin(self, commands: Sequence[bytes], waiting: Sequence[Sequence[Future[Any]]]) -> None:
         if self._cause is not None or self._wire is None:
             raise not_connected(self._cause or ConnectionError("closed"), self._server.where) from self._cause
-        replies: list[Future[Any]] = [asyncio.get_running_loop().create_future() for _ in commands]
-        self._waiting += replies
+        self._waiting += waiting
         self._wire.send(commands)
         if self._next_look is None:
             self._look_later(self._answered, LOOKS)
-        return replies
 
     async def end(self, replies: Sequence[Future[Any]]) -> list[Any]:
         """Returns the replies once they have come. Raises ``BackendUnavailable`` if they do not."""
@@ -169,8 +182,10 @@ class AsyncLink:
         self._answered += 1
         if self._waiting:
             waiting = self._waiting.popleft()
-            if not waiting.done():  # it was cancelled
-                waiting.set_result(reply)
+            are_parts = len(waiting) > 1 and not isinstance(reply, ResponseError)
+            for each, part in zip(waiting, reply if are_parts else repeat(reply), strict=False):
+                if not each.done():  # it was cancelled
+                    each.set_result(part)
 
     # Messages ---------------------------------------------------------------------------------------------------------
 
@@ -235,7 +250,7 @@ class AsyncLink:
         if self._cause is not None:
             return
         self._cause = cause
-        for waiting in self._waiting:
+        for waiting in chain.from_iterable(self._waiting):
             if not waiting.done():
                 waiting.set_exception(lost(cause, self._server.where))
                 waiting.exception()  # a caller that sent several commands waits for the first reply alone

@@ -54,9 +54,9 @@ class Wire(asyncio.Protocol):
         if self._is_flushing:
             self._unsent += commands
             return
+        self._write(commands)
         self._is_flushing = True
         self._loop.call_soon(self._flush)
-        self._write(commands)
 
     def _flush(self) -> None:
         self._is_flushing = False

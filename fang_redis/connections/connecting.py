@@ -95,10 +95,11 @@ class Server:
 
         It has carried out none of the commands then.
         """
-        moved = next((reply for reply in replies if isinstance(reply, MovedError)), None)
-        if moved is not None:
-            self.moved.update({"host": moved.host} if moved.host else {}, port=int(moved.port))
-        return moved is not None
+        for reply in replies:
+            if isinstance(reply, MovedError):
+                self.moved.update({"host": reply.host} if reply.host else {}, port=int(reply.port))
+                return True
+        return False
 
     def lose(self) -> None:
         """Notes that the node cannot be reached: that of the URL knows who has taken over."""

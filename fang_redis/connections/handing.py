@@ -1,15 +1,17 @@
 """Has an insert take along the claim of a pool that rests in the same process: the pool has the task at once.
 
-The claim is the one that the pool would send itself as soon as it is woken. It goes behind the insert on the same
-connection, its reply goes to the pool, and what becomes of one of the two says nothing of the other.
+The claim is the one that the pool would send itself as soon as it is woken. One script does both; its reply has that of
+the claim, which goes to the pool, and that of the insert. A pool that gets none, since the insert was refused or the
+claim has failed, sends its claim itself.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from redis.exceptions import MovedError
+from redis.exceptions import MovedError, ResponseError
 
 from fang_core.backends.claims import ClaimRequest, HandOver, ReadyClaim
 from fang_core.errors import BackendError, BackendUnavailable
@@ -18,6 +20,9 @@ from fang_redis.connections.connecting import ANSWER_WITHIN
 from fang_redis.connections.links import Link, Links, packed
 from fang_redis.connections.ready import Ready
 from fang_redis.operations import Insert
+
+PASSED_ON_WITHIN: Final = ANSWER_WITHIN + 1.0
+"""Seconds within which the thread of a pool has to pass the reply to an insert on; it hears of a dead server before."""
 
 
 class Offer(NamedTuple):
@@ -72,38 +77,54 @@ class Offers:
         self._offers = {}  # the pools are those of the parent
 
 
-def went_astray(replies: Sequence[Any]) -> bool:
-    """Returns whether a node of a Cluster has refused commands that another one is to get."""
-    return any(isinstance(reply, MovedError) for reply in replies)
+def went_astray(reply: Any) -> bool:
+    """Returns whether a node of a Cluster has refused a command that another one is to get."""
+    return isinstance(reply, MovedError)
 
 
-class Handed:
-    """The reply to a claim that the thread of an insert has sent, for that of the pool."""
+class SharedReply:
+    """The reply to an insert that has taken a claim along, on a connection of the insert's thread.
 
-    def __init__(self) -> None:
-        self._came: SimpleQueue[Any] = SimpleQueue()
+    The pool's thread reads it, has the claim's part at once, and passes the other one on: so one change of threads less
+    lies before the run. No time limit of a run and no Ctrl-C strikes that thread.
+    """
 
-    def put(self, reply: Any) -> None:
-        """Passes on the reply, or the error if none can come."""
-        self._came.put(reply)
+    def __init__(self, links: Links, link: Link) -> None:
+        self._links = links
+        self._link = link
+        self._inserted: SimpleQueue[Any] = SimpleQueue()
+        self.is_pools = False
+        """Whether the connection belongs to the pool's thread now, which keeps or closes it."""
 
-    async def replies(self) -> Sequence[Any]:
-        """Waits for the reply. Raises ``BackendUnavailable`` if none comes: the other thread may have been stopped."""
+    def take(self, offer: Offer, ready: ReadyClaim) -> bool:
+        """Has a pool read the reply instead of sending its claim; see ``SendAlong``."""
+        if not offer.is_of(ready):
+            return False
+        self.is_pools = True
+        offer.ready.goes_along(self.claimed)
+        return True
+
+    async def claimed(self) -> Any:
+        """Reads the reply, and returns that to the claim; the pool's thread calls this. Raises ``BackendError``."""
         try:
-            reply = self._came.get(timeout=ANSWER_WITHIN)
+            (reply,) = self._link.end(1)
+        except BaseException as error:
+            self._inserted.put(copy(error) if isinstance(error, BackendError) else BackendUnavailable(str(error)))
+            raise
+        claimed, inserted = (reply, reply) if isinstance(reply, ResponseError) else reply
+        self._inserted.put(inserted)
+        self._links.keep(self._link, [reply])
+        return claimed
+
+    def inserted(self) -> Any:
+        """Waits for the reply to the insert. Raises ``BackendError``."""
+        try:
+            inserted = self._inserted.get(timeout=PASSED_ON_WITHIN)
         except Empty:
-            raise BackendUnavailable("an insert took a claim along, and has brought no reply") from None
-        if isinstance(reply, BackendError):
-            raise reply
-        return [reply]
-
-
-def _taken_over(offer: Offer, handed: Handed, ready: ReadyClaim) -> bool:
-    """Takes a claim over, to be sent by this thread; see ``SendAlong``."""
-    if not offer.is_of(ready):
-        return False
-    offer.ready.goes_along(handed.replies)
-    return True
+            raise BackendUnavailable("an insert took a claim along, whose pool has passed no reply on") from None
+        if isinstance(inserted, BackendError):
+            raise inserted
+        return inserted
 
 
 class ThreadHanding:
@@ -118,34 +139,27 @@ class ThreadHanding:
         link = self._links.ready_one() if self._offers else None
         if link is None:
             return None
+        shared = SharedReply(self._links, link)
         try:
             for offer in self._offers.to(insert):
-                commands, handed = packed(insert.along(offer.request.pool_id)), Handed()
-                wake = offer.hand_over(partial(_taken_over, offer, handed))
+                commands = packed([insert.along(offer.ready.first)])
+                wake = offer.hand_over(partial(shared.take, offer))
                 if wake is not None:
-                    used, link = link, None
-                    return self._exchange(used, [*commands, *offer.ready.commands], handed, wake)
+                    _send(link, commands, wake)
+                    inserted = shared.inserted()
+                    return None if went_astray(inserted) else [inserted]
         finally:
-            if link is not None:
+            if not shared.is_pools:
                 self._links.keep(link)
         return None
 
-    def _exchange(
-        self, link: Link, commands: list[bytes], handed: Handed, wake: Callable[[], None]
-    ) -> Sequence[Any] | None:
-        """Sends both, and passes the reply to the claim, which is the last one, on to its pool."""
-        replies: list[Any] | None = None
-        try:
-            link.begin([b"".join(commands)])  # in one system call
-            wake()  # while the server works
-            replies = link.end(len(commands) - 1)
-            (claimed,) = link.end(1)
-        except BaseException as error:
-            handed.put(BackendUnavailable(f"an insert took a claim along, and failed: {error}"))
-            wake()
-            if replies is None or not isinstance(error, BackendError):
-                raise
-        else:
-            handed.put(claimed)
-            self._links.keep(link, replies)
-        return None if went_astray(replies) else replies
+
+def _send(link: Link, commands: Sequence[bytes], wake: Callable[[], None]) -> None:
+    """Sends commands, and wakes the pool that reads the reply; if they were not sent, the pool hears of that."""
+    try:
+        link.begin(commands)
+    except BaseException:
+        link.interrupt()
+        raise
+    finally:
+        wake()

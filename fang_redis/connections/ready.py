@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-from redis.exceptions import MovedError
+from redis.exceptions import ResponseError
 
 from fang_core.backends.claims import HandOver
 from fang_core.errors import BackendError
@@ -15,8 +15,8 @@ T = TypeVar("T")
 Sent = TypeVar("Sent")
 
 
-Reply: TypeAlias = Callable[[], Awaitable[Sequence[Any]]]
-"""Returns the replies to commands that another caller has sent. Raises ``BackendError``."""
+Reply: TypeAlias = Callable[[], Awaitable[Any]]
+"""Returns the reply to a command that another caller has sent, or None if there is none. Raises ``BackendError``."""
 
 
 OnOffer: TypeAlias = Callable[[Any, HandOver], None]
@@ -48,8 +48,8 @@ class Post(Protocol[Sent]):
 
 
 class Ready(Generic[T]):
-    """One verb, which a function makes. Call ``send`` or ``goes_along`` once, and then ``answer`` once, unless ``send``
-    has returned False.
+    """One verb, which a function makes; its first step is an operation. Call ``send`` or ``goes_along`` once, and then
+    ``answer`` once, unless ``send`` has returned False.
 
     Args:
         on_offer: called with what ``offer`` gets, if something else may send it, and with this.
@@ -64,8 +64,9 @@ class Ready(Generic[T]):
         self._verb = verb
         self._post = post
         self._on_offer = on_offer
-        self.commands = packed(sent(next(verb())))
-        """What is sent."""
+        self.first: Any = next(verb())
+        """Its first step."""
+        self._commands = packed(sent(self.first))
         self._begun: Any = None
         self._along: Reply | None = None
         self._error: BackendError | None = None
@@ -81,13 +82,14 @@ class Ready(Generic[T]):
         return self._post.is_here
 
     def goes_along(self, reply: Reply) -> None:
-        """Notes that another call sends its commands, and how to get their replies."""
+        """Notes that another call sends its first step, and how to get its reply; ``answer`` sends it again if
+        there is none, since what it went with was refused."""
         self._along = reply
 
     def send(self) -> bool:
         """Sends it if a connection is there, and returns whether it was sent, as far as is known. Never waits."""
         try:
-            self._begun = self._post.begin(self.commands)
+            self._begun = self._post.begin(self._commands)
         except BackendError as error:
             self._error = error
             return True
@@ -103,9 +105,9 @@ class Ready(Generic[T]):
             raise error
         along, self._along = self._along, None
         if along is not None:
-            replies = await along()
-            if not any(isinstance(reply, MovedError) for reply in replies):
-                return replies
+            reply = await along()
+            if reply is not None and not isinstance(reply, ResponseError):
+                return [reply]
         begun, self._begun = self._begun, None
         if begun is None:  # a further step, or the server did not know the script, and gets its text
             return await self._post.send(commands)

@@ -1,23 +1,70 @@
 -- Inserts tasks, due at ARGV[1], or, if that is '', ARGV[2] microseconds from now; ARGV[3] is 1 if the caller has said
--- when. ARGV[4] is 'all', or, for an insert of several scripts, 'look', which writes nothing but that the insert is
--- refused, and 'write', which then does nothing; ARGV[5] names that insert. ARGV[6] has the names of the fields of
--- options, which 'replace' takes over; ARGV[7] is the pool that claims next on the same connection, or ''. For each task ten values follow: id, kind,
--- type, priority, hash or '', '=' and its lane or '', when it expires ('=' and a time, '+' and a span from when it is
--- due, ''), its terms as JSON or '', when it is due or '' for the above, and the number of fields and values that follow.
--- Returns {now, due, managed types whose
--- tasks got a lane, what}: 'refused', number of the task, id of the equal one; or for each task that is not simply new
--- 'row', number, 1 if it was there, id, fields, errors; or 'outlived', number, id, when that was inserted.
-local is_due_given, mode, refusal = ARGV[3] == '1', ARGV[4], P..'refused:'..ARGV[5]
+-- when. ARGV[4] is 'all', or 'plain' for one task that has no hash, no lane, no terms, no end and no due time of its own;
+-- or, for an insert of several scripts, 'look', which writes nothing but that the insert is refused, and 'write', which
+-- then does nothing; ARGV[5] names that insert. ARGV[6] has the names of the fields of options, which 'replace' takes
+-- over. ARGV[7] is '', or, if a pool claims behind the insert, the number of the insert's last argument: those of the
+-- claim follow, see claiming.lua. For each task ten values follow: id, kind, type, priority, hash or '', '=' and its lane
+-- or '', when it expires ('=' and a time, '+' and a span from when it is due, ''), its terms as JSON or '', when it is due
+-- or '' for the above, and the number of fields and values that follow. Returns {now, due, managed types whose tasks got a
+-- lane, what}: 'refused', number of the task, id of the equal one; or for each task that is not simply new 'row', number,
+-- 1 if it was there, id, fields, errors; or 'outlived', number, id, when that was inserted. If a pool claims, it returns
+-- {what the claim returns, or nothing if that has failed, and the above}.
+local last = tonumber(ARGV[7]) or #ARGV
 local due = ARGV[1] ~= '' and ARGV[1] or plus(now_us, ARGV[2])
+claimer = ARGV[last + 1] or ''
+
+-- Whether the claim would find nothing, and take a task that is new.
+local function finds_nothing()
+  if call('HEXISTS', P..'beats', claimer) == 0 then return false end
+  for i = last + 8, last + 7 + ARGV[last + 5] do
+    local levels = not is_managed(ARGV[i]) and call('ZRANGE', P..'levels:'..ARGV[i], 0, 20)
+    if not levels or #levels > 20 then return false end
+    for _, l in ipairs(levels_in(levels)) do
+      if #call('ZRANGE', line(ARGV[i], l), '-inf', now, 'BYSCORE', 'LIMIT', 0, 1) > 0 then return false end
+    end
+  end
+  return true
+end
+
+-- A plain task, which the pool holds at once if its claim would bring that task alone. This comes before all functions of
+-- the other cases: to make them takes longer.
+if ARGV[4] == 'plain' then
+  local id, k, T, p = unpack(ARGV, 8, 11)
+  local f = {'k', k, 'T', T, 'p', p, 'd', due, 'n', now, 'u', now, unpack(ARGV, 18, last)}
+  local is_new = not is_managed(T) and call('EXISTS', row(id)) == 0
+  if is_new and claimer == '' then
+    call('HSET', row(id), 's', 'new', unpack(f)); call('ZADD', P..'ids', 0, id)
+    local l = level(p, 'new', 0, nil, k)
+    call('ZADD', line(T, l), due, id); call('ZADD', P..'levels:'..T, 0, indexed(l)); call('SADD', P..'types', T)
+    if due - now_us <= 1e7 and is_awaited(T) then say('w'..T) end
+    return {now, due, {}}
+  elseif is_new and select(2, pcall(finds_nothing)) == true then
+    call('HSET', row(id), 's', 'in_progress', 'a', 1, 'P', claimer, 'C', now, unpack(f)); call('ZADD', P..'ids', 0, id)
+    add_to(P..'running:'..T, '', 1); add_to(P..'busy', T, 1)
+    call('SADD', P..'held:'..claimer, id); call('SADD', P..'holders', claimer)
+    return {{now, 1, {}, id, claimed(id)}, {now, due, {}}}
+  end
+end
+
+-- prelude
+-- include claiming
+local is_due_given, mode, refusal = ARGV[3] == '1', ARGV[4], P..'refused:'..ARGV[5]
 local managed, out = {}, {now, due, {}}
 if mode == 'write' and call('EXISTS', refusal) == 1 then return out end
 
-claimer = ARGV[7]
 local rows, i = {}, 8
-while i <= #ARGV do
+while i <= last do
   local terms = ARGV[i + 7]
   rows[#rows + 1] = {i = i, id = ARGV[i], k = ARGV[i + 1], h = ARGV[i + 4], terms = terms ~= '' and cjson.decode(terms) or {}}
   i = i + 10 + ARGV[i + 9]
+end
+
+local function with_claim(inserted)
+  if claimer == '' then return inserted end
+  local own = {}
+  for i = last + 1, #ARGV do own[#own + 1] = ARGV[i] end
+  local is_done, reply = pcall(claim, own)
+  return {is_done and reply, inserted}
 end
 
 -- The id of the equal task that keeps a row out; and when it was inserted, if its period does.
@@ -36,7 +83,7 @@ if mode ~= 'write' then
     local twin = r.terms.on_conflict == 'raise' and call('EXISTS', row(r.id)) == 0 and twin_of(r)
     if twin then
       if mode == 'look' then call('SET', refusal, 1) end
-      return {now, due, {}, 'refused', number, twin}
+      return with_claim({now, due, {}, 'refused', number, twin})
     end
   end
   if mode == 'look' then return out end
@@ -152,4 +199,4 @@ for number, r in ipairs(rows) do
   end
 end
 for T in pairs(managed) do table.insert(out[3], T) end
-return out
+return with_claim(out)

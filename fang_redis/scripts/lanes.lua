@@ -32,7 +32,6 @@ local function is_tried(mark, group, k)
   return (any or kinds[k]) and (mark ~= 's' or (isolated[k] and most > 1) or most >= group_size)
 end
 
--- include own
 -- The lines of a priority whose tasks have no lane of their own.
 local without_lane = {}
 for _, l in ipairs(any and levels_of(T) or levels_of_kinds(T, kinds)) do

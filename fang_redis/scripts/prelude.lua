@@ -172,6 +172,11 @@ local function fields_of(id, ...)
   return v.err and {} or v
 end
 
+-- What a pool gets of a task that it claims, and the lane and the hash that the task had.
+local function claimed(id)
+  return fields_of(id, 'm', 'k', 'a', 'r', 'x', 'c', 'p', 'd', 'H', 'o', 'X', 'q', 'g', 'T', 'L', 'w')
+end
+
 -- All fields and values of a task, and its errors, whatever other clients have written in their places.
 local function hash_of(id)
   local v = redis.pcall('HGETALL', row(id))
@@ -262,3 +267,17 @@ local function forget_pool(pool)
   if call('EXISTS', P..'held:'..pool) == 0 then call('SREM', P..'holders', pool) end
 end
 
+-- The levels of a type that hold tasks of these kinds: a table with a true for each. Of a type that has many levels those
+-- of each kind are read, so that tasks of other kinds cost nothing.
+local function levels_of_kinds(T, kinds)
+  local key, most, number = P..'levels:'..T, 200, 0
+  local first = call('ZRANGE', key, 0, most)
+  if #first <= most then return levels_in(first) end
+  for _ in pairs(kinds) do number = number + 1 end
+  if call('ZCARD', key) <= 2 * number then return levels_of(T) end
+  local found = {}
+  for k in pairs(kinds) do
+    for _, member in ipairs(call('ZRANGEBYLEX', key, '['..k..'\0', '('..k..'\1')) do found[#found + 1] = member end
+  end
+  return levels_in(found)
+end

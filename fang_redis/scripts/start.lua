@@ -23,7 +23,7 @@ for _, task in ipairs(tasks) do
   call('HSET', row(id), 's', v.s, 'a', v.a, 'P', pool, 'C', now, 'u', now)
   enter(id, v)
   out[#out + 1] = id
-  out[#out + 1] = call('HMGET', row(id), 'm', 'k', 'a', 'r', 'x', 'c', 'p', 'd', 'H', 'o', 'X', 'q', 'g', 'T')
+  out[#out + 1] = claimed(id)
 end
 for i = 6, 5 + 3 * rates, 3 do  -- a start counts from when it is made, which is a bit after it was picked
   local tat = plus(math.max(now_us, ARGV[i + 1]), ARGV[i + 2])

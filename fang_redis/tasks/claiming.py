@@ -60,9 +60,11 @@ class Claiming:
         for _ in range(MOST_PASSES):
             claim, unread = yield from self._claim(request, kinds)
             tasks, spoilt = of_kinds(claim.tasks, kinds, unread)
+            if not spoilt:
+                break
             claim = claim._replace(tasks=tasks)
             yield from fail_spoilt(self._sending, request.pool_id, spoilt)
-            if claim.tasks or not spoilt:
+            if claim.tasks:
                 break
         return claim
 

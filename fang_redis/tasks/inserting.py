@@ -22,8 +22,9 @@ T = TypeVar("T")
 _OPTIONS: Final = ",".join(OPTION_FIELDS)
 _MOST_CHARS: Final = 16_000_000
 _TYPE: Final = COLUMNS.index("task_type")
-_CLAIMER: Final = 6
-"""The place of the pool that claims next among the arguments of the script."""
+_MODE: Final = 3
+_CLAIM: Final = 6
+"""The places of two arguments of the script: how it inserts, and how many arguments it has if a claim's follow."""
 
 
 class Due(NamedTuple):
@@ -107,10 +108,16 @@ class Inserting:
         else:
             for row in rows:
                 args += new_row(row)
+        if mode == "all" and len(rows) == 1 and not times and _is_plain(rows[0]):
+            args[_MODE] = "plain"
         if mode != "all" or due.is_given or times:
             return self._sending.script("insert", *args)
         served = [(row.options[_TYPE], row.kind) for row in rows]
-        return self._sending.insert(args, served, _CLAIMER)
+        return self._sending.insert(args, served, _CLAIM)
+
+
+def _is_plain(row: NewTask) -> bool:
+    return row.uniq_hash is None and row.expires is None and row.lane is None and row.terms is None
 
 
 def _due(overrides: Overrides) -> Due:

@@ -1,8 +1,10 @@
 """What scripts may not do: stop half way, write when the memory is full and pools need them not to, be unknown."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from typing import Any
 from uuid import uuid4
 
@@ -47,6 +49,21 @@ def fill(server: RedisServer) -> None:
 
 def notes(count: int) -> list[ThreadedNote]:
     return [ThreadedNote(n=n) for n in range(count)]
+
+
+# Texts ----------------------------------------------------------------------------------------------------------------
+
+NAMES = sorted(each.name.removesuffix(".lua") for each in (files("fang_redis") / "scripts").iterdir())
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"prelude"}))
+def test_a_script_has_what_it_uses_of_the_prelude_and_has_it_first(name: str) -> None:
+    prelude = (files("fang_redis") / "scripts" / "prelude.lua").read_text()
+    code = re.sub("--.*", "", script(name).text)
+    for names in re.findall(r"(?m)^local (?:function )?([\w, ]+)", prelude):
+        for defined in re.findall(r"\w+", names):
+            first = re.search(rf"(?m)^.*?\b{defined}\b", code)
+            assert first is None or first[0].startswith("local ")
 
 
 # Inserts of several scripts -------------------------------------------------------------------------------------------

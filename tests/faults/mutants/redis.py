@@ -121,18 +121,19 @@ MUTANTS: Final = (
         r"assert 1 == 0",
     ),
     Mutant(
-        "Redis, a pool does not learn that the reply to a claim that went along with an insert is lost",
-        [
-            Edit(
-                "fang_redis/connections/handing.py",
-                "            handed.put(BackendUnavailable",
-                "            (BackendUnavailable",
-            )
-        ],
+        "Redis, a pool waits for the reply to an insert with its claim that was never sent",
+        [Edit("fang_redis/connections/handing.py", "        link.interrupt()\n", "")],
         InTest(
-            "tests/redis/test_handing.py::test_if_both_replies_are_lost_the_insert_is_in_doubt_and_the_pool_hears_of_it"
+            "tests/redis/test_handing.py"
+            "::test_a_thread_that_is_stopped_when_it_has_taken_a_claim_over_leaves_no_pool_waiting"
         ),
-        r"assert 'no reply' not in",
+        r"assert 'Timeout' not in",
+    ),
+    Mutant(
+        "Redis, a task that is inserted as claimed goes before tasks that waited",
+        [Edit("fang_redis/scripts/insert.lua", "'LIMIT', 0, 1) > 0 then", "'LIMIT', 0, 1) > 1 then")],
+        InTest("tests/redis/test_handing.py::test_tasks_that_waited_before_go_first"),
+        r"assert \[UUID",
     ),
     Mutant(
         "Redis, a server that evicts keys is accepted",
@@ -174,15 +175,9 @@ MUTANTS: Final = (
         r"DID NOT RAISE",
     ),
     Mutant(
-        "Redis, an insert counts as unknown if only the reply to its claim is lost",
-        [
-            Edit(
-                "fang_redis/connections/handing.py",
-                "            if replies is None or not isinstance(error, BackendError):\n                raise",
-                "            raise",
-            )
-        ],
-        InTest("tests/redis/test_handing.py::test_an_insert_is_known_when_only_the_reply_to_the_claim_is_lost"),
-        r"OutcomeUnknown",
+        "Redis, an insert fails because its claim fails",
+        [Edit("fang_redis/scripts/insert.lua", "pcall(claim, own)", "true, claim(own)")],
+        InTest("tests/redis/test_handing.py::test_a_claim_that_fails_says_nothing_of_the_insert"),
+        r"WRONGTYPE",
     ),
 )
