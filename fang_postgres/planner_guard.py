@@ -2,7 +2,8 @@
 
 A burst of tasks is done, VACUUM leaves a few rows in many pages, and the next burst comes before the next ANALYZE: the
 planner then takes a million waiting rows for ten, and scans them all for each claim, 2.3 s instead of 6 ms. No form of
-the statement prevents that; some settings do. They cost round trips, and so are set only in that case.
+the statement prevents that; some settings do. Sessions of pools have two of them from the start, see ``SETTINGS``; the
+rest costs time for each statement, and so is set only in that case.
 """
 
 from collections import deque

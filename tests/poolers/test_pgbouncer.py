@@ -39,6 +39,8 @@ OURS: Final = {
     "array_nulls": "on",
     "TimeZone": "UTC",
     "jit": "off",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
 }
 
 

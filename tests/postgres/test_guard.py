@@ -16,13 +16,14 @@ from fang_core.errors import FangError
 from fang_core.lifecycle import Outcome
 from fang_core.record import TaskState
 from fang_postgres import planner_guard
-from fang_postgres.connections.connecting import GUARD, SETTINGS
+from fang_postgres.connections.connecting import GUARD, SETTINGS, as_options
 from fang_postgres.operations import Operations
 from fang_postgres.planner_guard import PlanGuard
+from fang_threaded.database import run_on
 from tests.fixtures import database
 from tests.modes import Harness, harness_of
-from tests.postgres.plans import explain, faults
-from tests.postgres.test_plans import DRAIN, EXPECTED, fill
+from tests.postgres.plans import MODES, explain, faults
+from tests.postgres.test_plans import DRAIN, EXPECTED, connected, fill
 
 POOL = uuid.UUID(int=7)
 SMALL, WHOLE = 100_000, 200_000
@@ -121,6 +122,20 @@ class TestInTheTrap:
             monkeypatch.setattr(planner_guard, "HEALTHY", planner_guard.HEALTHY / 2)
         yield from database(server_url, trap)
 
+    @pytest.fixture
+    def guard_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Sessions that allow every plan, as those of an application's engine."""
+        for name in ("enable_seqscan", "enable_bitmapscan"):
+            monkeypatch.delitem(SETTINGS, name)
+
+    def test_the_sessions_of_pools_stay_out_of_the_trap(self, url: str) -> None:
+        operations = Operations("fang")
+        with connected(url, as_options(SETTINGS)) as connection:
+            run_on(connection, operations.register(PoolRecord(POOL, "threaded", "h", 1, (), (), 1)))
+            for mode in MODES:
+                assert not faults(explain(connection, operations.claim(REQUEST), mode), *EXPECTED["claim"]), mode
+
+    @pytest.mark.usefixtures("guard_alone")
     def test_claims_come_out_of_the_trap(
         self, connection: psycopg.Connection[Any], store: Any, caplog: pytest.LogCaptureFixture
     ) -> None:

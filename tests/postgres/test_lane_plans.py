@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from fang_core.backends.claims import LaneRequest
-from fang_postgres.connections.connecting import GUARD
+from fang_postgres.connections.connecting import GUARD, SETTINGS, as_options
 from fang_postgres.operations import Operations
 from fang_postgres.operations.managing import Place
 from fang_postgres.statement import Operation
@@ -202,6 +202,17 @@ def test_plans_with_many_waiting(connection: psycopg.Connection[Any], many: int)
     wrong = wrong_plans(connection, OF_EACH_KEY, GUARD)
     run(connection, ANALYZE)
     wrong += wrong_plans(connection, OF_EACH_KEY)
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("left", [1, 10])
+def test_plans_of_pools_after_few_rows(url: str, left: int) -> None:
+    """ANALYZE comes while a queue is nearly empty, and then a burst: a plan by a bitmap, or a scan of the whole table,
+    would read and sort all rows for each key. The settings of the sessions of pools rule these out, without a guard."""
+    few = [f"{DRAIN[0].rpartition('LIMIT')[0]}LIMIT {left})", ANALYZE]
+    with prepared(url, as_options(SETTINGS)) as connection:
+        run(connection, fill(10_000), *few, fill(10_000), BUSY)
+        wrong = wrong_plans(connection, OF_EACH_KEY)
     assert not wrong, "\n".join(wrong)
 
 

@@ -249,13 +249,13 @@ def waiting(server_url: str, template: str, size: Size) -> Iterator[psycopg.Conn
             yield connection
 
 
-def connected(url: str) -> psycopg.Connection[Any]:
-    return psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor)
+def connected(url: str, settings: str = "") -> psycopg.Connection[Any]:
+    return psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor, options=settings)
 
 
 @contextmanager
-def prepared(url: str) -> Iterator[psycopg.Connection[Any]]:
-    with connected(url) as connection:
+def prepared(url: str, settings: str = "") -> Iterator[psycopg.Connection[Any]]:
+    with connected(url, settings) as connection:
         connection.execute("ALTER TABLE fang.fang_tasks SET (autovacuum_enabled = off)")
         connection.execute("ALTER TABLE fang.fang_tasks SET UNLOGGED")  # faster to fill, and planned all the same
         for pool_id in (POOL, OTHER):
