@@ -40,7 +40,9 @@ def backlog(bench: Bench) -> Table:
 
 def kept(bench: Bench) -> Table:
     """Measures whether kept finished rows slow a drain down."""
-    table = Table("kept", "Drain beside finished rows, tasks a second", ("finished rows", "async", "threaded"))
+    table = Table(
+        "kept", "Drain with finished rows in the table, tasks a second", ("finished rows", "async", "threaded")
+    )
     sizes = [10**5, 10**6, *([10**7] if bench.huge else [])]
 
     def rate(driver: Driver, rows: int) -> float:
@@ -52,7 +54,7 @@ def kept(bench: Bench) -> Table:
 
 def workers(bench: Bench) -> Table:
     """Measures whether the number of workers matters if tasks take no time."""
-    table = Table("workers", "Drain by so many workers, tasks a second", ("workers", "async", "threaded"))
+    table = Table("workers", "Drain by number of workers, tasks a second", ("workers", "async", "threaded"))
     for count in (1, 10, 100, 1_000):
         modes = MODES if count <= MOST_THREADS else MODES[:1]
         with ExitStack() as stack:

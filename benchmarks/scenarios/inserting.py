@@ -35,9 +35,9 @@ def insert_single(bench: Bench) -> Table:
             table.bars += [bar(f"{name}: {what}", rates) for what, rates in {"plain INSERT": plain, **besides}.items()]
             table.raw[name] = {"plain": plain, **besides}
     table.notes += [
-        "insert_task: with nobody waiting; then beside a pool all of whose workers are busy; beside one that takes "
-        "each task as it comes; beside one that every insert wakes, since no pool knows the kind: it waits on",
-        "pools work on the same cores as those who insert; percentages are those of each round",
+        "insert_task: without a pool; then with a pool whose workers are all busy; with one that takes each task as it "
+        "comes; with one that every insert wakes in vain, since no pool knows the kind",
+        "pools work on the same cores as the clients that insert; percentages are those of each round",
     ]
     return table
 

@@ -53,7 +53,9 @@ def limits(bench: Bench) -> Table:
         name = f"{mode}, processes: {processes}, workers of each: {workers}"
         table.bars += [bar(f"{name}: {kind}", rates) for kind, rates in seen.items()]
         table.raw[name] = seen
-    table.notes.append("goals: 0.7 by one process, 0.5 by eight; a claim is for idle workers only, so few make it dear")
+    table.notes.append(
+        "goals: 0.7 by one process, 0.5 by eight; a claim is for idle workers only, so it costs more with few workers"
+    )
     return table
 
 
@@ -63,7 +65,7 @@ def slots(bench: Bench) -> Table:
         "slots", "From the end of a run to the next one in its slot, ms", ("mode", "pool", "p50", "p95", "most")
     )
     for mode in MODES:
-        waits = {"the same": _in_the_same_pool(bench, mode), "another, told by NOTIFY": _in_another_pool(bench, mode)}
+        waits = {"the same": _in_the_same_pool(bench, mode), "another, notified": _in_another_pool(bench, mode)}
         for pool, seconds in waits.items():
             found = [1000 * wait for wait in seconds]
             table.rows.append((mode, pool, percentile(found, 50), percentile(found, 95), max(found)))

@@ -43,7 +43,7 @@ def autovacuum(bench: Bench) -> Table:
         "first claim of a new pool, ms",
         "its drain, tasks a second",
     )
-    table = Table("autovacuum", "From commit to run beside rows that are kept, ms", columns)
+    table = Table("autovacuum", "From commit to run with kept rows in the table, ms", columns)
     kept, seconds = bench.tasks(10**6), max(10.0, 240 * bench.scale)
     traffic = {
         "clients": CLIENTS,
