@@ -27,23 +27,31 @@ local function finds_nothing()
 end
 
 -- A plain task, which the pool holds at once if its claim would bring that task alone. This comes before all functions of
--- the other cases: to make them takes longer.
+-- the other cases: to make them takes longer. If a key holds a value of another type, those try again, and take back what
+-- was written.
 if ARGV[4] == 'plain' then
   local id, k, T, p = unpack(ARGV, 8, 11)
-  local f = {'k', k, 'T', T, 'p', p, 'd', due, 'n', now, 'u', now, unpack(ARGV, 18, last)}
-  local is_new = not is_managed(T) and call('EXISTS', row(id)) == 0
-  if is_new and claimer == '' then
-    call('HSET', row(id), 's', 'new', unpack(f)); call('ZADD', P..'ids', 0, id)
-    local l = level(p, 'new', 0, nil, k)
-    call('ZADD', line(T, l), due, id); call('ZADD', P..'levels:'..T, 0, indexed(l)); call('SADD', P..'types', T)
-    if due - now_us <= 1e7 and is_awaited(T) then say('w'..T) end
-    return {now, due, {}}
-  elseif is_new and select(2, pcall(finds_nothing)) == true then
-    call('HSET', row(id), 's', 'in_progress', 'a', 1, 'P', claimer, 'C', now, unpack(f)); call('ZADD', P..'ids', 0, id)
-    add_to(P..'running:'..T, '', 1); add_to(P..'busy', T, 1)
-    call('SADD', P..'held:'..claimer, id); call('SADD', P..'holders', claimer)
-    return {{now, 1, {}, id, claimed(id)}, {now, due, {}}}
+  local is_new = false
+  local function write()
+    is_new = not is_managed(T) and call('EXISTS', row(id)) == 0
+    local f = {'k', k, 'T', T, 'p', p, 'd', due, 'n', now, 'u', now, unpack(ARGV, 18, last)}
+    if is_new and claimer == '' then
+      call('HSET', row(id), 's', 'new', unpack(f)); call('ZADD', P..'ids', 0, id)
+      local l = level(p, 'new', 0, nil, k)
+      call('ZADD', line(T, l), due, id); call('ZADD', P..'levels:'..T, 0, indexed(l)); call('SADD', P..'types', T)
+      if due - now_us <= 1e7 and is_awaited(T) then say('w'..T) end
+      return {now, due, {}}
+    elseif is_new and select(2, pcall(finds_nothing)) == true then
+      call('HSET', row(id), 's', 'in_progress', 'a', 1, 'P', claimer, 'C', now, unpack(f)); call('ZADD', P..'ids', 0, id)
+      call('SADD', P..'holders', claimer); call('SADD', P..'held:'..claimer, id)
+      add_to(P..'running:'..T, '', 1); add_to(P..'busy', T, 1)
+      return {{now, 1, {}, id, claimed(id)}, {now, due, {}}}
+    end
   end
+  local is_written, reply = pcall(write)
+  if is_written and reply then return reply end
+  -- A row that is not there is not removed: that would be the first write, which lets others through when the memory is full.
+  if not is_written and is_new and call('EXISTS', row(id)) == 1 then call('UNLINK', row(id)) end
 end
 
 -- prelude

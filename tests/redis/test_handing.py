@@ -331,6 +331,24 @@ def test_a_claim_that_fails_says_nothing_of_the_insert(
     assert pool.do(pool.queue.find_task_by_id(task.id)).state is TaskState.NEW
 
 
+def test_an_insert_that_fails_when_its_task_is_claimed_already_has_written_nothing(
+    pool: Resting, redis_client: redis.Redis
+) -> None:
+    redis_client.rename("{fang}:ids", "kept")
+    redis_client.set("{fang}:ids", "spoilt")
+    task_id = uuid4()
+    with pytest.raises(BackendError, match="WRONGTYPE"):
+        pool.insert(id=task_id)
+    assert pool.answer().tasks == []
+    redis_client.rename("kept", "{fang}:ids")
+    assert_exact(redis_client)
+    pool.offer()
+    again = pool.insert(id=task_id)
+    assert not again.conflict
+    assert ids(pool.answer().tasks) == [task_id]
+    assert_exact(redis_client)
+
+
 def test_a_thread_that_is_stopped_when_it_has_taken_a_claim_over_leaves_no_pool_waiting(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
