@@ -68,6 +68,15 @@ def _url_of_applications() -> Iterator[None]:
         os.environ["FANG_DATABASE_URL"] = url
 
 
+@pytest.fixture
+def no_finalizers_in_depth() -> Iterator[None]:
+    """For tests that read texts which are nested too deeply: the garbage collector, which may come at that depth, would
+    run finalizers of other tests' objects there, and these would fail."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """What ``-n auto`` stands for: half of the time tests wait for processes, servers and clocks. Two for each core

@@ -13,6 +13,7 @@ def run(directory: Path, *arguments: str) -> str:
     """What pytest says of the tests of this directory, with no plugins but those of the arguments."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment |= {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment.pop("CI", None)  # where pytest tells each failure twice
     (directory / "pytest.ini").write_text("[pytest]\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],

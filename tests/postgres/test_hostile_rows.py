@@ -22,6 +22,8 @@ from fang_core.record import TaskState
 from fang_core.tasks.selecting.filter import TaskFilter
 from tests.backends import async_on_postgres, threaded_on_postgres
 
+pytestmark = pytest.mark.usefixtures("no_finalizers_in_depth")
+
 INSERT = "INSERT INTO fang.fang_tasks ({columns}) VALUES ({values}) RETURNING id"
 ONCE = {"max_retries": 0}
 FAILURE = "UnreadablePayload: the payload does not fit "

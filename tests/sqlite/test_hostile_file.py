@@ -16,6 +16,8 @@ from fang_sqlite import AsyncSqliteQueue, SqliteQueue
 from tests.cli.invoking import fang
 from tests.web.client import page_of
 
+pytestmark = pytest.mark.usefixtures("no_finalizers_in_depth")
+
 Look = TypeVar("Look")
 
 LEAST, MOST = -(2**63), 2**63 - 1

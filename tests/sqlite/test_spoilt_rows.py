@@ -37,6 +37,8 @@ from fang_sqlite.tasks.lanes import claim_lanes
 from fang_threaded import WorkerPool
 from tests.sqlite.files import hold, insert, opened, register
 
+pytestmark = pytest.mark.usefixtures("no_finalizers_in_depth")
+
 LEAST, MOST = -(2**63), 2**63 - 1
 
 

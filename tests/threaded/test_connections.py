@@ -109,7 +109,7 @@ def test_a_heart_has_our_settings_on_an_engine_with_others(url: str) -> None:
                 heart._connection.driver_connection.execute(f"SHOW {name}".encode()).fetchone() for name in SETTINGS
             ]
             ours = [(value,) for value in ("read committed", "off", "1min", "10s", "1min", "0", "UTF8")]
-            ours += [("ISO, MDY",), ("postgres",), ("on",), *[("off",)] * 3]
+            ours += [("ISO, MDY",), ("postgres",), ("on",), ("UTC",), *[("off",)] * 3]
             assert (found == ours) is locks  # behind a pooler the session is everybody's
             heart.close()
         store.close()

@@ -16,6 +16,8 @@ from fang_threaded import Queue
 from tests.cli.invoking import fang
 from tests.web.client import page_of
 
+pytestmark = pytest.mark.usefixtures("no_finalizers_in_depth")
+
 TASK: Final = "00000000-0000-0000-0000-00000000aa01"
 POOL: Final = "00000000-0000-0000-0000-00000000bb01"
 KIND: Final = "hostilerows"
