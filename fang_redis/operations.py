@@ -136,7 +136,7 @@ class Insert(Operation[T]):
     place: int = 0
 
     def along(self, claim: Operation[Any]) -> tuple[Argument, ...]:
-        """Returns the command that also claims. Its reply is that of the claim, None if it has failed, and that of the
+        """Returns the command that also claims. Its reply has that of the claim, or its error, and that of the
         insert."""
         args = [*self.args, *claim.args]
         args[self.place] = len(self.args)

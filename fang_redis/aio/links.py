@@ -11,7 +11,7 @@ from asyncio import AbstractEventLoop, Future, Task
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import chain, repeat
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 from hiredis import PushNotification
@@ -119,8 +119,8 @@ class AsyncLink:
         return replies
 
     def begin_pair(self, commands: Sequence[bytes]) -> tuple[Future[Any], Future[Any]]:
-        """Sends one command, whose reply is a pair, and returns both parts to come, which are both the error if it is
-        one. Raises ``BackendUnavailable``."""
+        """Sends one command, whose reply is a pair, and returns both parts to come: None and the error if it is one.
+        Raises ``BackendUnavailable``."""
         loop = asyncio.get_running_loop()
         pair = loop.create_future(), loop.create_future()
         self._begin(commands, [pair])
@@ -182,8 +182,8 @@ class AsyncLink:
         self._answered += 1
         if self._waiting:
             waiting = self._waiting.popleft()
-            are_parts = len(waiting) > 1 and not isinstance(reply, ResponseError)
-            for each, part in zip(waiting, reply if are_parts else repeat(reply), strict=False):
+            parts = [None, reply] if isinstance(reply, ResponseError) else reply
+            for each, part in zip(waiting, parts if len(waiting) > 1 else [reply], strict=True):
                 if not each.done():  # it was cancelled
                     each.set_result(part)
 

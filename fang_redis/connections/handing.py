@@ -1,8 +1,8 @@
 """Has an insert take along the claim of a pool that rests in the same process: the pool has the task at once.
 
 The claim is the one that the pool would send itself as soon as it is woken. One script does both; its reply has that of
-the claim, which goes to the pool, and that of the insert. A pool that gets none, since the insert was refused or the
-claim has failed, sends its claim itself.
+the claim, which goes to the pool, and that of the insert. A pool that gets none, since the insert was refused, sends
+its claim itself.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -105,13 +105,16 @@ class SharedReply:
         return True
 
     async def claimed(self) -> Any:
-        """Reads the reply, and returns that to the claim; the pool's thread calls this. Raises ``BackendError``."""
+        """Reads the reply, and returns that to the claim, None if the insert was refused; the pool's thread calls this.
+
+        Raises ``BackendError``.
+        """
         try:
             (reply,) = self._link.end(1)
         except BaseException as error:
             self._inserted.put(copy(error) if isinstance(error, BackendError) else BackendUnavailable(str(error)))
             raise
-        claimed, inserted = (reply, reply) if isinstance(reply, ResponseError) else reply
+        claimed, inserted = (None, reply) if isinstance(reply, ResponseError) else reply
         self._inserted.put(inserted)
         self._links.keep(self._link, [reply])
         return claimed

@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-from redis.exceptions import ResponseError
-
 from fang_core.backends.claims import HandOver
 from fang_core.errors import BackendError
 from fang_redis.connections.exchange import carried_out
@@ -106,7 +104,7 @@ class Ready(Generic[T]):
         along, self._along = self._along, None
         if along is not None:
             reply = await along()
-            if reply is not None and not isinstance(reply, ResponseError):
+            if reply is not None:
                 return [reply]
         begun, self._begun = self._begun, None
         if begun is None:  # a further step, or the server did not know the script, and gets its text

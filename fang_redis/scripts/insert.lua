@@ -8,7 +8,7 @@
 -- or '' for the above, and the number of fields and values that follow. Returns {now, due, managed types whose tasks got a
 -- lane, what}: 'refused', number of the task, id of the equal one; or for each task that is not simply new 'row', number,
 -- 1 if it was there, id, fields, errors; or 'outlived', number, id, when that was inserted. If a pool claims, it returns
--- {what the claim returns, or nothing if that has failed, and the above}.
+-- {what the claim returns, or its error, and the above}.
 local last = tonumber(ARGV[7]) or #ARGV
 local due = ARGV[1] ~= '' and ARGV[1] or plus(now_us, ARGV[2])
 claimer = ARGV[last + 1] or ''
@@ -72,7 +72,8 @@ local function with_claim(inserted)
   local own = {}
   for i = last + 1, #ARGV do own[#own + 1] = ARGV[i] end
   local is_done, reply = pcall(claim, own)
-  return {is_done and reply, inserted}
+  if not is_done and type(reply) ~= 'table' then reply = redis.error_reply(reply) end
+  return {reply, inserted}
 end
 
 -- The id of the equal task that keeps a row out; and when it was inserted, if its period does.

@@ -331,6 +331,14 @@ def test_a_claim_that_fails_says_nothing_of_the_insert(
     assert pool.do(pool.queue.find_task_by_id(task.id)).state is TaskState.NEW
 
 
+def test_a_pool_hears_of_a_claim_that_has_failed_in_the_middle(pool: Resting, redis_client: redis.Redis) -> None:
+    """What it has taken is in no line any more, so that the next claim would find nothing, and no fault."""
+    redis_client.set(f"{{fang}}:held:{pool.id}", "spoilt")
+    pool.insert()
+    with pytest.raises(BackendError, match="WRONGTYPE"):
+        pool.answer()
+
+
 def test_an_insert_that_fails_when_its_task_is_claimed_already_has_written_nothing(
     pool: Resting, redis_client: redis.Redis
 ) -> None:
