@@ -86,7 +86,7 @@ class ReadyClaim(Protocol):
     """A claim that only has to be sent; see ``ClaimStore.ready``."""
 
     def offer(self, hand_over: "HandOver", /) -> None:
-        """Lets an insert through the pool's own queue, in this process, send it behind the new task, in one round trip.
+        """Lets an insert through the pool's own queue, in this process, make it after the new task, in one round trip.
 
         It is called before ``send``, and where the pool lives; a backend that has no use for it does nothing.
         """
@@ -108,8 +108,8 @@ SendAlong: TypeAlias = Callable[[ReadyClaim], bool]
 """Sends a claim along with an insert, or takes it over to be sent; returns whether it does. It never waits."""
 
 HandOver: TypeAlias = Callable[[SendAlong], Callable[[], None] | None]
-"""Has the ready claim of a pool that rests sent by this function, if it may be; the insert goes first, on the same
-connection. Returns what wakes the pool, which then takes the answer; None if nothing is sent."""
+"""Has the ready claim of a pool that rests sent by this function, with an insert that goes first, if it may be sent.
+Returns what wakes the pool, which then takes the answer; None if nothing is sent."""
 
 
 class LaneRequest(NamedTuple):
