@@ -85,8 +85,8 @@ def went_astray(reply: Any) -> bool:
 class SharedReply:
     """The reply to an insert that has taken a claim along, on a connection of the insert's thread.
 
-    The pool's thread reads it, has the claim's part at once, and passes the other one on: so one change of threads less
-    lies before the run. No time limit of a run and no Ctrl-C strikes that thread.
+    The pool's thread reads it, has the claim's part at once, and passes the other one on, so that the run waits for one
+    change of threads less. No time limit of a run and no Ctrl-C strikes that thread.
     """
 
     def __init__(self, links: Links, link: Link) -> None:
