@@ -97,6 +97,18 @@ MUTANTS: Final = (
         r"one effect of each task",
     ),
     Mutant(
+        "sessions of pools may scan the whole table, and go by bitmaps",
+        [
+            Edit(
+                "fang_postgres/connections/connecting.py",
+                '    "enable_seqscan": "off",\n    "enable_bitmapscan": "off",\n}\n\n_OF',
+                "}\n\n_OF",
+            )
+        ],
+        InTest("tests/postgres/test_guard.py::TestInTheTrap::test_the_sessions_of_pools_stay_out_of_the_trap"),
+        r"AssertionError",
+    ),
+    Mutant(
         "plan guard off: slow claims are noticed, but plans do not change",
         [Edit("fang_postgres/planner_guard.py", "return now < self._until", "return False")],
         InTest("tests/postgres/test_guard.py::TestInTheTrap::test_claims_come_out_of_the_trap"),
