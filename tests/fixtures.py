@@ -6,6 +6,7 @@ FANG_TEST_REDIS_URL.
 
 import gc
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -43,8 +44,12 @@ def be_patient() -> None:
 
 def pytest_configure() -> None:
     """Has servers and all temporary files live in memory, where there is room: most tests have a database of their
-    own, and on a journaling disk it took 0.4 s to make one, not 0.02. ``TMPDIR`` says otherwise."""
+    own, and on a journaling disk it took 0.4 s to make one, not 0.02. ``TMPDIR`` says otherwise.
+
+    Commands that tests start can be interrupted, however the run itself was started."""
     be_patient()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: what tests start would ignore it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "TMPDIR" not in os.environ and MEMORY.is_dir() and os.access(MEMORY, os.W_OK):
         file_system = os.statvfs(MEMORY)
         may_execute = not file_system.f_flag & os.ST_NOEXEC  # a test copies the binaries of Postgres to there
