@@ -5,7 +5,8 @@ them: each parameter is sent as a text that is written here and cast in SQL, eac
 here. No setting of the session, such as ``DateStyle`` or ``IntervalStyle``, changes these texts.
 
 The texts cross as ``refcursor``: every driver takes that for a plain string, and an application that gives ``text`` or
-``varchar`` a codec of its own has no reason to give ``refcursor`` one.
+``varchar`` a codec of its own has no reason to give ``refcursor`` one. They are in ASCII, which every
+``client_encoding`` has: texts of ours cross as Postgres writes bytes, and are decoded at the other end.
 """
 
 import json
@@ -20,11 +21,13 @@ from sqlalchemy import (
     DateTime,
     Executable,
     Interval,
+    LargeBinary,
     Text,
     bindparam,
     case,
     cast,
     func,
+    literal_column,
     select,
 )
 from sqlalchemy import types as sqltypes
@@ -41,6 +44,8 @@ from fang_postgres.sql.fragments import array_of, microseconds
 Reader = Callable[[str], Any]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UTF8: Final[ColumnElement[str]] = literal_column("'UTF8'")
+_ESCAPE: Final[ColumnElement[str]] = literal_column("'escape'")
 
 
 class TextForm:
@@ -75,7 +80,7 @@ class TextForm:
 
     def parameters(self, params: Mapping[str, Any]) -> dict[str, str | None]:
         """Returns the parameters to send, by name."""
-        return {name: as_text(value) for name, value in params.items()}
+        return {name: _in_ascii(as_text(value)) for name, value in params.items()}
 
     def arguments(self, params: Mapping[str, Any]) -> list[str | None]:
         """Returns the parameters to send, in the order of ``text``."""
@@ -107,14 +112,26 @@ def _sent_as_text(element: Any, **_: Any) -> Any:
     if isinstance(element, BindParameter):
         sent = cast(cast(bindparam(element.key, type_=_Carried()), _Carried()), Text)
         if isinstance(element.type, Text):
-            return sent
+            return _out_of_ascii(sent)
         if isinstance(element.type, sqltypes.ARRAY):
-            return _list_of(sent, element.type)
+            return _list_of(_out_of_ascii(sent), element.type)
         return cast(sent, element.type)
     owner = element.table if isinstance(element, ColumnClause) else element
     # A copy of a table would no longer be the one whose columns an UPDATE names.
     is_table = isinstance(owner.element if isinstance(owner, Alias) else owner, TableClause)
     return element if is_table else None
+
+
+def _in_ascii(text: str | None) -> str | None:
+    r"""Returns a parameter in ASCII: one that is not, or has a backslash, as ``\x`` and hexadecimal digits."""
+    if text is None or (text.isascii() and "\\" not in text):
+        return text
+    return "\\x" + text.encode().hex()
+
+
+def _out_of_ascii(sent: ColumnElement[str]) -> ColumnElement[str]:
+    """Returns the text of a parameter that is in ASCII."""
+    return func.convert_from(cast(sent, LargeBinary), _UTF8)
 
 
 def _list_of(sent: ColumnElement[str], type_: sqltypes.ARRAY[Any]) -> ColumnElement[Any]:
@@ -134,14 +151,27 @@ def _text_of(column: ColumnElement[Any]) -> ColumnElement[str]:
     if isinstance(column.type, DateTime | Interval):
         return cast(microseconds(column), Text)
     # Not as Postgres writes arrays: see ``as_text``.
-    return cast(func.array_to_json(column) if isinstance(column.type, sqltypes.ARRAY) else column, Text)
+    text = cast(func.array_to_json(column) if isinstance(column.type, sqltypes.ARRAY) else column, Text)
+    return func.encode(func.convert_to(text, _UTF8), _ESCAPE) if _is_text(column.type) else text
+
+
+def _is_text(type_: Any) -> bool:
+    """Returns whether it is the type of texts that may have any character, or of lists of such texts."""
+    return isinstance(type_.item_type if isinstance(type_, sqltypes.ARRAY) else type_, Text)
+
+
+def _unescaped(text: str) -> str:
+    """Returns the text of a column that is in ASCII: a byte that is not, is a backslash and three octal digits."""
+    if "\\" not in text:
+        return text
+    return text.encode("ascii").decode("unicode_escape").encode("latin-1").decode()
 
 
 def _reader(type_: Any) -> Reader:
     """Returns the function that reads the text of a column of this type."""
     if isinstance(type_, sqltypes.ARRAY):
-        read_item = _reader(type_.item_type)
-        return lambda text: [None if item is None else read_item(item) for item in json.loads(text)]
+        read_item = str if _is_text(type_) else _reader(type_.item_type)
+        return lambda text: [None if item is None else read_item(item) for item in json.loads(_unescaped(text))]
     for known, read in _READERS.items():
         if isinstance(type_, known):
             return read
@@ -149,7 +179,7 @@ def _reader(type_: Any) -> Reader:
 
 
 _READERS: Final[dict[type[Any], Reader]] = {
-    sqltypes.Text: str,
+    sqltypes.Text: _unescaped,
     sqltypes.Uuid: UUID,
     sqltypes.DateTime: lambda text: _EPOCH + timedelta(microseconds=int(text)),
     sqltypes.Interval: lambda text: timedelta(microseconds=int(text)),

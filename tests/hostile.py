@@ -36,7 +36,11 @@ SETTINGS = {
     "extra_float_digits": "-10",
     "bytea_output": "escape",
     "array_nulls": "off",
+    "client_encoding": "LATIN1",
 }
+
+STRANGE: Final = 'Ж — "\\x41" \\\\101 é \N{SLIGHTLY SMILING FACE}'
+"""A text that most encodings lack, with what Postgres could take for bytes in hexadecimal or in octal."""
 
 
 class Nonsense(Loader):
@@ -72,13 +76,13 @@ async def codecs_of_nonsense(connection: Any) -> None:
         )
 
 
-def settings_of(execute: Callable[[str], Any]) -> None:
-    for name, value in SETTINGS.items():
+def settings_of(execute: Callable[[str], Any], **others: str) -> None:
+    for name, value in (SETTINGS | others).items():
         execute(f"SET {name} = '{value}'")
 
 
-async def settings_of_async(execute: Callable[[str], Awaitable[Any]]) -> None:
-    for name, value in SETTINGS.items():
+async def settings_of_async(execute: Callable[[str], Awaitable[Any]], **others: str) -> None:
+    for name, value in (SETTINGS | others).items():
         await execute(f"SET {name} = '{value}'")
 
 

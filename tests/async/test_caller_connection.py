@@ -15,12 +15,13 @@ from sqlalchemy.orm import Session
 
 from fang_async import AsyncQueue
 from fang_core import AsyncRunnable, InsertOptions, Task, TaskConfig, TaskState, TwinExists, UsageError
-from tests.hostile import LONG_AGO, SOON, TERMS, OwnRecord, codecs_of_nonsense, settings_of_async
+from tests.hostile import LONG_AGO, SOON, STRANGE, TERMS, OwnRecord, codecs_of_nonsense, settings_of_async
 
 
 class Noted(AsyncRunnable):
-    task_config = TaskConfig(kind="AsyncNoted", task_type="hand, \"ed\\'")
+    task_config = TaskConfig(kind="AsyncNoted", task_type=f"hand, \"ed\\' {STRANGE}")
     n: int = 0
+    text: str = STRANGE
 
     async def run(self, queue: Any) -> None: ...
 
@@ -46,7 +47,7 @@ async def on_terms(queue: AsyncQueue, connection: Any) -> None:
         notes = [Noted(n=30 + 3 * number + n) for n in (0, 1, 2)]
         options: InsertOptions = {"uniq": uniq, "expires": timedelta(days=9), "timeout": timedelta(seconds=7)}
         first = await queue.insert_tasks(
-            notes, task_type="terms", headers={"from": "é"}, connection=connection, **options
+            notes, task_type="terms", headers={STRANGE: STRANGE}, connection=connection, **options
         )
         assert [task.conflict for task in first] == [False] * 3
         again = await queue.insert_task(
@@ -82,12 +83,12 @@ async def every_verb(queue: AsyncQueue, connection: Any) -> None:
     assert [(await stands(task)).conflict for task in many + unique] == [False] * 4 + [True, True]
     await on_terms(queue, connection)
     await stands(await queue.schedule_task(Yearly(), connection=connection))
-    failed = await stands(await queue.fail_task(one, "why", connection=connection))
-    assert (failed.state, failed.error_message) == (TaskState.FAILED, "why")
+    failed = await stands(await queue.fail_task(one, STRANGE, connection=connection))
+    assert (failed.state, failed.error_message) == (TaskState.FAILED, STRANGE)
     await stands(await queue.update_task_state(failed, TaskState.NEW, connection=connection))
     fetched = await stands(await queue.fetch_and_touch_task(TYPE, connection=connection))
     assert (fetched.id, fetched.state) == (due.id, TaskState.IN_PROGRESS)
-    await stands(await queue.schedule_retry(fetched, timedelta(hours=1), "later", connection=connection))
+    await stands(await queue.schedule_retry(fetched, timedelta(hours=1), "Ж", connection=connection))
     assert await queue.remove_task(fetched.id, connection=connection) == 1
     assert await queue.remove_task_by_metadata(Noted(n=20), connection=connection) == 1
     assert await queue.remove_all_scheduled_tasks(connection=connection) == 3
@@ -95,18 +96,22 @@ async def every_verb(queue: AsyncQueue, connection: Any) -> None:
     assert await queue.remove_all_tasks(connection=connection) == 0
 
 
-@asynccontextmanager
-async def raw(url: str, **options: Any) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(url, **options)
-    await settings_of_async(connection.execute)
+async def prepare(connection: Any, encoding: str = "LATIN1") -> None:
+    await settings_of_async(connection.execute, client_encoding=encoding)
     await codecs_of_nonsense(connection)
+
+
+@asynccontextmanager
+async def raw(url: str, encoding: str = "LATIN1", **options: Any) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(url, **options)
+    await prepare(connection, encoding)
     yield connection
     await connection.close()
 
 
 @asynccontextmanager
 async def pooled(url: str) -> AsyncIterator[Any]:
-    pool = asyncpg.create_pool(url, min_size=1, max_size=1, init=codecs_of_nonsense)
+    pool = asyncpg.create_pool(url, min_size=1, max_size=1, init=prepare)
     async with pool, pool.acquire() as connection, connection.transaction():
         yield connection
 
@@ -117,7 +122,7 @@ async def on_engine(url: str, wrap: Callable[[Any], Any]) -> AsyncIterator[Any]:
     async with engine.connect():
         pass  # SQLAlchemy itself asks for the version first
     await engine.dispose()
-    event.listen(engine.sync_engine, "connect", lambda connection, _: connection.run_async(codecs_of_nonsense))
+    event.listen(engine.sync_engine, "connect", lambda connection, _: connection.run_async(prepare))
     connection = wrap(engine)
     yield connection
     await connection.close()
@@ -132,6 +137,8 @@ async def connected(url: str) -> AsyncIterator[Any]:
 
 KINDS: dict[str, Callable[[str], Any]] = {
     "asyncpg": raw,
+    "asyncpg, UTF8": lambda url: raw(url, "UTF8"),
+    "asyncpg, SQL_ASCII": lambda url: raw(url, "SQL_ASCII"),
     "asyncpg, no cache": lambda url: raw(url, statement_cache_size=0),
     "asyncpg, own record": lambda url: raw(url, record_class=OwnRecord),
     "asyncpg's pool": pooled,

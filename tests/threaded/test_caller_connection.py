@@ -27,6 +27,7 @@ from fang_threaded.caller_connection import adapt
 from tests.hostile import (
     LONG_AGO,
     SOON,
+    STRANGE,
     TERMS,
     dumpers_of_nonsense,
     loaders_of_nonsense,
@@ -38,8 +39,9 @@ Connect = Callable[[], Any]
 
 
 class Noted(Runnable):
-    task_config = TaskConfig(task_type="hand, \"ed\\'")
+    task_config = TaskConfig(task_type=f"hand, \"ed\\' {STRANGE}")
     n: int = 0
+    text: str = STRANGE
 
     def run(self, queue: Any) -> None: ...
 
@@ -64,7 +66,9 @@ def on_terms(queue: Queue, connection: Any) -> None:
     for number, uniq in enumerate(TERMS):
         notes = [Noted(n=30 + 3 * number + n) for n in (0, 1, 2)]
         options: InsertOptions = {"uniq": uniq, "expires": timedelta(days=9), "timeout": timedelta(seconds=7)}
-        first = queue.insert_tasks(notes, task_type="terms", headers={"from": "é"}, connection=connection, **options)
+        first = queue.insert_tasks(
+            notes, task_type="terms", headers={STRANGE: STRANGE}, connection=connection, **options
+        )
         assert [task.conflict for task in first] == [False] * 3
         again = queue.insert_task(
             notes[1], task_type="terms", connection=connection, delay=timedelta(minutes=1), **options
@@ -98,12 +102,12 @@ def every_verb(queue: Queue, connection: Any) -> None:
     assert [stands(task).conflict for task in many + unique] == [False] * 4 + [True, True]
     on_terms(queue, connection)
     stands(queue.schedule_task(Yearly(), connection=connection))
-    failed = stands(queue.fail_task(one, "why", connection=connection))
-    assert (failed.state, failed.error_message) == (TaskState.FAILED, "why")
+    failed = stands(queue.fail_task(one, STRANGE, connection=connection))
+    assert (failed.state, failed.error_message) == (TaskState.FAILED, STRANGE)
     stands(queue.update_task_state(failed, TaskState.NEW, connection=connection))
     fetched = stands(queue.fetch_and_touch_task(TYPE, connection=connection))
     assert (fetched.id, fetched.state) == (due.id, TaskState.IN_PROGRESS)
-    stands(queue.schedule_retry(fetched, timedelta(hours=1), "later", connection=connection))
+    stands(queue.schedule_retry(fetched, timedelta(hours=1), "Ж", connection=connection))
     assert queue.remove_task(fetched.id, connection=connection) == 1
     assert queue.remove_task_by_metadata(Noted(n=20), connection=connection) == 1
     assert queue.remove_all_scheduled_tasks(connection=connection) == 3
@@ -111,9 +115,9 @@ def every_verb(queue: Queue, connection: Any) -> None:
     assert queue.remove_all_tasks(connection=connection) == 0
 
 
-def raw(url: str, **options: Any) -> psycopg.Connection[Any]:
+def raw(url: str, encoding: str = "LATIN1", **options: Any) -> psycopg.Connection[Any]:
     connection = psycopg.connect(url, **options)
-    settings_of(connection.execute)
+    settings_of(connection.execute, client_encoding=encoding)
     return connection
 
 
@@ -135,16 +139,23 @@ def on_engine(url: str, driver: str, wrap: Callable[[Any], Any]) -> Iterator[Any
     engine = create_engine(make_url(url).set(drivername=f"postgresql+{driver}"))
     engine.connect().close()  # SQLAlchemy itself asks for the version first
     engine.dispose()
-    prepare = loaders_of_nonsense if driver == "psycopg" else type_casters_of_nonsense
-    event.listen(engine, "connect", lambda connection, _: prepare(connection))
+    nonsense = loaders_of_nonsense if driver == "psycopg" else type_casters_of_nonsense
+
+    def prepare(connection: Any, _: Any) -> None:
+        settings_of(connection.cursor().execute)
+        connection.commit()
+        nonsense(connection)
+
+    event.listen(engine, "connect", prepare)
     connection = wrap(engine)
     yield connection
     connection.close()
     engine.dispose()
 
 
-def on_psycopg2(url: str, **options: Any) -> Any:
+def on_psycopg2(url: str, encoding: str = "LATIN1", **options: Any) -> Any:
     connection = psycopg2.connect(url, **options)
+    settings_of(connection.cursor().execute, client_encoding=encoding)
     type_casters_of_nonsense(connection)
     return closing(connection)
 
@@ -155,9 +166,11 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "psycopg, raw cursor": lambda url: raw(url, cursor_factory=psycopg.RawCursor),
     "psycopg, client cursor": lambda url: raw(url, cursor_factory=psycopg.ClientCursor),
     "psycopg, pipeline": in_pipeline,
-    "psycopg, LATIN1": lambda url: raw(url, client_encoding="LATIN1"),
-    "psycopg, SQL_ASCII": lambda url: raw(url, client_encoding="SQL_ASCII"),
+    "psycopg, UTF8": lambda url: raw(url, "UTF8"),
+    "psycopg, SQL_ASCII": lambda url: raw(url, "SQL_ASCII"),
     "psycopg2": on_psycopg2,
+    "psycopg2, UTF8": lambda url: on_psycopg2(url, "UTF8"),
+    "psycopg2, SQL_ASCII": lambda url: on_psycopg2(url, "SQL_ASCII"),
     "psycopg2, dicts": lambda url: on_psycopg2(url, cursor_factory=psycopg2.extras.RealDictCursor),
     "Session on psycopg": lambda url: on_engine(url, "psycopg", Session),
     "Session on psycopg2": lambda url: on_engine(url, "psycopg2", Session),

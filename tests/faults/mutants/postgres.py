@@ -287,4 +287,16 @@ MUTANTS: Final = (
         InTest("tests/postgres/test_lock_waits.py::test_it_says_who_holds_the_lock_and_waits_on"),
         r"did not come true|Timeout|assert",
     ),
+    Mutant(
+        "texts cross a caller's connection in its own encoding: one that lacks a character refuses the task",
+        [
+            Edit(
+                "fang_postgres/textform.py",
+                "if text is None or (text.isascii() and",
+                "if text is None or (text and",
+            )
+        ],
+        InTest("tests/threaded/test_caller_connection.py::test_every_verb_on_every_connection"),
+        r"UnicodeEncodeError",
+    ),
 )
