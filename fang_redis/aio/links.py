@@ -75,7 +75,7 @@ class AsyncLink:
         except (RedisError, OSError, TimeoutError) as error:
             link.close()
             server.lose()
-            raise not_connected(error, server.where) from error
+            raise not_connected(error, server.where, has_tls=server.has_tls) from error
         except BaseException:  # the caller is cancelled
             link.close()
             raise

@@ -28,7 +28,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import MovedError, RedisError
 from redis.retry import Retry
 
-from fang_core.errors import UsageError
+from fang_core.errors import AccessRefused, UsageError
+from fang_redis.connections import tls
 
 Client: TypeAlias = redis.Redis
 AsyncClient: TypeAlias = redis.asyncio.Redis
@@ -57,8 +58,13 @@ _SETTINGS: Final = frozenset(
 )
 """What is taken from a URL or a client, besides the settings of TLS; all else is ours, or its pool's."""
 
-_PARAMETERS: Final = frozenset({"db", "username", "password", "client_name", "socket_keepalive", "socket_read_size"})
-"""What a URL may say after its question mark, besides the settings of TLS."""
+_PARAMETERS: Final = tls.PARAMETERS | {
+    *("db", "username", "password", "client_name", "socket_keepalive", "socket_read_size")
+}
+"""What a URL may say after its question mark."""
+
+_NO_VALUE: Final = re.compile(r"Invalid value for '(\w+)'")
+"""What redis-py says of a parameter of a URL; it does not quote the value."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +90,20 @@ class Server:
     moved: dict[str, Any] = field(default_factory=dict)
 
     def connection(self, connect_within: float | None, answer_within: float | None) -> Any:
-        """Makes a connection; without these times its user has to make sure that nothing is awaited forever."""
+        """Makes a connection; without these times its user has to make sure that nothing is awaited forever.
+
+        Raises ``AccessRefused`` if it needs a file that cannot be read.
+        """
+        tls.refuse_files(self.settings)
         settings = {**self.settings, **self.moved}
         if self.asks is not None:
             settings["connection_pool"] = self.asks()
         return self.connection_class(**settings, socket_timeout=answer_within, socket_connect_timeout=connect_within)
+
+    @property
+    def has_tls(self) -> bool:
+        """Returns whether its connections are those of TLS."""
+        return issubclass(self.connection_class, redis.SSLConnection | redis.asyncio.SSLConnection)
 
     def follow(self, replies: Sequence[Any]) -> bool:
         """Returns whether a node of a Cluster has said that another one has the queue's slot: connect to that one.
@@ -138,8 +153,11 @@ def _made(server: object, client_class: Any, connections: Any, retry: Any) -> Se
     is_watched = isinstance(handed_in, redis.asyncio.sentinel.SentinelConnectionPool)
     asks = partial(_of_its_own, handed_in) if is_watched else None
     made = Server(where, int(settings.get("db") or 0), connection_class, settings, server, asks)
+    tls.refuse_settings(settings)
     try:
         made.connection(None, None)  # which does not connect, and looks at the settings
+    except AccessRefused:  # a file that may be there later
+        pass
     except (RedisError, TypeError, ValueError) as error:
         raise UsageError(f"a setting of the connection to Redis cannot be used: {error}") from None
     return made
@@ -162,13 +180,15 @@ def _parsed(url: str, connections: Any) -> dict[str, Any]:
         path = parts.path.removeprefix("/")
         if scheme in _SCHEMES and separator and (scheme == "unix" or not path or path.isdecimal()):
             parsed: dict[str, Any] = connections.parse_url(url)
-            _refuse_unknown(parts.query)
+            _refuse_unknown(parts.query, has_tls=scheme == "rediss")
             str(parsed.get("host", "")).encode("idna")  # raises ValueError of what no host can be called
             return parsed
     except UsageError:
         raise
-    except ValueError:  # its text may quote the password
-        pass
+    except ValueError as error:  # its text may quote the password
+        wrong = _NO_VALUE.match(str(error))
+        if wrong is not None and wrong[1] in _PARAMETERS:
+            raise UsageError(f"{wrong[1]} has a value in the URL of Redis that cannot be used") from None
     for word, how in (("sentinel", _SENTINEL), ("cluster", _CLUSTER)):
         if word in scheme:
             raise UsageError(f"a queue takes no URL of a {word.capitalize()}: {how}")
@@ -180,15 +200,17 @@ def _parsed(url: str, connections: Any) -> dict[str, Any]:
     )
 
 
-def _refuse_unknown(query: str) -> None:
+def _refuse_unknown(query: str, *, has_tls: bool) -> None:
     """Raises ``UsageError`` for parameters of a URL that would have no effect."""
     said = parse_qs(query, keep_blank_values=True)
-    unknown = sorted(name for name in said if name not in _PARAMETERS and not name.startswith("ssl_"))
+    unknown = sorted(said.keys() - _PARAMETERS)
     if unknown:
         if "@" in query:
             raise ValueError("perhaps what follows a ? in a password")
         names = ", ".join(f"{name:.40}" for name in unknown)
         raise UsageError(f"the URL of Redis has parameters that Fang does not take: {names}; leave them out")
+    if not has_tls and (of_tls := sorted(said.keys() & tls.PARAMETERS)):
+        raise UsageError(f"the URL of Redis has settings of TLS, {', '.join(of_tls)}: that needs rediss:// before the host")
 
 
 def sever(fileno: int) -> None:

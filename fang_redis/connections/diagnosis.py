@@ -11,6 +11,7 @@ from redis import exceptions
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 
 from fang_core.errors import AccessRefused, BackendError, BackendUnavailable, NotConnected, ReadOnlyServer
+from fang_redis.connections import tls
 
 ELSEWHERE: Final = ("READONLY", "MOVED", "ASK", "CLUSTERDOWN", "MASTERDOWN", "LOADING")
 """Words after which a new connection may reach another server, or the same one in another state."""
@@ -104,9 +105,13 @@ def lost(error: BaseException, where: str) -> BackendUnavailable:
     )
 
 
-def not_connected(error: BaseException, where: str) -> BackendError:
+def not_connected(error: BaseException, where: str, *, has_tls: bool = False) -> BackendError:
     """Returns the typed error for a connect that failed: nothing was sent."""
     text = one_line(error)
+    if has_tls and (advice := tls.advice_on(error)):
+        return AccessRefused(f"no connection by TLS with Redis at {where}: {text}: {advice}")
+    if has_tls and (advice := tls.advice_after_handshake(error)):
+        return NotConnected(f"Redis at {where} closed the connection after the handshake of TLS; {advice}: {text}")
     if _NO_ROOM.search(text):
         return NotConnected(f"Redis at {where} has no connection left (maxclients): {text}")
     if isinstance(error, BusyLoadingError):

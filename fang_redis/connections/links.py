@@ -62,7 +62,7 @@ class Link:
         except (RedisError, OSError) as error:
             self.close()
             self._server.lose()
-            raise not_connected(error, self._server.where) from error
+            raise not_connected(error, self._server.where, has_tls=self._server.has_tls) from error
         except BaseException:  # Ctrl-C
             self.close()
             raise
