@@ -75,7 +75,7 @@ class AsyncLink:
         except (RedisError, OSError, TimeoutError) as error:
             link.close()
             server.lose()
-            raise not_connected(error, server.where, has_tls=server.has_tls) from error
+            raise not_connected(error, server) from error
         except BaseException:  # the caller is cancelled
             link.close()
             raise
@@ -128,7 +128,7 @@ class AsyncLink:
 
     def _begin(self, commands: Sequence[bytes], waiting: Sequence[Sequence[Future[Any]]]) -> None:
         if self._cause is not None or self._wire is None:
-            raise not_connected(self._cause or ConnectionError("closed"), self._server.where) from self._cause
+            raise not_connected(self._cause or ConnectionError("closed"), self._server) from self._cause
         self._waiting += waiting
         self._wire.send(commands)
         if self._next_look is None:
@@ -194,7 +194,7 @@ class AsyncLink:
         (reply,) = await self.send([(command, channel)])
         if isinstance(reply, ResponseError):
             self.close()
-            raise not_connected(reply, self._server.where) from reply
+            raise not_connected(reply, self._server) from reply
 
     async def hear(self, seconds: float, on_message: OnMessage) -> bool:
         """See ``OwnConnection.hear``. Messages are passed on before anything that this turn of the event loop has made
@@ -364,7 +364,7 @@ class AsyncLinks:
             connecting.add_done_callback(_heard)
         await asyncio.wait([connecting])
         if connecting.cancelled():
-            raise not_connected(ConnectionError("the queue was closed"), self.server.where)
+            raise not_connected(ConnectionError("the queue was closed"), self.server)
         return connecting.result()
 
     async def _connect(self) -> AsyncLink:

@@ -210,7 +210,9 @@ def _refuse_unknown(query: str, *, has_tls: bool) -> None:
         names = ", ".join(f"{name:.40}" for name in unknown)
         raise UsageError(f"the URL of Redis has parameters that Fang does not take: {names}; leave them out")
     if not has_tls and (of_tls := sorted(said.keys() & tls.PARAMETERS)):
-        raise UsageError(f"the URL of Redis has settings of TLS, {', '.join(of_tls)}: that needs rediss:// before the host")
+        raise UsageError(
+            f"the URL of Redis has settings of TLS, {', '.join(of_tls)}: that needs rediss:// before the host"
+        )
 
 
 def sever(fileno: int) -> None:

@@ -12,6 +12,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 
 from fang_core.errors import AccessRefused, BackendError, BackendUnavailable, NotConnected, ReadOnlyServer
 from fang_redis.connections import tls
+from fang_redis.connections.connecting import Server
 
 ELSEWHERE: Final = ("READONLY", "MOVED", "ASK", "CLUSTERDOWN", "MASTERDOWN", "LOADING")
 """Words after which a new connection may reach another server, or the same one in another state."""
@@ -37,6 +38,11 @@ _CLASSES: Final[Mapping[type[Exception], str]] = {
 
 _REFUSES: Final = "refuses this user or password, or wants one, as in redis://USER:PASSWORD@host"
 
+_NO_DATABASE: Final = re.compile("DB index is out of range|SELECT is not allowed", re.IGNORECASE)
+_OTHER_DATABASE: Final = (
+    "a node of a Cluster has number 0 alone, others as many as their setting databases says, counted from 0: give the"
+    " URL one of these, and tell queues apart by name="
+)
 _NO_ROOM: Final = re.compile("max number of clients", re.IGNORECASE)
 _KILLED: Final = re.compile("script killed by user|Script attempted|killed", re.IGNORECASE)
 _NOT_IN_SCRIPT: Final = re.compile("user executing the script can't|ACL failure in script", re.IGNORECASE)
@@ -105,17 +111,19 @@ def lost(error: BaseException, where: str) -> BackendUnavailable:
     )
 
 
-def not_connected(error: BaseException, where: str, *, has_tls: bool = False) -> BackendError:
+def not_connected(error: BaseException, server: Server) -> BackendError:
     """Returns the typed error for a connect that failed: nothing was sent."""
-    text = one_line(error)
-    if has_tls and (advice := tls.advice_on(error)):
+    text, where = one_line(error), server.where
+    if server.has_tls and (advice := tls.advice_on(error)):
         return AccessRefused(f"no connection by TLS with Redis at {where}: {text}: {advice}")
-    if has_tls and (advice := tls.advice_after_handshake(error)):
+    if server.has_tls and (advice := tls.advice_after_handshake(error)):
         return NotConnected(f"Redis at {where} closed the connection after the handshake of TLS; {advice}: {text}")
     if _NO_ROOM.search(text):
         return NotConnected(f"Redis at {where} has no connection left (maxclients): {text}")
     if isinstance(error, BusyLoadingError):
         return NotConnected(f"Redis at {where} reads its data, and answers when it has: {text}")
+    if _NO_DATABASE.search(text):
+        return AccessRefused(f"Redis at {where} has no database {server.database}: {_OTHER_DATABASE}: {text}")
     if isinstance(error, AuthenticationError) or word_of(error) in ("NOPERM", "NOAUTH", "WRONGPASS"):
         return AccessRefused(f"Redis at {where} {_REFUSES}: {text}")
     if isinstance(error, RedisError) and _UNKNOWN.search(text):

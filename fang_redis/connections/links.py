@@ -62,7 +62,7 @@ class Link:
         except (RedisError, OSError) as error:
             self.close()
             self._server.lose()
-            raise not_connected(error, self._server.where, has_tls=self._server.has_tls) from error
+            raise not_connected(error, self._server) from error
         except BaseException:  # Ctrl-C
             self.close()
             raise
@@ -78,7 +78,7 @@ class Link:
     def begin(self, commands: Sequence[bytes]) -> None:
         """Sends commands; ``end`` has to follow. Raises ``BackendUnavailable``, and then is closed."""
         if self._is_closed:  # redis-py would connect again
-            raise not_connected(ConnectionError("closed"), self._server.where)
+            raise not_connected(ConnectionError("closed"), self._server)
         try:
             self._connection.send_packed_command(commands, check_health=False)
         except BaseException as error:
@@ -123,16 +123,16 @@ class Link:
             reply = self._read()
         except (RedisError, OSError) as error:
             self.close()
-            raise not_connected(error, self._server.where) from error
+            raise not_connected(error, self._server) from error
         if isinstance(reply, ResponseError):
             self.close()
-            raise not_connected(reply, self._server.where) from reply
+            raise not_connected(reply, self._server) from reply
         self._connection._parser.set_pubsub_push_handler(as_it_is)  # redis-py's own writes a log, who reads it or not
 
     def hear(self, seconds: float) -> list[str]:
         """Waits for messages for so long at most, and returns those that have come."""
         if self._is_closed:
-            raise not_connected(ConnectionError("closed"), self._server.where)
+            raise not_connected(ConnectionError("closed"), self._server)
         try:
             if not self._messages and self._connection.can_read(timeout=seconds):
                 self._pushed(self._read())

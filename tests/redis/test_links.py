@@ -58,10 +58,9 @@ def test_no_connection_reads_the_metadata_of_packages(
 
 
 @pytest.mark.parametrize("made", [server_of, async_server_of])
-@pytest.mark.parametrize("url", ["rediss://h/0?ssl_cert_reqs=some", "redis://h/0?ssl_ca_certs=/ca.pem"])
-def test_settings_that_no_connection_takes_are_refused_at_once(made: Callable[[Any], Any], url: str) -> None:
-    with pytest.raises(UsageError, match=r"cannot be used: .*(ssl|SSL)"):
-        made(url)
+def test_settings_that_no_connection_takes_are_refused_at_once(made: Callable[[Any], Any]) -> None:
+    with pytest.raises(UsageError, match=r"cannot be used: .*SSL"):
+        made("rediss://h/0?ssl_cert_reqs=some")
 
 
 @pytest.mark.parametrize("name", ["\ud800", "a\x07", "a{b}", "", "x" * 201])
