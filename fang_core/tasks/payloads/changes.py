@@ -9,7 +9,7 @@ import dataclasses
 import re
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from enum import Enum
 from types import NoneType
 from typing import Any
@@ -22,6 +22,9 @@ from fang_core.tasks.payloads.payload import Fault
 from fang_core.words.canonical import children, item_step, key_step
 
 _JSON = (dict, list, str, int, float, NoneType)
+_ATOMS = frozenset({str, int, float, bool, NoneType})  # JSON has them, so they come back equal
+_SEQUENCES = (list, tuple, deque)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXCLUDED = "is not written ({}), so a run would see its default: have it written, or leave it out"
 _VALIDATORS = (
     "would be read back as another value: validators run again when a worker reads it, "
@@ -156,8 +159,11 @@ def _of_set(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fault]:
         yield from changes(item, equal[item], hints.item(0), path)
 
 
-def _untyped(value: Any, read: Any, path: str) -> Iterator[Fault]:
-    """Yields what is missing from an untyped value; its types may change to those of JSON."""
+def _untyped(value: Any, read: Any, path: str, *, is_plain: bool = True) -> Iterator[Fault]:
+    """Yields what is missing from an untyped value, or was changed; its types may change to those of JSON.
+
+    ``is_plain`` is False inside a model or dataclass that came back as a dict: its own serializers have written that.
+    """
     match value:
         case Secret() | SecretStr() | SecretBytes():
             if value != read:
@@ -165,15 +171,36 @@ def _untyped(value: Any, read: Any, path: str) -> Iterator[Fault]:
         case _ if not isinstance(read, _JSON) and type(value) is not type(read):  # a type next to Any, as in UUID | Any
             given, other = type(value).__qualname__, type(read).__qualname__
             yield path, f"is of type {given} and would be read back as {other}: declare one of them"
-        case _ if isinstance(read, dict) and not isinstance(value, RootModel | dict):
+        case _ if isinstance(read, dict) and _has_fields(value):
             yield from _unwritten_fields(value, read, path)
         case dict() if isinstance(read, dict) and len(value) != len(read):
             yield from _lost_keys(value, read, path)
             return
         case _ if read is None and value is not None:
             yield path, "would be read back as None"
+        case _ if isinstance(read, str) and (unwritten := _unwritten_part(value)):
+            yield path, unwritten
+        case _ if is_plain and _is_another(value, read):
+            yield path, _VALIDATORS
+            return
+    is_plain &= type(value) is type(read) or isinstance(value, (dict, set, frozenset, *_SEQUENCES))
     for step, one, other in _inner_pairs(value, read):
-        yield from _untyped(one, other, path + step)
+        yield from _untyped(one, other, path + step, is_plain=is_plain)
+
+
+def _is_another(value: Any, read: Any) -> bool:
+    """Returns whether an untyped value was read back as another one than JSON makes of it, its parts aside."""
+    match value:
+        case _ if type(value) in _ATOMS:
+            return not _is_equal(value, read)
+        case dict():
+            return not isinstance(read, dict) or any(type(key) is str and key not in read for key in value)
+        case list() | tuple() | deque() | set() | frozenset():
+            return not isinstance(read, (set, frozenset, *_SEQUENCES)) or len(value) != len(read)
+        case _ if type(value) is not type(read) or _has_fields(value):
+            return False
+        case _:
+            return not _is_equal(value, read) and not _is_incomparable(value)
 
 
 def _unwritten_fields(value: Any, read: dict[str, Any], path: str) -> Iterator[Fault]:
@@ -210,17 +237,20 @@ def _inner_pairs(value: Any, read: Any) -> Iterator[tuple[str, Any, Any]]:
     """Yields each part of an untyped value with the same part of its JSON, after the step that leads there."""
     match value, read:
         case RootModel(), _:
-            yield "", value.root, read
-        case dict(), dict():  # both in the order of the text
+            yield "", value.root, read.root if isinstance(read, RootModel) else read
+        case dict(), dict():  # both in the order of the text, unless a validator has changed that
             for (key, one), other in zip(value.items(), read.values(), strict=True):
-                yield item_step(key), one, other
-        case (list() | tuple() | deque(), list()) if len(value) == len(read):
+                yield item_step(key), one, read.get(key, other)
+        case (list() | tuple() | deque(), list() | tuple() | deque()) if len(value) == len(read):
             for index, (one, other) in enumerate(zip(value, read, strict=True)):
                 yield f"[{index}]", one, other
-        case _, dict() if isinstance(value, BaseModel) or _is_dataclass(value):
+        case _, dict() if _has_fields(value):
             for step, one in children(value):
                 if step[1:] in read:
                     yield step, one, read[step[1:]]
+        case _ if type(value) is type(read) and _has_fields(value):
+            for (step, one), (_, other) in zip(children(value), children(read), strict=False):
+                yield step, one, other
 
 
 def _lost_keys(value: dict[Any, Any], read: dict[Any, Any], path: str) -> Iterator[Fault]:
@@ -272,22 +302,32 @@ def _is_incomparable(value: Any) -> bool:
     return cls.__eq__ is object.__eq__ and not hasattr(value, "__next__") and not isinstance(value, Enum)
 
 
-def _instant(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=None) - (moment.utcoffset() or moment.resolution * 0)
+def _instant(moment: datetime) -> timedelta:
+    """Returns the moment as a span, since in UTC it may lie before the first or after the last ``datetime``."""
+    return moment.replace(tzinfo=UTC) - _EPOCH - (moment.utcoffset() or timedelta(0))
 
 
 def _reason(value: Any, read: Any, hints: Hints) -> str:
-    if isinstance(value, time) and isinstance(read, time) and value.tzinfo is not None and read.tzinfo is None:
-        return _ZONE
+    unwritten = _unwritten_part(value)
+    if unwritten is not None:
+        return unwritten
     if hasattr(value, "__next__"):
         return _ITERATOR
     if isinstance(value, set | frozenset) and isinstance(read, set | frozenset) and value - read and read - value:
         return _reason(min(value - read, key=repr), min(read - value, key=repr), hints.item(0))
-    if isinstance(value, datetime | time) and (value.utcoffset() or timedelta(0)) % timedelta(minutes=1):
-        return _SECONDS.format(type(value).__name__)
-    if isinstance(value, re.Pattern) and isinstance(read, re.Pattern) and value.flags != read.flags:
-        return _FLAGS
     return _VALIDATORS if type(value) is type(read) else _other_type(value, read, hints)
+
+
+def _unwritten_part(value: Any) -> str | None:
+    """Returns the reason if pydantic leaves out a part of this value when it writes it as text; None if it does not."""
+    match value:
+        case time() if value.tzinfo is not None and value.utcoffset() is None:
+            return _ZONE
+        case datetime() | time() if (value.utcoffset() or timedelta(0)) % timedelta(minutes=1):
+            return _SECONDS.format(type(value).__name__)
+        case re.Pattern() if value.flags != re.compile(value.pattern).flags:
+            return _FLAGS
+    return None
 
 
 def _other_type(value: Any, read: Any, hints: Hints) -> str:
@@ -309,6 +349,10 @@ def _fits(value: Any, read: Any, hints: Hints) -> bool:
 def _was_named(value: Any, read: Any, hints: Hints) -> bool:
     """Returns whether the value is of one type of the union, and was read back as another."""
     return type(value) is not type(read) and hints.of_union and type(value) in hints.types
+
+
+def _has_fields(value: Any) -> bool:
+    return _is_dataclass(value) or (isinstance(value, BaseModel) and not isinstance(value, RootModel))
 
 
 def _is_dataclass(value: Any) -> bool:

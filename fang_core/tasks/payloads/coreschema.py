@@ -202,8 +202,8 @@ class _Unwrapping:
                 self.unwrap(_path(schema) or schema["lax_schema"])
             case "chain":
                 self.unwrap(schema["steps"][-1])
-            case "json":
-                self.unwrap(schema.get("schema", _ANY))
+            case "json" | "any" if (inside := _inside(schema)) is not None:
+                self.unwrap(inside)
             case kind if kind in _WRAPPERS:
                 self._unwrap_inner(schema)
             case _:
@@ -214,6 +214,13 @@ class _Unwrapping:
         self.unwrap(schema["schema"])
         if schema["type"] == "function-wrap" and _makes_defaults(schema):
             self.schemas[before:] = [{**found, "cls": defaultdict} for found in self.schemas[before:]]
+
+
+def _inside(schema: Schema) -> Schema | None:
+    """Returns the schema of what a text of JSON holds, or of what ``SkipValidation`` leaves unchecked; else None."""
+    if schema["type"] == "json":
+        return cast(Schema, schema.get("schema", _ANY))
+    return cast("Schema | None", schema.get("serialization", {}).get("schema"))
 
 
 def _path(schema: Schema) -> Schema | None:

@@ -31,8 +31,10 @@ from pydantic import (
     RootModel,
     SecretStr,
     SerializeAsAny,
+    SkipValidation,
     Tag,
     create_model,
+    field_serializer,
     field_validator,
     model_validator,
 )
@@ -50,6 +52,12 @@ VALIDATORS = "would be read back as another value: validators run again"
 
 
 NUMBERS = count()
+# Written like times by ser_json_temporal="seconds"; pydantic takes those that are far away for milliseconds.
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECONDS = Annotated[
+    datetime,
+    PlainSerializer(lambda at: (at.replace(tzinfo=UTC) - EPOCH - at.utcoffset()).total_seconds()),
+]
 
 
 class Step(Runnable):
@@ -116,6 +124,14 @@ class Doubling(BaseModel):
     @classmethod
     def double(cls, n: int) -> int:
         return 2 * n
+
+
+class Written(BaseModel):
+    n: int
+
+    @field_serializer("n")
+    def marked(self, n: int) -> str:
+        return f"#{n}"
 
 
 class SameId(BaseModel):
@@ -361,6 +377,34 @@ CHANGES: list[tuple[Any, Any, str, str]] = [
     (list[Any], [{"a": {True: 1, "true": 2}}], "[0]['a'][True]", "is not read back"),
     (Any, SecretStr("a"), "", "a secret is written as asterisks"),
     (dict[str, Any], {"a": [SecretStr("a")]}, "['a'][0]", "a secret is written as asterisks"),
+    (Any, [time(1, tzinfo=PRAGUE)], "[0]", "is a time whose zone is not written"),
+    (Any, datetime(1800, 1, 1, tzinfo=PRAGUE), "", "is a datetime whose offset from UTC has seconds"),
+    (dict[str, Any], {"a": re.compile("a", re.IGNORECASE)}, "['a']", "is a pattern whose flags are not written"),
+    # Changed by a validator once more, though no type is declared
+    (Annotated[Any, AfterValidator(lambda n: 2 * n)], 1, "", VALIDATORS),
+    (Annotated[Any, AfterValidator(lambda items: items[1:])], [1, 2, 3], "", VALIDATORS),
+    (Annotated[Any, AfterValidator(lambda items: (items,))], 1, "[0]", VALIDATORS),
+    (Annotated[Any, AfterValidator(lambda n: Decimal(n) + 1)], 1, "", VALIDATORS),
+    (Annotated[Any, AfterValidator(lambda given: Named(name=f"{given}"))], "a", ".name", VALIDATORS),
+    (Annotated[object, BeforeValidator(lambda given: {"given": given})], 1, "['given']", VALIDATORS),
+    (
+        Annotated[dict[str, Any], AfterValidator(lambda row: {key: row[key] * 2 for key in row})],
+        {"a": 1},
+        "['a']",
+        VALIDATORS,
+    ),
+    (
+        Annotated[dict[Any, Any], AfterValidator(lambda row: {f"x{key}": row[key] for key in row})],
+        {"a": 1},
+        "[key 'xa']",
+        VALIDATORS,
+    ),
+    (Annotated[Any, PlainSerializer(str)], 1, "", VALIDATORS),
+    # Of a declared type, though not checked
+    (SkipValidation[date], date(2024, 1, 1), "", "is of type date and would be read back as str"),
+    (list[SkipValidation[Named]], [Named()], "[0]", "is of type Named and would be read back as dict"),
+    # Outside of all times that can be compared in UTC
+    (SECONDS, datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5))), "", VALIDATORS),
 ]
 
 
@@ -449,6 +493,10 @@ KEPT: list[tuple[Any, Any]] = [
     (Annotated[Named | int, Field(union_mode="left_to_right")], 1),
     (Annotated[str, AfterValidator(str.strip)], "a"),
     (Annotated[str, AfterValidator(str.lower), Field(max_length=3)], "abc"),
+    (Annotated[Any, AfterValidator(lambda given: Decimal(given) / 1)], "1.5"),
+    (Annotated[Any, AfterValidator(tuple)], [1, "a"]),
+    (Annotated[Any, AfterValidator(lambda row: dict(sorted(row.items(), reverse=True)))], {"a": 1, "b": [2]}),
+    (SkipValidation[list[int]], [1]),
 ]
 
 
@@ -484,6 +532,8 @@ UNTYPED = [
     (Point(1, (2,)), [1, [2]]),
     ([True, 1, 1.0, None, "a"], [True, 1, 1.0, None, "a"]),
     (Roots([(1,)]), [[1]]),
+    (Written(n=1), {"n": "#1"}),
+    ([date(2024, 1, 1), {1: {UUID(int=7)}}], ["2024-01-01", {"1": [str(KEY)]}]),
 ]
 
 
@@ -547,6 +597,19 @@ def test_values_of_other_types_are_refused() -> None:
 def test_a_type_that_says_nothing_about_equality_is_taken_at_its_serializers_word() -> None:
     assert read_back(holding(Declared, Opaque("a"))).x.text == "a"
     assert read_back(holding(Declared | None, None)).x is None
+
+
+def test_what_a_validator_changes_in_extra_fields_is_seen() -> None:
+    class Noted(Step):
+        task_config = TaskConfig(kind="changes.Noted")
+        model_config = ConfigDict(extra="allow")
+
+        @model_validator(mode="after")
+        def add(self) -> "Noted":
+            self.__pydantic_extra__ = {name: f"{text}!" for name, text in (self.__pydantic_extra__ or {}).items()}
+            return self
+
+    refused(Noted(note="a"), ".note", VALIDATORS)  # type: ignore[call-arg]
 
 
 def test_what_a_validator_of_the_whole_adds_is_seen() -> None:

@@ -129,6 +129,18 @@ MUTANTS: Final = (
         r"DID NOT RAISE",
     ),
     Mutant(
+        "a validator may change a value without a declared type again in the run",
+        [
+            Edit(
+                "fang_core/tasks/payloads/changes.py",
+                "case _ if is_plain and _is_another(value, read):",
+                "case _ if False:",
+            )
+        ],
+        InTest("tests/core/tasks/test_changes.py::test_what_a_validator_changes_in_extra_fields_is_seen"),
+        r"DID NOT RAISE",
+    ),
+    Mutant(
         "a queue takes its connections along to another event loop",
         [
             Edit(
