@@ -165,7 +165,7 @@ def transaction(database: UrlOrEngine, schema: str, *, writes: bool = True) -> I
     """
     with _typed(checked_schema(schema)), (engine := _engine(database)).connect() as connection:
         connection.execution_options(isolation_level="READ COMMITTED")
-        with connection.begin():
+        with _untranslated(connection), connection.begin():
             # Not SELECT pg_is_in_recovery(): after a query the transaction could no longer be made one that writes.
             if writes and connection.exec_driver_sql("SHOW in_hot_standby").scalar_one() == "on":
                 raise BackendError("the database is a standby: connect to a server that takes writes")
@@ -223,7 +223,9 @@ def _run(op: Op, schema: str, revision: str, start: str, steps: Callable[..., An
     if outer.as_sql:
         _write(outer, opts, schema, revision, start)
     else:
-        _apply(MigrationContext.configure(outer.connection, opts=opts), schema, is_upgrade=steps is _upgrade)
+        assert outer.connection is not None  # it is None in a script alone
+        with _untranslated(outer.connection) as connection:
+            _apply(MigrationContext.configure(connection, opts=opts), schema, is_upgrade=steps is _upgrade)
 
 
 def _apply(context: MigrationContext, schema: str, *, is_upgrade: bool) -> None:
@@ -251,6 +253,17 @@ def _write(outer: MigrationContext, opts: dict[str, Any], schema: str, revision:
     context.run_migrations(schema=schema)
     if last == "base":
         remove_traces(context, schema)
+
+
+@contextmanager
+def _untranslated(connection: Connection) -> Iterator[Connection]:
+    """Has Alembic find Fang's version table, whatever map of schemas the application has set for its own tables."""
+    schemas = connection.get_execution_options().get("schema_translate_map")
+    connection.execution_options(schema_translate_map=None)
+    try:
+        yield connection
+    finally:
+        connection.execution_options(schema_translate_map=schemas)
 
 
 @cache

@@ -34,9 +34,10 @@ Rows = Sequence[Sequence[Any]]
 
 _PLACE: Final = re.compile(r"\$(\d+)")
 
-ALL_AT_ONCE: Final[Mapping[str, Any]] = {"stream_results": False, "yield_per": None}
-"""The execution options of each of our statements. An application may make its engine, connection or session stream
-all results; SQLAlchemy would then declare a cursor, which is impossible for a statement that writes."""
+OWN_OPTIONS: Final[Mapping[str, Any]] = {"stream_results": False, "yield_per": None, "schema_translate_map": None}
+"""The execution options of each of our statements, whatever an application has set on its engine, connection or
+session. To stream all results, SQLAlchemy would declare a cursor, which is impossible for a statement that writes; a
+map of schemas is for the application's tables."""
 
 
 class Statement:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import sessionmaker
 from fang_core.errors import BackendError
 from fang_postgres.connections.diagnosis import before_sending
 from fang_postgres.planner_guard import PlanGuard
-from fang_postgres.statement import ALL_AT_ONCE, Operation
+from fang_postgres.statement import OWN_OPTIONS, Operation
 from fang_threaded.database import Database, Lost, Run, is_on, watched
 from fang_threaded.driver_errors import typed
 
@@ -51,7 +51,7 @@ class EngineDatabase(Database):
             try:
                 if is_guarded and guard is not None:
                     # All at once: a cursor that streams would not fetch the row, so that nothing would be set.
-                    connection.execute(text(guard.settings), execution_options=ALL_AT_ONCE).close()
+                    connection.execute(text(guard.settings), execution_options=OWN_OPTIONS).close()
                 run = self._quieted(partial(_execute_text, connection))
                 return watched(partial(work, run), guard, is_guarded=is_guarded)
             except Exception as error:
@@ -72,5 +72,5 @@ class EngineDatabase(Database):
 def _execute_text(connection: Connection, operation: Operation[T]) -> T:
     # Send the text that was compiled once: SQLAlchemy would look each time whether it knows the statement.
     form = operation.statement.text_form
-    result = connection.exec_driver_sql(form.psycopg_text, form.parameters(operation.params), ALL_AT_ONCE)
+    result = connection.exec_driver_sql(form.psycopg_text, form.parameters(operation.params), OWN_OPTIONS)
     return operation.decode(form.read(result.all() if form.returns_rows else ()))

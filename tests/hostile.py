@@ -37,7 +37,11 @@ SETTINGS = {
     "bytea_output": "escape",
     "array_nulls": "off",
     "client_encoding": "LATIN1",
+    "search_path": "",
 }
+
+ELSEWHERE: Final = {"schema_translate_map": {None: "tenant", "fang": "tenant"}}
+"""Execution options with which SQLAlchemy sends the application's statements to other tables."""
 
 STRANGE: Final = 'Ж — "\\x41" \\\\101 é \N{SLIGHTLY SMILING FACE}'
 """A text that most encodings lack, with what Postgres could take for bytes in hexadecimal or in octal."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from fang_core.errors import UsageError
 from fang_core.interpreter.imported import is_of
 from fang_core.words.naming import class_and_library
-from fang_postgres.statement import ALL_AT_ONCE, Operation, Rows, Script, run_script
+from fang_postgres.statement import OWN_OPTIONS, Operation, Rows, Script, run_script
 
 if TYPE_CHECKING:
     from fang_postgres.textform import TextForm
@@ -76,7 +76,7 @@ class AlchemyAdapter(ConnectionAdapter):
         return bool(getattr(pooled.dbapi_connection, "autocommit", False))
 
     async def _fetch(self, form: "TextForm", params: Mapping[str, Any]) -> Rows:
-        result = await _result(self._given.execute(form.core, form.parameters(params), execution_options=ALL_AT_ONCE))
+        result = await _result(self._given.execute(form.core, form.parameters(params), execution_options=OWN_OPTIONS))
         return result.all() if result.returns_rows else ()
 
     async def _connection(self) -> Any:

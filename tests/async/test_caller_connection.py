@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from fang_async import AsyncQueue
 from fang_core import AsyncRunnable, InsertOptions, Task, TaskConfig, TaskState, TwinExists, UsageError
-from tests.hostile import LONG_AGO, SOON, STRANGE, TERMS, OwnRecord, codecs_of_nonsense, settings_of_async
+from tests.hostile import ELSEWHERE, LONG_AGO, SOON, STRANGE, TERMS, OwnRecord, codecs_of_nonsense, settings_of_async
 
 
 class Noted(AsyncRunnable):
@@ -146,6 +146,9 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "AsyncConnection": connected,
     "AsyncSession that streams": lambda url: on_engine(
         url, lambda engine: AsyncSession(engine.execution_options(stream_results=True))
+    ),
+    "AsyncSession of a tenant": lambda url: on_engine(
+        url, lambda engine: AsyncSession(engine.execution_options(**ELSEWHERE))
     ),
     "async_scoped_session": lambda url: on_engine(
         url, lambda engine: async_scoped_session(async_sessionmaker(engine), asyncio.current_task)

@@ -25,6 +25,7 @@ from fang_core.driving import drive
 from fang_threaded import Queue
 from fang_threaded.caller_connection import adapt
 from tests.hostile import (
+    ELSEWHERE,
     LONG_AGO,
     SOON,
     STRANGE,
@@ -177,6 +178,12 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "Connection on psycopg": lambda url: on_engine(url, "psycopg", lambda engine: engine.connect()),
     "Session that streams": lambda url: on_engine(
         url, "psycopg", lambda engine: Session(engine.execution_options(stream_results=True))
+    ),
+    "Session of a tenant": lambda url: on_engine(
+        url, "psycopg", lambda engine: Session(engine.execution_options(**ELSEWHERE))
+    ),
+    "Connection of a tenant": lambda url: on_engine(
+        url, "psycopg2", lambda engine: engine.connect().execution_options(**ELSEWHERE)
     ),
     "Connection that yields": lambda url: on_engine(
         url, "psycopg2", lambda engine: engine.connect().execution_options(yield_per=1)

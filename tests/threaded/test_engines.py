@@ -40,7 +40,7 @@ from fang_postgres.statements import Statements, statements
 from fang_threaded import Queue, WorkerPool
 from tests.backends import backdate_live_on, set_crashes_on, write_stats_on
 from tests.driven import Driven
-from tests.hostile import ARRAYS, Nonsense, dumpers_of_nonsense, loaders_of_nonsense, settings_of
+from tests.hostile import ARRAYS, ELSEWHERE, Nonsense, dumpers_of_nonsense, loaders_of_nonsense, settings_of
 from tests.modes import Database, ThreadedNote, eventually, ran
 
 HOUR, LEASE = timedelta(hours=1), timedelta(seconds=90)
@@ -72,7 +72,11 @@ def make_engine(url: str) -> Iterator[Callable[..., Engine]]:
         engine.dispose()
 
 
-NONSENSE: dict[str, Any] = {"json_serializer": lambda _: "nonsense", "json_deserializer": lambda _: "nonsense"}
+NONSENSE: dict[str, Any] = {
+    "json_serializer": lambda _: "nonsense",
+    "json_deserializer": lambda _: "nonsense",
+    "execution_options": ELSEWHERE,
+}
 
 
 def made_hostile(engine: Engine) -> Engine:

@@ -9,6 +9,7 @@ from fang_core.errors import SchemaError
 from fang_postgres import migrate
 from fang_postgres.names import HEAD
 from fang_postgres.schema import tables
+from tests.hostile import ELSEWHERE
 from tests.postgres.migrations.catalogs import RUSTS_FANG, catalog, everything, rows, run
 
 # What they make -------------------------------------------------------------------------------------------------------
@@ -75,6 +76,15 @@ def test_two_schemas_live_side_by_side(engine: Engine) -> None:
 
 
 # What they leave alone ------------------------------------------------------------------------------------------------
+
+
+def test_an_engine_of_a_tenant_has_the_tables_of_all(engine: Engine) -> None:
+    of_tenant = engine.execution_options(**ELSEWHERE)
+    migrate.upgrade(of_tenant)
+    migrate.check(engine)
+    assert migrate.current(of_tenant) == migrate.current(engine)
+    migrate.downgrade(of_tenant)
+    assert migrate.current(engine) is None
 
 
 def test_rusts_fang_in_public_is_left_alone(engine: Engine) -> None:

@@ -28,6 +28,17 @@ def test_within_an_applications_revision(application: Config, engine: Engine) ->
     assert "schema jobs" not in everything(engine)
 
 
+def test_within_a_revision_of_a_tenant(engine: Engine) -> None:
+    of_tenant = engine.execution_options(schema_translate_map={"jobs": "tenant"})
+    with of_tenant.begin() as connection, op_on(connection) as operations:
+        migrate.upgrade_within(operations, schema="jobs")
+        assert connection.get_execution_options()["schema_translate_map"] == {"jobs": "tenant"}
+    migrate.check(engine, schema="jobs")
+    with of_tenant.begin() as connection, op_on(connection) as operations:
+        migrate.downgrade_within(operations, schema="jobs")
+    assert migrate.current(engine, schema="jobs") is None
+
+
 def test_within_a_revision_that_fails_nothing_stays(application: Config, engine: Engine, tmp_path: Path) -> None:
     before = everything(engine)
     broken = APPLICATIONS_REVISION.replace("CREATE TABLE customers (id int)", "CREATE TABLE orders ()")
