@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
+from unicodedata import category
 
 from fang_backends.urls import FORMS, Engine, engine_of
 from fang_cli.arguments import size_of
@@ -87,7 +88,8 @@ def _setting(default: Any, read: Callable[[object], object], told: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings. In the environment each has its name in capitals after ``FANG_``; an empty variable is no value.
+    """The settings. In the environment each has its name in capitals after ``FANG_``. White space around a value does
+    not count; an empty variable is no value.
 
     Not a class of pydantic-settings: with pydantic, that takes as long to import as all else that most commands need.
     """
@@ -129,14 +131,29 @@ def settings() -> Settings:
     found = {}
     for each in fields(Settings):
         variable = f"{_PREFIX}{each.name.upper()}"
-        said = os.environ.get(variable)
+        said = os.environ.get(variable, "").strip()  # an .env file of Windows leaves a carriage return
         if not said and each.name not in table:
             continue
         try:
-            found[each.name] = each.metadata["read"](said or table[each.name])
+            found[each.name] = each.metadata["read"](_clean(said) if said else table[each.name])
         except UsageError as error:
             raise UsageError(f"{variable if said else f'{file}: {each.name}'}: {error}") from None
     return Settings(**found)
+
+
+def _clean(said: str) -> str:
+    """Returns what a variable says. Raises ``UsageError`` for a character that no setting begins with or has: quotes,
+    which ``docker --env-file`` does not take away, and what was pasted and cannot be seen."""
+    if said[0] in "\"'":
+        raise UsageError(f"begins with a quotation mark, {said[0]}: leave the quotes out")
+    for character in said:
+        if character in _INVISIBLE or category(character) == "Cc":
+            raise UsageError(f"has a character that cannot be seen, U+{ord(character):04X}: leave it out")
+    return said
+
+
+_INVISIBLE: Final = "\N{ZERO WIDTH SPACE}\N{WORD JOINER}\N{ZERO WIDTH NO-BREAK SPACE}"
+"""What is never part of a word; a zero-width joiner is, in some languages."""
 
 
 def _table() -> tuple[Path, dict[str, Any]]:

@@ -84,11 +84,12 @@ def _prepare() -> None:
     The environment's own URL stays: it may be set for the application, and differ from the command's.
     """
     sys.path.insert(0, str(Path.cwd()))
-    if not os.environ.get(URL_VARIABLE):
+    url: str | None = os.environ.get(URL_VARIABLE, "").strip()
+    if not url:
         context = click.get_current_context(silent=True)
         url = named_database_url(None if context is None else context.params.get("database_url"))
-        if url is not None:
-            os.environ[URL_VARIABLE] = url
+    if url is not None:
+        os.environ[URL_VARIABLE] = url
 
 
 def _find(name: str) -> AnyPool:

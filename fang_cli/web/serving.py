@@ -43,7 +43,7 @@ def auth_of(users: Sequence[str], host: str) -> Auth:
             raise UsageError("--auth is NAME:VARIABLE or NAME:VARIABLE:ROLE, as in ada:ADAS_PASSWORD:viewer")
         if name in passwords:
             raise UsageError(f"--auth names {name} twice")
-        password = os.environ.get(variable)
+        password = os.environ.get(variable, "").rstrip("\r\n")  # an .env file of Windows leaves a carriage return
         if not password:
             raise UsageError(f"--auth: the variable {variable} has no password for {name}")
         passwords[name], roles[name] = password, role

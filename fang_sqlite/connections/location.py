@@ -30,8 +30,9 @@ def path_of(given: str | os.PathLike[str]) -> Path:
     text = os.fspath(given)
     if not isinstance(text, str) or "\0" in text:
         raise UsageError("the path of a database file is a text without null characters")
-    if _SCHEME.match(text):
-        text = _path_in(text)
+    url = text.strip()  # one that is read from a file ends in a line break
+    if _SCHEME.match(url):
+        text = _path_in(url)
     elif other := _OTHER_SCHEME.match(text):
         raise UsageError(f"give the path of a file or sqlite:///path, not a URL that begins with {other[0]:.40}")
     if text in {"", ":memory:"}:

@@ -77,8 +77,9 @@ def test_what_the_environment_says_to_the_application_stays() -> None:
     assert seen() == "sqlite:///applications.db"
 
 
-def test_an_empty_variable_is_none() -> None:
-    done = fang(*COMMANDS["insert"], "--database-url", "sqlite:///tasks.db", FANG_DATABASE_URL="")
+@pytest.mark.parametrize("said", ["", "\r", "sqlite:///tasks.db\r\n"])
+def test_an_empty_variable_is_none_and_white_space_does_not_count(said: str) -> None:
+    done = fang(*COMMANDS["insert"], "--database-url", "sqlite:///tasks.db", FANG_DATABASE_URL=said)
     assert (done.returncode, done.stderr) == (0, "")
     assert seen() == "sqlite:///tasks.db"
 

@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
 from fang_cli.commands import fang
-from fang_cli.settings import chosen_database_url, chosen_schema, settings
+from fang_cli.settings import SETTINGS, Settings, chosen_database_url, chosen_schema, settings
 from fang_core import Queueable, Runnable
 from fang_core.errors import UsageError
 from fang_sqlite import SqliteQueue
@@ -30,8 +31,8 @@ def invoke(*arguments: str) -> Result:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that is the working directory's parent."""
-    for name in ("FANG_DATABASE_URL", "FANG_SCHEMA", "FANG_APP", "FANG_POOLS", "FANG_PROCESSES"):
-        monkeypatch.delenv(name, raising=False)
+    for name in SETTINGS:
+        monkeypatch.delenv(f"FANG_{name.upper()}", raising=False)
     (tmp_path / "inner").mkdir()
     monkeypatch.chdir(tmp_path / "inner")
     return tmp_path
@@ -160,6 +161,48 @@ def test_a_variable_that_cannot_be_used_is_named(folder: Path, monkeypatch: pyte
     monkeypatch.setenv("FANG_PROCESSES", "0")
     with pytest.raises(UsageError, match=r"^FANG_PROCESSES: must be a whole number, 1 or more, 1,000 at most$"):
         settings()
+
+
+SAID: Final = {
+    "database_url": f"postgresql://me:{PASSWORD}@host/x",
+    "schema": "shop",
+    "app": "shop.tasks",
+    "mask": "iban",
+    "pools": "shop.tasks:pool",
+    "processes": "2",
+    "max_tasks": "3",
+    "max_memory": "500M",
+    "metrics_port": "9187",
+    "probe_port": "9188",
+    "bind": "0.0.0.0",
+    "log_level": "info",
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_what_an_env_file_adds_to_a_variable_is_left_out_or_refused(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable = f"FANG_{name.upper()}"
+    monkeypatch.setenv(variable, SAID[name])
+    clean = settings()
+    assert clean != Settings()
+    for around in ("{}\r", "{}\r\n", " {}\t", "\N{NO-BREAK SPACE}{}"):
+        monkeypatch.setenv(variable, around.format(SAID[name]))
+        assert settings() == clean
+    for nothing in (" ", "\r"):
+        monkeypatch.setenv(variable, nothing)
+        assert settings() == Settings()
+    for around, told in (
+        ('"{}"', 'begins with a quotation mark, ": leave the quotes out'),
+        ("'{}'\r", "begins with a quotation mark, ': leave the quotes out"),
+        ("\N{ZERO WIDTH NO-BREAK SPACE}{}", "has a character that cannot be seen, U+FEFF: leave it out"),
+        ("{}\N{ZERO WIDTH SPACE}", "has a character that cannot be seen, U+200B: leave it out"),
+        ("{}\r\nFANG_MORE=1", "has a character that cannot be seen, U+000D: leave it out"),
+    ):
+        monkeypatch.setenv(variable, around.format(SAID[name]))
+        result = invoke("status")
+        assert (result.exit_code, result.stderr) == (2, f"fang: {variable}: {told}\n")
 
 
 def test_a_password_in_the_file_is_used_and_never_shown(folder: Path) -> None:

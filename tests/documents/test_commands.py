@@ -57,8 +57,8 @@ app = ["app.tasks"]
 pools = ["app.tasks:pool"]
 ```
 
-An empty variable counts as unset. An unknown key is an error that names it. The URL may have a password, which no
-output shows; do not put it into a file that other users can read.
+An empty variable counts as unset, and white space around a value does not count. An unknown key is an error that names
+it. The URL may have a password, which no output shows; do not put it into a file that other users can read.
 
 A command that imports your modules sets `FANG_DATABASE_URL` for them to the database of `--database-url` or of the
 file, unless the environment has that variable already; so `Queue(os.environ["FANG_DATABASE_URL"])` in a module is

@@ -73,6 +73,7 @@ def test_a_path_and_a_url_are_taken_relative_or_not(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     for given in (
         "tasks.db",
+        " sqlite:///tasks.db\r\n",
         Path("tasks.db"),
         tmp_path / "tasks.db",
         "sqlite:///tasks.db",

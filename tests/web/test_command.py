@@ -50,7 +50,7 @@ def test_a_port_that_is_taken_is_said() -> None:
 
 
 def test_users_have_the_passwords_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADAS", "secret")
+    monkeypatch.setenv("ADAS", "secret\r")  # by an .env file of Windows
     auth = serving.auth_of(["ada:ADAS:viewer", "grace:ADAS"], "0.0.0.0")
     request = httpx.Request("GET", "http://x", headers={})
     for name, role in (("ada", "viewer"), ("grace", "admin")):
