@@ -2,6 +2,7 @@
 -- value, writes ARGV[1], JSON of what came of it, into the entry of that id. Returns the id; 0 if there is no such
 -- entry without one.
 local key, last = P..'audit', tonumber(call('HGET', P..'meta', 'audit')) or 0
+expect('list', key)
 if #ARGV == 2 then
   local id = add_to(P..'meta', 'audit', 1)
   call('RPUSH', key, id..' '..now..' '..ARGV[1]); call('LTRIM', key, -ARGV[2], -1)

@@ -1,6 +1,7 @@
 -- Begins the periods of tasks that come from another queue, as they were there: id, the hash, when it was inserted, and
 -- until when, 'inf' for ever, of each. One is left out if the period of another task with its hash lasts. Returns the ids
 -- of the others.
+expect_periods()
 local begun = {}
 for i = 1, #ARGV, 4 do
   local id, hash, inserted, till = unpack(ARGV, i, i + 3)

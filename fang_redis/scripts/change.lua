@@ -35,9 +35,11 @@ while i <= #ARGV do
   if not old or old.s ~= ARGV[i + 1] or tostring(old.a) ~= ARGV[i + 2] or old.u ~= ARGV[i + 3] then
     stale[#stale + 1] = id
   elseif set < 0 then
+    expect_indexes(old); expect_periods()
     leave(id, old); drop(id, old.E); forget(id)
   else
     local v = after(old, first, set, deleted)
+    expect_indexes(old); expect_indexes(v)
     if meets_twin(id, v) then
       twins[#twins + 1] = id
     else

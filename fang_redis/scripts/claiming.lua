@@ -62,7 +62,7 @@ local function claim(ARGV)
     end
     if not v[14] and not v[1] and call('EXISTS', row(id)) == 0 then return end  -- or has removed it
     local lane, waiting = v[15], v[16]
-    if has_key(lane) then leave_lane(id, T, whole(v[7], -2, 2, 0), lane) end
+    if has_key(lane) then pcall(leave_lane, id, T, whole(v[7], -2, 2, 0), lane) end  -- see mend.lua, if it stays there
     if waiting then call('HDEL', row(id), 'w'); free('unclaimed', waiting, id) end
     v[3] = format('%.0f', whole(v[3], 0, MOST_ATTEMPT, 0) + 1)
     call('HSET', row(id), 's', 'in_progress', 'a', v[3], 'P', pool, 'C', now, 'u', now)
@@ -71,21 +71,30 @@ local function claim(ARGV)
     ids[#ids + 1] = id; out[#out + 1] = id; out[#out + 1] = v
   end
 
-  for i = 8, 7 + types do
-    local T = ARGV[i]
-    if is_managed(T) then managed[#managed + 1] = T
-    elseif #ids < limit then
-      local of = orders(T)
-      for order = 0, 9 do
-        local keys = of[order]
-        if keys and #ids < limit then
-          local due, counts = first_of(keys, limit - #ids)
-          for key, number in pairs(counts) do  -- the first write, which is let through when the memory is full
-            call('ZREMRANGEBYRANK', key, 0, number - 1); sweep(T, keys[key])
-          end
-          for _, id in ipairs(due) do take(id, T) end
+  local function claim_from(T)
+    if is_managed(T) then managed[#managed + 1] = T; return end
+    local of = #ids < limit and orders(T) or {}
+    for order = 0, 9 do
+      local keys = of[order]
+      if keys and #ids < limit then
+        local due, counts = first_of(keys, limit - #ids)
+        if #due > 0 then
+          expect('set', P..'types'); expect('hash', P..'unclaimed')
+          expect('set', P..'held:'..pool); expect('set', P..'holders')
         end
+        for key, number in pairs(counts) do  -- the first write, which is let through when the memory is full
+          call('ZREMRANGEBYRANK', key, 0, number - 1); sweep(T, keys[key])
+        end
+        for _, id in ipairs(due) do take(id, T) end
       end
+    end
+  end
+
+  for i = 8, 7 + types do
+    local is_done, problem = pcall(claim_from, ARGV[i])
+    if not is_done then  -- what was claimed before is kept
+      if #ids == 0 then error(problem, 0) end
+      break
     end
   end
   if #ids > 0 then each('SADD', P..'held:'..pool, ids); call('SADD', P..'holders', pool) end

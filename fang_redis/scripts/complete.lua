@@ -12,6 +12,16 @@ for i = 3 + 2 * n, #ARGV, 8 do
   local id, v = ARGV[i], look(ARGV[i])
   if v and v.P == pool and tostring(v.a) == ARGV[i + 1] then kept[#kept + 1] = {i, v}; done[#done + 1] = id end
 end
+expect('zset', P..'ids')
+for _, pair in ipairs(gone) do if pair[2][3] then expect('hash', P..'unique') end end
+for _, pair in ipairs(kept) do  -- as it is to be, but for its times
+  local i, v = pair[1], pair[2]
+  v.s = ARGV[i + 2]
+  if ARGV[i + 7]:find('f') then v.c, v.g = 0, false
+  elseif ARGV[i + 7]:find('c') then v.c = math.min(v.c + 1, 32767) end
+  if v.h then expect('hash', P..'unique') end
+  expect_indexes(v)
+end
 each('SREM', P..'held:'..pool, done)  -- the first write, which is let through when the memory is full
 for _, pair in ipairs(gone) do
   local id, v = pair[1], pair[2]
@@ -27,8 +37,7 @@ for _, pair in ipairs(kept) do
   local function set(name, value) f[#f + 1] = name; f[#f + 1] = value end
   count(v.T, v.L, -1)
   call('HDEL', row(id), 'P', 'C', letters:find('a') and 'q' or 'P', letters:find('f') and 'g' or 'P')
-  if letters:find('f') then v.c, v.g = 0, false; set('c', 0)
-  elseif letters:find('c') then v.c = math.min(v.c + 1, 32767); set('c', v.c) end
+  if letters:find('[fc]') then set('c', v.c) end
   if delay ~= '' then v.d = plus(now_us, delay); set('d', v.d) end
   if charge ~= '0' then set('r', format('%.0f', whole(call('HGET', row(id), 'r'), 0, 2147483647, 0) + charge)) end
   if message ~= '' then set('e', message:sub(2)) end

@@ -3,6 +3,7 @@
 local minute = tonumber(ARGV[1])
 if minute * 1e6 < now_us - ARGV[2] then return {now, 0} end
 if #ARGV > 2 then
+  expect('zset', P..'stats:60'); expect('zset', P..'stats:open')
   call('HSET', P..'stats:60:'..ARGV[1], unpack(ARGV, 3))
   call('ZADD', P..'stats:60', minute, ARGV[1]); call('ZADD', P..'stats:open', minute, ARGV[1])
 end

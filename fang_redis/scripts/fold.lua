@@ -2,6 +2,7 @@
 -- for whatever is there; then fields and JSON. Returns 1 if it was written.
 local key = P..'stats:'..ARGV[1]..':'..ARGV[2]
 if ARGV[3] ~= '' and call('HLEN', key) ~= tonumber(ARGV[3]) then return 0 end
+expect('zset', P..'stats:'..ARGV[1]); expect('zset', P..'stats:open')
 call('ZREM', P..'stats:open', ARGV[1] == '60' and ARGV[2] or '')
 call('UNLINK', key)
 if #ARGV > 3 then call('HSET', key, unpack(ARGV, 4)); call('ZADD', P..'stats:'..ARGV[1], ARGV[2], ARGV[2]) end

@@ -173,6 +173,21 @@ local function take_back(r)
   end
 end
 
+-- Expects what a row is written to, and the task that it changes. What was inserted can be taken back after an error, but
+-- not what was changed.
+local function expect_row(r)
+  local i, T, p = r.i, ARGV[r.i + 2], tonumber(ARGV[r.i + 3])
+  local new = {s = 'new', T = T, p = p, k = r.k, c = 0, L = lane_in(i), h = r.h ~= '' and r.h, w = r.terms.waiting}
+  expect_indexes(new)
+  if r.terms.period then expect_periods() end
+  local twin = twin_of(r)
+  local old = twin and look(twin)
+  if not old then return end
+  expect_indexes(old)
+  if r.terms.on_conflict == 'replace' then old.T, old.p, old.L = T, p, new.L end
+  expect_indexes(old)
+end
+
 local met, outlived = {}, {}
 local function write()
   for number, r in ipairs(rows) do
@@ -192,6 +207,12 @@ local function write()
   settle()
 end
 
+for _, r in ipairs(rows) do
+  if r.terms.on_conflict == 'replace' or r.terms.on_conflict == 'postpone' then
+    for _, each in ipairs(rows) do expect_row(each) end
+    break
+  end
+end
 local is_written, problem = pcall(write)
 if not is_written then
   for _, r in ipairs(rows) do if r.is_new then take_back(r) end end

@@ -3,6 +3,7 @@
 -- that are under way start nothing more, since the version is another one; pools look again.
 local T, key = ARGV[1], P..'managed:'..ARGV[1]
 if (call('HGET', key, 'row') or '') ~= ARGV[2] then return 0 end
+expect('set', P..'managed')
 if #ARGV == 2 then
   call('UNLINK', key, P..'tats:'..T); call('SREM', P..'managed', T)
 else

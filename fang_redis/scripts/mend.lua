@@ -14,6 +14,9 @@ if #found == 0 and not of_lane then return 0 end
 local waits = v and (v.s == 'new' or v.s == 'retried') and v.T == T and v.p == p and (v.L or '') == lane
 local is_there = #found == 1 and tonumber(found[1][2]) == tonumber(v and v.d or 0) and (lane == '' or of_lane == found[1][2])
 if waits and is_there then return 0 end
+expect('set', P..'types'); expect('zset', lanes_of(T, p))
+if v then expect_indexes(v) end
+expect('zset', done_line('failed', T)); expect('set', P..'ended')
 admit()
 for _, each in ipairs(found) do call('ZREM', line(T, each[1]), id); sweep(T, each[1]) end
 if of_lane then leave_lane(id, T, p, lane) end

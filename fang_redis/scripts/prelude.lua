@@ -1,6 +1,7 @@
 -- Every script begins with this. KEYS[1] is the prefix of all names, KEYS[2] the queue's channel; layout.py explains the
 -- keys. An error does not undo what a script has written: scripts look at everything before their first write, which is
--- one that is let through when the memory is full, unless it is an insert.
+-- one that is let through when the memory is full, unless it is an insert. Another client may have put a value of another
+-- type in the place of any key: before its first write of a task a script expects the keys that it is about to write to.
 local P, CHANNEL, call, format = KEYS[1], KEYS[2], redis.call, string.format
 local clock = call('TIME')
 local now_us = clock[1] * 1e6 + clock[2]
@@ -236,6 +237,37 @@ local function enter(id, v)
   end
 end
 
+-- Ends the script with an error if a key holds a value of another type than its own. Tasks that were written before are
+-- settled: each is in all its indexes.
+local known_types = {}
+local function expect(wanted, key)
+  if known_types[key] then return end
+  local is = call('TYPE', key).ok
+  if is ~= wanted and is ~= 'none' then
+    settle()
+    local name = key:find(P..'lane:', 1, true) == 1 and P..'lane:*' or key  -- a lane may be a customer's name
+    error(format('WRONGTYPE the key %s holds a %s in place of a %s: delete it', name, is, wanted), 0)
+  end
+  known_types[key] = true
+end
+
+-- Expects what leave() and enter() write to, for a task as look() finds it.
+local function expect_indexes(v)
+  expect('zset', P..'ids')
+  if terminal[v.s] then expect('zset', done_line(v.s, v.T)); expect('set', P..'ended'); return end
+  if v.h then expect('hash', P..'unique') end
+  if v.s == 'in_progress' then expect('set', P..'held:'..v.P); expect('set', P..'holders'); return end
+  expect('zset', line(v.T, level(v.p, v.s, v.c, v.g, v.k, v.L)))
+  expect('zset', P..'levels:'..v.T); expect('set', P..'types'); expect('set', P..'waiting:'..v.T)
+  if has_key(v.L) then expect('zset', lane_line(v.T, v.p, v.L)); expect('zset', lanes_of(v.T, v.p)) end
+  if v.w then expect('hash', P..'unclaimed') end
+end
+
+-- Expects what forget() writes to.
+local function expect_periods()
+  expect('hash', P..'periods'); expect('hash', P..'period_of'); expect('zset', P..'period_ends')
+end
+
 -- Whether plain claims leave a task type alone: see managed:TYPE in layout.py.
 local known_managed = {}
 local function is_managed(T)
@@ -257,12 +289,20 @@ local function types_of(text)
   return found
 end
 
+-- The hashes that have a field for each pool.
+local of_pools = {'pools', 'started', 'leases', 'workers', 'beats', 'runs', 'live'}
+
+-- Expects what forget_pool() writes to.
+local function expect_pool(pool)
+  for _, name in ipairs(of_pools) do expect('hash', P..name) end
+  for _, name in ipairs({'stopping', 'locks', 'holders', 'held:'..pool}) do expect('set', P..name) end
+  for _, T in ipairs(types_of(call('HGET', P..'pools', pool))) do expect('set', P..'waiting:'..T) end
+end
+
 -- Forgets the record of a pool, and what it told.
 local function forget_pool(pool)
   for _, T in ipairs(types_of(call('HGET', P..'pools', pool))) do call('SREM', P..'waiting:'..T, pool) end
-  for _, name in ipairs({'pools', 'started', 'leases', 'workers', 'beats', 'runs', 'live'}) do
-    call('HDEL', P..name, pool)
-  end
+  for _, name in ipairs(of_pools) do call('HDEL', P..name, pool) end
   call('SREM', P..'stopping', pool); call('SREM', P..'locks', pool); call('DEL', P..'told:'..pool)
   if call('EXISTS', P..'held:'..pool) == 0 then call('SREM', P..'holders', pool) end
 end

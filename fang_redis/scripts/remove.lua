@@ -5,8 +5,9 @@ for i = 2, #ARGV do
   local id = ARGV[i]
   local v = look(id)
   if v and (ARGV[1] == '' or (v.s == 'new' and v.a == 0 and tonumber(v.d) > now_us)) then
+    expect_indexes(v); expect_periods()
     leave(id, v); drop(id, true); forget(id); gone = gone + 1
   end
-  if not v and ARGV[1] == '' then forget(id) end
+  if not v and ARGV[1] == '' then expect_periods(); forget(id) end
 end
 settle(); return gone

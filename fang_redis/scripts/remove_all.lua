@@ -6,6 +6,7 @@ local ids = call('ZRANGE', P..'ids', start, '-', 'BYLEX', 'REV', 'LIMIT', 0, ARG
 for _, id in ipairs(ids) do
   local v = look(id)
   if v and whole(call('HGET', row(id), 'n'), FIRST_TIME, LAST_TIME, 0) <= began then
+    expect_indexes(v); expect_periods()
     leave(id, v); drop(id, v.E); forget(id); gone = gone + 1
   end
 end

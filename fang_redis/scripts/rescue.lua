@@ -5,6 +5,7 @@ if (call('HGET', P..'beats', dead) or '') ~= seen then return {'alive'} end
 local function write()
 -- include write
 end
+expect_pool(dead)
 local written = write()
 if written[1] ~= 'written' then return written end
 for _, id in ipairs(call('SMEMBERS', P..'held:'..dead)) do

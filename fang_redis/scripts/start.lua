@@ -15,6 +15,8 @@ for i = 6 + 3 * rates, #ARGV do
   if not waits or v.T ~= T or tonumber(v.d) > now_us then return {now, 1, 'moved', ARGV[i]} end
   tasks[#tasks + 1] = {ARGV[i], v}
 end
+expect('set', P..'held:'..pool); expect('set', P..'holders'); expect('hash', P..'tats:'..T)
+for _, task in ipairs(tasks) do expect_indexes(task[2]) end
 local out = {now, 1, 'started'}
 for _, task in ipairs(tasks) do
   local id, v = task[1], task[2]

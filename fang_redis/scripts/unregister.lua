@@ -1,2 +1,2 @@
 -- Forgets a pool, and what it told.
-forget_pool(ARGV[1]); return 1
+expect_pool(ARGV[1]); forget_pool(ARGV[1]); return 1

@@ -51,6 +51,10 @@ for _, task in ipairs(wanted) do
 end
 local laned = {'written'}
 for _, task in ipairs(wanted) do
+  if task.old then expect_indexes(task.old) end
+  if task.new then expect_indexes(task.new); expect('hash', P..'managed:'..task.new.T) end
+end
+for _, task in ipairs(wanted) do
   local old, v = task.old, task.new
   if old then leave(task.id, old) end
   if old and v and old.s == 'in_progress' and v.s == old.s then say('t'..v.P) end  -- it is to be cancelled

@@ -6,6 +6,7 @@ from uuid import UUID
 from fang_core.backends.conflicts import Period
 from fang_core.backends.rows import is_as_read
 from fang_core.backends.verbs import Parcel
+from fang_core.errors import BackendError, BackendUnavailable
 from fang_core.record import Task
 from fang_redis.connections.sending import NO_TASK, Sending, Write, later
 from fang_redis.operations import Argument, Verb
@@ -50,15 +51,18 @@ class Moving:
         new = [parcel for parcel in parcels if parcel.task.id not in read.tasks]
         begun = yield from self._begin_periods(new)
         late = {parcel.task.id for parcel in new if parcel.period_hash is not None} - begun
-        written = yield from self._write(
-            [
-                Write(None, task._replace(updated_at=read.now), waiting)
-                for task, waiting, _, _ in new
-                if task.id not in late
-            ]
-        )
-        if begun - written:
-            yield from self._sending.script("uncarry", *map(str, begun - written))
+        writes = [
+            Write(None, task._replace(updated_at=read.now), waiting)
+            for task, waiting, _, _ in new
+            if task.id not in late
+        ]
+        try:
+            written = yield from self._write(writes)
+        except BackendError as error:
+            if not isinstance(error, BackendUnavailable):  # after which they may have been written
+                yield from self._end_periods(begun)
+            raise
+        yield from self._end_periods(begun - written)
         return written
 
     def _begin_periods(self, parcels: Sequence[Parcel]) -> Verb[set[UUID]]:
@@ -69,6 +73,10 @@ class Moving:
                 args += (str(task.id), period_hash, microseconds(period.inserted_at), until)
         begun = (yield from self._sending.script("carry", *args)) if args else []
         return {UUID(task_id) for task_id in begun}
+
+    def _end_periods(self, ids: set[UUID]) -> Verb[None]:
+        if ids:
+            yield from self._sending.script("uncarry", *map(str, ids))
 
     def _write(self, writes: Sequence[Write]) -> Verb[set[UUID]]:
         """Writes all that can be written: without those that have changed, or meet an equal one."""

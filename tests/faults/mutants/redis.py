@@ -175,6 +175,18 @@ MUTANTS: Final = (
         r"DID NOT RAISE",
     ),
     Mutant(
+        "Redis, an insert that fails in the middle leaves what it has written",
+        [Edit("fang_redis/scripts/insert.lua", "if r.is_new then take_back(r) end", "if not r then take_back(r) end")],
+        InTest("tests/redis/test_spoilt.py::test_an_insert_that_fails_at_such_a_key_has_written_nothing"),
+        r"assert \d+ == ",
+    ),
+    Mutant(
+        "Redis, scripts write to tasks before they have looked at all keys that they will write to",
+        [Edit("fang_redis/scripts/prelude.lua", "if is ~= wanted and is ~= 'none' then", "if is == 'another' then")],
+        InTest("tests/redis/test_wrong_types.py::test_what_fails_at_a_key_of_another_type_leaves_each_task_whole"),
+        r"assert not \['",
+    ),
+    Mutant(
         "Redis, an insert fails because its claim fails",
         [Edit("fang_redis/scripts/insert.lua", "pcall(claim, own)", "true, claim(own)")],
         InTest("tests/redis/test_handing.py::test_a_claim_that_fails_says_nothing_of_the_insert"),
