@@ -20,6 +20,7 @@ from fang_postgres.connections.connecting import SETTINGS
 from fang_postgres.connections.diagnosis import code_of_connect_failure, diagnose
 from fang_postgres.urls.address import Host
 from fang_postgres.urls.connector import BaseConnector
+from fang_postgres.urls.passfile import from_passfile
 from fang_postgres.urls.passwords import FETCHED_WITHIN, as_password, not_fetched
 from fang_postgres.urls.urls import address
 
@@ -95,7 +96,8 @@ class Connector(BaseConnector[Password]):
 
     async def _connect(self, hosts: Sequence[Host], password: dict[str, str]) -> asyncpg.Connection:
         settings = SETTINGS if self._keeps_session else {}
-        options: dict[str, Any] = self._address.for_asyncpg(hosts, settings) | password
+        options: dict[str, Any] = self._address.for_asyncpg(hosts, settings)
+        options |= password or from_passfile(self._address, hosts)
         if self._keeps_session:
             options["connection_class"] = Connection
         else:

@@ -2,7 +2,7 @@
 
 Every parameter either holds in each of them, or is refused by its name before anything connects. A parameter that the
 URL does not set is taken from the service that it names, and then from libpq's environment variables. User, password
-and database are left to the drivers, which both know ``PGUSER``, ``PGPASSWORD``, ``PGDATABASE`` and ``.pgpass``.
+and database are left to the drivers, which both know ``PGUSER``, ``PGPASSWORD`` and ``PGDATABASE``.
 """
 
 import os

@@ -5,6 +5,7 @@ And short-lived passwords, which a callable of the application's fetches.
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -98,6 +99,36 @@ def test_whom_the_server_lets_in(harness: Harness, guarded: Guarded) -> None:
     if guarded.has_tls:
         harness.call(harness.queue(guarded.url("t_certified", OF.format("t_certified"))).open)
         harness.call(harness.queue(guarded.url("t_tls", "sslmode=verify-ca&sslrootcert=FILES/ca.crt")).open)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"# 127.0.0.1:PORT:fang:t_password:hush\n\n127.0.0.1:PORT:fang:t_password:right",
+        b"hush\n::\n\\\n127.0.0.1:PORT:fang:t_password:right",
+        b"\xff:\xfe\n*:*:*:*:right\r\n",
+        rb"127.0.0.1:PORT:f\ang:t_password:ri\ght:and more",
+        rb"127\.0.0.1:PORT:fang:t\_password:right",
+        b"\\*:PORT:fang:t_password:hush\n127.0.0.1:PORT:fang:t_password:right",
+        b"127.0.0.1:1:fang:t_password:hush\n*:PORT:*:t_tls:hush\n*:PORT:*:t_password:right",
+    ],
+)
+def test_the_password_file_is_read_as_libpq_reads_it(
+    harness: Harness, guarded: Guarded, lines: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "pgpass"
+    file.touch(0o600)
+    file.write_bytes(lines.replace(b"PORT", b"%d" % guarded.port))
+    harness.call(harness.queue(guarded.url("t_password", f"passfile={file}")).open)
+
+
+@pytest.mark.filterwarnings("ignore:the password file")
+def test_a_password_file_that_others_may_read_is_ignored(harness: Harness, guarded: Guarded, tmp_path: Path) -> None:
+    file = tmp_path / "pgpass"
+    file.write_text("*:*:*:*:right")
+    file.chmod(0o640)
+    assert refused(harness, guarded.url("t_password", f"passfile={file}")).endswith(f"; {USER}")
+    assert refused(harness, guarded.url("t_password", f"passfile={tmp_path}")).endswith(f"; {USER}")
 
 
 @pytest.mark.parametrize("name", ["sslrootcert", "sslcert", "sslkey", "sslcrl"])

@@ -21,6 +21,7 @@ from fang_core import UsageError
 from fang_postgres.connections.engine import engine_for
 from fang_postgres.urls.address import Address, Host
 from fang_postgres.urls.parameters import ENVIRONMENT, LIBPQ_ALONE
+from fang_postgres.urls.passfile import from_passfile
 from fang_postgres.urls.urls import address
 from fang_threaded.connector import Connector
 
@@ -232,6 +233,28 @@ def test_the_environment_is_libpqs() -> None:
     }
     left_to_the_drivers = {"user", "password", "passfile", "dbname"}
     assert {name: key for name, key in of_libpq.items() if name not in left_to_the_drivers} == ENVIRONMENT
+
+
+def test_the_password_file_names_hosts_as_libpq_does(tmp_path: Path) -> None:
+    file = tmp_path / "pgpass"
+    file.touch(0o600)
+    file.write_text(
+        "one:5432:*:me:of one\n\\:\\:1:5432:*:me:of ipv6\n/run/a:5432:*:me:of a socket\n"
+        "localhost:5432:*:you:of the rest\n"
+    )
+
+    def found(url: str, **environ: str) -> Any:
+        said = read(url)
+        return from_passfile(said, said.hosts, {"PGPASSFILE": str(file), **environ}).get("password")
+
+    assert found("postgresql://me@two,one/app") == "of one"
+    assert found("postgresql://me@[::1]/app") == "of ipv6"
+    assert found("postgresql://me@/app?host=/run/a") == "of a socket"
+    assert found("postgresql:///app?host=/run/b", PGUSER="you") == "of the rest"
+    assert found("postgresql://you@/app") == "of the rest"
+    assert found("postgresql://me@three/app") is None
+    assert found("postgresql://me@one/app", PGPASSWORD="given") is None
+    assert found("postgresql://me:given@one/app") is None
 
 
 # Where the URL says nothing -------------------------------------------------------------------------------------------
