@@ -49,7 +49,7 @@ class Connector(BaseConnector[Password]):
         ``AccessRefused`` if TLS is refused or a file is missing, and ``UsageError``. A password that is refused is
         fetched once more: it may have expired.
         """
-        self._address.refuse_missing_files()
+        self._address.refuse_what_is_missing()
         try:
             return await self._with_password()
         except asyncpg.ClientConfigurationError as error:
@@ -97,7 +97,7 @@ class Connector(BaseConnector[Password]):
     async def _connect(self, hosts: Sequence[Host], password: dict[str, str]) -> asyncpg.Connection:
         settings = SETTINGS if self._keeps_session else {}
         options: dict[str, Any] = self._address.for_asyncpg(hosts, settings)
-        options |= password or from_passfile(self._address, hosts)
+        options |= {"user": self._address.login()} | (password or from_passfile(self._address, hosts))
         if self._keeps_session:
             options["connection_class"] = Connection
         else:

@@ -64,7 +64,7 @@ class Connector(BaseConnector[Callable[[], str]]):
             raise not_fetched(error) from error
 
     def _connect(self, **password: str) -> psycopg.Connection[Any]:
-        self._address.refuse_missing_files()
+        self._address.refuse_what_is_missing()
         settings = as_options(SETTINGS) if self._keeps_session else ""
         options = self._address.for_psycopg(settings=settings) | password
         made_as = Connection if self._keeps_session else PoolerConnection

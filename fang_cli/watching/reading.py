@@ -143,7 +143,7 @@ def database_for_reading(
     Raises ``UsageError`` if the URL cannot be honoured, ``AccessRefused`` or ``BackendUnavailable``.
     """
     there = address(url)
-    there.refuse_missing_files()
+    there.refuse_what_is_missing()
     try:
         # Nothing is prepared: behind a transaction pooler it would meet what another client has prepared.
         connection = psycopg.connect(

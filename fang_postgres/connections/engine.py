@@ -15,7 +15,7 @@ def engine_for(url: str | URL, *, application_name: str = "fang", **options: Any
     ``MissingExtra`` if psycopg is not installed.
     """
     there = address(url)
-    there.refuse_missing_files()
+    there.refuse_what_is_missing()
     arguments = there.for_psycopg(application_name=application_name)
     try:
         return create_engine("postgresql+psycopg://", connect_args=arguments, **options)

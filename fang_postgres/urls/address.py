@@ -1,6 +1,8 @@
 """Holds what a database URL says, and turns it into the arguments of each driver."""
 
+import getpass
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -91,11 +93,24 @@ class Address:
         }
         return {name: value for name, value in arguments.items() if value is not None}
 
-    def refuse_missing_files(self, exists: Callable[[str], bool] = os.path.exists) -> None:
+    def login(self, environ: Mapping[str, str] | None = None) -> str:
+        """Returns the user who logs in: the URL's, that of ``PGUSER``, or the process's, as libpq finds it.
+
+        Raises ``UsageError`` if the process's user has no name, as in a container with a made-up user id.
+        """
+        named_by = os.environ if environ is None else environ
+        user = self.user or named_by.get("PGUSER") or _user_of_process()
+        if user is None:
+            raise UsageError("the database URL names no user, and that of this process has no name: write user@host")
+        return user
+
+    def refuse_what_is_missing(self, exists: Callable[[str], bool] = os.path.exists) -> None:
         """Raises ``AccessRefused`` if a file is missing: libpq would connect without it, if the server allows that.
 
-        Call it before each connect: the files of a container's secrets come and go.
+        Raises ``UsageError`` if no user is named. Call it before each connect: the files of a container's secrets come
+        and go.
         """
+        self.login()
         for name in sorted(FILES & self.others.keys()):
             path = self.others[name]
             if path != "system" and not exists(path):
@@ -118,3 +133,15 @@ class Address:
             names = ", ".join(map(named, unknown))
             raise UsageError(f"asyncpg cannot honour {names}: leave that out of the database URL")
         return replace(self, others=others)
+
+
+def _user_of_process() -> str | None:
+    """Returns the name of this process's user, whatever ``USER`` says; None if the user id has none."""
+    if sys.platform == "win32":
+        return getpass.getuser()
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return None

@@ -5,7 +5,6 @@ import re
 import stat
 import warnings
 from collections.abc import Container, Mapping, Sequence
-from getpass import getuser
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +26,7 @@ def from_passfile(address: Address, hosts: Sequence[Host], environ: Mapping[str,
     environ = os.environ if environ is None else environ
     if address.password is not None or environ.get("PGPASSWORD") is not None:
         return {}
-    user = address.user or environ.get("PGUSER") or getuser()
+    user = address.login(environ)
     database = address.database or environ.get("PGDATABASE") or user
     path = address.others.get("passfile") or environ.get("PGPASSFILE") or os.path.expanduser("~/.pgpass")
     lines = _lines(Path(path))
@@ -46,7 +45,7 @@ def _lines(path: Path) -> list[str]:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             return []
-        if mode & (stat.S_IRWXG | stat.S_IRWXO) and os.name != "nt":
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
             warnings.warn(f"the password file {path} is ignored: make it readable by you alone (0600)", stacklevel=2)
             return []
         text = path.read_bytes().decode(errors="replace")

@@ -1,6 +1,8 @@
 """What a database URL says: the same to both modes and to the command, or it is refused by its name."""
 
 import asyncio
+import os
+import pwd
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -255,6 +257,20 @@ def test_the_password_file_names_hosts_as_libpq_does(tmp_path: Path) -> None:
     assert found("postgresql://me@three/app") is None
     assert found("postgresql://me@one/app", PGPASSWORD="given") is None
     assert found("postgresql://me:given@one/app") is None
+
+
+def test_a_process_without_a_name_needs_a_user_in_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many containers run under an id that no user has."""
+    nameless = read("postgresql://host/app")
+    assert nameless.login({}) == pwd.getpwuid(os.geteuid()).pw_name
+    monkeypatch.setenv("USER", "other")
+    assert nameless.login({}) != "other"
+    monkeypatch.setattr(os, "geteuid", lambda: 2**31 - 7)
+    monkeypatch.delenv("PGUSER", raising=False)
+    with pytest.raises(UsageError, match=r"^the database URL names no user, and that of this process has no name"):
+        nameless.refuse_what_is_missing()
+    assert nameless.login({"PGUSER": "me"}) == "me"
+    read("postgresql://me@host/app").refuse_what_is_missing()
 
 
 # Where the URL says nothing -------------------------------------------------------------------------------------------
