@@ -2,25 +2,24 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 
 from fang_core import Limit
 from fang_core.backends.claims import LaneRequest
 from fang_core.backends.pools import Declaration
+from fang_core.errors import RowsLocked
 from fang_core.lifecycle import Outcome
 from fang_core.liveness import Pulse
 from fang_core.record import ClaimedTask, TaskState
-from fang_postgres.operations import Operations
-from fang_threaded.database import run_on
 from tests.modes import Database, Harness
-from tests.postgres.claiming import claim_lanes
 from tests.postgres.test_lanes import OTHER, POOL, Flow
 
 SOON = timedelta(hours=1)
@@ -99,43 +98,63 @@ def test_its_slot_is_free_in_the_next_claim(
     harness.call(held.store.close)
 
 
-def test_no_claim_that_begins_in_a_pause_takes_anything(url: str, database: Database) -> None:
-    """While two claim and the type is paused and resumed; a claim counts that has ended before the type is resumed."""
-    flow, ops = Flow(database), Operations("fang")
-    flow.settings(max_running_per_key=1_000)
-    flow.insert("a", 400)
-    claimed: list[tuple[Any, float, int]] = []
+@contextmanager
+def working(work: Callable[[UUID], None]) -> Iterator[Callable[[Callable[[], Any]], None]]:
+    """Two pools do some ``work`` again and again, until the block ends; yields what waits until something is so.
+
+    What a pool's work raises ends the wait and the block: a pool that has ended would be waited for, and its tasks held
+    for ever.
+    """
     stop = threading.Event()
 
-    def claim(pool_id: UUID) -> None:
-        with psycopg.connect(url, autocommit=True) as connection:
-            while not stop.is_set():
-                claim = claim_lanes(connection, LaneRequest(pool_id, "common", ("A",), 1), ops)
-                claimed.append((claim.now, time.monotonic(), len(claim.tasks)))
+    def go_on(pool_id: UUID) -> None:
+        while not stop.is_set():
+            work(pool_id)
+
+    with ThreadPoolExecutor(2) as executor:
+        pools = [executor.submit(go_on, pool_id) for pool_id in (POOL, OTHER)]
+
+        def until(holds: Callable[[], Any]) -> None:
+            while not holds():
+                for pool in wait(pools, 0.001, FIRST_COMPLETED).done:
+                    pool.result()
+
+        try:
+            yield until
+        finally:
+            stop.set()
+        for pool in pools:
+            pool.result()
+
+
+def test_no_claim_that_begins_in_a_pause_takes_anything(harness: Harness, url: str, database: Database) -> None:
+    """While two claim and the type is paused and resumed; a claim counts that has ended before the type is resumed."""
+    flow = Flow(database)
+    flow.settings(max_running_per_key=1_000)
+    flow.insert("a", 400)
+    stores = {pool_id: harness.call(harness.queue(url).store) for pool_id in (POOL, OTHER)}
+    claimed: list[tuple[Any, float, int]] = []
+
+    def work(pool_id: UUID) -> None:
+        claim = harness.call(stores[pool_id].claim_lanes, LaneRequest(pool_id, "common", ("A",), 1))
+        claimed.append((claim.now, time.monotonic(), len(claim.tasks)))
 
     def taken() -> int:
         return sum(count for *_, count in claimed)
 
-    claimers = [threading.Thread(target=claim, args=(pool_id,)) for pool_id in (POOL, OTHER)]
-    for claimer in claimers:
-        claimer.start()
     pauses = []
-    try:
+    with working(work) as until:
         for _ in range(10):
             database.execute("UPDATE fang.fang_types SET paused = true")
             [(begin,)] = database.rows("SELECT clock_timestamp()")
             before = len(claimed)
-            while len(claimed) < before + 10:
-                stop.wait(0.001)
+            until(lambda before=before: len(claimed) >= before + 10)
             pauses.append((begin, time.monotonic()))
             database.execute("UPDATE fang.fang_types SET paused = false")
             before = taken()
-            while taken() < before + 5 and before < 350:
-                stop.wait(0.001)
-    finally:
-        stop.set()
-        for claimer in claimers:
-            claimer.join()
+            until(lambda before=before: taken() >= before + 5 or before >= 350)
+    for store in stores.values():
+        harness.call(store.close)
     in_pauses = [count for now, ended, count in claimed for begin, end in pauses if begin < now and ended < end]
     assert len(in_pauses) >= 50
     assert sum(in_pauses) == 0
@@ -148,7 +167,6 @@ def test_limits_hold_while_they_are_changed_under_load(harness: Harness, url: st
     What it counts is compared with the limits that hold for the claim. Some rows have no lane at first: the type was
     managed before, so that the changes leave them to the pools, which adopt them meanwhile.
     """
-    ops = Operations("fang")
     Flow(database)
     queue = harness.queue(url)
     store = harness.call(queue.store)
@@ -159,43 +177,44 @@ def test_limits_hold_while_they_are_changed_under_load(harness: Harness, url: st
         "INSERT INTO fang.fang_tasks (metadata, lane)"
         " SELECT '{\"type\": \"A\"}', CASE WHEN n %% 5 > 0 THEN 'k' || n %% 5 END FROM generate_series(1, 3000) n"
     )
-    stop = threading.Event()
-    ran = {POOL: 0, OTHER: 0}
+    stores = {pool_id: harness.call(harness.queue(url).store) for pool_id in (POOL, OTHER)}
+    after_lane = dict.fromkeys(stores, "")
+    ran = dict.fromkeys(stores, 0)
 
     def work(pool_id: UUID) -> None:
-        after_lane = ""
-        with psycopg.connect(url, autocommit=True) as connection:
-            while not stop.is_set():
-                claim = claim_lanes(connection, LaneRequest(pool_id, "common", ("A",), 4, after_lane), ops)
-                after_lane = claim.after_lane or after_lane
-                ran[pool_id] += len(claim.tasks)
-                for task in claim.tasks:
-                    for operation in ops.complete(pool_id, [Outcome(task.id, task.attempt, None)]):
-                        run_on(connection, operation)
+        request = LaneRequest(pool_id, "common", ("A",), 4, after_lane[pool_id])
+        claim = harness.call(stores[pool_id].claim_lanes, request)
+        after_lane[pool_id] = claim.after_lane or after_lane[pool_id]
+        ran[pool_id] += len(claim.tasks)
+        for task in claim.tasks:
+            complete(pool_id, Outcome(task.id, task.attempt, None))
+
+    def complete(pool_id: UUID, outcome: Outcome) -> None:
+        """Writes it as a completer does: a claim whose snapshot is older than this one's may have locked the row."""
+        while True:
+            try:
+                assert harness.call(stores[pool_id].complete, pool_id, [outcome]) == {outcome.id}
+            except RowsLocked:
+                continue
+            return
 
     def adopt() -> bool:
         """As the maintenance of a pool does. Returns whether it has come to the end."""
         is_over: bool = harness.call(store.adopt, ["common"], 100)
         return is_over
 
+    def has_run(count: int) -> bool:
+        adopt()
+        return sum(ran.values()) >= count
+
     changes = [[Limit(5, by="n")], [Limit(3)], [Limit(4), Limit(2, by="n")], [Limit(2, by="n")], [Limit(1)]]
-    workers = [threading.Thread(target=partial(work, pool_id)) for pool_id in ran]
-    for worker in workers:
-        worker.start()
-    try:
+    with working(work) as until:
         for rules in changes:
             harness.call(queue.limits.set, "common", rules)
-            before = sum(ran.values())
-            while sum(ran.values()) < before + 30:
-                adopt()
-                stop.wait(0.01)
-        while not adopt():
-            pass
-    finally:
-        stop.set()
-        for worker in workers:
-            worker.join()
-    harness.call(store.close)
+            until(partial(has_run, sum(ran.values()) + 30))
+        until(adopt)
+    for each in (store, *stores.values()):
+        harness.call(each.close)
     assert database.rows("SELECT * FROM public.excess") == []
     assert database.rows("SELECT count(*) FROM fang.fang_tasks WHERE lane IS NULL") == [(0,)]
     assert database.rows("SELECT count(*) < 600 FROM fang.fang_tasks WHERE lane = ''") == [(True,)]  # adopted ones ran
@@ -212,7 +231,9 @@ BEGIN
     SELECT count(*) INTO n FROM fang.fang_tasks WHERE task_type = 'common' AND state = 'in_progress';
     IF n > s.max_running THEN INSERT INTO public.excess VALUES ('all', n, s.max_running); END IF;
     FOR r IN SELECT lane, count(*) AS n FROM fang.fang_tasks
-        WHERE task_type = 'common' AND state = 'in_progress' GROUP BY lane HAVING count(*) > s.max_running_per_key LOOP
+        WHERE task_type = 'common' AND state = 'in_progress'
+            AND lane IN (SELECT lane FROM new WHERE claimed_at = now())  -- others may have begun under another limit
+        GROUP BY lane HAVING count(*) > s.max_running_per_key LOOP
         INSERT INTO public.excess VALUES (r.lane, r.n, s.max_running_per_key);
     END LOOP;
     RETURN NULL;
@@ -229,3 +250,16 @@ def test_the_counter_sees_an_excess(database: Database) -> None:
     flow.insert("a", 6)
     database.execute("UPDATE fang.fang_tasks SET state = 'in_progress', claimed_at = now()")
     assert database.rows("SELECT * FROM public.excess ORDER BY what") == [("a", 6, 1), ("all", 6, 5)]
+
+
+def test_the_counter_leaves_out_keys_of_which_nothing_starts(database: Database) -> None:
+    """What runs of them may have begun before the limit was lowered."""
+    flow = Flow(database)
+    flow.settings(max_running_per_key=2)
+    flow.insert("a", 2)
+    assert len(flow.claim().tasks) == 2
+    database.execute("UPDATE fang.fang_types SET max_running_per_key = 1")
+    database.execute(COUNTER)
+    flow.insert("b")
+    assert len(flow.claim().tasks) == 1
+    assert database.rows("SELECT * FROM public.excess") == []
