@@ -145,7 +145,9 @@ class Completer:
         if locked:
             level = logging.WARNING if again else logging.INFO
             self._logger.log(
-                level, "%d outcomes wait to be written: other transactions have locked their tasks", len(locked)
+                level,
+                "%d outcomes wait to be written: other transactions, or slow claims, lock their tasks",
+                len(locked),
             )
             self._locked.put(locked, time.monotonic(), again=again)
             self._on_locked(locked)

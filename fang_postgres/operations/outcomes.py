@@ -20,8 +20,8 @@ _ID, _ATTEMPT, _STATE = (itemgetter(Outcome._fields.index(name)) for name in ("i
 LOCK_WAIT: Final = "30ms"
 """How long a statement waits for rows that another transaction has locked; then it writes only the unlocked ones.
 
-Short changes by hand end in that time. It is too short to be taken for the time of a wrong plan: see
-``planner_guard.SLOW``.
+Short changes by hand end in that time, and so do claims: one that began before another pool claimed a task locks it in
+passing, until it ends. It is too short to be taken for the time of a wrong plan: see ``planner_guard.SLOW``.
 """
 
 

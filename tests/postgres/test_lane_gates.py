@@ -6,7 +6,7 @@ and commits. A claim that counted by its own snapshot would exceed each limit he
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.rows import tuple_row
 
-from fang_core.backends.claims import TURN_TAKEN, LaneClaim, LaneRequest
+from fang_core.backends.claims import TURN_TAKEN, LaneRequest
 from fang_postgres.grants import FUNCTIONS
 from fang_postgres.operations import Operations
 from fang_postgres.statement import Operation
@@ -43,17 +43,26 @@ in_each_form = pytest.mark.parametrize(
 
 
 @contextmanager
-def held_up(url: str, operation: Operation[tuple[LaneClaim, bool]]) -> Iterator[Callable[[], LaneClaim]]:
-    """Begins the operation, which waits at the gate with its snapshot taken; yields what opens the gate."""
-    gated = f"WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock({GATE})), setting AS MATERIALIZED"
-    text = operation.statement.psycopg_text.replace("WITH setting AS MATERIALIZED", gated, 1)
-    text = text.replace(".fang_types s", ".fang_types s CROSS JOIN gate", 1)
-    assert "JOIN gate" in text
+def held_up(
+    url: str, operation: Operation[Any], connection: psycopg.Connection[Any] | None = None
+) -> Iterator[Callable[[], Any]]:
+    """Begins a claim, which waits at the gate with its snapshot taken; yields what opens the gate.
 
-    def claim() -> LaneClaim:
-        with psycopg.connect(url) as connection, connection.cursor(row_factory=tuple_row) as cursor:
-            claim, _ = operation.decode(cursor.execute(text.encode(), dict(operation.params)).fetchall())
-            return claim
+    Its transaction ends with it, unless it is given a ``connection``.
+    """
+    text = f"WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock({GATE})), {operation.statement.psycopg_text[5:]}"
+    places = (
+        (".fang_types s", ".fang_types s CROSS JOIN gate"),
+        ("WHERE lane.task_type", "WHERE EXISTS (SELECT FROM gate) AND lane.task_type"),
+    )
+    for place, gated in places:
+        text = text.replace(place, gated, 1)
+    assert text.count("gate") == 2
+
+    def claim() -> Any:
+        opened = psycopg.connect(url) if connection is None else nullcontext(connection)
+        with opened as used, used.cursor(row_factory=tuple_row) as cursor:
+            return operation.decode(cursor.execute(text.encode(), dict(operation.params)).fetchall())
 
     with (
         psycopg.connect(url, autocommit=True) as keeper,
@@ -65,7 +74,7 @@ def held_up(url: str, operation: Operation[tuple[LaneClaim, bool]]) -> Iterator[
         while not future.done() and not watcher.execute(WAITING).fetchone()[0]:  # type: ignore[index]
             wait([future], 0.01)
 
-        def open_gate() -> LaneClaim:
+        def open_gate() -> Any:
             keeper.execute("SELECT pg_advisory_unlock(%s)", [GATE])
             return future.result(PATIENT)
 
@@ -82,7 +91,7 @@ def meet(url: str, database: Database, settings: dict[str, Any], *, rated: bool 
     flow.insert("a", 20)
     late = Operations("fang").claim_lanes(LaneRequest(OTHER, "common", ("A",), 100), rated=rated)
     with held_up(url, late) as open_gate:
-        return len(flow.claim().tasks), len(open_gate().tasks)
+        return len(flow.claim().tasks), len(open_gate()[0].tasks)
 
 
 @in_each_form
@@ -143,7 +152,7 @@ def test_a_claim_whose_keys_others_have_filled_meanwhile_looks_again(url: str, d
     request = LaneRequest(OTHER, "common", ("A",), 1)
     with held_up(url, Operations("fang").claim_lanes(request)) as open_gate:
         assert flow.lanes(flow.claim(1)) == {"a": 1}
-        late = open_gate()
+        late, _ = open_gate()
     assert (late.tasks, late.room) == ([], TURN_TAKEN)
     assert flow.lanes(flow.claim(1)) == {"b": 1}
 

@@ -12,18 +12,20 @@ import pytest
 from sqlalchemy import func, literal_column, select
 
 from fang_core import Events, TaskState
-from fang_core.backends.claims import ClaimRequest
+from fang_core.backends.claims import ClaimRequest, LaneRequest
 from fang_core.backends.pools import Live, PoolRecord, PruneRequest
 from fang_core.errors import RowsLocked
 from fang_core.lifecycle import Outcome
 from fang_core.monitoring.history import POOL as POOLS_OWN
 from fang_core.monitoring.history import Flush, StatsRow, minute_of
 from fang_postgres.connections.connecting import SETTINGS
+from fang_postgres.operations import Operations
 from fang_postgres.operations.outcomes import LOCK_WAIT
 from fang_postgres.planner_guard import SLOW, PlanGuard
 from fang_postgres.statement import Operation, Statement
 from tests.modes import GATES, Database, Harness, abstains, eventually, insert_suspect, ran
 from tests.patience import PATIENT
+from tests.postgres.test_lane_gates import held_up
 
 POOL = uuid.UUID(int=7)
 LOCK = "SELECT 1 FROM fang.fang_tasks WHERE id = %s FOR UPDATE"
@@ -234,6 +236,38 @@ def test_what_a_run_completes_by_itself_is_never_said_to_be_locked(
     locker.execute(LOCK, [task.id])
     outcome = Outcome(task.id, task.attempt, None, completed_by_run=True)
     assert harness.call(store.complete, POOL, [outcome]) == set()
+
+
+@pytest.mark.parametrize("managed", [False, True], ids=["plain", "managed"])
+def test_a_claim_that_comes_late_locks_what_others_have_taken_until_it_ends(
+    harness: Harness, url: str, store: Any, database: Database, locker: psycopg.Connection[Any], managed: bool
+) -> None:
+    """Its snapshot is older than their claim: it finds out that a task is taken by locking it."""
+    late = uuid.UUID(int=8)
+    harness.call(store.register, PoolRecord(late, "threaded", "h", 1, ("common",), ("Held",), 1))
+    operations = Operations("fang")
+    operation: Operation[Any] = operations.claim(ClaimRequest(late, ("common",), ("Held",), 10))
+    if managed:
+        database.execute("INSERT INTO fang.fang_types (task_type, max_running_per_key) VALUES ('common', 20)")
+        operation = operations.claim_lanes(LaneRequest(late, "common", ("Held",), 10))
+    insert = (
+        "INSERT INTO fang.fang_tasks (metadata, lane) SELECT '{\"type\": \"Held\"}', 'a' FROM generate_series(1, 5)"
+    )
+    database.execute(insert)
+    with held_up(url, operation, locker) as open_gate:
+        if managed:
+            claim = harness.call(store.claim_lanes, LaneRequest(POOL, "common", ("Held",), 5))
+        else:
+            claim = harness.call(store.claim, ClaimRequest(POOL, ("common",), ("Held",), 5))
+        assert len(claim.tasks) == 5
+        taken_late = open_gate()
+    assert not (taken_late[0] if managed else taken_late).tasks
+    outcomes = [Outcome(task.id, task.attempt, None) for task in claim.tasks]
+    with pytest.raises(RowsLocked) as caught:
+        harness.call(store.complete, POOL, outcomes)
+    assert caught.value.written == set()
+    locker.commit()
+    assert harness.call(store.complete, POOL, outcomes) == {task.id for task in claim.tasks}
 
 
 class Judged(PlanGuard):
