@@ -30,6 +30,9 @@ _VALIDATORS = (
     "would be read back as another value: validators run again when a worker reads it, "
     "and must leave their own results as they are"
 )
+_WRITTEN_ALIKE = (
+    "would be read back as another value, as both are written in the same way: have a serializer write all of it"
+)
 _NO_INIT = "is not read back, as it is set with init=False"
 _INIT_VAR = "would be read back as another value, as an InitVar is not written: make it a field"
 _EXTRA = "is an extra field of a dataclass, which pydantic does not write: declare it, or make the class a model"
@@ -94,12 +97,30 @@ def _of_model(value: BaseModel, read: BaseModel, hints: Hints, path: str) -> Ite
         one, other = getattr(value, name, None), getattr(read, name, None)
         for fault in changes(one, other, hints.field(name, type(read)), f"{path}.{name}"):
             why = _why_excluded(field)
-            yield (fault[0], _EXCLUDED.format(why)) if why else fault
+            yield (fault[0], _EXCLUDED.format(why)) if why else _of_culprit(fault, value, read, name)
     for name, one in (value.model_extra or {}).items():
         if name not in extra:
             yield f"{path}.{name}", "is not read back"
             return
-        yield from changes(one, extra[name], hints.extra(type(read)), f"{path}.{name}")
+        for fault in changes(one, extra[name], hints.extra(type(read)), f"{path}.{name}"):
+            yield _of_culprit(fault, value, read, name)
+
+
+def _of_culprit(fault: Fault, value: BaseModel, read: BaseModel, name: str) -> Fault:
+    """Returns the fault of a field with its true reason: if both values are written alike, no validator is to blame."""
+    path, why = fault
+    return (path, _WRITTEN_ALIKE) if why == _VALIDATORS and _are_written_alike(value, read, name) else fault
+
+
+def _are_written_alike(value: BaseModel, read: BaseModel, name: str) -> bool:
+    try:
+        one, other = (
+            type(each).__pydantic_serializer__.to_json(each, include={name}, round_trip=True, warnings=False)
+            for each in (value, read)
+        )
+    except Exception:  # noqa: BLE001 - a field may have a serializer that raises anything
+        return False
+    return bool(one == other)
 
 
 def _of_dataclass(value: Any, read: Any, hints: Hints, path: str) -> Iterator[Fault]:

@@ -49,6 +49,7 @@ from tests.core.tasks.encoding import payload
 PRAGUE = ZoneInfo("Europe/Prague")
 KEY = UUID(int=7)
 VALIDATORS = "would be read back as another value: validators run again"
+SERIALIZER = "would be read back as another value, as both are written in the same way: have a serializer write"
 
 
 NUMBERS = count()
@@ -132,6 +133,20 @@ class Written(BaseModel):
     @field_serializer("n")
     def marked(self, n: int) -> str:
         return f"#{n}"
+
+
+class Rounded(BaseModel):
+    n: float
+    doubled: int
+
+    @field_serializer("n")
+    def round(self, n: float) -> float:
+        return round(n, 1)
+
+    @field_validator("doubled")
+    @classmethod
+    def double(cls, doubled: int) -> int:
+        return 2 * doubled
 
 
 class SameId(BaseModel):
@@ -290,7 +305,7 @@ CHANGES: list[tuple[Any, Any, str, str]] = [
     (Random, 0, "", VALIDATORS),
     (Uncompared, Uncompared(1, 2), ".b", VALIDATORS),
     (Identical, Identical(1), ".a", VALIDATORS),
-    (dict[Digit, int], {Digit.NUMBER: 1}, "[key <Digit.NUMBER: 1>]", VALIDATORS),
+    (dict[Digit, int], {Digit.NUMBER: 1}, "[key <Digit.NUMBER: 1>]", SERIALIZER),
     # Not written, or not read
     (SameId, SameId(id=1, note="mine"), ".note", "is not written (exclude=True)"),
     (list[SameId], [SameId(id=1), SameId(id=2, note="mine")], "[1].note", "is not written (exclude=True)"),
@@ -399,7 +414,12 @@ CHANGES: list[tuple[Any, Any, str, str]] = [
         "[key 'xa']",
         VALIDATORS,
     ),
-    (Annotated[Any, PlainSerializer(str)], 1, "", VALIDATORS),
+    (Annotated[Any, PlainSerializer(str)], 1, "", SERIALIZER),
+    (Annotated[float, PlainSerializer(round)], 1.5, "", SERIALIZER),
+    (list[Annotated[float, PlainSerializer(round)]], [1.0, 1.5], "[1]", SERIALIZER),
+    (Annotated[list[int], PlainSerializer(lambda items: items[:1])], [1, 2], "", SERIALIZER),
+    (Rounded, Rounded(n=1.25, doubled=1), ".n", SERIALIZER),
+    (dict[str, Rounded], {"a": Rounded(n=1, doubled=1)}, "['a'].doubled", VALIDATORS),
     # Of a declared type, though not checked
     (SkipValidation[date], date(2024, 1, 1), "", "is of type date and would be read back as str"),
     (list[SkipValidation[Named]], [Named()], "[0]", "is of type Named and would be read back as dict"),
