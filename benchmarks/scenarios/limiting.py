@@ -54,7 +54,7 @@ def limits(bench: Bench) -> Table:
         table.bars += [bar(f"{name}: {kind}", rates) for kind, rates in seen.items()]
         table.raw[name] = seen
     table.notes.append(
-        "goals: 0.7 by one process, 0.5 by eight; a claim is for idle workers only, so it costs more with few workers"
+        "goals: 0.7 by one process, 0.5 by eight; no task waits for a worker, so claims are small with few workers"
     )
     return table
 

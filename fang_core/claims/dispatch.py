@@ -136,8 +136,8 @@ class Dispatch:
         self._demand.resize(workers)
         self._in_flight.suspects.workers = workers
 
-    def wanted(self, now: float) -> int:
-        """Returns how many tasks to claim now."""
+    def wanted(self, now: float, ending: int = 0) -> int:
+        """Returns how many tasks to claim now, if ``ending`` of those that the pool holds end before the answer."""
         if self._in_flight.has_lone_suspect:
             return 0
         waiting, ended = self._run_queue.backlog, self._run_queue.ended_runs
@@ -145,6 +145,9 @@ class Dispatch:
         if now < self._rests_until and ended == self._ended_before_rest:
             return 0
         free = self._free(waiting, ended)
+        if ending and not self._in_flight.suspects:
+            begin = min(ending, waiting)
+            waiting, free = waiting - begin, min(self._workers, free + ending - begin)
         wanted = self._demand.wanted(
             free=free,
             waiting=waiting,
@@ -160,6 +163,10 @@ class Dispatch:
         """Returns how many workers are free and have no task that waits for them."""
         waiting = self._run_queue.backlog
         return self._free(waiting, self._run_queue.ended_runs) - waiting
+
+    def run_seconds(self) -> float:
+        """Returns how long runs take at present; a long one counts at once."""
+        return self._demand.mean
 
     def low_mark(self) -> int:
         """Returns how few tasks must wait for the next claim."""
@@ -180,11 +187,16 @@ class Dispatch:
         is_stuck = self._buffer.is_stuck and not self._free(waiting, ended)
         return Overdue(self._in_flight.waiting(), is_stuck)
 
-    def hand_out(self, tasks: list[ClaimedTask], pool_id: UUID, claimed: ClaimTime, now: float) -> bool:
+    def hand_out(
+        self, tasks: list[ClaimedTask], pool_id: UUID, claimed: ClaimTime, now: float, *, may_wait: bool = True
+    ) -> bool:
         """Hands tasks that were claimed under this id to the workers, except those that expired or were cancelled.
+
+        Unless they ``may_wait``, those for which no worker is idle go back.
 
         Returns whether some of them go back, since they must not be tried with suspects that the pool holds.
         """
+        most = len(tasks) if may_wait else max(0, self.idle_workers())
         self.claimed += len(tasks)
         taken = self._in_flight.take(tasks, pool_id, claimed)
         for run in (*taken.expired, *taken.cancelled):
@@ -195,7 +207,8 @@ class Dispatch:
             self._give_back(taken.ready)  # too late: no worker would run them
             self.give_up_suspects()
         else:
-            self._put(taken.ready, now)
+            self._give_back(taken.ready[most:])
+            self._put(taken.ready[:most], now)
         for run in taken.lost:
             self._logger.warning(
                 "task %s was claimed again while it ran: that run is lost", run.task.id, extra=about(run.task)

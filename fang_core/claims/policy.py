@@ -2,7 +2,8 @@
 
 A claimer asks ``next_step``, does that, and reports back. ``ClaimPolicy`` answers, from these objects:
 
-- how many: the prefetch, which knows how fast workers take tasks, and how many wait for them;
+- how many: the prefetch, which knows how fast workers take tasks, and how many wait for them; and ``Overlap``, which
+  knows if runs end while a claim is under way;
 - from where: ``Claims``, with the cursor, and with the task types that have tasks; ``Lanes`` from managed types;
 - when again: ``Idle``, and the prefetch again, if a claimed task waits too long for a worker;
 - which suspects: ``InFlight`` knows its group, and when its suspects may begin; ``Quarantine`` how long they wait.
@@ -24,6 +25,7 @@ from fang_core.claims.dispatch import Overdue
 from fang_core.claims.idle import LONGEST_SLEEP, Idle, Poll
 from fang_core.claims.inflight import InFlight
 from fang_core.claims.lanes import EMPTY_FOR, SHARE
+from fang_core.claims.overlap import Overlap
 from fang_core.config import PoolOptions
 from fang_core.liveness import EVERY
 
@@ -87,21 +89,25 @@ Step: TypeAlias = Overdue | ClaimUpTo | ClaimLanes | TellTypes | WaitForCapacity
 
 
 class LaneReport(NamedTuple):
-    """What a claim from a managed type means: whether the pool is busy, so that inserts need not wake it, and whether
-    no task was left that may start."""
+    """What a claim from a managed type means: whether the pool is busy, so that inserts need not wake it; whether no
+    task was left that may start; and whether the next claim may be sent before the tasks of this one have run."""
 
     is_busy: bool
     is_over: bool
+    overlaps: bool = False
 
 
 class Prefetch(Protocol):
     """Answers the policy's questions about the tasks that wait for a worker; see ``Dispatch``."""
 
-    def wanted(self, now: float, /) -> int:
-        """Returns how many tasks to claim now."""
+    def wanted(self, now: float, ending: int = 0, /) -> int:
+        """Returns how many tasks to claim now, if ``ending`` of those that the pool holds end before the answer."""
 
     def idle_workers(self) -> int:
         """Returns how many workers are free and have no task that waits for them."""
+
+    def run_seconds(self) -> float:
+        """Returns how long runs take at present; a long one counts at once."""
 
     def low_mark(self) -> int:
         """Returns how many waiting tasks are few enough to claim again."""
@@ -134,6 +140,7 @@ class ClaimPolicy:
         self._plain_at = -inf  # when to make the next plain claim
         self._rests_until = -inf
         self._had_turn = False  # whether the last claim was from a managed type
+        self._overlap = Overlap()
 
     # What to do next --------------------------------------------------------------------------------------------------
 
@@ -161,9 +168,9 @@ class ClaimPolicy:
             return Do.GIVE_UP_SUSPECTS
         if self._in_flight.has_lone_suspect:
             return self._wait(now)
-        wanted = self._prefetch.wanted(now)
         if self._lanes:
-            return self._turn(wanted, now)
+            return self._turn(now)
+        wanted = self._prefetch.wanted(now)
         return ClaimUpTo(wanted) if wanted else self._wait(now)
 
     def _rest(self, running: frozenset[int], now: float) -> Step | None:
@@ -192,9 +199,12 @@ class ClaimPolicy:
         self._plain_at = self._rests_until = -inf
         self._claims.look_again()
 
-    def _turn(self, wanted: int, now: float) -> Step:
+    def _turn(self, now: float) -> Step:
         """Returns the step of a pool with managed types, which claims from plain types and from those by turns."""
         idle_workers = self._prefetch.idle_workers()
+        ending = self._overlap.ending(idle_workers, now)
+        wanted = self._prefetch.wanted(now, ending)
+        idle_workers += ending
         task_type = self._lanes.next(now, idle_workers) if wanted else None
         is_plain = wanted and now >= self._plain_at and self._claims.serving.has_types
         if idle_workers <= 0 or not (task_type or is_plain):
@@ -276,6 +286,7 @@ class ClaimPolicy:
         """Notes the answer to a claim. Returns whether the pool is busy, so that inserts need not wake it."""
         self._claims.claimed(request, claim, began=began, ended=ended)
         if claim.tasks:
+            self._overlap.forget()
             return self._idle.found()
         if claim.registered:
             self._found_nothing(claim.transactions.running)
@@ -325,10 +336,20 @@ class ClaimPolicy:
             self._empty = None
             # While a rate or a limit lets few tasks start, inserts may as well wake the pool.
             is_busy = self._lanes.is_ready(request.task_type, ended) and self._idle.found()
-            return LaneReport(is_busy, False)
+            return LaneReport(is_busy, False, claim.is_counted and self._overlaps(request, claim, ended - began, ended))
         elif claim.registered:
             self._found_nothing(claim.transactions.running)
         return LaneReport(False, is_over)
+
+    def _overlaps(self, request: LaneRequest, claim: LaneClaim, seconds: float, now: float) -> bool:
+        return self._overlap.answered(
+            asked=request.limit,
+            brought=len(claim.tasks),
+            idle_workers=self._prefetch.idle_workers(),
+            seconds=seconds,
+            run_seconds=self._prefetch.run_seconds(),
+            mono=now,
+        )
 
     # What became of a step --------------------------------------------------------------------------------------------
 

@@ -158,7 +158,8 @@ class Demand:
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        self._mean = HORIZON  # seconds for each task; pessimistic until something has been seen
+        self.mean = HORIZON
+        """The seconds that a run takes; pessimistic until something has been seen."""
 
     def resize(self, workers: int) -> None:
         """Notes that the pool has another number of workers now."""
@@ -167,13 +168,13 @@ class Demand:
     def observe(self, seconds: float) -> None:
         """Notes how long a run took. (An observation may be lost between threads; nothing depends on a single one.)"""
         # A long run counts at once; it takes many short ones to forget it.
-        self._mean += (seconds - self._mean) * (0.5 if seconds > self._mean else 0.05)
+        self.mean += (seconds - self.mean) * (0.5 if seconds > self.mean else 0.05)
 
     def ahead(self, pace: float) -> int:
         """Returns how many tasks to hold beyond those for free workers."""
-        if self._mean >= HORIZON:
+        if self.mean >= HORIZON:
             return 0
-        return min(MOST, int(HORIZON * min(pace, self._workers / max(self._mean, 1e-6))))
+        return min(MOST, int(HORIZON * min(pace, self._workers / max(self.mean, 1e-6))))
 
     def low(self, *, free: int, pace: float, most: int) -> int:
         """Returns how few tasks must wait for the next claim. Half empty is soon enough, and keeps batches large."""

@@ -304,9 +304,9 @@ class Claimer:
         claim = await self._store.claim_lanes(request)
         if self._options.retries_first and claim.room is not None:
             self._say_that_retries_wait(task_type)
-        is_busy, is_over = self._policy.claimed_lanes(request, claim, began=began, ended=time.monotonic())
+        is_busy, is_over, overlaps = self._policy.claimed_lanes(request, claim, began=began, ended=time.monotonic())
         await self._hand_out(claim, began, is_busy=is_busy)
-        if is_busy and claim.is_counted:
+        if is_busy and claim.is_counted and not overlaps:
             # Runs that take no time go first, so that the next claim is for their workers, too, and not for a few.
             await self._runtime.yield_now()
         if not drains or claim.tasks or not claim.registered:
@@ -365,7 +365,8 @@ class Claimer:
         """Hands out the tasks of a claim; returns whether some go back, see ``Dispatch.hand_out``."""
         self._drains.found_tasks()
         claimed = ClaimTime(claim.now, began)
-        return self._dispatch.hand_out(claim.tasks, self._identity.id, claimed, time.monotonic())
+        may_wait = isinstance(claim, Claim) or not claim.is_counted
+        return self._dispatch.hand_out(claim.tasks, self._identity.id, claimed, time.monotonic(), may_wait=may_wait)
 
     def _handed_out(self, claim: Claim | LaneClaim, *, gave_back: bool) -> None:
         """Notes that the backend has answered, and that the tasks, if there are any, were handed out."""

@@ -49,8 +49,8 @@ def test_what_is_claimed_too_late_is_given_back(crashes: int, monkeypatch: pytes
         gave_up.set()
         return await stop(deadline)
 
-    def hands_out(*claimed: Any) -> None:
-        hand_out(*claimed)
+    def hands_out(*claimed: Any, **may_wait: bool) -> None:
+        hand_out(*claimed, **may_wait)
         handed_out.set()
 
     async def flushes(within: float) -> None:

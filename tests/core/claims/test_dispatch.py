@@ -61,6 +61,18 @@ class PoolAroundSupply(RuleBasedStateMachine):
         self.claimed += [each.id for each in tasks]
         self.dispatch.hand_out(tasks, POOL, CLAIMED, self.now)
 
+    @precondition(lambda self: self.dispatch.wanted(self.now, WORKERS))
+    @rule(count=st.integers(1, 3 * WORKERS))
+    def claim_what_may_not_wait(self, count: int) -> None:
+        first, idle = len(self.claimed), max(0, self.dispatch.idle_workers())
+        before = self.pool.line.backlog, self.dispatch.given_back
+        tasks = [task(first + n) for n in range(count)]
+        self.claimed += [each.id for each in tasks]
+        self.dispatch.hand_out(tasks, POOL, CLAIMED, self.now, may_wait=False)
+        if not self.pool.in_flight.suspects:
+            started, went_back = self.pool.line.backlog - before[0], self.dispatch.given_back - before[1]
+            assert (started, went_back) == (min(count, idle), max(0, count - idle))
+
     @precondition(lambda self: self.pool.line.runs and len(self.running) < WORKERS)
     @rule()
     def begin(self) -> None:
@@ -152,6 +164,17 @@ def test_what_comes_too_late_goes_back(tasks: list[ClaimedTask]) -> None:
     assert not pool.line.runs
     assert sorted(pool.given_back) == [1, 2]
     assert pool.dispatch.given_back == 2
+
+
+def test_runs_that_are_about_to_end_are_claimed_for_but_not_while_a_suspect_is_held() -> None:
+    pool = Workerless()
+    pool.hand_out(task(1), task(2))
+    assert (pool.dispatch.wanted(0.0), pool.dispatch.wanted(0.0, 2), pool.dispatch.wanted(0.0, 1)) == (0, 2, 1)
+    pool.line.runs.clear()  # both begin
+    assert (pool.dispatch.wanted(0.0), pool.dispatch.wanted(0.0, 2), pool.dispatch.wanted(0.0, 9)) == (0, 2, 2)
+    pool = Workerless()
+    pool.hand_out(task(1, crashes=SUSPECT_AFTER, group_limit=9), task(2))
+    assert (pool.dispatch.wanted(0.0), pool.dispatch.wanted(0.0, 2)) == (0, 0)
 
 
 def test_a_worker_that_fails_beside_a_run_has_failed_it_with_the_backoff_of_its_class() -> None:

@@ -56,11 +56,14 @@ class Prefetched:
         self.waits_too_long = NOTHING_OVERDUE
         self.until_overdue = inf
 
-    def wanted(self, now: float) -> int:
+    def wanted(self, now: float, ending: int = 0) -> int:
         return self.wants
 
     def idle_workers(self) -> int:
         return self.wants
+
+    def run_seconds(self) -> float:
+        return inf
 
     def low_mark(self) -> int:
         return 2

@@ -12,6 +12,7 @@ from fang_core.backends.claims import NO_TRANSACTIONS, Claim, ClaimRequest, Hand
 from fang_core.backends.waking import LateRows
 from fang_core.claims.dispatch import Dispatch
 from fang_core.claims.inflight import InFlight
+from fang_core.claims.overlap import PROOFS
 from fang_core.claims.policy import RECONCILE_EVERY
 from fang_core.config import PoolOptions, RetentionMode
 from fang_core.crashes import SUSPECT_AFTER
@@ -20,6 +21,7 @@ from fang_core.lifecycle import SUCCESS, Outcome
 from fang_core.pool.claimer import Claimer
 from fang_core.pool.identity import PoolIdentity
 from fang_core.pool.recorded_kinds import RecordedKinds
+from fang_core.record import TaskState
 from fang_core.runs.run import Run
 from fang_core.tasks.registry import Kinds
 from tests.core.pool.fakes import NOW, FakeFlowStore, FakeRunQueue, FakeRuntime, claim, numbers_of
@@ -704,6 +706,54 @@ def test_runs_that_take_no_time_end_before_the_next_claim_which_is_for_their_wor
     first_reply.set()
     managing.runtime.settle()
     assert [limit for *_, limit in managing.store.called("claim_lanes")][:3] == [2, 1, 2]
+
+
+def test_a_claim_is_sent_before_runs_that_end_before_its_answer_and_what_no_worker_takes_goes_back(
+    managing: Pool,
+) -> None:
+    for number in range(500):  # runs take no time
+        managing.dispatch.ended(Run(claim(number).tasks[0], FIRST), SUCCESS, 0.0)
+    managing.outcomes.waiting.clear()
+    held: list[Run] = []
+    ending = True
+
+    async def work() -> None:
+        while True:
+            await managing.runtime.wait(managing.run_queue.filled)
+            managing.run_queue.filled.clear()
+            while managing.run_queue.runs:
+                held.append(managing.take())
+                if ending:
+                    end_held()
+
+    def end_held() -> None:
+        for run in held:
+            run.over = True
+            managing.run_queue.ended_runs += 1
+            managing.dispatch.ended(run, SUCCESS, 0.0)
+        held.clear()
+
+    answers = [managing.runtime.event() for _ in range(PROOFS + 1)]
+    for number, answer in enumerate(answers):
+        managing.store.reply("claim_lanes", answer, lanes(2 * number + 1, 2 * number + 2))
+    managing.runtime.begin(work())
+    managing.start()
+    for number, answer in enumerate(answers[:-1], 1):
+        ending = number < PROOFS
+        managing.runtime.advance(0.01)
+        answer.set()
+        managing.runtime.settle()
+    assert len(held) == 2
+    assert managing.store.called("claim_lanes") == [("claim_lanes", "common", 2)] * (PROOFS + 1)  # one for busy workers
+    ended = len(managing.outcomes.waiting)
+    managing.runtime.advance(0.01)
+    answers[-1].set()
+    managing.runtime.settle()
+    assert [outcome.state for outcome in managing.outcomes.waiting[ended:]] == [TaskState.NEW] * 2
+    assert len(managing.store.called("claim_lanes")) == PROOFS + 1
+    end_held()
+    managing.write()
+    assert managing.store.called("claim_lanes")[PROOFS + 1] == ("claim_lanes", "common", 2)
 
 
 def test_a_pool_that_finds_a_type_full_looks_again_when_it_is_told(managing: Pool) -> None:

@@ -440,6 +440,15 @@ MUTANTS: Final = (
         r"assert \(\d+, 0\) == \(400, 1\)",
     ),
     Mutant(
+        "a task of a type with limits waits for a worker, and holds its slot: a run took longer than those before",
+        [Edit("fang_core/pool/claimer.py", "isinstance(claim, Claim) or not claim.is_counted", "True")],
+        InTest(
+            "tests/core/pool/test_claimer.py::"
+            "test_a_claim_is_sent_before_runs_that_end_before_its_answer_and_what_no_worker_takes_goes_back"
+        ),
+        r"assert \[\] == \[",
+    ),
+    Mutant(
         "a pool spins on a full type: it asks for a slot as if it had just missed its turn",
         [
             Edit(
