@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from fang_core.conformance.backend import Backend
 from fang_core.conformance.queue.cancelling import some
 from fang_core.errors import UsageError
 from fang_core.lifecycle import TERMINAL_STATES
-from fang_core.monitoring.listing import Count, TaskPage
+from fang_core.monitoring.listing import MOST_COUNTED, Count, TaskPage
 from fang_core.record import Task, TaskState
 from fang_core.tasks.selecting.filter import TaskFilter
 
@@ -19,7 +20,7 @@ HOUR: Final = timedelta(hours=1)
 
 
 _PATIENCE: Final = 60.0
-"""Seconds in which a call may end early again and again, on a machine that is so slow that its time is over."""
+"""Seconds in which calls may end early again and again, on a machine that is so slow that their time is over."""
 
 
 def _tries() -> Iterator[None]:
@@ -29,12 +30,17 @@ def _tries() -> Iterator[None]:
         yield
 
 
-def page(backend: Backend, which: TaskFilter, **options: Any) -> TaskPage:
-    """Calls ``queue.list_tasks`` until a page is full, or the last one."""
+def page(backend: Backend, which: TaskFilter, *, limit: int = 100, cursor: str | None = None) -> TaskPage:
+    """Calls ``queue.list_tasks`` until a page is full, or the last one; it goes on where the time was over."""
+    tasks: tuple[Task, ...] = ()
+    looked_at, looked_to = 0, None
     for _ in _tries():
-        result: TaskPage = backend.call(backend.queue.list_tasks, which, **options)
-        if not result.stopped:
-            return result
+        missing = limit - len(tasks)
+        result: TaskPage = backend.call(backend.queue.list_tasks, which, limit=missing, cursor=cursor)
+        tasks, cursor = tasks + result.tasks, result.cursor
+        looked_at, looked_to = looked_at + result.looked_at, result.looked_to or looked_to
+        if not result.stopped or len(tasks) == limit:
+            return replace(result, tasks=tasks, looked_at=looked_at, looked_to=looked_to)
     pytest.fail("a page of a few tasks ends before it is full")
 
 
@@ -57,7 +63,8 @@ def listed(backend: Backend, limit: int, **conditions: Any) -> list[Task]:
 def counted(backend: Backend, **conditions: Any) -> int:
     """Returns how many tasks match, which must be exact."""
     for _ in _tries():
-        result: Count = backend.call(backend.queue.count_tasks, TaskFilter(**conditions))
+        # The higher the bound, the longer a count may take.
+        result: Count = backend.call(backend.queue.count_tasks, TaskFilter(**conditions), up_to=MOST_COUNTED)
         if result.is_exact:
             return result.count
     pytest.fail("a few tasks are not counted exactly")
