@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard
 
 import click
 
-from fang_cli.ending import Ended, check_ended
+from fang_cli.ending import Ended, check_ended, insisting
 from fang_cli.settings import URL_VARIABLE, named_database_url
 from fang_core.errors import FangError, UsageError
 from fang_core.failure import text_of
@@ -113,7 +113,8 @@ def _attribute(name: str, what: str, example: str) -> object:
 
 def _import(module: str) -> ModuleType:
     try:
-        return importlib.import_module(module)
+        with insisting():
+            return importlib.import_module(module)
     except (KeyboardInterrupt, Ended):
         raise
     except BaseException as error:  # a module may raise anything, SystemExit included

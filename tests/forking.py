@@ -158,6 +158,7 @@ class _Forker:
 
     def __init__(self, imports: tuple[str, ...]) -> None:
         self._control, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        paths = [os.environ.get("PYTHONPATH"), str(ROOT)]  # the copy of a mutant comes first
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), *imports],
@@ -165,7 +166,7 @@ class _Forker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # its buffer is that of a pipe
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
             )
         self._owner = os.getpid()
         atexit.register(self.close)

@@ -93,6 +93,22 @@ BLOCKS = {
     except BaseException as error:
         raise RuntimeError("no such plugin") from error
 """,
+    "catches all, and goes on": """
+    try:
+        importing()
+        stall()
+    except BaseException:
+        pass
+    stall()
+""",
+    "catches all, again and again": """
+    while True:
+        try:
+            importing()
+            stall()
+        except BaseException:
+            importing = int
+""",
     "cannot raise": """
     import weakref
     callbacks = [weakref.ref(asyncio.Queue(), lambda _: (importing(), stall()))]
@@ -118,13 +134,30 @@ def test_sigterm_during_the_import_ends_it(start: Start, blocks: str, prefix: tu
     assert (process.returncode, out, err) == (0, "", "")
 
 
-@pytest.mark.parametrize("blocks", ["sleeps", "in a loop", "cannot raise"])
+@pytest.mark.parametrize("blocks", BLOCKS)
 def test_a_ctrl_c_during_the_import_ends_it(start: Start, blocks: str) -> None:
     process = start("worker", "app:pool", app=IMPORTING.format(blocks=BLOCKS[blocks]))
     assert process.stdout is not None
     os.kill(int(process.stdout.readline()), signal.SIGINT)
     out, err = process.communicate(timeout=PATIENT)
     assert (process.returncode, out, err) == (130, "", "interrupted\n")
+
+
+def test_what_cleans_up_after_a_ctrl_c_is_left_alone(start: Start) -> None:
+    """The cleanup takes longer than one that has caught the exception for good is left alone."""
+    blocks = """
+    try:
+        importing()
+        stall()
+    finally:
+        time.sleep(1.5)
+        print("cleaned up")
+"""
+    process = start("worker", "app:pool", app=IMPORTING.format(blocks=blocks))
+    assert process.stdout is not None
+    os.kill(int(process.stdout.readline()), signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENT)
+    assert (process.returncode, out, err) == (130, "cleaned up\n", "interrupted\n")
 
 
 def test_a_ctrl_c_while_the_command_itself_is_imported_leaves_no_traceback() -> None:

@@ -528,4 +528,12 @@ MUTANTS: Final = (
         InTest("tests/moving/test_command.py::test_a_queue_is_not_moved_to_itself_by_another_name"),
         r"assert \(0, ",
     ),
+    Mutant(
+        "a Ctrl-C that the application catches while a command imports it is forgotten",
+        [Edit("fang_cli/ending.py", "        signal.signal(signal.SIGINT, _end)\n", "        pass\n")],
+        InTest(
+            "tests/cli/test_worker_importing.py::test_a_ctrl_c_during_the_import_ends_it[makes another error of it]"
+        ),
+        r"assert \(1, ''",
+    ),
 )

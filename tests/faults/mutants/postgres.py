@@ -299,4 +299,10 @@ MUTANTS: Final = (
         InTest("tests/threaded/test_caller_connection.py::test_every_verb_on_every_connection"),
         r"UnicodeEncodeError",
     ),
+    Mutant(
+        "a map of schemas that the application has set for its own tables moves ours",
+        [Edit("fang_postgres/statement.py", ', "schema_translate_map": None}', "}")],
+        InTest("tests/threaded/test_caller_connection.py::test_every_verb_on_every_connection[Session of a tenant]"),
+        r'relation "tenant\.fang_tasks" does not exist',
+    ),
 )
