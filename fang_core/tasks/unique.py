@@ -7,7 +7,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from fang_core.errors import PayloadError, UsageError
-from fang_core.tasks.payloads.codec import insertable_kind
+from fang_core.tasks.payloads.codec import encode_as_read, insertable_kind
 from fang_core.tasks.runnable import BaseRunnable
 from fang_core.words.canonical import HiddenSet, canonical, settled, settled_fields
 
@@ -20,7 +20,7 @@ def uniq_hash(task: BaseRunnable, text: str, fields: Sequence[str] | None = None
     Raises ``PayloadError`` if a serializer writes a set as something other than the array of its items, and
     ``UsageError`` if the task has no such field.
     """
-    payload = from_json(text)
+    payload = from_json(encode_as_read(task, text))
     try:
         if fields is None:
             payload = settled(task, payload, "")

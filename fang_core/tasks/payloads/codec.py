@@ -9,6 +9,7 @@ and more come back as integers of the same value.
 
 import json
 import re
+import sys
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, get_args
@@ -76,6 +77,19 @@ def encode(task: BaseRunnable, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> str:
     if len(body) > max_bytes // 4 and len(body.encode()) > max_bytes:
         raise PayloadError(kind, "", f"the payload is larger than {max_bytes} bytes; store it elsewhere and pass a key")
     return _head(kind) + "}" if body == "{}" else f"{_head(kind)},{body[1:]}"
+
+
+def encode_as_read(task: BaseRunnable, text: str) -> str:
+    """Returns ``text``, which ``encode`` has made of the task, as it would be if the task had been read from its row.
+
+    A default of a similar type is written otherwise than the value that is read: the ``0`` of ``price: Decimal = 0``
+    is read as ``Decimal(0)``, which is written as text.
+    """
+    if _error_of_writing(task) is None:
+        return text
+    fields = from_json(text)
+    del fields["type"]
+    return encode(decode(type(task), json.dumps(fields)), max_bytes=sys.maxsize)
 
 
 def _as_jsonb(body: str) -> str:

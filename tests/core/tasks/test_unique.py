@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated, Any, NamedTuple
 
 import pytest
@@ -33,6 +34,32 @@ class Comparable(Runnable):
 
 def hash_of(task: BaseRunnable) -> str:
     return uniq_hash(task, encode(task))
+
+
+class Nested(BaseModel):
+    rate: Decimal = 1  # type: ignore[assignment]
+
+
+class Defaults(Comparable):
+    """Defaults of similar types, which no validator sees."""
+
+    model_config = ConfigDict(extra="forbid")
+    price: Decimal = 0  # type: ignore[assignment]
+    is_urgent: bool = 0  # type: ignore[assignment]
+    count: int = 1.0  # type: ignore[assignment]
+    real: float = 30
+    nested: Nested = Nested()
+    items: set[int] = {3, 1, 2}
+
+
+def test_a_default_equals_the_value_that_it_is_read_as() -> None:
+    given = Defaults(price=Decimal(0), is_urgent=False, count=1, real=30.0, nested=Nested(rate=Decimal(1)))
+
+    assert hash_of(Defaults()) == hash_of(given)
+    for name in ("price", "is_urgent", "count", "nested"):
+        assert uniq_hash(Defaults(), encode(Defaults()), [name]) == uniq_hash(given, encode(given), [name])
+    assert hash_of(Defaults(price=Decimal("0.0"))) != hash_of(given)
+    assert hash_of(given) == hashlib.sha256(canonical(json.loads(encode(given))).encode()).hexdigest()
 
 
 # Keys and blanks ------------------------------------------------------------------------------------------------------
