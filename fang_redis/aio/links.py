@@ -58,6 +58,7 @@ class AsyncLink:
         self._on_message: OnMessage | None = None
         self._has_heard = asyncio.Event()
         self._cause: BaseException | None = None  # why it is closed
+        self._is_retired = False
         self._watching: Task[None] | None = None
         self._next_look: asyncio.TimerHandle | None = None
 
@@ -74,7 +75,7 @@ class AsyncLink:
             raise TimeoutError(f"no connection within {CONNECT_WITHIN:g} s")
         except (RedisError, OSError, TimeoutError) as error:
             link.close()
-            server.lose()
+            server.lose(link._connection)
             raise not_connected(error, server) from error
         except BaseException:  # the caller is cancelled
             link.close()
@@ -102,7 +103,7 @@ class AsyncLink:
     @property
     def is_good(self) -> bool:
         """Returns whether it can be used."""
-        return self._cause is None
+        return self._cause is None and not self._is_retired
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         """Sends commands at once; returns the reply to each, which is a ``ResponseError`` if that one was refused.
@@ -186,6 +187,8 @@ class AsyncLink:
             for each, part in zip(waiting, parts if len(waiting) > 1 else [reply], strict=True):
                 if not each.done():  # it was cancelled
                     each.set_result(part)
+        if self._is_retired and not self._waiting:
+            self.close()
 
     # Messages ---------------------------------------------------------------------------------------------------------
 
@@ -235,6 +238,12 @@ class AsyncLink:
         """Closes it at once; callers that wait for a reply get an error. Idempotent."""
         self._fail(ConnectionError("closed"))
 
+    def retire(self) -> None:
+        """Closes it once all replies have come: other callers wait for theirs. From now on it is not good."""
+        self._is_retired = True
+        if not self._waiting:
+            self.close()
+
     def abandon(self) -> None:
         """Ends the session, from another event loop than its own, which may be closed; if not, it hears of that."""
         if self._connection._writer is not None:
@@ -275,9 +284,9 @@ class AsyncLink:
 
 
 def keep(link: AsyncLink, replies: Sequence[Any]) -> None:
-    """Closes a connection if its replies say that another one is needed."""
+    """Gives a connection up if its replies say that another one is needed."""
     if any(isinstance(reply, ResponseError) and word_of(reply) in ELSEWHERE for reply in replies):
-        link.close()
+        link.retire()
 
 
 def running_loop() -> AbstractEventLoop:
@@ -350,8 +359,10 @@ class AsyncLinks:
     async def _settled(self, link: AsyncLink, replies: list[Any], commands: Sequence[Command]) -> list[Any]:
         """Returns these replies, or those of another node."""
         if self.server.follow(replies):
-            link.close()
-            link = await self._connected()
+            link.retire()
+            link = self._link or link
+            if not link.is_good:  # else another caller has followed
+                link = await self._connected()
             replies = await link.send(commands)
         keep(link, replies)
         return replies

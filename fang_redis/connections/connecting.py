@@ -63,6 +63,9 @@ _PARAMETERS: Final = tls.PARAMETERS | {
 }
 """What a URL may say after its question mark."""
 
+_BEGUN: Final = ("OK", "QUEUED")
+"""The replies to MULTI, and to the commands between it and EXEC."""
+
 _NO_VALUE: Final = re.compile(r"Invalid value for '(\w+)'")
 """What redis-py says of a parameter of a URL; it does not quote the value."""
 
@@ -79,6 +82,7 @@ class Server:
         given: what it was made of; a client of Sentinel's has to live on.
         asks: makes the pool through which one asyncio connection asks Sentinels for the primary.
         moved: where the node of a Cluster is that has the queue's slot, if another node has said so.
+        left: where it was, while that cannot be reached.
     """
 
     where: str
@@ -88,6 +92,7 @@ class Server:
     given: object = None
     asks: Callable[[], Any] | None = None
     moved: dict[str, Any] = field(default_factory=dict)
+    left: dict[str, Any] = field(default_factory=dict)
 
     def connection(self, connect_within: float | None, answer_within: float | None) -> Any:
         """Makes a connection; without these times its user has to make sure that nothing is awaited forever.
@@ -108,17 +113,24 @@ class Server:
     def follow(self, replies: Sequence[Any]) -> bool:
         """Returns whether a node of a Cluster has said that another one has the queue's slot: connect to that one.
 
-        It has carried out none of the commands then.
+        It has carried out none of the commands then: the first one that is more than begun was not, nor what follows.
         """
-        for reply in replies:
-            if isinstance(reply, MovedError):
-                self.moved.update({"host": reply.host} if reply.host else {}, port=int(reply.port))
-                return True
-        return False
+        reply = next((each for each in replies if each not in _BEGUN), None)
+        if not isinstance(reply, MovedError):
+            return False
+        self.moved.update({"host": reply.host} if reply.host else {}, port=int(reply.port))
+        self.left.clear()
+        return True
 
-    def lose(self) -> None:
-        """Notes that the node cannot be reached: that of the URL knows who has taken over."""
-        self.moved.clear()
+    def lose(self, connection: Any) -> None:
+        """Notes that a connection cannot be made. The node of the URL knows who has taken over from another one; if it
+        is gone itself, that other one may be back."""
+        if all(getattr(connection, name, None) == value for name, value in self.moved.items()):  # else others have
+            former = dict(self.moved)
+            self.moved.clear()
+            self.moved.update(self.left)
+            self.left.clear()
+            self.left.update(former)
 
 
 def server_of(server: object) -> Server:

@@ -37,6 +37,59 @@ _CLASSES: Final[Mapping[type[Exception], str]] = {
 """redis-py cuts these words off the text."""
 
 _REFUSES: Final = "refuses this user or password, or wants one, as in redis://USER:PASSWORD@host"
+_NO_LOGIN: Final = (AccessRefused, f"Redis {_REFUSES}")
+_BUSY: Final = (
+    BackendError,
+    "Redis runs some client's script for long, and nothing else meanwhile: SCRIPT KILL ends one that has written"
+    " nothing",
+)
+_HANDED_OVER: Final = (
+    NotConnected,
+    "the Redis Cluster hands the queue's slot over to another node, and answers when it has",
+)
+_WITHOUT_NODE: Final = (
+    NotConnected,
+    "the Redis Cluster lacks the node that has the queue's slot, until that is back or a replica of it has taken over",
+)
+_REFUSALS: Final[Mapping[str, tuple[type[BackendError], str]]] = {
+    "OOM": (
+        BackendError,
+        "Redis' memory is full (maxmemory), and takes no inserts until tasks have ended: let pools run, remove tasks,"
+        " or raise maxmemory",
+    ),
+    "MISCONF": (
+        BackendError,
+        "Redis cannot write to its disk, and takes no writes until it can: make room on the disk, or see its log",
+    ),
+    "READONLY": (
+        ReadOnlyServer,
+        "this Redis is a replica, which takes no writes: give the address of the primary",
+    ),
+    "NOREPLICAS": (
+        BackendError,
+        "Redis takes no writes while so few replicas follow it (min-replicas-to-write)",
+    ),
+    "NOPERM": (
+        AccessRefused,
+        "this user of Redis lacks a right that a queue needs; docs/redis.md lists them for ACL SETUSER",
+    ),
+    "NOAUTH": _NO_LOGIN,
+    "WRONGPASS": _NO_LOGIN,
+    "LOADING": (NotConnected, "Redis reads its data, and answers when it has"),
+    "BUSY": _BUSY,
+    "UNKILLABLE": _BUSY,
+    "ASK": _HANDED_OVER,
+    "TRYAGAIN": _HANDED_OVER,
+    "MOVED": _HANDED_OVER,
+    "CLUSTERDOWN": _WITHOUT_NODE,
+    "MASTERDOWN": _WITHOUT_NODE,
+    "CROSSSLOT": (BackendError, "the Redis Cluster wants all keys of a call in one slot"),
+    "WRONGTYPE": (
+        BackendError,
+        "a key of this queue holds what Fang has not written: delete it, or give the queue a name= of its own",
+    ),
+}
+"""The error that each word is, and what it says before the server's text."""
 
 _NO_DATABASE: Final = re.compile("DB index is out of range|SELECT is not allowed", re.IGNORECASE)
 _OTHER_DATABASE: Final = (
@@ -56,44 +109,9 @@ def refused(error: BaseException) -> BackendError:
     A script is refused at its first write, or at none: nothing of it stays.
     """
     text = one_line(error)
-    match word_of(error):
-        case "OOM":
-            return BackendError(
-                f"Redis' memory is full (maxmemory), and takes no inserts until tasks have ended: let pools run, remove"
-                f" tasks, or raise maxmemory: {text}"
-            )
-        case "MISCONF":
-            return BackendError(
-                f"Redis cannot write to its disk, and takes no writes until it can: make room on the disk, or see its"
-                f" log: {text}"
-            )
-        case "READONLY":
-            return ReadOnlyServer(
-                f"this Redis is a replica, which takes no writes: give the address of the primary: {text}"
-            )
-        case "NOREPLICAS":
-            return BackendError(
-                f"Redis takes no writes while so few replicas follow it (min-replicas-to-write): {text}"
-            )
-        case "NOPERM":
-            return AccessRefused(
-                f"this user of Redis lacks a right that a queue needs; docs/redis.md lists them for ACL SETUSER: {text}"
-            )
-        case "NOAUTH" | "WRONGPASS":
-            return AccessRefused(f"Redis {_REFUSES}: {text}")
-        case "LOADING":
-            return NotConnected(f"Redis reads its data, and answers when it has: {text}")
-        case "BUSY" | "UNKILLABLE":
-            return BackendError(
-                f"Redis runs some client's script for long, and nothing else meanwhile: SCRIPT KILL ends one that has"
-                f" written nothing: {text}"
-            )
-        case "CLUSTERDOWN" | "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT" | "MASTERDOWN":
-            return BackendError(f"the Redis Cluster moves the queue's slot, or lacks a node: {text}")
-        case "WRONGTYPE":
-            return BackendError(
-                f"a key of this queue holds what Fang has not written: give the queue a name= of its own: {text}"
-            )
+    if (known := _REFUSALS.get(word_of(error))) is not None:
+        kind, what = known
+        return kind(f"{what}: {text}")
     if _UNKNOWN.search(text):
         return BackendError(f"this server lacks a command that a queue needs; Redis 6.2 and Valkey 7.2 have it: {text}")
     if _KILLED.search(text):

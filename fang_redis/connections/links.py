@@ -61,7 +61,7 @@ class Link:
             self._poll.register(self._connection._sock, select.POLLIN)
         except (RedisError, OSError) as error:
             self.close()
-            self._server.lose()
+            self._server.lose(self._connection)
             raise not_connected(error, self._server) from error
         except BaseException:  # Ctrl-C
             self.close()

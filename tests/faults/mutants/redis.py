@@ -187,6 +187,18 @@ MUTANTS: Final = (
         r"assert not \['",
     ),
     Mutant(
+        "Redis, while a slot is handed over, a connection is closed under all who share it when one is refused",
+        [
+            Edit(
+                "fang_redis/aio/links.py",
+                "for reply in replies):\n        link.retire()",
+                "for reply in replies):\n        link.close()",
+            )
+        ],
+        InTest("tests/redis/test_handover.py::test_of_calls_at_once_each_hears_that_nothing_was_written"),
+        r"OutcomeUnknown",
+    ),
+    Mutant(
         "Redis, an insert fails because its claim fails",
         [Edit("fang_redis/scripts/insert.lua", "pcall(claim, own)", "true, claim(own)")],
         InTest("tests/redis/test_handing.py::test_a_claim_that_fails_says_nothing_of_the_insert"),
