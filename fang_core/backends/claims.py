@@ -112,11 +112,17 @@ HandOver: TypeAlias = Callable[[SendAlong], Callable[[], None] | None]
 Returns what wakes the pool, which then takes the answer; None if nothing is sent."""
 
 
+QUANTUM: Final = 4
+"""The most tasks that a key takes at a turn unless its share is larger, so that a claim need not look at a key for each
+task."""
+
+
 class LaneRequest(NamedTuple):
     """Asks for tasks of one managed task type: one that is paused, or has limits, rates or fairness.
 
     Its keys take turns: the claim begins with the first key behind ``after_lane``, in the order of their UTF-8 bytes,
-    and looks at ``most_lanes`` keys of each priority at most. For ``kinds``, ``group_size`` and ``isolated_kinds`` see
+    and looks at ``most_lanes`` keys of each priority at most, until those that may start tasks fill its limit with
+    ``quantum`` tasks each. For ``kinds``, ``group_size`` and ``isolated_kinds`` see
     ``ClaimRequest``.
     """
 
@@ -126,6 +132,7 @@ class LaneRequest(NamedTuple):
     limit: int
     after_lane: str = ""
     most_lanes: int = 1_000
+    quantum: int = QUANTUM
     group_size: int = 1
     isolated_kinds: tuple[str, ...] = ()
 
@@ -142,6 +149,7 @@ class LaneClaim(NamedTuple):
         after_lane: the key to begin behind the next time; None if no key that was looked at can be served now.
         is_managed: false if the type is no longer managed, so that plain claims find its tasks.
         is_counted: whether limits or rates count the tasks that a pool holds, so that none should wait for a worker.
+        is_short: whether it found enough keys, but these had too few waiting tasks to fill it.
     """
 
     tasks: list[ClaimedTask]
@@ -153,6 +161,7 @@ class LaneClaim(NamedTuple):
     after_lane: str | None = None
     is_managed: bool = True
     is_counted: bool = True
+    is_short: bool = False
 
 
 TURN_TAKEN: Final = -1

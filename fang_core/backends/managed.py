@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
+from fang_core.backends.claims import QUANTUM
 from fang_core.backends.pools import Declaration
 from fang_core.flow.info import MOST_COUNTED, TypeInfo
 from fang_core.flow.limits import UNLIMITED, FlowRule, FlowSettings, Gcra, rules_from_json
@@ -19,9 +20,6 @@ from fang_core.remarks import NOTHING_SAID, Remark
 from fang_core.tasks.managing import LimitChange, Pause
 
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
-
-QUANTUM: Final = 4
-"""A key without a limit takes this many tasks at a turn, so that a claim need not look at a key for each task."""
 
 
 @dataclass(slots=True)
@@ -119,12 +117,13 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Picked(NamedTuple, Generic[T]):
-    """Holds what a claim takes of one type; ``room``, ``look_in`` and ``after_lane`` are as in ``LaneClaim``."""
+    """Holds what a claim takes of one type; the other attributes are as in ``LaneClaim``."""
 
     tasks: list[T]
     room: int
     look_in: float | None
     after_lane: str | None
+    is_short: bool
 
 
 class Lanes(NamedTuple):
@@ -197,6 +196,7 @@ def pick(
     limit: int,
     after_lane: str,
     now: datetime,
+    quantum: int = QUANTUM,
     all_running: int | None = None,
     chance: Callable[[], float] = random.random,
 ) -> Picked[T]:
@@ -207,9 +207,10 @@ def pick(
         running: how many tasks of each key run.
         all_running: how many tasks of the type run; the sum of those if not given.
         after_lane: the key that ``waiting`` begins behind.
+        quantum: how many tasks each key is expected to have.
     """
     total = sum(running.values()) if all_running is None else all_running
-    turn = _Turn(managed, waiting, running, limit, now, total=total)
+    turn = _Turn(managed, waiting, running, limit, now, total=total, quantum=quantum)
     place: str | None = None
     for priority in PRIORITIES:
         if not turn.left:
@@ -219,7 +220,7 @@ def pick(
         if turn.left and lanes.reached is not None:
             served = lanes.reached
         place = place if served is None else served
-    return Picked(turn.tasks, turn.room, turn.look_in(), place)
+    return Picked(turn.tasks, turn.room, turn.look_in(), place, turn.is_short and turn.left > 0)
 
 
 class _Turn(Generic[T]):
@@ -234,12 +235,16 @@ class _Turn(Generic[T]):
         now: datetime,
         *,
         total: int,
+        quantum: int,
     ) -> None:
         self._managed = managed
         self._waiting = waiting
         self._settings = settings = managed.settings
         self._running = dict(running)
         self._now = now
+        self._quantum = quantum
+        self.is_short = False
+        """Whether keys had fewer tasks than they were expected to have."""
         self._waits: list[float] = []  # until the rates of keys allow their next starts
         self.tasks: list[T] = []
         room = limit
@@ -271,7 +276,7 @@ class _Turn(Generic[T]):
             free = self._free(lane)
             if free > 0:
                 usable.append((before, lane, free))
-                wanted += min(free, QUANTUM * self._weight(lane))
+                wanted += min(free, self._quantum * self._weight(lane))
             before = lane
             if wanted >= self.left:
                 break
@@ -288,6 +293,7 @@ class _Turn(Generic[T]):
             # In claims that are too small for its weight a key keeps its turn for as long as it should on the average.
             is_over = len(found) <= share or chance() * weight < (len(taken) if len(usable) > 1 else 1)
             place = lane if is_over else former
+        self.is_short |= wanted >= left and self.left > 0
         return place
 
     def _free(self, lane: str) -> int:

@@ -151,8 +151,16 @@ class Claims:
         """Returns the claim from a managed type to make now; the arguments are those of ``request``."""
         size = self.quarantine.group_size(next_group_size, is_idle=is_idle, has_locked=has_locked, mono=mono)
         limit = self.quarantine.limit(wanted) if size < NO_SUSPECTS else wanted
-        place = self.lanes.after_lane(task_type)
-        return LaneRequest(pool_id, task_type, kinds, limit, place, group_size=size, isolated_kinds=isolated_kinds)
+        return LaneRequest(
+            pool_id,
+            task_type,
+            kinds,
+            limit,
+            self.lanes.after_lane(task_type),
+            quantum=self.lanes.quantum(task_type),
+            group_size=size,
+            isolated_kinds=isolated_kinds,
+        )
 
     def claimed_lanes(self, request: LaneRequest, claim: LaneClaim, *, began: float, ended: float) -> bool:
         """Notes the answer to a claim from a managed type. Returns whether nothing was left; see ``Lanes.claimed``."""

@@ -20,6 +20,7 @@ from typing import Final
 
 from fang_core.backends.claims import TURN_TAKEN, LaneClaim, LaneRequest
 from fang_core.claims.idle import Poll
+from fang_core.claims.quantum import Quantum
 
 TURN: Final = 0.005
 """Seconds until a pool looks again after another one had the turn the first time; they grow by ``GROWTH``."""
@@ -67,6 +68,7 @@ class _Type:
         "look_at",
         "misses",
         "poll",
+        "quantum",
         "wraps",
     )
 
@@ -81,6 +83,7 @@ class _Type:
         self.in_vain = 0  # claims in a row that went on from key to key and brought nothing
         self.first_lane = after_lane  # where they began
         self.wraps = 0  # how often they began again with the first key
+        self.quantum = Quantum()
         self.freed = 0  # slots that the pool's own runs have left, and that it has not used
 
     def wait_until(self, at: float, *, is_timed: bool, helped_by_inserts: bool) -> None:
@@ -160,6 +163,10 @@ class Lanes:
         """Returns the key behind which the next claim begins."""
         return self._types[task_type].after_lane
 
+    def quantum(self, task_type: str) -> int:
+        """Returns how many waiting tasks a key of the type is expected to have."""
+        return self._types[task_type].quantum.tasks
+
     def until_next(self, mono: float) -> float:
         """Returns the seconds for which a pool that has nothing to do may sleep before it looks at a type again."""
         timed = (each.look_at for each in self._types.values() if each.is_timed and each.look_at > mono)
@@ -222,6 +229,7 @@ class Lanes:
         # Other pools may need a slot if a key has due tasks, though perhaps none that this pool knows.
         is_needed = taken == request.limit or claim.after_lane is not None
         each.freed = max(0, each.freed - taken) if is_needed else 0
+        each.quantum.claimed(is_full=taken == request.limit, is_short=claim.is_short)
         if taken:
             each.poll.found()
             each.misses = each.in_vain = 0

@@ -152,6 +152,7 @@ class ByHand(OperationsBase):
             "p_limit": 1,
             "p_after_lane": self._fetched_last.get(task_type, ""),
             "p_most_lanes": _MOST_LANES,
+            "p_quantum": 1,
         }
 
         def decode(rows: Rows) -> Touched:

@@ -62,9 +62,6 @@ from fang_postgres.sql.fragments import (
 )
 from fang_postgres.statement import Statement
 
-QUANTUM: Final = 4
-"""How many tasks a key without a limit takes at a turn: with 1, a claim would have to look at a key for each task."""
-
 _STRIPES: Final = 1_024
 """Eight pools that claim a hundred tasks each hold the locks of some 300 keys. Among 256 stripes a claim found six keys
 locked for each one that it could serve, and took as long as four. All types share them: a pool claims from one at a
@@ -85,6 +82,7 @@ _BINDS: Final[dict[str, TypeEngine[Any]]] = {
     "p_limit": Integer(),
     "p_after_lane": Text(),
     "p_most_lanes": Integer(),
+    "p_quantum": Integer(),
     "p_group_size": Integer(),
     "p_isolated_kinds": ARRAY(Text),
 }
@@ -164,6 +162,7 @@ def _claim(t: Tables, task: Any, columns: list[ColumnElement[Any]], *, of_kinds:
             literal_column("coalesce((SELECT setting.is_counted FROM setting), false)", Boolean).label("is_counted"),
             literal_column("coalesce((SELECT setting.is_rated FROM setting), false)", Boolean).label("is_rated"),
             literal_column(forms["<LOOK_IN>"], Double).label("look_in"),
+            literal_column(_IS_SHORT, Boolean).label("is_short"),
         ]
     else:
         head.append(literal_column(_ISOLATION, Text).label("isolation"))
@@ -239,9 +238,9 @@ _CLOCKED: Final = f"""
       clock_timestamp() AS at OFFSET 0) c"""
 
 # n is -1 if another pool has the turn; lanes: how many keys it takes to fill the room.
-_ROOM: Final = f"""
+_ROOM: Final = """
   SELECT r.*, CAST(ceil(CAST(greatest(r.n, 0) AS double precision)
-    / least(r.per_key, <KEY_BURST>{QUANTUM})) AS bigint) AS lanes
+    / least(r.per_key, <KEY_BURST>:p_quantum)) AS bigint) AS lanes
   FROM (
   SELECT c.*, CASE WHEN NOT c.has_turn THEN -1 ELSE CAST(greatest(0, least(:p_limit,
       CASE WHEN c.max_running IS NOT NULL THEN c.max_running - "<SCHEMA>".fang_running_1(:p_task_type, NULL) END
@@ -395,6 +394,11 @@ _AFTER_LANE: Final = """coalesce(
      FROM (SELECT priority, n, count(*) FROM picked GROUP BY priority, n ORDER BY priority DESC, n DESC LIMIT 1) p
      JOIN fair f ON f.priority = p.priority AND f.n = p.n),
     (SELECT usable.lane FROM usable ORDER BY usable.priority DESC, usable.n DESC LIMIT 1))"""
+
+# There were as many keys as it takes if each has some tasks, and the claim is not full.
+_IS_SHORT: Final = """coalesce((
+    SELECT (SELECT count(*) FROM picked) < room.n AND (SELECT count(*) FROM fair) >= room.lanes
+    FROM room WHERE room.n > 0), false)"""
 
 # Seconds until a claim may find more: a stop ends, or the rate of the type, or of a key that waits, allows a start. The
 # keys are asked only if the claim has come to the end of them anyway.

@@ -1,4 +1,4 @@
--- $1=p_task_type $2=p_pool_id $3=p_limit $4=p_most_lanes $5=p_after_lane $6=p_kinds $7=p_group_size $8=p_isolated_kinds
+-- $1=p_task_type $2=p_pool_id $3=p_quantum $4=p_limit $5=p_most_lanes $6=p_after_lane $7=p_kinds $8=p_group_size $9=p_isolated_kinds
 WITH setting AS MATERIALIZED
 (
   SELECT s.max_running, s.max_running_per_key AS per_key, s.weights,
@@ -38,19 +38,19 @@ clocked AS MATERIALIZED
 room AS MATERIALIZED
 (
   SELECT r.*, CAST(ceil(CAST(greatest(r.n, 0) AS double precision)
-    / least(r.per_key, r.key_burst, 4)) AS bigint) AS lanes
+    / least(r.per_key, r.key_burst, $3::INTEGER)) AS bigint) AS lanes
   FROM (
-  SELECT c.*, CASE WHEN NOT c.has_turn THEN -1 ELSE CAST(greatest(0, least($3::INTEGER,
+  SELECT c.*, CASE WHEN NOT c.has_turn THEN -1 ELSE CAST(greatest(0, least($4::INTEGER,
       CASE WHEN c.max_running IS NOT NULL THEN c.max_running - "fang".fang_running_1($1::VARCHAR, NULL) END
       , CASE WHEN c.has_tat THEN c.burst - (CAST(extract(epoch FROM c.tat - c.at) * 1000000 AS bigint) + c.every - 1) / c.every
         WHEN c.every IS NOT NULL THEN 0 END)) AS integer) END AS n
   FROM clocked c) r),
 looked AS MATERIALIZED
 (
-  SELECT level.priority, walk.lane, walk.before, walk.n, walk.n = $4::INTEGER AS is_last, walk.until,
+  SELECT level.priority, walk.lane, walk.before, walk.n, walk.n = $5::INTEGER AS is_last, walk.until,
     CASE
       WHEN walk.head_at > now() THEN 0
-      WHEN NOT room.keyed THEN $3::INTEGER
+      WHEN NOT room.keyed THEN $4::INTEGER
       WHEN walk.until > room.at THEN 0
       WHEN room.per_key IS NOT NULL AND (
         SELECT count(*) FROM (
@@ -59,7 +59,7 @@ looked AS MATERIALIZED
           ORDER BY r.lane LIMIT room.per_key) held) >= room.per_key THEN 0
       WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
         'fang', 1718513256 + (hashtextextended(walk.lane, hashtext($1::VARCHAR)) & 1023)))
-        THEN CAST(least($3::INTEGER,
+        THEN CAST(least($4::INTEGER,
           CASE WHEN room.key_every IS NOT NULL THEN (
             SELECT room.key_burst - (CAST(extract(epoch FROM c.tat - room.at) * 1000000 AS bigint) + room.key_every - 1) / room.key_every FROM (
               SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
@@ -71,7 +71,7 @@ looked AS MATERIALIZED
   FROM room CROSS JOIN unnest(CAST(ARRAY[-2, -1, 0, 1, 2] AS smallint[])) AS level(priority)
   CROSS JOIN LATERAL (
     WITH RECURSIVE lane(lane, before, head_at, wrapped, n) AS (
-      SELECT $5::VARCHAR COLLATE "C", CAST(NULL AS text) COLLATE "C", CAST(NULL AS timestamptz), false, 0
+      SELECT $6::VARCHAR COLLATE "C", CAST(NULL AS text) COLLATE "C", CAST(NULL AS timestamptz), false, 0
       UNION ALL
       SELECT nx.lane, l.lane, nx.scheduled_at, nx.wrapped, l.n + 1 FROM lane l CROSS JOIN LATERAL (
         (SELECT t.lane, t.scheduled_at, l.wrapped AS wrapped FROM "fang".fang_tasks t
@@ -84,7 +84,7 @@ looked AS MATERIALIZED
            AND t.lane >= '' AND NOT l.wrapped
          ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
         LIMIT 1) nx
-      WHERE NOT (nx.wrapped AND nx.lane > $5::VARCHAR) AND l.n < $4::INTEGER)
+      WHERE NOT (nx.wrapped AND nx.lane > $6::VARCHAR) AND l.n < $5::INTEGER)
     SELECT lane.*, CASE WHEN room.key_every IS NOT NULL AND lane.head_at <= now() THEN (
       SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
              ELSE greatest(k.tat, room.at) END
@@ -123,9 +123,9 @@ due AS MATERIALIZED
     WHERE t.task_type = $1::VARCHAR AND t.priority = f.priority
       AND t.lane = f.lane AND t.scheduled_at <= now()
       AND CASE t.state WHEN 'new' THEN true WHEN 'retried' THEN true ELSE false END AND t.attempt < 9223372036854775807
-      AND t.kind = ANY ($6::TEXT[])
-      AND (t.crashes < 2 OR greatest(coalesce(t.group_limit, 32767), 1) >= $7::INTEGER
-        OR (t.kind = ANY ($8::TEXT[]) AND coalesce(t.group_limit, 32767) > 1))
+      AND t.kind = ANY ($7::TEXT[])
+      AND (t.crashes < 2 OR greatest(coalesce(t.group_limit, 32767), 1) >= $8::INTEGER
+        OR (t.kind = ANY ($9::TEXT[]) AND coalesce(t.group_limit, 32767) > 1))
     ORDER BY t.scheduled_at, t.id LIMIT f.quota FOR NO KEY UPDATE OF t SKIP LOCKED) x
   LIMIT (SELECT greatest(room.n, 0) FROM room)),
 picked AS MATERIALIZED
@@ -181,5 +181,7 @@ WHERE fang.fang_pools.id = $2::UUID AND fang.fang_pools.beats > -1) AS registere
           THEN (SELECT min(looked.until) FROM looked WHERE looked.until > room.at) END AS look_at
       FROM setting LEFT JOIN room ON room.n >= 0 LEFT JOIN LATERAL (
         SELECT room.tat + count(*) * room.every * interval '1 us' AS tat FROM claimed) spent ON true) known
-    WHERE known.look_at IS NOT NULL) AS look_in, NULL AS id, NULL AS kind, NULL AS payload, NULL AS attempt, NULL AS retries, NULL AS max_retries, NULL AS crashes, NULL AS task_type, NULL AS priority, NULL AS scheduled_at, NULL AS headers, NULL AS timeout, NULL AS expires_at, NULL AS cancel_request, NULL AS group_limit UNION ALL SELECT NULL AS registered, NULL AS is_managed, NULL AS room, NULL AS after_lane, NULL AS snapshot, NULL AS now, NULL AS is_counted, NULL AS is_rated, NULL AS look_in, claimed.id, claimed.kind, claimed.payload, claimed.attempt, claimed.retries, claimed.max_retries, claimed.crashes, claimed.task_type, claimed.priority, claimed.scheduled_at, claimed.headers, claimed.timeout, claimed.expires_at, claimed.cancel_request, claimed.group_limit
+    WHERE known.look_at IS NOT NULL) AS look_in, coalesce((
+    SELECT (SELECT count(*) FROM picked) < room.n AND (SELECT count(*) FROM fair) >= room.lanes
+    FROM room WHERE room.n > 0), false) AS is_short, NULL AS id, NULL AS kind, NULL AS payload, NULL AS attempt, NULL AS retries, NULL AS max_retries, NULL AS crashes, NULL AS task_type, NULL AS priority, NULL AS scheduled_at, NULL AS headers, NULL AS timeout, NULL AS expires_at, NULL AS cancel_request, NULL AS group_limit UNION ALL SELECT NULL AS registered, NULL AS is_managed, NULL AS room, NULL AS after_lane, NULL AS snapshot, NULL AS now, NULL AS is_counted, NULL AS is_rated, NULL AS look_in, NULL AS is_short, claimed.id, claimed.kind, claimed.payload, claimed.attempt, claimed.retries, claimed.max_retries, claimed.crashes, claimed.task_type, claimed.priority, claimed.scheduled_at, claimed.headers, claimed.timeout, claimed.expires_at, claimed.cancel_request, claimed.group_limit
 FROM claimed

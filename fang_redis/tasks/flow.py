@@ -14,7 +14,7 @@ from uuid import UUID
 
 from fang_core.backends.claims import NO_TRANSACTIONS, TURN_TAKEN, LaneClaim, LaneRequest
 from fang_core.backends.json_forms import Unreadable, managed_as_json, managed_from_json
-from fang_core.backends.managed import NEVER, QUANTUM, Lanes, ManagedType, Picked, pick
+from fang_core.backends.managed import NEVER, Lanes, ManagedType, Picked, pick
 from fang_core.backends.pools import Declaration
 from fang_core.flow.info import TypeInfo
 from fang_core.flow.limits import FlowSettings
@@ -135,6 +135,7 @@ class Flow:
                 limit=asked.limit,
                 after_lane=asked.after_lane,
                 now=seen.now,
+                quantum=asked.quantum,
                 all_running=seen.all_running,
             )
             claim = claim._replace(
@@ -142,6 +143,7 @@ class Flow:
                 look_in=picked.look_in,
                 after_lane=picked.after_lane,
                 is_counted=seen.managed.is_counted,
+                is_short=picked.is_short,
             )
             if not picked.tasks:
                 return claim
@@ -171,7 +173,7 @@ class Flow:
             request.after_lane,
             request.most_lanes,
             request.group_size,
-            QUANTUM,
+            request.quantum,
             int(kinds is None),
             int(is_fetch),
             len(request.isolated_kinds),

@@ -204,9 +204,14 @@ def _pick(tx: Transaction, request: LaneRequest) -> tuple[LaneClaim, ManagedType
         limit=request.limit,
         after_lane=request.after_lane,
         now=tx.now,
+        quantum=request.quantum,
     )
     answer = claim._replace(
-        room=picked.room, look_in=picked.look_in, after_lane=picked.after_lane, is_counted=managed.is_counted
+        room=picked.room,
+        look_in=picked.look_in,
+        after_lane=picked.after_lane,
+        is_counted=managed.is_counted,
+        is_short=picked.is_short,
     )
     return answer, managed, picked.tasks
 

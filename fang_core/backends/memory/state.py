@@ -310,6 +310,7 @@ class MemoryState:
                 limit=request.limit,
                 after_lane=request.after_lane,
                 now=now,
+                quantum=request.quantum,
             )
             tasks = [as_claimed(self._take(task, request.pool_id, now)) for task in picked.tasks]
             return claim._replace(
@@ -318,6 +319,7 @@ class MemoryState:
                 look_in=picked.look_in,
                 after_lane=picked.after_lane,
                 is_counted=managed.is_counted,
+                is_short=picked.is_short,
             )
 
     def _is_managed(self, task_type: str, now: datetime) -> bool:

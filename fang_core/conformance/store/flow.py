@@ -333,6 +333,25 @@ class FlowSuite:
         assert (started(backend, claim), claim.after_lane) == ([1], "1")
         assert started(backend, client.claim_lanes(after_lane="nobody's")) == [3]
 
+    def test_keys_with_few_tasks_are_told_and_a_claim_that_expects_that_is_full(self, backend: Backend) -> None:
+        client = managing(backend, Limit(9, by=BY))
+        insert(backend, [1, 2, 3, 4, 5, 6, 7, 8])
+        claim = client.claim_lanes(4, quantum=4)
+        assert (started(backend, claim), claim.is_short) == ([1], True)
+        claim = client.claim_lanes(4, quantum=2, after_lane="1")
+        assert (started(backend, claim), claim.is_short) == ([2, 3], True)
+        claim = client.claim_lanes(4, quantum=1, after_lane="3")
+        assert (started(backend, claim), claim.is_short) == ([4, 5, 6, 7], False)
+        claim = client.claim_lanes(4, quantum=1, after_lane="7")  # there are no more keys
+        assert (started(backend, claim), claim.is_short) == ([8], False)
+
+    def test_a_claim_from_full_keys_is_not_told_to_be_short(self, backend: Backend) -> None:
+        client = managing(backend, Limit(1, by=BY))
+        insert(backend, [1, 1, 2, 2])
+        claim = client.claim_lanes(4)
+        assert (sorted(started(backend, claim)), claim.is_short) == ([1, 2], False)
+        assert (client.claim_lanes(4).tasks, client.claim_lanes(4).is_short) == ([], False)
+
     def test_claims_that_look_at_few_keys_reach_all_in_the_end(self, backend: Backend) -> None:
         client = managing(backend, Limit(1, by=BY))
         insert(backend, range(9))

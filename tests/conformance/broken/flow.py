@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest
+from fang_core.backends.claims import QUANTUM, Claim, ClaimRequest, LaneClaim, LaneRequest
 from fang_core.backends.pools import Declaration
 from fang_core.conformance import FlowSuite
 from tests.conformance.broken.base import Broken, InsertsOtherwise, OtherMethods
@@ -136,6 +136,20 @@ class BeginsWithTheFirstKey(ClaimsLanes):
 
     def asked(self, request: LaneRequest) -> LaneRequest:
         return request._replace(after_lane="")
+
+
+class ExpectsManyTasksOfEachKey(ClaimsLanes):
+    caught_by = (FlowSuite.test_keys_with_few_tasks_are_told_and_a_claim_that_expects_that_is_full,)
+
+    def asked(self, request: LaneRequest) -> LaneRequest:
+        return request._replace(quantum=QUANTUM)
+
+
+class SaysOfFullKeysThatTheyAreShort(ClaimsLanes):
+    caught_by = (FlowSuite.test_a_claim_from_full_keys_is_not_told_to_be_short,)
+
+    def answer(self, claim: LaneClaim) -> LaneClaim:
+        return claim._replace(is_short=True)
 
 
 class LooksAtOneKeyAlways(ClaimsLanes):

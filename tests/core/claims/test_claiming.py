@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, LaneRequest, Transactions
+from fang_core.backends.claims import QUANTUM, Claim, ClaimRequest, LaneClaim, LaneRequest, Transactions
 from fang_core.backends.waking import ANYWHERE, LateRows
 from fang_core.claims.claiming import Claims
 from fang_core.record import ClaimedTask
@@ -137,6 +137,13 @@ def ask_lanes(claims: Claims, task_type: str, mono: float, *, group_size: int = 
 def lanes_of(request: ClaimRequest) -> set[str]:
     """The types of which a claim reads only what lies behind a place."""
     return {task_type for task_type, _ in request.after}
+
+
+def test_a_claim_asks_for_more_keys_if_those_of_the_last_one_had_few_tasks() -> None:
+    claims = Claims(("a", "b"), 0.0)
+    find_managed(claims, 0.0, "a", "b")
+    ask_lanes(claims, "a", 1.0, is_short=True)
+    assert (ask_lanes(claims, "a", 2.0).quantum, ask_lanes(claims, "b", 2.0).quantum) == (QUANTUM // 2, QUANTUM)
 
 
 def test_a_managed_type_is_left_out_of_plain_claims_and_no_place_passes_it() -> None:

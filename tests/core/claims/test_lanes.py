@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fang_core import SleepParams
-from fang_core.backends.claims import NO_TRANSACTIONS, TURN_TAKEN, LaneClaim, LaneRequest
+from fang_core.backends.claims import NO_TRANSACTIONS, QUANTUM, TURN_TAKEN, LaneClaim, LaneRequest
 from fang_core.claims.idle import Poll
 from fang_core.claims.lanes import (
     EMPTY_FOR,
@@ -25,6 +25,7 @@ from fang_core.claims.lanes import (
     TURN,
     Lanes,
 )
+from fang_core.claims.quantum import PATIENCE
 from fang_core.record import ClaimedTask
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -67,6 +68,15 @@ def test_no_type_that_counts_its_tasks_is_claimed_from_while_no_worker_is_idle()
     answer(made, "a", 10, is_counted=False)
     assert made.next(0.0, 0) == "a"
     assert made.limit("a", 50, 0) == 50
+
+
+def test_a_claim_expects_as_many_tasks_of_a_key_as_the_last_ones_found() -> None:
+    made = lanes("a", "b")
+    answer(made, "a", 3, after_lane="k", is_short=True)
+    assert (made.quantum("a"), made.quantum("b")) == (QUANTUM // 2, QUANTUM)
+    for _ in range(PATIENCE):
+        answer(made, "a", 10)
+    assert made.quantum("a") == QUANTUM
 
 
 def test_a_full_type_is_left_alone_until_the_pool_is_told_or_polls() -> None:

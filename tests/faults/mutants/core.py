@@ -449,6 +449,14 @@ MUTANTS: Final = (
         r"assert \[\] == \[",
     ),
     Mutant(
+        "claims bring a quarter of what was asked for as long as each key has one waiting task",
+        [Edit("fang_core/claims/claiming.py", "quantum=self.lanes.quantum(task_type),", "")],
+        InTest(
+            "tests/core/claims/test_claiming.py::test_a_claim_asks_for_more_keys_if_those_of_the_last_one_had_few_tasks"
+        ),
+        r"assert \(4, 4\) == \(2, 4\)",
+    ),
+    Mutant(
         "a pool spins on a full type: it asks for a slot as if it had just missed its turn",
         [
             Edit(
