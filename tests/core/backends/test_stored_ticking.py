@@ -1,6 +1,5 @@
 """Which ticks of schedules in the database are due, and what becomes of them: in memory, at times that a test sets."""
 
-from collections import Counter
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import uuid4
@@ -573,33 +572,3 @@ def test_a_backfill_overlaps_as_it_is_told(world: World, overlap: str, made: int
     world.turn()
     backfill = checked_backfill(NOON - 3 * MINUTE, NOON, overlap)
     assert world.state.schedules.backfill("report", backfill, RULES) == made
-
-
-# Whatever the clocks do -----------------------------------------------------------------------------------------------
-
-steps = st.lists(
-    st.tuples(st.integers(0, 1), st.floats(0, 90), st.sampled_from([0.0, 0.0, 0.0, -50.0, 0.001, 300.0])), max_size=40
-)
-policies = st.fixed_dictionaries(
-    {"missed": st.sampled_from(["skip", "latest", "all"]), "overlap": st.sampled_from(Overlap)}
-)
-
-
-@given(steps, policies)
-def test_two_pools_make_each_tick_once_whatever_the_clock_does(
-    steps: list[tuple[int, float, float]], policy: dict[str, Any]
-) -> None:
-    """The tasks end as soon as they are inserted, and are forgotten: only the schedule's row knows of the tick."""
-    world = World()
-    world.put(every=timedelta(seconds=7), **policy)
-    world.tables.append(Timetable(("stored",), RULES))
-    made: Counter[datetime] = Counter()
-    for pool, elapsed, jump in steps:
-        world.passes(seconds=elapsed)
-        world.now += timedelta(seconds=jump)
-        for at, verdict in world.turn(world.tables[pool]):
-            made[at] += verdict == "ticked"
-            assert at <= world.now or verdict == "stale"
-        world.state.tasks.clear()
-        assert 0 <= world.tables[pool].seconds_until_next(world.mono) <= READ_AGAIN_AFTER + 1e-6
-    assert set(made.values()) <= {0, 1}
