@@ -40,5 +40,5 @@ def _show(found: Any) -> None:
             click.echo(f"{'':22}-> {printable(check.remedy)}")
     counts = {level: sum(check.level is level for check in found) for level in Level}
     bad = [f"{level}s: {counts[level]}" for level in (Level.ERROR, Level.WARNING) if counts[level]]
-    good = "nothing is wrong" + (" with what could be looked at" if counts[Level.UNKNOWN] else "")
+    good = "nothing is wrong" + (" in what could be checked" if counts[Level.UNKNOWN] else "")
     click.echo("; ".join(bad) or good)

@@ -32,7 +32,7 @@ class _Unread(Exception):
 def examine_tables(url: str, schema: str) -> list[Check]:
     """Returns what each rule says, in the order in which things are best mended.
 
-    It takes as long 5 s at most; longer if connections are slow to come.
+    It takes 5 s at most; longer if connections are slow to come.
     Raises ``UsageError``, ``AccessRefused`` or ``BackendUnavailable`` if it cannot connect.
     """
     patience = Patience()
@@ -82,7 +82,7 @@ def _database(asked: _Asked, schema: str, url: str, *, has_tables: bool) -> Iter
     try:
         yield rules.pooler(_pooler(url))
     except psycopg.Error:  # there was one connection more before
-        yield unknown("pooler", "two connections more were not made, or not answered in time")
+        yield unknown("pooler", "two more connections could not be made, or were not answered in time")
     yield rules.settings(server.role, settings)
     yield rules.connections(server, settings)
     if not has_tables:

@@ -39,7 +39,7 @@ class Check(NamedTuple):
 
 def unknown(name: str, why: str) -> Check:
     """Returns the check for facts that could not be read."""
-    return Check(name, Level.UNKNOWN, f"not looked at: {why}")
+    return Check(name, Level.UNKNOWN, f"not checked: {why}")
 
 
 def some(texts: Sequence[str]) -> str:
@@ -71,14 +71,14 @@ def pools(lives: Mapping[UUID, Life], counts: Sequence[TaskCount]) -> Check:
     alive, gone = len(by_life[Life.ALIVE]), by_life[Life.DEAD] + by_life[Life.SILENT]
     dead = f"{len(by_life[Life.DEAD])} dead, {len(by_life[Life.SILENT])} silent"
     if not gone:
-        text = f"pools that live: {alive}; tasks that are due: {told}"
+        text = f"pools alive: {alive}; tasks due: {told}"
         if alive or not due:
             return Check("pools", Level.OK, text)
         wait = "task is" if due == 1 else "tasks are"
-        return Check("pools", Level.ERROR, f"no pool runs, and {told} {wait} due", "fang worker MODULE:POOL")
-    text = f"pools: {alive} live, {dead}: {some([str(each) for each in gone])}"
+        return Check("pools", Level.ERROR, f"no pool is running, and {told} {wait} due", "fang worker MODULE:POOL")
+    text = f"pools: {alive} alive, {dead}: {some([str(each) for each in gone])}"
     if alive:
-        return Check("pools", Level.WARNING, f"{text}; pools that live take back the tasks of dead ones", "fang pools")
+        return Check("pools", Level.WARNING, f"{text}; the pools alive take over the tasks of dead ones", "fang pools")
     return Check("pools", Level.ERROR, text, "fang worker MODULE:POOL")
 
 
@@ -88,13 +88,17 @@ def _due(waiting: UnservedType | UnknownKind) -> str:
 
 def served(types: Sequence[UnservedType], kinds: Sequence[UnknownKind]) -> Check:
     """Judges whether some pool that lives runs each task that is due."""
-    told = [no_pool_serves(each.task_type, _due(each)) for each in types]
     unserved = {each.task_type for each in types}
-    told += [no_pool_knows(each.task_type, each.kind, _due(each)) for each in kinds if each.task_type not in unserved]
+    unknown_kinds = [each for each in kinds if each.task_type not in unserved]
+    told = [no_pool_serves(each.task_type, _due(each)) for each in types]
+    told += [no_pool_knows(each.task_type, each.kind, _due(each)) for each in unknown_kinds]
     if not told:
-        return Check("served", Level.OK, "pools serve all types and know all kinds of tasks that are due")
-    remedy = "start a worker with such a pool, or whose release has the class; fang tasks cancel ends the tasks"
-    return Check("served", Level.WARNING, some(told), remedy)
+        return Check("served", Level.OK, "every due task has a pool that serves its type and knows its kind")
+    starts = ["start a pool that serves the type"] if types else []
+    starts += ["deploy the kind's class to its workers"] if unknown_kinds else []
+    return Check(
+        "served", Level.WARNING, some(told), f"{', and '.join(starts)}; or cancel the tasks: fang tasks cancel"
+    )
 
 
 def runs(notable: Sequence[NotableRun]) -> Check:
@@ -112,5 +116,5 @@ def aside(counts: Sequence[TaskCount]) -> Check | None:
         return None
     told = sum_of(waiting, lambda count: count.count)
     text = f"tasks that a move to another queue has set aside, so that no pool runs them: {told}"
-    remedy = f"if no fang move is running, run the same one again; fang tasks list --type {ASIDE}, then fang why ID"
+    remedy = f"if no fang move is running, run the same one again; to see the tasks: fang tasks list --type {ASIDE}"
     return Check("moving", Level.WARNING, text, remedy)

@@ -62,10 +62,10 @@ def server(found: Server) -> Check:
         return Check(
             "server",
             Level.ERROR,
-            "this server is a standby, which takes no writes",
+            "this server is a standby, which accepts no writes",
             "give the URL of the primary, or all hosts with target_session_attrs=read-write",
         )
-    return Check("server", Level.OK, "the server takes writes")
+    return Check("server", Level.OK, "the server accepts writes")
 
 
 def clock(found: Clock) -> Check:
@@ -73,12 +73,12 @@ def clock(found: Clock) -> Check:
     off = max(0.0, abs(found.ahead) - found.uncertainty)
     if off < CLOCK_WARNING:
         at_most = abs(found.ahead) + found.uncertainty
-        text = f"the clocks of this host and of the database differ by {at_most:.1f} s at most"
+        text = f"the clocks of this host and the database differ by at most {at_most:.1f} s"
         return Check("clock", Level.OK, text)
     way = "behind" if found.ahead > 0 else "ahead of"
     level = Level.ERROR if off >= CLOCK_ERROR else Level.WARNING
-    text = f"this host is {off:.1f} s {way} the database: times that applications here compute are wrong by that"
-    return Check("clock", level, text, "synchronise the clocks of both hosts by NTP: timedatectl")
+    text = f"this host's clock is {off:.1f} s {way} the database's: times computed by applications here are off by that"
+    return Check("clock", level, text, "synchronise the clocks of both hosts with NTP: timedatectl set-ntp true")
 
 
 def pooler(found: Pooler) -> Check:
@@ -88,11 +88,13 @@ def pooler(found: Pooler) -> Check:
             "pooler",
             Level.WARNING,
             "this URL goes through a pooler in transaction mode: two connections took turns on one session",
-            "make queues on it with behind_pooler=True, and let workers connect to the server itself",
+            "make queues on it with behind_pooler=True, and have workers connect to the server directly",
         )
     if found.own != found.announced:
-        return Check("pooler", Level.OK, "there is a pooler or a proxy; no connection was seen to share its session")
-    return Check("pooler", Level.OK, "connections have sessions of their own")
+        return Check(
+            "pooler", Level.OK, "there is a pooler or a proxy, but no two connections were seen to share a session"
+        )
+    return Check("pooler", Level.OK, "each connection has its own session")
 
 
 def settings(role: str, found: Mapping[str, str]) -> Check:
@@ -107,12 +109,12 @@ def settings(role: str, found: Mapping[str, str]) -> Check:
         if 0 < int(found.get(name, 0)) < SHORT_TIMEOUT:
             wrong[name] = f"{found[name]}ms"
     if not wrong:
-        return Check("settings", Level.OK, "sessions of the role begin with settings that suit")
+        return Check("settings", Level.OK, "the role's sessions start with suitable settings")
     told = ", ".join(f"{name} = {value}" for name, value in wrong.items())
     return Check(
         "settings",
         Level.WARNING,
-        f"sessions begin with {told}: connections of Fang set their own, those of an Engine of yours do not",
+        f"sessions start with {told}: Fang's own connections override that, those of your Engine do not",
         "; ".join(f"ALTER ROLE {quoted(role)} SET {name} = {_SUITABLE[name]}" for name in wrong),
     )
 
@@ -129,18 +131,20 @@ def connections(found: Server, given: Mapping[str, str]) -> Check:
     """Judges how many connections are left."""
     most = int(given["max_connections"]) - int(given.get("superuser_reserved_connections", 0))
     share = found.connections / max(1, most)
-    text = f"{found.connections} of {most} connections are taken"
+    text = f"{found.connections} of {most} connections are in use"
     if share < CONNECTIONS_WARNING:
         return Check("connections", Level.OK, text)
     level = Level.ERROR if share >= CONNECTIONS_ERROR else Level.WARNING
-    return Check("connections", level, text, "lower max_pool_size of queues, use a pooler, or raise max_connections")
+    return Check("connections", level, text, "lower the queues' max_pool_size, use a pooler, or raise max_connections")
 
 
 def privileges(role: str, schema_name: str, found: Rights) -> Check:
     """Judges what the role may do."""
     if found.policed:
         tables = some(found.policed)
-        text = f"row-level security decides which rows of {tables} role {role} sees and writes: it hides tasks silently"
+        text = (
+            f"row-level security decides which rows of {tables} role {role} sees and writes: it may silently hide tasks"
+        )
         first = f'"{schema_name}".{found.policed[0]}'
         return Check("privileges", Level.WARNING, text, f"ALTER TABLE {first} DISABLE ROW LEVEL SECURITY")
     lacks = {purpose: _lacks(rights, found) for purpose, rights in PRIVILEGES.items() if purpose != "scaling"}
@@ -148,12 +152,12 @@ def privileges(role: str, schema_name: str, found: Rights) -> Check:
     where = "" if schema_name == "fang" else f" --schema {schema_name}"
     remedy = f"fang migrate --grants {role} --for worker{where}"
     if "worker" in able:
-        return Check("privileges", Level.OK, f"role {role} may run pools; it has the rights for {', '.join(able)}")
+        return Check("privileges", Level.OK, f"role {role} can run pools; it has the rights for {', '.join(able)}")
     missing = "; ".join(lacks["worker"][:SHOWN]) + (" ..." if len(lacks["worker"]) > SHOWN else "")
     if able:
-        text = f"role {role} has the rights for {', '.join(able)}, and not for a worker: it lacks {missing}"
-        return Check("privileges", Level.OK, text, f"if it is to run pools: {remedy}")
-    return Check("privileges", Level.ERROR, f"role {role} has the rights for nothing: it lacks {missing}", remedy)
+        text = f"role {role} has the rights for {', '.join(able)}, but not for a worker: it lacks {missing}"
+        return Check("privileges", Level.OK, text, f"to let it run pools: {remedy}")
+    return Check("privileges", Level.ERROR, f"role {role} cannot use the tables: it lacks {missing}", remedy)
 
 
 def _lacks(rights: Mapping[str, Sequence[str]], found: Rights) -> list[str]:
@@ -173,18 +177,18 @@ def vacuum(schema_name: str, given: Mapping[str, str], table: TaskTable) -> Chec
     name = f"{schema_name}.fang_tasks"
     if given.get("autovacuum") == "off":
         remedy = "ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf()"
-        return Check("vacuum", Level.ERROR, "autovacuum is off: tables and indexes grow without end", remedy)
+        return Check("vacuum", Level.ERROR, "autovacuum is off: tables and indexes grow without limit", remedy)
     if "autovacuum_enabled=false" in table.options or "autovacuum_enabled=off" in table.options:
         return Check(
             "vacuum",
             Level.ERROR,
-            f"autovacuum is off for {name}, which grows without end",
+            f"autovacuum is off for {name}, which grows without limit",
             f"ALTER TABLE {name} RESET (autovacuum_enabled)",
         )
     if given.get("track_counts") == "off":
         remedy = "ALTER SYSTEM SET track_counts = on; SELECT pg_reload_conf()"
         return Check("vacuum", Level.ERROR, "track_counts is off, so autovacuum does nothing", remedy)
-    text = f"{table.dead:,} dead rows, {table.live:,} others; {_vacuumed(table.vacuumed_at)}"
+    text = f"{table.dead:,} dead rows, {table.live:,} live ones; {_vacuumed(table.vacuumed_at)}"
     if table.dead >= DEAD_ROWS and table.dead > 2 * table.live:
         return Check("vacuum", Level.WARNING, text, f"VACUUM {name}, unless something holds it back: see horizon")
     return Check("vacuum", Level.OK, text)
@@ -194,32 +198,32 @@ def bloat(schema_name: str, table: TaskTable) -> Check:
     """Judges how much of the table is empty."""
     size = f"{table.size / 2**20:,.0f} MiB"
     if table.size < BLOATED_SIZE:
-        return Check("bloat", Level.OK, f"the task table takes {size}")
+        return Check("bloat", Level.OK, f"the task table takes up {size}")
     if table.width is None or table.rows < 0:
-        return unknown("bloat", f"the task table takes {size}, and has no statistics that this role sees")
+        return unknown("bloat", f"the task table takes up {size}, and this role sees no statistics of it")
     filled = max(table.rows, table.live, 1) * (table.width + ROW_OVERHEAD)
     if table.size < BLOATED * filled:
-        return Check("bloat", Level.OK, f"the task table takes {size}, with {filled / 2**20:,.0f} MiB of rows")
+        return Check("bloat", Level.OK, f"the task table takes up {size}, with {filled / 2**20:,.0f} MiB of rows")
     return Check(
         "bloat",
         Level.WARNING,
-        f"the task table takes {size} for {filled / 2**20:,.0f} MiB of rows; new rows use the space again",
-        f"pg_repack, or, with the pools stopped, VACUUM FULL {schema_name}.fang_tasks",
+        f"the task table takes up {size} for {filled / 2**20:,.0f} MiB of rows; new rows will reuse the space",
+        f"run pg_repack; or stop the pools and run VACUUM FULL {schema_name}.fang_tasks",
     )
 
 
 def indexes(schema_name: str, broken: Sequence[str]) -> Check:
     """Judges whether the server uses all indexes."""
     if not broken:
-        return Check("indexes", Level.OK, "all indexes are used")
+        return Check("indexes", Level.OK, "all indexes are valid")
     remedy = "; ".join(f"REINDEX INDEX CONCURRENTLY {schema_name}.{name}" for name in broken)
-    return Check("indexes", Level.ERROR, f"not valid, so not used: {', '.join(broken)}", remedy)
+    return Check("indexes", Level.ERROR, f"invalid, and so not used: {', '.join(broken)}", remedy)
 
 
 def horizon(found: Server, holders: Sequence[Holder]) -> Check:
     """Judges what holds back VACUUM, so that dead rows stay: the one that does so most."""
     most = max((each for each in holders if each.transactions is not None), key=_age, default=None)
-    blind = "" if found.sees_sessions else "; this role does not see since when (grant it pg_read_all_stats)"
+    blind = "" if found.sees_sessions else "; this role cannot see since when (grant it pg_read_all_stats)"
     if most is None:
         return Check("horizon", Level.OK, "nothing holds back VACUUM")
     count, seconds = most.transactions or 0, most.seconds or 0.0
@@ -235,7 +239,11 @@ def transactions(found: Server, holders: Sequence[Holder]) -> Check:
     timed = [each for each in holders if each.seconds is not None and each.kind != "slot"]
     long = sorted((each for each in timed if (each.seconds or 0) >= LONG), key=lambda each: -(each.seconds or 0))
     if not long:
-        blind = "" if found.sees_sessions else ", of those that this role sees: grant it pg_read_all_stats for all"
+        blind = (
+            ""
+            if found.sees_sessions
+            else " among those that this role can see (to see all, grant it pg_read_all_stats)"
+        )
         return Check("transactions", Level.OK, f"no transaction has been open for {span(LONG)}{blind}")
     level = Level.ERROR if (long[0].seconds or 0) >= VERY_LONG else Level.WARNING
     return Check("transactions", level, some([_holder(each) for each in long]), _end_of(long[0]))
@@ -268,7 +276,7 @@ def _end_of(holder: Holder) -> str:
 
 
 def _vacuumed(at: datetime | None) -> str:
-    return "never vacuumed" if at is None else f"vacuumed last at {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return "never vacuumed" if at is None else f"last vacuumed at {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _literal(name: str) -> str:

@@ -36,11 +36,11 @@ def check_there(given: str, *, needs_tables: bool = True) -> None:
     """Raises ``UsageError`` if there is no file, ``SchemaError`` if it has no tables and ``needs_tables``."""
     path = path_of(given)
     if not path.parent.is_dir():
-        raise UsageError(f"there is no file {path}, and {path.parent} is no directory: see whether the path is right")
+        raise UsageError(f"there is no file {path}, and {path.parent} is not a directory: check the path")
     if not path.exists():
-        raise UsageError(f"there is no file {path}: `fang migrate` makes it, or the application")
+        raise UsageError(f"there is no file {path}: `fang migrate` or the application creates it")
     if needs_tables and not version_in(given)[0]:
-        raise SchemaError(f"{path} has no tables of Fang's: `fang migrate` makes them, or the application")
+        raise SchemaError(f"{path} has no tables of Fang's: `fang migrate` or the application creates them")
 
 
 def version_in(given: str) -> tuple[int, int]:
@@ -85,11 +85,11 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 def _schema(path: Path, found: int, needed: int) -> Check:
     if found == needed:
-        return Check("schema", Level.OK, f"the tables are of version {found}")
+        return Check("schema", Level.OK, f"the tables are at version {found}")
     if found > needed:
-        text = f"the tables are of version {found}, and this library knows {needed}"
-        return Check("schema", Level.ERROR, text, "install a later one")
-    text = f"the tables are of version {found}, not {needed}" if found else f"there are no tables in {path}"
+        text = f"the tables are at version {found}, but this release knows only {needed}"
+        return Check("schema", Level.ERROR, text, "upgrade fang-tasks")
+    text = f"the tables are at version {found}, not {needed}" if found else f"there are no tables in {path}"
     return Check("schema", Level.ERROR, text, "fang migrate")
 
 
@@ -99,7 +99,7 @@ def _disk(path: Path) -> Check:
         free, size = shutil.disk_usage(path.parent).free, path.stat().st_size
     except OSError as error:
         return unknown("disk", error.strerror or type(error).__name__)
-    text = f"{free // MIB:,} MiB are free on its disk; the file takes {size / MIB:,.1f} MiB"
+    text = f"{free // MIB:,} MiB are free on its disk; the file takes up {size / MIB:,.1f} MiB"
     level = Level.ERROR if free < NO_ROOM else Level.WARNING if free < LITTLE_ROOM else Level.OK
     return Check("disk", level, text, "" if level is Level.OK else "make room on the file system, or move the file")
 
@@ -108,14 +108,16 @@ def _journal(path: Path, connection: sqlite3.Connection) -> Check:
     """Judges the journal: with a log readers and the writer do not wait for each other."""
     mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
     if mode != "wal":
-        text = f"the journal is {mode}, not wal: readers hold up those who write"
-        return Check("journal", Level.WARNING, text, "restart what uses the file: each queue sets it when it opens")
+        text = f"the journal is {mode}, not wal: readers block writers"
+        return Check(
+            "journal", Level.WARNING, text, "restart the programs that use the file: each queue sets it when it opens"
+        )
     log = path.with_name(f"{path.name}-wal")
     size = log.stat().st_size if log.exists() else 0
     if size < LONG_LOG:
-        return Check("journal", Level.OK, f"the journal is a log (wal), of {size / MIB:,.1f} MiB")
-    text = f"the log has {size // MIB:,} MiB: a transaction that is open for long keeps it from being cut"
-    return Check("journal", Level.WARNING, text, "end the process that has left a transaction on the file open")
+        return Check("journal", Level.OK, f"the journal is a write-ahead log (wal) of {size / MIB:,.1f} MiB")
+    text = f"the write-ahead log has grown to {size // MIB:,} MiB: a long transaction keeps it from being truncated"
+    return Check("journal", Level.WARNING, text, "end the process that keeps a transaction on the file open")
 
 
 def _integrity(path: Path, connection: sqlite3.Connection) -> Check:
@@ -126,13 +128,13 @@ def _integrity(path: Path, connection: sqlite3.Connection) -> Check:
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.OperationalError as error:
         if "interrupt" in str(error):
-            return unknown("integrity", f"the file is too large to be read in {LOOKS_FOR:g} s: PRAGMA quick_check does")
+            return unknown("integrity", f"the file is too large to be read in {LOOKS_FOR:g} s; run PRAGMA quick_check")
         raise diagnosed(error, path) from error
     except sqlite3.DatabaseError as error:
         return Check("integrity", Level.ERROR, f"the file is damaged: {error}", _RECOVER)
     if found == "ok":
-        return Check("integrity", Level.OK, "the pages of the file are sound")
+        return Check("integrity", Level.OK, "the pages of the file are intact")
     return Check("integrity", Level.ERROR, f"the file is damaged: {found}", _RECOVER)
 
 
-_RECOVER: Final = "stop what uses it, and restore a copy, or sqlite3 FILE .recover"
+_RECOVER: Final = "stop all programs that use it, then restore a backup, or run sqlite3 FILE .recover"

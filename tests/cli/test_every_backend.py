@@ -136,11 +136,11 @@ def unusable(name: str, folder: Path) -> str:
 @pytest.mark.parametrize(
     ("name", "says", "code"),
     [
-        ("missing", "there is no file {folder}/missing: `fang migrate` makes it, or the application", 2),
-        ("no/where", "there is no file {folder}/no/where, and {folder}/no is no directory", 2),
+        ("missing", "there is no file {folder}/missing: `fang migrate` or the application creates it", 2),
+        ("no/where", "there is no file {folder}/no/where, and {folder}/no is not a directory", 2),
         ("directory", "directory cannot be opened: see that it is a file", 69),
         ("text", "text is no SQLite database, or is encrypted", 78),
-        ("foreign", "{folder}/foreign has no tables of Fang's: `fang migrate` makes them, or the application", 78),
+        ("foreign", "{folder}/foreign has no tables of Fang's: `fang migrate` or the application creates them", 78),
         ("sqlite:///:memory:", "a database in memory is gone with its process", 2),
         ("redis://127.0.0.1:1", "Redis at 127.0.0.1:1 cannot be reached", 69),
         ("redis://127.0.0.1:1/x", "the URL of Redis cannot be used", 2),

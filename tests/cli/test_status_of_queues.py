@@ -106,7 +106,7 @@ def test_what_was_not_counted_to_its_end_is_shown_as_the_least(
     status = status_of(queue)
 
     assert [(each.count, each.is_estimate, each.is_least) for each in status.counts] == [(5, True, True)]
-    assert checks.pools({}, status.counts).text == "no pool runs, and 5+ tasks are due"
+    assert checks.pools({}, status.counts).text == "no pool is running, and 5+ tasks are due"
     status_tables.show(status)
     shown = capsys.readouterr().out
     assert shown.count(" 5+ ") == 3  # by type, by kind, and as what no pool serves

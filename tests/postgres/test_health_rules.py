@@ -61,8 +61,8 @@ def test_a_standby() -> None:
 @pytest.mark.parametrize(
     ("ahead", "uncertainty", "level", "told"),
     [
-        (0.4, 0.1, Level.OK, "0.5 s at most"),
-        (3.0, 2.5, Level.OK, "5.5 s at most"),  # a slow answer proves nothing
+        (0.4, 0.1, Level.OK, "at most 0.5 s"),
+        (3.0, 2.5, Level.OK, "at most 5.5 s"),  # a slow answer proves nothing
         (3.0, 0.5, Level.WARNING, "2.5 s behind"),
         (-3.0, 0.5, Level.WARNING, "2.5 s ahead of"),
         (-90.0, 0.5, Level.ERROR, "89.5 s ahead of"),
@@ -75,8 +75,8 @@ def test_the_clocks(ahead: float, uncertainty: float, level: Level, told: str) -
 
 
 def test_a_pooler() -> None:
-    assert rules.pooler(Pooler(1, 1, 2)) == ("pooler", Level.OK, "connections have sessions of their own", "")
-    assert "no connection was seen to share its session" in rules.pooler(Pooler(9, 1, 2)).text
+    assert rules.pooler(Pooler(1, 1, 2)) == ("pooler", Level.OK, "each connection has its own session", "")
+    assert "no two connections were seen to share a session" in rules.pooler(Pooler(9, 1, 2)).text
     shared = rules.pooler(Pooler(9, 1, 1))
     assert shared.level is Level.WARNING
     assert "behind_pooler=True" in shared.remedy
@@ -109,7 +109,7 @@ def test_settings_of_the_role(wrong: dict[str, str], remedy: str) -> None:
 @pytest.mark.parametrize(("taken", "level"), [(79, Level.OK), (80, Level.WARNING), (95, Level.ERROR)])
 def test_connections(taken: int, level: Level) -> None:
     check = rules.connections(SERVER._replace(connections=taken), SETTINGS)
-    assert (check.level, check.text) == (level, f"{taken} of 100 connections are taken")
+    assert (check.level, check.text) == (level, f"{taken} of 100 connections are in use")
 
 
 def lacking(*tables: str) -> Rights:
@@ -121,10 +121,10 @@ def test_privileges() -> None:
     check = rules.privileges("app", "fang", lacking("fang_messages"))
     assert check.level is Level.OK
     assert (
-        "has the rights for web, status, and not for a worker: it lacks SELECT, INSERT, DELETE on fang_mess"
+        "has the rights for web, status, but not for a worker: it lacks SELECT, INSERT, DELETE on fang_mess"
         in check.text
     )
-    assert check.remedy == "if it is to run pools: fang migrate --grants app --for worker"
+    assert check.remedy == "to let it run pools: fang migrate --grants app --for worker"
     check = rules.privileges("app", "jobs", Rights({}, ["fang_tasks"]))
     assert check.level is Level.WARNING
     assert "row-level security decides which rows of fang_tasks role app sees" in check.text
@@ -266,13 +266,18 @@ def test_what_nobody_serves() -> None:
     check = checks.served(types, kinds)
     assert check.level is Level.WARNING
     assert check.text == ("no pool serves task type heavy: 1,234 due; no pool of task type light knows kind Old: 2 due")
+    cancels = "; or cancel the tasks: fang tasks cancel"
+    serve, know = "start a pool that serves the type", "deploy the kind's class to its workers"
+    assert check.remedy == f"{serve}, and {know}{cancels}"
+    assert checks.served(types, kinds[:1]).remedy == serve + cancels
+    assert checks.served([], kinds).remedy == know + cancels
     many = checks.served([UnservedType(f"type{n}", 1) for n in range(5)], [])
     assert many.text.endswith("no pool serves task type type2: 1 due; and 2 more")
 
 
 def test_a_number_that_was_estimated_is_told_as_such() -> None:
     estimated = TaskCount("heavy", TaskState.NEW, "Render", 8700, 8700, is_estimate=True)
-    assert checks.pools({}, [estimated]).text == "no pool runs, and ~8,700 tasks are due"
+    assert checks.pools({}, [estimated]).text == "no pool is running, and ~8,700 tasks are due"
     types = [UnservedType("heavy", 8700, is_estimate=True)]
     assert checks.served(types, []).text == "no pool serves task type heavy: ~8,700 due"
 
