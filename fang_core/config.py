@@ -1,6 +1,6 @@
 """Defines a pool's options: frozen, validated when made, with named defaults. Nothing here reads the environment."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
@@ -72,10 +72,10 @@ class SleepParams:
 
 def as_task_types(value: str | Sequence[str]) -> tuple[str, ...]:
     """Returns one name or several as a tuple without repetitions, in the given order. Raises ``UsageError``."""
-    names = (value,) if isinstance(value, str) else tuple(dict.fromkeys(value))
+    names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else ()
     if not names or not all(isinstance(name, str) and name and is_storable(name) for name in names):
         raise UsageError("task_type: give one non-empty name without NUL and lone surrogates, or several")
-    return names
+    return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

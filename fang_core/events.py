@@ -1,11 +1,13 @@
 """Reports what happens in a pool to listeners: metrics, tracing, tests."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
-from typing import Any
+from inspect import iscoroutinefunction
+from typing import Any, Final
 from uuid import UUID
 
 from fang_core.backends.pools import Rescued
+from fang_core.errors import UsageError
 from fang_core.lifecycle import Outcome, Result
 from fang_core.logs import SafeLogger
 from fang_core.record import ClaimedTask
@@ -110,11 +112,22 @@ class Events:
         """
 
 
+_HOOKS: Final = tuple(name for name in vars(Events) if not name.startswith("_"))
+
+
 class EventBus:
-    """Calls every listener, and outlives their exceptions. What each run does looks first whether there are any."""
+    """Calls every listener, and outlives their exceptions. What each run does looks first whether there are any.
+
+    Raises ``UsageError`` if a listener would hear nothing.
+    """
 
     def __init__(self, listeners: Sequence[Events]) -> None:
+        if not isinstance(listeners, Iterable):
+            name = type(listeners).__name__ if isinstance(listeners, Events) else "Listener"
+            raise UsageError(f"events is a list of listeners, as in events=[{name}()]")
         self.listeners = tuple(listeners)
+        for listener in self.listeners:
+            _check(listener)
 
     @property
     def is_caller(self) -> bool:
@@ -140,3 +153,15 @@ class EventBus:
 
 
 _CALLING: ContextVar[EventBus | None] = ContextVar("fang_calling", default=None)
+
+
+def _check(listener: object) -> None:
+    if not isinstance(listener, Events):
+        if isinstance(listener, type):
+            raise UsageError(f"events: {listener.__name__} is a class: give an instance of it")
+        name = type(listener).__name__
+        raise UsageError(f"events: a listener is an instance of a class derived from Events, not of {name}")
+    for hook in _HOOKS:
+        if iscoroutinefunction(getattr(listener, hook)):
+            name = f"{type(listener).__name__}.{hook}"
+            raise UsageError(f"events: {name} is async, but hooks are called, not awaited: write a plain 'def'")

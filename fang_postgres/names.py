@@ -27,6 +27,6 @@ def channel(schema: str) -> str:
 
 def checked_schema(name: str) -> str:
     """Returns the name, or raises ``UsageError`` unless it is a schema name that never needs quotes."""
-    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name) or name.startswith("pg_"):
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name) or name.startswith("pg_"):
         raise UsageError(f"schema {name!r:.80}: use lower-case letters, digits and underscores, 63 at most, no pg_")
     return name

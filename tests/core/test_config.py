@@ -95,7 +95,9 @@ def test_task_types(given: Any, names: tuple[str, ...]) -> None:
     assert as_task_types(given) == names
 
 
-@pytest.mark.parametrize("given", ["", [], [""], ["a", ""], ["a", 1], ["a", None], "a\0b", ["a", "b\0"], "\ud800"])
+@pytest.mark.parametrize(
+    "given", ["", [], [""], ["a", ""], ["a", 1], ["a", None], "a\0b", ["a", "b\0"], "\ud800", None, 1, [["a"]]]
+)
 def test_what_is_no_task_type_is_refused(given: Any) -> None:
     with pytest.raises(UsageError, match="task_type"):
         as_task_types(given)

@@ -1,13 +1,18 @@
 """Listeners see what happens and cannot get in its way."""
 
 import logging
+import re
 from asyncio import CancelledError
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from fang_core import Events
+from fang_async import AsyncMemoryQueue, AsyncWorkerPool
+from fang_core import Events, UsageError
 from fang_core.events import EventBus
+from fang_threaded import MemoryQueue, WorkerPool
 
 
 class Recorder(Events):
@@ -56,6 +61,28 @@ def test_a_hook_that_raises_is_logged_and_goes_no_further(
     assert record.getMessage() == "an event hook of Broken failed in pool_started"
     assert record.exc_info is not None
     assert record.exc_info[1] is error
+
+
+class Awaited(Events):
+    async def run_ended(self, *_: object) -> None:  # type: ignore[override]
+        """Nobody would await it."""
+
+
+@pytest.mark.parametrize("pool", [lambda **options: WorkerPool(MemoryQueue(), **options),
+                                  lambda **options: AsyncWorkerPool(AsyncMemoryQueue(), **options)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("listeners", "message"),
+    [
+        (Recorder(), "events is a list of listeners, as in events=[Recorder()]"),
+        (None, "events is a list of listeners"),
+        ([Recorder], "events: Recorder is a class: give an instance of it"),
+        ([Recorder(), "x"], "events: a listener is an instance of a class derived from Events, not of str"),
+        ([Awaited()], "events: Awaited.run_ended is async, but hooks are called, not awaited: write a plain 'def'"),
+    ],
+)
+def test_what_would_hear_nothing_is_refused(pool: Callable[..., object], listeners: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}"):
+        pool(events=listeners)
 
 
 def test_hooks_do_nothing_by_themselves() -> None:
