@@ -27,9 +27,7 @@ class Overlap:
 
     def __init__(self) -> None:
         self._idle = 0  # how many workers were idle before the last tasks were handed out
-        self._until = (
-            -inf
-        )  # when the runs of these tasks are taken to have ended; from then on one can see if they have
+        self._until = -inf  # when their runs are taken to have ended; from then on one can see if they have
         self._proofs = 0
         self._needed = PROOFS
 
