@@ -206,8 +206,9 @@ class Completer:
                 return Refused()
             if self._closing.is_set():
                 raise _GivenUp from error
-            unexpected = None if isinstance(error, BackendError) else error
-            self._logger.warning("%d outcomes wait to be written: %s", len(request), error, exc_info=unexpected)
+            if self._outage.is_to_tell(time.monotonic(), str(error)):
+                unexpected = None if isinstance(error, BackendError) else error
+                self._logger.warning("%d outcomes wait to be written: %s", len(request), error, exc_info=unexpected)
             await self._runtime.wait(self._closing, self._outage.failed(time.monotonic()))
             return reply_of(error)
         self._outage.over(time.monotonic(), pool_id)

@@ -252,6 +252,7 @@ class Heartbeat:
             self._events.emit(Events.task_rescued, self._identity.id, task)
 
     def _failed(self, error: Exception) -> None:
-        unexpected = None if isinstance(error, FangError) else error
-        self._logger.warning("the heart of pool %s tries again: %s", self._identity.id, error, exc_info=unexpected)
+        if self._outage.is_to_tell(time.monotonic(), str(error)):
+            unexpected = None if isinstance(error, FangError) else error
+            self._logger.warning("the heart of pool %s tries again: %s", self._identity.id, error, exc_info=unexpected)
         self._events.emit(Events.backend_failed, self._identity.id, error)

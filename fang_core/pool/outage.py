@@ -7,7 +7,7 @@ from fang_core.logs import SafeLogger
 from fang_core.retry import Retry
 
 TOLD_AGAIN_AFTER: Final = 30.0
-"""Seconds after which a failure is logged again that comes and goes."""
+"""Seconds after which a failure is logged again that lasts, or comes and goes."""
 
 
 class Outage:
@@ -23,19 +23,21 @@ class Outage:
         self._again = again
         self._retry = Retry()
         self._since: float | None = None
-        self._is_told, self._text, self._told_at = True, "", -inf
+        self._is_told, self._told_at = True, dict[str, float]()
 
     def is_to_tell(self, now: float, text: str) -> bool:
-        """Returns whether a failure is logged.
+        """Returns whether a failure is logged; ask once for each, before ``failed``.
 
-        Of outages with the same text that follow each other one in half a minute is, as when one task type cannot be
-        read, and claims from others succeed in between.
+        Each text is, once in half a minute: also if services fail and work by turns, as when one task type cannot be
+        read, and claims from others succeed in between. The end of an outage of which nothing was logged is not either.
         """
         if self._since is None:
             self._is_told = False
-        if not self._is_told and (text != self._text or now - self._told_at >= TOLD_AGAIN_AFTER):
-            self._is_told, self._text, self._told_at = True, text, now
-        return self._is_told
+        if now - self._told_at.get(text, -inf) < TOLD_AGAIN_AFTER:
+            return False
+        recent = {each: at for each, at in self._told_at.items() if now - at < TOLD_AGAIN_AFTER}
+        self._is_told, self._told_at = True, {**recent, text: now}
+        return True
 
     def seconds(self, now: float) -> float | None:
         """Returns for how long the backend has not answered; None if it has."""

@@ -1,5 +1,6 @@
 """Inserts the tasks of the schedules that a pool serves: each tick once, however many pools serve its schedule."""
 
+import logging
 import time
 from datetime import datetime
 from typing import Final
@@ -63,11 +64,15 @@ class Ticker:
             try:
                 seconds = await self._turn()
                 self._outage.over(time.monotonic())
-            except FangError as error:
-                self._logger.warning("schedules could not tick and will be tried again: %s", error)
-                seconds = self._outage.failed(time.monotonic())
-            except Exception:
-                self._logger.exception("schedules could not tick and will be tried again")
+            except Exception as error:
+                if self._outage.is_to_tell(time.monotonic(), str(error)):
+                    unexpected = None if isinstance(error, FangError) else error
+                    self._logger.log(
+                        logging.WARNING if unexpected is None else logging.ERROR,
+                        "schedules could not tick and will be tried again: %s",
+                        error,
+                        exc_info=unexpected,
+                    )
                 seconds = self._outage.failed(time.monotonic())
 
     async def _turn(self) -> float:

@@ -41,6 +41,20 @@ def test_one_that_comes_and_goes_is_told_once_in_half_a_minute(
     assert outage.is_to_tell(60.1, "whatever comes in the same outage")
 
 
+def test_of_a_long_outage_each_text_is_told_once_in_half_a_minute(
+    outage: Outage, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts, told = ("refused", "no answer"), []
+    for second in range(90):
+        text = texts[second % 2]
+        if outage.is_to_tell(second, text):
+            told.append((second, text))
+        outage.failed(second)
+    outage.over(90.0, "P")
+    assert told == [(at + n, text) for at in (0, 30, 60) for n, text in enumerate(texts)]
+    assert len(caplog.records) == 1
+
+
 def test_the_pace_of_tries_begins_anew(outage: Outage) -> None:
     for _ in range(20):
         seconds = outage.failed(1.0)
