@@ -34,7 +34,7 @@ from fang_sqlite import SqliteQueue
 from fang_threaded import Queue, Runnable
 from tests.logs import logging_as_it_is
 
-pytest_plugins = ["tests.fixtures", "tests.sqlitefiles", "tests.watchdog"]
+pytest_plugins = ["tests.fixtures", "tests.sqlitefiles", "tests.transports", "tests.watchdog"]
 
 WRITTEN_OF_REDIS = "redis://localhost:6379/0"
 WRITTEN_FILE = "tasks.db"
