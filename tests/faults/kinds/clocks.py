@@ -3,11 +3,13 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final, Literal
 
+from fang_core import Overlap
 from fang_core.backends.scheduling import tick_id
+from fang_core.backends.ticking import READ_AGAIN_AFTER
 from fang_core.flow.limits import settings_of
 from fang_threaded import Queue
 from tests.faults import audit
@@ -34,6 +36,15 @@ SCHEDULE: Final = "each second"
 PERIOD: Final = timedelta(seconds=1)
 
 JUMPS: Final = (HOUR, -HOUR, 0, 10 * DAY, -10 * DAY, 1.5, -0.5, 0)
+
+SHOWN_BY_JUMPS: Final = (
+    *((HOUR, True), (-HOUR, False), (HOUR + 5, True), (0, False)),
+    *((10 * DAY, True), (-10 * DAY, False), (10 * DAY - 3, True)),
+)
+"""How far the clock is ahead, and whether it then shows a time within seconds that it has not shown before."""
+
+WINDOW: Final = timedelta(seconds=20)
+ONCE: Final = "once"
 
 
 @fault("F38", "workers' clocks an hour ahead and an hour behind, others right", also=("I8",), given=GIVEN)
@@ -98,6 +109,77 @@ def jumping_database(trial: Trial) -> None:
             clock.move(seconds)
             _kill_each(trial, trial.fleet.alive)
         clock.move(0)
+
+
+@fault(
+    "F39 of schedules",
+    "the database's clock jumps, an hour and ten days ahead, and back, under schedules of each kind",
+    also=("I8",),
+    given=GIVEN,
+)
+def jumping_schedules(trial: Trial) -> None:
+    """No tick is made twice, or for a time that the clock has jumped over; none is left out once the clock shows it."""
+    clock = trial.lasting.enter_context(wall_clock())
+    with clock.in_environment():
+        server = trial.lasting.enter_context(own_server())
+    trial.move(server.url)
+    audit.use_steady_clock(server.url)
+    trial.start()
+    made_for = {"missed": "all", "missed_within": WINDOW}
+    timings: dict[str, dict[str, Any]] = {
+        "interval": {"every": PERIOD, **made_for},
+        "pattern": {"cron": "* * * * * *"},
+        "jitter": {"cron": "* * * * * *", "jitter": PERIOD / 2, **made_for},
+        **{str(overlap): {"every": PERIOD, "overlap": overlap, "missed": "skip"} for overlap in Overlap},
+    }
+    shown: list[tuple[datetime, datetime]] = []
+    with Queue(trial.url) as queue:
+        began = _now(trial)
+        for name, timing in timings.items():
+            queue.schedules.put(name, _class(trial)(), **timing)
+        queue.schedules.put(ONCE, _class(trial)(), at=began + timedelta(seconds=HOUR / 2))
+
+        def all_tick() -> None:
+            """Until each schedule has made, or left out, a tick of a time that the clock has not shown before."""
+            since, behind = _now(trial), "SELECT count(*) FROM fang.fang_schedules WHERE last_tick < %s AND name <> %s"
+            trial.until(lambda: trial.rows(behind, since, ONCE) == [(0,)], READ_AGAIN_AFTER + LATE_BY_JUMP)
+
+        all_tick()
+        for seconds, is_new in SHOWN_BY_JUMPS:
+            shown.append((began, _now(trial)))
+            clock.move(seconds)
+            began = _now(trial)
+            if is_new:
+                all_tick()
+            else:
+                time.sleep(2)
+        shown.append((began, _now(trial)))
+        for name in (*timings, ONCE):
+            assert queue.schedules.remove(name)
+    trial.settle()
+    clock.move(0)
+    ticks = _ticks_of(trial, [*timings, ONCE])
+    for name, made in ticks.items():
+        assert len(set(made)) == len(made), f"a tick of {name} was made twice"
+        early = [at for at in made if not any(begin - WINDOW <= at <= end for begin, end in shown)]
+        assert name == ONCE or not early, f"{name} made up for ticks that the clock has jumped over: {early}"
+    assert len(ticks[ONCE]) == 1
+    assert_nobody_died(trial)
+
+
+def _now(trial: Trial) -> datetime:
+    now: datetime = trial.rows("SELECT clock_timestamp()")[0][0]
+    return now
+
+
+def _ticks_of(trial: Trial, names: Sequence[str]) -> dict[str, list[datetime]]:
+    """The ticks of schedules that were made, each as often as it was; a tick may be due up to a second later."""
+    ticks: dict[str, list[datetime]] = {name: [] for name in names}
+    for task, due in trial.rows("SELECT task_id, due FROM audit.tasks WHERE was IS NULL"):
+        times = dict.fromkeys((due, due.replace(microsecond=0)))
+        ((name, at),) = [(name, at) for name in names for at in times if tick_id(name, at) == task]
+        ticks[name].append(at)
+    return ticks
 
 
 def _start_with(trial: Trial, clock: WallClock) -> list[Worker]:
