@@ -4,6 +4,8 @@ import json
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+from pydantic_core import from_json
+
 from fang_core.errors import UsageError
 from fang_core.record import Task, as_time
 
@@ -45,7 +47,7 @@ def route_of(task: Task) -> Route:
 
 def _marked(task: Task) -> tuple[str, datetime, Route]:
     try:
-        mark = json.loads((task.headers or {})[MARK])
+        mark = from_json((task.headers or {})[MARK])
         due = as_time(mark["due"])
         task_type, route = str(mark["type"]), Route(str(mark["from"]), str(mark["to"]))
     except (KeyError, TypeError, ValueError):

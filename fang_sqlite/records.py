@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
+import pydantic_core
+
 from fang_core.backends.json_forms import Unreadable
 from fang_core.errors import UnreadablePayload
 from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState, payload_of
@@ -98,8 +100,8 @@ def as_json(value: Any) -> str | None:
 
 
 def from_json(text: str | None) -> Any:
-    """Returns what JSON text stands for. Raises ``ValueError``."""
-    return None if text is None else json.loads(text)
+    """Returns what JSON text stands for. Raises ``ValueError``, also for what is deeper than any payload."""
+    return None if text is None else pydantic_core.from_json(text)
 
 
 def _object_or_none(text: str | None) -> dict[str, Any] | None:
@@ -111,7 +113,7 @@ def _object_or_none(text: str | None) -> dict[str, Any] | None:
 def _object(text: str) -> dict[str, Any]:
     """Returns an object of JSON. Raises one of ``UNREADABLE``."""
     _check_decoded(text)
-    found = json.loads(text)
+    found = from_json(text)
     if not isinstance(found, dict):
         raise TypeError("this is no object of JSON")
     return found
@@ -165,7 +167,7 @@ def task_of(row: tuple[Any, ...]) -> Task:
             _check_decoded(value)  # who changes the task would write another text
         return Task(
             id=task_id,
-            metadata=json.loads(metadata),
+            metadata=from_json(metadata),
             kind=kind,
             task_type=task_type,
             state=TaskState(state),
@@ -178,7 +180,7 @@ def task_of(row: tuple[Any, ...]) -> Task:
             created_at=moment(created_at),
             updated_at=moment(updated_at),
             error_message=error_message,
-            errors=() if errors == "[]" else tuple(json.loads(errors)),
+            errors=() if errors == "[]" else tuple(from_json(errors)),
             pool_id=None if pool_id is None else UUID(bytes=pool_id),
             claimed_at=moment_or_none(claimed_at),
             uniq_hash=uniq_hash,
@@ -334,4 +336,4 @@ def _payload_of(metadata: str, kind: str) -> str:
     beginning = f'{{"type":"{kind}",'
     if metadata.startswith(beginning):
         return "{" + metadata[len(beginning) :]
-    return json.dumps(payload_of(json.loads(metadata)), ensure_ascii=False)
+    return json.dumps(payload_of(from_json(metadata)), ensure_ascii=False)

@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from pydantic_core import from_json
+
 from fang_core.backends.managed import ManagedType
 from fang_core.errors import BackendError
 from fang_core.flow.limits import rules_as_json, rules_from_json
@@ -92,7 +94,7 @@ def _written(value: Any) -> Any:
 
 
 def _fields(text: str | bytes, known: Iterable[str], readers: _Readers) -> dict[str, Any]:
-    written: dict[str, Any] = json.loads(text)
+    written: dict[str, Any] = from_json(text)
     return {
         name: readers[name](written[name]) if name in readers and written[name] is not None else written[name]
         for name in known

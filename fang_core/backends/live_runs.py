@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from pydantic_core import from_json
+
 from fang_core.failure import clean
 from fang_core.monitoring.facts import RunFacts
 from fang_core.record import LiveRun, Task, as_progress, as_time
@@ -31,8 +33,8 @@ def _entry(run: LiveRun) -> list[object]:
 def as_live(text: str | None) -> tuple[LiveRun, ...]:
     """Returns the runs that a pool has written. What another version wrote may be left out."""
     try:
-        entries = json.loads(text or "[]")
-    except (ValueError, RecursionError):
+        entries = from_json(text or "[]")
+    except ValueError:
         return ()
     return tuple(_runs(entries)) if isinstance(entries, list) else ()
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from fang_core.monitoring.figures import NotableRun
-from fang_core.record import as_progress
+from fang_core.record import as_progress, as_time
 
 
 def notable_runs(told: Iterable[tuple[UUID, datetime, Mapping[str, Any]]]) -> list[NotableRun]:
@@ -19,7 +19,9 @@ def notable_runs(told: Iterable[tuple[UUID, datetime, Mapping[str, Any]]]) -> li
 def _runs(pool_id: UUID, now: datetime, runs: Mapping[str, Any]) -> Iterator[NotableRun]:
     for task_id, run in runs.items():
         try:
-            since = datetime.fromisoformat(run["since"])
+            since = as_time(run["since"])
+            if since is None:
+                continue
             place = run.get("hung")
             yield NotableRun(
                 pool_id=pool_id,

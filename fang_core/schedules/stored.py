@@ -4,13 +4,14 @@ All of it is pure: the clock is an argument, and so is the state of the task of 
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import StrEnum
 from itertools import islice
 from typing import Any, Final, NamedTuple, Self, TypeVar
 from zoneinfo import ZoneInfo
+
+from pydantic_core import from_json
 
 from fang_core.errors import UsageError
 from fang_core.record import TaskState, payload_of
@@ -285,8 +286,8 @@ class ScheduleInfo(NamedTuple):
     def payload(self) -> dict[str, Any]:
         """Returns the fields of its tasks; empty if its class decides about them."""
         try:
-            fields = json.loads(self.metadata or "{}")
-        except (ValueError, RecursionError):  # anybody may have written the row
+            fields = from_json(self.metadata or "{}")
+        except ValueError:  # anybody may have written the row
             return {}
         return payload_of(fields)
 

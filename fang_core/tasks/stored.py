@@ -1,10 +1,11 @@
 """Turns the task of a schedule into what its row in the database holds, and back."""
 
-import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
+
+from pydantic_core import from_json
 
 from fang_core.errors import UsageError
 from fang_core.schedules.stored import ScheduleInfo
@@ -50,7 +51,7 @@ def stored_row(info: ScheduleInfo, task_id: UUID) -> NewTask:
     try:  # else the backend refuses each tick, or cannot read the tasks that it makes
         given: Any = {name: values[name] for name in COLUMNS if values.get(name) is not None}
         checked_options(given)
-        is_payload = isinstance(json.loads(info.metadata)["type"], str)
+        is_payload = isinstance(from_json(info.metadata)["type"], str)
     except UsageError as error:
         raise _no_task(info, f" ({error})") from None
     except (ValueError, KeyError, TypeError):

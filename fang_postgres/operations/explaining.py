@@ -14,7 +14,7 @@ from fang_core.record import Task, as_time
 from fang_core.tasks.arguments import checked_id
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.managing import as_type
-from fang_postgres.operations.rows import as_task
+from fang_postgres.operations.rows import as_json, as_task
 from fang_postgres.statement import Operation, Rows
 
 _POOL_FIELDS = 14
@@ -73,14 +73,14 @@ def _as_pool(told: Sequence[Any]) -> PoolFacts:
 
 def _as_run(now: datetime, task: Task, told: Sequence[Any]) -> RunFacts:
     """Returns the holder's report on the task's run: from its record if the run hangs, else from its live runs."""
-    notable, named, entry, is_since_claim = told[_POOL_FIELDS:]
+    notable, named, entry, is_since_claim = told[_POOL_FIELDS:]  # texts of JSON, nested as deeply as anybody likes
     pool = _as_pool(told[:_POOL_FIELDS])
     names_all = bool(is_since_claim) and named is not None and pool.busy == named
     try:
-        run = as_live_run(entry)
+        run = as_live_run(as_json(entry))
     except (TypeError, ValueError, AttributeError, OverflowError):  # there is none, or another version wrote it
         run = None
-    return run_facts(task, now, notable, run, pool.signs.told or timedelta(), names_all=names_all)
+    return run_facts(task, now, as_json(notable), run, pool.signs.told or timedelta(), names_all=names_all)
 
 
 def _as_holders(text: str | None) -> tuple[SlotHolder, ...]:

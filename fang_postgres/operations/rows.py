@@ -1,9 +1,10 @@
 """Reads what statements return, whatever was written into the tables by hand."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
+
+from pydantic_core import from_json
 
 from fang_core.errors import UnreadablePayload
 from fang_core.record import Task, TaskState, as_progress
@@ -31,8 +32,8 @@ def found_task(row: Sequence[Any]) -> Task:
 
 def _from_json(text: str, task_id: UUID) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):  # jsonb holds longer numbers and deeper nesting than Python reads
+        return from_json(text)
+    except ValueError:  # jsonb holds longer numbers and deeper nesting than any payload
         raise UnreadablePayload(f"the row of task {task_id} cannot be read: its JSON is too deep or too long") from None
 
 
@@ -51,8 +52,8 @@ def as_object(text: str | None) -> dict[str, Any]:
 def as_json(text: str | None) -> Any:
     """Returns the value that a JSON text holds; None if there is none, or it cannot be read."""
     try:
-        return json.loads(text or "null")
-    except (ValueError, RecursionError):  # see ``_from_json``
+        return from_json(text or "null")
+    except ValueError:  # see ``_from_json``
         return None
 
 

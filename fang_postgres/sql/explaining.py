@@ -134,11 +134,14 @@ def _ahead(rows: str, when: str) -> str:
 
 _HAS_LANES: Final = f"coalesce({IS_MANAGED}, false) AND t.lane IS NOT NULL"
 
+_LIVE: Final = "CASE WHEN jsonb_typeof(v.runs) = 'array' THEN v.runs END"
+"""The live runs of a pool; the table does not check that they are a list."""
+
 _TEXTS: Final[dict[str, str]] = {
     "holder": f"""(
     SELECT CAST(json_build_array({_POOL},
-      p.runs -> CAST(t.id AS text), jsonb_array_length(v.runs),
-      (SELECT r FROM jsonb_array_elements(v.runs) r WHERE r ->> 0 = CAST(t.id AS text) LIMIT 1),
+      CAST(p.runs -> CAST(t.id AS text) AS text), jsonb_array_length({_LIVE}),
+      (SELECT CAST(r AS text) FROM jsonb_array_elements({_LIVE}) r WHERE r ->> 0 = CAST(t.id AS text) LIMIT 1),
       v.at >= t.claimed_at) AS text)
     FROM {_POOLS}
     WHERE t.state = 'in_progress' AND p.id = t.pool_id)""",

@@ -17,8 +17,8 @@ hearts AS MATERIALIZED
       CASE WHEN p.locks AND NOT pg_is_in_recovery() THEN h.key IS NOT NULL END, h.quiet,
       extract(epoch FROM clock_timestamp() - v.at), p.beats, v.busy, v.waiting,
       t.kind = ANY (p.kinds), t.kind = ANY (p.isolated_kinds),
-      p.runs -> CAST(t.id AS text), jsonb_array_length(v.runs),
-      (SELECT r FROM jsonb_array_elements(v.runs) r WHERE r ->> 0 = CAST(t.id AS text) LIMIT 1),
+      CAST(p.runs -> CAST(t.id AS text) AS text), jsonb_array_length(CASE WHEN jsonb_typeof(v.runs) = 'array' THEN v.runs END),
+      (SELECT CAST(r AS text) FROM jsonb_array_elements(CASE WHEN jsonb_typeof(v.runs) = 'array' THEN v.runs END) r WHERE r ->> 0 = CAST(t.id AS text) LIMIT 1),
       v.at >= t.claimed_at) AS text)
     FROM "fang".fang_pools p LEFT JOIN "fang".fang_live v ON v.pool_id = p.id
     LEFT JOIN LATERAL (SELECT hearts.key, hearts.quiet FROM hearts

@@ -4,7 +4,6 @@ The rows come one by one, also those that do not match, so that who walks can st
 with another call. A walk through ended tasks merges those of all types, each of which an index has in its order.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +21,7 @@ from fang_core.tasks.selecting.walks import LEAST_ID, MOST_ID, Walk, foreign_ids
 from fang_core.words.moments import EARLIEST, LATEST
 from fang_sqlite.connections.transaction import Transaction
 from fang_sqlite.reading.filters import where
-from fang_sqlite.records import micros, moment
+from fang_sqlite.records import from_json, micros, moment
 from fang_sqlite.schema import DUE, ENDED
 
 MOST_MERGED: Final = 200
@@ -108,7 +107,7 @@ class Walking:
 
     def _has_payload(self, metadata: str | None) -> bool:
         try:
-            return metadata is not None and contains(json.loads(metadata), self.which.payload)
+            return metadata is not None and contains(from_json(metadata), self.which.payload)
         except ValueError:  # the row was edited by hand
             return False
 

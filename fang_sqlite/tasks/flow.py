@@ -19,7 +19,7 @@ from fang_core.logs import SafeLogger
 from fang_core.record import HIGHEST_PRIORITY, Task
 from fang_core.tasks.managing import LimitChange, Pause
 from fang_sqlite.connections.transaction import Transaction
-from fang_sqlite.records import UNREADABLE, micros, names_of, unreadable
+from fang_sqlite.records import UNREADABLE, from_json, micros, names_of, unreadable
 from fang_sqlite.schema import DUE
 
 _LOGGER: Final = SafeLogger("fang_sqlite")
@@ -213,7 +213,7 @@ def adopt(tx: Transaction, task_types: Iterable[str], limit: int) -> bool:
 def _place_of(text: str) -> _Place:
     """Returns the place up to which tasks have a lane: the first of all if another program has written another text."""
     try:
-        priority, scheduled_at, id_ = json.loads(text)
+        priority, scheduled_at, id_ = from_json(text)
         return int(priority), int(scheduled_at), bytes.fromhex(id_)
     except UNREADABLE:
         return _START

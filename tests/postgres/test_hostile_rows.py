@@ -2,9 +2,7 @@
 
 import json
 import logging
-import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -87,18 +85,16 @@ def test_payloads_that_do_not_fit_are_failures_that_name_the_field(
         assert "gone" not in message
 
 
-# From 3.13 on, Python reads what is nested as deeply as Postgres holds.
-READABLE = ["[" * 3_000 + "]" * 3_000] if sys.version_info >= (3, 13) else []
-
-
-@pytest.mark.parametrize("field", ["[" * 3_000 + "]" * 3_000, "9" * 5_000, "1e130000"], ids=["deep", "long", "large"])
+@pytest.mark.parametrize(
+    "field",
+    ["[" * 300 + "]" * 300, "[" * 3_000 + "]" * 3_000, "9" * 5_000, "1e130000"],
+    ids=["deep", "deeper", "long", "large"],
+)
 def test_json_that_python_does_not_read(backend: Backend, sql: psycopg.Connection[Any], field: str) -> None:
     metadata = f'{{"type": "{backend.note.task_config["kind"]}", "n": {field}}}'
     task_id = put(sql, metadata, **ONCE)
-    with (
-        nullcontext() if field in READABLE else pytest.raises(UnreadablePayload, match=f"task {task_id} cannot be read")
-    ):
-        assert backend.call(backend.queue.find_task_by_id, task_id).id == task_id
+    with pytest.raises(UnreadablePayload, match=f"task {task_id} cannot be read"):
+        backend.call(backend.queue.find_task_by_id, task_id)
     runs_innocents(backend, hostile=1)
     state, message, _ = state_of(sql, task_id)
     assert (state, message[: len(FAILURE)]) == ("failed", FAILURE)

@@ -25,9 +25,12 @@ TYPE: Final = "hostile type"
 TIMES: Final = ("infinity", "-infinity", "294276-12-31 00:00:00+00", "4713-01-01 00:00:00+00 BC")
 SPANS: Final = ("178000000 years", "-178000000 years", "10000000 days")
 DEEP: Final = "[" * 3_000 + "]" * 3_000
+LESS_DEEP: Final = "[" * 700 + "]" * 700
+"""What json.loads reads in every version of Python, and functions that walk through it do not."""
 LONG: Final = "9" * 5_000
 JSON: Final = (
     f'{{"a": {DEEP}}}',
+    f'{{"a": {LESS_DEEP}}}',
     f'{{"a": {LONG}}}',
     "null",
     "[]",
@@ -56,10 +59,15 @@ SOUND: Final = (
 HOSTILE: Final[dict[str, tuple[str, ...]]] = {
     **{f"fang_tasks.{column}": TIMES for column in ("claimed_at", "expires_at")},
     "fang_tasks.timeout": SPANS,
-    "fang_tasks.errors": ("[null, 1, {}]", f'[{{"number": {DEEP}, "error": {DEEP}, "time": "infinity"}}]', f"[{LONG}]"),
+    "fang_tasks.errors": (
+        "[null, 1, {}]",
+        f'[{{"number": {DEEP}, "error": {DEEP}, "time": "infinity"}}]',
+        f'[{{"number": 1, "error": {LESS_DEEP}}}]',
+        f"[{LONG}]",
+    ),
     "fang_tasks.headers": (*JSON, '{"a": null, "b": [1]}'),
     "fang_tasks.cancel_request": (*JSON, f'{{"by": {DEEP}, "at": "infinity", "reason": {LONG}}}'),
-    "fang_tasks.metadata": (f'{{"type": "{KIND}", "a": {DEEP}}}', f'{{"type": "{KIND}", "a": {LONG}}}'),
+    "fang_tasks.metadata": tuple(f'{{"type": "{KIND}", "a": {value}}}' for value in (DEEP, LESS_DEEP, LONG)),
     "fang_tasks.error_message": ("\u202e\u2028<script>", "x" * 1_000_000),
     "fang_tasks.max_retries": ("2147483647",),
     "fang_tasks.attempt": ("9223372036854775807",),
@@ -80,7 +88,9 @@ HOSTILE: Final[dict[str, tuple[str, ...]]] = {
     "fang_pools.runs": (
         *JSON,
         f'{{"{TASK}": {{"kind": "k", "claimed_at": "infinity", "attempt": 1e400}}}}',
-        f'{{"{TASK}": {{"kind": "k", "since": "9999-12-31T23:59:59-14:00", "attempt": 1, "hung": {DEEP}}}}}',
+        f'{{"{TASK}": {{"kind": "k", "since": "9999-12-31T23:59:59-14:00", "attempt": 1, "hung": "x"}}}}',
+        f'{{"{TASK}": {{"kind": "k", "since": "2026-01-01T00:00:00Z", "attempt": 1, "hung": {DEEP}}}}}',
+        f'{{"{TASK}": {{"kind": "k", "since": "2026-01-01T00:00:00Z", "attempt": 1, "hung": {LESS_DEEP}}}}}',
     ),
     "fang_live.at": TIMES,
     "fang_live.busy": ("-2147483648", "2147483647"),
@@ -281,6 +291,26 @@ def test_commands_show_the_rows_that_can_be_read(
             assert document.returncode in fine(words, group), (words, document.stderr)
             if document.stdout:
                 json.loads(document.stdout, parse_constant=refuse)
+
+
+@pytest.mark.usefixtures("queue_of_commands")
+@pytest.mark.parametrize("column", ["fang_pools.runs", "fang_live.runs"])
+async def test_a_task_is_explained_whatever_its_holder_has_told(
+    sql: psycopg.Connection[Any], url: str, column: str
+) -> None:
+    table, name = column.split(".")
+    async with AsyncQueue(url) as queue, page_of(queue) as browser:
+        for value in HOSTILE[column]:
+            sql.execute(
+                SQL("UPDATE {} SET {} = CAST({} AS jsonb) WHERE {} = {}").format(
+                    Identifier(table), Identifier(name), Literal(value), Identifier(KEYS[table]), Literal(POOL)
+                )
+            )
+            for words in (["why", TASK], ["why", TASK, "--json"]):
+                told = fang(*words, "--database-url", url)
+                assert (told.returncode, told.stderr) == (0, ""), (words, value[:100])
+            answer = await browser.get(f"/tasks/{TASK}")
+            assert answer.status_code == 200, (value[:100], answer.text[:2_000])
 
 
 def fine(words: Sequence[str], group: tuple[str, ...]) -> tuple[int, ...]:

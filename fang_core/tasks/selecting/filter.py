@@ -8,6 +8,8 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
+from pydantic_core import from_json
+
 from fang_core.errors import UsageError
 from fang_core.record import Task, TaskState
 from fang_core.tasks.arguments import checked_headers, checked_id, checked_moment
@@ -182,7 +184,7 @@ def _payload(values: Any) -> dict[str, Any] | None:
         raise UsageError("TaskFilter: payload must be a dict that names at least one field")
     try:
         text = json.dumps(dict(values), allow_nan=False, ensure_ascii=False)
-        read: dict[str, Any] = json.loads(text)  # a copy, as the backend reads it
+        read: dict[str, Any] = from_json(text)  # a copy, as the backend reads it; no payload is nested more deeply
     except (TypeError, ValueError, RecursionError):
         raise UsageError(
             "TaskFilter: payload must be what JSON can hold: dicts, lists, str, int, float, bool"

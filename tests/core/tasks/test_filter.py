@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from functools import reduce
 from threading import Thread
 from typing import Any
 from uuid import UUID
@@ -60,6 +61,7 @@ BAD: list[dict[str, Any]] = [
     {"payload": {"a": {"b": object()}}},
     {"payload": {"a": ["x\0"]}},
     {"payload": {"a": "lone \ud800"}},
+    {"payload": {"a": reduce(lambda inner, _: [inner], range(1_200), [])}},
     {"kinds": "lone \ud800"},
     {"task_types": ["lone \ud800"]},
     {"payload": {"a": "x" * 9_000}},
