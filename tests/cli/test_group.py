@@ -248,7 +248,8 @@ def test_an_output_that_cannot_be_written_is_one_line(arguments: list[str], buff
 
 @pytest.mark.parametrize("arguments", [["--help"], ["schedules", "--help"], ["status"], ["status", "--json"]])
 def test_an_output_that_nobody_reads_ends_the_command_as_sigpipe_would(tmp_path: Path, arguments: list[str]) -> None:
-    SqliteQueue(tmp_path / "tasks.db").insert_task(Failing())
+    with SqliteQueue(tmp_path / "tasks.db") as queue:
+        queue.insert_task(Failing())
     env = os.environ | {"FANG_DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db"}
     reading, writing = os.pipe()
     os.close(reading)
@@ -260,8 +261,8 @@ def test_an_output_that_nobody_reads_ends_the_command_as_sigpipe_would(tmp_path:
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_characters_that_the_output_cannot_hold_are_written_as_escapes(tmp_path: Path, encoding: str) -> None:
-    queue = SqliteQueue(tmp_path / "tasks.db")
-    queue.fail_task(queue.insert_task(Failing()), "no \u65e5\u672c here")
+    with SqliteQueue(tmp_path / "tasks.db") as queue:
+        queue.fail_task(queue.insert_task(Failing()), "no \u65e5\u672c here")
     command = [sys.executable, "-m", "fang_cli", "tasks", "list", "--database-url", f"sqlite:///{tmp_path}/tasks.db"]
     env = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": "300"}
     done = subprocess.run(command, capture_output=True, check=False, env=env)
