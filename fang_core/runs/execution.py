@@ -1,7 +1,7 @@
 """Runs a claimed task and returns its result: both workers and ``testing.perform`` use an ``Execution``."""
 
 import types
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from fang_core.lifecycle import SUCCESS, Result, result_of
 from fang_core.runs.interrupt import Interrupted, is_only
 from fang_core.runs.interrupted import result_of_interrupted, result_of_interruption
 from fang_core.runs.isolation import Isolates
+from fang_core.runs.returned import refuse_undone
 from fang_core.runs.run import CURRENT_RUN, Run
 from fang_core.tasks.middleware import Middleware, run_inside, run_inside_async
 from fang_core.tasks.payloads.codec import decode
@@ -60,7 +61,9 @@ class Execution:
             if (cls.__fang_isolated__ or run.isolated) and self._isolates is not None:
                 run.isolated = True
                 return self._isolates.settle(cls, run.task.kind, self._isolates.get().perform(run, cls))
-            self._begin(run, cls)
+            _, returned = self._begin(run, cls)
+            if returned is not None:
+                refuse_undone(returned)
         except self._catches as error:
             return self._result_of(run, error)
         finally:
@@ -84,11 +87,13 @@ class Execution:
             context, coroutine = self._begin(run, cls)
             try:
                 waiting_for = context.run(coroutine.send, None)
-            except StopIteration:
-                pass  # it never suspended
+            except StopIteration as end:  # it never suspended
+                returned = end.value
             else:
                 self._on_suspended()
-                await _resume(coroutine, context, waiting_for)
+                returned = await _resume(coroutine, context, waiting_for)
+            if returned is not None:
+                refuse_undone(returned)
         except self._catches as error:
             return self._result_of(run, error)
         finally:
@@ -101,15 +106,18 @@ class Execution:
         return result_of_interruption(run, error, self._module_of(run.task.kind))
 
     def _begin(self, run: Run, cls: type[BaseRunnable]) -> tuple[Context, Any]:
-        """Calls ``run`` of the task in its context, and returns both: for an asyncio task, the coroutine."""
+        """Calls ``run`` of the task in its context. Returns the context, and what it returned: of an async one, the
+        coroutine."""
         task: Any = decode(cls, run.task.payload)
         context = copy_context()
         context.run(CURRENT_RUN.set, run)
         inner = cls.__fang_options__.middleware
         if inner or self._middleware:
             middleware = self._middleware + inner
-            wrapped = run_inside_async if cls.__fang_mode__ == "async" else run_inside
-            return context, context.run(wrapped, middleware, run, partial(task.run, self._queue))
+            call = partial(task.run, self._queue)
+            if cls.__fang_mode__ == "async":
+                return context, context.run(run_inside_async, middleware, run, partial(_awaited, call))
+            return context, context.run(run_inside, middleware, run, partial(_called, call))
         return context, context.run(task.run, self._queue)
 
     def _result_of(self, run: Run, error: BaseException) -> Result:
@@ -129,8 +137,17 @@ class Execution:
             return ""
 
 
+def _called(call: Callable[[], object]) -> None:
+    """Calls a run inside its middleware, which sees what is wrong with what it returns."""
+    refuse_undone(call())
+
+
+async def _awaited(call: Callable[[], Awaitable[object]]) -> None:
+    refuse_undone(await call())
+
+
 @types.coroutine
-def _resume(coroutine: Coroutine[Any, Any, None], context: Context, waiting_for: Any) -> Generator[Any, Any, None]:
+def _resume(coroutine: Coroutine[Any, Any, Any], context: Context, waiting_for: Any) -> Generator[Any, Any, Any]:
     """Drives a coroutine that has suspended once already, every step of it inside its context."""
     while True:
         try:
@@ -145,5 +162,5 @@ def _resume(coroutine: Coroutine[Any, Any, None], context: Context, waiting_for:
             step = coroutine.send
         try:
             waiting_for = context.run(step, value)
-        except StopIteration:
-            return
+        except StopIteration as end:
+            return end.value

@@ -4,7 +4,8 @@ import asyncio
 import itertools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from fang_core.runs.run import Run
 from fang_core.tasks.runnable import BaseRunnable
 
 LEFT: ContextVar[str] = ContextVar("left", default="nothing")
-Does = Callable[[], None]
+Does = Callable[[], object]
 DOES: dict[str, Does] = {}
 NOW = datetime(2024, 2, 29, 12, 0, tzinfo=UTC)
 
@@ -31,29 +32,30 @@ class Plain(Runnable):
     task_config = TaskConfig(kind="execution.Plain")
     what: Literal["act"] = "act"
 
-    def run(self, queue: Any) -> None:
-        DOES["act"]()
+    def run(self, queue: Any) -> Any:
         assert queue == "the queue"
+        return DOES["act"]()
 
 
 class Suspends(AsyncRunnable):
     task_config = TaskConfig(kind="execution.Suspends")
     what: Literal["act"] = "act"
 
-    async def run(self, queue: Any) -> None:
+    async def run(self, queue: Any) -> Any:
         await asyncio.sleep(0)
-        DOES["act"]()
+        done = DOES["act"]()
         assert queue == "the queue"
         await asyncio.sleep(0)
+        return done
 
 
 class Straight(AsyncRunnable):
     task_config = TaskConfig(kind="execution.Straight")
     what: Literal["act"] = "act"
 
-    async def run(self, queue: Any) -> None:
-        DOES["act"]()
+    async def run(self, queue: Any) -> Any:
         assert queue == "the queue"
+        return DOES["act"]()
 
 
 KINDS: dict[str, type[BaseRunnable]] = {"plain": Plain, "suspends": Suspends, "straight": Straight}
@@ -117,6 +119,46 @@ def test_what_a_run_says_is_its_result(run: Run) -> None:
     snooze = Snooze(datetime.resolution)
     DOES["act"] = raising(snooze)
     assert perform(execution(), run) == Snoozed(datetime.resolution)
+
+
+async def asleep() -> None:
+    await asyncio.sleep(0)
+
+
+def two() -> Iterator[int]:
+    yield from (1, 2)
+
+
+async def each() -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("middleware", [[], [lambda _: nullcontext()]], ids=["alone", "inside"])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (asleep, "run returned a coroutine that nobody has awaited, so its code has not run: await it"),
+        (two, "run returned a generator, so its code has not run: it must not yield"),
+        (each, "run returned a generator, so its code has not run: it must not yield"),
+        (lambda: Snooze(datetime.resolution), "run returned Snooze: raise it"),
+        (lambda: RetryAfter(datetime.resolution), "run returned RetryAfter: raise it"),
+        (lambda: Cancel("no"), "run returned Cancel: raise it"),
+    ],
+    ids=["coroutine", "generator", "async generator", "Snooze", "RetryAfter", "Cancel"],
+)
+def test_a_run_that_returns_what_it_should_do_has_failed(
+    run: Run, make: Callable[[], object], message: str, middleware: list[Any]
+) -> None:
+    DOES["act"] = make
+    result = perform(execution(middleware=middleware), run)
+    assert isinstance(result, Failure)
+    assert result.error.message == f"UsageError: {message}"
+
+
+@pytest.mark.parametrize("value", [5, "text", [1], ValueError("no"), object()], ids=lambda value: type(value).__name__)
+def test_what_else_a_run_returns_is_ignored(run: Run, value: object) -> None:
+    DOES["act"] = lambda: value
+    assert perform(execution(), run) == SUCCESS
 
 
 def test_what_is_not_to_be_caught_leaves_a_run_that_is_over(run: Run) -> None:
@@ -244,7 +286,7 @@ async def test_a_cancellation_reaches_the_run_in_its_context() -> None:
     class Waits(AsyncRunnable):
         task_config = TaskConfig(kind="execution.Waits")
 
-        async def run(self, queue: Any) -> None:
+        async def run(self, queue: Any) -> Any:
             entered.set()
             try:
                 await asyncio.Event().wait()

@@ -129,6 +129,12 @@ MUTANTS: Final = (
         r"DID NOT RAISE",
     ),
     Mutant(
+        "a run that returns a coroutine, which nobody runs, has succeeded",
+        [Edit("fang_core/runs/returned.py", "case Coroutine():", "case Coroutine() if False:")],
+        InTest("tests/core/runs/test_execution.py::test_a_run_that_returns_what_it_should_do_has_failed"),
+        r"assert False",
+    ),
+    Mutant(
         "a validator may change a value without a declared type again in the run",
         [
             Edit(
