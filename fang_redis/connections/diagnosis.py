@@ -142,7 +142,9 @@ def not_connected(error: BaseException, server: Server) -> BackendError:
         return NotConnected(f"Redis at {where} reads its data, and answers when it has: {text}")
     if _NO_DATABASE.search(text):
         return AccessRefused(f"Redis at {where} has no database {server.database}: {_OTHER_DATABASE}: {text}")
-    if isinstance(error, AuthenticationError) or word_of(error) in ("NOPERM", "NOAUTH", "WRONGPASS"):
+    if word_of(error) == "NOPERM":
+        return refused(error)
+    if isinstance(error, AuthenticationError) or word_of(error) in ("NOAUTH", "WRONGPASS"):
         return AccessRefused(f"Redis at {where} {_REFUSES}: {text}")
     if isinstance(error, RedisError) and _UNKNOWN.search(text):
         return BackendError(f"the server at {where} is too old: a queue needs Redis 6.2 or Valkey 7.2: {text}")

@@ -1,43 +1,26 @@
 """What is said of a server before a queue uses it, on real ones; and what they refuse, as it is told."""
 
 import logging
-import re
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from redis.exceptions import ResponseError
 
-from fang_core import Runnable
-from fang_core.driving import drive
 from fang_core.errors import AccessRefused, BackendError, NotConnected, ReadOnlyServer, SchemaError
-from fang_core.liveness import BeatRequest
-from fang_redis import RedisQueue
 from fang_redis.connections.checking import check, facts_of, problem_of, version_of
 from fang_redis.connections.connecting import server_of
 from fang_redis.connections.diagnosis import refused
 from fang_redis.connections.links import Links
-from fang_redis.connections.own import ThreadedConnection
 from fang_redis.connections.runner import Runner
 from fang_redis.connections.sending import Sending
 from fang_redis.layout import Keys
 from fang_redis.operations import Operation, Verb
-from fang_redis.pools.heart import RedisHeart
 from tests.patience import PATIENT
 from tests.redisserver import ALWAYS, EVERY_SECOND, RedisServer, replicated, wait_for
 
 SENDING = Sending(Keys("fang"))
-PAGE = Path(__file__).parents[2] / "docs" / "redis.md"
-(DOCUMENTED,) = re.findall(r"ACL SETUSER fang on >PASSWORD ((?:.+\n)+?)\n", PAGE.read_text("utf-8"))
-RIGHTS = [word for word in DOCUMENTED.split() if word != "+config|get"]
-"""What a queue needs, by the page; it says what is not known without the last one."""
-
-
-class Marked(Runnable):
-    def run(self, queue: Any) -> None: ...
 
 
 @pytest.fixture
@@ -135,36 +118,6 @@ def test_keys_of_another_layout_are_refused(server: RedisServer) -> None:
         client.hset("{fang}:meta", "layout", "2")
     with pytest.raises(SchemaError, match="have layout 2, and this version of Fang knows 1"):
         checked(server.url)
-
-
-def test_a_user_with_few_rights_can_do_all(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "fang_redis")
-    with server.client() as client:
-        client.execute_command("ACL", "SETUSER", "app", "on", ">pass", *RIGHTS)
-        url = server.url.replace("//", "//app:pass@")
-        checked(url)
-        assert "this user may not see how often" in caplog.text
-        with RedisQueue(url, replicas=0) as queue:
-            queue.insert_tasks([Marked(), Marked()])
-            assert queue.fetch_and_touch_task() is not None
-            queue.schedules.list()
-            queue.stats()
-            queue.remove_all_tasks()
-        server_ = server_of(url)
-        heart = RedisHeart(SENDING.keys, lambda: ThreadedConnection.connected(server_, 5), locks=True)
-        assert not drive(heart.beat(BeatRequest(uuid4()))).registered
-        assert drive(heart.rescue_orphans(3)) == []
-        drive(heart.close())
-        client.execute_command("ACL", "SETUSER", "app", "-info")
-        with pytest.raises(AccessRefused, match=r"lacks a right that a queue needs.*docs/redis.md"):
-            checked(server.url.replace("//", "//app:pass@"))
-        client.execute_command("ACL", "SETUSER", "app", "+info", "-time")  # which only scripts call
-        with pytest.raises(AccessRefused, match="lacks a right"):
-            checked(server.url.replace("//", "//app:pass@"))
-        client.execute_command("ACL", "SETUSER", "app", "+time", "resetkeys", "~other:*")
-        with pytest.raises(AccessRefused, match="lacks a right"):
-            checked(server.url.replace("//", "//app:pass@"))
-    assert "pass@" not in caplog.text
 
 
 @pytest.mark.parametrize(
