@@ -75,7 +75,7 @@ def test_sentry(runs: Runs) -> None:
 
 def test_flask_before_and_after_a_fork(runs: Runs) -> None:
     program = """
-        import importlib.util, os, shop
+        import importlib.util, os, shop, signal
 
         def config():
             spec = importlib.util.spec_from_file_location("config", "gunicorn.conf.py")
@@ -101,6 +101,9 @@ def test_flask_before_and_after_a_fork(runs: Runs) -> None:
                 assert session() != parents
                 hooks.post_worker_init(None)
                 assert shop.app.test_client().post("/orders").status_code == 201
+                hooks.worker_int(None)
+                for number in (signal.SIGINT, signal.SIGQUIT):
+                    signal.raise_signal(number)  # gunicorn's, after that of the terminal
                 hooks.worker_exit(None, None)
                 code = 0
             finally:
