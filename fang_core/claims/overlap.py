@@ -8,6 +8,9 @@ tasks of the last one are handed out, for the workers that have just got them.
 If workers are busy nevertheless when the answer comes, the tasks that would wait for them go back at once. Then it
 takes twice as many answers before the pool tries again, and one fewer for each time that it works.
 
+A task that goes back has cost work, and a start of a rate. So few may: once some have, one in ``SHARE`` of those that
+the pool claims. Claims of single tasks allow no large one to go back: what they prove is little beside what that costs.
+
 It is pure: times are seconds of one monotonic clock.
 """
 
@@ -21,6 +24,9 @@ most."""
 PROOFS: Final = 4
 """How many answers in a row must have found all former runs ended, at least."""
 
+SHARE: Final = 32
+"""One in so many tasks may go back: a rate that is used up loses 3 %."""
+
 
 class Overlap:
     """Holds what one pool has seen of its claims from types that count their tasks, and of the runs meanwhile."""
@@ -30,6 +36,7 @@ class Overlap:
         self._until = -inf  # when their runs are taken to have ended; from then on one can see if they have
         self._proofs = 0
         self._needed = PROOFS
+        self._credit = inf  # how many tasks may go back now; as many as one claim has, before any has gone back
 
     def answered(
         self, *, asked: int, brought: int, idle_workers: int, seconds: float, run_seconds: float, mono: float
@@ -38,16 +45,19 @@ class Overlap:
 
         Returns whether the next claim may be sent before the tasks of this one have run.
         """
+        self._credit = max(self._credit, min(brought, self._credit + brought / SHARE))
         if brought > idle_workers:
             self._proofs, self._needed = 0, 2 * self._needed
+            self._credit = (brought if self._credit == inf else self._credit) - (brought - idle_workers)
         elif idle_workers < self._idle:
             self._proofs = 0
         elif brought:
             self._proofs += 1
-            if self._proofs > self._needed > PROOFS:
+            if self._needed > PROOFS and self._until > -inf:
                 self._needed -= 1
         self._idle = idle_workers
-        overlaps = self._proofs >= self._needed and brought == asked and run_seconds * FASTER <= seconds
+        is_proved = self._proofs >= self._needed and self._credit >= brought
+        overlaps = is_proved and brought == asked and run_seconds * FASTER <= seconds
         self._until = mono + seconds if overlaps else -inf
         return overlaps
 

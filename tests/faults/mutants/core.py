@@ -455,6 +455,12 @@ MUTANTS: Final = (
         r"assert \[\] == \[",
     ),
     Mutant(
+        "a claim that is sent before runs end may go back however often one has: a rate loses a tenth of its starts",
+        [Edit("fang_core/claims/overlap.py", " and self._credit >= brought", "")],
+        InTest("tests/core/claims/test_overlap.py::test_few_tasks_go_back_whatever_runs_do"),
+        r"assert 20 <= \(10 \+ ",
+    ),
+    Mutant(
         "claims bring a quarter of what was asked for as long as each key has one waiting task",
         [Edit("fang_core/claims/claiming.py", "quantum=self.lanes.quantum(task_type),", "")],
         InTest(
