@@ -156,9 +156,20 @@ _INVISIBLE: Final = "\N{ZERO WIDTH SPACE}\N{WORD JOINER}\N{ZERO WIDTH NO-BREAK S
 """What is never part of a word; a zero-width joiner is, in some languages."""
 
 
+def working_directory() -> Path:
+    """Returns the working directory. Raises ``UsageError`` if it is gone, as a deploy may remove an old release."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the working directory has been removed: change into one that is there") from None
+
+
 def _table() -> tuple[Path, dict[str, Any]]:
     """Returns the nearest file that has settings, and these; an empty dict if there is none."""
-    here = Path.cwd()
+    try:
+        here = working_directory()
+    except UsageError:  # which commands that only look at the database can do without
+        return Path(_FILE), {}
     for folder in (here, *here.parents):
         file = folder / _FILE
         try:

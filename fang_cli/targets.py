@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeGuard
 import click
 
 from fang_cli.ending import Ended, check_ended, insisting
-from fang_cli.settings import URL_VARIABLE, named_database_url
+from fang_cli.settings import URL_VARIABLE, named_database_url, working_directory
 from fang_core.errors import FangError, UsageError
 from fang_core.failure import text_of
 from fang_core.interpreter.places import own_place
@@ -83,7 +83,7 @@ def _prepare() -> None:
 
     The environment's own URL stays: it may be set for the application, and differ from the command's.
     """
-    sys.path.insert(0, str(Path.cwd()))
+    sys.path.insert(0, str(working_directory()))
     url: str | None = os.environ.get(URL_VARIABLE, "").strip()
     if not url:
         context = click.get_current_context(silent=True)

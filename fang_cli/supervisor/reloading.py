@@ -11,6 +11,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Final, Self
 
+from fang_cli.settings import working_directory
 from fang_core.errors import MissingExtra, UsageError
 from fang_core.logs import SafeLogger
 
@@ -38,7 +39,7 @@ def directories_of(pools: Sequence[str]) -> list[Path]:
 
     It imports none of them. Those in an environment's ``site-packages`` are left out.
     """
-    here = Path.cwd()
+    here = working_directory()
     found = [here]
     for name in sorted({pool.partition(":")[0].partition(".")[0] for pool in pools}):
         spec = PathFinder.find_spec(name, [str(here), *sys.path])

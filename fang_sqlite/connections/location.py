@@ -37,7 +37,10 @@ def path_of(given: str | os.PathLike[str]) -> Path:
         raise UsageError(f"give the path of a file or sqlite:///path, not a URL that begins with {other[0]:.40}")
     if text in {"", ":memory:"}:
         raise UsageError("a database in memory is gone with its process: give a file, or use MemoryQueue")
-    path = Path(text).absolute()
+    try:
+        path = Path(text).absolute()
+    except FileNotFoundError:
+        raise UsageError(f"{text!r:.100} is relative to the working directory, which has been removed") from None
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 

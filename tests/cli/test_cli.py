@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from fang_postgres.names import HEAD
+from tests.cli import invoking
 from tests.forking import run
 from tests.patience import PATIENT
 from tests.postgres.migrations.catalogs import IMPORTS
@@ -102,6 +103,40 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
 
 
 # Demo -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["worker", "app.tasks:pool"], "fang: the working directory has been removed: change into one that is there"),
+        (["insert", "Mail", "--app", "app.tasks"], "fang: the working directory has been removed: change into"),
+        (["status", "--database-url", "sqlite:///a.db"], "fang: 'a.db' is relative to the working directory, which"),
+        (["tasks", "list"], "fang: no database: "),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_working_directory_that_a_deploy_has_removed(
+    arguments: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = tmp_path / "release"
+    release.mkdir()
+    monkeypatch.chdir(release)
+    release.rmdir()
+    result = invoking.fang(*arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(line)
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_database_is_asked_though_the_working_directory_has_been_removed(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = tmp_path / "release"
+    release.mkdir()
+    monkeypatch.chdir(release)
+    release.rmdir()
+    result = invoking.fang("tasks", "list", FANG_DATABASE_URL=database_url)
+    assert result.returncode == 78, "it has no tables"
 
 
 def test_demo_proves_its_results() -> None:
