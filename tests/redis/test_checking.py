@@ -18,7 +18,7 @@ from fang_redis.connections.sending import Sending
 from fang_redis.layout import Keys
 from fang_redis.operations import Operation, Verb
 from tests.patience import PATIENT
-from tests.redisserver import ALWAYS, EVERY_SECOND, RedisServer, replicated, wait_for
+from tests.redisserver import ALWAYS, EVERY_SECOND, RedisServer, is_older_than_7, replicated, wait_for
 
 SENDING = Sending(Keys("fang"))
 
@@ -190,6 +190,8 @@ def test_a_script_that_runs_for_long_and_its_end_by_hand_are_said(server: RedisS
 
 
 def test_a_server_that_reads_its_data_is_waited_for() -> None:
+    if is_older_than_7():
+        pytest.skip("nothing makes this server read its data slowly")
     slow = {"key-load-delay": "500", "loading-process-events-interval-bytes": "1024"}
     with RedisServer(slow) as server:
         with server.client() as client, client.pipeline(transaction=False) as pipeline:

@@ -10,8 +10,7 @@ from fang_core.errors import AccessRefused
 from fang_redis import AsyncRedisQueue, RedisQueue
 from tests.cli.invoking import fang
 from tests.cli.test_worker import Process
-from tests.ports import free_port
-from tests.redisserver import RedisServer
+from tests.redisserver import RedisServer, of_a_cluster
 
 POOLS = """
 from fang_async import AsyncWorkerPool
@@ -23,12 +22,11 @@ threaded, asynchronous = WorkerPool(RedisQueue({url!r})), AsyncWorkerPool(AsyncR
 
 
 @pytest.mark.parametrize(
-    ("settings", "number"), [({"databases": "3"}, 3), ({"cluster-enabled": "yes"}, 1)], ids=["beyond", "cluster"]
+    ("settings", "number"), [({"databases": "3"}, 3), (of_a_cluster(), 1)], ids=["beyond", "cluster"]
 )
 async def test_a_database_that_the_server_does_not_have(settings: dict[str, str], number: int, tmp_path: Path) -> None:
     says = f"has no database {number}: a node of a Cluster has number 0 alone, .* give the URL one of these"
-    more = {"cluster-port": str(free_port())} if "cluster-enabled" in settings else {}
-    with RedisServer({**settings, **more}, tcp=True) as server:
+    with RedisServer(settings, tcp=True) as server:
         url = server.url.removesuffix("0") + str(number)
         with pytest.raises(AccessRefused, match=says):
             RedisQueue(url).open()

@@ -61,7 +61,8 @@ def test_the_user_of_the_page_can_do_all_that_a_queue_and_a_pool_do(
         work(backend)
     finally:
         backend.close()
-    assert admin.execute_command("ACL", "LOG") == []  # what was denied, also where a script goes on
+    denied = admin.execute_command("ACL", "LOG")  # also where a script goes on
+    assert [each for each in denied if each["object"] != "client"] == []  # with which redis-py tells its version
 
 
 def work(backend: Backend) -> None:
@@ -164,5 +165,5 @@ def test_without_a_look_at_the_settings_a_queue_says_what_it_does_not_know(
     server: RedisServer, admin: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "fang_redis")
-    with RedisQueue(login(admin, server, "fang", "-config|get")):
+    with RedisQueue(login(admin, server, "fang", "-config")):
         assert "this user may not see how often" in caplog.text

