@@ -114,7 +114,7 @@ def _sent_as_text(element: Any, **_: Any) -> Any:
         if isinstance(element.type, Text):
             return _out_of_ascii(sent)
         if isinstance(element.type, sqltypes.ARRAY):
-            return _list_of(_out_of_ascii(sent), element.type)
+            return _list_of(sent, element.type)
         return cast(sent, element.type)
     owner = element.table if isinstance(element, ColumnClause) else element
     # A copy of a table would no longer be the one whose columns an UPDATE names.
@@ -136,7 +136,8 @@ def _out_of_ascii(sent: ColumnElement[str]) -> ColumnElement[str]:
 
 def _list_of(sent: ColumnElement[str], type_: sqltypes.ARRAY[Any]) -> ColumnElement[Any]:
     """Returns the list that ``as_text`` wrote as text; it is read once, not once for each row compared with it."""
-    items = func.json_array_elements_text(cast(sent, sqltypes.JSON)).table_valued("value")
+    written = _out_of_ascii(sent) if _is_text(type_) else sent
+    items = func.json_array_elements_text(cast(written, sqltypes.JSON)).table_valued("value")
     listed = cast(array_of(select(cast(items.c.value, type_.item_type))), type_)
     # ARRAY(SELECT ..) would make an empty list of null.
     return case((sent.is_not(None), listed))
