@@ -4,10 +4,9 @@ import json
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from pydantic_core import from_json
-
 from fang_core.errors import UsageError
 from fang_core.record import Task, as_time
+from fang_core.words.stored_json import from_json
 
 ASIDE: Final = "fang:aside"
 """The task type of tasks that are set aside."""

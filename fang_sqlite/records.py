@@ -7,11 +7,10 @@ from functools import partial
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
-import pydantic_core
-
 from fang_core.backends.json_forms import Unreadable
 from fang_core.errors import UnreadablePayload
 from fang_core.record import DEFAULT_MAX_RETRIES, ClaimedTask, Task, TaskState, payload_of
+from fang_core.words import stored_json
 from fang_core.words.moments import EARLIEST, LATEST
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -101,7 +100,7 @@ def as_json(value: Any) -> str | None:
 
 def from_json(text: str | None) -> Any:
     """Returns what JSON text stands for. Raises ``ValueError``, also for what is deeper than any payload."""
-    return None if text is None else pydantic_core.from_json(text)
+    return None if text is None else stored_json.from_json(text)
 
 
 def _object_or_none(text: str | None) -> dict[str, Any] | None:

@@ -10,8 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from pydantic_core import from_json
-
 from fang_core.backends.managed import ManagedType
 from fang_core.errors import BackendError
 from fang_core.flow.limits import rules_as_json, rules_from_json
@@ -20,6 +18,7 @@ from fang_core.monitoring.buckets import Histogram
 from fang_core.monitoring.history import StatsRow
 from fang_core.remarks import Remark
 from fang_core.schedules.stored import STORED, ScheduleInfo
+from fang_core.words.stored_json import from_json
 
 
 class Unreadable(BackendError):

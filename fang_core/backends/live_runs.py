@@ -6,12 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from pydantic_core import from_json
-
 from fang_core.failure import clean
 from fang_core.monitoring.facts import RunFacts
 from fang_core.record import LiveRun, Task, as_progress, as_time
 from fang_core.runs.run import LONGEST_TEXT
+from fang_core.words.stored_json import from_json
 
 _NO_PROGRESS: Final = (None, None, None)
 _LONGEST: Final = 100 * 366 * 86_400.0

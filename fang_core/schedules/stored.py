@@ -11,13 +11,12 @@ from itertools import islice
 from typing import Any, Final, NamedTuple, Self, TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic_core import from_json
-
 from fang_core.errors import UsageError
 from fang_core.record import TaskState, payload_of
 from fang_core.schedules.schedule import LONGEST, Cron, Every, ScheduleOnce, zone_of
 from fang_core.schedules.upcoming import Upcoming, upcoming
 from fang_core.words.moments import check_range
+from fang_core.words.stored_json import from_json
 
 MOST_NAME: Final = 500
 """The most characters in the name of a schedule."""

@@ -5,12 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from pydantic_core import from_json
-
 from fang_core.errors import UsageError
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.tasks.insertion import NewTask, refuse_terms
 from fang_core.tasks.options import COLUMNS, checked_options
+from fang_core.words.stored_json import from_json
 
 _BESIDE: Final = ("uniq_hash", "expires", "lane")
 """What a task of a schedule has besides its id, its payload, its kind and the options in ``COLUMNS``."""

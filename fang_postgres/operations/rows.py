@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from pydantic_core import from_json
-
 from fang_core.errors import UnreadablePayload
 from fang_core.record import Task, TaskState, as_progress
+from fang_core.words.stored_json import from_json
 from fang_postgres.names import TASK_COLUMNS
 from fang_postgres.statement import Rows
 

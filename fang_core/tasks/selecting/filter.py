@@ -8,12 +8,11 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
-from pydantic_core import from_json
-
 from fang_core.errors import UsageError
 from fang_core.record import Task, TaskState
 from fang_core.tasks.arguments import checked_headers, checked_id, checked_moment
 from fang_core.words.naming import names_arguments
+from fang_core.words.stored_json import from_json
 from fang_core.words.texts import is_storable
 
 SHORTEST_ERROR: Final = 3
