@@ -336,7 +336,10 @@ class ClaimPolicy:
             self._empty = None
             # While a rate or a limit lets few tasks start, inserts may as well wake the pool.
             is_busy = self._lanes.is_ready(request.task_type, ended) and self._idle.found()
-            return LaneReport(is_busy, False, claim.is_counted and self._overlaps(request, claim, ended - began, ended))
+            if not claim.is_counted:
+                self._overlap.forget()
+                return LaneReport(is_busy, False)
+            return LaneReport(is_busy, False, self._overlaps(request, claim, ended - began, ended))
         elif claim.registered:
             self._found_nothing(claim.transactions.running)
         return LaneReport(False, is_over)

@@ -15,6 +15,7 @@ from fang_core.claims.dispatch import NOTHING_OVERDUE, Overdue
 from fang_core.claims.expiry import ClaimTime
 from fang_core.claims.idle import SETTLING
 from fang_core.claims.inflight import InFlight
+from fang_core.claims.overlap import PROOFS
 from fang_core.claims.policy import (
     LONGEST_WAIT,
     RECONCILE_EVERY,
@@ -442,3 +443,44 @@ def test_a_slot_for_which_a_pool_with_idle_workers_has_no_task_is_told_before_it
     steps, seconds = rests(after_lane="b")
     assert steps.count(TellTypes(("common",))) == 1
     assert seconds > 0.0
+
+
+class Working(Prefetched):
+    """What waits for workers that are idle as a test says, and whose runs take no time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle = self.wants
+
+    def idle_workers(self) -> int:
+        return self.idle
+
+    def run_seconds(self) -> float:
+        return 0.0
+
+
+def test_workers_that_got_tasks_of_a_type_without_limits_are_not_taken_to_be_idle_soon() -> None:
+    pool = Pool(task_types=("limited", "fair"))
+    pool.prefetch = working = Working()
+    pool.policy = policy = ClaimPolicy(PoolOptions(task_types=("limited", "fair")), pool.in_flight, working, pool.now)
+    managed = Claim([], NOW, QUIET, True, managed=("limited", "fair"))
+    policy.claimed(pool.request(), managed, began=pool.now, ended=pool.now)
+
+    def claims_from(task_type: str) -> bool:
+        """Has the next claim bring what it asks for; returns whether the one after it may be sent at once."""
+        step = pool.next()
+        assert isinstance(step, ClaimLanes)
+        assert step.task_type == task_type
+        asked = policy.lane_request(POOL, task_type, ("K",), step.limit, now=pool.now)
+        assert asked is not None
+        tasks = [ClaimedTask(uuid4(), "K", "{}", 1, 0, 20, 0, task_type, 0, NOW) for _ in range(step.limit)]
+        answer = LaneClaim(tasks, NOW, QUIET, True, room=step.limit, is_counted=task_type == "limited")
+        return policy.claimed_lanes(asked, answer, began=pool.now - 1.0, ended=pool.now).overlaps
+
+    for _ in range(PROOFS - 1):
+        assert not claims_from("limited")
+        assert not claims_from("fair")
+    assert claims_from("limited")
+    working.idle = 0
+    assert not claims_from("fair")
+    assert not claims_from("fair")
