@@ -556,4 +556,19 @@ MUTANTS: Final = (
         ),
         r"assert \(1, ''",
     ),
+    Mutant(
+        "JSON in rows is read as deep as json.loads reads it: commands that walk through it end with a RecursionError",
+        [
+            Edit(
+                "fang_core/words/stored_json.py",
+                "    if _openings(text) > MOST_DEPTH and _is_too_deep(value):",
+                "    if False:",
+            )
+        ],
+        InTest(
+            "tests/web/test_hostile_rows.py::test_commands_show_the_rows_that_can_be_read"
+            "[fang_schedules.declared fang_schedules.last_task_id]"
+        ),
+        r"RecursionError",
+    ),
 )
