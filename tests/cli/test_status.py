@@ -189,7 +189,7 @@ def test_tasks_that_no_pool_holds(url: str) -> None:
 
 LEFT_BEHIND = """
     INSERT INTO fang.fang_pools (id, mode, host, pid, task_types, kinds, workers, lease, locks)
-    VALUES ('00000000-0000-0000-0000-0000000000aa', 'threaded', 'here', 7, '{heavy}', '{Nobodys}', 1, '3 s', true)
+    VALUES ('00000000-0000-0000-0000-0000000000aa', 'threaded', 'here', 7, '{heavy}', '{Nobodys}', 1, '10 ms', true)
 """
 
 
