@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from fang_async import AsyncQueue, AsyncRunnable, AsyncWorkerPool
 from fang_core import Limit, Rate, TaskConfig
+from fang_core.claims.prefetch import Demand
 from fang_threaded import Queue, Runnable, WorkerPool
 
 RUNS: Final[list[tuple[str, float, float]]] = []
@@ -57,12 +58,15 @@ def _async(config: TaskConfig) -> Any:
 
 
 class Peer:
-    """A process; ``kinds`` are those of the tasks that it knows.
+    """A process; ``kinds`` are those of the tasks that it knows. Unless ``ahead``, it claims for idle workers only from
+    types without limits, too.
 
     Each command comes on an event loop of its own, so that the async mode works on another one, which goes on.
     """
 
-    def __init__(self, url: str, *, mode: str, kinds: Sequence[str], workers: int) -> None:
+    def __init__(self, url: str, *, mode: str, kinds: Sequence[str], workers: int, ahead: bool = True) -> None:
+        if not ahead:
+            Demand.ahead = lambda *_: 0  # type: ignore[method-assign]
         self._url = url
         self._is_async = mode == "async"
         made = _async if self._is_async else _threaded
