@@ -11,12 +11,14 @@ The texts cross as ``refcursor``: every driver takes that for a plain string, an
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
     BindParameter,
+    ClauseElement,
     ColumnElement,
     DateTime,
     Executable,
@@ -31,6 +33,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy import types as sqltypes
+from sqlalchemy.dialects.postgresql.dml import OnConflictDoUpdate
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.expression import Alias, ColumnClause, TableClause
@@ -116,10 +119,24 @@ def _sent_as_text(element: Any, **_: Any) -> Any:
         if isinstance(element.type, sqltypes.ARRAY):
             return _list_of(sent, element.type)
         return cast(sent, element.type)
+    if isinstance(element, OnConflictDoUpdate) and not hasattr(element, "_traverse_internals"):
+        return _update_sent_as_text(element)  # SQLAlchemy 2.0 does not look into it
     owner = element.table if isinstance(element, ColumnClause) else element
     # A copy of a table would no longer be the one whose columns an UPDATE names.
     is_table = isinstance(owner.element if isinstance(owner, Alias) else owner, TableClause)
     return element if is_table else None
+
+
+def _update_sent_as_text(clause: Any) -> Any:
+    """Returns the clause with its parameters replaced."""
+
+    def replaced(part: Any) -> Any:
+        return visitors.replacement_traverse(part, {}, _sent_as_text) if isinstance(part, ClauseElement) else part
+
+    changed = copy(clause)
+    changed.update_values_to_set = [(name, replaced(value)) for name, value in clause.update_values_to_set]
+    changed.update_whereclause = replaced(clause.update_whereclause)
+    return changed
 
 
 def _in_ascii(text: str | None) -> str | None:

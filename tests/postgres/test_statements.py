@@ -14,6 +14,7 @@ from fang_postgres.schema import tables
 from fang_postgres.shapes import TEXTS
 from fang_postgres.statement import Statement
 from fang_postgres.statements import statements
+from fang_postgres.textform import TextForm
 from tests.postgres.filed import BUILDERS, write
 
 if os.environ.get("UPDATE_GOLDEN"):
@@ -71,6 +72,13 @@ for name, build in BUILDERS.items():
 def test_both_drivers_are_sent_the_same() -> None:
     sent = statements("fang").claim
     assert sent.psycopg_text % {name: f"${place}" for place, name in enumerate(sent.order, 1)} == sent.text
+
+
+@pytest.mark.parametrize("name", [name for name in BUILDERS if "/" not in name])  # commands send the others themselves
+def test_on_a_callers_connection_each_parameter_crosses_as_a_text(name: str) -> None:
+    """SQLAlchemy 2.0 does not look for parameters behind ON CONFLICT DO UPDATE."""
+    sent = TextForm(BUILDERS[name](tables("fang")).core).psycopg_text
+    assert sent.count("%(") == sent.count("CAST(CAST(%(") == sent.count(")s AS refcursor) AS TEXT)")
 
 
 def test_the_text_follows_the_schema_name() -> None:
