@@ -381,7 +381,7 @@ def test_a_lost_run_is_interrupted_in_both_modes(scene: Scene) -> None:
 # The end of a process -------------------------------------------------------------------------------------------------
 
 APP: Final = """
-import asyncio, os, time
+import asyncio, os, sys, time
 from contextlib import suppress
 from datetime import timedelta
 from fang_async import AsyncMemoryQueue, AsyncRunnable, AsyncWorkerPool
@@ -418,11 +418,14 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("how", ["pool.run()", "asyncio.run(run())", "os.execlp('fang', 'fang', 'worker', 'app:pool')"])
+FANG_WORKER = "os.execv(sys.executable, [sys.executable, '-m', 'fang_cli', 'worker', 'app:pool'])"
+
+
+@pytest.mark.parametrize("how", ["pool.run()", "asyncio.run(run())", FANG_WORKER])
 def test_a_process_with_too_many_stuck_runs_ends_with_a_code_of_its_own(how: str, tmp_path: Path) -> None:
     app = tmp_path / "app.py"
     app.write_text(APP.replace("{how}", how))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": os.path.dirname(sys.executable)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
         [sys.executable, str(app)],
         cwd=tmp_path,
