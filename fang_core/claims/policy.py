@@ -361,8 +361,10 @@ class ClaimPolicy:
         return self._listens and self._is_announced is not waiting
 
     def announcing(self) -> None:
-        """Notes that the pool is about to announce whether it waits: if the reply is lost, the pool announces again."""
+        """Notes that the pool is about to announce whether it waits: if the reply is lost, it announces again before it
+        rests on."""
         self._is_announced = None
+        self._rests_until = -inf
 
     def announced(self, waiting: bool, now: float) -> None:
         """Notes that the backend knows whether the pool waits."""

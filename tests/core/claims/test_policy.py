@@ -9,7 +9,7 @@ import pytest
 
 from fang_core import RetentionMode, SleepParams
 from fang_core.backends.claims import Claim, ClaimRequest, LaneClaim, Transactions
-from fang_core.backends.waking import ANYWHERE
+from fang_core.backends.waking import ANYWHERE, LateRows
 from fang_core.claims import idle
 from fang_core.claims.dispatch import NOTHING_OVERDUE, Overdue
 from fang_core.claims.expiry import ClaimTime
@@ -413,9 +413,15 @@ def rests(**claim: Any) -> tuple[list[Step], float]:
     Returns what the pool does before it rests, and for how long it then does.
     """
     pool = Pool()
+    managed = Claim([], NOW, QUIET, True, managed=("common",))
+    pool.policy.claimed(pool.request(), managed, began=pool.now, ended=pool.now)
+    pool.policy.freed({"common": 1})
+    return steps_to_rest(pool, **claim)
+
+
+def steps_to_rest(pool: Pool, **claim: Any) -> tuple[list[Step], float]:
+    """Returns what the pool does before it rests, while each claim brings this, and for how long it then does."""
     policy, now = pool.policy, pool.now
-    policy.claimed(pool.request(), Claim([], NOW, QUIET, True, managed=("common",)), began=now, ended=now)
-    policy.freed({"common": 1})
     answer = LaneClaim([], NOW, QUIET, registered=True, **{"room": 3, **claim})
     steps: list[Step] = []
     while not isinstance(step := pool.next(), Sleep):
@@ -443,6 +449,17 @@ def test_a_slot_for_which_a_pool_with_idle_workers_has_no_task_is_told_before_it
     steps, seconds = rests(after_lane="b")
     assert steps.count(TellTypes(("common",))) == 1
     assert seconds > 0.0
+
+
+def test_a_pool_that_lost_the_reply_to_its_last_word_announces_that_it_waits() -> None:
+    pool = Pool()
+    managed = Claim([], NOW, QUIET, True, managed=("common",))
+    pool.policy.claimed(pool.request(), managed, began=pool.now, ended=pool.now)
+    steps_to_rest(pool)
+    steps_to_rest(pool)  # it has settled
+    pool.policy.tell(LateRows("common", 0, None))
+    pool.policy.announcing()  # that it is busy with what the claim has brought; the reply is lost
+    assert Do.ANNOUNCE in steps_to_rest(pool)[0]
 
 
 class Working(Prefetched):

@@ -461,6 +461,29 @@ MUTANTS: Final = (
         r"assert 20 <= \(10 \+ ",
     ),
     Mutant(
+        "a pool with limited types rests without having said so, since a reply was lost: inserts do not wake it",
+        [
+            Edit(
+                "fang_core/claims/policy.py",
+                "self._is_announced = None\n        self._rests_until = -inf",
+                "self._is_announced = None",
+            )
+        ],
+        InTest(
+            "tests/core/claims/test_policy.py::test_a_pool_that_lost_the_reply_to_its_last_word_announces_that_it_waits"
+        ),
+        r"Do.ANNOUNCE: \d+> in \[ClaimLanes",
+    ),
+    Mutant(
+        "workers that got tasks of a type without limits are expected to be idle soon, and are claimed for",
+        [Edit("fang_core/claims/policy.py", "                self._overlap.forget()\n", "                pass\n")],
+        InTest(
+            "tests/core/claims/test_policy.py::"
+            "test_workers_that_got_tasks_of_a_type_without_limits_are_not_taken_to_be_idle_soon"
+        ),
+        r"assert step.task_type == task_type",
+    ),
+    Mutant(
         "claims bring a quarter of what was asked for as long as each key has one waiting task",
         [Edit("fang_core/claims/claiming.py", "quantum=self.lanes.quantum(task_type),", "")],
         InTest(
