@@ -89,12 +89,7 @@ def jumping_clocks(trial: Trial) -> None:
 )
 def jumping_database(trial: Trial) -> None:
     """What waits for a time goes on to; nothing ticks twice; nobody is taken for dead but those who are."""
-    clock = trial.lasting.enter_context(wall_clock())
-    with clock.in_environment():
-        server = trial.lasting.enter_context(own_server())
-    trial.move(server.url)
-    audit.use_steady_clock(server.url)
-    trial.start()
+    clock = _start_on_a_server_with_a_clock(trial)
     with _ticking(trial, missed="latest"):
         for seconds in JUMPS:
             clock.move(seconds)
@@ -119,12 +114,7 @@ def jumping_database(trial: Trial) -> None:
 )
 def jumping_schedules(trial: Trial) -> None:
     """No tick is made twice, or for a time that the clock has jumped over; none is left out once the clock shows it."""
-    clock = trial.lasting.enter_context(wall_clock())
-    with clock.in_environment():
-        server = trial.lasting.enter_context(own_server())
-    trial.move(server.url)
-    audit.use_steady_clock(server.url)
-    trial.start()
+    clock = _start_on_a_server_with_a_clock(trial)
     made_for = {"missed": "all", "missed_within": WINDOW}
     timings: dict[str, dict[str, Any]] = {
         "interval": {"every": PERIOD, **made_for},
@@ -186,6 +176,17 @@ def _start_with(trial: Trial, clock: WallClock) -> list[Worker]:
     """A worker of each mode of the mix by this clock."""
     nursery = trial.lasting.enter_context(Nursery(clock.environment))
     return [trial.fleet.start(mode, nursery=nursery).await_ready() for mode in MODES[trial.mix]]
+
+
+def _start_on_a_server_with_a_clock(trial: Trial) -> WallClock:
+    """Starts the workers on a server of the trial's own, and returns the clock of that server."""
+    clock = trial.lasting.enter_context(wall_clock())
+    with clock.in_environment():
+        server = trial.lasting.enter_context(own_server())
+    trial.move(server.url)
+    audit.use_steady_clock(server.url)
+    trial.start()
+    return clock
 
 
 def _insert_all(trial: Trial) -> None:
