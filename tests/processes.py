@@ -41,9 +41,12 @@ def _all() -> dict[int, int | None]:
 def parent_of(pid: int) -> int | None:
     """None if it is not there, or a zombie."""
     try:
-        state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
+    if not stat:  # the system has begun to forget it
+        return None
+    state, parent, *_ = stat.rpartition(")")[2].split()
     return None if state == "Z" else int(parent)
 
 
